@@ -1,0 +1,559 @@
+//! Frames of the device socket: JSON text frames told apart by `type`.
+//!
+//! Frames from a device are decoded in two looks, `type` first: serde's internally tagged enums
+//! buffer their content, and a card's answer must arrive byte for byte. Unknown fields are
+//! ignored, so that an app may be newer than the relay.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::http::{BrowserContext, Transaction};
+use crate::ids::{AttemptId, CeremonyId, ConnectionId, DeviceId};
+use crate::life::{CeremonyType, Outcome, Reason};
+use crate::text::{DisplayName, Message, PlainText, Username};
+
+/// What an app needs to know to keep within the relay's limits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketLimits {
+    /// Bytes of one frame.
+    pub frame_bytes: u32,
+    /// Frames a second, sustained.
+    pub frames_per_s: u32,
+    /// Frames at once.
+    pub burst: u32,
+}
+
+/// What the person is asked, without a challenge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The ceremony.
+    pub ceremony_id: CeremonyId,
+    /// What it is for.
+    pub ceremony_type: CeremonyType,
+    /// Who asks, from the relay's registry and not from the request.
+    pub client_name: PlainText<64>,
+    /// The relying party.
+    pub rp_id: String,
+    /// Whose card.
+    pub username: Username,
+    /// How the person is greeted.
+    pub display_name: DisplayName,
+    /// The initiator's sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
+    /// What is approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<Transaction>,
+    /// The browser that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<BrowserContext>,
+    /// Digits of the code to type; 0 when no code is needed.
+    pub code_length: u8,
+    /// Seconds left when the frame was made.
+    pub expires_in: u64,
+}
+
+/// An [`Offer`] with what the card must sign.
+#[derive(Clone, Serialize)]
+pub struct Challenge {
+    /// What the person is asked.
+    #[serde(flatten)]
+    pub offer: Offer,
+    /// Names this challenge in the answer. The same attempt is the same prompt.
+    pub attempt: AttemptId,
+    /// The challenge (base64url without padding).
+    pub challenge: String,
+    /// For `clientDataJSON`.
+    pub origin: String,
+    /// The FIDO2 server's options object, untouched.
+    pub public_key: Box<RawValue>,
+}
+
+impl std::fmt::Debug for Challenge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Challenge")
+            .field("offer", &self.offer)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Relay → device.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RelayFrame {
+    /// The first frame: sign `nonce` within `auth_within_s` seconds.
+    Hello {
+        /// Fresh for this socket (base64url).
+        nonce: String,
+        /// Seconds.
+        auth_within_s: u64,
+    },
+    /// The device is known.
+    Welcome {
+        /// This socket.
+        connection_id: ConnectionId,
+        /// The relay pings about this often, in seconds.
+        heartbeat_s: u64,
+        /// Seconds until a `reauth` will come.
+        reauth_in_s: u64,
+        /// What the app must keep to.
+        limits: SocketLimits,
+    },
+    /// Show this and ask for the code.
+    Offer(Box<Offer>),
+    /// Show this and ask for the card.
+    Challenge(Box<Challenge>),
+    /// The answer is stored; sending the same again gets the same.
+    Accepted {
+        /// The ceremony.
+        ceremony_id: CeremonyId,
+        /// The challenge that was answered.
+        attempt: AttemptId,
+    },
+    /// Take the prompt down.
+    Closed {
+        /// The ceremony.
+        ceremony_id: CeremonyId,
+        /// How it ended.
+        outcome: Outcome,
+        /// What the outcome does not say.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
+    },
+    /// A frame was refused; the socket stays.
+    Error {
+        /// Stable.
+        code: FrameErrorCode,
+        /// For the app's log.
+        message: String,
+        /// Whether the same frame may be worth sending again.
+        retryable: bool,
+        /// The ceremony it was about.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ceremony_id: Option<CeremonyId>,
+    },
+    /// Sign this nonce on this socket with a new `auth` frame.
+    Reauth {
+        /// Fresh (base64url).
+        nonce: String,
+        /// Seconds.
+        auth_within_s: u64,
+    },
+    /// Reconnect elsewhere or later.
+    Goaway {
+        /// Milliseconds to wait first, different for each socket.
+        reconnect_in_ms: u64,
+    },
+}
+
+impl RelayFrame {
+    /// The frame as the text that goes on the wire.
+    ///
+    /// # Panics
+    /// Never: every part of a frame has a JSON form.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|_| unreachable!("frames have a JSON form"))
+    }
+
+    /// Reads a frame, for the phone's side of the wire.
+    ///
+    /// # Errors
+    /// [`FrameError`] if it is not a frame of this protocol.
+    pub fn decode(text: &str) -> Result<Self, FrameError> {
+        relay_frame::decode(text)
+    }
+}
+
+/// Why a frame from a device was refused. The codes are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FrameErrorCode {
+    /// Not JSON, too deeply nested, or a field missing or malformed.
+    InvalidFrame,
+    /// A `type` that this relay does not know.
+    UnknownType,
+    /// No such ceremony for this device.
+    UnknownCeremony,
+    /// Not the code that the page shows. The message tells how many tries are left.
+    WrongCode,
+    /// Another of the user's devices has it; take the prompt down.
+    ClaimedElsewhere,
+    /// Not this device's turn: no challenge was given to it, or the attempt is not the current one.
+    NotChallenged,
+    /// Another answer was stored first.
+    AlreadyAnswered,
+    /// The ceremony has its outcome.
+    AlreadyClosed,
+    /// More frames than allowed; the frame was not looked at.
+    SlowDown,
+    /// The relay could not store it: send it again.
+    Unavailable,
+}
+
+impl FrameErrorCode {
+    /// Whether the same frame may be worth sending again.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, Self::SlowDown | Self::Unavailable)
+    }
+}
+
+/// Which frame is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AckOf {
+    /// An `offer`.
+    Offer,
+    /// A `challenge`.
+    Challenge,
+    /// A `closed`.
+    Closed,
+}
+
+/// What the phone noticed of the card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CardEvent {
+    /// A card is in the field.
+    Present,
+    /// The card, or the way to it, failed.
+    Error,
+}
+
+/// Why the person said no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeclineReason {
+    /// Changed their mind.
+    Declined,
+    /// Did not ask for this.
+    NotMe,
+}
+
+/// Card error numbers (NFC SDK), 600 to 617.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "u16", try_from = "u16")]
+pub struct CardErrorCode(u16);
+
+impl CardErrorCode {
+    /// The number, if it is one of the card's.
+    ///
+    /// # Errors
+    /// [`FrameError::Invalid`] outside of 600 to 617.
+    pub fn new(number: u16) -> Result<Self, FrameError> {
+        if (600..=617).contains(&number) { Ok(Self(number)) } else { Err(FrameError::Invalid) }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+}
+
+impl TryFrom<u16> for CardErrorCode {
+    type Error = FrameError;
+
+    fn try_from(number: u16) -> Result<Self, FrameError> {
+        Self::new(number)
+    }
+}
+
+impl From<CardErrorCode> for u16 {
+    fn from(code: CardErrorCode) -> Self {
+        code.0
+    }
+}
+
+/// `auth`: who this is.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Auth {
+    /// JWS ES256 by the device key.
+    pub proof: String,
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Auth(hidden)")
+    }
+}
+
+/// `ack`: the app has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ack {
+    /// The ceremony.
+    pub ceremony_id: CeremonyId,
+    /// Which frame.
+    pub of: AckOf,
+}
+
+/// `claim`: the code that the person typed.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Claim {
+    /// The ceremony.
+    pub ceremony_id: CeremonyId,
+    /// The digits.
+    pub code: String,
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claim").field("ceremony_id", &self.ceremony_id).finish_non_exhaustive()
+    }
+}
+
+/// `card`: what happens at the card.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Card {
+    /// The ceremony.
+    pub ceremony_id: CeremonyId,
+    /// What.
+    pub event: CardEvent,
+    /// With `error`: which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<CardErrorCode>,
+}
+
+/// `answer`: what the card signed.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Answer {
+    /// The ceremony.
+    pub ceremony_id: CeremonyId,
+    /// The challenge that is answered.
+    pub attempt: AttemptId,
+    /// The card SDK's JSON object, relayed byte for byte.
+    pub credential: Box<RawValue>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer")
+            .field("ceremony_id", &self.ceremony_id)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `decline`: the person said no.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Decline {
+    /// The ceremony.
+    pub ceremony_id: CeremonyId,
+    /// Why.
+    pub reason: DeclineReason,
+}
+
+/// Device → relay.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum DeviceFrame {
+    /// Who this is.
+    Auth(Auth),
+    /// The app has it.
+    Ack(Ack),
+    /// The code that the person typed.
+    Claim(Claim),
+    /// What happens at the card.
+    Card(Card),
+    /// What the card signed.
+    Answer(Answer),
+    /// The person said no.
+    Decline(Decline),
+}
+
+/// Why a text is not a frame. It never repeats the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Not JSON, or a field is missing or malformed.
+    #[error("the frame is malformed")]
+    Invalid,
+    /// A `type` of another protocol or a later version.
+    #[error("the frame's type is unknown")]
+    UnknownType,
+}
+
+/// The first look at a frame.
+#[derive(Deserialize)]
+struct Tag<'a> {
+    #[serde(rename = "type", borrow)]
+    tag: std::borrow::Cow<'a, str>,
+}
+
+fn tag(text: &str) -> Result<std::borrow::Cow<'_, str>, FrameError> {
+    serde_json::from_str::<Tag<'_>>(text).map(|tag| tag.tag).map_err(|_| FrameError::Invalid)
+}
+
+fn body<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FrameError> {
+    serde_json::from_str(text).map_err(|_| FrameError::Invalid)
+}
+
+impl DeviceFrame {
+    /// Reads a frame from a device.
+    ///
+    /// # Errors
+    /// [`FrameError`] if it is not a frame of this protocol.
+    pub fn decode(text: &str) -> Result<Self, FrameError> {
+        match &*tag(text)? {
+            "auth" => body(text).map(Self::Auth),
+            "ack" => body(text).map(Self::Ack),
+            "claim" => body(text).map(Self::Claim),
+            "card" => body(text).map(Self::Card),
+            "answer" => body(text).map(Self::Answer),
+            "decline" => body(text).map(Self::Decline),
+            _ => Err(FrameError::UnknownType),
+        }
+    }
+
+    /// The frame as the text that goes on the wire, for the phone's side.
+    ///
+    /// # Panics
+    /// Never: every part of a frame has a JSON form.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|_| unreachable!("frames have a JSON form"))
+    }
+
+    /// The ceremony that the frame is about, if it is about one.
+    #[must_use]
+    pub fn ceremony_id(&self) -> Option<CeremonyId> {
+        match self {
+            Self::Auth(_) => None,
+            Self::Ack(frame) => Some(frame.ceremony_id),
+            Self::Claim(frame) => Some(frame.ceremony_id),
+            Self::Card(frame) => Some(frame.ceremony_id),
+            Self::Answer(frame) => Some(frame.ceremony_id),
+            Self::Decline(frame) => Some(frame.ceremony_id),
+        }
+    }
+}
+
+/// The device id that an `auth` proof claims, and the rest of its payload (RFC 7519 claims).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AuthClaims {
+    /// The socket URL that the app dialled.
+    pub aud: String,
+    /// The relay's nonce.
+    pub nonce: String,
+    /// Who signs.
+    pub device_id: DeviceId,
+    /// When, in seconds by the phone's clock; kept for the log, not compared.
+    pub iat: u64,
+}
+
+/// Claims of a pairing proof.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PairingClaims {
+    /// The URL that the app posts to.
+    pub aud: String,
+    /// SHA-256 of the pairing token (base64url).
+    pub token_hash: String,
+    /// RFC 7638 thumbprint of the device key (base64url of SHA-256).
+    pub jkt: String,
+    /// When, in seconds by the phone's clock.
+    pub iat: u64,
+}
+
+/// `typ` of the `auth` proof.
+pub const AUTH_TYP: &str = "fido-relay-device+jwt";
+/// `typ` of the pairing proof.
+pub const PAIRING_TYP: &str = "fido-relay-pairing+jwt";
+
+/// Reading relay frames: only the phone's side needs it.
+mod relay_frame {
+    use super::{
+        AttemptId, CeremonyId, ConnectionId, Deserialize, FrameError, FrameErrorCode, Outcome,
+        Reason, RelayFrame, SocketLimits, body, tag,
+    };
+
+    #[derive(Deserialize)]
+    struct Nonce {
+        nonce: String,
+        auth_within_s: u64,
+    }
+
+    #[derive(Deserialize)]
+    struct Welcome {
+        connection_id: ConnectionId,
+        heartbeat_s: u64,
+        reauth_in_s: u64,
+        limits: SocketLimits,
+    }
+
+    #[derive(Deserialize)]
+    struct Accepted {
+        ceremony_id: CeremonyId,
+        attempt: AttemptId,
+    }
+
+    #[derive(Deserialize)]
+    struct Closed {
+        ceremony_id: CeremonyId,
+        outcome: Outcome,
+        reason: Option<Reason>,
+    }
+
+    #[derive(Deserialize)]
+    struct Error {
+        code: FrameErrorCode,
+        message: String,
+        retryable: bool,
+        ceremony_id: Option<CeremonyId>,
+    }
+
+    #[derive(Deserialize)]
+    struct Goaway {
+        reconnect_in_ms: u64,
+    }
+
+    pub(super) fn decode(text: &str) -> Result<RelayFrame, FrameError> {
+        Ok(match &*tag(text)? {
+            "hello" => {
+                let Nonce { nonce, auth_within_s } = body(text)?;
+                RelayFrame::Hello { nonce, auth_within_s }
+            }
+            "welcome" => {
+                let Welcome { connection_id, heartbeat_s, reauth_in_s, limits } = body(text)?;
+                RelayFrame::Welcome { connection_id, heartbeat_s, reauth_in_s, limits }
+            }
+            "offer" => RelayFrame::Offer(body(text)?),
+            "challenge" => RelayFrame::Challenge(challenge(text)?),
+            "accepted" => {
+                let Accepted { ceremony_id, attempt } = body(text)?;
+                RelayFrame::Accepted { ceremony_id, attempt }
+            }
+            "closed" => {
+                let Closed { ceremony_id, outcome, reason } = body(text)?;
+                RelayFrame::Closed { ceremony_id, outcome, reason }
+            }
+            "error" => {
+                let Error { code, message, retryable, ceremony_id } = body(text)?;
+                RelayFrame::Error { code, message, retryable, ceremony_id }
+            }
+            "reauth" => {
+                let Nonce { nonce, auth_within_s } = body(text)?;
+                RelayFrame::Reauth { nonce, auth_within_s }
+            }
+            "goaway" => {
+                let Goaway { reconnect_in_ms } = body(text)?;
+                RelayFrame::Goaway { reconnect_in_ms }
+            }
+            _ => return Err(FrameError::UnknownType),
+        })
+    }
+
+    /// `flatten` buffers like an internal tag does, so the two halves are read one by one.
+    fn challenge(text: &str) -> Result<Box<super::Challenge>, FrameError> {
+        #[derive(Deserialize)]
+        struct Rest {
+            attempt: AttemptId,
+            challenge: String,
+            origin: String,
+            public_key: Box<super::RawValue>,
+        }
+        let Rest { attempt, challenge, origin, public_key } = body(text)?;
+        let offer = body(text)?;
+        Ok(Box::new(super::Challenge { offer, attempt, challenge, origin, public_key }))
+    }
+}

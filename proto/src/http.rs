@@ -1,0 +1,429 @@
+//! Bodies of the HTTP interface. Requests refuse unknown fields; answers may gain fields.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{CeremonyId, ClientId, DeviceId};
+use crate::life::{Binding, CeremonyType, Outcome, Phase, PriorAuth, Reason, Step};
+use crate::text::{ClientNonce, DisplayName, Message, PlainText, Username};
+
+/// What an approval is about, shown on both sides before the card is touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transaction {
+    /// What it is, such as "Payment to Ada".
+    pub title: PlainText<80>,
+    /// What it consists of: 1 to [`crate::limits::TRANSACTION_FIELDS`] lines.
+    pub fields: Vec<TransactionField>,
+}
+
+/// One line of a [`Transaction`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransactionField {
+    /// Such as "Amount".
+    pub label: PlainText<40>,
+    /// Such as "120.00 EUR".
+    pub value: PlainText<140>,
+}
+
+/// The browser that asked, as the initiator saw it; shown to the person on the phone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrowserContext {
+    /// Its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<PlainText<45>>,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<PlainText<256>>,
+    /// Where it seems to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<PlainText<80>>,
+}
+
+/// A wish in three strengths (WebAuthn `UserVerificationRequirement`, `ResidentKeyRequirement`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Requirement {
+    /// Without it the ceremony fails.
+    Required,
+    /// With it, where the card can.
+    Preferred,
+    /// Better without.
+    Discouraged,
+}
+
+/// Whether the card should say what it is (WebAuthn `AttestationConveyancePreference`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attestation {
+    /// No.
+    None,
+    /// Yes, as the card gives it.
+    Direct,
+    /// Yes, possibly anonymised.
+    Indirect,
+}
+
+/// Where the authenticator may be (WebAuthn `AuthenticatorAttachment`, and `all`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attachment {
+    /// In the phone itself.
+    Platform,
+    /// Outside of it, such as a card.
+    CrossPlatform,
+    /// Either.
+    All,
+}
+
+/// Signature algorithms (COSE names, RFC 9053 and RFC 8812).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256, COSE −7.
+    Es256,
+    /// Ed25519, COSE −8.
+    Eddsa,
+    /// RSASSA-PKCS1-v1_5 with SHA-256, COSE −257.
+    Rs256,
+}
+
+impl Algorithm {
+    /// The COSE algorithm number.
+    #[must_use]
+    pub const fn cose(self) -> i64 {
+        match self {
+            Self::Es256 => -7,
+            Self::Eddsa => -8,
+            Self::Rs256 => -257,
+        }
+    }
+}
+
+/// Options for the FIDO2 server, in that server's own spelling.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamOptions {
+    /// Whether the card must ask for the PIN.
+    #[serde(default, rename = "userVerification", skip_serializing_if = "Option::is_none")]
+    pub user_verification: Option<Requirement>,
+    /// Whether the card should say what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<Attestation>,
+    /// Where the authenticator may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachment: Option<Attachment>,
+    /// Signature algorithms, the preferred first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithms: Option<Vec<Algorithm>>,
+    /// Whether the card itself should remember the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discoverable_credential: Option<Requirement>,
+    /// The relying party, where the tenant allows another than its own.
+    #[serde(default, rename = "rpId", skip_serializing_if = "Option::is_none")]
+    pub rp_id: Option<PlainText<253>>,
+}
+
+/// `POST /v1/ceremonies`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenCeremony {
+    /// What it is for.
+    #[serde(rename = "type")]
+    pub ceremony_type: CeremonyType,
+    /// Whose card.
+    pub username: Username,
+    /// How the person is greeted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<DisplayName>,
+    /// Only this device of the user's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<DeviceId>,
+    /// Seconds to live, [`crate::limits::CEREMONY_MIN_S`] to [`crate::limits::CEREMONY_MAX_S`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_s: Option<u64>,
+    /// How page and phone are tied together.
+    #[serde(default)]
+    pub binding: Binding,
+    /// A sentence for both sides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
+    /// Required for an approval, refused otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<Transaction>,
+    /// The browser that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<BrowserContext>,
+    /// Given back in the result token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_nonce: Option<ClientNonce>,
+    /// How the initiator knew the user.
+    #[serde(default)]
+    pub prior_auth: PriorAuth,
+    /// Options for the FIDO2 server.
+    #[serde(default)]
+    pub options: UpstreamOptions,
+}
+
+/// Whether a ceremony still runs, or how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// No outcome yet.
+    Pending,
+    /// The outcome.
+    #[serde(untagged)]
+    Ended(Outcome),
+}
+
+/// The answer to an open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenedCeremony {
+    /// The ceremony.
+    pub id: CeremonyId,
+    /// Always `pending` at first; an idempotent repeat tells what stands.
+    pub status: Status,
+    /// Where it stands.
+    pub phase: Phase,
+    /// With binding `code`: what the page shows and the person types into the app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Read-only access to this ceremony for a page.
+    pub ticket: String,
+    /// Seconds left.
+    pub expires_in: u64,
+}
+
+/// One step of a ceremony.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressEntry {
+    /// Its number, counted from 1; `since` of a long poll and `id` of a server-sent event.
+    pub seq: u32,
+    /// What happened.
+    pub step: Step,
+    /// When, by the relay's clock (RFC 3339, UTC, milliseconds).
+    pub at: String,
+}
+
+/// A ceremony as its watchers see it. A ticket's holder sees none of the optional fields but
+/// `reason` where it says nothing about the card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CeremonyView {
+    /// The ceremony.
+    pub id: CeremonyId,
+    /// What it is for.
+    #[serde(rename = "type")]
+    pub ceremony_type: CeremonyType,
+    /// Whose card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<Username>,
+    /// `pending`, or the outcome.
+    pub status: Status,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The number of the last step: what to give as `since`.
+    pub seq: u32,
+    /// Every step so far.
+    pub progress: Vec<ProgressEntry>,
+    /// What the outcome alone does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The signed result token, only when succeeded and only for the initiator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// Seconds left; 0 when closed.
+    pub expires_in: u64,
+}
+
+/// `POST /v1/pairings`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenPairing {
+    /// Whose device it will be. The initiator has authenticated them by other means.
+    pub username: Username,
+}
+
+/// The answer to [`OpenPairing`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenedPairing {
+    /// One-time secret for the app.
+    pub pairing_token: String,
+    /// The same as a link for the app: `fido-relay://pair?relay=…&token=…`.
+    pub uri: String,
+    /// The link as a QR code (SVG).
+    pub qr_svg: String,
+    /// Seconds left.
+    pub expires_in: u64,
+}
+
+/// A P-256 public key (RFC 7517, RFC 7518 section 6.2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct P256Jwk {
+    /// `EC`.
+    pub kty: String,
+    /// `P-256`.
+    pub crv: String,
+    /// The x coordinate, base64url.
+    pub x: String,
+    /// The y coordinate, base64url.
+    pub y: String,
+}
+
+/// The phone's operating system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Platform {
+    /// Android.
+    Android,
+    /// iOS.
+    Ios,
+    /// Anything else, such as the simulated phone.
+    Other,
+}
+
+/// How to wake the app when it holds no socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PushTarget {
+    /// The push service: `apns`, `fcm` or `webpush`.
+    pub service: PlainText<16>,
+    /// The service's own token for this installation.
+    pub token: PlainText<2048>,
+}
+
+/// `POST /v1/devices`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairDevice {
+    /// From the QR code or the link.
+    pub pairing_token: String,
+    /// The device key's public half.
+    pub jwk: P256Jwk,
+    /// JWS ES256 by the device key, `typ` `fido-relay-pairing+jwt`, with the claims of
+    /// `docs/protocol.md`.
+    pub proof: String,
+    /// What the person calls the phone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<PlainText<64>>,
+    /// Its operating system.
+    pub platform: Platform,
+    /// How to wake it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushTarget>,
+}
+
+/// The answer to [`PairDevice`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairedDevice {
+    /// The device, from now on.
+    pub device_id: DeviceId,
+    /// Where its socket connects.
+    pub socket_url: String,
+}
+
+/// One device of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceView {
+    /// The device.
+    pub device_id: DeviceId,
+    /// What the person calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<PlainText<64>>,
+    /// Its operating system.
+    pub platform: Platform,
+    /// When it was paired (RFC 3339).
+    pub paired_at: String,
+    /// Whether it holds a socket now; only with the scope `presence:read`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online: Option<bool>,
+}
+
+/// `GET /v1/users/{username}/devices`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceList {
+    /// The user's devices, oldest first.
+    pub devices: Vec<DeviceView>,
+}
+
+/// What a client may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    /// Open sign-ins.
+    #[serde(rename = "ceremony:auth")]
+    CeremonyAuth,
+    /// Open registrations: equals account takeover, hence its own scope.
+    #[serde(rename = "ceremony:reg")]
+    CeremonyReg,
+    /// Open approvals.
+    #[serde(rename = "ceremony:approve")]
+    CeremonyApprove,
+    /// Read and cancel what it opened.
+    #[serde(rename = "ceremony:read")]
+    CeremonyRead,
+    /// Make pairing tokens, list devices.
+    #[serde(rename = "device:pair")]
+    DevicePair,
+    /// Revoke devices.
+    #[serde(rename = "device:revoke")]
+    DeviceRevoke,
+    /// See whether a device is connected.
+    #[serde(rename = "presence:read")]
+    PresenceRead,
+    /// Manage webhooks.
+    #[serde(rename = "webhook:admin")]
+    WebhookAdmin,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 8] = [
+        Self::CeremonyAuth,
+        Self::CeremonyReg,
+        Self::CeremonyApprove,
+        Self::CeremonyRead,
+        Self::DevicePair,
+        Self::DeviceRevoke,
+        Self::PresenceRead,
+        Self::WebhookAdmin,
+    ];
+
+    /// The scope's name, as in an OAuth `scope` parameter.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CeremonyAuth => "ceremony:auth",
+            Self::CeremonyReg => "ceremony:reg",
+            Self::CeremonyApprove => "ceremony:approve",
+            Self::CeremonyRead => "ceremony:read",
+            Self::DevicePair => "device:pair",
+            Self::DeviceRevoke => "device:revoke",
+            Self::PresenceRead => "presence:read",
+            Self::WebhookAdmin => "webhook:admin",
+        }
+    }
+}
+
+impl std::str::FromStr for Scope {
+    type Err = crate::ids::InvalidId;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|scope| scope.as_str() == name)
+            .ok_or(crate::ids::InvalidId("scope"))
+    }
+}
+
+/// `GET /v1/clients/self`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientView {
+    /// The client.
+    pub client_id: ClientId,
+    /// Its name, as devices see it.
+    pub name: PlainText<64>,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// The bindings it may use.
+    pub bindings: Vec<Binding>,
+}

@@ -1,0 +1,21 @@
+//! The wire of fido-relay: what mobile apps, initiators and pages exchange with the relay.
+//!
+//! Ids, device frames, HTTP bodies, outcomes and error codes live here as plain serde types, so
+//! that a client in Rust can depend on this crate alone. It knows nothing of async, HTTP
+//! libraries or storage, draws no randomness and reads no clock.
+
+pub mod device;
+pub mod http;
+pub mod ids;
+pub mod life;
+pub mod limits;
+pub mod problem;
+pub mod text;
+pub mod timestamp;
+
+pub use device::{DeviceFrame, RelayFrame};
+pub use ids::{AttemptId, CeremonyId, ClientId, ConnectionId, DeviceId, TenantId};
+pub use life::{Binding, CeremonyType, Outcome, Phase, Reason, Step};
+pub use problem::{Problem, ProblemCode};
+pub use text::{ClientNonce, DisplayName, Message, PlainText, Username};
+pub use timestamp::UnixMillis;

@@ -1,0 +1,215 @@
+//! The life of a ceremony in the words that every side uses.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What a ceremony is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CeremonyType {
+    /// A card becomes a credential of the user (WebAuthn `create`).
+    Registration,
+    /// The user proves to hold a registered card (WebAuthn `get`).
+    Authentication,
+    /// The user approves a transaction with a registered card.
+    Approval,
+}
+
+/// How the page and the phone are tied together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Binding {
+    /// The person types into the app the code that the page shows; only then is there a challenge.
+    #[default]
+    Code,
+    /// The challenge goes straight to the user's devices. A client must be allowed it.
+    None,
+}
+
+/// How the initiator knew the user before it opened the ceremony.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PriorAuth {
+    /// Not at all: anybody may have typed the username.
+    #[default]
+    None,
+    /// By a password.
+    Password,
+    /// By a running session.
+    Session,
+}
+
+/// Where a ceremony stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Shown to the user's devices without a challenge; waits for the code.
+    Offered,
+    /// The FIDO2 server is asked for a challenge.
+    Preparing,
+    /// A device has the challenge; waits for the card.
+    Challenged,
+    /// The card's answer is stored; the FIDO2 server is asked.
+    Verifying,
+    /// There is an outcome.
+    Closed,
+}
+
+/// A step that a ceremony has made, each at most once and with a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Stored.
+    Opened,
+    /// Written to a device's socket.
+    Sent,
+    /// Acknowledged by the app: a socket write is never "delivered".
+    Delivered,
+    /// The right code was typed.
+    Claimed,
+    /// The challenge was made.
+    Challenged,
+    /// The phone sees a card.
+    Card,
+    /// The answer is stored.
+    Verifying,
+    /// There is an outcome.
+    Closed,
+}
+
+/// How a ceremony ended: exactly one per ceremony, never changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The FIDO2 server verified the card's answer.
+    Succeeded,
+    /// The person said no.
+    Denied,
+    /// The FIDO2 server said no.
+    Rejected,
+    /// The card or the FIDO2 server could not.
+    Failed,
+    /// Time ran out.
+    Expired,
+    /// The initiator took it back.
+    Cancelled,
+    /// A completion call was sent and its answer never learnt: treat as not approved.
+    Indeterminate,
+}
+
+/// What [`Outcome`] alone does not say. The codes are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Reason {
+    /// `declined`: the person said no.
+    Declined,
+    /// `not_me`: the person did not ask for this.
+    NotMe,
+    /// `wrong_code`: too many wrong codes.
+    WrongCode,
+    /// `deadline`: nobody finished in time.
+    Deadline,
+    /// `session_expired`: the FIDO2 server's session ran out.
+    SessionExpired,
+    /// `pin_failed`: the card refused the PIN; a new attempt is the person's decision.
+    PinFailed,
+    /// `no_credential`: the card holds no credential for this user.
+    NoCredential,
+    /// `card_full`: the card's key store is full.
+    CardFull,
+    /// `card_NNN`: any other card error, with its number.
+    Card(u16),
+    /// `upstream_rejected`: the FIDO2 server refused.
+    UpstreamRejected,
+    /// `upstream_unavailable`: the FIDO2 server could not be reached or made no sense.
+    UpstreamUnavailable,
+    /// `upstream_full`: the FIDO2 server could not store.
+    UpstreamFull,
+    /// `upstream_unknown`: a completion call may have arrived, its answer did not.
+    UpstreamUnknown,
+    /// `interrupted`: the relay stopped while a completion call was in flight.
+    Interrupted,
+}
+
+impl Reason {
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> String {
+        let fixed = match self {
+            Self::Declined => "declined",
+            Self::NotMe => "not_me",
+            Self::WrongCode => "wrong_code",
+            Self::Deadline => "deadline",
+            Self::SessionExpired => "session_expired",
+            Self::PinFailed => "pin_failed",
+            Self::NoCredential => "no_credential",
+            Self::CardFull => "card_full",
+            Self::Card(number) => return format!("card_{number}"),
+            Self::UpstreamRejected => "upstream_rejected",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::UpstreamFull => "upstream_full",
+            Self::UpstreamUnknown => "upstream_unknown",
+            Self::Interrupted => "interrupted",
+        };
+        fixed.to_owned()
+    }
+
+    /// Whether it tells something about the card, which a page's ticket must not see.
+    #[must_use]
+    pub fn is_about_card(self) -> bool {
+        matches!(self, Self::PinFailed | Self::NoCredential | Self::CardFull | Self::Card(_))
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.code())
+    }
+}
+
+/// A text that is no reason code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a known reason")]
+pub struct UnknownReason;
+
+impl FromStr for Reason {
+    type Err = UnknownReason;
+
+    fn from_str(code: &str) -> Result<Self, UnknownReason> {
+        Ok(match code {
+            "declined" => Self::Declined,
+            "not_me" => Self::NotMe,
+            "wrong_code" => Self::WrongCode,
+            "deadline" => Self::Deadline,
+            "session_expired" => Self::SessionExpired,
+            "pin_failed" => Self::PinFailed,
+            "no_credential" => Self::NoCredential,
+            "card_full" => Self::CardFull,
+            "upstream_rejected" => Self::UpstreamRejected,
+            "upstream_unavailable" => Self::UpstreamUnavailable,
+            "upstream_full" => Self::UpstreamFull,
+            "upstream_unknown" => Self::UpstreamUnknown,
+            "interrupted" => Self::Interrupted,
+            other => {
+                let number = other.strip_prefix("card_").ok_or(UnknownReason)?;
+                Self::Card(number.parse().map_err(|_| UnknownReason)?)
+            }
+        })
+    }
+}
+
+impl TryFrom<String> for Reason {
+    type Error = UnknownReason;
+
+    fn try_from(code: String) -> Result<Self, UnknownReason> {
+        code.parse()
+    }
+}
+
+impl From<Reason> for String {
+    fn from(reason: Reason) -> Self {
+        reason.code()
+    }
+}

@@ -1,0 +1,133 @@
+//! Errors of the HTTP interface as RFC 9457 problem details with a stable `code`.
+//!
+//! Texts here are the relay's own: input is never echoed.
+
+use serde::{Deserialize, Serialize};
+
+/// What went wrong, in a form that programs may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemCode {
+    /// 400: not JSON, an unknown field, a value of the wrong form, or too deeply nested.
+    InvalidRequest,
+    /// 401: no credential, or one that is unknown, expired or for something else.
+    Unauthorized,
+    /// 401: the device's proof or pairing token was not accepted.
+    ProofRefused,
+    /// 403: the credential lacks the scope.
+    ScopeMissing,
+    /// 403: the client may not use this binding.
+    BindingNotAllowed,
+    /// 403: a browser page of an origin that is not listed.
+    OriginNotAllowed,
+    /// 404: unknown, or somebody else's.
+    NotFound,
+    /// 405: the path exists, the method does not.
+    MethodNotAllowed,
+    /// 409: the ceremony has its outcome already.
+    AlreadyClosed,
+    /// 410: the thing existed and is used up.
+    Gone,
+    /// 413: the body is too large.
+    TooLarge,
+    /// 415: not JSON, or with a content encoding.
+    UnsupportedMediaType,
+    /// 422: the same idempotency key with another body.
+    IdempotencyMismatch,
+    /// 422: well-formed, but the values do not go together or are out of range.
+    Unprocessable,
+    /// 426: the path speaks WebSocket only, with the `fido-relay.v1` subprotocol.
+    UpgradeRequired,
+    /// 429: slower, please.
+    TooManyRequests,
+    /// 500: a fault of the relay.
+    Internal,
+    /// 503: the relay cannot take this now.
+    Unavailable,
+}
+
+impl ProblemCode {
+    /// The HTTP status that goes with the code.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::InvalidRequest => 400,
+            Self::Unauthorized | Self::ProofRefused => 401,
+            Self::ScopeMissing | Self::BindingNotAllowed | Self::OriginNotAllowed => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::AlreadyClosed => 409,
+            Self::Gone => 410,
+            Self::TooLarge => 413,
+            Self::UnsupportedMediaType => 415,
+            Self::IdempotencyMismatch | Self::Unprocessable => 422,
+            Self::UpgradeRequired => 426,
+            Self::TooManyRequests => 429,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+        }
+    }
+
+    /// A short text for people, the same for every occurrence.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "The request is malformed",
+            Self::Unauthorized => "Authentication is needed",
+            Self::ProofRefused => "The device's proof was not accepted",
+            Self::ScopeMissing => "The credential lacks the scope for this",
+            Self::BindingNotAllowed => "This client may not open ceremonies without a code",
+            Self::OriginNotAllowed => "This origin is not allowed",
+            Self::NotFound => "There is nothing here",
+            Self::MethodNotAllowed => "This method is not allowed here",
+            Self::AlreadyClosed => "The ceremony is closed",
+            Self::Gone => "This was used up",
+            Self::TooLarge => "The body is too large",
+            Self::UnsupportedMediaType => "The body must be plain JSON",
+            Self::IdempotencyMismatch => "The idempotency key was used with another body",
+            Self::Unprocessable => "The values cannot be accepted",
+            Self::UpgradeRequired => "This path speaks WebSocket",
+            Self::TooManyRequests => "Too many requests",
+            Self::Internal => "The relay failed",
+            Self::Unavailable => "The relay cannot take this now",
+        }
+    }
+}
+
+/// An RFC 9457 problem details object; `type` is `about:blank`, so `title` belongs to the status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Always `about:blank`: programs go by `code`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// A short text for people.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable code.
+    pub code: ProblemCode,
+    /// What to do about it, where the relay can say. Never repeats input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Problem {
+    /// The problem of this code, without detail.
+    #[must_use]
+    pub fn new(code: ProblemCode) -> Self {
+        Self {
+            kind: "about:blank".to_owned(),
+            title: code.title().to_owned(),
+            status: code.status(),
+            code,
+            detail: None,
+        }
+    }
+
+    /// The same problem with a sentence of the relay's own.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+}

@@ -1,0 +1,1 @@
+//! The built-in FIDO2 server.

@@ -1,0 +1,1 @@
+//! An external FIDO2 server over HTTP.

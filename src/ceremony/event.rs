@@ -1,0 +1,204 @@
+//! What can happen to a ceremony, what is answered to whoever caused it, and what must follow.
+
+use std::fmt;
+
+use fido_relay_proto::device::{AckOf, CardErrorCode, CardEvent, DeclineReason};
+use fido_relay_proto::{AttemptId, DeviceId, Reason};
+use serde_json::value::RawValue;
+
+use super::state::{Approval, TxBinding, UpstreamSession};
+
+/// What a FIDO2 server gave to begin with.
+#[derive(Clone)]
+pub struct Begun {
+    /// What the completion call will need.
+    pub session: UpstreamSession,
+    /// The challenge (base64url without padding).
+    pub challenge: String,
+    /// For `clientDataJSON`.
+    pub origin: String,
+    /// The server's options object, untouched.
+    pub public_key: Box<RawValue>,
+    /// What the challenge covers of the transaction.
+    pub tx_binding: TxBinding,
+}
+
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begun").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+/// What a FIDO2 server said of an answer, or that nobody knows what it said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Verified.
+    Approved(Approval),
+    /// Refused.
+    Rejected,
+    /// The server's session had run out.
+    SessionLost,
+    /// The server could not store.
+    Full,
+    /// The call never left, and time or patience ran out: the answer was not judged.
+    NotAsked,
+    /// The call may have arrived, its answer did not.
+    Unknown,
+}
+
+/// What happens to a ceremony.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An offer or challenge was written to a socket of this device.
+    Sent {
+        /// Which.
+        device: DeviceId,
+    },
+    /// The app has it.
+    Acked {
+        /// Which device.
+        device: DeviceId,
+        /// Which frame.
+        of: AckOf,
+    },
+    /// A code was typed.
+    Claim {
+        /// Where.
+        device: DeviceId,
+        /// Names the begin call that follows a right code.
+        attempt: AttemptId,
+        /// What.
+        code: String,
+    },
+    /// The FIDO2 server gave a challenge.
+    Begun {
+        /// The call that it answers.
+        attempt: AttemptId,
+        /// What it gave.
+        begun: Box<Begun>,
+    },
+    /// The FIDO2 server gave none.
+    BeginFailed {
+        /// The call.
+        attempt: AttemptId,
+        /// Why.
+        reason: Reason,
+    },
+    /// Something happened at the card.
+    Card {
+        /// Where.
+        device: DeviceId,
+        /// What.
+        event: CardEvent,
+        /// Which error.
+        code: Option<CardErrorCode>,
+    },
+    /// The card's answer.
+    Answer {
+        /// Where from.
+        device: DeviceId,
+        /// To which challenge.
+        attempt: AttemptId,
+        /// The card SDK's JSON object, byte for byte.
+        credential: Box<RawValue>,
+        /// SHA-256 of its bytes.
+        digest: [u8; 32],
+    },
+    /// The FIDO2 server's word on the answer.
+    Completed {
+        /// The challenge that was answered.
+        attempt: AttemptId,
+        /// What it said.
+        verdict: Verdict,
+    },
+    /// The person said no.
+    Decline {
+        /// Where.
+        device: DeviceId,
+        /// Why.
+        reason: DeclineReason,
+    },
+    /// The initiator takes it back.
+    Cancel,
+    /// Nothing but time.
+    Tick,
+    /// The process that held this ceremony is gone; whatever it had in flight is lost.
+    Recover,
+}
+
+/// Why an event was refused, for whoever caused it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not the right code; this many tries are left.
+    WrongCode {
+        /// 0 closes the ceremony.
+        left: u8,
+    },
+    /// Another device gave the right code first.
+    ClaimedElsewhere,
+    /// This device has no challenge, or not this one.
+    NotChallenged,
+    /// Another answer was stored first.
+    AlreadyAnswered,
+    /// There is an outcome.
+    AlreadyClosed,
+}
+
+/// What is answered to whoever caused an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// It counted.
+    Done,
+    /// The answer is stored, now or before.
+    Accepted {
+        /// The challenge that it answers.
+        attempt: AttemptId,
+    },
+    /// It came late or twice and changes nothing; counted, not an error.
+    Ignored,
+    /// It must not count.
+    Refused(Refusal),
+}
+
+/// What must follow once the new state is stored. Effects follow from the state, so performing
+/// one twice does no harm, except [`Effect::Complete`], which is given exactly once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Show it to the user's devices, without a challenge.
+    Offer,
+    /// Ask the FIDO2 server for a challenge.
+    Begin {
+        /// The call.
+        attempt: AttemptId,
+    },
+    /// Give the challenge to this device, or to all of the user's.
+    Push {
+        /// The only one.
+        to: Option<DeviceId>,
+    },
+    /// Tell the user's other devices that this one has it.
+    DismissOthers {
+        /// The one that has it.
+        keeper: DeviceId,
+    },
+    /// Ask the FIDO2 server to verify the stored answer: at most one such call.
+    Complete {
+        /// The challenge that was answered.
+        attempt: AttemptId,
+    },
+    /// Take the prompt down everywhere.
+    Dismiss,
+    /// Watchers should look again.
+    Announce,
+}
+
+/// What came of an event.
+#[derive(Debug)]
+pub struct Transition {
+    /// For whoever caused it.
+    pub reply: Reply,
+    /// Whether there is a new state to store.
+    pub changed: bool,
+    /// What must follow once it is stored.
+    pub effects: Vec<Effect>,
+}

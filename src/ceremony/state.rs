@@ -1,0 +1,260 @@
+//! What a ceremony is made of: the request that never changes, the progress that only grows, and
+//! the state, which holds what that state has and nothing else.
+
+use std::fmt;
+
+use fido_relay_proto::http::{BrowserContext, Transaction, UpstreamOptions};
+use fido_relay_proto::life::PriorAuth;
+use fido_relay_proto::{
+    AttemptId, Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DeviceId, DisplayName,
+    Message, Outcome, Phase, PlainText, Reason, Step, TenantId, UnixMillis, Username,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// What was asked for, as it was stored before anybody was told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// The ceremony.
+    pub id: CeremonyId,
+    /// Its relying party.
+    pub tenant: TenantId,
+    /// Who opened it, and alone may read its result.
+    pub client_id: ClientId,
+    /// The client's registered name, shown to the person.
+    pub client_name: PlainText<64>,
+    /// What it is for.
+    pub ceremony_type: CeremonyType,
+    /// Whose card.
+    pub username: Username,
+    /// How the person is greeted.
+    pub display_name: DisplayName,
+    /// Only this device of the user's.
+    pub device_id: Option<DeviceId>,
+    /// How page and phone are tied together.
+    pub binding: Binding,
+    /// A sentence for both sides.
+    pub message: Option<Message>,
+    /// What is approved.
+    pub transaction: Option<Transaction>,
+    /// The browser that asked.
+    pub context: Option<BrowserContext>,
+    /// Given back in the result token.
+    pub client_nonce: Option<ClientNonce>,
+    /// How the initiator knew the user.
+    pub prior_auth: PriorAuth,
+    /// The relying party id that the card will sign for.
+    pub rp_id: String,
+    /// Options for the FIDO2 server.
+    pub options: UpstreamOptions,
+    /// When it was opened.
+    pub opened_at: UnixMillis,
+    /// When it expires.
+    pub deadline: UnixMillis,
+}
+
+/// The digits that a person carries from the page to the app. Prints nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Code(pub String);
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Code(hidden)")
+    }
+}
+
+impl Code {
+    /// Whether these are the digits; takes the same time for every wrong guess of this length.
+    #[must_use]
+    pub fn matches(&self, typed: &str) -> bool {
+        self.0.len() == typed.len()
+            && self.0.bytes().zip(typed.bytes()).fold(0, |diff, (a, b)| diff | (a ^ b)) == 0
+    }
+}
+
+/// What ties a completion call to its begin call, in the words of the FIDO2 server at hand
+/// (session cookies, or the built-in server's own state). Prints nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UpstreamSession(pub String);
+
+impl fmt::Debug for UpstreamSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UpstreamSession(hidden)")
+    }
+}
+
+/// What vouches for the words of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TxBinding {
+    /// The challenge that the card signed covers them.
+    Card,
+    /// Only the relay's signature on the result does.
+    Relay,
+}
+
+/// A challenge that a device may answer.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Challenge {
+    /// Its name on the wire.
+    pub attempt: AttemptId,
+    /// The device that gave the right code; with binding `none`, any of the user's.
+    pub device: Option<DeviceId>,
+    /// What the completion call will need.
+    pub session: UpstreamSession,
+    /// The challenge (base64url without padding).
+    pub challenge: String,
+    /// For `clientDataJSON`.
+    pub origin: String,
+    /// The FIDO2 server's options object, untouched.
+    pub public_key: Box<RawValue>,
+    /// What the challenge covers of the transaction.
+    pub tx_binding: TxBinding,
+}
+
+impl fmt::Debug for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Challenge")
+            .field("attempt", &self.attempt)
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A card's answer as it was accepted.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Answer {
+    /// Who gave it.
+    pub device: DeviceId,
+    /// The card SDK's JSON object, byte for byte.
+    pub credential: Box<RawValue>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("device", &self.device).finish_non_exhaustive()
+    }
+}
+
+/// What is known of a verified answer: material for the result token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// SHA-256 of the credential id (base64url without padding).
+    pub cred_hash: String,
+    /// Whether the card verified the user (flag UV of the signed authenticator data); `None`
+    /// where the answer's form does not tell.
+    pub user_verified: Option<bool>,
+}
+
+/// The end of a ceremony.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Closed {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What the outcome alone does not say.
+    pub reason: Option<Reason>,
+    /// When.
+    pub at: UnixMillis,
+    /// What was verified; only when succeeded.
+    pub approval: Option<Approval>,
+    /// Who vouches for the transaction's words; only when succeeded and for an approval.
+    pub tx_binding: Option<TxBinding>,
+    /// The answer that was accepted, if one was: (attempt, device, SHA-256 of its bytes), so that
+    /// the same answer sent again still gets the same acknowledgement.
+    pub accepted: Option<(AttemptId, DeviceId, [u8; 32])>,
+}
+
+/// Where a ceremony stands, with what that state has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Shown to the user's devices; waits for the code.
+    Offered {
+        /// What the page shows.
+        code: Code,
+        /// Wrong codes so far.
+        wrong_codes: u8,
+    },
+    /// The FIDO2 server is asked for a challenge.
+    Preparing {
+        /// Names the call, so that a late answer to an earlier one is told apart.
+        attempt: AttemptId,
+        /// The device that gave the right code.
+        device: Option<DeviceId>,
+    },
+    /// A device has, or is about to get, the challenge.
+    Challenged(Box<Challenge>),
+    /// The answer is stored, and with it the intent to complete exactly once.
+    Verifying {
+        /// What was answered.
+        challenge: Box<Challenge>,
+        /// The answer.
+        answer: Answer,
+        /// SHA-256 of the answer's bytes.
+        digest: [u8; 32],
+        /// When it was accepted.
+        since: UnixMillis,
+    },
+    /// There is an outcome.
+    Closed(Box<Closed>),
+}
+
+/// One step that was made, with its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressEntry {
+    /// What happened.
+    pub step: Step,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// One ceremony: what is stored and what every rule is about.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ceremony {
+    /// What was asked for.
+    pub request: Request,
+    /// What has happened, in order, each step at most once.
+    pub progress: Vec<ProgressEntry>,
+    /// Where it stands.
+    pub state: State,
+}
+
+impl Ceremony {
+    /// The phase's public name.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match &self.state {
+            State::Offered { .. } => Phase::Offered,
+            State::Preparing { .. } => Phase::Preparing,
+            State::Challenged(_) => Phase::Challenged,
+            State::Verifying { .. } => Phase::Verifying,
+            State::Closed(_) => Phase::Closed,
+        }
+    }
+
+    /// The end, if there is one.
+    #[must_use]
+    pub fn closed(&self) -> Option<&Closed> {
+        match &self.state {
+            State::Closed(closed) => Some(closed),
+            State::Offered { .. }
+            | State::Preparing { .. }
+            | State::Challenged(_)
+            | State::Verifying { .. } => None,
+        }
+    }
+
+    /// When time alone will change this ceremony, if it will.
+    #[must_use]
+    pub fn wakes_at(&self) -> Option<UnixMillis> {
+        match &self.state {
+            State::Offered { .. } | State::Preparing { .. } | State::Challenged(_) => {
+                Some(self.request.deadline)
+            }
+            State::Verifying { since, .. } => Some(since.plus_millis(super::COMPLETION_LIMIT_MS)),
+            State::Closed(_) => None,
+        }
+    }
+}

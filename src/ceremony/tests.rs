@@ -1,0 +1,1 @@
+//! Scripts, tables and properties over [`super::Ceremony::step`].

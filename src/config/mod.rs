@@ -1,0 +1,1 @@
+//! Configuration: sources, merged and validated, all mistakes at once.

@@ -1,0 +1,1 @@
+//! HTTP and sockets: where the world comes in.

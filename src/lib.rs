@@ -1,0 +1,19 @@
+//! fido-relay: relays FIDO2 ceremonies from a web page to the card that only the user's phone can
+//! read.
+//!
+//! An event enters at an edge ([`edge`]), moves one ceremony one step in a pure function
+//! ([`ceremony`]), the new state is saved, and only then are the resulting effects performed
+//! ([`relay`]); their results are events again.
+
+pub mod backends;
+pub mod ceremony;
+pub mod cli;
+pub mod config;
+pub mod edge;
+pub mod phone;
+pub mod ports;
+pub mod relay;
+pub mod security;
+pub mod session;
+pub mod softcard;
+pub mod tasks;

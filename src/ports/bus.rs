@@ -1,0 +1,24 @@
+//! Between nodes: "look again". The store is the truth; a lost notice costs delay, never
+//! correctness.
+
+use fido_relay_proto::{CeremonyId, DeviceId};
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+
+/// What somebody should look at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A ceremony has a new state: watchers and the devices that it concerns should know.
+    Ceremony(CeremonyId),
+    /// A device was revoked: its socket must close, wherever it is.
+    Revoked(DeviceId),
+}
+
+/// Carries notices to every node, this one included, at most once and in no promised order.
+pub trait Bus: Send + Sync + std::fmt::Debug {
+    /// Tells every node. Never waits for the consequences.
+    fn publish(&self, notice: Notice) -> BoxFuture<'_, ()>;
+
+    /// This node's feed of notices; to be called once, before anything is published.
+    fn feed(&self) -> Option<mpsc::Receiver<Notice>>;
+}

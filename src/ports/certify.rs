@@ -1,0 +1,57 @@
+//! The FIDO2 server's own REST interface, for programs that use it without the relay's ceremonies
+//! (*client-direct*).
+
+use futures::future::BoxFuture;
+
+/// The four calls, whatever alias they were made by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CertifyStep {
+    /// `attestation/options`: begin a registration.
+    AttestationOptions,
+    /// `attestation/result`: complete it.
+    AttestationResult,
+    /// `assertion/options`: begin an authentication.
+    AssertionOptions,
+    /// `assertion/result`: complete it.
+    AssertionResult,
+}
+
+/// One call.
+#[derive(Clone)]
+pub struct CertifyCall {
+    /// Which.
+    pub step: CertifyStep,
+    /// The request's `Cookie` header.
+    pub cookie: Option<String>,
+    /// The JSON body, already within the size limit.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for CertifyCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CertifyCall").field("step", &self.step).finish_non_exhaustive()
+    }
+}
+
+/// Its answer.
+#[derive(Clone)]
+pub struct CertifyReply {
+    /// The HTTP status.
+    pub status: u16,
+    /// `Set-Cookie` headers.
+    pub set_cookies: Vec<String>,
+    /// The JSON body.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for CertifyReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CertifyReply").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// Answers the FIDO2 server's REST calls.
+pub trait Certify: Send + Sync + std::fmt::Debug {
+    /// Answers one call; failures are answers too.
+    fn call(&self, call: CertifyCall) -> BoxFuture<'_, CertifyReply>;
+}

@@ -1,0 +1,59 @@
+//! The FIDO2 server ("upstream"): makes challenges and verifies answers.
+
+use fido_relay_proto::http::{Transaction, UpstreamOptions};
+use fido_relay_proto::{CeremonyType, DisplayName, Reason, TenantId, Username};
+use futures::future::BoxFuture;
+use serde_json::value::RawValue;
+
+use crate::ceremony::{Begun, UpstreamSession, Verdict};
+
+/// What a challenge is wanted for.
+#[derive(Clone, Debug)]
+pub struct BeginRequest {
+    /// The relying party's tenant.
+    pub tenant: TenantId,
+    /// Registration makes a credential; authentication and approval use one.
+    pub ceremony_type: CeremonyType,
+    /// Whose card.
+    pub username: Username,
+    /// How the person is greeted.
+    pub display_name: DisplayName,
+    /// The relying party id.
+    pub rp_id: String,
+    /// The initiator's wishes.
+    pub options: UpstreamOptions,
+    /// What an approval is about; a server that can makes the challenge cover it.
+    pub transaction: Option<Transaction>,
+    /// Milliseconds until the ceremony's deadline: no call may outlast them.
+    pub time_left_ms: u64,
+}
+
+/// Why there is no challenge.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no challenge ({}): {detail}", reason.code())]
+pub struct BeginFault {
+    /// The public reason.
+    pub reason: Reason,
+    /// For the log: what the server said, without secrets.
+    pub detail: String,
+}
+
+/// A FIDO2 server. Implementations do their own retries for `begin`; for `complete` they retry
+/// only what provably never left this machine.
+pub trait Fido: Send + Sync + std::fmt::Debug {
+    /// Asks for a challenge.
+    fn begin(&self, request: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>>;
+
+    /// Hands in the card's answer, byte for byte, at most once. `time_left_ms` bounds the retries
+    /// of a call that never left.
+    fn complete<'a>(
+        &'a self,
+        ceremony_type: CeremonyType,
+        session: &'a UpstreamSession,
+        credential: &'a RawValue,
+        time_left_ms: u64,
+    ) -> BoxFuture<'a, Verdict>;
+
+    /// Whether the server answers at all, for readiness and diagnosis: a sentence if it does not.
+    fn probe(&self) -> BoxFuture<'_, Result<(), String>>;
+}

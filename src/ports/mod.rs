@@ -1,0 +1,17 @@
+//! What the relay needs of the world, as traits of a few verbs each.
+//!
+//! A trait promises what its weakest backend can keep. Futures are boxed so that backends are
+//! chosen at run time.
+
+pub mod bus;
+pub mod certify;
+pub mod clock;
+pub mod fido;
+pub mod store;
+
+pub use bus::{Bus, Notice};
+pub use certify::{Certify, CertifyCall, CertifyReply, CertifyStep};
+pub use clock::Clock;
+pub use fido::{BeginFault, BeginRequest, Fido};
+pub use futures::future::BoxFuture;
+pub use store::{Bucket, Revision, Store, StoreError, Stored};

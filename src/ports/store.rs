@@ -1,0 +1,123 @@
+//! Durable records with compare-and-set, the one truth that nodes share.
+
+use futures::future::BoxFuture;
+
+/// A kind of record. Keys within a bucket are the caller's: `A-Z a-z 0-9 . _ = -`, at most 200 bytes,
+/// so that they are also safe in a message subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bucket {
+    /// Ceremonies by id.
+    Ceremonies,
+    /// What an idempotency key stands for.
+    Idempotency,
+    /// Devices by id.
+    Devices,
+    /// What belongs to a user: device ids.
+    Users,
+    /// Pairing tokens by their hash.
+    Pairings,
+    /// Initiators by id.
+    Clients,
+    /// Initiators' API keys by their hash.
+    ApiKeys,
+    /// The built-in FIDO2 server's credentials.
+    Credentials,
+    /// The relay's own keys by their name.
+    Keys,
+}
+
+impl Bucket {
+    /// Every bucket.
+    pub const ALL: [Self; 9] = [
+        Self::Ceremonies,
+        Self::Idempotency,
+        Self::Devices,
+        Self::Users,
+        Self::Pairings,
+        Self::Clients,
+        Self::ApiKeys,
+        Self::Credentials,
+        Self::Keys,
+    ];
+
+    /// The bucket's name in a backend.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ceremonies => "ceremonies",
+            Self::Idempotency => "idempotency",
+            Self::Devices => "devices",
+            Self::Users => "users",
+            Self::Pairings => "pairings",
+            Self::Clients => "clients",
+            Self::ApiKeys => "api_keys",
+            Self::Credentials => "credentials",
+            Self::Keys => "keys",
+        }
+    }
+}
+
+/// Orders the writes to one key: a later write has a larger revision, also when the key was
+/// removed between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+impl Revision {
+    /// Expected of a key that must not exist.
+    pub const ABSENT: Self = Self(0);
+}
+
+/// A record with its revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Which write this is.
+    pub revision: Revision,
+    /// What was written.
+    pub value: Vec<u8>,
+}
+
+/// Why a store did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The record is not at the expected revision: load again, decide again.
+    #[error("the record was changed meanwhile")]
+    Conflict,
+    /// The store cannot do it now; nothing was written. The text is for the log.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Records with compare-and-set. `Ok` of a write means that it survives a crash of the process
+/// and of the machine.
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// The record, if there is one.
+    fn load<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
+
+    /// Writes if the record is at `expected` ([`Revision::ABSENT`]: if there is none).
+    fn save<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        expected: Revision,
+        value: Vec<u8>,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>>;
+
+    /// Removes if the record is at `expected`.
+    fn remove<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        expected: Revision,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Every record whose key begins with `prefix`, in key order.
+    fn list<'a>(
+        &'a self,
+        bucket: Bucket,
+        prefix: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>>;
+}

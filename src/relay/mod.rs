@@ -1,0 +1,1 @@
+//! Orchestration: load, step, save, then perform the effects.

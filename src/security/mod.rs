@@ -1,0 +1,3 @@
+//! Credentials and proofs: one noun, one room.
+
+pub mod random;

@@ -1,0 +1,3 @@
+//! The integration tests: a real relay on port 0, a scripted phone, real FIDO2 servers.
+
+mod support;

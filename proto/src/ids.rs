@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -103,7 +104,7 @@ random_id!(
 /// One relying party: 1 to 32 characters of `a-z`, `0-9` and `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct TenantId(Box<str>);
+pub struct TenantId(Arc<str>);
 
 impl TenantId {
     /// The tenant's name.
@@ -149,6 +150,6 @@ impl TryFrom<String> for TenantId {
 
 impl From<TenantId> for String {
     fn from(id: TenantId) -> Self {
-        id.0.into()
+        id.as_str().to_owned()
     }
 }

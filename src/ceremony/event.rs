@@ -160,36 +160,22 @@ pub enum Reply {
     Refused(Refusal),
 }
 
-/// What must follow once the new state is stored. Effects follow from the state, so performing
-/// one twice does no harm, except [`Effect::Complete`], which is given exactly once.
+/// A call to the FIDO2 server that must follow once the new state is stored. Everything else that
+/// follows from a change (prompts on phones, news for watchers) follows from the state itself:
+/// see [`super::Ceremony::prompt_for`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Show it to the user's devices, without a challenge.
-    Offer,
-    /// Ask the FIDO2 server for a challenge.
+    /// Ask for a challenge. Asking twice does no harm: the answer to a call that is not the
+    /// current attempt is ignored.
     Begin {
         /// The call.
         attempt: AttemptId,
     },
-    /// Give the challenge to this device, or to all of the user's.
-    Push {
-        /// The only one.
-        to: Option<DeviceId>,
-    },
-    /// Tell the user's other devices that this one has it.
-    DismissOthers {
-        /// The one that has it.
-        keeper: DeviceId,
-    },
-    /// Ask the FIDO2 server to verify the stored answer: at most one such call.
+    /// Have the stored answer verified. Given exactly once in the life of a ceremony.
     Complete {
         /// The challenge that was answered.
         attempt: AttemptId,
     },
-    /// Take the prompt down everywhere.
-    Dismiss,
-    /// Watchers should look again.
-    Announce,
 }
 
 /// What came of an event.
@@ -197,8 +183,8 @@ pub enum Effect {
 pub struct Transition {
     /// For whoever caused it.
     pub reply: Reply,
-    /// Whether there is a new state to store.
+    /// Whether there is a new state: store it, then tell everybody concerned to look again.
     pub changed: bool,
     /// What must follow once it is stored.
-    pub effects: Vec<Effect>,
+    pub effect: Option<Effect>,
 }

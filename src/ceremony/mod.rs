@@ -1,8 +1,10 @@
 //! The core: one ceremony as a pure state machine.
 //!
 //! [`Ceremony::step`] takes the time and an [`Event`] and gives the next state, a [`Reply`] for
-//! whoever caused the event, and the [`Effect`]s to perform once the new state is stored. There is
-//! no clock, no IO and no log in here, and nothing of sockets, HTTP or a FIDO2 server's protocol.
+//! whoever caused the event, and the [`Effect`] to perform once the new state is stored. What each
+//! of the user's devices should show follows from the state alone ([`Ceremony::prompt_for`]).
+//! There is no clock, no IO and no log in here, and nothing of sockets, HTTP or a FIDO2 server's
+//! protocol.
 //!
 //! ```text
 //!             code right / no code needed      options            answer stored      upstream said
@@ -20,6 +22,6 @@ mod tests;
 pub use event::{Begun, Effect, Event, Refusal, Reply, Transition, Verdict};
 pub use policy::COMPLETION_LIMIT_MS;
 pub use state::{
-    Answer, Approval, Ceremony, Challenge, Closed, Code, ProgressEntry, Request, State, TxBinding,
-    UpstreamSession,
+    Answer, Approval, Ceremony, Challenge, Closed, Code, ProgressEntry, Prompt, Request, State,
+    TxBinding, UpstreamSession,
 };

@@ -221,7 +221,45 @@ pub struct Ceremony {
     pub state: State,
 }
 
+/// What one of the user's devices should be showing.
+#[derive(Debug)]
+pub enum Prompt<'a> {
+    /// Nothing: it is not this device's business, or not yet.
+    Nothing,
+    /// The offer, and a field for the code.
+    Offer,
+    /// The offer, and the request for the card.
+    Challenge(&'a Challenge),
+    /// That another device has it.
+    Elsewhere,
+    /// That it is over.
+    Closed(&'a Closed),
+}
+
 impl Ceremony {
+    /// What `device`, one of the user's, should be showing now. The same for a device that was
+    /// there all along and for one that has just returned.
+    #[must_use]
+    pub fn prompt_for(&self, device: DeviceId) -> Prompt<'_> {
+        if self.request.device_id.is_some_and(|only| only != device) {
+            return Prompt::Nothing;
+        }
+        match &self.state {
+            State::Offered { .. } => Prompt::Offer,
+            State::Preparing { device: holder, .. } => match holder {
+                Some(holder) if *holder != device => Prompt::Elsewhere,
+                Some(_) | None => Prompt::Nothing,
+            },
+            State::Challenged(challenge) => match challenge.device {
+                Some(holder) if holder != device => Prompt::Elsewhere,
+                Some(_) | None => Prompt::Challenge(challenge),
+            },
+            State::Verifying { answer, .. } if answer.device != device => Prompt::Elsewhere,
+            State::Verifying { .. } => Prompt::Nothing,
+            State::Closed(closed) => Prompt::Closed(closed),
+        }
+    }
+
     /// The phase's public name.
     #[must_use]
     pub fn phase(&self) -> Phase {

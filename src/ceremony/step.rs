@@ -11,29 +11,27 @@ use super::state::{
 };
 
 impl Ceremony {
-    /// A new ceremony, and what must follow once it is stored. `attempt` names the begin call
-    /// that binding `none` makes at once.
+    /// A new ceremony. `attempt` names the begin call that binding `none` makes at once.
     #[must_use]
-    pub fn open(request: Request, code: Code, attempt: AttemptId) -> (Self, Vec<Effect>) {
+    pub fn open(request: Request, code: Code, attempt: AttemptId) -> Self {
         let progress = vec![ProgressEntry { step: Step::Opened, at: request.opened_at }];
         let state = match request.binding {
             Binding::Code => State::Offered { code, wrong_codes: 0 },
             Binding::None => State::Preparing { attempt, device: None },
         };
-        let ceremony = Self { request, progress, state };
-        let effects = ceremony.effects();
-        (ceremony, effects)
+        Self { request, progress, state }
     }
 
-    /// What the present state asks for: the way back after a restart, or when a device returns.
-    /// A completion call is never among them; see [`Event::Recover`].
+    /// The call that the present state asks for, at first and after a restart. Never a completion:
+    /// whether that one was made cannot be known, see [`Event::Recover`].
     #[must_use]
-    pub fn effects(&self) -> Vec<Effect> {
+    pub fn pending_effect(&self) -> Option<Effect> {
         match &self.state {
-            State::Offered { .. } => vec![Effect::Offer],
-            State::Preparing { attempt, .. } => vec![Effect::Begin { attempt: *attempt }],
-            State::Challenged(challenge) => vec![Effect::Push { to: challenge.device }],
-            State::Verifying { .. } | State::Closed(_) => Vec::new(),
+            State::Preparing { attempt, .. } => Some(Effect::Begin { attempt: *attempt }),
+            State::Offered { .. }
+            | State::Challenged(_)
+            | State::Verifying { .. }
+            | State::Closed(_) => None,
         }
     }
 
@@ -79,7 +77,7 @@ impl Ceremony {
                 | State::Preparing { .. }
                 | State::Challenged(_)
                 | State::Closed(_) => {
-                    Transition { reply: Reply::Done, changed: false, effects: self.effects() }
+                    Transition { reply: Reply::Done, changed: false, effect: self.pending_effect() }
                 }
             },
         }
@@ -137,21 +135,14 @@ impl Ceremony {
                 if code.matches(typed) {
                     self.state = State::Preparing { attempt, device: Some(device) };
                     self.record(now, Step::Claimed);
-                    return changed(
-                        Reply::Done,
-                        vec![
-                            Effect::Begin { attempt },
-                            Effect::DismissOthers { keeper: device },
-                            Effect::Announce,
-                        ],
-                    );
+                    return changed(Reply::Done, Some(Effect::Begin { attempt }));
                 }
                 *wrong_codes += 1;
                 let left = CODE_ATTEMPTS.saturating_sub(*wrong_codes);
                 let mut transition = if left == 0 {
                     self.close(now, Outcome::Failed, Some(Reason::WrongCode), None)
                 } else {
-                    changed(Reply::Done, Vec::new())
+                    changed(Reply::Done, None)
                 };
                 transition.reply = Reply::Refused(Refusal::WrongCode { left });
                 transition
@@ -169,11 +160,11 @@ impl Ceremony {
     fn begun(&mut self, now: UnixMillis, attempt: AttemptId, begun: Begun) -> Transition {
         match &self.state {
             State::Preparing { attempt: current, device } if *current == attempt => {
-                let to = *device;
+                let device = *device;
                 let Begun { session, challenge, origin, public_key, tx_binding } = begun;
                 self.state = State::Challenged(Box::new(Challenge {
                     attempt,
-                    device: to,
+                    device,
                     session,
                     challenge,
                     origin,
@@ -181,7 +172,7 @@ impl Ceremony {
                     tx_binding,
                 }));
                 self.record(now, Step::Challenged);
-                changed(Reply::Done, vec![Effect::Push { to }, Effect::Announce])
+                changed(Reply::Done, None)
             }
             State::Offered { .. }
             | State::Preparing { .. }
@@ -217,14 +208,9 @@ impl Ceremony {
                     && challenge.device.is_none_or(|device| device == answer.device) =>
             {
                 let challenge = challenge.clone();
-                let keeper = answer.device;
                 self.state = State::Verifying { challenge, answer, digest, since: now };
                 self.record(now, Step::Verifying);
-                let mut effects = vec![Effect::Complete { attempt }, Effect::Announce];
-                if self.request.binding == Binding::None {
-                    effects.push(Effect::DismissOthers { keeper });
-                }
-                changed(Reply::Accepted { attempt }, effects)
+                changed(Reply::Accepted { attempt }, Some(Effect::Complete { attempt }))
             }
             State::Verifying { challenge, answer: stored, digest: known, .. } => same_or_refused(
                 (challenge.attempt, stored.device, *known),
@@ -353,7 +339,7 @@ impl Ceremony {
             accepted,
         }));
         self.record(now, Step::Closed);
-        changed(Reply::Done, vec![Effect::Dismiss, Effect::Announce])
+        changed(Reply::Done, None)
     }
 
     /// Notes a step that changes no state, once.
@@ -361,7 +347,7 @@ impl Ceremony {
         if self.closed().is_some() || !self.record(now, step) {
             return ignored();
         }
-        changed(Reply::Done, vec![Effect::Announce])
+        changed(Reply::Done, None)
     }
 
     /// Adds a step if it is new; tells whether it was.
@@ -374,16 +360,16 @@ impl Ceremony {
     }
 }
 
-fn changed(reply: Reply, effects: Vec<Effect>) -> Transition {
-    Transition { reply, changed: true, effects }
+fn changed(reply: Reply, effect: Option<Effect>) -> Transition {
+    Transition { reply, changed: true, effect }
 }
 
 fn ignored() -> Transition {
-    Transition { reply: Reply::Ignored, changed: false, effects: Vec::new() }
+    Transition { reply: Reply::Ignored, changed: false, effect: None }
 }
 
 fn refused(why: Refusal) -> Transition {
-    Transition { reply: Reply::Refused(why), changed: false, effects: Vec::new() }
+    Transition { reply: Reply::Refused(why), changed: false, effect: None }
 }
 
 /// The same answer again is acknowledged again; any other is told why not.
@@ -393,11 +379,7 @@ fn same_or_refused(
     refusal: Refusal,
 ) -> Transition {
     if stored == given {
-        Transition {
-            reply: Reply::Accepted { attempt: given.0 },
-            changed: false,
-            effects: Vec::new(),
-        }
+        Transition { reply: Reply::Accepted { attempt: given.0 }, changed: false, effect: None }
     } else {
         refused(refusal)
     }

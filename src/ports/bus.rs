@@ -1,15 +1,15 @@
 //! Between nodes: "look again". The store is the truth; a lost notice costs delay, never
 //! correctness.
 
-use fido_relay_proto::{CeremonyId, DeviceId};
+use fido_relay_proto::{CeremonyId, DeviceId, TenantId};
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 /// What somebody should look at again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A ceremony has a new state: watchers and the devices that it concerns should know.
-    Ceremony(CeremonyId),
+    Ceremony(TenantId, CeremonyId),
     /// A device was revoked: its socket must close, wherever it is.
     Revoked(DeviceId),
 }

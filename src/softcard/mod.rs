@@ -1,1 +1,279 @@
-//! A FIDO2 card in software, for the simulated phone and the tests.
+//! A FIDO2 card in software, for the simulated phone and the tests: what the card SDK's
+//! `registerCardOnly` and `authenticateCardOnly` do, with keys in memory and no PIN to type.
+//!
+//! It plays the card *and* the client half of WebAuthn that the SDK plays (it writes
+//! `clientDataJSON`). It knows nothing of the relay, of sockets or of any server: a prompt goes
+//! in, the credential's JSON comes out.
+
+mod attestation;
+mod key;
+mod options;
+#[cfg(test)]
+mod tests;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+pub use attestation::{AttestationKey, AttestationStyle};
+pub(crate) use key::CardKey;
+
+use crate::security::random;
+use options::CardOptions;
+
+/// Credentials that fit on the card; like a real one's few dozen, but enough for long tests.
+const CAPACITY: usize = 128;
+
+/// Flag bits of authenticator data (WebAuthn section 6.1).
+const USER_PRESENT: u8 = 0x01;
+const USER_VERIFIED: u8 = 0x04;
+const ATTESTED_CREDENTIAL: u8 = 0x40;
+
+/// The model's name in attested credential data; all zero would mean "does not say".
+const AAGUID: [u8; 16] = *b"fido-relay card\0";
+
+/// What the phone shows the card.
+#[derive(Clone, Copy)]
+pub struct Prompt<'a> {
+    /// The relying party id that the card signs for.
+    pub rp_id: &'a str,
+    /// For `clientDataJSON`.
+    pub origin: &'a str,
+    /// The challenge (base64url).
+    pub challenge: &'a str,
+    /// Whose card.
+    pub username: &'a str,
+    /// How the person is greeted.
+    pub display_name: &'a str,
+    /// The server's options object.
+    pub public_key: &'a RawValue,
+}
+
+impl std::fmt::Debug for Prompt<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prompt")
+            .field("rp_id", &self.rp_id)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the card did not do it, in the card's own numbers (600 to 617).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("card error {0}")]
+pub struct CardError(pub u16);
+
+impl CardError {
+    /// 601: the prompt makes no sense to the card.
+    pub const UNKNOWN: Self = Self(601);
+    /// 602: none of the wanted credentials is on the card.
+    pub const NO_CREDENTIALS: Self = Self(602);
+    /// 603: the card has credentials for this relying party, but not this user's.
+    pub const USER_NOT_ON_CARD: Self = Self(603);
+    /// 604: the key could not sign.
+    pub const SIGNATURE_FAILED: Self = Self(604);
+    /// 606: no room for the new key. Also given for an excluded credential: the card's list has no
+    /// number of its own for it, and of those that no further tap can mend this one comes nearest
+    /// (this account's place on the card is taken).
+    pub const KEY_STORE_FULL: Self = Self(606);
+    /// 608: the server insists on user verification and the card could not verify the user.
+    pub const PIN_FAILED: Self = Self(608);
+    /// 609: no key of any wanted algorithm could be made.
+    pub const NO_PUBLIC_KEY: Self = Self(609);
+}
+
+/// One credential on the card.
+#[derive(Debug)]
+struct Credential {
+    id: [u8; 32],
+    rp_id: String,
+    username: String,
+    user_handle: Vec<u8>,
+    key: CardKey,
+    sign_count: u32,
+}
+
+/// A card: its credentials, and how it behaves.
+#[derive(Debug)]
+pub struct SoftCard {
+    credentials: Vec<Credential>,
+    style: AttestationStyle,
+    verifies_user: bool,
+}
+
+impl Default for SoftCard {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SoftCard {
+    /// An empty card that verifies its user and attests nothing. It knows ES256, EdDSA and RS256
+    /// and takes the first that the server lists.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { credentials: Vec::new(), style: AttestationStyle::None, verifies_user: true }
+    }
+
+    /// The same card with another form of registration.
+    #[must_use]
+    pub fn with_attestation(mut self, style: AttestationStyle) -> Self {
+        self.style = style;
+        self
+    }
+
+    /// The same card, able or unable to verify its user (flag UV).
+    #[must_use]
+    pub fn with_user_verification(mut self, verified: bool) -> Self {
+        self.verifies_user = verified;
+        self
+    }
+
+    /// How many credentials the card holds.
+    #[must_use]
+    pub fn credential_count(&self) -> usize {
+        self.credentials.len()
+    }
+
+    /// Makes a credential; one of the same relying party and user handle is replaced, as CTAP2
+    /// has it (section 6.1.2). Gives the credential's JSON.
+    ///
+    /// # Errors
+    /// [`CardError`]: 606 full or excluded, 608 verification wanted but impossible, 609 no common
+    /// algorithm, 601 a prompt without sense.
+    pub fn register(&mut self, prompt: &Prompt<'_>) -> Result<String, CardError> {
+        let options = CardOptions::read(prompt.public_key.get()).ok_or(CardError::UNKNOWN)?;
+        self.check_verification(&options)?;
+        let here = |id: &Vec<u8>| {
+            self.credentials.iter().any(|one| one.id == id[..] && one.rp_id == prompt.rp_id)
+        };
+        if options.excluded().iter().any(here) || self.credentials.len() >= CAPACITY {
+            return Err(CardError::KEY_STORE_FULL);
+        }
+        let key = options.algorithms().into_iter().find_map(CardKey::generate);
+        let credential = Credential {
+            id: random::bytes(),
+            rp_id: prompt.rp_id.to_owned(),
+            username: prompt.username.to_owned(),
+            user_handle: options.user_handle().unwrap_or_else(|| prompt.username.into()),
+            key: key.ok_or(CardError::NO_PUBLIC_KEY)?,
+            sign_count: 0,
+        };
+
+        let mut auth_data = self.authenticator_data(&credential, ATTESTED_CREDENTIAL);
+        auth_data.extend(AAGUID);
+        auth_data.extend((credential.id.len() as u16).to_be_bytes());
+        auth_data.extend(credential.id);
+        auth_data.extend(attestation::encode(&credential.key.cose())?);
+
+        let client_data = client_data("webauthn.create", prompt)?;
+        let hash = digest(&SHA256, client_data.as_bytes());
+        let response = match self.style.object(&credential.key, &auth_data, hash.as_ref())? {
+            Some(object) => json!({
+                "clientDataJSON": URL_SAFE_NO_PAD.encode(&client_data),
+                "attestationObject": URL_SAFE_NO_PAD.encode(object),
+                "transports": ["nfc"],
+            }),
+            None => json!({
+                "clientDataJSON": URL_SAFE_NO_PAD.encode(&client_data),
+                "authenticatorData": URL_SAFE_NO_PAD.encode(&auth_data),
+                "signature": signature(&credential, &auth_data, hash.as_ref())?,
+            }),
+        };
+        let answer = answer(&credential, response);
+        self.credentials.retain(|one| {
+            one.rp_id != credential.rp_id || one.user_handle != credential.user_handle
+        });
+        self.credentials.push(credential);
+        Ok(answer)
+    }
+
+    /// Signs with a credential of the relying party: one of `allowCredentials`, or, if that list
+    /// is empty, the user's newest. The sign counter grows by one. Gives the credential's JSON.
+    ///
+    /// # Errors
+    /// [`CardError`]: 602 no such credential, 603 only other users' credentials, 604 the key
+    /// failed, 608 verification wanted but impossible, 601 a prompt without sense.
+    pub fn authenticate(&mut self, prompt: &Prompt<'_>) -> Result<String, CardError> {
+        let options = CardOptions::read(prompt.public_key.get()).ok_or(CardError::UNKNOWN)?;
+        self.check_verification(&options)?;
+        let client_data = client_data("webauthn.get", prompt)?;
+        let allowed = options.allowed();
+        let of_rp = |one: &Credential| one.rp_id == prompt.rp_id;
+        let wanted = |one: &Credential| {
+            let listed = allowed.iter().any(|id| one.id == id[..]);
+            of_rp(one) && if allowed.is_empty() { one.username == prompt.username } else { listed }
+        };
+        let Some(index) = self.credentials.iter().rposition(wanted) else {
+            let others = allowed.is_empty() && self.credentials.iter().any(of_rp);
+            return Err(if others {
+                CardError::USER_NOT_ON_CARD
+            } else {
+                CardError::NO_CREDENTIALS
+            });
+        };
+        self.credentials[index].sign_count += 1;
+        let credential = &self.credentials[index];
+        let auth_data = self.authenticator_data(credential, 0);
+        let hash = digest(&SHA256, client_data.as_bytes());
+        let response = json!({
+            "clientDataJSON": URL_SAFE_NO_PAD.encode(&client_data),
+            "authenticatorData": URL_SAFE_NO_PAD.encode(&auth_data),
+            "signature": signature(credential, &auth_data, hash.as_ref())?,
+            "userHandle": URL_SAFE_NO_PAD.encode(&credential.user_handle),
+        });
+        Ok(answer(credential, response))
+    }
+
+    fn check_verification(&self, options: &CardOptions) -> Result<(), CardError> {
+        if options.requires_verification() && !self.verifies_user {
+            Err(CardError::PIN_FAILED)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The part of authenticator data that every ceremony has (WebAuthn section 6.1): hash of the
+    /// relying party id, flags, sign counter.
+    fn authenticator_data(&self, credential: &Credential, more_flags: u8) -> Vec<u8> {
+        let verified = if self.verifies_user { USER_VERIFIED } else { 0 };
+        let mut data = digest(&SHA256, credential.rp_id.as_bytes()).as_ref().to_vec();
+        data.push(USER_PRESENT | verified | more_flags);
+        data.extend(credential.sign_count.to_be_bytes());
+        data
+    }
+}
+
+fn client_data(kind: &str, prompt: &Prompt<'_>) -> Result<String, CardError> {
+    let challenge = options::bytes(prompt.challenge).ok_or(CardError::UNKNOWN)?;
+    let client_data = json!({
+        "type": kind,
+        "challenge": URL_SAFE_NO_PAD.encode(challenge),
+        "origin": prompt.origin,
+        "crossOrigin": false,
+    });
+    Ok(client_data.to_string())
+}
+
+fn signature(
+    credential: &Credential,
+    auth_data: &[u8],
+    client_data_hash: &[u8],
+) -> Result<String, CardError> {
+    let signed = credential.key.sign(&[auth_data, client_data_hash].concat());
+    signed.map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).ok_or(CardError::SIGNATURE_FAILED)
+}
+
+fn answer(credential: &Credential, response: serde_json::Value) -> String {
+    let id = URL_SAFE_NO_PAD.encode(credential.id);
+    json!({
+        "id": id,
+        "rawId": id,
+        "type": "public-key",
+        "response": response,
+        "clientExtensionResults": {},
+    })
+    .to_string()
+}

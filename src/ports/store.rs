@@ -82,7 +82,9 @@ pub enum StoreError {
     /// The record is not at the expected revision: load again, decide again.
     #[error("the record was changed meanwhile")]
     Conflict,
-    /// The store cannot do it now; nothing was written. The text is for the log.
+    /// The store cannot do it now, and does not promise that a write happened. A write whose commit
+    /// failed may still come to stand: who tries again and meets [`StoreError::Conflict`] loads
+    /// and looks. The text is for the log.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
 }

@@ -1,3 +1,4 @@
 //! The integration tests: a real relay on port 0, a scripted phone, real FIDO2 servers.
 
+mod store_contract;
 mod support;

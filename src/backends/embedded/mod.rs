@@ -1,1 +1,19 @@
-//! Everything on one machine: the durable store in one file, the bus within the process, the system clock.
+//! Everything on one machine: the durable store in one file, the bus within the process, the
+//! system clock. What a relay that is alone runs on.
+//!
+//! Knows redb and the operating system; knows nothing of the relay, of HTTP or of other backends.
+
+mod bus;
+mod clock;
+mod database;
+mod memory;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use bus::LocalBus;
+pub use clock::SystemClock;
+pub use database::OpenError;
+pub use memory::MemoryStore;
+pub use store::FileStore;

@@ -1,0 +1,19 @@
+//! The machine's clock, the only place that reads it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fido_relay_proto::UnixMillis;
+
+use crate::ports::Clock;
+
+/// The machine's wall clock. A machine whose clock stands before 1970 is told that it is 1970.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> UnixMillis {
+        #[expect(clippy::disallowed_methods, reason = "this is the clock that all others ask")]
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMillis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,167 @@
+//! The store's contract kept in one redb file: durable before it is acknowledged, readers never
+//! wait for the writer.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use redb::ReadOnlyTable;
+use tokio::sync::{mpsc, oneshot};
+
+use super::database::{Database, OpenError, Record, read_error};
+use super::writer::{self, Change, Write};
+use crate::ports::{BoxFuture, Bucket, Revision, Store, StoreError, Stored};
+
+/// Records that a listing reads before it lets other tasks run.
+const LIST_STRIDE: usize = 256;
+
+/// Records in one file, which this process has for itself. Dropping it finishes every write that
+/// was handed over and closes the file; the drop waits for that.
+#[derive(Debug)]
+pub struct FileStore {
+    database: Arc<Database>,
+    queue: Option<mpsc::Sender<Write>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl FileStore {
+    /// Opens the file, making it and its directory if they do not exist (readable by this user
+    /// alone).
+    ///
+    /// # Errors
+    /// [`OpenError`]: another process has it open, or it cannot be made, read or understood.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::start(Database::open_file(path)?)
+    }
+
+    pub(super) fn start(database: Database) -> Result<Self, OpenError> {
+        let database = Arc::new(database);
+        let (queue, mut waiting) = mpsc::channel(writer::QUEUE);
+        let writers = Arc::clone(&database);
+        let writer = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer::run(&writers, &mut waiting))
+            .map_err(OpenError::Thread)?;
+        Ok(Self { database, queue: Some(queue), writer: Some(writer) })
+    }
+
+    async fn write(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        expected: Revision,
+        change: Change,
+    ) -> Result<Revision, StoreError> {
+        check_key(key)?;
+        let gone = || StoreError::Unavailable("the store's writer has ended".to_owned());
+        let (reply, result) = oneshot::channel();
+        let write = Write { bucket, key: key.into(), expected, change, reply };
+        let queue = self.queue.as_ref().ok_or_else(gone)?;
+        queue.send(write).await.map_err(|_| gone())?;
+        result.await.map_err(|_| gone())?
+    }
+
+    fn get(&self, bucket: Bucket, key: &str) -> Result<Option<Stored>, StoreError> {
+        let table = self.database.read(bucket)?;
+        let found = table.get(key).map_err(|error| self.database.fail(&read_error(error)))?;
+        Ok(found.map(|found| stored(found.value())))
+    }
+
+    /// Reads on from `from`, at most [`LIST_STRIDE`] records; tells whether there may be more.
+    fn list_some(
+        &self,
+        table: &ReadOnlyTable<&'static str, Record>,
+        prefix: &str,
+        after: Option<&str>,
+        found: &mut Vec<(String, Stored)>,
+    ) -> Result<bool, StoreError> {
+        use std::ops::Bound;
+        let failed = |error| self.database.fail(&read_error(error));
+        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        let range = table.range::<&str>((from, Bound::Unbounded)).map_err(failed)?;
+        for (nth, entry) in range.enumerate() {
+            if nth == LIST_STRIDE {
+                return Ok(true);
+            }
+            let (key, value) = entry.map_err(failed)?;
+            if !key.value().starts_with(prefix) {
+                return Ok(false);
+            }
+            found.push((key.value().to_owned(), stored(value.value())));
+        }
+        Ok(false)
+    }
+}
+
+fn stored((revision, value): (u64, &[u8])) -> Stored {
+    Stored { revision: Revision(revision), value: value.to_vec() }
+}
+
+/// Refuses a key that breaks [`Bucket`]'s rule: another backend could not keep it.
+pub(super) fn check_key(key: &str) -> Result<(), StoreError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._=-".contains(&b);
+    if (1..=200).contains(&key.len()) && key.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err(StoreError::Unavailable("the key is not one that every store can keep".to_owned()))
+    }
+}
+
+impl Drop for FileStore {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+}
+
+impl Store for FileStore {
+    fn load<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+        // Read where it is asked for: a record is in the page cache nearly always, and handing the
+        // read to another thread would cost more than the read.
+        Box::pin(async move { self.get(bucket, key) })
+    }
+
+    fn save<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        expected: Revision,
+        value: Vec<u8>,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
+        Box::pin(self.write(bucket, key, expected, Change::Put(value)))
+    }
+
+    fn remove<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        expected: Revision,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.write(bucket, key, expected, Change::Remove).await.map(|_revision| ())
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        bucket: Bucket,
+        prefix: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
+        Box::pin(async move {
+            let table = self.database.read(bucket)?;
+            let mut found: Vec<(String, Stored)> = Vec::new();
+            let mut last: Option<String> = None;
+            while self.list_some(&table, prefix, last.as_deref(), &mut found)? {
+                last = found.last().map(|(key, _)| key.clone());
+                tokio::task::yield_now().await;
+            }
+            Ok(found)
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! What only this backend can be asked: a disk that fails, permissions, a second opener.
+
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
+
+use super::database::Database;
+use super::{FileStore, OpenError};
+use crate::ports::{Bucket, Revision, Store as _, StoreError};
+
+/// A file whose disk is full while `full` is set.
+#[derive(Debug)]
+struct FailingFile {
+    inner: FileBackend,
+    full: Arc<AtomicBool>,
+}
+
+impl FailingFile {
+    fn check(&self) -> std::io::Result<()> {
+        if self.full.load(Ordering::SeqCst) {
+            Err(std::io::Error::from(std::io::ErrorKind::StorageFull))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl StorageBackend for FailingFile {
+    fn len(&self) -> std::io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.inner.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.check()?;
+        self.inner.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.check()?;
+        self.inner.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.check()?;
+        self.inner.write(offset, data)
+    }
+
+    fn close(&self) -> std::io::Result<()> {
+        self.inner.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.unlock_range(start, end)
+    }
+}
+
+fn store_on_failing_disk(path: &Path) -> (FileStore, Arc<AtomicBool>) {
+    let full = Arc::new(AtomicBool::new(false));
+    let path = path.to_owned();
+    let switch = Arc::clone(&full);
+    let open = move || {
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)?;
+        let inner = FileBackend::new(file)?;
+        redb::Builder::new().create_with_backend(FailingFile { inner, full: Arc::clone(&switch) })
+    };
+    (FileStore::start(Database::open_with(Box::new(open)).unwrap()).unwrap(), full)
+}
+
+#[tokio::test]
+async fn a_full_disk_makes_writes_unavailable_and_the_store_goes_on_once_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, full) = store_on_failing_disk(&directory.path().join("store.redb"));
+    let before = store.save(Bucket::Keys, "a", Revision::ABSENT, b"1".to_vec()).await.unwrap();
+
+    full.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        let refused = store.save(Bucket::Keys, "b", Revision::ABSENT, b"2".to_vec()).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    }
+
+    full.store(false, Ordering::SeqCst);
+    assert_eq!(store.load(Bucket::Keys, "b").await, Ok(None));
+    let after = store.save(Bucket::Keys, "b", Revision::ABSENT, b"3".to_vec()).await.unwrap();
+    assert!(after > before);
+    let kept = store.load(Bucket::Keys, "a").await.unwrap().unwrap();
+    assert_eq!((kept.revision, kept.value.as_slice()), (before, b"1".as_slice()));
+    store.save(Bucket::Keys, "a", before, b"4".to_vec()).await.unwrap();
+}
+
+#[test]
+fn a_second_opener_is_told_that_the_file_is_in_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let first = FileStore::open(&path).unwrap();
+    let second = FileStore::open(&path).unwrap_err();
+    assert!(matches!(second, OpenError::InUse { .. }), "{second:?}");
+    assert!(second.to_string().contains("in use by another process"), "{second}");
+    drop(first);
+    FileStore::open(&path).unwrap();
+}
+
+#[test]
+fn a_file_of_something_else_is_refused_and_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let content = b"not a store, and longer than a header: ".repeat(400);
+    std::fs::write(&path, &content).unwrap();
+    let refused = FileStore::open(&path).unwrap_err();
+    assert!(matches!(refused, OpenError::Unusable { .. }), "{refused:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), content);
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), b"").unwrap();
+    let refused = FileStore::open(&directory.path().join("file/data/store.redb")).unwrap_err();
+    assert!(matches!(refused, OpenError::Io { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("file/data"), "{refused}");
+}
+
+#[cfg(unix)]
+#[test]
+fn only_this_user_may_read_what_the_store_makes() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data/store.redb");
+    let _store = FileStore::open(&path).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+}

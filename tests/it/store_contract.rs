@@ -1,0 +1,299 @@
+//! The contract of `ports::Store`, run over every backend, and what only a store on disk can be
+//! asked: that a process which is opened again, or was killed, has lost nothing it acknowledged.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use fido_relay::backends::embedded::{FileStore, MemoryStore};
+use fido_relay::ports::{Bucket, Revision, Store, StoreError};
+
+/// A store under test and whatever must live as long as it does.
+struct Subject {
+    store: Arc<dyn Store>,
+    _keeps: Option<tempfile::TempDir>,
+}
+
+fn memory() -> Subject {
+    Subject { store: Arc::new(MemoryStore::new()), _keeps: None }
+}
+
+fn file() -> Subject {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(&directory.path().join("store.redb")).unwrap();
+    Subject { store: Arc::new(store), _keeps: Some(directory) }
+}
+
+/// Runs each clause over each backend.
+macro_rules! contract {
+    ($($clause:ident),+ $(,)?) => {
+        mod memory_store {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $clause() { super::$clause(&super::memory().store).await; })+
+        }
+        mod file_store {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $clause() { super::$clause(&super::file().store).await; })+
+        }
+    };
+}
+
+contract!(
+    what_was_never_written_is_absent,
+    what_was_saved_is_loaded_with_its_revision,
+    a_save_at_another_revision_conflicts_and_changes_nothing,
+    a_removal_at_another_revision_conflicts_and_changes_nothing,
+    buckets_do_not_see_one_anothers_keys,
+    revisions_grow_also_over_a_removal,
+    a_listing_has_exactly_the_prefix_in_key_order,
+    a_long_listing_misses_nothing,
+    concurrent_increments_lose_none,
+    of_concurrent_creations_exactly_one_wins,
+    a_key_that_not_every_store_can_keep_is_refused,
+);
+
+const BUCKET: Bucket = Bucket::Ceremonies;
+
+async fn what_was_never_written_is_absent(store: &Arc<dyn Store>) {
+    assert_eq!(store.load(BUCKET, "a").await, Ok(None));
+    assert_eq!(store.list(BUCKET, "").await, Ok(Vec::new()));
+    let removal = store.remove(BUCKET, "a", Revision(1)).await;
+    assert_eq!(removal, Err(StoreError::Conflict));
+}
+
+async fn what_was_saved_is_loaded_with_its_revision(store: &Arc<dyn Store>) {
+    for value in [Vec::new(), b"small".to_vec(), vec![7; 300_000]] {
+        let before = store.load(BUCKET, "a").await.unwrap();
+        let expected = before.map_or(Revision::ABSENT, |stored| stored.revision);
+        let revision = store.save(BUCKET, "a", expected, value.clone()).await.unwrap();
+        let stored = store.load(BUCKET, "a").await.unwrap().unwrap();
+        assert_eq!((stored.revision, stored.value), (revision, value));
+        assert!(revision > expected);
+    }
+}
+
+async fn a_save_at_another_revision_conflicts_and_changes_nothing(store: &Arc<dyn Store>) {
+    let first = store.save(BUCKET, "a", Revision::ABSENT, b"1".to_vec()).await.unwrap();
+    let second = store.save(BUCKET, "a", first, b"2".to_vec()).await.unwrap();
+    for stale in [Revision::ABSENT, first, Revision(second.0 + 1), Revision(u64::MAX)] {
+        let refused = store.save(BUCKET, "a", stale, b"3".to_vec()).await;
+        assert_eq!(refused, Err(StoreError::Conflict), "{stale:?}");
+    }
+    let absent = store.save(BUCKET, "b", second, b"3".to_vec()).await;
+    assert_eq!(absent, Err(StoreError::Conflict));
+    assert_eq!(store.load(BUCKET, "b").await, Ok(None));
+    let stored = store.load(BUCKET, "a").await.unwrap().unwrap();
+    assert_eq!((stored.revision, stored.value), (second, b"2".to_vec()));
+}
+
+async fn a_removal_at_another_revision_conflicts_and_changes_nothing(store: &Arc<dyn Store>) {
+    let first = store.save(BUCKET, "a", Revision::ABSENT, b"1".to_vec()).await.unwrap();
+    let second = store.save(BUCKET, "a", first, b"2".to_vec()).await.unwrap();
+    for stale in [Revision::ABSENT, first, Revision(second.0 + 1)] {
+        assert_eq!(store.remove(BUCKET, "a", stale).await, Err(StoreError::Conflict));
+    }
+    assert_eq!(store.load(BUCKET, "a").await.unwrap().unwrap().revision, second);
+    assert_eq!(store.remove(BUCKET, "a", second).await, Ok(()));
+    assert_eq!(store.load(BUCKET, "a").await, Ok(None));
+    assert_eq!(store.remove(BUCKET, "a", second).await, Err(StoreError::Conflict));
+}
+
+async fn buckets_do_not_see_one_anothers_keys(store: &Arc<dyn Store>) {
+    for bucket in Bucket::ALL {
+        let value = bucket.name().as_bytes().to_vec();
+        store.save(bucket, "same", Revision::ABSENT, value).await.unwrap();
+    }
+    for bucket in Bucket::ALL {
+        let listed = store.list(bucket, "").await.unwrap();
+        assert_eq!(listed.len(), 1, "{bucket:?}");
+        assert_eq!(listed[0].1.value, bucket.name().as_bytes(), "{bucket:?}");
+    }
+}
+
+async fn revisions_grow_also_over_a_removal(store: &Arc<dyn Store>) {
+    let mut last = Revision::ABSENT;
+    for round in 0..5_u8 {
+        let made = store.save(BUCKET, "a", Revision::ABSENT, vec![round]).await.unwrap();
+        assert!(made > last, "round {round}");
+        store.remove(BUCKET, "a", made).await.unwrap();
+        let stale = store.save(BUCKET, "a", made, vec![round]).await;
+        assert_eq!(stale, Err(StoreError::Conflict), "round {round}");
+        last = made;
+    }
+}
+
+async fn a_listing_has_exactly_the_prefix_in_key_order(store: &Arc<dyn Store>) {
+    let keys = ["user.b", "user.a", "user", "user.a.2", "user.a.10", "uses", "user-", "use"];
+    for key in keys {
+        store.save(BUCKET, key, Revision::ABSENT, key.as_bytes().to_vec()).await.unwrap();
+    }
+    for prefix in ["", "u", "user", "user.", "user.a", "user.a.", "uses", "v", "user.b.c"] {
+        let mut expected: Vec<_> = keys.into_iter().filter(|key| key.starts_with(prefix)).collect();
+        expected.sort_unstable();
+        let listed = store.list(BUCKET, prefix).await.unwrap();
+        let found: Vec<_> = listed.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(found, expected, "prefix {prefix:?}");
+        for (key, stored) in &listed {
+            assert_eq!(stored.value, key.as_bytes());
+            assert_eq!(store.load(BUCKET, key).await.unwrap().as_ref(), Some(stored));
+        }
+    }
+}
+
+async fn a_long_listing_misses_nothing(store: &Arc<dyn Store>) {
+    let keys: Vec<String> = (0..1025).map(|n| format!("k.{n:05}")).collect();
+    let saves = keys.iter().map(|key| store.save(BUCKET, key, Revision::ABSENT, Vec::new()));
+    futures::future::try_join_all(saves).await.unwrap();
+    let listed = store.list(BUCKET, "k.").await.unwrap();
+    assert!(listed.iter().map(|(key, _)| key).eq(&keys), "{} keys", listed.len());
+}
+
+async fn concurrent_increments_lose_none(store: &Arc<dyn Store>) {
+    const TASKS: u64 = 64;
+    const EACH: u64 = 10;
+    let increment = |store: Arc<dyn Store>| async move {
+        for _ in 0..EACH {
+            loop {
+                let found = store.load(BUCKET, "n").await.unwrap();
+                let (revision, n) = found.map_or((Revision::ABSENT, 0), |stored| {
+                    let n = u64::from_be_bytes(stored.value.try_into().unwrap());
+                    (stored.revision, n)
+                });
+                match store.save(BUCKET, "n", revision, (n + 1).to_be_bytes().to_vec()).await {
+                    Ok(_) => break,
+                    Err(StoreError::Conflict) => {}
+                    Err(error @ StoreError::Unavailable(_)) => panic!("{error}"),
+                }
+            }
+        }
+    };
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..TASKS {
+        tasks.spawn(increment(Arc::clone(store)));
+    }
+    tasks.join_all().await;
+    let total = store.load(BUCKET, "n").await.unwrap().unwrap();
+    assert_eq!(total.value, (TASKS * EACH).to_be_bytes());
+}
+
+async fn of_concurrent_creations_exactly_one_wins(store: &Arc<dyn Store>) {
+    let saves = (0..32_u8).map(|n| store.save(BUCKET, "one", Revision::ABSENT, vec![n]));
+    let results = futures::future::join_all(saves).await;
+    let winners: Vec<_> = (0_u8..).zip(&results).filter(|(_, result)| result.is_ok()).collect();
+    assert_eq!(winners.len(), 1);
+    let stored = store.load(BUCKET, "one").await.unwrap().unwrap();
+    assert_eq!((vec![winners[0].0], &Ok(stored.revision)), (stored.value, winners[0].1));
+}
+
+async fn a_key_that_not_every_store_can_keep_is_refused(store: &Arc<dyn Store>) {
+    for key in ["", "a b", "a/b", "ä", "a*", "a>", "a\0", &"k".repeat(201)] {
+        let refused = store.save(BUCKET, key, Revision::ABSENT, Vec::new()).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{key:?}: {refused:?}");
+    }
+    store.save(BUCKET, &"k".repeat(200), Revision::ABSENT, Vec::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_is_opened_again_has_everything_and_goes_on_counting() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let mut written = BTreeMap::new();
+    let mut highest = Revision::ABSENT;
+    for round in 0..4_u8 {
+        let store = FileStore::open(&path).unwrap();
+        let listed: BTreeMap<_, _> = store.list(BUCKET, "").await.unwrap().into_iter().collect();
+        assert_eq!(listed, written, "round {round}");
+        let removed = store.save(BUCKET, "gone", Revision::ABSENT, Vec::new()).await.unwrap();
+        assert!(removed > highest, "round {round}");
+        store.remove(BUCKET, "gone", removed).await.unwrap();
+        let key = format!("k{round}");
+        highest = store.save(BUCKET, &key, Revision::ABSENT, vec![round]).await.unwrap();
+        assert!(highest > removed, "round {round}");
+        written.insert(key.clone(), store.load(BUCKET, &key).await.unwrap().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn writes_handed_over_before_the_store_is_dropped_are_finished() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let store = FileStore::open(&path).unwrap();
+    {
+        // Polled once, which hands the write over, then abandoned, as when a caller hangs up.
+        let mut save = store.save(BUCKET, "a", Revision::ABSENT, b"1".to_vec());
+        assert!(futures::poll!(&mut save).is_pending());
+    }
+    drop(store);
+    let again = FileStore::open(&path).unwrap();
+    assert!(again.load(BUCKET, "a").await.unwrap().is_some());
+}
+
+/// Tells the killed process where its store is.
+const VICTIM_FILE: &str = "STORE_CONTRACT_VICTIM_FILE";
+
+/// Writes from eight tasks for ever and prints the key of each record once it is acknowledged.
+async fn write_and_tell(path: &Path, rounds: u64) {
+    let store = Arc::new(FileStore::open(path).unwrap());
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            for n in 0..rounds {
+                let key = format!("{}.{task}.{n}", std::process::id());
+                let value = key.as_bytes().repeat(50);
+                store.save(BUCKET, &key, Revision::ABSENT, value).await.unwrap();
+                println!("acknowledged {key}");
+            }
+        });
+    }
+    tasks.join_all().await;
+}
+
+/// The process that the next test kills. Run on its own, it only writes a little and looks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_for_the_next_test_to_kill() {
+    #[expect(clippy::disallowed_methods, reason = "how the killing test speaks to this process")]
+    if let Ok(path) = std::env::var(VICTIM_FILE) {
+        write_and_tell(Path::new(&path), u64::MAX).await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    write_and_tell(&path, 3).await;
+    let store = FileStore::open(&path).unwrap();
+    assert_eq!(store.list(BUCKET, "").await.unwrap().len(), 24);
+}
+
+#[tokio::test]
+async fn a_killed_process_loses_no_acknowledged_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let mut acknowledged = HashSet::new();
+    for round in 1..=5_usize {
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["store_contract::a_writer_for_the_next_test_to_kill", "--exact", "--nocapture"])
+            .env(VICTIM_FILE, &path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let told = BufReader::new(victim.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+        let mut told = told.filter_map(|line| Some(line.split_once("acknowledged ")?.1.to_owned()));
+        // SIGKILL in the middle of its writing; what it had still told by then counts too.
+        acknowledged.extend(told.by_ref().take(150 * round));
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        acknowledged.extend(told);
+
+        let store = FileStore::open(&path).unwrap();
+        let found: BTreeMap<_, _> = store.list(BUCKET, "").await.unwrap().into_iter().collect();
+        assert!(acknowledged.len() >= 150 * round, "the writer ended early");
+        for key in &acknowledged {
+            let stored = found.get(key).unwrap_or_else(|| panic!("{key} was lost in {round}"));
+            assert_eq!(stored.value, key.as_bytes().repeat(50));
+        }
+        let revisions: HashSet<_> = found.values().map(|stored| stored.revision).collect();
+        assert_eq!(revisions.len(), found.len(), "a revision was given twice");
+    }
+}

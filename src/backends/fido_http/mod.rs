@@ -1,1 +1,256 @@
-//! An external FIDO2 server over HTTP.
+//! An external FIDO2 server over HTTP, behind [`ports::Fido`](crate::ports::Fido).
+//!
+//! The server speaks the REST interface that is modelled on the FIDO Alliance's server API: two
+//! POSTs per ceremony, tied together by whatever cookies the first one sets. It is never trusted
+//! to be well: every answer is bounded in time and size, success has one exact form
+//! ([`answer`]), and a completion call whose bytes may have left this machine is never repeated.
+//!
+//! ```text
+//!   begin ──▶ call ──▶ ok ─────────────▶ Begun (cookies of this very answer in its session)
+//!               ▲      408/E0024R ─┐
+//!               │      5xx/refused ┼─▶ again, as often as the row allows and time remains
+//!               └──────garbled ────┘
+//!   complete ─▶ call ─▶ any answer, or none ─▶ Verdict
+//!               ▲      never left ─┐
+//!               └──────────────────┘ again while time remains, else `NotAsked`
+//! ```
+//! It knows nothing of the relay, its store or its sockets.
+
+mod answer;
+mod call;
+mod cookies;
+mod credential;
+mod encoding;
+mod proxy;
+mod request;
+mod settings;
+
+use std::time::Duration;
+
+use fido_relay_proto::{CeremonyType, Reason};
+use futures::future::BoxFuture;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::ceremony::{Begun, COMPLETION_LIMIT_MS, TxBinding, UpstreamSession, Verdict};
+use crate::ports::{BeginFault, BeginRequest, CertifyStep, Fido};
+use crate::security::random;
+
+use answer::Said;
+use call::{Caller, Heard, Lost};
+use cookies::Cookies;
+
+pub use settings::{PathSet, Settings, SettingsError};
+
+/// Repeats of a begin call that was refused or met a 5xx.
+const RETRIES_UNWELL: u32 = 2;
+/// Repeats of a begin call whose answer was lost, late, garbled, too big or a redirect.
+const RETRIES_GARBLED: u32 = 1;
+/// Repeats of a begin call whose session was gone before it was used.
+const RETRIES_SESSION: u32 = 1;
+/// What must remain of the core's completion limit when the last call starts, beyond the call's
+/// own limit: time to store the verdict before its fate counts as unknown.
+const STORING: Duration = Duration::from_secs(2);
+
+/// A FIDO2 server reached over HTTP. Cheap to share, holds no state of any ceremony.
+#[derive(Debug)]
+pub struct FidoHttp {
+    settings: Settings,
+    caller: Caller,
+    origin: String,
+}
+
+/// Why one begin call gave no challenge, by the row of the table that it falls under.
+enum Row {
+    /// The server refused: nothing to repeat.
+    Refused,
+    /// The server's session was gone at once.
+    SessionLost,
+    /// The server could not store.
+    Full,
+    /// Refused connections and 5xx.
+    Unwell,
+    /// Timeout, cut off, not JSON, too big, redirect.
+    Garbled,
+}
+
+impl FidoHttp {
+    /// A backend for the server that the settings name. Connects to nobody yet.
+    ///
+    /// # Errors
+    /// [`SettingsError`], if the base URL cannot serve or the TLS set-up fails.
+    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+        let caller = Caller::new(&settings)?;
+        let origin = settings
+            .origin
+            .clone()
+            .unwrap_or_else(|| settings.base_url.origin().ascii_serialization());
+        Ok(Self { settings, caller, origin })
+    }
+
+    /// One begin call, judged.
+    async fn begin_once(
+        &self,
+        request: &BeginRequest,
+        deadline: Instant,
+    ) -> Result<Begun, (Row, String)> {
+        let step = begin_step(request.ceremony_type);
+        let path = self.settings.paths.path(step);
+        let limit = deadline.min(Instant::now() + self.settings.begin_limit);
+        let heard = self.caller.begin(path, None, request::body(request), limit).await;
+        let heard = heard.map_err(|lost| match lost {
+            Lost::Unsent(why) => (Row::Unwell, why),
+            Lost::Unknown(why) => (Row::Garbled, why),
+        })?;
+        let row = match answer::said(&heard) {
+            Said::Ok => return self.begun(&heard).map_err(|why| (Row::Garbled, why.to_owned())),
+            Said::No => Row::Refused,
+            Said::SessionLost => Row::SessionLost,
+            Said::Full => Row::Full,
+            Said::Unwell => Row::Unwell,
+            Said::Garbled => Row::Garbled,
+        };
+        Err((row, answer::describe(&heard)))
+    }
+
+    fn begun(&self, heard: &Heard) -> Result<Begun, &'static str> {
+        let (challenge, public_key) = answer::options(&heard.body)?;
+        let cookies = Cookies::set_by(&heard.set_cookies)?;
+        Ok(Begun {
+            session: cookies.into_session(),
+            challenge,
+            origin: self.origin.clone(),
+            public_key,
+            // The server made the challenge without knowing of any transaction.
+            tx_binding: TxBinding::Relay,
+        })
+    }
+
+    async fn begin_with_retries(&self, request: BeginRequest) -> Result<Begun, BeginFault> {
+        let deadline = Instant::now() + Duration::from_millis(request.time_left_ms);
+        let (mut unwell, mut garbled, mut session) = (0, 0, 0);
+        loop {
+            let (row, detail) = match self.begin_once(&request, deadline).await {
+                Ok(begun) => return Ok(begun),
+                Err(fault) => fault,
+            };
+            let (used, allowed, reason) = match row {
+                Row::Refused => (&mut 0, 0, Reason::UpstreamRejected),
+                Row::Full => (&mut 0, 0, Reason::UpstreamFull),
+                Row::SessionLost => (&mut session, RETRIES_SESSION, Reason::SessionExpired),
+                Row::Unwell => (&mut unwell, RETRIES_UNWELL, Reason::UpstreamUnavailable),
+                Row::Garbled => (&mut garbled, RETRIES_GARBLED, Reason::UpstreamUnavailable),
+            };
+            let pause = self.pause();
+            if *used >= allowed || Instant::now() + pause >= deadline {
+                return Err(BeginFault { reason, detail });
+            }
+            *used += 1;
+            tracing::debug!(%detail, "no challenge yet, asking again");
+            sleep(pause).await;
+        }
+    }
+
+    async fn complete_once_sent(
+        &self,
+        ceremony_type: CeremonyType,
+        session: &UpstreamSession,
+        credential: &RawValue,
+        time_left: Duration,
+    ) -> Verdict {
+        let path = self.settings.paths.path(complete_step(ceremony_type));
+        let Some(cookies) = Cookies::of_session(session) else {
+            tracing::error!("the stored session is not one of this backend's");
+            return Verdict::NotAsked;
+        };
+        let patience = Duration::from_millis(COMPLETION_LIMIT_MS)
+            .saturating_sub(self.settings.complete_limit + STORING);
+        let last_start = Instant::now() + time_left.min(patience);
+        loop {
+            let limit = Instant::now() + self.settings.complete_limit;
+            let body = credential.get().to_owned();
+            match self.caller.complete(path, cookies.header(), body, limit).await {
+                Ok(heard) => {
+                    let verdict = verdict(answer::said(&heard), credential);
+                    if !matches!(verdict, Verdict::Approved(_)) {
+                        tracing::info!(answer = answer::describe(&heard), "not approved");
+                    }
+                    return verdict;
+                }
+                Err(Lost::Unknown(why)) => {
+                    tracing::warn!(why, "the answer to a completion call was never learnt");
+                    return Verdict::Unknown;
+                }
+                Err(Lost::Unsent(why)) => {
+                    let again = Instant::now() + self.pause();
+                    if again >= last_start {
+                        tracing::warn!(why, "a completion call never left");
+                        return Verdict::NotAsked;
+                    }
+                    tokio::time::sleep_until(again).await;
+                }
+            }
+        }
+    }
+
+    /// A pause between half and one and a half times the configured one, so that ceremonies that
+    /// failed together do not come back together.
+    fn pause(&self) -> Duration {
+        let pause = u64::try_from(self.settings.retry_pause.as_micros()).unwrap_or(u64::MAX / 2);
+        Duration::from_micros(pause / 2 + random::below(pause))
+    }
+}
+
+impl Fido for FidoHttp {
+    fn begin(&self, request: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>> {
+        Box::pin(self.begin_with_retries(request))
+    }
+
+    fn complete<'a>(
+        &'a self,
+        ceremony_type: CeremonyType,
+        session: &'a UpstreamSession,
+        credential: &'a RawValue,
+        time_left_ms: u64,
+    ) -> BoxFuture<'a, Verdict> {
+        let time_left = Duration::from_millis(time_left_ms);
+        Box::pin(self.complete_once_sent(ceremony_type, session, credential, time_left))
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async {
+            let limit = Instant::now() + self.settings.begin_limit;
+            match timeout_at(limit, self.caller.probe()).await {
+                Ok(answered) => answered,
+                Err(_) => Err("the server did not answer in time".to_owned()),
+            }
+        })
+    }
+}
+
+/// What a completed call means for the ceremony.
+fn verdict(said: Said, credential: &RawValue) -> Verdict {
+    match said {
+        Said::Ok => Verdict::Approved(credential::approval(credential)),
+        Said::No => Verdict::Rejected,
+        Said::SessionLost => Verdict::SessionLost,
+        Said::Full => Verdict::Full,
+        // The request was taken and its answer says nothing about what became of it.
+        Said::Unwell | Said::Garbled => Verdict::Unknown,
+    }
+}
+
+/// Approvals use a credential just as authentications do.
+fn begin_step(ceremony_type: CeremonyType) -> CertifyStep {
+    match ceremony_type {
+        CeremonyType::Registration => CertifyStep::AttestationOptions,
+        CeremonyType::Authentication | CeremonyType::Approval => CertifyStep::AssertionOptions,
+    }
+}
+
+fn complete_step(ceremony_type: CeremonyType) -> CertifyStep {
+    match ceremony_type {
+        CeremonyType::Registration => CertifyStep::AttestationResult,
+        CeremonyType::Authentication | CeremonyType::Approval => CertifyStep::AssertionResult,
+    }
+}

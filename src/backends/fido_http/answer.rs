@@ -1,0 +1,240 @@
+//! What the server's answer means: the one exact form of success, and the row of every other.
+//! Pure; knows nothing of HTTP clients.
+//!
+//! Success is HTTP 200 **and** JSON **and** `status` the string `"ok"` **and** a body that
+//! parses. Of statuses that the table does not name, RFC 9110 section 15 says that they count as
+//! the `x00` of their class: an unknown 4xx is a refusal, an unknown 5xx is a server that is
+//! unwell. A 2xx other than 200 and a 3xx say nothing that may be relied upon.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use fido_relay_proto::limits::{JSON_DEPTH, JSON_OPTIONS_KEYS};
+
+use super::call::Heard;
+use super::encoding;
+
+/// The server's code for a session that ran out between begin and complete.
+const SESSION_EXPIRED: &str = "E0024R";
+
+/// What an answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// Success, exactly.
+    Ok,
+    /// A refusal.
+    No,
+    /// The server's session is gone.
+    SessionLost,
+    /// The server could not store.
+    Full,
+    /// A 5xx: the server is unwell.
+    Unwell,
+    /// Nothing intelligible: a redirect, not JSON, no status.
+    Garbled,
+}
+
+/// The fields that every answer carries. Unknown ones are nobody's business.
+#[derive(Deserialize)]
+struct Common<'a> {
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow, rename = "errorMessage")]
+    error_message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    statuscode: Option<&'a RawValue>,
+    #[serde(borrow, rename = "responseCode")]
+    response_code: Option<&'a RawValue>,
+}
+
+/// The JSON string that this value is, if it is one.
+fn string(value: Option<&RawValue>) -> Option<String> {
+    serde_json::from_str(value?.get()).ok()
+}
+
+fn common(heard: &Heard) -> Option<Common<'_>> {
+    if !heard.is_json {
+        return None;
+    }
+    let text = std::str::from_utf8(&heard.body).ok()?;
+    // A struct can also be read from an array; an answer is an object.
+    if !text.trim_start().starts_with('{') || !is_modest(text) {
+        return None;
+    }
+    serde_json::from_str(text).ok()
+}
+
+/// Judges an answer by the table.
+pub(super) fn said(heard: &Heard) -> Said {
+    let common = common(heard);
+    let status = common.as_ref().and_then(|common| string(common.status));
+    let session_lost = common.as_ref().is_some_and(|common| {
+        [common.statuscode, common.response_code, common.error_message]
+            .into_iter()
+            .any(|field| field.is_some_and(|text| text.get().contains(SESSION_EXPIRED)))
+    });
+    match (heard.status, status.as_deref()) {
+        (200, Some("ok")) => Said::Ok,
+        (507, _) => Said::Full,
+        (408, _) => Said::SessionLost,
+        _ if session_lost => Said::SessionLost,
+        // `"false"` is the server's word for a fault of the session; with 401 that is all it is.
+        (401, Some("false")) => Said::SessionLost,
+        (200, Some(_)) => Said::No,
+        (400..=499, _) => Said::No,
+        (500..=599, _) => Said::Unwell,
+        _ => Said::Garbled,
+    }
+}
+
+/// An answer in a few words for the log: status and codes, never its texts.
+pub(super) fn describe(heard: &Heard) -> String {
+    let mut text = format!("HTTP {}", heard.status);
+    let Some(common) = common(heard) else {
+        text.push_str(", not a JSON object");
+        return text;
+    };
+    for (name, value) in [
+        ("status", common.status),
+        ("statuscode", common.statuscode),
+        ("responseCode", common.response_code),
+    ] {
+        let Some(value) = value else { continue };
+        let code = value.get().trim_matches('"');
+        if !code.is_empty() && code.len() <= 16 && code.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            text.push_str(&format!(", {name} {code}"));
+        }
+    }
+    text
+}
+
+/// The challenge (base64url without padding) and the options object of a begin answer that said
+/// ok. The object is the whole flat body, byte for byte.
+pub(super) fn options(body: &[u8]) -> Result<(String, Box<RawValue>), &'static str> {
+    #[derive(Deserialize)]
+    struct WithChallenge {
+        challenge: String,
+    }
+    let text = std::str::from_utf8(body).map_err(|_| "the options are not UTF-8")?;
+    let options: WithChallenge =
+        serde_json::from_str(text).map_err(|_| "the options hold no challenge")?;
+    let challenge = encoding::normalised(&options.challenge)
+        .filter(|challenge| !challenge.is_empty())
+        .ok_or("the challenge is not base64")?;
+    let options = serde_json::from_str(text).map_err(|_| "the options are not JSON")?;
+    Ok((challenge, options))
+}
+
+/// Whether a JSON text keeps the bounds on nesting and keys. Meant for texts that also parse:
+/// of others it may say anything.
+pub(super) fn is_modest(text: &str) -> bool {
+    let (mut depth, mut keys) = (0_usize, 0_usize);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b':' => keys += 1,
+            _ => {}
+        }
+        if depth > JSON_DEPTH || keys > JSON_OPTIONS_KEYS {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(status: u16, body: &str) -> Heard {
+        Heard { status, is_json: true, set_cookies: Vec::new(), body: body.into() }
+    }
+
+    #[test]
+    fn only_the_exact_form_is_success() {
+        assert_eq!(said(&heard(200, r#"{"status":"ok"}"#)), Said::Ok);
+        assert_eq!(said(&heard(200, r#" { "x": [1], "status" : "\u006fk" } "#)), Said::Ok);
+        for (status, body) in [
+            (200, r#"{"status":"OK"}"#),
+            (200, r#"{"status":"ok "}"#),
+            (200, r#"{"status":true}"#),
+            (200, r#"{"status":["ok"]}"#),
+            (200, r#"{"Status":"ok"}"#),
+            (200, r#"{"status":"failed","status":"ok"}"#),
+            (200, r#"["ok"]"#),
+            (200, r#"{"status":"ok"} trailing"#),
+            (200, r#"{"status":"ok""#),
+            (200, ""),
+            (201, r#"{"status":"ok"}"#),
+            (204, ""),
+            (302, r#"{"status":"ok"}"#),
+            (400, r#"{"status":"ok"}"#),
+            (500, r#"{"status":"ok"}"#),
+        ] {
+            assert_ne!(said(&heard(status, body)), Said::Ok, "{status} {body}");
+        }
+        let html = Heard { is_json: false, ..heard(200, r#"{"status":"ok"}"#) };
+        assert_eq!(said(&html), Said::Garbled);
+    }
+
+    #[test]
+    fn a_lost_session_is_known_by_its_code_wherever_it_stands() {
+        for body in [
+            r#"{"status":"false","statuscode":"E0024R"}"#,
+            r#"{"status":"failed","errorMessage":"E0024R: session expired"}"#,
+        ] {
+            for status in [200, 400, 401, 403, 500] {
+                assert_eq!(said(&heard(status, body)), Said::SessionLost, "{status} {body}");
+            }
+        }
+        assert_eq!(said(&heard(408, "")), Said::SessionLost);
+        assert_eq!(said(&heard(401, r#"{"status":"false"}"#)), Said::SessionLost);
+        assert_eq!(said(&heard(401, r#"{"status":"failed"}"#)), Said::No);
+        assert_eq!(said(&heard(200, r#"{"status":"false"}"#)), Said::No);
+    }
+
+    #[test]
+    fn statuses_that_nobody_named_count_as_the_first_of_their_class() {
+        assert_eq!(said(&heard(429, "{}")), Said::No);
+        assert_eq!(said(&heard(599, "{}")), Said::Unwell);
+        assert_eq!(said(&heard(299, r#"{"status":"failed"}"#)), Said::Garbled);
+    }
+
+    #[test]
+    fn options_keep_their_bytes_and_any_base64_gives_the_same_challenge() {
+        for challenge in ["-_-_AA==", "+/+/AA==", "-_-_AA"] {
+            let body = format!("{{ \"z\":1,\n\"challenge\" : \"{challenge}\" ,\"status\":\"ok\"}}");
+            let (normalised, options) = options(body.as_bytes()).unwrap();
+            assert_eq!(normalised, "-_-_AA");
+            assert_eq!(options.get(), body);
+        }
+        for body in [r#"{}"#, r#"{"challenge":""}"#, r#"{"challenge":"!"}"#, r#"{"challenge":1}"#] {
+            assert!(options(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn deep_or_crowded_answers_are_not_read() {
+        let deep = format!(r#"{{"status":"ok","x":{}{}}}"#, "[".repeat(8), "]".repeat(8));
+        assert_eq!(said(&heard(200, &deep)), Said::Garbled);
+        let keys: Vec<_> = (0..256).map(|i| format!(r#""k{i}":"[[[[\"::""#)).collect();
+        let crowded = format!(r#"{{"status":"ok",{}}}"#, keys.join(","));
+        assert_eq!(said(&heard(200, &crowded)), Said::Garbled);
+        let full = format!(r#"{{"status":"ok",{}}}"#, keys[1..].join(","));
+        assert_eq!(said(&heard(200, &full)), Said::Ok);
+    }
+
+    #[test]
+    fn a_log_line_holds_codes_and_no_text_of_the_server() {
+        let body = r#"{"status":"failed","statuscode":"E0012","responseCode":403,
+            "errorMessage":"canary"}"#;
+        let line = describe(&heard(403, body));
+        assert_eq!(line, "HTTP 403, status failed, statuscode E0012, responseCode 403");
+    }
+}

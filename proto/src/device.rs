@@ -198,6 +198,23 @@ impl FrameErrorCode {
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::SlowDown | Self::Unavailable)
     }
+
+    /// The sentence that goes with the code where there is no more to say.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::InvalidFrame => "the frame is malformed or out of place",
+            Self::UnknownType => "the frame's type is unknown",
+            Self::UnknownCeremony => "there is no such ceremony for this device",
+            Self::WrongCode => "this is not the code that the page shows",
+            Self::ClaimedElsewhere => "another device has this ceremony",
+            Self::NotChallenged => "this device has no such challenge",
+            Self::AlreadyAnswered => "another answer was stored first",
+            Self::AlreadyClosed => "the ceremony is closed",
+            Self::SlowDown => "too many frames; this one was not looked at",
+            Self::Unavailable => "the relay could not store this; send it again",
+        }
+    }
 }
 
 /// Which frame is acknowledged.

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod life;
 pub mod limits;
 pub mod problem;
+pub mod shape;
 pub mod text;
 pub mod timestamp;
 

@@ -1,0 +1,130 @@
+//! Every way for a device socket to end, with its name and its close code.
+
+/// Why a socket ends. The name goes to the log and to a counter, the code to the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// 1001: the node stops; reconnect elsewhere.
+    GoingAway,
+    /// 1001: nothing came back to several pings.
+    Silent,
+    /// 1001: the peer did not take a write in time.
+    WriteStalled,
+    /// 1002: unmasked frame, bad opcode, reserved bits or bad fragmentation.
+    Protocol,
+    /// 1003: a binary frame.
+    Binary,
+    /// 1007: a text that is not UTF-8.
+    NotUtf8,
+    /// 1008: too many policy errors within a minute.
+    PolicyErrors,
+    /// 1009: a frame, or a message of many, over the limit.
+    TooBig,
+    /// 1009: a message in too many fragments, or too slow in coming.
+    Fragments,
+    /// 1011: a fault of the relay.
+    Internal,
+    /// 1012: the relay restarts; reconnect.
+    Restart,
+    /// 1013: the relay cannot take the socket now.
+    Overload,
+    /// 1013: more was waiting to be sent than the outbox holds.
+    OutboxFull,
+    /// 4401: before the device is known, whatever was wrong.
+    Unauthenticated,
+    /// 4401: a known device did not sign again in time, or not well.
+    ReauthFailed,
+    /// 4403: the device was revoked; stop.
+    Revoked,
+    /// 4408: no `auth` in time.
+    AuthTooLate,
+    /// 4409: the device has a newer socket; do not reconnect.
+    Replaced,
+    /// 4426: the app is too old for this relay.
+    AppTooOld,
+    /// 4429: too many sockets or handshakes from there; slow down.
+    TooManySockets,
+    /// No code: the peer said goodbye.
+    PeerClosed,
+    /// No code: the connection broke.
+    ConnectionLost,
+}
+
+impl CloseReason {
+    /// Every reason, for counters that start at zero.
+    pub const ALL: [Self; 22] = [
+        Self::GoingAway,
+        Self::Silent,
+        Self::WriteStalled,
+        Self::Protocol,
+        Self::Binary,
+        Self::NotUtf8,
+        Self::PolicyErrors,
+        Self::TooBig,
+        Self::Fragments,
+        Self::Internal,
+        Self::Restart,
+        Self::Overload,
+        Self::OutboxFull,
+        Self::Unauthenticated,
+        Self::ReauthFailed,
+        Self::Revoked,
+        Self::AuthTooLate,
+        Self::Replaced,
+        Self::AppTooOld,
+        Self::TooManySockets,
+        Self::PeerClosed,
+        Self::ConnectionLost,
+    ];
+
+    /// The WebSocket close code (RFC 6455 section 7.4), or none when nobody is left to tell.
+    #[must_use]
+    pub const fn code(self) -> Option<u16> {
+        Some(match self {
+            Self::GoingAway | Self::Silent | Self::WriteStalled => 1001,
+            Self::Protocol => 1002,
+            Self::Binary => 1003,
+            Self::NotUtf8 => 1007,
+            Self::PolicyErrors => 1008,
+            Self::TooBig | Self::Fragments => 1009,
+            Self::Internal => 1011,
+            Self::Restart => 1012,
+            Self::Overload | Self::OutboxFull => 1013,
+            Self::Unauthenticated | Self::ReauthFailed => 4401,
+            Self::Revoked => 4403,
+            Self::AuthTooLate => 4408,
+            Self::Replaced => 4409,
+            Self::AppTooOld => 4426,
+            Self::TooManySockets => 4429,
+            Self::PeerClosed | Self::ConnectionLost => return None,
+        })
+    }
+
+    /// The name for logs and counters; it never changes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::GoingAway => "going_away",
+            Self::Silent => "silent",
+            Self::WriteStalled => "write_stalled",
+            Self::Protocol => "protocol",
+            Self::Binary => "binary",
+            Self::NotUtf8 => "not_utf8",
+            Self::PolicyErrors => "policy_errors",
+            Self::TooBig => "too_big",
+            Self::Fragments => "fragments",
+            Self::Internal => "internal",
+            Self::Restart => "restart",
+            Self::Overload => "overload",
+            Self::OutboxFull => "outbox_full",
+            Self::Unauthenticated => "unauthenticated",
+            Self::ReauthFailed => "reauth_failed",
+            Self::Revoked => "revoked",
+            Self::AuthTooLate => "auth_too_late",
+            Self::Replaced => "replaced",
+            Self::AppTooOld => "app_too_old",
+            Self::TooManySockets => "too_many_sockets",
+            Self::PeerClosed => "peer_closed",
+            Self::ConnectionLost => "connection_lost",
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! The rules of one device socket: total over states and inputs, deadlines first.
+
+use std::sync::Arc;
+
+use fido_relay_proto::device::{Auth, FrameError, FrameErrorCode};
+use fido_relay_proto::{ConnectionId, DeviceFrame, RelayFrame, shape};
+
+use super::budget::{Meter, PolicyErrors};
+use super::close::CloseReason;
+use super::limits::{Jitter, Limits};
+use super::nonce::Nonce;
+
+/// What to do about something that came in.
+#[derive(Debug)]
+pub enum Action {
+    /// Nothing.
+    Nothing,
+    /// Hold this proof against this nonce, then call [`Session::on_auth_result`].
+    Verify {
+        /// What the device sent.
+        auth: Auth,
+        /// What it must have signed.
+        nonce: Nonce,
+    },
+    /// A frame of a known device, within its budget; never [`DeviceFrame::Auth`].
+    Deliver(DeviceFrame),
+    /// Send this.
+    Reply(RelayFrame),
+    /// End the socket.
+    Close(CloseReason),
+}
+
+/// What to do because time has passed.
+#[derive(Debug)]
+pub enum Tick {
+    /// Nothing: sleep until [`Session::wakes_at`].
+    Nothing,
+    /// Send a ping.
+    Ping,
+    /// Send this.
+    Send(RelayFrame),
+    /// End the socket.
+    Close(CloseReason),
+}
+
+/// Why a proof did not make a device known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthFailure {
+    /// The proof is not good, or not of the device that this socket belongs to.
+    Refused,
+    /// The device was revoked. Before the device is known this shows as any other refusal.
+    Revoked,
+    /// It could not be found out.
+    Unavailable,
+}
+
+/// Who is on the other side, as far as is known.
+#[derive(Debug)]
+enum Standing {
+    /// Nobody yet; must sign this.
+    Awaiting { nonce: Box<Nonce>, until: u64 },
+    /// Nobody yet; the proof is being checked.
+    Checking { until: u64 },
+    /// The device; must sign again at this time.
+    Live { again_at: u64 },
+    /// The device; was asked to sign this.
+    Renewing { nonce: Box<Nonce>, until: u64 },
+    /// The device; the new proof is being checked.
+    Rechecking { until: u64 },
+    /// Over.
+    Ended(CloseReason),
+}
+
+/// One device socket, in one cache line or little more: there is one of these for every idle
+/// phone.
+#[derive(Debug)]
+pub struct Session {
+    standing: Standing,
+    limits: Arc<Limits>,
+    text: Meter,
+    control: Meter,
+    errors: PolicyErrors,
+    ping_at: u64,
+    /// Pings since the last sign of life.
+    silent: u8,
+}
+
+impl Session {
+    /// A socket that was accepted, and the `hello` to send. `auth_deadline` is the caller's: it
+    /// counts from the TCP accept, so that TLS and headers are covered by the same allowance.
+    #[must_use]
+    pub fn accept(
+        now: u64,
+        auth_deadline: u64,
+        nonce: Nonce,
+        limits: Arc<Limits>,
+    ) -> (Self, RelayFrame) {
+        let hello = RelayFrame::Hello {
+            nonce: nonce.to_string(),
+            auth_within_s: auth_deadline.saturating_sub(now) / 1000,
+        };
+        let session = Self {
+            standing: Standing::Awaiting { nonce: Box::new(nonce), until: auth_deadline },
+            limits,
+            text: Meter::default(),
+            control: Meter::default(),
+            errors: PolicyErrors::default(),
+            ping_at: u64::MAX,
+            silent: 0,
+        };
+        (session, hello)
+    }
+
+    /// Whether the device is known and the socket not at its end.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        match self.standing {
+            Standing::Live { .. } | Standing::Renewing { .. } | Standing::Rechecking { .. } => true,
+            Standing::Awaiting { .. } | Standing::Checking { .. } | Standing::Ended(_) => false,
+        }
+    }
+
+    /// Why the socket ended, if it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<CloseReason> {
+        match self.standing {
+            Standing::Ended(reason) => Some(reason),
+            Standing::Awaiting { .. }
+            | Standing::Checking { .. }
+            | Standing::Live { .. }
+            | Standing::Renewing { .. }
+            | Standing::Rechecking { .. } => None,
+        }
+    }
+
+    /// When [`Session::on_tick`] has something to do next; the end of time if never.
+    #[must_use]
+    pub fn wakes_at(&self) -> u64 {
+        match self.standing {
+            Standing::Awaiting { until, .. } | Standing::Checking { until } => until,
+            Standing::Live { again_at: due }
+            | Standing::Renewing { until: due, .. }
+            | Standing::Rechecking { until: due } => due.min(self.ping_at),
+            Standing::Ended(_) => u64::MAX,
+        }
+    }
+
+    /// A text message came in, whole.
+    pub fn on_text(&mut self, now: u64, text: &str) -> Action {
+        if let Some(reason) = self.over(now) {
+            return Action::Close(reason);
+        }
+        let known = self.is_live();
+        let size = if known { self.limits.frame_after_auth } else { self.limits.frame_before_auth };
+        if text.len() > size {
+            return self.close(CloseReason::TooBig);
+        }
+        if !known {
+            return self.first_frame(text);
+        }
+        self.silent = 0;
+        if !self.text.admit(now, self.limits.text) {
+            return self.policy_error(now, FrameErrorCode::SlowDown);
+        }
+        match self.decode(text) {
+            Ok(DeviceFrame::Auth(auth)) => self.signed_again(now, auth),
+            Ok(
+                frame @ (DeviceFrame::Ack(_)
+                | DeviceFrame::Claim(_)
+                | DeviceFrame::Card(_)
+                | DeviceFrame::Answer(_)
+                | DeviceFrame::Decline(_)),
+            ) => Action::Deliver(frame),
+            // An app may be newer than the relay: it is told, and no more.
+            Err(FrameError::UnknownType) => Action::Reply(error(FrameErrorCode::UnknownType)),
+            Err(FrameError::Invalid) => self.policy_error(now, FrameErrorCode::InvalidFrame),
+        }
+    }
+
+    /// A binary message came in.
+    pub fn on_binary(&mut self, now: u64) -> Action {
+        match self.over(now) {
+            Some(reason) => Action::Close(reason),
+            None => self.close(CloseReason::Binary),
+        }
+    }
+
+    /// A ping or pong came in. It does not put off the deadline of an `auth`.
+    pub fn on_control(&mut self, now: u64) -> Action {
+        if let Some(reason) = self.over(now) {
+            return Action::Close(reason);
+        }
+        self.silent = 0;
+        if self.control.admit(now, self.limits.control) {
+            Action::Nothing
+        } else if self.is_live() {
+            self.policy_error(now, FrameErrorCode::SlowDown)
+        } else {
+            self.close(CloseReason::Unauthenticated)
+        }
+    }
+
+    /// What came of an [`Action::Verify`]. The first good proof is answered with `welcome`, later
+    /// ones with nothing.
+    pub fn on_auth_result(
+        &mut self,
+        now: u64,
+        result: Result<ConnectionId, AuthFailure>,
+        jitter: Jitter,
+    ) -> Action {
+        if let Some(reason) = self.over(now) {
+            return Action::Close(reason);
+        }
+        let again = match self.standing {
+            Standing::Checking { .. } => false,
+            Standing::Rechecking { .. } => true,
+            // A result that nobody waits for: a fault of the caller, harmless here.
+            Standing::Awaiting { .. }
+            | Standing::Live { .. }
+            | Standing::Renewing { .. }
+            | Standing::Ended(_) => return Action::Nothing,
+        };
+        let connection_id = match (result, again) {
+            (Ok(connection_id), _) => connection_id,
+            (Err(AuthFailure::Unavailable), _) => return self.close(CloseReason::Overload),
+            (Err(AuthFailure::Refused | AuthFailure::Revoked), false) => {
+                return self.close(CloseReason::Unauthenticated);
+            }
+            (Err(AuthFailure::Refused), true) => return self.close(CloseReason::ReauthFailed),
+            (Err(AuthFailure::Revoked), true) => return self.close(CloseReason::Revoked),
+        };
+        let reauth_in = self.limits.reauth_in(jitter);
+        self.standing = Standing::Live { again_at: now.saturating_add(reauth_in) };
+        if again {
+            return Action::Nothing;
+        }
+        self.ping_at = now.saturating_add(self.limits.ping_in(jitter));
+        Action::Reply(RelayFrame::Welcome {
+            connection_id,
+            heartbeat_s: self.limits.ping_every_ms / 1000,
+            reauth_in_s: reauth_in / 1000,
+            limits: self.limits.to_wire(),
+        })
+    }
+
+    /// Time has passed. Does one thing at a time: sleep until [`Session::wakes_at`] afterwards,
+    /// which may be now. `fresh` is called only when a nonce is needed.
+    pub fn on_tick(&mut self, now: u64, jitter: Jitter, fresh: impl FnOnce() -> Nonce) -> Tick {
+        if let Some(reason) = self.over(now) {
+            return Tick::Close(reason);
+        }
+        if !self.is_live() {
+            return Tick::Nothing;
+        }
+        if now >= self.ping_at {
+            if self.silent >= self.limits.silent_pings {
+                self.standing = Standing::Ended(CloseReason::Silent);
+                return Tick::Close(CloseReason::Silent);
+            }
+            self.silent += 1;
+            self.ping_at = now.saturating_add(self.limits.ping_in(jitter));
+            return Tick::Ping;
+        }
+        if let Standing::Live { again_at } = self.standing
+            && now >= again_at
+        {
+            let nonce = fresh();
+            let within = self.limits.reauth_within_ms;
+            let frame =
+                RelayFrame::Reauth { nonce: nonce.to_string(), auth_within_s: within / 1000 };
+            let until = now.saturating_add(within);
+            self.standing = Standing::Renewing { nonce: Box::new(nonce), until };
+            return Tick::Send(frame);
+        }
+        Tick::Nothing
+    }
+
+    /// Ends the socket for a reason of the caller's (a newer socket, a revocation, a broken
+    /// connection). The first reason stays.
+    pub fn end(&mut self, reason: CloseReason) -> CloseReason {
+        match self.ended() {
+            Some(first) => first,
+            None => {
+                self.standing = Standing::Ended(reason);
+                reason
+            }
+        }
+    }
+
+    /// The end, if it has come, a missed deadline included: nothing counts after it, even if the
+    /// timer is late.
+    fn over(&mut self, now: u64) -> Option<CloseReason> {
+        let reason = match self.standing {
+            Standing::Ended(reason) => return Some(reason),
+            Standing::Awaiting { until, .. } | Standing::Checking { until } if now >= until => {
+                CloseReason::AuthTooLate
+            }
+            Standing::Renewing { until, .. } | Standing::Rechecking { until } if now >= until => {
+                CloseReason::ReauthFailed
+            }
+            Standing::Awaiting { .. }
+            | Standing::Checking { .. }
+            | Standing::Live { .. }
+            | Standing::Renewing { .. }
+            | Standing::Rechecking { .. } => return None,
+        };
+        Some(self.end(reason))
+    }
+
+    /// A frame before the device is known: one `auth`, and nothing after it.
+    fn first_frame(&mut self, text: &str) -> Action {
+        let failed = Standing::Ended(CloseReason::Unauthenticated);
+        let standing = std::mem::replace(&mut self.standing, failed);
+        if let Standing::Awaiting { nonce, until } = standing
+            && let Ok(DeviceFrame::Auth(auth)) = self.decode(text)
+        {
+            self.standing = Standing::Checking { until };
+            return Action::Verify { auth, nonce: *nonce };
+        }
+        Action::Close(CloseReason::Unauthenticated)
+    }
+
+    /// An `auth` frame of a known device: welcome once, after it was asked for.
+    fn signed_again(&mut self, now: u64, auth: Auth) -> Action {
+        let nobody = Standing::Ended(CloseReason::Internal);
+        match std::mem::replace(&mut self.standing, nobody) {
+            Standing::Renewing { nonce, until } => {
+                self.standing = Standing::Rechecking { until };
+                Action::Verify { auth, nonce: *nonce }
+            }
+            unasked @ (Standing::Awaiting { .. }
+            | Standing::Checking { .. }
+            | Standing::Live { .. }
+            | Standing::Rechecking { .. }
+            | Standing::Ended(_)) => {
+                self.standing = unasked;
+                self.policy_error(now, FrameErrorCode::InvalidFrame)
+            }
+        }
+    }
+
+    fn decode(&self, text: &str) -> Result<DeviceFrame, FrameError> {
+        shape::check(text.as_bytes(), self.limits.json_depth, self.limits.json_keys)
+            .map_err(|_| FrameError::Invalid)?;
+        DeviceFrame::decode(text)
+    }
+
+    /// Tells the app in band, unless it was told too often.
+    fn policy_error(&mut self, now: u64, code: FrameErrorCode) -> Action {
+        let Limits { policy_errors, policy_window_ms, .. } = *self.limits;
+        if self.errors.count(now, policy_errors, policy_window_ms) {
+            return self.close(CloseReason::PolicyErrors);
+        }
+        Action::Reply(error(code))
+    }
+
+    fn close(&mut self, reason: CloseReason) -> Action {
+        Action::Close(self.end(reason))
+    }
+}
+
+/// An `error` about no ceremony, in words of the relay's own.
+fn error(code: FrameErrorCode) -> RelayFrame {
+    RelayFrame::Error {
+        code,
+        message: code.message().to_owned(),
+        retryable: code.is_retryable(),
+        ceremony_id: None,
+    }
+}

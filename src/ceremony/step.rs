@@ -35,11 +35,16 @@ impl Ceremony {
         }
     }
 
-    /// Takes one event at the time `now`.
+    /// Takes one event at the time `now`. The deadline comes first: an event that arrives after it
+    /// meets a closed ceremony.
     pub fn step(&mut self, now: UnixMillis, event: Event) -> Transition {
-        if let Some(transition) = self.overdue(now, &event) {
-            return transition;
-        }
+        let expired = self.expire(now, &event);
+        let transition = self.apply(now, event);
+        Transition { changed: transition.changed || expired, ..transition }
+    }
+
+    /// One line for each event.
+    fn apply(&mut self, now: UnixMillis, event: Event) -> Transition {
         match event {
             Event::Sent { .. } => self.note(now, Step::Sent),
             Event::Acked { of, .. } => self.acked(now, of),
@@ -83,36 +88,29 @@ impl Ceremony {
         }
     }
 
-    /// Closes a ceremony whose time is up, whatever the event. A verdict still counts while its
+    /// Closes a ceremony whose time is up; tells whether it did. A verdict still counts while its
     /// answer is under verification: the answer came in time.
-    fn overdue(&mut self, now: UnixMillis, event: &Event) -> Option<Transition> {
+    fn expire(&mut self, now: UnixMillis, event: &Event) -> bool {
         if self.wakes_at().is_none_or(|deadline| now < deadline) {
-            return None;
+            return false;
         }
-        let verifying = matches!(self.state, State::Verifying { .. });
-        if verifying && matches!(event, Event::Completed { .. }) {
-            return None;
-        }
-        let mut transition = if verifying {
-            self.close(now, Outcome::Indeterminate, Some(Reason::UpstreamUnknown), None)
-        } else {
-            self.close(now, Outcome::Expired, Some(Reason::Deadline), None)
+        let (outcome, reason) = match (&self.state, event) {
+            (State::Verifying { challenge, .. }, Event::Completed { attempt, .. })
+                if *attempt == challenge.attempt =>
+            {
+                return false;
+            }
+            (State::Verifying { .. }, _) => (Outcome::Indeterminate, Reason::UpstreamUnknown),
+            (
+                State::Offered { .. }
+                | State::Preparing { .. }
+                | State::Challenged(_)
+                | State::Closed(_),
+                _,
+            ) => (Outcome::Expired, Reason::Deadline),
         };
-        transition.reply = match event {
-            Event::Claim { .. }
-            | Event::Card { .. }
-            | Event::Answer { .. }
-            | Event::Decline { .. }
-            | Event::Cancel => Reply::Refused(Refusal::AlreadyClosed),
-            Event::Sent { .. }
-            | Event::Acked { .. }
-            | Event::Begun { .. }
-            | Event::BeginFailed { .. }
-            | Event::Completed { .. }
-            | Event::Tick
-            | Event::Recover => Reply::Ignored,
-        };
-        Some(transition)
+        self.close(now, outcome, Some(reason), None);
+        true
     }
 
     fn acked(&mut self, now: UnixMillis, of: fido_relay_proto::device::AckOf) -> Transition {
@@ -147,11 +145,13 @@ impl Ceremony {
                 transition.reply = Reply::Refused(Refusal::WrongCode { left });
                 transition
             }
-            // The claimer's app may send its claim again after a reconnect.
-            State::Preparing { device: holder, .. } if *holder == Some(device) => ignored(),
-            State::Challenged(challenge) if challenge.device == Some(device) => ignored(),
             State::Preparing { .. } | State::Challenged(_) | State::Verifying { .. } => {
-                refused(Refusal::ClaimedElsewhere)
+                if self.is_elsewhere(device) {
+                    refused(Refusal::ClaimedElsewhere)
+                } else {
+                    // The claimer's app may send its claim again after a reconnect.
+                    ignored()
+                }
             }
             State::Closed(_) => refused(Refusal::AlreadyClosed),
         }
@@ -263,30 +263,33 @@ impl Ceremony {
     fn decline(&mut self, now: UnixMillis, device: DeviceId, reason: DeclineReason) -> Transition {
         match &self.state {
             State::Closed(_) => refused(Refusal::AlreadyClosed),
-            // "Not me" counts from any of the user's phones, at any time: it is the alarm.
-            // A plain "no" counts only from a phone whose turn it is.
-            State::Preparing { device: Some(holder), .. }
-                if *holder != device && reason == DeclineReason::Declined =>
-            {
-                refused(Refusal::ClaimedElsewhere)
-            }
-            State::Challenged(challenge) | State::Verifying { challenge, .. }
-                if challenge.device.is_some_and(|holder| holder != device)
-                    && reason == DeclineReason::Declined =>
-            {
-                refused(Refusal::ClaimedElsewhere)
-            }
             State::Offered { .. }
             | State::Preparing { .. }
             | State::Challenged(_)
             | State::Verifying { .. } => {
                 let reason = match reason {
+                    // A plain "no" counts only from a phone whose turn it is.
+                    DeclineReason::Declined if self.is_elsewhere(device) => {
+                        return refused(Refusal::ClaimedElsewhere);
+                    }
                     DeclineReason::Declined => Reason::Declined,
+                    // "Not me" counts from any of the user's phones, at any time: it is the alarm.
                     DeclineReason::NotMe => Reason::NotMe,
                 };
                 self.close(now, Outcome::Denied, Some(reason), None)
             }
         }
+    }
+
+    /// Whether another of the user's devices has the ceremony: gave the right code, or the answer.
+    fn is_elsewhere(&self, device: DeviceId) -> bool {
+        let holder = match &self.state {
+            State::Preparing { device: holder, .. } => *holder,
+            State::Challenged(challenge) => challenge.device,
+            State::Verifying { answer, .. } => Some(answer.device),
+            State::Offered { .. } | State::Closed(_) => None,
+        };
+        holder.is_some_and(|holder| holder != device)
     }
 
     /// Whether this device has, or may still have, the card at work.
@@ -330,33 +333,29 @@ impl Ceremony {
         };
         let tx_binding =
             binding.filter(|_| approval.is_some() && self.request.transaction.is_some());
-        self.state = State::Closed(Box::new(Closed {
-            outcome,
-            reason,
-            at: now,
-            approval,
-            tx_binding,
-            accepted,
-        }));
-        self.record(now, Step::Closed);
+        let at = self.record(now, Step::Closed).unwrap_or(now);
+        self.state =
+            State::Closed(Box::new(Closed { outcome, reason, at, approval, tx_binding, accepted }));
         changed(Reply::Done, None)
     }
 
     /// Notes a step that changes no state, once.
     fn note(&mut self, now: UnixMillis, step: Step) -> Transition {
-        if self.closed().is_some() || !self.record(now, step) {
+        if self.closed().is_some() || self.record(now, step).is_none() {
             return ignored();
         }
         changed(Reply::Done, None)
     }
 
-    /// Adds a step if it is new; tells whether it was.
-    fn record(&mut self, now: UnixMillis, step: Step) -> bool {
-        let new = self.progress.iter().all(|entry| entry.step != step);
-        if new {
-            self.progress.push(ProgressEntry { step, at: now });
+    /// Adds a step if it is new, and tells its time. Nodes' clocks differ a little and may be set
+    /// back: a step is never noted as earlier than the one before it.
+    fn record(&mut self, now: UnixMillis, step: Step) -> Option<UnixMillis> {
+        if self.progress.iter().any(|entry| entry.step == step) {
+            return None;
         }
-        new
+        let at = self.progress.last().map_or(now, |before| before.at.max(now));
+        self.progress.push(ProgressEntry { step, at });
+        Some(at)
     }
 }
 

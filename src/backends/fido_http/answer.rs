@@ -77,7 +77,7 @@ pub(super) fn said(heard: &Heard) -> Said {
         (200, Some("ok")) => Said::Ok,
         (507, _) => Said::Full,
         (408, _) => Said::SessionLost,
-        _ if session_lost => Said::SessionLost,
+        (200 | 400..=599, _) if session_lost => Said::SessionLost,
         // `"false"` is the server's word for a fault of the session; with 401 that is all it is.
         (401, Some("false")) => Said::SessionLost,
         (200, Some(_)) => Said::No,

@@ -1,1 +1,282 @@
-//! Configuration: sources, merged and validated, all mistakes at once.
+//! Configuration: one TOML file and `FIDO_RELAY_*` variables, merged, validated, every mistake
+//! told at once.
+//!
+//! ```text
+//!   defaults ◀ file (fido-relay.toml) ◀ variables (FIDO_RELAY_LISTEN, FIDO_RELAY_UPSTREAM__URL)
+//!                     └── sources ──┘         a variable wins over the file
+//!                             │ reader: each key is taken once, by type and bounds;
+//!                             ▼ what nobody takes is unknown
+//!                  Config  +  the settings in effect  |  mistakes
+//! ```
+//! No key holds a secret: what the relay signs with lies in its store, and a URL with a password
+//! is refused. Mistakes never repeat a value, since somebody may have put one in the wrong place.
+//!
+//! Knows the wire's bounds and nothing of the modules that it configures.
+
+mod effective;
+mod keys;
+mod reader;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::Url;
+
+pub use reader::{Mistake, Mistakes, Setting, Source};
+
+/// The file that is read when none is named, if it exists in the working directory.
+pub const DEFAULT_FILE: &str = "fido-relay.toml";
+
+/// Everything that an operator can choose. See `docs/configuration.md` for keys and bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where HTTP and device sockets are served.
+    pub listen: SocketAddr,
+    /// What apps and initiators dial: scheme, host, port, no path.
+    pub public_url: Url,
+    /// Serve off loopback without https.
+    pub allow_plaintext: bool,
+    /// Where the store and the admin socket lie.
+    pub data_dir: PathBuf,
+    /// What is logged and how.
+    pub log: Log,
+    /// The relying party.
+    pub tenant: Tenant,
+    /// The FIDO2 server.
+    pub upstream: Upstream,
+    /// Whether the FIDO2 server's own paths are served.
+    pub client_direct: bool,
+    /// Which cards the built-in server takes.
+    pub attestation: Attestation,
+    /// `Origin` values that the device socket accepts; apps send none.
+    pub device_origins: Vec<String>,
+    /// What one connection may cost.
+    pub limits: Limits,
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// A level, or levels by module: `info`, `warn,fido_relay=debug`.
+    pub level: String,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The relying party.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// The WebAuthn relying party id, a domain.
+    pub rp_id: String,
+    /// Its name as cards and phones show it.
+    pub rp_name: String,
+    /// Origins whose ceremonies the built-in server accepts; never empty. The first is the one
+    /// that it puts into challenges.
+    pub origins: Vec<String>,
+}
+
+/// The FIDO2 server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// The one inside the relay.
+    Builtin,
+    /// Another, over HTTP.
+    Http(HttpUpstream),
+}
+
+/// A FIDO2 server over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpUpstream {
+    /// Its base, without `/fidoapi`.
+    pub url: Url,
+    /// What cards put into `clientDataJSON`; `None`: the URL's own origin.
+    pub origin: Option<String>,
+    /// Which of its two sets of paths is called.
+    pub paths: UpstreamPaths,
+    /// The longest that beginning may take.
+    pub begin_timeout: Duration,
+    /// The longest that completing may take.
+    pub complete_timeout: Duration,
+}
+
+/// The vendor's server knows each call by two paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamPaths {
+    /// `/fidoapi/certify/attestation/options` and its like.
+    Certify,
+    /// `/fidoapi/register/begin` and its like.
+    Short,
+}
+
+/// Which cards the built-in server takes at registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attestation {
+    /// The statement formats (WebAuthn section 8) it takes; never empty.
+    pub formats: Vec<AttestationFormat>,
+    /// PEM file of the certificates that statements must lead to; `None`: any card.
+    pub roots_file: Option<PathBuf>,
+}
+
+/// A form of attestation statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AttestationFormat {
+    /// The card says nothing about itself.
+    None,
+    /// WebAuthn section 8.2.
+    Packed,
+    /// WebAuthn section 8.6, of U2F cards.
+    FidoU2f,
+}
+
+/// What one connection may cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From TCP accept to an authenticated device.
+    pub accept_to_auth: Duration,
+    /// For a request's headers to arrive.
+    pub headers: Duration,
+    /// Bytes of a request's headers.
+    pub header_bytes: usize,
+    /// Headers of a request.
+    pub header_count: usize,
+    /// Bytes of a request's body.
+    pub body_bytes: usize,
+    /// Bytes of one frame of an authenticated device.
+    pub frame_bytes: usize,
+    /// Frames a second of one device, sustained.
+    pub frames_per_s: u32,
+    /// Frames at once after a silence.
+    pub frames_burst: u32,
+    /// Between two pings, ± 20 %.
+    pub heartbeat: Duration,
+    /// Pings that may stay unanswered.
+    pub silent_pings: u8,
+    /// How long one proof keeps a socket.
+    pub auth_lifetime: Duration,
+    /// For one write to a device's socket.
+    pub write: Duration,
+    /// Sockets of one address that have not authenticated.
+    pub unauthenticated_per_ip: usize,
+    /// Sockets of the node that have not authenticated.
+    pub unauthenticated_per_node: usize,
+}
+
+/// A valid configuration, and where each value of it came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Every key in its documented order.
+    pub settings: Vec<Setting>,
+}
+
+impl Default for Config {
+    /// With nothing configured: everything on this machine.
+    fn default() -> Self {
+        keys::read(sources::Given::default()).0
+    }
+}
+
+impl Config {
+    /// Puts the port that the listener got where the configuration asked for any (port 0).
+    #[must_use]
+    pub fn bound_to(mut self, bound: SocketAddr) -> Self {
+        if self.listen.port() == 0 {
+            if self.public_url.port() == Some(0) {
+                let _ = self.public_url.set_port(Some(bound.port()));
+            }
+            for origin in &mut self.tenant.origins {
+                if let Some(before) = origin.strip_suffix(":0") {
+                    *origin = format!("{before}:{}", bound.port());
+                }
+            }
+        }
+        self.listen = bound;
+        self
+    }
+
+    /// What an operator should know at every start.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let mut warnings = Vec::new();
+        if self.is_plain_off_loopback() {
+            warnings.push(
+                "allow_plaintext: this relay is reachable from other machines without https; \
+                 codes, tickets and keys can be read on the way",
+            );
+        }
+        if matches!(&self.upstream, Upstream::Http(http) if !is_safe_way(&http.url)) {
+            warnings.push(
+                "upstream.url: the FIDO2 server is called over the network without https; \
+                 whoever is in between decides who is signed in",
+            );
+        }
+        warnings
+    }
+
+    fn is_plain_off_loopback(&self) -> bool {
+        !self.listen.ip().is_loopback() && self.public_url.scheme() != "https"
+    }
+}
+
+/// Whether nobody else can listen on the way to a URL.
+fn is_safe_way(url: &Url) -> bool {
+    let loopback = match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(domain)) => domain == "localhost",
+        None => false,
+    };
+    loopback || url.scheme() == "https"
+}
+
+/// Reads the named file (or [`DEFAULT_FILE`] if it exists) and the process's variables.
+///
+/// # Errors
+/// Every mistake in them.
+pub fn load(file: Option<&Path>) -> Result<Loaded, Mistakes> {
+    let mut given = sources::Given::default();
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    match std::fs::read_to_string(path) {
+        Ok(text) => given.add_file(path, &text),
+        Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => given.add_unreadable(path, &error),
+    }
+    given.add_variables(std::env::vars_os());
+    finish(given)
+}
+
+/// Reads a file's text and variables that the caller has at hand.
+///
+/// # Errors
+/// Every mistake in them.
+pub fn from_texts(
+    file: Option<(&Path, &str)>,
+    variables: &[(&str, &str)],
+) -> Result<Loaded, Mistakes> {
+    let mut given = sources::Given::default();
+    if let Some((path, text)) = file {
+        given.add_file(path, text);
+    }
+    given.add_variables(variables.iter().map(|(name, value)| (name.into(), value.into())));
+    finish(given)
+}
+
+fn finish(given: sources::Given) -> Result<Loaded, Mistakes> {
+    let (config, settings, mistakes) = keys::read(given);
+    if mistakes.is_empty() { Ok(Loaded { config, settings }) } else { Err(Mistakes(mistakes)) }
+}

@@ -1,0 +1,245 @@
+//! Every key, with its default and bounds, and what must be true of them together. The order here
+//! is the order in which they are shown and documented.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fido_relay_proto::limits;
+use tracing_subscriber::filter::Targets;
+use url::Url;
+
+use super::reader::{Mistake, Reader, Setting};
+use super::sources::Given;
+use super::values::{Origin, UpstreamKind};
+use super::{
+    Attestation, AttestationFormat, Config, HttpUpstream, Limits, Log, LogFormat, Tenant, Upstream,
+    UpstreamPaths,
+};
+
+/// Reads every key. The configuration is to be used only if there are no mistakes.
+pub(super) fn read(given: Given) -> (Config, Vec<Setting>, Vec<Mistake>) {
+    let mut reader = Reader::new(given);
+    let config = read_config(&mut reader);
+    check_reach(&mut reader, &config);
+    check_relying_party(&mut reader, &config);
+    let (settings, mistakes) = reader.finish();
+    (config, settings, mistakes)
+}
+
+fn read_config(reader: &mut Reader) -> Config {
+    let listen = reader.take("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+    let public_url = reader.optional("public_url");
+    let allow_plaintext = reader.take("allow_plaintext", false);
+    let data_dir = reader.take("data_dir", PathBuf::from("./data"));
+    let client_direct = reader.optional("client_direct");
+    let device_origins: Vec<Origin> = reader.take("device_origins", Vec::new());
+    let log = read_log(reader);
+    let upstream = read_upstream(reader);
+    let tenant = read_tenant(reader, listen, &upstream);
+    let attestation = read_attestation(reader);
+    let builtin = matches!(upstream, Upstream::Builtin);
+    Config {
+        listen,
+        public_url: public_url.unwrap_or_else(|| {
+            let url = default_public_url(listen);
+            reader.derived("public_url", &url);
+            url
+        }),
+        allow_plaintext,
+        data_dir,
+        log,
+        tenant,
+        upstream,
+        client_direct: client_direct.unwrap_or_else(|| {
+            let on = builtin && listen.ip().is_loopback();
+            reader.derived("client_direct", &on);
+            on
+        }),
+        attestation,
+        device_origins: device_origins.into_iter().map(|origin| origin.0).collect(),
+        limits: read_limits(reader),
+    }
+}
+
+/// What a machine's own programs dial. An unspecified address (`0.0.0.0`) is none to dial.
+fn default_public_url(listen: SocketAddr) -> Url {
+    let host = if listen.ip().is_unspecified() {
+        "localhost".to_owned()
+    } else {
+        match listen.ip() {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        }
+    };
+    let text = format!("http://{host}:{}", listen.port());
+    Url::parse(&text).unwrap_or_else(|_| unreachable!("an address and a port make a URL"))
+}
+
+fn read_log(reader: &mut Reader) -> Log {
+    let format = reader.take("log.format", LogFormat::Text);
+    let level = reader.take("log.level", "info".to_owned());
+    if level.parse::<Targets>().is_err() {
+        let must = "must be a level (error, warn, info, debug, trace, off) or levels by module, \
+                    such as \"warn,fido_relay=debug\"";
+        reader.wrong("log.level", must);
+    }
+    Log { format, level }
+}
+
+fn read_upstream(reader: &mut Reader) -> Upstream {
+    // One variable is enough to choose the vendor's server in a container.
+    let implied =
+        if reader.is_given("upstream.url") { UpstreamKind::Http } else { UpstreamKind::Builtin };
+    let kind = reader.take("upstream.kind", implied);
+    let url: Option<Url> = reader.optional("upstream.url");
+    let origin: Option<Origin> = reader.optional("upstream.origin");
+    let paths = reader.take("upstream.paths", UpstreamPaths::Certify);
+    let begin_timeout = reader.number("upstream.begin_timeout_s", 5, 1..=30);
+    // The core counts an answer's fate as unknown after 20 s, so a call must end well before.
+    let complete_timeout = reader.number("upstream.complete_timeout_s", 10, 1..=15);
+    match (kind, url) {
+        (UpstreamKind::Http, Some(url)) => Upstream::Http(HttpUpstream {
+            url,
+            origin: origin.map(|origin| origin.0),
+            paths,
+            begin_timeout: Duration::from_secs(begin_timeout),
+            complete_timeout: Duration::from_secs(complete_timeout),
+        }),
+        (UpstreamKind::Http, None) => {
+            if !reader.is_given("upstream.url") {
+                reader.wrong("upstream.kind", "\"http\" needs upstream.url");
+            }
+            Upstream::Builtin
+        }
+        (UpstreamKind::Builtin, url) => {
+            if url.is_some() {
+                reader.wrong("upstream.url", "contradicts upstream.kind = \"builtin\"");
+            }
+            if origin.is_some() {
+                let text = "is for an upstream over HTTP; the built-in server uses tenant.origins";
+                reader.wrong("upstream.origin", text);
+            }
+            Upstream::Builtin
+        }
+    }
+}
+
+fn read_tenant(reader: &mut Reader, listen: SocketAddr, upstream: &Upstream) -> Tenant {
+    let default_rp_id = match upstream {
+        Upstream::Builtin => None,
+        Upstream::Http(http) => http.url.domain().map(str::to_owned),
+    };
+    let rp_id_given = reader.is_given("tenant.rp_id");
+    let rp_id = reader.take("tenant.rp_id", default_rp_id.unwrap_or("localhost".to_owned()));
+    let rp_name = reader.take("tenant.rp_name", "fido-relay".to_owned());
+    let default_origin = match upstream {
+        Upstream::Http(http) => http.url.origin().ascii_serialization(),
+        Upstream::Builtin if rp_id_given && rp_id != "localhost" => format!("https://{rp_id}"),
+        Upstream::Builtin => format!("http://localhost:{}", listen.port()),
+    };
+    let origins = reader.take("tenant.origins", vec![Origin(default_origin)]);
+    if origins.is_empty() {
+        reader.wrong("tenant.origins", "must name at least one origin");
+    }
+    Tenant { rp_id, rp_name, origins: origins.into_iter().map(|origin| origin.0).collect() }
+}
+
+fn read_attestation(reader: &mut Reader) -> Attestation {
+    use AttestationFormat::{FidoU2f, None, Packed};
+    let default = if reader.is_given("attestation.roots_file") {
+        vec![Packed, FidoU2f]
+    } else {
+        vec![None, Packed, FidoU2f]
+    };
+    let formats = reader.take("attestation.formats", default);
+    let roots_file = reader.optional("attestation.roots_file");
+    if formats.is_empty() {
+        reader.wrong("attestation.formats", "must name at least one format");
+    }
+    if roots_file.is_some() && formats.contains(&None) {
+        let text = "contradicts attestation.formats, which takes \"none\": cards that say nothing \
+                    about themselves lead to no root";
+        reader.wrong("attestation.roots_file", text);
+    }
+    Attestation { formats, roots_file }
+}
+
+fn read_limits(reader: &mut Reader) -> Limits {
+    let seconds = Duration::from_secs;
+    let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let body = limits::HTTP_BODY as u64;
+    let frame = limits::FRAME_AFTER_AUTH as u64;
+    Limits {
+        accept_to_auth: seconds(reader.number("limits.accept_to_auth_s", 10, 1..=60)),
+        headers: seconds(reader.number("limits.headers_s", 5, 1..=60)),
+        header_bytes: size(reader.number("limits.header_bytes", 16_384, 8_192..=262_144)),
+        header_count: size(reader.number("limits.header_count", 64, 16..=256)),
+        body_bytes: size(reader.number("limits.body_bytes", body, 8_192..=1_048_576)),
+        frame_bytes: size(reader.number("limits.frame_bytes", frame, 8_192..=262_144)),
+        frames_per_s: small(reader.number("limits.frames_per_s", 10, 1..=1_000)),
+        frames_burst: small(reader.number("limits.frames_burst", 30, 1..=10_000)),
+        heartbeat: seconds(reader.number("limits.heartbeat_s", 25, 5..=300)),
+        silent_pings: u8::try_from(reader.number("limits.silent_pings", 2, 1..=10)).unwrap_or(2),
+        auth_lifetime: seconds(reader.number("limits.auth_lifetime_s", 3_600, 300..=86_400)),
+        write: seconds(reader.number("limits.write_s", 5, 1..=60)),
+        unauthenticated_per_ip: size(reader.number(
+            "limits.unauthenticated_per_ip",
+            20,
+            1..=100_000,
+        )),
+        unauthenticated_per_node: size(reader.number(
+            "limits.unauthenticated_per_node",
+            2_000,
+            1..=1_000_000,
+        )),
+    }
+}
+
+/// Whoever can reach the relay must do so by https, or the operator says that they need not.
+fn check_reach(reader: &mut Reader, config: &Config) {
+    if !matches!(config.public_url.path(), "" | "/") {
+        reader.wrong("public_url", "must not have a path: the relay is served at the root");
+    }
+    if config.is_plain_off_loopback() && !config.allow_plaintext {
+        let text = "must be https when listen is not a loopback address (TLS ends at a proxy in \
+                    front), or set allow_plaintext = true";
+        reader.wrong("public_url", text);
+    }
+}
+
+/// WebAuthn section 5.1.2: the rp id is the origin's domain or a suffix of it.
+fn check_relying_party(reader: &mut Reader, config: &Config) {
+    let rp_id = &config.tenant.rp_id;
+    let is_domain = rp_id.split('.').all(|label| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    });
+    if !is_domain || rp_id.parse::<IpAddr>().is_ok() {
+        let text =
+            "must be a domain in lower case, such as \"example.com\", without scheme and port";
+        reader.wrong("tenant.rp_id", text);
+        return;
+    }
+    // Another server has its own idea of origins.
+    if !matches!(config.upstream, Upstream::Builtin) {
+        return;
+    }
+    for origin in &config.tenant.origins {
+        let Some(url) = Url::parse(origin).ok().filter(Url::has_host) else { continue };
+        let within = url.domain().is_some_and(|domain| {
+            domain == rp_id
+                || domain.strip_suffix(rp_id.as_str()).is_some_and(|rest| rest.ends_with('.'))
+        });
+        if !within {
+            let text = format!("each must be on {rp_id} (tenant.rp_id) or a domain below it");
+            reader.wrong("tenant.origins", text);
+            return;
+        }
+        if url.scheme() != "https" && url.domain() != Some("localhost") {
+            reader.wrong("tenant.origins", "must be https, except on localhost");
+            return;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Where values come from: the file and the variables, flattened to dotted keys, later over
+//! earlier. Nothing is interpreted here but TOML's own grammar.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use serde::Deserialize as _;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::reader::{Mistake, Source};
+
+/// What every variable begins with.
+pub(super) const PREFIX: &str = "FIDO_RELAY_";
+/// Names the file, and is no key of it.
+const FILE_VARIABLE: &str = "FIDO_RELAY_CONFIG";
+
+/// A value as it was given.
+#[derive(Clone, Debug)]
+pub(super) enum Raw {
+    /// A variable's text, whatever type it is to become.
+    Text(String),
+    /// The file's value, which has a type.
+    Value(toml::Value),
+}
+
+/// Everything that was given.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    pub(super) values: BTreeMap<String, (Raw, Source)>,
+    pub(super) mistakes: Vec<Mistake>,
+}
+
+impl Given {
+    /// Adds a file's keys.
+    pub(super) fn add_file(&mut self, path: &Path, text: &str) {
+        let line_of = |offset: usize| {
+            1 + text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count()
+        };
+        let place = |offset| Source::File { path: path.to_owned(), line: Some(line_of(offset)) };
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let source = place(error.span().map_or(0, |span| span.start));
+            self.mistakes.push(Mistake::new(source, None, error.message()));
+        }
+        self.add_table("", document.into_inner(), &place);
+    }
+
+    /// Remembers that the file cannot be read.
+    pub(super) fn add_unreadable(&mut self, path: &Path, error: &std::io::Error) {
+        let source = Source::File { path: path.to_owned(), line: None };
+        self.mistakes.push(Mistake::new(source, None, format!("cannot be read: {error}")));
+    }
+
+    fn add_table(&mut self, prefix: &str, table: DeTable<'_>, place: &impl Fn(usize) -> Source) {
+        for (name, value) in table {
+            let source = place(name.span().start);
+            let key = format!("{prefix}{}", name.get_ref());
+            let span = value.span();
+            match value.into_inner() {
+                DeValue::Table(inner) => self.add_table(&format!("{key}."), inner, place),
+                scalar => {
+                    let spanned = Spanned::new(span, scalar);
+                    match toml::Value::deserialize(ValueDeserializer::from(spanned)) {
+                        Ok(value) => drop(self.values.insert(key, (Raw::Value(value), source))),
+                        Err(error) => {
+                            self.mistakes.push(Mistake::new(source, Some(&key), error.message()));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the variables that are ours, over the file's keys.
+    pub(super) fn add_variables(
+        &mut self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) {
+        for (name, value) in variables {
+            let Some(name) = name.to_str() else { continue };
+            let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+            if name == FILE_VARIABLE || is_kubernetes(rest) {
+                continue;
+            }
+            let source = Source::Variable(name.to_owned());
+            let key = rest.to_ascii_lowercase().replace("__", ".");
+            match value.into_string() {
+                Ok(text) => drop(self.values.insert(key, (Raw::Text(text), source))),
+                Err(_) => self.mistakes.push(Mistake::new(source, None, "must be UTF-8")),
+            }
+        }
+    }
+}
+
+/// Whether Kubernetes made this variable for a service that is called `fido-relay`, as it does in
+/// every pod of the namespace: `FIDO_RELAY_SERVICE_HOST`, `FIDO_RELAY_PORT_8080_TCP_ADDR`, ….
+fn is_kubernetes(rest: &str) -> bool {
+    rest == "SERVICE_HOST"
+        || rest == "SERVICE_PORT"
+        || rest.starts_with("SERVICE_PORT_")
+        || rest == "PORT"
+        || rest
+            .strip_prefix("PORT_")
+            .is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit()))
+}

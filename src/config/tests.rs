@@ -1,0 +1,266 @@
+//! Sources, their order, and every kind of mistake.
+
+use std::path::Path;
+
+use super::*;
+
+fn file(text: &str) -> Result<Loaded, Mistakes> {
+    from_texts(Some((Path::new("relay.toml"), text)), &[])
+}
+
+fn variables(variables: &[(&str, &str)]) -> Result<Loaded, Mistakes> {
+    from_texts(None, variables)
+}
+
+/// The mistakes as an operator reads them.
+fn told(result: Result<Loaded, Mistakes>) -> Vec<String> {
+    result.unwrap_err().0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn with_nothing_configured_everything_stays_on_this_machine() {
+    let Loaded { config, settings } = variables(&[]).unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.public_url.as_str(), "http://127.0.0.1:8080/");
+    assert_eq!(config.data_dir, Path::new("./data"));
+    assert_eq!(config.upstream, Upstream::Builtin);
+    assert_eq!(config.tenant.rp_id, "localhost");
+    assert_eq!(config.tenant.origins, ["http://localhost:8080"]);
+    assert!(config.client_direct);
+    assert!(config.device_origins.is_empty());
+    assert_eq!(config.warnings(), Vec::<&str>::new());
+    assert!(settings.iter().all(|setting| setting.source == Source::Default));
+}
+
+#[test]
+fn a_variable_wins_over_the_file_and_the_file_over_the_default() {
+    let text = "data_dir = \"/srv/relay\"\n\n[limits]\nheartbeat_s = 40\nwrite_s = 9\n";
+    let vars = [("FIDO_RELAY_LIMITS__HEARTBEAT_S", "50"), ("HOME", "/nowhere")];
+    let loaded = from_texts(Some((Path::new("relay.toml"), text)), &vars).unwrap();
+    assert_eq!(loaded.config.limits.heartbeat, Duration::from_secs(50));
+    assert_eq!(loaded.config.limits.write, Duration::from_secs(9));
+    assert_eq!(loaded.config.limits.headers, Duration::from_secs(5));
+    let source = |key| {
+        let setting = loaded.settings.iter().find(|setting| setting.key == key).unwrap();
+        setting.source.to_string()
+    };
+    assert_eq!(source("data_dir"), "relay.toml:1");
+    assert_eq!(source("limits.heartbeat_s"), "FIDO_RELAY_LIMITS__HEARTBEAT_S");
+    assert_eq!(source("limits.write_s"), "relay.toml:5");
+    assert_eq!(source("limits.headers_s"), "default");
+}
+
+#[test]
+fn one_variable_chooses_another_fido2_server() {
+    let config = variables(&[("FIDO_RELAY_UPSTREAM__URL", "https://fido.example.com")]).unwrap();
+    let config = config.config;
+    let Upstream::Http(http) = &config.upstream else { panic!("{:?}", config.upstream) };
+    assert_eq!(http.url.as_str(), "https://fido.example.com/");
+    assert_eq!(http.origin, None);
+    assert_eq!(http.paths, UpstreamPaths::Certify);
+    assert_eq!(http.begin_timeout, Duration::from_secs(5));
+    assert_eq!(http.complete_timeout, Duration::from_secs(10));
+    assert_eq!(config.tenant.rp_id, "fido.example.com");
+    assert!(!config.client_direct);
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_place_and_without_its_value() {
+    let text = "\
+listen = \"hunter2\"
+colour = \"hunter2\"
+[log]
+format = \"hunter2\"
+level = 7
+[limits]
+heartbeat_s = 100000
+write_s = -3
+[tenant.origins]
+a = 1
+";
+    let vars = [
+        ("FIDO_RELAY_CLIENT_DIRECT", "hunter2"),
+        ("FIDO_RELAY_UPSTREAM__URL", "https://user:hunter2@fido.example.com"),
+        ("FIDO_RELAY_TENANT__RPID", "hunter2"),
+        ("FIDO_RELAY_LIMITS", "hunter2"),
+    ];
+    let mut told = told(from_texts(Some((Path::new("relay.toml"), text)), &vars));
+    told.sort();
+    let expected = [
+        "FIDO_RELAY_CLIENT_DIRECT: client_direct: must be true or false",
+        "FIDO_RELAY_LIMITS: limits: is a table, not a value",
+        "FIDO_RELAY_TENANT__RPID: tenant.rpid: is not a known key",
+        "FIDO_RELAY_UPSTREAM__URL: upstream.url: must be a URL with http or https and a host, \
+         without user, password, query and fragment",
+        "relay.toml:10: tenant.origins.a: is not a known key",
+        "relay.toml:1: listen: must be an address and a port, such as \"127.0.0.1:8080\" or \
+         \"[::]:8080\"",
+        "relay.toml:2: colour: is not a known key",
+        "relay.toml:4: log.format: must be one of text, json",
+        "relay.toml:5: log.level: must be a text of 1 to 255 characters",
+        "relay.toml:7: limits.heartbeat_s: must be between 5 and 300",
+        "relay.toml:8: limits.write_s: must be a whole number, not negative",
+    ];
+    assert_eq!(told, expected);
+    assert!(!told.concat().contains("hunter2"));
+}
+
+#[test]
+fn broken_toml_is_told_with_its_line_and_does_not_hide_other_mistakes() {
+    let told = told(file("listen = \n[log]\nformat = \"xml\"\n"));
+    assert!(told.iter().any(|mistake| mistake.starts_with("relay.toml:1: ")), "{told:?}");
+    assert!(told.contains(&"relay.toml:3: log.format: must be one of text, json".to_owned()));
+}
+
+#[test]
+fn contradictions_are_mistakes() {
+    let cases: [(&str, &str); 12] = [
+        ("upstream.kind = \"http\"", "upstream.kind: \"http\" needs upstream.url"),
+        (
+            "upstream.kind = \"builtin\"\nupstream.url = \"https://a.example\"",
+            "upstream.url: contradicts upstream.kind = \"builtin\"",
+        ),
+        (
+            "upstream.origin = \"https://a.example\"",
+            "upstream.origin: is for an upstream over HTTP",
+        ),
+        ("listen = \"0.0.0.0:8080\"", "public_url: must be https when listen is not a loopback"),
+        (
+            "listen = \"0.0.0.0:8080\"\npublic_url = \"http://relay.example\"",
+            "public_url: must be https when listen is not a loopback",
+        ),
+        ("public_url = \"https://relay.example/path\"", "public_url: must not have a path"),
+        ("tenant.rp_id = \"https://example.com\"", "tenant.rp_id: must be a domain"),
+        ("tenant.rp_id = \"127.0.0.1\"", "tenant.rp_id: must be a domain"),
+        (
+            "tenant.rp_id = \"example.com\"\ntenant.origins = [\"https://badexample.com\"]",
+            "tenant.origins: each must be on example.com",
+        ),
+        (
+            "tenant.rp_id = \"example.com\"\ntenant.origins = [\"http://login.example.com\"]",
+            "tenant.origins: must be https, except on localhost",
+        ),
+        ("tenant.origins = []", "tenant.origins: must name at least one origin"),
+        (
+            "attestation.formats = [\"none\"]\nattestation.roots_file = \"roots.pem\"",
+            "attestation.roots_file: contradicts attestation.formats",
+        ),
+    ];
+    for (text, expected) in cases {
+        let told = told(file(text));
+        assert_eq!(told.len(), 1, "{text}: {told:?}");
+        assert!(told[0].contains(expected), "{text}: {told:?}");
+    }
+}
+
+#[test]
+fn origins_are_taken_only_as_a_browser_or_a_card_writes_them() {
+    let wrong = [
+        "https://example.com/",
+        "https://EXAMPLE.com",
+        "https://example.com:443",
+        "example.com",
+        "*",
+        "null",
+        "android:apk-key-hash:",
+        "ftp://example.com",
+    ];
+    for origin in wrong {
+        let told = told(file(&format!("device_origins = [\"{origin}\"]")));
+        assert!(told[0].contains("device_origins: must be a list"), "{origin}: {told:?}");
+    }
+    let right = "https://example.com, http://localhost:3000,android:apk-key-hash:abc,";
+    let config = variables(&[("FIDO_RELAY_DEVICE_ORIGINS", right)]).unwrap().config;
+    let expected = ["https://example.com", "http://localhost:3000", "android:apk-key-hash:abc"];
+    assert_eq!(config.device_origins, expected);
+}
+
+#[test]
+fn off_loopback_without_https_is_served_only_when_asked_for_and_with_a_warning() {
+    let open = "listen = \"0.0.0.0:8080\"\nallow_plaintext = true";
+    let config = file(open).unwrap().config;
+    assert_eq!(config.public_url.as_str(), "http://localhost:8080/");
+    assert!(!config.client_direct, "not by default where others can reach it");
+    assert!(config.warnings()[0].starts_with("allow_plaintext"));
+
+    let behind_proxy = "listen = \"[::]:8080\"\npublic_url = \"https://relay.example\"";
+    assert_eq!(file(behind_proxy).unwrap().config.warnings(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_fido2_server_over_plain_http_is_warned_of_unless_it_is_on_this_machine() {
+    let warnings = |url| variables(&[("FIDO_RELAY_UPSTREAM__URL", url)]).unwrap().config.warnings();
+    assert!(warnings("http://fido.example.com")[0].starts_with("upstream.url"));
+    for safe in
+        ["https://fido.example.com", "http://localhost:9", "http://127.0.0.2", "http://[::1]"]
+    {
+        assert_eq!(warnings(safe), Vec::<&str>::new(), "{safe}");
+    }
+}
+
+#[test]
+fn the_default_origin_follows_the_relying_party() {
+    let config = file("tenant.rp_id = \"example.com\"").unwrap().config;
+    assert_eq!(config.tenant.origins, ["https://example.com"]);
+    let config = file("listen = \"127.0.0.1:9000\"").unwrap().config;
+    assert_eq!(config.tenant.origins, ["http://localhost:9000"]);
+}
+
+#[test]
+fn a_free_port_is_filled_in_once_it_is_known() {
+    let config = file("listen = \"127.0.0.1:0\"").unwrap().config;
+    let config = config.bound_to("127.0.0.1:4711".parse().unwrap());
+    assert_eq!(config.listen.port(), 4711);
+    assert_eq!(config.public_url.as_str(), "http://127.0.0.1:4711/");
+    assert_eq!(config.tenant.origins, ["http://localhost:4711"]);
+}
+
+#[test]
+fn roots_ask_for_a_statement() {
+    let config = file("attestation.roots_file = \"roots.pem\"").unwrap().config;
+    let formats = [AttestationFormat::Packed, AttestationFormat::FidoU2f];
+    assert_eq!(config.attestation.formats, formats);
+}
+
+#[test]
+fn variables_that_kubernetes_makes_for_a_service_of_this_name_are_not_ours() {
+    let made = [
+        ("FIDO_RELAY_SERVICE_HOST", "10.0.0.1"),
+        ("FIDO_RELAY_SERVICE_PORT", "80"),
+        ("FIDO_RELAY_SERVICE_PORT_HTTP", "80"),
+        ("FIDO_RELAY_PORT", "tcp://10.0.0.1:80"),
+        ("FIDO_RELAY_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("FIDO_RELAY_CONFIG", "relay.toml"),
+    ];
+    assert_eq!(variables(&made).unwrap().config, Config::default());
+    assert_eq!(told(variables(&[("FIDO_RELAY_PORTS", "1")])).len(), 1);
+}
+
+#[test]
+fn the_effective_configuration_is_itself_a_configuration() {
+    let vars = [
+        ("FIDO_RELAY_UPSTREAM__URL", "https://fido.example.com/base"),
+        ("FIDO_RELAY_TENANT__RP_NAME", "Ada's \"shop\" \\ ünï"),
+        ("FIDO_RELAY_DEVICE_ORIGINS", "https://a.example,https://b.example"),
+        ("FIDO_RELAY_LOG__FORMAT", "json"),
+    ];
+    for vars in [&vars[..], &[]] {
+        let loaded = variables(vars).unwrap();
+        let text = loaded.to_toml();
+        assert_eq!(file(&text).unwrap().config, loaded.config, "{text}");
+        for setting in &loaded.settings {
+            let name = setting.key.rsplit('.').next().unwrap();
+            assert!(text.contains(&format!("{name} ")), "{name} is missing in\n{text}");
+        }
+    }
+    let text = variables(&vars).unwrap().to_toml();
+    assert!(text.contains("format = \"json\"  # FIDO_RELAY_LOG__FORMAT"), "{text}");
+    assert!(text.contains("level = \"info\"  # default"), "{text}");
+}
+
+#[test]
+fn a_named_file_must_exist_and_the_default_one_need_not() {
+    let mistakes = load(Some(Path::new("/nowhere/relay.toml"))).unwrap_err();
+    assert!(mistakes.to_string().contains("/nowhere/relay.toml: cannot be read"), "{mistakes}");
+}

@@ -1,0 +1,238 @@
+//! The types of values: from a variable's text, from the file's TOML, and back to TOML.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::{AttestationFormat, LogFormat, UpstreamPaths};
+
+/// What a value must be, as a sentence after its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Invalid(pub(super) String);
+
+impl Invalid {
+    fn must(text: &str) -> Self {
+        Self(format!("must be {text}"))
+    }
+}
+
+/// A type that a key can have.
+pub(super) trait Value: Sized {
+    /// What it must be, such as `true or false`.
+    fn expected() -> String;
+
+    /// From text: a variable's, or a TOML string.
+    fn from_text(text: &str) -> Result<Self, Invalid>;
+
+    /// From the file's value. Types that are no TOML strings override this.
+    fn from_toml(value: &toml::Value) -> Result<Self, Invalid> {
+        let text = value.as_str().ok_or_else(|| Invalid::must(&Self::expected()))?;
+        Self::from_text(text)
+    }
+
+    /// As TOML.
+    fn to_toml(&self) -> String;
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+impl Value for bool {
+    fn expected() -> String {
+        "true or false".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Self, Invalid> {
+        text.parse().map_err(|_| Invalid::must(&Self::expected()))
+    }
+
+    fn from_toml(value: &toml::Value) -> Result<Self, Invalid> {
+        value.as_bool().ok_or_else(|| Invalid::must(&Self::expected()))
+    }
+
+    fn to_toml(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for u64 {
+    fn expected() -> String {
+        "a whole number, not negative".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Self, Invalid> {
+        text.parse().map_err(|_| Invalid::must(&Self::expected()))
+    }
+
+    fn from_toml(value: &toml::Value) -> Result<Self, Invalid> {
+        let number = value.as_integer().and_then(|number| Self::try_from(number).ok());
+        number.ok_or_else(|| Invalid::must(&Self::expected()))
+    }
+
+    fn to_toml(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for String {
+    fn expected() -> String {
+        "a text of 1 to 255 characters".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Self, Invalid> {
+        let usable = !text.trim().is_empty()
+            && text.chars().count() <= 255
+            && !text.chars().any(char::is_control);
+        if usable { Ok(text.to_owned()) } else { Err(Invalid::must(&Self::expected())) }
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(self)
+    }
+}
+
+impl Value for PathBuf {
+    fn expected() -> String {
+        "a path".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Self, Invalid> {
+        if text.is_empty() { Err(Invalid::must(&Self::expected())) } else { Ok(text.into()) }
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(&self.to_string_lossy())
+    }
+}
+
+impl Value for SocketAddr {
+    fn expected() -> String {
+        "an address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Self, Invalid> {
+        text.parse().map_err(|_| Invalid::must(&Self::expected()))
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(&self.to_string())
+    }
+}
+
+impl Value for Url {
+    fn expected() -> String {
+        "a URL with http or https and a host, without user, password, query and fragment".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Self, Invalid> {
+        let url = Self::parse(text).map_err(|_| Invalid::must(&<Self as Value>::expected()))?;
+        let plain = matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        if plain { Ok(url) } else { Err(Invalid::must(&<Self as Value>::expected())) }
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(self.as_str())
+    }
+}
+
+impl<T: Value> Value for Vec<T> {
+    fn expected() -> String {
+        format!("a list (in a variable: separated by commas), each {}", T::expected())
+    }
+
+    fn from_text(text: &str) -> Result<Self, Invalid> {
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        items
+            .map(T::from_text)
+            .collect::<Result<_, _>>()
+            .map_err(|_| Invalid::must(&Self::expected()))
+    }
+
+    fn from_toml(value: &toml::Value) -> Result<Self, Invalid> {
+        let wrong = || Invalid::must(&Self::expected());
+        let items = value.as_array().ok_or_else(wrong)?;
+        items.iter().map(T::from_toml).collect::<Result<_, _>>().map_err(|_| wrong())
+    }
+
+    fn to_toml(&self) -> String {
+        format!("[{}]", self.iter().map(T::to_toml).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// A type of a few named values.
+macro_rules! choice {
+    ($type:ty { $($name:literal => $value:path),+ $(,)? }) => {
+        impl Value for $type {
+            fn expected() -> String {
+                let names: &[&str] = &[$($name),+];
+                format!("one of {}", names.join(", "))
+            }
+
+            fn from_text(text: &str) -> Result<Self, Invalid> {
+                match text {
+                    $($name => Ok($value),)+
+                    _ => Err(Invalid::must(&Self::expected())),
+                }
+            }
+
+            fn to_toml(&self) -> String {
+                quoted(match self { $($value => $name),+ })
+            }
+        }
+    };
+}
+
+/// Which FIDO2 server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UpstreamKind {
+    Builtin,
+    Http,
+}
+
+choice!(UpstreamKind { "builtin" => Self::Builtin, "http" => Self::Http });
+choice!(LogFormat { "text" => Self::Text, "json" => Self::Json });
+choice!(UpstreamPaths { "certify" => Self::Certify, "short" => Self::Short });
+choice!(AttestationFormat {
+    "none" => Self::None,
+    "packed" => Self::Packed,
+    "fido-u2f" => Self::FidoU2f,
+});
+
+/// An origin as WebAuthn compares it: scheme, host and port, or a native app's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Origin(pub(super) String);
+
+impl Value for Origin {
+    fn expected() -> String {
+        "an origin such as \"https://example.com\", without a path, or a native app's \
+         (\"android:apk-key-hash:…\", \"ios:bundle-id:…\")"
+            .to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Self, Invalid> {
+        let native = ["android:apk-key-hash:", "ios:bundle-id:"];
+        let is_native = native.iter().any(|scheme| {
+            text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && rest.is_ascii())
+        });
+        // Browsers and cards write an origin in one way only, so another way would never match.
+        let is_web = <Url as Value>::from_text(text)
+            .is_ok_and(|url| url.origin().ascii_serialization() == text);
+        if is_native || is_web {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid::must(&Self::expected()))
+        }
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(&self.0)
+    }
+}

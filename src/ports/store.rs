@@ -67,13 +67,19 @@ impl Revision {
     pub const ABSENT: Self = Self(0);
 }
 
-/// A record with its revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A record with its revision. Its `Debug` tells the length alone: records hold secrets.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Stored {
     /// Which write this is.
     pub revision: Revision,
     /// What was written.
     pub value: Vec<u8>,
+}
+
+impl std::fmt::Debug for Stored {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stored({:?}, {} bytes)", self.revision, self.value.len())
+    }
 }
 
 /// Why a store did not do it.

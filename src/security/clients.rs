@@ -1,0 +1,371 @@
+//! Initiators and their API keys.
+//!
+//! A key is `rk_` and 32 random bytes in base64url, shown once; at rest there is its SHA-256,
+//! which needs no salt because nobody can guess 256 bits. A client has at most two keys that live,
+//! so that a new one can be rolled out before the old one ends.
+//!
+//! ```text
+//!   api_keys/<hash> ─▶ tenant, client        only says whose key it may be
+//!   clients/<tenant>.<client> ─▶ name, scopes, hashes with their ends       the truth
+//! ```
+//! What a key may do hangs on one record alone, so adding, ending and removing are each one
+//! compare-and-set; a hash that the client's record does not list opens nothing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_proto::http::{ClientView, Scope};
+use fido_relay_proto::{Binding, ClientId, PlainText, TenantId, UnixMillis};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::random;
+use crate::ports::{Bucket, Revision, Store, StoreError};
+
+/// What every API key begins with, so that scanners find one that leaked.
+const PREFIX: &str = "rk_";
+/// Keys of one client that may live at the same time.
+pub const LIVE_KEYS: usize = 2;
+/// How often a change is tried again because somebody else changed the client meanwhile.
+const RACES: usize = 16;
+
+/// One initiator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Who.
+    pub id: ClientId,
+    /// Its relying party.
+    pub tenant: TenantId,
+    /// Its name, as devices show it.
+    pub name: PlainText<64>,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// The bindings it may use.
+    pub bindings: Vec<Binding>,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// Its keys, the oldest first.
+    pub keys: Vec<KeyEntry>,
+}
+
+impl Client {
+    /// Whether the client has a scope.
+    #[must_use]
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
+    /// Whether the client may use a binding.
+    #[must_use]
+    pub fn may_bind(&self, binding: Binding) -> bool {
+        self.bindings.contains(&binding)
+    }
+
+    /// The client as it may see itself.
+    #[must_use]
+    pub fn view(&self) -> ClientView {
+        ClientView {
+            client_id: self.id,
+            name: self.name.clone(),
+            scopes: self.scopes.clone(),
+            bindings: self.bindings.clone(),
+        }
+    }
+}
+
+/// What is kept of an API key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyEntry {
+    hash: String,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// From when on it is refused; `None`: never.
+    pub expires_at: Option<UnixMillis>,
+}
+
+impl KeyEntry {
+    /// Whether the key is still taken.
+    #[must_use]
+    pub fn is_live(&self, now: UnixMillis) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+impl fmt::Debug for KeyEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyEntry")
+            .field("created_at", &self.created_at)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An API key in the clear, to be shown once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    fn generate() -> Self {
+        Self(format!("{PREFIX}{}", random::token()))
+    }
+
+    /// The key, for whoever is to keep it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(…)")
+    }
+}
+
+/// A client to be made.
+#[derive(Clone, Debug)]
+pub struct NewClient {
+    /// Its relying party.
+    pub tenant: TenantId,
+    /// Its name, as devices show it.
+    pub name: PlainText<64>,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// The bindings it may use.
+    pub bindings: Vec<Binding>,
+}
+
+/// Why a client was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// There is no such client.
+    #[error("there is no such client")]
+    NotFound,
+    /// It has two keys that live.
+    #[error("the client already has {LIVE_KEYS} live keys")]
+    TooManyKeys,
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Whose key a hash may be.
+#[derive(Serialize, Deserialize)]
+struct Holder {
+    tenant: TenantId,
+    client: ClientId,
+}
+
+/// Makes, finds and authenticates clients.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    store: Arc<dyn Store>,
+}
+
+impl Clients {
+    /// The clients of a store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// Makes a client without a key.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then there may be a client without a key, which can do nothing.
+    pub async fn create(&self, new: NewClient, now: UnixMillis) -> Result<Client, StoreError> {
+        let NewClient { tenant, name, mut scopes, mut bindings } = new;
+        scopes.sort_unstable();
+        scopes.dedup();
+        bindings.dedup();
+        let id = ClientId::from_bytes(random::bytes());
+        let client =
+            Client { id, tenant, name, scopes, bindings, created_at: now, keys: Vec::new() };
+        self.save(&client, Revision::ABSENT).await?;
+        Ok(client)
+    }
+
+    /// The tenant's clients, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list(&self, tenant: &TenantId) -> Result<Vec<Client>, StoreError> {
+        let found = self.store.list(Bucket::Clients, &format!("{tenant}.")).await?;
+        found.iter().map(|(_, stored)| parse(&stored.value)).collect()
+    }
+
+    /// Makes a key for a client: the one time that it is seen. It ends at `expires_at`. With
+    /// `others_end`, the newest of its other keys ends then at the latest and older ones at once.
+    ///
+    /// # Errors
+    /// [`ClientError`]; without `others_end` also when two keys live already.
+    pub async fn add_key(
+        &self,
+        tenant: &TenantId,
+        id: ClientId,
+        expires_at: Option<UnixMillis>,
+        others_end: Option<UnixMillis>,
+        now: UnixMillis,
+    ) -> Result<ApiKey, ClientError> {
+        let key = ApiKey::generate();
+        let hash = hash(key.expose());
+        // The pointer first: it opens nothing until the client lists the hash.
+        let holder = to_bytes(&Holder { tenant: tenant.clone(), client: id })?;
+        self.load(tenant, id).await?;
+        self.store.save(Bucket::ApiKeys, &hash, Revision::ABSENT, holder).await?;
+        let added = self
+            .change(tenant, id, |client| {
+                let mut live: Vec<_> =
+                    client.keys.iter().filter(|key| key.is_live(now)).cloned().collect();
+                if let Some(end) = others_end {
+                    live.drain(..live.len().saturating_sub(1));
+                    for newest in &mut live {
+                        newest.expires_at = Some(newest.expires_at.map_or(end, |own| own.min(end)));
+                    }
+                } else if live.len() >= LIVE_KEYS {
+                    return Err(ClientError::TooManyKeys);
+                }
+                live.push(KeyEntry { hash: hash.clone(), created_at: now, expires_at });
+                client.keys = live;
+                Ok(())
+            })
+            .await;
+        match added {
+            Ok(before) => {
+                let kept = self.load(tenant, id).await?.0.keys;
+                let gone = before.keys.iter().filter(|old| kept.iter().all(|k| k.hash != old.hash));
+                self.forget(gone).await;
+                Ok(key)
+            }
+            Err(error) => {
+                self.forget_hash(&hash).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes a client; its keys end at once.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn remove(&self, tenant: &TenantId, id: ClientId) -> Result<(), ClientError> {
+        for _ in 0..RACES {
+            let (client, revision) = self.load(tenant, id).await?;
+            match self.store.remove(Bucket::Clients, &record_key(tenant, id), revision).await {
+                Ok(()) => {
+                    self.forget(client.keys.iter()).await;
+                    return Ok(());
+                }
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Whose key a bearer credential is, if it is one and lives.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nobody knows; the caller must refuse.
+    pub async fn authenticate(
+        &self,
+        bearer: &str,
+        now: UnixMillis,
+    ) -> Result<Option<Client>, StoreError> {
+        if !is_well_formed(bearer) {
+            return Ok(None);
+        }
+        let hash = hash(bearer);
+        let Some(pointer) = self.store.load(Bucket::ApiKeys, &hash).await? else {
+            return Ok(None);
+        };
+        let holder: Holder = parse(&pointer.value)?;
+        let record = record_key(&holder.tenant, holder.client);
+        let Some(stored) = self.store.load(Bucket::Clients, &record).await? else {
+            return Ok(None);
+        };
+        let client: Client = parse(&stored.value)?;
+        let lives = client.keys.iter().any(|key| key.hash == hash && key.is_live(now));
+        Ok(lives.then_some(client))
+    }
+
+    async fn load(
+        &self,
+        tenant: &TenantId,
+        id: ClientId,
+    ) -> Result<(Client, Revision), ClientError> {
+        let stored = self.store.load(Bucket::Clients, &record_key(tenant, id)).await?;
+        let stored = stored.ok_or(ClientError::NotFound)?;
+        Ok((parse(&stored.value)?, stored.revision))
+    }
+
+    async fn save(&self, client: &Client, expected: Revision) -> Result<Revision, StoreError> {
+        let key = record_key(&client.tenant, client.id);
+        self.store.save(Bucket::Clients, &key, expected, to_bytes(client)?).await
+    }
+
+    /// Changes a client and gives it as it was before.
+    async fn change(
+        &self,
+        tenant: &TenantId,
+        id: ClientId,
+        change: impl Fn(&mut Client) -> Result<(), ClientError> + Send,
+    ) -> Result<Client, ClientError> {
+        for _ in 0..RACES {
+            let (before, revision) = self.load(tenant, id).await?;
+            let mut after = before.clone();
+            change(&mut after)?;
+            match self.save(&after, revision).await {
+                Ok(_) => return Ok(before),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Tidies pointers away that open nothing any more; one that stays is harmless.
+    async fn forget(&self, keys: impl Iterator<Item = &KeyEntry> + Send) {
+        let hashes: Vec<_> = keys.map(|key| key.hash.clone()).collect();
+        for hash in hashes {
+            self.forget_hash(&hash).await;
+        }
+    }
+
+    async fn forget_hash(&self, hash: &str) {
+        if let Ok(Some(pointer)) = self.store.load(Bucket::ApiKeys, hash).await {
+            let _ = self.store.remove(Bucket::ApiKeys, hash, pointer.revision).await;
+        }
+    }
+}
+
+fn record_key(tenant: &TenantId, id: ClientId) -> String {
+    format!("{tenant}.{id}")
+}
+
+/// The name under which a key is kept.
+fn hash(key: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, key.as_bytes()))
+}
+
+/// Whether a bearer credential can be a key at all: anything else costs the store nothing.
+fn is_well_formed(bearer: &str) -> bool {
+    let Some(body) = bearer.strip_prefix(PREFIX) else { return false };
+    let mut bytes = [0; 32];
+    body.len() == 43 && matches!(URL_SAFE_NO_PAD.decode_slice(body, &mut bytes), Ok(32))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| StoreError::Unavailable(format!("a client's record is damaged: {error}")))
+}
+
+fn to_bytes<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(record).map_err(|error| StoreError::Unavailable(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! Who a key opens for, and for how long.
+
+use super::*;
+use crate::backends::embedded::MemoryStore;
+
+const NOW: UnixMillis = UnixMillis(1_000_000);
+
+fn clients() -> (Clients, Arc<MemoryStore>) {
+    let store = Arc::new(MemoryStore::new());
+    (Clients::new(Arc::clone(&store) as Arc<dyn Store>), store)
+}
+
+fn shop(tenant: &str) -> NewClient {
+    NewClient {
+        tenant: tenant.parse().unwrap(),
+        name: PlainText::new("Shop").unwrap(),
+        scopes: vec![Scope::CeremonyRead, Scope::CeremonyAuth, Scope::CeremonyRead],
+        bindings: vec![Binding::Code],
+    }
+}
+
+async fn shop_with_key() -> (Clients, Arc<MemoryStore>, Client, ApiKey) {
+    let (clients, store) = clients();
+    let client = clients.create(shop("default"), NOW).await.unwrap();
+    let key = clients.add_key(&client.tenant, client.id, None, None, NOW).await.unwrap();
+    (clients, store, client, key)
+}
+
+async fn opens(clients: &Clients, key: &ApiKey, now: UnixMillis) -> bool {
+    clients.authenticate(key.expose(), now).await.unwrap().is_some()
+}
+
+#[tokio::test]
+async fn a_key_opens_for_its_client_with_its_scopes() {
+    let (clients, _store, client, key) = shop_with_key().await;
+    let found = clients.authenticate(key.expose(), NOW).await.unwrap().unwrap();
+    assert_eq!((found.id, &found.tenant), (client.id, &client.tenant));
+    assert_eq!(found.scopes, [Scope::CeremonyAuth, Scope::CeremonyRead]);
+    assert!(found.has(Scope::CeremonyAuth) && !found.has(Scope::CeremonyReg));
+    assert!(found.may_bind(Binding::Code) && !found.may_bind(Binding::None));
+    assert_eq!(found.view().client_id, client.id);
+}
+
+#[tokio::test]
+async fn an_unknown_key_opens_nothing() {
+    let (clients, _store, ..) = shop_with_key().await;
+    assert!(!opens(&clients, &ApiKey::generate(), NOW).await);
+}
+
+#[tokio::test]
+async fn a_text_that_is_no_key_opens_nothing() {
+    let (clients, _store, _, key) = shop_with_key().await;
+    let key = key.expose();
+    let body = key.strip_prefix("rk_").unwrap();
+    let texts = [
+        String::new(),
+        "rk_".to_owned(),
+        body.to_owned(),
+        format!("RK_{body}"),
+        format!("{key}="),
+        format!("{key} "),
+        format!(" {key}"),
+        key[..key.len() - 1].to_owned(),
+        format!("{key}A"),
+        format!("rk_{}", "ä".repeat(43)),
+        "rk_".to_owned() + &"A".repeat(10_000),
+    ];
+    for text in texts {
+        assert_eq!(clients.authenticate(&text, NOW).await, Ok(None), "{text:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_ends_when_it_was_said_to_end() {
+    let (clients, _store) = clients();
+    let client = clients.create(shop("default"), NOW).await.unwrap();
+    let end = NOW.plus_secs(60);
+    let key = clients.add_key(&client.tenant, client.id, Some(end), None, NOW).await.unwrap();
+    assert!(opens(&clients, &key, UnixMillis(end.0 - 1)).await);
+    assert!(!opens(&clients, &key, end).await);
+}
+
+#[tokio::test]
+async fn a_removed_client_is_gone_with_all_its_keys() {
+    let (clients, store, client, key) = shop_with_key().await;
+    clients.remove(&client.tenant, client.id).await.unwrap();
+    assert!(!opens(&clients, &key, NOW).await);
+    assert_eq!(clients.list(&client.tenant).await, Ok(Vec::new()));
+    assert_eq!(clients.remove(&client.tenant, client.id).await, Err(ClientError::NotFound));
+    let again = clients.add_key(&client.tenant, client.id, None, None, NOW).await;
+    assert_eq!(again, Err(ClientError::NotFound));
+    assert_eq!(store.list(Bucket::ApiKeys, "").await, Ok(Vec::new()), "a pointer was left");
+}
+
+#[tokio::test]
+async fn at_most_two_keys_live_and_an_ended_one_makes_room() {
+    let (clients, store, client, first) = shop_with_key().await;
+    let add = |end, now| clients.add_key(&client.tenant, client.id, end, None, now);
+    let second = add(Some(NOW.plus_secs(10)), NOW).await.unwrap();
+    assert_eq!(add(None, NOW).await, Err(ClientError::TooManyKeys));
+    let later = NOW.plus_secs(10);
+    let third = add(None, later).await.unwrap();
+    assert!(opens(&clients, &first, later).await);
+    assert!(!opens(&clients, &second, later).await);
+    assert!(opens(&clients, &third, later).await);
+    assert_eq!(store.list(Bucket::ApiKeys, "").await.unwrap().len(), 2, "a pointer was left");
+}
+
+#[tokio::test]
+async fn rotating_lets_the_newest_old_key_live_a_while_and_ends_older_ones() {
+    let (clients, _store, client, first) = shop_with_key().await;
+    let end = NOW.plus_secs(3600);
+    let rotate = || clients.add_key(&client.tenant, client.id, None, Some(end), NOW);
+    let second = rotate().await.unwrap();
+    assert!(opens(&clients, &first, NOW).await && opens(&clients, &second, NOW).await);
+    assert!(!opens(&clients, &first, end).await && opens(&clients, &second, end).await);
+    let third = rotate().await.unwrap();
+    assert!(!opens(&clients, &first, NOW).await, "an older key lives on");
+    assert!(opens(&clients, &second, NOW).await && opens(&clients, &third, NOW).await);
+}
+
+#[tokio::test]
+async fn rotating_never_prolongs_a_key() {
+    let (clients, _store) = clients();
+    let client = clients.create(shop("default"), NOW).await.unwrap();
+    let soon = NOW.plus_secs(5);
+    let key = clients.add_key(&client.tenant, client.id, Some(soon), None, NOW).await.unwrap();
+    let late = Some(NOW.plus_secs(3600));
+    clients.add_key(&client.tenant, client.id, None, late, NOW).await.unwrap();
+    assert!(!opens(&clients, &key, soon).await);
+}
+
+#[tokio::test]
+async fn tenants_do_not_see_one_anothers_clients() {
+    let (clients, _store) = clients();
+    let ours = clients.create(shop("a"), NOW).await.unwrap();
+    clients.create(shop("a-b"), NOW).await.unwrap();
+    assert_eq!(clients.list(&ours.tenant).await, Ok(vec![ours.clone()]));
+    let theirs: TenantId = "a-b".parse().unwrap();
+    assert_eq!(clients.remove(&theirs, ours.id).await, Err(ClientError::NotFound));
+}
+
+#[tokio::test]
+async fn keys_made_at_the_same_time_are_never_more_than_two() {
+    let (clients, _store) = clients();
+    let client = clients.create(shop("default"), NOW).await.unwrap();
+    let adds = (0..8).map(|_| clients.add_key(&client.tenant, client.id, None, None, NOW));
+    let results = futures::future::join_all(adds).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), LIVE_KEYS);
+    for key in results.iter().flatten() {
+        assert!(opens(&clients, key, NOW).await);
+    }
+}
+
+#[tokio::test]
+async fn neither_the_store_nor_debug_output_holds_the_key() {
+    let (clients, store, client, key) = shop_with_key().await;
+    let secret = key.expose().strip_prefix("rk_").unwrap();
+    let found = clients.authenticate(key.expose(), NOW).await.unwrap().unwrap();
+    let printed = format!("{key:?} {found:?} {client:?} {clients:?}");
+    assert!(!printed.contains(secret) && !printed.contains(&hash(key.expose())));
+    for bucket in Bucket::ALL {
+        for (name, stored) in store.list(bucket, "").await.unwrap() {
+            let value = String::from_utf8_lossy(&stored.value).into_owned();
+            assert!(!name.contains(secret) && !value.contains(secret), "{bucket:?}/{name}");
+        }
+    }
+}

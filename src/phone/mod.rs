@@ -1,1 +1,40 @@
-//! The mobile app, simulated: pairs, holds the socket, asks for the code, uses a card.
+//! The mobile app, simulated: pairs, holds the device socket, asks a person for the code, uses a
+//! card, and keeps its answer until the relay has it.
+//!
+//! It stands on the other side of the wire and must know nothing of the relay's inside: what it
+//! does, an app written from the protocol's text alone could do.
+//!
+//! ```text
+//!   Person ──decision──▶ ┌──────────────────┐ ──frames──▶ ┌──────────────┐
+//!   Card ────answer────▶ │ App: pure, keeps │             │ wire::Socket │ ◀──▶ relay
+//!   events ◀───────────  │ what to re-send  │ ◀──frames── └──────────────┘
+//!                        └──────────────────┘    holder: connect, authenticate, reconnect
+//! ```
+//!
+//! A test script gives a [`Person`] and [`Faults`], calls [`Phone::connect`] and waits for
+//! [`PhoneEvent`]s; a test of the wire itself uses [`wire::Socket`].
+
+mod app;
+mod card;
+mod event;
+mod faults;
+mod holder;
+mod key;
+mod pairing;
+mod person;
+mod reconnect;
+mod saved;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use card::Card;
+pub use event::{PhoneEvent, Stopped};
+pub use faults::{DropAt, Faults, SecondAnswer};
+pub use holder::{Phone, PhoneHandle};
+pub use key::{DeviceKey, KeyError};
+pub use pairing::{Paired, PairingError, PairingLink, pair};
+pub use person::{Ask, Codes, Decision, Person, Waits};
+pub use reconnect::Pace;
+pub use saved::{PhoneState, StateError};

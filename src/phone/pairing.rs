@@ -1,0 +1,125 @@
+//! Pairing: a one-time token from the initiator becomes a device of the user. Knows HTTP as far
+//! as one POST; the proof comes from [`DeviceKey`].
+
+use std::fmt;
+use std::time::Duration;
+
+use fido_relay_proto::http::{PairDevice, PairedDevice, Platform};
+use fido_relay_proto::{DeviceId, PlainText, Problem};
+use url::Url;
+
+use super::key::{DeviceKey, KeyError};
+
+/// The relay answers at once or not at all.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// Why a pairing did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum PairingError {
+    /// Not a `fido-relay://pair?relay=…&token=…` link, or no http(s) URL in it.
+    #[error("not a pairing link: it must read fido-relay://pair?relay=…&token=…")]
+    Link,
+    /// The device key failed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The relay said no.
+    #[error("the relay refused the pairing (HTTP {status}): {title}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The problem's title, or that there was none.
+        title: String,
+        /// The problem details, where the answer had them.
+        problem: Option<Box<Problem>>,
+    },
+    /// The relay could not be reached, or its answer makes no sense.
+    #[error("the relay could not be asked")]
+    Unreachable(#[source] reqwest::Error),
+}
+
+/// What the QR code or link of a pairing says.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PairingLink {
+    /// The relay's base URL.
+    pub relay: Url,
+    /// The one-time token.
+    pub token: String,
+}
+
+impl fmt::Debug for PairingLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PairingLink").field("relay", &self.relay.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl std::str::FromStr for PairingLink {
+    type Err = PairingError;
+
+    fn from_str(text: &str) -> Result<Self, PairingError> {
+        let link = Url::parse(text.trim()).map_err(|_| PairingError::Link)?;
+        if link.scheme() != "fido-relay" || link.host_str() != Some("pair") {
+            return Err(PairingError::Link);
+        }
+        let value = |name: &str| {
+            link.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+        };
+        let relay = value("relay").and_then(|relay| Url::parse(&relay).ok());
+        match (relay, value("token")) {
+            (Some(relay), Some(token)) if is_http(&relay) && !token.is_empty() => {
+                Ok(Self { relay, token })
+            }
+            _ => Err(PairingError::Link),
+        }
+    }
+}
+
+fn is_http(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+}
+
+/// A device that the relay knows: enough to hold its socket.
+#[derive(Clone, Debug)]
+pub struct Paired {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Where its socket connects.
+    pub socket_url: String,
+    /// What it proves itself with.
+    pub key: DeviceKey,
+}
+
+/// Posts the pairing of `key` under a one-time token. `relay` is the relay's base URL.
+///
+/// # Errors
+/// [`PairingError`]; after [`PairingError::Unreachable`] the token may be used up all the same.
+pub async fn pair(
+    relay: &Url,
+    token: &str,
+    name: Option<PlainText<64>>,
+    key: DeviceKey,
+) -> Result<Paired, PairingError> {
+    let url = format!("{}/v1/devices", relay.as_str().trim_end_matches('/'));
+    let body = PairDevice {
+        pairing_token: token.to_owned(),
+        jwk: key.jwk().clone(),
+        proof: key.pairing_proof(&url, token)?,
+        name,
+        platform: Platform::Other,
+        push: None,
+    };
+    let unreachable = |error: reqwest::Error| PairingError::Unreachable(error.without_url());
+    let client = reqwest::Client::builder()
+        .timeout(LIMIT)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(unreachable)?;
+    let response = client.post(&url).json(&body).send().await.map_err(unreachable)?;
+    if !response.status().is_success() {
+        let status = response.status().as_u16();
+        let problem = response.json::<Problem>().await.ok().map(Box::new);
+        let title = problem.as_ref().map_or("no reason given", |problem| problem.title.as_str());
+        return Err(PairingError::Refused { status, title: title.to_owned(), problem });
+    }
+    let PairedDevice { device_id, socket_url } = response.json().await.map_err(unreachable)?;
+    Ok(Paired { device_id, socket_url, key })
+}

@@ -1,0 +1,98 @@
+//! What the app keeps between two starts: who it is, its key, and the software card's contents.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fido_relay_proto::DeviceId;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::key::{DeviceKey, KeyError};
+use super::pairing::Paired;
+
+/// A state file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The contents.
+    #[error("{}: not a phone's state", .0.display())]
+    Contents(PathBuf),
+    /// The device key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// One installation of the app.
+#[derive(Clone, Debug)]
+pub struct PhoneState {
+    /// The device and its key.
+    pub paired: Paired,
+    /// The card's contents, in the card's own JSON.
+    pub card: Option<Box<RawValue>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    device_id: DeviceId,
+    socket_url: String,
+    /// PKCS#8, DER, base64.
+    device_key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    card: Option<Box<RawValue>>,
+}
+
+impl PhoneState {
+    /// Reads the state; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn load(path: &Path) -> Result<Option<Self>, StateError> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StateError::File { path: path.to_owned(), source }),
+        };
+        let contents = || StateError::Contents(path.to_owned());
+        let file: File = serde_json::from_str(&text).map_err(|_| contents())?;
+        let pkcs8 = STANDARD.decode(file.device_key).map_err(|_| contents())?;
+        let paired = Paired {
+            device_id: file.device_id,
+            socket_url: file.socket_url,
+            key: DeviceKey::from_pkcs8(&pkcs8)?,
+        };
+        Ok(Some(Self { paired, card: file.card }))
+    }
+
+    /// Writes the state for the owner's eyes only (mode 0600), whole or not at all.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn save(&self, path: &Path) -> Result<(), StateError> {
+        let failed = |source: io::Error| StateError::File { path: path.to_owned(), source };
+        let file = File {
+            device_id: self.paired.device_id,
+            socket_url: self.paired.socket_url.clone(),
+            device_key: STANDARD.encode(self.paired.key.pkcs8()),
+            card: self.card.clone(),
+        };
+        let text = serde_json::to_vec_pretty(&file).map_err(|error| failed(error.into()))?;
+        let beside = path.with_extension("new");
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut written = options.open(&beside).map_err(failed)?;
+        written.write_all(&text).and_then(|()| written.sync_all()).map_err(failed)?;
+        fs::rename(&beside, path).map_err(failed)
+    }
+}

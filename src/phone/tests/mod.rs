@@ -1,0 +1,7 @@
+//! The phone against a relay that is a script: what it sends, keeps, repeats and leaves alone.
+
+mod ceremonies;
+mod connection;
+mod proofs;
+mod relay;
+mod storage;

@@ -47,7 +47,7 @@ pub enum Verdict {
 }
 
 /// What happens to a ceremony.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Event {
     /// An offer or challenge was written to a socket of this device.
     Sent {
@@ -124,6 +124,53 @@ pub enum Event {
     Tick,
     /// The process that held this ceremony is gone; whatever it had in flight is lost.
     Recover,
+}
+
+impl fmt::Debug for Event {
+    /// Leaves out what the person typed and what the card signed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sent { device } => f.debug_struct("Sent").field("device", device).finish(),
+            Self::Acked { device, of } => {
+                f.debug_struct("Acked").field("device", device).field("of", of).finish()
+            }
+            Self::Claim { device, attempt, .. } => f
+                .debug_struct("Claim")
+                .field("device", device)
+                .field("attempt", attempt)
+                .finish_non_exhaustive(),
+            Self::Begun { attempt, begun } => {
+                f.debug_struct("Begun").field("attempt", attempt).field("begun", begun).finish()
+            }
+            Self::BeginFailed { attempt, reason } => f
+                .debug_struct("BeginFailed")
+                .field("attempt", attempt)
+                .field("reason", reason)
+                .finish(),
+            Self::Card { device, event, code } => f
+                .debug_struct("Card")
+                .field("device", device)
+                .field("event", event)
+                .field("code", code)
+                .finish(),
+            Self::Answer { device, attempt, .. } => f
+                .debug_struct("Answer")
+                .field("device", device)
+                .field("attempt", attempt)
+                .finish_non_exhaustive(),
+            Self::Completed { attempt, verdict } => f
+                .debug_struct("Completed")
+                .field("attempt", attempt)
+                .field("verdict", verdict)
+                .finish(),
+            Self::Decline { device, reason } => {
+                f.debug_struct("Decline").field("device", device).field("reason", reason).finish()
+            }
+            Self::Cancel => f.write_str("Cancel"),
+            Self::Tick => f.write_str("Tick"),
+            Self::Recover => f.write_str("Recover"),
+        }
+    }
 }
 
 /// Why an event was refused, for whoever caused it.

@@ -53,7 +53,7 @@ impl Ceremony {
             Event::BeginFailed { attempt, reason } => self.begin_failed(now, attempt, reason),
             Event::Card { device, event, code } => {
                 if !self.holds_challenge(device) {
-                    return refused(self.not_yours());
+                    return self.stray_card(device);
                 }
                 let closing = code.filter(|_| event == CardEvent::Error);
                 match closing.and_then(policy::closes_with) {
@@ -300,6 +300,19 @@ impl Ceremony {
             | State::Preparing { .. }
             | State::Verifying { .. }
             | State::Closed(_) => false,
+        }
+    }
+
+    /// News of a card that nobody waits for: late from the device whose answer is stored, out of
+    /// place from any other.
+    fn stray_card(&self, device: DeviceId) -> Transition {
+        match &self.state {
+            State::Verifying { answer, .. } if answer.device == device => ignored(),
+            State::Offered { .. }
+            | State::Preparing { .. }
+            | State::Challenged(_)
+            | State::Verifying { .. }
+            | State::Closed(_) => refused(self.not_yours()),
         }
     }
 

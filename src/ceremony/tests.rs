@@ -1,1 +1,0 @@
-//! Scripts, tables and properties over [`super::Ceremony::step`].

@@ -1,0 +1,371 @@
+//! The demo's bank: what an initiator's backend is. It holds the API key, opens ceremonies for
+//! its page, gives the page a code and a ticket, and believes in a result only after it has read
+//! the ceremony with its own key and checked the signed token.
+//!
+//! Knows the relay by its published interface alone. See [`super::site`] for the web side.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fido_relay_proto::http::{
+    BrowserContext, CeremonyView, OpenCeremony, OpenedCeremony, Status, Transaction,
+};
+use fido_relay_proto::life::PriorAuth;
+use fido_relay_proto::{
+    Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DisplayName, Outcome, Reason, Step,
+    UnixMillis, Username,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
+
+use super::initiator::{CallError, Initiator, Wait};
+use super::narrate::{Narrator, Who};
+use super::result_token::{self, Expected, TokenError, Verified};
+use crate::ports::Clock;
+use crate::security::random;
+
+/// Ceremonies that the bank remembers: a page that has been open longer starts again.
+const REMEMBERED: usize = 256;
+
+/// Who the bank is to the relay, and whom it serves.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The bank's client id at the relay: the audience of its result tokens.
+    pub client_id: ClientId,
+    /// The relay's issuer name.
+    pub issuer: String,
+    /// The customer.
+    pub username: Username,
+    /// How the customer is greeted.
+    pub display_name: DisplayName,
+    /// The payment that waits for approval.
+    pub payment: Transaction,
+}
+
+/// What a page may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Register a card.
+    Register,
+    /// Sign in.
+    SignIn,
+    /// Approve the payment.
+    Approve,
+}
+
+impl Action {
+    /// The ceremony that it takes.
+    #[must_use]
+    pub const fn ceremony_type(self) -> CeremonyType {
+        match self {
+            Self::Register => CeremonyType::Registration,
+            Self::SignIn => CeremonyType::Authentication,
+            Self::Approve => CeremonyType::Approval,
+        }
+    }
+}
+
+/// How a ceremony ended, as far as the bank is concerned.
+#[derive(Debug)]
+pub enum Ending {
+    /// It has not.
+    Pending,
+    /// Succeeded, and the token proves it.
+    Proven(Box<Verified>),
+    /// Said to have succeeded, but the token does not hold: treated as not approved.
+    Unproven(TokenError),
+    /// Anything but a success.
+    Other(CeremonyType, Outcome, Option<Reason>),
+}
+
+/// Why the bank could not do what the page asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BankError {
+    /// The relay did not.
+    #[error(transparent)]
+    Relay(#[from] CallError),
+    /// Not a ceremony of this page's: unknown, forgotten, or another ticket.
+    #[error("there is no such ceremony for this page")]
+    NotYours,
+}
+
+/// What the bank remembers of a ceremony.
+struct Entry {
+    expected: Expected,
+    code: Option<SecretString>,
+    ticket: SecretString,
+    /// The last step that was narrated.
+    narrated: u32,
+}
+
+/// The bank. Clones are the same bank.
+#[derive(Clone)]
+pub struct Bank {
+    initiator: Initiator,
+    account: Arc<Account>,
+    clock: Arc<dyn Clock>,
+    narrator: Narrator,
+    ledger: Arc<Mutex<VecDeque<Entry>>>,
+    /// Counts openings: whoever looks at the pages looks again when it changes.
+    openings: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for Bank {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bank").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+impl Bank {
+    /// A bank that has opened nothing yet.
+    #[must_use]
+    pub fn new(
+        initiator: Initiator,
+        account: Account,
+        clock: Arc<dyn Clock>,
+        narrator: Narrator,
+    ) -> Self {
+        Self {
+            initiator,
+            account: Arc::new(account),
+            clock,
+            narrator,
+            ledger: Arc::default(),
+            openings: watch::Sender::new(0),
+        }
+    }
+
+    /// Whom it serves.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Opens a ceremony for a page in this browser.
+    ///
+    /// # Errors
+    /// [`BankError::Relay`].
+    pub async fn open(
+        &self,
+        action: Action,
+        context: BrowserContext,
+    ) -> Result<OpenedCeremony, BankError> {
+        let ceremony_type = action.ceremony_type();
+        let client_nonce = random::token();
+        let transaction = (action == Action::Approve).then(|| self.account.payment.clone());
+        let body = OpenCeremony {
+            ceremony_type,
+            username: self.account.username.clone(),
+            display_name: Some(self.account.display_name.clone()),
+            device_id: None,
+            timeout_s: None,
+            binding: Binding::Code,
+            message: None,
+            transaction: transaction.clone(),
+            context: Some(context),
+            client_nonce: ClientNonce::new(&client_nonce).ok(),
+            // The demo's customer is known to the bank from the start.
+            prior_auth: PriorAuth::Session,
+            options: Default::default(),
+        };
+        let clicked = self.clock.now();
+        let opened = self.initiator.open(&body, &random::token()).await?;
+        self.narrator.opened(opened.id, ceremony_type, clicked);
+        self.narrator.step(opened.id, clicked, Who::Page, "asks the bank, and the bank the relay");
+        let expected = Expected {
+            issuer: self.account.issuer.clone(),
+            audience: self.account.client_id,
+            id: opened.id,
+            ceremony_type,
+            username: self.account.username.clone(),
+            client_nonce,
+            transaction,
+        };
+        self.remember(Entry {
+            expected,
+            code: opened.code.clone().map(SecretString::from),
+            ticket: SecretString::from(opened.ticket.clone()),
+            narrated: 0,
+        });
+        Ok(opened)
+    }
+
+    /// The ceremony as the page may see it, by the page's own ticket.
+    ///
+    /// # Errors
+    /// [`BankError`].
+    pub async fn watch(
+        &self,
+        id: CeremonyId,
+        ticket: &str,
+        wait: Wait,
+    ) -> Result<CeremonyView, BankError> {
+        let view = self.initiator.view_with_ticket(id, ticket, wait).await?;
+        self.narrate(&view);
+        Ok(view)
+    }
+
+    /// How it ended, from the relay itself and proven: what a page's "succeeded" means to a bank.
+    ///
+    /// # Errors
+    /// [`BankError`].
+    pub async fn ending(&self, id: CeremonyId, ticket: &str) -> Result<Ending, BankError> {
+        let expected = self.of_this_page(id, ticket)?;
+        let view = self.initiator.view(id, Wait::default()).await?;
+        self.narrate(&view);
+        let outcome = match view.status {
+            Status::Pending => return Ok(Ending::Pending),
+            Status::Ended(outcome) => outcome,
+        };
+        if outcome != Outcome::Succeeded {
+            self.narrator.ended(id, false, &told(outcome, view.reason));
+            return Ok(Ending::Other(view.ceremony_type, outcome, view.reason));
+        }
+        let keys = self.initiator.keys().await?;
+        Ok(match result_token::verify(&view.result.unwrap_or_default(), &keys, &expected) {
+            Ok(verified) => {
+                let text = format!("result token verified (ES256, key {})", verified.key_id);
+                self.narrator.ended(id, true, &text);
+                Ending::Proven(Box::new(verified))
+            }
+            Err(error) => {
+                self.narrator.ended(id, false, &format!("refuses the result: {error}"));
+                Ending::Unproven(error)
+            }
+        })
+    }
+
+    /// Takes a ceremony back for the page that has its ticket.
+    ///
+    /// # Errors
+    /// [`BankError`].
+    pub async fn cancel(&self, id: CeremonyId, ticket: &str) -> Result<(), BankError> {
+        let _ = self.of_this_page(id, ticket)?;
+        self.narrator.now(id, Who::Page, "the person presses Cancel");
+        Ok(self.initiator.cancel(id).await?)
+    }
+
+    /// The code that a page shows for this ceremony: what a person would read off the screen.
+    /// Waits for the page to have it, at most `limit`.
+    pub async fn code_on_page(&self, id: CeremonyId, limit: Duration) -> Option<SecretString> {
+        let mut openings = self.openings.subscribe();
+        let found = async {
+            loop {
+                openings.mark_unchanged();
+                let code = self.with_entry(id, |entry| entry.code.clone());
+                if code.is_some() {
+                    return code.flatten();
+                }
+                // The sender lives as long as the bank does.
+                openings.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(limit, found).await.ok().flatten()
+    }
+
+    /// The story, for whoever has something to add.
+    #[must_use]
+    pub fn narrator(&self) -> &Narrator {
+        &self.narrator
+    }
+
+    fn remember(&self, entry: Entry) {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if ledger.len() == REMEMBERED {
+            ledger.pop_front();
+        }
+        ledger.push_back(entry);
+        drop(ledger);
+        self.openings.send_modify(|count| *count += 1);
+    }
+
+    fn with_entry<T>(&self, id: CeremonyId, read: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.iter_mut().find(|entry| entry.expected.id == id).map(read)
+    }
+
+    fn of_this_page(&self, id: CeremonyId, ticket: &str) -> Result<Expected, BankError> {
+        self.with_entry(id, |entry| {
+            let known = entry.ticket.expose_secret().as_bytes();
+            aws_lc_rs::constant_time::verify_slices_are_equal(known, ticket.as_bytes())
+                .is_ok()
+                .then(|| entry.expected.clone())
+        })
+        .flatten()
+        .ok_or(BankError::NotYours)
+    }
+
+    /// Tells the steps that are new, whichever way they were learnt.
+    fn narrate(&self, view: &CeremonyView) {
+        let Some((since, code)) = self.with_entry(view.id, |entry| {
+            let since = entry.narrated;
+            entry.narrated = since.max(view.seq);
+            (since, entry.code.clone())
+        }) else {
+            return;
+        };
+        for step in view.progress.iter().filter(|step| step.seq > since) {
+            let (who, text) = match step.step {
+                Step::Opened => (Who::Relay, opened_text(code.as_ref(), view.expires_in)),
+                Step::Sent => (Who::Relay, "sent        offered to the phone".to_owned()),
+                Step::Delivered => {
+                    (Who::Phone, "delivered   shows who asks, and for what".to_owned())
+                }
+                Step::Claimed => (Who::Phone, "claimed     the page's code is typed in".to_owned()),
+                Step::Challenged => {
+                    (Who::Fido2, "challenged  makes a challenge for this phone alone".to_owned())
+                }
+                Step::Card => (Who::Card, "card        held to the phone".to_owned()),
+                Step::Verifying => {
+                    (Who::Relay, "verifying   the card's answer is stored".to_owned())
+                }
+                Step::Closed => (Who::Relay, format!("closed      {}", status_text(view))),
+            };
+            let at = instant(&step.at).unwrap_or_else(|| self.clock.now());
+            self.narrator.step(view.id, at, who, &text);
+        }
+    }
+}
+
+fn opened_text(code: Option<&SecretString>, expires_in: u64) -> String {
+    let code = code.map(|code| code.expose_secret()).and_then(|code| code.split_at_checked(3));
+    match code {
+        Some((left, right)) => {
+            format!("opened      stored; code {left} {right}, {expires_in} s left")
+        }
+        None => format!("opened      stored; {expires_in} s left"),
+    }
+}
+
+fn status_text(view: &CeremonyView) -> String {
+    match view.status {
+        Status::Pending => "pending".to_owned(),
+        Status::Ended(outcome) => told(outcome, view.reason),
+    }
+}
+
+/// An outcome and its reason, in the words of the contract.
+#[must_use]
+pub fn told(outcome: Outcome, reason: Option<Reason>) -> String {
+    let outcome = match outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::Denied => "denied",
+        Outcome::Rejected => "rejected",
+        Outcome::Failed => "failed",
+        Outcome::Expired => "expired",
+        Outcome::Cancelled => "cancelled",
+        Outcome::Indeterminate => "indeterminate",
+    };
+    reason.map_or_else(|| outcome.to_owned(), |reason| format!("{outcome} ({reason})"))
+}
+
+/// The relay's RFC 3339 time.
+fn instant(text: &str) -> Option<UnixMillis> {
+    let millis = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos() / 1_000_000;
+    u64::try_from(millis).ok().map(UnixMillis)
+}

@@ -1,0 +1,221 @@
+//! The bank's web side: one page and the few calls that its script makes.
+//!
+//! The page proves itself with its ticket and nothing else. Whatever it is told comes in words
+//! that a person can read; what the relay said stays with the bank.
+
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use fido_relay_proto::http::{BrowserContext, CeremonyView, OpenedCeremony, Transaction};
+use fido_relay_proto::{CeremonyId, Outcome, PlainText, ProblemCode};
+use serde::{Deserialize, Serialize};
+
+use super::bank::{Action, Bank, BankError, Ending};
+use super::initiator::Wait;
+use super::result_token::Verified;
+use super::words::{self, Words};
+
+const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+const ICON: &str = include_str!("icon.svg");
+
+/// The site of this bank.
+#[must_use]
+pub fn router(bank: Bank) -> Router {
+    Router::new()
+        .route("/", get(|| file("text/html; charset=utf-8", PAGE)))
+        .route("/page.css", get(|| file("text/css; charset=utf-8", STYLE)))
+        .route("/page.js", get(|| file("text/javascript; charset=utf-8", SCRIPT)))
+        .route("/icon.svg", get(|| file("image/svg+xml", ICON)))
+        .route("/api/account", get(account))
+        .route("/api/{action}", post(open))
+        .route("/api/ceremonies/{id}", get(watch).delete(cancel))
+        .route("/api/ceremonies/{id}/outcome", get(outcome))
+        .with_state(bank)
+}
+
+async fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], text)
+}
+
+/// What the page shows before anything is asked.
+#[derive(Serialize)]
+struct AccountView {
+    username: String,
+    display_name: String,
+    payment: Transaction,
+}
+
+async fn account(State(bank): State<Bank>) -> Json<AccountView> {
+    let account = bank.account();
+    Json(AccountView {
+        username: account.username.to_string(),
+        display_name: account.display_name.to_string(),
+        payment: account.payment.clone(),
+    })
+}
+
+async fn open(
+    State(bank): State<Bank>,
+    Path(action): Path<Action>,
+    headers: HeaderMap,
+) -> Result<(StatusCode, Json<OpenedCeremony>), PageError> {
+    let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let context = BrowserContext {
+        ip: PlainText::new("127.0.0.1").ok(),
+        user_agent: user_agent.and_then(|text| PlainText::new(text).ok()),
+        location: PlainText::new("this machine").ok(),
+    };
+    Ok((StatusCode::CREATED, Json(bank.open(action, context).await?)))
+}
+
+/// The query of a long poll.
+#[derive(Deserialize)]
+struct Poll {
+    #[serde(default)]
+    wait: u64,
+    #[serde(default)]
+    since: u32,
+}
+
+async fn watch(
+    State(bank): State<Bank>,
+    Path(id): Path<CeremonyId>,
+    Query(poll): Query<Poll>,
+    headers: HeaderMap,
+) -> Result<Json<CeremonyView>, PageError> {
+    let wait = Wait { seconds: poll.wait, since: poll.since };
+    Ok(Json(bank.watch(id, ticket(&headers)?, wait).await?))
+}
+
+async fn cancel(
+    State(bank): State<Bank>,
+    Path(id): Path<CeremonyId>,
+    headers: HeaderMap,
+) -> Result<StatusCode, PageError> {
+    bank.cancel(id, ticket(&headers)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What the bank's backend holds of the ending, and what it has checked.
+#[derive(Serialize)]
+struct OutcomeView {
+    /// `pending`, `approved`, or `refused`.
+    verdict: &'static str,
+    /// The outcome in the contract's word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+    /// For the person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    words: Option<Words>,
+    /// What the signed result says, each as a name and a value.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checked: Vec<(&'static str, String)>,
+}
+
+async fn outcome(
+    State(bank): State<Bank>,
+    Path(id): Path<CeremonyId>,
+    headers: HeaderMap,
+) -> Result<Json<OutcomeView>, PageError> {
+    let view = match bank.ending(id, ticket(&headers)?).await? {
+        Ending::Pending => {
+            OutcomeView { verdict: "pending", outcome: None, words: None, checked: Vec::new() }
+        }
+        Ending::Proven(verified) => OutcomeView {
+            verdict: "approved",
+            outcome: Some(Outcome::Succeeded),
+            words: Some(words::of(verified.claims.ceremony_type, Outcome::Succeeded, None)),
+            checked: checked(&verified),
+        },
+        Ending::Unproven(_) => OutcomeView {
+            verdict: "refused",
+            outcome: Some(Outcome::Succeeded),
+            words: Some(words::unproven()),
+            checked: Vec::new(),
+        },
+        Ending::Other(ceremony_type, outcome, reason) => OutcomeView {
+            verdict: "refused",
+            outcome: Some(outcome),
+            words: Some(words::of(ceremony_type, outcome, reason)),
+            checked: Vec::new(),
+        },
+    };
+    Ok(Json(view))
+}
+
+fn checked(verified: &Verified) -> Vec<(&'static str, String)> {
+    let claims = &verified.claims;
+    let mut checked = vec![
+        ("Signature", format!("ES256, key {}", verified.key_id)),
+        ("Issuer", claims.iss.clone()),
+        ("Audience", claims.aud.clone()),
+        ("Ceremony", claims.jti.clone()),
+        ("User", claims.sub.clone()),
+        ("Nonce", claims.client_nonce.clone().unwrap_or_default()),
+    ];
+    if let Some(hash) = &claims.tx_hash {
+        let by = match claims.tx_binding.as_deref() {
+            Some("card") => "covered by the card's own signature",
+            Some(_) | None => "covered by the relay's signature",
+        };
+        checked.push(("Transaction", format!("{hash} ({by})")));
+    }
+    checked
+}
+
+fn ticket(headers: &HeaderMap) -> Result<&str, PageError> {
+    headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .ok_or(PageError(BankError::NotYours))
+}
+
+/// What the page is told when something does not work.
+struct PageError(BankError);
+
+impl From<BankError> for PageError {
+    fn from(error: BankError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for PageError {
+    fn into_response(self) -> Response {
+        let (status, code) = match &self.0 {
+            BankError::Relay(error) => (error.status(), error.code()),
+            BankError::NotYours => (404, None),
+        };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        (status, Json(words_for(&self.0, code))).into_response()
+    }
+}
+
+fn words_for(error: &BankError, code: Option<ProblemCode>) -> Words {
+    let (headline, detail, advice) = match (error, code) {
+        (BankError::NotYours, _) | (BankError::Relay(_), Some(ProblemCode::NotFound)) => (
+            "This page is too old",
+            "The bank does not remember what this page was waiting for.",
+            "Start again.",
+        ),
+        (BankError::Relay(_), Some(ProblemCode::AlreadyClosed)) => {
+            ("Already finished", "This had ended before it could be stopped.", "")
+        }
+        (BankError::Relay(_), Some(ProblemCode::TooManyRequests)) => {
+            ("Too many tries", "This was started too often.", "Wait a minute, and start again.")
+        }
+        (BankError::Relay(_), Some(_)) => (
+            "That did not work",
+            "The relay did not take the bank's request.",
+            "Try again shortly.",
+        ),
+        (BankError::Relay(_), None) => {
+            ("The relay does not answer", "The bank cannot reach it.", "Try again shortly.")
+        }
+    };
+    Words { headline, detail, advice }
+}

@@ -1,0 +1,118 @@
+//! Serving a small site on loopback: the accept loop, and what every answer and every request
+//! must look like. Knows nothing of what is served.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+
+use crate::tasks::Tasks;
+
+/// Longest time that a peer may take to send a request's headers.
+const HEADERS_LIMIT: Duration = Duration::from_secs(5);
+/// Wait after an accept that failed, such as for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What every answer carries. The page needs nothing but its own script, style and address, so
+/// nothing else is allowed.
+const HEADERS: [(HeaderName, &str); 7] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), geolocation=(), microphone=(), publickey-credentials-get=()",
+    ),
+];
+
+/// Serves a site until the tasks are told to stop.
+pub fn serve(listener: TcpListener, site: Router, tasks: &Tasks) -> std::io::Result<()> {
+    let port = listener.local_addr()?.port();
+    let names: Arc<[String]> =
+        ["127.0.0.1", "localhost"].map(|host| format!("{host}:{port}")).into();
+    let site = site
+        .layer(middleware::from_fn_with_state(names, only_from_here))
+        .layer(middleware::map_response(with_headers));
+    let connections = tasks.clone();
+    tasks.spawn("demo site", async move {
+        loop {
+            let accepted = tokio::select! {
+                () = connections.stopping().cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => connections.spawn_bare(connection(
+                    stream,
+                    site.clone(),
+                    connections.stopping().clone(),
+                )),
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    });
+    Ok(())
+}
+
+async fn connection(
+    stream: tokio::net::TcpStream,
+    site: Router,
+    stopping: tokio_util::sync::CancellationToken,
+) {
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_LIMIT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(site));
+    tokio::select! {
+        () = stopping.cancelled() => {}
+        // A browser that hangs up is no error of anybody's.
+        _ = serving => {}
+    }
+}
+
+async fn with_headers(mut response: Response) -> Response {
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Refuses what another site may have sent: a name of this machine that is not ours (DNS
+/// rebinding), or a change asked for by a page of somebody else's.
+async fn only_from_here(
+    State(names): State<Arc<[String]>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let headers = request.headers();
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let ours = text(header::HOST).is_some_and(|host| names.iter().any(|name| name == host));
+    if !ours || (request.method() != Method::GET && !asked_by_own_page(headers, &names)) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    next.run(request).await
+}
+
+/// Programs that are no browsers send neither header; browsers send both and cannot be made not to.
+fn asked_by_own_page(headers: &HeaderMap, names: &[String]) -> bool {
+    let site = headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin");
+    let origin = headers.get(header::ORIGIN).is_none_or(|origin| {
+        names.iter().any(|name| origin.as_bytes() == format!("http://{name}").as_bytes())
+    });
+    site && origin
+}

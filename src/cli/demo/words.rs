@@ -1,0 +1,164 @@
+//! How an ending is told to the person in front of the page: what happened, and what to do.
+//!
+//! What went wrong at the card is told on the phone, which is in the card holder's hand; a page
+//! may be in anybody's. So no text here depends on a card error.
+
+use fido_relay_proto::{CeremonyType, Outcome, Reason};
+use serde::Serialize;
+
+/// An ending in plain words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Words {
+    /// What happened, in a few words.
+    pub headline: &'static str,
+    /// The same in a sentence.
+    pub detail: &'static str,
+    /// What to do now; empty when there is nothing to do.
+    pub advice: &'static str,
+}
+
+const fn words(headline: &'static str, detail: &'static str, advice: &'static str) -> Words {
+    Words { headline, detail, advice }
+}
+
+/// The words for an outcome that the backend has read from the relay.
+#[must_use]
+pub fn of(ceremony_type: CeremonyType, outcome: Outcome, reason: Option<Reason>) -> Words {
+    match outcome {
+        Outcome::Succeeded => success(ceremony_type),
+        Outcome::Denied => match reason {
+            Some(Reason::NotMe) => words(
+                "Reported on your phone",
+                "Somebody answered “That was not me” on the phone. Nothing was done.",
+                "If it was not you who started this, close the page and call the bank.",
+            ),
+            Some(_) | None => words(
+                "Declined on your phone",
+                "Somebody answered “No” on the phone. Nothing was done.",
+                "If that was a slip, start again.",
+            ),
+        },
+        Outcome::Rejected => words(
+            "The card was not accepted",
+            "Your card answered, but the answer did not fit what is registered for you.",
+            "Use the card that you registered here, and start again.",
+        ),
+        Outcome::Failed => failure(reason),
+        Outcome::Expired => words(
+            "Time ran out",
+            "Nobody finished this on the phone in time. Nothing was done.",
+            "Have the phone and the card at hand, and start again.",
+        ),
+        Outcome::Cancelled => {
+            words("Cancelled", "You stopped this before it was finished. Nothing was done.", "")
+        }
+        Outcome::Indeterminate => words(
+            "Not confirmed",
+            "Your card answered, but the connection broke before the answer was confirmed. \
+             We treat it as not approved.",
+            "Wait a moment, and start again.",
+        ),
+    }
+}
+
+/// The words for a success that the backend could not prove: the page must not show success.
+#[must_use]
+pub fn unproven() -> Words {
+    words(
+        "Not confirmed",
+        "The relay reports a success, but its signed result did not pass the bank's check. \
+         We treat it as not approved.",
+        "Start again; if this comes back, the bank has to look into it.",
+    )
+}
+
+const fn success(ceremony_type: CeremonyType) -> Words {
+    match ceremony_type {
+        CeremonyType::Registration => words(
+            "Card registered",
+            "From now on, this card signs you in and approves your payments.",
+            "",
+        ),
+        CeremonyType::Authentication => words("You are signed in", "Your card confirmed it.", ""),
+        CeremonyType::Approval => {
+            words("Payment approved", "Your card signed exactly the lines that are shown here.", "")
+        }
+    }
+}
+
+fn failure(reason: Option<Reason>) -> Words {
+    match reason {
+        Some(Reason::WrongCode) => words(
+            "The code was wrong",
+            "The code was typed wrongly three times, so it is void now.",
+            "Start again and type the new code. The bank never asks you to read it to anybody.",
+        ),
+        Some(
+            Reason::UpstreamRejected
+            | Reason::UpstreamUnavailable
+            | Reason::UpstreamFull
+            | Reason::UpstreamUnknown
+            | Reason::SessionExpired
+            | Reason::Interrupted,
+        ) => words(
+            "That did not work",
+            "The service that checks cards could not take part, or knows no card of yours.",
+            "If you have not registered a card yet, do that first; otherwise try again shortly.",
+        ),
+        Some(reason) if reason.is_about_card() => words(
+            "The card could not do it",
+            "Something went wrong between the phone and the card. Nothing was done.",
+            "Your phone tells what it was; then start again.",
+        ),
+        Some(_) | None => words(
+            "That did not work",
+            "This could not be finished. Nothing was done.",
+            "Start again.",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTCOMES: [Outcome; 7] = [
+        Outcome::Succeeded,
+        Outcome::Denied,
+        Outcome::Rejected,
+        Outcome::Failed,
+        Outcome::Expired,
+        Outcome::Cancelled,
+        Outcome::Indeterminate,
+    ];
+
+    #[test]
+    fn a_page_is_told_the_same_of_every_card_error() {
+        let told = |reason| of(CeremonyType::Authentication, Outcome::Failed, Some(reason));
+        for reason in [Reason::NoCredential, Reason::CardFull, Reason::Card(613)] {
+            assert_eq!(told(reason), told(Reason::PinFailed));
+        }
+    }
+
+    #[test]
+    fn only_success_sounds_like_success() {
+        for ceremony_type in
+            [CeremonyType::Registration, CeremonyType::Authentication, CeremonyType::Approval]
+        {
+            let success = of(ceremony_type, Outcome::Succeeded, None).headline;
+            for outcome in OUTCOMES.into_iter().filter(|outcome| *outcome != Outcome::Succeeded) {
+                assert_ne!(of(ceremony_type, outcome, None).headline, success);
+            }
+            assert_ne!(unproven().headline, success);
+        }
+    }
+
+    #[test]
+    fn whatever_is_not_a_success_and_not_the_persons_own_doing_says_what_to_do() {
+        for outcome in OUTCOMES {
+            let words = of(CeremonyType::Approval, outcome, None);
+            let needs_no_advice = matches!(outcome, Outcome::Succeeded | Outcome::Cancelled);
+            assert_eq!(words.advice.is_empty(), needs_no_advice, "{outcome:?}");
+        }
+    }
+}

@@ -169,8 +169,8 @@ function rung([step, name, by]) {
   state.className = "spoken";
   const who = document.createElement("span");
   who.className = "by";
-  who.textContent = ` · ${by}`;
-  text.append(label, who, state);
+  who.textContent = by;
+  text.append(label, " ", who, state);
   const time = document.createElement("time");
   li.append(text, time);
   return li;
@@ -186,6 +186,7 @@ const SPOKEN = {
 
 function setRung(li, state, elapsedMs) {
   li.dataset.state = state;
+  if (state === "bad") li.querySelector(".name").textContent = "Ended";
   li.querySelector(".spoken").textContent = SPOKEN[state];
   if (state === "next") li.setAttribute("aria-current", "step");
   else li.removeAttribute("aria-current");
@@ -289,6 +290,7 @@ function end({ verdict, words, checked = [] }) {
   $("advice").textContent = words.advice;
   $("advice").hidden = !words.advice;
   $("again").hidden = good;
+  $("back").className = good ? "" : "quiet";
   $("proof").hidden = checked.length === 0;
   $("proof").open = false;
   $("checked").replaceChildren(...checked.flatMap(([name, value]) => pair(name, value)));
@@ -319,7 +321,10 @@ async function cancel() {
 
 /** The relay tells seconds left, never a clock time: this machine's clock need not be right. */
 function setDeadline(ceremony, seconds) {
-  ceremony.deadline = performance.now() + seconds * 1000;
+  const deadline = performance.now() + seconds * 1000;
+  // Whole seconds, rounded down: a later word counts only if it is news.
+  const news = Math.abs(deadline - (ceremony.deadline ?? 0)) > 1500;
+  if (news) ceremony.deadline = deadline;
 }
 
 function tick(ceremony) {

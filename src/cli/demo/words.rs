@@ -80,9 +80,11 @@ const fn success(ceremony_type: CeremonyType) -> Words {
             "",
         ),
         CeremonyType::Authentication => words("You are signed in", "Your card confirmed it.", ""),
-        CeremonyType::Approval => {
-            words("Payment approved", "Your card signed exactly the lines that are shown here.", "")
-        }
+        CeremonyType::Approval => words(
+            "Payment approved",
+            "Confirmed with your card, for exactly the lines that are shown here.",
+            "",
+        ),
     }
 }
 

@@ -1,0 +1,161 @@
+//! A headless Chromium for one test, driven over WebDriver.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::json;
+use thirtyfour::prelude::*;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// The longest that anything may take to show on the page.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How the page is looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Look {
+    pub(crate) width: u32,
+    pub(crate) dark: bool,
+}
+
+/// A desktop window on a bright day.
+pub(crate) const LIGHT: Look = Look { width: 1100, dark: false };
+/// A desktop window at night.
+pub(crate) const DARK: Look = Look { width: 1100, dark: true };
+/// The narrowest phone in use.
+pub(crate) const NARROW: Look = Look { width: 360, dark: false };
+
+/// The browser. Field order matters: the session ends before its driver does.
+pub(crate) struct Browser {
+    driver: WebDriver,
+    _chromedriver: Child,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    /// Starts one.
+    pub(crate) async fn start() -> Self {
+        let mut chromedriver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(chromedriver.stdout.take().unwrap()).lines();
+        let port: u16 = loop {
+            let line = lines.next_line().await.unwrap().expect("chromedriver tells its port");
+            if let Some((_, port)) = line.split_once("started successfully on port ") {
+                break port.trim_end_matches('.').parse().unwrap();
+            }
+        };
+        let profile = tempfile::tempdir().unwrap();
+        let mut wanted = DesiredCapabilities::chrome();
+        for flag in [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+        ] {
+            wanted.add_arg(flag).unwrap();
+        }
+        wanted.add_arg(&format!("--user-data-dir={}", profile.path().display())).unwrap();
+        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wanted).await.unwrap();
+        let browser = Self { driver, _chromedriver: chromedriver, _profile: profile };
+        browser.look(LIGHT).await;
+        browser
+    }
+
+    pub(crate) async fn open(&self, url: &str) {
+        self.driver.goto(url).await.unwrap();
+    }
+
+    /// Changes the window's width and the colour scheme.
+    pub(crate) async fn look(&self, look: Look) {
+        let scheme = if look.dark { "dark" } else { "light" };
+        let metrics = json!({
+            "width": look.width, "height": 900, "deviceScaleFactor": 1, "mobile": false,
+        });
+        let media = json!({
+            "features": [
+                { "name": "prefers-color-scheme", "value": scheme },
+                { "name": "prefers-reduced-motion", "value": "reduce" },
+            ],
+        });
+        let cdp = self.driver.cdp();
+        cdp.send_raw("Emulation.setDeviceMetricsOverride", metrics).await.unwrap();
+        cdp.send_raw("Emulation.setEmulatedMedia", media).await.unwrap();
+    }
+
+    /// Waits for an element that matches and is displayed.
+    pub(crate) async fn see(&self, css: &str) -> WebElement {
+        let query = self.driver.query(By::Css(css)).wait(PATIENCE, LOOK_AGAIN).and_displayed();
+        query.first().await.unwrap_or_else(|error| panic!("{css} does not show: {error}"))
+    }
+
+    /// Waits for an element of this selector that reads exactly so.
+    pub(crate) async fn read(&self, css: &str, text: &str) {
+        let query = self.driver.query(By::Css(css)).wait(PATIENCE, LOOK_AGAIN);
+        let found = query.and_displayed().with_text(text.to_owned()).first().await;
+        if found.is_err() {
+            panic!("{css} does not read {text:?} but {:?}", self.text(css).await);
+        }
+    }
+
+    /// What an element reads now, shown or not.
+    pub(crate) async fn text(&self, css: &str) -> String {
+        let text = self.driver.find(By::Css(css)).await.unwrap().prop("textContent").await;
+        text.unwrap().unwrap_or_default()
+    }
+
+    /// Whether an element is there and shown now.
+    pub(crate) async fn shows(&self, css: &str) -> bool {
+        self.driver.find(By::Css(css)).await.unwrap().is_displayed().await.unwrap()
+    }
+
+    pub(crate) async fn click(&self, css: &str) {
+        self.see(css).await.click().await.unwrap();
+    }
+
+    /// The id of the element that the keyboard talks to.
+    pub(crate) async fn focused(&self) -> String {
+        self.driver.active_element().await.unwrap().id().await.unwrap().unwrap_or_default()
+    }
+
+    pub(crate) async fn press(&self, key: Key) {
+        self.driver.action_chain().send_keys(key).perform().await.unwrap();
+    }
+
+    /// What a script on the page gives back.
+    pub(crate) async fn run(&self, script: &str) -> serde_json::Value {
+        self.driver.execute(script, Vec::new()).await.unwrap().json().clone()
+    }
+
+    /// Keeps the whole page as a picture under `target/artifacts/`.
+    pub(crate) async fn keep_picture(&self, name: &str) {
+        let arguments = json!({ "format": "png", "captureBeyondViewport": true });
+        let answer = self.driver.cdp().send_raw("Page.captureScreenshot", arguments).await.unwrap();
+        let encoded = answer["data"].as_str().unwrap();
+        let png = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, encoded);
+        std::fs::write(artifacts().join(format!("{name}.png")), png.unwrap()).unwrap();
+    }
+
+    pub(crate) async fn quit(self) {
+        self.driver.quit().await.unwrap();
+    }
+}
+
+fn artifacts() -> PathBuf {
+    let target = Path::new(env!("CARGO_BIN_EXE_fido-relay")).ancestors().nth(2).unwrap();
+    let folder = target.join("artifacts");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}

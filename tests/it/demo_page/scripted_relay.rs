@@ -1,0 +1,269 @@
+//! A relay that does what the test says, one step at a time: the published interface as a bank
+//! sees it, with nothing behind it. Endings that a real loop reaches only by misfortune are
+//! reached here at will.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use fido_relay::cli::demo::result_token::{RESULT_TYP, transaction_hash};
+use fido_relay::cli::demo::web;
+use fido_relay::tasks::Tasks;
+use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, ProgressEntry, Status};
+use fido_relay_proto::{CeremonyId, ClientId, Outcome, Phase, Problem, ProblemCode, Reason, Step};
+use jsonwebtoken::jwk::{Jwk, JwkSet, ThumbprintHash};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use url::Url;
+
+/// The only API key that it knows.
+pub(crate) const API_KEY: &str = "rk_for_the_test";
+/// The code of every ceremony.
+pub(crate) const CODE: &str = "481205";
+/// Its name in result tokens.
+pub(crate) const ISSUER: &str = "https://relay.example";
+/// Seconds that a ceremony claims to have left.
+const EXPIRES_IN: u64 = 120;
+
+struct Ceremony {
+    open: OpenCeremony,
+    ticket: String,
+    steps: Vec<Step>,
+    status: Status,
+    reason: Option<Reason>,
+}
+
+struct Inner {
+    ceremonies: Mutex<HashMap<CeremonyId, Ceremony>>,
+    changes: watch::Sender<Option<CeremonyId>>,
+    client_id: ClientId,
+    key: EncodingKey,
+    keys: JwkSet,
+    /// Claims to overwrite in every token, for tokens that must not be believed.
+    forgery: Mutex<Value>,
+}
+
+/// The relay of one test.
+#[derive(Clone)]
+pub(crate) struct ScriptedRelay {
+    inner: Arc<Inner>,
+    base: Url,
+}
+
+impl ScriptedRelay {
+    pub(crate) async fn start(tasks: &Tasks) -> Self {
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let key = EncodingKey::from_ec_der(pair.serialized_der());
+        let mut jwk = Jwk::from_encoding_key(&key, Algorithm::ES256).unwrap();
+        jwk.common.key_id = Some(jwk.thumbprint(ThumbprintHash::SHA256).unwrap());
+        let inner = Arc::new(Inner {
+            ceremonies: Mutex::default(),
+            changes: watch::Sender::new(None),
+            client_id: ClientId::from_bytes([7; 16]),
+            key,
+            keys: JwkSet { keys: vec![jwk] },
+            forgery: Mutex::new(json!({})),
+        });
+        let routes = Router::new()
+            .route("/v1/ceremonies", post(open))
+            .route("/v1/ceremonies/{id}", get(view).delete(cancel))
+            .route("/.well-known/jwks.json", get(keys))
+            .with_state(Arc::clone(&inner));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        web::serve(listener, routes, tasks).unwrap();
+        Self { inner, base }
+    }
+
+    pub(crate) fn base(&self) -> Url {
+        self.base.clone()
+    }
+
+    pub(crate) fn client_id(&self) -> ClientId {
+        self.inner.client_id
+    }
+
+    /// Overwrites claims of every token from now on.
+    pub(crate) fn forge(&self, claims: Value) {
+        *self.inner.forgery.lock().unwrap() = claims;
+    }
+
+    /// Waits for the next ceremony that is opened after `run` has begun.
+    pub(crate) async fn opened_by<F: Future>(&self, run: F) -> CeremonyId {
+        let mut changes = self.inner.changes.subscribe();
+        changes.mark_unchanged();
+        run.await;
+        changes.changed().await.unwrap();
+        changes.borrow_and_update().unwrap()
+    }
+
+    pub(crate) fn steps(&self, id: CeremonyId, steps: &[Step]) {
+        self.change(id, |ceremony| ceremony.steps.extend(steps));
+    }
+
+    pub(crate) fn close(&self, id: CeremonyId, outcome: Outcome, reason: Option<Reason>) {
+        self.change(id, |ceremony| {
+            ceremony.steps.push(Step::Closed);
+            ceremony.status = Status::Ended(outcome);
+            ceremony.reason = reason;
+        });
+    }
+
+    fn change(&self, id: CeremonyId, change: impl FnOnce(&mut Ceremony)) {
+        change(self.inner.ceremonies.lock().unwrap().get_mut(&id).unwrap());
+        self.inner.changes.send_replace(Some(id));
+    }
+}
+
+type Refusal = (StatusCode, Json<Problem>);
+
+fn refusal(code: ProblemCode) -> Refusal {
+    (StatusCode::from_u16(code.status()).unwrap(), Json(Problem::new(code)))
+}
+
+fn bearer(headers: &HeaderMap) -> &str {
+    headers["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap()
+}
+
+async fn open(
+    State(relay): State<Arc<Inner>>,
+    headers: HeaderMap,
+    Json(open): Json<OpenCeremony>,
+) -> Result<(StatusCode, Json<OpenedCeremony>), Refusal> {
+    if bearer(&headers) != API_KEY {
+        return Err(refusal(ProblemCode::Unauthorized));
+    }
+    let id = CeremonyId::from_bytes(fido_relay::security::random::bytes());
+    let ticket = fido_relay::security::random::token();
+    let ceremony = Ceremony {
+        open,
+        ticket: ticket.clone(),
+        steps: vec![Step::Opened],
+        status: Status::Pending,
+        reason: None,
+    };
+    relay.ceremonies.lock().unwrap().insert(id, ceremony);
+    relay.changes.send_replace(Some(id));
+    let opened = OpenedCeremony {
+        id,
+        status: Status::Pending,
+        phase: Phase::Offered,
+        code: Some(CODE.to_owned()),
+        ticket,
+        expires_in: EXPIRES_IN,
+    };
+    Ok((StatusCode::CREATED, Json(opened)))
+}
+
+#[derive(Deserialize)]
+struct Poll {
+    wait: u64,
+    since: usize,
+}
+
+async fn view(
+    State(relay): State<Arc<Inner>>,
+    Path(id): Path<CeremonyId>,
+    Query(poll): Query<Poll>,
+    headers: HeaderMap,
+) -> Result<Json<CeremonyView>, Refusal> {
+    let mut changes = relay.changes.subscribe();
+    let limit = tokio::time::sleep(std::time::Duration::from_secs(poll.wait));
+    tokio::pin!(limit);
+    loop {
+        let view = relay.look(id, bearer(&headers))?;
+        if view.progress.len() > poll.since || view.status != Status::Pending {
+            return Ok(Json(view));
+        }
+        tokio::select! {
+            changed = changes.changed() => changed.unwrap(),
+            () = &mut limit => return Ok(Json(view)),
+        }
+    }
+}
+
+impl Inner {
+    fn look(&self, id: CeremonyId, bearer: &str) -> Result<CeremonyView, Refusal> {
+        let ceremonies = self.ceremonies.lock().unwrap();
+        let ceremony = ceremonies.get(&id).ok_or_else(|| refusal(ProblemCode::NotFound))?;
+        let opener = bearer == API_KEY;
+        if !opener && bearer != ceremony.ticket {
+            return Err(refusal(ProblemCode::NotFound));
+        }
+        let entry = |(n, step): (usize, &Step)| ProgressEntry {
+            seq: u32::try_from(n).unwrap() + 1,
+            step: *step,
+            at: format!("2026-11-23T12:00:{:02}.{:03}Z", n * 2, 100 + n * 37),
+        };
+        let progress: Vec<_> = ceremony.steps.iter().enumerate().map(entry).collect();
+        let pending = ceremony.status == Status::Pending;
+        Ok(CeremonyView {
+            id,
+            ceremony_type: ceremony.open.ceremony_type,
+            username: opener.then(|| ceremony.open.username.clone()),
+            status: ceremony.status,
+            phase: if pending { Phase::Offered } else { Phase::Closed },
+            seq: progress.last().map_or(0, |entry| entry.seq),
+            progress,
+            reason: ceremony.reason.filter(|reason| opener || !reason.is_about_card()),
+            result: (opener && ceremony.status == Status::Ended(Outcome::Succeeded))
+                .then(|| self.sign(id, ceremony)),
+            expires_in: if pending { EXPIRES_IN - 2 } else { 0 },
+        })
+    }
+
+    fn sign(&self, id: CeremonyId, ceremony: &Ceremony) -> String {
+        let now = jsonwebtoken::get_current_timestamp();
+        let transaction = ceremony.open.transaction.as_ref();
+        let mut claims = json!({
+            "iss": ISSUER,
+            "aud": self.client_id,
+            "sub": ceremony.open.username,
+            "jti": id,
+            "iat": now,
+            "exp": now + 60,
+            "client_nonce": ceremony.open.client_nonce,
+            "ceremony_type": ceremony.open.ceremony_type,
+            "outcome": Outcome::Succeeded,
+            "binding": ceremony.open.binding,
+            "amr": ["hwk", "pin"],
+            "auth_time": now,
+            "tx_hash": transaction.map(transaction_hash),
+            "tx_binding": transaction.map(|_| "card"),
+        });
+        let forgery = self.forgery.lock().unwrap();
+        claims.as_object_mut().unwrap().extend(forgery.as_object().unwrap().clone());
+        let mut header = Header::new(Algorithm::ES256);
+        header.typ = Some(RESULT_TYP.to_owned());
+        header.kid = self.keys.keys[0].common.key_id.clone();
+        jsonwebtoken::encode(&header, &claims, &self.key).unwrap()
+    }
+}
+
+async fn cancel(
+    State(relay): State<Arc<Inner>>,
+    Path(id): Path<CeremonyId>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Refusal> {
+    assert_eq!(bearer(&headers), API_KEY, "only the opener's credential cancels");
+    let mut ceremonies = relay.ceremonies.lock().unwrap();
+    let ceremony = ceremonies.get_mut(&id).ok_or_else(|| refusal(ProblemCode::NotFound))?;
+    if ceremony.status != Status::Pending {
+        return Err(refusal(ProblemCode::AlreadyClosed));
+    }
+    ceremony.steps.push(Step::Closed);
+    ceremony.status = Status::Ended(Outcome::Cancelled);
+    drop(ceremonies);
+    relay.changes.send_replace(Some(id));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn keys(State(relay): State<Arc<Inner>>) -> Json<JwkSet> {
+    Json(relay.keys.clone())
+}

@@ -255,6 +255,11 @@ pub enum DeclineReason {
 pub struct CardErrorCode(u16);
 
 impl CardErrorCode {
+    /// 601: anything that has no number of its own.
+    pub const UNKNOWN: Self = Self(601);
+    /// 607: the way to the card failed.
+    pub const TRANSMIT_FAILED: Self = Self(607);
+
     /// The number, if it is one of the card's.
     ///
     /// # Errors

@@ -1,7 +1,14 @@
-//! The phone's reader: what it asks of a card.
+//! The phone's reader: what it asks of a card, and the software card that answers.
 
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use fido_relay_proto::CeremonyType;
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use serde_json::value::RawValue;
+
+use super::saved::PhoneState;
+use crate::softcard::{CardError, Prompt, SoftCard};
 
 /// A card that can be held to the phone.
 pub trait Card: Send + Sync {
@@ -11,4 +18,60 @@ pub trait Card: Send + Sync {
     /// # Errors
     /// The card's own number.
     fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode>;
+}
+
+impl Card for Mutex<SoftCard> {
+    fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {
+        sign(&mut self.lock().unwrap_or_else(PoisonError::into_inner), challenge)
+    }
+}
+
+fn sign(card: &mut SoftCard, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {
+    let offer = &challenge.offer;
+    let prompt = Prompt {
+        rp_id: &offer.rp_id,
+        origin: &challenge.origin,
+        challenge: &challenge.challenge,
+        username: offer.username.as_str(),
+        display_name: offer.display_name.as_str(),
+        public_key: &challenge.public_key,
+    };
+    let answer = match offer.ceremony_type {
+        CeremonyType::Registration => card.register(&prompt),
+        CeremonyType::Authentication | CeremonyType::Approval => card.authenticate(&prompt),
+    };
+    answer
+        .and_then(|text| RawValue::from_string(text).map_err(|_| CardError::UNKNOWN))
+        .map_err(|CardError(number)| CardErrorCode::new(number).unwrap_or(CardErrorCode::UNKNOWN))
+}
+
+/// A software card that lives in a phone's state file.
+#[derive(Debug)]
+pub struct KeptCard {
+    path: PathBuf,
+    kept: Mutex<(SoftCard, PhoneState)>,
+}
+
+impl KeptCard {
+    /// The card of this state, kept in this file from now on.
+    #[must_use]
+    pub fn new(card: SoftCard, state: PhoneState, path: PathBuf) -> Self {
+        Self { path, kept: Mutex::new((card, state)) }
+    }
+}
+
+impl Card for KeptCard {
+    /// As the card does, and 607 if its contents could not be stored: an answer whose credential
+    /// or counter is forgotten at the next start would lock the person out.
+    fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (card, state) = &mut *kept;
+        let answer = sign(card, challenge)?;
+        state.card = Some(card.to_json().map_err(|_| CardErrorCode::TRANSMIT_FAILED)?);
+        if let Err(error) = state.save(&self.path) {
+            tracing::error!(%error, "the card's contents could not be stored");
+            return Err(CardErrorCode::TRANSMIT_FAILED);
+        }
+        Ok(answer)
+    }
 }

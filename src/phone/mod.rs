@@ -29,7 +29,7 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use card::Card;
+pub use card::{Card, KeptCard};
 pub use event::{PhoneEvent, Stopped};
 pub use faults::{DropAt, Faults, SecondAnswer};
 pub use holder::{Phone, PhoneHandle};

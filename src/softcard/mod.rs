@@ -8,6 +8,7 @@
 mod attestation;
 mod key;
 mod options;
+mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use serde_json::value::RawValue;
 
 pub use attestation::{AttestationKey, AttestationStyle};
 pub(crate) use key::CardKey;
+pub use saved::InvalidCard;
 
 use crate::security::random;
 use options::CardOptions;

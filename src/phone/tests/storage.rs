@@ -1,10 +1,13 @@
 //! What a phone keeps between two starts.
 
-use fido_relay_proto::DeviceId;
+use fido_relay_proto::device::CardErrorCode;
+use fido_relay_proto::{CeremonyType, DeviceId};
 use serde_json::value::RawValue;
 
-use crate::phone::{DeviceKey, Paired, PhoneState, StateError};
+use super::relay::{a_challenge, an_offer};
+use crate::phone::{Card, DeviceKey, KeptCard, Paired, PhoneState, StateError};
 use crate::security::random;
+use crate::softcard::SoftCard;
 
 fn state() -> PhoneState {
     PhoneState {
@@ -48,4 +51,34 @@ fn another_file_is_not_taken_for_a_state() {
     let path = folder.path().join("phone.json");
     std::fs::write(&path, "{}").unwrap();
     assert!(matches!(PhoneState::load(&path), Err(StateError::Contents(_))));
+}
+
+#[test]
+fn a_kept_card_is_on_disk_before_its_answer_leaves_the_phone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("phone.json");
+    let card = KeptCard::new(SoftCard::new(), state(), path.clone());
+    let mut challenge = a_challenge(&an_offer(0));
+    // The empty card: nothing to sign with.
+    assert_eq!(card.sign(&challenge).unwrap_err(), CardErrorCode::new(602).unwrap());
+
+    challenge.offer.ceremony_type = CeremonyType::Registration;
+    let options = r#"{"rp":{"id":"example.com","name":"x"},
+        "user":{"id":"YWRh","name":"ada","displayName":"Ada"},"challenge":"Y2hhbGxlbmdl",
+        "pubKeyCredParams":[{"type":"public-key","alg":-7}]}"#;
+    challenge.public_key = RawValue::from_string(options.to_owned()).unwrap();
+    let id = |answer: &RawValue| {
+        let value: serde_json::Value = serde_json::from_str(answer.get()).unwrap();
+        value["id"].clone()
+    };
+    let made = id(&card.sign(&challenge).unwrap());
+
+    let state = PhoneState::load(&path).unwrap().unwrap();
+    let again = SoftCard::from_json(state.card.as_ref().unwrap().get()).unwrap();
+    let again = KeptCard::new(again, state, path.clone());
+    assert_eq!(id(&again.sign(&a_challenge(&an_offer(0))).unwrap()), made);
+
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    let lost = again.sign(&a_challenge(&an_offer(0))).unwrap_err();
+    assert_eq!(lost, CardErrorCode::TRANSMIT_FAILED);
 }

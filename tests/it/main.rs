@@ -1,6 +1,11 @@
 //! The integration tests: a real relay on port 0, a scripted phone, real FIDO2 servers.
 
+// clippy.toml allows these in test functions alone, not in what they stand on.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod client_direct;
 mod demo_page;
 mod fido_http;
+mod real_upstream;
 mod store_contract;
 mod support;

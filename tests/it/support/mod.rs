@@ -1,3 +1,5 @@
 //! What the tests stand on.
 
+pub(crate) mod fido2_server;
+pub(crate) mod needs;
 pub(crate) mod scripted_upstream;

@@ -1,0 +1,40 @@
+//! The Python sample for client-direct, unchanged but for its base URL.
+
+use std::path::Path;
+
+use tokio::process::Command;
+
+use crate::support::fido2_server::Fido2Server;
+use crate::support::needs;
+use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
+
+/// Runs the sample against a server; what it printed, if it reported success. `None`, and said
+/// so, where there is no Python for it.
+pub(crate) async fn run_sample(what: &str, base_url: &str) -> Option<Result<String, String>> {
+    let python = needs::python(what)?;
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/python/client_direct.py");
+    let output = Command::new(python).arg(sample).arg(base_url).output().await.unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    Some(if output.status.success() { Ok(printed) } else { Err(format!("{printed}{complaint}")) })
+}
+
+#[tokio::test]
+async fn the_sample_registers_and_authenticates_at_an_independent_server() {
+    let what = "the client-direct sample at an independent server";
+    let Some(server) = Fido2Server::start(what, &[]) else { return };
+    let printed = run_sample(what, server.url()).await.unwrap().unwrap();
+    assert_eq!(printed.matches("'status': 'ok'").count(), 2, "{printed}");
+    assert!(printed.contains("Registration:") && printed.contains("Authentication:"));
+}
+
+#[tokio::test]
+async fn the_sample_says_so_when_the_server_refuses() {
+    let what = "the client-direct sample at a server that refuses";
+    let refusing = ScriptedUpstream::listening(|_, _| {
+        let answer = Answer::json(403, r#"{"status":"failed","errorMessage":"no account"}"#);
+        Reply::Answer(answer)
+    });
+    let Some(came_to) = run_sample(what, &refusing.url()).await else { return };
+    assert!(came_to.unwrap_err().contains("'status': 'failed'"));
+}

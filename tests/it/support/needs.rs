@@ -1,0 +1,53 @@
+//! Programs that a test needs and that Rust alone does not bring. Where one is missing, the test
+//! says what is left out, past the test runner's capture, so that nobody takes an incomplete run
+//! for a complete one. Under CI nothing may be left out.
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The Python of the project's own virtual environment, with the libraries of
+/// `tests/fido2_server` and `examples/python`.
+pub(crate) fn python(what: &str) -> Option<PathBuf> {
+    // Beside the build's other products: `target/tmp` is the only one that cargo names.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?;
+    let python = target.join("venv/bin/python");
+    or_left_out(python.is_file().then_some(python), what, "there is no Python in target/venv")
+}
+
+/// A browser with its driver.
+#[derive(Debug)]
+#[allow(dead_code, reason = "for the tests of the page")]
+pub(crate) struct Chromium {
+    pub(crate) browser: PathBuf,
+    pub(crate) driver: PathBuf,
+}
+
+/// Debian's chromium and chromium-driver.
+#[allow(dead_code, reason = "for the tests of the page")]
+pub(crate) fn chromium(what: &str) -> Option<Chromium> {
+    let found = on_path("chromium")
+        .zip(on_path("chromedriver"))
+        .map(|(browser, driver)| Chromium { browser, driver });
+    or_left_out(found, what, "chromium or chromedriver is not installed")
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = variable("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn or_left_out<T>(found: Option<T>, what: &str, because: &str) -> Option<T> {
+    if found.is_none() {
+        assert!(variable("CI").is_none(), "{what}: {because}, and CI leaves nothing out");
+        // Unlike `eprintln!`, a direct write is not held back by the test runner.
+        let line = format!("\nleft out: {what}, because {because} (./check setup installs it)\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+    }
+    found
+}
+
+/// Set and not empty.
+fn variable(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name).filter(|value| value != OsStr::new(""))
+}

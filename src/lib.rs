@@ -14,6 +14,7 @@ pub mod phone;
 pub mod ports;
 pub mod relay;
 pub mod security;
+pub mod serve;
 pub mod session;
 pub mod softcard;
 pub mod tasks;

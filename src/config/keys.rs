@@ -13,7 +13,7 @@ use super::reader::{Mistake, Reader, Setting};
 use super::sources::Given;
 use super::values::{Origin, UpstreamKind};
 use super::{
-    Attestation, AttestationFormat, Config, HttpUpstream, Limits, Log, LogFormat, Tenant, Upstream,
+    Attestation, AttestationKind, Config, HttpUpstream, Limits, Log, LogFormat, Tenant, Upstream,
     UpstreamPaths,
 };
 
@@ -146,23 +146,23 @@ fn read_tenant(reader: &mut Reader, listen: SocketAddr, upstream: &Upstream) -> 
 }
 
 fn read_attestation(reader: &mut Reader) -> Attestation {
-    use AttestationFormat::{FidoU2f, None, Packed};
+    use AttestationKind::{Certified, None, SelfSigned};
     let default = if reader.is_given("attestation.roots_file") {
-        vec![Packed, FidoU2f]
+        vec![Certified]
     } else {
-        vec![None, Packed, FidoU2f]
+        vec![None, SelfSigned, Certified]
     };
-    let formats = reader.take("attestation.formats", default);
+    let accept = reader.take("attestation.accept", default);
     let roots_file = reader.optional("attestation.roots_file");
-    if formats.is_empty() {
-        reader.wrong("attestation.formats", "must name at least one format");
+    if accept.is_empty() {
+        reader.wrong("attestation.accept", "must name at least one kind");
     }
-    if roots_file.is_some() && formats.contains(&None) {
-        let text = "contradicts attestation.formats, which takes \"none\": cards that say nothing \
-                    about themselves lead to no root";
+    if roots_file.is_some() && accept.iter().any(|kind| *kind != Certified) {
+        let text = "contradicts attestation.accept, which takes cards without certificates: \
+                    those lead to no root";
         reader.wrong("attestation.roots_file", text);
     }
-    Attestation { formats, roots_file }
+    Attestation { accept, roots_file }
 }
 
 fn read_limits(reader: &mut Reader) -> Limits {

@@ -125,21 +125,21 @@ pub enum UpstreamPaths {
 /// Which cards the built-in server takes at registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attestation {
-    /// The statement formats (WebAuthn section 8) it takes; never empty.
-    pub formats: Vec<AttestationFormat>,
+    /// The kinds of attestation it takes; never empty.
+    pub accept: Vec<AttestationKind>,
     /// PEM file of the certificates that statements must lead to; `None`: any card.
     pub roots_file: Option<PathBuf>,
 }
 
-/// A form of attestation statement.
+/// What a card may say of itself at registration (WebAuthn section 6.5.4, attestation types).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AttestationFormat {
-    /// The card says nothing about itself.
+pub enum AttestationKind {
+    /// Nothing.
     None,
-    /// WebAuthn section 8.2.
-    Packed,
-    /// WebAuthn section 8.6, of U2F cards.
-    FidoU2f,
+    /// A statement signed by the new credential itself.
+    SelfSigned,
+    /// A statement signed under a certificate.
+    Certified,
 }
 
 /// What one connection may cost.

@@ -143,8 +143,8 @@ fn contradictions_are_mistakes() {
         ),
         ("tenant.origins = []", "tenant.origins: must name at least one origin"),
         (
-            "attestation.formats = [\"none\"]\nattestation.roots_file = \"roots.pem\"",
-            "attestation.roots_file: contradicts attestation.formats",
+            "attestation.accept = [\"none\"]\nattestation.roots_file = \"roots.pem\"",
+            "attestation.roots_file: contradicts attestation.accept",
         ),
     ];
     for (text, expected) in cases {
@@ -219,8 +219,7 @@ fn a_free_port_is_filled_in_once_it_is_known() {
 #[test]
 fn roots_ask_for_a_statement() {
     let config = file("attestation.roots_file = \"roots.pem\"").unwrap().config;
-    let formats = [AttestationFormat::Packed, AttestationFormat::FidoU2f];
-    assert_eq!(config.attestation.formats, formats);
+    assert_eq!(config.attestation.accept, [AttestationKind::Certified]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::{AttestationFormat, LogFormat, UpstreamPaths};
+use super::{AttestationKind, LogFormat, UpstreamPaths};
 
 /// What a value must be, as a sentence after its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,10 +200,10 @@ pub(super) enum UpstreamKind {
 choice!(UpstreamKind { "builtin" => Self::Builtin, "http" => Self::Http });
 choice!(LogFormat { "text" => Self::Text, "json" => Self::Json });
 choice!(UpstreamPaths { "certify" => Self::Certify, "short" => Self::Short });
-choice!(AttestationFormat {
+choice!(AttestationKind {
     "none" => Self::None,
-    "packed" => Self::Packed,
-    "fido-u2f" => Self::FidoU2f,
+    "self" => Self::SelfSigned,
+    "certified" => Self::Certified,
 });
 
 /// An origin as WebAuthn compares it: scheme, host and port, or a native app's.

@@ -1,1 +1,113 @@
-//! HTTP and sockets: where the world comes in.
+//! HTTP and sockets: where the world comes in. Everything from outside is checked here, before it
+//! becomes an event; what comes back becomes JSON. No rule of a ceremony lives here, and no
+//! backend is known.
+
+pub mod accept;
+mod device_socket;
+mod http;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fido_relay_proto::TenantId;
+
+pub use http::router;
+
+use self::device_socket::Crowd;
+use crate::ports::{Certify, StoreError};
+use crate::relay::Relay;
+use crate::security::clients::Clients;
+use crate::security::keys::Keys;
+use crate::security::result_token::ResultSigner;
+use crate::security::ticket::Tickets;
+use crate::session;
+
+/// What the edge is told at the start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The relying party served here.
+    pub tenant: TenantId,
+    /// Its id, which a request need not name.
+    pub rp_id: String,
+    /// Where initiators and apps reach this relay, without a trailing slash.
+    pub public_url: String,
+    /// Further spellings of `public_url` that a proof may name: on loopback, `localhost` and
+    /// `127.0.0.1` are the same relay.
+    pub public_aliases: Vec<String>,
+    /// Values of `Origin` that may open a device socket. Apps send none, browsers always do.
+    pub device_origins: Vec<String>,
+    /// What one device socket may cost.
+    pub socket_limits: session::Limits,
+    /// A phone that does not take a write within this loses its socket.
+    pub socket_write: Duration,
+    /// Bytes of one request's body.
+    pub body_bytes: usize,
+    /// Device sockets of one address that have not authenticated yet.
+    pub unauthenticated_per_ip: usize,
+    /// Device sockets of this node that have not authenticated yet.
+    pub unauthenticated_per_node: usize,
+}
+
+/// Everything a request handler needs. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    relay: Relay,
+    settings: Settings,
+    socket_urls: Vec<String>,
+    socket_limits: Arc<session::Limits>,
+    crowd: Arc<Crowd>,
+    clients: Clients,
+    tickets: Tickets,
+    results: ResultSigner,
+    certify: Option<Arc<dyn Certify>>,
+}
+
+impl Edge {
+    /// The edge of this relay; `certify` answers client-direct programs, if they are served.
+    ///
+    /// # Errors
+    /// The store's, if the relay's own keys cannot be had.
+    pub async fn new(
+        relay: Relay,
+        settings: Settings,
+        certify: Option<Arc<dyn Certify>>,
+    ) -> Result<Self, StoreError> {
+        let keys = Keys::load_or_make(&*relay.world().store).await?;
+        let results = ResultSigner::new(&keys, &settings.public_url)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let bases = std::iter::once(&settings.public_url).chain(&settings.public_aliases);
+        let inner = Inner {
+            socket_urls: bases.map(|base| socket_url(base)).collect(),
+            socket_limits: Arc::new(settings.socket_limits.clone()),
+            crowd: Arc::new(Crowd::new(
+                settings.unauthenticated_per_ip,
+                settings.unauthenticated_per_node,
+            )),
+            clients: Clients::new(Arc::clone(&relay.world().store)),
+            tickets: Tickets::new(&keys),
+            results,
+            certify,
+            relay,
+            settings,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    fn relay(&self) -> &Relay {
+        &self.inner.relay
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+}
+
+/// The device socket under a base URL: `https` becomes `wss`.
+fn socket_url(base: &str) -> String {
+    format!("{}/v1/device/socket", base.replacen("http", "ws", 1))
+}

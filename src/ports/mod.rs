@@ -7,6 +7,7 @@ pub mod bus;
 pub mod certify;
 pub mod clock;
 pub mod fido;
+pub mod records;
 pub mod store;
 
 pub use bus::{Bus, Notice};

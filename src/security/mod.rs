@@ -1,4 +1,10 @@
-//! Credentials and proofs: one noun, one room.
+//! Credentials and proofs: one noun, one room. It knows the store and the wire, and nothing of
+//! HTTP, sockets or ceremonies under way.
 
 pub mod clients;
+pub mod device_proof;
+pub mod keys;
+pub mod pairing;
 pub mod random;
+pub mod result_token;
+pub mod ticket;

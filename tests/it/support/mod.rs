@@ -2,4 +2,5 @@
 
 pub(crate) mod fido2_server;
 pub(crate) mod needs;
+pub(crate) mod relay;
 pub(crate) mod scripted_upstream;

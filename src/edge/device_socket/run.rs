@@ -1,0 +1,291 @@
+//! One socket, one task, one loop: leaving, reading, writing, heartbeat, in this order. What to do
+//! about anything is the session's to say; this file only does it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fido_relay_proto::device::Auth;
+use fido_relay_proto::{ConnectionId, RelayFrame};
+use futures::{SinkExt as _, StreamExt as _};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::crowd::Place;
+use crate::edge::Edge;
+use crate::edge::accept::Accepted;
+use crate::relay::devices;
+use crate::relay::{Connection, Next, Owner};
+use crate::security::{device_proof, random};
+use crate::session::{Action, AuthFailure, CloseReason, Jitter, Nonce, Session, Tick};
+
+/// How long a closing handshake may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// The buffer that an idle phone costs: the library's default is 128 KiB.
+const READ_BUFFER: usize = 1024;
+/// Reconnections after a shutdown spread over this many milliseconds.
+const GOAWAY_SPREAD_MS: u64 = 5_000;
+
+/// A deadline that never comes is as good as this one, and can be added to a clock.
+const FAR_MS: u64 = 24 * 60 * 60 * 1000;
+
+type Stream = WebSocketStream<TokioIo<Upgraded>>;
+
+/// Runs an upgraded socket to its end.
+pub(super) async fn socket(edge: Edge, upgrade: OnUpgrade, accepted: Accepted, place: Place) {
+    let Ok(Ok(upgraded)) = timeout_at(accepted.auth_by, upgrade).await else { return };
+    let limits = &edge.inner.socket_limits;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(2 * crate::relay::OUTBOX_BYTES)
+        .max_message_size(Some(limits.frame_after_auth))
+        .max_frame_size(Some(limits.frame_after_auth));
+    let stream =
+        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let epoch = Instant::now();
+    let auth_by = millis(accepted.auth_by.saturating_duration_since(epoch));
+    let nonce = Nonce::from_bytes(random::bytes());
+    let (session, hello) = Session::accept(0, auth_by, nonce, Arc::clone(limits));
+    let mut run = Run { edge, stream, session, epoch, connection: None, place: Some(place) };
+    let reason = match run.write(hello).await {
+        Ok(()) => run.until_closed().await,
+        Err(reason) => reason,
+    };
+    run.finish(reason).await;
+}
+
+struct Run {
+    edge: Edge,
+    stream: Stream,
+    session: Session,
+    /// The session's time zero.
+    epoch: Instant,
+    connection: Option<Arc<Connection>>,
+    /// Its place among strangers, until it is none.
+    place: Option<Place>,
+}
+
+/// Takes the connection out of the registry however the socket ends.
+impl Drop for Run {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            self.edge.relay().detach(connection);
+        }
+    }
+}
+
+impl Run {
+    async fn until_closed(&mut self) -> CloseReason {
+        let stopping = self.edge.relay().world().tasks.stopping().clone();
+        loop {
+            let wakes_at = self.epoch + Duration::from_millis(self.session.wakes_at().min(FAR_MS));
+            let connection = self.connection.clone();
+            let woken = async {
+                match &connection {
+                    Some(connection) => connection.woken().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let done = tokio::select! {
+                biased;
+                () = stopping.cancelled() => self.go_away().await,
+                message = self.stream.next() => self.read(message).await,
+                () = woken => Ok(()),
+                () = sleep_until(wakes_at) => self.tick().await,
+            };
+            // What waits to be written goes out after every turn, so that a phone that sends
+            // without pause still hears.
+            let done = match done {
+                Ok(()) => self.drain().await,
+                Err(reason) => Err(reason),
+            };
+            if let Err(reason) = done {
+                return reason;
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.epoch.elapsed())
+    }
+
+    async fn go_away(&mut self) -> Result<(), CloseReason> {
+        let reconnect_in_ms = random::below(GOAWAY_SPREAD_MS);
+        self.write(RelayFrame::Goaway { reconnect_in_ms }).await?;
+        Err(CloseReason::Restart)
+    }
+
+    async fn read(&mut self, message: Option<Result<Message, Error>>) -> Result<(), CloseReason> {
+        let now = self.now();
+        let action = match message {
+            Some(Ok(Message::Text(text))) => self.session.on_text(now, text.as_str()),
+            Some(Ok(Message::Binary(_))) => self.session.on_binary(now),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.session.on_control(now),
+            Some(Ok(Message::Close(_))) | None => return Err(CloseReason::PeerClosed),
+            Some(Ok(Message::Frame(_))) => Action::Nothing,
+            Some(Err(error)) => return Err(reason_of(&error)),
+        };
+        Box::pin(self.act(action)).await
+    }
+
+    async fn act(&mut self, action: Action) -> Result<(), CloseReason> {
+        match action {
+            Action::Nothing => Ok(()),
+            Action::Reply(frame) => self.write(frame).await,
+            Action::Close(reason) => Err(reason),
+            Action::Deliver(frame) => {
+                let Some(connection) = self.connection.clone() else {
+                    return Err(CloseReason::Internal);
+                };
+                match self.edge.relay().receive(&connection, frame).await {
+                    Some(reply) => self.write(reply).await,
+                    None => Ok(()),
+                }
+            }
+            Action::Verify { auth, nonce } => self.verify(auth, &nonce).await,
+        }
+    }
+
+    async fn verify(&mut self, auth: Auth, nonce: &Nonce) -> Result<(), CloseReason> {
+        let first = self.connection.is_none();
+        let verified = owner_of(&self.edge.clone(), first, &auth, nonce).await;
+        let result = match verified {
+            Ok(owner) => match &self.connection {
+                Some(known) if known.owner().device == owner.device => Ok(known.id()),
+                Some(_) => Err(AuthFailure::Refused),
+                None => {
+                    let id = ConnectionId::from_bytes(random::bytes());
+                    self.place = None;
+                    self.connection = Some(Arc::new(Connection::new(id, owner)));
+                    Ok(id)
+                }
+            },
+            Err(failure) => Err(failure),
+        };
+        let action = self.session.on_auth_result(self.now(), result, jitter());
+        match action {
+            Action::Reply(welcome) => self.write(welcome).await?,
+            Action::Close(reason) => return Err(reason),
+            Action::Nothing | Action::Deliver(_) | Action::Verify { .. } => {}
+        }
+        if let (true, Some(connection)) = (first, &self.connection) {
+            self.edge.relay().attach(connection).await;
+        }
+        Ok(())
+    }
+
+    async fn tick(&mut self) -> Result<(), CloseReason> {
+        let fresh = || Nonce::from_bytes(random::bytes());
+        match self.session.on_tick(self.now(), jitter(), fresh) {
+            Tick::Nothing => Ok(()),
+            Tick::Ping => self.send(Message::Ping(Vec::new().into())).await,
+            Tick::Send(frame) => self.write(frame).await,
+            Tick::Close(reason) => Err(reason),
+        }
+    }
+
+    /// Writes what waits in the outbox.
+    async fn drain(&mut self) -> Result<(), CloseReason> {
+        let Some(connection) = self.connection.clone() else { return Ok(()) };
+        loop {
+            match connection.next() {
+                Next::Idle => return Ok(()),
+                Next::Close(reason) => return Err(reason),
+                Next::Write(outgoing) => {
+                    self.send(Message::Text(outgoing.text.into())).await?;
+                    if let Some(ceremony) = outgoing.sent {
+                        self.edge.relay().sent(&connection, ceremony).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write(&mut self, frame: RelayFrame) -> Result<(), CloseReason> {
+        self.send(Message::Text(frame.encode().into())).await
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), CloseReason> {
+        let limit = self.edge.settings().socket_write;
+        match timeout(limit, self.stream.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(reason_of(&error)),
+            Err(_) => Err(CloseReason::WriteStalled),
+        }
+    }
+
+    /// Says why, if there is somebody to say it to.
+    async fn finish(mut self, reason: CloseReason) {
+        let reason = self.session.end(reason);
+        let device = self.connection.as_ref().map(|connection| connection.owner().device);
+        tracing::debug!(?device, reason = reason.name(), "a device socket ended");
+        if let Some(connection) = self.connection.take() {
+            self.edge.relay().detach(&connection);
+        }
+        let Some(code) = reason.code() else { return };
+        let frame = CloseFrame { code: code.into(), reason: reason.name().into() };
+        let goodbye = async {
+            if self.stream.close(Some(frame)).await.is_ok() {
+                // The other end's close comes back, after whatever it still had to say.
+                while let Some(Ok(_)) = self.stream.next().await {}
+            }
+        };
+        drop(timeout(CLOSE_LIMIT, goodbye).await);
+    }
+}
+
+/// The device that made this proof.
+async fn owner_of(
+    edge: &Edge,
+    first: bool,
+    auth: &Auth,
+    nonce: &Nonce,
+) -> Result<Owner, AuthFailure> {
+    let refused = |_| AuthFailure::Refused;
+    let claimed = device_proof::claimed(&auth.proof).map_err(refused)?;
+    let tenant = &edge.settings().tenant;
+    let store = &*edge.relay().world().store;
+    let device = match devices::load(store, tenant, claimed.device_id).await {
+        Ok(Some(device)) => device,
+        // On a live socket this is the device itself, so it was there before: revoked.
+        Ok(None) if !first => return Err(AuthFailure::Revoked),
+        Ok(None) => return Err(AuthFailure::Refused),
+        Err(error) => {
+            tracing::warn!(%error, "a device could not be looked up");
+            return Err(AuthFailure::Unavailable);
+        }
+    };
+    let urls = &edge.inner.socket_urls;
+    device_proof::verify_auth(&auth.proof, &device.jwk, urls, &nonce.to_string())
+        .map_err(refused)?;
+    Ok(Owner { device: device.id, tenant: device.tenant, username: device.username })
+}
+
+fn jitter() -> Jitter {
+    Jitter::from_bits(u16::from_le_bytes(random::bytes()))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// RFC 6455 section 7.4.1: the code that fits what the library found.
+fn reason_of(error: &Error) -> CloseReason {
+    match error {
+        Error::Capacity(_) => CloseReason::TooBig,
+        Error::Utf8(_) => CloseReason::NotUtf8,
+        Error::Protocol(protocol) => match protocol {
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake => {
+                CloseReason::ConnectionLost
+            }
+            _ => CloseReason::Protocol,
+        },
+        Error::ConnectionClosed | Error::AlreadyClosed => CloseReason::PeerClosed,
+        _ => CloseReason::ConnectionLost,
+    }
+}

@@ -1,0 +1,61 @@
+//! JSON bodies: plain, small, and not deep, before serde sees them.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse as _;
+use fido_relay_proto::limits::{JSON_DEPTH, JSON_KEYS};
+use fido_relay_proto::{Problem, ProblemCode, shape};
+use serde::de::DeserializeOwned;
+
+use super::refusal::Refusal;
+
+/// A body of type `T`, and the bytes that it was read from.
+#[derive(Debug)]
+pub(super) struct JsonBody<T> {
+    pub(super) value: T,
+    pub(super) bytes: Bytes,
+}
+
+impl<S, T> FromRequest<S> for JsonBody<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+{
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let bytes = plain_json(request, state).await?;
+        let malformed = || Refusal::from(ProblemCode::InvalidRequest);
+        shape::check(&bytes, JSON_DEPTH, JSON_KEYS).map_err(|_| malformed())?;
+        let value = serde_json::from_slice(&bytes).map_err(|error| {
+            // serde's own text may repeat input; the place does not.
+            let detail = format!("line {}, column {}", error.line(), error.column());
+            Refusal::from(Problem::new(ProblemCode::InvalidRequest).with_detail(detail))
+        })?;
+        Ok(Self { value, bytes })
+    }
+}
+
+/// The bytes of a body that says it is JSON and is not encoded.
+pub(super) async fn plain_json<S: Send + Sync>(
+    request: Request,
+    state: &S,
+) -> Result<Bytes, Refusal> {
+    if !is_json(request.headers()) || request.headers().contains_key(header::CONTENT_ENCODING) {
+        return Err(ProblemCode::UnsupportedMediaType.into());
+    }
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        match rejection.into_response().status() {
+            StatusCode::PAYLOAD_TOO_LARGE => ProblemCode::TooLarge.into(),
+            _ => ProblemCode::InvalidRequest.into(),
+        }
+    })
+}
+
+/// `application/json`, with parameters or without (RFC 8259 defines none).
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}

@@ -1,0 +1,275 @@
+//! `/v1/ceremonies`: open, read with long poll, cancel.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fido_relay_proto::http::{
+    CeremonyView, OpenCeremony, OpenedCeremony, ProgressEntry, Scope, Status,
+};
+use fido_relay_proto::limits::{
+    CEREMONY_DEFAULT_S, CEREMONY_MAX_S, CEREMONY_MIN_S, TRANSACTION_FIELDS, WAIT_MAX_S,
+};
+use fido_relay_proto::{CeremonyId, CeremonyType, DisplayName, Problem, ProblemCode, UnixMillis};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::body::JsonBody;
+use super::caller::{Initiator, Watcher};
+use super::refusal::Refusal;
+use super::rfc3339;
+use crate::ceremony::{Ceremony, Event, Refusal as Refused, Reply, Request, State as Standing};
+use crate::edge::Edge;
+use crate::relay::{CeremonyKey, OpenOrder};
+use crate::security::{random, ticket};
+
+/// Longest `Idempotency-Key`.
+const KEY_MAX: usize = 255;
+
+/// `POST /v1/ceremonies`.
+pub(super) async fn open(
+    State(edge): State<Edge>,
+    caller: Initiator,
+    headers: HeaderMap,
+    JsonBody { value, bytes }: JsonBody<OpenCeremony>,
+) -> Result<Response, Refusal> {
+    caller.require(match value.ceremony_type {
+        CeremonyType::Registration => Scope::CeremonyReg,
+        CeremonyType::Authentication => Scope::CeremonyAuth,
+        CeremonyType::Approval => Scope::CeremonyApprove,
+    })?;
+    if !caller.0.may_bind(value.binding) {
+        return Err(ProblemCode::BindingNotAllowed.into());
+    }
+    check(&edge, &value)?;
+    let idempotency = idempotency_key(&headers)?.map(|key| {
+        let mut body = [0; 32];
+        body.copy_from_slice(digest(&SHA256, &bytes).as_ref());
+        (key, body)
+    });
+    let request = request(&edge, caller, value);
+    let ceremony = edge.relay().open(OpenOrder { request, idempotency }).await?;
+    let view = opened(&edge, &ceremony);
+    let location = format!("/v1/ceremonies/{}", view.id);
+    let mut response = (StatusCode::CREATED, Json(view)).into_response();
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// What the types alone do not say.
+fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), Refusal> {
+    let unprocessable =
+        |detail: &str| Err(Problem::new(ProblemCode::Unprocessable).with_detail(detail).into());
+    let timeout = order.timeout_s.unwrap_or(CEREMONY_DEFAULT_S);
+    if !(CEREMONY_MIN_S..=CEREMONY_MAX_S).contains(&timeout) {
+        return unprocessable("timeout_s must be from 30 to 600");
+    }
+    match (&order.transaction, order.ceremony_type) {
+        (None, CeremonyType::Approval) => return unprocessable("an approval needs a transaction"),
+        (Some(_), CeremonyType::Registration | CeremonyType::Authentication) => {
+            return unprocessable("only an approval has a transaction");
+        }
+        (Some(transaction), CeremonyType::Approval)
+            if !(1..=TRANSACTION_FIELDS).contains(&transaction.fields.len()) =>
+        {
+            return unprocessable("a transaction has 1 to 16 fields");
+        }
+        (Some(_), CeremonyType::Approval)
+        | (None, CeremonyType::Registration | CeremonyType::Authentication) => {}
+    }
+    match &order.options.rp_id {
+        Some(rp_id) if rp_id.as_str() != edge.settings().rp_id => {
+            unprocessable("this rpId is not served here")
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=KEY_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Ok(_) | Err(_) => Err(Problem::new(ProblemCode::InvalidRequest)
+            .with_detail("Idempotency-Key must have 1 to 255 visible characters")
+            .into()),
+    }
+}
+
+fn request(edge: &Edge, Initiator(client): Initiator, order: OpenCeremony) -> Request {
+    let now = edge.relay().world().clock.now();
+    let display_name =
+        order.display_name.unwrap_or_else(|| -> DisplayName { order.username.clone() });
+    Request {
+        id: CeremonyId::from_bytes(random::bytes()),
+        tenant: client.tenant,
+        client_id: client.id,
+        client_name: client.name,
+        ceremony_type: order.ceremony_type,
+        username: order.username,
+        display_name,
+        device_id: order.device_id,
+        binding: order.binding,
+        message: order.message,
+        transaction: order.transaction,
+        context: order.context,
+        client_nonce: order.client_nonce,
+        prior_auth: order.prior_auth,
+        rp_id: edge.settings().rp_id.clone(),
+        options: order.options,
+        opened_at: now,
+        deadline: now.plus_secs(order.timeout_s.unwrap_or(CEREMONY_DEFAULT_S)),
+    }
+}
+
+fn opened(edge: &Edge, ceremony: &Ceremony) -> OpenedCeremony {
+    let request = &ceremony.request;
+    let code = match &ceremony.state {
+        Standing::Offered { code, .. } => Some(code.0.clone()),
+        Standing::Preparing { .. }
+        | Standing::Challenged(_)
+        | Standing::Verifying { .. }
+        | Standing::Closed(_) => None,
+    };
+    OpenedCeremony {
+        id: request.id,
+        status: status(ceremony),
+        phase: ceremony.phase(),
+        code,
+        ticket: edge.inner.tickets.issue(&request.tenant, request.id),
+        expires_in: expires_in(ceremony, edge.relay().world().clock.now()),
+    }
+}
+
+/// The query of a read.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wait {
+    /// Seconds to hold the answer for something new.
+    #[serde(default)]
+    wait: u64,
+    /// The `seq` that the caller knows.
+    since: Option<u32>,
+}
+
+/// `GET /v1/ceremonies/{id}`.
+pub(super) async fn read(
+    State(edge): State<Edge>,
+    watcher: Watcher,
+    Path(id): Path<String>,
+    query: Result<Query<Wait>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<CeremonyView>, Refusal> {
+    let Query(query) = query.map_err(|_| ProblemCode::InvalidRequest)?;
+    let key = watched_key(&watcher, &id)?;
+    let until = Instant::now() + Duration::from_secs(query.wait.min(WAIT_MAX_S));
+    let stopping = edge.relay().world().tasks.stopping().clone();
+    // Subscribe, look, wait, look again: no change falls between.
+    let watch = edge.relay().watch(&key);
+    let mut first = None;
+    loop {
+        let changed = watch.changed();
+        let ceremony = edge.relay().load(&key).await?.ok_or(ProblemCode::NotFound)?;
+        may_see(&edge, &watcher, &ceremony)?;
+        let since = *first.get_or_insert(query.since.unwrap_or(seq(&ceremony)));
+        if seq(&ceremony) > since || ceremony.closed().is_some() {
+            return Ok(Json(view(&edge, &watcher, &ceremony)));
+        }
+        tokio::select! {
+            () = changed => {}
+            () = tokio::time::sleep_until(until) => return Ok(Json(view(&edge, &watcher, &ceremony))),
+            () = stopping.cancelled() => return Ok(Json(view(&edge, &watcher, &ceremony))),
+        }
+    }
+}
+
+/// `DELETE /v1/ceremonies/{id}`.
+pub(super) async fn cancel(
+    State(edge): State<Edge>,
+    caller: Initiator,
+    Path(id): Path<String>,
+) -> Result<Json<CeremonyView>, Refusal> {
+    let watcher = Watcher::Initiator(caller);
+    let key = watched_key(&watcher, &id)?;
+    let ceremony = edge.relay().load(&key).await?.ok_or(ProblemCode::NotFound)?;
+    may_see(&edge, &watcher, &ceremony)?;
+    let driven = edge.relay().drive(&key, Event::Cancel).await?;
+    match driven.reply {
+        Reply::Refused(Refused::AlreadyClosed) => Err(ProblemCode::AlreadyClosed.into()),
+        Reply::Done | Reply::Accepted { .. } | Reply::Ignored | Reply::Refused(_) => {
+            Ok(Json(view(&edge, &watcher, &driven.ceremony)))
+        }
+    }
+}
+
+fn watched_key(watcher: &Watcher, id: &str) -> Result<CeremonyKey, Refusal> {
+    let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
+    match watcher {
+        Watcher::Initiator(caller) => Ok(CeremonyKey { tenant: caller.0.tenant.clone(), id }),
+        Watcher::Page(tenant, ceremony) if *ceremony == id => {
+            Ok(CeremonyKey { tenant: tenant.clone(), id })
+        }
+        Watcher::Page(..) => Err(ProblemCode::NotFound.into()),
+    }
+}
+
+/// Somebody else's ceremony and one that does not exist look the same.
+fn may_see(edge: &Edge, watcher: &Watcher, ceremony: &Ceremony) -> Result<(), Refusal> {
+    match watcher {
+        Watcher::Initiator(caller) => {
+            if ceremony.request.client_id == caller.0.id {
+                caller.require(Scope::CeremonyRead)
+            } else {
+                Err(ProblemCode::NotFound.into())
+            }
+        }
+        Watcher::Page(..) => {
+            let now = edge.relay().world().clock.now();
+            let void = |at: UnixMillis| now >= at.plus_secs(ticket::AFTER_END_S);
+            match ceremony.closed() {
+                Some(closed) if void(closed.at) => Err(ProblemCode::Unauthorized.into()),
+                Some(_) | None => Ok(()),
+            }
+        }
+    }
+}
+
+fn view(edge: &Edge, watcher: &Watcher, ceremony: &Ceremony) -> CeremonyView {
+    let now = edge.relay().world().clock.now();
+    let initiator = matches!(watcher, Watcher::Initiator(_));
+    let reason = ceremony.closed().and_then(|closed| closed.reason);
+    CeremonyView {
+        id: ceremony.request.id,
+        ceremony_type: ceremony.request.ceremony_type,
+        username: initiator.then(|| ceremony.request.username.clone()),
+        status: status(ceremony),
+        phase: ceremony.phase(),
+        seq: seq(ceremony),
+        progress: progress(ceremony),
+        reason: reason.filter(|reason| initiator || !reason.is_about_card()),
+        result: if initiator { edge.inner.results.sign(ceremony, now) } else { None },
+        expires_in: expires_in(ceremony, now),
+    }
+}
+
+fn status(ceremony: &Ceremony) -> Status {
+    ceremony.closed().map_or(Status::Pending, |closed| Status::Ended(closed.outcome))
+}
+
+fn seq(ceremony: &Ceremony) -> u32 {
+    u32::try_from(ceremony.progress.len()).unwrap_or(u32::MAX)
+}
+
+fn progress(ceremony: &Ceremony) -> Vec<ProgressEntry> {
+    let numbered = (1..).zip(&ceremony.progress);
+    numbered
+        .map(|(seq, entry)| ProgressEntry { seq, step: entry.step, at: rfc3339::format(entry.at) })
+        .collect()
+}
+
+fn expires_in(ceremony: &Ceremony, now: UnixMillis) -> u64 {
+    if ceremony.closed().is_some() { 0 } else { ceremony.request.deadline.secs_left(now) }
+}

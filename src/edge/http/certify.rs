@@ -1,0 +1,61 @@
+//! `/fidoapi/…`: the FIDO2 server's own REST interface for client-direct programs, where it is
+//! served. Its errors are that interface's, not problem details.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fido_relay_proto::ProblemCode;
+
+use super::body::plain_json;
+use super::refusal::Refusal;
+use crate::edge::Edge;
+use crate::ports::{CertifyCall, CertifyStep};
+
+/// Begin a registration.
+pub(super) async fn attestation_options(
+    State(edge): State<Edge>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    call(&edge, CertifyStep::AttestationOptions, request).await
+}
+
+/// Complete a registration.
+pub(super) async fn attestation_result(
+    State(edge): State<Edge>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    call(&edge, CertifyStep::AttestationResult, request).await
+}
+
+/// Begin an authentication.
+pub(super) async fn assertion_options(
+    State(edge): State<Edge>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    call(&edge, CertifyStep::AssertionOptions, request).await
+}
+
+/// Complete an authentication.
+pub(super) async fn assertion_result(
+    State(edge): State<Edge>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    call(&edge, CertifyStep::AssertionResult, request).await
+}
+
+async fn call(edge: &Edge, step: CertifyStep, request: Request) -> Result<Response, Refusal> {
+    let certify = edge.inner.certify.as_ref().ok_or(ProblemCode::NotFound)?;
+    let cookie = request.headers().get(header::COOKIE);
+    let cookie = cookie.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = plain_json(request, edge).await?.to_vec();
+    let reply = certify.call(CertifyCall { step, cookie, body }).await;
+    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let json: (HeaderName, &str) = (header::CONTENT_TYPE, "application/json");
+    let mut response = (status, [json], reply.body).into_response();
+    for cookie in reply.set_cookies {
+        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+    }
+    Ok(response)
+}

@@ -1,0 +1,123 @@
+//! `/v1/devices` and a user's list of them: pair, list, revoke.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use fido_relay_proto::http::{DeviceList, DeviceView, PairDevice, PairedDevice, Scope};
+use fido_relay_proto::{DeviceId, Problem, ProblemCode, Username};
+use futures::channel::oneshot;
+
+use super::body::JsonBody;
+use super::caller::Initiator;
+use super::refusal::Refusal;
+use super::rfc3339;
+use crate::edge::Edge;
+use crate::ports::Notice;
+use crate::relay::devices::{self, Device};
+use crate::security::pairing::{self, PairingError};
+use crate::security::{device_proof, random};
+
+/// `POST /v1/devices`. Whatever is wrong with token or proof, the answer is the same 401; only the
+/// holder of the true token learns that it was used before.
+pub(super) async fn pair(
+    State(edge): State<Edge>,
+    JsonBody { value, .. }: JsonBody<PairDevice>,
+) -> Result<(StatusCode, Json<PairedDevice>), Refusal> {
+    let socket_url = edge.inner.socket_urls.first().cloned().unwrap_or_default();
+    let (tell, told) = oneshot::channel();
+    let tasks = edge.relay().world().tasks.clone();
+    // A phone that hangs up must not leave a used token without a device.
+    tasks.spawn_bare(async move { drop(tell.send(redeem(&edge, value).await)) });
+    let device_id = told.await.unwrap_or_else(|_| Err(ProblemCode::Internal.into()))?;
+    Ok((StatusCode::CREATED, Json(PairedDevice { device_id, socket_url })))
+}
+
+async fn redeem(edge: &Edge, order: PairDevice) -> Result<DeviceId, Refusal> {
+    let world = edge.relay().world();
+    let (store, now) = (&*world.store, world.clock.now());
+    let token = &order.pairing_token;
+    let (pairing, revision) = pairing::look(store, token, now).await.map_err(refused)?;
+    let token_hash = pairing::token_hash(token);
+    let settings = edge.settings();
+    let mut bases = std::iter::once(&settings.public_url).chain(&settings.public_aliases);
+    let good = bases.any(|base| {
+        let audience = format!("{base}/v1/devices");
+        device_proof::verify_pairing(&order.proof, &order.jwk, &audience, &token_hash).is_ok()
+    });
+    if !good {
+        return Err(ProblemCode::ProofRefused.into());
+    }
+    pairing::redeem(store, token, revision).await.map_err(refused)?;
+    let device = Device {
+        id: DeviceId::from_bytes(random::bytes()),
+        tenant: pairing.tenant,
+        username: pairing.username,
+        jwk: order.jwk,
+        name: order.name,
+        platform: order.platform,
+        push: order.push,
+        paired_at: now,
+        revoked_at: None,
+    };
+    match devices::add(store, &device).await? {
+        Ok(()) => {
+            tracing::info!(device = %device.id, "paired");
+            Ok(device.id)
+        }
+        Err(devices::TooManyDevices) => Err(Problem::new(ProblemCode::Unprocessable)
+            .with_detail("this user has as many devices as allowed: revoke one first")
+            .into()),
+    }
+}
+
+fn refused(error: PairingError) -> Refusal {
+    match error {
+        PairingError::Unknown => ProblemCode::ProofRefused.into(),
+        PairingError::Used => ProblemCode::Gone.into(),
+        PairingError::Store(error) => error.into(),
+    }
+}
+
+/// `GET /v1/users/{username}/devices`.
+pub(super) async fn list(
+    State(edge): State<Edge>,
+    caller: Initiator,
+    Path(username): Path<String>,
+) -> Result<Json<DeviceList>, Refusal> {
+    caller.require(Scope::DevicePair)?;
+    let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
+    let store = &*edge.relay().world().store;
+    let tenant = &caller.0.tenant;
+    let mut list = Vec::new();
+    for id in devices::of_user(store, tenant, &username).await? {
+        if let Some(device) = devices::load(store, tenant, id).await? {
+            let online = edge.relay().registry().get(id).is_some();
+            list.push(DeviceView {
+                device_id: id,
+                name: device.name,
+                platform: device.platform,
+                paired_at: rfc3339::format(device.paired_at),
+                online: caller.has(Scope::PresenceRead).then_some(online),
+            });
+        }
+    }
+    Ok(Json(DeviceList { devices: list }))
+}
+
+/// `DELETE /v1/devices/{id}`.
+pub(super) async fn revoke(
+    State(edge): State<Edge>,
+    caller: Initiator,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    caller.require(Scope::DeviceRevoke)?;
+    let id: DeviceId = id.parse().map_err(|_| ProblemCode::NotFound)?;
+    let world = edge.relay().world();
+    let now = world.clock.now();
+    if !devices::revoke(&*world.store, &caller.0.tenant, id, now).await? {
+        return Err(ProblemCode::NotFound.into());
+    }
+    tracing::info!(device = %id, "revoked");
+    world.bus.publish(Notice::Revoked(id)).await;
+    Ok(StatusCode::NO_CONTENT)
+}

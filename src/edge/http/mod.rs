@@ -1,0 +1,69 @@
+//! The HTTP interface: the route table, and one file per noun.
+
+mod body;
+mod caller;
+mod ceremonies;
+mod certify;
+mod devices;
+mod pairings;
+mod refusal;
+mod rfc3339;
+mod status;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use fido_relay_proto::{Problem, ProblemCode};
+
+pub(super) use self::refusal::Refusal;
+use super::{Edge, device_socket};
+
+/// Every route of the public listener.
+pub fn router(edge: Edge) -> Router {
+    let body_bytes = edge.settings().body_bytes;
+    Router::new()
+        .route("/v1/ceremonies", post(ceremonies::open))
+        .route("/v1/ceremonies/{id}", get(ceremonies::read).delete(ceremonies::cancel))
+        .route("/v1/pairings", post(pairings::open))
+        .route("/v1/devices", post(devices::pair))
+        .route("/v1/devices/{id}", delete(devices::revoke))
+        .route("/v1/users/{username}/devices", get(devices::list))
+        .route("/v1/clients/self", get(status::who_am_i))
+        .route("/v1/device/socket", get(device_socket::upgrade))
+        .route("/fidoapi/certify/attestation/options", post(certify::attestation_options))
+        .route("/fidoapi/certify/attestation/result", post(certify::attestation_result))
+        .route("/fidoapi/certify/assertion/options", post(certify::assertion_options))
+        .route("/fidoapi/certify/assertion/result", post(certify::assertion_result))
+        .route("/fidoapi/register/begin", post(certify::attestation_options))
+        .route("/fidoapi/register/complete", post(certify::attestation_result))
+        .route("/fidoapi/authenticate/begin", post(certify::assertion_options))
+        .route("/fidoapi/authenticate/complete", post(certify::assertion_result))
+        .route("/.well-known/jwks.json", get(status::jwks))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(body_bytes))
+        .layer(middleware::from_fn(plain_answers))
+        .with_state(edge)
+}
+
+async fn nothing_here() -> Refusal {
+    Problem::new(ProblemCode::NotFound).into()
+}
+
+async fn wrong_method() -> Refusal {
+    Problem::new(ProblemCode::MethodNotAllowed).into()
+}
+
+/// No answer of ours is to be cached, guessed at or framed.
+async fn plain_answers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,80 @@
+//! A problem on its way out: `application/problem+json` with the headers that its status asks for.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fido_relay_proto::{Problem, ProblemCode};
+
+use crate::ports::StoreError;
+use crate::relay::{DriveError, OpenError};
+
+/// Seconds after which a refused caller may try again.
+const RETRY_AFTER_S: u64 = 2;
+
+/// The answer of a handler that refuses.
+#[derive(Debug)]
+pub(crate) struct Refusal(Problem);
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<ProblemCode> for Refusal {
+    fn from(code: ProblemCode) -> Self {
+        Self(Problem::new(code))
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store refused");
+        Self(Problem::new(ProblemCode::Unavailable))
+    }
+}
+
+impl From<DriveError> for Refusal {
+    fn from(error: DriveError) -> Self {
+        match error {
+            DriveError::NotFound => ProblemCode::NotFound.into(),
+            DriveError::Unavailable(error) => {
+                tracing::error!(error, "the store refused");
+                ProblemCode::Unavailable.into()
+            }
+        }
+    }
+}
+
+impl From<OpenError> for Refusal {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Mismatch => ProblemCode::IdempotencyMismatch.into(),
+            OpenError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self(problem) = self;
+        let status =
+            StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+            }
+            StatusCode::UPGRADE_REQUIRED => {
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

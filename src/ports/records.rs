@@ -1,0 +1,83 @@
+//! Typed records in JSON over the [`Store`] port: load, save, and the loop that every
+//! compare-and-set needs. It knows no bucket's meaning.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::store::{Bucket, Revision, Store, StoreError, Stored};
+
+/// How often a lost race is run again before the store counts as unavailable. Each loss means that
+/// somebody else's write went through, so this many in a row is a fault, not bad luck.
+const RACES: usize = 64;
+
+/// Reads a stored value.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] if it is not what was once written.
+pub fn parse<T: DeserializeOwned>(stored: &Stored) -> Result<T, StoreError> {
+    serde_json::from_slice(&stored.value)
+        .map_err(|error| StoreError::Unavailable(format!("a record cannot be read: {error}")))
+}
+
+/// The record and its revision, if there is one.
+///
+/// # Errors
+/// As [`Store::load`], and for a record that cannot be read.
+pub async fn load<T: DeserializeOwned>(
+    store: &dyn Store,
+    bucket: Bucket,
+    key: &str,
+) -> Result<Option<(T, Revision)>, StoreError> {
+    match store.load(bucket, key).await? {
+        Some(stored) => Ok(Some((parse(&stored)?, stored.revision))),
+        None => Ok(None),
+    }
+}
+
+/// Writes the record if it is at `expected`.
+///
+/// # Errors
+/// As [`Store::save`].
+pub async fn save<T: Serialize + Sync>(
+    store: &dyn Store,
+    bucket: Bucket,
+    key: &str,
+    expected: Revision,
+    value: &T,
+) -> Result<Revision, StoreError> {
+    let bytes = serde_json::to_vec(value)
+        .map_err(|error| StoreError::Unavailable(format!("a record has no JSON form: {error}")))?;
+    store.save(bucket, key, expected, bytes).await
+}
+
+/// Loads, changes and saves a record until no other write came between. `change` gets the record
+/// or its default, and may be called several times; with `Err` nothing is written.
+///
+/// # Errors
+/// What `change` refused with, inside; a store that does not do it, outside.
+pub async fn update<T, R, E>(
+    store: &dyn Store,
+    bucket: Bucket,
+    key: &str,
+    mut change: impl FnMut(&mut T) -> Result<R, E> + Send,
+) -> Result<Result<R, E>, StoreError>
+where
+    T: Default + Serialize + DeserializeOwned + Send + Sync,
+    R: Send,
+    E: Send,
+{
+    for _ in 0..RACES {
+        let (mut value, revision) =
+            load::<T>(store, bucket, key).await?.unwrap_or((T::default(), Revision::ABSENT));
+        let done = match change(&mut value) {
+            Ok(done) => done,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        match save(store, bucket, key, revision, &value).await {
+            Ok(_) => return Ok(Ok(done)),
+            Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(StoreError::Unavailable("too many races for one record".to_owned()))
+}

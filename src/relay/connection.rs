@@ -1,0 +1,181 @@
+//! The relay's end of one device socket: what is to be written to it, and what it was shown.
+//!
+//! An idle phone costs the relay one of these, so it holds no channel: a queue that allocates
+//! nothing while empty, and one wake-up for the socket's task. It does not know sockets.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use fido_relay_proto::{
+    AttemptId, CeremonyId, ConnectionId, DeviceId, RelayFrame, TenantId, Username,
+};
+use tokio::sync::Notify;
+
+use crate::session::CloseReason;
+
+/// Frames that may wait for a slow phone.
+pub(super) const OUTBOX_FRAMES: usize = 32;
+/// Bytes that may wait for a slow phone.
+pub const OUTBOX_BYTES: usize = 256 * 1024;
+
+/// Whose socket it is.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// The device.
+    pub device: DeviceId,
+    /// Its relying party.
+    pub tenant: TenantId,
+    /// Its user.
+    pub username: Username,
+}
+
+/// A frame on its way out.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The text to write.
+    pub text: String,
+    /// The ceremony that counts as sent once the text is written.
+    pub sent: Option<CeremonyId>,
+}
+
+/// What a connection was last shown of a ceremony.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// The offer.
+    Offer,
+    /// This challenge.
+    Challenge(AttemptId),
+    /// That another device has it.
+    Elsewhere,
+}
+
+#[derive(Debug, Default)]
+struct Mailbox {
+    queue: VecDeque<Outgoing>,
+    bytes: usize,
+    shown: Vec<(CeremonyId, Shown)>,
+    closing: Option<CloseReason>,
+}
+
+/// What the socket's task should do next.
+#[derive(Debug)]
+pub enum Next {
+    /// Write this.
+    Write(Outgoing),
+    /// Close, for this reason.
+    Close(CloseReason),
+    /// Wait.
+    Idle,
+}
+
+/// One device socket as the relay sees it.
+#[derive(Debug)]
+pub struct Connection {
+    id: ConnectionId,
+    owner: Owner,
+    mailbox: Mutex<Mailbox>,
+    wake: Notify,
+}
+
+impl Connection {
+    /// A connection that nothing was shown on yet.
+    #[must_use]
+    pub fn new(id: ConnectionId, owner: Owner) -> Self {
+        Self { id, owner, mailbox: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// Which socket.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Whose.
+    #[must_use]
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Queues a frame; `sent` names the ceremony that counts as sent once it is written. A phone
+    /// that does not read its frames loses its socket, and gets what is open again when it returns.
+    pub fn send(&self, frame: &RelayFrame, sent: Option<CeremonyId>) {
+        let text = frame.encode();
+        let mut mailbox = self.mailbox();
+        if mailbox.queue.len() >= OUTBOX_FRAMES || mailbox.bytes + text.len() > OUTBOX_BYTES {
+            mailbox.closing.get_or_insert(CloseReason::OutboxFull);
+        } else {
+            mailbox.bytes += text.len();
+            mailbox.queue.push_back(Outgoing { text, sent });
+        }
+        drop(mailbox);
+        self.wake.notify_one();
+    }
+
+    /// Asks the socket's task to close. The first reason stands.
+    pub fn close(&self, reason: CloseReason) {
+        self.mailbox().closing.get_or_insert(reason);
+        self.wake.notify_one();
+    }
+
+    /// What to do next: leaving comes before writing.
+    #[must_use]
+    pub fn next(&self) -> Next {
+        let mut mailbox = self.mailbox();
+        if let Some(reason) = mailbox.closing {
+            return Next::Close(reason);
+        }
+        match mailbox.queue.pop_front() {
+            Some(outgoing) => {
+                mailbox.bytes -= outgoing.text.len();
+                if mailbox.queue.is_empty() {
+                    // An idle phone should not pay for its busy moments.
+                    mailbox.queue.shrink_to_fit();
+                }
+                Next::Write(outgoing)
+            }
+            None => Next::Idle,
+        }
+    }
+
+    /// Waits until [`Connection::next`] may have something.
+    pub async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Notes that this is shown now; tells whether it is news to this connection.
+    pub(super) fn show(&self, ceremony: CeremonyId, what: Shown) -> bool {
+        let mut mailbox = self.mailbox();
+        match mailbox.shown.iter_mut().find(|(id, _)| *id == ceremony) {
+            Some((_, shown)) if *shown == what => false,
+            Some((_, shown)) => {
+                *shown = what;
+                true
+            }
+            None => {
+                mailbox.shown.push((ceremony, what));
+                true
+            }
+        }
+    }
+
+    /// Forgets a ceremony; tells whether anything of it was shown here.
+    pub(super) fn unshow(&self, ceremony: CeremonyId) -> Option<Shown> {
+        let mut mailbox = self.mailbox();
+        let at = mailbox.shown.iter().position(|(id, _)| *id == ceremony)?;
+        let (_, shown) = mailbox.shown.swap_remove(at);
+        if mailbox.shown.is_empty() {
+            mailbox.shown.shrink_to_fit();
+        }
+        Some(shown)
+    }
+
+    /// What was last shown of a ceremony.
+    pub(super) fn shown(&self, ceremony: CeremonyId) -> Option<Shown> {
+        self.mailbox().shown.iter().find(|(id, _)| *id == ceremony).map(|(_, shown)| *shown)
+    }
+
+    fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
+        // Every change under the lock is complete in itself, so a poisoned one is still good.
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,82 @@
+//! Calls to the FIDO2 server. Each runs in a task of its own and comes back as an event.
+
+use super::Relay;
+use super::ceremonies::CeremonyKey;
+use crate::ceremony::{Answer, Ceremony, Challenge, Effect, Event, State, Verdict};
+use crate::ports::BeginRequest;
+
+impl Relay {
+    /// Performs an effect of a state that is stored.
+    pub(super) fn perform(&self, ceremony: &Ceremony, effect: Effect) {
+        let key = CeremonyKey::from(ceremony);
+        let relay = self.clone();
+        match effect {
+            Effect::Begin { attempt } => {
+                let request = self.begin_request(ceremony);
+                self.world().tasks.spawn("begin", async move {
+                    let event = match relay.world().fido.begin(request).await {
+                        Ok(begun) => Event::Begun { attempt, begun: Box::new(begun) },
+                        Err(fault) => {
+                            tracing::warn!(ceremony = %key, %fault, "the FIDO2 server gave no challenge");
+                            Event::BeginFailed { attempt, reason: fault.reason }
+                        }
+                    };
+                    relay.report(&key, event).await;
+                });
+            }
+            Effect::Complete { attempt } => {
+                let State::Verifying { challenge, answer, .. } = &ceremony.state else {
+                    tracing::error!(ceremony = %key, "a completion without an answer");
+                    return;
+                };
+                let (challenge, answer) = (challenge.clone(), answer.clone());
+                let left = self.time_left_ms(ceremony);
+                let kind = ceremony.request.ceremony_type;
+                self.world().tasks.spawn("complete", async move {
+                    let Challenge { session, .. } = &*challenge;
+                    let Answer { credential, .. } = &answer;
+                    let fido = &relay.world().fido;
+                    let verdict = fido.complete(kind, session, credential, left).await;
+                    if verdict == Verdict::Unknown {
+                        tracing::error!(ceremony = %key, "a completion's answer was not learnt");
+                    }
+                    relay.report(&key, Event::Completed { attempt, verdict }).await;
+                });
+            }
+        }
+    }
+
+    fn begin_request(&self, ceremony: &Ceremony) -> BeginRequest {
+        let request = &ceremony.request;
+        BeginRequest {
+            tenant: request.tenant.clone(),
+            ceremony_type: request.ceremony_type,
+            username: request.username.clone(),
+            display_name: request.display_name.clone(),
+            rp_id: request.rp_id.clone(),
+            options: request.options.clone(),
+            transaction: request.transaction.clone(),
+            time_left_ms: self.time_left_ms(ceremony),
+        }
+    }
+
+    fn time_left_ms(&self, ceremony: &Ceremony) -> u64 {
+        ceremony.request.deadline.millis_since(self.world().clock.now())
+    }
+
+    /// Brings a result home. A store that is down for a moment must not lose it: what the FIDO2
+    /// server said cannot be asked again. It gives up only when the ceremony's own limit is due,
+    /// after which the result would count as unknown anyway.
+    async fn report(&self, key: &CeremonyKey, event: Event) {
+        let give_up = self.world().clock.now().plus_millis(crate::ceremony::COMPLETION_LIMIT_MS);
+        let mut pause = std::time::Duration::from_millis(50);
+        while let Err(error) = self.drive(key, event.clone()).await {
+            if matches!(error, super::DriveError::NotFound) || self.world().clock.now() >= give_up {
+                tracing::error!(ceremony = %key, %error, "a result was not stored");
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(std::time::Duration::from_secs(2));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Opening: the ceremony is stored before anybody is told, and the same idempotency key opens the
+//! same ceremony.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_proto::limits::CODE_DIGITS;
+use fido_relay_proto::{AttemptId, CeremonyId, ClientId, UnixMillis};
+use futures::channel::oneshot;
+use serde::{Deserialize, Serialize};
+
+use super::Relay;
+use super::ceremonies::{self, CeremonyKey};
+use crate::ceremony::{Ceremony, Code, Request};
+use crate::ports::{Bucket, Revision, StoreError, records};
+use crate::security::random;
+
+/// How long an idempotency key stands for its ceremony, in seconds.
+const IDEMPOTENCY_S: u64 = 24 * 60 * 60;
+
+/// A ceremony to be opened.
+#[derive(Debug)]
+pub struct OpenOrder {
+    /// What is asked for; `request.id` is used unless the idempotency key stands for another.
+    pub request: Request,
+    /// The caller's idempotency key, with the SHA-256 of the request body.
+    pub idempotency: Option<(String, [u8; 32])>,
+}
+
+/// Why nothing was opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The idempotency key was used with another body.
+    #[error("the idempotency key was used with another body")]
+    Mismatch,
+    /// It could not be stored.
+    #[error("{0}")]
+    Unavailable(StoreError),
+}
+
+/// What an idempotency key stands for.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Remembered {
+    body: [u8; 32],
+    ceremony: CeremonyId,
+    at: UnixMillis,
+}
+
+fn idempotency_key(client: ClientId, key: &str) -> String {
+    format!("{client}.{}", URL_SAFE_NO_PAD.encode(digest(&SHA256, key.as_bytes())))
+}
+
+impl Relay {
+    /// Opens a ceremony, or finds the one that the same order opened before. When this returns,
+    /// the ceremony is stored durably.
+    ///
+    /// # Errors
+    /// [`OpenError`]; then nothing was opened.
+    pub async fn open(&self, order: OpenOrder) -> Result<Ceremony, OpenError> {
+        let (tell, told) = oneshot::channel();
+        let relay = self.clone();
+        // As with drive: a caller that hangs up leaves nothing half done.
+        self.world().tasks.spawn_bare(async move {
+            drop(tell.send(relay.open_once(order).await));
+        });
+        told.await.unwrap_or_else(|_| {
+            Err(OpenError::Unavailable(StoreError::Unavailable("a task ended early".to_owned())))
+        })
+    }
+
+    async fn open_once(&self, order: OpenOrder) -> Result<Ceremony, OpenError> {
+        let OpenOrder { mut request, idempotency } = order;
+        if let Some((key, body)) = idempotency {
+            request.id = self.remember_order(&request, &key, body).await?;
+            if let Some(ceremony) = self.opened_before(&request).await? {
+                return Ok(ceremony);
+            }
+        }
+        let attempt = AttemptId::from_bytes(random::bytes());
+        let ceremony = Ceremony::open(request, Code(random::code(CODE_DIGITS)), attempt);
+        match ceremonies::save(&*self.world().store, Revision::ABSENT, &ceremony).await {
+            Ok(_) => {}
+            Err(StoreError::Conflict) => {
+                // The same order, at the same time: the other one stored it.
+                let found = self.opened_before(&ceremony.request).await?;
+                return found.ok_or(OpenError::Unavailable(StoreError::Conflict));
+            }
+            Err(error) => return Err(OpenError::Unavailable(error)),
+        }
+        tracing::info!(ceremony = %ceremony.request.id, client = %ceremony.request.client_id,
+            kind = ?ceremony.request.ceremony_type, "opened");
+        self.announce(&ceremony).await;
+        if let Some(effect) = ceremony.pending_effect() {
+            self.perform(&ceremony, effect);
+        }
+        Ok(ceremony)
+    }
+
+    async fn opened_before(&self, request: &Request) -> Result<Option<Ceremony>, OpenError> {
+        let key = CeremonyKey { tenant: request.tenant.clone(), id: request.id };
+        self.load(&key).await.map_err(OpenError::Unavailable)
+    }
+
+    /// The ceremony id that this key stands for, from now on if it stood for none. It is written
+    /// before the ceremony: a crash between the two leaves a key whose repeat opens that very id.
+    async fn remember_order(
+        &self,
+        request: &Request,
+        key: &str,
+        body: [u8; 32],
+    ) -> Result<CeremonyId, OpenError> {
+        let store = &*self.world().store;
+        let key = format!("{}.{}", request.tenant, idempotency_key(request.client_id, key));
+        let fresh = Remembered { body, ceremony: request.id, at: request.opened_at };
+        loop {
+            let found = records::load::<Remembered>(store, Bucket::Idempotency, &key)
+                .await
+                .map_err(OpenError::Unavailable)?;
+            let expected = match found {
+                Some((known, _)) if request.opened_at < known.at.plus_secs(IDEMPOTENCY_S) => {
+                    return if known.body == body {
+                        Ok(known.ceremony)
+                    } else {
+                        Err(OpenError::Mismatch)
+                    };
+                }
+                Some((_, revision)) => revision,
+                None => Revision::ABSENT,
+            };
+            match records::save(store, Bucket::Idempotency, &key, expected, &fresh).await {
+                Ok(_) => return Ok(request.id),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(OpenError::Unavailable(error)),
+            }
+        }
+    }
+}

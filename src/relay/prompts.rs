@@ -1,0 +1,130 @@
+//! Showing phones what the stored state asks for. Called whenever somebody should look again, and
+//! when a phone returns: both come to the same.
+
+use std::sync::Arc;
+
+use fido_relay_proto::device::{self, FrameErrorCode, Offer};
+use fido_relay_proto::limits::CODE_DIGITS;
+use fido_relay_proto::{Binding, DeviceId, RelayFrame};
+
+use super::ceremonies::CeremonyKey;
+use super::connection::{Connection, Shown};
+use super::{Relay, devices};
+use crate::ceremony::{Ceremony, Prompt};
+use crate::session::CloseReason;
+
+impl Relay {
+    /// Looks at a ceremony again: shows it to the user's phones on this node, wakes its watchers.
+    pub(super) async fn look(&self, key: &CeremonyKey) {
+        let store = &*self.world().store;
+        let ceremony = match self.load(key).await {
+            Ok(Some(ceremony)) => ceremony,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(ceremony = %key, %error, "could not look at a ceremony");
+                return;
+            }
+        };
+        self.remember(&ceremony);
+        if !self.registry().is_empty() {
+            match devices::of_user(store, &key.tenant, &ceremony.request.username).await {
+                Ok(ids) => {
+                    for connection in ids.into_iter().filter_map(|id| self.registry().get(id)) {
+                        self.show(&ceremony, &connection);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(ceremony = %key, %error, "could not read a user's devices");
+                }
+            }
+        }
+        self.node.watchers.wake(key.id);
+    }
+
+    /// Shows everything that is open for this device: it has just come.
+    pub(super) async fn show_open(&self, connection: &Arc<Connection>) {
+        let owner = connection.owner();
+        let user = devices::UserKey::new(&owner.tenant, &owner.username);
+        for key in self.node.live.of(&user) {
+            match self.load(&key).await {
+                Ok(Some(ceremony)) => self.show(&ceremony, connection),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(ceremony = %key, %error, "could not show a ceremony again");
+                }
+            }
+        }
+    }
+
+    /// Closes the socket of a revoked device, if it is here.
+    pub(super) fn drop_revoked(&self, device: DeviceId) {
+        if let Some(connection) = self.registry().get(device) {
+            connection.close(CloseReason::Revoked);
+        }
+    }
+
+    fn show(&self, ceremony: &Ceremony, connection: &Connection) {
+        let id = ceremony.request.id;
+        match ceremony.prompt_for(connection.owner().device) {
+            Prompt::Nothing => {}
+            Prompt::Offer => {
+                if connection.show(id, Shown::Offer) {
+                    let offer = Box::new(self.offer(ceremony));
+                    connection.send(&RelayFrame::Offer(offer), Some(id));
+                }
+            }
+            Prompt::Challenge(challenge) => {
+                if connection.show(id, Shown::Challenge(challenge.attempt)) {
+                    let frame = device::Challenge {
+                        offer: self.offer(ceremony),
+                        attempt: challenge.attempt,
+                        challenge: challenge.challenge.clone(),
+                        origin: challenge.origin.clone(),
+                        public_key: challenge.public_key.clone(),
+                    };
+                    connection.send(&RelayFrame::Challenge(Box::new(frame)), Some(id));
+                }
+            }
+            Prompt::Elsewhere => {
+                let told = connection.shown(id);
+                if told.is_some_and(|shown| shown != Shown::Elsewhere)
+                    && connection.show(id, Shown::Elsewhere)
+                {
+                    let frame = RelayFrame::Error {
+                        code: FrameErrorCode::ClaimedElsewhere,
+                        message: FrameErrorCode::ClaimedElsewhere.message().to_owned(),
+                        retryable: false,
+                        ceremony_id: Some(id),
+                    };
+                    connection.send(&frame, None);
+                }
+            }
+            Prompt::Closed(closed) => {
+                if connection.unshow(id).is_some() {
+                    let (outcome, reason) = (closed.outcome, closed.reason);
+                    connection.send(&RelayFrame::Closed { ceremony_id: id, outcome, reason }, None);
+                }
+            }
+        }
+    }
+
+    fn offer(&self, ceremony: &Ceremony) -> Offer {
+        let request = &ceremony.request;
+        Offer {
+            ceremony_id: request.id,
+            ceremony_type: request.ceremony_type,
+            client_name: request.client_name.clone(),
+            rp_id: request.rp_id.clone(),
+            username: request.username.clone(),
+            display_name: request.display_name.clone(),
+            message: request.message.clone(),
+            transaction: request.transaction.clone(),
+            context: request.context.clone(),
+            code_length: match request.binding {
+                Binding::Code => CODE_DIGITS,
+                Binding::None => 0,
+            },
+            expires_in: request.deadline.secs_left(self.world().clock.now()),
+        }
+    }
+}

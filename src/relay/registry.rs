@@ -1,0 +1,55 @@
+//! Which device holds which socket on this node. Map access lives in functions that are not async:
+//! the connection is cloned out, the guard dropped, then somebody acts.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use fido_relay_proto::{ConnectionId, DeviceId};
+
+use super::connection::Connection;
+use crate::session::CloseReason;
+
+/// Device → its newest connection.
+#[derive(Debug, Default)]
+pub struct Registry {
+    devices: DashMap<DeviceId, Arc<Connection>>,
+}
+
+impl Registry {
+    /// Takes in a connection. A device has one socket, the newest: an older one is asked to close.
+    pub fn insert(&self, connection: Arc<Connection>) {
+        let replaced = self.devices.insert(connection.owner().device, connection);
+        if let Some(old) = replaced {
+            old.close(CloseReason::Replaced);
+        }
+    }
+
+    /// Takes out a connection, unless a newer one has its place.
+    pub fn remove(&self, device: DeviceId, connection: ConnectionId) {
+        self.devices.remove_if(&device, |_, present| present.id() == connection);
+    }
+
+    /// The device's connection on this node.
+    #[must_use]
+    pub fn get(&self, device: DeviceId) -> Option<Arc<Connection>> {
+        self.devices.get(&device).map(|entry| Arc::clone(&entry))
+    }
+
+    /// Every connection on this node.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Connection>> {
+        self.devices.iter().map(|entry| Arc::clone(&entry)).collect()
+    }
+
+    /// Connections on this node.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.devices.is_empty()
+    }
+}

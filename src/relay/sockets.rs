@@ -1,0 +1,128 @@
+//! What device sockets ask of the relay: come, go, and bring frames. The loop over a real socket
+//! is the edge's.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use fido_relay_proto::device::{DeviceFrame, FrameErrorCode};
+use fido_relay_proto::{AttemptId, CeremonyId, RelayFrame};
+
+use super::connection::Connection;
+use super::{CeremonyKey, DriveError, Relay};
+use crate::ceremony::{Event, Refusal, Reply};
+use crate::security::random;
+
+impl Relay {
+    /// A device has authenticated: takes its socket in and shows what is open. Registered first,
+    /// so that nothing falls between the two.
+    pub async fn attach(&self, connection: &Arc<Connection>) {
+        self.registry().insert(Arc::clone(connection));
+        self.show_open(connection).await;
+    }
+
+    /// A socket is gone. A newer one of the same device stays.
+    pub fn detach(&self, connection: &Connection) {
+        self.registry().remove(connection.owner().device, connection.id());
+    }
+
+    /// An offer or challenge of this ceremony was written to the socket.
+    pub async fn sent(&self, connection: &Connection, ceremony: CeremonyId) {
+        let device = connection.owner().device;
+        let key = CeremonyKey { tenant: connection.owner().tenant.clone(), id: ceremony };
+        if let Err(error) = self.drive(&key, Event::Sent { device }).await {
+            tracing::debug!(%ceremony, %error, "a step was not noted");
+        }
+    }
+
+    /// A frame about a ceremony came in: gives what to answer, if anything.
+    pub async fn receive(&self, connection: &Connection, frame: DeviceFrame) -> Option<RelayFrame> {
+        let ceremony_id = frame.ceremony_id()?;
+        let owner = connection.owner();
+        let key = CeremonyKey { tenant: owner.tenant.clone(), id: ceremony_id };
+        // Somebody else's ceremony and one that does not exist look the same.
+        let own = match self.load(&key).await {
+            Ok(Some(ceremony)) => {
+                let request = &ceremony.request;
+                request.username == owner.username
+                    && request.device_id.is_none_or(|only| only == owner.device)
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::warn!(ceremony = %key, %error, "a frame could not be looked at");
+                return Some(error_frame(FrameErrorCode::Unavailable, ceremony_id));
+            }
+        };
+        if !own {
+            return Some(error_frame(FrameErrorCode::UnknownCeremony, ceremony_id));
+        }
+        let event = event_of(connection, frame)?;
+        match self.drive(&key, event).await {
+            Ok(driven) => reply_frame(driven.reply, ceremony_id),
+            Err(DriveError::NotFound) => {
+                Some(error_frame(FrameErrorCode::UnknownCeremony, ceremony_id))
+            }
+            Err(error @ DriveError::Unavailable(_)) => {
+                tracing::warn!(ceremony = %key, %error, "a frame could not be stored");
+                Some(error_frame(FrameErrorCode::Unavailable, ceremony_id))
+            }
+        }
+    }
+}
+
+fn event_of(connection: &Connection, frame: DeviceFrame) -> Option<Event> {
+    let device = connection.owner().device;
+    Some(match frame {
+        DeviceFrame::Auth(_) => return None,
+        DeviceFrame::Ack(ack) => Event::Acked { device, of: ack.of },
+        DeviceFrame::Claim(claim) => Event::Claim {
+            device,
+            attempt: AttemptId::from_bytes(random::bytes()),
+            code: claim.code,
+        },
+        DeviceFrame::Card(card) => Event::Card { device, event: card.event, code: card.code },
+        DeviceFrame::Answer(answer) => {
+            let mut hash = [0; 32];
+            let bytes = answer.credential.get().as_bytes();
+            hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
+            Event::Answer {
+                device,
+                attempt: answer.attempt,
+                credential: answer.credential,
+                digest: hash,
+            }
+        }
+        DeviceFrame::Decline(decline) => Event::Decline { device, reason: decline.reason },
+    })
+}
+
+fn reply_frame(reply: Reply, ceremony_id: CeremonyId) -> Option<RelayFrame> {
+    let refusal = match reply {
+        Reply::Done | Reply::Ignored => return None,
+        Reply::Accepted { attempt } => return Some(RelayFrame::Accepted { ceremony_id, attempt }),
+        Reply::Refused(refusal) => refusal,
+    };
+    let code = match refusal {
+        Refusal::WrongCode { left } => {
+            return Some(RelayFrame::Error {
+                code: FrameErrorCode::WrongCode,
+                message: format!("wrong code, {left} tries left"),
+                retryable: false,
+                ceremony_id: Some(ceremony_id),
+            });
+        }
+        Refusal::ClaimedElsewhere => FrameErrorCode::ClaimedElsewhere,
+        Refusal::NotChallenged => FrameErrorCode::NotChallenged,
+        Refusal::AlreadyAnswered => FrameErrorCode::AlreadyAnswered,
+        Refusal::AlreadyClosed => FrameErrorCode::AlreadyClosed,
+    };
+    Some(error_frame(code, ceremony_id))
+}
+
+fn error_frame(code: FrameErrorCode, ceremony_id: CeremonyId) -> RelayFrame {
+    RelayFrame::Error {
+        code,
+        message: code.message().to_owned(),
+        retryable: code.is_retryable(),
+        ceremony_id: Some(ceremony_id),
+    }
+}

@@ -1,0 +1,113 @@
+//! Device proofs: compact JWS ES256 (RFC 7515) by the phone's own P-256 key.
+//!
+//! The relay's nonce makes a proof fresh and `aud` ties it to the URL that the app dialled, so a
+//! fake relay cannot pass our nonce on. `iat` is not compared: a phone's clock may be anything.
+//! High-S signatures are accepted, phones make them; signature bytes are no replay key.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_proto::device::{AUTH_TYP, AuthClaims, PAIRING_TYP, PairingClaims};
+use fido_relay_proto::http::P256Jwk;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::de::DeserializeOwned;
+
+/// A proof that proves nothing. There is deliberately no more to it: whoever presents a bad one
+/// learns only that it is bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the proof was not accepted")]
+pub struct BadProof;
+
+/// A public key in JWK form, from its uncompressed point.
+#[must_use]
+pub fn jwk(point: &[u8]) -> Option<P256Jwk> {
+    let (4, coordinates) = point.split_first().map(|(form, rest)| (*form, rest))? else {
+        return None;
+    };
+    let (x, y) = coordinates.split_at_checked(32).filter(|(_, y)| y.len() == 32)?;
+    Some(P256Jwk {
+        kty: "EC".to_owned(),
+        crv: "P-256".to_owned(),
+        x: URL_SAFE_NO_PAD.encode(x),
+        y: URL_SAFE_NO_PAD.encode(y),
+    })
+}
+
+/// The key's RFC 7638 thumbprint, base64url of SHA-256.
+#[must_use]
+pub fn thumbprint(jwk: &P256Jwk) -> String {
+    let P256Jwk { kty, crv, x, y } = jwk;
+    let canonical = format!(r#"{{"crv":"{crv}","kty":"{kty}","x":"{x}","y":"{y}"}}"#);
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, canonical.as_bytes()))
+}
+
+/// Verifies an `auth` proof against the device's key, this relay's socket URL and the nonce that
+/// this socket was given.
+///
+/// # Errors
+/// [`BadProof`].
+pub fn verify_auth(
+    proof: &str,
+    jwk: &P256Jwk,
+    audiences: &[String],
+    nonce: &str,
+) -> Result<AuthClaims, BadProof> {
+    let claims: AuthClaims = verify(proof, jwk, AUTH_TYP)?;
+    if audiences.contains(&claims.aud) && claims.nonce == nonce {
+        Ok(claims)
+    } else {
+        Err(BadProof)
+    }
+}
+
+/// The claims of an `auth` proof before it is verified: only to find the key that it must verify
+/// with.
+///
+/// # Errors
+/// [`BadProof`] if there are none.
+pub fn claimed(proof: &str) -> Result<AuthClaims, BadProof> {
+    jsonwebtoken::dangerous::insecure_decode(proof).map(|token| token.claims).map_err(|_| BadProof)
+}
+
+/// Verifies a pairing proof: the app holds the key that it registers, and means this relay and
+/// this token.
+///
+/// # Errors
+/// [`BadProof`].
+pub fn verify_pairing(
+    proof: &str,
+    jwk: &P256Jwk,
+    audience: &str,
+    token_hash: &str,
+) -> Result<(), BadProof> {
+    let claims: PairingClaims = verify(proof, jwk, PAIRING_TYP)?;
+    let good =
+        claims.aud == audience && claims.token_hash == token_hash && claims.jkt == thumbprint(jwk);
+    if good { Ok(()) } else { Err(BadProof) }
+}
+
+/// The parts of RFC 7515 and RFC 7519 that every proof shares. Freshness comes from the nonce or
+/// the token, so neither `exp` nor `nbf` is asked for.
+fn verify<T: DeserializeOwned + Clone>(
+    proof: &str,
+    jwk: &P256Jwk,
+    typ: &str,
+) -> Result<T, BadProof> {
+    if jwk.kty != "EC" || jwk.crv != "P-256" {
+        return Err(BadProof);
+    }
+    let key = DecodingKey::from_ec_components(&jwk.x, &jwk.y).map_err(|_| BadProof)?;
+    let mut validation = Validation::new(Algorithm::ES256);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    let token = jsonwebtoken::decode::<T>(proof, &key, &validation).map_err(|_| BadProof)?;
+    // `crit` names extensions that must be understood (RFC 7515 section 4.1.11): there are none.
+    let understood = token.header.crit.is_none();
+    if understood && token.header.typ.as_deref() == Some(typ) {
+        Ok(token.claims)
+    } else {
+        Err(BadProof)
+    }
+}

@@ -1,0 +1,66 @@
+//! The relay's own keys: made once, kept in the store so that every node and every restart has
+//! the same ones. They print nothing.
+
+use std::fmt;
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::random;
+use crate::ports::{Bucket, Revision, Store, StoreError};
+
+/// The keys of one installation.
+pub struct Keys {
+    /// HMAC-SHA-256 key of tickets.
+    pub(super) ticket: [u8; 32],
+    /// P-256 key (PKCS #8) that signs result tokens.
+    pub(super) result: Vec<u8>,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(hidden)")
+    }
+}
+
+impl Keys {
+    /// The keys as stored, made first if there are none.
+    ///
+    /// # Errors
+    /// The store's; also if what is stored is not a key.
+    pub async fn load_or_make(store: &dyn Store) -> Result<Self, StoreError> {
+        let ticket = load_or_make(store, "ticket", || Ok(random::bytes::<32>().to_vec())).await?;
+        let ticket = ticket
+            .try_into()
+            .map_err(|_| StoreError::Unavailable("the ticket key has a wrong length".to_owned()))?;
+        let result = load_or_make(store, "result", make_p256).await?;
+        Ok(Self { ticket, result })
+    }
+}
+
+fn make_p256() -> Result<Vec<u8>, StoreError> {
+    let failed = |_| StoreError::Unavailable("no key could be made".to_owned());
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(failed)?;
+    Ok(pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec())
+}
+
+async fn load_or_make(
+    store: &dyn Store,
+    name: &str,
+    make: impl Fn() -> Result<Vec<u8>, StoreError>,
+) -> Result<Vec<u8>, StoreError> {
+    loop {
+        if let Some(stored) = store.load(Bucket::Keys, name).await? {
+            return URL_SAFE_NO_PAD
+                .decode(&stored.value)
+                .map_err(|_| StoreError::Unavailable(format!("the key {name} cannot be read")));
+        }
+        let text = URL_SAFE_NO_PAD.encode(make()?).into_bytes();
+        match store.save(Bucket::Keys, name, Revision::ABSENT, text).await {
+            // Read it back either way: two nodes may start at once, and the first key stands.
+            Ok(_) | Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Result tokens: the relay's signed word that a ceremony succeeded, for its initiator.
+//!
+//! JWS ES256 (RFC 7515), `typ` `ceremony-result+jwt`; the public key is published as a JWK set
+//! (RFC 7517). A token lives 60 s; each fetch of the result signs anew.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_proto::http::P256Jwk;
+use fido_relay_proto::{
+    Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DeviceId, Outcome, UnixMillis,
+    Username,
+};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::{Deserialize, Serialize};
+
+use super::device_proof;
+use super::keys::Keys;
+use crate::ceremony::{Ceremony, TxBinding};
+
+/// `typ` of a result token.
+pub const TYP: &str = "ceremony-result+jwt";
+/// Seconds from `iat` to `exp`.
+pub const LIFETIME_S: u64 = 60;
+
+/// What a result token says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The relay's public URL.
+    pub iss: String,
+    /// The initiator.
+    pub aud: ClientId,
+    /// The user.
+    pub sub: Username,
+    /// The ceremony.
+    pub jti: CeremonyId,
+    /// Signed at, in seconds.
+    pub iat: u64,
+    /// Void from, in seconds.
+    pub exp: u64,
+    /// The initiator's own value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_nonce: Option<ClientNonce>,
+    /// What the ceremony was for.
+    pub ceremony_type: CeremonyType,
+    /// Always `succeeded`.
+    pub outcome: Outcome,
+    /// How page and phone were tied together.
+    pub binding: Binding,
+    /// How the user was authenticated (RFC 8176).
+    pub amr: Vec<String>,
+    /// When the FIDO2 server's verdict was stored, in seconds.
+    pub auth_time: u64,
+    /// SHA-256 of the transaction's canonical JSON (RFC 8785), base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tx_hash: Option<String>,
+    /// What vouches for the transaction's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tx_binding: Option<TxBinding>,
+    /// SHA-256 of the credential id, base64url.
+    pub cred_hash: String,
+    /// The phone.
+    pub device_id: DeviceId,
+}
+
+/// Signs result tokens.
+pub struct ResultSigner {
+    issuer: String,
+    key: EncodingKey,
+    kid: String,
+    jwk: P256Jwk,
+}
+
+impl std::fmt::Debug for ResultSigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResultSigner").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// A JWK set (RFC 7517 section 5).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JwkSet {
+    /// The keys.
+    pub keys: Vec<PublishedJwk>,
+}
+
+/// A published signature key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PublishedJwk {
+    /// The key.
+    #[serde(flatten)]
+    pub key: P256Jwk,
+    /// Its RFC 7638 thumbprint.
+    pub kid: String,
+    /// `ES256`.
+    pub alg: String,
+    /// `sig`.
+    #[serde(rename = "use")]
+    pub usage: String,
+}
+
+/// The stored key is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the result key cannot be used")]
+pub struct UnusableKey;
+
+impl ResultSigner {
+    /// Signs as `issuer`, the relay's public URL.
+    ///
+    /// # Errors
+    /// [`UnusableKey`] if what was stored is no P-256 key.
+    pub fn new(keys: &Keys, issuer: &str) -> Result<Self, UnusableKey> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &keys.result)
+            .map_err(|_| UnusableKey)?;
+        let jwk = device_proof::jwk(pair.public_key().as_ref()).ok_or(UnusableKey)?;
+        Ok(Self {
+            issuer: issuer.to_owned(),
+            key: EncodingKey::from_ec_der(&keys.result),
+            kid: device_proof::thumbprint(&jwk),
+            jwk,
+        })
+    }
+
+    /// What verifiers need.
+    #[must_use]
+    pub fn jwks(&self) -> JwkSet {
+        JwkSet {
+            keys: vec![PublishedJwk {
+                key: self.jwk.clone(),
+                kid: self.kid.clone(),
+                alg: "ES256".to_owned(),
+                usage: "sig".to_owned(),
+            }],
+        }
+    }
+
+    /// The result token of a ceremony, if it succeeded.
+    #[must_use]
+    pub fn sign(&self, ceremony: &Ceremony, now: UnixMillis) -> Option<String> {
+        let claims = self.claims(ceremony, now)?;
+        let mut header = Header::new(Algorithm::ES256);
+        header.typ = Some(TYP.to_owned());
+        header.kid = Some(self.kid.clone());
+        match jsonwebtoken::encode(&header, &claims, &self.key) {
+            Ok(token) => Some(token),
+            Err(error) => {
+                tracing::error!(%error, "a result token could not be signed");
+                None
+            }
+        }
+    }
+
+    fn claims(&self, ceremony: &Ceremony, now: UnixMillis) -> Option<Claims> {
+        let closed = ceremony.closed()?;
+        let approval = closed.approval.as_ref()?;
+        let (_, device_id, _) = closed.accepted?;
+        let request = &ceremony.request;
+        let tx_hash = match &request.transaction {
+            Some(transaction) => {
+                let canonical = serde_json_canonicalizer::to_vec(transaction).ok()?;
+                Some(URL_SAFE_NO_PAD.encode(digest(&SHA256, &canonical)))
+            }
+            None => None,
+        };
+        Some(Claims {
+            iss: self.issuer.clone(),
+            aud: request.client_id,
+            sub: request.username.clone(),
+            jti: request.id,
+            iat: now.as_secs(),
+            exp: now.as_secs() + LIFETIME_S,
+            client_nonce: request.client_nonce.clone(),
+            ceremony_type: request.ceremony_type,
+            outcome: closed.outcome,
+            binding: request.binding,
+            amr: amr(approval.user_verified),
+            auth_time: closed.at.as_secs(),
+            tx_hash,
+            tx_binding: closed.tx_binding,
+            cred_hash: approval.cred_hash.clone(),
+            device_id,
+        })
+    }
+}
+
+/// RFC 8176 section 2: possession of a key, the user's presence, and the card's PIN where the card
+/// says that it verified the user. Not `hwk`: without attestation nobody knows where the key lives.
+fn amr(user_verified: Option<bool>) -> Vec<String> {
+    let methods: &[&str] = match user_verified {
+        Some(true) => &["pop", "user", "pin", "mfa"],
+        Some(false) | None => &["pop", "user"],
+    };
+    methods.iter().map(|&method| method.to_owned()).collect()
+}

@@ -1,0 +1,208 @@
+//! The wiring: from a configuration to a running relay. The one place that knows every room, and
+//! the only one that chooses backends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fido_relay_proto::TenantId;
+use tokio::net::TcpListener;
+use url::Url;
+
+use crate::backends::embedded::{FileStore, LocalBus, SystemClock};
+use crate::backends::fido_http::{self, FidoHttp};
+use crate::config::UpstreamPaths;
+use crate::config::{Config, HttpUpstream, Limits, Upstream};
+use crate::edge::accept::{self, AcceptLimits};
+use crate::edge::{self, Edge};
+use crate::ports::{Certify, Clock, Fido, Store, StoreError};
+use crate::relay::{Relay, World};
+use crate::session;
+use crate::tasks::Tasks;
+
+/// The store's file within the data directory.
+pub const STORE_FILE: &str = "relay.redb";
+/// How long a stopping relay waits for what is under way.
+const STOP_LIMIT: Duration = Duration::from_secs(25);
+
+/// Why a relay did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be had.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    /// The store's file cannot be had.
+    #[error(transparent)]
+    Open(#[from] crate::backends::embedded::OpenError),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The external FIDO2 server's settings do not hold.
+    #[error(transparent)]
+    Upstream(#[from] fido_http::SettingsError),
+    /// The attestation roots cannot be read.
+    #[error("attestation.roots_file: {0}")]
+    Roots(String),
+}
+
+/// A relay that serves.
+#[derive(Debug)]
+pub struct Running {
+    config: Config,
+    relay: Relay,
+    tasks: Tasks,
+}
+
+/// A listener where the configuration says.
+///
+/// # Errors
+/// [`StartError::Listen`].
+pub fn bind(config: &Config) -> Result<TcpListener, StartError> {
+    accept::bind(config.listen).map_err(|error| StartError::Listen(config.listen, error))
+}
+
+/// Starts a relay on this listener. It serves until [`Running::stop`].
+///
+/// # Errors
+/// [`StartError`]; then nothing runs.
+pub async fn start(config: Config, listener: TcpListener) -> Result<Running, StartError> {
+    let address =
+        listener.local_addr().map_err(|error| StartError::Listen(config.listen, error))?;
+    let config = config.bound_to(address);
+    let tasks = Tasks::default();
+    let store: Arc<dyn Store> = Arc::new(FileStore::open(&config.data_dir.join(STORE_FILE))?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (fido, certify) = upstream(&config, Arc::clone(&store), Arc::clone(&clock))?;
+    let world = World { store, bus: Arc::new(LocalBus::new()), fido, clock, tasks: tasks.clone() };
+    let relay = Relay::start(world).await?;
+    let certify = certify.filter(|_| config.client_direct);
+    let edge = Edge::new(relay.clone(), edge_settings(&config), certify).await?;
+    let limits = accept_limits(&config.limits);
+    tasks.spawn("accept", accept::serve(listener, edge::router(edge), tasks.clone(), limits));
+    Ok(Running { config, relay, tasks })
+}
+
+impl Running {
+    /// The configuration in effect, with the port that the listener got.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where the relay is reached, without a trailing slash.
+    #[must_use]
+    pub fn url(&self) -> String {
+        base(&self.config.public_url)
+    }
+
+    /// The relay itself.
+    #[must_use]
+    pub fn relay(&self) -> &Relay {
+        &self.relay
+    }
+
+    /// Who owns its tasks.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// Stops: no new connections, phones are told to reconnect, what is under way ends. Tells
+    /// whether everything ended in time.
+    pub async fn stop(self) -> bool {
+        self.tasks.stop(STOP_LIMIT).await
+    }
+}
+
+type Upstreams = (Arc<dyn Fido>, Option<Arc<dyn Certify>>);
+
+fn upstream(
+    config: &Config,
+    _store: Arc<dyn Store>,
+    _clock: Arc<dyn Clock>,
+) -> Result<Upstreams, StartError> {
+    match &config.upstream {
+        Upstream::Builtin => Err(StartError::Roots("the built-in server is on its way".to_owned())),
+        Upstream::Http(http) => {
+            let server = Arc::new(FidoHttp::new(http_settings(http))?);
+            Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))
+        }
+    }
+}
+
+fn http_settings(http: &HttpUpstream) -> fido_http::Settings {
+    fido_http::Settings {
+        origin: http.origin.clone(),
+        paths: match http.paths {
+            UpstreamPaths::Certify => fido_http::PathSet::Certify,
+            UpstreamPaths::Short => fido_http::PathSet::Alias,
+        },
+        begin_limit: http.begin_timeout,
+        complete_limit: http.complete_timeout,
+        ..fido_http::Settings::new(http.url.clone())
+    }
+}
+
+fn edge_settings(config: &Config) -> edge::Settings {
+    let limits = &config.limits;
+    edge::Settings {
+        tenant: TenantId::default(),
+        rp_id: config.tenant.rp_id.clone(),
+        public_url: base(&config.public_url),
+        public_aliases: aliases(&config.public_url),
+        device_origins: config.device_origins.clone(),
+        socket_limits: socket_limits(limits),
+        socket_write: limits.write,
+        body_bytes: limits.body_bytes,
+        unauthenticated_per_ip: limits.unauthenticated_per_ip,
+        unauthenticated_per_node: limits.unauthenticated_per_node,
+    }
+}
+
+fn socket_limits(limits: &Limits) -> session::Limits {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let defaults = session::Limits::default();
+    session::Limits {
+        frame_after_auth: limits.frame_bytes,
+        text: session::Budget {
+            every_ms: 1000 / u64::from(limits.frames_per_s.max(1)),
+            burst: limits.frames_burst,
+        },
+        ping_every_ms: millis(limits.heartbeat),
+        // ± 20 %
+        ping_jitter_ms: millis(limits.heartbeat) / 5,
+        silent_pings: limits.silent_pings,
+        auth_lifetime_ms: millis(limits.auth_lifetime),
+        auth_jitter_ms: millis(limits.auth_lifetime) / 12,
+        reauth_within_ms: defaults.reauth_within_ms.min(millis(limits.auth_lifetime) / 2),
+        ..defaults
+    }
+}
+
+fn accept_limits(limits: &Limits) -> AcceptLimits {
+    AcceptLimits {
+        headers: limits.headers,
+        device_auth: limits.accept_to_auth,
+        header_bytes: limits.header_bytes,
+        header_count: limits.header_count,
+        ..AcceptLimits::default()
+    }
+}
+
+fn base(url: &Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// On loopback the same relay is dialled by several names, and a proof names the one dialled.
+fn aliases(url: &Url) -> Vec<String> {
+    let spellings = ["localhost", "127.0.0.1", "[::1]"];
+    let Some(host) = url.host_str().filter(|host| spellings.contains(host)) else {
+        return Vec::new();
+    };
+    let others = spellings.into_iter().filter(|spelling| *spelling != host);
+    let respell = |spelling: &str| {
+        let mut url = url.clone();
+        url.set_host(Some(spelling)).is_ok().then(|| base(&url))
+    };
+    others.filter_map(respell).collect()
+}

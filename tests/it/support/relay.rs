@@ -1,0 +1,218 @@
+//! A real relay on port 0, and what a test does to it: an initiator with an API key, phones.
+
+use std::sync::{Arc, Mutex};
+
+use fido_relay::config::Config;
+use fido_relay::phone::{self, Card, Codes, DeviceKey, Paired, Phone, PhoneEvent, PhoneHandle};
+use fido_relay::security::clients::{Clients, NewClient};
+use fido_relay::serve::{self, Running};
+use fido_relay::softcard::{Prompt, SoftCard};
+use fido_relay_proto::device::{CardErrorCode, Challenge};
+use fido_relay_proto::http::{CeremonyView, OpenedCeremony, OpenedPairing, Scope};
+use fido_relay_proto::{Binding, CeremonyId, CeremonyType, PlainText, TenantId};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+/// A relay with a directory of its own.
+pub(crate) struct TestRelay {
+    pub(crate) running: Running,
+    directory: TempDir,
+}
+
+impl TestRelay {
+    /// The built-in FIDO2 server, everything at its default.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// The default with changes.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let port = [("FIDO_RELAY_LISTEN", "127.0.0.1:0")];
+        let mut config = fido_relay::config::from_texts(None, &port).unwrap().config;
+        config.data_dir = directory.path().to_path_buf();
+        change(&mut config);
+        let running = Self::run(&config).await;
+        Self { running, directory }
+    }
+
+    async fn run(config: &Config) -> Running {
+        let listener = serve::bind(config).unwrap();
+        serve::start(config.clone(), listener).await.unwrap()
+    }
+
+    /// Stops the relay in order and starts it again on the same data and the same port.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { running, directory } = self;
+        let config = running.config().clone();
+        assert!(running.stop().await, "everything ends in time");
+        let running = Self::run(&config).await;
+        Self { running, directory }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.running.url()
+    }
+
+    pub(crate) fn socket_url(&self) -> String {
+        format!("{}/v1/device/socket", self.url().replacen("http", "ws", 1))
+    }
+
+    /// An initiator that may do everything.
+    pub(crate) async fn initiator(&self) -> Initiator {
+        self.initiator_with(Scope::ALL.to_vec(), vec![Binding::Code, Binding::None]).await
+    }
+
+    pub(crate) async fn initiator_with(
+        &self,
+        scopes: Vec<Scope>,
+        bindings: Vec<Binding>,
+    ) -> Initiator {
+        let world = self.running.relay().world();
+        let (clients, now) = (Clients::new(Arc::clone(&world.store)), world.clock.now());
+        let name = PlainText::new("Example Bank").unwrap();
+        let tenant = TenantId::default();
+        let new = NewClient { tenant: tenant.clone(), name, scopes, bindings };
+        let client = clients.create(new, now).await.unwrap();
+        let key = clients.add_key(&tenant, client.id, None, None, now).await.unwrap();
+        Initiator { url: self.url(), key: key.expose().to_owned(), http: http() }
+    }
+
+    /// A phone of this user, paired and not connected.
+    pub(crate) async fn pair(&self, initiator: &Initiator, username: &str) -> Paired {
+        let pairing: OpenedPairing = initiator
+            .post("/v1/pairings", &json!({ "username": username }))
+            .await
+            .json()
+            .await
+            .unwrap();
+        let url = self.url().parse().unwrap();
+        let key = DeviceKey::generate().unwrap();
+        phone::pair(&url, &pairing.pairing_token, None, key).await.unwrap()
+    }
+
+    /// A phone of this user with a card, whose person types what `codes` is told.
+    pub(crate) async fn phone(&self, initiator: &Initiator, username: &str) -> TestPhone {
+        let paired = self.pair(initiator, username).await;
+        self.connect(paired, phone::Faults::none()).await
+    }
+
+    /// Connects a paired phone with a card of its own.
+    pub(crate) async fn connect(&self, paired: Paired, faults: phone::Faults) -> TestPhone {
+        let codes = Codes::default();
+        let card = Arc::new(CardInHand::default());
+        let (handle, events) = Phone::new(paired, card, Arc::new(codes.clone()))
+            .with_faults(faults)
+            .connect(self.running.tasks());
+        let mut phone = TestPhone { handle, events, codes };
+        phone.until(|event| matches!(event, PhoneEvent::Connected { .. })).await;
+        phone
+    }
+}
+
+/// A software card, held to the phone.
+#[derive(Default)]
+struct CardInHand(Mutex<SoftCard>);
+
+impl Card for CardInHand {
+    fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {
+        let prompt = Prompt {
+            rp_id: &challenge.offer.rp_id,
+            origin: &challenge.origin,
+            challenge: &challenge.challenge,
+            username: challenge.offer.username.as_str(),
+            display_name: challenge.offer.display_name.as_str(),
+            public_key: &challenge.public_key,
+        };
+        let mut card = self.0.lock().unwrap();
+        let answer = match challenge.offer.ceremony_type {
+            CeremonyType::Registration => card.register(&prompt),
+            CeremonyType::Authentication | CeremonyType::Approval => card.authenticate(&prompt),
+        };
+        let text = answer.map_err(|error| CardErrorCode::new(error.0).unwrap())?;
+        Ok(RawValue::from_string(text).unwrap())
+    }
+}
+
+pub(crate) fn http() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// A backend with an API key.
+pub(crate) struct Initiator {
+    pub(crate) url: String,
+    pub(crate) key: String,
+    pub(crate) http: reqwest::Client,
+}
+
+impl Initiator {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
+        let url = format!("{}{path}", self.url);
+        self.http.post(url).bearer_auth(&self.key).json(body).send().await.unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
+        self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.key).send().await.unwrap()
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> reqwest::Response {
+        self.http.delete(format!("{}{path}", self.url)).bearer_auth(&self.key).send().await.unwrap()
+    }
+
+    /// Opens a ceremony that must open.
+    pub(crate) async fn open(&self, body: &Value) -> OpenedCeremony {
+        let response = self.post("/v1/ceremonies", body).await;
+        assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
+        response.json().await.unwrap()
+    }
+
+    pub(crate) async fn read(&self, id: CeremonyId) -> CeremonyView {
+        self.get(&format!("/v1/ceremonies/{id}")).await.json().await.unwrap()
+    }
+
+    /// Waits for the outcome as a backend does: long poll after long poll.
+    pub(crate) async fn outcome(&self, id: CeremonyId) -> CeremonyView {
+        let mut since = 0;
+        loop {
+            let path = format!("/v1/ceremonies/{id}?wait=30&since={since}");
+            let view: CeremonyView = self.get(&path).await.json().await.unwrap();
+            if view.phase == fido_relay_proto::Phase::Closed {
+                return view;
+            }
+            assert!(view.seq > since, "nothing new within 30 s: {view:?}");
+            since = view.seq;
+        }
+    }
+}
+
+/// A connected phone and what it tells.
+pub(crate) struct TestPhone {
+    pub(crate) handle: PhoneHandle,
+    pub(crate) events: mpsc::Receiver<PhoneEvent>,
+    pub(crate) codes: Codes,
+}
+
+impl TestPhone {
+    /// Reads events until one fits, and gives it.
+    pub(crate) async fn until(&mut self, fits: impl Fn(&PhoneEvent) -> bool) -> PhoneEvent {
+        let mut seen = Vec::new();
+        let wait = async {
+            while let Some(event) = self.events.recv().await {
+                if fits(&event) {
+                    return event;
+                }
+                seen.push(event);
+            }
+            panic!("the phone ended");
+        };
+        let found = tokio::time::timeout(std::time::Duration::from_secs(20), wait).await;
+        found.unwrap_or_else(|_| panic!("the phone did not tell; it told {seen:?}"))
+    }
+
+    /// Types the code of this page.
+    pub(crate) fn types(&self, opened: &OpenedCeremony) {
+        self.codes.tell(opened.id, opened.code.clone().unwrap());
+    }
+}

@@ -1,5 +1,6 @@
 """Registers and authenticates a user directly at a FIDO2 server ("client-direct").
 
+    pip install -r requirements.txt
     python client_direct.py https://fido.example.com
 
 Against fido-relay and against the vendor's server alike, only the base URL changes. Where this

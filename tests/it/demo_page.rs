@@ -81,8 +81,8 @@ const UP_TO_VERIFYING: [Step; 4] = [Step::Claimed, Step::Challenged, Step::Card,
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_follows_a_payment_from_the_code_to_the_proven_result() {
+    let Some(browser) = Browser::start("a payment on the demo's page").await else { return };
     let scene = Scene::set().await;
-    let browser = Browser::start().await;
     browser.open(&scene.url).await;
     browser.read("#choose-title", "Good to see you, Ada Lovelace").await;
     for (look, name) in [(LIGHT, "light"), (DARK, "dark"), (NARROW, "narrow")] {
@@ -136,8 +136,8 @@ async fn the_page_follows_a_payment_from_the_code_to_the_proven_result() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_says_in_plain_words_how_it_ended_and_what_to_do() {
+    let Some(browser) = Browser::start("the endings on the demo's page").await else { return };
     let scene = Scene::set().await;
-    let browser = Browser::start().await;
     browser.open(&scene.url).await;
     let endings = [
         (Outcome::Denied, Some(Reason::Declined), "Declined on your phone"),
@@ -168,8 +168,8 @@ async fn the_page_says_in_plain_words_how_it_ended_and_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_success_that_the_bank_cannot_prove_is_not_shown_as_one() {
+    let Some(browser) = Browser::start("forged results on the demo's page").await else { return };
     let scene = Scene::set().await;
-    let browser = Browser::start().await;
     browser.open(&scene.url).await;
     let forgeries = [
         json!({ "client_nonce": "another" }),
@@ -199,8 +199,8 @@ async fn a_success_that_the_bank_cannot_prove_is_not_shown_as_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_works_by_keyboard_and_can_be_cancelled() {
+    let Some(browser) = Browser::start("the demo's page by keyboard").await else { return };
     let scene = Scene::set().await;
-    let browser = Browser::start().await;
     browser.open(&scene.url).await;
     browser.read("#choose-title", "Good to see you, Ada Lovelace").await;
     let start = async {

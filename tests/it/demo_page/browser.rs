@@ -9,6 +9,8 @@ use thirtyfour::prelude::*;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::support::needs;
+
 /// The longest that anything may take to show on the page.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -35,9 +37,11 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Starts one.
-    pub(crate) async fn start() -> Self {
-        let mut chromedriver = Command::new("chromedriver")
+    /// Starts one; `None`, and said so, where there is none to start. `what` names the test for
+    /// that line.
+    pub(crate) async fn start(what: &str) -> Option<Self> {
+        let chromium = needs::chromium(what)?;
+        let mut chromedriver = Command::new(chromium.driver)
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -53,6 +57,7 @@ impl Browser {
         };
         let profile = tempfile::tempdir().unwrap();
         let mut wanted = DesiredCapabilities::chrome();
+        wanted.set_binary(&chromium.browser.display().to_string()).unwrap();
         for flag in [
             "--headless=new",
             "--no-sandbox",
@@ -71,7 +76,7 @@ impl Browser {
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wanted).await.unwrap();
         let browser = Self { driver, _chromedriver: chromedriver, _profile: profile };
         browser.look(LIGHT).await;
-        browser
+        Some(browser)
     }
 
     pub(crate) async fn open(&self, url: &str) {

@@ -1,11 +1,14 @@
 //! What goes to the server and what is taken from its answers, to the byte.
 
+use std::sync::{Arc, Mutex};
+
 use fido_relay::backends::fido_http::{FidoHttp, PathSet, Settings, SettingsError};
-use fido_relay::ceremony::{TxBinding, Verdict};
+use fido_relay::ceremony::{TxBinding, UpstreamSession, Verdict};
 use fido_relay::ports::Fido as _;
 use fido_relay_proto::CeremonyType;
 use serde_json::json;
 use serde_json::value::RawValue;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{OK, OPTIONS, backend, complete, no_cookies, request, settings};
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
@@ -179,7 +182,7 @@ async fn a_begin_with_a_flood_of_cookies_gives_no_challenge() {
 #[tokio::test]
 async fn a_session_of_another_backend_is_never_sent_upstream() {
     let server = always(OK);
-    let session = fido_relay::ceremony::UpstreamSession("{\"state\":{}}".to_owned());
+    let session = UpstreamSession("{\"state\":{}}".to_owned());
     let verdict = backend(&server.url())
         .complete(CeremonyType::Registration, &session, &super::credential(), 1000)
         .await;
@@ -197,6 +200,58 @@ async fn nothing_secret_shows_in_debug_output() {
     assert!(begun.session.0.contains("canary"));
     let printed = format!("{begun:?} {backend:?} {:?}", begun.session);
     assert!(!printed.contains("canary") && !printed.contains("Y2hhbGxlbmdl"), "{printed}");
+}
+
+/// What a subscriber wrote.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn nothing_secret_is_logged_at_the_finest_level() {
+    const ANSWERS: [(u16, &str); 4] = [
+        (200, r#"{"status":"ok","challenge":"Y2hhbGxlbmdlLWNoYWxsZW5nZQ"}"#),
+        (200, r#"{"status":"failed","errorMessage":"canary-message"}"#),
+        (500, "canary-page"),
+        (302, "canary-page"),
+    ];
+    let written = Written::default();
+    let writer = written.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let logging = subscriber.set_default();
+    for (status, body) in ANSWERS {
+        let server = ScriptedUpstream::listening(move |_, _| {
+            Reply::Answer(Answer::json(status, body).with("Set-Cookie", "session=canary-cookie"))
+        });
+        let backend = backend(&server.url());
+        // Both are printed as an operator's log would.
+        let begun = backend.begin(request(CeremonyType::Registration)).await;
+        tracing::info!(?begun, "begun");
+        let session = UpstreamSession(r#"{"cookies":["session=canary-cookie"]}"#.to_owned());
+        let credential = RawValue::from_string(r#"{"id":"canary-credential"}"#.to_owned()).unwrap();
+        let verdict =
+            backend.complete(CeremonyType::Registration, &session, &credential, 1000).await;
+        tracing::info!(?verdict, "completed");
+    }
+    drop(logging);
+    let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    assert!(written.contains("TRACE hyper_util"), "the libraries were heard too: {written}");
+    for secret in ["canary", "Y2hhbGxlbmdl"] {
+        assert!(!written.contains(secret), "{secret} in {written}");
+    }
 }
 
 #[test]

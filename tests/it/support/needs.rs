@@ -17,14 +17,12 @@ pub(crate) fn python(what: &str) -> Option<PathBuf> {
 
 /// A browser with its driver.
 #[derive(Debug)]
-#[allow(dead_code, reason = "for the tests of the page")]
 pub(crate) struct Chromium {
     pub(crate) browser: PathBuf,
     pub(crate) driver: PathBuf,
 }
 
 /// Debian's chromium and chromium-driver.
-#[allow(dead_code, reason = "for the tests of the page")]
 pub(crate) fn chromium(what: &str) -> Option<Chromium> {
     let found = on_path("chromium")
         .zip(on_path("chromedriver"))

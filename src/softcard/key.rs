@@ -1,7 +1,6 @@
 //! A credential's key pair: makes it, signs with it, and writes its public half as a COSE key
 //! (RFC 9053, RFC 8812). Knows nothing of WebAuthn's structures.
 
-use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -111,7 +110,9 @@ impl CardKey {
     }
 
     /// The public key as X.509 `SubjectPublicKeyInfo` (DER); `None` if the library fails.
+    #[cfg(test)]
     pub(crate) fn spki(&self) -> Option<Vec<u8>> {
+        use aws_lc_rs::encoding::AsDer as _;
         match self {
             Self::Es256(key) => key.public_key().as_der().ok().map(|der| der.as_ref().to_vec()),
             Self::Eddsa(key) => key.public_key().as_der().ok().map(|der| der.as_ref().to_vec()),

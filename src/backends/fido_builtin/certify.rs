@@ -1,0 +1,199 @@
+//! The client-direct door: [`Certify`] over the server, in the vendor's answer format. A begin
+//! call leaves its session here under a random cookie; the result call takes it away, whatever
+//! comes of it.
+//!
+//! Sessions live in this process only: they last two minutes and belong to one HTTP client, which
+//! begins again after a restart as after any other 408.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use fido_relay_proto::UnixMillis;
+use futures::future::BoxFuture;
+use serde_json::{Map, Value, json};
+
+use super::begin_body::BeginBody;
+use super::options::{Purpose, Session};
+use super::server::{BuiltinFido, CloseFault, OpenFault, Wanted};
+use crate::ports::{Certify, CertifyCall, CertifyReply, CertifyStep};
+use crate::security::random;
+
+/// The session cookie's name.
+const COOKIE: &str = "fido_session";
+/// Life of a session, in milliseconds.
+const SESSION_MS: u64 = 120_000;
+/// Sessions held at a time: at about 2 KiB each, 20 MiB.
+const SESSIONS: usize = 10_000;
+/// The vendor's code for a session that has expired.
+const SESSION_EXPIRED: &str = "E0024R";
+
+/// Sessions by their cookie, each with its end.
+#[derive(Default)]
+pub(super) struct Sessions(Mutex<Held>);
+
+#[derive(Default)]
+struct Held {
+    by_token: HashMap<String, (UnixMillis, Session)>,
+    /// Tokens in the order of their end, which is that of their beginning.
+    ending: VecDeque<(UnixMillis, String)>,
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sessions(hidden)")
+    }
+}
+
+impl Sessions {
+    /// Keeps a session and gives its token; `None` if there is no room.
+    fn keep(&self, session: Session, now: UnixMillis) -> Option<String> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((end, token)) = held.ending.front()
+            && (*end <= now || !held.by_token.contains_key(token))
+        {
+            if let Some((_, token)) = held.ending.pop_front() {
+                held.by_token.remove(&token);
+            }
+        }
+        if held.ending.len() >= SESSIONS {
+            // Sessions that were used in the middle of the queue still hold a place in it.
+            let Held { by_token, ending } = &mut *held;
+            ending.retain(|(_, token)| by_token.contains_key(token));
+        }
+        if held.ending.len() >= SESSIONS {
+            return None;
+        }
+        let token = random::token();
+        let end = now.plus_millis(SESSION_MS);
+        held.by_token.insert(token.clone(), (end, session));
+        held.ending.push_back((end, token.clone()));
+        Some(token)
+    }
+
+    /// Takes a session away; `None` if there is none under this token, or no more.
+    fn take(&self, token: &str, now: UnixMillis) -> Option<Session> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (end, session) = held.by_token.remove(token)?;
+        (now < end).then_some(session)
+    }
+}
+
+impl Certify for BuiltinFido {
+    fn call(&self, call: CertifyCall) -> BoxFuture<'_, CertifyReply> {
+        Box::pin(async move {
+            match call.step {
+                CertifyStep::AttestationOptions => self.certify_begin(true, &call.body).await,
+                CertifyStep::AssertionOptions => self.certify_begin(false, &call.body).await,
+                CertifyStep::AttestationResult => self.certify_result(true, &call).await,
+                CertifyStep::AssertionResult => self.certify_result(false, &call).await,
+            }
+        })
+    }
+}
+
+impl BuiltinFido {
+    async fn certify_begin(&self, registration: bool, body: &[u8]) -> CertifyReply {
+        let body = match BeginBody::parse(body) {
+            Ok(body) => body,
+            Err(sentence) => return failed(400, sentence),
+        };
+        let opened = self
+            .open(&Wanted {
+                registration,
+                username: &body.username,
+                display_name: &body.display_name,
+                rp_id: body.rp_id.as_deref().unwrap_or(&self.settings.rp_id),
+                options: &body.options,
+                transaction: None,
+                timeout_ms: SESSION_MS,
+            })
+            .await;
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::debug!(%error, "a client-direct ceremony was not opened");
+                return match error {
+                    OpenFault::RpId => failed(400, "the relying party id is not served here"),
+                    OpenFault::Transaction => failed(400, "the request is malformed"),
+                    OpenFault::NoAccount => failed(403, "there is no account for this user"),
+                    OpenFault::Store(_) => failed(507, "the store cannot be reached"),
+                };
+            }
+        };
+        let Some(token) = self.sessions.keep(opened.session, self.clock.now()) else {
+            return failed(507, "too many ceremonies are open");
+        };
+        let mut reply = answer(200, "ok", "200", "", opened.public_key);
+        reply.set_cookies.push(self.cookie(&token, SESSION_MS / 1000));
+        reply
+    }
+
+    async fn certify_result(&self, registration: bool, call: &CertifyCall) -> CertifyReply {
+        let now = self.clock.now();
+        let session = call
+            .cookie
+            .as_deref()
+            .and_then(|header| tokens(header).find_map(|token| self.sessions.take(token, now)));
+        let right_kind = |session: &Session| {
+            matches!(session.purpose, Purpose::Registration { .. }) == registration
+        };
+        let Some(session) = session.filter(right_kind) else { return expired() };
+        let mut reply = match self.close(&session, &call.body).await {
+            Ok(_) => answer(200, "ok", "200", "", Map::new()),
+            Err(error) => {
+                tracing::debug!(%error, "the card's answer was not accepted");
+                match error {
+                    CloseFault::Refused(step) if step.is_malformed() => {
+                        failed(400, "the credential is malformed")
+                    }
+                    CloseFault::Refused(_) => failed(401, "verification failed"),
+                    CloseFault::Expired => expired(),
+                    CloseFault::Full | CloseFault::NotRead(_) | CloseFault::NotStored(_) => {
+                        failed(507, "the credential could not be stored")
+                    }
+                }
+            }
+        };
+        reply.set_cookies.push(self.cookie("", 0));
+        reply
+    }
+
+    fn cookie(&self, token: &str, max_age_s: u64) -> String {
+        let secure = if self.settings.secure_cookies { "; Secure" } else { "" };
+        format!(
+            "{COOKIE}={token}; Path=/fidoapi; Max-Age={max_age_s}; HttpOnly; SameSite=Strict{secure}"
+        )
+    }
+}
+
+/// The tokens in a `Cookie` header (RFC 6265 section 4.2.1), in its order.
+fn tokens(header: &str) -> impl Iterator<Item = &str> {
+    header
+        .split(';')
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(name, _)| *name == COOKIE)
+        .map(|(_, token)| token)
+}
+
+fn expired() -> CertifyReply {
+    let message = format!("{SESSION_EXPIRED}: the session is unknown or has expired");
+    answer(408, "false", SESSION_EXPIRED, &message, Map::new())
+}
+
+fn failed(status: u16, message: &str) -> CertifyReply {
+    answer(status, "failed", &status.to_string(), message, Map::new())
+}
+
+fn answer(
+    status: u16,
+    word: &str,
+    code: &str,
+    message: &str,
+    mut body: Map<String, Value>,
+) -> CertifyReply {
+    body.insert("status".into(), word.into());
+    body.insert("errorMessage".into(), message.into());
+    body.insert("statuscode".into(), code.into());
+    body.insert("responseCode".into(), status.into());
+    CertifyReply { status, set_cookies: Vec::new(), body: json!(body).to_string().into_bytes() }
+}

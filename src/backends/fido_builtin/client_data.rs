@@ -1,0 +1,73 @@
+//! Client data (WebAuthn section 5.8.1): what the phone's side says it asked the card for, and
+//! the steps of 7.1 (5 to 11) and 7.2 (8 to 14) that check it.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
+use super::failure::VerifyError;
+
+/// `type` of a registration's client data.
+pub(super) const CREATE: &str = "webauthn.create";
+/// `type` of an authentication's client data.
+pub(super) const GET: &str = "webauthn.get";
+
+/// What a ceremony must have been about.
+#[derive(Clone, Copy)]
+pub(super) struct Expected<'a> {
+    /// The challenge that was given.
+    pub(super) challenge: &'a [u8],
+    /// The relying party.
+    pub(super) rp_id: &'a str,
+    /// Origins, of which one must match character by character.
+    pub(super) origins: &'a [String],
+    /// Pages that may hold the relying party in a frame; none: no frames at all.
+    pub(super) top_origins: &'a [String],
+    /// Whether the card must have verified its user.
+    pub(super) user_verification: bool,
+}
+
+/// The members that are checked. Others may come with later versions and are passed over; a
+/// member that comes twice is an error.
+#[derive(Deserialize)]
+struct ClientData {
+    #[serde(rename = "type")]
+    kind: String,
+    challenge: String,
+    origin: String,
+    #[serde(rename = "crossOrigin")]
+    cross_origin: Option<bool>,
+    #[serde(rename = "topOrigin")]
+    top_origin: Option<String>,
+}
+
+/// Checks client data and gives their SHA-256 hash, which the card's signature covers.
+pub(super) fn verify(
+    bytes: &[u8],
+    kind: &str,
+    expected: &Expected<'_>,
+) -> Result<Vec<u8>, VerifyError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| VerifyError::ClientDataText)?;
+    // "UTF-8 decode" (Encoding standard) takes a byte order mark off.
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let data: ClientData = serde_json::from_str(text).map_err(|_| VerifyError::ClientDataJson)?;
+    if data.kind != kind {
+        return Err(VerifyError::Type);
+    }
+    if data.challenge != URL_SAFE_NO_PAD.encode(expected.challenge) {
+        return Err(VerifyError::Challenge);
+    }
+    if !expected.origins.contains(&data.origin) {
+        return Err(VerifyError::Origin);
+    }
+    if data.cross_origin == Some(true) && expected.top_origins.is_empty() {
+        return Err(VerifyError::CrossOrigin);
+    }
+    if let Some(top) = &data.top_origin
+        && !expected.top_origins.contains(top)
+    {
+        return Err(VerifyError::TopOrigin);
+    }
+    Ok(digest(&SHA256, bytes).as_ref().to_vec())
+}

@@ -1,0 +1,194 @@
+//! Credential records in the store.
+//!
+//! A user's records share a prefix, so that one listing finds them:
+//! `<tenant>.u.<SHA-256 of username>.<SHA-256 of credential id>`. That an id belongs to one user
+//! only is held by a second key, `<tenant>.c.<SHA-256 of credential id>`, which is claimed first:
+//! of two registrations of the same id one finds the claim taken, on whatever node. A crash
+//! between claim and record leaves a claim without a record; that costs one random id, which no
+//! card makes again.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_proto::{TenantId, UnixMillis, Username};
+use serde::{Deserialize, Serialize};
+
+use super::answer::Bytes;
+use crate::ports::{Bucket, Revision, Store, StoreError};
+use crate::security::random;
+
+/// Credentials of one user: enough for every card that a person may own, and a bound on the lists
+/// in options objects.
+const PER_USER: usize = 20;
+/// Tries of a claim whose outcome the store left open.
+const CLAIM_TRIES: usize = 3;
+
+/// A credential record (WebAuthn section 4).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Credential {
+    /// The credential's id.
+    pub(super) id: Bytes,
+    /// The relying party that it was made for.
+    pub(super) rp_id: String,
+    /// The user handle that the card was given.
+    pub(super) user_handle: Bytes,
+    /// The public key (COSE).
+    pub(super) public_key: Bytes,
+    /// The signature counter last seen.
+    pub(super) sign_count: u32,
+    /// Whether the user was verified at registration.
+    pub(super) uv_initialized: bool,
+    /// Flag BE, which never changes.
+    pub(super) backup_eligible: bool,
+    /// Flag BS last seen.
+    pub(super) backed_up: bool,
+    /// The card's model.
+    pub(super) aaguid: Bytes,
+    /// When it was registered.
+    pub(super) registered_at: UnixMillis,
+}
+
+/// Why a credential was not added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum AddFault {
+    /// The id is registered already, for whomever.
+    Taken,
+    /// The user has as many as one may have.
+    TooMany,
+    /// The store could not.
+    Store(StoreError),
+}
+
+/// The credentials of one tenant.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    store: Arc<dyn Store>,
+    tenant: TenantId,
+}
+
+/// SHA-256 as base64url text, the form of names in keys.
+pub(super) fn hash_text(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, bytes))
+}
+
+impl Credentials {
+    pub(super) fn new(store: Arc<dyn Store>, tenant: TenantId) -> Self {
+        Self { store, tenant }
+    }
+
+    fn prefix(&self, username: &Username) -> String {
+        format!("{}.u.{}.", self.tenant, hash_text(username.as_str().as_bytes()))
+    }
+
+    fn key(&self, username: &Username, id: &[u8]) -> String {
+        format!("{}{}", self.prefix(username), hash_text(id))
+    }
+
+    /// The user's credentials for one relying party, in the order of their registration.
+    pub(super) async fn of_user(
+        &self,
+        username: &Username,
+        rp_id: &str,
+    ) -> Result<Vec<Credential>, StoreError> {
+        let listed = self.store.list(Bucket::Credentials, &self.prefix(username)).await?;
+        let mut credentials = Vec::with_capacity(listed.len());
+        for (_, stored) in listed {
+            let credential = decode(&stored.value)?;
+            if credential.rp_id == rp_id {
+                credentials.push(credential);
+            }
+        }
+        credentials.sort_by_key(|credential| credential.registered_at);
+        Ok(credentials)
+    }
+
+    /// One of the user's credentials.
+    pub(super) async fn load(
+        &self,
+        username: &Username,
+        id: &[u8],
+    ) -> Result<Option<(Revision, Credential)>, StoreError> {
+        let stored = self.store.load(Bucket::Credentials, &self.key(username, id)).await?;
+        stored.map(|stored| Ok((stored.revision, decode(&stored.value)?))).transpose()
+    }
+
+    /// Adds a credential to the user.
+    pub(super) async fn add(
+        &self,
+        username: &Username,
+        credential: &Credential,
+    ) -> Result<(), AddFault> {
+        let listed = self.store.list(Bucket::Credentials, &self.prefix(username)).await;
+        if listed.map_err(AddFault::Store)?.len() >= PER_USER {
+            return Err(AddFault::TooMany);
+        }
+        let claim_key = format!("{}.c.{}", self.tenant, hash_text(&credential.id.0));
+        let claim = self.claim(&claim_key).await?;
+        let key = self.key(username, &credential.id.0);
+        let value = encode(credential).map_err(AddFault::Store)?;
+        let saved = self.store.save(Bucket::Credentials, &key, Revision::ABSENT, value).await;
+        match saved {
+            Ok(_) => Ok(()),
+            Err(fault) => {
+                // Nothing was written, so the id may be free again; if this fails too, it is
+                // merely lost.
+                let _ = self.store.remove(Bucket::Credentials, &claim_key, claim).await;
+                Err(match fault {
+                    StoreError::Conflict => AddFault::Taken,
+                    StoreError::Unavailable(_) => AddFault::Store(fault),
+                })
+            }
+        }
+    }
+
+    /// Claims an id. A conflict does not prove that another has it, so the claim carries a token
+    /// to know it by.
+    async fn claim(&self, key: &str) -> Result<Revision, AddFault> {
+        let token = random::token().into_bytes();
+        for _ in 0..CLAIM_TRIES {
+            let saved =
+                self.store.save(Bucket::Credentials, key, Revision::ABSENT, token.clone()).await;
+            match saved {
+                Ok(revision) => return Ok(revision),
+                Err(StoreError::Conflict) => {}
+                Err(fault @ StoreError::Unavailable(_)) => return Err(AddFault::Store(fault)),
+            }
+            match self.store.load(Bucket::Credentials, key).await.map_err(AddFault::Store)? {
+                Some(stored) if stored.value == token => return Ok(stored.revision),
+                Some(_) => return Err(AddFault::Taken),
+                None => {}
+            }
+        }
+        Err(AddFault::Store(StoreError::Conflict))
+    }
+
+    /// Writes a credential that was loaded at `revision`.
+    pub(super) async fn update(
+        &self,
+        username: &Username,
+        revision: Revision,
+        credential: &Credential,
+    ) -> Result<(), StoreError> {
+        let key = self.key(username, &credential.id.0);
+        let value = encode(credential)?;
+        self.store.save(Bucket::Credentials, &key, revision, value).await.map(|_| ())
+    }
+
+    /// Whether the store answers at all.
+    pub(super) async fn probe(&self) -> Result<(), StoreError> {
+        let key = format!("{}.probe", self.tenant);
+        self.store.load(Bucket::Credentials, &key).await.map(|_| ())
+    }
+}
+
+fn encode(credential: &Credential) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(credential)
+        .map_err(|_| StoreError::Unavailable("a credential record has no JSON form".to_owned()))
+}
+
+fn decode(value: &[u8]) -> Result<Credential, StoreError> {
+    serde_json::from_slice(value)
+        .map_err(|_| StoreError::Unavailable("a credential record is malformed".to_owned()))
+}

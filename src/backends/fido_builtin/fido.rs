@@ -1,0 +1,100 @@
+//! The relay's door: [`Fido`] over the server. The session that the relay keeps is the server's
+//! whole state, so a ceremony survives a restart and may be completed on another node; that it is
+//! completed once is the relay's promise.
+
+use fido_relay_proto::{CeremonyType, Reason};
+use futures::future::BoxFuture;
+use serde_json::value::RawValue;
+
+use super::options::{Purpose, Session};
+use super::server::{BuiltinFido, CloseFault, OpenFault, Wanted};
+use crate::ceremony::{Begun, TxBinding, UpstreamSession, Verdict};
+use crate::ports::{BeginFault, BeginRequest, Fido};
+
+impl Fido for BuiltinFido {
+    fn begin(&self, request: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>> {
+        Box::pin(async move {
+            if request.tenant != self.settings.tenant {
+                return Err(fault(Reason::UpstreamRejected, "another tenant's request"));
+            }
+            let transaction = match request.ceremony_type {
+                CeremonyType::Approval => request.transaction.as_ref(),
+                CeremonyType::Registration | CeremonyType::Authentication => None,
+            };
+            let opened = self
+                .open(&Wanted {
+                    registration: request.ceremony_type == CeremonyType::Registration,
+                    username: &request.username,
+                    display_name: &request.display_name,
+                    rp_id: &request.rp_id,
+                    options: &request.options,
+                    transaction,
+                    timeout_ms: request.time_left_ms,
+                })
+                .await
+                .map_err(|error| {
+                    let reason = match &error {
+                        OpenFault::RpId | OpenFault::NoAccount | OpenFault::Transaction => {
+                            Reason::UpstreamRejected
+                        }
+                        OpenFault::Store(_) => Reason::UpstreamUnavailable,
+                    };
+                    fault(reason, &error.to_string())
+                })?;
+            let no_json = |_| fault(Reason::UpstreamUnavailable, "options without a JSON form");
+            let session = serde_json::to_string(&opened.session).map_err(no_json)?;
+            let public_key =
+                serde_json::value::to_raw_value(&opened.public_key).map_err(no_json)?;
+            Ok(Begun {
+                session: UpstreamSession(session),
+                challenge: opened.session.challenge.text(),
+                origin: self.settings.origins.first().cloned().unwrap_or_default(),
+                public_key,
+                tx_binding: match opened.session.transaction_nonce {
+                    Some(_) => TxBinding::Card,
+                    None => TxBinding::Relay,
+                },
+            })
+        })
+    }
+
+    fn complete<'a>(
+        &'a self,
+        ceremony_type: CeremonyType,
+        session: &'a UpstreamSession,
+        credential: &'a RawValue,
+        _time_left_ms: u64,
+    ) -> BoxFuture<'a, Verdict> {
+        Box::pin(async move {
+            let Ok(session) = serde_json::from_str::<Session>(&session.0) else {
+                tracing::warn!("a stored session of the built-in FIDO2 server is malformed");
+                return Verdict::SessionLost;
+            };
+            let registration = matches!(session.purpose, Purpose::Registration { .. });
+            if registration != (ceremony_type == CeremonyType::Registration) {
+                tracing::warn!(?ceremony_type, "the session is of another kind of ceremony");
+                return Verdict::SessionLost;
+            }
+            match self.close(&session, credential.get().as_bytes()).await {
+                Ok(approval) => Verdict::Approved(approval),
+                Err(error) => {
+                    tracing::debug!(%error, "the card's answer was not accepted");
+                    match error {
+                        CloseFault::Refused(_) => Verdict::Rejected,
+                        CloseFault::Expired => Verdict::SessionLost,
+                        CloseFault::Full | CloseFault::NotStored(_) => Verdict::Full,
+                        CloseFault::NotRead(_) => Verdict::NotAsked,
+                    }
+                }
+            }
+        })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move { self.credentials.probe().await.map_err(|error| error.to_string()) })
+    }
+}
+
+fn fault(reason: Reason, detail: &str) -> BeginFault {
+    BeginFault { reason, detail: detail.to_owned() }
+}

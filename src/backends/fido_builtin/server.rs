@@ -1,0 +1,302 @@
+//! The FIDO2 server itself: opens ceremonies, holds answers against them, and keeps the
+//! credentials. [`ports::Fido`](crate::ports::Fido) and [`ports::Certify`](crate::ports::Certify)
+//! are two doors to the same two verbs.
+
+use std::sync::Arc;
+
+use fido_relay_proto::http::{Requirement, Transaction, UpstreamOptions};
+use fido_relay_proto::{DisplayName, TenantId, UnixMillis, Username};
+use serde_json::{Map, Value};
+
+use super::answer::{Answer, Bytes};
+use super::attestation::AttestationPolicy;
+use super::authentication;
+use super::certify::Sessions;
+use super::challenge;
+use super::client_data::Expected;
+use super::credentials::{AddFault, Credential, Credentials, hash_text};
+use super::failure::VerifyError;
+use super::options::{self, Purpose, Session, Wording};
+use super::registration;
+use crate::ceremony::Approval;
+use crate::ports::{Clock, Store, StoreError};
+use crate::security::random;
+
+/// Tries of an authentication whose record somebody else changed meanwhile.
+const UPDATE_TRIES: usize = 4;
+/// Longest life of a session in milliseconds, whatever its door: a little more than the longest
+/// ceremony ([`CEREMONY_MAX_S`](fido_relay_proto::limits::CEREMONY_MAX_S)), so that the relay's
+/// deadline is the first to fire.
+const SESSION_MAX_MS: u64 = (fido_relay_proto::limits::CEREMONY_MAX_S + 60) * 1000;
+
+/// What a relying party is, and what it accepts.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The tenant whose credentials these are.
+    pub tenant: TenantId,
+    /// The relying party id.
+    pub rp_id: String,
+    /// Its name for people.
+    pub rp_name: String,
+    /// Further relying party ids that a request may name.
+    pub other_rp_ids: Vec<String>,
+    /// Origins that client data may name, compared character by character. The first is given to
+    /// the card.
+    pub origins: Vec<String>,
+    /// Pages that may hold the relying party in a frame; none: no frames.
+    pub top_origins: Vec<String>,
+    /// Which attestation is accepted.
+    pub attestation: AttestationPolicy,
+    /// Whether client-direct session cookies carry `Secure`. Off, they also work over plain HTTP
+    /// on this machine.
+    pub secure_cookies: bool,
+}
+
+impl Settings {
+    /// A relying party of the default tenant with one origin, no frames, and any attestation.
+    #[must_use]
+    pub fn new(rp_id: &str, rp_name: &str, origin: &str) -> Self {
+        Self {
+            tenant: TenantId::default(),
+            rp_id: rp_id.to_owned(),
+            rp_name: rp_name.to_owned(),
+            other_rp_ids: Vec::new(),
+            origins: vec![origin.to_owned()],
+            top_origins: Vec::new(),
+            attestation: AttestationPolicy::default(),
+            secure_cookies: false,
+        }
+    }
+}
+
+/// The built-in FIDO2 server of one relying party.
+#[derive(Debug)]
+pub struct BuiltinFido {
+    pub(super) credentials: Credentials,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) settings: Settings,
+    pub(super) sessions: Sessions,
+}
+
+/// What a ceremony is wanted for.
+pub(super) struct Wanted<'a> {
+    pub(super) registration: bool,
+    pub(super) username: &'a Username,
+    pub(super) display_name: &'a DisplayName,
+    pub(super) rp_id: &'a str,
+    pub(super) options: &'a UpstreamOptions,
+    pub(super) transaction: Option<&'a Transaction>,
+    pub(super) timeout_ms: u64,
+}
+
+/// A ceremony that was opened.
+pub(super) struct Opened {
+    pub(super) session: Session,
+    pub(super) public_key: Map<String, Value>,
+}
+
+/// Why a ceremony was not opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum OpenFault {
+    #[error("the relying party id is not served here")]
+    RpId,
+    #[error("the user has no credential")]
+    NoAccount,
+    #[error("no canonical form of the transaction")]
+    Transaction,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a ceremony was not completed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CloseFault {
+    /// The answer does not verify.
+    #[error(transparent)]
+    Refused(#[from] VerifyError),
+    /// It began too long ago.
+    #[error("the session has expired")]
+    Expired,
+    /// There is no room for another credential.
+    #[error("the user has too many credentials")]
+    Full,
+    /// Nothing was judged: the store could not be read.
+    #[error("not judged: {0}")]
+    NotRead(StoreError),
+    /// It verifies, but the store could not be written: nothing was.
+    #[error("verified, not stored: {0}")]
+    NotStored(StoreError),
+}
+
+impl BuiltinFido {
+    /// A server over a store and a clock.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        Self {
+            credentials: Credentials::new(store, settings.tenant.clone()),
+            clock,
+            settings,
+            sessions: Sessions::default(),
+        }
+    }
+
+    /// Makes a challenge and the options object around it.
+    pub(super) async fn open(&self, wanted: &Wanted<'_>) -> Result<Opened, OpenFault> {
+        let settings = &self.settings;
+        if wanted.rp_id != settings.rp_id
+            && !settings.other_rp_ids.iter().any(|id| id == wanted.rp_id)
+        {
+            return Err(OpenFault::RpId);
+        }
+        let (challenge, transaction_nonce) = match wanted.transaction {
+            None => (random::bytes(), None),
+            Some(transaction) => {
+                let nonce = random::bytes();
+                let challenge = challenge::for_transaction(&nonce, transaction);
+                (challenge.ok_or(OpenFault::Transaction)?, Some(Bytes(nonce.to_vec())))
+            }
+        };
+        let challenge = Bytes(challenge.to_vec());
+        let known = self.credentials.of_user(wanted.username, wanted.rp_id).await?;
+        let ids: Vec<Bytes> = known.iter().map(|credential| credential.id.clone()).collect();
+        let wording = Wording {
+            challenge: &challenge,
+            rp_id: wanted.rp_id,
+            options: wanted.options,
+            timeout_ms: wanted.timeout_ms,
+        };
+        let (purpose, public_key) = if wanted.registration {
+            // One handle per user, random, since it must tell nobody who the user is (14.6.1).
+            let user_handle = known.first().map_or_else(
+                || Bytes(random::bytes::<32>().to_vec()),
+                |credential| credential.user_handle.clone(),
+            );
+            let algorithms = options::algorithms(wanted.options);
+            let user = (&user_handle, wanted.username.as_str(), wanted.display_name.as_str());
+            let object = options::creation(&wording, &settings.rp_name, user, &algorithms, &ids);
+            (Purpose::Registration { user_handle, algorithms }, object)
+        } else {
+            if ids.is_empty() {
+                return Err(OpenFault::NoAccount);
+            }
+            // A card that remembers the user itself needs no list.
+            let discoverable =
+                wanted.options.discoverable_credential == Some(Requirement::Required);
+            let allowed = if discoverable { Vec::new() } else { ids };
+            let object = options::request(&wording, &allowed);
+            (Purpose::Authentication { allowed }, object)
+        };
+        let session = Session {
+            purpose,
+            username: wanted.username.clone(),
+            rp_id: wanted.rp_id.to_owned(),
+            challenge,
+            transaction_nonce,
+            user_verification: options::requires_verification(wanted.options),
+            begun_at: self.clock.now(),
+        };
+        Ok(Opened { session, public_key })
+    }
+
+    /// Holds an answer against its session and stores what follows. An error means that nothing
+    /// was stored.
+    pub(super) async fn close(
+        &self,
+        session: &Session,
+        credential: &[u8],
+    ) -> Result<Approval, CloseFault> {
+        let now = self.clock.now();
+        if now.millis_since(session.begun_at) > SESSION_MAX_MS {
+            return Err(CloseFault::Expired);
+        }
+        let answer = Answer::parse(credential)?;
+        match &session.purpose {
+            Purpose::Registration { user_handle, algorithms } => {
+                self.register(session, answer, user_handle, algorithms, now).await
+            }
+            Purpose::Authentication { allowed } => {
+                self.authenticate(session, &answer, allowed).await
+            }
+        }
+    }
+
+    fn expected<'a>(&'a self, session: &'a Session) -> Expected<'a> {
+        Expected {
+            challenge: &session.challenge.0,
+            rp_id: &session.rp_id,
+            origins: &self.settings.origins,
+            top_origins: &self.settings.top_origins,
+            user_verification: session.user_verification,
+        }
+    }
+
+    async fn register(
+        &self,
+        session: &Session,
+        answer: Answer,
+        user_handle: &Bytes,
+        algorithms: &[i64],
+        now: UnixMillis,
+    ) -> Result<Approval, CloseFault> {
+        let expected = self.expected(session);
+        let policy = &self.settings.attestation;
+        let made = registration::verify(answer, &expected, algorithms, policy, now)?;
+        let approval =
+            Approval { cred_hash: hash_text(&made.id), user_verified: Some(made.user_verified) };
+        let record = Credential {
+            id: Bytes(made.id),
+            rp_id: session.rp_id.clone(),
+            user_handle: user_handle.clone(),
+            public_key: Bytes(made.public_key),
+            sign_count: made.sign_count,
+            uv_initialized: made.user_verified,
+            backup_eligible: made.backup_eligible,
+            backed_up: made.backed_up,
+            aaguid: Bytes(made.aaguid.to_vec()),
+            registered_at: now,
+        };
+        // Steps 26 and 29.
+        match self.credentials.add(&session.username, &record).await {
+            Ok(()) => Ok(approval),
+            Err(AddFault::Taken) => Err(VerifyError::CredentialIdTaken.into()),
+            Err(AddFault::TooMany) => Err(CloseFault::Full),
+            Err(AddFault::Store(fault)) => Err(CloseFault::NotStored(fault)),
+        }
+    }
+
+    async fn authenticate(
+        &self,
+        session: &Session,
+        answer: &Answer,
+        allowed: &[Bytes],
+    ) -> Result<Approval, CloseFault> {
+        let expected = self.expected(session);
+        for _ in 0..UPDATE_TRIES {
+            let loaded = self.credentials.load(&session.username, &answer.id).await;
+            let loaded = loaded.map_err(CloseFault::NotRead)?;
+            let record = loaded.as_ref().map(|(_, record)| record);
+            let used = authentication::verify(answer, &expected, allowed, record)?;
+            let Some((revision, mut record)) = loaded else {
+                return Err(VerifyError::UnknownCredential.into());
+            };
+            let approval = Approval {
+                cred_hash: hash_text(&answer.id),
+                user_verified: Some(used.user_verified),
+            };
+            if record.sign_count == used.sign_count && record.backed_up == used.backed_up {
+                return Ok(approval);
+            }
+            // Step 24. If somebody else stored a counter meanwhile, this one is held against it.
+            record.sign_count = used.sign_count;
+            record.backed_up = used.backed_up;
+            match self.credentials.update(&session.username, revision, &record).await {
+                Ok(()) => return Ok(approval),
+                Err(StoreError::Conflict) => {}
+                Err(fault @ StoreError::Unavailable(_)) => {
+                    return Err(CloseFault::NotStored(fault));
+                }
+            }
+        }
+        Err(CloseFault::NotStored(StoreError::Conflict))
+    }
+}

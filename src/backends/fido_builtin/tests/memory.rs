@@ -1,0 +1,138 @@
+//! A store and a clock in memory, which can be told to fail and to move.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use fido_relay_proto::UnixMillis;
+use futures::future::BoxFuture;
+
+use crate::ports::{Bucket, Clock, Revision, Store, StoreError, Stored};
+
+#[derive(Debug, Default)]
+pub(super) struct MemoryStore {
+    records: Mutex<(u64, BTreeMap<(BucketName, String), Stored>)>,
+    /// Reads fail.
+    pub(super) unreadable: AtomicBool,
+    /// Writes fail.
+    pub(super) unwritable: AtomicBool,
+    /// This many writes happen and are reported as conflicts all the same.
+    pub(super) spurious_conflicts: AtomicU64,
+}
+
+type BucketName = &'static str;
+
+impl MemoryStore {
+    /// Keys of the records that there are.
+    pub(super) fn keys(&self) -> Vec<String> {
+        self.records.lock().unwrap().1.keys().map(|(_, key)| key.clone()).collect()
+    }
+
+    fn check(&self, flag: &AtomicBool) -> Result<(), StoreError> {
+        if flag.load(Ordering::SeqCst) {
+            Err(StoreError::Unavailable("told to fail".to_owned()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn write(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        expected: Revision,
+        value: Option<Vec<u8>>,
+    ) -> Result<Revision, StoreError> {
+        self.check(&self.unwritable)?;
+        assert!(key.len() <= 200, "keys have at most 200 bytes");
+        assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b"._=-".contains(&b)));
+        let (last, records) = &mut *self.records.lock().unwrap();
+        let at = (bucket.name(), key.to_owned());
+        let current = records.get(&at).map_or(Revision::ABSENT, |stored| stored.revision);
+        if current != expected {
+            return Err(StoreError::Conflict);
+        }
+        *last += 1;
+        match value {
+            Some(value) => records.insert(at, Stored { revision: Revision(*last), value }),
+            None => records.remove(&at),
+        };
+        let spurious = self.spurious_conflicts.load(Ordering::SeqCst);
+        if spurious > 0 {
+            self.spurious_conflicts.store(spurious - 1, Ordering::SeqCst);
+            return Err(StoreError::Conflict);
+        }
+        Ok(Revision(*last))
+    }
+}
+
+impl Store for MemoryStore {
+    fn load<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+        Box::pin(async move {
+            self.check(&self.unreadable)?;
+            let at = (bucket.name(), key.to_owned());
+            Ok(self.records.lock().unwrap().1.get(&at).cloned())
+        })
+    }
+
+    fn save<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        expected: Revision,
+        value: Vec<u8>,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
+        Box::pin(async move { self.write(bucket, key, expected, Some(value)) })
+    }
+
+    fn remove<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        expected: Revision,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.write(bucket, key, expected, None).map(|_| ()) })
+    }
+
+    fn list<'a>(
+        &'a self,
+        bucket: Bucket,
+        prefix: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
+        Box::pin(async move {
+            self.check(&self.unreadable)?;
+            let records = &self.records.lock().unwrap().1;
+            let wanted = records
+                .iter()
+                .filter(|((of, key), _)| *of == bucket.name() && key.starts_with(prefix));
+            Ok(wanted.map(|((_, key), stored)| (key.clone(), stored.clone())).collect())
+        })
+    }
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub(super) struct SetClock(AtomicU64);
+
+impl SetClock {
+    pub(super) fn advance(&self, millis: u64) {
+        self.0.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Default for SetClock {
+    fn default() -> Self {
+        // 2026-01-01: within the validity of the certificates that the tests make.
+        Self(AtomicU64::new(1_767_225_600_000))
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(self.0.load(Ordering::SeqCst))
+    }
+}

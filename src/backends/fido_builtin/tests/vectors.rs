@@ -1,0 +1,114 @@
+//! The test vectors of WebAuthn Level 3, section 16: registration and authentication by the same
+//! credential.
+
+use fido_relay_proto::UnixMillis;
+use serde_json::json;
+
+use super::super::answer::Bytes;
+use super::super::attestation::AttestationPolicy;
+use super::super::authentication;
+use super::super::client_data::Expected;
+use super::super::credentials::Credential;
+use super::super::failure::VerifyError;
+use super::super::registration;
+use super::{ALGORITHMS, NOW, ORIGIN, RP_ID, parse};
+
+const FILE: &str = include_str!("webauthn-3-vectors.json");
+
+fn hex(value: &serde_json::Value) -> Vec<u8> {
+    let text = value.as_str().unwrap();
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+fn bytes(value: &serde_json::Value) -> Bytes {
+    Bytes(hex(value))
+}
+
+/// Runs both ceremonies of a vector. Attestation is held against the vectors' own root alone.
+fn run(name: &str, policy: &AttestationPolicy) -> Result<(), VerifyError> {
+    let file: serde_json::Value = serde_json::from_str(FILE).unwrap();
+    let vectors = file["vectors"].as_array().unwrap();
+    let vector = vectors.iter().find(|vector| vector["name"] == name).unwrap();
+    let (made, used) = (&vector["registration"], &vector["authentication"]);
+    let id = bytes(&made["credential_id"]);
+    let (origins, tops) = ([ORIGIN.to_owned()], ["https://example.com".to_owned()]);
+    // The vectors set UV at random.
+    let expected = |challenge| Expected {
+        challenge,
+        rp_id: RP_ID,
+        origins: &origins,
+        top_origins: if name.ends_with("Origin") { &tops } else { &[] },
+        user_verification: false,
+    };
+
+    let answer = parse(&json!({
+        "id": id, "rawId": id, "type": "public-key",
+        "response": {
+            "clientDataJSON": bytes(&made["clientDataJSON"]),
+            "attestationObject": bytes(&made["attestationObject"]),
+        },
+    }))?;
+    let challenge = hex(&made["challenge"]);
+    let credential = registration::verify(answer, &expected(&challenge), &ALGORITHMS, policy, NOW)?;
+    assert_eq!(credential.id, id.0, "{name}");
+
+    let record = Credential {
+        id: id.clone(),
+        rp_id: RP_ID.to_owned(),
+        user_handle: Bytes(Vec::new()),
+        public_key: Bytes(credential.public_key),
+        sign_count: credential.sign_count,
+        uv_initialized: credential.user_verified,
+        backup_eligible: credential.backup_eligible,
+        backed_up: credential.backed_up,
+        aaguid: Bytes(credential.aaguid.to_vec()),
+        registered_at: UnixMillis(0),
+    };
+    let answer = parse(&json!({
+        "id": id, "rawId": id, "type": "public-key",
+        "response": {
+            "clientDataJSON": bytes(&used["clientDataJSON"]),
+            "authenticatorData": bytes(&used["authenticatorData"]),
+            "signature": bytes(&used["signature"]),
+        },
+    }))?;
+    let challenge = hex(&used["challenge"]);
+    authentication::verify(&answer, &expected(&challenge), &[id], Some(&record)).map(|_| ())
+}
+
+/// A policy that trusts the vectors' root and no other.
+fn policy() -> AttestationPolicy {
+    let file: serde_json::Value = serde_json::from_str(FILE).unwrap();
+    AttestationPolicy::default().with_roots([hex(&file["attestation_root"])]).unwrap()
+}
+
+#[test]
+fn the_vectors_of_this_servers_algorithms_and_formats_verify() {
+    for name in [
+        "none-es256",
+        "packed-self-es256",
+        "none-es256-crossOrigin",
+        "none-es256-topOrigin",
+        "none-es256-long-credential-id",
+        "packed-es256",
+        "packed-rs256",
+        "packed-eddsa",
+    ] {
+        assert_eq!(run(name, &policy()), Ok(()), "{name}");
+    }
+}
+
+#[test]
+fn the_vectors_of_other_algorithms_and_formats_are_refused_for_what_they_are() {
+    for (name, step) in [
+        ("packed-es384", VerifyError::PublicKey),
+        ("packed-ed448", VerifyError::PublicKey),
+        ("tpm-es256", VerifyError::Format),
+        ("fido-u2f-es256", VerifyError::Format),
+    ] {
+        assert_eq!(run(name, &policy()), Err(step), "{name}");
+    }
+}

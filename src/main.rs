@@ -1,3 +1,7 @@
 //! Arguments → configuration → run → exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fido_relay::cli::main()
+}

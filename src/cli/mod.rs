@@ -1,3 +1,134 @@
-//! The command line: one file per subcommand.
+//! The command line: one file per subcommand. The only module that prints.
 
+mod administration;
+mod client;
+mod config;
 pub mod demo;
+mod health;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Loaded};
+
+/// Relays FIDO2 ceremonies from a web page to the card that only the user's phone can read.
+#[derive(Debug, Parser)]
+#[command(name = "fido-relay", version, about, propagate_version = true)]
+#[command(after_help = "Examples:
+  fido-relay serve                          everything on this machine, nothing configured
+  fido-relay client create --name Shop      an API key for a backend that opens ceremonies
+  fido-relay config                         what is in effect, and where it comes from
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration.")]
+struct Arguments {
+    #[command(flatten)]
+    file: ConfigFile,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigFile {
+    /// Configuration file (TOML); without it, fido-relay.toml in the working directory if it
+    /// exists. FIDO_RELAY_* variables win over it.
+    #[arg(long, global = true, value_name = "FILE", env = "FIDO_RELAY_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Loaded, Failure> {
+        crate::config::load(self.config.as_deref()).map_err(|error| Failure::usage(&error))
+    }
+
+    fn config(&self) -> Result<Config, Failure> {
+        Ok(self.load()?.config)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the configuration in effect, with the source of each value
+    Config(config::Arguments),
+    /// Make, list and remove the initiators that may open ceremonies
+    Client(client::Arguments),
+    /// Ask the relay of this configuration whether it is alive
+    Health(health::Arguments),
+}
+
+/// Why a command did not do it: what is told, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    text: String,
+    code: u8,
+}
+
+impl Failure {
+    /// It was tried and did not work: exit code 1.
+    pub fn failed(text: impl fmt::Display) -> Self {
+        Self { text: text.to_string(), code: 1 }
+    }
+
+    /// It was asked for wrongly, or the configuration is wrong: exit code 2.
+    pub fn usage(text: impl fmt::Display) -> Self {
+        Self { text: text.to_string(), code: 2 }
+    }
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Arguments { file, command } = Arguments::parse();
+    let done = match command {
+        Command::Config(arguments) => config::run(&file, &arguments),
+        Command::Client(arguments) => client::run(&file, arguments),
+        Command::Health(arguments) => health::run(&file, &arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where the command line complains")]
+fn complain(text: &str) {
+    eprintln!("fido-relay: {text}");
+}
+
+/// Prints what a command was asked for.
+#[expect(clippy::print_stdout, reason = "the one place where the command line answers")]
+fn answer(text: &str) {
+    println!("{text}");
+}
+
+/// Runs a command's few calls on a runtime of its own.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::failed)?;
+    runtime.block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent_and_every_command_says_what_it_does() {
+        let mut command = Arguments::command();
+        command.build();
+        command.clone().debug_assert();
+        for subcommand in command.get_subcommands() {
+            assert!(subcommand.get_about().is_some(), "{}", subcommand.get_name());
+        }
+    }
+}

@@ -3,6 +3,9 @@
 //! backend is known.
 
 pub mod accept;
+pub mod admin;
+#[cfg(unix)]
+pub mod admin_socket;
 mod device_socket;
 mod http;
 

@@ -3,6 +3,8 @@
 // clippy.toml allows these in test functions alone, not in what they stand on.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[cfg(unix)]
+mod administration;
 mod client_direct;
 mod demo_page;
 mod fido_http;

@@ -6,12 +6,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::ports::{BoxFuture, Bucket, Revision, Store, StoreError, Stored};
 
 /// Records that live as long as the process.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
 struct Inner {
     revision: u64,
     buckets: [BTreeMap<String, Stored>; Bucket::ALL.len()],

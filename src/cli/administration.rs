@@ -1,0 +1,137 @@
+//! How a command reaches the administration: over the socket of the relay that runs in the data
+//! directory, or, when none does, by opening its store and calling the same router here.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
+use fido_relay_proto::{Problem, TenantId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tower::ServiceExt as _;
+
+use super::Failure;
+use crate::backends::embedded::{FileStore, OpenError, SystemClock};
+use crate::config::Config;
+use crate::edge::admin::{self, Admin};
+use crate::security::clients::Clients;
+
+/// The store's file within the data directory.
+const STORE_FILE: &str = "relay.redb";
+
+/// A way to the administration.
+#[derive(Debug)]
+pub(super) enum Administration {
+    /// Of the relay that runs.
+    Socket(reqwest::Client),
+    /// Of a store that no relay has open.
+    Store(Router),
+}
+
+impl Administration {
+    /// Finds the way.
+    pub(super) fn reach(config: &Config) -> Result<Self, Failure> {
+        if let Some(client) = socket_client(&config.data_dir)? {
+            return Ok(Self::Socket(client));
+        }
+        let path = config.data_dir.join(STORE_FILE);
+        let store = FileStore::open(&path).map_err(|error| match error {
+            OpenError::InUse { .. } => Failure::failed(format!(
+                "{error}\nA relay or another command has it open, but no relay answers at its \
+                 admin socket yet: try again"
+            )),
+            other @ (OpenError::Io { .. } | OpenError::Unusable { .. } | OpenError::Thread(_)) => {
+                Failure::failed(other)
+            }
+        })?;
+        Ok(Self::Store(admin::router(Admin {
+            tenant: TenantId::default(),
+            clients: Clients::new(Arc::new(store)),
+            clock: Arc::new(SystemClock),
+        })))
+    }
+
+    /// Calls and reads the answer.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let bytes = self.exchange(method, path, body).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Failure::failed(format!("the relay's answer is not known: {error}")))
+    }
+
+    /// Calls and takes any success for an answer.
+    pub(super) async fn order(&self, method: Method, path: &str) -> Result<(), Failure> {
+        self.exchange(method, path, &()).await.map(drop)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Vec<u8>, Failure> {
+        let body = serde_json::to_vec(body).map_err(Failure::failed)?;
+        let (status, answer) = match self {
+            Self::Socket(client) => {
+                let request = client
+                    .request(method, format!("http://relay{path}"))
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .body(body);
+                let response = request.send().await.map_err(Failure::failed)?;
+                let status = response.status();
+                (status, response.bytes().await.map_err(Failure::failed)?)
+            }
+            Self::Store(router) => {
+                let request = Request::builder()
+                    .method(method)
+                    .uri(path)
+                    .body(Body::from(body))
+                    .map_err(Failure::failed)?;
+                let Ok(response) = router.clone().oneshot(request).await;
+                let status = response.status();
+                let body = axum::body::to_bytes(response.into_body(), usize::MAX).await;
+                (status, body.map_err(Failure::failed)?)
+            }
+        };
+        if status.is_success() { Ok(answer.to_vec()) } else { Err(refusal(status, &answer)) }
+    }
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> Failure {
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(Problem { detail: Some(detail), .. }) => Failure::failed(detail),
+        Ok(problem) => Failure::failed(problem.title),
+        Err(_) => Failure::failed(format!("the relay answered {status}")),
+    }
+}
+
+/// A client of the admin socket, if somebody answers there.
+#[cfg(unix)]
+fn socket_client(data_dir: &Path) -> Result<Option<reqwest::Client>, Failure> {
+    let path = data_dir.join(crate::edge::admin_socket::SOCKET_NAME);
+    match std::os::unix::net::UnixStream::connect(&path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            let text = format!("cannot open {}: run this as the relay's user", path.display());
+            return Err(Failure::failed(text));
+        }
+        Err(_) => return Ok(None),
+    }
+    let client = reqwest::Client::builder()
+        .unix_socket(path)
+        .timeout(std::time::Duration::from_secs(30))
+        .build()
+        .map_err(Failure::failed)?;
+    Ok(Some(client))
+}
+
+#[cfg(not(unix))]
+fn socket_client(_data_dir: &Path) -> Result<Option<reqwest::Client>, Failure> {
+    Ok(None)
+}

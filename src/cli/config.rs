@@ -1,0 +1,32 @@
+//! `fido-relay config`: the configuration in effect, as a TOML file that says where each value
+//! came from.
+
+use clap::Args;
+
+use super::{ConfigFile, Failure, answer, complain};
+
+/// What is printed is itself a configuration file. No secret is ever part of it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  fido-relay config                                  what would serve run with?
+  FIDO_RELAY_UPSTREAM__URL=https://fido.example.com \\
+    fido-relay config --check                        is it right? Exit code 2 if not
+  fido-relay config > fido-relay.toml                a file to start from
+
+Every key is described in docs/configuration.md.")]
+pub(super) struct Arguments {
+    /// Print nothing but mistakes and warnings
+    #[arg(long)]
+    check: bool,
+}
+
+pub(super) fn run(file: &ConfigFile, arguments: &Arguments) -> Result<(), Failure> {
+    let loaded = file.load()?;
+    for warning in loaded.config.warnings() {
+        complain(&format!("warning: {warning}"));
+    }
+    if !arguments.check {
+        answer(loaded.to_toml().trim_end());
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! `fido-relay health`: whether the relay of this configuration is alive, for a container's health
+//! check, where there is no other HTTP client.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{ConfigFile, Failure, block_on};
+
+/// Asks /healthz at the address that the configuration listens on.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 alive, 1 not, 2 wrong configuration.")]
+pub(super) struct Arguments {
+    /// Ask whether it may take traffic (/readyz) instead
+    #[arg(long)]
+    ready: bool,
+    /// Seconds to wait
+    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u64).range(1..=60))]
+    timeout: u64,
+}
+
+pub(super) fn run(file: &ConfigFile, arguments: &Arguments) -> Result<(), Failure> {
+    let listen = reachable(file.config()?.listen);
+    let path = if arguments.ready { "readyz" } else { "healthz" };
+    let limit = Duration::from_secs(arguments.timeout);
+    block_on(async {
+        let client = reqwest::Client::builder().no_proxy().timeout(limit).build();
+        let request = client.map_err(Failure::failed)?.get(format!("http://{listen}/{path}"));
+        let response = request.send().await.map_err(|error| {
+            Failure::failed(format!("no relay answers at {listen}: {}", root(&error)))
+        })?;
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(Failure::failed(format!("the relay at {listen} answers {status}"))),
+        }
+    })
+}
+
+/// An address to dial for one to listen on: every interface includes this machine's own.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// The innermost cause: the outer ones only say that a request was made.
+fn root<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
+}

@@ -1,0 +1,222 @@
+//! What only the operator of this machine may do: make and remove initiators, mint pairing tokens.
+//!
+//! Served on a Unix socket that only the relay's own user can open ([`super::admin_socket`]), so
+//! there is no further credential. The command line is its only caller; it calls the same router
+//! without a socket when no relay is running.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use fido_relay_proto::http::Scope;
+use fido_relay_proto::{Binding, ClientId, PlainText, Problem, ProblemCode, TenantId, UnixMillis};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::ports::{Clock, StoreError};
+use crate::security::clients::{ApiKey, Client, ClientError, Clients, NewClient};
+
+/// Longest that a key may be asked to live: ten years, in seconds.
+pub const KEY_MAX_S: u64 = 10 * 365 * 24 * 3600;
+
+/// What the administration works on.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The relying party.
+    pub tenant: TenantId,
+    /// Its initiators.
+    pub clients: Clients,
+    /// When it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// `POST /clients`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateClient {
+    /// Its name, as devices show it.
+    pub name: PlainText<64>,
+    /// What it may do; at least one.
+    pub scopes: Vec<Scope>,
+    /// The bindings it may use; at least one.
+    pub bindings: Vec<Binding>,
+    /// Seconds that its first key lives; without it the key does not end.
+    pub key_lives_s: Option<u64>,
+}
+
+/// `POST /clients/{id}/keys`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateKey {
+    /// Seconds that the new key lives; without it the key does not end.
+    pub key_lives_s: Option<u64>,
+    /// Seconds that the key before it still lives. Older ones end at once.
+    pub old_lives_s: u64,
+}
+
+/// A client as the operator sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientEntry {
+    /// The client.
+    pub client_id: ClientId,
+    /// Its name.
+    pub name: PlainText<64>,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// The bindings it may use.
+    pub bindings: Vec<Binding>,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// When its live keys end, the oldest first; `null`: never.
+    pub keys_end: Vec<Option<UnixMillis>>,
+}
+
+impl ClientEntry {
+    fn of(client: Client, now: UnixMillis) -> Self {
+        let live = client.keys.iter().filter(|key| key.is_live(now));
+        Self {
+            client_id: client.id,
+            created_at: client.created_at,
+            keys_end: live.map(|key| key.expires_at).collect(),
+            name: client.name,
+            scopes: client.scopes,
+            bindings: client.bindings,
+        }
+    }
+}
+
+/// The answer to `POST /clients` and `POST /clients/{id}/keys`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NewKey {
+    /// Whose.
+    pub client_id: ClientId,
+    /// The API key: the one time that it is seen.
+    pub key: String,
+}
+
+impl NewKey {
+    fn of(client_id: ClientId, key: &ApiKey) -> Self {
+        Self { client_id, key: key.expose().to_owned() }
+    }
+}
+
+impl fmt::Debug for NewKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewKey").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+/// The administration's paths.
+#[must_use]
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/clients", get(list_clients).post(create_client))
+        .route("/clients/{id}", delete(remove_client))
+        .route("/clients/{id}/keys", post(rotate_key))
+        .with_state(Arc::new(admin))
+}
+
+/// A problem on its way out.
+struct Refusal(Problem);
+
+impl Refusal {
+    fn unprocessable(detail: &'static str) -> Self {
+        Self(Problem::new(ProblemCode::Unprocessable).with_detail(detail))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let json = (header::CONTENT_TYPE, "application/problem+json");
+        let body = serde_json::to_vec(&self.0).unwrap_or_default();
+        (status, [json], body).into_response()
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "administration");
+        Self(Problem::new(ProblemCode::Unavailable))
+    }
+}
+
+impl From<ClientError> for Refusal {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::NotFound => {
+                Self(Problem::new(ProblemCode::NotFound).with_detail("there is no such client"))
+            }
+            ClientError::TooManyKeys => Self::unprocessable("the client has two live keys"),
+            ClientError::Store(error) => error.into(),
+        }
+    }
+}
+
+async fn list_clients(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
+    let now = admin.clock.now();
+    let clients = admin.clients.list(&admin.tenant).await?;
+    let entries: Vec<_> = clients.into_iter().map(|client| ClientEntry::of(client, now)).collect();
+    Ok(axum::Json(entries).into_response())
+}
+
+async fn create_client(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Refusal> {
+    let CreateClient { name, scopes, bindings, key_lives_s } = parse(&body)?;
+    if scopes.is_empty() || bindings.is_empty() {
+        return Err(Refusal::unprocessable("a client needs a scope and a binding"));
+    }
+    let now = admin.clock.now();
+    let key_end = end(now, key_lives_s)?;
+    let new = NewClient { tenant: admin.tenant.clone(), name, scopes, bindings };
+    let client = admin.clients.create(new, now).await?;
+    let key = admin.clients.add_key(&admin.tenant, client.id, key_end, None, now).await?;
+    tracing::info!(client = %client.id, "client made");
+    Ok((StatusCode::CREATED, axum::Json(NewKey::of(client.id, &key))).into_response())
+}
+
+async fn remove_client(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let id = parse_id(&id)?;
+    admin.clients.remove(&admin.tenant, id).await?;
+    tracing::info!(client = %id, "client removed");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn rotate_key(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let id = parse_id(&id)?;
+    let RotateKey { key_lives_s, old_lives_s } = parse(&body)?;
+    let now = admin.clock.now();
+    let (key_end, old_end) = (end(now, key_lives_s)?, end(now, Some(old_lives_s))?);
+    let key = admin.clients.add_key(&admin.tenant, id, key_end, old_end, now).await?;
+    tracing::info!(client = %id, "client key made");
+    Ok((StatusCode::CREATED, axum::Json(NewKey::of(id, &key))).into_response())
+}
+
+fn end(now: UnixMillis, lives_s: Option<u64>) -> Result<Option<UnixMillis>, Refusal> {
+    match lives_s {
+        Some(lives_s) if lives_s > KEY_MAX_S => {
+            Err(Refusal::unprocessable("a key that ends must end within ten years"))
+        }
+        ends => Ok(ends.map(|lives_s| now.plus_secs(lives_s))),
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|_| Refusal(Problem::new(ProblemCode::InvalidRequest)))
+}
+
+fn parse_id(id: &str) -> Result<ClientId, Refusal> {
+    id.parse().map_err(|_| Refusal(Problem::new(ProblemCode::NotFound)))
+}

@@ -1,0 +1,167 @@
+//! The operator's command line, as a process of its own, against the admin socket of a relay and
+//! against a store that no relay has open.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Output;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fido_relay::backends::embedded::{FileStore, MemoryStore, SystemClock};
+use fido_relay::edge::admin::{self, Admin};
+use fido_relay::edge::admin_socket::{AdminSocket, SOCKET_NAME};
+use fido_relay::ports::{Clock as _, Store};
+use fido_relay::security::clients::{Client, Clients};
+use fido_relay::tasks::Tasks;
+use fido_relay_proto::TenantId;
+use fido_relay_proto::http::Scope;
+use tokio::process::Command;
+
+/// Runs the program with a data directory and nothing else configured.
+async fn run(data_dir: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
+    command.args(arguments).current_dir(data_dir).env_clear();
+    command.env("FIDO_RELAY_DATA_DIR", data_dir).output().await.unwrap()
+}
+
+/// Runs the program, which must succeed, and reads the JSON that it prints.
+async fn run_json(data_dir: &Path, arguments: &[&str]) -> serde_json::Value {
+    let output = run(data_dir, arguments).await;
+    assert!(output.status.success(), "{arguments:?}: {}", told(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+async fn holder(clients: &Clients, made: &serde_json::Value) -> Option<Client> {
+    let key = made["key"].as_str().unwrap();
+    clients.authenticate(key, SystemClock.now()).await.unwrap()
+}
+
+fn serve_admin(data_dir: &Path) -> (Clients, Tasks) {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let clients = Clients::new(store);
+    let tasks = Tasks::default();
+    let admin = Admin {
+        tenant: TenantId::default(),
+        clients: clients.clone(),
+        clock: Arc::new(SystemClock),
+    };
+    AdminSocket::bind(data_dir).unwrap().serve(admin::router(admin), &tasks);
+    (clients, tasks)
+}
+
+#[tokio::test]
+async fn a_running_relay_makes_lists_rotates_and_removes_clients() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path();
+    let (clients, tasks) = serve_admin(data_dir);
+
+    let made = run_json(data_dir, &["client", "create", "--name", "Shop", "--json"]).await;
+    let client = holder(&clients, &made).await.unwrap();
+    assert_eq!(client.scopes, [Scope::CeremonyAuth, Scope::CeremonyRead]);
+    assert_eq!(made["client_id"], client.id.to_string());
+
+    let listed = run_json(data_dir, &["client", "list", "--json"]).await;
+    assert_eq!(listed[0]["name"], "Shop");
+    assert_eq!(listed[0]["keys_end"], serde_json::json!([null]));
+
+    let id = client.id.to_string();
+    let rotate = ["client", "rotate", &id, "--old-hours", "0", "--json"];
+    let rotated = run_json(data_dir, &rotate).await;
+    assert!(holder(&clients, &made).await.is_none(), "the old key was to end at once");
+    assert_eq!(holder(&clients, &rotated).await.unwrap().id, client.id);
+
+    assert!(run(data_dir, &["client", "remove", &id]).await.status.success());
+    assert!(holder(&clients, &rotated).await.is_none());
+    let again = run(data_dir, &["client", "remove", &id]).await;
+    assert_eq!(again.status.code(), Some(1));
+    assert!(told(&again).contains("no such client"), "{}", told(&again));
+
+    assert!(tasks.stop(Duration::from_secs(10)).await);
+    assert!(!data_dir.join(SOCKET_NAME).exists(), "the socket outlived its relay");
+    assert!(!data_dir.join("relay.redb").exists(), "the store was touched beside the relay");
+}
+
+#[tokio::test]
+async fn only_this_user_can_open_the_socket_and_a_stale_one_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(SOCKET_NAME);
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "a socket that its process left behind");
+
+    let socket = AdminSocket::bind(directory.path()).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+
+    let second = AdminSocket::bind(directory.path()).unwrap_err();
+    assert_eq!(second.kind(), std::io::ErrorKind::AddrInUse);
+    drop(socket);
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn without_a_relay_the_command_works_on_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path();
+    let create = ["client", "create", "--name", "Shop", "--key-days", "3", "--json"];
+    let made = run_json(data_dir, &create).await;
+    let listed = run_json(data_dir, &["client", "list", "--json"]).await;
+    assert_eq!(listed[0]["client_id"], made["client_id"]);
+    assert!(listed[0]["keys_end"][0].is_u64(), "{listed}");
+
+    let store = FileStore::open(&data_dir.join("relay.redb")).unwrap();
+    let clients = Clients::new(Arc::new(store));
+    assert!(holder(&clients, &made).await.is_some());
+
+    // This process holds the store now and serves no socket.
+    let refused = run(data_dir, &["client", "list"]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(told(&refused).contains("in use by another process"), "{}", told(&refused));
+}
+
+#[tokio::test]
+async fn what_is_asked_for_wrongly_exits_with_2_and_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let cases: [(&[&str], &str); 6] = [
+        (&[], "Usage"),
+        (&["client", "create"], "--name"),
+        (&["client", "create", "--name", "a\u{202e}b"], "bidirectional"),
+        (&["client", "create", "--name", "a", "--scope", "everything"], "not a valid scope"),
+        (&["client", "remove", "cli_x"], "not a valid client id"),
+        (&["--config", "nowhere.toml", "config"], "nowhere.toml: cannot be read"),
+    ];
+    for (arguments, expected) in cases {
+        let output = run(directory.path(), arguments).await;
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(told(&output).contains(expected), "{arguments:?}: {}", told(&output));
+    }
+}
+
+#[tokio::test]
+async fn the_effective_configuration_is_printed_with_its_sources() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("fido-relay.toml"), "log.level = \"debug\"\n").unwrap();
+    let output = run(directory.path(), &["config"]).await;
+    assert!(output.status.success(), "{}", told(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    for line in ["level = \"debug\"  # fido-relay.toml:1", "# FIDO_RELAY_DATA_DIR", "# default"] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn health_tells_by_its_exit_code_that_nobody_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    // Somebody listens there and never answers, as a relay that hangs.
+    let bound = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = bound.local_addr().unwrap();
+    let text = format!("listen = \"{listen}\"\n");
+    std::fs::write(directory.path().join("fido-relay.toml"), text).unwrap();
+    let output = run(directory.path(), &["health", "--timeout", "1"]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert!(told(&output).contains(&format!("no relay answers at {listen}")), "{}", told(&output));
+}

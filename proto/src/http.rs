@@ -1,4 +1,7 @@
-//! Bodies of the HTTP interface. Requests refuse unknown fields; answers may gain fields.
+//! Bodies of the HTTP interface. Requests refuse unknown fields; answers may gain fields. What is
+//! secret in a body (codes, tokens, proofs, signed results) is left out when the body is printed.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -178,7 +181,7 @@ pub enum Status {
 }
 
 /// The answer to an open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenedCeremony {
     /// The ceremony.
     pub id: CeremonyId,
@@ -195,6 +198,17 @@ pub struct OpenedCeremony {
     pub expires_in: u64,
 }
 
+impl fmt::Debug for OpenedCeremony {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenedCeremony")
+            .field("id", &self.id)
+            .field("status", &self.status)
+            .field("phase", &self.phase)
+            .field("expires_in", &self.expires_in)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One step of a ceremony.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgressEntry {
@@ -208,7 +222,7 @@ pub struct ProgressEntry {
 
 /// A ceremony as its watchers see it. A ticket's holder sees none of the optional fields but
 /// `reason` where it says nothing about the card.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CeremonyView {
     /// The ceremony.
     pub id: CeremonyId,
@@ -236,6 +250,19 @@ pub struct CeremonyView {
     pub expires_in: u64,
 }
 
+impl fmt::Debug for CeremonyView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CeremonyView")
+            .field("id", &self.id)
+            .field("ceremony_type", &self.ceremony_type)
+            .field("status", &self.status)
+            .field("phase", &self.phase)
+            .field("seq", &self.seq)
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
 /// `POST /v1/pairings`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -245,7 +272,7 @@ pub struct OpenPairing {
 }
 
 /// The answer to [`OpenPairing`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenedPairing {
     /// One-time secret for the app.
     pub pairing_token: String,
@@ -255,6 +282,14 @@ pub struct OpenedPairing {
     pub qr_svg: String,
     /// Seconds left.
     pub expires_in: u64,
+}
+
+impl fmt::Debug for OpenedPairing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenedPairing")
+            .field("expires_in", &self.expires_in)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A P-256 public key (RFC 7517, RFC 7518 section 6.2).
@@ -283,7 +318,7 @@ pub enum Platform {
 }
 
 /// How to wake the app when it holds no socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PushTarget {
     /// The push service: `apns`, `fcm` or `webpush`.
@@ -292,8 +327,14 @@ pub struct PushTarget {
     pub token: PlainText<2048>,
 }
 
+impl fmt::Debug for PushTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PushTarget").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
 /// `POST /v1/devices`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PairDevice {
     /// From the QR code or the link.
@@ -311,6 +352,17 @@ pub struct PairDevice {
     /// How to wake it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<PushTarget>,
+}
+
+impl fmt::Debug for PairDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PairDevice")
+            .field("jwk", &self.jwk)
+            .field("name", &self.name)
+            .field("platform", &self.platform)
+            .field("push", &self.push)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The answer to [`PairDevice`].

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::CardErrorCode;
+
 /// What a ceremony is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -193,8 +195,16 @@ impl FromStr for Reason {
             "upstream_unknown" => Self::UpstreamUnknown,
             "interrupted" => Self::Interrupted,
             other => {
-                let number = other.strip_prefix("card_").ok_or(UnknownReason)?;
-                Self::Card(number.parse().map_err(|_| UnknownReason)?)
+                let digits = other.strip_prefix("card_").ok_or(UnknownReason)?;
+                let number = digits.parse().map_err(|_| UnknownReason)?;
+                let card = CardErrorCode::new(number).map_err(|_| UnknownReason)?;
+                let reason = Self::Card(card.number());
+                // A number has many spellings ("+605", "0605"), a stable code has one.
+                if reason.code() == other {
+                    reason
+                } else {
+                    return Err(UnknownReason);
+                }
             }
         })
     }

@@ -62,7 +62,10 @@ impl Play {
         let closed = self.ceremony.closed().unwrap();
         assert_eq!((closed.outcome, closed.reason), (outcome, reason));
         assert_eq!(closed.at, self.now);
-        assert_eq!(closed.approval.is_some(), outcome == Outcome::Succeeded);
+        let succeeded = outcome == Outcome::Succeeded;
+        assert_eq!(closed.approval.is_some(), succeeded);
+        let approval = self.ceremony.request.transaction.is_some();
+        assert_eq!(closed.tx_binding.is_some(), succeeded && approval);
         assert_eq!(self.ceremony.wakes_at(), None);
         assert_eq!((self.shows(PHONE), self.shows(TABLET)), ("closed", "closed"));
     }

@@ -112,19 +112,22 @@ fn reauth_at() -> u64 {
     limits.auth_lifetime_ms - limits.reauth_within_ms
 }
 
+/// Answers pings until it is asked to sign again, which must be at [`reauth_at`].
+fn until_asked(session: &mut Session) {
+    loop {
+        let now = session.wakes_at();
+        match Input::Tick.put(session, now) {
+            Did::Ping => assert_eq!(Input::Control.put(session, now), Did::Nothing),
+            other => return assert_eq!((other, now), (Did::Reauth, reauth_at())),
+        }
+    }
+}
+
 /// Known, and asked to sign again at [`reauth_at`].
 fn renewing() -> Session {
     let mut session = live();
-    loop {
-        let now = session.wakes_at();
-        match Input::Tick.put(&mut session, now) {
-            Did::Ping => assert_eq!(Input::Control.put(&mut session, now), Did::Nothing),
-            other => {
-                assert_eq!((other, now), (Did::Reauth, reauth_at()));
-                return session;
-            }
-        }
-    }
+    until_asked(&mut session);
+    session
 }
 
 /// The second proof is with the verifier.

@@ -1,0 +1,144 @@
+//! One of everything, with every optional field and without.
+
+use fido_relay_proto::device::{
+    Ack, AckOf, Answer, Auth, Card, CardErrorCode, CardEvent, Challenge, Claim, Decline,
+    DeclineReason, FrameErrorCode, Offer, SocketLimits,
+};
+use fido_relay_proto::http::{BrowserContext, Transaction, TransactionField};
+use fido_relay_proto::{
+    AttemptId, CeremonyId, CeremonyType, ConnectionId, DeviceFrame, DeviceId, Outcome, PlainText,
+    Reason, RelayFrame,
+};
+use serde_json::value::RawValue;
+
+pub(crate) const CEREMONY: CeremonyId = CeremonyId::from_bytes([0x11; 16]);
+pub(crate) const DEVICE: DeviceId = DeviceId::from_bytes([0x22; 16]);
+pub(crate) const ATTEMPT: AttemptId = AttemptId::from_bytes([0x33; 16]);
+pub(crate) const CONNECTION: ConnectionId = ConnectionId::from_bytes([0x44; 16]);
+
+/// JSON that no serializer would write like this: spaces, escapes, key order, number forms.
+pub(crate) const CREDENTIAL: &str = r#"{ "rawId":"AQ",  "id" : "\u0041Q", "n":1.50, "big":12345678901234567890123, "response":{ } }"#;
+pub(crate) const OPTIONS: &str =
+    r#"{"rpId":"bank.example", "timeout":60000.0,"allowCredentials":[ {"id":"AQ"} ]}"#;
+
+pub(crate) fn text<const MAX: usize>(text: &str) -> PlainText<MAX> {
+    PlainText::new(text).unwrap()
+}
+
+pub(crate) fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).unwrap()
+}
+
+pub(crate) fn transaction() -> Transaction {
+    Transaction {
+        title: text("Payment to Ada"),
+        fields: vec![TransactionField { label: text("Amount"), value: text("120.00 EUR") }],
+    }
+}
+
+pub(crate) fn context() -> BrowserContext {
+    BrowserContext {
+        ip: Some(text("192.0.2.7")),
+        user_agent: Some(text("Firefox on Linux")),
+        location: Some(text("Vienna, AT")),
+    }
+}
+
+pub(crate) fn bare_offer() -> Offer {
+    Offer {
+        ceremony_id: CEREMONY,
+        ceremony_type: CeremonyType::Authentication,
+        client_name: text("Example Bank"),
+        rp_id: "bank.example".to_owned(),
+        username: text("ada@bank.example"),
+        display_name: text("Ada \"the Countess\" Lovelace"),
+        message: None,
+        transaction: None,
+        context: None,
+        code_length: 0,
+        expires_in: 120,
+    }
+}
+
+pub(crate) fn full_offer() -> Offer {
+    Offer {
+        ceremony_type: CeremonyType::Approval,
+        message: Some(text("Zahlung best\u{E4}tigen")),
+        transaction: Some(transaction()),
+        context: Some(context()),
+        code_length: 6,
+        ..bare_offer()
+    }
+}
+
+pub(crate) fn challenge(offer: Offer) -> Challenge {
+    Challenge {
+        offer,
+        attempt: ATTEMPT,
+        challenge: "Y2hhbGxlbmdl".to_owned(),
+        origin: "https://fido.bank.example".to_owned(),
+        public_key: raw(OPTIONS),
+    }
+}
+
+pub(crate) fn relay_frames() -> Vec<RelayFrame> {
+    vec![
+        RelayFrame::Hello { nonce: "bm9uY2U".to_owned(), auth_within_s: 9 },
+        RelayFrame::Welcome {
+            connection_id: CONNECTION,
+            heartbeat_s: 25,
+            reauth_in_s: 3540,
+            limits: SocketLimits { frame_bytes: 32768, frames_per_s: 10, burst: 30 },
+        },
+        RelayFrame::Offer(Box::new(bare_offer())),
+        RelayFrame::Offer(Box::new(full_offer())),
+        RelayFrame::Challenge(Box::new(challenge(bare_offer()))),
+        RelayFrame::Challenge(Box::new(challenge(full_offer()))),
+        RelayFrame::Accepted { ceremony_id: CEREMONY, attempt: ATTEMPT },
+        RelayFrame::Closed { ceremony_id: CEREMONY, outcome: Outcome::Succeeded, reason: None },
+        RelayFrame::Closed {
+            ceremony_id: CEREMONY,
+            outcome: Outcome::Failed,
+            reason: Some(Reason::Card(610)),
+        },
+        RelayFrame::Error {
+            code: FrameErrorCode::SlowDown,
+            message: "too many frames".to_owned(),
+            retryable: true,
+            ceremony_id: None,
+        },
+        RelayFrame::Error {
+            code: FrameErrorCode::WrongCode,
+            message: "2 tries left".to_owned(),
+            retryable: false,
+            ceremony_id: Some(CEREMONY),
+        },
+        RelayFrame::Reauth { nonce: "bm9uY2U".to_owned(), auth_within_s: 60 },
+        RelayFrame::Goaway { reconnect_in_ms: 1234 },
+    ]
+}
+
+pub(crate) fn device_frames() -> Vec<DeviceFrame> {
+    let ack = |of| DeviceFrame::Ack(Ack { ceremony_id: CEREMONY, of });
+    let decline = |reason| DeviceFrame::Decline(Decline { ceremony_id: CEREMONY, reason });
+    vec![
+        DeviceFrame::Auth(Auth { proof: "e30.e30.c2ln".to_owned() }),
+        ack(AckOf::Offer),
+        ack(AckOf::Challenge),
+        ack(AckOf::Closed),
+        DeviceFrame::Claim(Claim { ceremony_id: CEREMONY, code: "402917".to_owned() }),
+        DeviceFrame::Card(Card { ceremony_id: CEREMONY, event: CardEvent::Present, code: None }),
+        DeviceFrame::Card(Card {
+            ceremony_id: CEREMONY,
+            event: CardEvent::Error,
+            code: Some(CardErrorCode::new(608).unwrap()),
+        }),
+        DeviceFrame::Answer(Answer {
+            ceremony_id: CEREMONY,
+            attempt: ATTEMPT,
+            credential: raw(CREDENTIAL),
+        }),
+        decline(DeclineReason::Declined),
+        decline(DeclineReason::NotMe),
+    ]
+}

@@ -3,6 +3,7 @@
 
 mod attestation;
 mod authentication;
+mod bench;
 mod certificates;
 mod certify;
 mod cose;

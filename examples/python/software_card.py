@@ -43,11 +43,15 @@ class SoftwareCard:
         self._credentials[credential_id] = (key, decode(options["user"]["id"]))
 
         point = key.public_key().public_numbers()
-        public_key = cbor.encode(  # a COSE key: EC2, ES256, P-256
-            {1: 2, 3: ES256, -1: 1, -2: point.x.to_bytes(32, "big"), -3: point.y.to_bytes(32, "big")}
+        x, y = point.x.to_bytes(32, "big"), point.y.to_bytes(32, "big")
+        public_key = cbor.encode({1: 2, 3: ES256, -1: 1, -2: x, -3: y})  # COSE: EC2, P-256
+        data = (
+            self._authenticator_data(options["rp"]["id"], ATTESTED_CREDENTIAL)
+            + AAGUID
+            + len(credential_id).to_bytes(2, "big")
+            + credential_id
+            + public_key
         )
-        credential_data = AAGUID + len(credential_id).to_bytes(2, "big") + credential_id + public_key
-        data = self._authenticator_data(options["rp"]["id"], ATTESTED_CREDENTIAL) + credential_data
         client_data = self._client_data("webauthn.create", options, origin)
         attestation = cbor.encode({"fmt": "none", "attStmt": {}, "authData": data})
         return self._answer(

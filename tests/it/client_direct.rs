@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use fido_relay::{config, serve};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::support::fido2_server::Fido2Server;
@@ -26,6 +28,32 @@ async fn the_sample_registers_and_authenticates_at_an_independent_server() {
     let printed = run_sample(what, server.url()).await.unwrap().unwrap();
     assert_eq!(printed.matches("'status': 'ok'").count(), 2, "{printed}");
     assert!(printed.contains("Registration:") && printed.contains("Authentication:"));
+}
+
+/// A relay that serves client-direct, in front of the FIDO2 server that `upstream` names.
+async fn relay(listener: TcpListener, data: &Path, upstream: &[(&str, &str)]) -> serve::Running {
+    let mut variables = vec![
+        ("FIDO_RELAY_LISTEN", "127.0.0.1:0"),
+        ("FIDO_RELAY_DATA_DIR", data.to_str().unwrap()),
+        ("FIDO_RELAY_CLIENT_DIRECT", "true"),
+    ];
+    variables.extend_from_slice(upstream);
+    let config = config::from_texts(None, &variables).unwrap().config;
+    serve::start(config, listener).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_sample_gets_through_the_relay_to_an_external_server() {
+    let what = "the client-direct sample through the relay";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // The origin that the sample's card signs is the one that the sample calls.
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let Some(server) = Fido2Server::start(what, &[&origin]) else { return };
+    let data = tempfile::tempdir().unwrap();
+    let relay = relay(listener, data.path(), &[("FIDO_RELAY_UPSTREAM__URL", server.url())]).await;
+    let printed = run_sample(what, &origin).await.unwrap().unwrap();
+    assert_eq!(printed.matches("'status': 'ok'").count(), 2, "{printed}");
+    assert!(relay.stop().await);
 }
 
 #[tokio::test]

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay_proto::TenantId;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tokio::net::TcpListener;
 use url::Url;
 
 use crate::backends::embedded::{FileStore, LocalBus, SystemClock};
+use crate::backends::fido_builtin::{self, AttestationPolicy, BuiltinFido};
 use crate::backends::fido_http::{self, FidoHttp};
 use crate::config::UpstreamPaths;
-use crate::config::{Config, HttpUpstream, Limits, Upstream};
+use crate::config::{Attestation, AttestationKind, Config, HttpUpstream, Limits, Upstream};
 use crate::edge::accept::{self, AcceptLimits};
 use crate::edge::{self, Edge};
 use crate::ports::{Certify, Clock, Fido, Store, StoreError};
@@ -118,11 +121,25 @@ type Upstreams = (Arc<dyn Fido>, Option<Arc<dyn Certify>>);
 
 fn upstream(
     config: &Config,
-    _store: Arc<dyn Store>,
-    _clock: Arc<dyn Clock>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
 ) -> Result<Upstreams, StartError> {
     match &config.upstream {
-        Upstream::Builtin => Err(StartError::Roots("the built-in server is on its way".to_owned())),
+        Upstream::Builtin => {
+            let tenant = &config.tenant;
+            let settings = fido_builtin::Settings {
+                tenant: TenantId::default(),
+                rp_id: tenant.rp_id.clone(),
+                rp_name: tenant.rp_name.clone(),
+                other_rp_ids: Vec::new(),
+                origins: tenant.origins.clone(),
+                top_origins: Vec::new(),
+                attestation: attestation(&config.attestation)?,
+                secure_cookies: config.public_url.scheme() == "https",
+            };
+            let server = Arc::new(BuiltinFido::new(store, clock, settings));
+            Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))
+        }
         Upstream::Http(http) => {
             let server = Arc::new(FidoHttp::new(http_settings(http))?);
             Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))
@@ -141,6 +158,21 @@ fn http_settings(http: &HttpUpstream) -> fido_http::Settings {
         complete_limit: http.complete_timeout,
         ..fido_http::Settings::new(http.url.clone())
     }
+}
+
+fn attestation(config: &Attestation) -> Result<AttestationPolicy, StartError> {
+    let accepts = |kind| config.accept.contains(&kind);
+    let mut policy = AttestationPolicy::default();
+    policy.none = accepts(AttestationKind::None);
+    policy.self_signed = accepts(AttestationKind::SelfSigned);
+    policy.certified = accepts(AttestationKind::Certified);
+    let Some(file) = &config.roots_file else { return Ok(policy) };
+    let unreadable = |error: &dyn std::fmt::Display| StartError::Roots(error.to_string());
+    let mut roots = Vec::new();
+    for root in CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))? {
+        roots.push(root.map_err(|error| unreadable(&error))?.to_vec());
+    }
+    policy.with_roots(roots).map_err(|error| unreadable(&error))
 }
 
 fn edge_settings(config: &Config) -> edge::Settings {

@@ -1,8 +1,7 @@
 //! One task asleep until the earliest deadline. An entry that no longer matters is harmless: the
 //! tick it causes changes nothing.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,20 +17,27 @@ const NAP: Duration = Duration::from_secs(30);
 /// What is due when.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    heap: Mutex<BinaryHeap<Reverse<(UnixMillis, CeremonyKey)>>>,
+    /// A set, because the same deadline is scheduled after every step of a ceremony.
+    due: Mutex<BTreeSet<(UnixMillis, CeremonyKey)>>,
     sooner: Notify,
 }
 
 impl Deadlines {
     /// Has this ceremony ticked at `at`.
     pub(super) fn schedule(&self, at: UnixMillis, key: CeremonyKey) {
-        let mut heap = self.heap.lock().unwrap_or_else(PoisonError::into_inner);
-        let earliest = heap.peek().is_none_or(|Reverse((first, _))| at < *first);
-        heap.push(Reverse((at, key)));
-        drop(heap);
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let earliest = due.first().is_none_or(|(first, _)| at < *first);
+        due.insert((at, key));
+        drop(due);
         if earliest {
             self.sooner.notify_one();
         }
+    }
+
+    /// Forgets a deadline that no longer matters, to save the memory.
+    pub(super) fn forget(&self, at: UnixMillis, key: &CeremonyKey) {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.remove(&(at, key.clone()));
     }
 
     /// Sleeps until something is due and gives it.
@@ -40,15 +46,13 @@ impl Deadlines {
             let sooner = self.sooner.notified();
             let wait = {
                 let now = clock.now();
-                let mut heap = self.heap.lock().unwrap_or_else(PoisonError::into_inner);
-                match heap.peek() {
-                    Some(Reverse((at, _))) if *at <= now => {
-                        if let Some(Reverse((_, key))) = heap.pop() {
-                            return key;
-                        }
-                        continue;
+                let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+                match due.pop_first() {
+                    Some((at, key)) if at <= now => return key,
+                    Some((at, key)) => {
+                        due.insert((at, key));
+                        Duration::from_millis(at.millis_since(now)).min(NAP)
                     }
-                    Some(Reverse((at, _))) => Duration::from_millis(at.millis_since(now)).min(NAP),
                     None => NAP,
                 }
             };

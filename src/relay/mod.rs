@@ -176,7 +176,10 @@ impl Relay {
                 self.node.live.insert(user, &key);
                 self.node.deadlines.schedule(at, key);
             }
-            None => self.node.live.remove(&user, &key),
+            None => {
+                self.node.live.remove(&user, &key);
+                self.node.deadlines.forget(ceremony.request.deadline, &key);
+            }
         }
     }
 }

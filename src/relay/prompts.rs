@@ -41,16 +41,20 @@ impl Relay {
         self.node.watchers.wake(key.id);
     }
 
-    /// Shows everything that is open for this device: it has just come.
+    /// Shows everything that is open for this device: it has just come. Each is looked at twice:
+    /// a change between the first look and its showing has told this connection nothing, as there
+    /// was nothing yet to take down.
     pub(super) async fn show_open(&self, connection: &Arc<Connection>) {
         let owner = connection.owner();
         let user = devices::UserKey::new(&owner.tenant, &owner.username);
         for key in self.node.live.of(&user) {
-            match self.load(&key).await {
-                Ok(Some(ceremony)) => self.show(&ceremony, connection),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(ceremony = %key, %error, "could not show a ceremony again");
+            for _ in 0..2 {
+                match self.load(&key).await {
+                    Ok(Some(ceremony)) => self.show(&ceremony, connection),
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(ceremony = %key, %error, "could not show a ceremony again");
+                    }
                 }
             }
         }

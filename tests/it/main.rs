@@ -11,3 +11,4 @@ mod fido_http;
 mod real_upstream;
 mod store_contract;
 mod support;
+mod whole_ceremony;

@@ -5,6 +5,7 @@ mod client;
 mod config;
 pub mod demo;
 mod health;
+mod phone;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ enum Command {
     Config(config::Arguments),
     /// Make, list and remove the initiators that may open ceremonies
     Client(client::Arguments),
+    /// A simulated app and card against any relay, for a terminal or a script
+    Phone(Box<phone::Arguments>),
     /// Ask the relay of this configuration whether it is alive
     Health(health::Arguments),
 }
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
     let done = match command {
         Command::Config(arguments) => config::run(&file, &arguments),
         Command::Client(arguments) => client::run(&file, arguments),
+        Command::Phone(arguments) => phone::run(&arguments),
         Command::Health(arguments) => health::run(&file, &arguments),
     };
     match done {

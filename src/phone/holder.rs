@@ -82,7 +82,6 @@ impl Phone {
     }
 
     /// Starts one of many phones that share a listener, which must not block.
-    #[must_use]
     pub fn connect_with(
         self,
         tasks: &Tasks,

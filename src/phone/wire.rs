@@ -48,16 +48,17 @@ pub enum ConnectError {
 
 impl From<Error> for ConnectError {
     fn from(error: Error) -> Self {
-        match error {
-            Error::Http(response) => Self::Refused {
+        if let Error::Http(response) = &error {
+            let retry_after = response.headers().get("retry-after");
+            Self::Refused {
                 status: response.status().as_u16(),
-                retry_after_s: response
-                    .headers()
-                    .get("retry-after")
+                retry_after_s: retry_after
                     .and_then(|value| value.to_str().ok()?.trim().parse().ok()),
-            },
-            Error::Url(_) => Self::Url,
-            other => Self::Unreachable(other.to_string()),
+            }
+        } else if let Error::Url(_) = error {
+            Self::Url
+        } else {
+            Self::Unreachable(error.to_string())
         }
     }
 }

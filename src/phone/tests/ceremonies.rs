@@ -38,9 +38,8 @@ async fn a_ceremony_with_a_code_runs_from_offer_to_end() {
     line.end(offer.ceremony_id, Outcome::Succeeded).await;
     assert_eq!(line.acked(AckOf::Closed).await, offer.ceremony_id);
     let outcome = stage
-        .sees("the end", |event| match event {
-            PhoneEvent::Closed { outcome, .. } => Some(outcome),
-            _ => None,
+        .sees("the end", |event| {
+            if let PhoneEvent::Closed { outcome, .. } = event { Some(outcome) } else { None }
         })
         .await;
     assert_eq!(outcome, Outcome::Succeeded);
@@ -144,9 +143,8 @@ async fn a_claim_that_was_lost_is_repeated_when_the_offer_comes_again() {
     let agains = [false, true];
     for expected in agains {
         let again = stage
-            .sees("the offer", |event| match event {
-                PhoneEvent::Offered { again, .. } => Some(again),
-                _ => None,
+            .sees("the offer", |event| {
+                if let PhoneEvent::Offered { again, .. } = event { Some(again) } else { None }
             })
             .await;
         assert_eq!(again, expected);

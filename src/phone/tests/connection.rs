@@ -98,10 +98,10 @@ fn proofs_that_are_never_accepted_end_the_phone() {
 
 async fn stopped(stage: &mut Stage) -> Stopped {
     let why = stage
-        .sees("the stop", |event| match event {
-            PhoneEvent::Stopped(why) => Some(why),
-            _ => None,
-        })
+        .sees(
+            "the stop",
+            |event| if let PhoneEvent::Stopped(why) = event { Some(why) } else { None },
+        )
         .await;
     assert!(soon("the end of events", stage.events.recv()).await.is_none());
     why
@@ -125,9 +125,8 @@ async fn a_refused_proof_is_followed_by_another() {
     let (mut line, _) = relay.proven("first").await;
     line.close(4401).await;
     let code = stage
-        .sees("the refusal", |event| match event {
-            PhoneEvent::Disconnected { code, .. } => Some(code),
-            _ => None,
+        .sees("the refusal", |event| {
+            if let PhoneEvent::Disconnected { code, .. } = event { Some(code) } else { None }
         })
         .await;
     assert_eq!(code, Some(4401));
@@ -171,9 +170,8 @@ async fn a_refused_upgrade_is_tried_again() {
     let answer = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
     stream.write_all(answer.as_bytes()).await.unwrap();
     let why = stage
-        .sees("the refusal", |event| match event {
-            PhoneEvent::Disconnected { why, .. } => Some(why),
-            _ => None,
+        .sees("the refusal", |event| {
+            if let PhoneEvent::Disconnected { why, .. } = event { Some(why) } else { None }
         })
         .await;
     assert!(why.contains("503"), "{why}");

@@ -139,12 +139,10 @@ impl Line {
 
     /// The next text as it came; `None` once the phone is gone.
     pub(super) async fn text(&mut self) -> Option<String> {
-        loop {
-            match soon("a frame from the phone", self.0.next()).await {
-                Some(Ok(Message::Text(text))) => return Some(text.as_str().to_owned()),
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
-                Some(Ok(other)) => panic!("an app sends no {other:?}"),
-            }
+        match soon("a frame from the phone", self.0.next()).await {
+            Some(Ok(Message::Text(text))) => Some(text.as_str().to_owned()),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => None,
+            Some(Ok(other)) => panic!("an app sends no {other:?}"),
         }
     }
 
@@ -153,33 +151,30 @@ impl Line {
     }
 
     pub(super) async fn acked(&mut self, of: AckOf) -> CeremonyId {
-        match self.frame().await {
-            DeviceFrame::Ack(ack) if ack.of == of => ack.ceremony_id,
-            other => panic!("no ack of {of:?} but {other:?}"),
-        }
+        let frame = self.frame().await;
+        let DeviceFrame::Ack(ack) = frame else { panic!("no ack of {of:?} but {frame:?}") };
+        assert_eq!(ack.of, of);
+        ack.ceremony_id
     }
 
     pub(super) async fn claimed(&mut self) -> String {
-        match self.frame().await {
-            DeviceFrame::Claim(claim) => claim.code,
-            other => panic!("no claim but {other:?}"),
-        }
+        let frame = self.frame().await;
+        let DeviceFrame::Claim(claim) = frame else { panic!("no claim but {frame:?}") };
+        claim.code
     }
 
     /// The card's number, `None` for `present`.
     pub(super) async fn card(&mut self) -> Option<u16> {
-        match self.frame().await {
-            DeviceFrame::Card(card) => card.code.map(CardErrorCode::number),
-            other => panic!("no card event but {other:?}"),
-        }
+        let frame = self.frame().await;
+        let DeviceFrame::Card(card) = frame else { panic!("no card event but {frame:?}") };
+        card.code.map(CardErrorCode::number)
     }
 
     /// The answer's attempt and bytes.
     pub(super) async fn answered(&mut self) -> (AttemptId, String) {
-        match self.frame().await {
-            DeviceFrame::Answer(answer) => (answer.attempt, answer.credential.get().to_owned()),
-            other => panic!("no answer but {other:?}"),
-        }
+        let frame = self.frame().await;
+        let DeviceFrame::Answer(answer) = frame else { panic!("no answer but {frame:?}") };
+        (answer.attempt, answer.credential.get().to_owned())
     }
 
     pub(super) async fn is_gone(&mut self) -> bool {
@@ -234,10 +229,9 @@ impl ScriptedRelay {
     pub(super) async fn proven(&self, nonce: &str) -> (Line, String) {
         let mut line = self.upgraded().await;
         line.send(&RelayFrame::Hello { nonce: nonce.to_owned(), auth_within_s: 10 }).await;
-        match line.frame().await {
-            DeviceFrame::Auth(Auth { proof }) => (line, proof),
-            other => panic!("no proof but {other:?}"),
-        }
+        let frame = line.frame().await;
+        let DeviceFrame::Auth(Auth { proof }) = frame else { panic!("no proof but {frame:?}") };
+        (line, proof)
     }
 
     /// Takes the next socket and welcomes it.

@@ -1,0 +1,170 @@
+//! Many idle phones at once: pairs them, holds their sockets, counts what happens.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fido_relay_proto::{DeviceId, PlainText};
+use futures::stream::{self, StreamExt as _};
+use tokio::sync::Notify;
+use url::Url;
+
+use super::{STOP_LIMIT, failed, plain_name, say};
+use crate::cli::Failure;
+use crate::phone::{Codes, DeviceKey, Paired, PairingLink, Phone, PhoneEvent, pair};
+use crate::softcard::SoftCard;
+use crate::tasks::Tasks;
+
+/// Pairings under way at once: a relay limits them by address.
+const PAIRINGS: usize = 8;
+/// Between two summaries.
+const SUMMARY: Duration = Duration::from_secs(10);
+
+/// What happened to all phones together.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    online: Mutex<HashSet<DeviceId>>,
+    connects: AtomicU64,
+    disconnects: AtomicU64,
+    offers: AtomicU64,
+    challenges: AtomicU64,
+    answers: AtomicU64,
+    closed: AtomicU64,
+    stopped: AtomicU64,
+    changed: Notify,
+}
+
+impl Tally {
+    pub(super) fn count(&self, device: DeviceId, event: &PhoneEvent) {
+        let counter = match event {
+            PhoneEvent::Connected { .. } => {
+                self.online().insert(device);
+                self.changed.notify_one();
+                &self.connects
+            }
+            PhoneEvent::Disconnected { .. } => {
+                self.online().remove(&device);
+                &self.disconnects
+            }
+            PhoneEvent::Stopped(_) => {
+                self.online().remove(&device);
+                self.changed.notify_one();
+                &self.stopped
+            }
+            PhoneEvent::Offered { .. } => &self.offers,
+            PhoneEvent::Challenged { .. } => &self.challenges,
+            PhoneEvent::Answered { .. } => &self.answers,
+            PhoneEvent::Closed { .. } => &self.closed,
+            PhoneEvent::Reauthenticated
+            | PhoneEvent::Claimed { .. }
+            | PhoneEvent::Card { .. }
+            | PhoneEvent::Accepted { .. }
+            | PhoneEvent::Declined { .. }
+            | PhoneEvent::Refused { .. }
+            | PhoneEvent::GoingAway { .. }
+            | PhoneEvent::Waiting { .. } => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn online(&self) -> std::sync::MutexGuard<'_, HashSet<DeviceId>> {
+        self.online.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Phones that hold a socket or never will again.
+    fn settled(&self) -> u64 {
+        self.online().len() as u64 + self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        write!(
+            f,
+            "{} online; {} connects, {} disconnects, {} given up; {} offers, {} challenges, {} \
+             answers, {} ended",
+            self.online().len(),
+            read(&self.connects),
+            read(&self.disconnects),
+            read(&self.stopped),
+            read(&self.offers),
+            read(&self.challenges),
+            read(&self.answers),
+            read(&self.closed),
+        )
+    }
+}
+
+/// Pairs and holds `size` phones until interrupted. Nothing is kept: a link pairs once, so the
+/// next fleet needs new ones.
+pub(super) async fn run(
+    size: usize,
+    pairings: &Path,
+    name: &str,
+    relay: Option<&Url>,
+    tasks: &Tasks,
+) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(pairings)
+        .map_err(|error| Failure::usage(format_args!("{}: {error}", pairings.display())))?;
+    let links = links(&text, size)
+        .map_err(|error| Failure::usage(format_args!("{}: {error}", pairings.display())))?;
+    let name = plain_name(name)?;
+    let mut paired = stream::iter(links)
+        .map(|link| pair_one(link, name.clone(), relay))
+        .buffer_unordered(PAIRINGS);
+    let tally = Arc::new(Tally::default());
+    let codes = Arc::new(Codes::default());
+    while let Some(paired) = paired.next().await {
+        let counting = Arc::clone(&tally);
+        let card = Arc::new(Mutex::new(SoftCard::new()));
+        Phone::new(paired?, card, codes.clone())
+            .connect_with(tasks, Arc::new(move |device, event| counting.count(device, &event)));
+    }
+    say(&format!("{size} phones paired. Interrupt to end."));
+    while tally.settled() < size as u64 {
+        tokio::select! {
+            () = tally.changed.notified() => {}
+            () = tokio::time::sleep(SUMMARY) => say(&tally.to_string()),
+            _ = tokio::signal::ctrl_c() => return end(&tally, tasks).await,
+        }
+    }
+    loop {
+        say(&tally.to_string());
+        tokio::select! {
+            () = tokio::time::sleep(SUMMARY) => {}
+            _ = tokio::signal::ctrl_c() => return end(&tally, tasks).await,
+        }
+    }
+}
+
+async fn end(tally: &Tally, tasks: &Tasks) -> Result<(), Failure> {
+    say(&tally.to_string());
+    tasks.stop(STOP_LIMIT).await;
+    Ok(())
+}
+
+/// The first `size` links of the file; blank lines are passed over.
+pub(super) fn links(text: &str, size: usize) -> Result<Vec<PairingLink>, String> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let links: Vec<PairingLink> = lines
+        .take(size)
+        .map(|(index, line)| line.parse().map_err(|error| format!("line {}: {error}", index + 1)))
+        .collect::<Result<_, String>>()?;
+    if links.len() < size {
+        return Err(format!("{} links for a fleet of {size}", links.len()));
+    }
+    Ok(links)
+}
+
+async fn pair_one(
+    link: PairingLink,
+    name: PlainText<64>,
+    relay: Option<&Url>,
+) -> Result<Paired, Failure> {
+    let key = DeviceKey::generate().map_err(failed)?;
+    pair(relay.unwrap_or(&link.relay), &link.token, Some(name), key).await.map_err(failed)
+}

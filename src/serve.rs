@@ -17,6 +17,9 @@ use crate::backends::fido_http::{self, FidoHttp};
 use crate::config::UpstreamPaths;
 use crate::config::{Attestation, AttestationKind, Config, HttpUpstream, Limits, Upstream};
 use crate::edge::accept::{self, AcceptLimits};
+use crate::edge::admin::{self, Admin};
+#[cfg(unix)]
+use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
 use crate::ports::{Certify, Clock, Fido, Store, StoreError};
 use crate::relay::{Relay, World};
@@ -108,6 +111,23 @@ impl Running {
     #[must_use]
     pub fn tasks(&self) -> &Tasks {
         &self.tasks
+    }
+
+    /// Serves the administration on the data directory's socket, for the command line.
+    ///
+    /// # Errors
+    /// [`AdminSocket::bind`]'s.
+    #[cfg(unix)]
+    pub fn serve_admin(&self) -> std::io::Result<()> {
+        let world = self.relay.world();
+        let admin = Admin {
+            tenant: TenantId::default(),
+            store: Arc::clone(&world.store),
+            clock: Arc::clone(&world.clock),
+            public_url: self.url(),
+        };
+        AdminSocket::bind(&self.config.data_dir)?.serve(admin::router(admin), &self.tasks);
+        Ok(())
     }
 
     /// Stops: no new connections, phones are told to reconnect, what is under way ends. Tells
@@ -221,7 +241,8 @@ fn accept_limits(limits: &Limits) -> AcceptLimits {
     }
 }
 
-fn base(url: &Url) -> String {
+/// A URL as others are put behind it.
+pub(crate) fn base(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 

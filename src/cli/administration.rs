@@ -16,10 +16,7 @@ use super::Failure;
 use crate::backends::embedded::{FileStore, OpenError, SystemClock};
 use crate::config::Config;
 use crate::edge::admin::{self, Admin};
-use crate::security::clients::Clients;
-
-/// The store's file within the data directory.
-const STORE_FILE: &str = "relay.redb";
+use crate::serve::{self, STORE_FILE};
 
 /// A way to the administration.
 #[derive(Debug)]
@@ -48,8 +45,9 @@ impl Administration {
         })?;
         Ok(Self::Store(admin::router(Admin {
             tenant: TenantId::default(),
-            clients: Clients::new(Arc::new(store)),
+            store: Arc::new(store),
             clock: Arc::new(SystemClock),
+            public_url: serve::base(&config.public_url),
         })))
     }
 

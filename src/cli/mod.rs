@@ -5,7 +5,10 @@ mod client;
 mod config;
 pub mod demo;
 mod health;
+mod log;
+mod pairing;
 mod phone;
+mod serve;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -52,10 +55,14 @@ impl ConfigFile {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the relay
+    Serve(serve::Arguments),
     /// Print the configuration in effect, with the source of each value
     Config(config::Arguments),
     /// Make, list and remove the initiators that may open ceremonies
     Client(client::Arguments),
+    /// Mint one-time tokens that pair a phone with a user
+    Pairing(pairing::Arguments),
     /// A simulated app and card against any relay, for a terminal or a script
     Phone(Box<phone::Arguments>),
     /// Ask the relay of this configuration whether it is alive
@@ -86,8 +93,10 @@ impl Failure {
 pub fn main() -> ExitCode {
     let Arguments { file, command } = Arguments::parse();
     let done = match command {
+        Command::Serve(arguments) => serve::run(&file, &arguments),
         Command::Config(arguments) => config::run(&file, &arguments),
         Command::Client(arguments) => client::run(&file, arguments),
+        Command::Pairing(arguments) => pairing::run(&file, arguments),
         Command::Phone(arguments) => phone::run(&arguments),
         Command::Health(arguments) => health::run(&file, &arguments),
     };

@@ -10,16 +10,18 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use fido_relay_proto::http::Scope;
+use fido_relay_proto::http::{OpenPairing, Scope};
 use fido_relay_proto::{Binding, ClientId, PlainText, Problem, ProblemCode, TenantId, UnixMillis};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::ports::{Clock, StoreError};
+use super::http::refusal::Refusal;
+use crate::ports::{Clock, Store};
 use crate::security::clients::{ApiKey, Client, ClientError, Clients, NewClient};
+use crate::security::pairing;
 
 /// Longest that a key may be asked to live: ten years, in seconds.
 pub const KEY_MAX_S: u64 = 10 * 365 * 24 * 3600;
@@ -29,10 +31,18 @@ pub const KEY_MAX_S: u64 = 10 * 365 * 24 * 3600;
 pub struct Admin {
     /// The relying party.
     pub tenant: TenantId,
-    /// Its initiators.
-    pub clients: Clients,
+    /// The relay's records.
+    pub store: Arc<dyn Store>,
     /// When it is.
     pub clock: Arc<dyn Clock>,
+    /// Where apps reach the relay, without a trailing slash.
+    pub public_url: String,
+}
+
+impl Admin {
+    fn clients(&self) -> Clients {
+        Clients::new(Arc::clone(&self.store))
+    }
 }
 
 /// `POST /clients`.
@@ -118,50 +128,29 @@ pub fn router(admin: Admin) -> Router {
         .route("/clients", get(list_clients).post(create_client))
         .route("/clients/{id}", delete(remove_client))
         .route("/clients/{id}/keys", post(rotate_key))
+        .route("/pairings", post(open_pairing))
         .with_state(Arc::new(admin))
-}
-
-/// A problem on its way out.
-struct Refusal(Problem);
-
-impl Refusal {
-    fn unprocessable(detail: &'static str) -> Self {
-        Self(Problem::new(ProblemCode::Unprocessable).with_detail(detail))
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let status =
-            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let json = (header::CONTENT_TYPE, "application/problem+json");
-        let body = serde_json::to_vec(&self.0).unwrap_or_default();
-        (status, [json], body).into_response()
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "administration");
-        Self(Problem::new(ProblemCode::Unavailable))
-    }
 }
 
 impl From<ClientError> for Refusal {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::NotFound => {
-                Self(Problem::new(ProblemCode::NotFound).with_detail("there is no such client"))
+                Problem::new(ProblemCode::NotFound).with_detail("there is no such client").into()
             }
-            ClientError::TooManyKeys => Self::unprocessable("the client has two live keys"),
+            ClientError::TooManyKeys => unprocessable("the client has two live keys"),
             ClientError::Store(error) => error.into(),
         }
     }
 }
 
+fn unprocessable(detail: &'static str) -> Refusal {
+    Problem::new(ProblemCode::Unprocessable).with_detail(detail).into()
+}
+
 async fn list_clients(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
     let now = admin.clock.now();
-    let clients = admin.clients.list(&admin.tenant).await?;
+    let clients = admin.clients().list(&admin.tenant).await?;
     let entries: Vec<_> = clients.into_iter().map(|client| ClientEntry::of(client, now)).collect();
     Ok(axum::Json(entries).into_response())
 }
@@ -169,13 +158,13 @@ async fn list_clients(State(admin): State<Arc<Admin>>) -> Result<Response, Refus
 async fn create_client(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Refusal> {
     let CreateClient { name, scopes, bindings, key_lives_s } = parse(&body)?;
     if scopes.is_empty() || bindings.is_empty() {
-        return Err(Refusal::unprocessable("a client needs a scope and a binding"));
+        return Err(unprocessable("a client needs a scope and a binding"));
     }
     let now = admin.clock.now();
     let key_end = end(now, key_lives_s)?;
     let new = NewClient { tenant: admin.tenant.clone(), name, scopes, bindings };
-    let client = admin.clients.create(new, now).await?;
-    let key = admin.clients.add_key(&admin.tenant, client.id, key_end, None, now).await?;
+    let client = admin.clients().create(new, now).await?;
+    let key = admin.clients().add_key(&admin.tenant, client.id, key_end, None, now).await?;
     tracing::info!(client = %client.id, "client made");
     Ok((StatusCode::CREATED, axum::Json(NewKey::of(client.id, &key))).into_response())
 }
@@ -185,7 +174,7 @@ async fn remove_client(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let id = parse_id(&id)?;
-    admin.clients.remove(&admin.tenant, id).await?;
+    admin.clients().remove(&admin.tenant, id).await?;
     tracing::info!(client = %id, "client removed");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -199,24 +188,31 @@ async fn rotate_key(
     let RotateKey { key_lives_s, old_lives_s } = parse(&body)?;
     let now = admin.clock.now();
     let (key_end, old_end) = (end(now, key_lives_s)?, end(now, Some(old_lives_s))?);
-    let key = admin.clients.add_key(&admin.tenant, id, key_end, old_end, now).await?;
+    let key = admin.clients().add_key(&admin.tenant, id, key_end, old_end, now).await?;
     tracing::info!(client = %id, "client key made");
     Ok((StatusCode::CREATED, axum::Json(NewKey::of(id, &key))).into_response())
+}
+
+async fn open_pairing(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Refusal> {
+    let OpenPairing { username } = parse(&body)?;
+    let Admin { tenant, store, clock, public_url } = &*admin;
+    let opened = pairing::open(&**store, tenant, &username, public_url, clock.now()).await?;
+    Ok((StatusCode::CREATED, axum::Json(opened)).into_response())
 }
 
 fn end(now: UnixMillis, lives_s: Option<u64>) -> Result<Option<UnixMillis>, Refusal> {
     match lives_s {
         Some(lives_s) if lives_s > KEY_MAX_S => {
-            Err(Refusal::unprocessable("a key that ends must end within ten years"))
+            Err(unprocessable("a key that ends must end within ten years"))
         }
         ends => Ok(ends.map(|lives_s| now.plus_secs(lives_s))),
     }
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|_| Refusal(Problem::new(ProblemCode::InvalidRequest)))
+    serde_json::from_slice(body).map_err(|_| ProblemCode::InvalidRequest.into())
 }
 
 fn parse_id(id: &str) -> Result<ClientId, Refusal> {
-    id.parse().map_err(|_| Refusal(Problem::new(ProblemCode::NotFound)))
+    id.parse().map_err(|_| ProblemCode::NotFound.into())
 }

@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use fido_relay::security::clients::{Client, Clients};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::TenantId;
 use fido_relay_proto::http::Scope;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 /// Runs the program with a data directory and nothing else configured.
@@ -42,12 +43,13 @@ async fn holder(clients: &Clients, made: &serde_json::Value) -> Option<Client> {
 
 fn serve_admin(data_dir: &Path) -> (Clients, Tasks) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let clients = Clients::new(store);
+    let clients = Clients::new(Arc::clone(&store));
     let tasks = Tasks::default();
     let admin = Admin {
         tenant: TenantId::default(),
-        clients: clients.clone(),
+        store,
         clock: Arc::new(SystemClock),
+        public_url: "https://relay.example".to_owned(),
     };
     AdminSocket::bind(data_dir).unwrap().serve(admin::router(admin), &tasks);
     (clients, tasks)
@@ -121,6 +123,106 @@ async fn without_a_relay_the_command_works_on_the_store() {
     let refused = run(data_dir, &["client", "list"]).await;
     assert_eq!(refused.status.code(), Some(1));
     assert!(told(&refused).contains("in use by another process"), "{}", told(&refused));
+}
+
+#[tokio::test]
+async fn a_pairing_token_is_minted_for_the_relay_that_apps_dial() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_clients, _tasks) = serve_admin(directory.path());
+    let create = ["pairing", "create", "--username", "ada@example.com"];
+    let opened = run_json(directory.path(), &[&create[..], &["--json"]].concat()).await;
+    let token = opened["pairing_token"].as_str().unwrap();
+    let uri = format!("fido-relay://pair?relay=https%3A%2F%2Frelay.example&token={token}");
+    assert_eq!(opened["uri"], uri);
+    let shown = run(directory.path(), &create).await;
+    assert!(String::from_utf8(shown.stdout).unwrap().contains("fido-relay://pair?relay=https"));
+}
+
+/// A relay as a process of its own, killed if the test forgets it.
+struct Served {
+    process: tokio::process::Child,
+    log: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>,
+    listen: String,
+}
+
+impl Served {
+    /// Starts it on a free port and waits until it says where it serves.
+    async fn start(data_dir: &Path) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_fido-relay"))
+            .arg("serve")
+            .current_dir(data_dir)
+            .env_clear()
+            .env("FIDO_RELAY_DATA_DIR", data_dir)
+            .env("FIDO_RELAY_LISTEN", "127.0.0.1:0")
+            .env("FIDO_RELAY_UPSTREAM__URL", "http://127.0.0.1:9")
+            .env("FIDO_RELAY_LOG__FORMAT", "json")
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
+        let listen = loop {
+            let line = log.next_line().await.unwrap().expect("the relay did not start");
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if let Some(listen) = line["listen"].as_str() {
+                break listen.to_owned();
+            }
+        };
+        Self { process, log, listen }
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.process.id().unwrap());
+        assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Its exit code, and what it logged meanwhile.
+    async fn end(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        while let Some(line) = self.log.next_line().await.unwrap() {
+            log.push_str(&line);
+        }
+        (self.process.wait().await.unwrap().code(), log)
+    }
+}
+
+#[tokio::test]
+async fn a_served_relay_takes_the_key_that_the_command_line_made_and_stops_when_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path();
+    let served = Served::start(data_dir).await;
+    let url = format!("http://{}/v1/clients/self", served.listen);
+
+    let made = run_json(data_dir, &["client", "create", "--name", "Shop", "--json"]).await;
+    let http = reqwest::Client::new();
+    let ask = |key: &str| http.get(&url).bearer_auth(key).send();
+    let answer = ask(made["key"].as_str().unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let view: serde_json::Value = answer.json().await.unwrap();
+    assert_eq!(view["client_id"], made["client_id"]);
+    let wrong = ask("rk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").await.unwrap();
+    assert_eq!(wrong.status(), 401);
+
+    std::fs::write(data_dir.join("health.toml"), format!("listen = \"{}\"\n", served.listen))
+        .unwrap();
+    let health = run(data_dir, &["health", "--config", "health.toml"]).await;
+    assert!(health.status.success(), "{}", told(&health));
+
+    let second = run(data_dir, &["serve"]).await;
+    assert_eq!(second.status.code(), Some(1));
+    assert!(told(&second).contains("in use"), "{}", told(&second));
+
+    served.signal("TERM");
+    let (code, log) = served.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains(made["key"].as_str().unwrap()));
+    assert!(!data_dir.join(SOCKET_NAME).exists());
+
+    let again = Served::start(data_dir).await;
+    let listed = run_json(data_dir, &["client", "list", "--json"]).await;
+    assert_eq!(listed[0]["client_id"], made["client_id"], "the client was lost over a restart");
+    again.signal("INT");
+    assert_eq!(again.end().await.0, Some(0));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod ceremonies;
 mod certify;
 mod devices;
 mod pairings;
-mod refusal;
+pub(super) mod refusal;
 mod rfc3339;
 mod status;
 

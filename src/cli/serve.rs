@@ -1,0 +1,113 @@
+//! `fido-relay serve`: runs the relay until it is told to stop.
+
+use clap::Args;
+
+use super::{ConfigFile, Failure, log};
+use crate::config::Config;
+use crate::serve::{self, Running, StartError};
+
+/// With nothing configured it serves this machine alone: on 127.0.0.1:8080, with its store under
+/// ./data and the built-in FIDO2 server for the relying party `localhost`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  fido-relay serve
+  FIDO_RELAY_UPSTREAM__URL=https://fido.example.com fido-relay serve
+  fido-relay --config /etc/fido-relay.toml serve
+
+SIGTERM or SIGINT (Ctrl-C) stops it: phones are told to reconnect, what is under way ends. A second
+one stops it at once. Log lines go to standard error.")]
+pub(super) struct Arguments {}
+
+pub(super) fn run(file: &ConfigFile, _arguments: &Arguments) -> Result<(), Failure> {
+    let config = file.config()?;
+    log::install(&config.log)?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
+    runtime.block_on(serve_until_told(config))
+}
+
+async fn serve_until_told(config: Config) -> Result<(), Failure> {
+    // Before anything is under way that a signal could interrupt.
+    let mut signals = Signals::new().map_err(Failure::failed)?;
+    let running = start(config).await?;
+    signals.next().await;
+    tracing::info!("stopping");
+    tokio::select! {
+        ended = running.stop() => match ended {
+            true => Ok(()),
+            false => Err(Failure::failed("stopped, but not everything under way had ended")),
+        },
+        () = signals.next() => Err(Failure::failed("stopped at once by a second signal")),
+    }
+}
+
+async fn start(config: Config) -> Result<Running, Failure> {
+    let listener = serve::bind(&config).map_err(failure)?;
+    let running = serve::start(config, listener).await.map_err(failure)?;
+    #[cfg(unix)]
+    if let Err(error) = running.serve_admin() {
+        tracing::warn!(%error, "no admin socket: client and pairing work only while this is stopped");
+    }
+    let config = running.config();
+    tracing::info!(
+        listen = %config.listen,
+        public_url = running.url(),
+        data_dir = %config.data_dir.display(),
+        "fido-relay {} serves",
+        env!("CARGO_PKG_VERSION"),
+    );
+    Ok(running)
+}
+
+/// What the configuration says wrongly is told apart from what this machine cannot do now.
+fn failure(error: StartError) -> Failure {
+    match error {
+        StartError::Roots(_) | StartError::Upstream(_) => Failure::usage(error),
+        StartError::Listen(..) | StartError::Open(_) | StartError::Store(_) => {
+            Failure::failed(error)
+        }
+    }
+}
+
+/// The signals that stop a process.
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

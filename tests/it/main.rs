@@ -8,6 +8,7 @@ mod administration;
 mod client_direct;
 mod demo_page;
 mod fido_http;
+mod python_samples;
 mod real_upstream;
 mod store_contract;
 mod support;

@@ -1,0 +1,147 @@
+"""A bank's backend in the backend-proxied pattern: registers a card, signs in, has a payment approved.
+
+    pip install -r requirements.txt
+    export FIDO_RELAY_API_KEY=rk_...          # fido-relay client create
+    python backend_proxied.py http://localhost:8080
+
+It opens ceremonies at fido-relay and waits for their outcome; challenge and answer never come
+here. Where this program prints, a web application would render a page. Run phone.py beside it, or
+`fido-relay phone`.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import sys
+import time
+import uuid
+
+import jwt
+import requests
+
+WAIT = 25  # seconds that one long poll may be held
+TIMEOUT = WAIT + 10
+
+
+class Relay:
+    """The initiator's side of fido-relay: open, wait, verify."""
+
+    def __init__(self, url, api_key):
+        self._url = url.rstrip("/")
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {api_key}"
+        self._client_id = self._call("GET", "/v1/clients/self")["client_id"]
+        # Fetched once and kept; fetched again when a token names a key that it does not hold.
+        self._keys = jwt.PyJWKClient(f"{self._url}/.well-known/jwks.json")
+
+    def pair(self, username):
+        """A link that makes a phone this user's device. The user must be authenticated by now."""
+        return self._call("POST", "/v1/pairings", json={"username": username})["uri"]
+
+    def has_device(self, username):
+        return bool(self._call("GET", f"/v1/users/{username}/devices")["devices"])
+
+    def open(self, ceremony_type, username, **more):
+        """Opens a ceremony. A repeat with the same key, after a timeout, opens no second one."""
+        body = {"type": ceremony_type, "username": username, "client_nonce": uuid.uuid4().hex, **more}
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        return body, self._call("POST", "/v1/ceremonies", json=body, headers=headers)
+
+    def outcome(self, ceremony_id, seen=lambda step: None):
+        """Holds one long poll after the other until the ceremony is closed."""
+        since = 0
+        while True:
+            view = self._call("GET", f"/v1/ceremonies/{ceremony_id}?wait={WAIT}&since={since}")
+            for entry in view["progress"][since:]:
+                seen(entry["step"])
+            since = view["seq"]
+            if view["status"] != "pending":
+                return view
+
+    def verify(self, view, asked):
+        """The claims of a result token, if it is the relay's word on what this backend asked."""
+        token = view["result"]
+        if jwt.get_unverified_header(token).get("typ") != "ceremony-result+jwt":
+            raise jwt.InvalidTokenError("not a result token")
+        claims = jwt.decode(
+            token,
+            self._keys.get_signing_key_from_jwt(token),
+            algorithms=["ES256"],  # never what the token itself says
+            audience=self._client_id,
+            issuer=self._url,
+            leeway=5,
+            options={"require": ["iss", "aud", "sub", "jti", "iat", "exp"]},
+        )
+        expected = {
+            "outcome": "succeeded",
+            "jti": view["id"],
+            "sub": asked["username"],
+            "ceremony_type": asked["type"],
+            "client_nonce": asked["client_nonce"],
+            "binding": asked.get("binding", "code"),
+        }
+        if "transaction" in asked:
+            expected["tx_hash"] = transaction_hash(asked["transaction"])
+        for name, value in expected.items():
+            if claims.get(name) != value:
+                raise jwt.InvalidTokenError(f"{name} is not what was asked for")
+        return claims
+
+    def _call(self, method, path, **more):
+        response = self._session.request(method, f"{self._url}{path}", timeout=TIMEOUT, **more)
+        if not response.ok:
+            problem = response.json()  # RFC 9457: programs go by "code"
+            raise SystemExit(f"{method} {path}: {problem['code']}: {problem['title']}")
+        return response.json()
+
+
+def transaction_hash(transaction):
+    """SHA-256 of the transaction's canonical JSON (RFC 8785), base64url without padding.
+
+    For objects of strings with these ASCII keys, sorted keys and no blanks are all of RFC 8785.
+    """
+    canonical = json.dumps(transaction, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
+
+
+def run(relay, ceremony_type, username, **more):
+    """One ceremony from open to verified result."""
+    asked, opened = relay.open(ceremony_type, username, **more)
+    print(f"{ceremony_type}: type this code into the app: {opened['code']}")
+    view = relay.outcome(opened["id"], seen=lambda step: print(f"  {step}"))
+    if view["status"] != "succeeded":
+        raise SystemExit(f"{ceremony_type}: {view['status']} ({view.get('reason', 'no reason')})")
+    claims = relay.verify(view, asked)
+    print(f"{ceremony_type}: succeeded, verified for {claims['sub']}, amr {claims['amr']}")
+    return claims
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("relay_url", help="base URL of fido-relay")
+    arguments.add_argument("--username", default="ada@example.com")
+    given = arguments.parse_args()
+    api_key = os.environ.get("FIDO_RELAY_API_KEY") or sys.exit("set FIDO_RELAY_API_KEY")
+    sys.stdout.reconfigure(line_buffering=True)
+
+    relay = Relay(given.relay_url, api_key)
+    username = given.username
+    if not relay.has_device(username):
+        print(f"pair a phone: {relay.pair(username)}")
+        while not relay.has_device(username):
+            time.sleep(0.5)
+
+    run(relay, "registration", username, display_name="Ada Lovelace")
+    run(relay, "authentication", username, message="Sign in to Example Bank", prior_auth="password")
+    payment = {
+        "title": "Payment to Grace Hopper",
+        "fields": [{"label": "Amount", "value": "120.00 EUR"}, {"label": "Reference", "value": "Rent"}],
+    }
+    claims = run(relay, "approval", username, transaction=payment, prior_auth="session")
+    print(f"the payment is vouched for by the {claims['tx_binding']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+"""A phone in the backend-proxied pattern: pairs, holds the device socket, lets the card answer.
+
+    pip install -r requirements.txt
+    python phone.py 'fido-relay://pair?relay=...&token=...'
+
+Written from docs/protocol.md alone, as a mobile app would be. The person sits at the keyboard and
+types the code that the page shows, or "no", or "not me". The card is software_card.py, in place
+of the card SDK's registerCardOnly() and authenticateCardOnly(). Everything is held in memory: an
+app keeps its device key in the phone's key store, and its card is a card.
+"""
+
+import argparse
+import hashlib
+import json
+import queue
+import random
+import sys
+import threading
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+import requests
+from cryptography.hazmat.primitives.asymmetric import ec
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.sync.client import connect
+
+from software_card import SoftwareCard, encode
+
+NEVER_AGAIN = {4403: "this device was revoked", 4409: "a newer socket of this device took over",
+               4426: "this app is too old"}
+BACK_OFF_FIRST = {1002, 1003, 1007, 1008, 1009, 1013, 4429}
+TRY_AGAIN = {"slow_down", "unavailable"}
+TAKE_DOWN = {"claimed_elsewhere", "already_closed", "unknown_ceremony"}
+CARD_UNKNOWN, NO_CREDENTIAL = 601, 602
+
+
+class DeviceKey:
+    """The key that proves the phone to the relay. Not the card's: that one proves the person."""
+
+    def __init__(self):
+        self._private = ec.generate_private_key(ec.SECP256R1())
+        point = self._private.public_key().public_numbers()
+        x, y = (encode(number.to_bytes(32, "big")) for number in (point.x, point.y))
+        self.jwk = {"kty": "EC", "crv": "P-256", "x": x, "y": y}
+
+    def thumbprint(self):
+        canonical = json.dumps(self.jwk, sort_keys=True, separators=(",", ":"))
+        return encode(hashlib.sha256(canonical.encode()).digest())
+
+    def sign(self, typ, claims):
+        claims = {**claims, "iat": int(time.time())}
+        return jwt.encode(claims, self._private, algorithm="ES256", headers={"typ": typ})
+
+
+def pair(link, name):
+    """Turns a one-time pairing link into a device: its key, its id, its socket's URL."""
+    parts = urlsplit(link)
+    if (parts.scheme, parts.netloc) != ("fido-relay", "pair"):
+        raise SystemExit("not a fido-relay://pair link")
+    given = parse_qs(parts.query)
+    relay, token = given["relay"][0], given["token"][0]
+    url = f"{relay.rstrip('/')}/v1/devices"
+    key = DeviceKey()
+    token_hash = encode(hashlib.sha256(token.encode()).digest())
+    claims = {"aud": url, "token_hash": token_hash, "jkt": key.thumbprint()}
+    body = {
+        "pairing_token": token,
+        "jwk": key.jwk,
+        "proof": key.sign("fido-relay-pairing+jwt", claims),
+        "name": name,
+        "platform": "other",
+    }
+    response = requests.post(url, json=body, timeout=15, allow_redirects=False)
+    if response.status_code != 201:
+        raise SystemExit(f"not paired: {response.json()['title']}")
+    device = response.json()
+    return key, device["device_id"], device["socket_url"]
+
+
+class Phone:
+    def __init__(self, key, device_id, socket_url):
+        self._key, self._device_id, self._socket_url = key, device_id, socket_url
+        self._card = SoftwareCard()
+        self._socket = None
+        self._prompts = {}  # ceremony id -> what is on the screen
+        self._inbox = queue.Queue()  # frames from the relay, lines from the person
+
+    def run(self):
+        threading.Thread(target=self._read_keyboard, daemon=True).start()
+        failures = 0
+        while True:
+            started, code, wait = time.monotonic(), None, None
+            try:
+                code, wait = self._one_socket()
+            except InvalidStatus as refusal:  # the upgrade was answered in HTTP
+                if refusal.response.status_code == 426:
+                    return "this app is too old"
+                wait = 5 + float(refusal.response.headers.get("Retry-After", 0))
+            except (OSError, InvalidHandshake) as problem:
+                print(f"no socket: {problem}")
+            if code in NEVER_AGAIN:
+                return f"{NEVER_AGAIN[code]} ({code})"
+            failures = 0 if time.monotonic() - started > 10 else failures + 1
+            if code == 4401 and failures >= 5:
+                return "the relay does not know this device: pair anew"
+            if wait is None:  # exponential backoff with full jitter
+                wait = random.uniform(0, min(60, 0.5 * 2 ** min(failures, 16)))
+                wait += 5 if code in BACK_OFF_FIRST else 0
+            time.sleep(wait)
+
+    def _one_socket(self):
+        """From dialling to the end; gives the close code and the wait that a goaway asked for."""
+        wait = None
+        with connect(self._socket_url, subprotocols=["fido-relay.v1"], compression=None,
+                     max_size=512 * 1024) as socket:
+            threading.Thread(target=self._read_socket, args=[socket], daemon=True).start()
+            while True:
+                source, what = self._inbox.get()
+                if source == "keyboard":
+                    self._typed(what)
+                elif source is not socket:
+                    continue  # the last words of an earlier socket
+                elif isinstance(what, ConnectionClosed):
+                    self._socket = None
+                    return (what.rcvd.code if what.rcvd else None), wait
+                elif what["type"] in ("hello", "reauth"):
+                    claims = {"aud": self._socket_url, "nonce": what["nonce"],
+                              "device_id": self._device_id}
+                    proof = self._key.sign("fido-relay-device+jwt", claims)
+                    socket.send(json.dumps({"type": "auth", "proof": proof}))
+                elif what["type"] == "welcome":
+                    self._socket = socket
+                    print("connected")
+                    self._send_answers_again()
+                elif what["type"] == "goaway":
+                    wait = what["reconnect_in_ms"] / 1000
+                else:
+                    self._frame(what)
+
+    def _read_socket(self, socket):
+        # The library answers the relay's pings, and sends its own to notice a dead connection.
+        try:
+            for text in socket:
+                self._inbox.put((socket, json.loads(text)))
+            socket.recv()  # after a close in order, this tells how it ended
+        except ConnectionClosed as end:
+            self._inbox.put((socket, end))
+
+    def _read_keyboard(self):
+        for line in sys.stdin:
+            self._inbox.put(("keyboard", line.strip()))
+
+    def _send(self, frame):
+        """Sends if there is a socket; what is lost, the relay asks for again."""
+        if self._socket:
+            try:
+                self._socket.send(json.dumps(frame))
+            except ConnectionClosed:
+                pass  # the reader tells
+
+    # What the relay says about ceremonies.
+
+    def _frame(self, frame):
+        ceremony = frame.get("ceremony_id")
+        match frame["type"]:
+            case "offer":
+                self._send({"type": "ack", "ceremony_id": ceremony, "of": "offer"})
+                self._offered(frame)
+            case "challenge":
+                self._send({"type": "ack", "ceremony_id": ceremony, "of": "challenge"})
+                self._challenged(frame)
+            case "accepted":
+                if ceremony in self._prompts:
+                    self._prompts[ceremony]["accepted"] = True
+            case "closed":
+                self._send({"type": "ack", "ceremony_id": ceremony, "of": "closed"})
+                if self._prompts.pop(ceremony, None):
+                    print(f"{frame['outcome']} {frame.get('reason', '')}".rstrip())
+            case "error":
+                self._refused(frame)
+            case _:
+                pass  # a newer relay may say more
+
+    def _offered(self, offer):
+        prompt = self._prompts.get(offer["ceremony_id"])
+        if prompt is None:
+            self._prompts[offer["ceremony_id"]] = {}
+            self._show(offer)
+            print(f"Type the {offer['code_length']}-digit code of the page, \"no\" or \"not me\":")
+        else:
+            self._say_again(prompt)
+
+    def _challenged(self, challenge):
+        ceremony = challenge["ceremony_id"]
+        prompt = self._prompts.get(ceremony)
+        if prompt is None:  # no code was needed, or this app was started anew: the person decides
+            self._prompts[ceremony] = {"challenge": challenge}
+            self._show(challenge)
+            print('Hold the card to the phone: "card", "no" or "not me":')
+        elif prompt.get("challenge", {}).get("attempt") == challenge["attempt"]:
+            self._say_again(prompt)  # the same attempt is the same prompt
+        else:
+            prompt["challenge"] = challenge
+            if prompt.get("agreed"):
+                self._hold_card(ceremony)
+
+    def _refused(self, error):
+        print(f"refused: {error['code']} ({error['message']})")
+        ceremony = error.get("ceremony_id")
+        prompt = self._prompts.get(ceremony)
+        if error["code"] in TAKE_DOWN:
+            self._prompts.pop(ceremony, None)
+        elif error["code"] == "wrong_code" and prompt:
+            prompt.pop("said")
+            prompt["agreed"] = False
+            print("Type the code again:")
+        elif error["code"] in TRY_AGAIN:
+            time.sleep(0.5)
+            for prompt in [prompt] if prompt else self._prompts.values():
+                self._say_again(prompt)
+
+    def _say_again(self, prompt):
+        """What the person or the card has said, if the relay evidently has not heard it."""
+        frame = prompt.get("answer") or prompt.get("said")
+        if frame and not prompt.get("accepted"):
+            self._send(frame)
+
+    # What the person and the card do.
+
+    def _show(self, offer):
+        print(f"\n{offer['client_name']} ({offer['rp_id']}) asks {offer['display_name']}: "
+              f"{offer['ceremony_type']}, {offer['expires_in']} s left")
+        if "message" in offer:
+            print(f"  {offer['message']}")
+        if "transaction" in offer:
+            print(f"  {offer['transaction']['title']}")
+            for field in offer["transaction"]["fields"]:
+                print(f"    {field['label']}: {field['value']}")
+        for name, value in offer.get("context", {}).items():
+            print(f"  browser's {name}: {value}")
+
+    def _typed(self, line):
+        waiting = (each for each in self._prompts.items() if "said" not in each[1])
+        ceremony, prompt = next(waiting, (None, None))
+        if not ceremony or not line:
+            return
+        if line in ("no", "not me"):
+            reason = "declined" if line == "no" else "not_me"
+            prompt["said"] = {"type": "decline", "ceremony_id": ceremony, "reason": reason}
+            self._send(prompt["said"])
+            return
+        prompt["agreed"] = True
+        if "challenge" in prompt:
+            prompt["said"] = {"type": "card", "ceremony_id": ceremony, "event": "present"}
+            self._hold_card(ceremony)
+        else:
+            prompt["said"] = {"type": "claim", "ceremony_id": ceremony, "code": line}
+            self._send(prompt["said"])
+
+    def _hold_card(self, ceremony):
+        challenge = self._prompts[ceremony]["challenge"]
+        self._send({"type": "card", "ceremony_id": ceremony, "event": "present"})
+        try:
+            if challenge["ceremony_type"] == "registration":
+                credential = self._card.register(challenge["public_key"], challenge["origin"])
+            else:
+                credential = self._card.authenticate(challenge["public_key"], challenge["origin"])
+        except (LookupError, ValueError) as problem:
+            number = NO_CREDENTIAL if isinstance(problem, LookupError) else CARD_UNKNOWN
+            print(f"the card failed: {problem}")
+            self._send({"type": "card", "ceremony_id": ceremony, "event": "error", "code": number})
+            return
+        # Kept until "closed": a lost answer is sent again as it is, never signed again.
+        self._prompts[ceremony]["answer"] = {
+            "type": "answer",
+            "ceremony_id": ceremony,
+            "attempt": challenge["attempt"],
+            "credential": credential,
+        }
+        self._send(self._prompts[ceremony]["answer"])
+
+    def _send_answers_again(self):
+        for prompt in self._prompts.values():
+            if "answer" in prompt:
+                self._say_again(prompt)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("link", help="the pairing link: fido-relay://pair?relay=...&token=...")
+    arguments.add_argument("--name", default="Python phone", help="what the person calls the phone")
+    given = arguments.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)
+    key, device_id, socket_url = pair(given.link, given.name)
+    print(f"paired as {device_id}")
+    try:
+        sys.exit(Phone(key, device_id, socket_url).run())
+    except KeyboardInterrupt:
+        print("bye")
+
+
+if __name__ == "__main__":
+    main()

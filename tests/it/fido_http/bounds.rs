@@ -61,6 +61,14 @@ async fn an_answer_of_exactly_the_limit_is_read() {
 }
 
 #[tokio::test]
+async fn an_answer_without_end_is_dropped_at_the_limit_and_not_only_when_time_is_up() {
+    let server = ScriptedUpstream::listening(|_, _| Reply::Endless);
+    let fault =
+        backend(&server.url()).begin(request(CeremonyType::Registration)).await.unwrap_err();
+    assert_eq!(fault.detail, format!("the answer has more than {LIMIT} bytes"));
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed_wherever_it_leads() {
     for status in [301, 302, 303, 307, 308] {
         let elsewhere =

@@ -5,6 +5,7 @@
 
 #[cfg(unix)]
 mod administration;
+mod architecture;
 mod client_direct;
 mod demo_page;
 mod fido_http;

@@ -1,0 +1,313 @@
+//! The house rules that a compiler does not hold: which room may use which, how a file begins, how
+//! long it may grow and what it may not be called.
+//!
+//! Changing the table is a commit of its own, with its reason. What stands under `tests/`, in a
+//! `tests.rs` or behind `#[cfg(test)]` is not held to it: a test may build what it needs.
+
+use std::fs;
+use std::path::Path;
+
+mod source;
+
+use source::Source;
+
+/// One room: what of the crate it may use, and what it must not know of the world.
+struct Room {
+    name: &'static str,
+    may_use: &'static [&'static str],
+    must_not_know: &'static [&'static str],
+}
+
+const fn room(
+    name: &'static str,
+    may_use: &'static [&'static str],
+    must_not_know: &'static [&'static str],
+) -> Room {
+    Room { name, may_use, must_not_know }
+}
+
+/// Whoever may use this wires the others together.
+const EVERYTHING: &[&str] = &["*"];
+
+/// What a pure room must not know: clocks, IO, logging, tasks, libraries of the outer world.
+const WORLD: &[&str] = &[
+    "std::time",
+    "std::io",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::thread",
+    "std::process",
+    "std::future",
+    "tracing",
+    "tokio",
+    "tokio_util",
+    "tokio_tungstenite",
+    "futures",
+    "axum",
+    "hyper",
+    "hyper_util",
+    "reqwest",
+    "redb",
+    "async_nats",
+    "aws_lc_rs",
+];
+
+/// Libraries of one edge or backend, which nobody in between has to know.
+const LIBRARIES: &[&str] =
+    &["axum", "hyper", "hyper_util", "tokio_tungstenite", "reqwest", "redb", "async_nats"];
+
+/// A backend knows the library that it is made of, and these are not.
+const NOT_A_STORES: &[&str] = &["axum", "hyper", "hyper_util", "tokio_tungstenite", "reqwest"];
+const NOT_A_CALLERS: &[&str] = &["axum", "tokio_tungstenite", "redb", "async_nats"];
+
+const ROOMS: &[Room] = &[
+    room("proto", &[], WORLD),
+    room("ceremony", &[], WORLD),
+    room("session", &[], WORLD),
+    room("config", &[], LIBRARIES),
+    room("tasks", &[], LIBRARIES),
+    room("ports", &["ceremony"], LIBRARIES),
+    room("security", &["ceremony", "ports", "security::random"], LIBRARIES),
+    room("security::random", &[], LIBRARIES),
+    room("relay", &["ceremony", "session", "ports", "tasks", "security::random"], LIBRARIES),
+    room(
+        "edge",
+        &["session", "relay", "security", "security::random", "ports", "tasks"],
+        &["reqwest", "redb", "async_nats"],
+    ),
+    room("backends", &[], WORLD),
+    room("backends::embedded", &["ceremony", "ports", "tasks", "security::random"], NOT_A_STORES),
+    room("backends::nats", &["ceremony", "ports", "tasks", "security::random"], NOT_A_STORES),
+    room("backends::fido_http", &["ceremony", "ports", "tasks", "security::random"], NOT_A_CALLERS),
+    room("backends::fido_builtin", &["ceremony", "ports", "tasks", "security::random"], LIBRARIES),
+    room("softcard", &["security::random"], LIBRARIES),
+    room("phone", &["softcard", "tasks", "security::random"], &["axum", "redb", "async_nats"]),
+    room("cli", EVERYTHING, &[]),
+    room("serve", EVERYTHING, &[]),
+    room("lib", EVERYTHING, &[]),
+    room("main", EVERYTHING, &[]),
+];
+
+/// Where a file goes beyond the table: (file, room, reason). To be emptied, not to be filled.
+const EXCEPTIONS: &[(&str, &str, &str)] = &[(
+    "src/edge/http/ceremonies.rs",
+    "ceremony",
+    "makes the initiator's view out of the record; the relay should hand out that view instead",
+)];
+
+/// Files over the limit of lines, each with the reason why it is not split.
+const LONG: &[(&str, &str)] = &[];
+const MOST_LINES: usize = 500;
+
+/// Names that say nothing of what is inside and gather whatever has no place.
+const NO_NAMES: [&str; 8] =
+    ["utils", "util", "helpers", "helper", "common", "types", "misc", "shared"];
+
+/// The innermost room of the table that a path lies in.
+fn room_of(path: &[String]) -> Option<&'static Room> {
+    let lies_in = |room: &&Room| {
+        let name: Vec<_> = room.name.split("::").collect();
+        path.len() >= name.len() && path.iter().zip(&name).all(|(part, name)| part == name)
+    };
+    ROOMS.iter().filter(lies_in).max_by_key(|room| room.name.len())
+}
+
+/// Everything that is wrong with a file, one line each.
+fn faults(path: &str, text: &str) -> Vec<String> {
+    let mut faults = file_faults(path, text);
+    let source = Source::new(path, text);
+    if source.is_test() {
+        return faults;
+    }
+    let Some(home) = room_of(source.module()) else {
+        faults.push(format!("{path}: lies in no room of the table"));
+        return faults;
+    };
+    for target in strays(&source, home) {
+        let excepted = |(file, room, _): &(&str, &str, &str)| *file == path && *room == target;
+        if !EXCEPTIONS.iter().any(excepted) {
+            faults.push(format!("{path}: {} must not use {target}", home.name));
+        }
+    }
+    for used in source.used_libraries() {
+        let known = home.must_not_know.iter().find(|path| {
+            let path: Vec<_> = path.split("::").collect();
+            used.len() >= path.len() && used.iter().zip(&path).all(|(used, path)| used == path)
+        });
+        if let Some(known) = known {
+            faults.push(format!("{path}: {} must not know {known}", home.name));
+        }
+    }
+    faults.dedup();
+    faults
+}
+
+/// The rooms that a file of this room uses and must not.
+fn strays(source: &Source, home: &Room) -> Vec<String> {
+    let name = |used: &[String]| room_of(used).map_or(used.join("::"), |room| room.name.to_owned());
+    let allowed = |target: &str| {
+        target == home.name || home.may_use == EVERYTHING || home.may_use.contains(&target)
+    };
+    source.used_modules().iter().map(|used| name(used)).filter(|target| !allowed(target)).collect()
+}
+
+/// What every file is held to, tests included.
+fn file_faults(path: &str, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if !text.starts_with("//!") {
+        faults.push(format!("{path}: does not begin with what it is"));
+    }
+    let lines = text.lines().count();
+    let listed = LONG.iter().any(|(long, _)| *long == path);
+    if lines > MOST_LINES && !listed {
+        faults.push(format!("{path}: {lines} lines, and no reason for them"));
+    }
+    if lines <= MOST_LINES && listed {
+        faults.push(format!("{path}: is no longer long, and still listed"));
+    }
+    for part in path.trim_end_matches(".rs").split('/') {
+        if NO_NAMES.contains(&part) {
+            faults.push(format!("{path}: {part} is no name"));
+        }
+    }
+    faults
+}
+
+/// Every Rust file under a folder of the repository, as its path from there.
+fn files(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(root.join(&folder)) else { continue };
+        for entry in entries {
+            let entry = entry.unwrap();
+            let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(path);
+            } else if path.ends_with(".rs") {
+                let text = fs::read_to_string(root.join(&path)).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_room_uses_only_what_the_table_allows() {
+    let mut checked = 0;
+    let mut all = Vec::new();
+    for (path, text) in ["src", "proto/src"].into_iter().flat_map(files) {
+        all.extend(faults(&path, &text));
+        checked += 1;
+    }
+    assert!(checked > 50, "only {checked} files were found");
+    assert!(all.is_empty(), "\n{}", all.join("\n"));
+}
+
+#[test]
+fn no_exception_outlives_its_reason() {
+    for (path, room, reason) in EXCEPTIONS {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        let source = Source::new(path, &text);
+        let home = room_of(source.module()).unwrap();
+        assert!(strays(&source, home).iter().any(|target| target == room), "{path}: {reason}");
+    }
+}
+
+#[test]
+fn every_other_file_says_what_it_is_and_stays_readable() {
+    let folders = ["tests", "proto/tests", "examples", "benches"];
+    let all: Vec<_> = folders
+        .into_iter()
+        .flat_map(files)
+        .flat_map(|(path, text)| file_faults(&path, &text))
+        .collect();
+    assert!(all.is_empty(), "\n{}", all.join("\n"));
+}
+
+/// What the checker says of a file with this code, and nothing else wrong.
+fn said_of(path: &str, code: &str) -> Vec<String> {
+    let prefix = format!("{path}: ");
+    faults(path, &format!("//! A sample.\n{code}"))
+        .into_iter()
+        .map(|fault| fault.strip_prefix(&prefix).unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_checker_sees_every_way_to_reach_into_another_room() {
+    let relay = ["ceremony must not use relay"];
+    for code in [
+        "use crate::relay::Relay;",
+        "use crate::{ceremony::State, relay};",
+        "use crate::{\n    ports::{self, Store},\n    relay::{Relay, drive},\n};",
+        "use super::super::super::relay::Relay;",
+        "pub(crate) use crate::relay as r;",
+        "fn f() -> crate::relay::Relay { todo!() }",
+        "fn f() { let c = '\"'; crate::relay::run(\"//\"); }",
+        "fn f<'a>(x: &'a u8) { crate::relay::run(x) }",
+    ] {
+        let said = said_of("src/ceremony/step/deep.rs", code);
+        assert!(said.iter().any(|fault| fault == relay[0]), "{code}: {said:?}");
+    }
+    for (path, code, fault) in [
+        ("src/edge/http/mod.rs", "use crate::ceremony::State;", "edge must not use ceremony"),
+        (
+            "src/backends/embedded/bus.rs",
+            "use super::super::fido_http::FidoHttp;",
+            "backends::embedded must not use backends::fido_http",
+        ),
+        (
+            "src/backends/fido_http/mod.rs",
+            "use super::embedded::FileStore;",
+            "backends::fido_http must not use backends::embedded",
+        ),
+        ("src/relay/drive.rs", "use crate::security::keys::Keys;", "relay must not use security"),
+        ("src/config/mod.rs", "use crate::tasks::Tasks;", "config must not use tasks"),
+        ("src/session/machine.rs", "use std::time::Instant;", "session must not know std::time"),
+        ("src/session/machine.rs", "use std::{fmt, io::Read};", "session must not know std::io"),
+        ("src/ceremony/step.rs", "fn f() { tracing::info!(1) }", "ceremony must not know tracing"),
+        ("src/relay/open.rs", "use axum::Json;", "relay must not know axum"),
+        ("proto/src/device.rs", "use tokio::sync;", "proto must not know tokio"),
+        ("src/somewhere/mod.rs", "", "lies in no room of the table"),
+    ] {
+        assert_eq!(said_of(path, code), [fault], "{code}");
+    }
+}
+
+#[test]
+fn the_checker_lets_pass_what_is_allowed_and_what_is_no_code() {
+    for (path, code) in [
+        ("src/relay/drive.rs", "use crate::{ceremony::State, ports::Store, security::random};"),
+        ("src/relay/drive.rs", "use super::open::Open;\nuse crate::relay::Relay;"),
+        ("src/ceremony/step.rs", "/// See [`crate::relay`].\n// crate::relay::x\n/* tokio::x */"),
+        ("src/ceremony/step.rs", "const X: &str = \"crate::relay::x\";"),
+        ("src/ceremony/step.rs", "const X: &str = r#\"\" crate::relay::x\"#;"),
+        ("src/ceremony/step.rs", "#[cfg(test)]\nmod tests {\n use crate::relay::{x};\n}"),
+        ("src/ceremony/step.rs", "#[cfg(test)]\n#[allow(unused)]\nuse crate::relay::x;"),
+        ("src/ceremony/tests/table.rs", "use crate::relay::x;"),
+        ("src/ceremony/tests.rs", "use crate::relay::x;"),
+        ("src/cli/demo.rs", "use crate::{edge, relay, backends::embedded::FileStore};"),
+        ("proto/src/http.rs", "use crate::ids::CeremonyId;\nuse super::life::Step;"),
+    ] {
+        assert_eq!(said_of(path, code), [""; 0], "{code}");
+    }
+    let after = "#[cfg(test)]\nmod tests {}\nuse crate::relay::x;";
+    assert_eq!(said_of("src/ceremony/step.rs", after), ["ceremony must not use relay"]);
+}
+
+#[test]
+fn the_checker_sees_a_file_without_a_word_of_its_own() {
+    assert_eq!(
+        file_faults("src/a.rs", "use std::fmt;"),
+        ["src/a.rs: does not begin with what it is"]
+    );
+    let long = format!("//! Long.\n{}", "\n".repeat(MOST_LINES));
+    assert_eq!(file_faults("src/a.rs", &long), ["src/a.rs: 501 lines, and no reason for them"]);
+    for path in ["src/relay/utils.rs", "src/helpers/mod.rs", "tests/it/common/mod.rs"] {
+        assert_eq!(file_faults(path, "//! X.").len(), 1, "{path}");
+    }
+}

@@ -7,7 +7,7 @@
 mod administration;
 mod architecture;
 mod client_direct;
-mod demo_page;
+mod demo;
 mod fido_http;
 mod python_samples;
 mod real_upstream;

@@ -59,6 +59,16 @@ pub enum Action {
 }
 
 impl Action {
+    /// Its name in the bank's own paths.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::SignIn => "sign-in",
+            Self::Approve => "approve",
+        }
+    }
+
     /// The ceremony that it takes.
     #[must_use]
     pub const fn ceremony_type(self) -> CeremonyType {

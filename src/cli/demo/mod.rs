@@ -1,15 +1,171 @@
-//! `fido-relay demo`: the whole loop on one machine.
+//! `fido-relay demo`: the whole loop on one machine. A relay, a bank's page and its backend, a
+//! simulated phone and card; it registers, signs in and approves through the public interfaces
+//! alone, tells every step, and fails unless all three came out proven.
+//!
+//! ```text
+//!   visitor or browser ──▶ site ─▶ bank ──HTTP, API key──▶ relay ◀──WebSocket── phone ─▶ card
+//!            └──── ticket ──▶ site ─▶ bank ──HTTP, ticket──▶ ┘
+//! ```
 
 pub mod bank;
 pub mod initiator;
 pub mod narrate;
+pub mod person;
 pub mod result_token;
 pub mod site;
+pub mod stage;
+pub mod visitor;
 pub mod web;
 pub mod words;
 
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
 use fido_relay_proto::http::{Transaction, TransactionField};
 use fido_relay_proto::text::InvalidText;
+use tokio::time::Instant;
+
+use crate::backends::embedded::SystemClock;
+use crate::phone::Faults;
+use bank::Action;
+use narrate::Narrator;
+use person::Manner;
+use stage::{Cast, Stage};
+use visitor::{Said, VisitError, Visitor};
+
+/// The pause before the code is typed while nobody watches: just enough to see the order.
+const BRISK: Duration = Duration::from_millis(150);
+/// The same while somebody looks at the page: time to read it.
+const VISIBLE: Duration = Duration::from_millis(2500);
+
+/// The exit code of a process that Ctrl-C ended, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// Arguments of `fido-relay demo`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Leave everything running for a browser until Ctrl-C
+    #[arg(long)]
+    pub keep: bool,
+    /// With --keep: ask for the code in this terminal instead of taking it off the page
+    #[arg(long, requires = "keep")]
+    pub ask_code: bool,
+    /// The page's port on 127.0.0.1; 0 takes any that is free
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+}
+
+/// Runs the demo.
+pub async fn run(args: DemoArgs) -> ExitCode {
+    let narrator = Narrator::on_stdout(Arc::new(SystemClock));
+    let manner = match args {
+        DemoArgs { ask_code: true, .. } => Manner::AsksTerminal,
+        DemoArgs { keep: true, .. } => Manner::ReadsPage(VISIBLE),
+        DemoArgs { .. } => Manner::ReadsPage(BRISK),
+    };
+    let cast = Cast { port: args.port, manner, faults: Faults::none() };
+    let set = Stage::set(cast, Arc::new(SystemClock), narrator.clone());
+    let stage = match unless_interrupted(set).await {
+        Some(Ok(stage)) => stage,
+        Some(Err(error)) => {
+            narrator.verdict(false, "fido-relay demo", "not set up", &error.to_string());
+            return ExitCode::FAILURE;
+        }
+        None => return INTERRUPTED.into(),
+    };
+    let ended = unless_interrupted(play(&stage, args, &narrator)).await;
+    if ended.is_none() {
+        narrator.plain("");
+    }
+    if !stage.clear().await {
+        narrator.plain("Something did not end in time.");
+    }
+    match ended {
+        Some(true) => ExitCode::SUCCESS,
+        Some(false) => ExitCode::FAILURE,
+        // With --keep this is how it is meant to end.
+        None if args.keep => ExitCode::SUCCESS,
+        None => INTERRUPTED.into(),
+    }
+}
+
+/// What a future gives, or nothing if Ctrl-C came first.
+async fn unless_interrupted<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        given = future => Some(given),
+        Ok(()) = tokio::signal::ctrl_c() => None,
+    }
+}
+
+/// The whole play; whether every ceremony of the script was proven. With `--keep` it has no end.
+async fn play(stage: &Stage, args: DemoArgs, narrator: &Narrator) -> bool {
+    narrator.heading("fido-relay demo");
+    let relay = stage.relay_url();
+    let beside = "store in a temporary directory, built-in FIDO2 server";
+    narrator.fact("relay", &format!("{relay}  ({beside})"));
+    let beside = "its page, and the backend that holds the API key";
+    narrator.fact("bank", &format!("{}  ({beside})", stage.bank_url()));
+    let beside = "simulated, paired and connected, with a software card";
+    narrator.fact("phone", &format!("{}  ({beside})", stage.phone().device_id()));
+
+    let all_proven = script(stage, narrator).await;
+    if args.keep {
+        narrator.plain("");
+        narrator.heading(&format!("The page is open at {}", stage.bank_url()));
+        narrator.plain("  The phone keeps answering. Ctrl-C ends it.");
+        std::future::pending::<()>().await;
+    }
+    all_proven
+}
+
+/// The three ceremonies, one after the other; whether all were proven.
+async fn script(stage: &Stage, narrator: &Narrator) -> bool {
+    let mut lines = Vec::new();
+    for action in [Action::Register, Action::SignIn, Action::Approve] {
+        let began = Instant::now();
+        let ended = visit(stage, action).await;
+        lines.push((action, began.elapsed(), ended));
+    }
+    narrator.plain("");
+    narrator.heading("Summary");
+    for (action, took, ended) in &lines {
+        let name = narrate::title(action.ceremony_type());
+        let took = format!("{:>6.3} s", took.as_secs_f64());
+        match ended {
+            Ok(()) => narrator.verdict(true, name, "succeeded", &format!("{took}, result proven")),
+            Err(Failure(why)) => narrator.verdict(false, name, "failed", &format!("{took}, {why}")),
+        }
+    }
+    let failed = lines.iter().filter(|(_, _, ended)| ended.is_err()).count();
+    narrator.plain("");
+    narrator.plain(&match failed {
+        0 => "All three succeeded.".to_owned(),
+        failed => format!("{failed} of three did not succeed."),
+    });
+    failed == 0
+}
+
+/// Why a ceremony counts as failed, for the summary.
+struct Failure(String);
+
+impl From<VisitError> for Failure {
+    fn from(error: VisitError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+async fn visit(stage: &Stage, action: Action) -> Result<(), Failure> {
+    let visitor = Visitor::new(stage.bank_url().clone())?;
+    let told = visitor.goes_through(action).await?;
+    if told.verdict == "approved" {
+        return Ok(());
+    }
+    Err(Failure(told.words.map_or_else(
+        || "no outcome".to_owned(),
+        |Said { headline, detail, advice }| format!("{headline}: {detail} {advice}"),
+    )))
+}
 
 /// The payment that waits for the demo's customer.
 ///

@@ -1,88 +1,18 @@
 //! The demo bank's page in a real browser.
 
-mod browser;
-mod scripted_relay;
-
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use fido_relay::backends::embedded::SystemClock;
-use fido_relay::cli::demo::bank::{Account, Bank};
-use fido_relay::cli::demo::initiator::Initiator;
-use fido_relay::cli::demo::narrate::Narrator;
-use fido_relay::cli::demo::{payment, site, web};
-use fido_relay::tasks::Tasks;
-use fido_relay_proto::{Outcome, Reason, Step};
+use fido_relay_proto::{Outcome, Reason};
 use serde_json::json;
 use thirtyfour::Key;
-use tokio::net::TcpListener;
 
-use browser::{Browser, DARK, LIGHT, NARROW};
-use scripted_relay::{API_KEY, ISSUER, ScriptedRelay};
-
-/// Where a narrator writes in a test.
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Page {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-/// A bank in front of a scripted relay.
-struct Scene {
-    relay: ScriptedRelay,
-    url: String,
-    told: Page,
-    tasks: Tasks,
-}
-
-impl Scene {
-    async fn set() -> Self {
-        let tasks = Tasks::default();
-        let relay = ScriptedRelay::start(&tasks).await;
-        let initiator = Initiator::new(relay.base(), API_KEY.into()).unwrap();
-        let account = Account {
-            client_id: relay.client_id(),
-            issuer: ISSUER.to_owned(),
-            username: "ada@harbour.example".to_owned().try_into().unwrap(),
-            display_name: "Ada Lovelace".to_owned().try_into().unwrap(),
-            payment: payment().unwrap(),
-        };
-        let told = Page::default();
-        let clock = Arc::new(SystemClock);
-        let narrator = Narrator::new(clock.clone(), Box::new(told.clone()), false);
-        let bank = Bank::new(initiator, account, clock, narrator);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        web::serve(listener, site::router(bank), &tasks).unwrap();
-        Self { relay, url, told, tasks }
-    }
-
-    async fn clear(self) {
-        assert!(self.tasks.stop(Duration::from_secs(5)).await, "everything ends when told to");
-    }
-}
-
-const UP_TO_DELIVERED: [Step; 2] = [Step::Sent, Step::Delivered];
-const UP_TO_VERIFYING: [Step; 4] = [Step::Claimed, Step::Challenged, Step::Card, Step::Verifying];
+use super::browser::{Browser, DARK, LIGHT, NARROW};
+use super::scene::{Scene, UP_TO_DELIVERED, UP_TO_VERIFYING};
+use crate::support::needs;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_follows_a_payment_from_the_code_to_the_proven_result() {
-    let Some(browser) = Browser::start("a payment on the demo's page").await else { return };
+    let Some(chromium) = needs::chromium("the demo's page") else { return };
     let scene = Scene::set().await;
+    let browser = Browser::start(&chromium).await;
     browser.open(&scene.url).await;
     browser.read("#choose-title", "Good to see you, Ada Lovelace").await;
     for (look, name) in [(LIGHT, "light"), (DARK, "dark"), (NARROW, "narrow")] {
@@ -136,8 +66,9 @@ async fn the_page_follows_a_payment_from_the_code_to_the_proven_result() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_says_in_plain_words_how_it_ended_and_what_to_do() {
-    let Some(browser) = Browser::start("the endings on the demo's page").await else { return };
+    let Some(chromium) = needs::chromium("the demo's page") else { return };
     let scene = Scene::set().await;
+    let browser = Browser::start(&chromium).await;
     browser.open(&scene.url).await;
     let endings = [
         (Outcome::Denied, Some(Reason::Declined), "Declined on your phone"),
@@ -168,39 +99,27 @@ async fn the_page_says_in_plain_words_how_it_ended_and_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_success_that_the_bank_cannot_prove_is_not_shown_as_one() {
-    let Some(browser) = Browser::start("forged results on the demo's page").await else { return };
+    let Some(chromium) = needs::chromium("the demo's page") else { return };
     let scene = Scene::set().await;
+    let browser = Browser::start(&chromium).await;
     browser.open(&scene.url).await;
-    let forgeries = [
-        json!({ "client_nonce": "another" }),
-        json!({ "aud": "cli_BwcHBwcHBwcHBwcHBwcHCA" }),
-        json!({ "iss": "https://elsewhere.example" }),
-        json!({ "jti": "cer_BwcHBwcHBwcHBwcHBwcHBw" }),
-        json!({ "tx_hash": "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU" }),
-        json!({ "ceremony_type": "authentication" }),
-        json!({ "outcome": "denied" }),
-        json!({ "sub": "mallory@harbour.example" }),
-        json!({ "exp": 1_700_000_000 }),
-    ];
-    for (n, forgery) in forgeries.into_iter().enumerate() {
-        scene.relay.forge(forgery.clone());
-        let again = if n == 0 { "[data-action=approve]" } else { "#again" };
-        let id = scene.relay.opened_by(browser.click(again)).await;
-        scene.relay.steps(id, &UP_TO_DELIVERED);
-        scene.relay.steps(id, &UP_TO_VERIFYING);
-        scene.relay.close(id, Outcome::Succeeded, None);
-        browser.read("#headline", "Not confirmed").await;
-        browser.see("[data-step=closed][data-state=bad]").await;
-        assert_eq!(browser.text("#compare-title").await, "This was not approved", "{forgery}");
-    }
+    scene.relay.forge(json!({ "client_nonce": "another" }));
+    let id = scene.relay.opened_by(browser.click("[data-action=approve]")).await;
+    scene.relay.steps(id, &UP_TO_DELIVERED);
+    scene.relay.steps(id, &UP_TO_VERIFYING);
+    scene.relay.close(id, Outcome::Succeeded, None);
+    browser.read("#headline", "Not confirmed").await;
+    browser.see("[data-step=closed][data-state=bad]").await;
+    assert_eq!(browser.text("#compare-title").await, "This was not approved");
     browser.quit().await;
     scene.clear().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_works_by_keyboard_and_can_be_cancelled() {
-    let Some(browser) = Browser::start("the demo's page by keyboard").await else { return };
+    let Some(chromium) = needs::chromium("the demo's page") else { return };
     let scene = Scene::set().await;
+    let browser = Browser::start(&chromium).await;
     browser.open(&scene.url).await;
     browser.read("#choose-title", "Good to see you, Ada Lovelace").await;
     let start = async {

@@ -9,7 +9,7 @@ use thirtyfour::prelude::*;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::needs;
+use crate::support::needs::Chromium;
 
 /// The longest that anything may take to show on the page.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,11 +37,9 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Starts one; `None`, and said so, where there is none to start. `what` names the test for
-    /// that line.
-    pub(crate) async fn start(what: &str) -> Option<Self> {
-        let chromium = needs::chromium(what)?;
-        let mut chromedriver = Command::new(chromium.driver)
+    /// Starts one.
+    pub(crate) async fn start(chromium: &Chromium) -> Self {
+        let mut chromedriver = Command::new(&chromium.driver)
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -57,7 +55,7 @@ impl Browser {
         };
         let profile = tempfile::tempdir().unwrap();
         let mut wanted = DesiredCapabilities::chrome();
-        wanted.set_binary(&chromium.browser.display().to_string()).unwrap();
+        wanted.set_binary(&chromium.browser.to_string_lossy()).unwrap();
         for flag in [
             "--headless=new",
             "--no-sandbox",
@@ -76,7 +74,7 @@ impl Browser {
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wanted).await.unwrap();
         let browser = Self { driver, _chromedriver: chromedriver, _profile: profile };
         browser.look(LIGHT).await;
-        Some(browser)
+        browser
     }
 
     pub(crate) async fn open(&self, url: &str) {

@@ -43,10 +43,22 @@ struct Inner {
     ceremonies: Mutex<HashMap<CeremonyId, Ceremony>>,
     changes: watch::Sender<Option<CeremonyId>>,
     client_id: ClientId,
-    key: EncodingKey,
     keys: JwkSet,
-    /// Claims to overwrite in every token, for tokens that must not be believed.
-    forgery: Mutex<Value>,
+    signing: Mutex<Signing>,
+}
+
+/// How tokens are made: rightly, unless the test wants one that must not be believed.
+struct Signing {
+    key: EncodingKey,
+    /// Claims to overwrite.
+    claims: Value,
+    /// Header fields to overwrite.
+    header: Value,
+}
+
+fn new_key() -> EncodingKey {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    EncodingKey::from_ec_der(pair.serialized_der())
 }
 
 /// The relay of one test.
@@ -58,17 +70,15 @@ pub(crate) struct ScriptedRelay {
 
 impl ScriptedRelay {
     pub(crate) async fn start(tasks: &Tasks) -> Self {
-        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-        let key = EncodingKey::from_ec_der(pair.serialized_der());
+        let key = new_key();
         let mut jwk = Jwk::from_encoding_key(&key, Algorithm::ES256).unwrap();
         jwk.common.key_id = Some(jwk.thumbprint(ThumbprintHash::SHA256).unwrap());
         let inner = Arc::new(Inner {
             ceremonies: Mutex::default(),
             changes: watch::Sender::new(None),
             client_id: ClientId::from_bytes([7; 16]),
-            key,
             keys: JwkSet { keys: vec![jwk] },
-            forgery: Mutex::new(json!({})),
+            signing: Mutex::new(Signing { key, claims: json!({}), header: json!({}) }),
         });
         let routes = Router::new()
             .route("/v1/ceremonies", post(open))
@@ -91,7 +101,17 @@ impl ScriptedRelay {
 
     /// Overwrites claims of every token from now on.
     pub(crate) fn forge(&self, claims: Value) {
-        *self.inner.forgery.lock().unwrap() = claims;
+        self.inner.signing.lock().unwrap().claims = claims;
+    }
+
+    /// Overwrites header fields of every token from now on.
+    pub(crate) fn forge_header(&self, header: Value) {
+        self.inner.signing.lock().unwrap().header = header;
+    }
+
+    /// Signs with another key than the published one from now on.
+    pub(crate) fn sign_with_another_key(&self) {
+        self.inner.signing.lock().unwrap().key = new_key();
     }
 
     /// Waits for the next ceremony that is opened after `run` has begun.
@@ -237,12 +257,15 @@ impl Inner {
             "tx_hash": transaction.map(transaction_hash),
             "tx_binding": transaction.map(|_| "card"),
         });
-        let forgery = self.forgery.lock().unwrap();
-        claims.as_object_mut().unwrap().extend(forgery.as_object().unwrap().clone());
+        let signing = self.signing.lock().unwrap();
+        claims.as_object_mut().unwrap().extend(signing.claims.as_object().unwrap().clone());
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some(RESULT_TYP.to_owned());
         header.kid = self.keys.keys[0].common.key_id.clone();
-        jsonwebtoken::encode(&header, &claims, &self.key).unwrap()
+        let mut header = serde_json::to_value(header).unwrap();
+        header.as_object_mut().unwrap().extend(signing.header.as_object().unwrap().clone());
+        let header: Header = serde_json::from_value(header).unwrap();
+        jsonwebtoken::encode(&header, &claims, &signing.key).unwrap()
     }
 }
 

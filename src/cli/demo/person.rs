@@ -1,0 +1,209 @@
+//! The demo's card holder: reads the code off the page, types it into the phone, and has a drawer
+//! full of cards. And what the phone tells, as lines for the terminal.
+
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fido_relay_proto::device::{CardErrorCode, Challenge, Offer};
+use fido_relay_proto::{CeremonyId, CeremonyType};
+use futures::future::BoxFuture;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+
+use super::bank::Bank;
+use super::narrate::Who;
+use crate::phone::{Ask, Card, Decision, Person, PhoneEvent};
+use crate::softcard::SoftCard;
+
+/// How long the page may take to show a code after the phone has shown the offer.
+const PAGE_LIMIT: Duration = Duration::from_secs(5);
+/// Lines typed ahead in the terminal.
+const TYPED_AHEAD: usize = 8;
+
+/// Where the person takes the code from.
+#[derive(Clone, Debug)]
+pub enum Manner {
+    /// Reads it off the page after this pause, as nobody is there to type it.
+    ReadsPage(Duration),
+    /// Is the one at the terminal.
+    AsksTerminal,
+}
+
+/// The card holder. Clones are the same person.
+#[derive(Clone, Debug)]
+pub struct CardHolder {
+    bank: Bank,
+    manner: Manner,
+    terminal: Option<Terminal>,
+}
+
+impl CardHolder {
+    /// The customer of this bank.
+    #[must_use]
+    pub fn new(bank: Bank, manner: Manner) -> Self {
+        let terminal = matches!(manner, Manner::AsksTerminal).then(Terminal::open);
+        Self { bank, manner, terminal }
+    }
+
+    async fn decide_on(self, ask: Ask) -> Decision {
+        let id = ask.offer.ceremony_id;
+        let page = self.bank.code_on_page(id, PAGE_LIMIT).await;
+        let narrator = self.bank.narrator();
+        for line in offer_lines(&ask.offer) {
+            narrator.now(id, Who::Phone, &line);
+        }
+        let decision = match (&self.manner, &self.terminal) {
+            (Manner::AsksTerminal, Some(terminal)) => terminal.ask(&ask).await,
+            (Manner::ReadsPage(pause), _) => {
+                tokio::time::sleep(*pause).await;
+                page.map_or(Decision::Ignore, |code| Decision::Code(typed(&code)))
+            }
+            (Manner::AsksTerminal, None) => Decision::Ignore,
+        };
+        narrator.now(
+            id,
+            Who::Phone,
+            match decision {
+                Decision::Code(_) => "types the code that the page shows",
+                Decision::HoldCard => "takes out the card",
+                Decision::Decline => "says no",
+                Decision::NotMe => "says that this was somebody else",
+                Decision::Ignore => "puts the phone away",
+            },
+        );
+        decision
+    }
+}
+
+fn typed(code: &SecretString) -> String {
+    code.expose_secret().to_owned()
+}
+
+impl Person for CardHolder {
+    fn decide(&self, ask: Ask) -> BoxFuture<'static, Decision> {
+        Box::pin(self.clone().decide_on(ask))
+    }
+}
+
+/// What the app shows.
+fn offer_lines(offer: &Offer) -> Vec<String> {
+    let asks = match offer.ceremony_type {
+        CeremonyType::Registration => "register a card for",
+        CeremonyType::Authentication => "sign in",
+        CeremonyType::Approval => "approve, as",
+    };
+    let mut lines = vec![format!("shows: {} asks to {asks} {}", offer.client_name, offer.username)];
+    if let Some(transaction) = &offer.transaction {
+        lines.push(format!("       {}", transaction.title));
+        let field = |field: &fido_relay_proto::http::TransactionField| {
+            format!("       {:<10} {}", field.label.as_str(), field.value)
+        };
+        lines.extend(transaction.fields.iter().map(field));
+    }
+    lines
+}
+
+/// The keyboard. One thread reads it, because a read of a terminal cannot be taken back.
+#[derive(Clone, Debug)]
+struct Terminal {
+    lines: Arc<tokio::sync::Mutex<mpsc::Receiver<String>>>,
+}
+
+impl Terminal {
+    fn open() -> Self {
+        let (typed, lines) = mpsc::channel(TYPED_AHEAD);
+        std::thread::spawn(move || {
+            for line in std::io::stdin().lines().map_while(Result::ok) {
+                if typed.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { lines: Arc::new(tokio::sync::Mutex::new(lines)) }
+    }
+
+    async fn ask(&self, ask: &Ask) -> Decision {
+        let mut lines = self.lines.lock().await;
+        let wrong = if ask.wrong_codes > 0 { "That was not the code. " } else { "" };
+        let mut out = std::io::stdout();
+        // A terminal that is gone gives no line either.
+        let _ = write!(out, "            {wrong}Code, or n (no), or x (this was not me): ");
+        let _ = out.flush();
+        match lines.recv().await.as_deref().map(str::trim) {
+            Some("n" | "no") => Decision::Decline,
+            Some("x") => Decision::NotMe,
+            Some(code) => Decision::Code(code.chars().filter(char::is_ascii_digit).collect()),
+            None => Decision::Ignore,
+        }
+    }
+}
+
+/// A drawer of software cards: every registration takes a new one, and whoever signs in takes out
+/// the one that fits.
+#[derive(Debug, Default)]
+pub struct Drawer {
+    cards: Mutex<Vec<Mutex<SoftCard>>>,
+}
+
+impl Card for Drawer {
+    fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {
+        let mut cards = self.cards.lock().unwrap_or_else(PoisonError::into_inner);
+        match challenge.offer.ceremony_type {
+            CeremonyType::Registration => {
+                let card = Mutex::new(SoftCard::new());
+                let answer = card.sign(challenge)?;
+                cards.push(card);
+                Ok(answer)
+            }
+            CeremonyType::Authentication | CeremonyType::Approval => {
+                for card in cards.iter().rev() {
+                    if let Ok(answer) = card.sign(challenge) {
+                        return Ok(answer);
+                    }
+                }
+                // Says the same as a card that was never registered.
+                Mutex::new(SoftCard::new()).sign(challenge)
+            }
+        }
+    }
+}
+
+/// Tells what the phone tells and the ladder does not, until the phone is gone.
+pub async fn tell(bank: Bank, mut events: mpsc::Receiver<PhoneEvent>) {
+    while let Some(event) = events.recv().await {
+        let Some((id, text)) = line(&event) else { continue };
+        // The page may hear of its ceremony a moment after the phone does.
+        let _ = bank.code_on_page(id, PAGE_LIMIT).await;
+        bank.narrator().now(id, Who::Phone, &text);
+    }
+}
+
+fn line(event: &PhoneEvent) -> Option<(CeremonyId, String)> {
+    match event {
+        PhoneEvent::Card { ceremony_id, error: Some(number) } => {
+            Some((*ceremony_id, format!("the card fails with error {number}")))
+        }
+        PhoneEvent::Refused { message, ceremony_id: Some(id), .. } => {
+            Some((*id, format!("the relay refuses: {message}")))
+        }
+        PhoneEvent::Declined { ceremony_id, .. } => {
+            Some((*ceremony_id, "sends the person's “no”".to_owned()))
+        }
+        PhoneEvent::Connected { .. }
+        | PhoneEvent::Reauthenticated
+        | PhoneEvent::Offered { .. }
+        | PhoneEvent::Claimed { .. }
+        | PhoneEvent::Challenged { .. }
+        | PhoneEvent::Card { error: None, .. }
+        | PhoneEvent::Answered { .. }
+        | PhoneEvent::Accepted { .. }
+        | PhoneEvent::Closed { .. }
+        | PhoneEvent::Refused { ceremony_id: None, .. }
+        | PhoneEvent::GoingAway { .. }
+        | PhoneEvent::Disconnected { .. }
+        | PhoneEvent::Waiting { .. }
+        | PhoneEvent::Stopped(_) => None,
+    }
+}

@@ -1,0 +1,270 @@
+//! Setting the stage: a relay, a bank with its API key, and a paired phone, all on loopback and in
+//! a directory that goes away with them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fido_relay_proto::http::Scope;
+use fido_relay_proto::text::InvalidText;
+use fido_relay_proto::{Binding, TenantId};
+use tokio::net::TcpListener;
+use url::Url;
+
+use super::bank::{Account, Bank};
+use super::initiator::{CallError, Initiator};
+use super::narrate::Narrator;
+use super::person::{self, CardHolder, Drawer, Manner};
+use super::{payment, site, web};
+use crate::config;
+use crate::phone::{DeviceKey, Faults, KeyError, PairingError, Phone, PhoneEvent, PhoneHandle};
+use crate::ports::{Clock, StoreError};
+use crate::security::clients::{ClientError, Clients, NewClient};
+use crate::security::random;
+use crate::serve::{self, Running, StartError};
+use crate::tasks::Tasks;
+
+/// How long the phone may take to be welcomed.
+const WELCOME_LIMIT: Duration = Duration::from_secs(20);
+/// How long bank and phone may take to end.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// What is to be staged.
+#[derive(Debug)]
+pub struct Cast {
+    /// The bank's port on loopback; 0 for any.
+    pub port: u16,
+    /// How the person comes by the code.
+    pub manner: Manner,
+    /// What the phone does wrong.
+    pub faults: Faults,
+}
+
+/// Why the stage cannot be set.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The temporary directory.
+    #[error("no temporary directory: {0}")]
+    Directory(#[source] std::io::Error),
+    /// The bank's port.
+    #[error("the bank cannot listen on 127.0.0.1:{0}: {1}")]
+    Listen(u16, #[source] std::io::Error),
+    /// The demo's own settings.
+    #[error("the demo's settings do not hold: {0}")]
+    Settings(#[from] config::Mistakes),
+    /// A name in the demo.
+    #[error("the demo's names do not hold: {0}")]
+    Names(#[from] InvalidText),
+    /// The relay's address.
+    #[error("the relay's address does not hold: {0}")]
+    Address(#[from] url::ParseError),
+    /// The relay.
+    #[error("the relay does not start: {0}")]
+    Relay(#[from] StartError),
+    /// The bank's client and key.
+    #[error("the bank gets no API key: {0}")]
+    Client(#[from] ClientError),
+    /// The initiator API.
+    #[error("the bank cannot use the relay: {0}")]
+    Call(#[from] CallError),
+    /// The phone's key.
+    #[error("the phone has no key: {0}")]
+    Key(#[from] KeyError),
+    /// Pairing.
+    #[error("the phone cannot be paired: {0}")]
+    Pairing(#[from] PairingError),
+    /// The phone's socket.
+    #[error("the phone is not welcomed by the relay: {0}")]
+    Phone(String),
+}
+
+impl From<StoreError> for StageError {
+    fn from(error: StoreError) -> Self {
+        Self::Client(error.into())
+    }
+}
+
+/// Everything that runs.
+#[derive(Debug)]
+pub struct Stage {
+    relay: Running,
+    bank: Bank,
+    bank_url: Url,
+    phone: PhoneHandle,
+    tasks: Tasks,
+    /// Dropped last.
+    _directory: Directory,
+}
+
+impl Stage {
+    /// Starts relay, bank and phone, and pairs the phone.
+    ///
+    /// # Errors
+    /// [`StageError`].
+    pub async fn set(
+        cast: Cast,
+        clock: Arc<dyn Clock>,
+        narrator: Narrator,
+    ) -> Result<Self, StageError> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, cast.port));
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|error| StageError::Listen(cast.port, error))?;
+        let bank_address =
+            listener.local_addr().map_err(|error| StageError::Listen(cast.port, error))?;
+        let bank_url = Url::parse(&format!("http://{bank_address}/"))?;
+
+        let directory = Directory::create().map_err(StageError::Directory)?;
+        let relay = start_relay(directory.path()).await?;
+        let relay_url = Url::parse(&format!("{}/", relay.url().trim_end_matches('/')))?;
+        let (initiator, client_id) = admit_bank(&relay, relay_url.clone(), &*clock).await?;
+
+        let account = Account {
+            client_id,
+            issuer: relay.url(),
+            username: "ada@harbour.example".to_owned().try_into()?,
+            display_name: "Ada Lovelace".to_owned().try_into()?,
+            payment: payment()?,
+        };
+        let username = account.username.clone();
+        let bank = Bank::new(initiator.clone(), account, clock, narrator);
+        let tasks = Tasks::default();
+        web::serve(listener, site::router(bank.clone()), &tasks)
+            .map_err(|error| StageError::Listen(cast.port, error))?;
+
+        let pairing = initiator.open_pairing(username).await?;
+        let name = "Ada's phone".to_owned().try_into()?;
+        let key = DeviceKey::generate()?;
+        let paired =
+            crate::phone::pair(&relay_url, &pairing.pairing_token, Some(name), key).await?;
+        let holder = CardHolder::new(bank.clone(), cast.manner);
+        let phone = Phone::new(paired, Arc::new(Drawer::default()), Arc::new(holder));
+        let (phone, mut events) = phone.with_faults(cast.faults).connect(&tasks);
+        welcomed(&mut events).await?;
+        tasks.spawn("phone's story", person::tell(bank.clone(), events));
+        Ok(Self { relay, bank, bank_url, phone, tasks, _directory: directory })
+    }
+
+    /// The bank.
+    #[must_use]
+    pub fn bank(&self) -> &Bank {
+        &self.bank
+    }
+
+    /// Where the bank's page is.
+    #[must_use]
+    pub fn bank_url(&self) -> &Url {
+        &self.bank_url
+    }
+
+    /// Where the relay is.
+    #[must_use]
+    pub fn relay_url(&self) -> String {
+        self.relay.url()
+    }
+
+    /// The phone.
+    #[must_use]
+    pub fn phone(&self) -> &PhoneHandle {
+        &self.phone
+    }
+
+    /// Ends everything; tells whether it ended in time.
+    pub async fn clear(self) -> bool {
+        self.phone.stop();
+        let ours = self.tasks.stop(STOP_LIMIT).await;
+        self.relay.stop().await && ours
+    }
+}
+
+async fn start_relay(directory: &Path) -> Result<Running, StageError> {
+    let data_dir = directory.join("data");
+    let settings = [
+        ("FIDO_RELAY_LISTEN", "127.0.0.1:0"),
+        ("FIDO_RELAY_DATA_DIR", &*data_dir.to_string_lossy()),
+        ("FIDO_RELAY_TENANT__RP_NAME", "Harbour Bank"),
+    ];
+    let config = config::from_texts(None, &settings)?.config;
+    let listener = serve::bind(&config)?;
+    Ok(serve::start(config, listener).await?)
+}
+
+/// What an operator does with `fido-relay client create`: the bank becomes a client of the relay.
+async fn admit_bank(
+    relay: &Running,
+    relay_url: Url,
+    clock: &dyn Clock,
+) -> Result<(Initiator, fido_relay_proto::ClientId), StageError> {
+    let clients = Clients::new(Arc::clone(&relay.relay().world().store));
+    let bank = NewClient {
+        tenant: TenantId::default(),
+        name: "Harbour Bank".to_owned().try_into()?,
+        scopes: vec![
+            Scope::CeremonyAuth,
+            Scope::CeremonyReg,
+            Scope::CeremonyApprove,
+            Scope::CeremonyRead,
+            Scope::DevicePair,
+        ],
+        bindings: vec![Binding::Code],
+    };
+    let client = clients.create(bank, clock.now()).await?;
+    let key = clients.add_key(&client.tenant, client.id, None, None, clock.now()).await?;
+    Ok((Initiator::new(relay_url, key.expose().into())?, client.id))
+}
+
+async fn welcomed(events: &mut tokio::sync::mpsc::Receiver<PhoneEvent>) -> Result<(), StageError> {
+    let mut trouble = "no answer".to_owned();
+    let connected = async {
+        while let Some(event) = events.recv().await {
+            match event {
+                PhoneEvent::Connected { .. } => return true,
+                PhoneEvent::Disconnected { why, .. } => trouble = why,
+                PhoneEvent::Stopped(why) => trouble = why.to_string(),
+                PhoneEvent::Reauthenticated
+                | PhoneEvent::Offered { .. }
+                | PhoneEvent::Claimed { .. }
+                | PhoneEvent::Challenged { .. }
+                | PhoneEvent::Card { .. }
+                | PhoneEvent::Answered { .. }
+                | PhoneEvent::Accepted { .. }
+                | PhoneEvent::Declined { .. }
+                | PhoneEvent::Closed { .. }
+                | PhoneEvent::Refused { .. }
+                | PhoneEvent::GoingAway { .. }
+                | PhoneEvent::Waiting { .. } => {}
+            }
+        }
+        false
+    };
+    match tokio::time::timeout(WELCOME_LIMIT, connected).await {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(StageError::Phone(trouble)),
+    }
+}
+
+/// A directory for nobody else's eyes that is removed in the end.
+#[derive(Debug)]
+struct Directory(PathBuf);
+
+impl Directory {
+    fn create() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("fido-relay-demo-{}", random::token()));
+        let mut builder = std::fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&path)?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What is left in a temporary directory goes with the next cleaning.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,9 @@
+//! The demo: its bank against a relay that follows a script, its page in a real browser, and the
+//! command as a whole.
+
+mod bank;
+mod browser;
+mod command;
+mod page;
+mod scene;
+mod scripted_relay;

@@ -1,0 +1,77 @@
+//! A bank with its page in front of a scripted relay.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fido_relay::backends::embedded::SystemClock;
+use fido_relay::cli::demo::bank::{Account, Bank};
+use fido_relay::cli::demo::initiator::Initiator;
+use fido_relay::cli::demo::narrate::Narrator;
+use fido_relay::cli::demo::{payment, site, web};
+use fido_relay::tasks::Tasks;
+use fido_relay_proto::Step;
+use tokio::net::TcpListener;
+
+use super::scripted_relay::{API_KEY, ISSUER, ScriptedRelay};
+
+/// The steps until the phone shows the offer.
+pub(crate) const UP_TO_DELIVERED: [Step; 2] = [Step::Sent, Step::Delivered];
+/// The steps from the code to the card's answer.
+pub(crate) const UP_TO_VERIFYING: [Step; 4] =
+    [Step::Claimed, Step::Challenged, Step::Card, Step::Verifying];
+
+/// Where a narrator writes in a test.
+#[derive(Clone, Default)]
+pub(crate) struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Page {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// A bank in front of a scripted relay.
+pub(crate) struct Scene {
+    pub(crate) relay: ScriptedRelay,
+    pub(crate) url: String,
+    pub(crate) told: Page,
+    tasks: Tasks,
+}
+
+impl Scene {
+    pub(crate) async fn set() -> Self {
+        let tasks = Tasks::default();
+        let relay = ScriptedRelay::start(&tasks).await;
+        let initiator = Initiator::new(relay.base(), API_KEY.into()).unwrap();
+        let account = Account {
+            client_id: relay.client_id(),
+            issuer: ISSUER.to_owned(),
+            username: "ada@harbour.example".to_owned().try_into().unwrap(),
+            display_name: "Ada Lovelace".to_owned().try_into().unwrap(),
+            payment: payment().unwrap(),
+        };
+        let told = Page::default();
+        let clock = Arc::new(SystemClock);
+        let narrator = Narrator::new(clock.clone(), Box::new(told.clone()), false);
+        let bank = Bank::new(initiator, account, clock, narrator);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        web::serve(listener, site::router(bank), &tasks).unwrap();
+        Self { relay, url, told, tasks }
+    }
+
+    pub(crate) async fn clear(self) {
+        assert!(self.tasks.stop(Duration::from_secs(5)).await, "everything ends when told to");
+    }
+}

@@ -23,6 +23,7 @@ use crate::config::{Config, Loaded};
 #[command(name = "fido-relay", version, about, propagate_version = true)]
 #[command(after_help = "Examples:
   fido-relay serve                          everything on this machine, nothing configured
+  fido-relay demo --keep                    the whole loop, with a page for your browser
   fido-relay client create --name Shop      an API key for a backend that opens ceremonies
   fido-relay config                         what is in effect, and where it comes from
 
@@ -57,6 +58,8 @@ impl ConfigFile {
 enum Command {
     /// Run the relay
     Serve(serve::Arguments),
+    /// Play the whole loop on this machine: relay, page, phone, card
+    Demo(demo::Arguments),
     /// Print the configuration in effect, with the source of each value
     Config(config::Arguments),
     /// Make, list and remove the initiators that may open ceremonies
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
     let Arguments { file, command } = Arguments::parse();
     let done = match command {
         Command::Serve(arguments) => serve::run(&file, &arguments),
+        Command::Demo(arguments) => demo::run(arguments),
         Command::Config(arguments) => config::run(&file, &arguments),
         Command::Client(arguments) => client::run(&file, arguments),
         Command::Pairing(arguments) => pairing::run(&file, arguments),

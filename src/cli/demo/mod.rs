@@ -18,7 +18,6 @@ pub mod visitor;
 pub mod web;
 pub mod words;
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use fido_relay_proto::http::{Transaction, TransactionField};
 use fido_relay_proto::text::InvalidText;
 use tokio::time::Instant;
 
+use super::Failure;
 use crate::backends::embedded::SystemClock;
 use crate::phone::Faults;
 use bank::Action;
@@ -42,51 +42,49 @@ const VISIBLE: Duration = Duration::from_millis(2500);
 /// The exit code of a process that Ctrl-C ended, as shells have it.
 const INTERRUPTED: u8 = 130;
 
-/// Arguments of `fido-relay demo`.
+/// `fido-relay demo`.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub struct DemoArgs {
+pub struct Arguments {
     /// Leave everything running for a browser until Ctrl-C
     #[arg(long)]
-    pub keep: bool,
+    keep: bool,
     /// With --keep: ask for the code in this terminal instead of taking it off the page
     #[arg(long, requires = "keep")]
-    pub ask_code: bool,
+    ask_code: bool,
     /// The page's port on 127.0.0.1; 0 takes any that is free
     #[arg(long, default_value_t = 0)]
-    pub port: u16,
+    port: u16,
 }
 
 /// Runs the demo.
-pub async fn run(args: DemoArgs) -> ExitCode {
+///
+/// # Errors
+/// [`Failure`] if the stage cannot be set, or not every ceremony was proven.
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
+    runtime.block_on(stage_and_play(arguments))
+}
+
+async fn stage_and_play(arguments: Arguments) -> Result<(), Failure> {
     let narrator = Narrator::on_stdout(Arc::new(SystemClock));
-    let manner = match args {
-        DemoArgs { ask_code: true, .. } => Manner::AsksTerminal,
-        DemoArgs { keep: true, .. } => Manner::ReadsPage(VISIBLE),
-        DemoArgs { .. } => Manner::ReadsPage(BRISK),
+    let manner = match arguments {
+        Arguments { ask_code: true, .. } => Manner::AsksTerminal,
+        Arguments { keep: true, .. } => Manner::ReadsPage(VISIBLE),
+        Arguments { .. } => Manner::ReadsPage(BRISK),
     };
-    let cast = Cast { port: args.port, manner, faults: Faults::none() };
+    let interrupted = || Failure { text: "interrupted".to_owned(), code: INTERRUPTED };
+    let cast = Cast { port: arguments.port, manner, faults: Faults::none() };
     let set = Stage::set(cast, Arc::new(SystemClock), narrator.clone());
-    let stage = match unless_interrupted(set).await {
-        Some(Ok(stage)) => stage,
-        Some(Err(error)) => {
-            narrator.verdict(false, "fido-relay demo", "not set up", &error.to_string());
-            return ExitCode::FAILURE;
-        }
-        None => return INTERRUPTED.into(),
-    };
-    let ended = unless_interrupted(play(&stage, args, &narrator)).await;
-    if ended.is_none() {
-        narrator.plain("");
-    }
-    if !stage.clear().await {
-        narrator.plain("Something did not end in time.");
-    }
+    let stage = unless_interrupted(set).await.ok_or_else(interrupted)?.map_err(Failure::failed)?;
+    let ended = unless_interrupted(play(&stage, arguments.keep, &narrator)).await;
+    let in_time = stage.clear().await;
     match ended {
-        Some(true) => ExitCode::SUCCESS,
-        Some(false) => ExitCode::FAILURE,
+        Some(3) if in_time => Ok(()),
+        Some(3) => Err(Failure::failed("something did not end in time")),
+        Some(proven) => Err(Failure::failed(format!("{} of 3 did not succeed", 3 - proven))),
         // With --keep this is how it is meant to end.
-        None if args.keep => ExitCode::SUCCESS,
-        None => INTERRUPTED.into(),
+        None if arguments.keep => Ok(()),
+        None => Err(interrupted()),
     }
 }
 
@@ -98,8 +96,8 @@ async fn unless_interrupted<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// The whole play; whether every ceremony of the script was proven. With `--keep` it has no end.
-async fn play(stage: &Stage, args: DemoArgs, narrator: &Narrator) -> bool {
+/// The whole play; how many ceremonies of the script were proven. With `keep` it has no end.
+async fn play(stage: &Stage, keep: bool, narrator: &Narrator) -> usize {
     narrator.heading("fido-relay demo");
     let relay = stage.relay_url();
     let beside = "store in a temporary directory, built-in FIDO2 server";
@@ -109,18 +107,18 @@ async fn play(stage: &Stage, args: DemoArgs, narrator: &Narrator) -> bool {
     let beside = "simulated, paired and connected, with a software card";
     narrator.fact("phone", &format!("{}  ({beside})", stage.phone().device_id()));
 
-    let all_proven = script(stage, narrator).await;
-    if args.keep {
+    let proven = script(stage, narrator).await;
+    if keep {
         narrator.plain("");
         narrator.heading(&format!("The page is open at {}", stage.bank_url()));
         narrator.plain("  The phone keeps answering. Ctrl-C ends it.");
         std::future::pending::<()>().await;
     }
-    all_proven
+    proven
 }
 
-/// The three ceremonies, one after the other; whether all were proven.
-async fn script(stage: &Stage, narrator: &Narrator) -> bool {
+/// The three ceremonies, one after the other; how many were proven.
+async fn script(stage: &Stage, narrator: &Narrator) -> usize {
     let mut lines = Vec::new();
     for action in [Action::Register, Action::SignIn, Action::Approve] {
         let began = Instant::now();
@@ -134,34 +132,30 @@ async fn script(stage: &Stage, narrator: &Narrator) -> bool {
         let took = format!("{:>6.3} s", took.as_secs_f64());
         match ended {
             Ok(()) => narrator.verdict(true, name, "succeeded", &format!("{took}, result proven")),
-            Err(Failure(why)) => narrator.verdict(false, name, "failed", &format!("{took}, {why}")),
+            Err(NotProven(why)) => {
+                narrator.verdict(false, name, "failed", &format!("{took}, {why}"))
+            }
         }
     }
-    let failed = lines.iter().filter(|(_, _, ended)| ended.is_err()).count();
-    narrator.plain("");
-    narrator.plain(&match failed {
-        0 => "All three succeeded.".to_owned(),
-        failed => format!("{failed} of three did not succeed."),
-    });
-    failed == 0
+    lines.iter().filter(|(_, _, ended)| ended.is_ok()).count()
 }
 
 /// Why a ceremony counts as failed, for the summary.
-struct Failure(String);
+struct NotProven(String);
 
-impl From<VisitError> for Failure {
+impl From<VisitError> for NotProven {
     fn from(error: VisitError) -> Self {
         Self(error.to_string())
     }
 }
 
-async fn visit(stage: &Stage, action: Action) -> Result<(), Failure> {
+async fn visit(stage: &Stage, action: Action) -> Result<(), NotProven> {
     let visitor = Visitor::new(stage.bank_url().clone())?;
     let told = visitor.goes_through(action).await?;
     if told.verdict == "approved" {
         return Ok(());
     }
-    Err(Failure(told.words.map_or_else(
+    Err(NotProven(told.words.map_or_else(
         || "no outcome".to_owned(),
         |Said { headline, detail, advice }| format!("{headline}: {detail} {advice}"),
     )))

@@ -111,6 +111,8 @@ struct Entry {
     ticket: SecretString,
     /// The last step that was narrated.
     narrated: u32,
+    /// Whether the page knows that the phone has the offer.
+    delivered: bool,
 }
 
 /// The bank. Clones are the same bank.
@@ -121,8 +123,8 @@ pub struct Bank {
     clock: Arc<dyn Clock>,
     narrator: Narrator,
     ledger: Arc<Mutex<VecDeque<Entry>>>,
-    /// Counts openings: whoever looks at the pages looks again when it changes.
-    openings: watch::Sender<u64>,
+    /// Counts what the pages have shown: whoever looks at them looks again when it changes.
+    shown: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Bank {
@@ -146,7 +148,7 @@ impl Bank {
             clock,
             narrator,
             ledger: Arc::default(),
-            openings: watch::Sender::new(0),
+            shown: watch::Sender::new(0),
         }
     }
 
@@ -201,6 +203,7 @@ impl Bank {
             code: opened.code.clone().map(SecretString::from),
             ticket: SecretString::from(opened.ticket.clone()),
             narrated: 0,
+            delivered: false,
         });
         Ok(opened)
     }
@@ -260,22 +263,25 @@ impl Bank {
         Ok(self.initiator.cancel(id).await?)
     }
 
-    /// The code that a page shows for this ceremony: what a person would read off the screen.
-    /// Waits for the page to have it, at most `limit`.
+    /// The code that a page shows for this ceremony, once the page knows that the phone has the
+    /// offer: what a person with both in view would read then. Waits at most `limit` for a page
+    /// that lags behind or is gone.
     pub async fn code_on_page(&self, id: CeremonyId, limit: Duration) -> Option<SecretString> {
-        let mut openings = self.openings.subscribe();
-        let found = async {
+        let mut shown = self.shown.subscribe();
+        let delivered = async {
             loop {
-                openings.mark_unchanged();
-                let code = self.with_entry(id, |entry| entry.code.clone());
-                if code.is_some() {
-                    return code.flatten();
+                shown.mark_unchanged();
+                if self.with_entry(id, |entry| entry.delivered) == Some(true) {
+                    return;
                 }
-                // The sender lives as long as the bank does.
-                openings.changed().await.ok()?;
+                if shown.changed().await.is_err() {
+                    // The sender lives as long as the bank does.
+                    return;
+                }
             }
         };
-        tokio::time::timeout(limit, found).await.ok().flatten()
+        let _ = tokio::time::timeout(limit, delivered).await;
+        self.with_entry(id, |entry| entry.code.clone()).flatten()
     }
 
     /// The story, for whoever has something to add.
@@ -290,8 +296,6 @@ impl Bank {
             ledger.pop_front();
         }
         ledger.push_back(entry);
-        drop(ledger);
-        self.openings.send_modify(|count| *count += 1);
     }
 
     fn with_entry<T>(&self, id: CeremonyId, read: impl FnOnce(&mut Entry) -> T) -> Option<T> {
@@ -323,9 +327,7 @@ impl Bank {
             let (who, text) = match step.step {
                 Step::Opened => (Who::Relay, opened_text(code.as_ref(), view.expires_in)),
                 Step::Sent => (Who::Relay, "sent        offered to the phone".to_owned()),
-                Step::Delivered => {
-                    (Who::Phone, "delivered   shows who asks, and for what".to_owned())
-                }
+                Step::Delivered => (Who::Phone, "delivered   the app has it".to_owned()),
                 Step::Claimed => (Who::Phone, "claimed     the page's code is typed in".to_owned()),
                 Step::Challenged => {
                     (Who::Fido2, "challenged  makes a challenge for this phone alone".to_owned())
@@ -338,6 +340,10 @@ impl Bank {
             };
             let at = instant(&step.at).unwrap_or_else(|| self.clock.now());
             self.narrator.step(view.id, at, who, &text);
+        }
+        if view.progress.iter().any(|step| step.step == Step::Delivered) {
+            self.with_entry(view.id, |entry| entry.delivered = true);
+            self.shown.send_modify(|count| *count += 1);
         }
     }
 }

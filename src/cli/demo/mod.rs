@@ -34,9 +34,7 @@ use person::Manner;
 use stage::{Cast, Stage};
 use visitor::{Said, VisitError, Visitor};
 
-/// The pause before the code is typed while nobody watches: just enough to see the order.
-const BRISK: Duration = Duration::from_millis(150);
-/// The same while somebody looks at the page: time to read it.
+/// The pause before the code is typed while somebody looks at the page: time to read it.
 const VISIBLE: Duration = Duration::from_millis(2500);
 
 /// The exit code of a process that Ctrl-C ended, as shells have it.
@@ -67,11 +65,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 
 async fn stage_and_play(arguments: Arguments) -> Result<(), Failure> {
     let narrator = Narrator::on_stdout(Arc::new(SystemClock));
-    let manner = match arguments {
-        Arguments { ask_code: true, .. } => Manner::AsksTerminal,
-        Arguments { keep: true, .. } => Manner::ReadsPage(VISIBLE),
-        Arguments { .. } => Manner::ReadsPage(BRISK),
-    };
+    let manner = if arguments.ask_code { Manner::AsksTerminal } else { Manner::ReadsPage(VISIBLE) };
     let interrupted = || Failure { text: "interrupted".to_owned(), code: INTERRUPTED };
     let cast = Cast { port: arguments.port, manner, faults: Faults::none() };
     let set = Stage::set(cast, Arc::new(SystemClock), narrator.clone());

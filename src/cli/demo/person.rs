@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fido_relay_proto::device::{CardErrorCode, Challenge, Offer};
+use fido_relay_proto::http::TransactionField;
 use fido_relay_proto::{CeremonyId, CeremonyType};
 use futures::future::BoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -14,18 +15,22 @@ use tokio::sync::mpsc;
 
 use super::bank::Bank;
 use super::narrate::Who;
+use super::visitor::VISITOR;
 use crate::phone::{Ask, Card, Decision, Person, PhoneEvent};
 use crate::softcard::SoftCard;
 
 /// How long the page may take to show a code after the phone has shown the offer.
 const PAGE_LIMIT: Duration = Duration::from_secs(5);
+/// The pause where nobody looks: just enough to tell the steps apart.
+const BRISK: Duration = Duration::from_millis(150);
 /// Lines typed ahead in the terminal.
 const TYPED_AHEAD: usize = 8;
 
 /// Where the person takes the code from.
 #[derive(Clone, Debug)]
 pub enum Manner {
-    /// Reads it off the page after this pause, as nobody is there to type it.
+    /// Reads it off the page after this pause, as nobody is there to type it; where the page is
+    /// the demo's own visitor, who needs no time to look, after a short one.
     ReadsPage(Duration),
     /// Is the one at the terminal.
     AsksTerminal,
@@ -54,26 +59,17 @@ impl CardHolder {
         for line in offer_lines(&ask.offer) {
             narrator.now(id, Who::Phone, &line);
         }
-        let decision = match (&self.manner, &self.terminal) {
+        match (&self.manner, &self.terminal) {
             (Manner::AsksTerminal, Some(terminal)) => terminal.ask(&ask).await,
             (Manner::ReadsPage(pause), _) => {
-                tokio::time::sleep(*pause).await;
+                let by_script = ask.offer.context.as_ref().is_some_and(|context| {
+                    context.user_agent.as_ref().is_some_and(|name| name.as_str() == VISITOR)
+                });
+                tokio::time::sleep(if by_script { BRISK } else { *pause }).await;
                 page.map_or(Decision::Ignore, |code| Decision::Code(typed(&code)))
             }
             (Manner::AsksTerminal, None) => Decision::Ignore,
-        };
-        narrator.now(
-            id,
-            Who::Phone,
-            match decision {
-                Decision::Code(_) => "types the code that the page shows",
-                Decision::HoldCard => "takes out the card",
-                Decision::Decline => "says no",
-                Decision::NotMe => "says that this was somebody else",
-                Decision::Ignore => "puts the phone away",
-            },
-        );
-        decision
+        }
     }
 }
 
@@ -89,16 +85,17 @@ impl Person for CardHolder {
 
 /// What the app shows.
 fn offer_lines(offer: &Offer) -> Vec<String> {
-    let asks = match offer.ceremony_type {
-        CeremonyType::Registration => "register a card for",
-        CeremonyType::Authentication => "sign in",
-        CeremonyType::Approval => "approve, as",
+    let what = match offer.ceremony_type {
+        CeremonyType::Registration => "to register a card",
+        CeremonyType::Authentication => "to sign in",
+        CeremonyType::Approval => "to approve:",
     };
-    let mut lines = vec![format!("shows: {} asks to {asks} {}", offer.client_name, offer.username)];
+    let mut lines =
+        vec![format!("shows       {} asks {} {what}", offer.client_name, offer.username)];
     if let Some(transaction) = &offer.transaction {
-        lines.push(format!("       {}", transaction.title));
-        let field = |field: &fido_relay_proto::http::TransactionField| {
-            format!("       {:<10} {}", field.label.as_str(), field.value)
+        lines.push(format!("            {}", transaction.title));
+        let field = |field: &TransactionField| {
+            format!("            {:<10} {}", field.label.as_str(), field.value)
         };
         lines.extend(transaction.fields.iter().map(field));
     }
@@ -183,13 +180,13 @@ pub async fn tell(bank: Bank, mut events: mpsc::Receiver<PhoneEvent>) {
 fn line(event: &PhoneEvent) -> Option<(CeremonyId, String)> {
     match event {
         PhoneEvent::Card { ceremony_id, error: Some(number) } => {
-            Some((*ceremony_id, format!("the card fails with error {number}")))
+            Some((*ceremony_id, format!("card        error {number}")))
         }
         PhoneEvent::Refused { message, ceremony_id: Some(id), .. } => {
-            Some((*id, format!("the relay refuses: {message}")))
+            Some((*id, format!("refused     {message}")))
         }
         PhoneEvent::Declined { ceremony_id, .. } => {
-            Some((*ceremony_id, "sends the person's “no”".to_owned()))
+            Some((*ceremony_id, "declines    the person says no".to_owned()))
         }
         PhoneEvent::Connected { .. }
         | PhoneEvent::Reauthenticated

@@ -11,6 +11,8 @@ use url::Url;
 
 use super::bank::Action;
 
+/// What this visitor calls itself, in place of a browser's name.
+pub const VISITOR: &str = "fido-relay demo";
 /// Seconds of one long poll.
 const WAIT_S: u64 = 25;
 /// More than a long poll takes.
@@ -68,7 +70,7 @@ impl Visitor {
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(CALL_LIMIT)
-            .user_agent("fido-relay demo")
+            .user_agent(VISITOR)
             .build()?;
         Ok(Self { http, bank })
     }

@@ -1,1 +1,149 @@
-//! The command as a whole.
+//! The demo as a whole: the real relay, its built-in FIDO2 server, the simulated phone, and the
+//! bank's page in a browser; and the command that stages it all.
+
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fido_relay::backends::embedded::SystemClock;
+use fido_relay::cli::demo::narrate::Narrator;
+use fido_relay::cli::demo::person::Manner;
+use fido_relay::cli::demo::stage::{Cast, Stage};
+use fido_relay::phone::Faults;
+use fido_relay_proto::device::DeclineReason;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
+use super::browser::{Browser, DARK, LIGHT, NARROW};
+use super::scene::Story;
+use crate::support::needs;
+
+/// The pause of a person who is quick.
+const QUICK: Duration = Duration::from_millis(50);
+
+async fn stage(faults: Faults) -> (Stage, Story) {
+    let story = Story::default();
+    let clock = Arc::new(SystemClock);
+    let narrator = Narrator::new(clock.clone(), Box::new(story.clone()), false);
+    let cast = Cast { port: 0, manner: Manner::ReadsPage(QUICK), faults };
+    (Stage::set(cast, clock, narrator).await.unwrap(), story)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_registers_signs_in_and_approves_through_the_real_relay() {
+    let Some(chromium) = needs::chromium("the demo in a browser") else { return };
+    let (stage, story) = stage(Faults::none()).await;
+    let browser = Browser::start(&chromium).await;
+    browser.open(stage.bank_url().as_str()).await;
+    for (action, headline) in [
+        ("register", "Card registered"),
+        ("sign-in", "You are signed in"),
+        ("approve", "Payment approved"),
+    ] {
+        browser.click(&format!("[data-action={action}]")).await;
+        browser.read("#headline", headline).await;
+        let code = browser.text("#code-digits").await;
+        assert!(code.len() == 6 && code.bytes().all(|digit| digit.is_ascii_digit()), "{code}");
+        let done = browser.run(
+            "return [...document.querySelectorAll('[data-state=done]')].map(li => li.dataset.step)",
+        );
+        let every =
+            ["opened", "sent", "delivered", "claimed", "challenged", "card", "verifying", "closed"];
+        assert_eq!(done.await, serde_json::json!(every), "{action}");
+        for (look, name) in [(LIGHT, "light"), (DARK, "dark"), (NARROW, "narrow")] {
+            browser.look(look).await;
+            browser.keep_picture(&format!("real-{action}-{name}")).await;
+        }
+        browser.look(LIGHT).await;
+        browser.click("#back").await;
+    }
+    assert!(story.text().contains("result token verified"), "{}", story.text());
+    browser.quit().await;
+    assert!(stage.clear().await, "everything ends when told to");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_is_told_that_the_phone_said_no() {
+    let Some(chromium) = needs::chromium("the demo in a browser") else { return };
+    let (stage, story) = stage(Faults::declines(DeclineReason::Declined)).await;
+    let browser = Browser::start(&chromium).await;
+    browser.open(stage.bank_url().as_str()).await;
+    browser.click("[data-action=sign-in]").await;
+    browser.read("#headline", "Declined on your phone").await;
+    browser.read("#advice", "If that was a slip, start again.").await;
+    browser.see("[data-step=claimed][data-state=skipped]").await;
+    browser.see("[data-step=closed][data-state=bad]").await;
+    browser.keep_picture("real-declined-light").await;
+    assert!(story.text().contains("denied (declined)"), "{}", story.text());
+    browser.quit().await;
+    assert!(stage.clear().await, "everything ends when told to");
+}
+
+fn demo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
+    command.arg("demo").args(arguments).kill_on_drop(true);
+    command
+}
+
+#[tokio::test]
+async fn the_demo_tells_every_step_of_three_ceremonies_and_exits_with_0() {
+    let Output { status, stdout, stderr } = demo(&[]).output().await.unwrap();
+    let told = String::from_utf8(stdout).unwrap();
+    let complaints = String::from_utf8(stderr).unwrap();
+    assert!(status.success(), "{told}\n{complaints}");
+    let blocks: Vec<&str> = told.split("\n\n").collect();
+    assert_eq!(blocks.len(), 5, "what runs, three blocks, and the summary: {told}");
+    let titles = ["1  Register a card", "2  Sign in", "3  Approve a payment"];
+    for (block, title) in blocks[1..4].iter().zip(titles) {
+        assert!(block.starts_with(title), "{block}");
+        let mut rest = *block;
+        for step in [
+            "page   asks the bank",
+            "relay  opened      stored; code ",
+            "relay  sent ",
+            "phone  delivered ",
+            "phone  shows       Harbour Bank asks ada@harbour.example",
+            "phone  claimed ",
+            "fido2  challenged ",
+            "card   card ",
+            "relay  verifying ",
+            "relay  closed      succeeded",
+            "bank   result token verified (ES256",
+        ] {
+            let found = rest.find(step).unwrap_or_else(|| panic!("{step:?} follows in {block}"));
+            rest = &rest[found..];
+        }
+    }
+    assert!(blocks[3].contains("120.00 EUR"), "the phone shows the payment: {}", blocks[3]);
+    assert_eq!(blocks[4].matches("succeeded").count(), 3, "{}", blocks[4]);
+    assert!(!told.contains('\x1b'), "no colours off a terminal");
+    assert_eq!(complaints, "");
+}
+
+#[tokio::test]
+async fn the_demo_that_is_kept_serves_its_page_until_ctrl_c() {
+    let mut child = demo(&["--keep"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let url = loop {
+        let line = lines.next_line().await.unwrap().expect("it tells where the page is");
+        if let Some((_, url)) = line.split_once("The page is open at ") {
+            break url.to_owned();
+        }
+    };
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let page = http.get(&url).send().await.unwrap();
+    assert!(page.status().is_success());
+    let interrupt = ["-INT", &child.id().unwrap().to_string()];
+    assert!(Command::new("kill").args(interrupt).status().await.unwrap().success());
+    assert!(child.wait().await.unwrap().success(), "Ctrl-C is how it is meant to end");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told_in_words() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let Output { status, stderr, .. } = demo(&["--port", &port]).output().await.unwrap();
+    let complaints = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(complaints.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{complaints}");
+}

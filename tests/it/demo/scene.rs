@@ -23,9 +23,9 @@ pub(crate) const UP_TO_VERIFYING: [Step; 4] =
 
 /// Where a narrator writes in a test.
 #[derive(Clone, Default)]
-pub(crate) struct Page(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Story(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Page {
+impl Write for Story {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
     }
@@ -35,7 +35,7 @@ impl Write for Page {
     }
 }
 
-impl Page {
+impl Story {
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
@@ -45,7 +45,7 @@ impl Page {
 pub(crate) struct Scene {
     pub(crate) relay: ScriptedRelay,
     pub(crate) url: String,
-    pub(crate) told: Page,
+    pub(crate) told: Story,
     tasks: Tasks,
 }
 
@@ -61,7 +61,7 @@ impl Scene {
             display_name: "Ada Lovelace".to_owned().try_into().unwrap(),
             payment: payment().unwrap(),
         };
-        let told = Page::default();
+        let told = Story::default();
         let clock = Arc::new(SystemClock);
         let narrator = Narrator::new(clock.clone(), Box::new(told.clone()), false);
         let bank = Bank::new(initiator, account, clock, narrator);

@@ -192,7 +192,7 @@ function setRung(li, state, elapsedMs) {
   else li.removeAttribute("aria-current");
   if (elapsedMs !== undefined) {
     const time = li.querySelector("time");
-    time.textContent = `${(elapsedMs / 1000).toFixed(1)} s`;
+    time.textContent = `${(elapsedMs / 1000).toFixed(elapsedMs < 10000 ? 2 : 1)} s`;
     time.dateTime = `PT${(elapsedMs / 1000).toFixed(3)}S`;
   }
 }

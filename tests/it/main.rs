@@ -10,6 +10,7 @@ mod client_direct;
 mod demo;
 mod device_proofs;
 mod device_socket;
+mod external_upstream;
 mod fido_http;
 mod http_access;
 mod http_refusals;

@@ -151,12 +151,10 @@ proptest! {
             let succeeded =
                 life.ceremony.closed().is_some_and(|closed| closed.outcome == Outcome::Succeeded);
             if open && succeeded {
-                let by = match event {
-                    Event::Completed { attempt, verdict: Verdict::Approved(_) } => Some(*attempt),
-                    _ => None,
+                let Event::Completed { attempt, verdict: Verdict::Approved(_) } = event else {
+                    panic!("{event:?} is no approval")
                 };
-                prop_assert!(by.is_some());
-                prop_assert_eq!(by, asked);
+                prop_assert_eq!(Some(*attempt), asked);
             }
         }
     }

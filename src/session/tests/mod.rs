@@ -1,5 +1,10 @@
 //! What a session is tested with: frames as an app writes them, and shorthands for what came out.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names what it expects and fails on the rest"
+)]
+
 use std::sync::Arc;
 
 use fido_relay_proto::device::{Auth, FrameErrorCode};

@@ -248,7 +248,7 @@ fn tree(
         match tokens.get(at) {
             Some(Token::Name(name)) => {
                 // `a::{self}` is `a`.
-                if !(*name == "self" && !path.is_empty()) {
+                if *name != "self" || path.is_empty() {
                     path.push((*name).to_owned());
                 }
                 at += 1;

@@ -21,13 +21,16 @@ use crate::edge::admin::{self, Admin};
 #[cfg(unix)]
 use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
-use crate::ports::{Certify, Clock, Fido, Store, StoreError};
-use crate::relay::{Relay, World};
+use crate::ports::{Bucket, Certify, Clock, Fido, Store, StoreError};
+use crate::relay::{Relay, Retention, World};
+use crate::security::seal::{SealError, Sealer};
 use crate::session;
 use crate::tasks::Tasks;
 
 /// The store's file within the data directory.
 pub const STORE_FILE: &str = "relay.redb";
+/// The sealing key's file within the data directory.
+pub const SEAL_KEY_FILE: &str = "seal.key";
 /// How long a stopping relay waits for what is under way.
 const STOP_LIMIT: Duration = Duration::from_secs(25);
 
@@ -43,6 +46,9 @@ pub enum StartError {
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no sealing key.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The external FIDO2 server's settings do not hold.
     #[error(transparent)]
     Upstream(#[from] fido_http::SettingsError),
@@ -78,9 +84,13 @@ pub async fn start(config: Config, listener: TcpListener) -> Result<Running, Sta
     let tasks = Tasks::default();
     let store: Arc<dyn Store> = Arc::new(FileStore::open(&config.data_dir.join(STORE_FILE))?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let sealer = Sealer::load_or_make(&config.data_dir.join(SEAL_KEY_FILE))?;
     let (fido, certify) = upstream(&config, Arc::clone(&store), Arc::clone(&clock))?;
-    let world = World { store, bus: Arc::new(LocalBus::new()), fido, clock, tasks: tasks.clone() };
-    let relay = Relay::start(world).await?;
+    let world =
+        World { store, sealer, bus: Arc::new(LocalBus::new()), fido, clock, tasks: tasks.clone() };
+    let pairings =
+        Retention { bucket: Bucket::Pairings, dies_at: crate::security::pairing::dies_at };
+    let relay = Relay::start(world, &[pairings]);
     let certify = certify.filter(|_| config.client_direct);
     let edge = Edge::new(relay.clone(), edge_settings(&config), certify).await?;
     let limits = accept_limits(&config.limits);

@@ -101,6 +101,11 @@ random_id!(
     AttemptId, "att_", "attempt id"
 );
 
+random_id!(
+    /// One run of one relay process; a process that starts again gets another: `nod_…`.
+    NodeId, "nod_", "node id"
+);
+
 /// One relying party: 1 to 32 characters of `a-z`, `0-9` and `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]

@@ -15,7 +15,7 @@ pub mod text;
 pub mod timestamp;
 
 pub use device::{DeviceFrame, RelayFrame};
-pub use ids::{AttemptId, CeremonyId, ClientId, ConnectionId, DeviceId, TenantId};
+pub use ids::{AttemptId, CeremonyId, ClientId, ConnectionId, DeviceId, NodeId, TenantId};
 pub use life::{Binding, CeremonyType, Outcome, Phase, Reason, Step};
 pub use problem::{Problem, ProblemCode};
 pub use text::{ClientNonce, DisplayName, Message, PlainText, Username};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use fido_relay_proto::device::{AckOf, CardErrorCode, CardEvent, DeclineReason};
-use fido_relay_proto::{AttemptId, DeviceId, Reason};
+use fido_relay_proto::{AttemptId, DeviceId, NodeId, Reason};
 use serde_json::value::RawValue;
 
 use super::state::{Approval, TxBinding, UpstreamSession};
@@ -103,6 +103,8 @@ pub enum Event {
         credential: Box<RawValue>,
         /// SHA-256 of its bytes.
         digest: [u8; 32],
+        /// Who will have it completed.
+        by: NodeId,
     },
     /// The FIDO2 server's word on the answer.
     Completed {
@@ -122,8 +124,11 @@ pub enum Event {
     Cancel,
     /// Nothing but time.
     Tick,
-    /// The process that held this ceremony is gone; whatever it had in flight is lost.
-    Recover,
+    /// This node takes the ceremony up; whatever another had in flight is lost.
+    Recover {
+        /// The node that takes it up.
+        by: NodeId,
+    },
 }
 
 impl fmt::Debug for Event {
@@ -168,7 +173,7 @@ impl fmt::Debug for Event {
             }
             Self::Cancel => f.write_str("Cancel"),
             Self::Tick => f.write_str("Tick"),
-            Self::Recover => f.write_str("Recover"),
+            Self::Recover { by } => f.debug_struct("Recover").field("by", by).finish(),
         }
     }
 }

@@ -7,7 +7,7 @@ use fido_relay_proto::http::{BrowserContext, Transaction, UpstreamOptions};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
     AttemptId, Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DeviceId, DisplayName,
-    Message, Outcome, Phase, PlainText, Reason, Step, TenantId, UnixMillis, Username,
+    Message, NodeId, Outcome, Phase, PlainText, Reason, Step, TenantId, UnixMillis, Username,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -196,6 +196,8 @@ pub enum State {
         digest: [u8; 32],
         /// When it was accepted.
         since: UnixMillis,
+        /// Who has it completed: nobody else ever will.
+        by: NodeId,
     },
     /// There is an outcome.
     Closed(Box<Closed>),
@@ -226,8 +228,6 @@ pub struct Ceremony {
 pub enum Prompt<'a> {
     /// Nothing: it is not this device's business, or not yet.
     Nothing,
-    /// What it shows already: the relay is at work on what this device gave.
-    Wait,
     /// The offer, and a field for the code.
     Offer,
     /// The offer, and the request for the card.
@@ -250,15 +250,14 @@ impl Ceremony {
             State::Offered { .. } => Prompt::Offer,
             State::Preparing { device: holder, .. } => match holder {
                 Some(holder) if *holder != device => Prompt::Elsewhere,
-                Some(_) => Prompt::Wait,
-                None => Prompt::Nothing,
+                Some(_) | None => Prompt::Nothing,
             },
             State::Challenged(challenge) => match challenge.device {
                 Some(holder) if holder != device => Prompt::Elsewhere,
                 Some(_) | None => Prompt::Challenge(challenge),
             },
             State::Verifying { answer, .. } if answer.device != device => Prompt::Elsewhere,
-            State::Verifying { .. } => Prompt::Wait,
+            State::Verifying { .. } => Prompt::Nothing,
             State::Closed(closed) => Prompt::Closed(closed),
         }
     }

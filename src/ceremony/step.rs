@@ -2,7 +2,7 @@
 
 use fido_relay_proto::device::{CardEvent, DeclineReason};
 use fido_relay_proto::limits::CODE_ATTEMPTS;
-use fido_relay_proto::{AttemptId, Binding, DeviceId, Outcome, Reason, Step, UnixMillis};
+use fido_relay_proto::{AttemptId, Binding, DeviceId, NodeId, Outcome, Reason, Step, UnixMillis};
 
 use super::event::{Begun, Effect, Event, Refusal, Reply, Transition, Verdict};
 use super::policy;
@@ -61,8 +61,8 @@ impl Ceremony {
                     None => self.note(now, Step::Card),
                 }
             }
-            Event::Answer { device, attempt, credential, digest } => {
-                self.answer(now, attempt, Answer { device, credential }, digest)
+            Event::Answer { device, attempt, credential, digest, by } => {
+                self.answer(now, attempt, Answer { device, credential }, digest, by)
             }
             Event::Completed { attempt, verdict } => self.completed(now, attempt, verdict),
             Event::Decline { device, reason } => self.decline(now, device, reason),
@@ -74,13 +74,14 @@ impl Ceremony {
                 | State::Verifying { .. } => self.close(now, Outcome::Cancelled, None, None),
             },
             Event::Tick => ignored(),
-            Event::Recover => match &self.state {
-                State::Verifying { .. } => {
+            Event::Recover { by } => match &self.state {
+                State::Verifying { by: holder, .. } if *holder != by => {
                     self.close(now, Outcome::Indeterminate, Some(Reason::Interrupted), None)
                 }
                 State::Offered { .. }
                 | State::Preparing { .. }
                 | State::Challenged(_)
+                | State::Verifying { .. }
                 | State::Closed(_) => {
                     Transition { reply: Reply::Done, changed: false, effect: self.pending_effect() }
                 }
@@ -201,6 +202,7 @@ impl Ceremony {
         attempt: AttemptId,
         answer: Answer,
         digest: [u8; 32],
+        by: NodeId,
     ) -> Transition {
         match &self.state {
             State::Challenged(challenge)
@@ -208,7 +210,7 @@ impl Ceremony {
                     && challenge.device.is_none_or(|device| device == answer.device) =>
             {
                 let challenge = challenge.clone();
-                self.state = State::Verifying { challenge, answer, digest, since: now };
+                self.state = State::Verifying { challenge, answer, digest, since: now, by };
                 self.record(now, Step::Verifying);
                 changed(Reply::Accepted { attempt }, Some(Effect::Complete { attempt }))
             }

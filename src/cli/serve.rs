@@ -65,9 +65,10 @@ async fn start(config: Config) -> Result<Running, Failure> {
 fn failure(error: StartError) -> Failure {
     match error {
         StartError::Roots(_) | StartError::Upstream(_) => Failure::usage(error),
-        StartError::Listen(..) | StartError::Open(_) | StartError::Store(_) => {
-            Failure::failed(error)
-        }
+        StartError::Listen(..)
+        | StartError::Open(_)
+        | StartError::Store(_)
+        | StartError::Seal(_) => Failure::failed(error),
     }
 }
 

@@ -80,7 +80,7 @@ impl Edge {
         settings: Settings,
         certify: Option<Arc<dyn Certify>>,
     ) -> Result<Self, StoreError> {
-        let keys = Keys::load_or_make(&*relay.world().store).await?;
+        let keys = Keys::load_or_make(&*relay.world().store, &relay.world().sealer).await?;
         let results = ResultSigner::new(&keys, &settings.public_url)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let bases = std::iter::once(&settings.public_url).chain(&settings.public_aliases);

@@ -17,10 +17,6 @@ use super::event::PhoneEvent;
 use super::faults::{DropAt, Faults, SecondAnswer};
 use super::person::{Ask, Decision};
 
-/// Seconds after a prompt's time in which its end may still come: an answer under verification
-/// outlives the deadline.
-const GRACE_S: u64 = 15;
-
 /// What the app wants done, in this order.
 #[derive(Debug)]
 pub(super) enum Act {
@@ -34,9 +30,7 @@ pub(super) enum Act {
     UseCard(Box<Challenge>),
     /// Call [`App::retry`] in a moment: the relay could not take the frame.
     RetrySoon(CeremonyId),
-    /// Call [`App::timed_out`] after this many seconds, unless the prompt is taken down before.
-    WakeIn(CeremonyId, u64),
-    /// The prompt is gone: nobody need decide or wake any more.
+    /// The person need not decide any more.
     TakeDown(CeremonyId),
     /// Break the socket.
     Drop,
@@ -137,7 +131,7 @@ impl App {
         self.breaks(DropAt::OfferAcked, &mut acts);
         match self.prompts.get_mut(&id) {
             None => {
-                self.show(offer, None, &mut acts);
+                self.show(offer, None);
                 self.ask(id, &mut acts);
             }
             // The relay offers what it has not been told: tell it again.
@@ -159,7 +153,7 @@ impl App {
         self.breaks(DropAt::ChallengeAcked, &mut acts);
         let Some(prompt) = self.prompts.get_mut(&id) else {
             // No code was needed, or the app was started anew since: the person has to agree.
-            self.show(challenge.offer.clone(), Some(challenge), &mut acts);
+            self.show(challenge.offer.clone(), Some(challenge));
             self.ask(id, &mut acts);
             return acts;
         };
@@ -381,17 +375,7 @@ impl App {
         }
     }
 
-    /// Time is up. After a reconnect the relay sends what is open and not what has ended since, so
-    /// a prompt may be left over.
-    pub(super) fn timed_out(&mut self, ceremony_id: CeremonyId) -> Vec<Act> {
-        if self.prompts.remove(&ceremony_id).is_none() {
-            return Vec::new();
-        }
-        vec![Act::TakeDown(ceremony_id), Act::Tell(PhoneEvent::TimedOut { ceremony_id })]
-    }
-
-    fn show(&mut self, offer: Offer, challenge: Option<Box<Challenge>>, acts: &mut Vec<Act>) {
-        acts.push(Act::WakeIn(offer.ceremony_id, offer.expires_in.saturating_add(GRACE_S)));
+    fn show(&mut self, offer: Offer, challenge: Option<Box<Challenge>>) {
         let prompt = Prompt {
             challenge,
             stage: Stage::Asked,

@@ -128,4 +128,21 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         bucket: Bucket,
         prefix: &'a str,
     ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>>;
+
+    /// At most `limit` records whose key comes after `after` (empty: from the first), in key
+    /// order: for walks over a bucket of any size. A backend that can do it without listing
+    /// everything does.
+    fn page<'a>(
+        &'a self,
+        bucket: Bucket,
+        after: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
+        Box::pin(async move {
+            let mut all = self.list(bucket, "").await?;
+            all.retain(|(key, _)| key.as_str() > after);
+            all.truncate(limit);
+            Ok(all)
+        })
+    }
 }

@@ -44,7 +44,14 @@ pub(super) async fn save(
     records::save(store, Bucket::Ceremonies, &key, expected, ceremony).await
 }
 
-pub(super) async fn all(store: &dyn Store) -> Result<Vec<Ceremony>, StoreError> {
-    let stored = store.list(Bucket::Ceremonies, "").await?;
-    stored.iter().map(|(_, stored)| records::parse(stored)).collect()
+/// Ceremonies that one page of a walk reads.
+const PAGE: usize = 256;
+
+/// A record's key, and the ceremony if it can be read.
+pub(super) type Read = (String, Result<Ceremony, StoreError>);
+
+/// The ceremonies whose key comes after `after`, some at a time.
+pub(super) async fn page(store: &dyn Store, after: &str) -> Result<Vec<Read>, StoreError> {
+    let page = store.page(Bucket::Ceremonies, after, PAGE).await?;
+    Ok(page.into_iter().map(|(key, stored)| (key, records::parse(&stored))).collect())
 }

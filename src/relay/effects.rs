@@ -1,8 +1,12 @@
 //! Calls to the FIDO2 server. Each runs in a task of its own and comes back as an event.
 
 use super::Relay;
+use fido_relay_proto::{AttemptId, Reason};
+
 use super::ceremonies::CeremonyKey;
-use crate::ceremony::{Answer, Ceremony, Challenge, Effect, Event, State, Verdict};
+use crate::ceremony::{
+    Answer, Begun, Ceremony, Challenge, Effect, Event, State, UpstreamSession, Verdict,
+};
 use crate::ports::BeginRequest;
 
 impl Relay {
@@ -15,7 +19,7 @@ impl Relay {
                 let request = self.begin_request(ceremony);
                 self.world().tasks.spawn("begin", async move {
                     let event = match relay.world().fido.begin(request).await {
-                        Ok(begun) => Event::Begun { attempt, begun: Box::new(begun) },
+                        Ok(begun) => relay.sealed(&key, attempt, begun),
                         Err(fault) => {
                             tracing::warn!(ceremony = %key, %fault, "the FIDO2 server gave no challenge");
                             Event::BeginFailed { attempt, reason: fault.reason }
@@ -36,7 +40,10 @@ impl Relay {
                     let Challenge { session, .. } = &*challenge;
                     let Answer { credential, .. } = &answer;
                     let fido = &relay.world().fido;
-                    let verdict = fido.complete(kind, session, credential, left).await;
+                    let verdict = match relay.opened(&key, session) {
+                        Some(session) => fido.complete(kind, &session, credential, left).await,
+                        None => Verdict::NotAsked,
+                    };
                     if verdict == Verdict::Unknown {
                         tracing::error!(ceremony = %key, "a completion's answer was not learnt");
                     }
@@ -44,6 +51,30 @@ impl Relay {
                 });
             }
         }
+    }
+
+    /// What was begun, with its session sealed for this ceremony: so it is stored, and so it stays
+    /// until the completion call.
+    fn sealed(&self, key: &CeremonyKey, attempt: AttemptId, mut begun: Begun) -> Event {
+        match self.world().sealer.seal(&key.to_string(), begun.session.0.as_bytes()) {
+            Ok(sealed) => {
+                begun.session = UpstreamSession(sealed);
+                Event::Begun { attempt, begun: Box::new(begun) }
+            }
+            Err(error) => {
+                tracing::error!(ceremony = %key, %error, "a session could not be sealed");
+                Event::BeginFailed { attempt, reason: Reason::UpstreamUnavailable }
+            }
+        }
+    }
+
+    fn opened(&self, key: &CeremonyKey, session: &UpstreamSession) -> Option<UpstreamSession> {
+        let opened = self.world().sealer.open(&key.to_string(), &session.0);
+        let session = opened.ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        if session.is_none() {
+            tracing::error!(ceremony = %key, "a stored session does not open");
+        }
+        session.map(UpstreamSession)
     }
 
     fn begin_request(&self, ceremony: &Ceremony) -> BeginRequest {

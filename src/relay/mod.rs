@@ -21,24 +21,34 @@ mod open;
 mod prompts;
 mod registry;
 mod sockets;
+mod sweeper;
 mod watchers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use fido_relay_proto::NodeId;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
 
 pub use self::ceremonies::CeremonyKey;
 pub use self::connection::{Connection, Next, OUTBOX_BYTES, Outgoing, Owner};
 pub use self::drive::{DriveError, Driven};
 pub use self::open::{OpenError, OpenOrder};
 pub use self::registry::Registry;
+pub use self::sweeper::{RESULTS_S, Retention};
 pub use self::watchers::{Watch, Watchers};
 
 use self::deadlines::Deadlines;
 use self::live::Live;
 use crate::ceremony::{Ceremony, Event};
 use crate::ports::{Bus, Clock, Fido, Notice, Store, StoreError};
+use crate::security::random;
+use crate::security::seal::Sealer;
 use crate::tasks::Tasks;
+
+/// Pause before open ceremonies are read again from a store that did not answer.
+const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a relay needs of the world.
 #[derive(Clone, Debug)]
@@ -51,6 +61,8 @@ pub struct World {
     pub fido: Arc<dyn Fido>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// What seals the FIDO2 server's sessions.
+    pub sealer: Sealer,
     /// Who owns the tasks.
     pub tasks: Tasks,
 }
@@ -63,34 +75,59 @@ pub struct Relay {
 
 #[derive(Debug)]
 struct Node {
+    id: NodeId,
     world: World,
     registry: Registry,
     watchers: Watchers,
     live: Live,
     deadlines: Deadlines,
+    /// Something was opened.
+    opened: Notify,
+    /// Cancelled once recovery has seen everything.
+    recovered: CancellationToken,
 }
 
 impl Relay {
-    /// Starts a node: takes up every open ceremony where the store says it stands, then follows
-    /// the bus and the clock until the tasks are stopped.
+    /// Starts a node: it follows the bus and the clock, takes up every open ceremony where the
+    /// store says it stands, and removes what has passed its retention, until the tasks are
+    /// stopped. `others` are the retention rules of buckets that this room does not know.
     ///
-    /// # Errors
-    /// The store's, if it cannot be read.
-    pub async fn start(world: World) -> Result<Self, StoreError> {
+    /// Taking up runs beside new work, so that a full store does not keep the node from serving;
+    /// [`Relay::recovered`] waits for it.
+    #[must_use]
+    pub fn start(world: World, others: &[Retention]) -> Self {
         let node = Arc::new(Node {
+            id: NodeId::from_bytes(random::bytes()),
             world,
             registry: Registry::default(),
             watchers: Watchers::default(),
             live: Live::default(),
             deadlines: Deadlines::default(),
+            opened: Notify::new(),
+            recovered: CancellationToken::new(),
         });
         let relay = Self { node };
+        let tasks = &relay.world().tasks;
         if let Some(feed) = relay.world().bus.feed() {
-            relay.world().tasks.spawn("notices", relay.clone().follow_notices(feed));
+            tasks.spawn("notices", relay.clone().follow_notices(feed));
         }
-        relay.world().tasks.spawn("deadlines", relay.clone().follow_deadlines());
-        relay.recover().await?;
-        Ok(relay)
+        tasks.spawn("deadlines", relay.clone().follow_deadlines());
+        let mut rules = vec![sweeper::CEREMONIES, open::IDEMPOTENCY_KEYS];
+        rules.extend_from_slice(others);
+        tasks.spawn("recovery", {
+            let relay = relay.clone();
+            async move {
+                relay.recover().await;
+                relay.node.recovered.cancel();
+                relay.sweep_forever(rules).await;
+            }
+        });
+        relay
+    }
+
+    /// Waits until every ceremony that was open at the start is taken up.
+    pub async fn recovered(&self) {
+        self.node.recovered.cancelled().await;
     }
 
     /// What the relay stands on.
@@ -120,23 +157,46 @@ impl Relay {
         Ok(found.map(|(ceremony, _)| ceremony))
     }
 
-    async fn recover(&self) -> Result<(), StoreError> {
+    async fn recover(&self) {
+        let stopping = self.world().tasks.stopping().clone();
+        let mut after = String::new();
         let mut open = 0_u64;
-        for ceremony in ceremonies::all(&*self.world().store).await? {
-            if ceremony.closed().is_some() {
-                continue;
+        while !stopping.is_cancelled() {
+            let page = match ceremonies::page(&*self.world().store, &after).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::error!(%error, "open ceremonies could not be read, trying again");
+                    tokio::time::sleep(RECOVERY_PAUSE).await;
+                    continue;
+                }
+            };
+            let Some((last, _)) = page.last() else { break };
+            after.clone_from(last);
+            for (key, ceremony) in &page {
+                match ceremony {
+                    Ok(ceremony) if ceremony.closed().is_none() => {
+                        open += 1;
+                        self.take_up(ceremony).await;
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(key, %error, "a ceremony was passed over"),
+                }
             }
-            open += 1;
-            let key = CeremonyKey::from(&ceremony);
-            self.remember(&ceremony);
-            if let Err(error) = self.drive(&key, Event::Recover).await {
-                tracing::error!(ceremony = %key, %error, "an open ceremony was not taken up");
-            }
+            tokio::task::yield_now().await;
         }
         if open > 0 {
             tracing::info!(open, "took up the ceremonies that were open");
         }
-        Ok(())
+    }
+
+    async fn take_up(&self, ceremony: &Ceremony) {
+        self.remember(ceremony);
+        let key = CeremonyKey::from(ceremony);
+        if let Err(error) = self.drive(&key, Event::Recover { by: self.node.id }).await {
+            tracing::error!(ceremony = %key, %error, "an open ceremony was not taken up");
+        }
+        // Its phone may be back already, from before this node knew what is open for it.
+        self.look(&key).await;
     }
 
     async fn follow_notices(self, mut feed: mpsc::Receiver<Notice>) {

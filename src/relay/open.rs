@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
+use super::sweeper::Retention;
 use crate::ceremony::{Ceremony, Code, Request};
 use crate::ports::{Bucket, Revision, StoreError, records};
 use crate::security::random;
@@ -37,6 +38,15 @@ pub enum OpenError {
     #[error("{0}")]
     Unavailable(StoreError),
 }
+
+/// An idempotency key dies with the day that it stands for its ceremony.
+pub(super) const IDEMPOTENCY_KEYS: Retention = Retention {
+    bucket: Bucket::Idempotency,
+    dies_at: |record| {
+        let remembered: Remembered = serde_json::from_slice(record).ok()?;
+        Some(remembered.at.plus_secs(IDEMPOTENCY_S))
+    },
+};
 
 /// What an idempotency key stands for.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -90,6 +100,7 @@ impl Relay {
         tracing::info!(ceremony = %ceremony.request.id, client = %ceremony.request.client_id,
             kind = ?ceremony.request.ceremony_type, "opened");
         self.announce(&ceremony).await;
+        self.node.opened.notify_waiters();
         if let Some(effect) = ceremony.pending_effect() {
             self.perform(&ceremony, effect);
         }

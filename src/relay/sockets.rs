@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay_proto::device::{DeviceFrame, FrameErrorCode};
-use fido_relay_proto::{AttemptId, CeremonyId, RelayFrame};
+use fido_relay_proto::{AttemptId, CeremonyId, NodeId, RelayFrame};
 
 use super::connection::Connection;
 use super::{CeremonyKey, DriveError, Relay};
@@ -55,14 +55,9 @@ impl Relay {
         if !own {
             return Some(error_frame(FrameErrorCode::UnknownCeremony, ceremony_id));
         }
-        let event = event_of(connection, frame)?;
+        let event = event_of(connection, frame, self.node.id)?;
         match self.drive(&key, event).await {
-            Ok(driven) => {
-                if matches!(driven.reply, Reply::Accepted { .. }) {
-                    self.show_end(&driven.ceremony, connection);
-                }
-                reply_frame(driven.reply, ceremony_id)
-            }
+            Ok(driven) => reply_frame(driven.reply, ceremony_id),
             Err(DriveError::NotFound) => {
                 Some(error_frame(FrameErrorCode::UnknownCeremony, ceremony_id))
             }
@@ -74,7 +69,7 @@ impl Relay {
     }
 }
 
-fn event_of(connection: &Connection, frame: DeviceFrame) -> Option<Event> {
+fn event_of(connection: &Connection, frame: DeviceFrame, by: NodeId) -> Option<Event> {
     let device = connection.owner().device;
     Some(match frame {
         DeviceFrame::Auth(_) => return None,
@@ -94,6 +89,7 @@ fn event_of(connection: &Connection, frame: DeviceFrame) -> Option<Event> {
                 attempt: answer.attempt,
                 credential: answer.credential,
                 digest: hash,
+                by,
             }
         }
         DeviceFrame::Decline(decline) => Event::Decline { device, reason: decline.reason },

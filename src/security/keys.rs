@@ -1,13 +1,12 @@
 //! The relay's own keys: made once, kept in the store so that every node and every restart has
-//! the same ones. They print nothing.
+//! the same ones. Sealed there, and they print nothing.
 
 use std::fmt;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::random;
+use super::seal::Sealer;
 use crate::ports::{Bucket, Revision, Store, StoreError};
 
 /// The keys of one installation.
@@ -29,12 +28,13 @@ impl Keys {
     ///
     /// # Errors
     /// The store's; also if what is stored is not a key.
-    pub async fn load_or_make(store: &dyn Store) -> Result<Self, StoreError> {
-        let ticket = load_or_make(store, "ticket", || Ok(random::bytes::<32>().to_vec())).await?;
+    pub async fn load_or_make(store: &dyn Store, sealer: &Sealer) -> Result<Self, StoreError> {
+        let ticket =
+            load_or_make(store, sealer, "ticket", || Ok(random::bytes::<32>().to_vec())).await?;
         let ticket = ticket
             .try_into()
             .map_err(|_| StoreError::Unavailable("the ticket key has a wrong length".to_owned()))?;
-        let result = load_or_make(store, "result", make_p256).await?;
+        let result = load_or_make(store, sealer, "result", make_p256).await?;
         Ok(Self { ticket, result })
     }
 }
@@ -47,17 +47,24 @@ fn make_p256() -> Result<Vec<u8>, StoreError> {
 
 async fn load_or_make(
     store: &dyn Store,
+    sealer: &Sealer,
     name: &str,
     make: impl Fn() -> Result<Vec<u8>, StoreError>,
 ) -> Result<Vec<u8>, StoreError> {
+    let place = format!("keys.{name}");
     loop {
         if let Some(stored) = store.load(Bucket::Keys, name).await? {
-            return URL_SAFE_NO_PAD
-                .decode(&stored.value)
-                .map_err(|_| StoreError::Unavailable(format!("the key {name} cannot be read")));
+            let sealed = std::str::from_utf8(&stored.value).unwrap_or_default();
+            return sealer.open(&place, sealed).map_err(|_| {
+                let text = "was sealed under another sealing key: restore the file that \
+                            seal_key_file names";
+                StoreError::Unavailable(format!("the key {name} {text}"))
+            });
         }
-        let text = URL_SAFE_NO_PAD.encode(make()?).into_bytes();
-        match store.save(Bucket::Keys, name, Revision::ABSENT, text).await {
+        let sealed = sealer
+            .seal(&place, &make()?)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        match store.save(Bucket::Keys, name, Revision::ABSENT, sealed.into_bytes()).await {
             // Read it back either way: two nodes may start at once, and the first key stands.
             Ok(_) | Err(StoreError::Conflict) => {}
             Err(error) => return Err(error),

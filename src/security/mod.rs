@@ -7,4 +7,5 @@ pub mod keys;
 pub mod pairing;
 pub mod random;
 pub mod result_token;
+pub mod seal;
 pub mod ticket;

@@ -27,13 +27,26 @@ pub struct Pairing {
     pub expires_at: UnixMillis,
 }
 
+/// When a stored pairing may be forgotten: some time after its end, so that a used token is told
+/// apart from one that never was for as long as anybody may still hold it.
+#[must_use]
+pub fn dies_at(record: &[u8]) -> Option<UnixMillis> {
+    match serde_json::from_slice(record).ok()? {
+        Record::Open(pairing) => Some(pairing.expires_at.plus_secs(LIFETIME_S)),
+        Record::Used { until } => Some(until),
+    }
+}
+
 /// What stands in the store under a token's hash.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Record {
     Open(Pairing),
     /// Used: kept so that a second use is told apart from a token that never was.
-    Used,
+    Used {
+        /// When it may be forgotten.
+        until: UnixMillis,
+    },
 }
 
 /// Why a token opens nothing.
@@ -98,7 +111,7 @@ pub async fn look(
             Ok((pairing, revision))
         }
         Some((Record::Open(_), _)) | None => Err(PairingError::Unknown),
-        Some((Record::Used, _)) => Err(PairingError::Used),
+        Some((Record::Used { .. }, _)) => Err(PairingError::Used),
     }
 }
 
@@ -110,9 +123,11 @@ pub async fn redeem(
     store: &dyn Store,
     token: &str,
     revision: Revision,
+    now: UnixMillis,
 ) -> Result<(), PairingError> {
+    let used = Record::Used { until: now.plus_secs(2 * LIFETIME_S) };
     let key = token_hash(token);
-    match records::save(store, Bucket::Pairings, &key, revision, &Record::Used).await {
+    match records::save(store, Bucket::Pairings, &key, revision, &used).await {
         Ok(_) => Ok(()),
         Err(StoreError::Conflict) => Err(PairingError::Used),
         Err(error) => Err(error.into()),

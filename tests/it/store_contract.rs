@@ -48,6 +48,7 @@ contract!(
     buckets_do_not_see_one_anothers_keys,
     revisions_grow_also_over_a_removal,
     a_listing_has_exactly_the_prefix_in_key_order,
+    a_walk_in_pages_meets_every_record_once,
     a_long_listing_misses_nothing,
     concurrent_increments_lose_none,
     of_concurrent_creations_exactly_one_wins,
@@ -140,6 +141,23 @@ async fn a_listing_has_exactly_the_prefix_in_key_order(store: &Arc<dyn Store>) {
             assert_eq!(store.load(BUCKET, key).await.unwrap().as_ref(), Some(stored));
         }
     }
+}
+
+async fn a_walk_in_pages_meets_every_record_once(store: &Arc<dyn Store>) {
+    for number in 0..10 {
+        let key = format!("key{number}");
+        store.save(Bucket::Devices, &key, Revision::ABSENT, vec![number]).await.unwrap();
+    }
+    let mut after = String::new();
+    let mut met = Vec::new();
+    loop {
+        let page = store.page(Bucket::Devices, &after, 3).await.unwrap();
+        assert!(page.len() <= 3);
+        let Some((last, _)) = page.last() else { break };
+        after = last.clone();
+        met.extend(page.into_iter().map(|(_, stored)| stored.value[0]));
+    }
+    assert_eq!(met, (0..10).collect::<Vec<u8>>());
 }
 
 async fn a_long_listing_misses_nothing(store: &Arc<dyn Store>) {

@@ -1,6 +1,7 @@
 //! The store's contract kept in memory, for tests and for a relay that may forget everything.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::ports::{BoxFuture, Bucket, Revision, Store, StoreError, Stored};
@@ -109,6 +110,20 @@ impl Store for MemoryStore {
                 .take_while(|(key, _)| key.starts_with(prefix))
                 .map(|(key, stored)| (key.clone(), stored.clone()))
                 .collect())
+        })
+    }
+
+    fn page<'a>(
+        &'a self,
+        bucket: Bucket,
+        after: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
+        Box::pin(async move {
+            let mut inner = self.inner();
+            let range = (Bound::Excluded(after.to_owned()), Bound::Unbounded);
+            let rest = inner.bucket(bucket).range(range);
+            Ok(rest.take(limit).map(|(key, stored)| (key.clone(), stored.clone())).collect())
         })
     }
 }

@@ -164,4 +164,24 @@ impl Store for FileStore {
             Ok(found)
         })
     }
+
+    fn page<'a>(
+        &'a self,
+        bucket: Bucket,
+        after: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
+        Box::pin(async move {
+            use std::ops::Bound;
+            let table = self.database.read(bucket)?;
+            let failed = |error| self.database.fail(&read_error(error));
+            let range = (Bound::Excluded(after), Bound::Unbounded);
+            let mut found = Vec::new();
+            for entry in table.range::<&str>(range).map_err(failed)?.take(limit) {
+                let (key, value) = entry.map_err(failed)?;
+                found.push((key.value().to_owned(), stored(value.value())));
+            }
+            Ok(found)
+        })
+    }
 }

@@ -4,8 +4,8 @@
 use fido_relay_proto::device::{AckOf, CardErrorCode, CardEvent, DeclineReason};
 use fido_relay_proto::http::{Transaction, UpstreamOptions};
 use fido_relay_proto::{
-    AttemptId, Binding, CeremonyId, CeremonyType, ClientId, DeviceId, Outcome, Phase, PlainText,
-    Reason, Step, TenantId, UnixMillis,
+    AttemptId, Binding, CeremonyId, CeremonyType, ClientId, DeviceId, NodeId, Outcome, Phase,
+    PlainText, Reason, Step, TenantId, UnixMillis,
 };
 use serde_json::value::RawValue;
 
@@ -19,6 +19,10 @@ const PHONE: DeviceId = DeviceId::from_bytes([1; 16]);
 const TABLET: DeviceId = DeviceId::from_bytes([2; 16]);
 const FIRST: AttemptId = AttemptId::from_bytes([3; 16]);
 const OTHER: AttemptId = AttemptId::from_bytes([4; 16]);
+
+/// The process that runs, and the one after it.
+const NODE: NodeId = NodeId::from_bytes([7; 16]);
+const RESTARTED: NodeId = NodeId::from_bytes([8; 16]);
 
 const OPENED: UnixMillis = UnixMillis(1_000_000);
 const LIFE_MS: u64 = 120_000;
@@ -87,7 +91,7 @@ fn card(device: DeviceId, error: Option<u16>) -> Event {
 /// An answer; its digest stands for its bytes as a hash would.
 fn answer(device: DeviceId, attempt: AttemptId, credential: &str) -> Event {
     let digest = [u8::try_from(credential.len()).unwrap(); 32];
-    Event::Answer { device, attempt, credential: raw(credential), digest }
+    Event::Answer { device, attempt, credential: raw(credential), digest, by: NODE }
 }
 
 fn approval() -> Approval {

@@ -51,7 +51,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (device(), reason).prop_map(|(device, reason)| decline(device, reason)),
         1 => Just(Event::Cancel),
         4 => Just(Event::Tick),
-        1 => Just(Event::Recover),
+        1 => Just(Event::Recover { by: RESTARTED }),
     ]
 }
 

@@ -46,7 +46,6 @@ impl Play {
     fn shows(&self, device: DeviceId) -> &'static str {
         match self.ceremony.prompt_for(device) {
             Prompt::Nothing => "nothing",
-            Prompt::Wait => "wait",
             Prompt::Offer => "offer",
             Prompt::Challenge(_) => "challenge",
             Prompt::Elsewhere => "elsewhere",
@@ -85,7 +84,7 @@ fn with_a_code_the_phone_that_knows_it_gets_the_challenge_and_succeeds() {
     assert_eq!(play.hears(Event::Acked { device: PHONE, of: AckOf::Offer }), (DONE, None));
     let asked = play.hears(claim(PHONE, FIRST, CODE));
     assert_eq!(asked, (DONE, Some(Effect::Begin { attempt: FIRST })));
-    assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("wait", "elsewhere"));
+    assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("nothing", "elsewhere"));
 
     assert_eq!(play.hears(begun(FIRST)), (DONE, None));
     assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("challenge", "elsewhere"));
@@ -94,7 +93,7 @@ fn with_a_code_the_phone_that_knows_it_gets_the_challenge_and_succeeds() {
     let stored = play.hears(answer(PHONE, FIRST, SIGNED));
     let accepted = Reply::Accepted { attempt: FIRST };
     assert_eq!(stored, (accepted, Some(Effect::Complete { attempt: FIRST })));
-    assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("wait", "elsewhere"));
+    assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("nothing", "elsewhere"));
 
     assert_eq!(play.hears(completed(FIRST, Verdict::Approved(approval()))), (DONE, None));
     play.ends(Outcome::Succeeded, None);
@@ -126,7 +125,7 @@ fn without_a_code_both_devices_get_the_challenge_and_the_first_answer_wins() {
     play.hears(card(PHONE, None));
 
     play.hears(answer(TABLET, FIRST, SIGNED));
-    assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("elsewhere", "wait"));
+    assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("elsewhere", "nothing"));
     let beaten = play.hears(answer(PHONE, FIRST, SIGNED));
     assert_eq!(beaten, (Reply::Refused(Refusal::AlreadyAnswered), None));
 
@@ -301,7 +300,10 @@ fn nobody_learns_what_the_fido_server_said() {
         play.ends(Outcome::Indeterminate, Some(Reason::UpstreamUnknown));
 
         let mut play = Play::with_the_answer(binding);
-        assert_eq!(play.hears(Event::Recover), (DONE, None), "never a second completion call");
+        assert_eq!(play.hears(Event::Recover { by: NODE }), (DONE, None));
+        assert_eq!(play.ceremony.phase(), Phase::Verifying, "its own call is still out");
+        let recover = Event::Recover { by: RESTARTED };
+        assert_eq!(play.hears(recover), (DONE, None), "never a second completion call");
         play.ends(Outcome::Indeterminate, Some(Reason::Interrupted));
     }
 }
@@ -317,11 +319,14 @@ fn a_verdict_that_arrives_after_the_patience_but_before_its_end_still_counts() {
 #[test]
 fn after_a_crash_the_node_that_takes_over_begins_again_but_never_completes_again() {
     let mut play = Play::opens(Binding::Code);
-    assert_eq!(play.hears(Event::Recover), (DONE, None));
+    assert_eq!(play.hears(Event::Recover { by: RESTARTED }), (DONE, None));
     play.hears(claim(PHONE, FIRST, CODE));
-    assert_eq!(play.hears(Event::Recover), (DONE, Some(Effect::Begin { attempt: FIRST })));
+    assert_eq!(
+        play.hears(Event::Recover { by: RESTARTED }),
+        (DONE, Some(Effect::Begin { attempt: FIRST }))
+    );
     play.hears(begun(FIRST));
-    assert_eq!(play.hears(Event::Recover), (DONE, None));
+    assert_eq!(play.hears(Event::Recover { by: RESTARTED }), (DONE, None));
     assert_eq!(play.shows(PHONE), "challenge");
 }
 

@@ -87,7 +87,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("tablet: not me", decline(TABLET, NotMe)),
         ("cancel", Event::Cancel),
         ("tick", Event::Tick),
-        ("recover", Event::Recover),
+        ("recover", Event::Recover { by: RESTARTED }),
     ]
 }
 

@@ -197,7 +197,6 @@ fn line(event: &PhoneEvent) -> Option<(CeremonyId, String)> {
         | PhoneEvent::Answered { .. }
         | PhoneEvent::Accepted { .. }
         | PhoneEvent::Closed { .. }
-        | PhoneEvent::TimedOut { .. }
         | PhoneEvent::Refused { ceremony_id: None, .. }
         | PhoneEvent::GoingAway { .. }
         | PhoneEvent::Disconnected { .. }

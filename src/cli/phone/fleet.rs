@@ -63,7 +63,6 @@ impl Tally {
             | PhoneEvent::Card { .. }
             | PhoneEvent::Accepted { .. }
             | PhoneEvent::Declined { .. }
-            | PhoneEvent::TimedOut { .. }
             | PhoneEvent::Refused { .. }
             | PhoneEvent::GoingAway { .. }
             | PhoneEvent::Waiting { .. } => return,

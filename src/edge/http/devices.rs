@@ -1,7 +1,7 @@
 //! `/v1/devices` and a user's list of them: pair, list, revoke.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use fido_relay_proto::http::{DeviceList, DeviceView, PairDevice, PairedDevice, Scope};
 use fido_relay_proto::{DeviceId, Problem, ProblemCode, Username};
@@ -11,7 +11,6 @@ use super::body::JsonBody;
 use super::caller::Initiator;
 use super::refusal::Refusal;
 use super::rfc3339;
-use super::segment::Segment;
 use crate::edge::Edge;
 use crate::ports::Notice;
 use crate::relay::devices::{self, Device};
@@ -48,7 +47,7 @@ async fn redeem(edge: &Edge, order: PairDevice) -> Result<DeviceId, Refusal> {
     if !good {
         return Err(ProblemCode::ProofRefused.into());
     }
-    pairing::redeem(store, token, revision).await.map_err(refused)?;
+    pairing::redeem(store, token, revision, now).await.map_err(refused)?;
     let device = Device {
         id: DeviceId::from_bytes(random::bytes()),
         tenant: pairing.tenant,
@@ -83,7 +82,7 @@ fn refused(error: PairingError) -> Refusal {
 pub(super) async fn list(
     State(edge): State<Edge>,
     caller: Initiator,
-    Segment(username): Segment,
+    Path(username): Path<String>,
 ) -> Result<Json<DeviceList>, Refusal> {
     caller.require(Scope::DevicePair)?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
@@ -109,7 +108,7 @@ pub(super) async fn list(
 pub(super) async fn revoke(
     State(edge): State<Edge>,
     caller: Initiator,
-    Segment(id): Segment,
+    Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     caller.require(Scope::DeviceRevoke)?;
     let id: DeviceId = id.parse().map_err(|_| ProblemCode::NotFound)?;

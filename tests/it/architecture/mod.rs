@@ -68,9 +68,15 @@ const ROOMS: &[Room] = &[
     room("config", &[], LIBRARIES),
     room("tasks", &[], LIBRARIES),
     room("ports", &["ceremony"], LIBRARIES),
-    room("security", &["ceremony", "ports", "security::random"], LIBRARIES),
+    room("security", &["ceremony", "ports", "security::random", "security::seal"], LIBRARIES),
     room("security::random", &[], LIBRARIES),
-    room("relay", &["ceremony", "session", "ports", "tasks", "security::random"], LIBRARIES),
+    // Cryptography without state: what the relay stores is sealed by the relay itself.
+    room("security::seal", &["security::random"], LIBRARIES),
+    room(
+        "relay",
+        &["ceremony", "session", "ports", "tasks", "security::random", "security::seal"],
+        LIBRARIES,
+    ),
     room(
         "edge",
         &["session", "relay", "security", "security::random", "ports", "tasks"],

@@ -1,0 +1,148 @@
+//! What must not lie readable in the store: the FIDO2 server's session cookies and the relay's own
+//! keys, under AES-256-GCM. The sealing key lies in a file of its own, so that a copy of the store
+//! alone opens nothing.
+
+use std::fmt;
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::random;
+
+const KEY_LEN: usize = 32;
+
+/// Seals and opens. Clones are the same.
+#[derive(Clone)]
+pub struct Sealer {
+    key: Arc<RandomizedNonceKey>,
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealer(hidden)")
+    }
+}
+
+/// Why there is no sealing key.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The file cannot be read or made.
+    #[error("the sealing key cannot be read or made: {0}")]
+    File(#[from] std::io::Error),
+    /// The file holds something else.
+    #[error("the sealing key's file must hold 32 bytes in base64url")]
+    Malformed,
+    /// The cryptographic library refused.
+    #[error("the sealing key cannot be used")]
+    Unusable,
+}
+
+/// What is sealed does not open: it was changed, belongs elsewhere, or was sealed under another key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("what was sealed does not open")]
+pub struct NotOurs;
+
+impl Sealer {
+    /// Seals under this key.
+    ///
+    /// # Errors
+    /// [`SealError::Unusable`].
+    pub fn new(key: &[u8; KEY_LEN]) -> Result<Self, SealError> {
+        let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| SealError::Unusable)?;
+        Ok(Self { key: Arc::new(key) })
+    }
+
+    /// The key in this file, made first if there is none; readable by this user alone.
+    ///
+    /// # Errors
+    /// [`SealError`].
+    pub fn load_or_make(file: &Path) -> Result<Self, SealError> {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        match options.open(file) {
+            Ok(mut made) => {
+                made.write_all(URL_SAFE_NO_PAD.encode(random::bytes::<KEY_LEN>()).as_bytes())?;
+                made.sync_all()?;
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
+        }
+        let text = std::fs::read_to_string(file)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim()).map_err(|_| SealError::Malformed)?;
+        Self::new(&bytes.try_into().map_err(|_| SealError::Malformed)?)
+    }
+
+    /// Seals a text for one place: `place` must be given again to open it.
+    ///
+    /// # Errors
+    /// [`NotOurs`] only if the cryptographic library fails.
+    pub fn seal(&self, place: &str, plain: &[u8]) -> Result<String, NotOurs> {
+        let mut bytes = plain.to_vec();
+        let nonce = self
+            .key
+            .seal_in_place_append_tag(Aad::from(place.as_bytes()), &mut bytes)
+            .map_err(|_| NotOurs)?;
+        let sealed = [nonce.as_ref().as_slice(), &bytes].concat();
+        Ok(URL_SAFE_NO_PAD.encode(sealed))
+    }
+
+    /// Opens what was sealed for this place.
+    ///
+    /// # Errors
+    /// [`NotOurs`].
+    pub fn open(&self, place: &str, sealed: &str) -> Result<Vec<u8>, NotOurs> {
+        let bytes = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| NotOurs)?;
+        let (nonce, rest) = bytes.split_at_checked(NONCE_LEN).ok_or(NotOurs)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| NotOurs)?;
+        let mut rest = rest.to_vec();
+        let place = Aad::from(place.as_bytes());
+        let plain = self.key.open_in_place(nonce, place, &mut rest).map_err(|_| NotOurs)?;
+        Ok(plain.to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_only_in_its_place_under_its_key_and_unchanged() {
+        let sealer = Sealer::new(&[1; 32]).unwrap();
+        let sealed = sealer.seal("cer_a", b"cookie").unwrap();
+        assert!(!sealed.contains("cookie"));
+        assert_eq!(sealer.open("cer_a", &sealed), Ok(b"cookie".to_vec()));
+        assert_eq!(sealer.open("cer_b", &sealed), Err(NotOurs));
+        assert_eq!(Sealer::new(&[2; 32]).unwrap().open("cer_a", &sealed), Err(NotOurs));
+        let bytes = URL_SAFE_NO_PAD.decode(&sealed).unwrap();
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            let changed = URL_SAFE_NO_PAD.encode(&changed);
+            assert_eq!(sealer.open("cer_a", &changed), Err(NotOurs), "byte {at}");
+        }
+        assert_eq!(sealer.open("cer_a", ""), Err(NotOurs));
+    }
+
+    #[test]
+    fn the_key_in_the_file_stays_the_same_and_is_ones_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("seal.key");
+        let sealed = Sealer::load_or_make(&file).unwrap().seal("here", b"text").unwrap();
+        assert_eq!(Sealer::load_or_make(&file).unwrap().open("here", &sealed).unwrap(), b"text");
+        #[cfg(unix)]
+        {
+            let mode = std::os::unix::fs::PermissionsExt::mode(
+                &std::fs::metadata(&file).unwrap().permissions(),
+            );
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        std::fs::write(&file, "short").unwrap();
+        assert!(matches!(Sealer::load_or_make(&file), Err(SealError::Malformed)));
+    }
+}

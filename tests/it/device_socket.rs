@@ -1,1 +1,0 @@
-//! The device socket among hostile peers.

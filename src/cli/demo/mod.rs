@@ -42,6 +42,12 @@ const INTERRUPTED: u8 = 130;
 
 /// `fido-relay demo`.
 #[derive(Clone, Copy, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  fido-relay demo                           three ceremonies, told step by step
+  fido-relay demo --keep --port 8090        then the page, for a browser on this machine
+  fido-relay demo --keep --ask-code         you type the code, or say no
+
+Exit codes: 0 all three succeeded and their signed results were verified, 1 not so.")]
 pub struct Arguments {
     /// Leave everything running for a browser until Ctrl-C
     #[arg(long)]
@@ -70,14 +76,19 @@ async fn stage_and_play(arguments: Arguments) -> Result<(), Failure> {
     let cast = Cast { port: arguments.port, manner, faults: Faults::none() };
     let set = Stage::set(cast, Arc::new(SystemClock), narrator.clone());
     let stage = unless_interrupted(set).await.ok_or_else(interrupted)?.map_err(Failure::failed)?;
-    let ended = unless_interrupted(play(&stage, arguments.keep, &narrator)).await;
+    introduce(&stage, &narrator);
+    let proven = unless_interrupted(script(&stage, &narrator)).await;
+    if proven.is_some() && arguments.keep {
+        narrator.plain("");
+        narrator.heading(&format!("The page is open at {}", stage.bank_url()));
+        narrator.plain("  The phone keeps answering. Ctrl-C ends it.");
+        let _ = unless_interrupted(std::future::pending::<()>()).await;
+    }
     let in_time = stage.clear().await;
-    match ended {
+    match proven {
         Some(3) if in_time => Ok(()),
         Some(3) => Err(Failure::failed("something did not end in time")),
         Some(proven) => Err(Failure::failed(format!("{} of 3 did not succeed", 3 - proven))),
-        // With --keep this is how it is meant to end.
-        None if arguments.keep => Ok(()),
         None => Err(interrupted()),
     }
 }
@@ -90,25 +101,15 @@ async fn unless_interrupted<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// The whole play; how many ceremonies of the script were proven. With `keep` it has no end.
-async fn play(stage: &Stage, keep: bool, narrator: &Narrator) -> usize {
+/// Tells what runs.
+fn introduce(stage: &Stage, narrator: &Narrator) {
     narrator.heading("fido-relay demo");
-    let relay = stage.relay_url();
     let beside = "store in a temporary directory, built-in FIDO2 server";
-    narrator.fact("relay", &format!("{relay}  ({beside})"));
+    narrator.fact("relay", &format!("{}  ({beside})", stage.relay_url()));
     let beside = "its page, and the backend that holds the API key";
     narrator.fact("bank", &format!("{}  ({beside})", stage.bank_url()));
     let beside = "simulated, paired and connected, with a software card";
     narrator.fact("phone", &format!("{}  ({beside})", stage.phone().device_id()));
-
-    let proven = script(stage, narrator).await;
-    if keep {
-        narrator.plain("");
-        narrator.heading(&format!("The page is open at {}", stage.bank_url()));
-        narrator.plain("  The phone keeps answering. Ctrl-C ends it.");
-        std::future::pending::<()>().await;
-    }
-    proven
 }
 
 /// The three ceremonies, one after the other; how many were proven.

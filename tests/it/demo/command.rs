@@ -11,8 +11,8 @@ use fido_relay::cli::demo::person::Manner;
 use fido_relay::cli::demo::stage::{Cast, Stage};
 use fido_relay::phone::Faults;
 use fido_relay_proto::device::DeclineReason;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, Command};
 
 use super::browser::{Browser, DARK, LIGHT, NARROW};
 use super::scene::Story;
@@ -133,9 +133,52 @@ async fn the_demo_that_is_kept_serves_its_page_until_ctrl_c() {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let page = http.get(&url).send().await.unwrap();
     assert!(page.status().is_success());
-    let interrupt = ["-INT", &child.id().unwrap().to_string()];
-    assert!(Command::new("kill").args(interrupt).status().await.unwrap().success());
+    interrupt(&child).await;
     assert!(child.wait().await.unwrap().success(), "Ctrl-C is how it is meant to end");
+}
+
+/// Ctrl-C.
+async fn interrupt(child: &Child) {
+    let arguments = ["-INT", &child.id().unwrap().to_string()];
+    assert!(Command::new("kill").args(arguments).status().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn whoever_sits_at_the_terminal_may_mistype_the_code_or_say_no() {
+    let mut child = demo(&["--keep", "--ask-code"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut keyboard = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut told = String::new();
+    let mut opened = 0;
+    loop {
+        let line = lines.next_line().await.unwrap().expect("it goes on until it is told to stop");
+        told.push_str(&line);
+        told.push('\n');
+        if line.contains("The page is open at ") {
+            break;
+        }
+        let Some((_, code)) = line.split_once("stored; code ") else { continue };
+        opened += 1;
+        let wrong = if code.starts_with("111 111") { "222222" } else { "111111" };
+        let typed = match opened {
+            1 => format!("{wrong}\n{}\n", &code[..7]),
+            2 => "n\n".to_owned(),
+            _ => format!("{}\n", &code[..7]),
+        };
+        keyboard.write_all(typed.as_bytes()).await.unwrap();
+    }
+    assert!(told.contains("That was not the code. Code, or n (no)"), "{told}");
+    assert!(told.contains("denied (declined)"), "{told}");
+    let (_, summary) = told.split_once("Summary").unwrap();
+    assert_eq!(summary.matches("result proven").count(), 2, "{told}");
+    assert!(summary.contains("Declined on your phone"), "the summary says what went wrong: {told}");
+    interrupt(&child).await;
+    assert_eq!(child.wait().await.unwrap().code(), Some(1), "not all three succeeded");
 }
 
 #[tokio::test]

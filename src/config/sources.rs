@@ -58,16 +58,16 @@ impl Given {
             let source = place(name.span().start);
             let key = format!("{prefix}{}", name.get_ref());
             let span = value.span();
-            match value.into_inner() {
-                DeValue::Table(inner) => self.add_table(&format!("{key}."), inner, place),
-                scalar => {
-                    let spanned = Spanned::new(span, scalar);
-                    match toml::Value::deserialize(ValueDeserializer::from(spanned)) {
-                        Ok(value) => drop(self.values.insert(key, (Raw::Value(value), source))),
-                        Err(error) => {
-                            self.mistakes.push(Mistake::new(source, Some(&key), error.message()));
-                        }
-                    }
+            let value = value.into_inner();
+            if let DeValue::Table(inner) = value {
+                self.add_table(&format!("{key}."), inner, place);
+                continue;
+            }
+            let spanned = Spanned::new(span, value);
+            match toml::Value::deserialize(ValueDeserializer::from(spanned)) {
+                Ok(value) => drop(self.values.insert(key, (Raw::Value(value), source))),
+                Err(error) => {
+                    self.mistakes.push(Mistake::new(source, Some(&key), error.message()));
                 }
             }
         }
@@ -81,7 +81,8 @@ impl Given {
         for (name, value) in variables {
             let Some(name) = name.to_str() else { continue };
             let Some(rest) = name.strip_prefix(PREFIX) else { continue };
-            if name == FILE_VARIABLE || is_kubernetes(rest) {
+            // Set to nothing is how compose files and shells say "not set".
+            if value.is_empty() || name == FILE_VARIABLE || is_kubernetes(rest) {
                 continue;
             }
             let source = Source::Variable(name.to_owned());

@@ -259,6 +259,35 @@ fn the_effective_configuration_is_itself_a_configuration() {
 }
 
 #[test]
+fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let config = variables(&[("FIDO_RELAY_UPSTREAM__URL", "")]).unwrap().config;
+    assert_eq!(config, Config::default());
+}
+
+#[test]
+fn every_key_is_documented_with_its_variable_and_default() {
+    let document = include_str!("../../docs/configuration.md");
+    let rows: Vec<_> = document.lines().filter(|line| line.starts_with("| `")).collect();
+    let settings = variables(&[]).unwrap().settings;
+    for setting in &settings {
+        let default = setting.value.as_ref().map_or("not set".to_owned(), |v| format!("`{v}`"));
+        let row = format!("| `{}` | `{}` | {default} | ", setting.key, setting.variable());
+        let documented = rows.iter().filter(|line| line.starts_with(&row)).count();
+        assert_eq!(documented, 1, "docs/configuration.md lacks: {row}");
+    }
+    assert_eq!(rows.len(), settings.len(), "docs/configuration.md has keys that do not exist");
+}
+
+#[test]
+fn the_example_in_the_documentation_is_right() {
+    let document = include_str!("../../docs/configuration.md");
+    let example = document.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let config = file(example).unwrap().config;
+    assert_eq!(config.public_url.as_str(), "https://relay.example.com/");
+    assert_eq!(config.warnings(), Vec::<&str>::new());
+}
+
+#[test]
 fn a_named_file_must_exist_and_the_default_one_need_not() {
     let mistakes = load(Some(Path::new("/nowhere/relay.toml"))).unwrap_err();
     assert!(mistakes.to_string().contains("/nowhere/relay.toml: cannot be read"), "{mistakes}");

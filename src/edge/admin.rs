@@ -122,7 +122,6 @@ impl fmt::Debug for NewKey {
 }
 
 /// The administration's paths.
-#[must_use]
 pub fn router(admin: Admin) -> Router {
     Router::new()
         .route("/clients", get(list_clients).post(create_client))

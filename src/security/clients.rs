@@ -19,11 +19,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::http::{ClientView, Scope};
 use fido_relay_proto::{Binding, ClientId, PlainText, TenantId, UnixMillis};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::random;
-use crate::ports::{Bucket, Revision, Store, StoreError};
+use crate::ports::{Bucket, Revision, Store, StoreError, records};
 
 /// What every API key begins with, so that scanners find one that leaked.
 const PREFIX: &str = "rk_";
@@ -194,7 +193,7 @@ impl Clients {
     /// [`StoreError`].
     pub async fn list(&self, tenant: &TenantId) -> Result<Vec<Client>, StoreError> {
         let found = self.store.list(Bucket::Clients, &format!("{tenant}.")).await?;
-        found.iter().map(|(_, stored)| parse(&stored.value)).collect()
+        found.iter().map(|(_, stored)| records::parse(stored)).collect()
     }
 
     /// Makes a key for a client: the one time that it is seen. It ends at `expires_at`. With
@@ -213,9 +212,9 @@ impl Clients {
         let key = ApiKey::generate();
         let hash = hash(key.expose());
         // The pointer first: it opens nothing until the client lists the hash.
-        let holder = to_bytes(&Holder { tenant: tenant.clone(), client: id })?;
+        let holder = Holder { tenant: tenant.clone(), client: id };
         self.load(tenant, id).await?;
-        self.store.save(Bucket::ApiKeys, &hash, Revision::ABSENT, holder).await?;
+        records::save(&*self.store, Bucket::ApiKeys, &hash, Revision::ABSENT, &holder).await?;
         let added = self
             .change(tenant, id, |client| {
                 let mut live: Vec<_> =
@@ -279,15 +278,11 @@ impl Clients {
             return Ok(None);
         }
         let hash = hash(bearer);
-        let Some(pointer) = self.store.load(Bucket::ApiKeys, &hash).await? else {
-            return Ok(None);
-        };
-        let holder: Holder = parse(&pointer.value)?;
+        let pointer = records::load::<Holder>(&*self.store, Bucket::ApiKeys, &hash).await?;
+        let Some((holder, _)) = pointer else { return Ok(None) };
         let record = record_key(&holder.tenant, holder.client);
-        let Some(stored) = self.store.load(Bucket::Clients, &record).await? else {
-            return Ok(None);
-        };
-        let client: Client = parse(&stored.value)?;
+        let client = records::load::<Client>(&*self.store, Bucket::Clients, &record).await?;
+        let Some((client, _)) = client else { return Ok(None) };
         let lives = client.keys.iter().any(|key| key.hash == hash && key.is_live(now));
         Ok(lives.then_some(client))
     }
@@ -297,14 +292,13 @@ impl Clients {
         tenant: &TenantId,
         id: ClientId,
     ) -> Result<(Client, Revision), ClientError> {
-        let stored = self.store.load(Bucket::Clients, &record_key(tenant, id)).await?;
-        let stored = stored.ok_or(ClientError::NotFound)?;
-        Ok((parse(&stored.value)?, stored.revision))
+        let found = records::load(&*self.store, Bucket::Clients, &record_key(tenant, id)).await?;
+        found.ok_or(ClientError::NotFound)
     }
 
     async fn save(&self, client: &Client, expected: Revision) -> Result<Revision, StoreError> {
         let key = record_key(&client.tenant, client.id);
-        self.store.save(Bucket::Clients, &key, expected, to_bytes(client)?).await
+        records::save(&*self.store, Bucket::Clients, &key, expected, client).await
     }
 
     /// Changes a client and gives it as it was before.
@@ -356,15 +350,6 @@ fn is_well_formed(bearer: &str) -> bool {
     let Some(body) = bearer.strip_prefix(PREFIX) else { return false };
     let mut bytes = [0; 32];
     body.len() == 43 && matches!(URL_SAFE_NO_PAD.decode_slice(body, &mut bytes), Ok(32))
-}
-
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| StoreError::Unavailable(format!("a client's record is damaged: {error}")))
-}
-
-fn to_bytes<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(record).map_err(|error| StoreError::Unavailable(error.to_string()))
 }
 
 #[cfg(test)]

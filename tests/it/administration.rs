@@ -154,7 +154,6 @@ impl Served {
             .env_clear()
             .env("FIDO_RELAY_DATA_DIR", data_dir)
             .env("FIDO_RELAY_LISTEN", "127.0.0.1:0")
-            .env("FIDO_RELAY_UPSTREAM__URL", "http://127.0.0.1:9")
             .env("FIDO_RELAY_LOG__FORMAT", "json")
             .stderr(Stdio::piped())
             .kill_on_drop(true)

@@ -7,6 +7,7 @@
 mod administration;
 mod architecture;
 mod client_direct;
+mod container;
 mod demo;
 mod fido_http;
 mod python_samples;

@@ -2,7 +2,7 @@
 //! asked: that a process which is opened again, or was killed, has lost nothing it acknowledged.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -262,7 +262,7 @@ async fn write_and_tell(path: &Path, rounds: u64) {
                 let key = format!("{}.{task}.{n}", std::process::id());
                 let value = key.as_bytes().repeat(50);
                 store.save(BUCKET, &key, Revision::ABSENT, value).await.unwrap();
-                println!("acknowledged {key}");
+                writeln!(std::io::stdout(), "acknowledged {key}").unwrap();
             }
         });
     }

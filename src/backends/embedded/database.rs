@@ -97,13 +97,7 @@ impl Database {
                 .set_cache_size(CACHE)
                 .create_with_backend(FileBackend::new(private_file(&file)?)?)
         };
-        Self::open_with(Box::new(opener)).map_err(|error| match error {
-            redb::Error::DatabaseAlreadyOpen => OpenError::InUse { path: path.to_owned() },
-            redb::Error::Io(source) if source.kind() != io::ErrorKind::InvalidData => {
-                OpenError::Io { path: path.to_owned(), source }
-            }
-            other => OpenError::Unusable { path: path.to_owned(), reason: other.to_string() },
-        })
+        Self::open_with(Box::new(opener)).map_err(|error| open_error(path.to_owned(), error))
     }
 
     /// Opens by `open` and makes the tables, so that readers always find them.
@@ -175,6 +169,20 @@ impl Database {
         };
         use_it(current.insert(database))
     }
+}
+
+/// What an operator can do about it decides the kind; the rest is a file that cannot be used.
+fn open_error(path: PathBuf, error: redb::Error) -> OpenError {
+    if matches!(error, redb::Error::DatabaseAlreadyOpen) {
+        return OpenError::InUse { path };
+    }
+    let reason = error.to_string();
+    if let redb::Error::Io(source) = error
+        && source.kind() != io::ErrorKind::InvalidData
+    {
+        return OpenError::Io { path, source };
+    }
+    OpenError::Unusable { path, reason }
 }
 
 /// The table of a bucket.

@@ -103,9 +103,16 @@ fn verify<T: DeserializeOwned + Clone>(
     validation.validate_nbf = false;
     validation.validate_aud = false;
     let token = jsonwebtoken::decode::<T>(proof, &key, &validation).map_err(|_| BadProof)?;
+    let header = &token.header;
     // `crit` names extensions that must be understood (RFC 7515 section 4.1.11): there are none.
-    let understood = token.header.crit.is_none();
-    if understood && token.header.typ.as_deref() == Some(typ) {
+    let understood = header.crit.is_none();
+    // The key is the one that was paired. A header that brings or names another is not obeyed,
+    // and not ignored either: whoever wrote it expects it to count (RFC 8725 section 3.10).
+    let brings_key = header.jwk.is_some()
+        || header.jku.is_some()
+        || header.x5u.is_some()
+        || header.x5c.is_some();
+    if understood && !brings_key && header.typ.as_deref() == Some(typ) {
         Ok(token.claims)
     } else {
         Err(BadProof)

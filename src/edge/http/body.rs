@@ -26,8 +26,11 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         let bytes = plain_json(request, state).await?;
-        let malformed = || Refusal::from(ProblemCode::InvalidRequest);
-        shape::check(&bytes, JSON_DEPTH, JSON_KEYS).map_err(|_| malformed())?;
+        // serde also fills a struct from an array; a body is an object.
+        let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
+        if !is_object || shape::check(&bytes, JSON_DEPTH, JSON_KEYS).is_err() {
+            return Err(ProblemCode::InvalidRequest.into());
+        }
         let value = serde_json::from_slice(&bytes).map_err(|error| {
             // serde's own text may repeat input; the place does not.
             let detail = format!("line {}, column {}", error.line(), error.column());

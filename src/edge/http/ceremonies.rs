@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fido_relay_proto::http::{
@@ -21,6 +21,7 @@ use super::body::JsonBody;
 use super::caller::{Initiator, Watcher};
 use super::refusal::Refusal;
 use super::rfc3339;
+use super::segment::Segment;
 use crate::ceremony::{Ceremony, Event, Refusal as Refused, Reply, Request, State as Standing};
 use crate::edge::Edge;
 use crate::relay::{CeremonyKey, OpenOrder};
@@ -91,11 +92,14 @@ fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), Refusal> {
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
     match value.to_str() {
-        Ok(key) if (1..=KEY_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Ok(key) if (1..=KEY_MAX).contains(&key.len()) && values.next().is_none() => {
+            Ok(Some(key.to_owned()))
+        }
         Ok(_) | Err(_) => Err(Problem::new(ProblemCode::InvalidRequest)
-            .with_detail("Idempotency-Key must have 1 to 255 visible characters")
+            .with_detail("there must be one Idempotency-Key of 1 to 255 visible characters")
             .into()),
     }
 }
@@ -160,7 +164,7 @@ pub(super) struct Wait {
 pub(super) async fn read(
     State(edge): State<Edge>,
     watcher: Watcher,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     query: Result<Query<Wait>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<CeremonyView>, Refusal> {
     let Query(query) = query.map_err(|_| ProblemCode::InvalidRequest)?;
@@ -190,7 +194,7 @@ pub(super) async fn read(
 pub(super) async fn cancel(
     State(edge): State<Edge>,
     caller: Initiator,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Json<CeremonyView>, Refusal> {
     let watcher = Watcher::Initiator(caller);
     let key = watched_key(&watcher, &id)?;

@@ -1,7 +1,7 @@
 //! `/v1/devices` and a user's list of them: pair, list, revoke.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use fido_relay_proto::http::{DeviceList, DeviceView, PairDevice, PairedDevice, Scope};
 use fido_relay_proto::{DeviceId, Problem, ProblemCode, Username};
@@ -11,6 +11,7 @@ use super::body::JsonBody;
 use super::caller::Initiator;
 use super::refusal::Refusal;
 use super::rfc3339;
+use super::segment::Segment;
 use crate::edge::Edge;
 use crate::ports::Notice;
 use crate::relay::devices::{self, Device};
@@ -82,7 +83,7 @@ fn refused(error: PairingError) -> Refusal {
 pub(super) async fn list(
     State(edge): State<Edge>,
     caller: Initiator,
-    Path(username): Path<String>,
+    Segment(username): Segment,
 ) -> Result<Json<DeviceList>, Refusal> {
     caller.require(Scope::DevicePair)?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
@@ -108,7 +109,7 @@ pub(super) async fn list(
 pub(super) async fn revoke(
     State(edge): State<Edge>,
     caller: Initiator,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<StatusCode, Refusal> {
     caller.require(Scope::DeviceRevoke)?;
     let id: DeviceId = id.parse().map_err(|_| ProblemCode::NotFound)?;

@@ -8,6 +8,7 @@ mod devices;
 mod pairings;
 pub(super) mod refusal;
 mod rfc3339;
+mod segment;
 mod status;
 
 use axum::Router;

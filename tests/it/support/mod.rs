@@ -1,6 +1,9 @@
 //! What the tests stand on.
 
+pub(crate) mod agreeable;
 pub(crate) mod fido2_server;
 pub(crate) mod needs;
+pub(crate) mod raw_socket;
 pub(crate) mod relay;
 pub(crate) mod scripted_upstream;
+pub(crate) mod wire_phone;

@@ -1,0 +1,21 @@
+//! A path's one variable segment.
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use fido_relay_proto::ProblemCode;
+
+use super::refusal::Refusal;
+
+/// The decoded segment. One that does not decode to text names nothing, so it is not found like
+/// any other name of nothing.
+#[derive(Debug)]
+pub(super) struct Segment(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let segment = Path::<String>::from_request_parts(parts, state).await;
+        segment.map(|Path(text)| Self(text)).map_err(|_| ProblemCode::NotFound.into())
+    }
+}

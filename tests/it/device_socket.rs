@@ -1,0 +1,1 @@
+//! The device socket among hostile peers.

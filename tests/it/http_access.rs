@@ -1,0 +1,309 @@
+//! Who may call what: every route, from one table that is held against the router's own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use fido_relay::security::clients::{Clients, NewClient};
+use fido_relay_proto::http::Scope;
+use fido_relay_proto::{Binding, PlainText, Problem, TenantId};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::agreeable::{agreeable, upstream_at};
+use crate::support::relay::{Initiator, TestRelay, http};
+
+/// What a route asks of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// Nothing, or not an initiator's credential.
+    Nothing,
+    /// An API key.
+    Key,
+    /// An API key with this scope.
+    Scope(Scope),
+}
+
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    needs: Needs,
+    /// A body that gets past parsing.
+    body: Option<fn() -> Value>,
+}
+
+const fn route(method: &'static str, path: &'static str, needs: Needs) -> Route {
+    Route { method, path, needs, body: None }
+}
+
+const fn with_body(
+    method: &'static str,
+    path: &'static str,
+    needs: Needs,
+    body: fn() -> Value,
+) -> Route {
+    Route { method, path, needs, body: Some(body) }
+}
+
+fn registration() -> Value {
+    json!({ "type": "registration", "username": "ada" })
+}
+
+fn authentication() -> Value {
+    json!({ "type": "authentication", "username": "ada" })
+}
+
+fn approval() -> Value {
+    let transaction = json!({ "title": "Pay", "fields": [{ "label": "To", "value": "Bob" }] });
+    json!({ "type": "approval", "username": "ada", "transaction": transaction })
+}
+
+fn pairing() -> Value {
+    json!({ "username": "ada" })
+}
+
+/// Every route of the public listener, once for each thing that it asks.
+const ROUTES: &[Route] = &[
+    with_body("POST", "/v1/ceremonies", Needs::Scope(Scope::CeremonyReg), registration),
+    with_body("POST", "/v1/ceremonies", Needs::Scope(Scope::CeremonyAuth), authentication),
+    with_body("POST", "/v1/ceremonies", Needs::Scope(Scope::CeremonyApprove), approval),
+    route("GET", "/v1/ceremonies/{id}", Needs::Scope(Scope::CeremonyRead)),
+    route("DELETE", "/v1/ceremonies/{id}", Needs::Scope(Scope::CeremonyRead)),
+    with_body("POST", "/v1/pairings", Needs::Scope(Scope::DevicePair), pairing),
+    route("POST", "/v1/devices", Needs::Nothing),
+    route("DELETE", "/v1/devices/{id}", Needs::Scope(Scope::DeviceRevoke)),
+    route("GET", "/v1/users/{username}/devices", Needs::Scope(Scope::DevicePair)),
+    route("GET", "/v1/clients/self", Needs::Key),
+    route("GET", "/v1/device/socket", Needs::Nothing),
+    route("POST", "/fidoapi/certify/attestation/options", Needs::Nothing),
+    route("POST", "/fidoapi/certify/attestation/result", Needs::Nothing),
+    route("POST", "/fidoapi/certify/assertion/options", Needs::Nothing),
+    route("POST", "/fidoapi/certify/assertion/result", Needs::Nothing),
+    route("POST", "/fidoapi/register/begin", Needs::Nothing),
+    route("POST", "/fidoapi/register/complete", Needs::Nothing),
+    route("POST", "/fidoapi/authenticate/begin", Needs::Nothing),
+    route("POST", "/fidoapi/authenticate/complete", Needs::Nothing),
+    route("GET", "/.well-known/jwks.json", Needs::Nothing),
+    route("GET", "/healthz", Needs::Nothing),
+    route("GET", "/readyz", Needs::Nothing),
+];
+
+/// The methods and paths that the router's source names.
+fn routes_in_source() -> BTreeSet<(String, String)> {
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/edge/http/mod.rs");
+    let source: String =
+        std::fs::read_to_string(source).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut found = BTreeSet::new();
+    for part in source.split(".route(").skip(1) {
+        let (path, rest) = part.trim_start()[1..].split_once('"').unwrap();
+        // A `.route(…)` ends where the next builder call begins.
+        let handlers = rest.split(").").take_while(|call| !call.starts_with("fallback"));
+        let handlers = handlers.collect::<Vec<_>>().join(").");
+        for method in ["get", "post", "put", "patch", "delete"] {
+            let first = handlers.trim_start_matches([',', ' ']).starts_with(&format!("{method}("));
+            if first || handlers.contains(&format!(").{method}(")) {
+                found.insert((method.to_uppercase(), path.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_table_of_this_test_names_every_route_of_the_router() {
+    let table: BTreeSet<_> =
+        ROUTES.iter().map(|route| (route.method.to_owned(), route.path.to_owned())).collect();
+    assert_eq!(table, routes_in_source(), "a route without a row here is tested by nobody");
+}
+
+/// A path with this ceremony, device or user in its place.
+fn concrete(path: &str, ceremony: &str) -> String {
+    let id = if path.contains("devices") { "dev_AAAAAAAAAAAAAAAAAAAAAA" } else { ceremony };
+    path.replace("{id}", id).replace("{username}", "ada")
+}
+
+async fn call(
+    initiator: &Initiator,
+    route: &Route,
+    ceremony: &str,
+    authorization: Option<&str>,
+) -> reqwest::Response {
+    let url = format!("{}{}", initiator.url, concrete(route.path, ceremony));
+    let method = Method::from_bytes(route.method.as_bytes()).unwrap();
+    let mut request = initiator.http.request(method, url);
+    if let Some(authorization) = authorization {
+        request = request.header("Authorization", authorization);
+    }
+    if let Some(body) = route.body {
+        request = request.json(&body());
+    }
+    request.send().await.unwrap()
+}
+
+async fn relay() -> (TestRelay, crate::support::scripted_upstream::ScriptedUpstream) {
+    let upstream = agreeable();
+    let relay = TestRelay::start_with(upstream_at(&upstream.url())).await;
+    (relay, upstream)
+}
+
+#[tokio::test]
+async fn without_a_good_key_every_guarded_route_gives_the_same_401() {
+    let (relay, _upstream) = relay().await;
+    let initiator = relay.initiator().await;
+    let opened = initiator.open(&authentication()).await;
+    let ceremony = opened.id.to_string();
+
+    let world = relay.running.relay().world();
+    let (clients, now) = (Clients::new(Arc::clone(&world.store)), world.clock.now());
+    let tenant = TenantId::default();
+    let new = |name: &str| NewClient {
+        tenant: tenant.clone(),
+        name: PlainText::new(name).unwrap(),
+        scopes: Scope::ALL.to_vec(),
+        bindings: vec![Binding::Code, Binding::None],
+    };
+    let late = clients.create(new("Late"), now).await.unwrap();
+    let expired = clients.add_key(&tenant, late.id, Some(now), None, now).await.unwrap();
+    let gone = clients.create(new("Gone"), now).await.unwrap();
+    let removed = clients.add_key(&tenant, gone.id, None, None, now).await.unwrap();
+    clients.remove(&tenant, gone.id).await.unwrap();
+
+    let key = initiator.key.clone();
+    let mut last_flipped = key.clone();
+    let last = if last_flipped.pop() == Some('A') { 'E' } else { 'A' };
+    last_flipped.push(last);
+    let bad = [
+        None,
+        Some(String::new()),
+        Some("Bearer".to_owned()),
+        Some("Bearer ".to_owned()),
+        Some(key.clone()),
+        Some(format!("Basic {key}")),
+        Some(format!("Bearer {key}=")),
+        Some(format!("Bearer {key} {key}")),
+        Some(format!("Bearer {}", key.to_uppercase())),
+        Some(format!("Bearer {}", &key[3..])),
+        Some(format!("Bearer {last_flipped}")),
+        Some(format!("Bearer {}", "x".repeat(4000))),
+        Some("Bearer rk_../../../clients".to_owned()),
+        Some(format!("Bearer tkt_{}", "A".repeat(75))),
+        Some(format!("Bearer {}", expired.expose())),
+        Some(format!("Bearer {}", removed.expose())),
+    ];
+    let mut bodies = BTreeSet::new();
+    for route in ROUTES.iter().filter(|route| route.needs != Needs::Nothing) {
+        for bad in &bad {
+            let response = call(&initiator, route, &ceremony, bad.as_deref()).await;
+            assert_eq!(response.status(), 401, "{} {} {bad:?}", route.method, route.path);
+            assert_eq!(response.headers()["www-authenticate"], "Bearer");
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+            bodies.insert(response.text().await.unwrap());
+        }
+    }
+    assert_eq!(bodies.len(), 1, "one and the same: {bodies:?}");
+    let problem: Problem = serde_json::from_str(bodies.first().unwrap()).unwrap();
+    assert_eq!(serde_json::to_value(problem.code).unwrap(), "unauthorized");
+
+    // And the ticket is no key: it watches its ceremony and does nothing else.
+    let ticket = format!("Bearer {}", opened.ticket);
+    for route in ROUTES.iter().filter(|route| route.needs != Needs::Nothing) {
+        let watches = route.method == "GET" && route.path == "/v1/ceremonies/{id}";
+        let response = call(&initiator, route, &ceremony, Some(&ticket)).await;
+        let expected = if watches { 200 } else { 401 };
+        assert_eq!(response.status(), expected, "{} {}", route.method, route.path);
+    }
+    assert_eq!(
+        serde_json::to_value(initiator.read(opened.id).await.status).unwrap(),
+        "pending",
+        "nothing of this did anything"
+    );
+}
+
+#[tokio::test]
+async fn each_route_opens_with_its_own_scope_and_with_no_other() {
+    let (relay, _upstream) = relay().await;
+    let bindings = vec![Binding::Code];
+    for route in ROUTES {
+        let Needs::Scope(scope) = route.needs else { continue };
+        let others = Scope::ALL.into_iter().filter(|other| *other != scope).collect();
+        let without = relay.initiator_with(others, bindings.clone()).await;
+        let alone = relay.initiator_with(vec![scope], bindings.clone()).await;
+        for (initiator, may) in [(&without, false), (&alone, true)] {
+            let bearer = format!("Bearer {}", initiator.key);
+            let ceremony = own_ceremony(&relay, initiator, scope).await;
+            let response = call(initiator, route, &ceremony, Some(&bearer)).await;
+            let (status, text) = (response.status().as_u16(), response.text().await.unwrap());
+            let what = format!("{} {} {scope:?} {may}: {text}", route.method, route.path);
+            if may {
+                assert!(matches!(status, 200 | 201 | 404), "{what}");
+                assert_eq!(status == 404, route.path == "/v1/devices/{id}", "{what}");
+            } else {
+                assert_eq!(status, 403, "{what}");
+                let problem: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(problem["code"], "scope_missing", "{what}");
+            }
+        }
+    }
+}
+
+/// A ceremony of this initiator, opened behind its back where it may not open any.
+async fn own_ceremony(relay: &TestRelay, initiator: &Initiator, scope: Scope) -> String {
+    if scope != Scope::CeremonyRead {
+        return "cer_AAAAAAAAAAAAAAAAAAAAAA".to_owned();
+    }
+    let whoami: Value = initiator.get("/v1/clients/self").await.json().await.unwrap();
+    let client = serde_json::from_value(whoami["client_id"].clone()).unwrap();
+    let opener = relay.initiator().await;
+    let opened = opener.open(&authentication()).await;
+    let key = fido_relay::relay::CeremonyKey { tenant: TenantId::default(), id: opened.id };
+    let mut ceremony = relay.running.relay().load(&key).await.unwrap().unwrap();
+    ceremony.request.client_id = client;
+    ceremony.request.id =
+        fido_relay_proto::CeremonyId::from_bytes(fido_relay::security::random::bytes());
+    let order = fido_relay::relay::OpenOrder { request: ceremony.request, idempotency: None };
+    relay.running.relay().open(order).await.unwrap().request.id.to_string()
+}
+
+#[tokio::test]
+async fn a_client_that_may_not_go_without_a_code_gets_403_for_each_type() {
+    let (relay, upstream) = relay().await;
+    let initiator = relay.initiator_with(Scope::ALL.to_vec(), vec![Binding::Code]).await;
+    for body in [registration(), authentication(), approval()] {
+        let mut body = body;
+        body["binding"] = json!("none");
+        let response = initiator.post("/v1/ceremonies", &body).await;
+        assert_eq!(response.status(), 403);
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!(problem["code"], "binding_not_allowed");
+    }
+    let only_none = relay.initiator_with(Scope::ALL.to_vec(), vec![Binding::None]).await;
+    let response = only_none.post("/v1/ceremonies", &authentication()).await;
+    assert_eq!(response.status(), 403);
+    assert_eq!(upstream.received().len(), 0, "nobody was asked for a challenge");
+}
+
+#[tokio::test]
+async fn every_path_refuses_the_methods_that_it_does_not_have() {
+    let (relay, _upstream) = relay().await;
+    let paths: BTreeSet<_> = ROUTES.iter().map(|route| route.path).collect();
+    for path in paths {
+        let known: Vec<_> =
+            ROUTES.iter().filter(|route| route.path == path).map(|route| route.method).collect();
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
+            if known.contains(&method) {
+                continue;
+            }
+            let url = format!("{}{}", relay.url(), concrete(path, "cer_AAAAAAAAAAAAAAAAAAAAAA"));
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let response = http().request(method.clone(), url).send().await.unwrap();
+            assert_eq!(response.status(), 405, "{method} {path}");
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+            let allow = response.headers().get("allow").map(|allow| allow.to_str().unwrap());
+            let allow = allow.unwrap_or_else(|| panic!("{method} {path}: RFC 9110 wants Allow"));
+            for known in &known {
+                assert!(allow.split(',').any(|allowed| allowed == *known), "{path}: {allow}");
+            }
+            let problem: Value = response.json().await.unwrap();
+            assert_eq!(problem["code"], "method_not_allowed", "{method} {path}");
+        }
+    }
+}

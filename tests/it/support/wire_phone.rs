@@ -1,0 +1,118 @@
+//! A device on its socket, one frame at a time: what the simulated phone does by itself is here
+//! the test's to do, or to do wrong.
+
+use std::time::Duration;
+
+use fido_relay::phone::Paired;
+use fido_relay::phone::wire::{Socket, SocketEnd};
+use fido_relay_proto::device::{
+    Ack, AckOf, Answer, Card, CardErrorCode, CardEvent, Challenge, Claim, Decline, DeclineReason,
+    FrameErrorCode, Offer,
+};
+use fido_relay_proto::{AttemptId, CeremonyId, DeviceFrame, Outcome, Reason, RelayFrame};
+use serde_json::value::RawValue;
+use tokio::time::timeout;
+
+/// Nothing that a test waits for takes longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A paired device with an authenticated socket.
+#[derive(Debug)]
+pub(crate) struct WirePhone {
+    pub(crate) paired: Paired,
+    pub(crate) socket: Socket,
+}
+
+impl WirePhone {
+    pub(crate) async fn connect(paired: Paired) -> Self {
+        let mut socket = Socket::connect(&paired.socket_url).await.unwrap();
+        socket.authenticate(&paired.key, paired.device_id).await.unwrap();
+        Self { paired, socket }
+    }
+
+    /// The same device on a new socket; the old one breaks.
+    pub(crate) async fn again(self) -> Self {
+        Self::connect(self.paired).await
+    }
+
+    pub(crate) async fn next(&mut self) -> RelayFrame {
+        let next = timeout(PATIENCE, self.socket.next_frame()).await;
+        next.expect("the relay says something").unwrap()
+    }
+
+    pub(crate) async fn offer(&mut self) -> Offer {
+        match self.next().await {
+            RelayFrame::Offer(offer) => *offer,
+            other => panic!("not an offer: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn challenge(&mut self) -> Challenge {
+        match self.next().await {
+            RelayFrame::Challenge(challenge) => *challenge,
+            other => panic!("not a challenge: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn accepted(&mut self) -> (CeremonyId, AttemptId) {
+        match self.next().await {
+            RelayFrame::Accepted { ceremony_id, attempt } => (ceremony_id, attempt),
+            other => panic!("not accepted: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn closed(&mut self) -> (CeremonyId, Outcome, Option<Reason>) {
+        match self.next().await {
+            RelayFrame::Closed { ceremony_id, outcome, reason } => (ceremony_id, outcome, reason),
+            other => panic!("not closed: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn refused(&mut self) -> (FrameErrorCode, Option<CeremonyId>) {
+        match self.next().await {
+            RelayFrame::Error { code, ceremony_id, .. } => (code, ceremony_id),
+            other => panic!("not an error: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn send(&mut self, frame: DeviceFrame) {
+        self.socket.send(&frame).await.unwrap();
+    }
+
+    pub(crate) async fn claim(&mut self, ceremony_id: CeremonyId, code: &str) {
+        let code = code.to_owned();
+        self.send(DeviceFrame::Claim(Claim { ceremony_id, code })).await;
+    }
+
+    pub(crate) async fn ack(&mut self, ceremony_id: CeremonyId, of: AckOf) {
+        self.send(DeviceFrame::Ack(Ack { ceremony_id, of })).await;
+    }
+
+    pub(crate) async fn card_error(&mut self, ceremony_id: CeremonyId, number: u16) {
+        let code = Some(CardErrorCode::new(number).unwrap());
+        self.send(DeviceFrame::Card(Card { ceremony_id, event: CardEvent::Error, code })).await;
+    }
+
+    pub(crate) async fn decline(&mut self, ceremony_id: CeremonyId, reason: DeclineReason) {
+        self.send(DeviceFrame::Decline(Decline { ceremony_id, reason })).await;
+    }
+
+    pub(crate) async fn answer(&mut self, ceremony_id: CeremonyId, attempt: AttemptId, text: &str) {
+        let credential = RawValue::from_string(text.to_owned()).unwrap();
+        self.send(DeviceFrame::Answer(Answer { ceremony_id, attempt, credential })).await;
+    }
+
+    /// Nothing waits to be read: the answer to a frame that every state refuses comes next.
+    pub(crate) async fn hears_nothing(&mut self) {
+        self.socket.send_text(r#"{"type":"no_such_frame"}"#).await.unwrap();
+        assert_eq!(self.refused().await, (FrameErrorCode::UnknownType, None));
+    }
+
+    /// The end of the socket, with nothing before it.
+    pub(crate) async fn end(&mut self) -> (Option<u16>, String) {
+        match timeout(PATIENCE, self.socket.next_frame()).await.expect("the socket ends") {
+            Err(SocketEnd::Closed { code, reason }) => (code, reason),
+            other => panic!("not closed: {other:?}"),
+        }
+    }
+}

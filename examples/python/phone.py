@@ -171,8 +171,7 @@ class Phone:
                 self._send({"type": "ack", "ceremony_id": ceremony, "of": "challenge"})
                 self._challenged(frame)
             case "accepted":
-                if ceremony in self._prompts:
-                    self._prompts[ceremony]["accepted"] = True
+                pass  # stored; the answer is kept all the same until "closed" has come
             case "closed":
                 self._send({"type": "ack", "ceremony_id": ceremony, "of": "closed"})
                 if self._prompts.pop(ceremony, None):
@@ -223,7 +222,7 @@ class Phone:
     def _say_again(self, prompt):
         """What the person or the card has said, if the relay evidently has not heard it."""
         frame = prompt.get("answer") or prompt.get("said")
-        if frame and not prompt.get("accepted"):
+        if frame:
             self._send(frame)
 
     # What the person and the card do.
@@ -271,7 +270,7 @@ class Phone:
             print(f"the card failed: {problem}")
             self._send({"type": "card", "ceremony_id": ceremony, "event": "error", "code": number})
             return
-        # Kept until "closed": a lost answer is sent again as it is, never signed again.
+        # Kept until "closed": on a new socket it is sent again as it is, never signed again.
         self._prompts[ceremony]["answer"] = {
             "type": "answer",
             "ceremony_id": ceremony,

@@ -228,6 +228,8 @@ pub struct Ceremony {
 pub enum Prompt<'a> {
     /// Nothing: it is not this device's business, or not yet.
     Nothing,
+    /// What it shows already: the relay is at work on what this device gave.
+    Wait,
     /// The offer, and a field for the code.
     Offer,
     /// The offer, and the request for the card.
@@ -250,14 +252,15 @@ impl Ceremony {
             State::Offered { .. } => Prompt::Offer,
             State::Preparing { device: holder, .. } => match holder {
                 Some(holder) if *holder != device => Prompt::Elsewhere,
-                Some(_) | None => Prompt::Nothing,
+                Some(_) => Prompt::Wait,
+                None => Prompt::Nothing,
             },
             State::Challenged(challenge) => match challenge.device {
                 Some(holder) if holder != device => Prompt::Elsewhere,
                 Some(_) | None => Prompt::Challenge(challenge),
             },
             State::Verifying { answer, .. } if answer.device != device => Prompt::Elsewhere,
-            State::Verifying { .. } => Prompt::Nothing,
+            State::Verifying { .. } => Prompt::Wait,
             State::Closed(closed) => Prompt::Closed(closed),
         }
     }

@@ -45,6 +45,8 @@ pub(super) enum Shown {
     Offer,
     /// This challenge.
     Challenge(AttemptId),
+    /// Nothing new: the relay is at work on what the device gave.
+    Wait,
     /// That another device has it.
     Elsewhere,
 }

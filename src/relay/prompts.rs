@@ -67,10 +67,23 @@ impl Relay {
         }
     }
 
+    /// Tells a phone whose answer was accepted how it ended, if it has: also one that was away
+    /// when it was told.
+    pub(super) fn show_end(&self, ceremony: &Ceremony, connection: &Connection) {
+        if ceremony.closed().is_some() {
+            connection.show(ceremony.request.id, Shown::Wait);
+            self.show(ceremony, connection);
+        }
+    }
+
     fn show(&self, ceremony: &Ceremony, connection: &Connection) {
         let id = ceremony.request.id;
         match ceremony.prompt_for(connection.owner().device) {
             Prompt::Nothing => {}
+            // Noted, so that a phone that has come back meanwhile hears how it ends.
+            Prompt::Wait => {
+                connection.show(id, Shown::Wait);
+            }
             Prompt::Offer => {
                 if connection.show(id, Shown::Offer) {
                     let offer = Box::new(self.offer(ceremony));

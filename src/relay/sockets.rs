@@ -57,7 +57,12 @@ impl Relay {
         }
         let event = event_of(connection, frame, self.node.id)?;
         match self.drive(&key, event).await {
-            Ok(driven) => reply_frame(driven.reply, ceremony_id),
+            Ok(driven) => {
+                if matches!(driven.reply, Reply::Accepted { .. }) {
+                    self.show_end(&driven.ceremony, connection);
+                }
+                reply_frame(driven.reply, ceremony_id)
+            }
             Err(DriveError::NotFound) => {
                 Some(error_frame(FrameErrorCode::UnknownCeremony, ceremony_id))
             }

@@ -16,6 +16,7 @@ mod http_access;
 mod http_refusals;
 mod python_samples;
 mod real_upstream;
+mod returning_phone;
 mod store_contract;
 mod support;
 mod whole_ceremony;

@@ -46,6 +46,7 @@ impl Play {
     fn shows(&self, device: DeviceId) -> &'static str {
         match self.ceremony.prompt_for(device) {
             Prompt::Nothing => "nothing",
+            Prompt::Wait => "wait",
             Prompt::Offer => "offer",
             Prompt::Challenge(_) => "challenge",
             Prompt::Elsewhere => "elsewhere",
@@ -84,7 +85,7 @@ fn with_a_code_the_phone_that_knows_it_gets_the_challenge_and_succeeds() {
     assert_eq!(play.hears(Event::Acked { device: PHONE, of: AckOf::Offer }), (DONE, None));
     let asked = play.hears(claim(PHONE, FIRST, CODE));
     assert_eq!(asked, (DONE, Some(Effect::Begin { attempt: FIRST })));
-    assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("nothing", "elsewhere"));
+    assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("wait", "elsewhere"));
 
     assert_eq!(play.hears(begun(FIRST)), (DONE, None));
     assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("challenge", "elsewhere"));
@@ -93,7 +94,7 @@ fn with_a_code_the_phone_that_knows_it_gets_the_challenge_and_succeeds() {
     let stored = play.hears(answer(PHONE, FIRST, SIGNED));
     let accepted = Reply::Accepted { attempt: FIRST };
     assert_eq!(stored, (accepted, Some(Effect::Complete { attempt: FIRST })));
-    assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("nothing", "elsewhere"));
+    assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("wait", "elsewhere"));
 
     assert_eq!(play.hears(completed(FIRST, Verdict::Approved(approval()))), (DONE, None));
     play.ends(Outcome::Succeeded, None);
@@ -125,7 +126,7 @@ fn without_a_code_both_devices_get_the_challenge_and_the_first_answer_wins() {
     play.hears(card(PHONE, None));
 
     play.hears(answer(TABLET, FIRST, SIGNED));
-    assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("elsewhere", "nothing"));
+    assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("elsewhere", "wait"));
     let beaten = play.hears(answer(PHONE, FIRST, SIGNED));
     assert_eq!(beaten, (Reply::Refused(Refusal::AlreadyAnswered), None));
 

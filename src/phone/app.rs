@@ -17,6 +17,10 @@ use super::event::PhoneEvent;
 use super::faults::{DropAt, Faults, SecondAnswer};
 use super::person::{Ask, Decision};
 
+/// Seconds after a prompt's time in which its end may still come: an answer under verification
+/// outlives the deadline.
+const GRACE_S: u64 = 15;
+
 /// What the app wants done, in this order.
 #[derive(Debug)]
 pub(super) enum Act {
@@ -30,7 +34,9 @@ pub(super) enum Act {
     UseCard(Box<Challenge>),
     /// Call [`App::retry`] in a moment: the relay could not take the frame.
     RetrySoon(CeremonyId),
-    /// The person need not decide any more.
+    /// Call [`App::timed_out`] after this many seconds, unless the prompt is taken down before.
+    WakeIn(CeremonyId, u64),
+    /// The prompt is gone: nobody need decide or wake any more.
     TakeDown(CeremonyId),
     /// Break the socket.
     Drop,
@@ -131,7 +137,7 @@ impl App {
         self.breaks(DropAt::OfferAcked, &mut acts);
         match self.prompts.get_mut(&id) {
             None => {
-                self.show(offer, None);
+                self.show(offer, None, &mut acts);
                 self.ask(id, &mut acts);
             }
             // The relay offers what it has not been told: tell it again.
@@ -153,7 +159,7 @@ impl App {
         self.breaks(DropAt::ChallengeAcked, &mut acts);
         let Some(prompt) = self.prompts.get_mut(&id) else {
             // No code was needed, or the app was started anew since: the person has to agree.
-            self.show(challenge.offer.clone(), Some(challenge));
+            self.show(challenge.offer.clone(), Some(challenge), &mut acts);
             self.ask(id, &mut acts);
             return acts;
         };
@@ -375,7 +381,17 @@ impl App {
         }
     }
 
-    fn show(&mut self, offer: Offer, challenge: Option<Box<Challenge>>) {
+    /// Time is up. After a reconnect the relay sends what is open and not what has ended since, so
+    /// a prompt may be left over.
+    pub(super) fn timed_out(&mut self, ceremony_id: CeremonyId) -> Vec<Act> {
+        if self.prompts.remove(&ceremony_id).is_none() {
+            return Vec::new();
+        }
+        vec![Act::TakeDown(ceremony_id), Act::Tell(PhoneEvent::TimedOut { ceremony_id })]
+    }
+
+    fn show(&mut self, offer: Offer, challenge: Option<Box<Challenge>>, acts: &mut Vec<Act>) {
+        acts.push(Act::WakeIn(offer.ceremony_id, offer.expires_in.saturating_add(GRACE_S)));
         let prompt = Prompt {
             challenge,
             stage: Stage::Asked,

@@ -69,6 +69,12 @@ pub enum PhoneEvent {
         /// What the outcome does not say.
         reason: Option<Reason>,
     },
+    /// The prompt's time was up, and the relay had not told how it ended: the phone took it down
+    /// by itself.
+    TimedOut {
+        /// The ceremony.
+        ceremony_id: CeremonyId,
+    },
     /// The relay refused a frame.
     Refused {
         /// The relay's stable code.

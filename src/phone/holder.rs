@@ -102,6 +102,7 @@ impl Phone {
             person: self.person,
             pending: FuturesUnordered::new(),
             deciding: HashMap::new(),
+            alarms: HashMap::new(),
             inbox,
             listener,
             stopping: stopping.clone(),
@@ -159,6 +160,7 @@ enum Listener {
 enum Due {
     Decided(CeremonyId, Decision),
     Retry(CeremonyId),
+    TimedOut(CeremonyId),
 }
 
 /// Why a socket is no more.
@@ -219,6 +221,7 @@ struct Holder {
     reconnect: Reconnect,
     pending: FuturesUnordered<Abortable<BoxFuture<'static, Due>>>,
     deciding: HashMap<CeremonyId, AbortHandle>,
+    alarms: HashMap<CeremonyId, AbortHandle>,
     inbox: mpsc::Receiver<Command>,
     listener: Listener,
     stopping: CancellationToken,
@@ -355,6 +358,7 @@ impl Holder {
                 self.app.decided(id, decision)
             }
             Ok(Due::Retry(id)) => self.app.retry(id),
+            Ok(Due::TimedOut(id)) => self.app.timed_out(id),
             Err(Aborted) => return,
         };
         self.perform(acts, line).await;
@@ -408,10 +412,16 @@ impl Holder {
                         Due::Retry(id)
                     }));
                 }
+                Act::WakeIn(id, seconds) => {
+                    let alarm = self.later(Box::pin(async move {
+                        tokio::time::sleep(Duration::from_secs(seconds)).await;
+                        Due::TimedOut(id)
+                    }));
+                    self.alarms.insert(id, alarm);
+                }
                 Act::TakeDown(id) => {
-                    if let Some(question) = self.deciding.remove(&id) {
-                        question.abort();
-                    }
+                    let waiting = [self.deciding.remove(&id), self.alarms.remove(&id)];
+                    waiting.into_iter().flatten().for_each(|waiting| waiting.abort());
                 }
                 Act::Drop => line.breaks(End::Broken),
             }

@@ -111,6 +111,8 @@ pub async fn pair(
     let client = reqwest::Client::builder()
         .timeout(LIMIT)
         .redirect(reqwest::redirect::Policy::none())
+        // As the socket does: the relay that was paired with is the relay that is dialled.
+        .no_proxy()
         .build()
         .map_err(unreachable)?;
     let response = client.post(&url).json(&body).send().await.map_err(unreachable)?;

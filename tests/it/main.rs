@@ -14,6 +14,7 @@ mod device_socket;
 mod fido_http;
 mod http_access;
 mod http_refusals;
+mod phone;
 mod python_samples;
 mod real_upstream;
 mod returning_phone;

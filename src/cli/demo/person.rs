@@ -197,6 +197,7 @@ fn line(event: &PhoneEvent) -> Option<(CeremonyId, String)> {
         | PhoneEvent::Answered { .. }
         | PhoneEvent::Accepted { .. }
         | PhoneEvent::Closed { .. }
+        | PhoneEvent::TimedOut { .. }
         | PhoneEvent::Refused { ceremony_id: None, .. }
         | PhoneEvent::GoingAway { .. }
         | PhoneEvent::Disconnected { .. }

@@ -230,6 +230,7 @@ async fn welcomed(events: &mut tokio::sync::mpsc::Receiver<PhoneEvent>) -> Resul
                 | PhoneEvent::Accepted { .. }
                 | PhoneEvent::Declined { .. }
                 | PhoneEvent::Closed { .. }
+                | PhoneEvent::TimedOut { .. }
                 | PhoneEvent::Refused { .. }
                 | PhoneEvent::GoingAway { .. }
                 | PhoneEvent::Waiting { .. } => {}

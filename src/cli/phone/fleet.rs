@@ -63,6 +63,7 @@ impl Tally {
             | PhoneEvent::Card { .. }
             | PhoneEvent::Accepted { .. }
             | PhoneEvent::Declined { .. }
+            | PhoneEvent::TimedOut { .. }
             | PhoneEvent::Refused { .. }
             | PhoneEvent::GoingAway { .. }
             | PhoneEvent::Waiting { .. } => return,

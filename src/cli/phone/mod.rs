@@ -213,6 +213,10 @@ async fn watch(
                 ended = verdict(outcome);
                 handle.stop();
             }
+            PhoneEvent::TimedOut { .. } if args.once => {
+                ended = verdict(Outcome::Indeterminate);
+                handle.stop();
+            }
             PhoneEvent::Stopped(Stopped::Told) => return ended,
             PhoneEvent::Stopped(
                 why @ (Stopped::Replaced | Stopped::Revoked | Stopped::TooOld | Stopped::Unknown),
@@ -227,6 +231,7 @@ async fn watch(
             | PhoneEvent::Accepted { .. }
             | PhoneEvent::Declined { .. }
             | PhoneEvent::Closed { .. }
+            | PhoneEvent::TimedOut { .. }
             | PhoneEvent::Refused { .. }
             | PhoneEvent::GoingAway { .. }
             | PhoneEvent::Disconnected { .. }

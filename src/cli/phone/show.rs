@@ -105,6 +105,9 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
                 None => format!("{ceremony_id}: {outcome}."),
             }
         }
+        PhoneEvent::TimedOut { ceremony_id } => {
+            format!("{ceremony_id}: time is up; the relay did not tell how it ended.")
+        }
         PhoneEvent::Refused { code, message, ceremony_id } => {
             let about = ceremony_id.map_or_else(|| "A frame".to_owned(), |id| id.to_string());
             let message: String = message.chars().filter(|c| !c.is_control()).collect();

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use fido_relay_proto::device::{AckOf, DeclineReason, FrameErrorCode};
-use fido_relay_proto::{DeviceFrame, Outcome};
+use fido_relay_proto::{DeviceFrame, Outcome, RelayFrame};
 
 use super::relay::{Line, ScriptedRelay, Stage, a_challenge, an_offer, credential};
+use crate::phone::app::{Act, App};
 use crate::phone::{Codes, Decision, DropAt, Faults, PhoneEvent, SecondAnswer, Waits};
 
 /// Offers and takes the right code.
@@ -402,4 +403,27 @@ async fn a_prompt_that_was_taken_down_takes_no_decision() {
     let next = an_offer(6);
     line.offer(&next).await;
     assert_eq!(line.acked(AckOf::Offer).await, next.ceremony_id);
+}
+
+#[tokio::test]
+async fn a_prompt_whose_end_was_never_told_is_taken_down_when_its_time_is_up() {
+    let offer = an_offer(6);
+    let ceremony_id = offer.ceremony_id;
+    let mut app = App::new(Faults::none());
+    let acts = app.frame(RelayFrame::Offer(Box::new(offer.clone())));
+    let alarm = acts.iter().find_map(|act| match act {
+        Act::WakeIn(id, seconds) => Some((*id, *seconds)),
+        Act::Send(_)
+        | Act::Tell(_)
+        | Act::Ask(_)
+        | Act::UseCard(_)
+        | Act::RetrySoon(_)
+        | Act::TakeDown(_)
+        | Act::Drop => None,
+    });
+    assert_eq!(alarm, Some((ceremony_id, offer.expires_in + 15)));
+    let acts = app.timed_out(ceremony_id);
+    assert!(matches!(acts[..], [Act::TakeDown(_), Act::Tell(PhoneEvent::TimedOut { .. })]));
+    assert!(app.timed_out(ceremony_id).is_empty());
+    assert!(app.decided(ceremony_id, Decision::Code("271828".to_owned())).is_empty());
 }

@@ -1,0 +1,234 @@
+//! The simulated phone against the real relay: every way in which it can misbehave, and what
+//! becomes of the ceremony.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+
+use fido_relay::phone::{Decision, DropAt, Faults, PhoneEvent, SecondAnswer, Stopped};
+use fido_relay_proto::device::{DeclineReason, FrameErrorCode};
+use fido_relay_proto::http::{OpenedCeremony, OpenedPairing, Status};
+use fido_relay_proto::{Outcome, Reason, Step};
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use crate::support::relay::{Initiator, TestPhone, TestRelay};
+
+async fn register(bank: &Initiator, phone: &TestPhone) -> OpenedCeremony {
+    let opened = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
+    phone.types(&opened);
+    opened
+}
+
+/// One registration with a phone of these faults: how it ended, and why.
+async fn ends(faults: Faults) -> (Status, Option<Reason>) {
+    let relay = TestRelay::start().await;
+    let bank = relay.initiator().await;
+    let paired = relay.pair(&bank, "ada").await;
+    let phone = relay.connect(paired, faults).await;
+    let opened = register(&bank, &phone).await;
+    let closed = bank.outcome(opened.id).await;
+    (closed.status, closed.reason)
+}
+
+#[tokio::test]
+async fn a_phone_that_breaks_off_at_any_moment_still_comes_to_the_end() {
+    for at in [
+        DropAt::OfferReceived,
+        DropAt::OfferAcked,
+        DropAt::ClaimSent,
+        DropAt::ChallengeReceived,
+        DropAt::ChallengeAcked,
+        DropAt::CardPresent,
+        DropAt::AnswerSent,
+        DropAt::Accepted,
+    ] {
+        let (status, reason) = ends(Faults::drops(&[at])).await;
+        assert_eq!((status, reason), (Status::Ended(Outcome::Succeeded), None), "{at:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_phone_that_breaks_off_at_every_moment_in_turn_still_comes_to_the_end() {
+    let all = [
+        DropAt::OfferReceived,
+        DropAt::OfferAcked,
+        DropAt::ClaimSent,
+        DropAt::ChallengeReceived,
+        DropAt::AnswerSent,
+        DropAt::Accepted,
+    ];
+    let (status, _) = ends(Faults::drops(&all)).await;
+    assert_eq!(status, Status::Ended(Outcome::Succeeded));
+}
+
+#[tokio::test]
+async fn faults_of_card_and_person_end_as_they_should() {
+    let wrong = |wrong_codes| Faults { wrong_codes, ..Faults::none() };
+    for (faults, outcome, reason) in [
+        (Faults::tag_lost(), Outcome::Succeeded, None),
+        (Faults::card_error(607), Outcome::Succeeded, None),
+        (wrong(2), Outcome::Succeeded, None),
+        (wrong(3), Outcome::Failed, Some(Reason::WrongCode)),
+        (Faults::wrong_pin(), Outcome::Failed, Some(Reason::PinFailed)),
+        (Faults::no_credential(), Outcome::Failed, Some(Reason::NoCredential)),
+        (Faults::card_error(606), Outcome::Failed, Some(Reason::CardFull)),
+        (Faults::card_error(609), Outcome::Failed, Some(Reason::Card(609))),
+        (Faults::declines(DeclineReason::Declined), Outcome::Denied, Some(Reason::Declined)),
+        (Faults::declines(DeclineReason::NotMe), Outcome::Denied, Some(Reason::NotMe)),
+    ] {
+        let about = format!("{faults:?}");
+        assert_eq!(ends(faults).await, (Status::Ended(outcome), reason), "{about}");
+    }
+}
+
+#[tokio::test]
+async fn without_acks_nothing_counts_as_delivered() {
+    let relay = TestRelay::start().await;
+    let bank = relay.initiator().await;
+    let paired = relay.pair(&bank, "ada").await;
+    let faults = Faults { withhold_acks: true, ..Faults::none() };
+    let phone = relay.connect(paired, faults).await;
+    let opened = register(&bank, &phone).await;
+    let closed = bank.outcome(opened.id).await;
+    assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
+    assert!(closed.progress.iter().all(|entry| entry.step != Step::Delivered));
+}
+
+#[tokio::test]
+async fn the_same_answer_again_gets_the_same_acknowledgement() {
+    let relay = TestRelay::start().await;
+    let bank = relay.initiator().await;
+    let paired = relay.pair(&bank, "ada").await;
+    let faults = Faults { second_answer: Some(SecondAnswer::Same), ..Faults::none() };
+    let mut phone = relay.connect(paired, faults).await;
+    let opened = register(&bank, &phone).await;
+    let mut attempts = Vec::new();
+    while attempts.len() < 2 {
+        let event = phone.until(|event| matches!(event, PhoneEvent::Accepted { .. })).await;
+        let PhoneEvent::Accepted { attempt, .. } = event else { unreachable!() };
+        attempts.push(attempt);
+    }
+    assert_eq!(attempts[0], attempts[1]);
+    let closed = bank.outcome(opened.id).await;
+    assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
+}
+
+#[tokio::test]
+async fn another_answer_after_the_first_is_refused_and_changes_nothing() {
+    let relay = TestRelay::start().await;
+    let bank = relay.initiator().await;
+    let paired = relay.pair(&bank, "ada").await;
+    let faults = Faults { second_answer: Some(SecondAnswer::Different), ..Faults::none() };
+    let mut phone = relay.connect(paired, faults).await;
+    let opened = register(&bank, &phone).await;
+    let event = phone.until(|event| matches!(event, PhoneEvent::Refused { .. })).await;
+    let PhoneEvent::Refused { code, ceremony_id, .. } = event else { unreachable!() };
+    assert_eq!(ceremony_id, Some(opened.id));
+    assert!(
+        matches!(code, FrameErrorCode::AlreadyAnswered | FrameErrorCode::AlreadyClosed),
+        "{code:?}"
+    );
+    let closed = bank.outcome(opened.id).await;
+    assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
+}
+
+#[tokio::test]
+async fn a_person_can_say_no_with_the_card_already_asked_for() {
+    let relay = TestRelay::start().await;
+    let bank = relay.initiator().await;
+    let paired = relay.pair(&bank, "ada").await;
+    let faults = Faults { withhold_card: true, ..Faults::none() };
+    let mut phone = relay.connect(paired, faults).await;
+    let opened = register(&bank, &phone).await;
+    phone.until(|event| matches!(event, PhoneEvent::Challenged { .. })).await;
+    phone.handle.decide(opened.id, Decision::NotMe).await;
+    let closed = bank.outcome(opened.id).await;
+    assert_eq!(closed.status, Status::Ended(Outcome::Denied));
+    assert_eq!(closed.reason, Some(Reason::NotMe));
+}
+
+async fn stopped(phone: &mut TestPhone) -> Stopped {
+    let event = phone.until(|event| matches!(event, PhoneEvent::Stopped(_))).await;
+    let PhoneEvent::Stopped(why) = event else { unreachable!() };
+    why
+}
+
+#[tokio::test]
+async fn the_newest_socket_of_a_device_wins_and_the_older_stays_away() {
+    let relay = TestRelay::start().await;
+    let bank = relay.initiator().await;
+    let paired = relay.pair(&bank, "ada").await;
+    let mut older = relay.connect(paired.clone(), Faults::none()).await;
+    let newer = relay.connect(paired, Faults::none()).await;
+    assert_eq!(stopped(&mut older).await, Stopped::Replaced);
+    let opened = register(&bank, &newer).await;
+    let closed = bank.outcome(opened.id).await;
+    assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
+}
+
+#[tokio::test]
+async fn a_revoked_phone_is_sent_away_for_good() {
+    let relay = TestRelay::start().await;
+    let bank = relay.initiator().await;
+    let mut phone = relay.phone(&bank, "ada").await;
+    let path = format!("/v1/devices/{}", phone.handle.device_id());
+    assert!(bank.delete(&path).await.status().is_success());
+    assert_eq!(stopped(&mut phone).await, Stopped::Revoked);
+}
+
+/// Runs `fido-relay phone` with something on its standard input; gives exit code and output.
+async fn run_phone(arguments: &[&str], input: &str) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
+    command.arg("phone").args(arguments).kill_on_drop(true);
+    command.env_clear().envs(BTreeMap::from([("RUST_BACKTRACE", "1")]));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).await.unwrap();
+    let limit = std::time::Duration::from_secs(30);
+    let output = tokio::time::timeout(limit, process.wait_with_output()).await.unwrap().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test]
+async fn the_command_pairs_registers_and_comes_back_with_the_same_card() {
+    let relay = TestRelay::start().await;
+    let bank = relay.initiator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("phone.json");
+    let state = state.to_str().unwrap();
+    let pairing: OpenedPairing =
+        bank.post("/v1/pairings", &json!({ "username": "ada" })).await.json().await.unwrap();
+
+    let opened = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
+    let code = opened.code.clone().unwrap();
+    let arguments = ["--state", state, "--pair", &pairing.uri, "--once"];
+    let (exit, text) = run_phone(&arguments, &format!("{code}\n")).await;
+    assert_eq!(exit, Some(0), "{text}");
+    assert!(text.contains("Example Bank wants to register this card"), "{text}");
+    assert!(text.contains("succeeded"), "{text}");
+
+    let opened = bank.open(&json!({ "type": "authentication", "username": "ada" })).await;
+    let code = opened.code.clone().unwrap();
+    let (exit, text) = run_phone(&["--state", state, "--once", "--code", &code], "").await;
+    assert_eq!(exit, Some(0), "{text}");
+    assert!(text.contains("the card holds 1 credential(s)"), "{text}");
+    let closed = bank.outcome(opened.id).await;
+    assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
+
+    bank.open(&json!({ "type": "authentication", "username": "ada" })).await;
+    let (exit, text) = run_phone(&["--state", state, "--once", "--not-me"], "").await;
+    assert_eq!(exit, Some(3), "{text}");
+    assert!(text.contains("denied (not_me)"), "{text}");
+}
+
+#[tokio::test]
+async fn the_command_says_what_to_do_without_a_pairing() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("phone.json");
+    let (exit, text) = run_phone(&["--state", state.to_str().unwrap()], "").await;
+    assert_eq!(exit, Some(2), "{text}");
+    assert!(text.contains("pair this phone first with --pair"), "{text}");
+}

@@ -57,6 +57,20 @@ async fn the_sample_gets_through_the_relay_to_an_external_server() {
 }
 
 #[tokio::test]
+async fn the_sample_registers_and_authenticates_at_the_built_in_server() {
+    let what = "the client-direct sample at the built-in server";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // The relying party without configuration is `localhost`.
+    let url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+    let data = tempfile::tempdir().unwrap();
+    let relay = relay(listener, data.path(), &[]).await;
+    let Some(came_to) = run_sample(what, &url).await else { return };
+    let printed = came_to.unwrap();
+    assert_eq!(printed.matches("'status': 'ok'").count(), 2, "{printed}");
+    assert!(relay.stop().await);
+}
+
+#[tokio::test]
 async fn the_sample_says_so_when_the_server_refuses() {
     let what = "the client-direct sample at a server that refuses";
     let refusing = ScriptedUpstream::listening(|_, _| {

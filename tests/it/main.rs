@@ -11,6 +11,7 @@ mod container;
 mod demo;
 mod device_proofs;
 mod device_socket;
+mod external_upstream;
 mod fido_http;
 mod http_access;
 mod http_refusals;

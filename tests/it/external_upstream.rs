@@ -1,0 +1,130 @@
+//! The main job with an external FIDO2 server behind the relay: a real one to the end, and one
+//! that follows a script to every other end.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay::config::{HttpUpstream, Upstream, UpstreamPaths};
+use fido_relay_proto::http::{CeremonyView, Status};
+use fido_relay_proto::{Outcome, Reason};
+use serde_json::{Value, json};
+
+use crate::support::fido2_server::Fido2Server;
+use crate::support::relay::TestRelay;
+use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
+
+/// A begin answer for a registration.
+const OPTIONS: &str = r#"{"status":"ok","errorMessage":"","challenge":"Y2hhbGxlbmdlLWNoYWxsZW5nZQ",
+    "rp":{"id":"localhost","name":"Example"},"user":{"id":"AQIDBA","name":"ada","displayName":"Ada"},
+    "pubKeyCredParams":[{"type":"public-key","alg":-7}]}"#;
+
+async fn relay_before(url: &str) -> TestRelay {
+    let upstream = HttpUpstream {
+        url: url.parse().unwrap(),
+        origin: None,
+        paths: UpstreamPaths::Certify,
+        begin_timeout: Duration::from_secs(5),
+        complete_timeout: Duration::from_secs(10),
+    };
+    TestRelay::start_with(|config| config.upstream = Upstream::Http(upstream)).await
+}
+
+/// The claims of a result token, unverified: that is another test's matter.
+fn claims(view: &CeremonyView) -> Value {
+    let token = view.result.as_deref().unwrap();
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_card_is_registered_signs_in_and_approves_at_an_independent_server() {
+    let Some(server) = Fido2Server::start("the relay before a real FIDO2 server", &[]) else {
+        return;
+    };
+    let relay = relay_before(server.url()).await;
+    let bank = relay.initiator().await;
+    let phone = relay.phone(&bank, "ada").await;
+    let transaction =
+        json!({ "title": "Payment", "fields": [{ "label": "To", "value": "Grace" }] });
+    let mut cards = Vec::new();
+    for (body, tx_binding) in [
+        (json!({ "type": "registration", "username": "ada" }), Value::Null),
+        (json!({ "type": "authentication", "username": "ada" }), Value::Null),
+        // The server made the challenge without knowing the transaction: only the relay vouches.
+        (
+            json!({ "type": "approval", "username": "ada", "transaction": transaction }),
+            "relay".into(),
+        ),
+    ] {
+        let opened = bank.open(&body).await;
+        phone.types(&opened);
+        let closed = bank.outcome(opened.id).await;
+        assert_eq!(closed.status, Status::Ended(Outcome::Succeeded), "{closed:?}");
+        let claims = claims(&closed);
+        assert_eq!(claims["tx_binding"], tx_binding);
+        cards.push(claims["cred_hash"].clone());
+    }
+    assert!(cards[0].is_string() && cards.iter().all(|card| *card == cards[0]), "{cards:?}");
+}
+
+/// How a registration ends when the server answers its completion so; and that it was asked once.
+async fn ends_after(complete: Reply) -> (Status, Option<Reason>) {
+    let server = ScriptedUpstream::listening(move |_, request| {
+        if request.call.ends_with("options") {
+            Reply::Answer(Answer::json(200, OPTIONS).with("Set-Cookie", "session=1"))
+        } else {
+            complete.clone()
+        }
+    });
+    let relay = relay_before(&server.url()).await;
+    let bank = relay.initiator().await;
+    let _phone = relay.phone(&bank, "ada").await;
+    let body = json!({ "type": "registration", "username": "ada", "binding": "none" });
+    let opened = bank.open(&body).await;
+    let closed = bank.outcome(opened.id).await;
+    let received = server.received();
+    assert_eq!(received.len(), 2, "one begin, one completion: {received:?}");
+    assert_eq!(received[1].all("cookie"), ["session=1"]);
+    (closed.status, closed.reason)
+}
+
+#[tokio::test]
+async fn what_the_server_says_of_an_answer_becomes_the_outcome() {
+    let says = |status, body: &str| Reply::Answer(Answer::json(status, body));
+    let failed = r#"{"status":"failed","errorMessage":"no"}"#;
+    for (reply, outcome, reason) in [
+        (says(200, r#"{"status":"ok"}"#), Outcome::Succeeded, None),
+        (says(200, failed), Outcome::Rejected, Some(Reason::UpstreamRejected)),
+        (says(401, failed), Outcome::Rejected, Some(Reason::UpstreamRejected)),
+        (says(408, failed), Outcome::Expired, Some(Reason::SessionExpired)),
+        (says(507, failed), Outcome::Failed, Some(Reason::UpstreamFull)),
+        (says(500, failed), Outcome::Indeterminate, Some(Reason::UpstreamUnknown)),
+        (says(200, "<html>"), Outcome::Indeterminate, Some(Reason::UpstreamUnknown)),
+        (Reply::HangUp, Outcome::Indeterminate, Some(Reason::UpstreamUnknown)),
+    ] {
+        let ended = ends_after(reply.clone()).await;
+        assert_eq!(ended, (Status::Ended(outcome), reason), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_challenge_the_ceremony_fails_and_says_why() {
+    let refuses = ScriptedUpstream::listening(|_, _| {
+        Reply::Answer(Answer::json(403, r#"{"status":"failed"}"#))
+    });
+    let absent = ScriptedUpstream::refusing();
+    for (url, reason) in
+        [(refuses.url(), Reason::UpstreamRejected), (absent.url(), Reason::UpstreamUnavailable)]
+    {
+        let relay = relay_before(&url).await;
+        let bank = relay.initiator().await;
+        let phone = relay.phone(&bank, "ada").await;
+        let opened = bank.open(&json!({ "type": "authentication", "username": "ada" })).await;
+        phone.types(&opened);
+        let closed = bank.outcome(opened.id).await;
+        assert_eq!(closed.status, Status::Ended(Outcome::Failed), "{closed:?}");
+        assert_eq!(closed.reason, Some(reason));
+    }
+    assert_eq!(refuses.received().len(), 1, "a refusal is not asked again");
+}

@@ -1,8 +1,11 @@
 //! The accept loop: one deadline from the TCP accept, so that neither silence nor dribbling holds
 //! a place for long. `axum::serve` has none (it holds such connections as long as they like), and
-//! hyper's own header timer starts with the first byte.
+//! hyper's own header timer starts only when HTTP/1 is known to be spoken: whoever sends the
+//! beginning of HTTP/2's preface, or all of it, and then nothing, would be waited for.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -10,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until};
 use tower::ServiceExt as _;
 
 use crate::tasks::Tasks;
@@ -102,12 +105,10 @@ async fn connection(
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    // hyper's timer starts with the first byte, so the wait for that byte is ours.
-    match timeout(limits.headers, stream.readable()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) | Err(_) => return,
-    }
+    let asked = Arc::new(AtomicBool::new(false));
+    let asks = Arc::clone(&asked);
     let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        asks.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(accepted);
         router.clone().oneshot(request)
     });
@@ -127,11 +128,22 @@ async fn connection(
     let serving = builder
         .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
     tokio::pin!(serving);
-    let result = tokio::select! {
-        result = serving.as_mut() => result,
-        () = stopping.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let first_by = Instant::now() + limits.headers;
+    let mut waits_for_first = true;
+    let result = loop {
+        tokio::select! {
+            result = serving.as_mut() => break result,
+            () = stopping.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                break serving.await;
+            }
+            () = sleep_until(first_by), if waits_for_first => {
+                if !asked.load(Ordering::Relaxed) {
+                    return;
+                }
+                // From here on hyper's own timers hold: headers for HTTP/1, pings for HTTP/2.
+                waits_for_first = false;
+            }
         }
     };
     if let Err(error) = result {

@@ -1,8 +1,6 @@
 //! Showing phones what the stored state asks for. Called whenever somebody should look again, and
 //! when a phone returns: both come to the same.
 
-use std::sync::Arc;
-
 use fido_relay_proto::device::{self, FrameErrorCode, Offer};
 use fido_relay_proto::limits::CODE_DIGITS;
 use fido_relay_proto::{Binding, DeviceId, RelayFrame};
@@ -41,21 +39,20 @@ impl Relay {
         self.node.watchers.wake(key.id);
     }
 
-    /// Shows everything that is open for this device: it has just come. Each is looked at twice:
-    /// a change between the first look and its showing has told this connection nothing, as there
-    /// was nothing yet to take down.
-    pub(super) async fn show_open(&self, connection: &Arc<Connection>) {
+    /// What may be open for this device.
+    pub(super) fn open_for(&self, connection: &Connection) -> Vec<CeremonyKey> {
         let owner = connection.owner();
-        let user = devices::UserKey::new(&owner.tenant, &owner.username);
-        for key in self.node.live.of(&user) {
-            for _ in 0..2 {
-                match self.load(&key).await {
-                    Ok(Some(ceremony)) => self.show(&ceremony, connection),
-                    Ok(None) => {}
-                    Err(error) => {
-                        tracing::warn!(ceremony = %key, %error, "could not show a ceremony again");
-                    }
-                }
+        self.node.live.of(&devices::UserKey::new(&owner.tenant, &owner.username))
+    }
+
+    /// Shows a ceremony to a device that has just come. One at a time: the caller writes what is
+    /// shown before it asks for the next, since all of them may be more than an outbox holds.
+    pub async fn show_again(&self, key: &CeremonyKey, connection: &Connection) {
+        match self.load(key).await {
+            Ok(Some(ceremony)) => self.show(&ceremony, connection),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(ceremony = %key, %error, "could not show a ceremony again");
             }
         }
     }

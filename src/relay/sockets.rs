@@ -8,16 +8,32 @@ use fido_relay_proto::device::{DeviceFrame, FrameErrorCode};
 use fido_relay_proto::{AttemptId, CeremonyId, NodeId, RelayFrame};
 
 use super::connection::Connection;
-use super::{CeremonyKey, DriveError, Relay};
+use super::{CeremonyKey, DriveError, Relay, devices};
 use crate::ceremony::{Event, Refusal, Reply};
 use crate::security::random;
+use crate::session::CloseReason;
 
 impl Relay {
-    /// A device has authenticated: takes its socket in and shows what is open. Registered first,
-    /// so that nothing falls between the two.
-    pub async fn attach(&self, connection: &Arc<Connection>) {
+    /// A device has authenticated: takes its socket in, and gives what is open for it, each to be
+    /// shown by [`Relay::show_again`]. Registered first, so that nothing falls between the two.
+    ///
+    /// A revocation that came between the proof and the registration found no socket here to
+    /// close, so the device is looked up once more.
+    pub async fn attach(&self, connection: &Arc<Connection>) -> Vec<CeremonyKey> {
         self.registry().insert(Arc::clone(connection));
-        self.show_open(connection).await;
+        let owner = connection.owner();
+        match devices::load(&*self.world().store, &owner.tenant, owner.device).await {
+            Ok(Some(_)) => self.open_for(connection),
+            Ok(None) => {
+                connection.close(CloseReason::Revoked);
+                Vec::new()
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a device could not be looked up");
+                connection.close(CloseReason::Overload);
+                Vec::new()
+            }
+        }
     }
 
     /// A socket is gone. A newer one of the same device stays.

@@ -9,6 +9,7 @@ mod architecture;
 mod client_direct;
 mod container;
 mod demo;
+mod device_handshake;
 mod device_proofs;
 mod device_socket;
 mod external_upstream;

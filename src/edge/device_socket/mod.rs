@@ -2,11 +2,14 @@
 //! not looked at: a device is known by its proof alone.
 
 mod crowd;
+mod frame_guard;
 mod run;
 
 use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use fido_relay_proto::ProblemCode;
 use fido_relay_proto::limits::DEVICE_SUBPROTOCOL;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -26,18 +29,20 @@ pub(super) async fn upgrade(
     mut request: Request,
 ) -> Result<Response, Refusal> {
     let headers = request.headers();
-    if let Some(origin) = headers.get(header::ORIGIN) {
-        let listed = |origin: &str| edge.settings().device_origins.iter().any(|o| o == origin);
-        if !origin.to_str().is_ok_and(listed) {
-            return Err(ProblemCode::OriginNotAllowed.into());
-        }
+    let listed = |origin: &str| edge.settings().device_origins.iter().any(|o| o == origin);
+    let mut origins = headers.get_all(header::ORIGIN).into_iter();
+    if !origins.all(|origin| origin.to_str().is_ok_and(listed)) {
+        return Err(ProblemCode::OriginNotAllowed.into());
     }
-    let asks = has_token(headers, &header::CONNECTION, "upgrade")
-        && has_token(headers, &header::UPGRADE, "websocket")
-        && has_token(headers, &header::SEC_WEBSOCKET_VERSION, VERSION)
-        && has_token(headers, &header::SEC_WEBSOCKET_PROTOCOL, DEVICE_SUBPROTOCOL);
-    let accept =
-        headers.get(header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
+    // axum has a route for GET answer HEAD as well.
+    let asks = request.method() == Method::GET
+        && any(headers, &header::CONNECTION, |token| token.eq_ignore_ascii_case("upgrade"))
+        && any(headers, &header::UPGRADE, |token| token.eq_ignore_ascii_case("websocket"))
+        && any(headers, &header::SEC_WEBSOCKET_VERSION, |token| token == VERSION)
+        && any(headers, &header::SEC_WEBSOCKET_PROTOCOL, |token| token == DEVICE_SUBPROTOCOL);
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
+    let key = key.filter(|key| STANDARD.decode(key).is_ok_and(|key| key.len() == 16));
+    let accept = key.map(derive_accept_key);
     let upgrade = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
     let (true, Some(accept), Some(upgrade)) = (asks, accept, upgrade) else {
         return Err(ProblemCode::UpgradeRequired.into());
@@ -55,8 +60,8 @@ pub(super) async fn upgrade(
     Ok(response)
 }
 
-/// Whether a comma-separated header names the token, in any case.
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+/// Whether an item of a comma-separated header is one.
+fn any(headers: &HeaderMap, name: &HeaderName, is_one: impl Fn(&str) -> bool) -> bool {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+    values.flat_map(|value| value.split(',')).any(|item| is_one(item.trim()))
 }

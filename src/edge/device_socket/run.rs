@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::crowd::Place;
+use super::frame_guard::Guarded;
 use crate::edge::Edge;
 use crate::edge::accept::Accepted;
 use crate::relay::devices;
@@ -33,7 +34,7 @@ const GOAWAY_SPREAD_MS: u64 = 5_000;
 /// A deadline that never comes is as good as this one, and can be added to a clock.
 const FAR_MS: u64 = 24 * 60 * 60 * 1000;
 
-type Stream = WebSocketStream<TokioIo<Upgraded>>;
+type Stream = WebSocketStream<Guarded<TokioIo<Upgraded>>>;
 
 /// Runs an upgraded socket to its end.
 pub(super) async fn socket(edge: Edge, upgrade: OnUpgrade, accepted: Accepted, place: Place) {
@@ -45,8 +46,8 @@ pub(super) async fn socket(edge: Edge, upgrade: OnUpgrade, accepted: Accepted, p
         .max_write_buffer_size(2 * crate::relay::OUTBOX_BYTES)
         .max_message_size(Some(limits.frame_after_auth))
         .max_frame_size(Some(limits.frame_after_auth));
-    let stream =
-        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let guarded = Guarded::new(TokioIo::new(upgraded), limits.frame_before_auth);
+    let stream = WebSocketStream::from_raw_socket(guarded, Role::Server, Some(config)).await;
     let epoch = Instant::now();
     let auth_by = millis(accepted.auth_by.saturating_duration_since(epoch));
     let nonce = Nonce::from_bytes(random::bytes());
@@ -128,7 +129,7 @@ impl Run {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.session.on_control(now),
             Some(Ok(Message::Close(_))) | None => return Err(CloseReason::PeerClosed),
             Some(Ok(Message::Frame(_))) => Action::Nothing,
-            Some(Err(error)) => return Err(reason_of(&error)),
+            Some(Err(error)) => return Err(self.reason_of(&error)),
         };
         Box::pin(self.act(action)).await
     }
@@ -161,6 +162,7 @@ impl Run {
                 None => {
                     let id = ConnectionId::from_bytes(random::bytes());
                     self.place = None;
+                    self.stream.get_mut().allow(self.edge.inner.socket_limits.frame_after_auth);
                     self.connection = Some(Arc::new(Connection::new(id, owner)));
                     Ok(id)
                 }
@@ -173,8 +175,11 @@ impl Run {
             Action::Close(reason) => return Err(reason),
             Action::Nothing | Action::Deliver(_) | Action::Verify { .. } => {}
         }
-        if let (true, Some(connection)) = (first, &self.connection) {
-            self.edge.relay().attach(connection).await;
+        if let (true, Some(connection)) = (first, self.connection.clone()) {
+            for open in self.edge.relay().attach(&connection).await {
+                self.edge.relay().show_again(&open, &connection).await;
+                self.drain().await?;
+            }
         }
         Ok(())
     }
@@ -214,9 +219,13 @@ impl Run {
         let limit = self.edge.settings().socket_write;
         match timeout(limit, self.stream.send(message)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(reason_of(&error)),
+            Ok(Err(error)) => Err(self.reason_of(&error)),
             Err(_) => Err(CloseReason::WriteStalled),
         }
+    }
+
+    fn reason_of(&self, error: &Error) -> CloseReason {
+        self.stream.get_ref().fault().unwrap_or_else(|| reason_of(error))
     }
 
     /// Says why, if there is somebody to say it to.
@@ -230,10 +239,21 @@ impl Run {
         let Some(code) = reason.code() else { return };
         let frame = CloseFrame { code: code.into(), reason: reason.name().into() };
         let goodbye = async {
-            if self.stream.close(Some(frame)).await.is_ok() {
-                // The other end's close comes back, after whatever it still had to say.
-                while let Some(Ok(_)) = self.stream.next().await {}
+            if self.stream.close(Some(frame)).await.is_err() {
+                return;
             }
+            // The other end's close comes back, after whatever it still had to say.
+            loop {
+                match self.stream.next().await {
+                    Some(Ok(_)) => {}
+                    None | Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) => return,
+                    Some(Err(_)) => break,
+                }
+            }
+            // It makes no sense to us any more, but to hang up on unread bytes resets the
+            // connection, and the other end may lose the close frame that tells it why.
+            let rest = self.stream.get_mut().unguarded();
+            drop(tokio::io::copy(rest, &mut tokio::io::sink()).await);
         };
         drop(timeout(CLOSE_LIMIT, goodbye).await);
     }

@@ -1,5 +1,7 @@
 //! JSON bodies: plain, small, and not deep, before serde sees them.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -7,8 +9,13 @@ use axum::response::IntoResponse as _;
 use fido_relay_proto::limits::{JSON_DEPTH, JSON_KEYS};
 use fido_relay_proto::{Problem, ProblemCode, shape};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::refusal::Refusal;
+
+/// For all of a body to arrive. Some of the paths that take one ask for no credential, so a body
+/// that dribbles must not hold a connection.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
 
 /// A body of type `T`, and the bytes that it was read from.
 #[derive(Debug)]
@@ -48,12 +55,16 @@ pub(super) async fn plain_json<S: Send + Sync>(
     if !is_json(request.headers()) || request.headers().contains_key(header::CONTENT_ENCODING) {
         return Err(ProblemCode::UnsupportedMediaType.into());
     }
-    Bytes::from_request(request, state).await.map_err(|rejection| {
-        match rejection.into_response().status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ProblemCode::TooLarge.into(),
-            _ => ProblemCode::InvalidRequest.into(),
-        }
+    let body = timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
+    body.map_err(|_| too_slow())?.map_err(|rejection| match rejection.into_response().status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ProblemCode::TooLarge.into(),
+        _ => ProblemCode::InvalidRequest.into(),
     })
+}
+
+fn too_slow() -> Refusal {
+    let detail = "the body took too long to arrive";
+    Problem::new(ProblemCode::InvalidRequest).with_detail(detail).into()
 }
 
 /// `application/json`, with parameters or without (RFC 8259 defines none).

@@ -5,5 +5,6 @@ pub(crate) mod fido2_server;
 pub(crate) mod needs;
 pub(crate) mod raw_socket;
 pub(crate) mod relay;
+pub(crate) mod scene;
 pub(crate) mod scripted_upstream;
 pub(crate) mod wire_phone;

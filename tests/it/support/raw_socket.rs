@@ -16,6 +16,7 @@ pub(crate) const BINARY: u8 = 0x2;
 pub(crate) const CONTINUATION: u8 = 0x0;
 pub(crate) const CLOSE: u8 = 0x8;
 pub(crate) const PING: u8 = 0x9;
+const PONG: u8 = 0xa;
 pub(crate) const FIN: u8 = 0x80;
 
 /// The headers of a proper upgrade to the device socket.
@@ -48,6 +49,7 @@ impl Head {
 pub(crate) enum Heard {
     Text(String),
     Ping,
+    Pong,
     Close(u16, String),
     /// The end of the stream, with or without ceremony.
     End,
@@ -58,6 +60,8 @@ pub(crate) enum Heard {
 pub(crate) struct RawSocket {
     stream: TcpStream,
     ahead: Vec<u8>,
+    /// The request was HEAD: an answer announces a body that does not come.
+    bodiless: bool,
 }
 
 impl RawSocket {
@@ -66,7 +70,7 @@ impl RawSocket {
         let address = url.strip_prefix("http://").unwrap();
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, ahead: Vec::new() }
+        Self { stream, ahead: Vec::new(), bodiless: false }
     }
 
     /// Asks for the device socket with exactly these headers besides `Host`.
@@ -82,6 +86,7 @@ impl RawSocket {
         }
         request.push_str("\r\n");
         socket.send(request.as_bytes()).await;
+        socket.bodiless = method == "HEAD";
         let head = socket.head().await;
         (socket, head)
     }
@@ -112,6 +117,7 @@ impl RawSocket {
                     .collect();
                 let length = headers.iter().find(|(name, _)| name == "content-length");
                 let length = length.map_or(0, |(_, length)| length.parse().unwrap());
+                let length = if self.bodiless { 0 } else { length };
                 let body = String::from_utf8(self.exactly(length).await.unwrap()).unwrap();
                 return Head { status, headers, body };
             }
@@ -136,6 +142,7 @@ impl RawSocket {
         match start[0] & 0x0f {
             TEXT => Heard::Text(String::from_utf8(payload).unwrap()),
             PING => Heard::Ping,
+            PONG => Heard::Pong,
             CLOSE => {
                 let (code, reason) = payload.split_at(2);
                 let reason = String::from_utf8(reason.to_vec()).unwrap();
@@ -154,14 +161,17 @@ impl RawSocket {
         }
     }
 
-    /// Expects the close frame and nothing before it.
+    /// Expects the close frame and nothing before it but pongs.
     #[track_caller]
     pub(crate) fn closes(&mut self) -> impl Future<Output = (u16, String)> + '_ {
         let caller = std::panic::Location::caller();
         async move {
-            match self.next().await {
-                Heard::Close(code, reason) => (code, reason),
-                other => panic!("{caller}: not a close frame but {other:?}"),
+            loop {
+                match self.next().await {
+                    Heard::Close(code, reason) => break (code, reason),
+                    Heard::Pong => {}
+                    other => panic!("{caller}: not a close frame but {other:?}"),
+                }
             }
         }
     }

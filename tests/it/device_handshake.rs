@@ -1,0 +1,224 @@
+//! The upgrade to the device socket, and connections that never come so far.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::raw_socket::{FIN, PING, RawSocket, UPGRADE, frame};
+use crate::support::scene::Scene;
+
+const LISTED: &str = "https://app.example.com";
+
+/// The proper headers with others in their place, or more of them.
+fn with<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let kept = UPGRADE.into_iter().filter(|(name, _)| !changes.iter().any(|(new, _)| new == name));
+    kept.chain(changes.iter().copied()).collect()
+}
+
+fn without(name: &str) -> Vec<(&'static str, &'static str)> {
+    UPGRADE.into_iter().filter(|(known, _)| *known != name).collect()
+}
+
+#[tokio::test]
+async fn no_spelling_of_an_origin_opens_the_socket_but_the_listed_one() {
+    let scene = Scene::set_with(|config| config.device_origins = vec![LISTED.to_owned()]).await;
+    let own = scene.relay.url();
+    let variants = [
+        "null",
+        "",
+        " ",
+        "*",
+        "https://app.example.com/",
+        "https://app.example.com.",
+        "https://app.example.com:443",
+        "https://app.example.com:8443",
+        "http://app.example.com",
+        "HTTPS://app.example.com",
+        "https://APP.example.com",
+        "https://App.Example.Com",
+        "https://example.com",
+        "https://evil.app.example.com",
+        "https://app.example.com.evil.example",
+        "https://app.example.comevil.example",
+        "https://evilapp.example.com",
+        "https://app-example.com",
+        "https://app.example.com@evil.example",
+        "https://evil.example/https://app.example.com",
+        "https://evil.example?https://app.example.com",
+        "https://evil.example#https://app.example.com",
+        "https://user@app.example.com",
+        "https://user:pass@app.example.com",
+        "https://app.example.com/path",
+        "https://app.example.com?query",
+        "https://app.example.com, https://evil.example",
+        "https://evil.example https://app.example.com",
+        "https://evil.example, https://app.example.com",
+        "//app.example.com",
+        "app.example.com",
+        "wss://app.example.com",
+        "file://",
+        "chrome-extension://abcdefghijklmnop",
+        "https://app.example.com\u{e9}",
+        "https://xn--app-example-9za.com",
+        "https://[::1]",
+        &own,
+    ];
+    assert!(variants.len() >= 30);
+    for origin in variants {
+        let (_, head) = RawSocket::ask(&own, &with(&[("Origin", origin)])).await;
+        assert_eq!(head.status, 403, "{origin:?}: {head:?}");
+        assert!(head.body.contains("origin_not_allowed"), "{head:?}");
+        assert!(origin.len() < 5 || !head.body.contains(origin), "it comes back: {head:?}");
+    }
+    for twice in [[LISTED, "https://evil.example"], ["https://evil.example", LISTED]] {
+        let headers = twice.map(|origin| ("Origin", origin));
+        let (_, head) = RawSocket::ask(&own, &with(&headers)).await;
+        assert_eq!(head.status, 403, "{twice:?}");
+    }
+    let (_, head) = RawSocket::ask(&own, &with(&[("Origin", LISTED)])).await;
+    assert_eq!(head.status, 101);
+    scene.the_open_ceremony_still_completes().await;
+}
+
+#[tokio::test]
+async fn what_is_no_proper_upgrade_is_told_what_is_spoken_here() {
+    let scene = Scene::set().await;
+    let url = scene.relay.url();
+    let cases = [
+        ("nothing at all", vec![]),
+        ("no subprotocol", without("Sec-WebSocket-Protocol")),
+        ("another subprotocol", with(&[("Sec-WebSocket-Protocol", "fido-relay.v2")])),
+        ("the watchers' subprotocol", with(&[("Sec-WebSocket-Protocol", "fido-relay.watch.v1")])),
+        ("the subprotocol in capitals", with(&[("Sec-WebSocket-Protocol", "FIDO-RELAY.V1")])),
+        ("a subprotocol with more in it", with(&[("Sec-WebSocket-Protocol", "fido-relay.v1.1")])),
+        ("no version", without("Sec-WebSocket-Version")),
+        ("version 8", with(&[("Sec-WebSocket-Version", "8")])),
+        ("version 0", with(&[("Sec-WebSocket-Version", "0")])),
+        ("no key", without("Sec-WebSocket-Key")),
+        ("an empty key", with(&[("Sec-WebSocket-Key", "")])),
+        ("a key of another size", with(&[("Sec-WebSocket-Key", "dGhl")])),
+        ("a key that is no base64", with(&[("Sec-WebSocket-Key", "????????????????????????")])),
+        ("no connection header", without("Connection")),
+        ("a connection that closes", with(&[("Connection", "close")])),
+        ("no upgrade", without("Upgrade")),
+        ("another upgrade", with(&[("Upgrade", "h2c")])),
+    ];
+    for (name, headers) in cases {
+        let (_, head) = RawSocket::ask(&url, &headers).await;
+        assert_eq!(head.status, 426, "{name}: {head:?}");
+        assert_eq!(head.header("upgrade"), Some("websocket"), "{name}: {head:?}");
+        assert_eq!(head.header("content-type"), Some("application/problem+json"), "{name}");
+        assert!(head.body.contains("upgrade_required"), "{name}: {head:?}");
+    }
+    for method in ["POST", "PUT", "HEAD", "OPTIONS"] {
+        let (_, head) = RawSocket::ask_by(method, &url, &UPGRADE).await;
+        assert_ne!(head.status, 101, "{method}");
+    }
+    scene.the_open_ceremony_still_completes().await;
+}
+
+#[tokio::test]
+async fn neither_compression_nor_cookies_have_any_effect() {
+    let scene = Scene::set().await;
+    let offers = with(&[
+        ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"),
+        ("Cookie", "session=canary7Q; device=canary7Q"),
+        ("Authorization", "Bearer canary7Q"),
+        ("Sec-WebSocket-Protocol", "chat, fido-relay.v1"),
+    ]);
+    let (mut socket, head) = RawSocket::ask(&scene.relay.url(), &offers).await;
+    assert_eq!(head.status, 101);
+    assert_eq!(head.header("sec-websocket-extensions"), None);
+    assert_eq!(head.header("set-cookie"), None);
+    assert_eq!(head.header("sec-websocket-protocol"), Some("fido-relay.v1"));
+    // RFC 6455 section 1.3 has this very pair.
+    assert_eq!(head.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    socket.hello().await;
+    scene.the_open_ceremony_still_completes().await;
+}
+
+fn hurried(config: &mut fido_relay::config::Config) {
+    config.limits.headers = Duration::from_millis(400);
+    config.limits.accept_to_auth = Duration::from_millis(800);
+}
+
+#[tokio::test]
+async fn a_socket_without_auth_in_time_is_closed_whatever_else_it_does() {
+    let scene = Scene::set_with(hurried).await;
+    let too_late = (4408, "auth_too_late".to_owned());
+    let mut silent = RawSocket::upgraded(&scene.relay.url()).await;
+    silent.hello().await;
+    let mut pinging = RawSocket::upgraded(&scene.relay.url()).await;
+    pinging.hello().await;
+    pinging.send(&frame(FIN | PING, b"here")).await;
+    let mut dribbling = RawSocket::upgraded(&scene.relay.url()).await;
+    dribbling.hello().await;
+    // The start of a frame that never comes.
+    dribbling.send(&frame(FIN | 1, b"{\"type\":\"auth\"}")[..9]).await;
+    assert_eq!(silent.closes().await, too_late);
+    assert_eq!(dribbling.closes().await, too_late);
+    assert_eq!(pinging.closes().await, too_late);
+    // The limit is for strangers alone.
+    let limit = scene.relay.running.config().limits.accept_to_auth;
+    let mut device = scene.raw_ada().await;
+    tokio::time::timeout(limit * 2, device.next()).await.expect_err("nothing happens to a device");
+    drop(device);
+    scene.the_open_ceremony_still_completes().await;
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_or_never_finish_are_hung_up_on() {
+    let scene = Scene::set_with(hurried).await;
+    let beginnings: [(&str, &[u8]); 9] = [
+        ("nothing", b""),
+        ("one byte", b"G"),
+        ("a byte that may begin either protocol", b"P"),
+        ("half of HTTP/2's preface", b"PRI * HTTP/2.0\r\n"),
+        ("HTTP/2's preface and no more", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        ("a request line", b"GET /healthz HTTP/1.1\r\n"),
+        ("headers without their end", b"GET /healthz HTTP/1.1\r\nHost: relay\r\nX-A: b\r\n"),
+        ("a TLS hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+        ("an idle connection after a request", b"GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n"),
+    ];
+    let mut sockets = Vec::new();
+    for (name, beginning) in beginnings {
+        let mut socket = RawSocket::tcp(&scene.relay.url()).await;
+        socket.send(beginning).await;
+        sockets.push((name, socket));
+    }
+    for (name, mut socket) in sockets {
+        let limit = Duration::from_secs(10);
+        let hung_up = tokio::time::timeout(limit, socket.hung_up()).await;
+        assert!(hung_up.is_ok(), "{name}: it is still held");
+    }
+    scene.the_open_ceremony_still_completes().await;
+}
+
+/// Each byte restarts the clock of whoever only waits for the next one.
+#[tokio::test]
+async fn a_dribbling_peer_is_hung_up_on_too() {
+    let scene = Scene::set_with(hurried).await;
+    let body = format!("{:>200}", json!({ "pairing_token": "x" }));
+    let header =
+        "GET /healthz HTTP/1.1\r\nHost: relay\r\nX-Long: ".to_owned() + "a".repeat(400).as_str();
+    let with_body = format!(
+        "POST /v1/devices HTTP/1.1\r\nHost: relay\r\nContent-Type: application/json\r\n\
+         Content-Length: 4000\r\n\r\n{body}"
+    );
+    for (name, ahead, text) in [("headers", 0, &header), ("a body", 110, &with_body)] {
+        let mut socket = RawSocket::tcp(&scene.relay.url()).await;
+        socket.send(&text.as_bytes()[..ahead]).await;
+        let mut bytes = text.as_bytes()[ahead..].iter().cycle();
+        let mut pace = tokio::time::interval(Duration::from_millis(50));
+        let started = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                () = socket.hung_up() => break,
+                _ = pace.tick() => {}
+            }
+            socket.send(&[*bytes.next().unwrap()]).await;
+            assert!(started.elapsed() < Duration::from_secs(15), "{name}: it is still held");
+        }
+    }
+    scene.the_open_ceremony_still_completes().await;
+}

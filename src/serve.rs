@@ -32,7 +32,7 @@ pub const STORE_FILE: &str = "relay.redb";
 /// The sealing key's file within the data directory.
 pub const SEAL_KEY_FILE: &str = "seal.key";
 /// How long a stopping relay waits for what is under way.
-const STOP_LIMIT: Duration = Duration::from_secs(25);
+const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Why a relay did not start.
 #[derive(Debug, thiserror::Error)]
@@ -140,9 +140,14 @@ impl Running {
         Ok(())
     }
 
-    /// Stops: no new connections, phones are told to reconnect, what is under way ends. Tells
-    /// whether everything ended in time.
+    /// Stops. First the node drains: it is not ready any more and phones are told to reconnect,
+    /// but everything still works, for the configured time or until the last phone has left. Then
+    /// it takes no more connections, closes sockets with 1012, lets calls that are under way end,
+    /// and flushes. Tells whether everything ended in time.
     pub async fn stop(self) -> bool {
+        self.tasks.draining().cancel();
+        let drain = self.config.limits.drain;
+        drop(tokio::time::timeout(drain, self.relay.registry().emptied()).await);
         self.tasks.stop(STOP_LIMIT).await
     }
 }

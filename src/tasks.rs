@@ -12,6 +12,7 @@ use tracing::Instrument as _;
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
+    draining: CancellationToken,
     stopping: CancellationToken,
 }
 
@@ -39,8 +40,15 @@ impl Tasks {
         &self.stopping
     }
 
+    /// Cancelled when the process will stop soon: no new guests, but what is under way goes on.
+    #[must_use]
+    pub fn draining(&self) -> &CancellationToken {
+        &self.draining
+    }
+
     /// Asks every task to stop and waits for them, at most `limit`. Tells whether all ended.
     pub async fn stop(&self, limit: Duration) -> bool {
+        self.draining.cancel();
         self.stopping.cancel();
         self.tracker.close();
         tokio::time::timeout(limit, self.tracker.wait()).await.is_ok()

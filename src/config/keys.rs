@@ -181,6 +181,7 @@ fn read_limits(reader: &mut Reader) -> Limits {
         frames_per_s: small(reader.number("limits.frames_per_s", 10, 1..=1_000)),
         frames_burst: small(reader.number("limits.frames_burst", 30, 1..=10_000)),
         heartbeat: seconds(reader.number("limits.heartbeat_s", 25, 5..=300)),
+        drain: seconds(reader.number("limits.drain_s", 2, 0..=20)),
         silent_pings: u8::try_from(reader.number("limits.silent_pings", 2, 1..=10)).unwrap_or(2),
         auth_lifetime: seconds(reader.number("limits.auth_lifetime_s", 3_600, 300..=86_400)),
         write: seconds(reader.number("limits.write_s", 5, 1..=60)),

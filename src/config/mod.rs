@@ -163,6 +163,8 @@ pub struct Limits {
     pub frames_burst: u32,
     /// Between two pings, ± 20 %.
     pub heartbeat: Duration,
+    /// How long a stopping relay still works, for its phones to leave.
+    pub drain: Duration,
     /// Pings that may stay unanswered.
     pub silent_pings: u8,
     /// How long one proof keeps a socket.

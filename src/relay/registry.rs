@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use fido_relay_proto::{ConnectionId, DeviceId};
+use tokio::sync::Notify;
 
 use super::connection::Connection;
 use crate::session::CloseReason;
@@ -13,6 +14,7 @@ use crate::session::CloseReason;
 #[derive(Debug, Default)]
 pub struct Registry {
     devices: DashMap<DeviceId, Arc<Connection>>,
+    left: Notify,
 }
 
 impl Registry {
@@ -27,6 +29,9 @@ impl Registry {
     /// Takes out a connection, unless a newer one has its place.
     pub fn remove(&self, device: DeviceId, connection: ConnectionId) {
         self.devices.remove_if(&device, |_, present| present.id() == connection);
+        if self.devices.is_empty() {
+            self.left.notify_waiters();
+        }
     }
 
     /// The device's connection on this node.
@@ -39,6 +44,17 @@ impl Registry {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Connection>> {
         self.devices.iter().map(|entry| Arc::clone(&entry)).collect()
+    }
+
+    /// Waits until no device holds a socket here.
+    pub async fn emptied(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.devices.is_empty() {
+                return;
+            }
+            left.await;
+        }
     }
 
     /// Connections on this node.

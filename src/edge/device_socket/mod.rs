@@ -48,6 +48,9 @@ pub(super) async fn upgrade(
         return Err(ProblemCode::UpgradeRequired.into());
     };
     let accept = HeaderValue::from_str(&accept).map_err(|_| ProblemCode::UpgradeRequired)?;
+    if edge.relay().world().tasks.draining().is_cancelled() {
+        return Err(ProblemCode::Unavailable.into());
+    }
     let place = edge.inner.crowd.enter(accepted.peer.ip()).ok_or(ProblemCode::TooManyRequests)?;
     let tasks = edge.relay().world().tasks.clone();
     tasks.spawn_bare(run::socket(edge, upgrade, accepted, place));

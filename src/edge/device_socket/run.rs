@@ -82,7 +82,9 @@ impl Drop for Run {
 
 impl Run {
     async fn until_closed(&mut self) -> CloseReason {
-        let stopping = self.edge.relay().world().tasks.stopping().clone();
+        let tasks = self.edge.relay().world().tasks.clone();
+        let (draining, stopping) = (tasks.draining(), tasks.stopping());
+        let mut told = false;
         loop {
             let wakes_at = self.epoch + Duration::from_millis(self.session.wakes_at().min(FAR_MS));
             let connection = self.connection.clone();
@@ -94,7 +96,11 @@ impl Run {
             };
             let done = tokio::select! {
                 biased;
-                () = stopping.cancelled() => self.go_away().await,
+                () = stopping.cancelled() => Err(CloseReason::Restart),
+                () = draining.cancelled(), if !told => {
+                    told = true;
+                    self.go_away().await
+                }
                 message = self.stream.next() => self.read(message).await,
                 () = woken => Ok(()),
                 () = sleep_until(wakes_at) => self.tick().await,
@@ -117,8 +123,7 @@ impl Run {
 
     async fn go_away(&mut self) -> Result<(), CloseReason> {
         let reconnect_in_ms = random::below(GOAWAY_SPREAD_MS);
-        self.write(RelayFrame::Goaway { reconnect_in_ms }).await?;
-        Err(CloseReason::Restart)
+        self.write(RelayFrame::Goaway { reconnect_in_ms }).await
     }
 
     async fn read(&mut self, message: Option<Result<Message, Error>>) -> Result<(), CloseReason> {

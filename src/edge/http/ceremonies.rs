@@ -27,6 +27,8 @@ use crate::edge::Edge;
 use crate::relay::{CeremonyKey, OpenOrder};
 use crate::security::{random, ticket};
 
+/// Seconds until a restarted relay is worth asking.
+const RESTART_S: u64 = 1;
 /// Longest `Idempotency-Key`.
 const KEY_MAX: usize = 255;
 
@@ -166,7 +168,7 @@ pub(super) async fn read(
     watcher: Watcher,
     Segment(id): Segment,
     query: Result<Query<Wait>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<CeremonyView>, Refusal> {
+) -> Result<Response, Refusal> {
     let Query(query) = query.map_err(|_| ProblemCode::InvalidRequest)?;
     let key = watched_key(&watcher, &id)?;
     let until = Instant::now() + Duration::from_secs(query.wait.min(WAIT_MAX_S));
@@ -180,12 +182,18 @@ pub(super) async fn read(
         may_see(&edge, &watcher, &ceremony)?;
         let since = *first.get_or_insert(query.since.unwrap_or(seq(&ceremony)));
         if seq(&ceremony) > since || ceremony.closed().is_some() {
-            return Ok(Json(view(&edge, &watcher, &ceremony)));
+            return Ok(Json(view(&edge, &watcher, &ceremony)).into_response());
         }
         tokio::select! {
             () = changed => {}
-            () = tokio::time::sleep_until(until) => return Ok(Json(view(&edge, &watcher, &ceremony))),
-            () = stopping.cancelled() => return Ok(Json(view(&edge, &watcher, &ceremony))),
+            () = tokio::time::sleep_until(until) => {
+                return Ok(Json(view(&edge, &watcher, &ceremony)).into_response());
+            }
+            () = stopping.cancelled() => {
+                // What stands, and when to ask whoever comes after this process.
+                let hint = [(header::RETRY_AFTER, HeaderValue::from(RESTART_S))];
+                return Ok((hint, Json(view(&edge, &watcher, &ceremony))).into_response());
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) async fn healthz() -> &'static str {
 /// and ceremonies say so themselves.
 pub(super) async fn readyz(State(edge): State<Edge>) -> Result<&'static str, Refusal> {
     let world = edge.relay().world();
-    if world.tasks.stopping().is_cancelled() {
+    if world.tasks.draining().is_cancelled() {
         return Err(ProblemCode::Unavailable.into());
     }
     world.store.load(Bucket::Keys, "result").await?;

@@ -33,6 +33,7 @@ impl TestRelay {
         let port = [("FIDO_RELAY_LISTEN", "127.0.0.1:0")];
         let mut config = fido_relay::config::from_texts(None, &port).unwrap().config;
         config.data_dir = directory.path().to_path_buf();
+        config.limits.drain = std::time::Duration::ZERO;
         change(&mut config);
         let running = Self::run(&config).await;
         Self { running, directory }

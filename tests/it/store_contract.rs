@@ -262,7 +262,8 @@ async fn write_and_tell(path: &Path, rounds: u64) {
                 let key = format!("{}.{task}.{n}", std::process::id());
                 let value = key.as_bytes().repeat(50);
                 store.save(BUCKET, &key, Revision::ABSENT, value).await.unwrap();
-                writeln!(std::io::stdout(), "acknowledged {key}").unwrap();
+                let line = format!("acknowledged {key}\n");
+                std::io::stdout().write_all(line.as_bytes()).unwrap();
             }
         });
     }

@@ -34,7 +34,7 @@ pub use event::{PhoneEvent, Stopped};
 pub use faults::{DropAt, Faults, SecondAnswer};
 pub use holder::{Phone, PhoneHandle};
 pub use key::{DeviceKey, KeyError};
-pub use pairing::{Paired, PairingError, PairingLink, pair};
+pub use pairing::{Paired, PairingClient, PairingError, PairingLink, pair};
 pub use person::{Ask, Codes, Decision, Person, Waits};
 pub use reconnect::Pace;
 pub use saved::{PhoneState, StateError};

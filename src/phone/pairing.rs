@@ -88,40 +88,74 @@ pub struct Paired {
     pub key: DeviceKey,
 }
 
-/// Posts the pairing of `key` under a one-time token. `relay` is the relay's base URL.
+/// Pairs one phone; who pairs many uses one [`PairingClient`].
 ///
 /// # Errors
-/// [`PairingError`]; after [`PairingError::Unreachable`] the token may be used up all the same.
+/// As [`PairingClient::pair`].
 pub async fn pair(
     relay: &Url,
     token: &str,
     name: Option<PlainText<64>>,
     key: DeviceKey,
 ) -> Result<Paired, PairingError> {
-    let url = format!("{}/v1/devices", relay.as_str().trim_end_matches('/'));
-    let body = PairDevice {
-        pairing_token: token.to_owned(),
-        jwk: key.jwk().clone(),
-        proof: key.pairing_proof(&url, token)?,
-        name,
-        platform: Platform::Other,
-        push: None,
-    };
-    let unreachable = |error: reqwest::Error| PairingError::Unreachable(error.without_url());
-    let client = reqwest::Client::builder()
-        .timeout(LIMIT)
-        .redirect(reqwest::redirect::Policy::none())
-        // As the socket does: the relay that was paired with is the relay that is dialled.
-        .no_proxy()
-        .build()
-        .map_err(unreachable)?;
-    let response = client.post(&url).json(&body).send().await.map_err(unreachable)?;
-    if !response.status().is_success() {
-        let status = response.status().as_u16();
-        let problem = response.json::<Problem>().await.ok().map(Box::new);
-        let title = problem.as_ref().map_or("no reason given", |problem| problem.title.as_str());
-        return Err(PairingError::Refused { status, title: title.to_owned(), problem });
+    PairingClient::new()?.pair(relay, token, name, key).await
+}
+
+/// Pairs phones over connections that are kept: to load the machine's certificates takes longer
+/// than to pair.
+#[derive(Clone, Debug)]
+pub struct PairingClient(reqwest::Client);
+
+impl PairingClient {
+    /// A client without connections yet.
+    ///
+    /// # Errors
+    /// [`PairingError::Unreachable`] if there is no TLS to be had.
+    pub fn new() -> Result<Self, PairingError> {
+        let client = reqwest::Client::builder()
+            .timeout(LIMIT)
+            .redirect(reqwest::redirect::Policy::none())
+            // As the socket does: the relay that was paired with is the relay that is dialled.
+            .no_proxy()
+            .build();
+        Ok(Self(client.map_err(unreachable)?))
     }
-    let PairedDevice { device_id, socket_url } = response.json().await.map_err(unreachable)?;
-    Ok(Paired { device_id, socket_url, key })
+
+    /// Posts the pairing of `key` under a one-time token. `relay` is the relay's base URL.
+    ///
+    /// # Errors
+    /// [`PairingError`]; after [`PairingError::Unreachable`] the token may be used up all the
+    /// same.
+    pub async fn pair(
+        &self,
+        relay: &Url,
+        token: &str,
+        name: Option<PlainText<64>>,
+        key: DeviceKey,
+    ) -> Result<Paired, PairingError> {
+        let url = format!("{}/v1/devices", relay.as_str().trim_end_matches('/'));
+        let body = PairDevice {
+            pairing_token: token.to_owned(),
+            jwk: key.jwk().clone(),
+            proof: key.pairing_proof(&url, token)?,
+            name,
+            platform: Platform::Other,
+            push: None,
+        };
+        let response = self.0.post(&url).json(&body).send().await.map_err(unreachable)?;
+        if !response.status().is_success() {
+            let status = response.status().as_u16();
+            let problem = response.json::<Problem>().await.ok().map(Box::new);
+            let title =
+                problem.as_ref().map_or("no reason given", |problem| problem.title.as_str());
+            return Err(PairingError::Refused { status, title: title.to_owned(), problem });
+        }
+        let PairedDevice { device_id, socket_url } = response.json().await.map_err(unreachable)?;
+        Ok(Paired { device_id, socket_url, key })
+    }
+}
+
+/// The URL is the caller's own and only makes the message longer.
+fn unreachable(error: reqwest::Error) -> PairingError {
+    PairingError::Unreachable(error.without_url())
 }

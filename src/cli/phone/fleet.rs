@@ -14,7 +14,7 @@ use url::Url;
 
 use super::{STOP_LIMIT, failed, plain_name, say};
 use crate::cli::Failure;
-use crate::phone::{Codes, DeviceKey, Paired, PairingLink, Phone, PhoneEvent, pair};
+use crate::phone::{Codes, DeviceKey, Paired, PairingClient, PairingLink, Phone, PhoneEvent};
 use crate::softcard::SoftCard;
 use crate::tasks::Tasks;
 
@@ -114,8 +114,9 @@ pub(super) async fn run(
     let links = links(&text, size)
         .map_err(|error| Failure::usage(format_args!("{}: {error}", pairings.display())))?;
     let name = plain_name(name)?;
+    let client = PairingClient::new().map_err(failed)?;
     let mut paired = stream::iter(links)
-        .map(|link| pair_one(link, name.clone(), relay))
+        .map(|link| pair_one(&client, link, name.clone(), relay))
         .buffer_unordered(PAIRINGS);
     let tally = Arc::new(Tally::default());
     let codes = Arc::new(Codes::default());
@@ -162,10 +163,12 @@ pub(super) fn links(text: &str, size: usize) -> Result<Vec<PairingLink>, String>
 }
 
 async fn pair_one(
+    client: &PairingClient,
     link: PairingLink,
     name: PlainText<64>,
     relay: Option<&Url>,
 ) -> Result<Paired, Failure> {
     let key = DeviceKey::generate().map_err(failed)?;
-    pair(relay.unwrap_or(&link.relay), &link.token, Some(name), key).await.map_err(failed)
+    let relay = relay.unwrap_or(&link.relay);
+    client.pair(relay, &link.token, Some(name), key).await.map_err(failed)
 }

@@ -72,14 +72,14 @@ pub(super) struct Arguments {
     /// End after one ceremony
     #[arg(long)]
     once: bool,
-    #[command(flatten)]
-    faults: faults::FaultArgs,
     /// Hold this many idle phones instead of one, and count what happens to them
     #[arg(long, value_name = "N", requires = "pairings")]
     fleet: Option<usize>,
     /// The pairing links of the fleet, one a line
     #[arg(long, value_name = "FILE", requires = "fleet")]
     pairings: Option<PathBuf>,
+    #[command(flatten)]
+    faults: faults::FaultArgs,
 }
 
 impl Arguments {

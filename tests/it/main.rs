@@ -6,6 +6,7 @@
 #[cfg(unix)]
 mod administration;
 mod architecture;
+mod ceremony_rules;
 mod client_direct;
 mod container;
 mod demo;
@@ -16,6 +17,8 @@ mod external_upstream;
 mod fido_http;
 mod http_access;
 mod http_refusals;
+mod idempotency;
+mod pairing;
 mod phone;
 mod python_samples;
 mod real_upstream;

@@ -13,6 +13,7 @@ mod demo;
 mod device_handshake;
 mod device_proofs;
 mod device_socket;
+mod docs;
 mod external_upstream;
 mod fido_http;
 mod http_access;

@@ -1,0 +1,103 @@
+//! The JSON blocks of the device protocol.
+
+use fido_relay::security::device_proof;
+use fido_relay_proto::device::{AuthClaims, PairingClaims};
+use fido_relay_proto::http::{P256Jwk, PairDevice, PairedDevice};
+use fido_relay_proto::{DeviceFrame, RelayFrame};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::read;
+
+fn blocks() -> Vec<String> {
+    let text = read("docs/protocol.md");
+    let blocks = text.split("```json\n").skip(1);
+    blocks.map(|rest| rest.split_once("\n```").unwrap().0.to_owned()).collect()
+}
+
+/// Reads a block as what it is and writes it again: nothing may be left out or made up.
+#[track_caller]
+fn is_all_of<T: DeserializeOwned + Serialize>(block: &str) -> T {
+    let value: T = serde_json::from_str(block).unwrap_or_else(|error| panic!("{error}: {block}"));
+    same(&serde_json::to_string(&value).unwrap(), block);
+    value
+}
+
+#[track_caller]
+fn same(written: &str, block: &str) {
+    let (written, block): (Value, Value) =
+        (serde_json::from_str(written).unwrap(), serde_json::from_str(block).unwrap());
+    assert_eq!(written, block);
+}
+
+#[test]
+fn every_example_is_a_message_of_this_protocol() {
+    let mut types = Vec::new();
+    for block in blocks() {
+        let value: Value =
+            serde_json::from_str(&block).unwrap_or_else(|error| panic!("{error}: {block}"));
+        match value["type"].as_str() {
+            Some(kind) => {
+                types.push(kind.to_owned());
+                if let Ok(frame) = RelayFrame::decode(&block) {
+                    same(&frame.encode(), &block);
+                } else {
+                    same(&DeviceFrame::decode(&block).unwrap().encode(), &block);
+                }
+            }
+            None if value["pairing_token"].is_string() => drop(is_all_of::<PairDevice>(&block)),
+            None if value["socket_url"].is_string() => drop(is_all_of::<PairedDevice>(&block)),
+            None if value["jkt"].is_string() => drop(is_all_of::<PairingClaims>(&block)),
+            None if value["nonce"].is_string() => drop(is_all_of::<AuthClaims>(&block)),
+            None => drop(is_all_of::<P256Jwk>(&block)),
+        }
+    }
+    for kind in [
+        "hello",
+        "welcome",
+        "offer",
+        "challenge",
+        "accepted",
+        "closed",
+        "error",
+        "reauth",
+        "goaway",
+        "auth",
+        "ack",
+        "claim",
+        "card",
+        "answer",
+        "decline",
+    ] {
+        assert!(types.iter().any(|shown| shown == kind), "no example of {kind}");
+    }
+}
+
+/// The block that has this key at its top.
+fn block_with(key: &str) -> String {
+    let has = |block: &String| serde_json::from_str::<Value>(block).unwrap().get(key).is_some();
+    blocks().into_iter().find(has).unwrap()
+}
+
+#[test]
+fn the_proofs_of_the_examples_verify() {
+    let pairing: PairDevice = is_all_of(&block_with("pairing_token"));
+    let claims: PairingClaims = is_all_of(&block_with("jkt"));
+    assert_eq!(device_proof::thumbprint(&pairing.jwk), claims.jkt);
+    let hash = fido_relay::security::pairing::token_hash(&pairing.pairing_token);
+    assert_eq!(hash, claims.token_hash);
+    device_proof::verify_pairing(&pairing.proof, &pairing.jwk, &claims.aud, &hash).unwrap();
+
+    let device: PairedDevice = is_all_of(&block_with("socket_url"));
+    let hello: Value = serde_json::from_str(&block_with("auth_within_s")).unwrap();
+    let nonce = hello["nonce"].as_str().unwrap();
+    let auth: Value = serde_json::from_str(
+        &blocks().into_iter().find(|block| block.contains(r#""type":"auth""#)).unwrap(),
+    )
+    .unwrap();
+    let proof = auth["proof"].as_str().unwrap();
+    let urls = [device.socket_url];
+    let proven = device_proof::verify_auth(proof, &pairing.jwk, &urls, nonce).unwrap();
+    assert_eq!(proven.device_id, device.device_id);
+}

@@ -56,8 +56,8 @@ async fn load_or_make(
         if let Some(stored) = store.load(Bucket::Keys, name).await? {
             let sealed = std::str::from_utf8(&stored.value).unwrap_or_default();
             return sealer.open(&place, sealed).map_err(|_| {
-                let text = "was sealed under another sealing key: restore the file that \
-                            seal_key_file names";
+                let text = "was sealed under another sealing key: restore the seal.key that belongs \
+                            to this store";
                 StoreError::Unavailable(format!("the key {name} {text}"))
             });
         }

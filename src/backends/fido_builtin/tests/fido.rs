@@ -26,10 +26,8 @@ fn public_key(begun: &Begun) -> Value {
 }
 
 fn approval(verdict: Verdict) -> Approval {
-    match verdict {
-        Verdict::Approved(approval) => approval,
-        other => panic!("not approved: {other:?}"),
-    }
+    let Verdict::Approved(approval) = verdict else { panic!("not approved: {verdict:?}") };
+    approval
 }
 
 fn transaction(amount: &str) -> Transaction {

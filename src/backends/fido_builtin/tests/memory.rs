@@ -11,7 +11,8 @@ use crate::ports::{Bucket, Clock, Revision, Store, StoreError, Stored};
 
 #[derive(Debug, Default)]
 pub(super) struct MemoryStore {
-    records: Mutex<(u64, BTreeMap<(BucketName, String), Stored>)>,
+    /// The last revision, and the records.
+    records: Mutex<(u64, Records)>,
     /// Reads fail.
     pub(super) unreadable: AtomicBool,
     /// Writes fail.
@@ -20,7 +21,8 @@ pub(super) struct MemoryStore {
     pub(super) spurious_conflicts: AtomicU64,
 }
 
-type BucketName = &'static str;
+/// By the bucket's name and the key.
+type Records = BTreeMap<(&'static str, String), Stored>;
 
 impl MemoryStore {
     /// Keys of the records that there are.

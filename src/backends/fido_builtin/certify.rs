@@ -48,15 +48,13 @@ impl Sessions {
     /// Keeps a session and gives its token; `None` if there is no room.
     fn keep(&self, session: Session, now: UnixMillis) -> Option<String> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some((end, token)) = held.ending.front()
-            && (*end <= now || !held.by_token.contains_key(token))
-        {
+        while held.ending.front().is_some_and(|(end, _)| *end <= now) {
             if let Some((_, token)) = held.ending.pop_front() {
                 held.by_token.remove(&token);
             }
         }
         if held.ending.len() >= SESSIONS {
-            // Sessions that were used in the middle of the queue still hold a place in it.
+            // Sessions that were used still hold a place in the queue.
             let Held { by_token, ending } = &mut *held;
             ending.retain(|(_, token)| by_token.contains_key(token));
         }

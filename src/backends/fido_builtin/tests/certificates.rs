@@ -162,6 +162,28 @@ fn step_22_a_signature_by_another_key_than_the_certificates_is_refused() {
 }
 
 #[test]
+fn step_22_a_statement_with_another_member_or_too_long_a_chain_is_refused() {
+    let (root, key) = (Authority::new("Root"), p256());
+    let leaf = root.issue(&honest(), &key);
+    let forge = Forge::registration(ES256);
+    let policy = AttestationPolicy::default();
+    let with_chain = |length: usize| {
+        verify(&statement(&forge, ES256, &key, &vec![leaf.as_slice(); length]), &policy)
+    };
+    assert_eq!(with_chain(8), None);
+    assert_eq!(with_chain(9), Some(VerifyError::Statement));
+
+    let members = vec![
+        ("alg".into(), ES256.into()),
+        ("sig".into(), Value::Bytes(key.sign(&forge.message()).unwrap())),
+        ("x5c".into(), Value::Array(vec![Value::Bytes(leaf)])),
+        ("ecdaaKeyId".into(), Value::Bytes(vec![1])),
+    ];
+    let answer = forge.answer_with(&cbor(&forge.object("packed", members)));
+    assert_eq!(verify(&answer, &policy), Some(VerifyError::Statement));
+}
+
+#[test]
 fn section_8_2_1_bytes_that_are_not_one_certificate_are_refused() {
     let (root, key) = (Authority::new("Root"), p256());
     let leaf = root.issue(&honest(), &key);

@@ -311,6 +311,19 @@ async fn a_conflict_that_was_none_does_not_lose_a_registration() {
 }
 
 #[tokio::test]
+async fn a_record_that_could_not_be_written_leaves_its_id_free() {
+    let bench = Bench::new();
+    let mut card = SoftCard::new();
+    let begun = bench.begin(REGISTRATION, "ada", UpstreamOptions::default()).await.unwrap();
+    let answer = make(&mut card, "ada", &begun).unwrap();
+    // The claim is written, the record is not.
+    bench.store.failing_write.store(2, Ordering::SeqCst);
+    assert_eq!(bench.complete(REGISTRATION, &begun, &answer).await, Verdict::Full);
+    assert!(bench.store.keys().is_empty());
+    approval(bench.complete(REGISTRATION, &begun, &answer).await);
+}
+
+#[tokio::test]
 async fn a_user_may_have_twenty_cards() {
     let bench = Bench::new();
     for _ in 0..20 {

@@ -17,6 +17,8 @@ pub(super) struct MemoryStore {
     pub(super) unreadable: AtomicBool,
     /// Writes fail.
     pub(super) unwritable: AtomicBool,
+    /// The write of this number from now on fails; 0: none does.
+    pub(super) failing_write: AtomicU64,
     /// This many writes happen and are reported as conflicts all the same.
     pub(super) spurious_conflicts: AtomicU64,
 }
@@ -46,6 +48,11 @@ impl MemoryStore {
         value: Option<Vec<u8>>,
     ) -> Result<Revision, StoreError> {
         self.check(&self.unwritable)?;
+        let count_down = |left: u64| left.checked_sub(1);
+        if self.failing_write.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count_down) == Ok(1)
+        {
+            return Err(StoreError::Unavailable("told to fail once".to_owned()));
+        }
         assert!(key.len() <= 200, "keys have at most 200 bytes");
         assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b"._=-".contains(&b)));
         let (last, records) = &mut *self.records.lock().unwrap();

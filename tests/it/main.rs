@@ -19,6 +19,8 @@ mod fido_http;
 mod http_access;
 mod http_refusals;
 mod idempotency;
+mod isolation;
+mod long_poll;
 mod pairing;
 mod phone;
 mod python_samples;

@@ -6,6 +6,7 @@
 #[cfg(unix)]
 mod administration;
 mod architecture;
+mod bench;
 mod ceremony_rules;
 mod client_direct;
 mod container;

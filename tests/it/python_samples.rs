@@ -87,6 +87,15 @@ async fn both_samples_together(python: &Path, relay: &TestRelay) -> String {
 }
 
 #[tokio::test]
+async fn a_backend_and_a_phone_in_python_work_together_with_nothing_configured() {
+    let Some(python) = needs::python("the backend-proxied samples") else { return };
+    let relay = TestRelay::start().await;
+    let run = both_samples_together(&python, &relay);
+    let vouches = tokio::time::timeout(PATIENCE, run).await.unwrap();
+    assert_eq!(vouches, "card", "the challenge covers the payment");
+}
+
+#[tokio::test]
 async fn a_backend_and_a_phone_in_python_work_together_before_an_independent_fido2_server() {
     let what = "the backend-proxied samples before an independent FIDO2 server";
     let Some(python) = needs::python(what) else { return };

@@ -59,8 +59,7 @@ impl Watchers {
 impl Watch<'_> {
     /// A future that ends at the next change after this call, also if it is first polled later.
     pub fn changed(&self) -> impl Future<Output = ()> + '_ {
-        let notified = self.room.changed.notified();
-        async move { notified.await }
+        self.room.changed.notified()
     }
 }
 

@@ -10,7 +10,7 @@ use fido_relay_proto::{Binding, CeremonyType, Outcome};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 
-use super::child::{self, Server};
+use super::child::Server;
 use super::phones::{self, Crowd};
 use super::report::{Latencies, Progress};
 use crate::cli::Failure;
@@ -37,7 +37,7 @@ pub(super) struct Figures {
 
 /// Measures for this long with so many users, each signing in again and again.
 pub(super) async fn measure(in_flight: usize, duration: Duration) -> Result<Figures, Failure> {
-    let server = child::server().await?;
+    let server = Server::start().await?;
     let (tasks, crowd) = (Tasks::default(), Crowd::default());
     crowd.connect(phones::paired(&server, in_flight).await?, &tasks).await?;
     let progress = Progress::new("registering", in_flight);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::http::Method;
 use fido_relay_proto::Binding;
 use fido_relay_proto::http::Scope;
+use secrecy::SecretString;
 use url::Url;
 
 use crate::cli::Failure;
@@ -120,38 +121,64 @@ pub(super) struct Server {
     pub(super) process: Measured,
     pub(super) initiator: Initiator,
     pub(super) url: Url,
-    _scratch: Scratch,
+    key: SecretString,
+    scratch: Scratch,
 }
 
-/// Starts a relay. Its limits are the defaults but for one: all phones come from one address here.
-pub(super) async fn server() -> Result<Server, Failure> {
-    let scratch = Scratch::create().map_err(Failure::failed)?;
-    let data_dir = scratch.path().join("data");
-    let data_dir = data_dir.to_string_lossy();
-    let settings = [
+impl Server {
+    /// Starts a relay with a store of its own.
+    pub(super) async fn start() -> Result<Self, Failure> {
+        let scratch = Scratch::create().map_err(Failure::failed)?;
+        let process = serve(&scratch)?;
+        let client = CreateClient {
+            name: "Bench".to_owned().try_into().map_err(Failure::failed)?,
+            scopes: vec![
+                Scope::CeremonyAuth,
+                Scope::CeremonyReg,
+                Scope::CeremonyRead,
+                Scope::DevicePair,
+            ],
+            bindings: vec![Binding::Code],
+            key_lives_s: None,
+        };
+        let data_dir = data_dir(&scratch);
+        let config = config::from_texts(None, &settings(&data_dir));
+        let config = config.map_err(|error| Failure::usage(&error))?.config;
+        let NewKey { key, .. } =
+            Administration::reach(&config)?.call(Method::POST, "/clients", &client).await?;
+        Self::reached(process, key.into(), scratch)
+    }
+
+    /// The same relay in a new process, at another port: what the old one had in its memory is
+    /// gone, what it had stored is not.
+    pub(super) fn restarted(self) -> Result<Self, Failure> {
+        let Self { process, key, scratch, .. } = self;
+        drop(process);
+        Self::reached(serve(&scratch)?, key, scratch)
+    }
+
+    fn reached(process: Measured, key: SecretString, scratch: Scratch) -> Result<Self, Failure> {
+        let url = Url::parse(&format!("http://{}/", process.address())).map_err(Failure::failed)?;
+        let initiator = Initiator::new(url.clone(), key.clone()).map_err(Failure::failed)?;
+        Ok(Self { process, initiator, url, key, scratch })
+    }
+}
+
+fn serve(scratch: &Scratch) -> Result<Measured, Failure> {
+    Measured::start(&["serve"], &settings(&data_dir(scratch)), "\"listen\":\"")
+}
+
+fn data_dir(scratch: &Scratch) -> String {
+    scratch.path().join("data").to_string_lossy().into_owned()
+}
+
+/// The defaults but for one limit: all phones come from one address here.
+fn settings(data_dir: &str) -> [(&str, &str); 5] {
+    [
         ("FIDO_RELAY_LISTEN", "127.0.0.1:0"),
-        ("FIDO_RELAY_DATA_DIR", &*data_dir),
+        ("FIDO_RELAY_DATA_DIR", data_dir),
         ("FIDO_RELAY_LOG__FORMAT", "json"),
         ("FIDO_RELAY_LOG__LEVEL", "error,fido_relay::cli::serve=info"),
         ("FIDO_RELAY_LIMITS__UNAUTHENTICATED_PER_IP", "2000"),
-    ];
-    let process = Measured::start(&["serve"], &settings, "\"listen\":\"")?;
-    let url = Url::parse(&format!("http://{}/", process.address())).map_err(Failure::failed)?;
-    let config =
-        config::from_texts(None, &settings).map_err(|error| Failure::usage(&error))?.config;
-    let client = CreateClient {
-        name: "Bench".to_owned().try_into().map_err(Failure::failed)?,
-        scopes: vec![
-            Scope::CeremonyAuth,
-            Scope::CeremonyReg,
-            Scope::CeremonyRead,
-            Scope::DevicePair,
-        ],
-        bindings: vec![Binding::Code],
-        key_lives_s: None,
-    };
-    let made: NewKey =
-        Administration::reach(&config)?.call(Method::POST, "/clients", &client).await?;
-    let initiator = Initiator::new(url.clone(), made.key.into()).map_err(Failure::failed)?;
-    Ok(Server { process, initiator, url, _scratch: scratch })
+    ]
 }

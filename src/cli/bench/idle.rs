@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::child::{self, Measured};
+use super::child::{self, Measured, Server};
 use super::phones::{self, Crowd};
 use super::report::Progress;
 use crate::cli::Failure;
@@ -39,8 +39,14 @@ pub(super) struct Figures {
 /// Measures so many phones.
 pub(super) async fn measure(phones: usize) -> Result<Figures, Failure> {
     let (floor, floor_connects) = floor(phones).await?;
-    let server = child::server().await?;
+    let server = Server::start().await?;
     let mut paired = phones::paired(&server, WARM_UP + phones).await?;
+    // What pairing left behind in the heap would be taken up by the phones and not be counted.
+    let server = server.restarted()?;
+    let socket_url = format!("ws://{}/v1/device/socket", server.process.address());
+    for phone in &mut paired {
+        phone.socket_url.clone_from(&socket_url);
+    }
     let counted = paired.split_off(WARM_UP);
     let (tasks, crowd) = (Tasks::default(), Crowd::default());
     crowd.connect(paired, &tasks).await?;

@@ -10,6 +10,7 @@ pub mod ceremony;
 pub mod cli;
 pub mod config;
 pub mod edge;
+pub mod fault_point;
 pub mod phone;
 pub mod ports;
 pub mod relay;

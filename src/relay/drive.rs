@@ -5,6 +5,7 @@ use futures::channel::oneshot;
 use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
 use crate::ceremony::{Ceremony, Event, Reply};
+use crate::fault_point::{self, Point};
 use crate::ports::{Notice, StoreError};
 
 /// How often one event is stepped anew because somebody else's write came first. Every loss is
@@ -76,6 +77,7 @@ impl Relay {
         self.remember(ceremony);
         let request = &ceremony.request;
         if let Some(closed) = ceremony.closed() {
+            fault_point::reached(Point::Closed);
             let reason = closed.reason.map(fido_relay_proto::Reason::code);
             tracing::info!(ceremony = %request.id, outcome = ?closed.outcome, reason, "closed");
         }

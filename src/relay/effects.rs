@@ -1,12 +1,13 @@
 //! Calls to the FIDO2 server. Each runs in a task of its own and comes back as an event.
 
-use super::Relay;
 use fido_relay_proto::{AttemptId, Reason};
 
+use super::Relay;
 use super::ceremonies::CeremonyKey;
 use crate::ceremony::{
     Answer, Begun, Ceremony, Challenge, Effect, Event, State, UpstreamSession, Verdict,
 };
+use crate::fault_point::{self, Point};
 use crate::ports::BeginRequest;
 
 impl Relay {
@@ -16,9 +17,13 @@ impl Relay {
         let relay = self.clone();
         match effect {
             Effect::Begin { attempt } => {
+                fault_point::reached(Point::Claimed);
                 let request = self.begin_request(ceremony);
                 self.world().tasks.spawn("begin", async move {
-                    let event = match relay.world().fido.begin(request).await {
+                    fault_point::passing(Point::BeginInFlight);
+                    let begun = relay.world().fido.begin(request).await;
+                    fault_point::reached(Point::Begun);
+                    let event = match begun {
                         Ok(begun) => relay.sealed(&key, attempt, begun),
                         Err(fault) => {
                             tracing::warn!(ceremony = %key, %fault, "the FIDO2 server gave no challenge");
@@ -33,17 +38,21 @@ impl Relay {
                     tracing::error!(ceremony = %key, "a completion without an answer");
                     return;
                 };
+                fault_point::reached(Point::AnswerStored);
                 let (challenge, answer) = (challenge.clone(), answer.clone());
                 let left = self.time_left_ms(ceremony);
                 let kind = ceremony.request.ceremony_type;
                 self.world().tasks.spawn("complete", async move {
+                    fault_point::reached(Point::CompletionIntentStored);
                     let Challenge { session, .. } = &*challenge;
                     let Answer { credential, .. } = &answer;
                     let fido = &relay.world().fido;
+                    fault_point::passing(Point::CompletionInFlight);
                     let verdict = match relay.opened(&key, session) {
                         Some(session) => fido.complete(kind, &session, credential, left).await,
                         None => Verdict::NotAsked,
                     };
+                    fault_point::reached(Point::UpstreamAnswered);
                     if verdict == Verdict::Unknown {
                         tracing::error!(ceremony = %key, "a completion's answer was not learnt");
                     }

@@ -13,6 +13,7 @@ use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
 use super::sweeper::Retention;
 use crate::ceremony::{Ceremony, Code, Request};
+use crate::fault_point::{self, Point};
 use crate::ports::{Bucket, Revision, StoreError, records};
 use crate::security::random;
 
@@ -73,12 +74,15 @@ impl Relay {
         self.world().tasks.spawn_bare(async move {
             drop(tell.send(relay.open_once(order).await));
         });
-        told.await.unwrap_or_else(|_| {
+        let opened = told.await.unwrap_or_else(|_| {
             Err(OpenError::Unavailable(StoreError::Unavailable("a task ended early".to_owned())))
-        })
+        });
+        fault_point::passing(Point::Answered);
+        opened
     }
 
     async fn open_once(&self, order: OpenOrder) -> Result<Ceremony, OpenError> {
+        fault_point::reached(Point::Received);
         let OpenOrder { mut request, idempotency } = order;
         if let Some((key, body)) = idempotency {
             request.id = self.remember_order(&request, &key, body).await?;
@@ -89,7 +93,7 @@ impl Relay {
         let attempt = AttemptId::from_bytes(random::bytes());
         let ceremony = Ceremony::open(request, Code(random::code(CODE_DIGITS)), attempt);
         match ceremonies::save(&*self.world().store, Revision::ABSENT, &ceremony).await {
-            Ok(_) => {}
+            Ok(_) => fault_point::reached(Point::Stored),
             Err(StoreError::Conflict) => {
                 // The same order, at the same time: the other one stored it.
                 let found = self.opened_before(&ceremony.request).await?;

@@ -9,6 +9,7 @@ use super::ceremonies::CeremonyKey;
 use super::connection::{Connection, Shown};
 use super::{Relay, devices};
 use crate::ceremony::{Ceremony, Prompt};
+use crate::fault_point::{self, Point};
 use crate::session::CloseReason;
 
 impl Relay {
@@ -37,6 +38,9 @@ impl Relay {
             }
         }
         self.node.watchers.wake(key.id);
+        if ceremony.closed().is_some() {
+            fault_point::passing(Point::Notified);
+        }
     }
 
     /// What may be open for this device.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay_proto::device::{DeviceFrame, FrameErrorCode};
-use fido_relay_proto::{AttemptId, CeremonyId, NodeId, RelayFrame};
+use fido_relay_proto::{AttemptId, CeremonyId, NodeId, Phase, RelayFrame};
 
 use super::connection::Connection;
 use super::{CeremonyKey, DriveError, Relay, devices};
 use crate::ceremony::{Event, Refusal, Reply};
+use crate::fault_point::{self, Point};
 use crate::security::random;
 use crate::session::CloseReason;
 
@@ -45,8 +46,13 @@ impl Relay {
     pub async fn sent(&self, connection: &Connection, ceremony: CeremonyId) {
         let device = connection.owner().device;
         let key = CeremonyKey { tenant: connection.owner().tenant.clone(), id: ceremony };
-        if let Err(error) = self.drive(&key, Event::Sent { device }).await {
-            tracing::debug!(%ceremony, %error, "a step was not noted");
+        match self.drive(&key, Event::Sent { device }).await {
+            Ok(driven) => match driven.ceremony.phase() {
+                Phase::Offered => fault_point::reached(Point::Offered),
+                Phase::Challenged => fault_point::reached(Point::ChallengeSent),
+                Phase::Preparing | Phase::Verifying | Phase::Closed => {}
+            },
+            Err(error) => tracing::debug!(%ceremony, %error, "a step was not noted"),
         }
     }
 
@@ -70,6 +76,9 @@ impl Relay {
         };
         if !own {
             return Some(error_frame(FrameErrorCode::UnknownCeremony, ceremony_id));
+        }
+        if matches!(frame, DeviceFrame::Answer(_)) {
+            fault_point::reached(Point::AnswerReceived);
         }
         let event = event_of(connection, frame, self.node.id)?;
         match self.drive(&key, event).await {

@@ -67,6 +67,8 @@ const ROOMS: &[Room] = &[
     room("session", &[], WORLD),
     room("config", &[], LIBRARIES),
     room("tasks", &[], LIBRARIES),
+    // Places where a test kills the process; empty in a release build.
+    room("fault_point", &[], LIBRARIES),
     room("ports", &["ceremony"], LIBRARIES),
     room("security", &["ceremony", "ports", "security::random", "security::seal"], LIBRARIES),
     room("security::random", &[], LIBRARIES),
@@ -74,7 +76,15 @@ const ROOMS: &[Room] = &[
     room("security::seal", &["security::random"], LIBRARIES),
     room(
         "relay",
-        &["ceremony", "session", "ports", "tasks", "security::random", "security::seal"],
+        &[
+            "ceremony",
+            "session",
+            "ports",
+            "tasks",
+            "fault_point",
+            "security::random",
+            "security::seal",
+        ],
         LIBRARIES,
     ),
     room(

@@ -25,6 +25,8 @@ mod http_access;
 mod http_refusals;
 mod idempotency;
 mod isolation;
+#[cfg(all(unix, debug_assertions))]
+mod kill;
 mod long_poll;
 mod pairing;
 mod phone;

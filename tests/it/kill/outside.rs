@@ -1,0 +1,172 @@
+//! Everybody outside the relay: the FIDO2 server that agrees and can be made to hold its word, the
+//! phone with a card, and the initiator. Each writes into the history what it sees.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay::fault_point::Point;
+use fido_relay::phone::{self, Card, Codes, DeviceKey, Pace, Phone, PhoneEvent};
+use fido_relay::tasks::Tasks;
+use fido_relay_proto::device::{CardErrorCode, Challenge};
+use fido_relay_proto::http::{CeremonyView, OpenedCeremony, OpenedPairing, Status};
+use fido_relay_proto::{CeremonyId, CeremonyType};
+use reqwest::StatusCode;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::history::{Recorder, Seen};
+use super::process::Place;
+use crate::support::agreeable::{agrees, is_completion};
+use crate::support::relay::http;
+use crate::support::scripted_upstream::{Received, Reply, ScriptedUpstream};
+
+/// A FIDO2 server that agrees; at the two points in flight it never answers the first such call.
+pub(super) fn server(recorder: &Recorder, killed_at: Option<Point>) -> ScriptedUpstream {
+    let recorder = recorder.clone();
+    let held = AtomicBool::new(false);
+    let holds = move |point| killed_at == Some(point) && !held.swap(true, Ordering::Relaxed);
+    ScriptedUpstream::listening(move |number, request| {
+        let answer = agrees(number, request);
+        let held = if is_completion(request) {
+            let held = holds(Point::CompletionInFlight);
+            recorder.write(completed(request, !held));
+            held
+        } else {
+            let body: Value = serde_json::from_str(&answer.body).unwrap();
+            let challenge = body["challenge"].as_str().unwrap().to_owned();
+            recorder.write(Seen::Begun { session: format!("session=s{number}"), challenge });
+            holds(Point::BeginInFlight)
+        };
+        if held { Reply::Hang } else { Reply::Answer(answer) }
+    })
+}
+
+fn completed(request: &Received, said_ok: bool) -> Seen {
+    let body: Value = serde_json::from_str(&request.body).unwrap();
+    let client_data = body["response"]["clientDataJSON"].as_str().unwrap();
+    let client_data: Value =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(client_data).unwrap()).unwrap();
+    let challenge = client_data["challenge"].as_str().unwrap().to_owned();
+    let session = request.all("cookie").join("; ");
+    Seen::Completed { session, challenge, said_ok }
+}
+
+/// Signs nothing: the server that agrees looks at the challenge alone.
+struct PaperCard;
+
+impl Card for PaperCard {
+    fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {
+        let client_data =
+            json!({ "challenge": challenge.challenge, "origin": challenge.origin }).to_string();
+        let credential = json!({
+            "id": "AQIDBA",
+            "rawId": "AQIDBA",
+            "type": "public-key",
+            "response": { "clientDataJSON": URL_SAFE_NO_PAD.encode(client_data) },
+        });
+        Ok(RawValue::from_string(credential.to_string()).unwrap())
+    }
+}
+
+/// The initiator's backend.
+#[derive(Debug)]
+pub(super) struct Initiator {
+    url: String,
+    key: String,
+    http: reqwest::Client,
+    recorder: Recorder,
+}
+
+impl Initiator {
+    pub(super) fn new(place: &Place, key: String, recorder: &Recorder) -> Self {
+        Self { url: place.url(), key, http: http(), recorder: recorder.clone() }
+    }
+
+    /// The same backend without the connections to the relay that was killed.
+    pub(super) fn again(self) -> Self {
+        Self { http: http(), ..self }
+    }
+
+    /// Pairs Ada's phone and holds its socket from now on, over every kill.
+    pub(super) async fn phone(&self, tasks: &Tasks) -> Codes {
+        let pairing = self
+            .http
+            .post(format!("{}/v1/pairings", self.url))
+            .bearer_auth(&self.key)
+            .json(&json!({ "username": "ada" }))
+            .send();
+        let pairing: OpenedPairing = pairing.await.unwrap().json().await.unwrap();
+        let key = DeviceKey::generate().unwrap();
+        let url = self.url.parse().unwrap();
+        let paired = phone::pair(&url, &pairing.pairing_token, None, key).await.unwrap();
+        let codes = Codes::default();
+        let recorder = self.recorder.clone();
+        let pace = Pace { base: Duration::from_millis(50), cap: Duration::from_millis(200) };
+        Phone::new(paired, Arc::new(PaperCard), Arc::new(codes.clone()))
+            .with_pace(pace)
+            .connect_with(tasks, Arc::new(move |_, event| see(&recorder, event)));
+        codes
+    }
+
+    /// Opens the ceremony; the same order again means the same ceremony. `None`: no answer.
+    pub(super) async fn open(&self, ceremony_type: CeremonyType) -> Option<OpenedCeremony> {
+        let mut body = json!({ "type": ceremony_type, "username": "ada" });
+        if ceremony_type == CeremonyType::Approval {
+            let fields = json!([{ "label": "To", "value": "Grace" }]);
+            body["transaction"] = json!({ "title": "Payment", "fields": fields });
+        }
+        let response = self
+            .http
+            .post(format!("{}/v1/ceremonies", self.url))
+            .bearer_auth(&self.key)
+            .header("Idempotency-Key", "the one order")
+            .json(&body)
+            .send();
+        let response = response.await.ok()?;
+        assert_eq!(response.status(), StatusCode::CREATED);
+        let opened: OpenedCeremony = response.json().await.ok()?;
+        self.recorder.write(Seen::Opened(opened.id));
+        Some(opened)
+    }
+
+    /// Follows the ceremony, long poll after long poll, until it ends, is not found, or the relay
+    /// is gone.
+    pub(super) async fn follow(&self, id: CeremonyId) {
+        let mut since = 0;
+        loop {
+            let url = format!("{}/v1/ceremonies/{id}?wait=30&since={since}", self.url);
+            let asked = self.http.get(url).bearer_auth(&self.key).send().await;
+            let Ok(response) = asked else { return };
+            if response.status() == StatusCode::NOT_FOUND {
+                self.recorder.write(Seen::Read(id, None));
+                return;
+            }
+            let Ok(view) = response.json::<CeremonyView>().await else { return };
+            self.recorder.write(Seen::Read(id, Some(view.status)));
+            if matches!(view.status, Status::Ended(_)) {
+                return;
+            }
+            since = view.seq;
+        }
+    }
+}
+
+fn see(recorder: &Recorder, event: PhoneEvent) {
+    let seen = match event {
+        PhoneEvent::Offered { offer, .. } => Seen::Offered(offer.ceremony_id),
+        PhoneEvent::Claimed { ceremony_id } => Seen::Claimed(ceremony_id),
+        PhoneEvent::Challenged { challenge, .. } => Seen::Challenged {
+            id: challenge.offer.ceremony_id,
+            attempt: challenge.attempt,
+            challenge: challenge.challenge,
+        },
+        PhoneEvent::Answered { ceremony_id: id, attempt } => Seen::Answered { id, attempt },
+        PhoneEvent::Accepted { ceremony_id: id, attempt } => Seen::Accepted { id, attempt },
+        PhoneEvent::Closed { ceremony_id: id, outcome, .. } => Seen::ToldEnd { id, outcome },
+        _ => return,
+    };
+    recorder.write(seen);
+}

@@ -1,0 +1,157 @@
+//! A relay as a process that is killed: its data, its port, and what it says on its two outputs.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fido_relay::backends::embedded::{FileStore, SystemClock};
+use fido_relay::ceremony::{Ceremony, Closed};
+use fido_relay::fault_point::Point;
+use fido_relay::ports::{Bucket, Clock as _, Store, records};
+use fido_relay::security::clients::{Clients, NewClient};
+use fido_relay::serve::STORE_FILE;
+use fido_relay::tasks::Tasks;
+use fido_relay_proto::http::Scope;
+use fido_relay_proto::{Binding, PlainText, TenantId};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::net::TcpSocket;
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+use super::history::Seen;
+
+/// A start or a step takes no longer, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What stays when a relay is killed.
+#[derive(Debug)]
+pub(super) struct Place {
+    data_dir: TempDir,
+    /// Bound and never listening: nobody else gets the port while no relay has it.
+    _port: TcpSocket,
+    address: SocketAddr,
+}
+
+impl Place {
+    pub(super) fn new() -> Self {
+        let port = TcpSocket::new_v4().unwrap();
+        port.set_reuseaddr(true).unwrap();
+        port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = port.local_addr().unwrap();
+        Self { data_dir: tempfile::tempdir().unwrap(), _port: port, address }
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn store(&self) -> FileStore {
+        FileStore::open(&self.data_dir.path().join(STORE_FILE)).unwrap()
+    }
+
+    /// The API key of an initiator that may do everything, made before any relay runs.
+    pub(super) async fn api_key(&self) -> String {
+        let clients = Clients::new(Arc::new(self.store()));
+        let (tenant, now) = (TenantId::default(), SystemClock.now());
+        let name = PlainText::new("Example Bank").unwrap();
+        let (scopes, bindings) = (Scope::ALL.to_vec(), vec![Binding::Code]);
+        let new = NewClient { tenant: tenant.clone(), name, scopes, bindings };
+        let client = clients.create(new, now).await.unwrap();
+        let key = clients.add_key(&tenant, client.id, None, None, now).await.unwrap();
+        key.expose().to_owned()
+    }
+
+    /// Every ceremony that is stored, read while no relay runs.
+    pub(super) async fn stored(&self) -> Vec<Seen> {
+        let listed = self.store().list(Bucket::Ceremonies, "").await.unwrap();
+        let stored = |record| {
+            let ceremony: Ceremony = records::parse(&record).unwrap();
+            let (outcome, accepted) = match ceremony.closed() {
+                Some(Closed { outcome, accepted, .. }) => (Some(*outcome), *accepted),
+                None => (None, None),
+            };
+            let accepted = accepted.map(|(attempt, _, _)| attempt);
+            Seen::Stored { id: ceremony.request.id, outcome, accepted }
+        };
+        listed.into_iter().map(|(_, record)| stored(record)).collect()
+    }
+
+    fn path(&self) -> &Path {
+        self.data_dir.path()
+    }
+}
+
+/// A running relay.
+#[derive(Debug)]
+pub(super) struct RelayProcess {
+    process: Child,
+    said: Lines<BufReader<ChildStdout>>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl RelayProcess {
+    /// Starts it and waits until it serves.
+    pub(super) async fn start(
+        place: &Place,
+        upstream: &str,
+        armed: Option<Point>,
+        tasks: &Tasks,
+    ) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_fido-relay"))
+            .arg("serve")
+            .current_dir(place.path())
+            .env_clear()
+            .env("FIDO_RELAY_DATA_DIR", place.path())
+            .env("FIDO_RELAY_LISTEN", place.address.to_string())
+            .env("FIDO_RELAY_UPSTREAM__URL", upstream)
+            .env("FIDO_RELAY_TENANT__RP_ID", "localhost")
+            .env("FIDO_RELAY_LOG__FORMAT", "json")
+            .envs(armed.map(|point| ("FAULT_POINT", point.name())))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let serves = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                let serves = line.contains("\"listen\"");
+                log.lock().unwrap().push(line);
+                if serves {
+                    return true;
+                }
+            }
+            false
+        };
+        let serves = timeout(PATIENCE, serves).await;
+        assert_eq!(serves, Ok(true), "the relay does not serve: {:#?}", log.lock().unwrap());
+        let rest = Arc::clone(&log);
+        tasks.spawn_bare(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                rest.lock().unwrap().push(line);
+            }
+        });
+        Self { process, said, log }
+    }
+
+    /// Waits until the relay says that it is at this point.
+    pub(super) async fn at(&mut self, point: Point) {
+        let line = timeout(PATIENCE, self.said.next_line()).await;
+        let line = line.unwrap_or_else(|_| panic!("not at {}: {:#?}", point.name(), self.log()));
+        assert_eq!(line.unwrap(), Some(format!("fault point reached: {}", point.name())));
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub(super) async fn kill(mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    pub(super) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+}

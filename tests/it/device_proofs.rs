@@ -1,16 +1,17 @@
 //! Proofs of a device that prove nothing. Whatever is wrong, the socket ends the same way and
 //! nothing else is said, so that nobody learns from the refusal what would be accepted.
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair,
-};
+mod jws;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use fido_relay::phone::{DeviceKey, Paired};
 use fido_relay_proto::DeviceId;
 use serde_json::{Value, json};
 
+use self::jws::{
+    ORDER, b64, jws, jws_of_texts, other_s, resigned, sign, sign_der, with_loose_bits,
+};
 use crate::support::agreeable::{agreeable, upstream_at};
 use crate::support::raw_socket::{Heard, RawSocket, text};
 use crate::support::relay::TestRelay;
@@ -18,66 +19,8 @@ use crate::support::wire_phone::WirePhone;
 
 const TYP: &str = "fido-relay-device+jwt";
 
-/// The order of P-256's group (SP 800-186 section 3.2.1.3).
-const ORDER: [u8; 32] = [
-    0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-    0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
-];
-
-fn sign(key: &DeviceKey, message: &str) -> Vec<u8> {
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.pkcs8()).unwrap();
-    pair.sign(&SystemRandom::new(), message.as_bytes()).unwrap().as_ref().to_vec()
-}
-
-fn sign_der(key: &DeviceKey, message: &str) -> Vec<u8> {
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.pkcs8()).unwrap();
-    pair.sign(&SystemRandom::new(), message.as_bytes()).unwrap().as_ref().to_vec()
-}
-
-fn b64(bytes: impl AsRef<[u8]>) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
 fn good_header() -> Value {
     json!({ "typ": TYP, "alg": "ES256" })
-}
-
-/// Header and payload as texts, signed by the key over whatever they are.
-fn jws_of_texts(key: &DeviceKey, header: &str, payload: &str) -> String {
-    let input = format!("{}.{}", b64(header), b64(payload));
-    let signature = sign(key, &input);
-    format!("{input}.{}", b64(signature))
-}
-
-fn jws(key: &DeviceKey, header: &Value, payload: &Value) -> String {
-    jws_of_texts(key, &header.to_string(), &payload.to_string())
-}
-
-/// The good proof with another signature over it.
-fn resigned(proof: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> String {
-    let (input, signature) = proof.rsplit_once('.').unwrap();
-    format!("{input}.{}", b64(change(URL_SAFE_NO_PAD.decode(signature).unwrap())))
-}
-
-/// `n - s`: the other signature that verifies, of the same message by the same key.
-fn other_s(mut signature: Vec<u8>) -> Vec<u8> {
-    let mut borrow = 0_i16;
-    for at in (0..32).rev() {
-        let byte = i16::from(ORDER[at]) - i16::from(signature[32 + at]) - borrow;
-        borrow = i16::from(byte < 0);
-        signature[32 + at] = u8::try_from(byte.rem_euclid(256)).unwrap();
-    }
-    signature
-}
-
-/// The same bytes with the unused bits of the last character set.
-fn with_loose_bits(part: &str) -> String {
-    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let last = alphabet.find(part.chars().last().unwrap()).unwrap();
-    assert_ne!(part.len() % 4, 0, "no unused bits");
-    let loose = alphabet.as_bytes()[last | 1];
-    assert_ne!(usize::from(loose), usize::from(part.as_bytes()[part.len() - 1]));
-    format!("{}{}", &part[..part.len() - 1], char::from(loose))
 }
 
 /// Everybody who takes part.
@@ -96,12 +39,11 @@ struct Cast {
     host: String,
 }
 
-type Forgery = (&'static str, Box<dyn Fn(&Cast, &str) -> String>);
+/// Told the nonce, gives a proof.
+type Make = Box<dyn Fn(&Cast, &str) -> String>;
+type Forgery = (&'static str, Make);
 
-fn forgery(
-    name: &'static str,
-    make: impl Fn(&Cast, &str) -> String + 'static,
-) -> (&'static str, Box<dyn Fn(&Cast, &str) -> String>) {
+fn forgery(name: &'static str, make: impl Fn(&Cast, &str) -> String + 'static) -> Forgery {
     (name, Box::new(make))
 }
 

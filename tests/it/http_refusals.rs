@@ -380,3 +380,29 @@ async fn an_idempotency_key_out_of_bounds_is_malformed() {
     let bytes = request.header("Idempotency-Key", &b"\xc3\xa9"[..]);
     refuses("not ASCII", bytes.send().await.unwrap(), 400, "invalid_request").await;
 }
+
+#[tokio::test]
+async fn headers_over_the_limits_are_refused_before_anything_looks_at_them() {
+    let (relay, _initiator, _upstream) = relay().await;
+    let many: String = (0..65).map(|number| format!("X-{number}: {CANARY}\r\n")).collect();
+    let long = format!("X-Long: {CANARY}{}\r\n", "a".repeat(20 * 1024));
+    let line = format!("/{CANARY}{}", "a".repeat(20 * 1024));
+    for (name, path, headers) in
+        [("many", "/healthz", &many), ("long", "/healthz", &long), ("path", &line, &String::new())]
+    {
+        let mut socket = RawSocket::tcp(&relay.url()).await;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: relay\r\n{headers}\r\n");
+        socket.send(request.as_bytes()).await;
+        let head = socket.head().await;
+        assert!(matches!(head.status, 414 | 431), "{name}: {head:?}");
+        assert!(!format!("{head:?}").contains(CANARY), "{name}: {head:?}");
+        socket.hung_up().await;
+    }
+    for garbage in ["GET /healthz\r\n\r\n", "canary7Q\r\n\r\n", "GET /\0 HTTP/1.1\r\n\r\n"] {
+        let mut socket = RawSocket::tcp(&relay.url()).await;
+        socket.send(garbage.as_bytes()).await;
+        let head = socket.head().await;
+        assert_eq!(head.status, 400, "{garbage:?}: {head:?}");
+        assert!(!format!("{head:?}").contains(CANARY), "{garbage:?}: {head:?}");
+    }
+}

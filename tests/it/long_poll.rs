@@ -233,7 +233,7 @@ async fn there_is_a_result_only_for_what_succeeded_and_only_for_its_opener() {
     assert_eq!(pending.result, None);
     let opened = succeed(&scene, &json!({ "type": "authentication", "username": "ada" })).await;
     let first = scene.initiator.read(opened.id).await.result.unwrap();
-    assert_eq!(scene.initiator.outcome(opened.id).await.result.is_some(), true);
+    assert!(scene.initiator.outcome(opened.id).await.result.is_some());
     let path = format!("/v1/ceremonies/{}", scene.open.id);
     let cancelled: CeremonyView = scene.initiator.delete(&path).await.json().await.unwrap();
     assert_eq!(cancelled.result, None);

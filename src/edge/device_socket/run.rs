@@ -11,6 +11,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -300,18 +301,19 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// RFC 6455 section 7.4.1: the code that fits what the library found.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the library's errors, not ours")]
 fn reason_of(error: &Error) -> CloseReason {
     match error {
         Error::Capacity(_) => CloseReason::TooBig,
         Error::Utf8(_) => CloseReason::NotUtf8,
-        Error::Protocol(protocol) => match protocol {
-            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake => {
-                CloseReason::ConnectionLost
-            }
-            _ => CloseReason::Protocol,
-        },
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => CloseReason::ConnectionLost,
+        Error::Protocol(_) => CloseReason::Protocol,
         Error::ConnectionClosed | Error::AlreadyClosed => CloseReason::PeerClosed,
-        _ => CloseReason::ConnectionLost,
+        Error::Io(_)
+        | Error::Tls(_)
+        | Error::WriteBufferFull(_)
+        | Error::AttackAttempt
+        | Error::Url(_)
+        | Error::Http(_)
+        | Error::HttpFormat(_) => CloseReason::ConnectionLost,
     }
 }

@@ -45,8 +45,10 @@ pub(super) async fn assertion_result(
 
 async fn call(edge: &Edge, step: CertifyStep, request: Request) -> Result<Response, Refusal> {
     let certify = edge.inner.certify.as_ref().ok_or(ProblemCode::NotFound)?;
-    let cookie = request.headers().get(header::COOKIE);
-    let cookie = cookie.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    // HTTP/2 may split cookies over several headers (RFC 9113 section 8.2.3).
+    let cookies = request.headers().get_all(header::COOKIE).into_iter();
+    let cookies: Vec<_> = cookies.filter_map(|value| value.to_str().ok()).collect();
+    let cookie = (!cookies.is_empty()).then(|| cookies.join("; "));
     let body = plain_json(request, edge).await?.to_vec();
     let reply = certify.call(CertifyCall { step, cookie, body }).await;
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);

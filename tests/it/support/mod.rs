@@ -3,6 +3,7 @@
 pub(crate) mod agreeable;
 pub(crate) mod fido2_server;
 pub(crate) mod needs;
+pub(crate) mod paper_relay;
 pub(crate) mod raw_socket;
 pub(crate) mod relay;
 pub(crate) mod scene;

@@ -1,0 +1,247 @@
+//! A relay without sockets, disk or FIDO2 server, on tokio's clock: with time paused, a day takes
+//! no time. Its HTTP interface is called as a function.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request};
+use fido_relay::backends::embedded::{LocalBus, MemoryStore};
+use fido_relay::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
+use fido_relay::edge::{self, Edge};
+use fido_relay::ports::{
+    BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Fido, Revision, Store, StoreError, Stored,
+};
+use fido_relay::relay::{Relay, World};
+use fido_relay::security::clients::{Clients, NewClient};
+use fido_relay::security::seal::Sealer;
+use fido_relay::session;
+use fido_relay::tasks::Tasks;
+use fido_relay_proto::http::Scope;
+use fido_relay_proto::{Binding, CeremonyType, PlainText, TenantId, UnixMillis};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+use tower::ServiceExt as _;
+
+/// The wall clock of a world whose time is tokio's.
+#[derive(Debug)]
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> UnixMillis {
+        let since = u64::try_from(self.0.elapsed().as_millis()).unwrap();
+        UnixMillis(1_800_000_000_000 + since)
+    }
+}
+
+/// A FIDO2 server that takes its time and counts.
+#[derive(Debug, Default)]
+pub(crate) struct SlowFido {
+    /// `None`: it never answers.
+    pub(crate) begin_takes: Mutex<Option<Duration>>,
+    pub(crate) complete_takes: Mutex<Option<Duration>>,
+    pub(crate) completions: AtomicUsize,
+}
+
+async fn takes(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Fido for SlowFido {
+    fn begin(&self, _: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>> {
+        let time = *self.begin_takes.lock().unwrap();
+        Box::pin(async move {
+            takes(time).await;
+            Ok(Begun {
+                session: UpstreamSession("session".to_owned()),
+                challenge: "Y2hhbGxlbmdl".to_owned(),
+                origin: "https://example.com".to_owned(),
+                public_key: RawValue::from_string("{}".to_owned()).unwrap(),
+                tx_binding: TxBinding::Relay,
+            })
+        })
+    }
+
+    fn complete<'a>(
+        &'a self,
+        _: CeremonyType,
+        _: &'a UpstreamSession,
+        _: &'a RawValue,
+        _: u64,
+    ) -> BoxFuture<'a, Verdict> {
+        self.completions.fetch_add(1, Ordering::Relaxed);
+        let time = *self.complete_takes.lock().unwrap();
+        Box::pin(async move {
+            takes(time).await;
+            let cred_hash = "A".repeat(43);
+            Verdict::Approved(Approval { cred_hash, user_verified: Some(true) })
+        })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// A store in memory that can be switched off.
+#[derive(Debug, Default)]
+pub(crate) struct Switchable {
+    store: MemoryStore,
+    pub(crate) is_down: AtomicBool,
+}
+
+impl Switchable {
+    fn up(&self) -> Result<&MemoryStore, StoreError> {
+        if self.is_down.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("disk canary7Q is full".to_owned()));
+        }
+        Ok(&self.store)
+    }
+}
+
+impl Store for Switchable {
+    fn load<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+        Box::pin(async move { self.up()?.load(bucket, key).await })
+    }
+
+    fn save<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        expected: Revision,
+        value: Vec<u8>,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
+        Box::pin(async move { self.up()?.save(bucket, key, expected, value).await })
+    }
+
+    fn remove<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        expected: Revision,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.up()?.remove(bucket, key, expected).await })
+    }
+
+    fn list<'a>(
+        &'a self,
+        bucket: Bucket,
+        prefix: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
+        Box::pin(async move { self.up()?.list(bucket, prefix).await })
+    }
+}
+
+/// The relay and everything that a test may turn.
+pub(crate) struct PaperRelay {
+    pub(crate) relay: Relay,
+    pub(crate) fido: Arc<SlowFido>,
+    pub(crate) store: Arc<Switchable>,
+    router: axum::Router,
+    /// An initiator that may do everything.
+    pub(crate) key: String,
+}
+
+/// What an HTTP call came to.
+#[derive(Debug)]
+pub(crate) struct Came {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl PaperRelay {
+    pub(crate) async fn start() -> Self {
+        let (fido, store) = (Arc::new(SlowFido::default()), Arc::new(Switchable::default()));
+        let moment = Some(Duration::from_millis(10));
+        *fido.begin_takes.lock().unwrap() = moment;
+        *fido.complete_takes.lock().unwrap() = moment;
+        let world = World {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            bus: Arc::new(LocalBus::new()),
+            fido: Arc::clone(&fido) as Arc<dyn Fido>,
+            clock: Arc::new(TokioClock(Instant::now())),
+            sealer: Sealer::new(&[7; 32]).unwrap(),
+            tasks: Tasks::default(),
+        };
+        let relay = Relay::start(world, &[]);
+        relay.recovered().await;
+        let settings = edge::Settings {
+            tenant: TenantId::default(),
+            rp_id: "example.com".to_owned(),
+            public_url: "https://relay.example.com".to_owned(),
+            public_aliases: Vec::new(),
+            device_origins: Vec::new(),
+            socket_limits: session::Limits::default(),
+            socket_write: Duration::from_secs(5),
+            body_bytes: 64 * 1024,
+            unauthenticated_per_ip: 20,
+            unauthenticated_per_node: 2_000,
+        };
+        let edge = Edge::new(relay.clone(), settings, None).await.unwrap();
+        let (clients, now) =
+            (Clients::new(Arc::clone(&relay.world().store)), relay.world().clock.now());
+        let tenant = TenantId::default();
+        let new = NewClient {
+            tenant: tenant.clone(),
+            name: PlainText::new("Example Bank").unwrap(),
+            scopes: Scope::ALL.to_vec(),
+            bindings: vec![Binding::Code, Binding::None],
+        };
+        let client = clients.create(new, now).await.unwrap();
+        let key = clients.add_key(&tenant, client.id, None, None, now).await.unwrap();
+        let key = key.expose().to_owned();
+        Self { router: edge::router(edge), relay, fido, store, key }
+    }
+
+    pub(crate) async fn call(&self, method: &str, path: &str, key: &str, body: &Value) -> Came {
+        self.call_with(method, path, key, body, &[]).await
+    }
+
+    pub(crate) async fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        key: &str,
+        body: &Value,
+        headers: &[(&str, &str)],
+    ) -> Came {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {key}"))
+            .header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Came { status, headers, body }
+    }
+
+    /// Opens and gives the id, the code and the ticket.
+    pub(crate) async fn open(&self, order: &Value) -> (String, Option<String>, String) {
+        let came = self.call("POST", "/v1/ceremonies", &self.key, order).await;
+        assert_eq!(came.status, 201, "{came:?}");
+        let text = |field: &str| came.body[field].as_str().map(str::to_owned);
+        (text("id").unwrap(), text("code"), text("ticket").unwrap())
+    }
+
+    /// The ceremony as its opener sees it.
+    pub(crate) async fn read(&self, id: &str) -> Value {
+        self.call("GET", &format!("/v1/ceremonies/{id}"), &self.key, &Value::Null).await.body
+    }
+}

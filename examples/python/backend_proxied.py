@@ -1,8 +1,10 @@
-"""A bank's backend in the backend-proxied pattern: registers a card, signs in, has a payment approved.
+r"""A bank's backend in the backend-proxied pattern: registers a card, signs in, has a payment approved.
 
     pip install -r requirements.txt
-    export FIDO_RELAY_API_KEY=rk_...          # fido-relay client create
-    python backend_proxied.py http://localhost:8080
+    fido-relay client create --name "Example Bank" \
+        --scope ceremony:auth,ceremony:reg,ceremony:approve,ceremony:read,device:pair
+    export FIDO_RELAY_API_KEY=rk_...
+    python backend_proxied.py http://127.0.0.1:8080
 
 It opens ceremonies at fido-relay and waits for their outcome; challenge and answer never come
 here. Where this program prints, a web application would render a page. Run phone.py beside it, or

@@ -33,6 +33,7 @@ BACK_OFF_FIRST = {1002, 1003, 1007, 1008, 1009, 1013, 4429}
 TRY_AGAIN = {"slow_down", "unavailable"}
 TAKE_DOWN = {"claimed_elsewhere", "already_closed", "unknown_ceremony"}
 CARD_UNKNOWN, NO_CREDENTIAL = 601, 602
+VERIFYING = 30  # seconds that an answer may be under verification after the ceremony's own time
 
 
 class DeviceKey:
@@ -116,7 +117,11 @@ class Phone:
                      max_size=512 * 1024) as socket:
             threading.Thread(target=self._read_socket, args=[socket], daemon=True).start()
             while True:
-                source, what = self._inbox.get()
+                self._take_down_overdue()
+                try:
+                    source, what = self._inbox.get(timeout=1)
+                except queue.Empty:
+                    continue
                 if source == "keyboard":
                     self._typed(what)
                 elif source is not socket:
@@ -184,7 +189,7 @@ class Phone:
     def _offered(self, offer):
         prompt = self._prompts.get(offer["ceremony_id"])
         if prompt is None:
-            self._prompts[offer["ceremony_id"]] = {}
+            self._prompts[offer["ceremony_id"]] = {"until": in_seconds(offer["expires_in"])}
             self._show(offer)
             print(f"Type the {offer['code_length']}-digit code of the page, \"no\" or \"not me\":")
         else:
@@ -194,7 +199,8 @@ class Phone:
         ceremony = challenge["ceremony_id"]
         prompt = self._prompts.get(ceremony)
         if prompt is None:  # no code was needed, or this app was started anew: the person decides
-            self._prompts[ceremony] = {"challenge": challenge}
+            until = in_seconds(challenge["expires_in"])
+            self._prompts[ceremony] = {"until": until, "challenge": challenge}
             self._show(challenge)
             print('Hold the card to the phone: "card", "no" or "not me":')
         elif prompt.get("challenge", {}).get("attempt") == challenge["attempt"]:
@@ -277,12 +283,24 @@ class Phone:
             "attempt": challenge["attempt"],
             "credential": credential,
         }
+        self._prompts[ceremony]["until"] += VERIFYING
         self._send(self._prompts[ceremony]["answer"])
+
+    def _take_down_overdue(self):
+        """What ended while there was no socket is not told: then the time ends it."""
+        for ceremony, prompt in list(self._prompts.items()):
+            if time.monotonic() > prompt["until"]:
+                del self._prompts[ceremony]
+                print("time is up")
 
     def _send_answers_again(self):
         for prompt in self._prompts.values():
             if "answer" in prompt:
                 self._say_again(prompt)
+
+
+def in_seconds(seconds):
+    return time.monotonic() + seconds
 
 
 def main():

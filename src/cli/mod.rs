@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. The only module that prints.
 
 mod administration;
+mod bench;
 mod client;
 mod config;
 pub mod demo;
@@ -8,6 +9,7 @@ mod health;
 mod log;
 mod pairing;
 mod phone;
+mod scratch;
 mod serve;
 
 use std::fmt;
@@ -60,6 +62,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Play the whole loop on this machine: relay, page, phone, card
     Demo(demo::Arguments),
+    /// Measure what an idle phone costs and what a ceremony takes
+    Bench(bench::Arguments),
     /// Print the configuration in effect, with the source of each value
     Config(config::Arguments),
     /// Make, list and remove the initiators that may open ceremonies
@@ -98,6 +102,7 @@ pub fn main() -> ExitCode {
     let done = match command {
         Command::Serve(arguments) => serve::run(&file, &arguments),
         Command::Demo(arguments) => demo::run(arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Config(arguments) => config::run(&file, &arguments),
         Command::Client(arguments) => client::run(&file, arguments),
         Command::Pairing(arguments) => pairing::run(&file, arguments),

@@ -1,12 +1,16 @@
 //! The integration tests: a real relay on port 0, a scripted phone, real FIDO2 servers.
 
 // clippy.toml allows these in test functions alone, not in what they stand on.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(clippy::wildcard_enum_match_arm, reason = "whatever a test does not expect is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that cannot go on has failed, and so has one that meets anything else"
+)]
 
 #[cfg(unix)]
 mod administration;
 mod architecture;
+mod bench;
 mod ceremony_rules;
 mod client_direct;
 mod container;

@@ -6,6 +6,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use fido_relay::config::{HttpUpstream, Upstream, UpstreamPaths};
+use fido_relay_proto::Outcome;
+use fido_relay_proto::http::{OpenedPairing, Status};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -87,6 +90,15 @@ async fn both_samples_together(python: &Path, relay: &TestRelay) -> String {
 }
 
 #[tokio::test]
+async fn a_backend_and_a_phone_in_python_work_together_with_nothing_configured() {
+    let Some(python) = needs::python("the backend-proxied samples") else { return };
+    let relay = TestRelay::start().await;
+    let run = both_samples_together(&python, &relay);
+    let vouches = tokio::time::timeout(PATIENCE, run).await.unwrap();
+    assert_eq!(vouches, "card", "the challenge covers the payment");
+}
+
+#[tokio::test]
 async fn a_backend_and_a_phone_in_python_work_together_before_an_independent_fido2_server() {
     let what = "the backend-proxied samples before an independent FIDO2 server";
     let Some(python) = needs::python(what) else { return };
@@ -105,4 +117,23 @@ async fn a_backend_and_a_phone_in_python_work_together_before_an_independent_fid
     let run = both_samples_together(&python, &relay);
     let vouches = tokio::time::timeout(PATIENCE, run).await.unwrap();
     assert_eq!(vouches, "relay", "the challenge is the other server's");
+}
+
+#[tokio::test]
+async fn the_phone_in_python_comes_back_after_a_restart_to_what_was_open() {
+    let Some(python) = needs::python("the phone in Python over a restart") else { return };
+    let relay = TestRelay::start().await;
+    let initiator = relay.initiator().await;
+    let pairing = initiator.post("/v1/pairings", &json!({ "username": "ada" })).await;
+    let pairing: OpenedPairing = pairing.json().await.unwrap();
+    let mut phone = Terminal::run(&python, "phone.py", &[&pairing.uri], "");
+    phone.until("connected").await;
+    let opened = initiator.open(&json!({ "type": "registration", "username": "ada" })).await;
+    phone.until("digit code of the page").await;
+    let _relay = relay.restart().await;
+    phone.until("connected").await;
+    phone.types(&opened.code.unwrap()).await;
+    phone.until("succeeded").await;
+    let closed = initiator.outcome(opened.id).await;
+    assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
 }

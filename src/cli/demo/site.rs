@@ -3,6 +3,8 @@
 //! The page proves itself with its ticket and nothing else. Whatever it is told comes in words
 //! that a person can read; what the relay said stays with the bank.
 
+use std::future::ready;
+
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -23,13 +25,12 @@ const SCRIPT: &str = include_str!("page.js");
 const ICON: &str = include_str!("icon.svg");
 
 /// The site of this bank.
-#[must_use]
 pub fn router(bank: Bank) -> Router {
     Router::new()
-        .route("/", get(|| file("text/html; charset=utf-8", PAGE)))
-        .route("/page.css", get(|| file("text/css; charset=utf-8", STYLE)))
-        .route("/page.js", get(|| file("text/javascript; charset=utf-8", SCRIPT)))
-        .route("/icon.svg", get(|| file("image/svg+xml", ICON)))
+        .route("/", get(|| ready(file("text/html; charset=utf-8", PAGE))))
+        .route("/page.css", get(|| ready(file("text/css; charset=utf-8", STYLE))))
+        .route("/page.js", get(|| ready(file("text/javascript; charset=utf-8", SCRIPT))))
+        .route("/icon.svg", get(|| ready(file("image/svg+xml", ICON))))
         .route("/api/account", get(account))
         .route("/api/{action}", post(open))
         .route("/api/ceremonies/{id}", get(watch).delete(cancel))
@@ -37,7 +38,7 @@ pub fn router(bank: Bank) -> Router {
         .with_state(bank)
 }
 
-async fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
+fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], text)
 }
 

@@ -2,7 +2,7 @@
 //! a directory that goes away with them.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use super::initiator::{CallError, Initiator};
 use super::narrate::Narrator;
 use super::person::{self, CardHolder, Drawer, Manner};
 use super::{payment, site, web};
+use crate::cli::scratch::Scratch;
 use crate::config;
 use crate::phone::{DeviceKey, Faults, KeyError, PairingError, Phone, PhoneEvent, PhoneHandle};
 use crate::ports::{Clock, StoreError};
 use crate::security::clients::{ClientError, Clients, NewClient};
-use crate::security::random;
 use crate::serve::{self, Running, StartError};
 use crate::tasks::Tasks;
 
@@ -94,7 +94,7 @@ pub struct Stage {
     phone: PhoneHandle,
     tasks: Tasks,
     /// Dropped last.
-    _directory: Directory,
+    _scratch: Scratch,
 }
 
 impl Stage {
@@ -114,8 +114,8 @@ impl Stage {
             listener.local_addr().map_err(|error| StageError::Listen(cast.port, error))?;
         let bank_url = Url::parse(&format!("http://{bank_address}/"))?;
 
-        let directory = Directory::create().map_err(StageError::Directory)?;
-        let relay = start_relay(directory.path()).await?;
+        let scratch = Scratch::create().map_err(StageError::Directory)?;
+        let relay = start_relay(scratch.path()).await?;
         let relay_url = Url::parse(&format!("{}/", relay.url().trim_end_matches('/')))?;
         let (initiator, client_id) = admit_bank(&relay, relay_url.clone(), &*clock).await?;
 
@@ -142,7 +142,7 @@ impl Stage {
         let (phone, mut events) = phone.with_faults(cast.faults).connect(&tasks);
         welcomed(&mut events).await?;
         tasks.spawn("phone's story", person::tell(bank.clone(), events));
-        Ok(Self { relay, bank, bank_url, phone, tasks, _directory: directory })
+        Ok(Self { relay, bank, bank_url, phone, tasks, _scratch: scratch })
     }
 
     /// The bank.
@@ -241,31 +241,5 @@ async fn welcomed(events: &mut tokio::sync::mpsc::Receiver<PhoneEvent>) -> Resul
     match tokio::time::timeout(WELCOME_LIMIT, connected).await {
         Ok(true) => Ok(()),
         Ok(false) | Err(_) => Err(StageError::Phone(trouble)),
-    }
-}
-
-/// A directory for nobody else's eyes that is removed in the end.
-#[derive(Debug)]
-struct Directory(PathBuf);
-
-impl Directory {
-    fn create() -> std::io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("fido-relay-demo-{}", random::token()));
-        let mut builder = std::fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path)?;
-        Ok(Self(path))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // What is left in a temporary directory goes with the next cleaning.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

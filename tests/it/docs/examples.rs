@@ -1,8 +1,10 @@
-//! The JSON blocks of the device protocol.
+//! The JSON blocks of the device protocol and of the page for initiators.
 
 use fido_relay::security::device_proof;
 use fido_relay_proto::device::{AuthClaims, PairingClaims};
-use fido_relay_proto::http::{P256Jwk, PairDevice, PairedDevice};
+use fido_relay_proto::http::{
+    CeremonyView, OpenCeremony, OpenedCeremony, P256Jwk, PairDevice, PairedDevice,
+};
 use fido_relay_proto::{DeviceFrame, RelayFrame};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,7 +13,11 @@ use serde_json::Value;
 use super::read;
 
 fn blocks() -> Vec<String> {
-    let text = read("docs/protocol.md");
+    blocks_of("docs/protocol.md")
+}
+
+fn blocks_of(document: &str) -> Vec<String> {
+    let text = read(document);
     let blocks = text.split("```json\n").skip(1);
     blocks.map(|rest| rest.split_once("\n```").unwrap().0.to_owned()).collect()
 }
@@ -100,4 +106,27 @@ fn the_proofs_of_the_examples_verify() {
     let urls = [device.socket_url];
     let proven = device_proof::verify_auth(proof, &pairing.jwk, &urls, nonce).unwrap();
     assert_eq!(proven.device_id, device.device_id);
+}
+
+#[test]
+fn what_initiators_are_shown_is_what_they_send_and_get() {
+    let blocks = blocks_of("docs/initiators.md");
+    assert!(blocks.len() >= 2, "{blocks:?}");
+    for block in blocks {
+        if block.contains(r#""progress""#) {
+            drop(is_all_of::<CeremonyView>(&block));
+        } else {
+            drop(is_all_of::<OpenedCeremony>(&block));
+        }
+    }
+    for document in ["README.md", "docs/initiators.md"] {
+        let text = read(document);
+        let bodies: Vec<_> = text.split("-d '").skip(1).collect();
+        assert!(!bodies.is_empty(), "{document} opens nothing");
+        for body in bodies {
+            let (body, _) = body.split_once('\'').unwrap();
+            let order: OpenCeremony = serde_json::from_str(body).unwrap();
+            assert_eq!(order.username.as_str(), "ada@example.com");
+        }
+    }
 }

@@ -1,0 +1,184 @@
+//! Processes under measurement: each a child of this one and of the same binary, so that its
+//! memory and its processor time are its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use axum::http::Method;
+use fido_relay_proto::Binding;
+use fido_relay_proto::http::Scope;
+use secrecy::SecretString;
+use url::Url;
+
+use crate::cli::Failure;
+use crate::cli::administration::Administration;
+use crate::cli::demo::initiator::Initiator;
+use crate::cli::scratch::Scratch;
+use crate::config;
+use crate::edge::admin::{CreateClient, NewKey};
+
+/// How long a child may take to listen.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// Units of `utime` and `stime` in `/proc/<pid>/stat` (`man 5 proc`): 100 to the second on every
+/// architecture that Linux has today.
+const TICK_US: u64 = 10_000;
+
+/// A process and where it listens.
+#[derive(Debug)]
+pub(super) struct Measured {
+    child: Child,
+    address: String,
+}
+
+impl Measured {
+    /// Starts this binary with these arguments and variables. A line of its output that holds
+    /// `marker` tells, after it and up to a quotation mark or the end, where it listens.
+    fn start(
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        marker: &'static str,
+    ) -> Result<Self, Failure> {
+        let binary = std::env::current_exe().map_err(Failure::failed)?;
+        let mut child = Command::new(binary)
+            .args(arguments)
+            .env_clear()
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(Failure::failed)?;
+        let Some(output) = child.stderr.take() else {
+            return Err(Failure::failed("the child has no output"));
+        };
+        let (found, listens) = mpsc::sync_channel(1);
+        // Read to its end, so that the child never waits for a reader.
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if let Some((_, rest)) = line.split_once(marker) {
+                    let address = rest.split('"').next().unwrap_or(rest);
+                    let _ = found.try_send(address.trim().to_owned());
+                }
+            }
+        });
+        let mut measured = Self { child, address: String::new() };
+        measured.address = listens
+            .recv_timeout(START_LIMIT)
+            .map_err(|_| Failure::failed("the process to be measured does not listen"))?;
+        Ok(measured)
+    }
+
+    /// Where it listens: an IP address and a port.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Bytes of memory of its own (`RssAnon`): without its code, which every process of the
+    /// binary shares, and without the kernel's part of its sockets.
+    pub(super) fn memory(&self) -> Result<u64, Failure> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).map_err(no_proc)?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let kilobytes = line.and_then(|text| text.trim().strip_suffix(" kB"));
+        let kilobytes: Option<u64> = kilobytes.and_then(|number| number.parse().ok());
+        kilobytes.map(|number| number * 1024).ok_or_else(|| no_proc("no RssAnon"))
+    }
+
+    /// Microseconds of processor time that it has used, in steps of 10 ms.
+    pub(super) fn processor_us(&self) -> Result<u64, Failure> {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(path).map_err(no_proc)?;
+        // The second field is a name in brackets and may hold spaces: count from its end.
+        let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace());
+        let ticks = fields.map(|fields| fields.skip(11).take(2).map(str::parse::<u64>));
+        let ticks: Option<u64> = ticks.and_then(|ticks| ticks.sum::<Result<_, _>>().ok());
+        ticks.map(|ticks| ticks * TICK_US).ok_or_else(|| no_proc("no utime"))
+    }
+}
+
+fn no_proc(error: impl std::fmt::Display) -> Failure {
+    Failure::failed(format!("the figures come from /proc, which only Linux has: {error}"))
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        // Measured and done with: nothing in it is worth an orderly end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A process that holds bare sockets: what any server pays.
+pub(super) fn floor() -> Result<Measured, Failure> {
+    Measured::start(&["bench", "--hold-sockets"], &[], super::floor::MARKER)
+}
+
+/// A relay with the embedded store and the built-in FIDO2 server, and a client of it.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) process: Measured,
+    pub(super) initiator: Initiator,
+    pub(super) url: Url,
+    key: SecretString,
+    scratch: Scratch,
+}
+
+impl Server {
+    /// Starts a relay with a store of its own.
+    pub(super) async fn start() -> Result<Self, Failure> {
+        let scratch = Scratch::create().map_err(Failure::failed)?;
+        let process = serve(&scratch)?;
+        let client = CreateClient {
+            name: "Bench".to_owned().try_into().map_err(Failure::failed)?,
+            scopes: vec![
+                Scope::CeremonyAuth,
+                Scope::CeremonyReg,
+                Scope::CeremonyRead,
+                Scope::DevicePair,
+            ],
+            bindings: vec![Binding::Code],
+            key_lives_s: None,
+        };
+        let data_dir = data_dir(&scratch);
+        let config = config::from_texts(None, &settings(&data_dir));
+        let config = config.map_err(|error| Failure::usage(&error))?.config;
+        let NewKey { key, .. } =
+            Administration::reach(&config)?.call(Method::POST, "/clients", &client).await?;
+        Self::reached(process, key.into(), scratch)
+    }
+
+    /// The same relay in a new process, at another port: what the old one had in its memory is
+    /// gone, what it had stored is not.
+    pub(super) fn restarted(self) -> Result<Self, Failure> {
+        let Self { process, key, scratch, .. } = self;
+        drop(process);
+        Self::reached(serve(&scratch)?, key, scratch)
+    }
+
+    fn reached(process: Measured, key: SecretString, scratch: Scratch) -> Result<Self, Failure> {
+        let url = Url::parse(&format!("http://{}/", process.address())).map_err(Failure::failed)?;
+        let initiator = Initiator::new(url.clone(), key.clone()).map_err(Failure::failed)?;
+        Ok(Self { process, initiator, url, key, scratch })
+    }
+}
+
+fn serve(scratch: &Scratch) -> Result<Measured, Failure> {
+    Measured::start(&["serve"], &settings(&data_dir(scratch)), "\"listen\":\"")
+}
+
+fn data_dir(scratch: &Scratch) -> String {
+    scratch.path().join("data").to_string_lossy().into_owned()
+}
+
+/// The defaults but for one limit: all phones come from one address here.
+fn settings(data_dir: &str) -> [(&str, &str); 5] {
+    [
+        ("FIDO_RELAY_LISTEN", "127.0.0.1:0"),
+        ("FIDO_RELAY_DATA_DIR", data_dir),
+        ("FIDO_RELAY_LOG__FORMAT", "json"),
+        ("FIDO_RELAY_LOG__LEVEL", "error,fido_relay::cli::serve=info"),
+        ("FIDO_RELAY_LIMITS__UNAUTHENTICATED_PER_IP", "2000"),
+    ]
+}

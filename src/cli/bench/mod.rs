@@ -1,0 +1,102 @@
+//! `fido-relay bench`: what an idle phone costs and what a ceremony takes, each beside a floor that
+//! is measured in the same run, because only ratios travel from one machine to another.
+//!
+//! The relay under measurement is a child process; phones, initiator and clock are in this one. On
+//! a machine with few cores they share them, so the rates are those of both ends together.
+
+mod ceremonies;
+mod child;
+mod floor;
+mod idle;
+mod phones;
+mod report;
+
+use std::time::Duration;
+
+use super::{Failure, answer};
+
+/// Phones hold their sockets while nothing happens; then users sign in. Progress goes to standard
+/// error, the report to standard output. Takes a relay of its own with a store of its own.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  fido-relay bench
+  fido-relay bench --phones 20000           after ulimit -n 65536
+  fido-relay bench --only ceremonies --in-flight 256 --seconds 30")]
+pub(super) struct Arguments {
+    /// Idle phones; needs twice as many file descriptors in all (see `ulimit -n`)
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    phones: u32,
+    /// Ceremonies under way at any time, each of a user of its own
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    in_flight: u32,
+    /// How long users sign in
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// Measure only this
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// Be the process that the floor of idle phones is measured at
+    #[arg(long, hide = true)]
+    hold_sockets: bool,
+}
+
+/// A part of the measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Memory of idle phones
+    Idle,
+    /// Ceremonies a second
+    Ceremonies,
+}
+
+/// Measures and reports.
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
+    if arguments.hold_sockets {
+        return runtime.block_on(floor::hold_sockets());
+    }
+    runtime.block_on(async {
+        tokio::select! {
+            measured = measure(arguments) => measured,
+            Ok(()) = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted")),
+        }
+    })
+}
+
+async fn measure(arguments: &Arguments) -> Result<(), Failure> {
+    if cfg!(debug_assertions) {
+        answer("This is a debug build: its speed says little, its memory a bit more.\n");
+    }
+    let wanted = |part| arguments.only.is_none_or(|only| only == part);
+    if wanted(Part::Idle) {
+        let phones = usize::try_from(arguments.phones).map_err(Failure::usage)?;
+        answer(&idle_report(&idle::measure(phones).await?));
+    }
+    if wanted(Part::Ceremonies) {
+        let in_flight = usize::try_from(arguments.in_flight).map_err(Failure::usage)?;
+        let duration = Duration::from_secs(arguments.seconds);
+        answer(&ceremonies_report(&ceremonies::measure(in_flight, duration).await?));
+    }
+    Ok(())
+}
+
+fn idle_report(figures: &idle::Figures) -> String {
+    let idle::Figures { phones, floor, relay, floor_connects, relay_connects, lost } = figures;
+    format!(
+        "Idle phones: {phones}, server's own memory for each over the kernel's (RssAnon)\n\
+         \x20 floor   {floor:>9} bytes   {floor_connects:>9.0} connects/s   a task that holds a bare socket\n\
+         \x20 relay   {relay:>9} bytes   {relay_connects:>9.0} connects/s   paired, authenticated, pinged\n\
+         \x20 sockets lost or not got at the first try: {lost}\n"
+    )
+}
+
+fn ceremonies_report(figures: &ceremonies::Figures) -> String {
+    let ceremonies::Figures { in_flight, floor, sign_ins, processor_us } = figures;
+    format!(
+        "Ceremonies: {in_flight} in flight, {} sign-ins with a code, stored durably\n\
+         \x20 floor   {floor}   GET /healthz\n\
+         \x20 relay   {sign_ins}   open to outcome\n\
+         \x20 relay   {processor_us:>9} µs of processor time for each\n",
+        sign_ins.count(),
+    )
+}

@@ -1,0 +1,25 @@
+//! `fido-relay bench`, small: that it measures and reports. What it measures is nobody's assertion.
+
+use tokio::process::Command;
+
+#[tokio::test]
+async fn a_small_bench_reports_each_figure_beside_its_floor() {
+    let bench = Command::new(env!("CARGO_BIN_EXE_fido-relay"))
+        .args(["bench", "--phones", "10", "--in-flight", "2", "--seconds", "1"])
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let report = String::from_utf8(bench.stdout).unwrap();
+    let complaints = String::from_utf8(bench.stderr).unwrap();
+    assert!(bench.status.success(), "{complaints}");
+    let line = |part: &str, name: &str| {
+        let (_, rest) = report.split_once(part).unwrap_or_else(|| panic!("{part} in {report}"));
+        let line = rest.lines().find(|line| line.trim_start().starts_with(name));
+        line.unwrap_or_else(|| panic!("{name} after {part} in {report}")).to_owned()
+    };
+    assert!(line("Idle phones: 10", "floor").contains(" bytes "));
+    assert!(line("Idle phones: 10", "relay").contains(" connects/s "));
+    assert!(line("Ceremonies: 2 in flight", "floor").contains(" p99 "));
+    assert!(line("Ceremonies: 2 in flight", "relay").contains(" p50 "));
+}

@@ -34,6 +34,8 @@ const WAIT_S = 25;
 const SHORT_S = 15;
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 8000;
+// How long after the end of the ceremony's time the bank may still be asked how it ended.
+const GRACE_MS = 15000;
 
 const $ = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -257,6 +259,11 @@ async function watch(ceremony) {
         if (await conclude(ceremony).catch(() => false)) return;
         return end({ verdict: "refused", words: error.words });
       }
+      // Nothing can still come of it: better an honest end than trying for ever.
+      if (performance.now() > ceremony.deadline + GRACE_MS) {
+        return end({ verdict: "refused", words: UNREACHABLE });
+      }
+      if ($("trouble").hidden) say($("trouble").textContent);
       $("trouble").hidden = false;
       await pause(retry);
       retry = Math.min(retry * 2, RETRY_LAST_MS);

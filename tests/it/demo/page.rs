@@ -146,3 +146,24 @@ async fn the_page_works_by_keyboard_and_can_be_cancelled() {
     browser.quit().await;
     scene.clear().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_says_so_when_the_bank_is_gone() {
+    let Some(chromium) = needs::chromium("the demo's page") else { return };
+    let scene = Scene::set().await;
+    let browser = Browser::start(&chromium).await;
+    browser.open(&scene.url).await;
+    let id = scene.relay.opened_by(browser.click("[data-action=sign-in]")).await;
+    scene.relay.steps(id, &UP_TO_DELIVERED);
+    browser.see("[data-step=delivered][data-state=done]").await;
+    assert!(!browser.shows("#trouble").await);
+    scene.clear().await;
+    browser.read("#trouble", "The connection is interrupted. Trying again…").await;
+    assert_eq!(browser.text("#live").await, "The connection is interrupted. Trying again…");
+    assert!(browser.shows("#code").await, "what is known stays on the page");
+
+    browser.click("#cancel").await;
+    browser.see("#trouble").await;
+    browser.keep_picture("trouble-light").await;
+    browser.quit().await;
+}

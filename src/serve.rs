@@ -152,6 +152,21 @@ impl Running {
     }
 }
 
+/// Whether the configured FIDO2 server can be used: a sentence if not. Nothing is left running.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) async fn probe_upstream(config: &Config) -> Result<(), String> {
+    let told = |error: StartError| error.to_string();
+    match &config.upstream {
+        Upstream::Builtin => attestation(&config.attestation).map(drop).map_err(told),
+        Upstream::Http(http) => {
+            let server = FidoHttp::new(http_settings(http)).map_err(|error| told(error.into()))?;
+            server.probe().await
+        }
+    }
+}
+
 type Upstreams = (Arc<dyn Fido>, Option<Arc<dyn Certify>>);
 
 fn upstream(

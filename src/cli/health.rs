@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use clap::Args;
 
 use super::{ConfigFile, Failure, block_on};
@@ -25,16 +26,24 @@ pub(super) fn run(file: &ConfigFile, arguments: &Arguments) -> Result<(), Failur
     let path = if arguments.ready { "readyz" } else { "healthz" };
     let limit = Duration::from_secs(arguments.timeout);
     block_on(async {
-        let client = reqwest::Client::builder().no_proxy().timeout(limit).build();
-        let request = client.map_err(Failure::failed)?.get(format!("http://{listen}/{path}"));
-        let response = request.send().await.map_err(|error| {
-            Failure::failed(format!("no relay answers at {listen}: {}", root(&error)))
-        })?;
-        match response.status() {
+        match ask(listen, path, limit).await.map_err(Failure::failed)? {
             status if status.is_success() => Ok(()),
             status => Err(Failure::failed(format!("the relay at {listen} answers {status}"))),
         }
     })
+}
+
+/// What a relay that listens there answers to a GET; a sentence if none does.
+pub(super) async fn ask(
+    listen: SocketAddr,
+    path: &str,
+    limit: Duration,
+) -> Result<StatusCode, String> {
+    let listen = reachable(listen);
+    let told = |error: reqwest::Error| format!("no relay answers at {listen}: {}", root(&error));
+    let client = reqwest::Client::builder().no_proxy().timeout(limit).build().map_err(told)?;
+    let response = client.get(format!("http://{listen}/{path}")).send().await.map_err(told)?;
+    Ok(response.status())
 }
 
 /// An address to dial for one to listen on: every interface includes this machine's own.
@@ -48,6 +57,8 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 /// The innermost cause: the outer ones only say that a request was made.
-fn root<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+pub(super) fn root<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> &'a (dyn std::error::Error + 'static) {
     std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
 }

@@ -5,6 +5,7 @@ mod bench;
 mod client;
 mod config;
 pub mod demo;
+mod doctor;
 mod health;
 mod log;
 mod pairing;
@@ -28,6 +29,7 @@ use crate::config::{Config, Loaded};
   fido-relay demo --keep                    the whole loop, with a page for your browser
   fido-relay client create --name Shop      an API key for a backend that opens ceremonies
   fido-relay config                         what is in effect, and where it comes from
+  fido-relay doctor                         what is wrong here, and what to do about it
 
 Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration.")]
 struct Arguments {
@@ -74,6 +76,8 @@ enum Command {
     Phone(Box<phone::Arguments>),
     /// Ask the relay of this configuration whether it is alive
     Health(health::Arguments),
+    /// Check everything that a relay of this configuration stands on, with remedies
+    Doctor(doctor::Arguments),
 }
 
 /// Why a command did not do it: what is told, and the exit code.
@@ -108,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Pairing(arguments) => pairing::run(&file, arguments),
         Command::Phone(arguments) => phone::run(&arguments),
         Command::Health(arguments) => health::run(&file, &arguments),
+        Command::Doctor(arguments) => doctor::run(&file, &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

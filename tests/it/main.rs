@@ -20,6 +20,8 @@ mod device_handshake;
 mod device_proofs;
 mod device_socket;
 mod docs;
+#[cfg(unix)]
+mod doctor;
 mod external_upstream;
 mod fido_http;
 mod http_access;

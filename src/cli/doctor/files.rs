@@ -1,0 +1,105 @@
+//! The data directory: whether it is there or can be made, who may look into it, and whether there
+//! is room.
+
+use std::path::Path;
+
+use super::finding::Finding;
+use crate::config::Config;
+
+pub(super) fn check(config: &Config, min_free_mb: u64) -> Vec<Finding> {
+    let directory = &config.data_dir;
+    let mut findings = match std::fs::metadata(directory) {
+        Ok(found) if found.is_dir() => permissions(directory),
+        Ok(_) => vec![Finding::wrong(
+            "data directory",
+            format!("{} is no directory", directory.display()),
+            "move it away, or correct data_dir",
+        )],
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![can_be_made(directory)],
+        Err(error) => vec![Finding::wrong(
+            "data directory",
+            format!("{} cannot be looked at: {error}", directory.display()),
+            "run this as the relay's user, or correct data_dir",
+        )],
+    };
+    #[cfg(unix)]
+    findings.extend(space(directory, min_free_mb));
+    #[cfg(not(unix))]
+    let _ = min_free_mb;
+    findings
+}
+
+/// The innermost folder above, or the path itself, that exists.
+fn existing(path: &Path) -> &Path {
+    let here = |path: &&Path| path.exists();
+    let above = path.ancestors().filter(|path| !path.as_os_str().is_empty()).find(here);
+    above.unwrap_or(Path::new("."))
+}
+
+/// Tries it in the folder where it would begin, and leaves nothing behind.
+fn can_be_made(directory: &Path) -> Finding {
+    let parent = existing(directory);
+    let attempt = parent.join(format!(".fido-relay-doctor-{}", std::process::id()));
+    match std::fs::create_dir(&attempt).and_then(|()| std::fs::remove_dir(&attempt)) {
+        Ok(()) => Finding::good(
+            "data directory",
+            format!("{} is not there yet; the relay makes it", directory.display()),
+        ),
+        Err(error) => Finding::wrong(
+            "data directory",
+            format!("{} cannot be made: {}: {error}", directory.display(), parent.display()),
+            "make it for the relay's user (mode 0700), or correct data_dir",
+        ),
+    }
+}
+
+/// Keys, codes and sessions lie in it: nobody else may enter or read.
+#[cfg(unix)]
+fn permissions(directory: &Path) -> Vec<Finding> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use crate::edge::admin_socket::SOCKET_NAME;
+    use crate::serve::{SEAL_KEY_FILE, STORE_FILE};
+
+    let inside = [STORE_FILE, SEAL_KEY_FILE, SOCKET_NAME].map(|name| (directory.join(name), 0o600));
+    let mut open = Vec::new();
+    for (path, right) in std::iter::once((directory.to_owned(), 0o700)).chain(inside) {
+        let Ok(found) = std::fs::metadata(&path) else { continue };
+        let mode = found.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            open.push(Finding::wrong(
+                "permissions",
+                format!("others can reach {} (mode {mode:04o})", path.display()),
+                format!("chmod {right:o} {}", path.display()),
+            ));
+        }
+    }
+    if open.is_empty() {
+        open.push(Finding::good(
+            "permissions",
+            format!("{} is this user's alone", directory.display()),
+        ));
+    }
+    open
+}
+
+#[cfg(not(unix))]
+fn permissions(_directory: &Path) -> Vec<Finding> {
+    Vec::new()
+}
+
+#[cfg(unix)]
+fn space(directory: &Path, min_free_mb: u64) -> Option<Finding> {
+    const MIB: u64 = 1024 * 1024;
+    let found = rustix::fs::statvfs(existing(directory)).ok()?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize) / MIB;
+    Some(if free >= min_free_mb {
+        Finding::good("space", format!("{free} MiB are free"))
+    } else {
+        Finding::wrong(
+            "space",
+            format!("{free} MiB are free, {min_free_mb} are wanted"),
+            "make room: a relay whose disk is full opens nothing and loses what it cannot store",
+        )
+    })
+}

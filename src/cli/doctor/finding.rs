@@ -1,0 +1,64 @@
+//! What was found, and what to do about it.
+
+use std::fmt;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    /// Right or wrong: this machine cannot tell, or the operator has chosen it.
+    Doubtful,
+    Wrong,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug)]
+pub(super) struct Finding {
+    about: &'static str,
+    verdict: Verdict,
+    says: String,
+    remedy: Option<String>,
+}
+
+impl Finding {
+    pub(super) fn good(about: &'static str, says: impl fmt::Display) -> Self {
+        Self { about, verdict: Verdict::Good, says: says.to_string(), remedy: None }
+    }
+
+    pub(super) fn doubtful(
+        about: &'static str,
+        says: impl fmt::Display,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let (says, remedy) = (says.to_string(), Some(remedy.into()));
+        Self { about, verdict: Verdict::Doubtful, says, remedy }
+    }
+
+    pub(super) fn wrong(
+        about: &'static str,
+        says: impl fmt::Display,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let (says, remedy) = (says.to_string(), Some(remedy.into()));
+        Self { about, verdict: Verdict::Wrong, says, remedy }
+    }
+
+    pub(super) fn is_wrong(&self) -> bool {
+        self.verdict == Verdict::Wrong
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Good => "ok",
+            Verdict::Doubtful => "warning",
+            Verdict::Wrong => "WRONG",
+        };
+        write!(f, "{verdict:<8} {}: {}", self.about, self.says)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "\n         → {remedy}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `fido-relay doctor`: looks at everything that a relay of this configuration stands on, and says
+//! of each thing that is wrong what to do about it.
+//!
+//! It changes nothing that stays: one record is written and removed, to see that the disk takes
+//! it. While a relay runs on the store, that relay is asked instead.
+
+mod files;
+mod finding;
+mod network;
+mod store;
+
+use clap::Args;
+
+use super::{ConfigFile, Failure, answer, block_on};
+use crate::config::{Config, Loaded, Source};
+use finding::Finding;
+
+/// Checks configuration, files and their permissions, free space, store, clock, FIDO2 server and
+/// the address that apps dial, on this machine and as this user: run it where and as whom the
+/// relay runs.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  fido-relay doctor
+  fido-relay --config /etc/fido-relay.toml doctor
+  fido-relay doctor --min-free-mb 4096
+
+Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.")]
+pub(super) struct Arguments {
+    /// Free space for the store to be content with, in MiB
+    #[arg(long, value_name = "MIB", default_value = "256")]
+    min_free_mb: u64,
+}
+
+pub(super) fn run(file: &ConfigFile, arguments: &Arguments) -> Result<(), Failure> {
+    let findings = match crate::config::load(file.config.as_deref()) {
+        Ok(loaded) => block_on(async { Ok(all(&loaded, arguments).await) })?,
+        Err(mistakes) => mistakes.0.iter().map(mistaken).collect(),
+    };
+    for finding in &findings {
+        answer(&finding.to_string());
+    }
+    match findings.iter().filter(|finding| finding.is_wrong()).count() {
+        0 => Ok(()),
+        1 => Err(Failure::failed("1 thing is wrong")),
+        many => Err(Failure::failed(format!("{many} things are wrong"))),
+    }
+}
+
+fn mistaken(mistake: &crate::config::Mistake) -> Finding {
+    let remedy = "correct it; docs/configuration.md has every key with its bounds. Nothing else was \
+                  looked at";
+    Finding::wrong("configuration", mistake, remedy)
+}
+
+async fn all(loaded: &Loaded, arguments: &Arguments) -> Vec<Finding> {
+    let config = &loaded.config;
+    let mut findings = vec![configuration(loaded)];
+    findings.extend(config.warnings().into_iter().map(|warning| {
+        Finding::doubtful("configuration", warning, "docs/configuration.md says when this is right")
+    }));
+    findings.extend(files::check(config, arguments.min_free_mb));
+    let store = store::check(config).await;
+    let runs = store.runs;
+    findings.extend(store.findings);
+    findings.push(upstream(config).await);
+    if !runs {
+        findings.push(network::listen(config));
+    }
+    findings.push(network::public_url(config, runs).await);
+    findings
+}
+
+fn configuration(loaded: &Loaded) -> Finding {
+    let given = loaded.settings.iter().filter(|setting| setting.source != Source::Default).count();
+    let says = match given {
+        0 => "nothing is given, everything is at its default".to_owned(),
+        given => format!("valid; {given} given, the others at their default"),
+    };
+    Finding::good("configuration", says)
+}
+
+async fn upstream(config: &Config) -> Finding {
+    let (whose, remedy) = match &config.upstream {
+        crate::config::Upstream::Builtin => {
+            ("the built-in FIDO2 server", "correct attestation.roots_file".to_owned())
+        }
+        crate::config::Upstream::Http(_) => (
+            "the external FIDO2 server",
+            "start it, let this machine reach it, or correct upstream.url".to_owned(),
+        ),
+    };
+    match crate::serve::probe_upstream(config).await {
+        Ok(()) => Finding::good("upstream", format!("{whose} can be used")),
+        Err(error) => Finding::wrong("upstream", format!("{whose}: {error}"), remedy),
+    }
+}

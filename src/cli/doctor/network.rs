@@ -1,0 +1,80 @@
+//! Where the relay listens and what apps dial.
+
+use std::time::Duration;
+
+use super::finding::Finding;
+use crate::cli::health;
+use crate::config::Config;
+use crate::serve;
+
+/// How long the way through a proxy may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether the address is to be had. Only asked while no relay runs here.
+pub(super) fn listen(config: &Config) -> Finding {
+    match serve::bind(config) {
+        Ok(listener) => {
+            drop(listener);
+            Finding::good("listen", format!("{} is free", config.listen))
+        }
+        Err(error) => Finding::wrong(
+            "listen",
+            error,
+            "stop whatever listens there, or correct listen: the address must be this machine's",
+        ),
+    }
+}
+
+/// Dials what apps dial, with the certificates that this machine trusts. Plain http is the
+/// configuration's matter: it allows it on loopback, or with a warning.
+pub(super) async fn public_url(config: &Config, runs: bool) -> Finding {
+    let url = serve::base(&config.public_url);
+    if config.public_url.scheme() != "https" {
+        return Finding::good("public_url", format!("{url}, without TLS"));
+    }
+    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
+    let asked = match client {
+        Ok(client) => client.get(format!("{url}/healthz")).send().await,
+        Err(error) => Err(error),
+    };
+    match asked {
+        Ok(response) if response.status().is_success() => {
+            Finding::good("public_url", format!("{url} has a good certificate and answers"))
+        }
+        Ok(response) => {
+            let says = format!("{url} has a good certificate, but answers {}", response.status());
+            if runs {
+                Finding::wrong("public_url", says, "let the proxy pass everything to this relay")
+            } else {
+                Finding::doubtful("public_url", says, "look again once the relay runs")
+            }
+        }
+        Err(error) => {
+            let cause = health::root(&error);
+            let says = format!("{url} cannot be dialled: {cause}");
+            if is_about_tls(&error) {
+                Finding::wrong(
+                    "public_url",
+                    says,
+                    "give the proxy a certificate for this name from an authority that phones \
+                     trust, and let it speak TLS on this port",
+                )
+            } else {
+                let remedy = "right where only others can dial it; otherwise start the proxy, or \
+                              correct public_url";
+                Finding::doubtful("public_url", says, remedy)
+            }
+        }
+    }
+}
+
+/// The TLS library reports what it cannot accept as invalid data, and others wrap that.
+fn is_about_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    let Some(io) = error.downcast_ref::<std::io::Error>() else {
+        return error.source().is_some_and(is_about_tls);
+    };
+    // An input or output error made of another one does not name it as its source.
+    matches!(io.kind(), InvalidData | UnexpectedEof)
+        || io.get_ref().is_some_and(|inner| is_about_tls(inner))
+}

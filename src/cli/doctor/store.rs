@@ -1,0 +1,226 @@
+//! The store and what depends on it: the sealing key, and the clock that its times came from. A
+//! store that a relay has open is that relay's to answer for.
+
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use fido_relay_proto::UnixMillis;
+use tokio::time::Instant;
+
+use super::finding::Finding;
+use crate::backends::embedded::{FileStore, OpenError, SystemClock};
+use crate::ceremony::Ceremony;
+use crate::cli::administration::Administration;
+use crate::cli::health;
+use crate::config::Config;
+use crate::edge::admin::ClientEntry;
+use crate::ports::{Bucket, Clock as _, Revision, Store, StoreError};
+use crate::relay::devices::Device;
+use crate::security::keys::Keys;
+use crate::security::seal::Sealer;
+use crate::serve::{SEAL_KEY_FILE, STORE_FILE};
+
+/// The record that is written and removed.
+const PROBE: &str = "doctor";
+/// Records read at a time.
+const PAGE: usize = 256;
+/// How long a relay has to say whether it is ready.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// 2026-01-01 and 2100-01-01: a clock outside of these years is not set.
+const YEARS: (UnixMillis, UnixMillis) =
+    (UnixMillis(1_767_225_600_000), UnixMillis(4_102_444_800_000));
+
+/// What was found, and whether a relay runs on this store.
+pub(super) struct Looked {
+    pub(super) findings: Vec<Finding>,
+    pub(super) runs: bool,
+}
+
+pub(super) async fn check(config: &Config) -> Looked {
+    let path = config.data_dir.join(STORE_FILE);
+    let alone = |findings| Looked { findings, runs: false };
+    if !path.exists() {
+        let none = Finding::good("store", "there is none yet; the relay makes it");
+        return alone(vec![none, clock(SystemClock.now(), None)]);
+    }
+    let remedy = match FileStore::open(&path) {
+        Ok(store) => return alone(own(&store, config).await),
+        Err(OpenError::InUse { .. }) => {
+            let findings = vec![running(config).await, clock(SystemClock.now(), None)];
+            return Looked { findings, runs: true };
+        }
+        Err(error) => {
+            let remedy = match &error {
+                OpenError::Unusable { .. } => {
+                    "bring relay.redb and seal.key back from the same backup, or move both away to \
+                     begin anew: then every client and phone has to be made again"
+                }
+                OpenError::Io { .. } => {
+                    "run this as the relay's user, and let that user read and write the file"
+                }
+                OpenError::InUse { .. } | OpenError::Thread(_) => "free memory or threads",
+            };
+            Finding::wrong("store", error, remedy)
+        }
+    };
+    alone(vec![remedy, clock(SystemClock.now(), None)])
+}
+
+/// Asks the relay that has the store open.
+async fn running(config: &Config) -> Finding {
+    let reached = async {
+        let administration = Administration::reach(config).map_err(|failure| failure.text)?;
+        let clients = administration.call(Method::GET, "/clients", &()).await;
+        let clients: Vec<ClientEntry> = clients.map_err(|failure| failure.text)?;
+        Ok::<usize, String>(clients.len())
+    };
+    let clients = match reached.await {
+        Ok(clients) => clients,
+        Err(error) => {
+            let remedy = "find the process that has relay.redb open; if it is a relay, restart it: \
+                          without its admin socket it cannot be administered";
+            return Finding::wrong("store", error, remedy);
+        }
+    };
+    match health::ask(config.listen, "readyz", PATIENCE).await {
+        Ok(status) if status.is_success() => Finding::good(
+            "store",
+            format!("the running relay has it open, is ready, and has {clients} clients"),
+        ),
+        Ok(StatusCode::SERVICE_UNAVAILABLE) => Finding::wrong(
+            "store",
+            "the running relay is not ready: it is stopping, or its store does not answer",
+            "look at its log; restart it if it does not stop by itself",
+        ),
+        Ok(status) => Finding::wrong(
+            "store",
+            format!("{} answers /readyz with {status}", config.listen),
+            "another program listens there: correct listen, or start this relay's own",
+        ),
+        Err(error) => Finding::wrong(
+            "store",
+            format!("a relay has it open, but {error}"),
+            "that relay runs with another configuration, or hangs: compare its listen with this one",
+        ),
+    }
+}
+
+/// Looks at a store that nobody has open.
+async fn own(store: &FileStore, config: &Config) -> Vec<Finding> {
+    let mut findings = vec![match written(store).await {
+        Ok(took) => Finding::good("store", format!("opens; a record was on the disk in {took:?}")),
+        Err(error) => Finding::wrong(
+            "store",
+            format!("a record could not be written: {error}"),
+            "make room on its disk, and look into the machine's log for errors of the disk",
+        ),
+    }];
+    findings.push(match sealing_key(store, config).await {
+        Ok(says) => Finding::good("sealing key", says),
+        Err(error) => Finding::wrong(
+            "sealing key",
+            error,
+            "bring seal.key back from the backup that relay.redb is of; without it this store's \
+             keys are lost",
+        ),
+    });
+    match newest(store).await {
+        Ok(newest) => findings.push(clock(SystemClock.now(), newest)),
+        Err(error) => findings.push(Finding::wrong(
+            "store",
+            format!("a record could not be read: {error}"),
+            "bring relay.redb and seal.key back from the same backup",
+        )),
+    }
+    findings
+}
+
+/// Writes a record, which flushes it, and removes it again.
+async fn written(store: &dyn Store) -> Result<Duration, StoreError> {
+    let left = store.load(Bucket::Keys, PROBE).await?;
+    let expected = left.map_or(Revision::ABSENT, |stored| stored.revision);
+    let began = Instant::now();
+    let revision = store.save(Bucket::Keys, PROBE, expected, b"probe".to_vec()).await?;
+    let took = began.elapsed();
+    store.remove(Bucket::Keys, PROBE, revision).await?;
+    Ok(took)
+}
+
+/// Whether what is sealed in the store opens. Makes neither the key nor anything sealed.
+async fn sealing_key(store: &dyn Store, config: &Config) -> Result<&'static str, String> {
+    let path = config.data_dir.join(SEAL_KEY_FILE);
+    let sealed = store.list(Bucket::Keys, "").await.map_err(|error| error.to_string())?;
+    match (path.exists(), sealed.is_empty()) {
+        (false, true) => Ok("there is none yet; the relay makes it"),
+        (false, false) => Err(format!("{} is missing, and this store needs it", path.display())),
+        (true, nothing_sealed) => {
+            let sealer = Sealer::load_or_make(&path).map_err(|error| error.to_string())?;
+            if !nothing_sealed {
+                let keys = Keys::load_or_make(store, &sealer).await;
+                keys.map_err(|error| error.to_string())?;
+            }
+            Ok("opens what this store has sealed")
+        }
+    }
+}
+
+/// The latest time in any ceremony or device.
+async fn newest(store: &dyn Store) -> Result<Option<UnixMillis>, StoreError> {
+    let ceremony = |record: &[u8]| {
+        let ceremony: Ceremony = serde_json::from_slice(record).ok()?;
+        ceremony.progress.last().map(|entry| entry.at)
+    };
+    let device = |record: &[u8]| {
+        let device: Device = serde_json::from_slice(record).ok()?;
+        device.revoked_at.max(Some(device.paired_at))
+    };
+    let ceremonies = newest_in(store, Bucket::Ceremonies, ceremony).await?;
+    Ok(ceremonies.max(newest_in(store, Bucket::Devices, device).await?))
+}
+
+async fn newest_in(
+    store: &dyn Store,
+    bucket: Bucket,
+    time: impl Fn(&[u8]) -> Option<UnixMillis>,
+) -> Result<Option<UnixMillis>, StoreError> {
+    let (mut newest, mut after) = (None, String::new());
+    loop {
+        let page = store.page(bucket, &after, PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(newest) };
+        after.clone_from(last);
+        newest = page.iter().filter_map(|(_, stored)| time(&stored.value)).max().max(newest);
+    }
+}
+
+/// Deadlines, proofs and keys are all held against this clock.
+fn clock(now: UnixMillis, newest: Option<UnixMillis>) -> Finding {
+    let remedy = "set it, and keep it set by NTP: deadlines, proofs and keys are held against it";
+    if !(YEARS.0..YEARS.1).contains(&now) {
+        return Finding::wrong("clock", "this machine's clock is not set", remedy);
+    }
+    match newest {
+        Some(newest) if newest > now => {
+            let ahead = newest.millis_since(now).div_ceil(1000);
+            let says = format!("the store has a time that is {ahead} s ahead of this clock");
+            Finding::wrong("clock", says, remedy)
+        }
+        Some(_) => Finding::good("clock", "not behind anything that is stored"),
+        None => Finding::good("clock", "set"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_not_set_or_behind_the_store_is_wrong() {
+        let now = UnixMillis(1_800_000_000_000);
+        assert!(!clock(now, None).is_wrong());
+        assert!(!clock(now, Some(now)).is_wrong());
+        assert!(clock(now, Some(now.plus_millis(1))).is_wrong());
+        for unset in [0, YEARS.0.0 - 1, YEARS.1.0] {
+            assert!(clock(UnixMillis(unset), None).is_wrong(), "{unset}");
+        }
+    }
+}

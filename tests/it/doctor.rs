@@ -1,0 +1,293 @@
+//! `fido-relay doctor` at setups that are really broken, each in its own way: it must say what is
+//! wrong and what to do, and exit with 1.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use fido_relay::backends::embedded::{FileStore, SystemClock};
+use fido_relay::phone::DeviceKey;
+use fido_relay::ports::{Bucket, Clock as _, Store};
+use fido_relay::relay::devices::{self, Device};
+use fido_relay::serve::{SEAL_KEY_FILE, STORE_FILE};
+use fido_relay_proto::http::Platform;
+use fido_relay_proto::{DeviceId, TenantId, Username};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::support::relay::TestRelay;
+use crate::support::scripted_upstream::ScriptedUpstream;
+
+/// A machine to look at.
+struct Machine {
+    directory: TempDir,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Machine {
+    /// Nothing is there yet; any port will do.
+    fn fresh() -> Self {
+        let listen = ("FIDO_RELAY_LISTEN", "127.0.0.1:0".to_owned());
+        Self { directory: tempfile::tempdir().unwrap(), variables: vec![listen] }
+    }
+
+    /// A relay ran here and was stopped.
+    async fn used() -> Self {
+        let machine = Self::fresh();
+        let data_dir = machine.data_dir();
+        let relay = TestRelay::start_with(|config| config.data_dir = data_dir).await;
+        assert!(relay.running.stop().await);
+        machine
+    }
+
+    fn data_dir(&self) -> std::path::PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push((name, value.into()));
+        self
+    }
+
+    async fn doctor(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
+        command.arg("doctor").args(arguments).current_dir(self.directory.path()).env_clear();
+        let output = command.envs(self.variables.iter().cloned()).output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    }
+
+    #[track_caller]
+    fn is_well(&self) -> impl Future<Output = String> + '_ {
+        let caller = std::panic::Location::caller();
+        async move {
+            let (code, text) = self.doctor(&[]).await;
+            assert!(code == Some(0) && !text.contains("WRONG"), "{caller}: {code:?}\n{text}");
+            text
+        }
+    }
+
+    /// Exactly one thing is wrong: this, with this remedy.
+    async fn ails(&self, wrong: &str, remedy: &str) {
+        let (code, text) = self.doctor(&[]).await;
+        assert_eq!(code, Some(1), "{text}");
+        assert_eq!(text.matches("WRONG").count(), 1, "{text}");
+        let (_, rest) = text.split_once("WRONG").unwrap();
+        let (found, rest) = rest.split_once("\n         → ").unwrap();
+        assert!(found.contains(wrong), "{wrong} is not in {found}\n{text}");
+        assert!(rest.lines().next().unwrap().contains(remedy), "{remedy} is not advised\n{text}");
+        assert!(text.contains("1 thing is wrong"), "{text}");
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn a_fresh_machine_is_well_and_stays_untouched() {
+    let machine = Machine::fresh();
+    let text = machine.is_well().await;
+    for ok in ["configuration:", "data directory:", "space:", "store:", "clock:", "upstream:"] {
+        assert!(text.contains(&format!("ok       {ok}")), "{ok} is missing in\n{text}");
+    }
+    assert_eq!(std::fs::read_dir(machine.directory.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_store_that_a_relay_left_is_well_and_holds_the_same_afterwards() {
+    let machine = Machine::used().await;
+    let text = machine.is_well().await;
+    assert!(text.contains("a record was on the disk in"), "{text}");
+    assert!(text.contains("opens what this store has sealed"), "{text}");
+    let store = FileStore::open(&machine.data_dir().join(STORE_FILE)).unwrap();
+    let keys = store.list(Bucket::Keys, "").await.unwrap();
+    let names: Vec<_> = keys.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["result", "ticket"]);
+}
+
+#[tokio::test]
+async fn every_mistake_of_the_configuration_is_told() {
+    let machine = Machine::fresh()
+        .with("FIDO_RELAY_NO_SUCH_KEY", "1")
+        .with("FIDO_RELAY_UPSTREAM__URL", "not a URL");
+    let (code, text) = machine.doctor(&[]).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(text.matches("WRONG    configuration:").count(), 2, "{text}");
+    for named in ["FIDO_RELAY_NO_SUCH_KEY", "FIDO_RELAY_UPSTREAM__URL", "2 things are wrong"] {
+        assert!(text.contains(named), "{named} is missing in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_operator_allowed_against_advice_is_a_warning() {
+    let machine = Machine::fresh()
+        .with("FIDO_RELAY_PUBLIC_URL", "http://relay.example.com")
+        .with("FIDO_RELAY_ALLOW_PLAINTEXT", "true");
+    let machine = Machine {
+        variables: machine
+            .variables
+            .into_iter()
+            .map(|(name, value)| match name {
+                "FIDO_RELAY_LISTEN" => (name, "0.0.0.0:0".to_owned()),
+                _ => (name, value),
+            })
+            .collect(),
+        ..machine
+    };
+    let text = machine.is_well().await;
+    assert!(text.contains("warning  configuration: allow_plaintext"), "{text}");
+}
+
+#[tokio::test]
+async fn a_data_directory_that_cannot_be_made_is_told() {
+    let machine = Machine::fresh();
+    std::fs::write(machine.directory.path().join("data"), "").unwrap();
+    machine.ails("is no directory", "move it away").await;
+}
+
+#[tokio::test]
+async fn whatever_others_can_reach_is_told_with_the_command_that_ends_it() {
+    let machine = Machine::used().await;
+    let data_dir = machine.data_dir();
+    for (path, wide, remedy) in [
+        (data_dir.clone(), 0o755, "chmod 700"),
+        (data_dir.join(STORE_FILE), 0o640, "chmod 600"),
+        (data_dir.join(SEAL_KEY_FILE), 0o604, "chmod 600"),
+    ] {
+        let right = std::fs::metadata(&path).unwrap().permissions().mode();
+        set_mode(&path, wide);
+        let wrong = format!("others can reach {} (mode {wide:04o})", relative(&path));
+        machine.ails(&wrong, remedy).await;
+        set_mode(&path, right);
+    }
+    machine.is_well().await;
+}
+
+/// As the default configuration says it.
+fn relative(path: &Path) -> String {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    if name == "data" { "./data".to_owned() } else { format!("./data/{name}") }
+}
+
+#[tokio::test]
+async fn too_little_space_is_told() {
+    let machine = Machine::used().await;
+    let (code, text) = machine.doctor(&["--min-free-mb", "1000000000"]).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("MiB are free, 1000000000 are wanted"), "{text}");
+    assert!(text.contains("→ make room"), "{text}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_is_told() {
+    let machine = Machine::used().await;
+    std::fs::write(machine.data_dir().join(STORE_FILE), "x".repeat(10_000)).unwrap();
+    machine.ails("cannot use ./data/relay.redb as the store", "from the same backup").await;
+}
+
+#[tokio::test]
+async fn a_sealing_key_that_is_missing_or_another_is_told_and_none_is_made() {
+    let machine = Machine::used().await;
+    let path = machine.data_dir().join(SEAL_KEY_FILE);
+    let right = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    machine.ails("seal.key is missing", "from the backup").await;
+    assert!(!path.exists(), "the doctor made a key");
+    for (text, wrong) in [("short", "32 bytes in base64url"), (&"A".repeat(43), "another sealing")]
+    {
+        std::fs::write(&path, text).unwrap();
+        set_mode(&path, 0o600);
+        machine.ails(wrong, "from the backup").await;
+    }
+    std::fs::write(&path, right).unwrap();
+    machine.is_well().await;
+}
+
+#[tokio::test]
+async fn a_clock_behind_what_is_stored_is_told() {
+    let machine = Machine::used().await;
+    let store = FileStore::open(&machine.data_dir().join(STORE_FILE)).unwrap();
+    let device = Device {
+        id: DeviceId::from_bytes([1; 16]),
+        tenant: TenantId::default(),
+        username: Username::new("ada").unwrap(),
+        jwk: DeviceKey::generate().unwrap().jwk().clone(),
+        name: None,
+        platform: Platform::Other,
+        push: None,
+        paired_at: SystemClock.now().plus_secs(3_600),
+        revoked_at: None,
+    };
+    devices::add(&store, &device).await.unwrap().unwrap();
+    drop(store);
+    machine.ails("s ahead of this clock", "set it").await;
+}
+
+#[tokio::test]
+async fn a_fido2_server_that_is_not_there_is_told() {
+    let nobody = ScriptedUpstream::refusing();
+    let machine = Machine::fresh().with("FIDO_RELAY_UPSTREAM__URL", nobody.url());
+    machine.ails("the external FIDO2 server", "start it").await;
+}
+
+#[tokio::test]
+async fn attestation_roots_that_cannot_be_read_are_told() {
+    let machine = Machine::fresh().with("FIDO_RELAY_ATTESTATION__ROOTS_FILE", "nowhere.pem");
+    machine.ails("attestation.roots_file", "correct attestation.roots_file").await;
+}
+
+#[tokio::test]
+async fn an_address_that_another_program_has_is_told() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut machine = Machine::fresh();
+    machine.variables[0].1 = other.local_addr().unwrap().to_string();
+    machine.ails("cannot listen on", "stop whatever listens there").await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_speaks_no_tls_is_told() {
+    let plain = TestRelay::start().await;
+    let machine =
+        Machine::fresh().with("FIDO_RELAY_PUBLIC_URL", plain.url().replacen("http", "https", 1));
+    machine.ails("cannot be dialled", "a certificate for this name").await;
+}
+
+#[tokio::test]
+async fn a_public_url_that_cannot_be_reached_from_here_is_a_warning() {
+    let nobody = ScriptedUpstream::refusing();
+    let url = nobody.url().replacen("http", "https", 1);
+    let text = Machine::fresh().with("FIDO_RELAY_PUBLIC_URL", url).is_well().await;
+    assert!(text.contains("warning  public_url:"), "{text}");
+}
+
+#[tokio::test]
+async fn a_running_relay_answers_for_its_store_and_tells_when_it_is_not_ready() {
+    let mut machine = Machine::fresh();
+    let data_dir = machine.data_dir();
+    let relay = TestRelay::start_with(|config| config.data_dir = data_dir).await;
+    let listen = relay.running.config().listen.to_string();
+    machine.variables[0].1.clone_from(&listen);
+    machine.ails("in use by another process", "restart it").await;
+
+    relay.running.serve_admin().unwrap();
+    let _bank = relay.initiator().await;
+    let text = machine.is_well().await;
+    assert!(text.contains("the running relay has it open, is ready, and has 1 clients"), "{text}");
+
+    let elsewhere = ScriptedUpstream::refusing();
+    machine.variables[0].1 = elsewhere.address().to_string();
+    machine.ails("a relay has it open, but no relay answers", "another configuration").await;
+
+    machine.variables[0].1 = listen;
+    relay.running.tasks().draining().cancel();
+    machine.ails("the running relay is not ready", "look at its log").await;
+}
+
+#[tokio::test]
+async fn a_store_that_a_command_holds_is_told() {
+    let machine = Machine::used().await;
+    let store = FileStore::open(&machine.data_dir().join(STORE_FILE)).unwrap();
+    let _held: Arc<dyn Store> = Arc::new(store);
+    machine.ails("in use by another process", "find the process").await;
+}

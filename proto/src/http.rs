@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{CeremonyId, ClientId, DeviceId};
 use crate::life::{Binding, CeremonyType, Outcome, Phase, PriorAuth, Reason, Step};
+use crate::object;
 use crate::text::{ClientNonce, DisplayName, Message, PlainText, Username};
 
 /// What an approval is about, shown on both sides before the card is touched.
@@ -16,6 +17,7 @@ pub struct Transaction {
     /// What it is, such as "Payment to Ada".
     pub title: PlainText<80>,
     /// What it consists of: 1 to [`crate::limits::TRANSACTION_FIELDS`] lines.
+    #[serde(deserialize_with = "object::list")]
     pub fields: Vec<TransactionField>,
 }
 
@@ -153,10 +155,18 @@ pub struct OpenCeremony {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<Message>,
     /// Required for an approval, refused otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub transaction: Option<Transaction>,
     /// The browser that asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub context: Option<BrowserContext>,
     /// Given back in the result token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,7 +175,7 @@ pub struct OpenCeremony {
     #[serde(default)]
     pub prior_auth: PriorAuth,
     /// Options for the FIDO2 server.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::one")]
     pub options: UpstreamOptions,
 }
 
@@ -340,6 +350,7 @@ pub struct PairDevice {
     /// From the QR code or the link.
     pub pairing_token: String,
     /// The device key's public half.
+    #[serde(deserialize_with = "object::one")]
     pub jwk: P256Jwk,
     /// JWS ES256 by the device key, `typ` `fido-relay-pairing+jwt`, with the claims of
     /// `docs/protocol.md`.
@@ -350,7 +361,11 @@ pub struct PairDevice {
     /// Its operating system.
     pub platform: Platform,
     /// How to wake it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub push: Option<PushTarget>,
 }
 

@@ -9,6 +9,7 @@ pub mod http;
 pub mod ids;
 pub mod life;
 pub mod limits;
+mod object;
 pub mod problem;
 pub mod shape;
 pub mod text;

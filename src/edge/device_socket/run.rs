@@ -301,7 +301,6 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// RFC 6455 section 7.4.1: the code that fits what the library found.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the library's errors, not ours")]
 fn reason_of(error: &Error) -> CloseReason {
     match error {
         Error::Capacity(_) => CloseReason::TooBig,

@@ -85,12 +85,14 @@ impl std::fmt::Debug for Stored {
 /// Why a store did not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The record is not at the expected revision: load again, decide again.
+    /// The record is not at the expected revision: load again, decide again. It does not prove
+    /// that somebody else wrote: a backend that had to try twice may meet its own first try.
     #[error("the record was changed meanwhile")]
     Conflict,
     /// The store cannot do it now, and does not promise that a write happened. A write whose commit
-    /// failed may still come to stand: who tries again and meets [`StoreError::Conflict`] loads
-    /// and looks. The text is for the log.
+    /// failed may still come to stand, at once or some seconds later if nothing else was written
+    /// by then: who tries again and meets [`StoreError::Conflict`] loads and looks. The text is for
+    /// the log.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
 }
@@ -98,7 +100,11 @@ pub enum StoreError {
 /// Records with compare-and-set. `Ok` of a write means that it survives a crash of the process
 /// and of the machine.
 pub trait Store: Send + Sync + std::fmt::Debug {
-    /// The record, if there is one.
+    /// The record, if there is one. It has seen every write that was acknowledged before the call.
+    ///
+    /// For [`Bucket::Ceremonies`] alone a backend whose readers lag may for a moment give the
+    /// version before, though never none for one: who decides on it meets a conflict when saving,
+    /// who only looks is told to look again. The embedded backends never do.
     fn load<'a>(
         &'a self,
         bucket: Bucket,

@@ -1,16 +1,24 @@
 //! The one road: load, step, save, and only then act.
 
+use std::time::Duration;
+
 use futures::channel::oneshot;
+use tokio::time::Instant;
 
 use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
-use crate::ceremony::{Ceremony, Event, Reply};
+use crate::ceremony::{Ceremony, Effect, Event, Reply};
 use crate::fault_point::{self, Point};
 use crate::ports::{Notice, StoreError};
+use crate::security::random;
 
 /// How often one event is stepped anew because somebody else's write came first. Every loss is
 /// somebody's progress, and a ceremony takes few steps in its life.
 const RACES: usize = 256;
+/// How long a write of unknown fate is looked for before that is left to the deadlines.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+/// First and longest pause between two of these looks.
+const SETTLE_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// What came of an event.
 #[derive(Debug)]
@@ -19,6 +27,8 @@ pub struct Driven {
     pub reply: Reply,
     /// The ceremony as it now stands.
     pub ceremony: Ceremony,
+    /// Whether the event changed it.
+    pub changed: bool,
 }
 
 /// Why an event did not count.
@@ -27,7 +37,8 @@ pub enum DriveError {
     /// There is no such ceremony.
     #[error("no such ceremony")]
     NotFound,
-    /// It could not be stored; nothing has happened.
+    /// It could not be stored. Nothing has happened, or the write stands all the same: then it
+    /// counts, and the same event again is answered by what stands.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -37,51 +48,113 @@ impl Relay {
     /// away, and takes its future with it, leaves nothing half done.
     ///
     /// # Errors
-    /// [`DriveError`]; then the ceremony is as it was.
+    /// [`DriveError`].
     pub async fn drive(&self, key: &CeremonyKey, event: Event) -> Result<Driven, DriveError> {
         let (tell, told) = oneshot::channel();
         let (relay, key) = (self.clone(), key.clone());
+        let mut event = event;
+        if let Event::Answer { intent, .. } = &mut event {
+            // Here and nowhere else: two moves with one name could both make the call.
+            *intent = random::bytes();
+        }
         self.world().tasks.spawn_bare(async move {
-            let driven = relay.move_once(&key, event).await;
+            let mut tried = false;
+            let driven = relay.move_once(&key, &event, &mut tried).await;
+            let unsettled = tried && driven.is_err();
             // Nobody waits for the answer any more: the move counts all the same.
             drop(tell.send(driven));
+            if unsettled {
+                relay.settle(&key, |ceremony| ceremony.effect_of(&event)).await;
+            }
         });
         told.await.unwrap_or_else(|_| Err(DriveError::Unavailable("a task ended early".to_owned())))
     }
 
-    async fn move_once(&self, key: &CeremonyKey, event: Event) -> Result<Driven, DriveError> {
+    /// `tried` tells whether a write was handed to the store that it did not acknowledge. A
+    /// store may have kept such a write: who finds it when looking again goes on from there.
+    async fn move_once(
+        &self,
+        key: &CeremonyKey,
+        event: &Event,
+        tried: &mut bool,
+    ) -> Result<Driven, DriveError> {
         let store = &*self.world().store;
         for _ in 0..RACES {
             let found = ceremonies::load(store, key).await.map_err(unavailable)?;
             let (mut ceremony, revision) = found.ok_or(DriveError::NotFound)?;
             let transition = ceremony.step(self.world().clock.now(), event.clone());
+            let mut effect = transition.effect;
             if transition.changed {
                 match ceremonies::save(store, revision, &ceremony).await {
-                    Ok(_) => self.announce(&ceremony).await,
-                    Err(StoreError::Conflict) => continue,
-                    Err(error) => return Err(unavailable(error)),
+                    Ok(_) => {
+                        log_end(&ceremony);
+                        self.announce(&ceremony).await;
+                    }
+                    Err(error) => {
+                        *tried = true;
+                        match error {
+                            StoreError::Conflict => continue,
+                            StoreError::Unavailable(_) => return Err(unavailable(error)),
+                        }
+                    }
                 }
+            } else if *tried {
+                effect = effect.or_else(|| ceremony.effect_of(event));
+                self.announce(&ceremony).await;
             } else {
                 tracing::trace!(ceremony = %key, reply = ?transition.reply, "nothing changed");
             }
-            if let Some(effect) = transition.effect {
+            if let Some(effect) = effect {
                 self.perform(&ceremony, effect);
             }
-            return Ok(Driven { reply: transition.reply, ceremony });
+            let changed = transition.changed;
+            return Ok(Driven { reply: transition.reply, ceremony, changed });
         }
         Err(DriveError::Unavailable("too many races for one ceremony".to_owned()))
+    }
+
+    /// The store refused a write that may stand all the same. Looks for it, makes the call that
+    /// nobody else will make if it stands (`owed`), and has everybody look again.
+    pub(super) async fn settle(
+        &self,
+        key: &CeremonyKey,
+        owed: impl Fn(&Ceremony) -> Option<Effect>,
+    ) {
+        let stopping = self.world().tasks.stopping().clone();
+        let give_up = Instant::now() + SETTLE_LIMIT;
+        let (mut pause, longest) = SETTLE_PAUSE;
+        while stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            match self.load(key).await {
+                Ok(Some(ceremony)) => {
+                    if let Some(effect) = owed(&ceremony) {
+                        self.perform(&ceremony, effect);
+                    }
+                    return self.announce(&ceremony).await;
+                }
+                Ok(None) => return,
+                Err(error) if Instant::now() >= give_up => {
+                    tracing::warn!(ceremony = %key, %error, "the fate of a write is unknown");
+                    return self.tick_soon(key.clone());
+                }
+                Err(_) => pause = (pause * 2).min(longest),
+            }
+        }
     }
 
     /// Keeps this node's own knowledge and tells every node to look again.
     pub(super) async fn announce(&self, ceremony: &Ceremony) {
         self.remember(ceremony);
         let request = &ceremony.request;
-        if let Some(closed) = ceremony.closed() {
-            fault_point::reached(Point::Closed);
-            let reason = closed.reason.map(fido_relay_proto::Reason::code);
-            tracing::info!(ceremony = %request.id, outcome = ?closed.outcome, reason, "closed");
-        }
         self.world().bus.publish(Notice::Ceremony(request.tenant.clone(), request.id)).await;
+    }
+}
+
+/// Of a state that was just stored.
+fn log_end(ceremony: &Ceremony) {
+    if let Some(closed) = ceremony.closed() {
+        fault_point::reached(Point::Closed);
+        let reason = closed.reason.map(fido_relay_proto::Reason::code);
+        tracing::info!(ceremony = %ceremony.request.id, outcome = ?closed.outcome, reason, "closed");
     }
 }
 

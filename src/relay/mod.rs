@@ -192,8 +192,15 @@ impl Relay {
     async fn take_up(&self, ceremony: &Ceremony) {
         self.remember(ceremony);
         let key = CeremonyKey::from(ceremony);
-        if let Err(error) = self.drive(&key, Event::Recover { by: self.node.id }).await {
+        let stopping = self.world().tasks.stopping().clone();
+        while let Err(error) = self.drive(&key, Event::Recover { by: self.node.id }).await {
             tracing::error!(ceremony = %key, %error, "an open ceremony was not taken up");
+            let pause = tokio::time::sleep(RECOVERY_PAUSE);
+            if matches!(error, DriveError::NotFound)
+                || stopping.run_until_cancelled(pause).await.is_none()
+            {
+                return;
+            }
         }
         // Its phone may be back already, from before this node knew what is open for it.
         self.look(&key).await;
@@ -213,8 +220,11 @@ impl Relay {
         let stopping = self.world().tasks.stopping().clone();
         let due = || self.node.deadlines.due(&*self.world().clock);
         while let Some(key) = stopping.run_until_cancelled(due()).await {
-            if let Err(error) = self.drive(&key, Event::Tick).await {
-                self.retry_deadline(key, &error);
+            match self.drive(&key, Event::Tick).await {
+                // Too early, as when the clock was set back, or somebody wants it looked at.
+                Ok(driven) if !driven.changed => self.announce(&driven.ceremony).await,
+                Ok(_) => {}
+                Err(error) => self.retry_deadline(key, &error),
             }
         }
     }
@@ -223,8 +233,12 @@ impl Relay {
     fn retry_deadline(&self, key: CeremonyKey, error: &DriveError) {
         if matches!(error, DriveError::Unavailable(_)) {
             tracing::warn!(ceremony = %key, %error, "a deadline could not be stored");
-            self.node.deadlines.schedule(self.world().clock.now().plus_secs(1), key);
+            self.tick_soon(key);
         }
+    }
+
+    fn tick_soon(&self, key: CeremonyKey) {
+        self.node.deadlines.schedule(self.world().clock.now().plus_secs(1), key);
     }
 
     /// Keeps what this node must know of an open ceremony between looks.

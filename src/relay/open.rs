@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
 use super::sweeper::Retention;
-use crate::ceremony::{Ceremony, Code, Request};
+use crate::ceremony::{Ceremony, Code, Effect, Request};
 use crate::fault_point::{self, Point};
 use crate::ports::{Bucket, Revision, StoreError, records};
 use crate::security::random;
@@ -57,6 +57,11 @@ struct Remembered {
     at: UnixMillis,
 }
 
+/// The call that is still to be made if what is stored is what was tried to store.
+fn owed(tried: &Ceremony, found: &Ceremony) -> Option<Effect> {
+    found.pending_effect().filter(|effect| Some(*effect) == tried.pending_effect())
+}
+
 fn idempotency_key(client: ClientId, key: &str) -> String {
     format!("{client}.{}", URL_SAFE_NO_PAD.encode(digest(&SHA256, key.as_bytes())))
 }
@@ -66,13 +71,20 @@ impl Relay {
     /// the ceremony is stored durably.
     ///
     /// # Errors
-    /// [`OpenError`]; then nothing was opened.
+    /// [`OpenError`]. After [`OpenError::Unavailable`] it may still be open, for nobody: it
+    /// expires, unless the same idempotency key finds it.
     pub async fn open(&self, order: OpenOrder) -> Result<Ceremony, OpenError> {
         let (tell, told) = oneshot::channel();
         let relay = self.clone();
         // As with drive: a caller that hangs up leaves nothing half done.
         self.world().tasks.spawn_bare(async move {
-            drop(tell.send(relay.open_once(order).await));
+            let mut tried = None;
+            let opened = relay.open_once(order, &mut tried).await;
+            let refused = opened.is_err();
+            drop(tell.send(opened));
+            if let (true, Some(ceremony)) = (refused, tried) {
+                relay.settle_opening(&ceremony).await;
+            }
         });
         let opened = told.await.unwrap_or_else(|_| {
             Err(OpenError::Unavailable(StoreError::Unavailable("a task ended early".to_owned())))
@@ -81,26 +93,41 @@ impl Relay {
         opened
     }
 
-    async fn open_once(&self, order: OpenOrder) -> Result<Ceremony, OpenError> {
+    /// `tried` is what was handed to the store and perhaps not acknowledged.
+    async fn open_once(
+        &self,
+        order: OpenOrder,
+        tried: &mut Option<Ceremony>,
+    ) -> Result<Ceremony, OpenError> {
         fault_point::reached(Point::Received);
         let OpenOrder { mut request, idempotency } = order;
         if let Some((key, body)) = idempotency {
             request.id = self.remember_order(&request, &key, body).await?;
             if let Some(ceremony) = self.opened_before(&request).await? {
+                // Perhaps the store refused it the first time, and nobody was told.
+                self.announce(&ceremony).await;
                 return Ok(ceremony);
             }
         }
         let attempt = AttemptId::from_bytes(random::bytes());
         let ceremony = Ceremony::open(request, Code(random::code(CODE_DIGITS)), attempt);
-        match ceremonies::save(&*self.world().store, Revision::ABSENT, &ceremony).await {
-            Ok(_) => fault_point::reached(Point::Stored),
-            Err(StoreError::Conflict) => {
-                // The same order, at the same time: the other one stored it.
-                let found = self.opened_before(&ceremony.request).await?;
-                return found.ok_or(OpenError::Unavailable(StoreError::Conflict));
+        let saved = ceremonies::save(&*self.world().store, Revision::ABSENT, &ceremony).await;
+        if let Err(error) = saved {
+            let ceremony = tried.insert(ceremony);
+            if error != StoreError::Conflict {
+                return Err(OpenError::Unavailable(error));
             }
-            Err(error) => return Err(OpenError::Unavailable(error)),
+            // The same order, at the same time: the other one stored it. Or this one did.
+            let found = self.opened_before(&ceremony.request).await?;
+            let found = found.ok_or(OpenError::Unavailable(StoreError::Conflict))?;
+            self.announce(&found).await;
+            self.node.opened.notify_waiters();
+            if let Some(effect) = owed(ceremony, &found) {
+                self.perform(&found, effect);
+            }
+            return Ok(found);
         }
+        fault_point::reached(Point::Stored);
         tracing::info!(ceremony = %ceremony.request.id, client = %ceremony.request.client_id,
             kind = ?ceremony.request.ceremony_type, "opened");
         self.announce(&ceremony).await;
@@ -109,6 +136,16 @@ impl Relay {
             self.perform(&ceremony, effect);
         }
         Ok(ceremony)
+    }
+
+    /// The store refused a ceremony that may be there all the same. Nobody holds it, but if it is
+    /// there it must come to its end, and its phones may as well know.
+    async fn settle_opening(&self, ceremony: &Ceremony) {
+        let key = CeremonyKey::from(ceremony);
+        if let Some(at) = ceremony.wakes_at() {
+            self.node.deadlines.schedule(at, key.clone());
+        }
+        self.settle(&key, |found| owed(ceremony, found)).await;
     }
 
     async fn opened_before(&self, request: &Request) -> Result<Option<Ceremony>, OpenError> {

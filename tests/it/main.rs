@@ -36,6 +36,7 @@ mod phone;
 mod python_samples;
 mod real_upstream;
 mod returning_phone;
+mod simulation;
 mod store_contract;
 mod support;
 mod whole_ceremony;

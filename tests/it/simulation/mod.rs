@@ -1,0 +1,107 @@
+//! The relay in a simulated world: the real orchestration and the real rules over a store, a bus,
+//! a FIDO2 server, a clock, phones and initiators that do, from one seed, whatever the ports and
+//! the wire allow. Afterwards everything heals, every deadline passes, and a checker holds the
+//! history against what is promised.
+//!
+//! ```text
+//!  seed ─▶ chance ─▶ weather (faults, clock) ─┐
+//!                    phones, initiators ──────┼─▶ Relay ─▶ history ─▶ checker
+//!                    crash: runtime dropped ──┘   (lives, one store)
+//! ```
+//! `SIMULATION_SEEDS` sets how many seeds are played and `SIMULATION_FIRST` with which to begin;
+//! with one seed, its history is told.
+
+mod chance;
+mod checker;
+mod checker_tests;
+mod history;
+mod phone;
+mod play;
+mod store;
+mod upstream;
+mod weather;
+
+use std::io::Write as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fido_relay_proto::DeviceId;
+
+/// Seeds in an ordinary run of the tests.
+const SEEDS: u64 = 10_000;
+
+fn user_of(device: DeviceId) -> &'static str {
+    if device.as_bytes()[0] == 3 { "bob" } else { "ada" }
+}
+
+fn number(variable: &str, otherwise: u64) -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "how a longer run is asked for")]
+    std::env::var(variable).map_or(otherwise, |value| value.parse().unwrap())
+}
+
+/// What the seed broke; `told`: and, on standard error, what happened in it.
+fn broken_by(seed: u64, told: bool) -> Vec<String> {
+    let played = play::play(seed);
+    if told {
+        let mut story = format!("{:?}\n", played.climate);
+        for event in &played.history {
+            story.push_str(&format!("{event}\n"));
+        }
+        std::io::stderr().write_all(story.as_bytes()).unwrap();
+    }
+    checker::check(played.climate, &played.history, &user_of)
+}
+
+#[test]
+fn whatever_befalls_the_relay_it_keeps_its_promises() {
+    let first = number("SIMULATION_FIRST", 0);
+    let seeds = number("SIMULATION_SEEDS", SEEDS);
+    let end = first + seeds;
+    let next = AtomicU64::new(first);
+    let failed = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end || failed.lock().unwrap().len() >= 5 {
+                        return;
+                    }
+                    let broken = std::panic::catch_unwind(|| broken_by(seed, seeds == 1));
+                    let broken = broken.unwrap_or_else(|_| vec!["it panicked".to_owned()]);
+                    if !broken.is_empty() {
+                        failed.lock().unwrap().push((seed, broken));
+                    }
+                }
+            });
+        }
+    });
+    let mut failed = failed.into_inner().unwrap();
+    failed.sort();
+    let mut report = String::new();
+    for (seed, broken) in &failed {
+        report.push_str(&format!(
+            "seed {seed}: {broken:#?}\nagain: SIMULATION_FIRST={seed} SIMULATION_SEEDS=1 \
+            cargo test --test it whatever_befalls_the_relay -- --nocapture\n"
+        ));
+    }
+    assert!(failed.is_empty(), "{report}");
+}
+
+#[test]
+fn a_seed_plays_the_same_again() {
+    for seed in 0..20 {
+        let tell = || {
+            let played = play::play(seed);
+            // Names that are drawn afresh have no part in what happens.
+            let events = played.history.iter().map(|event| match event {
+                history::Event::Wrote { at, key, .. } => format!("{at:?} {key}"),
+                history::Event::Accepted { ceremony, device, .. } => format!("{ceremony} {device}"),
+                other => format!("{other:?}"),
+            });
+            events.collect::<Vec<_>>()
+        };
+        assert_eq!(tell(), tell(), "seed {seed}");
+    }
+}

@@ -1,0 +1,297 @@
+//! The phones of a simulated world: they show what they are told, type codes rightly and wrongly,
+//! answer twice or differently, vanish and return. A person's memory survives every crash.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use fido_relay::relay::{Connection, Next, Owner, Relay};
+use fido_relay::tasks::Tasks;
+use fido_relay_proto::device::{
+    Ack, AckOf, Answer, Card, CardErrorCode, CardEvent, Claim, Decline, DeclineReason,
+    FrameErrorCode,
+};
+use fido_relay_proto::{AttemptId, CeremonyId, ConnectionId, DeviceFrame, DeviceId, RelayFrame};
+use serde_json::value::RawValue;
+
+use super::history::Event;
+use super::weather::{World, pause};
+
+/// What a phone shows of a ceremony.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    shows: &'static str,
+    attempt: Option<AttemptId>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    seen: BTreeMap<CeremonyId, Seen>,
+    connection: Option<Arc<Connection>>,
+    connections: u64,
+}
+
+/// One device and its person.
+#[derive(Debug)]
+pub(super) struct SimPhone {
+    pub(super) owner: Owner,
+    world: Arc<World>,
+    codes: Arc<Mutex<HashMap<CeremonyId, String>>>,
+    memory: Mutex<Memory>,
+}
+
+/// How often people do what is not wanted, in cases of a thousand.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manners {
+    pub(super) idle: u64,
+    pub(super) wrong_code: u64,
+    pub(super) declines: u64,
+    pub(super) card_error: u64,
+    pub(super) repeats: u64,
+    pub(super) differs: u64,
+}
+
+impl SimPhone {
+    pub(super) fn new(
+        owner: Owner,
+        world: Arc<World>,
+        codes: Arc<Mutex<HashMap<CeremonyId, String>>>,
+    ) -> Arc<Self> {
+        Arc::new(Self { owner, world, codes, memory: Mutex::default() })
+    }
+
+    fn device(&self) -> DeviceId {
+        self.owner.device
+    }
+
+    pub(super) fn connection(&self) -> Option<Arc<Connection>> {
+        self.memory.lock().unwrap().connection.clone()
+    }
+
+    /// The ceremonies that it was ever told of.
+    pub(super) fn knows(&self) -> Vec<(CeremonyId, Option<AttemptId>)> {
+        let memory = self.memory.lock().unwrap();
+        memory.seen.iter().map(|(id, seen)| (*id, seen.attempt)).collect()
+    }
+
+    pub(super) fn shows(&self, ceremony: CeremonyId) -> &'static str {
+        self.memory.lock().unwrap().seen.get(&ceremony).map_or("nothing", |seen| seen.shows)
+    }
+
+    /// The process at the other end is gone.
+    pub(super) fn cut_off(&self) {
+        let mut memory = self.memory.lock().unwrap();
+        memory.connection = None;
+        for seen in memory.seen.values_mut() {
+            seen.shows = "nothing";
+        }
+    }
+
+    /// Connects anew; an older socket of this phone is replaced, as after a broken network.
+    pub(super) async fn connect(self: Arc<Self>, relay: Relay, tasks: Tasks, manners: Manners) {
+        let connection = {
+            let mut memory = self.memory.lock().unwrap();
+            memory.connections += 1;
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&memory.connections.to_be_bytes());
+            id[8..].copy_from_slice(&self.device().as_bytes()[..8]);
+            let id = ConnectionId::from_bytes(id);
+            let connection = Arc::new(Connection::new(id, self.owner.clone()));
+            memory.connection = Some(Arc::clone(&connection));
+            connection
+        };
+        for open in relay.attach(&connection).await {
+            relay.show_again(&open, &connection).await;
+        }
+        self.listen(connection, relay, tasks, manners).await;
+    }
+
+    /// Takes the socket away from both ends.
+    pub(super) fn vanish(&self, relay: &Relay) {
+        let connection = self.memory.lock().unwrap().connection.take();
+        if let Some(connection) = connection {
+            relay.detach(&connection);
+            connection.close(fido_relay::session::CloseReason::PeerClosed);
+        }
+    }
+
+    async fn listen(
+        self: Arc<Self>,
+        connection: Arc<Connection>,
+        relay: Relay,
+        tasks: Tasks,
+        manners: Manners,
+    ) {
+        loop {
+            match connection.next() {
+                Next::Idle => connection.woken().await,
+                Next::Close(_) => {
+                    relay.detach(&connection);
+                    let mut memory = self.memory.lock().unwrap();
+                    if memory.connection.as_ref().is_some_and(|own| own.id() == connection.id()) {
+                        memory.connection = None;
+                    }
+                    return;
+                }
+                Next::Write(outgoing) => {
+                    let frame = RelayFrame::decode(&outgoing.text).unwrap();
+                    let reaction = Arc::clone(&self).hears(frame);
+                    if let Some(ceremony) = outgoing.sent {
+                        relay.sent(&connection, ceremony).await;
+                    }
+                    if let Some((ceremony, attempt)) = reaction {
+                        let acts = Arc::clone(&self).acts(
+                            ceremony,
+                            attempt,
+                            relay.clone(),
+                            tasks.clone(),
+                            manners,
+                        );
+                        tasks.spawn_bare(acts);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a frame in; gives what the person is now asked for.
+    fn hears(self: Arc<Self>, frame: RelayFrame) -> Option<(CeremonyId, Option<AttemptId>)> {
+        let device = self.device();
+        let mut memory = self.memory.lock().unwrap();
+        match frame {
+            RelayFrame::Offer(offer) => {
+                let seen = memory.seen.entry(offer.ceremony_id).or_default();
+                seen.shows = "offer";
+                Some((offer.ceremony_id, None))
+            }
+            RelayFrame::Challenge(challenge) => {
+                let ceremony = challenge.offer.ceremony_id;
+                let seen = memory.seen.entry(ceremony).or_default();
+                *seen = Seen { shows: "challenge", attempt: Some(challenge.attempt) };
+                let challenge_text = challenge.challenge.clone();
+                self.world.tell(Event::Challenged { ceremony, device, challenge: challenge_text });
+                Some((ceremony, Some(challenge.attempt)))
+            }
+            RelayFrame::Closed { ceremony_id, outcome, .. } => {
+                memory.seen.entry(ceremony_id).or_default().shows = "closed";
+                self.world.tell(Event::ToldClosed { ceremony: ceremony_id, outcome });
+                None
+            }
+            RelayFrame::Error { ceremony_id: Some(ceremony), .. } => {
+                memory.seen.entry(ceremony).or_default().shows = "elsewhere";
+                None
+            }
+            RelayFrame::Error { .. }
+            | RelayFrame::Hello { .. }
+            | RelayFrame::Welcome { .. }
+            | RelayFrame::Accepted { .. }
+            | RelayFrame::Reauth { .. }
+            | RelayFrame::Goaway { .. } => None,
+        }
+    }
+
+    /// What the person does about a prompt.
+    async fn acts(
+        self: Arc<Self>,
+        ceremony: CeremonyId,
+        attempt: Option<AttemptId>,
+        relay: Relay,
+        tasks: Tasks,
+        manners: Manners,
+    ) {
+        let of = if attempt.is_some() { AckOf::Challenge } else { AckOf::Offer };
+        self.frame(&relay, DeviceFrame::Ack(Ack { ceremony_id: ceremony, of })).await;
+        let thinks = self.world.chance().below(4_000);
+        pause(thinks).await;
+        if self.world.happens(manners.idle) {
+            return;
+        }
+        if self.world.happens(manners.declines) {
+            let reason = match self.world.happens(300) {
+                true => DeclineReason::NotMe,
+                false => DeclineReason::Declined,
+            };
+            let decline = Decline { ceremony_id: ceremony, reason };
+            self.frame(&relay, DeviceFrame::Decline(decline)).await;
+            return;
+        }
+        if self.world.happens(manners.card_error) {
+            let number = [600, 601, 602, 604, 608][self.world.chance().below(5) as usize];
+            let code = CardErrorCode::new(number).ok();
+            let card = Card { ceremony_id: ceremony, event: CardEvent::Error, code };
+            self.frame(&relay, DeviceFrame::Card(card)).await;
+        }
+        let Some(attempt) = attempt else {
+            if self.world.happens(manners.wrong_code) {
+                self.claims(&relay, ceremony, false).await;
+            }
+            self.claims(&relay, ceremony, true).await;
+            return;
+        };
+        let times = if self.world.happens(manners.repeats) { 3 } else { 1 };
+        for nth in 0..times {
+            let version = u64::from(self.world.happens(manners.differs));
+            let phone = Arc::clone(&self);
+            let relay = relay.clone();
+            tasks.spawn_bare(async move {
+                phone.answers(&relay, ceremony, attempt, version).await;
+            });
+            let gap = self.world.chance().delay_ms(1_000 * nth);
+            pause(gap).await;
+        }
+    }
+
+    /// Types a code, again while the relay says that it may be worth it.
+    pub(super) async fn claims(&self, relay: &Relay, ceremony: CeremonyId, right: bool) {
+        let known = self.codes.lock().unwrap().get(&ceremony).cloned();
+        let Some(code) = known else { return };
+        let typed = if right { code } else { String::from("00000x") };
+        let device = self.device();
+        self.world.tell(Event::Claiming { ceremony, device, right });
+        for _ in 0..5 {
+            let claim = Claim { ceremony_id: ceremony, code: typed.clone() };
+            if !is_unavailable(&self.frame(relay, DeviceFrame::Claim(claim)).await) {
+                return;
+            }
+            pause(700).await;
+        }
+    }
+
+    /// Answers a challenge, again while the relay says that it may be worth it.
+    pub(super) async fn answers(
+        &self,
+        relay: &Relay,
+        ceremony: CeremonyId,
+        attempt: AttemptId,
+        version: u64,
+    ) {
+        let credential = format!(r#"{{"id":"{}","version":{version}}}"#, self.device());
+        for _ in 0..8 {
+            let raw = RawValue::from_string(credential.clone()).unwrap();
+            let answer = Answer { ceremony_id: ceremony, attempt, credential: raw };
+            let reply = self.frame(relay, DeviceFrame::Answer(answer)).await;
+            if let Some(RelayFrame::Accepted { ceremony_id, attempt }) = &reply {
+                let (ceremony, attempt) = (*ceremony_id, *attempt);
+                let device = self.device();
+                self.world.tell(Event::Accepted { ceremony, device, attempt, credential });
+                return;
+            }
+            if !is_unavailable(&reply) {
+                return;
+            }
+            pause(900).await;
+        }
+    }
+
+    /// Sends a frame over whatever socket there is, and gives the answer if it is heard.
+    async fn frame(&self, relay: &Relay, frame: DeviceFrame) -> Option<RelayFrame> {
+        let connection = self.connection()?;
+        let reply = relay.receive(&connection, frame).await;
+        // An answer to a socket that is gone is heard by nobody.
+        let still = self.connection().is_some_and(|own| own.id() == connection.id());
+        reply.filter(|_| still)
+    }
+}
+
+fn is_unavailable(reply: &Option<RelayFrame>) -> bool {
+    matches!(reply, Some(RelayFrame::Error { code: FrameErrorCode::Unavailable, .. }))
+}

@@ -1,0 +1,454 @@
+//! One seed from beginning to end: a world, its people and what befalls them; then everything
+//! heals, every deadline passes, and the history is complete.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use fido_relay::ceremony::{Ceremony, Event as Step, Request, State};
+use fido_relay::ports::{Bucket, Clock as _, Store};
+use fido_relay::relay::{CeremonyKey, OpenOrder, Owner, Relay, World as Ports, devices};
+use fido_relay::security::seal::Sealer;
+use fido_relay::tasks::Tasks;
+use fido_relay_proto::http::{P256Jwk, Platform, UpstreamOptions};
+use fido_relay_proto::life::PriorAuth;
+use fido_relay_proto::{
+    Binding, CeremonyId, CeremonyType, ClientId, DeviceId, PlainText, TenantId, UnixMillis,
+    Username,
+};
+
+use super::history::Event;
+use super::phone::{Manners, SimPhone};
+use super::store::{SimStore, outage};
+use super::upstream::{SimBus, SimFido};
+use super::weather::{Faults, World, pause};
+
+/// The wall clock at the beginning.
+const START: u64 = 1_800_000_000_000;
+/// Turns that a world takes before it heals.
+const TURNS: u64 = 16;
+/// Longest life that a ceremony asks for, and what the check of its answer may take longer.
+const LONGEST_MS: u64 = (60 + 20) * 1000;
+
+/// What kind of days a world has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Climate {
+    /// Everything is slow and races; conflicts come that nobody caused. Nothing is down, nobody
+    /// crashes: every verdict must become the outcome.
+    Calm,
+    /// The store and the FIDO2 server fail as well; the clock is set.
+    Rough,
+    /// And the process crashes.
+    Fatal,
+}
+
+/// How a life ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Crash,
+    Done,
+}
+
+pub(super) struct Play {
+    world: Arc<World>,
+    store: Arc<SimStore>,
+    fido: Arc<SimFido>,
+    codes: Arc<Mutex<HashMap<CeremonyId, String>>>,
+    phones: Vec<Arc<SimPhone>>,
+    climate: Climate,
+    turns: u64,
+    opened: Mutex<Vec<CeremonyId>>,
+}
+
+/// What is left of a play.
+#[derive(Debug)]
+pub(super) struct Played {
+    pub(super) climate: Climate,
+    pub(super) history: Vec<Event>,
+}
+
+fn username(name: &str) -> Username {
+    PlainText::new(name).unwrap()
+}
+
+/// Two devices of Ada's and one of somebody else.
+fn owners() -> [Owner; 3] {
+    [(1, "ada"), (2, "ada"), (3, "bob")].map(|(number, name)| Owner {
+        device: DeviceId::from_bytes([number; 16]),
+        tenant: TenantId::default(),
+        username: username(name),
+    })
+}
+
+/// Plays a seed.
+pub(super) fn play(seed: u64) -> Played {
+    let world = Arc::new(World::new(seed));
+    let climate = match world.chance().below(3) {
+        0 => Climate::Calm,
+        1 => Climate::Rough,
+        _ => Climate::Fatal,
+    };
+    let codes = Arc::default();
+    let phone = |owner| SimPhone::new(owner, Arc::clone(&world), Arc::clone(&codes));
+    let mut play = Play {
+        store: Arc::new(SimStore::new(Arc::clone(&world))),
+        fido: Arc::new(SimFido::new(Arc::clone(&world))),
+        phones: owners().map(phone).to_vec(),
+        codes,
+        climate,
+        turns: TURNS,
+        opened: Mutex::default(),
+        world,
+    };
+    let mut wall = START;
+    loop {
+        // A runtime for each life: what it held in memory goes with it.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let end = runtime.block_on(play.live(wall));
+        wall = runtime.block_on(async { play.world.now().0 });
+        drop(runtime);
+        for phone in &play.phones {
+            phone.cut_off();
+        }
+        if end == End::Done {
+            return Played { climate, history: play.world.history() };
+        }
+        let down = play.world.chance().below(5_000);
+        wall += down;
+    }
+}
+
+impl Play {
+    async fn live(&mut self, wall: u64) -> End {
+        self.world.begin_life(wall);
+        if self.world.life() == 1 {
+            for owner in owners() {
+                self.pair(&owner).await;
+            }
+        }
+        let fresh = self.turns == 0;
+        self.world.set_faults(if fresh { HEALED } else { self.faults() });
+        let (relay, tasks) = self.start();
+        self.world.tell(Event::Started { life: self.world.life() });
+        if fresh {
+            self.store.land();
+            self.return_quietly(&relay, &tasks);
+            self.heal(&relay, true).await;
+            return End::Done;
+        }
+        // Phones are often back before the node knows what is open for them.
+        for phone in 0..self.phones.len() {
+            if self.world.happens(700) {
+                self.connect(phone, &relay, &tasks);
+            }
+        }
+        while self.turns > 0 {
+            self.turns -= 1;
+            let wait = self.world.chance().delay_ms(6_000);
+            pause(wait).await;
+            self.store.land();
+            if self.turn(&relay, &tasks) {
+                return End::Crash;
+            }
+        }
+        if self.climate == Climate::Fatal && self.world.happens(600) {
+            return End::Crash;
+        }
+        self.world.set_faults(HEALED);
+        self.world.set_outage(None);
+        self.store.land();
+        relay.recovered().await;
+        pause(3_000).await;
+        for phone in &self.phones {
+            phone.vanish(&relay);
+            phone.cut_off();
+        }
+        self.return_quietly(&relay, &tasks);
+        self.heal(&relay, false).await;
+        End::Done
+    }
+
+    /// Every phone comes back and only looks.
+    fn return_quietly(&self, relay: &Relay, tasks: &Tasks) {
+        for phone in &self.phones {
+            let quiet = Manners { idle: 1000, ..MANNERS };
+            tasks.spawn_bare(Arc::clone(phone).connect(relay.clone(), tasks.clone(), quiet));
+        }
+    }
+
+    fn faults(&self) -> Faults {
+        let store_ms = [0, 3, 40, 400][self.world.chance().below(4) as usize];
+        let upstream_ms = [50, 2_000, 5_000][self.world.chance().below(3) as usize];
+        let calm = Faults {
+            spurious_conflict: 60,
+            upstream: 100,
+            store_ms,
+            upstream_ms,
+            ..Faults::default()
+        };
+        match self.climate {
+            Climate::Calm => calm,
+            Climate::Rough | Climate::Fatal => Faults {
+                refused: 20,
+                refused_but_stands: 40,
+                stale: 30,
+                unreadable: 20,
+                lost_notice: 60,
+                upstream: 250,
+                ..calm
+            },
+        }
+    }
+
+    async fn pair(&self, owner: &Owner) {
+        let device = devices::Device {
+            id: owner.device,
+            tenant: owner.tenant.clone(),
+            username: owner.username.clone(),
+            jwk: P256Jwk {
+                kty: "EC".to_owned(),
+                crv: "P-256".to_owned(),
+                x: String::new(),
+                y: String::new(),
+            },
+            name: None,
+            platform: Platform::Android,
+            push: None,
+            paired_at: UnixMillis(START),
+            revoked_at: None,
+        };
+        devices::add(&*self.store, &device).await.unwrap().unwrap();
+    }
+
+    fn start(&self) -> (Relay, Tasks) {
+        let tasks = Tasks::default();
+        let ports = Ports {
+            store: Arc::clone(&self.store) as Arc<dyn Store>,
+            bus: Arc::new(SimBus::new(Arc::clone(&self.world), tasks.clone())),
+            fido: Arc::clone(&self.fido) as _,
+            clock: Arc::clone(&self.world) as _,
+            sealer: Sealer::new(&[7; 32]).unwrap(),
+            tasks: tasks.clone(),
+        };
+        (Relay::start(ports, &[]), tasks)
+    }
+
+    fn connect(&self, phone: usize, relay: &Relay, tasks: &Tasks) {
+        let phone = Arc::clone(&self.phones[phone]);
+        tasks.spawn_bare(phone.connect(relay.clone(), tasks.clone(), MANNERS));
+    }
+
+    /// Something happens; tells whether it was a crash.
+    fn turn(&self, relay: &Relay, tasks: &Tasks) -> bool {
+        let (drawn, phone) = {
+            let mut chance = self.world.chance();
+            (chance.below(100), chance.below(3) as usize)
+        };
+        let opened = self.opened.lock().unwrap().clone();
+        let some = match opened.len() {
+            0 => None,
+            many => Some(opened[self.world.chance().below(many as u64) as usize]),
+        };
+        match (drawn, some) {
+            (0..25, _) => self.open(relay, tasks),
+            (25..45, _) => self.connect(phone, relay, tasks),
+            (45..55, _) => self.phones[phone].vanish(relay),
+            (55..60, Some(id)) => {
+                let relay = relay.clone();
+                tasks.spawn_bare(async move {
+                    drop(relay.drive(&key(id), Step::Cancel).await);
+                });
+            }
+            (60..70, Some(id)) => self.read(relay, tasks, id),
+            // Old news and strangers.
+            (70..78, Some(id)) => {
+                let (phone, relay) = (Arc::clone(&self.phones[phone]), relay.clone());
+                let right = self.world.happens(500);
+                tasks.spawn_bare(async move { phone.claims(&relay, id, right).await });
+            }
+            (78..86, Some(id)) => {
+                let attempts = self.phones.iter().flat_map(|phone| phone.knows());
+                let attempt = attempts.filter(|(of, _)| *of == id).find_map(|(_, attempt)| attempt);
+                if let Some(attempt) = attempt {
+                    let (phone, relay) = (Arc::clone(&self.phones[phone]), relay.clone());
+                    tasks.spawn_bare(async move { phone.answers(&relay, id, attempt, 2).await });
+                }
+            }
+            (86..90, _) if self.climate != Climate::Calm => {
+                let by = self.world.chance().below(40_000);
+                let back = self.world.happens(500);
+                let by = i64::try_from(by).unwrap();
+                self.world.jump(if back { -by } else { by });
+            }
+            (90..95, _) if self.climate != Climate::Calm => {
+                let ms = self.world.chance().below(8_000);
+                self.world.set_outage(Some(outage(ms)));
+            }
+            (95.., _) => return self.climate == Climate::Fatal,
+            _ => {}
+        }
+        false
+    }
+
+    /// Ids in the order of their making, so that chance has no part in them.
+    fn fresh_id(&self) -> CeremonyId {
+        let mut opened = self.opened.lock().unwrap();
+        let id = CeremonyId::from_bytes([u8::try_from(opened.len()).unwrap() + 1; 16]);
+        opened.push(id);
+        id
+    }
+
+    fn order(&self, username: &str, ceremony_type: CeremonyType, binding: Binding) -> Request {
+        let id = self.fresh_id();
+        let now = self.world.now();
+        let (seconds, only, client) = {
+            let mut chance = self.world.chance();
+            (30 + chance.below(31), chance.happens(100), chance.below(2))
+        };
+        Request {
+            id,
+            tenant: TenantId::default(),
+            client_id: ClientId::from_bytes([u8::try_from(client).unwrap() + 1; 16]),
+            client_name: PlainText::new("Bank").unwrap(),
+            ceremony_type,
+            username: self::username(username),
+            display_name: self::username(username),
+            device_id: only.then(|| self.phones[0].owner.device),
+            binding,
+            message: None,
+            transaction: None,
+            context: None,
+            client_nonce: None,
+            prior_auth: PriorAuth::Password,
+            rp_id: "bank.example".to_owned(),
+            options: UpstreamOptions::default(),
+            opened_at: now,
+            deadline: now.plus_secs(seconds),
+        }
+    }
+
+    fn open(&self, relay: &Relay, tasks: &Tasks) {
+        let (none, bob, registers, keyed, repeats, many) = {
+            let mut chance = self.world.chance();
+            let mut one = |per_mille| chance.happens(per_mille);
+            (one(300), one(100), one(300), one(400), one(500), one(200))
+        };
+        let binding = if none { Binding::None } else { Binding::Code };
+        let kind = match registers {
+            true => CeremonyType::Registration,
+            false => CeremonyType::Authentication,
+        };
+        let request = self.order(if bob { "bob" } else { "ada" }, kind, binding);
+        // Two keys, and two bodies for them: repeats, mismatches, and another client's.
+        let mut chance = self.world.chance();
+        let idempotency =
+            keyed.then(|| (format!("key-{}", chance.below(3)), [chance.below(4) as u8 / 3; 32]));
+        drop(chance);
+        let copies = if many && idempotency.is_some() { 3 } else { 1 };
+        for nth in 0..copies {
+            let mut request = request.clone();
+            if nth > 0 {
+                request.id = self.fresh_id();
+            }
+            tasks.spawn_bare(self.opening(relay, request, idempotency.clone(), repeats));
+        }
+    }
+
+    /// Opens; whoever gave a key asks again when told that it was not possible.
+    fn opening(
+        &self,
+        relay: &Relay,
+        request: Request,
+        idempotency: Option<(String, [u8; 32])>,
+        repeats: bool,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (relay, world, codes) =
+            (relay.clone(), Arc::clone(&self.world), Arc::clone(&self.codes));
+        async move {
+            let by = request.client_id;
+            for _ in 0..3 {
+                let order =
+                    OpenOrder { request: request.clone(), idempotency: idempotency.clone() };
+                match relay.open(order).await {
+                    Ok(ceremony) => {
+                        let (id, of) = (ceremony.request.id, ceremony.request.client_id);
+                        if let State::Offered { code, .. } = &ceremony.state {
+                            codes.lock().unwrap().insert(id, code.0.clone());
+                        }
+                        world.tell(Event::Opened { ceremony: id, by, of });
+                        return;
+                    }
+                    Err(_) if repeats && idempotency.is_some() => pause(1_000).await,
+                    Err(_) => return,
+                }
+            }
+        }
+    }
+
+    fn read(&self, relay: &Relay, tasks: &Tasks, id: CeremonyId) {
+        let (relay, world) = (relay.clone(), Arc::clone(&self.world));
+        tasks.spawn_bare(async move {
+            let asked = world.events();
+            if let Ok(found) = relay.load(&key(id)).await {
+                let outcome = found.as_ref().and_then(Ceremony::closed).map(|end| end.outcome);
+                world.tell(Event::Read { ceremony: id, outcome, found: found.is_some(), asked });
+            }
+        });
+    }
+
+    /// Nothing goes wrong any more, everybody is there, and every deadline passes.
+    async fn heal(&self, relay: &Relay, fresh: bool) {
+        relay.recovered().await;
+        pause(2_000).await;
+        self.world.tell(Event::Healed { fresh });
+        let records = self.store.contents(Bucket::Ceremonies);
+        let at = self.world.now();
+        let mut last = UnixMillis(0);
+        for record in records.into_values() {
+            let ceremony: Ceremony = serde_json::from_slice(&record).unwrap();
+            let Request { id, username, .. } = &ceremony.request;
+            for phone in self.phones.iter().filter(|phone| phone.owner.username == *username) {
+                let prompt = phone.shows(*id);
+                self.world.tell(Event::Shows {
+                    ceremony: *id,
+                    device: phone.owner.device,
+                    prompt,
+                    at,
+                });
+            }
+            last = last.max(ceremony.wakes_at().unwrap_or_default());
+        }
+        // The clock may have been set back: by its own time, a deadline may be far away.
+        pause(last.millis_since(at).max(LONGEST_MS) + 25_000).await;
+        self.world.tell(Event::Rested);
+    }
+}
+
+/// What is left when nothing is wrong: things take time.
+const HEALED: Faults = Faults {
+    refused: 0,
+    refused_but_stands: 0,
+    spurious_conflict: 0,
+    stale: 0,
+    unreadable: 0,
+    lost_notice: 0,
+    upstream: 0,
+    store_ms: 20,
+    upstream_ms: 200,
+};
+
+const MANNERS: Manners = Manners {
+    idle: 100,
+    wrong_code: 150,
+    declines: 40,
+    card_error: 60,
+    repeats: 300,
+    differs: 150,
+};
+
+fn key(id: CeremonyId) -> CeremonyKey {
+    CeremonyKey { tenant: TenantId::default(), id }
+}

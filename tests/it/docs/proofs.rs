@@ -1,12 +1,15 @@
-//! What the security document leans on.
+//! What the documents that make claims lean on.
 
 use std::path::Path;
 
 use super::{files, read, root};
 
-/// What stands in backquotes in the table of claims.
-fn named() -> Vec<String> {
-    let text = read("docs/security.md");
+/// The documents with a table of claims, each claim with its tests.
+const CLAIMS: [&str; 2] = ["docs/security.md", "docs/promises.md"];
+
+/// What stands in backquotes beside the claims of a document's table.
+fn named(document: &str) -> Vec<String> {
+    let text = read(document);
     let (_, table) = text.split_once("\n## What holds it\n").unwrap();
     let (table, _) = table.split_once("\n## ").unwrap();
     let claims = table.lines().filter(|line| line.starts_with("| ")).skip(1);
@@ -28,8 +31,10 @@ fn every_test_that_a_claim_names_exists() {
             code.contains(&format!("fn {name}("))
         }
     };
-    let named = named();
-    assert!(named.len() > 20, "{named:?}");
-    let missing: Vec<_> = named.into_iter().filter(|name| !exists(name)).collect();
-    assert!(missing.is_empty(), "docs/security.md leans on {missing:?}");
+    for document in CLAIMS {
+        let named = named(document);
+        assert!(named.len() > 20, "{named:?}");
+        let missing: Vec<_> = named.into_iter().filter(|name| !exists(name)).collect();
+        assert!(missing.is_empty(), "{document} leans on {missing:?}");
+    }
 }

@@ -36,6 +36,8 @@ mod phone;
 mod python_samples;
 mod real_upstream;
 mod returning_phone;
+#[cfg(unix)]
+mod shutdown;
 mod simulation;
 mod store_contract;
 mod support;

@@ -23,10 +23,14 @@ use run::{Kill, Run};
 
 /// Relays under way at once in each test.
 const AT_ONCE: usize = 2;
-/// Moments of chance in one round.
-const MOMENTS: usize = 6;
-/// Where they lie: a ceremony without a kill is over well before.
+/// Ceremonies with kills at moments of chance in one round, and kills in each.
+const CHANCES: usize = 6;
+const KILLS: usize = 3;
+/// Where the moments lie: a ceremony without a kill is over well before.
 const LATEST_MOMENT: Duration = Duration::from_millis(250);
+
+const TYPES: [CeremonyType; 3] =
+    [CeremonyType::Registration, CeremonyType::Authentication, CeremonyType::Approval];
 
 fn rounds() -> usize {
     let text = std::env::var_os("KILL_ROUNDS").map(|text| text.into_string().unwrap());
@@ -59,7 +63,7 @@ async fn killed_at_every_step(ceremony_type: CeremonyType) {
     let steps = (0..rounds()).flat_map(|_| Point::ALL);
     stream::iter(steps)
         .map(|point| async move {
-            let history = Run::new(ceremony_type, Kill::At(point)).play().await;
+            let history = Run::new(ceremony_type, vec![Kill::At(point)]).play().await;
             let broken = checker::broken(&history);
             let told = format!("{ceremony_type:?} killed at {}\n{history:#?}", point.name());
             assert!(broken.is_empty(), "{broken:#?}\n{told}");
@@ -86,14 +90,16 @@ async fn an_approval_keeps_every_promise_wherever_the_relay_is_killed() {
 }
 
 #[tokio::test]
-async fn every_promise_is_kept_when_the_relay_is_killed_at_any_moment() {
+async fn every_promise_is_kept_when_the_relay_is_killed_again_and_again_at_any_moment() {
     let latest = u64::try_from(LATEST_MOMENT.as_micros()).unwrap();
-    stream::iter(0..rounds() * MOMENTS)
-        .map(|_| async move {
-            let moment = Duration::from_micros(random::below(latest));
-            let history = Run::new(CeremonyType::Authentication, Kill::After(moment)).play().await;
+    let moment = move || Kill::After(Duration::from_micros(random::below(latest)));
+    stream::iter(0..rounds() * CHANCES)
+        .map(|nth| async move {
+            let ceremony_type = TYPES[nth % TYPES.len()];
+            let kills: Vec<_> = std::iter::repeat_with(moment).take(KILLS).collect();
+            let history = Run::new(ceremony_type, kills.clone()).play().await;
             let broken = checker::broken(&history);
-            assert!(broken.is_empty(), "killed after {moment:?}: {broken:#?}\n{history:#?}");
+            assert!(broken.is_empty(), "{ceremony_type:?}, {kills:?}: {broken:#?}\n{history:#?}");
             assert_eq!(checker::outcomes(&history).len(), 1, "{history:#?}");
         })
         .buffer_unordered(AT_ONCE)

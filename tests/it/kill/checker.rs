@@ -210,7 +210,8 @@ fn indeterminate_only_between_intent_and_verdict(history: &[Seen], broken: &mut 
         Seen::Killed(None) => true,
         _ => false,
     };
-    let killed = history.iter().position(between);
+    // The last kill that can have done it.
+    let killed = history.iter().rposition(between);
     let answered = history.iter().position(|seen| matches!(seen, Seen::Answered { .. }));
     match (answered, killed) {
         (Some(answered), Some(killed)) if answered < killed => {}

@@ -1,78 +1,71 @@
-//! One ceremony with one kill in it, played to its end.
+//! One ceremony with its kills, played to its end.
 
 use std::time::Duration;
 
 use fido_relay::fault_point::Point;
+use fido_relay::phone::Codes;
 use fido_relay::tasks::Tasks;
-use fido_relay_proto::CeremonyType;
-use fido_relay_proto::http::{OpenedCeremony, Status};
+use fido_relay_proto::http::Status;
+use fido_relay_proto::{CeremonyId, CeremonyType};
 use tokio::time::sleep;
 
 use super::history::{Recorder, Seen};
 use super::outside::{self, Initiator};
 use super::process::{Place, RelayProcess};
 
-/// When the relay is killed.
+/// When a relay is killed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kill {
     /// At this step.
     At(Point),
-    /// So long after the order to open was sent.
+    /// So long after it took up the ceremony.
     After(Duration),
+}
+
+impl Kill {
+    fn point(self) -> Option<Point> {
+        match self {
+            Self::At(point) => Some(point),
+            Self::After(_) => None,
+        }
+    }
 }
 
 /// What is to be played.
 #[derive(Debug)]
 pub(super) struct Run {
     ceremony_type: CeremonyType,
-    kill: Kill,
+    kills: Vec<Kill>,
     recorder: Recorder,
 }
 
 impl Run {
-    pub(super) fn new(ceremony_type: CeremonyType, kill: Kill) -> Self {
-        Self { ceremony_type, kill, recorder: Recorder::default() }
+    /// Each relay that is started is killed once; the one after the last kill lives.
+    pub(super) fn new(ceremony_type: CeremonyType, kills: Vec<Kill>) -> Self {
+        Self { ceremony_type, kills, recorder: Recorder::default() }
     }
 
     /// Plays it and gives everything that was seen.
     pub(super) async fn play(self) -> Vec<Seen> {
         let tasks = Tasks::default();
-        let point = match self.kill {
-            Kill::At(point) => Some(point),
-            Kill::After(_) => None,
-        };
-        let server = outside::server(&self.recorder, point);
+        let first = self.kills.first().and_then(|kill| kill.point());
+        let server = outside::server(&self.recorder, first);
         let place = Place::new();
-        let initiator = Initiator::new(&place, place.api_key().await, &self.recorder);
-        let relay = RelayProcess::start(&place, &server.url(), point, &tasks).await;
+        let mut initiator = Initiator::new(&place, place.api_key().await, &self.recorder);
+        let mut relay = RelayProcess::start(&place, &server.url(), first, &tasks).await;
         let codes = initiator.phone(&tasks).await;
-        let tell = |opened: &OpenedCeremony| {
-            if let Some(code) = &opened.code {
-                codes.tell(opened.id, code.clone());
-            }
-        };
-
-        let ceremony = async {
-            let opened = initiator.open(self.ceremony_type).await?;
-            tell(&opened);
-            initiator.follow(opened.id).await;
-            Some(opened.id)
-        };
-        let (opened, ()) = tokio::join!(ceremony, self.kill(relay));
-        self.recorder.write(Seen::Killed(point));
-
-        let relay = RelayProcess::start(&place, &server.url(), None, &tasks).await;
-        self.recorder.write(Seen::Restarted);
-        let initiator = initiator.again();
-        let id = match opened {
-            Some(id) => id,
-            None => {
-                let opened = initiator.open(self.ceremony_type).await.expect("it serves again");
-                tell(&opened);
-                opened.id
-            }
-        };
-        initiator.follow(id).await;
+        let mut opened = None;
+        for (nth, kill) in self.kills.iter().enumerate() {
+            let ceremony = self.ceremony(&initiator, &codes, &mut opened);
+            tokio::join!(ceremony, self.kill(*kill, relay));
+            self.recorder.write(Seen::Killed(kill.point()));
+            let next = self.kills.get(nth + 1).and_then(|kill| kill.point());
+            relay = RelayProcess::start(&place, &server.url(), next, &tasks).await;
+            self.recorder.write(Seen::Restarted);
+            initiator = initiator.again();
+        }
+        self.ceremony(&initiator, &codes, &mut opened).await;
+        assert!(opened.is_some(), "a relay that lives opens nothing");
         // A phone that knows its answer accepted may never hear the end: it asks no more.
         let content = |seen: &Seen| matches!(seen, Seen::Accepted { .. } | Seen::ToldEnd { .. });
         self.recorder.until("the end, or that the answer is accepted, at the phone", content).await;
@@ -84,9 +77,30 @@ impl Run {
         self.recorder.history()
     }
 
+    /// The initiator's part, and the person's: opens the ceremony if no 201 has told so, types the
+    /// code, and follows it to its end or the relay's.
+    async fn ceremony(
+        &self,
+        initiator: &Initiator,
+        codes: &Codes,
+        opened: &mut Option<CeremonyId>,
+    ) {
+        if opened.is_none()
+            && let Some(order) = initiator.open(self.ceremony_type).await
+        {
+            *opened = Some(order.id);
+            if let Some(code) = order.code {
+                codes.tell(order.id, code);
+            }
+        }
+        if let Some(id) = opened {
+            initiator.follow(*id).await;
+        }
+    }
+
     /// Kills the relay when its time has come.
-    async fn kill(&self, mut relay: RelayProcess) {
-        match self.kill {
+    async fn kill(&self, kill: Kill, mut relay: RelayProcess) {
+        match kill {
             Kill::After(moment) => sleep(moment).await,
             Kill::At(point) => {
                 relay.at(point).await;

@@ -11,6 +11,9 @@
 //!
 //! It must not know what happens at these places, nor anything of the relay.
 
+#[cfg(debug_assertions)]
+mod armed;
+
 /// The steps of a ceremony, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
@@ -118,35 +121,3 @@ pub const fn reached(_point: Point) {}
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub const fn passing(_point: Point) {}
-
-#[cfg(debug_assertions)]
-mod armed {
-    use std::io::Write as _;
-    use std::sync::LazyLock;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::Point;
-
-    const VARIABLE: &str = "FAULT_POINT";
-
-    /// What the test waits for: the place and which arrival.
-    static AWAITED: LazyLock<Option<(String, u32)>> = LazyLock::new(|| {
-        #[expect(clippy::disallowed_methods, reason = "no setting: it arms a test's own process")]
-        let text = std::env::var(VARIABLE).ok()?;
-        let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
-        Some((name.to_owned(), nth.parse().ok()?))
-    });
-    static ARRIVALS: AtomicU32 = AtomicU32::new(0);
-
-    pub(super) fn is_due(point: Point) -> bool {
-        let Some((name, nth)) = &*AWAITED else { return false };
-        name == point.name() && ARRIVALS.fetch_add(1, Ordering::Relaxed) + 1 == *nth
-    }
-
-    pub(super) fn say(point: Point) {
-        let line = format!("fault point reached: {}\n", point.name());
-        let mut out = std::io::stdout().lock();
-        // A test that no longer listens waits for nothing either.
-        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
-    }
-}

@@ -192,7 +192,11 @@ impl Place {
         };
         assert_eq!(timeout(PATIENCE, serves).await, Ok(true), "the relay serves");
         // Read to its end, so that the relay never waits for it.
-        tasks.spawn_bare(async move { while let Ok(Some(_)) = log.next_line().await {} });
+        let stopping = tasks.stopping().clone();
+        let rest = async move { while let Ok(Some(_)) = log.next_line().await {} };
+        tasks.spawn_bare(async move {
+            let _ = stopping.run_until_cancelled(rest).await;
+        });
         child
     }
 }
@@ -243,7 +247,7 @@ async fn a_terminated_relay_loses_no_open_ceremony_and_every_phone_finishes_on_t
     assert!(took <= EXIT_LIMIT, "{took:?}");
     assert!(told.count("going away") >= PHONES, "every phone was told first: {:?}", told.counts);
 
-    let relay = place.start(&tasks).await;
+    let _relay = place.start(&tasks).await;
     let still = stream::iter(&opened)
         .map(|(initiator, opened)| status_of(initiator, opened))
         .buffer_unordered(AT_ONCE)

@@ -51,12 +51,17 @@ impl Relay {
 
     /// Shows a ceremony to a device that has just come. One at a time: the caller writes what is
     /// shown before it asks for the next, since all of them may be more than an outbox holds.
+    ///
+    /// It looks twice: a change between the first reading and its showing told this connection
+    /// nothing, since there was nothing yet to take down.
     pub async fn show_again(&self, key: &CeremonyKey, connection: &Connection) {
-        match self.load(key).await {
-            Ok(Some(ceremony)) => self.show(&ceremony, connection),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(ceremony = %key, %error, "could not show a ceremony again");
+        for _ in 0..2 {
+            match self.load(key).await {
+                Ok(Some(ceremony)) => self.show(&ceremony, connection),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(ceremony = %key, %error, "could not show a ceremony again");
+                }
             }
         }
     }

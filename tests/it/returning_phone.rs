@@ -2,10 +2,14 @@
 //! came back after its answer was taken was told nothing: the relay had shown it nothing on the
 //! new socket, and so saw nothing to take down.
 
+use fido_relay::ceremony::Event;
 use fido_relay::phone::{DropAt, Faults, PhoneEvent};
-use fido_relay_proto::Outcome;
+use fido_relay::ports::{Bucket, Store as _};
+use fido_relay::relay::{CeremonyKey, Connection, Next, Owner};
+use fido_relay_proto::{ConnectionId, DeviceId, Outcome, RelayFrame, TenantId, Username};
 use serde_json::json;
 
+use crate::support::paper_relay::PaperRelay;
 use crate::support::relay::TestRelay;
 
 #[tokio::test]
@@ -22,4 +26,32 @@ async fn a_phone_that_was_away_hears_how_the_ceremony_ended() {
         let PhoneEvent::Closed { ceremony_id, outcome, .. } = told else { unreachable!() };
         assert_eq!((ceremony_id, outcome), (opened.id, Outcome::Succeeded), "{moment:?}");
     }
+}
+
+/// What is shown to a phone that returns is read before it is shown; a change in between had
+/// nothing to take down on the new socket.
+#[tokio::test(start_paused = true)]
+async fn a_phone_that_returns_while_its_ceremony_ends_does_not_keep_the_prompt() {
+    let relay = PaperRelay::start().await;
+    let order = json!({ "type": "authentication", "username": "ada" });
+    let (id, ..) = relay.open(&order).await;
+    let key = CeremonyKey { tenant: TenantId::default(), id: id.parse().unwrap() };
+    let offered = relay.store.load(Bucket::Ceremonies, &key.to_string()).await.unwrap();
+    relay.relay.drive(&key, Event::Cancel).await.unwrap();
+    let owner = Owner {
+        device: DeviceId::from_bytes([1; 16]),
+        tenant: TenantId::default(),
+        username: Username::new("ada").unwrap(),
+    };
+    let connection = Connection::new(ConnectionId::from_bytes([2; 16]), owner);
+    *relay.store.read_before.lock().unwrap() = offered;
+    relay.relay.show_again(&key, &connection).await;
+    let mut told = Vec::new();
+    while let Next::Write(frame) = connection.next() {
+        told.push(RelayFrame::decode(&frame.text).unwrap());
+    }
+    assert!(
+        matches!(&told[..], [RelayFrame::Offer(_), RelayFrame::Closed { .. }]),
+        "shown, and taken down again: {told:?}"
+    );
 }

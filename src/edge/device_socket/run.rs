@@ -9,7 +9,7 @@ use fido_relay_proto::{ConnectionId, RelayFrame};
 use futures::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
@@ -32,8 +32,8 @@ const READ_BUFFER: usize = 1024;
 /// Reconnections after a shutdown spread over this many milliseconds.
 const GOAWAY_SPREAD_MS: u64 = 5_000;
 
-/// A deadline that never comes is as good as this one, and can be added to a clock.
-const FAR_MS: u64 = 24 * 60 * 60 * 1000;
+/// Longest sleep: a deadline that never comes cannot be added to a clock.
+const NAP_MS: u64 = 24 * 60 * 60 * 1000;
 
 type Stream = WebSocketStream<Guarded<TokioIo<Upgraded>>>;
 
@@ -87,7 +87,7 @@ impl Run {
         let (draining, stopping) = (tasks.draining(), tasks.stopping());
         let mut told = false;
         loop {
-            let wakes_at = self.epoch + Duration::from_millis(self.session.wakes_at().min(FAR_MS));
+            let wakes_in = nap(self.now(), self.session.wakes_at());
             let connection = self.connection.clone();
             let woken = async {
                 match &connection {
@@ -104,7 +104,7 @@ impl Run {
                 }
                 message = self.stream.next() => self.read(message).await,
                 () = woken => Ok(()),
-                () = sleep_until(wakes_at) => self.tick().await,
+                () = sleep(wakes_in) => self.tick().await,
             };
             // What waits to be written goes out after every turn, so that a phone that sends
             // without pause still hears.
@@ -296,6 +296,12 @@ fn jitter() -> Jitter {
     Jitter::from_bits(u16::from_le_bytes(random::bytes()))
 }
 
+/// How long to sleep until the session's next deadline, both by the session's clock. From now and
+/// not from the socket's start: sockets live for days.
+fn nap(now: u64, wakes_at: u64) -> Duration {
+    Duration::from_millis(wakes_at.saturating_sub(now).min(NAP_MS))
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -315,5 +321,18 @@ fn reason_of(error: &Error) -> CloseReason {
         | Error::Url(_)
         | Error::Http(_)
         | Error::HttpFormat(_) => CloseReason::ConnectionLost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_is_a_week_old_sleeps_until_its_next_ping() {
+        let week = 7 * 24 * 60 * 60 * 1000;
+        assert_eq!(nap(week, week + 25_000), Duration::from_secs(25));
+        assert_eq!(nap(week, week - 1), Duration::ZERO);
+        assert_eq!(nap(week, u64::MAX), Duration::from_millis(NAP_MS));
     }
 }

@@ -228,7 +228,7 @@ async fn a_clock_behind_what_is_stored_is_told() {
 async fn a_fido2_server_that_is_not_there_is_told() {
     let nobody = ScriptedUpstream::refusing();
     let machine = Machine::fresh().with("FIDO_RELAY_UPSTREAM__URL", nobody.url());
-    machine.ails("the external FIDO2 server", "start it").await;
+    machine.ails(&format!("the FIDO2 server at {}", nobody.url()), "start it").await;
 }
 
 #[tokio::test]

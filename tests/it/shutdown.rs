@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fido_relay::backends::embedded::{FileStore, SystemClock};
 use fido_relay::phone::{Card, Codes, DeviceKey, Pace, Paired, Phone, PhoneEvent};
@@ -203,7 +203,7 @@ impl Place {
 
 /// SIGTERM, by the program that operators use; gives how long the end took.
 async fn terminate(mut relay: Child) -> Duration {
-    let started = Instant::now();
+    let started = tokio::time::Instant::now();
     let told = Command::new("kill").arg(relay.id().unwrap().to_string()).status().await;
     assert!(told.unwrap().success());
     let ended = timeout(PATIENCE, relay.wait()).await.expect("the relay ends").unwrap();

@@ -24,6 +24,7 @@ mod docs;
 mod doctor;
 mod external_upstream;
 mod fido_http;
+mod hostile_upstream;
 mod http_access;
 mod http_refusals;
 mod idempotency;

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use fido_relay::tasks::Tasks;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -34,6 +35,8 @@ pub(crate) enum Reply {
     Answer(Answer),
     /// Answers, but hangs up after so many bytes of the answer's text.
     Cut(Answer, usize),
+    /// Answers, with this pause before every byte of the body.
+    Drip(Answer, Duration),
     /// Announces a JSON body and sends it without end.
     Endless,
     /// Never answers and never hangs up.
@@ -60,7 +63,8 @@ impl Answer {
         self
     }
 
-    fn text(&self) -> String {
+    /// The answer as it goes over the wire.
+    pub(crate) fn text(&self) -> String {
         let mut text = format!("HTTP/1.1 {} Scripted\r\n", self.status);
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
@@ -175,6 +179,15 @@ async fn converse(stream: TcpStream, log: &Mutex<Log>, script: &Script) -> std::
                 let text = answer.text();
                 stream.write_all(&text.as_bytes()[..bytes.min(text.len())]).await?;
                 return stream.shutdown().await;
+            }
+            Reply::Drip(answer, pause) => {
+                let text = answer.text();
+                let (head, body) = text.split_at(text.len() - answer.body.len());
+                stream.write_all(head.as_bytes()).await?;
+                for byte in body.as_bytes().chunks(1) {
+                    tokio::time::sleep(pause).await;
+                    stream.write_all(byte).await?;
+                }
             }
             Reply::Endless => endless(&mut stream).await?,
             Reply::Hang => std::future::pending().await,

@@ -200,7 +200,7 @@ impl SimPhone {
     ) {
         let of = if attempt.is_some() { AckOf::Challenge } else { AckOf::Offer };
         self.frame(&relay, DeviceFrame::Ack(Ack { ceremony_id: ceremony, of })).await;
-        let thinks = self.world.chance().below(4_000);
+        let thinks = self.world.chance().delay_ms(5_000);
         pause(thinks).await;
         if self.world.happens(manners.idle) {
             return;

@@ -139,6 +139,12 @@ impl Play {
             self.heal(&relay, true).await;
             return End::Done;
         }
+        // A node that starts in bad weather takes longer to take up what is open, while phones
+        // and initiators go on.
+        if self.world.life() > 1 && self.world.happens(300) {
+            let ms = self.world.chance().below(4_000);
+            self.world.set_outage(Some(outage(ms)));
+        }
         // Phones are often back before the node knows what is open for them.
         for phone in 0..self.phones.len() {
             if self.world.happens(700) {

@@ -203,14 +203,16 @@ impl Relay {
             }
         }
         // Its phone may be back already, from before this node knew what is open for it.
-        self.look(&key).await;
+        self.look_until_still(&key).await;
     }
 
     async fn follow_notices(self, mut feed: mpsc::Receiver<Notice>) {
         let stopping = self.world().tasks.stopping().clone();
         while let Some(Some(notice)) = stopping.run_until_cancelled(feed.recv()).await {
             match notice {
-                Notice::Ceremony(tenant, id) => self.look(&CeremonyKey { tenant, id }).await,
+                Notice::Ceremony(tenant, id) => {
+                    self.look(&CeremonyKey { tenant, id }).await;
+                }
                 Notice::Revoked(device) => self.drop_revoked(device),
             }
         }

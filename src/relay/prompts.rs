@@ -5,23 +5,27 @@ use fido_relay_proto::device::{self, FrameErrorCode, Offer};
 use fido_relay_proto::limits::CODE_DIGITS;
 use fido_relay_proto::{Binding, DeviceId, RelayFrame};
 
-use super::ceremonies::CeremonyKey;
+use super::ceremonies::{self, CeremonyKey};
 use super::connection::{Connection, Shown};
 use super::{Relay, devices};
 use crate::ceremony::{Ceremony, Prompt};
 use crate::fault_point::{self, Point};
+use crate::ports::Revision;
 use crate::session::CloseReason;
+
+/// Looks at a ceremony in a row at most: more changes than it has steps in its life.
+const LOOKS: usize = 16;
 
 impl Relay {
     /// Looks at a ceremony again: shows it to the user's phones on this node, wakes its watchers.
-    pub(super) async fn look(&self, key: &CeremonyKey) {
+    /// Gives what it saw.
+    pub(super) async fn look(&self, key: &CeremonyKey) -> Option<Revision> {
         let store = &*self.world().store;
-        let ceremony = match self.load(key).await {
-            Ok(Some(ceremony)) => ceremony,
-            Ok(None) => return,
+        let (ceremony, revision) = match ceremonies::load(store, key).await {
+            Ok(found) => found?,
             Err(error) => {
                 tracing::warn!(ceremony = %key, %error, "could not look at a ceremony");
-                return;
+                return None;
             }
         };
         self.remember(&ceremony);
@@ -41,6 +45,20 @@ impl Relay {
         if ceremony.closed().is_some() {
             fault_point::passing(Point::Notified);
         }
+        Some(revision)
+    }
+
+    /// Looks until nothing is new, beside the looks that notices cause: one that read before a
+    /// change and showed after it would otherwise leave a prompt that nobody takes down.
+    pub(super) async fn look_until_still(&self, key: &CeremonyKey) {
+        let mut seen = None;
+        for _ in 0..LOOKS {
+            let now = self.look(key).await;
+            if now == seen {
+                return;
+            }
+            seen = now;
+        }
     }
 
     /// What may be open for this device.
@@ -52,13 +70,18 @@ impl Relay {
     /// Shows a ceremony to a device that has just come. One at a time: the caller writes what is
     /// shown before it asks for the next, since all of them may be more than an outbox holds.
     ///
-    /// It looks twice: a change between the first reading and its showing told this connection
-    /// nothing, since there was nothing yet to take down.
+    /// It looks until nothing is new: a change between a reading and its showing told this
+    /// connection nothing, since there was nothing yet to take down.
     pub async fn show_again(&self, key: &CeremonyKey, connection: &Connection) {
-        for _ in 0..2 {
-            match self.load(key).await {
-                Ok(Some(ceremony)) => self.show(&ceremony, connection),
-                Ok(None) => {}
+        let mut shown = None;
+        for _ in 0..LOOKS {
+            match ceremonies::load(&*self.world().store, key).await {
+                Ok(Some((_, revision))) if shown == Some(revision) => return,
+                Ok(Some((ceremony, revision))) => {
+                    self.show(&ceremony, connection);
+                    shown = Some(revision);
+                }
+                Ok(None) => return,
                 Err(error) => {
                     tracing::warn!(ceremony = %key, %error, "could not show a ceremony again");
                 }

@@ -375,6 +375,7 @@ impl Checker<'_> {
                         {
                             "challenge"
                         }
+                        State::Closed(_) if ["offer", "challenge"].contains(prompt) => "the end of",
                         State::Challenged(_)
                         | State::Preparing { .. }
                         | State::Verifying { .. }

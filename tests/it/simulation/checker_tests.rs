@@ -283,4 +283,5 @@ fn a_phone_that_shows_the_wrong_thing_is_found() {
     let good = check(Climate::Calm, &[&begin[..], &[shows("offer")]].concat(), &user_of);
     assert!(good.is_empty(), "{good:?}");
     finds("for offer", &[&begin[..], &[shows("nothing")]].concat());
+    finds("for the end of", &story(END, &[shows("challenge")]));
 }

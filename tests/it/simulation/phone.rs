@@ -91,6 +91,10 @@ impl SimPhone {
         let connection = {
             let mut memory = self.memory.lock().unwrap();
             memory.connections += 1;
+            // What is still open comes again; the rest the phone takes down by its own clock.
+            for seen in memory.seen.values_mut() {
+                seen.shows = "nothing";
+            }
             let mut id = [0; 16];
             id[..8].copy_from_slice(&memory.connections.to_be_bytes());
             id[8..].copy_from_slice(&self.device().as_bytes()[..8]);
@@ -133,6 +137,9 @@ impl SimPhone {
                     return;
                 }
                 Next::Write(outgoing) => {
+                    if self.connection().is_none_or(|own| own.id() != connection.id()) {
+                        continue;
+                    }
                     let frame = RelayFrame::decode(&outgoing.text).unwrap();
                     let reaction = Arc::clone(&self).hears(frame);
                     if let Some(ceremony) = outgoing.sent {

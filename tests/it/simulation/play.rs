@@ -168,7 +168,9 @@ impl Play {
         self.store.land();
         relay.recovered().await;
         pause(3_000).await;
-        for phone in &self.phones {
+        // Where no notice is lost, who stayed must show the same as who returns.
+        let stay = self.climate == Climate::Calm && self.world.happens(700);
+        for phone in self.phones.iter().filter(|phone| !stay || phone.connection().is_none()) {
             phone.vanish(&relay);
             phone.cut_off();
         }
@@ -179,7 +181,7 @@ impl Play {
 
     /// Every phone comes back and only looks.
     fn return_quietly(&self, relay: &Relay, tasks: &Tasks) {
-        for phone in &self.phones {
+        for phone in self.phones.iter().filter(|phone| phone.connection().is_none()) {
             let quiet = Manners { idle: 1000, ..MANNERS };
             tasks.spawn_bare(Arc::clone(phone).connect(relay.clone(), tasks.clone(), quiet));
         }
@@ -261,8 +263,12 @@ impl Play {
         match (drawn, some) {
             (0..25, _) => self.open(relay, tasks),
             (25..45, _) => self.connect(phone, relay, tasks),
-            (45..55, _) => self.phones[phone].vanish(relay),
-            (55..60, Some(id)) => {
+            (45..52, _) => self.phones[phone].vanish(relay),
+            (52..60, Some(id)) => {
+                // Often while a phone is just coming.
+                if self.world.happens(700) {
+                    self.connect(phone, relay, tasks);
+                }
                 let relay = relay.clone();
                 tasks.spawn_bare(async move {
                     drop(relay.drive(&key(id), Step::Cancel).await);
@@ -410,6 +416,15 @@ impl Play {
         relay.recovered().await;
         pause(2_000).await;
         self.world.tell(Event::Healed { fresh });
+        let last = self.look_at_phones();
+        // The clock may have been set back: by its own time, a deadline may be far away.
+        pause(last.millis_since(self.world.now()).max(LONGEST_MS) + 25_000).await;
+        self.world.tell(Event::Rested);
+        self.look_at_phones();
+    }
+
+    /// Tells what every phone shows, and when time alone will last change a ceremony.
+    fn look_at_phones(&self) -> UnixMillis {
         let records = self.store.contents(Bucket::Ceremonies);
         let at = self.world.now();
         let mut last = UnixMillis(0);
@@ -427,9 +442,7 @@ impl Play {
             }
             last = last.max(ceremony.wakes_at().unwrap_or_default());
         }
-        // The clock may have been set back: by its own time, a deadline may be far away.
-        pause(last.millis_since(at).max(LONGEST_MS) + 25_000).await;
-        self.world.tell(Event::Rested);
+        last
     }
 }
 

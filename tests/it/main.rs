@@ -36,6 +36,7 @@ mod pairing;
 mod phone;
 mod python_samples;
 mod real_upstream;
+mod retention;
 mod returning_phone;
 #[cfg(unix)]
 mod shutdown;

@@ -140,14 +140,13 @@ impl Checker<'_> {
                 {
                     broken.push(format!("{id} was taken from the very node that completes it"));
                 }
-                if self.climate == Climate::Calm {
-                    if let (State::Preparing { .. }, Some(closed)) =
+                if self.climate == Climate::Calm
+                    && let (State::Preparing { .. }, Some(closed)) =
                         (&before.ceremony.state, after.ceremony.closed())
-                        && closed.outcome == Outcome::Expired
-                        && closed.at.millis_since(before.at) > 20_000
-                    {
-                        broken.push(format!("{id} waited for a challenge that nobody asked for"));
-                    }
+                    && closed.outcome == Outcome::Expired
+                    && closed.at.millis_since(before.at) > 20_000
+                {
+                    broken.push(format!("{id} waited for a challenge that nobody asked for"));
                 }
             }
             for version in versions {

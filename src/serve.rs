@@ -57,6 +57,26 @@ pub enum StartError {
     Roots(String),
 }
 
+/// What a relay stands on, where the configuration leaves no choice.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Ground {
+    /// This machine: a file in the data directory, and the system's clock.
+    ///
+    /// # Errors
+    /// [`StartError::Open`].
+    pub fn of_this_machine(config: &Config) -> Result<Self, StartError> {
+        let store = Arc::new(FileStore::open(&config.data_dir.join(STORE_FILE))?);
+        Ok(Self { store, clock: Arc::new(SystemClock) })
+    }
+}
+
 /// A relay that serves.
 #[derive(Debug)]
 pub struct Running {
@@ -78,12 +98,24 @@ pub fn bind(config: &Config) -> Result<TcpListener, StartError> {
 /// # Errors
 /// [`StartError`]; then nothing runs.
 pub async fn start(config: Config, listener: TcpListener) -> Result<Running, StartError> {
+    let ground = Ground::of_this_machine(&config)?;
+    start_on(ground, config, listener).await
+}
+
+/// [`start`] on other ground than this machine.
+///
+/// # Errors
+/// [`StartError`]; then nothing runs.
+pub async fn start_on(
+    ground: Ground,
+    config: Config,
+    listener: TcpListener,
+) -> Result<Running, StartError> {
     let address =
         listener.local_addr().map_err(|error| StartError::Listen(config.listen, error))?;
     let config = config.bound_to(address);
     let tasks = Tasks::default();
-    let store: Arc<dyn Store> = Arc::new(FileStore::open(&config.data_dir.join(STORE_FILE))?);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let Ground { store, clock } = ground;
     let sealer = Sealer::load_or_make(&config.data_dir.join(SEAL_KEY_FILE))?;
     let (fido, certify) = upstream(&config, Arc::clone(&store), Arc::clone(&clock))?;
     let world =

@@ -10,14 +10,10 @@ use fido_relay_proto::http::{CeremonyView, Status};
 use fido_relay_proto::{Outcome, Reason};
 use serde_json::{Value, json};
 
+use crate::support::agreeable::CREATION_OPTIONS;
 use crate::support::fido2_server::Fido2Server;
 use crate::support::relay::TestRelay;
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
-
-/// A begin answer for a registration.
-const OPTIONS: &str = r#"{"status":"ok","errorMessage":"","challenge":"Y2hhbGxlbmdlLWNoYWxsZW5nZQ",
-    "rp":{"id":"localhost","name":"Example"},"user":{"id":"AQIDBA","name":"ada","displayName":"Ada"},
-    "pubKeyCredParams":[{"type":"public-key","alg":-7}]}"#;
 
 async fn relay_before(url: &str) -> TestRelay {
     let upstream = HttpUpstream {
@@ -72,7 +68,7 @@ async fn a_card_is_registered_signs_in_and_approves_at_an_independent_server() {
 async fn ends_after(complete: Reply) -> (Status, Option<Reason>) {
     let server = ScriptedUpstream::listening(move |_, request| {
         if request.call.ends_with("options") {
-            Reply::Answer(Answer::json(200, OPTIONS).with("Set-Cookie", "session=1"))
+            Reply::Answer(Answer::json(200, CREATION_OPTIONS).with("Set-Cookie", "session=1"))
         } else {
             complete.clone()
         }

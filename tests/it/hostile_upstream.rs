@@ -14,14 +14,10 @@ use futures::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::agreeable::{begins, completions, is_completion};
+use crate::support::agreeable::{CREATION_OPTIONS, begins, completions, is_completion};
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
-/// A begin answer for a registration.
-const OPTIONS: &str = r#"{"status":"ok","errorMessage":"","challenge":"Y2hhbGxlbmdlLWNoYWxsZW5nZQ",
-    "rp":{"id":"localhost","name":"Example"},"user":{"id":"AQIDBA","name":"ada","displayName":"Ada"},
-    "pubKeyCredParams":[{"type":"public-key","alg":-7}]}"#;
 /// A completion's answer as long as real ones, so that it can be cut in many places.
 const DONE: &str = r#"{"status":"ok","errorMessage":"","sessionData":"",
     "padding":"................................................................................
@@ -38,7 +34,7 @@ enum Call {
 
 fn healthy(call: Call) -> Answer {
     match call {
-        Call::Begin => Answer::json(200, OPTIONS).with("Set-Cookie", "session=1"),
+        Call::Begin => Answer::json(200, CREATION_OPTIONS).with("Set-Cookie", "session=1"),
         Call::Complete => Answer::json(200, DONE.replace('\n', " ")),
     }
 }

@@ -64,7 +64,7 @@ pub enum OpenError {
 }
 
 /// Opens the database; called again after a failure.
-type Opener = Box<dyn Fn() -> Result<redb::Database, DatabaseError> + Send + Sync>;
+pub(super) type Opener = Box<dyn Fn() -> Result<redb::Database, DatabaseError> + Send + Sync>;
 
 /// The open database, or the place where it will be again.
 pub(super) struct Database {
@@ -97,7 +97,12 @@ impl Database {
                 .set_cache_size(CACHE)
                 .create_with_backend(FileBackend::new(private_file(&file)?)?)
         };
-        Self::open_with(Box::new(opener)).map_err(|error| open_error(path.to_owned(), error))
+        Self::open_by(path, Box::new(opener))
+    }
+
+    /// [`Database::open_with`], with errors that name the file.
+    pub(super) fn open_by(path: &Path, open: Opener) -> Result<Self, OpenError> {
+        Self::open_with(open).map_err(|error| open_error(path.to_owned(), error))
     }
 
     /// Opens by `open` and makes the tables, so that readers always find them.

@@ -34,6 +34,18 @@ impl FileStore {
         Self::start(Database::open_file(path)?)
     }
 
+    /// Opens by `open`, which is called again whenever the file failed. For a file that is not
+    /// simply one of this machine's; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_by(
+        path: &Path,
+        open: impl Fn() -> Result<redb::Database, redb::DatabaseError> + Send + Sync + 'static,
+    ) -> Result<Self, OpenError> {
+        Self::start(Database::open_by(path, Box::new(open))?)
+    }
+
     pub(super) fn start(database: Database) -> Result<Self, OpenError> {
         let database = Arc::new(database);
         let (queue, mut waiting) = mpsc::channel(writer::QUEUE);

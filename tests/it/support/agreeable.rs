@@ -11,6 +11,12 @@ use super::scripted_upstream::{Answer, Received, Reply, ScriptedUpstream};
 pub(crate) const CREDENTIAL: &str =
     r#"{"id":"AQIDBA","rawId":"AQIDBA","type":"public-key","response":{}}"#;
 
+/// A begin answer for a registration, as far as a card needs it.
+pub(crate) const CREATION_OPTIONS: &str = r#"{"status":"ok","errorMessage":"",
+    "challenge":"Y2hhbGxlbmdlLWNoYWxsZW5nZQ","rp":{"id":"localhost","name":"Example"},
+    "user":{"id":"AQIDBA","name":"ada","displayName":"Ada"},
+    "pubKeyCredParams":[{"type":"public-key","alg":-7}]}"#;
+
 /// Agrees with everything; every challenge is another.
 pub(crate) fn agreeable() -> ScriptedUpstream {
     ScriptedUpstream::listening(|number, request| Reply::Answer(agrees(number, request)))

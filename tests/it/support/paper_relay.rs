@@ -1,7 +1,7 @@
 //! A relay without sockets, disk or FIDO2 server, on tokio's clock: with time paused, a day takes
 //! no time. Its HTTP interface is called as a function.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,14 +25,28 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
-/// The wall clock of a world whose time is tokio's.
+/// The wall clock of a world whose time is tokio's. It can be set.
 #[derive(Debug)]
-struct TokioClock(Instant);
+pub(crate) struct TokioClock {
+    started: Instant,
+    /// Milliseconds since the epoch at the start.
+    epoch: AtomicU64,
+}
+
+impl TokioClock {
+    pub(crate) fn set_forward(&self, by: Duration) {
+        self.epoch.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_back(&self, by: Duration) {
+        self.epoch.fetch_sub(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+}
 
 impl Clock for TokioClock {
     fn now(&self) -> UnixMillis {
-        let since = u64::try_from(self.0.elapsed().as_millis()).unwrap();
-        UnixMillis(1_800_000_000_000 + since)
+        let since = u64::try_from(self.started.elapsed().as_millis()).unwrap();
+        UnixMillis(self.epoch.load(Ordering::Relaxed) + since)
     }
 }
 
@@ -157,6 +171,7 @@ pub(crate) struct PaperRelay {
     pub(crate) relay: Relay,
     pub(crate) fido: Arc<SlowFido>,
     pub(crate) store: Arc<Switchable>,
+    pub(crate) clock: Arc<TokioClock>,
     router: axum::Router,
     /// An initiator that may do everything.
     pub(crate) key: String,
@@ -173,6 +188,8 @@ pub(crate) struct Came {
 impl PaperRelay {
     pub(crate) async fn start() -> Self {
         let (fido, store) = (Arc::new(SlowFido::default()), Arc::new(Switchable::default()));
+        let epoch = AtomicU64::new(1_800_000_000_000);
+        let clock = Arc::new(TokioClock { started: Instant::now(), epoch });
         let moment = Some(Duration::from_millis(10));
         *fido.begin_takes.lock().unwrap() = moment;
         *fido.complete_takes.lock().unwrap() = moment;
@@ -180,7 +197,7 @@ impl PaperRelay {
             store: Arc::clone(&store) as Arc<dyn Store>,
             bus: Arc::new(LocalBus::new()),
             fido: Arc::clone(&fido) as Arc<dyn Fido>,
-            clock: Arc::new(TokioClock(Instant::now())),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sealer: Sealer::new(&[7; 32]).unwrap(),
             tasks: Tasks::default(),
         };
@@ -211,7 +228,7 @@ impl PaperRelay {
         let client = clients.create(new, now).await.unwrap();
         let key = clients.add_key(&tenant, client.id, None, None, now).await.unwrap();
         let key = key.expose().to_owned();
-        Self { router: edge::router(edge), relay, fido, store, key }
+        Self { router: edge::router(edge), relay, fido, store, clock, key }
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, key: &str, body: &Value) -> Came {

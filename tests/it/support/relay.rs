@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use fido_relay::backends::embedded::SystemClock;
 use fido_relay::config::Config;
 use fido_relay::phone::{self, Card, Codes, DeviceKey, Paired, Phone, PhoneEvent, PhoneHandle};
+use fido_relay::ports::Store;
 use fido_relay::security::clients::{Clients, NewClient};
-use fido_relay::serve::{self, Running};
+use fido_relay::serve::{self, Ground, Running};
 use fido_relay::softcard::{Prompt, SoftCard};
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony, OpenedPairing, Scope};
@@ -29,14 +31,28 @@ impl TestRelay {
 
     /// The default with changes.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let (config, directory) = Self::configured(change);
+        let running = Self::run(&config).await;
+        Self { running, directory }
+    }
+
+    /// The default with changes, on a store of the test's own.
+    pub(crate) async fn start_on(store: Arc<dyn Store>, change: impl FnOnce(&mut Config)) -> Self {
+        let (config, directory) = Self::configured(change);
+        let listener = serve::bind(&config).unwrap();
+        let ground = Ground { store, clock: Arc::new(SystemClock) };
+        let running = serve::start_on(ground, config, listener).await.unwrap();
+        Self { running, directory }
+    }
+
+    fn configured(change: impl FnOnce(&mut Config)) -> (Config, TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let port = [("FIDO_RELAY_LISTEN", "127.0.0.1:0")];
         let mut config = fido_relay::config::from_texts(None, &port).unwrap().config;
         config.data_dir = directory.path().to_path_buf();
         config.limits.drain = std::time::Duration::ZERO;
         change(&mut config);
-        let running = Self::run(&config).await;
-        Self { running, directory }
+        (config, directory)
     }
 
     async fn run(config: &Config) -> Running {

@@ -238,7 +238,13 @@ impl Checker<'_> {
                     if stranger {
                         broken.push(format!("I4: {id} took the answer of {}", answer.device));
                     }
-                    if self.climate == Climate::Calm && !asked.contains_key(id) {
+                    // One that was taken back meanwhile need not be asked for any more.
+                    let taken_back = [Some(Outcome::Cancelled), Some(Outcome::Denied)];
+                    let end = self.end(*id).map(|closed| closed.outcome);
+                    if self.climate == Climate::Calm
+                        && !asked.contains_key(id)
+                        && !taken_back.contains(&end)
+                    {
                         broken.push(format!("{id}: an answer was taken and never completed"));
                     }
                 }

@@ -81,6 +81,8 @@ struct Node {
     watchers: Watchers,
     live: Live,
     deadlines: Deadlines,
+    /// What dies when, bucket by bucket.
+    retention: Vec<Retention>,
     /// Something was opened.
     opened: Notify,
     /// Cancelled once recovery has seen everything.
@@ -96,6 +98,8 @@ impl Relay {
     /// [`Relay::recovered`] waits for it.
     #[must_use]
     pub fn start(world: World, others: &[Retention]) -> Self {
+        let mut retention = vec![sweeper::CEREMONIES, open::IDEMPOTENCY_KEYS];
+        retention.extend_from_slice(others);
         let node = Arc::new(Node {
             id: NodeId::from_bytes(random::bytes()),
             world,
@@ -103,6 +107,7 @@ impl Relay {
             watchers: Watchers::default(),
             live: Live::default(),
             deadlines: Deadlines::default(),
+            retention,
             opened: Notify::new(),
             recovered: CancellationToken::new(),
         });
@@ -112,14 +117,12 @@ impl Relay {
             tasks.spawn("notices", relay.clone().follow_notices(feed));
         }
         tasks.spawn("deadlines", relay.clone().follow_deadlines());
-        let mut rules = vec![sweeper::CEREMONIES, open::IDEMPOTENCY_KEYS];
-        rules.extend_from_slice(others);
         tasks.spawn("recovery", {
             let relay = relay.clone();
             async move {
                 relay.recover().await;
                 relay.node.recovered.cancel();
-                relay.sweep_forever(rules).await;
+                relay.sweep_forever().await;
             }
         });
         relay

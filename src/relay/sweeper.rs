@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use fido_relay_proto::UnixMillis;
+use futures::future::join_all;
 
 use super::Relay;
 use crate::ceremony::Ceremony;
@@ -39,11 +40,11 @@ pub(super) const CEREMONIES: Retention = Retention {
 
 impl Relay {
     /// Walks and sleeps until the tasks are stopped.
-    pub(super) async fn sweep_forever(self, rules: Vec<Retention>) {
+    pub(super) async fn sweep_forever(self) {
         let stopping = self.world().tasks.stopping().clone();
         let round = || async {
             let opened = self.node.opened.notified();
-            let next = match self.sweep(&rules).await {
+            let next = match self.sweep().await {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::warn!(%error, "the store could not be swept");
@@ -62,29 +63,26 @@ impl Relay {
     }
 
     /// Removes what has died; gives the moment when the next will, if anything is stored that can.
-    pub(super) async fn sweep(
-        &self,
-        rules: &[Retention],
-    ) -> Result<Option<UnixMillis>, StoreError> {
+    /// The relay does it by itself when it is due; once more does no harm.
+    ///
+    /// # Errors
+    /// The store's. What was removed until then stays removed.
+    pub async fn sweep(&self) -> Result<Option<UnixMillis>, StoreError> {
         let store = &*self.world().store;
         let now = self.world().clock.now();
         let mut next: Option<UnixMillis> = None;
         let mut removed = 0_u64;
-        for rule in rules {
+        for rule in &self.node.retention {
             let mut after = String::new();
             loop {
                 let page = store.page(rule.bucket, &after, PAGE).await?;
                 let Some((last, _)) = page.last() else { break };
                 after.clone_from(last);
+                let mut dead = Vec::new();
                 for (key, stored) in &page {
                     match (rule.dies_at)(&stored.value) {
                         Some(at) if at <= now => {
-                            match store.remove(rule.bucket, key, stored.revision).await {
-                                Ok(()) => removed += 1,
-                                // Written meanwhile: it is not what was read, so it is not dead.
-                                Err(StoreError::Conflict) => {}
-                                Err(error) => return Err(error),
-                            }
+                            dead.push(store.remove(rule.bucket, key, stored.revision));
                         }
                         Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
                         // An open ceremony will close, and die a day later.
@@ -92,6 +90,16 @@ impl Relay {
                             let later = now.plus_secs(RESULTS_S);
                             next = Some(next.map_or(later, |next| next.min(later)));
                         }
+                    }
+                }
+                // Together, so that they share a flush: one after the other they would be slower
+                // than what a busy relay opens.
+                for outcome in join_all(dead).await {
+                    match outcome {
+                        Ok(()) => removed += 1,
+                        // Written meanwhile: it is not what was read, so it is not dead.
+                        Err(StoreError::Conflict) => {}
+                        Err(error) => return Err(error),
                     }
                 }
                 tokio::task::yield_now().await;

@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub(crate) mod agreeable;
+pub(crate) mod bare_relay;
 pub(crate) mod fido2_server;
 pub(crate) mod needs;
 pub(crate) mod paper_relay;

@@ -1,0 +1,164 @@
+//! A relay without an edge, over any store: its clock is the test's, its FIDO2 server answers at
+//! once and agrees with everything.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use fido_relay::backends::embedded::LocalBus;
+use fido_relay::ceremony::{
+    Approval, Begun, Ceremony, Request, State, TxBinding, UpstreamSession, Verdict,
+};
+use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Fido, Store};
+use fido_relay::relay::{CeremonyKey, OpenOrder, Relay, Retention, World};
+use fido_relay::security::random;
+use fido_relay::security::seal::Sealer;
+use fido_relay::tasks::Tasks;
+use fido_relay_proto::http::UpstreamOptions;
+use fido_relay_proto::life::PriorAuth;
+use fido_relay_proto::{
+    AttemptId, Binding, CeremonyId, CeremonyType, ClientId, PlainText, TenantId, UnixMillis,
+    Username,
+};
+use serde_json::value::RawValue;
+
+/// A clock that stands until it is moved.
+#[derive(Debug)]
+pub(crate) struct HandClock(AtomicU64);
+
+impl HandClock {
+    pub(crate) fn forward(&self, millis: u64) {
+        self.0.fetch_add(millis, Ordering::Relaxed);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A FIDO2 server that agrees at once and counts.
+#[derive(Debug, Default)]
+pub(crate) struct AgreeingFido {
+    pub(crate) completions: AtomicUsize,
+}
+
+impl Fido for AgreeingFido {
+    fn begin(&self, _: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>> {
+        // About as much as a real server's options.
+        let options = format!(r#"{{"challenge":"{}"}}"#, "Y".repeat(400));
+        Box::pin(std::future::ready(Ok(Begun {
+            session: UpstreamSession("session".to_owned()),
+            challenge: "Y2hhbGxlbmdl".to_owned(),
+            origin: "https://example.com".to_owned(),
+            public_key: RawValue::from_string(options).unwrap(),
+            tx_binding: TxBinding::Relay,
+        })))
+    }
+
+    fn complete<'a>(
+        &'a self,
+        _: CeremonyType,
+        _: &'a UpstreamSession,
+        _: &'a RawValue,
+        _: u64,
+    ) -> BoxFuture<'a, Verdict> {
+        self.completions.fetch_add(1, Ordering::Relaxed);
+        let cred_hash = "A".repeat(43);
+        let approval = Approval { cred_hash, user_verified: Some(true) };
+        Box::pin(std::future::ready(Verdict::Approved(approval)))
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// The relay and what a test may turn.
+pub(crate) struct BareRelay {
+    pub(crate) relay: Relay,
+    pub(crate) clock: Arc<HandClock>,
+    pub(crate) fido: Arc<AgreeingFido>,
+    pub(crate) store: Arc<dyn Store>,
+}
+
+impl BareRelay {
+    pub(crate) async fn start(store: Arc<dyn Store>, rules: &[Retention]) -> Self {
+        let fido = Arc::new(AgreeingFido::default());
+        let clock = Arc::new(HandClock(AtomicU64::new(1_800_000_000_000)));
+        let world = World {
+            store: Arc::clone(&store),
+            bus: Arc::new(LocalBus::new()),
+            fido: Arc::clone(&fido) as Arc<dyn Fido>,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            sealer: Sealer::new(&[7; 32]).unwrap(),
+            tasks: Tasks::default(),
+        };
+        let relay = Relay::start(world, rules);
+        relay.recovered().await;
+        Self { relay, clock, fido, store }
+    }
+
+    /// Ada's sign-in, open for a minute.
+    pub(crate) fn request(&self, binding: Binding) -> Request {
+        let now = self.clock.now();
+        Request {
+            id: CeremonyId::from_bytes(random::bytes()),
+            tenant: TenantId::default(),
+            client_id: ClientId::from_bytes([1; 16]),
+            client_name: PlainText::new("Example Bank").unwrap(),
+            ceremony_type: CeremonyType::Authentication,
+            username: Username::new("ada").unwrap(),
+            display_name: Username::new("ada").unwrap(),
+            device_id: None,
+            binding,
+            message: None,
+            transaction: None,
+            context: None,
+            client_nonce: None,
+            prior_auth: PriorAuth::Password,
+            rp_id: "example.com".to_owned(),
+            options: UpstreamOptions::default(),
+            opened_at: now,
+            deadline: now.plus_secs(60),
+        }
+    }
+
+    /// Opens it, under this idempotency key if there is one.
+    pub(crate) async fn open(&self, binding: Binding, idempotency: Option<&str>) -> CeremonyKey {
+        let idempotency = idempotency.map(|key| (key.to_owned(), [1; 32]));
+        let order = OpenOrder { request: self.request(binding), idempotency };
+        CeremonyKey::from(&self.relay.open(order).await.unwrap())
+    }
+
+    /// Waits until the ceremony's state gives what is looked for.
+    pub(crate) async fn until<T>(
+        &self,
+        key: &CeremonyKey,
+        looked_for: impl Fn(&Ceremony) -> Option<T>,
+    ) -> T {
+        let watch = self.relay.watch(key);
+        loop {
+            let changed = watch.changed();
+            let ceremony = self.relay.load(key).await.unwrap().unwrap();
+            if let Some(found) = looked_for(&ceremony) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits for the challenge.
+    pub(crate) async fn challenged(&self, key: &CeremonyKey) -> AttemptId {
+        self.until(key, |ceremony| match &ceremony.state {
+            State::Challenged(challenge) => Some(challenge.attempt),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Records that a bucket holds.
+    pub(crate) async fn count(&self, bucket: Bucket) -> usize {
+        self.store.list(bucket, "").await.unwrap().len()
+    }
+}

@@ -137,7 +137,10 @@ fn reply_frame(reply: Reply, ceremony_id: CeremonyId) -> Option<RelayFrame> {
         Refusal::WrongCode { left } => {
             return Some(RelayFrame::Error {
                 code: FrameErrorCode::WrongCode,
-                message: format!("wrong code, {left} tries left"),
+                message: format!(
+                    "wrong code, {left} {} left",
+                    if left == 1 { "try" } else { "tries" }
+                ),
                 retryable: false,
                 ceremony_id: Some(ceremony_id),
             });

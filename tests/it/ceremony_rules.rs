@@ -48,7 +48,7 @@ async fn three_wrong_codes_close_it_and_each_is_told_how_many_are_left() {
     let scene = Scene::set().await;
     let mut phone = WirePhone::connect(scene.ada.clone()).await;
     phone.offer().await;
-    for left in ["2 tries left", "1 tries left", "0 tries left"] {
+    for left in ["2 tries left", "1 try left", "0 tries left"] {
         phone.claim(scene.open.id, &wrong(&scene.open)).await;
         loop {
             match phone.next().await {

@@ -27,8 +27,8 @@ use crate::session::{Action, AuthFailure, CloseReason, Jitter, Nonce, Session, T
 
 /// How long a closing handshake may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-/// The buffer that an idle phone costs: the library's default is 128 KiB.
-const READ_BUFFER: usize = 1024;
+/// The buffer that an idle phone costs: the library's default is 128 KiB. It grows for a longer frame.
+const READ_BUFFER: usize = 256;
 /// Reconnections after a shutdown spread over this many milliseconds.
 const GOAWAY_SPREAD_MS: u64 = 5_000;
 
@@ -38,8 +38,23 @@ const NAP_MS: u64 = 24 * 60 * 60 * 1000;
 type Stream = WebSocketStream<Guarded<TokioIo<Upgraded>>>;
 
 /// Runs an upgraded socket to its end.
+///
+/// The task of an idle phone is as large as the largest thing it ever does, unless that has a
+/// room of its own: whatever comes before the long wait, interrupts it or comes after it is boxed.
 pub(super) async fn socket(edge: Edge, upgrade: OnUpgrade, accepted: Accepted, place: Place) {
-    let Ok(Ok(upgraded)) = timeout_at(accepted.auth_by, upgrade).await else { return };
+    let Some(mut run) = Box::pin(open(edge, upgrade, accepted, place)).await else { return };
+    let reason = run.until_closed().await;
+    Box::pin(run.finish(reason)).await;
+}
+
+/// Takes the upgraded socket over and greets the device.
+async fn open(
+    edge: Edge,
+    upgrade: OnUpgrade,
+    accepted: Accepted,
+    place: Place,
+) -> Option<Box<Run>> {
+    let upgraded = timeout_at(accepted.auth_by, upgrade).await.ok()?.ok()?;
     let limits = &edge.inner.socket_limits;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
@@ -53,12 +68,15 @@ pub(super) async fn socket(edge: Edge, upgrade: OnUpgrade, accepted: Accepted, p
     let auth_by = millis(accepted.auth_by.saturating_duration_since(epoch));
     let nonce = Nonce::from_bytes(random::bytes());
     let (session, hello) = Session::accept(0, auth_by, nonce, Arc::clone(limits));
-    let mut run = Run { edge, stream, session, epoch, connection: None, place: Some(place) };
-    let reason = match run.write(hello).await {
-        Ok(()) => run.until_closed().await,
-        Err(reason) => reason,
-    };
-    run.finish(reason).await;
+    let mut run =
+        Box::new(Run { edge, stream, session, epoch, connection: None, place: Some(place) });
+    match run.write(hello).await {
+        Ok(()) => Some(run),
+        Err(reason) => {
+            run.finish(reason).await;
+            None
+        }
+    }
 }
 
 struct Run {
@@ -100,16 +118,16 @@ impl Run {
                 () = stopping.cancelled() => Err(CloseReason::Restart),
                 () = draining.cancelled(), if !told => {
                     told = true;
-                    self.go_away().await
+                    Box::pin(self.go_away()).await
                 }
-                message = self.stream.next() => self.read(message).await,
+                message = self.stream.next() => Box::pin(self.read(message)).await,
                 () = woken => Ok(()),
-                () = sleep(wakes_in) => self.tick().await,
+                () = sleep(wakes_in) => Box::pin(self.tick()).await,
             };
             // What waits to be written goes out after every turn, so that a phone that sends
             // without pause still hears.
             let done = match done {
-                Ok(()) => self.drain().await,
+                Ok(()) => Box::pin(self.drain()).await,
                 Err(reason) => Err(reason),
             };
             if let Err(reason) = done {
@@ -137,7 +155,7 @@ impl Run {
             Some(Ok(Message::Frame(_))) => Action::Nothing,
             Some(Err(error)) => return Err(self.reason_of(&error)),
         };
-        Box::pin(self.act(action)).await
+        self.act(action).await
     }
 
     async fn act(&mut self, action: Action) -> Result<(), CloseReason> {
@@ -235,7 +253,7 @@ impl Run {
     }
 
     /// Says why, if there is somebody to say it to.
-    async fn finish(mut self, reason: CloseReason) {
+    async fn finish(mut self: Box<Self>, reason: CloseReason) {
         let reason = self.session.end(reason);
         let device = self.connection.as_ref().map(|connection| connection.owner().device);
         tracing::debug!(?device, reason = reason.name(), "a device socket ended");

@@ -1,6 +1,7 @@
 //! The external FIDO2 server's backend against a server that does what a script says.
 
 mod bounds;
+mod certificate;
 mod matrix;
 mod proxy;
 mod wire;

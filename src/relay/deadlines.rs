@@ -40,6 +40,11 @@ impl Deadlines {
         due.remove(&(at, key.clone()));
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Sleeps until something is due and gives it.
     pub(super) async fn due(&self, clock: &dyn Clock) -> CeremonyKey {
         loop {

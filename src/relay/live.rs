@@ -29,6 +29,11 @@ impl Live {
         });
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.users.iter().map(|open| open.len()).sum()
+    }
+
     /// The user's open ceremonies, oldest first.
     #[must_use]
     pub(super) fn of(&self, user: &UserKey) -> Vec<CeremonyKey> {

@@ -67,6 +67,19 @@ pub struct World {
     pub tasks: Tasks,
 }
 
+/// What a node holds in memory, counted. With nothing open and nobody there it is all zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Device sockets.
+    pub sockets: usize,
+    /// Ceremonies without an outcome.
+    pub open: usize,
+    /// Moments at which time alone may change a ceremony.
+    pub deadlines: usize,
+    /// Ceremonies that somebody waits for.
+    pub watched: usize,
+}
+
 /// One node of the relay. Clones are the same node.
 #[derive(Clone, Debug)]
 pub struct Relay {
@@ -143,6 +156,17 @@ impl Relay {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.node.registry
+    }
+
+    /// How much this node holds in memory.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        Census {
+            sockets: self.node.registry.len(),
+            open: self.node.live.len(),
+            deadlines: self.node.deadlines.len(),
+            watched: self.node.watchers.len(),
+        }
     }
 
     /// A place to wait for changes of a ceremony.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use fido_relay::ceremony::{Ceremony, Event as Step, Request, State};
 use fido_relay::ports::{Bucket, Clock as _, Store};
-use fido_relay::relay::{CeremonyKey, OpenOrder, Owner, Relay, World as Ports, devices};
+use fido_relay::relay::{Census, CeremonyKey, OpenOrder, Owner, Relay, World as Ports, devices};
 use fido_relay::security::seal::Sealer;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::{P256Jwk, Platform, UpstreamOptions};
@@ -57,6 +57,7 @@ pub(super) struct Play {
     climate: Climate,
     turns: u64,
     opened: Mutex<Vec<CeremonyId>>,
+    left: Mutex<Option<Census>>,
 }
 
 /// What is left of a play.
@@ -64,6 +65,8 @@ pub(super) struct Play {
 pub(super) struct Played {
     pub(super) climate: Climate,
     pub(super) history: Vec<Event>,
+    /// What the node held in memory after everything had ended and every phone had gone.
+    pub(super) left: Census,
 }
 
 fn username(name: &str) -> Username {
@@ -97,6 +100,7 @@ pub(super) fn play(seed: u64) -> Played {
         climate,
         turns: TURNS,
         opened: Mutex::default(),
+        left: Mutex::default(),
         world,
     };
     let mut wall = START;
@@ -114,7 +118,8 @@ pub(super) fn play(seed: u64) -> Played {
             phone.cut_off();
         }
         if end == End::Done {
-            return Played { climate, history: play.world.history() };
+            let left = play.left.lock().unwrap().unwrap();
+            return Played { climate, history: play.world.history(), left };
         }
         let down = play.world.chance().below(5_000);
         wall += down;
@@ -421,6 +426,19 @@ impl Play {
         pause(last.millis_since(self.world.now()).max(LONGEST_MS) + 25_000).await;
         self.world.tell(Event::Rested);
         self.look_at_phones();
+        for phone in &self.phones {
+            phone.vanish(relay);
+        }
+        // A deadline that was set by a clock gone ahead is the last to go.
+        let mut left = relay.census();
+        for _ in 0..120 {
+            if left == Census::default() {
+                break;
+            }
+            pause(60_000).await;
+            left = relay.census();
+        }
+        *self.left.lock().unwrap() = Some(left);
     }
 
     /// Tells what every phone shows, and when time alone will last change a ceremony.

@@ -429,14 +429,15 @@ impl Play {
         for phone in &self.phones {
             phone.vanish(relay);
         }
-        // A deadline that was set by a clock gone ahead is the last to go.
+        pause(1_000).await;
         let mut left = relay.census();
+        // A deadline that was set by a clock gone ahead is the last to go; nothing else may wait.
         for _ in 0..120 {
-            if left == Census::default() {
+            if left.deadlines == 0 {
                 break;
             }
             pause(60_000).await;
-            left = relay.census();
+            left.deadlines = relay.census().deadlines;
         }
         *self.left.lock().unwrap() = Some(left);
     }

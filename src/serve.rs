@@ -21,7 +21,7 @@ use crate::edge::admin::{self, Admin};
 #[cfg(unix)]
 use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
-use crate::ports::{Bucket, Certify, Clock, Fido, Store, StoreError};
+use crate::ports::{Bucket, Certify, Clock, Fido, Store, StoreError, Witnesses};
 use crate::relay::{Relay, Retention, World};
 use crate::security::seal::{SealError, Sealer};
 use crate::session;
@@ -118,8 +118,15 @@ pub async fn start_on(
     let Ground { store, clock } = ground;
     let sealer = Sealer::load_or_make(&config.data_dir.join(SEAL_KEY_FILE))?;
     let (fido, certify) = upstream(&config, Arc::clone(&store), Arc::clone(&clock))?;
-    let world =
-        World { store, sealer, bus: Arc::new(LocalBus::new()), fido, clock, tasks: tasks.clone() };
+    let world = World {
+        store,
+        sealer,
+        bus: Arc::new(LocalBus::new()),
+        fido,
+        clock,
+        witnesses: Witnesses::default(),
+        tasks: tasks.clone(),
+    };
     let pairings =
         Retention { bucket: Bucket::Pairings, dies_at: crate::security::pairing::dies_at };
     let relay = Relay::start(world, &[pairings]);

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod fido;
 pub mod records;
 pub mod store;
+pub mod witness;
 
 pub use bus::{Bus, Notice};
 pub use certify::{Certify, CertifyCall, CertifyReply, CertifyStep};
@@ -16,3 +17,4 @@ pub use clock::Clock;
 pub use fido::{BeginFault, BeginRequest, Fido};
 pub use futures::future::BoxFuture;
 pub use store::{Bucket, Revision, Store, StoreError, Stored};
+pub use witness::{Happening, SecurityEvent, Witness, Witnesses};

@@ -108,6 +108,11 @@ impl Relay {
                 self.perform(&ceremony, effect);
             }
             let changed = transition.changed;
+            if changed {
+                self.world().witnesses.changed(&ceremony, Some(event)).await;
+            } else if *tried {
+                self.world().witnesses.found(&ceremony).await;
+            }
             return Ok(Driven { reply: transition.reply, ceremony, changed });
         }
         Err(DriveError::Unavailable("too many races for one ceremony".to_owned()))
@@ -129,7 +134,8 @@ impl Relay {
                     if let Some(effect) = owed(&ceremony) {
                         self.perform(&ceremony, effect);
                     }
-                    return self.announce(&ceremony).await;
+                    self.announce(&ceremony).await;
+                    return self.world().witnesses.found(&ceremony).await;
                 }
                 Ok(None) => return,
                 Err(error) if Instant::now() >= give_up => {

@@ -42,7 +42,7 @@ pub use self::watchers::{Watch, Watchers};
 use self::deadlines::Deadlines;
 use self::live::Live;
 use crate::ceremony::{Ceremony, Event};
-use crate::ports::{Bus, Clock, Fido, Notice, Store, StoreError};
+use crate::ports::{Bus, Clock, Fido, Notice, Store, StoreError, Witnesses};
 use crate::security::random;
 use crate::security::seal::Sealer;
 use crate::tasks::Tasks;
@@ -63,6 +63,8 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// What seals the FIDO2 server's sessions.
     pub sealer: Sealer,
+    /// Who hears of everything.
+    pub witnesses: Witnesses,
     /// Who owns the tasks.
     pub tasks: Tasks,
 }
@@ -200,6 +202,9 @@ impl Relay {
             let Some((last, _)) = page.last() else { break };
             after.clone_from(last);
             for (key, ceremony) in &page {
+                if let Ok(ceremony) = ceremony {
+                    self.world().witnesses.found(ceremony).await;
+                }
                 match ceremony {
                     Ok(ceremony) if ceremony.closed().is_none() => {
                         open += 1;

@@ -127,6 +127,7 @@ impl Relay {
             if let Some(effect) = owed(ceremony, &found) {
                 self.perform(&found, effect);
             }
+            self.world().witnesses.found(&found).await;
             return Ok(found);
         }
         fault_point::reached(Point::Stored);
@@ -137,6 +138,7 @@ impl Relay {
         if let Some(effect) = ceremony.pending_effect() {
             self.perform(&ceremony, effect);
         }
+        self.world().witnesses.changed(&ceremony, None).await;
         Ok(ceremony)
     }
 

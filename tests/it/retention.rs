@@ -65,6 +65,7 @@ fn relay() -> Relay {
         fido: Arc::new(NoFido),
         clock: Arc::new(RuntimeClock(Instant::now())),
         sealer: Sealer::new(&[7; 32]).unwrap(),
+        witnesses: fido_relay::ports::Witnesses::default(),
         tasks: Tasks::default(),
     };
     let pairings = Retention { bucket: Bucket::Pairings, dies_at: pairing::dies_at };

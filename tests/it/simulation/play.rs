@@ -244,6 +244,7 @@ impl Play {
             fido: Arc::clone(&self.fido) as _,
             clock: Arc::clone(&self.world) as _,
             sealer: Sealer::new(&[7; 32]).unwrap(),
+            witnesses: fido_relay::ports::Witnesses::default(),
             tasks: tasks.clone(),
         };
         (Relay::start(ports, &[]), tasks)

@@ -92,6 +92,7 @@ impl BareRelay {
             fido: Arc::clone(&fido) as Arc<dyn Fido>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sealer: Sealer::new(&[7; 32]).unwrap(),
+            witnesses: fido_relay::ports::Witnesses::default(),
             tasks: Tasks::default(),
         };
         let relay = Relay::start(world, rules);

@@ -1,0 +1,123 @@
+//! Who hears of everything that happens, beside those whom it concerns: the audit log, the metrics,
+//! the webhooks. A witness changes nothing, and nothing waits for what it makes of the news.
+//!
+//! What is stored is the truth here too. A change is told after it was stored, so a crash between
+//! the two leaves a change untold; whoever starts again tells of every ceremony that it finds
+//! ([`Witness::found`]), and a witness that must miss nothing compares that with what it has. For
+//! the same reason a change may be told twice.
+
+use std::sync::Arc;
+
+use fido_relay_proto::{CeremonyId, ClientId, DeviceId, TenantId, UnixMillis, Username};
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::ceremony::{Ceremony, Event};
+
+/// Hears of everything. Its methods return quickly: a witness that has work to do queues it, and
+/// waits only while its queue is full.
+pub trait Witness: Send + Sync + std::fmt::Debug {
+    /// A change of a ceremony was stored, by `cause`; the opening has none.
+    fn changed<'a>(&'a self, ceremony: &'a Ceremony, cause: Option<&'a Event>)
+    -> BoxFuture<'a, ()>;
+
+    /// A ceremony is stored like this: told of every one when a node starts, and where it was not
+    /// known whether a write stands. None of its changes is necessarily new.
+    fn found<'a>(&'a self, ceremony: &'a Ceremony) -> BoxFuture<'a, ()>;
+
+    /// Something else happened.
+    fn noted<'a>(&'a self, event: &'a SecurityEvent) -> BoxFuture<'a, ()>;
+}
+
+/// Something beside ceremonies that a security team wants to know. No secret is part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecurityEvent {
+    /// The relying party.
+    pub tenant: TenantId,
+    /// When.
+    pub at: UnixMillis,
+    /// What.
+    #[serde(flatten)]
+    pub what: Happening,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Happening {
+    /// A phone became a user's device.
+    DevicePaired {
+        /// The device.
+        device_id: DeviceId,
+        /// Its user.
+        username: Username,
+    },
+    /// A device was revoked.
+    DeviceRevoked {
+        /// The device.
+        device_id: DeviceId,
+        /// Its user.
+        username: Username,
+        /// The initiator that did it; none: the operator.
+        client_id: Option<ClientId>,
+    },
+    /// The person said that it was not them who asked.
+    NotMe {
+        /// The ceremony.
+        ceremony_id: CeremonyId,
+        /// Whose initiator opened it.
+        client_id: ClientId,
+        /// Whose phone said so.
+        device_id: DeviceId,
+        /// The user.
+        username: Username,
+    },
+    /// An initiator was made.
+    ClientMade {
+        /// The initiator.
+        client_id: ClientId,
+    },
+    /// An initiator was removed.
+    ClientRemoved {
+        /// The initiator.
+        client_id: ClientId,
+    },
+    /// An initiator got another key.
+    ClientKeyMade {
+        /// The initiator.
+        client_id: ClientId,
+    },
+}
+
+/// All witnesses of a node. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Witnesses(Arc<[Arc<dyn Witness>]>);
+
+impl Witnesses {
+    /// These.
+    #[must_use]
+    pub fn new(witnesses: Vec<Arc<dyn Witness>>) -> Self {
+        Self(witnesses.into())
+    }
+
+    /// Tells all: see [`Witness::changed`].
+    pub async fn changed(&self, ceremony: &Ceremony, cause: Option<&Event>) {
+        for witness in self.0.iter() {
+            witness.changed(ceremony, cause).await;
+        }
+    }
+
+    /// Tells all: see [`Witness::found`].
+    pub async fn found(&self, ceremony: &Ceremony) {
+        for witness in self.0.iter() {
+            witness.found(ceremony).await;
+        }
+    }
+
+    /// Tells all: see [`Witness::noted`].
+    pub async fn noted(&self, event: &SecurityEvent) {
+        for witness in self.0.iter() {
+            witness.noted(event).await;
+        }
+    }
+}

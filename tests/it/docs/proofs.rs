@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{files, read, root};
 
 /// The documents with a table of claims, each claim with its tests.
-const CLAIMS: [&str; 2] = ["docs/security.md", "docs/promises.md"];
+const CLAIMS: [&str; 2] = ["SECURITY.md", "docs/promises.md"];
 
 /// What stands in backquotes beside the claims of a document's table.
 fn named(document: &str) -> Vec<String> {

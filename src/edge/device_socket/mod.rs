@@ -51,7 +51,7 @@ pub(super) async fn upgrade(
     if edge.relay().world().tasks.draining().is_cancelled() {
         return Err(ProblemCode::Unavailable.into());
     }
-    let place = edge.inner.crowd.enter(accepted.peer.ip()).ok_or(ProblemCode::TooManyRequests)?;
+    let place = edge.inner.crowd.enter(accepted.client).ok_or(ProblemCode::TooManyRequests)?;
     let tasks = edge.relay().world().tasks.clone();
     tasks.spawn_bare(run::socket(edge, upgrade, accepted, place));
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();

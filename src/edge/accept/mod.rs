@@ -3,7 +3,7 @@
 //! hyper's own header timer starts only when HTTP/1 is known to be spoken: whoever sends the
 //! beginning of HTTP/2's preface, or all of it, and then nothing, would be waited for.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -49,11 +49,16 @@ impl Default for AcceptLimits {
     }
 }
 
-/// What is known of a connection; an extension of each of its requests.
-#[derive(Clone, Copy, Debug)]
+/// What is known of whoever asks; an extension of each request.
+#[derive(Clone, Debug)]
 pub struct Accepted {
-    /// The other end.
+    /// The other end of the TCP connection: a proxy, where there is one.
     pub peer: SocketAddr,
+    /// Who asks: the peer, or whom a trusted proxy names. Limits and rules by address are about
+    /// this one.
+    pub client: IpAddr,
+    /// Whether nobody in between can read along, as far as is known here.
+    pub secure: bool,
     /// When a device on this connection must have authenticated.
     pub auth_by: Instant,
 }
@@ -100,7 +105,12 @@ async fn connection(
     stopping: tokio_util::sync::CancellationToken,
     limits: AcceptLimits,
 ) {
-    let accepted = Accepted { peer, auth_by: Instant::now() + limits.device_auth };
+    let accepted = Accepted {
+        peer,
+        client: peer.ip().to_canonical(),
+        secure: false,
+        auth_by: Instant::now() + limits.device_auth,
+    };
     // Prompts are small and urgent.
     if stream.set_nodelay(true).is_err() {
         return;
@@ -109,7 +119,7 @@ async fn connection(
     let asks = Arc::clone(&asked);
     let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         asks.store(true, Ordering::Relaxed);
-        request.extensions_mut().insert(accepted);
+        request.extensions_mut().insert(accepted.clone());
         router.clone().oneshot(request)
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

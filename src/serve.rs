@@ -174,6 +174,7 @@ impl Running {
             store: Arc::clone(&world.store),
             clock: Arc::clone(&world.clock),
             public_url: self.url(),
+            witnesses: world.witnesses.clone(),
         };
         AdminSocket::bind(&self.config.data_dir)?.serve(admin::router(admin), &self.tasks);
         Ok(())

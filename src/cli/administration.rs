@@ -16,6 +16,7 @@ use super::Failure;
 use crate::backends::embedded::{FileStore, OpenError, SystemClock};
 use crate::config::Config;
 use crate::edge::admin::{self, Admin};
+use crate::ports::Witnesses;
 use crate::serve::{self, STORE_FILE};
 
 /// A way to the administration.
@@ -48,6 +49,7 @@ impl Administration {
             store: Arc::new(store),
             clock: Arc::new(SystemClock),
             public_url: serve::base(&config.public_url),
+            witnesses: Witnesses::default(),
         })))
     }
 

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::http::refusal::Refusal;
-use crate::ports::{Clock, Store};
+use crate::ports::{Clock, Happening, SecurityEvent, Store, Witnesses};
 use crate::security::clients::{ApiKey, Client, ClientError, Clients, NewClient};
 use crate::security::pairing;
 
@@ -37,9 +37,16 @@ pub struct Admin {
     pub clock: Arc<dyn Clock>,
     /// Where apps reach the relay, without a trailing slash.
     pub public_url: String,
+    /// Who hears of what is done here.
+    pub witnesses: Witnesses,
 }
 
 impl Admin {
+    async fn noted(&self, at: UnixMillis, what: Happening) {
+        let tenant = self.tenant.clone();
+        self.witnesses.noted(&SecurityEvent { tenant, at, what }).await;
+    }
+
     fn clients(&self) -> Clients {
         Clients::new(Arc::clone(&self.store))
     }
@@ -165,6 +172,7 @@ async fn create_client(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<R
     let client = admin.clients().create(new, now).await?;
     let key = admin.clients().add_key(&admin.tenant, client.id, key_end, None, now).await?;
     tracing::info!(client = %client.id, "client made");
+    admin.noted(now, Happening::ClientMade { client_id: client.id }).await;
     Ok((StatusCode::CREATED, axum::Json(NewKey::of(client.id, &key))).into_response())
 }
 
@@ -175,6 +183,7 @@ async fn remove_client(
     let id = parse_id(&id)?;
     admin.clients().remove(&admin.tenant, id).await?;
     tracing::info!(client = %id, "client removed");
+    admin.noted(admin.clock.now(), Happening::ClientRemoved { client_id: id }).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -189,12 +198,13 @@ async fn rotate_key(
     let (key_end, old_end) = (end(now, key_lives_s)?, end(now, Some(old_lives_s))?);
     let key = admin.clients().add_key(&admin.tenant, id, key_end, old_end, now).await?;
     tracing::info!(client = %id, "client key made");
+    admin.noted(now, Happening::ClientKeyMade { client_id: id }).await;
     Ok((StatusCode::CREATED, axum::Json(NewKey::of(id, &key))).into_response())
 }
 
 async fn open_pairing(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Refusal> {
     let OpenPairing { username } = parse(&body)?;
-    let Admin { tenant, store, clock, public_url } = &*admin;
+    let Admin { tenant, store, clock, public_url, .. } = &*admin;
     let opened = pairing::open(&**store, tenant, &username, public_url, clock.now()).await?;
     Ok((StatusCode::CREATED, axum::Json(opened)).into_response())
 }

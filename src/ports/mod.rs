@@ -17,4 +17,4 @@ pub use clock::Clock;
 pub use fido::{BeginFault, BeginRequest, Fido};
 pub use futures::future::BoxFuture;
 pub use store::{Bucket, Revision, Store, StoreError, Stored};
-pub use witness::{Happening, SecurityEvent, Witness, Witnesses};
+pub use witness::{Ability, Happening, SecurityEvent, Witness, Witnesses};

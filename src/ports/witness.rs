@@ -27,6 +27,24 @@ pub trait Witness: Send + Sync + std::fmt::Debug {
 
     /// Something else happened.
     fn noted<'a>(&'a self, event: &'a SecurityEvent) -> BoxFuture<'a, ()>;
+
+    /// Whether it can keep up with what it is told.
+    fn ability(&self) -> Ability {
+        Ability::Well
+    }
+}
+
+/// How a witness is, the worst last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ability {
+    /// It does its work.
+    #[default]
+    Well,
+    /// It cannot, and ceremonies go on all the same: the node is not ready.
+    Failing,
+    /// It cannot, and nothing may happen unwitnessed: nothing new begins, no code and no answer
+    /// is taken.
+    Forbidding,
 }
 
 /// Something beside ceremonies that a security team wants to know. No secret is part of it.
@@ -119,5 +137,11 @@ impl Witnesses {
         for witness in self.0.iter() {
             witness.noted(event).await;
         }
+    }
+
+    /// How the worst of them is: see [`Witness::ability`].
+    #[must_use]
+    pub fn ability(&self) -> Ability {
+        self.0.iter().map(|witness| witness.ability()).max().unwrap_or_default()
     }
 }

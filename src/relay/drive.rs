@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fido_relay_proto::Reason;
+use fido_relay_proto::device::DeclineReason;
 use futures::channel::oneshot;
 use tokio::time::Instant;
 
@@ -9,7 +11,7 @@ use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
 use crate::ceremony::{Ceremony, Effect, Event, Reply};
 use crate::fault_point::{self, Point};
-use crate::ports::{Notice, StoreError};
+use crate::ports::{Ability, Happening, Notice, SecurityEvent, StoreError};
 use crate::security::random;
 
 /// How often one event is stepped anew because somebody else's write came first. Every loss is
@@ -50,6 +52,9 @@ impl Relay {
     /// # Errors
     /// [`DriveError`].
     pub async fn drive(&self, key: &CeremonyKey, event: Event) -> Result<Driven, DriveError> {
+        if matches!(event, Event::Claim { .. } | Event::Answer { .. }) {
+            self.must_be_seen().map_err(unavailable)?;
+        }
         let (tell, told) = oneshot::channel();
         let (relay, key) = (self.clone(), key.clone());
         let mut event = event;
@@ -110,6 +115,9 @@ impl Relay {
             let changed = transition.changed;
             if changed {
                 self.world().witnesses.changed(&ceremony, Some(event)).await;
+                if let Some(alarm) = alarm(&ceremony, event) {
+                    self.world().witnesses.noted(&alarm).await;
+                }
             } else if *tried {
                 self.world().witnesses.found(&ceremony).await;
             }
@@ -147,6 +155,16 @@ impl Relay {
         }
     }
 
+    /// Refuses what would lead to an approval while somebody must see everything and cannot.
+    pub(super) fn must_be_seen(&self) -> Result<(), StoreError> {
+        match self.world().witnesses.ability() {
+            Ability::Well | Ability::Failing => Ok(()),
+            Ability::Forbidding => {
+                Err(StoreError::Unavailable("what happens now could not be recorded".to_owned()))
+            }
+        }
+    }
+
     /// Keeps this node's own knowledge and tells every node to look again.
     pub(super) async fn announce(&self, ceremony: &Ceremony) {
         self.remember(ceremony);
@@ -155,11 +173,28 @@ impl Relay {
     }
 }
 
+/// The person said that it was not them.
+fn alarm(ceremony: &Ceremony, event: &Event) -> Option<SecurityEvent> {
+    let Event::Decline { device, reason: DeclineReason::NotMe } = event else { return None };
+    let closed = ceremony.closed().filter(|closed| closed.reason == Some(Reason::NotMe))?;
+    let request = &ceremony.request;
+    Some(SecurityEvent {
+        tenant: request.tenant.clone(),
+        at: closed.at,
+        what: Happening::NotMe {
+            ceremony_id: request.id,
+            client_id: request.client_id,
+            device_id: *device,
+            username: request.username.clone(),
+        },
+    })
+}
+
 /// Of a state that was just stored.
 fn log_end(ceremony: &Ceremony) {
     if let Some(closed) = ceremony.closed() {
         fault_point::reached(Point::Closed);
-        let reason = closed.reason.map(fido_relay_proto::Reason::code);
+        let reason = closed.reason.map(Reason::code);
         tracing::info!(ceremony = %ceremony.request.id, outcome = ?closed.outcome, reason, "closed");
     }
 }

@@ -102,6 +102,7 @@ impl Relay {
         tried: &mut Option<Ceremony>,
     ) -> Result<Ceremony, OpenError> {
         fault_point::reached(Point::Received);
+        self.must_be_seen().map_err(OpenError::Unavailable)?;
         let OpenOrder { mut request, idempotency } = order;
         if let Some((key, body)) = idempotency {
             request.id = self.remember_order(&request, &key, body).await?;

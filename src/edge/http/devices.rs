@@ -13,7 +13,7 @@ use super::refusal::Refusal;
 use super::rfc3339;
 use super::segment::Segment;
 use crate::edge::Edge;
-use crate::ports::Notice;
+use crate::ports::{Happening, Notice, SecurityEvent};
 use crate::relay::devices::{self, Device};
 use crate::security::pairing::{self, PairingError};
 use crate::security::{device_proof, random};
@@ -63,7 +63,10 @@ async fn redeem(edge: &Edge, order: PairDevice) -> Result<DeviceId, Refusal> {
     match devices::add(store, &device).await? {
         Ok(()) => {
             tracing::info!(device = %device.id, "paired");
-            Ok(device.id)
+            let Device { id: device_id, tenant, username, .. } = device;
+            let what = Happening::DevicePaired { device_id, username };
+            world.witnesses.noted(&SecurityEvent { tenant, at: now, what }).await;
+            Ok(device_id)
         }
         Err(devices::TooManyDevices) => Err(Problem::new(ProblemCode::Unprocessable)
             .with_detail("this user has as many devices as allowed: revoke one first")
@@ -114,11 +117,18 @@ pub(super) async fn revoke(
     caller.require(Scope::DeviceRevoke)?;
     let id: DeviceId = id.parse().map_err(|_| ProblemCode::NotFound)?;
     let world = edge.relay().world();
-    let now = world.clock.now();
-    if !devices::revoke(&*world.store, &caller.0.tenant, id, now).await? {
+    let (now, tenant) = (world.clock.now(), &caller.0.tenant);
+    let device = devices::load(&*world.store, tenant, id).await?.ok_or(ProblemCode::NotFound)?;
+    if !devices::revoke(&*world.store, tenant, id, now).await? {
         return Err(ProblemCode::NotFound.into());
     }
     tracing::info!(device = %id, "revoked");
+    let what = Happening::DeviceRevoked {
+        device_id: id,
+        username: device.username,
+        client_id: Some(caller.0.id),
+    };
+    world.witnesses.noted(&SecurityEvent { tenant: tenant.clone(), at: now, what }).await;
     world.bus.publish(Notice::Revoked(id)).await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,7 +10,7 @@ use fido_relay_proto::http::ClientView;
 use super::caller::Initiator;
 use super::refusal::Refusal;
 use crate::edge::Edge;
-use crate::ports::Bucket;
+use crate::ports::{Ability, Bucket};
 
 /// `GET /healthz`: the process answers.
 pub(super) async fn healthz() -> &'static str {
@@ -18,11 +18,12 @@ pub(super) async fn healthz() -> &'static str {
 }
 
 /// `GET /readyz`: this node may take traffic. Not while it drains, and not while the store does
-/// not answer. The FIDO2 server is not asked: if it is down, every node is as unready as this one,
+/// not answer or somebody who must see what happens cannot. The FIDO2 server is not asked: if it is down, every node is as unready as this one,
 /// and ceremonies say so themselves.
 pub(super) async fn readyz(State(edge): State<Edge>) -> Result<&'static str, Refusal> {
     let world = edge.relay().world();
-    if world.tasks.draining().is_cancelled() {
+    let seen = world.witnesses.ability() == Ability::Well;
+    if world.tasks.draining().is_cancelled() || !seen {
         return Err(ProblemCode::Unavailable.into());
     }
     world.store.load(Bucket::Keys, "result").await?;

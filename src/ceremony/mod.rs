@@ -16,6 +16,7 @@ mod event;
 mod policy;
 mod state;
 mod step;
+mod success;
 #[cfg(test)]
 mod tests;
 
@@ -25,3 +26,4 @@ pub use state::{
     Answer, Approval, Ceremony, Challenge, Closed, Code, ProgressEntry, Prompt, Request, State,
     TxBinding, UpstreamSession,
 };
+pub use success::Success;

@@ -22,6 +22,7 @@ mod prompts;
 mod registry;
 mod sockets;
 mod sweeper;
+mod view;
 mod watchers;
 
 use std::sync::Arc;
@@ -34,14 +35,15 @@ use tokio_util::sync::CancellationToken;
 pub use self::ceremonies::CeremonyKey;
 pub use self::connection::{Connection, Next, OUTBOX_BYTES, Outgoing, Owner};
 pub use self::drive::{DriveError, Driven};
-pub use self::open::{OpenError, OpenOrder};
+pub use self::open::{Asker, OpenError, OpenOrder};
 pub use self::registry::Registry;
 pub use self::sweeper::{RESULTS_S, Retention};
+pub use self::view::{End, Moment, View};
 pub use self::watchers::{Watch, Watchers};
 
 use self::deadlines::Deadlines;
 use self::live::Live;
-use crate::ceremony::{Ceremony, Event};
+use crate::ceremony::{Ceremony, Event, Refusal, Reply};
 use crate::ports::{Bus, Clock, Fido, Notice, Store, StoreError, Witnesses};
 use crate::security::random;
 use crate::security::seal::Sealer;
@@ -184,6 +186,28 @@ impl Relay {
     pub async fn load(&self, key: &CeremonyKey) -> Result<Option<Ceremony>, StoreError> {
         let found = ceremonies::load(&*self.world().store, key).await?;
         Ok(found.map(|(ceremony, _)| ceremony))
+    }
+
+    /// The ceremony as an edge sees it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn view(&self, key: &CeremonyKey) -> Result<Option<View>, StoreError> {
+        Ok(self.load(key).await?.as_ref().map(View::from))
+    }
+
+    /// Takes a ceremony back, on its initiator's behalf; `None` if it had its outcome already.
+    ///
+    /// # Errors
+    /// [`DriveError`].
+    pub async fn cancel(&self, key: &CeremonyKey) -> Result<Option<View>, DriveError> {
+        let driven = self.drive(key, Event::Cancel).await?;
+        Ok(match driven.reply {
+            Reply::Refused(Refusal::AlreadyClosed) => None,
+            Reply::Done | Reply::Accepted { .. } | Reply::Ignored | Reply::Refused(_) => {
+                Some(View::from(&driven.ceremony))
+            }
+        })
     }
 
     async fn recover(&self) {

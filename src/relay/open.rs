@@ -4,14 +4,16 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fido_relay_proto::limits::CODE_DIGITS;
-use fido_relay_proto::{AttemptId, CeremonyId, ClientId, UnixMillis};
+use fido_relay_proto::http::OpenCeremony;
+use fido_relay_proto::limits::{CEREMONY_DEFAULT_S, CODE_DIGITS};
+use fido_relay_proto::{AttemptId, CeremonyId, ClientId, PlainText, TenantId, UnixMillis};
 use futures::channel::oneshot;
 use serde::{Deserialize, Serialize};
 
 use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
 use super::sweeper::Retention;
+use super::view::View;
 use crate::ceremony::{Ceremony, Code, Effect, Request};
 use crate::fault_point::{self, Point};
 use crate::ports::{Bucket, Revision, StoreError, records};
@@ -27,6 +29,46 @@ pub struct OpenOrder {
     pub request: Request,
     /// The caller's idempotency key, with the SHA-256 of the request body.
     pub idempotency: Option<(String, [u8; 32])>,
+}
+
+/// The initiator that asks.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// Its relying party.
+    pub tenant: TenantId,
+    /// Who.
+    pub id: ClientId,
+    /// Its name, as people see it.
+    pub name: PlainText<64>,
+}
+
+impl OpenOrder {
+    /// What an initiator's body asks for, as of now. `rp_id` is the tenant's.
+    #[must_use]
+    pub fn new(asker: Asker, body: OpenCeremony, rp_id: String, now: UnixMillis) -> Self {
+        let display_name = body.display_name.unwrap_or_else(|| body.username.clone());
+        let request = Request {
+            id: CeremonyId::from_bytes(random::bytes()),
+            tenant: asker.tenant,
+            client_id: asker.id,
+            client_name: asker.name,
+            ceremony_type: body.ceremony_type,
+            username: body.username,
+            display_name,
+            device_id: body.device_id,
+            binding: body.binding,
+            message: body.message,
+            transaction: body.transaction,
+            context: body.context,
+            client_nonce: body.client_nonce,
+            prior_auth: body.prior_auth,
+            rp_id,
+            options: body.options,
+            opened_at: now,
+            deadline: now.plus_secs(body.timeout_s.unwrap_or(CEREMONY_DEFAULT_S)),
+        };
+        Self { request, idempotency: None }
+    }
 }
 
 /// Why nothing was opened.
@@ -73,7 +115,7 @@ impl Relay {
     /// # Errors
     /// [`OpenError`]. After [`OpenError::Unavailable`] it may still be open, for nobody: it
     /// expires, unless the same idempotency key finds it.
-    pub async fn open(&self, order: OpenOrder) -> Result<Ceremony, OpenError> {
+    pub async fn open(&self, order: OpenOrder) -> Result<View, OpenError> {
         let (tell, told) = oneshot::channel();
         let relay = self.clone();
         // As with drive: a caller that hangs up leaves nothing half done.
@@ -81,7 +123,7 @@ impl Relay {
             let mut tried = None;
             let opened = relay.open_once(order, &mut tried).await;
             let refused = opened.is_err();
-            drop(tell.send(opened));
+            drop(tell.send(opened.map(|ceremony| View::from(&ceremony))));
             if let (true, Some(ceremony)) = (refused, tried) {
                 relay.settle_opening(&ceremony).await;
             }

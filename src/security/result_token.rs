@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::device_proof;
 use super::keys::Keys;
-use crate::ceremony::{Ceremony, TxBinding};
+use crate::ceremony::{Success, TxBinding};
 
 /// `typ` of a result token.
 pub const TYP: &str = "ceremony-result+jwt";
@@ -135,10 +135,11 @@ impl ResultSigner {
         }
     }
 
-    /// The result token of a ceremony, if it succeeded.
+    /// The result token of a ceremony that succeeded; `None`, and said in the log, if it cannot be
+    /// signed.
     #[must_use]
-    pub fn sign(&self, ceremony: &Ceremony, now: UnixMillis) -> Option<String> {
-        let claims = self.claims(ceremony, now)?;
+    pub fn sign(&self, success: &Success, now: UnixMillis) -> Option<String> {
+        let claims = self.claims(success, now)?;
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some(TYP.to_owned());
         header.kid = Some(self.kid.clone());
@@ -151,12 +152,8 @@ impl ResultSigner {
         }
     }
 
-    fn claims(&self, ceremony: &Ceremony, now: UnixMillis) -> Option<Claims> {
-        let closed = ceremony.closed()?;
-        let approval = closed.approval.as_ref()?;
-        let (_, device_id, _) = closed.accepted?;
-        let request = &ceremony.request;
-        let tx_hash = match &request.transaction {
+    fn claims(&self, success: &Success, now: UnixMillis) -> Option<Claims> {
+        let tx_hash = match &success.transaction {
             Some(transaction) => {
                 let canonical = serde_json_canonicalizer::to_vec(transaction).ok()?;
                 Some(URL_SAFE_NO_PAD.encode(digest(&SHA256, &canonical)))
@@ -165,21 +162,21 @@ impl ResultSigner {
         };
         Some(Claims {
             iss: self.issuer.clone(),
-            aud: request.client_id,
-            sub: request.username.clone(),
-            jti: request.id,
+            aud: success.client_id,
+            sub: success.username.clone(),
+            jti: success.id,
             iat: now.as_secs(),
             exp: now.as_secs() + LIFETIME_S,
-            client_nonce: request.client_nonce.clone(),
-            ceremony_type: request.ceremony_type,
-            outcome: closed.outcome,
-            binding: request.binding,
-            amr: amr(approval.user_verified),
-            auth_time: closed.at.as_secs(),
+            client_nonce: success.client_nonce.clone(),
+            ceremony_type: success.ceremony_type,
+            outcome: Outcome::Succeeded,
+            binding: success.binding,
+            amr: amr(success.approval.user_verified),
+            auth_time: success.at.as_secs(),
             tx_hash,
-            tx_binding: closed.tx_binding,
-            cred_hash: approval.cred_hash.clone(),
-            device_id,
+            tx_binding: success.tx_binding,
+            cred_hash: success.approval.cred_hash.clone(),
+            device_id: success.device_id,
         })
     }
 }

@@ -260,7 +260,7 @@ async fn own_ceremony(relay: &TestRelay, initiator: &Initiator, scope: Scope) ->
     ceremony.request.id =
         fido_relay_proto::CeremonyId::from_bytes(fido_relay::security::random::bytes());
     let order = fido_relay::relay::OpenOrder { request: ceremony.request, idempotency: None };
-    relay.running.relay().open(order).await.unwrap().request.id.to_string()
+    relay.running.relay().open(order).await.unwrap().id.to_string()
 }
 
 #[tokio::test]

@@ -7,13 +7,11 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fido_relay_proto::http::{
-    CeremonyView, OpenCeremony, OpenedCeremony, ProgressEntry, Scope, Status,
-};
+use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, ProgressEntry, Scope};
 use fido_relay_proto::limits::{
     CEREMONY_DEFAULT_S, CEREMONY_MAX_S, CEREMONY_MIN_S, TRANSACTION_FIELDS, WAIT_MAX_S,
 };
-use fido_relay_proto::{CeremonyId, CeremonyType, DisplayName, Problem, ProblemCode, UnixMillis};
+use fido_relay_proto::{CeremonyType, Problem, ProblemCode, UnixMillis};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -22,10 +20,10 @@ use super::caller::{Initiator, Watcher};
 use super::refusal::Refusal;
 use super::rfc3339;
 use super::segment::Segment;
-use crate::ceremony::{Ceremony, Event, Refusal as Refused, Reply, Request, State as Standing};
 use crate::edge::Edge;
-use crate::relay::{CeremonyKey, OpenOrder};
-use crate::security::{random, ticket};
+use crate::relay::{Asker, CeremonyKey, OpenOrder, View};
+use crate::security::clients::Client;
+use crate::security::ticket;
 
 /// Seconds until a restarted relay is worth asking.
 const RESTART_S: u64 = 1;
@@ -53,9 +51,12 @@ pub(super) async fn open(
         body.copy_from_slice(digest(&SHA256, &bytes).as_ref());
         (key, body)
     });
-    let request = request(&edge, caller, value);
-    let ceremony = edge.relay().open(OpenOrder { request, idempotency }).await?;
-    let view = opened(&edge, &ceremony);
+    let now = edge.relay().world().clock.now();
+    let Client { tenant, id, name, .. } = caller.0;
+    let rp_id = edge.settings().rp_id.clone();
+    let mut order = OpenOrder::new(Asker { tenant, id, name }, value, rp_id, now);
+    order.idempotency = idempotency;
+    let view = opened(&edge, &edge.relay().open(order).await?);
     let location = format!("/v1/ceremonies/{}", view.id);
     let mut response = (StatusCode::CREATED, Json(view)).into_response();
     if let Ok(location) = HeaderValue::from_str(&location) {
@@ -106,48 +107,14 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     }
 }
 
-fn request(edge: &Edge, Initiator(client): Initiator, order: OpenCeremony) -> Request {
-    let now = edge.relay().world().clock.now();
-    let display_name =
-        order.display_name.unwrap_or_else(|| -> DisplayName { order.username.clone() });
-    Request {
-        id: CeremonyId::from_bytes(random::bytes()),
-        tenant: client.tenant,
-        client_id: client.id,
-        client_name: client.name,
-        ceremony_type: order.ceremony_type,
-        username: order.username,
-        display_name,
-        device_id: order.device_id,
-        binding: order.binding,
-        message: order.message,
-        transaction: order.transaction,
-        context: order.context,
-        client_nonce: order.client_nonce,
-        prior_auth: order.prior_auth,
-        rp_id: edge.settings().rp_id.clone(),
-        options: order.options,
-        opened_at: now,
-        deadline: now.plus_secs(order.timeout_s.unwrap_or(CEREMONY_DEFAULT_S)),
-    }
-}
-
-fn opened(edge: &Edge, ceremony: &Ceremony) -> OpenedCeremony {
-    let request = &ceremony.request;
-    let code = match &ceremony.state {
-        Standing::Offered { code, .. } => Some(code.0.clone()),
-        Standing::Preparing { .. }
-        | Standing::Challenged(_)
-        | Standing::Verifying { .. }
-        | Standing::Closed(_) => None,
-    };
+fn opened(edge: &Edge, view: &View) -> OpenedCeremony {
     OpenedCeremony {
-        id: request.id,
-        status: status(ceremony),
-        phase: ceremony.phase(),
-        code,
-        ticket: edge.inner.tickets.issue(&request.tenant, request.id),
-        expires_in: expires_in(ceremony, edge.relay().world().clock.now()),
+        id: view.id,
+        status: view.status(),
+        phase: view.phase,
+        code: view.code.as_ref().map(|code| code.0.clone()),
+        ticket: edge.inner.tickets.issue(&view.tenant, view.id),
+        expires_in: view.expires_in(edge.relay().world().clock.now()),
     }
 }
 
@@ -178,10 +145,10 @@ pub(super) async fn read(
     let mut first = None;
     loop {
         let changed = watch.changed();
-        let ceremony = edge.relay().load(&key).await?.ok_or(ProblemCode::NotFound)?;
+        let ceremony = edge.relay().view(&key).await?.ok_or(ProblemCode::NotFound)?;
         may_see(&edge, &watcher, &ceremony)?;
-        let since = *first.get_or_insert(query.since.unwrap_or(seq(&ceremony)));
-        if seq(&ceremony) > since || ceremony.closed().is_some() {
+        let since = *first.get_or_insert(query.since.unwrap_or(ceremony.seq()));
+        if ceremony.seq() > since || ceremony.end.is_some() {
             return Ok(Json(view(&edge, &watcher, &ceremony)).into_response());
         }
         tokio::select! {
@@ -206,15 +173,10 @@ pub(super) async fn cancel(
 ) -> Result<Json<CeremonyView>, Refusal> {
     let watcher = Watcher::Initiator(caller);
     let key = watched_key(&watcher, &id)?;
-    let ceremony = edge.relay().load(&key).await?.ok_or(ProblemCode::NotFound)?;
+    let ceremony = edge.relay().view(&key).await?.ok_or(ProblemCode::NotFound)?;
     may_see(&edge, &watcher, &ceremony)?;
-    let driven = edge.relay().drive(&key, Event::Cancel).await?;
-    match driven.reply {
-        Reply::Refused(Refused::AlreadyClosed) => Err(ProblemCode::AlreadyClosed.into()),
-        Reply::Done | Reply::Accepted { .. } | Reply::Ignored | Reply::Refused(_) => {
-            Ok(Json(view(&edge, &watcher, &driven.ceremony)))
-        }
-    }
+    let cancelled = edge.relay().cancel(&key).await?.ok_or(ProblemCode::AlreadyClosed)?;
+    Ok(Json(view(&edge, &watcher, &cancelled)))
 }
 
 fn watched_key(watcher: &Watcher, id: &str) -> Result<CeremonyKey, Refusal> {
@@ -229,10 +191,10 @@ fn watched_key(watcher: &Watcher, id: &str) -> Result<CeremonyKey, Refusal> {
 }
 
 /// Somebody else's ceremony and one that does not exist look the same.
-fn may_see(edge: &Edge, watcher: &Watcher, ceremony: &Ceremony) -> Result<(), Refusal> {
+fn may_see(edge: &Edge, watcher: &Watcher, ceremony: &View) -> Result<(), Refusal> {
     match watcher {
         Watcher::Initiator(caller) => {
-            if ceremony.request.client_id == caller.0.id {
+            if ceremony.client_id == caller.0.id {
                 caller.require(Scope::CeremonyRead)
             } else {
                 Err(ProblemCode::NotFound.into())
@@ -241,47 +203,36 @@ fn may_see(edge: &Edge, watcher: &Watcher, ceremony: &Ceremony) -> Result<(), Re
         Watcher::Page(..) => {
             let now = edge.relay().world().clock.now();
             let void = |at: UnixMillis| now >= at.plus_secs(ticket::AFTER_END_S);
-            match ceremony.closed() {
-                Some(closed) if void(closed.at) => Err(ProblemCode::Unauthorized.into()),
+            match ceremony.end {
+                Some(end) if void(end.at) => Err(ProblemCode::Unauthorized.into()),
                 Some(_) | None => Ok(()),
             }
         }
     }
 }
 
-fn view(edge: &Edge, watcher: &Watcher, ceremony: &Ceremony) -> CeremonyView {
+fn view(edge: &Edge, watcher: &Watcher, ceremony: &View) -> CeremonyView {
     let now = edge.relay().world().clock.now();
     let initiator = matches!(watcher, Watcher::Initiator(_));
-    let reason = ceremony.closed().and_then(|closed| closed.reason);
+    let reason = ceremony.end.and_then(|end| end.reason);
+    let success = ceremony.success.as_ref().filter(|_| initiator);
     CeremonyView {
-        id: ceremony.request.id,
-        ceremony_type: ceremony.request.ceremony_type,
-        username: initiator.then(|| ceremony.request.username.clone()),
-        status: status(ceremony),
-        phase: ceremony.phase(),
-        seq: seq(ceremony),
+        id: ceremony.id,
+        ceremony_type: ceremony.ceremony_type,
+        username: initiator.then(|| ceremony.username.clone()),
+        status: ceremony.status(),
+        phase: ceremony.phase,
+        seq: ceremony.seq(),
         progress: progress(ceremony),
         reason: reason.filter(|reason| initiator || !reason.is_about_card()),
-        result: if initiator { edge.inner.results.sign(ceremony, now) } else { None },
-        expires_in: expires_in(ceremony, now),
+        result: success.and_then(|success| edge.inner.results.sign(success, now)),
+        expires_in: ceremony.expires_in(now),
     }
 }
 
-fn status(ceremony: &Ceremony) -> Status {
-    ceremony.closed().map_or(Status::Pending, |closed| Status::Ended(closed.outcome))
-}
-
-fn seq(ceremony: &Ceremony) -> u32 {
-    u32::try_from(ceremony.progress.len()).unwrap_or(u32::MAX)
-}
-
-fn progress(ceremony: &Ceremony) -> Vec<ProgressEntry> {
+fn progress(ceremony: &View) -> Vec<ProgressEntry> {
     let numbered = (1..).zip(&ceremony.progress);
     numbered
         .map(|(seq, entry)| ProgressEntry { seq, step: entry.step, at: rfc3339::format(entry.at) })
         .collect()
-}
-
-fn expires_in(ceremony: &Ceremony, now: UnixMillis) -> u64 {
-    if ceremony.closed().is_some() { 0 } else { ceremony.request.deadline.secs_left(now) }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use fido_relay::ceremony::{Ceremony, Event as Step, Request, State};
+use fido_relay::ceremony::{Ceremony, Event as Step, Request};
 use fido_relay::ports::{Bucket, Clock as _, Store};
 use fido_relay::relay::{Census, CeremonyKey, OpenOrder, Owner, Relay, World as Ports, devices};
 use fido_relay::security::seal::Sealer;
@@ -392,8 +392,8 @@ impl Play {
                     OpenOrder { request: request.clone(), idempotency: idempotency.clone() };
                 match relay.open(order).await {
                     Ok(ceremony) => {
-                        let (id, of) = (ceremony.request.id, ceremony.request.client_id);
-                        if let State::Offered { code, .. } = &ceremony.state {
+                        let (id, of) = (ceremony.id, ceremony.client_id);
+                        if let Some(code) = &ceremony.code {
                             codes.lock().unwrap().insert(id, code.0.clone());
                         }
                         world.tell(Event::Opened { ceremony: id, by, of });

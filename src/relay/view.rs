@@ -1,0 +1,141 @@
+//! A ceremony as an edge sees it: where it stands and whose it is, without the record that the
+//! rules work on. What of this which caller may see is the edge's to decide.
+
+use fido_relay_proto::http::Status;
+use fido_relay_proto::{
+    Binding, CeremonyId, CeremonyType, ClientId, Outcome, Phase, Reason, Step, TenantId,
+    UnixMillis, Username,
+};
+
+use super::ceremonies::CeremonyKey;
+use crate::ceremony::{Ceremony, Code, ProgressEntry, State, Success};
+
+/// A ceremony as it stood when it was looked at.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The ceremony.
+    pub id: CeremonyId,
+    /// Its relying party.
+    pub tenant: TenantId,
+    /// Who opened it.
+    pub client_id: ClientId,
+    /// What it is for.
+    pub ceremony_type: CeremonyType,
+    /// How page and phone are tied together.
+    pub binding: Binding,
+    /// Whose card.
+    pub username: Username,
+    /// When it expires.
+    pub deadline: UnixMillis,
+    /// What the page shows, while it is waited for.
+    pub code: Option<Code>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// What has happened, in order, each step at most once.
+    pub progress: Vec<ProgressEntry>,
+    /// The end, if there is one.
+    pub end: Option<End>,
+    /// What may be signed, if it succeeded.
+    pub success: Option<Box<Success>>,
+}
+
+/// How a ceremony ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Exactly one per ceremony.
+    pub outcome: Outcome,
+    /// What the outcome alone does not say.
+    pub reason: Option<Reason>,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// One step, and where the ceremony stood when it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Its number, counted from 1.
+    pub seq: u32,
+    /// What happened.
+    pub step: Step,
+    /// When.
+    pub at: UnixMillis,
+    /// Where the ceremony stood after it.
+    pub phase: Phase,
+}
+
+impl View {
+    /// `pending`, or the outcome.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.end.map_or(Status::Pending, |end| Status::Ended(end.outcome))
+    }
+
+    /// The number of the last step.
+    #[must_use]
+    pub fn seq(&self) -> u32 {
+        u32::try_from(self.progress.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Seconds left; 0 when closed.
+    #[must_use]
+    pub fn expires_in(&self, now: UnixMillis) -> u64 {
+        if self.end.is_some() { 0 } else { self.deadline.secs_left(now) }
+    }
+
+    /// Every step with the phase that it led to. It depends on the steps alone and not on when
+    /// somebody looks, so that everybody is told the same.
+    pub fn moments(&self) -> impl Iterator<Item = Moment> + '_ {
+        let mut phase = match self.binding {
+            Binding::Code => Phase::Offered,
+            Binding::None => Phase::Preparing,
+        };
+        (1..).zip(&self.progress).map(move |(seq, entry)| {
+            phase = match entry.step {
+                Step::Opened | Step::Sent | Step::Delivered | Step::Card => phase,
+                Step::Claimed => Phase::Preparing,
+                Step::Challenged => Phase::Challenged,
+                Step::Verifying => Phase::Verifying,
+                Step::Closed => Phase::Closed,
+            };
+            Moment { seq, step: entry.step, at: entry.at, phase }
+        })
+    }
+}
+
+impl From<&Ceremony> for View {
+    fn from(ceremony: &Ceremony) -> Self {
+        let request = &ceremony.request;
+        let code = match &ceremony.state {
+            State::Offered { code, .. } => Some(code.clone()),
+            State::Preparing { .. }
+            | State::Challenged(_)
+            | State::Verifying { .. }
+            | State::Closed(_) => None,
+        };
+        let end = ceremony.closed().map(|closed| End {
+            outcome: closed.outcome,
+            reason: closed.reason,
+            at: closed.at,
+        });
+        Self {
+            id: request.id,
+            tenant: request.tenant.clone(),
+            client_id: request.client_id,
+            ceremony_type: request.ceremony_type,
+            binding: request.binding,
+            username: request.username.clone(),
+            deadline: request.deadline,
+            code,
+            phase: ceremony.phase(),
+            progress: ceremony.progress.clone(),
+            end,
+            success: ceremony.success().map(Box::new),
+        }
+    }
+}
+
+impl From<&View> for CeremonyKey {
+    fn from(view: &View) -> Self {
+        Self { tenant: view.tenant.clone(), id: view.id }
+    }
+}

@@ -1,6 +1,8 @@
 //! Every key, with its default and bounds, and what must be true of them together. The order here
 //! is the order in which they are shown and documented.
 
+mod door;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +23,7 @@ use super::{
 pub(super) fn read(given: Given) -> (Config, Vec<Setting>, Vec<Mistake>) {
     let mut reader = Reader::new(given);
     let config = read_config(&mut reader);
+    door::check_tls(&mut reader, &config);
     check_reach(&mut reader, &config);
     check_relying_party(&mut reader, &config);
     let (settings, mistakes) = reader.finish();
@@ -34,20 +37,25 @@ fn read_config(reader: &mut Reader) -> Config {
     let data_dir = reader.take("data_dir", PathBuf::from("./data"));
     let client_direct = reader.optional("client_direct");
     let device_origins: Vec<Origin> = reader.take("device_origins", Vec::new());
+    let tls = door::read_tls(reader);
+    let proxy = door::read_proxy(reader);
     let log = read_log(reader);
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let upstream = read_upstream(reader);
-    let tenant = read_tenant(reader, listen, &upstream);
+    let tenant = read_tenant(reader, listen, scheme, &upstream);
     let attestation = read_attestation(reader);
     let builtin = matches!(upstream, Upstream::Builtin);
     Config {
         listen,
         public_url: public_url.unwrap_or_else(|| {
-            let url = default_public_url(listen);
+            let url = default_public_url(scheme, listen);
             reader.derived("public_url", &url);
             url
         }),
         allow_plaintext,
         data_dir,
+        tls,
+        proxy,
         log,
         tenant,
         upstream,
@@ -63,7 +71,7 @@ fn read_config(reader: &mut Reader) -> Config {
 }
 
 /// What a machine's own programs dial. An unspecified address (`0.0.0.0`) is none to dial.
-fn default_public_url(listen: SocketAddr) -> Url {
+fn default_public_url(scheme: &str, listen: SocketAddr) -> Url {
     let host = if listen.ip().is_unspecified() {
         "localhost".to_owned()
     } else {
@@ -72,7 +80,7 @@ fn default_public_url(listen: SocketAddr) -> Url {
             IpAddr::V6(ip) => format!("[{ip}]"),
         }
     };
-    let text = format!("http://{host}:{}", listen.port());
+    let text = format!("{scheme}://{host}:{}", listen.port());
     Url::parse(&text).unwrap_or_else(|_| unreachable!("an address and a port make a URL"))
 }
 
@@ -125,7 +133,12 @@ fn read_upstream(reader: &mut Reader) -> Upstream {
     }
 }
 
-fn read_tenant(reader: &mut Reader, listen: SocketAddr, upstream: &Upstream) -> Tenant {
+fn read_tenant(
+    reader: &mut Reader,
+    listen: SocketAddr,
+    scheme: &str,
+    upstream: &Upstream,
+) -> Tenant {
     let default_rp_id = match upstream {
         Upstream::Builtin => None,
         Upstream::Http(http) => http.url.domain().map(str::to_owned),
@@ -136,7 +149,7 @@ fn read_tenant(reader: &mut Reader, listen: SocketAddr, upstream: &Upstream) -> 
     let default_origin = match upstream {
         Upstream::Http(http) => http.url.origin().ascii_serialization(),
         Upstream::Builtin if rp_id_given && rp_id != "localhost" => format!("https://{rp_id}"),
-        Upstream::Builtin => format!("http://localhost:{}", listen.port()),
+        Upstream::Builtin => format!("{scheme}://localhost:{}", listen.port()),
     };
     let origins = reader.take("tenant.origins", vec![Origin(default_origin)]);
     if origins.is_empty() {
@@ -165,10 +178,16 @@ fn read_attestation(reader: &mut Reader) -> Attestation {
     Attestation { accept, roots_file }
 }
 
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn small(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 fn read_limits(reader: &mut Reader) -> Limits {
     let seconds = Duration::from_secs;
-    let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let body = limits::HTTP_BODY as u64;
     let frame = limits::FRAME_AFTER_AUTH as u64;
     Limits {
@@ -195,6 +214,7 @@ fn read_limits(reader: &mut Reader) -> Limits {
             2_000,
             1..=1_000_000,
         )),
+        door: door::read_limits(reader),
     }
 }
 
@@ -204,8 +224,8 @@ fn check_reach(reader: &mut Reader, config: &Config) {
         reader.wrong("public_url", "must not have a path: the relay is served at the root");
     }
     if config.is_plain_off_loopback() && !config.allow_plaintext {
-        let text = "must be https when listen is not a loopback address (TLS ends at a proxy in \
-                    front), or set allow_plaintext = true";
+        let text = "must be https when listen is not a loopback address (with tls.cert_file, or with \
+                    a proxy in front), or set allow_plaintext = true";
         reader.wrong("public_url", text);
     }
 }

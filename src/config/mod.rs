@@ -13,6 +13,7 @@
 //!
 //! Knows the wire's bounds and nothing of the modules that it configures.
 
+mod door;
 mod effective;
 mod keys;
 mod reader;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use url::Url;
 
+pub use door::{ForwardedHeader, Proxy, Tls};
 pub use reader::{Mistake, Mistakes, Setting, Source};
 
 /// The file that is read when none is named, if it exists in the working directory.
@@ -43,6 +45,10 @@ pub struct Config {
     pub allow_plaintext: bool,
     /// Where the store and the admin socket lie.
     pub data_dir: PathBuf,
+    /// TLS on the relay's own listener; `None`: it speaks plain HTTP.
+    pub tls: Option<Tls>,
+    /// Proxies in front.
+    pub proxy: Proxy,
     /// What is logged and how.
     pub log: Log,
     /// The relying party.
@@ -175,6 +181,25 @@ pub struct Limits {
     pub unauthenticated_per_ip: usize,
     /// Sockets of the node that have not authenticated.
     pub unauthenticated_per_node: usize,
+    /// Of the listener itself.
+    pub door: DoorLimits,
+}
+
+/// How many may come to the listener, and how fast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoorLimits {
+    /// From the TCP accept to the end of the TLS handshake.
+    pub tls: Duration,
+    /// Connections of one address over which nobody has authenticated.
+    pub connections_per_ip: usize,
+    /// Connections of the node.
+    pub connections_per_node: usize,
+    /// New connections a second of one address, sustained.
+    pub handshakes_per_s_per_ip: u32,
+    /// New connections a second of the node, sustained.
+    pub handshakes_per_s_per_node: u32,
+    /// MiB of resident memory above which nothing new is begun; `None`: not looked at.
+    pub memory_mib: Option<u64>,
 }
 
 /// A valid configuration, and where each value of it came from.

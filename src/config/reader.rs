@@ -151,6 +151,20 @@ impl Reader {
         default
     }
 
+    /// The key's whole number within bounds, if one was given.
+    pub(super) fn optional_number(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let value = self.optional(key)?;
+        if bounds.contains(&value) {
+            return Some(value);
+        }
+        self.wrong(key, format!("must be between {} and {}", bounds.start(), bounds.end()));
+        None
+    }
+
     /// Shows what an optional key comes to when nobody gave it.
     pub(super) fn derived<T: Value>(&mut self, key: &'static str, value: &T) {
         if let Some(setting) = self.settings.iter_mut().find(|setting| setting.key == key) {

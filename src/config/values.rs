@@ -1,11 +1,12 @@
 //! The types of values: from a variable's text, from the file's TOML, and back to TOML.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use url::Url;
 
-use super::{AttestationKind, LogFormat, UpstreamPaths};
+use super::{AttestationKind, ForwardedHeader, LogFormat, UpstreamPaths};
 
 /// What a value must be, as a sentence after its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +123,22 @@ impl Value for SocketAddr {
     }
 }
 
+impl Value for IpNet {
+    fn expected() -> String {
+        "a network such as \"10.1.2.0/24\" or \"fd00:1::/64\", or one address".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Self, Invalid> {
+        let address = || text.parse::<IpAddr>().ok().map(Self::from);
+        let network = text.parse::<Self>().ok().or_else(address);
+        network.map(|network| network.trunc()).ok_or_else(|| Invalid::must(&Self::expected()))
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(&self.to_string())
+    }
+}
+
 impl Value for Url {
     fn expected() -> String {
         "a URL with http or https and a host, without user, password, query and fragment".to_owned()
@@ -198,6 +215,10 @@ pub(super) enum UpstreamKind {
 }
 
 choice!(UpstreamKind { "builtin" => Self::Builtin, "http" => Self::Http });
+choice!(ForwardedHeader {
+    "forwarded" => Self::Forwarded,
+    "x-forwarded-for" => Self::XForwardedFor,
+});
 choice!(LogFormat { "text" => Self::Text, "json" => Self::Json });
 choice!(UpstreamPaths { "certify" => Self::Certify, "short" => Self::Short });
 choice!(AttestationKind {

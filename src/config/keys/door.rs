@@ -1,0 +1,98 @@
+//! The keys of the listener itself: TLS, proxies in front, and how many may come how fast.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::{size, small};
+use crate::config::door::{Proxy, Tls};
+use crate::config::reader::Reader;
+use crate::config::{Config, DoorLimits};
+
+/// No private network is wider than 10.0.0.0/8 and fc00::/7.
+const WIDEST: (u8, u8) = (8, 7);
+
+pub(super) fn read_tls(reader: &mut Reader) -> Option<Tls> {
+    let cert_file = reader.optional("tls.cert_file");
+    let key_file = reader.optional("tls.key_file");
+    match (cert_file, key_file) {
+        (Some(cert_file), Some(key_file)) => Some(Tls { cert_file, key_file }),
+        (Some(_), None) => {
+            if !reader.is_given("tls.key_file") {
+                reader.wrong("tls.cert_file", "needs tls.key_file, its private key");
+            }
+            None
+        }
+        (None, Some(_)) => {
+            if !reader.is_given("tls.cert_file") {
+                reader.wrong("tls.key_file", "needs tls.cert_file, the certificate of this key");
+            }
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+pub(super) fn read_proxy(reader: &mut Reader) -> Proxy {
+    let trusted: Vec<IpNet> = reader.take("proxy.trusted", Vec::new());
+    let header = reader.optional("proxy.header");
+    let protocol = reader.take("proxy.protocol", false);
+    if trusted.iter().any(is_too_wide) {
+        let text = format!(
+            "must name the proxies and nobody else: a network wider than /{} (IPv6: /{}) lets \
+             strangers choose their own address",
+            WIDEST.0, WIDEST.1
+        );
+        reader.wrong("proxy.trusted", text);
+    }
+    let nobody = trusted.is_empty();
+    if nobody && header.is_some() {
+        reader.wrong("proxy.header", "needs proxy.trusted: from anybody else it is not read");
+    }
+    if nobody && protocol {
+        let text = "needs proxy.trusted: only the proxies there may send a PROXY header, and must";
+        reader.wrong("proxy.protocol", text);
+    }
+    if !nobody && header.is_none() && !protocol && !reader.is_given("proxy.header") {
+        let text = "needs proxy.header or proxy.protocol: how the proxies name the client";
+        reader.wrong("proxy.trusted", text);
+    }
+    Proxy { trusted, header, protocol }
+}
+
+fn is_too_wide(network: &IpNet) -> bool {
+    match network {
+        IpNet::V4(network) => network.prefix_len() < WIDEST.0,
+        IpNet::V6(network) => network.prefix_len() < WIDEST.1,
+    }
+}
+
+pub(super) fn read_limits(reader: &mut Reader) -> DoorLimits {
+    DoorLimits {
+        tls: Duration::from_secs(reader.number("limits.tls_s", 5, 1..=30)),
+        connections_per_ip: size(reader.number("limits.connections_per_ip", 200, 1..=1_000_000)),
+        connections_per_node: size(reader.number(
+            "limits.connections_per_node",
+            50_000,
+            10..=10_000_000,
+        )),
+        handshakes_per_s_per_ip: small(reader.number(
+            "limits.handshakes_per_s_per_ip",
+            20,
+            1..=100_000,
+        )),
+        handshakes_per_s_per_node: small(reader.number(
+            "limits.handshakes_per_s_per_node",
+            1_000,
+            1..=1_000_000,
+        )),
+        memory_mib: reader.optional_number("limits.memory_mib", 64..=1_048_576),
+    }
+}
+
+/// What is served with a certificate is dialled with https.
+pub(super) fn check_tls(reader: &mut Reader, config: &Config) {
+    if config.tls.is_some() && config.public_url.scheme() != "https" {
+        reader.wrong("public_url", "must be https: with tls.cert_file nothing else is served");
+    }
+}

@@ -106,6 +106,15 @@ random_id!(
     NodeId, "nod_", "node id"
 );
 
+random_id!(
+    /// One webhook endpoint of an initiator: `whk_…`.
+    WebhookId, "whk_", "webhook id"
+);
+random_id!(
+    /// One thing that happened, as webhooks tell it; told twice it is the same: `msg_…`.
+    EventId, "msg_", "event id"
+);
+
 /// One relying party: 1 to 32 characters of `a-z`, `0-9` and `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]

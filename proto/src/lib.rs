@@ -14,9 +14,12 @@ pub mod problem;
 pub mod shape;
 pub mod text;
 pub mod timestamp;
+pub mod webhook;
 
 pub use device::{DeviceFrame, RelayFrame};
-pub use ids::{AttemptId, CeremonyId, ClientId, ConnectionId, DeviceId, NodeId, TenantId};
+pub use ids::{
+    AttemptId, CeremonyId, ClientId, ConnectionId, DeviceId, EventId, NodeId, TenantId, WebhookId,
+};
 pub use life::{Binding, CeremonyType, Outcome, Phase, Reason, Step};
 pub use problem::{Problem, ProblemCode};
 pub use text::{ClientNonce, DisplayName, Message, PlainText, Username};

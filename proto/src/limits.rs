@@ -28,3 +28,6 @@ pub const JSON_OPTIONS_KEYS: usize = 256;
 pub const TRANSACTION_FIELDS: usize = 16;
 /// The device socket's subprotocol.
 pub const DEVICE_SUBPROTOCOL: &str = "fido-relay.v1";
+
+/// Bytes of a webhook endpoint's URL.
+pub const WEBHOOK_URL: usize = 1024;

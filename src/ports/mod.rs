@@ -9,6 +9,7 @@ pub mod clock;
 pub mod fido;
 pub mod records;
 pub mod store;
+pub mod webhook;
 pub mod witness;
 
 pub use bus::{Bus, Notice};
@@ -17,4 +18,5 @@ pub use clock::Clock;
 pub use fido::{BeginFault, BeginRequest, Fido};
 pub use futures::future::BoxFuture;
 pub use store::{Bucket, Revision, Store, StoreError, Stored};
+pub use webhook::{Answered, Letter, Registrar, Unsendable, Unsent, WebhookSender};
 pub use witness::{Ability, Happening, SecurityEvent, Witness, Witnesses};

@@ -24,11 +24,17 @@ pub enum Bucket {
     Credentials,
     /// The relay's own keys by their name.
     Keys,
+    /// Webhook endpoints by tenant, client and id.
+    Webhooks,
+    /// What webhook endpoints have still to be told, and what could not be told.
+    Outbox,
+    /// What webhook endpoints were told, so that nothing is told anew.
+    Delivered,
 }
 
 impl Bucket {
     /// Every bucket.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Ceremonies,
         Self::Idempotency,
         Self::Devices,
@@ -38,6 +44,9 @@ impl Bucket {
         Self::ApiKeys,
         Self::Credentials,
         Self::Keys,
+        Self::Webhooks,
+        Self::Outbox,
+        Self::Delivered,
     ];
 
     /// The bucket's name in a backend.
@@ -53,6 +62,9 @@ impl Bucket {
             Self::ApiKeys => "api_keys",
             Self::Credentials => "credentials",
             Self::Keys => "keys",
+            Self::Webhooks => "webhooks",
+            Self::Outbox => "outbox",
+            Self::Delivered => "delivered",
         }
     }
 }

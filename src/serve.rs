@@ -133,7 +133,7 @@ pub async fn start_on(
     let certify = certify.filter(|_| config.client_direct);
     let edge = Edge::new(relay.clone(), edge_settings(&config), certify).await?;
     let limits = accept_limits(&config.limits);
-    tasks.spawn("accept", accept::serve(listener, edge::router(edge), tasks.clone(), limits));
+    tasks.spawn_vital("accept", accept::serve(listener, edge::router(edge), tasks.clone(), limits));
     Ok(Running { config, relay, tasks })
 }
 

@@ -1,9 +1,19 @@
 //! Every task has an owner: the one place that spawns, with a name for the log and one
-//! cancellation for all.
+//! cancellation for all. It knows no task's work.
+//!
+//! A panic ends one task and no other. Most tasks are one ceremony's or one socket's, and there the
+//! matter ends: it is logged and counted. A few are *vital*: without them the node takes requests
+//! and answers some of them wrongly or never, and nothing outside would show it. When one of these
+//! ends before it was told to, the node as a whole has failed: [`Tasks::failed`] says so, the node
+//! is no longer ready, and whoever runs it stops it in order, so that it is started afresh.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -14,6 +24,16 @@ pub struct Tasks {
     tracker: TaskTracker,
     draining: CancellationToken,
     stopping: CancellationToken,
+    health: Arc<Health>,
+}
+
+/// What went wrong with tasks.
+#[derive(Debug, Default)]
+struct Health {
+    panics: AtomicU64,
+    /// The vital task that ended first.
+    fallen: OnceLock<&'static str>,
+    failed: CancellationToken,
 }
 
 impl Tasks {
@@ -23,7 +43,13 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        drop(self.tracker.spawn(future.instrument(tracing::debug_span!("task", name))));
+        let health = Arc::clone(&self.health);
+        let watched = AssertUnwindSafe(future).catch_unwind().map(move |end| {
+            if end.is_err() {
+                health.count_panic(name);
+            }
+        });
+        drop(self.tracker.spawn(watched.instrument(tracing::debug_span!("task", name))));
     }
 
     /// Like [`Tasks::spawn`] without a span: for the many tasks whose size counts.
@@ -31,7 +57,32 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        drop(self.tracker.spawn(future));
+        let health = Arc::clone(&self.health);
+        // Combinators and no `async` block, which would hold the future twice.
+        drop(self.tracker.spawn(AssertUnwindSafe(future).catch_unwind().map(move |end| {
+            if end.is_err() {
+                health.count_panic("unnamed");
+            }
+        })));
+    }
+
+    /// Like [`Tasks::spawn`], for a task without which the node is no good: if it ends before
+    /// [`Tasks::stopping`] is cancelled, by a panic or by itself, the node has failed.
+    pub fn spawn_vital<F>(&self, name: &'static str, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let health = Arc::clone(&self.health);
+        let stopping = self.stopping.clone();
+        let watched = AssertUnwindSafe(future).catch_unwind().map(move |end| {
+            if end.is_err() {
+                health.count_panic(name);
+            }
+            if end.is_err() || !stopping.is_cancelled() {
+                health.fail(name);
+            }
+        });
+        drop(self.tracker.spawn(watched.instrument(tracing::debug_span!("task", name))));
     }
 
     /// Cancelled when the process is to stop.
@@ -46,11 +97,86 @@ impl Tasks {
         &self.draining
     }
 
+    /// Cancelled when a vital task has ended before its time.
+    #[must_use]
+    pub fn failed(&self) -> &CancellationToken {
+        &self.health.failed
+    }
+
+    /// The vital task that ended before its time, if one has; the first of several.
+    #[must_use]
+    pub fn fallen(&self) -> Option<&'static str> {
+        self.health.fallen.get().copied()
+    }
+
+    /// Panics so far, of vital tasks and others.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.health.panics.load(Ordering::Relaxed)
+    }
+
     /// Asks every task to stop and waits for them, at most `limit`. Tells whether all ended.
     pub async fn stop(&self, limit: Duration) -> bool {
         self.draining.cancel();
         self.stopping.cancel();
         self.tracker.close();
         tokio::time::timeout(limit, self.tracker.wait()).await.is_ok()
+    }
+}
+
+impl Health {
+    /// The panic's own words are not repeated: they may hold what no log may.
+    fn count_panic(&self, task: &'static str) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(task, "a task panicked");
+    }
+
+    fn fail(&self, task: &'static str) {
+        tracing::error!(task, "a vital task ended: this node must be started afresh");
+        // The first stands; the rest follow from it.
+        let _ = self.fallen.set(task);
+        self.failed.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_panic_in_an_ordinary_task_is_counted_and_is_nobody_elses_matter() {
+        let tasks = Tasks::default();
+        tasks.spawn("one", async { panic!("on purpose") });
+        tasks.spawn_bare(async { panic!("on purpose") });
+        tasks.spawn("another", async {});
+        assert!(tasks.stop(SOON).await);
+        assert_eq!(tasks.panics(), 2);
+        assert_eq!(tasks.fallen(), None);
+        assert!(!tasks.failed().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_vital_task_that_panics_or_just_ends_fails_the_node() {
+        let tasks = Tasks::default();
+        tasks.spawn_vital("heart", async { panic!("on purpose") });
+        tokio::time::timeout(SOON, tasks.failed().cancelled()).await.unwrap();
+        assert_eq!((tasks.fallen(), tasks.panics()), (Some("heart"), 1));
+
+        let tasks = Tasks::default();
+        tasks.spawn_vital("lungs", async {});
+        tokio::time::timeout(SOON, tasks.failed().cancelled()).await.unwrap();
+        assert_eq!((tasks.fallen(), tasks.panics()), (Some("lungs"), 0));
+    }
+
+    #[tokio::test]
+    async fn a_vital_task_that_ends_when_it_was_told_to_is_no_failure() {
+        let tasks = Tasks::default();
+        let told = tasks.stopping().clone();
+        tasks.spawn_vital("heart", async move { told.cancelled().await });
+        assert!(tasks.stop(SOON).await);
+        assert_eq!(tasks.fallen(), None);
+        assert!(!tasks.failed().is_cancelled());
     }
 }

@@ -134,6 +134,27 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The event's name, for logs and counters; it never changes.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Sent { .. } => "sent",
+            Self::Acked { .. } => "acked",
+            Self::Claim { .. } => "claim",
+            Self::Begun { .. } => "begun",
+            Self::BeginFailed { .. } => "begin_failed",
+            Self::Card { .. } => "card",
+            Self::Answer { .. } => "answer",
+            Self::Completed { .. } => "completed",
+            Self::Decline { .. } => "decline",
+            Self::Cancel => "cancel",
+            Self::Tick => "tick",
+            Self::Recover { .. } => "recover",
+        }
+    }
+}
+
 impl fmt::Debug for Event {
     /// Leaves out what the person typed and what the card signed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -231,6 +252,23 @@ pub enum Effect {
         /// The challenge that was answered.
         attempt: AttemptId,
     },
+}
+
+impl Reply {
+    /// The reply's name, for counters; it never changes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Accepted { .. } => "accepted",
+            Self::Ignored => "ignored",
+            Self::Refused(Refusal::WrongCode { .. }) => "wrong_code",
+            Self::Refused(Refusal::ClaimedElsewhere) => "claimed_elsewhere",
+            Self::Refused(Refusal::NotChallenged) => "not_challenged",
+            Self::Refused(Refusal::AlreadyAnswered) => "already_answered",
+            Self::Refused(Refusal::AlreadyClosed) => "already_closed",
+        }
+    }
 }
 
 /// What came of an event.

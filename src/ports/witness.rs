@@ -12,7 +12,7 @@ use fido_relay_proto::{CeremonyId, ClientId, DeviceId, TenantId, UnixMillis, Use
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::ceremony::{Ceremony, Event};
+use crate::ceremony::{Ceremony, Event, Reply};
 
 /// Hears of everything. Its methods return quickly: a witness that has work to do queues it, and
 /// waits only while its queue is full.
@@ -24,6 +24,12 @@ pub trait Witness: Send + Sync + std::fmt::Debug {
     /// A ceremony is stored like this: told of every one when a node starts, and where it was not
     /// known whether a write stands. None of its changes is necessarily new.
     fn found<'a>(&'a self, ceremony: &'a Ceremony) -> BoxFuture<'a, ()>;
+
+    /// What came of an event, told once for each that was taken to its end, also where nothing
+    /// changed. For counting: it must not wait.
+    fn answered(&self, event: &Event, reply: Reply) {
+        let _ = (event, reply);
+    }
 
     /// Something else happened.
     fn noted<'a>(&'a self, event: &'a SecurityEvent) -> BoxFuture<'a, ()>;
@@ -129,6 +135,13 @@ impl Witnesses {
     pub async fn found(&self, ceremony: &Ceremony) {
         for witness in self.0.iter() {
             witness.found(ceremony).await;
+        }
+    }
+
+    /// Tells all: see [`Witness::answered`].
+    pub fn answered(&self, event: &Event, reply: Reply) {
+        for witness in self.0.iter() {
+            witness.answered(event, reply);
         }
     }
 

@@ -113,6 +113,7 @@ impl Relay {
                 self.perform(&ceremony, effect);
             }
             let changed = transition.changed;
+            self.world().witnesses.answered(event, transition.reply);
             if changed {
                 self.world().witnesses.changed(&ceremony, Some(event)).await;
                 if let Some(alarm) = alarm(&ceremony, event) {
@@ -145,7 +146,7 @@ impl Relay {
                     self.announce(&ceremony).await;
                     return self.world().witnesses.found(&ceremony).await;
                 }
-                Ok(None) => return,
+                Ok(None) => return self.node.live.release(key.id),
                 Err(error) if Instant::now() >= give_up => {
                     tracing::warn!(ceremony = %key, %error, "the fate of a write is unknown");
                     return self.tick_soon(key.clone());

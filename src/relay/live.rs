@@ -1,20 +1,58 @@
-//! Which ceremonies of a user are open, so that a phone that returns gets them again. A cache of
-//! what the store says: built at the start, kept by every look.
+//! Which ceremonies are open: of a user, so that a phone that returns gets them again; of a client
+//! and of the node, so that neither has too many. A cache of what the store says: built at the
+//! start, kept by every look.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use fido_relay_proto::{CeremonyId, ClientId};
 
 use super::ceremonies::CeremonyKey;
 use super::devices::UserKey;
 
-/// User → open ceremonies.
+/// Ceremonies that may be open at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenLimits {
+    /// Of one client.
+    pub per_client: usize,
+    /// Of the node.
+    pub per_node: usize,
+}
+
+impl Default for OpenLimits {
+    fn default() -> Self {
+        Self { per_client: 1_000, per_node: 50_000 }
+    }
+}
+
+/// Which limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// The client's own.
+    #[error("the client has as many ceremonies open as it may")]
+    Client,
+    /// The node's.
+    #[error("the node has as many ceremonies open as it may")]
+    Node,
+}
+
+/// User → open ceremonies, and places by client.
 #[derive(Debug, Default)]
 pub(super) struct Live {
     users: DashMap<UserKey, Vec<CeremonyKey>>,
+    /// Whose place each ceremony takes: those that are open, and those about to be stored.
+    places: DashMap<CeremonyId, ClientId>,
+    taken: DashMap<ClientId, usize>,
+    all: AtomicUsize,
 }
 
 impl Live {
     /// Notes an open ceremony.
-    pub(super) fn insert(&self, user: UserKey, ceremony: &CeremonyKey) {
+    pub(super) fn insert(&self, user: UserKey, ceremony: &CeremonyKey, client: ClientId) {
+        // It is open, whatever the limits say: another node opened it, or they were changed.
+        let beyond = OpenLimits { per_client: usize::MAX, per_node: usize::MAX };
+        let _ = self.admit(ceremony.id, client, beyond);
         let mut open = self.users.entry(user).or_default();
         if !open.contains(ceremony) {
             open.push(ceremony.clone());
@@ -27,16 +65,91 @@ impl Live {
             open.retain(|listed| listed != ceremony);
             open.is_empty()
         });
+        self.release(ceremony.id);
     }
 
-    /// How many there are.
+    /// Takes a place for a ceremony that is about to be stored, unless it has one. It is taken
+    /// before the ceremony is stored, so that of those who come at once none is one too many.
+    pub(super) fn admit(
+        &self,
+        ceremony: CeremonyId,
+        client: ClientId,
+        limits: OpenLimits,
+    ) -> Result<(), Full> {
+        // The place's entry is held to the end: who comes at once for the same ceremony waits.
+        let Entry::Vacant(place) = self.places.entry(ceremony) else { return Ok(()) };
+        let mut taken = self.taken.entry(client).or_default();
+        if *taken >= limits.per_client {
+            return Err(Full::Client);
+        }
+        let within = |all: usize| (all < limits.per_node).then_some(all + 1);
+        if self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
+            let first = *taken == 0;
+            drop(taken);
+            if first {
+                self.taken.remove_if(&client, |_, taken| *taken == 0);
+            }
+            return Err(Full::Node);
+        }
+        *taken += 1;
+        place.insert(client);
+        Ok(())
+    }
+
+    /// Gives a place back: the ceremony is closed, or was not stored after all.
+    pub(super) fn release(&self, ceremony: CeremonyId) {
+        let Some((_, client)) = self.places.remove(&ceremony) else { return };
+        self.all.fetch_sub(1, Ordering::Relaxed);
+        self.taken.remove_if_mut(&client, |_, taken| {
+            *taken = taken.saturating_sub(1);
+            *taken == 0
+        });
+    }
+
+    /// How many are open or about to be.
     pub(super) fn len(&self) -> usize {
-        self.users.iter().map(|open| open.len()).sum()
+        self.all.load(Ordering::Relaxed)
     }
 
     /// The user's open ceremonies, oldest first.
     #[must_use]
     pub(super) fn of(&self, user: &UserKey) -> Vec<CeremonyKey> {
         self.users.get(user).map(|open| open.clone()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: OpenLimits = OpenLimits { per_client: 2, per_node: 3 };
+
+    fn ceremony(number: u8) -> CeremonyId {
+        CeremonyId::from_bytes([number; 16])
+    }
+
+    fn client(number: u8) -> ClientId {
+        ClientId::from_bytes([number; 16])
+    }
+
+    #[test]
+    fn places_are_bounded_by_client_and_node_and_come_back() {
+        let live = Live::default();
+        for number in [1, 2] {
+            live.admit(ceremony(number), client(1), LIMITS).unwrap();
+        }
+        assert_eq!(live.admit(ceremony(3), client(1), LIMITS), Err(Full::Client));
+        live.admit(ceremony(3), client(2), LIMITS).unwrap();
+        assert_eq!(live.admit(ceremony(4), client(3), LIMITS), Err(Full::Node));
+        assert_eq!(live.admit(ceremony(1), client(1), LIMITS), Ok(()), "it has a place");
+        assert_eq!(live.len(), 3);
+        live.release(ceremony(1));
+        live.release(ceremony(1));
+        live.admit(ceremony(4), client(3), LIMITS).unwrap();
+        for number in [2, 3, 4] {
+            live.release(ceremony(number));
+        }
+        assert_eq!(live.len(), 0);
+        assert!(live.taken.is_empty(), "nothing is kept of those who have none");
     }
 }

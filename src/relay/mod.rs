@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::ceremonies::CeremonyKey;
 pub use self::connection::{Connection, Next, OUTBOX_BYTES, Outgoing, Owner};
 pub use self::drive::{DriveError, Driven};
+pub use self::live::{Full, OpenLimits};
 pub use self::open::{Asker, OpenError, OpenOrder};
 pub use self::registry::Registry;
 pub use self::sweeper::{RESULTS_S, Retention};
@@ -97,6 +98,7 @@ struct Node {
     registry: Registry,
     watchers: Watchers,
     live: Live,
+    open_limits: OpenLimits,
     deadlines: Deadlines,
     /// What dies when, bucket by bucket.
     retention: Vec<Retention>,
@@ -115,6 +117,12 @@ impl Relay {
     /// [`Relay::recovered`] waits for it.
     #[must_use]
     pub fn start(world: World, others: &[Retention]) -> Self {
+        Self::start_within(OpenLimits::default(), world, others)
+    }
+
+    /// [`Relay::start`] with other limits of what may be open at a time.
+    #[must_use]
+    pub fn start_within(open_limits: OpenLimits, world: World, others: &[Retention]) -> Self {
         let mut retention = vec![sweeper::CEREMONIES, open::IDEMPOTENCY_KEYS];
         retention.extend_from_slice(others);
         let node = Arc::new(Node {
@@ -123,6 +131,7 @@ impl Relay {
             registry: Registry::default(),
             watchers: Watchers::default(),
             live: Live::default(),
+            open_limits,
             deadlines: Deadlines::default(),
             retention,
             opened: Notify::new(),
@@ -131,10 +140,10 @@ impl Relay {
         let relay = Self { node };
         let tasks = &relay.world().tasks;
         if let Some(feed) = relay.world().bus.feed() {
-            tasks.spawn("notices", relay.clone().follow_notices(feed));
+            tasks.spawn_vital("notices", relay.clone().follow_notices(feed));
         }
-        tasks.spawn("deadlines", relay.clone().follow_deadlines());
-        tasks.spawn("recovery", {
+        tasks.spawn_vital("deadlines", relay.clone().follow_deadlines());
+        tasks.spawn_vital("recovery", {
             let relay = relay.clone();
             async move {
                 relay.recover().await;
@@ -289,9 +298,13 @@ impl Relay {
 
     /// A deadline that the store refused comes again: nothing else would close the ceremony.
     fn retry_deadline(&self, key: CeremonyKey, error: &DriveError) {
-        if matches!(error, DriveError::Unavailable(_)) {
-            tracing::warn!(ceremony = %key, %error, "a deadline could not be stored");
-            self.tick_soon(key);
+        match error {
+            DriveError::Unavailable(_) => {
+                tracing::warn!(ceremony = %key, %error, "a deadline could not be stored");
+                self.tick_soon(key);
+            }
+            // It was never stored, or is swept: nothing of it is open.
+            DriveError::NotFound => self.node.live.release(key.id),
         }
     }
 
@@ -305,7 +318,7 @@ impl Relay {
         let user = devices::UserKey::new(&key.tenant, &ceremony.request.username);
         match ceremony.wakes_at() {
             Some(at) => {
-                self.node.live.insert(user, &key);
+                self.node.live.insert(user, &key, ceremony.request.client_id);
                 self.node.deadlines.schedule(at, key);
             }
             None => {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
+use super::live::Full;
 use super::sweeper::Retention;
 use super::view::View;
 use crate::ceremony::{Ceremony, Code, Effect, Request};
@@ -77,6 +78,9 @@ pub enum OpenError {
     /// The idempotency key was used with another body.
     #[error("the idempotency key was used with another body")]
     Mismatch,
+    /// Too many are open already, whoever they are for.
+    #[error(transparent)]
+    Full(#[from] Full),
     /// It could not be stored.
     #[error("{0}")]
     Unavailable(StoreError),
@@ -154,6 +158,7 @@ impl Relay {
                 return Ok(ceremony);
             }
         }
+        self.node.live.admit(request.id, request.client_id, self.node.open_limits)?;
         let attempt = AttemptId::from_bytes(random::bytes());
         let ceremony = Ceremony::open(request, Code(random::code(CODE_DIGITS)), attempt);
         let saved = ceremonies::save(&*self.world().store, Revision::ABSENT, &ceremony).await;

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use fido_relay_proto::{Problem, ProblemCode};
 
 use crate::ports::StoreError;
-use crate::relay::{DriveError, OpenError};
+use crate::relay::{DriveError, Full, OpenError};
 
 /// Seconds after which a refused caller may try again.
 const RETRY_AFTER_S: u64 = 2;
@@ -50,6 +50,8 @@ impl From<OpenError> for Refusal {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Mismatch => ProblemCode::IdempotencyMismatch.into(),
+            OpenError::Full(Full::Client) => ProblemCode::TooManyRequests.into(),
+            OpenError::Full(Full::Node) => ProblemCode::Unavailable.into(),
             OpenError::Unavailable(error) => error.into(),
         }
     }

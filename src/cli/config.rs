@@ -22,8 +22,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(file: &ConfigFile, arguments: &Arguments) -> Result<(), Failure> {
     let loaded = file.load()?;
-    for warning in loaded.config.warnings() {
-        complain(&format!("warning: {warning}"));
+    for weakness in loaded.config.weaknesses() {
+        complain(&format!("warning: {weakness}"));
     }
     if !arguments.check {
         answer(loaded.to_toml().trim_end());

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{ConfigFile, Failure, log};
+use super::{ConfigFile, Failure, doctor, log};
 use crate::config::Config;
 use crate::serve::{self, Running, StartError};
 
@@ -21,8 +21,11 @@ pub(super) struct Arguments {}
 pub(super) fn run(file: &ConfigFile, _arguments: &Arguments) -> Result<(), Failure> {
     let config = file.config()?;
     log::install(&config.log)?;
-    for warning in config.warnings() {
-        tracing::warn!("{warning}");
+    for weakness in config.weaknesses() {
+        tracing::warn!("{weakness}");
+    }
+    for path in doctor::open_to_others(&config.data_dir) {
+        tracing::warn!("others can reach {}: keys and sessions lie there", path.display());
     }
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     runtime.block_on(serve_until_told(config))

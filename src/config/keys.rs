@@ -14,6 +14,7 @@ use url::Url;
 use super::reader::{Mistake, Reader, Setting};
 use super::sources::Given;
 use super::values::{Origin, UpstreamKind};
+use super::weaknesses::is_loopback;
 use super::{
     Attestation, AttestationKind, Config, HttpUpstream, Limits, Log, LogFormat, Tenant, Upstream,
     UpstreamPaths,
@@ -25,6 +26,7 @@ pub(super) fn read(given: Given) -> (Config, Vec<Setting>, Vec<Mistake>) {
     let config = read_config(&mut reader);
     door::check_tls(&mut reader, &config);
     check_reach(&mut reader, &config);
+    check_client_direct(&mut reader, &config);
     check_relying_party(&mut reader, &config);
     let (settings, mistakes) = reader.finish();
     (config, settings, mistakes)
@@ -36,6 +38,7 @@ fn read_config(reader: &mut Reader) -> Config {
     let allow_plaintext = reader.take("allow_plaintext", false);
     let data_dir = reader.take("data_dir", PathBuf::from("./data"));
     let client_direct = reader.optional("client_direct");
+    let allow_open_registration = reader.take("allow_open_registration", false);
     let device_origins: Vec<Origin> = reader.take("device_origins", Vec::new());
     let tls = door::read_tls(reader);
     let proxy = door::read_proxy(reader);
@@ -45,13 +48,16 @@ fn read_config(reader: &mut Reader) -> Config {
     let tenant = read_tenant(reader, listen, scheme, &upstream);
     let attestation = read_attestation(reader);
     let builtin = matches!(upstream, Upstream::Builtin);
+    let public_url = public_url.unwrap_or_else(|| {
+        let url = default_public_url(scheme, listen);
+        reader.derived("public_url", &url);
+        url
+    });
+    // A proxy in front offers to everybody what listens on loopback.
+    let for_this_machine = listen.ip().is_loopback() && is_loopback(&public_url);
     Config {
         listen,
-        public_url: public_url.unwrap_or_else(|| {
-            let url = default_public_url(scheme, listen);
-            reader.derived("public_url", &url);
-            url
-        }),
+        public_url,
         allow_plaintext,
         data_dir,
         tls,
@@ -60,10 +66,11 @@ fn read_config(reader: &mut Reader) -> Config {
         tenant,
         upstream,
         client_direct: client_direct.unwrap_or_else(|| {
-            let on = builtin && listen.ip().is_loopback();
+            let on = builtin && for_this_machine;
             reader.derived("client_direct", &on);
             on
         }),
+        allow_open_registration,
         attestation,
         device_origins: device_origins.into_iter().map(|origin| origin.0).collect(),
         limits: read_limits(reader),
@@ -227,6 +234,18 @@ fn check_reach(reader: &mut Reader, config: &Config) {
         let text = "must be https when listen is not a loopback address (with tls.cert_file, or with \
                     a proxy in front), or set allow_plaintext = true";
         reader.wrong("public_url", text);
+    }
+}
+
+/// These paths ask for no credential, and the built-in server registers for whoever asks: off this
+/// machine that hands every account to everybody, which is more than "serve these paths" says.
+fn check_client_direct(reader: &mut Reader, config: &Config) {
+    let builtin = matches!(config.upstream, Upstream::Builtin);
+    let open = config.client_direct && builtin && !config.is_for_this_machine();
+    if open && !config.allow_open_registration {
+        let text = "would let anybody who reaches this relay register a card for any user: leave \
+                    it off, or set allow_open_registration = true as well";
+        reader.wrong("client_direct", text);
     }
 }
 

@@ -21,6 +21,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod values;
+mod weaknesses;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ use url::Url;
 
 pub use door::{ForwardedHeader, Proxy, Tls};
 pub use reader::{Mistake, Mistakes, Setting, Source};
+pub use weaknesses::Weakness;
 
 /// The file that is read when none is named, if it exists in the working directory.
 pub const DEFAULT_FILE: &str = "fido-relay.toml";
@@ -57,6 +59,9 @@ pub struct Config {
     pub upstream: Upstream,
     /// Whether the FIDO2 server's own paths are served.
     pub client_direct: bool,
+    /// Serve them for the built-in server off this machine, where anybody may register a card for
+    /// any user.
+    pub allow_open_registration: bool,
     /// Which cards the built-in server takes.
     pub attestation: Attestation,
     /// `Origin` values that the device socket accepts; apps send none.
@@ -235,40 +240,6 @@ impl Config {
         self.listen = bound;
         self
     }
-
-    /// What an operator should know at every start.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<&'static str> {
-        let mut warnings = Vec::new();
-        if self.is_plain_off_loopback() {
-            warnings.push(
-                "allow_plaintext: this relay is reachable from other machines without https; \
-                 codes, tickets and keys can be read on the way",
-            );
-        }
-        if matches!(&self.upstream, Upstream::Http(http) if !is_safe_way(&http.url)) {
-            warnings.push(
-                "upstream.url: the FIDO2 server is called over the network without https; \
-                 whoever is in between decides who is signed in",
-            );
-        }
-        warnings
-    }
-
-    fn is_plain_off_loopback(&self) -> bool {
-        !self.listen.ip().is_loopback() && self.public_url.scheme() != "https"
-    }
-}
-
-/// Whether nobody else can listen on the way to a URL.
-fn is_safe_way(url: &Url) -> bool {
-    let loopback = match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(domain)) => domain == "localhost",
-        None => false,
-    };
-    loopback || url.scheme() == "https"
 }
 
 /// Reads the named file (or [`DEFAULT_FILE`] if it exists) and the process's variables.

@@ -1,7 +1,7 @@
 //! The data directory: whether it is there or can be made, who may look into it, and whether there
 //! is room.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
 use crate::config::Config;
@@ -53,34 +53,49 @@ fn can_be_made(directory: &Path) -> Finding {
     }
 }
 
-/// Keys, codes and sessions lie in it: nobody else may enter or read.
+/// The data directory and what lies in it, as far as others than its user may enter or read it:
+/// keys, codes and sessions lie there. Each with the mode that it has and the one that it should.
 #[cfg(unix)]
-fn permissions(directory: &Path) -> Vec<Finding> {
+fn open_modes(directory: &Path) -> Vec<(PathBuf, u32, u32)> {
     use std::os::unix::fs::PermissionsExt as _;
 
     use crate::edge::admin_socket::SOCKET_NAME;
     use crate::serve::{SEAL_KEY_FILE, STORE_FILE};
 
     let inside = [STORE_FILE, SEAL_KEY_FILE, SOCKET_NAME].map(|name| (directory.join(name), 0o600));
-    let mut open = Vec::new();
-    for (path, right) in std::iter::once((directory.to_owned(), 0o700)).chain(inside) {
-        let Ok(found) = std::fs::metadata(&path) else { continue };
-        let mode = found.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            open.push(Finding::wrong(
-                "permissions",
-                format!("others can reach {} (mode {mode:04o})", path.display()),
-                format!("chmod {right:o} {}", path.display()),
-            ));
-        }
-    }
-    if open.is_empty() {
-        open.push(Finding::good(
+    let all = std::iter::once((directory.to_owned(), 0o700)).chain(inside);
+    let modes = all.filter_map(|(path, right)| {
+        let mode = std::fs::metadata(&path).ok()?.permissions().mode() & 0o777;
+        Some((path, mode, right))
+    });
+    modes.filter(|(_, mode, _)| mode & 0o077 != 0).collect()
+}
+
+#[cfg(not(unix))]
+fn open_modes(_directory: &Path) -> Vec<(PathBuf, u32, u32)> {
+    Vec::new()
+}
+
+/// What of the data directory others can reach.
+pub(in crate::cli) fn open_to_others(directory: &Path) -> Vec<PathBuf> {
+    open_modes(directory).into_iter().map(|(path, ..)| path).collect()
+}
+
+#[cfg(unix)]
+fn permissions(directory: &Path) -> Vec<Finding> {
+    let open = open_modes(directory).into_iter().map(|(path, mode, right)| {
+        Finding::wrong(
             "permissions",
-            format!("{} is this user's alone", directory.display()),
-        ));
+            format!("others can reach {} (mode {mode:04o})", path.display()),
+            format!("chmod {right:o} {}", path.display()),
+        )
+    });
+    let mut findings: Vec<_> = open.collect();
+    if findings.is_empty() {
+        let says = format!("{} is this user's alone", directory.display());
+        findings.push(Finding::good("permissions", says));
     }
-    open
+    findings
 }
 
 #[cfg(not(unix))]

@@ -13,6 +13,7 @@ use clap::Args;
 
 use super::{ConfigFile, Failure, answer, block_on};
 use crate::config::{Config, Loaded, Source};
+pub(super) use files::open_to_others;
 use finding::Finding;
 
 /// Checks configuration, files and their permissions, free space, store, clock, FIDO2 server and
@@ -55,8 +56,9 @@ fn mistaken(mistake: &crate::config::Mistake) -> Finding {
 async fn all(loaded: &Loaded, arguments: &Arguments) -> Vec<Finding> {
     let config = &loaded.config;
     let mut findings = vec![configuration(loaded)];
-    findings.extend(config.warnings().into_iter().map(|warning| {
-        Finding::doubtful("configuration", warning, "docs/configuration.md says when this is right")
+    findings.extend(config.weaknesses().into_iter().map(|weakness| {
+        let says = format!("{}: {}", weakness.key, weakness.text);
+        Finding::doubtful("configuration", says, weakness.remedy)
     }));
     findings.extend(files::check(config, arguments.min_free_mb));
     let store = store::check(config).await;

@@ -1,0 +1,294 @@
+//! Settings that are allowed and weak, each with what to do instead. What is dangerous beyond an
+//! operator's choice is no weakness but a mistake, and refused where the keys are read.
+//!
+//! Pure over a [`Config`]: what only the machine knows (who may read the data directory) is the
+//! command line's to look at. The same words stand in `SECURITY.md`, held by a test.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::{AttestationKind, Config, Limits, Upstream};
+
+/// A setting that makes this relay weaker than it could be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weakness {
+    /// The key, as in the file.
+    pub key: &'static str,
+    /// What is weak about the setting.
+    pub text: &'static str,
+    /// What to set instead.
+    pub remedy: &'static str,
+}
+
+impl std::fmt::Display for Weakness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}; better: {}", self.key, self.text, self.remedy)
+    }
+}
+
+/// A weakness and how it shows.
+struct Rule {
+    weakness: Weakness,
+    applies: fn(&Config) -> bool,
+}
+
+const fn rule(
+    key: &'static str,
+    text: &'static str,
+    remedy: &'static str,
+    applies: fn(&Config) -> bool,
+) -> Rule {
+    Rule { weakness: Weakness { key, text, remedy }, applies }
+}
+
+/// A limit above what this relay was measured with.
+const fn raised(
+    key: &'static str,
+    text: &'static str,
+    applies: fn(&Limits) -> bool,
+) -> RaisedLimit {
+    RaisedLimit {
+        weakness: Weakness { key, text, remedy: "the default, or measure first" },
+        applies,
+    }
+}
+
+struct RaisedLimit {
+    weakness: Weakness,
+    applies: fn(&Limits) -> bool,
+}
+
+const RULES: &[Rule] = &[
+    rule(
+        "allow_plaintext",
+        "other machines reach this relay without https: codes, tickets and keys can be read on \
+         the way",
+        "an https public_url",
+        Config::is_plain_off_loopback,
+    ),
+    rule(
+        "listen",
+        "whoever reaches this address goes past the proxy, without TLS",
+        "tls.cert_file, or proxy.trusted, or a loopback address behind a proxy on this machine",
+        |config| {
+            let open = !config.listen.ip().is_loopback() && config.tls.is_none();
+            open && config.proxy.trusted.is_empty() && !config.is_plain_off_loopback()
+        },
+    ),
+    rule(
+        "proxy.trusted",
+        "a network of many machines, each of which may claim to be any client",
+        "the addresses of your proxies",
+        |config| config.proxy.trusted.iter().any(is_wide),
+    ),
+    rule(
+        "upstream.url",
+        "the FIDO2 server is called over the network without https: whoever is in between decides \
+         who is signed in",
+        "https, or the same machine",
+        |config| matches!(&config.upstream, Upstream::Http(http) if !is_safe_way(&http.url)),
+    ),
+    rule(
+        "upstream.origin",
+        "cards sign for a page without https, which anyone on the way can change",
+        "an https origin",
+        |config| {
+            let Upstream::Http(http) = &config.upstream else { return false };
+            http.origin.as_deref().is_some_and(is_plain_origin)
+        },
+    ),
+    rule(
+        "client_direct",
+        "/fidoapi/… is served without any credential to whoever reaches this relay",
+        "client_direct = false, or authentication in front of /fidoapi/",
+        |config| config.client_direct && !config.is_for_this_machine(),
+    ),
+    rule(
+        "device_origins",
+        "pages of these origins may open device sockets; phones send no Origin and need no entry",
+        "an empty list, unless the app runs in a web view",
+        |config| !config.device_origins.is_empty(),
+    ),
+    rule(
+        "device_origins",
+        "an origin without https: whoever is on the way to its pages can open device sockets",
+        "https origins",
+        |config| config.device_origins.iter().any(|origin| is_plain_origin(origin)),
+    ),
+    rule(
+        "tenant.rp_id",
+        "cards are registered for localhost, which is every machine's name for itself",
+        "the domain of your pages",
+        |config| config.tenant.rp_id == "localhost" && !config.is_for_this_machine(),
+    ),
+    rule(
+        "attestation.accept",
+        "a registration with no statement, or one signed by itself, may come from any program: \
+         that it is a card is not shown",
+        "[\"certified\"] with attestation.roots_file, where only your cards may register",
+        |config| {
+            let shows_card = config.attestation.accept == [AttestationKind::Certified];
+            is_builtin(config) && !config.is_for_this_machine() && !shows_card
+        },
+    ),
+    rule(
+        "attestation.roots_file",
+        "cards must bring a certificate, but anybody's will do",
+        "a file with your card maker's roots",
+        |config| {
+            let wants = config.attestation.accept == [AttestationKind::Certified];
+            let any = wants && config.attestation.roots_file.is_none();
+            is_builtin(config) && !config.is_for_this_machine() && any
+        },
+    ),
+    rule(
+        "log.level",
+        "debug and trace tell of every connection, also what libraries say of them, and fill disks",
+        "info, or debug for one module and an hour",
+        |config| !config.is_for_this_machine() && is_talkative(&config.log.level),
+    ),
+    rule(
+        "log.level",
+        "nothing is logged, so nobody will know what happened",
+        "info, or at least warn",
+        |config| config.log.level.trim().eq_ignore_ascii_case("off"),
+    ),
+];
+
+const RAISED_LIMITS: &[RaisedLimit] = &[
+    raised("limits.accept_to_auth_s", "strangers hold a connection for more than 30 s", |limits| {
+        limits.accept_to_auth > Duration::from_secs(30)
+    }),
+    raised("limits.headers_s", "a request may dribble its headers for more than 15 s", |limits| {
+        limits.headers > Duration::from_secs(15)
+    }),
+    raised("limits.header_bytes", "strangers send more than 64 KiB of headers", |limits| {
+        limits.header_bytes > 65_536
+    }),
+    raised("limits.header_count", "strangers send more than 128 headers", |limits| {
+        limits.header_count > 128
+    }),
+    raised("limits.body_bytes", "strangers send bodies of more than 256 KiB", |limits| {
+        limits.body_bytes > 262_144
+    }),
+    raised("limits.frame_bytes", "each phone may send frames of more than 64 KiB", |limits| {
+        limits.frame_bytes > 65_536
+    }),
+    raised("limits.frames_per_s", "each phone may send more than 100 frames a second", |limits| {
+        limits.frames_per_s > 100
+    }),
+    raised("limits.frames_burst", "each phone may send more than 300 frames at once", |limits| {
+        limits.frames_burst > 300
+    }),
+    raised("limits.silent_pings", "a phone may be gone for 5 pings before it shows", |limits| {
+        limits.silent_pings > 4
+    }),
+    raised("limits.auth_lifetime_s", "one proof keeps a socket for more than 4 hours", |limits| {
+        limits.auth_lifetime > Duration::from_secs(14_400)
+    }),
+    raised("limits.write_s", "a phone may keep a write waiting for more than 30 s", |limits| {
+        limits.write > Duration::from_secs(30)
+    }),
+    raised(
+        "limits.unauthenticated_per_ip",
+        "one address may hold more than 5,000 sockets that nobody knows",
+        |limits| limits.unauthenticated_per_ip > 5_000,
+    ),
+    raised(
+        "limits.unauthenticated_per_node",
+        "strangers may hold more than 20,000 sockets",
+        |limits| limits.unauthenticated_per_node > 20_000,
+    ),
+    raised("limits.tls_s", "a TLS handshake may take more than 15 s", |limits| {
+        limits.door.tls > Duration::from_secs(15)
+    }),
+    raised(
+        "limits.connections_per_ip",
+        "one address may hold more than 5,000 connections",
+        |limits| limits.door.connections_per_ip > 5_000,
+    ),
+    raised("limits.connections_per_node", "more than 500,000 connections", |limits| {
+        limits.door.connections_per_node > 500_000
+    }),
+    raised(
+        "limits.handshakes_per_s_per_ip",
+        "one address may begin more than 500 connections a second",
+        |limits| limits.door.handshakes_per_s_per_ip > 500,
+    ),
+    raised(
+        "limits.handshakes_per_s_per_node",
+        "more than 10,000 new connections a second, each a signature",
+        |limits| limits.door.handshakes_per_s_per_node > 10_000,
+    ),
+];
+
+impl Config {
+    /// What an operator should know at every start, in the order of the keys.
+    #[must_use]
+    pub fn weaknesses(&self) -> Vec<Weakness> {
+        let settings = RULES.iter().filter(|rule| (rule.applies)(self)).map(|rule| rule.weakness);
+        let limits = RAISED_LIMITS.iter().filter(|rule| (rule.applies)(&self.limits));
+        settings.chain(limits.map(|rule| rule.weakness)).collect()
+    }
+
+    /// Neither listens for others nor is offered to them by a proxy in front.
+    pub(super) fn is_for_this_machine(&self) -> bool {
+        self.listen.ip().is_loopback() && is_loopback(&self.public_url)
+    }
+
+    pub(super) fn is_plain_off_loopback(&self) -> bool {
+        !self.listen.ip().is_loopback() && self.public_url.scheme() != "https"
+    }
+}
+
+impl Weakness {
+    /// Every weakness that there is, for the document that lists them.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let settings = RULES.iter().map(|rule| rule.weakness);
+        settings.chain(RAISED_LIMITS.iter().map(|rule| rule.weakness)).collect()
+    }
+}
+
+/// More machines than stand in front of a relay.
+fn is_wide(network: &IpNet) -> bool {
+    match network {
+        IpNet::V4(network) => network.prefix_len() < 24,
+        IpNet::V6(network) => network.prefix_len() < 64,
+    }
+}
+
+fn is_builtin(config: &Config) -> bool {
+    matches!(config.upstream, Upstream::Builtin)
+}
+
+/// Whether any module logs at debug or trace.
+fn is_talkative(level: &str) -> bool {
+    let levels = level.split(',').map(|part| part.rsplit('=').next().unwrap_or(part).trim());
+    levels.map(str::to_ascii_lowercase).any(|level| level == "debug" || level == "trace")
+}
+
+/// Whether an origin is a web page's without https, on another machine.
+fn is_plain_origin(origin: &str) -> bool {
+    Url::parse(origin).is_ok_and(|url| url.scheme() == "http" && !is_loopback(&url))
+}
+
+/// Whether nobody else can listen on the way to a URL.
+fn is_safe_way(url: &Url) -> bool {
+    is_loopback(url) || url.scheme() == "https"
+}
+
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
+        Some(url::Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+        Some(url::Host::Domain(domain)) => domain == "localhost",
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

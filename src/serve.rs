@@ -11,7 +11,7 @@ use rustls_pki_types::pem::PemObject as _;
 use tokio::net::TcpListener;
 use url::Url;
 
-use crate::backends::embedded::{FileStore, LocalBus, SystemClock};
+use crate::backends::embedded::{FileStore, LocalBus, RevocationList, SystemClock};
 use crate::backends::fido_builtin::{self, AttestationPolicy, BuiltinFido};
 use crate::backends::fido_http::{self, FidoHttp};
 use crate::config::UpstreamPaths;
@@ -31,6 +31,8 @@ use crate::tasks::Tasks;
 pub const STORE_FILE: &str = "relay.redb";
 /// The sealing key's file within the data directory.
 pub const SEAL_KEY_FILE: &str = "seal.key";
+/// The file of revoked devices within the data directory.
+pub const REVOCATIONS_FILE: &str = "revocations";
 /// How long a stopping relay waits for what is under way.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -49,6 +51,9 @@ pub enum StartError {
     /// There is no sealing key.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// It cannot be told which devices were revoked.
+    #[error(transparent)]
+    Revocations(#[from] crate::backends::embedded::RevocationsError),
     /// The external FIDO2 server's settings do not hold.
     #[error(transparent)]
     Upstream(#[from] fido_http::SettingsError),
@@ -118,8 +123,10 @@ pub async fn start_on(
     let Ground { store, clock } = ground;
     let sealer = Sealer::load_or_make(&config.data_dir.join(SEAL_KEY_FILE))?;
     let (fido, certify) = upstream(&config, Arc::clone(&store), Arc::clone(&clock))?;
+    let revocations = RevocationList::open(&config.data_dir.join(REVOCATIONS_FILE))?;
     let world = World {
         store,
+        revocations: Arc::new(revocations),
         sealer,
         bus: Arc::new(LocalBus::new()),
         fido,
@@ -132,6 +139,7 @@ pub async fn start_on(
     let relay = Relay::start(world, &[pairings]);
     let certify = certify.filter(|_| config.client_direct);
     let edge = Edge::new(relay.clone(), edge_settings(&config), certify).await?;
+    relay.revocations_applied().await;
     let limits = accept_limits(&config.limits);
     tasks.spawn_vital("accept", accept::serve(listener, edge::router(edge), tasks.clone(), limits));
     Ok(Running { config, relay, tasks })

@@ -7,10 +7,18 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+mod notice;
+mod proofs;
 mod relay_frame;
 
+pub use self::notice::{Notice, NoticeEvent};
+pub use self::proofs::{
+    AUTH_TYP, AuthClaims, KEY_POSSESSION_TYP, KEY_ROTATION_TYP, KeyClaims, PAIRING_TYP,
+    PairingClaims,
+};
+
 use crate::http::{BrowserContext, Transaction};
-use crate::ids::{AttemptId, CeremonyId, ConnectionId, DeviceId};
+use crate::ids::{AttemptId, CeremonyId, ConnectionId};
 use crate::life::{CeremonyType, Outcome, Reason};
 use crate::text::{DisplayName, Message, PlainText, Username};
 
@@ -142,6 +150,8 @@ pub enum RelayFrame {
         /// Seconds.
         auth_within_s: u64,
     },
+    /// Something happened to the user's devices that the person should know of.
+    Notice(Box<Notice>),
     /// Reconnect elsewhere or later.
     Goaway {
         /// Milliseconds to wait first, different for each socket.
@@ -452,34 +462,3 @@ impl DeviceFrame {
         }
     }
 }
-
-/// The device id that an `auth` proof claims, and the rest of its payload (RFC 7519 claims).
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct AuthClaims {
-    /// The socket URL that the app dialled.
-    pub aud: String,
-    /// The relay's nonce.
-    pub nonce: String,
-    /// Who signs.
-    pub device_id: DeviceId,
-    /// When, in seconds by the phone's clock; kept for the log, not compared.
-    pub iat: u64,
-}
-
-/// Claims of a pairing proof.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PairingClaims {
-    /// The URL that the app posts to.
-    pub aud: String,
-    /// SHA-256 of the pairing token (base64url).
-    pub token_hash: String,
-    /// RFC 7638 thumbprint of the device key (base64url of SHA-256).
-    pub jkt: String,
-    /// When, in seconds by the phone's clock.
-    pub iat: u64,
-}
-
-/// `typ` of the `auth` proof.
-pub const AUTH_TYP: &str = "fido-relay-device+jwt";
-/// `typ` of the pairing proof.
-pub const PAIRING_TYP: &str = "fido-relay-pairing+jwt";

@@ -5,6 +5,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod devices;
+
+pub use self::devices::{
+    DeviceList, DeviceView, OpenPairing, OpenedPairing, P256Jwk, PairDevice, PairedDevice,
+    Platform, PushTarget, RenameDevice, RotateDeviceKey, RotatedDeviceKey,
+};
+
 use crate::ids::{CeremonyId, ClientId, DeviceId};
 use crate::life::{Binding, CeremonyType, Outcome, Phase, PriorAuth, Reason, Step};
 use crate::object;
@@ -271,146 +278,6 @@ impl fmt::Debug for CeremonyView {
             .field("reason", &self.reason)
             .finish_non_exhaustive()
     }
-}
-
-/// `POST /v1/pairings`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OpenPairing {
-    /// Whose device it will be. The initiator has authenticated them by other means.
-    pub username: Username,
-}
-
-/// The answer to [`OpenPairing`].
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenedPairing {
-    /// One-time secret for the app.
-    pub pairing_token: String,
-    /// The same as a link for the app: `fido-relay://pair?relay=…&token=…`.
-    pub uri: String,
-    /// The link as a QR code (SVG).
-    pub qr_svg: String,
-    /// Seconds left.
-    pub expires_in: u64,
-}
-
-impl fmt::Debug for OpenedPairing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenedPairing")
-            .field("expires_in", &self.expires_in)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A P-256 public key (RFC 7517, RFC 7518 section 6.2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct P256Jwk {
-    /// `EC`.
-    pub kty: String,
-    /// `P-256`.
-    pub crv: String,
-    /// The x coordinate, base64url.
-    pub x: String,
-    /// The y coordinate, base64url.
-    pub y: String,
-}
-
-/// The phone's operating system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Platform {
-    /// Android.
-    Android,
-    /// iOS.
-    Ios,
-    /// Anything else, such as the simulated phone.
-    Other,
-}
-
-/// How to wake the app when it holds no socket.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PushTarget {
-    /// The push service: `apns`, `fcm` or `webpush`.
-    pub service: PlainText<16>,
-    /// The service's own token for this installation.
-    pub token: PlainText<2048>,
-}
-
-impl fmt::Debug for PushTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PushTarget").field("service", &self.service).finish_non_exhaustive()
-    }
-}
-
-/// `POST /v1/devices`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PairDevice {
-    /// From the QR code or the link.
-    pub pairing_token: String,
-    /// The device key's public half.
-    #[serde(deserialize_with = "object::one")]
-    pub jwk: P256Jwk,
-    /// JWS ES256 by the device key, `typ` `fido-relay-pairing+jwt`, with the claims of
-    /// `docs/protocol.md`.
-    pub proof: String,
-    /// What the person calls the phone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<PlainText<64>>,
-    /// Its operating system.
-    pub platform: Platform,
-    /// How to wake it.
-    #[serde(
-        default,
-        deserialize_with = "object::optional",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub push: Option<PushTarget>,
-}
-
-impl fmt::Debug for PairDevice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PairDevice")
-            .field("jwk", &self.jwk)
-            .field("name", &self.name)
-            .field("platform", &self.platform)
-            .field("push", &self.push)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The answer to [`PairDevice`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PairedDevice {
-    /// The device, from now on.
-    pub device_id: DeviceId,
-    /// Where its socket connects.
-    pub socket_url: String,
-}
-
-/// One device of a user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceView {
-    /// The device.
-    pub device_id: DeviceId,
-    /// What the person calls it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<PlainText<64>>,
-    /// Its operating system.
-    pub platform: Platform,
-    /// When it was paired (RFC 3339).
-    pub paired_at: String,
-    /// Whether it holds a socket now; only with the scope `presence:read`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub online: Option<bool>,
-}
-
-/// `GET /v1/users/{username}/devices`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceList {
-    /// The user's devices, oldest first.
-    pub devices: Vec<DeviceView>,
 }
 
 /// What a client may do.

@@ -100,6 +100,10 @@ random_id!(
     /// One challenge put to a device within a ceremony: `att_…`.
     AttemptId, "att_", "attempt id"
 );
+random_id!(
+    /// One thing that a user's devices are told: `ntc_…`.
+    NoticeId, "ntc_", "notice id"
+);
 
 random_id!(
     /// One run of one relay process; a process that starts again gets another: `nod_…`.

@@ -14,13 +14,16 @@ pub mod problem;
 pub mod shape;
 pub mod text;
 pub mod timestamp;
+pub mod typed_code;
 pub mod webhook;
 
 pub use device::{DeviceFrame, RelayFrame};
 pub use ids::{
-    AttemptId, CeremonyId, ClientId, ConnectionId, DeviceId, EventId, NodeId, TenantId, WebhookId,
+    AttemptId, CeremonyId, ClientId, ConnectionId, DeviceId, EventId, NodeId, NoticeId, TenantId,
+    WebhookId,
 };
 pub use life::{Binding, CeremonyType, Outcome, Phase, Reason, Step};
 pub use problem::{Problem, ProblemCode};
 pub use text::{ClientNonce, DisplayName, Message, PlainText, Username};
 pub use timestamp::UnixMillis;
+pub use typed_code::TypedCode;

@@ -71,7 +71,8 @@ fn failure(error: StartError) -> Failure {
         StartError::Listen(..)
         | StartError::Open(_)
         | StartError::Store(_)
-        | StartError::Seal(_) => Failure::failed(error),
+        | StartError::Seal(_)
+        | StartError::Revocations(_) => Failure::failed(error),
     }
 }
 

@@ -4,13 +4,13 @@
 //! It must not know sockets, clocks or tasks; that a frame was lost it learns from the relay
 //! sending something again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Card, CardErrorCode, CardEvent, Challenge, Claim, Decline, DeclineReason,
     FrameErrorCode, Offer,
 };
-use fido_relay_proto::{AttemptId, CeremonyId, DeviceFrame, RelayFrame};
+use fido_relay_proto::{AttemptId, CeremonyId, DeviceFrame, NoticeId, RelayFrame};
 use serde_json::value::RawValue;
 
 use super::event::PhoneEvent;
@@ -71,13 +71,15 @@ struct Prompt {
 pub(super) struct App {
     faults: Faults,
     prompts: HashMap<CeremonyId, Prompt>,
+    /// Notices that were shown.
+    noticed: HashSet<NoticeId>,
     /// Counts the sockets, so that an answer is repeated once on each.
     connection: u64,
 }
 
 impl App {
     pub(super) fn new(faults: Faults) -> Self {
-        Self { faults, prompts: HashMap::new(), connection: 0 }
+        Self { faults, prompts: HashMap::new(), noticed: HashSet::new(), connection: 0 }
     }
 
     /// A new socket was welcomed: what the relay may not have yet goes out first.
@@ -119,6 +121,11 @@ impl App {
                     None => {}
                 }
                 acts
+            }
+            RelayFrame::Notice(notice) => {
+                // It comes again with every socket; the person sees it once.
+                let news = self.noticed.insert(notice.notice_id);
+                news.then_some(Act::Tell(PhoneEvent::Noticed(notice))).into_iter().collect()
             }
             RelayFrame::Hello { .. }
             | RelayFrame::Welcome { .. }

@@ -1,6 +1,6 @@
 //! What a phone does, told to whoever watches it: tests wait for these instead of sleeping.
 
-use fido_relay_proto::device::{Challenge, DeclineReason, FrameErrorCode, Offer};
+use fido_relay_proto::device::{Challenge, DeclineReason, FrameErrorCode, Notice, Offer};
 use fido_relay_proto::{AttemptId, CeremonyId, ConnectionId, Outcome, Reason};
 
 /// One thing that happened at the phone.
@@ -13,6 +13,15 @@ pub enum PhoneEvent {
     },
     /// The relay asked for a new proof on this socket, and got it.
     Reauthenticated,
+    /// Something happened to another of the user's devices. Told once, however often it comes.
+    Noticed(Box<Notice>),
+    /// The device has a new key.
+    KeyRotated,
+    /// The relay did not give the device a new key, or it is not known whether it did.
+    KeyKept {
+        /// In words.
+        why: String,
+    },
     /// An offer came.
     Offered {
         /// What it says.

@@ -135,7 +135,8 @@ impl PairingClient {
     ) -> Result<Paired, PairingError> {
         let url = format!("{}/v1/devices", relay.as_str().trim_end_matches('/'));
         let body = PairDevice {
-            pairing_token: token.to_owned(),
+            pairing_token: Some(token.to_owned()),
+            typed_code: None,
             jwk: key.jwk().clone(),
             proof: key.pairing_proof(&url, token)?,
             name,

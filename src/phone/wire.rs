@@ -286,6 +286,7 @@ impl Socket {
             | RelayFrame::Closed { .. }
             | RelayFrame::Error { .. }
             | RelayFrame::Reauth { .. }
+            | RelayFrame::Notice(_)
             | RelayFrame::Goaway { .. } => Err(FrameError::Invalid.into()),
         }
     }

@@ -1,7 +1,7 @@
 //! Between nodes: "look again". The store is the truth; a lost notice costs delay, never
 //! correctness.
 
-use fido_relay_proto::{CeremonyId, DeviceId, TenantId};
+use fido_relay_proto::{CeremonyId, DeviceId, TenantId, Username};
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
@@ -12,6 +12,10 @@ pub enum Notice {
     Ceremony(TenantId, CeremonyId),
     /// A device was revoked: its socket must close, wherever it is.
     Revoked(DeviceId),
+    /// There is news of a user's devices: the connected ones should be told.
+    News(TenantId, Username),
+    /// A device has a new key: its socket must sign again, wherever it is.
+    Rekeyed(DeviceId),
 }
 
 /// Carries notices to every node, this one included, at most once and in no promised order.

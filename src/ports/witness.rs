@@ -85,6 +85,27 @@ pub enum Happening {
         /// The initiator that did it; none: the operator.
         client_id: Option<ClientId>,
     },
+    /// A device was given another name.
+    DeviceRenamed {
+        /// The device.
+        device_id: DeviceId,
+        /// Its user.
+        username: Username,
+        /// The initiator that did it.
+        client_id: ClientId,
+    },
+    /// A device has a new key; the one before authenticates nothing any more.
+    DeviceKeyRotated {
+        /// The device.
+        device_id: DeviceId,
+        /// Its user.
+        username: Username,
+    },
+    /// Somebody typed a pairing code wrong as often as is allowed: the pairing is void.
+    PairingVoided {
+        /// Whose device it would have made.
+        username: Username,
+    },
     /// The person said that it was not them who asked.
     NotMe {
         /// The ceremony.

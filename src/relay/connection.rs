@@ -56,7 +56,23 @@ struct Mailbox {
     queue: VecDeque<Outgoing>,
     bytes: usize,
     shown: Vec<(CeremonyId, Shown)>,
+    /// The number of the last news told here.
+    told: u64,
+    /// The device must sign again now.
+    renew: bool,
     closing: Option<CloseReason>,
+}
+
+impl Mailbox {
+    fn push(&mut self, frame: &RelayFrame, sent: Option<CeremonyId>) {
+        let text = frame.encode();
+        if self.queue.len() >= OUTBOX_FRAMES || self.bytes + text.len() > OUTBOX_BYTES {
+            self.closing.get_or_insert(CloseReason::OutboxFull);
+        } else {
+            self.bytes += text.len();
+            self.queue.push_back(Outgoing { text, sent });
+        }
+    }
 }
 
 /// What the socket's task should do next.
@@ -66,6 +82,8 @@ pub enum Next {
     Write(Outgoing),
     /// Close, for this reason.
     Close(CloseReason),
+    /// Let the device sign again, now and not when its hour is over.
+    Renew,
     /// Wait.
     Idle,
 }
@@ -101,15 +119,28 @@ impl Connection {
     /// Queues a frame; `sent` names the ceremony that counts as sent once it is written. A phone
     /// that does not read its frames loses its socket, and gets what is open again when it returns.
     pub fn send(&self, frame: &RelayFrame, sent: Option<CeremonyId>) {
-        let text = frame.encode();
+        self.mailbox().push(frame, sent);
+        self.wake.notify_one();
+    }
+
+    /// Queues news, each with its number, those left out that were told here before. All that
+    /// there is to tell comes at once: what is not among them and has a smaller number than the
+    /// last is never told.
+    pub(super) fn tell(&self, news: impl Iterator<Item = (u64, RelayFrame)>) {
         let mut mailbox = self.mailbox();
-        if mailbox.queue.len() >= OUTBOX_FRAMES || mailbox.bytes + text.len() > OUTBOX_BYTES {
-            mailbox.closing.get_or_insert(CloseReason::OutboxFull);
-        } else {
-            mailbox.bytes += text.len();
-            mailbox.queue.push_back(Outgoing { text, sent });
+        for (seq, frame) in news {
+            if seq > mailbox.told {
+                mailbox.told = seq;
+                mailbox.push(&frame, None);
+            }
         }
         drop(mailbox);
+        self.wake.notify_one();
+    }
+
+    /// Asks the socket's task to let the device sign again.
+    pub(super) fn renew(&self) {
+        self.mailbox().renew = true;
         self.wake.notify_one();
     }
 
@@ -125,6 +156,9 @@ impl Connection {
         let mut mailbox = self.mailbox();
         if let Some(reason) = mailbox.closing {
             return Next::Close(reason);
+        }
+        if std::mem::take(&mut mailbox.renew) {
+            return Next::Renew;
         }
         match mailbox.queue.pop_front() {
             Some(outgoing) => {

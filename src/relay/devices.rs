@@ -4,14 +4,19 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_proto::device::NoticeEvent;
 use fido_relay_proto::http::{P256Jwk, Platform, PushTarget};
-use fido_relay_proto::{DeviceId, PlainText, TenantId, UnixMillis, Username};
+use fido_relay_proto::{DeviceId, NoticeId, PlainText, TenantId, UnixMillis, Username};
 use serde::{Deserialize, Serialize};
 
+use super::news::TOLD_FOR_S;
 use crate::ports::{Bucket, Revision, Store, StoreError, records};
+use crate::security::random;
 
 /// Phones of one user at most: more is a sign of something else than a lost phone.
 pub const DEVICES_PER_USER: usize = 5;
+/// News of a user's devices that are kept: one for each device and a few rotations.
+const NEWS_PER_USER: usize = 8;
 
 /// One installation of the mobile app.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +39,39 @@ pub struct Device {
     pub paired_at: UnixMillis,
     /// When it was revoked; a revoked device never comes back, it pairs anew.
     pub revoked_at: Option<UnixMillis>,
+    /// How it came to its key, if that is not the one that it was paired with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated: Option<Rotated>,
+}
+
+/// A change of a device's key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rotated {
+    /// The key before. It authenticates nothing; with it alone a repeated request is recognised.
+    pub from: P256Jwk,
+    /// What the device's proof said, in seconds by the phone's clock: the next one must be later.
+    pub iat: u64,
+    /// When, by the relay's clock.
+    pub at: UnixMillis,
+}
+
+/// Something about one device that the user's others are told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct News {
+    /// Counts the user's news.
+    pub seq: u64,
+    /// Which notice.
+    pub id: NoticeId,
+    /// What happened.
+    pub event: NoticeEvent,
+    /// To which device.
+    pub device: DeviceId,
+    /// What the person called it.
+    pub name: Option<PlainText<64>>,
+    /// Its operating system.
+    pub platform: Platform,
+    /// When.
+    pub at: UnixMillis,
 }
 
 /// A user's key in the store: names may hold any character, keys may not.
@@ -59,6 +97,35 @@ impl UserKey {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct User {
     devices: Vec<DeviceId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    news: Vec<News>,
+    /// News so far, those that are forgotten included.
+    #[serde(default)]
+    told: u64,
+}
+
+impl User {
+    /// Adds news of a device, if there is another to tell and it is not there yet.
+    fn note(&mut self, device: &Device, event: NoticeEvent, id: NoticeId, at: UnixMillis) {
+        let lonely = self.devices.iter().all(|listed| *listed == device.id);
+        if lonely || self.news.iter().any(|news| news.id == id) {
+            return;
+        }
+        self.news.retain(|news| at < news.at.plus_secs(TOLD_FOR_S));
+        if self.news.len() >= NEWS_PER_USER {
+            self.news.remove(0);
+        }
+        self.told += 1;
+        self.news.push(News {
+            seq: self.told,
+            id,
+            event,
+            device: device.id,
+            name: device.name.clone(),
+            platform: device.platform,
+            at,
+        });
+    }
 }
 
 /// Why a device was not added.
@@ -70,7 +137,7 @@ fn key(tenant: &TenantId, id: DeviceId) -> String {
 }
 
 /// Stores a new device: its own record first, so that the user's list never names a device that
-/// is not there.
+/// is not there. The user's others have news of it.
 ///
 /// # Errors
 /// [`TooManyDevices`] inside, the store's outside.
@@ -81,11 +148,13 @@ pub async fn add(
     let key = key(&device.tenant, device.id);
     let revision = records::save(store, Bucket::Devices, &key, Revision::ABSENT, device).await?;
     let user = UserKey::new(&device.tenant, &device.username);
+    let notice = NoticeId::from_bytes(random::bytes());
     let listed = records::update(store, Bucket::Users, user.as_str(), |user: &mut User| {
         if user.devices.len() >= DEVICES_PER_USER {
             return Err(TooManyDevices);
         }
         user.devices.push(device.id);
+        user.note(device, NoticeEvent::DevicePaired, notice, device.paired_at);
         Ok(())
     })
     .await?;
@@ -122,7 +191,80 @@ pub async fn of_user(
     Ok(found.map(|(user, _)| user.devices).unwrap_or_default())
 }
 
-/// Revokes a device for good; tells whether there was one.
+/// The latest news of a user's devices, oldest first.
+///
+/// # Errors
+/// The store's.
+pub async fn news(
+    store: &dyn Store,
+    tenant: &TenantId,
+    username: &Username,
+) -> Result<Vec<News>, StoreError> {
+    let user = UserKey::new(tenant, username);
+    let found = records::load::<User>(store, Bucket::Users, user.as_str()).await?;
+    Ok(found.map(|(user, _)| user.news).unwrap_or_default())
+}
+
+/// Changes a device that is paired and not revoked; gives it as it then stands, or none. `change`
+/// may be called several times; if it changes nothing it says so, and nothing is written.
+///
+/// # Errors
+/// The store's.
+pub async fn change(
+    store: &dyn Store,
+    tenant: &TenantId,
+    id: DeviceId,
+    mut change: impl FnMut(&mut Device) -> Changed + Send,
+) -> Result<Option<Device>, StoreError> {
+    let key = key(tenant, id);
+    loop {
+        let found = records::load::<Device>(store, Bucket::Devices, &key).await?;
+        let Some((mut device, revision)) = found.filter(|(device, _)| device.revoked_at.is_none())
+        else {
+            return Ok(None);
+        };
+        match change(&mut device) {
+            Changed::No => return Ok(Some(device)),
+            Changed::Yes => {}
+        }
+        match records::save(store, Bucket::Devices, &key, revision, &device).await {
+            Ok(_) => return Ok(Some(device)),
+            Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether [`change`] has something to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It has.
+    Yes,
+    /// It has not.
+    No,
+}
+
+/// The user's other devices have news of this one's new key. Twice is once.
+///
+/// # Errors
+/// The store's.
+pub async fn note_rotation(store: &dyn Store, device: &Device) -> Result<(), StoreError> {
+    let Some(rotated) = &device.rotated else { return Ok(()) };
+    let user = UserKey::new(&device.tenant, &device.username);
+    // Named after the key, so that the same rotation is the same news.
+    let mut id = [0; 16];
+    let hash = digest(&SHA256, format!("{} {}", device.id, device.jwk.x).as_bytes());
+    id.copy_from_slice(&hash.as_ref()[..16]);
+    let note = |user: &mut User| {
+        user.note(device, NoticeEvent::DeviceKeyRotated, NoticeId::from_bytes(id), rotated.at);
+        Ok::<(), std::convert::Infallible>(())
+    };
+    let Ok(()) = records::update(store, Bucket::Users, user.as_str(), note).await?;
+    Ok(())
+}
+
+/// Revokes a device for good; tells whether there was one. It belongs in the list of revocations
+/// first ([`super::Relay::revoke`]).
 ///
 /// # Errors
 /// The store's.

@@ -17,9 +17,11 @@ pub mod devices;
 mod drive;
 mod effects;
 mod live;
+mod news;
 mod open;
 mod prompts;
 mod registry;
+mod revocations;
 mod sockets;
 mod sweeper;
 mod view;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay_proto::NodeId;
+use futures::channel::oneshot;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +48,7 @@ pub use self::watchers::{Watch, Watchers};
 use self::deadlines::Deadlines;
 use self::live::Live;
 use crate::ceremony::{Ceremony, Event, Refusal, Reply};
-use crate::ports::{Bus, Clock, Fido, Notice, Store, StoreError, Witnesses};
+use crate::ports::{Bus, Clock, Fido, Notice, Revocations, Store, StoreError, Witnesses};
 use crate::security::random;
 use crate::security::seal::Sealer;
 use crate::tasks::Tasks;
@@ -58,6 +61,8 @@ const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
 pub struct World {
     /// Durable records.
     pub store: Arc<dyn Store>,
+    /// Revoked devices, apart from the store.
+    pub revocations: Arc<dyn Revocations>,
     /// "Look again" between nodes.
     pub bus: Arc<dyn Bus>,
     /// The FIDO2 server.
@@ -106,6 +111,19 @@ struct Node {
     opened: Notify,
     /// Cancelled once recovery has seen everything.
     recovered: CancellationToken,
+    /// Cancelled once the store has every revocation that was known at the start.
+    revocations_applied: CancellationToken,
+}
+
+/// Why a device was not revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// There is no such device, or no more.
+    #[error("no such device")]
+    NotFound,
+    /// It could not be stored, or not everywhere: then the relay goes on trying by itself.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Relay {
@@ -136,12 +154,14 @@ impl Relay {
             retention,
             opened: Notify::new(),
             recovered: CancellationToken::new(),
+            revocations_applied: CancellationToken::new(),
         });
         let relay = Self { node };
         let tasks = &relay.world().tasks;
         if let Some(feed) = relay.world().bus.feed() {
             tasks.spawn_vital("notices", relay.clone().follow_notices(feed));
         }
+        tasks.spawn_vital("revocations", relay.clone().follow_revocations());
         tasks.spawn_vital("deadlines", relay.clone().follow_deadlines());
         tasks.spawn_vital("recovery", {
             let relay = relay.clone();
@@ -157,6 +177,23 @@ impl Relay {
     /// Waits until every ceremony that was open at the start is taken up.
     pub async fn recovered(&self) {
         self.node.recovered.cancelled().await;
+    }
+
+    /// Waits until the store has every revocation that was known at the start. No device is to be
+    /// let in before: the store may be an earlier state of itself.
+    pub async fn revocations_applied(&self) {
+        self.node.revocations_applied.cancelled().await;
+    }
+
+    /// Runs something that must finish in a task of its own; none if that task was ended early.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (tell, told) = oneshot::channel();
+        // Nobody may wait for the answer any more: the work counts all the same.
+        self.world().tasks.spawn_bare(async move { drop(tell.send(work.await)) });
+        told.await.ok()
     }
 
     /// What the relay stands on.
@@ -279,6 +316,8 @@ impl Relay {
                     self.look(&CeremonyKey { tenant, id }).await;
                 }
                 Notice::Revoked(device) => self.drop_revoked(device),
+                Notice::News(tenant, username) => self.tell_news(&tenant, &username).await,
+                Notice::Rekeyed(device) => self.renew(device),
             }
         }
     }

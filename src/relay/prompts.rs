@@ -96,6 +96,13 @@ impl Relay {
         }
     }
 
+    /// Lets a device whose key has changed sign again, if it is here.
+    pub(super) fn renew(&self, device: DeviceId) {
+        if let Some(connection) = self.registry().get(device) {
+            connection.renew();
+        }
+    }
+
     /// Tells a phone whose answer was accepted how it ended, if it has: also one that was away
     /// when it was told.
     pub(super) fn show_end(&self, ceremony: &Ceremony, connection: &Connection) {

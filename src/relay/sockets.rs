@@ -23,8 +23,16 @@ impl Relay {
     pub async fn attach(&self, connection: &Arc<Connection>) -> Vec<CeremonyKey> {
         self.registry().insert(Arc::clone(connection));
         let owner = connection.owner();
-        match devices::load(&*self.world().store, &owner.tenant, owner.device).await {
-            Ok(Some(_)) => self.open_for(connection),
+        let store = &*self.world().store;
+        match devices::load(store, &owner.tenant, owner.device).await {
+            Ok(Some(device)) => {
+                match devices::news(store, &owner.tenant, &owner.username).await {
+                    Ok(news) => self.tell(&device, &news, connection),
+                    // They are told with the next socket.
+                    Err(error) => tracing::warn!(%error, "a device could not be told the news"),
+                }
+                self.open_for(connection)
+            }
             Ok(None) => {
                 connection.close(CloseReason::Revoked);
                 Vec::new()

@@ -94,7 +94,13 @@ pub async fn open(
     let qr_svg = QrCode::new(&uri)
         .map(|code| code.render::<svg::Color<'_>>().min_dimensions(240, 240).build())
         .map_err(|error| StoreError::Unavailable(format!("no QR code: {error}")))?;
-    Ok(OpenedPairing { pairing_token: token, uri, qr_svg, expires_in: LIFETIME_S })
+    Ok(OpenedPairing {
+        pairing_token: token,
+        typed_code: String::new(),
+        uri,
+        qr_svg,
+        expires_in: LIFETIME_S,
+    })
 }
 
 /// What a token stands for, without using it up.

@@ -275,6 +275,14 @@ impl Session {
         Tick::Nothing
     }
 
+    /// The device has to sign again now, such as with another key: the next tick asks it to. One
+    /// that is asked already is not asked twice.
+    pub fn renew(&mut self, now: u64) {
+        if let Standing::Live { again_at } = &mut self.standing {
+            *again_at = now.min(*again_at);
+        }
+    }
+
     /// Ends the socket for a reason of the caller's (a newer socket, a revocation, a broken
     /// connection). The first reason stays.
     pub fn end(&mut self, reason: CloseReason) -> CloseReason {

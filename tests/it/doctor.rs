@@ -218,6 +218,7 @@ async fn a_clock_behind_what_is_stored_is_told() {
         push: None,
         paired_at: SystemClock.now().plus_secs(3_600),
         revoked_at: None,
+        rotated: None,
     };
     devices::add(&store, &device).await.unwrap().unwrap();
     drop(store);

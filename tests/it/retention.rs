@@ -61,6 +61,7 @@ impl Fido for NoFido {
 fn relay() -> Relay {
     let world = World {
         store: Arc::new(MemoryStore::new()),
+        revocations: Arc::new(fido_relay::backends::embedded::RevocationList::in_memory()),
         bus: Arc::new(LocalBus::new()),
         fido: Arc::new(NoFido),
         clock: Arc::new(RuntimeClock(Instant::now())),

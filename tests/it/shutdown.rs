@@ -68,6 +68,9 @@ impl Told {
             PhoneEvent::Closed { outcome, .. } => format!("ended as {outcome:?}"),
             PhoneEvent::Stopped(why) => format!("stopped: {why}"),
             PhoneEvent::Reauthenticated
+            | PhoneEvent::Noticed(_)
+            | PhoneEvent::KeyRotated
+            | PhoneEvent::KeyKept { .. }
             | PhoneEvent::Claimed { .. }
             | PhoneEvent::Challenged { .. }
             | PhoneEvent::Card { .. }
@@ -153,6 +156,7 @@ impl Place {
                     push: None,
                     paired_at: now,
                     revoked_at: None,
+                    rotated: None,
                 };
                 devices::add(&*store, &device).await.unwrap().unwrap();
                 let socket_url = format!("ws://{}/v1/device/socket", self.address);

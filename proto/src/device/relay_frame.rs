@@ -73,6 +73,7 @@ pub(super) fn decode(text: &str) -> Result<RelayFrame, FrameError> {
             let Nonce { nonce, auth_within_s } = body(text)?;
             RelayFrame::Reauth { nonce, auth_within_s }
         }
+        "notice" => RelayFrame::Notice(body(text)?),
         "goaway" => {
             let Goaway { reconnect_in_ms } = body(text)?;
             RelayFrame::Goaway { reconnect_in_ms }

@@ -3,7 +3,8 @@
 use fido_relay_proto::http::{
     Algorithm, Attachment, Attestation, CeremonyView, ClientView, DeviceList, DeviceView,
     OpenCeremony, OpenPairing, OpenedCeremony, OpenedPairing, P256Jwk, PairDevice, PairedDevice,
-    Platform, ProgressEntry, PushTarget, Requirement, Scope, Status, UpstreamOptions,
+    Platform, ProgressEntry, PushTarget, RenameDevice, Requirement, RotateDeviceKey,
+    RotatedDeviceKey, Scope, Status, UpstreamOptions,
 };
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
@@ -53,7 +54,8 @@ fn most() -> OpenCeremony {
 
 fn pair_device() -> PairDevice {
     PairDevice {
-        pairing_token: "token-canary".to_owned(),
+        pairing_token: Some("token-canary".to_owned()),
+        typed_code: None,
         jwk: P256Jwk {
             kty: "EC".to_owned(),
             crv: "P-256".to_owned(),
@@ -78,9 +80,18 @@ fn opened() -> OpenedCeremony {
     }
 }
 
+fn rotate_key() -> RotateDeviceKey {
+    RotateDeviceKey {
+        new_jwk: pair_device().jwk,
+        old_proof: "old-proof-canary".to_owned(),
+        new_proof: "new-proof-canary".to_owned(),
+    }
+}
+
 fn opened_pairing() -> OpenedPairing {
     OpenedPairing {
         pairing_token: "token-canary".to_owned(),
+        typed_code: "TYPED-CANAR".to_owned(),
         uri: "fido-relay://pair?token=token-canary".to_owned(),
         qr_svg: "<svg><!-- token-canary --></svg>".to_owned(),
         expires_in: 600,
@@ -143,10 +154,26 @@ fn watching_a_ceremony_has_not_changed() {
 }
 
 #[test]
+fn renaming_and_key_rotation_have_not_changed() {
+    assert_snapshot!(wire(&RenameDevice { name: text("Ada's phone") }), @r#"{"name":"Ada's phone"}"#);
+    assert_snapshot!(wire(&rotate_key()), @r#"{"new_jwk":{"kty":"EC","crv":"P-256","x":"eA","y":"eQ"},"old_proof":"old-proof-canary","new_proof":"new-proof-canary"}"#);
+    let rotated = RotatedDeviceKey { device_id: DEVICE, jkt: "thumb".to_owned() };
+    assert_snapshot!(wire(&rotated), @r#"{"device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","jkt":"thumb"}"#);
+}
+
+#[test]
 fn pairing_has_not_changed() {
     assert_snapshot!(wire(&OpenPairing { username: text("ada") }), @r#"{"username":"ada"}"#);
-    assert_snapshot!(wire(&opened_pairing()), @r#"{"pairing_token":"token-canary","uri":"fido-relay://pair?token=token-canary","qr_svg":"<svg><!-- token-canary --></svg>","expires_in":600}"#);
+    assert_snapshot!(wire(&opened_pairing()), @r#"{"pairing_token":"token-canary","typed_code":"TYPED-CANAR","uri":"fido-relay://pair?token=token-canary","qr_svg":"<svg><!-- token-canary --></svg>","expires_in":600}"#);
     assert_snapshot!(wire(&pair_device()), @r#"{"pairing_token":"token-canary","jwk":{"kty":"EC","crv":"P-256","x":"eA","y":"eQ"},"proof":"proof-canary","name":"Ada's phone","platform":"android","push":{"service":"fcm","token":"push-canary"}}"#);
+    let typed = PairDevice {
+        pairing_token: None,
+        typed_code: Some("7k3d9 qxo1v".to_owned()),
+        name: None,
+        push: None,
+        ..pair_device()
+    };
+    assert_snapshot!(wire(&typed), @r#"{"typed_code":"7k3d9 qxo1v","jwk":{"kty":"EC","crv":"P-256","x":"eA","y":"eQ"},"proof":"proof-canary","platform":"android"}"#);
     let paired = PairedDevice {
         device_id: DEVICE,
         socket_url: "wss://relay.example/v1/device/socket".to_owned(),
@@ -267,6 +294,8 @@ fn requests_refuse_fields_that_they_do_not_know() {
     for path in ["", "/push"] {
         assert!(!tolerates(&pair_device(), path), "at {path:?}");
     }
+    assert!(!tolerates(&RenameDevice { name: text("Ada's phone") }, ""));
+    assert!(!tolerates(&rotate_key(), ""));
     // A JWK may say more than the relay needs (RFC 7517 section 4).
     assert!(tolerates(&pair_device(), "/jwk"));
 }
@@ -318,9 +347,16 @@ fn a_field_that_is_given_twice_is_refused() {
 #[test]
 fn nothing_secret_is_printed() {
     let printed = format!("{:?} {:?} {:?} {:?}", opened(), opened_pairing(), pair_device(), view());
-    for secret in
-        ["402917", "ticket-canary", "token-canary", "proof-canary", "push-canary", "result-canary"]
-    {
+    let printed = format!("{printed} {:?}", rotate_key());
+    for secret in [
+        "402917",
+        "ticket-canary",
+        "token-canary",
+        "TYPED-CANAR",
+        "proof-canary",
+        "push-canary",
+        "result-canary",
+    ] {
         assert!(!printed.contains(secret), "{secret} in {printed}");
     }
     assert!(printed.contains("cer_"), "what is no secret helps whoever reads a log");

@@ -2,7 +2,7 @@
 
 use fido_relay_proto::device::{
     AUTH_TYP, AckOf, AuthClaims, CardErrorCode, CardEvent, DeclineReason, FrameError,
-    FrameErrorCode, PAIRING_TYP, PairingClaims,
+    FrameErrorCode, KEY_POSSESSION_TYP, KEY_ROTATION_TYP, KeyClaims, PAIRING_TYP, PairingClaims,
 };
 use fido_relay_proto::{DeviceFrame, Outcome, Reason, RelayFrame};
 use insta::assert_snapshot;
@@ -14,7 +14,7 @@ use super::samples::{CREDENTIAL, DEVICE, OPTIONS, device_frames, relay_frames};
 fn frames_of_the_relay_have_not_changed() {
     let frames = relay_frames();
     let wire: Vec<_> = frames.iter().map(RelayFrame::encode).collect();
-    assert_eq!(wire.len(), 13);
+    assert_eq!(wire.len(), 15);
     assert_snapshot!(wire[0], @r#"{"type":"hello","nonce":"bm9uY2U","auth_within_s":9}"#);
     assert_snapshot!(wire[1], @r#"{"type":"welcome","connection_id":"con_RERERERERERERERERERERA","heartbeat_s":25,"reauth_in_s":3540,"limits":{"frame_bytes":32768,"frames_per_s":10,"burst":30}}"#);
     assert_snapshot!(wire[2], @r#"{"type":"offer","ceremony_id":"cer_EREREREREREREREREREREQ","ceremony_type":"authentication","client_name":"Example Bank","rp_id":"bank.example","username":"ada@bank.example","display_name":"Ada \"the Countess\" Lovelace","code_length":0,"expires_in":120}"#);
@@ -28,6 +28,8 @@ fn frames_of_the_relay_have_not_changed() {
     assert_snapshot!(wire[10], @r#"{"type":"error","code":"wrong_code","message":"2 tries left","retryable":false,"ceremony_id":"cer_EREREREREREREREREREREQ"}"#);
     assert_snapshot!(wire[11], @r#"{"type":"reauth","nonce":"bm9uY2U","auth_within_s":60}"#);
     assert_snapshot!(wire[12], @r#"{"type":"goaway","reconnect_in_ms":1234}"#);
+    assert_snapshot!(wire[13], @r#"{"type":"notice","notice_id":"ntc_VVVVVVVVVVVVVVVVVVVVVQ","event":"device_paired","device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","name":"Ada's new phone","platform":"android","ago_s":12}"#);
+    assert_snapshot!(wire[14], @r#"{"type":"notice","notice_id":"ntc_VVVVVVVVVVVVVVVVVVVVVQ","event":"device_key_rotated","device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","platform":"ios","ago_s":0}"#);
 }
 
 #[test]
@@ -196,6 +198,16 @@ fn claims_of_the_proofs_have_not_changed() {
     };
     assert_snapshot!(serde_json::to_string(&pairing).unwrap(), @r#"{"aud":"https://relay.example/v1/devices","token_hash":"aGFzaA","jkt":"dGh1bWI","iat":1700000000}"#);
     assert_eq!([AUTH_TYP, PAIRING_TYP], ["fido-relay-device+jwt", "fido-relay-pairing+jwt"]);
+    let key = KeyClaims {
+        aud: "https://relay.example/v1/device/key".to_owned(),
+        device_id: DEVICE,
+        old_jkt: "old".to_owned(),
+        new_jkt: "new".to_owned(),
+        iat: 1_795_435_200,
+    };
+    assert_snapshot!(serde_json::to_string(&key).unwrap(), @r#"{"aud":"https://relay.example/v1/device/key","device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","old_jkt":"old","new_jkt":"new","iat":1795435200}"#);
+    let typs = [KEY_ROTATION_TYP, KEY_POSSESSION_TYP];
+    assert_eq!(typs, ["fido-relay-key-rotation+jwt", "fido-relay-key-possession+jwt"]);
 }
 
 const REASONS: [(Reason, &str); 16] = [

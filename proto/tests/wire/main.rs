@@ -16,3 +16,4 @@ mod ids;
 mod mutated;
 mod samples;
 mod texts;
+mod typed_codes;

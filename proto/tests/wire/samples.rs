@@ -2,12 +2,12 @@
 
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Auth, Card, CardErrorCode, CardEvent, Challenge, Claim, Decline,
-    DeclineReason, FrameErrorCode, Offer, SocketLimits,
+    DeclineReason, FrameErrorCode, Notice, NoticeEvent, Offer, SocketLimits,
 };
-use fido_relay_proto::http::{BrowserContext, Transaction, TransactionField};
+use fido_relay_proto::http::{BrowserContext, Platform, Transaction, TransactionField};
 use fido_relay_proto::{
-    AttemptId, CeremonyId, CeremonyType, ConnectionId, DeviceFrame, DeviceId, Outcome, PlainText,
-    Reason, RelayFrame,
+    AttemptId, CeremonyId, CeremonyType, ConnectionId, DeviceFrame, DeviceId, NoticeId, Outcome,
+    PlainText, Reason, RelayFrame,
 };
 use serde_json::value::RawValue;
 
@@ -15,6 +15,7 @@ pub(crate) const CEREMONY: CeremonyId = CeremonyId::from_bytes([0x11; 16]);
 pub(crate) const DEVICE: DeviceId = DeviceId::from_bytes([0x22; 16]);
 pub(crate) const ATTEMPT: AttemptId = AttemptId::from_bytes([0x33; 16]);
 pub(crate) const CONNECTION: ConnectionId = ConnectionId::from_bytes([0x44; 16]);
+pub(crate) const NOTICE: NoticeId = NoticeId::from_bytes([0x55; 16]);
 
 /// JSON that no serializer would write like this: spaces, escapes, key order, number forms.
 pub(crate) const CREDENTIAL: &str = r#"{ "rawId":"AQ",  "id" : "\u0041Q", "n":1.50, "big":12345678901234567890123, "response":{ } }"#;
@@ -115,6 +116,22 @@ pub(crate) fn relay_frames() -> Vec<RelayFrame> {
         },
         RelayFrame::Reauth { nonce: "bm9uY2U".to_owned(), auth_within_s: 60 },
         RelayFrame::Goaway { reconnect_in_ms: 1234 },
+        RelayFrame::Notice(Box::new(Notice {
+            notice_id: NOTICE,
+            event: NoticeEvent::DevicePaired,
+            device_id: DEVICE,
+            name: Some(text("Ada's new phone")),
+            platform: Platform::Android,
+            ago_s: 12,
+        })),
+        RelayFrame::Notice(Box::new(Notice {
+            notice_id: NOTICE,
+            event: NoticeEvent::DeviceKeyRotated,
+            device_id: DEVICE,
+            name: None,
+            platform: Platform::Ios,
+            ago_s: 0,
+        })),
     ]
 }
 

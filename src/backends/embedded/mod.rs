@@ -7,6 +7,7 @@ mod bus;
 mod clock;
 mod database;
 mod memory;
+mod revocations;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -16,4 +17,5 @@ pub use bus::LocalBus;
 pub use clock::SystemClock;
 pub use database::OpenError;
 pub use memory::MemoryStore;
+pub use revocations::{RevocationList, RevocationsError};
 pub use store::FileStore;

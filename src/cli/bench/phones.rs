@@ -64,6 +64,9 @@ impl Online {
             PhoneEvent::Connected { .. } => self.count.fetch_add(1, Ordering::Relaxed),
             PhoneEvent::Disconnected { .. } => self.lost.fetch_add(1, Ordering::Relaxed),
             PhoneEvent::Reauthenticated
+            | PhoneEvent::Noticed(_)
+            | PhoneEvent::KeyRotated
+            | PhoneEvent::KeyKept { .. }
             | PhoneEvent::Offered { .. }
             | PhoneEvent::Claimed { .. }
             | PhoneEvent::Challenged { .. }

@@ -190,6 +190,9 @@ fn line(event: &PhoneEvent) -> Option<(CeremonyId, String)> {
         }
         PhoneEvent::Connected { .. }
         | PhoneEvent::Reauthenticated
+        | PhoneEvent::Noticed(_)
+        | PhoneEvent::KeyRotated
+        | PhoneEvent::KeyKept { .. }
         | PhoneEvent::Offered { .. }
         | PhoneEvent::Claimed { .. }
         | PhoneEvent::Challenged { .. }

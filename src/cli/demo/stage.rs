@@ -222,6 +222,9 @@ async fn welcomed(events: &mut tokio::sync::mpsc::Receiver<PhoneEvent>) -> Resul
                 PhoneEvent::Disconnected { why, .. } => trouble = why,
                 PhoneEvent::Stopped(why) => trouble = why.to_string(),
                 PhoneEvent::Reauthenticated
+                | PhoneEvent::Noticed(_)
+                | PhoneEvent::KeyRotated
+                | PhoneEvent::KeyKept { .. }
                 | PhoneEvent::Offered { .. }
                 | PhoneEvent::Claimed { .. }
                 | PhoneEvent::Challenged { .. }

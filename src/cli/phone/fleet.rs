@@ -59,6 +59,9 @@ impl Tally {
             PhoneEvent::Answered { .. } => &self.answers,
             PhoneEvent::Closed { .. } => &self.closed,
             PhoneEvent::Reauthenticated
+            | PhoneEvent::Noticed(_)
+            | PhoneEvent::KeyRotated
+            | PhoneEvent::KeyKept { .. }
             | PhoneEvent::Claimed { .. }
             | PhoneEvent::Card { .. }
             | PhoneEvent::Accepted { .. }

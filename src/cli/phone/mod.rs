@@ -223,6 +223,9 @@ async fn watch(
             ) => return Err(Failure::failed(why)),
             PhoneEvent::Connected { .. }
             | PhoneEvent::Reauthenticated
+            | PhoneEvent::Noticed(_)
+            | PhoneEvent::KeyRotated
+            | PhoneEvent::KeyKept { .. }
             | PhoneEvent::Offered { .. }
             | PhoneEvent::Claimed { .. }
             | PhoneEvent::Challenged { .. }

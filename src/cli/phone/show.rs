@@ -1,7 +1,7 @@
 //! What the phone shows, as text for a terminal.
 
 use fido_relay_proto::CeremonyType;
-use fido_relay_proto::device::{DeclineReason, Offer};
+use fido_relay_proto::device::{DeclineReason, NoticeEvent, Offer};
 
 use crate::phone::{Ask, PhoneEvent};
 
@@ -85,6 +85,16 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
         PhoneEvent::Offered { again: true, .. }
         | PhoneEvent::Challenged { again: true, .. }
         | PhoneEvent::Reauthenticated => return None,
+        PhoneEvent::Noticed(notice) => {
+            let name = notice.name.as_ref().map_or("another phone", |name| name.as_str());
+            let what = match notice.event {
+                NoticeEvent::DevicePaired => "was paired with your account",
+                NoticeEvent::DeviceKeyRotated => "has a new key",
+            };
+            format!("Notice: {name} ({}) {what}, {} s ago.", notice.device_id, notice.ago_s)
+        }
+        PhoneEvent::KeyRotated => "The device has a new key.".to_owned(),
+        PhoneEvent::KeyKept { why } => format!("The device keeps its key: {why}."),
         PhoneEvent::Card { ceremony_id, error: None } => format!("{ceremony_id}: card present."),
         PhoneEvent::Card { ceremony_id, error: Some(number) } => {
             format!("{ceremony_id}: card error {number}.")

@@ -225,6 +225,7 @@ impl Run {
             match connection.next() {
                 Next::Idle => return Ok(()),
                 Next::Close(reason) => return Err(reason),
+                Next::Renew => self.session.renew(self.now()),
                 Next::Write(outgoing) => {
                     self.send(Message::Text(outgoing.text.into())).await?;
                     if let Some(ceremony) = outgoing.sent {

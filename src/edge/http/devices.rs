@@ -13,7 +13,8 @@ use super::refusal::Refusal;
 use super::rfc3339;
 use super::segment::Segment;
 use crate::edge::Edge;
-use crate::ports::{Happening, Notice, SecurityEvent};
+use crate::ports::{Happening, SecurityEvent};
+use crate::relay::RevokeError;
 use crate::relay::devices::{self, Device};
 use crate::security::pairing::{self, PairingError};
 use crate::security::{device_proof, random};
@@ -36,7 +37,7 @@ pub(super) async fn pair(
 async fn redeem(edge: &Edge, order: PairDevice) -> Result<DeviceId, Refusal> {
     let world = edge.relay().world();
     let (store, now) = (&*world.store, world.clock.now());
-    let token = &order.pairing_token;
+    let token = order.pairing_token.as_deref().unwrap_or_default();
     let (pairing, revision) = pairing::look(store, token, now).await.map_err(refused)?;
     let token_hash = pairing::token_hash(token);
     let settings = edge.settings();
@@ -59,11 +60,13 @@ async fn redeem(edge: &Edge, order: PairDevice) -> Result<DeviceId, Refusal> {
         push: order.push,
         paired_at: now,
         revoked_at: None,
+        rotated: None,
     };
     match devices::add(store, &device).await? {
         Ok(()) => {
             tracing::info!(device = %device.id, "paired");
             let Device { id: device_id, tenant, username, .. } = device;
+            edge.relay().spread_news(&tenant, &username).await;
             let what = Happening::DevicePaired { device_id, username };
             world.witnesses.noted(&SecurityEvent { tenant, at: now, what }).await;
             Ok(device_id)
@@ -116,19 +119,13 @@ pub(super) async fn revoke(
 ) -> Result<StatusCode, Refusal> {
     caller.require(Scope::DeviceRevoke)?;
     let id: DeviceId = id.parse().map_err(|_| ProblemCode::NotFound)?;
-    let world = edge.relay().world();
-    let (now, tenant) = (world.clock.now(), &caller.0.tenant);
-    let device = devices::load(&*world.store, tenant, id).await?.ok_or(ProblemCode::NotFound)?;
-    if !devices::revoke(&*world.store, tenant, id, now).await? {
-        return Err(ProblemCode::NotFound.into());
+    let client = &caller.0;
+    match edge.relay().revoke(&client.tenant, id, Some(client.id)).await {
+        Ok(_) => {
+            tracing::info!(device = %id, "revoked");
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Err(RevokeError::NotFound) => Err(ProblemCode::NotFound.into()),
+        Err(RevokeError::Store(error)) => Err(error.into()),
     }
-    tracing::info!(device = %id, "revoked");
-    let what = Happening::DeviceRevoked {
-        device_id: id,
-        username: device.username,
-        client_id: Some(caller.0.id),
-    };
-    world.witnesses.noted(&SecurityEvent { tenant: tenant.clone(), at: now, what }).await;
-    world.bus.publish(Notice::Revoked(id)).await;
-    Ok(StatusCode::NO_CONTENT)
 }

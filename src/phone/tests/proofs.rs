@@ -129,7 +129,7 @@ async fn the_pairing_proof_covers_token_key_and_address() {
     let paired = paired.unwrap();
     assert_eq!((paired.device_id, &paired.socket_url), (relay.device_id, &socket_url));
     assert!(head.starts_with("POST /v1/devices HTTP/1.1"));
-    assert_eq!((sent.pairing_token.as_str(), sent.name), ("t-k", Some(name)));
+    assert_eq!((sent.pairing_token.as_deref(), sent.name), (Some("t-k"), Some(name)));
     assert_eq!((&sent.jwk, sent.platform), (key.jwk(), Platform::Other));
     let claims: PairingClaims = verified(&sent.proof, PAIRING_TYP, &sent.jwk);
     assert_eq!(claims.aud, format!("{base}/v1/devices"));

@@ -128,6 +128,8 @@ impl SimPhone {
         loop {
             match connection.next() {
                 Next::Idle => connection.woken().await,
+                // Its key stays the same here.
+                Next::Renew => {}
                 Next::Close(_) => {
                     relay.detach(&connection);
                     let mut memory = self.memory.lock().unwrap();
@@ -192,6 +194,7 @@ impl SimPhone {
             | RelayFrame::Welcome { .. }
             | RelayFrame::Accepted { .. }
             | RelayFrame::Reauth { .. }
+            | RelayFrame::Notice(_)
             | RelayFrame::Goaway { .. } => None,
         }
     }

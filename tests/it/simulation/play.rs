@@ -232,6 +232,7 @@ impl Play {
             push: None,
             paired_at: UnixMillis(START),
             revoked_at: None,
+            rotated: None,
         };
         devices::add(&*self.store, &device).await.unwrap().unwrap();
     }
@@ -240,6 +241,7 @@ impl Play {
         let tasks = Tasks::default();
         let ports = Ports {
             store: Arc::clone(&self.store) as Arc<dyn Store>,
+            revocations: Arc::new(fido_relay::backends::embedded::RevocationList::in_memory()),
             bus: Arc::new(SimBus::new(Arc::clone(&self.world), tasks.clone())),
             fido: Arc::clone(&self.fido) as _,
             clock: Arc::clone(&self.world) as _,

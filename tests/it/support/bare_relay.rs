@@ -88,6 +88,7 @@ impl BareRelay {
         let clock = Arc::new(HandClock(AtomicU64::new(1_800_000_000_000)));
         let world = World {
             store: Arc::clone(&store),
+            revocations: Arc::new(fido_relay::backends::embedded::RevocationList::in_memory()),
             bus: Arc::new(LocalBus::new()),
             fido: Arc::clone(&fido) as Arc<dyn Fido>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,

@@ -195,6 +195,7 @@ impl PaperRelay {
         *fido.complete_takes.lock().unwrap() = moment;
         let world = World {
             store: Arc::clone(&store) as Arc<dyn Store>,
+            revocations: Arc::new(fido_relay::backends::embedded::RevocationList::in_memory()),
             bus: Arc::new(LocalBus::new()),
             fido: Arc::clone(&fido) as Arc<dyn Fido>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,

@@ -7,7 +7,7 @@ use fido_relay::phone::Paired;
 use fido_relay::phone::wire::{Socket, SocketEnd};
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Card, CardErrorCode, CardEvent, Challenge, Claim, Decline, DeclineReason,
-    FrameErrorCode, Offer,
+    FrameErrorCode, Notice, Offer,
 };
 use fido_relay_proto::{AttemptId, CeremonyId, DeviceFrame, Outcome, Reason, RelayFrame};
 use serde_json::value::RawValue;
@@ -35,9 +35,26 @@ impl WirePhone {
         Self::connect(self.paired).await
     }
 
+    /// The next frame that is no notice: those come whenever a user has more than one device.
     pub(crate) async fn next(&mut self) -> RelayFrame {
+        loop {
+            match self.any().await {
+                RelayFrame::Notice(_) => {}
+                other => return other,
+            }
+        }
+    }
+
+    async fn any(&mut self) -> RelayFrame {
         let next = timeout(PATIENCE, self.socket.next_frame()).await;
         next.expect("the relay says something").unwrap()
+    }
+
+    pub(crate) async fn notice(&mut self) -> Notice {
+        match self.any().await {
+            RelayFrame::Notice(notice) => *notice,
+            other => panic!("not a notice: {other:?}"),
+        }
     }
 
     pub(crate) async fn offer(&mut self) -> Offer {
@@ -110,9 +127,12 @@ impl WirePhone {
 
     /// The end of the socket, with nothing before it.
     pub(crate) async fn end(&mut self) -> (Option<u16>, String) {
-        match timeout(PATIENCE, self.socket.next_frame()).await.expect("the socket ends") {
-            Err(SocketEnd::Closed { code, reason }) => (code, reason),
-            other => panic!("not closed: {other:?}"),
+        loop {
+            match timeout(PATIENCE, self.socket.next_frame()).await.expect("the socket ends") {
+                Ok(RelayFrame::Notice(_)) => {}
+                Err(SocketEnd::Closed { code, reason }) => return (code, reason),
+                other => panic!("not closed: {other:?}"),
+            }
         }
     }
 }

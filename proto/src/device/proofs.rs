@@ -1,0 +1,58 @@
+//! What a device signs: the claims of each proof, and the `typ` that keeps one from passing for
+//! another.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::DeviceId;
+
+/// The device id that an `auth` proof claims, and the rest of its payload (RFC 7519 claims).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AuthClaims {
+    /// The socket URL that the app dialled.
+    pub aud: String,
+    /// The relay's nonce.
+    pub nonce: String,
+    /// Who signs.
+    pub device_id: DeviceId,
+    /// When, in seconds by the phone's clock; kept for the log, not compared.
+    pub iat: u64,
+}
+
+/// Claims of a pairing proof.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PairingClaims {
+    /// The URL that the app posts to.
+    pub aud: String,
+    /// SHA-256 (base64url) of the pairing token, or of the typed code in its plain form
+    /// ([`crate::typed_code::TypedCode::as_str`]).
+    pub token_hash: String,
+    /// RFC 7638 thumbprint of the device key (base64url of SHA-256).
+    pub jkt: String,
+    /// When, in seconds by the phone's clock.
+    pub iat: u64,
+}
+
+/// `typ` of the `auth` proof.
+pub const AUTH_TYP: &str = "fido-relay-device+jwt";
+/// `typ` of the pairing proof.
+pub const PAIRING_TYP: &str = "fido-relay-pairing+jwt";
+
+/// Claims of the two proofs of a key rotation: the old key and the new one sign the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyClaims {
+    /// The URL that the app posts to.
+    pub aud: String,
+    /// Whose keys they are.
+    pub device_id: DeviceId,
+    /// RFC 7638 thumbprint of the old key.
+    pub old_jkt: String,
+    /// RFC 7638 thumbprint of the new key.
+    pub new_jkt: String,
+    /// When, in seconds since 1970. Compared: a rotation that was signed long ago is not obeyed.
+    pub iat: u64,
+}
+
+/// `typ` of the old key's proof in a key rotation.
+pub const KEY_ROTATION_TYP: &str = "fido-relay-key-rotation+jwt";
+/// `typ` of the new key's proof in a key rotation.
+pub const KEY_POSSESSION_TYP: &str = "fido-relay-key-possession+jwt";

@@ -1,0 +1,193 @@
+//! Bodies about devices: pairing, the list, and what becomes of a device afterwards.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::DeviceId;
+use crate::object;
+use crate::text::{PlainText, Username};
+
+/// `POST /v1/pairings`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenPairing {
+    /// Whose device it will be. The initiator has authenticated them by other means.
+    pub username: Username,
+}
+
+/// The answer to [`OpenPairing`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenedPairing {
+    /// One-time secret for the app.
+    pub pairing_token: String,
+    /// A shorter one for whoever cannot scan: 10 characters of Crockford's base32 in two groups
+    /// ([`crate::typed_code::TypedCode`]). Using one of the two uses up both.
+    pub typed_code: String,
+    /// The token as a link for the app: `fido-relay://pair?relay=…&token=…`.
+    pub uri: String,
+    /// The link as a QR code (SVG).
+    pub qr_svg: String,
+    /// Seconds left.
+    pub expires_in: u64,
+}
+
+impl fmt::Debug for OpenedPairing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenedPairing")
+            .field("expires_in", &self.expires_in)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A P-256 public key (RFC 7517, RFC 7518 section 6.2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct P256Jwk {
+    /// `EC`.
+    pub kty: String,
+    /// `P-256`.
+    pub crv: String,
+    /// The x coordinate, base64url.
+    pub x: String,
+    /// The y coordinate, base64url.
+    pub y: String,
+}
+
+/// The phone's operating system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Platform {
+    /// Android.
+    Android,
+    /// iOS.
+    Ios,
+    /// Anything else, such as the simulated phone.
+    Other,
+}
+
+/// How to wake the app when it holds no socket.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PushTarget {
+    /// The push service: `apns`, `fcm` or `webpush`.
+    pub service: PlainText<16>,
+    /// The service's own token for this installation.
+    pub token: PlainText<2048>,
+}
+
+impl fmt::Debug for PushTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PushTarget").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+/// `POST /v1/devices`. One of `pairing_token` and `typed_code`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairDevice {
+    /// From the QR code or the link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairing_token: Option<String>,
+    /// What the person typed, in any spelling of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typed_code: Option<String>,
+    /// The device key's public half.
+    #[serde(deserialize_with = "object::one")]
+    pub jwk: P256Jwk,
+    /// JWS ES256 by the device key, `typ` `fido-relay-pairing+jwt`, with the claims of
+    /// `docs/protocol.md`.
+    pub proof: String,
+    /// What the person calls the phone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<PlainText<64>>,
+    /// Its operating system.
+    pub platform: Platform,
+    /// How to wake it.
+    #[serde(
+        default,
+        deserialize_with = "object::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub push: Option<PushTarget>,
+}
+
+impl fmt::Debug for PairDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PairDevice")
+            .field("jwk", &self.jwk)
+            .field("name", &self.name)
+            .field("platform", &self.platform)
+            .field("push", &self.push)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answer to [`PairDevice`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairedDevice {
+    /// The device, from now on.
+    pub device_id: DeviceId,
+    /// Where its socket connects.
+    pub socket_url: String,
+}
+
+/// One device of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceView {
+    /// The device.
+    pub device_id: DeviceId,
+    /// What the person calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<PlainText<64>>,
+    /// Its operating system.
+    pub platform: Platform,
+    /// When it was paired (RFC 3339).
+    pub paired_at: String,
+    /// Whether it holds a socket now; only with the scope `presence:read`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online: Option<bool>,
+}
+
+/// `GET /v1/users/{username}/devices`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceList {
+    /// The user's devices, oldest first.
+    pub devices: Vec<DeviceView>,
+}
+
+/// `PATCH /v1/devices/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenameDevice {
+    /// What the person calls the phone from now on.
+    pub name: PlainText<64>,
+}
+
+/// `POST /v1/device/key`: the device has a new key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateDeviceKey {
+    /// The new key's public half.
+    #[serde(deserialize_with = "object::one")]
+    pub new_jwk: P256Jwk,
+    /// JWS ES256 by the old key, `typ` `fido-relay-key-rotation+jwt`: it hands over to the new one.
+    pub old_proof: String,
+    /// JWS ES256 by the new key, `typ` `fido-relay-key-possession+jwt`, with the same claims: it
+    /// is there.
+    pub new_proof: String,
+}
+
+impl fmt::Debug for RotateDeviceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RotateDeviceKey").field("new_jwk", &self.new_jwk).finish_non_exhaustive()
+    }
+}
+
+/// The answer to [`RotateDeviceKey`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotatedDeviceKey {
+    /// The device.
+    pub device_id: DeviceId,
+    /// RFC 7638 thumbprint of the key that counts from now on.
+    pub jkt: String,
+}

@@ -1,0 +1,67 @@
+//! Telling a user's devices what became of the others. The news stand in the store with the user,
+//! so that a phone that was away hears them when it connects; which it has seen is its own to
+//! know, by their ids.
+
+use fido_relay_proto::device::Notice as NoticeFrame;
+use fido_relay_proto::{RelayFrame, TenantId, UnixMillis, Username};
+
+use super::Relay;
+use super::connection::Connection;
+use super::devices::{self, Device, News};
+use crate::ports::Notice;
+
+/// News are told for this long, in seconds: a phone that is opened once a week hears them.
+pub(super) const TOLD_FOR_S: u64 = 7 * 24 * 60 * 60;
+
+impl Relay {
+    /// There is news of this user's devices: every node tells those that it has.
+    pub async fn spread_news(&self, tenant: &TenantId, username: &Username) {
+        self.world().bus.publish(Notice::News(tenant.clone(), username.clone())).await;
+    }
+
+    /// Tells the user's devices on this node.
+    pub(super) async fn tell_news(&self, tenant: &TenantId, username: &Username) {
+        if self.registry().is_empty() {
+            return;
+        }
+        let store = &*self.world().store;
+        let told = async {
+            for id in devices::of_user(store, tenant, username).await? {
+                let Some(connection) = self.registry().get(id) else { continue };
+                if let Some(device) = devices::load(store, tenant, id).await? {
+                    let news = devices::news(store, tenant, username).await?;
+                    self.tell(&device, &news, &connection);
+                }
+            }
+            Ok::<(), crate::ports::StoreError>(())
+        };
+        if let Err(error) = told.await {
+            // They are told when they connect again.
+            tracing::warn!(%error, "devices could not be told the news");
+        }
+    }
+
+    /// Tells one device on one socket what concerns it and was not told there yet.
+    pub(super) fn tell(&self, device: &Device, news: &[News], connection: &Connection) {
+        let now = self.world().clock.now();
+        let frames = news.iter().filter(|news| concerns(news, device, now));
+        let frames = frames.map(|news| (news.seq, frame(news, now)));
+        connection.tell(frames);
+    }
+}
+
+/// A device hears of others alone, and of what happened since it was paired.
+fn concerns(news: &News, device: &Device, now: UnixMillis) -> bool {
+    news.device != device.id && device.paired_at <= news.at && now < news.at.plus_secs(TOLD_FOR_S)
+}
+
+fn frame(news: &News, now: UnixMillis) -> RelayFrame {
+    RelayFrame::Notice(Box::new(NoticeFrame {
+        notice_id: news.id,
+        event: news.event,
+        device_id: news.device,
+        name: news.name.clone(),
+        platform: news.platform,
+        ago_s: now.millis_since(news.at) / 1000,
+    }))
+}

@@ -234,12 +234,16 @@ fn upstream(
                 top_origins: Vec::new(),
                 attestation: attestation(&config.attestation)?,
                 secure_cookies: config.public_url.scheme() == "https",
+                receipts: config.receipts,
             };
             let server = Arc::new(BuiltinFido::new(store, clock, settings));
             Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))
         }
         Upstream::Http(http) => {
-            let server = Arc::new(FidoHttp::new(http_settings(http))?);
+            let server = Arc::new(FidoHttp::new(fido_http::Settings {
+                receipts: config.receipts,
+                ..http_settings(http)
+            })?);
             Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))
         }
     }

@@ -23,7 +23,7 @@ mod tests;
 pub use event::{Begun, Effect, Event, Refusal, Reply, Transition, Verdict};
 pub use policy::COMPLETION_LIMIT_MS;
 pub use state::{
-    Answer, Approval, Ceremony, Challenge, Closed, Code, ProgressEntry, Prompt, Request, State,
-    TxBinding, UpstreamSession,
+    Answer, Approval, Ceremony, Challenge, Closed, Code, Evidence, ProgressEntry, Prompt, Request,
+    State, TxBinding, UpstreamSession,
 };
 pub use success::Success;

@@ -146,6 +146,31 @@ pub struct Approval {
     /// Whether the card verified the user (flag UV of the signed authenticator data); `None`
     /// where the answer's form does not tell.
     pub user_verified: Option<bool>,
+    /// What the verdict was about; only where receipts are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<Evidence>>,
+}
+
+/// What lets somebody verify the card's signature again, years later. The FIDO2 server says what
+/// it alone knows, the ceremony adds what it holds when it closes. Its `Debug` prints nothing.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The credential's public key (COSE, base64url), where the server is known to have used it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// The nonce in a challenge that covers a transaction (base64url).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction_nonce: Option<String>,
+    /// The challenge (base64url), spent by now.
+    pub challenge: String,
+    /// The card SDK's JSON object, byte for byte.
+    pub credential: String,
+}
+
+impl fmt::Debug for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Evidence(hidden)")
+    }
 }
 
 /// The end of a ceremony.

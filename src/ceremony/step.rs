@@ -270,7 +270,8 @@ impl Ceremony {
             | State::Closed(_) => return ignored(),
         }
         match verdict {
-            Verdict::Approved(approval) => {
+            Verdict::Approved(mut approval) => {
+                self.complete_evidence(&mut approval);
                 self.close(now, Outcome::Succeeded, None, Some(approval))
             }
             Verdict::Rejected => {
@@ -286,6 +287,16 @@ impl Ceremony {
             Verdict::Unknown => {
                 self.close(now, Outcome::Indeterminate, Some(Reason::UpstreamUnknown), None)
             }
+        }
+    }
+
+    /// The answer dies with its state: what is to be kept of it is taken along into the end.
+    fn complete_evidence(&self, approval: &mut Approval) {
+        if let (Some(evidence), State::Verifying { challenge, answer, .. }) =
+            (&mut approval.evidence, &self.state)
+        {
+            evidence.challenge.clone_from(&challenge.challenge);
+            answer.credential.get().clone_into(&mut evidence.credential);
         }
     }
 

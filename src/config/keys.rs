@@ -11,6 +11,7 @@ use fido_relay_proto::limits;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
+use super::audit;
 use super::reader::{Mistake, Reader, Setting};
 use super::sources::Given;
 use super::values::{Origin, UpstreamKind};
@@ -55,6 +56,7 @@ fn read_config(reader: &mut Reader) -> Config {
     });
     // A proxy in front offers to everybody what listens on loopback.
     let for_this_machine = listen.ip().is_loopback() && is_loopback(&public_url);
+    let receipts = reader.take("receipts", false);
     Config {
         listen,
         public_url,
@@ -74,6 +76,8 @@ fn read_config(reader: &mut Reader) -> Config {
         attestation,
         device_origins: device_origins.into_iter().map(|origin| origin.0).collect(),
         limits: read_limits(reader),
+        receipts,
+        audit: audit::read(reader, receipts),
     }
 }
 

@@ -13,6 +13,7 @@
 //!
 //! Knows the wire's bounds and nothing of the modules that it configures.
 
+mod audit;
 mod door;
 mod effective;
 mod keys;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use url::Url;
 
+pub use audit::Audit;
 pub use door::{ForwardedHeader, Proxy, Tls};
 pub use reader::{Mistake, Mistakes, Setting, Source};
 pub use weaknesses::Weakness;
@@ -68,6 +70,10 @@ pub struct Config {
     pub device_origins: Vec<String>,
     /// What one connection may cost.
     pub limits: Limits,
+    /// Whether what a card signed is kept for a receipt.
+    pub receipts: bool,
+    /// The audit log.
+    pub audit: Audit,
 }
 
 /// What is logged and how.

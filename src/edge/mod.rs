@@ -21,6 +21,7 @@ use crate::ports::{Certify, StoreError};
 use crate::relay::Relay;
 use crate::security::clients::Clients;
 use crate::security::keys::Keys;
+use crate::security::record::RecordSigner;
 use crate::security::result_token::ResultSigner;
 use crate::security::ticket::Tickets;
 use crate::session;
@@ -67,6 +68,7 @@ struct Inner {
     clients: Clients,
     tickets: Tickets,
     results: ResultSigner,
+    records: RecordSigner,
     certify: Option<Arc<dyn Certify>>,
 }
 
@@ -83,6 +85,8 @@ impl Edge {
         let keys = Keys::load_or_make(&*relay.world().store, &relay.world().sealer).await?;
         let results = ResultSigner::new(&keys, &settings.public_url)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let records = RecordSigner::new(&keys, &settings.public_url)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let bases = std::iter::once(&settings.public_url).chain(&settings.public_aliases);
         let inner = Inner {
             socket_urls: bases.map(|base| socket_url(base)).collect(),
@@ -94,6 +98,7 @@ impl Edge {
             clients: Clients::new(Arc::clone(&relay.world().store)),
             tickets: Tickets::new(&keys),
             results,
+            records,
             certify,
             relay,
             settings,

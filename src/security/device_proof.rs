@@ -88,7 +88,7 @@ pub fn verify_pairing(
 
 /// The parts of RFC 7515 and RFC 7519 that every proof shares. Freshness comes from the nonce or
 /// the token, so neither `exp` nor `nbf` is asked for.
-fn verify<T: DeserializeOwned + Clone>(
+pub(super) fn verify<T: DeserializeOwned + Clone>(
     proof: &str,
     jwk: &P256Jwk,
     typ: &str,

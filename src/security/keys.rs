@@ -15,6 +15,8 @@ pub struct Keys {
     pub(super) ticket: [u8; 32],
     /// P-256 key (PKCS #8) that signs result tokens.
     pub(super) result: Vec<u8>,
+    /// P-256 key (PKCS #8) that signs receipts and the audit log's checkpoints.
+    pub(super) record: Vec<u8>,
 }
 
 impl fmt::Debug for Keys {
@@ -35,7 +37,8 @@ impl Keys {
             .try_into()
             .map_err(|_| StoreError::Unavailable("the ticket key has a wrong length".to_owned()))?;
         let result = load_or_make(store, sealer, "result", make_p256).await?;
-        Ok(Self { ticket, result })
+        let record = load_or_make(store, sealer, "record", make_p256).await?;
+        Ok(Self { ticket, result, record })
     }
 }
 

@@ -6,6 +6,8 @@ pub mod device_proof;
 pub mod keys;
 pub mod pairing;
 pub mod random;
+pub mod receipt;
+pub mod record;
 pub mod result_token;
 pub mod seal;
 pub mod ticket;

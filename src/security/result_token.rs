@@ -100,6 +100,13 @@ pub struct PublishedJwk {
     pub usage: String,
 }
 
+impl PublishedJwk {
+    pub(super) fn of(key: P256Jwk) -> Self {
+        let kid = device_proof::thumbprint(&key);
+        Self { key, kid, alg: "ES256".to_owned(), usage: "sig".to_owned() }
+    }
+}
+
 /// The stored key is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the result key cannot be used")]
@@ -125,14 +132,7 @@ impl ResultSigner {
     /// What verifiers need.
     #[must_use]
     pub fn jwks(&self) -> JwkSet {
-        JwkSet {
-            keys: vec![PublishedJwk {
-                key: self.jwk.clone(),
-                kid: self.kid.clone(),
-                alg: "ES256".to_owned(),
-                usage: "sig".to_owned(),
-            }],
-        }
+        JwkSet { keys: vec![PublishedJwk::of(self.jwk.clone())] }
     }
 
     /// The result token of a ceremony that succeeded; `None`, and said in the log, if it cannot be

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn tickets(key: u8) -> Tickets {
-        Tickets::new(&Keys { ticket: [key; 32], result: Vec::new() })
+        Tickets::new(&Keys { ticket: [key; 32], result: Vec::new(), record: Vec::new() })
     }
 
     #[test]

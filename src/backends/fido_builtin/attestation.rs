@@ -77,6 +77,17 @@ impl AttestationPolicy {
     }
 }
 
+/// Who signed for a credential at its registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttestedBy {
+    /// Nobody.
+    Nobody,
+    /// The credential itself.
+    Itself,
+    /// A key under a certificate that came along; where that leads to was not asked.
+    Certificate,
+}
+
 /// What a statement was found to be.
 enum Verified<'a> {
     None,
@@ -124,17 +135,37 @@ impl Attestation {
         policy: &AttestationPolicy,
         now: UnixMillis,
     ) -> Result<(), VerifyError> {
+        policy.assess(&self.verified(credential, client_data_hash)?, now)
+    }
+
+    /// 7.1 steps 21 and 22 alone: who signed, without asking whether that is enough.
+    pub(super) fn attested_by(
+        &self,
+        credential: &AttestedCredential,
+        client_data_hash: &[u8],
+    ) -> Result<AttestedBy, VerifyError> {
+        Ok(match self.verified(credential, client_data_hash)? {
+            Verified::None => AttestedBy::Nobody,
+            Verified::SelfSigned => AttestedBy::Itself,
+            Verified::Certified(_) => AttestedBy::Certificate,
+        })
+    }
+
+    fn verified(
+        &self,
+        credential: &AttestedCredential,
+        client_data_hash: &[u8],
+    ) -> Result<Verified<'_>, VerifyError> {
         let message = [&self.authenticator_data, client_data_hash].concat();
-        let verified = match &self.statement {
-            Statement::Bare { signature } => self_signed(credential, &message, signature)?,
+        match &self.statement {
+            Statement::Bare { signature } => self_signed(credential, &message, signature),
             Statement::Format { name, members } => match name.as_str() {
-                "none" if members.is_empty() => Verified::None,
-                "none" => return Err(VerifyError::Statement),
-                "packed" => packed(members, credential, &message)?,
-                _ => return Err(VerifyError::Format),
+                "none" if members.is_empty() => Ok(Verified::None),
+                "none" => Err(VerifyError::Statement),
+                "packed" => packed(members, credential, &message),
+                _ => Err(VerifyError::Format),
             },
-        };
-        policy.assess(&verified, now)
+        }
     }
 }
 

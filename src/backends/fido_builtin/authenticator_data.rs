@@ -17,7 +17,8 @@ const EXTENSIONS: u8 = 0x80;
 
 /// Authenticator data in parts.
 pub(super) struct AuthenticatorData {
-    rp_id_hash: [u8; 32],
+    /// SHA-256 of the relying party id.
+    pub(super) rp_id_hash: [u8; 32],
     flags: u8,
     /// The signature counter.
     pub(super) sign_count: u32,
@@ -67,7 +68,7 @@ impl AuthenticatorData {
         if self.rp_id_hash != digest(&SHA256, expected.rp_id.as_bytes()).as_ref() {
             return Err(VerifyError::RpIdHash);
         }
-        if self.flags & USER_PRESENT == 0 {
+        if !self.user_present() {
             return Err(VerifyError::UserPresence);
         }
         if expected.user_verification && !self.user_verified() {
@@ -77,6 +78,11 @@ impl AuthenticatorData {
             return Err(VerifyError::BackupState);
         }
         Ok(())
+    }
+
+    /// Flag UP.
+    pub(super) fn user_present(&self) -> bool {
+        self.flags & USER_PRESENT != 0
     }
 
     /// Flag UV.

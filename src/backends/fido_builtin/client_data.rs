@@ -31,15 +31,27 @@ pub(super) struct Expected<'a> {
 /// The members that are checked. Others may come with later versions and are passed over; a
 /// member that comes twice is an error.
 #[derive(Deserialize)]
-struct ClientData {
+pub(super) struct ClientData {
+    /// Which ceremony.
     #[serde(rename = "type")]
-    kind: String,
-    challenge: String,
-    origin: String,
+    pub(super) kind: String,
+    /// The challenge (base64url).
+    pub(super) challenge: String,
+    /// Where the card was asked.
+    pub(super) origin: String,
     #[serde(rename = "crossOrigin")]
     cross_origin: Option<bool>,
     #[serde(rename = "topOrigin")]
     top_origin: Option<String>,
+}
+
+/// Reads client data, and gives them with their SHA-256 hash.
+pub(super) fn read(bytes: &[u8]) -> Result<(ClientData, Vec<u8>), VerifyError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| VerifyError::ClientDataText)?;
+    // "UTF-8 decode" (Encoding standard) takes a byte order mark off.
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let data: ClientData = serde_json::from_str(text).map_err(|_| VerifyError::ClientDataJson)?;
+    Ok((data, digest(&SHA256, bytes).as_ref().to_vec()))
 }
 
 /// Checks client data and gives their SHA-256 hash, which the card's signature covers.
@@ -48,10 +60,7 @@ pub(super) fn verify(
     kind: &str,
     expected: &Expected<'_>,
 ) -> Result<Vec<u8>, VerifyError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| VerifyError::ClientDataText)?;
-    // "UTF-8 decode" (Encoding standard) takes a byte order mark off.
-    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-    let data: ClientData = serde_json::from_str(text).map_err(|_| VerifyError::ClientDataJson)?;
+    let (data, hash) = read(bytes)?;
     if data.kind != kind {
         return Err(VerifyError::Type);
     }
@@ -69,5 +78,5 @@ pub(super) fn verify(
     {
         return Err(VerifyError::TopOrigin);
     }
-    Ok(digest(&SHA256, bytes).as_ref().to_vec())
+    Ok(hash)
 }

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! The verifier is this project's own: an approval's challenge has to cover the transaction, and
-//! EdDSA cards have to work. It knows nothing of the relay, of HTTP or of where records are kept.
+//! EdDSA cards have to work. [`verify_kept`] lends it to whoever holds nothing but what a receipt
+//! kept. It knows nothing of the relay, of HTTP or of where records are kept.
 
 mod answer;
 mod attestation;
@@ -30,13 +31,15 @@ mod cose;
 mod credentials;
 mod failure;
 mod fido;
+mod kept;
 mod options;
 mod registration;
 mod server;
 #[cfg(test)]
 mod tests;
 
-pub use attestation::{AttestationPolicy, InvalidRoot};
+pub use attestation::{AttestationPolicy, AttestedBy, InvalidRoot};
 pub use challenge::for_transaction as transaction_challenge;
 pub use failure::{CertificateFault, VerifyError};
+pub use kept::{KeptAnswer, Made, Shown, verify_kept};
 pub use server::{BuiltinFido, Settings};

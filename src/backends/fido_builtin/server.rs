@@ -18,7 +18,7 @@ use super::credentials::{AddFault, Credential, Credentials, hash_text};
 use super::failure::VerifyError;
 use super::options::{self, Purpose, Session, Wording};
 use super::registration;
-use crate::ceremony::Approval;
+use crate::ceremony::{Approval, Evidence};
 use crate::ports::{Clock, Store, StoreError};
 use crate::security::random;
 
@@ -50,6 +50,8 @@ pub struct Settings {
     /// Whether client-direct session cookies carry `Secure`. Off, they also work over plain HTTP
     /// on this machine.
     pub secure_cookies: bool,
+    /// Whether an approval says what a receipt needs of this server.
+    pub receipts: bool,
 }
 
 impl Settings {
@@ -65,6 +67,7 @@ impl Settings {
             top_origins: Vec::new(),
             attestation: AttestationPolicy::default(),
             secure_cookies: false,
+            receipts: false,
         }
     }
 }
@@ -230,6 +233,17 @@ impl BuiltinFido {
         }
     }
 
+    /// What only this server knows of what it verified.
+    fn evidence(&self, session: &Session, public_key: &[u8]) -> Option<Box<Evidence>> {
+        self.settings.receipts.then(|| {
+            Box::new(Evidence {
+                public_key: Some(Bytes(public_key.to_vec()).text()),
+                transaction_nonce: session.transaction_nonce.as_ref().map(Bytes::text),
+                ..Evidence::default()
+            })
+        })
+    }
+
     async fn register(
         &self,
         session: &Session,
@@ -241,8 +255,11 @@ impl BuiltinFido {
         let expected = self.expected(session);
         let policy = &self.settings.attestation;
         let made = registration::verify(answer, &expected, algorithms, policy, now)?;
-        let approval =
-            Approval { cred_hash: hash_text(&made.id), user_verified: Some(made.user_verified) };
+        let approval = Approval {
+            cred_hash: hash_text(&made.id),
+            user_verified: Some(made.user_verified),
+            evidence: self.evidence(session, &made.public_key),
+        };
         let record = Credential {
             id: Bytes(made.id),
             rp_id: session.rp_id.clone(),
@@ -282,6 +299,7 @@ impl BuiltinFido {
             let approval = Approval {
                 cred_hash: hash_text(&answer.id),
                 user_verified: Some(used.user_verified),
+                evidence: self.evidence(session, &record.public_key.0),
             };
             if record.sign_count == used.sign_count && record.backed_up == used.backed_up {
                 return Ok(approval);

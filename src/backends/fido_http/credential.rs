@@ -32,7 +32,7 @@ struct Response {
 pub(super) fn approval(credential: &RawValue) -> Approval {
     let seen: Option<Credential> = serde_json::from_str(credential.get()).ok();
     let Some(seen) = seen else {
-        return Approval { cred_hash: String::new(), user_verified: None };
+        return Approval { cred_hash: String::new(), user_verified: None, evidence: None };
     };
     let id = seen.raw_id.or(seen.id).and_then(|id| encoding::decoded(&id));
     let cred_hash = id.map_or_else(String::new, |id| {
@@ -42,7 +42,7 @@ pub(super) fn approval(credential: &RawValue) -> Approval {
     let data = data.and_then(|data| encoding::decoded(&data));
     let user_verified =
         data.and_then(|data| data.get(FLAGS_AT).map(|flags| flags & USER_VERIFIED != 0));
-    Approval { cred_hash, user_verified }
+    Approval { cred_hash, user_verified, evidence: None }
 }
 
 #[cfg(test)]
@@ -80,7 +80,10 @@ mod tests {
     #[test]
     fn what_cannot_be_read_stays_untold() {
         for json in [r#"[]"#, r#"{}"#, r#"{"id":"!"}"#, r#"{"id":1}"#] {
-            assert_eq!(of(json), Approval { cred_hash: String::new(), user_verified: None });
+            assert_eq!(
+                of(json),
+                Approval { cred_hash: String::new(), user_verified: None, evidence: None }
+            );
         }
         assert_eq!(of(r#"{"response":{"authenticatorData":"AQ"}}"#).user_verified, None);
     }

@@ -53,6 +53,8 @@ pub struct Settings {
     pub complete_limit: Duration,
     /// Mean pause before a call is repeated; each is drawn from half to one and a half of it.
     pub retry_pause: Duration,
+    /// Whether an approval asks for what a receipt needs.
+    pub receipts: bool,
 }
 
 impl Settings {
@@ -67,6 +69,7 @@ impl Settings {
             begin_limit: Duration::from_secs(5),
             complete_limit: Duration::from_secs(10),
             retry_pause: Duration::from_millis(200),
+            receipts: false,
         }
     }
 

@@ -98,7 +98,7 @@ fn answer(device: DeviceId, attempt: AttemptId, credential: &str) -> Event {
 }
 
 fn approval() -> Approval {
-    Approval { cred_hash: "hash".to_owned(), user_verified: Some(true) }
+    Approval { cred_hash: "hash".to_owned(), user_verified: Some(true), evidence: None }
 }
 
 fn completed(attempt: AttemptId, verdict: Verdict) -> Event {

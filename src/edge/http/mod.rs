@@ -6,6 +6,7 @@ mod ceremonies;
 mod certify;
 mod devices;
 mod pairings;
+mod receipts;
 pub(super) mod refusal;
 mod rfc3339;
 mod segment;
@@ -28,6 +29,7 @@ pub fn router(edge: Edge) -> Router {
     Router::new()
         .route("/v1/ceremonies", post(ceremonies::open))
         .route("/v1/ceremonies/{id}", get(ceremonies::read).delete(ceremonies::cancel))
+        .route("/v1/ceremonies/{id}/receipt", get(receipts::read))
         .route("/v1/pairings", post(pairings::open))
         .route("/v1/devices", post(devices::pair))
         .route("/v1/devices/{id}", delete(devices::revoke))

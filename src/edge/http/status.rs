@@ -30,9 +30,12 @@ pub(super) async fn readyz(State(edge): State<Edge>) -> Result<&'static str, Ref
     Ok("ready\n")
 }
 
-/// `GET /.well-known/jwks.json`: what result tokens verify with.
+/// `GET /.well-known/jwks.json`: what result tokens verify with, and receipts and the audit log's
+/// checkpoints.
 pub(super) async fn jwks(State(edge): State<Edge>) -> Response {
-    let mut response = Json(edge.inner.results.jwks()).into_response();
+    let mut set = edge.inner.results.jwks();
+    set.keys.push(edge.inner.records.published().clone());
+    let mut response = Json(set).into_response();
     let cache = HeaderValue::from_static("public, max-age=300");
     response.headers_mut().insert(header::CACHE_CONTROL, cache);
     response

@@ -84,7 +84,11 @@ fn answer(by: DeviceId) -> Step {
 }
 
 fn approved() -> Verdict {
-    Verdict::Approved(Approval { cred_hash: "hash".to_owned(), user_verified: None })
+    Verdict::Approved(Approval {
+        cred_hash: "hash".to_owned(),
+        user_verified: None,
+        evidence: None,
+    })
 }
 
 fn wrote(at: u64, ceremony: &Ceremony) -> Event {

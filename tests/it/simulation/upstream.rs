@@ -81,7 +81,11 @@ impl Fido for SimFido {
                     _ => Verdict::Full,
                 }
             } else {
-                Verdict::Approved(Approval { cred_hash: session.clone(), user_verified: None })
+                Verdict::Approved(Approval {
+                    cred_hash: session.clone(),
+                    user_verified: None,
+                    evidence: None,
+                })
             };
             let lost = self.world.happens(faults.upstream / 4);
             self.world.tell(Event::Said { session, verdict: verdict.clone(), lost });

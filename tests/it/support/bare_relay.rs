@@ -65,7 +65,7 @@ impl Fido for AgreeingFido {
     ) -> BoxFuture<'a, Verdict> {
         self.completions.fetch_add(1, Ordering::Relaxed);
         let cred_hash = "A".repeat(43);
-        let approval = Approval { cred_hash, user_verified: Some(true) };
+        let approval = Approval { cred_hash, user_verified: Some(true), evidence: None };
         Box::pin(std::future::ready(Verdict::Approved(approval)))
     }
 

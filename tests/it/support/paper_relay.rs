@@ -93,7 +93,7 @@ impl Fido for SlowFido {
         Box::pin(async move {
             takes(time).await;
             let cred_hash = "A".repeat(43);
-            Verdict::Approved(Approval { cred_hash, user_verified: Some(true) })
+            Verdict::Approved(Approval { cred_hash, user_verified: Some(true), evidence: None })
         })
     }
 

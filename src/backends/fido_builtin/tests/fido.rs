@@ -55,7 +55,10 @@ async fn a_card_of_each_algorithm_and_style_registers_and_signs_in() {
             let made = approval(bench.complete(REGISTRATION, &begun, &answer).await);
             let id: Value = serde_json::from_str(answer.get()).unwrap();
             let id = bytes(id["rawId"].as_str().unwrap()).unwrap();
-            assert_eq!(made, Approval { cred_hash: hash_text(&id), user_verified: Some(true) });
+            assert_eq!(
+                made,
+                Approval { cred_hash: hash_text(&id), user_verified: Some(true), evidence: None }
+            );
             for _ in 0..2 {
                 let used = approval(bench.authenticate(&mut card, "ada").await);
                 assert_eq!(used, made);

@@ -1,0 +1,121 @@
+//! A card's answer verified again from what was kept of it: without session, store, policy or
+//! network, years later. It says what the bytes show; whether that is what was asked for is the
+//! caller's question.
+
+use super::attestation::{Attestation, AttestedBy};
+use super::authenticator_data::AuthenticatorData;
+use super::client_data::{self, ClientData};
+use super::cose::PublicKey;
+use super::failure::VerifyError;
+
+/// What was kept of an answer.
+#[derive(Clone, Copy, Debug)]
+pub enum KeptAnswer<'a> {
+    /// An authentication's: the signature is verified with this COSE key.
+    Assertion {
+        /// The authenticator data.
+        authenticator_data: &'a [u8],
+        /// The card's signature.
+        signature: &'a [u8],
+        /// The credential's public key.
+        public_key: &'a [u8],
+    },
+    /// A registration's attestation object.
+    Attestation(&'a [u8]),
+    /// A registration in the form of the vendor's sample: authenticator data signed by the new
+    /// credential itself.
+    Bare {
+        /// The authenticator data.
+        authenticator_data: &'a [u8],
+        /// The card's signature.
+        signature: &'a [u8],
+    },
+}
+
+/// What verified bytes show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Whether a credential was made; otherwise one was used.
+    pub registration: bool,
+    /// The challenge in the client data (base64url, as it stands there).
+    pub challenge: String,
+    /// The origin in the client data.
+    pub origin: String,
+    /// SHA-256 of the relying party id.
+    pub rp_id_hash: [u8; 32],
+    /// Flag UP.
+    pub user_present: bool,
+    /// Flag UV: the card verified its user.
+    pub user_verified: bool,
+    /// The signature counter.
+    pub sign_count: u32,
+    /// With a registration: the new credential.
+    pub made: Option<Made>,
+}
+
+/// A credential that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Its id.
+    pub credential_id: Vec<u8>,
+    /// Its public key (COSE).
+    pub public_key: Vec<u8>,
+    /// Who signed for it.
+    pub attested_by: AttestedBy,
+}
+
+/// Verifies the signature over an answer and reads what was signed.
+///
+/// # Errors
+/// [`VerifyError`].
+pub fn verify_kept(client_data: &[u8], answer: KeptAnswer<'_>) -> Result<Shown, VerifyError> {
+    let (said, hash) = client_data::read(client_data)?;
+    match answer {
+        KeptAnswer::Assertion { authenticator_data, signature, public_key } => {
+            expect_kind(&said, client_data::GET)?;
+            let data = AuthenticatorData::parse(authenticator_data)?;
+            if data.attested.is_some() {
+                return Err(VerifyError::AuthenticatorData);
+            }
+            let key = PublicKey::from_cose_bytes(public_key).ok_or(VerifyError::PublicKey)?;
+            if !key.verifies(&[authenticator_data, hash.as_slice()].concat(), signature) {
+                return Err(VerifyError::Signature);
+            }
+            Ok(shown(said, &data, None))
+        }
+        KeptAnswer::Attestation(object) => made(said, &hash, &Attestation::parse(object)?),
+        KeptAnswer::Bare { authenticator_data, signature } => {
+            let bare = Attestation::bare(authenticator_data.to_vec(), signature.to_vec());
+            made(said, &hash, &bare)
+        }
+    }
+}
+
+fn expect_kind(said: &ClientData, kind: &str) -> Result<(), VerifyError> {
+    if said.kind == kind { Ok(()) } else { Err(VerifyError::Type) }
+}
+
+fn made(said: ClientData, hash: &[u8], attestation: &Attestation) -> Result<Shown, VerifyError> {
+    expect_kind(&said, client_data::CREATE)?;
+    let data = AuthenticatorData::parse(&attestation.authenticator_data)?;
+    let credential = data.attested.as_ref().ok_or(VerifyError::AuthenticatorData)?;
+    let made = Made {
+        credential_id: credential.id.clone(),
+        public_key: credential.cose.clone(),
+        attested_by: attestation.attested_by(credential, hash)?,
+    };
+    Ok(shown(said, &data, Some(made)))
+}
+
+fn shown(said: ClientData, data: &AuthenticatorData, made: Option<Made>) -> Shown {
+    Shown {
+        registration: made.is_some(),
+        challenge: said.challenge,
+        origin: said.origin,
+        rp_id_hash: data.rp_id_hash,
+        user_present: data.user_present(),
+        user_verified: data.user_verified(),
+        sign_count: data.sign_count,
+        made,
+    }
+}

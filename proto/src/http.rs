@@ -5,14 +5,16 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod clients;
 mod devices;
 
+pub use self::clients::{ClientView, Scope};
 pub use self::devices::{
     DeviceList, DeviceView, OpenPairing, OpenedPairing, P256Jwk, PairDevice, PairedDevice,
     Platform, PushTarget, RenameDevice, RotateDeviceKey, RotatedDeviceKey,
 };
 
-use crate::ids::{CeremonyId, ClientId, DeviceId};
+use crate::ids::{CeremonyId, DeviceId};
 use crate::life::{Binding, CeremonyType, Outcome, Phase, PriorAuth, Reason, Step};
 use crate::object;
 use crate::text::{ClientNonce, DisplayName, Message, PlainText, Username};
@@ -278,86 +280,4 @@ impl fmt::Debug for CeremonyView {
             .field("reason", &self.reason)
             .finish_non_exhaustive()
     }
-}
-
-/// What a client may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Scope {
-    /// Open sign-ins.
-    #[serde(rename = "ceremony:auth")]
-    CeremonyAuth,
-    /// Open registrations: equals account takeover, hence its own scope.
-    #[serde(rename = "ceremony:reg")]
-    CeremonyReg,
-    /// Open approvals.
-    #[serde(rename = "ceremony:approve")]
-    CeremonyApprove,
-    /// Read and cancel what it opened.
-    #[serde(rename = "ceremony:read")]
-    CeremonyRead,
-    /// Make pairing tokens, list devices.
-    #[serde(rename = "device:pair")]
-    DevicePair,
-    /// Revoke devices.
-    #[serde(rename = "device:revoke")]
-    DeviceRevoke,
-    /// See whether a device is connected.
-    #[serde(rename = "presence:read")]
-    PresenceRead,
-    /// Manage webhooks.
-    #[serde(rename = "webhook:admin")]
-    WebhookAdmin,
-}
-
-impl Scope {
-    /// Every scope.
-    pub const ALL: [Self; 8] = [
-        Self::CeremonyAuth,
-        Self::CeremonyReg,
-        Self::CeremonyApprove,
-        Self::CeremonyRead,
-        Self::DevicePair,
-        Self::DeviceRevoke,
-        Self::PresenceRead,
-        Self::WebhookAdmin,
-    ];
-
-    /// The scope's name, as in an OAuth `scope` parameter.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CeremonyAuth => "ceremony:auth",
-            Self::CeremonyReg => "ceremony:reg",
-            Self::CeremonyApprove => "ceremony:approve",
-            Self::CeremonyRead => "ceremony:read",
-            Self::DevicePair => "device:pair",
-            Self::DeviceRevoke => "device:revoke",
-            Self::PresenceRead => "presence:read",
-            Self::WebhookAdmin => "webhook:admin",
-        }
-    }
-}
-
-impl std::str::FromStr for Scope {
-    type Err = crate::ids::InvalidId;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|scope| scope.as_str() == name)
-            .ok_or(crate::ids::InvalidId("scope"))
-    }
-}
-
-/// `GET /v1/clients/self`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClientView {
-    /// The client.
-    pub client_id: ClientId,
-    /// Its name, as devices see it.
-    pub name: PlainText<64>,
-    /// What it may do.
-    pub scopes: Vec<Scope>,
-    /// The bindings it may use.
-    pub bindings: Vec<Binding>,
 }

@@ -11,15 +11,17 @@
 //! What a key may do hangs on one record alone, so adding, ending and removing are each one
 //! compare-and-set; a hash that the client's record does not list opens nothing.
 
-use std::fmt;
+mod record;
+
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fido_relay_proto::http::{ClientView, Scope};
-use fido_relay_proto::{Binding, ClientId, PlainText, TenantId, UnixMillis};
+use fido_relay_proto::{ClientId, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
+
+pub use self::record::{ApiKey, Client, ClientChange, KeyEntry, NewClient};
 
 use super::random;
 use crate::ports::{Bucket, Revision, Store, StoreError, records};
@@ -30,112 +32,6 @@ const PREFIX: &str = "rk_";
 pub const LIVE_KEYS: usize = 2;
 /// How often a change is tried again because somebody else changed the client meanwhile.
 const RACES: usize = 16;
-
-/// One initiator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Client {
-    /// Who.
-    pub id: ClientId,
-    /// Its relying party.
-    pub tenant: TenantId,
-    /// Its name, as devices show it.
-    pub name: PlainText<64>,
-    /// What it may do.
-    pub scopes: Vec<Scope>,
-    /// The bindings it may use.
-    pub bindings: Vec<Binding>,
-    /// When it was made.
-    pub created_at: UnixMillis,
-    /// Its keys, the oldest first.
-    pub keys: Vec<KeyEntry>,
-}
-
-impl Client {
-    /// Whether the client has a scope.
-    #[must_use]
-    pub fn has(&self, scope: Scope) -> bool {
-        self.scopes.contains(&scope)
-    }
-
-    /// Whether the client may use a binding.
-    #[must_use]
-    pub fn may_bind(&self, binding: Binding) -> bool {
-        self.bindings.contains(&binding)
-    }
-
-    /// The client as it may see itself.
-    #[must_use]
-    pub fn view(&self) -> ClientView {
-        ClientView {
-            client_id: self.id,
-            name: self.name.clone(),
-            scopes: self.scopes.clone(),
-            bindings: self.bindings.clone(),
-        }
-    }
-}
-
-/// What is kept of an API key.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyEntry {
-    hash: String,
-    /// When it was made.
-    pub created_at: UnixMillis,
-    /// From when on it is refused; `None`: never.
-    pub expires_at: Option<UnixMillis>,
-}
-
-impl KeyEntry {
-    /// Whether the key is still taken.
-    #[must_use]
-    pub fn is_live(&self, now: UnixMillis) -> bool {
-        self.expires_at.is_none_or(|end| now < end)
-    }
-}
-
-impl fmt::Debug for KeyEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyEntry")
-            .field("created_at", &self.created_at)
-            .field("expires_at", &self.expires_at)
-            .finish_non_exhaustive()
-    }
-}
-
-/// An API key in the clear, to be shown once.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey(String);
-
-impl ApiKey {
-    fn generate() -> Self {
-        Self(format!("{PREFIX}{}", random::token()))
-    }
-
-    /// The key, for whoever is to keep it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(…)")
-    }
-}
-
-/// A client to be made.
-#[derive(Clone, Debug)]
-pub struct NewClient {
-    /// Its relying party.
-    pub tenant: TenantId,
-    /// Its name, as devices show it.
-    pub name: PlainText<64>,
-    /// What it may do.
-    pub scopes: Vec<Scope>,
-    /// The bindings it may use.
-    pub bindings: Vec<Binding>,
-}
 
 /// Why a client was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -181,8 +77,17 @@ impl Clients {
         scopes.dedup();
         bindings.dedup();
         let id = ClientId::from_bytes(random::bytes());
-        let client =
-            Client { id, tenant, name, scopes, bindings, created_at: now, keys: Vec::new() };
+        let client = Client {
+            id,
+            tenant,
+            name,
+            scopes,
+            bindings,
+            created_at: now,
+            keys: Vec::new(),
+            allow_from: Vec::new(),
+            page_origins: Vec::new(),
+        };
         self.save(&client, Revision::ABSENT).await?;
         Ok(client)
     }
@@ -244,6 +149,37 @@ impl Clients {
                 Err(error)
             }
         }
+    }
+
+    /// The client, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn find(
+        &self,
+        tenant: &TenantId,
+        id: ClientId,
+    ) -> Result<Option<Client>, StoreError> {
+        let found = records::load(&*self.store, Bucket::Clients, &record_key(tenant, id)).await?;
+        Ok(found.map(|(client, _)| client))
+    }
+
+    /// Changes what a client may do or from where; what `change` does not name stays. It holds from
+    /// the next request on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn alter(
+        &self,
+        tenant: &TenantId,
+        id: ClientId,
+        change: &ClientChange,
+    ) -> Result<(), ClientError> {
+        let altered = self.change(tenant, id, |client| {
+            client.apply(change);
+            Ok(())
+        });
+        altered.await.map(drop)
     }
 
     /// Removes a client; its keys end at once.

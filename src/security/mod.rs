@@ -4,6 +4,7 @@
 pub mod clients;
 pub mod device_proof;
 pub mod keys;
+pub mod origin;
 pub mod pairing;
 pub mod random;
 pub mod receipt;

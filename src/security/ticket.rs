@@ -16,6 +16,12 @@ pub const AFTER_END_S: u64 = 60;
 const PREFIX: &str = "tkt_";
 const TAG: usize = 32;
 
+/// Whether a bearer credential is meant to be a ticket; not whether it is one.
+#[must_use]
+pub fn is_meant(bearer: &str) -> bool {
+    bearer.starts_with(PREFIX)
+}
+
 /// Makes and reads tickets.
 #[derive(Debug)]
 pub struct Tickets {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::origins::not_listed;
 use crate::support::raw_socket::{FIN, PING, RawSocket, UPGRADE, frame};
 use crate::support::scene::Scene;
 
@@ -23,57 +24,13 @@ fn without(name: &str) -> Vec<(&'static str, &'static str)> {
 async fn no_spelling_of_an_origin_opens_the_socket_but_the_listed_one() {
     let scene = Scene::set_with(|config| config.device_origins = vec![LISTED.to_owned()]).await;
     let own = scene.relay.url();
-    let variants = [
-        "null",
-        "",
-        " ",
-        "*",
-        "https://app.example.com/",
-        "https://app.example.com.",
-        "https://app.example.com:443",
-        "https://app.example.com:8443",
-        "http://app.example.com",
-        "HTTPS://app.example.com",
-        "https://APP.example.com",
-        "https://App.Example.Com",
-        "https://example.com",
-        "https://evil.app.example.com",
-        "https://app.example.com.evil.example",
-        "https://app.example.comevil.example",
-        "https://evilapp.example.com",
-        "https://app-example.com",
-        "https://app.example.com@evil.example",
-        "https://evil.example/https://app.example.com",
-        "https://evil.example?https://app.example.com",
-        "https://evil.example#https://app.example.com",
-        "https://user@app.example.com",
-        "https://user:pass@app.example.com",
-        "https://app.example.com/path",
-        "https://app.example.com?query",
-        "https://app.example.com, https://evil.example",
-        "https://evil.example https://app.example.com",
-        "https://evil.example, https://app.example.com",
-        "//app.example.com",
-        "app.example.com",
-        "wss://app.example.com",
-        "file://",
-        "chrome-extension://abcdefghijklmnop",
-        "https://app.example.com\u{e9}",
-        "https://xn--app-example-9za.com",
-        "https://[::1]",
-        &own,
-    ];
-    assert!(variants.len() >= 30);
-    for origin in variants {
-        let (_, head) = RawSocket::ask(&own, &with(&[("Origin", origin)])).await;
-        assert_eq!(head.status, 403, "{origin:?}: {head:?}");
-        assert!(head.body.contains("origin_not_allowed"), "{head:?}");
-        assert!(origin.len() < 5 || !head.body.contains(origin), "it comes back: {head:?}");
-    }
-    for twice in [[LISTED, "https://evil.example"], ["https://evil.example", LISTED]] {
-        let headers = twice.map(|origin| ("Origin", origin));
+    for lines in not_listed(LISTED, &own) {
+        let headers: Vec<_> = lines.iter().map(|origin| ("Origin", origin.as_str())).collect();
         let (_, head) = RawSocket::ask(&own, &with(&headers)).await;
-        assert_eq!(head.status, 403, "{twice:?}");
+        assert_eq!(head.status, 403, "{lines:?}: {head:?}");
+        assert!(head.body.contains("origin_not_allowed"), "{head:?}");
+        let comes_back = |origin: &String| origin.len() > 5 && head.body.contains(origin);
+        assert!(!lines.iter().any(comes_back), "it comes back: {head:?}");
     }
     let (_, head) = RawSocket::ask(&own, &with(&[("Origin", LISTED)])).await;
     assert_eq!(head.status, 101);

@@ -34,6 +34,7 @@ mod isolation;
 #[cfg(all(unix, debug_assertions))]
 mod kill;
 mod long_poll;
+mod pages;
 mod pairing;
 mod phone;
 mod python_samples;

@@ -200,7 +200,16 @@ fn devices_and_clients_have_not_changed() {
         name: text("Example Bank"),
         scopes: Scope::ALL.to_vec(),
         bindings: vec![Binding::Code, Binding::None],
+        allow_from: Vec::new(),
+        page_origins: Vec::new(),
     };
+    let bounded = ClientView {
+        allow_from: vec!["192.0.2.0/24".to_owned()],
+        page_origins: vec!["https://shop.example".to_owned()],
+        scopes: Vec::new(),
+        ..client.clone()
+    };
+    assert_snapshot!(wire(&bounded), @r#"{"client_id":"cli_VVVVVVVVVVVVVVVVVVVVVQ","name":"Example Bank","scopes":[],"bindings":["code","none"],"allow_from":["192.0.2.0/24"],"page_origins":["https://shop.example"]}"#);
     assert_snapshot!(wire(&client), @r#"{"client_id":"cli_VVVVVVVVVVVVVVVVVVVVVQ","name":"Example Bank","scopes":["ceremony:auth","ceremony:reg","ceremony:approve","ceremony:read","device:pair","device:revoke","presence:read","webhook:admin"],"bindings":["code","none"]}"#);
 }
 

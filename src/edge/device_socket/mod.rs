@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 pub(super) use self::crowd::Crowd;
 use super::Edge;
 use super::accept::Accepted;
-use super::http::Refusal;
+use super::http::{Refusal, origin};
 
 /// The WebSocket version of RFC 6455.
 const VERSION: &str = "13";
@@ -30,8 +30,7 @@ pub(super) async fn upgrade(
 ) -> Result<Response, Refusal> {
     let headers = request.headers();
     let listed = |origin: &str| edge.settings().device_origins.iter().any(|o| o == origin);
-    let mut origins = headers.get_all(header::ORIGIN).into_iter();
-    if !origins.all(|origin| origin.to_str().is_ok_and(listed)) {
+    if !origin::of(headers)?.is_none_or(listed) {
         return Err(ProblemCode::OriginNotAllowed.into());
     }
     // axum has a route for GET answer HEAD as well.

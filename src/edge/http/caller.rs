@@ -1,4 +1,4 @@
-//! Who is calling: an initiator with its API key, or a page with its ticket.
+//! Who is calling: an initiator with its credential, or a page with its ticket.
 
 use axum::extract::FromRequestParts;
 use axum::http::header;
@@ -6,9 +6,12 @@ use axum::http::request::Parts;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{CeremonyId, ProblemCode, TenantId};
 
+use super::origin;
 use super::refusal::Refusal;
 use crate::edge::Edge;
+use crate::edge::accept::Accepted;
 use crate::security::clients::Client;
+use crate::security::ticket;
 
 /// An initiator that has authenticated.
 #[derive(Debug)]
@@ -30,17 +33,28 @@ impl Initiator {
 pub(super) enum Watcher {
     /// The backend that opened it.
     Initiator(Initiator),
-    /// A page; its ticket is for this ceremony alone.
-    Page(TenantId, CeremonyId),
+    /// Whoever has the ticket, which is for this ceremony alone.
+    Page {
+        /// The relying party.
+        tenant: TenantId,
+        /// The ceremony.
+        ceremony: CeremonyId,
+        /// The page, if a browser asks: [`origin::may_watch`] decides on it.
+        origin: Option<String>,
+    },
 }
 
 impl FromRequestParts<Edge> for Initiator {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Refusal> {
+        // Before the credential is looked at: whether it is good is not for a page to learn.
+        origin::none(&parts.headers)?;
         let bearer = bearer(parts).ok_or(ProblemCode::Unauthorized)?;
         let world = edge.relay().world();
         let client = edge.inner.clients.authenticate(bearer, world.clock.now()).await?;
+        // From the wrong address a good key is as unknown as a bad one.
+        let client = client.filter(|client| may_call(client, parts));
         Ok(Self(client.ok_or(ProblemCode::Unauthorized)?))
     }
 }
@@ -49,11 +63,22 @@ impl FromRequestParts<Edge> for Watcher {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Refusal> {
-        let ticket = bearer(parts).and_then(|bearer| edge.inner.tickets.read(bearer));
-        match ticket {
-            Some((tenant, ceremony)) => Ok(Self::Page(tenant, ceremony)),
-            None => Initiator::from_request_parts(parts, edge).await.map(Self::Initiator),
-        }
+        let Some(ticket) = bearer(parts).filter(|bearer| ticket::is_meant(bearer)) else {
+            return Initiator::from_request_parts(parts, edge).await.map(Self::Initiator);
+        };
+        let opened = edge.inner.tickets.read(ticket);
+        let (tenant, ceremony) = opened.ok_or(ProblemCode::Unauthorized)?;
+        let origin = origin::of(&parts.headers)?.map(str::to_owned);
+        Ok(Self::Page { tenant, ceremony, origin })
+    }
+}
+
+/// Whether the client may call from where this request comes from. Without an address, which no
+/// request of the listener is, only a client that may call from anywhere.
+fn may_call(client: &Client, parts: &Parts) -> bool {
+    match parts.extensions.get::<Accepted>() {
+        Some(accepted) => client.may_call_from(accepted.client),
+        None => client.allow_from.is_empty(),
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::body::JsonBody;
 use super::caller::{Initiator, Watcher};
+use super::origin;
 use super::refusal::Refusal;
 use super::rfc3339;
 use super::segment::Segment;
@@ -146,7 +147,7 @@ pub(super) async fn read(
     loop {
         let changed = watch.changed();
         let ceremony = edge.relay().view(&key).await?.ok_or(ProblemCode::NotFound)?;
-        may_see(&edge, &watcher, &ceremony)?;
+        may_see(&edge, &watcher, &ceremony).await?;
         let since = *first.get_or_insert(query.since.unwrap_or(ceremony.seq()));
         if ceremony.seq() > since || ceremony.end.is_some() {
             return Ok(Json(view(&edge, &watcher, &ceremony)).into_response());
@@ -174,7 +175,7 @@ pub(super) async fn cancel(
     let watcher = Watcher::Initiator(caller);
     let key = watched_key(&watcher, &id)?;
     let ceremony = edge.relay().view(&key).await?.ok_or(ProblemCode::NotFound)?;
-    may_see(&edge, &watcher, &ceremony)?;
+    may_see(&edge, &watcher, &ceremony).await?;
     let cancelled = edge.relay().cancel(&key).await?.ok_or(ProblemCode::AlreadyClosed)?;
     Ok(Json(view(&edge, &watcher, &cancelled)))
 }
@@ -183,15 +184,16 @@ fn watched_key(watcher: &Watcher, id: &str) -> Result<CeremonyKey, Refusal> {
     let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
     match watcher {
         Watcher::Initiator(caller) => Ok(CeremonyKey { tenant: caller.0.tenant.clone(), id }),
-        Watcher::Page(tenant, ceremony) if *ceremony == id => {
+        Watcher::Page { tenant, ceremony, .. } if *ceremony == id => {
             Ok(CeremonyKey { tenant: tenant.clone(), id })
         }
-        Watcher::Page(..) => Err(ProblemCode::NotFound.into()),
+        Watcher::Page { .. } => Err(ProblemCode::NotFound.into()),
     }
 }
 
-/// Somebody else's ceremony and one that does not exist look the same.
-fn may_see(edge: &Edge, watcher: &Watcher, ceremony: &View) -> Result<(), Refusal> {
+/// Somebody else's ceremony and one that does not exist look the same; a page must be one of the
+/// client's that opened it.
+async fn may_see(edge: &Edge, watcher: &Watcher, ceremony: &View) -> Result<(), Refusal> {
     match watcher {
         Watcher::Initiator(caller) => {
             if ceremony.client_id == caller.0.id {
@@ -200,7 +202,9 @@ fn may_see(edge: &Edge, watcher: &Watcher, ceremony: &View) -> Result<(), Refusa
                 Err(ProblemCode::NotFound.into())
             }
         }
-        Watcher::Page(..) => {
+        Watcher::Page { tenant, origin, .. } => {
+            let client = ceremony.client_id;
+            origin::may_watch(edge, origin.as_deref(), tenant, client).await?;
             let now = edge.relay().world().clock.now();
             let void = |at: UnixMillis| now >= at.plus_secs(ticket::AFTER_END_S);
             match ceremony.end {

@@ -5,6 +5,7 @@ mod caller;
 mod ceremonies;
 mod certify;
 mod devices;
+pub(super) mod origin;
 mod pairings;
 mod receipts;
 pub(super) mod refusal;
@@ -20,6 +21,7 @@ use axum::response::Response;
 use axum::routing::{delete, get, post};
 use fido_relay_proto::{Problem, ProblemCode};
 
+pub(super) use self::origin::Pages;
 pub(super) use self::refusal::Refusal;
 use super::{Edge, device_socket};
 
@@ -50,6 +52,7 @@ pub fn router(edge: Edge) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(body_bytes))
+        .layer(middleware::from_fn_with_state(edge.clone(), origin::cors))
         .layer(middleware::from_fn(plain_answers))
         .with_state(edge)
 }

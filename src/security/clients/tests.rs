@@ -1,5 +1,8 @@
 //! Who a key opens for, and for how long.
 
+use fido_relay_proto::http::Scope;
+use fido_relay_proto::{Binding, PlainText};
+
 use super::*;
 use crate::backends::embedded::MemoryStore;
 
@@ -63,7 +66,7 @@ async fn a_text_that_is_no_key_opens_nothing() {
         key[..key.len() - 1].to_owned(),
         format!("{key}A"),
         format!("rk_{}", "ä".repeat(43)),
-        "rk_".to_owned() + &"A".repeat(10_000),
+        format!("rk_{}", "A".repeat(10_000)),
     ];
     for text in texts {
         assert_eq!(clients.authenticate(&text, NOW).await, Ok(None), "{text:?}");
@@ -165,4 +168,89 @@ async fn neither_the_store_nor_debug_output_holds_the_key() {
             assert!(!name.contains(secret) && !value.contains(secret), "{bucket:?}/{name}");
         }
     }
+}
+
+async fn altered(change: ClientChange) -> Client {
+    let (clients, _store, client, key) = shop_with_key().await;
+    clients.alter(&client.tenant, client.id, &change).await.unwrap();
+    clients.authenticate(key.expose(), NOW).await.unwrap().unwrap()
+}
+
+fn networks(texts: &[&str]) -> ClientChange {
+    let networks = texts.iter().map(|text| text.parse().unwrap()).collect();
+    ClientChange { allow_from: Some(networks), ..ClientChange::default() }
+}
+
+#[tokio::test]
+async fn a_client_may_call_from_its_networks_alone_and_from_anywhere_without_any() {
+    let anywhere = altered(ClientChange::default()).await;
+    let listed = altered(networks(&["10.1.2.3/8", "192.0.2.7/32", "2001:db8::/32"])).await;
+    let shown: Vec<_> = listed.allow_from.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]);
+    for (address, may) in [
+        ("10.0.0.0", true),
+        ("10.255.255.255", true),
+        ("::ffff:10.1.2.3", true),
+        ("9.255.255.255", false),
+        ("11.0.0.0", false),
+        ("192.0.2.7", true),
+        ("192.0.2.6", false),
+        ("192.0.2.8", false),
+        ("2001:db8:ffff::1", true),
+        ("2001:db9::", false),
+        ("::ffff:9.9.9.9", false),
+        ("127.0.0.1", false),
+        ("::1", false),
+        ("::", false),
+        // Not v4-mapped: another address.
+        ("::10.1.2.3", false),
+    ] {
+        let address = address.parse().unwrap();
+        assert_eq!(listed.may_call_from(address), may, "{address}");
+        assert!(anywhere.may_call_from(address), "{address}");
+    }
+    let v4 = altered(networks(&["0.0.0.0/0"])).await;
+    assert!(v4.may_call_from("198.51.100.1".parse().unwrap()));
+    assert!(!v4.may_call_from("2001:db8::1".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn a_change_leaves_what_it_does_not_name() {
+    let (clients, _store, client, _key) = shop_with_key().await;
+    let pages = |origins: &[&str]| ClientChange {
+        page_origins: Some(origins.iter().map(|origin| origin.parse().unwrap()).collect()),
+        ..ClientChange::default()
+    };
+    let alter = |change| {
+        let (clients, client) = (clients.clone(), client.clone());
+        async move { clients.alter(&client.tenant, client.id, &change).await }
+    };
+    alter(pages(&["https://b.example", "https://a.example", "https://b.example"])).await.unwrap();
+    alter(networks(&["10.0.0.0/8"])).await.unwrap();
+    let found = clients.find(&client.tenant, client.id).await.unwrap().unwrap();
+    assert_eq!(found.view().page_origins, ["https://a.example", "https://b.example"]);
+    assert_eq!(found.view().allow_from, ["10.0.0.0/8"]);
+    assert_eq!((found.keys.len(), found.scopes), (1, client.scopes.clone()));
+    alter(networks(&[])).await.unwrap();
+    let found = clients.find(&client.tenant, client.id).await.unwrap().unwrap();
+    assert!(found.allow_from.is_empty() && found.page_origins.len() == 2);
+    let nobody = ClientId::from_bytes([9; 16]);
+    let gone = clients.alter(&client.tenant, nobody, &ClientChange::default()).await;
+    assert_eq!(gone, Err(ClientError::NotFound));
+}
+
+#[tokio::test]
+async fn a_record_from_before_networks_and_pages_still_opens() {
+    let (clients, store, client, key) = shop_with_key().await;
+    let place = record_key(&client.tenant, client.id);
+    let stored = store.load(Bucket::Clients, &place).await.unwrap().unwrap();
+    let mut record: serde_json::Value = serde_json::from_slice(&stored.value).unwrap();
+    let fields = record.as_object_mut().unwrap();
+    fields.retain(|name, _| {
+        ["id", "tenant", "name", "scopes", "bindings", "created_at", "keys"]
+            .contains(&name.as_str())
+    });
+    let bytes = serde_json::to_vec(&record).unwrap();
+    store.save(Bucket::Clients, &place, stored.revision, bytes).await.unwrap();
+    assert!(opens(&clients, &key, NOW).await);
 }

@@ -1,0 +1,162 @@
+//! What the `Origin` of a request allows: which page may watch which ceremony, and the CORS answers
+//! (Fetch standard, section 3.2) that let its browser hand it what it watches.
+//!
+//! ```text
+//!   no Origin            a backend or an app: the credential alone decides
+//!   Origin + ticket      only a page that the ceremony's own client lists
+//!   Origin + key, token  never: such a credential must not be in a page
+//!   preflight            carries no credential: any page that a client of the tenant lists
+//! ```
+//! An origin is compared byte for byte with what was listed. Answers name the one origin, never
+//! `*`, and never allow cookies.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use fido_relay_proto::{ClientId, ProblemCode, TenantId, UnixMillis};
+
+use super::refusal::Refusal;
+use crate::edge::Edge;
+use crate::ports::StoreError;
+
+/// The paths that pages watch at, each with what a preflight is told of its methods. The watcher's
+/// socket is not among them: browsers ask no CORS question before a WebSocket.
+const WATCHED: [(&str, &str); 1] = [("/v1/ceremonies/{id}", "GET")];
+/// What a page's request may carry beside the plain headers.
+const REQUEST_HEADERS: &str = "Authorization, Last-Event-ID";
+/// What a page's script may read beside the plain headers.
+const ANSWER_HEADERS: &str = "Retry-After";
+/// Seconds for which a browser may remember a preflight.
+const REMEMBERED_S: u64 = 600;
+/// Milliseconds for which a node remembers what pages its tenant's clients list: preflights carry
+/// no credential, so they must not cost a walk over all clients each.
+const LISTED_FOR_MS: u64 = 5_000;
+
+/// The `Origin` of a request: none from a backend or an app, one from a browser.
+///
+/// # Errors
+/// 403, if there are several or it is not even text.
+pub(in crate::edge) fn of(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut origins = headers.get_all(header::ORIGIN).into_iter();
+    match (origins.next(), origins.next()) {
+        (None, _) => Ok(None),
+        (Some(origin), None) => {
+            origin.to_str().map(Some).map_err(|_| ProblemCode::OriginNotAllowed.into())
+        }
+        (Some(_), Some(_)) => Err(ProblemCode::OriginNotAllowed.into()),
+    }
+}
+
+/// Holds a credential of an initiator to requests that no page made.
+///
+/// # Errors
+/// 403, whatever the page.
+pub(in crate::edge) fn none(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.contains_key(header::ORIGIN) {
+        Err(ProblemCode::OriginNotAllowed.into())
+    } else {
+        Ok(())
+    }
+}
+
+/// Lets a page watch a ceremony of this client, if the client lists it; a caller without an origin
+/// is no page.
+///
+/// # Errors
+/// 403 for any other page; the store's.
+pub(in crate::edge) async fn may_watch(
+    edge: &Edge,
+    origin: Option<&str>,
+    tenant: &TenantId,
+    client: ClientId,
+) -> Result<(), Refusal> {
+    let Some(origin) = origin else { return Ok(()) };
+    let client = edge.inner.clients.find(tenant, client).await?;
+    if client.is_some_and(|client| client.has_page(origin)) {
+        Ok(())
+    } else {
+        Err(ProblemCode::OriginNotAllowed.into())
+    }
+}
+
+/// Answers preflights on the watched paths, and names the page's origin in their answers.
+///
+/// Refusals are named too where some client lists the page, so that a page reads "this ticket is
+/// void" and not a failure of the network. What a refusal says is no secret.
+pub(super) async fn cors(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let watched = WATCHED.iter().find(|(watched, _)| Some(*watched) == path);
+    let Some((_, methods)) = watched else { return next.run(request).await };
+    let origins = request.headers().get_all(header::ORIGIN).into_iter().cloned();
+    let origins: Vec<_> = origins.collect();
+    let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let preflight = request.method() == Method::OPTIONS && asks && !origins.is_empty();
+    let watches = preflight || methods.split(", ").any(|method| request.method() == method);
+    let listed = match &*origins {
+        [origin] if watches => is_listed(&edge, origin).await,
+        _ => Ok(false),
+    };
+    let mut response = match (preflight, &listed) {
+        (false, _) => next.run(request).await,
+        (true, Ok(true)) => allowed(methods),
+        (true, Ok(false)) => Refusal::from(ProblemCode::OriginNotAllowed).into_response(),
+        (true, Err(error)) => Refusal::from(error.clone()).into_response(),
+    };
+    // Also on what is given without an origin: a page would be answered otherwise.
+    let varies = response.status().is_success() || !origins.is_empty();
+    let headers = response.headers_mut();
+    if varies {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    if let (Ok(true), [origin]) = (listed, &*origins) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        if !preflight {
+            let readable = HeaderValue::from_static(ANSWER_HEADERS);
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, readable);
+        }
+    }
+    response
+}
+
+fn allowed(methods: &'static str) -> Response {
+    let told: [(HeaderName, HeaderValue); 3] = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods)),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS)),
+        (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(REMEMBERED_S)),
+    ];
+    (StatusCode::NO_CONTENT, axum::response::AppendHeaders(told)).into_response()
+}
+
+async fn is_listed(edge: &Edge, origin: &HeaderValue) -> Result<bool, StoreError> {
+    let pages = edge.inner.pages.listed(edge).await?;
+    Ok(origin.to_str().is_ok_and(|origin| pages.contains(origin)))
+}
+
+/// The origins that any client of the tenant lists, as this node last saw them.
+#[derive(Debug, Default)]
+pub(in crate::edge) struct Pages(Mutex<Option<(UnixMillis, Arc<BTreeSet<String>>)>>);
+
+impl Pages {
+    async fn listed(&self, edge: &Edge) -> Result<Arc<BTreeSet<String>>, StoreError> {
+        let now = edge.relay().world().clock.now();
+        if let Some((at, pages)) = self.remembered() {
+            // A clock that was set back must not keep what it saw for longer.
+            if at <= now && now.millis_since(at) < LISTED_FOR_MS {
+                return Ok(pages);
+            }
+        }
+        let clients = edge.inner.clients.list(&edge.settings().tenant).await?;
+        let origins = clients.iter().flat_map(|client| &client.page_origins);
+        let pages: Arc<BTreeSet<_>> = Arc::new(origins.map(ToString::to_string).collect());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&pages)));
+        Ok(pages)
+    }
+
+    fn remembered(&self) -> Option<(UnixMillis, Arc<BTreeSet<String>>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

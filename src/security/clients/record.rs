@@ -1,0 +1,176 @@
+//! What is kept of an initiator. It knows no store: who may change what is the business of
+//! [`super::Clients`].
+
+use std::fmt;
+use std::net::IpAddr;
+
+use fido_relay_proto::http::{ClientView, Scope};
+use fido_relay_proto::{Binding, ClientId, PlainText, TenantId, UnixMillis};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::PREFIX;
+use crate::security::origin::Origin;
+use crate::security::random;
+
+/// One initiator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Who.
+    pub id: ClientId,
+    /// Its relying party.
+    pub tenant: TenantId,
+    /// Its name, as devices show it.
+    pub name: PlainText<64>,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// The bindings it may use.
+    pub bindings: Vec<Binding>,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// Its keys, the oldest first.
+    pub keys: Vec<KeyEntry>,
+    /// Networks that it may call from; none: from anywhere.
+    #[serde(default)]
+    pub allow_from: Vec<IpNet>,
+    /// Origins of its pages: which of them may watch its ceremonies with a ticket.
+    #[serde(default)]
+    pub page_origins: Vec<Origin>,
+}
+
+impl Client {
+    /// Whether the client has a scope.
+    #[must_use]
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
+    /// Whether the client may use a binding.
+    #[must_use]
+    pub fn may_bind(&self, binding: Binding) -> bool {
+        self.bindings.contains(&binding)
+    }
+
+    /// Whether the client may call from this address.
+    #[must_use]
+    pub fn may_call_from(&self, address: IpAddr) -> bool {
+        // An IPv4 caller on a socket of both kinds arrives as `::ffff:a.b.c.d`.
+        let address = address.to_canonical();
+        self.allow_from.is_empty() || self.allow_from.iter().any(|net| net.contains(&address))
+    }
+
+    /// Whether a page of this origin, as the browser named it, is one of the client's.
+    #[must_use]
+    pub fn has_page(&self, origin: &str) -> bool {
+        self.page_origins.iter().any(|listed| listed.as_str() == origin)
+    }
+
+    pub(super) fn apply(&mut self, change: &ClientChange) {
+        let ClientChange { allow_from, page_origins } = change;
+        if let Some(networks) = allow_from {
+            self.allow_from = networks.iter().map(IpNet::trunc).collect();
+            self.allow_from.sort_unstable();
+            self.allow_from.dedup();
+        }
+        if let Some(origins) = page_origins {
+            self.page_origins.clone_from(origins);
+            self.page_origins.sort_unstable();
+            self.page_origins.dedup();
+        }
+    }
+
+    /// The client as it may see itself.
+    #[must_use]
+    pub fn view(&self) -> ClientView {
+        ClientView {
+            client_id: self.id,
+            name: self.name.clone(),
+            scopes: self.scopes.clone(),
+            bindings: self.bindings.clone(),
+            allow_from: self.allow_from.iter().map(ToString::to_string).collect(),
+            page_origins: self.page_origins.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// What is kept of an API key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyEntry {
+    pub(super) hash: String,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// From when on it is refused; `None`: never.
+    pub expires_at: Option<UnixMillis>,
+}
+
+impl KeyEntry {
+    /// Whether the key is still taken.
+    #[must_use]
+    pub fn is_live(&self, now: UnixMillis) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+impl fmt::Debug for KeyEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyEntry")
+            .field("created_at", &self.created_at)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An API key in the clear, to be shown once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    pub(super) fn generate() -> Self {
+        Self(format!("{PREFIX}{}", random::token()))
+    }
+
+    /// The key, for whoever is to keep it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(…)")
+    }
+}
+
+/// A client to be made.
+#[derive(Clone, Debug)]
+pub struct NewClient {
+    /// Its relying party.
+    pub tenant: TenantId,
+    /// Its name, as devices show it.
+    pub name: PlainText<64>,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// The bindings it may use.
+    pub bindings: Vec<Binding>,
+}
+
+/// What is to change of a client; `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientChange {
+    /// The networks that it may call from, all of them; none: from anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_from: Option<Vec<IpNet>>,
+    /// The origins of its pages, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_origins: Option<Vec<Origin>>,
+}
+
+impl ClientChange {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}

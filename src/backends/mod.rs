@@ -4,3 +4,4 @@
 pub mod embedded;
 pub mod fido_builtin;
 pub mod fido_http;
+pub mod webhook_http;

@@ -2,6 +2,7 @@
 //! is the order in which they are shown and documented.
 
 mod door;
+mod webhooks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use fido_relay_proto::limits;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
+pub(super) use self::webhooks::is_host;
 use super::audit;
 use super::reader::{Mistake, Reader, Setting};
 use super::sources::Given;
@@ -29,6 +31,7 @@ pub(super) fn read(given: Given) -> (Config, Vec<Setting>, Vec<Mistake>) {
     check_reach(&mut reader, &config);
     check_client_direct(&mut reader, &config);
     check_relying_party(&mut reader, &config);
+    webhooks::check(&mut reader, &config);
     let (settings, mistakes) = reader.finish();
     (config, settings, mistakes)
 }
@@ -75,6 +78,7 @@ fn read_config(reader: &mut Reader) -> Config {
         allow_open_registration,
         attestation,
         device_origins: device_origins.into_iter().map(|origin| origin.0).collect(),
+        webhooks: webhooks::read(reader),
         limits: read_limits(reader),
         receipts,
         audit: audit::read(reader, receipts),

@@ -23,6 +23,7 @@ mod sources;
 mod tests;
 mod values;
 mod weaknesses;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ pub use audit::Audit;
 pub use door::{ForwardedHeader, Proxy, Tls};
 pub use reader::{Mistake, Mistakes, Setting, Source};
 pub use weaknesses::Weakness;
+pub use webhooks::Webhooks;
 
 /// The file that is read when none is named, if it exists in the working directory.
 pub const DEFAULT_FILE: &str = "fido-relay.toml";
@@ -68,6 +70,8 @@ pub struct Config {
     pub attestation: Attestation,
     /// `Origin` values that the device socket accepts; apps send none.
     pub device_origins: Vec<String>,
+    /// Where webhooks may go.
+    pub webhooks: Webhooks,
     /// What one connection may cost.
     pub limits: Limits,
     /// Whether what a card signed is kept for a receipt.

@@ -185,6 +185,41 @@ fn origins_are_taken_only_as_a_browser_or_a_card_writes_them() {
 }
 
 #[test]
+fn webhook_hosts_are_taken_only_as_a_url_writes_them() {
+    for wrong in [
+        "Hooks.example.com",
+        "hooks.example.com.",
+        "hooks.example.com:443",
+        "https://hooks.example.com",
+        "user@hooks.example.com",
+        "*",
+        "*.",
+        "*.*.example.com",
+        "hooks.*.com",
+        "0x7f.1",
+        "2130706433",
+        "b\u{FC}cher.example",
+    ] {
+        let told = told(file(&format!("webhooks.allowed_hosts = [\"{wrong}\"]")));
+        assert!(told[0].contains("webhooks.allowed_hosts: must be a list"), "{wrong}: {told:?}");
+    }
+    let right = "hooks.example.com,*.example.net,203.0.113.7,[2001:db8::1],xn--bcher-kva.example";
+    let config = variables(&[("FIDO_RELAY_WEBHOOKS__ALLOWED_HOSTS", right)]).unwrap().config;
+    assert_eq!(config.webhooks.allowed_hosts.join(","), right);
+}
+
+#[test]
+fn webhooks_to_this_machine_are_for_development_alone_and_warned_of() {
+    let switch = "webhooks.allow_loopback_http = true\n";
+    let config = file(switch).unwrap().config;
+    let key = "webhooks.allow_loopback_http";
+    assert!(config.weaknesses().iter().any(|weakness| weakness.key == key));
+    let told = told(file(&format!("{switch}public_url = \"https://relay.example\"")));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("webhooks.allow_loopback_http: is for development"), "{told:?}");
+}
+
+#[test]
 fn the_default_origin_follows_the_relying_party() {
     let config = file("tenant.rp_id = \"example.com\"").unwrap().config;
     assert_eq!(config.tenant.origins, ["https://example.com"]);

@@ -139,6 +139,54 @@ impl Value for IpNet {
     }
 }
 
+/// A host as a URL has it, or `*.` and a domain for everything below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HostPattern(pub(super) String);
+
+impl Value for HostPattern {
+    fn expected() -> String {
+        "a host in lower case such as \"hooks.example.com\", or \"*.example.com\"".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Self, Invalid> {
+        let host = text.strip_prefix("*.").unwrap_or(text);
+        if super::keys::is_host(host) && !host.contains('*') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid::must(&Self::expected()))
+        }
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(&self.0)
+    }
+}
+
+/// A TCP port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Port(pub(super) u16);
+
+impl Value for Port {
+    fn expected() -> String {
+        "a port (1 to 65535)".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Self, Invalid> {
+        let port = text.parse().ok().filter(|port| *port != 0);
+        port.map(Self).ok_or_else(|| Invalid::must(&Self::expected()))
+    }
+
+    fn from_toml(value: &toml::Value) -> Result<Self, Invalid> {
+        let number = value.as_integer().and_then(|number| u16::try_from(number).ok());
+        let port = number.filter(|port| *port != 0);
+        port.map(Self).ok_or_else(|| Invalid::must(&Self::expected()))
+    }
+
+    fn to_toml(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 impl Value for Url {
     fn expected() -> String {
         "a URL with http or https and a host, without user, password, query and fragment".to_owned()

@@ -145,6 +145,18 @@ const RULES: &[Rule] = &[
         },
     ),
     rule(
+        "webhooks.allowed_networks",
+        "whoever registers an endpoint can have the relay call into these networks",
+        "an empty list, or the endpoints' own addresses",
+        |config| !config.webhooks.allowed_networks.is_empty(),
+    ),
+    rule(
+        "webhooks.allow_loopback_http",
+        "webhooks may go to any port of this machine, and without TLS",
+        "false, outside of development",
+        |config| config.webhooks.allow_loopback_http,
+    ),
+    rule(
         "log.level",
         "debug and trace tell of every connection, also what libraries say of them, and fill disks",
         "info, or debug for one module and an hour",

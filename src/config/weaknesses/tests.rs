@@ -84,6 +84,16 @@ const CASES: &[Case] = &[
         &[("attestation.roots_file", ""), ("attestation.accept", "[\"certified\"]")],
         ("attestation.roots_file", "cards must bring"),
     ),
+    (
+        STRONG,
+        &[("webhooks.allowed_networks", "[\"10.1.2.3/32\"]")],
+        ("webhooks.allowed_networks", "whoever registers"),
+    ),
+    (
+        &[],
+        &[("webhooks.allow_loopback_http", "true")],
+        ("webhooks.allow_loopback_http", "webhooks may go"),
+    ),
     (STRONG, &[("log.level", "\"debug\"")], ("log.level", "debug and trace")),
     (STRONG, &[("log.level", "\"warn,hyper=trace\"")], ("log.level", "debug and trace")),
     (STRONG, &[("log.level", "\"off\"")], ("log.level", "nothing is logged")),

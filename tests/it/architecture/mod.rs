@@ -89,7 +89,7 @@ const ROOMS: &[Room] = &[
     ),
     room(
         "edge",
-        &["session", "relay", "security", "security::random", "ports", "tasks"],
+        &["session", "relay", "webhooks", "security", "security::random", "ports", "tasks"],
         &["reqwest", "redb", "async_nats"],
     ),
     room("backends", &[], WORLD),
@@ -97,6 +97,13 @@ const ROOMS: &[Room] = &[
     room("backends::nats", &["ceremony", "ports", "tasks", "security::random"], NOT_A_STORES),
     room("backends::fido_http", &["ceremony", "ports", "tasks", "security::random"], NOT_A_CALLERS),
     room("backends::fido_builtin", &["ceremony", "ports", "tasks", "security::random"], LIBRARIES),
+    // Signs what it sends, and keeps its keys sealed, as the relay keeps a FIDO2 server's sessions.
+    room(
+        "webhooks",
+        &["ceremony", "ports", "tasks", "security::random", "security::seal"],
+        LIBRARIES,
+    ),
+    room("backends::webhook_http", &["ports"], NOT_A_CALLERS),
     room("softcard", &["security::random"], LIBRARIES),
     room("phone", &["softcard", "tasks", "security::random"], &["axum", "redb", "async_nats"]),
     room("cli", EVERYTHING, &[]),

@@ -1,0 +1,39 @@
+//! The keys of webhooks: where they may go.
+
+use url::{Host, Url};
+
+use crate::config::Config;
+use crate::config::reader::Reader;
+use crate::config::values::{HostPattern, Port};
+use crate::config::weaknesses::is_loopback;
+use crate::config::webhooks::Webhooks;
+
+pub(super) fn read(reader: &mut Reader) -> Webhooks {
+    let allowed_hosts: Vec<HostPattern> = reader.take("webhooks.allowed_hosts", Vec::new());
+    let allowed_ports: Vec<Port> = reader.take("webhooks.allowed_ports", Vec::new());
+    Webhooks {
+        allowed_hosts: allowed_hosts.into_iter().map(|host| host.0).collect(),
+        allowed_ports: allowed_ports.into_iter().map(|port| port.0).collect(),
+        allowed_networks: reader.take("webhooks.allowed_networks", Vec::new()),
+        ca_file: reader.optional("webhooks.ca_file"),
+        allow_loopback_http: reader.take("webhooks.allow_loopback_http", false),
+    }
+}
+
+/// A switch for development must not travel into production with the file.
+pub(super) fn check(reader: &mut Reader, config: &Config) {
+    if config.webhooks.allow_loopback_http && !is_loopback(&config.public_url) {
+        let text = "is for development: public_url must then be on a loopback address";
+        reader.wrong("webhooks.allow_loopback_http", text);
+    }
+}
+
+/// Whether this is how the parser of URLs writes a host's name.
+pub(in crate::config) fn is_host(text: &str) -> bool {
+    let parsed = Url::parse(&format!("https://{text}/"));
+    parsed.is_ok_and(|url| {
+        url.host_str() == Some(text)
+            && url.port().is_none()
+            && !matches!(url.host(), Some(Host::Domain(domain)) if domain.ends_with('.'))
+    })
+}

@@ -2,6 +2,7 @@
 //! the only one that chooses backends.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use rustls_pki_types::pem::PemObject as _;
 use tokio::net::TcpListener;
 use url::Url;
 
+use crate::audit::{self, Audit};
 use crate::backends::embedded::{FileStore, LocalBus, RevocationList, SystemClock};
 use crate::backends::fido_builtin::{self, AttestationPolicy, BuiltinFido};
 use crate::backends::fido_http::{self, FidoHttp};
@@ -21,8 +23,10 @@ use crate::edge::admin::{self, Admin};
 #[cfg(unix)]
 use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
-use crate::ports::{Bucket, Certify, Clock, Fido, Store, StoreError, Witnesses};
+use crate::ports::{Bucket, Certify, Clock, Fido, Store, StoreError, Witness, Witnesses};
 use crate::relay::{Relay, Retention, World};
+use crate::security::keys::Keys;
+use crate::security::record::RecordSigner;
 use crate::security::seal::{SealError, Sealer};
 use crate::session;
 use crate::tasks::Tasks;
@@ -33,6 +37,8 @@ pub const STORE_FILE: &str = "relay.redb";
 pub const SEAL_KEY_FILE: &str = "seal.key";
 /// The file of revoked devices within the data directory.
 pub const REVOCATIONS_FILE: &str = "revocations";
+/// The audit log's directory within the data directory, unless another is configured.
+pub const AUDIT_DIR: &str = "audit";
 /// How long a stopping relay waits for what is under way.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -54,6 +60,9 @@ pub enum StartError {
     /// It cannot be told which devices were revoked.
     #[error(transparent)]
     Revocations(#[from] crate::backends::embedded::RevocationsError),
+    /// The audit log cannot be written.
+    #[error("the audit log: {0}")]
+    Audit(std::io::Error),
     /// The external FIDO2 server's settings do not hold.
     #[error(transparent)]
     Upstream(#[from] fido_http::SettingsError),
@@ -88,6 +97,7 @@ pub struct Running {
     config: Config,
     relay: Relay,
     tasks: Tasks,
+    audit: Option<Audit>,
 }
 
 /// A listener where the configuration says.
@@ -124,6 +134,7 @@ pub async fn start_on(
     let sealer = Sealer::load_or_make(&config.data_dir.join(SEAL_KEY_FILE))?;
     let (fido, certify) = upstream(&config, Arc::clone(&store), Arc::clone(&clock))?;
     let revocations = RevocationList::open(&config.data_dir.join(REVOCATIONS_FILE))?;
+    let audit = audit_log(&config, &store, &sealer, &clock).await?;
     let world = World {
         store,
         revocations: Arc::new(revocations),
@@ -131,7 +142,7 @@ pub async fn start_on(
         bus: Arc::new(LocalBus::new()),
         fido,
         clock,
-        witnesses: Witnesses::default(),
+        witnesses: Witnesses::new(audit.iter().map(witness).collect()),
         tasks: tasks.clone(),
     };
     let pairings =
@@ -142,7 +153,7 @@ pub async fn start_on(
     relay.revocations_applied().await;
     let limits = accept_limits(&config.limits);
     tasks.spawn_vital("accept", accept::serve(listener, edge::router(edge), tasks.clone(), limits));
-    Ok(Running { config, relay, tasks })
+    Ok(Running { config, relay, tasks, audit })
 }
 
 impl Running {
@@ -196,8 +207,53 @@ impl Running {
         self.tasks.draining().cancel();
         let drain = self.config.limits.drain;
         drop(tokio::time::timeout(drain, self.relay.registry().emptied()).await);
-        self.tasks.stop(STOP_LIMIT).await
+        let ended = self.tasks.stop(STOP_LIMIT).await;
+        match self.audit {
+            // Last, when nobody is left who could tell it anything.
+            Some(audit) => audit.close().await && ended,
+            None => ended,
+        }
     }
+
+    /// The audit log, if there is one.
+    #[must_use]
+    pub fn audit(&self) -> Option<&Audit> {
+        self.audit.as_ref()
+    }
+}
+
+/// Where the audit log lies.
+#[must_use]
+pub fn audit_dir(config: &Config) -> PathBuf {
+    config.audit.dir.clone().unwrap_or_else(|| config.data_dir.join(AUDIT_DIR))
+}
+
+async fn audit_log(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    sealer: &Sealer,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Audit>, StartError> {
+    if !config.audit.enabled {
+        return Ok(None);
+    }
+    let keys = Keys::load_or_make(&**store, sealer).await?;
+    let signer = RecordSigner::new(&keys, &base(&config.public_url))
+        .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let settings = audit::Settings {
+        required: config.audit.required,
+        checkpoint_entries: config.audit.checkpoint_entries,
+        checkpoint_every: config.audit.checkpoint_every,
+        retention_days: config.audit.retention_days,
+        receipts: config.audit.receipts,
+        ..audit::Settings::new(audit_dir(config))
+    };
+    let audit = Audit::start(settings, signer, Arc::clone(store), Arc::clone(clock));
+    audit.map(Some).map_err(StartError::Audit)
+}
+
+fn witness(audit: &Audit) -> Arc<dyn Witness> {
+    Arc::new(audit.clone())
 }
 
 /// Whether the configured FIDO2 server can be used: a sentence if not. Nothing is left running.

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. The only module that prints.
 
 mod administration;
+pub mod audit;
 mod bench;
 mod client;
 mod config;
@@ -77,6 +78,8 @@ enum Command {
     Phone(Box<phone::Arguments>),
     /// Ask the relay of this configuration whether it is alive
     Health(health::Arguments),
+    /// Verify and export the audit log, verify receipts
+    Audit(audit::Arguments),
     /// Check everything that a relay of this configuration stands on, with remedies
     Doctor(doctor::Arguments),
 }
@@ -113,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Pairing(arguments) => pairing::run(&file, arguments),
         Command::Phone(arguments) => phone::run(&arguments),
         Command::Health(arguments) => health::run(&file, &arguments),
+        Command::Audit(arguments) => audit::run(&file, &arguments),
         Command::Doctor(arguments) => doctor::run(&file, &arguments),
     };
     match done {

@@ -72,6 +72,7 @@ fn failure(error: StartError) -> Failure {
         | StartError::Open(_)
         | StartError::Store(_)
         | StartError::Seal(_)
+        | StartError::Audit(_)
         | StartError::Revocations(_) => Failure::failed(error),
     }
 }

@@ -101,7 +101,9 @@ pub struct PublishedJwk {
 }
 
 impl PublishedJwk {
-    pub(super) fn of(key: P256Jwk) -> Self {
+    /// The key under its RFC 7638 thumbprint.
+    #[must_use]
+    pub fn of(key: P256Jwk) -> Self {
         let kid = device_proof::thumbprint(&key);
         Self { key, kid, alg: "ES256".to_owned(), usage: "sig".to_owned() }
     }

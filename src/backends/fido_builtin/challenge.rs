@@ -13,7 +13,12 @@ const TRANSACTION_DOMAIN: &[u8] = b"fido-relay/tx/v1";
 #[must_use]
 pub fn for_transaction(nonce: &[u8; 32], transaction: &Transaction) -> Option<[u8; 32]> {
     let canonical = serde_json_canonicalizer::to_vec(transaction).ok()?;
-    let words = digest(&SHA256, &canonical);
-    let covered = [TRANSACTION_DOMAIN, nonce, words.as_ref()].concat();
+    over_digest(nonce, digest(&SHA256, &canonical).as_ref().try_into().ok()?)
+}
+
+/// [`for_transaction`] of a transaction whose canonical JSON has this SHA-256. `None` never.
+#[must_use]
+pub fn over_digest(nonce: &[u8; 32], words: &[u8; 32]) -> Option<[u8; 32]> {
+    let covered = [TRANSACTION_DOMAIN, nonce, words].concat();
     digest(&SHA256, &covered).as_ref().try_into().ok()
 }

@@ -39,7 +39,9 @@ mod server;
 mod tests;
 
 pub use attestation::{AttestationPolicy, AttestedBy, InvalidRoot};
-pub use challenge::for_transaction as transaction_challenge;
+pub use challenge::{
+    for_transaction as transaction_challenge, over_digest as challenge_over_digest,
+};
 pub use failure::{CertificateFault, VerifyError};
 pub use kept::{KeptAnswer, Made, Shown, verify_kept};
 pub use server::{BuiltinFido, Settings};

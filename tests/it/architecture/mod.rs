@@ -87,6 +87,8 @@ const ROOMS: &[Room] = &[
         ],
         LIBRARIES,
     ),
+    // Reads the record and signs: what is in the log is made of both.
+    room("audit", &["ceremony", "ports", "security", "security::random", "tasks"], LIBRARIES),
     room(
         "edge",
         &["session", "relay", "webhooks", "security", "security::random", "ports", "tasks"],

@@ -1,0 +1,118 @@
+//! The form of the log: one line is one JSON object, and each holds the hash of the line before.
+//!
+//! ```text
+//! {"seq":7,"time":"2026-11-23T10:00:00.000Z","chain":"…","prev":"<SHA-256 of line 6>","event":…}
+//! ```
+//! The hash is over a line's exact bytes without its line feed, so nobody has to agree on how JSON
+//! is written. What an entry tells is its `event` and what belongs to that.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_proto::UnixMillis;
+use serde::{Deserialize, Serialize};
+use time::macros::format_description;
+use time::{Date, Month, OffsetDateTime, Time};
+
+/// What stands before the first line: the hash of nothing that exists.
+pub(super) const NO_LINE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// `event` of a signed checkpoint.
+pub(super) const CHECKPOINT: &str = "checkpoint";
+/// `typ` of a checkpoint's JWS.
+pub const CHECKPOINT_TYP: &str = "audit-checkpoint+jwt";
+
+/// What every line has. Further members are its event's own.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Head {
+    /// The line's number in its chain, from 1 without gaps.
+    pub(super) seq: u64,
+    /// When it was written (RFC 3339, UTC).
+    pub(super) time: String,
+    /// Which chain: one for each audit directory.
+    pub(super) chain: String,
+    /// The hash of the line before.
+    pub(super) prev: String,
+    /// What happened.
+    pub(super) event: String,
+    /// With a checkpoint: the signature.
+    #[serde(default)]
+    pub(super) jws: Option<String>,
+}
+
+/// What a checkpoint says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// The relay's public URL.
+    pub iss: String,
+    /// When it was signed, in seconds.
+    pub iat: u64,
+    /// The chain.
+    pub chain: String,
+    /// The last line that it covers.
+    pub seq: u64,
+    /// That line's hash.
+    pub hash: String,
+    /// The first line that is kept; older ones passed their retention.
+    pub first_seq: u64,
+    /// The hash of the line before that one.
+    pub first_prev: String,
+}
+
+/// The hash of a line, without its line feed.
+#[must_use]
+pub(super) fn hash(line: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, line))
+}
+
+/// A line around the JSON object of an event, without line feed.
+pub(super) fn line(seq: u64, at: UnixMillis, chain: &str, prev: &str, body: &str) -> String {
+    let body = body.strip_prefix('{').unwrap_or(body);
+    let time = rfc3339(at);
+    format!(r#"{{"seq":{seq},"time":"{time}","chain":"{chain}","prev":"{prev}",{body}"#)
+}
+
+/// The time as `2026-01-31T12:00:00.000Z`.
+pub(super) fn rfc3339(at: UnixMillis) -> String {
+    let form =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
+        .ok()
+        .and_then(|time| time.format(form).ok())
+        .unwrap_or_default()
+}
+
+/// The time that [`rfc3339`] wrote.
+pub(super) fn millis(text: &str) -> Option<UnixMillis> {
+    let part = |from: usize, to: usize| text.get(from..to)?.parse::<u16>().ok();
+    let small = |from, to| part(from, to).and_then(|number| u8::try_from(number).ok());
+    let month = Month::try_from(small(5, 7)?).ok()?;
+    let date = Date::from_calendar_date(i32::from(part(0, 4)?), month, small(8, 10)?).ok()?;
+    let time = Time::from_hms_milli(small(11, 13)?, small(14, 16)?, small(17, 19)?, part(20, 23)?);
+    let nanos = date.with_time(time.ok()?).assume_utc().unix_timestamp_nanos();
+    u64::try_from(nanos / 1_000_000).ok().map(UnixMillis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_as_it_was_written() {
+        for at in [0, 1_769_860_800_042, 4_102_444_799_999] {
+            assert_eq!(millis(&rfc3339(UnixMillis(at))), Some(UnixMillis(at)));
+        }
+        for text in ["", "2026", "2026-13-01T00:00:00.000Z", "not a time at all, no"] {
+            assert_eq!(millis(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_object_whose_head_can_be_read() {
+        let text = line(7, UnixMillis(0), "c", NO_LINE, r#"{"event":"started","version":"1"}"#);
+        let head: Head = serde_json::from_str(&text).unwrap();
+        assert_eq!((head.seq, head.event.as_str(), head.prev.as_str()), (7, "started", NO_LINE));
+        // printf '' | openssl dgst -sha256 -binary | basenc --base64url
+        assert_eq!(hash(b""), "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU");
+    }
+}

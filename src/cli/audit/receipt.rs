@@ -1,0 +1,274 @@
+//! `fido-relay audit receipt`: what a receipt proves, verified without the relay.
+//!
+//! The relay's signature tells who says so; the card's signature is verified by the same code as the
+//! built-in FIDO2 server's, over the bytes in the receipt; the challenge and, for an approval, the
+//! words are computed again.
+
+use std::path::PathBuf;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::Args;
+use fido_relay_proto::http::Transaction;
+use fido_relay_proto::{CeremonyType, Outcome};
+
+use super::super::{Failure, answer};
+use crate::backends::fido_builtin::{self, AttestedBy, KeptAnswer, Shown, VerifyError};
+use crate::ceremony::TxBinding;
+use crate::security::receipt::{self, Receipt};
+use crate::security::record::{self, BadRecord};
+use crate::security::result_token::JwkSet;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The receipt (a compact JWS)
+    receipt: PathBuf,
+    #[command(flatten)]
+    keys: super::Keys,
+    /// The transaction as it was opened (JSON: title and fields)
+    #[arg(long, value_name = "FILE")]
+    transaction: Option<PathBuf>,
+    /// The receipt of the registration that made the credential, for its public key
+    #[arg(long, value_name = "FILE")]
+    registration: Option<PathBuf>,
+}
+
+/// A receipt that holds.
+#[derive(Clone, Debug)]
+pub struct Proven {
+    /// What it says.
+    pub receipt: Receipt,
+    /// What the card signed.
+    pub shown: Shown,
+    /// Whether the words that were given are the ones.
+    pub words: Words,
+}
+
+/// What is known of a transaction's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// There is no transaction.
+    None,
+    /// There is one, and its words were not given.
+    NotGiven,
+    /// These are the words; the card's signature covers them.
+    Card,
+    /// These are the words; only the relay's signature covers them.
+    Relay,
+}
+
+/// Why a receipt does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The relay's signature.
+    #[error("the receipt: {0}")]
+    Record(#[from] BadRecord),
+    /// The receipt of the registration does not count.
+    #[error("the registration's receipt: {0}")]
+    Registration(Box<Fault>),
+    /// What the receipt says does not go together.
+    #[error("{0}")]
+    Contradiction(&'static str),
+    /// The card's signature, or what it covers.
+    #[error("the card's part does not verify: {0}")]
+    Card(#[from] VerifyError),
+    /// Nobody knows the credential's public key.
+    #[error(
+        "the card's signature was NOT verified: the receipt holds no public key; give the \
+         registration's receipt with --registration"
+    )]
+    KeyUnknown,
+}
+
+/// Verifies a receipt, with what else is at hand.
+///
+/// # Errors
+/// [`Fault`].
+pub fn check(
+    jws: &str,
+    keys: &JwkSet,
+    transaction: Option<&Transaction>,
+    registration: Option<&str>,
+) -> Result<Proven, Fault> {
+    let receipt: Receipt = record::verify(jws.trim(), keys, receipt::TYP)?;
+    if receipt.outcome != Outcome::Succeeded {
+        return Err(Fault::Contradiction("only a ceremony that succeeded has a receipt"));
+    }
+    let known_key = match registration {
+        Some(jws) => Some(made_by(jws, keys, &receipt)?),
+        None => receipt.card.public_key.as_deref().map(bytes).transpose()?,
+    };
+    let shown = card(&receipt, known_key.as_deref())?;
+    if shown.registration != (receipt.ceremony_type == CeremonyType::Registration) {
+        return Err(Fault::Contradiction("the card did something else than the receipt says"));
+    }
+    let challenge = bytes(&shown.challenge)?;
+    if sha256(&challenge) != receipt.challenge_sha256 {
+        return Err(Fault::Contradiction("the card signed another challenge"));
+    }
+    if shown.rp_id_hash.as_slice() != digest(&SHA256, receipt.rp_id.as_bytes()).as_ref() {
+        return Err(Fault::Contradiction("the card signed for another relying party"));
+    }
+    if !shown.user_present {
+        return Err(Fault::Contradiction("the card does not say that anybody was there"));
+    }
+    let words = words(&receipt, &challenge, transaction)?;
+    Ok(Proven { receipt, shown, words })
+}
+
+/// The public key that a registration's receipt shows to be this credential's.
+fn made_by(jws: &str, keys: &JwkSet, receipt: &Receipt) -> Result<Vec<u8>, Fault> {
+    let proven = check(jws, keys, None, None).map_err(|fault| Fault::Registration(fault.into()))?;
+    let other = &proven.receipt;
+    let same = (&other.card.credential_id, &other.sub, &other.tenant, &other.rp_id)
+        == (&receipt.card.credential_id, &receipt.sub, &receipt.tenant, &receipt.rp_id);
+    match proven.shown.made {
+        Some(made) if same => Ok(made.public_key),
+        Some(_) | None => Err(Fault::Contradiction("the registration is another credential's")),
+    }
+}
+
+fn card(receipt: &Receipt, known_key: Option<&[u8]>) -> Result<Shown, Fault> {
+    let card = &receipt.card;
+    let part = |text: &Option<String>| text.as_deref().map(bytes).transpose();
+    let (data, signature) = (part(&card.authenticator_data)?, part(&card.signature)?);
+    let object = part(&card.attestation_object)?;
+    let registration = receipt.ceremony_type == CeremonyType::Registration;
+    let answer = match (&object, &data, &signature) {
+        (Some(object), None, None) if registration => KeptAnswer::Attestation(object),
+        (None, Some(authenticator_data), Some(signature)) if registration => {
+            KeptAnswer::Bare { authenticator_data, signature }
+        }
+        (None, Some(authenticator_data), Some(signature)) => KeptAnswer::Assertion {
+            authenticator_data,
+            signature,
+            public_key: known_key.ok_or(Fault::KeyUnknown)?,
+        },
+        (Some(_) | None, Some(_) | None, Some(_) | None) => {
+            return Err(Fault::Contradiction("the receipt does not hold what a card makes"));
+        }
+    };
+    let shown = fido_builtin::verify_kept(&bytes(&card.client_data_json)?, answer)?;
+    if let Some(made) = &shown.made
+        && (made.credential_id != bytes(&card.credential_id)?
+            || known_key.is_some_and(|key| key != made.public_key))
+    {
+        return Err(Fault::Contradiction("the card made another credential"));
+    }
+    Ok(shown)
+}
+
+fn words(
+    receipt: &Receipt,
+    challenge: &[u8],
+    transaction: Option<&Transaction>,
+) -> Result<Words, Fault> {
+    let (Some(tx_hash), Some(tx_binding)) = (&receipt.tx_hash, receipt.tx_binding) else {
+        return match (transaction, &receipt.tx_hash, receipt.ceremony_type) {
+            (None, None, CeremonyType::Registration | CeremonyType::Authentication) => {
+                Ok(Words::None)
+            }
+            (Some(_), _, _) => Err(Fault::Contradiction("the receipt is of no transaction")),
+            (None, _, _) => Err(Fault::Contradiction("an approval has a transaction")),
+        };
+    };
+    if tx_binding == TxBinding::Card {
+        let nonce = receipt.tx_nonce.as_deref().map(bytes).transpose()?;
+        let covered = nonce.and_then(|nonce| {
+            let words = bytes(tx_hash).ok()?;
+            fido_builtin::challenge_over_digest(&nonce.try_into().ok()?, &words.try_into().ok()?)
+        });
+        if covered.is_none_or(|covered| covered.as_slice() != challenge) {
+            return Err(Fault::Contradiction("the challenge does not cover the words"));
+        }
+    }
+    let Some(transaction) = transaction else { return Ok(Words::NotGiven) };
+    let canonical = serde_json_canonicalizer::to_vec(transaction).unwrap_or_default();
+    if sha256(&canonical) != *tx_hash {
+        return Err(Fault::Contradiction("these are not the words that were approved"));
+    }
+    Ok(match tx_binding {
+        TxBinding::Card => Words::Card,
+        TxBinding::Relay => Words::Relay,
+    })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, bytes))
+}
+
+fn bytes(text: &str) -> Result<Vec<u8>, Fault> {
+    let malformed = Fault::Contradiction("the receipt holds what is not base64url");
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed)
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let keys = arguments.keys.read()?;
+    let keys = keys.ok_or_else(|| Failure::usage("give the relay's keys with --jwks or --key"))?;
+    let transaction = arguments.transaction.as_deref().map(super::read_json).transpose()?;
+    let registration = arguments.registration.as_deref().map(super::read).transpose()?;
+    let jws = super::read(&arguments.receipt)?;
+    let proven = check(&jws, &keys, transaction.as_ref(), registration.as_deref())
+        .map_err(Failure::failed)?;
+    answer(&told(&proven));
+    Ok(())
+}
+
+/// What it proves and what it does not, in plain language.
+fn told(proven: &Proven) -> String {
+    let Proven { receipt, shown, words } = proven;
+    let what = match receipt.ceremony_type {
+        CeremonyType::Registration => "registered a card",
+        CeremonyType::Authentication => "signed in with a card",
+        CeremonyType::Approval => "approved a transaction with a card",
+    };
+    let at = time::OffsetDateTime::from_unix_timestamp(i64::try_from(receipt.iat).unwrap_or(0));
+    let at = at.map(|at| at.to_string()).unwrap_or_default();
+    let mut text = format!(
+        "This receipt holds.\n\nThe relay {} says: {} {what}, in ceremony {}, at {at}, asked by \
+         client {}, through device {}.\n\nVerified here:\n",
+        receipt.iss, receipt.sub, receipt.jti, receipt.client_id, receipt.device_id
+    );
+    let mut line = |line: &str| {
+        text.push_str("  - ");
+        text.push_str(line);
+        text.push('\n');
+    };
+    line("the relay signed this receipt with a key of the given set");
+    match shown.made.as_ref().map(|made| made.attested_by) {
+        None => {
+            line("the card signed: the holder of the credential's private key made this answer")
+        }
+        Some(AttestedBy::Itself) => line("the new credential signed for itself"),
+        Some(AttestedBy::Certificate) => {
+            line("a certified key signed for the new credential (its certificate was not traced)");
+        }
+        Some(AttestedBy::Nobody) => {
+            line("the new credential's public key; no signature came with it (attestation none)");
+        }
+    }
+    line(&format!(
+        "it answers the challenge of this ceremony, for the relying party {}",
+        receipt.rp_id
+    ));
+    line(if shown.user_verified {
+        "the card verified its user (PIN or biometrics)"
+    } else {
+        "somebody was there; the card did NOT verify who"
+    });
+    match words {
+        Words::None => {}
+        Words::Card => line("the card's signature covers exactly the given words"),
+        Words::Relay => line("the given words are the ones, by the relay's signature alone"),
+        Words::NotGiven => {
+            line("there is a transaction, whose words were NOT given (--transaction)")
+        }
+    }
+    text.push_str(
+        "\nNot proven by it: that the name belongs to the person who held the card; what a screen \
+         showed; that whoever approved sat at the browser that asked; the times, which are the \
+         relay's own; and, if the relay's keys were stolen, everything but the card's signature.",
+    );
+    text
+}

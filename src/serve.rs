@@ -147,7 +147,9 @@ pub async fn start_on(
     };
     let pairings =
         Retention { bucket: Bucket::Pairings, dies_at: crate::security::pairing::dies_at };
-    let relay = Relay::start(world, &[pairings]);
+    let event_tickets =
+        Retention { bucket: Bucket::EventTickets, dies_at: crate::security::event_ticket::dies_at };
+    let relay = Relay::start(world, &[pairings, event_tickets]);
     let certify = certify.filter(|_| config.client_direct);
     let edge = Edge::new(relay.clone(), edge_settings(&config), certify).await?;
     relay.revocations_applied().await;
@@ -346,6 +348,10 @@ fn edge_settings(config: &Config) -> edge::Settings {
         body_bytes: limits.body_bytes,
         unauthenticated_per_ip: limits.unauthenticated_per_ip,
         unauthenticated_per_node: limits.unauthenticated_per_node,
+        watch: edge::WatchLimits {
+            per_ceremony: limits.watchers_per_ceremony,
+            per_node: limits.watchers_per_node,
+        },
     }
 }
 

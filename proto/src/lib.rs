@@ -15,6 +15,7 @@ pub mod shape;
 pub mod text;
 pub mod timestamp;
 pub mod typed_code;
+pub mod watch;
 pub mod webhook;
 
 pub use device::{DeviceFrame, RelayFrame};

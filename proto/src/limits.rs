@@ -31,3 +31,5 @@ pub const DEVICE_SUBPROTOCOL: &str = "fido-relay.v1";
 
 /// Bytes of a webhook endpoint's URL.
 pub const WEBHOOK_URL: usize = 1024;
+/// The watchers' socket's subprotocol.
+pub const WATCH_SUBPROTOCOL: &str = "fido-relay.watch.v1";

@@ -229,6 +229,8 @@ fn read_limits(reader: &mut Reader) -> Limits {
             2_000,
             1..=1_000_000,
         )),
+        watchers_per_ceremony: size(reader.number("limits.watchers_per_ceremony", 16, 1..=10_000)),
+        watchers_per_node: size(reader.number("limits.watchers_per_node", 20_000, 1..=1_000_000)),
         door: door::read_limits(reader),
     }
 }

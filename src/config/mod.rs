@@ -196,6 +196,10 @@ pub struct Limits {
     pub unauthenticated_per_ip: usize,
     /// Sockets of the node that have not authenticated.
     pub unauthenticated_per_node: usize,
+    /// Of those who wait for one ceremony.
+    pub watchers_per_ceremony: usize,
+    /// Of those who wait on the node.
+    pub watchers_per_node: usize,
     /// Of the listener itself.
     pub door: DoorLimits,
 }

@@ -7,7 +7,9 @@ pub mod admin;
 #[cfg(unix)]
 pub mod admin_socket;
 mod device_socket;
+mod handshake;
 mod http;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +17,14 @@ use std::time::Duration;
 use fido_relay_proto::TenantId;
 
 pub use http::router;
+pub use watch::WatchLimits;
 
 use self::device_socket::Crowd;
+use self::watch::Places;
 use crate::ports::{Certify, StoreError};
 use crate::relay::Relay;
 use crate::security::clients::Clients;
+use crate::security::event_ticket::EventTickets;
 use crate::security::keys::Keys;
 use crate::security::record::RecordSigner;
 use crate::security::result_token::ResultSigner;
@@ -50,6 +55,8 @@ pub struct Settings {
     pub unauthenticated_per_ip: usize,
     /// Device sockets of this node that have not authenticated yet.
     pub unauthenticated_per_node: usize,
+    /// How many may wait for outcomes.
+    pub watch: WatchLimits,
 }
 
 /// Everything a request handler needs. Clones are the same.
@@ -68,6 +75,8 @@ struct Inner {
     clients: Clients,
     pages: http::Pages,
     tickets: Tickets,
+    event_tickets: EventTickets,
+    places: Arc<Places>,
     results: ResultSigner,
     records: RecordSigner,
     certify: Option<Arc<dyn Certify>>,
@@ -99,6 +108,8 @@ impl Edge {
             clients: Clients::new(Arc::clone(&relay.world().store)),
             pages: http::Pages::default(),
             tickets: Tickets::new(&keys),
+            event_tickets: EventTickets::new(&keys, Arc::clone(&relay.world().store)),
+            places: Arc::new(Places::new(settings.watch.per_ceremony, settings.watch.per_node)),
             results,
             records,
             certify,

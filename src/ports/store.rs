@@ -30,11 +30,13 @@ pub enum Bucket {
     Outbox,
     /// What webhook endpoints were told, so that nothing is told anew.
     Delivered,
+    /// Event tickets that were used, by their name.
+    EventTickets,
 }
 
 impl Bucket {
     /// Every bucket.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ceremonies,
         Self::Idempotency,
         Self::Devices,
@@ -47,6 +49,7 @@ impl Bucket {
         Self::Webhooks,
         Self::Outbox,
         Self::Delivered,
+        Self::EventTickets,
     ];
 
     /// The bucket's name in a backend.
@@ -65,6 +68,7 @@ impl Bucket {
             Self::Webhooks => "webhooks",
             Self::Outbox => "outbox",
             Self::Delivered => "delivered",
+            Self::EventTickets => "event_tickets",
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod clients;
 pub mod device_proof;
+pub mod event_ticket;
 pub mod keys;
 pub mod origin;
 pub mod pairing;

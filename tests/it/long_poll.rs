@@ -59,7 +59,7 @@ async fn a_wait_without_news_ends_with_what_stands() {
 
 #[tokio::test]
 async fn every_watcher_is_woken_by_a_change() {
-    let scene = Scene::set().await;
+    let scene = Scene::set_with(|config| config.limits.watchers_per_ceremony = 20).await;
     let (id, key, ticket) = (scene.open.id, &scene.initiator.key, &scene.open.ticket);
     let watchers = (0..20).map(|number| {
         let bearer = if number % 2 == 0 { key } else { ticket };

@@ -17,3 +17,4 @@ mod mutated;
 mod samples;
 mod texts;
 mod typed_codes;
+mod watch;

@@ -1,8 +1,8 @@
 //! Who is calling: an initiator with its credential, or a page with its ticket.
 
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{CeremonyId, ProblemCode, TenantId};
 
@@ -15,22 +15,22 @@ use crate::security::ticket;
 
 /// An initiator that has authenticated.
 #[derive(Debug)]
-pub(super) struct Initiator(pub(super) Client);
+pub(in crate::edge) struct Initiator(pub(in crate::edge) Client);
 
 impl Initiator {
     /// Lets pass whoever has the scope.
-    pub(super) fn require(&self, scope: Scope) -> Result<(), Refusal> {
+    pub(in crate::edge) fn require(&self, scope: Scope) -> Result<(), Refusal> {
         if self.has(scope) { Ok(()) } else { Err(ProblemCode::ScopeMissing.into()) }
     }
 
-    pub(super) fn has(&self, scope: Scope) -> bool {
+    pub(in crate::edge) fn has(&self, scope: Scope) -> bool {
         self.0.has(scope)
     }
 }
 
 /// Whoever may look at a ceremony.
 #[derive(Debug)]
-pub(super) enum Watcher {
+pub(in crate::edge) enum Watcher {
     /// The backend that opened it.
     Initiator(Initiator),
     /// Whoever has the ticket, which is for this ceremony alone.
@@ -42,6 +42,21 @@ pub(super) enum Watcher {
         /// The page, if a browser asks: [`origin::may_watch`] decides on it.
         origin: Option<String>,
     },
+}
+
+impl Watcher {
+    /// Whoever has a ticket for this ceremony, by whichever way it came.
+    ///
+    /// # Errors
+    /// 403 for an origin that is none.
+    pub(in crate::edge) fn page(
+        headers: &HeaderMap,
+        tenant: TenantId,
+        ceremony: CeremonyId,
+    ) -> Result<Self, Refusal> {
+        let origin = origin::of(headers)?.map(str::to_owned);
+        Ok(Self::Page { tenant, ceremony, origin })
+    }
 }
 
 impl FromRequestParts<Edge> for Initiator {
@@ -68,8 +83,7 @@ impl FromRequestParts<Edge> for Watcher {
         };
         let opened = edge.inner.tickets.read(ticket);
         let (tenant, ceremony) = opened.ok_or(ProblemCode::Unauthorized)?;
-        let origin = origin::of(&parts.headers)?.map(str::to_owned);
-        Ok(Self::Page { tenant, ceremony, origin })
+        Self::page(&parts.headers, tenant, ceremony)
     }
 }
 

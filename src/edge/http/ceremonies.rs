@@ -7,24 +7,22 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, ProgressEntry, Scope};
+use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, Scope};
 use fido_relay_proto::limits::{
     CEREMONY_DEFAULT_S, CEREMONY_MAX_S, CEREMONY_MIN_S, TRANSACTION_FIELDS, WAIT_MAX_S,
 };
-use fido_relay_proto::{CeremonyType, Problem, ProblemCode, UnixMillis};
+use fido_relay_proto::{CeremonyType, Problem, ProblemCode};
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::body::JsonBody;
 use super::caller::{Initiator, Watcher};
-use super::origin;
 use super::refusal::Refusal;
-use super::rfc3339;
 use super::segment::Segment;
 use crate::edge::Edge;
-use crate::relay::{Asker, CeremonyKey, OpenOrder, View};
+use crate::edge::watch::{Found, Sight, Waiting};
+use crate::relay::{Asker, OpenOrder, View};
 use crate::security::clients::Client;
-use crate::security::ticket;
 
 /// Seconds until a restarted relay is worth asking.
 const RESTART_S: u64 = 1;
@@ -138,30 +136,24 @@ pub(super) async fn read(
     query: Result<Query<Wait>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(query) = query.map_err(|_| ProblemCode::InvalidRequest)?;
-    let key = watched_key(&watcher, &id)?;
+    let mut sight = Sight::new(watcher, &id)?;
     let until = Instant::now() + Duration::from_secs(query.wait.min(WAIT_MAX_S));
-    let stopping = edge.relay().world().tasks.stopping().clone();
-    // Subscribe, look, wait, look again: no change falls between.
-    let watch = edge.relay().watch(&key);
-    let mut first = None;
-    loop {
-        let changed = watch.changed();
-        let ceremony = edge.relay().view(&key).await?.ok_or(ProblemCode::NotFound)?;
-        may_see(&edge, &watcher, &ceremony).await?;
-        let since = *first.get_or_insert(query.since.unwrap_or(ceremony.seq()));
-        if ceremony.seq() > since || ceremony.end.is_some() {
-            return Ok(Json(view(&edge, &watcher, &ceremony)).into_response());
+    let view = sight.look(&edge).await?;
+    let since = query.since.unwrap_or(view.seq());
+    if query.wait == 0 || view.seq() > since || view.end.is_some() {
+        return Ok(Json(sight.body(&edge, &view)).into_response());
+    }
+    // Only who has to be held takes a place.
+    let _place = edge.inner.places.enter(view.id)?;
+    let waiting = Waiting::begin(&edge, &sight);
+    match waiting.news(&mut sight, since, until).await? {
+        Found::News(view) | Found::Quiet(view) => {
+            Ok(Json(sight.body(&edge, &view)).into_response())
         }
-        tokio::select! {
-            () = changed => {}
-            () = tokio::time::sleep_until(until) => {
-                return Ok(Json(view(&edge, &watcher, &ceremony)).into_response());
-            }
-            () = stopping.cancelled() => {
-                // What stands, and when to ask whoever comes after this process.
-                let hint = [(header::RETRY_AFTER, HeaderValue::from(RESTART_S))];
-                return Ok((hint, Json(view(&edge, &watcher, &ceremony))).into_response());
-            }
+        Found::Stopping(view) => {
+            // What stands, and when to ask whoever comes after this process.
+            let hint = [(header::RETRY_AFTER, HeaderValue::from(RESTART_S))];
+            Ok((hint, Json(sight.body(&edge, &view))).into_response())
         }
     }
 }
@@ -172,71 +164,8 @@ pub(super) async fn cancel(
     caller: Initiator,
     Segment(id): Segment,
 ) -> Result<Json<CeremonyView>, Refusal> {
-    let watcher = Watcher::Initiator(caller);
-    let key = watched_key(&watcher, &id)?;
-    let ceremony = edge.relay().view(&key).await?.ok_or(ProblemCode::NotFound)?;
-    may_see(&edge, &watcher, &ceremony).await?;
-    let cancelled = edge.relay().cancel(&key).await?.ok_or(ProblemCode::AlreadyClosed)?;
-    Ok(Json(view(&edge, &watcher, &cancelled)))
-}
-
-fn watched_key(watcher: &Watcher, id: &str) -> Result<CeremonyKey, Refusal> {
-    let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
-    match watcher {
-        Watcher::Initiator(caller) => Ok(CeremonyKey { tenant: caller.0.tenant.clone(), id }),
-        Watcher::Page { tenant, ceremony, .. } if *ceremony == id => {
-            Ok(CeremonyKey { tenant: tenant.clone(), id })
-        }
-        Watcher::Page { .. } => Err(ProblemCode::NotFound.into()),
-    }
-}
-
-/// Somebody else's ceremony and one that does not exist look the same; a page must be one of the
-/// client's that opened it.
-async fn may_see(edge: &Edge, watcher: &Watcher, ceremony: &View) -> Result<(), Refusal> {
-    match watcher {
-        Watcher::Initiator(caller) => {
-            if ceremony.client_id == caller.0.id {
-                caller.require(Scope::CeremonyRead)
-            } else {
-                Err(ProblemCode::NotFound.into())
-            }
-        }
-        Watcher::Page { tenant, origin, .. } => {
-            let client = ceremony.client_id;
-            origin::may_watch(edge, origin.as_deref(), tenant, client).await?;
-            let now = edge.relay().world().clock.now();
-            let void = |at: UnixMillis| now >= at.plus_secs(ticket::AFTER_END_S);
-            match ceremony.end {
-                Some(end) if void(end.at) => Err(ProblemCode::Unauthorized.into()),
-                Some(_) | None => Ok(()),
-            }
-        }
-    }
-}
-
-fn view(edge: &Edge, watcher: &Watcher, ceremony: &View) -> CeremonyView {
-    let now = edge.relay().world().clock.now();
-    let initiator = matches!(watcher, Watcher::Initiator(_));
-    let reason = ceremony.end.and_then(|end| end.reason);
-    let success = ceremony.success.as_ref().filter(|_| initiator);
-    CeremonyView {
-        id: ceremony.id,
-        ceremony_type: ceremony.ceremony_type,
-        username: initiator.then(|| ceremony.username.clone()),
-        status: ceremony.status(),
-        phase: ceremony.phase,
-        seq: ceremony.seq(),
-        progress: progress(ceremony),
-        reason: reason.filter(|reason| initiator || !reason.is_about_card()),
-        result: success.and_then(|success| edge.inner.results.sign(success, now)),
-        expires_in: ceremony.expires_in(now),
-    }
-}
-
-fn progress(ceremony: &View) -> Vec<ProgressEntry> {
-    let numbered = (1..).zip(&ceremony.progress);
-    numbered
-        .map(|(seq, entry)| ProgressEntry { seq, step: entry.step, at: rfc3339::format(entry.at) })
-        .collect()
+    let sight = Sight::new(Watcher::Initiator(caller), &id)?;
+    sight.look(&edge).await?;
+    let cancelled = edge.relay().cancel(sight.key()).await?.ok_or(ProblemCode::AlreadyClosed)?;
+    Ok(Json(sight.body(&edge, &cancelled)))
 }

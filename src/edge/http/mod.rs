@@ -9,7 +9,7 @@ pub(super) mod origin;
 mod pairings;
 mod receipts;
 pub(super) mod refusal;
-mod rfc3339;
+pub(super) mod rfc3339;
 mod segment;
 mod status;
 
@@ -21,9 +21,11 @@ use axum::response::Response;
 use axum::routing::{delete, get, post};
 use fido_relay_proto::{Problem, ProblemCode};
 
+pub(super) use self::caller::{Initiator, Watcher};
 pub(super) use self::origin::Pages;
 pub(super) use self::refusal::Refusal;
-use super::{Edge, device_socket};
+pub(super) use self::segment::Segment;
+use super::{Edge, device_socket, watch};
 
 /// Every route of the public listener.
 pub fn router(edge: Edge) -> Router {
@@ -32,6 +34,9 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/ceremonies", post(ceremonies::open))
         .route("/v1/ceremonies/{id}", get(ceremonies::read).delete(ceremonies::cancel))
         .route("/v1/ceremonies/{id}/receipt", get(receipts::read))
+        .route("/v1/ceremonies/{id}/events", get(watch::events::stream))
+        .route("/v1/ceremonies/{id}/events/ticket", post(watch::exchange::exchange))
+        .route("/v1/ceremonies/{id}/socket", get(watch::socket::upgrade))
         .route("/v1/pairings", post(pairings::open))
         .route("/v1/devices", post(devices::pair))
         .route("/v1/devices/{id}", delete(devices::revoke))

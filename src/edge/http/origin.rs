@@ -25,7 +25,11 @@ use crate::ports::StoreError;
 
 /// The paths that pages watch at, each with what a preflight is told of its methods. The watcher's
 /// socket is not among them: browsers ask no CORS question before a WebSocket.
-const WATCHED: [(&str, &str); 1] = [("/v1/ceremonies/{id}", "GET")];
+const WATCHED: [(&str, &str); 3] = [
+    ("/v1/ceremonies/{id}", "GET"),
+    ("/v1/ceremonies/{id}/events", "GET"),
+    ("/v1/ceremonies/{id}/events/ticket", "POST"),
+];
 /// What a page's request may carry beside the plain headers.
 const REQUEST_HEADERS: &str = "Authorization, Last-Event-ID";
 /// What a page's script may read beside the plain headers.

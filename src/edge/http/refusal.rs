@@ -15,6 +15,13 @@ const RETRY_AFTER_S: u64 = 2;
 #[derive(Debug)]
 pub(crate) struct Refusal(Problem);
 
+impl Refusal {
+    /// What programs go by.
+    pub(crate) fn code(&self) -> ProblemCode {
+        self.0.code
+    }
+}
+
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         Self(problem)

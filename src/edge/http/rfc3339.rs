@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 /// The time as `2026-01-31T12:00:00.000Z`.
-pub(super) fn format(at: UnixMillis) -> String {
+pub(in crate::edge) fn format(at: UnixMillis) -> String {
     let form =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)

@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 /// The decoded segment. One that does not decode to text names nothing, so it is not found like
 /// any other name of nothing.
 #[derive(Debug)]
-pub(super) struct Segment(pub(super) String);
+pub(in crate::edge) struct Segment(pub(in crate::edge) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segment {
     type Rejection = Refusal;

@@ -216,6 +216,7 @@ impl PaperRelay {
             body_bytes: 64 * 1024,
             unauthenticated_per_ip: 20,
             unauthenticated_per_node: 2_000,
+            watch: edge::WatchLimits { per_ceremony: 2_000, per_node: 20_000 },
         };
         let edge = Edge::new(relay.clone(), settings, None).await.unwrap();
         let (clients, now) =

@@ -1,0 +1,141 @@
+//! `GET /v1/ceremonies/{id}/events`: server-sent events (HTML standard, section 9.2).
+//!
+//! A task of its own watches and writes into a channel of one place, of which the response's body
+//! is the other end: a watcher that does not take its bytes costs that one place, and after the
+//! write limit not even its seat in the room.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequestParts as _, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use fido_relay_proto::watch::WatchEvent;
+use fido_relay_proto::{ProblemCode, Step};
+use tokio::sync::mpsc::{self, Sender};
+use tokio::time::{Instant, timeout};
+
+use super::places::Place;
+use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting};
+use crate::edge::Edge;
+use crate::edge::http::{Refusal, Segment, Watcher};
+use crate::security::random;
+
+/// A browser whose stream ended comes back after this many milliseconds, and up to as many more:
+/// after a restart they must not all come at once.
+const RETRY_MS: (u64, u64) = (1_000, 4_000);
+
+/// Checks who asks, and leaves the stream to a task of its own.
+pub(in crate::edge) async fn stream(
+    State(edge): State<Edge>,
+    Segment(id): Segment,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (mut parts, _) = request.into_parts();
+    let resume = Resume::of(&parts)?;
+    let (watcher, ticket) = match &resume.ticket {
+        None => (Watcher::from_request_parts(&mut parts, &edge).await?, None),
+        // Two credentials in one request contradict each other.
+        Some(_) if parts.headers.contains_key(header::AUTHORIZATION) => {
+            return Err(ProblemCode::InvalidRequest.into());
+        }
+        Some(ticket) => {
+            let now = edge.relay().world().clock.now();
+            let opens = edge.inner.event_tickets.read(ticket, now);
+            let opens = opens.ok_or(ProblemCode::Unauthorized)?;
+            (Watcher::page(&parts.headers, opens.tenant.clone(), opens.ceremony)?, Some(opens))
+        }
+    };
+    let sight = Sight::new(watcher, &id)?.that_lasts(&parts);
+    let since = resume.after(&parts.headers)?;
+    let view = sight.look(&edge).await?;
+    // Used up only by whoever may see something with it, and before it is.
+    if let Some(opens) = ticket
+        && !edge.inner.event_tickets.redeem(&opens).await?
+    {
+        return Err(ProblemCode::Unauthorized.into());
+    }
+    if view.end.is_some() && view.seq() <= since {
+        // Nothing will ever come: this tells a browser not to ask again.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let place = edge.inner.places.enter(view.id)?;
+    Ok(respond(edge, sight, since, place))
+}
+
+fn respond(edge: Edge, sight: Sight, since: u32, place: Place) -> Response {
+    let (sender, receiver) = mpsc::channel::<Bytes>(1);
+    let tasks = edge.relay().world().tasks.clone();
+    tasks.spawn_bare(async move {
+        watch(&edge, sight, since, &sender).await;
+        drop(place);
+    });
+    let body = futures::stream::unfold(receiver, async |mut receiver| {
+        let bytes = receiver.recv().await?;
+        Some((Ok::<_, Infallible>(bytes), receiver))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        // A proxy that compresses or collects would hold the events back.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform")),
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, Body::from_stream(body)).into_response()
+}
+
+/// Tells events until there is nothing more to come, nobody to take them, or no right to them.
+async fn watch(edge: &Edge, mut sight: Sight, mut since: u32, sender: &Sender<Bytes>) {
+    let waiting = Waiting::begin(edge, &sight);
+    let limit = edge.settings().socket_write;
+    let write = async |text: String| {
+        matches!(timeout(limit, sender.send(Bytes::from(text))).await, Ok(Ok(())))
+    };
+    let retry = RETRY_MS.0 + random::below(RETRY_MS.1);
+    // At once, so that a browser knows that it is connected.
+    if !write(format!("retry: {retry}\n\n")).await {
+        return;
+    }
+    loop {
+        let until = Instant::now() + KEEP_ALIVE;
+        let found = tokio::select! {
+            biased;
+            () = sender.closed() => return,
+            found = waiting.news(&mut sight, since, until) => found,
+        };
+        let taken = match found {
+            Ok(Found::News(view)) => {
+                let text: String =
+                    sight.events(&view, since).map(|event| written(&event)).collect();
+                since = since.max(view.seq());
+                let taken = text.is_empty() || write(text).await;
+                if view.end.is_some() {
+                    return;
+                }
+                taken
+            }
+            Ok(Found::Quiet(_)) => write(": still here\n\n".to_owned()).await,
+            Ok(Found::Stopping(_)) => return,
+            Err(refusal) => {
+                tracing::debug!(code = ?refusal.code(), "a stream of events ended");
+                return;
+            }
+        };
+        if !taken {
+            return;
+        }
+    }
+}
+
+/// One event. The one that ends the stream has a name of its own to listen for.
+fn written(event: &WatchEvent) -> String {
+    let name = if event.step == Step::Closed { "closed" } else { "progress" };
+    let mut text = format!("id: {}\nevent: {name}\ndata: ", event.seq);
+    // JSON has no line breaks of its own, so it is one line of data.
+    match serde_json::to_string(event) {
+        Ok(json) => text.push_str(&json),
+        Err(error) => tracing::error!(%error, "an event has no JSON form"),
+    }
+    let _ = text.write_str("\n\n");
+    text
+}

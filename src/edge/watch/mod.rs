@@ -1,0 +1,119 @@
+//! The room of those who watch a ceremony. There is one way to wait, and three roads out of it:
+//!
+//! ```text
+//!                                      ┌─▶ GET …/{id}?wait=    what stands, once
+//!   subscribe → look → wait → look ────┼─▶ GET …/{id}/events   server-sent events
+//!    (relay::watchers)  (sight)        └─▶ GET …/{id}/socket   text frames
+//! ```
+//! An event's number is the number of its step in the stored progress, so a watcher may leave one
+//! road at any event and go on by another, at another node, or after a restart. What is told is
+//! what is stored: nothing is kept for a watcher but the number that it has.
+
+pub(super) mod events;
+pub(super) mod exchange;
+mod places;
+mod sight;
+pub(super) mod socket;
+
+use std::time::Duration;
+
+use axum::extract::Query;
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use fido_relay_proto::{Problem, ProblemCode};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+pub(super) use self::places::Places;
+pub(super) use self::sight::Sight;
+use super::Edge;
+use super::http::Refusal;
+use crate::relay::{View, Watch};
+
+/// Between two signs of life to a watcher that stays (proxies close what is silent for a minute),
+/// and two looks at whether it may.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How many may watch.
+#[derive(Clone, Copy, Debug)]
+pub struct WatchLimits {
+    /// One ceremony.
+    pub per_ceremony: usize,
+    /// On this node.
+    pub per_node: usize,
+}
+
+/// What a wait came to, with what stood at its end.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// There is a step that was not known, or nothing more to come.
+    News(View),
+    /// Time is up.
+    Quiet(View),
+    /// The relay stops: somebody else is to be asked.
+    Stopping(View),
+}
+
+/// Somebody who waits. Its place is kept until it drops.
+#[derive(Debug)]
+pub(super) struct Waiting<'a> {
+    edge: &'a Edge,
+    watch: Watch<'a>,
+}
+
+impl<'a> Waiting<'a> {
+    /// Begins before anybody looks, so that no change falls between.
+    pub(super) fn begin(edge: &'a Edge, sight: &Sight) -> Self {
+        Self { edge, watch: edge.relay().watch(sight.key()) }
+    }
+
+    /// Waits for a step after number `since`, or for the end, until `until`.
+    pub(super) async fn news(
+        &self,
+        sight: &mut Sight,
+        since: u32,
+        until: Instant,
+    ) -> Result<Found, Refusal> {
+        let stopping = self.edge.relay().world().tasks.stopping();
+        loop {
+            let changed = self.watch.changed();
+            let view = sight.look_again(self.edge).await?;
+            if view.seq() > since || view.end.is_some() {
+                return Ok(Found::News(view));
+            }
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep_until(until) => return Ok(Found::Quiet(view)),
+                () = stopping.cancelled() => return Ok(Found::Stopping(view)),
+            }
+        }
+    }
+}
+
+/// The query of a road that stays open.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resume {
+    /// The `seq` that the watcher has.
+    since: Option<u32>,
+    /// In place of an `Authorization` header, where the road takes one.
+    ticket: Option<String>,
+}
+
+impl Resume {
+    fn of(parts: &Parts) -> Result<Self, Refusal> {
+        let query = Query::<Self>::try_from_uri(&parts.uri);
+        query.map(|Query(query)| query).map_err(|_| ProblemCode::InvalidRequest.into())
+    }
+
+    /// Where to go on: after the last event that the watcher says it has. What a browser sends
+    /// when it reconnects is newer than the URL that it was given at first.
+    fn after(&self, headers: &HeaderMap) -> Result<u32, Refusal> {
+        let Some(last) = headers.get("last-event-id") else { return Ok(self.since.unwrap_or(0)) };
+        let number = last.to_str().ok().and_then(|last| last.parse().ok());
+        number.ok_or_else(|| {
+            let detail = "Last-Event-ID must be the number of an event";
+            Problem::new(ProblemCode::InvalidRequest).with_detail(detail).into()
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! `GET /v1/ceremonies/{id}/socket`: the events as WebSocket text frames. A watcher has nothing to
+//! say: whatever it sends but pongs, a few pings and a close ends the socket.
+
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts as _, Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+use fido_relay_proto::ProblemCode;
+use fido_relay_proto::limits::WATCH_SUBPROTOCOL;
+use futures::{SinkExt as _, StreamExt as _};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting};
+use crate::edge::Edge;
+use crate::edge::handshake::{self, Handshake};
+use crate::edge::http::{Refusal, Segment, Watcher};
+use crate::security::ticket;
+
+/// What a page puts before its ticket among the subprotocols that it offers: a browser's socket
+/// has no other place for it.
+const TICKET: &str = "ticket.";
+/// How long a connection may take to become a socket.
+const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a closing handshake may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// Bytes of a frame that a watcher may send: no more than a control frame has.
+const FRAME_BYTES: usize = 125;
+/// The library's default of 128 KiB is for those who have something to say.
+const READ_BUFFER: usize = 256;
+/// Control frames between two pings of ours.
+const CONTROLS: u32 = 20;
+/// Pings that may stay without any sign of life.
+const SILENT_PINGS: u32 = 2;
+
+type Stream = WebSocketStream<TokioIo<Upgraded>>;
+
+/// Why a socket ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// 1000: the outcome was told.
+    Told,
+    /// 1001: nothing came back to several pings, or a write was not taken in time.
+    Silent,
+    /// 1002, 1007, 1009 in one: what came was no frame that we take.
+    Protocol,
+    /// 1008: a watcher that talks.
+    Talks,
+    /// 1012: the relay restarts; reconnect.
+    Restart,
+    /// 1013: the store does not answer; reconnect.
+    Unavailable,
+    /// 4401: the ticket or key is not good any more.
+    Void,
+    /// No code: nobody is left to tell.
+    Gone,
+}
+
+impl End {
+    const fn code(self) -> Option<(u16, &'static str)> {
+        Some(match self {
+            Self::Told => (1000, "closed"),
+            Self::Silent => (1001, "silent"),
+            Self::Protocol => (1002, "protocol"),
+            Self::Talks => (1008, "watchers_only_listen"),
+            Self::Restart => (1012, "restart"),
+            Self::Unavailable => (1013, "unavailable"),
+            Self::Void => (4401, "unauthorized"),
+            Self::Gone => return None,
+        })
+    }
+}
+
+/// Checks who asks, and leaves the socket to a task of its own.
+pub(in crate::edge) async fn upgrade(
+    State(edge): State<Edge>,
+    Segment(id): Segment,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (mut parts, body) = request.into_parts();
+    let resume = Resume::of(&parts)?;
+    // A ticket in a URL is for those who have no better place for it.
+    if resume.ticket.is_some() {
+        return Err(ProblemCode::InvalidRequest.into());
+    }
+    if let Some(bearer) = offered_ticket(&parts.headers) {
+        parts.headers.insert(header::AUTHORIZATION, bearer);
+    }
+    let watcher = Watcher::from_request_parts(&mut parts, &edge).await?;
+    let sight = Sight::new(watcher, &id)?.that_lasts(&parts);
+    let since = resume.after(&parts.headers)?;
+    let view = sight.look(&edge).await?;
+    let mut request = Request::from_parts(parts, body);
+    let Handshake { upgrade, response } = Handshake::accept(&mut request, WATCH_SUBPROTOCOL)?;
+    let place = edge.inner.places.enter(view.id)?;
+    let tasks = edge.relay().world().tasks.clone();
+    tasks.spawn_bare(async move {
+        run(&edge, sight, since, upgrade).await;
+        drop(place);
+    });
+    Ok(response)
+}
+
+/// The ticket among the subprotocols, as a bearer credential, where there is no other. An API key
+/// has no business there: whatever sends subprotocols instead of headers is a page.
+fn offered_ticket(headers: &HeaderMap) -> Option<HeaderValue> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        return None;
+    }
+    let mut offered = handshake::items(headers, &header::SEC_WEBSOCKET_PROTOCOL);
+    let ticket = offered.find_map(|offered| offered.strip_prefix(TICKET))?;
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {ticket}")).ok()?;
+    bearer.set_sensitive(true);
+    ticket::is_meant(ticket).then_some(bearer)
+}
+
+async fn run(edge: &Edge, sight: Sight, since: u32, upgrade: OnUpgrade) {
+    let Ok(Ok(upgraded)) = timeout(UPGRADE_LIMIT, upgrade).await else { return };
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(16 * 1024)
+        .max_message_size(Some(FRAME_BYTES))
+        .max_frame_size(Some(FRAME_BYTES));
+    let mut stream =
+        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let end = watch(edge, sight, since, &mut stream).await;
+    tracing::debug!(?end, "a watcher's socket ended");
+    if let Some((code, reason)) = end.code() {
+        let frame = CloseFrame { code: code.into(), reason: reason.into() };
+        drop(timeout(CLOSE_LIMIT, goodbye(&mut stream, frame)).await);
+    }
+}
+
+/// Tells events until there is nothing more to come, nobody to take them, or no right to them.
+async fn watch(edge: &Edge, mut sight: Sight, mut since: u32, stream: &mut Stream) -> End {
+    let waiting = Waiting::begin(edge, &sight);
+    let limit = edge.settings().socket_write;
+    let (mut controls, mut unanswered) = (0, 0);
+    let mut until = Instant::now() + KEEP_ALIVE;
+    loop {
+        let found = tokio::select! {
+            message = stream.next() => {
+                unanswered = 0;
+                controls += 1;
+                match message {
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) if controls <= CONTROLS => continue,
+                    Some(Ok(Message::Close(_))) | None => return End::Gone,
+                    Some(Ok(_)) => return End::Talks,
+                    Some(Err(Error::Protocol(_) | Error::Utf8(_))) => return End::Protocol,
+                    // A frame over the bound is one that has something to say.
+                    Some(Err(Error::Capacity(_))) => return End::Talks,
+                    Some(Err(_)) => return End::Gone,
+                }
+            }
+            found = waiting.news(&mut sight, since, until) => found,
+        };
+        let (messages, ended) = match found {
+            Ok(Found::News(view)) => {
+                let events = sight.events(&view, since).filter_map(|event| {
+                    serde_json::to_string(&event).ok().map(|text| Message::Text(text.into()))
+                });
+                let events: Vec<_> = events.collect();
+                since = since.max(view.seq());
+                (events, view.end.is_some())
+            }
+            Ok(Found::Quiet(_)) if unanswered >= SILENT_PINGS => return End::Silent,
+            Ok(Found::Quiet(_)) => {
+                (controls, unanswered) = (0, unanswered + 1);
+                until = Instant::now() + KEEP_ALIVE;
+                (vec![Message::Ping(Vec::new().into())], false)
+            }
+            Ok(Found::Stopping(_)) => return End::Restart,
+            Err(refusal) if refusal.code() == ProblemCode::Unavailable => return End::Unavailable,
+            Err(_) => return End::Void,
+        };
+        for message in messages {
+            match timeout(limit, stream.send(message)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return End::Gone,
+                Err(_) => return End::Silent,
+            }
+        }
+        if ended {
+            return End::Told;
+        }
+    }
+}
+
+/// Says why, and waits for the other end's close: to hang up on unread bytes would reset the
+/// connection, and the other end might lose what it was told.
+async fn goodbye(stream: &mut Stream, frame: CloseFrame) {
+    if stream.close(Some(frame)).await.is_err() {
+        return;
+    }
+    loop {
+        match stream.next().await {
+            Some(Ok(_)) => {}
+            None | Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) => return,
+            Some(Err(_)) => break,
+        }
+    }
+    drop(tokio::io::copy(stream.get_mut(), &mut tokio::io::sink()).await);
+}

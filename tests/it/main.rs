@@ -11,6 +11,7 @@
 mod administration;
 mod architecture;
 mod bench;
+mod canary;
 mod ceremony_rules;
 mod client_direct;
 mod clock_jumps;

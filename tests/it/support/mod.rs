@@ -2,6 +2,7 @@
 
 pub(crate) mod agreeable;
 pub(crate) mod bare_relay;
+pub(crate) mod child_relay;
 pub(crate) mod fido2_server;
 pub(crate) mod needs;
 pub(crate) mod origins;

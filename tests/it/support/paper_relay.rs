@@ -25,6 +25,8 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
+use crate::canary::suite;
+
 /// The wall clock of a world whose time is tokio's. It can be set.
 #[derive(Debug)]
 pub(crate) struct TokioClock {
@@ -231,6 +233,7 @@ impl PaperRelay {
         let client = clients.create(new, now).await.unwrap();
         let key = clients.add_key(&tenant, client.id, None, None, now).await.unwrap();
         let key = key.expose().to_owned();
+        suite::made(&key);
         Self { router: edge::router(edge), relay, fido, store, clock, key }
     }
 
@@ -268,6 +271,7 @@ impl PaperRelay {
         let came = self.call("POST", "/v1/ceremonies", &self.key, order).await;
         assert_eq!(came.status, 201, "{came:?}");
         let text = |field: &str| came.body[field].as_str().map(str::to_owned);
+        suite::made(&text("ticket").unwrap());
         (text("id").unwrap(), text("code"), text("ticket").unwrap())
     }
 

@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
+use crate::canary::suite;
+
 /// A relay with a directory of its own.
 pub(crate) struct TestRelay {
     pub(crate) running: Running,
@@ -94,6 +96,7 @@ impl TestRelay {
         let new = NewClient { tenant: tenant.clone(), name, scopes, bindings };
         let client = clients.create(new, now).await.unwrap();
         let key = clients.add_key(&tenant, client.id, None, None, now).await.unwrap();
+        suite::made(key.expose());
         Initiator { url: self.url(), key: key.expose().to_owned(), http: http() }
     }
 
@@ -105,6 +108,7 @@ impl TestRelay {
             .json()
             .await
             .unwrap();
+        suite::made(&pairing.pairing_token);
         let url = self.url().parse().unwrap();
         let key = DeviceKey::generate().unwrap();
         phone::pair(&url, &pairing.pairing_token, None, key).await.unwrap()
@@ -182,7 +186,9 @@ impl Initiator {
     pub(crate) async fn open(&self, body: &Value) -> OpenedCeremony {
         let response = self.post("/v1/ceremonies", body).await;
         assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
-        response.json().await.unwrap()
+        let opened: OpenedCeremony = response.json().await.unwrap();
+        suite::made(&opened.ticket);
+        opened
     }
 
     pub(crate) async fn read(&self, id: CeremonyId) -> CeremonyView {

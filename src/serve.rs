@@ -1,6 +1,8 @@
 //! The wiring: from a configuration to a running relay. The one place that knows every room, and
 //! the only one that chooses backends.
 
+pub(crate) mod door;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use crate::backends::fido_builtin::{self, AttestationPolicy, BuiltinFido};
 use crate::backends::fido_http::{self, FidoHttp};
 use crate::config::UpstreamPaths;
 use crate::config::{Attestation, AttestationKind, Config, HttpUpstream, Limits, Upstream};
-use crate::edge::accept::{self, AcceptLimits};
+use crate::edge::accept::{self, Door};
 use crate::edge::admin::{self, Admin};
 #[cfg(unix)]
 use crate::edge::admin_socket::AdminSocket;
@@ -66,6 +68,9 @@ pub enum StartError {
     /// The external FIDO2 server's settings do not hold.
     #[error(transparent)]
     Upstream(#[from] fido_http::SettingsError),
+    /// The certificate cannot serve.
+    #[error("tls: {0}")]
+    Tls(#[from] accept::PairError),
     /// The attestation roots cannot be read.
     #[error("attestation.roots_file: {0}")]
     Roots(String),
@@ -151,10 +156,10 @@ pub async fn start_on(
         Retention { bucket: Bucket::EventTickets, dies_at: crate::security::event_ticket::dies_at };
     let relay = Relay::start(world, &[pairings, event_tickets]);
     let certify = certify.filter(|_| config.client_direct);
-    let edge = Edge::new(relay.clone(), edge_settings(&config), certify).await?;
+    let door = Door::start(door::settings(&config), &relay.world().clock, &tasks)?;
+    let edge = Edge::new(relay.clone(), edge_settings(&config), door.clone(), certify).await?;
     relay.revocations_applied().await;
-    let limits = accept_limits(&config.limits);
-    tasks.spawn_vital("accept", accept::serve(listener, edge::router(edge), tasks.clone(), limits));
+    tasks.spawn_vital("accept", accept::serve(listener, edge::router(edge), tasks.clone(), door));
     Ok(Running { config, relay, tasks, audit })
 }
 
@@ -372,16 +377,6 @@ fn socket_limits(limits: &Limits) -> session::Limits {
         auth_jitter_ms: millis(limits.auth_lifetime) / 12,
         reauth_within_ms: defaults.reauth_within_ms.min(millis(limits.auth_lifetime) / 2),
         ..defaults
-    }
-}
-
-fn accept_limits(limits: &Limits) -> AcceptLimits {
-    AcceptLimits {
-        headers: limits.headers,
-        device_auth: limits.accept_to_auth,
-        header_bytes: limits.header_bytes,
-        header_count: limits.header_count,
-        ..AcceptLimits::default()
     }
 }
 

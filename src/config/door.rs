@@ -2,6 +2,7 @@
 //! address. Knows nothing of sockets.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -12,6 +13,8 @@ pub struct Tls {
     pub cert_file: PathBuf,
     /// PEM: its private key (PKCS#8, SEC 1 or PKCS#1).
     pub key_file: PathBuf,
+    /// How often the files are looked at again.
+    pub reload: Duration,
 }
 
 /// Proxies in front of the relay, and how they name the client.

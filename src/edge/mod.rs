@@ -19,6 +19,7 @@ use fido_relay_proto::TenantId;
 pub use http::router;
 pub use watch::WatchLimits;
 
+use self::accept::Door;
 use self::device_socket::Crowd;
 use self::watch::Places;
 use crate::ports::{Certify, StoreError};
@@ -72,6 +73,7 @@ struct Inner {
     socket_urls: Vec<String>,
     socket_limits: Arc<session::Limits>,
     crowd: Arc<Crowd>,
+    door: Door,
     clients: Clients,
     pages: http::Pages,
     tickets: Tickets,
@@ -90,6 +92,7 @@ impl Edge {
     pub async fn new(
         relay: Relay,
         settings: Settings,
+        door: Door,
         certify: Option<Arc<dyn Certify>>,
     ) -> Result<Self, StoreError> {
         let keys = Keys::load_or_make(&*relay.world().store, &relay.world().sealer).await?;
@@ -105,6 +108,7 @@ impl Edge {
                 settings.unauthenticated_per_ip,
                 settings.unauthenticated_per_node,
             )),
+            door,
             clients: Clients::new(Arc::clone(&relay.world().store)),
             pages: http::Pages::default(),
             tickets: Tickets::new(&keys),

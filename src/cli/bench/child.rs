@@ -172,14 +172,19 @@ fn data_dir(scratch: &Scratch) -> String {
     scratch.path().join("data").to_string_lossy().into_owned()
 }
 
-/// The defaults but for one limit: all phones come from one address here.
-fn settings(data_dir: &str) -> [(&str, &str); 7] {
+/// The defaults but for the limits of strangers: all phones come from one address here, at once.
+/// Loopback is no exception from them, so that whoever measures sees what an operator configures.
+fn settings(data_dir: &str) -> [(&str, &str); 11] {
     [
         ("FIDO_RELAY_LISTEN", "127.0.0.1:0"),
         ("FIDO_RELAY_DATA_DIR", data_dir),
         ("FIDO_RELAY_LOG__FORMAT", "json"),
         ("FIDO_RELAY_LOG__LEVEL", "error,fido_relay::cli::serve=info"),
         ("FIDO_RELAY_LIMITS__UNAUTHENTICATED_PER_IP", "2000"),
+        ("FIDO_RELAY_LIMITS__CONNECTIONS_PER_IP", "100000"),
+        ("FIDO_RELAY_LIMITS__CONNECTIONS_PER_NODE", "1000000"),
+        ("FIDO_RELAY_LIMITS__HANDSHAKES_PER_S_PER_IP", "100000"),
+        ("FIDO_RELAY_LIMITS__HANDSHAKES_PER_S_PER_NODE", "1000000"),
         // One user signs in again and again, which no person does: the limit of their phone would
         // be measured instead.
         ("FIDO_RELAY_LIMITS__FRAMES_PER_S", "1000"),

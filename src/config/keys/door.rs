@@ -15,8 +15,9 @@ const WIDEST: (u8, u8) = (8, 7);
 pub(super) fn read_tls(reader: &mut Reader) -> Option<Tls> {
     let cert_file = reader.optional("tls.cert_file");
     let key_file = reader.optional("tls.key_file");
+    let reload = Duration::from_secs(reader.number("tls.reload_s", 30, 1..=3_600));
     match (cert_file, key_file) {
-        (Some(cert_file), Some(key_file)) => Some(Tls { cert_file, key_file }),
+        (Some(cert_file), Some(key_file)) => Some(Tls { cert_file, key_file, reload }),
         (Some(_), None) => {
             if !reader.is_given("tls.key_file") {
                 reader.wrong("tls.cert_file", "needs tls.key_file, its private key");

@@ -2,30 +2,56 @@
 //! a place for long. `axum::serve` has none (it holds such connections as long as they like), and
 //! hyper's own header timer starts only when HTTP/1 is known to be spoken: whoever sends the
 //! beginning of HTTP/2's preface, or all of it, and then nothing, would be waited for.
+//!
+//! ```text
+//!   accept ─▶ rate, place ─▶ PROXY header ─▶ TLS ─▶ first request ─▶ hyper's own timers
+//!               │ no           └──────┴─────────────┴── too late, or no sense: gone
+//!               └─▶ closed at once, before any work for it
+//! ```
+
+mod connection;
+mod permits;
+mod pressure;
+mod proxy;
+mod proxy_protocol;
+mod rates;
+mod refused;
+pub(super) mod tally;
+mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep_until};
-use tower::ServiceExt as _;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
 
+pub use self::pressure::Pressure;
+pub use self::proxy::{ForwardedBy, Trust};
+pub use self::refused::Refused;
+pub use self::tls::{Pair, PairError, PairFiles};
+
+pub(super) use self::permits::Permit;
+use self::permits::Permits;
+use self::rates::Rates;
+use self::tls::Tls;
+use crate::ports::Clock;
 use crate::tasks::Tasks;
 
 /// Connections waiting to be accepted. A thousand phones that reconnect at once must not meet a
 /// retransmission timer: 8,000 at once took 0.34 s with this, 5.5 s with 128.
 const BACKLOG: u32 = 4096;
+/// How often the door looks at itself: at its memory, and at addresses to forget.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a connection may cost before it is known.
 #[derive(Clone, Copy, Debug)]
 pub struct AcceptLimits {
-    /// From the accept until the first request's headers are there.
+    /// From the accept until the TLS handshake is done.
+    pub tls: Duration,
+    /// From the accept, or the end of the TLS handshake, until the first request's headers are
+    /// there.
     pub headers: Duration,
     /// From the accept until a device has authenticated.
     pub device_auth: Duration,
@@ -35,32 +61,164 @@ pub struct AcceptLimits {
     pub header_count: usize,
     /// Pause after an accept that failed for lack of file descriptors.
     pub breather: Duration,
+    /// A connection without a request for this long ends, once its last one was answered.
+    pub idle: Duration,
+    /// Connections of one address over which nobody has authenticated.
+    pub connections_per_ip: usize,
+    /// Connections of the node.
+    pub connections_per_node: usize,
+    /// New connections a second of one address.
+    pub handshakes_per_s_per_ip: u32,
+    /// New connections a second of the node.
+    pub handshakes_per_s_per_node: u32,
+    /// Bytes of resident memory above which nothing new is begun.
+    pub memory: Option<u64>,
 }
 
 impl Default for AcceptLimits {
     fn default() -> Self {
         Self {
+            tls: Duration::from_secs(5),
             headers: Duration::from_secs(5),
             device_auth: Duration::from_secs(10),
             header_bytes: 16 * 1024,
             header_count: 64,
             breather: Duration::from_millis(50),
+            idle: Duration::from_secs(60),
+            connections_per_ip: 200,
+            connections_per_node: 50_000,
+            handshakes_per_s_per_ip: 20,
+            handshakes_per_s_per_node: 1_000,
+            memory: None,
         }
+    }
+}
+
+/// What the door is told at the start.
+#[derive(Clone, Debug, Default)]
+pub struct DoorSettings {
+    /// What a connection may cost.
+    pub limits: AcceptLimits,
+    /// The certificate, if TLS is spoken here, and how often it is looked at again.
+    pub tls: Option<(PairFiles, Duration)>,
+    /// Proxies in front.
+    pub trust: Trust,
+    /// Device sockets without TLS are taken from other machines.
+    pub plaintext: bool,
+}
+
+/// The listener's side of everything: who may come in, and how. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Door(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limits: AcceptLimits,
+    tls: Option<Arc<Tls>>,
+    trust: Trust,
+    plaintext: bool,
+    permits: Arc<Permits>,
+    rates: Rates,
+    pressure: Pressure,
+}
+
+impl Door {
+    /// A door that nobody has come through, and its tasks.
+    ///
+    /// # Errors
+    /// [`PairError`]; then nothing runs.
+    pub fn start(
+        settings: DoorSettings,
+        clock: &Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Result<Self, PairError> {
+        let DoorSettings { limits, tls, trust, plaintext } = settings;
+        let tls = match tls {
+            Some((files, every)) => {
+                let tls = Arc::new(Tls::load(files, clock.now())?);
+                let watching = Arc::clone(&tls).watch(every, Arc::clone(clock), tasks.clone());
+                tasks.spawn("tls", watching);
+                Some(tls)
+            }
+            None => None,
+        };
+        let permits =
+            Arc::new(Permits::new(limits.connections_per_ip, limits.connections_per_node));
+        let pressure =
+            Pressure::new(Arc::clone(&permits), limits.connections_per_node, limits.memory);
+        let rates = Rates::new(limits.handshakes_per_s_per_ip, limits.handshakes_per_s_per_node);
+        let inner = Inner { limits, tls, trust, plaintext, permits, rates, pressure };
+        let door = Self(Arc::new(inner));
+        tasks.spawn("door", door.clone().look(tasks.clone()));
+        Ok(door)
+    }
+
+    /// Whether there is room for something new.
+    #[must_use]
+    pub fn pressure(&self) -> &Pressure {
+        &self.0.pressure
+    }
+
+    /// Whether a device socket may be opened by this request.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn device_socket(&self, accepted: &Accepted) -> Result<(), Refused> {
+        let open = accepted.secure || self.0.plaintext || accepted.client.is_loopback();
+        if !open {
+            return Err(Refused::Plaintext);
+        }
+        if let Some(refused) = self.0.pressure.refuses() {
+            return Err(refused);
+        }
+        // Who connects by itself was counted when it did.
+        if accepted.client == accepted.peer.ip().to_canonical() {
+            return Ok(());
+        }
+        self.0.rates.socket(accepted.client)
+    }
+
+    async fn look(self, tasks: Tasks) {
+        let stopping = tasks.stopping().clone();
+        while stopping.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+            self.0.rates.forget();
+            self.0.pressure.look();
+        }
+    }
+
+    /// A place for a connection from there, before anything was read from it.
+    fn admit(&self, peer: IpAddr) -> Result<Permit, Refused> {
+        let Inner { trust, rates, permits, .. } = &*self.0;
+        if trust.is_proxy(peer) {
+            rates.any_connection()?;
+            return permits.enter();
+        }
+        rates.connection(peer)?;
+        permits.enter()?.of(peer)
     }
 }
 
 /// What is known of whoever asks; an extension of each request.
 #[derive(Clone, Debug)]
 pub struct Accepted {
-    /// The other end of the TCP connection: a proxy, where there is one.
+    /// The other end of the TCP connection: a proxy, where there is one that speaks HTTP.
     pub peer: SocketAddr,
     /// Who asks: the peer, or whom a trusted proxy names. Limits and rules by address are about
     /// this one.
     pub client: IpAddr,
-    /// Whether nobody in between can read along, as far as is known here.
+    /// Whether nobody in between can read along, as far as is known here: TLS ends here, or a
+    /// trusted proxy says that the client came by https.
     pub secure: bool,
     /// When a device on this connection must have authenticated.
     pub auth_by: Instant,
+    permit: Arc<Permit>,
+}
+
+impl Accepted {
+    /// The connection's place, which a socket keeps for as long as it lives.
+    pub(super) fn permit(&self) -> &Arc<Permit> {
+        &self.permit
+    }
 }
 
 /// A listener with a backlog that fits a reconnection storm.
@@ -78,85 +236,27 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves until the tasks are asked to stop; open requests then still end.
-pub async fn serve(listener: TcpListener, router: Router, tasks: Tasks, limits: AcceptLimits) {
+pub async fn serve(listener: TcpListener, router: Router, tasks: Tasks, door: Door) {
     let stopping = tasks.stopping().clone();
     while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
         match accepted {
-            Ok((stream, peer)) => {
-                let (router, stopping) = (router.clone(), tasks.stopping().clone());
-                tasks.spawn_bare(async move {
-                    connection(stream, peer, router, stopping, limits).await;
-                });
-            }
+            Ok((stream, peer)) => match door.admit(peer.ip()) {
+                Ok(permit) => {
+                    let visit = connection::Visit {
+                        door: door.clone(),
+                        router: router.clone(),
+                        stopping: stopping.clone(),
+                    };
+                    tasks.spawn_bare(visit.run(stream, peer, permit));
+                }
+                Err(refused) => refused.count(),
+            },
             // One connection's fault (ECONNABORTED) or the node's (EMFILE): either way the loop
             // must live, and must not spin.
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
-                tokio::time::sleep(limits.breather).await;
+                tokio::time::sleep(door.0.limits.breather).await;
             }
         }
-    }
-}
-
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    stopping: tokio_util::sync::CancellationToken,
-    limits: AcceptLimits,
-) {
-    let accepted = Accepted {
-        peer,
-        client: peer.ip().to_canonical(),
-        secure: false,
-        auth_by: Instant::now() + limits.device_auth,
-    };
-    // Prompts are small and urgent.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let asked = Arc::new(AtomicBool::new(false));
-    let asks = Arc::clone(&asked);
-    let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        asks.store(true, Ordering::Relaxed);
-        request.extensions_mut().insert(accepted.clone());
-        router.clone().oneshot(request)
-    });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.headers)
-        .max_headers(limits.header_count)
-        .max_buf_size(limits.header_bytes);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(30))
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(64);
-    let serving = builder
-        .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
-    tokio::pin!(serving);
-    let first_by = Instant::now() + limits.headers;
-    let mut waits_for_first = true;
-    let result = loop {
-        tokio::select! {
-            result = serving.as_mut() => break result,
-            () = stopping.cancelled() => {
-                serving.as_mut().graceful_shutdown();
-                break serving.await;
-            }
-            () = sleep_until(first_by), if waits_for_first => {
-                if !asked.load(Ordering::Relaxed) {
-                    return;
-                }
-                // From here on hyper's own timers hold: headers for HTTP/1, pings for HTTP/2.
-                waits_for_first = false;
-            }
-        }
-    };
-    if let Err(error) = result {
-        tracing::trace!(%peer, error, "a connection ended");
     }
 }

@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
+use crate::edge::accept::tally::Tally;
 
 /// Places for sockets that have not authenticated.
 #[derive(Debug)]
@@ -14,7 +13,7 @@ pub(in crate::edge) struct Crowd {
     per_ip: usize,
     per_node: usize,
     here: AtomicUsize,
-    from: DashMap<IpAddr, usize>,
+    from: Tally,
 }
 
 /// One such place, given back when it drops.
@@ -26,18 +25,14 @@ pub(super) struct Place {
 
 impl Crowd {
     pub(in crate::edge) fn new(per_ip: usize, per_node: usize) -> Self {
-        Self { per_ip, per_node, here: AtomicUsize::new(0), from: DashMap::new() }
+        Self { per_ip, per_node, here: AtomicUsize::new(0), from: Tally::default() }
     }
 
     /// A place for a socket from this address, if there is one.
     pub(super) fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
         // Counted first and looked at second, so that two who come at once cannot both be last.
         let here = self.here.fetch_add(1, Ordering::Relaxed) + 1;
-        let from = {
-            let mut from = self.from.entry(ip).or_default();
-            *from += 1;
-            *from
-        };
+        let from = self.from.add(ip);
         let place = Place { crowd: Arc::clone(self), ip };
         (here <= self.per_node && from <= self.per_ip).then_some(place)
     }
@@ -46,13 +41,7 @@ impl Crowd {
 impl Drop for Place {
     fn drop(&mut self) {
         self.crowd.here.fetch_sub(1, Ordering::Relaxed);
-        if let Entry::Occupied(mut entry) = self.crowd.from.entry(self.ip) {
-            if *entry.get() <= 1 {
-                entry.remove();
-            } else {
-                *entry.get_mut() -= 1;
-            }
-        }
+        self.crowd.from.remove(self.ip);
     }
 }
 
@@ -72,6 +61,6 @@ mod tests {
         assert!(crowd.enter(far).is_none(), "the node has three");
         drop(first);
         assert!(crowd.enter(near).is_some());
-        assert_eq!(crowd.from.len(), 2, "nothing is kept of those who left");
+        assert_eq!(crowd.from.addresses(), 2, "nothing is kept of those who left");
     }
 }

@@ -12,7 +12,7 @@ use fido_relay_proto::limits::DEVICE_SUBPROTOCOL;
 
 pub(super) use self::crowd::Crowd;
 use super::Edge;
-use super::accept::Accepted;
+use super::accept::{Accepted, Refused};
 use super::handshake::Handshake;
 use super::http::{Refusal, origin};
 
@@ -31,7 +31,8 @@ pub(super) async fn upgrade(
     if edge.relay().world().tasks.draining().is_cancelled() {
         return Err(ProblemCode::Unavailable.into());
     }
-    let place = edge.inner.crowd.enter(accepted.client).ok_or(ProblemCode::TooManyRequests)?;
+    edge.inner.door.device_socket(&accepted)?;
+    let place = edge.inner.crowd.enter(accepted.client).ok_or(Refused::Sockets)?;
     let tasks = edge.relay().world().tasks.clone();
     tasks.spawn_bare(run::socket(edge, upgrade, accepted, place));
     Ok(response)

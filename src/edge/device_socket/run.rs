@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::crowd::Place;
 use super::frame_guard::Guarded;
 use crate::edge::Edge;
-use crate::edge::accept::Accepted;
+use crate::edge::accept::{Accepted, Permit};
 use crate::relay::devices;
 use crate::relay::{Connection, Next, Owner};
 use crate::security::{device_proof, random};
@@ -68,8 +68,9 @@ async fn open(
     let auth_by = millis(accepted.auth_by.saturating_duration_since(epoch));
     let nonce = Nonce::from_bytes(random::bytes());
     let (session, hello) = Session::accept(0, auth_by, nonce, Arc::clone(limits));
-    let mut run =
-        Box::new(Run { edge, stream, session, epoch, connection: None, place: Some(place) });
+    let permit = Arc::clone(accepted.permit());
+    let place = Some(place);
+    let mut run = Box::new(Run { edge, stream, session, epoch, connection: None, place, permit });
     match run.write(hello).await {
         Ok(()) => Some(run),
         Err(reason) => {
@@ -88,6 +89,8 @@ struct Run {
     connection: Option<Arc<Connection>>,
     /// Its place among strangers, until it is none.
     place: Option<Place>,
+    /// Its connection's place on the node.
+    permit: Arc<Permit>,
 }
 
 /// Takes the connection out of the registry however the socket ends.
@@ -186,6 +189,7 @@ impl Run {
                 None => {
                     let id = ConnectionId::from_bytes(random::bytes());
                     self.place = None;
+                    self.permit.known();
                     self.stream.get_mut().allow(self.edge.inner.socket_limits.frame_after_auth);
                     self.connection = Some(Arc::new(Connection::new(id, owner)));
                     Ok(id)

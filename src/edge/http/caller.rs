@@ -70,7 +70,11 @@ impl FromRequestParts<Edge> for Initiator {
         let client = edge.inner.clients.authenticate(bearer, world.clock.now()).await?;
         // From the wrong address a good key is as unknown as a bad one.
         let client = client.filter(|client| may_call(client, parts));
-        Ok(Self(client.ok_or(ProblemCode::Unauthorized)?))
+        let client = client.ok_or(ProblemCode::Unauthorized)?;
+        if let Some(accepted) = parts.extensions.get::<Accepted>() {
+            accepted.permit().known();
+        }
+        Ok(Self(client))
     }
 }
 

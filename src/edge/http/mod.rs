@@ -14,8 +14,8 @@ mod segment;
 mod status;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderValue, header};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
@@ -27,9 +27,21 @@ pub(super) use self::refusal::Refusal;
 pub(super) use self::segment::Segment;
 use super::{Edge, device_socket, watch};
 
+/// Posts that begin something. Device sockets begin something too, and look for themselves.
+const NEW: [&str; 7] = [
+    "/v1/ceremonies",
+    "/v1/pairings",
+    "/v1/devices",
+    "/fidoapi/certify/attestation/options",
+    "/fidoapi/certify/assertion/options",
+    "/fidoapi/register/begin",
+    "/fidoapi/authenticate/begin",
+];
+
 /// Every route of the public listener.
 pub fn router(edge: Edge) -> Router {
     let body_bytes = edge.settings().body_bytes;
+    let calm = middleware::from_fn_with_state(edge.clone(), in_calm);
     Router::new()
         .route("/v1/ceremonies", post(ceremonies::open))
         .route("/v1/ceremonies/{id}", get(ceremonies::read).delete(ceremonies::cancel))
@@ -54,6 +66,7 @@ pub fn router(edge: Edge) -> Router {
         .route("/.well-known/jwks.json", get(status::jwks))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
+        .route_layer(calm)
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(body_bytes))
@@ -68,6 +81,20 @@ async fn nothing_here() -> Refusal {
 
 async fn wrong_method() -> Refusal {
     Problem::new(ProblemCode::MethodNotAllowed).into()
+}
+
+/// Begins something new only where there is room for it.
+async fn in_calm(
+    State(edge): State<Edge>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let begins = request.method() == Method::POST && path.is_some_and(|path| NEW.contains(&path));
+    if begins && let Some(refused) = edge.inner.door.pressure().refuses() {
+        return Err(refused.into());
+    }
+    Ok(next.run(request).await)
 }
 
 /// No answer of ours is to be cached, guessed at or framed.

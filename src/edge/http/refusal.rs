@@ -5,15 +5,20 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fido_relay_proto::{Problem, ProblemCode};
 
+use crate::edge::accept::Refused;
 use crate::ports::StoreError;
 use crate::relay::{DriveError, Full, OpenError};
+use crate::security::random;
 
 /// Seconds after which a refused caller may try again.
 const RETRY_AFTER_S: u64 = 2;
 
+/// The same where everybody is refused at once: 5 to 15, so that they do not come back at once.
+const RETRY_TOGETHER_S: (u64, u64) = (5, 10);
+
 /// The answer of a handler that refuses.
 #[derive(Debug)]
-pub(crate) struct Refusal(Problem);
+pub(crate) struct Refusal(Problem, u64);
 
 impl Refusal {
     /// What programs go by.
@@ -24,20 +29,47 @@ impl Refusal {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self(problem)
+        Self(problem, RETRY_AFTER_S)
     }
 }
 
 impl From<ProblemCode> for Refusal {
     fn from(code: ProblemCode) -> Self {
-        Self(Problem::new(code))
+        Self(Problem::new(code), RETRY_AFTER_S)
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        refused.count();
+        match refused {
+            Refused::Plaintext => {
+                let detail = "this socket is served over TLS alone: dial it by wss";
+                Problem::new(ProblemCode::UpgradeRequired).with_detail(detail).into()
+            }
+            Refused::HandshakesPerIp
+            | Refused::ConnectionsPerIp
+            | Refused::Sockets
+            | Refused::SocketsPerClient => ProblemCode::TooManyRequests.into(),
+            Refused::HandshakesPerNode
+            | Refused::ConnectionsPerNode
+            | Refused::Tls
+            | Refused::ProxyHeader
+            | Refused::Silent
+            | Refused::PressureConnections
+            | Refused::PressureMemory => {
+                let (from, more) = RETRY_TOGETHER_S;
+                let after = from + u64::from(random::bytes::<1>()[0]) % (more + 1);
+                Self(Problem::new(ProblemCode::Unavailable), after)
+            }
+        }
     }
 }
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the store refused");
-        Self(Problem::new(ProblemCode::Unavailable))
+        ProblemCode::Unavailable.into()
     }
 }
 
@@ -66,7 +98,7 @@ impl From<OpenError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Self(problem) = self;
+        let Self(problem, retry_after_s) = self;
         let status =
             StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(problem)).into_response();
@@ -77,7 +109,7 @@ impl IntoResponse for Refusal {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
             }
             StatusCode::UPGRADE_REQUIRED => {
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -9,6 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use fido_relay::backends::embedded::{LocalBus, MemoryStore};
 use fido_relay::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
+use fido_relay::edge::accept::{Door, DoorSettings};
 use fido_relay::edge::{self, Edge};
 use fido_relay::ports::{
     BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Fido, Revision, Store, StoreError, Stored,
@@ -220,7 +221,9 @@ impl PaperRelay {
             unauthenticated_per_node: 2_000,
             watch: edge::WatchLimits { per_ceremony: 2_000, per_node: 20_000 },
         };
-        let edge = Edge::new(relay.clone(), settings, None).await.unwrap();
+        let World { clock: time, tasks, .. } = relay.world();
+        let door = Door::start(DoorSettings::default(), time, tasks).unwrap();
+        let edge = Edge::new(relay.clone(), settings, door, None).await.unwrap();
         let (clients, now) =
             (Clients::new(Arc::clone(&relay.world().store)), relay.world().clock.now());
         let tenant = TenantId::default();

@@ -1,0 +1,73 @@
+//! What is refused before a ceremony or a device is known, each with its name. The name goes to a
+//! counter (`fido_relay_refused_total`); a line in the log for each would be a flood of its own.
+
+/// Why somebody was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refused {
+    /// Too many connections a second of one address.
+    HandshakesPerIp,
+    /// Too many connections a second.
+    HandshakesPerNode,
+    /// Too many connections of one address that have not authenticated.
+    ConnectionsPerIp,
+    /// Too many connections.
+    ConnectionsPerNode,
+    /// No TLS handshake, a bad one, or none in time.
+    Tls,
+    /// A proxy's connection without a proper PROXY protocol header.
+    ProxyHeader,
+    /// No first request in time.
+    Silent,
+    /// A device socket without TLS, from another machine.
+    Plaintext,
+    /// Too many device sockets of one address, or of the node, that have not authenticated.
+    Sockets,
+    /// Too many device sockets a second of one client behind a proxy.
+    SocketsPerClient,
+    /// Something new while nearly all connections are taken.
+    PressureConnections,
+    /// Something new while memory is short.
+    PressureMemory,
+}
+
+impl Refused {
+    /// Every name, for counters that start at zero.
+    pub const ALL: [Self; 12] = [
+        Self::HandshakesPerIp,
+        Self::HandshakesPerNode,
+        Self::ConnectionsPerIp,
+        Self::ConnectionsPerNode,
+        Self::Tls,
+        Self::ProxyHeader,
+        Self::Silent,
+        Self::Plaintext,
+        Self::Sockets,
+        Self::SocketsPerClient,
+        Self::PressureConnections,
+        Self::PressureMemory,
+    ];
+
+    /// Its name, for the counter's label `what`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HandshakesPerIp => "handshakes_per_ip",
+            Self::HandshakesPerNode => "handshakes_per_node",
+            Self::ConnectionsPerIp => "connections_per_ip",
+            Self::ConnectionsPerNode => "connections_per_node",
+            Self::Tls => "tls",
+            Self::ProxyHeader => "proxy_header",
+            Self::Silent => "silent",
+            Self::Plaintext => "plaintext",
+            Self::Sockets => "sockets",
+            Self::SocketsPerClient => "sockets_per_client",
+            Self::PressureConnections => "pressure_connections",
+            Self::PressureMemory => "pressure_memory",
+        }
+    }
+
+    /// Counts one.
+    pub(in crate::edge) fn count(self) {
+        metrics::counter!("fido_relay_refused_total", "what" => self.name()).increment(1);
+    }
+}

@@ -1,0 +1,258 @@
+//! TLS on the relay's own listener: a pair of files, looked at again while it serves.
+//!
+//! ```text
+//!   every interval, SIGHUP ──▶ changed? ──▶ load: readable, fits, in time ──▶ new handshakes get it
+//!                                                     └── no: a line at error, the old pair stays
+//! ```
+//! Connections that stand keep what they agreed upon. Knows nothing of HTTP.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use fido_relay_proto::UnixMillis;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::server::ProducesTickets;
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{Error, InconsistentKeys, ServerConfig};
+
+use crate::ports::Clock;
+use crate::tasks::Tasks;
+
+/// Where the pair lies.
+#[derive(Clone, Debug)]
+pub struct PairFiles {
+    /// PEM: the certificate and those that lead to its root.
+    pub cert: PathBuf,
+    /// PEM: its private key.
+    pub key: PathBuf,
+}
+
+/// Why a pair cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum PairError {
+    /// A file cannot be read, or is no PEM.
+    #[error("{} cannot be read: {reason}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system or the parser says.
+        reason: String,
+    },
+    /// The certificate makes no sense.
+    #[error("{} holds no certificate that can be used: {reason}", path.display())]
+    Certificate {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The key is of a kind that nothing here signs with.
+    #[error("{} holds no key that can be used", path.display())]
+    Key {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The certificate is for another key.
+    #[error("the key in {} is not that of the certificate", path.display())]
+    Mismatch {
+        /// The key's.
+        path: PathBuf,
+    },
+    /// The certificate's time is over, or has not come.
+    #[error("the certificate in {} is not valid now: {reason}", path.display())]
+    Time {
+        /// Which.
+        path: PathBuf,
+        /// Since when, or from when.
+        reason: String,
+    },
+    /// There is no randomness or no TLS to be had.
+    #[error("TLS cannot be had: {0}")]
+    Tls(#[from] Error),
+}
+
+/// A pair that fits and is in time.
+#[derive(Debug)]
+pub struct Pair {
+    key: CertifiedKey,
+    /// Seconds of Unix time.
+    ends_at: i64,
+}
+
+impl Pair {
+    /// Reads and checks the files.
+    ///
+    /// # Errors
+    /// [`PairError`].
+    pub fn load(files: &PairFiles, now: UnixMillis) -> Result<Self, PairError> {
+        let chain = chain(&files.cert)?;
+        let unusable = |reason: String| PairError::Certificate { path: files.cert.clone(), reason };
+        let leaf = chain.first().ok_or_else(|| unusable("there is none in it".to_owned()))?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(leaf)
+            .map_err(|error| unusable(error.to_string()))?;
+        let validity = parsed.validity();
+        let (from, ends_at) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        let now = i64::try_from(now.0 / 1000).unwrap_or(i64::MAX);
+        let untimely = |reason: String| PairError::Time { path: files.cert.clone(), reason };
+        if now > ends_at {
+            return Err(untimely(format!("it ended at {}", validity.not_after)));
+        }
+        if now < from {
+            return Err(untimely(format!("it begins at {}", validity.not_before)));
+        }
+        let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| {
+            PairError::Unreadable { path: files.key.clone(), reason: error.to_string() }
+        })?;
+        let unfit = || PairError::Key { path: files.key.clone() };
+        let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|_| unfit())?;
+        let key = CertifiedKey::new(chain, key);
+        match key.keys_match() {
+            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+            Err(_) => return Err(PairError::Mismatch { path: files.key.clone() }),
+        }
+        Ok(Self { key, ends_at })
+    }
+
+    /// Whole days until its time is over.
+    #[must_use]
+    pub fn days_left(&self, now: UnixMillis) -> i64 {
+        (self.ends_at - i64::try_from(now.0 / 1000).unwrap_or(i64::MAX)) / (24 * 60 * 60)
+    }
+
+    /// Whether it is a certificate for this host, a name or an address.
+    #[must_use]
+    pub fn covers(&self, host: &str) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let (Ok(name), Ok(leaf)) = (ServerName::try_from(host), self.key.end_entity_cert()) else {
+            return false;
+        };
+        let leaf = webpki::EndEntityCert::try_from(leaf);
+        leaf.is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(&name).is_ok())
+    }
+}
+
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, PairError> {
+    let unreadable = |error: rustls_pki_types::pem::Error| PairError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    CertificateDer::pem_file_iter(path)
+        .map_err(unreadable)?
+        .map(|one| one.map_err(unreadable))
+        .collect()
+}
+
+/// What the files looked like; another look means that they may have changed.
+type Look = [Option<(SystemTime, u64)>; 2];
+
+/// The listener's TLS.
+#[derive(Debug)]
+pub(super) struct Tls {
+    files: PairFiles,
+    current: ArcSwap<ServerConfig>,
+    /// Kept over all pairs: a phone resumes with a ticket of before.
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+impl Tls {
+    pub(super) fn load(files: PairFiles, now: UnixMillis) -> Result<Self, PairError> {
+        let tickets = aws_lc_rs::Ticketer::new()?;
+        let config = serving(Pair::load(&files, now)?, &tickets)?;
+        Ok(Self { files, current: ArcSwap::from_pointee(config), tickets })
+    }
+
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.current.load_full())
+    }
+
+    /// Looks at the files until the tasks stop.
+    pub(super) async fn watch(
+        self: Arc<Self>,
+        every: Duration,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+    ) {
+        let stopping = tasks.stopping().clone();
+        let mut hangups = hangups();
+        let mut seen = self.look();
+        loop {
+            let told = tokio::select! {
+                () = stopping.cancelled() => return,
+                () = hung_up(&mut hangups) => true,
+                () = tokio::time::sleep(every) => false,
+            };
+            let look = self.look();
+            if told || look != seen {
+                seen = look;
+                self.reload(clock.now());
+            }
+        }
+    }
+
+    fn reload(&self, now: UnixMillis) {
+        let loaded = Pair::load(&self.files, now)
+            .and_then(|pair| Ok((pair.days_left(now), serving(pair, &self.tickets)?)));
+        match loaded {
+            Ok((days, config)) => {
+                self.current.store(Arc::new(config));
+                tracing::info!(days, "a new certificate serves");
+            }
+            Err(error) => {
+                tracing::error!(%error, "the new certificate is refused, the old one stays");
+            }
+        }
+    }
+
+    fn look(&self) -> Look {
+        [&self.files.cert, &self.files.key].map(|path| {
+            let found = std::fs::metadata(path).ok()?;
+            Some((found.modified().ok()?, found.len()))
+        })
+    }
+}
+
+fn serving(pair: Pair, tickets: &Arc<dyn ProducesTickets>) -> Result<ServerConfig, PairError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair.key)));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = Arc::clone(tickets);
+    Ok(config)
+}
+
+#[cfg(unix)]
+type Hangups = Option<tokio::signal::unix::Signal>;
+#[cfg(not(unix))]
+type Hangups = ();
+
+#[cfg(unix)]
+fn hangups() -> Hangups {
+    let hangups = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+    hangups.inspect_err(|error| tracing::warn!(%error, "SIGHUP is not heard")).ok()
+}
+
+#[cfg(not(unix))]
+fn hangups() -> Hangups {}
+
+#[cfg(unix)]
+async fn hung_up(hangups: &mut Hangups) {
+    if let Some(hangups) = hangups
+        && hangups.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+#[cfg(not(unix))]
+async fn hung_up(_hangups: &mut Hangups) {
+    std::future::pending().await
+}

@@ -1,0 +1,44 @@
+//! What the configuration says of the listener, as the listener is told.
+
+use crate::config::{Config, ForwardedHeader, Tls};
+use crate::edge::accept::{AcceptLimits, DoorSettings, ForwardedBy, PairFiles, Trust};
+
+/// The listener's settings.
+pub(super) fn settings(config: &Config) -> DoorSettings {
+    let proxy = &config.proxy;
+    DoorSettings {
+        limits: limits(config),
+        tls: config.tls.as_ref().map(|tls| (pair_files(tls), tls.reload)),
+        trust: Trust {
+            proxies: proxy.trusted.clone(),
+            header: proxy.header.map(|header| match header {
+                ForwardedHeader::Forwarded => ForwardedBy::Forwarded,
+                ForwardedHeader::XForwardedFor => ForwardedBy::XForwardedFor,
+            }),
+            protocol: proxy.protocol,
+        },
+        plaintext: config.allow_plaintext,
+    }
+}
+
+/// Where the certificate lies.
+pub(crate) fn pair_files(tls: &Tls) -> PairFiles {
+    PairFiles { cert: tls.cert_file.clone(), key: tls.key_file.clone() }
+}
+
+fn limits(config: &Config) -> AcceptLimits {
+    let (limits, door) = (&config.limits, &config.limits.door);
+    AcceptLimits {
+        tls: door.tls,
+        headers: limits.headers,
+        device_auth: limits.accept_to_auth,
+        header_bytes: limits.header_bytes,
+        header_count: limits.header_count,
+        connections_per_ip: door.connections_per_ip,
+        connections_per_node: door.connections_per_node,
+        handshakes_per_s_per_ip: door.handshakes_per_s_per_ip,
+        handshakes_per_s_per_node: door.handshakes_per_s_per_node,
+        memory: door.memory_mib.map(|mib| mib * 1024 * 1024),
+        ..AcceptLimits::default()
+    }
+}

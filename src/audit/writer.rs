@@ -41,7 +41,8 @@ impl Writer {
     pub(super) async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut checkpoint_at = Instant::now() + self.checkpoint_every;
-        let mut prune_at = Instant::now();
+        self.prune().await;
+        let mut prune_at = Instant::now() + PRUNE_EVERY;
         let closing = self.closing.clone();
         loop {
             tokio::select! {

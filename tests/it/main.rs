@@ -10,6 +10,7 @@
 #[cfg(unix)]
 mod administration;
 mod architecture;
+mod audit;
 mod bench;
 mod canary;
 mod ceremony_rules;
@@ -26,6 +27,7 @@ mod docs;
 mod doctor;
 mod external_upstream;
 mod fido_http;
+mod forgeries;
 mod hostile_disk;
 mod hostile_upstream;
 mod http_access;
@@ -41,6 +43,7 @@ mod phone;
 mod python_samples;
 mod racing_answers;
 mod real_upstream;
+mod receipts;
 mod retention;
 mod returning_phone;
 #[cfg(unix)]

@@ -6,12 +6,16 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay::audit::{Audit, Settings};
 use fido_relay::backends::embedded::{FileStore, SystemClock};
 use fido_relay::ceremony::{Ceremony, Closed};
 use fido_relay::fault_point::Point;
 use fido_relay::ports::{Bucket, Clock as _, Store, records};
 use fido_relay::security::clients::{Clients, NewClient};
-use fido_relay::serve::STORE_FILE;
+use fido_relay::security::keys::Keys;
+use fido_relay::security::record::RecordSigner;
+use fido_relay::security::seal::Sealer;
+use fido_relay::serve::{AUDIT_DIR, SEAL_KEY_FILE, STORE_FILE};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, PlainText, TenantId};
@@ -22,6 +26,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::history::Seen;
+use crate::audit;
 
 /// A start or a step takes no longer, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -77,6 +82,27 @@ impl Place {
             Seen::Stored { id: ceremony.request.id, outcome, accepted }
         };
         listed.into_iter().map(|(_, record)| stored(record)).collect()
+    }
+
+    /// Completes the audit log as the next start would, and asserts that it verifies and says of
+    /// every stored ceremony what it must, once and in order.
+    pub(super) async fn audit_is_complete(&self) {
+        let store: Arc<dyn Store> = Arc::new(self.store());
+        let sealer = Sealer::load_or_make(&self.path().join(SEAL_KEY_FILE)).unwrap();
+        let keys = Keys::load_or_make(&*store, &sealer).await.unwrap();
+        let signer = RecordSigner::new(&keys, &self.url()).unwrap();
+        let published = audit::jwks(&signer);
+        let directory = self.path().join(AUDIT_DIR);
+        let settings = Settings::new(directory.clone());
+        let clock = Arc::new(SystemClock);
+        let log = Audit::start(settings, signer, Arc::clone(&store), clock).unwrap();
+        timeout(PATIENCE, log.caught_up()).await.unwrap();
+        assert!(log.close().await);
+        audit::verify(&directory, &published, None).unwrap();
+        for (_, record) in store.list(Bucket::Ceremonies, "").await.unwrap() {
+            let ceremony: Ceremony = records::parse(&record).unwrap();
+            audit::trail::assert_complete(&directory, &ceremony);
+        }
     }
 
     fn path(&self) -> &Path {

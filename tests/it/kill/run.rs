@@ -74,6 +74,7 @@ impl Run {
         for stored in place.stored().await {
             self.recorder.write(stored);
         }
+        place.audit_is_complete().await;
         self.recorder.history()
     }
 

@@ -8,7 +8,9 @@ use fido_relay::backends::embedded::LocalBus;
 use fido_relay::ceremony::{
     Approval, Begun, Ceremony, Request, State, TxBinding, UpstreamSession, Verdict,
 };
-use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Fido, Store};
+use fido_relay::ports::{
+    BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Fido, Store, Witnesses,
+};
 use fido_relay::relay::{CeremonyKey, OpenOrder, Relay, Retention, World};
 use fido_relay::security::random;
 use fido_relay::security::seal::Sealer;
@@ -84,6 +86,15 @@ pub(crate) struct BareRelay {
 
 impl BareRelay {
     pub(crate) async fn start(store: Arc<dyn Store>, rules: &[Retention]) -> Self {
+        Self::start_with(store, rules, Witnesses::default()).await
+    }
+
+    /// The same, seen by somebody.
+    pub(crate) async fn start_with(
+        store: Arc<dyn Store>,
+        rules: &[Retention],
+        witnesses: Witnesses,
+    ) -> Self {
         let fido = Arc::new(AgreeingFido::default());
         let clock = Arc::new(HandClock(AtomicU64::new(1_800_000_000_000)));
         let world = World {
@@ -93,7 +104,7 @@ impl BareRelay {
             fido: Arc::clone(&fido) as Arc<dyn Fido>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sealer: Sealer::new(&[7; 32]).unwrap(),
-            witnesses: fido_relay::ports::Witnesses::default(),
+            witnesses,
             tasks: Tasks::default(),
         };
         let relay = Relay::start(world, rules);

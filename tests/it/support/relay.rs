@@ -75,6 +75,13 @@ impl TestRelay {
         Self { running, directory }
     }
 
+    /// Stops the relay in order; its directory stays for as long as what is given.
+    pub(crate) async fn stop(self) -> TempDir {
+        let Self { running, directory } = self;
+        assert!(running.stop().await, "everything ends in time");
+        directory
+    }
+
     pub(crate) fn url(&self) -> String {
         self.running.url()
     }

@@ -238,6 +238,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What is spoken at `listen`: `https` with a certificate, or `http`.
+    #[must_use]
+    pub fn listen_scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     /// Puts the port that the listener got where the configuration asked for any (port 0).
     #[must_use]
     pub fn bound_to(mut self, bound: SocketAddr) -> Self {

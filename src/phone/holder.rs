@@ -21,6 +21,7 @@ use super::faults::Faults;
 use super::pairing::Paired;
 use super::person::{Decision, Person};
 use super::reconnect::{Cause, Next, Pace, Reconnect};
+use super::roots::Roots;
 use super::wire::{ConnectError, Socket, SocketEnd, Welcome};
 use crate::security::random;
 use crate::tasks::Tasks;
@@ -43,6 +44,7 @@ pub struct Phone {
     person: Arc<dyn Person>,
     faults: Faults,
     pace: Pace,
+    roots: Roots,
 }
 
 impl fmt::Debug for Phone {
@@ -55,7 +57,15 @@ impl Phone {
     /// A phone without faults.
     #[must_use]
     pub fn new(paired: Paired, card: Arc<dyn Card>, person: Arc<dyn Person>) -> Self {
-        Self { paired, card, person, faults: Faults::none(), pace: Pace::default() }
+        let (faults, pace, roots) = (Faults::none(), Pace::default(), Roots::system());
+        Self { paired, card, person, faults, pace, roots }
+    }
+
+    /// The same phone, trusting these roots.
+    #[must_use]
+    pub fn with_roots(mut self, roots: Roots) -> Self {
+        self.roots = roots;
+        self
     }
 
     /// The same phone with these faults.
@@ -98,6 +108,7 @@ impl Phone {
             app: App::new(self.faults),
             reconnect: Reconnect::new(self.pace),
             paired: self.paired,
+            roots: self.roots,
             card: self.card,
             person: self.person,
             pending: FuturesUnordered::new(),
@@ -215,6 +226,7 @@ struct Line {
 
 struct Holder {
     paired: Paired,
+    roots: Roots,
     card: Arc<dyn Card>,
     person: Arc<dyn Person>,
     app: App,
@@ -256,7 +268,7 @@ impl Holder {
     /// One socket from dialling to its end: why it ended, how long it stood welcomed, and until
     /// when the relay wants no other.
     async fn hold(&mut self) -> (End, Duration, Option<Instant>) {
-        let connecting = tokio::time::timeout(CONNECT_LIMIT, connect(&self.paired));
+        let connecting = tokio::time::timeout(CONNECT_LIMIT, connect(&self.roots, &self.paired));
         let stopping = self.stopping.clone();
         let (socket, welcome) = tokio::select! {
             biased;
@@ -459,8 +471,9 @@ impl Line {
     }
 }
 
-async fn connect(paired: &Paired) -> Result<(Socket, Welcome), End> {
-    let mut socket = Socket::connect(&paired.socket_url).await.map_err(End::Connect)?;
+async fn connect(roots: &Roots, paired: &Paired) -> Result<(Socket, Welcome), End> {
+    let socket = Socket::connect_trusting(roots, &paired.socket_url).await;
+    let mut socket = socket.map_err(End::Connect)?;
     let welcome = socket.authenticate(&paired.key, paired.device_id).await.map_err(End::Relay)?;
     Ok((socket, welcome))
 }

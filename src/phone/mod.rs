@@ -23,6 +23,7 @@ mod key;
 mod pairing;
 mod person;
 mod reconnect;
+mod roots;
 mod saved;
 pub mod wire;
 
@@ -37,4 +38,5 @@ pub use key::{DeviceKey, KeyError};
 pub use pairing::{Paired, PairingClient, PairingError, PairingLink, pair};
 pub use person::{Ask, Codes, Decision, Person, Waits};
 pub use reconnect::Pace;
+pub use roots::Roots;
 pub use saved::{PhoneState, StateError};

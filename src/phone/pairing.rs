@@ -9,6 +9,7 @@ use fido_relay_proto::{DeviceId, PlainText, Problem};
 use url::Url;
 
 use super::key::{DeviceKey, KeyError};
+use super::roots::Roots;
 
 /// The relay answers at once or not at all.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -112,7 +113,21 @@ impl PairingClient {
     /// # Errors
     /// [`PairingError::Unreachable`] if there is no TLS to be had.
     pub fn new() -> Result<Self, PairingError> {
-        let client = reqwest::Client::builder()
+        Self::trusting(&Roots::system())
+    }
+
+    /// [`PairingClient::new`], where the relay's certificate leads to one of these roots.
+    ///
+    /// # Errors
+    /// As [`PairingClient::new`].
+    pub fn trusting(roots: &Roots) -> Result<Self, PairingError> {
+        let mut builder = reqwest::Client::builder();
+        if let Some(named) = roots.named() {
+            let named = named.iter().map(|root| reqwest::Certificate::from_der(root));
+            let named = named.collect::<Result<Vec<_>, _>>().map_err(unreachable)?;
+            builder = builder.tls_certs_only(named);
+        }
+        let client = builder
             .timeout(LIMIT)
             .redirect(reqwest::redirect::Policy::none())
             // As the socket does: the relay that was paired with is the relay that is dialled.

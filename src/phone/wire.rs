@@ -13,9 +13,12 @@ use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+};
 
 use super::key::{DeviceKey, KeyError};
+use super::roots::Roots;
 
 /// The library reserves its read buffer for every socket, and a bench holds thousands of idle
 /// ones; frames are small, and a larger one only takes more reads.
@@ -120,7 +123,15 @@ impl Socket {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {
-        Self::dial(url, Some(DEVICE_SUBPROTOCOL), &[]).await
+        Self::connect_trusting(&Roots::system(), url).await
+    }
+
+    /// [`Socket::connect`], where the relay's certificate leads to one of these roots.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect_trusting(roots: &Roots, url: &str) -> Result<Self, ConnectError> {
+        Self::dial_trusting(roots, url, Some(DEVICE_SUBPROTOCOL), &[]).await
     }
 
     /// Dials the URL with another subprotocol or none, and with further headers.
@@ -132,7 +143,22 @@ impl Socket {
         subprotocol: Option<&str>,
         headers: &[(&str, &str)],
     ) -> Result<Self, ConnectError> {
+        Self::dial_trusting(&Roots::system(), url, subprotocol, headers).await
+    }
+
+    async fn dial_trusting(
+        roots: &Roots,
+        url: &str,
+        subprotocol: Option<&str>,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, ConnectError> {
         let uri: Uri = url.parse().map_err(|_| ConnectError::Url)?;
+        let connector = if uri.scheme_str() == Some("wss") {
+            let tls = roots.tls().map_err(|error| ConnectError::Unreachable(error.to_string()))?;
+            Connector::Rustls(tls)
+        } else {
+            Connector::Plain
+        };
         let mut request = ClientRequestBuilder::new(uri);
         if let Some(subprotocol) = subprotocol {
             request = request.with_sub_protocol(subprotocol);
@@ -145,7 +171,9 @@ impl Socket {
             .write_buffer_size(0)
             .max_message_size(Some(MAX_FRAME))
             .max_frame_size(Some(MAX_FRAME));
-        let (stream, _) = connect_async_with_config(request, Some(config), true).await?;
+        let connecting =
+            connect_async_tls_with_config(request, Some(config), true, Some(connector));
+        let (stream, _) = connecting.await?;
         Ok(Self { stream: Box::new(stream), url: url.to_owned(), heard: Instant::now() })
     }
 

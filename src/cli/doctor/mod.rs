@@ -8,6 +8,7 @@ mod files;
 mod finding;
 mod network;
 mod store;
+mod tls;
 
 use clap::Args;
 
@@ -61,6 +62,7 @@ async fn all(loaded: &Loaded, arguments: &Arguments) -> Vec<Finding> {
         Finding::doubtful("configuration", says, weakness.remedy)
     }));
     findings.extend(files::check(config, arguments.min_free_mb));
+    findings.extend(tls::check(config));
     let store = store::check(config).await;
     let runs = store.runs;
     findings.extend(store.findings);

@@ -82,7 +82,7 @@ async fn running(config: &Config) -> Finding {
             return Finding::wrong("store", error, remedy);
         }
     };
-    match health::ask(config.listen, "readyz", PATIENCE).await {
+    match health::ask(config.listen_scheme(), config.listen, "readyz", PATIENCE).await {
         Ok(status) if status.is_success() => Finding::good(
             "store",
             format!("the running relay has it open, is ready, and has {clients} clients"),

@@ -1,6 +1,7 @@
 //! `GET /v1/ceremonies/{id}/socket`: the events as WebSocket text frames. A watcher has nothing to
 //! say: whatever it sends but pongs, a few pings and a close ends the socket.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts as _, Request, State};
@@ -19,6 +20,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting};
 use crate::edge::Edge;
+use crate::edge::accept::Accepted;
 use crate::edge::handshake::{self, Handshake};
 use crate::edge::http::{Refusal, Segment, Watcher};
 use crate::security::ticket;
@@ -96,13 +98,14 @@ pub(in crate::edge) async fn upgrade(
     let sight = Sight::new(watcher, &id)?.that_lasts(&parts);
     let since = resume.after(&parts.headers)?;
     let view = sight.look(&edge).await?;
+    let permit = parts.extensions.get::<Accepted>().map(|here| Arc::clone(here.permit()));
     let mut request = Request::from_parts(parts, body);
     let Handshake { upgrade, response } = Handshake::accept(&mut request, WATCH_SUBPROTOCOL)?;
     let place = edge.inner.places.enter(view.id)?;
     let tasks = edge.relay().world().tasks.clone();
     tasks.spawn_bare(async move {
         run(&edge, sight, since, upgrade).await;
-        drop(place);
+        drop((place, permit));
     });
     Ok(response)
 }

@@ -1,0 +1,80 @@
+//! The certificate and its key: whether the relay would serve with them, for how long, and whether
+//! they are for the name that is dialled.
+
+use std::path::Path;
+
+use super::finding::Finding;
+use crate::backends::embedded::SystemClock;
+use crate::config::{Config, Tls};
+use crate::edge::accept::{Pair, PairError};
+use crate::ports::Clock as _;
+use crate::serve::door;
+
+/// Those who renew automatically do so a month ahead; with less than this left, it has failed.
+const FEW_DAYS: i64 = 14;
+
+pub(super) fn check(config: &Config) -> Vec<Finding> {
+    let Some(tls) = &config.tls else { return Vec::new() };
+    let now = SystemClock.now();
+    let mut findings = match Pair::load(&door::pair_files(tls), now) {
+        Ok(pair) => vec![time(pair.days_left(now), tls), name(&pair, config)],
+        Err(error) => {
+            let remedy = remedy(&error);
+            vec![Finding::wrong("tls", error, remedy)]
+        }
+    };
+    findings.extend(key_is_open(&tls.key_file));
+    findings
+}
+
+fn time(days: i64, tls: &Tls) -> Finding {
+    let says = format!("{} and its key fit; good for {days} days", tls.cert_file.display());
+    if days < FEW_DAYS {
+        Finding::doubtful("tls", says, "renew it; the running relay takes the new files by itself")
+    } else {
+        Finding::good("tls", says)
+    }
+}
+
+fn name(pair: &Pair, config: &Config) -> Finding {
+    let host = config.public_url.host_str().unwrap_or_default();
+    if pair.covers(host) {
+        return Finding::good("tls", format!("it is a certificate for {host}"));
+    }
+    let says = format!("it is no certificate for {host}, the host of public_url");
+    Finding::wrong("tls", says, "get one for that name, or correct public_url")
+}
+
+fn remedy(error: &PairError) -> &'static str {
+    match error {
+        PairError::Unreadable { .. } => {
+            "correct the path, let the relay's user read the file, and write it as PEM"
+        }
+        PairError::Certificate { .. } => {
+            "put the certificate and those that lead to its root into tls.cert_file, as PEM"
+        }
+        PairError::Key { .. } => "use an ECDSA, RSA or Ed25519 key as PKCS#8, SEC 1 or PKCS#1",
+        PairError::Mismatch { .. } => "put the key that the certificate was made for there",
+        PairError::Time { .. } => "renew the certificate, and look at this machine's clock",
+        PairError::Tls(_) => "nothing in the configuration: this machine gives no randomness",
+    }
+}
+
+#[cfg(unix)]
+fn key_is_open(key: &Path) -> Option<Finding> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let mode = std::fs::metadata(key).ok()?.permissions().mode() & 0o777;
+    (mode & 0o007 != 0).then(|| {
+        Finding::wrong(
+            "tls",
+            format!("everybody can reach {} (mode {mode:04o})", key.display()),
+            format!("chmod o-rwx {}", key.display()),
+        )
+    })
+}
+
+#[cfg(not(unix))]
+fn key_is_open(_key: &Path) -> Option<Finding> {
+    None
+}

@@ -52,4 +52,5 @@ mod simulation;
 mod store_contract;
 mod support;
 mod sweeps;
+mod watch;
 mod whole_ceremony;

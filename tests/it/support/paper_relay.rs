@@ -269,6 +269,20 @@ impl PaperRelay {
         Came { status, headers, body }
     }
 
+    /// An answer whose body nobody has begun to read.
+    pub(crate) async fn open_stream(
+        &self,
+        path: &str,
+        bearer: Option<&str>,
+    ) -> axum::response::Response {
+        let mut request = Request::builder().uri(path);
+        if let Some(bearer) = bearer {
+            request = request.header("authorization", format!("Bearer {bearer}"));
+        }
+        let request = request.body(Body::empty()).unwrap();
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
     /// Opens and gives the id, the code and the ticket.
     pub(crate) async fn open(&self, order: &Value) -> (String, Option<String>, String) {
         let came = self.call("POST", "/v1/ceremonies", &self.key, order).await;

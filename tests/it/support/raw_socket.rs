@@ -79,8 +79,18 @@ impl RawSocket {
     }
 
     pub(crate) async fn ask_by(method: &str, url: &str, headers: &[(&str, &str)]) -> (Self, Head) {
+        Self::ask_at(method, "/v1/device/socket", url, headers).await
+    }
+
+    /// The same for another path.
+    pub(crate) async fn ask_at(
+        method: &str,
+        path: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> (Self, Head) {
         let mut socket = Self::tcp(url).await;
-        let mut request = format!("{method} /v1/device/socket HTTP/1.1\r\nHost: relay\r\n");
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: relay\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }

@@ -1,0 +1,159 @@
+//! Watching by every road: the same events on all of them, none lost and none twice wherever one
+//! breaks off, and nothing for those who may not see it.
+
+mod event_tickets;
+mod guests;
+mod patience;
+mod roads;
+mod stage;
+
+use std::collections::BTreeSet;
+
+use fido_relay::ceremony::Event;
+use fido_relay_proto::device::{AckOf, CardEvent};
+use fido_relay_proto::http::Status;
+use fido_relay_proto::{Binding, Outcome, Reason, Step};
+use futures::future::join_all;
+
+use roads::{Ended, Road, Told, Watching, told};
+use stage::{DEVICE, Plot, Stage};
+
+const LONG: u64 = 120_000;
+
+#[tokio::test]
+async fn every_road_tells_the_same_of_every_outcome() {
+    let stage = Stage::set().await;
+    let mut outcomes = BTreeSet::new();
+    for plot in Plot::ALL {
+        let life = if plot == Plot::Expires { 1_000 } else { LONG };
+        let opened = stage.open(Binding::Code, life).await;
+        let bearers = [&stage.initiator.key, &opened.ticket];
+        let everybody = bearers.iter().flat_map(|bearer| Road::ALL.map(|road| (*bearer, road)));
+        let mut watching = Vec::new();
+        for (bearer, road) in everybody {
+            watching.push(Watching::after(0, road, &stage.initiator, opened.id, bearer).await);
+        }
+        let all = join_all(watching.iter_mut().map(Watching::rest));
+        let (all, ()) = futures::future::join(all, stage.play(&opened, plot)).await;
+        let of_all: Vec<Vec<Told>> = all.iter().map(|one| one.iter().map(told).collect()).collect();
+        let (of_key, of_ticket) = of_all.split_at(3);
+        for (road, of_road) in Road::ALL.iter().zip(of_key) {
+            assert_eq!(*of_road, of_key[0], "{plot:?} on {road:?}");
+        }
+        for (road, of_road) in Road::ALL.iter().zip(of_ticket) {
+            assert_eq!(*of_road, of_ticket[0], "{plot:?} on {road:?} with the ticket");
+        }
+        assert_eq!(all[1], all[2], "{plot:?}: streams and sockets tell it word for word");
+        let numbers: Vec<_> = of_key[0].iter().map(|(seq, ..)| *seq).collect();
+        assert_eq!(numbers, (1..=u32::try_from(numbers.len()).unwrap()).collect::<Vec<_>>());
+        let ends = [of_key, of_ticket].map(|of| of[0].last().unwrap().3.unwrap());
+        let [(status, reason), (seen, page_reason)] = ends;
+        assert_eq!(status, seen);
+        let about_card = reason.is_some_and(Reason::is_about_card);
+        assert_eq!(page_reason, reason.filter(|_| !about_card), "{plot:?}");
+        assert_eq!(about_card, plot == Plot::CardFails);
+        let Status::Ended(outcome) = status else { panic!("{plot:?} did not end") };
+        outcomes.insert(format!("{outcome:?}"));
+        let ended: Vec<_> = watching.iter().map(Watching::ended).collect();
+        let in_order = [Ended::InOrder, Ended::InOrder, Ended::Closed(1000)].map(Some);
+        assert_eq!(ended, [in_order, in_order].concat(), "{plot:?}");
+    }
+    assert_eq!(outcomes.len(), 7, "every outcome there is: {outcomes:?}");
+    assert_eq!(stage.relay.running.relay().census().watched, 0);
+}
+
+#[tokio::test]
+async fn whoever_breaks_off_at_every_event_and_changes_roads_misses_none_and_sees_none_twice() {
+    use Road::{Events, Poll, Socket};
+    let stage = Stage::set().await;
+    let ways: [&[Road]; 6] = [
+        &[Poll],
+        &[Events],
+        &[Socket],
+        &[Poll, Events, Socket],
+        &[Socket, Events, Poll],
+        &[Events, Events, Socket, Socket, Poll],
+    ];
+    for way in ways {
+        let opened = stage.open(Binding::Code, LONG).await;
+        let mut roads = way.iter().copied().cycle();
+        let mut seen = Vec::new();
+        let id = opened.id;
+        for turn in 0..8 {
+            // Already there when it happens, and there only after it happened, by turns.
+            let since = u32::try_from(seen.len()).unwrap();
+            let road = roads.next().unwrap();
+            let early = (turn % 2 == 0)
+                .then(|| Watching::after(since, road, &stage.initiator, id, &opened.ticket));
+            let early = match early {
+                Some(setting_out) => Some(setting_out.await),
+                None => None,
+            };
+            match turn {
+                0 => {}
+                1 => stage.drive(id, Event::Sent { device: DEVICE }).await,
+                2 => stage.drive(id, Event::Acked { device: DEVICE, of: AckOf::Offer }).await,
+                3 => stage.claim(&opened, true).await,
+                // The challenge comes by itself.
+                4 => {}
+                5 => {
+                    let (event, code) = (CardEvent::Present, None);
+                    stage.drive(id, Event::Card { device: DEVICE, event, code }).await;
+                }
+                6 => stage.answer(id, Plot::Succeeds).await,
+                // And so does the verdict.
+                _ => {}
+            }
+            let mut watching = match early {
+                Some(early) => early,
+                None => Watching::after(since, road, &stage.initiator, id, &opened.ticket).await,
+            };
+            seen.push(told(&watching.next().await.expect("one more")));
+        }
+        let whole =
+            Watching::after(0, Poll, &stage.initiator, id, &opened.ticket).await.rest().await;
+        assert_eq!(seen, whole.iter().map(told).collect::<Vec<_>>(), "{way:?}");
+        assert_eq!(seen.last().unwrap().3, Some((Status::Ended(Outcome::Succeeded), None)));
+    }
+}
+
+#[tokio::test]
+async fn a_restart_ends_every_road_so_that_its_watcher_goes_on_at_the_next_process() {
+    let mut stage = Stage::set().await;
+    for road in Road::ALL {
+        let opened = stage.open(Binding::Code, LONG).await;
+        stage.drive(opened.id, Event::Sent { device: DEVICE }).await;
+        let mut watching =
+            Watching::after(0, road, &stage.initiator, opened.id, &opened.ticket).await;
+        let mut seen: Vec<Told> = Vec::new();
+        for _ in 0..2 {
+            seen.push(told(&watching.next().await.unwrap()));
+        }
+        // The stop waits for whoever is held, and must not wait long.
+        let restart = async {
+            while stage.relay.running.relay().census().watched == 0 {
+                tokio::task::yield_now().await;
+            }
+            stage.restart().await
+        };
+        let (stage_again, rest) = futures::future::join(Box::pin(restart), watching.rest()).await;
+        stage = stage_again;
+        assert_eq!(rest, [], "{road:?}");
+        let expected = match road {
+            Road::Poll | Road::Events => Ended::InOrder,
+            Road::Socket => Ended::Closed(1012),
+        };
+        assert_eq!(watching.ended(), Some(expected), "{road:?}");
+        let mut again = Watching::after(2, road, &stage.initiator, opened.id, &opened.ticket).await;
+        let (rest, ()) =
+            futures::future::join(again.rest(), stage.play(&opened, Plot::Succeeds)).await;
+        seen.extend(rest.iter().map(told));
+        let whole =
+            Watching::after(0, Road::Events, &stage.initiator, opened.id, &opened.ticket).await;
+        let mut whole = whole;
+        let whole: Vec<_> = whole.rest().await.iter().map(told).collect();
+        assert_eq!(seen, whole, "{road:?}");
+        let steps: Vec<_> = whole.iter().map(|(_, step, ..)| *step).collect();
+        assert_eq!(steps.last(), Some(&Step::Closed));
+    }
+}

@@ -20,3 +20,4 @@ pub mod serve;
 pub mod session;
 pub mod softcard;
 pub mod tasks;
+pub mod webhooks;

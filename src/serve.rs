@@ -2,6 +2,7 @@
 //! the only one that chooses backends.
 
 pub(crate) mod door;
+pub(crate) mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use crate::security::record::RecordSigner;
 use crate::security::seal::{SealError, Sealer};
 use crate::session;
 use crate::tasks::Tasks;
+use crate::webhooks::Webhooks;
 
 /// The store's file within the data directory.
 pub const STORE_FILE: &str = "relay.redb";
@@ -71,6 +73,9 @@ pub enum StartError {
     /// The certificate cannot serve.
     #[error("tls: {0}")]
     Tls(#[from] accept::PairError),
+    /// Webhooks cannot be sent.
+    #[error(transparent)]
+    Webhooks(#[from] crate::backends::webhook_http::SettingsError),
     /// The attestation roots cannot be read.
     #[error("attestation.roots_file: {0}")]
     Roots(String),
@@ -103,6 +108,7 @@ pub struct Running {
     relay: Relay,
     tasks: Tasks,
     audit: Option<Audit>,
+    webhooks: Webhooks,
 }
 
 /// A listener where the configuration says.
@@ -140,6 +146,9 @@ pub async fn start_on(
     let (fido, certify) = upstream(&config, Arc::clone(&store), Arc::clone(&clock))?;
     let revocations = RevocationList::open(&config.data_dir.join(REVOCATIONS_FILE))?;
     let audit = audit_log(&config, &store, &sealer, &clock).await?;
+    let webhooks =
+        webhooks::of_store(&config, Arc::clone(&store), sealer.clone(), Arc::clone(&clock))?
+            .prepare();
     let world = World {
         store,
         revocations: Arc::new(revocations),
@@ -147,20 +156,25 @@ pub async fn start_on(
         bus: Arc::new(LocalBus::new()),
         fido,
         clock,
-        witnesses: Witnesses::new(audit.iter().map(witness).collect()),
+        witnesses: Witnesses::new(
+            audit.iter().map(witness).chain(webhooks.webhooks().witness()).collect(),
+        ),
         tasks: tasks.clone(),
     };
     let pairings =
         Retention { bucket: Bucket::Pairings, dies_at: crate::security::pairing::dies_at };
     let event_tickets =
         Retention { bucket: Bucket::EventTickets, dies_at: crate::security::event_ticket::dies_at };
-    let relay = Relay::start(world, &[pairings, event_tickets]);
+    let [outbox, delivered] = webhooks::RETENTION;
+    let relay = Relay::start(world, &[pairings, event_tickets, outbox, delivered]);
+    let webhooks = webhooks.start(&tasks);
     let certify = certify.filter(|_| config.client_direct);
     let door = Door::start(door::settings(&config), &relay.world().clock, &tasks)?;
-    let edge = Edge::new(relay.clone(), edge_settings(&config), door.clone(), certify).await?;
+    let (settings, managed) = (edge_settings(&config), Some(webhooks.clone()));
+    let edge = Edge::new(relay.clone(), settings, door.clone(), certify, managed).await?;
     relay.revocations_applied().await;
     tasks.spawn_vital("accept", accept::serve(listener, edge::router(edge), tasks.clone(), door));
-    Ok(Running { config, relay, tasks, audit })
+    Ok(Running { config, relay, tasks, audit, webhooks })
 }
 
 impl Running {
@@ -182,6 +196,12 @@ impl Running {
         &self.relay
     }
 
+    /// Its webhooks.
+    #[must_use]
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
+    }
+
     /// Who owns its tasks.
     #[must_use]
     pub fn tasks(&self) -> &Tasks {
@@ -201,6 +221,7 @@ impl Running {
             clock: Arc::clone(&world.clock),
             public_url: self.url(),
             witnesses: world.witnesses.clone(),
+            webhooks: Some(self.webhooks.clone()),
         };
         AdminSocket::bind(&self.config.data_dir)?.serve(admin::router(admin), &self.tasks);
         Ok(())

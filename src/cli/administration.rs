@@ -16,8 +16,9 @@ use super::Failure;
 use crate::backends::embedded::{FileStore, OpenError, SystemClock};
 use crate::config::Config;
 use crate::edge::admin::{self, Admin};
-use crate::ports::Witnesses;
-use crate::serve::{self, STORE_FILE};
+use crate::ports::{Clock, Store, Witnesses};
+use crate::security::seal::Sealer;
+use crate::serve::{self, SEAL_KEY_FILE, STORE_FILE};
 
 /// A way to the administration.
 #[derive(Debug)]
@@ -44,12 +45,22 @@ impl Administration {
                 Failure::failed(other)
             }
         })?;
+        let (store, clock): (Arc<dyn Store>, Arc<dyn Clock>) =
+            (Arc::new(store), Arc::new(SystemClock));
+        let sealer = Sealer::load_or_make(&config.data_dir.join(SEAL_KEY_FILE));
+        let webhooks = serve::webhooks::of_store(
+            config,
+            Arc::clone(&store),
+            sealer.map_err(Failure::failed)?,
+            Arc::clone(&clock),
+        );
         Ok(Self::Store(admin::router(Admin {
             tenant: TenantId::default(),
-            store: Arc::new(store),
-            clock: Arc::new(SystemClock),
+            store,
+            clock,
             public_url: serve::base(&config.public_url),
             witnesses: Witnesses::default(),
+            webhooks: Some(webhooks.map_err(Failure::failed)?),
         })))
     }
 

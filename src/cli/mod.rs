@@ -13,6 +13,7 @@ mod pairing;
 mod phone;
 mod scratch;
 mod serve;
+mod webhook;
 
 use std::fmt;
 use std::io::Write as _;
@@ -72,6 +73,8 @@ enum Command {
     Config(config::Arguments),
     /// Make, list and remove the initiators that may open ceremonies
     Client(client::Arguments),
+    /// Register, list, test and remove webhook endpoints, and send dead letters again
+    Webhook(webhook::Arguments),
     /// Mint one-time tokens that pair a phone with a user
     Pairing(pairing::Arguments),
     /// A simulated app and card against any relay, for a terminal or a script
@@ -113,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Config(arguments) => config::run(&file, &arguments),
         Command::Client(arguments) => client::run(&file, arguments),
+        Command::Webhook(arguments) => webhook::run(&file, arguments),
         Command::Pairing(arguments) => pairing::run(&file, arguments),
         Command::Phone(arguments) => phone::run(&arguments),
         Command::Health(arguments) => health::run(&file, &arguments),

@@ -18,10 +18,12 @@ use fido_relay_proto::{Binding, ClientId, PlainText, Problem, ProblemCode, Tenan
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::admin_webhooks;
 use super::http::refusal::Refusal;
 use crate::ports::{Clock, Happening, SecurityEvent, Store, Witnesses};
 use crate::security::clients::{ApiKey, Client, ClientError, Clients, NewClient};
 use crate::security::pairing;
+use crate::webhooks::Webhooks;
 
 /// Longest that a key may be asked to live: ten years, in seconds.
 pub const KEY_MAX_S: u64 = 10 * 365 * 24 * 3600;
@@ -39,6 +41,8 @@ pub struct Admin {
     pub public_url: String,
     /// Who hears of what is done here.
     pub witnesses: Witnesses,
+    /// Webhook endpoints, if they are managed here.
+    pub webhooks: Option<Webhooks>,
 }
 
 impl Admin {
@@ -47,7 +51,7 @@ impl Admin {
         self.witnesses.noted(&SecurityEvent { tenant, at, what }).await;
     }
 
-    fn clients(&self) -> Clients {
+    pub(super) fn clients(&self) -> Clients {
         Clients::new(Arc::clone(&self.store))
     }
 }
@@ -135,6 +139,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/clients/{id}", delete(remove_client))
         .route("/clients/{id}/keys", post(rotate_key))
         .route("/pairings", post(open_pairing))
+        .merge(admin_webhooks::router())
         .with_state(Arc::new(admin))
 }
 
@@ -182,6 +187,9 @@ async fn remove_client(
 ) -> Result<StatusCode, Refusal> {
     let id = parse_id(&id)?;
     admin.clients().remove(&admin.tenant, id).await?;
+    if let Some(webhooks) = &admin.webhooks {
+        webhooks.remove_all(&admin.tenant, id).await?;
+    }
     tracing::info!(client = %id, "client removed");
     admin.noted(admin.clock.now(), Happening::ClientRemoved { client_id: id }).await;
     Ok(StatusCode::NO_CONTENT)
@@ -218,10 +226,10 @@ fn end(now: UnixMillis, lives_s: Option<u64>) -> Result<Option<UnixMillis>, Refu
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|_| ProblemCode::InvalidRequest.into())
 }
 
-fn parse_id(id: &str) -> Result<ClientId, Refusal> {
+pub(super) fn parse_id(id: &str) -> Result<ClientId, Refusal> {
     id.parse().map_err(|_| ProblemCode::NotFound.into())
 }

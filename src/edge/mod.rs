@@ -6,6 +6,7 @@ pub mod accept;
 pub mod admin;
 #[cfg(unix)]
 pub mod admin_socket;
+pub mod admin_webhooks;
 mod device_socket;
 mod handshake;
 mod http;
@@ -31,6 +32,7 @@ use crate::security::record::RecordSigner;
 use crate::security::result_token::ResultSigner;
 use crate::security::ticket::Tickets;
 use crate::session;
+use crate::webhooks::Webhooks;
 
 /// What the edge is told at the start.
 #[derive(Clone, Debug)]
@@ -82,10 +84,12 @@ struct Inner {
     results: ResultSigner,
     records: RecordSigner,
     certify: Option<Arc<dyn Certify>>,
+    webhooks: Option<Webhooks>,
 }
 
 impl Edge {
-    /// The edge of this relay; `certify` answers client-direct programs, if they are served.
+    /// The edge of this relay; `certify` answers client-direct programs, if they are served,
+    /// and `webhooks` are managed, if there are any.
     ///
     /// # Errors
     /// The store's, if the relay's own keys cannot be had.
@@ -94,6 +98,7 @@ impl Edge {
         settings: Settings,
         door: Door,
         certify: Option<Arc<dyn Certify>>,
+        webhooks: Option<Webhooks>,
     ) -> Result<Self, StoreError> {
         let keys = Keys::load_or_make(&*relay.world().store, &relay.world().sealer).await?;
         let results = ResultSigner::new(&keys, &settings.public_url)
@@ -117,6 +122,7 @@ impl Edge {
             results,
             records,
             certify,
+            webhooks,
             relay,
             settings,
         };

@@ -51,6 +51,7 @@ fn serve_admin(data_dir: &Path) -> (Clients, Tasks) {
         clock: Arc::new(SystemClock),
         public_url: "https://relay.example".to_owned(),
         witnesses: fido_relay::ports::Witnesses::default(),
+        webhooks: None,
     };
     AdminSocket::bind(data_dir).unwrap().serve(admin::router(admin), &tasks);
     (clients, tasks)

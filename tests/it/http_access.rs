@@ -61,6 +61,14 @@ fn pairing() -> Value {
     json!({ "username": "ada" })
 }
 
+fn webhook() -> Value {
+    json!({ "url": "https://hooks.example.com/" })
+}
+
+fn rotation() -> Value {
+    json!({ "scheme": "v1a" })
+}
+
 /// Every route of the public listener, once for each thing that it asks.
 const ROUTES: &[Route] = &[
     with_body("POST", "/v1/ceremonies", Needs::Scope(Scope::CeremonyReg), registration),
@@ -76,6 +84,19 @@ const ROUTES: &[Route] = &[
     route("POST", "/v1/devices", Needs::Nothing),
     route("DELETE", "/v1/devices/{id}", Needs::Scope(Scope::DeviceRevoke)),
     route("GET", "/v1/users/{username}/devices", Needs::Scope(Scope::DevicePair)),
+    with_body("POST", "/v1/webhooks", Needs::Scope(Scope::WebhookAdmin), webhook),
+    route("GET", "/v1/webhooks", Needs::Scope(Scope::WebhookAdmin)),
+    route("GET", "/v1/webhooks/{id}", Needs::Scope(Scope::WebhookAdmin)),
+    route("DELETE", "/v1/webhooks/{id}", Needs::Scope(Scope::WebhookAdmin)),
+    with_body("POST", "/v1/webhooks/{id}/secrets", Needs::Scope(Scope::WebhookAdmin), rotation),
+    route("POST", "/v1/webhooks/{id}/enable", Needs::Scope(Scope::WebhookAdmin)),
+    route("POST", "/v1/webhooks/{id}/test", Needs::Scope(Scope::WebhookAdmin)),
+    route("GET", "/v1/webhooks/{id}/deliveries", Needs::Scope(Scope::WebhookAdmin)),
+    route(
+        "POST",
+        "/v1/webhooks/{id}/deliveries/{delivery}/resend",
+        Needs::Scope(Scope::WebhookAdmin),
+    ),
     route("GET", "/v1/clients/self", Needs::Key),
     route("GET", "/v1/device/socket", Needs::Nothing),
     route("POST", "/fidoapi/certify/attestation/options", Needs::Nothing),
@@ -121,7 +142,14 @@ fn the_table_of_this_test_names_every_route_of_the_router() {
 
 /// A path with this ceremony, device or user in its place.
 fn concrete(path: &str, ceremony: &str) -> String {
-    let id = if path.contains("devices") { "dev_AAAAAAAAAAAAAAAAAAAAAA" } else { ceremony };
+    let id = if path.contains("devices") {
+        "dev_AAAAAAAAAAAAAAAAAAAAAA"
+    } else if path.contains("webhooks") {
+        "whk_AAAAAAAAAAAAAAAAAAAAAA"
+    } else {
+        ceremony
+    };
+    let path = path.replace("{delivery}", "msg_AAAAAAAAAAAAAAAAAAAAAA");
     path.replace("{id}", id).replace("{username}", "ada")
 }
 
@@ -145,7 +173,12 @@ async fn call(
 
 async fn relay() -> (TestRelay, crate::support::scripted_upstream::ScriptedUpstream) {
     let upstream = agreeable();
-    let relay = TestRelay::start_with(upstream_at(&upstream.url())).await;
+    let external = upstream_at(&upstream.url());
+    let relay = TestRelay::start_with(|config| {
+        external(config);
+        config.webhooks.allowed_hosts = vec!["hooks.example.com".to_owned()];
+    })
+    .await;
     (relay, upstream)
 }
 
@@ -248,7 +281,9 @@ async fn each_route_opens_with_its_own_scope_and_with_no_other() {
             if may {
                 assert!(matches!(status, 200 | 201 | 404 | 426), "{what}");
                 let has_none = ["/v1/devices/{id}", "/v1/ceremonies/{id}/receipt"];
-                assert_eq!(status == 404, has_none.contains(&route.path), "{what}");
+                let none =
+                    has_none.contains(&route.path) || route.path.starts_with("/v1/webhooks/{id}");
+                assert_eq!(status == 404, none, "{what}");
                 assert_eq!(status == 426, route.path.ends_with("/socket"), "{what}");
             } else {
                 assert_eq!(status, 403, "{what}");

@@ -12,6 +12,7 @@ pub(super) mod refusal;
 pub(super) mod rfc3339;
 mod segment;
 mod status;
+pub(super) mod webhooks;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -53,6 +54,13 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/devices", post(devices::pair))
         .route("/v1/devices/{id}", delete(devices::revoke))
         .route("/v1/users/{username}/devices", get(devices::list))
+        .route("/v1/webhooks", get(webhooks::list).post(webhooks::register))
+        .route("/v1/webhooks/{id}", get(webhooks::read).delete(webhooks::remove))
+        .route("/v1/webhooks/{id}/secrets", post(webhooks::rotate))
+        .route("/v1/webhooks/{id}/enable", post(webhooks::enable))
+        .route("/v1/webhooks/{id}/test", post(webhooks::test))
+        .route("/v1/webhooks/{id}/deliveries", get(webhooks::deliveries))
+        .route("/v1/webhooks/{id}/deliveries/{delivery}/resend", post(webhooks::resend))
         .route("/v1/clients/self", get(status::who_am_i))
         .route("/v1/device/socket", get(device_socket::upgrade))
         .route("/fidoapi/certify/attestation/options", post(certify::attestation_options))

@@ -223,7 +223,7 @@ impl PaperRelay {
         };
         let World { clock: time, tasks, .. } = relay.world();
         let door = Door::start(DoorSettings::default(), time, tasks).unwrap();
-        let edge = Edge::new(relay.clone(), settings, door, None).await.unwrap();
+        let edge = Edge::new(relay.clone(), settings, door, None, None).await.unwrap();
         let (clients, now) =
             (Clients::new(Arc::clone(&relay.world().store)), relay.world().clock.now());
         let tenant = TenantId::default();

@@ -1,0 +1,263 @@
+//! `fido-relay webhook`: endpoints that are told what happens, and what has not reached them.
+
+use axum::http::Method;
+use clap::{Args, Subcommand};
+use fido_relay_proto::webhook::{
+    CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, RotateWebhook, TestedWebhook,
+    WebhookEvent, WebhookScheme, WebhookState, WebhookView,
+};
+use fido_relay_proto::{ClientId, EventId, WebhookId};
+use serde::Serialize;
+
+use super::administration::Administration;
+use super::{ConfigFile, Failure, answer, block_on};
+use crate::edge::admin_webhooks::WebhookEntry;
+
+const HOUR_S: u64 = 3600;
+
+/// Works on the relay that runs in this configuration's data directory, or on its store when none
+/// does. The operator may name any host; addresses are checked all the same.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Register an endpoint of an initiator
+    #[command(after_help = "Examples:
+  fido-relay webhook add cli_3q2-7wAAAAAAAAAAAAAAAA https://shop.example.com/hooks
+  fido-relay webhook add cli_3q2-7wAAAAAAAAAAAAAAAA https://shop.example.com/hooks --scheme v1
+  fido-relay webhook add cli_3q2-7wAAAAAAAAAAAAAAAA https://shop.example.com/hooks \\
+      --event ceremony.closed,user.not_me")]
+    Add {
+        /// Whose, as in `fido-relay client list`
+        client: ClientId,
+        /// Where to: https
+        url: String,
+        /// What it is told, separated by commas
+        #[arg(long, value_delimiter = ',', default_value = "ceremony.closed")]
+        event: Vec<WebhookEvent>,
+        /// How it is signed, separated by commas: v1a (Ed25519) or v1 (a shared secret)
+        #[arg(long, value_delimiter = ',', default_value = "v1a")]
+        scheme: Vec<WebhookScheme>,
+    },
+    /// List the endpoints
+    List,
+    /// Remove an endpoint and what waits for it
+    Remove {
+        /// Which, as in the list
+        id: WebhookId,
+    },
+    /// Give an endpoint a new key; earlier ones of its scheme sign beside it for a while
+    Rotate {
+        /// Which, as in the list
+        id: WebhookId,
+        /// v1a or v1
+        #[arg(long, default_value = "v1a")]
+        scheme: WebhookScheme,
+        /// Hours that earlier keys still sign
+        #[arg(long, value_name = "HOURS", default_value = "24",
+              value_parser = clap::value_parser!(u64).range(0..=720))]
+        old_hours: u64,
+    },
+    /// Send again to an endpoint that answered 410
+    Enable {
+        /// Which, as in the list
+        id: WebhookId,
+    },
+    /// Send a test event, once
+    Test {
+        /// Which, as in the list
+        id: WebhookId,
+    },
+    /// List what has not reached an endpoint
+    Deliveries {
+        /// Which endpoint, as in the list
+        id: WebhookId,
+        /// Only those in this state: dead or waiting
+        #[arg(long)]
+        state: Option<DeliveryState>,
+    },
+    /// Have a dead letter tried again, or all of an endpoint's
+    Resend {
+        /// Which endpoint, as in the list
+        id: WebhookId,
+        /// Which delivery; without it every dead letter of the endpoint
+        delivery: Option<EventId>,
+    },
+}
+
+pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure> {
+    let config = file.config()?;
+    let Arguments { command, json } = arguments;
+    block_on(async {
+        let administration = Administration::reach(&config)?;
+        match command {
+            Command::Add { client, url, event, scheme } => {
+                let body = CreateWebhook { url, events: event, schemes: scheme };
+                let path = format!("/clients/{client}/webhooks");
+                show_made(&administration.call(Method::POST, &path, &body).await?, json)
+            }
+            Command::List => {
+                let entries: Vec<_> = administration.call(Method::GET, "/webhooks", &()).await?;
+                show_list(&entries, json)
+            }
+            Command::Remove { id } => {
+                administration.order(Method::DELETE, &format!("/webhooks/{id}")).await
+            }
+            Command::Rotate { id, scheme, old_hours } => {
+                let body = RotateWebhook { scheme, old_lives_s: old_hours * HOUR_S };
+                let path = format!("/webhooks/{id}/secrets");
+                show_made(&administration.call(Method::POST, &path, &body).await?, json)
+            }
+            Command::Enable { id } => {
+                administration.order(Method::POST, &format!("/webhooks/{id}/enable")).await
+            }
+            Command::Test { id } => {
+                let path = format!("/webhooks/{id}/test");
+                show_test(administration.call(Method::POST, &path, &()).await?, json)
+            }
+            Command::Deliveries { id, state } => {
+                for_each_page(&administration, id, state, |page| show_deliveries(page, json)).await
+            }
+            Command::Resend { id, delivery: Some(delivery) } => {
+                let path = format!("/webhooks/{id}/deliveries/{delivery}/resend");
+                administration.order(Method::POST, &path).await
+            }
+            Command::Resend { id, delivery: None } => resend_all(&administration, id).await,
+        }
+    })
+}
+
+/// Page after page of what has not arrived.
+async fn for_each_page(
+    administration: &Administration,
+    id: WebhookId,
+    state: Option<DeliveryState>,
+    mut show: impl FnMut(&DeliveryList) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut after: Option<EventId> = None;
+    loop {
+        let mut path = format!("/webhooks/{id}/deliveries?");
+        match state {
+            Some(DeliveryState::Dead) => path.push_str("state=dead&"),
+            Some(DeliveryState::Waiting) => path.push_str("state=waiting&"),
+            None => {}
+        }
+        if let Some(after) = after {
+            path.push_str(&format!("after={after}"));
+        }
+        let page: DeliveryList = administration.call(Method::GET, &path, &()).await?;
+        show(&page)?;
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+async fn resend_all(administration: &Administration, id: WebhookId) -> Result<(), Failure> {
+    let mut dead = Vec::new();
+    let gather = |page: &DeliveryList| {
+        dead.extend(page.deliveries.iter().map(|delivery| delivery.id));
+        Ok(())
+    };
+    for_each_page(administration, id, Some(DeliveryState::Dead), gather).await?;
+    for delivery in &dead {
+        let path = format!("/webhooks/{id}/deliveries/{delivery}/resend");
+        administration.order(Method::POST, &path).await?;
+    }
+    answer(&format!("{} to be sent again", dead.len()));
+    Ok(())
+}
+
+fn show_json(value: &impl Serialize) -> Result<(), Failure> {
+    answer(&serde_json::to_string(value).map_err(Failure::failed)?);
+    Ok(())
+}
+
+fn show_made(made: &CreatedWebhook, json: bool) -> Result<(), Failure> {
+    if json {
+        return show_json(made);
+    }
+    show(&made.webhook);
+    if let Some(secret) = &made.secret {
+        answer(&format!("  secret  {secret}"));
+        answer("\nThe secret is shown this once.");
+    }
+    Ok(())
+}
+
+fn show(webhook: &WebhookView) {
+    let events: Vec<_> = webhook.events.iter().map(|event| event.as_str()).collect();
+    answer(&format!("{}  {}", webhook.id, webhook.url));
+    answer(&format!("  events  {}", events.join(" ")));
+    match webhook.state {
+        WebhookState::Enabled => {}
+        WebhookState::Gone => answer("  state   gone: it answered 410"),
+    }
+    for key in &webhook.keys {
+        let until = key.ends_at.as_ref().map(|end| format!(", until {end}")).unwrap_or_default();
+        let shown = key.public_key.as_deref().unwrap_or("v1");
+        answer(&format!("  key     {shown}{until}"));
+    }
+}
+
+fn show_list(entries: &[WebhookEntry], json: bool) -> Result<(), Failure> {
+    if json {
+        return show_json(&entries);
+    }
+    for entry in entries {
+        show(&entry.webhook);
+        answer(&format!("  client  {}", entry.client_id));
+    }
+    if entries.is_empty() {
+        answer("There is no webhook yet: fido-relay webhook add CLIENT URL");
+    }
+    Ok(())
+}
+
+fn show_test(tested: TestedWebhook, json: bool) -> Result<(), Failure> {
+    let TestedWebhook { delivered, status, failure } = tested;
+    if json {
+        show_json(&tested)?;
+    } else if delivered {
+        answer("delivered");
+    }
+    if delivered {
+        return Ok(());
+    }
+    let status = status.map(|status| format!(" (status {status})")).unwrap_or_default();
+    Err(Failure::failed(format!("not delivered: {}{status}", name_of(&failure))))
+}
+
+fn show_deliveries(page: &DeliveryList, json: bool) -> Result<(), Failure> {
+    for delivery in &page.deliveries {
+        if json {
+            show_json(delivery)?;
+            continue;
+        }
+        let status = delivery.status.map(|status| format!(" {status}")).unwrap_or_default();
+        answer(&format!(
+            "{}  {}  {}  {}, tried {} times, {}{status}",
+            delivery.id,
+            delivery.at,
+            delivery.event.as_str(),
+            name_of(&delivery.state),
+            delivery.attempts,
+            name_of(&delivery.failure),
+        ));
+    }
+    Ok(())
+}
+
+/// A value as the wire names it.
+fn name_of(value: &impl Serialize) -> String {
+    let name = serde_json::to_value(value).ok();
+    name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_else(|| "-".to_owned())
+}

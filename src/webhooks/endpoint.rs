@@ -1,0 +1,146 @@
+//! Endpoints as they are stored: one record each, under the client that it belongs to, so that a
+//! client's endpoints are one short range and another client's cannot be named.
+
+use fido_relay_proto::webhook::{WebhookEvent, WebhookState};
+use fido_relay_proto::{ClientId, EventId, TenantId, UnixMillis, WebhookId};
+use serde::{Deserialize, Serialize};
+
+use super::signing::SigningKey;
+use crate::ports::{Bucket, Registrar, Revision, Store, StoreError, records};
+
+/// How often a change is tried again because somebody else changed the endpoint meanwhile.
+const RACES: usize = 16;
+
+/// Which endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct EndpointKey {
+    pub(super) tenant: TenantId,
+    pub(super) client: ClientId,
+    pub(super) id: WebhookId,
+}
+
+impl std::fmt::Display for EndpointKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.tenant, self.client, self.id)
+    }
+}
+
+impl EndpointKey {
+    /// The key of one of its deliveries.
+    pub(super) fn delivery(&self, event: EventId) -> String {
+        format!("{self}.{event}")
+    }
+
+    /// What a delivery's key names.
+    pub(super) fn of_delivery(key: &str) -> Option<(Self, EventId)> {
+        let mut parts = key.split('.');
+        let endpoint = Self {
+            tenant: parts.next()?.parse().ok()?,
+            client: parts.next()?.parse().ok()?,
+            id: parts.next()?.parse().ok()?,
+        };
+        let event = parts.next()?.parse().ok()?;
+        parts.next().is_none().then_some((endpoint, event))
+    }
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Which.
+    pub id: WebhookId,
+    /// Its relying party.
+    pub tenant: TenantId,
+    /// Whose.
+    pub client: ClientId,
+    /// Where to, in its normal form.
+    pub url: String,
+    /// What it is told.
+    pub events: Vec<WebhookEvent>,
+    /// Whether it is sent anything.
+    pub state: WebhookState,
+    /// Whether the operator registered it, on whatever host.
+    pub by_operator: bool,
+    /// What signs, the oldest first.
+    pub keys: Vec<SigningKey>,
+    /// When it was registered.
+    pub created_at: UnixMillis,
+}
+
+impl Endpoint {
+    pub(super) fn key(&self) -> EndpointKey {
+        EndpointKey { tenant: self.tenant.clone(), client: self.client, id: self.id }
+    }
+
+    pub(super) const fn registrar(&self) -> Registrar {
+        if self.by_operator { Registrar::Operator } else { Registrar::Client }
+    }
+
+    /// Whether it is to be told of this, which happened then.
+    pub(super) fn wants(&self, event: WebhookEvent, at: UnixMillis) -> bool {
+        self.state == WebhookState::Enabled && self.created_at <= at && self.events.contains(&event)
+    }
+}
+
+pub(super) async fn load(
+    store: &dyn Store,
+    key: &EndpointKey,
+) -> Result<Option<(Endpoint, Revision)>, StoreError> {
+    records::load(store, Bucket::Webhooks, &key.to_string()).await
+}
+
+pub(super) async fn save(
+    store: &dyn Store,
+    endpoint: &Endpoint,
+    expected: Revision,
+) -> Result<Revision, StoreError> {
+    let key = endpoint.key().to_string();
+    records::save(store, Bucket::Webhooks, &key, expected, endpoint).await
+}
+
+/// A client's endpoints, or those of all clients, in the order of their keys.
+pub(super) async fn list(
+    store: &dyn Store,
+    tenant: &TenantId,
+    client: Option<ClientId>,
+) -> Result<Vec<Endpoint>, StoreError> {
+    let prefix = match client {
+        Some(client) => format!("{tenant}.{client}."),
+        None => format!("{tenant}."),
+    };
+    let found = store.list(Bucket::Webhooks, &prefix).await?;
+    found.iter().map(|(_, stored)| records::parse(stored)).collect()
+}
+
+/// Changes an endpoint and gives it as it then is; `None`: there is no such endpoint.
+pub(super) async fn change<E>(
+    store: &dyn Store,
+    key: &EndpointKey,
+    change: impl Fn(&mut Endpoint) -> Result<(), E> + Send,
+) -> Result<Option<Result<Endpoint, E>>, StoreError> {
+    for _ in 0..RACES {
+        let Some((mut endpoint, revision)) = load(store, key).await? else { return Ok(None) };
+        if let Err(refusal) = change(&mut endpoint) {
+            return Ok(Some(Err(refusal)));
+        }
+        match save(store, &endpoint, revision).await {
+            Ok(_) => return Ok(Some(Ok(endpoint))),
+            Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(StoreError::Conflict)
+}
+
+/// Removes an endpoint; tells whether there was one.
+pub(super) async fn remove(store: &dyn Store, key: &EndpointKey) -> Result<bool, StoreError> {
+    for _ in 0..RACES {
+        let Some((_, revision)) = load(store, key).await? else { return Ok(false) };
+        match store.remove(Bucket::Webhooks, &key.to_string(), revision).await {
+            Ok(()) => return Ok(true),
+            Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(StoreError::Conflict)
+}

@@ -1,0 +1,121 @@
+//! Something that happened, as endpoints are told it. Its id follows from what it is about, so
+//! that the same thing told twice, or found again after a crash, is one event.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use fido_relay_proto::webhook::{WebhookBody, WebhookEvent, WebhookNews};
+use fido_relay_proto::{ClientId, EventId, Reason, TenantId, UnixMillis};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use crate::ceremony::Ceremony;
+use crate::ports::{Happening, SecurityEvent};
+
+/// What happened, and whom it concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    pub(super) tenant: TenantId,
+    /// The client whose endpoints are told; none: those of every client of the tenant.
+    pub(super) client: Option<ClientId>,
+    pub(super) kind: WebhookEvent,
+    pub(super) told: Told,
+}
+
+/// What is kept of an event until it is delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told {
+    pub(super) id: EventId,
+    pub(super) at: UnixMillis,
+    pub(super) news: WebhookNews,
+}
+
+impl Told {
+    /// The bytes that are sent and signed, the same at every try.
+    pub(super) fn body(&self) -> Option<String> {
+        let body = WebhookBody { news: self.news.clone(), timestamp: rfc3339(self.at) };
+        serde_json::to_string(&body).ok()
+    }
+
+    pub(super) const fn kind(&self) -> Option<WebhookEvent> {
+        match self.news {
+            WebhookNews::CeremonyClosed { .. } => Some(WebhookEvent::CeremonyClosed),
+            WebhookNews::DevicePaired { .. } => Some(WebhookEvent::DevicePaired),
+            WebhookNews::DeviceRevoked { .. } => Some(WebhookEvent::DeviceRevoked),
+            WebhookNews::UserNotMe { .. } => Some(WebhookEvent::UserNotMe),
+            WebhookNews::Test { .. } => None,
+        }
+    }
+}
+
+/// What a ceremony's end has to tell; nothing while it is open.
+pub(super) fn of_ceremony(ceremony: &Ceremony) -> Vec<Event> {
+    let Some(closed) = ceremony.closed() else { return Vec::new() };
+    let request = &ceremony.request;
+    let event = |kind, news| Event {
+        tenant: request.tenant.clone(),
+        client: Some(request.client_id),
+        kind,
+        told: Told { id: id(kind, request.id.as_bytes()), at: closed.at, news },
+    };
+    let mut events = vec![event(
+        WebhookEvent::CeremonyClosed,
+        WebhookNews::CeremonyClosed {
+            id: request.id,
+            ceremony_type: request.ceremony_type,
+            outcome: closed.outcome,
+            reason: closed.reason,
+        },
+    )];
+    if closed.reason == Some(Reason::NotMe) {
+        let username = request.username.clone();
+        let news = WebhookNews::UserNotMe { id: request.id, username };
+        events.push(event(WebhookEvent::UserNotMe, news));
+    }
+    events
+}
+
+/// What a happening beside ceremonies has to tell, if anything.
+pub(super) fn of_happening(event: &SecurityEvent) -> Option<Event> {
+    let (kind, about, news) = match &event.what {
+        Happening::DevicePaired { device_id, username } => (
+            WebhookEvent::DevicePaired,
+            device_id,
+            WebhookNews::DevicePaired { id: *device_id, username: username.clone() },
+        ),
+        Happening::DeviceRevoked { device_id, username, .. } => (
+            WebhookEvent::DeviceRevoked,
+            device_id,
+            WebhookNews::DeviceRevoked { id: *device_id, username: username.clone() },
+        ),
+        // "Not me" is told by the ceremony that it closed, which is found again after a crash.
+        Happening::NotMe { .. }
+        | Happening::DeviceRenamed { .. }
+        | Happening::DeviceKeyRotated { .. }
+        | Happening::PairingVoided { .. }
+        | Happening::ClientMade { .. }
+        | Happening::ClientRemoved { .. }
+        | Happening::ClientKeyMade { .. } => return None,
+    };
+    let told = Told { id: id(kind, about.as_bytes()), at: event.at, news };
+    Some(Event { tenant: event.tenant.clone(), client: None, kind, told })
+}
+
+fn id(kind: WebhookEvent, about: &[u8; 16]) -> EventId {
+    let named = [b"fido-relay/webhook/", kind.as_str().as_bytes(), b"/", about].concat();
+    let mut bytes = [0; 16];
+    let hash = digest(&SHA256, &named);
+    for (byte, hashed) in bytes.iter_mut().zip(hash.as_ref()) {
+        *byte = *hashed;
+    }
+    EventId::from_bytes(bytes)
+}
+
+/// RFC 3339, UTC, milliseconds.
+pub(super) fn rfc3339(at: UnixMillis) -> String {
+    let form =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
+        .ok()
+        .and_then(|time| time.format(form).ok())
+        .unwrap_or_default()
+}

@@ -1,0 +1,453 @@
+//! Webhooks by Standard Webhooks 1.0: initiators' backends are told what happened, at least once.
+//!
+//! ```text
+//!   ports::Witness ─▶ recorder ─▶ outbox (store) ─▶ dispatcher ─▶ lane (one per endpoint)
+//!    changed, found     │ id follows                    ▲   due │      breaker, in-flight bound
+//!                       │ from the event                │       ▼
+//!                       └───────── "due" ───────────────┘   attempt: sign, send, store
+//!                                                                │
+//!                                  ports::WebhookSender ◀────────┘
+//! ```
+//! The store is the truth: a delivery is recorded before it is sent, its end is stored before it
+//! is forgotten, and what is in memory is built anew at the start. A delivery that arrived and
+//! could not be noted arrives again, with the same `webhook-id`.
+//!
+//! Knows endpoints, events, keys and time; knows nothing of HTTP, of addresses (that is the
+//! sender's) or of who may do what (that is the edge's).
+
+mod attempt;
+mod dispatcher;
+mod endpoint;
+mod event;
+mod figures;
+mod lane;
+mod outbox;
+mod recorder;
+mod schedule;
+mod signing;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use fido_relay_proto::webhook::{
+    CreateWebhook, DeliveryState, RotateWebhook, TestedWebhook, WebhookEvent, WebhookFailure,
+    WebhookNews, WebhookScheme, WebhookState,
+};
+use fido_relay_proto::{ClientId, EventId, TenantId, UnixMillis, WebhookId};
+use tokio::sync::mpsc;
+
+use self::dispatcher::{Dispatcher, Order};
+use self::endpoint::EndpointKey;
+use self::event::{Event, Told};
+use self::figures::Figures;
+use self::outbox::Delivery;
+use self::recorder::Recorder;
+use crate::ports::{
+    Bucket, Clock, Registrar, Revision, Store, StoreError, Unsendable, WebhookSender, Witness,
+    records,
+};
+use crate::security::random;
+use crate::security::seal::Sealer;
+use crate::tasks::Tasks;
+
+pub use self::endpoint::Endpoint;
+pub use self::figures::WebhookFigures;
+pub use self::outbox::{dead_until, delivered_until};
+pub use self::signing::SigningKey;
+
+/// Endpoints of one client.
+pub const ENDPOINTS: usize = 16;
+/// Keys of one endpoint that live at the same time.
+const LIVE_KEYS: usize = 4;
+/// Longest that an old key may sign beside a new one, in seconds: thirty days.
+pub const OLD_KEYS_MAX_S: u64 = 30 * 24 * 60 * 60;
+/// Deliveries that one page of a listing holds.
+pub const LISTED: usize = 100;
+/// Records that a listing reads at most for one page.
+const WALKED: usize = 256;
+/// Orders that wait for the dispatcher.
+const ORDERS: usize = 1024;
+
+/// What webhooks stand on.
+#[derive(Debug)]
+struct Ground {
+    store: Arc<dyn Store>,
+    sealer: Sealer,
+    clock: Arc<dyn Clock>,
+    sender: Arc<dyn WebhookSender>,
+    figures: Figures,
+}
+
+/// Why an endpoint was not made or changed. The texts are for whoever asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WebhookError {
+    /// There is none, or it is another client's.
+    #[error("there is no such webhook")]
+    NotFound,
+    /// The URL.
+    #[error("url {0}")]
+    Url(#[from] Unsendable),
+    /// Nothing to tell, or no way to sign, or one of them twice.
+    #[error("events and schemes must each have at least one entry and none twice")]
+    Lists,
+    /// The client has [`ENDPOINTS`].
+    #[error("the client has as many webhooks as allowed")]
+    TooMany,
+    /// The endpoint has its live keys.
+    #[error("the webhook has as many live keys as allowed: let old ones end first")]
+    TooManyKeys,
+    /// Longer than [`OLD_KEYS_MAX_S`].
+    #[error("old keys must end within 30 days")]
+    OldKeys,
+    /// The delivery is not a dead letter.
+    #[error("only a dead letter can be sent again")]
+    NotDead,
+    /// No key can be made.
+    #[error("no key could be made")]
+    Keys,
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A delivery that has not arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undelivered {
+    /// Its `webhook-id`.
+    pub id: EventId,
+    /// What it tells.
+    pub event: WebhookEvent,
+    /// When that happened.
+    pub at: UnixMillis,
+    /// Whether it will still be tried.
+    pub state: DeliveryState,
+    /// Tries so far.
+    pub attempts: u32,
+    /// What came of the last.
+    pub failure: Option<WebhookFailure>,
+    /// Its HTTP status.
+    pub status: Option<u16>,
+}
+
+/// Endpoints and what they are sent. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Webhooks {
+    ground: Arc<Ground>,
+    /// The dispatcher and the recorder, if they run.
+    running: Option<(mpsc::Sender<Order>, mpsc::Sender<Event>)>,
+}
+
+/// Webhooks that are not started yet: their witness can be told, and remembers for a while.
+#[derive(Debug)]
+pub struct Prepared {
+    webhooks: Webhooks,
+    events: mpsc::Receiver<Event>,
+    orders: mpsc::Receiver<Order>,
+}
+
+impl Webhooks {
+    /// Endpoints that can be managed while no relay runs: nothing is sent.
+    #[must_use]
+    pub fn at_rest(
+        store: Arc<dyn Store>,
+        sealer: Sealer,
+        clock: Arc<dyn Clock>,
+        sender: Arc<dyn WebhookSender>,
+    ) -> Self {
+        let figures = Figures::default();
+        let ground = Arc::new(Ground { store, sealer, clock, sender, figures });
+        Self { ground, running: None }
+    }
+
+    /// The same, to be started.
+    #[must_use]
+    pub fn prepare(mut self) -> Prepared {
+        let (order, orders) = mpsc::channel(ORDERS);
+        let (tell, events) = mpsc::channel(recorder::QUEUE);
+        self.running = Some((order, tell));
+        Prepared { webhooks: self, events, orders }
+    }
+
+    /// Who hears of what happens, if it is sent at all.
+    #[must_use]
+    pub fn witness(&self) -> Option<Arc<dyn Witness>> {
+        let (_, queue) = self.running.as_ref()?;
+        Some(Arc::new(Recorder { queue: queue.clone() }))
+    }
+
+    /// How deliveries fare.
+    #[must_use]
+    pub fn figures(&self) -> WebhookFigures {
+        self.ground.figures.read()
+    }
+
+    /// Registers an endpoint; gives it with its `v1` secret, the one time that it is seen.
+    ///
+    /// # Errors
+    /// [`WebhookError`].
+    pub async fn register(
+        &self,
+        (tenant, client): (&TenantId, ClientId),
+        order: CreateWebhook,
+        registrar: Registrar,
+    ) -> Result<(Endpoint, Option<String>), WebhookError> {
+        let CreateWebhook { url, mut events, mut schemes } = order;
+        let url = self.ground.sender.permits(&url, registrar)?;
+        let (asked, signed) = (events.len(), schemes.len());
+        events.sort_unstable();
+        events.dedup();
+        schemes.sort_unstable();
+        schemes.dedup();
+        if events.len() != asked || schemes.len() != signed || asked == 0 || signed == 0 {
+            return Err(WebhookError::Lists);
+        }
+        let store = &*self.ground.store;
+        if endpoint::list(store, tenant, Some(client)).await?.len() >= ENDPOINTS {
+            return Err(WebhookError::TooMany);
+        }
+        let now = self.ground.clock.now();
+        let id = WebhookId::from_bytes(random::bytes());
+        let (mut keys, mut secret) = (Vec::new(), None);
+        for scheme in schemes {
+            let (key, shown) = self.make_key(id, scheme, now)?;
+            keys.push(key);
+            secret = secret.or(shown);
+        }
+        let endpoint = Endpoint {
+            id,
+            tenant: tenant.clone(),
+            client,
+            url: url.into(),
+            events,
+            state: WebhookState::Enabled,
+            by_operator: registrar == Registrar::Operator,
+            keys,
+            created_at: now,
+        };
+        endpoint::save(store, &endpoint, Revision::ABSENT).await?;
+        Ok((endpoint, secret))
+    }
+
+    /// The client's endpoints, in the order of their ids.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn list(
+        &self,
+        tenant: &TenantId,
+        client: ClientId,
+    ) -> Result<Vec<Endpoint>, StoreError> {
+        endpoint::list(&*self.ground.store, tenant, Some(client)).await
+    }
+
+    /// The endpoints of all clients.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn list_all(&self, tenant: &TenantId) -> Result<Vec<Endpoint>, StoreError> {
+        endpoint::list(&*self.ground.store, tenant, None).await
+    }
+
+    /// One endpoint of the client.
+    ///
+    /// # Errors
+    /// [`WebhookError`].
+    pub async fn load(
+        &self,
+        tenant: &TenantId,
+        client: ClientId,
+        id: WebhookId,
+    ) -> Result<Endpoint, WebhookError> {
+        let key = EndpointKey { tenant: tenant.clone(), client, id };
+        let found = endpoint::load(&*self.ground.store, &key).await?;
+        found.map(|(endpoint, _)| endpoint).ok_or(WebhookError::NotFound)
+    }
+
+    /// Removes an endpoint and what waits for it.
+    ///
+    /// # Errors
+    /// [`WebhookError`].
+    pub async fn remove(&self, endpoint: &Endpoint) -> Result<(), WebhookError> {
+        if !endpoint::remove(&*self.ground.store, &endpoint.key()).await? {
+            return Err(WebhookError::NotFound);
+        }
+        self.order(Order::Reopen(endpoint.key())).await;
+        Ok(())
+    }
+
+    /// Removes the endpoints of a client that is removed.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn remove_all(&self, tenant: &TenantId, client: ClientId) -> Result<(), StoreError> {
+        for endpoint in self.list(tenant, client).await? {
+            match self.remove(&endpoint).await {
+                Err(WebhookError::Store(error)) => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a key; earlier ones of its scheme end after a while. Gives the endpoint with the new
+    /// `v1` secret, the one time that it is seen.
+    ///
+    /// # Errors
+    /// [`WebhookError`].
+    pub async fn rotate(
+        &self,
+        endpoint: &Endpoint,
+        order: RotateWebhook,
+    ) -> Result<(Endpoint, Option<String>), WebhookError> {
+        if order.old_lives_s > OLD_KEYS_MAX_S {
+            return Err(WebhookError::OldKeys);
+        }
+        let now = self.ground.clock.now();
+        let (key, secret) = self.make_key(endpoint.id, order.scheme, now)?;
+        let end = now.plus_secs(order.old_lives_s);
+        let place = endpoint.key();
+        let changed = endpoint::change(&*self.ground.store, &place, |endpoint| {
+            for old in endpoint.keys.iter_mut().filter(|old| old.scheme == order.scheme) {
+                old.ends_at = Some(old.ends_at.map_or(end, |own| own.min(end)));
+            }
+            endpoint.keys.retain(|old| old.is_live(now));
+            if endpoint.keys.len() >= LIVE_KEYS {
+                return Err(WebhookError::TooManyKeys);
+            }
+            endpoint.keys.push(key.clone());
+            Ok(())
+        });
+        Ok((changed.await?.ok_or(WebhookError::NotFound)??, secret))
+    }
+
+    /// Sends again to an endpoint that answered 410. What became a dead letter stays one.
+    ///
+    /// # Errors
+    /// [`WebhookError`].
+    pub async fn enable(&self, endpoint: &Endpoint) -> Result<Endpoint, WebhookError> {
+        let place = endpoint.key();
+        let changed = endpoint::change(&*self.ground.store, &place, |endpoint| {
+            endpoint.state = WebhookState::Enabled;
+            Ok::<(), WebhookError>(())
+        });
+        let changed = changed.await?.ok_or(WebhookError::NotFound)??;
+        self.order(Order::Reopen(endpoint.key())).await;
+        Ok(changed)
+    }
+
+    /// Sends a test event at once, and only once.
+    pub async fn test(&self, endpoint: &Endpoint) -> TestedWebhook {
+        let news = WebhookNews::Test { id: endpoint.id };
+        let id = EventId::from_bytes(random::bytes());
+        let told = Told { id, at: self.ground.clock.now(), news };
+        let body = told.body().unwrap_or_default();
+        let sent = attempt::send(&self.ground, endpoint, (id, &body)).await;
+        TestedWebhook {
+            delivered: sent.failure.is_none(),
+            status: sent.status,
+            failure: sent.failure,
+        }
+    }
+
+    /// At most [`LISTED`] of the endpoint's deliveries that have not arrived, in the order of
+    /// their ids, those after `after`; and where to go on.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn undelivered(
+        &self,
+        endpoint: &Endpoint,
+        state: Option<DeliveryState>,
+        after: Option<EventId>,
+    ) -> Result<(Vec<Undelivered>, Option<EventId>), StoreError> {
+        let prefix = format!("{}.", endpoint.key());
+        let start = after.map_or_else(|| prefix.clone(), |after| endpoint.key().delivery(after));
+        let page = self.ground.store.page(Bucket::Outbox, &start, WALKED).await?;
+        let walked = page.len();
+        let (mut found, mut last) = (Vec::new(), None);
+        for (key, stored) in page {
+            if !key.starts_with(&prefix) {
+                return Ok((found, None));
+            }
+            let delivery: Delivery = records::parse(&stored)?;
+            last = Some(delivery.told.id);
+            let Some(event) = delivery.told.kind() else { continue };
+            if state.is_none_or(|state| state == delivery.state) {
+                found.push(Undelivered {
+                    id: delivery.told.id,
+                    event,
+                    at: delivery.told.at,
+                    state: delivery.state,
+                    attempts: delivery.attempts,
+                    failure: delivery.failure,
+                    status: delivery.status,
+                });
+            }
+            if found.len() == LISTED {
+                return Ok((found, last));
+            }
+        }
+        Ok((found, last.filter(|_| walked == WALKED)))
+    }
+
+    /// Has a dead letter tried again, from now on for 72 hours.
+    ///
+    /// # Errors
+    /// [`WebhookError`].
+    pub async fn resend(&self, endpoint: &Endpoint, event: EventId) -> Result<(), WebhookError> {
+        let (store, key) = (&*self.ground.store, endpoint.key());
+        let found = outbox::load(store, &key, event).await?;
+        let (dead, revision) = found.ok_or(WebhookError::NotFound)?;
+        if dead.state != DeliveryState::Dead {
+            return Err(WebhookError::NotDead);
+        }
+        let again = Delivery::new(dead.told, self.ground.clock.now());
+        match outbox::save(store, &key, revision, &again).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict) => return Err(WebhookError::NotDead),
+            Err(error) => return Err(error.into()),
+        }
+        let Delivery { due, until, .. } = again;
+        self.order(Order::Due { endpoint: key, event, due, until }).await;
+        Ok(())
+    }
+
+    /// Tells the dispatcher, if there is one; otherwise the next start reads it in the store.
+    async fn order(&self, order: Order) {
+        if let Some((orders, _)) = &self.running {
+            drop(orders.send(order).await);
+        }
+    }
+
+    fn make_key(
+        &self,
+        id: WebhookId,
+        scheme: WebhookScheme,
+        now: UnixMillis,
+    ) -> Result<(SigningKey, Option<String>), WebhookError> {
+        SigningKey::make(id, scheme, &self.ground.sealer, now).map_err(|_| WebhookError::Keys)
+    }
+}
+
+impl Prepared {
+    /// The endpoints, and the witness to be told.
+    #[must_use]
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
+    }
+
+    /// Records and sends until the tasks are stopped.
+    pub fn start(self, tasks: &Tasks) -> Webhooks {
+        let Self { webhooks, events, orders } = self;
+        let ground = &webhooks.ground;
+        let dispatcher = Dispatcher::new(Arc::clone(ground));
+        tasks.spawn("webhooks", dispatcher.run(orders, tasks.stopping().clone()));
+        if let Some((order, _)) = &webhooks.running {
+            let recording =
+                recorder::run(Arc::clone(ground), events, order.clone(), tasks.stopping().clone());
+            tasks.spawn("webhook recorder", recording);
+        }
+        webhooks
+    }
+}

@@ -1,0 +1,155 @@
+//! What endpoints have still to be told, durably: one record for each event and endpoint, under a
+//! key that follows from both, so that telling twice makes one delivery.
+//!
+//! ```text
+//!   outbox/<endpoint>.<event>      waiting, or dead; gone once delivered
+//!   delivered/<endpoint>.<event>   written before that, so that nothing found again is sent anew
+//! ```
+
+use fido_relay_proto::webhook::{DeliveryState, WebhookFailure};
+use fido_relay_proto::{EventId, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+use super::endpoint::EndpointKey;
+use super::event::Told;
+use super::schedule::RETRIES_S;
+use crate::ports::{Bucket, Revision, Store, StoreError, records};
+
+/// How long a dead letter is kept, in seconds: two weeks to notice it.
+pub(super) const DEAD_S: u64 = 14 * 24 * 60 * 60;
+/// How long it is remembered that something was delivered, in seconds from the event. Longer than
+/// what is found again is still delivered ([`RETRIES_S`]).
+pub(super) const DELIVERED_S: u64 = RETRIES_S + 60 * 60;
+
+/// One event on its way to one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Delivery {
+    pub(super) told: Told,
+    pub(super) state: DeliveryState,
+    /// Tries so far.
+    pub(super) attempts: u32,
+    /// The next one, while it waits.
+    pub(super) due: UnixMillis,
+    /// When it is given up, while it waits; when the dead letter is thrown away, afterwards.
+    pub(super) until: UnixMillis,
+    /// What came of the last try.
+    pub(super) failure: Option<WebhookFailure>,
+    pub(super) status: Option<u16>,
+}
+
+impl Delivery {
+    /// A delivery that is due at once.
+    pub(super) fn new(told: Told, now: UnixMillis) -> Self {
+        Self {
+            told,
+            state: DeliveryState::Waiting,
+            attempts: 0,
+            due: now,
+            until: now.plus_secs(RETRIES_S),
+            failure: None,
+            status: None,
+        }
+    }
+
+    /// Given up.
+    pub(super) fn die(&mut self, failure: Option<WebhookFailure>, now: UnixMillis) {
+        self.state = DeliveryState::Dead;
+        self.failure = failure.or(self.failure);
+        self.until = now.plus_secs(DEAD_S);
+    }
+}
+
+/// That something was delivered.
+#[derive(Serialize, Deserialize)]
+struct Receipt {
+    until: UnixMillis,
+}
+
+/// Reads the last moment of an outbox record; what still waits has none.
+#[must_use]
+pub fn dead_until(record: &[u8]) -> Option<UnixMillis> {
+    let delivery: Delivery = serde_json::from_slice(record).ok()?;
+    match delivery.state {
+        DeliveryState::Waiting => None,
+        DeliveryState::Dead => Some(delivery.until),
+    }
+}
+
+/// Reads the last moment of what was delivered.
+#[must_use]
+pub fn delivered_until(record: &[u8]) -> Option<UnixMillis> {
+    let receipt: Receipt = serde_json::from_slice(record).ok()?;
+    Some(receipt.until)
+}
+
+/// Keeps a delivery, unless it was ever kept before; tells whether it is new.
+pub(super) async fn keep(
+    store: &dyn Store,
+    endpoint: &EndpointKey,
+    delivery: &Delivery,
+) -> Result<bool, StoreError> {
+    let key = endpoint.delivery(delivery.told.id);
+    if store.load(Bucket::Delivered, &key).await?.is_some() {
+        return Ok(false);
+    }
+    match records::save(store, Bucket::Outbox, &key, Revision::ABSENT, delivery).await {
+        Ok(_) => Ok(true),
+        Err(StoreError::Conflict) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) async fn load(
+    store: &dyn Store,
+    endpoint: &EndpointKey,
+    event: EventId,
+) -> Result<Option<(Delivery, Revision)>, StoreError> {
+    records::load(store, Bucket::Outbox, &endpoint.delivery(event)).await
+}
+
+pub(super) async fn save(
+    store: &dyn Store,
+    endpoint: &EndpointKey,
+    revision: Revision,
+    delivery: &Delivery,
+) -> Result<(), StoreError> {
+    let key = endpoint.delivery(delivery.told.id);
+    records::save(store, Bucket::Outbox, &key, revision, delivery).await.map(drop)
+}
+
+/// Whether it was delivered already: a crash came before its record was removed.
+pub(super) async fn is_delivered(
+    store: &dyn Store,
+    endpoint: &EndpointKey,
+    event: EventId,
+) -> Result<bool, StoreError> {
+    Ok(store.load(Bucket::Delivered, &endpoint.delivery(event)).await?.is_some())
+}
+
+/// Notes that it was delivered, and only then forgets that it had to be.
+pub(super) async fn delivered(
+    store: &dyn Store,
+    endpoint: &EndpointKey,
+    (delivery, revision): (&Delivery, Revision),
+) -> Result<(), StoreError> {
+    let key = endpoint.delivery(delivery.told.id);
+    let receipt = Receipt { until: delivery.told.at.plus_secs(DELIVERED_S) };
+    match records::save(store, Bucket::Delivered, &key, Revision::ABSENT, &receipt).await {
+        Ok(_) | Err(StoreError::Conflict) => {}
+        Err(error) => return Err(error),
+    }
+    drop_record(store, endpoint, delivery.told.id, revision).await
+}
+
+/// Forgets a delivery; somebody else may have done so.
+pub(super) async fn drop_record(
+    store: &dyn Store,
+    endpoint: &EndpointKey,
+    event: EventId,
+    revision: Revision,
+) -> Result<(), StoreError> {
+    match store.remove(Bucket::Outbox, &endpoint.delivery(event), revision).await {
+        Ok(()) | Err(StoreError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

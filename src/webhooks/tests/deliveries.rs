@@ -1,0 +1,165 @@
+//! What is told to whom, once, and what is never lost.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_ceremony_is_told_to_its_own_clients_endpoints_that_want_it() {
+    let stage = Stage::start();
+    let closed = [WebhookEvent::CeremonyClosed];
+    stage.endpoint_of(CLIENT, "https://mine.example/", &closed).await;
+    stage.endpoint_of(CLIENT, "https://devices.example/", &[WebhookEvent::DevicePaired]).await;
+    stage.endpoint_of(OTHER, "https://other.example/", &WebhookEvent::ALL).await;
+    stage.closes(1).await;
+    settle().await;
+    let arrivals = stage.sender.arrivals();
+    assert_eq!(arrivals.len(), 1, "{arrivals:?}");
+    assert_eq!(arrivals[0].host, "mine.example");
+    let timestamp = arrivals[0].body["timestamp"].as_str().unwrap();
+    assert!(timestamp.starts_with("2027-01-15T08:00:00"), "{timestamp}");
+    let expected = serde_json::json!({
+        "type": "ceremony.closed",
+        "data": {
+            "id": CeremonyId::from_bytes([1; 16]),
+            "type": "authentication",
+            "outcome": "denied",
+            "reason": "not_me",
+        },
+        "timestamp": timestamp,
+    });
+    assert_eq!(arrivals[0].body, expected);
+    let figures = stage.webhooks.figures();
+    assert_eq!((figures.delivered, figures.waiting, figures.dead), (1, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn not_me_and_devices_are_told_too() {
+    let stage = Stage::start();
+    stage.endpoint(GOOD).await;
+    stage.endpoint_of(OTHER, "https://other.example/", &WebhookEvent::ALL).await;
+    stage.closes(1).await;
+    let device_id = DeviceId::from_bytes([9; 16]);
+    let username = PlainText::new("ada").unwrap();
+    for what in [
+        Happening::DevicePaired { device_id, username: PlainText::new("ada").unwrap() },
+        Happening::DeviceRevoked { device_id, username, client_id: None },
+        Happening::ClientMade { client_id: CLIENT },
+    ] {
+        let event = SecurityEvent { tenant: TenantId::default(), at: stage.clock.now(), what };
+        stage.witness.noted(&event).await;
+        stage.witness.noted(&event).await;
+    }
+    settle().await;
+    let types = |url| {
+        let mut types: Vec<_> = stage
+            .sender
+            .at(url)
+            .iter()
+            .map(|arrival| arrival.body["type"].as_str().unwrap().to_owned())
+            .collect();
+        types.sort_unstable();
+        types
+    };
+    let all = ["ceremony.closed", "device.paired", "device.revoked", "user.not_me"];
+    assert_eq!(types(GOOD), all, "each once");
+    let of_the_tenant = ["device.paired", "device.revoked"];
+    assert_eq!(types("https://other.example/"), of_the_tenant);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_and_found_again_and_again_arrives_once() {
+    let stage = Stage::start();
+    stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
+    let ceremony = stage.closed(1, CLIENT);
+    stage.witness.found(&stage.open(1, CLIENT)).await;
+    stage.witness.changed(&ceremony, None).await;
+    stage.witness.changed(&ceremony, None).await;
+    settle().await;
+    stage.witness.found(&ceremony).await;
+    settle().await;
+    let stage = stage.restart().await;
+    for hours in [0, 24, 24, 23] {
+        pass(HOUR * hours).await;
+        stage.witness.found(&ceremony).await;
+        settle().await;
+    }
+    assert_eq!(stage.sender.arrivals().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_between_the_end_and_its_record_loses_nothing() {
+    let stage = Stage::start();
+    stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
+    // Stored, and the process dies before anybody is told.
+    let ceremony = stage.closed(1, CLIENT);
+    let stage = stage.restart().await;
+    pass(HOUR * 20).await;
+    stage.witness.found(&ceremony).await;
+    settle().await;
+    assert_eq!(stage.sender.arrivals().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_between_the_record_and_the_delivery_loses_nothing() {
+    let stage = Stage::start();
+    stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
+    stage.sender.answers(GOOD, Manner::Unreachable);
+    stage.closes(1).await;
+    settle().await;
+    let stage = stage.restart().await;
+    stage.sender.answers(GOOD, Manner::Status(204));
+    pass(HOUR).await;
+    let arrivals = stage.sender.arrivals();
+    assert!(arrivals.len() >= 2);
+    assert!(arrivals.iter().all(|arrival| arrival.id == arrivals[0].id), "one webhook-id");
+    let bodies: Vec<_> = arrivals.iter().map(|arrival| &arrival.letter.body).collect();
+    assert!(bodies.windows(2).all(|two| two[0] == two[1]), "the same bytes");
+    pass(HOUR * 100).await;
+    assert_eq!(stage.sender.arrivals().len(), arrivals.len(), "and then no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_between_the_two_writes_of_an_arrival_sends_nothing_anew() {
+    let stage = Stage::start();
+    let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
+    stage.closes(1).await;
+    settle().await;
+    let told = event::of_ceremony(&stage.closed(1, CLIENT)).remove(0).told;
+    let left = Delivery::new(told, stage.clock.now());
+    let key = endpoint.key().delivery(left.told.id);
+    records::save(&*stage.store, Bucket::Outbox, &key, Revision::ABSENT, &left).await.unwrap();
+    let stage = stage.restart().await;
+    pass(HOUR).await;
+    assert_eq!(stage.sender.arrivals().len(), 1);
+    assert_eq!(stage.waiting(&endpoint).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_from_before_an_endpoint_was_registered_is_sent_to_it() {
+    let stage = Stage::start();
+    let before = stage.closed(1, CLIENT);
+    pass(Duration::from_secs(1)).await;
+    stage.endpoint(GOOD).await;
+    stage.witness.found(&before).await;
+    settle().await;
+    assert!(stage.sender.arrivals().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_endpoint_is_sent_nothing_and_leaves_nothing() {
+    let stage = Stage::start();
+    let endpoint = stage.endpoint(GOOD).await;
+    stage.sender.answers(GOOD, Manner::Unreachable);
+    for number in 1..=8 {
+        stage.closes(number).await;
+    }
+    settle().await;
+    stage.webhooks.remove(&endpoint).await.unwrap();
+    let gone = stage.webhooks.remove(&endpoint).await;
+    assert_eq!(gone, Err(WebhookError::NotFound));
+    let before = stage.sender.arrivals().len();
+    stage.closes(9).await;
+    pass(HOUR * 9).await;
+    assert_eq!(stage.sender.arrivals().len(), before);
+    assert_eq!(stage.store.list(Bucket::Outbox, "").await.unwrap().len(), 0);
+    assert_eq!(stage.webhooks.figures().waiting, 0);
+}

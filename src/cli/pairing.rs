@@ -62,6 +62,7 @@ fn show(opened: &OpenedPairing, json: bool) -> Result<(), Failure> {
         answer(&picture.build());
     }
     answer(&opened.uri);
+    answer(&format!("\nTo type instead: {}", opened.typed_code));
     answer(&format!("\nGood for one phone, for {} minutes.", opened.expires_in / 60));
     Ok(())
 }

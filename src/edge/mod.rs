@@ -23,6 +23,7 @@ pub use watch::WatchLimits;
 use self::accept::Door;
 use self::device_socket::Crowd;
 use self::watch::Places;
+use self::http::typed_tries::TypedTries;
 use crate::ports::{Certify, StoreError};
 use crate::relay::Relay;
 use crate::security::clients::Clients;
@@ -81,6 +82,7 @@ struct Inner {
     tickets: Tickets,
     event_tickets: EventTickets,
     places: Arc<Places>,
+    typed_tries: TypedTries,
     results: ResultSigner,
     records: RecordSigner,
     certify: Option<Arc<dyn Certify>>,
@@ -119,6 +121,7 @@ impl Edge {
             tickets: Tickets::new(&keys),
             event_tickets: EventTickets::new(&keys, Arc::clone(&relay.world().store)),
             places: Arc::new(Places::new(settings.watch.per_ceremony, settings.watch.per_node)),
+            typed_tries: TypedTries::new(),
             results,
             records,
             certify,

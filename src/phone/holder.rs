@@ -22,6 +22,7 @@ use super::pairing::Paired;
 use super::person::{Decision, Person};
 use super::reconnect::{Cause, Next, Pace, Reconnect};
 use super::roots::Roots;
+use super::rotation::Rotation;
 use super::wire::{ConnectError, Socket, SocketEnd, Welcome};
 use crate::security::random;
 use crate::tasks::Tasks;
@@ -107,6 +108,7 @@ impl Phone {
         let holder = Holder {
             app: App::new(self.faults),
             reconnect: Reconnect::new(self.pace),
+            rotation: Rotation::default(),
             paired: self.paired,
             roots: self.roots,
             card: self.card,
@@ -149,6 +151,11 @@ impl PhoneHandle {
         let _ = self.commands.send(Command::Break).await;
     }
 
+    /// Gives the device a new key; the phone tells whether it got one.
+    pub async fn rotate_key(&self) {
+        let _ = self.commands.send(Command::RotateKey).await;
+    }
+
     /// Closes the socket in order and ends the phone.
     pub fn stop(&self) {
         self.stopping.cancel();
@@ -159,6 +166,7 @@ impl PhoneHandle {
 enum Command {
     Decide(CeremonyId, Decision),
     Break,
+    RotateKey,
 }
 
 enum Listener {
@@ -231,6 +239,7 @@ struct Holder {
     person: Arc<dyn Person>,
     app: App,
     reconnect: Reconnect,
+    rotation: Rotation,
     pending: FuturesUnordered<Abortable<BoxFuture<'static, Due>>>,
     deciding: HashMap<CeremonyId, AbortHandle>,
     alarms: HashMap<CeremonyId, AbortHandle>,
@@ -248,6 +257,9 @@ impl Holder {
                 End::Stopping => break Stopped::Told,
                 End::Connect(_) | End::TooSlow | End::Silent | End::GoneAway | End::Broken => None,
             };
+            if code == Some(4401) {
+                self.rotation.refused(&mut self.paired);
+            }
             self.tell(PhoneEvent::Disconnected { code, why: end.to_string() }).await;
             let left = goaway.map(|at| at.saturating_duration_since(Instant::now()));
             match self.reconnect.after(end.cause(), stood, left, random::below) {
@@ -280,6 +292,7 @@ impl Holder {
             },
         };
         let since = Instant::now();
+        self.rotation.welcomed();
         let mut line = Line { socket: Some(socket), end: None };
         self.tell(PhoneEvent::Connected { connection_id: welcome.connection_id }).await;
         let acts = self.app.connected();
@@ -383,6 +396,11 @@ impl Holder {
                 self.perform(acts, line).await;
             }
             Command::Break => line.breaks(End::Broken),
+            // The socket waits meanwhile: a `reauth` is signed with the key that came of it.
+            Command::RotateKey => {
+                let event = self.rotation.begin(&mut self.paired, &self.roots).await;
+                self.tell(event).await;
+            }
         }
     }
 

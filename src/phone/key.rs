@@ -8,7 +8,10 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::DeviceId;
-use fido_relay_proto::device::{AUTH_TYP, AuthClaims, PAIRING_TYP, PairingClaims};
+use fido_relay_proto::device::{
+    AUTH_TYP, AuthClaims, KEY_POSSESSION_TYP, KEY_ROTATION_TYP, KeyClaims, PAIRING_TYP,
+    PairingClaims,
+};
 use fido_relay_proto::http::P256Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
@@ -114,7 +117,8 @@ impl DeviceKey {
         self.sign(AUTH_TYP, &claims)
     }
 
-    /// The proof of a pairing; `aud` is the URL that it is posted to.
+    /// The proof of a pairing; `aud` is the URL that it is posted to, `token` the token of the link
+    /// or the plain form of the typed code.
     ///
     /// # Errors
     /// [`KeyError`] if the library fails.
@@ -126,6 +130,27 @@ impl DeviceKey {
             iat: phone_clock_s(),
         };
         self.sign(PAIRING_TYP, &claims)
+    }
+
+    /// The two proofs by which this key hands over to `next`: its own and that one's; `aud` is the
+    /// URL that they are posted to.
+    ///
+    /// # Errors
+    /// [`KeyError`] if the library fails.
+    pub fn rotation_proofs(
+        &self,
+        next: &Self,
+        aud: &str,
+        device_id: DeviceId,
+    ) -> Result<(String, String), KeyError> {
+        let claims = KeyClaims {
+            aud: aud.to_owned(),
+            device_id,
+            old_jkt: self.thumbprint(),
+            new_jkt: next.thumbprint(),
+            iat: phone_clock_s(),
+        };
+        Ok((self.sign(KEY_ROTATION_TYP, &claims)?, next.sign(KEY_POSSESSION_TYP, &claims)?))
     }
 }
 

@@ -24,6 +24,7 @@ mod pairing;
 mod person;
 mod reconnect;
 mod roots;
+mod rotation;
 mod saved;
 pub mod wire;
 
@@ -39,4 +40,5 @@ pub use pairing::{Paired, PairingClient, PairingError, PairingLink, pair};
 pub use person::{Ask, Codes, Decision, Person, Waits};
 pub use reconnect::Pace;
 pub use roots::Roots;
+pub use rotation::{key_url, rotate_key};
 pub use saved::{PhoneState, StateError};

@@ -5,7 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use fido_relay_proto::http::{PairDevice, PairedDevice, Platform};
-use fido_relay_proto::{DeviceId, PlainText, Problem};
+use fido_relay_proto::{DeviceId, PlainText, Problem, TypedCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::key::{DeviceKey, KeyError};
@@ -24,7 +26,7 @@ pub enum PairingError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The relay said no.
-    #[error("the relay refused the pairing (HTTP {status}): {title}")]
+    #[error("the relay refused (HTTP {status}): {title}")]
     Refused {
         /// The HTTP status.
         status: u16,
@@ -148,17 +150,51 @@ impl PairingClient {
         name: Option<PlainText<64>>,
         key: DeviceKey,
     ) -> Result<Paired, PairingError> {
+        self.pair_by(relay, (Some(token), None), name, key).await
+    }
+
+    /// The same with the code that the person typed.
+    ///
+    /// # Errors
+    /// As [`PairingClient::pair`].
+    pub async fn pair_typed(
+        &self,
+        relay: &Url,
+        code: &TypedCode,
+        name: Option<PlainText<64>>,
+        key: DeviceKey,
+    ) -> Result<Paired, PairingError> {
+        self.pair_by(relay, (None, Some(code.as_str())), name, key).await
+    }
+
+    async fn pair_by(
+        &self,
+        relay: &Url,
+        (token, code): (Option<&str>, Option<&str>),
+        name: Option<PlainText<64>>,
+        key: DeviceKey,
+    ) -> Result<Paired, PairingError> {
         let url = format!("{}/v1/devices", relay.as_str().trim_end_matches('/'));
         let body = PairDevice {
-            pairing_token: Some(token.to_owned()),
-            typed_code: None,
+            pairing_token: token.map(str::to_owned),
+            typed_code: code.map(str::to_owned),
             jwk: key.jwk().clone(),
-            proof: key.pairing_proof(&url, token)?,
+            proof: key.pairing_proof(&url, token.or(code).unwrap_or_default())?,
             name,
             platform: Platform::Other,
             push: None,
         };
-        let response = self.0.post(&url).json(&body).send().await.map_err(unreachable)?;
+        let PairedDevice { device_id, socket_url } = self.post(&url, &body).await?;
+        Ok(Paired { device_id, socket_url, key })
+    }
+
+    /// Posts a body of this protocol and reads the answer.
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        url: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, PairingError> {
+        let response = self.0.post(url).json(body).send().await.map_err(unreachable)?;
         if !response.status().is_success() {
             let status = response.status().as_u16();
             let problem = response.json::<Problem>().await.ok().map(Box::new);
@@ -166,8 +202,7 @@ impl PairingClient {
                 problem.as_ref().map_or("no reason given", |problem| problem.title.as_str());
             return Err(PairingError::Refused { status, title: title.to_owned(), problem });
         }
-        let PairedDevice { device_id, socket_url } = response.json().await.map_err(unreachable)?;
-        Ok(Paired { device_id, socket_url, key })
+        response.json().await.map_err(unreachable)
     }
 }
 

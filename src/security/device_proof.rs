@@ -1,13 +1,17 @@
 //! Device proofs: compact JWS ES256 (RFC 7515) by the phone's own P-256 key.
 //!
 //! The relay's nonce makes a proof fresh and `aud` ties it to the URL that the app dialled, so a
-//! fake relay cannot pass our nonce on. `iat` is not compared: a phone's clock may be anything.
+//! fake relay cannot pass our nonce on. `iat` is not compared there: a phone's clock may be
+//! anything. A key rotation has no nonce, and its `iat` is.
 //! High-S signatures are accepted, phones make them; signature bytes are no replay key.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fido_relay_proto::device::{AUTH_TYP, AuthClaims, PAIRING_TYP, PairingClaims};
+use fido_relay_proto::device::{
+    AUTH_TYP, AuthClaims, KEY_POSSESSION_TYP, KEY_ROTATION_TYP, KeyClaims, PAIRING_TYP,
+    PairingClaims,
+};
 use fido_relay_proto::http::P256Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::de::DeserializeOwned;
@@ -84,6 +88,37 @@ pub fn verify_pairing(
     let good =
         claims.aud == audience && claims.token_hash == token_hash && claims.jkt == thumbprint(jwk);
     if good { Ok(()) } else { Err(BadProof) }
+}
+
+/// The claims of a key rotation before it is verified: only to find the device.
+///
+/// # Errors
+/// [`BadProof`] if there are none.
+pub fn claimed_rotation(old_proof: &str) -> Result<KeyClaims, BadProof> {
+    let read = jsonwebtoken::dangerous::insecure_decode(old_proof);
+    read.map(|token| token.claims).map_err(|_| BadProof)
+}
+
+/// Verifies both proofs of a key rotation: the old key hands over to the new one, the new one is
+/// there, both mean this relay, and both say the same. Whether the claims are fresh, and whether
+/// `old` is a key that may hand over, is the caller's to decide.
+///
+/// # Errors
+/// [`BadProof`].
+pub fn verify_rotation(
+    (old_proof, new_proof): (&str, &str),
+    (old, new): (&P256Jwk, &P256Jwk),
+    audiences: &[String],
+) -> Result<KeyClaims, BadProof> {
+    let claims: KeyClaims = verify(old_proof, old, KEY_ROTATION_TYP)?;
+    let same: KeyClaims = verify(new_proof, new, KEY_POSSESSION_TYP)?;
+    let (old_jkt, new_jkt) = (thumbprint(old), thumbprint(new));
+    let good = claims == same
+        && audiences.contains(&claims.aud)
+        && claims.old_jkt == old_jkt
+        && claims.new_jkt == new_jkt
+        && old_jkt != new_jkt;
+    if good { Ok(claims) } else { Err(BadProof) }
 }
 
 /// The parts of RFC 7515 and RFC 7519 that every proof shares. Freshness comes from the nonce or

@@ -1,11 +1,12 @@
-//! `/v1/devices` and a user's list of them: pair, list, revoke.
+//! `/v1/devices` and a user's list of them: pair, list, rename, revoke.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
-use fido_relay_proto::http::{DeviceList, DeviceView, PairDevice, PairedDevice, Scope};
+use fido_relay_proto::http::{
+    DeviceList, DeviceView, PairDevice, PairedDevice, RenameDevice, Scope,
+};
 use fido_relay_proto::{DeviceId, Problem, ProblemCode, Username};
-use futures::channel::oneshot;
 
 use super::body::JsonBody;
 use super::caller::Initiator;
@@ -13,47 +14,71 @@ use super::refusal::Refusal;
 use super::rfc3339;
 use super::segment::Segment;
 use crate::edge::Edge;
+use crate::edge::accept::Accepted;
 use crate::ports::{Happening, SecurityEvent};
 use crate::relay::RevokeError;
-use crate::relay::devices::{self, Device};
-use crate::security::pairing::{self, PairingError};
+use crate::relay::devices::{self, Changed, Device};
+use crate::security::pairing::{self, PairingError, Secret};
 use crate::security::{device_proof, random};
 
-/// `POST /v1/devices`. Whatever is wrong with token or proof, the answer is the same 401; only the
-/// holder of the true token learns that it was used before.
+/// `POST /v1/devices`. Whatever is wrong with token, code or proof, the answer is the same 401; only
+/// the holder of the true token or code learns that it was used before.
 pub(super) async fn pair(
     State(edge): State<Edge>,
+    Extension(accepted): Extension<Accepted>,
     JsonBody { value, .. }: JsonBody<PairDevice>,
 ) -> Result<(StatusCode, Json<PairedDevice>), Refusal> {
+    match (&value.pairing_token, &value.typed_code) {
+        (Some(_), None) => {}
+        (None, Some(_)) if edge.inner.typed_tries.allow(accepted.client) => {}
+        (None, Some(_)) => return Err(ProblemCode::TooManyRequests.into()),
+        (Some(_), Some(_)) | (None, None) => {
+            let detail = "give one of pairing_token and typed_code";
+            return Err(Problem::new(ProblemCode::InvalidRequest).with_detail(detail).into());
+        }
+    }
     let socket_url = edge.inner.socket_urls.first().cloned().unwrap_or_default();
-    let (tell, told) = oneshot::channel();
-    let tasks = edge.relay().world().tasks.clone();
+    let relay = edge.relay().clone();
     // A phone that hangs up must not leave a used token without a device.
-    tasks.spawn_bare(async move { drop(tell.send(redeem(&edge, value).await)) });
-    let device_id = told.await.unwrap_or_else(|_| Err(ProblemCode::Internal.into()))?;
+    let device_id = relay.to_the_end(async move { redeem(&edge, value).await }).await;
+    let device_id = device_id.unwrap_or_else(|| Err(ProblemCode::Internal.into()))?;
     Ok((StatusCode::CREATED, Json(PairedDevice { device_id, socket_url })))
 }
 
 async fn redeem(edge: &Edge, order: PairDevice) -> Result<DeviceId, Refusal> {
     let world = edge.relay().world();
     let (store, now) = (&*world.store, world.clock.now());
-    let token = order.pairing_token.as_deref().unwrap_or_default();
-    let (pairing, revision) = pairing::look(store, token, now).await.map_err(refused)?;
-    let token_hash = pairing::token_hash(token);
+    let secret = match (&order.pairing_token, &order.typed_code) {
+        (Some(token), _) => Secret::Token(token),
+        (None, Some(code)) => Secret::Typed(code),
+        (None, None) => return Err(ProblemCode::ProofRefused.into()),
+    };
+    let found = match pairing::look(store, secret, now).await {
+        Ok(found) => found,
+        Err(error) => {
+            if let PairingError::Voided(pairing) = &error {
+                tracing::warn!("a pairing is void, its code was typed wrong too often");
+                let what = Happening::PairingVoided { username: pairing.username.clone() };
+                let event = SecurityEvent { tenant: pairing.tenant.clone(), at: now, what };
+                world.witnesses.noted(&event).await;
+            }
+            return Err(refused(error));
+        }
+    };
     let settings = edge.settings();
     let mut bases = std::iter::once(&settings.public_url).chain(&settings.public_aliases);
     let good = bases.any(|base| {
         let audience = format!("{base}/v1/devices");
-        device_proof::verify_pairing(&order.proof, &order.jwk, &audience, &token_hash).is_ok()
+        device_proof::verify_pairing(&order.proof, &order.jwk, &audience, &found.hash).is_ok()
     });
     if !good {
         return Err(ProblemCode::ProofRefused.into());
     }
-    pairing::redeem(store, token, revision, now).await.map_err(refused)?;
+    pairing::redeem(store, &found, now).await.map_err(refused)?;
     let device = Device {
         id: DeviceId::from_bytes(random::bytes()),
-        tenant: pairing.tenant,
-        username: pairing.username,
+        tenant: found.pairing.tenant,
+        username: found.pairing.username,
         jwk: order.jwk,
         name: order.name,
         platform: order.platform,
@@ -79,7 +104,7 @@ async fn redeem(edge: &Edge, order: PairDevice) -> Result<DeviceId, Refusal> {
 
 fn refused(error: PairingError) -> Refusal {
     match error {
-        PairingError::Unknown => ProblemCode::ProofRefused.into(),
+        PairingError::Unknown | PairingError::Voided(_) => ProblemCode::ProofRefused.into(),
         PairingError::Used => ProblemCode::Gone.into(),
         PairingError::Store(error) => error.into(),
     }
@@ -99,16 +124,50 @@ pub(super) async fn list(
     for id in devices::of_user(store, tenant, &username).await? {
         if let Some(device) = devices::load(store, tenant, id).await? {
             let online = edge.relay().registry().get(id).is_some();
-            list.push(DeviceView {
-                device_id: id,
-                name: device.name,
-                platform: device.platform,
-                paired_at: rfc3339::format(device.paired_at),
-                online: caller.has(Scope::PresenceRead).then_some(online),
-            });
+            list.push(view(&caller, device, online));
         }
     }
     Ok(Json(DeviceList { devices: list }))
+}
+
+fn view(caller: &Initiator, device: Device, online: bool) -> DeviceView {
+    DeviceView {
+        device_id: device.id,
+        name: device.name,
+        platform: device.platform,
+        paired_at: rfc3339::format(device.paired_at),
+        online: caller.has(Scope::PresenceRead).then_some(online),
+    }
+}
+
+/// `PATCH /v1/devices/{id}`: gives the device another name, and gives it as it then stands.
+pub(super) async fn rename(
+    State(edge): State<Edge>,
+    caller: Initiator,
+    Segment(id): Segment,
+    JsonBody { value, .. }: JsonBody<RenameDevice>,
+) -> Result<Json<DeviceView>, Refusal> {
+    caller.require(Scope::DevicePair)?;
+    let id: DeviceId = id.parse().map_err(|_| ProblemCode::NotFound)?;
+    let world = edge.relay().world();
+    let tenant = &caller.0.tenant;
+    let mut news = Changed::No;
+    let change = |device: &mut Device| {
+        let before = device.name.replace(value.name.clone());
+        news = if before == device.name { Changed::No } else { Changed::Yes };
+        news
+    };
+    let changed = devices::change(&*world.store, tenant, id, change).await?;
+    let device = changed.ok_or(ProblemCode::NotFound)?;
+    if news == Changed::Yes {
+        tracing::info!(device = %id, "renamed");
+        let (username, client_id) = (device.username.clone(), caller.0.id);
+        let what = Happening::DeviceRenamed { device_id: id, username, client_id };
+        let event = SecurityEvent { tenant: tenant.clone(), at: world.clock.now(), what };
+        world.witnesses.noted(&event).await;
+    }
+    let online = edge.relay().registry().get(id).is_some();
+    Ok(Json(view(&caller, device, online)))
 }
 
 /// `DELETE /v1/devices/{id}`.

@@ -4,6 +4,7 @@ mod body;
 mod caller;
 mod ceremonies;
 mod certify;
+mod device_keys;
 mod devices;
 pub(super) mod origin;
 mod pairings;
@@ -13,6 +14,7 @@ pub(super) mod rfc3339;
 mod segment;
 mod status;
 pub(super) mod webhooks;
+pub(super) mod typed_tries;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -52,7 +54,8 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/ceremonies/{id}/socket", get(watch::socket::upgrade))
         .route("/v1/pairings", post(pairings::open))
         .route("/v1/devices", post(devices::pair))
-        .route("/v1/devices/{id}", delete(devices::revoke))
+        .route("/v1/devices/{id}", delete(devices::revoke).patch(devices::rename))
+        .route("/v1/device/key", post(device_keys::rotate))
         .route("/v1/users/{username}/devices", get(devices::list))
         .route("/v1/webhooks", get(webhooks::list).post(webhooks::register))
         .route("/v1/webhooks/{id}", get(webhooks::read).delete(webhooks::remove))

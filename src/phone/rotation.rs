@@ -1,0 +1,86 @@
+//! A new device key in place of the old one. The answer may get lost: until the relay has welcomed
+//! one of the two keys, the phone keeps both.
+
+use fido_relay_proto::http::{RotateDeviceKey, RotatedDeviceKey};
+
+use super::event::PhoneEvent;
+use super::key::DeviceKey;
+use super::pairing::{Paired, PairingClient, PairingError};
+use super::roots::Roots;
+
+/// Where a device's key is rotated, from where its socket is.
+#[must_use]
+pub fn key_url(socket_url: &str) -> String {
+    let base = socket_url.strip_suffix("/v1/device/socket").unwrap_or(socket_url);
+    format!("{}/v1/device/key", base.replacen("ws", "http", 1))
+}
+
+/// Exchanges one phone's key; who exchanges many uses one [`PairingClient`].
+///
+/// # Errors
+/// As [`PairingClient::rotate_key`].
+pub async fn rotate_key(paired: &Paired, next: &DeviceKey) -> Result<Paired, PairingError> {
+    PairingClient::new()?.rotate_key(paired, next).await
+}
+
+impl PairingClient {
+    /// Asks the relay to take `next` in place of the device's key. The same again is harmless.
+    ///
+    /// # Errors
+    /// [`PairingError`]; after [`PairingError::Unreachable`] the new key may count all the same.
+    pub async fn rotate_key(
+        &self,
+        paired: &Paired,
+        next: &DeviceKey,
+    ) -> Result<Paired, PairingError> {
+        let url = key_url(&paired.socket_url);
+        let (old_proof, new_proof) = paired.key.rotation_proofs(next, &url, paired.device_id)?;
+        let body = RotateDeviceKey { new_jwk: next.jwk().clone(), old_proof, new_proof };
+        let RotatedDeviceKey { device_id, .. } = self.post(&url, &body).await?;
+        Ok(Paired { device_id, socket_url: paired.socket_url.clone(), key: next.clone() })
+    }
+}
+
+/// The key that may or may not have taken the place of the phone's own.
+#[derive(Debug, Default)]
+pub(super) struct Rotation {
+    unsettled: Option<DeviceKey>,
+}
+
+impl Rotation {
+    /// Takes a new key, or asks once more for the one that was not settled.
+    pub(super) async fn begin(&mut self, paired: &mut Paired, roots: &Roots) -> PhoneEvent {
+        let next = match self.unsettled.take().map_or_else(DeviceKey::generate, Ok) {
+            Ok(next) => next,
+            Err(error) => return PhoneEvent::KeyKept { why: error.to_string() },
+        };
+        let rotated = match PairingClient::trusting(roots) {
+            Ok(client) => client.rotate_key(paired, &next).await,
+            Err(error) => Err(error),
+        };
+        let why = match rotated {
+            Ok(rotated) => {
+                *paired = rotated;
+                return PhoneEvent::KeyRotated;
+            }
+            Err(error @ PairingError::Refused { status: 400..500, .. }) => error.to_string(),
+            Err(error) => {
+                self.unsettled = Some(next);
+                error.to_string()
+            }
+        };
+        PhoneEvent::KeyKept { why }
+    }
+
+    /// The relay did not accept the phone's proof: perhaps the other key counts.
+    pub(super) fn refused(&mut self, paired: &mut Paired) {
+        if let Some(other) = &mut self.unsettled {
+            std::mem::swap(&mut paired.key, other);
+        }
+    }
+
+    /// The relay has welcomed the phone's key: the other one is nothing.
+    pub(super) fn welcomed(&mut self) {
+        self.unsettled = None;
+    }
+}

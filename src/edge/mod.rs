@@ -22,8 +22,8 @@ pub use watch::WatchLimits;
 
 use self::accept::Door;
 use self::device_socket::Crowd;
-use self::watch::Places;
 use self::http::typed_tries::TypedTries;
+use self::watch::Places;
 use crate::ports::{Certify, StoreError};
 use crate::relay::Relay;
 use crate::security::clients::Clients;

@@ -69,6 +69,10 @@ fn rotation() -> Value {
     json!({ "scheme": "v1a" })
 }
 
+fn new_name() -> Value {
+    json!({ "name": "Ada's phone" })
+}
+
 /// Every route of the public listener, once for each thing that it asks.
 const ROUTES: &[Route] = &[
     with_body("POST", "/v1/ceremonies", Needs::Scope(Scope::CeremonyReg), registration),
@@ -82,7 +86,9 @@ const ROUTES: &[Route] = &[
     route("GET", "/v1/ceremonies/{id}/socket", Needs::Scope(Scope::CeremonyRead)),
     with_body("POST", "/v1/pairings", Needs::Scope(Scope::DevicePair), pairing),
     route("POST", "/v1/devices", Needs::Nothing),
+    with_body("PATCH", "/v1/devices/{id}", Needs::Scope(Scope::DevicePair), new_name),
     route("DELETE", "/v1/devices/{id}", Needs::Scope(Scope::DeviceRevoke)),
+    route("POST", "/v1/device/key", Needs::Nothing),
     route("GET", "/v1/users/{username}/devices", Needs::Scope(Scope::DevicePair)),
     with_body("POST", "/v1/webhooks", Needs::Scope(Scope::WebhookAdmin), webhook),
     route("GET", "/v1/webhooks", Needs::Scope(Scope::WebhookAdmin)),

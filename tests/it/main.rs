@@ -19,6 +19,7 @@ mod clock_jumps;
 mod container;
 mod deadlines;
 mod demo;
+mod device_changes;
 mod device_handshake;
 mod device_proofs;
 mod device_socket;
@@ -46,6 +47,7 @@ mod real_upstream;
 mod receipts;
 mod retention;
 mod returning_phone;
+mod revocations;
 #[cfg(unix)]
 mod shutdown;
 mod simulation;

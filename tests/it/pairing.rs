@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay::phone::{self, DeviceKey, PairingError};
+use fido_relay_proto::TypedCode;
 use fido_relay_proto::http::{OpenedPairing, Platform};
+use futures::StreamExt as _;
 use reqwest::Response;
 use serde_json::{Value, json};
 
@@ -11,10 +13,36 @@ use crate::support::relay::{Initiator, TestRelay, http};
 use crate::support::scene::Scene;
 use crate::support::wire_phone::WirePhone;
 
-async fn token(initiator: &Initiator, username: &str) -> String {
+async fn opened(initiator: &Initiator, username: &str) -> OpenedPairing {
     let response = initiator.post("/v1/pairings", &json!({ "username": username })).await;
     assert_eq!(response.status(), 201);
-    response.json::<OpenedPairing>().await.unwrap().pairing_token
+    response.json().await.unwrap()
+}
+
+async fn token(initiator: &Initiator, username: &str) -> String {
+    opened(initiator, username).await.pairing_token
+}
+
+/// The body that an app sends whose person typed this.
+fn typed_body(relay: &TestRelay, key: &DeviceKey, typed: &str) -> Value {
+    let url = format!("{}/v1/devices", relay.url());
+    let code: TypedCode = typed.parse().unwrap();
+    json!({
+        "typed_code": typed, "jwk": key.jwk(), "platform": Platform::Other,
+        "proof": key.pairing_proof(&url, code.as_str()).unwrap(),
+    })
+}
+
+/// The code with another last character.
+fn mistyped(code: &str) -> String {
+    let (head, last) = code.split_at(code.len() - 1);
+    format!("{head}{}", if last == "0" { '2' } else { '0' })
+}
+
+async fn devices_of(initiator: &Initiator, username: &str) -> usize {
+    let path = format!("/v1/users/{username}/devices");
+    let list: Value = initiator.get(&path).await.json().await.unwrap();
+    list["devices"].as_array().unwrap().len()
 }
 
 /// The body that an app sends.
@@ -122,19 +150,158 @@ async fn a_token_is_good_once() {
 }
 
 #[tokio::test]
-async fn of_fifty_that_use_a_token_at_once_one_becomes_the_device() {
+async fn of_a_hundred_that_use_a_token_at_once_one_becomes_the_device() {
     let scene = Scene::set().await;
     let token = token(&scene.initiator, "bob").await;
-    let tries = (0..50).map(|_| async {
-        let key = DeviceKey::generate().unwrap();
-        let body = body(&scene.relay, &key, &token);
-        (pair(&scene.relay, &body).await.status().as_u16(), key)
+    let tries = (0..100).map(|_| async {
+        let body = body(&scene.relay, &DeviceKey::generate().unwrap(), &token);
+        pair(&scene.relay, &body).await.status().as_u16()
     });
     let tries = futures::future::join_all(tries).await;
-    let count = |status| tries.iter().filter(|(got, _)| *got == status).count();
-    assert_eq!((count(201), count(410)), (1, 49));
-    let devices: Value = scene.initiator.get("/v1/users/bob/devices").await.json().await.unwrap();
-    assert_eq!(devices["devices"].as_array().unwrap().len(), 1);
+    let count = |status| tries.iter().filter(|got| **got == status).count();
+    assert_eq!((count(201), count(410)), (1, 99), "{tries:?}");
+    assert_eq!(devices_of(&scene.initiator, "bob").await, 1);
+}
+
+/// Typed codes are also limited by address, so that not all hundred are looked at.
+#[tokio::test]
+async fn of_a_hundred_that_use_token_and_typed_code_at_once_one_becomes_the_device() {
+    let scene = Scene::set().await;
+    let pairing = opened(&scene.initiator, "bob").await;
+    let tries = (0..100).map(|n| {
+        let (relay, pairing) = (&scene.relay, &pairing);
+        async move {
+            let key = DeviceKey::generate().unwrap();
+            let body = if n % 10 == 0 {
+                body(relay, &key, &pairing.pairing_token)
+            } else {
+                typed_body(relay, &key, &pairing.typed_code)
+            };
+            pair(relay, &body).await.status().as_u16()
+        }
+    });
+    let tries = futures::future::join_all(tries).await;
+    let count = |status| tries.iter().filter(|got| **got == status).count();
+    assert_eq!(count(201), 1, "{tries:?}");
+    assert_eq!(count(201) + count(410) + count(429), 100, "{tries:?}");
+    assert!(count(410) >= 20, "{tries:?}");
+    assert_eq!(devices_of(&scene.initiator, "bob").await, 1);
+}
+
+#[tokio::test]
+async fn a_person_may_type_the_code_in_place_of_scanning() {
+    let scene = Scene::set().await;
+    let pairing = opened(&scene.initiator, "bob").await;
+    let client = phone::PairingClient::new().unwrap();
+    let (url, key) = (scene.relay.url().parse().unwrap(), DeviceKey::generate().unwrap());
+    let code: TypedCode = pairing.typed_code.to_lowercase().replace('-', " ").parse().unwrap();
+    let paired = client.pair_typed(&url, &code, None, key).await.unwrap();
+    WirePhone::connect(paired).await.hears_nothing().await;
+    // One use uses up both.
+    let key = DeviceKey::generate().unwrap();
+    for body in [
+        body(&scene.relay, &key, &pairing.pairing_token),
+        typed_body(&scene.relay, &key, &pairing.typed_code),
+    ] {
+        assert_eq!(pair(&scene.relay, &body).await.status(), 410);
+    }
+    assert_eq!(devices_of(&scene.initiator, "bob").await, 1);
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_typed_code_the_answer_is_that_of_a_wrong_token() {
+    let scene = Scene::set().await;
+    let (relay, key) = (&scene.relay, DeviceKey::generate().unwrap());
+    let pairing = opened(&scene.initiator, "bob").await;
+    let right = &pairing.typed_code;
+    let good = typed_body(relay, &key, right);
+    let with = |typed: &str| {
+        let mut body = good.clone();
+        body["typed_code"] = json!(typed);
+        body
+    };
+    let url = format!("{}/v1/devices", relay.url());
+    let mut as_shown = good.clone();
+    as_shown["proof"] = json!(key.pairing_proof(&url, right).unwrap());
+    let mut of_the_token = good.clone();
+    of_the_token["proof"] = json!(key.pairing_proof(&url, &pairing.pairing_token).unwrap());
+    let mut as_token = body(relay, &key, &pairing.pairing_token);
+    as_token["pairing_token"] = json!(right);
+    let bad = [
+        with(""),
+        with("0000000000"),
+        with("UUUUU-UUUUU"),
+        with(&right[..10]),
+        with(&format!("{right}0")),
+        with(&pairing.pairing_token),
+        with("../../../../.."),
+        with(&mistyped(right)),
+        typed_body(relay, &key, &mistyped(right)),
+        as_shown,
+        of_the_token,
+        as_token,
+        body(relay, &key, "no such token"),
+    ];
+    let mut answers = std::collections::BTreeSet::new();
+    for body in &bad {
+        let response = pair(relay, body).await;
+        assert_eq!(response.status(), 401, "{body}");
+        answers.insert(response.text().await.unwrap());
+    }
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(pair(relay, &good).await.status(), 201, "two wrong ones are forgiven");
+}
+
+#[tokio::test]
+async fn a_pairing_names_one_secret_and_not_none_or_two() {
+    let scene = Scene::set().await;
+    let pairing = opened(&scene.initiator, "bob").await;
+    let key = DeviceKey::generate().unwrap();
+    let mut both = body(&scene.relay, &key, &pairing.pairing_token);
+    both["typed_code"] = json!(pairing.typed_code);
+    let mut none = both.clone();
+    none.as_object_mut().unwrap().retain(|name, _| name != "typed_code" && name != "pairing_token");
+    for body in [both, none] {
+        let response = pair(&scene.relay, &body).await;
+        assert_eq!(response.status(), 400);
+        assert_eq!(code(&response.json().await.unwrap()), "invalid_request");
+    }
+    assert_eq!(devices_of(&scene.initiator, "bob").await, 0);
+}
+
+#[tokio::test]
+async fn a_thousand_attackers_at_the_typed_code_get_one_answer_and_no_device() {
+    let scene = Scene::set().await;
+    let (relay, key) = (&scene.relay, DeviceKey::generate().unwrap());
+    let pairing = opened(&scene.initiator, "bob").await;
+    let plain: TypedCode = pairing.typed_code.parse().unwrap();
+    let good = typed_body(relay, &key, &pairing.typed_code);
+    // They know the locator, which is the worst case, and guess at the rest.
+    let attackers = (0..1_000_u32).map(|n| {
+        let (plain, good, http) = (&plain, &good, &scene.initiator.http);
+        async move {
+            let guess = TypedCode::from_random([0, 0, 0, 0, 0, 0, n as u8, (n >> 5) as u8, 0, 7]);
+            let guess = format!("{}{}", plain.locator(), &guess.as_str()[4..]);
+            if guess == plain.as_str() {
+                return (401, String::new());
+            }
+            let mut body = good.clone();
+            body["typed_code"] = json!(guess);
+            let url = format!("{}/v1/devices", relay.url());
+            let response = http.post(url).json(&body).send().await.unwrap();
+            (response.status().as_u16(), response.text().await.unwrap())
+        }
+    });
+    let answers: std::collections::BTreeMap<_, _> =
+        futures::stream::iter(attackers).buffer_unordered(50).collect().await;
+    let statuses: Vec<_> = answers.keys().copied().collect();
+    assert!(statuses.iter().all(|status| matches!(status, 401 | 429)), "{statuses:?}");
+    assert!(answers.contains_key(&401), "some were looked at");
+    // Five were enough: the pairing is void, the token too, which no limit by address holds back.
+    let token = pair(relay, &body(relay, &key, &pairing.pairing_token)).await;
+    assert_eq!(token.status(), 401);
+    assert_eq!(devices_of(&scene.initiator, "bob").await, 0);
+    scene.the_open_ceremony_still_completes().await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use fido_relay::backends::embedded::{FileStore, MemoryStore};
 use fido_relay::ceremony::Event;
 use fido_relay::ports::{Bucket, Clock as _, Revision};
 use fido_relay::relay::{CeremonyKey, Retention};
-use fido_relay::security::pairing;
+use fido_relay::security::pairing::{self, Secret};
 use fido_relay_proto::{Binding, DeviceId, NodeId, Outcome, TenantId, Username};
 use futures::{StreamExt as _, stream};
 
@@ -147,10 +147,11 @@ async fn a_pairing_token_used_or_not_is_swept_within_half_an_hour() {
     let used = open().await;
     relay.clock.forward(pairing::LIFETIME_S * 1000 - 1);
     let now = relay.clock.now();
-    let (_, revision) = pairing::look(&*relay.store, &used, now).await.unwrap();
-    pairing::redeem(&*relay.store, &used, revision, now).await.unwrap();
+    let found = pairing::look(&*relay.store, Secret::Token(&used), now).await.unwrap();
+    pairing::redeem(&*relay.store, &found, now).await.unwrap();
     relay.relay.sweep().await.unwrap();
-    assert_eq!(relay.count(Bucket::Pairings).await, 2);
+    // Each stands under its token and under its typed code's locator.
+    assert_eq!(relay.count(Bucket::Pairings).await, 4);
     relay.clock.forward(20 * 60 * 1000);
     assert_eq!(relay.relay.sweep().await.unwrap(), None);
     assert_eq!(relay.count(Bucket::Pairings).await, 0);

@@ -13,8 +13,8 @@ pub(super) mod refusal;
 pub(super) mod rfc3339;
 mod segment;
 mod status;
-pub(super) mod webhooks;
 pub(super) mod typed_tries;
+pub(super) mod webhooks;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};

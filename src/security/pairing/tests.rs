@@ -119,8 +119,9 @@ async fn of_a_thousand_attackers_guesses_five_count_whatever_their_rate() {
     let pairing = opened(&store).await;
     let attackers = (0..1_000).map(|n| {
         let (store, guess) = (std::sync::Arc::clone(&store), wrong(&pairing.typed_code, n));
+        let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
-            let looked = futures::executor::block_on(look_at(&store, &guess));
+            let looked = runtime.block_on(look_at(&store, &guess));
             matches!(looked, Err(PairingError::Voided(_)))
         })
     });
@@ -132,17 +133,32 @@ async fn of_a_thousand_attackers_guesses_five_count_whatever_their_rate() {
     assert!(matches!(looked, Err(PairingError::Unknown)), "{looked:?}");
 }
 
+/// Of so many drawn at random, some would meet.
 #[tokio::test]
-async fn no_locator_is_given_twice_and_the_two_records_die_together() {
+async fn no_locator_is_given_twice() {
     let store = MemoryStore::default();
     let mut locators = std::collections::HashSet::new();
-    for _ in 0..3_000 {
-        let code: TypedCode = opened(&store).await.typed_code.parse().unwrap();
+    for _ in 0..5_000 {
+        let code = locate(&store, "hash", NOW).await.unwrap();
         assert!(locators.insert(code.locator().to_owned()), "{}", code.locator());
     }
+}
+
+#[tokio::test]
+async fn the_two_records_of_a_pairing_die_together() {
+    let store = MemoryStore::default();
+    let pairing = opened(&store).await;
     let dies = NOW.plus_secs(2 * LIFETIME_S);
-    for (key, stored) in store.list(Bucket::Pairings, "").await.unwrap() {
-        assert_eq!(dies_at(&stored.value), Some(dies), "{key}");
+    for used in [false, true] {
+        let records = store.list(Bucket::Pairings, "").await.unwrap();
+        assert_eq!(records.len(), 2);
+        for (key, stored) in records {
+            assert_eq!(dies_at(&stored.value), Some(dies), "{key}, used: {used}");
+        }
+        let found = look(&store, Secret::Token(&pairing.pairing_token), NOW).await;
+        if let Ok(found) = found {
+            redeem(&store, &found, NOW).await.unwrap();
+        }
     }
 }
 

@@ -68,11 +68,21 @@ impl TestRelay {
 
     /// Stops the relay in order and starts it again on the same data and the same port.
     pub(crate) async fn restart(self) -> Self {
+        let (config, directory) = self.stop().await;
+        Self::start_again(&config, directory).await
+    }
+
+    /// Stops the relay in order; its data stay.
+    pub(crate) async fn stop(self) -> (Config, TempDir) {
         let Self { running, directory } = self;
         let config = running.config().clone();
         assert!(running.stop().await, "everything ends in time");
-        let running = Self::run(&config).await;
-        Self { running, directory }
+        (config, directory)
+    }
+
+    /// What was stopped, on its data and its port.
+    pub(crate) async fn start_again(config: &Config, directory: TempDir) -> Self {
+        Self { running: Self::run(config).await, directory }
     }
 
     /// Stops the relay in order; its directory stays for as long as what is given.
@@ -187,6 +197,11 @@ impl Initiator {
 
     pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
         self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.key).send().await.unwrap()
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> reqwest::Response {
+        let url = format!("{}{path}", self.url);
+        self.http.patch(url).bearer_auth(&self.key).json(body).send().await.unwrap()
     }
 
     pub(crate) async fn delete(&self, path: &str) -> reqwest::Response {

@@ -1,0 +1,449 @@
+//! What becomes of a device after its pairing: another name, another key, a new proof each hour,
+//! and news of the user's other devices.
+
+use std::time::Duration;
+
+use fido_relay::phone::{self, DeviceKey, Faults, Paired, PairingError, PhoneEvent, Stopped};
+use fido_relay_proto::device::{KEY_POSSESSION_TYP, KEY_ROTATION_TYP, KeyClaims, NoticeEvent};
+use fido_relay_proto::http::{DeviceList, DeviceView, RotatedDeviceKey};
+use fido_relay_proto::{DeviceId, RelayFrame};
+use reqwest::Response;
+use serde_json::{Value, json};
+
+use crate::support::relay::{TestRelay, http};
+use crate::support::scene::Scene;
+use crate::support::wire_phone::WirePhone;
+
+async fn names(scene: &Scene, username: &str) -> Vec<Option<String>> {
+    let path = format!("/v1/users/{username}/devices");
+    let list: DeviceList = scene.initiator.get(&path).await.json().await.unwrap();
+    let name = |device: DeviceView| device.name.map(|name| name.to_string());
+    list.devices.into_iter().map(name).collect()
+}
+
+#[tokio::test]
+async fn a_device_can_be_renamed_for_as_long_as_it_is_one() {
+    let scene = Scene::set().await;
+    let path = format!("/v1/devices/{}", scene.ada.device_id);
+    assert_eq!(names(&scene, "ada").await, [None]);
+    for name in ["Ada's old phone", "Ada's old phone", "Das Telefon im Büro"] {
+        let response = scene.initiator.patch(&path, &json!({ "name": name })).await;
+        assert_eq!(response.status(), 200);
+        let device: DeviceView = response.json().await.unwrap();
+        assert_eq!(device.device_id, scene.ada.device_id);
+        assert_eq!(names(&scene, "ada").await, [Some(name.to_owned())]);
+    }
+    for body in [
+        json!({}),
+        json!({ "name": "" }),
+        json!({ "name": null }),
+        json!({ "name": "x".repeat(65) }),
+        json!({ "name": "two\nlines" }),
+        json!({ "name": "ada\u{202E}" }),
+        json!({ "name": "x", "platform": "ios" }),
+    ] {
+        let response = scene.initiator.patch(&path, &body).await;
+        assert_eq!(response.status(), 400, "{body}");
+    }
+    assert_eq!(names(&scene, "ada").await, [Some("Das Telefon im Büro".to_owned())]);
+    assert_eq!(scene.initiator.delete(&path).await.status(), 204);
+    let gone = scene.initiator.patch(&path, &json!({ "name": "Ghost" })).await;
+    assert_eq!(gone.status(), 404);
+    for id in ["dev_AAAAAAAAAAAAAAAAAAAAAA", "nothing"] {
+        let path = format!("/v1/devices/{id}");
+        let never = scene.initiator.patch(&path, &json!({ "name": "Ghost" })).await;
+        assert_eq!(never.status(), 404, "{id}");
+    }
+}
+
+/// What an app posts to take another key.
+struct Exchange {
+    url: String,
+    device_id: DeviceId,
+    old: DeviceKey,
+    new: DeviceKey,
+    iat: i64,
+}
+
+impl Exchange {
+    fn new(relay: &TestRelay, paired: &Paired, new: &DeviceKey) -> Self {
+        Self {
+            url: format!("{}/v1/device/key", relay.url()),
+            device_id: paired.device_id,
+            old: paired.key.clone(),
+            new: new.clone(),
+            iat: now_s(relay),
+        }
+    }
+
+    fn claims(&self) -> KeyClaims {
+        KeyClaims {
+            aud: self.url.clone(),
+            device_id: self.device_id,
+            old_jkt: self.old.thumbprint(),
+            new_jkt: self.new.thumbprint(),
+            iat: u64::try_from(self.iat).unwrap(),
+        }
+    }
+
+    fn body(&self) -> Value {
+        json!({
+            "new_jwk": self.new.jwk(),
+            "old_proof": self.old.sign(KEY_ROTATION_TYP, &self.claims()).unwrap(),
+            "new_proof": self.new.sign(KEY_POSSESSION_TYP, &self.claims()).unwrap(),
+        })
+    }
+}
+
+fn now_s(relay: &TestRelay) -> i64 {
+    i64::try_from(relay.running.relay().world().clock.now().as_secs()).unwrap()
+}
+
+async fn post(relay: &TestRelay, body: &Value) -> Response {
+    http().post(format!("{}/v1/device/key", relay.url())).json(body).send().await.unwrap()
+}
+
+/// The close code that this key gets for its proof, if it gets one.
+async fn welcomed(paired: &Paired) -> Result<(), Option<u16>> {
+    let mut socket = phone::wire::Socket::connect(&paired.socket_url).await.unwrap();
+    let welcome = socket.authenticate(&paired.key, paired.device_id).await;
+    welcome.map(drop).map_err(|end| end.code())
+}
+
+#[tokio::test]
+async fn after_a_rotation_the_new_key_counts_and_the_old_one_authenticates_nothing() {
+    let scene = Scene::set().await;
+    let (relay, old) = (&scene.relay, &scene.ada);
+    let key = DeviceKey::generate().unwrap();
+    let new = phone::rotate_key(old, &key).await.unwrap();
+    assert_eq!(new.device_id, old.device_id);
+    assert_eq!(welcomed(old).await, Err(Some(4401)));
+    assert_eq!(welcomed(&new).await, Ok(()));
+    // The answer may have been lost: the same again gets the same, and changes nothing.
+    let again = Exchange::new(relay, old, &key).body();
+    for _ in 0..3 {
+        let response = post(relay, &again).await;
+        assert_eq!(response.status(), 200);
+        let answer: RotatedDeviceKey = response.json().await.unwrap();
+        assert_eq!((answer.device_id, answer.jkt), (old.device_id, key.thumbprint()));
+    }
+    assert_eq!(welcomed(&new).await, Ok(()));
+    // The old key hands over to nobody else any more.
+    let thief = DeviceKey::generate().unwrap();
+    let stolen = post(relay, &Exchange::new(relay, old, &thief).body()).await;
+    assert_eq!(stolen.status(), 401);
+    assert_eq!(welcomed(&new).await, Ok(()));
+    // It outlives a restart.
+    let scene_relay = scene.relay.restart().await;
+    assert_eq!(welcomed(old).await, Err(Some(4401)));
+    assert_eq!(welcomed(&new).await, Ok(()));
+    drop(scene_relay);
+}
+
+#[tokio::test]
+async fn a_rotation_that_was_overtaken_cannot_be_used_again() {
+    let scene = Scene::set().await;
+    let (relay, first) = (&scene.relay, &scene.ada);
+    let key = DeviceKey::generate().unwrap();
+    // First to second and back again, and then somebody repeats what led to the second.
+    let mut there = Exchange::new(relay, first, &key);
+    there.iat -= 100;
+    let there = there.body();
+    assert_eq!(post(relay, &there).await.status(), 200);
+    let second = Paired { key, ..first.clone() };
+    let back = Exchange::new(relay, &second, &first.key).body();
+    assert_eq!(post(relay, &back).await.status(), 200);
+    assert_eq!(post(relay, &there).await.status(), 401);
+    assert_eq!(welcomed(&second).await, Err(Some(4401)));
+    assert_eq!(welcomed(first).await, Ok(()));
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_rotation_the_answer_is_the_same_and_the_key_stays() {
+    let scene = Scene::set().await;
+    let (relay, ada) = (&scene.relay, &scene.ada);
+    let (key, other) = (DeviceKey::generate().unwrap(), DeviceKey::generate().unwrap());
+    let bob = relay.pair(&scene.initiator, "bob").await;
+    let revoked = relay.pair(&scene.initiator, "bob").await;
+    let path = format!("/v1/devices/{}", revoked.device_id);
+    assert_eq!(scene.initiator.delete(&path).await.status(), 204);
+    let good = || Exchange::new(relay, ada, &key);
+    let with = |change: &dyn Fn(&mut Exchange)| {
+        let mut exchange = good();
+        change(&mut exchange);
+        exchange.body()
+    };
+    let body = |name: &str, value: Value| {
+        let mut body = good().body();
+        body[name] = value;
+        body
+    };
+    let claims = |change: &dyn Fn(&mut Value)| {
+        let mut claims = serde_json::to_value(good().claims()).unwrap();
+        change(&mut claims);
+        claims
+    };
+    let signed = |old: Value, new: Value| {
+        json!({
+            "new_jwk": key.jwk(),
+            "old_proof": ada.key.sign(KEY_ROTATION_TYP, &old).unwrap(),
+            "new_proof": key.sign(KEY_POSSESSION_TYP, &new).unwrap(),
+        })
+    };
+    let both = |claims: Value| signed(claims.clone(), claims);
+    let old = good().claims();
+    let bad = [
+        ("too old", with(&|exchange| exchange.iat -= 400)),
+        ("from the future", with(&|exchange| exchange.iat += 400)),
+        (
+            "another relay",
+            with(&|exchange| exchange.url = "https://evil.example/v1/device/key".into()),
+        ),
+        ("another path", with(&|exchange| exchange.url = format!("{}/v1/devices", relay.url()))),
+        ("another's device", with(&|exchange| exchange.device_id = bob.device_id)),
+        ("no device", with(&|exchange| exchange.device_id = DeviceId::from_bytes([9; 16]))),
+        ("a revoked device", Exchange::new(relay, &revoked, &key).body()),
+        ("another's old key", with(&|exchange| exchange.old = bob.key.clone())),
+        ("the same key", with(&|exchange| exchange.new = ada.key.clone())),
+        ("a key that is not shown to be there", {
+            let mut body = good().body();
+            body["new_jwk"] = json!(other.jwk());
+            body
+        }),
+        ("the new proof by the old key", {
+            let proof = ada.key.sign(KEY_POSSESSION_TYP, &old).unwrap();
+            body("new_proof", json!(proof))
+        }),
+        ("the old proof by the new key", {
+            let proof = key.sign(KEY_ROTATION_TYP, &old).unwrap();
+            body("old_proof", json!(proof))
+        }),
+        ("the proofs exchanged", {
+            let mut body = good().body();
+            let (old, new) = (body["old_proof"].clone(), body["new_proof"].clone());
+            (body["old_proof"], body["new_proof"]) = (new, old);
+            body
+        }),
+        ("one proof for both", body("new_proof", good().body()["old_proof"].clone())),
+        ("an old proof of another typ", {
+            let proof = ada.key.sign("fido-relay-device+jwt", &old).unwrap();
+            body("old_proof", json!(proof))
+        }),
+        ("a new proof of another typ", {
+            let proof = key.sign("fido-relay-pairing+jwt", &old).unwrap();
+            body("new_proof", json!(proof))
+        }),
+        ("two that say different things", {
+            signed(claims(&|_| {}), claims(&|claims| claims["iat"] = json!(good().iat - 1)))
+        }),
+        ("another old thumbprint", both(claims(&|c| c["old_jkt"] = json!(other.thumbprint())))),
+        ("another new thumbprint", both(claims(&|c| c["new_jkt"] = json!(other.thumbprint())))),
+        ("no time", both(claims(&|c| drop(c.as_object_mut().unwrap().remove("iat"))))),
+        ("a negative time", both(claims(&|c| c["iat"] = json!(-1)))),
+        ("no old proof", body("old_proof", json!(""))),
+        ("no new proof", body("new_proof", json!("a.b.c"))),
+        ("a key off the curve", {
+            let mut jwk = serde_json::to_value(key.jwk()).unwrap();
+            jwk["y"] = jwk["x"].clone();
+            body("new_jwk", jwk)
+        }),
+    ];
+    let mut answers = std::collections::BTreeSet::new();
+    for (name, body) in &bad {
+        let response = post(relay, body).await;
+        assert_eq!(response.status(), 401, "{name}");
+        answers.insert(response.text().await.unwrap());
+    }
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert!(answers.first().unwrap().contains("proof_refused"));
+    assert_eq!(welcomed(ada).await, Ok(()));
+    assert_eq!(post(relay, &good().body()).await.status(), 200, "and the good one is good");
+}
+
+#[tokio::test]
+async fn of_two_keys_at_once_one_takes_the_place_of_the_old_one() {
+    let scene = Scene::set().await;
+    let keys: Vec<_> = (0..20).map(|_| DeviceKey::generate().unwrap()).collect();
+    let tries = keys.iter().map(|key| async {
+        let body = Exchange::new(&scene.relay, &scene.ada, key).body();
+        post(&scene.relay, &body).await.status().as_u16()
+    });
+    let tries = futures::future::join_all(tries).await;
+    assert_eq!(tries.iter().filter(|status| **status == 200).count(), 1, "{tries:?}");
+    assert_eq!(tries.iter().filter(|status| **status == 401).count(), 19, "{tries:?}");
+    let won = tries.iter().position(|status| *status == 200).unwrap();
+    let new = Paired { key: keys[won].clone(), ..scene.ada.clone() };
+    assert_eq!(welcomed(&new).await, Ok(()));
+}
+
+/// The whole way, by the simulated phone: the running socket is asked for a proof at once.
+#[tokio::test]
+async fn a_phone_that_takes_a_new_key_signs_again_on_its_running_socket_and_comes_back_with_it() {
+    let scene = Scene::set().await;
+    let relay = &scene.relay;
+    let mut phone = relay.connect(scene.ada.clone(), Faults::none()).await;
+    phone.handle.rotate_key().await;
+    phone.until(|event| matches!(event, PhoneEvent::KeyRotated)).await;
+    phone.until(|event| matches!(event, PhoneEvent::Reauthenticated)).await;
+    assert_eq!(welcomed(&scene.ada).await, Err(Some(4401)), "the old key counts no more");
+    // The proof was good: the same socket still carries a ceremony to its end.
+    let order = json!({ "type": "authentication", "username": "ada" });
+    let opened = scene.initiator.open(&order).await;
+    let offered = |event: &PhoneEvent| matches!(event, PhoneEvent::Offered { offer, .. } if offer.ceremony_id == opened.id);
+    phone.until(offered).await;
+    phone.handle.break_socket().await;
+    phone.until(|event| matches!(event, PhoneEvent::Connected { .. })).await;
+}
+
+/// Whoever sits on a socket by the old key loses it within the time that a proof may take.
+#[tokio::test]
+async fn a_socket_that_cannot_sign_with_the_new_key_is_closed() {
+    let scene = Scene::set().await;
+    let mut thief = WirePhone::connect(scene.ada.clone()).await;
+    thief.offer().await;
+    let key = DeviceKey::generate().unwrap();
+    phone::rotate_key(&scene.ada, &key).await.unwrap();
+    let RelayFrame::Reauth { nonce, .. } = thief.next().await else { panic!("no reauth") };
+    let paired = thief.paired.clone();
+    thief.socket.prove(&paired.key, paired.device_id, &nonce).await.unwrap();
+    assert_eq!(thief.end().await, (Some(4401), "reauth_failed".to_owned()));
+}
+
+fn hourly(config: &mut fido_relay::config::Config) {
+    // An hour in this test.
+    config.limits.auth_lifetime = Duration::from_secs(2);
+}
+
+#[tokio::test]
+async fn each_hour_the_device_signs_again_in_place_and_the_socket_stays() {
+    let scene = Scene::set_with(hourly).await;
+    let mut phone = WirePhone::connect(scene.ada.clone()).await;
+    let offer = phone.offer().await;
+    let mut nonces = std::collections::HashSet::new();
+    for _ in 0..3 {
+        let RelayFrame::Reauth { nonce, auth_within_s } = phone.next().await else {
+            panic!("no reauth")
+        };
+        assert!(nonces.insert(nonce.clone()), "a nonce is asked for once");
+        assert_eq!(auth_within_s, 1);
+        let paired = phone.paired.clone();
+        phone.socket.prove(&paired.key, paired.device_id, &nonce).await.unwrap();
+        phone.hears_nothing().await;
+    }
+    // Nothing is shown twice for it, and what was shown can still be answered.
+    phone.claim(offer.ceremony_id, scene.open.code.as_ref().unwrap()).await;
+    assert_eq!(phone.challenge().await.offer.ceremony_id, offer.ceremony_id);
+}
+
+#[tokio::test]
+async fn a_wrong_proof_in_place_ends_the_socket_and_a_revoked_device_hears_that_it_is() {
+    let scene = Scene::set_with(hourly).await;
+    let relay = &scene.relay;
+    let bob = relay.pair(&scene.initiator, "bob").await;
+    let wrong: [(&str, &dyn Fn(&Paired, &str) -> String); 5] = [
+        ("another key", &|paired, nonce| {
+            let key = DeviceKey::generate().unwrap();
+            key.auth_proof(&paired.socket_url, nonce, paired.device_id).unwrap()
+        }),
+        ("another nonce", &|paired, _| {
+            paired.key.auth_proof(&paired.socket_url, "bm9uY2U", paired.device_id).unwrap()
+        }),
+        ("another relay", &|paired, nonce| {
+            let url = "wss://evil.example/v1/device/socket";
+            paired.key.auth_proof(url, nonce, paired.device_id).unwrap()
+        }),
+        ("another device of the relay, by its own good key", &|_, nonce| {
+            bob.key.auth_proof(&bob.socket_url, nonce, bob.device_id).unwrap()
+        }),
+        ("nothing", &|_, _| String::new()),
+    ];
+    for (name, proof) in wrong {
+        let mut phone = WirePhone::connect(scene.ada.clone()).await;
+        phone.offer().await;
+        let RelayFrame::Reauth { nonce, .. } = phone.next().await else { panic!("no reauth") };
+        let proof = proof(&scene.ada, &nonce);
+        let auth = json!({ "type": "auth", "proof": proof }).to_string();
+        phone.socket.send_text(auth).await.unwrap();
+        assert_eq!(phone.end().await, (Some(4401), "reauth_failed".to_owned()), "{name}");
+    }
+    let mut silent = WirePhone::connect(scene.ada.clone()).await;
+    silent.offer().await;
+    let RelayFrame::Reauth { .. } = silent.next().await else { panic!("no reauth") };
+    assert_eq!(silent.end().await, (Some(4401), "reauth_failed".to_owned()));
+}
+
+#[tokio::test]
+async fn earlier_devices_are_told_of_a_new_one_at_once_or_when_they_come_back() {
+    let scene = Scene::set().await;
+    let relay = &scene.relay;
+    let mut here = WirePhone::connect(scene.ada.clone()).await;
+    here.offer().await;
+    let second = relay.pair(&scene.initiator, "ada").await;
+    let notice = here.notice().await;
+    assert_eq!((notice.event, notice.device_id), (NoticeEvent::DevicePaired, second.device_id));
+    assert!(notice.ago_s < 60, "{notice:?}");
+    here.hears_nothing().await;
+    // The new one is not told of itself, and not of what was before it.
+    let mut new = WirePhone::connect(second.clone()).await;
+    new.offer().await;
+    let third = relay.pair(&scene.initiator, "ada").await;
+    for phone in [&mut here, &mut new] {
+        let notice = phone.notice().await;
+        assert_eq!(notice.device_id, third.device_id);
+    }
+    // Whoever was away hears both, and each time again under the same name.
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        here = here.again().await;
+        let (first, second) = (here.notice().await, here.notice().await);
+        here.offer().await;
+        here.hears_nothing().await;
+        told.push((first.notice_id, second.notice_id));
+    }
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0].0, notice.notice_id);
+    // Somebody else's device is nobody's news.
+    relay.pair(&scene.initiator, "bob").await;
+    here.socket.send_text("{}").await.unwrap();
+    assert!(matches!(here.next().await, RelayFrame::Error { .. }));
+}
+
+#[tokio::test]
+async fn earlier_devices_are_told_of_a_new_key_once_however_often_it_is_asked_for() {
+    let scene = Scene::set().await;
+    let second = scene.relay.pair(&scene.initiator, "ada").await;
+    let mut witness = scene.relay.connect(second, Faults::none()).await;
+    let key = DeviceKey::generate().unwrap();
+    let body = Exchange::new(&scene.relay, &scene.ada, &key).body();
+    for _ in 0..3 {
+        assert_eq!(post(&scene.relay, &body).await.status(), 200);
+    }
+    let third = scene.relay.pair(&scene.initiator, "ada").await;
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        let event = witness.until(|event| matches!(event, PhoneEvent::Noticed(_))).await;
+        let PhoneEvent::Noticed(notice) = event else { unreachable!() };
+        told.push((notice.event, notice.device_id));
+    }
+    let rotated = (NoticeEvent::DeviceKeyRotated, scene.ada.device_id);
+    assert_eq!(told, [rotated, (NoticeEvent::DevicePaired, third.device_id)]);
+}
+
+#[tokio::test]
+async fn a_phone_whose_rotation_was_answered_by_nobody_finds_out_which_of_its_keys_counts() {
+    let scene = Scene::set().await;
+    let url = phone::key_url(&scene.ada.socket_url);
+    assert_eq!(url, format!("{}/v1/device/key", scene.relay.url()));
+    let mut nowhere = scene.ada.clone();
+    nowhere.socket_url = "ws://127.0.0.1:1/v1/device/socket".to_owned();
+    let lost = phone::rotate_key(&nowhere, &DeviceKey::generate().unwrap()).await;
+    assert!(matches!(lost, Err(PairingError::Unreachable(_))), "{lost:?}");
+    // A revoked phone is told no more than that its proof is not accepted.
+    let path = format!("/v1/devices/{}", scene.ada.device_id);
+    let mut ada = scene.relay.connect(scene.ada.clone(), Faults::none()).await;
+    assert_eq!(scene.initiator.delete(&path).await.status(), 204);
+    let stopped = |event: &PhoneEvent| matches!(event, PhoneEvent::Stopped(Stopped::Revoked));
+    ada.until(stopped).await;
+    let refused = phone::rotate_key(&scene.ada, &DeviceKey::generate().unwrap()).await;
+    assert!(matches!(refused, Err(PairingError::Refused { status: 401, .. })), "{refused:?}");
+}

@@ -336,7 +336,7 @@ async fn each_hour_the_device_signs_again_in_place_and_the_socket_stays() {
 }
 
 #[tokio::test]
-async fn a_wrong_proof_in_place_ends_the_socket_and_a_revoked_device_hears_that_it_is() {
+async fn a_wrong_proof_in_place_ends_the_socket() {
     let scene = Scene::set_with(hourly).await;
     let relay = &scene.relay;
     let bob = relay.pair(&scene.initiator, "bob").await;

@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use fido_relay::backends::embedded::{FileStore, SystemClock};
+use fido_relay::backends::embedded::{FileStore, RevocationList, SystemClock};
 use fido_relay::phone::DeviceKey;
-use fido_relay::ports::{Bucket, Clock as _, Store};
+use fido_relay::ports::{Bucket, Clock as _, Revocation, Revocations as _, Store};
 use fido_relay::relay::devices::{self, Device};
-use fido_relay::serve::{SEAL_KEY_FILE, STORE_FILE};
+use fido_relay::serve::{REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE};
 use fido_relay_proto::http::Platform;
 use fido_relay_proto::{DeviceId, TenantId, Username};
 use tempfile::TempDir;
@@ -223,6 +223,35 @@ async fn a_clock_behind_what_is_stored_is_told() {
     devices::add(&store, &device).await.unwrap().unwrap();
     drop(store);
     machine.ails("s ahead of this clock", "set it").await;
+}
+
+#[tokio::test]
+async fn devices_that_a_restored_store_brought_back_and_a_damaged_list_of_them_are_told() {
+    let machine = Machine::used().await;
+    let path = machine.data_dir().join(REVOCATIONS_FILE);
+    let store = FileStore::open(&machine.data_dir().join(STORE_FILE)).unwrap();
+    let device = Device {
+        id: DeviceId::from_bytes([1; 16]),
+        tenant: TenantId::default(),
+        username: Username::new("ada").unwrap(),
+        jwk: DeviceKey::generate().unwrap().jwk().clone(),
+        name: None,
+        platform: Platform::Other,
+        push: None,
+        paired_at: SystemClock.now(),
+        revoked_at: None,
+        rotated: None,
+    };
+    devices::add(&store, &device).await.unwrap().unwrap();
+    let revocation =
+        Revocation { tenant: device.tenant.clone(), device: device.id, at: device.paired_at };
+    RevocationList::open(&path).unwrap().record(revocation).await.unwrap();
+    drop(store);
+    let text = machine.is_well().await;
+    let back = "warning  revocations: the store has 1 devices as paired of 1 that were revoked";
+    assert!(text.contains(back), "{text}");
+    std::fs::write(&path, "no list\n").unwrap();
+    machine.ails("line 1 of", "newest copy").await;
 }
 
 #[tokio::test]

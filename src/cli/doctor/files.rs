@@ -60,9 +60,10 @@ fn open_modes(directory: &Path) -> Vec<(PathBuf, u32, u32)> {
     use std::os::unix::fs::PermissionsExt as _;
 
     use crate::edge::admin_socket::SOCKET_NAME;
-    use crate::serve::{SEAL_KEY_FILE, STORE_FILE};
+    use crate::serve::{REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE};
 
-    let inside = [STORE_FILE, SEAL_KEY_FILE, SOCKET_NAME].map(|name| (directory.join(name), 0o600));
+    let inside = [STORE_FILE, SEAL_KEY_FILE, REVOCATIONS_FILE, SOCKET_NAME]
+        .map(|name| (directory.join(name), 0o600));
     let all = std::iter::once((directory.to_owned(), 0o700)).chain(inside);
     let modes = all.filter_map(|(path, right)| {
         let mode = std::fs::metadata(&path).ok()?.permissions().mode() & 0o777;

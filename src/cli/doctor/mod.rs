@@ -7,6 +7,7 @@
 mod files;
 mod finding;
 mod network;
+mod revocations;
 mod store;
 mod tls;
 

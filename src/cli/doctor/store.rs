@@ -124,6 +124,7 @@ async fn own(store: &FileStore, config: &Config) -> Vec<Finding> {
              keys are lost",
         ),
     });
+    findings.push(super::revocations::check(store, config).await);
     match newest(store).await {
         Ok(newest) => findings.push(clock(SystemClock.now(), newest)),
         Err(error) => findings.push(Finding::wrong(

@@ -1,11 +1,12 @@
 //! The JSON blocks of the device protocol and of the page for initiators.
 
 use fido_relay::security::device_proof;
-use fido_relay_proto::device::{AuthClaims, PairingClaims};
+use fido_relay_proto::device::{AuthClaims, KeyClaims, PairingClaims};
 use fido_relay_proto::http::{
-    CeremonyView, OpenCeremony, OpenedCeremony, P256Jwk, PairDevice, PairedDevice,
+    CeremonyView, OpenCeremony, OpenedCeremony, P256Jwk, PairDevice, PairedDevice, RotateDeviceKey,
+    RotatedDeviceKey,
 };
-use fido_relay_proto::{DeviceFrame, RelayFrame};
+use fido_relay_proto::{DeviceFrame, RelayFrame, TypedCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -53,6 +54,11 @@ fn every_example_is_a_message_of_this_protocol() {
                 }
             }
             None if value["pairing_token"].is_string() => drop(is_all_of::<PairDevice>(&block)),
+            None if value["new_jwk"].is_object() => drop(is_all_of::<RotateDeviceKey>(&block)),
+            None if value["new_jkt"].is_string() => drop(is_all_of::<KeyClaims>(&block)),
+            None if value["jkt"].is_string() && value["device_id"].is_string() => {
+                drop(is_all_of::<RotatedDeviceKey>(&block));
+            }
             None if value["socket_url"].is_string() => drop(is_all_of::<PairedDevice>(&block)),
             None if value["jkt"].is_string() => drop(is_all_of::<PairingClaims>(&block)),
             None if value["nonce"].is_string() => drop(is_all_of::<AuthClaims>(&block)),
@@ -69,6 +75,7 @@ fn every_example_is_a_message_of_this_protocol() {
         "error",
         "reauth",
         "goaway",
+        "notice",
         "auth",
         "ack",
         "claim",
@@ -94,6 +101,9 @@ fn the_proofs_of_the_examples_verify() {
     let hash = fido_relay::security::pairing::token_hash(pairing.pairing_token.as_deref().unwrap());
     assert_eq!(hash, claims.token_hash);
     device_proof::verify_pairing(&pairing.proof, &pairing.jwk, &claims.aud, &hash).unwrap();
+    let typed: TypedCode = "7k3d9 qxm2v".parse().unwrap();
+    let hash = fido_relay::security::pairing::token_hash(typed.as_str());
+    assert!(read("docs/protocol.md").contains(&format!("  → {hash}")));
 
     let device: PairedDevice = is_all_of(&block_with("socket_url"));
     let hello: Value = serde_json::from_str(&block_with("auth_within_s")).unwrap();
@@ -106,6 +116,24 @@ fn the_proofs_of_the_examples_verify() {
     let urls = [device.socket_url];
     let proven = device_proof::verify_auth(proof, &pairing.jwk, &urls, nonce).unwrap();
     assert_eq!(proven.device_id, device.device_id);
+}
+
+#[test]
+fn the_key_rotation_of_the_examples_verifies() {
+    let claims: KeyClaims = is_all_of(&block_with("old_jkt"));
+    let rotation: RotateDeviceKey = is_all_of(&block_with("new_jwk"));
+    let rotated: RotatedDeviceKey = {
+        let is_it = |block: &String| block.contains("device_id") && block.contains(r#""jkt""#);
+        is_all_of(&blocks().into_iter().find(is_it).unwrap())
+    };
+    let of = |block: &String| serde_json::from_str::<P256Jwk>(block).ok();
+    let keys = blocks().iter().filter_map(of).collect::<Vec<_>>();
+    let old = keys.iter().find(|key| device_proof::thumbprint(key) == claims.old_jkt).unwrap();
+    let proofs = (rotation.old_proof.as_str(), rotation.new_proof.as_str());
+    let audiences = [claims.aud.clone()];
+    let proven = device_proof::verify_rotation(proofs, (old, &rotation.new_jwk), &audiences);
+    assert_eq!(proven, Ok(claims));
+    assert_eq!(rotated.jkt, device_proof::thumbprint(&rotation.new_jwk));
 }
 
 #[test]

@@ -1,0 +1,66 @@
+//! The list of revoked devices, held against the store: a store that was put back to an earlier
+//! state has devices that the list knows as revoked.
+
+use super::finding::Finding;
+use crate::backends::embedded::{RevocationList, RevocationsError};
+use crate::config::Config;
+use crate::ports::{Revocations as _, Store, StoreError};
+use crate::relay::devices;
+use crate::serve::REVOCATIONS_FILE;
+
+/// Entries read at a time.
+const PAGE: usize = 256;
+
+/// Looks at the list beside a store that nobody has open.
+pub(super) async fn check(store: &dyn Store, config: &Config) -> Finding {
+    let path = config.data_dir.join(REVOCATIONS_FILE);
+    if !path.exists() {
+        return Finding::good("revocations", "there are none yet; the relay makes the list");
+    }
+    let list = match RevocationList::open(&path) {
+        Ok(list) => list,
+        Err(error) => {
+            let remedy = match &error {
+                RevocationsError::Io { .. } => {
+                    "run this as the relay's user, and let that user read and write the file"
+                }
+                RevocationsError::Damaged { .. } => {
+                    "bring its newest copy back, or cut the file before that line and compare it \
+                     with the audit log"
+                }
+            };
+            return Finding::wrong("revocations", error, remedy);
+        }
+    };
+    match compared(store, &list).await {
+        Ok((all, 0)) => {
+            Finding::good("revocations", format!("the store has all {all} of the list"))
+        }
+        Ok((all, back)) => Finding::doubtful(
+            "revocations",
+            format!("the store has {back} devices as paired of {all} that were revoked"),
+            "nothing, if it was put back to an earlier state: the next start revokes them again",
+        ),
+        Err(error) => Finding::wrong(
+            "revocations",
+            format!("a record could not be read: {error}"),
+            "bring relay.redb and seal.key back from the same backup",
+        ),
+    }
+}
+
+/// How many are on the list, and how many of them the store does not know of.
+async fn compared(store: &dyn Store, list: &RevocationList) -> Result<(usize, usize), StoreError> {
+    let (mut all, mut back, mut epoch) = (0, 0, 0);
+    loop {
+        let page = list.after(epoch, PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok((all, back)) };
+        epoch = *last;
+        all += page.len();
+        for (_, listed) in &page {
+            if devices::load(store, &listed.tenant, listed.device).await?.is_some() {
+                back += 1;
+            }
+        }
+    }
+}

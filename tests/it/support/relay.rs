@@ -72,7 +72,7 @@ impl TestRelay {
         Self::start_again(&config, directory).await
     }
 
-    /// Stops the relay in order; its data stay.
+    /// Stops the relay in order; its data stay for as long as what is given.
     pub(crate) async fn stop(self) -> (Config, TempDir) {
         let Self { running, directory } = self;
         let config = running.config().clone();
@@ -83,13 +83,6 @@ impl TestRelay {
     /// What was stopped, on its data and its port.
     pub(crate) async fn start_again(config: &Config, directory: TempDir) -> Self {
         Self { running: Self::run(config).await, directory }
-    }
-
-    /// Stops the relay in order; its directory stays for as long as what is given.
-    pub(crate) async fn stop(self) -> TempDir {
-        let Self { running, directory } = self;
-        assert!(running.stop().await, "everything ends in time");
-        directory
     }
 
     pub(crate) fn url(&self) -> String {

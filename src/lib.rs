@@ -11,6 +11,7 @@ pub mod ceremony;
 pub mod cli;
 pub mod config;
 pub mod edge;
+pub mod fatigue;
 pub mod fault_point;
 pub mod phone;
 pub mod ports;

@@ -20,14 +20,17 @@ use crate::backends::embedded::{FileStore, LocalBus, RevocationList, SystemClock
 use crate::backends::fido_builtin::{self, AttestationPolicy, BuiltinFido};
 use crate::backends::fido_http::{self, FidoHttp};
 use crate::config::UpstreamPaths;
-use crate::config::{Attestation, AttestationKind, Config, HttpUpstream, Limits, Upstream};
+use crate::config::{
+    Attestation, AttestationKind, Config, HttpUpstream, Limits, Prompts, Upstream,
+};
 use crate::edge::accept::{self, Door};
 use crate::edge::admin::{self, Admin};
 #[cfg(unix)]
 use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
+use crate::fatigue::Policy;
 use crate::ports::{Bucket, Certify, Clock, Fido, Store, StoreError, Witness, Witnesses};
-use crate::relay::{Relay, Retention, World};
+use crate::relay::{Bounds, OpenLimits, Relay, Retention, World};
 use crate::security::keys::Keys;
 use crate::security::record::RecordSigner;
 use crate::security::seal::{SealError, Sealer};
@@ -166,7 +169,8 @@ pub async fn start_on(
     let event_tickets =
         Retention { bucket: Bucket::EventTickets, dies_at: crate::security::event_ticket::dies_at };
     let [outbox, delivered] = webhooks::RETENTION;
-    let relay = Relay::start(world, &[pairings, event_tickets, outbox, delivered]);
+    let bounds = Bounds { open: OpenLimits::default(), attention: prompt_policy(&config.prompts) };
+    let relay = Relay::start(world, bounds, &[pairings, event_tickets, outbox, delivered]);
     let webhooks = webhooks.start(&tasks);
     let certify = certify.filter(|_| config.client_direct);
     let door = Door::start(door::settings(&config), &relay.world().clock, &tasks)?;
@@ -381,8 +385,24 @@ fn edge_settings(config: &Config) -> edge::Settings {
     }
 }
 
+fn prompt_policy(prompts: &Prompts) -> Policy {
+    Policy {
+        live: prompts.live,
+        ringing: prompts.ringing,
+        free_prompts: prompts.free,
+        waits_ms: prompts.waits.iter().copied().map(millis).collect(),
+        prompts_per_hour: prompts.per_hour,
+        declined_quiet_ms: millis(prompts.declined_quiet),
+        not_me_mute_ms: millis(prompts.not_me_mute),
+        wrong_codes_per_day: prompts.wrong_codes_per_day,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn socket_limits(limits: &Limits) -> session::Limits {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let defaults = session::Limits::default();
     session::Limits {
         frame_after_auth: limits.frame_bytes,

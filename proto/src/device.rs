@@ -190,6 +190,8 @@ pub enum FrameErrorCode {
     UnknownCeremony,
     /// Not the code that the page shows. The message tells how many tries are left.
     WrongCode,
+    /// Too many wrong codes of this user's devices today: none is looked at before tomorrow.
+    TooManyCodes,
     /// Another of the user's devices has it; take the prompt down.
     ClaimedElsewhere,
     /// Not this device's turn: no challenge was given to it, or the attempt is not the current one.
@@ -219,6 +221,7 @@ impl FrameErrorCode {
             Self::UnknownType => "the frame's type is unknown",
             Self::UnknownCeremony => "there is no such ceremony for this device",
             Self::WrongCode => "this is not the code that the page shows",
+            Self::TooManyCodes => "too many wrong codes today; no more are taken",
             Self::ClaimedElsewhere => "another device has this ceremony",
             Self::NotChallenged => "this device has no such challenge",
             Self::AlreadyAnswered => "another answer was stored first",

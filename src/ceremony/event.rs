@@ -125,6 +125,8 @@ pub enum Event {
     },
     /// The initiator takes it back.
     Cancel,
+    /// Nobody is to be asked any more, and the initiator is not to know.
+    Silence,
     /// Nothing but time.
     Tick,
     /// This node takes the ceremony up; whatever another had in flight is lost.
@@ -149,6 +151,7 @@ impl Event {
             Self::Completed { .. } => "completed",
             Self::Decline { .. } => "decline",
             Self::Cancel => "cancel",
+            Self::Silence => "silence",
             Self::Tick => "tick",
             Self::Recover { .. } => "recover",
         }
@@ -196,6 +199,7 @@ impl fmt::Debug for Event {
                 f.debug_struct("Decline").field("device", device).field("reason", reason).finish()
             }
             Self::Cancel => f.write_str("Cancel"),
+            Self::Silence => f.write_str("Silence"),
             Self::Tick => f.write_str("Tick"),
             Self::Recover { by } => f.debug_struct("Recover").field("by", by).finish(),
         }

@@ -245,6 +245,10 @@ pub struct ProgressEntry {
 pub struct Ceremony {
     /// What was asked for.
     pub request: Request,
+    /// Shown to no phone, or no longer: it waits for its deadline like one whose phones are away,
+    /// so that whoever opened it cannot tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
     /// What has happened, in order, each step at most once.
     pub progress: Vec<ProgressEntry>,
     /// Where it stands.
@@ -264,6 +268,8 @@ pub enum Prompt<'a> {
     Challenge(&'a Challenge),
     /// That another device has it.
     Elsewhere,
+    /// Nothing any more: another ceremony took its place.
+    Withdrawn,
     /// That it is over.
     Closed(&'a Closed),
 }
@@ -275,6 +281,9 @@ impl Ceremony {
     pub fn prompt_for(&self, device: DeviceId) -> Prompt<'_> {
         if self.request.device_id.is_some_and(|only| only != device) {
             return Prompt::Nothing;
+        }
+        if self.silent && self.closed().is_none() {
+            return Prompt::Withdrawn;
         }
         match &self.state {
             State::Offered { .. } => Prompt::Offer,
@@ -290,6 +299,17 @@ impl Ceremony {
             State::Verifying { answer, .. } if answer.device != device => Prompt::Elsewhere,
             State::Verifying { .. } => Prompt::Wait,
             State::Closed(closed) => Prompt::Closed(closed),
+        }
+    }
+
+    /// Whether it waits for somebody to take it up: its prompt, if it has one, is every phone's.
+    #[must_use]
+    pub fn is_unclaimed(&self) -> bool {
+        match &self.state {
+            State::Offered { .. } => true,
+            State::Preparing { device, .. } => device.is_none(),
+            State::Challenged(challenge) => challenge.device.is_none(),
+            State::Verifying { .. } | State::Closed(_) => false,
         }
     }
 

@@ -19,7 +19,7 @@ impl Ceremony {
             Binding::Code => State::Offered { code, wrong_codes: 0 },
             Binding::None => State::Preparing { attempt, device: None },
         };
-        Self { request, progress, state }
+        Self { request, silent: false, progress, state }
     }
 
     /// The call that the present state asks for, at first and after a restart. Never a completion:
@@ -72,6 +72,9 @@ impl Ceremony {
 
     /// One line for each event.
     fn apply(&mut self, now: UnixMillis, event: Event) -> Transition {
+        if self.silent && is_a_try(&event) && self.closed().is_none() {
+            return refused(Refusal::AlreadyClosed);
+        }
         match event {
             Event::Sent { .. } => self.note(now, Step::Sent),
             Event::Acked { of, .. } => self.acked(now, of),
@@ -100,7 +103,12 @@ impl Ceremony {
                 | State::Challenged(_)
                 | State::Verifying { .. } => self.close(now, Outcome::Cancelled, None, None),
             },
-            Event::Tick => ignored(),
+            // Whoever has it in hand already is not interrupted.
+            Event::Silence if self.is_unclaimed() && !self.silent => {
+                self.silent = true;
+                changed(Reply::Done, None)
+            }
+            Event::Silence | Event::Tick => ignored(),
             Event::Recover { by } => match &self.state {
                 State::Verifying { by: holder, .. } if *holder != by => {
                     self.close(now, Outcome::Indeterminate, Some(Reason::Interrupted), None)
@@ -409,6 +417,23 @@ impl Ceremony {
         let at = self.progress.last().map_or(now, |before| before.at.max(now));
         self.progress.push(ProgressEntry { step, at });
         Some(at)
+    }
+}
+
+/// Whether a phone wants to get on with it. Its "no" is heard also where nobody was asked.
+fn is_a_try(event: &Event) -> bool {
+    match event {
+        Event::Claim { .. } | Event::Card { .. } | Event::Answer { .. } => true,
+        Event::Sent { .. }
+        | Event::Acked { .. }
+        | Event::Begun { .. }
+        | Event::BeginFailed { .. }
+        | Event::Completed { .. }
+        | Event::Decline { .. }
+        | Event::Cancel
+        | Event::Silence
+        | Event::Tick
+        | Event::Recover { .. } => false,
     }
 }
 

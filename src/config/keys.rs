@@ -79,6 +79,7 @@ fn read_config(reader: &mut Reader) -> Config {
         attestation,
         device_origins: device_origins.into_iter().map(|origin| origin.0).collect(),
         webhooks: webhooks::read(reader),
+        prompts: super::prompts::read(reader),
         limits: read_limits(reader),
         receipts,
         audit: audit::read(reader, receipts),

@@ -17,6 +17,7 @@ mod audit;
 mod door;
 mod effective;
 mod keys;
+mod prompts;
 mod reader;
 mod sources;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use url::Url;
 
 pub use audit::Audit;
 pub use door::{ForwardedHeader, Proxy, Tls};
+pub use prompts::Prompts;
 pub use reader::{Mistake, Mistakes, Setting, Source};
 pub use weaknesses::Weakness;
 pub use webhooks::Webhooks;
@@ -72,6 +74,8 @@ pub struct Config {
     pub device_origins: Vec<String>,
     /// Where webhooks may go.
     pub webhooks: Webhooks,
+    /// How much of a person's attention may be asked for.
+    pub prompts: Prompts,
     /// What one connection may cost.
     pub limits: Limits,
     /// Whether what a card signed is kept for a receipt.

@@ -215,6 +215,7 @@ impl App {
             // Sent again it would be refused again; what stands will be told by other frames.
             FrameErrorCode::InvalidFrame
             | FrameErrorCode::UnknownType
+            | FrameErrorCode::TooManyCodes
             | FrameErrorCode::NotChallenged
             | FrameErrorCode::AlreadyAnswered => {}
         }

@@ -20,6 +20,8 @@ pub enum Bucket {
     Clients,
     /// Initiators' API keys by their hash.
     ApiKeys,
+    /// How much of each user's attention was asked for.
+    Standings,
     /// The built-in FIDO2 server's credentials.
     Credentials,
     /// The relay's own keys by their name.
@@ -44,6 +46,7 @@ impl Bucket {
         Self::Pairings,
         Self::Clients,
         Self::ApiKeys,
+        Self::Standings,
         Self::Credentials,
         Self::Keys,
         Self::Webhooks,
@@ -63,6 +66,7 @@ impl Bucket {
             Self::Pairings => "pairings",
             Self::Clients => "clients",
             Self::ApiKeys => "api_keys",
+            Self::Standings => "standings",
             Self::Credentials => "credentials",
             Self::Keys => "keys",
             Self::Webhooks => "webhooks",

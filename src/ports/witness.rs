@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::ceremony::{Ceremony, Event, Reply};
+use crate::fatigue::Why;
 
 /// Hears of everything. Its methods return quickly: a witness that has work to do queues it, and
 /// waits only while its queue is full.
@@ -115,6 +116,24 @@ pub enum Happening {
         /// Whose phone said so.
         device_id: DeviceId,
         /// The user.
+        username: Username,
+    },
+    /// A ceremony is shown to nobody, or no longer.
+    Silenced {
+        /// The ceremony.
+        ceremony_id: CeremonyId,
+        /// Whose initiator opened it.
+        client_id: ClientId,
+        /// For whom.
+        username: Username,
+        /// By which rule.
+        why: Why,
+    },
+    /// So many wrong codes were typed that no more are looked at today.
+    CodesSpent {
+        /// The phone that typed the last one.
+        device_id: DeviceId,
+        /// Its user.
         username: Username,
     },
     /// An initiator was made.

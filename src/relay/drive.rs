@@ -115,11 +115,13 @@ impl Relay {
             let changed = transition.changed;
             self.world().witnesses.answered(event, transition.reply);
             if changed {
+                self.count_end(&ceremony).await;
                 self.world().witnesses.changed(&ceremony, Some(event)).await;
                 if let Some(alarm) = alarm(&ceremony, event) {
                     self.world().witnesses.noted(&alarm).await;
                 }
             } else if *tried {
+                self.count_end(&ceremony).await;
                 self.world().witnesses.found(&ceremony).await;
             }
             return Ok(Driven { reply: transition.reply, ceremony, changed });
@@ -144,6 +146,7 @@ impl Relay {
                         self.perform(&ceremony, effect);
                     }
                     self.announce(&ceremony).await;
+                    self.count_end(&ceremony).await;
                     return self.world().witnesses.found(&ceremony).await;
                 }
                 Ok(None) => return self.node.live.release(key.id),

@@ -1,15 +1,17 @@
-//! Which ceremonies are open: of a user, so that a phone that returns gets them again; of a client
-//! and of the node, so that neither has too many. A cache of what the store says: built at the
-//! start, kept by every look.
+//! Which ceremonies are open: of a user, so that a phone that returns gets them again, and which of
+//! them it rings for; of a client and of the node, so that neither has too many. A cache of what
+//! the store says: built at the start, kept by every look.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use fido_relay_proto::{CeremonyId, ClientId};
+use fido_relay_proto::life::PriorAuth;
+use fido_relay_proto::{CeremonyId, ClientId, UnixMillis};
 
 use super::ceremonies::CeremonyKey;
 use super::devices::UserKey;
+use crate::ceremony::Ceremony;
 
 /// Ceremonies that may be open at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,29 +42,44 @@ pub enum Full {
 /// User → open ceremonies, and places by client.
 #[derive(Debug, Default)]
 pub(super) struct Live {
-    users: DashMap<UserKey, Vec<CeremonyKey>>,
+    users: DashMap<UserKey, Vec<Open>>,
     /// Whose place each ceremony takes: those that are open, and those about to be stored.
     places: DashMap<CeremonyId, ClientId>,
     taken: DashMap<ClientId, usize>,
     all: AtomicUsize,
 }
 
+#[derive(Debug)]
+struct Open {
+    key: CeremonyKey,
+    silent: bool,
+    /// Its turn, while nobody has taken it up: who knew more of the user comes first, then who
+    /// came first.
+    turn: Option<(bool, UnixMillis)>,
+}
+
 impl Live {
-    /// Notes an open ceremony.
-    pub(super) fn insert(&self, user: UserKey, ceremony: &CeremonyKey, client: ClientId) {
+    /// Notes an open ceremony as it stands.
+    pub(super) fn insert(&self, user: UserKey, ceremony: &Ceremony) {
+        let request = &ceremony.request;
         // It is open, whatever the limits say: another node opened it, or they were changed.
         let beyond = OpenLimits { per_client: usize::MAX, per_node: usize::MAX };
-        let _ = self.admit(ceremony.id, client, beyond);
+        let _ = self.admit(request.id, request.client_id, beyond);
+        let key = CeremonyKey::from(ceremony);
+        let only_a_name = request.prior_auth == PriorAuth::None;
+        let waits = ceremony.is_unclaimed() && !ceremony.silent;
+        let turn = waits.then_some((only_a_name, request.opened_at));
         let mut open = self.users.entry(user).or_default();
-        if !open.contains(ceremony) {
-            open.push(ceremony.clone());
+        match open.iter_mut().find(|entry| entry.key == key) {
+            Some(entry) => (entry.silent, entry.turn) = (ceremony.silent, turn),
+            None => open.push(Open { key, silent: ceremony.silent, turn }),
         }
     }
 
     /// Forgets a closed one.
     pub(super) fn remove(&self, user: &UserKey, ceremony: &CeremonyKey) {
         self.users.remove_if_mut(user, |_, open| {
-            open.retain(|listed| listed != ceremony);
+            open.retain(|entry| entry.key != *ceremony);
             open.is_empty()
         });
         self.release(ceremony.id);
@@ -111,10 +128,21 @@ impl Live {
         self.all.load(Ordering::Relaxed)
     }
 
-    /// The user's open ceremonies, oldest first.
+    /// The user's open ceremonies that phones may know of, oldest first.
     #[must_use]
     pub(super) fn of(&self, user: &UserKey) -> Vec<CeremonyKey> {
-        self.users.get(user).map(|open| open.clone()).unwrap_or_default()
+        let Some(open) = self.users.get(user) else { return Vec::new() };
+        open.iter().filter(|entry| !entry.silent).map(|entry| entry.key.clone()).collect()
+    }
+
+    /// The first of those that wait to be taken up: the user's phones ring for them.
+    #[must_use]
+    pub(super) fn ringing(&self, user: &UserKey, most: usize) -> Vec<CeremonyKey> {
+        let Some(open) = self.users.get(user) else { return Vec::new() };
+        let mut waiting: Vec<_> =
+            open.iter().filter_map(|entry| Some((entry.turn?, &entry.key))).collect();
+        waiting.sort_unstable();
+        waiting.into_iter().take(most).map(|(_, key)| key.clone()).collect()
     }
 }
 

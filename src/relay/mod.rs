@@ -11,6 +11,7 @@
 //! ```
 
 mod ceremonies;
+mod claims;
 mod connection;
 mod deadlines;
 pub mod devices;
@@ -23,6 +24,7 @@ mod prompts;
 mod registry;
 mod revocations;
 mod sockets;
+mod standings;
 mod sweeper;
 mod view;
 mod watchers;
@@ -47,7 +49,9 @@ pub use self::watchers::{Watch, Watchers};
 
 use self::deadlines::Deadlines;
 use self::live::Live;
+use self::standings::Turns;
 use crate::ceremony::{Ceremony, Event, Refusal, Reply};
+use crate::fatigue::Policy;
 use crate::ports::{Bus, Clock, Fido, Notice, Revocations, Store, StoreError, Witnesses};
 use crate::security::random;
 use crate::security::seal::Sealer;
@@ -90,6 +94,15 @@ pub struct Census {
     pub watched: usize,
 }
 
+/// What initiators may have of a node and of a person.
+#[derive(Clone, Debug, Default)]
+pub struct Bounds {
+    /// Ceremonies at a time.
+    pub open: OpenLimits,
+    /// Prompts, and codes that may be wrong.
+    pub attention: Policy,
+}
+
 /// One node of the relay. Clones are the same node.
 #[derive(Clone, Debug)]
 pub struct Relay {
@@ -105,6 +118,11 @@ struct Node {
     live: Live,
     open_limits: OpenLimits,
     deadlines: Deadlines,
+    policy: Policy,
+    /// Whose code is looked at.
+    claims: Turns,
+    /// Whose standing is changed.
+    standings: Turns,
     /// What dies when, bucket by bucket.
     retention: Vec<Retention>,
     /// Something was opened.
@@ -134,14 +152,9 @@ impl Relay {
     /// Taking up runs beside new work, so that a full store does not keep the node from serving;
     /// [`Relay::recovered`] waits for it.
     #[must_use]
-    pub fn start(world: World, others: &[Retention]) -> Self {
-        Self::start_within(OpenLimits::default(), world, others)
-    }
-
-    /// [`Relay::start`] with other limits of what may be open at a time.
-    #[must_use]
-    pub fn start_within(open_limits: OpenLimits, world: World, others: &[Retention]) -> Self {
-        let mut retention = vec![sweeper::CEREMONIES, open::IDEMPOTENCY_KEYS];
+    pub fn start(world: World, bounds: Bounds, others: &[Retention]) -> Self {
+        let Bounds { open: open_limits, attention: policy } = bounds;
+        let mut retention = vec![sweeper::CEREMONIES, open::IDEMPOTENCY_KEYS, standings::STANDINGS];
         retention.extend_from_slice(others);
         let node = Arc::new(Node {
             id: NodeId::from_bytes(random::bytes()),
@@ -151,6 +164,9 @@ impl Relay {
             live: Live::default(),
             open_limits,
             deadlines: Deadlines::default(),
+            policy,
+            claims: Turns::default(),
+            standings: Turns::default(),
             retention,
             opened: Notify::new(),
             recovered: CancellationToken::new(),
@@ -274,6 +290,7 @@ impl Relay {
             for (key, ceremony) in &page {
                 if let Ok(ceremony) = ceremony {
                     self.world().witnesses.found(ceremony).await;
+                    self.count_word(ceremony).await;
                 }
                 match ceremony {
                     Ok(ceremony) if ceremony.closed().is_none() => {
@@ -357,7 +374,7 @@ impl Relay {
         let user = devices::UserKey::new(&key.tenant, &ceremony.request.username);
         match ceremony.wakes_at() {
             Some(at) => {
-                self.node.live.insert(user, &key, ceremony.request.client_id);
+                self.node.live.insert(user, ceremony);
                 self.node.deadlines.schedule(at, key);
             }
             None => {

@@ -15,7 +15,8 @@ use super::ceremonies::{self, CeremonyKey};
 use super::live::Full;
 use super::sweeper::Retention;
 use super::view::View;
-use crate::ceremony::{Ceremony, Code, Effect, Request};
+use crate::ceremony::{Ceremony, Code, Effect, Event, Request};
+use crate::fatigue::{Admission, Why};
 use crate::fault_point::{self, Point};
 use crate::ports::{Bucket, Revision, StoreError, records};
 use crate::security::random;
@@ -159,8 +160,13 @@ impl Relay {
             }
         }
         self.node.live.admit(request.id, request.client_id, self.node.open_limits)?;
+        let admission = self.admit(&request).await.map_err(|error| {
+            self.node.live.release(request.id);
+            OpenError::Unavailable(error)
+        })?;
         let attempt = AttemptId::from_bytes(random::bytes());
-        let ceremony = Ceremony::open(request, Code(random::code(CODE_DIGITS)), attempt);
+        let mut ceremony = Ceremony::open(request, Code(random::code(CODE_DIGITS)), attempt);
+        ceremony.silent = matches!(admission, Admission::Silent(_));
         let saved = ceremonies::save(&*self.world().store, Revision::ABSENT, &ceremony).await;
         if let Err(error) = saved {
             let ceremony = tried.insert(ceremony);
@@ -187,7 +193,34 @@ impl Relay {
             self.perform(&ceremony, effect);
         }
         self.world().witnesses.changed(&ceremony, None).await;
+        self.follow_admission(&ceremony, admission);
         Ok(ceremony)
+    }
+
+    /// What an admission means for others. In a task of its own: the opener must not be able to
+    /// tell by the time that it takes.
+    fn follow_admission(&self, ceremony: &Ceremony, admission: Admission) {
+        let (relay, request) = (self.clone(), ceremony.request.clone());
+        match admission {
+            Admission::Shown { displaced: None } => {}
+            Admission::Shown { displaced: Some(id) } => {
+                let key = CeremonyKey { tenant: request.tenant, id };
+                self.world().tasks.spawn_bare(async move {
+                    match relay.drive(&key, Event::Silence).await {
+                        Ok(driven) if driven.changed => {
+                            relay.note_silent(&driven.ceremony.request, Why::Displaced).await;
+                        }
+                        Ok(_) => {}
+                        Err(error) => tracing::warn!(ceremony = %key, %error, "not displaced"),
+                    }
+                });
+            }
+            Admission::Silent(why) => {
+                self.world().tasks.spawn_bare(async move {
+                    relay.note_silent(&request, why).await;
+                });
+            }
+        }
     }
 
     /// The store refused a ceremony that may be there all the same. Nobody holds it, but if it is

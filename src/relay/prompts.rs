@@ -1,13 +1,16 @@
 //! Showing phones what the stored state asks for. Called whenever somebody should look again, and
 //! when a phone returns: both come to the same.
 
+use std::sync::Arc;
+
 use fido_relay_proto::device::{self, FrameErrorCode, Offer};
 use fido_relay_proto::limits::CODE_DIGITS;
-use fido_relay_proto::{Binding, DeviceId, RelayFrame};
+use fido_relay_proto::{Binding, DeviceId, Outcome, RelayFrame};
 
+use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
 use super::connection::{Connection, Shown};
-use super::{Relay, devices};
+use super::devices::{self, UserKey};
 use crate::ceremony::{Ceremony, Prompt};
 use crate::fault_point::{self, Point};
 use crate::ports::Revision;
@@ -32,9 +35,14 @@ impl Relay {
         if !self.registry().is_empty() {
             match devices::of_user(store, &key.tenant, &ceremony.request.username).await {
                 Ok(ids) => {
-                    for connection in ids.into_iter().filter_map(|id| self.registry().get(id)) {
-                        self.show(&ceremony, &connection);
+                    let user = UserKey::new(&key.tenant, &ceremony.request.username);
+                    let here = |id| self.registry().get(id);
+                    let phones: Vec<_> = ids.into_iter().filter_map(here).collect();
+                    let phones: Vec<_> = phones.iter().map(Arc::as_ref).collect();
+                    for phone in &phones {
+                        self.show(&ceremony, phone);
                     }
+                    self.ring_next(&user, &phones).await;
                 }
                 Err(error) => {
                     tracing::warn!(ceremony = %key, %error, "could not read a user's devices");
@@ -46,6 +54,43 @@ impl Relay {
             fault_point::passing(Point::Notified);
         }
         Some(revision)
+    }
+
+    /// Once a ceremony no longer rings, the phones ring for the next one that waits. What this
+    /// node remembers of that one may be old, so the store is asked, until both say the same.
+    async fn ring_next(&self, user: &UserKey, phones: &[&Connection]) {
+        let new = |key: &CeremonyKey| phones.iter().any(|phone| phone.shown(key.id).is_none());
+        let mut rung = Vec::new();
+        for _ in 0..LOOKS {
+            let next = self.ringing(user).into_iter().find(|key| !rung.contains(key) && new(key));
+            let Some(key) = next else { return };
+            match self.load(&key).await {
+                Ok(Some(waiting)) => {
+                    self.remember(&waiting);
+                    for phone in phones {
+                        self.show(&waiting, phone);
+                    }
+                }
+                Ok(None) => self.node.live.remove(user, &key),
+                Err(error) => {
+                    tracing::warn!(ceremony = %key, %error, "could not ring for a ceremony");
+                    return;
+                }
+            }
+            rung.push(key);
+        }
+    }
+
+    fn ringing(&self, user: &UserKey) -> Vec<CeremonyKey> {
+        self.node.live.ringing(user, self.node.policy.ringing)
+    }
+
+    /// Whether the user's phones ring for this one. A phone that shows a prompt already keeps it.
+    fn rings(&self, ceremony: &Ceremony, connection: &Connection) -> bool {
+        let owner = connection.owner();
+        let user = UserKey::new(&owner.tenant, &owner.username);
+        connection.shown(ceremony.request.id).is_some()
+            || self.ringing(&user).contains(&CeremonyKey::from(ceremony))
     }
 
     /// Looks until nothing is new, beside the looks that notices cause: one that read before a
@@ -64,7 +109,7 @@ impl Relay {
     /// What may be open for this device.
     pub(super) fn open_for(&self, connection: &Connection) -> Vec<CeremonyKey> {
         let owner = connection.owner();
-        self.node.live.of(&devices::UserKey::new(&owner.tenant, &owner.username))
+        self.node.live.of(&UserKey::new(&owner.tenant, &owner.username))
     }
 
     /// Shows a ceremony to a device that has just come. One at a time: the caller writes what is
@@ -73,12 +118,16 @@ impl Relay {
     /// It looks until nothing is new: a change between a reading and its showing told this
     /// connection nothing, since there was nothing yet to take down.
     pub async fn show_again(&self, key: &CeremonyKey, connection: &Connection) {
+        let owner = connection.owner();
+        let user = UserKey::new(&owner.tenant, &owner.username);
         let mut shown = None;
         for _ in 0..LOOKS {
             match ceremonies::load(&*self.world().store, key).await {
                 Ok(Some((_, revision))) if shown == Some(revision) => return,
                 Ok(Some((ceremony, revision))) => {
+                    self.remember(&ceremony);
                     self.show(&ceremony, connection);
+                    self.ring_next(&user, &[connection]).await;
                     shown = Some(revision);
                 }
                 Ok(None) => return,
@@ -116,6 +165,8 @@ impl Relay {
         let id = ceremony.request.id;
         match ceremony.prompt_for(connection.owner().device) {
             Prompt::Nothing => {}
+            Prompt::Offer | Prompt::Challenge(_)
+                if ceremony.is_unclaimed() && !self.rings(ceremony, connection) => {}
             // Noted, so that a phone that has come back meanwhile hears how it ends.
             Prompt::Wait => {
                 connection.show(id, Shown::Wait);
@@ -150,6 +201,12 @@ impl Relay {
                         ceremony_id: Some(id),
                     };
                     connection.send(&frame, None);
+                }
+            }
+            Prompt::Withdrawn => {
+                if connection.unshow(id).is_some() {
+                    let (outcome, reason) = (Outcome::Expired, None);
+                    connection.send(&RelayFrame::Closed { ceremony_id: id, outcome, reason }, None);
                 }
             }
             Prompt::Closed(closed) => {

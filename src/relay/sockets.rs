@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay_proto::device::{DeviceFrame, FrameErrorCode};
-use fido_relay_proto::{AttemptId, CeremonyId, NodeId, Phase, RelayFrame};
+use fido_relay_proto::{CeremonyId, NodeId, Phase, RelayFrame};
 
+use super::claims::ClaimError;
 use super::connection::Connection;
 use super::{CeremonyKey, DriveError, Relay, devices};
 use crate::ceremony::{Event, Refusal, Reply};
 use crate::fault_point::{self, Point};
-use crate::security::random;
 use crate::session::CloseReason;
 
 impl Relay {
@@ -88,8 +88,18 @@ impl Relay {
         if matches!(frame, DeviceFrame::Answer(_)) {
             fault_point::reached(Point::AnswerReceived);
         }
-        let event = event_of(connection, frame, self.node.id)?;
-        match self.drive(&key, event).await {
+        let driven = if let DeviceFrame::Claim(claim) = frame {
+            match self.claim(connection, &key, claim.code).await {
+                Ok(driven) => Ok(driven),
+                Err(ClaimError::Spent) => {
+                    return Some(error_frame(FrameErrorCode::TooManyCodes, ceremony_id));
+                }
+                Err(ClaimError::Drive(error)) => Err(error),
+            }
+        } else {
+            self.drive(&key, event_of(connection, frame, self.node.id)?).await
+        };
+        match driven {
             Ok(driven) => {
                 if matches!(driven.reply, Reply::Accepted { .. }) {
                     self.show_end(&driven.ceremony, connection);
@@ -110,13 +120,9 @@ impl Relay {
 fn event_of(connection: &Connection, frame: DeviceFrame, by: NodeId) -> Option<Event> {
     let device = connection.owner().device;
     Some(match frame {
-        DeviceFrame::Auth(_) => return None,
+        // A code says itself which ceremony it is for: see `claims`.
+        DeviceFrame::Auth(_) | DeviceFrame::Claim(_) => return None,
         DeviceFrame::Ack(ack) => Event::Acked { device, of: ack.of },
-        DeviceFrame::Claim(claim) => Event::Claim {
-            device,
-            attempt: AttemptId::from_bytes(random::bytes()),
-            code: claim.code,
-        },
         DeviceFrame::Card(card) => Event::Card { device, event: card.event, code: card.code },
         DeviceFrame::Answer(answer) => {
             let mut hash = [0; 32];

@@ -70,7 +70,7 @@ fn relay() -> Relay {
         tasks: Tasks::default(),
     };
     let pairings = Retention { bucket: Bucket::Pairings, dies_at: pairing::dies_at };
-    Relay::start(world, &[pairings])
+    Relay::start(world, crate::support::patient(), &[pairings])
 }
 
 fn order(relay: &Relay, life: Duration, key: Option<&str>) -> OpenOrder {

@@ -50,6 +50,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (attempt(), verdict()).prop_map(|(attempt, verdict)| completed(attempt, verdict)),
         1 => (device(), reason).prop_map(|(device, reason)| decline(device, reason)),
         1 => Just(Event::Cancel),
+        1 => Just(Event::Silence),
         4 => Just(Event::Tick),
         1 => Just(Event::Recover { by: RESTARTED }),
     ]
@@ -196,6 +197,24 @@ proptest! {
                 if let Prompt::Challenge(_) = life.ceremony.prompt_for(device) {
                     prop_assert_eq!(knew, Some(device));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_silent_ceremony_shows_nothing_and_takes_nothing((binding, story) in story()) {
+        let mut life = Life::new(binding);
+        for (wait, event) in &story {
+            let silent = life.ceremony.silent;
+            let effect = life.step(*wait, event).effect;
+            prop_assert!(life.ceremony.silent >= silent, "silence is for good");
+            if life.ceremony.silent && life.ceremony.closed().is_none() {
+                for device in [PHONE, TABLET] {
+                    let shown = life.ceremony.prompt_for(device);
+                    prop_assert!(matches!(shown, Prompt::Withdrawn), "{:?}", shown);
+                }
+                let completes = matches!(effect, Some(Effect::Complete { .. }));
+                prop_assert!(!completes);
             }
         }
     }

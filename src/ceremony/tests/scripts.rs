@@ -50,6 +50,7 @@ impl Play {
             Prompt::Offer => "offer",
             Prompt::Challenge(_) => "challenge",
             Prompt::Elsewhere => "elsewhere",
+            Prompt::Withdrawn => "withdrawn",
             Prompt::Closed(_) => "closed",
         }
     }
@@ -441,4 +442,47 @@ fn a_clock_that_is_set_back_leaves_the_steps_in_order() {
     play.hears(Event::Cancel);
     assert_eq!(play.ceremony.closed().map(|closed| closed.at), Some(before));
     assert!(play.ceremony.progress.is_sorted_by_key(|entry| entry.at));
+}
+
+#[test]
+fn a_silent_ceremony_is_shown_to_nobody_and_ends_as_one_that_nobody_answered() {
+    for binding in BOTH {
+        let mut play = Play::opens(binding);
+        assert_eq!(play.hears(Event::Silence), (DONE, None));
+        assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("withdrawn", "withdrawn"));
+        if binding == Binding::None {
+            // The FIDO2 server's answer moves it on, so that its opener sees what it always sees.
+            assert_eq!(play.hears(begun(FIRST)), (DONE, None));
+            assert_eq!(play.ceremony.phase(), Phase::Challenged);
+            let answered = play.hears(answer(PHONE, FIRST, SIGNED));
+            assert_eq!(answered, (Reply::Refused(Refusal::AlreadyClosed), None));
+        } else {
+            let claimed = play.hears(claim(PHONE, FIRST, CODE));
+            assert_eq!(claimed, (Reply::Refused(Refusal::AlreadyClosed), None));
+        }
+        play.now = play.ceremony.request.deadline;
+        play.ceremony.step(play.now, Event::Tick);
+        play.ends(Outcome::Expired, Some(Reason::Deadline));
+    }
+}
+
+#[test]
+fn whoever_has_it_in_hand_is_not_silenced() {
+    for mut play in [
+        Play::with_the_challenge(Binding::Code),
+        Play::with_the_answer(Binding::Code),
+        Play::with_the_answer(Binding::None),
+    ] {
+        let shown = play.shows(PHONE);
+        assert_eq!(play.hears(Event::Silence), (Reply::Ignored, None));
+        assert_eq!(play.shows(PHONE), shown);
+    }
+}
+
+#[test]
+fn a_prompt_that_was_taken_down_can_still_raise_the_alarm() {
+    let mut play = Play::opens(Binding::Code);
+    play.hears(Event::Silence);
+    play.hears(decline(TABLET, DeclineReason::NotMe));
+    play.ends(Outcome::Denied, Some(Reason::NotMe));
 }

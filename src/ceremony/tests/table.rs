@@ -38,9 +38,13 @@ fn states(binding: Binding) -> Vec<(&'static str, Ceremony)> {
         ("closed, answered", after(verifying(), &[completed(FIRST, Verdict::Rejected)])),
         ("closed, unanswered", after(challenged(), &[Event::Cancel])),
     ];
-    if binding == Binding::None {
-        // There is no code to wait for.
-        states.remove(0);
+    match binding {
+        Binding::Code => states.push(("silent", after(offered(), &[Event::Silence]))),
+        Binding::None => {
+            // There is no code to wait for.
+            states.remove(0);
+            states.push(("silent", after(challenged(), &[Event::Silence])));
+        }
     }
     states
 }
@@ -86,6 +90,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("tablet declined", decline(TABLET, Declined)),
         ("tablet: not me", decline(TABLET, NotMe)),
         ("cancel", Event::Cancel),
+        ("silence", Event::Silence),
         ("tick", Event::Tick),
         ("recover", Event::Recover { by: RESTARTED }),
     ]

@@ -69,7 +69,10 @@ const ROOMS: &[Room] = &[
     room("tasks", &[], LIBRARIES),
     // Places where a test kills the process; empty in a release build.
     room("fault_point", &[], LIBRARIES),
-    room("ports", &["ceremony"], LIBRARIES),
+    // Rules alone, like the core; how a ceremony is made is not their business.
+    room("fatigue", &[], WORLD),
+    // The log tells why somebody was not asked, in the rules' own words.
+    room("ports", &["ceremony", "fatigue"], LIBRARIES),
     room("security", &["ceremony", "ports", "security::random", "security::seal"], LIBRARIES),
     room("security::random", &[], LIBRARIES),
     // Cryptography without state: what the relay stores is sealed by the relay itself.
@@ -78,6 +81,7 @@ const ROOMS: &[Room] = &[
         "relay",
         &[
             "ceremony",
+            "fatigue",
             "session",
             "ports",
             "tasks",

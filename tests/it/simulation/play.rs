@@ -249,7 +249,7 @@ impl Play {
             witnesses: fido_relay::ports::Witnesses::default(),
             tasks: tasks.clone(),
         };
-        (Relay::start(ports, &[]), tasks)
+        (Relay::start(ports, crate::support::patient(), &[]), tasks)
     }
 
     fn connect(&self, phone: usize, relay: &Relay, tasks: &Tasks) {

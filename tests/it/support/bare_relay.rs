@@ -107,7 +107,7 @@ impl BareRelay {
             witnesses,
             tasks: Tasks::default(),
         };
-        let relay = Relay::start(world, rules);
+        let relay = Relay::start(world, crate::support::patient(), rules);
         relay.recovered().await;
         Self { relay, clock, fido, store }
     }
@@ -137,10 +137,12 @@ impl BareRelay {
         }
     }
 
-    /// Opens it, under this idempotency key if there is one.
+    /// Opens one for a user of its own, under this idempotency key if there is one.
     pub(crate) async fn open(&self, binding: Binding, idempotency: Option<&str>) -> CeremonyKey {
         let idempotency = idempotency.map(|key| (key.to_owned(), [1; 32]));
-        let order = OpenOrder { request: self.request(binding), idempotency };
+        let mut request = self.request(binding);
+        request.username = Username::new(&request.id.to_string()).unwrap();
+        let order = OpenOrder { request, idempotency };
         CeremonyKey::from(&self.relay.open(order).await.unwrap())
     }
 

@@ -12,3 +12,39 @@ pub(crate) mod relay;
 pub(crate) mod scene;
 pub(crate) mod scripted_upstream;
 pub(crate) mod wire_phone;
+
+use std::time::Duration;
+
+use fido_relay::config::Prompts;
+use fido_relay::fatigue::Policy;
+use fido_relay::relay::Bounds;
+
+/// A person who never tires: for tests that ask more of one user in a second than anybody would in
+/// a day. The rules themselves have tests of their own.
+pub(crate) fn patient() -> Bounds {
+    let attention = Policy {
+        live: usize::MAX,
+        ringing: usize::MAX,
+        free_prompts: u32::MAX,
+        waits_ms: vec![0],
+        prompts_per_hour: usize::MAX,
+        declined_quiet_ms: 0,
+        not_me_mute_ms: 0,
+        wrong_codes_per_day: usize::MAX,
+    };
+    Bounds { attention, ..Bounds::default() }
+}
+
+/// [`patient`] as a configuration.
+pub(crate) fn patient_config() -> Prompts {
+    Prompts {
+        live: usize::MAX,
+        ringing: usize::MAX,
+        free: u32::MAX,
+        waits: vec![Duration::ZERO],
+        per_hour: usize::MAX,
+        declined_quiet: Duration::ZERO,
+        not_me_mute: Duration::ZERO,
+        wrong_codes_per_day: usize::MAX,
+    }
+}

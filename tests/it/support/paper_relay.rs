@@ -206,7 +206,7 @@ impl PaperRelay {
             witnesses: fido_relay::ports::Witnesses::default(),
             tasks: Tasks::default(),
         };
-        let relay = Relay::start(world, &[]);
+        let relay = Relay::start(world, crate::support::patient(), &[]);
         relay.recovered().await;
         let settings = edge::Settings {
             tenant: TenantId::default(),

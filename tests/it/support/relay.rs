@@ -57,6 +57,7 @@ impl TestRelay {
         config.limits.door.handshakes_per_s_per_ip = 10_000;
         config.limits.door.handshakes_per_s_per_node = 10_000;
         config.limits.door.connections_per_ip = 10_000;
+        config.prompts = super::patient_config();
         change(&mut config);
         (config, directory)
     }

@@ -1,0 +1,97 @@
+//! Codes that people type. A phone rings for one ceremony at a time, so the code, and not the
+//! prompt that it is typed into, says which one is meant: whoever got an attacker's prompt onto the
+//! phone first gains nothing from the code of the page that the person is looking at.
+//!
+//! A user's claims are looked at one after the other on a node, and a wrong code is counted before
+//! anybody learns that it was wrong: guessing in parallel buys no further guess.
+
+use fido_relay_proto::AttemptId;
+
+use super::connection::Connection;
+use super::devices::UserKey;
+use super::{CeremonyKey, DriveError, Driven, Relay};
+use crate::ceremony::{Ceremony, Event, State};
+use crate::ports::{Happening, StoreError};
+use crate::security::random;
+
+/// Why a code was not looked at.
+#[derive(Debug)]
+pub(super) enum ClaimError {
+    /// This user's phones have typed too many wrong ones today.
+    Spent,
+    /// It could not be stored.
+    Drive(DriveError),
+}
+
+impl From<StoreError> for ClaimError {
+    fn from(error: StoreError) -> Self {
+        Self::Drive(DriveError::Unavailable(error.to_string()))
+    }
+}
+
+impl Relay {
+    /// A code was typed into the prompt of `named`, which is one of this phone's. What came of it
+    /// is of the ceremony that it was meant for.
+    pub(super) async fn claim(
+        &self,
+        connection: &Connection,
+        named: &CeremonyKey,
+        code: String,
+    ) -> Result<Driven, ClaimError> {
+        let owner = connection.owner();
+        let user = UserKey::new(&owner.tenant, &owner.username);
+        let _turn = self.node.claims.take(&user).await;
+        if !self.takes_codes(&user).await? {
+            return Err(ClaimError::Spent);
+        }
+        let meant = self.meant(connection, &user, named, &code).await?;
+        if meant.is_none() && !self.spend_try(&user).await? {
+            return Err(ClaimError::Spent);
+        }
+        let key = meant.clone().unwrap_or_else(|| named.clone());
+        let attempt = AttemptId::from_bytes(random::bytes());
+        let event = Event::Claim { device: owner.device, attempt, code };
+        let driven = self.drive(&key, event).await.map_err(ClaimError::Drive)?;
+        if meant.is_none() && !self.takes_codes(&user).await? {
+            tracing::warn!(device = %owner.device, "no more codes are taken today");
+            let username = owner.username.clone();
+            let what = Happening::CodesSpent { device_id: owner.device, username };
+            self.note(&driven.ceremony.request, what).await;
+        }
+        Ok(driven)
+    }
+
+    /// Which ceremony a code is for; `None`: it is wrong. Where nothing can be guessed, or there is
+    /// nothing to be guessed, that is the one that was named.
+    async fn meant(
+        &self,
+        connection: &Connection,
+        user: &UserKey,
+        named: &CeremonyKey,
+        code: &str,
+    ) -> Result<Option<CeremonyKey>, StoreError> {
+        let device = connection.owner().device;
+        let open_to = |ceremony: &Ceremony| {
+            !ceremony.silent && ceremony.request.device_id.is_none_or(|only| only == device)
+        };
+        let ceremony = self.load(named).await?;
+        let is_wrong = ceremony.is_some_and(|ceremony| match &ceremony.state {
+            State::Offered { code: right, .. } => !right.matches(code),
+            State::Preparing { .. }
+            | State::Challenged(_)
+            | State::Verifying { .. }
+            | State::Closed(_) => false,
+        });
+        if !is_wrong {
+            return Ok(Some(named.clone()));
+        }
+        for key in self.node.live.of(user).into_iter().filter(|key| key != named) {
+            let Some(ceremony) = self.load(&key).await? else { continue };
+            let State::Offered { code: right, .. } = &ceremony.state else { continue };
+            if open_to(&ceremony) && right.matches(code) {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -190,6 +190,9 @@ pub enum FrameErrorCode {
     UnknownCeremony,
     /// Not the code that the page shows. The message tells how many tries are left.
     WrongCode,
+    /// The code is right, but for another ceremony of this user, which goes on: this prompt is
+    /// still open, and nobody has answered it.
+    OtherCeremony,
     /// Too many wrong codes of this user's devices today: none is looked at before tomorrow.
     TooManyCodes,
     /// Another of the user's devices has it; take the prompt down.
@@ -221,6 +224,7 @@ impl FrameErrorCode {
             Self::UnknownType => "the frame's type is unknown",
             Self::UnknownCeremony => "there is no such ceremony for this device",
             Self::WrongCode => "this is not the code that the page shows",
+            Self::OtherCeremony => "this code is another ceremony's, which goes on",
             Self::TooManyCodes => "too many wrong codes today; no more are taken",
             Self::ClaimedElsewhere => "another device has this ceremony",
             Self::NotChallenged => "this device has no such challenge",

@@ -19,7 +19,8 @@ use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{CeremonyId, ClientId, Outcome, Reason, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-const HOUR_MS: u64 = 60 * 60 * 1000;
+const MINUTE_MS: u64 = 60 * 1000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// The rules' numbers.
@@ -33,7 +34,8 @@ pub struct Policy {
     pub free_prompts: u32,
     /// Pauses before the prompts after those, in milliseconds; the last one repeats.
     pub waits_ms: Vec<u64>,
-    /// Prompts within an hour.
+    /// Prompts within an hour, counted by the minute: the last one of a minute counts up to 59
+    /// seconds longer.
     pub prompts_per_hour: usize,
     /// Pause for one initiator after the person declined its prompt, in milliseconds.
     pub declined_quiet_ms: u64,
@@ -137,8 +139,9 @@ struct Live {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Budget {
-    /// Within the last hour, oldest first.
-    prompts: Vec<UnixMillis>,
+    /// How many there were in each minute of the last hour, oldest first: so the record stays
+    /// small whatever the policy allows.
+    minutes: Vec<(UnixMillis, u32)>,
     last: Option<UnixMillis>,
     /// Since the last success.
     unanswered: u32,
@@ -191,9 +194,7 @@ impl Standing {
         let displaced = displaced.map(|at| self.live.remove(at).ceremony);
         self.live.push(Live { ceremony: ask.ceremony, vouched, until: ask.until });
         let budget = if vouched { &mut self.vouched } else { &mut self.plain };
-        budget.prompts.push(now);
-        budget.last = Some(now);
-        budget.unanswered += 1;
+        budget.count(now);
         self.touched = Some(now);
         Admission::Shown { displaced }
     }
@@ -212,7 +213,7 @@ impl Standing {
             Some(Why::Quiet)
         } else if ask.needs_code && self.codes_are_spent(policy, now) {
             Some(Why::CodesSpent)
-        } else if budget.prompts.len() >= policy.prompts_per_hour {
+        } else if budget.within_the_hour() >= policy.prompts_per_hour {
             Some(Why::Hour)
         } else if budget.last.is_some_and(|last| now < last.plus_millis(pause_ms)) {
             Some(Why::Wait)
@@ -284,12 +285,27 @@ impl Standing {
         self.quiet.retain(|(_, until)| now < *until);
         self.wrong_codes.retain(|at| now < at.plus_millis(DAY_MS));
         for budget in [&mut self.plain, &mut self.vouched] {
-            budget.prompts.retain(|at| now < at.plus_millis(HOUR_MS));
+            budget.minutes.retain(|(from, _)| now < from.plus_millis(MINUTE_MS + HOUR_MS));
         }
     }
 }
 
 impl Budget {
+    fn count(&mut self, now: UnixMillis) {
+        let minute = UnixMillis(now.0 - now.0 % MINUTE_MS);
+        match self.minutes.last_mut() {
+            Some((last, prompts)) if *last == minute => *prompts = prompts.saturating_add(1),
+            Some(_) | None => self.minutes.push((minute, 1)),
+        }
+        self.last = Some(now);
+        self.unanswered = self.unanswered.saturating_add(1);
+    }
+
+    fn within_the_hour(&self) -> usize {
+        let prompts = self.minutes.iter().map(|(_, prompts)| u64::from(*prompts)).sum::<u64>();
+        usize::try_from(prompts).unwrap_or(usize::MAX)
+    }
+
     fn mute(&mut self, until: UnixMillis) {
         self.muted_until = self.muted_until.max(Some(until));
     }

@@ -212,6 +212,12 @@ impl App {
             FrameErrorCode::SlowDown | FrameErrorCode::Unavailable => {
                 acts.push(Act::RetrySoon(id));
             }
+            // The prompt stays; its code, which was for another one, is not typed again.
+            FrameErrorCode::OtherCeremony => {
+                if let Some(prompt) = self.prompts.get_mut(&id) {
+                    prompt.stage = Stage::Asked;
+                }
+            }
             // Sent again it would be refused again; what stands will be told by other frames.
             FrameErrorCode::InvalidFrame
             | FrameErrorCode::UnknownType

@@ -104,6 +104,9 @@ impl Relay {
                 if matches!(driven.reply, Reply::Accepted { .. }) {
                     self.show_end(&driven.ceremony, connection);
                 }
+                if driven.ceremony.request.id != ceremony_id {
+                    return Some(error_frame(FrameErrorCode::OtherCeremony, ceremony_id));
+                }
                 reply_frame(driven.reply, ceremony_id)
             }
             Err(DriveError::NotFound) => {

@@ -174,7 +174,7 @@ fn data_dir(scratch: &Scratch) -> String {
 
 /// The defaults but for the limits of strangers: all phones come from one address here, at once.
 /// Loopback is no exception from them, so that whoever measures sees what an operator configures.
-fn settings(data_dir: &str) -> [(&str, &str); 11] {
+fn settings(data_dir: &str) -> [(&str, &str); 15] {
     [
         ("FIDO_RELAY_LISTEN", "127.0.0.1:0"),
         ("FIDO_RELAY_DATA_DIR", data_dir),
@@ -185,9 +185,13 @@ fn settings(data_dir: &str) -> [(&str, &str); 11] {
         ("FIDO_RELAY_LIMITS__CONNECTIONS_PER_NODE", "1000000"),
         ("FIDO_RELAY_LIMITS__HANDSHAKES_PER_S_PER_IP", "100000"),
         ("FIDO_RELAY_LIMITS__HANDSHAKES_PER_S_PER_NODE", "1000000"),
-        // One user signs in again and again, which no person does: the limit of their phone would
-        // be measured instead.
+        // One user signs in again and again, which no person does: the limits of a phone and of a
+        // person would be measured instead.
         ("FIDO_RELAY_LIMITS__FRAMES_PER_S", "1000"),
         ("FIDO_RELAY_LIMITS__FRAMES_BURST", "10000"),
+        ("FIDO_RELAY_PROMPTS__LIVE", "100"),
+        ("FIDO_RELAY_PROMPTS__RINGING", "100"),
+        ("FIDO_RELAY_PROMPTS__FREE", "100000"),
+        ("FIDO_RELAY_PROMPTS__PER_HOUR", "100000"),
     ]
 }

@@ -183,6 +183,11 @@ async fn start_relay(directory: &Path) -> Result<Running, StageError> {
         ("FIDO_RELAY_LISTEN", "127.0.0.1:0"),
         ("FIDO_RELAY_DATA_DIR", &*data_dir.to_string_lossy()),
         ("FIDO_RELAY_TENANT__RP_NAME", "Harbour Bank"),
+        // Whoever tries things out says no more often, and starts over sooner, than a customer.
+        ("FIDO_RELAY_PROMPTS__FREE", "1000"),
+        ("FIDO_RELAY_PROMPTS__PER_HOUR", "1000"),
+        ("FIDO_RELAY_PROMPTS__DECLINED_QUIET_S", "0"),
+        ("FIDO_RELAY_PROMPTS__NOT_ME_MUTE_S", "60"),
     ];
     let config = config::from_texts(None, &settings)?.config;
     let listener = serve::bind(&config)?;

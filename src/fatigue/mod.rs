@@ -178,7 +178,7 @@ impl Standing {
     /// Decides whether a ceremony is shown, and counts it if so. The same ceremony again is
     /// decided as before and counted once.
     pub fn admit(&mut self, policy: &Policy, now: UnixMillis, ask: &Ask) -> Admission {
-        self.forget_what_is_over(now);
+        self.forget_what_is_over(policy, now);
         if self.live.iter().any(|live| live.ceremony == ask.ceremony) {
             return Admission::Shown { displaced: None };
         }
@@ -265,7 +265,7 @@ impl Standing {
     /// Counts a wrong code, before anybody is told that it was wrong. `false`: there was no try
     /// left, and nothing may be told.
     pub fn spend_try(&mut self, policy: &Policy, now: UnixMillis) -> bool {
-        self.forget_what_is_over(now);
+        self.forget_what_is_over(policy, now);
         if self.codes_are_spent(policy, now) {
             return false;
         }
@@ -280,12 +280,21 @@ impl Standing {
         self.touched.map(|touched| touched.plus_millis(DAY_MS))
     }
 
-    fn forget_what_is_over(&mut self, now: UnixMillis) {
+    /// Drops what no longer matters. Nodes' clocks differ and may be set back: no pause becomes
+    /// longer by that than it is.
+    fn forget_what_is_over(&mut self, policy: &Policy, now: UnixMillis) {
         self.live.retain(|live| now < live.until);
+        let latest = now.plus_millis(policy.declined_quiet_ms);
+        self.quiet.iter_mut().for_each(|(_, until)| *until = latest.min(*until));
         self.quiet.retain(|(_, until)| now < *until);
+        self.wrong_codes.iter_mut().for_each(|at| *at = now.min(*at));
         self.wrong_codes.retain(|at| now < at.plus_millis(DAY_MS));
+        let latest = now.plus_millis(policy.not_me_mute_ms);
         for budget in [&mut self.plain, &mut self.vouched] {
+            budget.minutes.iter_mut().for_each(|(from, _)| *from = now.min(*from));
             budget.minutes.retain(|(from, _)| now < from.plus_millis(MINUTE_MS + HOUR_MS));
+            budget.last = budget.last.map(|last| now.min(last));
+            budget.muted_until = budget.muted_until.map(|until| latest.min(until));
         }
     }
 }

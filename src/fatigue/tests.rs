@@ -289,3 +289,19 @@ fn the_record_stays_small_and_dies_a_day_after_its_last_change() {
     assert!(person.standing.dies_at().is_some_and(|at| at <= day));
     assert_eq!(Standing::default().dies_at(), None);
 }
+
+#[test]
+fn a_clock_that_is_set_back_makes_no_pause_longer_than_it_is() {
+    let mut person = Person::new();
+    person.now = NOON.plus_millis(100 * 24 * 60 * MINUTE);
+    for _ in 0..10 {
+        person.asked();
+        person.ends(Outcome::Succeeded, None);
+        person.standing.spend_try(&person.policy, person.now);
+    }
+    person.says_not_me(PriorAuth::None);
+    person.now = NOON;
+    assert_eq!(person.asked(), silent(Why::Muted));
+    person.waits(24 * 60 * MINUTE);
+    assert_eq!(person.asked(), SHOWN);
+}

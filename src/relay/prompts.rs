@@ -127,7 +127,10 @@ impl Relay {
                 Ok(Some((ceremony, revision))) => {
                     self.remember(&ceremony);
                     self.show(&ceremony, connection);
-                    self.ring_next(&user, &[connection]).await;
+                    if connection.shown(key.id).is_none() {
+                        // Another's turn, and perhaps this node did not know whose.
+                        self.ring_next(&user, &[connection]).await;
+                    }
                     shown = Some(revision);
                 }
                 Ok(None) => return,

@@ -44,6 +44,7 @@ fn read_config(reader: &mut Reader) -> Config {
     let client_direct = reader.optional("client_direct");
     let allow_open_registration = reader.take("allow_open_registration", false);
     let device_origins: Vec<Origin> = reader.take("device_origins", Vec::new());
+    let receipts = reader.take("receipts", false);
     let tls = door::read_tls(reader);
     let proxy = door::read_proxy(reader);
     let log = read_log(reader);
@@ -59,7 +60,6 @@ fn read_config(reader: &mut Reader) -> Config {
     });
     // A proxy in front offers to everybody what listens on loopback.
     let for_this_machine = listen.ip().is_loopback() && is_loopback(&public_url);
-    let receipts = reader.take("receipts", false);
     Config {
         listen,
         public_url,

@@ -38,7 +38,7 @@ pub enum Bucket {
 
 impl Bucket {
     /// Every bucket.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Ceremonies,
         Self::Idempotency,
         Self::Devices,

@@ -87,6 +87,8 @@ pub(super) fn of_happening(event: &SecurityEvent) -> Option<Event> {
             device_id,
             WebhookNews::DeviceRevoked { id: *device_id, username: username.clone() },
         ),
+        // That nobody was asked is not for whoever wanted to ask: it would tell of the user.
+        Happening::Silenced { .. } | Happening::CodesSpent { .. } => return None,
         // "Not me" is told by the ceremony that it closed, which is found again after a crash.
         Happening::NotMe { .. }
         | Happening::DeviceRenamed { .. }

@@ -177,7 +177,7 @@ impl Deaf {
                 bus: Arc::clone(&bus) as Arc<dyn Bus>,
                 ..bare.relay.world().clone()
             };
-            Relay::start(world, &[])
+            Relay::start(world, crate::support::patient(), &[])
         };
         let nodes = [node(), node()];
         for node in &nodes {

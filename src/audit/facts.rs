@@ -50,6 +50,11 @@ impl Steps {
         self.0 & (1 << bit) != 0
     }
 
+    /// Whether the end is among them.
+    pub(super) fn are_over(self) -> bool {
+        self.has(bit(Step::Closed))
+    }
+
     fn insert(&mut self, bit: u8) {
         self.0 |= 1 << bit;
     }

@@ -140,16 +140,21 @@ impl Log {
     /// is on disk is verified by those who have the keys from elsewhere.
     fn last_checkpoint(&self) -> io::Result<Option<(u64, Checkpoint)>> {
         let mark = format!(r#""event":"{CHECKPOINT}""#);
+        let found_in = |text: &[u8]| {
+            text.split(|byte| *byte == b'\n').rev().find_map(|line| {
+                let line = std::str::from_utf8(line).ok().filter(|line| line.contains(&mark))?;
+                let head: Head = serde_json::from_str(line).ok()?;
+                Some((head.seq, claims(head.jws.as_deref()?)?))
+            })
+        };
         for (_, path) in segments(&self.directory)?.into_iter().rev() {
-            let text = fs::read(&path)?;
-            let lines = text.split(|byte| *byte == b'\n').rev();
-            for line in lines {
-                let Ok(line) = std::str::from_utf8(line) else { continue };
-                if !line.contains(&mark) {
-                    continue;
-                }
-                let head: Option<Head> = serde_json::from_str(line).ok();
-                let found = head.and_then(|head| Some((head.seq, claims(head.jws.as_deref()?)?)));
+            let mut file = File::open(&path)?;
+            // Mostly it is near the end: a start must not take as long as reading a whole segment.
+            for bytes in [4 * TAIL_BYTES, u64::MAX] {
+                file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(bytes)))?;
+                let mut text = Vec::new();
+                file.read_to_end(&mut text)?;
+                let found = found_in(&text);
                 if found.is_some() {
                     return Ok(found);
                 }

@@ -140,8 +140,8 @@ struct Known {
 impl Known {
     fn keep(&mut self, ceremony: &Ceremony, steps: Steps) {
         let id = ceremony.request.id;
-        let before = self.steps.insert(id, steps);
-        if ceremony.closed().is_some() && before != Some(steps) {
+        let before = self.steps.insert(id, steps).unwrap_or_default();
+        if steps.are_over() && !before.are_over() {
             self.ended.push_back(id);
             if self.ended.len() > ENDED
                 && let Some(oldest) = self.ended.pop_front()
@@ -157,14 +157,14 @@ fn key(ceremony: &Ceremony) -> String {
 }
 
 /// Who tells of a ceremony.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Told {
     /// The relay, of its opening.
     Opening,
     /// The relay, of a change.
     Change,
-    /// The walk through the store, or a second look.
-    Recovery,
+    /// The walk through the store, or a second look, which knows this to be written.
+    Recovery(Steps),
 }
 
 impl Audit {
@@ -266,13 +266,14 @@ impl Audit {
         // Under the lock, so that one ceremony's entries come in one order.
         let mut known = self.known();
         let Some(room) = room else { return self.mark(&mut known, ceremony) };
-        let before = match (known.steps.get(&ceremony.request.id), told) {
-            (Some(steps), _) => *steps,
-            (None, Told::Opening | Told::Recovery) => Steps::default(),
+        let before = match (known.steps.get(&ceremony.request.id).copied(), told) {
+            (steps, Told::Recovery(written)) => steps.unwrap_or_default().and(written),
+            (Some(steps), Told::Opening | Told::Change) => steps,
+            (None, Told::Opening) => Steps::default(),
             (None, Told::Change) if known.complete => Steps::default(),
             (None, Told::Change) => return self.mark(&mut known, ceremony),
         };
-        let recovered = told == Told::Recovery;
+        let recovered = matches!(told, Told::Recovery(_));
         let (bodies, steps) =
             facts::missing(ceremony, cause, before, recovered, &self.inner.writing);
         known.keep(ceremony, steps);
@@ -391,12 +392,7 @@ impl Audit {
         if ended_before {
             return;
         }
-        if let Some(steps) = steps {
-            let mut known = self.known();
-            let seen = known.steps.get(&ceremony.request.id).copied().unwrap_or_default();
-            known.steps.insert(ceremony.request.id, seen.and(steps));
-        }
-        self.tell(&ceremony, None, Told::Recovery).await;
+        self.tell(&ceremony, None, Told::Recovery(steps.unwrap_or_default())).await;
     }
 
     async fn look_at(&self, marked: BTreeSet<String>) {

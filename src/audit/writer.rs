@@ -152,7 +152,7 @@ impl Writer {
             };
             self.log = Some(log);
             let Err(error) = done else {
-                self.failing.send_if_modified(|failing| std::mem::take(failing));
+                self.failing.send_if_modified(std::mem::take);
                 return;
             };
             tracing::error!(%error, "the audit log cannot be written");

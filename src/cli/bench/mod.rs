@@ -1,4 +1,4 @@
-//! `fido-relay bench`: what an idle phone costs and what a ceremony takes, each beside a floor that
+//! `fido-relay bench`: what an idle phone costs, what a ceremony takes and when its watchers know, each beside a floor that
 //! is measured in the same run, because only ratios travel from one machine to another.
 //!
 //! The relay under measurement is a child process; phones, initiator and clock are in this one. On
@@ -10,9 +10,11 @@ mod floor;
 mod idle;
 mod phones;
 mod report;
+mod watch;
 
 use std::time::Duration;
 
+use self::report::Latencies;
 use super::{Failure, answer};
 
 /// Phones hold their sockets while nothing happens; then users sign in. Progress goes to standard
@@ -29,6 +31,9 @@ pub(super) struct Arguments {
     /// Ceremonies under way at any time, each of a user of its own
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     in_flight: u32,
+    /// Watchers who wait at once, by each way to wait
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    watchers: u32,
     /// How long users sign in
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
@@ -47,6 +52,8 @@ enum Part {
     Idle,
     /// Ceremonies a second
     Ceremonies,
+    /// From an end to its watchers
+    Watch,
 }
 
 /// Measures and reports.
@@ -77,6 +84,10 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
         let duration = Duration::from_secs(arguments.seconds);
         answer(&ceremonies_report(&ceremonies::measure(in_flight, duration).await?));
     }
+    if wanted(Part::Watch) {
+        let watchers = usize::try_from(arguments.watchers).map_err(Failure::usage)?;
+        answer(&watch_report(&watch::measure(watchers).await?));
+    }
     Ok(())
 }
 
@@ -87,6 +98,25 @@ fn idle_report(figures: &idle::Figures) -> String {
          \x20 floor   {floor:>9} bytes   {floor_connects:>9.0} connects/s   a task that holds a bare socket\n\
          \x20 relay   {relay:>9} bytes   {relay_connects:>9.0} connects/s   paired, authenticated, pinged\n\
          \x20 sockets lost or not got at the first try: {lost}\n"
+    )
+}
+
+fn watch_report(figures: &watch::Figures) -> String {
+    let line = |latencies: &Latencies| {
+        let millis = |percent| latencies.percentile(percent).as_secs_f64() * 1000.0;
+        format!("p50 {:>8.2} ms   p99 {:>8.2} ms", millis(50), millis(99))
+    };
+    format!(
+        "Watchers: {} by each way, ten of each ceremony, all ceremonies cancelled at once\n\
+         \x20 floor   {}   the call that cancels is answered\n\
+         \x20 poll    {}   the watcher knows\n\
+         \x20 events  {}\n\
+         \x20 socket  {}\n",
+        figures.watchers,
+        line(&figures.answered),
+        line(&figures.poll),
+        line(&figures.events),
+        line(&figures.socket),
     )
 }
 

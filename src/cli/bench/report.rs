@@ -47,6 +47,11 @@ impl Progress {
         }
     }
 
+    /// How many are done.
+    pub(super) fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
+    }
+
     /// The stage is over: its line goes away.
     pub(super) fn end(&self) {
         if self.terminal {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, Scope};
@@ -20,7 +20,8 @@ use super::caller::{Initiator, Watcher};
 use super::refusal::Refusal;
 use super::segment::Segment;
 use crate::edge::Edge;
-use crate::edge::watch::{Found, Sight, Waiting};
+use crate::edge::accept::Accepted;
+use crate::edge::watch::{Found, Sight, Waiting, seated};
 use crate::relay::{Asker, OpenOrder, View};
 use crate::security::clients::Client;
 
@@ -133,6 +134,7 @@ pub(super) async fn read(
     State(edge): State<Edge>,
     watcher: Watcher,
     Segment(id): Segment,
+    accepted: Option<Extension<Accepted>>,
     query: Result<Query<Wait>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(query) = query.map_err(|_| ProblemCode::InvalidRequest)?;
@@ -145,6 +147,7 @@ pub(super) async fn read(
     }
     // Only who has to be held takes a place.
     let _place = edge.inner.places.enter(view.id)?;
+    seated(accepted.as_deref());
     let waiting = Waiting::begin(&edge, &sight);
     match waiting.news(&mut sight, since, until).await? {
         Found::News(view) | Found::Quiet(view) => {

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, timeout};
 
 use super::places::Place;
-use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting};
+use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting, seated};
 use crate::edge::Edge;
 use crate::edge::http::{Refusal, Segment, Watcher};
 use crate::security::random;
@@ -61,6 +61,7 @@ pub(in crate::edge) async fn stream(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let place = edge.inner.places.enter(view.id)?;
+    seated(parts.extensions.get());
     Ok(respond(edge, sight, since, place))
 }
 

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 pub(super) use self::places::Places;
 pub(super) use self::sight::Sight;
 use super::Edge;
+use super::accept::Accepted;
 use super::http::Refusal;
 use crate::relay::{View, Watch};
 
@@ -87,6 +88,13 @@ impl<'a> Waiting<'a> {
                 () = stopping.cancelled() => return Ok(Found::Stopping(view)),
             }
         }
+    }
+}
+
+/// Whoever has a place here is counted here, and is no stranger to the listener any more.
+pub(super) fn seated(accepted: Option<&Accepted>) {
+    if let Some(accepted) = accepted {
+        accepted.permit().known();
     }
 }
 

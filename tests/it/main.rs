@@ -26,6 +26,8 @@ mod device_socket;
 mod docs;
 #[cfg(unix)]
 mod doctor;
+#[cfg(unix)]
+mod door;
 mod external_upstream;
 mod fido_http;
 mod forgeries;

@@ -42,6 +42,12 @@ impl Home {
         Self { directory, variables }
     }
 
+    /// Starts with this variable from now on.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.variables.retain(|(known, _)| *known != name);
+        self.variables.push((name, value.to_owned()));
+    }
+
     pub(crate) fn data_dir(&self) -> std::path::PathBuf {
         self.directory.path().join("data")
     }
@@ -118,6 +124,13 @@ impl ChildRelay {
         let text = std::fs::read_to_string(statm).unwrap();
         let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
         pages * 4096
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.process.id().unwrap().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status().await.unwrap();
+        assert!(sent.success());
     }
 
     /// SIGKILL, and waits until the process is gone.

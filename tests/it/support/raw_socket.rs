@@ -1,11 +1,13 @@
 //! Bytes over TCP, as an attacker sends them: requests that no HTTP client makes, frames that no
 //! WebSocket library writes. It keeps no rule of either protocol by itself.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use fido_relay::phone::Paired;
 use fido_relay_proto::RelayFrame;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// Nothing that a test waits for takes longer.
@@ -69,6 +71,16 @@ impl RawSocket {
     pub(crate) async fn tcp(url: &str) -> Self {
         let address = url.strip_prefix("http://").unwrap();
         let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, ahead: Vec::new(), bodiless: false }
+    }
+
+    /// The same from an address of this machine's own.
+    pub(crate) async fn tcp_from(from: SocketAddr, url: &str) -> Self {
+        let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(from).unwrap();
+        let stream = socket.connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, ahead: Vec::new(), bodiless: false }
     }
@@ -184,6 +196,28 @@ impl RawSocket {
                 }
             }
         }
+    }
+
+    /// Answers `hello` as this device and waits until it is welcome.
+    pub(crate) async fn authenticates(&mut self, paired: &Paired) {
+        let nonce = self.hello().await;
+        let Paired { socket_url, device_id, key } = paired;
+        let proof = key.auth_proof(socket_url, &nonce, *device_id).unwrap();
+        let auth = serde_json::json!({ "type": "auth", "proof": proof }).to_string();
+        self.send(&text(&auth)).await;
+        let Heard::Text(frame) = self.next().await else { panic!("no welcome") };
+        assert!(frame.contains("\"welcome\""), "{frame}");
+    }
+
+    /// Whether the stream ends before anything comes.
+    pub(crate) async fn says_nothing(&mut self) -> bool {
+        !self.more().await
+    }
+
+    /// Everything that comes until the end of the stream.
+    pub(crate) async fn heard(&mut self) -> String {
+        self.hung_up().await;
+        String::from_utf8_lossy(&self.ahead).into_owned()
     }
 
     /// Waits for the end of the stream, whatever is said before it.

@@ -1,0 +1,41 @@
+//! The door: TLS of the relay's own, places and rates by address, proxies in front, pressure, and
+//! a flood of those who never say what they want.
+
+mod authority;
+mod flood;
+mod limits;
+mod proxies;
+mod reload;
+mod tls;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::support::raw_socket::{Head, RawSocket};
+
+/// Nothing that a test waits for takes longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A connection from this address of the loopback network.
+async fn from(ip: [u8; 4], url: &str) -> RawSocket {
+    RawSocket::tcp_from(SocketAddr::from((ip, 0)), url).await
+}
+
+/// Asks over this connection.
+async fn asks(socket: &mut RawSocket, path: &str, headers: &[(&str, &str)]) -> Head {
+    let mut request = format!("GET {path} HTTP/1.1\r\nHost: relay\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    socket.send(request.as_bytes()).await;
+    socket.head().await
+}
+
+/// Whether the relay hangs up on this connection before it answers a question.
+async fn is_turned_away(socket: &mut RawSocket) -> bool {
+    socket.send(b"GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n").await;
+    timeout(PATIENCE, socket.says_nothing()).await.expect("the relay answers or hangs up")
+}

@@ -27,8 +27,22 @@ pub(super) fn run(file: &ConfigFile, _arguments: &Arguments) -> Result<(), Failu
     for path in doctor::open_to_others(&config.data_dir) {
         tracing::warn!("others can reach {}: keys and sessions lie there", path.display());
     }
+    #[cfg(unix)]
+    raise_open_files();
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     runtime.block_on(serve_until_told(config))
+}
+
+/// As many open files as the system allows: the usual limit of 1,024 is meant for programs that
+/// still count them with `select`.
+#[cfg(unix)]
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(%error, "the limit of open files stays");
+    }
 }
 
 async fn serve_until_told(config: Config) -> Result<(), Failure> {

@@ -114,6 +114,49 @@ fn broken_toml_is_told_with_its_line_and_does_not_hide_other_mistakes() {
 }
 
 #[test]
+fn with_a_certificate_everything_is_https() {
+    let text = "listen = \"0.0.0.0:8443\"\n\n[tls]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"\n";
+    let config = file(text).unwrap().config;
+    assert_eq!(config.public_url.as_str(), "https://localhost:8443/");
+    assert_eq!(config.tenant.origins, ["https://localhost:8443"]);
+    let plain = format!("public_url = \"http://relay.example\"\n{text}");
+    let told = told(file(&plain));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("public_url: must be https: with tls.cert_file"), "{told:?}");
+}
+
+#[test]
+fn what_would_let_strangers_choose_their_address_is_told_with_all_the_rest() {
+    let text = "[tls]\nkey_file = \"k.pem\"\n\n[proxy]\ntrusted = [\"0.0.0.0/0\", \"10.0.0.1\"]\n\n\
+                [limits]\nmemory_mib = 1\nconnections_per_ip = 0\n";
+    let all = told(file(text));
+    for expected in [
+        "tls.key_file: needs tls.cert_file",
+        "proxy.trusted: must name the proxies and nobody else",
+        "limits.memory_mib: must be between 64 and",
+        "limits.connections_per_ip: must be between 1 and",
+    ] {
+        assert!(all.iter().any(|told| told.contains(expected)), "{expected}: {all:?}");
+    }
+    assert_eq!(all.len(), 4, "{all:?}");
+    for (text, expected) in [
+        ("trusted = [\"::/0\"]\nprotocol = true", "proxy.trusted: must name the proxies"),
+        ("trusted = [\"0.0.0.0/1\"]\nprotocol = true", "proxy.trusted: must name the proxies"),
+        ("trusted = [\"10.0.0.1\"]", "proxy.trusted: needs proxy.header or proxy.protocol"),
+        ("trusted = [\"proxy.example\"]", "proxy.trusted: must be a list"),
+        ("protocol = true", "proxy.protocol: needs proxy.trusted"),
+        ("header = \"forwarded\"", "proxy.header: needs proxy.trusted"),
+        ("header = \"x-real-ip\"", "proxy.header: must be one of forwarded, x-forwarded-for"),
+    ] {
+        let told = told(file(&format!("[proxy]\n{text}\n")));
+        assert_eq!(told.len(), 1, "{text}: {told:?}");
+        assert!(told[0].contains(expected), "{text}: {told:?}");
+    }
+    let good = file("[proxy]\ntrusted = [\"10.0.0.1\"]\nheader = \"forwarded\"\n").unwrap();
+    assert_eq!(good.config.proxy.trusted[0].to_string(), "10.0.0.1/32");
+}
+
+#[test]
 fn contradictions_are_mistakes() {
     let cases: [(&str, &str); 14] = [
         ("upstream.kind = \"http\"", "upstream.kind: \"http\" needs upstream.url"),

@@ -35,10 +35,22 @@ fn limits(config: &Config) -> AcceptLimits {
         header_bytes: limits.header_bytes,
         header_count: limits.header_count,
         connections_per_ip: door.connections_per_ip,
-        connections_per_node: door.connections_per_node,
+        connections_per_node: door.connections_per_node.min(spare_files()),
         handshakes_per_s_per_ip: door.handshakes_per_s_per_ip,
         handshakes_per_s_per_node: door.handshakes_per_s_per_node,
         memory: door.memory_mib.map(|mib| mib * 1024 * 1024),
         ..AcceptLimits::default()
     }
+}
+
+/// Open files that connections may take: a node that runs out of them cannot even say so. The
+/// others are for the store, the logs and calls to the FIDO2 server.
+fn spare_files() -> usize {
+    const OTHERS: u64 = 128;
+    #[cfg(unix)]
+    let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    #[cfg(not(unix))]
+    let allowed: Option<u64> = None;
+    let spare = allowed.map(|allowed| allowed.saturating_sub(OTHERS).max(10));
+    spare.and_then(|spare| usize::try_from(spare).ok()).unwrap_or(usize::MAX)
 }

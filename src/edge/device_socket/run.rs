@@ -27,6 +27,8 @@ use crate::session::{Action, AuthFailure, CloseReason, Jitter, Nonce, Session, T
 
 /// How long a closing handshake may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// The same with a stranger, who is told why but has no claim to be waited for.
+const CLOSE_LIMIT_OF_STRANGER: Duration = Duration::from_millis(500);
 /// The buffer that an idle phone costs: the library's default is 128 KiB. It grows for a longer frame.
 const READ_BUFFER: usize = 256;
 /// Reconnections after a shutdown spread over this many milliseconds.
@@ -266,6 +268,7 @@ impl Run {
             self.edge.relay().detach(&connection);
         }
         let Some(code) = reason.code() else { return };
+        let limit = if device.is_some() { CLOSE_LIMIT } else { CLOSE_LIMIT_OF_STRANGER };
         let frame = CloseFrame { code: code.into(), reason: reason.name().into() };
         let goodbye = async {
             if self.stream.close(Some(frame)).await.is_err() {
@@ -284,7 +287,7 @@ impl Run {
             let rest = self.stream.get_mut().unguarded();
             drop(tokio::io::copy(rest, &mut tokio::io::sink()).await);
         };
-        drop(timeout(CLOSE_LIMIT, goodbye).await);
+        drop(timeout(limit, goodbye).await);
     }
 }
 

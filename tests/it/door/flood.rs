@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fido_relay::phone::Paired;
@@ -34,8 +34,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// People, each with a phone. Nobody signs in more than some times.
 const PEOPLE: usize = 60;
 /// Sign-ins of which a 99th percentile is taken, and the time from one to the next.
-const WINDOW: usize = 80;
-const PACE: Duration = Duration::from_millis(25);
+const WINDOW: usize = 100;
+const PACE: Duration = Duration::from_millis(15);
+/// From one byte of a dribbling stranger to its next.
+const DRIBBLE: Duration = Duration::from_secs(3);
 
 /// How a stranger behaves: what it says at once, and what it says byte after byte.
 fn behaviour(number: usize) -> (Vec<u8>, &'static [u8]) {
@@ -63,7 +65,6 @@ fn behaviour(number: usize) -> (Vec<u8>, &'static [u8]) {
 struct Crowd {
     here: AtomicUsize,
     came: AtomicUsize,
-    longest_ms: AtomicU64,
 }
 
 impl Crowd {
@@ -84,11 +85,10 @@ impl Crowd {
 
     /// Holds the connection for as long as the relay does.
     async fn stay(self: Arc<Self>, number: usize, mut stream: TcpStream) {
-        let since = Instant::now();
         let (at_once, dribble) = behaviour(number);
         let _ = stream.write_all(&at_once).await;
         let mut bytes = dribble.iter();
-        let mut pace = interval(Duration::from_millis(600));
+        let mut pace = interval(DRIBBLE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = [0; 512];
         loop {
@@ -100,8 +100,6 @@ impl Crowd {
                 }
             }
         }
-        let lived = u64::try_from(since.elapsed().as_millis()).unwrap();
-        self.longest_ms.fetch_max(lived, Ordering::Relaxed);
         self.here.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -203,6 +201,10 @@ async fn ten_thousand_who_never_come_to_the_point_are_gone_and_nobody_waits_for_
         }
     };
     tokio::time::timeout(GONE_WITHIN, came).await.expect("the crowd comes in");
+    // Connections are accepted in their order: once this one has its answer, all have been.
+    let mut last = super::from([127, 0, 0, 1], relay.url()).await;
+    assert_eq!(super::asks(&mut last, "/healthz", &[]).await.status, 200);
+    let gone_by = Instant::now() + GONE_WITHIN + GRACE;
     let most = crowd.here();
     assert!(most > CROWD * 8 / 10, "only {most} are held at once");
     let mut flooded = Vec::new();
@@ -218,13 +220,11 @@ async fn ten_thousand_who_never_come_to_the_point_are_gone_and_nobody_waits_for_
             pace.tick().await;
         }
     };
-    let limit = GONE_WITHIN + GRACE;
-    let all_gone = tokio::time::timeout(limit, gone).await.is_ok();
+    let all_gone = tokio::time::timeout_at(gone_by, gone).await.is_ok();
     assert!(all_gone, "{} are still held", crowd.here());
-    let longest = Duration::from_millis(crowd.longest_ms.load(Ordering::Relaxed));
-    assert!(longest < limit, "one was held for {longest:?}");
     let best = flooded.iter().min().expect("people signed in during the flood");
     assert!(*best <= 2 * calm, "with the crowd {flooded:?}, without {calm:?}");
     people.sign_in().await;
     relay.kill().await;
+    println!("{most} held at once; p99 with them {flooded:?}, without {calm:?}");
 }

@@ -84,3 +84,54 @@ impl Rotation {
         self.unsettled = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fido_relay_proto::DeviceId;
+
+    use super::*;
+
+    fn paired(key: &DeviceKey) -> Paired {
+        Paired {
+            device_id: DeviceId::from_bytes([1; 16]),
+            // Nobody listens there.
+            socket_url: "ws://127.0.0.1:1/v1/device/socket".to_owned(),
+            key: key.clone(),
+        }
+    }
+
+    #[tokio::test]
+    async fn without_an_answer_both_keys_are_kept_and_tried_until_one_is_welcome() {
+        let old = DeviceKey::generate().unwrap();
+        let mut phone = paired(&old);
+        let mut rotation = Rotation::default();
+        let told = rotation.begin(&mut phone, &Roots::system()).await;
+        assert!(matches!(told, PhoneEvent::KeyKept { .. }), "{told:?}");
+        assert_eq!(phone.key.jwk(), old.jwk());
+        // Asked for again, it is the same new key.
+        let new = rotation.unsettled.clone().unwrap();
+        rotation.begin(&mut phone, &Roots::system()).await;
+        assert_eq!(rotation.unsettled.as_ref().unwrap().jwk(), new.jwk());
+        for expected in [&new, &old, &new] {
+            rotation.refused(&mut phone);
+            assert_eq!(phone.key.jwk(), expected.jwk());
+        }
+        rotation.welcomed();
+        rotation.refused(&mut phone);
+        assert_eq!(phone.key.jwk(), new.jwk(), "the other one is nothing any more");
+    }
+
+    #[test]
+    fn a_key_is_exchanged_where_the_socket_is() {
+        for (socket, key) in [
+            ("wss://relay.example/v1/device/socket", "https://relay.example/v1/device/key"),
+            ("ws://127.0.0.1:8080/v1/device/socket", "http://127.0.0.1:8080/v1/device/key"),
+            (
+                "wss://bank.example/relay/v1/device/socket",
+                "https://bank.example/relay/v1/device/key",
+            ),
+        ] {
+            assert_eq!(key_url(socket), key);
+        }
+    }
+}

@@ -335,12 +335,15 @@ async fn each_hour_the_device_signs_again_in_place_and_the_socket_stays() {
     assert_eq!(phone.challenge().await.offer.ceremony_id, offer.ceremony_id);
 }
 
+/// A proof for this device and nonce that is not theirs.
+type Forgery<'a> = dyn Fn(&Paired, &str) -> String + 'a;
+
 #[tokio::test]
 async fn a_wrong_proof_in_place_ends_the_socket() {
     let scene = Scene::set_with(hourly).await;
     let relay = &scene.relay;
     let bob = relay.pair(&scene.initiator, "bob").await;
-    let wrong: [(&str, &dyn Fn(&Paired, &str) -> String); 5] = [
+    let wrong: [(&str, &Forgery<'_>); 5] = [
         ("another key", &|paired, nonce| {
             let key = DeviceKey::generate().unwrap();
             key.auth_proof(&paired.socket_url, nonce, paired.device_id).unwrap()
@@ -430,7 +433,7 @@ async fn earlier_devices_are_told_of_a_new_key_once_however_often_it_is_asked_fo
 }
 
 #[tokio::test]
-async fn a_phone_whose_rotation_was_answered_by_nobody_finds_out_which_of_its_keys_counts() {
+async fn a_key_is_exchanged_with_a_relay_that_answers_and_for_a_device_that_is_paired() {
     let scene = Scene::set().await;
     let url = phone::key_url(&scene.ada.socket_url);
     assert_eq!(url, format!("{}/v1/device/key", scene.relay.url()));

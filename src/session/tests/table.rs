@@ -183,6 +183,24 @@ fn a_nonce_goes_with_the_proof_that_it_is_held_against() {
 }
 
 #[test]
+fn a_device_whose_key_has_changed_is_asked_at_once_and_once() {
+    let mut session = live();
+    session.renew(1_000);
+    assert_eq!(session.wakes_at(), 1_000);
+    assert_eq!(Input::Tick.put(&mut session, 1_000), Did::Reauth);
+    session.renew(1_001);
+    assert_eq!(Input::Tick.put(&mut session, 1_001), Did::Nothing);
+    assert_eq!(Input::text(AUTH).put(&mut session, 1_002), Did::Verify);
+    session.renew(1_003);
+    assert_eq!(Input::Auth(Ok(())).put(&mut session, 1_004), Did::Nothing);
+    // Nobody is known before the first proof, and nobody after the end.
+    let mut stranger = awaiting();
+    let wakes_at = stranger.wakes_at();
+    stranger.renew(0);
+    assert_eq!(stranger.wakes_at(), wakes_at);
+}
+
+#[test]
 fn signing_again_happens_in_place() {
     let at = reauth_at();
     check(

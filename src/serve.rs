@@ -2,6 +2,7 @@
 //! the only one that chooses backends.
 
 pub(crate) mod door;
+mod pace;
 pub(crate) mod webhooks;
 
 use std::net::SocketAddr;
@@ -29,8 +30,9 @@ use crate::edge::admin::{self, Admin};
 use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
 use crate::fatigue::Policy;
+use crate::metrics::Metrics;
 use crate::ports::{Bucket, Certify, Clock, Fido, Store, StoreError, Witness, Witnesses};
-use crate::relay::{Bounds, OpenLimits, Relay, Retention, World};
+use crate::relay::{Bounds, Relay, Retention, World};
 use crate::security::keys::Keys;
 use crate::security::record::RecordSigner;
 use crate::security::seal::{SealError, Sealer};
@@ -112,6 +114,7 @@ pub struct Running {
     tasks: Tasks,
     audit: Option<Audit>,
     webhooks: Webhooks,
+    admin_address: Option<SocketAddr>,
 }
 
 /// A listener where the configuration says.
@@ -146,22 +149,25 @@ pub async fn start_on(
     let tasks = Tasks::default();
     let Ground { store, clock } = ground;
     let sealer = Sealer::load_or_make(&config.data_dir.join(SEAL_KEY_FILE))?;
+    let metrics = Metrics::new(clock.now());
+    let store = metrics.store(store);
     let (fido, certify) = upstream(&config, Arc::clone(&store), Arc::clone(&clock))?;
     let revocations = RevocationList::open(&config.data_dir.join(REVOCATIONS_FILE))?;
     let audit = audit_log(&config, &store, &sealer, &clock).await?;
     let webhooks =
         webhooks::of_store(&config, Arc::clone(&store), sealer.clone(), Arc::clone(&clock))?
             .prepare();
+    // What counts waits for nothing: it hears first.
+    let witnesses = std::iter::once(metrics.witness()).chain(audit.iter().map(witness));
+    let witnesses = witnesses.chain(webhooks.webhooks().witness()).collect();
     let world = World {
         store,
         revocations: Arc::new(revocations),
         sealer,
         bus: Arc::new(LocalBus::new()),
-        fido,
+        fido: metrics.upstream(fido),
         clock,
-        witnesses: Witnesses::new(
-            audit.iter().map(witness).chain(webhooks.webhooks().witness()).collect(),
-        ),
+        witnesses: Witnesses::new(witnesses),
         tasks: tasks.clone(),
     };
     let pairings =
@@ -169,16 +175,22 @@ pub async fn start_on(
     let event_tickets =
         Retention { bucket: Bucket::EventTickets, dies_at: crate::security::event_ticket::dies_at };
     let [outbox, delivered] = webhooks::RETENTION;
-    let bounds = Bounds { open: OpenLimits::default(), attention: prompt_policy(&config.prompts) };
+    let bounds = Bounds {
+        open: pace::open_limits(&config.limits.rates),
+        attention: prompt_policy(&config.prompts),
+    };
     let relay = Relay::start(world, bounds, &[pairings, event_tickets, outbox, delivered]);
     let webhooks = webhooks.start(&tasks);
     let certify = certify.filter(|_| config.client_direct);
-    let door = Door::start(door::settings(&config), &relay.world().clock, &tasks)?;
-    let (settings, managed) = (edge_settings(&config), Some(webhooks.clone()));
+    let door = door::settings(&config, metrics.clone());
+    let door = Door::start(door, &relay.world().clock, &tasks)?;
+    let (settings, managed) = (edge_settings(&config, metrics), Some(webhooks.clone()));
     let edge = Edge::new(relay.clone(), settings, door.clone(), certify, managed).await?;
     relay.revocations_applied().await;
-    tasks.spawn_vital("accept", accept::serve(listener, edge::router(edge), tasks.clone(), door));
-    Ok(Running { config, relay, tasks, audit, webhooks })
+    let router = edge::router(edge.clone());
+    tasks.spawn_vital("accept", accept::serve(listener, router, tasks.clone(), door));
+    let admin_address = pace::serve_probes(&config, edge, relay.world())?;
+    Ok(Running { config, relay, tasks, audit, webhooks, admin_address })
 }
 
 impl Running {
@@ -204,6 +216,12 @@ impl Running {
     #[must_use]
     pub fn webhooks(&self) -> &Webhooks {
         &self.webhooks
+    }
+
+    /// Where metrics and health are served for whoever watches the node, if they are.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// Who owns its tasks.
@@ -365,7 +383,7 @@ fn attestation(config: &Attestation) -> Result<AttestationPolicy, StartError> {
     policy.with_roots(roots).map_err(|error| unreadable(&error))
 }
 
-fn edge_settings(config: &Config) -> edge::Settings {
+fn edge_settings(config: &Config, metrics: Metrics) -> edge::Settings {
     let limits = &config.limits;
     edge::Settings {
         tenant: TenantId::default(),
@@ -382,6 +400,8 @@ fn edge_settings(config: &Config) -> edge::Settings {
             per_ceremony: limits.watchers_per_ceremony,
             per_node: limits.watchers_per_node,
         },
+        rates: pace::rates(&limits.rates),
+        metrics,
     }
 }
 

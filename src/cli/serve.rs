@@ -5,6 +5,7 @@ use clap::Args;
 use super::{ConfigFile, Failure, doctor, log};
 use crate::config::Config;
 use crate::serve::{self, Running, StartError};
+use crate::tasks::Tasks;
 
 /// With nothing configured it serves this machine alone: on 127.0.0.1:8080, with its store under
 /// ./data and the built-in FIDO2 server for the relying party `localhost`.
@@ -49,14 +50,30 @@ async fn serve_until_told(config: Config) -> Result<(), Failure> {
     // Before anything is under way that a signal could interrupt.
     let mut signals = Signals::new().map_err(Failure::failed)?;
     let running = start(config).await?;
-    signals.next().await;
-    tracing::info!("stopping");
+    until(running.tasks(), signals.next()).await;
     tokio::select! {
-        ended = running.stop() => match ended {
-            true => Ok(()),
-            false => Err(Failure::failed("stopped, but not everything under way had ended")),
-        },
+        ended = stop(running) => ended,
         () = signals.next() => Err(Failure::failed("stopped at once by a second signal")),
+    }
+}
+
+/// Waits until told to stop, or until the node is no good any more.
+async fn until(tasks: &Tasks, told: impl Future<Output = ()>) {
+    tokio::select! {
+        () = told => tracing::info!("stopping"),
+        () = tasks.failed().cancelled() => tracing::error!("stopping: a vital task ended"),
+    }
+}
+
+/// Stops in order. A node that was no good any more has failed all the same, so that a service
+/// manager starts it afresh.
+async fn stop(running: Running) -> Result<(), Failure> {
+    let tasks = running.tasks().clone();
+    let ended = running.stop().await;
+    match (tasks.fallen(), ended) {
+        (Some(task), _) => Err(Failure::failed(format!("the task \"{task}\" ended by itself"))),
+        (None, true) => Ok(()),
+        (None, false) => Err(Failure::failed("stopped, but not everything under way had ended")),
     }
 }
 
@@ -132,5 +149,27 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_relay_that_lost_a_vital_task_stops_in_order_and_fails() {
+        let directory = tempfile::tempdir().unwrap();
+        let listen = [("FIDO_RELAY_LISTEN", "127.0.0.1:0")];
+        let mut config = crate::config::from_texts(None, &listen).unwrap().config;
+        config.data_dir = directory.path().to_path_buf();
+        let listener = serve::bind(&config).unwrap();
+        let running = serve::start(config, listener).await.unwrap();
+        let tasks = running.tasks().clone();
+        tasks.spawn_vital("heart", async { panic!("on purpose") });
+        until(&tasks, std::future::pending()).await;
+        let failure = stop(running).await.unwrap_err();
+        assert!(failure.text.contains("\"heart\""), "{failure:?}");
+        assert_ne!(failure.code, 0);
+        assert!(tasks.stopping().is_cancelled());
     }
 }

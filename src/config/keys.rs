@@ -2,6 +2,7 @@
 //! is the order in which they are shown and documented.
 
 mod door;
+mod rates;
 mod webhooks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -47,6 +48,7 @@ fn read_config(reader: &mut Reader) -> Config {
     let receipts = reader.take("receipts", false);
     let tls = door::read_tls(reader);
     let proxy = door::read_proxy(reader);
+    let admin = rates::read_admin(reader);
     let log = read_log(reader);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let upstream = read_upstream(reader);
@@ -67,6 +69,7 @@ fn read_config(reader: &mut Reader) -> Config {
         data_dir,
         tls,
         proxy,
+        admin,
         log,
         tenant,
         upstream,
@@ -233,6 +236,7 @@ fn read_limits(reader: &mut Reader) -> Limits {
         watchers_per_ceremony: size(reader.number("limits.watchers_per_ceremony", 16, 1..=10_000)),
         watchers_per_node: size(reader.number("limits.watchers_per_node", 20_000, 1..=1_000_000)),
         door: door::read_limits(reader),
+        rates: rates::read_limits(reader),
     }
 }
 

@@ -18,6 +18,7 @@ mod door;
 mod effective;
 mod keys;
 mod prompts;
+mod rates;
 mod reader;
 mod sources;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use url::Url;
 pub use audit::Audit;
 pub use door::{ForwardedHeader, Proxy, Tls};
 pub use prompts::Prompts;
+pub use rates::{AdminListener, RateLimits};
 pub use reader::{Mistake, Mistakes, Setting, Source};
 pub use weaknesses::Weakness;
 pub use webhooks::Webhooks;
@@ -57,6 +59,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Proxies in front.
     pub proxy: Proxy,
+    /// Where metrics and health are served for whoever watches the node.
+    pub admin: AdminListener,
     /// What is logged and how.
     pub log: Log,
     /// The relying party.
@@ -206,6 +210,8 @@ pub struct Limits {
     pub watchers_per_node: usize,
     /// Of the listener itself.
     pub door: DoorLimits,
+    /// How fast and how many.
+    pub rates: RateLimits,
 }
 
 /// How many may come to the listener, and how fast.

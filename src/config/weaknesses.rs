@@ -85,6 +85,12 @@ const RULES: &[Rule] = &[
         |config| config.proxy.trusted.iter().any(is_wide),
     ),
     rule(
+        "admin.listen",
+        "other machines read this relay's figures, without a credential and without TLS",
+        "a loopback address, and whoever collects them on this machine",
+        |config| config.admin.listen.is_some_and(|address| !address.ip().is_loopback()),
+    ),
+    rule(
         "upstream.url",
         "the FIDO2 server is called over the network without https: whoever is in between decides \
          who is signed in",
@@ -234,6 +240,11 @@ const RAISED_LIMITS: &[RaisedLimit] = &[
         "limits.handshakes_per_s_per_node",
         "more than 10,000 new connections a second, each a signature",
         |limits| limits.door.handshakes_per_s_per_node > 10_000,
+    ),
+    raised(
+        "limits.attempts_per_s",
+        "one address may try more than 500 pairing tokens a second, or 50 that fail",
+        |limits| limits.rates.attempts_per_s > 500,
     ),
 ];
 

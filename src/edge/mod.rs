@@ -17,18 +17,20 @@ use std::time::Duration;
 
 use fido_relay_proto::TenantId;
 
-pub use http::router;
+pub use http::{probes, router};
 pub use watch::WatchLimits;
 
 use self::accept::Door;
 use self::device_socket::Crowd;
 use self::http::typed_tries::TypedTries;
 use self::watch::Places;
+use crate::metrics::Metrics;
 use crate::ports::{Certify, StoreError};
 use crate::relay::Relay;
 use crate::security::clients::Clients;
 use crate::security::event_ticket::EventTickets;
 use crate::security::keys::Keys;
+use crate::security::limits::{Limits, Rates};
 use crate::security::record::RecordSigner;
 use crate::security::result_token::ResultSigner;
 use crate::security::ticket::Tickets;
@@ -61,6 +63,10 @@ pub struct Settings {
     pub unauthenticated_per_node: usize,
     /// How many may wait for outcomes.
     pub watch: WatchLimits,
+    /// How fast clients, addresses and devices may go on.
+    pub rates: Rates,
+    /// What counts answers and sockets.
+    pub metrics: Metrics,
 }
 
 /// Everything a request handler needs. Clones are the same.
@@ -77,6 +83,7 @@ struct Inner {
     socket_limits: Arc<session::Limits>,
     crowd: Arc<Crowd>,
     door: Door,
+    limits: Arc<Limits>,
     clients: Clients,
     pages: http::Pages,
     tickets: Tickets,
@@ -116,6 +123,7 @@ impl Edge {
                 settings.unauthenticated_per_node,
             )),
             door,
+            limits: Arc::new(Limits::new(settings.rates)),
             clients: Clients::new(Arc::clone(&relay.world().store)),
             pages: http::Pages::default(),
             tickets: Tickets::new(&keys),
@@ -129,7 +137,13 @@ impl Edge {
             relay,
             settings,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let edge = Self { inner: Arc::new(inner) };
+        let tasks = &edge.relay().world().tasks;
+        let (limits, stopping) = (Arc::clone(&edge.inner.limits), tasks.stopping().clone());
+        tasks.spawn("limits", async move {
+            stopping.run_until_cancelled(limits.forget_forever()).await;
+        });
+        Ok(edge)
     }
 
     fn relay(&self) -> &Relay {

@@ -345,7 +345,10 @@ impl Relay {
         while let Some(key) = stopping.run_until_cancelled(due()).await {
             match self.drive(&key, Event::Tick).await {
                 // Too early, as when the clock was set back, or somebody wants it looked at.
-                Ok(driven) if !driven.changed => self.announce(&driven.ceremony).await,
+                Ok(driven) if !driven.changed => {
+                    self.announce(&driven.ceremony).await;
+                    self.world().witnesses.found(&driven.ceremony).await;
+                }
                 Ok(_) => {}
                 Err(error) => self.retry_deadline(key, &error),
             }

@@ -5,6 +5,7 @@ pub mod clients;
 pub mod device_proof;
 pub mod event_ticket;
 pub mod keys;
+pub mod limits;
 pub mod origin;
 pub mod pairing;
 pub mod random;

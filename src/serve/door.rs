@@ -2,9 +2,10 @@
 
 use crate::config::{Config, ForwardedHeader, Tls};
 use crate::edge::accept::{AcceptLimits, DoorSettings, ForwardedBy, PairFiles, Trust};
+use crate::metrics::Metrics;
 
 /// The listener's settings.
-pub(super) fn settings(config: &Config) -> DoorSettings {
+pub(super) fn settings(config: &Config, metrics: Metrics) -> DoorSettings {
     let proxy = &config.proxy;
     DoorSettings {
         limits: limits(config),
@@ -18,7 +19,20 @@ pub(super) fn settings(config: &Config) -> DoorSettings {
             protocol: proxy.protocol,
         },
         plaintext: config.allow_plaintext,
+        metrics,
     }
+}
+
+/// The admin listener's: its callers are few and small, and come by plain HTTP.
+pub(super) fn admin_settings(config: &Config) -> DoorSettings {
+    let limits = AcceptLimits {
+        header_bytes: 8 * 1024,
+        header_count: 32,
+        connections_per_ip: 64,
+        connections_per_node: 128,
+        ..limits(config)
+    };
+    DoorSettings { limits: AcceptLimits { memory: None, ..limits }, ..DoorSettings::default() }
 }
 
 /// Where the certificate lies.

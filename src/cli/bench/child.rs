@@ -174,7 +174,7 @@ fn data_dir(scratch: &Scratch) -> String {
 
 /// The defaults but for the limits of strangers: all phones come from one address here, at once.
 /// Loopback is no exception from them, so that whoever measures sees what an operator configures.
-fn settings(data_dir: &str) -> [(&str, &str); 15] {
+fn settings(data_dir: &str) -> [(&str, &str); 20] {
     [
         ("FIDO_RELAY_LISTEN", "127.0.0.1:0"),
         ("FIDO_RELAY_DATA_DIR", data_dir),
@@ -193,5 +193,11 @@ fn settings(data_dir: &str) -> [(&str, &str); 15] {
         ("FIDO_RELAY_PROMPTS__RINGING", "100"),
         ("FIDO_RELAY_PROMPTS__FREE", "100000"),
         ("FIDO_RELAY_PROMPTS__PER_HOUR", "100000"),
+        // One client opens for everybody, and all phones are this machine.
+        ("FIDO_RELAY_LIMITS__OPENS_PER_S", "100000"),
+        ("FIDO_RELAY_LIMITS__OPENS_BURST", "1000000"),
+        ("FIDO_RELAY_LIMITS__OPEN_PER_CLIENT", "1000000"),
+        ("FIDO_RELAY_LIMITS__ATTEMPTS_PER_S", "100000"),
+        ("FIDO_RELAY_LIMITS__ATTEMPTS_BURST", "1000000"),
     ]
 }

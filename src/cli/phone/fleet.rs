@@ -14,12 +14,16 @@ use url::Url;
 
 use super::{STOP_LIMIT, failed, plain_name, say};
 use crate::cli::Failure;
-use crate::phone::{Codes, DeviceKey, Paired, PairingClient, PairingLink, Phone, PhoneEvent};
+use crate::phone::{
+    Codes, DeviceKey, Paired, PairingClient, PairingError, PairingLink, Phone, PhoneEvent,
+};
 use crate::softcard::SoftCard;
 use crate::tasks::Tasks;
 
 /// Pairings under way at once: a relay limits them by address.
 const PAIRINGS: usize = 8;
+/// Pause after the relay said that these were too many.
+const TOO_FAST: Duration = Duration::from_secs(1);
 /// Between two summaries.
 const SUMMARY: Duration = Duration::from_secs(10);
 
@@ -173,5 +177,13 @@ async fn pair_one(
 ) -> Result<Paired, Failure> {
     let key = DeviceKey::generate().map_err(failed)?;
     let relay = relay.unwrap_or(&link.relay);
-    client.pair(relay, &link.token, Some(name), key).await.map_err(failed)
+    loop {
+        match client.pair(relay, &link.token, Some(name.clone()), key.clone()).await {
+            // All of a fleet come from one address, faster than phones would.
+            Err(PairingError::Refused { status: 429, .. }) => {
+                tokio::time::sleep(TOO_FAST).await;
+            }
+            paired => return paired.map_err(failed),
+        }
+    }
 }

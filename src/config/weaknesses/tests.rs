@@ -49,6 +49,11 @@ const CASES: &[Case] = &[
         ("proxy.trusted", "a network of many"),
     ),
     (
+        STRONG,
+        &[("admin.listen", "\"0.0.0.0:9090\""), ("admin.allow_remote", "true")],
+        ("admin.listen", "other machines read"),
+    ),
+    (
         EXTERNAL,
         &[("upstream.url", "\"http://fido.example.com\"")],
         ("upstream.url", "the FIDO2 server is called"),
@@ -119,6 +124,7 @@ const SAFE_LIMITS: &[(&str, u64)] = &[
     ("limits.connections_per_node", 500_000),
     ("limits.handshakes_per_s_per_ip", 500),
     ("limits.handshakes_per_s_per_node", 10_000),
+    ("limits.attempts_per_s", 500),
 ];
 
 #[test]

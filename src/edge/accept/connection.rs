@@ -58,7 +58,7 @@ impl Drop for Answering {
 impl Visit {
     pub(super) async fn run(self, stream: TcpStream, peer: SocketAddr, permit: Permit) {
         if let Err(refused) = self.through(stream, peer, permit).await {
-            refused.count();
+            self.door.count(refused);
         }
     }
 

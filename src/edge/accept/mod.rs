@@ -36,6 +36,7 @@ pub(super) use self::permits::Permit;
 use self::permits::Permits;
 use self::rates::Rates;
 use self::tls::Tls;
+use crate::metrics::Metrics;
 use crate::ports::Clock;
 use crate::tasks::Tasks;
 
@@ -105,6 +106,8 @@ pub struct DoorSettings {
     pub trust: Trust,
     /// Device sockets without TLS are taken from other machines.
     pub plaintext: bool,
+    /// What counts whoever is turned away.
+    pub metrics: Metrics,
 }
 
 /// The listener's side of everything: who may come in, and how. Clones are the same.
@@ -120,6 +123,7 @@ struct Inner {
     permits: Arc<Permits>,
     rates: Rates,
     pressure: Pressure,
+    metrics: Metrics,
 }
 
 impl Door {
@@ -132,7 +136,8 @@ impl Door {
         clock: &Arc<dyn Clock>,
         tasks: &Tasks,
     ) -> Result<Self, PairError> {
-        let DoorSettings { limits, tls, trust, plaintext } = settings;
+        let DoorSettings { limits, tls, trust, plaintext, metrics } = settings;
+        metrics.may_turn_away(Refused::ALL.map(Refused::name));
         let tls = match tls {
             Some((files, every)) => {
                 let tls = Arc::new(Tls::load(files, clock.now())?);
@@ -147,10 +152,15 @@ impl Door {
         let pressure =
             Pressure::new(Arc::clone(&permits), limits.connections_per_node, limits.memory);
         let rates = Rates::new(limits.handshakes_per_s_per_ip, limits.handshakes_per_s_per_node);
-        let inner = Inner { limits, tls, trust, plaintext, permits, rates, pressure };
+        let inner = Inner { limits, tls, trust, plaintext, permits, rates, pressure, metrics };
         let door = Self(Arc::new(inner));
         tasks.spawn("door", door.clone().look(tasks.clone()));
         Ok(door)
+    }
+
+    /// Somebody was turned away before there was a request to answer.
+    fn count(&self, refused: Refused) {
+        self.0.metrics.turned_away(refused.name());
     }
 
     /// Whether there is room for something new.
@@ -249,7 +259,7 @@ pub async fn serve(listener: TcpListener, router: Router, tasks: Tasks, door: Do
                     };
                     tasks.spawn_bare(visit.run(stream, peer, permit));
                 }
-                Err(refused) => refused.count(),
+                Err(refused) => door.count(refused),
             },
             // One connection's fault (ECONNABORTED) or the node's (EMFILE): either way the loop
             // must live, and must not spin.

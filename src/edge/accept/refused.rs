@@ -65,9 +65,4 @@ impl Refused {
             Self::PressureMemory => "pressure_memory",
         }
     }
-
-    /// Counts one.
-    pub(in crate::edge) fn count(self) {
-        metrics::counter!("fido_relay_refused_total", "what" => self.name()).increment(1);
-    }
 }

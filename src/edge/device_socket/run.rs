@@ -20,6 +20,7 @@ use super::crowd::Place;
 use super::frame_guard::Guarded;
 use crate::edge::Edge;
 use crate::edge::accept::{Accepted, Permit};
+use crate::metrics::SocketCount;
 use crate::relay::devices;
 use crate::relay::{Connection, Next, Owner};
 use crate::security::{device_proof, random};
@@ -71,8 +72,10 @@ async fn open(
     let nonce = Nonce::from_bytes(random::bytes());
     let (session, hello) = Session::accept(0, auth_by, nonce, Arc::clone(limits));
     let permit = Arc::clone(accepted.permit());
+    let count = edge.settings().metrics.socket();
     let place = Some(place);
-    let mut run = Box::new(Run { edge, stream, session, epoch, connection: None, place, permit });
+    let mut run =
+        Box::new(Run { edge, stream, session, epoch, connection: None, place, permit, count });
     match run.write(hello).await {
         Ok(()) => Some(run),
         Err(reason) => {
@@ -93,6 +96,7 @@ struct Run {
     place: Option<Place>,
     /// Its connection's place on the node.
     permit: Arc<Permit>,
+    count: SocketCount,
 }
 
 /// Takes the connection out of the registry however the socket ends.
@@ -188,6 +192,10 @@ impl Run {
             Ok(owner) => match &self.connection {
                 Some(known) if known.owner().device == owner.device => Ok(known.id()),
                 Some(_) => Err(AuthFailure::Refused),
+                // Known, so the phone may be told: it comes too often, or two take turns.
+                None if self.edge.inner.limits.socket(owner.device).is_err() => {
+                    return Err(CloseReason::TooManySockets);
+                }
                 None => {
                     let id = ConnectionId::from_bytes(random::bytes());
                     self.place = None;
@@ -264,6 +272,7 @@ impl Run {
         let reason = self.session.end(reason);
         let device = self.connection.as_ref().map(|connection| connection.owner().device);
         tracing::debug!(?device, reason = reason.name(), "a device socket ended");
+        self.count.ends(reason);
         if let Some(connection) = self.connection.take() {
             self.edge.relay().detach(&connection);
         }

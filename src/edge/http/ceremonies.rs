@@ -45,6 +45,7 @@ pub(super) async fn open(
     if !caller.0.may_bind(value.binding) {
         return Err(ProblemCode::BindingNotAllowed.into());
     }
+    edge.inner.limits.open(caller.0.id)?;
     check(&edge, &value)?;
     let idempotency = idempotency_key(&headers)?.map(|key| {
         let mut body = [0; 32];

@@ -32,6 +32,7 @@ pub(super) async fn pair(
 ) -> Result<(StatusCode, Json<PairedDevice>), Refusal> {
     // Without a listener there is no address, and all share one allowance.
     let from = accepted.map_or(IpAddr::from([0; 4]), |Extension(accepted)| accepted.client);
+    edge.inner.limits.attempt(from)?;
     match (&value.pairing_token, &value.typed_code) {
         (Some(_), None) => {}
         (None, Some(_)) if edge.inner.typed_tries.allow(from) => {}
@@ -44,8 +45,16 @@ pub(super) async fn pair(
     let socket_url = edge.inner.socket_urls.first().cloned().unwrap_or_default();
     let relay = edge.relay().clone();
     // A phone that hangs up must not leave a used token without a device.
-    let device_id = relay.to_the_end(async move { redeem(&edge, value).await }).await;
-    let device_id = device_id.unwrap_or_else(|| Err(ProblemCode::Internal.into()))?;
+    let redeemed = relay.to_the_end(async move {
+        let redeemed = redeem(&edge, value).await;
+        if let Err(refusal) = &redeemed
+            && matches!(refusal.code(), ProblemCode::ProofRefused | ProblemCode::Gone)
+        {
+            edge.inner.limits.attempt_failed(from);
+        }
+        redeemed
+    });
+    let device_id = redeemed.await.unwrap_or_else(|| Err(ProblemCode::Internal.into()))?;
     Ok((StatusCode::CREATED, Json(PairedDevice { device_id, socket_url })))
 }
 

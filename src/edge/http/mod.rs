@@ -8,6 +8,7 @@ mod device_keys;
 mod devices;
 pub(super) mod origin;
 mod pairings;
+mod probes;
 mod receipts;
 pub(super) mod refusal;
 pub(super) mod rfc3339;
@@ -26,6 +27,7 @@ use fido_relay_proto::{Problem, ProblemCode};
 
 pub(super) use self::caller::{Initiator, Watcher};
 pub(super) use self::origin::Pages;
+pub use self::probes::probes;
 pub(super) use self::refusal::Refusal;
 pub(super) use self::segment::Segment;
 use super::{Edge, device_socket, watch};
@@ -83,6 +85,7 @@ pub fn router(edge: Edge) -> Router {
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(middleware::from_fn_with_state(edge.clone(), origin::cors))
         .layer(middleware::from_fn(plain_answers))
+        .layer(middleware::from_fn_with_state(edge.clone(), probes::counted))
         .with_state(edge)
 }
 

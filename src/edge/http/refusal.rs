@@ -8,6 +8,7 @@ use fido_relay_proto::{Problem, ProblemCode};
 use crate::edge::accept::Refused;
 use crate::ports::StoreError;
 use crate::relay::{DriveError, Full, OpenError};
+use crate::security::limits::TooFast;
 use crate::security::random;
 
 /// Seconds after which a refused caller may try again.
@@ -18,31 +19,35 @@ const RETRY_TOGETHER_S: (u64, u64) = (5, 10);
 
 /// The answer of a handler that refuses.
 #[derive(Debug)]
-pub(crate) struct Refusal(Problem, u64);
+pub(crate) struct Refusal {
+    problem: Problem,
+    retry_after_s: u64,
+    /// What at the door refused, if that did.
+    at_door: Option<Refused>,
+}
 
 impl Refusal {
     /// What programs go by.
     pub(crate) fn code(&self) -> ProblemCode {
-        self.0.code
+        self.problem.code
     }
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self(problem, RETRY_AFTER_S)
+        Self { problem, retry_after_s: RETRY_AFTER_S, at_door: None }
     }
 }
 
 impl From<ProblemCode> for Refusal {
     fn from(code: ProblemCode) -> Self {
-        Self(Problem::new(code), RETRY_AFTER_S)
+        Problem::new(code).into()
     }
 }
 
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
-        refused.count();
-        match refused {
+        let refusal: Self = match refused {
             Refused::Plaintext => {
                 let detail = "this socket is served over TLS alone: dial it by wss";
                 Problem::new(ProblemCode::UpgradeRequired).with_detail(detail).into()
@@ -60,9 +65,10 @@ impl From<Refused> for Refusal {
             | Refused::PressureMemory => {
                 let (from, more) = RETRY_TOGETHER_S;
                 let after = from + u64::from(random::bytes::<1>()[0]) % (more + 1);
-                Self(Problem::new(ProblemCode::Unavailable), after)
+                Self { retry_after_s: after, ..ProblemCode::Unavailable.into() }
             }
-        }
+        };
+        Self { at_door: Some(refused), ..refusal }
     }
 }
 
@@ -70,6 +76,12 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the store refused");
         ProblemCode::Unavailable.into()
+    }
+}
+
+impl From<TooFast> for Refusal {
+    fn from(TooFast { retry_after_s }: TooFast) -> Self {
+        Self { retry_after_s, ..ProblemCode::TooManyRequests.into() }
     }
 }
 
@@ -98,7 +110,8 @@ impl From<OpenError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Self(problem, retry_after_s) = self;
+        let Self { problem, retry_after_s, at_door } = self;
+        let code = problem.code;
         let status =
             StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(problem)).into_response();
@@ -115,6 +128,11 @@ impl IntoResponse for Refusal {
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             }
             _ => {}
+        }
+        // For whoever counts.
+        response.extensions_mut().insert(code);
+        if let Some(refused) = at_door {
+            response.extensions_mut().insert(refused);
         }
         response
     }

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use fido_relay_proto::ProblemCode;
 use fido_relay_proto::http::ClientView;
+use fido_relay_proto::{Problem, ProblemCode};
 
 use super::caller::Initiator;
 use super::refusal::Refusal;
@@ -17,17 +17,32 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: this node may take traffic. Not while it drains, and not while the store does
-/// not answer or somebody who must see what happens cannot. The FIDO2 server is not asked: if it is down, every node is as unready as this one,
-/// and ceremonies say so themselves.
+/// `GET /readyz`: see [`ready`].
 pub(super) async fn readyz(State(edge): State<Edge>) -> Result<&'static str, Refusal> {
+    ready(&edge).await.map(|()| "ready\n")
+}
+
+/// Whether this node may take traffic; the refusal says why not. Not while it drains, not after a
+/// task ended that it cannot do without, and not while the store does not answer or somebody who
+/// must see what happens cannot. The FIDO2 server is not asked: if it is down, every node is as
+/// unready as this one, and ceremonies say so themselves.
+pub(super) async fn ready(edge: &Edge) -> Result<(), Refusal> {
     let world = edge.relay().world();
-    let seen = world.witnesses.ability() == Ability::Well;
-    if world.tasks.draining().is_cancelled() || !seen {
-        return Err(ProblemCode::Unavailable.into());
+    let not = |why: String| Problem::new(ProblemCode::Unavailable).with_detail(why).into();
+    if let Some(task) = world.tasks.fallen() {
+        return Err(not(format!("the task \"{task}\" ended: this node must be started afresh")));
     }
-    world.store.load(Bucket::Keys, "result").await?;
-    Ok("ready\n")
+    if world.tasks.draining().is_cancelled() {
+        return Err(not("stopping".to_owned()));
+    }
+    if world.witnesses.ability() != Ability::Well {
+        return Err(not("what happens cannot be recorded".to_owned()));
+    }
+    world.store.load(Bucket::Keys, "result").await.map_err(|error| {
+        tracing::error!(%error, "the store refused");
+        not("the store does not answer".to_owned())
+    })?;
+    Ok(())
 }
 
 /// `GET /.well-known/jwks.json`: what result tokens verify with, and receipts and the audit log's

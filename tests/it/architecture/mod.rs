@@ -95,9 +95,20 @@ const ROOMS: &[Room] = &[
     room("audit", &["ceremony", "ports", "security", "security::random", "tasks"], LIBRARIES),
     room(
         "edge",
-        &["session", "relay", "webhooks", "security", "security::random", "ports", "tasks"],
+        &[
+            "session",
+            "relay",
+            "webhooks",
+            "security",
+            "security::random",
+            "ports",
+            "tasks",
+            "metrics",
+        ],
         &["reqwest", "redb", "async_nats"],
     ),
+    // Told by the edge, and through ports by the rest; it renders, and serves nothing.
+    room("metrics", &["ceremony", "session", "ports"], LIBRARIES),
     room("backends", &[], WORLD),
     room("backends::embedded", &["ceremony", "ports", "tasks", "security::random"], NOT_A_STORES),
     room("backends::nats", &["ceremony", "ports", "tasks", "security::random"], NOT_A_STORES),

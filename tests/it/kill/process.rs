@@ -135,6 +135,7 @@ impl RelayProcess {
             .env("FIDO_RELAY_UPSTREAM__URL", upstream)
             .env("FIDO_RELAY_TENANT__RP_ID", "localhost")
             .env("FIDO_RELAY_LOG__FORMAT", "json")
+            .env("FIDO_RELAY_LIMITS__ATTEMPTS_BURST", "100000")
             .envs(armed.map(|point| ("FAULT_POINT", point.name())))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

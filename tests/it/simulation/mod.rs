@@ -28,6 +28,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fido_relay::relay::Census;
 use fido_relay_proto::DeviceId;
 
+use crate::support::figures::Figures;
+
 /// Seeds in an ordinary run of the tests.
 const SEEDS: u64 = 10_000;
 
@@ -53,6 +55,14 @@ fn broken_by(seed: u64, told: bool) -> Vec<String> {
     let mut broken = checker::check(played.climate, &played.history, &user_of);
     if played.left != Census::default() {
         broken.push(format!("I9, I11: with nothing open it still holds {:?}", played.left));
+    }
+    let figures = Figures::read(&played.figures);
+    let sum = |name: &str| figures.sum(&format!("fido_relay_ceremonies_{name}_total"), &[]);
+    let (opened, taken_up, closed) = (sum("opened"), sum("taken_up"), sum("closed"));
+    if opened + taken_up != closed {
+        broken.push(format!(
+            "I11: {opened} opened and {taken_up} taken up, nothing is open, and {closed} closed"
+        ));
     }
     broken
 }

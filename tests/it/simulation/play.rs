@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use fido_relay::ceremony::{Ceremony, Event as Step, Request};
-use fido_relay::ports::{Bucket, Clock as _, Store};
+use fido_relay::metrics::{Metrics, Standing};
+use fido_relay::ports::{Bucket, Clock as _, Store, Witnesses};
 use fido_relay::relay::{Census, CeremonyKey, OpenOrder, Owner, Relay, World as Ports, devices};
 use fido_relay::security::seal::Sealer;
 use fido_relay::tasks::Tasks;
@@ -58,6 +59,7 @@ pub(super) struct Play {
     turns: u64,
     opened: Mutex<Vec<CeremonyId>>,
     left: Mutex<Option<Census>>,
+    metrics: Mutex<Metrics>,
 }
 
 /// What is left of a play.
@@ -67,6 +69,7 @@ pub(super) struct Played {
     pub(super) history: Vec<Event>,
     /// What the node held in memory after everything had ended and every phone had gone.
     pub(super) left: Census,
+    pub(super) figures: String,
 }
 
 fn username(name: &str) -> Username {
@@ -85,11 +88,8 @@ fn owners() -> [Owner; 3] {
 /// Plays a seed.
 pub(super) fn play(seed: u64) -> Played {
     let world = Arc::new(World::new(seed));
-    let climate = match world.chance().below(3) {
-        0 => Climate::Calm,
-        1 => Climate::Rough,
-        _ => Climate::Fatal,
-    };
+    let climates = [Climate::Calm, Climate::Rough, Climate::Fatal];
+    let climate = climates[world.chance().below(3) as usize];
     let codes = Arc::default();
     let phone = |owner| SimPhone::new(owner, Arc::clone(&world), Arc::clone(&codes));
     let mut play = Play {
@@ -101,6 +101,7 @@ pub(super) fn play(seed: u64) -> Played {
         turns: TURNS,
         opened: Mutex::default(),
         left: Mutex::default(),
+        metrics: Mutex::default(),
         world,
     };
     let mut wall = START;
@@ -119,7 +120,8 @@ pub(super) fn play(seed: u64) -> Played {
         }
         if end == End::Done {
             let left = play.left.lock().unwrap().unwrap();
-            return Played { climate, history: play.world.history(), left };
+            let figures = play.metrics.into_inner().unwrap().render(Standing::default());
+            return Played { climate, history: play.world.history(), left, figures };
         }
         let down = play.world.chance().below(5_000);
         wall += down;
@@ -239,6 +241,8 @@ impl Play {
 
     fn start(&self) -> (Relay, Tasks) {
         let tasks = Tasks::default();
+        let metrics = Metrics::default();
+        *self.metrics.lock().unwrap() = metrics.clone();
         let ports = Ports {
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             revocations: Arc::new(fido_relay::backends::embedded::RevocationList::in_memory()),
@@ -246,7 +250,7 @@ impl Play {
             fido: Arc::clone(&self.fido) as _,
             clock: Arc::clone(&self.world) as _,
             sealer: Sealer::new(&[7; 32]).unwrap(),
-            witnesses: fido_relay::ports::Witnesses::default(),
+            witnesses: Witnesses::new(vec![metrics.witness()]),
             tasks: tasks.clone(),
         };
         (Relay::start(ports, crate::support::patient(), &[]), tasks)

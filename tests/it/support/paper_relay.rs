@@ -11,8 +11,10 @@ use fido_relay::backends::embedded::{LocalBus, MemoryStore};
 use fido_relay::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
 use fido_relay::edge::accept::{Door, DoorSettings};
 use fido_relay::edge::{self, Edge};
+use fido_relay::metrics::Metrics;
 use fido_relay::ports::{
     BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Fido, Revision, Store, StoreError, Stored,
+    Witnesses,
 };
 use fido_relay::relay::{Relay, World};
 use fido_relay::security::clients::{Clients, NewClient};
@@ -60,6 +62,8 @@ pub(crate) struct SlowFido {
     pub(crate) begin_takes: Mutex<Option<Duration>>,
     pub(crate) complete_takes: Mutex<Option<Duration>>,
     pub(crate) completions: AtomicUsize,
+    /// What a completion comes to; `None`: approved.
+    pub(crate) verdict: Mutex<Option<Verdict>>,
 }
 
 async fn takes(time: Option<Duration>) {
@@ -95,6 +99,9 @@ impl Fido for SlowFido {
         let time = *self.complete_takes.lock().unwrap();
         Box::pin(async move {
             takes(time).await;
+            if let Some(verdict) = self.verdict.lock().unwrap().clone() {
+                return verdict;
+            }
             let cred_hash = "A".repeat(43);
             Verdict::Approved(Approval { cred_hash, user_verified: Some(true), evidence: None })
         })
@@ -175,6 +182,7 @@ pub(crate) struct PaperRelay {
     pub(crate) fido: Arc<SlowFido>,
     pub(crate) store: Arc<Switchable>,
     pub(crate) clock: Arc<TokioClock>,
+    pub(crate) metrics: Metrics,
     router: axum::Router,
     /// An initiator that may do everything.
     pub(crate) key: String,
@@ -196,14 +204,15 @@ impl PaperRelay {
         let moment = Some(Duration::from_millis(10));
         *fido.begin_takes.lock().unwrap() = moment;
         *fido.complete_takes.lock().unwrap() = moment;
+        let metrics = Metrics::default();
         let world = World {
             store: Arc::clone(&store) as Arc<dyn Store>,
             revocations: Arc::new(fido_relay::backends::embedded::RevocationList::in_memory()),
             bus: Arc::new(LocalBus::new()),
-            fido: Arc::clone(&fido) as Arc<dyn Fido>,
+            fido: metrics.upstream(Arc::clone(&fido) as Arc<dyn Fido>),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sealer: Sealer::new(&[7; 32]).unwrap(),
-            witnesses: fido_relay::ports::Witnesses::default(),
+            witnesses: Witnesses::new(vec![metrics.witness()]),
             tasks: Tasks::default(),
         };
         let relay = Relay::start(world, crate::support::patient(), &[]);
@@ -220,6 +229,8 @@ impl PaperRelay {
             unauthenticated_per_ip: 20,
             unauthenticated_per_node: 2_000,
             watch: edge::WatchLimits { per_ceremony: 2_000, per_node: 20_000 },
+            rates: fido_relay::security::limits::Rates::default(),
+            metrics: metrics.clone(),
         };
         let World { clock: time, tasks, .. } = relay.world();
         let door = Door::start(DoorSettings::default(), time, tasks).unwrap();
@@ -237,7 +248,7 @@ impl PaperRelay {
         let key = clients.add_key(&tenant, client.id, None, None, now).await.unwrap();
         let key = key.expose().to_owned();
         suite::made(&key);
-        Self { router: edge::router(edge), relay, fido, store, clock, key }
+        Self { metrics, router: edge::router(edge), relay, fido, store, clock, key }
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, key: &str, body: &Value) -> Came {

@@ -58,6 +58,11 @@ impl TestRelay {
         config.limits.door.handshakes_per_s_per_node = 10_000;
         config.limits.door.connections_per_ip = 10_000;
         config.prompts = super::patient_config();
+        // Tests open, pair and dial as fast as they can; those of the rates set their own.
+        let rates = &mut config.limits.rates;
+        (rates.opens_per_s, rates.opens_burst) = (100_000, 1_000_000);
+        (rates.attempts_per_s, rates.attempts_burst) = (100_000, 1_000_000);
+        rates.sockets_per_min = 100_000;
         change(&mut config);
         (config, directory)
     }

@@ -1,0 +1,60 @@
+//! The admin listener: what watches a node asks here, and finds nothing else. It is a listener of
+//! its own, so that no route to the public one leads to the figures.
+
+use axum::Router;
+use axum::extract::State;
+use axum::extract::{MatchedPath, Request};
+use axum::http::header;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use fido_relay_proto::ProblemCode;
+
+use super::status;
+use crate::edge::Edge;
+use crate::edge::accept::Refused;
+use crate::metrics::{self, Standing};
+
+/// Every route of the admin listener.
+pub fn probes(edge: Edge) -> Router {
+    Router::new()
+        .route("/metrics", get(figures))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .fallback(super::nothing_here)
+        .method_not_allowed_fallback(super::wrong_method)
+        .layer(middleware::from_fn(super::plain_answers))
+        .with_state(edge)
+}
+
+/// `GET /metrics`.
+async fn figures(State(edge): State<Edge>) -> Response {
+    let relay = edge.relay();
+    let census = relay.census();
+    let standing = Standing {
+        ready: status::ready(&edge).await.is_ok(),
+        sockets: census.sockets,
+        open: census.open,
+        deadlines: census.deadlines,
+        watched: census.watched,
+        panics: relay.world().tasks.panics(),
+    };
+    let rendered = edge.settings().metrics.render(standing);
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], rendered).into_response()
+}
+
+/// Counts every answer of the public listener by its route's template: what a stranger writes into
+/// a path never becomes a label.
+pub(super) async fn counted(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = matched.as_ref().map_or("none", MatchedPath::as_str);
+    let problem = response.extensions().get::<ProblemCode>();
+    let problem = problem.and_then(|code| serde_json::to_value(code).ok());
+    let problem = problem.as_ref().and_then(serde_json::Value::as_str);
+    if let Some(refused) = response.extensions().get::<Refused>() {
+        edge.settings().metrics.turned_away(refused.name());
+    }
+    edge.settings().metrics.answered(route, response.status().as_u16(), problem);
+    response
+}

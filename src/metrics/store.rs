@@ -1,0 +1,120 @@
+//! A store, measured: the same answers, each operation's time and failures.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use tokio::time::Instant;
+
+use super::{Counters, Histograms, counters, seconds};
+use crate::ports::{Bucket, Revision, Store, StoreError, Stored};
+
+const OPERATIONS: [&str; 5] = ["load", "save", "remove", "list", "page"];
+const ERRORS: [&str; 2] = ["conflict", "unavailable"];
+
+#[derive(Clone, Debug)]
+pub(super) struct Figures {
+    took: Histograms<1>,
+    errors: Counters<2>,
+}
+
+impl Figures {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let new = Self {
+            took: seconds(registry, "store", "Operations of the store", buckets),
+            errors: counters(registry, "store_errors", "Operations that the store did not do"),
+        };
+        for operation in OPERATIONS {
+            let _ = new.took.get_or_create_owned(&[("operation", operation.into())]);
+            for error in ERRORS {
+                let labels = [("operation", operation.into()), ("error", error.into())];
+                let _ = new.errors.get_or_create_owned(&labels);
+            }
+        }
+        new
+    }
+
+    async fn measure<T>(
+        &self,
+        operation: &'static str,
+        work: BoxFuture<'_, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let started = Instant::now();
+        let done = work.await;
+        let took = started.elapsed().as_secs_f64();
+        self.took.get_or_create(&[("operation", operation.into())]).observe(took);
+        if let Err(error) = &done {
+            let error = match error {
+                StoreError::Conflict => "conflict",
+                StoreError::Unavailable(_) => "unavailable",
+            };
+            let labels = [("operation", operation.into()), ("error", error.into())];
+            self.errors.get_or_create(&labels).inc();
+        }
+        done
+    }
+}
+
+/// From a look into memory to a disk that hangs.
+fn buckets() -> Histogram {
+    Histogram::new([0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0])
+}
+
+#[derive(Debug)]
+pub(super) struct Measured {
+    store: Arc<dyn Store>,
+    figures: Figures,
+}
+
+impl Measured {
+    pub(super) fn new(store: Arc<dyn Store>, figures: Figures) -> Self {
+        Self { store, figures }
+    }
+}
+
+impl Store for Measured {
+    fn load<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+        Box::pin(self.figures.measure("load", self.store.load(bucket, key)))
+    }
+
+    fn save<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        expected: Revision,
+        value: Vec<u8>,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
+        Box::pin(self.figures.measure("save", self.store.save(bucket, key, expected, value)))
+    }
+
+    fn remove<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        expected: Revision,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.figures.measure("remove", self.store.remove(bucket, key, expected)))
+    }
+
+    fn list<'a>(
+        &'a self,
+        bucket: Bucket,
+        prefix: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
+        Box::pin(self.figures.measure("list", self.store.list(bucket, prefix)))
+    }
+
+    fn page<'a>(
+        &'a self,
+        bucket: Bucket,
+        after: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
+        Box::pin(self.figures.measure("page", self.store.page(bucket, after, limit)))
+    }
+}

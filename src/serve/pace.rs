@@ -1,0 +1,41 @@
+//! How fast the node lets anybody go on, and the listener where it is watched, as they are
+//! configured.
+
+use std::net::SocketAddr;
+
+use super::{StartError, door};
+use crate::config::{Config, RateLimits};
+use crate::edge::accept::{self, Door};
+use crate::edge::{self, Edge};
+use crate::relay::{OpenLimits, World};
+use crate::security::limits::Rates;
+
+pub(super) fn rates(limits: &RateLimits) -> Rates {
+    Rates {
+        opens_per_s: limits.opens_per_s,
+        opens_burst: limits.opens_burst,
+        attempts_per_s: limits.attempts_per_s,
+        attempts_burst: limits.attempts_burst,
+        sockets_per_min: limits.sockets_per_min,
+    }
+}
+
+pub(super) fn open_limits(limits: &RateLimits) -> OpenLimits {
+    OpenLimits { per_client: limits.open_per_client, per_node: limits.open_per_node }
+}
+
+/// Serves the admin listener, if there is to be one, and tells where.
+pub(super) fn serve_probes(
+    config: &Config,
+    edge: Edge,
+    world: &World,
+) -> Result<Option<SocketAddr>, StartError> {
+    let Some(wanted) = config.admin.listen else { return Ok(None) };
+    let failed = |error| StartError::Listen(wanted, error);
+    let listener = accept::bind(wanted).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let door = Door::start(door::admin_settings(config), &world.clock, &world.tasks)?;
+    let serving = accept::serve(listener, edge::probes(edge), world.tasks.clone(), door);
+    world.tasks.spawn_vital("accept on admin.listen", serving);
+    Ok(Some(address))
+}

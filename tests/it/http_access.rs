@@ -23,12 +23,12 @@ enum Needs {
     Scope(Scope),
 }
 
-struct Route {
-    method: &'static str,
-    path: &'static str,
+pub(crate) struct Route {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
     needs: Needs,
     /// A body that gets past parsing.
-    body: Option<fn() -> Value>,
+    pub(crate) body: Option<fn() -> Value>,
 }
 
 const fn route(method: &'static str, path: &'static str, needs: Needs) -> Route {
@@ -74,7 +74,7 @@ fn new_name() -> Value {
 }
 
 /// Every route of the public listener, once for each thing that it asks.
-const ROUTES: &[Route] = &[
+pub(crate) const ROUTES: &[Route] = &[
     with_body("POST", "/v1/ceremonies", Needs::Scope(Scope::CeremonyReg), registration),
     with_body("POST", "/v1/ceremonies", Needs::Scope(Scope::CeremonyAuth), authentication),
     with_body("POST", "/v1/ceremonies", Needs::Scope(Scope::CeremonyApprove), approval),

@@ -11,7 +11,7 @@
 //! `SIMULATION_SEEDS` sets how many seeds are played and `SIMULATION_FIRST` with which to begin;
 //! with one seed, its history is told.
 
-mod chance;
+pub(crate) mod chance;
 mod checker;
 mod checker_tests;
 mod history;

@@ -125,6 +125,23 @@ impl RawSocket {
         let _ = timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap();
     }
 
+    /// Sends as it is, and tells whether the relay still took it.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap().is_ok()
+    }
+
+    /// Whether the relay has hung up, as far as it shows without waiting. What it said is dropped.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let mut chunk = [0; 4096];
+        loop {
+            match self.stream.try_read(&mut chunk) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
+            }
+        }
+    }
+
     /// Reads the head of a response and the body that it announces.
     pub(crate) async fn head(&mut self) -> Head {
         loop {

@@ -169,6 +169,36 @@ const RULES: &[Rule] = &[
         |config| !config.is_for_this_machine() && is_talkative(&config.log.level),
     ),
     rule(
+        "audit.enabled",
+        "nobody will be able to show who asked, who answered and how it ended",
+        "true",
+        |config| !config.audit.enabled && !config.is_for_this_machine(),
+    ),
+    rule(
+        "prompts.wrong_codes_per_day",
+        "more than 20 wrong codes a day: a stolen phone may guess for long",
+        "the default of 10",
+        |config| config.prompts.wrong_codes_per_day > 20,
+    ),
+    rule(
+        "prompts.ringing",
+        "a phone may ring for more than 3 ceremonies at a time: people confirm what they do not read",
+        "the default of 1",
+        |config| config.prompts.ringing > 3,
+    ),
+    rule(
+        "prompts.per_hour",
+        "a person may be asked more than 30 times an hour, until they give in",
+        "the default of 10",
+        |config| config.prompts.per_hour > 30,
+    ),
+    rule(
+        "prompts.free",
+        "a person may be asked more than 10 times without a pause, until they give in",
+        "the default of 3",
+        |config| config.prompts.free > 10,
+    ),
+    rule(
         "log.level",
         "nothing is logged, so nobody will know what happened",
         "info, or at least warn",

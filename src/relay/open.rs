@@ -187,14 +187,25 @@ impl Relay {
         fault_point::reached(Point::Stored);
         tracing::info!(ceremony = %ceremony.request.id, client = %ceremony.request.client_id,
             kind = ?ceremony.request.ceremony_type, "opened");
-        self.announce(&ceremony).await;
         self.node.opened.notify_waiters();
-        if let Some(effect) = ceremony.pending_effect() {
-            self.perform(&ceremony, effect);
-        }
         self.world().witnesses.changed(&ceremony, None).await;
         self.follow_admission(&ceremony, admission);
+        self.begin_showing(ceremony.clone());
         Ok(ceremony)
+    }
+
+    /// Lets phones and the FIDO2 server know, once the opener has its answer: made before it, what
+    /// a connected phone costs would show in the answer's time, and with it who has one.
+    fn begin_showing(&self, ceremony: Ceremony) {
+        let relay = self.clone();
+        self.world().tasks.spawn_bare(async move {
+            // Whoever was woken by the answer comes first.
+            tokio::task::yield_now().await;
+            relay.announce(&ceremony).await;
+            if let Some(effect) = ceremony.pending_effect() {
+                relay.perform(&ceremony, effect);
+            }
+        });
     }
 
     /// What an admission means for others. In a task of its own: the opener must not be able to

@@ -33,6 +33,7 @@ mod external_upstream;
 mod fido_http;
 mod forgeries;
 mod frames;
+mod guessing;
 mod hostile_disk;
 mod hostile_upstream;
 mod http_access;

@@ -101,6 +101,15 @@ const CASES: &[Case] = &[
     ),
     (STRONG, &[("log.level", "\"debug\"")], ("log.level", "debug and trace")),
     (STRONG, &[("log.level", "\"warn,hyper=trace\"")], ("log.level", "debug and trace")),
+    (STRONG, &[("audit.enabled", "false")], ("audit.enabled", "nobody will")),
+    (
+        STRONG,
+        &[("prompts.wrong_codes_per_day", "21")],
+        ("prompts.wrong_codes_per_day", "more than 20"),
+    ),
+    (STRONG, &[("prompts.ringing", "4")], ("prompts.ringing", "a phone may ring")),
+    (STRONG, &[("prompts.per_hour", "31")], ("prompts.per_hour", "a person may")),
+    (STRONG, &[("prompts.free", "11")], ("prompts.free", "a person may")),
     (STRONG, &[("log.level", "\"off\"")], ("log.level", "nothing is logged")),
 ];
 
@@ -154,6 +163,18 @@ fn a_limit_is_weak_past_its_bound_and_not_at_it() {
         let raised = weaknesses(STRONG, &[(key, &(safe + 1).to_string())]);
         let keys: Vec<_> = raised.iter().map(|weakness| weakness.key).collect();
         assert_eq!(keys, [*key], "{key} = {}", safe + 1);
+    }
+}
+
+#[test]
+fn a_bound_on_prompts_is_weak_past_it_and_not_at_it() {
+    for (key, safe) in [
+        ("prompts.wrong_codes_per_day", "20"),
+        ("prompts.ringing", "3"),
+        ("prompts.per_hour", "30"),
+        ("prompts.free", "10"),
+    ] {
+        assert_eq!(weaknesses(STRONG, &[(key, safe)]), [], "{key} = {safe}");
     }
 }
 

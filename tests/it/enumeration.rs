@@ -208,7 +208,7 @@ fn middle(samples: &mut [Duration]) -> (Duration, Duration) {
 
 /// On several threads, as the program runs: what a phone is sent is not in the answer's way.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_time_of_an_answer_tells_nothing_of_the_user() {
+async fn the_times_of_answers_overlap_whoever_the_user_is() {
     const ROUNDS: usize = 300;
     let stage = Stage::set().await;
     let mut samples = [const { Vec::new() }; USERS.len()];

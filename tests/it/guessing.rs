@@ -114,7 +114,12 @@ async fn tries_of(relay: &TestRelay, initiator: &Initiator, ceremonies: u64) -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stolen_phone_may_guess_ten_codes_a_day_in_however_many_ceremonies() {
-    let scene = Scene::set_with(roomy).await;
+    let scene = Scene::set_with(|config| {
+        roomy(config);
+        // Other tests ask a person more often than the rules allow.
+        config.prompts.wrong_codes_per_day = 10;
+    })
+    .await;
     scene.initiator.delete(&format!("/v1/ceremonies/{}", scene.open.id)).await;
     let looked_at = tries_of(&scene.relay, &scene.initiator, 30).await;
     assert!((1..=10).contains(&looked_at), "{looked_at} codes were looked at");

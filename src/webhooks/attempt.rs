@@ -124,7 +124,6 @@ async fn try_once(
     };
     let Sent { status, failure, retry_after_s } = send(ground, endpoint, (id, &body)).await;
     let now = ground.clock.now();
-    ground.figures.tried(failure);
     tracing::debug!(webhook = %key.id, event = %id, ?failure, status, "webhook");
     let Some(failure) = failure else {
         if let Err(error) = outbox::delivered(store, &key, (&delivery, revision)).await {
@@ -132,8 +131,10 @@ async fn try_once(
             tracing::warn!(%error, webhook = %key.id, "a delivery could not be noted");
             return Ok(later(now, &delivery));
         }
+        ground.figures.delivered();
         return Ok(Landed::Arrived);
     };
+    ground.figures.failed();
     delivery.attempts = delivery.attempts.saturating_add(1);
     (delivery.failure, delivery.status) = (Some(failure), status);
     if failure == WebhookFailure::Gone {

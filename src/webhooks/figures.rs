@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fido_relay_proto::webhook::WebhookFailure;
-
 /// Counts since the start.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
@@ -34,9 +32,12 @@ pub struct WebhookFigures {
 }
 
 impl Figures {
-    pub(super) fn tried(&self, failure: Option<WebhookFailure>) {
-        let count = if failure.is_none() { &self.delivered } else { &self.failed };
-        count.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn delivered(&self) {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn dead(&self) {

@@ -64,4 +64,5 @@ mod support;
 mod sweeps;
 mod vital_tasks;
 mod watch;
+mod webhooks;
 mod whole_ceremony;

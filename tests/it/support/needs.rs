@@ -15,6 +15,14 @@ pub(crate) fn python(what: &str) -> Option<PathBuf> {
     or_left_out(python.is_file().then_some(python), what, "there is no Python in target/venv")
 }
 
+/// The same Python, if it has this module too.
+pub(crate) fn python_with(module: &str, what: &str) -> Option<PathBuf> {
+    let python = python(what)?;
+    let mut import = std::process::Command::new(&python);
+    let has = import.args(["-c", &format!("import {module}")]).output().unwrap().status.success();
+    or_left_out(has.then_some(python), what, &format!("target/venv has no {module}"))
+}
+
 /// A browser with its driver.
 #[derive(Debug)]
 pub(crate) struct Chromium {

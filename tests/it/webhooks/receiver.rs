@@ -1,0 +1,172 @@
+//! A backend's webhook endpoint over https, under a certificate authority of the test's own.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fido_relay::config::Config;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub(super) struct Received {
+    pub(super) path: String,
+    pub(super) headers: serde_json::Map<String, Value>,
+    pub(super) body: String,
+}
+
+impl Received {
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers[name].as_str().unwrap()
+    }
+
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+#[derive(Default)]
+struct Desk {
+    status: AtomicU16,
+    received: Mutex<Vec<Received>>,
+    more: Notify,
+}
+
+/// The endpoint.
+pub(super) struct Receiver {
+    pub(super) port: u16,
+    desk: Arc<Desk>,
+    ca_file: PathBuf,
+    _directory: TempDir,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Receiver {
+    /// Answers everything with 204, until told otherwise.
+    pub(super) async fn start() -> Self {
+        let ca_key = KeyPair::generate().unwrap();
+        let mut ca = CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = ca.self_signed(&ca_key).unwrap();
+        let issuer = Issuer::from_params(&ca, &ca_key);
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&key, &issuer).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let ca_file = directory.path().join("ca.pem");
+        std::fs::write(&ca_file, root.pem()).unwrap();
+
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let desk = Arc::new(Desk { status: AtomicU16::new(204), ..Desk::default() });
+        let served = Arc::clone(&desk);
+        #[expect(clippy::disallowed_methods, reason = "the server is this test's own")]
+        let serving = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream, acceptor.clone(), Arc::clone(&served)));
+            }
+        });
+        Self { port, desk, ca_file, _directory: directory, serving }
+    }
+
+    pub(super) fn answers(&self, status: u16) {
+        self.desk.status.store(status, Ordering::SeqCst);
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("https://localhost:{}/hook", self.port)
+    }
+
+    /// Lets a relay's clients register this endpoint, and trusts its authority.
+    pub(super) fn allow(&self, config: &mut Config) {
+        self.allow_distrusted(config);
+        config.webhooks.ca_file = Some(self.ca_file.clone());
+    }
+
+    /// The same without the trust.
+    pub(super) fn allow_distrusted(&self, config: &mut Config) {
+        config.webhooks.allowed_hosts = vec!["localhost".to_owned()];
+        config.webhooks.allowed_ports = vec![self.port];
+        let networks = ["127.0.0.0/8", "::1/128"].map(|network| network.parse().unwrap());
+        config.webhooks.allowed_networks = networks.to_vec();
+    }
+
+    pub(super) fn received(&self) -> Vec<Received> {
+        self.desk.received.lock().unwrap().clone()
+    }
+
+    /// Waits until this many have arrived, and gives them all.
+    pub(super) async fn until(&self, count: usize) -> Vec<Received> {
+        let wait = async {
+            loop {
+                let more = self.desk.more.notified();
+                let received = self.received();
+                if received.len() >= count {
+                    return received;
+                }
+                more.await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(45), wait).await;
+        waited.unwrap_or_else(|_| panic!("{} of {count} arrived", self.received().len()))
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// One request on one connection.
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, desk: Arc<Desk>) {
+    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+    let mut bytes = Vec::new();
+    let received = loop {
+        if let Some(received) = parse(&bytes) {
+            break received;
+        }
+        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+            return;
+        }
+    };
+    desk.received.lock().unwrap().push(received);
+    let status = desk.status.load(Ordering::SeqCst);
+    let answer = format!(
+        "HTTP/1.1 {status} Said\r\ncontent-length: 0\r\nlocation: https://localhost:1/\r\n\
+         connection: close\r\n\r\n"
+    );
+    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
+    desk.more.notify_one();
+}
+
+/// A request that is whole.
+fn parse(bytes: &[u8]) -> Option<Received> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let mut lines = head.split("\r\n");
+    let path = lines.next()?.strip_prefix("POST ")?.split(' ').next()?.to_owned();
+    let headers: serde_json::Map<_, _> = lines
+        .map(|line| line.split_once(": ").unwrap())
+        .map(|(name, value)| (name.to_ascii_lowercase(), Value::from(value)))
+        .collect();
+    let length: usize = headers["content-length"].as_str()?.parse().ok()?;
+    (body.len() >= length).then(|| Received { path, headers, body: body.to_owned() })
+}

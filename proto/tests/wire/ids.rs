@@ -1,6 +1,8 @@
 //! Ids are parsed in one form and no other.
 
-use fido_relay_proto::{AttemptId, CeremonyId, ClientId, ConnectionId, DeviceId, TenantId};
+use fido_relay_proto::{
+    AttemptId, CeremonyId, ClientId, ConnectionId, DeviceId, EventId, TenantId, WebhookId,
+};
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
@@ -13,6 +15,8 @@ fn their_form_has_not_changed() {
     assert_snapshot!(ATTEMPT, @"att_MzMzMzMzMzMzMzMzMzMzMw");
     assert_snapshot!(CONNECTION, @"con_RERERERERERERERERERERA");
     assert_snapshot!(ClientId::from_bytes([0xFF; 16]), @"cli______________________w");
+    assert_snapshot!(WebhookId::from_bytes([0; 16]), @"whk_AAAAAAAAAAAAAAAAAAAAAA");
+    assert_snapshot!(EventId::from_bytes([0; 16]), @"msg_AAAAAAAAAAAAAAAAAAAAAA");
     assert_snapshot!(TenantId::default(), @"default");
 }
 

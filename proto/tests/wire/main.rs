@@ -18,3 +18,4 @@ mod samples;
 mod texts;
 mod typed_codes;
 mod watch;
+mod webhooks;

@@ -175,11 +175,16 @@ pub async fn start_on(
     let event_tickets =
         Retention { bucket: Bucket::EventTickets, dies_at: crate::security::event_ticket::dies_at };
     let [outbox, delivered] = webhooks::RETENTION;
+    let assertions = Retention {
+        bucket: Bucket::Assertions,
+        dies_at: crate::security::client_assertion::dies_at,
+    };
+    let kept = [pairings, event_tickets, assertions, outbox, delivered];
     let bounds = Bounds {
         open: pace::open_limits(&config.limits.rates),
         attention: prompt_policy(&config.prompts),
     };
-    let relay = Relay::start(world, bounds, &[pairings, event_tickets, outbox, delivered]);
+    let relay = Relay::start(world, bounds, &kept);
     let webhooks = webhooks.start(&tasks);
     let certify = certify.filter(|_| config.client_direct);
     let door = door::settings(&config, metrics.clone());

@@ -78,7 +78,17 @@ impl Administration {
 
     /// Calls and takes any success for an answer.
     pub(super) async fn order(&self, method: Method, path: &str) -> Result<(), Failure> {
-        self.exchange(method, path, &()).await.map(drop)
+        self.order_with(method, path, &()).await
+    }
+
+    /// [`Self::order`] with a body.
+    pub(super) async fn order_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<(), Failure> {
+        self.exchange(method, path, body).await.map(drop)
     }
 
     async fn exchange(

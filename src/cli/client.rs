@@ -1,15 +1,23 @@
-//! `fido-relay client`: initiators and their API keys.
+//! `fido-relay client`: initiators, their credentials, and where they and their pages are.
+
+mod key;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 use axum::http::Method;
 use clap::{Args, Subcommand};
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, ClientId, PlainText, UnixMillis};
+use ipnet::IpNet;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::administration::Administration;
 use super::{ConfigFile, Failure, answer, block_on};
 use crate::edge::admin::{ClientEntry, CreateClient, NewKey, RotateKey};
+use crate::security::clients::ClientChange;
+use crate::security::origin::Origin;
 
 const DAY_S: u64 = 24 * 3600;
 const HOUR_S: u64 = 3600;
@@ -27,11 +35,13 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make an initiator and its first API key
+    /// Make an initiator and its first API key, or one with a key pair of its own
     #[command(after_help = "Examples:
   fido-relay client create --name Shop
   fido-relay client create --name Enrolment --scope ceremony:reg,ceremony:read,device:pair
   fido-relay client create --name Terminal --binding code,none --key-days 90
+  fido-relay client create --name Shop --jwk shop.public.jwk --allow-from 192.0.2.0/24
+  fido-relay client create --name Shop --page-origin https://shop.example
 
 Scopes:
   ceremony:auth     open sign-ins
@@ -56,7 +66,24 @@ Scopes:
         /// Days that the key lives; without it the key does not end
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
         key_days: Option<u64>,
+        /// Its public key: then it gets no API key and asks for access tokens at /oauth/token
+        #[arg(long, value_name = "FILE", conflicts_with = "key_days")]
+        jwk: Option<PathBuf>,
+        /// Networks that it may call from, separated by commas; without it from anywhere
+        #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
+        allow_from: Vec<IpNet>,
+        /// Origins of its pages, separated by commas: only they may watch with a ticket
+        #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+        page_origin: Vec<Origin>,
     },
+    /// Change where an initiator calls from and which pages are its own
+    #[command(after_help = "Each list replaces the one before. Examples:
+  fido-relay client change cli_3q2-7wAAAAAAAAAAAAAAAA --page-origin https://shop.example
+  fido-relay client change cli_3q2-7wAAAAAAAAAAAAAAAA --allow-from 192.0.2.0/24,2001:db8::/32
+  fido-relay client change cli_3q2-7wAAAAAAAAAAAAAAAA --end-api-keys    it has a key pair now")]
+    Change(Change),
+    /// Public keys that an initiator authenticates with at /oauth/token
+    Key(key::Arguments),
     /// List the initiators
     List,
     /// Remove an initiator; its keys end at once
@@ -81,6 +108,52 @@ Scopes:
     },
 }
 
+#[derive(Debug, Args)]
+struct Change {
+    /// Which, as in the list
+    id: ClientId,
+    /// Networks that it may call from, separated by commas
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
+    allow_from: Vec<IpNet>,
+    /// Let it call from anywhere
+    #[arg(long, conflicts_with = "allow_from")]
+    from_anywhere: bool,
+    /// Origins of its pages, separated by commas
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    page_origin: Vec<Origin>,
+    /// Let no page watch with its tickets
+    #[arg(long, conflicts_with = "page_origin")]
+    no_pages: bool,
+    /// End its API keys at once
+    #[arg(long)]
+    end_api_keys: bool,
+}
+
+impl Change {
+    fn change(self) -> Result<ClientChange, Failure> {
+        let change = ClientChange {
+            allow_from: listed_anew(self.allow_from, self.from_anywhere),
+            page_origins: listed_anew(self.page_origin, self.no_pages),
+            end_api_keys: self.end_api_keys,
+        };
+        if change.is_empty() {
+            return Err(Failure::usage(&"nothing to change was named: see --help"));
+        }
+        Ok(change)
+    }
+}
+
+/// A list that was named, or that was named to be empty.
+fn listed_anew<T>(list: Vec<T>, emptied: bool) -> Option<Vec<T>> {
+    (emptied || !list.is_empty()).then_some(list)
+}
+
+/// A network, or one address.
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| "must be a network such as 192.0.2.0/24, or an address".to_owned())
+}
+
 fn parse_name(text: &str) -> Result<PlainText<64>, String> {
     PlainText::new(text).map_err(|error| error.to_string())
 }
@@ -99,12 +172,25 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
     block_on(async {
         let administration = Administration::reach(&config)?;
         match command {
-            Command::Create { name, scope, binding, key_days } => {
-                let key_lives_s = key_days.map(|days| days * DAY_S);
-                let body = CreateClient { name, scopes: scope, bindings: binding, key_lives_s };
+            Command::Create { name, scope, binding, key_days, jwk, allow_from, page_origin } => {
+                let body = CreateClient {
+                    name,
+                    scopes: scope,
+                    bindings: binding,
+                    key_lives_s: key_days.map(|days| days * DAY_S),
+                    jwk: jwk.map(|file| key::read(&file)).transpose()?,
+                    allow_from,
+                    page_origins: page_origin,
+                };
                 let made: NewKey = administration.call(Method::POST, "/clients", &body).await?;
                 show_key(&made, json)
             }
+            Command::Change(change) => {
+                let path = format!("/clients/{}", change.id);
+                let change = change.change()?;
+                administration.order_with(Method::PATCH, &path, &change).await
+            }
+            Command::Key(arguments) => key::run(&administration, arguments, json).await,
             Command::List => {
                 let clients = administration.call(Method::GET, "/clients", &()).await?;
                 show_clients(clients, json)
@@ -128,8 +214,13 @@ fn show_key(made: &NewKey, json: bool) -> Result<(), Failure> {
         answer(&serde_json::to_string(made).map_err(Failure::failed)?);
     } else {
         answer(&format!("client   {}", made.client_id));
-        answer(&format!("API key  {}", made.key));
-        answer("\nThe key is shown this once; the relay keeps only its hash.");
+        if let Some(kid) = &made.kid {
+            answer(&format!("kid      {kid}"));
+        }
+        if let Some(key) = &made.key {
+            answer(&format!("API key  {key}"));
+            answer("\nThe key is shown this once; the relay keeps only its hash.");
+        }
     }
     Ok(())
 }
@@ -151,7 +242,19 @@ fn show_clients(mut clients: Vec<ClientEntry>, json: bool) -> Result<(), Failure
         answer(&format!("  made      {}", date(client.created_at)));
         answer(&format!("  scopes    {}", scopes.join(" ")));
         answer(&format!("  bindings  {}", bindings.join(" ")));
-        answer(&format!("  keys      {}", listed(keys.collect())));
+        answer(&format!("  API keys  {}", listed(keys.collect())));
+        if !client.public_keys.is_empty() {
+            let kids = client.public_keys.iter().map(ToString::to_string);
+            answer(&format!("  own keys  {}", listed(kids.collect())));
+        }
+        if !client.allow_from.is_empty() {
+            let networks = client.allow_from.iter().map(ToString::to_string);
+            answer(&format!("  from      {}", listed(networks.collect())));
+        }
+        if !client.page_origins.is_empty() {
+            let origins = client.page_origins.iter().map(ToString::to_string);
+            answer(&format!("  pages     {}", listed(origins.collect())));
+        }
     }
     if clients.is_empty() {
         answer("There is no client yet: fido-relay client create --name NAME");

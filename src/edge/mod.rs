@@ -27,11 +27,13 @@ use self::watch::Places;
 use crate::metrics::Metrics;
 use crate::ports::{Certify, StoreError};
 use crate::relay::Relay;
+use crate::security::access_token::AccessTokens;
 use crate::security::clients::Clients;
 use crate::security::event_ticket::EventTickets;
 use crate::security::keys::Keys;
 use crate::security::limits::{Limits, Rates};
 use crate::security::record::RecordSigner;
+use crate::security::refusals::Refusals;
 use crate::security::result_token::ResultSigner;
 use crate::security::ticket::Tickets;
 use crate::session;
@@ -89,6 +91,10 @@ struct Inner {
     tickets: Tickets,
     event_tickets: EventTickets,
     places: Arc<Places>,
+    access_tokens: AccessTokens,
+    /// What a client assertion may be for: the token endpoint or the issuer.
+    token_audiences: Vec<String>,
+    refused_tokens: Refusals,
     typed_tries: TypedTries,
     results: ResultSigner,
     records: RecordSigner,
@@ -116,7 +122,7 @@ impl Edge {
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let bases = std::iter::once(&settings.public_url).chain(&settings.public_aliases);
         let inner = Inner {
-            socket_urls: bases.map(|base| socket_url(base)).collect(),
+            socket_urls: bases.clone().map(|base| socket_url(base)).collect(),
             socket_limits: Arc::new(settings.socket_limits.clone()),
             crowd: Arc::new(Crowd::new(
                 settings.unauthenticated_per_ip,
@@ -129,6 +135,12 @@ impl Edge {
             tickets: Tickets::new(&keys),
             event_tickets: EventTickets::new(&keys, Arc::clone(&relay.world().store)),
             places: Arc::new(Places::new(settings.watch.per_ceremony, settings.watch.per_node)),
+            access_tokens: AccessTokens::new(&keys),
+            token_audiences: bases
+                .clone()
+                .flat_map(|base| [base.clone(), format!("{base}{}", http::TOKEN_PATH)])
+                .collect(),
+            refused_tokens: Refusals::default(),
             typed_tries: TypedTries::new(),
             results,
             records,

@@ -34,11 +34,13 @@ pub enum Bucket {
     Delivered,
     /// Event tickets that were used, by their name.
     EventTickets,
+    /// Client assertions that were used, by hash.
+    Assertions,
 }
 
 impl Bucket {
     /// Every bucket.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Ceremonies,
         Self::Idempotency,
         Self::Devices,
@@ -53,6 +55,7 @@ impl Bucket {
         Self::Outbox,
         Self::Delivered,
         Self::EventTickets,
+        Self::Assertions,
     ];
 
     /// The bucket's name in a backend.
@@ -73,6 +76,7 @@ impl Bucket {
             Self::Outbox => "outbox",
             Self::Delivered => "delivered",
             Self::EventTickets => "event_tickets",
+            Self::Assertions => "assertions",
         }
     }
 }

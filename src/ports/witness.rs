@@ -146,9 +146,25 @@ pub enum Happening {
         /// The initiator.
         client_id: ClientId,
     },
-    /// An initiator got another key.
+    /// An initiator got another key, or registered one of its own.
     ClientKeyMade {
         /// The initiator.
+        client_id: ClientId,
+    },
+    /// A key that an initiator had registered was taken away.
+    ClientKeyRemoved {
+        /// The initiator.
+        client_id: ClientId,
+    },
+    /// An initiator may call from elsewhere, has other pages, or has no API key any more.
+    ClientChanged {
+        /// The initiator.
+        client_id: ClientId,
+    },
+    /// Somebody claimed to be an initiator and did not prove it. Told a bounded number of times a
+    /// minute.
+    TokenRefused {
+        /// Who they claimed to be.
         client_id: ClientId,
     },
 }

@@ -11,6 +11,7 @@
 //! What a key may do hangs on one record alone, so adding, ending and removing are each one
 //! compare-and-set; a hash that the client's record does not list opens nothing.
 
+mod public_key;
 mod record;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::{ClientId, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
+pub use self::public_key::{InvalidJwk, PublicKey};
 pub use self::record::{ApiKey, Client, ClientChange, KeyEntry, NewClient};
 
 use super::random;
@@ -30,6 +32,9 @@ use crate::ports::{Bucket, Revision, Store, StoreError, records};
 const PREFIX: &str = "rk_";
 /// Keys of one client that may live at the same time.
 pub const LIVE_KEYS: usize = 2;
+/// Public keys of one client at the same time: the old and the new one, and some for clusters whose
+/// members have their own.
+pub const PUBLIC_KEYS: usize = 8;
 /// How often a change is tried again because somebody else changed the client meanwhile.
 const RACES: usize = 16;
 
@@ -42,6 +47,15 @@ pub enum ClientError {
     /// It has two keys that live.
     #[error("the client already has {LIVE_KEYS} live keys")]
     TooManyKeys,
+    /// It has a public key of this name.
+    #[error("the client already has a public key of this kid")]
+    KidTaken,
+    /// It has as many public keys as it may.
+    #[error("the client already has {PUBLIC_KEYS} public keys")]
+    TooManyPublicKeys,
+    /// It has no public key of this name.
+    #[error("the client has no public key of this kid")]
+    NoSuchKid,
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -87,6 +101,7 @@ impl Clients {
             keys: Vec::new(),
             allow_from: Vec::new(),
             page_origins: Vec::new(),
+            public_keys: Vec::new(),
         };
         self.save(&client, Revision::ABSENT).await?;
         Ok(client)
@@ -179,7 +194,52 @@ impl Clients {
             client.apply(change);
             Ok(())
         });
-        altered.await.map(drop)
+        let before = altered.await?;
+        if change.end_api_keys {
+            self.forget(before.keys.iter()).await;
+        }
+        Ok(())
+    }
+
+    /// Registers a public key.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn add_public_key(
+        &self,
+        tenant: &TenantId,
+        id: ClientId,
+        key: &PublicKey,
+    ) -> Result<(), ClientError> {
+        let added = self.change(tenant, id, |client| {
+            if client.public_keys.iter().any(|known| known.kid == key.kid) {
+                return Err(ClientError::KidTaken);
+            }
+            if client.public_keys.len() >= PUBLIC_KEYS {
+                return Err(ClientError::TooManyPublicKeys);
+            }
+            client.public_keys.push(key.clone());
+            Ok(())
+        });
+        added.await.map(drop)
+    }
+
+    /// Takes a public key away; access tokens that it was asked for with end at once.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn remove_public_key(
+        &self,
+        tenant: &TenantId,
+        id: ClientId,
+        kid: &str,
+    ) -> Result<(), ClientError> {
+        let removed = self.change(tenant, id, |client| {
+            let before = client.public_keys.len();
+            client.public_keys.retain(|key| key.kid.as_str() != kid);
+            if client.public_keys.len() < before { Ok(()) } else { Err(ClientError::NoSuchKid) }
+        });
+        removed.await.map(drop)
     }
 
     /// Removes a client; its keys end at once.

@@ -13,6 +13,8 @@ use crate::ports::{Bucket, Revision, Store, StoreError};
 pub struct Keys {
     /// HMAC-SHA-256 key of tickets.
     pub(super) ticket: [u8; 32],
+    /// HMAC-SHA-256 key of access tokens.
+    pub(super) access: [u8; 32],
     /// P-256 key (PKCS #8) that signs result tokens.
     pub(super) result: Vec<u8>,
     /// P-256 key (PKCS #8) that signs receipts and the audit log's checkpoints.
@@ -31,14 +33,11 @@ impl Keys {
     /// # Errors
     /// The store's; also if what is stored is not a key.
     pub async fn load_or_make(store: &dyn Store, sealer: &Sealer) -> Result<Self, StoreError> {
-        let ticket =
-            load_or_make(store, sealer, "ticket", || Ok(random::bytes::<32>().to_vec())).await?;
-        let ticket = ticket
-            .try_into()
-            .map_err(|_| StoreError::Unavailable("the ticket key has a wrong length".to_owned()))?;
+        let ticket = load_or_make_secret(store, sealer, "ticket").await?;
+        let access = load_or_make_secret(store, sealer, "access").await?;
         let result = load_or_make(store, sealer, "result", make_p256).await?;
         let record = load_or_make(store, sealer, "record", make_p256).await?;
-        Ok(Self { ticket, result, record })
+        Ok(Self { ticket, access, result, record })
     }
 }
 
@@ -46,6 +45,17 @@ fn make_p256() -> Result<Vec<u8>, StoreError> {
     let failed = |_| StoreError::Unavailable("no key could be made".to_owned());
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(failed)?;
     Ok(pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec())
+}
+
+async fn load_or_make_secret(
+    store: &dyn Store,
+    sealer: &Sealer,
+    name: &str,
+) -> Result<[u8; 32], StoreError> {
+    let secret = load_or_make(store, sealer, name, || Ok(random::bytes::<32>().to_vec())).await?;
+    secret
+        .try_into()
+        .map_err(|_| StoreError::Unavailable(format!("the {name} key has a wrong length")))
 }
 
 async fn load_or_make(

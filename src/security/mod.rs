@@ -1,6 +1,8 @@
 //! Credentials and proofs: one noun, one room. It knows the store and the wire, and nothing of
 //! HTTP, sockets or ceremonies under way.
 
+pub mod access_token;
+pub mod client_assertion;
 pub mod clients;
 pub mod device_proof;
 pub mod event_ticket;
@@ -11,6 +13,7 @@ pub mod pairing;
 pub mod random;
 pub mod receipt;
 pub mod record;
+pub mod refusals;
 pub mod result_token;
 pub mod seal;
 pub mod ticket;

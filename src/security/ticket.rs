@@ -65,7 +65,12 @@ mod tests {
     use super::*;
 
     fn tickets(key: u8) -> Tickets {
-        Tickets::new(&Keys { ticket: [key; 32], result: Vec::new(), record: Vec::new() })
+        Tickets::new(&Keys {
+            ticket: [key; 32],
+            access: [0; 32],
+            result: Vec::new(),
+            record: Vec::new(),
+        })
     }
 
     #[test]

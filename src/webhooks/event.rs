@@ -96,7 +96,10 @@ pub(super) fn of_happening(event: &SecurityEvent) -> Option<Event> {
         | Happening::PairingVoided { .. }
         | Happening::ClientMade { .. }
         | Happening::ClientRemoved { .. }
-        | Happening::ClientKeyMade { .. } => return None,
+        | Happening::ClientKeyMade { .. }
+        | Happening::ClientKeyRemoved { .. }
+        | Happening::ClientChanged { .. }
+        | Happening::TokenRefused { .. } => return None,
     };
     let told = Told { id: id(kind, about.as_bytes()), at: event.at, news };
     Some(Event { tenant: event.tenant.clone(), client: None, kind, told })

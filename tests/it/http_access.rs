@@ -113,6 +113,8 @@ pub(crate) const ROUTES: &[Route] = &[
     route("POST", "/fidoapi/register/complete", Needs::Nothing),
     route("POST", "/fidoapi/authenticate/begin", Needs::Nothing),
     route("POST", "/fidoapi/authenticate/complete", Needs::Nothing),
+    route("POST", "/oauth/token", Needs::Nothing),
+    route("GET", "/.well-known/oauth-authorization-server", Needs::Nothing),
     route("GET", "/.well-known/jwks.json", Needs::Nothing),
     route("GET", "/healthz", Needs::Nothing),
     route("GET", "/readyz", Needs::Nothing),
@@ -229,6 +231,8 @@ async fn without_a_good_key_every_guarded_route_gives_the_same_401() {
         Some(format!("Bearer {}", "x".repeat(4000))),
         Some("Bearer rk_../../../clients".to_owned()),
         Some(format!("Bearer tkt_{}", "A".repeat(75))),
+        Some(format!("Bearer at_{}", "A".repeat(75))),
+        Some("Bearer at_".to_owned()),
         Some(format!("Bearer {}", expired.expose())),
         Some(format!("Bearer {}", removed.expose())),
     ];

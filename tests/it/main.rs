@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed, and so has one that meets anything else"
 )]
 
+mod access_tokens;
 #[cfg(unix)]
 mod administration;
 mod architecture;

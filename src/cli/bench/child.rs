@@ -140,12 +140,16 @@ impl Server {
             ],
             bindings: vec![Binding::Code],
             key_lives_s: None,
+            jwk: None,
+            allow_from: Vec::new(),
+            page_origins: Vec::new(),
         };
         let data_dir = data_dir(&scratch);
         let config = config::from_texts(None, &settings(&data_dir));
         let config = config.map_err(|error| Failure::usage(&error))?.config;
         let NewKey { key, .. } =
             Administration::reach(&config)?.call(Method::POST, "/clients", &client).await?;
+        let key = key.ok_or_else(|| Failure::failed("the relay made no API key"))?;
         Self::reached(process, key.into(), scratch)
     }
 

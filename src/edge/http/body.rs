@@ -1,4 +1,4 @@
-//! JSON bodies: plain, small, and not deep, before serde sees them.
+//! Bodies: plain and small; JSON not deep, before serde sees it.
 
 use std::time::Duration;
 
@@ -52,7 +52,17 @@ pub(super) async fn plain_json<S: Send + Sync>(
     request: Request,
     state: &S,
 ) -> Result<Bytes, Refusal> {
-    if !is_json(request.headers()) || request.headers().contains_key(header::CONTENT_ENCODING) {
+    plain(request, state, "application/json").await
+}
+
+/// The bytes of a body that says it is of this type and is not encoded.
+pub(super) async fn plain<S: Send + Sync>(
+    request: Request,
+    state: &S,
+    media_type: &str,
+) -> Result<Bytes, Refusal> {
+    let headers = request.headers();
+    if !is_of(headers, media_type) || headers.contains_key(header::CONTENT_ENCODING) {
         return Err(ProblemCode::UnsupportedMediaType.into());
     }
     let body = timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
@@ -67,9 +77,9 @@ fn too_slow() -> Refusal {
     Problem::new(ProblemCode::InvalidRequest).with_detail(detail).into()
 }
 
-/// `application/json`, with parameters or without (RFC 8259 defines none).
-fn is_json(headers: &HeaderMap) -> bool {
+/// Whether a body is of this type, with parameters or without (neither JSON nor forms define any).
+fn is_of(headers: &HeaderMap, media_type: &str) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
+    essence.trim().eq_ignore_ascii_case(media_type)
 }

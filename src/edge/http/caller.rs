@@ -1,8 +1,10 @@
 //! Who is calling: an initiator with its credential, or a page with its ticket.
 
+use std::net::IpAddr;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, header};
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{CeremonyId, ProblemCode, TenantId};
 
@@ -11,7 +13,7 @@ use super::refusal::Refusal;
 use crate::edge::Edge;
 use crate::edge::accept::Accepted;
 use crate::security::clients::Client;
-use crate::security::ticket;
+use crate::security::{access_token, ticket};
 
 /// An initiator that has authenticated.
 #[derive(Debug)]
@@ -66,10 +68,15 @@ impl FromRequestParts<Edge> for Initiator {
         // Before the credential is looked at: whether it is good is not for a page to learn.
         origin::none(&parts.headers)?;
         let bearer = bearer(parts).ok_or(ProblemCode::Unauthorized)?;
-        let world = edge.relay().world();
-        let client = edge.inner.clients.authenticate(bearer, world.clock.now()).await?;
+        let now = edge.relay().world().clock.now();
+        let (clients, tokens) = (&edge.inner.clients, &edge.inner.access_tokens);
+        let client = if access_token::is_meant(bearer) {
+            tokens.client(clients, bearer, now).await?
+        } else {
+            clients.authenticate(bearer, now).await?
+        };
         // From the wrong address a good key is as unknown as a bad one.
-        let client = client.filter(|client| may_call(client, parts));
+        let client = client.filter(|client| may_call(client, address(&parts.extensions)));
         let client = client.ok_or(ProblemCode::Unauthorized)?;
         if let Some(accepted) = parts.extensions.get::<Accepted>() {
             accepted.permit().known();
@@ -91,11 +98,16 @@ impl FromRequestParts<Edge> for Watcher {
     }
 }
 
-/// Whether the client may call from where this request comes from. Without an address, which no
-/// request of the listener is, only a client that may call from anywhere.
-fn may_call(client: &Client, parts: &Parts) -> bool {
-    match parts.extensions.get::<Accepted>() {
-        Some(accepted) => client.may_call_from(accepted.client),
+/// Where a request comes from.
+pub(super) fn address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<Accepted>().map(|accepted| accepted.client)
+}
+
+/// Whether the client may call from there. Without an address, which no request of the listener
+/// is, only a client that may call from anywhere.
+pub(super) fn may_call(client: &Client, from: Option<IpAddr>) -> bool {
+    match from {
+        Some(address) => client.may_call_from(address),
         None => client.allow_from.is_empty(),
     }
 }

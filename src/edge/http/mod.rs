@@ -14,6 +14,7 @@ pub(super) mod refusal;
 pub(super) mod rfc3339;
 mod segment;
 mod status;
+mod token;
 pub(super) mod typed_tries;
 pub(super) mod webhooks;
 
@@ -30,6 +31,8 @@ pub(super) use self::origin::Pages;
 pub use self::probes::probes;
 pub(super) use self::refusal::Refusal;
 pub(super) use self::segment::Segment;
+
+pub(super) use self::token::PATH as TOKEN_PATH;
 use super::{Edge, device_socket, watch};
 
 /// Posts that begin something. Device sockets begin something too, and look for themselves.
@@ -76,6 +79,8 @@ pub fn router(edge: Edge) -> Router {
         .route("/fidoapi/register/complete", post(certify::attestation_result))
         .route("/fidoapi/authenticate/begin", post(certify::assertion_options))
         .route("/fidoapi/authenticate/complete", post(certify::assertion_result))
+        .route("/oauth/token", post(token::issue))
+        .route("/.well-known/oauth-authorization-server", get(token::metadata))
         .route("/.well-known/jwks.json", get(status::jwks))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))

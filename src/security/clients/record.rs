@@ -9,7 +9,7 @@ use fido_relay_proto::{Binding, ClientId, PlainText, TenantId, UnixMillis};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::PREFIX;
+use super::{PREFIX, PublicKey};
 use crate::security::origin::Origin;
 use crate::security::random;
 
@@ -36,6 +36,9 @@ pub struct Client {
     /// Origins of its pages: which of them may watch its ceremonies with a ticket.
     #[serde(default)]
     pub page_origins: Vec<Origin>,
+    /// Public keys whose owner it is, the oldest first.
+    #[serde(default)]
+    pub public_keys: Vec<PublicKey>,
 }
 
 impl Client {
@@ -65,8 +68,17 @@ impl Client {
         self.page_origins.iter().any(|listed| listed.as_str() == origin)
     }
 
+    /// Whether the client has the public key with this thumbprint.
+    #[must_use]
+    pub fn has_public_key(&self, thumbprint: &str) -> bool {
+        self.public_keys.iter().any(|key| key.thumbprint() == thumbprint)
+    }
+
     pub(super) fn apply(&mut self, change: &ClientChange) {
-        let ClientChange { allow_from, page_origins } = change;
+        let ClientChange { allow_from, page_origins, end_api_keys } = change;
+        if *end_api_keys {
+            self.keys.clear();
+        }
         if let Some(networks) = allow_from {
             self.allow_from = networks.iter().map(IpNet::trunc).collect();
             self.allow_from.sort_unstable();
@@ -165,6 +177,9 @@ pub struct ClientChange {
     /// The origins of its pages, all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page_origins: Option<Vec<Origin>>,
+    /// Ends its API keys at once: from then on it signs assertions with its own key.
+    #[serde(default)]
+    pub end_api_keys: bool,
 }
 
 impl ClientChange {

@@ -5,6 +5,7 @@ pub(crate) mod bare_relay;
 pub(crate) mod child_relay;
 pub(crate) mod fido2_server;
 pub(crate) mod figures;
+pub(crate) mod key_pair;
 pub(crate) mod needs;
 pub(crate) mod origins;
 pub(crate) mod paper_relay;

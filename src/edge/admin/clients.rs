@@ -1,0 +1,306 @@
+//! The operator's side of initiators: making them, their keys, where they call from and which pages
+//! are theirs. What a key may do is not decided here.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use fido_relay_proto::http::Scope;
+use fido_relay_proto::{Binding, ClientId, PlainText, Problem, ProblemCode, UnixMillis};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{Admin, parse, parse_id, unprocessable};
+use crate::edge::http::refusal::Refusal;
+use crate::ports::Happening;
+use crate::security::clients::{ApiKey, Client, ClientChange, ClientError, NewClient, PublicKey};
+use crate::security::origin::Origin;
+
+/// Longest that a key may be asked to live: ten years, in seconds.
+pub const KEY_MAX_S: u64 = 10 * 365 * 24 * 3600;
+
+/// `POST /clients`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateClient {
+    /// Its name, as devices show it.
+    pub name: PlainText<64>,
+    /// What it may do; at least one.
+    pub scopes: Vec<Scope>,
+    /// The bindings it may use; at least one.
+    pub bindings: Vec<Binding>,
+    /// Seconds that its first key lives; without it the key does not end.
+    pub key_lives_s: Option<u64>,
+    /// Its public key as a JWK: then it gets no API key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwk: Option<serde_json::Value>,
+    /// Networks that it may call from; none: from anywhere.
+    #[serde(default)]
+    pub allow_from: Vec<IpNet>,
+    /// Origins of its pages.
+    #[serde(default)]
+    pub page_origins: Vec<Origin>,
+}
+
+/// `POST /clients/{id}/keys`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateKey {
+    /// Seconds that the new key lives; without it the key does not end.
+    pub key_lives_s: Option<u64>,
+    /// Seconds that the key before it still lives. Older ones end at once.
+    pub old_lives_s: u64,
+}
+
+/// A client as the operator sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientEntry {
+    /// The client.
+    pub client_id: ClientId,
+    /// Its name.
+    pub name: PlainText<64>,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// The bindings it may use.
+    pub bindings: Vec<Binding>,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// When its live keys end, the oldest first; `null`: never.
+    pub keys_end: Vec<Option<UnixMillis>>,
+    /// Names of its public keys.
+    #[serde(default)]
+    pub public_keys: Vec<PlainText<128>>,
+    /// Networks that it may call from; none: from anywhere.
+    #[serde(default)]
+    pub allow_from: Vec<IpNet>,
+    /// Origins of its pages.
+    #[serde(default)]
+    pub page_origins: Vec<Origin>,
+}
+
+impl ClientEntry {
+    fn of(client: Client, now: UnixMillis) -> Self {
+        let live = client.keys.iter().filter(|key| key.is_live(now));
+        Self {
+            client_id: client.id,
+            created_at: client.created_at,
+            keys_end: live.map(|key| key.expires_at).collect(),
+            public_keys: client.public_keys.iter().map(|key| key.kid.clone()).collect(),
+            allow_from: client.allow_from,
+            page_origins: client.page_origins,
+            name: client.name,
+            scopes: client.scopes,
+            bindings: client.bindings,
+        }
+    }
+}
+
+/// The answer to `POST /clients` and `POST /clients/{id}/keys`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NewKey {
+    /// Whose.
+    pub client_id: ClientId,
+    /// The API key: the one time that it is seen. None where the client has a key pair of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The name of its public key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<PlainText<128>>,
+}
+
+impl NewKey {
+    fn of(client_id: ClientId, key: &ApiKey) -> Self {
+        Self { client_id, key: Some(key.expose().to_owned()), kid: None }
+    }
+}
+
+impl fmt::Debug for NewKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewKey").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+/// A public key of a client, and the answer to one that was registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicKeyEntry {
+    /// What assertions name it by.
+    pub kid: PlainText<128>,
+    /// The one algorithm that it is used with, such as `ES256`.
+    pub alg: String,
+    /// Its RFC 7638 thumbprint.
+    pub thumbprint: String,
+    /// When it was registered.
+    pub created_at: UnixMillis,
+}
+
+impl From<&PublicKey> for PublicKeyEntry {
+    fn from(key: &PublicKey) -> Self {
+        Self {
+            kid: key.kid.clone(),
+            alg: format!("{:?}", key.algorithm()),
+            thumbprint: key.thumbprint(),
+            created_at: key.created_at,
+        }
+    }
+}
+
+/// `POST /clients/{id}/public-keys/remove`: a `kid` may be anything, so it is no part of a path.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemovePublicKey {
+    /// Which.
+    pub kid: PlainText<128>,
+}
+
+impl From<ClientError> for Refusal {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::NotFound => {
+                Problem::new(ProblemCode::NotFound).with_detail("there is no such client").into()
+            }
+            ClientError::TooManyKeys => unprocessable("the client has two live keys"),
+            error @ (ClientError::KidTaken
+            | ClientError::TooManyPublicKeys
+            | ClientError::NoSuchKid) => unprocessable(error.to_string()),
+            ClientError::Store(error) => error.into(),
+        }
+    }
+}
+
+pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
+    let now = admin.clock.now();
+    let clients = admin.clients().list(&admin.tenant).await?;
+    let entries: Vec<_> = clients.into_iter().map(|client| ClientEntry::of(client, now)).collect();
+    Ok(axum::Json(entries).into_response())
+}
+
+pub(super) async fn create(
+    State(admin): State<Arc<Admin>>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let order: CreateClient = parse(&body)?;
+    let CreateClient { name, scopes, bindings, key_lives_s, jwk, allow_from, page_origins } = order;
+    if scopes.is_empty() || bindings.is_empty() {
+        return Err(unprocessable("a client needs a scope and a binding"));
+    }
+    let now = admin.clock.now();
+    let key_end = end(now, key_lives_s)?;
+    let new = NewClient { tenant: admin.tenant.clone(), name, scopes, bindings };
+    let public_key = jwk.map(|jwk| public_key(&jwk, now)).transpose()?;
+    let (clients, tenant) = (admin.clients(), &admin.tenant);
+    let client_id = clients.create(new, now).await?.id;
+    // Its bounds before its key: at no moment may it call from elsewhere.
+    let bounds = ClientChange {
+        allow_from: Some(allow_from),
+        page_origins: Some(page_origins),
+        end_api_keys: false,
+    };
+    clients.alter(tenant, client_id, &bounds).await?;
+    let made = match public_key {
+        Some(key) => {
+            clients.add_public_key(tenant, client_id, &key).await?;
+            NewKey { client_id, key: None, kid: Some(key.kid) }
+        }
+        None => {
+            NewKey::of(client_id, &clients.add_key(tenant, client_id, key_end, None, now).await?)
+        }
+    };
+    tracing::info!(client = %client_id, "client made");
+    admin.noted(now, Happening::ClientMade { client_id }).await;
+    Ok((StatusCode::CREATED, axum::Json(made)).into_response())
+}
+
+pub(super) async fn alter(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let id = parse_id(&id)?;
+    let change: ClientChange = parse(&body)?;
+    admin.clients().alter(&admin.tenant, id, &change).await?;
+    tracing::info!(client = %id, "client changed");
+    admin.noted(admin.clock.now(), Happening::ClientChanged { client_id: id }).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn public_keys(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let found = admin.clients().find(&admin.tenant, parse_id(&id)?).await?;
+    let client = found.ok_or(ClientError::NotFound)?;
+    let entries: Vec<_> = client.public_keys.iter().map(PublicKeyEntry::from).collect();
+    Ok(axum::Json(entries).into_response())
+}
+
+pub(super) async fn add_public_key(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let id = parse_id(&id)?;
+    let now = admin.clock.now();
+    let key = public_key(&parse(&body)?, now)?;
+    admin.clients().add_public_key(&admin.tenant, id, &key).await?;
+    tracing::info!(client = %id, "client public key registered");
+    admin.noted(now, Happening::ClientKeyMade { client_id: id }).await;
+    Ok((StatusCode::CREATED, axum::Json(PublicKeyEntry::from(&key))).into_response())
+}
+
+pub(super) async fn remove_public_key(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let id = parse_id(&id)?;
+    let RemovePublicKey { kid } = parse(&body)?;
+    admin.clients().remove_public_key(&admin.tenant, id, kid.as_str()).await?;
+    tracing::info!(client = %id, "client public key removed");
+    admin.noted(admin.clock.now(), Happening::ClientKeyRemoved { client_id: id }).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn public_key(jwk: &serde_json::Value, now: UnixMillis) -> Result<PublicKey, Refusal> {
+    PublicKey::from_jwk(jwk, now).map_err(|error| unprocessable(error.to_string()))
+}
+
+pub(super) async fn remove(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let id = parse_id(&id)?;
+    admin.clients().remove(&admin.tenant, id).await?;
+    if let Some(webhooks) = &admin.webhooks {
+        webhooks.remove_all(&admin.tenant, id).await?;
+    }
+    tracing::info!(client = %id, "client removed");
+    admin.noted(admin.clock.now(), Happening::ClientRemoved { client_id: id }).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn rotate_key(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let id = parse_id(&id)?;
+    let RotateKey { key_lives_s, old_lives_s } = parse(&body)?;
+    let now = admin.clock.now();
+    let (key_end, old_end) = (end(now, key_lives_s)?, end(now, Some(old_lives_s))?);
+    let key = admin.clients().add_key(&admin.tenant, id, key_end, old_end, now).await?;
+    tracing::info!(client = %id, "client key made");
+    admin.noted(now, Happening::ClientKeyMade { client_id: id }).await;
+    Ok((StatusCode::CREATED, axum::Json(NewKey::of(id, &key))).into_response())
+}
+
+fn end(now: UnixMillis, lives_s: Option<u64>) -> Result<Option<UnixMillis>, Refusal> {
+    match lives_s {
+        Some(lives_s) if lives_s > KEY_MAX_S => {
+            Err(unprocessable("a key that ends must end within ten years"))
+        }
+        ends => Ok(ends.map(|lives_s| now.plus_secs(lives_s))),
+    }
+}

@@ -42,7 +42,9 @@ impl Relay {
                     for phone in &phones {
                         self.show(&ceremony, phone);
                     }
-                    self.ring_next(&user, &phones).await;
+                    if !self.ringing(&user).contains(key) {
+                        self.ring_next(&user, &phones).await;
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(ceremony = %key, %error, "could not read a user's devices");

@@ -11,6 +11,7 @@ mod access_tokens;
 #[cfg(unix)]
 mod administration;
 mod architecture;
+mod attention;
 mod audit;
 mod bench;
 mod canary;

@@ -198,6 +198,10 @@ pub(crate) struct Came {
 
 impl PaperRelay {
     pub(crate) async fn start() -> Self {
+        Self::start_within(crate::support::patient()).await
+    }
+
+    pub(crate) async fn start_within(bounds: fido_relay::relay::Bounds) -> Self {
         let (fido, store) = (Arc::new(SlowFido::default()), Arc::new(Switchable::default()));
         let epoch = AtomicU64::new(1_800_000_000_000);
         let clock = Arc::new(TokioClock { started: Instant::now(), epoch });
@@ -215,7 +219,7 @@ impl PaperRelay {
             witnesses: Witnesses::new(vec![metrics.witness()]),
             tasks: Tasks::default(),
         };
-        let relay = Relay::start(world, crate::support::patient(), &[]);
+        let relay = Relay::start(world, bounds, &[]);
         relay.recovered().await;
         let settings = edge::Settings {
             tenant: TenantId::default(),

@@ -2,11 +2,14 @@
 //! that is no client assertion, all of it answered in the same words.
 
 mod bad_assertions;
+#[cfg(target_os = "linux")]
+mod pace;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fido_relay::backends::embedded::MemoryStore;
+use fido_relay::config::Config;
 use fido_relay::ports::{BoxFuture, Bucket, Revision, Store, StoreError, Stored};
 use fido_relay::security::clients::{ClientChange, Clients, PublicKey};
 use fido_relay_proto::http::Scope;
@@ -18,6 +21,11 @@ use crate::support::key_pair::{ASSERTION_TYPE, KeyPair, claims};
 use crate::support::origins::not_listed;
 use crate::support::relay::{Initiator, TestRelay, http};
 
+/// A relay that lets one address fail as often as these tests do.
+fn patient(config: &mut Config) {
+    config.limits.rates.attempts_burst = 100_000;
+}
+
 /// A relay and a client of it that has a key pair.
 struct Bank {
     relay: TestRelay,
@@ -28,7 +36,7 @@ struct Bank {
 
 impl Bank {
     async fn open() -> Self {
-        Self::at(TestRelay::start().await).await
+        Self::at(TestRelay::start_with(patient).await).await
     }
 
     async fn at(relay: TestRelay) -> Self {
@@ -264,7 +272,7 @@ impl Store for Forgetful {
 #[tokio::test]
 async fn where_it_cannot_be_known_whether_an_assertion_was_used_there_is_no_token() {
     let store = Arc::new(Forgetful(MemoryStore::new()));
-    let bank = Bank::at(TestRelay::start_on(store, |_| {}).await).await;
+    let bank = Bank::at(TestRelay::start_on(store, patient).await).await;
     let response = bank.exchange(&bank.assertion()).await;
     assert_eq!(response.status(), 503);
     assert!(response.headers().contains_key("retry-after"));

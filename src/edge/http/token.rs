@@ -3,7 +3,7 @@
 //!
 //! What is wrong with the request is answered by RFC 6749 section 5.2. Everything that is wrong
 //! with who asks is the same `invalid_client`, to the byte: unknown, badly signed, from elsewhere,
-//! too late, used before.
+//! too late, used before. An address that tries too often is told so before its body is read.
 
 use std::net::IpAddr;
 
@@ -107,8 +107,19 @@ pub(super) async fn issue(State(edge): State<Edge>, request: Request) -> Respons
 async fn exchange(edge: &Edge, request: Request) -> Result<TokenBody, Refused> {
     // A key that signs assertions must be in a page no more than any other.
     origin::none(request.headers())?;
-    let accepted = request.extensions().get::<Accepted>().cloned();
     let from = caller::address(request.extensions());
+    // Without a listener there is no address, and all share one allowance.
+    let network = from.unwrap_or(IpAddr::from([0; 4]));
+    edge.inner.limits.attempt(network)?;
+    let exchanged = redeem(edge, request, from).await;
+    if matches!(exchanged, Err(Refused::OAuth(Code::InvalidClient, _))) {
+        edge.inner.limits.attempt_failed(network);
+    }
+    exchanged
+}
+
+async fn redeem(edge: &Edge, request: Request, from: Option<IpAddr>) -> Result<TokenBody, Refused> {
+    let accepted = request.extensions().get::<Accepted>().cloned();
     let by_header = request.headers().contains_key(header::AUTHORIZATION);
     let bytes = body::plain(request, edge, "application/x-www-form-urlencoded").await?;
     let form = Form::parse(&bytes)?;

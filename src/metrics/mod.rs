@@ -23,9 +23,11 @@ mod edge;
 mod process;
 mod store;
 mod upstream;
+mod webhooks;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fido_relay_proto::UnixMillis;
 use prometheus_client::encoding::text;
@@ -37,6 +39,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use self::edge::SocketCount;
+pub use self::webhooks::WebhookStanding;
 
 use self::ceremonies::Ceremonies;
 use self::edge::EdgeFigures;
@@ -66,6 +69,8 @@ pub struct Standing {
     pub watched: usize,
     /// Panics of tasks so far.
     pub panics: u64,
+    /// How deliveries of webhooks fare.
+    pub webhooks: WebhookStanding,
 }
 
 /// The instruments of one relay. Clones are the same.
@@ -85,6 +90,7 @@ struct Inner {
     deadlines: Gauge,
     watched: Gauge,
     panics: Counter,
+    webhooks: webhooks::Figures,
 }
 
 impl Metrics {
@@ -107,6 +113,7 @@ impl Metrics {
             deadlines: gauge(ours, "deadlines", "Moments at which time may change a ceremony"),
             watched: gauge(ours, "ceremonies_watched", "Ceremonies that somebody waits for"),
             panics: counter(ours, "task_panics", "Tasks that panicked"),
+            webhooks: webhooks::Figures::new(ours),
             registry,
         };
         Self(Arc::new(inner))
@@ -154,13 +161,13 @@ impl Metrics {
     /// Everything, in the form of [`CONTENT_TYPE`].
     #[must_use]
     pub fn render(&self, standing: Standing) -> String {
-        let figure = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.0.ready.set(i64::from(standing.ready));
         self.0.sockets.set(figure(standing.sockets));
         self.0.open.set(figure(standing.open));
         self.0.deadlines.set(figure(standing.deadlines));
         self.0.watched.set(figure(standing.watched));
-        self.0.panics.inner().store(standing.panics, std::sync::atomic::Ordering::Relaxed);
+        self.0.panics.inner().store(standing.panics, Ordering::Relaxed);
+        self.0.webhooks.set(standing.webhooks);
         let mut rendered = String::new();
         // A String takes everything.
         let _ = text::encode(&mut rendered, &self.0.registry);
@@ -173,6 +180,11 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new(UnixMillis(0))
     }
+}
+
+/// A gauge's number.
+fn figure<N: TryInto<i64>>(count: N) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
 }
 
 fn gauge(registry: &mut Registry, name: &'static str, help: &'static str) -> Gauge {

@@ -53,6 +53,9 @@ pub(super) struct Dispatcher {
     wakes: BTreeSet<(UnixMillis, EndpointKey)>,
     /// The lanes' entries in `wakes`.
     woken_at: HashMap<EndpointKey, UnixMillis>,
+    /// When each lane's longest waiting delivery was due. Which lane wakes first says nothing of
+    /// that: one that is held back wakes late.
+    dues: BTreeSet<(UnixMillis, EndpointKey)>,
     flights: FuturesUnordered<Flight>,
     waiting: usize,
     open_circuits: usize,
@@ -65,6 +68,7 @@ impl Dispatcher {
             lanes: HashMap::new(),
             wakes: BTreeSet::new(),
             woken_at: HashMap::new(),
+            dues: BTreeSet::new(),
             flights: FuturesUnordered::new(),
             waiting: 0,
             open_circuits: 0,
@@ -202,9 +206,17 @@ impl Dispatcher {
     /// Changes a lane and keeps what hangs on it: when it wakes, and the figures.
     fn with<R>(&mut self, key: &EndpointKey, change: impl FnOnce(&mut Lane) -> R) -> R {
         let lane = self.lanes.entry(key.clone()).or_default();
-        let (waiting, circuit) = (lane.waiting(), lane.circuit());
+        let (waiting, circuit, due) = (lane.waiting(), lane.circuit(), lane.oldest_due());
         let result = change(lane);
         let wakes_at = lane.wakes_at();
+        if due != lane.oldest_due() {
+            if let Some(before) = due {
+                self.dues.remove(&(before, key.clone()));
+            }
+            if let Some(oldest) = lane.oldest_due() {
+                self.dues.insert((oldest, key.clone()));
+            }
+        }
         self.waiting = self.waiting + lane.waiting() - waiting;
         self.open_circuits += usize::from(lane.circuit() == Circuit::Open);
         self.open_circuits -= usize::from(circuit == Circuit::Open);
@@ -230,9 +242,7 @@ impl Dispatcher {
 
     fn tell_figures(&self) {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        // The lane that wakes first has waited longest, or nobody waits.
-        let first = self.wakes.first().and_then(|(_, key)| self.lanes.get(key)?.oldest_due());
-        let oldest = first.map_or(0, |due| due.0);
+        let oldest = self.dues.first().map_or(0, |(due, _)| due.0);
         self.ground.figures.state(count(self.waiting), count(self.open_circuits), oldest);
     }
 }

@@ -22,6 +22,19 @@ use super::{Accepted, Door, proxy_protocol};
 
 /// Between two HTTP/2 pings: a peer that is gone is noticed within two of them.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long a peer may take to read its last answers from a relay that stops: less than that waits
+/// for what is under way, so that one who does not read holds nobody up.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Whether a connection may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stay {
+    Open,
+    /// Nothing came for long: what is being sent goes on to its end.
+    Idle,
+    /// The relay stops.
+    Stopping,
+}
 
 /// What a connection needs of the house.
 #[derive(Debug)]
@@ -171,25 +184,39 @@ impl Visit {
         let service = TowerToHyperService::new(service);
         let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(serving);
-        let mut leaving = false;
+        let mut stay = Stay::Open;
         let mut look_at = first_by;
         let mut seen = 0;
         let result = loop {
             tokio::select! {
                 result = serving.as_mut() => break result,
-                () = self.stopping.cancelled(), if !leaving => {
-                    leaving = true;
-                    serving.as_mut().graceful_shutdown();
+                () = self.stopping.cancelled(), if stay != Stay::Stopping => {
+                    if stay == Stay::Open {
+                        serving.as_mut().graceful_shutdown();
+                    }
+                    stay = Stay::Stopping;
+                    look_at = Instant::now() + LAST_WORDS;
                 }
-                () = sleep_until(look_at), if !leaving => {
+                () = sleep_until(look_at), if stay != Stay::Idle => {
                     let begun = requests.begun.load(Ordering::Relaxed);
+                    let quiet = requests.running.load(Ordering::Relaxed) == 0;
+                    if stay == Stay::Stopping {
+                        // Everything is answered for a while, and the peer does not take it.
+                        if quiet && begun == seen {
+                            tracing::debug!(%peer, "hung up on a peer that does not read");
+                            return Ok(());
+                        }
+                        seen = if quiet { begun } else { seen };
+                        look_at = Instant::now() + LAST_WORDS;
+                        continue;
+                    }
                     if begun == 0 {
                         return Err(Refused::Silent);
                     }
                     // HTTP/1 is looked after by hyper's own timer; over HTTP/2 an idle connection
                     // that answers pings would stay for good. What is being answered goes on.
-                    if begun == seen && requests.running.load(Ordering::Relaxed) == 0 {
-                        leaving = true;
+                    if begun == seen && quiet {
+                        stay = Stay::Idle;
                         serving.as_mut().graceful_shutdown();
                     }
                     seen = begun;

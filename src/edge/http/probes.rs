@@ -8,12 +8,12 @@ use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use fido_relay_proto::ProblemCode;
+use fido_relay_proto::{ProblemCode, UnixMillis};
 
 use super::status;
 use crate::edge::Edge;
 use crate::edge::accept::Refused;
-use crate::metrics::{self, Standing};
+use crate::metrics::{self, Standing, WebhookStanding};
 
 /// Every route of the admin listener.
 pub fn probes(edge: Edge) -> Router {
@@ -38,9 +38,27 @@ async fn figures(State(edge): State<Edge>) -> Response {
         deadlines: census.deadlines,
         watched: census.watched,
         panics: relay.world().tasks.panics(),
+        webhooks: deliveries(&edge),
     };
     let rendered = edge.settings().metrics.render(standing);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], rendered).into_response()
+}
+
+fn deliveries(edge: &Edge) -> WebhookStanding {
+    let Some(webhooks) = &edge.inner.webhooks else { return WebhookStanding::default() };
+    let figures = webhooks.figures();
+    let late = match figures.oldest_due {
+        0 => 0,
+        due => edge.relay().world().clock.now().millis_since(UnixMillis(due)),
+    };
+    WebhookStanding {
+        delivered: figures.delivered,
+        failed: figures.failed,
+        dead: figures.dead,
+        waiting: figures.waiting,
+        open_circuits: figures.open_circuits,
+        overdue_s: late / 1000,
+    }
 }
 
 /// Counts every answer of the public listener by its route's template: what a stranger writes into

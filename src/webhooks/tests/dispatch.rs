@@ -195,3 +195,29 @@ async fn a_listing_goes_through_all_pages() {
     let all: std::collections::BTreeSet<_> = seen.iter().map(ToString::to_string).collect();
     assert_eq!((seen.len(), all.len()), (251, 251));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_figures_tell_of_the_delivery_that_waits_longest_whichever_endpoint_wakes_first() {
+    let stage = Stage::start();
+    let held = "https://held.example/";
+    stage.endpoint_of(CLIENT, held, &[WebhookEvent::CeremonyClosed]).await;
+    // It asks for an hour of silence: what comes meanwhile is due, and waits.
+    stage.sender.answers(held, Manner::Busy { retry_after_s: 3600 });
+    stage.closes(1).await;
+    pass(Duration::from_secs(1)).await;
+    stage.closes(2).await;
+    let waits_since = stage.clock.now().0;
+    // Another endpoint fails meanwhile, and its lane wakes long before the first one's.
+    stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
+    stage.sender.answers(GOOD, Manner::Status(500));
+    pass(Duration::from_secs(60)).await;
+    stage.closes(3).await;
+    pass(Duration::from_secs(1)).await;
+    let oldest = stage.webhooks.figures().oldest_due;
+    assert!((waits_since - 1_000..=waits_since).contains(&oldest), "{oldest} {waits_since}");
+    stage.sender.answers(held, Manner::Status(200));
+    stage.sender.answers(GOOD, Manner::Status(200));
+    pass(HOUR * 2).await;
+    let figures = stage.webhooks.figures();
+    assert_eq!((figures.waiting, figures.oldest_due), (0, 0), "{figures:?}");
+}

@@ -3,6 +3,7 @@
 
 mod authority;
 mod flood;
+mod leaving;
 mod limits;
 mod proxies;
 mod reload;

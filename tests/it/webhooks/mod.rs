@@ -13,6 +13,7 @@ use fido_relay_proto::{Binding, CeremonyId};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
+use crate::support::figures::Figures;
 use crate::support::needs;
 use crate::support::relay::{Initiator, TestRelay};
 use receiver::{Received, Receiver};
@@ -264,4 +265,34 @@ async fn a_secret_is_shown_once_and_lies_nowhere_readable() {
             assert!(!text.contains(bare));
         }
     }
+}
+
+#[tokio::test]
+async fn the_figures_tell_how_deliveries_fare() {
+    let receiver = Receiver::start().await;
+    let relay = TestRelay::start_with(|config| {
+        receiver.allow(config);
+        config.admin.listen = Some("127.0.0.1:0".parse().unwrap());
+    })
+    .await;
+    let initiator = relay.initiator().await;
+    register(&initiator, &json!({ "url": receiver.url() })).await;
+    close_one(&initiator).await;
+    receiver.until(1).await;
+    receiver.answers(503);
+    close_one(&initiator).await;
+    receiver.until(2).await;
+    while relay.running.webhooks().figures().failed == 0 {
+        tokio::task::yield_now().await;
+    }
+    let url = format!("http://{}/metrics", relay.running.admin_address().unwrap());
+    let text = initiator.http.get(url).send().await.unwrap().text().await.unwrap();
+    let figures = Figures::read(&text);
+    let figure = |name: &str| figures.sum(&format!("fido_relay_{name}"), &[]);
+    assert_eq!(figure("webhooks_delivered_total"), 1.0);
+    assert_eq!(figure("webhook_failures_total"), 1.0);
+    assert_eq!(figure("webhooks_dead_total"), 0.0);
+    assert_eq!(figure("webhooks_waiting"), 1.0);
+    assert_eq!(figure("webhook_circuits_open"), 0.0);
+    assert!(figure("webhooks_overdue_seconds") < 60.0);
 }

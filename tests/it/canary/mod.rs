@@ -3,6 +3,7 @@
 //! secret that it meets; afterwards none of them may stand in what the program wrote, in an answer
 //! that refuses, in a close reason or in debug output.
 
+mod credentials;
 mod run;
 pub(crate) mod secrets;
 pub(crate) mod suite;
@@ -14,6 +15,7 @@ use fido_relay::serve::{SEAL_KEY_FILE, STORE_FILE};
 use fido_relay::tasks::Tasks;
 
 use crate::support::child_relay::{ChildRelay, Home};
+use crate::support::relay::http;
 use run::{Run, upstream};
 
 /// Everything that the relay's own directory holds in the clear or sealed.
@@ -34,6 +36,7 @@ async fn keys_at_rest(home: &Home, run: &mut Run) {
         keys += 1;
     }
     assert!(keys >= 2, "the result key and the ticket key");
+    credentials::webhook_keys(&store, &sealer, &mut run.secrets).await;
 }
 
 fn nothing_shown(run: &Run, output: &str, text: &str) {
@@ -44,20 +47,37 @@ fn nothing_shown(run: &Run, output: &str, text: &str) {
 #[tokio::test]
 async fn no_secret_of_a_whole_run_is_in_any_output_at_the_finest_level() {
     let server = upstream();
+    // Bound and never listening: nobody else gets the port before the relay has it.
+    let port = tokio::net::TcpSocket::new_v4().unwrap();
+    port.set_reuseaddr(true).unwrap();
+    port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let admin = port.local_addr().unwrap().to_string();
     let home = Home::new(&[
+        ("FIDO_RELAY_ADMIN__LISTEN", &admin),
+        ("FIDO_RELAY_WEBHOOKS__ALLOW_LOOPBACK_HTTP", "true"),
         ("FIDO_RELAY_LOG__LEVEL", "trace"),
         ("FIDO_RELAY_UPSTREAM__URL", &server.url()),
         ("FIDO_RELAY_TENANT__RP_ID", "localhost"),
         // One proof after another is refused here, and every user is another prompt.
         ("FIDO_RELAY_LIMITS__FRAMES_BURST", "300"),
+        ("FIDO_RELAY_LIMITS__ATTEMPTS_BURST", "100000"),
     ]);
     let key = home.api_key().await;
     let tasks = Tasks::default();
     let relay = ChildRelay::start(&home, &tasks).await;
     let mut run = Run::new(&relay, key);
+    run.backend_of_its_own(&home, &server.url()).await;
+    let left = run.left_to_expire().await;
     run.every_type_and_ending().await;
     run.hostile_input().await;
     run.other_protocols().await;
+    run.phone_with_typed_code_and_new_key().await;
+    for opened in &left {
+        run.closed(opened).await;
+    }
+    let metrics = http().get(format!("http://{admin}/metrics")).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains("outcome=\"expired\""), "{metrics}");
     let (written, refused, debug) = (relay.written(), run.refused.join("\n"), run.debug.join("\n"));
     let beside = [home.told_by(&["doctor"]).await, home.told_by(&["config"]).await].concat();
     relay.kill().await;
@@ -75,6 +95,8 @@ async fn no_secret_of_a_whole_run_is_in_any_output_at_the_finest_level() {
     );
     nothing_shown(&run, "the log", &written);
     nothing_shown(&run, "a refusal", &refused);
+    nothing_shown(&run, "the metrics", &metrics);
+    credentials::of_the_audit_log(&home, &run);
     nothing_shown(&run, "debug output", &debug);
     nothing_shown(&run, "doctor or config", &[beside, after].concat());
 }

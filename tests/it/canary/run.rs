@@ -50,8 +50,8 @@ pub(super) fn upstream() -> ScriptedUpstream {
 }
 
 pub(super) struct Run {
-    url: String,
-    bank: Initiator,
+    pub(super) url: String,
+    pub(super) bank: Initiator,
     pub(super) secrets: Secrets,
     /// Bodies that refuse, and close reasons.
     pub(super) refused: Vec<String>,
@@ -107,7 +107,7 @@ impl Run {
         phone
     }
 
-    async fn open(&mut self, body: &Value) -> OpenedCeremony {
+    pub(super) async fn open(&mut self, body: &Value) -> OpenedCeremony {
         let opened = self.bank.open(body).await;
         self.secrets.add("ticket", &opened.ticket);
         if let Some(code) = &opened.code {
@@ -118,7 +118,13 @@ impl Run {
     }
 
     /// Calls, keeps the body if the call is refused, and gives the status.
-    async fn refuse(&mut self, method: &str, path: &str, key: Option<&str>, body: &Value) -> u16 {
+    pub(super) async fn refuse(
+        &mut self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        body: &Value,
+    ) -> u16 {
         let url = format!("{}{path}", &self.url);
         let mut request = http().request(method.parse().unwrap(), url);
         if let Some(key) = key {
@@ -165,7 +171,7 @@ impl Run {
         .to_string()
     }
 
-    async fn closed(&mut self, opened: &OpenedCeremony) {
+    pub(super) async fn closed(&mut self, opened: &OpenedCeremony) {
         let view = self.bank.outcome(opened.id).await;
         if let Some(result) = &view.result {
             self.secrets.add("result token", result);

@@ -15,7 +15,7 @@ const LONG: usize = 16;
 pub(crate) struct Secrets {
     /// What a text is searched for, with the secret that it is a form of.
     forms: BTreeMap<String, &'static str>,
-    /// Six digits each: searched for as a number that stands alone.
+    /// Short ones: searched for as a number or a word that stands alone.
     codes: Vec<String>,
 }
 
@@ -62,6 +62,12 @@ impl Secrets {
     pub(crate) fn add_code(&mut self, code: &str) {
         assert!(code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()));
         self.codes.push(code.to_owned());
+    }
+
+    /// A pairing code as it is typed, in either of its forms.
+    pub(crate) fn add_typed_code(&mut self, code: &str) {
+        assert!(code.len() >= 10);
+        self.codes.extend([code.to_owned(), code.replace('-', "")]);
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -5,13 +5,13 @@ use std::path::Path;
 use fido_relay::phone::Roots;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pub(super) certificate: Certificate,
+    pub(crate) certificate: Certificate,
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -19,22 +19,22 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate }
     }
 
-    pub(super) fn roots(&self) -> Roots {
+    pub(crate) fn roots(&self) -> Roots {
         Roots::only([self.certificate.der().clone()]).unwrap()
     }
 
-    pub(super) fn http(&self) -> reqwest::ClientBuilder {
+    pub(crate) fn http(&self) -> reqwest::ClientBuilder {
         let root = reqwest::Certificate::from_der(self.certificate.der()).unwrap();
         reqwest::Client::builder().no_proxy().tls_certs_only([root])
     }
 
     /// A certificate and its key, as PEM.
-    pub(super) fn pair(&self) -> (String, String) {
+    pub(crate) fn pair(&self) -> (String, String) {
         self.pair_until(2090)
     }
 
     /// One that is good until the first day of this year.
-    pub(super) fn pair_until(&self, year: i32) -> (String, String) {
+    pub(crate) fn pair_until(&self, year: i32) -> (String, String) {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).unwrap();
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
@@ -45,7 +45,7 @@ impl Authority {
 }
 
 /// Puts a file in place in one step, as whoever renews certificates should.
-pub(super) fn put(directory: &Path, name: &str, text: &str) {
+pub(crate) fn put(directory: &Path, name: &str, text: &str) {
     let new = directory.join(format!("{name}.new"));
     std::fs::write(&new, text).unwrap();
     std::fs::rename(new, directory.join(name)).unwrap();

@@ -1,7 +1,7 @@
 //! The door: TLS of the relay's own, places and rates by address, proxies in front, pressure, and
 //! a flood of those who never say what they want.
 
-mod authority;
+pub(crate) mod authority;
 mod flood;
 mod leaving;
 mod limits;

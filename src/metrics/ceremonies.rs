@@ -132,8 +132,12 @@ impl Ceremonies {
                     }
                     self.count_closed(ceremony, closed);
                 }
-                // Ended in another life of this node.
-                Told::Found => {}
+                // Ended in another life of this node, most likely, and counted there. Its opening
+                // must not count either, should it be told yet.
+                Told::Found => {
+                    place.insert(Known::Ended);
+                    self.remember(id);
+                }
             },
             (Entry::Occupied(mut known), Some(closed)) if *known.get() == Known::Open => {
                 known.insert(Known::Ended);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use fido_relay_proto::Reason;
 use fido_relay_proto::device::DeclineReason;
+use fido_relay_proto::{Outcome, Reason};
 use futures::channel::oneshot;
 use tokio::time::Instant;
 
@@ -93,6 +93,10 @@ impl Relay {
                 match ceremonies::save(store, revision, &ceremony).await {
                     Ok(_) => {
                         log_end(&ceremony);
+                        if is_denied(&ceremony) {
+                            // A "no" holds before anybody hears of it and could ask again.
+                            self.count_end(&ceremony).await;
+                        }
                         self.announce(&ceremony).await;
                     }
                     Err(error) => {
@@ -115,14 +119,16 @@ impl Relay {
             let changed = transition.changed;
             self.world().witnesses.answered(event, transition.reply);
             if changed {
-                self.count_end(&ceremony).await;
                 self.world().witnesses.changed(&ceremony, Some(event)).await;
                 if let Some(alarm) = alarm(&ceremony, event) {
                     self.world().witnesses.noted(&alarm).await;
                 }
+                if !is_denied(&ceremony) {
+                    self.count_end(&ceremony).await;
+                }
             } else if *tried {
-                self.count_end(&ceremony).await;
                 self.world().witnesses.found(&ceremony).await;
+                self.count_end(&ceremony).await;
             }
             return Ok(Driven { reply: transition.reply, ceremony, changed });
         }
@@ -136,6 +142,7 @@ impl Relay {
         key: &CeremonyKey,
         owed: impl Fn(&Ceremony) -> Option<Effect>,
     ) {
+        self.node.unsettled.insert(key.clone());
         let stopping = self.world().tasks.stopping().clone();
         let give_up = Instant::now() + SETTLE_LIMIT;
         let (mut pause, longest) = SETTLE_PAUSE;
@@ -146,8 +153,8 @@ impl Relay {
                         self.perform(&ceremony, effect);
                     }
                     self.announce(&ceremony).await;
-                    self.count_end(&ceremony).await;
-                    return self.world().witnesses.found(&ceremony).await;
+                    self.world().witnesses.found(&ceremony).await;
+                    return self.count_end(&ceremony).await;
                 }
                 Ok(None) => return self.node.live.release(key.id),
                 Err(error) if Instant::now() >= give_up => {
@@ -175,6 +182,10 @@ impl Relay {
         let request = &ceremony.request;
         self.world().bus.publish(Notice::Ceremony(request.tenant.clone(), request.id)).await;
     }
+}
+
+fn is_denied(ceremony: &Ceremony) -> bool {
+    ceremony.closed().is_some_and(|closed| closed.outcome == Outcome::Denied)
 }
 
 /// The person said that it was not them.

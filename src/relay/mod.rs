@@ -32,6 +32,7 @@ mod watchers;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dashmap::DashSet;
 use fido_relay_proto::NodeId;
 use futures::channel::oneshot;
 use tokio::sync::{Notify, mpsc};
@@ -118,6 +119,8 @@ struct Node {
     live: Live,
     open_limits: OpenLimits,
     deadlines: Deadlines,
+    /// Written to with unknown fate, and not yet seen at their end.
+    unsettled: DashSet<CeremonyKey>,
     policy: Policy,
     /// Whose code is looked at.
     claims: Turns,
@@ -164,6 +167,7 @@ impl Relay {
             live: Live::default(),
             open_limits,
             deadlines: Deadlines::default(),
+            unsettled: DashSet::new(),
             policy,
             claims: Turns::default(),
             standings: Turns::default(),
@@ -343,6 +347,8 @@ impl Relay {
         let stopping = self.world().tasks.stopping().clone();
         let due = || self.node.deadlines.due(&*self.world().clock);
         while let Some(key) = stopping.run_until_cancelled(due()).await {
+            // What comes of the tick is told in any case.
+            self.node.unsettled.remove(&key);
             match self.drive(&key, Event::Tick).await {
                 // Too early, as when the clock was set back, or somebody wants it looked at.
                 Ok(driven) if !driven.changed => {

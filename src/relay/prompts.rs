@@ -31,7 +31,7 @@ impl Relay {
                 return None;
             }
         };
-        self.remember(&ceremony);
+        self.take_note(&ceremony).await;
         if !self.registry().is_empty() {
             match devices::of_user(store, &key.tenant, &ceremony.request.username).await {
                 Ok(ids) => {
@@ -68,7 +68,7 @@ impl Relay {
             let Some(key) = next else { return };
             match self.load(&key).await {
                 Ok(Some(waiting)) => {
-                    self.remember(&waiting);
+                    self.take_note(&waiting).await;
                     for phone in phones {
                         self.show(&waiting, phone);
                     }
@@ -80,6 +80,17 @@ impl Relay {
                 }
             }
             rung.push(key);
+        }
+    }
+
+    /// Keeps what was seen. If it is the end of a ceremony, and a write of unknown fate made it so,
+    /// nobody else tells of it.
+    async fn take_note(&self, ceremony: &Ceremony) {
+        self.remember(ceremony);
+        let key = CeremonyKey::from(ceremony);
+        if ceremony.closed().is_some() && self.node.unsettled.remove(&key).is_some() {
+            self.world().witnesses.found(ceremony).await;
+            self.count_end(ceremony).await;
         }
     }
 
@@ -127,7 +138,7 @@ impl Relay {
             match ceremonies::load(&*self.world().store, key).await {
                 Ok(Some((_, revision))) if shown == Some(revision) => return,
                 Ok(Some((ceremony, revision))) => {
-                    self.remember(&ceremony);
+                    self.take_note(&ceremony).await;
                     self.show(&ceremony, connection);
                     if connection.shown(key.id).is_none() {
                         // Another's turn, and perhaps this node did not know whose.

@@ -173,6 +173,7 @@ fn allow_open_files() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "compares times: `./check` runs it with nothing beside it"]
 async fn ten_thousand_who_never_come_to_the_point_are_gone_and_nobody_waits_for_them() {
     allow_open_files();
     let upstream = agreeable();

@@ -137,11 +137,21 @@ impl BareRelay {
         }
     }
 
-    /// Opens one for a user of its own, under this idempotency key if there is one.
+    /// Opens it, under this idempotency key if there is one.
     pub(crate) async fn open(&self, binding: Binding, idempotency: Option<&str>) -> CeremonyKey {
+        self.open_for("ada", binding, idempotency).await
+    }
+
+    /// The same for somebody else.
+    pub(crate) async fn open_for(
+        &self,
+        username: &str,
+        binding: Binding,
+        idempotency: Option<&str>,
+    ) -> CeremonyKey {
         let idempotency = idempotency.map(|key| (key.to_owned(), [1; 32]));
         let mut request = self.request(binding);
-        request.username = Username::new(&request.id.to_string()).unwrap();
+        request.username = Username::new(username).unwrap();
         let order = OpenOrder { request, idempotency };
         CeremonyKey::from(&self.relay.open(order).await.unwrap())
     }

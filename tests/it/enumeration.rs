@@ -41,7 +41,7 @@ impl Counting {
             let found = accesses.iter().find(|(_, v, b)| *v == verb && *b == bucket);
             found.unwrap_or_else(|| panic!("{verb} {bucket:?}")).0
         };
-        let tasks = [did("save", Bucket::Ceremonies), did("load", Bucket::ApiKeys)];
+        let tasks = [did("create", Bucket::Ceremonies), did("load", Bucket::ApiKeys)];
         let mut counts = BTreeMap::new();
         for (_, verb, bucket) in accesses.iter().filter(|(task, ..)| tasks.contains(task)) {
             *counts.entry((*verb, bucket.name())).or_default() += 1;
@@ -67,7 +67,7 @@ impl Store for Counting {
         expected: Revision,
         value: Vec<u8>,
     ) -> BoxFuture<'a, Result<Revision, StoreError>> {
-        self.note("save", bucket);
+        self.note(if expected == Revision::ABSENT { "create" } else { "save" }, bucket);
         self.store.save(bucket, key, expected, value)
     }
 

@@ -25,7 +25,7 @@ use crate::config::{
     Attestation, AttestationKind, Config, HttpUpstream, Limits, Prompts, Upstream,
 };
 use crate::edge::accept::{self, Door};
-use crate::edge::admin::{self, Admin};
+use crate::edge::admin::{self, Admin, Revoking};
 #[cfg(unix)]
 use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
@@ -249,6 +249,7 @@ impl Running {
             public_url: self.url(),
             witnesses: world.witnesses.clone(),
             webhooks: Some(self.webhooks.clone()),
+            revoking: Revoking::Running(self.relay.clone()),
         };
         AdminSocket::bind(&self.config.data_dir)?.serve(admin::router(admin), &self.tasks);
         Ok(())

@@ -13,12 +13,12 @@ use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
 
 use super::Failure;
-use crate::backends::embedded::{FileStore, OpenError, SystemClock};
+use crate::backends::embedded::{FileStore, OpenError, RevocationList, SystemClock};
 use crate::config::Config;
-use crate::edge::admin::{self, Admin};
+use crate::edge::admin::{self, Admin, Revoking};
 use crate::ports::{Clock, Store, Witnesses};
 use crate::security::seal::Sealer;
-use crate::serve::{self, SEAL_KEY_FILE, STORE_FILE};
+use crate::serve::{self, REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE};
 
 /// A way to the administration.
 #[derive(Debug)]
@@ -54,6 +54,7 @@ impl Administration {
             sealer.map_err(Failure::failed)?,
             Arc::clone(&clock),
         );
+        let list = RevocationList::open(&config.data_dir.join(REVOCATIONS_FILE));
         Ok(Self::Store(admin::router(Admin {
             tenant: TenantId::default(),
             store,
@@ -61,6 +62,7 @@ impl Administration {
             public_url: serve::base(&config.public_url),
             witnesses: Witnesses::default(),
             webhooks: Some(webhooks.map_err(Failure::failed)?),
+            revoking: Revoking::AtRest(Arc::new(list.map_err(Failure::failed)?)),
         })))
     }
 

@@ -274,7 +274,7 @@ const fn name_of(binding: Binding) -> &'static str {
 }
 
 /// RFC 3339, whole seconds.
-fn date(at: UnixMillis) -> String {
+pub(super) fn date(at: UnixMillis) -> String {
     let seconds = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
     OffsetDateTime::from_unix_timestamp(seconds)
         .ok()

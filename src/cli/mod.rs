@@ -6,6 +6,7 @@ mod bench;
 mod client;
 mod config;
 pub mod demo;
+mod device;
 mod doctor;
 mod health;
 mod log;
@@ -77,6 +78,8 @@ enum Command {
     Webhook(webhook::Arguments),
     /// Mint one-time tokens that pair a phone with a user
     Pairing(pairing::Arguments),
+    /// List a user's phones and revoke them
+    Device(device::Arguments),
     /// A simulated app and card against any relay, for a terminal or a script
     Phone(Box<phone::Arguments>),
     /// Ask the relay of this configuration whether it is alive
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Client(arguments) => client::run(&file, arguments),
         Command::Webhook(arguments) => webhook::run(&file, arguments),
         Command::Pairing(arguments) => pairing::run(&file, arguments),
+        Command::Device(arguments) => device::run(&file, arguments),
         Command::Phone(arguments) => phone::run(&arguments),
         Command::Health(arguments) => health::run(&file, &arguments),
         Command::Audit(arguments) => audit::run(&file, &arguments),

@@ -35,7 +35,7 @@ enum Command {
     },
 }
 
-fn parse_username(text: &str) -> Result<Username, String> {
+pub(super) fn parse_username(text: &str) -> Result<Username, String> {
     Username::new(text).map_err(|error| error.to_string())
 }
 

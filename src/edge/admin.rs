@@ -1,10 +1,12 @@
-//! What only the operator of this machine may do: make and remove initiators, mint pairing tokens.
+//! What only the operator of this machine may do: make and remove initiators, mint pairing tokens,
+//! revoke phones.
 //!
 //! Served on a Unix socket that only the relay's own user can open ([`super::admin_socket`]), so
 //! there is no further credential. The command line is its only caller; it calls the same router
 //! without a socket when no relay is running.
 
 mod clients;
+mod devices;
 
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ use serde::de::DeserializeOwned;
 pub use self::clients::{
     ClientEntry, CreateClient, KEY_MAX_S, NewKey, PublicKeyEntry, RemovePublicKey, RotateKey,
 };
+pub use self::devices::{DeviceEntry, Revoking};
 
 use super::admin_webhooks;
 use super::http::refusal::Refusal;
@@ -44,6 +47,8 @@ pub struct Admin {
     pub witnesses: Witnesses,
     /// Webhook endpoints, if they are managed here.
     pub webhooks: Option<Webhooks>,
+    /// How devices are revoked.
+    pub revoking: Revoking,
 }
 
 impl Admin {
@@ -66,6 +71,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/clients/{id}/public-keys", get(clients::public_keys).post(clients::add_public_key))
         .route("/clients/{id}/public-keys/remove", post(clients::remove_public_key))
         .route("/pairings", post(open_pairing))
+        .route("/devices", get(devices::list))
+        .route("/devices/{id}", delete(devices::revoke))
         .merge(admin_webhooks::router())
         .with_state(Arc::new(admin))
 }

@@ -1,14 +1,19 @@
 //! The operator's command line, as a process of its own, against the admin socket of a relay and
 //! against a store that no relay has open.
 
+mod clients;
+mod devices;
+mod trail;
+mod webhooks;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay::backends::embedded::{FileStore, MemoryStore, SystemClock};
-use fido_relay::edge::admin::{self, Admin};
+use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList, SystemClock};
+use fido_relay::edge::admin::{self, Admin, Revoking};
 use fido_relay::edge::admin_socket::{AdminSocket, SOCKET_NAME};
 use fido_relay::ports::{Clock as _, Store};
 use fido_relay::security::clients::{Client, Clients};
@@ -45,6 +50,7 @@ fn serve_admin(data_dir: &Path) -> (Clients, Tasks) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let clients = Clients::new(Arc::clone(&store));
     let tasks = Tasks::default();
+    let list = data_dir.join(fido_relay::serve::REVOCATIONS_FILE);
     let admin = Admin {
         tenant: TenantId::default(),
         store,
@@ -52,6 +58,7 @@ fn serve_admin(data_dir: &Path) -> (Clients, Tasks) {
         public_url: "https://relay.example".to_owned(),
         witnesses: fido_relay::ports::Witnesses::default(),
         webhooks: None,
+        revoking: Revoking::AtRest(Arc::new(RevocationList::open(&list).unwrap())),
     };
     AdminSocket::bind(data_dir).unwrap().serve(admin::router(admin), &tasks);
     (clients, tasks)

@@ -1,0 +1,79 @@
+//! `fido-relay device`: a user's phones, and revoking one that is lost. A backend does the same over
+//! HTTP.
+
+use axum::http::Method;
+use clap::{Args, Subcommand};
+use fido_relay_proto::{DeviceId, Username};
+
+use super::administration::Administration;
+use super::client::date;
+use super::pairing::parse_username;
+use super::{ConfigFile, Failure, answer, block_on};
+use crate::edge::admin::DeviceEntry;
+
+/// Works on the relay that runs in this configuration's data directory, or on its store when none
+/// does.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List a user's phones, the oldest first
+    List {
+        /// Whose, as the FIDO2 server knows them
+        #[arg(value_parser = parse_username)]
+        username: Username,
+    },
+    /// Revoke a phone for good: its socket closes at once, and it has to be paired anew
+    Revoke {
+        /// Which, as in the list
+        id: DeviceId,
+    },
+}
+
+pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure> {
+    let config = file.config()?;
+    let Arguments { command, json } = arguments;
+    block_on(async {
+        let administration = Administration::reach(&config)?;
+        match command {
+            Command::List { username } => {
+                let mut query = url::form_urlencoded::Serializer::new(String::new());
+                query.append_pair("username", username.as_str());
+                let path = format!("/devices?{}", query.finish());
+                let devices = administration.call(Method::GET, &path, &()).await?;
+                show(devices, json)
+            }
+            Command::Revoke { id } => {
+                administration.order(Method::DELETE, &format!("/devices/{id}")).await
+            }
+        }
+    })
+}
+
+fn show(devices: Vec<DeviceEntry>, json: bool) -> Result<(), Failure> {
+    if json {
+        answer(&serde_json::to_string(&devices).map_err(Failure::failed)?);
+        return Ok(());
+    }
+    for device in &devices {
+        let name = device.name.as_ref().map_or("without a name", |name| name.as_str());
+        let online = match device.online {
+            Some(true) => ", connected",
+            Some(false) => ", not connected",
+            None => "",
+        };
+        answer(&format!("{}  {name}", device.device_id));
+        answer(&format!("  paired  {}{online}", date(device.paired_at)));
+    }
+    if devices.is_empty() {
+        answer("This user has no phone.");
+    }
+    Ok(())
+}

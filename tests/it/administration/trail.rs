@@ -1,0 +1,146 @@
+//! What the audit log tells of everything beside ceremonies, from a real relay: what the operator
+//! does on the command line, what initiators and phones do, and what was refused.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fido_relay::phone::DeviceKey;
+use fido_relay_proto::device::DeclineReason;
+use fido_relay_proto::http::OpenedPairing;
+use serde_json::{Value, json};
+
+use super::{run, run_json, told};
+use crate::audit::lines;
+use crate::support::key_pair::{ASSERTION_TYPE, KeyPair, claims};
+use crate::support::relay::{Initiator, TestRelay, http};
+use crate::support::wire_phone::WirePhone;
+
+async fn opens(bank: &Initiator, username: &str) -> fido_relay_proto::http::OpenedCeremony {
+    bank.open(&json!({ "type": "authentication", "username": username })).await
+}
+
+#[tokio::test]
+async fn the_audit_log_hears_of_clients_devices_and_refusals() {
+    let relay = TestRelay::start_with(|config| {
+        config.prompts.not_me_mute = Duration::from_secs(3600);
+        config.prompts.wrong_codes_per_day = 2;
+    })
+    .await;
+    relay.running.serve_admin().unwrap();
+    let data_dir = relay.running.config().data_dir.clone();
+    let bank = relay.initiator().await;
+
+    // The operator.
+    let operator = async |arguments: &[&str]| {
+        let done = run(&data_dir, arguments).await;
+        assert!(done.status.success(), "{arguments:?}: {}", told(&done));
+    };
+    let made = run_json(&data_dir, &["client", "create", "--name", "Shop", "--json"]).await;
+    let client = made["client_id"].as_str().unwrap();
+    let pair = KeyPair::generate("ES256", "first");
+    std::fs::write(data_dir.join("first.jwk"), pair.jwk().to_string()).unwrap();
+    let jwk = data_dir.join("first.jwk");
+    operator(&["client", "key", "add", client, "--jwk", jwk.to_str().unwrap()]).await;
+    operator(&["client", "change", client, "--end-api-keys"]).await;
+
+    // Somebody who claims to be that client.
+    let url = format!("{}/oauth/token", relay.url());
+    let now_s = relay.running.relay().world().clock.now().as_secs();
+    let id = serde_json::from_value(made["client_id"].clone()).unwrap();
+    let forged = KeyPair::generate("ES256", "first");
+    let assertion = forged.sign(&forged.header(), &claims(id, &url, now_s));
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials");
+    form.append_pair("client_assertion_type", ASSERTION_TYPE);
+    form.append_pair("client_assertion", &assertion);
+    let request = http().post(&url).body(form.finish());
+    let request = request.header("Content-Type", "application/x-www-form-urlencoded");
+    assert_eq!(request.send().await.unwrap().status(), 401);
+    operator(&["client", "key", "remove", client, "first"]).await;
+    operator(&["client", "remove", client]).await;
+
+    // Ada's phone gets a name and a key, and says that it was not her.
+    let ada = relay.pair(&bank, "ada").await;
+    let path = format!("/v1/devices/{}", ada.device_id);
+    assert_eq!(bank.patch(&path, &json!({ "name": "Pocket" })).await.status(), 200);
+    let next = DeviceKey::generate().unwrap();
+    let aud = format!("{}/v1/device/key", relay.url());
+    let (old_proof, new_proof) = ada.key.rotation_proofs(&next, &aud, ada.device_id).unwrap();
+    let body = json!({ "new_jwk": next.jwk(), "old_proof": old_proof, "new_proof": new_proof });
+    assert_eq!(http().post(&aud).json(&body).send().await.unwrap().status(), 200);
+    let mut phone =
+        WirePhone::connect(fido_relay::phone::Paired { key: next, ..ada.clone() }).await;
+    let opened = opens(&bank, "ada").await;
+    phone.offer().await;
+    phone.decline(opened.id, DeclineReason::NotMe).await;
+    bank.outcome(opened.id).await;
+    let silent = opens(&bank, "ada").await;
+
+    // Bob types what is wrong, and somebody else's pairing code is guessed at.
+    let bob = relay.pair(&bank, "bob").await;
+    let mut typist = WirePhone::connect(bob.clone()).await;
+    let opened = opens(&bank, "bob").await;
+    typist.offer().await;
+    let right = opened.code.clone().unwrap();
+    let wrong = if right == "000000" { "000001" } else { "000000" };
+    for _ in 0..3 {
+        typist.claim(opened.id, wrong).await;
+        typist.refused().await;
+    }
+    let pairing = bank.post("/v1/pairings", &json!({ "username": "eve" })).await;
+    let code = pairing.json::<OpenedPairing>().await.unwrap().typed_code;
+    let (head, last) = code.split_at(code.len() - 1);
+    let guess = format!("{head}{}", if last == "0" { "2" } else { "0" });
+    let (key, url) = (DeviceKey::generate().unwrap(), format!("{}/v1/devices", relay.url()));
+    for _ in 0..5 {
+        let proof = key.pairing_proof(&url, &guess.replace('-', "")).unwrap();
+        let body = json!({ "typed_code": guess, "jwk": key.jwk(), "proof": proof,
+            "platform": "other" });
+        assert_eq!(http().post(&url).json(&body).send().await.unwrap().status(), 401);
+    }
+    // One phone is revoked by its backend, one by the operator.
+    assert_eq!(bank.delete(&path).await.status(), 204);
+    operator(&["device", "revoke", &bob.device_id.to_string()]).await;
+
+    let (_, directory) = relay.stop().await;
+    let mut heard: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for line in lines(&directory.path().join("audit")) {
+        let entry: Value = serde_json::from_str(&line).unwrap();
+        if let Some(event) = entry["event"].as_str() {
+            heard.entry(event.to_owned()).or_default().push(entry.clone());
+        }
+    }
+    let one = |event: &str| -> &Value {
+        let entries = heard.get(event).unwrap_or_else(|| panic!("no {event}: {:?}", heard.keys()));
+        assert_eq!(entries.len(), 1, "{entries:?}");
+        assert_eq!(entries[0]["tenant"], "default");
+        assert!(entries[0]["at"].as_str().unwrap().ends_with('Z'), "{}", entries[0]);
+        &entries[0]
+    };
+    for event in [
+        "client_made",
+        "client_key_made",
+        "client_changed",
+        "token_refused",
+        "client_key_removed",
+        "client_removed",
+    ] {
+        assert_eq!(one(event)["client_id"], client, "{event}");
+    }
+    for event in ["device_renamed", "device_key_rotated", "not_me"] {
+        assert_eq!(one(event)["device_id"], ada.device_id.to_string(), "{event}");
+        assert_eq!(one(event)["username"], "ada", "{event}");
+    }
+    assert!(one("device_renamed")["client_id"].is_string());
+    assert_eq!(one("silenced")["ceremony_id"], silent.id.to_string());
+    assert_eq!(one("silenced")["why"], "muted");
+    assert_eq!(one("codes_spent")["device_id"], bob.device_id.to_string());
+    assert_eq!(one("pairing_voided")["username"], "eve");
+    assert_eq!(heard["device_paired"].len(), 2);
+    let revoked = &heard["device_revoked"];
+    assert_eq!(revoked.len(), 2);
+    assert_eq!(revoked[0]["device_id"], ada.device_id.to_string());
+    assert!(revoked[0]["client_id"].is_string());
+    assert_eq!(revoked[1]["device_id"], bob.device_id.to_string());
+    assert!(revoked[1]["client_id"].is_null(), "the operator is no initiator: {}", revoked[1]);
+}

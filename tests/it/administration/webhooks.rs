@@ -1,0 +1,98 @@
+//! `fido-relay webhook`: an endpoint's whole life on the command line.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use serde_json::{Value, json};
+
+use super::{run, run_json, told};
+use crate::support::relay::TestRelay;
+use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
+
+#[tokio::test]
+async fn the_operator_registers_tests_rotates_looks_after_and_removes_an_endpoint() {
+    let status = Arc::new(AtomicU16::new(200));
+    let answers = Arc::clone(&status);
+    let receiver = ScriptedUpstream::listening(move |_, _| {
+        Reply::Answer(Answer::json(answers.load(Ordering::Relaxed), "{}"))
+    });
+    let relay = TestRelay::start_with(|config| config.webhooks.allow_loopback_http = true).await;
+    relay.running.serve_admin().unwrap();
+    let data_dir = &relay.running.config().data_dir;
+    let bank = relay.initiator().await;
+    let me: Value = bank.get("/v1/clients/self").await.json().await.unwrap();
+    let client = me["client_id"].as_str().unwrap();
+    let url = format!("{}/hook", receiver.url());
+
+    let add = ["webhook", "add", client, &url, "--scheme", "v1,v1a", "--json"];
+    let made = run_json(data_dir, &add).await;
+    let secret = made["secret"].as_str().unwrap();
+    assert!(secret.starts_with("whsec_"));
+    let id = made["id"].as_str().unwrap();
+    let listed = run_json(data_dir, &["webhook", "list", "--json"]).await;
+    assert_eq!((&listed[0]["id"], &listed[0]["client_id"]), (&json!(id), &json!(client)));
+    assert_eq!(listed[0]["by_operator"], true);
+    assert!(!listed.to_string().contains(secret), "it is shown once");
+
+    let tested = run_json(data_dir, &["webhook", "test", id, "--json"]).await;
+    assert_eq!((&tested["delivered"], &tested["status"]), (&json!(true), &json!(200)));
+    let rotate = ["webhook", "rotate", id, "--scheme", "v1", "--old-hours", "1", "--json"];
+    let rotated = run_json(data_dir, &rotate).await;
+    assert_ne!(rotated["secret"], made["secret"]);
+    assert_eq!(rotated["keys"].as_array().unwrap().len(), 3, "the old one signs beside it");
+
+    status.store(500, Ordering::Relaxed);
+    let tested = run(data_dir, &["webhook", "test", id]).await;
+    assert_eq!(tested.status.code(), Some(1));
+    assert!(told(&tested).contains("not delivered: status (status 500)"), "{}", told(&tested));
+    let opened = bank.open(&json!({ "type": "authentication", "username": "ada" })).await;
+    bank.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
+    while relay.running.webhooks().figures().failed == 0 {
+        tokio::task::yield_now().await;
+    }
+    let delivery = run_json(data_dir, &["webhook", "deliveries", id, "--json"]).await;
+    assert_eq!(delivery["event"], "ceremony.closed");
+    assert_eq!(delivery["state"], "waiting");
+    let dead = run(data_dir, &["webhook", "deliveries", id, "--state", "dead"]).await;
+    assert!(dead.status.success() && dead.stdout.is_empty());
+    let resend = ["webhook", "resend", id, delivery["id"].as_str().unwrap()];
+    let refused = run(data_dir, &resend).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(told(&refused).contains("only a dead letter"), "{}", told(&refused));
+    let all = run(data_dir, &["webhook", "resend", id]).await;
+    assert!(String::from_utf8(all.stdout).unwrap().starts_with("0 "));
+
+    assert!(run(data_dir, &["webhook", "enable", id]).await.status.success());
+    assert!(run(data_dir, &["webhook", "remove", id]).await.status.success());
+    assert_eq!(run_json(data_dir, &["webhook", "list", "--json"]).await, json!([]));
+    for gone in [["remove", id], ["test", id], ["enable", id], ["deliveries", id]] {
+        let refused = run(data_dir, &[&["webhook"][..], &gone].concat()).await;
+        assert_eq!(refused.status.code(), Some(1), "{gone:?}");
+        assert!(told(&refused).contains("no such webhook"), "{gone:?}: {}", told(&refused));
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_may_not_be_is_refused_on_the_command_line_too() {
+    let relay = TestRelay::start().await;
+    relay.running.serve_admin().unwrap();
+    let data_dir = &relay.running.config().data_dir;
+    let bank = relay.initiator().await;
+    let me: Value = bank.get("/v1/clients/self").await.json().await.unwrap();
+    let client = me["client_id"].as_str().unwrap();
+    let nobody = "cli_AAAAAAAAAAAAAAAAAAAAAA";
+    for (client, url, why) in [
+        (nobody, "https://shop.example/hook", "no such client"),
+        (client, "http://shop.example/hook", "url"),
+        (client, "https://10.0.0.1/hook", "url"),
+        (client, "https://127.0.0.1/hook", "url"),
+        (client, "nonsense", "url"),
+    ] {
+        let refused = run(data_dir, &["webhook", "add", client, url]).await;
+        assert_eq!(refused.status.code(), Some(1), "{url}");
+        assert!(told(&refused).contains(why), "{url}: {}", told(&refused));
+    }
+    assert_eq!(run_json(data_dir, &["webhook", "list", "--json"]).await, json!([]));
+    let unknown = ["webhook", "add", client, "https://a.example", "--event", "x"];
+    assert_eq!(run(data_dir, &unknown).await.status.code(), Some(2));
+}

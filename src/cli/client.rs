@@ -137,7 +137,7 @@ impl Change {
             end_api_keys: self.end_api_keys,
         };
         if change.is_empty() {
-            return Err(Failure::usage(&"nothing to change was named: see --help"));
+            return Err(Failure::usage("nothing to change was named: see --help"));
         }
         Ok(change)
     }

@@ -282,9 +282,9 @@ impl Webhooks {
     /// The store's.
     pub async fn remove_all(&self, tenant: &TenantId, client: ClientId) -> Result<(), StoreError> {
         for endpoint in self.list(tenant, client).await? {
-            match self.remove(&endpoint).await {
-                Err(WebhookError::Store(error)) => return Err(error),
-                Ok(()) | Err(_) => {}
+            // Somebody may have removed it meanwhile.
+            if let Err(WebhookError::Store(error)) = self.remove(&endpoint).await {
+                return Err(error);
             }
         }
         Ok(())

@@ -6,6 +6,7 @@
 //! ceremonies (a device paired, a device revoked) is not found again; that window is open for it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,10 +103,8 @@ async fn record(
     let now = ground.clock.now();
     let mut endpoints: HashMap<Audience, Vec<Endpoint>> = HashMap::new();
     for event in batch {
-        let audience = (event.tenant.clone(), event.client);
-        if !endpoints.contains_key(&audience) {
-            let found = endpoint::list(&*ground.store, &audience.0, audience.1).await?;
-            endpoints.insert(audience, found);
+        if let Entry::Vacant(place) = endpoints.entry((event.tenant.clone(), event.client)) {
+            place.insert(endpoint::list(&*ground.store, &event.tenant, event.client).await?);
         }
     }
     let mut kept = Vec::new();

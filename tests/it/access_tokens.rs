@@ -352,7 +352,8 @@ async fn a_request_that_is_none_is_answered_by_rfc_6749() {
     let good = bank.assertion();
     let proper = good_form(&good);
     let many: Vec<_> = (0..20).map(|_| ("x", "y")).collect();
-    let cases: [(&str, Vec<(&str, &str)>, &str); 8] = [
+    type Form<'a> = Vec<(&'a str, &'a str)>;
+    let cases: [(&str, Form<'_>, &str); 8] = [
         ("nothing", vec![], "invalid_request"),
         ("no grant type", proper[1..].to_vec(), "invalid_request"),
         ("an empty grant type", [&proper[1..], &[("grant_type", "")]].concat(), "invalid_request"),

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::ports::{BoxFuture, Bucket, Revision, Store, StoreError, Stored};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::support::agreeable::{agreeable, upstream_at};
 use crate::support::relay::{Initiator, TestRelay};

@@ -80,13 +80,8 @@ async fn call(relay: &str, route: &Route, id: &str, key: Option<&str>) -> Said {
     let named = response.headers().iter().filter(|(name, _)| *name != "date");
     let headers = named.map(|(name, value)| (name.to_string(), format!("{value:?}"))).collect();
     // A stream that was begun has no end.
-    let body = if status < 300 && route.method == "GET" && route.path.ends_with("/events") {
-        None
-    } else if status == 101 {
-        None
-    } else {
-        Some(response.text().await.unwrap())
-    };
+    let streams = status < 300 && route.method == "GET" && route.path.ends_with("/events");
+    let body = if streams || status == 101 { None } else { Some(response.text().await.unwrap()) };
     Said { status, headers, body }
 }
 

@@ -117,7 +117,9 @@ fn says(said: &Value, read: &Value) -> bool {
 
 fn holds(text: &str, encoded: Option<String>, again: impl Fn(&str) -> Option<String>) {
     let Some(encoded) = encoded else { return };
-    let said = serde_json::from_str(text).unwrap();
+    // A number in a card's answer may be beyond what this comparison can read; the answer is passed
+    // on as text.
+    let Ok(said) = serde_json::from_str(text) else { return };
     let read = serde_json::from_str(&encoded).unwrap();
     assert!(says(&said, &read), "{text}\nwas read as\n{encoded}");
     assert_eq!(again(&encoded), Some(encoded));

@@ -275,7 +275,8 @@ mod tests {
 
     #[test]
     fn x_forwarded_for_is_read_in_the_same_way() {
-        let cases: [(&str, &str, Option<(&str, bool)>); 16] = [
+        type Case = (&'static str, &'static str, Option<(&'static str, bool)>);
+        let cases: [Case; 16] = [
             ("192.0.2.60", "", Some(("192.0.2.60", false))),
             ("192.0.2.60", "https", Some(("192.0.2.60", true))),
             ("192.0.2.60", "http", Some(("192.0.2.60", false))),

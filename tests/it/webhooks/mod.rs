@@ -168,7 +168,7 @@ async fn another_clients_webhook_is_not_found_and_nothing_tells_it_from_none() {
     let list: WebhookList = other.get("/v1/webhooks").await.json().await.unwrap();
     assert_eq!(list.webhooks, []);
     let list: WebhookList = owner.get("/v1/webhooks").await.json().await.unwrap();
-    assert_eq!(list.webhooks, [made.webhook.clone()], "nothing of this did anything");
+    assert_eq!(list.webhooks, std::slice::from_ref(&made.webhook), "nothing of this did anything");
     close_one(&other).await;
     close_one(&owner).await;
     receiver.until(1).await;

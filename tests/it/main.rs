@@ -49,6 +49,7 @@ mod metrics;
 mod pages;
 mod pairing;
 mod phone;
+mod python_client;
 mod python_samples;
 mod racing_answers;
 mod rates;

@@ -1,0 +1,203 @@
+"""The client that is awaited. The same as `_client`, word for word; what it does is in `_protocol`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+import httpx
+
+from ._client import WAIT_S
+from ._credentials import PrivateKey
+from ._events import SILENCE_S, Watch
+from ._flow import Flow, Pause, Send, segment
+from ._protocol import OnStep, Protocol
+from .errors import Unreachable
+from .models import (
+    Ceremony,
+    CeremonyType,
+    Device,
+    Event,
+    Expected,
+    Opened,
+    OpenOptions,
+    Pairing,
+    Result,
+)
+
+T = TypeVar("T")
+
+
+class AsyncFidoRelay:
+    """One relay, seen by one backend; for one event loop.
+
+        relay = AsyncFidoRelay("https://relay.example.com", api_key=os.environ["FIDO_RELAY_API_KEY"])
+
+    In production with a key pair of your own instead of `api_key`: `client_id`, `key_id` (the
+    `kid` of the registered JWK) and `private_key` (PEM, or a key of `cryptography`).
+
+    `issuer` is the relay's public URL where that is not `base_url`. `retries` is how often a
+    request is repeated that was not answered, or with 429 or 5xx. `http` is an `httpx.AsyncClient` of
+    your own, for proxies or certificates; it is closed with this.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        client_id: str | None = None,
+        key_id: str | None = None,
+        private_key: str | bytes | PrivateKey | None = None,
+        issuer: str | None = None,
+        retries: int = 3,
+        http: httpx.AsyncClient | None = None,
+    ) -> None:
+        self._protocol = Protocol(
+            base_url, api_key, client_id, key_id, private_key, issuer, retries
+        )
+        self._http = http or httpx.AsyncClient()
+
+    def __repr__(self) -> str:
+        return f"AsyncFidoRelay({self._protocol!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def client_id(self) -> str:
+        """Who this backend is to the relay: `cli_…`."""
+        return await self._run(self._protocol.client_id())
+
+    async def open(
+        self,
+        ceremony_type: CeremonyType,
+        username: str,
+        *,
+        idempotency_key: str | None = None,
+        **more: Unpack[OpenOptions],
+    ) -> Opened:
+        """Opens a ceremony; see `OpenOptions` for the rest.
+
+        `client_nonce` and `idempotency_key` are made fresh unless given. Repetitions keep the key,
+        so that a lost answer never opens a second ceremony. Keep `expected` of what is given for
+        `verify_result`.
+        """
+        return await self._run(self._protocol.open(ceremony_type, username, idempotency_key, more))
+
+    async def read(self, ceremony_id: str, *, wait_s: int = 0, since: int = 0) -> Ceremony:
+        """The ceremony as it stands; with `wait_s` (at most 55) as soon as there is a step after
+        number `since`, or when the wait is over."""
+        return await self._run(self._protocol.read(ceremony_id, wait_s, since))
+
+    async def wait(
+        self, ceremony_id: str, timeout: float = WAIT_S, *, on_step: OnStep | None = None
+    ) -> Ceremony:
+        """Waits for the outcome, also across restarts of the relay; tells each step once.
+
+        Raises `WaitTimeout` after `timeout` seconds without one.
+        """
+        return await self._run(self._protocol.wait(ceremony_id, timeout, on_step))
+
+    async def events(
+        self, ceremony_id: str, *, since: int = 0, timeout: float = WAIT_S
+    ) -> AsyncIterator[Event]:
+        """The steps after number `since` as they happen (server-sent events), each once, over as
+        many connections as it takes. Ends after the step `closed`."""
+        path = f"/v1/ceremonies/{segment(ceremony_id)}/events"
+        watch, another = Watch(since, timeout), False
+        while not watch.is_over:
+            watch.begin()
+            try:
+                headers = await self._run(self._protocol.watch(watch.since, another))
+                silence = min(SILENCE_S, watch.left())
+                async with self._http.stream(
+                    "GET", self._protocol.base_url + path, headers=headers, timeout=silence
+                ) as response:
+                    if response.status_code == 204:
+                        return
+                    if response.status_code == 200:
+                        another = False
+                        async for line in response.aiter_lines():
+                            event = watch.take(line)
+                            if event:
+                                yield event
+                            if watch.is_over:
+                                return
+                        pause = watch.pause_after_break()
+                    else:
+                        await response.aread()
+                        another = watch.needs_another_token(
+                            response, self._protocol.is_renewable
+                        )
+                        pause = 0.0 if another else watch.pause_after(response)
+            except (httpx.TransportError, Unreachable):
+                pause = watch.pause_after_break()
+            await asyncio.sleep(pause)
+
+    async def cancel(self, ceremony_id: str) -> Ceremony:
+        """Cancels it, and tells what became of it: an outcome that was there first stays."""
+        return await self._run(self._protocol.cancel(ceremony_id))
+
+    async def verify_result(
+        self, token: str | None, expected: Expected, *, need_pin: bool = False
+    ) -> Result:
+        """What a result token proves, if it is the relay's word on what was `expected`.
+
+        With `need_pin` the card must have verified its holder (two factors). Raises
+        `InvalidResult`: do not act then. Act once for each ceremony.
+        """
+        return await self._run(self._protocol.verify(token, expected, need_pin))
+
+    async def open_pairing(self, username: str) -> Pairing:
+        """A one-time way to make a phone this user's device: authenticate the user first."""
+        return await self._run(self._protocol.open_pairing(username))
+
+    async def devices(self, username: str) -> list[Device]:
+        """The user's phones."""
+        return await self._run(self._protocol.devices(username))
+
+    async def revoke(self, device_id: str) -> bool:
+        """Revokes a phone for good; false if there is none of this id (any more)."""
+        return await self._run(self._protocol.revoke(device_id))
+
+    async def _run(self, flow: Flow[T]) -> T:
+        try:
+            step = next(flow)
+            while True:
+                if isinstance(step, Pause):
+                    await asyncio.sleep(step.seconds)
+                    step = flow.send(None)
+                    continue
+                try:
+                    response = await self._send(step)
+                except httpx.TransportError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(response)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    async def _send(self, request: Send) -> httpx.Response:
+        return await self._http.request(
+            request.method,
+            self._protocol.base_url + request.path,
+            params=request.params,
+            json=request.json,
+            data=request.form,
+            headers=request.headers,
+            timeout=request.timeout,
+            follow_redirects=False,
+        )

@@ -1,0 +1,117 @@
+"""How a backend says who it is: an API key, or a key pair of its own (`private_key_jwt`)."""
+
+import time
+import uuid
+from typing import Any
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from ._flow import Flow, Send, may_pass, problem, send
+
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+
+ASSERTION_LIFETIME_S = 60
+RENEW_BEFORE_S = 60
+"""An access token this close to its end is not used for a request that may be held."""
+
+
+class NotNow(Exception):
+    """The token endpoint cannot answer now; it may later."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__("the token endpoint cannot answer now")
+        self.response = response
+
+
+class ApiKey:
+    """`rk_…`: the same for every request."""
+
+    client_id: str | None = None
+    is_renewable = False
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __repr__(self) -> str:
+        return "ApiKey(…)"
+
+    def bearer(self, another: bool) -> Flow[str]:
+        return self._key
+        yield  # A flow that sends nothing.
+
+
+class KeyPair:
+    """A client id and the private key whose public half the operator registered."""
+
+    is_renewable = True
+
+    def __init__(
+        self, client_id: str, key_id: str, private_key: str | bytes | PrivateKey, audience: str
+    ) -> None:
+        self.client_id: str | None = client_id
+        self._key_id = key_id
+        self._key = _loaded(private_key)
+        self._algorithm = _algorithm(self._key)
+        self._audience = audience
+        self._token: tuple[str, float] | None = None
+
+    def __repr__(self) -> str:
+        return f"KeyPair(client_id={self.client_id!r}, key_id={self._key_id!r})"
+
+    def bearer(self, another: bool) -> Flow[str]:
+        """A token that still lives for a while; with `another` not the one held until now."""
+        held = self._token
+        if held and not another and time.monotonic() < held[1]:
+            return held[0]
+        asked_at = time.monotonic()
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": self._assertion(),
+        }
+        response = yield from send(Send("POST", "/oauth/token", form=form))
+        if may_pass(response):
+            raise NotNow(response)
+        if response.status_code != 200:
+            raise problem(response)
+        body: dict[str, Any] = response.json()
+        token = str(body["access_token"])
+        self._token = token, asked_at + float(body["expires_in"]) - RENEW_BEFORE_S
+        return token
+
+    def _assertion(self) -> str:
+        now = int(time.time())
+        claims = {
+            "iss": self.client_id,
+            "sub": self.client_id,
+            "aud": self._audience,
+            "iat": now,
+            "exp": now + ASSERTION_LIFETIME_S,
+            "jti": str(uuid.uuid4()),
+        }
+        return jwt.encode(claims, self._key, self._algorithm, headers={"kid": self._key_id})
+
+
+def _loaded(key: str | bytes | PrivateKey) -> PrivateKey:
+    if isinstance(key, PrivateKey):
+        return key
+    try:
+        pem = key.encode() if isinstance(key, str) else key
+        loaded = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError):
+        # Not the library's words, which may be about the key's bytes.
+        raise ValueError("private_key is no unencrypted PEM") from None
+    if isinstance(loaded, PrivateKey):
+        return loaded
+    raise ValueError("private_key is EC P-256, Ed25519 or RSA")
+
+
+def _algorithm(key: PrivateKey) -> str:
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        if not isinstance(key.curve, ec.SECP256R1):
+            raise ValueError("an EC private_key is on P-256")
+        return "ES256"
+    return "EdDSA" if isinstance(key, ed25519.Ed25519PrivateKey) else "PS256"

@@ -1,0 +1,106 @@
+"""Result tokens: whether one is the relay's word on exactly what was asked for. No IO here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jwt
+
+from .errors import InvalidResult
+from .models import Expected, Result
+
+TYP = "ceremony-result+jwt"
+ALG = "ES256"
+LEEWAY_S = 5
+REQUIRED = ["iss", "aud", "sub", "jti", "iat", "exp"]
+
+
+def key_id(token: str) -> str:
+    """The key that a result token names, once its header is one of a result token."""
+    try:
+        header = jwt.get_unverified_header(token)
+    except jwt.PyJWTError:
+        raise InvalidResult("form") from None
+    if header.get("typ") != TYP:
+        raise InvalidResult("typ")
+    if header.get("alg") != ALG or "crit" in header:
+        raise InvalidResult("alg")
+    kid = header.get("kid")
+    if not isinstance(kid, str):
+        raise InvalidResult("kid")
+    return kid
+
+
+def keys(jwks: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
+    """The set's ES256 keys by their ids; others are not for result tokens."""
+    found = {}
+    for jwk in jwks["keys"]:
+        if (jwk.get("kty"), jwk.get("crv"), jwk.get("use")) == ("EC", "P-256", "sig"):
+            found[str(jwk["kid"])] = jwt.PyJWK(jwk, algorithm=ALG)
+    return found
+
+
+def verified(
+    token: str, key: jwt.PyJWK, issuer: str, client_id: str, expected: Expected, need_pin: bool
+) -> Result:
+    """What it says, if it is signed by `key` and says what is expected."""
+    claims = _claims(token, key, issuer, client_id)
+    wanted = {
+        # The library would also take a list that has it among others.
+        "aud": client_id,
+        "jti": expected.ceremony_id,
+        "sub": expected.username,
+        "ceremony_type": expected.ceremony_type,
+        "client_nonce": expected.client_nonce,
+        "binding": expected.binding,
+        "outcome": "succeeded",
+    }
+    if expected.ceremony_type == "approval":
+        # None would be equal to a claim that is not there.
+        wanted["tx_hash"] = expected.tx_hash or ""
+    for name, value in wanted.items():
+        if claims.get(name) != value:
+            raise InvalidResult(name)
+    amr = claims.get("amr")
+    if not isinstance(amr, list) or (need_pin and "pin" not in amr):
+        raise InvalidResult("amr")
+    for name, form in (("auth_time", int), ("cred_hash", str), ("device_id", str)):
+        if not isinstance(claims.get(name), form):
+            raise InvalidResult(name)
+    return Result(
+        ceremony_id=expected.ceremony_id,
+        ceremony_type=expected.ceremony_type,
+        username=expected.username,
+        device_id=claims["device_id"],
+        amr=tuple(str(method) for method in amr),
+        auth_time=claims["auth_time"],
+        cred_hash=claims["cred_hash"],
+        tx_binding=claims.get("tx_binding"),
+        claims=claims,
+    )
+
+
+def _claims(token: str, key: jwt.PyJWK, issuer: str, client_id: str) -> dict[str, Any]:
+    try:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[ALG],  # Never the token's own word.
+            audience=client_id,
+            issuer=issuer,
+            leeway=LEEWAY_S,
+            options={"require": REQUIRED},
+        )
+    except jwt.ExpiredSignatureError:
+        raise InvalidResult("expired") from None
+    except jwt.InvalidSignatureError:
+        raise InvalidResult("signature") from None
+    except jwt.InvalidIssuerError:
+        raise InvalidResult("iss") from None
+    except jwt.InvalidAudienceError:
+        raise InvalidResult("aud") from None
+    except jwt.ImmatureSignatureError:
+        raise InvalidResult("iat") from None
+    except jwt.MissingRequiredClaimError as error:
+        raise InvalidResult(error.claim) from None
+    except jwt.PyJWTError:
+        raise InvalidResult("form") from None

@@ -1,0 +1,171 @@
+"""A real relay and a simulated phone, as the program itself brings them: `FIDO_RELAY_PROGRAM` is
+the path to `fido-relay`."""
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fido_relay import FidoRelay
+
+PROGRAM = os.environ.get("FIDO_RELAY_PROGRAM", "target/debug/fido-relay")
+SCOPES = "ceremony:auth,ceremony:reg,ceremony:approve,ceremony:read,device:pair,device:revoke"
+
+
+class Relay:
+    """A relay with a directory of its own; it keeps its port over restarts."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.listen = "127.0.0.1:0"
+        self.process: subprocess.Popen[str] | None = None
+        self.start()
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "FIDO_RELAY_LISTEN": self.listen,
+            "FIDO_RELAY_DATA_DIR": str(self.directory / "data"),
+            "FIDO_RELAY_WEBHOOKS__ALLOW_LOOPBACK_HTTP": "true",
+            "FIDO_RELAY_WEBHOOKS__ALLOWED_HOSTS": "127.0.0.1",
+            # Tests ask the same person as often as they like.
+            "FIDO_RELAY_PROMPTS__LIVE": "100",
+            "FIDO_RELAY_PROMPTS__RINGING": "100",
+            "FIDO_RELAY_PROMPTS__FREE": "1000",
+            "FIDO_RELAY_PROMPTS__PER_HOUR": "1000",
+            "FIDO_RELAY_PROMPTS__DECLINED_QUIET_S": "0",
+        }
+
+    def start(self) -> None:
+        log = (self.directory / "log").open("a")
+        self.process = subprocess.Popen(
+            [PROGRAM, "serve"],
+            cwd=self.directory,
+            env=self._environment(),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            log.write(line)
+            found = re.search(r" listen=(\S+)", line)
+            if found:
+                self.listen = found[1]
+                return
+        pytest.fail("the relay does not serve")
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=30)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.listen}"
+
+    def told_by(self, *arguments: str) -> dict[str, Any]:
+        told = subprocess.run(
+            [PROGRAM, *arguments, "--json"],
+            cwd=self.directory,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert told.returncode == 0, told.stderr
+        answer: dict[str, Any] = json.loads(told.stdout)
+        return answer
+
+    def client(self, *more: str, scopes: str = SCOPES) -> dict[str, Any]:
+        return self.told_by("client", "create", "--name", "Example Bank", "--scope", scopes, *more)
+
+
+class Phone:
+    """A phone of a user's with a card in it; the test is its person."""
+
+    def __init__(self, relay: Relay, link: str, state: Path) -> None:
+        arguments = ["phone", "--pair", link, "--state", str(state), "--code-from", "-"]
+        self.process = subprocess.Popen(
+            [PROGRAM, *arguments],
+            cwd=relay.directory,
+            env={},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.screen: queue.Queue[str] = queue.Queue()
+        self.shown: list[str] = []
+        threading.Thread(target=self._look, daemon=True).start()
+        self.until("Connected as")
+
+    def _look(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.screen.put(line)
+
+    def until(self, mark: str) -> None:
+        while True:
+            try:
+                line = self.screen.get(timeout=20)
+            except queue.Empty:
+                pytest.fail(f"the phone does not show {mark!r}: {self.shown}")
+            self.shown.append(line)
+            if mark in line:
+                return
+
+    def types(self, text: str | None) -> None:
+        """The page's code, or `no`, or `x` for "that was not me"."""
+        assert self.process.stdin is not None and text is not None
+        self.process.stdin.write(f"{text}\n")
+        self.process.stdin.flush()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture(scope="session")
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    running = Relay(tmp_path_factory.mktemp("relay"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def api_key(relay: Relay) -> str:
+    return str(relay.client()["key"])
+
+
+@pytest.fixture
+def bank(relay: Relay, api_key: str) -> Iterator[FidoRelay]:
+    with FidoRelay(relay.url, api_key=api_key) as client:
+        yield client
+
+
+@contextmanager
+def phone_of(relay: Relay, api_key: str, username: str, directory: Path) -> Iterator[Phone]:
+    """This user's, with a card that is registered."""
+    with FidoRelay(relay.url, api_key=api_key) as client:
+        phone = Phone(relay, client.open_pairing(username).uri, directory / "phone.json")
+        opened = client.open("registration", username)
+        phone.until(f"{opened.id}: offered")
+        phone.types(opened.code)
+        assert client.wait(opened.id, 60).status == "succeeded"
+    yield phone
+    phone.end()
+
+
+@pytest.fixture(scope="session")
+def phone(relay: Relay, api_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
+    """Ada's."""
+    with phone_of(relay, api_key, "ada", tmp_path_factory.mktemp("phone")) as phone:
+        yield phone

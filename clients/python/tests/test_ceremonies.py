@@ -1,0 +1,257 @@
+"""Ceremonies from open to verified result, against a real relay and a simulated phone."""
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import Phone, Relay, phone_of
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm
+
+from fido_relay import (
+    AsyncFidoRelay,
+    FidoRelay,
+    InvalidResult,
+    Problem,
+    Transaction,
+    Unreachable,
+    WaitTimeout,
+)
+
+PAYMENT = Transaction("Payment to Grace Hopper", (("Amount", "120.00 €"), ("Reference", "Rent")))
+
+
+def test_a_sign_in_is_told_step_by_step_and_its_result_verifies(
+    bank: FidoRelay, phone: Phone
+) -> None:
+    opened = bank.open("authentication", "ada", message="Sign in", prior_auth="password")
+    phone.until(f"{opened.id}: offered")
+    phone.types(opened.code)
+    steps: list[str] = []
+    closed = bank.wait(opened.id, 60, on_step=lambda entry: steps.append(entry.step))
+    assert (closed.status, steps[0], steps[-1]) == ("succeeded", "opened", "closed")
+    assert len(steps) == len(set(steps)) == closed.seq
+    result = bank.verify_result(closed.result, opened.expected, need_pin=True)
+    assert (result.username, result.ceremony_id) == ("ada", opened.id)
+
+
+def test_an_approval_is_bound_to_its_words(bank: FidoRelay, phone: Phone) -> None:
+    opened = bank.open("approval", "ada", transaction=PAYMENT)
+    phone.until(f"{opened.id}: offered")
+    phone.types(opened.code)
+    closed = bank.wait(opened.id, 30)
+    assert bank.verify_result(closed.result, opened.expected).tx_binding == "card"
+
+
+def test_a_person_who_says_no_is_heard(relay: Relay, api_key: str, tmp_path: Path) -> None:
+    with (
+        FidoRelay(relay.url, api_key=api_key) as bank,
+        phone_of(relay, api_key, "grace", tmp_path) as phone,
+    ):
+        for typed, reason in [("no", "declined"), ("x", "not_me")]:
+            opened = bank.open("authentication", "grace")
+            phone.until(f"{opened.id}: offered")
+            phone.types(typed)
+            closed = bank.wait(opened.id, 30)
+            assert (closed.status, closed.reason, closed.result) == ("denied", reason, None)
+            with pytest.raises(InvalidResult):
+                bank.verify_result(closed.result, opened.expected)
+
+
+def test_wrong_codes_close_it(bank: FidoRelay, phone: Phone) -> None:
+    opened = bank.open("authentication", "ada")
+    assert opened.code is not None
+    phone.until(f"{opened.id}: offered")
+    wrong = str((int(opened.code) + 1) % 10 ** len(opened.code)).zfill(len(opened.code))
+    for _ in range(3):
+        phone.types(wrong)
+    closed = bank.wait(opened.id, 30)
+    assert (closed.status, closed.reason) == ("failed", "wrong_code")
+
+
+def test_what_is_cancelled_is_cancelled_and_an_outcome_stays(bank: FidoRelay) -> None:
+    opened = bank.open("authentication", "nobody")
+    assert bank.cancel(opened.id).status == "cancelled"
+    assert bank.cancel(opened.id).status == "cancelled"
+
+
+def test_patience_ends_before_the_ceremony_does(bank: FidoRelay) -> None:
+    opened = bank.open("authentication", "nobody")
+    with pytest.raises(WaitTimeout):
+        bank.wait(opened.id, 1.2)
+    assert not bank.cancel(opened.id).progress == ()
+
+
+class LosesAnswers(httpx.HTTPTransport):
+    """Lets the first answers to an open get lost: the relay has them, the backend does not."""
+
+    def __init__(self, lost: int) -> None:
+        super().__init__()
+        self.lost = lost
+        self.ids: list[str] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = super().handle_request(request)
+        if request.url.path == "/v1/ceremonies":
+            self.ids.append(json.loads(response.read())["id"])
+            if len(self.ids) <= self.lost:
+                raise httpx.ReadError("the connection broke")
+        return response
+
+
+def test_a_lost_answer_opens_no_second_ceremony(relay: Relay, api_key: str) -> None:
+    road = LosesAnswers(2)
+    with FidoRelay(relay.url, api_key=api_key, http=httpx.Client(transport=road)) as bank:
+        opened = bank.open("authentication", "nobody")
+        assert road.ids == [opened.id] * 3
+        road.ids, road.lost = [], 9
+        with pytest.raises(Unreachable):
+            bank.open("authentication", "nobody")
+        assert len(set(road.ids)) == 1 and len(road.ids) == 4
+
+
+def test_events_come_in_order_once_each_and_end(bank: FidoRelay, phone: Phone) -> None:
+    opened = bank.open("authentication", "ada")
+    numbers, outcome = [], ""
+    for event in bank.events(opened.id, timeout=60):
+        numbers.append(event.seq)
+        if event.step == "delivered":
+            phone.until(f"{opened.id}: offered")
+            phone.types(opened.code)
+        outcome = event.status
+    assert outcome == "succeeded"
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert [event.seq for event in bank.events(opened.id, since=2)] == numbers[2:]
+    assert list(bank.events(opened.id, since=numbers[-1])) == [], "204: all of it was seen"
+
+
+def test_both_ways_to_wait_outlive_a_restart(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    key = relay.client()["key"]
+    with FidoRelay(relay.url, api_key=key) as bank:
+        opened = bank.open("authentication", "nobody")
+        seen: list[str] = []
+        begun = threading.Event()
+
+        def poll() -> None:
+            closed = bank.wait(opened.id, 60, on_step=lambda entry: begun.set())
+            seen.append(f"polled {closed.status}")
+
+        def stream() -> None:
+            numbers = [event.seq for event in bank.events(opened.id, timeout=60)]
+            assert numbers == list(range(1, len(numbers) + 1))
+            seen.append("streamed")
+
+        watchers = [threading.Thread(target=poll), threading.Thread(target=stream)]
+        for watcher in watchers:
+            watcher.start()
+        assert begun.wait(30)
+        relay.stop()
+        relay.start()
+        bank.cancel(opened.id)
+        for watcher in watchers:
+            watcher.join(60)
+        assert sorted(seen) == ["polled cancelled", "streamed"]
+    relay.stop()
+
+
+def test_problems_have_their_codes(relay: Relay, bank: FidoRelay) -> None:
+    for code, status, act in [
+        ("not_found", 404, lambda: bank.read("cer_AAAAAAAAAAAAAAAAAAAAAA")),
+        ("unprocessable", 422, lambda: bank.open("approval", "ada")),
+    ]:
+        with pytest.raises(Problem) as told:
+            act()
+        assert (told.value.code, told.value.status) == (code, status)
+    with FidoRelay(relay.url, api_key="rk_wrong") as stranger, pytest.raises(Problem) as told:
+        stranger.client_id()
+    assert told.value.code == "unauthorized"
+
+
+def test_what_may_pass_is_tried_again_as_the_relay_asks() -> None:
+    answers = [
+        httpx.Response(503, headers={"retry-after": "0"}, json={"code": "unavailable"}),
+        httpx.Response(502, text="<html>"),
+        httpx.Response(200, json={"client_id": "cli_1"}),
+        httpx.Response(429, headers={"retry-after": "3600"}, json={"code": "too_many_requests"}),
+    ]
+    http = httpx.Client(transport=httpx.MockTransport(lambda _: answers.pop(0)))
+    with FidoRelay("https://relay.example.com", api_key="rk_1", http=http) as bank:
+        assert bank.client_id() == "cli_1"
+        with pytest.raises(Problem) as told:
+            bank.devices("ada")
+        assert told.value.retry_after == 3600
+        assert answers == []
+
+
+@pytest.mark.parametrize("kind", ["ES256", "EdDSA"])
+def test_a_key_pair_stands_in_for_an_api_key(relay: Relay, tmp_path: Path, kind: str) -> None:
+    private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+    if kind == "ES256":
+        private = ec.generate_private_key(ec.SECP256R1())
+        jwk = json.loads(ECAlgorithm.to_jwk(private.public_key()))
+    else:
+        private = ed25519.Ed25519PrivateKey.generate()
+        jwk = json.loads(OKPAlgorithm.to_jwk(private.public_key()))
+    jwk = {name: jwk[name] for name in ("kty", "crv", "x", "y") if name in jwk} | {"kid": "one"}
+    (tmp_path / "key.jwk").write_text(json.dumps(jwk))
+    made = relay.client("--public-key", str(tmp_path / "key.jwk"))
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    client_id = made["client_id"]
+    pair = {"client_id": client_id, "key_id": "one", "private_key": pem}
+    with FidoRelay(relay.url, **pair) as bank:  # type: ignore[arg-type]
+        opened = bank.open("authentication", "nobody")
+        bank.cancel(opened.id)
+        assert [event.status for event in bank.events(opened.id)][-1] == "cancelled"
+        # A token that ended before its time: another is had, the call goes through.
+        bank._protocol._credential._token = ("at_void", float("inf"))  # type: ignore[union-attr]
+        assert bank.read(opened.id).status == "cancelled"
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    with FidoRelay(relay.url, client_id=client_id, key_id="one", private_key=stranger) as bank:
+        with pytest.raises(Problem) as told:
+            bank.open("authentication", "nobody")
+        assert told.value.code == "invalid_client"
+
+
+def test_the_awaited_client_does_the_same(relay: Relay, api_key: str, phone: Phone) -> None:
+    async def sign_in() -> None:
+        async with AsyncFidoRelay(relay.url, api_key=api_key) as bank:
+            opened = await bank.open("authentication", "ada")
+            steps = []
+            async for event in bank.events(opened.id, timeout=60):
+                steps.append(event.step)
+                if event.step == "delivered":
+                    phone.until(f"{opened.id}: offered")
+                    phone.types(opened.code)
+            closed = await bank.wait(opened.id, 60)
+            assert (closed.status, steps[-1]) == ("succeeded", "closed")
+            result = await bank.verify_result(closed.result, opened.expected)
+            assert result.username == "ada"
+
+    asyncio.run(sign_in())
+
+
+def test_devices_are_listed_and_revoked(bank: FidoRelay, relay: Relay, tmp_path: Path) -> None:
+    pairing = bank.open_pairing("grace@example.com")
+    assert "<svg" in pairing.qr_svg and len(pairing.typed_code) >= 10
+    other = Phone(relay, pairing.uri, tmp_path / "phone.json")
+    (device,) = bank.devices("grace@example.com")
+    assert bank.revoke(device.device_id) is True
+    assert bank.devices("grace@example.com") == []
+    other.end()
+
+
+def test_nothing_prints_a_secret(bank: FidoRelay, api_key: str, phone: Phone) -> None:
+    opened = bank.open("authentication", "ada")
+    phone.until(f"{opened.id}: offered")
+    phone.types(opened.code)
+    closed = bank.wait(opened.id, 30)
+    pairing = bank.open_pairing("ada")
+    printed = repr([bank, opened, closed, pairing])
+    for secret in [api_key, opened.code, opened.ticket, closed.result, pairing.pairing_token]:
+        assert secret is not None and secret not in printed
+    assert pairing.typed_code not in printed

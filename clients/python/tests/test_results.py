@@ -1,0 +1,162 @@
+"""Result tokens: only the relay's own word on exactly what was asked for is taken."""
+
+import base64
+import dataclasses
+import hashlib
+import json
+import time
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+
+from fido_relay import Expected, FidoRelay, InvalidResult, Transaction
+
+URL = "https://relay.example.com"
+WORDS = Transaction("Payment", (("Amount", "120.00 EUR"),))
+EXPECTED = Expected("cer_1", "approval", "ada", "nonce", tx_hash=WORDS.hash())
+
+
+class Forge:
+    """A relay's keys, and how often somebody asked for them."""
+
+    def __init__(self) -> None:
+        self.keys = {"one": ec.generate_private_key(ec.SECP256R1())}
+        self.asked = 0
+        transport = httpx.MockTransport(self.answer)
+        self.bank = FidoRelay(URL, api_key="rk_1", http=httpx.Client(transport=transport))
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/clients/self":
+            return httpx.Response(200, json={"client_id": "cli_1"})
+        self.asked += 1
+        assert "authorization" not in request.headers, "a public page needs no key"
+        listed = []
+        for kid, key in self.keys.items():
+            jwk = json.loads(ECAlgorithm.to_jwk(key.public_key()))
+            listed.append({**jwk, "kid": kid, "alg": "ES256", "use": "sig"})
+        return httpx.Response(200, json={"keys": listed})
+
+    def token(
+        self, header: dict[str, Any] | None = None, by: str = "one", **claims: Any
+    ) -> str:
+        now = int(time.time())
+        proper = {
+            "iss": URL,
+            "aud": "cli_1",
+            "sub": "ada",
+            "jti": "cer_1",
+            "iat": now,
+            "exp": now + 60,
+            "client_nonce": "nonce",
+            "ceremony_type": "approval",
+            "outcome": "succeeded",
+            "binding": "code",
+            "amr": ["pop", "user", "pin", "mfa"],
+            "auth_time": now,
+            "tx_hash": WORDS.hash(),
+            "tx_binding": "card",
+            "cred_hash": "hash",
+            "device_id": "dev_1",
+        }
+        said = {name: v for name, v in (proper | claims).items() if v is not None}
+        headers = {"typ": "ceremony-result+jwt", "kid": by} | (header or {})
+        return jwt.encode(said, self.keys[by], "ES256", headers=headers)
+
+
+@pytest.fixture
+def forge() -> Forge:
+    return Forge()
+
+
+def refusal(forge: Forge, token: str, expected: Expected = EXPECTED, **more: bool) -> str:
+    with pytest.raises(InvalidResult) as told:
+        forge.bank.verify_result(token, expected, **more)
+    assert token not in str(told.value)
+    return told.value.code
+
+
+def test_a_proper_token_is_taken(forge: Forge) -> None:
+    result = forge.bank.verify_result(forge.token(), EXPECTED, need_pin=True)
+    assert (result.tx_binding, result.device_id) == ("card", "dev_1")
+
+
+@pytest.mark.parametrize(
+    ("claims", "code"),
+    [
+        ({"iss": "https://other.example.com"}, "iss"),
+        ({"aud": "cli_2"}, "aud"),
+        ({"aud": ["cli_1", "cli_2"]}, "aud"),
+        ({"sub": "grace"}, "sub"),
+        ({"jti": "cer_2"}, "jti"),
+        ({"client_nonce": "another"}, "client_nonce"),
+        ({"client_nonce": None}, "client_nonce"),
+        ({"ceremony_type": "authentication"}, "ceremony_type"),
+        ({"outcome": "denied"}, "outcome"),
+        ({"outcome": None}, "outcome"),
+        ({"binding": "none"}, "binding"),
+        ({"tx_hash": Transaction("Payment", (("Amount", "9120.00 EUR"),)).hash()}, "tx_hash"),
+        ({"tx_hash": None}, "tx_hash"),
+        ({"exp": 1_700_000_000}, "expired"),
+        ({"exp": None}, "exp"),
+        ({"iat": 4_000_000_000}, "iat"),
+        ({"amr": None}, "amr"),
+    ],
+)
+def test_every_claim_must_be_what_was_asked(
+    forge: Forge, claims: dict[str, Any], code: str
+) -> None:
+    assert refusal(forge, forge.token(**claims)) == code
+
+
+def test_a_card_that_did_not_verify_its_holder_is_told_apart(forge: Forge) -> None:
+    token = forge.token(amr=["pop", "user"])
+    assert refusal(forge, token, need_pin=True) == "amr"
+    assert "pin" not in forge.bank.verify_result(token, EXPECTED).amr
+
+
+def test_an_approval_without_words_to_compare_is_refused(forge: Forge) -> None:
+    expected = dataclasses.replace(EXPECTED, tx_hash=None)
+    assert refusal(forge, forge.token(tx_hash=None), expected) == "tx_hash"
+
+
+def test_another_hand_form_or_algorithm_is_refused(forge: Forge) -> None:
+    assert refusal(forge, "nonsense") == "form"
+    assert refusal(forge, forge.token({"typ": "ceremony-receipt+jwt"})) == "typ"
+    assert refusal(forge, forge.token({"crit": ["exp"]})) == "form"
+    good = forge.token()
+    claims = jwt.decode(good, options={"verify_signature": False})
+    header = {"typ": "ceremony-result+jwt", "kid": "one"}
+    none = jwt.encode(claims, None, "none", headers=header)
+    shared = jwt.encode(claims, "a public key, taken for a secret", "HS256", headers=header)
+    assert [refusal(forge, none), refusal(forge, shared)] == ["alg", "alg"]
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    forged = jwt.encode(claims, stranger, "ES256", headers=header)
+    assert refusal(forge, forged) == "signature"
+    body, signature = good.rsplit(".", 1)
+    other = forge.token(sub="grace").rsplit(".", 1)[0]
+    assert refusal(forge, f"{other}.{signature}") == "signature"
+    assert body != other
+
+
+def test_keys_are_kept_and_fetched_once_more_for_one_that_is_not_known(forge: Forge) -> None:
+    for _ in range(3):
+        forge.bank.verify_result(forge.token(), EXPECTED)
+    assert forge.asked == 1
+    forge.keys["two"] = ec.generate_private_key(ec.SECP256R1())
+    assert refusal(forge, forge.token(by="two")) == "kid"
+    assert forge.asked == 1, "at most once a minute"
+    forge.bank._protocol._keys_fetched_at = float("-inf")
+    forge.bank.verify_result(forge.token(by="two"), EXPECTED)
+    assert refusal(forge, forge.token({"kid": "three"})) == "kid"
+    assert forge.asked == 2
+
+
+def test_the_words_are_hashed_in_their_canonical_form() -> None:
+    # tx_hash of the same words by the relay's own implementation is held in test_ceremonies.
+    canonical = '{"fields":[{"label":"Amount","value":"120.00 EUR"}],"title":"Payment"}'
+    digest = hashlib.sha256(canonical.encode()).digest()
+    assert WORDS.hash() == base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,0 +1,133 @@
+"""Webhooks: what the relay sent is taken, and nothing else."""
+
+import base64
+import http.server
+import json
+import threading
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+import httpx
+import pytest
+from conftest import SCOPES, Relay
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from standardwebhooks.webhooks import Webhook
+
+from fido_relay import FidoRelay, InvalidWebhook, verify_webhook
+
+BODY = b'{"type":"ceremony.closed","data":{"id":"cer_1"},"timestamp":"2026-11-23T18:00:00.042Z"}'
+OLD, NEW = ("whsec_" + base64.b64encode(bytes([n] * 32)).decode() for n in (1, 2))
+OLD_KEY, NEW_KEY = (Ed25519PrivateKey.from_private_bytes(bytes([n] * 32)) for n in (1, 2))
+
+
+def public(key: Ed25519PrivateKey) -> str:
+    return "whpk_" + base64.b64encode(key.public_key().public_bytes_raw()).decode()
+
+
+def v1(secret: str, at: int) -> str:
+    when = datetime.fromtimestamp(at, tz=timezone.utc)
+    return Webhook(secret).sign("msg_1", when, BODY.decode())
+
+
+def v1a(key: Ed25519PrivateKey, at: int) -> str:
+    signature = key.sign(f"msg_1.{at}.".encode() + BODY)
+    return f"v1a,{base64.b64encode(signature).decode()}"
+
+
+def headers(*signatures: str, at: int) -> dict[str, str]:
+    return {
+        "Webhook-Id": "msg_1",
+        "Webhook-Timestamp": str(at),
+        "Webhook-Signature": " ".join(signatures),
+    }
+
+
+def refusal(given: dict[str, str], body: bytes = BODY, **keys: Any) -> str:
+    with pytest.raises(InvalidWebhook) as told:
+        verify_webhook(given, body, **keys)
+    return told.value.code
+
+
+def test_any_of_the_keys_that_live_will_do() -> None:
+    now = int(time.time())
+    both = headers(v1a(OLD_KEY, now), v1a(NEW_KEY, now), v1(OLD, now), v1(NEW, now), at=now)
+    for keys in [
+        {"secrets": [OLD]},
+        {"secrets": [NEW, OLD]},
+        {"public_keys": [public(OLD_KEY)]},
+        {"public_keys": [public(NEW_KEY)]},
+    ]:
+        event = verify_webhook(both, BODY, **keys)
+        assert (event.webhook_id, event.type) == ("msg_1", "ceremony.closed")
+        assert event.data == {"id": "cer_1"}
+
+
+def test_wrong_keys_other_bytes_and_old_times_are_refused() -> None:
+    now = int(time.time())
+    old = headers(v1a(OLD_KEY, now), v1(OLD, now), at=now)
+    assert refusal(old, secrets=[NEW]) == "signature"
+    assert refusal(old, public_keys=[public(NEW_KEY)]) == "signature"
+    for keys in ({"secrets": [OLD]}, {"public_keys": [public(OLD_KEY)]}):
+        verify_webhook(old, BODY, **keys)
+        assert refusal(old, BODY + b" ", **keys) == "signature"
+        assert refusal(old | {"Webhook-Id": "msg_2"}, **keys) == "signature"
+        assert refusal(old | {"Webhook-Timestamp": str(now - 1)}, **keys) == "signature"
+        assert refusal(old | {"Webhook-Timestamp": f"{now}.5"}, **keys) == "timestamp"
+        assert refusal(old | {"Webhook-Signature": "v1,? v1a,? v1"}, **keys) == "signature"
+        assert refusal(old | {"Webhook-Signature": ""}, **keys) == "headers"
+        for at in (now - 400, now + 400):
+            late = headers(v1a(OLD_KEY, at), v1(OLD, at), at=at)
+            assert refusal(late, **keys) == "timestamp"
+        lately = headers(v1a(OLD_KEY, now - 60), v1(OLD, now - 60), at=now - 60)
+        assert refusal(lately, tolerance_s=30, **keys) == "timestamp"
+        verify_webhook(lately, BODY, **keys)
+
+
+def test_a_public_key_is_no_secret_and_no_key_verifies_nothing() -> None:
+    now = int(time.time())
+    # Signed by whoever knows the public key, as if it were a shared secret.
+    forged = headers(v1("whsec_" + public(OLD_KEY).removeprefix("whpk_"), now), at=now)
+    assert refusal(forged, public_keys=[public(OLD_KEY)]) == "signature"
+    for keys in ({}, {"secrets": [public(OLD_KEY)]}, {"public_keys": ["whpk_short"]}):
+        with pytest.raises(ValueError):
+            verify_webhook(forged, BODY, **keys)
+    with pytest.raises(ValueError) as told:
+        verify_webhook(forged, BODY, secrets=["whsec_!secret"])
+    assert "!secret" not in str(told.value)
+
+
+def test_what_a_relay_sends_is_taken_by_both_schemes(relay: Relay) -> None:
+    arrived: list[tuple[dict[str, str], bytes]] = []
+    more = threading.Event()
+
+    class Endpoint(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            arrived.append((dict(self.headers), body))
+            self.send_response(204)
+            self.end_headers()
+            more.set()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    key = relay.client(scopes=f"{SCOPES},webhook:admin")["key"]
+    order = {"url": f"http://127.0.0.1:{server.server_port}/hooks", "schemes": ["v1a", "v1"]}
+    made = httpx.post(
+        f"{relay.url}/v1/webhooks", json=order, headers={"Authorization": f"Bearer {key}"}
+    )
+    assert made.status_code == 201, made.text
+    public_keys = [one["public_key"] for one in made.json()["keys"] if one.get("public_key")]
+    with FidoRelay(relay.url, api_key=key) as bank:
+        opened = bank.open("authentication", "nobody")
+        bank.cancel(opened.id)
+    assert more.wait(30)
+    given, body = arrived[0]
+    for keys in ({"secrets": [made.json()["secret"]]}, {"public_keys": public_keys}):
+        event = verify_webhook(given, body, **keys)
+        assert (event.type, event.data["id"]) == ("ceremony.closed", opened.id)
+        assert json.loads(body)["timestamp"] == event.timestamp
+    server.shutdown()

@@ -45,7 +45,6 @@ class Relay:
         }
 
     def start(self) -> None:
-        log = (self.directory / "log").open("a")
         self.process = subprocess.Popen(
             [PROGRAM, "serve"],
             cwd=self.directory,
@@ -54,19 +53,21 @@ class Relay:
             stdout=subprocess.DEVNULL,
             text=True,
         )
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            log.write(line)
+        log = self.process.stderr
+        assert log is not None
+        for line in log:
             found = re.search(r" listen=(\S+)", line)
             if found:
                 self.listen = found[1]
+                # Read on, lest the relay wait for somebody to.
+                threading.Thread(target=lambda: [None for _ in log], daemon=True).start()
                 return
         pytest.fail("the relay does not serve")
 
     def stop(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=30)
+        assert self.process.wait(timeout=30) == 0
 
     @property
     def url(self) -> str:
@@ -130,7 +131,7 @@ class Phone:
 
     def end(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
 
 @pytest.fixture(scope="session")

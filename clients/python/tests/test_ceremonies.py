@@ -199,16 +199,16 @@ def test_a_key_pair_stands_in_for_an_api_key(relay: Relay, tmp_path: Path, kind:
         jwk = json.loads(OKPAlgorithm.to_jwk(private.public_key()))
     jwk = {name: jwk[name] for name in ("kty", "crv", "x", "y") if name in jwk} | {"kid": "one"}
     (tmp_path / "key.jwk").write_text(json.dumps(jwk))
-    made = relay.client("--public-key", str(tmp_path / "key.jwk"))
+    made = relay.client("--jwk", str(tmp_path / "key.jwk"))
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     client_id = made["client_id"]
     pair = {"client_id": client_id, "key_id": "one", "private_key": pem}
-    with FidoRelay(relay.url, **pair) as bank:  # type: ignore[arg-type]
+    with FidoRelay(relay.url, **pair) as bank:
         opened = bank.open("authentication", "nobody")
         bank.cancel(opened.id)
         assert [event.status for event in bank.events(opened.id)][-1] == "cancelled"
         # A token that ended before its time: another is had, the call goes through.
-        bank._protocol._credential._token = ("at_void", float("inf"))  # type: ignore[union-attr]
+        bank._protocol._credential._token = ("at_void", float("inf"))
         assert bank.read(opened.id).status == "cancelled"
     stranger = ec.generate_private_key(ec.SECP256R1())
     with FidoRelay(relay.url, client_id=client_id, key_id="one", private_key=stranger) as bank:

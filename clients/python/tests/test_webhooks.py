@@ -61,6 +61,10 @@ def test_any_of_the_keys_that_live_will_do() -> None:
         event = verify_webhook(both, BODY, **keys)
         assert (event.webhook_id, event.type) == ("msg_1", "ceremony.closed")
         assert event.data == {"id": "cer_1"}
+    last = headers(v1a(OLD_KEY, now), v1(OLD, now), at=now)
+    verify_webhook(last, BODY, secrets=[NEW, OLD])
+    verify_webhook(last, BODY, public_keys=[public(NEW_KEY), public(OLD_KEY)])
+    verify_webhook(last, BODY, secrets=[NEW], public_keys=[public(OLD_KEY)])
 
 
 def test_wrong_keys_other_bytes_and_old_times_are_refused() -> None:
@@ -89,7 +93,12 @@ def test_a_public_key_is_no_secret_and_no_key_verifies_nothing() -> None:
     # Signed by whoever knows the public key, as if it were a shared secret.
     forged = headers(v1("whsec_" + public(OLD_KEY).removeprefix("whpk_"), now), at=now)
     assert refusal(forged, public_keys=[public(OLD_KEY)]) == "signature"
-    for keys in ({}, {"secrets": [public(OLD_KEY)]}, {"public_keys": ["whpk_short"]}):
+    for keys in (
+        {},
+        {"secrets": [public(OLD_KEY)]},
+        {"secrets": [OLD.removeprefix("whsec_")]},
+        {"public_keys": ["whpk_short"]},
+    ):
         with pytest.raises(ValueError):
             verify_webhook(forged, BODY, **keys)
     with pytest.raises(ValueError) as told:

@@ -58,7 +58,11 @@ async fn good_assertions_cost_one_attempt_each() {
 #[tokio::test]
 async fn who_tries_too_often_is_refused_before_its_body_is_there() {
     let bank = Bank::at(TestRelay::start_with(slow).await).await;
-    while exchange(&bank, "not-an-assertion", GUESSER).await.status() != 429 {}
+    let mut wrong = 0;
+    while exchange(&bank, "not-an-assertion", GUESSER).await.status() != 429 {
+        wrong += 1;
+        assert!(wrong < 20, "it never ends");
+    }
     let url: reqwest::Url = bank.relay.url().parse().unwrap();
     let address = url.socket_addrs(|| None).unwrap()[0];
     let socket = TcpSocket::new_v4().unwrap();

@@ -17,5 +17,6 @@ mod mutated;
 mod samples;
 mod texts;
 mod typed_codes;
+mod typescript;
 mod watch;
 mod webhooks;

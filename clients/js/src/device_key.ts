@@ -1,0 +1,89 @@
+// The device key and what it signs (docs/protocol.md, sections 3 and 4): compact JWS, ES256. The key
+// itself stays where it is: in WebCrypto, not extractable, or behind a signer of the app's.
+
+/** A P-256 public key (RFC 7517). */
+export interface P256Jwk {
+  kty: "EC";
+  crv: "P-256";
+  x: string;
+  y: string;
+}
+
+/** A device key. The phone's own key store is one, behind a few lines of the app's. */
+export interface DeviceSigner {
+  readonly jwk: P256Jwk;
+  /** ECDSA with SHA-256 over these bytes: 64 bytes R ‖ S, or DER as key stores give it. */
+  sign(bytes: Uint8Array): Promise<Uint8Array>;
+  /** SHA-256, where there is no WebCrypto. */
+  sha256?(bytes: Uint8Array): Promise<Uint8Array>;
+}
+
+/** A new key in WebCrypto. It cannot be extracted; IndexedDB can keep it as it is. */
+export async function generateDeviceKey(): Promise<CryptoKeyPair> {
+  const pair = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign", "verify"]);
+  return pair as CryptoKeyPair;
+}
+
+/** A signer over a key of WebCrypto's. */
+export async function webCryptoSigner(pair: CryptoKeyPair): Promise<DeviceSigner> {
+  const { x, y } = await crypto.subtle.exportKey("jwk", pair.publicKey);
+  if (!x || !y) throw new TypeError("not a P-256 key");
+  return {
+    jwk: { kty: "EC", crv: "P-256", x, y },
+    async sign(bytes) {
+      const algorithm = { name: "ECDSA", hash: "SHA-256" };
+      return new Uint8Array(await crypto.subtle.sign(algorithm, pair.privateKey, bytes as Uint8Array<ArrayBuffer>));
+    },
+  };
+}
+
+/** base64url without padding (RFC 4648, section 5). */
+export function base64url(bytes: Uint8Array): string {
+  const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 3) {
+    const three = ((bytes[at] ?? 0) << 16) | ((bytes[at + 1] ?? 0) << 8) | (bytes[at + 2] ?? 0);
+    for (let digit = 0; digit < Math.min(4, bytes.length - at + 1); digit += 1) {
+      text += digits[(three >> (18 - 6 * digit)) & 63];
+    }
+  }
+  return text;
+}
+
+/** The SHA-256 of a text, base64url. */
+export async function hashOf(signer: DeviceSigner, text: string): Promise<string> {
+  const bytes = new TextEncoder().encode(text);
+  const hash = signer.sha256 ? await signer.sha256(bytes) : new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return base64url(hash);
+}
+
+/** The key's thumbprint (RFC 7638). */
+export function thumbprint(signer: DeviceSigner): Promise<string> {
+  const { x, y } = signer.jwk;
+  return hashOf(signer, JSON.stringify({ crv: "P-256", kty: "EC", x, y }));
+}
+
+/** A compact JWS of this `typ` over these claims and the time. */
+export async function signed(signer: DeviceSigner, typ: string, claims: Record<string, string>): Promise<string> {
+  const part = (value: object) => base64url(new TextEncoder().encode(JSON.stringify(value)));
+  const iat = Math.floor(Date.now() / 1000);
+  const input = `${part({ alg: "ES256", typ })}.${part({ ...claims, iat })}`;
+  const signature = await signer.sign(new TextEncoder().encode(input));
+  return `${input}.${base64url(signature.length === 64 ? signature : fromDer(signature))}`;
+}
+
+/** R ‖ S out of DER: SEQUENCE of two INTEGERs of at most 33 bytes each. */
+function fromDer(der: Uint8Array): Uint8Array {
+  const raw = new Uint8Array(64);
+  let at = 2;
+  for (const end of [32, 64]) {
+    const length = der[at + 1] ?? 0;
+    const number = der.slice(at + 2, at + 2 + length);
+    const short = number.slice(Math.max(0, number.length - 32));
+    const malformed = der[0] !== 0x30 || der[at] !== 0x02 || number.length !== length || length > 33;
+    if (malformed || (length === 33 && number[0] !== 0)) throw new TypeError("not an ECDSA P-256 signature");
+    raw.set(short, end - short.length);
+    at += 2 + length;
+  }
+  return raw;
+}

@@ -1,0 +1,224 @@
+// The device socket (docs/protocol.md): one line at a time, proven with the device key, dialled again
+// by the document's rules, until it is told to stop or the relay forbids it.
+
+import { signed, type DeviceSigner } from "./device_key.js";
+import { dialWebSocket, type Dial, type Line } from "./dial.js";
+import type { DeclineReason, NoticeFrame, RelayFrame } from "./frames.js";
+import type { PairedDevice } from "./pairing.js";
+import { Prompts, type PromptEvent } from "./prompts.js";
+import { Reconnect, type SocketEnd, type StopReason } from "./reconnect.js";
+
+const PROTOCOL = "fido-relay.v1";
+/** From dialling to the welcome; the relay itself allows 10 s. */
+const WELCOME_MS = 15_000;
+/** Heartbeats without a sign of life after which a line is dead. */
+const SILENT_HEARTBEATS = 2.5;
+/** Where pings are hidden, `reauth` is what must come: so much later than announced at most. */
+const REAUTH_SLACK_S = 120;
+
+export type DeviceEvent =
+  | PromptEvent
+  | { kind: "connected"; connectionId: string }
+  | { kind: "disconnected"; end: SocketEnd; retryInMs?: number }
+  /** Something happened to another of the user's devices; told once. */
+  | { kind: "notice"; notice: NoticeFrame }
+  /** The signer failed; the socket is dialled again. */
+  | { kind: "not_signed"; error: unknown }
+  /** It will not be dialled again. The last event. */
+  | { kind: "stopped"; why: StopReason };
+
+export interface DeviceSocketOptions {
+  device: PairedDevice;
+  signer: DeviceSigner;
+  /** Told of everything, in order. */
+  onEvent: (event: DeviceEvent) => void;
+  /** The platform's own `WebSocket` if nothing is given. */
+  dial?: Dial;
+  /** Stops the socket. */
+  signal?: AbortSignal;
+  /** `notice_id`s that were shown before; they are remembered for seven days. */
+  noticed?: Iterable<string>;
+}
+
+export class DeviceSocket {
+  readonly #options: DeviceSocketOptions;
+  readonly #prompts: Prompts;
+  readonly #reconnect = new Reconnect();
+  readonly #noticed: Set<string>;
+  readonly #onAbort = () => this.stop();
+  #line: Line | undefined;
+  #welcomedAt: number | undefined;
+  #goawayMs: number | undefined;
+  #heard = 0;
+  #watchdog: ReturnType<typeof setTimeout> | undefined;
+  #waiting: ReturnType<typeof setTimeout> | undefined;
+  #stopped = false;
+
+  /** Dials at once. */
+  constructor(options: DeviceSocketOptions) {
+    this.#options = options;
+    this.#noticed = new Set(options.noticed);
+    this.#prompts = new Prompts(
+      (frame) => {
+        // What is lost here the relay asks for again, or it is kept.
+        if (this.#welcomedAt !== undefined) this.#line?.send(frame);
+      },
+      (event) => options.onEvent(event),
+    );
+    options.signal?.addEventListener("abort", this.#onAbort, { once: true });
+    if (options.signal?.aborted) this.stop();
+    else this.#dial();
+  }
+
+  /** The code that the person typed. False if no prompt waits for one. */
+  claim(ceremonyId: string, code: string): boolean {
+    return this.#prompts.claim(ceremonyId, code);
+  }
+
+  /** The person said no. False if there is no such prompt. */
+  decline(ceremonyId: string, reason: DeclineReason): boolean {
+    return this.#prompts.decline(ceremonyId, reason);
+  }
+
+  /** A card is in the field. */
+  cardPresent(ceremonyId: string): boolean {
+    return this.#prompts.card(ceremonyId);
+  }
+
+  /** The card failed with the SDK's number, 600 to 617. */
+  cardFailed(ceremonyId: string, code: number): boolean {
+    return this.#prompts.card(ceremonyId, code);
+  }
+
+  /**
+   * What the card SDK returned, as its JSON text. It is kept and sent again on every socket until
+   * the ceremony is closed. False if that challenge is not open, or was answered before.
+   */
+  answer(ceremonyId: string, attempt: string, credential: string): boolean {
+    return this.#prompts.answer(ceremonyId, attempt, credential);
+  }
+
+  /** The app came to the foreground: dials at once if it waits. */
+  wake(): void {
+    if (this.#waiting === undefined) return;
+    clearTimeout(this.#waiting);
+    this.#dial();
+  }
+
+  /** The network changed: leaves the line that may be dead, and dials at once. */
+  redial(): void {
+    this.#line?.drop();
+    this.#ended(this.#line, { code: 1006 });
+    this.wake();
+  }
+
+  /** Closes in order and ends it. */
+  stop(): void {
+    this.#stop("told");
+  }
+
+  #dial(): void {
+    this.#waiting = undefined;
+    const { device, dial = dialWebSocket } = this.#options;
+    let line: Line | undefined;
+    const current = () => line !== undefined && line === this.#line;
+    try {
+      line = dial(device.socket_url, PROTOCOL, {
+        text: (message) => {
+          if (current()) this.#text(message);
+        },
+        alive: () => {
+          if (current()) this.#heard = performance.now();
+        },
+        ended: (end) => this.#ended(line, end),
+      });
+    } catch {
+      // Such as an URL that the platform refuses: said like any other end.
+    }
+    this.#line = line;
+    this.#watch(WELCOME_MS);
+    if (!line) this.#ended(line, { code: 1006 });
+  }
+
+  /** Ends the line after so long without a sign of life. */
+  #watch(limit: number): void {
+    clearTimeout(this.#watchdog);
+    this.#heard = performance.now();
+    const look = () => {
+      const left = this.#heard + limit - performance.now();
+      if (left > 0) this.#watchdog = setTimeout(look, left);
+      else {
+        this.#line?.drop();
+        this.#ended(this.#line, { code: 1006 });
+      }
+    };
+    this.#watchdog = setTimeout(look, limit);
+  }
+
+  #text(message: string): void {
+    let frame: RelayFrame;
+    try {
+      frame = JSON.parse(message) as RelayFrame;
+    } catch {
+      return;
+    }
+    if (frame.type === "hello" || frame.type === "reauth") void this.#prove(frame.nonce);
+    else if (frame.type === "welcome") {
+      this.#welcomedAt = performance.now();
+      const pings = this.#line?.hearsPings;
+      const silence = pings ? frame.heartbeat_s * SILENT_HEARTBEATS : frame.reauth_in_s + REAUTH_SLACK_S;
+      this.#watch(silence * 1000);
+      this.#prompts.connected();
+      this.#options.onEvent({ kind: "connected", connectionId: frame.connection_id });
+    } else if (frame.type === "goaway") this.#goawayMs = frame.reconnect_in_ms;
+    else if (frame.type === "notice") {
+      if (this.#noticed.has(frame.notice_id)) return;
+      this.#noticed.add(frame.notice_id);
+      this.#options.onEvent({ kind: "notice", notice: frame });
+    } else if (this.#welcomedAt !== undefined) this.#prompts.frame(frame);
+  }
+
+  async #prove(nonce: string): Promise<void> {
+    const line = this.#line;
+    const { device, signer } = this.#options;
+    try {
+      // `aud` is what was dialled, and never what somebody says it was.
+      const claims = { aud: device.socket_url, nonce, device_id: device.device_id };
+      const proof = await signed(signer, "fido-relay-device+jwt", claims);
+      if (line === this.#line) line?.send(JSON.stringify({ type: "auth", proof }));
+    } catch (error) {
+      if (line !== this.#line) return;
+      this.#options.onEvent({ kind: "not_signed", error });
+      line?.drop();
+      this.#ended(line, { code: 1006 });
+    }
+  }
+
+  #ended(line: Line | undefined, end: SocketEnd): void {
+    if (line !== this.#line || this.#waiting !== undefined || this.#stopped) return;
+    clearTimeout(this.#watchdog);
+    const stood = this.#welcomedAt === undefined ? 0 : Math.max(1, performance.now() - this.#welcomedAt);
+    const next = this.#reconnect.after(end, stood, this.#goawayMs);
+    this.#line = this.#welcomedAt = this.#goawayMs = undefined;
+    if ("stop" in next) {
+      this.#options.onEvent({ kind: "disconnected", end });
+      this.#stop(next.stop);
+      return;
+    }
+    this.#waiting = setTimeout(() => this.#dial(), next.waitMs);
+    this.#options.onEvent({ kind: "disconnected", end, retryInMs: next.waitMs });
+  }
+
+  #stop(why: StopReason): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    clearTimeout(this.#watchdog);
+    clearTimeout(this.#waiting);
+    this.#waiting = undefined;
+    this.#options.signal?.removeEventListener("abort", this.#onAbort);
+    this.#line?.close();
+    this.#line = this.#welcomedAt = undefined;
+    this.#prompts.stop();
+    this.#options.onEvent({ kind: "stopped", why });
+  }
+}

@@ -1,0 +1,10 @@
+// The public face of the package; `@fido-relay/client/node` has Node's own way to dial.
+
+export { generateDeviceKey, webCryptoSigner, type DeviceSigner, type P256Jwk } from "./device_key.js";
+export { DeviceSocket, type DeviceEvent, type DeviceSocketOptions } from "./device_socket.js";
+export { dialWebSocket, type Dial, type Line, type LineListener } from "./dial.js";
+export type * from "./frames.js";
+export { pairDevice, parsePairingLink, PairingError, type PairedDevice, type PairingOrder } from "./pairing.js";
+export type { PromptEvent, TakenDown } from "./prompts.js";
+export type { SocketEnd, StopReason } from "./reconnect.js";
+export { watchCeremony, WatchError, type Watch, type WatchOptions } from "./watch.js";

@@ -1,0 +1,88 @@
+// Pairing (docs/protocol.md, section 3): a one-time link or a typed code becomes a device.
+
+import { hashOf, signed, thumbprint, type DeviceSigner } from "./device_key.js";
+import type { Platform } from "./frames.js";
+import { retryAfterMs } from "./pause.js";
+
+/** What pairing gives. Store it with the key. */
+export interface PairedDevice {
+  device_id: string;
+  socket_url: string;
+}
+
+export type PairingOrder = {
+  /** Base URL of the relay, without a trailing slash. Show its host to the person before. */
+  relay: string;
+  signer: DeviceSigner;
+  platform: Platform;
+  /** What the person calls the phone. */
+  name?: string;
+  /** `http` for a relay on this machine: for development builds alone. */
+  allowLoopback?: boolean;
+  signal?: AbortSignal;
+  fetch?: typeof fetch;
+} & ({ token: string } | { typedCode: string });
+
+/** Why there is no new device; go by `code` (docs/protocol.md, section 3). */
+export class PairingError extends Error {
+  override name = "PairingError";
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    /** With 429 and 503: milliseconds to wait before sending the same again. */
+    readonly retryAfterMs: number,
+  ) {
+    super(`not paired: ${status} ${code}`);
+  }
+}
+
+/** The relay and the token of a `fido-relay://pair` link. */
+export function parsePairingLink(link: string): { relay: string; token: string } {
+  const query = /^fido-relay:\/\/pair\/?\?([^#]*)/.exec(link)?.[1];
+  const part = (name: string) => new RegExp(`(?:^|&)${name}=([^&]+)`).exec(query ?? "")?.[1];
+  const [relay, token] = [part("relay"), part("token")];
+  if (!relay || !token) throw new TypeError("not a pairing link");
+  return { relay: decodeURIComponent(relay), token: decodeURIComponent(token) };
+}
+
+/** The one form of a typed code, out of any spelling. */
+export function plainTypedCode(code: string): string {
+  const plain = code.toUpperCase().replace(/[\s-]/g, "").replace(/[IL]/g, "1").replace(/O/g, "0");
+  if (!/^[0-9A-HJKMNP-TV-Z]{10}$/.test(plain)) throw new TypeError("not a pairing code");
+  return plain;
+}
+
+/** Makes the signer's key a device of the user whom the token or the code was made for. */
+export async function pairDevice(order: PairingOrder): Promise<PairedDevice> {
+  const { signer, platform, name } = order;
+  const loopback = /^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/.test(order.relay);
+  if (!order.relay.startsWith("https://") && !(loopback && order.allowLoopback)) {
+    throw new TypeError("a relay is reached by https alone");
+  }
+  const aud = `${order.relay}/v1/devices`;
+  const secret = "token" in order ? order.token : plainTypedCode(order.typedCode);
+  const claims = { aud, token_hash: await hashOf(signer, secret), jkt: await thumbprint(signer) };
+  const body = {
+    ...("token" in order ? { pairing_token: secret } : { typed_code: secret }),
+    jwk: signer.jwk,
+    proof: await signed(signer, "fido-relay-pairing+jwt", claims),
+    ...(name === undefined ? {} : { name }),
+    platform,
+  };
+  const send = order.fetch ?? fetch;
+  const response = await send(aud, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+    credentials: "omit",
+    redirect: "error",
+    ...(order.signal ? { signal: order.signal } : {}),
+  });
+  const answer = (await response.json().catch(() => ({}))) as Record<string, unknown>;
+  const { device_id, socket_url, code } = answer;
+  if (response.status === 201 && typeof device_id === "string" && typeof socket_url === "string") {
+    return { device_id, socket_url };
+  }
+  const wait = retryAfterMs(response.headers.get("retry-after"));
+  throw new PairingError(response.status, typeof code === "string" ? code : "unknown", wait);
+}

@@ -1,0 +1,77 @@
+import assert from "node:assert/strict";
+import { createHash, generateKeyPairSync, sign, verify, webcrypto } from "node:crypto";
+import test from "node:test";
+import { base64url, generateDeviceKey, signed, thumbprint, webCryptoSigner, type DeviceSigner } from "../../src/device_key.js";
+import { parsePairingLink, pairDevice, plainTypedCode } from "../../src/pairing.js";
+
+// Node 18 has WebCrypto, and not under its global name.
+globalThis.crypto ??= webcrypto as Crypto;
+
+const parts = (jws: string) => {
+  const [head = "", body = "", signature = ""] = jws.split(".");
+  return { head, body, signature: Buffer.from(signature, "base64url") };
+};
+
+test("bytes of every length are written as base64url without padding", () => {
+  for (let length = 0; length < 40; length += 1) {
+    const bytes = Buffer.from(Array.from({ length }, (_, at) => (at * 73 + 251) & 255));
+    assert.equal(base64url(bytes), bytes.toString("base64url"));
+  }
+});
+
+test("a thumbprint is the one of the protocol's document", async () => {
+  const jwk = { kty: "EC", crv: "P-256", x: "9fjWdRK7k5V5MYEJBrZtQsGE3paNeL6RaCNBS9oOPno", y: "Ws-jsQ0etwp6oEbuf7gfqT9ynHL2VFqe6RBUexMzYbQ" } as const;
+  const signer: DeviceSigner = { jwk, sign: () => assert.fail() };
+  assert.equal(await thumbprint(signer), "sekCIl1_aNUbzq8yNuXsttOE4dWf9gFVe9_Pq4Tl37s");
+});
+
+test("a key in WebCrypto cannot be extracted, and signs what verifies", async () => {
+  const pair = await generateDeviceKey();
+  assert.equal(pair.privateKey.extractable, false);
+  const jws = parts(await signed(await webCryptoSigner(pair), "some+jwt", { aud: "wss://relay.example" }));
+  assert.deepEqual(JSON.parse(Buffer.from(jws.head, "base64url").toString()), { alg: "ES256", typ: "some+jwt" });
+  assert.equal(JSON.parse(Buffer.from(jws.body, "base64url").toString()).aud, "wss://relay.example");
+  const input = Buffer.from(`${jws.head}.${jws.body}`);
+  assert.equal(jws.signature.length, 64);
+  const algorithm = { name: "ECDSA", hash: "SHA-256" };
+  assert.ok(await crypto.subtle.verify(algorithm, pair.publicKey, jws.signature, input));
+});
+
+test("a key store's DER signatures and its own SHA-256 serve as well", async () => {
+  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const { x = "", y = "" } = publicKey.export({ format: "jwk" });
+  let hashed = 0;
+  const signer: DeviceSigner = {
+    jwk: { kty: "EC", crv: "P-256", x, y },
+    sign: async (bytes) => sign("sha256", bytes, privateKey),
+    sha256: async (bytes) => {
+      hashed += 1;
+      return createHash("sha256").update(bytes).digest();
+    },
+  };
+  assert.match(await thumbprint(signer), /^[\w-]{43}$/);
+  assert.equal(hashed, 1);
+  // Often enough to meet numbers with a leading zero.
+  for (let turn = 0; turn < 300; turn += 1) {
+    const jws = parts(await signed(signer, "some+jwt", { turn: String(turn) }));
+    const input = Buffer.from(`${jws.head}.${jws.body}`);
+    assert.ok(verify("sha256", input, { key: publicKey, dsaEncoding: "ieee-p1363" }, jws.signature));
+  }
+  await assert.rejects(signed({ ...signer, sign: async () => new Uint8Array(70) }, "some+jwt", {}), TypeError);
+});
+
+test("pairing links and typed codes are read, and nothing but https is dialled", async () => {
+  const link = "fido-relay://pair?relay=http%3A%2F%2F127.0.0.1%3A32805&token=QhGm-_E";
+  assert.deepEqual(parsePairingLink(link), { relay: "http://127.0.0.1:32805", token: "QhGm-_E" });
+  for (const bad of ["https://pair?relay=a&token=b", "fido-relay://pair?relay=a", "fido-relay://other?relay=a&token=b"]) {
+    assert.throws(() => parsePairingLink(bad), TypeError, bad);
+  }
+  assert.equal(plainTypedCode("7k3d9 qxm2v"), "7K3D9QXM2V");
+  assert.equal(plainTypedCode("oil00-00000"), "0110000000");
+  assert.throws(() => plainTypedCode("7K3D9-QXM2U"), TypeError);
+  const signer = await webCryptoSigner(await generateDeviceKey());
+  for (const [relay, allowLoopback] of [["http://relay.example", true], ["http://127.0.0.1:1", false], ["ftp://x", true]] as const) {
+    const order = { relay, allowLoopback, signer, platform: "other", token: "t" } as const;
+    await assert.rejects(pairDevice({ ...order, fetch: () => assert.fail("dialled") }), TypeError);
+  }
+});

@@ -2,7 +2,7 @@
 //! command as a whole.
 
 mod bank;
-mod browser;
+pub(crate) mod browser;
 mod command;
 mod page;
 mod scene;

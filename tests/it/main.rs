@@ -42,6 +42,7 @@ mod http_access;
 mod http_refusals;
 mod idempotency;
 mod isolation;
+mod js_client;
 #[cfg(all(unix, debug_assertions))]
 mod kill;
 mod long_poll;

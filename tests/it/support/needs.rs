@@ -38,6 +38,23 @@ pub(crate) fn chromium(what: &str) -> Option<Chromium> {
     or_left_out(found, what, "chromium or chromedriver is not installed")
 }
 
+/// Node with the compiler of `clients/js`.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) program: PathBuf,
+    pub(crate) compiler: PathBuf,
+}
+
+/// Node, and what `npm ci` puts into `clients/js`.
+pub(crate) fn node(what: &str) -> Option<Node> {
+    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/js");
+    let compiler = client.join("node_modules/typescript/bin/tsc");
+    let compiler = Some(compiler).filter(|compiler| compiler.is_file());
+    let found = on_path("node").zip(compiler).map(|(program, compiler)| Node { program, compiler });
+    let because = "node is not installed, or clients/js has no node_modules";
+    or_left_out(found, what, because)
+}
+
 fn on_path(program: &str) -> Option<PathBuf> {
     let path = variable("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())

@@ -1,0 +1,150 @@
+// The device socket against the real relay, with its line cut at every step.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import type { Dial, DeviceEvent } from "../../src/index.js";
+import { dialNode } from "../../src/node.js";
+import { ask, control, CREDENTIAL, open, pair, Phone } from "./relay.js";
+
+const LIMIT = { timeout: 30_000 };
+
+interface Fault {
+  /** Of a frame from the relay before the app sees it, or to the relay before or after it is sent. */
+  at: "received" | "unsent" | "sent";
+  /** What the frame contains. */
+  mark: string;
+}
+
+/** Node's line, which breaks once. */
+function breaking({ at, mark }: Fault, told: { broke: boolean; answers: string[] }): Dial {
+  return (url, protocol, listener) => {
+    const breaks = (when: Fault["at"], message: string) => {
+      if (told.broke || when !== at || !message.includes(mark)) return false;
+      told.broke = true;
+      return true;
+    };
+    const line = dialNode(url, protocol, {
+      ...listener,
+      alive: () => listener.alive(),
+      ended: (end) => listener.ended(end),
+      text: (message) => {
+        if (breaks("received", message)) line.drop();
+        else listener.text(message);
+      },
+    });
+    return {
+      hearsPings: line.hearsPings,
+      close: () => line.close(),
+      drop: () => line.drop(),
+      send: (message) => {
+        if (message.includes('"type":"answer"')) told.answers.push(message);
+        if (breaks("unsent", message)) return line.drop();
+        line.send(message);
+        // What was written goes out before the end.
+        if (breaks("sent", message)) setImmediate(() => line.drop());
+      },
+    };
+  };
+}
+
+test("a ceremony comes to its one end wherever the line breaks, and the card signs once", LIMIT, async () => {
+  const received = ["hello", "welcome", "offer", "challenge", "accepted", "closed"].map((type): Fault => ({ at: "received", mark: `{"type":"${type}"` }));
+  const marks = ['"of":"offer"', '"type":"claim"', '"of":"challenge"', '"event":"present"', '"type":"answer"'];
+  const sent = marks.flatMap((mark): Fault[] => [{ at: "unsent", mark }, { at: "sent", mark }]);
+  await Promise.all(
+    [...received, ...sent].map(async (fault, number) => {
+      const username = `breaking-${number}@example.com`;
+      const told = { broke: false, answers: [] as string[] };
+      const phone = new Phone(await pair(username, number % 2 === 0), breaking(fault, told));
+      const opened = await open(username);
+      phone.types(opened);
+      const { closed } = await phone.until("closed");
+      const where = `${fault.at} ${fault.mark}`;
+      assert.ok(told.broke, where);
+      assert.deepEqual([closed.ceremony_id, closed.outcome], [opened.id, "succeeded"], where);
+      assert.equal(phone.signatures.length, 1, where);
+      assert.equal(new Set(told.answers).size, 1, `${where}: the same answer, byte for byte`);
+      assert.ok(told.answers[0]?.endsWith(`"credential":${CREDENTIAL}}`), where);
+      assert.equal(phone.count("closed"), 1, where);
+    }),
+  );
+});
+
+test("a phone comes back after a restart to what was open, asks no second time, and answers", LIMIT, async () => {
+  const phone = await Phone.of("restarted@example.com");
+  const opened = await open("restarted@example.com");
+  await phone.until("offer");
+  await control("restart");
+  await phone.until("connected", 2);
+  const { again } = await phone.until("offer", 2);
+  assert.ok(again);
+  phone.types(opened);
+  assert.equal((await phone.until("closed")).closed.outcome, "succeeded");
+});
+
+test("a wrong code is told, and not sent again by itself", LIMIT, async () => {
+  const phone = await Phone.of("mistyping@example.com");
+  const opened = await open("mistyping@example.com");
+  await phone.until("offer");
+  phone.types({ ...opened, code: opened.code === "000000" ? "000001" : "000000" });
+  assert.equal((await phone.until("refused")).error.code, "wrong_code");
+  phone.socket.redial();
+  await phone.until("offer", 2);
+  phone.types(opened);
+  assert.equal((await phone.until("closed")).closed.outcome, "succeeded");
+  assert.equal(phone.count("refused"), 1);
+});
+
+test("a no is heard, also over a broken line, and a cancelled prompt is taken down", LIMIT, async () => {
+  const told = { broke: false, answers: [] };
+  const phone = await Phone.of("no@example.com", breaking({ at: "unsent", mark: "decline" }, told));
+  const opened = await open("no@example.com");
+  await phone.until("offer");
+  assert.ok(phone.socket.decline(opened.id, "not_me"));
+  const { closed } = await phone.until("closed");
+  assert.deepEqual([closed.outcome, closed.reason, told.broke], ["denied", "not_me", true]);
+  assert.ok(!phone.socket.decline(opened.id, "declined"), "there is no such prompt any more");
+  const before = phone.count("offer");
+  const other = await open("no@example.com");
+  await phone.until("offer", before + 1);
+  await ask("DELETE", `/v1/ceremonies/${other.id}`);
+  assert.equal((await phone.until("closed", 2)).closed.outcome, "cancelled");
+});
+
+test("it signs again when it is asked, and stays", LIMIT, async () => {
+  let proofs = 0;
+  const counting: Dial = (url, protocol, listener) => {
+    const line = dialNode(url, protocol, listener);
+    const send = (message: string) => {
+      if (message.includes('"type":"auth"')) proofs += 1;
+      line.send(message);
+    };
+    return { hearsPings: true, send, close: () => line.close(), drop: () => line.drop() };
+  };
+  const phone = await Phone.of("again@example.com", counting);
+  while (proofs < 3) await new Promise((resolve) => setTimeout(resolve, 20));
+  const opened = await open("again@example.com");
+  phone.types(opened);
+  assert.equal((await phone.until("closed")).closed.outcome, "succeeded");
+  assert.equal(phone.count("connected"), 1);
+});
+
+test("it ends for good when it is told to, replaced or revoked", LIMIT, async () => {
+  const ends = async (phone: Phone) => (await phone.until("stopped")).why;
+  const paired = await pair("ended@example.com");
+  const first = new Phone(paired);
+  await first.until("connected");
+  const second = new Phone(paired);
+  assert.equal(await ends(first), "replaced");
+  await second.until("connected");
+  const revoked = await ask("DELETE", `/v1/devices/${paired.device.device_id}`);
+  assert.ok(revoked.ok, String(revoked.status));
+  assert.equal(await ends(second), "revoked");
+  const controller = new AbortController();
+  const third = new Phone(await pair("told@example.com"), dialNode, controller.signal);
+  await third.until("connected");
+  controller.abort();
+  assert.equal(await ends(third), "told");
+  const last = (phone: Phone): DeviceEvent | undefined => phone.events.at(-1);
+  for (const phone of [first, second, third]) assert.equal(last(phone)?.kind, "stopped");
+});

@@ -1,0 +1,164 @@
+// Watching against the real relay, over everything that breaks on the way.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { watchCeremony, WatchError, type WatchEvent } from "../../src/index.js";
+import { Proxy } from "./proxy.js";
+import { all, ask, control, open, Phone, RELAY, type Opened } from "./relay.js";
+
+const LIMIT = { timeout: 30_000 };
+const SOON = { firstMs: 20, mostMs: 100 };
+const STEPS = ["opened", "sent", "delivered", "claimed", "challenged", "card", "verifying", "closed"];
+let users = 0;
+
+const at = (base: string, opened: Opened) => `${base}/v1/ceremonies/${opened.id}`;
+
+/** What the ceremony was, by one road without a mishap. */
+const whole = (opened: Opened, road: "events" | "poll") =>
+  all(watchCeremony(at(RELAY, opened), opened.ticket, { road }));
+
+/** A ceremony with a phone that waits for its code. */
+async function begun(): Promise<{ opened: Opened; phone: Phone }> {
+  users += 1;
+  const username = `watched-${users}@example.com`;
+  const phone = await Phone.of(username);
+  return { opened: await open(username), phone };
+}
+
+function complete(seen: WatchEvent[]): void {
+  assert.deepEqual(seen.map((event) => event.step), STEPS);
+  assert.deepEqual(seen.map((event) => event.seq), STEPS.map((_, index) => index + 1));
+  assert.equal(seen.at(-1)?.status, "succeeded");
+}
+
+test("events and the long poll tell a ceremony word for word alike, and the promise its end", LIMIT, async () => {
+  const { opened, phone } = await begun();
+  const heard: WatchEvent[] = [];
+  const watch = watchCeremony(at(RELAY, opened), opened.ticket, { onEvent: (event) => heard.push(event) });
+  const polled = watchCeremony(at(RELAY, opened), opened.ticket, { road: "poll" });
+  phone.types(opened);
+  const [seen, last] = [await all(watch), await watch];
+  complete(seen);
+  assert.deepEqual(heard, seen);
+  assert.deepEqual(last, seen.at(-1));
+  assert.deepEqual(await all(polled), seen);
+  assert.deepEqual(await whole(opened, "poll"), seen);
+  const rest = await all(watchCeremony(at(RELAY, opened), opened.ticket, { since: 5 }));
+  assert.deepEqual(rest, seen.slice(5));
+  const known = watchCeremony(at(RELAY, opened), opened.ticket, { since: 8 });
+  assert.deepEqual([await all(known), (await known).status], [[], "succeeded"], "nothing twice, and the end");
+});
+
+test("a connection lost at any event loses none and repeats none", LIMIT, async () => {
+  const cuts = STEPS.flatMap((_, index) => [true, false].map((before) => [{ seq: index + 1, before }]));
+  const everywhere = STEPS.flatMap((_, index) => [true, false].map((before) => ({ seq: index + 1, before })));
+  await Promise.all(
+    [...cuts, everywhere].map(async (cutAt) => {
+      const planned = cutAt.length;
+      const proxy = await Proxy.start({ cutAt });
+      const { opened, phone } = await begun();
+      const watch = watchCeremony(at(proxy.url, opened), opened.ticket, { backoff: SOON });
+      phone.types(opened);
+      const seen = await all(watch);
+      complete(seen);
+      assert.deepEqual(await whole(opened, "events"), seen);
+      assert.deepEqual(cutAt, [], "the connection was cut at every event that was to be");
+      // A loss after the last event is none: nothing follows it.
+      assert.ok(planned === 1 || proxy.asked.length >= planned, `${proxy.asked.length} requests`);
+      const resumed = proxy.asked.filter(({ lastEventId }) => lastEventId !== undefined);
+      assert.ok(planned === 1 || resumed.length >= 7, "it goes on by number");
+      for (const { path } of proxy.asked) assert.ok(!path.includes("ticket") && !path.includes("tkt_"), path);
+    }),
+  );
+});
+
+test("what a proxy holds back comes by the long poll, while it happens", LIMIT, async () => {
+  const proxy = await Proxy.start({ buffers: true });
+  const { opened, phone } = await begun();
+  const steps: string[] = [];
+  const watch = watchCeremony(at(proxy.url, opened), opened.ticket, { firstByteMs: 300, backoff: SOON });
+  for await (const event of watch) {
+    steps.push(event.step);
+    if (event.step === "delivered") phone.types(opened);
+  }
+  assert.deepEqual(steps, STEPS);
+  assert.equal(proxy.asked.filter(({ path }) => path.endsWith("/events")).length, 1);
+  assert.ok(proxy.asked.filter(({ path }) => path.includes("?wait=")).length > 1);
+});
+
+test("where events fail the long poll serves, and Retry-After is kept", LIMIT, async () => {
+  const refuses = (path: string, nth: number) => {
+    if (path.endsWith("/events")) return { status: 502 };
+    return nth <= 3 ? { status: 429, retryAfter: 1 } : undefined;
+  };
+  const proxy = await Proxy.start({ refuses });
+  const { opened, phone } = await begun();
+  phone.types(opened);
+  const began = performance.now();
+  complete(await all(watchCeremony(at(proxy.url, opened), opened.ticket, { backoff: SOON })));
+  assert.ok(performance.now() - began >= 1000);
+  assert.deepEqual(proxy.asked.slice(0, 3).map(({ path }) => path.endsWith("/events")), [true, true, false]);
+});
+
+test("a restart of the relay in the middle is not noticed, by either road", LIMIT, async () => {
+  const { opened, phone } = await begun();
+  const roads = (["events", "poll"] as const).map((road) => {
+    const seen: WatchEvent[] = [];
+    const onEvent = (event: WatchEvent) => seen.push(event);
+    const watch = watchCeremony(at(RELAY, opened), opened.ticket, { road, onEvent, backoff: SOON });
+    return { seen, watch };
+  });
+  for (const { watch } of roads) for await (const event of watch) if (event.step === "delivered") break;
+  await control("restart");
+  phone.socket.redial();
+  phone.types(opened);
+  for (const { seen, watch } of roads) {
+    await watch;
+    complete(seen);
+  }
+});
+
+test("a watch is called off, wherever it is, and gives its place back", LIMIT, async () => {
+  const { opened, phone } = await begun();
+  for (const road of ["events", "poll"] as const) {
+    // More often than there are places.
+    for (let turn = 0; turn < 20; turn += 1) {
+      const controller = new AbortController();
+      const watch = watchCeremony(at(RELAY, opened), opened.ticket, { road, signal: controller.signal });
+      const why = new Error("enough");
+      const reading = async () => {
+        for await (const event of watch) if (event.step === "delivered") controller.abort(why);
+      };
+      await assert.rejects(reading, why);
+      await assert.rejects(watch, why);
+    }
+  }
+  const aborted = watchCeremony(at(RELAY, opened), opened.ticket, { signal: AbortSignal.abort() });
+  await assert.rejects(aborted, { name: "AbortError" });
+  phone.types(opened);
+  complete(await whole(opened, "events"));
+});
+
+test("a ticket that is none, or another's, ends the watch and says so", LIMIT, async () => {
+  const [one, other] = [await open("one@example.com"), await open("other@example.com")];
+  for (const road of ["events", "poll"] as const) {
+    for (const ticket of ["tkt_none", other.ticket]) {
+      const refused = await watchCeremony(at(RELAY, one), ticket, { road }).catch((error: unknown) => error);
+      assert.ok(refused instanceof WatchError, String(refused));
+      assert.ok(refused.status === 401 || refused.status === 404, String(refused));
+    }
+  }
+  await ask("DELETE", `/v1/ceremonies/${one.id}`);
+  assert.equal((await watchCeremony(at(RELAY, one), one.ticket)).status, "cancelled");
+});
+
+test("a ticket that has died ends the watch and says so", LIMIT, async () => {
+  const opened = await open("late@example.com");
+  await ask("DELETE", `/v1/ceremonies/${opened.id}`);
+  assert.equal((await watchCeremony(at(RELAY, opened), opened.ticket)).status, "cancelled");
+  await control("61 s later");
+  for (const road of ["events", "poll"] as const) {
+    const refused = watchCeremony(at(RELAY, opened), opened.ticket, { road });
+    await assert.rejects(refused, { name: "WatchError", status: 401, code: "unauthorized" });
+  }
+});

@@ -2,14 +2,21 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { watchCeremony, WatchError, type WatchEvent } from "../../src/index.js";
+import { watchCeremony as watchWith, WatchError, type Watch, type WatchEvent, type WatchOptions } from "../../src/index.js";
 import { Proxy } from "./proxy.js";
-import { all, ask, control, open, Phone, RELAY, type Opened } from "./relay.js";
+import { all, ask, control, endsAfterwards, open, Phone, RELAY, type Opened } from "./relay.js";
 
 const LIMIT = { timeout: 30_000 };
 const SOON = { firstMs: 20, mostMs: 100 };
 const STEPS = ["opened", "sent", "delivered", "claimed", "challenged", "card", "verifying", "closed"];
 let users = 0;
+
+/** A watch that does not outlive its test. */
+function watchCeremony(url: string, ticket: string, options: WatchOptions = {}): Watch {
+  const controller = new AbortController();
+  endsAfterwards(() => controller.abort());
+  return watchWith(url, ticket, { signal: controller.signal, ...options });
+}
 
 const at = (base: string, opened: Opened) => `${base}/v1/ceremonies/${opened.id}`;
 
@@ -26,8 +33,10 @@ async function begun(): Promise<{ opened: Opened; phone: Phone }> {
 }
 
 function complete(seen: WatchEvent[]): void {
-  assert.deepEqual(seen.map((event) => event.step), STEPS);
-  assert.deepEqual(seen.map((event) => event.seq), STEPS.map((_, index) => index + 1));
+  // A card whose answer is stored first is no step any more.
+  const steps = seen.some(({ step }) => step === "card") ? STEPS : STEPS.filter((step) => step !== "card");
+  assert.deepEqual(seen.map((event) => event.step), steps);
+  assert.deepEqual(seen.map((event) => event.seq), steps.map((_, index) => index + 1));
   assert.equal(seen.at(-1)?.status, "succeeded");
 }
 
@@ -45,7 +54,7 @@ test("events and the long poll tell a ceremony word for word alike, and the prom
   assert.deepEqual(await whole(opened, "poll"), seen);
   const rest = await all(watchCeremony(at(RELAY, opened), opened.ticket, { since: 5 }));
   assert.deepEqual(rest, seen.slice(5));
-  const known = watchCeremony(at(RELAY, opened), opened.ticket, { since: 8 });
+  const known = watchCeremony(at(RELAY, opened), opened.ticket, { since: seen.length });
   assert.deepEqual([await all(known), (await known).status], [[], "succeeded"], "nothing twice, and the end");
 });
 
@@ -62,11 +71,12 @@ test("a connection lost at any event loses none and repeats none", LIMIT, async 
       const seen = await all(watch);
       complete(seen);
       assert.deepEqual(await whole(opened, "events"), seen);
-      assert.deepEqual(cutAt, [], "the connection was cut at every event that was to be");
+      const left = cutAt.filter(({ seq }) => seq <= seen.length);
+      assert.deepEqual(left, [], "the connection was cut at every event that was to be");
       // A loss after the last event is none: nothing follows it.
-      assert.ok(planned === 1 || proxy.asked.length >= planned, `${proxy.asked.length} requests`);
+      assert.ok(planned === 1 || proxy.asked.length >= 2 * seen.length, `${proxy.asked.length} requests`);
       const resumed = proxy.asked.filter(({ lastEventId }) => lastEventId !== undefined);
-      assert.ok(planned === 1 || resumed.length >= 7, "it goes on by number");
+      assert.ok(planned === 1 || resumed.length >= seen.length - 1, "it goes on by number");
       for (const { path } of proxy.asked) assert.ok(!path.includes("ticket") && !path.includes("tkt_"), path);
     }),
   );
@@ -81,7 +91,7 @@ test("what a proxy holds back comes by the long poll, while it happens", LIMIT, 
     steps.push(event.step);
     if (event.step === "delivered") phone.types(opened);
   }
-  assert.deepEqual(steps, STEPS);
+  assert.deepEqual(steps.filter((step) => step !== "card"), STEPS.filter((step) => step !== "card"));
   assert.equal(proxy.asked.filter(({ path }) => path.endsWith("/events")).length, 1);
   assert.ok(proxy.asked.filter(({ path }) => path.includes("?wait=")).length > 1);
 });

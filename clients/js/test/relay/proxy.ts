@@ -17,6 +17,7 @@ export class Proxy {
   /** Path and query of every request, with the `Last-Event-ID`. */
   readonly asked: { path: string; lastEventId?: string }[] = [];
   readonly #server: Server;
+  readonly #cut = new WeakSet<ServerResponse>();
   readonly #manners: Manners;
 
   private constructor(manners: Manners) {
@@ -71,6 +72,8 @@ export class Proxy {
   }
 
   #write(piece: Buffer, to: ServerResponse): void {
+    // Nothing follows a cut: no connection loses its middle.
+    if (this.#cut.has(to)) return;
     const cuts = this.#manners.cutAt ?? [];
     // A piece may hold several events: the cut is at the event, not at the piece.
     const text = piece.toString();
@@ -78,6 +81,7 @@ export class Proxy {
     const cut = cuts[found];
     if (!cut) return void to.write(piece);
     cuts.splice(found, 1);
+    this.#cut.add(to);
     const start = text.indexOf(`id: ${cut.seq}\n`);
     const end = cut.before ? start : text.indexOf("\n\n", start) + 2;
     to.write(Buffer.from(text.slice(0, end)), () => to.destroy());

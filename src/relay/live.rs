@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use fido_relay_proto::life::PriorAuth;
-use fido_relay_proto::{CeremonyId, ClientId, UnixMillis};
+use fido_relay_proto::{CeremonyId, ClientId, DeviceId, UnixMillis};
 
 use super::ceremonies::CeremonyKey;
 use super::devices::UserKey;
@@ -53,6 +53,8 @@ pub(super) struct Live {
 struct Open {
     key: CeremonyKey,
     silent: bool,
+    /// The one phone that it is for, if it is for one.
+    device: Option<DeviceId>,
     /// Its turn, while nobody has taken it up: who knew more of the user comes first, then who
     /// came first.
     turn: Option<(bool, UnixMillis)>,
@@ -72,7 +74,10 @@ impl Live {
         let mut open = self.users.entry(user).or_default();
         match open.iter_mut().find(|entry| entry.key == key) {
             Some(entry) => (entry.silent, entry.turn) = (ceremony.silent, turn),
-            None => open.push(Open { key, silent: ceremony.silent, turn }),
+            None => {
+                let (silent, device) = (ceremony.silent, request.device_id);
+                open.push(Open { key, silent, device, turn });
+            }
         }
     }
 
@@ -135,12 +140,13 @@ impl Live {
         open.iter().filter(|entry| !entry.silent).map(|entry| entry.key.clone()).collect()
     }
 
-    /// The first of those that wait to be taken up: the user's phones ring for them.
+    /// The first of those that wait to be taken up by this phone: it rings for them.
     #[must_use]
-    pub(super) fn ringing(&self, user: &UserKey, most: usize) -> Vec<CeremonyKey> {
+    pub(super) fn ringing(&self, user: &UserKey, phone: DeviceId, most: usize) -> Vec<CeremonyKey> {
         let Some(open) = self.users.get(user) else { return Vec::new() };
+        let for_it = open.iter().filter(|entry| entry.device.is_none_or(|only| only == phone));
         let mut waiting: Vec<_> =
-            open.iter().filter_map(|entry| Some((entry.turn?, &entry.key))).collect();
+            for_it.filter_map(|entry| Some((entry.turn?, &entry.key))).collect();
         waiting.sort_unstable();
         waiting.into_iter().take(most).map(|(_, key)| key.clone()).collect()
     }

@@ -16,6 +16,11 @@ use crate::fault_point::{self, Point};
 use crate::ports::Revision;
 use crate::session::CloseReason;
 
+/// Whose phone it is.
+fn user(phone: &Connection) -> UserKey {
+    UserKey::new(&phone.owner().tenant, &phone.owner().username)
+}
+
 /// Looks at a ceremony in a row at most: more changes than it has steps in its life.
 const LOOKS: usize = 16;
 
@@ -35,15 +40,16 @@ impl Relay {
         if !self.registry().is_empty() {
             match devices::of_user(store, &key.tenant, &ceremony.request.username).await {
                 Ok(ids) => {
-                    let user = UserKey::new(&key.tenant, &ceremony.request.username);
                     let here = |id| self.registry().get(id);
                     let phones: Vec<_> = ids.into_iter().filter_map(here).collect();
                     let phones: Vec<_> = phones.iter().map(Arc::as_ref).collect();
                     for phone in &phones {
                         self.show(&ceremony, phone);
                     }
-                    if !self.ringing(&user).contains(key) {
-                        self.ring_next(&user, &phones).await;
+                    for phone in &phones {
+                        if !self.ringing(phone).contains(key) {
+                            self.ring_next(phone).await;
+                        }
                     }
                 }
                 Err(error) => {
@@ -58,22 +64,19 @@ impl Relay {
         Some(revision)
     }
 
-    /// Once a ceremony no longer rings, the phones ring for the next one that waits. What this
-    /// node remembers of that one may be old, so the store is asked, until both say the same.
-    async fn ring_next(&self, user: &UserKey, phones: &[&Connection]) {
-        let new = |key: &CeremonyKey| phones.iter().any(|phone| phone.shown(key.id).is_none());
+    /// Once a ceremony no longer rings, the phone rings for the next one that waits. What this node
+    /// remembers of that one may be old, so the store is asked, until both say the same.
+    async fn ring_next(&self, phone: &Connection) {
         let mut rung = Vec::new();
         for _ in 0..LOOKS {
-            let next = self.ringing(user).into_iter().find(|key| !rung.contains(key) && new(key));
-            let Some(key) = next else { return };
+            let new = |key: &CeremonyKey| !rung.contains(key) && phone.shown(key.id).is_none();
+            let Some(key) = self.ringing(phone).into_iter().find(new) else { return };
             match self.load(&key).await {
                 Ok(Some(waiting)) => {
                     self.take_note(&waiting).await;
-                    for phone in phones {
-                        self.show(&waiting, phone);
-                    }
+                    self.show(&waiting, phone);
                 }
-                Ok(None) => self.node.live.remove(user, &key),
+                Ok(None) => self.node.live.remove(&user(phone), &key),
                 Err(error) => {
                     tracing::warn!(ceremony = %key, %error, "could not ring for a ceremony");
                     return;
@@ -94,16 +97,15 @@ impl Relay {
         }
     }
 
-    fn ringing(&self, user: &UserKey) -> Vec<CeremonyKey> {
-        self.node.live.ringing(user, self.node.policy.ringing)
+    /// What this phone rings for.
+    fn ringing(&self, phone: &Connection) -> Vec<CeremonyKey> {
+        self.node.live.ringing(&user(phone), phone.owner().device, self.node.policy.ringing)
     }
 
-    /// Whether the user's phones ring for this one. A phone that shows a prompt already keeps it.
-    fn rings(&self, ceremony: &Ceremony, connection: &Connection) -> bool {
-        let owner = connection.owner();
-        let user = UserKey::new(&owner.tenant, &owner.username);
-        connection.shown(ceremony.request.id).is_some()
-            || self.ringing(&user).contains(&CeremonyKey::from(ceremony))
+    /// Whether the phone rings for this one. One that shows a prompt already keeps it.
+    fn rings(&self, ceremony: &Ceremony, phone: &Connection) -> bool {
+        phone.shown(ceremony.request.id).is_some()
+            || self.ringing(phone).contains(&CeremonyKey::from(ceremony))
     }
 
     /// Looks until nothing is new, beside the looks that notices cause: one that read before a
@@ -121,8 +123,7 @@ impl Relay {
 
     /// What may be open for this device.
     pub(super) fn open_for(&self, connection: &Connection) -> Vec<CeremonyKey> {
-        let owner = connection.owner();
-        self.node.live.of(&UserKey::new(&owner.tenant, &owner.username))
+        self.node.live.of(&user(connection))
     }
 
     /// Shows a ceremony to a device that has just come. One at a time: the caller writes what is
@@ -131,8 +132,6 @@ impl Relay {
     /// It looks until nothing is new: a change between a reading and its showing told this
     /// connection nothing, since there was nothing yet to take down.
     pub async fn show_again(&self, key: &CeremonyKey, connection: &Connection) {
-        let owner = connection.owner();
-        let user = UserKey::new(&owner.tenant, &owner.username);
         let mut shown = None;
         for _ in 0..LOOKS {
             match ceremonies::load(&*self.world().store, key).await {
@@ -142,7 +141,7 @@ impl Relay {
                     self.show(&ceremony, connection);
                     if connection.shown(key.id).is_none() {
                         // Another's turn, and perhaps this node did not know whose.
-                        self.ring_next(&user, &[connection]).await;
+                        self.ring_next(connection).await;
                     }
                     shown = Some(revision);
                 }

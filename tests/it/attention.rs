@@ -187,6 +187,21 @@ async fn the_phone_rings_for_one_at_a_time_and_for_the_next_when_that_one_is_ove
 }
 
 #[tokio::test]
+async fn what_waits_for_another_phone_keeps_nothing_from_this_one() {
+    let mut scene = Scene::set(|_| {}).await;
+    let tablet = scene.relay.pair(&scene.bank, "ada").await;
+    let order = json!({
+        "type": "authentication", "username": "ada", "device_id": tablet.device_id.to_string(),
+    });
+    let elsewhere = scene.bank.open(&order).await;
+    let here = scene.opens("none").await;
+    assert_eq!(scene.ada.offer().await.ceremony_id, here.id);
+    let mut tablet = WirePhone::connect(tablet).await;
+    assert_eq!(tablet.offer().await.ceremony_id, elsewhere.id);
+    tablet.hears_nothing().await;
+}
+
+#[tokio::test]
 async fn the_code_says_which_one_is_meant_whoever_rang_first() {
     let mut scene = Scene::set(|_| {}).await;
     let attackers = scene.opens("none").await;

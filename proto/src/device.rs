@@ -24,6 +24,7 @@ use crate::text::{DisplayName, Message, PlainText, Username};
 
 /// What an app needs to know to keep within the relay's limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SocketLimits {
     /// Bytes of one frame.
     pub frame_bytes: u32,
@@ -35,6 +36,7 @@ pub struct SocketLimits {
 
 /// What the person is asked, without a challenge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Offer {
     /// The ceremony.
     pub ceremony_id: CeremonyId,
@@ -65,6 +67,7 @@ pub struct Offer {
 
 /// An [`Offer`] with what the card must sign.
 #[derive(Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Challenge {
     /// What the person is asked.
     #[serde(flatten)]
@@ -76,6 +79,7 @@ pub struct Challenge {
     /// For `clientDataJSON`.
     pub origin: String,
     /// The FIDO2 server's options object, untouched.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::object"))]
     pub public_key: Box<RawValue>,
 }
 
@@ -90,6 +94,7 @@ impl std::fmt::Debug for Challenge {
 
 /// Relay → device.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum RelayFrame {
     /// The first frame: sign `nonce` within `auth_within_s` seconds.
@@ -180,6 +185,7 @@ impl RelayFrame {
 
 /// Why a frame from a device was refused. The codes are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FrameErrorCode {
     /// Not JSON, too deeply nested, or a field missing or malformed.
@@ -238,6 +244,7 @@ impl FrameErrorCode {
 
 /// Which frame is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AckOf {
     /// An `offer`.
@@ -250,6 +257,7 @@ pub enum AckOf {
 
 /// What the phone noticed of the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CardEvent {
     /// A card is in the field.
@@ -260,6 +268,7 @@ pub enum CardEvent {
 
 /// Why the person said no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeclineReason {
     /// Changed their mind.
@@ -310,6 +319,7 @@ impl From<CardErrorCode> for u16 {
 
 /// `auth`: who this is.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Auth {
     /// JWS ES256 by the device key.
     pub proof: String,
@@ -323,6 +333,7 @@ impl std::fmt::Debug for Auth {
 
 /// `ack`: the app has it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ack {
     /// The ceremony.
     pub ceremony_id: CeremonyId,
@@ -332,6 +343,7 @@ pub struct Ack {
 
 /// `claim`: the code that the person typed.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Claim {
     /// The ceremony.
     pub ceremony_id: CeremonyId,
@@ -347,6 +359,7 @@ impl std::fmt::Debug for Claim {
 
 /// `card`: what happens at the card.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Card {
     /// The ceremony.
     pub ceremony_id: CeremonyId,
@@ -359,12 +372,14 @@ pub struct Card {
 
 /// `answer`: what the card signed.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Answer {
     /// The ceremony.
     pub ceremony_id: CeremonyId,
     /// The challenge that is answered.
     pub attempt: AttemptId,
     /// The card SDK's JSON object, relayed byte for byte.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::object"))]
     pub credential: Box<RawValue>,
 }
 
@@ -379,6 +394,7 @@ impl std::fmt::Debug for Answer {
 
 /// `decline`: the person said no.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Decline {
     /// The ceremony.
     pub ceremony_id: CeremonyId,
@@ -388,6 +404,7 @@ pub struct Decline {
 
 /// Device → relay.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum DeviceFrame {
     /// Who this is.

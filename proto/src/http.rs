@@ -21,6 +21,7 @@ use crate::text::{ClientNonce, DisplayName, Message, PlainText, Username};
 
 /// What an approval is about, shown on both sides before the card is touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Transaction {
     /// What it is, such as "Payment to Ada".
@@ -32,6 +33,7 @@ pub struct Transaction {
 
 /// One line of a [`Transaction`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TransactionField {
     /// Such as "Amount".
@@ -42,6 +44,7 @@ pub struct TransactionField {
 
 /// The browser that asked, as the initiator saw it; shown to the person on the phone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BrowserContext {
     /// Its address.
@@ -57,6 +60,7 @@ pub struct BrowserContext {
 
 /// A wish in three strengths (WebAuthn `UserVerificationRequirement`, `ResidentKeyRequirement`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Requirement {
     /// Without it the ceremony fails.
@@ -69,6 +73,7 @@ pub enum Requirement {
 
 /// Whether the card should say what it is (WebAuthn `AttestationConveyancePreference`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Attestation {
     /// No.
@@ -81,6 +86,7 @@ pub enum Attestation {
 
 /// Where the authenticator may be (WebAuthn `AuthenticatorAttachment`, and `all`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Attachment {
     /// In the phone itself.
@@ -93,6 +99,7 @@ pub enum Attachment {
 
 /// Signature algorithms (COSE names, RFC 9053 and RFC 8812).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256, COSE −7.
@@ -117,6 +124,7 @@ impl Algorithm {
 
 /// Options for the FIDO2 server, in that server's own spelling.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamOptions {
     /// Whether the card must ask for the PIN.
@@ -141,6 +149,7 @@ pub struct UpstreamOptions {
 
 /// `POST /v1/ceremonies`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OpenCeremony {
     /// What it is for.
@@ -190,6 +199,7 @@ pub struct OpenCeremony {
 
 /// Whether a ceremony still runs, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// No outcome yet.
@@ -201,6 +211,7 @@ pub enum Status {
 
 /// The answer to an open.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OpenedCeremony {
     /// The ceremony.
     pub id: CeremonyId,
@@ -230,6 +241,7 @@ impl fmt::Debug for OpenedCeremony {
 
 /// One step of a ceremony.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProgressEntry {
     /// Its number, counted from 1; `since` of a long poll and `id` of a server-sent event.
     pub seq: u32,
@@ -242,6 +254,7 @@ pub struct ProgressEntry {
 /// A ceremony as its watchers see it. A ticket's holder sees none of the optional fields but
 /// `reason` where it says nothing about the card.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CeremonyView {
     /// The ceremony.
     pub id: CeremonyId,

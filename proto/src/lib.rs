@@ -11,6 +11,8 @@ pub mod life;
 pub mod limits;
 mod object;
 pub mod problem;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod shape;
 pub mod text;
 pub mod timestamp;
@@ -28,3 +30,7 @@ pub use problem::{Problem, ProblemCode};
 pub use text::{ClientNonce, DisplayName, Message, PlainText, Username};
 pub use timestamp::UnixMillis;
 pub use typed_code::TypedCode;
+
+/// What derives the schemas, for whoever makes documents of them.
+#[cfg(feature = "schema")]
+pub use schemars;

@@ -9,6 +9,7 @@ use crate::device::CardErrorCode;
 
 /// What a ceremony is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CeremonyType {
     /// A card becomes a credential of the user (WebAuthn `create`).
@@ -21,6 +22,7 @@ pub enum CeremonyType {
 
 /// How the page and the phone are tied together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Binding {
     /// The person types into the app the code that the page shows; only then is there a challenge.
@@ -32,6 +34,7 @@ pub enum Binding {
 
 /// How the initiator knew the user before it opened the ceremony.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PriorAuth {
     /// Not at all: anybody may have typed the username.
@@ -45,6 +48,7 @@ pub enum PriorAuth {
 
 /// Where a ceremony stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Shown to the user's devices without a challenge; waits for the code.
@@ -61,6 +65,7 @@ pub enum Phase {
 
 /// A step that a ceremony has made, each at most once and with a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Stored.
@@ -83,6 +88,7 @@ pub enum Step {
 
 /// How a ceremony ended: exactly one per ceremony, never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The FIDO2 server verified the card's answer.
@@ -103,36 +109,39 @@ pub enum Outcome {
 
 /// What [`Outcome`] alone does not say. The codes are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(!into, !try_from, rename_all = "snake_case"))]
 #[serde(into = "String", try_from = "String")]
 pub enum Reason {
-    /// `declined`: the person said no.
+    /// The person said no.
     Declined,
-    /// `not_me`: the person did not ask for this.
+    /// The person did not ask for this.
     NotMe,
-    /// `wrong_code`: too many wrong codes.
+    /// Too many wrong codes.
     WrongCode,
-    /// `deadline`: nobody finished in time.
+    /// Nobody finished in time.
     Deadline,
-    /// `session_expired`: the FIDO2 server's session ran out.
+    /// The FIDO2 server's session ran out.
     SessionExpired,
-    /// `pin_failed`: the card refused the PIN; a new attempt is the person's decision.
+    /// The card refused the PIN; a new attempt is the person's decision.
     PinFailed,
-    /// `no_credential`: the card holds no credential for this user.
+    /// The card holds no credential for this user.
     NoCredential,
-    /// `card_full`: the card's key store is full.
+    /// The card's key store is full.
     CardFull,
-    /// `card_NNN`: any other card error, with its number.
-    Card(u16),
-    /// `upstream_rejected`: the FIDO2 server refused.
+    /// The FIDO2 server refused.
     UpstreamRejected,
-    /// `upstream_unavailable`: the FIDO2 server could not be reached or made no sense.
+    /// The FIDO2 server could not be reached or made no sense.
     UpstreamUnavailable,
-    /// `upstream_full`: the FIDO2 server could not store.
+    /// The FIDO2 server could not store.
     UpstreamFull,
-    /// `upstream_unknown`: a completion call may have arrived, its answer did not.
+    /// A completion call may have arrived, its answer did not.
     UpstreamUnknown,
-    /// `interrupted`: the relay stopped while a completion call was in flight.
+    /// The relay stopped while a completion call was in flight.
     Interrupted,
+    /// Any other card error, with its number.
+    #[cfg_attr(feature = "schema", schemars(untagged, schema_with = "crate::schema::card_reason"))]
+    Card(u16),
 }
 
 impl Reason {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What went wrong, in a form that programs may rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemCode {
     /// 400: not JSON, an unknown field, a value of the wrong form, or too deeply nested.
@@ -96,6 +97,7 @@ impl ProblemCode {
 
 /// An RFC 9457 problem details object; `type` is `about:blank`, so `title` belongs to the status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// Always `about:blank`: programs go by `code`.
     #[serde(rename = "type")]

@@ -11,6 +11,7 @@ use crate::life::{Phase, Reason, Step};
 /// One step of a ceremony. It depends on the step alone and not on when or by which road it is
 /// told: whoever resumes after `seq` is told what it would have been told before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WatchEvent {
     /// Its number, counted from 1; the `id` of a server-sent event.
     pub seq: u32,
@@ -30,6 +31,7 @@ pub struct WatchEvent {
 
 /// The answer to `POST /v1/ceremonies/{id}/events/ticket`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EventTicket {
     /// For `?ticket=` of one request for the ceremony's events.
     pub ticket: String,

@@ -15,6 +15,7 @@ use crate::text::Username;
 
 /// What an endpoint can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum WebhookEvent {
     /// A ceremony that this client opened has its outcome.
     #[serde(rename = "ceremony.closed")]
@@ -58,6 +59,7 @@ impl std::str::FromStr for WebhookEvent {
 
 /// How a delivery is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum WebhookScheme {
     /// Ed25519: the relay signs, the endpoint knows the public key (`whpk_…`) and no secret.
@@ -80,6 +82,7 @@ impl std::str::FromStr for WebhookScheme {
 
 /// `POST /v1/webhooks`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateWebhook {
     /// Where to: https, in its normal form, at most [`crate::limits::WEBHOOK_URL`] bytes.
@@ -102,6 +105,7 @@ fn default_schemes() -> Vec<WebhookScheme> {
 
 /// `POST /v1/webhooks/{id}/secrets`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RotateWebhook {
     /// Which kind of key to make.
@@ -117,6 +121,7 @@ const fn default_old_lives_s() -> u64 {
 
 /// Whether an endpoint is sent anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookState {
     /// Yes.
@@ -127,6 +132,7 @@ pub enum WebhookState {
 
 /// A key that signs what an endpoint is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WebhookKeyView {
     /// How.
     pub scheme: WebhookScheme,
@@ -142,6 +148,7 @@ pub struct WebhookKeyView {
 
 /// `GET /v1/webhooks/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WebhookView {
     /// Which.
     pub id: WebhookId,
@@ -159,6 +166,7 @@ pub struct WebhookView {
 
 /// The answer to `POST /v1/webhooks` and `POST /v1/webhooks/{id}/secrets`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CreatedWebhook {
     /// The endpoint.
     #[serde(flatten)]
@@ -176,6 +184,7 @@ impl fmt::Debug for CreatedWebhook {
 
 /// `GET /v1/webhooks`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WebhookList {
     /// The caller's own, in the order of their ids.
     pub webhooks: Vec<WebhookView>,
@@ -183,6 +192,7 @@ pub struct WebhookList {
 
 /// Why a delivery did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookFailure {
     /// The endpoint answered with a status that is not 2xx.
@@ -203,6 +213,7 @@ pub enum WebhookFailure {
 
 /// Whether a delivery will still be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
     /// It will.
@@ -225,6 +236,7 @@ impl std::str::FromStr for DeliveryState {
 
 /// A delivery that has not arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeliveryView {
     /// Its `webhook-id`.
     pub id: EventId,
@@ -246,6 +258,7 @@ pub struct DeliveryView {
 
 /// `GET /v1/webhooks/{id}/deliveries`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeliveryList {
     /// In the order of their ids, which is none of time.
     pub deliveries: Vec<DeliveryView>,
@@ -256,6 +269,7 @@ pub struct DeliveryList {
 
 /// The answer to `POST /v1/webhooks/{id}/test`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TestedWebhook {
     /// Whether the endpoint answered 2xx.
     pub delivered: bool,
@@ -269,6 +283,7 @@ pub struct TestedWebhook {
 
 /// What an endpoint is sent: `{"type", "data", "timestamp"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WebhookBody {
     /// What happened.
     #[serde(flatten)]
@@ -279,6 +294,7 @@ pub struct WebhookBody {
 
 /// What happened to what. Receivers ignore types and fields that they do not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "data")]
 pub enum WebhookNews {
     /// [`WebhookEvent::CeremonyClosed`].

@@ -8,6 +8,7 @@ use crate::text::PlainText;
 
 /// What happened to one of the user's devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeEvent {
     /// Another phone was paired with this user.
@@ -19,6 +20,7 @@ pub enum NoticeEvent {
 /// Shown to the user's other devices, and again when they reconnect: the same `notice_id` is the
 /// same notice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Notice {
     /// Which notice.
     pub notice_id: NoticeId,

@@ -7,6 +7,7 @@ use crate::ids::DeviceId;
 
 /// The device id that an `auth` proof claims, and the rest of its payload (RFC 7519 claims).
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuthClaims {
     /// The socket URL that the app dialled.
     pub aud: String,
@@ -20,6 +21,7 @@ pub struct AuthClaims {
 
 /// Claims of a pairing proof.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PairingClaims {
     /// The URL that the app posts to.
     pub aud: String,
@@ -39,6 +41,7 @@ pub const PAIRING_TYP: &str = "fido-relay-pairing+jwt";
 
 /// Claims of the two proofs of a key rotation: the old key and the new one sign the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KeyClaims {
     /// The URL that the app posts to.
     pub aud: String,

@@ -8,6 +8,7 @@ use crate::text::PlainText;
 
 /// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Scope {
     /// Open sign-ins.
     #[serde(rename = "ceremony:auth")]
@@ -74,6 +75,7 @@ impl std::str::FromStr for Scope {
 
 /// `GET /v1/clients/self`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClientView {
     /// The client.
     pub client_id: ClientId,

@@ -10,6 +10,7 @@ use crate::text::{PlainText, Username};
 
 /// `POST /v1/pairings`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OpenPairing {
     /// Whose device it will be. The initiator has authenticated them by other means.
@@ -18,6 +19,7 @@ pub struct OpenPairing {
 
 /// The answer to [`OpenPairing`].
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OpenedPairing {
     /// One-time secret for the app.
     pub pairing_token: String,
@@ -42,6 +44,7 @@ impl fmt::Debug for OpenedPairing {
 
 /// A P-256 public key (RFC 7517, RFC 7518 section 6.2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct P256Jwk {
     /// `EC`.
     pub kty: String,
@@ -55,6 +58,7 @@ pub struct P256Jwk {
 
 /// The phone's operating system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Platform {
     /// Android.
@@ -67,6 +71,7 @@ pub enum Platform {
 
 /// How to wake the app when it holds no socket.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PushTarget {
     /// The push service: `apns`, `fcm` or `webpush`.
@@ -83,6 +88,7 @@ impl fmt::Debug for PushTarget {
 
 /// `POST /v1/devices`. One of `pairing_token` and `typed_code`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PairDevice {
     /// From the QR code or the link.
@@ -124,6 +130,7 @@ impl fmt::Debug for PairDevice {
 
 /// The answer to [`PairDevice`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PairedDevice {
     /// The device, from now on.
     pub device_id: DeviceId,
@@ -133,6 +140,7 @@ pub struct PairedDevice {
 
 /// One device of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceView {
     /// The device.
     pub device_id: DeviceId,
@@ -150,6 +158,7 @@ pub struct DeviceView {
 
 /// `GET /v1/users/{username}/devices`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceList {
     /// The user's devices, oldest first.
     pub devices: Vec<DeviceView>,
@@ -157,6 +166,7 @@ pub struct DeviceList {
 
 /// `PATCH /v1/devices/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RenameDevice {
     /// What the person calls the phone from now on.
@@ -165,6 +175,7 @@ pub struct RenameDevice {
 
 /// `POST /v1/device/key`: the device has a new key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RotateDeviceKey {
     /// The new key's public half.
@@ -185,6 +196,7 @@ impl fmt::Debug for RotateDeviceKey {
 
 /// The answer to [`RotateDeviceKey`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RotatedDeviceKey {
     /// The device.
     pub device_id: DeviceId,

@@ -1,0 +1,102 @@
+//! The schemas of a document, each once under its name.
+//!
+//! What the relay takes and what it gives are two readings of a type (JSON Schema speaks of one
+//! value, serde of two directions): a request refuses unknown fields and may leave out what has a
+//! default; an answer may gain fields in a later version and says nothing by `null`. A type that
+//! reads the same both ways stands under its name; one that does not must not be used both ways,
+//! and [`Components::finish`] says so.
+
+use fido_relay_proto::schemars::generate::{SchemaGenerator, SchemaSettings};
+use fido_relay_proto::schemars::transform::RecursiveTransform;
+use fido_relay_proto::schemars::{JsonSchema, Schema};
+use serde_json::{Map, Value};
+
+/// Where both kinds of document keep their schemas (OpenAPI 3.1 section 4.8.7, AsyncAPI 3.0
+/// `components.schemas`).
+const PATH: &str = "/components/schemas";
+
+/// Collects schemas while a document is made.
+#[derive(Debug)]
+pub(super) struct Components {
+    taken: SchemaGenerator,
+    given: SchemaGenerator,
+}
+
+impl Components {
+    pub(super) fn new() -> Self {
+        let settings = || {
+            SchemaSettings::draft2020_12().with(|settings| {
+                settings.definitions_path = PATH.into();
+            })
+        };
+        let given = settings().for_serialize().with_transform(RecursiveTransform(open));
+        Self { taken: settings().into_generator(), given: given.into_generator() }
+    }
+
+    /// A reference to the schema of what the relay reads as `T`.
+    pub(super) fn takes<T: JsonSchema>(&mut self) -> Value {
+        self.taken.subschema_for::<T>().to_value()
+    }
+
+    /// A reference to the schema of what the relay writes as `T`.
+    pub(super) fn gives<T: JsonSchema>(&mut self) -> Value {
+        self.given.subschema_for::<T>().to_value()
+    }
+
+    /// All schemas that were referred to, by name.
+    ///
+    /// # Panics
+    /// If a type is used both ways and reads differently; the tests make every document.
+    pub(super) fn finish(mut self) -> Map<String, Value> {
+        let mut schemas = self.taken.take_definitions(true);
+        for (name, schema) in self.given.take_definitions(true) {
+            if let Some(taken) = schemas.get(&name) {
+                assert_eq!(*taken, schema, "{name} is taken and given, and reads differently");
+            }
+            schemas.insert(name, schema);
+        }
+        schemas.values_mut().for_each(plain_words);
+        schemas
+    }
+}
+
+/// Answers may gain fields, and what has no value is left out of them.
+fn open(schema: &mut Schema) {
+    schema.remove("additionalProperties");
+    if let Some(Value::Array(kinds)) = schema.get_mut("type") {
+        kinds.retain(|kind| kind != "null");
+        if let [only] = kinds.as_mut_slice() {
+            let only = only.take();
+            schema.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(any)) = schema.get_mut("anyOf") {
+        any.retain(|each| each.get("type").is_none_or(|kind| kind != "null"));
+        if let [only] = any.as_mut_slice()
+            && let Value::Object(only) = only.take()
+        {
+            schema.remove("anyOf");
+            for (key, value) in only {
+                // What is said of the field wins over what is said of its type.
+                if schema.get(&key).is_none() {
+                    schema.insert(key, value);
+                }
+            }
+        }
+    }
+}
+
+/// Descriptions are the docs of the types: what is there a link for rustdoc is here a name, and a
+/// line break of the source is none of the text.
+fn plain_words(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if let Some(Value::String(text)) = map.get_mut("description") {
+                *text = text.replace("[`", "`").replace("`]", "`").replace('\n', " ");
+            }
+            map.values_mut().for_each(plain_words);
+        }
+        Value::Array(items) => items.iter_mut().for_each(plain_words),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

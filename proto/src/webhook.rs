@@ -310,6 +310,9 @@ pub enum WebhookNews {
         /// What the outcome alone does not say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Reason>,
+        /// The number of the end among the ceremony's steps: the `seq` that every other way to
+        /// wait tells it by, so that a receiver who also watches takes it once.
+        seq: u32,
     },
     /// [`WebhookEvent::DevicePaired`].
     #[serde(rename = "device.paired")]

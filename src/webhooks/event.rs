@@ -64,6 +64,8 @@ pub(super) fn of_ceremony(ceremony: &Ceremony) -> Vec<Event> {
             ceremony_type: request.ceremony_type,
             outcome: closed.outcome,
             reason: closed.reason,
+            // Nothing follows the end.
+            seq: u32::try_from(ceremony.progress.len()).unwrap_or(u32::MAX),
         },
     )];
     if closed.reason == Some(Reason::NotMe) {

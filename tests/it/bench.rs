@@ -22,7 +22,7 @@ async fn a_small_bench_reports_each_figure_beside_its_floor() {
     assert!(line("Idle phones: 10", "relay").contains(" connects/s "));
     assert!(line("Ceremonies: 2 in flight", "floor").contains(" p99 "));
     assert!(line("Ceremonies: 2 in flight", "relay").contains(" p50 "));
-    for road in ["floor", "poll", "events", "socket"] {
+    for road in ["floor", "poll", "events", "socket", "webhook"] {
         assert!(line("Watchers: 20 by each way", road).contains(" p99 "));
     }
 }

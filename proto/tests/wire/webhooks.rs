@@ -75,8 +75,9 @@ fn what_is_sent_has_not_changed() {
         ceremony_type: CeremonyType::Approval,
         outcome: Outcome::Failed,
         reason: Some(Reason::PinFailed),
+        seq: 7,
     };
-    assert_snapshot!(body(closed), @r#"{"type":"ceremony.closed","data":{"id":"cer_EREREREREREREREREREREQ","type":"approval","outcome":"failed","reason":"pin_failed"},"timestamp":"2026-01-31T12:00:00.000Z"}"#);
+    assert_snapshot!(body(closed), @r#"{"type":"ceremony.closed","data":{"id":"cer_EREREREREREREREREREREQ","type":"approval","outcome":"failed","reason":"pin_failed","seq":7},"timestamp":"2026-01-31T12:00:00.000Z"}"#);
     let paired = WebhookNews::DevicePaired { id: DEVICE, username: text("ada") };
     assert_snapshot!(body(paired), @r#"{"type":"device.paired","data":{"id":"dev_IiIiIiIiIiIiIiIiIiIiIg","username":"ada"},"timestamp":"2026-01-31T12:00:00.000Z"}"#);
     let revoked = WebhookNews::DeviceRevoked { id: DEVICE, username: text("ada") };

@@ -137,6 +137,7 @@ impl Server {
                 Scope::CeremonyReg,
                 Scope::CeremonyRead,
                 Scope::DevicePair,
+                Scope::WebhookAdmin,
             ],
             bindings: vec![Binding::Code],
             key_lives_s: None,
@@ -178,7 +179,7 @@ fn data_dir(scratch: &Scratch) -> String {
 
 /// The defaults but for the limits of strangers: all phones come from one address here, at once.
 /// Loopback is no exception from them, so that whoever measures sees what an operator configures.
-fn settings(data_dir: &str) -> [(&str, &str); 20] {
+fn settings(data_dir: &str) -> [(&str, &str); 21] {
     [
         ("FIDO_RELAY_LISTEN", "127.0.0.1:0"),
         ("FIDO_RELAY_DATA_DIR", data_dir),
@@ -203,5 +204,7 @@ fn settings(data_dir: &str) -> [(&str, &str); 20] {
         ("FIDO_RELAY_LIMITS__OPEN_PER_CLIENT", "1000000"),
         ("FIDO_RELAY_LIMITS__ATTEMPTS_PER_S", "100000"),
         ("FIDO_RELAY_LIMITS__ATTEMPTS_BURST", "1000000"),
+        // The endpoint is this process.
+        ("FIDO_RELAY_WEBHOOKS__ALLOW_LOOPBACK_HTTP", "true"),
     ]
 }

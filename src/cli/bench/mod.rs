@@ -1,16 +1,19 @@
-//! `fido-relay bench`: what an idle phone costs, what a ceremony takes and when its watchers know, each beside a floor that
-//! is measured in the same run, because only ratios travel from one machine to another.
+//! `fido-relay bench`: what an idle phone costs, what a ceremony takes and when whoever waits for
+//! it knows, each beside a floor that is measured in the same run, because only ratios travel from
+//! one machine to another.
 //!
 //! The relay under measurement is a child process; phones, initiator and clock are in this one. On
 //! a machine with few cores they share them, so the rates are those of both ends together.
 
 mod ceremonies;
 mod child;
+mod endpoint;
 mod floor;
 mod idle;
 mod phones;
 mod report;
 mod watch;
+mod watchers;
 
 use std::time::Duration;
 
@@ -104,20 +107,22 @@ fn idle_report(figures: &idle::Figures) -> String {
 fn watch_report(figures: &watch::Figures) -> String {
     let line = |latencies: &Latencies| {
         let millis = |percent| latencies.percentile(percent).as_secs_f64() * 1000.0;
-        format!("p50 {:>8.2} ms   p99 {:>8.2} ms", millis(50), millis(99))
+        format!("p50 {:>6.0} ms   p99 {:>6.0} ms", millis(50), millis(99))
     };
-    format!(
-        "Watchers: {} by each way, ten of each ceremony, all ceremonies cancelled at once\n\
-         \x20 floor   {}   the call that cancels is answered\n\
-         \x20 poll    {}   the watcher knows\n\
-         \x20 events  {}\n\
-         \x20 socket  {}\n",
+    let mut report = format!(
+        "Watchers: {} by each way, ten of each ceremony, all ceremonies cancelled at once; from the\n\
+         \x20 time of the step `closed`, which is taken before it is stored\n",
         figures.watchers,
-        line(&figures.answered),
-        line(&figures.poll),
-        line(&figures.events),
-        line(&figures.socket),
-    )
+    );
+    for (road, answered, known) in &figures.roads {
+        report.push_str(&format!(
+            "\x20 floor   {}   the call that cancels is answered\n\
+             \x20 {road:<7} {}   whoever waits knows\n",
+            line(answered),
+            line(known),
+        ));
+    }
+    report
 }
 
 fn ceremonies_report(figures: &ceremonies::Figures) -> String {

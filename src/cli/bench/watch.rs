@@ -1,29 +1,33 @@
-//! How long after a ceremony ends its watchers know, by each road: many watch with tickets, all
-//! ceremonies are cancelled at once, and every watcher's clock stops when it has the outcome.
-//! Beside it, when the call that cancels is answered: it is stored by then, and nobody can be told
-//! before.
+//! How long after a ceremony ends whoever waits knows, by each way to wait: many watch with
+//! tickets, or as many webhooks are to be sent, all ceremonies are cancelled at once, and a
+//! watcher's clock stops when it has the outcome.
+//!
+//! It runs from the time that the record itself gives to the step `closed`, which the relay takes
+//! before it stores that step: this process reads the same machine's clock. So a figure holds the
+//! write and its flush, and none can be too small. Beside it, when the call that cancels is
+//! answered: the end is stored by then, and nobody can be told before.
 
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fido_relay_proto::http::{OpenCeremony, OpenedCeremony, Status};
+use fido_relay_proto::http::{OpenCeremony, OpenedCeremony};
 use fido_relay_proto::life::PriorAuth;
-use fido_relay_proto::limits::WATCH_SUBPROTOCOL;
-use fido_relay_proto::{Binding, CeremonyType};
-use futures::StreamExt as _;
+use fido_relay_proto::webhook::{WebhookBody, WebhookNews};
+use fido_relay_proto::{Binding, CeremonyId, CeremonyType, UnixMillis};
 use futures::future::{join, try_join_all};
-use futures::stream::{self, TryStreamExt as _};
-use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::child::Server;
+use super::endpoint::Endpoints;
 use super::phones;
 use super::report::{Latencies, Progress};
+use super::watchers::{self, Known, Road};
+use crate::backends::embedded::SystemClock;
 use crate::cli::Failure;
-use crate::cli::demo::initiator::Wait;
+use crate::ports::Clock as _;
 use crate::security::random;
+use crate::tasks::Tasks;
 
 /// Watchers of one ceremony: fewer than the relay's default allows.
 const EACH: usize = 10;
@@ -31,66 +35,72 @@ const EACH: usize = 10;
 const AT_ONCE: usize = 32;
 /// For the last watchers to be held before the ceremonies end.
 const SETTLE: Duration = Duration::from_secs(2);
+/// All webhooks arrive within this, or something is wrong.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// What was found.
 #[derive(Debug)]
 pub(super) struct Figures {
     /// Of each road.
     pub(super) watchers: usize,
-    /// The calls that cancel.
-    pub(super) answered: Latencies,
-    /// Long polls.
-    pub(super) poll: Latencies,
-    /// Server-sent events.
-    pub(super) events: Latencies,
-    /// Sockets.
-    pub(super) socket: Latencies,
+    /// Each road's name, the calls that cancel, and the watchers.
+    pub(super) roads: Vec<(&'static str, Latencies, Latencies)>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Road {
-    Poll,
-    Events,
-    Socket,
-}
+/// When each ceremony's cancelling call was answered.
+type Answers = Vec<(CeremonyId, UnixMillis)>;
 
 /// Measures with so many watchers, by one road after the other.
 pub(super) async fn measure(watchers: usize) -> Result<Figures, Failure> {
     let server = Server::start().await?;
-    let (poll, mut answered) = road(&server, Road::Poll, watchers).await?;
-    let (events, more) = road(&server, Road::Events, watchers).await?;
-    answered.extend(more);
-    let (socket, more) = road(&server, Road::Socket, watchers).await?;
-    answered.extend(more);
-    let latencies = |each| Latencies::new(each, Duration::from_secs(1));
-    Ok(Figures {
-        watchers,
-        answered: latencies(answered),
-        poll: latencies(poll),
-        events: latencies(events),
-        socket: latencies(socket),
-    })
+    let mut roads = Vec::new();
+    for (name, road) in [("poll", Road::Poll), ("events", Road::Events), ("socket", Road::Socket)] {
+        let (known, answers) = watched(&server, road, watchers).await?;
+        roads.push(figures(name, &known, &answers)?);
+    }
+    let (known, answers) = told(&server, watchers).await?;
+    roads.push(figures("webhook", &known, &answers)?);
+    Ok(Figures { watchers, roads })
 }
 
-/// How long each watcher and each cancelling call took.
-async fn road(
+fn figures(
+    name: &'static str,
+    known: &[(CeremonyId, Known)],
+    answers: &Answers,
+) -> Result<(&'static str, Latencies, Latencies), Failure> {
+    let closed: HashMap<_, _> = known.iter().map(|(id, known)| (*id, known.closed)).collect();
+    let since = |(id, answered): &(CeremonyId, UnixMillis)| {
+        let closed = closed.get(id).ok_or_else(|| Failure::failed("nobody heard of an end"))?;
+        Ok(Duration::from_millis(answered.millis_since(*closed)))
+    };
+    let answered: Vec<_> = answers.iter().map(since).collect::<Result<_, Failure>>()?;
+    let took = |(_, known): &(CeremonyId, Known)| {
+        Duration::from_millis(known.here.millis_since(known.closed))
+    };
+    let latencies = |each| Latencies::new(each, Duration::from_secs(1));
+    Ok((name, latencies(answered), latencies(known.iter().map(took).collect())))
+}
+
+/// When each watcher knew, and each cancelling call was answered.
+async fn watched(
     server: &Server,
     road: Road,
     watchers: usize,
-) -> Result<(Vec<Duration>, Vec<Duration>), Failure> {
+) -> Result<(Vec<(CeremonyId, Known)>, Answers), Failure> {
     let progress = Progress::new("watching", watchers);
-    let ceremonies = stream::iter(0..watchers.div_ceil(EACH)).map(|user| open(server, user));
-    let ceremonies: Vec<_> = ceremonies.buffer_unordered(AT_ONCE).try_collect().await?;
-    let began = OnceLock::new();
+    let ceremonies = open_all(server, watchers).await?;
+    let ended = AtomicBool::new(false);
     let http = reqwest::Client::builder().no_proxy().build().map_err(Failure::failed)?;
     let watching = (0..watchers).map(|number| {
-        let (opened, progress, began) = (&ceremonies[number / EACH], &progress, &began);
+        let (opened, progress, ended) = (&ceremonies[number / EACH], &progress, &ended);
         let http = &http;
         async move {
-            let ended = watch(server, http, road, opened, progress).await?;
-            // Whoever hears of an end before there is one is told by somebody else.
-            let began = began.get().ok_or_else(|| Failure::failed("a ceremony ended early"))?;
-            Ok(ended.duration_since(*began))
+            let known = watchers::watch(server, http, road, opened, || progress.step()).await?;
+            if ended.load(Ordering::Acquire) {
+                return Ok((opened.id, known));
+            }
+            Err(Failure::failed("a ceremony ended early"))
         }
     });
     let ending = async {
@@ -98,16 +108,57 @@ async fn road(
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         tokio::time::sleep(SETTLE).await;
-        let now = *began.get_or_init(Instant::now);
-        try_join_all(ceremonies.iter().map(|opened| async move {
-            server.initiator.cancel(opened.id).await.map_err(Failure::failed)?;
-            Ok(now.elapsed())
-        }))
-        .await
+        ended.store(true, Ordering::Release);
+        cancel_all(server, &ceremonies).await
     };
-    let (watched, answered) = join(try_join_all(watching), ending).await;
+    let (watched, answers) = join(try_join_all(watching), ending).await;
     progress.end();
-    Ok((watched?, answered?))
+    Ok((watched?, answers?))
+}
+
+/// The same for webhooks: as many endpoints as a ceremony has watchers.
+async fn told(
+    server: &Server,
+    watchers: usize,
+) -> Result<(Vec<(CeremonyId, Known)>, Answers), Failure> {
+    let tasks = Tasks::default();
+    let progress = Progress::new("delivering", watchers);
+    let mut endpoints = Endpoints::register(server, EACH, &tasks).await?;
+    let ceremonies = open_all(server, watchers).await?;
+    tokio::time::sleep(SETTLE).await;
+    let arriving = async {
+        let mut known = Vec::new();
+        while known.len() < ceremonies.len() * EACH {
+            let Some((here, WebhookBody { news, timestamp })) = endpoints.next().await else {
+                return Err(Failure::failed("the endpoints are gone"));
+            };
+            if let WebhookNews::CeremonyClosed { id, .. } = news {
+                known.push((id, Known::at(here, Some(&timestamp))?));
+                progress.step();
+            }
+        }
+        Ok(known)
+    };
+    let arriving = tokio::time::timeout(DELIVERED_WITHIN, arriving);
+    let (known, answers) = join(arriving, cancel_all(server, &ceremonies)).await;
+    progress.end();
+    tasks.stop(STOP_LIMIT).await;
+    let late = |_| Failure::failed("some webhooks did not arrive");
+    Ok((known.map_err(late)??, answers?))
+}
+
+async fn open_all(server: &Server, watchers: usize) -> Result<Vec<OpenedCeremony>, Failure> {
+    let opening = stream::iter(0..watchers.div_ceil(EACH)).map(|user| open(server, user));
+    opening.buffer_unordered(AT_ONCE).try_collect().await
+}
+
+/// All at once.
+async fn cancel_all(server: &Server, ceremonies: &[OpenedCeremony]) -> Result<Answers, Failure> {
+    try_join_all(ceremonies.iter().map(|opened| async move {
+        server.initiator.cancel(opened.id).await.map_err(Failure::failed)?;
+        Ok((opened.id, SystemClock.now()))
+    }))
+    .await
 }
 
 async fn open(server: &Server, user: usize) -> Result<OpenedCeremony, Failure> {
@@ -126,67 +177,4 @@ async fn open(server: &Server, user: usize) -> Result<OpenedCeremony, Failure> {
         options: Default::default(),
     };
     server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)
-}
-
-/// Watches with the ticket until the outcome is there; gives when it was.
-async fn watch(
-    server: &Server,
-    http: &reqwest::Client,
-    road: Road,
-    opened: &OpenedCeremony,
-    progress: &Progress,
-) -> Result<Instant, Failure> {
-    let (id, ticket) = (opened.id, &opened.ticket);
-    match road {
-        Road::Poll => {
-            progress.step();
-            loop {
-                let wait = Wait { seconds: 55, since: 1 };
-                let view = server.initiator.view_with_ticket(id, ticket, wait).await;
-                if view.map_err(Failure::failed)?.status != Status::Pending {
-                    return Ok(Instant::now());
-                }
-            }
-        }
-        Road::Events => {
-            let url = format!("{}v1/ceremonies/{id}/events", server.url);
-            let stream = http.get(url).bearer_auth(ticket).send().await;
-            let mut stream = stream.and_then(reqwest::Response::error_for_status);
-            progress.step();
-            let stream = stream.as_mut().map_err(|error| Failure::failed(&*error))?;
-            let mut text = String::new();
-            while let Some(chunk) = stream.chunk().await.map_err(Failure::failed)? {
-                text.push_str(&String::from_utf8_lossy(&chunk));
-                if text.contains("event: closed\n") {
-                    return Ok(Instant::now());
-                }
-            }
-            Err(Failure::failed("a stream ended without an outcome"))
-        }
-        Road::Socket => {
-            let url = format!("{}v1/ceremonies/{id}/socket", server.url);
-            let url = url.replacen("http", "ws", 1);
-            let mut request = url.into_client_request().map_err(Failure::failed)?;
-            let offered = format!("{WATCH_SUBPROTOCOL}, ticket.{ticket}");
-            let offered = HeaderValue::from_str(&offered).map_err(Failure::failed)?;
-            request.headers_mut().insert("sec-websocket-protocol", offered);
-            let opening = tokio_tungstenite::connect_async(request).await;
-            let (mut socket, _) = opening.map_err(Failure::failed)?;
-            progress.step();
-            while let Some(message) = socket.next().await {
-                match message.map_err(Failure::failed)? {
-                    Message::Text(text) if text.contains("\"step\":\"closed\"") => {
-                        return Ok(Instant::now());
-                    }
-                    Message::Text(_)
-                    | Message::Binary(_)
-                    | Message::Ping(_)
-                    | Message::Pong(_)
-                    | Message::Close(_)
-                    | Message::Frame(_) => {}
-                }
-            }
-            Err(Failure::failed("a socket ended without an outcome"))
-        }
-    }
 }

@@ -381,7 +381,7 @@ pub fn told(outcome: Outcome, reason: Option<Reason>) -> String {
 }
 
 /// The relay's RFC 3339 time.
-fn instant(text: &str) -> Option<UnixMillis> {
+pub(in crate::cli) fn instant(text: &str) -> Option<UnixMillis> {
     let millis = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos() / 1_000_000;
     u64::try_from(millis).ok().map(UnixMillis)
 }

@@ -7,6 +7,7 @@ use fido_relay_proto::http::{
     CeremonyView, OpenCeremony, OpenPairing, OpenedCeremony, OpenedPairing,
 };
 use fido_relay_proto::limits::WAIT_MAX_S;
+use fido_relay_proto::webhook::{CreateWebhook, CreatedWebhook};
 use fido_relay_proto::{CeremonyId, Problem, ProblemCode, Username};
 use jsonwebtoken::jwk::JwkSet;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -129,6 +130,17 @@ impl Initiator {
         let request = request.bearer_auth(self.api_key.expose_secret());
         let response = request.send().await.map_err(CallError::Unreachable)?;
         if response.status().is_success() { Ok(()) } else { Err(refusal(response).await) }
+    }
+
+    /// Registers a webhook endpoint.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn register_webhook(
+        &self,
+        webhook: &CreateWebhook,
+    ) -> Result<CreatedWebhook, CallError> {
+        call(self.post("v1/webhooks", webhook)).await
     }
 
     /// A one-time pairing token for a phone of this user.

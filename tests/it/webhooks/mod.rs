@@ -76,7 +76,8 @@ async fn the_official_library_takes_what_a_backend_is_sent_over_https() {
     let ceremony = close_one(&initiator).await;
     let received = receiver.until(1).await.remove(0);
     assert_eq!(received.path, "/hook");
-    let expected = json!({ "id": ceremony, "type": "authentication", "outcome": "cancelled" });
+    let expected =
+        json!({ "id": ceremony, "type": "authentication", "outcome": "cancelled", "seq": 2 });
     assert_eq!(received.json()["type"], "ceremony.closed");
     assert_eq!(received.json()["data"], expected);
 

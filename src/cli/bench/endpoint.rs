@@ -1,0 +1,80 @@
+//! A webhook endpoint in this process: it notes when what arrives and answers 204. Over http, so
+//! that what is measured is the relay and not a certificate.
+
+use std::collections::HashSet;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use fido_relay_proto::UnixMillis;
+use fido_relay_proto::webhook::{CreateWebhook, WebhookBody, WebhookEvent, WebhookScheme};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::child::Server;
+use crate::backends::embedded::SystemClock;
+use crate::cli::Failure;
+use crate::cli::demo::web;
+use crate::ports::Clock as _;
+use crate::tasks::Tasks;
+
+/// Deliveries that wait to be counted.
+const QUEUE: usize = 1024;
+
+type Arrival = (usize, String, UnixMillis, WebhookBody);
+
+/// So many endpoints, one beside the other.
+#[derive(Debug)]
+pub(super) struct Endpoints {
+    arrivals: mpsc::Receiver<Arrival>,
+    known: HashSet<(usize, String)>,
+}
+
+impl Endpoints {
+    /// Listens, and registers every endpoint at the relay.
+    pub(super) async fn register(
+        server: &Server,
+        count: usize,
+        tasks: &Tasks,
+    ) -> Result<Self, Failure> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(Failure::failed)?;
+        let address = listener.local_addr().map_err(Failure::failed)?;
+        let (tell, arrivals) = mpsc::channel(QUEUE);
+        let site = Router::new().route("/{endpoint}", post(take)).with_state(tell);
+        web::serve(listener, site, tasks).map_err(Failure::failed)?;
+        for endpoint in 0..count {
+            let webhook = CreateWebhook {
+                url: format!("http://{address}/{endpoint}"),
+                events: vec![WebhookEvent::CeremonyClosed],
+                schemes: vec![WebhookScheme::V1a],
+            };
+            server.initiator.register_webhook(&webhook).await.map_err(Failure::failed)?;
+        }
+        Ok(Self { arrivals, known: HashSet::new() })
+    }
+
+    /// The next delivery that is no repetition, and when it arrived.
+    pub(super) async fn next(&mut self) -> Option<(UnixMillis, WebhookBody)> {
+        loop {
+            let (endpoint, id, at, body) = self.arrivals.recv().await?;
+            if self.known.insert((endpoint, id)) {
+                return Some((at, body));
+            }
+        }
+    }
+}
+
+async fn take(
+    State(arrivals): State<mpsc::Sender<Arrival>>,
+    Path(endpoint): Path<usize>,
+    headers: HeaderMap,
+    body: String,
+) -> StatusCode {
+    let at = SystemClock.now();
+    let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let Ok(body) = serde_json::from_str(&body) else { return StatusCode::BAD_REQUEST };
+    // Nobody counts any more: it arrived all the same.
+    drop(arrivals.send((endpoint, id.to_owned(), at, body)).await);
+    StatusCode::NO_CONTENT
+}

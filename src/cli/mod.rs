@@ -12,6 +12,7 @@ mod health;
 mod log;
 mod pairing;
 mod phone;
+mod schema;
 mod scratch;
 mod serve;
 mod webhook;
@@ -86,6 +87,8 @@ enum Command {
     Health(health::Arguments),
     /// Verify and export the audit log, verify receipts
     Audit(audit::Arguments),
+    /// Print the OpenAPI or AsyncAPI document of the interface
+    Schema(schema::Arguments),
     /// Check everything that a relay of this configuration stands on, with remedies
     Doctor(doctor::Arguments),
 }
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Phone(arguments) => phone::run(&arguments),
         Command::Health(arguments) => health::run(&file, &arguments),
         Command::Audit(arguments) => audit::run(&file, &arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&file, &arguments),
     };
     match done {

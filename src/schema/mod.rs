@@ -8,6 +8,7 @@
 pub mod asyncapi;
 mod components;
 pub mod openapi;
+pub mod page;
 
 #[cfg(test)]
 mod tests;

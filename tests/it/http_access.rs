@@ -116,6 +116,9 @@ pub(crate) const ROUTES: &[Route] = &[
     route("POST", "/oauth/token", Needs::Nothing),
     route("GET", "/.well-known/oauth-authorization-server", Needs::Nothing),
     route("GET", "/.well-known/jwks.json", Needs::Nothing),
+    route("GET", "/openapi.json", Needs::Nothing),
+    route("GET", "/asyncapi.json", Needs::Nothing),
+    route("GET", "/docs", Needs::Nothing),
     route("GET", "/healthz", Needs::Nothing),
     route("GET", "/readyz", Needs::Nothing),
 ];

@@ -6,6 +6,7 @@ mod ceremonies;
 mod certify;
 mod device_keys;
 mod devices;
+mod documents;
 pub(super) mod origin;
 mod pairings;
 mod probes;
@@ -82,6 +83,9 @@ pub fn router(edge: Edge) -> Router {
         .route("/oauth/token", post(token::issue))
         .route("/.well-known/oauth-authorization-server", get(token::metadata))
         .route("/.well-known/jwks.json", get(status::jwks))
+        .route("/openapi.json", get(documents::openapi))
+        .route("/asyncapi.json", get(documents::asyncapi))
+        .route("/docs", get(documents::docs))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route_layer(calm)

@@ -106,6 +106,8 @@ const ROOMS: &[Room] = &[
             "ports",
             "tasks",
             "metrics",
+            // The documents of the interface, to be served.
+            "schema",
         ],
         &["reqwest", "redb", "async_nats"],
     ),

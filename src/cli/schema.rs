@@ -1,0 +1,35 @@
+//! `fido-relay schema`: the documents of the interface, as a relay of this version serves them.
+
+use clap::{Args, ValueEnum};
+
+use super::{Failure, answer};
+use crate::schema::{asyncapi, openapi};
+
+/// What is printed is what `/openapi.json` and `/asyncapi.json` serve.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  fido-relay schema > openapi.json                   to make a client from, or to compare versions
+  fido-relay schema asyncapi > asyncapi.json         sockets, events and webhooks")]
+pub(super) struct Arguments {
+    /// Which document
+    #[arg(value_enum, default_value = "openapi")]
+    document: Document,
+}
+
+/// The documents.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Document {
+    /// The HTTP calls (OpenAPI 3.1)
+    Openapi,
+    /// Sockets, server-sent events and webhooks (AsyncAPI 3.0)
+    Asyncapi,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let document = match arguments.document {
+        Document::Openapi => openapi::document(),
+        Document::Asyncapi => asyncapi::document(),
+    };
+    answer(&serde_json::to_string_pretty(&document).map_err(Failure::failed)?);
+    Ok(())
+}

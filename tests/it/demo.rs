@@ -1,9 +1,11 @@
 //! The demo: its bank against a relay that follows a script, its page in a real browser, and the
 //! command as a whole.
 
+mod audit;
 mod bank;
 pub(crate) mod browser;
 mod command;
 mod page;
 mod scene;
 mod scripted_relay;
+mod voice;

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use super::initiator::{CallError, Initiator, Wait};
 use super::narrate::{Narrator, Who};
 use super::result_token::{self, Expected, TokenError, Verified};
+use super::session::{SessionToken, Sessions};
 use crate::ports::Clock;
 use crate::security::random;
 
@@ -85,8 +86,8 @@ impl Action {
 pub enum Ending {
     /// It has not.
     Pending,
-    /// Succeeded, and the token proves it.
-    Proven(Box<Verified>),
+    /// Succeeded, and the token proves it; with the session that a sign-in has begun.
+    Proven(Box<Verified>, Option<SessionToken>),
     /// Said to have succeeded, but the token does not hold: treated as not approved.
     Unproven(TokenError),
     /// Anything but a success.
@@ -102,6 +103,12 @@ pub enum BankError {
     /// Not a ceremony of this page's: unknown, forgotten, or another ticket.
     #[error("there is no such ceremony for this page")]
     NotYours,
+    /// Only for somebody who is signed in.
+    #[error("nobody is signed in here")]
+    SignedOut,
+    /// The payment was approved before, and is not made twice.
+    #[error("the payment is approved")]
+    AlreadyApproved,
 }
 
 /// What the bank remembers of a ceremony.
@@ -109,6 +116,10 @@ struct Entry {
     expected: Expected,
     code: Option<SecretString>,
     ticket: SecretString,
+    /// The session that asked for it; once a sign-in is proven, the one that it began.
+    session: Option<SessionToken>,
+    /// Whether its success has had its consequence here.
+    settled: bool,
     /// The last step that was narrated.
     narrated: u32,
     /// Whether the page knows that the phone has the offer.
@@ -123,6 +134,7 @@ pub struct Bank {
     clock: Arc<dyn Clock>,
     narrator: Narrator,
     ledger: Arc<Mutex<VecDeque<Entry>>>,
+    sessions: Sessions,
     /// Counts what the pages have shown: whoever looks at them looks again when it changes.
     shown: watch::Sender<u64>,
 }
@@ -145,6 +157,7 @@ impl Bank {
         Self {
             initiator,
             account: Arc::new(account),
+            sessions: Sessions::new(Arc::clone(&clock)),
             clock,
             narrator,
             ledger: Arc::default(),
@@ -158,15 +171,29 @@ impl Bank {
         &self.account
     }
 
-    /// Opens a ceremony for a page in this browser.
+    /// Who is signed in.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Opens a ceremony for a page in this browser, for whoever is signed in there.
     ///
     /// # Errors
-    /// [`BankError::Relay`].
+    /// [`BankError`]: an approval is for the signed-in, and once for a session.
     pub async fn open(
         &self,
         action: Action,
+        session: Option<SessionToken>,
         context: BrowserContext,
     ) -> Result<OpenedCeremony, BankError> {
+        let session = session.filter(|session| self.sessions.is_open(session));
+        if action == Action::Approve {
+            let session = session.as_ref().ok_or(BankError::SignedOut)?;
+            if self.sessions.has_approved(session) {
+                return Err(BankError::AlreadyApproved);
+            }
+        }
         let ceremony_type = action.ceremony_type();
         let client_nonce = random::token();
         let transaction = (action == Action::Approve).then(|| self.account.payment.clone());
@@ -181,8 +208,7 @@ impl Bank {
             transaction: transaction.clone(),
             context: Some(context),
             client_nonce: ClientNonce::new(&client_nonce).ok(),
-            // The demo's customer is known to the bank from the start.
-            prior_auth: PriorAuth::Session,
+            prior_auth: if session.is_some() { PriorAuth::Session } else { PriorAuth::None },
             options: Default::default(),
         };
         let clicked = self.clock.now();
@@ -202,6 +228,8 @@ impl Bank {
             expected,
             code: opened.code.clone().map(SecretString::from),
             ticket: SecretString::from(opened.ticket.clone()),
+            session,
+            settled: false,
             narrated: 0,
             delivered: false,
         });
@@ -244,13 +272,38 @@ impl Bank {
             Ok(verified) => {
                 let text = format!("result token verified (ES256, key {})", verified.key_id);
                 self.narrator.ended(id, true, &text);
-                Ending::Proven(Box::new(verified))
+                Ending::Proven(Box::new(verified), self.settle(id))
             }
             Err(error) => {
                 self.narrator.ended(id, false, &format!("refuses the result: {error}"));
                 Ending::Unproven(error)
             }
         })
+    }
+
+    /// What a proven success means to the bank: a sign-in begins a session, an approval settles
+    /// the payment for the session that asked. Asked again, it gives the same session, so an
+    /// answer that was lost costs nobody a second card.
+    fn settle(&self, id: CeremonyId) -> Option<SessionToken> {
+        self.with_entry(id, |entry| {
+            let first = !std::mem::replace(&mut entry.settled, true);
+            match entry.expected.ceremony_type {
+                CeremonyType::Registration => None,
+                CeremonyType::Authentication => {
+                    if first {
+                        entry.session = Some(self.sessions.begin());
+                    }
+                    entry.session.clone()
+                }
+                CeremonyType::Approval => {
+                    if let Some(session) = &entry.session {
+                        self.sessions.approved(session);
+                    }
+                    None
+                }
+            }
+        })
+        .flatten()
     }
 
     /// Takes a ceremony back for the page that has its ticket.

@@ -12,6 +12,7 @@ pub mod initiator;
 pub mod narrate;
 pub mod person;
 pub mod result_token;
+pub mod session;
 pub mod site;
 pub mod stage;
 pub mod visitor;
@@ -115,9 +116,13 @@ fn introduce(stage: &Stage, narrator: &Narrator) {
 /// The three ceremonies, one after the other; how many were proven.
 async fn script(stage: &Stage, narrator: &Narrator) -> usize {
     let mut lines = Vec::new();
+    let mut visitor = Visitor::new(stage.bank_url().clone());
     for action in [Action::Register, Action::SignIn, Action::Approve] {
         let began = Instant::now();
-        let ended = visit(stage, action).await;
+        let ended = match &mut visitor {
+            Ok(visitor) => visit(visitor, action).await,
+            Err(error) => Err(NotProven(error.to_string())),
+        };
         lines.push((action, began.elapsed(), ended));
     }
     narrator.plain("");
@@ -144,8 +149,7 @@ impl From<VisitError> for NotProven {
     }
 }
 
-async fn visit(stage: &Stage, action: Action) -> Result<(), NotProven> {
-    let visitor = Visitor::new(stage.bank_url().clone())?;
+async fn visit(visitor: &mut Visitor, action: Action) -> Result<(), NotProven> {
     let told = visitor.goes_through(action).await?;
     if told.verdict == "approved" {
         return Ok(());

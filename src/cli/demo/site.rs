@@ -1,14 +1,15 @@
 //! The bank's web side: one page and the few calls that its script makes.
 //!
-//! The page proves itself with its ticket and nothing else. Whatever it is told comes in words
-//! that a person can read; what the relay said stays with the bank.
+//! A page proves that a ceremony is its own with the ceremony's ticket; a browser that somebody
+//! has signed in with is known by its cookie. Whatever a page is told comes in words that a person
+//! can read; what the relay said stays with the bank.
 
 use std::future::ready;
 
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use fido_relay_proto::http::{BrowserContext, CeremonyView, OpenedCeremony, Transaction};
 use fido_relay_proto::{CeremonyId, Outcome, PlainText, ProblemCode};
@@ -17,46 +18,95 @@ use serde::{Deserialize, Serialize};
 use super::bank::{Action, Bank, BankError, Ending};
 use super::initiator::Wait;
 use super::result_token::Verified;
+use super::session::{LIFETIME_S, SessionToken};
 use super::words::{self, Words};
 
-const PAGE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
-const ICON: &str = include_str!("icon.svg");
+const HTML: &str = "text/html; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// The page's files: path, kind, text.
+pub const FILES: [(&str, &str, &str); 14] = [
+    ("/", HTML, include_str!("page/index.html")),
+    ("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
+    ("/tokens.css", STYLE, include_str!("page/tokens.css")),
+    ("/page.css", STYLE, include_str!("page/page.css")),
+    ("/run.css", STYLE, include_str!("page/run.css")),
+    ("/page.js", SCRIPT, include_str!("page/page.js")),
+    ("/bank.js", SCRIPT, include_str!("page/bank.js")),
+    ("/ceremony.js", SCRIPT, include_str!("page/ceremony.js")),
+    ("/code.js", SCRIPT, include_str!("page/code.js")),
+    ("/dom.js", SCRIPT, include_str!("page/dom.js")),
+    ("/ladder.js", SCRIPT, include_str!("page/ladder.js")),
+    ("/overview.js", SCRIPT, include_str!("page/overview.js")),
+    ("/timeleft.js", SCRIPT, include_str!("page/timeleft.js")),
+    ("/voice.js", SCRIPT, include_str!("page/voice.js")),
+];
+
+/// The cookie of a session. Without `Secure`, because this bank has no name to have a certificate
+/// for: it is on loopback alone.
+const COOKIE: &str = "harbour_session";
 
 /// The site of this bank.
 pub fn router(bank: Bank) -> Router {
-    Router::new()
-        .route("/", get(|| ready(file("text/html; charset=utf-8", PAGE))))
-        .route("/page.css", get(|| ready(file("text/css; charset=utf-8", STYLE))))
-        .route("/page.js", get(|| ready(file("text/javascript; charset=utf-8", SCRIPT))))
-        .route("/icon.svg", get(|| ready(file("image/svg+xml", ICON))))
+    let api = Router::new()
         .route("/api/account", get(account))
+        .route("/api/session", delete(sign_out))
         .route("/api/{action}", post(open))
         .route("/api/ceremonies/{id}", get(watch).delete(cancel))
-        .route("/api/ceremonies/{id}/outcome", get(outcome))
-        .with_state(bank)
+        .route("/api/ceremonies/{id}/outcome", post(outcome))
+        .with_state(bank);
+    FILES.into_iter().fold(api, |site, (path, kind, text)| {
+        let file = ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], text);
+        site.route(path, get(move || ready(file.clone())))
+    })
 }
 
-fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], text)
-}
-
-/// What the page shows before anything is asked.
+/// What the page shows before anything is asked: nothing of a customer's, unless they are signed
+/// in.
 #[derive(Serialize)]
 struct AccountView {
+    customer: Option<CustomerView>,
+}
+
+#[derive(Serialize)]
+struct CustomerView {
     username: String,
     display_name: String,
     payment: Transaction,
+    approved: bool,
 }
 
-async fn account(State(bank): State<Bank>) -> Json<AccountView> {
-    let account = bank.account();
-    Json(AccountView {
-        username: account.username.to_string(),
-        display_name: account.display_name.to_string(),
-        payment: account.payment.clone(),
-    })
+async fn account(State(bank): State<Bank>, headers: HeaderMap) -> Json<AccountView> {
+    let session = session(&headers).filter(|session| bank.sessions().is_open(session));
+    let customer = session.map(|session| {
+        let account = bank.account();
+        CustomerView {
+            username: account.username.to_string(),
+            display_name: account.display_name.to_string(),
+            payment: account.payment.clone(),
+            approved: bank.sessions().has_approved(&session),
+        }
+    });
+    Json(AccountView { customer })
+}
+
+/// Ends the session, here and in the browser; without one there is nothing to do.
+async fn sign_out(State(bank): State<Bank>, headers: HeaderMap) -> Response {
+    if let Some(session) = session(&headers) {
+        bank.sessions().end(&session);
+    }
+    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", 0))]).into_response()
+}
+
+fn cookie(value: &str, seconds: u64) -> String {
+    format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict")
+}
+
+fn session(headers: &HeaderMap) -> Option<SessionToken> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
+    pairs.find(|(name, _)| name.trim() == COOKIE).map(|(_, value)| SessionToken::sent(value.trim()))
 }
 
 async fn open(
@@ -70,7 +120,7 @@ async fn open(
         user_agent: user_agent.and_then(|text| PlainText::new(text).ok()),
         location: PlainText::new("this machine").ok(),
     };
-    Ok((StatusCode::CREATED, Json(bank.open(action, context).await?)))
+    Ok((StatusCode::CREATED, Json(bank.open(action, session(&headers), context).await?)))
 }
 
 /// The query of a long poll.
@@ -121,17 +171,21 @@ async fn outcome(
     State(bank): State<Bank>,
     Path(id): Path<CeremonyId>,
     headers: HeaderMap,
-) -> Result<Json<OutcomeView>, PageError> {
+) -> Result<Response, PageError> {
+    let mut begun = None;
     let view = match bank.ending(id, ticket(&headers)?).await? {
         Ending::Pending => {
             OutcomeView { verdict: "pending", outcome: None, words: None, checked: Vec::new() }
         }
-        Ending::Proven(verified) => OutcomeView {
-            verdict: "approved",
-            outcome: Some(Outcome::Succeeded),
-            words: Some(words::of(verified.claims.ceremony_type, Outcome::Succeeded, None)),
-            checked: checked(&verified),
-        },
+        Ending::Proven(verified, session) => {
+            begun = session;
+            OutcomeView {
+                verdict: "approved",
+                outcome: Some(Outcome::Succeeded),
+                words: Some(words::of(verified.claims.ceremony_type, Outcome::Succeeded, None)),
+                checked: checked(&verified),
+            }
+        }
         Ending::Unproven(_) => OutcomeView {
             verdict: "refused",
             outcome: Some(Outcome::Succeeded),
@@ -145,7 +199,8 @@ async fn outcome(
             checked: Vec::new(),
         },
     };
-    Ok(Json(view))
+    let begun = begun.map(|session| [(header::SET_COOKIE, cookie(session.expose(), LIFETIME_S))]);
+    Ok((begun, Json(view)).into_response())
 }
 
 fn checked(verified: &Verified) -> Vec<(&'static str, String)> {
@@ -190,6 +245,8 @@ impl IntoResponse for PageError {
         let (status, code) = match &self.0 {
             BankError::Relay(error) => (error.status(), error.code()),
             BankError::NotYours => (404, None),
+            BankError::SignedOut => (401, None),
+            BankError::AlreadyApproved => (409, None),
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
         (status, Json(words_for(&self.0, code))).into_response()
@@ -203,6 +260,15 @@ fn words_for(error: &BankError, code: Option<ProblemCode>) -> Words {
             "The bank does not remember what this page was waiting for.",
             "Start again.",
         ),
+        (BankError::SignedOut, _) => (
+            "You are not signed in",
+            "A payment can be approved only by somebody who is signed in, and sign-ins end by \
+             themselves after a quarter of an hour.",
+            "Sign in, and approve it then.",
+        ),
+        (BankError::AlreadyApproved, _) => {
+            ("Already approved", "This payment was approved before. It is not made twice.", "")
+        }
         (BankError::Relay(_), Some(ProblemCode::AlreadyClosed)) => {
             ("Already finished", "This had ended before it could be stopped.", "")
         }

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony, Status};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, header};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -54,11 +55,13 @@ pub enum VisitError {
     },
 }
 
-/// A visitor of a bank's page.
-#[derive(Clone, Debug)]
+/// A visitor of a bank's page, who stays signed in from one action to the next.
+#[derive(Debug)]
 pub struct Visitor {
     http: reqwest::Client,
     bank: Url,
+    /// What the bank has had the browser remember.
+    cookie: Option<SecretString>,
 }
 
 impl Visitor {
@@ -72,14 +75,14 @@ impl Visitor {
             .timeout(CALL_LIMIT)
             .user_agent(VISITOR)
             .build()?;
-        Ok(Self { http, bank })
+        Ok(Self { http, bank, cookie: None })
     }
 
     /// Clicks, watches with the ticket until there is an outcome, and asks the bank what it means.
     ///
     /// # Errors
     /// [`VisitError`].
-    pub async fn goes_through(&self, action: Action) -> Result<Told, VisitError> {
+    pub async fn goes_through(&mut self, action: Action) -> Result<Told, VisitError> {
         let opened: OpenedCeremony =
             self.call(Method::POST, &format!("api/{}", action.name()), None).await?;
         let OpenedCeremony { id, ticket, .. } = opened;
@@ -93,11 +96,11 @@ impl Visitor {
             }
         }
         let path = format!("api/ceremonies/{id}/outcome");
-        self.call(Method::GET, &path, Some(&ticket)).await
+        self.call(Method::POST, &path, Some(&ticket)).await
     }
 
     async fn call<T: DeserializeOwned>(
-        &self,
+        &mut self,
         method: Method,
         path: &str,
         ticket: Option<&str>,
@@ -106,7 +109,14 @@ impl Visitor {
         if let Some(ticket) = ticket {
             request = request.bearer_auth(ticket);
         }
+        if let Some(cookie) = &self.cookie {
+            request = request.header(header::COOKIE, cookie.expose_secret());
+        }
         let response = request.send().await?;
+        if let Some(set) = response.headers().get(header::SET_COOKIE) {
+            let pair = set.to_str().ok().and_then(|set| set.split(';').next());
+            self.cookie = pair.map(SecretString::from);
+        }
         let status = response.status();
         if status.is_success() {
             return Ok(response.json().await?);

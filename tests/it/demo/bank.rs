@@ -1,7 +1,8 @@
 //! The demo bank without a browser: what it believes, and what it serves to whom.
 
 use fido_relay::cli::demo::bank::Action;
-use fido_relay::cli::demo::visitor::{Told, Visitor};
+use fido_relay::cli::demo::site::FILES;
+use fido_relay::cli::demo::visitor::{Told, VisitError, Visitor};
 use fido_relay_proto::{Outcome, Reason};
 use reqwest::{Client, StatusCode, header};
 use serde_json::{Value, json};
@@ -9,9 +10,25 @@ use serde_json::{Value, json};
 use super::scene::{Scene, UP_TO_DELIVERED, UP_TO_VERIFYING};
 
 impl Scene {
+    fn visitor(&self) -> Visitor {
+        Visitor::new(self.url.parse().unwrap()).unwrap()
+    }
+
+    async fn signed_in_visitor(&self) -> Visitor {
+        let mut visitor = self.visitor();
+        let told = self.visit(&mut visitor, Action::SignIn, Outcome::Succeeded, None).await;
+        assert_eq!(told.verdict, "approved");
+        visitor
+    }
+
     /// A visit that the relay ends so.
-    async fn visit(&self, action: Action, outcome: Outcome, reason: Option<Reason>) -> Told {
-        let visitor = Visitor::new(self.url.parse().unwrap()).unwrap();
+    async fn visit(
+        &self,
+        visitor: &mut Visitor,
+        action: Action,
+        outcome: Outcome,
+        reason: Option<Reason>,
+    ) -> Told {
         let ends = async {
             let id = self.relay.opened_by(std::future::ready(())).await;
             self.relay.steps(id, &UP_TO_DELIVERED);
@@ -26,8 +43,9 @@ impl Scene {
 #[tokio::test]
 async fn the_bank_believes_a_success_whose_token_fits_what_it_asked() {
     let scene = Scene::set().await;
+    let mut visitor = scene.visitor();
     for action in [Action::Register, Action::SignIn, Action::Approve] {
-        let told = scene.visit(action, Outcome::Succeeded, None).await;
+        let told = scene.visit(&mut visitor, action, Outcome::Succeeded, None).await;
         assert_eq!(told.verdict, "approved", "{action:?}");
     }
     scene.clear().await;
@@ -36,6 +54,7 @@ async fn the_bank_believes_a_success_whose_token_fits_what_it_asked() {
 #[tokio::test]
 async fn the_bank_believes_no_token_that_speaks_of_something_else() {
     let scene = Scene::set().await;
+    let mut visitor = scene.signed_in_visitor().await;
     for forgery in [
         json!({ "client_nonce": "another" }),
         json!({ "client_nonce": null }),
@@ -50,10 +69,11 @@ async fn the_bank_believes_no_token_that_speaks_of_something_else() {
         json!({ "exp": 1_700_000_000 }),
     ] {
         scene.relay.forge(forgery.clone());
-        let told = scene.visit(Action::Approve, Outcome::Succeeded, None).await;
+        let told = scene.visit(&mut visitor, Action::Approve, Outcome::Succeeded, None).await;
         assert_eq!(told.verdict, "refused", "{forgery}");
     }
-    assert!(!scene.told.text().contains("verified"), "{}", scene.told.text());
+    let told = scene.told.text();
+    assert_eq!(told.matches("verified").count(), 1, "the sign-in's alone: {told}");
     scene.clear().await;
 }
 
@@ -66,12 +86,13 @@ async fn the_bank_believes_no_token_of_another_key_or_kind() {
         (json!({ "kid": null }), "no key named"),
     ] {
         scene.relay.forge_header(header);
-        let told = scene.visit(Action::SignIn, Outcome::Succeeded, None).await;
+        let told =
+            scene.visit(&mut scene.visitor(), Action::SignIn, Outcome::Succeeded, None).await;
         assert_eq!(told.verdict, "refused", "{why}");
     }
     scene.relay.forge_header(json!({}));
     scene.relay.sign_with_another_key();
-    let told = scene.visit(Action::SignIn, Outcome::Succeeded, None).await;
+    let told = scene.visit(&mut scene.visitor(), Action::SignIn, Outcome::Succeeded, None).await;
     assert_eq!(told.verdict, "refused", "another key under the published name");
     scene.clear().await;
 }
@@ -79,7 +100,8 @@ async fn the_bank_believes_no_token_of_another_key_or_kind() {
 #[tokio::test]
 async fn the_terminal_tells_the_steps_in_order_with_time_and_actor() {
     let scene = Scene::set().await;
-    scene.visit(Action::SignIn, Outcome::Denied, Some(Reason::NotMe)).await;
+    let why = Some(Reason::NotMe);
+    scene.visit(&mut scene.visitor(), Action::SignIn, Outcome::Denied, why).await;
     let told = scene.told.text();
     let lines: Vec<&str> = told.lines().filter(|line| line.contains(" s  ")).collect();
     let who = |line: &&str| line.split_whitespace().nth(2).unwrap().to_owned();
@@ -123,20 +145,102 @@ async fn the_site_answers_its_own_page_and_no_other_sites() {
 async fn the_page_allows_itself_nothing_but_its_own_files() {
     let scene = Scene::set().await;
     let http = Client::builder().no_proxy().build().unwrap();
-    for path in ["", "page.css", "page.js", "icon.svg", "api/account"] {
-        let answer = http.get(format!("{}{path}", scene.url)).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
+    let paths = FILES.map(|(path, _, _)| path);
+    for path in paths.into_iter().chain(["/api/account", "/nowhere"]) {
+        let answer = http.get(format!("{}{}", scene.url, &path[1..])).send().await.unwrap();
+        let found = if path == "/nowhere" { StatusCode::NOT_FOUND } else { StatusCode::OK };
+        assert_eq!(answer.status(), found, "{path}");
         let headers = answer.headers().clone();
         let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        let mut rules: Vec<&str> = policy.split(';').map(str::trim).collect();
+        rules.sort_unstable();
+        let strict = [
+            "base-uri 'none'",
+            "connect-src 'self'",
+            "default-src 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "img-src 'self'",
+            "require-trusted-types-for 'script'",
+            "script-src 'self'",
+            "style-src 'self'",
+        ];
+        assert_eq!(rules, strict, "{path}");
         assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
         assert_eq!(headers[header::REFERRER_POLICY], "no-referrer");
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store");
         let body = answer.text().await.unwrap();
         assert!(!body.contains("https://"), "{path} needs no other host");
         for inline in ["style=", " onclick", "<style", "javascript:", "innerHTML"] {
             assert!(!body.contains(inline), "{path} has no {inline}");
         }
     }
+    let page = FILES[0].2;
+    assert_eq!(
+        page.matches("<script").count(),
+        page.matches("<script type=\"module\" src=").count()
+    );
+    scene.clear().await;
+}
+
+#[tokio::test]
+async fn an_approval_is_for_the_signed_in_and_is_carried_out_once() {
+    let scene = Scene::set().await;
+    let mut stranger = scene.visitor();
+    let refused = stranger.goes_through(Action::Approve).await.unwrap_err();
+    assert!(matches!(&refused, VisitError::Refused { status, .. } if *status == 401), "{refused}");
+
+    let mut ada = scene.signed_in_visitor().await;
+    for (outcome, verdict) in [(Outcome::Expired, "refused"), (Outcome::Succeeded, "approved")] {
+        let told = scene.visit(&mut ada, Action::Approve, outcome, None).await;
+        assert_eq!(told.verdict, verdict, "a payment that was not approved still waits");
+    }
+    let refused = ada.goes_through(Action::Approve).await.unwrap_err();
+    assert!(matches!(&refused, VisitError::Refused { status, .. } if *status == 409), "{refused}");
+    scene.clear().await;
+}
+
+#[tokio::test]
+async fn only_a_proven_sign_in_signs_in_and_only_until_it_signs_out() {
+    let scene = Scene::set().await;
+    let http = Client::builder().no_proxy().build().unwrap();
+    let customer = async |cookie: &str| -> Value {
+        let asked = http.get(format!("{}api/account", scene.url)).header("cookie", cookie);
+        asked.send().await.unwrap().json::<Value>().await.unwrap()["customer"].clone()
+    };
+    let sign_in = async |outcome| {
+        let asked = async {
+            let opened = http.post(format!("{}api/sign-in", scene.url)).send().await.unwrap();
+            opened.json::<Value>().await.unwrap()
+        };
+        let opened = asked.await;
+        scene.relay.close(opened["id"].as_str().unwrap().parse().unwrap(), outcome, None);
+        let path = format!("{}api/ceremonies/{}", scene.url, opened["id"].as_str().unwrap());
+        let concludes = http.post(format!("{path}/outcome"));
+        let told = concludes.bearer_auth(opened["ticket"].as_str().unwrap()).send().await.unwrap();
+        told.headers().get(header::SET_COOKIE).map(|line| line.to_str().unwrap().to_owned())
+    };
+    for outcome in [Outcome::Denied, Outcome::Rejected, Outcome::Expired, Outcome::Indeterminate] {
+        assert_eq!(sign_in(outcome).await, None, "{outcome:?}");
+    }
+    scene.relay.forge(json!({ "client_nonce": "another" }));
+    assert_eq!(sign_in(Outcome::Succeeded).await, None, "an unproven success");
+    scene.relay.forge(json!({}));
+
+    let set = sign_in(Outcome::Succeeded).await.unwrap();
+    for rule in ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=900"] {
+        assert!(set.split("; ").any(|given| given == rule), "{rule}: {set}");
+    }
+    let cookie = set.split(';').next().unwrap();
+    assert_eq!(customer("").await, Value::Null);
+    assert_eq!(customer("harbour_session=guessed").await, Value::Null);
+    assert_eq!(customer(&format!("other=1; {cookie}")).await["username"], "ada@harbour.example");
+
+    let out = http.delete(format!("{}api/session", scene.url)).header("cookie", cookie);
+    let out = out.send().await.unwrap();
+    assert_eq!(out.status(), StatusCode::NO_CONTENT);
+    assert!(out.headers()[header::SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
+    assert_eq!(customer(cookie).await, Value::Null, "the token is worth nothing any more");
     scene.clear().await;
 }
 
@@ -151,11 +255,11 @@ async fn a_ticket_opens_its_own_ceremony_and_no_other() {
     let (mine, other) = (open().await, open().await);
     let path = format!("{}api/ceremonies/{}", scene.url, mine["id"].as_str().unwrap());
     let wrong = other["ticket"].as_str().unwrap();
-    for request in [http.get(&path), http.get(format!("{path}/outcome")), http.delete(&path)] {
+    for request in [http.get(&path), http.post(format!("{path}/outcome")), http.delete(&path)] {
         let answer = request.bearer_auth(wrong).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::NOT_FOUND);
     }
-    let without = http.get(format!("{path}/outcome")).send().await.unwrap();
+    let without = http.post(format!("{path}/outcome")).send().await.unwrap();
     assert_eq!(without.status(), StatusCode::NOT_FOUND);
     let right = http.delete(&path).bearer_auth(mine["ticket"].as_str().unwrap());
     assert_eq!(right.send().await.unwrap().status(), StatusCode::NO_CONTENT);

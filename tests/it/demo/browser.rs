@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use thirtyfour::prelude::*;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -14,6 +14,9 @@ use crate::support::needs::Chromium;
 /// The longest that anything may take to show on the page.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// More than the buttons of any view.
+const FEW_TABS: usize = 8;
 
 /// How the page is looked at.
 #[derive(Clone, Copy)]
@@ -26,8 +29,10 @@ pub(crate) struct Look {
 pub(crate) const LIGHT: Look = Look { width: 1100, dark: false };
 /// A desktop window at night.
 pub(crate) const DARK: Look = Look { width: 1100, dark: true };
-/// The narrowest phone in use.
-pub(crate) const NARROW: Look = Look { width: 360, dark: false };
+/// The narrowest phone in use, which is also a desktop window enlarged to 400 %.
+pub(crate) const NARROW: Look = Look { width: 320, dark: false };
+/// The same at night.
+pub(crate) const NARROW_DARK: Look = Look { width: 320, dark: true };
 
 /// The browser. Field order matters: the session ends before its driver does.
 pub(crate) struct Browser {
@@ -93,9 +98,13 @@ impl Browser {
                 { "name": "prefers-reduced-motion", "value": "reduce" },
             ],
         });
-        let cdp = self.driver.cdp();
-        cdp.send_raw("Emulation.setDeviceMetricsOverride", metrics).await.unwrap();
-        cdp.send_raw("Emulation.setEmulatedMedia", media).await.unwrap();
+        self.tell("Emulation.setDeviceMetricsOverride", metrics).await;
+        self.tell("Emulation.setEmulatedMedia", media).await;
+    }
+
+    /// A command of the DevTools protocol.
+    pub(crate) async fn tell(&self, command: &str, parameters: Value) -> Value {
+        self.driver.cdp().send_raw(command, parameters).await.unwrap()
     }
 
     /// Waits for an element that matches and is displayed.
@@ -128,9 +137,35 @@ impl Browser {
         self.see(css).await.click().await.unwrap();
     }
 
+    /// What the window's tab reads.
+    pub(crate) async fn title(&self) -> String {
+        self.driver.title().await.unwrap()
+    }
+
     /// The id of the element that the keyboard talks to.
     pub(crate) async fn focused(&self) -> String {
         self.driver.active_element().await.unwrap().id().await.unwrap().unwrap_or_default()
+    }
+
+    /// Whether the keyboard talks to what matches.
+    pub(crate) async fn focus_is_on(&self, css: &str) -> bool {
+        self.run(&format!("return document.activeElement.matches({css:?})")).await == true
+    }
+
+    /// Goes from element to element by Tab until one matches, and presses Enter there; where the
+    /// keyboard is must be seen all the way.
+    pub(crate) async fn enter(&self, css: &str) {
+        for _ in 0..FEW_TABS {
+            self.press(Key::Tab).await;
+            // Between the last element and the first, the keyboard talks to none.
+            let unseen = "const at = document.activeElement;
+                          return at !== document.body && getComputedStyle(at).outlineStyle === 'none'";
+            assert_eq!(self.run(unseen).await, false, "the way to {css} can be seen");
+            if self.focus_is_on(css).await {
+                return self.press(Key::Enter).await;
+            }
+        }
+        panic!("{css} is not within {FEW_TABS} presses of Tab");
     }
 
     pub(crate) async fn press(&self, key: Key) {
@@ -138,14 +173,14 @@ impl Browser {
     }
 
     /// What a script on the page gives back.
-    pub(crate) async fn run(&self, script: &str) -> serde_json::Value {
+    pub(crate) async fn run(&self, script: &str) -> Value {
         self.driver.execute(script, Vec::new()).await.unwrap().json().clone()
     }
 
     /// Keeps the whole page as a picture under `target/artifacts/`.
     pub(crate) async fn keep_picture(&self, name: &str) {
         let arguments = json!({ "format": "png", "captureBeyondViewport": true });
-        let answer = self.driver.cdp().send_raw("Page.captureScreenshot", arguments).await.unwrap();
+        let answer = self.tell("Page.captureScreenshot", arguments).await;
         let encoded = answer["data"].as_str().unwrap();
         let png = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, encoded);
         std::fs::write(artifacts().join(format!("{name}.png")), png.unwrap()).unwrap();

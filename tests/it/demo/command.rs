@@ -30,7 +30,7 @@ async fn stage(faults: Faults) -> (Stage, Story) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_registers_signs_in_and_approves_through_the_real_relay() {
+async fn a_browser_registers_signs_in_and_approves_through_the_real_relay_by_keyboard_alone() {
     let Some(chromium) = needs::chromium("the demo in a browser") else { return };
     let (stage, story) = stage(Faults::none()).await;
     let browser = Browser::start(&chromium).await;
@@ -40,10 +40,11 @@ async fn a_browser_registers_signs_in_and_approves_through_the_real_relay() {
         ("sign-in", "You are signed in"),
         ("approve", "Payment approved"),
     ] {
-        browser.click(&format!("[data-action={action}]")).await;
+        browser.enter(&format!("[data-action={action}]")).await;
         browser.read("#headline", headline).await;
-        let code = browser.text("#code-digits").await;
-        assert!(code.len() == 6 && code.bytes().all(|digit| digit.is_ascii_digit()), "{code}");
+        assert!(browser.focus_is_on("#headline").await, "{action}: the end is read out");
+        let code = browser.text("#code").await;
+        assert_eq!(code.trim(), "", "a code that was used is gone");
         let done = browser.run(
             "return [...document.querySelectorAll('[data-state=done]')].map(li => li.dataset.step)",
         );
@@ -55,8 +56,14 @@ async fn a_browser_registers_signs_in_and_approves_through_the_real_relay() {
             browser.keep_picture(&format!("real-{action}-{name}")).await;
         }
         browser.look(LIGHT).await;
-        browser.click("#back").await;
+        browser.enter("#back").await;
+        browser.see("#choose").await;
+        assert!(browser.focus_is_on("#choose-title").await, "{action}");
     }
+    browser.read("#approve-title", "Payment approved").await;
+    browser.enter("#sign-out").await;
+    browser.read("#choose-title", "Welcome to Harbour Bank").await;
+    assert!(!browser.shows("#sign-out").await && !browser.shows("[data-action=approve]").await);
     assert!(story.text().contains("result token verified"), "{}", story.text());
     browser.quit().await;
     assert!(stage.clear().await, "everything ends when told to");
@@ -167,8 +174,8 @@ async fn whoever_sits_at_the_terminal_may_mistype_the_code_or_say_no() {
         let wrong = if code.starts_with("111 111") { "222222" } else { "111111" };
         let typed = match opened {
             1 => format!("{wrong}\n{}\n", &code[..7]),
-            2 => "n\n".to_owned(),
-            _ => format!("{}\n", &code[..7]),
+            2 => format!("{}\n", &code[..7]),
+            _ => "n\n".to_owned(),
         };
         keyboard.write_all(typed.as_bytes()).await.unwrap();
     }

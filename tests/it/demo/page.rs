@@ -14,7 +14,7 @@ async fn the_page_follows_a_payment_from_the_code_to_the_proven_result() {
     let scene = Scene::set().await;
     let browser = Browser::start(&chromium).await;
     browser.open(&scene.url).await;
-    browser.read("#choose-title", "Good to see you, Ada Lovelace").await;
+    scene.sign_in(&browser).await;
     for (look, name) in [(LIGHT, "light"), (DARK, "dark"), (NARROW, "narrow")] {
         browser.look(look).await;
         browser.keep_picture(&format!("overview-{name}")).await;
@@ -25,24 +25,26 @@ async fn the_page_follows_a_payment_from_the_code_to_the_proven_result() {
     let id = scene.relay.opened_by(click).await;
     browser.read("#run-title", "Approve the payment").await;
     assert_eq!(browser.text("#code-digits").await, "481205");
-    assert_eq!(browser.text("#code-spoken").await, "4 8 1, 2 0 5");
+    assert_eq!(browser.title().await, "Type the code – Approve the payment – Harbour Bank (demo)");
     assert_eq!(browser.focused().await, "run-title");
     assert!(browser.text("#compare").await.contains("Rowan & Daughters"));
 
     scene.relay.steps(id, &UP_TO_DELIVERED);
     browser.see("[data-step=delivered][data-state=done]").await;
     browser.see("[data-step=claimed][data-state=next]").await;
+    browser.read("[data-step=claimed] .by", "you").await;
+    browser.read("#actor", "Your turn").await;
     browser.read("#ask", "Type this code into the app on your phone").await;
     for (look, name) in [(LIGHT, "light"), (DARK, "dark"), (NARROW, "narrow")] {
         browser.look(look).await;
         browser.keep_picture(&format!("code-{name}")).await;
-        let overflow = "return document.documentElement.scrollWidth > window.innerWidth";
-        assert_eq!(browser.run(overflow).await, false, "{name} needs no sideways scrolling");
     }
     browser.look(LIGHT).await;
 
     scene.relay.steps(id, &UP_TO_VERIFYING[..2]);
     browser.read("#ask", "Hold your card to the back of the phone, and enter its PIN there").await;
+    let waits = "Hold your card to the phone – Approve the payment – Harbour Bank (demo)";
+    assert_eq!(browser.title().await, waits);
     assert!(!browser.shows("#code").await, "a code that was typed is of no more use");
     browser.keep_picture("card-light").await;
 
@@ -50,6 +52,8 @@ async fn the_page_follows_a_payment_from_the_code_to_the_proven_result() {
     scene.relay.close(id, Outcome::Succeeded, None);
     browser.read("#headline", "Payment approved").await;
     assert_eq!(browser.focused().await, "headline");
+    let ended = "Payment approved – Approve the payment – Harbour Bank (demo)";
+    assert_eq!(browser.title().await, ended);
     assert!(browser.text("#checked").await.contains("covered by the card's own signature"));
     browser.see("[data-step=closed][data-state=done]").await;
     browser.click("#proof summary").await;
@@ -71,6 +75,7 @@ async fn the_page_says_in_plain_words_how_it_ended_and_what_to_do() {
     let browser = Browser::start(&chromium).await;
     browser.open(&scene.url).await;
     let endings = [
+        (Outcome::Cancelled, None, "Cancelled"),
         (Outcome::Denied, Some(Reason::Declined), "Declined on your phone"),
         (Outcome::Denied, Some(Reason::NotMe), "Reported on your phone"),
         (Outcome::Rejected, Some(Reason::UpstreamRejected), "The card was not accepted"),
@@ -85,7 +90,9 @@ async fn the_page_says_in_plain_words_how_it_ended_and_what_to_do() {
         scene.relay.steps(id, &UP_TO_DELIVERED);
         scene.relay.close(id, outcome, reason);
         browser.read("#headline", headline).await;
-        assert!(browser.shows("#advice").await, "{headline}: says what to do");
+        let advised = outcome != Outcome::Cancelled;
+        assert_eq!(browser.shows("#advice").await, advised, "{headline}: says what to do");
+        browser.see("#again").await;
         browser.see("[data-step=closed][data-state=bad]").await;
         browser.see("[data-step=card][data-state=skipped]").await;
         assert!(!browser.shows("#proof").await, "there is nothing to prove");
@@ -103,6 +110,7 @@ async fn a_success_that_the_bank_cannot_prove_is_not_shown_as_one() {
     let scene = Scene::set().await;
     let browser = Browser::start(&chromium).await;
     browser.open(&scene.url).await;
+    scene.sign_in(&browser).await;
     scene.relay.forge(json!({ "client_nonce": "another" }));
     let id = scene.relay.opened_by(browser.click("[data-action=approve]")).await;
     scene.relay.steps(id, &UP_TO_DELIVERED);
@@ -116,33 +124,53 @@ async fn a_success_that_the_bank_cannot_prove_is_not_shown_as_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_works_by_keyboard_and_can_be_cancelled() {
+async fn whoever_cancels_is_back_where_they_were() {
     let Some(chromium) = needs::chromium("the demo's page") else { return };
     let scene = Scene::set().await;
     let browser = Browser::start(&chromium).await;
     browser.open(&scene.url).await;
-    browser.read("#choose-title", "Good to see you, Ada Lovelace").await;
-    let start = async {
-        browser.press(Key::Tab).await;
-        browser.press(Key::Tab).await;
-        browser.press(Key::Enter).await;
-    };
-    let id = scene.relay.opened_by(start).await;
-    browser.read("#run-title", "Sign in").await;
+    browser.see("[data-action=register]").await;
+    let id = scene.relay.opened_by(browser.enter("[data-action=register]")).await;
+    browser.read("#run-title", "Register a card").await;
+    assert_eq!(browser.focused().await, "run-title");
     scene.relay.steps(id, &UP_TO_DELIVERED);
     browser.see("[data-step=delivered][data-state=done]").await;
-    assert_eq!(browser.text("#live").await, "Your phone shows it now.");
-    browser.press(Key::Tab).await;
-    assert_eq!(browser.focused().await, "cancel");
-    browser.press(Key::Enter).await;
-    browser.read("#headline", "Cancelled").await;
-    assert_eq!(browser.focused().await, "headline");
-    browser.press(Key::Tab).await;
-    assert_eq!(browser.focused().await, "again");
-    browser.press(Key::Tab).await;
-    browser.press(Key::Enter).await;
-    browser.see("#choose").await;
-    assert_eq!(browser.focused().await, "choose-title");
+    browser.enter("#cancel").await;
+    browser.read("#notice strong", "Cancelled").await;
+    assert!(browser.focus_is_on("[data-action=register]").await, "on the button that began it");
+    assert_eq!(browser.title().await, "Harbour Bank (demo)");
+    assert!(scene.told.text().contains("closed      cancelled"), "{}", scene.told.text());
+
+    let id = scene.relay.opened_by(browser.press(Key::Enter)).await;
+    browser.read("#run-title", "Register a card").await;
+    scene.relay.steps(id, &UP_TO_DELIVERED);
+    scene.relay.steps(id, &UP_TO_VERIFYING);
+    browser.see("#cancel[aria-disabled=true]").await;
+    browser.enter("#cancel").await;
+    assert!(browser.text("#live").await.contains("It is too late to cancel"), "and says why");
+    assert_eq!(browser.focused().await, "cancel", "a button that is off loses nobody");
+    browser.quit().await;
+    scene.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_code_is_picked_up_by_whoever_means_to_and_by_no_stray_click() {
+    let Some(chromium) = needs::chromium("the demo's page") else { return };
+    let scene = Scene::set().await;
+    let browser = Browser::start(&chromium).await;
+    browser.open(&scene.url).await;
+    let granted = json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"] });
+    browser.tell("Browser.grantPermissions", granted).await;
+    let id = scene.relay.opened_by(browser.click("[data-action=sign-in]")).await;
+    scene.relay.steps(id, &UP_TO_DELIVERED);
+    browser.click("#code-digits").await;
+    assert_eq!(browser.run("return getSelection().toString()").await, "");
+    browser.click("#copy").await;
+    browser.read("#copy", "Copied").await;
+    assert_eq!(browser.run("return navigator.clipboard.readText()").await, "481205");
+    let whole = "getSelection().selectAllChildren(document.getElementById('code')); \
+                 return getSelection().toString().trim()";
+    assert_eq!(browser.run(whole).await, "481205", "without gap, and without what is heard");
     browser.quit().await;
     scene.clear().await;
 }
@@ -158,8 +186,9 @@ async fn the_page_says_so_when_the_bank_is_gone() {
     browser.see("[data-step=delivered][data-state=done]").await;
     assert!(!browser.shows("#trouble").await);
     scene.clear().await;
-    browser.read("#trouble", "The connection is interrupted. Trying again…").await;
-    assert_eq!(browser.text("#live").await, "The connection is interrupted. Trying again…");
+    let trouble = "The connection is interrupted. Trying again…";
+    browser.read("#trouble", trouble).await;
+    assert_eq!(browser.text("#live p:last-child").await, trouble);
     assert!(browser.shows("#code").await, "what is known stays on the page");
 
     browser.click("#cancel").await;

@@ -10,9 +10,10 @@ use fido_relay::cli::demo::initiator::Initiator;
 use fido_relay::cli::demo::narrate::Narrator;
 use fido_relay::cli::demo::{payment, site, web};
 use fido_relay::tasks::Tasks;
-use fido_relay_proto::Step;
+use fido_relay_proto::{Outcome, Step};
 use tokio::net::TcpListener;
 
+use super::browser::Browser;
 use super::scripted_relay::{API_KEY, ISSUER, ScriptedRelay};
 
 /// The steps until the phone shows the offer.
@@ -69,6 +70,17 @@ impl Scene {
         let url = format!("http://{}/", listener.local_addr().unwrap());
         web::serve(listener, site::router(bank), &tasks).unwrap();
         Self { relay, url, told, tasks }
+    }
+
+    /// Somebody signs in on the page, whatever it shows of it; the browser ends on the overview.
+    pub(crate) async fn sign_in(&self, browser: &Browser) {
+        let id = self.relay.opened_by(browser.click("[data-action=sign-in]")).await;
+        self.relay.steps(id, &UP_TO_DELIVERED);
+        self.relay.steps(id, &UP_TO_VERIFYING);
+        self.relay.close(id, Outcome::Succeeded, None);
+        browser.read("#headline", "You are signed in").await;
+        browser.click("#back").await;
+        browser.read("#choose-title", "Good to see you, Ada Lovelace").await;
     }
 
     pub(crate) async fn clear(self) {

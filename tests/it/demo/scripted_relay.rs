@@ -3,6 +3,7 @@
 //! reached here at will.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::extract::{Path, Query, State};
@@ -28,7 +29,7 @@ pub(crate) const API_KEY: &str = "rk_for_the_test";
 pub(crate) const CODE: &str = "481205";
 /// Its name in result tokens.
 pub(crate) const ISSUER: &str = "https://relay.example";
-/// Seconds that a ceremony claims to have left.
+/// Seconds that a ceremony claims to have left, unless the test says otherwise.
 const EXPIRES_IN: u64 = 120;
 
 struct Ceremony {
@@ -45,6 +46,7 @@ struct Inner {
     client_id: ClientId,
     keys: JwkSet,
     signing: Mutex<Signing>,
+    expires_in: AtomicU64,
 }
 
 /// How tokens are made: rightly, unless the test wants one that must not be believed.
@@ -79,6 +81,7 @@ impl ScriptedRelay {
             client_id: ClientId::from_bytes([7; 16]),
             keys: JwkSet { keys: vec![jwk] },
             signing: Mutex::new(Signing { key, claims: json!({}), header: json!({}) }),
+            expires_in: AtomicU64::new(EXPIRES_IN),
         });
         let routes = Router::new()
             .route("/v1/ceremonies", post(open))
@@ -112,6 +115,11 @@ impl ScriptedRelay {
     /// Signs with another key than the published one from now on.
     pub(crate) fn sign_with_another_key(&self) {
         self.inner.signing.lock().unwrap().key = new_key();
+    }
+
+    /// Every ceremony claims to have so many seconds left from now on.
+    pub(crate) fn leave_seconds(&self, seconds: u64) {
+        self.inner.expires_in.store(seconds, Ordering::Relaxed);
     }
 
     /// Waits for the next ceremony that is opened after `run` has begun.
@@ -176,7 +184,7 @@ async fn open(
         phase: Phase::Offered,
         code: Some(CODE.to_owned()),
         ticket,
-        expires_in: EXPIRES_IN,
+        expires_in: relay.expires_in.load(Ordering::Relaxed),
     };
     Ok((StatusCode::CREATED, Json(opened)))
 }
@@ -234,7 +242,7 @@ impl Inner {
             reason: ceremony.reason.filter(|reason| opener || !reason.is_about_card()),
             result: (opener && ceremony.status == Status::Ended(Outcome::Succeeded))
                 .then(|| self.sign(id, ceremony)),
-            expires_in: if pending { EXPIRES_IN - 2 } else { 0 },
+            expires_in: if pending { self.expires_in.load(Ordering::Relaxed) } else { 0 },
         })
     }
 

@@ -55,6 +55,15 @@ pub(crate) fn node(what: &str) -> Option<Node> {
     or_left_out(found, what, because)
 }
 
+/// The text of axe-core, which audits a page from within. It comes with what `npm ci` puts into
+/// `clients/js`, the one place of the tree where a script of somebody else's is installed by a
+/// lock file.
+pub(crate) fn axe(what: &str) -> Option<String> {
+    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/js");
+    let script = std::fs::read_to_string(client.join("node_modules/axe-core/axe.min.js")).ok();
+    or_left_out(script, what, "clients/js has no node_modules with axe-core")
+}
+
 fn on_path(program: &str) -> Option<PathBuf> {
     let path = variable("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())

@@ -1,0 +1,28 @@
+// The page's elements by their names.
+
+export const $ = (id) => document.getElementById(id);
+
+/** The document's title follows what the page shows; the bank's name stays at its end. */
+export function title(...parts) {
+  document.title = [...parts, "Harbour Bank (demo)"].join(" – ");
+}
+
+/** A name and its value, for a list of them. */
+export function pair(name, value) {
+  const dt = document.createElement("dt");
+  const dd = document.createElement("dd");
+  dt.textContent = name;
+  dd.textContent = value;
+  return [dt, dd];
+}
+
+/**
+ * A button that is off keeps the focus and its place in the order of tabs, which `disabled` would
+ * take from whoever has just pressed it.
+ */
+export function setOff(button, off) {
+  if (off) button.setAttribute("aria-disabled", "true");
+  else button.removeAttribute("aria-disabled");
+}
+
+export const isOff = (button) => button.getAttribute("aria-disabled") === "true";

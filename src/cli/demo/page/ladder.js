@@ -1,0 +1,95 @@
+// The ladder of a ceremony's steps: which are made, which is next and who makes it, and what
+// came of it. Shape and words tell each state; colour only helps.
+
+import { $ } from "./dom.js";
+
+/** The steps in their order, each with its name and with who makes it. */
+const LADDER = [
+  ["opened", "Started", "bank"],
+  ["sent", "Sent to your phone", "relay"],
+  ["delivered", "Shown on your phone", "phone"],
+  ["claimed", "Code accepted", "you"],
+  ["challenged", "Challenge made", "FIDO2 server"],
+  ["card", "Card at the phone", "you"],
+  ["verifying", "Answer being checked", "relay"],
+  ["closed", "Finished", "relay"],
+];
+
+const SPOKEN = {
+  done: ", done",
+  next: ", in progress",
+  waiting: ", not yet",
+  skipped: ", not reached",
+  bad: "",
+};
+
+export const order = (step) => LADDER.findIndex(([name]) => name === step);
+
+export const nameOf = (step) => LADDER.find(([name]) => name === step)?.[1] ?? "";
+
+/** A ladder on which nothing has been made. */
+export function raise() {
+  $("ladder").replaceChildren(...LADDER.map(rung));
+}
+
+function part(kind, className, text = "") {
+  const element = document.createElement(kind);
+  element.className = className;
+  element.textContent = text;
+  return element;
+}
+
+function rung([step, name, by]) {
+  const li = document.createElement("li");
+  li.dataset.step = step;
+  li.dataset.state = "waiting";
+  const dot = part("span", "dot");
+  dot.setAttribute("aria-hidden", "true");
+  const text = document.createElement("span");
+  text.append(part("span", "name", name), part("span", "by", by), part("span", "spoken"));
+  li.append(dot, text, document.createElement("time"));
+  return li;
+}
+
+function set(li, state, elapsedMs) {
+  li.dataset.state = state;
+  if (state === "bad") li.querySelector(".name").textContent = "Ended without success";
+  li.querySelector(".spoken").textContent = SPOKEN[state];
+  if (state === "next") li.setAttribute("aria-current", "step");
+  else li.removeAttribute("aria-current");
+  if (elapsedMs === undefined) return;
+  const time = li.querySelector("time");
+  time.textContent = `${(elapsedMs / 1000).toFixed(elapsedMs < 10000 ? 2 : 1)} s`;
+  time.dateTime = `PT${(elapsedMs / 1000).toFixed(3)}S`;
+}
+
+/** Brings the ladder to what the view says; who has to make the next step, if there is one. */
+export function climb(view) {
+  const closed = view.status !== "pending";
+  const good = view.status === "succeeded";
+  const at = new Map(view.progress.map((entry) => [entry.step, Date.parse(entry.at)]));
+  const opened = at.get("opened");
+  const last = Math.max(...[...at.keys()].map(order));
+  let turn = null;
+  for (const [n, li] of [...$("ladder").children].entries()) {
+    const { step } = li.dataset;
+    if (at.has(step)) {
+      set(li, step === "closed" && !good ? "bad" : "done", at.get(step) - opened);
+    } else if (closed || n < last) {
+      // A step may be left out, such as "card" by an app that does not tell.
+      set(li, "skipped");
+    } else {
+      set(li, turn ? "waiting" : "next");
+      turn ??= LADDER[n][2];
+    }
+  }
+  return turn;
+}
+
+/** However far it came: it did not end well. */
+export function fall() {
+  for (const li of $("ladder").children) {
+    if (["waiting", "next"].includes(li.dataset.state)) set(li, "skipped");
+  }
+  set($("ladder").lastElementChild, "bad");
+}

@@ -1,0 +1,156 @@
+//! Who is signed in at the demo's bank: a session for each browser that a card has signed in.
+//!
+//! A session is a random token in a cookie, worth nothing after a quarter of an hour or a word.
+//! Knows nothing of ceremonies; the bank begins one when a sign-in is proven.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fido_relay_proto::UnixMillis;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::ports::Clock;
+use crate::security::random;
+
+/// How long a session lasts: what a bank would give a page that nobody may be looking at any more.
+pub const LIFETIME_S: u64 = 15 * 60;
+/// Sessions at once: far more than a person has browsers. The oldest gives way.
+const AT_MOST: usize = 64;
+
+/// What a browser shows to be known again. It prints as nothing.
+#[derive(Clone, Debug)]
+pub struct SessionToken(SecretString);
+
+impl SessionToken {
+    /// As a browser has sent it, good or not.
+    #[must_use]
+    pub fn sent(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// For the cookie.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.expose().as_bytes(), other.expose().as_bytes());
+        aws_lc_rs::constant_time::verify_slices_are_equal(ours, theirs).is_ok()
+    }
+}
+
+struct Session {
+    token: SessionToken,
+    until: UnixMillis,
+    approved: bool,
+}
+
+/// The open sessions. Clones are the same.
+#[derive(Clone)]
+pub struct Sessions {
+    clock: Arc<dyn Clock>,
+    open: Arc<Mutex<VecDeque<Session>>>,
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
+}
+
+impl Sessions {
+    /// Nobody is signed in.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, open: Arc::default() }
+    }
+
+    /// Begins a session.
+    #[must_use]
+    pub fn begin(&self) -> SessionToken {
+        let token = SessionToken(random::token().into());
+        let until = self.clock.now().plus_millis(LIFETIME_S * 1000);
+        let session = Session { token: token.clone(), until, approved: false };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() == AT_MOST {
+            open.pop_front();
+        }
+        open.push_back(session);
+        token
+    }
+
+    /// Whether this is the token of a session that still lasts.
+    #[must_use]
+    pub fn is_open(&self, token: &SessionToken) -> bool {
+        self.with(token, |_| ()).is_some()
+    }
+
+    /// Whether the payment was approved in this session.
+    #[must_use]
+    pub fn has_approved(&self, token: &SessionToken) -> bool {
+        self.with(token, |session| session.approved).unwrap_or_default()
+    }
+
+    /// Notes that it was.
+    pub fn approved(&self, token: &SessionToken) {
+        self.with(token, |session| session.approved = true);
+    }
+
+    /// Ends a session.
+    pub fn end(&self, token: &SessionToken) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|session| !session.token.is(token));
+    }
+
+    fn with<T>(&self, token: &SessionToken, read: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        let now = self.clock.now();
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|session| now < session.until);
+        open.iter_mut().find(|session| session.token.is(token)).map(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Hands(AtomicU64);
+
+    impl Clock for Hands {
+        fn now(&self) -> UnixMillis {
+            UnixMillis(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    #[test]
+    fn a_session_lasts_until_its_time_or_its_end() {
+        let hands = Arc::new(Hands::default());
+        let sessions = Sessions::new(hands.clone());
+        let (one, other) = (sessions.begin(), sessions.begin());
+        hands.0.store(LIFETIME_S * 1000 - 1, Ordering::Relaxed);
+        assert!(sessions.is_open(&one) && sessions.is_open(&other));
+        sessions.end(&one);
+        assert!(!sessions.is_open(&one) && sessions.is_open(&other));
+        hands.0.store(LIFETIME_S * 1000, Ordering::Relaxed);
+        assert!(!sessions.is_open(&other));
+    }
+
+    #[test]
+    fn what_was_approved_in_one_session_waits_in_another() {
+        let sessions = Sessions::new(Arc::new(Hands::default()));
+        let (one, other) = (sessions.begin(), sessions.begin());
+        sessions.approved(&one);
+        assert!(sessions.has_approved(&one) && !sessions.has_approved(&other));
+        assert!(!sessions.has_approved(&SessionToken::sent("")));
+    }
+
+    #[test]
+    fn a_token_prints_as_nothing() {
+        let token = Sessions::new(Arc::new(Hands::default())).begin();
+        assert!(!format!("{token:?}").contains(token.expose()));
+    }
+}

@@ -33,3 +33,6 @@ pub const DEVICE_SUBPROTOCOL: &str = "fido-relay.v1";
 pub const WEBHOOK_URL: usize = 1024;
 /// The watchers' socket's subprotocol.
 pub const WATCH_SUBPROTOCOL: &str = "fido-relay.watch.v1";
+/// What a page puts before its ticket among the subprotocols that it offers: a browser's socket
+/// has no other place for it.
+pub const TICKET_SUBPROTOCOL: &str = "ticket.";

@@ -44,3 +44,93 @@ impl fmt::Debug for EventTicket {
         f.debug_struct("EventTicket").field("expires_in", &self.expires_in).finish_non_exhaustive()
     }
 }
+
+/// Why the relay ends a watchers' socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchEnd {
+    /// The outcome was told.
+    Told,
+    /// Nothing came back to several pings, or a write was not taken in time.
+    Silent,
+    /// What came was no frame that the relay takes.
+    Protocol,
+    /// A watcher that talks.
+    Talks,
+    /// The relay restarts; reconnect.
+    Restart,
+    /// The store does not answer; reconnect.
+    Unavailable,
+    /// The ticket or key is not good any more.
+    Void,
+}
+
+impl WatchEnd {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Told,
+        Self::Silent,
+        Self::Protocol,
+        Self::Talks,
+        Self::Restart,
+        Self::Unavailable,
+        Self::Void,
+    ];
+
+    /// The WebSocket close code (RFC 6455 section 7.4).
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::Told => 1000,
+            Self::Silent => 1001,
+            Self::Protocol => 1002,
+            Self::Talks => 1008,
+            Self::Restart => 1012,
+            Self::Unavailable => 1013,
+            Self::Void => 4401,
+        }
+    }
+
+    /// The close frame's text; it never changes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Told => "closed",
+            Self::Silent => "silent",
+            Self::Protocol => "protocol",
+            Self::Talks => "watchers_only_listen",
+            Self::Restart => "restart",
+            Self::Unavailable => "unavailable",
+            Self::Void => "unauthorized",
+        }
+    }
+
+    /// What it means, and what the watcher does then, for the documents.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Told => "the outcome was told: done",
+            Self::Silent => "nothing came back to several pings: reconnect",
+            Self::Protocol => "a frame that is not the WebSocket protocol's",
+            Self::Talks => "a watcher only listens",
+            Self::Restart => "the relay restarts: reconnect",
+            Self::Unavailable => "the relay cannot look now: reconnect",
+            Self::Void => "the ticket or key is not good any more: stop",
+        }
+    }
+}
+
+/// Name of the server-sent event that tells this step. The one that ends the stream has a name of
+/// its own to listen for.
+#[must_use]
+pub const fn event_name(step: Step) -> &'static str {
+    match step {
+        Step::Closed => "closed",
+        Step::Opened
+        | Step::Sent
+        | Step::Delivered
+        | Step::Claimed
+        | Step::Challenged
+        | Step::Card
+        | Step::Verifying => "progress",
+    }
+}

@@ -13,6 +13,13 @@ use crate::ids::{CeremonyId, DeviceId, EventId, WebhookId};
 use crate::life::{CeremonyType, Outcome, Reason};
 use crate::text::Username;
 
+/// The delivery's id: the same at every try (Standard Webhooks).
+pub const ID_HEADER: &str = "webhook-id";
+/// When this try was signed, in seconds since 1970 (Standard Webhooks).
+pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
+/// One signature for each key that lives, with a blank between (Standard Webhooks).
+pub const SIGNATURE_HEADER: &str = "webhook-signature";
+
 /// What an endpoint can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -297,7 +304,7 @@ pub struct WebhookBody {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "data")]
 pub enum WebhookNews {
-    /// [`WebhookEvent::CeremonyClosed`].
+    /// A ceremony that this client opened has its outcome.
     #[serde(rename = "ceremony.closed")]
     CeremonyClosed {
         /// The ceremony: fetch it for its result.
@@ -314,7 +321,7 @@ pub enum WebhookNews {
         /// wait tells it by, so that a receiver who also watches takes it once.
         seq: u32,
     },
-    /// [`WebhookEvent::DevicePaired`].
+    /// A phone became a user's device.
     #[serde(rename = "device.paired")]
     DevicePaired {
         /// The device.
@@ -322,7 +329,7 @@ pub enum WebhookNews {
         /// Its user.
         username: Username,
     },
-    /// [`WebhookEvent::DeviceRevoked`].
+    /// A device was revoked.
     #[serde(rename = "device.revoked")]
     DeviceRevoked {
         /// The device.
@@ -330,7 +337,7 @@ pub enum WebhookNews {
         /// Its user.
         username: Username,
     },
-    /// [`WebhookEvent::UserNotMe`].
+    /// A person said of a ceremony that this client opened: that was not me.
     #[serde(rename = "user.not_me")]
     UserNotMe {
         /// The ceremony.
@@ -338,7 +345,7 @@ pub enum WebhookNews {
         /// The user.
         username: Username,
     },
-    /// Sent by `POST /v1/webhooks/{id}/test` alone.
+    /// The test that `POST /v1/webhooks/{id}/test` sends.
     #[serde(rename = "webhook.test")]
     Test {
         /// The endpoint.

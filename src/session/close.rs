@@ -127,4 +127,35 @@ impl CloseReason {
             Self::ConnectionLost => "connection_lost",
         }
     }
+
+    /// What it means, and what the app does then, for the documents.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::GoingAway => "the node stops: reconnect elsewhere",
+            Self::Silent => "nothing came back to several pings: reconnect",
+            Self::WriteStalled => "a write was not taken in time: reconnect",
+            Self::Protocol => "a frame that is not the WebSocket protocol's",
+            Self::Binary => "a binary frame",
+            Self::NotUtf8 => "a text that is not UTF-8",
+            Self::PolicyErrors => "too many refused frames within a minute",
+            Self::TooBig => "a frame or a message over the limit",
+            Self::Fragments => "a message in too many fragments, or too slow in coming",
+            Self::Internal => "a fault of the relay: reconnect",
+            Self::Restart => "the relay restarts: reconnect",
+            Self::Overload => "the relay cannot take the socket now: reconnect later",
+            Self::OutboxFull => "more was waiting to be sent than the relay holds: reconnect",
+            Self::Unauthenticated => "the device was not authenticated; it is not said why",
+            Self::ReauthFailed => {
+                "the device did not sign again in time, or not well: authenticate again"
+            }
+            Self::Revoked => "the device was revoked: stop",
+            Self::AuthTooLate => "no auth in time: reconnect",
+            Self::Replaced => "the device has a newer socket: do not reconnect",
+            Self::AppTooOld => "the app is too old for this relay: stop until it is updated",
+            Self::TooManySockets => "too many sockets or handshakes: reconnect later",
+            Self::PeerClosed => "the peer said goodbye",
+            Self::ConnectionLost => "the connection broke",
+        }
+    }
 }

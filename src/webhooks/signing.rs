@@ -8,7 +8,7 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fido_relay_proto::webhook::WebhookScheme;
+use fido_relay_proto::webhook::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, WebhookScheme};
 use fido_relay_proto::{EventId, UnixMillis, WebhookId};
 use serde::{Deserialize, Serialize};
 
@@ -114,9 +114,9 @@ pub(super) fn headers(
     }
     Ok(vec![
         ("content-type", "application/json".to_owned()),
-        ("webhook-id", event.to_string()),
-        ("webhook-timestamp", timestamp.to_string()),
-        ("webhook-signature", signatures.join(" ")),
+        (ID_HEADER, event.to_string()),
+        (TIMESTAMP_HEADER, timestamp.to_string()),
+        (SIGNATURE_HEADER, signatures.join(" ")),
     ])
 }
 

@@ -11,8 +11,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use fido_relay_proto::watch::WatchEvent;
-use fido_relay_proto::{ProblemCode, Step};
+use fido_relay_proto::ProblemCode;
+use fido_relay_proto::watch::{WatchEvent, event_name};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, timeout};
 
@@ -128,9 +128,9 @@ async fn watch(edge: &Edge, mut sight: Sight, mut since: u32, sender: &Sender<By
     }
 }
 
-/// One event. The one that ends the stream has a name of its own to listen for.
+/// One event.
 fn written(event: &WatchEvent) -> String {
-    let name = if event.step == Step::Closed { "closed" } else { "progress" };
+    let name = event_name(event.step);
     let mut text = format!("id: {}\nevent: {name}\ndata: ", event.seq);
     // JSON has no line breaks of its own, so it is one line of data.
     match serde_json::to_string(event) {

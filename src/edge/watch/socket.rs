@@ -8,7 +8,8 @@ use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use fido_relay_proto::ProblemCode;
-use fido_relay_proto::limits::WATCH_SUBPROTOCOL;
+use fido_relay_proto::limits::{TICKET_SUBPROTOCOL, WATCH_SUBPROTOCOL};
+use fido_relay_proto::watch::WatchEnd;
 use futures::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -25,9 +26,6 @@ use crate::edge::handshake::{self, Handshake};
 use crate::edge::http::{Refusal, Segment, Watcher};
 use crate::security::ticket;
 
-/// What a page puts before its ticket among the subprotocols that it offers: a browser's socket
-/// has no other place for it.
-const TICKET: &str = "ticket.";
 /// How long a connection may take to become a socket.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a closing handshake may take.
@@ -42,42 +40,6 @@ const CONTROLS: u32 = 20;
 const SILENT_PINGS: u32 = 2;
 
 type Stream = WebSocketStream<TokioIo<Upgraded>>;
-
-/// Why a socket ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// 1000: the outcome was told.
-    Told,
-    /// 1001: nothing came back to several pings, or a write was not taken in time.
-    Silent,
-    /// 1002, 1007, 1009 in one: what came was no frame that we take.
-    Protocol,
-    /// 1008: a watcher that talks.
-    Talks,
-    /// 1012: the relay restarts; reconnect.
-    Restart,
-    /// 1013: the store does not answer; reconnect.
-    Unavailable,
-    /// 4401: the ticket or key is not good any more.
-    Void,
-    /// No code: nobody is left to tell.
-    Gone,
-}
-
-impl End {
-    const fn code(self) -> Option<(u16, &'static str)> {
-        Some(match self {
-            Self::Told => (1000, "closed"),
-            Self::Silent => (1001, "silent"),
-            Self::Protocol => (1002, "protocol"),
-            Self::Talks => (1008, "watchers_only_listen"),
-            Self::Restart => (1012, "restart"),
-            Self::Unavailable => (1013, "unavailable"),
-            Self::Void => (4401, "unauthorized"),
-            Self::Gone => return None,
-        })
-    }
-}
 
 /// Checks who asks, and leaves the socket to a task of its own.
 pub(in crate::edge) async fn upgrade(
@@ -118,7 +80,7 @@ fn offered_ticket(headers: &HeaderMap) -> Option<HeaderValue> {
         return None;
     }
     let mut offered = handshake::items(headers, &header::SEC_WEBSOCKET_PROTOCOL);
-    let ticket = offered.find_map(|offered| offered.strip_prefix(TICKET))?;
+    let ticket = offered.find_map(|offered| offered.strip_prefix(TICKET_SUBPROTOCOL))?;
     let mut bearer = HeaderValue::from_str(&format!("Bearer {ticket}")).ok()?;
     bearer.set_sensitive(true);
     ticket::is_meant(ticket).then_some(bearer)
@@ -136,14 +98,20 @@ async fn run(edge: &Edge, sight: Sight, since: u32, upgrade: OnUpgrade) {
         WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
     let end = watch(edge, sight, since, &mut stream).await;
     tracing::debug!(?end, "a watcher's socket ended");
-    if let Some((code, reason)) = end.code() {
-        let frame = CloseFrame { code: code.into(), reason: reason.into() };
+    if let Some(end) = end {
+        let frame = CloseFrame { code: end.code().into(), reason: end.name().into() };
         drop(timeout(CLOSE_LIMIT, goodbye(&mut stream, frame)).await);
     }
 }
 
-/// Tells events until there is nothing more to come, nobody to take them, or no right to them.
-async fn watch(edge: &Edge, mut sight: Sight, mut since: u32, stream: &mut Stream) -> End {
+/// Tells events until there is nothing more to come, or no right to them; none when nobody is left
+/// to tell.
+async fn watch(
+    edge: &Edge,
+    mut sight: Sight,
+    mut since: u32,
+    stream: &mut Stream,
+) -> Option<WatchEnd> {
     let waiting = Waiting::begin(edge, &sight);
     let limit = edge.settings().socket_write;
     let (mut controls, mut unanswered) = (0, 0);
@@ -155,12 +123,12 @@ async fn watch(edge: &Edge, mut sight: Sight, mut since: u32, stream: &mut Strea
                 controls += 1;
                 match message {
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) if controls <= CONTROLS => continue,
-                    Some(Ok(Message::Close(_))) | None => return End::Gone,
-                    Some(Ok(_)) => return End::Talks,
-                    Some(Err(Error::Protocol(_) | Error::Utf8(_))) => return End::Protocol,
+                    Some(Ok(Message::Close(_))) | None => return None,
+                    Some(Ok(_)) => return Some(WatchEnd::Talks),
+                    Some(Err(Error::Protocol(_) | Error::Utf8(_))) => return Some(WatchEnd::Protocol),
                     // A frame over the bound is one that has something to say.
-                    Some(Err(Error::Capacity(_))) => return End::Talks,
-                    Some(Err(_)) => return End::Gone,
+                    Some(Err(Error::Capacity(_))) => return Some(WatchEnd::Talks),
+                    Some(Err(_)) => return None,
                 }
             }
             found = waiting.news(&mut sight, since, until) => found,
@@ -174,25 +142,27 @@ async fn watch(edge: &Edge, mut sight: Sight, mut since: u32, stream: &mut Strea
                 since = since.max(view.seq());
                 (events, view.end.is_some())
             }
-            Ok(Found::Quiet(_)) if unanswered >= SILENT_PINGS => return End::Silent,
+            Ok(Found::Quiet(_)) if unanswered >= SILENT_PINGS => return Some(WatchEnd::Silent),
             Ok(Found::Quiet(_)) => {
                 (controls, unanswered) = (0, unanswered + 1);
                 until = Instant::now() + KEEP_ALIVE;
                 (vec![Message::Ping(Vec::new().into())], false)
             }
-            Ok(Found::Stopping(_)) => return End::Restart,
-            Err(refusal) if refusal.code() == ProblemCode::Unavailable => return End::Unavailable,
-            Err(_) => return End::Void,
+            Ok(Found::Stopping(_)) => return Some(WatchEnd::Restart),
+            Err(refusal) if refusal.code() == ProblemCode::Unavailable => {
+                return Some(WatchEnd::Unavailable);
+            }
+            Err(_) => return Some(WatchEnd::Void),
         };
         for message in messages {
             match timeout(limit, stream.send(message)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => return End::Gone,
-                Err(_) => return End::Silent,
+                Ok(Err(_)) => return None,
+                Err(_) => return Some(WatchEnd::Silent),
             }
         }
         if ended {
-            return End::Told;
+            return Some(WatchEnd::Told);
         }
     }
 }

@@ -65,8 +65,8 @@ const ROOMS: &[Room] = &[
     room("proto", &[], WORLD),
     room("ceremony", &[], WORLD),
     room("session", &[], WORLD),
-    // What the wire's own types say of themselves, as documents.
-    room("schema", &[], WORLD),
+    // What the wire's own types say of themselves, as documents; how a socket ends is the session's.
+    room("schema", &["session"], WORLD),
     room("config", &[], LIBRARIES),
     room("tasks", &[], LIBRARIES),
     // Places where a test kills the process; empty in a release build.

@@ -1,0 +1,118 @@
+//! What an initiator's own server is sent (Standard Webhooks 1.0).
+
+use fido_relay_proto::webhook::{
+    ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, WebhookBody, WebhookNews,
+};
+use serde_json::{Value, json};
+
+use super::messages::{Naming, carried, split, title};
+use super::{Parts, reference};
+use crate::schema::components::Components;
+
+const CHANNEL: &str = "channels/webhooks";
+
+/// One of each.
+const SENT: [&str; 5] = [
+    r#"{"type":"ceremony.closed","data":{"id":"cer_a6-bC0aBPZMwiNp1VYKcnw","type":"approval","outcome":"succeeded"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
+    r#"{"type":"device.paired","data":{"id":"dev_EiZT2hXq0mGv4z8p1sJ7Qg","username":"ada@example.com"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
+    r#"{"type":"device.revoked","data":{"id":"dev_EiZT2hXq0mGv4z8p1sJ7Qg","username":"ada@example.com"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
+    r#"{"type":"user.not_me","data":{"id":"cer_a6-bC0aBPZMwiNp1VYKcnw","username":"ada@example.com"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
+    r#"{"type":"webhook.test","data":{"id":"whk_hq1V0sJt4bE1m3m1uP4wZw"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
+];
+
+/// When each is sent.
+const fn when(news: &WebhookNews) -> &'static str {
+    match news {
+        WebhookNews::CeremonyClosed { .. } => {
+            "Once for each ceremony that this client opened, whatever its outcome. Fetch the \
+             ceremony for its result: this message decides nothing."
+        }
+        WebhookNews::DevicePaired { .. } | WebhookNews::DeviceRevoked { .. } => {
+            "For every user of the tenant; needs the scope device:pair."
+        }
+        WebhookNews::UserNotMe { .. } => {
+            "An alarm: somebody opened a ceremony in the name of a person who did not ask for it. \
+             `ceremony.closed` with the outcome `denied` is sent as well."
+        }
+        WebhookNews::Test { .. } => "Whatever the endpoint is told otherwise.",
+    }
+}
+
+/// The channel, its messages and operations.
+pub(super) fn describe(parts: &mut Parts, components: &mut Components) {
+    let sent = SENT.map(|text| match serde_json::from_str::<WebhookBody>(text) {
+        Ok(body) => body,
+        Err(error) => unreachable!("{error}: {text}"),
+    });
+    let written = |body: &WebhookBody| serde_json::to_value(body).unwrap_or_default();
+    let cases = split::<WebhookBody>(
+        parts,
+        components,
+        Components::gives::<WebhookBody>,
+        Naming { prefix: "webhook", suffix: "Webhook" },
+        &sent.each_ref().map(written),
+    );
+    for case in &cases {
+        let of_it = sent.iter().find(|body| written(body)["type"] == *case.tag);
+        let message = &mut parts.messages[&case.key];
+        message["description"] = of_it.map(|body| when(&body.news)).into();
+        message["headers"] = headers();
+        parts.operations.insert(
+            format!("send{}Webhook", title(&case.tag, "")),
+            json!({
+                "action": "send",
+                "channel": reference(CHANNEL),
+                "title": title(&case.tag, " "),
+                "summary": case.summary,
+                "tags": [{ "name": "webhooks" }],
+                "messages": [reference(&format!("{CHANNEL}/messages/{}", case.tag))],
+                "bindings": { "http": { "method": "POST", "bindingVersion": "0.3.0" } },
+            }),
+        );
+    }
+    parts.channels.insert(
+        "webhooks".to_owned(),
+        json!({
+            // What the initiator registered.
+            "address": null,
+            "title": "Webhooks",
+            "summary": "A POST to the URL that an initiator registered (Standard Webhooks).",
+            "description": DESCRIPTION,
+            "servers": [reference("servers/endpoint")],
+            "tags": [{ "name": "webhooks" }],
+            "messages": carried(&cases),
+        }),
+    );
+}
+
+const DESCRIPTION: &str = "\
+    At least once, and tried again for 72 hours until the endpoint answers 2xx; 410 ends it for \
+    good. Deliveries are not in order, and the same `webhook-id` is the same news. A body says what \
+    happened to what, no more: the result is fetched with the initiator's own credential.\n\n\
+    Verify the signature over `{webhook-id}.{webhook-timestamp}.{body}` before anything else, and \
+    refuse a timestamp that is more than a few minutes off. `v1a` is Ed25519 by the endpoint's \
+    public key (`whpk_…`), `v1` is HMAC-SHA-256 with the shared secret (`whsec_…`).";
+
+fn headers() -> Value {
+    json!({
+        "type": "object",
+        "required": [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER],
+        "properties": {
+            ID_HEADER: {
+                "type": "string",
+                "description": "The delivery: the same at every try.",
+                "pattern": "^evt_[A-Za-z0-9_-]{22}$",
+            },
+            TIMESTAMP_HEADER: {
+                "type": "string",
+                "description": "When this try was signed, in seconds since 1970.",
+                "pattern": "^[0-9]+$",
+            },
+            SIGNATURE_HEADER: {
+                "type": "string",
+                "description": "One signature for each key that lives, with a blank between.",
+                "pattern": "^v1a?,[A-Za-z0-9+/=]+( v1a?,[A-Za-z0-9+/=]+)*$",
+            },
+        },
+    })
+}

@@ -153,6 +153,12 @@ async fn a_phone_in_javascript_brings_every_ceremony_to_its_one_end_wherever_its
     assert_eq!(verdicts, 19);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_in_javascript_takes_a_new_key_and_keeps_both_until_it_knows_which_one_counts() {
+    let Some(node) = needs::node("a new device key in JavaScript") else { return };
+    run(&node, "rotation.test.js", |_| {}).await;
+}
+
 /// The page of a shop that watches with the built modules, as a bundler would ship them.
 const PAGE: &str = r#"<!doctype html><title>shop</title><p id="steps">steps</p><p id="end"></p>
 <script type="module">

@@ -64,9 +64,13 @@ export function thumbprint(signer: DeviceSigner): Promise<string> {
 }
 
 /** A compact JWS of this `typ` over these claims and the time. */
-export async function signed(signer: DeviceSigner, typ: string, claims: Record<string, string>): Promise<string> {
+export async function signed(
+  signer: DeviceSigner,
+  typ: string,
+  claims: Record<string, string>,
+  iat = Math.floor(Date.now() / 1000),
+): Promise<string> {
   const part = (value: object) => base64url(new TextEncoder().encode(JSON.stringify(value)));
-  const iat = Math.floor(Date.now() / 1000);
   const input = `${part({ alg: "ES256", typ })}.${part({ ...claims, iat })}`;
   const signature = await signer.sign(new TextEncoder().encode(input));
   return `${input}.${base64url(signature.length === 64 ? signature : fromDer(signature))}`;

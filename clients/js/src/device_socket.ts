@@ -4,6 +4,7 @@
 import { signed, type DeviceSigner } from "./device_key.js";
 import { dialWebSocket, type Dial, type Line } from "./dial.js";
 import type { DeclineReason, NoticeFrame, RelayFrame } from "./frames.js";
+import { KeyExchange } from "./key_rotation.js";
 import type { PairedDevice } from "./pairing.js";
 import { Prompts, type PromptEvent } from "./prompts.js";
 import { Reconnect, type SocketEnd, type StopReason } from "./reconnect.js";
@@ -22,6 +23,10 @@ export type DeviceEvent =
   | { kind: "disconnected"; end: SocketEnd; retryInMs?: number }
   /** Something happened to another of the user's devices; told once. */
   | { kind: "notice"; notice: NoticeFrame }
+  /** The relay counts the new key: forget the old one. */
+  | { kind: "key_rotated" }
+  /** The relay has not taken the new key, and will not: forget that one. */
+  | { kind: "key_kept"; error: unknown }
   /** The signer failed; the socket is dialled again. */
   | { kind: "not_signed"; error: unknown }
   /** It will not be dialled again. The last event. */
@@ -30,6 +35,11 @@ export type DeviceEvent =
 export interface DeviceSocketOptions {
   device: PairedDevice;
   signer: DeviceSigner;
+  /**
+   * The new key of an exchange of which neither `key_rotated` nor `key_kept` was heard, as the app
+   * was ended before: it is settled which of the two counts.
+   */
+  nextSigner?: DeviceSigner;
   /** Told of everything, in order. */
   onEvent: (event: DeviceEvent) => void;
   /** The platform's own `WebSocket` if nothing is given. */
@@ -38,6 +48,8 @@ export interface DeviceSocketOptions {
   signal?: AbortSignal;
   /** `notice_id`s that were shown before; they are remembered for seven days. */
   noticed?: Iterable<string>;
+  /** In place of the global one, for `rotateKey`. */
+  fetch?: typeof fetch;
 }
 
 export class DeviceSocket {
@@ -46,6 +58,11 @@ export class DeviceSocket {
   readonly #reconnect = new Reconnect();
   readonly #noticed: Set<string>;
   readonly #onAbort = () => this.stop();
+  /** The key that counts, as far as is known. */
+  #signer: DeviceSigner;
+  #exchange: KeyExchange | undefined;
+  /** Whose proof went out last. */
+  #proven: DeviceSigner | undefined;
   #line: Line | undefined;
   #welcomedAt: number | undefined;
   #goawayMs: number | undefined;
@@ -56,18 +73,38 @@ export class DeviceSocket {
 
   /** Dials at once. */
   constructor(options: DeviceSocketOptions) {
+    if (!options.dial && typeof WebSocket === "undefined") {
+      throw new TypeError("there is no WebSocket here: give `dial`, such as dialNode of @fido-relay/client/node");
+    }
     this.#options = options;
+    this.#signer = options.signer;
     this.#noticed = new Set(options.noticed);
     this.#prompts = new Prompts(
       (frame) => {
         // What is lost here the relay asks for again, or it is kept.
         if (this.#welcomedAt !== undefined) this.#line?.send(frame);
       },
-      (event) => options.onEvent(event),
+      (event) => this.#tell(event),
     );
     options.signal?.addEventListener("abort", this.#onAbort, { once: true });
     if (options.signal?.aborted) this.stop();
-    else this.#dial();
+    else {
+      if (options.nextSigner) void this.#settle(options.nextSigner, true);
+      this.#dial();
+    }
+  }
+
+  /**
+   * Exchanges the device key. **Store the key of `next` beside the old one before**, and forget one
+   * of the two at `key_rotated` (the promise resolves) or `key_kept` (it rejects). Until then both
+   * are tried, and the request is sent again; what the person does goes on. It cannot be called
+   * off: an app that ends in between gives `nextSigner` when it starts again.
+   */
+  rotateKey(next: DeviceSigner): Promise<void> {
+    if (this.#exchange || this.#stopped) {
+      return Promise.reject(new TypeError(this.#stopped ? "the socket has stopped" : "another key is not settled yet"));
+    }
+    return this.#settle(next, false);
   }
 
   /** The code that the person typed. False if no prompt waits for one. */
@@ -100,6 +137,7 @@ export class DeviceSocket {
 
   /** The app came to the foreground: dials at once if it waits. */
   wake(): void {
+    this.#exchange?.wake();
     if (this.#waiting === undefined) return;
     clearTimeout(this.#waiting);
     this.#dial();
@@ -115,6 +153,38 @@ export class DeviceSocket {
   /** Closes in order and ends it. */
   stop(): void {
     this.#stop("told");
+  }
+
+  #settle(next: DeviceSigner, begun: boolean): Promise<void> {
+    const { device, fetch } = this.#options;
+    const exchange = new KeyExchange(device, this.#signer, next, begun, fetch);
+    this.#exchange = exchange;
+    const settled = (signer: DeviceSigner, event: DeviceEvent) => {
+      this.#signer = signer;
+      this.#exchange = undefined;
+      if (!this.#stopped) this.#tell(event);
+    };
+    const done = exchange.run().then(
+      () => settled(next, { kind: "key_rotated" }),
+      (error: unknown) => {
+        settled(exchange.signer, { kind: "key_kept", error });
+        throw error;
+      },
+    );
+    // Who goes by the events needs no promise.
+    done.catch(() => {});
+    return done;
+  }
+
+  #tell(event: DeviceEvent): void {
+    try {
+      this.#options.onEvent(event);
+    } catch (error) {
+      // The listener's own fault is none of the connection's.
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
   }
 
   #dial(): void {
@@ -162,33 +232,49 @@ export class DeviceSocket {
     } catch {
       return;
     }
-    if (frame.type === "hello" || frame.type === "reauth") void this.#prove(frame.nonce);
+    if (frame.type === "hello") void this.#prove(frame.nonce);
+    else if (frame.type === "reauth") void this.#proveAgain(frame.nonce);
     else if (frame.type === "welcome") {
       this.#welcomedAt = performance.now();
       const pings = this.#line?.hearsPings;
       const silence = pings ? frame.heartbeat_s * SILENT_HEARTBEATS : frame.reauth_in_s + REAUTH_SLACK_S;
       this.#watch(silence * 1000);
+      const exchange = this.#exchange;
+      if (exchange && this.#proven === exchange.next) exchange.welcomed();
+      else exchange?.wake();
       this.#prompts.connected();
-      this.#options.onEvent({ kind: "connected", connectionId: frame.connection_id });
+      this.#tell({ kind: "connected", connectionId: frame.connection_id });
     } else if (frame.type === "goaway") this.#goawayMs = frame.reconnect_in_ms;
     else if (frame.type === "notice") {
       if (this.#noticed.has(frame.notice_id)) return;
       this.#noticed.add(frame.notice_id);
-      this.#options.onEvent({ kind: "notice", notice: frame });
+      this.#tell({ kind: "notice", notice: frame });
     } else if (this.#welcomedAt !== undefined) this.#prompts.frame(frame);
+  }
+
+  /** During an exchange this is most likely the relay asking for the new key. */
+  async #proveAgain(nonce: string): Promise<void> {
+    const [line, exchange] = [this.#line, this.#exchange];
+    await exchange?.asked();
+    if (line !== this.#line) return;
+    if (exchange && exchange === this.#exchange) this.#signer = exchange.next;
+    await this.#prove(nonce);
   }
 
   async #prove(nonce: string): Promise<void> {
     const line = this.#line;
-    const { device, signer } = this.#options;
+    const signer = this.#signer;
+    const { device } = this.#options;
     try {
       // `aud` is what was dialled, and never what somebody says it was.
       const claims = { aud: device.socket_url, nonce, device_id: device.device_id };
       const proof = await signed(signer, "fido-relay-device+jwt", claims);
-      if (line === this.#line) line?.send(JSON.stringify({ type: "auth", proof }));
+      if (line !== this.#line) return;
+      this.#proven = signer;
+      line?.send(JSON.stringify({ type: "auth", proof }));
     } catch (error) {
       if (line !== this.#line) return;
-      this.#options.onEvent({ kind: "not_signed", error });
+      this.#tell({ kind: "not_signed", error });
       line?.drop();
       this.#ended(line, { code: 1006 });
     }
@@ -200,18 +286,24 @@ export class DeviceSocket {
     const stood = this.#welcomedAt === undefined ? 0 : Math.max(1, performance.now() - this.#welcomedAt);
     const next = this.#reconnect.after(end, stood, this.#goawayMs);
     this.#line = this.#welcomedAt = this.#goawayMs = undefined;
+    const exchange = this.#exchange;
+    // Perhaps the other key counts.
+    if (exchange && end.code === 4401) {
+      this.#signer = this.#proven === exchange.next ? exchange.signer : exchange.next;
+    }
     if ("stop" in next) {
-      this.#options.onEvent({ kind: "disconnected", end });
+      this.#tell({ kind: "disconnected", end });
       this.#stop(next.stop);
       return;
     }
     this.#waiting = setTimeout(() => this.#dial(), next.waitMs);
-    this.#options.onEvent({ kind: "disconnected", end, retryInMs: next.waitMs });
+    this.#tell({ kind: "disconnected", end, retryInMs: next.waitMs });
   }
 
   #stop(why: StopReason): void {
     if (this.#stopped) return;
     this.#stopped = true;
+    this.#exchange?.stop();
     clearTimeout(this.#watchdog);
     clearTimeout(this.#waiting);
     this.#waiting = undefined;
@@ -219,6 +311,6 @@ export class DeviceSocket {
     this.#line?.close();
     this.#line = this.#welcomedAt = undefined;
     this.#prompts.stop();
-    this.#options.onEvent({ kind: "stopped", why });
+    this.#tell({ kind: "stopped", why });
   }
 }

@@ -4,6 +4,7 @@ export { generateDeviceKey, webCryptoSigner, type DeviceSigner, type P256Jwk } f
 export { DeviceSocket, type DeviceEvent, type DeviceSocketOptions } from "./device_socket.js";
 export { dialWebSocket, type Dial, type Line, type LineListener } from "./dial.js";
 export type * from "./frames.js";
+export { KeyRotationError, rotateDeviceKey, type KeyRotationOrder } from "./key_rotation.js";
 export { pairDevice, parsePairingLink, PairingError, type PairedDevice, type PairingOrder } from "./pairing.js";
 export type { PromptEvent, TakenDown } from "./prompts.js";
 export type { SocketEnd, StopReason } from "./reconnect.js";

@@ -4,7 +4,7 @@ import { webcrypto } from "node:crypto";
 import { createConnection } from "node:net";
 import { afterEach } from "node:test";
 import { DeviceSocket, generateDeviceKey, pairDevice, webCryptoSigner } from "../../src/index.js";
-import type { Dial, DeviceEvent, DeviceSigner, PairedDevice, Watch, WatchEvent } from "../../src/index.js";
+import type { Dial, DeviceEvent, DeviceSigner, DeviceSocketOptions, PairedDevice, Watch, WatchEvent } from "../../src/index.js";
 import { dialNode } from "../../src/node.js";
 
 globalThis.crypto ??= webcrypto as Crypto;
@@ -90,9 +90,14 @@ export class Phone {
   readonly #offered = new Set<string>();
   #waiting: (() => void)[] = [];
 
-  constructor(paired: Paired, dial: Dial = dialNode, signal?: AbortSignal) {
+  constructor(
+    paired: Paired,
+    dial: Dial = dialNode,
+    signal?: AbortSignal,
+    more: Pick<DeviceSocketOptions, "nextSigner" | "fetch"> = {},
+  ) {
     const onEvent = (event: DeviceEvent) => this.#event(event);
-    this.socket = new DeviceSocket({ ...paired, dial, onEvent, ...(signal ? { signal } : {}) });
+    this.socket = new DeviceSocket({ ...paired, ...more, dial, onEvent, ...(signal ? { signal } : {}) });
     endsAfterwards(() => this.socket.stop());
   }
 

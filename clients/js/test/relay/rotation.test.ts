@@ -1,0 +1,160 @@
+// The exchange of a device key against the real relay, with its answers lost in every way.
+
+import assert from "node:assert/strict";
+import { createHash, generateKeyPairSync, sign } from "node:crypto";
+import test from "node:test";
+import { generateDeviceKey, KeyRotationError, rotateDeviceKey, webCryptoSigner } from "../../src/index.js";
+import type { DeviceSigner } from "../../src/index.js";
+import { ask, endsAfterwards, open, pair, Phone, type Paired } from "./relay.js";
+
+const LIMIT = { timeout: 30_000 };
+
+const newKey = async () => webCryptoSigner(await generateDeviceKey());
+
+/** A phone's own key store: DER, and its own SHA-256. */
+function keyStore(): DeviceSigner {
+  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const { x = "", y = "" } = publicKey.export({ format: "jwk" });
+  return {
+    jwk: { kty: "EC", crv: "P-256", x, y },
+    sign: async (bytes) => sign("sha256", bytes, privateKey),
+    sha256: async (bytes) => createHash("sha256").update(bytes).digest(),
+  };
+}
+
+/** A network that loses so many requests, before or after the relay has them. */
+function losing(many: number, where: "there" | "back"): { fetch: typeof fetch; asked: () => number } {
+  let asked = 0;
+  const send: typeof fetch = async (...request) => {
+    asked += 1;
+    const lost = asked <= many;
+    if (lost && where === "there") throw new TypeError("lost on its way");
+    const response = await fetch(...request);
+    if (lost) throw new TypeError("lost on its way back");
+    return response;
+  };
+  return { fetch: send, asked: () => asked };
+}
+
+/** Whether the relay knows the device by this key. */
+async function counts(device: Paired["device"], signer: DeviceSigner): Promise<boolean> {
+  const phone = new Phone({ device, signer });
+  const ended = phone.until("disconnected").then(({ end }) => assert.equal(end.code, 4401));
+  const welcomed = await Promise.race([phone.until("connected").then(() => true), ended.then(() => false)]);
+  phone.socket.stop();
+  return welcomed;
+}
+
+async function worksAndTheOtherDoesNot(paired: Paired, next: DeviceSigner): Promise<void> {
+  assert.ok(!(await counts(paired.device, paired.signer)), "the old key authenticates nothing");
+  assert.ok(await counts(paired.device, next), "the new key counts");
+}
+
+async function succeeds(phone: Phone, username: string): Promise<void> {
+  const opened = await open(username);
+  phone.types(opened);
+  const { closed } = await phone.until("closed");
+  assert.deepEqual([closed.ceremony_id, closed.outcome], [opened.id, "succeeded"]);
+}
+
+test("a running socket takes a new key in its place, and the user's other phone is told once", LIMIT, async () => {
+  const username = "rotating@example.com";
+  const [paired, next] = [await pair(username), keyStore()];
+  const [phone, other] = [new Phone(paired), await Phone.of(username)];
+  await phone.until("connected");
+  await phone.socket.rotateKey(next);
+  assert.equal(phone.events.at(-1)?.kind, "key_rotated");
+  const { notice } = await other.until("notice");
+  assert.deepEqual([notice.event, notice.device_id], ["device_key_rotated", paired.device.device_id]);
+  // Also from a key store's key to another, on the same socket.
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  const third = await newKey();
+  await phone.socket.rotateKey(third);
+  other.socket.stop();
+  await succeeds(phone, username);
+  assert.equal(phone.count("connected"), 1, "the socket stayed");
+  phone.socket.stop();
+  await worksAndTheOtherDoesNot({ ...paired, signer: next }, third);
+});
+
+for (const where of ["there", "back"] as const) {
+  test(`an exchange that is lost on its way ${where} is asked for again until it is answered`, LIMIT, async () => {
+    const username = `lost-${where}@example.com`;
+    const [paired, next, network] = [await pair(username), await newKey(), losing(3, where)];
+    const other = await Phone.of(username);
+    const phone = new Phone(paired, undefined, undefined, { fetch: network.fetch });
+    await phone.until("connected");
+    const done = phone.socket.rotateKey(next);
+    await assert.rejects(phone.socket.rotateKey(await newKey()), TypeError, "one after the other");
+    await done;
+    await other.until("notice");
+    other.socket.redial();
+    await other.until("connected", 2);
+    other.socket.stop();
+    await succeeds(phone, username);
+    assert.equal(other.count("notice"), 1);
+    phone.socket.stop();
+    await worksAndTheOtherDoesNot(paired, next);
+  });
+
+  test(`an app that ends when the exchange is lost on its way ${where} goes on with both keys`, LIMIT, async () => {
+    const username = `killed-${where}@example.com`;
+    const [paired, next] = [await pair(username), await newKey()];
+    const never = losing(Infinity, where);
+    const phone = new Phone(paired, undefined, undefined, { fetch: never.fetch });
+    await phone.until("connected");
+    const called = assert.rejects(phone.socket.rotateKey(next), { code: "called_off", settled: false });
+    while (never.asked() === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    phone.socket.stop();
+    await called;
+    assert.equal(phone.events.at(-1)?.kind, "stopped");
+    // Where the relay has the new key, its welcome is the answer: no other comes.
+    const network = where === "back" ? never : losing(0, where);
+    const again = new Phone(paired, undefined, undefined, { nextSigner: next, fetch: network.fetch });
+    await again.until("key_rotated");
+    await again.until("connected");
+    await succeeds(again, username);
+    assert.equal(again.count("key_kept"), 0);
+    again.socket.stop();
+    await worksAndTheOtherDoesNot(paired, next);
+  });
+}
+
+test("a key that is refused is said to be, and the old one stays", LIMIT, async () => {
+  const username = "refused@example.com";
+  const [paired, next] = [await pair(username), await newKey()];
+  const tampering: typeof fetch = (url, request) => {
+    const body = JSON.parse(String(request?.body)) as { old_proof: string; new_proof: string };
+    return fetch(url, { ...request, body: JSON.stringify({ ...body, new_proof: body.old_proof }) });
+  };
+  const phone = new Phone(paired, undefined, undefined, { fetch: tampering });
+  await phone.until("connected");
+  const refused = await phone.socket.rotateKey(next).catch((error: unknown) => error);
+  assert.ok(refused instanceof KeyRotationError, String(refused));
+  assert.deepEqual([refused.status, refused.code, refused.settled], [401, "proof_refused", true]);
+  assert.equal((await phone.until("key_kept")).error, refused);
+  const failing: DeviceSigner = { ...next, sign: () => Promise.reject(new Error("locked")) };
+  await assert.rejects(phone.socket.rotateKey(failing), { message: "locked" });
+  await succeeds(phone, username);
+  phone.socket.stop();
+  assert.ok(!(await counts(paired.device, next)) && (await counts(paired.device, paired.signer)));
+});
+
+test("a phone whose clock is wrong signs again by the relay's", LIMIT, async () => {
+  const [paired, next] = [await pair("early@example.com"), await newKey()];
+  const now = Date.now;
+  endsAfterwards(() => (Date.now = now));
+  Date.now = () => now() - 86_400_000;
+  let asked = 0;
+  const counting: typeof fetch = (...request) => {
+    asked += 1;
+    return fetch(...request);
+  };
+  await rotateDeviceKey({ ...paired, next, fetch: counting });
+  assert.equal(asked, 2);
+  await worksAndTheOtherDoesNot(paired, next);
+  // A clock has no part in it when the device is none any more.
+  await ask("DELETE", `/v1/devices/${paired.device.device_id}`);
+  const gone = rotateDeviceKey({ ...paired, signer: next, next: await newKey(), fetch: counting });
+  await assert.rejects(gone, { name: "KeyRotationError", status: 401, settled: true });
+});

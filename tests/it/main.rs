@@ -33,6 +33,7 @@ mod door;
 mod enumeration;
 mod external_upstream;
 mod fido_http;
+mod flask_example;
 mod forgeries;
 mod frames;
 mod guessing;

@@ -178,6 +178,7 @@ def test_what_may_pass_is_tried_again_as_the_relay_asks() -> None:
         httpx.Response(502, text="<html>"),
         httpx.Response(200, json={"client_id": "cli_1"}),
         httpx.Response(429, headers={"retry-after": "3600"}, json={"code": "too_many_requests"}),
+        httpx.Response(429, headers={"retry-after": "3"}, json={"code": "too_many_requests"}),
     ]
     http = httpx.Client(transport=httpx.MockTransport(lambda _: answers.pop(0)))
     with FidoRelay("https://relay.example.com", api_key="rk_1", http=http) as bank:
@@ -185,7 +186,13 @@ def test_what_may_pass_is_tried_again_as_the_relay_asks() -> None:
         with pytest.raises(Problem) as told:
             bank.devices("ada")
         assert told.value.retry_after == 3600
-        assert answers == []
+    http = httpx.Client(transport=httpx.MockTransport(lambda _: answers.pop(0)))
+    with FidoRelay(
+        "https://relay.example.com", api_key="rk_1", longest_pause=2, http=http
+    ) as page, pytest.raises(Problem) as told:
+        page.devices("ada")
+    assert told.value.retry_after == 3
+    assert answers == []
 
 
 @pytest.mark.parametrize("kind", ["ES256", "EdDSA"])

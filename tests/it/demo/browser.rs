@@ -177,6 +177,12 @@ impl Browser {
         self.driver.execute(script, Vec::new()).await.unwrap().json().clone()
     }
 
+    /// Every cookie that the page's server would be sent, as the browser keeps it.
+    pub(crate) async fn cookies(&self) -> serde_json::Value {
+        let kept = self.driver.cdp().send_raw("Network.getCookies", json!({})).await.unwrap();
+        kept["cookies"].clone()
+    }
+
     /// Keeps the whole page as a picture under `target/artifacts/`.
     pub(crate) async fn keep_picture(&self, name: &str) {
         let arguments = json!({ "format": "png", "captureBeyondViewport": true });

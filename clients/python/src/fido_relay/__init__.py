@@ -15,7 +15,9 @@ from .errors import (
     WaitTimeout,
 )
 from .models import (
+    Binding,
     Ceremony,
+    CeremonyType,
     Context,
     Device,
     Event,
@@ -23,6 +25,7 @@ from .models import (
     Opened,
     OpenOptions,
     Pairing,
+    PriorAuth,
     ProgressEntry,
     Result,
     Transaction,
@@ -31,7 +34,9 @@ from .webhooks import WebhookEvent, verify_webhook
 
 __all__ = [
     "AsyncFidoRelay",
+    "Binding",
     "Ceremony",
+    "CeremonyType",
     "Context",
     "Device",
     "Event",
@@ -43,6 +48,7 @@ __all__ = [
     "OpenOptions",
     "Opened",
     "Pairing",
+    "PriorAuth",
     "Problem",
     "ProgressEntry",
     "Result",

@@ -9,7 +9,7 @@ import httpx
 
 from ._credentials import PrivateKey
 from ._events import SILENCE_S, Watch
-from ._flow import Flow, Pause, Send, segment
+from ._flow import ASKED_AT_MOST_S, Flow, Pause, Send, segment
 from ._protocol import OnStep, Protocol
 from .errors import Unreachable
 from .models import (
@@ -39,8 +39,10 @@ class FidoRelay:
     `kid` of the registered JWK) and `private_key` (PEM, or a key of `cryptography`).
 
     `issuer` is the relay's public URL where that is not `base_url`. `retries` is how often a
-    request is repeated that was not answered, or with 429 or 5xx. `http` is an `httpx.Client` of
-    your own, for proxies or certificates; it is closed with this.
+    request is repeated that was not answered, or with 429 or 5xx; if the relay asks for more
+    seconds before it than `longest_pause`, the refusal is raised instead: give few where a person
+    waits for a page. `http` is an `httpx.Client` of your own, for proxies or certificates; it
+    is closed with this.
     """
 
     def __init__(
@@ -53,10 +55,11 @@ class FidoRelay:
         private_key: str | bytes | PrivateKey | None = None,
         issuer: str | None = None,
         retries: int = 3,
+        longest_pause: float = ASKED_AT_MOST_S,
         http: httpx.Client | None = None,
     ) -> None:
         self._protocol = Protocol(
-            base_url, api_key, client_id, key_id, private_key, issuer, retries
+            base_url, api_key, client_id, key_id, private_key, issuer, retries, longest_pause
         )
         self._http = http or httpx.Client()
 

@@ -18,7 +18,6 @@ import jwt
 from . import _results
 from ._credentials import ApiKey, KeyPair, NotNow, PrivateKey
 from ._flow import (
-    ASKED_AT_MOST_S,
     Flow,
     Pause,
     Send,
@@ -64,12 +63,14 @@ class Protocol:
         private_key: str | bytes | PrivateKey | None,
         issuer: str | None,
         retries: int,
+        longest_pause: float,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         if urlsplit(self.base_url).scheme not in ("http", "https"):
             raise ValueError("base_url is an http or https URL")
         self.issuer = (issuer or base_url).rstrip("/")
         self._retries = retries
+        self._longest_pause = longest_pause
         pair = (client_id, key_id, private_key)
         self._credential: ApiKey | KeyPair
         if api_key and not any(pair):
@@ -251,7 +252,7 @@ class Protocol:
                     return response
                 refusal = problem(response)
                 asked = refusal.retry_after or 0.0
-                if is_last or not may_pass(response) or asked > ASKED_AT_MOST_S:
+                if is_last or not may_pass(response) or asked > self._longest_pause:
                     raise refusal
                 yield Pause(pause_before(response, attempt))
             attempt += 1

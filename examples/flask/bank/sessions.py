@@ -1,0 +1,91 @@
+"""Which browser this is, and who is signed in with it.
+
+The cookie holds a random id (signed by Flask, beside the CSRF token) and nothing of a ceremony.
+Who is signed in stands in the database, so that signing out, "that was not me" and the lifetimes
+hold whatever cookie somebody kept.
+"""
+
+import functools
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flask import flash, g, redirect, session, url_for
+
+from .storage import database
+
+IDLE_S = 10 * 60
+ABSOLUTE_S = 8 * 3600
+ENROLLING_S = 15 * 60
+FRESH_S = 5 * 60
+"""How lately somebody must have used the card to add a phone or a card."""
+
+
+def hashed(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def browser() -> str:
+    """This browser, as the database knows it; a new one gets an id."""
+    if "browser" not in session:
+        session["browser"] = secrets.token_urlsafe(32)
+    return hashed(session["browser"])
+
+
+def begin(username: str, level: str) -> None:
+    """Signs in, under a new id: one that somebody planted before is worth nothing."""
+    end()
+    now = int(time.time())
+    database().execute(
+        "INSERT INTO session VALUES (?, ?, ?, ?, ?)", (browser(), username, level, now, now)
+    )
+
+
+def end() -> None:
+    """Signs out; the id is never used again."""
+    if "browser" in session:
+        database().execute("DELETE FROM session WHERE browser = ?", (browser(),))
+    session.clear()
+
+
+def load(*, is_the_person: bool) -> None:
+    """Finds out who asks: `g.user`, `g.level`, `g.is_fresh`. Scripts that ask by themselves
+    (`is_the_person` false) do not keep a session alive."""
+    g.user, g.level, g.is_fresh = None, None, False
+    if "browser" not in session:
+        return
+    db, now = database(), int(time.time())
+    row = db.execute(
+        "SELECT * FROM session JOIN user USING (username) WHERE browser = ?", (browser(),)
+    ).fetchone()
+    if row is None:
+        return
+    longest = ABSOLUTE_S if row["level"] == "signed_in" else ENROLLING_S
+    if now - row["seen_at"] >= IDLE_S or now - row["began_at"] >= longest:
+        db.execute("DELETE FROM session WHERE browser = ?", (row["browser"],))
+        return
+    if is_the_person and now != row["seen_at"]:
+        db.execute("UPDATE session SET seen_at = ? WHERE browser = ?", (now, row["browser"]))
+    g.user, g.level = row, row["level"]
+    g.is_fresh = g.level == "enrolling" or now - row["began_at"] < FRESH_S
+
+
+def required(*levels: str, fresh: bool = False) -> Callable[..., Any]:
+    """For pages of those who are signed in (or, if `levels` says so, enrolling) alone."""
+
+    def wrap(page: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(page)
+        def guarded(*args: Any, **more: Any) -> Any:
+            if g.level not in levels:
+                flash("Please sign in first.")
+                return redirect(url_for("pages.sign_in"), 303)
+            if fresh and not g.is_fresh:
+                flash("For this, please sign in again with your card.")
+                return redirect(url_for("pages.sign_in"), 303)
+            return page(*args, **more)
+
+        return guarded
+
+    return wrap

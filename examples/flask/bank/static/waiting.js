@@ -1,0 +1,109 @@
+// The page that waits: asks its own backend for the steps, shows them, and once the ceremony is
+// closed asks the backend what came of it. It decides nothing, and keeps no ticket or key.
+
+// What the person has to do next, by the last step that was made.
+const ASKS = {
+  opened: "Open the app on your phone and type this code",
+  delivered: "Type this code into the app on your phone",
+  claimed: "One moment: the card service is asked",
+  challenged: "Hold your card to the back of the phone, and enter its PIN there",
+  card: "Keep the card still at the phone",
+  verifying: "Your card has answered. It is being checked",
+  closed: "Finished. One moment",
+};
+const RETRY_FIRST_MS = 500;
+const RETRY_LAST_MS = 8000;
+// The check of an answer that came in time may go beyond it.
+const GRACE_MS = 30_000;
+const SHORT_S = 15;
+
+const $ = (id) => document.getElementById(id);
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const { progress, left: begins } = $("waiting").dataset;
+let deadline = performance.now() + begins * 1000;
+let last = "opened";
+let shown = null;
+let over = false;
+
+/** Asks until the ceremony is closed, over interruptions and restarts. */
+async function watch() {
+  let since = 0;
+  let failures = 0;
+  while (performance.now() < deadline + GRACE_MS) {
+    const response = await fetch(`${progress}?since=${since}`, { cache: "no-store" }).catch(() => null);
+    if (over) return;
+    if (response?.ok) {
+      const seen = await response.json().catch(() => null);
+      if (seen) {
+        failures = 0;
+        trouble(false);
+        since = seen.seq;
+        deadline = Math.min(deadline, performance.now() + seen.left * 1000);
+        show(seen.steps);
+        if (seen.closed) return finish();
+        continue;
+      }
+    }
+    // 404: this browser is another one to the bank by now, or the ceremony was never its own.
+    if (response?.status === 404) return finish();
+    trouble(true);
+    const asked = Number(response?.headers.get("Retry-After") ?? 0) * 1000;
+    const drawn = Math.min(RETRY_LAST_MS, RETRY_FIRST_MS * 2 ** failures++) * (0.5 + Math.random() / 2);
+    await pause(Math.max(Math.min(asked, RETRY_LAST_MS), drawn));
+  }
+  finish();
+}
+
+function finish() {
+  if (over) return;
+  over = true;
+  $("finish").requestSubmit();
+}
+
+function show(steps) {
+  const done = new Set(steps);
+  const rungs = [...$("ladder").children];
+  const next = rungs.find((rung) => !done.has(rung.dataset.step));
+  for (const rung of rungs) {
+    const made = done.has(rung.dataset.step);
+    rung.dataset.state = made ? "done" : rung === next ? "next" : "waiting";
+    rung.querySelector(".state").textContent = made ? ": done" : "";
+    if (rung === next) rung.setAttribute("aria-current", "step");
+    else rung.removeAttribute("aria-current");
+  }
+  last = steps.findLast((step) => step in ASKS) ?? last;
+  if (last === shown) return;
+  // What was on the page when it opened has been read with it.
+  if (shown) say(ASKS[last]);
+  shown = last;
+  $("ask").textContent = ASKS[last];
+  // A code that was typed is of no more use.
+  if ($("code-block")) $("code-block").hidden = done.has("claimed");
+}
+
+function trouble(is) {
+  if (is && $("trouble").hidden) say($("trouble").textContent);
+  $("trouble").hidden = !is;
+}
+
+function tick() {
+  const left = Math.max(0, Math.ceil((deadline - performance.now()) / 1000));
+  const text = left > 0 ? `${left} s left` : "Time is up";
+  if (text === $("left").textContent) return;
+  $("left").textContent = text;
+  $("bar").value = left;
+  $("left").parentElement.toggleAttribute("data-short", left <= SHORT_S);
+  if (left === 30 || left === 10) say(`${left} seconds left`);
+}
+
+/** For those who hear the page. */
+function say(text) {
+  $("live").textContent = text;
+}
+
+$("cancel").form.addEventListener("submit", () => (over = true));
+// A page that comes back from the browser's memory shows a code that may be void: ask anew.
+window.addEventListener("pageshow", (event) => event.persisted && location.reload());
+tick();
+setInterval(tick, 250);
+watch();

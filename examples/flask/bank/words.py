@@ -1,0 +1,145 @@
+"""What is said to the person: how it ended, and what to do now.
+
+What went wrong at the card is told on the phone, which is in its holder's hand; a page may be in
+anybody's. So nothing here depends on a card error, nor on whether there is such a user.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Words:
+    headline: str
+    detail: str
+    advice: str = ""
+
+
+DONE = {
+    "registration": Words(
+        "Your card is registered",
+        "From now on it signs you in and approves your payments.",
+    ),
+    "authentication": Words(
+        "This sign-in is over",
+        "Your card confirmed it, and it was used or not fetched in time.",
+        "Start again to sign in.",
+    ),
+    "approval": Words(
+        "Payment approved",
+        "Confirmed with your card and its PIN, for exactly these lines.",
+    ),
+}
+
+ENDED = {
+    "declined": Words(
+        "Declined on your phone",
+        "Somebody answered “No” on the phone. Nothing was done.",
+        "If that was a slip, start again.",
+    ),
+    "not_me": Words(
+        "Reported on your phone",
+        "Somebody answered “That was not me” on the phone. Nothing was done, and whoever was "
+        "signed in here has been signed out.",
+        "If you did not start this, call the bank: somebody may be using your name.",
+    ),
+    "rejected": Words(
+        "The card was not accepted",
+        "Your card answered, but the answer did not fit what is registered for you.",
+        "Use the card that you registered here, and start again.",
+    ),
+    "wrong_code": Words(
+        "The code was wrong",
+        "The code was typed wrongly three times, so it is void now.",
+        "Start again and type the new code. The bank never asks you to read it to anybody.",
+    ),
+    "card": Words(
+        "The card could not do it",
+        "Something went wrong between the phone and the card. Nothing was done.",
+        "Your phone tells what it was. Then start again.",
+    ),
+    "service": Words(
+        "That did not work",
+        "The service that checks cards could not take part. Nothing was done.",
+        "Try again in a few minutes.",
+    ),
+    "expired": Words(
+        "Time ran out",
+        "Nobody finished this on the phone in time. Nothing was done.",
+        "Have the phone and the card at hand, and start again. After several requests in a row "
+        "the phone stays silent for a while: then wait some minutes first.",
+    ),
+    "cancelled": Words("Cancelled", "You stopped this before it was finished. Nothing was done."),
+    "indeterminate": Words(
+        "Not confirmed",
+        "Your card answered, but the connection broke before the answer was confirmed. "
+        "We treat it as not approved.",
+        "Wait a moment, and start again.",
+    ),
+    "unproven": Words(
+        "Not confirmed",
+        "A success was reported, but its proof did not pass the bank's check. "
+        "We treat it as not approved.",
+        "Start again. If this comes back, call the bank.",
+    ),
+}
+
+INDETERMINATE_REGISTRATION = Words(
+    "Not confirmed",
+    "Your card answered, but the connection broke before the answer was confirmed.",
+    "The card may be registered all the same: try to sign in first.",
+)
+SUPERSEDED = Words(
+    "No longer open",
+    "Your card confirmed it, but this payment had been withdrawn before. Nothing was paid.",
+)
+
+SERVICE = ("upstream_unavailable", "upstream_full")
+
+
+def of(ceremony_type: str, status: str, reason: str | None) -> Words:
+    """The words for an outcome, whatever it is: what is not known is no success."""
+    if status == "succeeded":
+        return DONE[ceremony_type]
+    if status == "denied":
+        return ENDED["not_me" if reason == "not_me" else "declined"]
+    if status == "failed":
+        if reason in SERVICE:
+            return ENDED["service"]
+        return ENDED["wrong_code" if reason == "wrong_code" else "card"]
+    if status == "indeterminate" and ceremony_type == "registration":
+        return INDETERMINATE_REGISTRATION
+    return ENDED.get(status, ENDED["indeterminate"])
+
+
+TITLES = {
+    "registration": "Register your card",
+    "authentication": "Sign in with your card",
+    "approval": "Approve the payment",
+}
+
+NOT_NOW = Words(
+    "We cannot reach your phone right now",
+    "The service between this page and your phone does not answer. Nothing was done.",
+    "Try again in a minute.",
+)
+TOO_MANY = Words(
+    "Too many requests at once",
+    "More people than usual want in. Nothing was done.",
+    "Wait {seconds} seconds, then try again.",
+)
+NOT_TAKEN = Words(
+    "That was not understood",
+    "Something in what you entered cannot be used. Nothing was done.",
+    "Go back, look it over, and try again.",
+)
+OURS = Words(
+    "That did not work",
+    "This is our fault, and we have noted it. Nothing was done.",
+    "Try again later.",
+)
+STALE = Words(
+    "This page was too old",
+    "You have signed in or out since it was opened, or it was open for long. Nothing was done.",
+    "Go back to the start and do it again.",
+)
+NOT_FOUND = Words("There is nothing here", "The page does not exist, or it is not yours.")

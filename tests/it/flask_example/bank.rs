@@ -1,0 +1,80 @@
+//! The bank of `examples/flask` as its own process, on a relay of the test's.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// A start takes no longer, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The bank, with a directory of its own.
+pub(super) struct Bank {
+    pub(super) url: String,
+    python: PathBuf,
+    relay_url: String,
+    api_key: String,
+    directory: TempDir,
+    process: Child,
+}
+
+impl Bank {
+    /// Opens it on a port of the system's choice.
+    pub(super) async fn open(python: &Path, relay_url: &str, api_key: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let program = |words: &[&str]| command(python, relay_url, api_key, &directory, words);
+        let (process, url) = serve(program(&["serve", "--listen", "127.0.0.1:0"])).await;
+        let (python, relay_url) = (python.to_owned(), relay_url.to_owned());
+        Self { url, python, relay_url, api_key: api_key.to_owned(), directory, process }
+    }
+
+    /// The same bank again, on its data and its port, with these keys for webhooks.
+    pub(super) async fn again(mut self, webhook_keys: &str) -> Self {
+        self.process.kill().await.unwrap();
+        let listen = self.url.trim_start_matches("http://").to_owned();
+        let mut program = self.program(&["serve", "--listen", &listen]);
+        program.env("BANK_WEBHOOK_KEYS", webhook_keys);
+        (self.process, self.url) = serve(program).await;
+        self
+    }
+
+    /// A user of the bank's: gives the code of the letter.
+    pub(super) async fn add_user(&self, username: &str, name: &str) -> String {
+        let told = self.program(&["add-user", username, name]).output().await.unwrap();
+        assert!(told.status.success());
+        String::from_utf8(told.stdout).unwrap().trim().to_owned()
+    }
+
+    fn program(&self, words: &[&str]) -> Command {
+        command(&self.python, &self.relay_url, &self.api_key, &self.directory, words)
+    }
+}
+
+fn command(python: &Path, relay: &str, key: &str, directory: &TempDir, words: &[&str]) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(python);
+    command
+        .args(["-m", "bank"])
+        .args(words)
+        .current_dir(root.join("examples/flask"))
+        .env("PYTHONPATH", root.join("clients/python/src"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("FIDO_RELAY_URL", relay)
+        .env("FIDO_RELAY_API_KEY", key)
+        .env("BANK_DATA_DIR", directory.path())
+        .kill_on_drop(true);
+    command
+}
+
+/// Starts it, and waits until it is open.
+async fn serve(mut command: Command) -> (Child, String) {
+    let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+    let line = line.expect("the bank tells where it is");
+    let (_, url) = line.split_once("open: ").unwrap();
+    (process, url.to_owned())
+}

@@ -34,10 +34,8 @@ impl Scene {
         let relay = TestRelay::start_with(change).await;
         let initiator = relay.initiator().await;
         let url = relay.url();
-        let (bank, browser) = tokio::join!(
-            Bank::open(&python, &url, &initiator.key),
-            Browser::start(&chromium)
-        );
+        let (bank, browser) =
+            tokio::join!(Bank::open(&python, &url, &initiator.key), Browser::start(&chromium));
         let letter = bank.add_user("ada@harbour.example", "Ada Lovelace").await;
         Some((Self { relay, initiator, bank, browser, letter }, python))
     }

@@ -185,9 +185,13 @@ def phase_5_act(db: sqlite3.Connection, row: sqlite3.Row, verdict: Verdict) -> N
         if verdict.result and row["type"] == "approval":
             _book(db, row["payment_id"], verdict.result, verdict.token, now)
         elif verdict.result and row["type"] == "registration":
-            # The letter has served its purpose.
+            # The letter has served its purpose, and so has whoever came by it.
             db.execute(
                 "UPDATE user SET activation_hash = NULL WHERE username = ?", (row["username"],)
+            )
+            db.execute(
+                "DELETE FROM session WHERE username = ? AND level = 'enrolling'",
+                (row["username"],),
             )
         elif verdict.reason == "not_me":
             _alarm(db, row)

@@ -7,11 +7,15 @@ use serde::{Deserialize, Serialize};
 
 mod clients;
 mod devices;
+mod tokens;
 
 pub use self::clients::{ClientView, Scope};
 pub use self::devices::{
     DeviceList, DeviceView, OpenPairing, OpenedPairing, P256Jwk, PairDevice, PairedDevice,
     Platform, PushTarget, RenameDevice, RotateDeviceKey, RotatedDeviceKey,
+};
+pub use self::tokens::{
+    GrantedToken, JwkSet, PublishedJwk, ServerMetadata, TokenError, TokenErrorCode,
 };
 
 use crate::ids::{CeremonyId, DeviceId};
@@ -28,6 +32,7 @@ pub struct Transaction {
     pub title: PlainText<80>,
     /// What it consists of: 1 to [`crate::limits::TRANSACTION_FIELDS`] lines.
     #[serde(deserialize_with = "object::list")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 16)))]
     pub fields: Vec<TransactionField>,
 }
 
@@ -163,7 +168,9 @@ pub struct OpenCeremony {
     /// Only this device of the user's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<DeviceId>,
-    /// Seconds to live, [`crate::limits::CEREMONY_MIN_S`] to [`crate::limits::CEREMONY_MAX_S`].
+    /// Seconds to live, 30 to 600 ([`crate::limits::CEREMONY_MIN_S`] and
+    /// [`crate::limits::CEREMONY_MAX_S`]); 120 if nothing is said.
+    #[cfg_attr(feature = "schema", schemars(range(min = 30, max = 600)))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u64>,
     /// How page and phone are tied together.
@@ -248,6 +255,7 @@ pub struct ProgressEntry {
     /// What happened.
     pub step: Step,
     /// When, by the relay's clock (RFC 3339, UTC, milliseconds).
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub at: String,
 }
 

@@ -128,3 +128,15 @@ pub(crate) fn card_reason(_: &mut SchemaGenerator) -> Schema {
 pub(crate) fn object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object" })
 }
+
+/// A pairing is by token or by typed code, and not by both.
+pub(crate) fn one_of_two_secrets(schema: &mut Schema) {
+    let by = |name: &str| {
+        serde_json::json!({
+            "required": [name],
+            "properties": { name: { "type": "string" } },
+        })
+    };
+    let either = serde_json::json!([by("pairing_token"), by("typed_code")]);
+    schema.insert("oneOf".to_owned(), either);
+}

@@ -18,6 +18,7 @@ pub struct WatchEvent {
     /// What happened.
     pub step: Step,
     /// When, by the relay's clock (RFC 3339, UTC, milliseconds).
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub at: String,
     /// `pending` until the step `closed`, which has the outcome.
     pub status: Status,

@@ -93,12 +93,15 @@ impl std::str::FromStr for WebhookScheme {
 #[serde(deny_unknown_fields)]
 pub struct CreateWebhook {
     /// Where to: https, in its normal form, at most [`crate::limits::WEBHOOK_URL`] bytes.
+    #[cfg_attr(feature = "schema", schemars(length(max = 1024), extend("pattern" = "^https://")))]
     pub url: String,
     /// What it is told; at least one, without repetition.
     #[serde(default = "default_events")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1), extend("uniqueItems" = true)))]
     pub events: Vec<WebhookEvent>,
     /// One key is made for each; at least one, without repetition.
     #[serde(default = "default_schemes")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1), extend("uniqueItems" = true)))]
     pub schemes: Vec<WebhookScheme>,
 }
 
@@ -117,8 +120,9 @@ fn default_schemes() -> Vec<WebhookScheme> {
 pub struct RotateWebhook {
     /// Which kind of key to make.
     pub scheme: WebhookScheme,
-    /// Seconds that earlier keys of this scheme still sign beside it.
+    /// Seconds that earlier keys of this scheme still sign beside it, at most thirty days.
     #[serde(default = "default_old_lives_s")]
+    #[cfg_attr(feature = "schema", schemars(range(max = 2_592_000)))]
     pub old_lives_s: u64,
 }
 
@@ -147,9 +151,11 @@ pub struct WebhookKeyView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
     /// When it was made (RFC 3339).
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub created_at: String,
     /// When it signs no longer (RFC 3339); absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub ends_at: Option<String>,
 }
 
@@ -168,6 +174,7 @@ pub struct WebhookView {
     /// What signs, the oldest first.
     pub keys: Vec<WebhookKeyView>,
     /// When it was registered (RFC 3339). Nothing from before is sent.
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub created_at: String,
 }
 
@@ -250,6 +257,7 @@ pub struct DeliveryView {
     /// What it tells.
     pub event: WebhookEvent,
     /// When that happened (RFC 3339).
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub at: String,
     /// Whether it will still be tried.
     pub state: DeliveryState,
@@ -296,6 +304,7 @@ pub struct WebhookBody {
     #[serde(flatten)]
     pub news: WebhookNews,
     /// When it happened (RFC 3339).
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub timestamp: String,
 }
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::device_proof;
 use super::keys::Keys;
-use super::result_token::{JwkSet, PublishedJwk, UnusableKey};
+use super::result_token::{self, JwkSet, PublishedJwk, UnusableKey};
 
 /// Signs for the record.
 pub struct RecordSigner {
@@ -53,7 +53,7 @@ impl RecordSigner {
         Ok(Self {
             issuer: issuer.to_owned(),
             key: EncodingKey::from_ec_der(&keys.record),
-            published: PublishedJwk::of(jwk),
+            published: result_token::published(jwk),
         })
     }
 

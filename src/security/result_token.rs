@@ -8,6 +8,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::http::P256Jwk;
+pub use fido_relay_proto::http::{JwkSet, PublishedJwk};
 use fido_relay_proto::{
     Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DeviceId, Outcome, UnixMillis,
     Username,
@@ -78,35 +79,11 @@ impl std::fmt::Debug for ResultSigner {
     }
 }
 
-/// A JWK set (RFC 7517 section 5).
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct JwkSet {
-    /// The keys.
-    pub keys: Vec<PublishedJwk>,
-}
-
-/// A published signature key.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PublishedJwk {
-    /// The key.
-    #[serde(flatten)]
-    pub key: P256Jwk,
-    /// Its RFC 7638 thumbprint.
-    pub kid: String,
-    /// `ES256`.
-    pub alg: String,
-    /// `sig`.
-    #[serde(rename = "use")]
-    pub usage: String,
-}
-
-impl PublishedJwk {
-    /// The key under its RFC 7638 thumbprint.
-    #[must_use]
-    pub fn of(key: P256Jwk) -> Self {
-        let kid = device_proof::thumbprint(&key);
-        Self { key, kid, alg: "ES256".to_owned(), usage: "sig".to_owned() }
-    }
+/// The key under its RFC 7638 thumbprint.
+#[must_use]
+pub fn published(key: P256Jwk) -> PublishedJwk {
+    let kid = device_proof::thumbprint(&key);
+    PublishedJwk { key, kid, alg: "ES256".to_owned(), usage: "sig".to_owned() }
 }
 
 /// The stored key is not one.
@@ -134,7 +111,7 @@ impl ResultSigner {
     /// What verifiers need.
     #[must_use]
     pub fn jwks(&self) -> JwkSet {
-        JwkSet { keys: vec![PublishedJwk::of(self.jwk.clone())] }
+        JwkSet { keys: vec![published(self.jwk.clone())] }
     }
 
     /// The result token of a ceremony that succeeded; `None`, and said in the log, if it cannot be

@@ -47,12 +47,16 @@ impl fmt::Debug for OpenedPairing {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct P256Jwk {
     /// `EC`.
+    #[cfg_attr(feature = "schema", schemars(extend("const" = "EC")))]
     pub kty: String,
     /// `P-256`.
+    #[cfg_attr(feature = "schema", schemars(extend("const" = "P-256")))]
     pub crv: String,
     /// The x coordinate, base64url.
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^[A-Za-z0-9_-]{43}$")))]
     pub x: String,
     /// The y coordinate, base64url.
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^[A-Za-z0-9_-]{43}$")))]
     pub y: String,
 }
 
@@ -89,6 +93,7 @@ impl fmt::Debug for PushTarget {
 /// `POST /v1/devices`. One of `pairing_token` and `typed_code`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::one_of_two_secrets))]
 #[serde(deny_unknown_fields)]
 pub struct PairDevice {
     /// From the QR code or the link.
@@ -150,6 +155,7 @@ pub struct DeviceView {
     /// Its operating system.
     pub platform: Platform,
     /// When it was paired (RFC 3339).
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub paired_at: String,
     /// Whether it holds a socket now; only with the scope `presence:read`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,9 +11,10 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fido_relay_proto::http::Scope;
+use fido_relay_proto::http::{
+    GrantedToken, Scope, ServerMetadata, TokenError, TokenErrorCode as Code,
+};
 use fido_relay_proto::{ProblemCode, UnixMillis};
-use serde::Serialize;
 
 use super::refusal::Refusal;
 use super::{body, caller, origin};
@@ -30,16 +31,6 @@ pub(in crate::edge) const PATH: &str = "/oauth/token";
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// Most parameters of a request; six are known.
 const PARAMETERS: usize = 16;
-
-/// The error codes of RFC 6749 section 5.2.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Code {
-    InvalidRequest,
-    InvalidClient,
-    InvalidScope,
-    UnsupportedGrantType,
-}
 
 /// Why there is no token.
 enum Refused {
@@ -58,12 +49,6 @@ impl<T: Into<Refusal>> From<T> for Refused {
 const INVALID_CLIENT: Refused =
     Refused::OAuth(Code::InvalidClient, "the client assertion was not accepted");
 
-#[derive(Serialize)]
-struct ErrorBody {
-    error: Code,
-    error_description: &'static str,
-}
-
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let (code, description) = match self {
@@ -76,7 +61,7 @@ impl IntoResponse for Refused {
                 StatusCode::BAD_REQUEST
             }
         };
-        let body = Json(ErrorBody { error: code, error_description: description });
+        let body = Json(TokenError { error: code, error_description: description.to_owned() });
         let mut response = (status, body).into_response();
         if status == StatusCode::UNAUTHORIZED {
             // RFC 9110 section 11.6.1 wants one; no scheme of HTTP carries an assertion.
@@ -87,15 +72,6 @@ impl IntoResponse for Refused {
     }
 }
 
-/// The answer of RFC 6749 section 5.1.
-#[derive(Serialize)]
-struct TokenBody {
-    access_token: String,
-    token_type: &'static str,
-    expires_in: u64,
-    scope: String,
-}
-
 /// `POST /oauth/token`.
 pub(super) async fn issue(State(edge): State<Edge>, request: Request) -> Response {
     match exchange(&edge, request).await {
@@ -104,7 +80,7 @@ pub(super) async fn issue(State(edge): State<Edge>, request: Request) -> Respons
     }
 }
 
-async fn exchange(edge: &Edge, request: Request) -> Result<TokenBody, Refused> {
+async fn exchange(edge: &Edge, request: Request) -> Result<GrantedToken, Refused> {
     // A key that signs assertions must be in a page no more than any other.
     origin::none(request.headers())?;
     let from = caller::address(request.extensions());
@@ -118,7 +94,11 @@ async fn exchange(edge: &Edge, request: Request) -> Result<TokenBody, Refused> {
     exchanged
 }
 
-async fn redeem(edge: &Edge, request: Request, from: Option<IpAddr>) -> Result<TokenBody, Refused> {
+async fn redeem(
+    edge: &Edge,
+    request: Request,
+    from: Option<IpAddr>,
+) -> Result<GrantedToken, Refused> {
     let accepted = request.extensions().get::<Accepted>().cloned();
     let by_header = request.headers().contains_key(header::AUTHORIZATION);
     let bytes = body::plain(request, edge, "application/x-www-form-urlencoded").await?;
@@ -150,9 +130,9 @@ async fn redeem(edge: &Edge, request: Request, from: Option<IpAddr>) -> Result<T
     };
     let token = edge.inner.access_tokens.issue(&grant).ok_or(ProblemCode::Internal)?;
     tracing::debug!(client = %grant.client, "access token issued");
-    Ok(TokenBody {
+    Ok(GrantedToken {
         access_token: token,
-        token_type: "Bearer",
+        token_type: "Bearer".to_owned(),
         expires_in: access_token::LIFETIME_S,
         scope,
     })
@@ -256,31 +236,20 @@ impl Form {
     }
 }
 
-/// Authorization server metadata (RFC 8414 section 2).
-#[derive(Serialize)]
-struct Metadata {
-    issuer: String,
-    token_endpoint: String,
-    jwks_uri: String,
-    scopes_supported: Vec<&'static str>,
-    response_types_supported: [&'static str; 0],
-    grant_types_supported: [&'static str; 1],
-    token_endpoint_auth_methods_supported: [&'static str; 1],
-    token_endpoint_auth_signing_alg_values_supported: [&'static str; 4],
-}
-
 /// `GET /.well-known/oauth-authorization-server`.
 pub(super) async fn metadata(State(edge): State<Edge>) -> Response {
     let issuer = edge.settings().public_url.clone();
-    let metadata = Metadata {
+    let metadata = ServerMetadata {
         token_endpoint: format!("{issuer}{PATH}"),
         jwks_uri: format!("{issuer}/.well-known/jwks.json"),
         issuer,
-        scopes_supported: Scope::ALL.iter().map(|scope| scope.as_str()).collect(),
-        response_types_supported: [],
-        grant_types_supported: ["client_credentials"],
-        token_endpoint_auth_methods_supported: ["private_key_jwt"],
-        token_endpoint_auth_signing_alg_values_supported: ["ES256", "EdDSA", "PS256", "RS256"],
+        scopes_supported: Scope::ALL.iter().map(|scope| scope.as_str().to_owned()).collect(),
+        response_types_supported: Vec::new(),
+        grant_types_supported: vec!["client_credentials".to_owned()],
+        token_endpoint_auth_methods_supported: vec!["private_key_jwt".to_owned()],
+        token_endpoint_auth_signing_alg_values_supported: ["ES256", "EdDSA", "PS256", "RS256"]
+            .map(str::to_owned)
+            .to_vec(),
     };
     let mut response = Json(metadata).into_response();
     let cache = HeaderValue::from_static("public, max-age=300");

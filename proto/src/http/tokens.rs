@@ -1,0 +1,100 @@
+//! Bodies about keys and tokens: the token endpoint (RFC 6749, RFC 7523), its metadata (RFC 8414),
+//! and the keys that verify what the relay signs (RFC 7517).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::devices::P256Jwk;
+
+/// The answer of RFC 6749 section 5.1.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GrantedToken {
+    /// The token: a bearer credential like an API key.
+    pub access_token: String,
+    /// `Bearer`.
+    #[cfg_attr(feature = "schema", schemars(extend("const" = "Bearer")))]
+    pub token_type: String,
+    /// Seconds that it lives.
+    pub expires_in: u64,
+    /// What it may do: scopes with a blank between.
+    pub scope: String,
+}
+
+impl fmt::Debug for GrantedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrantedToken").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}
+
+/// The error codes of RFC 6749 section 5.2 that the relay gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TokenErrorCode {
+    /// 400: a parameter is missing, twice there or too much.
+    InvalidRequest,
+    /// 401: the client did not prove who it is.
+    InvalidClient,
+    /// 400: the client does not have this scope.
+    InvalidScope,
+    /// 400: not `client_credentials`.
+    UnsupportedGrantType,
+}
+
+/// The answer of RFC 6749 section 5.2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct TokenError {
+    /// What programs go by.
+    pub error: TokenErrorCode,
+    /// A sentence of the relay's own.
+    pub error_description: String,
+}
+
+/// Authorization server metadata (RFC 8414 section 2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ServerMetadata {
+    /// The relay's public URL.
+    pub issuer: String,
+    /// Where tokens are given.
+    pub token_endpoint: String,
+    /// Where the relay's keys are.
+    pub jwks_uri: String,
+    /// Every scope that there is.
+    pub scopes_supported: Vec<String>,
+    /// None: nobody is sent anywhere to consent.
+    pub response_types_supported: Vec<String>,
+    /// `client_credentials`.
+    pub grant_types_supported: Vec<String>,
+    /// `private_key_jwt`.
+    pub token_endpoint_auth_methods_supported: Vec<String>,
+    /// What assertions may be signed by.
+    pub token_endpoint_auth_signing_alg_values_supported: Vec<String>,
+}
+
+/// A JWK set (RFC 7517 section 5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct JwkSet {
+    /// The keys.
+    pub keys: Vec<PublishedJwk>,
+}
+
+/// A published signature key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PublishedJwk {
+    /// The key.
+    #[serde(flatten)]
+    pub key: P256Jwk,
+    /// Its RFC 7638 thumbprint.
+    pub kid: String,
+    /// `ES256`.
+    pub alg: String,
+    /// `sig`.
+    #[serde(rename = "use")]
+    pub usage: String,
+}

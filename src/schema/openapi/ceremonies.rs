@@ -1,0 +1,202 @@
+//! Open, read, cancel; the receipt.
+
+use fido_relay_proto::ProblemCode::{
+    AlreadyClosed, BindingNotAllowed, IdempotencyMismatch, Internal, InvalidRequest, NotFound,
+    OriginNotAllowed, ScopeMissing, TooLarge, TooManyRequests, Unauthorized, Unavailable,
+    Unprocessable, UnsupportedMediaType,
+};
+use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, Scope};
+use fido_relay_proto::{CeremonyId, limits};
+use serde_json::{Value, json};
+
+use super::call::{Access, Draft};
+use super::examples::{AT, CEREMONY, JWS, TICKET};
+
+pub(super) fn describe(draft: &mut Draft) {
+    open(draft);
+    read(draft);
+    draft
+        .call(
+            ("DELETE", "/v1/ceremonies/{id}"),
+            "ceremonies",
+            "cancelCeremony",
+            "Cancel a ceremony",
+        )
+        .says("The phone's prompt is taken down.")
+        .asks(&Access::Client(&[Scope::CeremonyRead]))
+        .segment::<CeremonyId>("id")
+        .gives::<CeremonyView>(200, "Cancelled", &[("cancelled", cancelled())])
+        .problems(&[
+            Unauthorized,
+            ScopeMissing,
+            OriginNotAllowed,
+            NotFound,
+            AlreadyClosed,
+            Unavailable,
+        ]);
+    draft
+        .call(
+            ("GET", "/v1/ceremonies/{id}/receipt"),
+            "ceremonies",
+            "readReceipt",
+            "Read what the card signed",
+        )
+        .says(
+            "For an auditor years later, where the relay keeps receipts (`receipts = true`). The \
+             key is in `/.well-known/jwks.json`. A ceremony without a receipt is not found.",
+        )
+        .asks(&Access::Client(&[Scope::CeremonyRead]))
+        .segment::<CeremonyId>("id")
+        .gives_as(
+            200,
+            "A compact JWS (RFC 7515)",
+            "application/jose",
+            json!({ "type": "string" }),
+            &[("receipt", JWS.into())],
+        )
+        .problems(&[Unauthorized, ScopeMissing, OriginNotAllowed, NotFound, Internal, Unavailable]);
+}
+
+fn open(draft: &mut Draft) {
+    let sign_in = json!({ "type": "authentication", "username": "ada" });
+    let approval = json!({
+        "type": "approval",
+        "username": "ada",
+        "prior_auth": "session",
+        "transaction": {
+            "title": "Payment to Charles",
+            "fields": [{ "label": "Amount", "value": "120.00 EUR" }],
+        },
+        "client_nonce": "order-4711",
+    });
+    let opened = json!({
+        "id": CEREMONY, "status": "pending", "phase": "offered", "code": "493817",
+        "ticket": TICKET, "expires_in": 119,
+    });
+    draft
+        .call(("POST", "/v1/ceremonies"), "ceremonies", "openCeremony", "Open a ceremony")
+        .says(
+            "Registration needs the scope `ceremony:reg`, authentication `ceremony:auth`, approval \
+             `ceremony:approve`. 201 means that it is stored. The answer is the same, and takes as \
+             long, whether the user exists, has a phone, or has it at hand. 422 where values do not \
+             go together: an approval without a transaction, anything else with one, an `rpId` that \
+             is not served here.",
+        )
+        .asks(&Access::Client(&[Scope::CeremonyAuth, Scope::CeremonyReg, Scope::CeremonyApprove]))
+        .header(
+            "Idempotency-Key",
+            "The same key and body within 24 hours is the same ceremony; the same key with another \
+             body is 422.",
+            json!({
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 255,
+                "pattern": "^[!-~]([\\t -~]*[!-~])?$",
+                "examples": ["4f1c6b1e-3b1a-4d0e-9d55-0f0f3f6f7c11"],
+            }),
+        )
+        .takes::<OpenCeremony>(&[("sign_in", sign_in), ("approval", approval)])
+        .gives::<OpenedCeremony>(201, "Opened", &[("opened", opened)])
+        .with(
+            "Location",
+            "Where to read it",
+            json!({ "type": "string", "format": "uri-reference", "examples": [location()] }),
+            true,
+        )
+        .problems(&[
+            InvalidRequest,
+            Unauthorized,
+            ScopeMissing,
+            BindingNotAllowed,
+            OriginNotAllowed,
+            TooLarge,
+            UnsupportedMediaType,
+            IdempotencyMismatch,
+            Unprocessable,
+            TooManyRequests,
+            Unavailable,
+        ]);
+}
+
+fn read(draft: &mut Draft) {
+    let wait = format!(
+        "Seconds to hold the answer until there is something new; above {0} it counts as {0}. \
+         Nothing new in that time is an answer like any other.",
+        limits::WAIT_MAX_S
+    );
+    draft
+        .call(
+            ("GET", "/v1/ceremonies/{id}"),
+            "ceremonies",
+            "readCeremony",
+            "Read a ceremony, or wait for news of it",
+        )
+        .says(
+            "With `wait` a long poll: give the `seq` of the last answer as `since`. The result \
+             token is there when it succeeded, for the client alone, and signed anew at each read. A \
+             ticket sees no username, no result and nothing about the card.",
+        )
+        .asks(&Access::Watcher)
+        .segment::<CeremonyId>("id")
+        .query("wait", &wait, number(0))
+        .query("since", "The `seq` that the caller knows; without it, what stands", number(0))
+        .gives::<CeremonyView>(200, "What stands", &[
+            ("pending", pending()),
+            ("succeeded", succeeded()),
+        ])
+        .with(
+            "Retry-After",
+            "Only when the relay stops: seconds until another is worth asking",
+            json!({ "type": "integer", "minimum": 0 }),
+            false,
+        )
+        .problems(&[
+            InvalidRequest,
+            Unauthorized,
+            ScopeMissing,
+            OriginNotAllowed,
+            NotFound,
+            TooManyRequests,
+            Unavailable,
+        ]);
+}
+
+/// A number in a query.
+pub(super) fn number(minimum: u32) -> Value {
+    json!({ "type": "integer", "format": "uint32", "minimum": minimum, "maximum": u32::MAX })
+}
+
+fn location() -> String {
+    format!("/v1/ceremonies/{CEREMONY}")
+}
+
+fn pending() -> Value {
+    json!({
+        "id": CEREMONY, "type": "authentication", "username": "ada", "status": "pending",
+        "phase": "offered", "seq": 1, "progress": [{ "seq": 1, "step": "opened", "at": AT }],
+        "expires_in": 119,
+    })
+}
+
+fn succeeded() -> Value {
+    let mut view = pending();
+    view["status"] = "succeeded".into();
+    view["phase"] = "closed".into();
+    view["seq"] = 2.into();
+    view["progress"] = json!([
+        { "seq": 1, "step": "opened", "at": AT },
+        { "seq": 2, "step": "closed", "at": "2026-03-14T09:27:11.042Z" },
+    ]);
+    view["result"] = JWS.into();
+    view["expires_in"] = 0.into();
+    view
+}
+
+fn cancelled() -> Value {
+    let mut view = succeeded();
+    view["status"] = "cancelled".into();
+    if let Some(view) = view.as_object_mut() {
+        view.remove("result");
+    }
+    view
+}

@@ -1,0 +1,137 @@
+//! The FIDO2 server's own REST interface, as far as the relay knows it: the vendor's, in which more
+//! members may be than are said here.
+
+use fido_relay_proto::ProblemCode::{
+    InvalidRequest, NotFound, TooLarge, Unavailable, UnsupportedMediaType,
+};
+use serde_json::{Value, json};
+
+use super::call::{Access, Draft};
+
+/// What a step is called, its two paths, and whether it begins.
+const STEPS: [(&str, [&str; 2], &str, bool); 4] = [
+    (
+        "beginRegistration",
+        ["/fidoapi/certify/attestation/options", "/fidoapi/register/begin"],
+        "Begin a registration",
+        true,
+    ),
+    (
+        "completeRegistration",
+        ["/fidoapi/certify/attestation/result", "/fidoapi/register/complete"],
+        "Complete a registration",
+        false,
+    ),
+    (
+        "beginAuthentication",
+        ["/fidoapi/certify/assertion/options", "/fidoapi/authenticate/begin"],
+        "Begin an authentication",
+        true,
+    ),
+    (
+        "completeAuthentication",
+        ["/fidoapi/certify/assertion/result", "/fidoapi/authenticate/complete"],
+        "Complete an authentication",
+        false,
+    ),
+];
+
+pub(super) fn describe(draft: &mut Draft) {
+    for (id, [path, alias], summary, begins) in STEPS {
+        step(draft, (id, path), summary, begins);
+        step(draft, (&format!("{id}Alias"), alias), &format!("{summary} (alias)"), begins);
+    }
+}
+
+fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begins: bool) {
+    let about = if begins {
+        "A session cookie ties it to the completing call. Answers 404 where `client_direct` is off. \
+         With an external FIDO2 server its own answer is given, whatever that is."
+    } else {
+        "Takes the session of the `Cookie` header, which is then used up; 408 without. Answers 404 \
+         where `client_direct` is off."
+    };
+    let body = if begins { order() } else { credential() };
+    let example = if begins {
+        json!({ "username": "ada", "displayName": "Ada", "userVerification": "required" })
+    } else {
+        json!({ "id": "AQIDBA", "rawId": "AQIDBA", "type": "public-key", "response": {} })
+    };
+    let call = draft
+        .call(("POST", path), "client-direct", id, summary)
+        .says(about)
+        .asks(&Access::Anybody)
+        .takes_as("application/json", body, &[("usual", example)]);
+    let told = |status: u16, word: &str| {
+        let word = json!({ "status": word, "errorMessage": "", "statuscode": status.to_string(),
+            "responseCode": status });
+        [("usual", word)]
+    };
+    let json = "application/json";
+    let call = call
+        .gives_as(200, "Done", json, answer(&["ok"]), &told(200, "ok"))
+        .with("Set-Cookie", "The session", json!({ "type": "string" }), false)
+        .gives_as(400, "Malformed", json, answer(&["failed"]), &told(400, "failed"));
+    let call = if begins {
+        call.gives_as(
+            403,
+            "No account of this user",
+            json,
+            answer(&["failed"]),
+            &told(403, "failed"),
+        )
+    } else {
+        call.gives_as(401, "Verification failed", json, answer(&["failed"]), &told(401, "failed"))
+            .gives_as(408, "No such session", json, answer(&["false"]), &told(408, "false"))
+    };
+    let call =
+        call.gives_as(507, "Could not be stored", json, answer(&["failed"]), &told(507, "failed"));
+    let codes = [InvalidRequest, NotFound, TooLarge, UnsupportedMediaType, Unavailable];
+    call.problems(if begins { &codes } else { &codes[..4] });
+}
+
+/// A begin call, in the vendor's spelling.
+fn order() -> Value {
+    let strength = json!({ "enum": ["required", "preferred", "discouraged"] });
+    json!({
+        "type": "object",
+        "required": ["username"],
+        "properties": {
+            "username": { "type": "string", "minLength": 1, "maxLength": 255 },
+            "displayName": { "type": "string", "maxLength": 255 },
+            "rpId": { "type": "string", "maxLength": 253 },
+            "userVerification": strength,
+            "attestation": { "enum": ["none", "direct", "indirect"] },
+            "attachment": { "enum": ["platform", "cross-platform", "all"] },
+            "algorithms": { "type": "array", "items": { "type": "string" }, "maxItems": 32 },
+            "discoverable_credential": strength,
+        },
+    })
+}
+
+/// What the card's SDK gives.
+fn credential() -> Value {
+    json!({
+        "type": "object",
+        "required": ["id", "rawId", "type", "response"],
+        "properties": {
+            "id": { "type": "string" },
+            "rawId": { "type": "string" },
+            "type": { "const": "public-key" },
+            "response": { "type": "object" },
+        },
+    })
+}
+
+fn answer(words: &[&str]) -> Value {
+    json!({
+        "type": "object",
+        "required": ["status", "errorMessage"],
+        "properties": {
+            "status": { "enum": words },
+            "errorMessage": { "type": "string" },
+            "statuscode": { "type": "string" },
+            "responseCode": { "type": "integer" },
+        },
+    })
+}

@@ -1,0 +1,134 @@
+//! Who is calling: tokens, their server's metadata, the relay's keys, the client itself.
+
+use fido_relay_proto::ProblemCode::{
+    Internal, InvalidRequest, OriginNotAllowed, TooLarge, TooManyRequests, Unauthorized,
+    Unavailable, UnsupportedMediaType,
+};
+use fido_relay_proto::http::{ClientView, GrantedToken, JwkSet, Scope, ServerMetadata, TokenError};
+use serde_json::{Value, json};
+
+use super::call::{Access, Draft};
+use super::examples::{CLIENT, JWS, jwk};
+
+const TAG: &str = "access";
+
+pub(super) fn describe(draft: &mut Draft) {
+    draft
+        .call(("GET", "/v1/clients/self"), TAG, "readClient", "Who am I, and what may I")
+        .says("For every client, whatever its scopes.")
+        .asks(&Access::Client(&[]))
+        .gives::<ClientView>(
+            200,
+            "The client",
+            &[(
+                "shop",
+                json!({
+                    "client_id": CLIENT, "name": "Shop", "bindings": ["code"],
+                    "scopes": ["ceremony:auth", "ceremony:read"], "allow_from": ["192.0.2.0/24"],
+                }),
+            )],
+        )
+        .problems(&[Unauthorized, OriginNotAllowed, Unavailable]);
+    token(draft);
+    let base = "https://relay.example.com";
+    draft
+        .call(
+            ("GET", "/.well-known/oauth-authorization-server"),
+            TAG,
+            "readServerMetadata",
+            "Metadata of the token endpoint (RFC 8414)",
+        )
+        .asks(&Access::Anybody)
+        .gives::<ServerMetadata>(
+            200,
+            "The metadata",
+            &[(
+                "metadata",
+                json!({
+                    "issuer": base,
+                    "token_endpoint": format!("{base}/oauth/token"),
+                    "jwks_uri": format!("{base}/.well-known/jwks.json"),
+                    "scopes_supported": Scope::ALL,
+                    "response_types_supported": [],
+                    "grant_types_supported": ["client_credentials"],
+                    "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+                    "token_endpoint_auth_signing_alg_values_supported":
+                        ["ES256", "EdDSA", "PS256", "RS256"],
+                }),
+            )],
+        )
+        .with("Cache-Control", "For five minutes", json!({ "type": "string" }), true)
+        .problems(&[]);
+    let mut key = jwk();
+    key["kid"] = "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s".into();
+    key["alg"] = "ES256".into();
+    key["use"] = "sig".into();
+    draft
+        .call(
+            ("GET", "/.well-known/jwks.json"),
+            TAG,
+            "readKeys",
+            "The keys that verify result tokens and receipts",
+        )
+        .asks(&Access::Anybody)
+        .gives::<JwkSet>(200, "The keys (RFC 7517)", &[("one", json!({ "keys": [key] }))])
+        .with("Cache-Control", "For five minutes", json!({ "type": "string" }), true)
+        .problems(&[]);
+}
+
+fn token(draft: &mut Draft) {
+    let assertion_type = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    let text = |about: &str| json!({ "type": "string", "description": about });
+    let form = json!({
+        "type": "object",
+        "required": ["grant_type", "client_assertion_type", "client_assertion"],
+        "properties": {
+            "grant_type": { "const": "client_credentials" },
+            "client_assertion_type": { "const": assertion_type },
+            "client_assertion": text(
+                "A JWS by a key that the client registered: `iss` and `sub` its id, `aud` this \
+                 endpoint or the issuer, `exp` within five minutes, a fresh `jti`."
+            ),
+            "client_id": text("If it is there, the same as in the assertion."),
+            "scope": text("Scopes with a blank between; without it, all that the client has."),
+        },
+    });
+    let example = json!({
+        "grant_type": "client_credentials", "client_assertion_type": assertion_type,
+        "client_assertion": JWS, "scope": "ceremony:auth ceremony:read",
+    });
+    let granted = json!({
+        "access_token": "at_…", "token_type": "Bearer", "expires_in": 600,
+        "scope": "ceremony:auth ceremony:read",
+    });
+    let error =
+        |code: &str, about: &str| -> Value { json!({ "error": code, "error_description": about }) };
+    draft
+        .call(("POST", "/oauth/token"), TAG, "issueToken", "Get an access token")
+        .says(
+            "OAuth 2.0 client credentials with `private_key_jwt` (RFC 6749 section 4.4, RFC 7523). \
+             An assertion is good once. Parameters that are not known are ignored; one that is there \
+             twice is refused, and so is a client secret.",
+        )
+        .asks(&Access::Anybody)
+        .takes_as("application/x-www-form-urlencoded", form, &[("token", example)])
+        .gives::<GrantedToken>(200, "Granted", &[("granted", granted)])
+        .with("Cache-Control", "RFC 6749 section 5.1", json!({ "const": "no-store" }), true)
+        .gives::<TokenError>(400, "The request cannot be granted", &[
+            ("scope", error("invalid_scope", "the client does not have this scope")),
+        ])
+        .gives::<TokenError>(401, "The client did not prove who it is", &[(
+            "client",
+            error("invalid_client", "the client assertion was not accepted"),
+        )])
+        .with("WWW-Authenticate", "RFC 9110", json!({ "const": "Bearer" }), true)
+        .problems(&[
+            InvalidRequest,
+            OriginNotAllowed,
+            TooLarge,
+            UnsupportedMediaType,
+            TooManyRequests,
+            Internal,
+            Unavailable,
+        ]);
+}

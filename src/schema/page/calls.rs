@@ -1,0 +1,210 @@
+//! The calls of the OpenAPI document.
+
+use serde_json::{Map, Value};
+
+use super::fields::{Book, literal};
+use super::html::Html;
+
+/// Methods in the order in which a reader looks for them.
+const METHODS: [&str; 5] = ["post", "get", "patch", "put", "delete"];
+
+/// One call of the document.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    pub(super) path: &'a str,
+    pub(super) method: &'a str,
+    pub(super) said: &'a Value,
+}
+
+impl Call<'_> {
+    fn text(&self, key: &str) -> &str {
+        self.said[key].as_str().unwrap_or_default()
+    }
+
+    /// Its anchor, of the method and the path.
+    pub(super) fn anchor(&self) -> [&str; 3] {
+        ["call", self.method, self.path]
+    }
+
+    /// What it is called in the contents.
+    pub(super) fn summary(&self) -> &str {
+        Some(self.text("summary")).filter(|text| !text.is_empty()).unwrap_or(self.path)
+    }
+}
+
+/// Tags with their descriptions and calls, in the order of the document.
+pub(super) fn by_tag(openapi: &Value) -> Vec<(&str, &str, Vec<Call<'_>>)> {
+    let paths = openapi["paths"].as_object().into_iter().flatten();
+    let calls: Vec<_> = paths
+        .flat_map(|(path, item)| {
+            METHODS
+                .into_iter()
+                .filter_map(move |method| Some(Call { path, method, said: item.get(method)? }))
+        })
+        .collect();
+    let tags = openapi["tags"].as_array().into_iter().flatten();
+    tags.filter_map(|tag| {
+        let name = tag["name"].as_str()?;
+        let of_it = |call: &&Call<'_>| call.said["tags"][0] == *name;
+        let calls: Vec<_> = calls.iter().filter(of_it).copied().collect();
+        Some((name, tag["description"].as_str().unwrap_or_default(), calls))
+    })
+    .filter(|(_, _, calls)| !calls.is_empty())
+    .collect()
+}
+
+/// One call.
+pub(super) fn article(html: &mut Html, openapi: &Value, call: &Call<'_>) {
+    let book = Book(openapi);
+    html.tag("<article id=\"").anchor(&call.anchor()).tag("\"><h3><span class=\"method ");
+    html.anchor(&[call.method]).tag("\">").text(&call.method.to_ascii_uppercase());
+    html.tag("</span> <code class=\"path\">")
+        .text(call.path)
+        .tag("</code></h3><p class=\"summary\">");
+    html.sentence(call.summary()).tag("</p>").prose(call.text("description"));
+    access(html, call.said);
+    parameters(html, book, call.said);
+    body(html, book, call.said);
+    answers(html, book, call.said);
+    curl(html, call);
+    html.tag("</article>");
+}
+
+/// Which credentials open it.
+fn access(html: &mut Html, said: &Value) {
+    let Some(ways) = said["security"].as_array().filter(|ways| !ways.is_empty()) else {
+        html.tag("<p class=\"access\">No credential.</p>");
+        return;
+    };
+    html.tag("<p class=\"access\">Credential: ");
+    for (index, (name, scopes)) in ways.iter().filter_map(Value::as_object).flatten().enumerate() {
+        html.tag(if index > 0 { " or " } else { "" });
+        html.tag("<a href=\"#").anchor(&["access", name]).tag("\">").text(name).tag("</a>");
+        let scopes = scopes.as_array().into_iter().flatten().filter_map(Value::as_str);
+        for scope in scopes {
+            html.tag(" ").code(scope);
+        }
+    }
+    html.tag("</p>");
+}
+
+fn parameters(html: &mut Html, book: Book<'_>, said: &Value) {
+    let Some(parameters) = said["parameters"].as_array().filter(|list| !list.is_empty()) else {
+        return;
+    };
+    html.tag("<h4>Parameters</h4><table><thead><tr><th scope=\"col\">Parameter</th>");
+    html.tag("<th scope=\"col\">Meaning</th></tr></thead><tbody>");
+    for parameter in parameters {
+        let parameter = book.whole(parameter);
+        let mut schema = book.whole(&parameter.get("schema").cloned().unwrap_or_default());
+        let place = parameter.get("in").and_then(Value::as_str).unwrap_or_default();
+        let own = parameter.get("description").or(schema.get("description"));
+        let own = own.and_then(Value::as_str).unwrap_or_default();
+        let about = format!("In the {place}. {own}");
+        schema.insert("description".to_owned(), about.into());
+        let name = parameter.get("name").map(literal).unwrap_or_default();
+        book.row(html, &name, parameter.get("required") == Some(&Value::Bool(true)), &schema);
+    }
+    html.tag("</tbody></table>");
+}
+
+fn body(html: &mut Html, book: Book<'_>, said: &Value) {
+    let Some(content) = said["requestBody"]["content"].as_object() else { return };
+    html.tag("<h4>Body</h4>");
+    for (media_type, content) in content {
+        book.fields(html, &content["schema"], media_type);
+        examples(html, content);
+    }
+}
+
+fn answers(html: &mut Html, book: Book<'_>, said: &Value) {
+    let Some(answers) = said["responses"].as_object() else { return };
+    html.tag("<h4>Answers</h4><table><thead><tr><th scope=\"col\">Status</th>");
+    html.tag("<th scope=\"col\">Meaning</th></tr></thead><tbody>");
+    for (status, answer) in answers {
+        let answer = Value::Object(book.whole(answer));
+        html.tag("<tr><th scope=\"row\">").code(status).tag("</th><td>");
+        html.sentence(answer["description"].as_str().unwrap_or_default());
+        for code in codes(book, &answer) {
+            html.tag(" ").code(&code);
+        }
+        if let Some(headers) = answer["headers"].as_object() {
+            let names: Vec<_> = headers.keys().map(String::as_str).collect();
+            html.tag(" <span class=\"bounds\">Headers: ").text(&names.join(", ")).tag("</span>");
+        }
+        let contents = answer["content"].as_object().into_iter().flatten();
+        for (media_type, content) in
+            contents.filter(|(kind, _)| *kind != "application/problem+json")
+        {
+            html.tag("<details><summary>Fields of ").text(media_type).tag("</summary>");
+            book.fields(html, &content["schema"], media_type);
+            examples(html, content);
+            html.tag("</details>");
+        }
+        html.tag("</td></tr>");
+    }
+    html.tag("</tbody></table>");
+}
+
+/// The codes of an answer that is a problem.
+fn codes(book: Book<'_>, answer: &Value) -> Vec<String> {
+    let schema = book.whole(&answer["content"]["application/problem+json"]["schema"]);
+    let code =
+        schema.get("properties").map(|fields| book.whole(&fields["code"])).unwrap_or_default();
+    match (code.get("enum").and_then(Value::as_array), code.get("const")) {
+        (Some(codes), _) => codes.iter().map(literal).collect(),
+        (None, Some(code)) => vec![literal(code)],
+        (None, None) => Vec::new(),
+    }
+}
+
+fn examples(html: &mut Html, content: &Value) {
+    for value in example_values(content) {
+        html.tag("<pre>").text(&written(value)).tag("</pre>");
+    }
+}
+
+fn example_values(content: &Value) -> impl Iterator<Item = &Value> {
+    let named = content["examples"].as_object().into_iter().flat_map(Map::values);
+    named.filter_map(|example| example.get("value")).chain(content.get("example"))
+}
+
+/// JSON in lines; a text as it is.
+pub(super) fn written(value: &Value) -> String {
+    let pretty = || serde_json::to_string_pretty(value).unwrap_or_default();
+    value.as_str().map_or_else(pretty, str::to_owned)
+}
+
+/// The call by a command line, ready to be copied.
+fn curl(html: &mut Html, call: &Call<'_>) {
+    let mut path = String::new();
+    for (index, part) in call.path.split(['{', '}']).enumerate() {
+        let variable = format!("${}", part.to_ascii_uppercase());
+        path.push_str(if index % 2 == 1 { &variable } else { part });
+    }
+    let mut lines = vec![format!("curl -i \"$RELAY{path}\"")];
+    if call.method != "get" {
+        lines[0] = format!("curl -i -X {} \"$RELAY{path}\"", call.method.to_ascii_uppercase());
+    }
+    if call.said["security"].as_array().is_some_and(|ways| !ways.is_empty()) {
+        lines.push("-H \"Authorization: Bearer $KEY\"".to_owned());
+    }
+    let bodies = call.said["requestBody"]["content"].as_object().into_iter().flatten();
+    for (media_type, content) in bodies.take(1) {
+        lines.push(format!("-H 'Content-Type: {media_type}'"));
+        let Some(value) = example_values(content).next() else { continue };
+        match value.as_object().filter(|_| media_type == "application/x-www-form-urlencoded") {
+            Some(form) => lines.extend(form.iter().map(|(name, value)| {
+                format!("--data-urlencode {}", quoted(&format!("{name}={}", literal(value))))
+            })),
+            None => lines.push(format!("-d {}", quoted(&literal(value)))),
+        }
+    }
+    html.tag("<details><summary>By curl</summary><pre>").text(&lines.join(" \\\n  "));
+    html.tag("</pre></details>");
+}
+
+/// As one word of a POSIX shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}

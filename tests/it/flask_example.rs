@@ -2,16 +2,18 @@
 //! built-in FIDO2 server, a real browser, a simulated phone and card.
 
 mod bank;
+mod visitor;
 
 use std::path::PathBuf;
 
 use fido_relay::config::Config;
-use fido_relay::phone::{self, DeviceKey, Faults, PairingLink, PhoneEvent};
+use fido_relay::phone::{self, Decision, DeviceKey, Faults, PairingLink, PhoneEvent};
 use fido_relay_proto::CeremonyId;
-use serde_json::json;
+use serde_json::{Value, json};
 use thirtyfour::Key;
 
 use self::bank::Bank;
+use self::visitor::Visitor;
 use crate::demo::browser::{Browser, DARK, LIGHT, NARROW};
 use crate::support::needs;
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
@@ -128,13 +130,6 @@ async fn keep_pictures(browser: &Browser, name: &str) {
     }
 }
 
-/// What somebody with this cookie and nothing else is answered.
-async fn asked_with(cookie: &str, url: &str) -> (u16, String) {
-    let request = crate::support::relay::http().get(url);
-    let answer = request.header("Cookie", format!("__Host-bank={cookie}")).send().await.unwrap();
-    (answer.status().as_u16(), answer.text().await.unwrap())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_enrols_signs_in_has_a_payment_approved_and_signs_out() {
     let Some((scene, _)) = Scene::set(|_| {}).await else { return };
@@ -163,8 +158,8 @@ async fn a_person_enrols_signs_in_has_a_payment_approved_and_signs_out() {
     }
     let within = scene.cookie().await;
     assert_ne!(before, within, "the session is another one");
-    let (status, _) = asked_with(&before, &scene.bank.url).await;
-    assert_eq!(status, 200, "redirected to the sign-in, which anybody may see");
+    let (_, page) = Visitor::with_cookie(&scene.bank.url, &before).get("/").await;
+    assert!(page.contains("Please sign in first"), "{page}");
 
     browser.press(Key::Tab).await;
     assert!(browser.see(".skip").await.is_displayed().await.unwrap());
@@ -185,7 +180,7 @@ async fn a_person_enrols_signs_in_has_a_payment_approved_and_signs_out() {
     keep_pictures(browser, "flask-phones").await;
     browser.click("#sign-out").await;
     browser.read(".note", "You are signed out.").await;
-    let (_, page) = asked_with(&within, &scene.bank.url).await;
+    let (_, page) = Visitor::with_cookie(&scene.bank.url, &within).get("/").await;
     assert!(!page.contains("Ada"), "a cookie that was kept opens nothing");
 
     scene.open("/enrol").await;
@@ -194,4 +189,180 @@ async fn a_person_enrols_signs_in_has_a_payment_approved_and_signs_out() {
     browser.click("#go").await;
     browser.see("[role=alert]").await;
     scene.browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ceremony_is_its_browsers_alone_and_other_endings_are_told_in_plain_words() {
+    let Some((scene, python)) = Scene::set(|_| {}).await else { return };
+    let browser = &scene.browser;
+    let mut phone = scene.enrol().await;
+    let delivered = "[data-step=delivered][data-state=done]";
+
+    // A stranger who knows the page's address, also after the card has said yes.
+    scene.ask_to_sign_in("ada@harbour.example").await;
+    let path = format!("/ceremony/{}", scene.id().await);
+    let mut stranger = Visitor::at(&scene.bank.url).await;
+    assert_eq!(stranger.get(&path).await.0, 404);
+    assert_eq!(stranger.get(&format!("{path}/progress")).await.0, 404);
+    // The browser's own page must not be the first to collect.
+    let (id, code) = scene.shown().await;
+    browser.open("about:blank").await;
+    phone.codes.tell(id, code);
+    phone.until(|event| matches!(event, PhoneEvent::Closed { .. })).await;
+    for act in ["finish", "cancel"] {
+        assert_eq!(stranger.post(&format!("{path}/{act}"), &[]).await.0, 404);
+    }
+    let (status, page) = stranger.get("/").await;
+    assert!(status == 200 && page.contains("Please sign in first"), "{page}");
+    // Who asked may collect, once.
+    scene.open(&path).await;
+    browser.read(".note", "You are signed in. Your card confirmed it.").await;
+    scene.open(&path).await;
+    assert_eq!(browser.text("#headline").await, "There is nothing here");
+
+    // Forms of others are refused, and what a stranger opens tells nothing of the user.
+    let forged = Visitor::with_cookie(&scene.bank.url, &scene.cookie().await);
+    let (status, page) = forged.post("/payments", &[("payee", "Mallory"), ("amount", "1")]).await;
+    assert!(status == 400 && page.contains("This page was too old"), "{status} {page}");
+    let known = stranger.waiting_page("ada@harbour.example").await;
+    assert_eq!(known, stranger.waiting_page("bob@harbour.example").await);
+    for path in ["/payments/1/approve", "/phones/dev_x/revoke", "/cards", "/phones"] {
+        let (_, page) = stranger.post(path, &[]).await;
+        assert!(page.contains("Please sign in first"), "{path}: {page}");
+    }
+
+    scene.ask_to_pay("Rowan").await;
+    browser.see(delivered).await;
+    phone.handle.decide(scene.id().await, Decision::Decline).await;
+    browser.read("#headline", "Declined on your phone").await;
+    keep_pictures(browser, "flask-declined").await;
+    browser.click("#again").await;
+    browser.click("#cancel").await;
+    browser.read("#headline", "Cancelled").await;
+    browser.click("#next").await;
+    assert_eq!(browser.text("[data-state=open] .badge").await, "Not approved");
+
+    browser.click(".approve").await;
+    let (id, code) = scene.shown().await;
+    browser.see(delivered).await;
+    let wrong = format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000);
+    for tries in 1..=3 {
+        phone.codes.tell(id, wrong.clone());
+        if tries < 3 {
+            phone.until(|event| matches!(event, PhoneEvent::Refused { .. })).await;
+        }
+    }
+    browser.read("#headline", "The code was wrong").await;
+
+    browser.click("#again").await;
+    browser.see(delivered).await;
+    phone.handle.decide(scene.id().await, Decision::NotMe).await;
+    browser.read("#headline", "Reported on your phone").await;
+    browser.click("#next").await;
+    browser.read("h1", "Sign in").await;
+
+    // What was not staged here is told too, and nothing sounds like a success that is none.
+    let words = std::process::Command::new(python)
+        .args(["-B", "-c", EVERY_ENDING])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flask/bank"))
+        .output()
+        .unwrap();
+    assert!(words.status.success(), "{}", String::from_utf8_lossy(&words.stderr));
+    scene.browser.quit().await;
+}
+
+const EVERY_ENDING: &str = r#"
+import words
+endings = [("rejected", "upstream_rejected"), ("failed", "wrong_code"), ("failed", "pin_failed"),
+    ("failed", "no_credential"), ("failed", "card_613"), ("failed", "upstream_unavailable"),
+    ("expired", "deadline"), ("expired", "session_expired"), ("cancelled", None), ("unproven", None),
+    ("denied", "declined"), ("denied", "not_me"), ("indeterminate", "upstream_unknown"),
+    ("indeterminate", "interrupted"), ("something_new", None)]
+good = {words.of(kind, "succeeded", None).headline for kind in words.DONE}
+for kind in words.DONE:
+    for status, reason in endings:
+        said = words.of(kind, status, reason)
+        assert said.headline not in good and said.detail, (kind, status, reason)
+        assert said.advice or status == "cancelled", (kind, status, reason)
+    card = {words.of(kind, "failed", r) for r in ("pin_failed", "no_credential", "card_613")}
+    assert len(card) == 1, "a page tells nothing of the card"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_settles_a_payment_whose_page_was_closed_also_over_a_restart_of_the_bank() {
+    let loopback = |config: &mut Config| {
+        config.webhooks.allow_loopback_http = true;
+        config.webhooks.allowed_hosts = vec!["127.0.0.1".to_owned()];
+    };
+    let Some((mut scene, _)) = Scene::set(loopback).await else { return };
+    let mut phone = scene.enrol().await;
+    scene.sign_in(&mut phone).await;
+    scene.ask_to_pay("Rowan & Daughters").await;
+    let (id, code) = scene.shown().await;
+    scene.browser.open("about:blank").await;
+
+    let hook = format!("{}/hooks/relay", scene.bank.url);
+    let made = scene.initiator.post("/v1/webhooks", &json!({ "url": hook })).await;
+    assert_eq!(made.status(), 201, "{}", made.text().await.unwrap());
+    let made: Value = made.json().await.unwrap();
+    scene.bank = scene.bank.again(made["keys"][0]["public_key"].as_str().unwrap()).await;
+    let unsigned = crate::support::relay::http().post(&hook).body("{}").send().await.unwrap();
+    assert_eq!(unsigned.status(), 400);
+
+    phone.codes.tell(id, code);
+    scene.open("/").await;
+    let approved = async {
+        while !scene.browser.has("[data-state=approved]").await {
+            scene.open("/").await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), approved).await.unwrap();
+    scene.browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_down_is_told_and_a_page_that_waits_goes_on_when_it_is_back() {
+    let Some((scene, _)) = Scene::set(|_| {}).await else { return };
+    scene.ask_to_sign_in("ada@harbour.example").await;
+    let Scene { relay, bank, browser, .. } = scene;
+    let (config, directory) = relay.stop().await;
+    browser.see("#trouble").await;
+    let visitor = Visitor::at(&bank.url).await;
+    let (status, page) = visitor.post("/sign-in", &[("username", "ada")]).await;
+    assert!(status == 503 && page.contains("We cannot reach your phone right now"), "{page}");
+    let _relay = TestRelay::start_again(&config, directory).await;
+    browser.gone("#trouble").await;
+    browser.click("#cancel").await;
+    browser.read("#headline", "Cancelled").await;
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_requests_are_told_with_the_time_to_wait() {
+    let Some(python) = needs::python_with("flask, flask_wtf, waitress, httpx", WHAT) else {
+        return;
+    };
+    let relay = TestRelay::start_with(|config| {
+        let rates = &mut config.limits.rates;
+        (rates.opens_per_s, rates.opens_burst) = (1, 1);
+    })
+    .await;
+    let initiator = relay.initiator().await;
+    let bank = Bank::open(&python, &relay.url(), &initiator.key).await;
+    let mut visitors = Vec::new();
+    for _ in 0..12 {
+        visitors.push(Visitor::at(&bank.url).await);
+    }
+    let asked = visitors.iter().map(|visitor| visitor.post("/sign-in", &[("username", "ada")]));
+    let answers = futures::future::join_all(asked).await;
+    let told = answers.iter().find(|(status, _)| *status == 429).expect("somebody is refused");
+    assert!(told.1.contains("Wait ") && told.1.contains(" seconds"), "{}", told.1);
+    let strict = crate::support::relay::http().get(format!("{}/sign-in", bank.url));
+    let headers = strict.send().await.unwrap().headers().clone();
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    for part in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert_eq!(headers["cache-control"], "no-store");
 }

@@ -133,6 +133,17 @@ impl Browser {
         self.driver.find(By::Css(css)).await.unwrap().is_displayed().await.unwrap()
     }
 
+    /// Waits until an element is shown no more.
+    pub(crate) async fn gone(&self, css: &str) {
+        let query = self.driver.query(By::Css(css)).wait(PATIENCE, LOOK_AGAIN).and_not_displayed();
+        query.first().await.unwrap_or_else(|error| panic!("{css} still shows: {error}"));
+    }
+
+    /// Whether there is such an element now.
+    pub(crate) async fn has(&self, css: &str) -> bool {
+        !self.driver.find_all(By::Css(css)).await.unwrap().is_empty()
+    }
+
     pub(crate) async fn click(&self, css: &str) {
         self.see(css).await.click().await.unwrap();
     }

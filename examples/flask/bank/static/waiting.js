@@ -30,7 +30,8 @@ async function watch() {
   let since = 0;
   let failures = 0;
   while (performance.now() < deadline + GRACE_MS) {
-    const response = await fetch(`${progress}?since=${since}`, { cache: "no-store" }).catch(() => null);
+    // After an interruption everything again: that is answered at once, not at the next step.
+    const response = await fetch(`${progress}?since=${failures ? 0 : since}`, { cache: "no-store" }).catch(() => null);
     if (over) return;
     if (response?.ok) {
       const seen = await response.json().catch(() => null);

@@ -4,7 +4,7 @@
 
 import { EventStreamParser } from "./event_stream.js";
 import type { Phase, Step, WatchEvent } from "./frames.js";
-import { backoff, pause, retryAfterMs } from "./pause.js";
+import { backoff, pause, retryAfterMs, throwIfAborted } from "./pause.js";
 
 /** Comments come every 15 s: after this long without a byte a connection is dead. */
 const SILENCE_MS = 40_000;
@@ -129,13 +129,13 @@ class Watcher {
   async run(): Promise<WatchEvent> {
     const { signal } = this.#options;
     for (let failures = 0; ; ) {
-      signal?.throwIfAborted();
+      throwIfAborted(signal);
       const [before, began, road] = [this.#seen, performance.now(), this.#road];
       let broken: Broken;
       try {
         broken = road === "events" ? await this.#stream() : await this.#poll();
       } catch (error) {
-        signal?.throwIfAborted();
+        throwIfAborted(signal);
         if (error instanceof WatchError) throw error;
         broken = {};
       }
@@ -269,6 +269,7 @@ class Connection {
   constructor(outer: AbortSignal | undefined) {
     this.#outer = outer;
     outer?.addEventListener("abort", this.#stop, { once: true });
+    if (outer?.aborted) this.#stop();
   }
 
   get signal(): AbortSignal {

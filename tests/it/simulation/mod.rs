@@ -56,7 +56,10 @@ fn broken_by(seed: u64, told: bool) -> Vec<String> {
     if played.left != Census::default() {
         broken.push(format!("I9, I11: with nothing open it still holds {:?}", played.left));
     }
-    let figures = Figures::read(&played.figures);
+    // The other figures would take longer to read than all of the check takes.
+    let counts = |line: &&str| line.starts_with("fido_relay_ceremonies_") || *line == "# EOF\n";
+    let counted: String = played.figures.split_inclusive('\n').filter(counts).collect();
+    let figures = Figures::read(&counted);
     let sum = |name: &str| figures.sum(&format!("fido_relay_ceremonies_{name}_total"), &[]);
     let (opened, taken_up, closed) = (sum("opened"), sum("taken_up"), sum("closed"));
     if opened + taken_up != closed {

@@ -59,7 +59,8 @@ pub(super) struct Play {
     turns: u64,
     opened: Mutex<Vec<CeremonyId>>,
     left: Mutex<Option<Census>>,
-    metrics: Mutex<Metrics>,
+    /// Of the life that is lived.
+    metrics: Mutex<Option<Metrics>>,
 }
 
 /// What is left of a play.
@@ -120,7 +121,7 @@ pub(super) fn play(seed: u64) -> Played {
         }
         if end == End::Done {
             let left = play.left.lock().unwrap().unwrap();
-            let figures = play.metrics.into_inner().unwrap().render(Standing::default());
+            let figures = play.metrics.into_inner().unwrap().unwrap().render(Standing::default());
             return Played { climate, history: play.world.history(), left, figures };
         }
         let down = play.world.chance().below(5_000);
@@ -242,7 +243,7 @@ impl Play {
     fn start(&self) -> (Relay, Tasks) {
         let tasks = Tasks::default();
         let metrics = Metrics::default();
-        *self.metrics.lock().unwrap() = metrics.clone();
+        *self.metrics.lock().unwrap() = Some(metrics.clone());
         let ports = Ports {
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             revocations: Arc::new(fido_relay::backends::embedded::RevocationList::in_memory()),

@@ -242,13 +242,18 @@ def test_the_awaited_client_does_the_same(relay: Relay, api_key: str, phone: Pho
     asyncio.run(sign_in())
 
 
-def test_devices_are_listed_and_revoked(bank: FidoRelay, relay: Relay, tmp_path: Path) -> None:
+def test_devices_are_listed_renamed_and_revoked(bank: FidoRelay, relay: Relay, tmp_path: Path) -> None:
     pairing = bank.open_pairing("grace@example.com")
     assert "<svg" in pairing.qr_svg and len(pairing.typed_code) >= 10
     other = Phone(relay, pairing.uri, tmp_path / "phone.json")
     (device,) = bank.devices("grace@example.com")
+    assert bank.rename(device.device_id, "Grace's phone").name == "Grace's phone"
+    assert [one.name for one in bank.devices("grace@example.com")] == ["Grace's phone"]
     assert bank.revoke(device.device_id) is True
     assert bank.devices("grace@example.com") == []
+    with pytest.raises(Problem) as refused:
+        bank.rename(device.device_id, "A ghost")
+    assert refused.value.code == "not_found"
     other.end()
 
 

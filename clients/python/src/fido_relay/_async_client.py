@@ -1,4 +1,5 @@
-"""The client that is awaited. The same as `_client`, word for word; what it does is in `_protocol`."""
+"""The client that is awaited, and what the one that blocks is made from. What it does is in
+`_protocol`; here is only the driving."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,11 +8,10 @@ from typing import Self, TypeVar, Unpack
 
 import httpx
 
-from ._client import WAIT_S
 from ._credentials import PrivateKey
 from ._events import SILENCE_S, Watch
 from ._flow import ASKED_AT_MOST_S, Flow, Pause, Send, segment
-from ._protocol import OnStep, Protocol
+from ._protocol import WAIT_S, OnStep, Protocol
 from .errors import Unreachable
 from .models import (
     Ceremony,
@@ -170,6 +170,11 @@ class AsyncFidoRelay:
     async def devices(self, username: str) -> list[Device]:
         """The user's phones."""
         return await self._run(self._protocol.devices(username))
+
+    async def rename(self, device_id: str, name: str) -> Device:
+        """Gives a phone another name, and gives it as it then stands. `Problem` `not_found` if there
+        is none of this id (any more)."""
+        return await self._run(self._protocol.rename(device_id, name))
 
     async def revoke(self, device_id: str) -> bool:
         """Revokes a phone for good; false if there is none of this id (any more)."""

@@ -1,4 +1,4 @@
-"""The client that blocks. Safe to use from several threads; what it does is in `_protocol`."""
+"""The client that blocks. Made from `_async_client` by `tests/test_twins.py`; not to be edited."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import httpx
 from ._credentials import PrivateKey
 from ._events import SILENCE_S, Watch
 from ._flow import ASKED_AT_MOST_S, Flow, Pause, Send, segment
-from ._protocol import OnStep, Protocol
+from ._protocol import WAIT_S, OnStep, Protocol
 from .errors import Unreachable
 from .models import (
     Ceremony,
@@ -26,12 +26,9 @@ from .models import (
 
 T = TypeVar("T")
 
-WAIT_S = 660.0
-"""A ceremony lives at most 600 s, and the check of an answer may go beyond."""
-
 
 class FidoRelay:
-    """One relay, seen by one backend.
+    """One relay, seen by one backend; safe to use from several threads.
 
         relay = FidoRelay("https://relay.example.com", api_key=os.environ["FIDO_RELAY_API_KEY"])
 
@@ -172,6 +169,11 @@ class FidoRelay:
     def devices(self, username: str) -> list[Device]:
         """The user's phones."""
         return self._run(self._protocol.devices(username))
+
+    def rename(self, device_id: str, name: str) -> Device:
+        """Gives a phone another name, and gives it as it then stands. `Problem` `not_found` if there
+        is none of this id (any more)."""
+        return self._run(self._protocol.rename(device_id, name))
 
     def revoke(self, device_id: str) -> bool:
         """Revokes a phone for good; false if there is none of this id (any more)."""

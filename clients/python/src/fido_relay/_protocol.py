@@ -47,6 +47,8 @@ GRACE_S = 10.0
 """Seconds that an answer may take beside what it is held."""
 KEYS_AGAIN_S = 60.0
 """Between two fetches of the relay's keys for one that is not known."""
+WAIT_S = 660.0
+"""A ceremony lives at most 600 s, and the check of an answer may go beyond."""
 
 OnStep = Callable[[ProgressEntry], object]
 
@@ -190,6 +192,11 @@ class Protocol:
         path = f"/v1/users/{segment(username)}/devices"
         response = yield from self._call(Send("GET", path))
         return [Device.of(device) for device in response.json()["devices"]]
+
+    def rename(self, device_id: str, name: str) -> Flow[Device]:
+        path = f"/v1/devices/{segment(device_id)}"
+        response = yield from self._call(Send("PATCH", path, json={"name": name}))
+        return Device.of(response.json())
 
     def revoke(self, device_id: str) -> Flow[bool]:
         try:

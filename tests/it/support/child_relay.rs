@@ -138,6 +138,13 @@ impl ChildRelay {
         self.process.kill().await.unwrap();
     }
 
+    /// Sends a signal by its name, and waits until the process has ended in order.
+    pub(crate) async fn ended_by_signal(mut self, name: &str) {
+        self.signal(name).await;
+        let status = timeout(PATIENCE, self.process.wait()).await.unwrap().unwrap();
+        assert!(status.success(), "{status}: {}", self.written());
+    }
+
     pub(crate) fn initiator(&self, key: &str) -> Initiator {
         Initiator { url: self.url.clone(), key: key.to_owned(), http: http() }
     }

@@ -1,28 +1,36 @@
 //! Watching by every road: the same events on all of them, none lost and none twice wherever one
 //! breaks off, and nothing for those who may not see it.
 
+mod cuts;
 mod event_tickets;
 mod guests;
 mod patience;
+mod restarts;
 mod roads;
 mod stage;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fido_relay::ceremony::Event;
 use fido_relay_proto::device::{AckOf, CardEvent};
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{Binding, Outcome, Reason, Step};
 use futures::future::join_all;
+use serde_json::json;
 
 use roads::{Ended, Road, Told, Watching, told};
 use stage::{DEVICE, Plot, Stage};
+
+use crate::webhooks::receiver::{Received, Receiver};
+use crate::webhooks::register;
 
 const LONG: u64 = 120_000;
 
 #[tokio::test]
 async fn every_road_tells_the_same_of_every_outcome() {
-    let stage = Stage::set().await;
+    let receiver = Receiver::start().await;
+    let stage = Stage::set_with(|config| receiver.allow(config)).await;
+    register(&stage.initiator, &json!({ "url": receiver.url() })).await;
     let mut outcomes = BTreeSet::new();
     for plot in Plot::ALL {
         let life = if plot == Plot::Expires { 1_000 } else { LONG };
@@ -44,6 +52,12 @@ async fn every_road_tells_the_same_of_every_outcome() {
             assert_eq!(*of_road, of_ticket[0], "{plot:?} on {road:?} with the ticket");
         }
         assert_eq!(all[1], all[2], "{plot:?}: streams and sockets tell it word for word");
+        // A poll tells one phase at a time: it is that of the last step in its answer.
+        let phases: BTreeMap<_, _> = watching[1].phases().iter().copied().collect();
+        assert_eq!(phases.len(), all[1].len(), "{plot:?}");
+        for (seq, phase) in watching.iter().flat_map(Watching::phases) {
+            assert_eq!(phases[seq], *phase, "{plot:?}, step {seq}");
+        }
         let numbers: Vec<_> = of_key[0].iter().map(|(seq, ..)| *seq).collect();
         assert_eq!(numbers, (1..=u32::try_from(numbers.len()).unwrap()).collect::<Vec<_>>());
         let ends = [of_key, of_ticket].map(|of| of[0].last().unwrap().3.unwrap());
@@ -53,12 +67,26 @@ async fn every_road_tells_the_same_of_every_outcome() {
         assert_eq!(page_reason, reason.filter(|_| !about_card), "{plot:?}");
         assert_eq!(about_card, plot == Plot::CardFails);
         let Status::Ended(outcome) = status else { panic!("{plot:?} did not end") };
+        // The fourth road tells the end alone, to the initiator: in the same words, by the same
+        // number.
+        let of_this = |received: &Received| received.json()["data"]["id"] == json!(opened.id);
+        let webhook = receiver.until_those(1, of_this).await.remove(0).json();
+        let (seq, _, at, _) = of_key[0].last().unwrap();
+        let mut data = json!({
+            "id": opened.id, "type": "authentication", "outcome": outcome, "seq": seq,
+        });
+        if let Some(reason) = reason {
+            data["reason"] = json!(reason);
+        }
+        let told = json!({ "type": "ceremony.closed", "data": data, "timestamp": at });
+        assert_eq!(webhook, told, "{plot:?}");
         outcomes.insert(format!("{outcome:?}"));
         let ended: Vec<_> = watching.iter().map(Watching::ended).collect();
         let in_order = [Ended::InOrder, Ended::InOrder, Ended::Closed(1000)].map(Some);
         assert_eq!(ended, [in_order, in_order].concat(), "{plot:?}");
     }
     assert_eq!(outcomes.len(), 7, "every outcome there is: {outcomes:?}");
+    assert_eq!(receiver.received().len(), Plot::ALL.len(), "each end is told once");
     assert_eq!(stage.relay.running.relay().census().watched, 0);
 }
 

@@ -44,6 +44,8 @@ pub(super) enum Ended {
     InOrder,
     /// The socket was closed with this code.
     Closed(u16),
+    /// Nobody said why: the relay is gone.
+    Broken,
 }
 
 /// Somebody on a road.
@@ -51,6 +53,8 @@ pub(super) struct Watching {
     road: Way,
     ahead: VecDeque<WatchEvent>,
     ended: Option<Ended>,
+    /// What each answer said of where the ceremony stood after its last step.
+    phases: Vec<(u32, Phase)>,
 }
 
 enum Way {
@@ -96,7 +100,7 @@ impl Watching {
                 Way::Socket(Box::new(socket))
             }
         };
-        Self { road, ahead: VecDeque::new(), ended: None }
+        Self { road, ahead: VecDeque::new(), ended: None, phases: Vec::new() }
     }
 
     /// The next event, or none where the road ends.
@@ -116,38 +120,55 @@ impl Watching {
         all
     }
 
+    /// The phases that it told, each with the number of the step that led to it.
+    pub(super) fn phases(&self) -> &[(u32, Phase)] {
+        &self.phases
+    }
+
     pub(super) fn ended(&self) -> Option<Ended> {
         self.ended
     }
 
     async fn read(&mut self) {
+        if self.read_whole().await.is_none() {
+            self.ended = Some(Ended::Broken);
+        }
+    }
+
+    /// Reads on; nothing where the connection breaks.
+    async fn read_whole(&mut self) -> Option<()> {
         match &mut self.road {
             Way::Poll { http, url, bearer, since } => {
                 let url = format!("{url}?wait=55&since={since}");
-                let response = http.get(url).bearer_auth(&*bearer).send().await.unwrap();
+                let response = http.get(url).bearer_auth(&*bearer).send().await.ok()?;
                 assert_eq!(response.status(), 200);
                 let stops = response.headers().contains_key("retry-after");
-                let view: CeremonyView = response.json().await.unwrap();
+                let view: CeremonyView = response.json().await.ok()?;
                 let new = view.progress.iter().filter(|entry| entry.seq > *since);
                 self.ahead.extend(new.map(|entry| event(&view, entry.seq)));
+                self.phases.push((view.seq, view.phase));
                 *since = view.seq;
                 if stops || view.phase == Phase::Closed {
                     self.ended = Some(Ended::InOrder);
                 }
             }
-            Way::Events { response, text } => match response.chunk().await.unwrap() {
+            Way::Events { response, text } => match response.chunk().await.ok()? {
                 Some(chunk) => {
                     text.push_str(std::str::from_utf8(&chunk).unwrap());
                     while let Some((block, rest)) = text.split_once("\n\n") {
-                        self.ahead.extend(parsed(block));
+                        let event = parsed(block);
+                        self.phases.extend(event.iter().map(|event| (event.seq, event.phase)));
+                        self.ahead.extend(event);
                         *text = rest.to_owned();
                     }
                 }
                 None => self.ended = Some(Ended::InOrder),
             },
-            Way::Socket(socket) => match socket.next().await.unwrap().unwrap() {
+            Way::Socket(socket) => match socket.next().await?.ok()? {
                 Message::Text(text) => {
-                    self.ahead.push_back(serde_json::from_str(&text).unwrap());
+                    let event: WatchEvent = serde_json::from_str(&text).unwrap();
+                    self.phases.push((event.seq, event.phase));
+                    self.ahead.push_back(event);
                 }
                 Message::Close(frame) => {
                     self.ended = Some(Ended::Closed(frame.unwrap().code.into()));
@@ -158,11 +179,12 @@ impl Watching {
                 other => panic!("{other:?}"),
             },
         }
+        Some(())
     }
 }
 
 /// What a poll's answer says of one step.
-fn event(view: &CeremonyView, seq: u32) -> WatchEvent {
+pub(super) fn event(view: &CeremonyView, seq: u32) -> WatchEvent {
     let entry = view.progress.iter().find(|entry| entry.seq == seq).unwrap();
     let closed = entry.step == Step::Closed;
     WatchEvent {

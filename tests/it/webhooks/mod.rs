@@ -1,7 +1,8 @@
 //! Webhooks from end to end: a relay, a backend's endpoint over https, and the official library
 //! of Standard Webhooks on the receiving side.
 
-mod receiver;
+mod cuts;
+pub(crate) mod receiver;
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::support::needs;
 use crate::support::relay::{Initiator, TestRelay};
 use receiver::{Received, Receiver};
 
-async fn register(initiator: &Initiator, body: &Value) -> CreatedWebhook {
+pub(crate) async fn register(initiator: &Initiator, body: &Value) -> CreatedWebhook {
     let response = initiator.post("/v1/webhooks", body).await;
     assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
     response.json().await.unwrap()

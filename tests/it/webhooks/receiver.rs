@@ -1,5 +1,6 @@
 //! A backend's webhook endpoint over https, under a certificate authority of the test's own.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,18 +19,47 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-pub(super) struct Received {
-    pub(super) path: String,
-    pub(super) headers: serde_json::Map<String, Value>,
-    pub(super) body: String,
+pub(crate) struct Received {
+    pub(crate) path: String,
+    pub(crate) headers: serde_json::Map<String, Value>,
+    pub(crate) body: String,
+    /// Whether the endpoint lived to answer it.
+    pub(crate) answered: bool,
+}
+
+/// Where an endpoint dies in the middle of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dies {
+    BeforeTls,
+    BeforeTheRequest,
+    InTheRequest,
+    BeforeTheAnswer,
+    InTheStatusLine,
+    InTheHeaders,
+    /// The status is told, and that is the answer.
+    InTheBody,
+    /// It takes the request and says nothing for as long as the connection lives.
+    Never,
+}
+
+impl Dies {
+    /// Those after which nobody knows whether it arrived.
+    pub(crate) const UNANSWERED: [Self; 6] = [
+        Self::BeforeTls,
+        Self::BeforeTheRequest,
+        Self::InTheRequest,
+        Self::BeforeTheAnswer,
+        Self::InTheStatusLine,
+        Self::InTheHeaders,
+    ];
 }
 
 impl Received {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers[name].as_str().unwrap()
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }
@@ -38,12 +68,13 @@ impl Received {
 struct Desk {
     status: AtomicU16,
     received: Mutex<Vec<Received>>,
+    deaths: Mutex<VecDeque<Dies>>,
     more: Notify,
 }
 
 /// The endpoint.
-pub(super) struct Receiver {
-    pub(super) port: u16,
+pub(crate) struct Receiver {
+    pub(crate) port: u16,
     desk: Arc<Desk>,
     ca_file: PathBuf,
     _directory: TempDir,
@@ -52,7 +83,7 @@ pub(super) struct Receiver {
 
 impl Receiver {
     /// Answers everything with 204, until told otherwise.
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let ca_key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -85,38 +116,68 @@ impl Receiver {
         Self { port, desk, ca_file, _directory: directory, serving }
     }
 
-    pub(super) fn answers(&self, status: u16) {
+    pub(crate) fn answers(&self, status: u16) {
         self.desk.status.store(status, Ordering::SeqCst);
     }
 
-    pub(super) fn url(&self) -> String {
+    /// The next connections meet these, one each.
+    pub(crate) fn dies(&self, deaths: impl IntoIterator<Item = Dies>) {
+        self.desk.deaths.lock().unwrap().extend(deaths);
+    }
+
+    /// Deaths that nobody has met yet.
+    pub(crate) fn deaths_left(&self) -> usize {
+        self.desk.deaths.lock().unwrap().len()
+    }
+
+    /// The variables that have a relay in a process of its own do what [`Receiver::allow`] does.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 4] {
+        [
+            ("FIDO_RELAY_WEBHOOKS__ALLOWED_HOSTS", "localhost".to_owned()),
+            ("FIDO_RELAY_WEBHOOKS__ALLOWED_PORTS", self.port.to_string()),
+            ("FIDO_RELAY_WEBHOOKS__ALLOWED_NETWORKS", "127.0.0.0/8,::1/128".to_owned()),
+            ("FIDO_RELAY_WEBHOOKS__CA_FILE", self.ca_file.to_string_lossy().into_owned()),
+        ]
+    }
+
+    pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}/hook", self.port)
     }
 
     /// Lets a relay's clients register this endpoint, and trusts its authority.
-    pub(super) fn allow(&self, config: &mut Config) {
+    pub(crate) fn allow(&self, config: &mut Config) {
         self.allow_distrusted(config);
         config.webhooks.ca_file = Some(self.ca_file.clone());
     }
 
     /// The same without the trust.
-    pub(super) fn allow_distrusted(&self, config: &mut Config) {
+    pub(crate) fn allow_distrusted(&self, config: &mut Config) {
         config.webhooks.allowed_hosts = vec!["localhost".to_owned()];
         config.webhooks.allowed_ports = vec![self.port];
         let networks = ["127.0.0.0/8", "::1/128"].map(|network| network.parse().unwrap());
         config.webhooks.allowed_networks = networks.to_vec();
     }
 
-    pub(super) fn received(&self) -> Vec<Received> {
+    pub(crate) fn received(&self) -> Vec<Received> {
         self.desk.received.lock().unwrap().clone()
     }
 
     /// Waits until this many have arrived, and gives them all.
-    pub(super) async fn until(&self, count: usize) -> Vec<Received> {
+    pub(crate) async fn until(&self, count: usize) -> Vec<Received> {
+        self.until_those(count, |_| true).await
+    }
+
+    /// The same of those that fit; gives them alone.
+    pub(crate) async fn until_those(
+        &self,
+        count: usize,
+        fits: impl Fn(&Received) -> bool,
+    ) -> Vec<Received> {
         let wait = async {
             loop {
                 let more = self.desk.more.notified();
-                let received = self.received();
+                let mut received = self.received();
+                received.retain(&fits);
                 if received.len() >= count {
                     return received;
                 }
@@ -136,24 +197,50 @@ impl Drop for Receiver {
 
 /// One request on one connection.
 async fn serve(stream: TcpStream, acceptor: TlsAcceptor, desk: Arc<Desk>) {
+    let dies = desk.deaths.lock().unwrap().pop_front();
+    if dies == Some(Dies::BeforeTls) {
+        return;
+    }
     let Ok(mut stream) = acceptor.accept(stream).await else { return };
+    if dies == Some(Dies::BeforeTheRequest) {
+        return;
+    }
     let mut bytes = Vec::new();
-    let received = loop {
+    let mut received = loop {
         if let Some(received) = parse(&bytes) {
             break received;
         }
-        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+        let ended = stream.read_buf(&mut bytes).await.unwrap_or(0) == 0;
+        if ended || dies == Some(Dies::InTheRequest) {
             return;
         }
     };
+    received.answered = dies.is_none_or(|dies| dies == Dies::InTheBody);
     desk.received.lock().unwrap().push(received);
     let status = desk.status.load(Ordering::SeqCst);
     let answer = format!(
         "HTTP/1.1 {status} Said\r\ncontent-length: 0\r\nlocation: https://localhost:1/\r\n\
          connection: close\r\n\r\n"
     );
-    let _ = stream.write_all(answer.as_bytes()).await;
-    let _ = stream.shutdown().await;
+    let said = match dies {
+        None => answer.as_str(),
+        Some(Dies::InTheStatusLine) => "HTTP/1.1 20",
+        Some(Dies::InTheHeaders) => "HTTP/1.1 200 OK\r\ncontent-len",
+        Some(Dies::InTheBody) => "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\ntake",
+        Some(Dies::Never) => {
+            desk.more.notify_one();
+            while stream.read_buf(&mut bytes).await.unwrap_or(0) > 0 {}
+            return;
+        }
+        Some(_) => "",
+    };
+    let _ = stream.write_all(said.as_bytes()).await;
+    if dies.is_none() {
+        let _ = stream.shutdown().await;
+    } else {
+        // Without a word of TLS, as a process that is killed leaves.
+        let _ = stream.flush().await;
+    }
     desk.more.notify_one();
 }
 
@@ -168,5 +255,10 @@ fn parse(bytes: &[u8]) -> Option<Received> {
         .map(|(name, value)| (name.to_ascii_lowercase(), Value::from(value)))
         .collect();
     let length: usize = headers["content-length"].as_str()?.parse().ok()?;
-    (body.len() >= length).then(|| Received { path, headers, body: body.to_owned() })
+    (body.len() >= length).then(|| Received {
+        path,
+        headers,
+        body: body.to_owned(),
+        answered: false,
+    })
 }

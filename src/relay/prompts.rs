@@ -11,6 +11,7 @@ use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
 use super::connection::{Connection, Shown};
 use super::devices::{self, UserKey};
+use super::view::View;
 use crate::ceremony::{Ceremony, Prompt};
 use crate::fault_point::{self, Point};
 use crate::ports::Revision;
@@ -57,7 +58,7 @@ impl Relay {
                 }
             }
         }
-        self.node.watchers.wake(key.id);
+        self.node.watchers.wake(key.id, revision, || View::from(&ceremony));
         if ceremony.closed().is_some() {
             fault_point::passing(Point::Notified);
         }

@@ -1,16 +1,25 @@
-//! Who waits for a ceremony on this node. It only says "look again": subscribe, look, wait, look
-//! again; any other order loses the change that lands between.
+//! Who waits for a ceremony on this node: subscribe, look, wait, look again; any other order loses
+//! the change that lands between.
+//!
+//! Whoever wakes them has just looked, and leaves what it saw: a thousand who wait for one ceremony
+//! need not read and parse the same record a thousand times. It may be old by the time that they
+//! read it, as a look of their own may, and it never goes back.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use fido_relay_proto::CeremonyId;
 use tokio::sync::Notify;
 
+use super::view::View;
+use crate::ports::Revision;
+
 #[derive(Debug, Default)]
 struct Room {
     changed: Notify,
+    /// What was seen last by whoever woke those who wait.
+    seen: Mutex<Option<(Revision, Arc<View>)>>,
 }
 
 /// Ceremony → those who wait.
@@ -35,10 +44,11 @@ impl Watchers {
         Watch { watchers: self, ceremony, room }
     }
 
-    /// Wakes everybody who waits for this ceremony.
-    pub fn wake(&self, ceremony: CeremonyId) {
+    /// Wakes everybody who waits for this ceremony, and shows them what was just seen of it.
+    pub fn wake(&self, ceremony: CeremonyId, revision: Revision, view: impl FnOnce() -> View) {
         let room = self.rooms.get(&ceremony).map(|room| Arc::clone(&room));
         if let Some(room) = room {
+            room.see(revision, view);
             room.changed.notify_waiters();
         }
     }
@@ -56,7 +66,24 @@ impl Watchers {
     }
 }
 
+impl Room {
+    /// Of two who look at the same time the later may have seen the earlier state.
+    fn see(&self, revision: Revision, view: impl FnOnce() -> View) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.as_ref().is_none_or(|(known, _)| *known < revision) {
+            *seen = Some((revision, Arc::new(view())));
+        }
+    }
+}
+
 impl Watch<'_> {
+    /// What was seen when somebody was last woken here, if anybody was.
+    #[must_use]
+    pub fn seen(&self) -> Option<Arc<View>> {
+        let seen = self.room.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.as_ref().map(|(_, view)| Arc::clone(view))
+    }
+
     /// A future that ends at the next change after this call, also if it is first polled later.
     pub fn changed(&self) -> impl Future<Output = ()> + '_ {
         self.room.changed.notified()
@@ -76,7 +103,10 @@ impl Drop for Watch<'_> {
 
 #[cfg(test)]
 mod tests {
+    use fido_relay_proto::{Binding, CeremonyType, ClientId, Phase, Step, TenantId, UnixMillis};
+
     use super::*;
+    use crate::ceremony::ProgressEntry;
 
     #[tokio::test]
     async fn a_change_between_subscribing_and_waiting_is_not_lost() {
@@ -84,8 +114,42 @@ mod tests {
         let id = CeremonyId::from_bytes([1; 16]);
         let watch = watchers.subscribe(id);
         let changed = watch.changed();
-        watchers.wake(id);
+        watchers.wake(id, Revision(1), || view(id, 1));
         changed.await;
+    }
+
+    #[test]
+    fn what_was_seen_never_goes_back_and_a_new_room_has_seen_nothing() {
+        let watchers = Watchers::default();
+        let id = CeremonyId::from_bytes([1; 16]);
+        watchers.wake(id, Revision(1), || unreachable!("nobody waits"));
+        let watch = watchers.subscribe(id);
+        assert!(watch.seen().is_none());
+        watchers.wake(id, Revision(7), || view(id, 3));
+        watchers.wake(id, Revision(6), || view(id, 2));
+        assert_eq!(watch.seen().unwrap().seq(), 3);
+        watchers.wake(id, Revision(8), || view(id, 4));
+        assert_eq!(watch.seen().unwrap().seq(), 4);
+        drop(watch);
+        assert!(watchers.subscribe(id).seen().is_none());
+    }
+
+    fn view(id: CeremonyId, steps: usize) -> View {
+        let entry = ProgressEntry { step: Step::Sent, at: UnixMillis(0) };
+        View {
+            id,
+            tenant: TenantId::default(),
+            client_id: ClientId::from_bytes([2; 16]),
+            ceremony_type: CeremonyType::Authentication,
+            binding: Binding::Code,
+            username: "ada".to_owned().try_into().unwrap(),
+            deadline: UnixMillis(0),
+            code: None,
+            phase: Phase::Offered,
+            progress: vec![entry; steps],
+            end: None,
+            success: None,
+        }
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ mod places;
 mod sight;
 pub(super) mod socket;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Query;
@@ -48,11 +49,11 @@ pub struct WatchLimits {
 #[derive(Debug)]
 pub(super) enum Found {
     /// There is a step that was not known, or nothing more to come.
-    News(View),
+    News(Arc<View>),
     /// Time is up.
-    Quiet(View),
+    Quiet(Arc<View>),
     /// The relay stops: somebody else is to be asked.
-    Stopping(View),
+    Stopping(Arc<View>),
 }
 
 /// Somebody who waits. Its place is kept until it drops.
@@ -76,18 +77,30 @@ impl<'a> Waiting<'a> {
         until: Instant,
     ) -> Result<Found, Refusal> {
         let stopping = self.edge.relay().world().tasks.stopping();
-        loop {
-            let changed = self.watch.changed();
-            let view = sight.look_again(self.edge).await?;
-            if view.seq() > since || view.end.is_some() {
-                return Ok(Found::News(view));
-            }
+        let mut changed = self.watch.changed();
+        let mut view = Arc::new(sight.look_again(self.edge).await?);
+        while view.seq() <= since && view.end.is_none() {
             tokio::select! {
                 () = changed => {}
                 () = tokio::time::sleep_until(until) => return Ok(Found::Quiet(view)),
                 () = stopping.cancelled() => return Ok(Found::Stopping(view)),
             }
+            changed = self.watch.changed();
+            // Whoever woke us has looked. The news that it left is as good as a look of our own;
+            // what it left is no proof that there is none.
+            let news = |seen: &Arc<View>| {
+                seen.tenant == sight.key().tenant && (seen.seq() > since || seen.end.is_some())
+            };
+            let seen = self.watch.seen().filter(news);
+            view = match seen {
+                Some(seen) => {
+                    sight.may_still_see(self.edge, &seen).await?;
+                    seen
+                }
+                None => Arc::new(sight.look_again(self.edge).await?),
+            };
         }
+        Ok(Found::News(view))
     }
 }
 

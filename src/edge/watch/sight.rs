@@ -76,11 +76,29 @@ impl Sight {
     /// # Errors
     /// As [`Sight::look`], and 401.
     pub(in crate::edge) async fn look_again(&mut self, edge: &Edge) -> Result<View, Refusal> {
+        self.ask_again(edge).await?;
+        self.look(edge).await
+    }
+
+    /// Whether what somebody else just saw of this ceremony may be told, by the same rules.
+    ///
+    /// # Errors
+    /// As [`Sight::look_again`].
+    pub(in crate::edge) async fn may_still_see(
+        &mut self,
+        edge: &Edge,
+        seen: &View,
+    ) -> Result<(), Refusal> {
+        self.ask_again(edge).await?;
+        self.may_see(edge, seen).await
+    }
+
+    async fn ask_again(&mut self, edge: &Edge) -> Result<(), Refusal> {
         if let Some(credential) = &mut self.credential {
             let caller = Initiator::from_request_parts(credential, edge).await?;
             self.watcher = Watcher::Initiator(caller);
         }
-        self.look(edge).await
+        Ok(())
     }
 
     /// Somebody else's ceremony and one that does not exist look the same; a page must be one of

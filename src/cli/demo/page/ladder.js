@@ -30,6 +30,7 @@ export const nameOf = (step) => LADDER.find(([name]) => name === step)?.[1] ?? "
 /** A ladder on which nothing has been made. */
 export function raise() {
   $("ladder").replaceChildren(...LADDER.map(rung));
+  set($("ladder").firstElementChild, "next");
 }
 
 function part(kind, className, text = "") {

@@ -5,7 +5,7 @@ use fido_relay_proto::{Outcome, Reason};
 use serde_json::{Value, json};
 use thirtyfour::Key;
 
-use super::browser::{Browser, LIGHT, Look, NARROW_DARK};
+use super::browser::{Browser, LIGHT, NARROW_DARK};
 use super::scene::{Scene, UP_TO_DELIVERED, UP_TO_VERIFYING};
 use crate::support::needs;
 
@@ -160,13 +160,11 @@ async fn a_page_whose_script_or_bank_is_gone_says_so() {
     auditor.browser.quit().await;
 }
 
-/// Pictures of what no rule judges.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_screen_of_two_colours_still_tells_every_state_of_the_ladder_apart() {
     let Some(chromium) = needs::chromium("the demo's page") else { return };
     let scene = Scene::set().await;
     let browser = Browser::start(&chromium).await;
-    browser.look(Look { width: 1100, dark: false }).await;
     browser.open(&scene.url).await;
     let forced = json!({ "features": [{ "name": "forced-colors", "value": "active" }] });
     browser.tell("Emulation.setEmulatedMedia", forced).await;
@@ -178,7 +176,7 @@ async fn a_screen_of_two_colours_still_tells_every_state_of_the_ladder_apart() {
                      document.querySelector(`[data-step=${step}] .spoken`).textContent)";
     assert_eq!(browser.run(words).await, json!([", done", ", in progress", ", not yet"]));
     let shape = "return ['delivered', 'claimed', 'challenged'].map((step) => {
-                     const { content, width, borderBottomWidth } = getComputedStyle(
+                     const { width, borderBottomWidth } = getComputedStyle(
                          document.querySelector(`[data-step=${step}] .dot`), '::before');
                      return [width, borderBottomWidth].join() }).filter((x, n, all) =>
                          all.indexOf(x) === n).length";

@@ -27,11 +27,7 @@ pub(crate) struct Look {
 
 /// A desktop window on a bright day.
 pub(crate) const LIGHT: Look = Look { width: 1100, dark: false };
-/// A desktop window at night.
-pub(crate) const DARK: Look = Look { width: 1100, dark: true };
-/// The narrowest phone in use, which is also a desktop window enlarged to 400 %.
-pub(crate) const NARROW: Look = Look { width: 320, dark: false };
-/// The same at night.
+/// The narrowest phone in use at night, which is also a desktop window enlarged to 400 %.
 pub(crate) const NARROW_DARK: Look = Look { width: 320, dark: true };
 
 /// The browser. Field order matters: the session ends before its driver does.
@@ -109,16 +105,26 @@ impl Browser {
 
     /// Waits for an element that matches and is displayed.
     pub(crate) async fn see(&self, css: &str) -> WebElement {
-        let query = self.driver.query(By::Css(css)).wait(PATIENCE, LOOK_AGAIN).and_displayed();
-        query.first().await.unwrap_or_else(|error| panic!("{css} does not show: {error}"))
+        loop {
+            let query = self.driver.query(By::Css(css)).wait(PATIENCE, LOOK_AGAIN).and_displayed();
+            match query.first().await {
+                Ok(element) => return element,
+                // The page put another in its place while it was looked at.
+                Err(error) if error.to_string().contains("stale element") => {}
+                Err(error) => panic!("{css} does not show: {error}"),
+            }
+        }
     }
 
     /// Waits for an element of this selector that reads exactly so.
     pub(crate) async fn read(&self, css: &str, text: &str) {
-        let query = self.driver.query(By::Css(css)).wait(PATIENCE, LOOK_AGAIN);
-        let found = query.and_displayed().with_text(text.to_owned()).first().await;
-        if found.is_err() {
-            panic!("{css} does not read {text:?} but {:?}", self.text(css).await);
+        loop {
+            let query = self.driver.query(By::Css(css)).wait(PATIENCE, LOOK_AGAIN);
+            match query.and_displayed().with_text(text.to_owned()).first().await {
+                Ok(_) => return,
+                Err(error) if error.to_string().contains("stale element") => {}
+                Err(_) => panic!("{css} does not read {text:?} but {:?}", self.text(css).await),
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use fido_relay_proto::device::DeclineReason;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use super::browser::{Browser, DARK, LIGHT, NARROW};
+use super::browser::Browser;
 use super::scene::Story;
 use crate::support::needs;
 
@@ -51,11 +51,6 @@ async fn a_browser_registers_signs_in_and_approves_through_the_real_relay_by_key
         let every =
             ["opened", "sent", "delivered", "claimed", "challenged", "card", "verifying", "closed"];
         assert_eq!(done.await, serde_json::json!(every), "{action}");
-        for (look, name) in [(LIGHT, "light"), (DARK, "dark"), (NARROW, "narrow")] {
-            browser.look(look).await;
-            browser.keep_picture(&format!("real-{action}-{name}")).await;
-        }
-        browser.look(LIGHT).await;
         browser.enter("#back").await;
         browser.see("#choose").await;
         assert!(browser.focus_is_on("#choose-title").await, "{action}");
@@ -80,7 +75,6 @@ async fn a_browser_is_told_that_the_phone_said_no() {
     browser.read("#advice", "If that was a slip, start again.").await;
     browser.see("[data-step=claimed][data-state=skipped]").await;
     browser.see("[data-step=closed][data-state=bad]").await;
-    browser.keep_picture("real-declined-light").await;
     assert!(story.text().contains("denied (declined)"), "{}", story.text());
     browser.quit().await;
     assert!(stage.clear().await, "everything ends when told to");

@@ -4,7 +4,7 @@ use fido_relay_proto::{Outcome, Reason};
 use serde_json::json;
 use thirtyfour::Key;
 
-use super::browser::{Browser, DARK, LIGHT, NARROW};
+use super::browser::Browser;
 use super::scene::{Scene, UP_TO_DELIVERED, UP_TO_VERIFYING};
 use crate::support::needs;
 
@@ -15,11 +15,6 @@ async fn the_page_follows_a_payment_from_the_code_to_the_proven_result() {
     let browser = Browser::start(&chromium).await;
     browser.open(&scene.url).await;
     scene.sign_in(&browser).await;
-    for (look, name) in [(LIGHT, "light"), (DARK, "dark"), (NARROW, "narrow")] {
-        browser.look(look).await;
-        browser.keep_picture(&format!("overview-{name}")).await;
-    }
-    browser.look(LIGHT).await;
 
     let click = browser.click("[data-action=approve]");
     let id = scene.relay.opened_by(click).await;
@@ -35,18 +30,12 @@ async fn the_page_follows_a_payment_from_the_code_to_the_proven_result() {
     browser.read("[data-step=claimed] .by", "you").await;
     browser.read("#actor", "Your turn").await;
     browser.read("#ask", "Type this code into the app on your phone").await;
-    for (look, name) in [(LIGHT, "light"), (DARK, "dark"), (NARROW, "narrow")] {
-        browser.look(look).await;
-        browser.keep_picture(&format!("code-{name}")).await;
-    }
-    browser.look(LIGHT).await;
 
     scene.relay.steps(id, &UP_TO_VERIFYING[..2]);
     browser.read("#ask", "Hold your card to the back of the phone, and enter its PIN there").await;
     let waits = "Hold your card to the phone – Approve the payment – Harbour Bank (demo)";
     assert_eq!(browser.title().await, waits);
     assert!(!browser.shows("#code").await, "a code that was typed is of no more use");
-    browser.keep_picture("card-light").await;
 
     scene.relay.steps(id, &UP_TO_VERIFYING[2..]);
     scene.relay.close(id, Outcome::Succeeded, None);
@@ -57,10 +46,6 @@ async fn the_page_follows_a_payment_from_the_code_to_the_proven_result() {
     assert!(browser.text("#checked").await.contains("covered by the card's own signature"));
     browser.see("[data-step=closed][data-state=done]").await;
     browser.click("#proof summary").await;
-    for (look, name) in [(LIGHT, "light"), (DARK, "dark"), (NARROW, "narrow")] {
-        browser.look(look).await;
-        browser.keep_picture(&format!("approved-{name}")).await;
-    }
 
     let told = scene.told.text();
     assert!(told.contains("result token verified"), "{told}");
@@ -97,9 +82,6 @@ async fn the_page_says_in_plain_words_how_it_ended_and_what_to_do() {
         browser.see("[data-step=card][data-state=skipped]").await;
         assert!(!browser.shows("#proof").await, "there is nothing to prove");
     }
-    browser.keep_picture("not-confirmed-light").await;
-    browser.look(NARROW).await;
-    browser.keep_picture("not-confirmed-narrow").await;
     browser.quit().await;
     scene.clear().await;
 }
@@ -193,6 +175,5 @@ async fn the_page_says_so_when_the_bank_is_gone() {
 
     browser.click("#cancel").await;
     browser.see("#trouble").await;
-    browser.keep_picture("trouble-light").await;
     browser.quit().await;
 }

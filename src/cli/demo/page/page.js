@@ -20,8 +20,8 @@ async function signOut() {
 
 async function back() {
   ceremony.leave();
-  await overview.refresh().catch((error) => overview.problem(error.words ?? bank.UNREACHABLE));
   $("choose-title").focus();
+  await overview.refresh().catch((error) => overview.problem(error.words ?? bank.UNREACHABLE));
 }
 
 for (const button of document.querySelectorAll("[data-action]")) {

@@ -27,7 +27,11 @@ pub(crate) struct Look {
 
 /// A desktop window on a bright day.
 pub(crate) const LIGHT: Look = Look { width: 1100, dark: false };
-/// The narrowest phone in use at night, which is also a desktop window enlarged to 400 %.
+/// A desktop window at night.
+pub(crate) const DARK: Look = Look { width: 1100, dark: true };
+/// The narrowest phone in use.
+pub(crate) const NARROW: Look = Look { width: 320, dark: false };
+/// The narrowest phone in use at night, and a desktop window enlarged to 400 %.
 pub(crate) const NARROW_DARK: Look = Look { width: 320, dark: true };
 
 /// The browser. Field order matters: the session ends before its driver does.

@@ -8,8 +8,9 @@ mod run;
 pub(crate) mod secrets;
 pub(crate) mod suite;
 
-use fido_relay::backends::embedded::FileStore;
-use fido_relay::ports::{Bucket, Store as _};
+use fido_relay::backends::embedded::{FileStore, SystemClock};
+use fido_relay::ceremony::Ceremony;
+use fido_relay::ports::{Bucket, Clock as _, Store as _};
 use fido_relay::security::seal::Sealer;
 use fido_relay::serve::{SEAL_KEY_FILE, STORE_FILE};
 use fido_relay::tasks::Tasks;
@@ -39,6 +40,22 @@ async fn keys_at_rest(home: &Home, run: &mut Run) {
     credentials::webhook_keys(&store, &sealer, &mut run.secrets).await;
 }
 
+/// Brings the end of what is open near: a ceremony asks for 30 s at the least. The relay then still
+/// waits for it.
+async fn soon_over(home: &Home) {
+    let store = FileStore::open(&home.data_dir().join(STORE_FILE)).unwrap();
+    let end = SystemClock.now().plus_secs(3);
+    let mut open = 0;
+    for (key, stored) in store.list(Bucket::Ceremonies, "").await.unwrap() {
+        let mut ceremony: Ceremony = serde_json::from_slice(&stored.value).unwrap();
+        ceremony.request.deadline = end;
+        let value = serde_json::to_vec(&ceremony).unwrap();
+        store.save(Bucket::Ceremonies, &key, stored.revision, value).await.unwrap();
+        open += 1;
+    }
+    assert_eq!(open, 2);
+}
+
 fn nothing_shown(run: &Run, output: &str, text: &str) {
     let shown = run.secrets.shown_in(text);
     assert!(shown.is_empty(), "{output} shows\n{}", shown.join("\n"));
@@ -65,9 +82,14 @@ async fn no_secret_of_a_whole_run_is_in_any_output_at_the_finest_level() {
     let key = home.api_key().await;
     let tasks = Tasks::default();
     let relay = ChildRelay::start(&home, &tasks).await;
-    let mut run = Run::new(&relay, key);
-    run.backend_of_its_own(&home, &server.url()).await;
+    let mut run = Run::new(&relay, key.clone());
     let left = run.left_to_expire().await;
+    let before = relay.written();
+    relay.kill().await;
+    soon_over(&home).await;
+    let relay = ChildRelay::start(&home, &tasks).await;
+    run.goes_on_with(&relay, &key);
+    run.backend_of_its_own(&home, &server.url()).await;
     run.every_type_and_ending().await;
     run.hostile_input().await;
     run.other_protocols().await;
@@ -78,7 +100,8 @@ async fn no_secret_of_a_whole_run_is_in_any_output_at_the_finest_level() {
     let metrics = http().get(format!("http://{admin}/metrics")).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     assert!(metrics.contains("outcome=\"expired\""), "{metrics}");
-    let (written, refused, debug) = (relay.written(), run.refused.join("\n"), run.debug.join("\n"));
+    let written = [before, relay.written()].concat();
+    let (refused, debug) = (run.refused.join("\n"), run.debug.join("\n"));
     let beside = [home.told_by(&["doctor"]).await, home.told_by(&["config"]).await].concat();
     relay.kill().await;
     let after = home.told_by(&["doctor"]).await;

@@ -61,6 +61,12 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// The relay was started again.
+    pub(super) fn goes_on_with(&mut self, relay: &ChildRelay, key: &str) {
+        self.bank = relay.initiator(key);
+        relay.url().clone_into(&mut self.url);
+    }
+
     pub(super) fn new(relay: &ChildRelay, key: String) -> Self {
         let mut secrets = Secrets::default();
         secrets.add("API key", &key);

@@ -30,7 +30,7 @@ use crate::text::{ClientNonce, DisplayName, Message, PlainText, Username};
 pub struct Transaction {
     /// What it is, such as "Payment to Ada".
     pub title: PlainText<80>,
-    /// What it consists of: 1 to [`crate::limits::TRANSACTION_FIELDS`] lines.
+    /// What it consists of: 1 to 16 lines.
     #[serde(deserialize_with = "object::list")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 16)))]
     pub fields: Vec<TransactionField>,
@@ -168,8 +168,7 @@ pub struct OpenCeremony {
     /// Only this device of the user's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<DeviceId>,
-    /// Seconds to live, 30 to 600 ([`crate::limits::CEREMONY_MIN_S`] and
-    /// [`crate::limits::CEREMONY_MAX_S`]); 120 if nothing is said.
+    /// Seconds to live, 30 to 600; 120 if nothing is said.
     #[cfg_attr(feature = "schema", schemars(range(min = 30, max = 600)))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u64>,

@@ -92,7 +92,7 @@ impl std::str::FromStr for WebhookScheme {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateWebhook {
-    /// Where to: https, in its normal form, at most [`crate::limits::WEBHOOK_URL`] bytes.
+    /// Where to: https, in its normal form, at most 1024 bytes.
     #[cfg_attr(feature = "schema", schemars(length(max = 1024), extend("pattern" = "^https://")))]
     pub url: String,
     /// What it is told; at least one, without repetition.

@@ -11,6 +11,7 @@ mod access_tokens;
 #[cfg(unix)]
 mod administration;
 mod architecture;
+mod asyncapi;
 mod attention;
 mod audit;
 mod bench;

@@ -26,7 +26,7 @@ pub struct PairingClaims {
     /// The URL that the app posts to.
     pub aud: String,
     /// SHA-256 (base64url) of the pairing token, or of the typed code in its plain form
-    /// ([`crate::typed_code::TypedCode::as_str`]).
+    /// (ten capitals and digits, no hyphen).
     pub token_hash: String,
     /// RFC 7638 thumbprint of the device key (base64url of SHA-256).
     pub jkt: String,

@@ -1,5 +1,6 @@
 //! What an initiator's own server is sent (Standard Webhooks 1.0).
 
+use fido_relay_proto::EventId;
 use fido_relay_proto::webhook::{
     ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, WebhookBody, WebhookNews,
 };
@@ -56,7 +57,7 @@ pub(super) fn describe(parts: &mut Parts, components: &mut Components) {
         let of_it = sent.iter().find(|body| written(body)["type"] == *case.tag);
         let message = &mut parts.messages[&case.key];
         message["description"] = of_it.map(|body| when(&body.news)).into();
-        message["headers"] = headers();
+        message["headers"] = headers(components);
         parts.operations.insert(
             format!("send{}Webhook", title(&case.tag, "")),
             json!({
@@ -93,16 +94,14 @@ const DESCRIPTION: &str = "\
     refuse a timestamp that is more than a few minutes off. `v1a` is Ed25519 by the endpoint's \
     public key (`whpk_…`), `v1` is HMAC-SHA-256 with the shared secret (`whsec_…`).";
 
-fn headers() -> Value {
+fn headers(components: &mut Components) -> Value {
+    let mut id = components.gives::<EventId>();
+    id["description"] = "The delivery: the same at every try.".into();
     json!({
         "type": "object",
         "required": [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER],
         "properties": {
-            ID_HEADER: {
-                "type": "string",
-                "description": "The delivery: the same at every try.",
-                "pattern": "^evt_[A-Za-z0-9_-]{22}$",
-            },
+            ID_HEADER: id,
             TIMESTAMP_HEADER: {
                 "type": "string",
                 "description": "When this try was signed, in seconds since 1970.",

@@ -77,13 +77,23 @@ fn access(html: &mut Html, said: &Value) {
         return;
     };
     html.tag("<p class=\"access\">Credential: ");
-    for (index, (name, scopes)) in ways.iter().filter_map(Value::as_object).flatten().enumerate() {
+    let mut needed: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (name, scopes) in ways.iter().filter_map(Value::as_object).flatten() {
+        let scopes = scopes.as_array().into_iter().flatten().filter_map(Value::as_str);
+        match needed.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => known.extend(scopes),
+            None => needed.push((name, scopes.collect())),
+        }
+    }
+    let mut scoped: Vec<&str> = needed.iter().flat_map(|(_, scopes)| scopes).copied().collect();
+    scoped.sort_unstable();
+    scoped.dedup();
+    for (index, (name, _)) in needed.iter().enumerate() {
         html.tag(if index > 0 { " or " } else { "" });
         html.tag("<a href=\"#").anchor(&["access", name]).tag("\">").text(name).tag("</a>");
-        let scopes = scopes.as_array().into_iter().flatten().filter_map(Value::as_str);
-        for scope in scopes {
-            html.tag(" ").code(scope);
-        }
+    }
+    for (index, scope) in scoped.iter().enumerate() {
+        html.tag(if index > 0 { " or " } else { " · a client with the scope " }).code(scope);
     }
     html.tag("</p>");
 }

@@ -66,7 +66,7 @@ impl Html {
             line.trim().trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
         };
         let mut lines = block.lines();
-        self.tag("<table><thead><tr>");
+        self.tag("<table class=\"words\"><thead><tr>");
         for cell in lines.next().map(cells).unwrap_or_default() {
             self.tag("<th scope=\"col\">").sentence(&cell).tag("</th>");
         }
@@ -123,7 +123,7 @@ mod tests {
         html.prose("One `<two>`.\n\n| a | b |\n| --- | --- |\n| `1` | 2 |");
         assert_eq!(
             html.finish(),
-            "<p>One <code>&lt;two&gt;</code>.</p><table><thead><tr><th scope=\"col\">a</th>\
+            "<p>One <code>&lt;two&gt;</code>.</p><table class=\"words\"><thead><tr><th scope=\"col\">a</th>\
              <th scope=\"col\">b</th></tr></thead><tbody><tr><td><code>1</code></td><td>2</td></tr>\
              </tbody></table>"
         );

@@ -57,7 +57,7 @@ pub fn page(openapi: &Value, asyncapi: &Value) -> String {
 
 fn contents(html: &mut Html, openapi: &Value, asyncapi: &Value) {
     html.tag("<nav aria-label=\"Contents\"><ul><li><a href=\"#about\">About</a></li>");
-    html.tag("<li><a href=\"#access\">Access</a></li></ul>");
+    html.tag("<li><a href=\"#access\">Credentials</a></li></ul>");
     for (tag, _, calls) in calls::by_tag(openapi) {
         html.tag("<p><a href=\"#").anchor(&["tag", tag]).tag("\">").text(&capital(tag));
         html.tag("</a></p><ul>");
@@ -77,7 +77,7 @@ fn contents(html: &mut Html, openapi: &Value, asyncapi: &Value) {
 
 /// Credentials, and what scopes they may have.
 fn access(html: &mut Html, openapi: &Value, asyncapi: &Value) {
-    html.tag("<section aria-labelledby=\"access\"><h2 id=\"access\">Access</h2>");
+    html.tag("<section aria-labelledby=\"access\"><h2 id=\"access\">Credentials</h2>");
     let kinds = [
         ("Credentials of calls", openapi, &["access"][..]),
         ("Credentials of sockets and events", asyncapi, &["access", "push"]),

@@ -132,7 +132,7 @@ fn a_call_is_shown_with_all_that_a_caller_needs() {
     let page = page(&calls, &serde_json::json!({}));
     for part in [
         "<span class=\"method post\">POST</span> <code class=\"path\">/things/{id}</code>",
-        "<a href=\"#access-apikey\">apiKey</a> <code>thing:change</code>",
+        "<a href=\"#access-apikey\">apiKey</a> · a client with the scope <code>thing:change</code>",
         "<code>name</code> <span class=\"kind\">string</span></th>",
         "1 to 9 characters",
         "<code>parts[].kind</code> <span class=\"kind\">string</span> <span class=\"may\">optional",

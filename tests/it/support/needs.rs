@@ -55,6 +55,14 @@ pub(crate) fn node(what: &str) -> Option<Node> {
     or_left_out(found, what, because)
 }
 
+/// Node, and what `npm ci` puts into `tests/asyncapi`.
+pub(crate) fn asyncapi(what: &str) -> Option<PathBuf> {
+    let parser = "tests/asyncapi/node_modules/@asyncapi/parser/package.json";
+    let parser = Path::new(env!("CARGO_MANIFEST_DIR")).join(parser);
+    let found = on_path("node").filter(|_| parser.is_file());
+    or_left_out(found, what, "node is not installed, or tests/asyncapi has no node_modules")
+}
+
 /// The text of axe-core, which audits a page from within. It comes with what `npm ci` puts into
 /// `clients/js`, the one place of the tree where a script of somebody else's is installed by a
 /// lock file.

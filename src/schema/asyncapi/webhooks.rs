@@ -95,8 +95,10 @@ const DESCRIPTION: &str = "\
     public key (`whpk_…`), `v1` is HMAC-SHA-256 with the shared secret (`whsec_…`).";
 
 fn headers(components: &mut Components) -> Value {
-    let mut id = components.gives::<EventId>();
-    id["description"] = "The delivery: the same at every try.".into();
+    let id = json!({
+        "allOf": [components.gives::<EventId>()],
+        "description": "The delivery: the same at every try.",
+    });
     json!({
         "type": "object",
         "required": [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER],

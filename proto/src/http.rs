@@ -20,8 +20,8 @@ pub use self::tokens::{
 
 use crate::ids::{CeremonyId, DeviceId};
 use crate::life::{Binding, CeremonyType, Outcome, Phase, PriorAuth, Reason, Step};
-use crate::object;
 use crate::text::{ClientNonce, DisplayName, Message, PlainText, Username};
+use crate::{number, object};
 
 /// What an approval is about, shown on both sides before the card is touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,7 +170,11 @@ pub struct OpenCeremony {
     pub device_id: Option<DeviceId>,
     /// Seconds to live, 30 to 600; 120 if nothing is said.
     #[cfg_attr(feature = "schema", schemars(range(min = 30, max = 600)))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub timeout_s: Option<u64>,
     /// How page and phone are tied together.
     #[serde(default)]

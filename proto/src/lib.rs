@@ -9,6 +9,7 @@ pub mod http;
 pub mod ids;
 pub mod life;
 pub mod limits;
+mod number;
 mod object;
 pub mod problem;
 #[cfg(feature = "schema")]

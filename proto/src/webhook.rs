@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{CeremonyId, DeviceId, EventId, WebhookId};
 use crate::life::{CeremonyType, Outcome, Reason};
+use crate::number;
 use crate::text::Username;
 
 /// The delivery's id: the same at every try (Standard Webhooks).
@@ -121,7 +122,7 @@ pub struct RotateWebhook {
     /// Which kind of key to make.
     pub scheme: WebhookScheme,
     /// Seconds that earlier keys of this scheme still sign beside it, at most thirty days.
-    #[serde(default = "default_old_lives_s")]
+    #[serde(default = "default_old_lives_s", deserialize_with = "number::whole")]
     #[cfg_attr(feature = "schema", schemars(range(max = 2_592_000)))]
     pub old_lives_s: u64,
 }

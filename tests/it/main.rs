@@ -49,6 +49,7 @@ mod js_client;
 mod kill;
 mod long_poll;
 mod metrics;
+mod openapi;
 mod pages;
 mod pairing;
 mod phone;

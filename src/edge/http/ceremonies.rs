@@ -125,7 +125,7 @@ fn opened(edge: &Edge, view: &View) -> OpenedCeremony {
 pub(super) struct Wait {
     /// Seconds to hold the answer for something new.
     #[serde(default)]
-    wait: u32,
+    wait: u64,
     /// The `seq` that the caller knows.
     since: Option<u32>,
 }
@@ -140,7 +140,7 @@ pub(super) async fn read(
 ) -> Result<Response, Refusal> {
     let Query(query) = query.map_err(|_| ProblemCode::InvalidRequest)?;
     let mut sight = Sight::new(watcher, &id)?;
-    let until = Instant::now() + Duration::from_secs(u64::from(query.wait).min(WAIT_MAX_S));
+    let until = Instant::now() + Duration::from_secs(query.wait.min(WAIT_MAX_S));
     let view = sight.look(&edge).await?;
     let since = query.since.unwrap_or(view.seq());
     if query.wait == 0 || view.seq() > since || view.end.is_some() {

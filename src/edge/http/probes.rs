@@ -65,6 +65,7 @@ fn deliveries(edge: &Edge) -> WebhookStanding {
 /// a path never becomes a label.
 pub(super) async fn counted(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
     let response = next.run(request).await;
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
     let problem = response.extensions().get::<ProblemCode>();
@@ -73,6 +74,11 @@ pub(super) async fn counted(State(edge): State<Edge>, request: Request, next: Ne
     if let Some(refused) = response.extensions().get::<Refused>() {
         edge.settings().metrics.turned_away(refused.name());
     }
-    edge.settings().metrics.answered(route, response.status().as_u16(), problem);
+    let status = response.status().as_u16();
+    edge.settings().metrics.answered(route, status, problem);
+    let media_type = response.headers().get(header::CONTENT_TYPE);
+    let media_type = media_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let problem = problem.unwrap_or_default();
+    tracing::trace!(%method, route, status, media_type, problem, "answered");
     response
 }

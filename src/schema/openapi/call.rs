@@ -40,6 +40,16 @@ impl Draft {
         Call { draft: self, path, method, said, parameters, responses, last: None }
     }
 
+    /// A reference to the schema of what the relay reads as `T`.
+    pub(super) fn schema_of<T: JsonSchema>(&mut self) -> Value {
+        self.components.takes::<T>()
+    }
+
+    /// A reference to the schema of what the relay writes as `T`.
+    pub(super) fn given_schema_of<T: JsonSchema>(&mut self) -> Value {
+        self.components.gives::<T>()
+    }
+
     /// Paths, responses and schemas.
     pub(super) fn finish(self) -> (Map<String, Value>, Map<String, Value>, Map<String, Value>) {
         (self.paths, self.responses, self.components.finish())

@@ -138,7 +138,11 @@ fn read(draft: &mut Draft) {
         )
         .asks(&Access::Watcher)
         .segment::<CeremonyId>("id")
-        .query("wait", &wait, number(0))
+        .query(
+            "wait",
+            &wait,
+            json!({ "type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX }),
+        )
         .query("since", "The `seq` that the caller knows; without it, what stands", number(0))
         .gives::<CeremonyView>(200, "What stands", &[
             ("pending", pending()),

@@ -4,6 +4,7 @@
 use fido_relay_proto::ProblemCode::{
     InvalidRequest, NotFound, TooLarge, Unavailable, UnsupportedMediaType,
 };
+use fido_relay_proto::Username;
 use serde_json::{Value, json};
 
 use super::call::{Access, Draft};
@@ -51,7 +52,8 @@ fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begi
         "Takes the session of the `Cookie` header, which is then used up; 408 without. Answers 404 \
          where `client_direct` is off."
     };
-    let body = if begins { order() } else { credential() };
+    let username = draft.schema_of::<Username>();
+    let body = if begins { order(&username) } else { credential() };
     let example = if begins {
         json!({ "username": "ada", "displayName": "Ada", "userVerification": "required" })
     } else {
@@ -91,13 +93,13 @@ fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begi
 }
 
 /// A begin call, in the vendor's spelling.
-fn order() -> Value {
+fn order(username: &Value) -> Value {
     let strength = json!({ "enum": ["required", "preferred", "discouraged"] });
     json!({
         "type": "object",
         "required": ["username"],
         "properties": {
-            "username": { "type": "string", "minLength": 1, "maxLength": 255 },
+            "username": username,
             "displayName": { "type": "string", "maxLength": 255 },
             "rpId": { "type": "string", "maxLength": 253 },
             "userVerification": strength,

@@ -6,7 +6,7 @@ use fido_relay_proto::ProblemCode::{
     Unavailable, UpgradeRequired,
 };
 use fido_relay_proto::limits::{DEVICE_SUBPROTOCOL, WATCH_SUBPROTOCOL};
-use fido_relay_proto::watch::EventTicket;
+use fido_relay_proto::watch::{EventTicket, WatchEvent};
 use serde_json::{Value, json};
 
 use super::call::{Access, Draft};
@@ -91,6 +91,20 @@ pub(super) fn describe(draft: &mut Draft) {
 }
 
 fn events(draft: &mut Draft) {
+    let event = json!({
+        "type": "object",
+        "description": "One event of the stream.",
+        "required": ["id", "event", "data"],
+        "properties": {
+            "id": { "type": "string", "pattern": "^[0-9]+$" },
+            "event": { "enum": ["progress", "closed"] },
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": draft.given_schema_of::<WatchEvent>(),
+            },
+        },
+    });
     draft
         .call(
             ("GET", "/v1/ceremonies/{id}/events"),
@@ -111,7 +125,7 @@ fn events(draft: &mut Draft) {
             200,
             "Events (HTML standard, section 9.2)",
             "text/event-stream",
-            json!({ "type": "string" }),
+            event,
             &[],
         )
         .gives_nothing(204, "There will be no more events: do not reconnect")

@@ -16,6 +16,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
+use crate::openapi::documented::Documented;
+
 /// So many characters of a secret are looked for. Eight of base64url are 48 random bits; a prefix
 /// such as `tkt_` is not counted.
 const KEPT: usize = 16;
@@ -32,7 +34,8 @@ pub(crate) fn made(secret: &str) {
         };
         let ours = Targets::new().with_target("fido_relay", Level::TRACE);
         let listener = Listener { leaked: Arc::new(leaked) }.with_filter(ours);
-        let subscriber = tracing_subscriber::registry().with(listener);
+        let subscriber =
+            tracing_subscriber::registry().with(listener).with(Documented::listening());
         tracing::subscriber::set_global_default(subscriber).unwrap();
     });
     if is_a_pattern(kept(secret)) {

@@ -1,0 +1,94 @@
+//! Whole numbers as JSON has them: `30.0` is the integer 30 (JSON Schema 2020-12, section 6.1.1),
+//! and some languages write it so.
+
+use std::fmt;
+
+use serde::de::{Deserializer, Error, Visitor};
+
+/// Up to here a double says which integer it is.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+struct Whole;
+
+impl Visitor<'_> for Whole {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number")
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<u64, E> {
+        Ok(number)
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "what is in bounds and whole loses nothing"
+    )]
+    fn visit_f64<E: Error>(self, number: f64) -> Result<u64, E> {
+        if (0.0..=EXACT).contains(&number) && number.fract() == 0.0 {
+            Ok(number as u64)
+        } else {
+            Err(E::custom("not a whole number"))
+        }
+    }
+}
+
+/// Reads a whole number.
+pub(crate) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    deserializer.deserialize_u64(Whole)
+}
+
+/// Reads a whole number or `null`.
+pub(crate) fn optional<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error> {
+    struct Maybe;
+
+    impl<'de> Visitor<'de> for Maybe {
+        type Value = Option<u64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a whole number or null")
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(
+            self,
+            deserializer: D,
+        ) -> Result<Self::Value, D::Error> {
+            whole(deserializer).map(Some)
+        }
+    }
+
+    deserializer.deserialize_option(Maybe)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::http::OpenCeremony;
+
+    #[test]
+    fn whole_numbers_are_read_however_json_spells_them_and_nothing_else_is() {
+        let read = |number: &str| {
+            let text =
+                format!(r#"{{"type":"authentication","username":"ada","timeout_s":{number}}}"#);
+            serde_json::from_str::<OpenCeremony>(&text).map(|order| order.timeout_s)
+        };
+        for spelling in ["30", "30.0", "3e1"] {
+            assert_eq!(read(spelling).unwrap(), Some(30), "{spelling}");
+        }
+        assert_eq!(read("null").unwrap(), None);
+        for other in ["30.5", "-1", "-1.0", "1e300", "\"30\"", "true", "[30]"] {
+            assert!(read(other).is_err(), "{other}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The OpenAPI document is what the relay does: its calls are the router's, the official validator
+//! takes it, schemathesis finds no answer that is not in it, and neither does any other test.
+
+pub(crate) mod documented;
+mod fuzzed;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::http_access::ROUTES;
+use crate::support::relay::{TestRelay, http};
+
+#[test]
+fn the_document_has_every_route_of_the_router_and_no_other() {
+    let document = fido_relay::schema::openapi::document();
+    let paths = document["paths"].as_object().unwrap();
+    let documented: BTreeSet<_> = paths
+        .iter()
+        .flat_map(|(path, calls)| {
+            let methods = calls.as_object().unwrap().keys();
+            methods.map(move |method| (method.to_uppercase(), path.clone()))
+        })
+        .collect();
+    let routed: BTreeSet<_> =
+        ROUTES.iter().map(|route| (route.method.to_owned(), route.path.to_owned())).collect();
+    assert_eq!(documented, routed);
+}
+
+#[tokio::test]
+async fn the_documents_are_served_to_anybody_and_again_only_when_they_have_changed() {
+    let relay = TestRelay::start().await;
+    let served = [
+        ("/openapi.json", Some(fido_relay::schema::openapi::document())),
+        ("/asyncapi.json", Some(fido_relay::schema::asyncapi::document())),
+        ("/docs", None),
+    ];
+    for (path, expected) in served {
+        let url = format!("{}{path}", relay.url());
+        let first = http().get(&url).send().await.unwrap();
+        assert_eq!(first.status(), 200, "{path}");
+        assert_eq!(first.headers()["cache-control"], "public, max-age=300", "{path}");
+        assert!(!first.headers().contains_key("access-control-allow-origin"), "{path}");
+        let tag = first.headers()["etag"].clone();
+        if let Some(expected) = expected {
+            assert_eq!(first.headers()["content-type"], "application/json");
+            assert_eq!(first.json::<Value>().await.unwrap(), expected, "{path}");
+        } else {
+            let policy = first.headers()["content-security-policy"].to_str().unwrap().to_owned();
+            assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+            assert!(!policy.contains("unsafe") && !policy.contains("script"), "{policy}");
+        }
+        for known in
+            [tag.to_str().unwrap(), "\"other\", *", &format!("W/{}", tag.to_str().unwrap())]
+        {
+            let again = http().get(&url).header("If-None-Match", known).send().await.unwrap();
+            assert_eq!(again.status(), 304, "{path} {known}");
+            assert_eq!(again.headers()["etag"], tag);
+        }
+        let other = http().get(&url).header("If-None-Match", "\"other\"").send().await.unwrap();
+        assert_eq!(other.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_command_prints_what_the_relay_serves() {
+    for (arguments, expected) in [
+        (&["schema"][..], fido_relay::schema::openapi::document()),
+        (&["schema", "asyncapi"], fido_relay::schema::asyncapi::document()),
+    ] {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_fido-relay"));
+        let output = command.args(arguments).output().await.unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), expected);
+    }
+}

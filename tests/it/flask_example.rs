@@ -1,7 +1,7 @@
 //! The Flask application of `examples/flask`, to the end: its own process, a real relay with the
 //! built-in FIDO2 server, a real browser, a simulated phone and card.
 
-mod bank;
+pub(crate) mod bank;
 mod visitor;
 
 use std::path::PathBuf;

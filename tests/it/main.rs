@@ -33,6 +33,7 @@ mod doctor;
 mod door;
 mod enumeration;
 mod external_upstream;
+mod fastapi_example;
 mod fido_http;
 mod flask_example;
 mod forgeries;

@@ -70,7 +70,7 @@ fn command(python: &Path, relay: &str, key: &str, directory: &TempDir, words: &[
 }
 
 /// Starts it, and waits until it is open.
-async fn serve(mut command: Command) -> (Child, String) {
+pub(crate) async fn serve(mut command: Command) -> (Child, String) {
     let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();

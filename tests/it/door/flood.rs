@@ -184,6 +184,8 @@ async fn ten_thousand_who_never_come_to_the_point_are_gone_and_nobody_waits_for_
         // So that all of them last as long as any may.
         ("FIDO_RELAY_LIMITS__HEADERS_S", "10"),
         ("FIDO_RELAY_LIMITS__HANDSHAKES_PER_S_PER_NODE", "100000"),
+        // More windows fit into the flood the faster the relay is: the same people sign in again.
+        ("FIDO_RELAY_PROMPTS__PER_HOUR", "100000"),
         ("FIDO_RELAY_LOG__LEVEL", "warn,fido_relay::cli::serve=info"),
     ]);
     let key = home.api_key().await;

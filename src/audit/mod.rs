@@ -116,9 +116,9 @@ struct Inner {
     started: UnixMillis,
     queue: mpsc::Sender<String>,
     failing: watch::Receiver<bool>,
-    lost: AtomicU64,
+    lost: Arc<AtomicU64>,
     known: Mutex<Known>,
-    /// Something was marked or lost.
+    /// Something was marked.
     marks: Notify,
     caught_up: CancellationToken,
     tasks: Tasks,
@@ -196,6 +196,7 @@ impl Audit {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (fails, failing) = watch::channel(false);
         let writing = Arc::new(Writing { signer, receipts: settings.receipts });
+        let lost = Arc::new(AtomicU64::new(0));
         let tasks = Tasks::default();
         let writer = Writer {
             log: Some(log),
@@ -203,6 +204,7 @@ impl Audit {
             writing: Arc::clone(&writing),
             clock,
             failing: fails,
+            lost: Arc::clone(&lost),
             closing: tasks.stopping().clone(),
             checkpoint_entries: settings.checkpoint_entries,
             checkpoint_every: settings.checkpoint_every,
@@ -221,7 +223,7 @@ impl Audit {
                 started: now,
                 queue,
                 failing,
-                lost: AtomicU64::new(0),
+                lost,
                 known: Mutex::default(),
                 marks: Notify::new(),
                 caught_up: CancellationToken::new(),
@@ -297,7 +299,6 @@ impl Audit {
         };
         if !sent {
             self.inner.lost.fetch_add(1, Ordering::Relaxed);
-            self.inner.marks.notify_one();
         }
     }
 
@@ -346,20 +347,11 @@ impl Audit {
                 self.look_at(marked).await;
                 continue;
             }
-            self.report_lost().await;
             if std::mem::take(&mut self.known().overflowed) {
                 return;
             }
             self.inner.caught_up.cancel();
             self.inner.marks.notified().await;
-        }
-    }
-
-    async fn report_lost(&self) {
-        let lost = self.inner.lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let body = serde_json::json!({ "event": "lost", "entries": lost }).to_string();
-            drop(self.inner.queue.send(body).await);
         }
     }
 

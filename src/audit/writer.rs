@@ -3,6 +3,7 @@
 //! what it has, and tries again each second.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fido_relay_proto::UnixMillis;
@@ -30,6 +31,8 @@ pub(super) struct Writer {
     pub(super) writing: Arc<Writing>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) failing: watch::Sender<bool>,
+    /// Entries that found no room in the queue since this was last told.
+    pub(super) lost: Arc<AtomicU64>,
     pub(super) closing: CancellationToken,
     pub(super) checkpoint_entries: u64,
     pub(super) checkpoint_every: Duration,
@@ -51,6 +54,7 @@ impl Writer {
                     if read == 0 {
                         break;
                     }
+                    batch.extend(self.told_lost());
                     self.write(std::mem::take(&mut batch)).await;
                     if self.since_checkpoint() >= self.checkpoint_entries {
                         self.checkpoint().await;
@@ -73,9 +77,16 @@ impl Writer {
         while let Some(body) = self.queue.recv().await {
             batch.push(body);
         }
+        batch.extend(self.told_lost());
         batch.push(r#"{"event":"stopped"}"#.to_owned());
         self.write(batch).await;
         self.checkpoint().await;
+    }
+
+    /// How many entries were lost, as an entry. The queue was full then, so the next batch comes.
+    fn told_lost(&self) -> Option<String> {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        (lost > 0).then(|| format!(r#"{{"event":"lost","entries":{lost}}}"#))
     }
 
     fn since_checkpoint(&self) -> u64 {

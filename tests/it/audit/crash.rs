@@ -212,18 +212,18 @@ async fn what_a_full_disk_did_not_take_is_written_once_there_is_room() {
     while audit.ability() != Ability::Well {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    let settled = async {
-        let has = |ceremony: &Ceremony| {
-            let events = trail::events(directory.path(), &ceremony.request.id.to_string());
-            events.last().map(String::as_str)
-                == Some(if ceremony.closed().is_some() { "closed" } else { "opened" })
-        };
-        let last = stored(&store).await.pop().unwrap();
-        while !has(&last) {
+    // What was told before it closes is written then; what was only marked is on its way before.
+    let written = async {
+        let ceremonies = stored(&store).await;
+        loop {
+            let all = lines(directory.path()).concat();
+            if ceremonies.iter().all(|ceremony| all.contains(&ceremony.request.id.to_string())) {
+                break;
+            }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(120), settled).await.unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(120), written).await.unwrap();
     assert!(audit.close().await);
     verify(directory.path(), &keys, None).unwrap();
     let all = lines(directory.path());
@@ -232,10 +232,12 @@ async fn what_a_full_disk_did_not_take_is_written_once_there_is_room() {
         let opened = all.iter().filter(|line| line.contains(&id) && line.contains("\"opened\""));
         assert_eq!(opened.count(), 1, "{id}");
     }
-    let lost = all.iter().find(|line| line.contains(r#""event":"lost""#)).unwrap();
-    let lost: Value = serde_json::from_str(lost).unwrap();
+    let lost = all.iter().filter(|line| line.contains(r#""event":"lost""#));
+    let lost = lost.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lost: u64 = lost.map(|lost| lost["entries"].as_u64().unwrap()).sum();
     let made = all.iter().filter(|line| line.contains("client_made")).count() as u64;
-    assert_eq!(lost["entries"].as_u64().unwrap() + made, 12_000, "every one is there or counted");
+    assert!(lost > 0, "the queue held all of them");
+    assert_eq!(lost + made, 12_000, "every one is there or counted");
 }
 
 #[tokio::test]

@@ -147,7 +147,8 @@ impl Live {
         let for_it = open.iter().filter(|entry| entry.device.is_none_or(|only| only == phone));
         let mut waiting: Vec<_> =
             for_it.filter_map(|entry| Some((entry.turn?, &entry.key))).collect();
-        waiting.sort_unstable();
+        // Stable: of one millisecond, who was noted first comes first.
+        waiting.sort_by_key(|(turn, _)| *turn);
         waiting.into_iter().take(most).map(|(_, key)| key.clone()).collect()
     }
 }

@@ -95,6 +95,8 @@ export class KeyExchange {
     for (let failures = 0, corrected = false; ; failures += 1) {
       if (this.#settled) return;
       if (this.#stopped.signal.aborted) throw new KeyRotationError(0, "called_off", false);
+      // Before the request: a call during it must not be lost.
+      this.#awake = new AbortController();
       const request = this.#ask();
       this.#request = request.catch(() => {});
       const answer = await request;
@@ -106,7 +108,6 @@ export class KeyExchange {
         [corrected, this.#skew] = [true, skew];
         continue;
       }
-      this.#awake = new AbortController();
       const waits = pause(answer.waitMs + backoff(failures, FIRST_MS, MOST_MS), this.#awake.signal);
       await waits.catch(() => {});
     }

@@ -129,7 +129,8 @@ export class DeviceSocket {
 
   /**
    * What the card SDK returned, as its JSON text. It is kept and sent again on every socket until
-   * the ceremony is closed. False if that challenge is not open, or was answered before.
+   * the ceremony is closed. False if that challenge is not open, or was answered before. Throws a
+   * `RangeError`, and sends nothing, if it is larger than the relay takes.
    */
   answer(ceremonyId: string, attempt: string, credential: string): boolean {
     return this.#prompts.answer(ceremonyId, attempt, credential);
@@ -242,7 +243,7 @@ export class DeviceSocket {
       const exchange = this.#exchange;
       if (exchange && this.#proven === exchange.next) exchange.welcomed();
       else exchange?.wake();
-      this.#prompts.connected();
+      this.#prompts.connected(frame.limits.frame_bytes);
       this.#tell({ kind: "connected", connectionId: frame.connection_id });
     } else if (frame.type === "goaway") this.#goawayMs = frame.reconnect_in_ms;
     else if (frame.type === "notice") {

@@ -9,6 +9,8 @@ const OPEN_AGAIN_MS = 5_000;
 /** An answer under verification outlives the ceremony's time. */
 const VERIFYING_MS = 30_000;
 const RETRY_MS = 500;
+/** Card errors that leave the ceremony open; every other one ends it (docs/protocol.md, section 8). */
+const CARD_AGAIN = new Set([600, 601, 604, 607]);
 
 /** Why a prompt is to be taken down without a `closed`. */
 export type TakenDown = "time_is_up" | "not_open_any_more" | "claimed_elsewhere" | "already_closed" | "unknown_ceremony";
@@ -29,7 +31,8 @@ export type PromptEvent =
 
 interface Prompt {
   attempt?: string;
-  said?: { type: "claim" | "decline"; frame: string };
+  /** `card`: an error of the card that ends the ceremony. */
+  said?: { type: "claim" | "decline" | "card"; frame: string };
   timer: ReturnType<typeof setTimeout> | undefined;
   /** By `performance.now()`. */
   until: number;
@@ -45,21 +48,31 @@ export class Prompts {
   readonly #answers = new Map<string, { attempt: string; frame: string }>();
   readonly #timers = new Set<ReturnType<typeof setTimeout>>();
   #socket = 0;
+  /** The largest frame that the relay takes, in bytes. */
+  #limit = Infinity;
 
   constructor(send: (frame: string) => void, tell: (event: PromptEvent) => void) {
     this.#send = send;
     this.#tell = tell;
   }
 
-  /** A socket was welcomed: what the relay may not have goes out first. */
-  connected(): void {
+  /**
+   * A socket was welcomed that takes frames of so many bytes: what the relay may not have goes out
+   * first.
+   */
+  connected(limit: number): void {
     this.#socket += 1;
+    this.#limit = limit;
+    for (const [id, { frame }] of this.#answers) {
+      // Sending it would end every socket.
+      if (bytesOf(frame) > limit) this.#answers.delete(id);
+    }
     for (const { frame } of this.#answers.values()) this.#send(frame);
     const socket = this.#socket;
     this.#later(OPEN_AGAIN_MS, () => {
       if (socket !== this.#socket) return;
       for (const [id, prompt] of this.#prompts) {
-        const silent = !prompt.said && !this.#answers.has(id);
+        const silent = (!prompt.said || prompt.said.type === "card") && !this.#answers.has(id);
         if (silent && prompt.shownOn !== socket) this.#takeDown(id, "not_open_any_more");
       }
     });
@@ -94,13 +107,22 @@ export class Prompts {
 
   /** A card is in the field, or failed with the SDK's number. */
   card(ceremonyId: string, error?: number): boolean {
-    if (!this.#prompts.has(ceremonyId)) return false;
+    const prompt = this.#prompts.get(ceremonyId);
+    if (!prompt) return false;
     const what = error === undefined ? { event: "present" } : { event: "error", code: error };
-    this.#send(JSON.stringify({ type: "card", ceremony_id: ceremonyId, ...what }));
+    const frame = JSON.stringify({ type: "card", ceremony_id: ceremonyId, ...what });
+    const ends = error !== undefined && error >= 600 && error <= 617 && !CARD_AGAIN.has(error);
+    const kept = prompt.said !== undefined || this.#answers.has(ceremonyId);
+    // The card is not asked twice for what it has said for good.
+    if (ends && prompt.attempt !== undefined && !kept) prompt.said = { type: "card", frame };
+    this.#send(frame);
     return true;
   }
 
-  /** The card signed. The SDK's JSON text goes out as it is; a second answer does not. */
+  /**
+   * The card signed. The SDK's JSON text goes out as it is; a second answer does not. Throws a
+   * `RangeError`, and keeps nothing, if it is more than the relay takes.
+   */
   answer(ceremonyId: string, attempt: string, credential: string): boolean {
     const prompt = this.#prompts.get(ceremonyId);
     if (prompt?.attempt !== attempt || this.#answers.get(ceremonyId)?.attempt === attempt) return false;
@@ -110,6 +132,8 @@ export class Prompts {
     }
     const head = JSON.stringify({ type: "answer", ceremony_id: ceremonyId, attempt });
     const frame = `${head.slice(0, -1)},"credential":${credential}}`;
+    if (bytesOf(frame) > this.#limit) throw new RangeError(`an answer is at most ${this.#limit} bytes with its frame`);
+    if (prompt.said?.type === "card") delete prompt.said;
     this.#answers.set(ceremonyId, { attempt, frame });
     this.#wake(ceremonyId, prompt, prompt.until + VERIFYING_MS);
     this.#send(frame);
@@ -128,7 +152,7 @@ export class Prompts {
     const known = this.#prompts.get(id);
     this.#show(offer);
     // The relay offers what it has not been told.
-    if (known?.said) this.#send(known.said.frame);
+    if (known?.said && known.said.type !== "card") this.#send(known.said.frame);
     this.#tell({ kind: "offer", offer, again: known !== undefined });
   }
 
@@ -138,7 +162,8 @@ export class Prompts {
     const again = this.#prompts.get(id)?.attempt === attempt;
     const prompt = this.#show(challenge);
     prompt.attempt = attempt;
-    if (prompt.said?.type === "claim") delete prompt.said;
+    // What a card said, it said to its own challenge.
+    if (prompt.said?.type === "claim" || (prompt.said?.type === "card" && !again)) delete prompt.said;
     if (prompt.said) this.#send(prompt.said.frame);
     const kept = this.#answers.get(id);
     // An answer to an earlier challenge is of no more use.
@@ -162,6 +187,7 @@ export class Prompts {
       case "not_challenged":
       case "already_answered":
         if (id !== undefined) this.#answers.delete(id);
+        if (prompt?.said?.type === "card") delete prompt.said;
         break;
       case "claimed_elsewhere":
       case "already_closed":
@@ -230,4 +256,9 @@ export class Prompts {
     }, ms);
     this.#timers.add(timer);
   }
+}
+
+/** How long a frame is on the wire. */
+function bytesOf(frame: string): number {
+  return new TextEncoder().encode(frame).length;
 }

@@ -2,7 +2,7 @@
 
 import { hashOf, signed, thumbprint, type DeviceSigner } from "./device_key.js";
 import type { Platform } from "./frames.js";
-import { retryAfterMs } from "./pause.js";
+import { reasonOf, retryAfterMs } from "./pause.js";
 
 /** What pairing gives. Store it with the key. */
 export interface PairedDevice {
@@ -27,7 +27,12 @@ export type PairingOrder = {
 export class PairingError extends Error {
   override name = "PairingError";
   constructor(
+    /** The refusal's HTTP status; 0 without an answer. */
     readonly status: number,
+    /**
+     * The problem's `code`; `unreachable` without an answer; `insecure_socket` if the relay named a
+     * socket that is not encrypted.
+     */
     readonly code: string,
     /** With 429 and 503: milliseconds to wait before sending the same again. */
     readonly retryAfterMs: number,
@@ -42,7 +47,11 @@ export function parsePairingLink(link: string): { relay: string; token: string }
   const part = (name: string) => new RegExp(`(?:^|&)${name}=([^&]+)`).exec(query ?? "")?.[1];
   const [relay, token] = [part("relay"), part("token")];
   if (!relay || !token) throw new TypeError("not a pairing link");
-  return { relay: decodeURIComponent(relay), token: decodeURIComponent(token) };
+  try {
+    return { relay: decodeURIComponent(relay), token: decodeURIComponent(token) };
+  } catch {
+    throw new TypeError("not a pairing link");
+  }
 }
 
 /** The one form of a typed code, out of any spelling. */
@@ -70,17 +79,30 @@ export async function pairDevice(order: PairingOrder): Promise<PairedDevice> {
     platform,
   };
   const send = order.fetch ?? fetch;
-  const response = await send(aud, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-    credentials: "omit",
-    redirect: "error",
-    ...(order.signal ? { signal: order.signal } : {}),
-  });
+  const { signal } = order;
+  let response: Response;
+  try {
+    response = await send(aud, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+      credentials: "omit",
+      redirect: "error",
+      ...(signal ? { signal } : {}),
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new PairingError(0, "unreachable", 0);
+  }
   const answer = (await response.json().catch(() => ({}))) as Record<string, unknown>;
+  if (signal?.aborted) throw reasonOf(signal);
   const { device_id, socket_url, code } = answer;
   if (response.status === 201 && typeof device_id === "string" && typeof socket_url === "string") {
+    const near = /^ws:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?\//.test(socket_url);
+    // Proofs and answers go there, for as long as the device lives.
+    if (!socket_url.startsWith("wss://") && !(near && order.allowLoopback)) {
+      throw new PairingError(response.status, "insecure_socket", 0);
+    }
     return { device_id, socket_url };
   }
   const wait = retryAfterMs(response.headers.get("retry-after"));

@@ -31,8 +31,11 @@ export function backoff(failures: number, first: number, most: number, random = 
   return random() * Math.min(most, first * 2 ** Math.min(failures, 16));
 }
 
-/** The seconds of a `Retry-After`, in milliseconds; 0 without one. */
+/** A longer wait is not believed: it would pass for a client that hangs, and overflow its timer. */
+const RETRY_AFTER_MOST_S = 600;
+
+/** The seconds of a `Retry-After`, in milliseconds, at most 10 minutes; 0 without one. */
 export function retryAfterMs(value: string | null | undefined): number {
   const seconds = Number(value ?? "");
-  return Number.isFinite(seconds) && seconds > 0 ? seconds * 1000 : 0;
+  return Number.isFinite(seconds) && seconds > 0 ? Math.min(seconds, RETRY_AFTER_MOST_S) * 1000 : 0;
 }

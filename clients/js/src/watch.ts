@@ -48,7 +48,7 @@ export class WatchError extends Error {
 /**
  * Watches the ceremony at `url` (`https://relay…/v1/ceremonies/cer_…`) to its end: each event once
  * and in order, over lost connections and restarts. "succeeded" in a page means "now ask your
- * backend".
+ * backend". Rejects with a `TypeError` if the URL or the ticket is none that could be sent.
  */
 export function watchCeremony(url: string, ticket: string, options: WatchOptions = {}): Watch {
   const told: WatchEvent[] = [];
@@ -128,6 +128,11 @@ class Watcher {
 
   async run(): Promise<WatchEvent> {
     const { signal } = this.#options;
+    // What can never be sent would look like a network that is down, for ever.
+    new Headers({ Authorization: `Bearer ${this.#ticket}` });
+    if (!/^https?:/.test(new URL(this.#url, globalThis.location?.href).href)) {
+      throw new TypeError("a relay is watched by http or https");
+    }
     for (let failures = 0; ; ) {
       throwIfAborted(signal);
       const [before, began, road] = [this.#seen, performance.now(), this.#road];
@@ -150,7 +155,7 @@ class Watcher {
         failures = 0;
         continue;
       }
-      const chance = backoff(failures, this.#first, this.#most);
+      const chance = backoff(Math.max(0, failures - 1), this.#first, this.#most);
       const wait = broken.exact ? Math.min(broken.waitMs ?? 0, this.#most) : (broken.waitMs ?? 0) + chance;
       await pause(wait, signal);
     }

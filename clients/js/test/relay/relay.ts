@@ -1,13 +1,10 @@
 // The real relay that a test runs against: how it is asked, and the phones of its users.
 
-import { webcrypto } from "node:crypto";
 import { createConnection } from "node:net";
 import { afterEach } from "node:test";
 import { DeviceSocket, generateDeviceKey, pairDevice, webCryptoSigner } from "../../src/index.js";
 import type { Dial, DeviceEvent, DeviceSigner, DeviceSocketOptions, PairedDevice, Watch, WatchEvent } from "../../src/index.js";
 import { dialNode } from "../../src/node.js";
-
-globalThis.crypto ??= webcrypto as Crypto;
 
 function given(name: string): string {
   const value = process.env[name];

@@ -87,7 +87,7 @@ test("what a proxy holds back comes by the long poll, while it happens", LIMIT, 
   const proxy = await Proxy.start({ buffers: true });
   const { opened, phone } = await begun();
   const seen: WatchEvent[] = [];
-  const watch = watchCeremony(at(proxy.url, opened), opened.ticket, { firstByteMs: 300, backoff: SOON });
+  const watch = watchCeremony(at(proxy.url, opened), opened.ticket, { firstByteMs: 1000, backoff: SOON });
   for await (const event of watch) {
     seen.push(event);
     if (event.step === "delivered") phone.types(opened);

@@ -8,7 +8,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use fido_relay_proto::CeremonyId;
 use tokio::sync::Notify;
 
@@ -22,10 +21,18 @@ struct Room {
     seen: Mutex<Option<(Revision, Arc<View>)>>,
 }
 
+/// A room and how many wait in it. They are counted under the map's lock: what else holds the room
+/// for a moment says nothing about who waits.
+#[derive(Debug, Default)]
+struct Seats {
+    room: Arc<Room>,
+    taken: usize,
+}
+
 /// Ceremony → those who wait.
 #[derive(Debug, Default)]
 pub struct Watchers {
-    rooms: DashMap<CeremonyId, Arc<Room>>,
+    rooms: DashMap<CeremonyId, Seats>,
 }
 
 /// One who waits. Its place is kept until it drops.
@@ -40,13 +47,15 @@ impl Watchers {
     /// A place to wait for changes of a ceremony.
     #[must_use]
     pub fn subscribe(&self, ceremony: CeremonyId) -> Watch<'_> {
-        let room = Arc::clone(&self.rooms.entry(ceremony).or_default());
+        let mut seats = self.rooms.entry(ceremony).or_default();
+        seats.taken += 1;
+        let room = Arc::clone(&seats.room);
         Watch { watchers: self, ceremony, room }
     }
 
     /// Wakes everybody who waits for this ceremony, and shows them what was just seen of it.
     pub fn wake(&self, ceremony: CeremonyId, revision: Revision, view: impl FnOnce() -> View) {
-        let room = self.rooms.get(&ceremony).map(|room| Arc::clone(&room));
+        let room = self.rooms.get(&ceremony).map(|seats| Arc::clone(&seats.room));
         if let Some(room) = room {
             room.see(revision, view);
             room.changed.notify_waiters();
@@ -92,12 +101,10 @@ impl Watch<'_> {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        // The map and this watch hold the room: with nobody else, the last one turns off the light.
-        if let Entry::Occupied(entry) = self.watchers.rooms.entry(self.ceremony)
-            && Arc::strong_count(entry.get()) <= 2
-        {
-            entry.remove();
-        }
+        self.watchers.rooms.remove_if_mut(&self.ceremony, |_, seats| {
+            seats.taken -= 1;
+            seats.taken == 0
+        });
     }
 }
 
@@ -149,6 +156,28 @@ mod tests {
             progress: vec![entry; steps],
             end: None,
             success: None,
+        }
+    }
+
+    #[test]
+    fn the_room_is_gone_however_those_who_leave_and_who_wakes_them_meet() {
+        let watchers = Watchers::default();
+        let id = CeremonyId::from_bytes([1; 16]);
+        for revision in 1..=2_000 {
+            let watches: Vec<_> = (0..4).map(|_| watchers.subscribe(id)).collect();
+            let start = std::sync::Barrier::new(watches.len() + 1);
+            std::thread::scope(|scope| {
+                for watch in watches {
+                    let start = &start;
+                    scope.spawn(move || {
+                        start.wait();
+                        drop(watch);
+                    });
+                }
+                start.wait();
+                watchers.wake(id, Revision(revision), || view(id, 1));
+            });
+            assert!(watchers.is_empty(), "in round {revision}");
         }
     }
 

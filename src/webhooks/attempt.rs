@@ -72,6 +72,11 @@ pub(super) async fn take(ground: Arc<Ground>, key: EndpointKey, turn: Turn) -> L
             return Ok(Landed::Nothing);
         };
         let gone = endpoint.state == WebhookState::Gone;
+        let now = ground.clock.now();
+        if !gone && matches!(turn, Turn::GiveUp(_)) && now < delivery.until {
+            // The lane was closed by one that had still seen the endpoint gone.
+            return Ok(Landed::Reopened { due: now, until: delivery.until });
+        }
         if gone || matches!(turn, Turn::GiveUp(_)) {
             let failure = gone.then_some(WebhookFailure::Gone);
             give_up(&ground, &key, (delivery, revision), failure).await?;

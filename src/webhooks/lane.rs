@@ -51,6 +51,8 @@ pub(super) enum Landed {
     Nothing,
     /// It was no try: the relay itself could not, and will again.
     Later { due: UnixMillis, until: UnixMillis },
+    /// It was to be given up, but the endpoint is there again, and it is not at its end.
+    Reopened { due: UnixMillis, until: UnixMillis },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,6 +200,12 @@ impl Lane {
             }
             Landed::Dead => self.failed(now, draw),
             Landed::Closed => self.closed = true,
+            Landed::Reopened { due, until } => {
+                if self.closed {
+                    self.reopen();
+                }
+                self.insert(id, due, until);
+            }
             Landed::Nothing => self.not_probed(now),
             Landed::Later { due, until } => {
                 self.insert(id, due, until);

@@ -442,11 +442,11 @@ impl Prepared {
         let Self { webhooks, events, orders } = self;
         let ground = &webhooks.ground;
         let dispatcher = Dispatcher::new(Arc::clone(ground));
-        tasks.spawn("webhooks", dispatcher.run(orders, tasks.stopping().clone()));
+        tasks.spawn_vital("webhooks", dispatcher.run(orders, tasks.stopping().clone()));
         if let Some((order, _)) = &webhooks.running {
             let recording =
                 recorder::run(Arc::clone(ground), events, order.clone(), tasks.stopping().clone());
-            tasks.spawn("webhook recorder", recording);
+            tasks.spawn_vital("webhook recorder", recording);
         }
         webhooks
     }

@@ -82,19 +82,24 @@ pub fn delivered_until(record: &[u8]) -> Option<UnixMillis> {
     Some(receipt.until)
 }
 
-/// Keeps a delivery, unless it was ever kept before; tells whether it is new.
+/// Keeps a delivery, unless it was ever kept before. Gives what waits now, if it does: also one that
+/// was stored by a write which seemed to fail.
 pub(super) async fn keep(
     store: &dyn Store,
     endpoint: &EndpointKey,
-    delivery: &Delivery,
-) -> Result<bool, StoreError> {
+    delivery: Delivery,
+) -> Result<Option<Delivery>, StoreError> {
     let key = endpoint.delivery(delivery.told.id);
     if store.load(Bucket::Delivered, &key).await?.is_some() {
-        return Ok(false);
+        return Ok(None);
     }
-    match records::save(store, Bucket::Outbox, &key, Revision::ABSENT, delivery).await {
-        Ok(_) => Ok(true),
-        Err(StoreError::Conflict) => Ok(false),
+    match records::save(store, Bucket::Outbox, &key, Revision::ABSENT, &delivery).await {
+        Ok(_) => Ok(Some(delivery)),
+        Err(StoreError::Conflict) => {
+            let found = load(store, endpoint, delivery.told.id).await?;
+            let waits = |found: &Delivery| found.state == DeliveryState::Waiting;
+            Ok(found.map(|(found, _)| found).filter(waits))
+        }
         Err(error) => Err(error),
     }
 }

@@ -77,8 +77,19 @@ pub(super) async fn run(
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let received = stopping.run_until_cancelled(queue.recv_many(&mut batch, BATCH)).await;
-        if !matches!(received, Some(count) if count > 0) {
-            return;
+        match received {
+            Some(0) => return,
+            Some(_) => {}
+            None => {
+                // What was told before it stopped is stored; the next start sends it.
+                while let Ok(event) = queue.try_recv() {
+                    batch.push(event);
+                }
+                if let Err(error) = record(&ground, &batch, &orders).await {
+                    tracing::warn!(%error, events = batch.len(), "webhook events were not stored");
+                }
+                return;
+            }
         }
         let (mut pause, longest) = STORE_PAUSE;
         while let Err(error) = record(&ground, &batch, &orders).await {
@@ -131,8 +142,9 @@ async fn keep(
 ) -> Result<(), StoreError> {
     let delivery = Delivery::new(event.told.clone(), ground.clock.now());
     let key = endpoint.key();
-    if outbox::keep(&*ground.store, &key, &delivery).await? {
-        let Delivery { due, until, .. } = delivery;
+    // One that waited already is known to the dispatcher, or not: taken up twice, it is sent once.
+    if let Some(waits) = outbox::keep(&*ground.store, &key, delivery).await? {
+        let Delivery { due, until, .. } = waits;
         let order = Order::Due { endpoint: key, event: event.told.id, due, until };
         // Only a relay that stops has nobody there; it waits in the outbox.
         drop(orders.send(order).await);

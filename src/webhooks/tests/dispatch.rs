@@ -107,6 +107,29 @@ async fn an_endpoint_that_says_410_is_sent_nothing_more_until_it_is_enabled() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_to_be_given_up_when_the_endpoint_was_enabled_again_is_sent() {
+    let stage = Stage::start();
+    let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
+    stage.sender.answers(GOOD, Manner::Unreachable);
+    stage.closes(1).await;
+    settle().await;
+    let [waiting] = &stage.waiting(&endpoint).await[..] else { panic!("one waits") };
+    // A turn that had seen the endpoint gone lands only now, when it is enabled.
+    let now = UnixMillis(0);
+    let mut lane = lane::Lane::default();
+    lane.insert(waiting.id, now, UnixMillis(1));
+    lane.landed(EventId::from_bytes([9; 16]), lane::Landed::Closed, now, |_| 0);
+    let turn = lane.next(now).unwrap();
+    assert_eq!(turn, lane::Turn::GiveUp(waiting.id));
+    let ground = Arc::clone(&stage.webhooks.ground);
+    let landed = attempt::take(ground, endpoint.key(), turn).await;
+    lane.landed(waiting.id, landed, now, |_| 0);
+    let due = stage.clock.now();
+    assert_eq!(lane.next(due), Some(lane::Turn::Send(waiting.id)));
+    assert_eq!(stage.dead(&endpoint).await, []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_endpoint_delays_no_other() {
     let stage = Stage::start();
     let slow = "https://slow.example/";

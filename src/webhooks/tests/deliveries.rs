@@ -1,6 +1,7 @@
 //! What is told to whom, once, and what is never lost.
 
 use super::*;
+use crate::ports::Stored;
 
 #[tokio::test(start_paused = true)]
 async fn a_closed_ceremony_is_told_to_its_own_clients_endpoints_that_want_it() {
@@ -163,4 +164,78 @@ async fn a_removed_endpoint_is_sent_nothing_and_leaves_nothing() {
     assert_eq!(stage.sender.arrivals().len(), before);
     assert_eq!(stage.store.list(Bucket::Outbox, "").await.unwrap().len(), 0);
     assert_eq!(stage.webhooks.figures().waiting, 0);
+}
+
+/// The first delivery that it is to keep, it keeps and says that it did not.
+#[derive(Debug, Default)]
+struct Doubtful {
+    store: MemoryStore,
+    has_struck: std::sync::atomic::AtomicBool,
+}
+
+impl Store for Doubtful {
+    fn load<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+        self.store.load(bucket, key)
+    }
+
+    fn save<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        expected: Revision,
+        value: Vec<u8>,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
+        Box::pin(async move {
+            let saved = self.store.save(bucket, key, expected, value).await;
+            let has_struck = || self.has_struck.swap(true, std::sync::atomic::Ordering::Relaxed);
+            if bucket == Bucket::Outbox && !has_struck() {
+                return Err(StoreError::Unavailable("the answer was lost".to_owned()));
+            }
+            saved
+        })
+    }
+
+    fn remove<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        expected: Revision,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.remove(bucket, key, expected)
+    }
+
+    fn list<'a>(
+        &'a self,
+        bucket: Bucket,
+        prefix: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
+        self.store.list(bucket, prefix)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_whose_write_seemed_to_fail_and_stands_is_sent_without_a_restart() {
+    let clock = Arc::new(TokioClock(Instant::now()));
+    let stage = Stage::start_on(Arc::new(Doubtful::default()), Scripted::new(), clock);
+    let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
+    stage.closes(1).await;
+    pass(Duration::from_secs(10)).await;
+    assert_eq!(stage.sender.arrivals().len(), 1);
+    assert_eq!(stage.waiting(&endpoint).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_cannot_be_read_keeps_nothing_from_the_others() {
+    let stage = Stage::start();
+    let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
+    let key = EndpointKey { id: WebhookId::from_bytes([8; 16]), ..endpoint.key() }.to_string();
+    let unknown = b"{\"of\":\"a later build\"}".to_vec();
+    stage.store.save(Bucket::Webhooks, &key, Revision::ABSENT, unknown).await.unwrap();
+    stage.closes(1).await;
+    settle().await;
+    assert_eq!(stage.sender.arrivals().len(), 1);
 }

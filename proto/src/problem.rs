@@ -19,7 +19,7 @@ pub enum ProblemCode {
     ScopeMissing,
     /// 403: the client may not use this binding.
     BindingNotAllowed,
-    /// 403: a browser page of an origin that is not listed.
+    /// 403: a credential in a page, or a page that the client does not list.
     OriginNotAllowed,
     /// 404: unknown, or somebody else's.
     NotFound,
@@ -31,13 +31,13 @@ pub enum ProblemCode {
     Gone,
     /// 413: the body is too large.
     TooLarge,
-    /// 415: not JSON, or with a content encoding.
+    /// 415: not of the media type that is taken there, or with a content encoding.
     UnsupportedMediaType,
     /// 422: the same idempotency key with another body.
     IdempotencyMismatch,
     /// 422: well-formed, but the values do not go together or are out of range.
     Unprocessable,
-    /// 426: the path speaks WebSocket only, with the `fido-relay.v1` subprotocol.
+    /// 426: the path speaks WebSocket only, with the subprotocol of that path.
     UpgradeRequired,
     /// 429: slower, please.
     TooManyRequests,
@@ -84,7 +84,9 @@ impl ProblemCode {
             Self::AlreadyClosed => "The ceremony is closed",
             Self::Gone => "This was used up",
             Self::TooLarge => "The body is too large",
-            Self::UnsupportedMediaType => "The body must be plain JSON",
+            Self::UnsupportedMediaType => {
+                "The body is not of the type that is taken here, or is encoded"
+            }
             Self::IdempotencyMismatch => "The idempotency key was used with another body",
             Self::Unprocessable => "The values cannot be accepted",
             Self::UpgradeRequired => "This path speaks WebSocket",

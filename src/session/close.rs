@@ -132,7 +132,7 @@ impl CloseReason {
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::GoingAway => "the node stops: reconnect elsewhere",
+            Self::GoingAway => "the node stops: reconnect elsewhere (not sent by this version)",
             Self::Silent => "nothing came back to several pings: reconnect",
             Self::WriteStalled => "a write was not taken in time: reconnect",
             Self::Protocol => "a frame that is not the WebSocket protocol's",
@@ -152,7 +152,9 @@ impl CloseReason {
             Self::Revoked => "the device was revoked: stop",
             Self::AuthTooLate => "no auth in time: reconnect",
             Self::Replaced => "the device has a newer socket: do not reconnect",
-            Self::AppTooOld => "the app is too old for this relay: stop until it is updated",
+            Self::AppTooOld => {
+                "the app is too old for this relay: stop until it is updated (not sent by this version)"
+            }
             Self::TooManySockets => "too many sockets or handshakes: reconnect later",
             Self::PeerClosed => "the peer said goodbye",
             Self::ConnectionLost => "the connection broke",

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use fido_relay_proto::limits::{HTTP_BODY, JSON_KEYS};
+use fido_relay_proto::limits::{HTTP_BODY, JSON_KEYS, JSON_OPTIONS_KEYS};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -410,5 +410,44 @@ async fn headers_over_the_limits_are_refused_before_anything_looks_at_them() {
         let head = socket.head().await;
         assert_eq!(head.status, 400, "{garbage:?}: {head:?}");
         assert!(!format!("{head:?}").contains(CANARY), "{garbage:?}: {head:?}");
+    }
+}
+
+#[tokio::test]
+async fn client_direct_bodies_that_are_too_wide_or_too_deep_are_malformed() {
+    // The built-in server, which reads them itself.
+    let relay = TestRelay::start().await;
+    let initiator = relay.initiator().await;
+    let body = |keys: usize, depth: usize| {
+        let rest: Vec<_> = (0..keys - 2).map(|key| format!("\"{CANARY}{key}\":0")).collect();
+        let deep = format!("{}{}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        format!(r#"{{"username":"ada","x":{deep},{}}}"#, rest.join(","))
+    };
+    let path = "/fidoapi/certify/attestation/options";
+    for (keys, depth) in [(JSON_OPTIONS_KEYS + 1, 2), (3, 9)] {
+        let response = post_bytes(&initiator, path, body(keys, depth)).await;
+        refuses("client-direct", response, 400, "invalid_request").await;
+    }
+    let within = post_bytes(&initiator, path, body(JSON_OPTIONS_KEYS, 8)).await;
+    assert_eq!(within.status(), 200);
+}
+
+#[tokio::test]
+async fn a_client_direct_call_that_the_fido2_server_does_not_answer_is_a_failure() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    let relay = TestRelay::start_with(|config| {
+        upstream_at(&url)(config);
+        config.client_direct = true;
+    })
+    .await;
+    let initiator = relay.initiator().await;
+    for step in ["attestation/options", "attestation/result"] {
+        let path = format!("/fidoapi/certify/{step}");
+        let response = post_bytes(&initiator, &path, r#"{"username":"ada"}"#).await;
+        assert_eq!(response.status(), 502, "{step}");
+        let told: Value = response.json().await.unwrap();
+        assert_eq!(told["status"], "failed", "{step}");
     }
 }

@@ -276,7 +276,7 @@ fn problems_have_not_changed() {
 {"type":"about:blank","title":"The ceremony is closed","status":409,"code":"already_closed"}
 {"type":"about:blank","title":"This was used up","status":410,"code":"gone"}
 {"type":"about:blank","title":"The body is too large","status":413,"code":"too_large"}
-{"type":"about:blank","title":"The body must be plain JSON","status":415,"code":"unsupported_media_type"}
+{"type":"about:blank","title":"The body is not of the type that is taken here, or is encoded","status":415,"code":"unsupported_media_type"}
 {"type":"about:blank","title":"The idempotency key was used with another body","status":422,"code":"idempotency_mismatch"}
 {"type":"about:blank","title":"The values cannot be accepted","status":422,"code":"unprocessable"}
 {"type":"about:blank","title":"This path speaks WebSocket","status":426,"code":"upgrade_required"}

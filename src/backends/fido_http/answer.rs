@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use fido_relay_proto::limits::{JSON_DEPTH, JSON_OPTIONS_KEYS};
+use fido_relay_proto::shape;
 
 use super::call::Heard;
 use super::encoding;
@@ -125,27 +126,9 @@ pub(super) fn options(body: &[u8]) -> Result<(String, Box<RawValue>), &'static s
     Ok((challenge, options))
 }
 
-/// Whether a JSON text keeps the bounds on nesting and keys. Meant for texts that also parse:
-/// of others it may say anything.
+/// Whether a JSON text keeps the bounds on nesting and keys.
 pub(super) fn is_modest(text: &str) -> bool {
-    let (mut depth, mut keys) = (0_usize, 0_usize);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b':' => keys += 1,
-            _ => {}
-        }
-        if depth > JSON_DEPTH || keys > JSON_OPTIONS_KEYS {
-            return false;
-        }
-    }
-    true
+    shape::check(text.as_bytes(), JSON_DEPTH, JSON_OPTIONS_KEYS).is_ok()
 }
 
 #[cfg(test)]

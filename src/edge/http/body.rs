@@ -63,7 +63,9 @@ pub(super) async fn plain<S: Send + Sync>(
 ) -> Result<Bytes, Refusal> {
     let headers = request.headers();
     if !is_of(headers, media_type) || headers.contains_key(header::CONTENT_ENCODING) {
-        return Err(ProblemCode::UnsupportedMediaType.into());
+        let detail = format!("send {media_type} without a content encoding");
+        let problem = Problem::new(ProblemCode::UnsupportedMediaType).with_detail(detail);
+        return Err(problem.into());
     }
     let body = timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
     body.map_err(|_| too_slow())?.map_err(|rejection| match rejection.into_response().status() {

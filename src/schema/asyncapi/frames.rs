@@ -59,7 +59,7 @@ fn answers_to(frame: &RelayFrame) -> &'static [&'static str] {
 /// What the relay sends in return, besides nothing at all.
 fn returns(frame: &DeviceFrame) -> &'static [&'static str] {
     match frame {
-        DeviceFrame::Auth(_) => &["welcome"],
+        DeviceFrame::Auth(_) => &["welcome", "error"],
         DeviceFrame::Ack(_) | DeviceFrame::Card(_) => &["error"],
         DeviceFrame::Claim(_) => &["challenge", "closed", "error"],
         DeviceFrame::Answer(_) => &["accepted", "error"],

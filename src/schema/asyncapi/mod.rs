@@ -72,7 +72,7 @@ const DESCRIPTION: &str = "\
     watches it, and webhooks.\n\n\
     `send` and `receive` are the relay's: it sends what an app or a watcher receives. Receivers \
     ignore types and fields that they do not know; fields that are not required are left out, \
-    never `null`.";
+    never `null`. `code`, `reason` and `step` may gain values, to be treated like any other.";
 
 /// What the descriptions of the channels add to the document.
 #[derive(Debug, Default)]

@@ -47,10 +47,11 @@ pub(super) fn describe(draft: &mut Draft) {
 fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begins: bool) {
     let about = if begins {
         "A session cookie ties it to the completing call. Answers 404 where `client_direct` is off. \
-         With an external FIDO2 server its own answer is given, whatever that is."
+         With an external FIDO2 server its own answer is passed on, whatever that is."
     } else {
         "Takes the session of the `Cookie` header, which is then used up; 408 without. Answers 404 \
-         where `client_direct` is off."
+         where `client_direct` is off. With an external FIDO2 server its own answer is passed on, \
+         whatever that is."
     };
     let username = draft.schema_of::<Username>();
     let body = if begins { order(&username) } else { credential() };
@@ -64,11 +65,12 @@ fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begi
         .says(about)
         .asks(&Access::Anybody)
         .takes_as("application/json", body, &[("usual", example)]);
-    let told = |status: u16, word: &str| {
-        let word = json!({ "status": word, "errorMessage": "", "statuscode": status.to_string(),
+    let coded = |status: u16, word: &str, code: &str| {
+        let word = json!({ "status": word, "errorMessage": "", "statuscode": code,
             "responseCode": status });
         [("usual", word)]
     };
+    let told = |status: u16, word: &str| coded(status, word, &status.to_string());
     let json = "application/json";
     let call = call
         .gives_as(200, "Done", json, answer(&["ok"]), &told(200, "ok"))
@@ -84,10 +86,25 @@ fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begi
         )
     } else {
         call.gives_as(401, "Verification failed", json, answer(&["failed"]), &told(401, "failed"))
-            .gives_as(408, "No such session", json, answer(&["false"]), &told(408, "false"))
+            .gives_as(
+                408,
+                "No such session",
+                json,
+                answer(&["false"]),
+                &coded(408, "false", "E0024R"),
+            )
     };
-    let call =
-        call.gives_as(507, "Could not be stored", json, answer(&["failed"]), &told(507, "failed"));
+    let unheard = json!({ "status": "failed",
+        "errorMessage": "the FIDO2 server did not answer" });
+    let call = call
+        .gives_as(
+            502,
+            "The external FIDO2 server did not answer, or made no sense",
+            json,
+            answer(&["failed"]),
+            &[("usual", unheard)],
+        )
+        .gives_as(507, "Could not be stored", json, answer(&["failed"]), &told(507, "failed"));
     let codes = [InvalidRequest, NotFound, TooLarge, UnsupportedMediaType, Unavailable];
     call.problems(if begins { &codes } else { &codes[..4] });
 }

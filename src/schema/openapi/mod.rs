@@ -25,9 +25,10 @@ const ABOUT: &str = "Relays FIDO2 ceremonies from a web page to a card that only
 can read. A backend opens a ceremony, the page shows its code, the person types it into the app and \
 holds the card to the phone; the backend then reads one outcome and a signed result.
 
-Bodies are JSON objects without content encoding, at most 64 KiB (unless the operator says otherwise), 8 levels and 64 keys; unknown \
+Bodies are JSON objects without content encoding, at most 64 KiB (unless the operator says otherwise), 8 levels and 64 keys (under `/fidoapi` 256); unknown \
 fields are refused in requests and may be added to answers. Errors are problems of RFC 9457 with a \
-stable `code`: go by it, not by the texts. Answers are not to be cached unless they say so. `HEAD` \
+stable `code`: go by it, not by the texts. `code`, `reason` and `step` may gain values: \
+treat one that you do not know like any other of its status. Answers are not to be cached unless they say so. `HEAD` \
 is answered as `GET` without a body; any other method than those here is 405 `method_not_allowed` \
 with `Allow`, any other path 404 `not_found`. A relay short of places answers 503 with `Retry-After` \
 to whatever is new.

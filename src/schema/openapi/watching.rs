@@ -47,7 +47,7 @@ pub(super) fn describe(draft: &mut Draft) {
         .header("Last-Event-ID", "The same; it wins over `since`", number(0))
         .header(
             "Sec-WebSocket-Protocol",
-            "What the socket is to speak",
+            "What the socket is to speak; without it: 426",
             subprotocol(WATCH_SUBPROTOCOL),
         )
         .gives_nothing(101, "A socket")
@@ -77,7 +77,7 @@ pub(super) fn describe(draft: &mut Draft) {
         .asks(&Access::Anybody)
         .header(
             "Sec-WebSocket-Protocol",
-            "What the socket is to speak",
+            "What the socket is to speak; without it: 426",
             subprotocol(DEVICE_SUBPROTOCOL),
         )
         .gives_nothing(101, "A socket")

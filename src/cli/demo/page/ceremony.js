@@ -76,7 +76,9 @@ export async function start(action, button) {
     // Signed out meanwhile, or approved in another tab: then the overview was an old one.
     if ([401, 409].includes(error.status)) await overview.refresh().catch(() => {});
     overview.problem(error.words ?? bank.UNREACHABLE);
-    if (document.activeElement === document.body) $("choose-title").focus();
+    // What was just hidden may still have the focus, as far as the document knows.
+    const at = document.activeElement;
+    if (at === document.body || !at.checkVisibility()) $("choose-title").focus();
   } finally {
     setOff(button, false);
     opening = false;

@@ -15,10 +15,10 @@ import pathlib
 import secrets
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import httpx
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
@@ -27,13 +27,14 @@ from pydantic import BaseModel, Field
 
 PAGE = (pathlib.Path(__file__).parent / "page.html").read_text()
 WAITING, REMEMBERED = "waiting", 10_000
+# Seconds: how long a card's yes may be redeemed, and how long a session lasts.
+REDEEM_S, SESSION_S = 60, 900
 
 app = FastAPI(openapi_url=None)
 relay = AsyncFidoRelay(
     os.environ.get("FIDO_RELAY_URL", "http://127.0.0.1:8080"),
     api_key=os.environ["FIDO_RELAY_API_KEY"],
-    # Every page that waits holds a connection to the relay.
-    http=httpx.AsyncClient(limits=httpx.Limits(max_connections=None)),
+    longest_pause=2,
 )
 
 
@@ -47,7 +48,7 @@ class Attempt:
 
 
 attempts: dict[str, Attempt] = {}
-signed_in: dict[str, str] = {}
+signed_in: dict[str, tuple[str, float]] = {}
 
 
 class SignIn(BaseModel):
@@ -76,14 +77,15 @@ def page() -> HTMLResponse:
 def keep(response: Response, name: str) -> str:
     """A new secret in the browser's cookie. SameSite and bodies in JSON keep other sites out."""
     secret = secrets.token_urlsafe(32)
-    response.set_cookie(name, secret, httponly=True, samesite="strict", secure=True, max_age=900)
+    response.set_cookie(name, secret, httponly=True, samesite="strict", secure=True, max_age=SESSION_S)
     return secret
 
 
 # Phase 1: the backend receives the request. Phase 2: the page shows the code for the phone.
 @app.post("/sign-in")
 async def phase_1_receive(asked: SignIn, response: Response) -> dict[str, str]:
-    opened = await relay.open("authentication", asked.username)
+    options = {"userVerification": "required"}
+    opened = await relay.open("authentication", asked.username, options=options)
     while len(attempts) >= REMEMBERED:
         del attempts[next(iter(attempts))]
     attempts[opened.id] = Attempt(keep(response, WAITING), asked.username, opened)
@@ -124,15 +126,22 @@ async def phase_4_and_5(ceremony_id: str, request: Request, response: Response) 
         raise HTTPException(404)
     if ceremony.status != "succeeded":
         return {"status": ceremony.status}
-    await relay.verify_result(ceremony.result, attempt.opened.expected)
+    result = await relay.verify_result(ceremony.result, attempt.opened.expected, need_pin=True)
+    if result.auth_time + REDEEM_S < time.time():
+        # A page that was left open must not sign somebody in hours later.
+        return {"status": "expired"}
     response.delete_cookie(WAITING)
-    signed_in[keep(response, "session")] = attempt.username
+    now = time.monotonic()
+    for over in [key for key, (_, until) in signed_in.items() if until < now]:
+        del signed_in[over]
+    signed_in[keep(response, "session")] = (attempt.username, now + SESSION_S)
     return {"status": "succeeded"}
 
 
 @app.get("/me")
 def who_am_i(request: Request) -> dict[str, str | None]:
-    return {"username": signed_in.get(request.cookies.get("session", ""))}
+    username, until = signed_in.get(request.cookies.get("session", ""), (None, 0.0))
+    return {"username": username if time.monotonic() < until else None}
 
 
 @app.exception_handler(FidoRelayError)

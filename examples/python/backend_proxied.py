@@ -46,7 +46,11 @@ class Relay:
         return bool(self._call("GET", f"/v1/users/{username}/devices")["devices"])
 
     def open(self, ceremony_type, username, **more):
-        """Opens a ceremony. A repeat with the same key, after a timeout, opens no second one."""
+        """Opens a ceremony.
+
+        Whoever repeats the call after a timeout does so with the same key and body: that opens no
+        second one.
+        """
         body = {"type": ceremony_type, "username": username, "client_nonce": uuid.uuid4().hex, **more}
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         return body, self._call("POST", "/v1/ceremonies", json=body, headers=headers)

@@ -151,7 +151,7 @@ async fn a_person_enrols_signs_in_has_a_payment_approved_and_signs_out() {
         ("name", json!("__Host-bank")),
         ("secure", json!(true)),
         ("httpOnly", json!(true)),
-        ("sameSite", json!("Strict")),
+        ("sameSite", json!("Lax")),
         ("path", json!("/")),
     ] {
         assert_eq!(cookies[0][name], value, "{name}");

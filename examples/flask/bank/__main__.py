@@ -16,7 +16,15 @@ ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 def serve(listen: str) -> None:
     """Each page that waits holds a thread for up to 20 s at a time; see the README for many."""
     app = create_app()
-    server = waitress.create_server(app, listen=listen, threads=32, ident=None)
+    server = waitress.create_server(
+        app,
+        listen=listen,
+        threads=32,
+        ident=None,
+        # What proxies say reaches the application only where there are proxies: by default
+        # waitress takes it away.
+        clear_untrusted_proxy_headers=not app.config["PROXIES"],
+    )
     host, port = server.effective_host, server.effective_port
     print(f"Harbour Bank is open: http://{host}:{port}", flush=True)
     server.run()

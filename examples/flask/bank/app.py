@@ -13,7 +13,7 @@ from typing import Any
 from fido_relay import FidoRelay, FidoRelayError, Problem
 from flask import Flask, Response, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import ceremonies, sessions, storage, views, webhooks, words
@@ -74,7 +74,9 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         SESSION_COOKIE_NAME="__Host-bank",
         SESSION_COOKIE_SECURE=True,
         SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Strict",
+        # Not `Strict`: who comes by a link would come without it, get a new one, and be signed out.
+        # Every change is a POST with a token.
+        SESSION_COOKIE_SAMESITE="Lax",
         # A token of a form is as good as the session that it belongs to.
         WTF_CSRF_TIME_LIMIT=None,
         MAX_CONTENT_LENGTH=64 * 1024,
@@ -140,6 +142,9 @@ def no_relay(error: FidoRelayError) -> Response:
 
 
 def no_page(error: HTTPException) -> Response:
+    if isinstance(error, SecurityError):
+        # Another host's name: pages have links, and none could be made for it.
+        return Response("This is not the host that you asked for.\n", 400, mimetype="text/plain")
     status = error.code or 500
     if status < 400:
         return Response.force_type(error.get_response(), request.environ)

@@ -173,17 +173,18 @@ def phase_4_verify(relay: FidoRelay, db: sqlite3.Connection, row: sqlite3.Row) -
 
 def phase_5_act(db: sqlite3.Connection, row: sqlite3.Row, verdict: Verdict) -> None:
     """Stores the outcome and does what follows from it, in one transaction, once."""
-    now = int(time.time())
+    # A yes counts from when the card gave it, however late this bank comes to know.
+    closed_at = verdict.result.auth_time if verdict.result else int(time.time())
     with transaction(db):
         is_first = db.execute(
             "UPDATE ceremony SET status = ?, reason = ?, code = NULL, closed_at = ?"
             " WHERE id = ? AND status = 'pending'",
-            (verdict.status, verdict.reason, now, row["id"]),
+            (verdict.status, verdict.reason, closed_at, row["id"]),
         ).rowcount
         if not is_first:
             return
         if verdict.result and row["type"] == "approval":
-            _book(db, row["payment_id"], verdict.result, verdict.token, now)
+            _book(db, row["payment_id"], verdict.result, verdict.token)
         elif verdict.result and row["type"] == "registration":
             # The letter has served its purpose, and so has whoever came by it.
             db.execute(
@@ -199,13 +200,13 @@ def phase_5_act(db: sqlite3.Connection, row: sqlite3.Row, verdict: Verdict) -> N
 
 
 def _book(
-    db: sqlite3.Connection, payment_id: int, result: Result, token: str | None, now: int
+    db: sqlite3.Connection, payment_id: int, result: Result, token: str | None
 ) -> None:
     db.execute(
         "UPDATE payment SET state = 'approved', approved_at = ?, tx_binding = ?, with_pin = ?,"
         " card = ?, phone = ?, result = ? WHERE id = ? AND state = 'open'",
         (
-            now,
+            result.auth_time,
             result.tx_binding,
             "pin" in result.amr,
             result.cred_hash,

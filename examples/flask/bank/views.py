@@ -2,8 +2,8 @@
 asks `finish` for what came of it. Every change is a POST with a CSRF token."""
 
 import hmac
+import re
 import time
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from fido_relay import CeremonyType, Context, FidoRelay, FidoRelayError, PriorAuth
@@ -302,11 +302,9 @@ def _printable(text: str, longest: int) -> str | None:
 
 
 def _cents(text: str) -> int | None:
-    try:
-        value = Decimal(text.strip())
-    except InvalidOperation:
+    # One way to write it: `1.000` is a thousand to some and one to others.
+    written = re.fullmatch(r"([0-9]{1,7})(?:\.([0-9]{1,2}))?", text.strip())
+    if written is None:
         return None
-    if not value.is_finite() or not 0 < value <= 1_000_000:
-        return None
-    cents = value * 100
-    return int(cents) if cents == int(cents) else None
+    cents = int(written[1]) * 100 + int((written[2] or "").ljust(2, "0"))
+    return cents if 0 < cents <= 100_000_000 else None

@@ -59,7 +59,9 @@ class AsyncFidoRelay:
         self._protocol = Protocol(
             base_url, api_key, client_id, key_id, private_key, issuer, retries, longest_pause
         )
-        self._http = http or httpx.AsyncClient()
+        # Each wait holds a connection: with a bound, enough of them would keep `open` waiting.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+        self._http = http or httpx.AsyncClient(limits=limits)
 
     def __repr__(self) -> str:
         return f"AsyncFidoRelay({self._protocol!r})"

@@ -58,7 +58,9 @@ class FidoRelay:
         self._protocol = Protocol(
             base_url, api_key, client_id, key_id, private_key, issuer, retries, longest_pause
         )
-        self._http = http or httpx.Client()
+        # Each wait holds a connection: with a bound, enough of them would keep `open` waiting.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+        self._http = http or httpx.Client(limits=limits)
 
     def __repr__(self) -> str:
         return f"FidoRelay({self._protocol!r})"

@@ -16,6 +16,8 @@ const RETRY_LAST_MS = 8000;
 // The check of an answer that came in time may go beyond it.
 const GRACE_MS = 30_000;
 const SHORT_S = 15;
+// The bank answers within 20 s, also when there is nothing new.
+const ANSWER_MS = 30_000;
 
 const $ = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -31,7 +33,10 @@ async function watch() {
   let failures = 0;
   while (performance.now() < deadline + GRACE_MS) {
     // After an interruption everything again: that is answered at once, not at the next step.
-    const response = await fetch(`${progress}?since=${failures ? 0 : since}`, { cache: "no-store" }).catch(() => null);
+    // A connection that died without a word is given up, too.
+    const signal = AbortSignal.timeout(ANSWER_MS);
+    const url = `${progress}?since=${failures ? 0 : since}`;
+    const response = await fetch(url, { cache: "no-store", signal }).catch(() => null);
     if (over) return;
     if (response?.ok) {
       const seen = await response.json().catch(() => null);

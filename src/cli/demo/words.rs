@@ -24,13 +24,15 @@ const fn words(headline: &'static str, detail: &'static str, advice: &'static st
 /// The words for an outcome that the backend has read from the relay.
 #[must_use]
 pub fn of(ceremony_type: CeremonyType, outcome: Outcome, reason: Option<Reason>) -> Words {
+    let registers = ceremony_type == CeremonyType::Registration;
     match outcome {
         Outcome::Succeeded => success(ceremony_type),
         Outcome::Denied => match reason {
             Some(Reason::NotMe) => words(
                 "Reported on your phone",
                 "Somebody answered “That was not me” on the phone. Nothing was done.",
-                "If it was not you who started this, close the page and call the bank.",
+                "If it was you, wait a minute: the phone is not asked before that. If it was not you who \
+                 started this, close the page and call the bank.",
             ),
             Some(_) | None => words(
                 "Declined on your phone",
@@ -38,12 +40,17 @@ pub fn of(ceremony_type: CeremonyType, outcome: Outcome, reason: Option<Reason>)
                 "If that was a slip, start again.",
             ),
         },
+        Outcome::Rejected if registers => words(
+            "The card was not accepted",
+            "Your card answered, but the answer did not pass the check. Nothing was registered.",
+            "Try again, or with another card.",
+        ),
         Outcome::Rejected => words(
             "The card was not accepted",
             "Your card answered, but the answer did not fit what is registered for you.",
             "Use the card that you registered here, and start again.",
         ),
-        Outcome::Failed => failure(reason),
+        Outcome::Failed => failure(ceremony_type, reason),
         Outcome::Expired => words(
             "Time ran out",
             "Nobody finished this on the phone in time. Nothing was done.",
@@ -52,6 +59,12 @@ pub fn of(ceremony_type: CeremonyType, outcome: Outcome, reason: Option<Reason>)
         Outcome::Cancelled => {
             words("Cancelled", "You stopped this before it was finished. Nothing was done.", "")
         }
+        Outcome::Indeterminate if registers => words(
+            "Not confirmed",
+            "Your card answered, but the connection broke before the answer was confirmed. \
+             The card may be registered or not.",
+            "Sign in with it to find out, before you register it again.",
+        ),
         Outcome::Indeterminate => words(
             "Not confirmed",
             "Your card answered, but the connection broke before the answer was confirmed. \
@@ -88,7 +101,8 @@ const fn success(ceremony_type: CeremonyType) -> Words {
     }
 }
 
-fn failure(reason: Option<Reason>) -> Words {
+fn failure(ceremony_type: CeremonyType, reason: Option<Reason>) -> Words {
+    let registers = ceremony_type == CeremonyType::Registration;
     match reason {
         Some(Reason::WrongCode) => words(
             "The code was wrong",
@@ -104,8 +118,16 @@ fn failure(reason: Option<Reason>) -> Words {
             | Reason::Interrupted,
         ) => words(
             "That did not work",
-            "The service that checks cards could not take part, or knows no card of yours.",
-            "If you have not registered a card yet, do that first; otherwise try again shortly.",
+            if registers {
+                "The service that checks cards could not take part."
+            } else {
+                "The service that checks cards could not take part, or knows no card of yours."
+            },
+            if registers {
+                "Try again shortly."
+            } else {
+                "If you have not registered a card yet, do that first; otherwise try again shortly."
+            },
         ),
         Some(reason) if reason.is_about_card() => words(
             "The card could not do it",
@@ -162,5 +184,16 @@ mod tests {
             let needs_no_advice = matches!(outcome, Outcome::Succeeded | Outcome::Cancelled);
             assert_eq!(words.advice.is_empty(), needs_no_advice, "{outcome:?}");
         }
+    }
+
+    #[test]
+    fn whoever_registers_is_not_told_to_register_first() {
+        let reasons = [Reason::UpstreamUnavailable, Reason::UpstreamRejected, Reason::Interrupted];
+        let told = |outcome, reason| of(CeremonyType::Registration, outcome, reason).advice;
+        let failed = reasons.map(|reason| told(Outcome::Failed, Some(reason)));
+        for advice in OUTCOMES.map(|outcome| told(outcome, None)).into_iter().chain(failed) {
+            assert!(!advice.contains("registered"), "{advice}");
+        }
+        assert!(told(Outcome::Indeterminate, None).contains("Sign in"));
     }
 }

@@ -141,7 +141,7 @@ async fn all_that_the_relay_says_by_itself_is_in_the_document_and_all_of_the_doc
     let relay = TestRelay::start_with(|config| {
         upstream_at(&upstream.url())(config);
         receiver.allow(config);
-        config.limits.auth_lifetime = Duration::from_secs(2);
+        config.limits.auth_lifetime = Duration::from_secs(10);
         config.limits.drain = Duration::from_secs(1);
     })
     .await;

@@ -292,7 +292,8 @@ async fn the_figures_tell_how_deliveries_fare() {
     let figures = Figures::read(&text);
     let figure = |name: &str| figures.sum(&format!("fido_relay_{name}"), &[]);
     assert_eq!(figure("webhooks_delivered_total"), 1.0);
-    assert_eq!(figure("webhook_failures_total"), 1.0);
+    // A retry may have come before this look: its pause is drawn from zero on.
+    assert!(figure("webhook_failures_total") >= 1.0);
     assert_eq!(figure("webhooks_dead_total"), 0.0);
     assert_eq!(figure("webhooks_waiting"), 1.0);
     assert_eq!(figure("webhook_circuits_open"), 0.0);

@@ -22,6 +22,7 @@ mod clock_jumps;
 mod container;
 mod deadlines;
 mod demo;
+mod dependencies;
 mod device_changes;
 mod device_handshake;
 mod device_proofs;

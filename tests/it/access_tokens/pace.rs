@@ -1,7 +1,7 @@
 //! How often an address may try: too many assertions are refused before anybody reads them, and
 //! who asks from elsewhere hears nothing of it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use fido_relay::config::Config;
 use reqwest::{Response, StatusCode};
@@ -58,17 +58,27 @@ async fn good_assertions_cost_one_attempt_each() {
 #[tokio::test]
 async fn who_tries_too_often_is_refused_before_its_body_is_there() {
     let bank = Bank::at(TestRelay::start_with(slow).await).await;
-    let mut wrong = 0;
-    while exchange(&bank, "not-an-assertion", GUESSER).await.status() != 429 {
-        wrong += 1;
-        assert!(wrong < 20, "it never ends");
-    }
     let url: reqwest::Url = bank.relay.url().parse().unwrap();
     let address = url.socket_addrs(|| None).unwrap()[0];
+    // On a loaded machine an attempt may come back between the last refusal and the next request.
+    for _ in 0..10 {
+        let mut wrong = 0;
+        while exchange(&bank, "not-an-assertion", GUESSER).await.status() != 429 {
+            wrong += 1;
+            assert!(wrong < 20, "it never ends");
+        }
+        if &status_before_the_body(address).await == b"HTTP/1.1 429" {
+            return;
+        }
+    }
+    panic!("the body was waited for");
+}
+
+/// The answer to a request whose body is announced and never sent.
+async fn status_before_the_body(address: SocketAddr) -> [u8; 12] {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((GUESSER, 0).into()).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
-    // A body is announced, and none of it comes.
     let head = format!(
         "POST /oauth/token HTTP/1.1\r\nHost: {address}\r\nContent-Length: 4000\r\n\
          Content-Type: application/x-www-form-urlencoded\r\n\r\n"
@@ -76,5 +86,5 @@ async fn who_tries_too_often_is_refused_before_its_body_is_there() {
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut status = [0; 12];
     stream.read_exact(&mut status).await.unwrap();
-    assert_eq!(&status, b"HTTP/1.1 429");
+    status
 }

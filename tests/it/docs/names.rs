@@ -11,7 +11,7 @@ use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Outcome, Phase, ProblemCode, Reason, Step};
 use serde::Serialize;
 
-use super::read;
+use super::{documents, read};
 
 const PROTOCOL: &str = "docs/protocol.md";
 const INITIATORS: &str = "docs/initiators.md";
@@ -130,4 +130,31 @@ fn a_web_team_reads_of_every_step_phase_scope_and_problem() {
         TooLarge, UnsupportedMediaType, IdempotencyMismatch, Unprocessable, UpgradeRequired,
         TooManyRequests, Internal, Unavailable);
     all_stand_in(INITIATORS, problems.into_iter().map(code_of));
+}
+
+#[test]
+fn every_configuration_key_that_a_document_names_exists() {
+    // A field of the `welcome` frame.
+    const NO_KEY: &str = "limits.burst";
+    let loaded = fido_relay::config::from_texts(None, &[]).unwrap();
+    let keys: BTreeSet<_> = loaded.settings.iter().map(|setting| setting.key).collect();
+    let sections: BTreeSet<_> =
+        keys.iter().filter_map(|key| Some(key.split_once('.')?.0)).collect();
+    let mut named = 0;
+    for document in documents() {
+        let text = std::fs::read_to_string(&document).unwrap();
+        for code in text.split('`').skip(1).step_by(2) {
+            let is_part =
+                |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._".contains(c);
+            let name = &code[..code.find(|c| !is_part(c)).unwrap_or(code.len())];
+            let Some((section, key)) = name.split_once('.') else { continue };
+            // Files have such names, too, and a section alone ends with its dot.
+            let is_key = sections.contains(section) && !["", "py", "rs", "sock"].contains(&key);
+            if is_key && name != NO_KEY && !name.ends_with('_') {
+                assert!(keys.contains(name), "{}: there is no key {name}", document.display());
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 200, "{named}");
 }

@@ -82,8 +82,10 @@ fn asked(program: &Path, arguments: &[&str], questions: &[Value]) -> Vec<String>
 fn questions(signed: &Signed, forged: &[String]) -> (Vec<Value>, usize) {
     let payload: Value = super::parts(&signed.result).1;
     let (issued, expires) = (payload["iat"].as_i64().unwrap(), payload["exp"].as_i64().unwrap());
-    let question = |token: &str, expected: &Value, now: i64| json!({ "token": token,
-        "jwks": signed.jwks, "expected": expected, "now": now });
+    let question = |token: &str, expected: &Value, now: i64| {
+        json!({ "token": token,
+        "jwks": signed.jwks, "expected": expected, "now": now })
+    };
     let expected = json!({
         "iss": signed.issuer, "aud": signed.audience, "jti": signed.opened.id, "sub": "ada",
         "client_nonce": signed.nonce, "ceremony_type": "authentication", "binding": "code",

@@ -81,7 +81,10 @@ async fn alerts_and_dashboard_ask_for_what_a_relay_serves() {
     let labels: BTreeSet<_> = served.values().flatten().copied().chain(ADDED).collect();
 
     let mut dashboard = Vec::new();
-    texts(&serde_json::from_str(&read("packaging/grafana-dashboard.json")).unwrap(), &mut dashboard);
+    texts(
+        &serde_json::from_str(&read("packaging/grafana-dashboard.json")).unwrap(),
+        &mut dashboard,
+    );
     let alerts = vec![read("packaging/prometheus-alerts.yml")];
     for (file, texts, least) in [("alerts", alerts, 18), ("dashboard", dashboard, 30)] {
         let used: Vec<_> = texts.iter().flat_map(|text| uses(text)).collect();

@@ -389,10 +389,7 @@ async fn a_listed_further_rp_id_has_its_own_credentials() {
     approval(bench.register(&mut SoftCard::new(), "ada").await);
     let mut request = request(AUTHENTICATION, "ada", UpstreamOptions::default(), None);
     request.rp_id = "login.example.org".to_owned();
-    assert_eq!(
-        bench.server.begin(request.clone()).await.unwrap_err().reason,
-        Reason::NoCredential
-    );
+    assert_eq!(bench.server.begin(request.clone()).await.unwrap_err().reason, Reason::NoCredential);
     request.ceremony_type = REGISTRATION;
     let begun = bench.server.begin(request).await.unwrap();
     assert_eq!(public_key(&begun)["rp"]["id"], "login.example.org");

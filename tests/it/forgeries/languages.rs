@@ -109,7 +109,15 @@ fn questions(signed: &Signed, forged: &[String]) -> (Vec<Value>, usize) {
     let mut without_nonce = expected.clone();
     without_nonce.as_object_mut().unwrap().remove("client_nonce");
     all.push(question(&signed.result, &without_nonce, issued));
-    all.extend(forged.iter().map(|token| question(token, &expected, issued)));
+    // Of the tokens with one character changed each sixteenth: what the others meet is the same
+    // base64 and the same signature check, and a cold virtual machine takes its time.
+    let is_flip = |token: &str| {
+        let pairs = token.bytes().zip(signed.result.bytes());
+        token.len() == signed.result.len() && pairs.filter(|(one, other)| one != other).count() == 1
+    };
+    let tried = forged.iter().enumerate().filter(|(at, token)| at % 16 == 0 || !is_flip(token));
+    all.extend(tried.map(|(_, token)| question(token, &expected, issued)));
+    assert!(all.len() > 120, "{}", all.len());
     (all, holding)
 }
 
@@ -120,13 +128,19 @@ pub(super) fn samples_refuse_too(signed: &Signed, forged: &[String]) {
         (needs::go("result tokens in Go"), vec!["run", "verify.go"]),
     ];
     let (questions, holding) = questions(signed, forged);
-    for (program, arguments) in programs {
-        let Some(program) = program else { continue };
-        let answers = asked(&program, &arguments, &questions);
+    let hold = |program: &Path, arguments: &[&str]| {
+        let answers = asked(program, arguments, &questions);
         assert_eq!(answers.len(), questions.len(), "{arguments:?}");
         for (at, (question, answer)) in questions.iter().zip(&answers).enumerate() {
             let right = if at < holding { answer == "ok" } else { answer.starts_with("refused: ") };
             assert!(right, "{arguments:?}: {answer} to {question}");
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        for (program, arguments) in &programs {
+            if let Some(program) = program {
+                scope.spawn(|| hold(program, arguments));
+            }
+        }
+    });
 }

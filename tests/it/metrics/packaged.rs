@@ -43,9 +43,9 @@ fn uses(text: &str) -> Vec<Used> {
         let matchers = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
         let matchers = matchers.map_or("", |(matchers, _)| matchers).split(", ");
         let matcher = |text: &str| {
-            let (label, value) = text.split_once('=').unwrap_or_else(|| panic!("{text}"));
-            let value = value.trim_start_matches('~').trim_matches('"');
-            (label.trim_end_matches('!').to_owned(), value.to_owned())
+            let (label, value) = text.split_at(text.find(['=', '!']).unwrap());
+            let value = value.trim_start_matches(['=', '!', '~']).trim_matches('"');
+            (label.to_owned(), value.to_owned())
         };
         let matchers = matchers.filter(|text| !text.is_empty()).map(matcher).collect();
         found.push((name.to_owned(), matchers));

@@ -124,7 +124,7 @@ fn questions(signed: &Signed, forged: &[String]) -> (Vec<Value>, usize) {
 pub(super) fn samples_refuse_too(signed: &Signed, forged: &[String]) {
     let programs = [
         (needs::node_alone("result tokens in Node"), vec!["verify.mjs"]),
-        (needs::java("result tokens in Java"), vec!["Verify.java"]),
+        (needs::java("result tokens in Java"), vec!["-XX:TieredStopAtLevel=1", "Verify.java"]),
         (needs::go("result tokens in Go"), vec!["run", "verify.go"]),
     ];
     let (questions, holding) = questions(signed, forged);

@@ -22,7 +22,7 @@ import java.util.Objects;
 
 /**
  * Verifies result tokens of fido-relay with what the JDK has (17.0.3 or later), without a library.
- * {@link #verifyResult} is the part to take; {@link Json} stands for your JSON library, and main
+ * {@link #verifyResult} is the part to take; {@link Json} takes the place of your JSON library, and main
  * reads questions from standard input, see README.md.
  */
 public final class Verify {

@@ -22,7 +22,7 @@ const COMPARED = [
 export function verifyResult(token, jwks, expected, now = Math.floor(Date.now() / 1000)) {
   const parts = token.split(".");
   if (parts.length !== 3) throw new Error("not a compact JWS");
-  const [header, claims, signature] = parts.map(decode);
+  const [header, payload, signature] = parts.map(decode);
   const { alg, typ, kid, crit } = JSON.parse(header);
   if (alg !== "ES256" || typ !== "ceremony-result+jwt" || crit !== undefined) {
     throw new Error("another kind of token");
@@ -35,15 +35,15 @@ export function verifyResult(token, jwks, expected, now = Math.floor(Date.now() 
     throw new Error("the signature does not verify");
   }
 
-  const told = JSON.parse(claims);
+  const claims = JSON.parse(payload);
   for (const name of COMPARED) {
-    if (told[name] !== expected[name]) throw new Error(`another ${name}`);
+    if (claims[name] !== expected[name]) throw new Error(`another ${name}`);
   }
-  if (told.outcome !== "succeeded") throw new Error("not a success");
-  if (!(told.iat <= now + LEEWAY_S && now < told.exp + LEEWAY_S)) throw new Error("not valid now");
+  if (claims.outcome !== "succeeded") throw new Error("not a success");
+  if (!(claims.iat <= now + LEEWAY_S && now < claims.exp + LEEWAY_S)) throw new Error("not valid now");
   // Two factors: leave this out only if your policy takes a card without its PIN.
-  if (!told.amr.includes("pin")) throw new Error("the card did not verify its user");
-  return told;
+  if (!claims.amr.includes("pin")) throw new Error("the card did not verify its user");
+  return claims;
 }
 
 /** Base64url in its one spelling: Buffer alone passes over padding and foreign characters. */

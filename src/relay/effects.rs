@@ -31,9 +31,9 @@ impl Relay {
                         Err(fault) => {
                             // A user without a card is no fault that an operator could mend.
                             if fault.reason == Reason::NoCredential {
-                                tracing::info!(ceremony = %key, "the user has no card");
+                                tracing::info!(ceremony = %key.id, "the user has no card");
                             } else {
-                                tracing::warn!(ceremony = %key, %fault, "the FIDO2 server gave no challenge");
+                                tracing::warn!(ceremony = %key.id, %fault, "the FIDO2 server gave no challenge");
                             }
                             Event::BeginFailed { attempt, reason: fault.reason }
                         }

@@ -107,6 +107,27 @@ pub enum Outcome {
     Indeterminate,
 }
 
+impl Outcome {
+    /// Whether a ceremony may end with this outcome for this reason. Initiators and devices read
+    /// these pairs in the outcome tables of their documents.
+    #[must_use]
+    pub const fn allows(self, reason: Option<Reason>) -> bool {
+        use Reason as R;
+        match self {
+            Self::Succeeded | Self::Cancelled => reason.is_none(),
+            Self::Denied => matches!(reason, Some(R::Declined | R::NotMe)),
+            Self::Rejected => matches!(reason, Some(R::UpstreamRejected)),
+            Self::Failed => matches!(
+                reason,
+                Some(R::WrongCode | R::PinFailed | R::NoCredential | R::CardFull | R::Card(_))
+                    | Some(R::UpstreamRejected | R::UpstreamUnavailable | R::UpstreamFull)
+            ),
+            Self::Expired => matches!(reason, Some(R::Deadline | R::SessionExpired)),
+            Self::Indeterminate => matches!(reason, Some(R::UpstreamUnknown | R::Interrupted)),
+        }
+    }
+}
+
 /// What [`Outcome`] alone does not say. The codes are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -125,7 +146,7 @@ pub enum Reason {
     SessionExpired,
     /// The card refused the PIN; a new attempt is the person's decision.
     PinFailed,
-    /// The card holds no credential for this user.
+    /// No credential to use: the card has none for this user, or the FIDO2 server knows none.
     NoCredential,
     /// The card's key store is full.
     CardFull,

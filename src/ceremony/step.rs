@@ -383,6 +383,7 @@ impl Ceremony {
         reason: Option<Reason>,
         approval: Option<Approval>,
     ) -> Transition {
+        debug_assert!(outcome.allows(reason), "{outcome:?} for {reason:?} is in no document");
         let (accepted, binding) = match &self.state {
             State::Verifying { challenge, answer, digest, .. } => {
                 (Some((challenge.attempt, answer.device, *digest)), Some(challenge.tx_binding))

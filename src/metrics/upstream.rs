@@ -15,7 +15,8 @@ use crate::ceremony::{Begun, UpstreamSession, Verdict};
 use crate::ports::{BeginFault, BeginRequest, Fido};
 
 /// What begin calls come to in the ordinary course; further reasons appear when they occur.
-const BEGUN: [&str; 4] = ["ok", "upstream_unavailable", "upstream_rejected", "upstream_full"];
+const BEGUN: [&str; 5] =
+    ["ok", "no_credential", "upstream_unavailable", "upstream_rejected", "upstream_full"];
 const COMPLETED: [&str; 6] =
     ["approved", "rejected", "session_lost", "full", "not_asked", "unknown"];
 

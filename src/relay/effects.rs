@@ -29,7 +29,12 @@ impl Relay {
                     let event = match begun {
                         Ok(begun) => relay.sealed(&key, attempt, begun),
                         Err(fault) => {
-                            tracing::warn!(ceremony = %key, %fault, "the FIDO2 server gave no challenge");
+                            // A user without a card is no fault that an operator could mend.
+                            if fault.reason == Reason::NoCredential {
+                                tracing::info!(ceremony = %key.id, "the user has no card");
+                            } else {
+                                tracing::warn!(ceremony = %key.id, %fault, "the FIDO2 server gave no challenge");
+                            }
                             Event::BeginFailed { attempt, reason: fault.reason }
                         }
                     };

@@ -6,6 +6,7 @@ mod examples;
 mod links;
 mod names;
 mod proofs;
+mod symptoms;
 mod weaknesses;
 
 use std::path::{Path, PathBuf};

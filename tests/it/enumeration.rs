@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::ports::{BoxFuture, Bucket, Revision, Store, StoreError, Stored};
+use fido_relay_proto::device::FrameErrorCode;
+use fido_relay_proto::http::{CeremonyView, Status};
+use fido_relay_proto::{Outcome, Reason};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -198,6 +201,33 @@ async fn the_relay_does_the_same_before_it_answers_whoever_the_user_is() {
         }
     }
     assert!(stage.relay.running.stop().await);
+}
+
+#[tokio::test]
+async fn that_a_user_has_no_card_shows_after_the_right_code_alone_and_to_no_page() {
+    // At the built-in FIDO2 server, where ada has a phone and no card.
+    let relay = TestRelay::start().await;
+    let bank = relay.initiator().await;
+    let mut phone = WirePhone::connect(relay.pair(&bank, "ada").await).await;
+    for order in [&orders("ada")[0], &orders("ada")[2]] {
+        let opened = bank.open(order).await;
+        let code = opened.code.as_ref().unwrap();
+        phone.offer().await;
+        phone.claim(opened.id, if code == "000000" { "111111" } else { "000000" }).await;
+        assert_eq!(phone.refused().await.0, FrameErrorCode::WrongCode);
+        let open = bank.read(opened.id).await;
+        assert_eq!((open.status, open.reason), (Status::Pending, None));
+
+        phone.claim(opened.id, code).await;
+        let closed = bank.outcome(opened.id).await;
+        let failed = Status::Ended(Outcome::Failed);
+        assert_eq!((closed.status, closed.reason), (failed, Some(Reason::NoCredential)));
+        let url = format!("{}/v1/ceremonies/{}", bank.url, opened.id);
+        let page = bank.http.get(url).bearer_auth(&opened.ticket).send().await.unwrap();
+        let page: CeremonyView = page.json().await.unwrap();
+        assert_eq!((page.status, page.reason), (failed, None));
+        phone.closed().await;
+    }
 }
 
 /// The value in the middle, and how far the middle half is spread.

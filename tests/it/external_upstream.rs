@@ -106,13 +106,17 @@ async fn what_the_server_says_of_an_answer_becomes_the_outcome() {
 
 #[tokio::test]
 async fn without_a_challenge_the_ceremony_fails_and_says_why() {
-    let refuses = ScriptedUpstream::listening(|_, _| {
-        Reply::Answer(Answer::json(403, r#"{"status":"failed"}"#))
-    });
-    let absent = ScriptedUpstream::refusing();
-    for (url, reason) in
-        [(refuses.url(), Reason::UpstreamRejected), (absent.url(), Reason::UpstreamUnavailable)]
-    {
+    let says = |status| {
+        ScriptedUpstream::listening(move |_, _| {
+            Reply::Answer(Answer::json(status, r#"{"status":"failed"}"#))
+        })
+    };
+    let (knows_nobody, refuses, absent) = (says(403), says(400), ScriptedUpstream::refusing());
+    for (url, reason) in [
+        (knows_nobody.url(), Reason::NoCredential),
+        (refuses.url(), Reason::UpstreamRejected),
+        (absent.url(), Reason::UpstreamUnavailable),
+    ] {
         let relay = relay_before(&url).await;
         let bank = relay.initiator().await;
         let phone = relay.phone(&bank, "ada").await;
@@ -122,5 +126,7 @@ async fn without_a_challenge_the_ceremony_fails_and_says_why() {
         assert_eq!(closed.status, Status::Ended(Outcome::Failed), "{closed:?}");
         assert_eq!(closed.reason, Some(reason));
     }
-    assert_eq!(refuses.received().len(), 1, "a refusal is not asked again");
+    for server in [knows_nobody, refuses] {
+        assert_eq!(server.received().len(), 1, "a refusal is not asked again");
+    }
 }

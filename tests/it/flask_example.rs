@@ -275,6 +275,7 @@ const EVERY_ENDING: &str = r#"
 import words
 endings = [("rejected", "upstream_rejected"), ("failed", "wrong_code"), ("failed", "pin_failed"),
     ("failed", "no_credential"), ("failed", "card_613"), ("failed", "upstream_unavailable"),
+    ("failed", "upstream_rejected"),
     ("expired", "deadline"), ("expired", "session_expired"), ("cancelled", None), ("unproven", None),
     ("denied", "declined"), ("denied", "not_me"), ("indeterminate", "upstream_unknown"),
     ("indeterminate", "interrupted"), ("something_new", None)]

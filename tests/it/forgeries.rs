@@ -1,8 +1,7 @@
 //! Everything that somebody can make of the relay's signed words without its keys, held against the
 //! verification that initiators and auditors are told to do.
 
-use std::io::Write as _;
-use std::process::Stdio;
+mod languages;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -17,7 +16,6 @@ use fido_relay_proto::{CeremonyType, Username};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::support::needs;
 use crate::support::relay::TestRelay;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -319,53 +317,6 @@ async fn no_forgery_of_a_result_a_receipt_or_a_checkpoint_holds() {
     all_refused(&signed, of_checkpoints, &[result, receipt], |token| {
         signed.checkpoint_holds(token)
     });
-    pyjwt_refuses_too(&signed, &forged_results);
-}
-
-/// What docs/initiators.md tells to check, in Python with PyJWT: the number of tokens that hold.
-const IN_PYTHON: &str = r#"
-import json, sys, jwt
-told = json.load(sys.stdin)
-keys = {key["kid"]: jwt.PyJWK(key) for key in told["jwks"]["keys"]}
-holds = []
-for token in told["tokens"]:
-    try:
-        header = jwt.get_unverified_header(token)
-        if header.get("typ") != "ceremony-result+jwt" or header["alg"] != "ES256":
-            raise ValueError("another kind")
-        claims = jwt.decode(token, keys[header["kid"]], algorithms=["ES256"],
-            issuer=told["issuer"], audience=told["audience"], leeway=5,
-            options={"require": ["exp", "iat", "iss", "aud", "sub", "jti"]})
-        holds.append(claims["jti"] == told["jti"] and claims["outcome"] == "succeeded"
-            and claims["ceremony_type"] == "authentication" and claims["sub"] == "ada"
-            and claims["client_nonce"] == told["nonce"])
-    except Exception:
-        holds.append(False)
-print(json.dumps(holds))
-"#;
-
-fn pyjwt_refuses_too(signed: &Signed, forged: &[String]) {
-    let Some(python) = needs::python("result tokens with PyJWT") else { return };
-    let mut process = std::process::Command::new(python)
-        .args(["-c", IN_PYTHON])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut tokens = vec![signed.result.clone()];
-    tokens.extend_from_slice(forged);
-    let told = json!({ "jwks": signed.jwks, "tokens": tokens, "issuer": signed.issuer,
-        "audience": signed.audience, "jti": signed.opened.id, "nonce": signed.nonce });
-    process.stdin.take().unwrap().write_all(told.to_string().as_bytes()).unwrap();
-    let output = process.wait_with_output().unwrap();
-    assert!(output.status.success());
-    let holds: Vec<bool> = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(holds.len(), tokens.len());
-    let held: Vec<_> =
-        tokens.iter().zip(holds).filter(|(_, holds)| *holds).map(|(token, _)| token).collect();
-    // Padding is no part of a JWS (RFC 7515 section 2), and this library passes over it: the same
-    // bytes under another spelling say nothing else.
-    let spelled = format!("{}==", signed.result);
-    assert!(held.iter().all(|held| **held == signed.result || **held == spelled), "{held:#?}");
-    assert!(held.contains(&&signed.result), "the genuine one holds");
+    languages::pyjwt_refuses_too(&signed, &forged_results);
+    languages::samples_refuse_too(&signed, &forged_results);
 }

@@ -101,7 +101,7 @@ async fn a_card_is_registered_then_signs_in_and_approves() {
         let mut ada = Holder::new(format!("ada-{paths:?}"));
 
         let unknown = fido.begin(ada.request(CeremonyType::Authentication)).await.unwrap_err();
-        assert_eq!(unknown.reason, Reason::UpstreamRejected);
+        assert_eq!(unknown.reason, Reason::NoCredential);
 
         let mut hashes = Vec::new();
         for ceremony_type in

@@ -54,8 +54,9 @@ ENDED = {
     ),
     "card": Words(
         "The card could not do it",
-        "Something went wrong between the phone and the card. Nothing was done.",
-        "Your phone tells what it was. Then start again.",
+        "Something went wrong between the phone and the card, or the card is not one that is "
+        "registered for you. Nothing was done.",
+        "Your phone tells what it was. Then start again, or register a card first.",
     ),
     "service": Words(
         "That did not work",
@@ -93,7 +94,7 @@ SUPERSEDED = Words(
     "Your card confirmed it, but this payment had been withdrawn before. Nothing was paid.",
 )
 
-SERVICE = ("upstream_unavailable", "upstream_full")
+SERVICE = ("upstream_unavailable", "upstream_full", "upstream_rejected")
 
 
 def of(ceremony_type: str, status: str, reason: str | None) -> Words:

@@ -34,9 +34,8 @@ impl Fido for BuiltinFido {
                 .await
                 .map_err(|error| {
                     let reason = match &error {
-                        OpenFault::RpId | OpenFault::NoAccount | OpenFault::Transaction => {
-                            Reason::UpstreamRejected
-                        }
+                        OpenFault::NoAccount => Reason::NoCredential,
+                        OpenFault::RpId | OpenFault::Transaction => Reason::UpstreamRejected,
                         OpenFault::Store(_) => Reason::UpstreamUnavailable,
                     };
                     fault(reason, &error.to_string())

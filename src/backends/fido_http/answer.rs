@@ -25,6 +25,8 @@ pub(super) enum Said {
     Ok,
     /// A refusal.
     No,
+    /// The refusal of a begin for a user that the server does not know.
+    NoAccount,
     /// The server's session is gone.
     SessionLost,
     /// The server could not store.
@@ -82,6 +84,8 @@ pub(super) fn said(heard: &Heard) -> Said {
         // `"false"` is the server's word for a fault of the session; with 401 that is all it is.
         (401, Some("false")) => Said::SessionLost,
         (200, Some(_)) => Said::No,
+        // With a `status` it is the server's own word, and not that of a gateway in front of it.
+        (403, Some(_)) => Said::NoAccount,
         (400..=499, _) => Said::No,
         (500..=599, _) => Said::Unwell,
         _ => Said::Garbled,
@@ -185,6 +189,7 @@ mod tests {
     #[test]
     fn statuses_that_nobody_named_count_as_the_first_of_their_class() {
         assert_eq!(said(&heard(429, "{}")), Said::No);
+        assert_eq!(said(&heard(403, "{}")), Said::No);
         assert_eq!(said(&heard(599, "{}")), Said::Unwell);
         assert_eq!(said(&heard(299, r#"{"status":"failed"}"#)), Said::Garbled);
     }

@@ -64,6 +64,8 @@ pub struct FidoHttp {
 enum Row {
     /// The server refused: nothing to repeat.
     Refused,
+    /// The server knows no card of this user: nothing to repeat.
+    NoCredential,
     /// The server's session was gone at once.
     SessionLost,
     /// The server could not store.
@@ -104,7 +106,9 @@ impl FidoHttp {
         })?;
         let row = match answer::said(&heard) {
             Said::Ok => return self.begun(&heard).map_err(|why| (Row::Garbled, why.to_owned())),
-            Said::No => Row::Refused,
+            // Who registers needs no account yet: there, 403 is a refusal like any other.
+            Said::NoAccount if step == CertifyStep::AssertionOptions => Row::NoCredential,
+            Said::No | Said::NoAccount => Row::Refused,
             Said::SessionLost => Row::SessionLost,
             Said::Full => Row::Full,
             Said::Unwell => Row::Unwell,
@@ -136,8 +140,9 @@ impl FidoHttp {
             };
             let (used, allowed, reason) = match row {
                 Row::Refused => (&mut 0, 0, Reason::UpstreamRejected),
+                Row::NoCredential => (&mut 0, 0, Reason::NoCredential),
                 Row::Full => (&mut 0, 0, Reason::UpstreamFull),
-                Row::SessionLost => (&mut session, RETRIES_SESSION, Reason::SessionExpired),
+                Row::SessionLost => (&mut session, RETRIES_SESSION, Reason::UpstreamUnavailable),
                 Row::Unwell => (&mut unwell, RETRIES_UNWELL, Reason::UpstreamUnavailable),
                 Row::Garbled => (&mut garbled, RETRIES_GARBLED, Reason::UpstreamUnavailable),
             };
@@ -238,7 +243,7 @@ impl Fido for FidoHttp {
 fn verdict(said: Said, credential: &RawValue) -> Verdict {
     match said {
         Said::Ok => Verdict::Approved(credential::approval(credential)),
-        Said::No => Verdict::Rejected,
+        Said::No | Said::NoAccount => Verdict::Rejected,
         Said::SessionLost => Verdict::SessionLost,
         Said::Full => Verdict::Full,
         // The request was taken and its answer says nothing about what became of it.

@@ -24,6 +24,14 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     ])
 }
 
+/// Why a begin call gives no challenge.
+const UNBEGUN: [Reason; 4] = [
+    Reason::NoCredential,
+    Reason::UpstreamRejected,
+    Reason::UpstreamUnavailable,
+    Reason::UpstreamFull,
+];
+
 /// Events that lead on are frequent, those that end it rare: short lives teach little.
 fn event() -> impl Strategy<Value = Event> {
     let code = prop::sample::select(vec![CODE, CODE, CODE, "000000"]);
@@ -38,9 +46,8 @@ fn event() -> impl Strategy<Value = Event> {
             claim(device, attempt, code)
         }),
         8 => attempt().prop_map(begun),
-        1 => attempt().prop_map(|attempt| Event::BeginFailed {
-            attempt,
-            reason: Reason::UpstreamUnavailable,
+        1 => (attempt(), prop::sample::select(UNBEGUN.to_vec())).prop_map(|(attempt, reason)| {
+            Event::BeginFailed { attempt, reason }
         }),
         4 => device().prop_map(|device| card(device, None)),
         1 => (device(), number).prop_map(|(device, number)| card(device, Some(number))),

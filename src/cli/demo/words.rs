@@ -118,21 +118,23 @@ fn failure(ceremony_type: CeremonyType, reason: Option<Reason>) -> Words {
             | Reason::Interrupted,
         ) => words(
             "That did not work",
-            if registers {
-                "The service that checks cards could not take part."
-            } else {
-                "The service that checks cards could not take part, or knows no card of yours."
-            },
-            if registers {
-                "Try again shortly."
-            } else {
-                "If you have not registered a card yet, do that first; otherwise try again shortly."
-            },
+            "The service that checks cards could not take part.",
+            "Try again shortly.",
         ),
         Some(reason) if reason.is_about_card() => words(
             "The card could not do it",
-            "Something went wrong between the phone and the card. Nothing was done.",
-            "Your phone tells what it was; then start again.",
+            if registers {
+                "Something went wrong between the phone and the card. Nothing was done."
+            } else {
+                "Something went wrong between the phone and the card, or no card is registered \
+                 for you. Nothing was done."
+            },
+            if registers {
+                "Your phone tells what it was; then start again."
+            } else {
+                "Your phone tells what it was. If you have not registered a card yet, do that \
+                 first; then start again."
+            },
         ),
         Some(_) | None => words(
             "That did not work",

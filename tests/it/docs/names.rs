@@ -3,13 +3,15 @@
 //! Enums without a list of their own are listed here beside a match that stops compiling when one
 //! is added: then the list and the document grow.
 
+use std::collections::BTreeSet;
+
 use fido_relay::session::CloseReason;
 use fido_relay_proto::device::FrameErrorCode;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Outcome, Phase, ProblemCode, Reason, Step};
 use serde::Serialize;
 
-use super::read;
+use super::{documents, read};
 
 const PROTOCOL: &str = "docs/protocol.md";
 const INITIATORS: &str = "docs/initiators.md";
@@ -56,19 +58,55 @@ fn a_mobile_team_reads_of_every_close_code() {
     }
 }
 
-#[test]
-fn every_outcome_and_reason_stands_in_both_documents() {
-    let outcomes = every!(Outcome: Succeeded, Denied, Rejected, Failed, Expired, Cancelled,
-        Indeterminate);
-    let reasons = reasons();
-    for document in [PROTOCOL, INITIATORS] {
-        all_stand_in(document, outcomes.iter().map(code_of));
-        all_stand_in(document, reasons.iter().map(|reason| reason.replace("_609", "_NNN")));
+/// The pairs of outcome and reason in the table of a document that begins with these columns. A
+/// row without an outcome is one more reason of the outcome above it.
+fn outcome_table(document: &str, columns: &str) -> BTreeSet<(String, Option<String>)> {
+    let text = read(document);
+    let (_, table) = text.split_once(columns).unwrap();
+    let mut outcome = String::new();
+    let mut pairs = BTreeSet::new();
+    for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+        let cells: Vec<_> = row.split('|').collect();
+        let codes = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let (named, reasons): (Vec<String>, Vec<String>) = (codes(cells[1]), codes(cells[2]));
+        if let [one] = &named[..] {
+            outcome.clone_from(one);
+        }
+        // `card_609` may follow as an example of `card_NNN`.
+        let reasons = reasons.into_iter().filter(|reason| *reason != "card_609");
+        let before = pairs.len();
+        pairs.extend(reasons.map(|reason| (outcome.clone(), Some(reason))));
+        if pairs.len() == before {
+            pairs.insert((outcome.clone(), None));
+        }
     }
+    pairs
 }
 
-fn reasons() -> Vec<String> {
-    fn listed(reason: Reason) {
+#[test]
+fn both_documents_have_a_table_of_exactly_the_outcomes_and_reasons_that_there_are() {
+    let outcomes = every!(Outcome: Succeeded, Denied, Rejected, Failed, Expired, Cancelled,
+        Indeterminate);
+    let mut pairs = BTreeSet::new();
+    for outcome in outcomes {
+        let reasons = reasons().into_iter().map(Some).chain([None]);
+        for reason in reasons.filter(|reason| outcome.allows(*reason)) {
+            let reason = reason.map(|reason| reason.code().replace("_609", "_NNN"));
+            pairs.insert((code_of(outcome), reason));
+        }
+    }
+    assert_eq!(outcome_table(INITIATORS, "| `status` | `reason` | the page says |"), pairs);
+    assert_eq!(outcome_table(PROTOCOL, "| `outcome` | `reason` | what to say |"), pairs);
+}
+
+/// Every reason, one of the cards' numbers among them.
+fn reasons() -> Vec<Reason> {
+    let codes = "declined not_me wrong_code deadline session_expired pin_failed no_credential \
+        card_full card_609 upstream_rejected upstream_unavailable upstream_full upstream_unknown \
+        interrupted";
+    let reasons: Vec<Reason> = codes.split_whitespace().map(|code| code.parse().unwrap()).collect();
+    // A new reason does not compile here until the list has it.
+    for reason in &reasons {
         match reason {
             Reason::Declined | Reason::NotMe | Reason::WrongCode | Reason::Deadline => {}
             Reason::SessionExpired | Reason::PinFailed | Reason::NoCredential => {}
@@ -77,14 +115,7 @@ fn reasons() -> Vec<String> {
             Reason::Interrupted => {}
         }
     }
-    let codes = "declined not_me wrong_code deadline session_expired pin_failed no_credential \
-        card_full card_609 upstream_rejected upstream_unavailable upstream_full upstream_unknown \
-        interrupted";
-    let codes: Vec<_> = codes.split_whitespace().map(str::to_owned).collect();
-    for code in &codes {
-        listed(code.parse().unwrap());
-    }
-    codes
+    reasons
 }
 
 #[test]
@@ -99,4 +130,31 @@ fn a_web_team_reads_of_every_step_phase_scope_and_problem() {
         TooLarge, UnsupportedMediaType, IdempotencyMismatch, Unprocessable, UpgradeRequired,
         TooManyRequests, Internal, Unavailable);
     all_stand_in(INITIATORS, problems.into_iter().map(code_of));
+}
+
+#[test]
+fn every_configuration_key_that_a_document_names_exists() {
+    // A field of the `welcome` frame.
+    const NO_KEY: &str = "limits.burst";
+    let loaded = fido_relay::config::from_texts(None, &[]).unwrap();
+    let keys: BTreeSet<_> = loaded.settings.iter().map(|setting| setting.key).collect();
+    let sections: BTreeSet<_> =
+        keys.iter().filter_map(|key| Some(key.split_once('.')?.0)).collect();
+    let mut named = 0;
+    for document in documents() {
+        let text = std::fs::read_to_string(&document).unwrap();
+        for code in text.split('`').skip(1).step_by(2) {
+            let is_part =
+                |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._".contains(c);
+            let name = &code[..code.find(|c| !is_part(c)).unwrap_or(code.len())];
+            let Some((section, key)) = name.split_once('.') else { continue };
+            // Files have such names, too, and a section alone ends with its dot.
+            let is_key = sections.contains(section) && !["", "py", "rs", "sock"].contains(&key);
+            if is_key && name != NO_KEY && !name.ends_with('_') {
+                assert!(keys.contains(name), "{}: there is no key {name}", document.display());
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 150, "{named}");
 }

@@ -11,7 +11,8 @@ use super::{CREDENTIAL, OPTIONS, backend, credential, no_cookies, request};
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
 const STATUSES: [u16; 12] = [200, 201, 204, 302, 400, 401, 403, 404, 408, 500, 503, 507];
-const TYPES: [CeremonyType; 2] = [CeremonyType::Registration, CeremonyType::Authentication];
+const TYPES: [CeremonyType; 3] =
+    [CeremonyType::Registration, CeremonyType::Authentication, CeremonyType::Approval];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Body {
@@ -53,10 +54,17 @@ impl Body {
 }
 
 /// What a begin call must come to, and after how many calls.
-fn begin_table(status: u16, body: Body) -> (Result<(), Reason>, usize) {
+fn begin_table(
+    ceremony_type: CeremonyType,
+    status: u16,
+    body: Body,
+) -> (Result<(), Reason>, usize) {
     let refused = (Err(Reason::UpstreamRejected), 1);
     let again_once = (Err(Reason::UpstreamUnavailable), 2);
-    let session_lost = (Err(Reason::SessionExpired), 2);
+    // Without a challenge no session of this ceremony can have run out.
+    let session_lost = (Err(Reason::UpstreamUnavailable), 2);
+    // The server's own 403 has a `status`; an error page is that of a gateway.
+    let is_the_servers = matches!(body, Body::Ok | Body::Failed | Body::False);
     match (status, body) {
         (200, Body::Ok) => (Ok(()), 1),
         (200, Body::Failed | Body::False) => refused,
@@ -64,6 +72,9 @@ fn begin_table(status: u16, body: Body) -> (Result<(), Reason>, usize) {
         (201 | 204 | 302, _) => again_once,
         (507, _) => (Err(Reason::UpstreamFull), 1),
         (408, _) | (_, Body::Expired) | (401, Body::False) => session_lost,
+        (403, _) if is_the_servers && ceremony_type != CeremonyType::Registration => {
+            (Err(Reason::NoCredential), 1)
+        }
         (400 | 401 | 403 | 404, _) => refused,
         (500 | 503, _) => (Err(Reason::UpstreamUnavailable), 3),
         _ => unreachable!("not in the matrix"),
@@ -117,7 +128,7 @@ async fn a_begin_gives_a_challenge_in_exactly_the_ok_cells() {
                 let cell = format!("{ceremony_type:?} {status} {body:?}");
                 *current.lock().unwrap() = (status, body);
                 let came_to = backend.begin(request(ceremony_type)).await;
-                let (expected, calls) = begin_table(status, body);
+                let (expected, calls) = begin_table(ceremony_type, status, body);
                 let came_to = came_to.map(drop).map_err(|fault| fault.reason);
                 assert_eq!(came_to, expected, "{cell}");
                 assert_eq!(server.received().len() - calls_before, calls, "{cell}");

@@ -49,11 +49,10 @@ fn names(text: &str) -> BTreeMap<String, (String, String)> {
         .collect()
 }
 
-#[tokio::test]
-async fn every_metric_stands_in_the_document_with_its_labels_and_none_besides() {
+/// The figures of a relay at which one of everything happened, so that every family has a sample.
+pub(super) async fn eventful() -> String {
     let relay = watched().await;
     let initiator = relay.initiator().await;
-    // One of everything, so that every family has a sample.
     let mut phone = relay.phone(&initiator, "ada").await;
     let opened = initiator.open(&json!({ "type": "registration", "username": "ada" })).await;
     phone.types(&opened);
@@ -76,7 +75,12 @@ async fn every_metric_stands_in_the_document_with_its_labels_and_none_besides() 
         relay.running.relay().drive(&key, wrong).await.unwrap();
     }
 
-    let text = text(&relay).await;
+    text(&relay).await
+}
+
+#[tokio::test]
+async fn every_metric_stands_in_the_document_with_its_labels_and_none_besides() {
+    let text = eventful().await;
     let figures = Figures::read(&text);
     let mut served = BTreeMap::new();
     for (shown, (sample, help)) in names(&text) {

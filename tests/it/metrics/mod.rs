@@ -2,6 +2,7 @@
 //! becomes a label, and that the document lists what there is.
 
 mod documented;
+mod packaged;
 mod sums;
 
 use std::sync::Arc;

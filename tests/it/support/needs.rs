@@ -55,6 +55,26 @@ pub(crate) fn node(what: &str) -> Option<Node> {
     or_left_out(found, what, because)
 }
 
+/// Node, for what needs no package.
+pub(crate) fn node_alone(what: &str) -> Option<PathBuf> {
+    or_left_out(on_path("node"), what, "node is not installed")
+}
+
+/// A JDK: `java` runs a source file, which a runtime alone does not.
+pub(crate) fn java(what: &str) -> Option<PathBuf> {
+    let java = on_path("java").filter(|_| on_path("javac").is_some());
+    or_left_out(java, what, "no JDK is installed")
+}
+
+/// Go, which `./check setup` does not install: no run needs it, CI neither.
+pub(crate) fn go(what: &str) -> Option<PathBuf> {
+    let go = on_path("go");
+    if go.is_none() {
+        say(&format!("left out: {what}, because go is not installed"));
+    }
+    go
+}
+
 /// Node, and what `npm ci` puts into `tests/asyncapi`.
 pub(crate) fn asyncapi(what: &str) -> Option<PathBuf> {
     let parser = "tests/asyncapi/node_modules/@asyncapi/parser/package.json";
@@ -80,11 +100,14 @@ fn on_path(program: &str) -> Option<PathBuf> {
 fn or_left_out<T>(found: Option<T>, what: &str, because: &str) -> Option<T> {
     if found.is_none() {
         assert!(variable("CI").is_none(), "{what}: {because}, and CI leaves nothing out");
-        // Unlike `eprintln!`, a direct write is not held back by the test runner.
-        let line = format!("\nleft out: {what}, because {because} (./check setup installs it)\n");
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        say(&format!("left out: {what}, because {because} (./check setup installs it)"));
     }
     found
+}
+
+/// Unlike `eprintln!`, a direct write is not held back by the test runner.
+fn say(line: &str) {
+    std::io::stderr().write_all(format!("\n{line}\n").as_bytes()).unwrap();
 }
 
 /// Set and not empty.

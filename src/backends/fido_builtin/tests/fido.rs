@@ -378,7 +378,7 @@ async fn what_is_not_served_here_is_refused_at_the_beginning() {
     let tenant = refused(|request| request.tenant = "other".parse().unwrap()).await.unwrap_err();
     assert_eq!(tenant.reason, Reason::UpstreamRejected);
     let nobody = bench.begin(AUTHENTICATION, "nobody", UpstreamOptions::default()).await;
-    assert_eq!(nobody.unwrap_err().reason, Reason::UpstreamRejected);
+    assert_eq!(nobody.unwrap_err().reason, Reason::NoCredential);
 }
 
 #[tokio::test]
@@ -389,10 +389,7 @@ async fn a_listed_further_rp_id_has_its_own_credentials() {
     approval(bench.register(&mut SoftCard::new(), "ada").await);
     let mut request = request(AUTHENTICATION, "ada", UpstreamOptions::default(), None);
     request.rp_id = "login.example.org".to_owned();
-    assert_eq!(
-        bench.server.begin(request.clone()).await.unwrap_err().reason,
-        Reason::UpstreamRejected
-    );
+    assert_eq!(bench.server.begin(request.clone()).await.unwrap_err().reason, Reason::NoCredential);
     request.ceremony_type = REGISTRATION;
     let begun = bench.server.begin(request).await.unwrap();
     assert_eq!(public_key(&begun)["rp"]["id"], "login.example.org");

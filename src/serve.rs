@@ -1,6 +1,7 @@
 //! The wiring: from a configuration to a running relay. The one place that knows every room, and
 //! the only one that chooses backends.
 
+mod data_directory;
 pub(crate) mod door;
 mod pace;
 pub(crate) mod webhooks;
@@ -17,7 +18,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::audit::{self, Audit};
-use crate::backends::embedded::{FileStore, LocalBus, RevocationList, SystemClock};
+use crate::backends::embedded::{LocalBus, RevocationList, SystemClock};
 use crate::backends::fido_builtin::{self, AttestationPolicy, BuiltinFido};
 use crate::backends::fido_http::{self, FidoHttp};
 use crate::config::UpstreamPaths;
@@ -40,6 +41,8 @@ use crate::session;
 use crate::tasks::Tasks;
 use crate::webhooks::Webhooks;
 
+pub use data_directory::{Contents, DataDirectory, FIRST_START, Incomplete};
+
 /// The store's file within the data directory.
 pub const STORE_FILE: &str = "relay.redb";
 /// The sealing key's file within the data directory.
@@ -57,6 +60,9 @@ pub enum StartError {
     /// The address cannot be had.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
+    /// A part of the data directory is missing without which the others are of no use.
+    #[error(transparent)]
+    Incomplete(#[from] Incomplete),
     /// The store's file cannot be had.
     #[error(transparent)]
     Open(#[from] crate::backends::embedded::OpenError),
@@ -86,6 +92,18 @@ pub enum StartError {
     Roots(String),
 }
 
+impl StartError {
+    /// What an operator can do about it, where that does not follow from the error itself.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        if let Self::Incomplete(incomplete) = self {
+            return Some(incomplete.remedy());
+        }
+        let Self::Open(error) = self else { return None };
+        error.remedy().map(str::to_owned)
+    }
+}
+
 /// What a relay stands on, where the configuration leaves no choice.
 #[derive(Clone, Debug)]
 pub struct Ground {
@@ -99,9 +117,9 @@ impl Ground {
     /// This machine: a file in the data directory, and the system's clock.
     ///
     /// # Errors
-    /// [`StartError::Open`].
+    /// [`StartError::Incomplete`], [`StartError::Open`] and [`StartError::Seal`].
     pub fn of_this_machine(config: &Config) -> Result<Self, StartError> {
-        let store = Arc::new(FileStore::open(&config.data_dir.join(STORE_FILE))?);
+        let store = Arc::new(DataDirectory::of(config).open()?);
         Ok(Self { store, clock: Arc::new(SystemClock) })
     }
 }

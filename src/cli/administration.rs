@@ -12,13 +12,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
 
-use super::Failure;
-use crate::backends::embedded::{FileStore, OpenError, RevocationList, SystemClock};
+use super::{Failure, note};
+use crate::backends::embedded::{OpenError, RevocationList, SystemClock};
 use crate::config::Config;
 use crate::edge::admin::{self, Admin, Revoking};
 use crate::ports::{Clock, Store, Witnesses};
 use crate::security::seal::Sealer;
-use crate::serve::{self, REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE};
+use crate::serve::{self, Contents, DataDirectory, REVOCATIONS_FILE, SEAL_KEY_FILE, StartError};
 
 /// A way to the administration.
 #[derive(Debug)]
@@ -30,31 +30,44 @@ pub(super) enum Administration {
 }
 
 impl Administration {
-    /// Finds the way.
+    /// Finds the way. Without a relay and without a store there is none: nothing is made.
     pub(super) fn reach(config: &Config) -> Result<Self, Failure> {
-        if let Some(client) = socket_client(&config.data_dir)? {
+        Self::reach_or_make(config, false)
+    }
+
+    /// [`Self::reach`], which makes the store if `new_store` and there is none. Says on standard
+    /// error which directory it works on, so that a command in the wrong one is noticed.
+    pub(super) fn reach_or_make(config: &Config, new_store: bool) -> Result<Self, Failure> {
+        let directory = DataDirectory::of(config);
+        let path = directory.path().display();
+        if let Some(client) = socket_client(directory.path())? {
+            note(&format!("works on {path}, where a relay runs"));
             return Ok(Self::Socket(client));
         }
-        let path = config.data_dir.join(STORE_FILE);
-        let store = FileStore::open(&path).map_err(|error| match error {
-            OpenError::InUse { .. } => Failure::failed(format!(
+        let contents = directory.contents();
+        let contents = contents.map_err(|error| Failure::unstarted(&error.into()))?;
+        if contents == Contents::Fresh && !new_store {
+            return Err(Failure::failed(format!(
+                "there is no store in {path}, and no relay runs on it. Start the relay first \
+                 (fido-relay serve), or name the directory of the one that runs (data_dir, \
+                 FIDO_RELAY_DATA_DIR, --config, or the working directory). \
+                 client create and pairing create make a new store with --new-store"
+            )));
+        }
+        let store = directory.open().map_err(|error| match error {
+            StartError::Open(OpenError::InUse { .. }) => Failure::failed(format!(
                 "{error}\nA relay or another command has it open, but no relay answers at its \
                  admin socket yet: try again"
             )),
-            other @ (OpenError::Io { .. } | OpenError::Unusable { .. } | OpenError::Thread(_)) => {
-                Failure::failed(other)
-            }
+            other => Failure::unstarted(&other),
         })?;
+        note(&format!("works on {path}, where no relay runs"));
         let (store, clock): (Arc<dyn Store>, Arc<dyn Clock>) =
             (Arc::new(store), Arc::new(SystemClock));
-        let sealer = Sealer::load_or_make(&config.data_dir.join(SEAL_KEY_FILE));
-        let webhooks = serve::webhooks::of_store(
-            config,
-            Arc::clone(&store),
-            sealer.map_err(Failure::failed)?,
-            Arc::clone(&clock),
-        );
-        let list = RevocationList::open(&config.data_dir.join(REVOCATIONS_FILE));
+        let sealer = Sealer::load(&directory.path().join(SEAL_KEY_FILE)).map_err(Failure::failed)?;
+        let webhooks =
+            serve::webhooks::of_store(config, Arc::clone(&store), sealer, Arc::clone(&clock));
+        let list = RevocationList::open(&directory.path().join(REVOCATIONS_FILE));
         Ok(Self::Store(admin::router(Admin {
             tenant: TenantId::default(),
             store,

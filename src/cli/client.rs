@@ -75,6 +75,9 @@ Scopes:
         /// Origins of its pages, separated by commas: only they may watch with a ticket
         #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
         page_origin: Vec<Origin>,
+        /// Make the store if the data directory has none yet and no relay runs on it
+        #[arg(long)]
+        new_store: bool,
     },
     /// Change where an initiator calls from and which pages are its own
     #[command(after_help = "Each list replaces the one before. Examples:
@@ -170,9 +173,19 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
     let config = file.config()?;
     let Arguments { command, json } = arguments;
     block_on(async {
-        let administration = Administration::reach(&config)?;
+        let new_store = matches!(command, Command::Create { new_store: true, .. });
+        let administration = Administration::reach_or_make(&config, new_store)?;
         match command {
-            Command::Create { name, scope, binding, key_days, jwk, allow_from, page_origin } => {
+            Command::Create {
+                name,
+                scope,
+                binding,
+                key_days,
+                jwk,
+                allow_from,
+                page_origin,
+                new_store: _,
+            } => {
                 let body = CreateClient {
                     name,
                     scopes: scope,

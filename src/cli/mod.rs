@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Loaded};
+use crate::serve::StartError;
 
 /// Relays FIDO2 ceremonies from a web page to the card that only the user's phone can read.
 #[derive(Debug, Parser)]
@@ -106,6 +107,14 @@ impl Failure {
         Self { text: text.to_string(), code: 1 }
     }
 
+    /// The data directory cannot be used: what is wrong and what to do about it, in one line.
+    fn unstarted(error: &StartError) -> Self {
+        match error.remedy() {
+            Some(remedy) => Self::failed(format!("{error}. To go on, {remedy}")),
+            None => Self::failed(error),
+        }
+    }
+
     /// It was asked for wrongly, or the configuration is wrong: exit code 2.
     pub fn usage(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), code: 2 }
@@ -143,6 +152,11 @@ pub fn main() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "the one place where the command line complains")]
 fn complain(text: &str) {
     eprintln!("fido-relay: {text}");
+}
+
+/// Tells a person beside what a command prints for programs.
+fn note(text: &str) {
+    complain(text);
 }
 
 /// Prints what a command was asked for. A reader that has seen enough (`| head`) is no failure.

@@ -32,6 +32,9 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Make the store if the data directory has none yet and no relay runs on it
+        #[arg(long)]
+        new_store: bool,
     },
 }
 
@@ -41,9 +44,9 @@ pub(super) fn parse_username(text: &str) -> Result<Username, String> {
 
 pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure> {
     let config = file.config()?;
-    let Command::Create { username, json } = arguments.command;
+    let Command::Create { username, json, new_store } = arguments.command;
     block_on(async {
-        let administration = Administration::reach(&config)?;
+        let administration = Administration::reach_or_make(&config, new_store)?;
         let body = OpenPairing { username };
         let opened = administration.call(Method::POST, "/pairings", &body).await?;
         show(&opened, json)

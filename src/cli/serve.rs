@@ -103,11 +103,12 @@ fn failure(error: StartError) -> Failure {
         | StartError::Tls(_)
         | StartError::Webhooks(_) => Failure::usage(error),
         StartError::Listen(..)
+        | StartError::Incomplete(_)
         | StartError::Open(_)
         | StartError::Store(_)
         | StartError::Seal(_)
         | StartError::Audit(_)
-        | StartError::Revocations(_) => Failure::failed(error),
+        | StartError::Revocations(_) => Failure::unstarted(&error),
     }
 }
 

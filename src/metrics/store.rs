@@ -117,4 +117,12 @@ impl Store for Measured {
     ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
         Box::pin(self.figures.measure("page", self.store.page(bucket, after, limit)))
     }
+
+    fn writable(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.writable()
+    }
+
+    fn damaged(&self) -> BoxFuture<'_, String> {
+        self.store.damaged()
+    }
 }

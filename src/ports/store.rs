@@ -175,4 +175,16 @@ pub trait Store: Send + Sync + std::fmt::Debug {
             Ok(all)
         })
     }
+
+    /// Whether writes reach the disk at the moment: how the last one ended, or a trial if that is
+    /// some seconds ago. For readiness, so it may be asked as often as a balancer does.
+    fn writable(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Resolves once the records cannot be trusted any more and everything will be refused, with
+    /// what was found and what an operator can do. Never, for a store that cannot be damaged.
+    fn damaged(&self) -> BoxFuture<'_, String> {
+        Box::pin(std::future::pending())
+    }
 }

@@ -3,7 +3,7 @@
 //! alone opens nothing.
 
 use std::fmt;
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,26 +56,35 @@ impl Sealer {
         Ok(Self { key: Arc::new(key) })
     }
 
-    /// The key in this file, made first if there is none; readable by this user alone.
+    /// The key in this file.
+    ///
+    /// # Errors
+    /// [`SealError`].
+    pub fn load(file: &Path) -> Result<Self, SealError> {
+        let text = std::fs::read_to_string(file)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim()).map_err(|_| SealError::Malformed)?;
+        Self::new(&bytes.try_into().map_err(|_| SealError::Malformed)?)
+    }
+
+    /// The key in this file, made first if there is none or the file is empty; readable by this
+    /// user alone. The caller keeps other processes from making one at the same time.
     ///
     /// # Errors
     /// [`SealError`].
     pub fn load_or_make(file: &Path) -> Result<Self, SealError> {
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        match options.open(file) {
-            Ok(mut made) => {
-                made.write_all(URL_SAFE_NO_PAD.encode(random::bytes::<KEY_LEN>()).as_bytes())?;
-                made.sync_all()?;
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error.into()),
+        if std::fs::metadata(file).map_or(0, |found| found.len()) == 0 {
+            // Under its own name once it is whole: a crash leaves no half of a key.
+            let new = file.with_extension("new");
+            let mut options = std::fs::OpenOptions::new();
+            options.write(true).create(true).truncate(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut made = options.open(&new)?;
+            made.write_all(URL_SAFE_NO_PAD.encode(random::bytes::<KEY_LEN>()).as_bytes())?;
+            made.sync_all()?;
+            std::fs::rename(&new, file)?;
         }
-        let text = std::fs::read_to_string(file)?;
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim()).map_err(|_| SealError::Malformed)?;
-        Self::new(&bytes.try_into().map_err(|_| SealError::Malformed)?)
+        Self::load(file)
     }
 
     /// Seals a text for one place: `place` must be given again to open it.

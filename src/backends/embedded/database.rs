@@ -4,18 +4,24 @@
 //! redb refuses everything after an input or output error until the file is closed and opened
 //! again, since what it holds in memory may no longer be what is on the disk. So whoever meets
 //! such an error closes the file ([`Database::fail`]) and the next access opens it.
+//!
+//! Each opening verifies the checksum of every page, so that no relay serves from a damaged file.
+//! Damage that is met later ends the store for this process ([`Database::damage`]): the next start
+//! verifies again and decides.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
 use redb::{
-    DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, StorageError,
-    TableDefinition, WriteTransaction,
+    DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, TableDefinition,
+    WriteTransaction,
 };
+use tokio_util::sync::CancellationToken;
 
+use super::guard::guarded;
 use crate::ports::{Bucket, StoreError};
 
 /// A record: its revision and its bytes.
@@ -50,9 +56,9 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// It is no store of this program, or it is damaged.
-    #[error("cannot use {} as the store: {reason}", path.display())]
-    Unusable {
+    /// It is damaged, or no store of this program.
+    #[error("cannot use {} as the store, it is damaged: {reason}", path.display())]
+    Damaged {
         /// The file.
         path: PathBuf,
         /// What redb says.
@@ -63,13 +69,36 @@ pub enum OpenError {
     Thread(io::Error),
 }
 
+impl OpenError {
+    /// What an operator can do about it, where that does not follow from the error itself.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Damaged { .. } => Some(REMEDY_FOR_DAMAGE),
+            Self::Io { .. } => {
+                Some("run this as the relay's user, and let that user read and write the file")
+            }
+            Self::InUse { .. } | Self::Thread(_) => None,
+        }
+    }
+}
+
+/// What an operator can do about a damaged store.
+const REMEDY_FOR_DAMAGE: &str = "look into the machine's log for errors of the disk and bring \
+    relay.redb back from its newest backup; or, to begin anew, with every client and phone made \
+    again, move the whole content of the data directory away";
+
 /// Opens the database; called again after a failure.
 pub(super) type Opener = Box<dyn Fn() -> Result<redb::Database, DatabaseError> + Send + Sync>;
 
 /// The open database, or the place where it will be again.
 pub(super) struct Database {
+    /// What the log and errors call the file.
+    path: PathBuf,
     open: Opener,
     current: RwLock<Option<redb::Database>>,
+    damage: OnceLock<String>,
+    damaged: CancellationToken,
 }
 
 impl std::fmt::Debug for Database {
@@ -95,26 +124,32 @@ impl Database {
         let opener = move || {
             redb::Builder::new()
                 .set_cache_size(CACHE)
+                .set_check_integrity_on_open(true)
                 .create_with_backend(FileBackend::new(private_file(&file)?)?)
         };
         Self::open_by(path, Box::new(opener))
     }
 
-    /// [`Database::open_with`], with errors that name the file.
+    /// Opens by `open` and makes the tables, so that readers always find them. Errors name `path`.
     pub(super) fn open_by(path: &Path, open: Opener) -> Result<Self, OpenError> {
-        Self::open_with(open).map_err(|error| open_error(path.to_owned(), error))
-    }
-
-    /// Opens by `open` and makes the tables, so that readers always find them.
-    pub(super) fn open_with(open: Opener) -> Result<Self, redb::Error> {
-        let database = open()?;
-        let transaction = database.begin_write()?;
-        for bucket in Bucket::ALL {
-            transaction.open_table(records(bucket))?;
-        }
-        transaction.open_table(META)?;
-        transaction.commit()?;
-        Ok(Self { open, current: RwLock::new(Some(database)) })
+        let opened = guarded(|| {
+            let database = open()?;
+            let transaction = database.begin_write()?;
+            for bucket in Bucket::ALL {
+                transaction.open_table(records(bucket))?;
+            }
+            transaction.open_table(META)?;
+            transaction.commit()?;
+            Ok(database)
+        });
+        let database = opened.map_err(|error| open_error(path.to_owned(), error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            open,
+            current: RwLock::new(Some(database)),
+            damage: OnceLock::new(),
+            damaged: CancellationToken::new(),
+        })
     }
 
     /// A reader's view of one bucket, unmoved by later writes.
@@ -122,12 +157,19 @@ impl Database {
         &self,
         bucket: Bucket,
     ) -> Result<ReadOnlyTable<&'static str, Record>, StoreError> {
-        let begin = || -> Result<_, redb::Error> {
+        self.guard(|| {
             let transaction: ReadTransaction =
                 self.with_open(|database| Ok(database.begin_read()?))?;
             Ok(transaction.open_table(records(bucket))?)
-        };
-        begin().map_err(|error| self.fail(&error))
+        })
+    }
+
+    /// Runs what touches the file's content. After an error the file is closed where that helps.
+    pub(super) fn guard<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        guarded(work).map_err(|error| self.fail(&error))
     }
 
     /// The writer's transaction.
@@ -135,27 +177,57 @@ impl Database {
         self.with_open(|database| Ok(database.begin_write()?))
     }
 
-    /// Tells the caller that the store is unavailable and, if redb will refuse everything from
-    /// now on, closes the file so that the next access opens it again.
-    pub(super) fn fail(&self, error: &redb::Error) -> StoreError {
-        let closes = matches!(
-            error,
-            redb::Error::Io(_)
-                | redb::Error::PreviousIo
-                | redb::Error::Backend(_)
-                | redb::Error::Corrupted(_)
-                | redb::Error::LockPoisoned(_)
-        );
-        if closes && self.current.write().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+    /// Closes the file if redb will refuse everything from now on, so that the next access opens it
+    /// again, or for good if its content cannot be trusted any more.
+    fn fail(&self, error: &redb::Error) -> StoreError {
+        let is_damage = is_damage(error);
+        let closes = is_damage
+            || matches!(
+                error,
+                redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::Backend(_)
+            );
+        if is_damage {
+            self.damage(error);
+        }
+        if closes && self.take().is_some() && !is_damage {
             tracing::error!(%error, "the store's file failed and will be opened again");
         }
         StoreError::Unavailable(error.to_string())
     }
 
+    /// Whether the content of the file is known to be damaged, and how; resolves once it is.
+    pub(super) async fn damaged(&self) -> String {
+        self.damaged.cancelled().await;
+        self.damage.get().cloned().unwrap_or_default()
+    }
+
+    fn damage(&self, error: &redb::Error) {
+        let path = self.path.clone();
+        let text = format!(
+            "{}. To go on, {REMEDY_FOR_DAMAGE}",
+            OpenError::Damaged { path, reason: error.to_string() }
+        );
+        if self.damage.set(text).is_ok() {
+            tracing::error!(path = %self.path.display(), %error, "the store is damaged");
+            self.damaged.cancel();
+        }
+    }
+
+    fn take(&self) -> Option<()> {
+        let database = self.current.write().unwrap_or_else(PoisonError::into_inner).take()?;
+        // What it does when it is dropped may meet the same damage.
+        drop(guarded(|| {
+            drop(database);
+            Ok(())
+        }));
+        Some(())
+    }
+
     /// Closes the file for good and flushes what is left to flush.
     pub(super) fn close(&self) {
         let database = self.current.write().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Err(error)) = database.map(redb::Database::close) {
+        let Some(database) = database else { return };
+        if let Err(error) = guarded(|| Ok(database.close()?)) {
             tracing::warn!(%error, "closing the store");
         }
     }
@@ -166,6 +238,9 @@ impl Database {
     ) -> Result<T, redb::Error> {
         if let Some(database) = &*self.current.read().unwrap_or_else(PoisonError::into_inner) {
             return use_it(database);
+        }
+        if self.damaged.is_cancelled() {
+            return Err(redb::Error::Corrupted("the store is damaged".to_owned()));
         }
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let database = match current.take() {
@@ -178,16 +253,34 @@ impl Database {
 
 /// What an operator can do about it decides the kind; the rest is a file that cannot be used.
 fn open_error(path: PathBuf, error: redb::Error) -> OpenError {
-    if matches!(error, redb::Error::DatabaseAlreadyOpen) {
-        return OpenError::InUse { path };
+    match error {
+        redb::Error::DatabaseAlreadyOpen => OpenError::InUse { path },
+        redb::Error::Io(source) if !is_damaged_read(&source) => OpenError::Io { path, source },
+        other => OpenError::Damaged { path, reason: other.to_string() },
     }
-    let reason = error.to_string();
-    if let redb::Error::Io(source) = error
-        && source.kind() != io::ErrorKind::InvalidData
-    {
-        return OpenError::Io { path, source };
+}
+
+/// Whether the file's content is not what was written: it says so itself, it lacks what every
+/// opening makes, or a panic has left the library's own state behind.
+fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Io(source) => is_damaged_read(source),
+        error => matches!(
+            error,
+            redb::Error::Corrupted(_)
+                | redb::Error::LockPoisoned(_)
+                | redb::Error::TransactionPoisoned
+                | redb::Error::TableTypeMismatch { .. }
+                | redb::Error::TableIsMultimap(_)
+                | redb::Error::TypeDefinitionChanged { .. }
+                | redb::Error::TableDoesNotExist(_)
+        ),
     }
-    OpenError::Unusable { path, reason }
+}
+
+/// A file that ends too early, or does not begin as a store does.
+fn is_damaged_read(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 /// The table of a bucket.
@@ -212,13 +305,11 @@ pub(super) fn set_last_revision(
     Ok(())
 }
 
-/// What reading one record failed with, in the type that [`Database::fail`] takes.
-pub(super) fn read_error(error: StorageError) -> redb::Error {
-    error.into()
-}
-
 /// Makes a directory that only this user may enter; one that exists keeps its permissions.
-fn make_private_directory(directory: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// The operating system's.
+pub fn make_private_directory(directory: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -235,8 +326,11 @@ fn private_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Makes a new file's name as durable as its content.
-fn sync_directory(path: &Path) -> io::Result<()> {
+/// Makes the name of a new file as durable as its content, by flushing the directory it lies in.
+///
+/// # Errors
+/// The operating system's.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;

@@ -6,6 +6,7 @@
 mod bus;
 mod clock;
 mod database;
+mod guard;
 mod memory;
 mod revocations;
 mod store;
@@ -15,7 +16,7 @@ mod writer;
 
 pub use bus::LocalBus;
 pub use clock::SystemClock;
-pub use database::OpenError;
+pub use database::{OpenError, make_private_directory, sync_directory};
 pub use memory::MemoryStore;
 pub use revocations::{RevocationList, RevocationsError};
 pub use store::FileStore;

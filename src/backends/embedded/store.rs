@@ -4,16 +4,23 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use redb::ReadOnlyTable;
 use tokio::sync::{mpsc, oneshot};
 
-use super::database::{Database, OpenError, Record, read_error};
-use super::writer::{self, Change, Write};
+use super::database::{Database, OpenError, Record};
+use super::writer::{self, Change, LastCommit, Write};
 use crate::ports::{BoxFuture, Bucket, Revision, Store, StoreError, Stored};
 
 /// Records that a listing reads before it lets other tasks run.
 const LIST_STRIDE: usize = 256;
+/// How long a commit says that the next one will do.
+const GOOD_FOR: Duration = Duration::from_secs(10);
+/// How long a commit that failed says that the next one will fail.
+const BAD_FOR: Duration = Duration::from_millis(500);
+/// The key of a trial write, which the writer does not look at.
+const TRIAL_KEY: &str = "trial";
 
 /// Records in one file, which this process has for itself. Dropping it finishes every write that
 /// was handed over and closes the file; the drop waits for that.
@@ -22,6 +29,10 @@ pub struct FileStore {
     database: Arc<Database>,
     queue: Option<mpsc::Sender<Write>>,
     writer: Option<JoinHandle<()>>,
+    last_commit: LastCommit,
+    /// Held during a trial write.
+    trial: tokio::sync::Mutex<()>,
+    good_for: Duration,
 }
 
 impl FileStore {
@@ -49,12 +60,42 @@ impl FileStore {
     pub(super) fn start(database: Database) -> Result<Self, OpenError> {
         let database = Arc::new(database);
         let (queue, mut waiting) = mpsc::channel(writer::QUEUE);
-        let writers = Arc::clone(&database);
+        let last_commit = LastCommit::of_opening();
+        let (writers, commits) = (Arc::clone(&database), last_commit.clone());
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || writer::run(&writers, &mut waiting))
+            .spawn(move || writer::run(&writers, &mut waiting, &commits))
             .map_err(OpenError::Thread)?;
-        Ok(Self { database, queue: Some(queue), writer: Some(writer) })
+        Ok(Self {
+            database,
+            queue: Some(queue),
+            writer: Some(writer),
+            last_commit,
+            trial: tokio::sync::Mutex::default(),
+            good_for: GOOD_FOR,
+        })
+    }
+
+    /// Tries a write each time that it is asked whether it can, and not at a pace.
+    #[must_use]
+    pub fn always_trying(mut self) -> Self {
+        self.good_for = Duration::ZERO;
+        self
+    }
+
+    /// Tells how the last commit ended if that is recent enough, or tries another, one at a time.
+    async fn try_write(&self) -> Result<(), StoreError> {
+        let known = || {
+            let (at, ended) = self.last_commit.get();
+            let good_for = if ended.is_ok() { self.good_for } else { BAD_FOR };
+            (ended, at.elapsed() < good_for)
+        };
+        let (ended, is_recent) = known();
+        let Ok(_one) = self.trial.try_lock() else { return ended };
+        if is_recent {
+            return ended;
+        }
+        self.write(Bucket::Keys, TRIAL_KEY, Revision::ABSENT, Change::Trial).await.map(drop)
     }
 
     async fn write(
@@ -75,8 +116,7 @@ impl FileStore {
 
     fn get(&self, bucket: Bucket, key: &str) -> Result<Option<Stored>, StoreError> {
         let table = self.database.read(bucket)?;
-        let found = table.get(key).map_err(|error| self.database.fail(&read_error(error)))?;
-        Ok(found.map(|found| stored(found.value())))
+        self.database.guard(move || Ok(table.get(key)?.map(|found| stored(found.value()))))
     }
 
     /// Reads on from `from`, at most [`LIST_STRIDE`] records; tells whether there may be more.
@@ -88,20 +128,20 @@ impl FileStore {
         found: &mut Vec<(String, Stored)>,
     ) -> Result<bool, StoreError> {
         use std::ops::Bound;
-        let failed = |error| self.database.fail(&read_error(error));
         let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        let range = table.range::<&str>((from, Bound::Unbounded)).map_err(failed)?;
-        for (nth, entry) in range.enumerate() {
-            if nth == LIST_STRIDE {
-                return Ok(true);
+        self.database.guard(|| {
+            for (nth, entry) in table.range::<&str>((from, Bound::Unbounded))?.enumerate() {
+                if nth == LIST_STRIDE {
+                    return Ok(true);
+                }
+                let (key, value) = entry?;
+                if !key.value().starts_with(prefix) {
+                    return Ok(false);
+                }
+                found.push((key.value().to_owned(), stored(value.value())));
             }
-            let (key, value) = entry.map_err(failed)?;
-            if !key.value().starts_with(prefix) {
-                return Ok(false);
-            }
-            found.push((key.value().to_owned(), stored(value.value())));
-        }
-        Ok(false)
+            Ok(false)
+        })
     }
 }
 
@@ -129,6 +169,14 @@ impl Drop for FileStore {
 }
 
 impl Store for FileStore {
+    fn damaged(&self) -> BoxFuture<'_, String> {
+        Box::pin(self.database.damaged())
+    }
+
+    fn writable(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.try_write())
+    }
+
     fn load<'a>(
         &'a self,
         bucket: Bucket,
@@ -186,14 +234,15 @@ impl Store for FileStore {
         Box::pin(async move {
             use std::ops::Bound;
             let table = self.database.read(bucket)?;
-            let failed = |error| self.database.fail(&read_error(error));
-            let range = (Bound::Excluded(after), Bound::Unbounded);
-            let mut found = Vec::new();
-            for entry in table.range::<&str>(range).map_err(failed)?.take(limit) {
-                let (key, value) = entry.map_err(failed)?;
-                found.push((key.value().to_owned(), stored(value.value())));
-            }
-            Ok(found)
+            self.database.guard(move || {
+                let range = (Bound::Excluded(after), Bound::Unbounded);
+                let mut found = Vec::new();
+                for entry in table.range::<&str>(range)?.take(limit) {
+                    let (key, value) = entry?;
+                    found.push((key.value().to_owned(), stored(value.value())));
+                }
+                Ok(found)
+            })
         })
     }
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
-use super::database::Database;
 use super::{FileStore, OpenError};
 use crate::ports::{Bucket, Revision, Store as _, StoreError};
 
@@ -68,19 +67,18 @@ impl StorageBackend for FailingFile {
 
 fn store_on_failing_disk(path: &Path) -> (FileStore, Arc<AtomicBool>) {
     let full = Arc::new(AtomicBool::new(false));
-    let path = path.to_owned();
-    let switch = Arc::clone(&full);
+    let (file, switch) = (path.to_owned(), Arc::clone(&full));
     let open = move || {
         let file = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(&path)?;
+            .open(&file)?;
         let inner = FileBackend::new(file)?;
         redb::Builder::new().create_with_backend(FailingFile { inner, full: Arc::clone(&switch) })
     };
-    (FileStore::start(Database::open_with(Box::new(open)).unwrap()).unwrap(), full)
+    (FileStore::open_by(path, open).unwrap(), full)
 }
 
 #[tokio::test]
@@ -123,7 +121,7 @@ fn a_file_of_something_else_is_refused_and_left_as_it_is() {
     let content = b"not a store, and longer than a header: ".repeat(400);
     std::fs::write(&path, &content).unwrap();
     let refused = FileStore::open(&path).unwrap_err();
-    assert!(matches!(refused, OpenError::Unusable { .. }), "{refused:?}");
+    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused:?}");
     assert_eq!(std::fs::read(&path).unwrap(), content);
 }
 

@@ -18,7 +18,7 @@ use crate::ports::{Bucket, Clock as _, Revision, Store, StoreError};
 use crate::relay::devices::Device;
 use crate::security::keys::Keys;
 use crate::security::seal::Sealer;
-use crate::serve::{SEAL_KEY_FILE, STORE_FILE};
+use crate::serve::{Contents, DataDirectory, SEAL_KEY_FILE};
 
 /// The record that is written and removed.
 const PROBE: &str = "doctor";
@@ -37,33 +37,31 @@ pub(super) struct Looked {
 }
 
 pub(super) async fn check(config: &Config) -> Looked {
-    let path = config.data_dir.join(STORE_FILE);
-    let alone = |findings| Looked { findings, runs: false };
-    if !path.exists() {
-        let none = Finding::good("store", "there is none yet; the relay makes it");
-        return alone(vec![none, clock(SystemClock.now(), None)]);
+    let directory = DataDirectory::of(config);
+    let alone = |finding| Looked {
+        findings: vec![finding, clock(SystemClock.now(), None)],
+        runs: false,
+    };
+    match directory.contents() {
+        Err(incomplete) => {
+            let remedy = incomplete.remedy();
+            return alone(Finding::wrong("data directory", incomplete, remedy));
+        }
+        Ok(Contents::Fresh) => {
+            return alone(Finding::good("store", "there is none yet; the relay makes it"));
+        }
+        Ok(Contents::Complete) => {}
     }
-    let remedy = match FileStore::open(&path) {
-        Ok(store) => return alone(own(&store, config).await),
+    let error = match FileStore::open(&directory.store_file()) {
+        Ok(store) => return Looked { findings: own(&store, config).await, runs: false },
         Err(OpenError::InUse { .. }) => {
             let findings = vec![running(config).await, clock(SystemClock.now(), None)];
             return Looked { findings, runs: true };
         }
-        Err(error) => {
-            let remedy = match &error {
-                OpenError::Unusable { .. } => {
-                    "bring relay.redb and seal.key back from the same backup, or move both away to \
-                     begin anew: then every client and phone has to be made again"
-                }
-                OpenError::Io { .. } => {
-                    "run this as the relay's user, and let that user read and write the file"
-                }
-                OpenError::InUse { .. } | OpenError::Thread(_) => "free memory or threads",
-            };
-            Finding::wrong("store", error, remedy)
-        }
+        Err(error) => error,
     };
-    alone(vec![remedy, clock(SystemClock.now(), None)])
+    let remedy = error.remedy().unwrap_or("free memory or threads");
+    alone(Finding::wrong("store", error, remedy))
 }
 
 /// Asks the relay that has the store open.
@@ -149,20 +147,14 @@ async fn written(store: &dyn Store) -> Result<Duration, StoreError> {
 
 /// Whether what is sealed in the store opens. Makes neither the key nor anything sealed.
 async fn sealing_key(store: &dyn Store, config: &Config) -> Result<&'static str, String> {
-    let path = config.data_dir.join(SEAL_KEY_FILE);
     let sealed = store.list(Bucket::Keys, "").await.map_err(|error| error.to_string())?;
-    match (path.exists(), sealed.is_empty()) {
-        (false, true) => Ok("there is none yet; the relay makes it"),
-        (false, false) => Err(format!("{} is missing, and this store needs it", path.display())),
-        (true, nothing_sealed) => {
-            let sealer = Sealer::load_or_make(&path).map_err(|error| error.to_string())?;
-            if !nothing_sealed {
-                let keys = Keys::load_or_make(store, &sealer).await;
-                keys.map_err(|error| error.to_string())?;
-            }
-            Ok("opens what this store has sealed")
-        }
+    let sealer = Sealer::load(&config.data_dir.join(SEAL_KEY_FILE));
+    let sealer = sealer.map_err(|error| error.to_string())?;
+    if !sealed.is_empty() {
+        let keys = Keys::load_or_make(store, &sealer).await;
+        keys.map_err(|error| error.to_string())?;
     }
+    Ok("opens what this store has sealed")
 }
 
 /// The latest time in any ceremony or device.

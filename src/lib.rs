@@ -23,4 +23,5 @@ pub mod serve;
 pub mod session;
 pub mod softcard;
 pub mod tasks;
+pub mod trust;
 pub mod webhooks;

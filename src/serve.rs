@@ -4,6 +4,7 @@
 mod data_directory;
 pub(crate) mod door;
 mod pace;
+mod upstream;
 pub(crate) mod webhooks;
 
 use std::net::SocketAddr;
@@ -12,19 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay_proto::TenantId;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use tokio::net::TcpListener;
 use url::Url;
 
 use crate::audit::{self, Audit};
 use crate::backends::embedded::{LocalBus, RevocationList, SystemClock};
-use crate::backends::fido_builtin::{self, AttestationPolicy, BuiltinFido};
-use crate::backends::fido_http::{self, FidoHttp};
-use crate::config::UpstreamPaths;
-use crate::config::{
-    Attestation, AttestationKind, Config, HttpUpstream, Limits, Prompts, Upstream,
-};
+use crate::backends::fido_http;
+use crate::config::{Config, Limits, Prompts};
 use crate::edge::accept::{self, Door};
 use crate::edge::admin::{self, Admin, Revoking};
 #[cfg(unix)]
@@ -32,7 +27,7 @@ use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
 use crate::fatigue::Policy;
 use crate::metrics::Metrics;
-use crate::ports::{Bucket, Certify, Clock, Fido, Store, StoreError, Witness, Witnesses};
+use crate::ports::{Bucket, Clock, Store, StoreError, Witness, Witnesses};
 use crate::relay::{Bounds, Relay, Retention, World};
 use crate::security::keys::Keys;
 use crate::security::record::RecordSigner;
@@ -42,6 +37,7 @@ use crate::tasks::Tasks;
 use crate::webhooks::Webhooks;
 
 pub use data_directory::{Contents, DataDirectory, FIRST_START, Incomplete};
+pub(crate) use upstream::probe_upstream;
 
 /// The store's file within the data directory.
 pub const STORE_FILE: &str = "relay.redb";
@@ -143,13 +139,51 @@ pub fn bind(config: &Config) -> Result<TcpListener, StartError> {
     accept::bind(config.listen).map_err(|error| StartError::Listen(config.listen, error))
 }
 
+/// A relay that is whole and takes no connection yet: what must answer before anybody is told that
+/// the node is ready is served first.
+#[derive(Debug)]
+pub struct Prepared {
+    running: Running,
+    listener: TcpListener,
+    edge: Edge,
+    door: Door,
+}
+
+impl Prepared {
+    /// The relay.
+    #[must_use]
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Takes connections from now on.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`], if the admin listener's address cannot be had.
+    pub fn open(self) -> Result<Running, StartError> {
+        let Self { mut running, listener, edge, door } = self;
+        let (tasks, router) = (&running.tasks, edge::router(edge.clone()));
+        tasks.spawn_vital("accept", accept::serve(listener, router, tasks.clone(), door));
+        running.admin_address = pace::serve_probes(&running.config, edge, running.relay.world())?;
+        Ok(running)
+    }
+}
+
 /// Starts a relay on this listener. It serves until [`Running::stop`].
 ///
 /// # Errors
 /// [`StartError`]; then nothing runs.
 pub async fn start(config: Config, listener: TcpListener) -> Result<Running, StartError> {
+    prepare(config, listener).await?.open()
+}
+
+/// [`start`], up to the first connection.
+///
+/// # Errors
+/// [`StartError`]; then nothing runs.
+pub async fn prepare(config: Config, listener: TcpListener) -> Result<Prepared, StartError> {
     let ground = Ground::of_this_machine(&config)?;
-    start_on(ground, config, listener).await
+    prepare_on(ground, config, listener).await
 }
 
 /// [`start`] on other ground than this machine.
@@ -161,6 +195,14 @@ pub async fn start_on(
     config: Config,
     listener: TcpListener,
 ) -> Result<Running, StartError> {
+    prepare_on(ground, config, listener).await?.open()
+}
+
+async fn prepare_on(
+    ground: Ground,
+    config: Config,
+    listener: TcpListener,
+) -> Result<Prepared, StartError> {
     let address =
         listener.local_addr().map_err(|error| StartError::Listen(config.listen, error))?;
     let config = config.bound_to(address);
@@ -169,7 +211,7 @@ pub async fn start_on(
     let sealer = Sealer::load_or_make(&config.data_dir.join(SEAL_KEY_FILE))?;
     let metrics = Metrics::new(clock.now());
     let store = metrics.store(store);
-    let (fido, certify) = upstream(&config, Arc::clone(&store), Arc::clone(&clock))?;
+    let (fido, certify) = upstream::upstream(&config, Arc::clone(&store), Arc::clone(&clock))?;
     let revocations = RevocationList::open(&config.data_dir.join(REVOCATIONS_FILE))?;
     let audit = audit_log(&config, &store, &sealer, &clock).await?;
     let webhooks =
@@ -210,10 +252,12 @@ pub async fn start_on(
     let (settings, managed) = (edge_settings(&config, metrics), Some(webhooks.clone()));
     let edge = Edge::new(relay.clone(), settings, door.clone(), certify, managed).await?;
     relay.revocations_applied().await;
-    let router = edge::router(edge.clone());
-    tasks.spawn_vital("accept", accept::serve(listener, router, tasks.clone(), door));
-    let admin_address = pace::serve_probes(&config, edge, relay.world())?;
-    Ok(Running { config, relay, tasks, audit, webhooks, admin_address })
+    let (store, stopping) = (Arc::clone(&relay.world().store), tasks.stopping().clone());
+    tasks.spawn_vital("store", async move {
+        stopping.run_until_cancelled(store.damaged()).await;
+    });
+    let running = Running { config, relay, tasks, audit, webhooks, admin_address: None };
+    Ok(Prepared { running, listener, edge, door })
 }
 
 impl Running {
@@ -328,83 +372,6 @@ async fn audit_log(
 
 fn witness(audit: &Audit) -> Arc<dyn Witness> {
     Arc::new(audit.clone())
-}
-
-/// Whether the configured FIDO2 server can be used: a sentence if not. Nothing is left running.
-///
-/// # Errors
-/// What is wrong with it.
-pub(crate) async fn probe_upstream(config: &Config) -> Result<(), String> {
-    let told = |error: StartError| error.to_string();
-    match &config.upstream {
-        Upstream::Builtin => attestation(&config.attestation).map(drop).map_err(told),
-        Upstream::Http(http) => {
-            let server = FidoHttp::new(http_settings(http)).map_err(|error| told(error.into()))?;
-            server.probe().await
-        }
-    }
-}
-
-type Upstreams = (Arc<dyn Fido>, Option<Arc<dyn Certify>>);
-
-fn upstream(
-    config: &Config,
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-) -> Result<Upstreams, StartError> {
-    match &config.upstream {
-        Upstream::Builtin => {
-            let tenant = &config.tenant;
-            let settings = fido_builtin::Settings {
-                tenant: TenantId::default(),
-                rp_id: tenant.rp_id.clone(),
-                rp_name: tenant.rp_name.clone(),
-                other_rp_ids: Vec::new(),
-                origins: tenant.origins.clone(),
-                top_origins: Vec::new(),
-                attestation: attestation(&config.attestation)?,
-                secure_cookies: config.public_url.scheme() == "https",
-                receipts: config.receipts,
-            };
-            let server = Arc::new(BuiltinFido::new(store, clock, settings));
-            Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))
-        }
-        Upstream::Http(http) => {
-            let server = Arc::new(FidoHttp::new(fido_http::Settings {
-                receipts: config.receipts,
-                ..http_settings(http)
-            })?);
-            Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))
-        }
-    }
-}
-
-fn http_settings(http: &HttpUpstream) -> fido_http::Settings {
-    fido_http::Settings {
-        origin: http.origin.clone(),
-        paths: match http.paths {
-            UpstreamPaths::Certify => fido_http::PathSet::Certify,
-            UpstreamPaths::Short => fido_http::PathSet::Alias,
-        },
-        begin_limit: http.begin_timeout,
-        complete_limit: http.complete_timeout,
-        ..fido_http::Settings::new(http.url.clone())
-    }
-}
-
-fn attestation(config: &Attestation) -> Result<AttestationPolicy, StartError> {
-    let accepts = |kind| config.accept.contains(&kind);
-    let mut policy = AttestationPolicy::default();
-    policy.none = accepts(AttestationKind::None);
-    policy.self_signed = accepts(AttestationKind::SelfSigned);
-    policy.certified = accepts(AttestationKind::Certified);
-    let Some(file) = &config.roots_file else { return Ok(policy) };
-    let unreadable = |error: &dyn std::fmt::Display| StartError::Roots(error.to_string());
-    let mut roots = Vec::new();
-    for root in CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))? {
-        roots.push(root.map_err(|error| unreadable(&error))?.to_vec());
-    }
-    policy.with_roots(roots).map_err(|error| unreadable(&error))
 }
 
 fn edge_settings(config: &Config, metrics: Metrics) -> edge::Settings {

@@ -20,6 +20,7 @@ pub mod timestamp;
 pub mod typed_code;
 pub mod watch;
 pub mod webhook;
+mod wire_name;
 
 pub use device::{DeviceFrame, RelayFrame};
 pub use ids::{
@@ -31,6 +32,7 @@ pub use problem::{Problem, ProblemCode};
 pub use text::{ClientNonce, DisplayName, Message, PlainText, Username};
 pub use timestamp::UnixMillis;
 pub use typed_code::TypedCode;
+pub use wire_name::WireName;
 
 /// What derives the schemas, for whoever makes documents of them.
 #[cfg(feature = "schema")]

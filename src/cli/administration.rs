@@ -64,7 +64,8 @@ impl Administration {
         note(&format!("works on {path}, where no relay runs"));
         let (store, clock): (Arc<dyn Store>, Arc<dyn Clock>) =
             (Arc::new(store), Arc::new(SystemClock));
-        let sealer = Sealer::load(&directory.path().join(SEAL_KEY_FILE)).map_err(Failure::failed)?;
+        let sealer =
+            Sealer::load(&directory.path().join(SEAL_KEY_FILE)).map_err(Failure::failed)?;
         let webhooks =
             serve::webhooks::of_store(config, Arc::clone(&store), sealer, Arc::clone(&clock));
         let list = RevocationList::open(&directory.path().join(REVOCATIONS_FILE));
@@ -159,7 +160,7 @@ fn socket_client(data_dir: &Path) -> Result<Option<reqwest::Client>, Failure> {
         }
         Err(_) => return Ok(None),
     }
-    let client = reqwest::Client::builder()
+    let client = crate::trust::http_client()
         .unix_socket(path)
         .timeout(std::time::Duration::from_secs(30))
         .build()

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::administration::Administration;
-use super::{ConfigFile, Failure, answer, block_on};
+use super::{ConfigFile, Failure, answer, block_on, one_of};
 use crate::edge::admin::{ClientEntry, CreateClient, NewKey, RotateKey};
 use crate::security::clients::ClientChange;
 use crate::security::origin::Origin;
@@ -57,11 +57,13 @@ Scopes:
         #[arg(long, value_parser = parse_name)]
         name: PlainText<64>,
         /// What it may do, separated by commas
-        #[arg(long, value_delimiter = ',', default_value = "ceremony:auth,ceremony:read")]
+        #[arg(long, value_delimiter = ',', default_value = "ceremony:auth,ceremony:read",
+              value_parser = one_of::<Scope>(Scope::ALL.map(Scope::as_str), |name| name.parse().ok()))]
         scope: Vec<Scope>,
         /// How page and phone may be tied together: code (the person types the page's code into
         /// the app) or none
-        #[arg(long, value_delimiter = ',', default_value = "code", value_parser = parse_binding)]
+        #[arg(long, value_delimiter = ',', default_value = "code",
+              value_parser = one_of(["code", "none"], parse_binding))]
         binding: Vec<Binding>,
         /// Days that the key lives; without it the key does not end
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
@@ -78,6 +80,9 @@ Scopes:
         /// Make the store if the data directory has none yet and no relay runs on it
         #[arg(long)]
         new_store: bool,
+        /// Print the API key alone, for a script or a variable
+        #[arg(long, conflicts_with = "jwk")]
+        quiet: bool,
     },
     /// Change where an initiator calls from and which pages are its own
     #[command(after_help = "Each list replaces the one before. Examples:
@@ -161,12 +166,8 @@ fn parse_name(text: &str) -> Result<PlainText<64>, String> {
     PlainText::new(text).map_err(|error| error.to_string())
 }
 
-fn parse_binding(text: &str) -> Result<Binding, String> {
-    match text {
-        "code" => Ok(Binding::Code),
-        "none" => Ok(Binding::None),
-        _ => Err("must be code or none".to_owned()),
-    }
+fn parse_binding(text: &str) -> Option<Binding> {
+    [Binding::Code, Binding::None].into_iter().find(|binding| name_of(*binding) == text)
 }
 
 pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure> {
@@ -185,6 +186,7 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
                 allow_from,
                 page_origin,
                 new_store: _,
+                quiet,
             } => {
                 let body = CreateClient {
                     name,
@@ -196,7 +198,13 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
                     page_origins: page_origin,
                 };
                 let made: NewKey = administration.call(Method::POST, "/clients", &body).await?;
-                show_key(&made, json)
+                match &made.key {
+                    Some(key) if quiet => {
+                        answer(key);
+                        Ok(())
+                    }
+                    Some(_) | None => show_key(&made, json),
+                }
             }
             Command::Change(change) => {
                 let path = format!("/clients/{}", change.id);

@@ -47,7 +47,7 @@ pub(super) async fn ask(
 ) -> Result<StatusCode, String> {
     let listen = reachable(listen);
     let told = |error: reqwest::Error| format!("no relay answers at {listen}: {}", root(&error));
-    let client = reqwest::Client::builder()
+    let client = crate::trust::http_client()
         .no_proxy()
         .timeout(limit)
         .tls_danger_accept_invalid_certs(true)

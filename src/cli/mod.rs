@@ -22,6 +22,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Loaded};
@@ -163,6 +164,16 @@ fn note(text: &str) {
 fn answer(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}");
+}
+
+/// Takes one of a few names: they are listed in the help and in the refusal of another, with the
+/// most similar one.
+fn one_of<T: Clone + Send + Sync + 'static>(
+    names: impl IntoIterator<Item = &'static str>,
+    parse: fn(&str) -> Option<T>,
+) -> impl TypedValueParser<Value = T> {
+    let known = PossibleValuesParser::new(names);
+    known.try_map(move |name| parse(&name).ok_or("is not known"))
 }
 
 /// Runs a command's few calls on a runtime of its own.

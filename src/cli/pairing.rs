@@ -26,6 +26,9 @@ enum Command {
   fido-relay pairing create --username ada@example.com
   fido-relay pairing create --username ada@example.com --json")]
     Create {
+        /// Print the link alone, for a script
+        #[arg(long)]
+        quiet: bool,
         /// Whose phone it will be, as the FIDO2 server knows them
         #[arg(long, value_parser = parse_username)]
         username: Username,
@@ -44,11 +47,15 @@ pub(super) fn parse_username(text: &str) -> Result<Username, String> {
 
 pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure> {
     let config = file.config()?;
-    let Command::Create { username, json, new_store } = arguments.command;
+    let Command::Create { quiet, username, json, new_store } = arguments.command;
     block_on(async {
         let administration = Administration::reach_or_make(&config, new_store)?;
         let body = OpenPairing { username };
-        let opened = administration.call(Method::POST, "/pairings", &body).await?;
+        let opened: OpenedPairing = administration.call(Method::POST, "/pairings", &body).await?;
+        if quiet {
+            answer(&opened.uri);
+            return Ok(());
+        }
         show(&opened, json)
     })
 }

@@ -1,11 +1,13 @@
 //! `fido-relay serve`: runs the relay until it is told to stop.
 
 use clap::Args;
+use futures::FutureExt as _;
 
 use super::{ConfigFile, Failure, doctor, log};
-use crate::config::Config;
-use crate::serve::{self, Running, StartError};
+use crate::config::{Config, Upstream};
+use crate::serve::{self, DataDirectory, Running, StartError};
 use crate::tasks::Tasks;
+use crate::trust;
 
 /// With nothing configured it serves this machine alone: on 127.0.0.1:8080, with its store under
 /// ./data and the built-in FIDO2 server for the relying party `localhost`.
@@ -22,8 +24,15 @@ pub(super) struct Arguments {}
 pub(super) fn run(file: &ConfigFile, _arguments: &Arguments) -> Result<(), Failure> {
     let config = file.config()?;
     log::install(&config.log)?;
+    introduce(&config);
     for weakness in config.weaknesses() {
         tracing::warn!("{weakness}");
+    }
+    if trust::system_roots() == 0 && config.webhooks.ca_file.is_none() {
+        tracing::warn!(
+            "this machine trusts no certificate authority, so no webhook can be delivered: {}",
+            trust::REMEDY,
+        );
     }
     for path in doctor::open_to_others(&config.data_dir) {
         tracing::warn!("others can reach {}: keys and sessions lie there", path.display());
@@ -32,6 +41,23 @@ pub(super) fn run(file: &ConfigFile, _arguments: &Arguments) -> Result<(), Failu
     raise_open_files();
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     runtime.block_on(serve_until_told(config))
+}
+
+/// The first line: what this relay will be, before anything of it can fail.
+fn introduce(config: &Config) {
+    let directory = DataDirectory::of(config);
+    let fido2_server = match &config.upstream {
+        Upstream::Builtin => "built-in",
+        Upstream::Http(http) => http.url.as_str(),
+    };
+    tracing::info!(
+        listener = %config.listen,
+        fido2_server,
+        store = %directory.store_file().display(),
+        data_dir = %directory.path().display(),
+        "fido-relay {} starts",
+        env!("CARGO_PKG_VERSION"),
+    );
 }
 
 /// As many open files as the system allows: the usual limit of 1,024 is meant for programs that
@@ -69,7 +95,11 @@ async fn until(tasks: &Tasks, told: impl Future<Output = ()>) {
 /// manager starts it afresh.
 async fn stop(running: Running) -> Result<(), Failure> {
     let tasks = running.tasks().clone();
+    let damage = running.relay().world().store.damaged().now_or_never();
     let ended = running.stop().await;
+    if let Some(damage) = damage {
+        return Err(Failure::failed(damage));
+    }
     match (tasks.fallen(), ended) {
         (Some(task), _) => Err(Failure::failed(format!("the task \"{task}\" ended by itself"))),
         (None, true) => Ok(()),
@@ -79,16 +109,18 @@ async fn stop(running: Running) -> Result<(), Failure> {
 
 async fn start(config: Config) -> Result<Running, Failure> {
     let listener = serve::bind(&config).map_err(failure)?;
-    let running = serve::start(config, listener).await.map_err(failure)?;
+    let prepared = serve::prepare(config, listener).await.map_err(failure)?;
+    // Before the first connection: who hears that the node is ready may administer it.
     #[cfg(unix)]
-    if let Err(error) = running.serve_admin() {
+    if let Err(error) = prepared.running().serve_admin() {
         tracing::warn!(%error, "no admin socket: client and pairing work only while this is stopped");
     }
+    let running = prepared.open().map_err(failure)?;
     let config = running.config();
     tracing::info!(
         listen = %config.listen,
         public_url = running.url(),
-        data_dir = %config.data_dir.display(),
+        data_dir = %DataDirectory::of(config).path().display(),
         "fido-relay {} serves",
         env!("CARGO_PKG_VERSION"),
     );
@@ -155,7 +187,12 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::backends::embedded::{MemoryStore, SystemClock};
+    use crate::ports::{BoxFuture, Bucket, Revision, Store, StoreError, Stored};
+    use crate::serve::Ground;
 
     #[tokio::test]
     async fn a_relay_that_lost_a_vital_task_stops_in_order_and_fails() {
@@ -172,5 +209,65 @@ mod tests {
         assert!(failure.text.contains("\"heart\""), "{failure:?}");
         assert_ne!(failure.code, 0);
         assert!(tasks.stopping().is_cancelled());
+    }
+
+    /// A store that was found damaged; everything else of it works.
+    #[derive(Debug, Default)]
+    struct Damaged(MemoryStore);
+
+    impl Store for Damaged {
+        fn load<'a>(
+            &'a self,
+            bucket: Bucket,
+            key: &'a str,
+        ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+            self.0.load(bucket, key)
+        }
+
+        fn save<'a>(
+            &'a self,
+            bucket: Bucket,
+            key: &'a str,
+            expected: Revision,
+            value: Vec<u8>,
+        ) -> BoxFuture<'a, Result<Revision, StoreError>> {
+            self.0.save(bucket, key, expected, value)
+        }
+
+        fn remove<'a>(
+            &'a self,
+            bucket: Bucket,
+            key: &'a str,
+            expected: Revision,
+        ) -> BoxFuture<'a, Result<(), StoreError>> {
+            self.0.remove(bucket, key, expected)
+        }
+
+        fn list<'a>(
+            &'a self,
+            bucket: Bucket,
+            prefix: &'a str,
+        ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
+            self.0.list(bucket, prefix)
+        }
+
+        fn damaged(&self) -> BoxFuture<'_, String> {
+            Box::pin(std::future::ready("it is damaged. To go on, restore it".to_owned()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_relay_whose_store_is_damaged_stops_and_says_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let listen = [("FIDO_RELAY_LISTEN", "127.0.0.1:0")];
+        let mut config = crate::config::from_texts(None, &listen).unwrap().config;
+        config.data_dir = directory.path().to_path_buf();
+        let listener = serve::bind(&config).unwrap();
+        let ground = Ground { store: Arc::new(Damaged::default()), clock: Arc::new(SystemClock) };
+        let running = serve::start_on(ground, config, listener).await.unwrap();
+        until(&running.tasks().clone(), std::future::pending()).await;
+        let failure = stop(running).await.unwrap_err();
+        assert_eq!(failure.text, "it is damaged. To go on, restore it");
+        assert_eq!(failure.code, 1);
     }
 }

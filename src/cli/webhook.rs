@@ -10,7 +10,7 @@ use fido_relay_proto::{ClientId, EventId, WebhookId};
 use serde::Serialize;
 
 use super::administration::Administration;
-use super::{ConfigFile, Failure, answer, block_on};
+use super::{ConfigFile, Failure, answer, block_on, one_of};
 use crate::edge::admin_webhooks::WebhookEntry;
 
 const HOUR_S: u64 = 3600;
@@ -40,10 +40,13 @@ enum Command {
         /// Where to: https
         url: String,
         /// What it is told, separated by commas
-        #[arg(long, value_delimiter = ',', default_value = "ceremony.closed")]
+        #[arg(long, value_delimiter = ',', default_value = "ceremony.closed",
+              value_parser = one_of::<WebhookEvent>(WebhookEvent::ALL.map(WebhookEvent::as_str),
+                                    |name| name.parse().ok()))]
         event: Vec<WebhookEvent>,
         /// How it is signed, separated by commas: v1a (Ed25519) or v1 (a shared secret)
-        #[arg(long, value_delimiter = ',', default_value = "v1a")]
+        #[arg(long, value_delimiter = ',', default_value = "v1a",
+              value_parser = one_of::<WebhookScheme>(["v1a", "v1"], |name| name.parse().ok()))]
         scheme: Vec<WebhookScheme>,
     },
     /// List the endpoints
@@ -58,7 +61,8 @@ enum Command {
         /// Which, as in the list
         id: WebhookId,
         /// v1a or v1
-        #[arg(long, default_value = "v1a")]
+        #[arg(long, default_value = "v1a",
+              value_parser = one_of::<WebhookScheme>(["v1a", "v1"], |name| name.parse().ok()))]
         scheme: WebhookScheme,
         /// Hours that earlier keys still sign
         #[arg(long, value_name = "HOURS", default_value = "24",
@@ -80,7 +84,7 @@ enum Command {
         /// Which endpoint, as in the list
         id: WebhookId,
         /// Only those in this state: dead or waiting
-        #[arg(long)]
+        #[arg(long, value_parser = one_of::<DeliveryState>(["dead", "waiting"], |name| name.parse().ok()))]
         state: Option<DeliveryState>,
     },
     /// Have a dead letter tried again, or all of an endpoint's

@@ -10,14 +10,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fido_relay_proto::limits;
-use tracing_subscriber::filter::Targets;
 use url::Url;
 
 pub(super) use self::webhooks::is_host;
 use super::audit;
 use super::reader::{Mistake, Reader, Setting};
 use super::sources::Given;
-use super::values::{Origin, UpstreamKind};
+use super::values::{LogLevel, Origin, UpstreamKind};
 use super::weaknesses::is_loopback;
 use super::{
     Attestation, AttestationKind, Config, HttpUpstream, Limits, Log, LogFormat, Tenant, Upstream,
@@ -105,13 +104,8 @@ fn default_public_url(scheme: &str, listen: SocketAddr) -> Url {
 
 fn read_log(reader: &mut Reader) -> Log {
     let format = reader.take("log.format", LogFormat::Text);
-    let level = reader.take("log.level", "info".to_owned());
-    if level.parse::<Targets>().is_err() {
-        let must = "must be a level (error, warn, info, debug, trace, off) or levels by module, \
-                    such as \"warn,fido_relay=debug\"";
-        reader.wrong("log.level", must);
-    }
-    Log { format, level }
+    let level = reader.take("log.level", LogLevel("info".to_owned()));
+    Log { format, level: level.0 }
 }
 
 fn read_upstream(reader: &mut Reader) -> Upstream {

@@ -17,6 +17,7 @@ mod audit;
 mod door;
 mod effective;
 mod keys;
+mod nearest;
 mod prompts;
 mod rates;
 mod reader;

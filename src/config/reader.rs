@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::nearest::nearest_key;
 use super::sources::{Given, PREFIX, Raw};
 use super::values::{Invalid, Value};
 
@@ -103,8 +104,12 @@ impl Setting {
     /// The variable that sets the key.
     #[must_use]
     pub fn variable(&self) -> String {
-        format!("{PREFIX}{}", self.key.to_ascii_uppercase().replace('.', "__"))
+        variable(self.key)
     }
+}
+
+fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_ascii_uppercase().replace('.', "__"))
 }
 
 /// Takes keys from what was given.
@@ -192,15 +197,34 @@ impl Reader {
     /// What is in effect and what is wrong; keys that were not taken are unknown.
     pub(super) fn finish(mut self) -> (Vec<Setting>, Vec<Mistake>) {
         for (key, (_, source)) in std::mem::take(&mut self.values) {
-            let text = match self.settings.iter().find(|setting| setting.key.starts_with(&*key)) {
-                Some(within) if within.key.as_bytes().get(key.len()) == Some(&b'.') => {
-                    "is a table, not a value"
-                }
-                Some(_) | None => "is not a known key",
-            };
+            let text = self.why_unknown(&key, &source);
             self.mistakes.push(Mistake::new(source, Some(&key), text));
         }
         (self.settings, self.mistakes)
+    }
+
+    /// What is wrong with a key that nobody takes, and which may have been meant.
+    fn why_unknown(&self, key: &str, source: &Source) -> String {
+        let known: Vec<_> = self.settings.iter().map(|setting| setting.key).collect();
+        let within: Vec<_> =
+            known.iter().filter_map(|known| known.strip_prefix(key)?.strip_prefix('.')).collect();
+        if !within.is_empty() {
+            return format!("is a table, not a value: it has {}", within.join(", "));
+        }
+        let Some(meant) = nearest_key(key, &known) else {
+            return "is not a known key; docs/configuration.md has them all".to_owned();
+        };
+        let Source::Variable(given) = source else {
+            return format!("is not a known key; did you mean {meant}?");
+        };
+        let meant = variable(meant);
+        // Two names that differ in the number of underscores alone look the same.
+        let why = if meant.replace("__", "_") == given.replace("__", "_") {
+            " (two underscores for each dot)"
+        } else {
+            ""
+        };
+        format!("is not a known key; did you mean {meant}{why}?")
     }
 
     fn parse<T: Value>(&mut self, key: &'static str) -> (Option<T>, Source) {

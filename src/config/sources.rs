@@ -82,7 +82,11 @@ impl Given {
             let Some(name) = name.to_str() else { continue };
             let Some(rest) = name.strip_prefix(PREFIX) else { continue };
             // Set to nothing is how compose files and shells say "not set".
-            if value.is_empty() || name == FILE_VARIABLE || is_kubernetes(rest) {
+            if value.is_empty()
+                || name == FILE_VARIABLE
+                || is_kubernetes(rest)
+                || is_a_clients(rest)
+            {
                 continue;
             }
             let source = Source::Variable(name.to_owned());
@@ -93,6 +97,12 @@ impl Given {
             }
         }
     }
+}
+
+/// Whether programs that call the relay read this variable: the examples, the clients' packages and
+/// their tests. It is set in terminals where the relay's own commands are typed, too.
+fn is_a_clients(rest: &str) -> bool {
+    matches!(rest, "API_KEY" | "URL" | "ISSUER" | "PROGRAM") || rest.starts_with("TEST_")
 }
 
 /// Whether Kubernetes made this variable for a service that is called `fido-relay`, as it does in

@@ -87,23 +87,103 @@ a = 1
     ];
     let mut told = told(from_texts(Some((Path::new("relay.toml"), text)), &vars));
     told.sort();
+    // It has many keys, and lists them.
+    assert!(told[1].starts_with(&format!("{} accept_to_auth_s, ", told_of_a_table())), "{told:?}");
+    told[1] = told_of_a_table().to_owned();
     let expected = [
         "FIDO_RELAY_CLIENT_DIRECT: client_direct: must be true or false",
-        "FIDO_RELAY_LIMITS: limits: is a table, not a value",
-        "FIDO_RELAY_TENANT__RPID: tenant.rpid: is not a known key",
+        told_of_a_table(),
+        "FIDO_RELAY_TENANT__RPID: tenant.rpid: is not a known key; did you mean \
+         FIDO_RELAY_TENANT__RP_ID?",
         "FIDO_RELAY_UPSTREAM__URL: upstream.url: must be a URL with http or https and a host, \
          without user, password, query and fragment",
-        "relay.toml:10: tenant.origins.a: is not a known key",
+        "relay.toml:10: tenant.origins.a: is not a known key; did you mean tenant.origins?",
         "relay.toml:1: listen: must be an address and a port, such as \"127.0.0.1:8080\" or \
          \"[::]:8080\"",
-        "relay.toml:2: colour: is not a known key",
+        "relay.toml:2: colour: is not a known key; docs/configuration.md has them all",
         "relay.toml:4: log.format: must be one of text, json",
-        "relay.toml:5: log.level: must be a text of 1 to 255 characters",
+        "relay.toml:5: log.level: must be a level (error, warn, info, debug, trace, off) or levels \
+         by module, such as \"warn,fido_relay=debug\"",
         "relay.toml:7: limits.heartbeat_s: must be between 5 and 300",
         "relay.toml:8: limits.write_s: must be a whole number, not negative",
     ];
     assert_eq!(told, expected);
     assert!(!told.concat().contains("hunter2"));
+}
+
+fn told_of_a_table() -> &'static str {
+    "FIDO_RELAY_LIMITS: limits: is a table, not a value: it has"
+}
+
+#[test]
+fn what_is_almost_right_is_told_with_what_was_meant() {
+    for (variable, value, says) in [
+        (
+            "FIDO_RELAY_UPSTREAM_URL",
+            "https://fido.example.com",
+            "did you mean FIDO_RELAY_UPSTREAM__URL (two underscores for each dot)?",
+        ),
+        ("FIDO_RELAY_TENANT_RP_ID", "example.com", "did you mean FIDO_RELAY_TENANT__RP_ID (two"),
+        ("FIDO_RELAY_LISTENS", "127.0.0.1:1", "did you mean FIDO_RELAY_LISTEN?"),
+        ("FIDO_RELAY_RP_ID", "example.com", "did you mean FIDO_RELAY_TENANT__RP_ID"),
+        ("FIDO_RELAY_DATADIR", "/tmp", "did you mean FIDO_RELAY_DATA_DIR?"),
+        ("FIDO_RELAY_LOG__FORMAT", "jsn", "must be one of text, json; did you mean json?"),
+        ("FIDO_RELAY_UPSTREAM__KIND", "built-in", "did you mean builtin?"),
+        (
+            "FIDO_RELAY_ATTESTATION__ACCEPT",
+            "none,certfied",
+            "each one of none, self, certified; did",
+        ),
+        (
+            "FIDO_RELAY_LOG__LEVEL",
+            "infos",
+            "debug, trace, off) or levels by module, such as \"warn,fido_relay=debug\"; did you mean info?",
+        ),
+        ("FIDO_RELAY_LOG__LEVEL", "warn,fido_relay=debugg", "did you mean debug?"),
+    ] {
+        let told = told(variables(&[(variable, value)]));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains(says), "{variable}={value}: {told:?}");
+    }
+    let told = told(file("[tenant]\nrpid = \"example.com\"\n"));
+    assert!(told[0].contains("did you mean tenant.rp_id?"), "{told:?}");
+}
+
+/// `tracing` takes a word that is no level for a module whose every line is logged, and then logs
+/// nothing else.
+#[test]
+fn a_log_level_is_a_level_or_levels_by_module_and_nothing_else() {
+    for wrong in [
+        "verbose",
+        "infos",
+        "fido_relay",
+        "info,",
+        "=info",
+        "fido_relay=",
+        "a b=info",
+        "info, a=warn",
+        "3",
+    ] {
+        let told = told(variables(&[("FIDO_RELAY_LOG__LEVEL", wrong)]));
+        assert!(told[0].contains("log.level: must be a level (error, warn"), "{wrong}: {told:?}");
+        assert!(!told[0].contains("verbose"), "{told:?}");
+    }
+    for right in ["error", "WARN", "off", "warn,fido_relay=debug", "info,fido_relay::relay=trace"] {
+        let config = variables(&[("FIDO_RELAY_LOG__LEVEL", right)]).unwrap().config;
+        assert!(config.log.level.parse::<tracing_subscriber::filter::Targets>().is_ok(), "{right}");
+    }
+}
+
+#[test]
+fn variables_of_programs_that_call_the_relay_are_not_ours() {
+    let theirs = [
+        ("FIDO_RELAY_API_KEY", "rk_x"),
+        ("FIDO_RELAY_URL", "http://127.0.0.1:8080"),
+        ("FIDO_RELAY_ISSUER", "http://127.0.0.1:8080"),
+        ("FIDO_RELAY_PROGRAM", "fido-relay"),
+        ("FIDO_RELAY_TEST_URL", "http://127.0.0.1:8080"),
+    ];
+    assert_eq!(variables(&theirs).unwrap().config, Config::default());
 }
 
 #[test]

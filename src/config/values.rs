@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use url::Url;
 
+use super::nearest::nearest;
 use super::{AttestationKind, ForwardedHeader, LogFormat, UpstreamPaths};
 
 /// What a value must be, as a sentence after its key.
@@ -15,6 +16,14 @@ pub(super) struct Invalid(pub(super) String);
 impl Invalid {
     fn must(text: &str) -> Self {
         Self(format!("must be {text}"))
+    }
+
+    /// Names the one that may have been meant, which says of the value no more than that.
+    fn or_meant(self, meant: Option<&str>) -> Self {
+        match meant {
+            Some(meant) => Self(format!("{}; did you mean {meant}?", self.0)),
+            None => self,
+        }
     }
 }
 
@@ -215,16 +224,12 @@ impl<T: Value> Value for Vec<T> {
 
     fn from_text(text: &str) -> Result<Self, Invalid> {
         let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        items
-            .map(T::from_text)
-            .collect::<Result<_, _>>()
-            .map_err(|_| Invalid::must(&Self::expected()))
+        items.map(T::from_text).collect::<Result<_, _>>().map_err(of_a_list::<T>)
     }
 
     fn from_toml(value: &toml::Value) -> Result<Self, Invalid> {
-        let wrong = || Invalid::must(&Self::expected());
-        let items = value.as_array().ok_or_else(wrong)?;
-        items.iter().map(T::from_toml).collect::<Result<_, _>>().map_err(|_| wrong())
+        let items = value.as_array().ok_or_else(|| Invalid::must(&Self::expected()))?;
+        items.iter().map(T::from_toml).collect::<Result<_, _>>().map_err(of_a_list::<T>)
     }
 
     fn to_toml(&self) -> String {
@@ -232,19 +237,27 @@ impl<T: Value> Value for Vec<T> {
     }
 }
 
+/// What is wrong with one item, said of the list.
+fn of_a_list<T: Value>(Invalid(item): Invalid) -> Invalid {
+    let rest = item.strip_prefix(&Invalid::must(&T::expected()).0).unwrap_or_default();
+    Invalid(format!("{}{rest}", Invalid::must(&Vec::<T>::expected()).0))
+}
+
 /// A type of a few named values.
 macro_rules! choice {
     ($type:ty { $($name:literal => $value:path),+ $(,)? }) => {
         impl Value for $type {
             fn expected() -> String {
-                let names: &[&str] = &[$($name),+];
-                format!("one of {}", names.join(", "))
+                format!("one of {}", [$($name),+].join(", "))
             }
 
             fn from_text(text: &str) -> Result<Self, Invalid> {
                 match text {
                     $($name => Ok($value),)+
-                    _ => Err(Invalid::must(&Self::expected())),
+                    _ => {
+                        let meant = nearest(text, [$($name),+]);
+                        Err(Invalid::must(&Self::expected()).or_meant(meant))
+                    }
                 }
             }
 
@@ -299,6 +312,45 @@ impl Value for Origin {
         } else {
             Err(Invalid::must(&Self::expected()))
         }
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(&self.0)
+    }
+}
+
+/// A level, or levels by module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LogLevel(pub(super) String);
+
+impl LogLevel {
+    const NAMES: [&'static str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+}
+
+impl Value for LogLevel {
+    fn expected() -> String {
+        format!(
+            "a level ({}) or levels by module, such as \"warn,fido_relay=debug\"",
+            Self::NAMES.join(", ")
+        )
+    }
+
+    fn from_text(text: &str) -> Result<Self, Invalid> {
+        let is_path = |module: &str| {
+            let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':' | b'-');
+            !module.is_empty() && module.bytes().all(name)
+        };
+        for part in text.split(',') {
+            // A word alone would be a module whose every line is logged, and nothing else.
+            let (module, level) = part.rsplit_once('=').unwrap_or(("any", part));
+            let is_level = Self::NAMES.iter().any(|name| name.eq_ignore_ascii_case(level));
+            if !is_level || !is_path(module) {
+                let level = level.to_ascii_lowercase();
+                let meant = nearest(&level, Self::NAMES).filter(|_| !is_level);
+                return Err(Invalid::must(&Self::expected()).or_meant(meant));
+            }
+        }
+        Ok(Self(text.to_owned()))
     }
 
     fn to_toml(&self) -> String {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fido_relay_proto::device::DeclineReason;
-use fido_relay_proto::{Outcome, Reason};
+use fido_relay_proto::{Outcome, Reason, WireName};
 use futures::channel::oneshot;
 use tokio::time::Instant;
 
@@ -110,8 +110,6 @@ impl Relay {
             } else if *tried {
                 effect = effect.or_else(|| ceremony.effect_of(event));
                 self.announce(&ceremony).await;
-            } else {
-                tracing::trace!(ceremony = %key, reply = ?transition.reply, "nothing changed");
             }
             if let Some(effect) = effect {
                 self.perform(&ceremony, effect);
@@ -158,7 +156,7 @@ impl Relay {
                 }
                 Ok(None) => return self.node.live.release(key.id),
                 Err(error) if Instant::now() >= give_up => {
-                    tracing::warn!(ceremony = %key, %error, "the fate of a write is unknown");
+                    tracing::warn!(ceremony = %key.id, %error, "the fate of a write is unknown");
                     return self.tick_soon(key.clone());
                 }
                 Err(_) => pause = (pause * 2).min(longest),
@@ -209,8 +207,14 @@ fn alarm(ceremony: &Ceremony, event: &Event) -> Option<SecurityEvent> {
 fn log_end(ceremony: &Ceremony) {
     if let Some(closed) = ceremony.closed() {
         fault_point::reached(Point::Closed);
-        let reason = closed.reason.map(Reason::code);
-        tracing::info!(ceremony = %ceremony.request.id, outcome = ?closed.outcome, reason, "closed");
+        tracing::info!(
+            ceremony = %ceremony.request.id,
+            client = %ceremony.request.client_id,
+            ceremony_type = %WireName(ceremony.request.ceremony_type),
+            outcome = %WireName(closed.outcome),
+            reason = closed.reason.map(Reason::code),
+            "closed",
+        );
     }
 }
 

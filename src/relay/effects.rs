@@ -43,7 +43,7 @@ impl Relay {
             }
             Effect::Complete { attempt } => {
                 let State::Verifying { challenge, answer, .. } = &ceremony.state else {
-                    tracing::error!(ceremony = %key, "a completion without an answer");
+                    tracing::error!(ceremony = %key.id, "a completion without an answer");
                     return;
                 };
                 fault_point::reached(Point::AnswerStored);
@@ -62,7 +62,7 @@ impl Relay {
                     };
                     fault_point::reached(Point::UpstreamAnswered);
                     if verdict == Verdict::Unknown {
-                        tracing::error!(ceremony = %key, "a completion's answer was not learnt");
+                        tracing::error!(ceremony = %key.id, "a completion's answer was not learnt");
                     }
                     relay.report(&key, Event::Completed { attempt, verdict }).await;
                 });
@@ -79,7 +79,7 @@ impl Relay {
                 Event::Begun { attempt, begun: Box::new(begun) }
             }
             Err(error) => {
-                tracing::error!(ceremony = %key, %error, "a session could not be sealed");
+                tracing::error!(ceremony = %key.id, %error, "a session could not be sealed");
                 Event::BeginFailed { attempt, reason: Reason::UpstreamUnavailable }
             }
         }
@@ -89,7 +89,7 @@ impl Relay {
         let opened = self.world().sealer.open(&key.to_string(), &session.0);
         let session = opened.ok().and_then(|bytes| String::from_utf8(bytes).ok());
         if session.is_none() {
-            tracing::error!(ceremony = %key, "a stored session does not open");
+            tracing::error!(ceremony = %key.id, "a stored session does not open");
         }
         session.map(UpstreamSession)
     }
@@ -121,7 +121,7 @@ impl Relay {
         let mut pause = Duration::from_millis(50);
         while let Err(error) = self.drive(key, event.clone()).await {
             if matches!(error, super::DriveError::NotFound) || Instant::now() >= give_up {
-                tracing::error!(ceremony = %key, %error, "a result was not stored");
+                tracing::error!(ceremony = %key.id, %error, "a result was not stored");
                 return;
             }
             tokio::time::sleep(pause).await;

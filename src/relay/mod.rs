@@ -302,7 +302,10 @@ impl Relay {
                         self.take_up(ceremony).await;
                     }
                     Ok(_) => {}
-                    Err(error) => tracing::error!(key, %error, "a ceremony was passed over"),
+                    Err(error) => {
+                        let id = key.rsplit('.').next();
+                        tracing::error!(ceremony = id, %error, "a ceremony was passed over");
+                    }
                 }
             }
             tokio::task::yield_now().await;
@@ -317,7 +320,7 @@ impl Relay {
         let key = CeremonyKey::from(ceremony);
         let stopping = self.world().tasks.stopping().clone();
         while let Err(error) = self.drive(&key, Event::Recover { by: self.node.id }).await {
-            tracing::error!(ceremony = %key, %error, "an open ceremony was not taken up");
+            tracing::error!(ceremony = %key.id, %error, "an open ceremony was not taken up");
             let pause = tokio::time::sleep(RECOVERY_PAUSE);
             if matches!(error, DriveError::NotFound)
                 || stopping.run_until_cancelled(pause).await.is_none()
@@ -365,7 +368,7 @@ impl Relay {
     fn retry_deadline(&self, key: CeremonyKey, error: &DriveError) {
         match error {
             DriveError::Unavailable(_) => {
-                tracing::warn!(ceremony = %key, %error, "a deadline could not be stored");
+                tracing::warn!(ceremony = %key.id, %error, "a deadline could not be stored");
                 self.tick_soon(key);
             }
             // It was never stored, or is swept: nothing of it is open.

@@ -8,7 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::http::OpenCeremony;
 use fido_relay_proto::limits::{CEREMONY_DEFAULT_S, CODE_DIGITS};
-use fido_relay_proto::{AttemptId, CeremonyId, ClientId, PlainText, TenantId, UnixMillis};
+use fido_relay_proto::{
+    AttemptId, CeremonyId, ClientId, PlainText, TenantId, UnixMillis, WireName,
+};
 use futures::channel::oneshot;
 use serde::{Deserialize, Serialize};
 
@@ -195,8 +197,12 @@ impl Relay {
             return Ok(found);
         }
         fault_point::reached(Point::Stored);
-        tracing::info!(ceremony = %ceremony.request.id, client = %ceremony.request.client_id,
-            kind = ?ceremony.request.ceremony_type, "opened");
+        tracing::info!(
+            ceremony = %ceremony.request.id,
+            client = %ceremony.request.client_id,
+            ceremony_type = %WireName(ceremony.request.ceremony_type),
+            "opened",
+        );
         self.remember(&ceremony);
         self.node.opened.notify_waiters();
         self.world().witnesses.changed(&ceremony, None).await;
@@ -232,7 +238,7 @@ impl Relay {
                             relay.note_silent(&driven.ceremony.request, Why::Displaced).await;
                         }
                         Ok(_) => {}
-                        Err(error) => tracing::warn!(ceremony = %key, %error, "not displaced"),
+                        Err(error) => tracing::warn!(ceremony = %key.id, %error, "not displaced"),
                     }
                 });
             }

@@ -33,7 +33,7 @@ impl Relay {
         let (ceremony, revision) = match ceremonies::load(store, key).await {
             Ok(found) => found?,
             Err(error) => {
-                tracing::warn!(ceremony = %key, %error, "could not look at a ceremony");
+                tracing::warn!(ceremony = %key.id, %error, "could not look at a ceremony");
                 return None;
             }
         };
@@ -54,7 +54,7 @@ impl Relay {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(ceremony = %key, %error, "could not read a user's devices");
+                    tracing::warn!(ceremony = %key.id, %error, "could not read a user's devices");
                 }
             }
         }
@@ -79,7 +79,7 @@ impl Relay {
                 }
                 Ok(None) => self.node.live.remove(&user(phone), &key),
                 Err(error) => {
-                    tracing::warn!(ceremony = %key, %error, "could not ring for a ceremony");
+                    tracing::warn!(ceremony = %key.id, %error, "could not ring for a ceremony");
                     return;
                 }
             }
@@ -148,7 +148,7 @@ impl Relay {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::warn!(ceremony = %key, %error, "could not show a ceremony again");
+                    tracing::warn!(ceremony = %key.id, %error, "could not show a ceremony again");
                 }
             }
         }

@@ -78,7 +78,7 @@ impl Relay {
             }
             Ok(None) => false,
             Err(error) => {
-                tracing::warn!(ceremony = %key, %error, "a frame could not be looked at");
+                tracing::warn!(ceremony = %key.id, %error, "a frame could not be looked at");
                 return Some(error_frame(FrameErrorCode::Unavailable, ceremony_id));
             }
         };
@@ -113,7 +113,7 @@ impl Relay {
                 Some(error_frame(FrameErrorCode::UnknownCeremony, ceremony_id))
             }
             Err(error @ DriveError::Unavailable(_)) => {
-                tracing::warn!(ceremony = %key, %error, "a frame could not be stored");
+                tracing::warn!(ceremony = %key.id, %error, "a frame could not be stored");
                 Some(error_frame(FrameErrorCode::Unavailable, ceremony_id))
             }
         }

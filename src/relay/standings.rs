@@ -6,7 +6,7 @@
 //! counter that is forgiven (the safe side), except for the person's own word, "no" or "not me":
 //! that is told again when the node starts.
 
-use fido_relay_proto::{Binding, Outcome};
+use fido_relay_proto::{Binding, Outcome, WireName};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::Relay;
@@ -68,8 +68,8 @@ impl Relay {
 
     /// Tells what a silent ceremony is silent for, to whoever keeps the log.
     pub(super) async fn note_silent(&self, request: &Request, why: Why) {
-        tracing::info!(ceremony = %request.id, client = %request.client_id, ?why,
-            "shown to nobody");
+        tracing::info!(ceremony = %request.id, client = %request.client_id,
+            reason = %WireName(why), "shown to nobody");
         let what = Happening::Silenced {
             ceremony_id: request.id,
             client_id: request.client_id,

@@ -54,7 +54,11 @@ impl Incomplete {
         let Self { directory, missing, is_empty, beside } = self;
         let how = if *is_empty { "empty" } else { "missing" };
         let path = directory.join(missing);
-        format!("{} is {how}, but a relay left {} beside it: nothing was changed", path.display(), beside.join(", "))
+        format!(
+            "{} is {how}, but a relay left {} beside it: nothing was changed",
+            path.display(),
+            beside.join(", ")
+        )
     }
 
     /// What an operator can do.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fido_relay_proto::webhook::{DeliveryState, WebhookFailure, WebhookState};
-use fido_relay_proto::{EventId, UnixMillis};
+use fido_relay_proto::{EventId, UnixMillis, WireName};
 
 use super::endpoint::{self, Endpoint, EndpointKey};
 use super::lane::{Landed, Turn};
@@ -103,7 +103,8 @@ pub(super) async fn give_up(
     let now = ground.clock.now();
     delivery.die(failure, now);
     let (failure, status) = (delivery.failure, delivery.status);
-    tracing::warn!(webhook = %key.id, event = %delivery.told.id, ?failure, status, "a dead letter");
+    let reason = failure.map(WireName).map(tracing::field::display);
+    tracing::warn!(webhook = %key.id, event = %delivery.told.id, reason, status, "a dead letter");
     ground.figures.dead();
     settled(outbox::save(&*ground.store, key, revision, &delivery).await)
 }
@@ -129,7 +130,8 @@ async fn try_once(
     };
     let Sent { status, failure, retry_after_s } = send(ground, endpoint, (id, &body)).await;
     let now = ground.clock.now();
-    tracing::debug!(webhook = %key.id, event = %id, ?failure, status, "webhook");
+    let reason = failure.map(WireName).map(tracing::field::display);
+    tracing::debug!(webhook = %key.id, event = %id, reason, status, "webhook");
     let Some(failure) = failure else {
         if let Err(error) = outbox::delivered(store, &key, (&delivery, revision)).await {
             // It will arrive once more, with the same id.

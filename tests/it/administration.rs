@@ -118,7 +118,7 @@ async fn only_this_user_can_open_the_socket_and_a_stale_one_is_replaced() {
 async fn without_a_relay_the_command_works_on_the_store() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path();
-    let create = ["client", "create", "--name", "Shop", "--key-days", "3", "--json"];
+    let create = ["client", "create", "--name", "Shop", "--key-days", "3", "--json", "--new-store"];
     let made = run_json(data_dir, &create).await;
     let listed = run_json(data_dir, &["client", "list", "--json"]).await;
     assert_eq!(listed[0]["client_id"], made["client_id"]);
@@ -236,11 +236,15 @@ async fn a_served_relay_takes_the_key_that_the_command_line_made_and_stops_when_
 #[tokio::test]
 async fn what_is_asked_for_wrongly_exits_with_2_and_says_why() {
     let directory = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
         (&[], "Usage"),
         (&["client", "create"], "--name"),
         (&["client", "create", "--name", "a\u{202e}b"], "bidirectional"),
-        (&["client", "create", "--name", "a", "--scope", "everything"], "not a valid scope"),
+        (
+            &["client", "create", "--name", "a", "--scope", "ceremony:red"],
+            "similar values exist: 'ceremony:reg', 'ceremony:read'",
+        ),
+        (&["client", "create", "--name", "a", "--scope", "all"], "ceremony:auth, ceremony:reg"),
         (&["client", "remove", "cli_x"], "not a valid client id"),
         (&["--config", "nowhere.toml", "config"], "nowhere.toml: cannot be read"),
     ];

@@ -6,7 +6,10 @@ mod examples;
 mod links;
 mod names;
 mod proofs;
+#[cfg(unix)]
+mod quick_start;
 mod symptoms;
+mod variables;
 mod weaknesses;
 
 use std::path::{Path, PathBuf};

@@ -183,7 +183,7 @@ async fn too_little_space_is_told() {
 async fn a_file_that_is_no_store_is_told() {
     let machine = Machine::used().await;
     std::fs::write(machine.data_dir().join(STORE_FILE), "x".repeat(10_000)).unwrap();
-    machine.ails("cannot use ./data/relay.redb as the store", "from the same backup").await;
+    machine.ails("data/relay.redb as the store, it is damaged", "from its newest backup").await;
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn a_sealing_key_that_is_missing_or_another_is_told_and_none_is_made() {
     let path = machine.data_dir().join(SEAL_KEY_FILE);
     let right = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    machine.ails("seal.key is missing", "from the backup").await;
+    machine.ails("seal.key is missing", "seal.key back from the backup").await;
     assert!(!path.exists(), "the doctor made a key");
     for (text, wrong) in [("short", "32 bytes in base64url"), (&"A".repeat(43), "another sealing")]
     {

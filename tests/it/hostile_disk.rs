@@ -11,6 +11,7 @@ use fido_relay::backends::embedded::FileStore;
 use fido_relay::phone::{Decision, Faults, PhoneEvent};
 use fido_relay::ports::Store;
 use fido_relay::serve;
+use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::FrameErrorCode;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{Outcome, Phase};
@@ -23,6 +24,7 @@ use tokio::time::{sleep, timeout};
 use crate::support::agreeable::{
     CREATION_OPTIONS, agrees, completions, is_completion, upstream_at,
 };
+use crate::support::child_relay::{ChildRelay, Home};
 use crate::support::relay::{Initiator, TestRelay};
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
@@ -41,6 +43,10 @@ impl Disk {
     }
 
     fn store(&self, directory: &TempDir) -> Arc<dyn Store> {
+        Arc::new(self.file_store(directory))
+    }
+
+    fn file_store(&self, directory: &TempDir) -> FileStore {
         let path = directory.path().join("store.redb");
         let (file, disk) = (path.clone(), self.clone());
         let open = move || {
@@ -49,7 +55,7 @@ impl Disk {
             let inner = FileBackend::new(file)?;
             redb::Builder::new().create_with_backend(OnDisk { inner, disk: disk.clone() })
         };
-        Arc::new(FileStore::open_by(&path, open).unwrap())
+        FileStore::open_by(&path, open).unwrap()
     }
 
     fn fills_up(&self) {
@@ -194,10 +200,69 @@ async fn reads_answer_on_a_full_disk_until_the_file_itself_must_be_mended() {
     disk.fills_up();
     for _ in 0..10 {
         assert_eq!(bank.read(opened.id).await.phase, Phase::Offered);
-        assert_eq!(bank.get("/readyz").await.status(), 200);
     }
     disk.has_room_again();
     bank.open(&registration("ada", "code")).await;
+}
+
+/// Nothing is opened here: readiness finds out by itself, in both directions.
+#[tokio::test]
+async fn readiness_follows_the_disk_without_any_traffic() {
+    let (directory, disk, server) = (tempfile::tempdir().unwrap(), Disk::default(), registrar());
+    let store = Arc::new(disk.file_store(&directory).always_trying());
+    let relay = TestRelay::start_on(store, upstream_at(&server.url())).await;
+    let bank = relay.initiator().await;
+    assert_eq!(bank.get("/readyz").await.status(), 200);
+    disk.fills_up();
+    for _ in 0..3 {
+        refused_for_now(bank.get("/readyz").await).await;
+    }
+    disk.has_room_again();
+    ready(&bank).await;
+    bank.open(&registration("ada", "code")).await;
+}
+
+/// The real program, whose every write to a file is refused by the system as on a full disk.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_program_that_cannot_write_is_not_ready_and_is_again_once_it_can() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+    // The audit log would make it unready for a reason of its own.
+    let home = Home::new(&[("FIDO_RELAY_AUDIT__ENABLED", "false")]);
+    let (key, tasks) = (home.api_key().await, Tasks::default());
+    let relay = ChildRelay::start_by(home.serve_after("trap '' XFSZ"), &tasks).await;
+    let bank = relay.initiator(&key);
+    let id = Pid::from_raw(relay.id().try_into().unwrap());
+    let files_up_to = |current| {
+        prlimit(id, Resource::Fsize, Rlimit { current, maximum: None }).unwrap();
+    };
+    assert_eq!(bank.get("/readyz").await.status(), 200);
+    files_up_to(Some(1));
+    refused_for_now(bank.post("/v1/ceremonies", &registration("ada", "code")).await).await;
+    refused_for_now(bank.get("/readyz").await).await;
+    files_up_to(None);
+    ready(&bank).await;
+    bank.open(&registration("ada", "code")).await;
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn nobody_is_told_that_a_node_is_ready_before_its_admin_socket_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let port = [("FIDO_RELAY_LISTEN", "127.0.0.1:0")];
+    let mut config = fido_relay::config::from_texts(None, &port).unwrap().config;
+    config.data_dir = directory.path().to_path_buf();
+    let listener = serve::bind(&config).unwrap();
+    let prepared = serve::prepare(config, listener).await.unwrap();
+    let url = format!("{}/readyz", prepared.running().url());
+    let ask = crate::support::relay::http().get(&url).send();
+    let mut ask = std::pin::pin!(ask);
+    assert!(timeout(Duration::from_millis(100), ask.as_mut()).await.is_err(), "it answers");
+    prepared.running().serve_admin().unwrap();
+    let running = prepared.open().unwrap();
+    assert_eq!(ask.await.unwrap().status(), 200);
+    assert!(running.stop().await);
 }
 
 async fn start_error(data_dir: &Path) -> String {

@@ -20,6 +20,8 @@ mod ceremony_rules;
 mod client_direct;
 mod clock_jumps;
 mod container;
+#[cfg(unix)]
+mod data_directory;
 mod deadlines;
 mod demo;
 mod dependencies;
@@ -49,6 +51,8 @@ mod isolation;
 mod js_client;
 #[cfg(all(unix, debug_assertions))]
 mod kill;
+#[cfg(unix)]
+mod log_lines;
 mod long_poll;
 mod metrics;
 mod openapi;

@@ -9,13 +9,13 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fido_relay::backends::embedded::{FileStore, SystemClock};
+use fido_relay::backends::embedded::SystemClock;
 use fido_relay::phone::{Card, Codes, DeviceKey, Pace, Paired, Phone, PhoneEvent};
 use fido_relay::ports::{Clock as _, Store};
 use fido_relay::relay::devices::{self, Device};
 use fido_relay::security::clients::{Clients, NewClient};
 use fido_relay::security::random;
-use fido_relay::serve::STORE_FILE;
+use fido_relay::serve::DataDirectory;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::{OpenedCeremony, Platform, Scope, Status};
@@ -128,8 +128,7 @@ impl Place {
 
     /// Initiators and paired phones, made before any relay runs.
     async fn people(&self) -> (Vec<Initiator>, Vec<Paired>) {
-        let store: Arc<dyn Store> =
-            Arc::new(FileStore::open(&self.path().join(STORE_FILE)).unwrap());
+        let store: Arc<dyn Store> = Arc::new(DataDirectory::at(self.path()).open().unwrap());
         let (clients, now) = (Clients::new(Arc::clone(&store)), SystemClock.now());
         let tenant = TenantId::default();
         let mut initiators = Vec::new();

@@ -134,6 +134,95 @@ fn a_directory_that_cannot_be_made_is_named() {
     assert!(refused.to_string().contains("file/data"), "{refused}");
 }
 
+/// 4 KiB of noise, which depends on the seed alone.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let step = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[7]
+    };
+    (0..PAGE).map(step).collect()
+}
+
+const PAGE: usize = 4096;
+
+fn overwrite(path: &Path, page: usize, seed: u64) {
+    use std::io::{Seek as _, Write as _};
+    let mut file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.seek(std::io::SeekFrom::Start((page * PAGE) as u64)).unwrap();
+    file.write_all(&noise(seed)).unwrap();
+}
+
+async fn fill(store: &FileStore) {
+    for n in 0..40 {
+        for bucket in [Bucket::Ceremonies, Bucket::Users] {
+            let value = vec![n; 700];
+            store.save(bucket, &format!("key{n}"), Revision::ABSENT, value).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn noise_in_any_page_is_refused_at_the_opening_or_harms_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (whole, path) = (directory.path().join("whole"), directory.path().join("store.redb"));
+    let store = FileStore::open(&whole).unwrap();
+    fill(&store).await;
+    let listed = store.list(Bucket::Ceremonies, "").await.unwrap();
+    drop(store);
+    let length = usize::try_from(std::fs::metadata(&whole).unwrap().len()).unwrap();
+    // The file ends in pages that were never used.
+    let used = std::fs::read(&whole).unwrap().iter().rposition(|byte| *byte != 0).unwrap() / PAGE;
+    let mut refused = 0;
+    for page in 0..=used.min(length / PAGE - 1) {
+        std::fs::copy(&whole, &path).unwrap();
+        overwrite(&path, page, page as u64 + 1);
+        match FileStore::open(&path) {
+            Ok(store) => {
+                assert_eq!(store.list(Bucket::Ceremonies, "").await.unwrap(), listed, "{page}");
+            }
+            Err(OpenError::Damaged { .. }) => refused += 1,
+            Err(other) => panic!("page {page}: {other:?}"),
+        }
+    }
+    assert!(refused > 10, "{refused} of {used} pages");
+}
+
+#[tokio::test]
+async fn damage_that_is_met_while_it_runs_ends_the_store_and_not_the_process() {
+    let mut ended = 0;
+    for seed in 1..=12 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.redb");
+        let file = path.clone();
+        // Without a cache every page is read from the file again.
+        let open = move || redb::Builder::new().set_cache_size(0).create(&file);
+        let store = FileStore::open_by(&path, open).unwrap();
+        fill(&store).await;
+        let pages = usize::try_from(std::fs::metadata(&path).unwrap().len()).unwrap() / PAGE;
+        for page in 1..pages {
+            overwrite(&path, page, seed * 1000 + page as u64);
+        }
+        for n in 0..3 {
+            let key = format!("key{n}");
+            drop(store.load(Bucket::Users, &key).await);
+            drop(store.list(Bucket::Ceremonies, "").await);
+            drop(store.page(Bucket::Users, "", 10).await);
+            drop(store.save(Bucket::Users, &format!("new{n}"), Revision::ABSENT, vec![1]).await);
+        }
+        if let Some(says) = futures::FutureExt::now_or_never(store.damaged()) {
+            assert!(says.contains("store.redb as the store, it is damaged"), "{says}");
+            assert!(says.contains("newest backup"), "{says}");
+            assert!(store.load(Bucket::Users, "key1").await.is_err());
+            assert!(store.writable().await.is_err());
+            ended += 1;
+        }
+    }
+    assert_eq!(ended, 12);
+}
+
 #[cfg(unix)]
 #[test]
 fn only_this_user_may_read_what_the_store_makes() {

@@ -8,10 +8,10 @@
 //! A flush to the disk costs the same for one record as for hundreds, so many callers share one.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use redb::{Durability, ReadableTable as _, TableDefinition, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::database::{self, Database};
 use crate::ports::{Bucket, Revision, StoreError};

@@ -2,7 +2,7 @@
 //! whole state, so a ceremony survives a restart and may be completed on another node; that it is
 //! completed once is the relay's promise.
 
-use fido_relay_proto::{CeremonyType, Reason};
+use fido_relay_proto::{CeremonyType, Reason, WireName};
 use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 
@@ -71,7 +71,8 @@ impl Fido for BuiltinFido {
             };
             let registration = matches!(session.purpose, Purpose::Registration { .. });
             if registration != (ceremony_type == CeremonyType::Registration) {
-                tracing::warn!(?ceremony_type, "the session is of another kind of ceremony");
+                let ceremony_type = WireName(ceremony_type);
+                tracing::warn!(%ceremony_type, "the session is of another type of ceremony");
                 return Verdict::SessionLost;
             }
             match self.close(&session, credential.get().as_bytes()).await {

@@ -10,6 +10,7 @@ use reqwest::{Client, Response, Url, redirect, retry};
 use tokio::time::{Instant, timeout_at};
 
 use super::settings::{Settings, SettingsError};
+use crate::trust;
 
 /// Largest answer that is read, in bytes. A begin answer with 64 known credentials has 20 KiB.
 pub(super) const ANSWER_MAX: usize = 256 * 1024;
@@ -48,6 +49,9 @@ pub(super) struct Caller {
 impl Caller {
     pub(super) fn new(settings: &Settings) -> Result<Self, SettingsError> {
         settings.check()?;
+        if settings.base_url.scheme() == "https" && trust::system_roots() == 0 {
+            return Err(SettingsError::NoRoots);
+        }
         let pooled = client(settings.begin_limit, 64)?;
         let fresh = client(settings.complete_limit, 0)?;
         let base = settings.base_url.as_str().trim_end_matches('/').to_owned();
@@ -120,7 +124,7 @@ impl Caller {
 /// A connection gets half of the call's limit; a stalled one thus always ends as "not
 /// connected" and never as a call of unknown fate.
 fn client(limit: Duration, keep: usize) -> Result<Client, SettingsError> {
-    Client::builder()
+    trust::http_client()
         .user_agent(concat!("fido-relay/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .retry(retry::never())

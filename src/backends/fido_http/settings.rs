@@ -101,6 +101,12 @@ pub enum SettingsError {
     /// Longer than the core waits.
     #[error("a completion call may take at most 15 seconds")]
     CompleteLimit,
+    /// An https URL that no certificate could be trusted for.
+    #[error(
+        "upstream.url is https, but this machine trusts no certificate authority: {}",
+        crate::trust::REMEDY
+    )]
+    NoRoots,
     /// No HTTP client could be made; the text says what TLS lacks.
     #[error("no HTTP client: {0}")]
     Client(String),

@@ -91,7 +91,7 @@ impl WebhookHttp {
             allowed: settings.allowed_networks.clone().into(),
             loopback: settings.allow_loopback_http,
         };
-        let mut builder = Client::builder()
+        let mut builder = crate::trust::http_client()
             .user_agent(concat!("fido-relay/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .retry(retry::never())

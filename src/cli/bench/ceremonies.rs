@@ -71,7 +71,7 @@ async fn floor(
     in_flight: usize,
     duration: Duration,
 ) -> Result<Latencies, Failure> {
-    let http = reqwest::Client::builder().no_proxy().build().map_err(Failure::failed)?;
+    let http = crate::trust::http_client().no_proxy().build().map_err(Failure::failed)?;
     let url = format!("{}healthz", server.url);
     let progress = Progress::new("floor", usize::try_from(duration.as_secs()).unwrap_or(1));
     repeated(in_flight, duration, &progress, async |_| {

@@ -91,7 +91,7 @@ async fn watched(
     let progress = Progress::new("watching", watchers);
     let ceremonies = open_all(server, watchers).await?;
     let ended = AtomicBool::new(false);
-    let http = reqwest::Client::builder().no_proxy().build().map_err(Failure::failed)?;
+    let http = crate::trust::http_client().no_proxy().build().map_err(Failure::failed)?;
     let watching = (0..watchers).map(|number| {
         let (opened, progress, ended) = (&ceremonies[number / EACH], &progress, &ended);
         let http = &http;

@@ -67,6 +67,7 @@ async fn all(loaded: &Loaded, arguments: &Arguments) -> Vec<Finding> {
     let store = store::check(config).await;
     let runs = store.runs;
     findings.extend(store.findings);
+    findings.push(network::authorities());
     findings.push(upstream(config).await);
     if !runs {
         findings.push(network::listen(config));

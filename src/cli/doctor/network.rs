@@ -6,6 +6,7 @@ use super::finding::Finding;
 use crate::cli::health;
 use crate::config::Config;
 use crate::serve;
+use crate::trust;
 
 /// How long the way through a proxy may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,6 +26,19 @@ pub(super) fn listen(config: &Config) -> Finding {
     }
 }
 
+/// Whom this machine trusts, for calls by https: webhooks, and an external FIDO2 server.
+pub(super) fn authorities() -> Finding {
+    match trust::system_roots() {
+        0 => Finding::doubtful(
+            "certificates",
+            "this machine trusts no certificate authority: webhooks and a FIDO2 server by https \
+             cannot be called",
+            trust::REMEDY,
+        ),
+        roots => Finding::good("certificates", format!("{roots} authorities are trusted")),
+    }
+}
+
 /// Dials what apps dial, with the certificates that this machine trusts. Plain http is the
 /// configuration's matter: it allows it on loopback, or with a warning.
 pub(super) async fn public_url(config: &Config, runs: bool) -> Finding {
@@ -32,7 +46,11 @@ pub(super) async fn public_url(config: &Config, runs: bool) -> Finding {
     if config.public_url.scheme() != "https" {
         return Finding::good("public_url", format!("{url}, without TLS"));
     }
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
+    if trust::system_roots() == 0 {
+        let says = format!("{url} cannot be checked without certificate authorities");
+        return Finding::doubtful("public_url", says, trust::REMEDY);
+    }
+    let client = trust::http_client().no_proxy().timeout(PATIENCE).build();
     let asked = match client {
         Ok(client) => client.get(format!("{url}/healthz")).send().await,
         Err(error) => Err(error),

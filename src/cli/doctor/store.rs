@@ -38,10 +38,8 @@ pub(super) struct Looked {
 
 pub(super) async fn check(config: &Config) -> Looked {
     let directory = DataDirectory::of(config);
-    let alone = |finding| Looked {
-        findings: vec![finding, clock(SystemClock.now(), None)],
-        runs: false,
-    };
+    let alone =
+        |finding| Looked { findings: vec![finding, clock(SystemClock.now(), None)], runs: false };
     match directory.contents() {
         Err(incomplete) => {
             let remedy = incomplete.remedy();

@@ -271,7 +271,8 @@ impl Run {
     async fn finish(mut self: Box<Self>, reason: CloseReason) {
         let reason = self.session.end(reason);
         let device = self.connection.as_ref().map(|connection| connection.owner().device);
-        tracing::debug!(?device, reason = reason.name(), "a device socket ended");
+        let device_id = device.map(tracing::field::display);
+        tracing::debug!(device = device_id, reason = reason.name(), "a device socket ended");
         self.count.ends(reason);
         if let Some(connection) = self.connection.take() {
             self.edge.relay().detach(&connection);

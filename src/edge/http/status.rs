@@ -23,8 +23,8 @@ pub(super) async fn readyz(State(edge): State<Edge>) -> Result<&'static str, Ref
 }
 
 /// Whether this node may take traffic; the refusal says why not. Not while it drains, not after a
-/// task ended that it cannot do without, and not while the store does not answer or somebody who
-/// must see what happens cannot. The FIDO2 server is not asked: if it is down, every node is as
+/// task ended that it cannot do without, and not while the store takes no writes (a full disk), does
+/// not answer, or the audit log cannot be written. The FIDO2 server is not asked: if it is down, every node is as
 /// unready as this one, and ceremonies say so themselves.
 pub(super) async fn ready(edge: &Edge) -> Result<(), Refusal> {
     let world = edge.relay().world();
@@ -38,6 +38,10 @@ pub(super) async fn ready(edge: &Edge) -> Result<(), Refusal> {
     if world.witnesses.ability() != Ability::Well {
         return Err(not("what happens cannot be recorded".to_owned()));
     }
+    world.store.writable().await.map_err(|error| {
+        tracing::error!(%error, "the store takes no writes");
+        not("the store takes no writes".to_owned())
+    })?;
     world.store.load(Bucket::Keys, "result").await.map_err(|error| {
         tracing::error!(%error, "the store refused");
         not("the store does not answer".to_owned())

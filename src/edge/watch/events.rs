@@ -11,8 +11,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use fido_relay_proto::ProblemCode;
 use fido_relay_proto::watch::{WatchEvent, event_name};
+use fido_relay_proto::{ProblemCode, WireName};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, timeout};
 
@@ -118,7 +118,7 @@ async fn watch(edge: &Edge, mut sight: Sight, mut since: u32, sender: &Sender<By
             Ok(Found::Quiet(_)) => write(": still here\n\n".to_owned()).await,
             Ok(Found::Stopping(_)) => return,
             Err(refusal) => {
-                tracing::debug!(code = ?refusal.code(), "a stream of events ended");
+                tracing::debug!(reason = %WireName(refusal.code()), "a stream of events ended");
                 return;
             }
         };

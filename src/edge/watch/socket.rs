@@ -97,7 +97,7 @@ async fn run(edge: &Edge, sight: Sight, since: u32, upgrade: OnUpgrade) {
     let mut stream =
         WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
     let end = watch(edge, sight, since, &mut stream).await;
-    tracing::debug!(?end, "a watcher's socket ended");
+    tracing::debug!(reason = end.map(WatchEnd::name), "a watcher's socket ended");
     if let Some(end) = end {
         let frame = CloseFrame { code: end.code().into(), reason: end.name().into() };
         drop(timeout(CLOSE_LIMIT, goodbye(&mut stream, frame)).await);

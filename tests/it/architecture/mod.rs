@@ -116,7 +116,11 @@ const ROOMS: &[Room] = &[
     room("backends", &[], WORLD),
     room("backends::embedded", &["ceremony", "ports", "tasks", "security::random"], NOT_A_STORES),
     room("backends::nats", &["ceremony", "ports", "tasks", "security::random"], NOT_A_STORES),
-    room("backends::fido_http", &["ceremony", "ports", "tasks", "security::random"], NOT_A_CALLERS),
+    room(
+        "backends::fido_http",
+        &["ceremony", "ports", "tasks", "security::random", "trust"],
+        NOT_A_CALLERS,
+    ),
     room("backends::fido_builtin", &["ceremony", "ports", "tasks", "security::random"], LIBRARIES),
     // Signs what it sends, and keeps its keys sealed, as the relay keeps a FIDO2 server's sessions.
     room(
@@ -124,9 +128,15 @@ const ROOMS: &[Room] = &[
         &["ceremony", "ports", "tasks", "security::random", "security::seal"],
         LIBRARIES,
     ),
-    room("backends::webhook_http", &["ports"], NOT_A_CALLERS),
+    room("backends::webhook_http", &["ports", "trust"], NOT_A_CALLERS),
     room("softcard", &["security::random"], LIBRARIES),
-    room("phone", &["softcard", "tasks", "security::random"], &["axum", "redb", "async_nats"]),
+    room(
+        "phone",
+        &["softcard", "tasks", "security::random", "trust"],
+        &["axum", "redb", "async_nats"],
+    ),
+    // Whom this machine trusts, for everything that calls others by TLS.
+    room("trust", &[], NOT_A_CALLERS),
     room("cli", EVERYTHING, &[]),
     room("serve", EVERYTHING, &[]),
     room("lib", EVERYTHING, &[]),
@@ -215,7 +225,7 @@ fn file_faults(path: &str, text: &str) -> Vec<String> {
 }
 
 /// Every Rust file under a folder of the repository, as its path from there.
-fn files(folder: &str) -> Vec<(String, String)> {
+pub(crate) fn files(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];

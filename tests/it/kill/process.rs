@@ -15,7 +15,7 @@ use fido_relay::security::clients::{Clients, NewClient};
 use fido_relay::security::keys::Keys;
 use fido_relay::security::record::RecordSigner;
 use fido_relay::security::seal::Sealer;
-use fido_relay::serve::{AUDIT_DIR, SEAL_KEY_FILE, STORE_FILE};
+use fido_relay::serve::{AUDIT_DIR, DataDirectory, SEAL_KEY_FILE};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, PlainText, TenantId};
@@ -54,7 +54,7 @@ impl Place {
     }
 
     fn store(&self) -> FileStore {
-        FileStore::open(&self.data_dir.path().join(STORE_FILE)).unwrap()
+        DataDirectory::at(self.data_dir.path()).open().unwrap()
     }
 
     /// The API key of an initiator that may do everything, made before any relay runs.

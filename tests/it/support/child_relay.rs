@@ -6,11 +6,11 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fido_relay::backends::embedded::{FileStore, SystemClock};
+use fido_relay::backends::embedded::SystemClock;
 use fido_relay::phone::{self, DeviceKey, Paired};
 use fido_relay::ports::Clock as _;
 use fido_relay::security::clients::{Clients, NewClient};
-use fido_relay::serve::STORE_FILE;
+use fido_relay::serve::DataDirectory;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::{OpenedPairing, Scope};
 use fido_relay_proto::{Binding, PlainText, TenantId};
@@ -61,6 +61,16 @@ impl Home {
         command
     }
 
+    /// `serve` by way of a shell that does this first.
+    pub(crate) fn serve_after(&self, first: &str) -> Command {
+        let mut command = Command::new("sh");
+        let program = env!("CARGO_BIN_EXE_fido-relay");
+        command.args(["-c", &format!("{first}; exec '{program}' serve")]);
+        command.current_dir(self.directory.path()).env_clear().kill_on_drop(true);
+        command.env("FIDO_RELAY_DATA_DIR", self.data_dir()).envs(self.variables.iter().cloned());
+        command
+    }
+
     /// What a command that ends by itself writes on both outputs.
     pub(crate) async fn told_by(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().await.unwrap();
@@ -69,8 +79,7 @@ impl Home {
 
     /// The API key of an initiator that may do everything, made while no relay runs.
     pub(crate) async fn api_key(&self) -> String {
-        std::fs::create_dir_all(self.data_dir()).unwrap();
-        let store = FileStore::open(&self.data_dir().join(STORE_FILE)).unwrap();
+        let store = DataDirectory::at(&self.data_dir()).open().unwrap();
         let clients = Clients::new(Arc::new(store));
         let (tenant, now) = (TenantId::default(), SystemClock.now());
         let name = PlainText::new("Example Bank").unwrap();
@@ -93,7 +102,11 @@ pub(crate) struct ChildRelay {
 impl ChildRelay {
     /// Starts it and waits until it serves.
     pub(crate) async fn start(home: &Home, tasks: &Tasks) -> Self {
-        let mut command = home.command(&["serve"]);
+        Self::start_by(home.command(&["serve"]), tasks).await
+    }
+
+    /// [`Self::start`] by another command.
+    pub(crate) async fn start_by(mut command: Command, tasks: &Tasks) -> Self {
         let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = piped.spawn().unwrap();
         let written = Arc::new(Mutex::new(String::new()));
@@ -124,6 +137,11 @@ impl ChildRelay {
         let text = std::fs::read_to_string(statm).unwrap();
         let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
         pages * 4096
+    }
+
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id().unwrap()
     }
 
     /// Sends a signal by its name.

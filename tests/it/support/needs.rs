@@ -92,6 +92,11 @@ pub(crate) fn axe(what: &str) -> Option<String> {
     or_left_out(script, what, "clients/js has no node_modules with axe-core")
 }
 
+/// The program that documents call the relay with.
+pub(crate) fn curl(what: &str) -> Option<PathBuf> {
+    or_left_out(on_path("curl"), what, "curl is not installed")
+}
+
 fn on_path(program: &str) -> Option<PathBuf> {
     let path = variable("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())

@@ -242,7 +242,7 @@ async fn what_is_asked_for_wrongly_exits_with_2_and_says_why() {
         (&["client", "create", "--name", "a\u{202e}b"], "bidirectional"),
         (
             &["client", "create", "--name", "a", "--scope", "ceremony:red"],
-            "similar values exist: 'ceremony:reg', 'ceremony:read'",
+            "a similar value exists: 'ceremony:read'",
         ),
         (&["client", "create", "--name", "a", "--scope", "all"], "ceremony:auth, ceremony:reg"),
         (&["client", "remove", "cli_x"], "not a valid client id"),

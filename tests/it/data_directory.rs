@@ -13,6 +13,7 @@ use fido_relay::serve::{
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::{DeviceId, TenantId, UnixMillis};
 use futures::future::join_all;
+use tokio::process::Command;
 
 use crate::support::child_relay::{ChildRelay, Home};
 use crate::support::relay::TestRelay;
@@ -54,7 +55,11 @@ async fn used() -> Home {
 
 /// Exit code 1, and on standard error one line of the program's own beside its log.
 async fn refused(home: &Home, arguments: &[&str]) -> String {
-    let output = home.command(arguments).output().await.unwrap();
+    refused_at(home.command(arguments), arguments).await
+}
+
+async fn refused_at(mut command: Command, arguments: &[&str]) -> String {
+    let output = command.output().await.unwrap();
     let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
     assert!(!told.contains("panicked"), "{arguments:?}: {told}");
@@ -178,7 +183,10 @@ async fn without_a_store_and_a_relay_a_command_makes_nothing_and_names_the_direc
             }
             let parent = home.data_dir().parent().unwrap().to_path_buf();
             let before = snapshot(&parent);
-            let told = refused(&home, arguments).await;
+            // By the default, which is relative to where the command is typed.
+            let mut command = home.command(arguments);
+            command.env_remove("FIDO_RELAY_DATA_DIR");
+            let told = refused_at(command, arguments).await;
             assert!(told.contains(&*home.data_dir().to_string_lossy()), "{arguments:?}: {told}");
             if arguments[0] != "audit" {
                 assert!(told.contains("no relay runs on it"), "{arguments:?}: {told}");

@@ -36,6 +36,9 @@ const REVISION: &str = "revision";
 /// have; 100,000 ceremonies with their indexes fit into this.
 const CACHE: usize = 256 * 1024 * 1024;
 
+/// Memory for cached pages while the file is verified, in bytes.
+const VERIFY_CACHE: usize = 16 * 1024 * 1024;
+
 /// Why the store's file cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -122,10 +125,15 @@ impl Database {
         }
         let file = path.to_owned();
         let opener = move || {
-            redb::Builder::new()
-                .set_cache_size(CACHE)
-                .set_check_integrity_on_open(true)
-                .create_with_backend(FileBackend::new(private_file(&file)?)?)
+            let open = |builder: &mut redb::Builder| {
+                builder.create_with_backend(FileBackend::new(private_file(&file)?)?)
+            };
+            // Verified apart, because what it reads would stay in the cache for good.
+            let mut verifying = redb::Builder::new();
+            let verified =
+                open(verifying.set_cache_size(VERIFY_CACHE).set_check_integrity_on_open(true))?;
+            verified.close()?;
+            open(redb::Builder::new().set_cache_size(CACHE))
         };
         Self::open_by(path, Box::new(opener))
     }

@@ -160,6 +160,7 @@ fn segments(file: &ConfigFile, dir: Option<&Path>) -> Result<Vec<PathBuf>, Failu
         Some(dir) => dir.to_path_buf(),
         None => crate::serve::audit_dir(&file.config()?),
     };
+    let dir = std::path::absolute(&dir).unwrap_or(dir);
     let found = audit::segments(&dir)
         .map_err(|error| Failure::failed(format!("{}: {error}", dir.display())))?;
     Ok(found.into_iter().map(|(_, path)| path).collect())

@@ -2,6 +2,7 @@
 //! of a machine that has nothing else: no variables, no certificate authorities. Only the port is
 //! another, since tests run beside each other.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -32,6 +33,7 @@ fn blocks() -> Vec<String> {
 /// A shell with what a person types and sees.
 struct Terminal {
     shell: Child,
+    complaints: PathBuf,
     types: ChildStdin,
     shows: Lines<BufReader<ChildStdout>>,
 }
@@ -45,10 +47,12 @@ impl Terminal {
         shell.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
         // The shell and what it starts are one group, so that both end with the test.
         shell.arg("-e").process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
+        shell.stderr(machine.complaints.try_clone().unwrap());
         let mut shell = shell.spawn().unwrap();
         let types = shell.stdin.take().unwrap();
         let shows = BufReader::new(shell.stdout.take().unwrap()).lines();
-        Self { shell, types, shows }
+        let complaints = machine.home.with_file_name("complaints");
+        Self { shell, complaints, types, shows }
     }
 
     async fn types(&mut self, text: &str) {
@@ -69,7 +73,8 @@ impl Terminal {
             false
         };
         let found = timeout(PATIENCE, looked).await.unwrap_or(false);
-        assert!(found, "{shown:?} is not shown: {all}");
+        let complaints = || std::fs::read_to_string(&self.complaints).unwrap();
+        assert!(found, "{shown:?} is not shown: {all}\n{}", complaints());
         all
     }
 
@@ -90,12 +95,14 @@ impl Drop for Terminal {
 
 struct Machine {
     home: PathBuf,
+    /// What all terminals show on standard error.
+    complaints: File,
     /// Where the program is, and nothing else.
     programs: PathBuf,
     listen: String,
 }
 
-/// `(which, block)`: the relay's terminal, the phone's, or the one where backend and operator work.
+/// The terminal of a block: 0 the relay's, 2 the phone's, 1 where backend and operator work.
 fn terminal_of(block: &str) -> usize {
     let runs = |command: &str| block.lines().any(|line| line.starts_with(command));
     match () {
@@ -119,7 +126,8 @@ async fn the_quick_start_runs_as_it_stands() {
     port.set_reuseaddr(true).unwrap();
     port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listen = port.local_addr().unwrap().to_string();
-    let machine = Machine { home, programs, listen: listen.clone() };
+    let complaints = File::create(directory.path().join("complaints")).unwrap();
+    let machine = Machine { home, complaints, programs, listen: listen.clone() };
 
     let mut terminals = [(); 3].map(|()| Terminal::open(&machine));
     let mut seen = Vec::new();

@@ -23,7 +23,6 @@ pub fn system_roots() -> usize {
 }
 
 /// A client that trusts this machine's authorities, if there are any.
-#[must_use]
 pub fn http_client() -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder();
     if system_roots() == 0 { builder.tls_certs_only([]) } else { builder }

@@ -54,12 +54,14 @@ impl Administration {
                  client create and pairing create make a new store with --new-store"
             )));
         }
-        let store = directory.open().map_err(|error| match error {
-            StartError::Open(OpenError::InUse { .. }) => Failure::failed(format!(
+        let store = directory.open().map_err(|error| {
+            if !matches!(error, StartError::Open(OpenError::InUse { .. })) {
+                return Failure::unstarted(&error);
+            }
+            Failure::failed(format!(
                 "{error}\nA relay or another command has it open, but no relay answers at its \
                  admin socket yet: try again"
-            )),
-            other => Failure::unstarted(&other),
+            ))
         })?;
         note(&format!("works on {path}, where no relay runs"));
         let (store, clock): (Arc<dyn Store>, Arc<dyn Clock>) =

@@ -60,7 +60,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// It is damaged, or no store of this program.
-    #[error("cannot use {} as the store, it is damaged: {reason}", path.display())]
+    #[error("cannot use {} as the store, it is damaged or no store of this version: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -261,29 +261,34 @@ impl Database {
 
 /// What an operator can do about it decides the kind; the rest is a file that cannot be used.
 fn open_error(path: PathBuf, error: redb::Error) -> OpenError {
-    match error {
-        redb::Error::DatabaseAlreadyOpen => OpenError::InUse { path },
-        redb::Error::Io(source) if !is_damaged_read(&source) => OpenError::Io { path, source },
-        other => OpenError::Damaged { path, reason: other.to_string() },
+    if matches!(error, redb::Error::DatabaseAlreadyOpen) {
+        return OpenError::InUse { path };
     }
+    let reason = error.to_string();
+    if let redb::Error::Io(source) = error
+        && !is_damaged_read(&source)
+    {
+        return OpenError::Io { path, source };
+    }
+    OpenError::Damaged { path, reason }
 }
 
 /// Whether the file's content is not what was written: it says so itself, it lacks what every
 /// opening makes, or a panic has left the library's own state behind.
 fn is_damage(error: &redb::Error) -> bool {
-    match error {
-        redb::Error::Io(source) => is_damaged_read(source),
-        error => matches!(
-            error,
-            redb::Error::Corrupted(_)
-                | redb::Error::LockPoisoned(_)
-                | redb::Error::TransactionPoisoned
-                | redb::Error::TableTypeMismatch { .. }
-                | redb::Error::TableIsMultimap(_)
-                | redb::Error::TypeDefinitionChanged { .. }
-                | redb::Error::TableDoesNotExist(_)
-        ),
+    if let redb::Error::Io(source) = error {
+        return is_damaged_read(source);
     }
+    matches!(
+        error,
+        redb::Error::Corrupted(_)
+            | redb::Error::LockPoisoned(_)
+            | redb::Error::TransactionPoisoned
+            | redb::Error::TableTypeMismatch { .. }
+            | redb::Error::TableIsMultimap(_)
+            | redb::Error::TypeDefinitionChanged { .. }
+            | redb::Error::TableDoesNotExist(_)
+    )
 }
 
 /// A file that ends too early, or does not begin as a store does.

@@ -7,7 +7,9 @@ pub mod admin;
 #[cfg(unix)]
 pub mod admin_socket;
 pub mod admin_webhooks;
+mod closing;
 mod device_socket;
+mod frame_guard;
 mod handshake;
 mod http;
 mod watch;

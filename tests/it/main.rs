@@ -75,3 +75,4 @@ mod vital_tasks;
 mod watch;
 mod webhooks;
 mod whole_ceremony;
+mod wire;

@@ -2,7 +2,6 @@
 //! not looked at: a device is known by its proof alone.
 
 mod crowd;
-mod frame_guard;
 mod run;
 
 use axum::extract::{Extension, Request, State};

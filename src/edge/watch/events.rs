@@ -56,7 +56,8 @@ pub(in crate::edge) async fn stream(
     {
         return Err(ProblemCode::Unauthorized.into());
     }
-    if view.end.is_some() && view.seq() <= since {
+    let since = view.resume_after(since);
+    if view.end.is_some() && view.seq() == since {
         // Nothing will ever come: this tells a browser not to ask again.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }

@@ -61,6 +61,7 @@ pub(in crate::edge) async fn upgrade(
     let sight = Sight::new(watcher, &id)?.that_lasts(&parts);
     let since = resume.after(&parts.headers)?;
     let view = sight.look(&edge).await?;
+    let since = view.resume_after(since);
     let permit = parts.extensions.get::<Accepted>().map(|here| Arc::clone(here.permit()));
     let mut request = Request::from_parts(parts, body);
     let Handshake { upgrade, response } = Handshake::accept(&mut request, WATCH_SUBPROTOCOL)?;

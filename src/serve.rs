@@ -381,6 +381,7 @@ fn edge_settings(config: &Config, metrics: Metrics) -> edge::Settings {
         rp_id: config.tenant.rp_id.clone(),
         public_url: base(&config.public_url),
         public_aliases: aliases(&config.public_url),
+        tenant_origins: config.tenant.origins.clone(),
         device_origins: config.device_origins.clone(),
         socket_limits: socket_limits(limits),
         socket_write: limits.write,

@@ -216,7 +216,7 @@ class Phone:
         prompt = self._prompts.get(ceremony)
         if error["code"] in TAKE_DOWN:
             self._prompts.pop(ceremony, None)
-        elif error["code"] == "wrong_code" and prompt:
+        elif error["code"] in ("wrong_code", "code_malformed") and prompt:
             prompt.pop("said")
             prompt["agreed"] = False
             print("Type the code again:")

@@ -194,6 +194,8 @@ pub enum FrameErrorCode {
     UnknownType,
     /// No such ceremony for this device.
     UnknownCeremony,
+    /// What was typed is not six digits. No try is lost.
+    CodeMalformed,
     /// Not the code that the page shows. The message tells how many tries are left.
     WrongCode,
     /// The code is right, but for another ceremony of this user, which goes on: this prompt is
@@ -229,6 +231,7 @@ impl FrameErrorCode {
             Self::InvalidFrame => "the frame is malformed or out of place",
             Self::UnknownType => "the frame's type is unknown",
             Self::UnknownCeremony => "there is no such ceremony for this device",
+            Self::CodeMalformed => "this is not six digits; no try is lost",
             Self::WrongCode => "this is not the code that the page shows",
             Self::OtherCeremony => "this code is another ceremony's, which goes on",
             Self::TooManyCodes => "too many wrong codes today; no more are taken",
@@ -347,7 +350,7 @@ pub struct Ack {
 pub struct Claim {
     /// The ceremony.
     pub ceremony_id: CeremonyId,
-    /// The digits.
+    /// As the person typed it: digits of any script; blanks and hyphens do not count.
     pub code: String,
 }
 

@@ -18,6 +18,7 @@ pub mod shape;
 pub mod text;
 pub mod timestamp;
 pub mod typed_code;
+pub mod typed_digits;
 pub mod watch;
 pub mod webhook;
 mod wire_name;

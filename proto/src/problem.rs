@@ -21,6 +21,8 @@ pub enum ProblemCode {
     BindingNotAllowed,
     /// 403: a credential in a page, or a page that the client does not list.
     OriginNotAllowed,
+    /// 403: the request names a host that is not this relay's.
+    HostNotAllowed,
     /// 404: unknown, or somebody else's.
     NotFound,
     /// 405: the path exists, the method does not.
@@ -54,7 +56,10 @@ impl ProblemCode {
         match self {
             Self::InvalidRequest => 400,
             Self::Unauthorized | Self::ProofRefused => 401,
-            Self::ScopeMissing | Self::BindingNotAllowed | Self::OriginNotAllowed => 403,
+            Self::ScopeMissing
+            | Self::BindingNotAllowed
+            | Self::OriginNotAllowed
+            | Self::HostNotAllowed => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::AlreadyClosed => 409,
@@ -79,6 +84,7 @@ impl ProblemCode {
             Self::ScopeMissing => "The credential lacks the scope for this",
             Self::BindingNotAllowed => "This client may not open ceremonies without a code",
             Self::OriginNotAllowed => "This origin is not allowed",
+            Self::HostNotAllowed => "This host is not served here",
             Self::NotFound => "There is nothing here",
             Self::MethodNotAllowed => "This method is not allowed here",
             Self::AlreadyClosed => "The ceremony is closed",

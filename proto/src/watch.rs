@@ -55,6 +55,8 @@ pub enum WatchEnd {
     Silent,
     /// What came was no frame that the relay takes.
     Protocol,
+    /// The reason in the watcher's Close was not UTF-8.
+    NotUtf8,
     /// A watcher that talks.
     Talks,
     /// The relay restarts; reconnect.
@@ -67,10 +69,11 @@ pub enum WatchEnd {
 
 impl WatchEnd {
     /// Every one.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Told,
         Self::Silent,
         Self::Protocol,
+        Self::NotUtf8,
         Self::Talks,
         Self::Restart,
         Self::Unavailable,
@@ -84,6 +87,7 @@ impl WatchEnd {
             Self::Told => 1000,
             Self::Silent => 1001,
             Self::Protocol => 1002,
+            Self::NotUtf8 => 1007,
             Self::Talks => 1008,
             Self::Restart => 1012,
             Self::Unavailable => 1013,
@@ -98,6 +102,7 @@ impl WatchEnd {
             Self::Told => "closed",
             Self::Silent => "silent",
             Self::Protocol => "protocol",
+            Self::NotUtf8 => "not_utf8",
             Self::Talks => "watchers_only_listen",
             Self::Restart => "restart",
             Self::Unavailable => "unavailable",
@@ -112,6 +117,7 @@ impl WatchEnd {
             Self::Told => "the outcome was told: done",
             Self::Silent => "nothing came back to several pings: reconnect",
             Self::Protocol => "a frame that is not the WebSocket protocol's",
+            Self::NotUtf8 => "the reason in the watcher's close frame is not UTF-8",
             Self::Talks => "a watcher only listens",
             Self::Restart => "the relay restarts: reconnect",
             Self::Unavailable => "the relay cannot look now: reconnect",

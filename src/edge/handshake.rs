@@ -12,8 +12,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::http::Refusal;
 
-/// The WebSocket version of RFC 6455.
-const VERSION: &str = "13";
+/// The WebSocket version of RFC 6455, the only one served.
+pub(super) const VERSION: &str = "13";
 
 /// A handshake that is in order.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Handshake {
         let asks = request.method() == Method::GET
             && any(headers, &header::CONNECTION, |token| token.eq_ignore_ascii_case("upgrade"))
             && any(headers, &header::UPGRADE, |token| token.eq_ignore_ascii_case("websocket"))
-            && any(headers, &header::SEC_WEBSOCKET_VERSION, |token| token == VERSION)
+            && headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == VERSION)
             && any(headers, &header::SEC_WEBSOCKET_PROTOCOL, |token| token == subprotocol);
         let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
         let key = key.filter(|key| STANDARD.decode(key).is_ok_and(|key| key.len() == 16));

@@ -7,7 +7,9 @@ pub mod admin;
 #[cfg(unix)]
 pub mod admin_socket;
 pub mod admin_webhooks;
+mod closing;
 mod device_socket;
+mod frame_guard;
 mod handshake;
 mod http;
 mod watch;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay_proto::TenantId;
+use url::Url;
 
 pub use http::{probes, router};
 pub use watch::WatchLimits;
@@ -51,6 +54,8 @@ pub struct Settings {
     /// Further spellings of `public_url` that a proof may name: on loopback, `localhost` and
     /// `127.0.0.1` are the same relay.
     pub public_aliases: Vec<String>,
+    /// Origins of the pages whose ceremonies the FIDO2 server takes.
+    pub tenant_origins: Vec<String>,
     /// Values of `Origin` that may open a device socket. Apps send none, browsers always do.
     pub device_origins: Vec<String>,
     /// What one device socket may cost.
@@ -82,6 +87,8 @@ struct Inner {
     relay: Relay,
     settings: Settings,
     socket_urls: Vec<String>,
+    /// Hosts that a client-direct request may name.
+    hosts: Vec<String>,
     socket_limits: Arc<session::Limits>,
     crowd: Arc<Crowd>,
     door: Door,
@@ -123,6 +130,11 @@ impl Edge {
         let bases = std::iter::once(&settings.public_url).chain(&settings.public_aliases);
         let inner = Inner {
             socket_urls: bases.clone().map(|base| socket_url(base)).collect(),
+            hosts: bases
+                .clone()
+                .chain(&settings.tenant_origins)
+                .filter_map(|base| Some(Url::parse(base).ok()?.host_str()?.to_owned()))
+                .collect(),
             socket_limits: Arc::new(settings.socket_limits.clone()),
             crowd: Arc::new(Crowd::new(
                 settings.unauthenticated_per_ip,

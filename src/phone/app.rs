@@ -201,7 +201,9 @@ impl App {
 
     fn refused(&mut self, id: CeremonyId, code: FrameErrorCode, acts: &mut Vec<Act>) {
         match code {
-            FrameErrorCode::WrongCode => self.wrong_code(id, acts),
+            FrameErrorCode::WrongCode | FrameErrorCode::CodeMalformed => {
+                self.wrong_code(id, acts);
+            }
             FrameErrorCode::ClaimedElsewhere
             | FrameErrorCode::AlreadyClosed
             | FrameErrorCode::UnknownCeremony => {

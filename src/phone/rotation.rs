@@ -63,7 +63,10 @@ impl Rotation {
                 *paired = rotated;
                 return PhoneEvent::KeyRotated;
             }
-            Err(error @ PairingError::Refused { status: 400..500, .. }) => error.to_string(),
+            // Too early is no word about the key.
+            Err(error @ PairingError::Refused { status: 400..=428 | 430..=499, .. }) => {
+                error.to_string()
+            }
             Err(error) => {
                 self.unsettled = Some(next);
                 error.to_string()
@@ -88,6 +91,7 @@ impl Rotation {
 #[cfg(test)]
 mod tests {
     use fido_relay_proto::DeviceId;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
@@ -119,6 +123,29 @@ mod tests {
         rotation.welcomed();
         rotation.refused(&mut phone);
         assert_eq!(phone.key.jwk(), new.jwk(), "the other one is nothing any more");
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_is_asked_too_often_settles_nothing() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut phone = paired(&DeviceKey::generate().unwrap());
+        phone.socket_url = format!("ws://{address}/v1/device/socket");
+        let mut rotation = Rotation::default();
+        let refuses = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while request.last() != Some(&b'}') {
+                stream.read_buf(&mut request).await.unwrap();
+            }
+            let answer = "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream
+        };
+        let roots = Roots::system();
+        let (told, _stream) = futures::join!(rotation.begin(&mut phone, &roots), refuses);
+        assert!(matches!(told, PhoneEvent::KeyKept { .. }), "{told:?}");
+        assert!(rotation.unsettled.is_some(), "an earlier request may have come further");
     }
 
     #[test]

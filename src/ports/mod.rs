@@ -20,5 +20,5 @@ pub use fido::{BeginFault, BeginRequest, Fido};
 pub use futures::future::BoxFuture;
 pub use revocations::{Revocation, Revocations};
 pub use store::{Bucket, Revision, Store, StoreError, Stored};
-pub use webhook::{Answered, Letter, Registrar, Unsendable, Unsent, WebhookSender};
+pub use webhook::{Answered, Letter, Registrar, RetryAfter, Unsendable, Unsent, WebhookSender};
 pub use witness::{Ability, Happening, SecurityEvent, Witness, Witnesses};

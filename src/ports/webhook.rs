@@ -1,6 +1,7 @@
 //! Sending one webhook delivery, and what keeps it from being turned against the relay's own
 //! network. Implementations follow nothing, repeat nothing and keep nothing of an answer.
 
+use fido_relay_proto::UnixMillis;
 use futures::future::BoxFuture;
 use url::Url;
 
@@ -37,8 +38,28 @@ impl std::fmt::Debug for Letter {
 pub struct Answered {
     /// The HTTP status.
     pub status: u16,
-    /// Seconds of its `Retry-After`, if it has one in seconds (RFC 9110 section 10.2.3).
-    pub retry_after_s: Option<u64>,
+    /// When it wants the next delivery.
+    pub retry_after: Option<RetryAfter>,
+}
+
+/// `Retry-After` (RFC 9110 section 10.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// After so many seconds.
+    Seconds(u64),
+    /// At a time by the endpoint's clock, which did not say what time it is there.
+    At(UnixMillis),
+}
+
+impl RetryAfter {
+    /// Seconds to wait, rounded up; 0 if the time has passed.
+    #[must_use]
+    pub fn seconds(self, now: UnixMillis) -> u64 {
+        match self {
+            Self::Seconds(seconds) => seconds,
+            Self::At(at) => at.millis_since(now).div_ceil(1000),
+        }
+    }
 }
 
 /// Why there is no answer.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay_proto::device::{DeviceFrame, FrameErrorCode};
-use fido_relay_proto::{CeremonyId, NodeId, Phase, RelayFrame};
+use fido_relay_proto::{CeremonyId, NodeId, Phase, RelayFrame, typed_digits};
 
 use super::claims::ClaimError;
 use super::connection::Connection;
@@ -89,7 +89,10 @@ impl Relay {
             fault_point::reached(Point::AnswerReceived);
         }
         let driven = if let DeviceFrame::Claim(claim) = frame {
-            match self.claim(connection, &key, claim.code).await {
+            let Some(code) = typed_digits::code(&claim.code) else {
+                return Some(error_frame(FrameErrorCode::CodeMalformed, ceremony_id));
+            };
+            match self.claim(connection, &key, code).await {
                 Ok(driven) => Ok(driven),
                 Err(ClaimError::Spent) => {
                     return Some(error_frame(FrameErrorCode::TooManyCodes, ceremony_id));

@@ -76,6 +76,17 @@ impl View {
         u32::try_from(self.progress.len()).unwrap_or(u32::MAX)
     }
 
+    /// The number that a watcher goes on after if it says that it has `since`. One beyond the
+    /// newest step, such as after a restored backup, has not seen the end, whatever it has seen.
+    #[must_use]
+    pub fn resume_after(&self, since: u32) -> u32 {
+        match self.seq() {
+            seq if since <= seq => since,
+            seq if self.end.is_some() => seq.saturating_sub(1),
+            seq => seq,
+        }
+    }
+
     /// Seconds left; 0 when closed.
     #[must_use]
     pub fn expires_in(&self, now: UnixMillis) -> u64 {

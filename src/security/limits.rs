@@ -5,7 +5,8 @@
 //! | --- | --- | --- |
 //! | opens of a client a second | here, in memory | has none: cannot be down |
 //! | open ceremonies of a client and of the node | in the relay's memory, built from the store at the start | open until it is built: ceremonies of an earlier life are not counted yet; nothing opens anyway while the store is down |
-//! | attempts of an address: pairing, tokens | here, in memory; full: **closed** | the attempt itself needs the store and fails **closed** |
+//! | attempts of an address: pairing, tokens, new device keys | here, in memory; full: **closed** | the attempt itself needs the store and fails **closed** |
+//! | credentials and answers of an address that were not good | here, in memory; full: **closed** | none is counted: nothing is verified |
 //! | new sockets of a device | here, in memory | has none; the device's record is needed first, and without it the socket gets 1013: **closed** |
 //! | frames of a socket, its heartbeat | in the socket's own session | has none |
 //! | tries of a code; prompts of a user | with the ceremony and the user, in the store | **closed**: no try counts, nothing is shown |
@@ -76,6 +77,7 @@ pub struct TooFast {
 pub struct Limits {
     opens: Keyed<ClientId>,
     attempts: Keyed<Network>,
+    refused: Keyed<Network>,
     sockets: Keyed<DeviceId>,
     used: Notify,
 }
@@ -89,6 +91,7 @@ impl Limits {
         Self {
             opens: Keyed::new(per_second(rates.opens_per_s, rates.opens_burst), usize::MAX),
             attempts: Keyed::new(per_second(rates.attempts_per_s, rates.attempts_burst), ADDRESSES),
+            refused: Keyed::new(per_second(rates.attempts_per_s, rates.attempts_burst), ADDRESSES),
             sockets: Keyed::new(every(per_socket, rates.sockets_per_min), usize::MAX),
             used: Notify::new(),
         }
@@ -122,6 +125,17 @@ impl Limits {
         }
     }
 
+    /// What this address sent to be verified was not good: a key, a token, a ticket, a card's
+    /// answer. With an allowance of its own, of the same size: whoever shares an address with a
+    /// guesser can still get a token or pair.
+    ///
+    /// # Errors
+    /// [`TooFast`].
+    pub fn refused(&self, address: IpAddr) -> Result<(), TooFast> {
+        self.used.notify_one();
+        self.refused.admit(&Network::of(address))
+    }
+
     /// A device has authenticated on a new socket.
     ///
     /// # Errors
@@ -134,7 +148,7 @@ impl Limits {
     /// Keys that something is remembered of.
     #[must_use]
     pub fn remembered(&self) -> usize {
-        self.opens.len() + self.attempts.len() + self.sockets.len()
+        self.opens.len() + self.attempts.len() + self.refused.len() + self.sockets.len()
     }
 
     /// Forgets, now and then, whoever could start anew. Sleeps while there is nobody.
@@ -144,6 +158,7 @@ impl Limits {
             tokio::time::sleep(FORGET_EVERY).await;
             self.opens.forget();
             self.attempts.forget();
+            self.refused.forget();
             self.sockets.forget();
             if self.remembered() > 0 {
                 self.used.notify_one();

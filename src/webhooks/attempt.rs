@@ -42,12 +42,13 @@ pub(super) async fn send(
     let registrar = endpoint.registrar();
     let letter = Letter { url, registrar, headers, body: body.to_owned() };
     match ground.sender.send(letter).await {
-        Ok(Answered { status, retry_after_s }) => {
+        Ok(Answered { status, retry_after }) => {
             let failure = match status {
                 200..=299 => None,
                 410 => Some(WebhookFailure::Gone),
                 _ => Some(WebhookFailure::Status),
             };
+            let retry_after_s = retry_after.map(|asked| asked.seconds(ground.clock.now()));
             Sent { status: Some(status), failure, retry_after_s }
         }
         Err(Unsent::Timeout) => failed(WebhookFailure::Timeout),

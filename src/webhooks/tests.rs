@@ -16,7 +16,7 @@ use url::Url;
 use super::*;
 use crate::backends::embedded::MemoryStore;
 use crate::ceremony::{Ceremony, Code, Request};
-use crate::ports::{Answered, Happening, Letter, SecurityEvent, Unsent};
+use crate::ports::{Answered, Happening, Letter, RetryAfter, SecurityEvent, Unsent};
 
 mod deliveries;
 mod dispatch;
@@ -53,7 +53,7 @@ struct Arrival {
 enum Manner {
     Status(u16),
     Busy {
-        retry_after_s: u64,
+        retry_after: RetryAfter,
     },
     Unreachable,
     /// It takes this long to answer 200.
@@ -124,11 +124,11 @@ impl WebhookSender for Scripted {
                 *most = (*most).max(*now);
             }
             let manner = self.manners.lock().unwrap().get(&host).copied();
-            let answered = |status| Ok(Answered { status, retry_after_s: None });
+            let answered = |status| Ok(Answered { status, retry_after: None });
             let said = match manner.unwrap_or(Manner::Status(200)) {
                 Manner::Status(status) => answered(status),
-                Manner::Busy { retry_after_s } => {
-                    Ok(Answered { status: 503, retry_after_s: Some(retry_after_s) })
+                Manner::Busy { retry_after } => {
+                    Ok(Answered { status: 503, retry_after: Some(retry_after) })
                 }
                 Manner::Unreachable => Err(Unsent::Unreachable),
                 Manner::Slow(pause) => {

@@ -75,17 +75,32 @@ async fn three_wrong_codes_close_it_and_each_is_told_how_many_are_left() {
 }
 
 #[tokio::test]
-async fn what_is_no_code_counts_as_a_wrong_one_and_opens_nothing() {
+async fn what_is_no_code_costs_no_try_and_a_code_counts_in_any_script() {
     let scene = Scene::set().await;
+    let id = scene.open.id;
     let right = scene.open.code.clone().unwrap();
     let mut phone = WirePhone::connect(scene.ada.clone()).await;
     phone.offer().await;
-    for code in [format!("{right} "), right[..5].to_owned()] {
-        phone.claim(scene.open.id, &code).await;
-        assert_eq!(phone.refused().await.0, FrameErrorCode::WrongCode, "{code:?}");
+    let malformed =
+        ["", " ", "12345", "1234567", "12345a", "１２３４５", "code 123456", &right[..5]];
+    for code in malformed {
+        phone.claim(id, code).await;
+        assert_eq!(phone.refused().await, (FrameErrorCode::CodeMalformed, Some(id)), "{code:?}");
+    }
+    // No try was lost to eight of them: a wrong one is the first, whatever its script.
+    let in_arabic = |code: &str| -> String {
+        code.bytes().map(|digit| char::from_u32(0x660 + u32::from(digit - b'0')).unwrap()).collect()
+    };
+    phone.claim(id, &in_arabic(&wrong(&scene.open))).await;
+    match phone.next().await {
+        RelayFrame::Error { code, message, .. } => {
+            assert_eq!(code, FrameErrorCode::WrongCode);
+            assert!(message.contains("2 tries left"), "{message}");
+        }
+        other => panic!("{other:?}"),
     }
     assert_eq!(begins(&scene.upstream), 0);
-    phone.claim(scene.open.id, &right).await;
+    phone.claim(id, &format!("{}-{}", &right[..3], in_arabic(&right[3..]))).await;
     phone.challenge().await;
 }
 

@@ -31,6 +31,13 @@ pub(crate) struct Route {
     pub(crate) body: Option<fn() -> Value>,
 }
 
+impl Route {
+    /// Whether it asks for an initiator's credential.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.needs != Needs::Nothing
+    }
+}
+
 const fn route(method: &'static str, path: &'static str, needs: Needs) -> Route {
     Route { method, path, needs, body: None }
 }
@@ -152,7 +159,7 @@ fn the_table_of_this_test_names_every_route_of_the_router() {
 }
 
 /// A path with this ceremony, device or user in its place.
-fn concrete(path: &str, ceremony: &str) -> String {
+pub(crate) fn concrete(path: &str, ceremony: &str) -> String {
     let id = if path.contains("devices") {
         "dev_AAAAAAAAAAAAAAAAAAAAAA"
     } else if path.contains("webhooks") {

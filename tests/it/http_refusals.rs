@@ -251,7 +251,7 @@ async fn a_body_over_the_limit_is_too_large_also_without_a_length() {
         // Chunked: nothing announces the size.
         let mut socket = RawSocket::tcp(&relay.url()).await;
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: relay\r\nAuthorization: Bearer {}\r\n\
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
              Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
             initiator.key
         );

@@ -79,3 +79,4 @@ mod vital_tasks;
 mod watch;
 mod webhooks;
 mod whole_ceremony;
+mod wire;

@@ -76,6 +76,10 @@ async fn both_samples_together(python: &Path, relay: &TestRelay) -> String {
         phone.until("digit code of the page").await;
         if wrong_first {
             phone.types("no code at all").await;
+            let malformed = "code_malformed (this is not six digits; no try is lost)";
+            assert_eq!(phone.until("refused:").await, malformed);
+            let last = if code.ends_with('0') { "1" } else { "0" };
+            phone.types(&format!("{}{last}", &code[..5])).await;
             assert_eq!(phone.until("refused:").await, "wrong_code (wrong code, 2 tries left)");
         }
         phone.types(&code).await;

@@ -28,6 +28,7 @@ export type FrameErrorCode =
   | "invalid_frame"
   | "unknown_type"
   | "unknown_ceremony"
+  | "code_malformed"
   | "wrong_code"
   | "other_ceremony"
   | "too_many_codes"

@@ -34,8 +34,9 @@ export function backoff(failures: number, first: number, most: number, random = 
 /** A longer wait is not believed: it would pass for a client that hangs, and overflow its timer. */
 const RETRY_AFTER_MOST_S = 600;
 
-/** The seconds of a `Retry-After`, in milliseconds, at most 10 minutes; 0 without one. */
+/** A `Retry-After` in milliseconds, at most 10 minutes; 0 without one. The relay sends seconds; a
+ * proxy may send a date (RFC 9110, section 10.2.3). */
 export function retryAfterMs(value: string | null | undefined): number {
-  const seconds = Number(value ?? "");
+  const seconds = value?.endsWith(" GMT") ? (Date.parse(value) - Date.now()) / 1000 : Number(value ?? "");
   return Number.isFinite(seconds) && seconds > 0 ? Math.min(seconds, RETRY_AFTER_MOST_S) * 1000 : 0;
 }

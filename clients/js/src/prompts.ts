@@ -26,7 +26,7 @@ export type PromptEvent =
   | { kind: "closed"; closed: ClosedFrame }
   /** Take it down. */
   | { kind: "taken_down"; ceremonyId: string; why: TakenDown }
-  /** The relay refused a frame; with `wrong_code` ask again. */
+  /** The relay refused a frame; with `wrong_code` or `code_malformed` ask again. */
   | { kind: "refused"; error: ErrorFrame };
 
 interface Prompt {
@@ -179,6 +179,7 @@ export class Prompts {
       case "unavailable":
         this.#later(RETRY_MS * (1 + Math.random()), () => this.#sayAgain(id));
         break;
+      case "code_malformed":
       case "wrong_code":
       case "other_ceremony":
       case "too_many_codes":

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import httpx
@@ -21,6 +23,7 @@ from fido_relay import (
     Unreachable,
     WaitTimeout,
 )
+from fido_relay._flow import retry_after
 
 PAYMENT = Transaction("Payment to Grace Hopper", (("Amount", "120.00 €"), ("Reference", "Rent")))
 
@@ -193,6 +196,19 @@ def test_what_may_pass_is_tried_again_as_the_relay_asks() -> None:
         page.devices("ada")
     assert told.value.retry_after == 3
     assert answers == []
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [("3", 3, 3), ("Sun, 06 Nov 1994 08:49:37 GMT", 0, 0), ("in a minute", 50, 60)],
+)
+def test_a_proxys_retry_after_may_be_a_date(text: str, least: float, most: float) -> None:
+    if text == "in a minute":
+        text = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    asked = retry_after(httpx.Response(503, headers={"retry-after": text}))
+    assert asked is not None and least <= asked <= most
+    for odd in ["", "-1", "soon", "12:00"]:
+        assert retry_after(httpx.Response(503, headers={"retry-after": odd})) is None
 
 
 @pytest.mark.parametrize("kind", ["ES256", "EdDSA"])

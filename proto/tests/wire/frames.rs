@@ -146,6 +146,7 @@ fn words_of_the_wire_have_not_changed() {
         E::InvalidFrame,
         E::UnknownType,
         E::UnknownCeremony,
+        E::CodeMalformed,
         E::WrongCode,
         E::OtherCeremony,
         E::TooManyCodes,
@@ -156,7 +157,7 @@ fn words_of_the_wire_have_not_changed() {
         E::SlowDown,
         E::Unavailable,
     ];
-    assert_snapshot!(codes.map(word).join(" "), @"invalid_frame unknown_type unknown_ceremony wrong_code other_ceremony too_many_codes claimed_elsewhere not_challenged already_answered already_closed slow_down unavailable");
+    assert_snapshot!(codes.map(word).join(" "), @"invalid_frame unknown_type unknown_ceremony code_malformed wrong_code other_ceremony too_many_codes claimed_elsewhere not_challenged already_answered already_closed slow_down unavailable");
     let retryable: Vec<_> =
         codes.into_iter().filter(|code| code.is_retryable()).map(word).collect();
     assert_snapshot!(retryable.join(" "), @"slow_down unavailable");

@@ -17,15 +17,22 @@ pub(super) fn is_permitted(address: IpAddr, allowed: &[IpNet]) -> bool {
     public || allowed.iter().any(|network| network.contains(&address))
 }
 
+/// Azure answers its machines here (WireServer): metadata, keys, DNS. The address is a public one
+/// that no other network routes. Other clouds' are in ranges that the registries set aside.
+const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
 /// Everything that the registry does not set aside.
 fn is_public_v4(address: Ipv4Addr) -> bool {
+    if address == AZURE {
+        return false;
+    }
     let [a, b, c, _] = address.octets();
     let special = match (a, b, c) {
         // this host, private, loopback, multicast, reserved and broadcast
         (0 | 10 | 127 | 224..=255, ..)
         // shared by carriers (RFC 6598)
         | (100, 64..=127, _)
-        // link-local, where clouds keep their metadata
+        // link-local, where most clouds keep their metadata
         | (169, 254, _)
         | (172, 16..=31, _)
         // protocol assignments, documentation, 6to4 relays

@@ -16,16 +16,17 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+use fido_relay_proto::UnixMillis;
 use futures::future::BoxFuture;
 use ipnet::IpNet;
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{DATE, RETRY_AFTER};
 use reqwest::{Certificate, Client, Response, Url, redirect, retry};
 use tokio::time::{Instant, timeout_at};
 
 use self::resolver::{CheckedResolver, ForbiddenAddress};
-use crate::ports::{Answered, Letter, Registrar, Unsendable, Unsent, WebhookSender};
+use crate::ports::{Answered, Letter, Registrar, RetryAfter, Unsendable, Unsent, WebhookSender};
 
 pub use self::resolver::{Lookup, SystemLookup};
 
@@ -128,7 +129,7 @@ impl WebhookHttp {
             Err(_) => return Err(Unsent::Timeout),
         };
         let answered =
-            Answered { status: response.status().as_u16(), retry_after_s: retry_after(&response) };
+            Answered { status: response.status().as_u16(), retry_after: retry_after(&response) };
         // The status is the answer; what follows it only decides whether the connection is kept.
         drop(timeout_at(limit, drain(response)).await);
         Ok(answered)
@@ -150,9 +151,20 @@ impl WebhookSender for WebhookHttp {
     }
 }
 
-/// Delay in seconds alone; a date would need both clocks to agree.
-fn retry_after(response: &Response) -> Option<u64> {
-    response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+/// Seconds, or a date in any form of RFC 9110 section 5.6.7. Where the answer has a `Date` too,
+/// their difference counts, and the two clocks need not agree.
+fn retry_after(response: &Response) -> Option<RetryAfter> {
+    let said = |name| response.headers().get(name)?.to_str().ok().map(str::trim);
+    let date = |text| httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok();
+    let asked = said(RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse() {
+        return Some(RetryAfter::Seconds(seconds));
+    }
+    let at = date(asked)?;
+    Some(match said(DATE).and_then(date) {
+        Some(now) => RetryAfter::Seconds(at.saturating_sub(now).as_secs()),
+        None => RetryAfter::At(UnixMillis(u64::try_from(at.as_millis()).ok()?)),
+    })
 }
 
 async fn drain(mut response: Response) {

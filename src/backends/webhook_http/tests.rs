@@ -47,7 +47,12 @@ const FORBIDDEN: &[&str] = &[
     "127.0.0.1",
     "127.0.0.53",
     "127.255.255.254",
+    "100.100.100.200",
+    "168.63.129.16",
     "169.254.0.1",
+    "169.254.0.23",
+    "169.254.42.42",
+    "169.254.170.2",
     "169.254.169.254",
     "172.16.0.1",
     "172.31.255.255",
@@ -73,10 +78,12 @@ const FORBIDDEN: &[&str] = &[
     "::ffff:10.0.0.1",
     "::ffff:127.0.0.1",
     "::ffff:169.254.169.254",
+    "::ffff:168.63.129.16",
     "::ffff:192.168.1.1",
     "::ffff:0:127.0.0.1",
     "64:ff9b::7f00:1",
     "64:ff9b::a9fe:a9fe",
+    "64:ff9b::a83f:8110",
     "64:ff9b:1::1",
     "100::1",
     "2001::1",
@@ -86,13 +93,18 @@ const FORBIDDEN: &[&str] = &[
     "2001:20::1",
     "2001:db8::1",
     "2002:7f00:1::",
+    "2002:a83f:8110::1",
     "2002:a9fe:a9fe::1",
     "3fff::1",
     "3fff:fff:ffff::1",
     "4000::1",
     "5f00::1",
     "fc00::1",
+    "fd00:42::42",
+    "fd00:c1::a9fe:a9fe",
+    "fd00:ec2::23",
     "fd00:ec2::254",
+    "fd20:ce::254",
     "fd12:3456:789a::1",
     "fe80::1",
     "febf::1",
@@ -108,6 +120,8 @@ const PUBLIC: &[&str] = &[
     "11.0.0.1",
     "100.63.255.255",
     "100.128.0.1",
+    "168.63.129.15",
+    "168.63.129.17",
     "126.255.255.255",
     "128.0.0.1",
     "169.253.255.255",
@@ -381,17 +395,29 @@ async fn a_redirect_is_an_answer_like_any_other_and_is_not_followed() {
              content-length: 0\r\nconnection: close\r\n\r\n"
         ));
         let sent = on_loopback().send(letter(&format!("http://127.0.0.1:{port}/"))).await;
-        assert_eq!(sent, Ok(Answered { status, retry_after_s: None }));
+        assert_eq!(sent, Ok(Answered { status, retry_after: None }));
     }
     assert_eq!(reached.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
-async fn of_an_answer_only_the_status_and_the_delay_in_seconds_count() {
+async fn of_an_answer_only_the_status_and_when_to_come_again_count() {
     let endless = "x".repeat(4 * 1024 * 1024);
-    for (headers, body, retry_after_s) in [
-        ("retry-after: 17", "", Some(17)),
-        ("retry-after: Wed, 21 Oct 2026 07:28:00 GMT", "", None),
+    let (seconds, at) = (
+        |seconds| Some(RetryAfter::Seconds(seconds)),
+        Some(RetryAfter::At(UnixMillis(784_111_777_000))),
+    );
+    let date = "date: Sun, 06 Nov 1994 08:49:29 GMT";
+    for (headers, body, retry_after) in [
+        ("retry-after: 17", "", seconds(17)),
+        // The three forms of RFC 9110 section 5.6.7.
+        ("retry-after: Sun, 06 Nov 1994 08:49:37 GMT", "", at),
+        ("retry-after: Sunday, 06-Nov-94 08:49:37 GMT", "", at),
+        ("retry-after: Sun Nov  6 08:49:37 1994", "", at),
+        (&format!("{date}\r\nretry-after: Sun, 06 Nov 1994 08:49:37 GMT"), "", seconds(8)),
+        (&format!("{date}\r\nretry-after: Sun, 06 Nov 1994 08:49:20 GMT"), "", seconds(0)),
+        ("retry-after: Wed, 31 Dec 1969 23:59:59 GMT", "", None),
+        ("retry-after: soon", "", None),
         ("retry-after: -1", "", None),
         ("x: y", "broken", None),
         ("x: y", &endless, None),
@@ -400,6 +426,6 @@ async fn of_an_answer_only_the_status_and_the_delay_in_seconds_count() {
             "HTTP/1.1 503 Busy\r\n{headers}\r\ncontent-length: 99999999\r\n\r\n{body}"
         ));
         let sent = on_loopback().send(letter(&format!("http://127.0.0.1:{port}/"))).await;
-        assert_eq!(sent, Ok(Answered { status: 503, retry_after_s }), "{headers}");
+        assert_eq!(sent, Ok(Answered { status: 503, retry_after }), "{headers}");
     }
 }

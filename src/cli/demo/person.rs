@@ -131,7 +131,7 @@ impl Terminal {
         match lines.recv().await.as_deref().map(str::trim) {
             Some("n" | "no") => Decision::Decline,
             Some("x") => Decision::NotMe,
-            Some(code) => Decision::Code(code.chars().filter(char::is_ascii_digit).collect()),
+            Some(code) => Decision::Code(code.to_owned()),
             None => Decision::Ignore,
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay_proto::typed_digits;
 use futures::future::BoxFuture;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -59,14 +60,12 @@ impl Terminal {
 
 /// What a typed line means; `None` if it means nothing here.
 fn read(line: &str, code_length: u8) -> Option<Decision> {
-    let digits: String = line.chars().filter(|c| !c.is_whitespace() && *c != '-').collect();
-    match digits.to_lowercase().as_str() {
+    let word: String = line.chars().filter(|c| !c.is_whitespace() && *c != '-').collect();
+    match word.to_lowercase().as_str() {
         "n" | "no" => Some(Decision::Decline),
         "x" | "notme" => Some(Decision::NotMe),
         "" | "y" | "yes" if code_length == 0 => Some(Decision::HoldCard),
-        code if code_length > 0 && code.len() == usize::from(code_length) => {
-            code.bytes().all(|b| b.is_ascii_digit()).then(|| Decision::Code(code.to_owned()))
-        }
+        _ if code_length > 0 => typed_digits::code(line).map(Decision::Code),
         _ => None,
     }
 }

@@ -75,6 +75,7 @@ async fn a_person_at_the_terminal_types_codes_and_refusals() {
     let terminal = Terminal::asking(Lines::new(lines));
     for (line, code_length, decision) in [
         ("271 828", 6, Decision::Code("271828".to_owned())),
+        ("٢٧١-٨٢٨", 6, Decision::Code("271828".to_owned())),
         ("n", 6, Decision::Decline),
         ("X", 0, Decision::NotMe),
         ("", 0, Decision::HoldCard),

@@ -163,6 +163,11 @@ impl Door {
         self.0.metrics.turned_away(refused.name());
     }
 
+    /// Whether TLS ends here.
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.0.tls.is_some()
+    }
+
     /// Whether there is room for something new.
     #[must_use]
     pub fn pressure(&self) -> &Pressure {

@@ -2,7 +2,6 @@
 //! not looked at: a device is known by its proof alone.
 
 mod crowd;
-mod frame_guard;
 mod run;
 
 use axum::extract::{Extension, Request, State};
@@ -22,11 +21,7 @@ pub(super) async fn upgrade(
     Extension(accepted): Extension<Accepted>,
     mut request: Request,
 ) -> Result<Response, Refusal> {
-    let headers = request.headers();
-    let listed = |origin: &str| edge.settings().device_origins.iter().any(|o| o == origin);
-    if !origin::of(headers)?.is_none_or(listed) {
-        return Err(ProblemCode::OriginNotAllowed.into());
-    }
+    origin::of_device(&edge, request.headers())?;
     let Handshake { upgrade, response } = Handshake::accept(&mut request, DEVICE_SUBPROTOCOL)?;
     if edge.relay().world().tasks.draining().is_cancelled() {
         return Err(ProblemCode::Unavailable.into());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fido_relay_proto::device::Auth;
 use fido_relay_proto::{ConnectionId, RelayFrame};
 use futures::{SinkExt as _, StreamExt as _};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
@@ -17,9 +17,10 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::crowd::Place;
-use super::frame_guard::Guarded;
 use crate::edge::Edge;
 use crate::edge::accept::{Accepted, Permit};
+use crate::edge::closing::{self, Socket};
+use crate::edge::frame_guard::Guarded;
 use crate::metrics::SocketCount;
 use crate::relay::devices;
 use crate::relay::{Connection, Next, Owner};
@@ -28,7 +29,7 @@ use crate::session::{Action, AuthFailure, CloseReason, Jitter, Nonce, Session, T
 
 /// How long a closing handshake may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-/// The same with a stranger, who is told why but has no claim to be waited for.
+/// The same before the device is known.
 const CLOSE_LIMIT_OF_STRANGER: Duration = Duration::from_millis(500);
 /// The buffer that an idle phone costs: the library's default is 128 KiB. It grows for a longer frame.
 const READ_BUFFER: usize = 256;
@@ -37,8 +38,6 @@ const GOAWAY_SPREAD_MS: u64 = 5_000;
 
 /// Longest sleep: a deadline that never comes cannot be added to a clock.
 const NAP_MS: u64 = 24 * 60 * 60 * 1000;
-
-type Stream = WebSocketStream<Guarded<TokioIo<Upgraded>>>;
 
 /// Runs an upgraded socket to its end.
 ///
@@ -87,7 +86,7 @@ async fn open(
 
 struct Run {
     edge: Edge,
-    stream: Stream,
+    stream: Socket,
     session: Session,
     /// The session's time zero.
     epoch: Instant,
@@ -267,7 +266,7 @@ impl Run {
         self.stream.get_ref().fault().unwrap_or_else(|| reason_of(error))
     }
 
-    /// Says why, if there is somebody to say it to.
+    /// Ends the socket with a Close: the reply to the peer's, or this reason's.
     async fn finish(mut self: Box<Self>, reason: CloseReason) {
         let reason = self.session.end(reason);
         let device = self.connection.as_ref().map(|connection| connection.owner().device);
@@ -277,27 +276,15 @@ impl Run {
         if let Some(connection) = self.connection.take() {
             self.edge.relay().detach(&connection);
         }
-        let Some(code) = reason.code() else { return };
-        let limit = if device.is_some() { CLOSE_LIMIT } else { CLOSE_LIMIT_OF_STRANGER };
-        let frame = CloseFrame { code: code.into(), reason: reason.name().into() };
-        let goodbye = async {
-            if self.stream.close(Some(frame)).await.is_err() {
-                return;
-            }
-            // The other end's close comes back, after whatever it still had to say.
-            loop {
-                match self.stream.next().await {
-                    Some(Ok(_)) => {}
-                    None | Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) => return,
-                    Some(Err(_)) => break,
-                }
-            }
-            // It makes no sense to us any more, but to hang up on unread bytes resets the
-            // connection, and the other end may lose the close frame that tells it why.
-            let rest = self.stream.get_mut().unguarded();
-            drop(tokio::io::copy(rest, &mut tokio::io::sink()).await);
+        let frame = match reason.code() {
+            Some(code) => Some(CloseFrame { code: code.into(), reason: reason.name().into() }),
+            None => match closing::reply(&self.stream) {
+                Some(reply) => reply,
+                None => return,
+            },
         };
-        drop(timeout(limit, goodbye).await);
+        let limit = if device.is_some() { CLOSE_LIMIT } else { CLOSE_LIMIT_OF_STRANGER };
+        drop(timeout(limit, closing::close(&mut self.stream, frame)).await);
     }
 }
 

@@ -77,7 +77,7 @@ impl FromRequestParts<Edge> for Initiator {
         };
         // From the wrong address a good key is as unknown as a bad one.
         let client = client.filter(|client| may_call(client, address(&parts.extensions)));
-        let client = client.ok_or(ProblemCode::Unauthorized)?;
+        let client = client.ok_or_else(|| wrong(edge, &parts.extensions))?;
         if let Some(accepted) = parts.extensions.get::<Accepted>() {
             accepted.permit().known();
         }
@@ -93,8 +93,41 @@ impl FromRequestParts<Edge> for Watcher {
             return Initiator::from_request_parts(parts, edge).await.map(Self::Initiator);
         };
         let opened = edge.inner.tickets.read(ticket);
-        let (tenant, ceremony) = opened.ok_or(ProblemCode::Unauthorized)?;
+        let (tenant, ceremony) = opened.ok_or_else(|| wrong(edge, &parts.extensions))?;
         Self::page(&parts.headers, tenant, ceremony)
+    }
+}
+
+/// The answer to a credential that is not good: 401, and 429 from an address that sends too many.
+/// Looked at after the credential, so that nobody behind the same address shuts out a good one.
+pub(in crate::edge) fn wrong(edge: &Edge, extensions: &Extensions) -> Refusal {
+    match edge.inner.limits.refused(network(extensions.get())) {
+        Ok(()) => ProblemCode::Unauthorized.into(),
+        Err(too_fast) => too_fast.into(),
+    }
+}
+
+/// The address whose allowance a request uses. Without a listener there is none, and all share one.
+pub(super) fn network(accepted: Option<&Accepted>) -> IpAddr {
+    accepted.map_or(IpAddr::from([0; 4]), |accepted| accepted.client)
+}
+
+/// A call that a device's own proof vouches for: from an app, or a page that the operator lists,
+/// at an address that has tries left. All of it is known before the body is read.
+#[derive(Debug)]
+pub(super) struct DeviceCall {
+    /// Whose tries it uses.
+    pub(super) network: IpAddr,
+}
+
+impl FromRequestParts<Edge> for DeviceCall {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Refusal> {
+        origin::of_device(edge, &parts.headers)?;
+        let network = network(parts.extensions.get());
+        edge.inner.limits.attempt(network)?;
+        Ok(Self { network })
     }
 }
 

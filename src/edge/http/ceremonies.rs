@@ -142,7 +142,7 @@ pub(super) async fn read(
     let mut sight = Sight::new(watcher, &id)?;
     let until = Instant::now() + Duration::from_secs(query.wait.min(WAIT_MAX_S));
     let view = sight.look(&edge).await?;
-    let since = query.since.unwrap_or(view.seq());
+    let since = query.since.map_or(view.seq(), |since| view.resume_after(since));
     if query.wait == 0 || view.seq() > since || view.end.is_some() {
         return Ok(Json(sight.body(&edge, &view)).into_response());
     }

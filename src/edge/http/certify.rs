@@ -5,10 +5,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fido_relay_proto::limits::{JSON_DEPTH, JSON_OPTIONS_KEYS};
-use fido_relay_proto::{ProblemCode, shape};
+use fido_relay_proto::{Problem, ProblemCode, shape};
 
 use super::body::plain_json;
 use super::refusal::Refusal;
+use super::{authority, caller, origin};
 use crate::edge::Edge;
 use crate::ports::{CertifyCall, CertifyStep};
 
@@ -44,8 +45,26 @@ pub(super) async fn assertion_result(
     call(&edge, CertifyStep::AssertionResult, request).await
 }
 
+/// These paths ask for no credential, so a page that a browser was led to under a name of its own
+/// (DNS rebinding) must find nothing here, least of all on a developer's machine.
+fn is_for_us(edge: &Edge, request: &Request) -> Result<(), Refusal> {
+    let ours = |host: String| edge.inner.hosts.contains(&host);
+    if !authority::host(request).is_some_and(ours) {
+        let detail = "the Host must be that of public_url or of one of tenant.origins";
+        return Err(Problem::new(ProblemCode::HostNotAllowed).with_detail(detail).into());
+    }
+    let listed = |origin: &str| edge.settings().tenant_origins.iter().any(|o| o == origin);
+    if origin::of(request.headers())?.is_none_or(listed) {
+        Ok(())
+    } else {
+        Err(ProblemCode::OriginNotAllowed.into())
+    }
+}
+
 async fn call(edge: &Edge, step: CertifyStep, request: Request) -> Result<Response, Refusal> {
     let certify = edge.inner.certify.as_ref().ok_or(ProblemCode::NotFound)?;
+    is_for_us(edge, &request)?;
+    let from = caller::network(request.extensions().get());
     // HTTP/2 may split cookies over several headers (RFC 9113 section 8.2.3).
     let cookies = request.headers().get_all(header::COOKIE).into_iter();
     let cookies: Vec<_> = cookies.filter_map(|value| value.to_str().ok()).collect();
@@ -54,6 +73,13 @@ async fn call(edge: &Edge, step: CertifyStep, request: Request) -> Result<Respon
     // Whoever answers reads it into a tree, and nobody has shown who they are.
     shape::check(&body, JSON_DEPTH, JSON_OPTIONS_KEYS).map_err(|_| ProblemCode::InvalidRequest)?;
     let reply = certify.call(CertifyCall { step, cookie, body }).await;
+    let verifies = match step {
+        CertifyStep::AttestationResult | CertifyStep::AssertionResult => true,
+        CertifyStep::AttestationOptions | CertifyStep::AssertionOptions => false,
+    };
+    if verifies && (400..500).contains(&reply.status) {
+        edge.inner.limits.refused(from)?;
+    }
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let json: (HeaderName, &str) = (header::CONTENT_TYPE, "application/json");
     let mut response = (status, [json], reply.body).into_response();

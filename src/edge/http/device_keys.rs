@@ -8,6 +8,7 @@ use fido_relay_proto::http::{RotateDeviceKey, RotatedDeviceKey};
 use fido_relay_proto::{ProblemCode, UnixMillis};
 
 use super::body::JsonBody;
+use super::caller::DeviceCall;
 use super::refusal::Refusal;
 use crate::edge::Edge;
 use crate::ports::{Happening, Notice, SecurityEvent};
@@ -28,14 +29,22 @@ enum Standing {
     Refused,
 }
 
-/// Whatever is wrong, the answer is the same 401.
+/// Whatever is wrong, the answer is the same 401; an address with too many of them gets 429.
 pub(super) async fn rotate(
     State(edge): State<Edge>,
+    DeviceCall { network: from }: DeviceCall,
     JsonBody { value, .. }: JsonBody<RotateDeviceKey>,
 ) -> Result<Json<RotatedDeviceKey>, Refusal> {
     let relay = edge.relay().clone();
     // A phone that hangs up must not leave a new key without the news of it.
-    let rotated = relay.to_the_end(async move { rotate_now(&edge, value).await }).await;
+    let rotated = relay.to_the_end(async move {
+        let rotated = rotate_now(&edge, value).await;
+        if matches!(&rotated, Err(refusal) if refusal.code() == ProblemCode::ProofRefused) {
+            edge.inner.limits.attempt_failed(from);
+        }
+        rotated
+    });
+    let rotated = rotated.await;
     rotated.unwrap_or_else(|| Err(ProblemCode::Internal.into())).map(Json)
 }
 

@@ -1,9 +1,7 @@
 //! `/v1/devices` and a user's list of them: pair, list, rename, revoke.
 
-use std::net::IpAddr;
-
 use axum::Json;
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use fido_relay_proto::http::{
     DeviceList, DeviceView, PairDevice, PairedDevice, RenameDevice, Scope,
@@ -11,12 +9,11 @@ use fido_relay_proto::http::{
 use fido_relay_proto::{DeviceId, Problem, ProblemCode, Username};
 
 use super::body::JsonBody;
-use super::caller::Initiator;
+use super::caller::{DeviceCall, Initiator};
 use super::refusal::Refusal;
 use super::rfc3339;
 use super::segment::Segment;
 use crate::edge::Edge;
-use crate::edge::accept::Accepted;
 use crate::ports::{Happening, SecurityEvent};
 use crate::relay::RevokeError;
 use crate::relay::devices::{self, Changed, Device};
@@ -27,12 +24,9 @@ use crate::security::{device_proof, random};
 /// the holder of the true token or code learns that it was used before.
 pub(super) async fn pair(
     State(edge): State<Edge>,
-    accepted: Option<Extension<Accepted>>,
+    DeviceCall { network: from }: DeviceCall,
     JsonBody { value, .. }: JsonBody<PairDevice>,
 ) -> Result<(StatusCode, Json<PairedDevice>), Refusal> {
-    // Without a listener there is no address, and all share one allowance.
-    let from = accepted.map_or(IpAddr::from([0; 4]), |Extension(accepted)| accepted.client);
-    edge.inner.limits.attempt(from)?;
     match (&value.pairing_token, &value.typed_code) {
         (Some(_), None) => {}
         (None, Some(_)) if edge.inner.typed_tries.allow(from) => {}

@@ -1,5 +1,6 @@
 //! The HTTP interface: the route table, and one file per noun.
 
+mod authority;
 mod body;
 mod caller;
 mod ceremonies;
@@ -27,7 +28,7 @@ use axum::response::Response;
 use axum::routing::{delete, get, post};
 use fido_relay_proto::{Problem, ProblemCode};
 
-pub(super) use self::caller::{Initiator, Watcher};
+pub(super) use self::caller::{Initiator, Watcher, wrong};
 pub(super) use self::origin::Pages;
 pub use self::probes::probes;
 pub(super) use self::refusal::Refusal;
@@ -47,10 +48,21 @@ const NEW: [&str; 7] = [
     "/fidoapi/authenticate/begin",
 ];
 
+/// For a year, and for this host alone: others of the domain are not the relay's to bind (RFC 6797
+/// section 6.1). Not sent where TLS ends at a proxy: the policy is then the proxy's.
+const YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
 /// Every route of the public listener.
 pub fn router(edge: Edge) -> Router {
     let body_bytes = edge.settings().body_bytes;
     let calm = middleware::from_fn_with_state(edge.clone(), in_calm);
+    let tls = edge.inner.door.speaks_tls();
+    let strict = middleware::map_response(move |mut response: Response| async move {
+        if tls {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, YEAR);
+        }
+        response
+    });
     Router::new()
         .route("/v1/ceremonies", post(ceremonies::open))
         .route("/v1/ceremonies/{id}", get(ceremonies::read).delete(ceremonies::cancel))
@@ -93,7 +105,9 @@ pub fn router(edge: Edge) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(middleware::from_fn_with_state(edge.clone(), origin::cors))
+        .layer(middleware::from_fn(authority::well_formed))
         .layer(middleware::from_fn(plain_answers))
+        .layer(strict)
         .layer(middleware::from_fn_with_state(edge.clone(), probes::counted))
         .with_state(edge)
 }

@@ -55,6 +55,15 @@ pub(in crate::edge) fn of(headers: &HeaderMap) -> Result<Option<&str>, Refusal> 
     }
 }
 
+/// Holds what devices ask to apps, which send no `Origin`, and to pages that the operator lists.
+///
+/// # Errors
+/// 403 for any other page.
+pub(in crate::edge) fn of_device(edge: &Edge, headers: &HeaderMap) -> Result<(), Refusal> {
+    let listed = |origin: &str| edge.settings().device_origins.iter().any(|o| o == origin);
+    if of(headers)?.is_none_or(listed) { Ok(()) } else { Err(ProblemCode::OriginNotAllowed.into()) }
+}
+
 /// Holds a credential of an initiator to requests that no page made.
 ///
 /// # Errors

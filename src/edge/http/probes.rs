@@ -23,6 +23,7 @@ pub fn probes(edge: Edge) -> Router {
         .route("/readyz", get(status::readyz))
         .fallback(super::nothing_here)
         .method_not_allowed_fallback(super::wrong_method)
+        .layer(middleware::from_fn(super::authority::well_formed))
         .layer(middleware::from_fn(super::plain_answers))
         .with_state(edge)
 }

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use fido_relay_proto::{Problem, ProblemCode};
 
 use crate::edge::accept::Refused;
+use crate::edge::handshake;
 use crate::ports::StoreError;
 use crate::relay::{DriveError, Full, OpenError};
 use crate::security::limits::TooFast;
@@ -126,6 +127,9 @@ impl IntoResponse for Refusal {
             }
             StatusCode::UPGRADE_REQUIRED => {
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                // RFC 6455 section 4.4.
+                let version = HeaderValue::from_static(handshake::VERSION);
+                headers.insert(header::SEC_WEBSOCKET_VERSION, version);
             }
             _ => {}
         }

@@ -84,8 +84,7 @@ async fn exchange(edge: &Edge, request: Request) -> Result<GrantedToken, Refused
     // A key that signs assertions must be in a page no more than any other.
     origin::none(request.headers())?;
     let from = caller::address(request.extensions());
-    // Without a listener there is no address, and all share one allowance.
-    let network = from.unwrap_or(IpAddr::from([0; 4]));
+    let network = caller::network(request.extensions().get());
     edge.inner.limits.attempt(network)?;
     let exchanged = redeem(edge, request, from).await;
     if matches!(exchanged, Err(Refused::OAuth(Code::InvalidClient, _))) {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use super::places::Place;
 use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting, seated};
 use crate::edge::Edge;
-use crate::edge::http::{Refusal, Segment, Watcher};
+use crate::edge::http::{Refusal, Segment, Watcher, wrong};
 use crate::security::random;
 
 /// A browser whose stream ended comes back after this many milliseconds, and up to as many more:
@@ -43,7 +43,7 @@ pub(in crate::edge) async fn stream(
         Some(ticket) => {
             let now = edge.relay().world().clock.now();
             let opens = edge.inner.event_tickets.read(ticket, now);
-            let opens = opens.ok_or(ProblemCode::Unauthorized)?;
+            let opens = opens.ok_or_else(|| wrong(&edge, &parts.extensions))?;
             (Watcher::page(&parts.headers, opens.tenant.clone(), opens.ceremony)?, Some(opens))
         }
     };
@@ -54,9 +54,10 @@ pub(in crate::edge) async fn stream(
     if let Some(opens) = ticket
         && !edge.inner.event_tickets.redeem(&opens).await?
     {
-        return Err(ProblemCode::Unauthorized.into());
+        return Err(wrong(&edge, &parts.extensions));
     }
-    if view.end.is_some() && view.seq() <= since {
+    let since = view.resume_after(since);
+    if view.end.is_some() && view.seq() == since {
         // Nothing will ever come: this tells a browser not to ask again.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }

@@ -11,7 +11,7 @@ use fido_relay_proto::ProblemCode;
 use fido_relay_proto::limits::{TICKET_SUBPROTOCOL, WATCH_SUBPROTOCOL};
 use fido_relay_proto::watch::WatchEnd;
 use futures::{SinkExt as _, StreamExt as _};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -22,9 +22,12 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting, seated};
 use crate::edge::Edge;
 use crate::edge::accept::Accepted;
+use crate::edge::closing::{self, Socket};
+use crate::edge::frame_guard::Guarded;
 use crate::edge::handshake::{self, Handshake};
 use crate::edge::http::{Refusal, Segment, Watcher};
 use crate::security::ticket;
+use crate::session::CloseReason;
 
 /// How long a connection may take to become a socket.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
@@ -38,8 +41,6 @@ const READ_BUFFER: usize = 256;
 const CONTROLS: u32 = 20;
 /// Pings that may stay without any sign of life.
 const SILENT_PINGS: u32 = 2;
-
-type Stream = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Checks who asks, and leaves the socket to a task of its own.
 pub(in crate::edge) async fn upgrade(
@@ -60,6 +61,7 @@ pub(in crate::edge) async fn upgrade(
     let sight = Sight::new(watcher, &id)?.that_lasts(&parts);
     let since = resume.after(&parts.headers)?;
     let view = sight.look(&edge).await?;
+    let since = view.resume_after(since);
     let permit = parts.extensions.get::<Accepted>().map(|here| Arc::clone(here.permit()));
     let mut request = Request::from_parts(parts, body);
     let Handshake { upgrade, response } = Handshake::accept(&mut request, WATCH_SUBPROTOCOL)?;
@@ -94,23 +96,27 @@ async fn run(edge: &Edge, sight: Sight, since: u32, upgrade: OnUpgrade) {
         .max_write_buffer_size(16 * 1024)
         .max_message_size(Some(FRAME_BYTES))
         .max_frame_size(Some(FRAME_BYTES));
-    let mut stream =
-        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let guarded = Guarded::new(TokioIo::new(upgraded), FRAME_BYTES);
+    let mut stream = WebSocketStream::from_raw_socket(guarded, Role::Server, Some(config)).await;
     let end = watch(edge, sight, since, &mut stream).await;
     tracing::debug!(reason = end.map(WatchEnd::name), "a watcher's socket ended");
-    if let Some(end) = end {
-        let frame = CloseFrame { code: end.code().into(), reason: end.name().into() };
-        drop(timeout(CLOSE_LIMIT, goodbye(&mut stream, frame)).await);
-    }
+    let frame = match end {
+        Some(end) => Some(CloseFrame { code: end.code().into(), reason: end.name().into() }),
+        None => match closing::reply(&stream) {
+            Some(reply) => reply,
+            None => return,
+        },
+    };
+    drop(timeout(CLOSE_LIMIT, closing::close(&mut stream, frame)).await);
 }
 
-/// Tells events until there is nothing more to come, or no right to them; none when nobody is left
-/// to tell.
+/// Sends events until there are no more, or no right to them. `None`: the peer closed, or the
+/// connection broke.
 async fn watch(
     edge: &Edge,
     mut sight: Sight,
     mut since: u32,
-    stream: &mut Stream,
+    stream: &mut Socket,
 ) -> Option<WatchEnd> {
     let waiting = Waiting::begin(edge, &sight);
     let limit = edge.settings().socket_write;
@@ -125,10 +131,7 @@ async fn watch(
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) if controls <= CONTROLS => continue,
                     Some(Ok(Message::Close(_))) | None => return None,
                     Some(Ok(_)) => return Some(WatchEnd::Talks),
-                    Some(Err(Error::Protocol(_) | Error::Utf8(_))) => return Some(WatchEnd::Protocol),
-                    // A frame over the bound is one that has something to say.
-                    Some(Err(Error::Capacity(_))) => return Some(WatchEnd::Talks),
-                    Some(Err(_)) => return None,
+                    Some(Err(error)) => return fault(stream, &error),
                 }
             }
             found = waiting.news(&mut sight, since, until) => found,
@@ -167,18 +170,16 @@ async fn watch(
     }
 }
 
-/// Says why, and waits for the other end's close: to hang up on unread bytes would reset the
-/// connection, and the other end might lose what it was told.
-async fn goodbye(stream: &mut Stream, frame: CloseFrame) {
-    if stream.close(Some(frame)).await.is_err() {
-        return;
-    }
-    loop {
-        match stream.next().await {
-            Some(Ok(_)) => {}
-            None | Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) => return,
-            Some(Err(_)) => break,
+/// What a read that failed comes to.
+fn fault(stream: &Socket, error: &Error) -> Option<WatchEnd> {
+    match (stream.get_ref().fault(), error) {
+        (Some(CloseReason::PeerClosed), _) => None,
+        (Some(CloseReason::NotUtf8), _) => Some(WatchEnd::NotUtf8),
+        // A data frame over the bound of a control frame.
+        (Some(CloseReason::TooBig | CloseReason::Fragments), _) | (None, Error::Capacity(_)) => {
+            Some(WatchEnd::Talks)
         }
+        (Some(_), _) | (None, Error::Protocol(_) | Error::Utf8(_)) => Some(WatchEnd::Protocol),
+        (None, _) => None,
     }
-    drop(tokio::io::copy(stream.get_mut(), &mut tokio::io::sink()).await);
 }

@@ -37,7 +37,9 @@ impl Draft {
         said.insert("summary".into(), summary.into());
         let method = method.to_lowercase();
         let (parameters, responses) = (Vec::new(), BTreeMap::new());
-        Call { draft: self, path, method, said, parameters, responses, last: None }
+        // Two of a header, or no host: see `edge::http::authority`.
+        let always = vec![ProblemCode::InvalidRequest];
+        Call { draft: self, path, method, said, parameters, responses, last: None, always }
     }
 
     /// A reference to the schema of what the relay reads as `T`.
@@ -77,6 +79,8 @@ pub(super) struct Call<'a> {
     parameters: Vec<Value>,
     responses: BTreeMap<u16, Value>,
     last: Option<u16>,
+    /// What any call of its kind may be refused with.
+    always: Vec<ProblemCode>,
 }
 
 impl Call<'_> {
@@ -101,6 +105,10 @@ impl Call<'_> {
                     .concat()
             }
         };
+        if !security.is_empty() {
+            // Too many credentials that are not good.
+            self.always.push(ProblemCode::TooManyRequests);
+        }
         self.said.insert("security".into(), security.into());
         self
     }
@@ -204,10 +212,11 @@ impl Call<'_> {
     /// Ends the call: these problems and no others. Where a status has an answer of its own
     /// already, a problem is its second media type.
     pub(super) fn problems(self, codes: &[ProblemCode]) {
-        let Self { draft, path, method, mut said, parameters, mut responses, .. } = self;
+        let Self { draft, path, method, mut said, parameters, mut responses, always, .. } = self;
         let schema = draft.components.gives::<Problem>();
         let mut by_status: BTreeMap<u16, Vec<ProblemCode>> = BTreeMap::new();
-        for code in codes {
+        let always = always.iter().filter(|code| !codes.contains(code));
+        for code in codes.iter().chain(always) {
             by_status.entry(code.status()).or_default().push(*code);
         }
         for (status, codes) in by_status {
@@ -267,17 +276,19 @@ fn problem(schema: &Value, status: u16, codes: &[ProblemCode]) -> Value {
             "application/problem+json": { "schema": exact, "examples": examples },
         },
     });
-    let told = match status {
-        401 => Some(("WWW-Authenticate", header("RFC 9110", json!({ "const": "Bearer" }), true))),
-        426 => Some(("Upgrade", header("RFC 9110", json!({ "const": "websocket" }), true))),
+    let always = |about: &str, schema| header(about, schema, true);
+    let headers = match status {
+        401 => json!({ "WWW-Authenticate": always("RFC 9110", json!({ "const": "Bearer" })) }),
+        426 => json!({
+            "Upgrade": always("RFC 9110", json!({ "const": "websocket" })),
+            "Sec-WebSocket-Version": always("RFC 6455", json!({ "const": "13" })),
+        }),
         429 | 503 => {
             let seconds = json!({ "type": "integer", "minimum": 0 });
-            Some(("Retry-After", header("Seconds until it is worth asking again", seconds, true)))
+            json!({ "Retry-After": always("Seconds until it is worth asking again", seconds) })
         }
-        _ => None,
+        _ => return response,
     };
-    if let Some((name, header)) = told {
-        response["headers"] = json!({ name: header });
-    }
+    response["headers"] = headers;
     response
 }

@@ -2,7 +2,8 @@
 //! members may be than are said here.
 
 use fido_relay_proto::ProblemCode::{
-    InvalidRequest, NotFound, TooLarge, Unavailable, UnsupportedMediaType,
+    HostNotAllowed, InvalidRequest, NotFound, OriginNotAllowed, TooLarge, TooManyRequests,
+    Unavailable, UnsupportedMediaType,
 };
 use fido_relay_proto::Username;
 use serde_json::{Value, json};
@@ -105,8 +106,16 @@ fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begi
             &[("usual", unheard)],
         )
         .gives_as(507, "Could not be stored", json, answer(&["failed"]), &told(507, "failed"));
-    let codes = [InvalidRequest, NotFound, TooLarge, UnsupportedMediaType, Unavailable];
-    call.problems(if begins { &codes } else { &codes[..4] });
+    let codes = [
+        InvalidRequest,
+        HostNotAllowed,
+        OriginNotAllowed,
+        NotFound,
+        TooLarge,
+        UnsupportedMediaType,
+    ];
+    let last = if begins { Unavailable } else { TooManyRequests };
+    call.problems(&[&codes[..], &[last]].concat());
 }
 
 /// A begin call, in the vendor's spelling.

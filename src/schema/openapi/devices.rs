@@ -91,8 +91,10 @@ pub(super) fn describe(draft: &mut Draft) {
         .problems(&[
             InvalidRequest,
             ProofRefused,
+            OriginNotAllowed,
             TooLarge,
             UnsupportedMediaType,
+            TooManyRequests,
             Internal,
             Unavailable,
         ]);
@@ -118,6 +120,7 @@ fn pair(draft: &mut Draft) {
         .problems(&[
             InvalidRequest,
             ProofRefused,
+            OriginNotAllowed,
             Gone,
             TooLarge,
             UnsupportedMediaType,

@@ -150,9 +150,17 @@ async fn a_slow_endpoint_delays_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_asks_for_silence_gets_it() {
+    // Of the stage's clock: see `TokioClock`.
+    let in_600_s = RetryAfter::At(UnixMillis(1_800_000_600_000));
+    for retry_after in [RetryAfter::Seconds(600), in_600_s] {
+        asks_for_silence(retry_after).await;
+    }
+}
+
+async fn asks_for_silence(retry_after: RetryAfter) {
     let stage = Stage::start();
     stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
-    stage.sender.answers(GOOD, Manner::Busy { retry_after_s: 600 });
+    stage.sender.answers(GOOD, Manner::Busy { retry_after });
     stage.closes(1).await;
     pass(Duration::from_secs(1)).await;
     stage.sender.answers(GOOD, Manner::Status(200));
@@ -225,7 +233,7 @@ async fn the_figures_tell_of_the_delivery_that_waits_longest_whichever_endpoint_
     let held = "https://held.example/";
     stage.endpoint_of(CLIENT, held, &[WebhookEvent::CeremonyClosed]).await;
     // It asks for an hour of silence: what comes meanwhile is due, and waits.
-    stage.sender.answers(held, Manner::Busy { retry_after_s: 3600 });
+    stage.sender.answers(held, Manner::Busy { retry_after: RetryAfter::Seconds(3600) });
     stage.closes(1).await;
     pass(Duration::from_secs(1)).await;
     stage.closes(2).await;

@@ -43,7 +43,7 @@ macro_rules! every {
 
 #[test]
 fn a_mobile_team_reads_of_every_frame_error() {
-    let codes = every!(FrameErrorCode: InvalidFrame, UnknownType, UnknownCeremony, WrongCode,
+    let codes = every!(FrameErrorCode: InvalidFrame, UnknownType, UnknownCeremony, CodeMalformed, WrongCode,
         OtherCeremony, TooManyCodes, ClaimedElsewhere, NotChallenged, AlreadyAnswered, AlreadyClosed, SlowDown, Unavailable);
     all_stand_in(PROTOCOL, codes.into_iter().map(code_of));
 }
@@ -126,7 +126,7 @@ fn a_web_team_reads_of_every_step_phase_scope_and_problem() {
     all_stand_in(INITIATORS, phases.into_iter().map(code_of));
     all_stand_in(INITIATORS, Scope::ALL.iter().map(|scope| scope.as_str().to_owned()));
     let problems = every!(ProblemCode: InvalidRequest, Unauthorized, ProofRefused, ScopeMissing,
-        BindingNotAllowed, OriginNotAllowed, NotFound, MethodNotAllowed, AlreadyClosed, Gone,
+        BindingNotAllowed, OriginNotAllowed, HostNotAllowed, NotFound, MethodNotAllowed, AlreadyClosed, Gone,
         TooLarge, UnsupportedMediaType, IdempotencyMismatch, Unprocessable, UpgradeRequired,
         TooManyRequests, Internal, Unavailable);
     all_stand_in(INITIATORS, problems.into_iter().map(code_of));

@@ -76,6 +76,7 @@ async fn http2_and_http1_are_both_spoken_over_both_versions_of_tls() {
         let client = || authority.http().tls_version_min(tls).tls_version_max(tls);
         let asked = client().build().unwrap().get(&url).send().await.unwrap();
         assert_eq!((asked.version(), asked.status().as_u16()), (Version::HTTP_2, 200));
+        assert_eq!(asked.headers()["strict-transport-security"], "max-age=31536000");
         let asked = client().http1_only().build().unwrap().get(&url).send().await.unwrap();
         assert_eq!((asked.version(), asked.status().as_u16()), (Version::HTTP_11, 200));
     }

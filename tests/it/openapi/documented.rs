@@ -48,7 +48,10 @@ impl Answer {
         };
         let method = if method == "HEAD" { "GET" } else { method };
         let Some(call) = calls.get(method.to_lowercase()) else {
-            let other = status == "405" || method == "OPTIONS" && PREFLIGHT.contains(&status);
+            // What names no server is refused before its method is looked at.
+            let malformed = status == "400" && self.said("problem") == "invalid_request";
+            let other =
+                status == "405" || malformed || method == "OPTIONS" && PREFLIGHT.contains(&status);
             return (!other).then_some("method");
         };
         let Some(mut response) = call["responses"].get(status) else { return Some("status") };

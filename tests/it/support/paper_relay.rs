@@ -226,6 +226,7 @@ impl PaperRelay {
             rp_id: "example.com".to_owned(),
             public_url: "https://relay.example.com".to_owned(),
             public_aliases: Vec::new(),
+            tenant_origins: Vec::new(),
             device_origins: Vec::new(),
             socket_limits: session::Limits::default(),
             socket_write: Duration::from_secs(5),
@@ -270,6 +271,7 @@ impl PaperRelay {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
+            .header("host", "relay.example.com")
             .header("authorization", format!("Bearer {key}"))
             .header("content-type", "application/json");
         for (name, value) in headers {
@@ -290,7 +292,7 @@ impl PaperRelay {
         path: &str,
         bearer: Option<&str>,
     ) -> axum::response::Response {
-        let mut request = Request::builder().uri(path);
+        let mut request = Request::builder().uri(path).header("host", "relay.example.com");
         if let Some(bearer) = bearer {
             request = request.header("authorization", format!("Bearer {bearer}"));
         }

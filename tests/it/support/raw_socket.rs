@@ -182,6 +182,8 @@ impl RawSocket {
             TEXT => Heard::Text(String::from_utf8(payload).unwrap()),
             PING => Heard::Ping,
             PONG => Heard::Pong,
+            // RFC 6455 section 7.4.1: 1005 stands for a Close without a code.
+            CLOSE if payload.is_empty() => Heard::Close(1005, String::new()),
             CLOSE => {
                 let (code, reason) = payload.split_at(2);
                 let reason = String::from_utf8(reason.to_vec()).unwrap();

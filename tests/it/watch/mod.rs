@@ -185,3 +185,39 @@ async fn a_restart_ends_every_road_so_that_its_watcher_goes_on_at_the_next_proce
         assert_eq!(steps.last(), Some(&Step::Closed));
     }
 }
+
+/// Numbers that no step has yet: of a restored backup, or of a watcher in error.
+#[tokio::test]
+async fn a_watcher_ahead_of_the_record_is_still_told_the_end_on_every_road() {
+    let stage = Stage::set().await;
+    for since in [3, 4, 999, u32::MAX] {
+        for road in Road::ALL {
+            if (road, since) == (Road::Poll, 3) {
+                // Its answer holds the end, which has the number that this watcher says it has.
+                continue;
+            }
+            let opened = stage.open(Binding::Code, LONG).await;
+            let id = opened.id;
+            stage.drive(id, Event::Sent { device: DEVICE }).await;
+            let mut early =
+                Watching::after(since, road, &stage.initiator, id, &opened.ticket).await;
+            let cancels = stage.play(&opened, Plot::Cancelled);
+            let (of_early, ()) = futures::future::join(early.rest(), cancels).await;
+            let what = format!("{road:?} after {since}");
+            let cancelled = Some((Status::Ended(Outcome::Cancelled), None));
+            assert_eq!(of_early.last().map(|end| told(end).3), Some(cancelled), "{what}");
+            // Three steps now. One who has seen three is not told again what it knows.
+            if since == 3 {
+                continue;
+            }
+            let mut late = Watching::after(since, road, &stage.initiator, id, &opened.ticket).await;
+            let of_late: Vec<_> = late.rest().await.iter().map(told).collect();
+            let [(3, Step::Closed, _, end)] = &of_late[..] else { panic!("{what}: {of_late:?}") };
+            assert_eq!(*end, cancelled, "{what}");
+        }
+    }
+    let opened = stage.open(Binding::Code, LONG).await;
+    stage.play(&opened, Plot::Cancelled).await;
+    let path = format!("/v1/ceremonies/{}/events?since=2", opened.id);
+    assert_eq!(stage.initiator.get(&path).await.status(), 204, "all of it was seen");
+}

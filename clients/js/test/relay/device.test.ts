@@ -86,13 +86,15 @@ test("a wrong code is told, and not sent again by itself", LIMIT, async () => {
   const phone = await Phone.of("mistyping@example.com");
   const opened = await open("mistyping@example.com");
   await phone.until("offer");
+  phone.types({ ...opened, code: "no code" });
+  assert.equal((await phone.until("refused")).error.code, "code_malformed");
   phone.types({ ...opened, code: opened.code === "000000" ? "000001" : "000000" });
-  assert.equal((await phone.until("refused")).error.code, "wrong_code");
+  assert.equal((await phone.until("refused", 2)).error.code, "wrong_code");
   phone.socket.redial();
   await phone.until("offer", 2);
   phone.types(opened);
   assert.equal((await phone.until("closed")).closed.outcome, "succeeded");
-  assert.equal(phone.count("refused"), 1);
+  assert.equal(phone.count("refused"), 2);
 });
 
 test("a no is heard, also over a broken line, and a cancelled prompt is taken down", LIMIT, async () => {

@@ -41,4 +41,8 @@ test("the first wait after a failure is at most the one that was given, and the 
 test("a Retry-After is kept, up to ten minutes", () => {
   const waits = ["7", "600", "601", "99999999", "-1", "soon", null].map(retryAfterMs);
   assert.deepEqual(waits, [7_000, 600_000, 600_000, 600_000, 0, 0, 0]);
+  const inAMinute = retryAfterMs(new Date(Date.now() + 60_000).toUTCString());
+  assert.ok(inAMinute > 50_000 && inAMinute <= 60_000, `${inAMinute}`);
+  assert.equal(retryAfterMs("Sun, 06 Nov 1994 08:49:37 GMT"), 0);
+  assert.equal(retryAfterMs("whenever GMT"), 0);
 });

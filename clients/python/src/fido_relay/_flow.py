@@ -4,8 +4,10 @@ drivers, one that blocks and one that is awaited, perform them. No IO here.
 """
 
 import random
+import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -56,9 +58,14 @@ def may_pass(response: httpx.Response) -> bool:
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """Seconds; the relay sends no dates."""
+    """Seconds. The relay sends no dates, but a proxy may (RFC 9110, section 10.2.3)."""
     text = response.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 8 else None
+    if text.isascii() and text.isdigit() and len(text) < 8:
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def back_off(attempt: int) -> float:

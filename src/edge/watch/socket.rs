@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting, seated};
+use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting, take_place};
 use crate::edge::Edge;
 use crate::edge::accept::Accepted;
 use crate::edge::handshake::{self, Handshake};
@@ -59,12 +59,11 @@ pub(in crate::edge) async fn upgrade(
     let watcher = Watcher::from_request_parts(&mut parts, &edge).await?;
     let sight = Sight::new(watcher, &id)?.that_lasts(&parts);
     let since = resume.after(&parts.headers)?;
-    let view = sight.look(&edge).await?;
+    sight.look(&edge).await?;
     let permit = parts.extensions.get::<Accepted>().map(|here| Arc::clone(here.permit()));
     let mut request = Request::from_parts(parts, body);
     let Handshake { upgrade, response } = Handshake::accept(&mut request, WATCH_SUBPROTOCOL)?;
-    let place = edge.inner.places.enter(view.id)?;
-    seated(request.extensions().get());
+    let place = take_place(&edge, &sight, request.extensions().get())?;
     let tasks = edge.relay().world().tasks.clone();
     tasks.spawn_bare(async move {
         run(&edge, sight, since, upgrade).await;

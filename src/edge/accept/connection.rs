@@ -225,11 +225,8 @@ impl Visit {
                     // What is being made is waited for; what the peer does not take is not, by a
                     // relay that stops.
                     let (begun, now) = (requests.begun(), look(&requests, &permit));
-                    let quiet = if stay == Stay::Stopping {
-                        !requests.are_running()
-                    } else {
-                        !now.is_busy
-                    };
+                    let quiet =
+                        if stay == Stay::Stopping { !requests.are_running() } else { !now.is_busy };
                     if quiet && (begun == seen || stay == Stay::Idle) {
                         tracing::debug!(%peer, ?stay, "hung up on a peer that does not leave");
                         return Ok(());

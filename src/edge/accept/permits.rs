@@ -35,6 +35,8 @@ pub(in crate::edge) struct Permit {
     /// Its number among the strangers; 0 once it has authenticated, and for a trusted proxy.
     stranger: AtomicU64,
     hung_up: AtomicBool,
+    /// The node's place is free: an evicted connection ends as soon as its task runs.
+    released: AtomicBool,
     /// Bytes came since somebody asked.
     heard: AtomicBool,
     /// Bytes wait to be taken by the peer.
@@ -74,6 +76,7 @@ impl Permits {
             permits: Arc::clone(self),
             stranger: AtomicU64::new(0),
             hung_up: AtomicBool::new(false),
+            released: AtomicBool::new(false),
             heard: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             driver: AtomicWaker::new(),
@@ -89,9 +92,10 @@ impl Permits {
 
 /// Hangs up on a displaced connection. Never called with a lock held: the last reference to a
 /// permit may drop here.
-pub(in crate::edge) fn evict(displaced: Option<Weak<Permit>>) {
-    if let Some(permit) = displaced.and_then(|permit| permit.upgrade()) {
+pub(in crate::edge) fn evict(displaced: Weak<Permit>) {
+    if let Some(permit) = displaced.upgrade() {
         permit.hang_up(Refused::Evicted);
+        permit.release();
     }
 }
 
@@ -101,35 +105,30 @@ impl Permit {
         self.take_place(ip, true, 0)
     }
 
-    /// Displaces a stranger where the address or the node is full with `open` connections.
-    fn take_place(
-        self: &Arc<Self>,
-        ip: IpAddr,
-        counts: bool,
-        open: usize,
-    ) -> Result<(), Refused> {
+    /// Displaces strangers where the address is full, or the node short of places with `open`
+    /// connections: the last tenth is not theirs.
+    fn take_place(self: &Arc<Self>, ip: IpAddr, counts: bool, open: usize) -> Result<(), Refused> {
         let limits = &self.permits.limits;
         let (now, age) = (Instant::now(), limits.eviction_age);
         let mut strangers = self.permits.strangers();
-        let displaced = if counts && strangers.of(ip) >= limits.connections_per_ip {
-            let displaced = strangers.displace_of(ip, now, age);
-            Some(displaced.ok_or(Refused::ConnectionsPerIp)?)
-        } else if open > self.permits.high_water() {
-            let displaced = strangers.displace(ip, now, age);
-            if displaced.is_none() && open > limits.connections_per_node {
-                return Err(Refused::ConnectionsPerNode);
-            }
-            displaced
-        } else {
-            None
-        };
-        if counts {
+        let mut displaced = Vec::new();
+        if counts && strangers.of(ip) >= limits.connections_per_ip {
+            let oldest = strangers.displace_of(ip, now, age);
+            displaced.push(oldest.ok_or(Refused::ConnectionsPerIp)?);
+        }
+        while open > self.permits.high_water() + displaced.len()
+            && let Some(stranger) = strangers.displace(ip, now, age)
+        {
+            displaced.push(stranger);
+        }
+        let is_full = open > limits.connections_per_node + displaced.len();
+        if counts && !is_full {
             let number = strangers.insert(ip, now, Arc::downgrade(self));
             self.stranger.store(number, Ordering::Relaxed);
         }
         drop(strangers);
-        evict(displaced);
-        Ok(())
+        displaced.into_iter().for_each(evict);
+        if is_full { Err(Refused::ConnectionsPerNode) } else { Ok(()) }
     }
 
     /// A device or a client has authenticated: the place counts for the node alone from now on.
@@ -160,6 +159,12 @@ impl Permit {
         if !self.hung_up.swap(true, Ordering::AcqRel) {
             self.count(why);
             self.driver.wake();
+        }
+    }
+
+    fn release(&self) {
+        if !self.released.swap(true, Ordering::Relaxed) {
+            self.permits.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -197,7 +202,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.known();
-        self.permits.open.fetch_sub(1, Ordering::Relaxed);
+        self.release();
     }
 }
 

@@ -78,14 +78,18 @@ impl Answering {
         if !body.is_end_stream() && body.size_hint().exact().is_some() {
             of_stream(|stream| stream.began.set(Some(Instant::now())));
         }
-        AnswerBody { in_pieces: self.requests.is_http2(), body, rest: Bytes::new(), _answering: self }
+        AnswerBody {
+            in_pieces: self.requests.is_http2(),
+            body,
+            rest: Bytes::new(),
+            _answering: self,
+        }
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let counter =
-            if self.is_sent { &self.requests.sending } else { &self.requests.running };
+        let counter = if self.is_sent { &self.requests.sending } else { &self.requests.running };
         counter.fetch_sub(1, Ordering::Relaxed);
     }
 }

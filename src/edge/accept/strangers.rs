@@ -187,7 +187,8 @@ mod tests {
     async fn ipv6_networks_count_by_their_48_56_and_64() {
         let mut strangers = Strangers::default();
         let now = Instant::now();
-        for address in ["2001:db8:1::1", "2001:db8:2:100::1", "2001:db8:2:201::1", "2001:db8:2:202::"]
+        for address in
+            ["2001:db8:1::1", "2001:db8:2:100::1", "2001:db8:2:201::1", "2001:db8:2:202::"]
         {
             strangers.insert(ip(address), now, address);
         }
@@ -216,7 +217,12 @@ mod tests {
         let began = Instant::now();
         let mut crowd = (0_u32..).map(|number| {
             let number = number % 105;
-            IpAddr::from([10, 0, u8::try_from(number / 35).unwrap(), u8::try_from(number % 35).unwrap()])
+            IpAddr::from([
+                10,
+                0,
+                u8::try_from(number / 35).unwrap(),
+                u8::try_from(number % 35).unwrap(),
+            ])
         });
         let mut phones = Vec::new();
         for tick in 0_u32..4_000 {

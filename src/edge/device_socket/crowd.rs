@@ -46,7 +46,7 @@ impl Crowd {
         };
         let number = here.insert(ip, now, Arc::downgrade(permit));
         drop(here);
-        evict(displaced);
+        displaced.into_iter().for_each(evict);
         Some(Place { crowd: Arc::clone(self), number })
     }
 

@@ -257,10 +257,13 @@ pub(in crate::edge) mod tests {
         assert!(oldest.is_hung_up() && !other.is_hung_up(), "its own oldest made room");
         other.known();
         let more = permits.enter(IpAddr::from([192, 0, 2, 2]), true).unwrap();
+        assert_eq!(permits.open(), 3, "the place of the evicted one is free at once");
+        let phone = permits.enter(IpAddr::from([203, 0, 113, 1]), true).unwrap();
+        phone.known();
         // Four are open: the next from elsewhere displaces the oldest that is no known peer's.
         let newcomer = permits.enter(IpAddr::from([198, 51, 100, 1]), true).unwrap();
         assert!(third.is_hung_up() && !other.is_hung_up() && !more.is_hung_up());
-        drop((oldest, other, third, more, newcomer));
+        drop((oldest, other, third, more, phone, newcomer));
         assert_eq!((permits.open(), permits.strangers().len()), (0, 0));
     }
 }

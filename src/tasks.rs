@@ -115,6 +115,12 @@ impl Tasks {
         self.health.panics.load(Ordering::Relaxed)
     }
 
+    /// Tasks that have not ended.
+    #[must_use]
+    pub fn alive(&self) -> usize {
+        self.tracker.len()
+    }
+
     /// Asks every task to stop and waits for them, at most `limit`. Tells whether all ended.
     pub async fn stop(&self, limit: Duration) -> bool {
         self.draining.cancel();

@@ -177,7 +177,7 @@ pub enum AttestationKind {
 pub struct Limits {
     /// From TCP accept to an authenticated device.
     pub accept_to_auth: Duration,
-    /// For a request's headers to arrive.
+    /// For a request's headers to arrive, from their first byte.
     pub headers: Duration,
     /// Bytes of a request's headers.
     pub header_bytes: usize,
@@ -220,6 +220,16 @@ pub struct Limits {
 pub struct DoorLimits {
     /// From the TCP accept to the end of the TLS handshake.
     pub tls: Duration,
+    /// For a connection without a request, from its last answer.
+    pub idle: Duration,
+    /// For a peer that has not authenticated to take some of its answer.
+    pub unread: Duration,
+    /// The same for a peer that has, and for a trusted proxy.
+    pub unread_known: Duration,
+    /// For a peer that has not authenticated to take all of one answer.
+    pub answer: Duration,
+    /// From which a stranger's connection makes room for any other stranger's.
+    pub eviction_age: Duration,
     /// Connections of one address over which nobody has authenticated.
     pub connections_per_ip: usize,
     /// Connections of the node.

@@ -253,6 +253,25 @@ const RAISED_LIMITS: &[RaisedLimit] = &[
     raised("limits.tls_s", "a TLS handshake may take more than 15 s", |limits| {
         limits.door.tls > Duration::from_secs(15)
     }),
+    raised("limits.idle_s", "a connection without a request stays for over 10 min", |limits| {
+        limits.door.idle > Duration::from_secs(600)
+    }),
+    raised("limits.unread_s", "a stranger may leave its answer untaken for over 30 s", |limits| {
+        limits.door.unread > Duration::from_secs(30)
+    }),
+    raised(
+        "limits.unread_known_s",
+        "a client may leave its answer untaken for more than 2 minutes",
+        |limits| limits.door.unread_known > Duration::from_secs(120),
+    ),
+    raised("limits.answer_s", "a stranger may take more than 5 min over one answer", |limits| {
+        limits.door.answer > Duration::from_secs(300)
+    }),
+    raised(
+        "limits.eviction_age_s",
+        "a stranger keeps its place from phones for more than 10 s",
+        |limits| limits.door.eviction_age > Duration::from_secs(10),
+    ),
     raised(
         "limits.connections_per_ip",
         "one address may hold more than 5,000 connections",

@@ -139,14 +139,15 @@ impl Edge {
             crowd: Arc::new(Crowd::new(
                 settings.unauthenticated_per_ip,
                 settings.unauthenticated_per_node,
+                door.limits().eviction_age,
             )),
-            door,
             limits: Arc::new(Limits::new(settings.rates)),
             clients: Clients::new(Arc::clone(&relay.world().store)),
             pages: http::Pages::default(),
             tickets: Tickets::new(&keys),
             event_tickets: EventTickets::new(&keys, Arc::clone(&relay.world().store)),
-            places: Arc::new(Places::new(settings.watch.per_ceremony, settings.watch.per_node)),
+            places: Arc::new(Places::new(settings.watch, door.limits().connections_per_ip)),
+            door,
             access_tokens: AccessTokens::new(&keys),
             token_audiences: bases
                 .clone()

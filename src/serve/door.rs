@@ -48,12 +48,17 @@ fn limits(config: &Config) -> AcceptLimits {
         device_auth: limits.accept_to_auth,
         header_bytes: limits.header_bytes,
         header_count: limits.header_count,
+        idle: door.idle,
+        unread: door.unread,
+        unread_known: door.unread_known,
+        answer: door.answer,
+        eviction_age: door.eviction_age,
+        breather: AcceptLimits::default().breather,
         connections_per_ip: door.connections_per_ip,
         connections_per_node: door.connections_per_node.min(spare_files()),
         handshakes_per_s_per_ip: door.handshakes_per_s_per_ip,
         handshakes_per_s_per_node: door.handshakes_per_s_per_node,
         memory: door.memory_mib.map(|mib| mib * 1024 * 1024),
-        ..AcceptLimits::default()
     }
 }
 

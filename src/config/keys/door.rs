@@ -69,8 +69,14 @@ fn is_too_wide(network: &IpNet) -> bool {
 }
 
 pub(super) fn read_limits(reader: &mut Reader) -> DoorLimits {
+    let seconds = Duration::from_secs;
     DoorLimits {
-        tls: Duration::from_secs(reader.number("limits.tls_s", 5, 1..=30)),
+        tls: seconds(reader.number("limits.tls_s", 5, 1..=30)),
+        idle: seconds(reader.number("limits.idle_s", 75, 5..=3_600)),
+        unread: seconds(reader.number("limits.unread_s", 10, 1..=120)),
+        unread_known: seconds(reader.number("limits.unread_known_s", 30, 1..=600)),
+        answer: seconds(reader.number("limits.answer_s", 60, 5..=3_600)),
+        eviction_age: seconds(reader.number("limits.eviction_age_s", 2, 1..=60)),
         connections_per_ip: size(reader.number("limits.connections_per_ip", 200, 1..=1_000_000)),
         connections_per_node: size(reader.number(
             "limits.connections_per_node",

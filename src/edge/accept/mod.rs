@@ -1,21 +1,24 @@
-//! The accept loop: one deadline from the TCP accept, so that neither silence nor dribbling holds
-//! a place for long. `axum::serve` has none (it holds such connections as long as they like), and
-//! hyper's own header timer starts only when HTTP/1 is known to be spoken: whoever sends the
-//! beginning of HTTP/2's preface, or all of it, and then nothing, would be waited for.
+//! The accept loop: one deadline from the TCP accept to the first request, so that neither silence
+//! nor dribbling holds a place for long, then one for each pause of a peer. `axum::serve` has none,
+//! and hyper's own header timer runs from the last answer and for HTTP/1 alone.
 //!
 //! ```text
-//!   accept ─▶ rate, place ─▶ PROXY header ─▶ TLS ─▶ first request ─▶ hyper's own timers
+//!   accept ─▶ rate, place ─▶ PROXY header ─▶ TLS ─▶ first request ─▶ next request  (http_clock)
 //!               │ no           └──────┴─────────────┴── too late, or no sense: gone
-//!               └─▶ closed at once, before any work for it
+//!               └─▶ closed at once, before any work for it        peer takes its answer (peer)
 //! ```
 
 mod connection;
+mod http_clock;
+mod peer;
 mod permits;
 mod pressure;
 mod proxy;
 mod proxy_protocol;
 mod rates;
 mod refused;
+mod requests;
+mod strangers;
 pub(super) mod tally;
 mod tls;
 
@@ -32,9 +35,12 @@ pub use self::proxy::{ForwardedBy, Trust};
 pub use self::refused::Refused;
 pub use self::tls::{Pair, PairError, PairFiles};
 
-pub(super) use self::permits::Permit;
 use self::permits::Permits;
+#[cfg(test)]
+pub(super) use self::permits::tests::permit;
+pub(super) use self::permits::{Permit, evict};
 use self::rates::Rates;
+pub(super) use self::strangers::Strangers;
 use self::tls::Tls;
 use crate::metrics::Metrics;
 use crate::ports::Clock;
@@ -51,8 +57,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct AcceptLimits {
     /// From the accept until the TLS handshake is done.
     pub tls: Duration,
-    /// From the accept, or the end of the TLS handshake, until the first request's headers are
-    /// there.
+    /// Until a request's headers are there: of the first from the accept or the end of the TLS
+    /// handshake, of any other from its first byte.
     pub headers: Duration,
     /// From the accept until a device has authenticated.
     pub device_auth: Duration,
@@ -64,8 +70,16 @@ pub struct AcceptLimits {
     pub breather: Duration,
     /// A connection without a request for this long ends, once its last one was answered.
     pub idle: Duration,
+    /// A peer that has not authenticated takes some of its answer within this.
+    pub unread: Duration,
+    /// The same for a peer that has, and for a trusted proxy.
+    pub unread_known: Duration,
+    /// A peer that has not authenticated takes all of one answer within this.
+    pub answer: Duration,
     /// Connections of one address over which nobody has authenticated.
     pub connections_per_ip: usize,
+    /// A younger connection of a stranger is not ended for one of a network that is as crowded.
+    pub eviction_age: Duration,
     /// Connections of the node.
     pub connections_per_node: usize,
     /// New connections a second of one address.
@@ -85,8 +99,12 @@ impl Default for AcceptLimits {
             header_bytes: 16 * 1024,
             header_count: 64,
             breather: Duration::from_millis(50),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_secs(75),
+            unread: Duration::from_secs(10),
+            unread_known: Duration::from_secs(30),
+            answer: Duration::from_secs(60),
             connections_per_ip: 200,
+            eviction_age: Duration::from_secs(2),
             connections_per_node: 50_000,
             handshakes_per_s_per_ip: 20,
             handshakes_per_s_per_node: 1_000,
@@ -147,10 +165,8 @@ impl Door {
             }
             None => None,
         };
-        let permits =
-            Arc::new(Permits::new(limits.connections_per_ip, limits.connections_per_node));
-        let pressure =
-            Pressure::new(Arc::clone(&permits), limits.connections_per_node, limits.memory);
+        let permits = Arc::new(Permits::new(limits, metrics.clone()));
+        let pressure = Pressure::new(Arc::clone(&permits), limits.memory);
         let rates = Rates::new(limits.handshakes_per_s_per_ip, limits.handshakes_per_s_per_node);
         let inner = Inner { limits, tls, trust, plaintext, permits, rates, pressure, metrics };
         let door = Self(Arc::new(inner));
@@ -166,6 +182,11 @@ impl Door {
     /// Whether TLS ends here.
     pub(super) fn speaks_tls(&self) -> bool {
         self.0.tls.is_some()
+    }
+
+    /// What a connection may cost.
+    pub(super) fn limits(&self) -> &AcceptLimits {
+        &self.0.limits
     }
 
     /// Whether there is room for something new.
@@ -202,14 +223,15 @@ impl Door {
     }
 
     /// A place for a connection from there, before anything was read from it.
-    fn admit(&self, peer: IpAddr) -> Result<Permit, Refused> {
+    fn admit(&self, peer: IpAddr) -> Result<Arc<Permit>, Refused> {
         let Inner { trust, rates, permits, .. } = &*self.0;
-        if trust.is_proxy(peer) {
+        let is_proxy = trust.is_proxy(peer);
+        if is_proxy {
             rates.any_connection()?;
-            return permits.enter();
+        } else {
+            rates.connection(peer)?;
         }
-        rates.connection(peer)?;
-        permits.enter()?.of(peer)
+        permits.enter(peer, !is_proxy)
     }
 }
 
@@ -260,7 +282,7 @@ pub async fn serve(listener: TcpListener, router: Router, tasks: Tasks, door: Do
                     let visit = connection::Visit {
                         door: door.clone(),
                         router: router.clone(),
-                        stopping: stopping.clone(),
+                        tasks: tasks.clone(),
                     };
                     tasks.spawn_bare(visit.run(stream, peer, permit));
                 }

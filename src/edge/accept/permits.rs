@@ -1,38 +1,54 @@
-//! Places for connections: bounded for the node, and by address for strangers.
+//! Places for connections: bounded for the node, and by address for peers that have not
+//! authenticated.
 //!
-//! A phone that has authenticated costs its node's place and nothing of its address's: thousands
-//! of them may share the one address of their mobile network, and a bound that holds back a
-//! stranger would hold back a city. Who has not authenticated is bounded by address, and goes
-//! after seconds.
+//! A phone that has authenticated takes a place of the node and none of its address: thousands of
+//! them may share the one address of their mobile network. Where there is no place, the oldest
+//! stranger of the most crowded network makes room ([`Strangers`]); a newcomer is refused only
+//! where no stranger may be displaced.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
+use futures::task::AtomicWaker;
+use tokio::time::Instant;
+
+use super::AcceptLimits;
 use super::refused::Refused;
-use super::tally::Tally;
+use super::strangers::Strangers;
+use crate::metrics::Metrics;
 
 /// All places.
 #[derive(Debug)]
 pub(super) struct Permits {
-    per_ip: usize,
-    per_node: usize,
+    limits: AcceptLimits,
     open: AtomicUsize,
-    strangers: Tally,
+    strangers: Mutex<Strangers<Weak<Permit>>>,
+    metrics: Metrics,
 }
 
-/// One place, given back when it drops.
+/// One place, given back when it drops, with what is to be known of its connection at every layer.
 #[derive(Debug)]
 pub(in crate::edge) struct Permit {
     permits: Arc<Permits>,
-    /// The address that it counts for, if it does.
-    ip: Option<IpAddr>,
-    counts: AtomicBool,
+    /// Its number among the strangers; 0 once it has authenticated, and for a trusted proxy.
+    stranger: AtomicU64,
+    hung_up: AtomicBool,
+    /// The node's place is free: an evicted connection ends as soon as its task runs.
+    released: AtomicBool,
+    /// Bytes came since somebody asked.
+    heard: AtomicBool,
+    /// Bytes wait to be taken by the peer.
+    blocked: AtomicBool,
+    /// Whichever task drives the connection.
+    driver: AtomicWaker,
 }
 
 impl Permits {
-    pub(super) fn new(per_ip: usize, per_node: usize) -> Self {
-        Self { per_ip, per_node, open: AtomicUsize::new(0), strangers: Tally::default() }
+    pub(super) fn new(limits: AcceptLimits, metrics: Metrics) -> Self {
+        let strangers = Mutex::default();
+        Self { limits, open: AtomicUsize::new(0), strangers, metrics }
     }
 
     /// Connections that are open.
@@ -40,59 +56,214 @@ impl Permits {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A place on the node.
-    pub(super) fn enter(self: &Arc<Self>) -> Result<Permit, Refused> {
-        // Counted first and looked at second, so that two who come at once cannot both be last.
+    /// Connections above which the node is short of them: nine tenths of all. The last tenth is
+    /// for peers that ask how the node is, read a result or finish what they began.
+    pub(super) fn high_water(&self) -> usize {
+        let all = self.limits.connections_per_node;
+        (all - all / 10).max(1)
+    }
+
+    /// A place for a connection from this address, which counts for the address unless it is a
+    /// trusted proxy's.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        ip: IpAddr,
+        counts: bool,
+    ) -> Result<Arc<Permit>, Refused> {
+        // Counted first and looked at second, so that two at once cannot both be last.
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let permit = Permit { permits: Arc::clone(self), ip: None, counts: AtomicBool::new(false) };
-        if open <= self.per_node { Ok(permit) } else { Err(Refused::ConnectionsPerNode) }
+        let permit = Arc::new(Permit {
+            permits: Arc::clone(self),
+            stranger: AtomicU64::new(0),
+            hung_up: AtomicBool::new(false),
+            released: AtomicBool::new(false),
+            heard: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+            driver: AtomicWaker::new(),
+        });
+        permit.take_place(ip, counts, open)?;
+        Ok(permit)
+    }
+
+    fn strangers(&self) -> MutexGuard<'_, Strangers<Weak<Permit>>> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hangs up on a displaced connection. Never called with a lock held: the last reference to a
+/// permit may drop here.
+pub(in crate::edge) fn evict(displaced: Weak<Permit>) {
+    if let Some(permit) = displaced.upgrade() {
+        permit.hang_up(Refused::Evicted);
+        permit.release();
     }
 }
 
 impl Permit {
-    /// The same place, counted for this address until it is known who is there.
-    pub(super) fn of(mut self, ip: IpAddr) -> Result<Self, Refused> {
-        let here = self.permits.strangers.add(ip);
-        self.ip = Some(ip);
-        self.counts = AtomicBool::new(true);
-        if here <= self.permits.per_ip { Ok(self) } else { Err(Refused::ConnectionsPerIp) }
+    /// Counts the place for this address until the peer authenticates: a proxy has named it.
+    pub(super) fn count_for(self: &Arc<Self>, ip: IpAddr) -> Result<(), Refused> {
+        self.take_place(ip, true, 0)
     }
 
-    /// Somebody has authenticated here: the place counts for the node alone from now on.
-    pub(in crate::edge) fn known(&self) {
-        if let (Some(ip), true) = (self.ip, self.counts.swap(false, Ordering::Relaxed)) {
-            self.permits.strangers.remove(ip);
+    /// Displaces strangers where the address is full, or the node short of places with `open`
+    /// connections: the last tenth is not theirs.
+    fn take_place(self: &Arc<Self>, ip: IpAddr, counts: bool, open: usize) -> Result<(), Refused> {
+        let limits = &self.permits.limits;
+        let (now, age) = (Instant::now(), limits.eviction_age);
+        let mut strangers = self.permits.strangers();
+        let mut displaced = Vec::new();
+        if counts && strangers.of(ip) >= limits.connections_per_ip {
+            let oldest = strangers.displace_of(ip, now, age);
+            displaced.push(oldest.ok_or(Refused::ConnectionsPerIp)?);
         }
+        while open > self.permits.high_water() + displaced.len()
+            && let Some(stranger) = strangers.displace(ip, now, age)
+        {
+            displaced.push(stranger);
+        }
+        let is_full = open > limits.connections_per_node + displaced.len();
+        if counts && !is_full {
+            let number = strangers.insert(ip, now, Arc::downgrade(self));
+            self.stranger.store(number, Ordering::Relaxed);
+        }
+        drop(strangers);
+        displaced.into_iter().for_each(evict);
+        if is_full { Err(Refused::ConnectionsPerNode) } else { Ok(()) }
+    }
+
+    /// A device or a client has authenticated: the place counts for the node alone from now on.
+    pub(in crate::edge) fn known(&self) {
+        let number = self.stranger.swap(0, Ordering::Relaxed);
+        if number != 0 {
+            self.permits.strangers().remove(number);
+        }
+    }
+
+    pub(super) fn is_stranger(&self) -> bool {
+        self.stranger.load(Ordering::Relaxed) != 0
+    }
+
+    /// How long the peer may take none of what waits for it.
+    pub(super) fn unread(&self) -> Duration {
+        let limits = &self.permits.limits;
+        if self.is_stranger() { limits.unread } else { limits.unread_known }
+    }
+
+    /// How long the peer may take over all of one answer, if that is bounded.
+    pub(super) fn answer(&self) -> Option<Duration> {
+        self.is_stranger().then_some(self.permits.limits.answer)
+    }
+
+    /// Ends the connection from outside, at whatever layer it is. Counted once.
+    pub(in crate::edge) fn hang_up(&self, why: Refused) {
+        if !self.hung_up.swap(true, Ordering::AcqRel) {
+            self.count(why);
+            self.driver.wake();
+        }
+    }
+
+    fn release(&self) {
+        if !self.released.swap(true, Ordering::Relaxed) {
+            self.permits.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn count(&self, why: Refused) {
+        self.permits.metrics.turned_away(why.name());
+    }
+
+    pub(in crate::edge) fn is_hung_up(&self) -> bool {
+        self.hung_up.load(Ordering::Acquire)
+    }
+
+    pub(super) fn driver(&self) -> &AtomicWaker {
+        &self.driver
+    }
+
+    pub(super) fn hears(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether bytes came since the last call.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn set_blocked(&self, blocked: bool) {
+        self.blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    /// Whether bytes wait to be taken by the peer.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.known();
-        self.permits.open.fetch_sub(1, Ordering::Relaxed);
+        self.release();
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::edge) mod tests {
     use super::*;
 
-    #[test]
-    fn places_are_bounded_by_address_and_for_the_node_and_come_back() {
-        let permits = Arc::new(Permits::new(2, 4));
+    pub(in crate::edge) fn permits(per_ip: usize, per_node: usize) -> Arc<Permits> {
+        let limits = AcceptLimits {
+            connections_per_ip: per_ip,
+            connections_per_node: per_node,
+            ..AcceptLimits::default()
+        };
+        Arc::new(Permits::new(limits, Metrics::default()))
+    }
+
+    /// A place in a house of its own.
+    pub(in crate::edge) fn permit() -> Arc<Permit> {
+        permits(1, 10).enter(IpAddr::from([192, 0, 2, 1]), true).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_are_bounded_by_address_and_for_the_node_and_come_back() {
+        let permits = permits(2, 4);
         let (near, far) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
-        let enter = |ip| permits.enter().and_then(|permit| permit.of(ip));
+        let enter = |ip| permits.enter(ip, true);
         let first = enter(near).unwrap();
         let second = enter(near).unwrap();
         assert_eq!(enter(near).unwrap_err(), Refused::ConnectionsPerIp);
-        assert_eq!(permits.open(), 2, "who is refused takes no place");
+        assert_eq!(permits.open(), 2, "a refused connection takes no place");
         first.known();
         first.known();
         let third = enter(near).unwrap();
         assert_eq!(enter(near).unwrap_err(), Refused::ConnectionsPerIp, "known once, not twice");
+        second.known();
+        third.known();
         let fourth = enter(far).unwrap();
-        assert_eq!(enter(far).unwrap_err(), Refused::ConnectionsPerNode);
+        fourth.known();
+        assert_eq!(enter(far).unwrap_err(), Refused::ConnectionsPerNode, "all four are known");
         drop((first, second, third, fourth));
-        assert_eq!((permits.open(), permits.strangers.addresses()), (0, 0));
+        assert_eq!((permits.open(), permits.strangers().len()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_node_or_address_hangs_up_on_its_oldest_stranger_for_a_newcomer() {
+        let permits = permits(2, 4);
+        let crowd = IpAddr::from([192, 0, 2, 1]);
+        let oldest = permits.enter(crowd, true).unwrap();
+        let other = permits.enter(crowd, true).unwrap();
+        tokio::time::advance(permits.limits.eviction_age).await;
+        let third = permits.enter(crowd, true).unwrap();
+        assert!(oldest.is_hung_up() && !other.is_hung_up(), "its own oldest made room");
+        other.known();
+        let more = permits.enter(IpAddr::from([192, 0, 2, 2]), true).unwrap();
+        assert_eq!(permits.open(), 3, "the place of the evicted one is free at once");
+        let phone = permits.enter(IpAddr::from([203, 0, 113, 1]), true).unwrap();
+        phone.known();
+        // Four are open: the next from elsewhere displaces the oldest that is no known peer's.
+        let newcomer = permits.enter(IpAddr::from([198, 51, 100, 1]), true).unwrap();
+        assert!(third.is_hung_up() && !other.is_hung_up() && !more.is_hung_up());
+        drop((oldest, other, third, more, phone, newcomer));
+        assert_eq!((permits.open(), permits.strangers().len()), (0, 0));
     }
 }

@@ -11,8 +11,6 @@ use super::refused::Refused;
 #[derive(Clone, Debug)]
 pub struct Pressure {
     permits: Arc<Permits>,
-    /// Connections from which on the node is full.
-    high_water: usize,
     memory: Arc<Memory>,
 }
 
@@ -25,11 +23,10 @@ struct Memory {
 }
 
 impl Pressure {
-    /// `memory` is in bytes. A tenth of the connections is kept for those who ask how the node is,
-    /// read a result or finish what they began.
-    pub(super) fn new(permits: Arc<Permits>, per_node: usize, memory: Option<u64>) -> Self {
+    /// `memory` is in bytes.
+    pub(super) fn new(permits: Arc<Permits>, memory: Option<u64>) -> Self {
         let memory = Arc::new(Memory { limit: memory, short: AtomicBool::new(false) });
-        Self { permits, high_water: (per_node - per_node / 10).max(1), memory }
+        Self { permits, memory }
     }
 
     /// Why nothing new is begun now, if it is not.
@@ -39,7 +36,7 @@ impl Pressure {
             return Some(Refused::PressureMemory);
         }
         // One who asks is a connection itself.
-        (self.permits.open() > self.high_water).then_some(Refused::PressureConnections)
+        (self.permits.open() > self.permits.high_water()).then_some(Refused::PressureConnections)
     }
 
     /// Connections that are open.
@@ -77,15 +74,23 @@ fn resident() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::IpAddr;
 
-    #[test]
-    fn nine_tenths_of_the_connections_are_enough() {
-        let permits = Arc::new(Permits::new(100, 10));
-        let pressure = Pressure::new(Arc::clone(&permits), 10, None);
-        let mut open: Vec<_> = (0..9).map(|_| permits.enter().unwrap()).collect();
+    use super::*;
+    use crate::edge::accept::permits::tests::permits;
+
+    #[tokio::test(start_paused = true)]
+    async fn nine_tenths_of_the_connections_are_enough() {
+        let permits = permits(100, 10);
+        let pressure = Pressure::new(Arc::clone(&permits), None);
+        let enter = || {
+            let permit = permits.enter(IpAddr::from([192, 0, 2, 1]), true).unwrap();
+            permit.known();
+            permit
+        };
+        let mut open: Vec<_> = std::iter::repeat_with(enter).take(9).collect();
         assert_eq!(pressure.refuses(), None);
-        open.push(permits.enter().unwrap());
+        open.push(enter());
         assert_eq!(pressure.refuses(), Some(Refused::PressureConnections));
         open.pop();
         assert_eq!(pressure.refuses(), None);
@@ -94,11 +99,11 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn more_memory_than_allowed_is_too_much_until_there_is_enough_again() {
-        let permits = Arc::new(Permits::new(1, 1));
-        let small = Pressure::new(Arc::clone(&permits), 1, Some(4096));
+        let permits = permits(1, 1);
+        let small = Pressure::new(Arc::clone(&permits), Some(4096));
         small.look();
         assert_eq!(small.refuses(), Some(Refused::PressureMemory));
-        let large = Pressure::new(permits, 1, Some(1 << 50));
+        let large = Pressure::new(permits, Some(1 << 50));
         large.memory.short.store(true, Ordering::Relaxed);
         large.look();
         assert_eq!(large.refuses(), None);

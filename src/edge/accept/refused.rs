@@ -1,7 +1,7 @@
-//! What is refused before a ceremony or a device is known, each with its name. The name goes to a
+//! Why the listener refuses or ends a connection, each reason with its name. The name goes to a
 //! counter (`fido_relay_refused_total`); a line in the log for each would be a flood of its own.
 
-/// Why somebody was turned away.
+/// Why a connection or a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refused {
     /// Too many connections a second of one address.
@@ -18,6 +18,13 @@ pub enum Refused {
     ProxyHeader,
     /// No first request in time.
     Silent,
+    /// A later request whose headers took too long from their first byte.
+    Headers,
+    /// A peer that took nothing of an answer for too long, or a stranger that took too long over
+    /// all of it.
+    Stalled,
+    /// A peer that had not authenticated, for a newcomer where there was no place.
+    Evicted,
     /// A device socket without TLS, from another machine.
     Plaintext,
     /// Too many device sockets of one address, or of the node, that have not authenticated.
@@ -32,7 +39,7 @@ pub enum Refused {
 
 impl Refused {
     /// Every name, for counters that start at zero.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::HandshakesPerIp,
         Self::HandshakesPerNode,
         Self::ConnectionsPerIp,
@@ -40,6 +47,9 @@ impl Refused {
         Self::Tls,
         Self::ProxyHeader,
         Self::Silent,
+        Self::Headers,
+        Self::Stalled,
+        Self::Evicted,
         Self::Plaintext,
         Self::Sockets,
         Self::SocketsPerClient,
@@ -58,6 +68,9 @@ impl Refused {
             Self::Tls => "tls",
             Self::ProxyHeader => "proxy_header",
             Self::Silent => "silent",
+            Self::Headers => "headers",
+            Self::Stalled => "stalled",
+            Self::Evicted => "evicted",
             Self::Plaintext => "plaintext",
             Self::Sockets => "sockets",
             Self::SocketsPerClient => "sockets_per_client",

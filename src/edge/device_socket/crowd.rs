@@ -1,66 +1,100 @@
-//! Sockets that nobody has vouched for yet: bounded per address and for the node, so that
-//! strangers cannot take the places of phones.
+//! Places for device sockets that have not authenticated: bounded by address and for the node.
+//! Where there is no place, the oldest socket of the most crowded network makes room, so that a
+//! flood of strangers displaces itself and not the phones that come meanwhile.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
-use crate::edge::accept::tally::Tally;
+use tokio::time::Instant;
 
-/// Places for sockets that have not authenticated.
+use crate::edge::accept::{Permit, Strangers, evict};
+
+/// All places.
 #[derive(Debug)]
 pub(in crate::edge) struct Crowd {
     per_ip: usize,
     per_node: usize,
-    here: AtomicUsize,
-    from: Tally,
+    /// A younger socket is not displaced for one of a network that is as crowded.
+    eviction_age: Duration,
+    here: Mutex<Strangers<Weak<Permit>>>,
 }
 
-/// One such place, given back when it drops.
+/// One place, given back when it drops.
 #[derive(Debug)]
 pub(super) struct Place {
     crowd: Arc<Crowd>,
-    ip: IpAddr,
+    number: u64,
 }
 
 impl Crowd {
-    pub(in crate::edge) fn new(per_ip: usize, per_node: usize) -> Self {
-        Self { per_ip, per_node, here: AtomicUsize::new(0), from: Tally::default() }
+    pub(in crate::edge) fn new(per_ip: usize, per_node: usize, eviction_age: Duration) -> Self {
+        Self { per_ip, per_node, eviction_age, here: Mutex::default() }
     }
 
-    /// A place for a socket from this address, if there is one.
-    pub(super) fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
-        // Counted first and looked at second, so that two who come at once cannot both be last.
-        let here = self.here.fetch_add(1, Ordering::Relaxed) + 1;
-        let from = self.from.add(ip);
-        let place = Place { crowd: Arc::clone(self), ip };
-        (here <= self.per_node && from <= self.per_ip).then_some(place)
+    /// A place for a socket from this address over this connection, unless every socket that could
+    /// make room is too young.
+    pub(super) fn enter(self: &Arc<Self>, ip: IpAddr, permit: &Arc<Permit>) -> Option<Place> {
+        let (now, age) = (Instant::now(), self.eviction_age);
+        let mut here = self.here();
+        let displaced = if here.of(ip) >= self.per_ip {
+            Some(here.displace_of(ip, now, age)?)
+        } else if here.len() >= self.per_node {
+            Some(here.displace(ip, now, age)?)
+        } else {
+            None
+        };
+        let number = here.insert(ip, now, Arc::downgrade(permit));
+        drop(here);
+        displaced.into_iter().for_each(evict);
+        Some(Place { crowd: Arc::clone(self), number })
+    }
+
+    fn here(&self) -> MutexGuard<'_, Strangers<Weak<Permit>>> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.crowd.here.fetch_sub(1, Ordering::Relaxed);
-        self.crowd.from.remove(self.ip);
+        self.crowd.here().remove(self.number);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::accept::permit;
 
-    #[test]
-    fn places_are_bounded_and_come_back() {
-        let crowd = Arc::new(Crowd::new(2, 3));
+    const AGE: Duration = Duration::from_secs(2);
+
+    #[tokio::test(start_paused = true)]
+    async fn places_are_bounded_and_come_back() {
+        let crowd = Arc::new(Crowd::new(2, 3, AGE));
         let (near, far) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([192, 0, 2, 1]));
-        let first = crowd.enter(near);
-        let _second = crowd.enter(near);
+        let permits = [permit(), permit(), permit(), permit()];
+        let first = crowd.enter(near, &permits[0]);
+        let _second = crowd.enter(near, &permits[1]);
         assert!(first.is_some());
-        assert!(crowd.enter(near).is_none(), "an address has two places");
-        let _third = crowd.enter(far);
-        assert!(crowd.enter(far).is_none(), "the node has three");
+        assert!(crowd.enter(near, &permits[2]).is_none(), "an address has two places");
+        let _third = crowd.enter(far, &permits[2]);
+        assert!(crowd.enter(far, &permits[3]).is_none(), "the node has three, all too young");
         drop(first);
-        assert!(crowd.enter(near).is_some());
-        assert_eq!(crowd.from.addresses(), 2, "nothing is kept of those who left");
+        assert!(crowd.enter(near, &permits[3]).is_some());
+        assert_eq!(crowd.here().len(), 2, "nothing is kept of those who left");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_socket_is_hung_up_on_for_a_newcomer() {
+        let crowd = Arc::new(Crowd::new(2, 3, AGE));
+        let (near, far) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([192, 0, 2, 1]));
+        let permits = [permit(), permit(), permit(), permit(), permit()];
+        let _places = [0, 1].map(|number| crowd.enter(near, &permits[number]).unwrap());
+        tokio::time::advance(AGE).await;
+        let _third = crowd.enter(near, &permits[2]).expect("its address's oldest is of age");
+        assert!(permits[0].is_hung_up() && !permits[1].is_hung_up());
+        let _fourth = crowd.enter(far, &permits[3]).expect("three places");
+        let _fifth = crowd.enter(far, &permits[4]).expect("the crowd makes room");
+        assert!(permits[1].is_hung_up() && !permits[2].is_hung_up() && !permits[3].is_hung_up());
     }
 }

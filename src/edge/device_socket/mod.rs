@@ -27,7 +27,8 @@ pub(super) async fn upgrade(
         return Err(ProblemCode::Unavailable.into());
     }
     edge.inner.door.device_socket(&accepted)?;
-    let place = edge.inner.crowd.enter(accepted.client).ok_or(Refused::Sockets)?;
+    let place = edge.inner.crowd.enter(accepted.client, accepted.permit());
+    let place = place.ok_or(Refused::Sockets)?;
     let tasks = edge.relay().world().tasks.clone();
     tasks.spawn_bare(run::socket(edge, upgrade, accepted, place));
     Ok(response)

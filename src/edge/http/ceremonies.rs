@@ -21,7 +21,7 @@ use super::refusal::Refusal;
 use super::segment::Segment;
 use crate::edge::Edge;
 use crate::edge::accept::Accepted;
-use crate::edge::watch::{Found, Sight, Waiting, seated};
+use crate::edge::watch::{Found, Sight, Waiting, take_place};
 use crate::relay::{Asker, OpenOrder, View};
 use crate::security::clients::Client;
 
@@ -147,8 +147,7 @@ pub(super) async fn read(
         return Ok(Json(sight.body(&edge, &view)).into_response());
     }
     // Only who has to be held takes a place.
-    let _place = edge.inner.places.enter(view.id)?;
-    seated(accepted.as_deref());
+    let _place = take_place(&edge, &sight, accepted.as_deref())?;
     let waiting = Waiting::begin(&edge, &sight);
     match waiting.news(&mut sight, since, until).await? {
         Found::News(view) | Found::Quiet(view) => {

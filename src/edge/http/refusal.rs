@@ -62,6 +62,9 @@ impl From<Refused> for Refusal {
             | Refused::Tls
             | Refused::ProxyHeader
             | Refused::Silent
+            | Refused::Headers
+            | Refused::Stalled
+            | Refused::Evicted
             | Refused::PressureConnections
             | Refused::PressureMemory => {
                 let (from, more) = RETRY_TOGETHER_S;

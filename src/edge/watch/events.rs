@@ -1,8 +1,8 @@
 //! `GET /v1/ceremonies/{id}/events`: server-sent events (HTML standard, section 9.2).
 //!
 //! A task of its own watches and writes into a channel of one place, of which the response's body
-//! is the other end: a watcher that does not take its bytes costs that one place, and after the
-//! write limit not even its seat in the room.
+//! is the other end. A watcher that does not take its bytes is hung up on by the listener, which
+//! ends the body and with it the task and its place.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, timeout};
 
 use super::places::Place;
-use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting, seated};
+use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting, take_place};
 use crate::edge::Edge;
 use crate::edge::http::{Refusal, Segment, Watcher, wrong};
 use crate::security::random;
@@ -61,8 +61,7 @@ pub(in crate::edge) async fn stream(
         // Nothing will ever come: this tells a browser not to ask again.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let place = edge.inner.places.enter(view.id)?;
-    seated(parts.extensions.get());
+    let place = take_place(&edge, &sight, parts.extensions.get())?;
     Ok(respond(edge, sight, since, place))
 }
 

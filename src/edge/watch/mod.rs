@@ -25,6 +25,7 @@ use fido_relay_proto::{Problem, ProblemCode};
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use self::places::Place;
 pub(super) use self::places::Places;
 pub(super) use self::sight::Sight;
 use super::Edge;
@@ -104,11 +105,14 @@ impl<'a> Waiting<'a> {
     }
 }
 
-/// Whoever has a place here is counted here, and is no stranger to the listener any more.
-pub(super) fn seated(accepted: Option<&Accepted>) {
-    if let Some(accepted) = accepted {
-        accepted.permit().known();
-    }
+/// A place for one that waits. A ticket makes nobody known: pages are bounded by their address.
+pub(super) fn take_place(
+    edge: &Edge,
+    sight: &Sight,
+    accepted: Option<&Accepted>,
+) -> Result<Place, ProblemCode> {
+    let page = accepted.map(|accepted| accepted.client).filter(|_| !sight.is_initiator());
+    edge.inner.places.enter(sight.key().id, page)
 }
 
 /// The query of a road that stays open.

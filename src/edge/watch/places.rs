@@ -1,6 +1,7 @@
-//! Who may wait at the same time: so many of one ceremony and so many of the node, however they
-//! wait. A place is given back when it drops.
+//! Who may wait at the same time, however they wait: so many of one ceremony, so many pages of one
+//! address, so many of the node. A place is given back when it drops.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,13 +9,17 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use fido_relay_proto::{CeremonyId, ProblemCode};
 
+use super::WatchLimits;
+use crate::edge::accept::tally::Tally;
+
 /// Places for those who wait.
 #[derive(Debug)]
 pub(in crate::edge) struct Places {
-    per_ceremony: usize,
-    per_node: usize,
+    limits: WatchLimits,
+    pages_per_ip: usize,
     here: AtomicUsize,
     of: DashMap<CeremonyId, usize>,
+    pages: Tally,
 }
 
 /// One such place.
@@ -22,18 +27,21 @@ pub(in crate::edge) struct Places {
 pub(in crate::edge) struct Place {
     places: Arc<Places>,
     ceremony: CeremonyId,
+    page: Option<IpAddr>,
 }
 
 impl Places {
-    pub(in crate::edge) fn new(per_ceremony: usize, per_node: usize) -> Self {
-        Self { per_ceremony, per_node, here: AtomicUsize::new(0), of: DashMap::new() }
+    pub(in crate::edge) fn new(limits: WatchLimits, pages_per_ip: usize) -> Self {
+        let (of, pages) = (DashMap::new(), Tally::default());
+        Self { limits, pages_per_ip, here: AtomicUsize::new(0), of, pages }
     }
 
-    /// A place at this ceremony. Without one it is the ceremony's watchers that are too many
-    /// (429), or the node's (503).
+    /// A place at this ceremony, for a page with its address. Without one the watchers of the
+    /// ceremony or of the address are too many (429), or the node's (503).
     pub(in crate::edge) fn enter(
         self: &Arc<Self>,
         ceremony: CeremonyId,
+        page: Option<IpAddr>,
     ) -> Result<Place, ProblemCode> {
         // Counted first and looked at second, so that two who come at once cannot both be last.
         let here = self.here.fetch_add(1, Ordering::Relaxed) + 1;
@@ -42,18 +50,24 @@ impl Places {
             *of += 1;
             *of
         };
-        let place = Place { places: Arc::clone(self), ceremony };
-        match (of <= self.per_ceremony, here <= self.per_node) {
-            (true, true) => Ok(place),
-            (false, _) => Err(ProblemCode::TooManyRequests),
-            (true, false) => Err(ProblemCode::Unavailable),
+        let pages = page.map_or(0, |ip| self.pages.add(ip));
+        let place = Place { places: Arc::clone(self), ceremony, page };
+        if of > self.limits.per_ceremony || pages > self.pages_per_ip {
+            return Err(ProblemCode::TooManyRequests);
         }
+        if here > self.limits.per_node {
+            return Err(ProblemCode::Unavailable);
+        }
+        Ok(place)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.places.here.fetch_sub(1, Ordering::Relaxed);
+        if let Some(ip) = self.page {
+            self.places.pages.remove(ip);
+        }
         if let Entry::Occupied(mut entry) = self.places.of.entry(self.ceremony) {
             if *entry.get() <= 1 {
                 entry.remove();
@@ -70,18 +84,34 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_come_back() {
-        let places = Arc::new(Places::new(2, 3));
+        let limits = WatchLimits { per_ceremony: 2, per_node: 3 };
+        let places = Arc::new(Places::new(limits, 10));
         let [near, far] = [[1; 16], [2; 16]].map(CeremonyId::from_bytes);
-        let first = places.enter(near);
-        let _second = places.enter(near);
+        let first = places.enter(near, None);
+        let _second = places.enter(near, None);
         assert!(first.is_ok());
-        assert_eq!(places.enter(near).unwrap_err(), ProblemCode::TooManyRequests);
-        let third = places.enter(far);
+        assert_eq!(places.enter(near, None).unwrap_err(), ProblemCode::TooManyRequests);
+        let third = places.enter(far, None);
         assert!(third.is_ok());
-        assert_eq!(places.enter(far).unwrap_err(), ProblemCode::Unavailable);
+        assert_eq!(places.enter(far, None).unwrap_err(), ProblemCode::Unavailable);
         drop(first);
-        assert!(places.enter(near).is_ok());
+        assert!(places.enter(near, None).is_ok());
         drop(third);
         assert_eq!(places.of.len(), 1, "nothing is kept of those who left");
+    }
+
+    #[test]
+    fn pages_of_one_address_are_bounded_over_all_ceremonies() {
+        let limits = WatchLimits { per_ceremony: 16, per_node: 20_000 };
+        let places = Arc::new(Places::new(limits, 200));
+        let ids = (0..60).map(|number| CeremonyId::from_bytes([number; 16]));
+        let (here, elsewhere) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let tries = ids.flat_map(|id| (0..16).map(move |_| id));
+        let taken: Vec<_> = tries.filter_map(|id| places.enter(id, Some(here)).ok()).collect();
+        assert_eq!(taken.len(), 200);
+        let last = CeremonyId::from_bytes([59; 16]);
+        assert!(places.enter(last, Some(elsewhere)).is_ok() && places.enter(last, None).is_ok());
+        drop(taken);
+        assert_eq!(places.pages.addresses(), 0);
     }
 }

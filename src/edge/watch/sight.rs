@@ -125,7 +125,7 @@ impl Sight {
         }
     }
 
-    fn is_initiator(&self) -> bool {
+    pub(super) fn is_initiator(&self) -> bool {
         match self.watcher {
             Watcher::Initiator(_) => true,
             Watcher::Page { .. } => false,

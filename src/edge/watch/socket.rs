@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting, seated};
+use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting, take_place};
 use crate::edge::Edge;
 use crate::edge::accept::Accepted;
 use crate::edge::closing::{self, Socket};
@@ -65,8 +65,7 @@ pub(in crate::edge) async fn upgrade(
     let permit = parts.extensions.get::<Accepted>().map(|here| Arc::clone(here.permit()));
     let mut request = Request::from_parts(parts, body);
     let Handshake { upgrade, response } = Handshake::accept(&mut request, WATCH_SUBPROTOCOL)?;
-    let place = edge.inner.places.enter(view.id)?;
-    seated(request.extensions().get());
+    let place = take_place(&edge, &sight, request.extensions().get())?;
     let tasks = edge.relay().world().tasks.clone();
     tasks.spawn_bare(async move {
         run(&edge, sight, since, upgrade).await;

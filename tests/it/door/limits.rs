@@ -15,6 +15,8 @@ use crate::support::scene::Scene;
 async fn strangers_of_one_address_have_so_many_connections_and_known_phones_none_of_them() {
     let scene = Scene::set_with(|config| {
         config.limits.door.connections_per_ip = 3;
+        // Nobody makes room.
+        config.limits.door.eviction_age = Duration::from_secs(600);
         config.limits.headers = Duration::from_secs(20);
         config.limits.accept_to_auth = Duration::from_secs(60);
     })
@@ -97,11 +99,13 @@ async fn with_nearly_all_connections_taken_nothing_new_begins_and_the_rest_goes_
     })
     .await;
     let mut crowd = Vec::new();
+    let key = format!("Bearer {}", scene.initiator.key);
     for _ in 0..36 {
-        crowd.push(from([127, 0, 0, 11], &scene.relay.url()).await);
+        let mut client = from([127, 0, 0, 11], &scene.relay.url()).await;
+        let head = asks(&mut client, "/v1/clients/self", &[("Authorization", &key)]).await;
+        assert_eq!(head.status, 200, "a client that has authenticated makes no room");
+        crowd.push(client);
     }
-    // Accepted in order: the last one's answer says that all are in.
-    assert_eq!(asks(crowd.last_mut().unwrap(), "/healthz", &[]).await.status, 200);
     nothing_new_but_all_the_rest(&scene.initiator).await;
     assert_eq!(scene.initiator.read(scene.open.id).await.id, scene.open.id);
     drop(crowd);
@@ -122,4 +126,72 @@ async fn with_memory_short_nothing_new_begins_and_the_rest_goes_on() {
     let short = async { while initiator.post("/v1/ceremonies", &new).await.status() != 503 {} };
     timeout(PATIENCE, short).await.expect("the memory was looked at");
     nothing_new_but_all_the_rest(&initiator).await;
+}
+
+#[tokio::test]
+async fn a_crowd_of_connections_makes_room_for_whoever_comes_from_elsewhere() {
+    let scene = Scene::set_with(|config| {
+        config.limits.door.connections_per_node = 20;
+        config.limits.door.eviction_age = Duration::from_secs(600);
+        config.limits.headers = Duration::from_secs(60);
+        config.limits.accept_to_auth = Duration::from_secs(60);
+        config.admin.listen = Some("127.0.0.1:0".parse().unwrap());
+    })
+    .await;
+    let mut crowd = Vec::new();
+    for _ in 0..30 {
+        crowd.push(from([127, 0, 12, 1], &scene.relay.url()).await);
+    }
+    // Whoever keeps coming displaces itself no more than others: a phone and a backend get in.
+    scene.the_open_ceremony_still_completes().await;
+    scene.initiator.open(&json!({ "type": "authentication", "username": "ada" })).await;
+    assert!(super::refused(&scene.relay, "evicted").await > 0.0);
+    assert_eq!(super::refused(&scene.relay, "pressure_connections").await, 0.0);
+}
+
+#[tokio::test]
+async fn strangers_sockets_make_room_for_phones_from_elsewhere() {
+    let scene = Scene::set_with(|config| {
+        config.limits.unauthenticated_per_node = 8;
+        config.limits.door.eviction_age = Duration::from_secs(600);
+        config.limits.accept_to_auth = Duration::from_secs(60);
+    })
+    .await;
+    let url = scene.relay.url();
+    let mut crowd = Vec::new();
+    for number in 0..8 {
+        let mut socket = from([127, 0, 13, 1 + number % 4], &url).await;
+        assert_eq!(asks(&mut socket, "/v1/device/socket", &UPGRADE).await.status, 101);
+        socket.hello().await;
+        crowd.push(socket);
+    }
+    let mut ninth = from([127, 0, 13, 1], &url).await;
+    let head = asks(&mut ninth, "/v1/device/socket", &UPGRADE).await;
+    assert_eq!(head.status, 429, "its own network is the crowd, and all of it is young");
+    let mut phone = from([127, 0, 14, 1], &url).await;
+    assert_eq!(asks(&mut phone, "/v1/device/socket", &UPGRADE).await.status, 101);
+    phone.authenticates(&scene.ada).await;
+    timeout(PATIENCE, crowd[0].hung_up()).await.expect("the oldest made room");
+    assert!(!crowd[1].is_over(), "and no other");
+}
+
+#[tokio::test]
+async fn a_ticket_takes_no_connection_out_of_its_addresss_count() {
+    let scene = Scene::set_with(|config| {
+        config.limits.door.connections_per_ip = 3;
+        config.limits.door.eviction_age = Duration::from_secs(600);
+        config.limits.headers = Duration::from_secs(60);
+    })
+    .await;
+    let (url, here) = (scene.relay.url(), [127, 0, 0, 15]);
+    let path = format!("/v1/ceremonies/{}/events", scene.open.id);
+    let bearer = format!("Bearer {}", scene.open.ticket);
+    let mut pages = Vec::new();
+    for _ in 0..3 {
+        let mut page = from(here, &url).await;
+        let head = asks(&mut page, &path, &[("Authorization", &bearer)]).await;
+        assert_eq!(head.status, 200, "{head:?}");
+        pages.push(page);
+    }
+    assert!(is_turned_away(&mut from(here, &url).await).await, "a fourth page");
 }

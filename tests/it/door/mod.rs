@@ -3,18 +3,24 @@
 
 pub(crate) mod authority;
 mod flood;
+mod http2;
+mod keep_alive;
 mod leaving;
 mod limits;
 mod proxies;
 mod reload;
 mod tls;
+#[cfg(target_os = "linux")]
+mod unread;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::support::figures::Figures;
 use crate::support::raw_socket::{Head, RawSocket};
+use crate::support::relay::{TestRelay, http};
 
 /// Nothing that a test waits for takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,4 +45,12 @@ async fn asks(socket: &mut RawSocket, path: &str, headers: &[(&str, &str)]) -> H
 async fn is_turned_away(socket: &mut RawSocket) -> bool {
     socket.send(b"GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n").await;
     timeout(PATIENCE, socket.says_nothing()).await.expect("the relay answers or hangs up")
+}
+
+/// Connections and requests that the relay refused under this name, of a relay whose configuration
+/// has an `admin.listen`.
+async fn refused(relay: &TestRelay, what: &str) -> f64 {
+    let address = relay.running.admin_address().unwrap();
+    let text = http().get(format!("http://{address}/metrics")).send().await.unwrap().text().await;
+    Figures::read(&text.unwrap()).sum("fido_relay_refused_total", &[("what", what)])
 }

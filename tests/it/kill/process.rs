@@ -53,6 +53,11 @@ impl Place {
         format!("http://{}", self.address)
     }
 
+    #[cfg(target_os = "linux")]
+    pub(super) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     fn store(&self) -> FileStore {
         DataDirectory::at(self.data_dir.path()).open().unwrap()
     }

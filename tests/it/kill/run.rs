@@ -12,6 +12,8 @@ use tokio::time::sleep;
 use super::history::{Recorder, Seen};
 use super::outside::{self, Initiator};
 use super::process::{Place, RelayProcess};
+#[cfg(target_os = "linux")]
+use crate::support::kernel;
 
 /// When a relay is killed.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +71,12 @@ impl Run {
         // A phone that knows its answer accepted may never hear the end: it asks no more.
         let content = |seen: &Seen| matches!(seen, Seen::Accepted { .. } | Seen::ToldEnd { .. });
         self.recorder.until("the end, or that the answer is accepted, at the phone", content).await;
-        relay.kill().await;
         tasks.stopping().cancel();
+        drop(initiator);
+        // Whoever was cut off or left has no connection of it any more.
+        #[cfg(target_os = "linux")]
+        kernel::becomes("connections", || kernel::at_port(place.port()), Vec::is_empty).await;
+        relay.kill().await;
         for stored in place.stored().await {
             self.recorder.write(stored);
         }

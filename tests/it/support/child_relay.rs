@@ -144,6 +144,12 @@ impl ChildRelay {
         self.process.id().unwrap()
     }
 
+    /// Its files and threads.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn holds(&self) -> super::kernel::Held {
+        super::kernel::Held::by(self.process.id().unwrap())
+    }
+
     /// Sends a signal by its name.
     pub(crate) async fn signal(&self, name: &str) {
         let id = self.process.id().unwrap().to_string();

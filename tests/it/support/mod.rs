@@ -5,6 +5,8 @@ pub(crate) mod bare_relay;
 pub(crate) mod child_relay;
 pub(crate) mod fido2_server;
 pub(crate) mod figures;
+#[cfg(target_os = "linux")]
+pub(crate) mod kernel;
 pub(crate) mod key_pair;
 pub(crate) mod needs;
 pub(crate) mod origins;

@@ -1,0 +1,197 @@
+//! The TCP stream of one peer, below TLS and HTTP: every byte passes here, so that one mechanism
+//! covers answers, event streams and sockets, in the clear and over TLS.
+//!
+//! - A peer that takes nothing of what waits for it is hung up on: [`Permit::unread`] after its
+//!   last byte, and a stranger [`Permit::answer`] after the writes began to wait.
+//! - The kernel holds little that the peer has not taken, and gives up on it after the same time
+//!   (bytes that it holds are written as far as the layers above can tell).
+//! - [`Permit::hang_up`] ends the connection at whatever layer it is.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::permits::Permit;
+use super::refused::Refused;
+
+/// Bytes that the kernel may hold for a peer, sent or not; Linux doubles it for its own overhead.
+/// Any answer of a network's round trip fits.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Unsent bytes in the kernel above which it takes no more. With the segment that it is filling
+/// (64 KiB at most) this bounds what a peer that reads nothing pins.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 16 * 1024;
+
+/// One peer's stream.
+#[derive(Debug)]
+pub(super) struct PeerStream {
+    stream: TcpStream,
+    permit: Arc<Permit>,
+    stall: Option<Box<Stall>>,
+    /// The kernel waits for as long as for a peer that has authenticated.
+    is_patient: bool,
+}
+
+/// Writes that wait, from the first that did until everything was flushed.
+#[derive(Debug)]
+struct Stall {
+    began: Instant,
+    /// The peer took something.
+    moved: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl PeerStream {
+    /// # Errors
+    /// The operating system's, for a peer that is gone already.
+    pub(super) fn new(stream: TcpStream, permit: Arc<Permit>) -> io::Result<Self> {
+        // Prompts are small and urgent.
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(&stream);
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_notsent_lowat(UNSENT)?;
+        let mut peer = Self { stream, permit, stall: None, is_patient: false };
+        peer.set_kernel_limit();
+        Ok(peer)
+    }
+
+    /// The stream itself, before anything else reads from it.
+    pub(super) fn tcp(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// RFC 5482: how long sent bytes may stay unacknowledged, and unsent ones unsent.
+    fn set_kernel_limit(&mut self) {
+        self.is_patient = !self.permit.is_stranger();
+        #[cfg(target_os = "linux")]
+        if let Err(error) =
+            SockRef::from(&self.stream).set_tcp_user_timeout(Some(self.permit.unread()))
+        {
+            tracing::trace!(%error, "TCP_USER_TIMEOUT is not set");
+        }
+    }
+
+    /// Before any read or write: whether the connection still stands.
+    fn stands(&mut self, cx: &Context<'_>) -> io::Result<()> {
+        // Registered first: a hang-up after the look wakes the task.
+        self.permit.driver().register(cx.waker());
+        if self.permit.is_hung_up() {
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+        if self.is_patient == self.permit.is_stranger() {
+            self.set_kernel_limit();
+        }
+        Ok(())
+    }
+
+    /// Notices that the kernel gave up on a peer.
+    fn judged<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut) {
+            self.permit.hang_up(Refused::Stalled);
+        }
+        done
+    }
+
+    /// What a write came to, with the limits of one that waits.
+    fn wrote<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(done) = written {
+            if let Some(stall) = &mut self.stall {
+                stall.moved = Instant::now();
+            }
+            return Poll::Ready(self.judged(done));
+        }
+        let stall = self.stall.get_or_insert_with(|| {
+            let now = Instant::now();
+            Box::new(Stall { began: now, moved: now, timer: Box::pin(sleep_until(now)) })
+        });
+        self.permit.set_blocked(true);
+        let moves_by = stall.moved + self.permit.unread();
+        let over_by = self.permit.answer().map(|limit| stall.began + limit);
+        let by = over_by.map_or(moves_by, |over_by| over_by.min(moves_by));
+        if stall.timer.deadline() != by {
+            stall.timer.as_mut().reset(by);
+        }
+        if stall.timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.permit.hang_up(Refused::Stalled);
+        Poll::Ready(Err(ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for PeerStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stands(cx)?;
+        let before = buffer.filled().len();
+        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
+            return Poll::Pending;
+        };
+        if buffer.filled().len() > before {
+            self.permit.hears();
+        }
+        Poll::Ready(self.judged(read))
+    }
+}
+
+impl AsyncWrite for PeerStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stands(cx)?;
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stands(cx)?;
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wrote(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// The layers above flush once everything they had is written: nothing waits any more.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stands(cx)?;
+        self.stall = None;
+        self.permit.set_blocked(false);
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Drop for PeerStream {
+    /// A reset throws away what the peer did not take; without one the kernel would go on offering
+    /// it, out of anybody's sight.
+    fn drop(&mut self) {
+        if self.permit.is_hung_up() {
+            drop(self.stream.set_zero_linger());
+        }
+    }
+}

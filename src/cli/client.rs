@@ -233,7 +233,7 @@ fn show_clients(mut clients: Vec<ClientEntry>, json: bool) -> Result<(), Failure
     }
     for client in &clients {
         let scopes: Vec<_> = client.scopes.iter().map(|scope| scope.as_str()).collect();
-        let bindings: Vec<_> = client.bindings.iter().map(|binding| name_of(*binding)).collect();
+        let bindings: Vec<_> = client.bindings.iter().map(|binding| binding.as_str()).collect();
         let keys = client.keys_end.iter().map(|end| match end {
             Some(end) => format!("until {}", date(*end)),
             None => "without end".to_owned(),
@@ -264,13 +264,6 @@ fn show_clients(mut clients: Vec<ClientEntry>, json: bool) -> Result<(), Failure
 
 fn listed(keys: Vec<String>) -> String {
     if keys.is_empty() { "none".to_owned() } else { keys.join(", ") }
-}
-
-const fn name_of(binding: Binding) -> &'static str {
-    match binding {
-        Binding::Code => "code",
-        Binding::None => "none",
-    }
 }
 
 /// RFC 3339, whole seconds.

@@ -61,6 +61,7 @@ mod racing_answers;
 mod rates;
 mod real_upstream;
 mod receipts;
+mod refusal_details;
 mod retention;
 mod returning_phone;
 mod revocations;

@@ -13,7 +13,8 @@ use fido_relay_proto::{Binding, ClientId, PlainText, Problem, ProblemCode, UnixM
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, parse, parse_id, unprocessable};
+use super::{Admin, parse_id};
+use crate::edge::http::fields::from_json;
 use crate::edge::http::refusal::Refusal;
 use crate::ports::Happening;
 use crate::security::clients::{ApiKey, Client, ClientChange, ClientError, NewClient, PublicKey};
@@ -161,10 +162,10 @@ impl From<ClientError> for Refusal {
             ClientError::NotFound => {
                 Problem::new(ProblemCode::NotFound).with_detail("there is no such client").into()
             }
-            ClientError::TooManyKeys => unprocessable("the client has two live keys"),
+            ClientError::TooManyKeys => Refusal::unprocessable("the client has two live keys"),
             error @ (ClientError::KidTaken
             | ClientError::TooManyPublicKeys
-            | ClientError::NoSuchKid) => unprocessable(error.to_string()),
+            | ClientError::NoSuchKid) => Refusal::unprocessable(error.to_string()),
             ClientError::Store(error) => error.into(),
         }
     }
@@ -181,10 +182,10 @@ pub(super) async fn create(
     State(admin): State<Arc<Admin>>,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let order: CreateClient = parse(&body)?;
+    let order: CreateClient = from_json(&body)?;
     let CreateClient { name, scopes, bindings, key_lives_s, jwk, allow_from, page_origins } = order;
     if scopes.is_empty() || bindings.is_empty() {
-        return Err(unprocessable("a client needs a scope and a binding"));
+        return Err(Refusal::unprocessable("a client needs a scope and a binding"));
     }
     let now = admin.clock.now();
     let key_end = end(now, key_lives_s)?;
@@ -219,7 +220,7 @@ pub(super) async fn alter(
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
     let id = parse_id(&id)?;
-    let change: ClientChange = parse(&body)?;
+    let change: ClientChange = from_json(&body)?;
     admin.clients().alter(&admin.tenant, id, &change).await?;
     tracing::info!(client = %id, "client changed");
     admin.noted(admin.clock.now(), Happening::ClientChanged { client_id: id }).await;
@@ -243,7 +244,7 @@ pub(super) async fn add_public_key(
 ) -> Result<Response, Refusal> {
     let id = parse_id(&id)?;
     let now = admin.clock.now();
-    let key = public_key(&parse(&body)?, now)?;
+    let key = public_key(&from_json(&body)?, now)?;
     admin.clients().add_public_key(&admin.tenant, id, &key).await?;
     tracing::info!(client = %id, "client public key registered");
     admin.noted(now, Happening::ClientKeyMade { client_id: id }).await;
@@ -256,7 +257,7 @@ pub(super) async fn remove_public_key(
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
     let id = parse_id(&id)?;
-    let RemovePublicKey { kid } = parse(&body)?;
+    let RemovePublicKey { kid } = from_json(&body)?;
     admin.clients().remove_public_key(&admin.tenant, id, kid.as_str()).await?;
     tracing::info!(client = %id, "client public key removed");
     admin.noted(admin.clock.now(), Happening::ClientKeyRemoved { client_id: id }).await;
@@ -264,7 +265,7 @@ pub(super) async fn remove_public_key(
 }
 
 fn public_key(jwk: &serde_json::Value, now: UnixMillis) -> Result<PublicKey, Refusal> {
-    PublicKey::from_jwk(jwk, now).map_err(|error| unprocessable(error.to_string()))
+    PublicKey::from_jwk(jwk, now).map_err(|error| Refusal::unprocessable(error.to_string()))
 }
 
 pub(super) async fn remove(
@@ -287,7 +288,7 @@ pub(super) async fn rotate_key(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let id = parse_id(&id)?;
-    let RotateKey { key_lives_s, old_lives_s } = parse(&body)?;
+    let RotateKey { key_lives_s, old_lives_s } = from_json(&body)?;
     let now = admin.clock.now();
     let (key_end, old_end) = (end(now, key_lives_s)?, end(now, Some(old_lives_s))?);
     let key = admin.clients().add_key(&admin.tenant, id, key_end, old_end, now).await?;
@@ -299,7 +300,7 @@ pub(super) async fn rotate_key(
 fn end(now: UnixMillis, lives_s: Option<u64>) -> Result<Option<UnixMillis>, Refusal> {
     match lives_s {
         Some(lives_s) if lives_s > KEY_MAX_S => {
-            Err(unprocessable("a key that ends must end within ten years"))
+            Err(Refusal::unprocessable("a key that ends must end within ten years"))
         }
         ends => Ok(ends.map(|lives_s| now.plus_secs(lives_s))),
     }

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use fido_relay_proto::http::Platform;
 use fido_relay_proto::{DeviceId, PlainText, Problem, ProblemCode, UnixMillis, Username};
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
+use crate::edge::http::fields::QueryOf;
 use crate::edge::http::refusal::Refusal;
 use crate::ports::{Revocation, Revocations};
 use crate::relay::{Relay, RevokeError, devices};
@@ -49,7 +50,7 @@ pub(super) struct Whose {
 /// `GET /devices?username=…`: oldest first.
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
-    Query(Whose { username }): Query<Whose>,
+    QueryOf(Whose { username }): QueryOf<Whose>,
 ) -> Result<Json<Vec<DeviceEntry>>, Refusal> {
     let mut entries = Vec::new();
     for id in devices::of_user(&*admin.store, &admin.tenant, &username).await? {

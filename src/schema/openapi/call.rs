@@ -250,6 +250,16 @@ fn header(about: &str, schema: Value, always: bool) -> Value {
     json!({ "description": about, "required": always, "schema": schema })
 }
 
+/// A problem as it is answered.
+fn example(code: ProblemCode) -> Problem {
+    let problem = Problem::new(code);
+    match code {
+        ProblemCode::InvalidRequest => problem.with_detail("/username: missing"),
+        ProblemCode::ScopeMissing => problem.with_detail("needs the scope ceremony:read"),
+        _ => problem,
+    }
+}
+
 /// The answer of a status with these codes.
 fn problem(schema: &Value, status: u16, codes: &[ProblemCode]) -> Value {
     let about: Vec<_> = codes.iter().map(|code| code.title()).collect();
@@ -257,7 +267,7 @@ fn problem(schema: &Value, status: u16, codes: &[ProblemCode]) -> Value {
     exact["properties"] = json!({ "status": { "const": status }, "code": { "enum": codes } });
     let mut examples = Map::new();
     for code in codes {
-        let example = json!(Problem::new(*code));
+        let example = json!(example(*code));
         let name = example["code"].as_str().unwrap_or_default().to_owned();
         examples.insert(name, json!({ "value": example }));
     }

@@ -151,6 +151,17 @@ fn answer(text: &str) {
     let _ = writeln!(out, "{text}");
 }
 
+/// A number with its noun: `1 client`, `2 clients`.
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// The name that a value of a wire type has in JSON; `-` for none.
+fn wire_name(value: &impl serde::Serialize) -> String {
+    let name = serde_json::to_value(value).ok();
+    name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_else(|| "-".to_owned())
+}
+
 /// Runs a command's few calls on a runtime of its own.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()

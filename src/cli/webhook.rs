@@ -10,7 +10,7 @@ use fido_relay_proto::{ClientId, EventId, WebhookId};
 use serde::Serialize;
 
 use super::administration::Administration;
-use super::{ConfigFile, Failure, answer, block_on};
+use super::{ConfigFile, Failure, answer, block_on, counted, wire_name};
 use crate::edge::admin_webhooks::WebhookEntry;
 
 const HOUR_S: u64 = 3600;
@@ -134,6 +134,10 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
     })
 }
 
+fn tries(attempts: u32) -> String {
+    counted(usize::try_from(attempts).unwrap_or(usize::MAX), "try", "tries")
+}
+
 /// Page after page of what has not arrived.
 async fn for_each_page(
     administration: &Administration,
@@ -172,7 +176,10 @@ async fn resend_all(administration: &Administration, id: WebhookId) -> Result<()
         let path = format!("/webhooks/{id}/deliveries/{delivery}/resend");
         administration.order(Method::POST, &path).await?;
     }
-    answer(&format!("{} to be sent again", dead.len()));
+    answer(&match dead.len() {
+        0 => "There is no dead letter.".to_owned(),
+        many => format!("{} sent again.", counted(many, "dead letter is", "dead letters are")),
+    });
     Ok(())
 }
 
@@ -227,13 +234,13 @@ fn show_test(tested: TestedWebhook, json: bool) -> Result<(), Failure> {
     if json {
         show_json(&tested)?;
     } else if delivered {
-        answer("delivered");
+        answer("Delivered: the endpoint answered 2xx.");
     }
     if delivered {
         return Ok(());
     }
     let status = status.map(|status| format!(" (status {status})")).unwrap_or_default();
-    Err(Failure::failed(format!("not delivered: {}{status}", name_of(&failure))))
+    Err(Failure::failed(format!("not delivered: {}{status}", wire_name(&failure))))
 }
 
 fn show_deliveries(page: &DeliveryList, json: bool) -> Result<(), Failure> {
@@ -244,20 +251,14 @@ fn show_deliveries(page: &DeliveryList, json: bool) -> Result<(), Failure> {
         }
         let status = delivery.status.map(|status| format!(" {status}")).unwrap_or_default();
         answer(&format!(
-            "{}  {}  {}  {}, tried {} times, {}{status}",
+            "{}  {}  {}  {}, {}, {}{status}",
             delivery.id,
             delivery.at,
             delivery.event.as_str(),
-            name_of(&delivery.state),
-            delivery.attempts,
-            name_of(&delivery.failure),
+            wire_name(&delivery.state),
+            tries(delivery.attempts),
+            wire_name(&delivery.failure),
         ));
     }
     Ok(())
-}
-
-/// A value as the wire names it.
-fn name_of(value: &impl Serialize) -> String {
-    let name = serde_json::to_value(value).ok();
-    name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_else(|| "-".to_owned())
 }

@@ -248,7 +248,7 @@ async fn devices_that_a_restored_store_brought_back_and_a_damaged_list_of_them_a
     RevocationList::open(&path).unwrap().record(revocation).await.unwrap();
     drop(store);
     let text = machine.is_well().await;
-    let back = "warning  revocations: the store has 1 devices as paired of 1 that were revoked";
+    let back = "warning  revocations: the store has 1 device as paired of 1 that were revoked";
     assert!(text.contains(back), "{text}");
     std::fs::write(&path, "no list\n").unwrap();
     machine.ails("line 1 of", "newest copy").await;

@@ -1,15 +1,20 @@
 //! What a person sees and types.
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use clap::Parser as _;
-use fido_relay_proto::device::{CardErrorCode, DeclineReason, Offer};
+use fido_relay_proto::device::{CardErrorCode, DeclineReason, FrameErrorCode, Offer};
 use fido_relay_proto::http::{BrowserContext, Transaction, TransactionField};
 use fido_relay_proto::{
     CeremonyId, CeremonyType, DeviceId, DisplayName, Message, Outcome, PlainText, Username,
 };
+use futures::FutureExt as _;
 use tokio::sync::mpsc;
 
 use super::fleet::{Tally, links};
 use super::person::{FromFile, Lines, Terminal, Types};
+use super::screen::Screen;
 use super::{Arguments, show};
 use crate::phone::{Ask, Decision, DropAt, Person, PhoneEvent, SecondAnswer, Stopped};
 use crate::security::random;
@@ -63,32 +68,101 @@ Example Bank asks for your approval at example.com
              Amount: 120.00 EUR
   Browser    Firefox, address 203.0.113.7
   Time left  118 s
-  The relay refused that code.
-Type the 6-digit code that the page shows. [n = no, x = not me]";
-    assert_eq!(show::question(&ask(6, 1)), expected);
-    assert!(show::question(&ask(0, 0)).ends_with("[Enter = yes, n = no, x = not me]"));
+  Wrong code: 2 tries left.
+Type the 6-digit code that the page shows. [n = no, x = this was not me]";
+    assert_eq!(show::question(&ask(6, 1), Some(118)), expected);
+    assert!(show::question(&ask(6, 2), None).contains("\n  Wrong code: 1 try left.\n"));
+    let counted_down = show::question(&ask(0, 0), None);
+    assert!(counted_down.ends_with("[Enter = yes, n = no, x = this was not me]"));
+    assert!(!counted_down.contains("Time left"), "a count stands below");
+}
+
+/// What a screen shows.
+#[derive(Clone, Default)]
+struct Shown(Arc<Mutex<Vec<u8>>>);
+
+impl Shown {
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl std::io::Write for Shown {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Somebody at a screen, and what they type.
+fn sitting(is_terminal: bool, asks: bool) -> (Terminal, mpsc::Sender<Option<String>>, Shown) {
+    let (typed, lines) = mpsc::channel(8);
+    let shown = Shown::default();
+    let screen = Screen::on(Box::new(shown.clone()), is_terminal);
+    (Terminal::new(Lines::new(lines), screen, asks), typed, shown)
 }
 
 #[tokio::test]
 async fn a_person_at_the_terminal_types_codes_and_refusals() {
-    let (typed, lines) = mpsc::channel(8);
-    let terminal = Terminal::asking(Lines::new(lines));
+    let (terminal, typed, shown) = sitting(false, true);
     for (line, code_length, decision) in [
         ("271 828", 6, Decision::Code("271828".to_owned())),
         ("n", 6, Decision::Decline),
         ("X", 0, Decision::NotMe),
         ("", 0, Decision::HoldCard),
     ] {
-        typed.send(line.to_owned()).await.unwrap();
+        typed.send(Some(line.to_owned())).await.unwrap();
         assert_eq!(terminal.decide(ask(code_length, 0)).await, decision, "{line:?}");
     }
-    // What is no code is asked again.
+    shown.take();
+    // What is no code is asked for again.
     for line in ["27182", "abcdef", "", "314159"] {
-        typed.send(line.to_owned()).await.unwrap();
+        typed.send(Some(line.to_owned())).await.unwrap();
     }
     assert_eq!(terminal.decide(ask(6, 0)).await, Decision::Code("314159".to_owned()));
-    drop(typed);
+    let said = shown.take();
+    let hint = "\nNot understood. Type the 6 digits, or n or x.\n";
+    assert_eq!(said.matches(hint).count() + said.matches(&hint[1..]).count(), 1 + 3, "{said}");
+    assert_eq!(said.matches("Type the 6-digit code").count(), 1, "{said}");
+    assert!(!said.contains('\u{1b}'), "no terminal, no escapes: {said:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_terminal_the_time_left_counts_down_in_front_of_what_is_typed() {
+    let (terminal, typed, shown) = sitting(true, true);
+    let deciding = tokio::spawn(terminal.decide(ask(6, 0)));
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let said = shown.take();
+    let (question, counting) = said.split_once("this was not me]\n").unwrap();
+    assert!(!question.contains("Time left"), "{question}");
+    let redrawn = |left| format!("\u{1b}7\r{left:>4} s left > \u{1b}8");
+    assert_eq!(counting, format!(" 118 s left > {}{}", redrawn(117), redrawn(116)));
+    // What happens meanwhile is told above, and the count stays.
+    terminal.screen().say("Disconnected.");
+    assert_eq!(shown.take(), "\r\u{1b}[KDisconnected.\n 116 s left > ");
+    typed.send(Some("271828".to_owned())).await.unwrap();
+    assert_eq!(deciding.await.unwrap(), Decision::Code("271828".to_owned()));
+    assert_eq!(shown.take(), "\r\u{1b}[K");
+    // The same prompt again has the time that is left of it, and not what it came with.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let again = tokio::spawn(terminal.decide(ask(6, 1)));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(shown.take().ends_with("\n 105 s left > "));
+    again.abort();
+}
+
+#[tokio::test]
+async fn a_prompt_that_waits_for_a_closed_input_ends_the_wait() {
+    let (terminal, typed, _) = sitting(false, false);
+    let input = terminal.input();
+    assert!(input.closed(true).now_or_never().is_none(), "not while more may come");
+    typed.send(None).await.unwrap();
     assert_eq!(terminal.decide(ask(6, 0)).await, Decision::Ignore);
+    assert!(input.closed(false).now_or_never().is_some());
 }
 
 #[tokio::test]
@@ -164,6 +238,9 @@ fn a_tally_counts_a_phone_online_once_however_often_it_dials() {
     assert!(tally.to_string().starts_with("1 online; 2 connects, 2 disconnects, 0 given up"));
     tally.count(device, &PhoneEvent::Stopped(Stopped::Revoked));
     assert!(tally.to_string().starts_with("0 online; 2 connects, 2 disconnects, 1 given up"));
+    let one = Tally::default();
+    one.count(device, &connected);
+    assert!(one.to_string().starts_with("1 online; 1 connect, 0 disconnects, 0 given up"));
 }
 
 #[test]
@@ -176,4 +253,26 @@ fn a_line_tells_the_end_with_its_reason() {
     };
     let line = show::event(&closed).unwrap();
     assert_eq!(line, format!("{ceremony_id}: failed (wrong_code)."));
+}
+
+#[test]
+fn refusals_and_ends_are_told_in_plain_words() {
+    let ceremony_id = CeremonyId::from_bytes([7; 16]);
+    let refused = |code, message: &str| {
+        let message = message.to_owned();
+        let event = PhoneEvent::Refused { code, message, ceremony_id: Some(ceremony_id) };
+        show::event(&event).unwrap()
+    };
+    assert_eq!(
+        refused(FrameErrorCode::WrongCode, "wrong code, 2 tries left\u{1b}[2J"),
+        format!("{ceremony_id}: wrong code, 2 tries left[2J (wrong_code).")
+    );
+    let closed = FrameErrorCode::AlreadyClosed;
+    let line = refused(closed, closed.message());
+    assert_eq!(line, format!("{ceremony_id}: the ceremony is closed (already_closed)."));
+    assert_eq!(show::event(&PhoneEvent::Stopped(Stopped::Told)).unwrap(), "Stopped.");
+    assert_eq!(show::event(&PhoneEvent::Waiting { ms: 1250 }).unwrap(), "Connecting again in 1.2 s.");
+    let card = PhoneEvent::Card { ceremony_id, error: Some(608) };
+    let line = show::event(&card).unwrap();
+    assert_eq!(line, format!("{ceremony_id}: the card failed with error 608: wrong PIN."));
 }

@@ -19,8 +19,8 @@ pub use self::tokens::{
 };
 
 use crate::ids::{CeremonyId, DeviceId};
-use crate::limits::{CEREMONY_MAX_S, CEREMONY_MIN_S};
 use crate::life::{Binding, CeremonyType, Outcome, Phase, PriorAuth, Reason, Step};
+use crate::limits::{CEREMONY_MAX_S, CEREMONY_MIN_S};
 use crate::text::{ClientNonce, DisplayName, Message, PlainText, Username};
 use crate::{number, object};
 

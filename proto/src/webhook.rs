@@ -10,8 +10,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{CeremonyId, DeviceId, EventId, WebhookId};
-use crate::limits::WEBHOOK_OLD_KEYS_MAX_S;
 use crate::life::{CeremonyType, Outcome, Reason};
+use crate::limits::WEBHOOK_OLD_KEYS_MAX_S;
 use crate::number;
 use crate::text::Username;
 

@@ -195,7 +195,11 @@ fn behind_tls_only_the_proxy_is_published_and_only_its_word_counts() {
     let (proxy, relay) = text.split_once("\n  relay:").unwrap();
     assert!(proxy.contains("ipv4_address: 172.30.93.2\n"), "the address that is trusted");
     assert_eq!(lists(proxy, "ports"), [["80:80", "443:443"]]);
-    assert_eq!(lists(relay, "ports"), [["127.0.0.1:9090:9090"]], "the relay itself is not published");
+    assert_eq!(
+        lists(relay, "ports"),
+        [["127.0.0.1:9090:9090"]],
+        "the relay itself is not published"
+    );
 
     let caddyfile = "compose.Caddyfile";
     assert!(proxy.contains(&format!("- ./{caddyfile}:/etc/caddy/Caddyfile:ro")));
@@ -221,9 +225,10 @@ fn every_compose_file_has_metrics_and_bounds_memory_and_log() {
             assert_eq!(text.matches(bound).count(), services, "{file}: {bound}");
         }
         let (_, relay) = text.split_once("\n  relay:").unwrap();
-        let (_, limit) = relay.split_once("mem_limit: ").unwrap();
+        let (_, limit) = relay.split_once("\n    mem_limit: ").unwrap();
         let limit: u64 = limit.split_once("m\n").unwrap().0.parse().unwrap();
-        let own = config.limits.memory_mib.unwrap_or_else(|| panic!("{file}: no memory limit"));
+        let own =
+            config.limits.door.memory_mib.unwrap_or_else(|| panic!("{file}: no memory limit"));
         assert!(own < limit && own * 10 >= limit * 8, "{file}: {own} MiB of {limit}");
         assert!(relay.contains("stop_grace_period: 30s") && relay.contains("read_only: true"));
     }

@@ -303,7 +303,7 @@ async fn a_running_relay_answers_for_its_store_and_tells_when_it_is_not_ready() 
     relay.running.serve_admin().unwrap();
     let _bank = relay.initiator().await;
     let text = machine.is_well().await;
-    assert!(text.contains("the running relay has it open, is ready, and has 1 clients"), "{text}");
+    assert!(text.contains("the running relay has it open, is ready, and has 1 client"), "{text}");
 
     let elsewhere = ScriptedUpstream::refusing();
     machine.variables[0].1 = elsewhere.address().to_string();

@@ -51,6 +51,7 @@ mod js_client;
 mod kill;
 mod long_poll;
 mod metrics;
+mod not_ringing;
 mod openapi;
 mod pages;
 mod pairing;

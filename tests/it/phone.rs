@@ -186,6 +186,7 @@ async fn run_phone(arguments: &[&str], input: &str) -> (Option<i32>, String) {
     let mut process = command.spawn().unwrap();
     let mut stdin = process.stdin.take().unwrap();
     stdin.write_all(input.as_bytes()).await.unwrap();
+    drop(stdin);
     let limit = std::time::Duration::from_secs(30);
     let output = tokio::time::timeout(limit, process.wait_with_output()).await.unwrap().unwrap();
     let text = [output.stdout, output.stderr].concat();

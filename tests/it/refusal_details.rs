@@ -124,7 +124,10 @@ async fn an_opening_that_does_not_fit_names_the_field_and_what_it_takes() {
         (opening("timeout_s", json!(29)), seconds),
         (opening("type", json!("approval")), "/transaction: missing; an approval needs it"),
         (opening("transaction", payment), "/transaction: only for an approval"),
-        (approval(json!({ "title": "Payment", "fields": [] })), "/transaction/fields: a list of 1 to 16"),
+        (
+            approval(json!({ "title": "Payment", "fields": [] })),
+            "/transaction/fields: a list of 1 to 16",
+        ),
         (opening("options", json!({ "rpId": CANARY })), "/options/rpId: not served here"),
     ] {
         let response = send(&initiator, "POST", "/v1/ceremonies", body.clone()).await;
@@ -234,12 +237,7 @@ async fn every_other_route_names_the_field_too() {
             nothing,
             "query ticket: not taken here; offer it as a subprotocol, ticket.<ticket>",
         ),
-        (
-            "POST",
-            "/fidoapi/certify/attestation/options".into(),
-            wide,
-            "the body may have 256 keys",
-        ),
+        ("POST", "/fidoapi/certify/attestation/options".into(), wide, "the body may have 256 keys"),
     ] {
         let response = send(&initiator, method, &path, body.to_string()).await;
         assert_eq!(detail(response, 400).await, expected, "{method} {path} {body}");
@@ -274,11 +272,7 @@ async fn the_token_endpoint_names_the_parameter() {
     let (_relay, initiator) = relay().await;
     for (form, error, expected) in [
         ("", "invalid_request", "grant_type: missing"),
-        (
-            "grant_type=canary7Q",
-            "unsupported_grant_type",
-            "grant_type: one of client_credentials",
-        ),
+        ("grant_type=canary7Q", "unsupported_grant_type", "grant_type: one of client_credentials"),
         ("scope=a&scope=canary7Q", "invalid_request", "scope: given twice"),
         ("client_secret=canary7Q", "invalid_request", "client_secret: there are none here"),
     ] {

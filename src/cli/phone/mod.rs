@@ -82,9 +82,9 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// Whether the codes come from a script, so that no question shows the prompt.
+    /// Whether nobody is asked, so that no question shows the prompt.
     fn is_scripted(&self) -> bool {
-        self.code.is_some() || self.code_from.is_some()
+        self.code.is_some() || self.code_from.is_some() || self.faults.decides()
     }
 }
 
@@ -146,7 +146,7 @@ async fn one(args: &Arguments, screen: &Arc<Screen>, tasks: &Tasks) -> Result<()
     let (handle, events) =
         Phone::new(paired, card, person).with_faults(args.faults.faults()).connect(tasks);
     let (once, scripted) = (args.once, args.is_scripted());
-    Watch { screen: Arc::clone(screen), input, once, scripted }.run(&handle, events).await
+    Watch { screen: Arc::clone(screen), input, once, scripted }.run(|| handle.stop(), events).await
 }
 
 /// The state to start with: from the file, or made by pairing.

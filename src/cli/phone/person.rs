@@ -1,7 +1,7 @@
 //! People behind a phone on the command line: one at the terminal, and two that a script plays.
 
 use std::collections::HashMap;
-use std::io::BufRead as _;
+use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use fido_relay_proto::CeremonyId;
 use fido_relay_proto::device::Offer;
 use futures::future::BoxFuture;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -51,16 +52,26 @@ impl Input {
 
 impl Lines {
     /// Standard input. A thread of its own reads it: a read cannot be called back, and the
-    /// runtime would wait for it at the end.
+    /// runtime would wait for it at the end. What a file or a pipe says waits for its prompt.
+    /// What a person types while there is none is lost, so that it answers no later one.
     pub(super) fn stdin() -> Self {
         let (lines, queue) = mpsc::channel(1);
         let read = Self::new(queue);
         let ended = read.input.ended.clone();
+        let is_person = std::io::stdin().is_terminal();
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-                if lines.blocking_send(Some(line)).is_err() {
+                let gone = if is_person {
+                    matches!(lines.try_send(Some(line)), Err(TrySendError::Closed(_)))
+                } else {
+                    lines.blocking_send(Some(line)).is_err()
+                };
+                if gone {
                     return;
                 }
+            }
+            if is_person {
+                ended.cancel();
             }
             // The queue holds one: once the end is in it, the last line has been taken out.
             if lines.blocking_send(None).is_ok() {
@@ -111,7 +122,11 @@ impl Terminal {
     }
 
     /// One more line, with the time left counted down in front of it on a terminal.
-    async fn line(&self, queue: &mut mpsc::Receiver<Option<String>>, end: Instant) -> Option<String> {
+    async fn line(
+        &self,
+        queue: &mut mpsc::Receiver<Option<String>>,
+        end: Instant,
+    ) -> Option<String> {
         let counting = self.asks.then(|| self.screen.counting(left(end)));
         loop {
             tokio::select! {
@@ -154,6 +169,10 @@ impl Person for Terminal {
         let (this, end) = (self.clone(), self.ends_at(&ask.offer));
         Box::pin(async move {
             let mut queue = this.lines.queue.lock().await;
+            if this.screen.is_terminal() {
+                // Typed before there was a question.
+                while let Ok(Some(_)) = queue.try_recv() {}
+            }
             if this.asks {
                 let left = (!this.screen.is_terminal()).then(|| left(end));
                 this.screen.say(&show::question(&ask, left));

@@ -14,21 +14,20 @@ use super::person::Input;
 use super::screen::Screen;
 use super::show;
 use crate::cli::Failure;
-use crate::phone::{PhoneEvent, PhoneHandle, Stopped};
+use crate::phone::{PhoneEvent, Stopped};
 
 /// Exit code of `--once` for a ceremony that ended without success.
 const NOT_SUCCEEDED: u8 = 3;
 /// Exit code of `--once` for a ceremony whose outcome is not known.
 const NOT_KNOWN: u8 = 4;
 
-/// How long a connected phone shows nothing before it says why that may be.
+/// How long a connected phone is asked nothing before it says, once, why that may be.
 pub(super) const HINT_AFTER: Duration = Duration::from_secs(20);
 
-/// Said once, by a phone that is connected and is asked nothing.
-pub(super) const HINT: &str = "Nothing has come so far. Prompts for another user, another device \
-or through another relay do not show here. And a relay that has prompted a user often does not \
-ring for a while: its log then says \"does not ring\", with the rule and the seconds left. See \
-\"Nothing on the phone?\" in docs/initiators.md.";
+pub(super) const HINT: &str = "Nothing has come for a while. Should it have? Prompts for another \
+user, another device or through another relay do not show here. And a relay that has prompted a \
+user often does not ring for some minutes: its log then says \"does not ring\", with the rule and \
+the seconds left. See \"Nothing on the phone?\" in docs/initiators.md.";
 
 /// What the command asked for.
 #[derive(Debug)]
@@ -37,24 +36,24 @@ pub(super) struct Watch {
     pub(super) input: Input,
     /// End after one ceremony.
     pub(super) once: bool,
-    /// Codes come from a script, so that no question shows the prompt.
+    /// Nobody is asked, so that no question shows the prompt.
     pub(super) scripted: bool,
 }
 
 impl Watch {
-    /// Runs until the phone has ended.
+    /// Runs until the phone has ended, which `stop` makes it do.
     ///
     /// # Errors
     /// With `once`, a ceremony that did not succeed or none at all; without, a phone that the relay
     /// sent away.
     pub(super) async fn run(
         self,
-        handle: &PhoneHandle,
+        stop: impl Fn(),
         mut events: mpsc::Receiver<PhoneEvent>,
     ) -> Result<(), Failure> {
         let (mut ended, mut stopping) = (Ok(()), false);
         let mut open = HashSet::new();
-        let (mut greeted, mut hint) = (false, None);
+        let (mut greeted, mut hinted, mut hint) = (false, false, None);
         loop {
             let event = tokio::select! {
                 biased;
@@ -68,17 +67,17 @@ impl Watch {
                         ended = Err(Failure::failed(text));
                     }
                     stopping = true;
-                    handle.stop();
+                    stop();
                     continue;
                 }
                 interrupted = tokio::signal::ctrl_c(), if !stopping => {
                     interrupted.map_err(Failure::failed)?;
                     stopping = true;
-                    handle.stop();
+                    stop();
                     continue;
                 }
                 () = sleep_until(hint) => {
-                    hint = None;
+                    (hint, hinted) = (None, true);
                     self.screen.say(HINT);
                     continue;
                 }
@@ -87,20 +86,23 @@ impl Watch {
             if let Some(prompt) = show::prompt(&event).filter(|_| self.scripted) {
                 self.screen.say(&prompt);
             }
-            if let Some(line) = show::event(&event) {
+            if let Some(line) = show::event(&event).filter(|_| self.scripted || !is_asked(&event)) {
                 self.screen.say(&line);
             }
             if !greeted && matches!(event, PhoneEvent::Connected { .. }) {
                 self.screen.say("Waiting for a prompt. Ctrl-C ends.");
-                (greeted, hint) = (true, Some(Instant::now() + HINT_AFTER));
-            } else if matches!(event, PhoneEvent::Offered { .. } | PhoneEvent::Challenged { .. }) {
-                hint = None;
+                greeted = true;
             }
             follow(&event, &mut open);
+            if hinted || !greeted || !open.is_empty() {
+                hint = None;
+            } else if hint.is_none() {
+                hint = Some(Instant::now() + HINT_AFTER);
+            }
             if let Some(outcome) = outcome(&event).filter(|_| self.once && !stopping) {
                 ended = verdict(outcome);
                 stopping = true;
-                handle.stop();
+                stop();
             }
             if let PhoneEvent::Stopped(why) = event {
                 return match why {
@@ -112,6 +114,14 @@ impl Watch {
             }
         }
     }
+}
+
+/// Whether the question says it, for a person who is asked.
+fn is_asked(event: &PhoneEvent) -> bool {
+    matches!(
+        event,
+        PhoneEvent::Offered { .. } | PhoneEvent::Refused { code: FrameErrorCode::WrongCode, .. }
+    )
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Admin, parse_id};
 use crate::edge::http::fields::from_json;
 use crate::edge::http::refusal::Refusal;
+use crate::edge::http::rfc3339;
 use crate::ports::Happening;
 use crate::security::clients::{ApiKey, Client, ClientChange, ClientError, NewClient, PublicKey};
 use crate::security::origin::Origin;
@@ -67,10 +68,10 @@ pub struct ClientEntry {
     pub scopes: Vec<Scope>,
     /// The bindings it may use.
     pub bindings: Vec<Binding>,
-    /// When it was made.
-    pub created_at: UnixMillis,
-    /// When its live keys end, the oldest first; `null`: never.
-    pub keys_end: Vec<Option<UnixMillis>>,
+    /// When it was made (RFC 3339).
+    pub created_at: String,
+    /// When its live keys end (RFC 3339), the oldest first; `null`: never.
+    pub keys_end: Vec<Option<String>>,
     /// Names of its public keys.
     #[serde(default)]
     pub public_keys: Vec<PlainText<128>>,
@@ -87,8 +88,8 @@ impl ClientEntry {
         let live = client.keys.iter().filter(|key| key.is_live(now));
         Self {
             client_id: client.id,
-            created_at: client.created_at,
-            keys_end: live.map(|key| key.expires_at).collect(),
+            created_at: rfc3339::format(client.created_at),
+            keys_end: live.map(|key| key.expires_at.map(rfc3339::format)).collect(),
             public_keys: client.public_keys.iter().map(|key| key.kid.clone()).collect(),
             allow_from: client.allow_from,
             page_origins: client.page_origins,
@@ -133,8 +134,8 @@ pub struct PublicKeyEntry {
     pub alg: String,
     /// Its RFC 7638 thumbprint.
     pub thumbprint: String,
-    /// When it was registered.
-    pub created_at: UnixMillis,
+    /// When it was registered (RFC 3339).
+    pub created_at: String,
 }
 
 impl From<&PublicKey> for PublicKeyEntry {
@@ -143,7 +144,7 @@ impl From<&PublicKey> for PublicKeyEntry {
             kid: key.kid.clone(),
             alg: format!("{:?}", key.algorithm()),
             thumbprint: key.thumbprint(),
-            created_at: key.created_at,
+            created_at: rfc3339::format(key.created_at),
         }
     }
 }

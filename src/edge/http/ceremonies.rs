@@ -106,9 +106,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
         Ok(key) if (1..=KEY_MAX).contains(&key.len()) && values.next().is_none() => {
             Ok(Some(key.to_owned()))
         }
-        Ok(_) | Err(_) => {
-            Err(Refusal::invalid("header Idempotency-Key: one, of 1 to 255 visible ASCII characters"))
-        }
+        Ok(_) | Err(_) => Err(Refusal::invalid(
+            "header Idempotency-Key: one, of 1 to 255 visible ASCII characters",
+        )),
     }
 }
 

@@ -136,8 +136,9 @@ async fn a_person_at_the_terminal_types_codes_and_refusals() {
 #[tokio::test(start_paused = true)]
 async fn on_a_terminal_the_time_left_counts_down_in_front_of_what_is_typed() {
     let (terminal, typed, shown) = sitting(true, true);
-    let deciding = tokio::spawn(terminal.decide(ask(6, 0)));
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let mut deciding = terminal.decide(ask(6, 0));
+    let decided = tokio::time::timeout(Duration::from_millis(2500), &mut deciding);
+    assert!(decided.await.is_err());
     let said = shown.take();
     let (question, counting) = said.split_once("this was not me]\n").unwrap();
     assert!(!question.contains("Time left"), "{question}");
@@ -147,14 +148,13 @@ async fn on_a_terminal_the_time_left_counts_down_in_front_of_what_is_typed() {
     terminal.screen().say("Disconnected.");
     assert_eq!(shown.take(), "\r\u{1b}[KDisconnected.\n 116 s left > ");
     typed.send(Some("271828".to_owned())).await.unwrap();
-    assert_eq!(deciding.await.unwrap(), Decision::Code("271828".to_owned()));
+    assert_eq!(deciding.await, Decision::Code("271828".to_owned()));
     assert_eq!(shown.take(), "\r\u{1b}[K");
     // The same prompt again has the time that is left of it, and not what it came with.
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let again = tokio::spawn(terminal.decide(ask(6, 1)));
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    assert!(shown.take().ends_with("\n 105 s left > "));
-    again.abort();
+    let again = tokio::time::timeout(Duration::from_millis(1), terminal.decide(ask(6, 1)));
+    assert!(again.await.is_err());
+    assert!(shown.take().ends_with("\n 105 s left > \r\u{1b}[K"), "and it was taken down");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ pub use self::tokens::{
 
 use crate::ids::{CeremonyId, DeviceId};
 use crate::life::{Binding, CeremonyType, Outcome, Phase, PriorAuth, Reason, Step};
+use crate::limits::{CEREMONY_MAX_S, CEREMONY_MIN_S};
 use crate::text::{ClientNonce, DisplayName, Message, PlainText, Username};
 use crate::{number, object};
 
@@ -172,7 +173,7 @@ pub struct OpenCeremony {
     #[cfg_attr(feature = "schema", schemars(range(min = 30, max = 600)))]
     #[serde(
         default,
-        deserialize_with = "number::optional",
+        deserialize_with = "number::optional::<CEREMONY_MIN_S, CEREMONY_MAX_S, _>",
         skip_serializing_if = "Option::is_none"
     )]
     pub timeout_s: Option<u64>,

@@ -32,6 +32,17 @@ pub enum Binding {
     None,
 }
 
+impl Binding {
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::None => "none",
+        }
+    }
+}
+
 /// How the initiator knew the user before it opened the ceremony.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

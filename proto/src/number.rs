@@ -3,18 +3,20 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 /// Up to here a double says which integer it is.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-struct Whole;
+/// The bounds are for the message alone: a number out of bounds is the caller's to refuse, as a
+/// value that does not fit and not as one that is malformed.
+struct Whole<const MIN: u64, const MAX: u64>;
 
-impl Visitor<'_> for Whole {
+impl<const MIN: u64, const MAX: u64> Visitor<'_> for Whole<MIN, MAX> {
     type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number")
+        write!(f, "a whole number from {MIN} to {MAX}")
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<u64, E> {
@@ -30,27 +32,29 @@ impl Visitor<'_> for Whole {
         if (0.0..=EXACT).contains(&number) && number.fract() == 0.0 {
             Ok(number as u64)
         } else {
-            Err(E::custom("not a whole number"))
+            Err(E::invalid_value(Unexpected::Float(number), &self))
         }
     }
 }
 
 /// Reads a whole number.
-pub(crate) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    deserializer.deserialize_u64(Whole)
+pub(crate) fn whole<'de, const MIN: u64, const MAX: u64, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<u64, D::Error> {
+    deserializer.deserialize_u64(Whole::<MIN, MAX>)
 }
 
 /// Reads a whole number or `null`.
-pub(crate) fn optional<'de, D: Deserializer<'de>>(
+pub(crate) fn optional<'de, const MIN: u64, const MAX: u64, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u64>, D::Error> {
-    struct Maybe;
+    struct Maybe<const MIN: u64, const MAX: u64>;
 
-    impl<'de> Visitor<'de> for Maybe {
+    impl<'de, const MIN: u64, const MAX: u64> Visitor<'de> for Maybe<MIN, MAX> {
         type Value = Option<u64>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a whole number or null")
+            Whole::<MIN, MAX>.expecting(f)
         }
 
         fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
@@ -65,11 +69,11 @@ pub(crate) fn optional<'de, D: Deserializer<'de>>(
             self,
             deserializer: D,
         ) -> Result<Self::Value, D::Error> {
-            whole(deserializer).map(Some)
+            whole::<MIN, MAX, _>(deserializer).map(Some)
         }
     }
 
-    deserializer.deserialize_option(Maybe)
+    deserializer.deserialize_option(Maybe::<MIN, MAX>)
 }
 
 #[cfg(test)]

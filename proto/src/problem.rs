@@ -116,7 +116,9 @@ pub struct Problem {
     pub status: u16,
     /// The stable code.
     pub code: ProblemCode,
-    /// What to do about it, where the relay can say. Never repeats input.
+    /// What is wrong where, or what to do about it. Every `invalid_request` has one: the RFC 6901
+    /// pointer of the field and what it takes (`/username: missing`), or the same of a `query`
+    /// parameter or a `header`. Every `scope_missing` names the scope. Never repeats input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

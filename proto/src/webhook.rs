@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{CeremonyId, DeviceId, EventId, WebhookId};
 use crate::life::{CeremonyType, Outcome, Reason};
+use crate::limits::WEBHOOK_OLD_KEYS_MAX_S;
 use crate::number;
 use crate::text::Username;
 
@@ -122,7 +123,10 @@ pub struct RotateWebhook {
     /// Which kind of key to make.
     pub scheme: WebhookScheme,
     /// Seconds that earlier keys of this scheme still sign beside it, at most thirty days.
-    #[serde(default = "default_old_lives_s", deserialize_with = "number::whole")]
+    #[serde(
+        default = "default_old_lives_s",
+        deserialize_with = "number::whole::<0, WEBHOOK_OLD_KEYS_MAX_S, _>"
+    )]
     #[cfg_attr(feature = "schema", schemars(range(max = 2_592_000)))]
     pub old_lives_s: u64,
 }

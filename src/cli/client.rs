@@ -8,10 +8,8 @@ use std::path::PathBuf;
 use axum::http::Method;
 use clap::{Args, Subcommand};
 use fido_relay_proto::http::Scope;
-use fido_relay_proto::{Binding, ClientId, PlainText, UnixMillis};
+use fido_relay_proto::{Binding, ClientId, PlainText};
 use ipnet::IpNet;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::administration::Administration;
 use super::{ConfigFile, Failure, answer, block_on, one_of};
@@ -247,20 +245,20 @@ fn show_key(made: &NewKey, json: bool) -> Result<(), Failure> {
 }
 
 fn show_clients(mut clients: Vec<ClientEntry>, json: bool) -> Result<(), Failure> {
-    clients.sort_by_key(|client| client.created_at);
+    clients.sort_by(|one, other| one.created_at.cmp(&other.created_at));
     if json {
         answer(&serde_json::to_string(&clients).map_err(Failure::failed)?);
         return Ok(());
     }
     for client in &clients {
         let scopes: Vec<_> = client.scopes.iter().map(|scope| scope.as_str()).collect();
-        let bindings: Vec<_> = client.bindings.iter().map(|binding| name_of(*binding)).collect();
+        let bindings: Vec<_> = client.bindings.iter().map(|binding| binding.as_str()).collect();
         let keys = client.keys_end.iter().map(|end| match end {
-            Some(end) => format!("until {}", date(*end)),
+            Some(end) => format!("until {end}"),
             None => "without end".to_owned(),
         });
         answer(&format!("{}  {}", client.client_id, client.name));
-        answer(&format!("  made      {}", date(client.created_at)));
+        answer(&format!("  made      {}", client.created_at));
         answer(&format!("  scopes    {}", scopes.join(" ")));
         answer(&format!("  bindings  {}", bindings.join(" ")));
         answer(&format!("  API keys  {}", listed(keys.collect())));
@@ -285,20 +283,4 @@ fn show_clients(mut clients: Vec<ClientEntry>, json: bool) -> Result<(), Failure
 
 fn listed(keys: Vec<String>) -> String {
     if keys.is_empty() { "none".to_owned() } else { keys.join(", ") }
-}
-
-const fn name_of(binding: Binding) -> &'static str {
-    match binding {
-        Binding::Code => "code",
-        Binding::None => "none",
-    }
-}
-
-/// RFC 3339, whole seconds.
-pub(super) fn date(at: UnixMillis) -> String {
-    let seconds = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
-    OffsetDateTime::from_unix_timestamp(seconds)
-        .ok()
-        .and_then(|date| date.format(&Rfc3339).ok())
-        .unwrap_or_else(|| "?".to_owned())
 }

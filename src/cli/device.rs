@@ -6,7 +6,6 @@ use clap::{Args, Subcommand};
 use fido_relay_proto::{DeviceId, Username};
 
 use super::administration::Administration;
-use super::client::date;
 use super::pairing::parse_username;
 use super::{ConfigFile, Failure, answer, block_on};
 use crate::edge::admin::DeviceEntry;
@@ -70,7 +69,7 @@ fn show(devices: Vec<DeviceEntry>, json: bool) -> Result<(), Failure> {
             None => "",
         };
         answer(&format!("{}  {name}", device.device_id));
-        answer(&format!("  paired  {}{online}", date(device.paired_at)));
+        answer(&format!("  paired  {}{online}", device.paired_at));
     }
     if devices.is_empty() {
         answer("This user has no phone.");

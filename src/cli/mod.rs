@@ -176,6 +176,11 @@ fn one_of<T: Clone + Send + Sync + 'static>(
     known.try_map(move |name| parse(&name).ok_or("is not known"))
 }
 
+/// A number with its noun: `1 client`, `2 clients`.
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// Runs a command's few calls on a runtime of its own.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -73,6 +73,7 @@ fn show(opened: &OpenedPairing, json: bool) -> Result<(), Failure> {
     }
     answer(&opened.uri);
     answer(&format!("\nTo type instead: {}", opened.typed_code));
-    answer(&format!("\nGood for one phone, for {} minutes.", opened.expires_in / 60));
+    let minutes = opened.expires_in.div_ceil(60);
+    answer(&format!("\nGood for one phone, within {minutes} minutes."));
     Ok(())
 }

@@ -6,11 +6,11 @@ use fido_relay_proto::webhook::{
     CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, RotateWebhook, TestedWebhook,
     WebhookEvent, WebhookScheme, WebhookState, WebhookView,
 };
-use fido_relay_proto::{ClientId, EventId, WebhookId};
+use fido_relay_proto::{ClientId, EventId, WebhookId, WireName};
 use serde::Serialize;
 
 use super::administration::Administration;
-use super::{ConfigFile, Failure, answer, block_on, one_of};
+use super::{ConfigFile, Failure, answer, block_on, counted, one_of};
 use crate::edge::admin_webhooks::WebhookEntry;
 
 const HOUR_S: u64 = 3600;
@@ -138,6 +138,10 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
     })
 }
 
+fn tries(attempts: u32) -> String {
+    counted(usize::try_from(attempts).unwrap_or(usize::MAX), "try", "tries")
+}
+
 /// Page after page of what has not arrived.
 async fn for_each_page(
     administration: &Administration,
@@ -176,7 +180,10 @@ async fn resend_all(administration: &Administration, id: WebhookId) -> Result<()
         let path = format!("/webhooks/{id}/deliveries/{delivery}/resend");
         administration.order(Method::POST, &path).await?;
     }
-    answer(&format!("{} to be sent again", dead.len()));
+    answer(&match dead.len() {
+        0 => "There is no dead letter.".to_owned(),
+        many => format!("{} sent again.", counted(many, "dead letter is", "dead letters are")),
+    });
     Ok(())
 }
 
@@ -231,13 +238,13 @@ fn show_test(tested: TestedWebhook, json: bool) -> Result<(), Failure> {
     if json {
         show_json(&tested)?;
     } else if delivered {
-        answer("delivered");
+        answer("Delivered: the endpoint answered 2xx.");
     }
     if delivered {
         return Ok(());
     }
     let status = status.map(|status| format!(" (status {status})")).unwrap_or_default();
-    Err(Failure::failed(format!("not delivered: {}{status}", name_of(&failure))))
+    Err(Failure::failed(format!("not delivered: {}{status}", WireName(failure))))
 }
 
 fn show_deliveries(page: &DeliveryList, json: bool) -> Result<(), Failure> {
@@ -248,20 +255,14 @@ fn show_deliveries(page: &DeliveryList, json: bool) -> Result<(), Failure> {
         }
         let status = delivery.status.map(|status| format!(" {status}")).unwrap_or_default();
         answer(&format!(
-            "{}  {}  {}  {}, tried {} times, {}{status}",
+            "{}  {}  {}  {}, {}, {}{status}",
             delivery.id,
             delivery.at,
             delivery.event.as_str(),
-            name_of(&delivery.state),
-            delivery.attempts,
-            name_of(&delivery.failure),
+            WireName(delivery.state),
+            tries(delivery.attempts),
+            WireName(delivery.failure),
         ));
     }
     Ok(())
-}
-
-/// A value as the wire names it.
-fn name_of(value: &impl Serialize) -> String {
-    let name = serde_json::to_value(value).ok();
-    name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_else(|| "-".to_owned())
 }

@@ -17,8 +17,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use fido_relay_proto::http::OpenPairing;
-use fido_relay_proto::{ClientId, Problem, ProblemCode, TenantId, UnixMillis};
-use serde::de::DeserializeOwned;
+use fido_relay_proto::{ClientId, ProblemCode, TenantId, UnixMillis};
 
 pub use self::clients::{
     ClientEntry, CreateClient, KEY_MAX_S, NewKey, PublicKeyEntry, RemovePublicKey, RotateKey,
@@ -26,6 +25,7 @@ pub use self::clients::{
 pub use self::devices::{DeviceEntry, Revoking};
 
 use super::admin_webhooks;
+use super::http::fields::from_json;
 use super::http::refusal::Refusal;
 use crate::ports::{Clock, Happening, SecurityEvent, Store, Witnesses};
 use crate::security::clients::Clients;
@@ -77,19 +77,11 @@ pub fn router(admin: Admin) -> Router {
         .with_state(Arc::new(admin))
 }
 
-fn unprocessable(detail: impl Into<String>) -> Refusal {
-    Problem::new(ProblemCode::Unprocessable).with_detail(detail).into()
-}
-
 async fn open_pairing(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Refusal> {
-    let OpenPairing { username } = parse(&body)?;
+    let OpenPairing { username } = from_json(&body)?;
     let Admin { tenant, store, clock, public_url, .. } = &*admin;
     let opened = pairing::open(&**store, tenant, &username, public_url, clock.now()).await?;
     Ok((StatusCode::CREATED, axum::Json(opened)).into_response())
-}
-
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|_| ProblemCode::InvalidRequest.into())
 }
 
 pub(super) fn parse_id(id: &str) -> Result<ClientId, Refusal> {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
@@ -14,7 +14,8 @@ use fido_relay_proto::webhook::{
 use fido_relay_proto::{ClientId, EventId, Problem, ProblemCode, WebhookId};
 use serde::{Deserialize, Serialize};
 
-use super::admin::{Admin, parse, parse_id};
+use super::admin::{Admin, parse_id};
+use super::http::fields::{QueryOf, from_json};
 use super::http::refusal::Refusal;
 use super::http::webhooks::{Which, undelivered, view};
 use crate::ports::Registrar;
@@ -61,7 +62,7 @@ async fn register(
     body: Bytes,
 ) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
     let client = parse_id(&client)?;
-    let order: CreateWebhook = parse(&body)?;
+    let order: CreateWebhook = from_json(&body)?;
     if !admin.clients().list(&admin.tenant).await?.iter().any(|known| known.id == client) {
         return Err(not_found("there is no such client"));
     }
@@ -84,7 +85,7 @@ async fn rotate(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
-    let order: RotateWebhook = parse(&body)?;
+    let order: RotateWebhook = from_json(&body)?;
     let rotated = webhooks(&admin)?.rotate(&find(&admin, &id).await?, order).await?;
     let (endpoint, secret) = rotated;
     Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: view(&endpoint), secret })))
@@ -108,7 +109,7 @@ async fn test(
 async fn deliveries(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
-    Query(which): Query<Which>,
+    QueryOf(which): QueryOf<Which>,
 ) -> Result<Json<DeliveryList>, Refusal> {
     let endpoint = find(&admin, &id).await?;
     Ok(Json(undelivered(webhooks(&admin)?, &endpoint, which).await?))

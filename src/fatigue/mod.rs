@@ -115,6 +115,36 @@ pub enum Why {
     Displaced,
 }
 
+impl Why {
+    /// Its name in logs and records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Muted => "muted",
+            Self::Quiet => "quiet",
+            Self::CodesSpent => "codes_spent",
+            Self::Hour => "hour",
+            Self::Wait => "wait",
+            Self::Live => "live",
+            Self::Displaced => "displaced",
+        }
+    }
+
+    /// The key of the configuration that sets the rule's number.
+    #[must_use]
+    pub const fn setting(self) -> Option<&'static str> {
+        match self {
+            Self::Muted => Some("prompts.not_me_mute_s"),
+            Self::Quiet => Some("prompts.declined_quiet_s"),
+            Self::CodesSpent => Some("prompts.wrong_codes_per_day"),
+            Self::Hour => Some("prompts.per_hour"),
+            Self::Wait => Some("prompts.waits_s"),
+            Self::Live => Some("prompts.live"),
+            Self::Displaced => None,
+        }
+    }
+}
+
 /// What is known of one user's attention.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
@@ -222,6 +252,34 @@ impl Standing {
         }
     }
 
+    /// When the rule that objected to this ask would let it pass, if nothing happens before then.
+    #[must_use]
+    pub fn passes_at(&self, policy: &Policy, ask: &Ask, why: Why) -> Option<UnixMillis> {
+        let budget = if is_vouched(ask.prior_auth) { &self.vouched } else { &self.plain };
+        match why {
+            Why::Muted => budget.muted_until,
+            Why::Quiet => {
+                self.quiet.iter().find(|(client, _)| *client == ask.client).map(|(_, end)| *end)
+            }
+            Why::CodesSpent => {
+                let ends = self.wrong_codes.iter().map(|at| at.plus_millis(DAY_MS));
+                nth_end(ends, policy.wrong_codes_per_day)
+            }
+            Why::Hour => {
+                let ends = budget.minutes.iter().flat_map(|(from, prompts)| {
+                    let end = from.plus_millis(MINUTE_MS + HOUR_MS);
+                    std::iter::repeat_n(end, usize::try_from(*prompts).unwrap_or(usize::MAX))
+                });
+                nth_end(ends, policy.prompts_per_hour)
+            }
+            Why::Wait => {
+                budget.last.map(|last| last.plus_millis(policy.pause_ms(budget.unanswered)))
+            }
+            Why::Live => nth_end(self.live.iter().map(|live| live.until), policy.live),
+            Why::Displaced => None,
+        }
+    }
+
     /// A ceremony that was shown has ended. Telling it again changes nothing.
     pub fn ended(&mut self, policy: &Policy, end: &End) {
         self.live.retain(|live| live.ceremony != end.ceremony);
@@ -318,6 +376,13 @@ impl Budget {
     fn mute(&mut self, until: UnixMillis) {
         self.muted_until = self.muted_until.max(Some(until));
     }
+}
+
+/// When fewer than `limit` of these are left.
+fn nth_end(ends: impl Iterator<Item = UnixMillis>, limit: usize) -> Option<UnixMillis> {
+    let mut ends: Vec<_> = ends.collect();
+    ends.sort_unstable();
+    ends.get(ends.len().checked_sub(limit)?).copied()
 }
 
 fn is_vouched(prior_auth: PriorAuth) -> bool {

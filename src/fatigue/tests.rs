@@ -273,6 +273,62 @@ fn an_end_that_is_told_twice_counts_once() {
     assert_eq!(person.standing, once);
 }
 
+/// Whoever reads the log is given the end of the pause: right before it the same rule objects, and
+/// at it this rule does not.
+#[test]
+fn each_rule_says_when_it_lets_pass() {
+    type Story = (Why, fn(&mut Person));
+    let stories: [Story; 6] = [
+        (Why::Muted, |person| {
+            person.asked();
+            person.says_not_me(PriorAuth::None);
+        }),
+        (Why::Quiet, |person| {
+            person.asked();
+            person.ends(Outcome::Denied, Some(Reason::Declined));
+        }),
+        (Why::CodesSpent, |person| {
+            for _ in 0..10 {
+                person.waits(1000);
+                assert!(person.standing.spend_try(&person.policy, person.now));
+            }
+        }),
+        (Why::Hour, |person| {
+            for _ in 0..10 {
+                person.asked();
+                person.ends(Outcome::Succeeded, None);
+                person.waits(40_000);
+            }
+        }),
+        (Why::Wait, |person| {
+            for _ in 0..4 {
+                person.asked();
+                person.ends(Outcome::Cancelled, None);
+                person.waits(61_000);
+            }
+        }),
+        (Why::Live, |person| {
+            for _ in 0..3 {
+                person.asked();
+                person.waits(1000);
+            }
+            person.policy.free_prompts = 100;
+        }),
+    ];
+    for (why, story) in stories {
+        let mut person = Person::new();
+        story(&mut person);
+        let ask = person.ask(PriorAuth::None);
+        assert_eq!(person.admit(&ask), silent(why));
+        let end = person.standing.passes_at(&person.policy, &ask, why).unwrap();
+        assert!(end > person.now, "{why:?}");
+        let before = UnixMillis(end.0 - 1);
+        assert_eq!(person.standing.clone().admit(&person.policy, before, &ask), silent(why));
+        let then = person.standing.admit(&person.policy, end, &ask);
+        assert_ne!(then, silent(why), "{end:?}");
+    }
+}
+
 #[test]
 fn the_record_stays_small_and_dies_a_day_after_its_last_change() {
     let mut person = Person::new();

@@ -246,10 +246,7 @@ fn type_name(kind: CeremonyType) -> Cow<'static, str> {
 }
 
 fn binding_name(binding: Binding) -> Cow<'static, str> {
-    Cow::Borrowed(match binding {
-        Binding::Code => "code",
-        Binding::None => "none",
-    })
+    Cow::Borrowed(binding.as_str())
 }
 
 fn outcome_name(outcome: Outcome) -> Cow<'static, str> {

@@ -117,11 +117,11 @@ pub enum PhoneEvent {
 /// Why a phone connects no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stopped {
-    /// It was told to, or the process stops.
-    #[error("it was told to stop")]
+    /// By its handle, or because the process stops.
+    #[error("the phone was stopped")]
     Told,
     /// 4409: the device has a newer socket elsewhere.
-    #[error("another socket of the same device replaced it (4409)")]
+    #[error("the same device has connected elsewhere (4409)")]
     Replaced,
     /// 4403: the device was revoked.
     #[error("the device was revoked (4403)")]
@@ -130,6 +130,6 @@ pub enum Stopped {
     #[error("the relay needs a newer app (4426)")]
     TooOld,
     /// 4401 again and again: the relay does not know this device or its key.
-    #[error("the relay does not accept the device's proof (4401)")]
+    #[error("the relay does not know this device or its key (4401)")]
     Unknown,
 }

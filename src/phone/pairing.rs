@@ -30,7 +30,7 @@ pub enum PairingError {
     Refused {
         /// The HTTP status.
         status: u16,
-        /// The problem's title, or that there was none.
+        /// The problem's title and detail, or that there was none.
         title: String,
         /// The problem details, where the answer had them.
         problem: Option<Box<Problem>>,
@@ -198,9 +198,11 @@ impl PairingClient {
         if !response.status().is_success() {
             let status = response.status().as_u16();
             let problem = response.json::<Problem>().await.ok().map(Box::new);
-            let title =
-                problem.as_ref().map_or("no reason given", |problem| problem.title.as_str());
-            return Err(PairingError::Refused { status, title: title.to_owned(), problem });
+            let title = problem.as_ref().map_or("no reason given".to_owned(), |problem| {
+                let detail = problem.detail.iter().map(|detail| format!(": {detail}"));
+                format!("{}{}", problem.title, detail.collect::<String>())
+            });
+            return Err(PairingError::Refused { status, title, problem });
         }
         response.json().await.map_err(unreachable)
     }

@@ -172,7 +172,7 @@ impl Relay {
             }
         }
         self.node.live.admit(request.id, request.client_id, self.node.open_limits)?;
-        let admission = self.admit(&request).await.map_err(|error| {
+        let (admission, passes_at) = self.admit(&request).await.map_err(|error| {
             self.node.live.release(request.id);
             OpenError::Unavailable(error)
         })?;
@@ -206,7 +206,7 @@ impl Relay {
         self.remember(&ceremony);
         self.node.opened.notify_waiters();
         self.world().witnesses.changed(&ceremony, None).await;
-        self.follow_admission(&ceremony, admission);
+        self.follow_admission(&ceremony, admission, passes_at);
         self.begin_showing(ceremony.clone());
         Ok(ceremony)
     }
@@ -226,7 +226,12 @@ impl Relay {
 
     /// What an admission means for others. In a task of its own: the opener must not be able to
     /// tell by the time that it takes.
-    fn follow_admission(&self, ceremony: &Ceremony, admission: Admission) {
+    fn follow_admission(
+        &self,
+        ceremony: &Ceremony,
+        admission: Admission,
+        passes_at: Option<UnixMillis>,
+    ) {
         let (relay, request) = (self.clone(), ceremony.request.clone());
         match admission {
             Admission::Shown { displaced: None } => {}
@@ -235,7 +240,8 @@ impl Relay {
                 self.world().tasks.spawn_bare(async move {
                     match relay.drive(&key, Event::Silence).await {
                         Ok(driven) if driven.changed => {
-                            relay.note_silent(&driven.ceremony.request, Why::Displaced).await;
+                            let request = &driven.ceremony.request;
+                            relay.note_silent(request, Why::Displaced, None).await;
                         }
                         Ok(_) => {}
                         Err(error) => tracing::warn!(ceremony = %key.id, %error, "not displaced"),
@@ -244,7 +250,7 @@ impl Relay {
             }
             Admission::Silent(why) => {
                 self.world().tasks.spawn_bare(async move {
-                    relay.note_silent(&request, why).await;
+                    relay.note_silent(&request, why, passes_at).await;
                 });
             }
         }

@@ -6,7 +6,7 @@
 //! counter that is forgiven (the safe side), except for the person's own word, "no" or "not me":
 //! that is told again when the node starts.
 
-use fido_relay_proto::{Binding, Outcome, WireName};
+use fido_relay_proto::{Binding, Outcome, UnixMillis};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::Relay;
@@ -50,8 +50,12 @@ fn user(request: &Request) -> UserKey {
 }
 
 impl Relay {
-    /// Decides whether a ceremony that is about to be stored is shown, and counts it.
-    pub(super) async fn admit(&self, request: &Request) -> Result<Admission, StoreError> {
+    /// Decides whether a ceremony that is about to be stored is shown, and counts it. If it is not,
+    /// also when the same rule would let it pass.
+    pub(super) async fn admit(
+        &self,
+        request: &Request,
+    ) -> Result<(Admission, Option<UnixMillis>), StoreError> {
         let ask = Ask {
             ceremony: request.id,
             client: request.client_id,
@@ -63,13 +67,25 @@ impl Relay {
             until: request.deadline,
         };
         let now = self.world().clock.now();
-        self.change(&user(request), |standing| standing.admit(&self.node.policy, now, &ask)).await
+        let policy = &self.node.policy;
+        self.change(&user(request), |standing| match standing.admit(policy, now, &ask) {
+            shown @ Admission::Shown { .. } => (shown, None),
+            silent @ Admission::Silent(why) => (silent, standing.passes_at(policy, &ask, why)),
+        })
+        .await
     }
 
-    /// Tells what a silent ceremony is silent for, to whoever keeps the log.
-    pub(super) async fn note_silent(&self, request: &Request, why: Why) {
-        tracing::info!(ceremony = %request.id, client = %request.client_id,
-            reason = %WireName(why), "shown to nobody");
+    /// Logs and records why a ceremony does not ring, and for how long others of its kind will not.
+    pub(super) async fn note_silent(
+        &self,
+        request: &Request,
+        why: Why,
+        passes_at: Option<UnixMillis>,
+    ) {
+        let now = self.world().clock.now();
+        let for_s = passes_at.map(|at| at.millis_since(now).div_ceil(1000));
+        tracing::info!(ceremony = %request.id, client = %request.client_id, rule = why.as_str(),
+            setting = why.setting(), for_s, "does not ring");
         let what = Happening::Silenced {
             ceremony_id: request.id,
             client_id: request.client_id,

@@ -30,6 +30,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use fido_relay_proto::limits::WEBHOOK_OLD_KEYS_MAX_S;
 use fido_relay_proto::webhook::{
     CreateWebhook, DeliveryState, RotateWebhook, TestedWebhook, WebhookEvent, WebhookFailure,
     WebhookNews, WebhookScheme, WebhookState,
@@ -60,8 +61,6 @@ pub use self::signing::SigningKey;
 pub const ENDPOINTS: usize = 16;
 /// Keys of one endpoint that live at the same time.
 const LIVE_KEYS: usize = 4;
-/// Longest that an old key may sign beside a new one, in seconds: thirty days.
-pub const OLD_KEYS_MAX_S: u64 = 30 * 24 * 60 * 60;
 /// Deliveries that one page of a listing holds.
 pub const LISTED: usize = 100;
 /// Records that a listing reads at most for one page.
@@ -86,10 +85,10 @@ pub enum WebhookError {
     #[error("there is no such webhook")]
     NotFound,
     /// The URL.
-    #[error("url {0}")]
+    #[error("/url: {0}")]
     Url(#[from] Unsendable),
     /// Nothing to tell, or no way to sign, or one of them twice.
-    #[error("events and schemes must each have at least one entry and none twice")]
+    #[error("/events, /schemes: at least one entry each, none twice")]
     Lists,
     /// The client has [`ENDPOINTS`].
     #[error("the client has as many webhooks as allowed")]
@@ -97,8 +96,8 @@ pub enum WebhookError {
     /// The endpoint has its live keys.
     #[error("the webhook has as many live keys as allowed: let old ones end first")]
     TooManyKeys,
-    /// Longer than [`OLD_KEYS_MAX_S`].
-    #[error("old keys must end within 30 days")]
+    /// Longer than [`WEBHOOK_OLD_KEYS_MAX_S`].
+    #[error("/old_lives_s: a whole number from 0 to {WEBHOOK_OLD_KEYS_MAX_S}, which is 30 days")]
     OldKeys,
     /// The delivery is not a dead letter.
     #[error("only a dead letter can be sent again")]
@@ -300,7 +299,7 @@ impl Webhooks {
         endpoint: &Endpoint,
         order: RotateWebhook,
     ) -> Result<(Endpoint, Option<String>), WebhookError> {
-        if order.old_lives_s > OLD_KEYS_MAX_S {
+        if order.old_lives_s > WEBHOOK_OLD_KEYS_MAX_S {
             return Err(WebhookError::OldKeys);
         }
         let now = self.ground.clock.now();

@@ -122,7 +122,10 @@ async fn without_a_relay_the_command_works_on_the_store() {
     let made = run_json(data_dir, &create).await;
     let listed = run_json(data_dir, &["client", "list", "--json"]).await;
     assert_eq!(listed[0]["client_id"], made["client_id"]);
-    assert!(listed[0]["keys_end"][0].is_u64(), "{listed}");
+    for time in [&listed[0]["keys_end"][0], &listed[0]["created_at"]] {
+        let time = time.as_str().unwrap();
+        assert!(time.len() == 24 && time.starts_with("20") && time.ends_with('Z'), "{listed}");
+    }
 
     let store = FileStore::open(&data_dir.join("relay.redb")).unwrap();
     let clients = Clients::new(Arc::new(store));

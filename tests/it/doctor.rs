@@ -248,7 +248,7 @@ async fn devices_that_a_restored_store_brought_back_and_a_damaged_list_of_them_a
     RevocationList::open(&path).unwrap().record(revocation).await.unwrap();
     drop(store);
     let text = machine.is_well().await;
-    let back = "warning  revocations: the store has 1 devices as paired of 1 that were revoked";
+    let back = "warning  revocations: the store has 1 device as paired of 1 that were revoked";
     assert!(text.contains(back), "{text}");
     std::fs::write(&path, "no list\n").unwrap();
     machine.ails("line 1 of", "newest copy").await;
@@ -303,7 +303,7 @@ async fn a_running_relay_answers_for_its_store_and_tells_when_it_is_not_ready() 
     relay.running.serve_admin().unwrap();
     let _bank = relay.initiator().await;
     let text = machine.is_well().await;
-    assert!(text.contains("the running relay has it open, is ready, and has 1 clients"), "{text}");
+    assert!(text.contains("the running relay has it open, is ready, and has 1 client"), "{text}");
 
     let elsewhere = ScriptedUpstream::refusing();
     machine.variables[0].1 = elsewhere.address().to_string();

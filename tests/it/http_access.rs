@@ -309,6 +309,7 @@ async fn each_route_opens_with_its_own_scope_and_with_no_other() {
                 assert_eq!(status, 403, "{what}");
                 let problem: Value = serde_json::from_str(&text).unwrap();
                 assert_eq!(problem["code"], "scope_missing", "{what}");
+                assert_eq!(problem["detail"], format!("needs the scope {}", scope.as_str()));
             }
         }
     }
@@ -343,10 +344,13 @@ async fn a_client_that_may_not_go_without_a_code_gets_403_for_each_type() {
         assert_eq!(response.status(), 403);
         let problem: Value = response.json().await.unwrap();
         assert_eq!(problem["code"], "binding_not_allowed");
+        assert_eq!(problem["detail"], "/binding: this client may use code");
     }
     let only_none = relay.initiator_with(Scope::ALL.to_vec(), vec![Binding::None]).await;
     let response = only_none.post("/v1/ceremonies", &authentication()).await;
     assert_eq!(response.status(), 403);
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["detail"], "/binding: this client may use none");
     assert_eq!(upstream.received().len(), 0, "nobody was asked for a challenge");
 }
 

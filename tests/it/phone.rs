@@ -186,6 +186,7 @@ async fn run_phone(arguments: &[&str], input: &str) -> (Option<i32>, String) {
     let mut process = command.spawn().unwrap();
     let mut stdin = process.stdin.take().unwrap();
     stdin.write_all(input.as_bytes()).await.unwrap();
+    drop(stdin);
     let limit = std::time::Duration::from_secs(30);
     let output = tokio::time::timeout(limit, process.wait_with_output()).await.unwrap().unwrap();
     let text = [output.stdout, output.stderr].concat();
@@ -214,7 +215,7 @@ async fn the_command_pairs_registers_and_comes_back_with_the_same_card() {
     let code = opened.code.clone().unwrap();
     let (exit, text) = run_phone(&["--state", state, "--once", "--code", &code], "").await;
     assert_eq!(exit, Some(0), "{text}");
-    assert!(text.contains("the card holds 1 credential(s)"), "{text}");
+    assert!(text.contains("the card holds 1 credential."), "{text}");
     let closed = bank.outcome(opened.id).await;
     assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
 
@@ -231,4 +232,55 @@ async fn the_command_says_what_to_do_without_a_pairing() {
     let (exit, text) = run_phone(&["--state", state.to_str().unwrap()], "").await;
     assert_eq!(exit, Some(2), "{text}");
     assert!(text.contains("pair this phone first with --pair"), "{text}");
+}
+
+/// A paired phone's state file.
+async fn paired(bank: &Initiator, folder: &std::path::Path) -> String {
+    let state = folder.join("phone.json").to_str().unwrap().to_owned();
+    let pairing: OpenedPairing =
+        bank.post("/v1/pairings", &json!({ "username": "ada" })).await.json().await.unwrap();
+    let (exit, text) = run_phone(&["--state", &state, "--pair", &pairing.uri], "").await;
+    assert_eq!(exit, Some(0), "{text}");
+    assert!(text.contains("Standard input is closed"), "{text}");
+    assert!(text.ends_with("Stopped.\n"), "{text}");
+    state
+}
+
+#[tokio::test]
+async fn closed_standard_input_ends_the_command_after_what_is_under_way() {
+    let relay = TestRelay::start().await;
+    let bank = relay.initiator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let state = paired(&bank, folder.path()).await;
+
+    // A prompt that waits for a code that cannot come any more.
+    let opened = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
+    let (exit, text) = run_phone(&["--state", &state, "--code-from", "-"], "").await;
+    assert_eq!(exit, Some(0), "{text}");
+    assert!(text.contains("nothing more can be typed"), "{text}");
+
+    // The last line of the input is a code: its ceremony comes to its end.
+    let code = format!("{}\n", opened.code.as_ref().unwrap());
+    let (exit, text) = run_phone(&["--state", &state, "--code-from", "-"], &code).await;
+    assert_eq!(exit, Some(0), "{text}");
+    assert!(text.contains(&format!("{}: succeeded.", opened.id)), "{text}");
+
+    let (exit, text) = run_phone(&["--state", &state, "--once"], "").await;
+    assert_eq!(exit, Some(1), "{text}");
+    assert!(text.contains("standard input was closed before a ceremony ended"), "{text}");
+}
+
+#[tokio::test]
+async fn a_pairing_link_that_was_used_says_what_to_do() {
+    let relay = TestRelay::start().await;
+    let bank = relay.initiator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("phone.json");
+    let pairing: OpenedPairing =
+        bank.post("/v1/pairings", &json!({ "username": "ada" })).await.json().await.unwrap();
+    let arguments = ["--state", state.to_str().unwrap(), "--pair", &pairing.uri];
+    assert_eq!(run_phone(&arguments, "").await.0, Some(0));
+    let (exit, text) = run_phone(&arguments, "").await;
+    assert_eq!(exit, Some(1), "{text}");
+    assert!(text.contains("fido-relay pairing create --username NAME"), "{text}");
 }

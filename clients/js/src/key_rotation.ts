@@ -4,6 +4,7 @@
 import { signed, thumbprint, type DeviceSigner } from "./device_key.js";
 import type { PairedDevice } from "./pairing.js";
 import { backoff, pause, retryAfterMs } from "./pause.js";
+import { detailOf, withDetail } from "./problem.js";
 
 const FIRST_MS = 500;
 const MOST_MS = 60_000;
@@ -22,8 +23,10 @@ export class KeyRotationError extends Error {
     readonly code: string,
     /** Whether the old key counts for certain. If not, keep both. */
     readonly settled: boolean,
+    /** What the relay says is wrong, for a log: the field and what it takes. */
+    readonly detail?: string,
   ) {
-    super(`the device key is not exchanged: ${status} ${code}`);
+    super(`the device key is not exchanged: ${status} ${code}${withDetail(detail)}`);
   }
 }
 
@@ -158,7 +161,7 @@ export class KeyExchange {
       const { code } = answer;
       if (status >= 400 && status < 500 && status !== 408 && status !== 429 && typeof code === "string") {
         const date = Math.floor(Date.parse(headers.get("date") ?? "") / 1000);
-        return { refused: new KeyRotationError(status, code, true), date };
+        return { refused: new KeyRotationError(status, code, true, detailOf(answer)), date };
       }
       // Too early, or somebody else's word: the relay's own is yet to come.
       return { unknown: true, waitMs: retryAfterMs(headers.get("retry-after")) };

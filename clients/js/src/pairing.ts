@@ -3,6 +3,7 @@
 import { hashOf, signed, thumbprint, type DeviceSigner } from "./device_key.js";
 import type { Platform } from "./frames.js";
 import { reasonOf, retryAfterMs } from "./pause.js";
+import { detailOf, withDetail } from "./problem.js";
 
 /** What pairing gives. Store it with the key. */
 export interface PairedDevice {
@@ -36,8 +37,10 @@ export class PairingError extends Error {
     readonly code: string,
     /** With 429 and 503: milliseconds to wait before sending the same again. */
     readonly retryAfterMs: number,
+    /** What the relay says is wrong, for a log: the field and what it takes. */
+    readonly detail?: string,
   ) {
-    super(`not paired: ${status} ${code}`);
+    super(`not paired: ${status} ${code}${withDetail(detail)}`);
   }
 }
 
@@ -106,5 +109,6 @@ export async function pairDevice(order: PairingOrder): Promise<PairedDevice> {
     return { device_id, socket_url };
   }
   const wait = retryAfterMs(response.headers.get("retry-after"));
-  throw new PairingError(response.status, typeof code === "string" ? code : "unknown", wait);
+  const known = typeof code === "string" ? code : "unknown";
+  throw new PairingError(response.status, known, wait, detailOf(answer));
 }

@@ -5,6 +5,7 @@
 import { EventStreamParser } from "./event_stream.js";
 import type { Phase, Step, WatchEvent } from "./frames.js";
 import { backoff, pause, retryAfterMs, throwIfAborted } from "./pause.js";
+import { detailOf, withDetail } from "./problem.js";
 
 /** Comments come every 15 s: after this long without a byte a connection is dead. */
 const SILENCE_MS = 40_000;
@@ -40,8 +41,10 @@ export class WatchError extends Error {
     readonly status: number,
     /** The problem's `code`, such as `unauthorized`. */
     readonly code: string,
+    /** What the relay says is wrong, for a log: the field and what it takes. */
+    readonly detail?: string,
   ) {
-    super(`the relay refuses to be watched: ${status} ${code}`);
+    super(`the relay refuses to be watched: ${status} ${code}${withDetail(detail)}`);
   }
 }
 
@@ -247,9 +250,10 @@ class Watcher {
     if (response.ok) return undefined;
     const { status } = response;
     const wait = retryAfterMs(response.headers.get("retry-after"));
-    const problem = (await response.json().catch(() => ({}))) as { code?: unknown };
+    const problem = (await response.json().catch(() => ({}))) as { code?: unknown; detail?: unknown };
     if (status === 408 || status === 429 || status >= 500) return { waitMs: wait };
-    throw new WatchError(status, typeof problem.code === "string" ? problem.code : "unknown");
+    const code = typeof problem.code === "string" ? problem.code : "unknown";
+    throw new WatchError(status, code, detailOf(problem));
   }
 
   #take(event: WatchEvent): void {

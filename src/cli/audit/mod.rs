@@ -123,12 +123,12 @@ fn told(report: &Report, question: &Question) -> String {
     match (&question.keys, checkpoint) {
         (Some(_), Some(said)) => {
             text.push_str(&format!(
-                "{checkpoints} checkpoints are signed by {}; the last covers entry {}.\n",
+                "Checkpoints signed by {}: {checkpoints}; the last covers entry {}.\n",
                 said.iss, said.seq
             ));
             let behind = last.saturating_sub(said.seq + 1);
             if behind > 0 {
-                text.push_str(&format!("{behind} entries behind it are not signed yet.\n"));
+                text.push_str(&format!("Entries behind it that are not signed yet: {behind}.\n"));
             }
         }
         (Some(_), None) => text.push_str("There is no checkpoint yet: nothing is signed.\n"),

@@ -6,7 +6,7 @@ use axum::http::Method;
 use clap::{Args, Subcommand};
 use fido_relay_proto::{ClientId, PlainText};
 
-use super::{Administration, Failure, answer, date};
+use super::{Administration, Failure, answer};
 use crate::edge::admin::{PublicKeyEntry, RemovePublicKey};
 
 /// A JWK is a few hundred bytes; a file this long is something else.
@@ -86,7 +86,7 @@ fn show(keys: &[PublicKeyEntry], json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     for key in keys {
-        answer(&format!("{}  {}  since {}", key.kid, key.alg, date(key.created_at)));
+        answer(&format!("{}  {}  since {}", key.kid, key.alg, key.created_at));
     }
     if keys.is_empty() {
         answer("The client has no public key: fido-relay client key add ID --jwk FILE");

@@ -3,6 +3,7 @@
 
 use super::finding::Finding;
 use crate::backends::embedded::{RevocationList, RevocationsError};
+use crate::cli::counted;
 use crate::config::Config;
 use crate::ports::{Revocations as _, Store, StoreError};
 use crate::relay::devices;
@@ -38,7 +39,10 @@ pub(super) async fn check(store: &dyn Store, config: &Config) -> Finding {
         }
         Ok((all, back)) => Finding::doubtful(
             "revocations",
-            format!("the store has {back} devices as paired of {all} that were revoked"),
+            format!(
+                "the store has {} as paired of {all} that were revoked",
+                counted(back, "device", "devices")
+            ),
             "nothing, if it was put back to an earlier state: the next start revokes them again",
         ),
         Err(error) => Finding::wrong(

@@ -11,6 +11,7 @@ use super::finding::Finding;
 use crate::backends::embedded::{FileStore, OpenError, SystemClock};
 use crate::ceremony::Ceremony;
 use crate::cli::administration::Administration;
+use crate::cli::counted;
 use crate::cli::health;
 use crate::config::Config;
 use crate::edge::admin::ClientEntry;
@@ -81,7 +82,10 @@ async fn running(config: &Config) -> Finding {
     match health::ask(config.listen_scheme(), config.listen, "readyz", PATIENCE).await {
         Ok(status) if status.is_success() => Finding::good(
             "store",
-            format!("the running relay has it open, is ready, and has {clients} clients"),
+            format!(
+                "the running relay has it open, is ready, and has {}",
+                counted(clients, "client", "clients")
+            ),
         ),
         Ok(StatusCode::SERVICE_UNAVAILABLE) => Finding::wrong(
             "store",
@@ -104,7 +108,10 @@ async fn running(config: &Config) -> Finding {
 /// Looks at a store that nobody has open.
 async fn own(store: &FileStore, config: &Config) -> Vec<Finding> {
     let mut findings = vec![match written(store).await {
-        Ok(took) => Finding::good("store", format!("opens; a record was on the disk in {took:?}")),
+        Ok(took) => {
+            let millis = took.as_secs_f64() * 1000.0;
+            Finding::good("store", format!("opens; a record was on the disk in {millis:.1} ms"))
+        }
         Err(error) => Finding::wrong(
             "store",
             format!("a record could not be written: {error}"),

@@ -28,7 +28,8 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
 }
 
 fn time(days: i64, tls: &Tls) -> Finding {
-    let says = format!("{} and its key fit; good for {days} days", tls.cert_file.display());
+    let unit = if days == 1 { "day" } else { "days" };
+    let says = format!("{} and its key fit; good for {days} {unit}", tls.cert_file.display());
     if days < FEW_DAYS {
         Finding::doubtful("tls", says, "renew it; the running relay takes the new files by itself")
     } else {

@@ -51,6 +51,11 @@ pub(super) struct FaultArgs {
 }
 
 impl FaultArgs {
+    /// Whether they decide every prompt, so that nobody types.
+    pub(super) fn decides(&self) -> bool {
+        self.decline || self.not_me
+    }
+
     pub(super) fn faults(&self) -> Faults {
         Faults {
             decline: if self.not_me {

@@ -12,8 +12,9 @@ use futures::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 use url::Url;
 
-use super::{STOP_LIMIT, failed, plain_name, say};
-use crate::cli::Failure;
+use super::screen::Screen;
+use super::{STOP_LIMIT, failed};
+use crate::cli::{Failure, counted};
 use crate::phone::{
     Codes, DeviceKey, Paired, PairingClient, PairingError, PairingLink, Phone, PhoneEvent,
 };
@@ -90,19 +91,21 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let read = |counter: &AtomicU64, one, many| {
+            let number = usize::try_from(counter.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+            counted(number, one, many)
+        };
         write!(
             f,
-            "{} online; {} connects, {} disconnects, {} given up; {} offers, {} challenges, {} \
-             answers, {} ended",
+            "{} online; {}, {}, {}; {}, {}, {}, {}",
             self.online().len(),
-            read(&self.connects),
-            read(&self.disconnects),
-            read(&self.stopped),
-            read(&self.offers),
-            read(&self.challenges),
-            read(&self.answers),
-            read(&self.closed),
+            read(&self.connects, "connect", "connects"),
+            read(&self.disconnects, "disconnect", "disconnects"),
+            read(&self.stopped, "given up", "given up"),
+            read(&self.offers, "offer", "offers"),
+            read(&self.challenges, "challenge", "challenges"),
+            read(&self.answers, "answer", "answers"),
+            read(&self.closed, "ended", "ended"),
         )
     }
 }
@@ -110,17 +113,16 @@ impl fmt::Display for Tally {
 /// Pairs and holds `size` phones until interrupted. Nothing is kept: a link pairs once, so the
 /// next fleet needs new ones.
 pub(super) async fn run(
-    size: usize,
-    pairings: &Path,
-    name: &str,
+    (size, pairings): (usize, &Path),
+    name: PlainText<64>,
     relay: Option<&Url>,
+    screen: &Screen,
     tasks: &Tasks,
 ) -> Result<(), Failure> {
     let text = std::fs::read_to_string(pairings)
         .map_err(|error| Failure::usage(format_args!("{}: {error}", pairings.display())))?;
     let links = links(&text, size)
         .map_err(|error| Failure::usage(format_args!("{}: {error}", pairings.display())))?;
-    let name = plain_name(name)?;
     let client = PairingClient::new().map_err(failed)?;
     let mut paired = stream::iter(links)
         .map(|link| pair_one(&client, link, name.clone(), relay))
@@ -133,25 +135,25 @@ pub(super) async fn run(
         Phone::new(paired?, card, codes.clone())
             .connect_with(tasks, Arc::new(move |device, event| counting.count(device, &event)));
     }
-    say(&format!("{size} phones paired. Interrupt to end."));
+    screen.say(&format!("{} paired. Ctrl-C ends.", counted(size, "phone", "phones")));
     while tally.settled() < size as u64 {
         tokio::select! {
             () = tally.changed.notified() => {}
-            () = tokio::time::sleep(SUMMARY) => say(&tally.to_string()),
-            _ = tokio::signal::ctrl_c() => return end(&tally, tasks).await,
+            () = tokio::time::sleep(SUMMARY) => screen.say(&tally.to_string()),
+            _ = tokio::signal::ctrl_c() => return end(&tally, screen, tasks).await,
         }
     }
     loop {
-        say(&tally.to_string());
+        screen.say(&tally.to_string());
         tokio::select! {
             () = tokio::time::sleep(SUMMARY) => {}
-            _ = tokio::signal::ctrl_c() => return end(&tally, tasks).await,
+            _ = tokio::signal::ctrl_c() => return end(&tally, screen, tasks).await,
         }
     }
 }
 
-async fn end(tally: &Tally, tasks: &Tasks) -> Result<(), Failure> {
-    say(&tally.to_string());
+async fn end(tally: &Tally, screen: &Screen, tasks: &Tasks) -> Result<(), Failure> {
+    screen.say(&tally.to_string());
     tasks.stop(STOP_LIMIT).await;
     Ok(())
 }
@@ -164,7 +166,8 @@ pub(super) fn links(text: &str, size: usize) -> Result<Vec<PairingLink>, String>
         .map(|(index, line)| line.parse().map_err(|error| format!("line {}: {error}", index + 1)))
         .collect::<Result<_, String>>()?;
     if links.len() < size {
-        return Err(format!("{} links for a fleet of {size}", links.len()));
+        let links = counted(links.len(), "link", "links");
+        return Err(format!("{links} for a fleet of {size}"));
     }
     Ok(links)
 }

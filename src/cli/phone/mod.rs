@@ -7,35 +7,31 @@
 mod faults;
 mod fleet;
 mod person;
+mod screen;
 mod show;
 #[cfg(test)]
 mod tests;
+mod watch;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay_proto::{Outcome, PlainText};
-use tokio::sync::mpsc;
+use fido_relay_proto::PlainText;
 use url::Url;
 
-use super::Failure;
+use super::{Failure, counted};
 use crate::phone::{
-    DeviceKey, KeptCard, PairingLink, Person, Phone, PhoneEvent, PhoneHandle, PhoneState, Stopped,
-    pair,
+    DeviceKey, KeptCard, PairingError, PairingLink, Person, Phone, PhoneState, Waits, pair,
 };
 use crate::softcard::SoftCard;
 use crate::tasks::Tasks;
-use person::{FromFile, Lines, Terminal, Types};
+use person::{FromFile, Input, Lines, Terminal, Types};
+use screen::Screen;
+use watch::Watch;
 
 /// The phone closes its socket in order within this, or not at all.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-
-/// Exit code of `--once` for a ceremony that ended without success.
-const NOT_SUCCEEDED: u8 = 3;
-/// Exit code of `--once` for a ceremony whose outcome is not known.
-const NOT_KNOWN: u8 = 4;
 
 /// Options of `fido-relay phone`.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,9 +42,12 @@ const NOT_KNOWN: u8 = 4;
 
 Key and card are kept in the state file: pair once.
 
-Exit codes: 0 told to stop, or with --once the ceremony succeeded; 1 the phone could not do its
-part; 2 wrong arguments; with --once: 3 the ceremony ended without success, 4 its outcome is not
-known.")]
+Without --code or --code-from FILE it ends when standard input is closed, after the ceremony that is
+under way.
+
+Exit codes: 0 interrupted or standard input closed, or with --once the ceremony succeeded; 1 the
+phone could not do its part; 2 wrong arguments; with --once: 3 the ceremony ended without success,
+4 its outcome is not known.")]
 pub(super) struct Arguments {
     /// Pair with this link first: fido-relay://pair?relay=…&token=…
     #[arg(long, value_name = "LINK", conflicts_with = "fleet")]
@@ -83,31 +82,26 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// Whether the codes come from a script, so that no question shows the prompt.
+    /// Whether nobody is asked, so that no question shows the prompt.
     fn is_scripted(&self) -> bool {
-        self.code.is_some() || self.code_from.is_some()
+        self.code.is_some() || self.code_from.is_some() || self.faults.decides()
     }
 }
 
-/// Runs until told to stop, or to the end of one ceremony.
+/// Runs until interrupted, until standard input is closed, or to the end of one ceremony.
 pub(super) fn run(args: &Arguments) -> Result<(), Failure> {
     super::block_on(async {
-        let tasks = Tasks::default();
+        let (tasks, screen) = (Tasks::default(), Screen::stdout());
         let done = match (args.fleet, &args.pairings) {
             (Some(size), Some(pairings)) => {
-                fleet::run(size, pairings, &args.name, args.relay.as_ref(), &tasks).await
+                let name = plain_name(&args.name)?;
+                fleet::run((size, pairings), name, args.relay.as_ref(), &screen, &tasks).await
             }
-            _ => one(args, &tasks).await,
+            _ => one(args, &screen, &tasks).await,
         };
         tasks.stop(STOP_LIMIT).await;
         done
     })
-}
-
-/// Prints a line for the person. A terminal that is gone stops nothing.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// An error and what caused it, in one line.
@@ -131,8 +125,8 @@ fn plain_name(name: &str) -> Result<PlainText<64>, Failure> {
     PlainText::new(name).map_err(|error| Failure::usage(format_args!("--name {error}")))
 }
 
-async fn one(args: &Arguments, tasks: &Tasks) -> Result<(), Failure> {
-    let state = paired_state(args).await?;
+async fn one(args: &Arguments, screen: &Arc<Screen>, tasks: &Tasks) -> Result<(), Failure> {
+    let state = paired_state(args, screen).await?;
     let card = match &state.card {
         Some(kept) => SoftCard::from_json(kept.get()).map_err(|error| {
             let path = args.state.display();
@@ -140,21 +134,23 @@ async fn one(args: &Arguments, tasks: &Tasks) -> Result<(), Failure> {
         })?,
         None => SoftCard::new(),
     };
-    say(&format!(
-        "Device {} at {}; the card holds {} credential(s).",
+    screen.say(&format!(
+        "Device {} at {}; the card holds {}.",
         state.paired.device_id,
         state.paired.socket_url,
-        card.credential_count()
+        counted(card.credential_count(), "credential", "credentials")
     ));
     let paired = state.paired.clone();
     let card = Arc::new(KeptCard::new(card, state, args.state.clone()));
+    let (person, input) = person(args, screen);
     let (handle, events) =
-        Phone::new(paired, card, person(args)).with_faults(args.faults.faults()).connect(tasks);
-    watch(args, &handle, events).await
+        Phone::new(paired, card, person).with_faults(args.faults.faults()).connect(tasks);
+    let (once, scripted) = (args.once, args.is_scripted());
+    Watch { screen: Arc::clone(screen), input, once, scripted }.run(|| handle.stop(), events).await
 }
 
 /// The state to start with: from the file, or made by pairing.
-async fn paired_state(args: &Arguments) -> Result<PhoneState, Failure> {
+async fn paired_state(args: &Arguments, screen: &Screen) -> Result<PhoneState, Failure> {
     let kept = PhoneState::load(&args.state).map_err(failed)?;
     let Some(link) = &args.pair else {
         return kept.ok_or_else(|| {
@@ -167,92 +163,41 @@ async fn paired_state(args: &Arguments) -> Result<PhoneState, Failure> {
     let link: PairingLink = link.parse().map_err(failed)?;
     let relay = args.relay.as_ref().unwrap_or(&link.relay);
     let key = DeviceKey::generate().map_err(failed)?;
-    let paired =
-        pair(relay, &link.token, Some(plain_name(&args.name)?), key).await.map_err(failed)?;
+    let paired = pair(relay, &link.token, Some(plain_name(&args.name)?), key).await;
+    let paired = paired.map_err(|error| not_paired(relay, &error))?;
     // The card is the person's: it outlives a pairing.
     let state = PhoneState { paired, card: kept.and_then(|kept| kept.card) };
     state.save(&args.state).map_err(failed)?;
-    say(&format!("Paired with {relay}; kept in {}.", args.state.display()));
+    screen.say(&format!("Paired with {relay}; kept in {}.", args.state.display()));
     Ok(state)
 }
 
-fn person(args: &Arguments) -> Arc<dyn Person> {
-    match (&args.code, &args.code_from) {
-        (Some(code), _) => Arc::new(Types::new(code.clone())),
-        (None, Some(path)) if path.as_os_str() == "-" => Arc::new(Terminal::silent(Lines::stdin())),
-        (None, Some(path)) => Arc::new(FromFile::new(path.clone())),
-        (None, None) => Arc::new(Terminal::asking(Lines::stdin())),
-    }
+/// What to do about a pairing that failed.
+fn not_paired(relay: &Url, error: &PairingError) -> Failure {
+    Failure::failed(match error {
+        PairingError::Refused { status: 401 | 410, .. } => format!(
+            "{relay} does not take this link: it was used, it is older than 10 minutes, or another \
+             relay made it. For a new one: fido-relay pairing create --username NAME"
+        ),
+        PairingError::Unreachable(_) => format!("no relay answers at {relay}: {}", chain(error)),
+        PairingError::Link | PairingError::Key(_) | PairingError::Refused { .. } => chain(error),
+    })
 }
 
-/// Shows what happens until the phone ends, somebody interrupts, or one ceremony is over.
-async fn watch(
-    args: &Arguments,
-    handle: &PhoneHandle,
-    mut events: mpsc::Receiver<PhoneEvent>,
-) -> Result<(), Failure> {
-    let mut ended = Ok(());
-    loop {
-        let event = tokio::select! {
-            event = events.recv() => event,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted.map_err(Failure::failed)?;
-                handle.stop();
-                events.recv().await
-            }
-        };
-        let Some(event) = event else { return ended };
-        if let Some(prompt) = show::prompt(&event).filter(|_| args.is_scripted()) {
-            say(&prompt);
-        }
-        if let Some(line) = show::event(&event) {
-            say(&line);
-        }
-        match event {
-            PhoneEvent::Closed { outcome, .. } if args.once => {
-                ended = verdict(outcome);
-                handle.stop();
-            }
-            PhoneEvent::TimedOut { .. } if args.once => {
-                ended = verdict(Outcome::Indeterminate);
-                handle.stop();
-            }
-            PhoneEvent::Stopped(Stopped::Told) => return ended,
-            PhoneEvent::Stopped(
-                why @ (Stopped::Replaced | Stopped::Revoked | Stopped::TooOld | Stopped::Unknown),
-            ) => return Err(Failure::failed(why)),
-            PhoneEvent::Connected { .. }
-            | PhoneEvent::Reauthenticated
-            | PhoneEvent::Noticed(_)
-            | PhoneEvent::KeyRotated
-            | PhoneEvent::KeyKept { .. }
-            | PhoneEvent::Offered { .. }
-            | PhoneEvent::Claimed { .. }
-            | PhoneEvent::Challenged { .. }
-            | PhoneEvent::Card { .. }
-            | PhoneEvent::Answered { .. }
-            | PhoneEvent::Accepted { .. }
-            | PhoneEvent::Declined { .. }
-            | PhoneEvent::Closed { .. }
-            | PhoneEvent::TimedOut { .. }
-            | PhoneEvent::Refused { .. }
-            | PhoneEvent::GoingAway { .. }
-            | PhoneEvent::Disconnected { .. }
-            | PhoneEvent::Waiting { .. } => {}
-        }
+/// Who types, and the standard input that they type in.
+fn person(args: &Arguments, screen: &Arc<Screen>) -> (Arc<dyn Person>, Input) {
+    if args.faults.decides() {
+        return (Arc::new(Waits), Input::default());
     }
-}
-
-/// What `--once` tells by its exit code.
-fn verdict(outcome: Outcome) -> Result<(), Failure> {
-    let code = match outcome {
-        Outcome::Succeeded => return Ok(()),
-        Outcome::Denied
-        | Outcome::Rejected
-        | Outcome::Failed
-        | Outcome::Expired
-        | Outcome::Cancelled => NOT_SUCCEEDED,
-        Outcome::Indeterminate => NOT_KNOWN,
+    let at = |asks| {
+        let terminal = Terminal::new(Lines::stdin(), Arc::clone(screen), asks);
+        let input = terminal.input();
+        (Arc::new(terminal) as Arc<dyn Person>, input)
     };
-    Err(Failure { text: "the ceremony did not succeed".to_owned(), code })
+    match (&args.code, &args.code_from) {
+        (Some(code), _) => (Arc::new(Types::new(code.clone())), Input::default()),
+        (None, Some(path)) if path.as_os_str() == "-" => at(false),
+        (None, Some(path)) => (Arc::new(FromFile::new(path.clone())), Input::default()),
+        (None, None) => at(true),
+    }
 }

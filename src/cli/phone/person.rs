@@ -1,41 +1,88 @@
 //! People behind a phone on the command line: one at the terminal, and two that a script plays.
 
-use std::io::BufRead as _;
+use std::collections::HashMap;
+use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use fido_relay_proto::typed_digits;
+use fido_relay_proto::device::Offer;
+use fido_relay_proto::{CeremonyId, typed_digits};
 use futures::future::BoxFuture;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::{say, show};
+use super::screen::Screen;
+use super::show;
 use crate::phone::{Ask, Decision, Person};
 
+/// Between two numbers of the count.
+const SECOND: Duration = Duration::from_secs(1);
 /// How often a file is looked at for a code.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The lines of an input; one prompt reads at a time.
+/// The lines of an input; one prompt reads at a time. `None` is the end.
 #[derive(Clone, Debug)]
-pub(super) struct Lines(Arc<Mutex<mpsc::Receiver<String>>>);
+pub(super) struct Lines {
+    queue: Arc<Mutex<mpsc::Receiver<Option<String>>>>,
+    input: Input,
+}
+
+/// Whether more can be typed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Input {
+    /// The input has ended, and every line of it was read.
+    ended: CancellationToken,
+    /// A prompt waits for a line that cannot come.
+    starved: CancellationToken,
+}
+
+impl Input {
+    /// Waits until nothing more can be typed, and something should be: for a prompt, or, while no
+    /// ceremony is under way, for the next one.
+    pub(super) async fn closed(&self, idle: bool) {
+        tokio::select! {
+            () = self.starved.cancelled() => {}
+            () = self.ended.cancelled(), if idle => {}
+        }
+    }
+}
 
 impl Lines {
     /// Standard input. A thread of its own reads it: a read cannot be called back, and the
-    /// runtime would wait for it at the end.
+    /// runtime would wait for it at the end. What a file or a pipe says waits for its prompt.
+    /// What a person types while there is none is lost, so that it answers no later one.
     pub(super) fn stdin() -> Self {
-        let (lines, read) = mpsc::channel(1);
+        let (lines, queue) = mpsc::channel(1);
+        let read = Self::new(queue);
+        let ended = read.input.ended.clone();
+        let is_person = std::io::stdin().is_terminal();
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-                if lines.blocking_send(line).is_err() {
-                    break;
+                let gone = if is_person {
+                    matches!(lines.try_send(Some(line)), Err(TrySendError::Closed(_)))
+                } else {
+                    lines.blocking_send(Some(line)).is_err()
+                };
+                if gone {
+                    return;
                 }
             }
+            if is_person {
+                ended.cancel();
+            }
+            // The queue holds one: once the end is in it, the last line has been taken out.
+            if lines.blocking_send(None).is_ok() {
+                ended.cancel();
+            }
         });
-        Self::new(read)
+        read
     }
 
-    pub(super) fn new(lines: mpsc::Receiver<String>) -> Self {
-        Self(Arc::new(Mutex::new(lines)))
+    pub(super) fn new(queue: mpsc::Receiver<Option<String>>) -> Self {
+        Self { queue: Arc::new(Mutex::new(queue)), input: Input::default() }
     }
 }
 
@@ -43,19 +90,60 @@ impl Lines {
 #[derive(Clone, Debug)]
 pub(super) struct Terminal {
     lines: Lines,
+    screen: Arc<Screen>,
+    /// Whether it shows every prompt and asks for every step. If not, it takes each line for a
+    /// code, and holds the card to whatever needs none.
     asks: bool,
+    /// When the prompts that it has seen end: what is asked again has less time left than it came
+    /// with.
+    ends: Arc<std::sync::Mutex<HashMap<CeremonyId, Instant>>>,
 }
 
 impl Terminal {
-    /// Shows every prompt and asks for every step.
-    pub(super) fn asking(lines: Lines) -> Self {
-        Self { lines, asks: true }
+    pub(super) fn new(lines: Lines, screen: Arc<Screen>, asks: bool) -> Self {
+        Self { lines, screen, asks, ends: Arc::default() }
     }
 
-    /// Takes each line for a code, and holds the card to whatever needs none.
-    pub(super) fn silent(lines: Lines) -> Self {
-        Self { lines, asks: false }
+    #[cfg(test)]
+    pub(super) fn screen(&self) -> &Screen {
+        &self.screen
     }
+
+    pub(super) fn input(&self) -> Input {
+        self.lines.input.clone()
+    }
+
+    fn ends_at(&self, offer: &Offer) -> Instant {
+        let now = Instant::now();
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.retain(|id, end| *end > now || *id == offer.ceremony_id);
+        let end = now + Duration::from_secs(offer.expires_in);
+        *ends.entry(offer.ceremony_id).or_insert(end)
+    }
+
+    /// One more line, with the time left counted down in front of it on a terminal.
+    async fn line(
+        &self,
+        queue: &mut mpsc::Receiver<Option<String>>,
+        end: Instant,
+    ) -> Option<String> {
+        let counting = self.asks.then(|| self.screen.counting(left(end)));
+        loop {
+            tokio::select! {
+                line = queue.recv() => return line.flatten(),
+                () = tokio::time::sleep(SECOND) => {
+                    if let Some(counting) = &counting {
+                        counting.show(left(end));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whole seconds until then.
+fn left(end: Instant) -> u64 {
+    end.saturating_duration_since(Instant::now()).as_secs()
 }
 
 /// What a typed line means; `None` if it means nothing here.
@@ -72,22 +160,29 @@ fn read(line: &str, code_length: u8) -> Option<Decision> {
 
 impl Person for Terminal {
     fn decide(&self, ask: Ask) -> BoxFuture<'static, Decision> {
-        let Self { lines: Lines(lines), asks } = self.clone();
         let code_length = ask.offer.code_length;
-        if !asks && code_length == 0 {
+        if !self.asks && code_length == 0 {
             return Box::pin(std::future::ready(Decision::HoldCard));
         }
+        let (this, end) = (self.clone(), self.ends_at(&ask.offer));
         Box::pin(async move {
-            let mut lines = lines.lock().await;
+            let mut queue = this.lines.queue.lock().await;
+            if this.screen.is_terminal() {
+                // Typed before there was a question.
+                while let Ok(Some(_)) = queue.try_recv() {}
+            }
+            if this.asks {
+                let left = (!this.screen.is_terminal()).then(|| left(end));
+                this.screen.say(&show::question(&ask, left));
+            }
             loop {
-                if asks {
-                    say(&show::question(&ask));
-                }
-                match lines.recv().await.map(|line| read(&line, code_length)) {
-                    Some(Some(decision)) => return decision,
-                    Some(None) => say("That was none of it."),
-                    // Nobody is there any more.
-                    None => return Decision::Ignore,
+                let Some(line) = this.line(&mut queue, end).await else {
+                    this.lines.input.starved.cancel();
+                    return Decision::Ignore;
+                };
+                match read(&line, code_length) {
+                    Some(decision) => return decision,
+                    None => this.screen.say(&show::not_understood(code_length)),
                 }
             }
         })

@@ -1,40 +1,51 @@
 //! What the phone shows, as text for a terminal.
 
-use fido_relay_proto::CeremonyType;
 use fido_relay_proto::device::{DeclineReason, NoticeEvent, Offer};
+use fido_relay_proto::limits::CODE_ATTEMPTS;
+use fido_relay_proto::{CeremonyType, WireName};
 
-use crate::phone::{Ask, PhoneEvent};
+use crate::cli::counted;
+use crate::phone::{Ask, PhoneEvent, Stopped};
 
-/// A prompt with its question.
-pub(super) fn question(ask: &Ask) -> String {
-    let mut text = offer(&ask.offer);
+/// A prompt with its question; `left` is the time left in seconds, where it is not counted down.
+pub(super) fn question(ask: &Ask, left: Option<u64>) -> String {
+    let mut text = offer(&ask.offer, left);
     if ask.wrong_codes > 0 {
-        text.push_str("\n  The relay refused that code.");
+        let left = usize::from(CODE_ATTEMPTS.saturating_sub(ask.wrong_codes));
+        text.push_str(&format!("\n  Wrong code: {} left.", counted(left, "try", "tries")));
     }
-    match ask.offer.code_length {
-        0 => text.push_str("\nHold the card to the phone? [Enter = yes, n = no, x = not me]"),
-        digits => {
-            text.push_str("\nType the ");
-            text.push_str(&digits.to_string());
-            text.push_str("-digit code that the page shows. [n = no, x = not me]");
-        }
-    }
+    text.push('\n');
+    text.push_str(&match ask.offer.code_length {
+        0 => "Hold the card to the phone? [Enter = yes, n = no, x = this was not me]".to_owned(),
+        digits => format!(
+            "Type the {digits}-digit code that the page shows. [n = no, x = this was not me]"
+        ),
+    });
     text
+}
+
+/// The answer to a line that is neither a code nor a choice.
+pub(super) fn not_understood(code_length: u8) -> String {
+    match code_length {
+        0 => "Not understood. Press Enter to hold the card, or type n or x.".to_owned(),
+        digits => format!("Not understood. Type the {digits} digits, or n or x."),
+    }
 }
 
 /// The prompt that an event puts on the screen for the first time.
 pub(super) fn prompt(event: &PhoneEvent) -> Option<String> {
     if let PhoneEvent::Offered { offer: shown, again: false } = event {
-        Some(offer(shown))
+        Some(offer(shown, Some(shown.expires_in)))
     } else if let PhoneEvent::Challenged { challenge, again: false } = event {
-        (challenge.offer.code_length == 0).then(|| offer(&challenge.offer))
+        let shown = &challenge.offer;
+        (shown.code_length == 0).then(|| offer(shown, Some(shown.expires_in)))
     } else {
         None
     }
 }
 
 /// Who asks for what, from where: everything that the person should see before agreeing.
-fn offer(offer: &Offer) -> String {
+fn offer(offer: &Offer, left: Option<u64>) -> String {
     let asks = match offer.ceremony_type {
         CeremonyType::Registration => "wants to register this card for",
         CeremonyType::Authentication => "asks you to sign in at",
@@ -67,8 +78,29 @@ fn offer(offer: &Offer) -> String {
             line("Browser", &parts.join(", "));
         }
     }
-    line("Time left", &format!("{} s", offer.expires_in));
+    if let Some(left) = left {
+        line("Time left", &format!("{left} s"));
+    }
     text
+}
+
+/// What to do about an end that is not the person's will.
+pub(super) fn remedy(why: Stopped) -> &'static str {
+    match why {
+        Stopped::Told => "",
+        Stopped::Replaced => "; end the other phone that uses this state file",
+        Stopped::Revoked => "; pair again with --pair LINK",
+        Stopped::TooOld => "; use the fido-relay of the relay's own version",
+        Stopped::Unknown => {
+            "; pair again with --pair LINK. Its data directory may be a new one, or the URL another \
+             relay's"
+        }
+    }
+}
+
+/// A time as a person says it.
+fn wait(ms: u64) -> String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
 }
 
 /// One line for what happened; `None` for what the question tells already or nobody needs.
@@ -95,39 +127,57 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
         }
         PhoneEvent::KeyRotated => "The device has a new key.".to_owned(),
         PhoneEvent::KeyKept { why } => format!("The device keeps its key: {why}."),
-        PhoneEvent::Card { ceremony_id, error: None } => format!("{ceremony_id}: card present."),
-        PhoneEvent::Card { ceremony_id, error: Some(number) } => {
-            format!("{ceremony_id}: card error {number}.")
+        PhoneEvent::Card { ceremony_id, error: None } => {
+            format!("{ceremony_id}: card held to the phone.")
         }
-        PhoneEvent::Answered { ceremony_id, .. } => format!("{ceremony_id}: answer sent."),
-        PhoneEvent::Accepted { ceremony_id, .. } => format!("{ceremony_id}: answer stored."),
-        PhoneEvent::Declined { ceremony_id, reason } => {
-            let reason = match reason {
-                DeclineReason::Declined => "no",
-                DeclineReason::NotMe => "not me",
+        PhoneEvent::Card { ceremony_id, error: Some(number) } => {
+            let known = match number {
+                600 => ": it was taken away too soon",
+                602 => ": it holds no credential for this account",
+                606 => ": it is full",
+                608 => ": wrong PIN",
+                _ => "",
             };
-            format!("{ceremony_id}: said {reason}.")
+            format!("{ceremony_id}: the card failed with error {number}{known}.")
+        }
+        PhoneEvent::Answered { ceremony_id, .. } => {
+            format!("{ceremony_id}: the card's answer was sent.")
+        }
+        PhoneEvent::Accepted { ceremony_id, .. } => {
+            format!("{ceremony_id}: the relay has the answer; the FIDO2 server verifies it.")
+        }
+        PhoneEvent::Declined { ceremony_id, reason: DeclineReason::Declined } => {
+            format!("{ceremony_id}: you said no.")
+        }
+        PhoneEvent::Declined { ceremony_id, reason: DeclineReason::NotMe } => {
+            format!("{ceremony_id}: you said that this was not you.")
         }
         PhoneEvent::Closed { ceremony_id, outcome, reason } => {
-            let outcome = format!("{outcome:?}").to_lowercase();
+            let outcome = WireName(outcome);
             match reason {
                 Some(reason) => format!("{ceremony_id}: {outcome} ({reason})."),
                 None => format!("{ceremony_id}: {outcome}."),
             }
         }
         PhoneEvent::TimedOut { ceremony_id } => {
-            format!("{ceremony_id}: time is up; the relay did not tell how it ended.")
+            format!("{ceremony_id}: time is up; the relay did not say how it ended.")
         }
         PhoneEvent::Refused { code, message, ceremony_id } => {
-            let about = ceremony_id.map_or_else(|| "A frame".to_owned(), |id| id.to_string());
+            let about = ceremony_id.map_or_else(|| "The relay".to_owned(), |id| id.to_string());
+            // With a wrong code the message says how many tries are left.
             let message: String = message.chars().filter(|c| !c.is_control()).collect();
-            format!("{about}: refused with {code:?}: {message}")
+            format!("{about}: {message} ({}).", WireName(code))
         }
         PhoneEvent::GoingAway { reconnect_in_ms } => {
-            format!("The relay asks to connect again in {reconnect_in_ms} ms.")
+            let wait = wait(*reconnect_in_ms);
+            format!("The relay stops or is busy: this phone connects again in {wait}.")
         }
         PhoneEvent::Disconnected { why, .. } => format!("Disconnected: {why}."),
-        PhoneEvent::Waiting { ms } => format!("Connecting again in {ms} ms."),
-        PhoneEvent::Stopped(why) => format!("Stopped: {why}."),
+        PhoneEvent::Waiting { ms } => format!("Connecting again in {}.", wait(*ms)),
+        PhoneEvent::Stopped(Stopped::Told) => "Stopped.".to_owned(),
+        // The command fails, and says why.
+        PhoneEvent::Stopped(
+            Stopped::Replaced | Stopped::Revoked | Stopped::TooOld | Stopped::Unknown,
+        ) => return None,
     })
 }

@@ -1,15 +1,22 @@
 //! What a person sees and types.
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use clap::Parser as _;
-use fido_relay_proto::device::{CardErrorCode, DeclineReason, Offer};
+use fido_relay_proto::device::{CardErrorCode, DeclineReason, FrameErrorCode, Offer};
 use fido_relay_proto::http::{BrowserContext, Transaction, TransactionField};
 use fido_relay_proto::{
-    CeremonyId, CeremonyType, DeviceId, DisplayName, Message, Outcome, PlainText, Username,
+    CeremonyId, CeremonyType, ConnectionId, DeviceId, DisplayName, Message, Outcome, PlainText,
+    Username,
 };
+use futures::FutureExt as _;
 use tokio::sync::mpsc;
 
 use super::fleet::{Tally, links};
-use super::person::{FromFile, Lines, Terminal, Types};
+use super::person::{FromFile, Input, Lines, Terminal, Types};
+use super::screen::Screen;
+use super::watch::{HINT, Watch};
 use super::{Arguments, show};
 use crate::phone::{Ask, Decision, DropAt, Person, PhoneEvent, SecondAnswer, Stopped};
 use crate::security::random;
@@ -63,16 +70,47 @@ Example Bank asks for your approval at example.com
              Amount: 120.00 EUR
   Browser    Firefox, address 203.0.113.7
   Time left  118 s
-  The relay refused that code.
-Type the 6-digit code that the page shows. [n = no, x = not me]";
-    assert_eq!(show::question(&ask(6, 1)), expected);
-    assert!(show::question(&ask(0, 0)).ends_with("[Enter = yes, n = no, x = not me]"));
+  Wrong code: 2 tries left.
+Type the 6-digit code that the page shows. [n = no, x = this was not me]";
+    assert_eq!(show::question(&ask(6, 1), Some(118)), expected);
+    assert!(show::question(&ask(6, 2), None).contains("\n  Wrong code: 1 try left.\n"));
+    let counted_down = show::question(&ask(0, 0), None);
+    assert!(counted_down.ends_with("[Enter = yes, n = no, x = this was not me]"));
+    assert!(!counted_down.contains("Time left"), "a count stands below");
+}
+
+/// What a screen shows.
+#[derive(Clone, Default)]
+struct Shown(Arc<Mutex<Vec<u8>>>);
+
+impl Shown {
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl std::io::Write for Shown {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Somebody at a screen, and what they type.
+fn sitting(is_terminal: bool, asks: bool) -> (Terminal, mpsc::Sender<Option<String>>, Shown) {
+    let (typed, lines) = mpsc::channel(8);
+    let shown = Shown::default();
+    let screen = Screen::on(Box::new(shown.clone()), is_terminal);
+    (Terminal::new(Lines::new(lines), screen, asks), typed, shown)
 }
 
 #[tokio::test]
 async fn a_person_at_the_terminal_types_codes_and_refusals() {
-    let (typed, lines) = mpsc::channel(8);
-    let terminal = Terminal::asking(Lines::new(lines));
+    let (terminal, typed, shown) = sitting(false, true);
     for (line, code_length, decision) in [
         ("271 828", 6, Decision::Code("271828".to_owned())),
         ("٢٧١-٨٢٨", 6, Decision::Code("271828".to_owned())),
@@ -80,16 +118,54 @@ async fn a_person_at_the_terminal_types_codes_and_refusals() {
         ("X", 0, Decision::NotMe),
         ("", 0, Decision::HoldCard),
     ] {
-        typed.send(line.to_owned()).await.unwrap();
+        typed.send(Some(line.to_owned())).await.unwrap();
         assert_eq!(terminal.decide(ask(code_length, 0)).await, decision, "{line:?}");
     }
-    // What is no code is asked again.
+    shown.take();
+    // What is no code is asked for again.
     for line in ["27182", "abcdef", "", "314159"] {
-        typed.send(line.to_owned()).await.unwrap();
+        typed.send(Some(line.to_owned())).await.unwrap();
     }
     assert_eq!(terminal.decide(ask(6, 0)).await, Decision::Code("314159".to_owned()));
-    drop(typed);
+    let said = shown.take();
+    let hint = "Not understood. Type the 6 digits, or n or x.\n";
+    assert_eq!(said.matches(hint).count(), 3, "{said}");
+    assert_eq!(said.matches("Type the 6-digit code").count(), 1, "{said}");
+    assert!(!said.contains('\u{1b}'), "no terminal, no escapes: {said:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_terminal_the_time_left_counts_down_in_front_of_what_is_typed() {
+    let (terminal, typed, shown) = sitting(true, true);
+    let mut deciding = terminal.decide(ask(6, 0));
+    let decided = tokio::time::timeout(Duration::from_millis(2500), &mut deciding);
+    assert!(decided.await.is_err());
+    let said = shown.take();
+    let (question, counting) = said.split_once("this was not me]\n").unwrap();
+    assert!(!question.contains("Time left"), "{question}");
+    let redrawn = |left| format!("\u{1b}7\r{left:>4} s left > \u{1b}8");
+    assert_eq!(counting, format!(" 118 s left > {}{}", redrawn(117), redrawn(116)));
+    // What happens meanwhile is told above, and the count stays.
+    terminal.screen().say("Disconnected.");
+    assert_eq!(shown.take(), "\r\u{1b}[KDisconnected.\n 116 s left > ");
+    typed.send(Some("271828".to_owned())).await.unwrap();
+    assert_eq!(deciding.await, Decision::Code("271828".to_owned()));
+    assert_eq!(shown.take(), "\r\u{1b}[K");
+    // The same prompt again has the time that is left of it, and not what it came with.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let again = tokio::time::timeout(Duration::from_millis(1), terminal.decide(ask(6, 1)));
+    assert!(again.await.is_err());
+    assert!(shown.take().ends_with("\n 105 s left > \r\u{1b}[K"), "and it was taken down");
+}
+
+#[tokio::test]
+async fn a_prompt_that_waits_for_a_closed_input_ends_the_wait() {
+    let (terminal, typed, _) = sitting(false, false);
+    let input = terminal.input();
+    assert!(input.closed(true).now_or_never().is_none(), "not while more may come");
+    typed.send(None).await.unwrap();
     assert_eq!(terminal.decide(ask(6, 0)).await, Decision::Ignore);
+    assert!(input.closed(false).now_or_never().is_some());
 }
 
 #[tokio::test]
@@ -165,6 +241,9 @@ fn a_tally_counts_a_phone_online_once_however_often_it_dials() {
     assert!(tally.to_string().starts_with("1 online; 2 connects, 2 disconnects, 0 given up"));
     tally.count(device, &PhoneEvent::Stopped(Stopped::Revoked));
     assert!(tally.to_string().starts_with("0 online; 2 connects, 2 disconnects, 1 given up"));
+    let one = Tally::default();
+    one.count(device, &connected);
+    assert!(one.to_string().starts_with("1 online; 1 connect, 0 disconnects, 0 given up"));
 }
 
 #[test]
@@ -177,4 +256,71 @@ fn a_line_tells_the_end_with_its_reason() {
     };
     let line = show::event(&closed).unwrap();
     assert_eq!(line, format!("{ceremony_id}: failed (wrong_code)."));
+}
+
+#[test]
+fn refusals_and_ends_are_told_in_plain_words() {
+    let ceremony_id = CeremonyId::from_bytes([7; 16]);
+    let refused = |code, message: &str| {
+        let message = message.to_owned();
+        let event = PhoneEvent::Refused { code, message, ceremony_id: Some(ceremony_id) };
+        show::event(&event).unwrap()
+    };
+    assert_eq!(
+        refused(FrameErrorCode::WrongCode, "wrong code, 2 tries left\u{1b}[2J"),
+        format!("{ceremony_id}: wrong code, 2 tries left[2J (wrong_code).")
+    );
+    let closed = FrameErrorCode::AlreadyClosed;
+    let line = refused(closed, closed.message());
+    assert_eq!(line, format!("{ceremony_id}: the ceremony is closed (already_closed)."));
+    assert_eq!(show::event(&PhoneEvent::Stopped(Stopped::Told)).unwrap(), "Stopped.");
+    assert_eq!(
+        show::event(&PhoneEvent::Waiting { ms: 1250 }).unwrap(),
+        "Connecting again in 1.2 s."
+    );
+    let card = PhoneEvent::Card { ceremony_id, error: Some(608) };
+    let line = show::event(&card).unwrap();
+    assert_eq!(line, format!("{ceremony_id}: the card failed with error 608: wrong PIN."));
+}
+
+fn connected() -> PhoneEvent {
+    PhoneEvent::Connected { connection_id: ConnectionId::from_bytes([1; 16]) }
+}
+
+/// What a screen shows of these events, each so many seconds after the one before, and how the
+/// command ends.
+async fn watched(events: Vec<(u64, PhoneEvent)>) -> (String, Result<(), u8>) {
+    let (tell, told) = mpsc::channel(8);
+    let shown = Shown::default();
+    let screen = Screen::on(Box::new(shown.clone()), false);
+    let watch = Watch { screen, input: Input::default(), once: false, scripted: false };
+    let play = async {
+        for (after, event) in events {
+            tokio::time::sleep(Duration::from_secs(after)).await;
+            tell.send(event).await.unwrap();
+        }
+        drop(tell);
+    };
+    let (ended, ()) = tokio::join!(watch.run(|| {}, told), play);
+    (shown.take(), ended.map_err(|failure| failure.code))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connected_phone_that_is_asked_nothing_says_once_why_that_may_be() {
+    let offered = PhoneEvent::Offered { offer: Box::new(ask(6, 0).offer), again: false };
+    let lost = PhoneEvent::Disconnected { code: None, why: "the relay fell silent".to_owned() };
+    let quiet = vec![(0, connected()), (19, lost.clone()), (1, connected()), (90, lost.clone())];
+    let (said, _) = watched(quiet).await;
+    assert_eq!(said.matches(HINT).count(), 1, "{said}");
+    assert_eq!(said.matches("Waiting for a prompt. Ctrl-C ends.").count(), 1, "{said}");
+    let (said, _) = watched(vec![(0, connected()), (19, offered), (90, lost)]).await;
+    assert!(!said.contains(HINT), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_phone_that_the_relay_sent_away_fails_and_says_it_once() {
+    let (said, ended) = watched(vec![(0, PhoneEvent::Stopped(Stopped::Revoked))]).await;
+    assert_eq!((said.as_str(), ended), ("", Err(1)));
+    let (said, ended) = watched(vec![(0, PhoneEvent::Stopped(Stopped::Told))]).await;
+    assert_eq!((said.as_str(), ended), ("Stopped.\n", Ok(())));
 }

@@ -13,8 +13,10 @@ use fido_relay_proto::{Binding, ClientId, PlainText, Problem, ProblemCode, UnixM
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, parse, parse_id, unprocessable};
+use super::{Admin, parse_id};
+use crate::edge::http::fields::from_json;
 use crate::edge::http::refusal::Refusal;
+use crate::edge::http::rfc3339;
 use crate::ports::Happening;
 use crate::security::clients::{ApiKey, Client, ClientChange, ClientError, NewClient, PublicKey};
 use crate::security::origin::Origin;
@@ -66,10 +68,10 @@ pub struct ClientEntry {
     pub scopes: Vec<Scope>,
     /// The bindings it may use.
     pub bindings: Vec<Binding>,
-    /// When it was made.
-    pub created_at: UnixMillis,
-    /// When its live keys end, the oldest first; `null`: never.
-    pub keys_end: Vec<Option<UnixMillis>>,
+    /// When it was made (RFC 3339).
+    pub created_at: String,
+    /// When its live keys end (RFC 3339), the oldest first; `null`: never.
+    pub keys_end: Vec<Option<String>>,
     /// Names of its public keys.
     #[serde(default)]
     pub public_keys: Vec<PlainText<128>>,
@@ -86,8 +88,8 @@ impl ClientEntry {
         let live = client.keys.iter().filter(|key| key.is_live(now));
         Self {
             client_id: client.id,
-            created_at: client.created_at,
-            keys_end: live.map(|key| key.expires_at).collect(),
+            created_at: rfc3339::format(client.created_at),
+            keys_end: live.map(|key| key.expires_at.map(rfc3339::format)).collect(),
             public_keys: client.public_keys.iter().map(|key| key.kid.clone()).collect(),
             allow_from: client.allow_from,
             page_origins: client.page_origins,
@@ -132,8 +134,8 @@ pub struct PublicKeyEntry {
     pub alg: String,
     /// Its RFC 7638 thumbprint.
     pub thumbprint: String,
-    /// When it was registered.
-    pub created_at: UnixMillis,
+    /// When it was registered (RFC 3339).
+    pub created_at: String,
 }
 
 impl From<&PublicKey> for PublicKeyEntry {
@@ -142,7 +144,7 @@ impl From<&PublicKey> for PublicKeyEntry {
             kid: key.kid.clone(),
             alg: format!("{:?}", key.algorithm()),
             thumbprint: key.thumbprint(),
-            created_at: key.created_at,
+            created_at: rfc3339::format(key.created_at),
         }
     }
 }
@@ -161,10 +163,10 @@ impl From<ClientError> for Refusal {
             ClientError::NotFound => {
                 Problem::new(ProblemCode::NotFound).with_detail("there is no such client").into()
             }
-            ClientError::TooManyKeys => unprocessable("the client has two live keys"),
+            ClientError::TooManyKeys => Refusal::unprocessable("the client has two live keys"),
             error @ (ClientError::KidTaken
             | ClientError::TooManyPublicKeys
-            | ClientError::NoSuchKid) => unprocessable(error.to_string()),
+            | ClientError::NoSuchKid) => Refusal::unprocessable(error.to_string()),
             ClientError::Store(error) => error.into(),
         }
     }
@@ -181,10 +183,10 @@ pub(super) async fn create(
     State(admin): State<Arc<Admin>>,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let order: CreateClient = parse(&body)?;
+    let order: CreateClient = from_json(&body)?;
     let CreateClient { name, scopes, bindings, key_lives_s, jwk, allow_from, page_origins } = order;
     if scopes.is_empty() || bindings.is_empty() {
-        return Err(unprocessable("a client needs a scope and a binding"));
+        return Err(Refusal::unprocessable("a client needs a scope and a binding"));
     }
     let now = admin.clock.now();
     let key_end = end(now, key_lives_s)?;
@@ -219,7 +221,7 @@ pub(super) async fn alter(
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
     let id = parse_id(&id)?;
-    let change: ClientChange = parse(&body)?;
+    let change: ClientChange = from_json(&body)?;
     admin.clients().alter(&admin.tenant, id, &change).await?;
     tracing::info!(client = %id, "client changed");
     admin.noted(admin.clock.now(), Happening::ClientChanged { client_id: id }).await;
@@ -243,7 +245,7 @@ pub(super) async fn add_public_key(
 ) -> Result<Response, Refusal> {
     let id = parse_id(&id)?;
     let now = admin.clock.now();
-    let key = public_key(&parse(&body)?, now)?;
+    let key = public_key(&from_json(&body)?, now)?;
     admin.clients().add_public_key(&admin.tenant, id, &key).await?;
     tracing::info!(client = %id, "client public key registered");
     admin.noted(now, Happening::ClientKeyMade { client_id: id }).await;
@@ -256,7 +258,7 @@ pub(super) async fn remove_public_key(
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
     let id = parse_id(&id)?;
-    let RemovePublicKey { kid } = parse(&body)?;
+    let RemovePublicKey { kid } = from_json(&body)?;
     admin.clients().remove_public_key(&admin.tenant, id, kid.as_str()).await?;
     tracing::info!(client = %id, "client public key removed");
     admin.noted(admin.clock.now(), Happening::ClientKeyRemoved { client_id: id }).await;
@@ -264,7 +266,7 @@ pub(super) async fn remove_public_key(
 }
 
 fn public_key(jwk: &serde_json::Value, now: UnixMillis) -> Result<PublicKey, Refusal> {
-    PublicKey::from_jwk(jwk, now).map_err(|error| unprocessable(error.to_string()))
+    PublicKey::from_jwk(jwk, now).map_err(|error| Refusal::unprocessable(error.to_string()))
 }
 
 pub(super) async fn remove(
@@ -287,7 +289,7 @@ pub(super) async fn rotate_key(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let id = parse_id(&id)?;
-    let RotateKey { key_lives_s, old_lives_s } = parse(&body)?;
+    let RotateKey { key_lives_s, old_lives_s } = from_json(&body)?;
     let now = admin.clock.now();
     let (key_end, old_end) = (end(now, key_lives_s)?, end(now, Some(old_lives_s))?);
     let key = admin.clients().add_key(&admin.tenant, id, key_end, old_end, now).await?;
@@ -299,7 +301,7 @@ pub(super) async fn rotate_key(
 fn end(now: UnixMillis, lives_s: Option<u64>) -> Result<Option<UnixMillis>, Refusal> {
     match lives_s {
         Some(lives_s) if lives_s > KEY_MAX_S => {
-            Err(unprocessable("a key that ends must end within ten years"))
+            Err(Refusal::unprocessable("a key that ends must end within ten years"))
         }
         ends => Ok(ends.map(|lives_s| now.plus_secs(lives_s))),
     }

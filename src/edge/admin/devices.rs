@@ -4,14 +4,16 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use fido_relay_proto::http::Platform;
-use fido_relay_proto::{DeviceId, PlainText, Problem, ProblemCode, UnixMillis, Username};
+use fido_relay_proto::{DeviceId, PlainText, Problem, ProblemCode, Username};
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
+use crate::edge::http::fields::QueryOf;
 use crate::edge::http::refusal::Refusal;
+use crate::edge::http::rfc3339;
 use crate::ports::{Revocation, Revocations};
 use crate::relay::{Relay, RevokeError, devices};
 
@@ -33,8 +35,8 @@ pub struct DeviceEntry {
     pub name: Option<PlainText<64>>,
     /// What it runs on.
     pub platform: Platform,
-    /// When it was paired.
-    pub paired_at: UnixMillis,
+    /// When it was paired (RFC 3339).
+    pub paired_at: String,
     /// Whether it is connected to this node; none where no relay runs.
     pub online: Option<bool>,
 }
@@ -49,7 +51,7 @@ pub(super) struct Whose {
 /// `GET /devices?username=…`: oldest first.
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
-    Query(Whose { username }): Query<Whose>,
+    QueryOf(Whose { username }): QueryOf<Whose>,
 ) -> Result<Json<Vec<DeviceEntry>>, Refusal> {
     let mut entries = Vec::new();
     for id in devices::of_user(&*admin.store, &admin.tenant, &username).await? {
@@ -62,7 +64,7 @@ pub(super) async fn list(
             device_id: id,
             name: device.name,
             platform: device.platform,
-            paired_at: device.paired_at,
+            paired_at: rfc3339::format(device.paired_at),
             online,
         });
     }

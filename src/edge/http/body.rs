@@ -6,11 +6,11 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse as _;
-use fido_relay_proto::limits::{JSON_DEPTH, JSON_KEYS};
-use fido_relay_proto::{Problem, ProblemCode, shape};
+use fido_relay_proto::{Problem, ProblemCode};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::fields;
 use super::refusal::Refusal;
 
 /// For all of a body to arrive. Some of the paths that take one ask for no credential, so a body
@@ -33,17 +33,7 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         let bytes = plain_json(request, state).await?;
-        // serde also fills a struct from an array; a body is an object.
-        let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
-        if !is_object || shape::check(&bytes, JSON_DEPTH, JSON_KEYS).is_err() {
-            return Err(ProblemCode::InvalidRequest.into());
-        }
-        let value = serde_json::from_slice(&bytes).map_err(|error| {
-            // serde's own text may repeat input; the place does not.
-            let detail = format!("line {}, column {}", error.line(), error.column());
-            Refusal::from(Problem::new(ProblemCode::InvalidRequest).with_detail(detail))
-        })?;
-        Ok(Self { value, bytes })
+        Ok(Self { value: fields::from_json(&bytes)?, bytes })
     }
 }
 
@@ -68,15 +58,11 @@ pub(super) async fn plain<S: Send + Sync>(
         return Err(problem.into());
     }
     let body = timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
-    body.map_err(|_| too_slow())?.map_err(|rejection| match rejection.into_response().status() {
+    let body = body.map_err(|_| Refusal::invalid("the body took too long to arrive"))?;
+    body.map_err(|rejection| match rejection.into_response().status() {
         StatusCode::PAYLOAD_TOO_LARGE => ProblemCode::TooLarge.into(),
-        _ => ProblemCode::InvalidRequest.into(),
+        _ => Refusal::invalid("the body ended early or was not framed as HTTP has it"),
     })
-}
-
-fn too_slow() -> Refusal {
-    let detail = "the body took too long to arrive";
-    Problem::new(ProblemCode::InvalidRequest).with_detail(detail).into()
 }
 
 /// Whether a body is of this type, with parameters or without (neither JSON nor forms define any).

@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, header};
 use fido_relay_proto::http::Scope;
-use fido_relay_proto::{CeremonyId, ProblemCode, TenantId};
+use fido_relay_proto::{CeremonyId, Problem, ProblemCode, TenantId};
 
 use super::origin;
 use super::refusal::Refusal;
@@ -20,9 +20,14 @@ use crate::security::{access_token, ticket};
 pub(in crate::edge) struct Initiator(pub(in crate::edge) Client);
 
 impl Initiator {
-    /// Lets pass whoever has the scope.
+    /// # Errors
+    /// 403, naming the scope that is missing.
     pub(in crate::edge) fn require(&self, scope: Scope) -> Result<(), Refusal> {
-        if self.has(scope) { Ok(()) } else { Err(ProblemCode::ScopeMissing.into()) }
+        if self.has(scope) {
+            return Ok(());
+        }
+        let detail = format!("needs the scope {}", scope.as_str());
+        Err(Problem::new(ProblemCode::ScopeMissing).with_detail(detail).into())
     }
 
     pub(in crate::edge) fn has(&self, scope: Scope) -> bool {

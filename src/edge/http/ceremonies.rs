@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Json;
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, Scope};
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::body::JsonBody;
 use super::caller::{Initiator, Watcher};
+use super::fields::QueryOf;
 use super::refusal::Refusal;
 use super::segment::Segment;
 use crate::edge::Edge;
@@ -43,7 +44,9 @@ pub(super) async fn open(
         CeremonyType::Approval => Scope::CeremonyApprove,
     })?;
     if !caller.0.may_bind(value.binding) {
-        return Err(ProblemCode::BindingNotAllowed.into());
+        let allowed: Vec<_> = caller.0.bindings.iter().map(|binding| binding.as_str()).collect();
+        let detail = format!("/binding: this client may use {}", allowed.join(", "));
+        return Err(Problem::new(ProblemCode::BindingNotAllowed).with_detail(detail).into());
     }
     edge.inner.limits.open(caller.0.id)?;
     check(&edge, &value)?;
@@ -68,28 +71,29 @@ pub(super) async fn open(
 
 /// What the types alone do not say.
 fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), Refusal> {
-    let unprocessable =
-        |detail: &str| Err(Problem::new(ProblemCode::Unprocessable).with_detail(detail).into());
+    let unprocessable = |detail: &str| Err(Refusal::unprocessable(detail));
     let timeout = order.timeout_s.unwrap_or(CEREMONY_DEFAULT_S);
     if !(CEREMONY_MIN_S..=CEREMONY_MAX_S).contains(&timeout) {
-        return unprocessable("timeout_s must be from 30 to 600");
+        return unprocessable("/timeout_s: a whole number from 30 to 600");
     }
     match (&order.transaction, order.ceremony_type) {
-        (None, CeremonyType::Approval) => return unprocessable("an approval needs a transaction"),
+        (None, CeremonyType::Approval) => {
+            return unprocessable("/transaction: missing; an approval needs it");
+        }
         (Some(_), CeremonyType::Registration | CeremonyType::Authentication) => {
-            return unprocessable("only an approval has a transaction");
+            return unprocessable("/transaction: only for an approval");
         }
         (Some(transaction), CeremonyType::Approval)
             if !(1..=TRANSACTION_FIELDS).contains(&transaction.fields.len()) =>
         {
-            return unprocessable("a transaction has 1 to 16 fields");
+            return unprocessable("/transaction/fields: a list of 1 to 16");
         }
         (Some(_), CeremonyType::Approval)
         | (None, CeremonyType::Registration | CeremonyType::Authentication) => {}
     }
     match &order.options.rp_id {
         Some(rp_id) if rp_id.as_str() != edge.settings().rp_id => {
-            unprocessable("this rpId is not served here")
+            unprocessable("/options/rpId: not served here")
         }
         Some(_) | None => Ok(()),
     }
@@ -102,9 +106,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
         Ok(key) if (1..=KEY_MAX).contains(&key.len()) && values.next().is_none() => {
             Ok(Some(key.to_owned()))
         }
-        Ok(_) | Err(_) => Err(Problem::new(ProblemCode::InvalidRequest)
-            .with_detail("there must be one Idempotency-Key of 1 to 255 visible characters")
-            .into()),
+        Ok(_) | Err(_) => Err(Refusal::invalid(
+            "header Idempotency-Key: one, of 1 to 255 visible ASCII characters",
+        )),
     }
 }
 
@@ -136,9 +140,8 @@ pub(super) async fn read(
     watcher: Watcher,
     Segment(id): Segment,
     accepted: Option<Extension<Accepted>>,
-    query: Result<Query<Wait>, axum::extract::rejection::QueryRejection>,
+    QueryOf(query): QueryOf<Wait>,
 ) -> Result<Response, Refusal> {
-    let Query(query) = query.map_err(|_| ProblemCode::InvalidRequest)?;
     let mut sight = Sight::new(watcher, &id)?;
     let until = Instant::now() + Duration::from_secs(query.wait.min(WAIT_MAX_S));
     let view = sight.look(&edge).await?;

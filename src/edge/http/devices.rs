@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use fido_relay_proto::http::{
     DeviceList, DeviceView, PairDevice, PairedDevice, RenameDevice, Scope,
 };
-use fido_relay_proto::{DeviceId, Problem, ProblemCode, Username};
+use fido_relay_proto::{DeviceId, ProblemCode, Username};
 
 use super::body::JsonBody;
 use super::caller::{DeviceCall, Initiator};
@@ -32,8 +32,7 @@ pub(super) async fn pair(
         (None, Some(_)) if edge.inner.typed_tries.allow(from) => {}
         (None, Some(_)) => return Err(ProblemCode::TooManyRequests.into()),
         (Some(_), Some(_)) | (None, None) => {
-            let detail = "give one of pairing_token and typed_code";
-            return Err(Problem::new(ProblemCode::InvalidRequest).with_detail(detail).into());
+            return Err(Refusal::invalid("/pairing_token, /typed_code: give one of the two"));
         }
     }
     let socket_url = edge.inner.socket_urls.first().cloned().unwrap_or_default();
@@ -103,9 +102,9 @@ async fn redeem(edge: &Edge, order: PairDevice) -> Result<DeviceId, Refusal> {
             world.witnesses.noted(&SecurityEvent { tenant, at: now, what }).await;
             Ok(device_id)
         }
-        Err(devices::TooManyDevices) => Err(Problem::new(ProblemCode::Unprocessable)
-            .with_detail("this user has as many devices as allowed: revoke one first")
-            .into()),
+        Err(devices::TooManyDevices) => Err(Refusal::unprocessable(
+            "this user has as many devices as allowed: revoke one first",
+        )),
     }
 }
 

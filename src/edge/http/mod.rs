@@ -8,6 +8,7 @@ mod certify;
 mod device_keys;
 mod devices;
 mod documents;
+pub(super) mod fields;
 pub(super) mod origin;
 mod pairings;
 mod probes;

@@ -28,6 +28,16 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
+    /// 400, with the place of the mistake and what is allowed there. Input is never repeated.
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
+        Problem::new(ProblemCode::InvalidRequest).with_detail(detail).into()
+    }
+
+    /// 422, in the same form.
+    pub(crate) fn unprocessable(detail: impl Into<String>) -> Self {
+        Problem::new(ProblemCode::Unprocessable).with_detail(detail).into()
+    }
+
     /// What programs go by.
     pub(crate) fn code(&self) -> ProblemCode {
         self.problem.code

@@ -5,6 +5,7 @@
 //! with who asks is the same `invalid_client`, to the byte: unknown, badly signed, from elsewhere,
 //! too late, used before. An address that tries too often is told so before its body is read.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use axum::Json;
@@ -35,7 +36,7 @@ const PARAMETERS: usize = 16;
 /// Why there is no token.
 enum Refused {
     /// By RFC 6749, with a sentence of ours.
-    OAuth(Code, &'static str),
+    OAuth(Code, Cow<'static, str>),
     /// As on every other path.
     Problem(Refusal),
 }
@@ -47,7 +48,7 @@ impl<T: Into<Refusal>> From<T> for Refused {
 }
 
 const INVALID_CLIENT: Refused =
-    Refused::OAuth(Code::InvalidClient, "the client assertion was not accepted");
+    Refused::OAuth(Code::InvalidClient, Cow::Borrowed("the client assertion was not accepted"));
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
@@ -61,7 +62,7 @@ impl IntoResponse for Refused {
                 StatusCode::BAD_REQUEST
             }
         };
-        let body = Json(TokenError { error: code, error_description: description.to_owned() });
+        let body = Json(TokenError { error: code, error_description: description.into_owned() });
         let mut response = (status, body).into_response();
         if status == StatusCode::UNAUTHORIZED {
             // RFC 9110 section 11.6.1 wants one; no scheme of HTTP carries an assertion.
@@ -105,10 +106,10 @@ async fn redeem(
     match form.grant_type.as_deref() {
         Some("client_credentials") => {}
         Some(_) => {
-            let text = "the grant type must be client_credentials";
-            return Err(Refused::OAuth(Code::UnsupportedGrantType, text));
+            let text = "grant_type: one of client_credentials";
+            return Err(Refused::OAuth(Code::UnsupportedGrantType, text.into()));
         }
-        None => return Err(Refused::OAuth(Code::InvalidRequest, "grant_type is missing")),
+        None => return Err(Refused::OAuth(Code::InvalidRequest, "grant_type: missing".into())),
     }
     if by_header {
         return Err(INVALID_CLIENT);
@@ -180,7 +181,11 @@ async fn refuse(edge: &Edge, client: &Client, now: UnixMillis) -> Refused {
 
 /// What is asked for, if the client has it all; without a word everything that it has.
 fn scopes(asked: Option<&str>, client: &Client) -> Result<Vec<Scope>, Refused> {
-    let invalid = || Refused::OAuth(Code::InvalidScope, "the client does not have this scope");
+    let invalid = || {
+        let has: Vec<_> = client.scopes.iter().map(|scope| scope.as_str()).collect();
+        let text = format!("scope: this client has {}", has.join(" "));
+        Refused::OAuth(Code::InvalidScope, text.into())
+    };
     let Some(asked) = asked else { return Ok(client.scopes.clone()) };
     let asked: Result<Vec<Scope>, _> = asked.split(' ').map(str::parse).collect();
     let mut asked = asked.map_err(|_| invalid())?;
@@ -208,24 +213,28 @@ struct Form {
 
 impl Form {
     fn parse(bytes: &[u8]) -> Result<Self, Refused> {
-        let invalid = |text| Refused::OAuth(Code::InvalidRequest, text);
+        let invalid = |text: String| Refused::OAuth(Code::InvalidRequest, text.into());
         let mut form = Self::default();
         for (count, (name, value)) in url::form_urlencoded::parse(bytes).enumerate() {
             if count >= PARAMETERS {
-                return Err(invalid("there are too many parameters"));
+                return Err(invalid(format!("at most {PARAMETERS} parameters")));
             }
-            let place = match &*name {
-                "grant_type" => &mut form.grant_type,
-                "scope" => &mut form.scope,
-                "client_id" => &mut form.client_id,
-                "client_assertion_type" => &mut form.client_assertion_type,
-                "client_assertion" => &mut form.client_assertion,
+            let (known, place) = match &*name {
+                "grant_type" => ("grant_type", &mut form.grant_type),
+                "scope" => ("scope", &mut form.scope),
+                "client_id" => ("client_id", &mut form.client_id),
+                "client_assertion_type" => {
+                    ("client_assertion_type", &mut form.client_assertion_type)
+                }
+                "client_assertion" => ("client_assertion", &mut form.client_assertion),
                 // Two ways to authenticate at once are one too many.
-                "client_secret" => return Err(invalid("there are no client secrets here")),
+                "client_secret" => {
+                    return Err(invalid("client_secret: there are none here".to_owned()));
+                }
                 _ => continue,
             };
             if place.is_some() {
-                return Err(invalid("a parameter is there twice"));
+                return Err(invalid(format!("{known}: given twice")));
             }
             if !value.is_empty() {
                 *place = Some(value.into_owned());

@@ -4,20 +4,21 @@
 use std::future::Future;
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::webhook::{
     CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, DeliveryView, RotateWebhook,
     TestedWebhook, WebhookEvent, WebhookKeyView, WebhookList, WebhookView,
 };
-use fido_relay_proto::{EventId, Problem, ProblemCode};
+use fido_relay_proto::{EventId, ProblemCode};
 use futures::channel::oneshot;
 use serde::Deserialize;
 
 use super::body::JsonBody;
 use super::caller::Initiator;
+use super::fields::QueryOf;
 use super::refusal::Refusal;
 use super::rfc3339;
 use super::segment::Segment;
@@ -37,9 +38,7 @@ impl From<WebhookError> for Refusal {
             | WebhookError::TooMany
             | WebhookError::TooManyKeys
             | WebhookError::OldKeys
-            | WebhookError::NotDead) => {
-                Problem::new(ProblemCode::Unprocessable).with_detail(told.to_string()).into()
-            }
+            | WebhookError::NotDead) => Self::unprocessable(told.to_string()),
         }
     }
 }
@@ -149,10 +148,10 @@ pub(super) async fn deliveries(
     State(edge): State<Edge>,
     caller: Initiator,
     Segment(id): Segment,
-    which: Result<Query<Which>, QueryRejection>,
+    which: Result<QueryOf<Which>, Refusal>,
 ) -> Result<Json<DeliveryList>, Refusal> {
     let endpoint = own(&edge, &caller, &id).await?;
-    let Query(which) = which.map_err(|_| ProblemCode::InvalidRequest)?;
+    let QueryOf(which) = which?;
     Ok(Json(undelivered(webhooks(&edge)?, &endpoint, which).await?))
 }
 

@@ -38,7 +38,7 @@ pub(in crate::edge) async fn stream(
         None => (Watcher::from_request_parts(&mut parts, &edge).await?, None),
         // Two credentials in one request contradict each other.
         Some(_) if parts.headers.contains_key(header::AUTHORIZATION) => {
-            return Err(ProblemCode::InvalidRequest.into());
+            return Err(Refusal::invalid("query ticket: not beside an Authorization header"));
         }
         Some(ticket) => {
             let now = edge.relay().world().clock.now();

@@ -18,10 +18,8 @@ pub(super) mod socket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Query;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use fido_relay_proto::{Problem, ProblemCode};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -30,7 +28,7 @@ pub(super) use self::places::Places;
 pub(super) use self::sight::Sight;
 use super::Edge;
 use super::accept::Accepted;
-use super::http::Refusal;
+use super::http::{Refusal, fields};
 use crate::relay::{View, Watch};
 
 /// Between two signs of life to a watcher that stays (proxies close what is silent for a minute),
@@ -127,8 +125,7 @@ struct Resume {
 
 impl Resume {
     fn of(parts: &Parts) -> Result<Self, Refusal> {
-        let query = Query::<Self>::try_from_uri(&parts.uri);
-        query.map(|Query(query)| query).map_err(|_| ProblemCode::InvalidRequest.into())
+        fields::from_query(&parts.uri)
     }
 
     /// Where to go on: after the last event that the watcher says it has. What a browser sends
@@ -136,9 +133,6 @@ impl Resume {
     fn after(&self, headers: &HeaderMap) -> Result<u32, Refusal> {
         let Some(last) = headers.get("last-event-id") else { return Ok(self.since.unwrap_or(0)) };
         let number = last.to_str().ok().and_then(|last| last.parse().ok());
-        number.ok_or_else(|| {
-            let detail = "Last-Event-ID must be the number of an event";
-            Problem::new(ProblemCode::InvalidRequest).with_detail(detail).into()
-        })
+        number.ok_or_else(|| Refusal::invalid("header Last-Event-ID: the number of an event"))
     }
 }

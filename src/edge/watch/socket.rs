@@ -52,7 +52,8 @@ pub(in crate::edge) async fn upgrade(
     let resume = Resume::of(&parts)?;
     // A ticket in a URL is for those who have no better place for it.
     if resume.ticket.is_some() {
-        return Err(ProblemCode::InvalidRequest.into());
+        let detail = "query ticket: not taken here; offer it as a subprotocol, ticket.<ticket>";
+        return Err(Refusal::invalid(detail));
     }
     if let Some(bearer) = offered_ticket(&parts.headers) {
         parts.headers.insert(header::AUTHORIZATION, bearer);

@@ -259,6 +259,18 @@ fn header(about: &str, schema: Value, always: bool) -> Value {
     json!({ "description": about, "required": always, "schema": schema })
 }
 
+/// A problem as it is answered.
+fn example(code: ProblemCode) -> Problem {
+    let problem = Problem::new(code);
+    if code == ProblemCode::InvalidRequest {
+        problem.with_detail("/username: missing")
+    } else if code == ProblemCode::ScopeMissing {
+        problem.with_detail("needs the scope ceremony:read")
+    } else {
+        problem
+    }
+}
+
 /// The answer of a status with these codes.
 fn problem(schema: &Value, status: u16, codes: &[ProblemCode]) -> Value {
     let about: Vec<_> = codes.iter().map(|code| code.title()).collect();
@@ -266,7 +278,7 @@ fn problem(schema: &Value, status: u16, codes: &[ProblemCode]) -> Value {
     exact["properties"] = json!({ "status": { "const": status }, "code": { "enum": codes } });
     let mut examples = Map::new();
     for code in codes {
-        let example = json!(Problem::new(*code));
+        let example = json!(example(*code));
         let name = example["code"].as_str().unwrap_or_default().to_owned();
         examples.insert(name, json!({ "value": example }));
     }

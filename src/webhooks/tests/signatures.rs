@@ -132,7 +132,8 @@ async fn an_old_key_signs_beside_the_new_one_until_it_ends() {
     let stored = stage.store.list(Bucket::Webhooks, "").await.unwrap();
     let stored = String::from_utf8(stored[0].1.value.clone()).unwrap();
     assert!(!printed.contains("whsec_") && !stored.contains("whsec_"));
-    let order = RotateWebhook { scheme: WebhookScheme::V1, old_lives_s: OLD_KEYS_MAX_S + 1 };
+    let order =
+        RotateWebhook { scheme: WebhookScheme::V1, old_lives_s: WEBHOOK_OLD_KEYS_MAX_S + 1 };
     let refused = stage.webhooks.rotate(&both, order).await;
     assert_eq!(refused.unwrap_err(), WebhookError::OldKeys);
 }

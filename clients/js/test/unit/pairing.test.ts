@@ -57,3 +57,15 @@ test("a relay out of reach is told apart from a pairing that was called off", as
   };
   await assert.rejects(pairDevice({ ...order, signal: controller.signal, fetch: calledOff }), { name: "AbortError" });
 });
+
+test("a refusal says what the relay says is wrong", async () => {
+  const signer = await webCryptoSigner(await generateDeviceKey());
+  const order = { relay: "https://relay.example", signer, platform: "other", token: "t" } as const;
+  const refuses = (problem: object) => async () => Response.json(problem, { status: 400 });
+  const told = { code: "invalid_request", detail: "/name: must not be empty" };
+  await assert.rejects(pairDevice({ ...order, fetch: refuses(told) }), {
+    message: "not paired: 400 invalid_request (/name: must not be empty)",
+    detail: "/name: must not be empty",
+  });
+  await assert.rejects(pairDevice({ ...order, fetch: refuses({ code: "gone", detail: 7 }) }), { message: "not paired: 400 gone" });
+});

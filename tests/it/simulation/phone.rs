@@ -14,6 +14,7 @@ use fido_relay_proto::{AttemptId, CeremonyId, ConnectionId, DeviceFrame, DeviceI
 use serde_json::value::RawValue;
 
 use super::history::Event;
+use super::play::any_key;
 use super::weather::{World, pause};
 
 /// What a phone shows of a ceremony.
@@ -103,7 +104,7 @@ impl SimPhone {
             memory.connection = Some(Arc::clone(&connection));
             connection
         };
-        for open in relay.attach(&connection).await {
+        for open in relay.attach(&connection, &any_key()).await {
             relay.show_again(&open, &connection).await;
         }
         self.listen(connection, relay, tasks, manners).await;

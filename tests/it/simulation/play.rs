@@ -77,6 +77,12 @@ fn username(name: &str) -> Username {
     PlainText::new(name).unwrap()
 }
 
+/// Every device's key: nothing is signed here.
+pub(super) fn any_key() -> P256Jwk {
+    let [kty, crv, x, y] = ["EC", "P-256", "", ""].map(str::to_owned);
+    P256Jwk { kty, crv, x, y }
+}
+
 /// Two devices of Ada's and one of somebody else.
 fn owners() -> [Owner; 3] {
     [(1, "ada"), (2, "ada"), (3, "bob")].map(|(number, name)| Owner {
@@ -224,12 +230,7 @@ impl Play {
             id: owner.device,
             tenant: owner.tenant.clone(),
             username: owner.username.clone(),
-            jwk: P256Jwk {
-                kty: "EC".to_owned(),
-                crv: "P-256".to_owned(),
-                x: String::new(),
-                y: String::new(),
-            },
+            jwk: any_key(),
             name: None,
             platform: Platform::Android,
             push: None,

@@ -28,6 +28,11 @@ impl Call<'_> {
         ["call", self.method, self.path]
     }
 
+    fn link(&self, html: &mut Html) {
+        html.tag("<a href=\"#").anchor(&self.anchor()).tag("\">");
+        html.text(&self.method.to_ascii_uppercase()).tag(" ").text(self.path).tag("</a>");
+    }
+
     /// What it is called in the contents.
     pub(super) fn summary(&self) -> &str {
         Some(self.text("summary")).filter(|text| !text.is_empty()).unwrap_or(self.path)
@@ -66,8 +71,43 @@ pub(super) fn twin<'a>(calls: &[Call<'a>], call: &Call<'_>) -> Option<Call<'a>> 
     calls.iter().find(|other| essence(other) == own).copied()
 }
 
+/// The bodies of answers that are on the page already, each with its place.
+#[derive(Debug, Default)]
+pub(super) struct Shown<'a>(Vec<(Value, Call<'a>, String)>);
+
+impl<'a> Shown<'a> {
+    /// The fields of a body, or where on the page the same fields are.
+    fn fields(
+        &mut self,
+        html: &mut Html,
+        book: Book<'_>,
+        content: &Value,
+        media_type: &str,
+        (call, status): (&Call<'a>, &str),
+    ) {
+        let schema = &content["schema"];
+        let Some((_, first, of)) = self.0.iter().find(|(known, ..)| known == schema) else {
+            book.fields(html, schema, media_type);
+            self.0.push((schema.clone(), *call, status.to_owned()));
+            return;
+        };
+        html.tag("<p>As with ").code(of);
+        if first.anchor() != call.anchor() {
+            html.tag(" of ");
+            first.link(html);
+        }
+        html.tag(".</p>");
+    }
+}
+
 /// One call; of a twin of an earlier call, no more than that it is one.
-pub(super) fn article(html: &mut Html, openapi: &Value, call: &Call<'_>, twin: Option<Call<'_>>) {
+pub(super) fn article<'a>(
+    html: &mut Html,
+    openapi: &Value,
+    call: &Call<'a>,
+    twin: Option<Call<'a>>,
+    shown: &mut Shown<'a>,
+) {
     let book = Book(openapi);
     html.tag("<article id=\"").anchor(&call.anchor()).tag("\"><h3><span class=\"method ");
     html.anchor(&[call.method]).tag("\">").text(&call.method.to_ascii_uppercase());
@@ -87,7 +127,7 @@ pub(super) fn article(html: &mut Html, openapi: &Value, call: &Call<'_>, twin: O
     access(html, call.said);
     parameters(html, book, call.said);
     body(html, book, call.said);
-    answers(html, book, call.said);
+    answers(html, book, call, shown);
     curl(html, call);
     html.tag("</article>");
 }
@@ -149,15 +189,15 @@ fn body(html: &mut Html, book: Book<'_>, said: &Value) {
     }
 }
 
-fn answers(html: &mut Html, book: Book<'_>, said: &Value) {
-    let Some(answers) = said["responses"].as_object() else { return };
+fn answers<'a>(html: &mut Html, book: Book<'_>, call: &Call<'a>, shown: &mut Shown<'a>) {
+    let Some(answers) = call.said["responses"].as_object() else { return };
     let answers = answers.iter().map(|(status, it)| (status, Value::Object(book.whole(it))));
     let (refusals, answers): (Vec<_>, Vec<_>) = answers.partition(|(_, it)| is_refusal(it));
     if !answers.is_empty() {
         html.tag("<h4>Answers</h4><table><thead><tr><th scope=\"col\">Status</th>");
         html.tag("<th scope=\"col\">Meaning</th></tr></thead><tbody>");
     }
-    for (nth, (status, answer)) in answers.iter().enumerate() {
+    for (status, answer) in &answers {
         html.tag("<tr><th scope=\"row\">").code(status).tag("</th><td>");
         html.sentence(answer["description"].as_str().unwrap_or_default());
         for code in codes(book, answer) {
@@ -170,16 +210,8 @@ fn answers(html: &mut Html, book: Book<'_>, said: &Value) {
         );
         let contents = answer["content"].as_object().into_iter().flatten();
         for (media_type, content) in contents.filter(|(kind, _)| *kind != PROBLEM) {
-            let schema =
-                |(_, it): &&(_, Value)| it["content"][media_type]["schema"] == content["schema"];
-            let before = answers[..nth].iter().find(schema);
             html.tag("<details><summary>Fields of ").text(media_type).tag("</summary>");
-            match before {
-                Some((status, _)) => {
-                    html.tag("<p>As with ").code(status).tag(".</p>");
-                }
-                None => book.fields(html, &content["schema"], media_type),
-            }
+            shown.fields(html, book, content, media_type, (call, status));
             examples(html, content);
             html.tag("</details>");
         }

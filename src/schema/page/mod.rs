@@ -72,12 +72,13 @@ fn body(openapi: &Value, asyncapi: &Value) -> Html {
     );
     access(&mut html, openapi, asyncapi);
     errors(&mut html, openapi);
+    let mut shown = calls::Shown::default();
     for (tag, about, calls) in calls::by_tag(openapi) {
         html.tag("<section aria-labelledby=\"").anchor(&["tag", tag]).tag("\"><h2 id=\"");
         html.anchor(&["tag", tag]).tag("\">").text(&capital(tag)).tag("</h2><p>").sentence(about);
         html.tag("</p>");
         for (nth, call) in calls.iter().enumerate() {
-            calls::article(&mut html, openapi, call, calls::twin(&calls[..nth], call));
+            calls::article(&mut html, openapi, call, calls::twin(&calls[..nth], call), &mut shown);
         }
         html.tag("</section>");
     }

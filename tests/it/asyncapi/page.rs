@@ -37,7 +37,7 @@ async fn search(browser: &Browser) {
     let query = browser.see("#query").await;
     for (words, count, first) in [
         ("xyzzy", "0 found", ""),
-        ("not_me user's phones", "", "#message-devicesocket-decline"),
+        ("changed their mind not_me", "", "#message-devicesocket-decline"),
         ("idempotency_mismatch same key", "", "#error-idempotency-mismatch"),
     ] {
         query.clear().await.unwrap();

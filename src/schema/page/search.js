@@ -5,12 +5,13 @@
   const places = [...document.querySelectorAll("article[id], .message[id], tr[id]")];
   const texts = places.map((place) => place.textContent.toLowerCase());
   const entry = (place) => {
-    const parts = ["h3, h5, th", ".summary, p, td"].map((css) => place.querySelector(css));
+    const [name, about] = ["h3, h5, th", ".summary, p, td"].map((css) => place.querySelector(css));
+    const channel = place.matches(".message") ? `${place.closest("article").querySelector("h3").textContent}: ` : "";
     const link = document.createElement("a");
     link.href = `#${place.id}`;
-    link.textContent = parts[0].textContent;
+    link.textContent = channel + name.textContent;
     const item = document.createElement("li");
-    item.append(link, ` ${parts[1]?.textContent ?? ""}`);
+    item.append(link, ` ${about?.textContent ?? ""}`);
     return item;
   };
   query.addEventListener("input", () => {

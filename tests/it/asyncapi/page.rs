@@ -85,7 +85,6 @@ async fn the_page_of_the_interface_reads_well_on_every_screen_and_asks_nobody_fo
         browser.look(look).await;
         let sideways = "return document.documentElement.scrollWidth - innerWidth";
         assert_eq!(browser.run(sideways).await, 0, "{name}: scrolls sideways");
-        browser.keep_picture(&format!("docs-{name}")).await;
     }
     for (look, name) in [(LIGHT, "light"), (DARK, "dark")] {
         browser.look(look).await;

@@ -10,11 +10,11 @@ use fido_relay_proto::device::{
     Ack, AckOf, Answer, Card, CardErrorCode, CardEvent, Claim, Decline, DeclineReason,
     FrameErrorCode,
 };
+use fido_relay_proto::http::P256Jwk;
 use fido_relay_proto::{AttemptId, CeremonyId, ConnectionId, DeviceFrame, DeviceId, RelayFrame};
 use serde_json::value::RawValue;
 
 use super::history::Event;
-use super::play::any_key;
 use super::weather::{World, pause};
 
 /// What a phone shows of a ceremony.
@@ -29,6 +29,12 @@ struct Memory {
     seen: BTreeMap<CeremonyId, Seen>,
     connection: Option<Arc<Connection>>,
     connections: u64,
+}
+
+/// Every device's key: nothing is signed here.
+pub(super) fn any_key() -> P256Jwk {
+    let [kty, crv, x, y] = ["EC", "P-256", "", ""].map(str::to_owned);
+    P256Jwk { kty, crv, x, y }
 }
 
 /// One device and its person.

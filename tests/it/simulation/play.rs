@@ -10,7 +10,7 @@ use fido_relay::ports::{Bucket, Clock as _, Store, Witnesses};
 use fido_relay::relay::{Census, CeremonyKey, OpenOrder, Owner, Relay, World as Ports, devices};
 use fido_relay::security::seal::Sealer;
 use fido_relay::tasks::Tasks;
-use fido_relay_proto::http::{P256Jwk, Platform, UpstreamOptions};
+use fido_relay_proto::http::{Platform, UpstreamOptions};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
     Binding, CeremonyId, CeremonyType, ClientId, DeviceId, PlainText, TenantId, UnixMillis,
@@ -18,7 +18,7 @@ use fido_relay_proto::{
 };
 
 use super::history::Event;
-use super::phone::{Manners, SimPhone};
+use super::phone::{Manners, SimPhone, any_key};
 use super::store::{SimStore, outage};
 use super::upstream::{SimBus, SimFido};
 use super::weather::{Faults, World, pause};
@@ -75,12 +75,6 @@ pub(super) struct Played {
 
 fn username(name: &str) -> Username {
     PlainText::new(name).unwrap()
-}
-
-/// Every device's key: nothing is signed here.
-pub(super) fn any_key() -> P256Jwk {
-    let [kty, crv, x, y] = ["EC", "P-256", "", ""].map(str::to_owned);
-    P256Jwk { kty, crv, x, y }
 }
 
 /// Two devices of Ada's and one of somebody else.

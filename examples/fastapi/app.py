@@ -83,13 +83,13 @@ def keep(response: Response, name: str) -> str:
 
 # Phase 1: the backend receives the request. Phase 2: the page shows the code for the phone.
 @app.post("/sign-in")
-async def phase_1_receive(asked: SignIn, response: Response) -> dict[str, str]:
+async def phase_1_receive(asked: SignIn, response: Response) -> dict[str, str | int]:
     options = {"userVerification": "required"}
     opened = await relay.open("authentication", asked.username, options=options)
     while len(attempts) >= REMEMBERED:
         del attempts[next(iter(attempts))]
     attempts[opened.id] = Attempt(keep(response, WAITING), asked.username, opened)
-    return {"id": opened.id, "code": opened.code or ""}
+    return {"id": opened.id, "code": opened.code or "", "expires_in": opened.expires_in}
 
 
 def phase_2_own(ceremony_id: str, request: Request) -> Attempt:
@@ -113,6 +113,13 @@ async def phase_3_wait(ceremony_id: str, request: Request) -> StreamingResponse:
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(steps(), media_type="text/event-stream", headers=headers)
+
+
+@app.post("/sign-in/{ceremony_id}/cancel", status_code=204)
+async def cancel(ceremony_id: str, request: Request) -> None:
+    """Takes the prompt off the phone. The page hears of it as of any other end."""
+    phase_2_own(ceremony_id, request)
+    await relay.cancel(ceremony_id)
 
 
 # Phase 4: the answer comes back and is verified. Phase 5: the backend completes, once.

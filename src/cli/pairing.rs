@@ -9,7 +9,9 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
 use super::administration::Administration;
-use super::{ConfigFile, Failure, answer, block_on};
+use super::{ConfigFile, Failure, answer, block_on, complain};
+use crate::config::is_loopback;
+use crate::phone::PairingLink;
 
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
 /// does.
@@ -56,7 +58,24 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
             answer(&opened.uri);
             return Ok(());
         }
-        show(&opened, json)
+        show(&opened, json)?;
+        if let Some(note) = unreachable_for_phones(&opened.uri) {
+            complain(&note);
+        }
+        Ok(())
+    })
+}
+
+/// What to do about a link to a loopback address, which on a phone is the phone itself.
+fn unreachable_for_phones(uri: &str) -> Option<String> {
+    let PairingLink { relay, .. } = uri.parse().ok()?;
+    let port = relay.port_or_known_default()?;
+    is_loopback(&relay).then(|| {
+        format!(
+            "a real phone cannot use this link, as {relay} is the phone itself there. For Android on \
+             a cable run `adb reverse tcp:{port} tcp:{port}`; for a phone in the same network see \"A real \
+             phone\" in docs/operations.md"
+        )
     })
 }
 
@@ -76,4 +95,24 @@ fn show(opened: &OpenedPairing, json: bool) -> Result<(), Failure> {
     let minutes = opened.expires_in.div_ceil(60);
     answer(&format!("\nGood for one phone, within {minutes} minutes."));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_link_to_a_loopback_address_is_said_to_be_useless_on_a_phone() {
+        for (relay, port) in [
+            ("http%3A%2F%2F127.0.0.1%3A8080", Some("adb reverse tcp:8080 tcp:8080")),
+            ("http%3A%2F%2Flocalhost%3A9000", Some("adb reverse tcp:9000 tcp:9000")),
+            ("https%3A%2F%2F%5B%3A%3A1%5D", Some("adb reverse tcp:443 tcp:443")),
+            ("http%3A%2F%2F192.0.2.10%3A8080", None),
+            ("https%3A%2F%2Frelay.example", None),
+        ] {
+            let note = unreachable_for_phones(&format!("fido-relay://pair?relay={relay}&token=t"));
+            assert_eq!(note.is_some(), port.is_some(), "{relay}");
+            assert!(port.is_none_or(|port| note.unwrap().contains(port)), "{relay}");
+        }
+    }
 }

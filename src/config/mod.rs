@@ -40,6 +40,7 @@ pub use prompts::Prompts;
 pub use rates::{AdminListener, RateLimits};
 pub use reader::{Mistake, Mistakes, Setting, Source};
 pub use weaknesses::Weakness;
+pub(crate) use weaknesses::is_loopback;
 pub use webhooks::Webhooks;
 
 /// The file that is read when none is named, if it exists in the working directory.

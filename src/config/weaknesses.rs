@@ -353,7 +353,8 @@ fn is_safe_way(url: &Url) -> bool {
     is_loopback(url) || url.scheme() == "https"
 }
 
-pub(super) fn is_loopback(url: &Url) -> bool {
+/// Whether a URL leads to the machine that opens it.
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
         Some(url::Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay_proto::device::{DeviceFrame, FrameErrorCode};
+use fido_relay_proto::http::P256Jwk;
 use fido_relay_proto::{CeremonyId, NodeId, Phase, RelayFrame, typed_digits};
 
 use super::claims::ClaimError;
@@ -18,14 +19,22 @@ impl Relay {
     /// A device has authenticated: takes its socket in, and gives what is open for it, each to be
     /// shown by [`Relay::show_again`]. Registered first, so that nothing falls between the two.
     ///
-    /// A revocation that came between the proof and the registration found no socket here to
-    /// close, so the device is looked up once more.
-    pub async fn attach(&self, connection: &Arc<Connection>) -> Vec<CeremonyKey> {
+    /// A revocation or a key rotation between the proof and the registration found no socket here
+    /// to close or to renew, so the device is loaded once more: a device that is gone is closed, a
+    /// device whose key is no longer `proven_by` has to sign with the new one.
+    pub async fn attach(
+        &self,
+        connection: &Arc<Connection>,
+        proven_by: &P256Jwk,
+    ) -> Vec<CeremonyKey> {
         self.registry().insert(Arc::clone(connection));
         let owner = connection.owner();
         let store = &*self.world().store;
         match devices::load(store, &owner.tenant, owner.device).await {
             Ok(Some(device)) => {
+                if device.jwk != *proven_by {
+                    connection.renew();
+                }
                 match devices::news(store, &owner.tenant, &owner.username).await {
                     Ok(news) => self.tell(&device, &news, connection),
                     // They are told with the next socket.

@@ -148,6 +148,20 @@ async fn a_pairing_token_is_minted_for_the_relay_that_apps_dial() {
     assert_eq!(opened["uri"], uri);
     let shown = run(directory.path(), &create).await;
     assert!(String::from_utf8(shown.stdout).unwrap().contains("fido-relay://pair?relay=https"));
+    assert_eq!(String::from_utf8(shown.stderr).unwrap(), "", "a phone can use it");
+}
+
+#[tokio::test]
+async fn a_pairing_link_that_no_real_phone_can_use_is_said_to_be_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let _served = Served::start(directory.path()).await;
+    let create = ["pairing", "create", "--username", "ada@example.com", "--json"];
+    let shown = run(directory.path(), &create).await;
+    let opened: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert!(opened["uri"].as_str().unwrap().contains("relay=http%3A%2F%2F127.0.0.1%3A"));
+    let told = told(&shown);
+    assert!(told.contains("a real phone cannot use this link"), "{told}");
+    assert!(told.contains("adb reverse tcp:"), "{told}");
 }
 
 /// A relay as a process of its own, killed if the test forgets it.

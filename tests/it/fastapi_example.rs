@@ -8,11 +8,12 @@ use fido_relay_proto::CeremonyId;
 use reqwest::header::{COOKIE, SET_COOKIE};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
+use crate::demo::browser::Browser;
 use crate::flask_example::bank::serve;
 use crate::support::needs;
-use crate::support::relay::{TestRelay, http};
+use crate::support::relay::{Initiator, TestRelay, http};
 
 /// A browser at the application: what its page calls, and the cookies of one visit.
 struct Page {
@@ -58,23 +59,21 @@ impl Page {
         call.header(COOKIE, cookie).send().await.unwrap()
     }
 
+    async fn cancels(&self, cookie: &str) -> StatusCode {
+        let call = self.http.post(format!("{}/sign-in/{}/cancel", self.url, self.id));
+        call.header(COOKIE, cookie).send().await.unwrap().status()
+    }
+
     async fn is_signed_in(&self, cookie: &str) -> Value {
         let call = self.http.get(format!("{}/me", self.url)).header(COOKIE, cookie);
         call.send().await.unwrap().json::<Value>().await.unwrap()["username"].take()
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn its_page_hears_each_step_and_the_browser_that_asked_is_signed_in_once() {
-    let what = "the FastAPI application";
-    let Some(python) = needs::python_with("fastapi, uvicorn, httpx, rfc8785", what) else { return };
-    let relay = TestRelay::start().await;
-    let initiator = relay.initiator().await;
-    let mut phone = relay.phone(&initiator, "ada").await;
-    let card = initiator.open(&json!({ "type": "registration", "username": "ada" })).await;
-    phone.types(&card);
-    assert_eq!(initiator.outcome(card.id).await.id, card.id);
+const WHAT: &str = "the FastAPI application";
 
+/// The application as a process of its own, and where its page is.
+async fn application(python: &Path, relay: &TestRelay, initiator: &Initiator) -> (Child, String) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut program = Command::new(python);
     program
@@ -85,7 +84,49 @@ async fn its_page_hears_each_step_and_the_browser_that_asked_is_signed_in_once()
         .env("FIDO_RELAY_URL", relay.url())
         .env("FIDO_RELAY_API_KEY", &initiator.key)
         .kill_on_drop(true);
-    let (_process, url) = serve(program).await;
+    serve(program).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_page_shows_the_code_with_a_warning_the_time_left_and_a_way_to_cancel() {
+    let Some(python) = needs::python_with("fastapi, uvicorn, httpx, rfc8785", WHAT) else { return };
+    let Some(chromium) = needs::chromium("the FastAPI application's page") else { return };
+    let relay = TestRelay::start().await;
+    let initiator = relay.initiator().await;
+    let ((_process, url), browser) =
+        tokio::join!(application(&python, &relay, &initiator), Browser::start(&chromium));
+    browser.open(&url).await;
+    assert!(!browser.shows("#waiting").await);
+    browser.see("[name=username]").await.send_keys("ada").await.unwrap();
+    browser.click("form button").await;
+    browser
+        .read(
+            "#typing p + p",
+            "Type it into the app only. Nobody from the bank will ever ask for it.",
+        )
+        .await;
+    assert_eq!(browser.text("#code").await.len(), 6);
+    let left = browser.text("#left").await;
+    let seconds: u32 = left.strip_suffix(" s left").unwrap().parse().unwrap();
+    assert!((1..=120).contains(&seconds), "{left}");
+    browser.keep_picture("fastapi-code").await;
+    browser.click("#cancel").await;
+    browser.read("#told", "Cancelled. You are not signed in.").await;
+    assert!(browser.shows("form").await && !browser.shows("#waiting").await);
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_page_hears_each_step_and_the_browser_that_asked_is_signed_in_once() {
+    let Some(python) = needs::python_with("fastapi, uvicorn, httpx, rfc8785", WHAT) else { return };
+    let relay = TestRelay::start().await;
+    let initiator = relay.initiator().await;
+    let mut phone = relay.phone(&initiator, "ada").await;
+    let card = initiator.open(&json!({ "type": "registration", "username": "ada" })).await;
+    phone.types(&card);
+    assert_eq!(initiator.outcome(card.id).await.id, card.id);
+
+    let (_process, url) = application(&python, &relay, &initiator).await;
 
     let served = http().get(&url).send().await.unwrap();
     let policy = served.headers()["content-security-policy"].to_str().unwrap().to_owned();
@@ -98,6 +139,9 @@ async fn its_page_hears_each_step_and_the_browser_that_asked_is_signed_in_once()
     assert_eq!(steps.last().unwrap(), "closed");
     assert!(steps.contains(&"card".to_owned()), "{steps:?}");
     let other = Page::asks(&url).await;
+    // Nobody else cancels it, and it is too late for that once the card has answered.
+    assert_eq!(page.cancels(&other.waiting).await, StatusCode::NOT_FOUND);
+    assert_eq!(page.cancels(&page.waiting).await, StatusCode::NO_CONTENT);
     assert_eq!(page.finishes(&other.waiting).await.status(), StatusCode::NOT_FOUND);
     let finished = page.finishes(&page.waiting).await;
     let session = cookie(&finished, "session").unwrap();

@@ -4,7 +4,7 @@
 pub(crate) mod bank;
 mod visitor;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fido_relay::config::Config;
 use fido_relay::phone::{self, Decision, DeviceKey, Faults, PairingLink, PhoneEvent};
@@ -106,7 +106,7 @@ impl Scene {
     async fn ask_to_pay(&self, payee: &str) {
         self.open("/").await;
         fill(&self.browser, "#payee", payee).await;
-        fill(&self.browser, "#amount", "1200.50").await;
+        fill(&self.browser, "#amount", "1200,50").await;
         self.browser.click("#pay").await;
         self.browser.see("#code").await;
     }
@@ -143,6 +143,10 @@ async fn a_person_enrols_signs_in_has_a_payment_approved_and_signs_out() {
     browser.see("[data-step=delivered][data-state=done]").await;
     browser.read("#ask", "Type this code into the app on your phone").await;
     keep_pictures(browser, "flask-code").await;
+    let id = scene.id().await;
+    let offered = |event: &PhoneEvent| matches!(event, PhoneEvent::Offered { offer, .. } if offer.ceremony_id == id);
+    let PhoneEvent::Offered { offer, .. } = phone.until(offered).await else { unreachable!() };
+    assert_eq!(offer.display_name.as_str(), "Ada Lovelace");
     scene.confirm(&mut phone).await;
     browser.read(".note", "You are signed in. Your card confirmed it.").await;
     let cookies = browser.cookies().await;
@@ -262,12 +266,16 @@ async fn a_ceremony_is_its_browsers_alone_and_other_endings_are_told_in_plain_wo
     browser.read("h1", "Sign in").await;
 
     // What was not staged here is told too, and nothing sounds like a success that is none.
-    let words = std::process::Command::new(python)
-        .args(["-B", "-c", EVERY_ENDING])
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flask/bank"))
-        .output()
-        .unwrap();
-    assert!(words.status.success(), "{}", String::from_utf8_lossy(&words.stderr));
+    for (folder, script) in [("bank", EVERY_ENDING), (".", AMOUNTS)] {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let ran = std::process::Command::new(&python)
+            .args(["-B", "-c", script])
+            .current_dir(root.join("examples/flask").join(folder))
+            .env("PYTHONPATH", root.join("clients/python/src"))
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
     scene.browser.quit().await;
 }
 
@@ -287,6 +295,16 @@ for kind in words.DONE:
         assert said.advice or status == "cancelled", (kind, status, reason)
     card = {words.of(kind, "failed", r) for r in ("pin_failed", "no_credential", "card_613")}
     assert len(card) == 1, "a page tells nothing of the card"
+"#;
+
+/// Both decimal separators; what could be a separator of thousands is refused, not guessed.
+const AMOUNTS: &str = r#"
+from bank.views import _cents
+taken = {"120": 12000, "120.50": 12050, "120,50": 12050, " 0,5 ": 50, "1000000,00": 100_000_000}
+for text, cents in taken.items():
+    assert _cents(text) == cents, (text, _cents(text))
+for text in ("", "0", "1.000", "1,000", "1,000.50", "1.000,50", "120,505", ",50", "-1", "1e3", "１２"):
+    assert _cents(text) is None, (text, _cents(text))
 "#;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -126,6 +126,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("GET", "/openapi.json", Needs::Nothing),
     route("GET", "/asyncapi.json", Needs::Nothing),
     route("GET", "/docs", Needs::Nothing),
+    route("GET", "/", Needs::Nothing),
     route("GET", "/healthz", Needs::Nothing),
     route("GET", "/readyz", Needs::Nothing),
 ];

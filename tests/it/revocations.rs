@@ -8,7 +8,7 @@ use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList};
 use fido_relay::ports::{
     BoxFuture, Bucket, Bus, Notice, Revision, Revocation, Revocations, Store, StoreError, Stored,
 };
-use fido_relay::relay::devices::{self, Device};
+use fido_relay::relay::devices::{self, Changed, Device};
 use fido_relay::relay::{Connection, Next, Owner, Relay, RevokeError, World};
 use fido_relay::security::random;
 use fido_relay::serve::{REVOCATIONS_FILE, STORE_FILE};
@@ -157,6 +157,12 @@ impl Store for Stubborn {
     }
 }
 
+/// A public key; no test here verifies a signature.
+fn key(x: &str) -> P256Jwk {
+    let [kty, crv, x, y] = ["EC", "P-256", x, "y"].map(str::to_owned);
+    P256Jwk { kty, crv, x, y }
+}
+
 /// Two nodes on one store and one list, with a bus between them that carries nothing.
 struct Deaf {
     nodes: [Relay; 2],
@@ -192,12 +198,7 @@ impl Deaf {
             id: DeviceId::from_bytes(random::bytes()),
             tenant: TenantId::default(),
             username: Username::new("ada").unwrap(),
-            jwk: P256Jwk {
-                kty: "EC".to_owned(),
-                crv: "P-256".to_owned(),
-                x: "x".to_owned(),
-                y: "y".to_owned(),
-            },
+            jwk: key("x"),
             name: None,
             platform: Platform::Other,
             push: None,
@@ -213,7 +214,7 @@ impl Deaf {
     async fn connects(&self, owner: &Owner) -> Arc<Connection> {
         let id = ConnectionId::from_bytes(random::bytes());
         let connection = Arc::new(Connection::new(id, owner.clone()));
-        self.nodes[1].attach(&connection).await;
+        self.nodes[1].attach(&connection, &key("x")).await;
         assert!(matches!(connection.next(), Next::Idle));
         connection
     }
@@ -263,6 +264,27 @@ async fn a_revocation_that_the_store_refused_is_applied_as_soon_as_it_can_be() {
     assert!(found.is_none());
     let again = deaf.nodes[0].revoke(&owner.tenant, owner.device, None).await;
     assert!(matches!(again, Err(RevokeError::NotFound)), "{again:?}");
+}
+
+/// The proof was verified with a key that another node has replaced before the socket was
+/// registered: the notice of it found no socket to renew.
+#[tokio::test(start_paused = true)]
+async fn a_socket_registered_after_its_key_was_rotated_has_to_sign_with_the_new_key() {
+    let deaf = Deaf::start().await;
+    let owner = deaf.paired().await;
+    let rotated = devices::change(&*deaf.store, &owner.tenant, owner.device, |device| {
+        device.jwk = key("new");
+        Changed::Yes
+    });
+    rotated.await.unwrap().unwrap();
+    let attach = async |proven_by: &str| {
+        let id = ConnectionId::from_bytes(random::bytes());
+        let connection = Arc::new(Connection::new(id, owner.clone()));
+        deaf.nodes[1].attach(&connection, &key(proven_by)).await;
+        connection.next()
+    };
+    assert!(matches!(attach("x").await, Next::Renew));
+    assert!(matches!(attach("new").await, Next::Idle));
 }
 
 #[tokio::test(start_paused = true)]

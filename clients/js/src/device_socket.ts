@@ -258,8 +258,11 @@ export class DeviceSocket {
     const [line, exchange] = [this.#line, this.#exchange];
     await exchange?.asked();
     if (line !== this.#line) return;
-    if (exchange && exchange === this.#exchange) this.#signer = exchange.next;
-    await this.#prove(nonce);
+    if (!exchange || exchange !== this.#exchange) return this.#prove(nonce);
+    // The request got no answer, and the relay answers no later proof on a standing socket. It does
+    // answer the first proof on a new one, which settles an exchange whose answers are all lost.
+    this.#signer = exchange.next;
+    this.redial();
   }
 
   async #prove(nonce: string): Promise<void> {

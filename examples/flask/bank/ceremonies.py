@@ -61,9 +61,12 @@ def phase_1_receive(
 
     Whether there is such a user makes no difference here, nor at the relay.
     """
+    user = db.execute("SELECT display_name FROM user WHERE username = ?", (username,)).fetchone()
     opened = relay.open(
         ceremony_type,
         username,
+        # The phone greets its user by it. Sent in any case, so that requests do not differ.
+        display_name=user["display_name"] if user else username,
         context=context,
         prior_auth=prior_auth,
         options={"userVerification": "required"},

@@ -211,7 +211,10 @@ def pay() -> Any:
     reference = _printable(request.form.get("reference", ""), 140)
     cents = _cents(request.form.get("amount", ""))
     if not payee or reference is None or not cents:
-        return _overview("Please enter a payee and an amount such as 120.00."), 400
+        return _overview(
+            "Please enter a payee and an amount such as 120.50 or 120,50, without separators "
+            "between thousands."
+        ), 400
     payment = (
         database()
         .execute(
@@ -302,8 +305,8 @@ def _printable(text: str, longest: int) -> str | None:
 
 
 def _cents(text: str) -> int | None:
-    # One way to write it: `1.000` is a thousand to some and one to others.
-    written = re.fullmatch(r"([0-9]{1,7})(?:\.([0-9]{1,2}))?", text.strip())
+    # At most two digits after it: `1.000` is a thousand to some and one to others.
+    written = re.fullmatch(r"([0-9]{1,7})(?:[.,]([0-9]{1,2}))?", text.strip())
     if written is None:
         return None
     cents = int(written[1]) * 100 + int((written[2] or "").ljust(2, "0"))

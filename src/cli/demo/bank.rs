@@ -17,7 +17,7 @@ use fido_relay_proto::{
     UnixMillis, Username,
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
@@ -26,6 +26,7 @@ use super::initiator::{CallError, Initiator, Wait};
 use super::narrate::{Narrator, Who};
 use super::result_token::{self, Expected, TokenError, Verified};
 use super::session::{SessionToken, Sessions};
+use super::silence::Silence;
 use crate::ports::Clock;
 use crate::security::random;
 
@@ -45,6 +46,20 @@ pub struct Account {
     pub display_name: DisplayName,
     /// The payment that waits for approval.
     pub payment: Transaction,
+    /// How long the relay mutes the customer's phones after "not me".
+    pub not_me_mute: Duration,
+}
+
+/// A ceremony that was opened for a page.
+#[derive(Debug, Serialize)]
+pub struct OpenedHere {
+    /// What the relay answered.
+    #[serde(flatten)]
+    pub ceremony: OpenedCeremony,
+    /// Seconds until a phone rings again, if "not me" was answered so recently that none shows
+    /// this ceremony.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rings_in_s: Option<u64>,
 }
 
 /// What a page may ask for.
@@ -118,6 +133,8 @@ struct Entry {
     ticket: SecretString,
     /// The session that asked for it; once a sign-in is proven, the one that it began.
     session: Option<SessionToken>,
+    /// What the bank told the relay of how it knew the customer.
+    prior_auth: PriorAuth,
     /// Whether its success has had its consequence here.
     settled: bool,
     /// The last step that was narrated.
@@ -135,6 +152,7 @@ pub struct Bank {
     narrator: Narrator,
     ledger: Arc<Mutex<VecDeque<Entry>>>,
     sessions: Sessions,
+    silence: Arc<Mutex<Silence>>,
     /// Counts what the pages have shown: whoever looks at them looks again when it changes.
     shown: watch::Sender<u64>,
 }
@@ -156,6 +174,7 @@ impl Bank {
     ) -> Self {
         Self {
             initiator,
+            silence: Arc::new(Mutex::new(Silence::new(account.not_me_mute))),
             account: Arc::new(account),
             sessions: Sessions::new(Arc::clone(&clock)),
             clock,
@@ -186,7 +205,7 @@ impl Bank {
         action: Action,
         session: Option<SessionToken>,
         context: BrowserContext,
-    ) -> Result<OpenedCeremony, BankError> {
+    ) -> Result<OpenedHere, BankError> {
         let session = session.filter(|session| self.sessions.is_open(session));
         if action == Action::Approve {
             let session = session.as_ref().ok_or(BankError::SignedOut)?;
@@ -196,6 +215,7 @@ impl Bank {
         }
         let ceremony_type = action.ceremony_type();
         let client_nonce = random::token();
+        let prior_auth = if session.is_some() { PriorAuth::Session } else { PriorAuth::None };
         let transaction = (action == Action::Approve).then(|| self.account.payment.clone());
         let body = OpenCeremony {
             ceremony_type,
@@ -208,7 +228,7 @@ impl Bank {
             transaction: transaction.clone(),
             context: Some(context),
             client_nonce: ClientNonce::new(&client_nonce).ok(),
-            prior_auth: if session.is_some() { PriorAuth::Session } else { PriorAuth::None },
+            prior_auth,
             options: Default::default(),
         };
         let clicked = self.clock.now();
@@ -229,11 +249,13 @@ impl Bank {
             code: opened.code.clone().map(SecretString::from),
             ticket: SecretString::from(opened.ticket.clone()),
             session,
+            prior_auth,
             settled: false,
             narrated: 0,
             delivered: false,
         });
-        Ok(opened)
+        let silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(OpenedHere { ceremony: opened, rings_in_s: silence.left_s(prior_auth, clicked) })
     }
 
     /// The ceremony as the page may see it, by the page's own ticket.
@@ -367,15 +389,20 @@ impl Bank {
         .ok_or(BankError::NotYours)
     }
 
-    /// Tells the steps that are new, whichever way they were learnt.
+    /// Narrates the steps of this view that are new, and counts a report of "not me".
     fn narrate(&self, view: &CeremonyView) {
-        let Some((since, code)) = self.with_entry(view.id, |entry| {
+        let Some((since, code, prior_auth)) = self.with_entry(view.id, |entry| {
             let since = entry.narrated;
             entry.narrated = since.max(view.seq);
-            (since, entry.code.clone())
+            (since, entry.code.clone(), entry.prior_auth)
         }) else {
             return;
         };
+        if view.reason == Some(Reason::NotMe) && view.seq > since {
+            let at = self.clock.now();
+            let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+            silence.reported(prior_auth, at);
+        }
         for step in view.progress.iter().filter(|step| step.seq > since) {
             let (who, text) = match step.step {
                 Step::Opened => (Who::Relay, opened_text(code.as_ref(), view.expires_in)),

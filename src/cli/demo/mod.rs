@@ -13,6 +13,7 @@ pub mod narrate;
 pub mod person;
 pub mod result_token;
 pub mod session;
+pub mod silence;
 pub mod site;
 pub mod stage;
 pub mod visitor;

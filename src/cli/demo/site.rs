@@ -11,11 +11,11 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use fido_relay_proto::http::{BrowserContext, CeremonyView, OpenedCeremony, Transaction};
+use fido_relay_proto::http::{BrowserContext, CeremonyView, Transaction};
 use fido_relay_proto::{CeremonyId, Outcome, PlainText, ProblemCode};
 use serde::{Deserialize, Serialize};
 
-use super::bank::{Action, Bank, BankError, Ending};
+use super::bank::{Action, Bank, BankError, Ending, OpenedHere};
 use super::initiator::Wait;
 use super::result_token::Verified;
 use super::session::{LIFETIME_S, SessionToken};
@@ -26,7 +26,7 @@ const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The page's files: path, kind, text.
-pub const FILES: [(&str, &str, &str); 14] = [
+pub const FILES: [(&str, &str, &str); 16] = [
     ("/", HTML, include_str!("page/index.html")),
     ("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
     ("/tokens.css", STYLE, include_str!("page/tokens.css")),
@@ -39,6 +39,8 @@ pub const FILES: [(&str, &str, &str); 14] = [
     ("/dom.js", SCRIPT, include_str!("page/dom.js")),
     ("/ladder.js", SCRIPT, include_str!("page/ladder.js")),
     ("/overview.js", SCRIPT, include_str!("page/overview.js")),
+    ("/kept.js", SCRIPT, include_str!("page/kept.js")),
+    ("/silence.js", SCRIPT, include_str!("page/silence.js")),
     ("/timeleft.js", SCRIPT, include_str!("page/timeleft.js")),
     ("/voice.js", SCRIPT, include_str!("page/voice.js")),
 ];
@@ -113,7 +115,7 @@ async fn open(
     State(bank): State<Bank>,
     Path(action): Path<Action>,
     headers: HeaderMap,
-) -> Result<(StatusCode, Json<OpenedCeremony>), PageError> {
+) -> Result<(StatusCode, Json<OpenedHere>), PageError> {
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     let context = BrowserContext {
         ip: PlainText::new("127.0.0.1").ok(),

@@ -30,6 +30,9 @@ const WELCOME_LIMIT: Duration = Duration::from_secs(20);
 /// How long bank and phone may take to end.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
+/// The shortest that the relay's settings allow.
+const NOT_ME_MUTE: Duration = Duration::from_secs(60);
+
 /// What is to be staged.
 #[derive(Debug)]
 pub struct Cast {
@@ -125,6 +128,7 @@ impl Stage {
             username: "ada@harbour.example".to_owned().try_into()?,
             display_name: "Ada Lovelace".to_owned().try_into()?,
             payment: payment()?,
+            not_me_mute: NOT_ME_MUTE,
         };
         let username = account.username.clone();
         let bank = Bank::new(initiator.clone(), account, clock, narrator);
@@ -187,7 +191,8 @@ async fn start_relay(directory: &Path) -> Result<Running, StageError> {
         ("FIDO_RELAY_PROMPTS__FREE", "1000"),
         ("FIDO_RELAY_PROMPTS__PER_HOUR", "1000"),
         ("FIDO_RELAY_PROMPTS__DECLINED_QUIET_S", "0"),
-        ("FIDO_RELAY_PROMPTS__NOT_ME_MUTE_S", "60"),
+        ("FIDO_RELAY_PROMPTS__NOT_ME_MUTE_S", &NOT_ME_MUTE.as_secs().to_string()),
+        ("FIDO_RELAY_PROMPTS__WRONG_CODES_PER_DAY", "1000"),
     ];
     let config = config::from_texts(None, &settings)?.config;
     let listener = serve::bind(&config)?;

@@ -31,8 +31,8 @@ pub fn of(ceremony_type: CeremonyType, outcome: Outcome, reason: Option<Reason>)
             Some(Reason::NotMe) => words(
                 "Reported on your phone",
                 "Somebody answered “That was not me” on the phone. Nothing was done.",
-                "If it was you, wait a minute: the phone is not asked before that. If it was not you who \
-                 started this, close the page and call the bank.",
+                "If it was you, start again: this page then says when the phone rings again. If it \
+                 was not you who started this, close the page and call the bank.",
             ),
             Some(_) | None => words(
                 "Declined on your phone",

@@ -22,7 +22,7 @@ use crate::edge::accept::{Accepted, Permit};
 use crate::edge::closing::{self, Socket};
 use crate::edge::frame_guard::Guarded;
 use crate::metrics::SocketCount;
-use crate::relay::devices;
+use crate::relay::devices::{self, Device};
 use crate::relay::{Connection, Next, Owner};
 use crate::security::{device_proof, random};
 use crate::session::{Action, AuthFailure, CloseReason, Jitter, Nonce, Session, Tick};
@@ -186,16 +186,20 @@ impl Run {
 
     async fn verify(&mut self, auth: Auth, nonce: &Nonce) -> Result<(), CloseReason> {
         let first = self.connection.is_none();
-        let verified = owner_of(&self.edge.clone(), first, &auth, nonce).await;
+        let verified = proven_device(&self.edge.clone(), first, &auth, nonce).await;
+        let mut proven_by = None;
         let result = match verified {
-            Ok(owner) => match &self.connection {
-                Some(known) if known.owner().device == owner.device => Ok(known.id()),
+            Ok(device) => match &self.connection {
+                Some(known) if known.owner().device == device.id => Ok(known.id()),
                 Some(_) => Err(AuthFailure::Refused),
                 // Known, so the phone may be told: it comes too often, or two take turns.
-                None if self.edge.inner.limits.socket(owner.device).is_err() => {
+                None if self.edge.inner.limits.socket(device.id).is_err() => {
                     return Err(CloseReason::TooManySockets);
                 }
                 None => {
+                    let Device { id, tenant, username, jwk, .. } = device;
+                    let owner = Owner { device: id, tenant, username };
+                    proven_by = Some(jwk);
                     let id = ConnectionId::from_bytes(random::bytes());
                     self.place = None;
                     self.permit.known();
@@ -212,8 +216,8 @@ impl Run {
             Action::Close(reason) => return Err(reason),
             Action::Nothing | Action::Deliver(_) | Action::Verify { .. } => {}
         }
-        if let (true, Some(connection)) = (first, self.connection.clone()) {
-            for open in self.edge.relay().attach(&connection).await {
+        if let (Some(key), Some(connection)) = (proven_by, self.connection.clone()) {
+            for open in self.edge.relay().attach(&connection, &key).await {
                 self.edge.relay().show_again(&open, &connection).await;
                 self.drain().await?;
             }
@@ -288,13 +292,13 @@ impl Run {
     }
 }
 
-/// The device that made this proof.
-async fn owner_of(
+/// The device that made this proof, as it was when the proof was verified.
+async fn proven_device(
     edge: &Edge,
     first: bool,
     auth: &Auth,
     nonce: &Nonce,
-) -> Result<Owner, AuthFailure> {
+) -> Result<Device, AuthFailure> {
     let refused = |_| AuthFailure::Refused;
     let claimed = device_proof::claimed(&auth.proof).map_err(refused)?;
     let tenant = &edge.settings().tenant;
@@ -312,7 +316,7 @@ async fn owner_of(
     let urls = &edge.inner.socket_urls;
     device_proof::verify_auth(&auth.proof, &device.jwk, urls, &nonce.to_string())
         .map_err(refused)?;
-    Ok(Owner { device: device.id, tenant: device.tenant, username: device.username })
+    Ok(device)
 }
 
 fn jitter() -> Jitter {

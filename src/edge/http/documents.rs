@@ -31,15 +31,19 @@ impl Document {
         Self { bytes: text.into(), media_type, etag, policy: None }
     }
 
-    /// What may be loaded, run or framed by it: its own style and nothing else.
+    /// What may be loaded, run or framed by it: its own style, its own script, and nothing else.
     fn page(text: String) -> Self {
-        let style = text.split_once("<style>").and_then(|(_, rest)| rest.split_once("</style>"));
-        let style = style.map_or(String::new(), |(style, _)| {
-            let hash = STANDARD.encode(digest(&SHA256, style.as_bytes()));
-            format!(" style-src 'sha256-{hash}';")
-        });
+        let digest_of = |name: &str| {
+            let (_, rest) = text.split_once(&format!("<{name}>"))?;
+            let (own, _) = rest.split_once(&format!("</{name}>"))?;
+            Some(STANDARD.encode(digest(&SHA256, own.as_bytes())))
+        };
+        let allowed = ["style", "script"]
+            .into_iter()
+            .filter_map(|name| Some(format!(" {name}-src 'sha256-{}';", digest_of(name)?)));
         let policy = format!(
-            "default-src 'none';{style} base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            "default-src 'none';{} base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            allowed.collect::<String>()
         );
         Self { policy: Some(policy), ..Self::new(text, "text/html; charset=utf-8") }
     }
@@ -82,6 +86,12 @@ pub(super) async fn openapi(headers: HeaderMap) -> Result<Response, Refusal> {
 /// `GET /asyncapi.json`.
 pub(super) async fn asyncapi(headers: HeaderMap) -> Result<Response, Refusal> {
     ASYNCAPI.answer(&headers)
+}
+
+/// `GET /`: where a person who has only the relay's address finds out what it is. Relative, since
+/// a proxy may serve the relay under a path.
+pub(super) async fn root() -> impl IntoResponse {
+    (StatusCode::SEE_OTHER, [(header::LOCATION, HeaderValue::from_static("docs"))])
 }
 
 /// `GET /docs`.

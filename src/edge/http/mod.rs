@@ -99,6 +99,7 @@ pub fn router(edge: Edge) -> Router {
         .route("/openapi.json", get(documents::openapi))
         .route("/asyncapi.json", get(documents::asyncapi))
         .route("/docs", get(documents::docs))
+        .route("/", get(documents::root))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route_layer(calm)

@@ -20,6 +20,12 @@ pub(super) fn describe(draft: &mut Draft) {
         .asks(&Access::Anybody)
         .gives_as(200, "It may", "text/plain", line("ready\n"), &[])
         .problems(&[Unavailable]);
+    draft
+        .call(("GET", "/"), TAG, "findDocs", "The way to the page for people")
+        .asks(&Access::Anybody)
+        .gives_nothing(303, "It is there")
+        .with("Location", "`docs`", json!({ "type": "string" }), true)
+        .problems(&[]);
     for (path, id, summary, media_type) in [
         ("/openapi.json", "readOpenApi", "This document (OpenAPI 3.1)", "application/json"),
         (

@@ -1,5 +1,7 @@
 //! The calls of the OpenAPI document.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::fields::{Book, literal};
@@ -24,6 +26,11 @@ impl Call<'_> {
     /// Its anchor, of the method and the path.
     pub(super) fn anchor(&self) -> [&str; 3] {
         ["call", self.method, self.path]
+    }
+
+    fn link(&self, html: &mut Html) {
+        html.tag("<a href=\"#").anchor(&self.anchor()).tag("\">");
+        html.text(&self.method.to_ascii_uppercase()).tag(" ").text(self.path).tag("</a>");
     }
 
     /// What it is called in the contents.
@@ -53,19 +60,74 @@ pub(super) fn by_tag(openapi: &Value) -> Vec<(&str, &str, Vec<Call<'_>>)> {
     .collect()
 }
 
-/// One call.
-pub(super) fn article(html: &mut Html, openapi: &Value, call: &Call<'_>) {
+/// The first of these calls that differs from this one in nothing but its name.
+pub(super) fn twin<'a>(calls: &[Call<'a>], call: &Call<'_>) -> Option<Call<'a>> {
+    let essence = |call: &Call<'_>| {
+        let mut said = call.said.as_object().cloned().unwrap_or_default();
+        said.retain(|key, _| !matches!(&**key, "operationId" | "summary"));
+        (call.method.to_owned(), said)
+    };
+    let own = essence(call);
+    calls.iter().find(|other| essence(other) == own).copied()
+}
+
+/// The bodies of answers that are on the page already, each with its place.
+#[derive(Debug, Default)]
+pub(super) struct Shown<'a>(Vec<(Value, Call<'a>, String)>);
+
+impl<'a> Shown<'a> {
+    /// The fields of a body, or where on the page the same fields are.
+    fn fields(
+        &mut self,
+        html: &mut Html,
+        book: Book<'_>,
+        content: &Value,
+        media_type: &str,
+        (call, status): (&Call<'a>, &str),
+    ) {
+        let schema = &content["schema"];
+        let Some((_, first, of)) = self.0.iter().find(|(known, ..)| known == schema) else {
+            book.fields(html, schema, media_type);
+            self.0.push((schema.clone(), *call, status.to_owned()));
+            return;
+        };
+        html.tag("<p>As with ").code(of);
+        if first.anchor() != call.anchor() {
+            html.tag(" of ");
+            first.link(html);
+        }
+        html.tag(".</p>");
+    }
+}
+
+/// One call; of a twin of an earlier call, no more than that it is one.
+pub(super) fn article<'a>(
+    html: &mut Html,
+    openapi: &Value,
+    call: &Call<'a>,
+    twin: Option<Call<'a>>,
+    shown: &mut Shown<'a>,
+) {
     let book = Book(openapi);
     html.tag("<article id=\"").anchor(&call.anchor()).tag("\"><h3><span class=\"method ");
     html.anchor(&[call.method]).tag("\">").text(&call.method.to_ascii_uppercase());
     html.tag("</span> <code class=\"path\">")
         .text(call.path)
         .tag("</code></h3><p class=\"summary\">");
-    html.sentence(call.summary()).tag("</p>").prose(call.text("description"));
+    html.sentence(call.summary()).tag("</p>");
+    if let Some(twin) = twin {
+        html.tag("<p>The same as <a href=\"#").anchor(&twin.anchor()).tag("\">");
+        html.text(&twin.method.to_ascii_uppercase())
+            .tag(" ")
+            .text(twin.path)
+            .tag("</a>.</p></article>");
+        return;
+    }
+    html.prose(call.text("description"));
     access(html, call.said);
     parameters(html, book, call.said);
     body(html, book, call.said);
-    answers(html, book, call.said);
+    answers(html, book, call, shown);
     curl(html, call);
     html.tag("</article>");
 }
@@ -127,38 +189,85 @@ fn body(html: &mut Html, book: Book<'_>, said: &Value) {
     }
 }
 
-fn answers(html: &mut Html, book: Book<'_>, said: &Value) {
-    let Some(answers) = said["responses"].as_object() else { return };
-    html.tag("<h4>Answers</h4><table><thead><tr><th scope=\"col\">Status</th>");
-    html.tag("<th scope=\"col\">Meaning</th></tr></thead><tbody>");
-    for (status, answer) in answers {
-        let answer = Value::Object(book.whole(answer));
+fn answers<'a>(html: &mut Html, book: Book<'_>, call: &Call<'a>, shown: &mut Shown<'a>) {
+    let Some(answers) = call.said["responses"].as_object() else { return };
+    let answers = answers.iter().map(|(status, it)| (status, Value::Object(book.whole(it))));
+    let (refusals, answers): (Vec<_>, Vec<_>) = answers.partition(|(_, it)| is_refusal(it));
+    if !answers.is_empty() {
+        html.tag("<h4>Answers</h4><table><thead><tr><th scope=\"col\">Status</th>");
+        html.tag("<th scope=\"col\">Meaning</th></tr></thead><tbody>");
+    }
+    for (status, answer) in &answers {
         html.tag("<tr><th scope=\"row\">").code(status).tag("</th><td>");
         html.sentence(answer["description"].as_str().unwrap_or_default());
-        for code in codes(book, &answer) {
-            html.tag(" ").code(&code);
+        for code in codes(book, answer) {
+            html.tag(" ");
+            error(html, &code);
         }
-        if let Some(headers) = answer["headers"].as_object() {
-            let names: Vec<_> = headers.keys().map(String::as_str).collect();
-            html.tag(" <span class=\"bounds\">Headers: ").text(&names.join(", ")).tag("</span>");
-        }
+        header_names(
+            html,
+            &answer["headers"].as_object().into_iter().flat_map(Map::keys).collect(),
+        );
         let contents = answer["content"].as_object().into_iter().flatten();
-        for (media_type, content) in
-            contents.filter(|(kind, _)| *kind != "application/problem+json")
-        {
+        for (media_type, content) in contents.filter(|(kind, _)| *kind != PROBLEM) {
             html.tag("<details><summary>Fields of ").text(media_type).tag("</summary>");
-            book.fields(html, &content["schema"], media_type);
+            shown.fields(html, book, content, media_type, (call, status));
             examples(html, content);
             html.tag("</details>");
         }
         html.tag("</td></tr>");
     }
-    html.tag("</tbody></table>");
+    if !answers.is_empty() {
+        html.tag("</tbody></table>");
+    }
+    if !refusals.is_empty() {
+        html.tag("<h4>Errors</h4><ul class=\"toc\">");
+    }
+    for (status, refusal) in &refusals {
+        html.tag("<li><code>").text(status).tag("</code>");
+        for code in codes(book, refusal) {
+            html.tag(" ");
+            error(html, &code);
+        }
+        html.tag("</li>");
+    }
+    if !refusals.is_empty() {
+        html.tag("</ul>");
+    }
+}
+
+/// The media type of problems (RFC 9457).
+const PROBLEM: &str = "application/problem+json";
+
+/// Whether an answer is a problem and nothing else.
+fn is_refusal(answer: &Value) -> bool {
+    let kinds = answer["content"].as_object();
+    kinds.is_some_and(|kinds| kinds.len() == 1 && kinds.contains_key(PROBLEM))
+}
+
+/// A code that leads to its meaning.
+fn error(html: &mut Html, code: &str) {
+    html.tag("<a href=\"#").anchor(&["error", code]).tag("\">").code(code).tag("</a>");
+}
+
+fn header_names(html: &mut Html, names: &BTreeSet<&String>) {
+    if !names.is_empty() {
+        let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+        html.tag(" <span class=\"bounds\">Headers: ").text(&names.join(", ")).tag("</span>");
+    }
+}
+
+/// The headers that answers with this code carry.
+pub(super) fn headers_of(html: &mut Html, book: Book<'_>, code: &str) {
+    let answers = book.0["components"]["responses"].as_object().into_iter().flat_map(Map::values);
+    let answers = answers.filter(|answer| codes(book, answer).iter().any(|known| known == code));
+    let headers = answers.filter_map(|answer| answer["headers"].as_object());
+    header_names(html, &headers.flat_map(Map::keys).collect());
 }
 
 /// The codes of an answer that is a problem.
 fn codes(book: Book<'_>, answer: &Value) -> Vec<String> {
-    let schema = book.whole(&answer["content"]["application/problem+json"]["schema"]);
+    let schema = book.whole(&answer["content"][PROBLEM]["schema"]);
     let code =
         schema.get("properties").map(|fields| book.whole(&fields["code"])).unwrap_or_default();
     match (code.get("enum").and_then(Value::as_array), code.get("const")) {

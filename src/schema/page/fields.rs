@@ -143,6 +143,11 @@ impl Book<'_> {
         }
     }
 
+    /// The values of a choice with their meanings; none if it is no choice.
+    pub(super) fn values_of(self, schema: &Value) -> Vec<(String, String)> {
+        self.values(&self.whole(schema), DEPTH).unwrap_or_default()
+    }
+
     /// The values of a choice, or nothing if it is none.
     fn values(self, schema: &Map<String, Value>, depth: usize) -> Option<Vec<(String, String)>> {
         let about = || schema.get("description").and_then(Value::as_str).unwrap_or("").to_owned();

@@ -81,6 +81,17 @@ impl Html {
         self.tag("</tbody></table>");
     }
 
+    /// What follows.
+    pub(super) fn append(&mut self, other: Self) -> &mut Self {
+        self.0.push_str(&other.0);
+        self
+    }
+
+    /// Whether an element has this anchor.
+    pub(super) fn has(&self, words: &[&str]) -> bool {
+        self.0.contains(&format!(" id=\"{}\"", anchor(words)))
+    }
+
     pub(super) fn finish(self) -> String {
         self.0
     }

@@ -1,5 +1,6 @@
-//! Both documents as one page for people. It is whole in itself: no script, no other host, and no
-//! library of templates, since its tags stand in the source and its texts in the documents.
+//! Both documents as one page for people. It is whole in itself: no other host, and no library of
+//! templates, since its tags stand in the source and its texts in the documents. Its one script
+//! searches the page; everything else works without it.
 
 mod calls;
 mod channels;
@@ -9,14 +10,37 @@ mod html;
 #[cfg(test)]
 mod tests;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::fields::{Book, literal};
 use self::html::Html;
 
 const STYLE: &str = include_str!("style.css");
+const SEARCH: &str = include_str!("search.js");
 
-/// The page. Its one `<style>` element is what a policy may allow by its digest.
+/// What readers come with, and the anchor that answers it. Shown where the documents have it.
+const QUESTIONS: [(&str, &[&str]); 12] = [
+    (
+        "How do I sign a user in, register a card, have a payment approved?",
+        &["call", "post", "/v1/ceremonies"],
+    ),
+    ("How do I learn the outcome, and what may it be?", &["call", "get", "/v1/ceremonies/{id}"]),
+    ("How does a page follow the steps as they happen?", &["channel", "ceremonyEvents"]),
+    ("How do I take a prompt off the phone?", &["call", "delete", "/v1/ceremonies/{id}"]),
+    ("How do I check the signature of a result?", &["call", "get", "/.well-known/jwks.json"]),
+    ("How do I pair a phone, and see or revoke it?", &["call", "post", "/v1/pairings"]),
+    ("What does the app on the phone receive and send?", &["channel", "deviceSocket"]),
+    ("How does the phone say which code was typed?", &["message", "deviceSocket", "claim"]),
+    ("How is my backend told without asking?", &["channel", "webhooks"]),
+    ("Which credential and which scope do I need?", &["access"]),
+    ("Why was I refused?", &["errors"]),
+    (
+        "How does a program made for a FIDO2 server's own API use this one?",
+        &["tag", "client-direct"],
+    ),
+];
+
+/// The page. Its one `<style>` and its one `<script>` are what a policy may allow by their digests.
 #[must_use]
 pub fn page(openapi: &Value, asyncapi: &Value) -> String {
     let mut html = Html::default();
@@ -27,10 +51,19 @@ pub fn page(openapi: &Value, asyncapi: &Value) -> String {
     html.tag(STYLE).tag("</style></head><body>");
     html.tag("<a class=\"skip\" href=\"#content\">Skip to the content</a>");
     html.tag("<header><h1>fido-relay</h1><p>Version ").text(&literal(&openapi["info"]["version"]));
-    html.tag(" · for programs: <a href=\"/openapi.json\">OpenAPI</a>, ");
-    html.tag("<a href=\"/asyncapi.json\">AsyncAPI</a></p></header>");
+    html.tag(" · for programs: <a href=\"openapi.json\">OpenAPI</a>, ");
+    html.tag("<a href=\"asyncapi.json\">AsyncAPI</a></p></header>");
     contents(&mut html, openapi, asyncapi);
-    html.tag("<main id=\"content\"><section aria-labelledby=\"about\"><h2 id=\"about\">About</h2>");
+    let body = body(openapi, asyncapi);
+    html.tag("<main id=\"content\">");
+    find(&mut html, &body);
+    html.append(body).tag("</main><script>").tag(SEARCH).tag("</script></body></html>");
+    html.finish()
+}
+
+fn body(openapi: &Value, asyncapi: &Value) -> Html {
+    let mut html = Html::default();
+    html.tag("<section aria-labelledby=\"about\"><h2 id=\"about\">About</h2>");
     html.prose(openapi["info"]["description"].as_str().unwrap_or_default());
     html.prose(asyncapi["info"]["description"].as_str().unwrap_or_default());
     html.tag("<p>In the command lines, <code>$RELAY</code> is the relay's address, such as ");
@@ -38,12 +71,14 @@ pub fn page(openapi: &Value, asyncapi: &Value) -> String {
         "<code>https://relay.example</code>, and <code>$KEY</code> a credential.</p></section>",
     );
     access(&mut html, openapi, asyncapi);
+    errors(&mut html, openapi);
+    let mut shown = calls::Shown::default();
     for (tag, about, calls) in calls::by_tag(openapi) {
         html.tag("<section aria-labelledby=\"").anchor(&["tag", tag]).tag("\"><h2 id=\"");
         html.anchor(&["tag", tag]).tag("\">").text(&capital(tag)).tag("</h2><p>").sentence(about);
         html.tag("</p>");
-        for call in calls {
-            calls::article(&mut html, openapi, &call);
+        for (nth, call) in calls.iter().enumerate() {
+            calls::article(&mut html, openapi, call, calls::twin(&calls[..nth], call), &mut shown);
         }
         html.tag("</section>");
     }
@@ -51,13 +86,28 @@ pub fn page(openapi: &Value, asyncapi: &Value) -> String {
     for (name, channel) in channels::in_order(asyncapi) {
         channels::article(&mut html, asyncapi, name, channel);
     }
-    html.tag("</section></main></body></html>");
-    html.finish()
+    html.tag("</section>");
+    html
+}
+
+/// The ways into the page: a search, which the script makes appear, and the common questions.
+fn find(html: &mut Html, body: &Html) {
+    html.tag("<section aria-labelledby=\"find\"><h2 id=\"find\">Find</h2>");
+    html.tag("<div id=\"search\" hidden><label for=\"query\">Search calls, messages, fields and ");
+    html.tag("errors</label><input id=\"query\" type=\"search\" autocomplete=\"off\">");
+    html.tag(
+        "<p id=\"count\" role=\"status\"></p><ul id=\"found\"></ul></div><ul class=\"questions\">",
+    );
+    for (question, words) in QUESTIONS.iter().filter(|(_, words)| body.has(words)) {
+        html.tag("<li><a href=\"#").anchor(words).tag("\">").text(question).tag("</a></li>");
+    }
+    html.tag("</ul></section>");
 }
 
 fn contents(html: &mut Html, openapi: &Value, asyncapi: &Value) {
-    html.tag("<nav aria-label=\"Contents\"><ul><li><a href=\"#about\">About</a></li>");
-    html.tag("<li><a href=\"#access\">Credentials</a></li></ul>");
+    html.tag("<nav aria-label=\"Contents\"><ul><li><a href=\"#find\">Find</a></li>");
+    html.tag("<li><a href=\"#about\">About</a></li><li><a href=\"#access\">Credentials</a></li>");
+    html.tag("<li><a href=\"#errors\">Errors</a></li></ul>");
     for (tag, _, calls) in calls::by_tag(openapi) {
         html.tag("<p><a href=\"#").anchor(&["tag", tag]).tag("\">").text(&capital(tag));
         html.tag("</a></p><ul>");
@@ -106,14 +156,27 @@ fn access(html: &mut Html, openapi: &Value, asyncapi: &Value) {
         }
         html.tag("</tbody></table>");
     }
-    // Whatever a reader looks up of a single word is one place away.
-    let problem = Book(openapi).whole(&openapi["components"]["schemas"]["Problem"]);
-    if !problem.is_empty() {
-        let problem = Value::Object(problem);
-        html.tag("<h3>Problems</h3><p>What every refusal of a call looks like (RFC 9457).</p>");
-        Book(openapi).fields(html, &problem, "application/problem+json");
-    }
     html.tag("</section>");
+}
+
+/// What a refusal looks like, and every code with its meaning and its headers.
+fn errors(html: &mut Html, openapi: &Value) {
+    html.tag("<section aria-labelledby=\"errors\"><h2 id=\"errors\">Errors</h2>");
+    html.tag("<p>What every refusal of a call looks like (RFC 9457).</p>");
+    let book = Book(openapi);
+    let mut problem = Value::Object(book.whole(&openapi["components"]["schemas"]["Problem"]));
+    let code = problem["properties"]["code"].take();
+    problem["properties"]["code"] = json!({ "type": "string", "description": code["description"] });
+    book.fields(html, &problem, "application/problem+json");
+    html.tag("<table><caption>Codes</caption><thead><tr><th scope=\"col\">Code</th>");
+    html.tag("<th scope=\"col\">Meaning</th></tr></thead><tbody>");
+    for (code, meaning) in book.values_of(&code) {
+        html.tag("<tr id=\"").anchor(&["error", &code]).tag("\"><th scope=\"row\">").code(&code);
+        html.tag("</th><td>").sentence(&meaning);
+        calls::headers_of(html, book, &code);
+        html.tag("</td></tr>");
+    }
+    html.tag("</tbody></table></section>");
 }
 
 fn capital(word: &str) -> String {

@@ -60,7 +60,9 @@ fn whatever_a_document_says_it_is_text_on_the_page() {
         assert!(known.contains_key(tag), "{tag} came from a document");
     }
     assert_eq!(known.get("article"), found.get("article"), "and the page is otherwise the same");
-    for tag in ["script", "img", "i", "b", "iframe", "object"] {
+    assert_eq!(known.get("script"), Some(&1), "the page's own");
+    assert_eq!(known.get("script"), found.get("script"), "and no other");
+    for tag in ["img", "i", "b", "iframe", "object"] {
         assert!(!known.contains_key(tag), "{tag}");
     }
 }
@@ -97,6 +99,22 @@ fn every_call_channel_and_message_is_on_the_page() {
             assert!(page.contains(&format!("id=\"{id}\"")), "{name} {message} is missing");
         }
     }
+}
+
+#[test]
+fn every_question_is_answered_on_the_page_and_every_error_has_a_place() {
+    let calls = openapi::document();
+    let page = page(&calls, &asyncapi::document());
+    for (question, words) in super::QUESTIONS {
+        let link = format!("<a href=\"#{}\">", super::html::anchor(words));
+        assert!(page.contains(&link), "{question}");
+    }
+    let codes = calls["components"]["schemas"]["ProblemCode"]["oneOf"].as_array().unwrap();
+    for code in codes {
+        let id = super::html::anchor(&["error", code["const"].as_str().unwrap()]);
+        assert!(page.contains(&format!("<tr id=\"{id}\">")), "{code}");
+    }
+    assert!(page.len() < 230_000, "{} bytes", page.len());
 }
 
 #[test]
@@ -137,7 +155,7 @@ fn a_call_is_shown_with_all_that_a_caller_needs() {
         "1 to 9 characters",
         "<code>parts[].kind</code> <span class=\"kind\">string</span> <span class=\"may\">optional",
         "<li><code>big</code> Large</li><li><code>small</code></li>",
-        "<code>409</code></th><td>Taken <code>name_taken</code>",
+        "<code>409</code> <a href=\"#error-name-taken\"><code>name_taken</code></a>",
         "-X POST &quot;$RELAY/things/$ID&quot; \\\n  -H &quot;Authorization: Bearer $KEY&quot;",
         "-d &#39;{&quot;name&quot;:&quot;it&#39;\\&#39;&#39;s&quot;}&#39;",
     ] {

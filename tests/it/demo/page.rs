@@ -27,12 +27,15 @@ async fn the_page_follows_a_payment_from_the_code_to_the_proven_result() {
     scene.relay.steps(id, &UP_TO_DELIVERED);
     browser.see("[data-step=delivered][data-state=done]").await;
     browser.see("[data-step=claimed][data-state=next]").await;
+    browser.read("[data-step=claimed] .name", "Type the code into the phone").await;
     browser.read("[data-step=claimed] .by", "you").await;
     browser.read("#actor", "Your turn").await;
     browser.read("#ask", "Type this code into the app on your phone").await;
 
     scene.relay.steps(id, &UP_TO_VERIFYING[..2]);
     browser.read("#ask", "Hold your card to the back of the phone, and enter its PIN there").await;
+    browser.read("[data-step=claimed] .name", "Code accepted").await;
+    browser.read("[data-step=card][data-state=next] .name", "Hold your card to the phone").await;
     let waits = "Hold your card to the phone – Approve the payment – Harbour Bank (demo)";
     assert_eq!(browser.title().await, waits);
     assert!(!browser.shows("#code").await, "a code that was typed is of no more use");
@@ -131,6 +134,86 @@ async fn whoever_cancels_is_back_where_they_were() {
     browser.enter("#cancel").await;
     assert!(browser.text("#live").await.contains("It is too late to cancel"), "and says why");
     assert_eq!(browser.focused().await, "cancel", "a button that is off loses nobody");
+    browser.quit().await;
+    scene.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_keeps_the_code_and_the_ceremony_until_its_end() {
+    let Some(chromium) = needs::chromium("the demo's page") else { return };
+    let scene = Scene::set().await;
+    let browser = Browser::start(&chromium).await;
+    browser.open(&scene.url).await;
+    let id = scene.relay.opened_by(browser.click("[data-action=sign-in]")).await;
+    scene.relay.steps(id, &UP_TO_DELIVERED);
+    browser.see("[data-step=claimed][data-state=next]").await;
+    browser.open(&scene.url).await;
+    browser.read("#run-title", "Sign in").await;
+    browser.see("[data-step=claimed][data-state=next]").await;
+    assert_eq!(browser.text("#code-digits").await, "481205");
+    assert_eq!(browser.focused().await, "run-title");
+
+    scene.relay.steps(id, &UP_TO_VERIFYING[..2]);
+    browser.open(&scene.url).await;
+    browser.see("[data-step=card][data-state=next]").await;
+    assert!(!browser.shows("#code").await, "a code that was typed is of no more use");
+    assert_eq!(browser.text("#code-digits").await, "");
+
+    // It ends while the page is away: the page that returns still tells the end, once.
+    browser.open("about:blank").await;
+    scene.relay.steps(id, &UP_TO_VERIFYING[2..]);
+    scene.relay.close(id, Outcome::Succeeded, None);
+    browser.open(&scene.url).await;
+    browser.read("#headline", "You are signed in").await;
+    browser.open(&scene.url).await;
+    browser.read("#choose-title", "Good to see you, Ada Lovelace").await;
+
+    let id = scene.relay.opened_by(browser.click("[data-action=approve]")).await;
+    scene.relay.steps(id, &UP_TO_DELIVERED);
+    browser.see("[data-step=claimed][data-state=next]").await;
+    browser.open(&scene.url).await;
+    browser.read("#compare [data-payment=title]", "Payment to Rowan & Daughters").await;
+    browser.click("#cancel").await;
+    browser.read("#notice strong", "Cancelled").await;
+    browser.open(&scene.url).await;
+    browser.see("[data-action=approve]").await;
+    assert!(!browser.shows("#run").await);
+    browser.quit().await;
+    scene.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_not_me_the_page_says_when_the_phone_rings_again() {
+    let Some(chromium) = needs::chromium("the demo's page") else { return };
+    let scene = Scene::set().await;
+    let browser = Browser::start(&chromium).await;
+    browser.open(&scene.url).await;
+    let id = scene.relay.opened_by(browser.click("[data-action=sign-in]")).await;
+    scene.relay.steps(id, &UP_TO_DELIVERED);
+    scene.relay.close(id, Outcome::Denied, Some(Reason::NotMe));
+    browser.read("#headline", "Reported on your phone").await;
+
+    let silent = scene.relay.opened_by(browser.click("#again")).await;
+    browser.see("#silence").await;
+    for _ in 0..2 {
+        let ask = browser.text("#ask").await;
+        let left =
+            ask.strip_prefix("Your phone rings again in ").and_then(|it| it.strip_suffix(" s"));
+        assert!(matches!(left.unwrap().parse(), Ok(1..=60)), "{ask}");
+        assert!(!browser.shows("#code").await, "there is nowhere to type it");
+        assert!(!browser.shows("#restart").await, "and nothing to do but to wait");
+        assert_eq!(browser.title().await, "Wait – Sign in – Harbour Bank (demo)");
+        browser.keep_picture("demo-silent").await;
+        // A reload keeps the countdown.
+        browser.open(&scene.url).await;
+        browser.see("#silence").await;
+    }
+    browser.run("const now = Date.now; Date.now = () => now() + 61_000").await;
+    browser.read("#ask", "Your phone rings again").await;
+    browser.click("#restart").await;
+    scene.relay.ended(silent).await;
+    let opened = "asks the bank, and the bank the relay";
+    assert_eq!(scene.told.text().matches(opened).count(), 3, "{}", scene.told.text());
     browser.quit().await;
     scene.clear().await;
 }

@@ -61,6 +61,7 @@ impl Scene {
             username: "ada@harbour.example".to_owned().try_into().unwrap(),
             display_name: "Ada Lovelace".to_owned().try_into().unwrap(),
             payment: payment().unwrap(),
+            not_me_mute: Duration::from_secs(60),
         };
         let told = Story::default();
         let clock = Arc::new(SystemClock);

@@ -143,6 +143,14 @@ impl ScriptedRelay {
         });
     }
 
+    /// Waits until this one has ended.
+    pub(crate) async fn ended(&self, id: CeremonyId) {
+        let mut changes = self.inner.changes.subscribe();
+        while self.inner.ceremonies.lock().unwrap()[&id].status == Status::Pending {
+            changes.changed().await.unwrap();
+        }
+    }
+
     fn change(&self, id: CeremonyId, change: impl FnOnce(&mut Ceremony)) {
         change(self.inner.ceremonies.lock().unwrap().get_mut(&id).unwrap());
         self.inner.changes.send_replace(Some(id));

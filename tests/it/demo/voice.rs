@@ -48,7 +48,7 @@ async fn each_step_is_read_out_once_and_the_time_is_not() {
         "Code accepted.",
         "Challenge made.",
         "Card at the phone.",
-        "Answer being checked.",
+        "Answer received.",
     ] {
         assert_eq!(all.matches(rung).count(), 1, "{rung} in {all}");
     }

@@ -6,6 +6,7 @@ mod fuzzed;
 
 use std::collections::BTreeSet;
 
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::http_access::ROUTES;
@@ -25,6 +26,21 @@ fn the_document_has_every_route_of_the_router_and_no_other() {
     let routed: BTreeSet<_> =
         ROUTES.iter().map(|route| (route.method.to_owned(), route.path.to_owned())).collect();
     assert_eq!(documented, routed);
+}
+
+#[tokio::test]
+async fn the_address_alone_leads_to_the_page_for_people() {
+    let relay = TestRelay::start().await;
+    let no_redirects = reqwest::redirect::Policy::none();
+    let http = reqwest::Client::builder().no_proxy().redirect(no_redirects).build().unwrap();
+    for method in [Method::GET, Method::HEAD] {
+        let answer = http.request(method, format!("{}/", relay.url())).send().await.unwrap();
+        assert_eq!(answer.status(), 303);
+        let there = answer.url().join(answer.headers()["location"].to_str().unwrap()).unwrap();
+        assert_eq!(there.as_str(), format!("{}/docs", relay.url()));
+    }
+    let posted = http.post(format!("{}/", relay.url())).send().await.unwrap();
+    assert_eq!(posted.status(), 405);
 }
 
 #[tokio::test]
@@ -48,7 +64,8 @@ async fn the_documents_are_served_to_anybody_and_again_only_when_they_have_chang
         } else {
             let policy = first.headers()["content-security-policy"].to_str().unwrap().to_owned();
             assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
-            assert!(!policy.contains("unsafe") && !policy.contains("script"), "{policy}");
+            assert!(policy.contains(" script-src 'sha256-"), "{policy}");
+            assert!(!policy.contains("unsafe") && !policy.contains("self"), "{policy}");
         }
         for known in
             [tag.to_str().unwrap(), "\"other\", *", &format!("W/{}", tag.to_str().unwrap())]

@@ -10,6 +10,7 @@ use fido_relay_proto::device::{
     Ack, AckOf, Answer, Card, CardErrorCode, CardEvent, Claim, Decline, DeclineReason,
     FrameErrorCode,
 };
+use fido_relay_proto::http::P256Jwk;
 use fido_relay_proto::{AttemptId, CeremonyId, ConnectionId, DeviceFrame, DeviceId, RelayFrame};
 use serde_json::value::RawValue;
 
@@ -28,6 +29,12 @@ struct Memory {
     seen: BTreeMap<CeremonyId, Seen>,
     connection: Option<Arc<Connection>>,
     connections: u64,
+}
+
+/// Every device's key: nothing is signed here.
+pub(super) fn any_key() -> P256Jwk {
+    let [kty, crv, x, y] = ["EC", "P-256", "", ""].map(str::to_owned);
+    P256Jwk { kty, crv, x, y }
 }
 
 /// One device and its person.
@@ -103,7 +110,7 @@ impl SimPhone {
             memory.connection = Some(Arc::clone(&connection));
             connection
         };
-        for open in relay.attach(&connection).await {
+        for open in relay.attach(&connection, &any_key()).await {
             relay.show_again(&open, &connection).await;
         }
         self.listen(connection, relay, tasks, manners).await;

@@ -10,7 +10,7 @@ use fido_relay::ports::{Bucket, Clock as _, Store, Witnesses};
 use fido_relay::relay::{Census, CeremonyKey, OpenOrder, Owner, Relay, World as Ports, devices};
 use fido_relay::security::seal::Sealer;
 use fido_relay::tasks::Tasks;
-use fido_relay_proto::http::{P256Jwk, Platform, UpstreamOptions};
+use fido_relay_proto::http::{Platform, UpstreamOptions};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
     Binding, CeremonyId, CeremonyType, ClientId, DeviceId, PlainText, TenantId, UnixMillis,
@@ -18,7 +18,7 @@ use fido_relay_proto::{
 };
 
 use super::history::Event;
-use super::phone::{Manners, SimPhone};
+use super::phone::{Manners, SimPhone, any_key};
 use super::store::{SimStore, outage};
 use super::upstream::{SimBus, SimFido};
 use super::weather::{Faults, World, pause};
@@ -224,12 +224,7 @@ impl Play {
             id: owner.device,
             tenant: owner.tenant.clone(),
             username: owner.username.clone(),
-            jwk: P256Jwk {
-                kty: "EC".to_owned(),
-                crv: "P-256".to_owned(),
-                x: String::new(),
-                y: String::new(),
-            },
+            jwk: any_key(),
             name: None,
             platform: Platform::Android,
             push: None,

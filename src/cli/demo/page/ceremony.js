@@ -4,8 +4,10 @@
 import { $, isOff, pair, setOff, title } from "./dom.js";
 import * as bank from "./bank.js";
 import * as code from "./code.js";
+import { forget, keep, kept } from "./kept.js";
 import * as ladder from "./ladder.js";
 import * as overview from "./overview.js";
+import * as silence from "./silence.js";
 import { TimeLeft } from "./timeleft.js";
 import { hush, say } from "./voice.js";
 
@@ -64,12 +66,8 @@ export async function start(action, button) {
   opening = true;
   setOff(button, true);
   try {
-    const opened = await bank.open(action);
-    stop();
-    overview.clear();
-    const abort = new AbortController();
-    current = { ...opened, action, button, seq: 0, abort, signal: abort.signal };
-    showCeremony();
+    const { rings_in_s: pause, ...opened } = await bank.open(action);
+    begin({ ...opened, action, ...(pause && { ringsAt: Date.now() + pause * 1000 }) }, button);
     watch(current);
   } catch (error) {
     leave();
@@ -85,6 +83,37 @@ export async function start(action, button) {
   }
 }
 
+/** Puts one on the screen in the place of any other. */
+function begin(opened, button) {
+  stop();
+  overview.clear();
+  keep(opened);
+  const abort = new AbortController();
+  current = { ...opened, button, seq: 0, abort, signal: abort.signal };
+  showCeremony();
+}
+
+/** Goes on with the ceremony that this tab showed before it was loaded again, if there is one. */
+export async function resume() {
+  const opened = kept();
+  if (!opened || current) return;
+  const view = await bank.look({ ...opened, seq: 0 }, 0).catch(() => null);
+  if (current) return;
+  if (!view) return forget();
+  begin(opened, document.querySelector(`[data-action="${opened.action}"]`));
+  // Before anything is painted: a code that was typed does not show again.
+  show(current, view);
+  watch(current);
+}
+
+/** Takes back one that no phone shows, and opens another like it. */
+export async function restart() {
+  if (opening) return;
+  const silent = current;
+  await start(silent.action, silent.button);
+  bank.cancel(silent).catch(() => {});
+}
+
 /** Opens one like that which has ended. */
 export function again() {
   return start(current.action, current.button);
@@ -94,6 +123,8 @@ export function again() {
 function stop() {
   current?.time.stop();
   current?.abort.abort();
+  silence.hide();
+  forget();
   current = null;
 }
 
@@ -123,11 +154,13 @@ function showCeremony() {
   ask("opened", "phone");
   window.scrollTo(0, 0);
   $("run-title").focus({ preventScroll: true });
-  say(`${ASKS.opened[0]}: ${spoken}`);
+  say(current.ringsAt ? $("ask").textContent : `${ASKS.opened[0]}: ${spoken}`);
 }
 
 /** What to do now, and whose turn it is. */
 function ask(step, turn) {
+  if (current.ringsAt && ladder.order(step) < ladder.order("claimed")) return askToWait();
+  silence.hide();
   const [long, short] = ASKS[step] ?? ASKS.opened;
   const scene = SCENES[step] ?? "none";
   $("ask").textContent = long;
@@ -137,6 +170,15 @@ function ask(step, turn) {
   $("waiting").dataset.turn = yours ? "you" : "others";
   $("actor").textContent = yours ? TURNS.you : (TURNS[turn] ?? `The ${turn ?? "bank"}’s turn`);
   title(short, TITLES[current.action]);
+}
+
+/** The code shows on no phone: there is nothing to do but to wait. */
+function askToWait() {
+  if (!$("silence").hidden) return;
+  silence.show(current.ringsAt);
+  Object.assign($("waiting").dataset, { scene: "none", turn: "others" });
+  $("actor").textContent = "Your phone is silent";
+  title("Wait", TITLES[current.action]);
 }
 
 function show(ceremony, view) {
@@ -216,6 +258,8 @@ function backFrom({ button }, { headline, detail }) {
 
 function end({ verdict, outcome, words, checked = [] }) {
   current.time.stop();
+  silence.hide();
+  forget();
   const good = verdict === "approved";
   // A success that the bank could not prove is none.
   const tone = good ? "good" : outcome === "succeeded" ? "caution" : TONES[outcome] ?? "caution";

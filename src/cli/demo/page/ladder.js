@@ -3,16 +3,16 @@
 
 import { $ } from "./dom.js";
 
-/** The steps in their order, each with its name and with who makes it. */
+/** The steps in their order: what has happened, what is to be done for it, and who does it. */
 const LADDER = [
-  ["opened", "Started", "bank"],
-  ["sent", "Sent to your phone", "relay"],
-  ["delivered", "Shown on your phone", "phone"],
-  ["claimed", "Code accepted", "you"],
-  ["challenged", "Challenge made", "FIDO2 server"],
-  ["card", "Card at the phone", "you"],
-  ["verifying", "Answer being checked", "relay"],
-  ["closed", "Finished", "relay"],
+  ["opened", "Started", "Start", "bank"],
+  ["sent", "Sent to your phone", "Send it to your phone", "relay"],
+  ["delivered", "Shown on your phone", "Show it on your phone", "phone"],
+  ["claimed", "Code accepted", "Type the code into the phone", "you"],
+  ["challenged", "Challenge made", "Make a challenge for the card", "FIDO2 server"],
+  ["card", "Card at the phone", "Hold your card to the phone", "you"],
+  ["verifying", "Answer received", "Keep the card still", "you"],
+  ["closed", "Finished", "Check the answer", "FIDO2 server"],
 ];
 
 const SPOKEN = {
@@ -40,21 +40,23 @@ function part(kind, className, text = "") {
   return element;
 }
 
-function rung([step, name, by]) {
+function rung([step, , todo, by]) {
   const li = document.createElement("li");
   li.dataset.step = step;
   li.dataset.state = "waiting";
   const dot = part("span", "dot");
   dot.setAttribute("aria-hidden", "true");
   const text = document.createElement("span");
-  text.append(part("span", "name", name), part("span", "by", by), part("span", "spoken"));
+  text.append(part("span", "name", todo), part("span", "by", by), part("span", "spoken"));
   li.append(dot, text, document.createElement("time"));
   return li;
 }
 
 function set(li, state, elapsedMs) {
   li.dataset.state = state;
-  if (state === "bad") li.querySelector(".name").textContent = "Ended without success";
+  const [, done, todo] = LADDER[order(li.dataset.step)];
+  const name = { done, bad: "Ended without success" }[state] ?? todo;
+  li.querySelector(".name").textContent = name;
   li.querySelector(".spoken").textContent = SPOKEN[state];
   if (state === "next") li.setAttribute("aria-current", "step");
   else li.removeAttribute("aria-current");
@@ -81,7 +83,7 @@ export function climb(view) {
       set(li, "skipped");
     } else {
       set(li, turn ? "waiting" : "next");
-      turn ??= LADDER[n][2];
+      turn ??= LADDER[n][3];
     }
   }
   return turn;

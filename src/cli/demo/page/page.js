@@ -29,12 +29,16 @@ for (const button of document.querySelectorAll("[data-action]")) {
 }
 $("copy").addEventListener("click", copy);
 $("cancel").addEventListener("click", ceremony.cancel);
+$("restart").addEventListener("click", ceremony.restart);
 $("again").addEventListener("click", ceremony.again);
 $("back").addEventListener("click", back);
 $("sign-out").addEventListener("click", signOut);
 
 $("without-script").remove();
-overview.refresh().catch((error) => {
-  $("signed-out").hidden = false;
-  overview.problem(error.words ?? bank.UNREACHABLE);
-});
+overview
+  .refresh()
+  .catch((error) => {
+    $("signed-out").hidden = false;
+    overview.problem(error.words ?? bank.UNREACHABLE);
+  })
+  .then(ceremony.resume);

@@ -165,7 +165,7 @@ fn parse_name(text: &str) -> Result<PlainText<64>, String> {
 }
 
 fn parse_binding(text: &str) -> Option<Binding> {
-    [Binding::Code, Binding::None].into_iter().find(|binding| name_of(*binding) == text)
+    [Binding::Code, Binding::None].into_iter().find(|binding| binding.as_str() == text)
 }
 
 pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure> {

@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fido_relay::config::{Config, RateLimits};
 use fido_relay::phone::DeviceKey;
 use fido_relay_proto::http::OpenedPairing;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::support::paper_relay::Switchable;
 use crate::support::raw_socket::{Heard, RawSocket, text};

@@ -11,8 +11,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use fido_relay_proto::WireName;
 use fido_relay_proto::watch::{WatchEvent, event_name};
-use fido_relay_proto::{ProblemCode, WireName};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, timeout};
 

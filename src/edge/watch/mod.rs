@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use fido_relay_proto::ProblemCode;
 use serde::Deserialize;
 use tokio::time::Instant;
 

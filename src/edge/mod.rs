@@ -25,7 +25,6 @@ pub use watch::WatchLimits;
 
 use self::accept::Door;
 use self::device_socket::Crowd;
-use self::http::typed_tries::TypedTries;
 use self::watch::Places;
 use crate::metrics::Metrics;
 use crate::ports::{Certify, StoreError};
@@ -102,7 +101,6 @@ struct Inner {
     /// What a client assertion may be for: the token endpoint or the issuer.
     token_audiences: Vec<String>,
     refused_tokens: Refusals,
-    typed_tries: TypedTries,
     results: ResultSigner,
     records: RecordSigner,
     certify: Option<Arc<dyn Certify>>,
@@ -154,7 +152,6 @@ impl Edge {
                 .flat_map(|base| [base.clone(), format!("{base}{}", http::TOKEN_PATH)])
                 .collect(),
             refused_tokens: Refusals::default(),
-            typed_tries: TypedTries::new(),
             results,
             records,
             certify,

@@ -6,6 +6,7 @@
 //! | opens of a client a second | here, in memory | has none: cannot be down |
 //! | open ceremonies of a client and of the node | in the relay's memory, built from the store at the start | open until it is built: ceremonies of an earlier life are not counted yet; nothing opens anyway while the store is down |
 //! | attempts of an address: pairing, tokens, new device keys | here, in memory; full: **closed** | the attempt itself needs the store and fails **closed** |
+//! | typed pairing codes of an address and of the node | here, in memory; full: **closed** | the try itself needs the store and fails **closed** |
 //! | credentials and answers of an address that were not good | here, in memory; full: **closed** | none is counted: nothing is verified |
 //! | new sockets of a device | here, in memory | has none; the device's record is needed first, and without it the socket gets 1013: **closed** |
 //! | frames of a socket, its heartbeat | in the socket's own session | has none |
@@ -34,6 +35,13 @@ use tokio::time::Instant;
 const FAILURE_COSTS: u32 = 10;
 /// Addresses that are remembered at most: some 20 MiB. More at once is no crowd of phones.
 const ADDRESSES: usize = 262_144;
+/// Typed pairing codes that one address tries a second, and at once: a person corrects a typing
+/// error a few times, and an office behind one address still pairs a phone a second.
+const TYPED_OF_ADDRESS: (u32, u32) = (1, 20);
+/// The same of the node. That no code is guessed follows from the five tries of each pairing
+/// ([`super::pairing`]); this bounds store writes, and the pairings that a guesser voids by trying
+/// every locator (five tries of all of them would take three days).
+const TYPED_OF_NODE: (u32, u32) = (20, 200);
 /// Between two rounds of forgetting.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
@@ -79,6 +87,8 @@ pub struct Limits {
     attempts: Keyed<Network>,
     refused: Keyed<Network>,
     sockets: Keyed<DeviceId>,
+    typed: Keyed<Network>,
+    typed_of_node: Keyed<()>,
     used: Notify,
 }
 
@@ -93,6 +103,8 @@ impl Limits {
             attempts: Keyed::new(per_second(rates.attempts_per_s, rates.attempts_burst), ADDRESSES),
             refused: Keyed::new(per_second(rates.attempts_per_s, rates.attempts_burst), ADDRESSES),
             sockets: Keyed::new(every(per_socket, rates.sockets_per_min), usize::MAX),
+            typed: Keyed::new(per_second(TYPED_OF_ADDRESS.0, TYPED_OF_ADDRESS.1), ADDRESSES),
+            typed_of_node: Keyed::new(per_second(TYPED_OF_NODE.0, TYPED_OF_NODE.1), usize::MAX),
             used: Notify::new(),
         }
     }
@@ -145,10 +157,22 @@ impl Limits {
         self.sockets.admit(&device)
     }
 
+    /// A typed pairing code is tried from this address. An address over its own limit takes nothing
+    /// from the node's.
+    ///
+    /// # Errors
+    /// [`TooFast`].
+    pub fn typed_code(&self, address: IpAddr) -> Result<(), TooFast> {
+        self.used.notify_one();
+        self.typed.admit(&Network::of(address))?;
+        self.typed_of_node.admit(&())
+    }
+
     /// Keys that something is remembered of.
     #[must_use]
     pub fn remembered(&self) -> usize {
-        self.opens.len() + self.attempts.len() + self.refused.len() + self.sockets.len()
+        let others = self.opens.len() + self.sockets.len() + self.typed_of_node.len();
+        others + self.attempts.len() + self.refused.len() + self.typed.len()
     }
 
     /// Forgets, now and then, whoever could start anew. Sleeps while there is nobody.
@@ -160,6 +184,8 @@ impl Limits {
             self.attempts.forget();
             self.refused.forget();
             self.sockets.forget();
+            self.typed.forget();
+            self.typed_of_node.forget();
             if self.remembered() > 0 {
                 self.used.notify_one();
             }
@@ -318,6 +344,18 @@ mod tests {
             limits.attempt(of("::ffff:192.0.2.1")).unwrap();
         }
         limits.attempt(of("192.0.2.1")).unwrap_err();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn typed_codes_are_bounded_by_address_and_for_the_node() {
+        let limits = limits();
+        let allowed =
+            |from: u32| (0..100).filter(|_| limits.typed_code(address(from)).is_ok()).count();
+        assert_eq!(allowed(1), 20);
+        assert_eq!((2..100).map(allowed).sum::<usize>(), 180, "the node has 200");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(allowed(1), 1, "an address has one more");
+        assert_eq!((100..200).map(allowed).sum::<usize>(), 19, "and the node 20");
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,8 +29,7 @@ pub(super) async fn pair(
 ) -> Result<(StatusCode, Json<PairedDevice>), Refusal> {
     match (&value.pairing_token, &value.typed_code) {
         (Some(_), None) => {}
-        (None, Some(_)) if edge.inner.typed_tries.allow(from) => {}
-        (None, Some(_)) => return Err(ProblemCode::TooManyRequests.into()),
+        (None, Some(_)) => edge.inner.limits.typed_code(from)?,
         (Some(_), Some(_)) | (None, None) => {
             return Err(Refusal::invalid("/pairing_token, /typed_code: give one of the two"));
         }

@@ -18,7 +18,6 @@ pub(super) mod rfc3339;
 mod segment;
 mod status;
 mod token;
-pub(super) mod typed_tries;
 pub(super) mod webhooks;
 
 use axum::Router;

@@ -148,7 +148,8 @@ async fn a_pairing_token_is_minted_for_the_relay_that_apps_dial() {
     assert_eq!(opened["uri"], uri);
     let shown = run(directory.path(), &create).await;
     assert!(String::from_utf8(shown.stdout).unwrap().contains("fido-relay://pair?relay=https"));
-    assert_eq!(String::from_utf8(shown.stderr).unwrap(), "", "a phone can use it");
+    let notes = String::from_utf8(shown.stderr).unwrap();
+    assert!(!notes.contains("a real phone cannot use this link"), "{notes}");
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ const AT_ONCE: usize = 200;
 /// While the file is small it grows by doubling: what this many leave lies well within one size.
 fn ceremonies() -> usize {
     let text = std::env::var_os("RETENTION_CEREMONIES").map(|text| text.into_string().unwrap());
-    text.map_or(2_000, |text| text.parse().expect("RETENTION_CEREMONIES is a number"))
+    text.map_or(3_000, |text| text.parse().expect("RETENTION_CEREMONIES is a number"))
 }
 
 async fn succeed(relay: &BareRelay, key: &CeremonyKey) {

@@ -228,7 +228,8 @@ impl Visit {
                     let quiet =
                         if stay == Stay::Stopping { !requests.are_running() } else { !now.is_busy };
                     if quiet && (begun == seen || stay == Stay::Idle) {
-                        tracing::debug!(%peer, ?stay, "hung up on a peer that does not leave");
+                        let stopping = stay == Stay::Stopping;
+                        tracing::debug!(%peer, stopping, "hung up on a peer that does not leave");
                         return Ok(());
                     }
                     seen = if quiet { begun } else { seen };

@@ -11,7 +11,7 @@ use crate::support::raw_socket::{Head, RawSocket};
 use crate::support::relay::TestRelay;
 
 /// Routes without a credential that verify nothing.
-const VERIFY_NOTHING: [&str; 12] = [
+const VERIFY_NOTHING: [&str; 13] = [
     // Each connection may try once, and how many of an address may be open and how fast they come
     // is limited: see `door::limits` and `device_socket`.
     "/v1/device/socket",
@@ -22,6 +22,7 @@ const VERIFY_NOTHING: [&str; 12] = [
     "/.well-known/oauth-authorization-server",
     "/.well-known/jwks.json",
     "/openapi.json",
+    "/",
     "/asyncapi.json",
     "/docs",
     "/healthz",

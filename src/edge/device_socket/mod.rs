@@ -5,7 +5,8 @@ mod crowd;
 mod run;
 
 use axum::extract::{Extension, Request, State};
-use axum::response::Response;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
 use fido_relay_proto::ProblemCode;
 use fido_relay_proto::limits::DEVICE_SUBPROTOCOL;
 
@@ -26,9 +27,20 @@ pub(super) async fn upgrade(
     if edge.relay().world().tasks.draining().is_cancelled() {
         return Err(ProblemCode::Unavailable.into());
     }
-    edge.inner.door.device_socket(&accepted)?;
-    let place = edge.inner.crowd.enter(accepted.client, accepted.permit());
-    let place = place.ok_or(Refused::Sockets)?;
+    let crowd = &edge.inner.crowd;
+    let taken = edge
+        .inner
+        .door
+        .device_socket(&accepted)
+        .and_then(|()| crowd.enter(accepted.client, accepted.permit()).ok_or(Refused::Sockets));
+    let place = match taken {
+        Ok(place) => place,
+        Err(refused) => {
+            // There is no other use for the connection of an app that gets no socket.
+            let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
+            return Ok((close, Refusal::from(refused)).into_response());
+        }
+    };
     let tasks = edge.relay().world().tasks.clone();
     tasks.spawn_bare(run::socket(edge, upgrade, accepted, place));
     Ok(response)

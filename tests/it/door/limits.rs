@@ -168,6 +168,7 @@ async fn strangers_sockets_make_room_for_phones_from_elsewhere() {
     let mut ninth = from([127, 0, 13, 1], &url).await;
     let head = asks(&mut ninth, "/v1/device/socket", &UPGRADE).await;
     assert_eq!(head.status, 429, "its own network is the crowd, and all of it is young");
+    timeout(PATIENCE, ninth.hung_up()).await.expect("it does not stay without a socket");
     let mut phone = from([127, 0, 14, 1], &url).await;
     assert_eq!(asks(&mut phone, "/v1/device/socket", &UPGRADE).await.status, 101);
     phone.authenticates(&scene.ada).await;

@@ -18,8 +18,8 @@ COPY src ./src
 # so the data directory lies in one that is copied.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin fido-relay \
-    && cp target/release/fido-relay /fido-relay \
+    cargo build --profile dist --locked --bin fido-relay \
+    && cp target/dist/fido-relay /fido-relay \
     && install -d -m 0700 /volumes/data
 
 # glibc, libgcc and the certificate authorities, for a FIDO2 server over https.

@@ -1,5 +1,8 @@
 //! `fido-relay serve`: runs the relay until it is told to stop.
 
+#[cfg(unix)]
+use std::io::IsTerminal as _;
+
 use clap::Args;
 use futures::FutureExt as _;
 
@@ -18,7 +21,8 @@ use crate::trust;
   fido-relay --config /etc/fido-relay.toml serve
 
 SIGTERM or SIGINT (Ctrl-C) stops it: phones are told to reconnect, what is under way ends. A second
-one stops it at once. Log lines go to standard error.")]
+one stops it at once. SIGHUP has the TLS certificate looked at again. Log lines go to standard
+error.")]
 pub(super) struct Arguments {}
 
 pub(super) fn run(file: &ConfigFile, _arguments: &Arguments) -> Result<(), Failure> {
@@ -144,11 +148,14 @@ fn failure(error: StartError) -> Failure {
     }
 }
 
-/// The signals that stop a process.
+/// The signals that stop a process. SIGHUP asks for new certificates and otherwise changes nothing,
+/// unless it says that the terminal of the process was closed.
 #[cfg(unix)]
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+    had_terminal: bool,
 }
 
 #[cfg(unix)]
@@ -158,13 +165,23 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            had_terminal: std::io::stdin().is_terminal(),
         })
     }
 
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    // A terminal that was closed answers no more requests.
+                    if self.had_terminal && !std::io::stdin().is_terminal() {
+                        return;
+                    }
+                }
+            }
         }
     }
 }

@@ -130,3 +130,12 @@ async fn a_new_certificate_serves_without_a_restart_and_a_bad_one_never_does() {
     assert!(caller.is_served(&third.0).await);
     relay.kill().await;
 }
+
+#[tokio::test]
+async fn a_hangup_signal_without_tls_stops_nothing() {
+    let (home, tasks) = (Home::new(&[]), Tasks::default());
+    let relay = ChildRelay::start(&home, &tasks).await;
+    relay.signal("HUP").await;
+    // A process that the signal ends is gone before this one is served in order.
+    relay.ended_by_signal("TERM").await;
+}

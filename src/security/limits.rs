@@ -20,6 +20,7 @@
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fido_relay_proto::{ClientId, DeviceId};
@@ -228,18 +229,25 @@ struct Keyed<K: Hash + Eq + Clone> {
     limiter: Limiter<K>,
     clock: Monotonic,
     most: usize,
+    /// The second in which the full map was last searched for keys to forget.
+    searched: AtomicU64,
 }
 
 impl<K: Hash + Eq + Clone> Keyed<K> {
     fn new(quota: Quota, most: usize) -> Self {
         // Some time before now: the algorithm counts from its clock's zero.
         let clock = Monotonic { start: Instant::now() };
-        Self { limiter: RateLimiter::new(quota, DashMapStateStore::default(), clock), clock, most }
+        let limiter = RateLimiter::new(quota, DashMapStateStore::default(), clock);
+        Self { limiter, clock, most, searched: AtomicU64::new(0) }
     }
 
     fn admit(&self, key: &K) -> Result<(), TooFast> {
         if self.most < usize::MAX && self.len() >= self.most {
-            self.forget();
+            // A search walks over every key: a flood of refused calls must not make each of them walk.
+            let second = self.clock.start.elapsed().as_secs() + 1;
+            if self.searched.swap(second, Ordering::Relaxed) != second {
+                self.forget();
+            }
             if self.len() >= self.most {
                 return Err(TooFast { retry_after_s: FORGET_EVERY.as_secs() });
             }

@@ -139,6 +139,8 @@ impl IntoResponse for Refusal {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
             }
             StatusCode::UPGRADE_REQUIRED => {
+                // RFC 9110 section 7.8: Upgrade is for this connection alone.
+                headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
                 // RFC 6455 section 4.4.
                 let version = HeaderValue::from_static(handshake::VERSION);

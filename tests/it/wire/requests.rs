@@ -87,6 +87,9 @@ async fn a_handshake_has_one_key_and_the_one_version() {
             assert_eq!(head.status, status, "{lines:?}: {head:?}");
             let offers = head.header("sec-websocket-version");
             assert_eq!(offers, (status == 426).then_some("13"), "{lines:?}: {head:?}");
+            if status == 426 {
+                assert_eq!(head.header("connection"), Some("upgrade"), "{lines:?}: {head:?}");
+            }
         }
     }
     scene.the_open_ceremony_still_completes().await;

@@ -139,7 +139,7 @@ pub fn bind(config: &Config) -> Result<TcpListener, StartError> {
     accept::bind(config.listen).map_err(|error| StartError::Listen(config.listen, error))
 }
 
-/// A relay that is whole and takes no connection yet: what must answer before anybody is told that
+/// A relay that is whole and takes no connection yet: what must answer before `/readyz` says that
 /// the node is ready is served first.
 #[derive(Debug)]
 pub struct Prepared {

@@ -2,7 +2,7 @@
 //!
 //! A machine may have none: a minimal container, a broken `SSL_CERT_FILE`. The TLS library then
 //! refuses to make a client at all, also one that will only ever speak plain HTTP. Here it makes
-//! one that trusts nobody, so that what needs no certificate works and a call by https fails with
+//! an empty one, so that what needs no certificate works and a call by https fails with
 //! the reason.
 
 use std::sync::OnceLock;

@@ -1,4 +1,4 @@
-//! What somebody may have meant who wrote something that is not known.
+//! Suggests a known name for an unknown one.
 
 /// Between 0 and 1: how much alike two texts must be for one to be meant by the other.
 const ALIKE: f64 = 0.65;
@@ -14,7 +14,7 @@ pub(super) fn nearest<'a>(
     alike.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
-/// The known key that somebody may have meant. One underscore where a variable needs two, and a key
+/// The known key that is most similar. One underscore where a variable needs two, and a key
 /// without its table, are common and look little alike.
 pub(super) fn nearest_key<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     let flat = |key: &str| key.replace('.', "_");

@@ -203,7 +203,7 @@ impl Reader {
         (self.settings, self.mistakes)
     }
 
-    /// What is wrong with a key that nobody takes, and which may have been meant.
+    /// What is wrong with an unknown key, with the known one that it resembles.
     fn why_unknown(&self, key: &str, source: &Source) -> String {
         let known: Vec<_> = self.settings.iter().map(|setting| setting.key).collect();
         let within: Vec<_> =

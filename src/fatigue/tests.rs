@@ -273,7 +273,7 @@ fn an_end_that_is_told_twice_counts_once() {
     assert_eq!(person.standing, once);
 }
 
-/// Whoever reads the log is given the end of the pause: right before it the same rule objects, and
+/// The log gives the end of the pause: right before it the same rule objects, and
 /// at it this rule does not.
 #[test]
 fn each_rule_says_when_it_lets_pass() {

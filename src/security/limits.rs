@@ -139,7 +139,7 @@ impl Limits {
     }
 
     /// What this address sent to be verified was not good: a key, a token, a ticket, a card's
-    /// answer. With an allowance of its own, of the same size: whoever shares an address with a
+    /// answer. With an allowance of its own, of the same size: a client that shares an address with a
     /// guesser can still get a token or pair.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //!
 //! Everything that opens a store comes through here: `serve`, the commands that work while no relay
 //! runs, and `doctor`. A store without its sealing key, or the key, audit log or revocations of a
-//! relay without their store, is a mistake of whoever copied or mounted it. Starting on it would
+//! relay without their store, is a mistake in copying or mounting it. Starting on it would
 //! make a new relay in silence and orphan every client and phone, so it is refused before the first
 //! write.
 //!

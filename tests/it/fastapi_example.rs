@@ -139,7 +139,7 @@ async fn its_page_hears_each_step_and_the_browser_that_asked_is_signed_in_once()
     assert_eq!(steps.last().unwrap(), "closed");
     assert!(steps.contains(&"card".to_owned()), "{steps:?}");
     let other = Page::asks(&url).await;
-    // Nobody else cancels it, and it is too late for that once the card has answered.
+    // No other browser cancels it, and it is too late for that once the card has answered.
     assert_eq!(page.cancels(&other.waiting).await, StatusCode::NOT_FOUND);
     assert_eq!(page.cancels(&page.waiting).await, StatusCode::NO_CONTENT);
     assert_eq!(page.finishes(&other.waiting).await.status(), StatusCode::NOT_FOUND);

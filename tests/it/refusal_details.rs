@@ -1,4 +1,4 @@
-//! What a refused request is told: which field, and what is allowed there. Never what it sent.
+//! The detail of a refusal names the field and what is allowed there, and never repeats the request.
 
 use fido_relay_proto::Binding;
 use fido_relay_proto::http::Scope;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::relay::{Initiator, TestRelay};
 
-/// Stands wherever a request has room for it, and in no answer.
+/// Put wherever a request has room for it; must be in no answer.
 const CANARY: &str = "canary7Q";
 
 const KNOWN: &str = "unknown field; known: type, username, display_name, device_id, timeout_s, \

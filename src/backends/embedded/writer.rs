@@ -61,7 +61,7 @@ pub(super) struct Write {
 pub(super) enum Change {
     Put(Vec<u8>),
     Remove,
-    /// Writes something that nobody reads, to see whether the disk takes it.
+    /// Writes a record that is never read, to see whether the disk takes it.
     Trial,
 }
 

@@ -133,7 +133,7 @@ struct Entry {
     ticket: SecretString,
     /// The session that asked for it; once a sign-in is proven, the one that it began.
     session: Option<SessionToken>,
-    /// What the bank told the relay of how it knew the customer.
+    /// How the bank knew the customer, as it said in the opening (`prior_auth`).
     prior_auth: PriorAuth,
     /// Whether its success has had its consequence here.
     settled: bool,

@@ -51,7 +51,7 @@ pub(super) struct FaultArgs {
 }
 
 impl FaultArgs {
-    /// Whether they decide every prompt, so that nobody types.
+    /// Whether they decide every prompt, so that no code is typed.
     pub(super) fn decides(&self) -> bool {
         self.decline || self.not_me
     }

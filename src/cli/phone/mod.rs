@@ -82,7 +82,7 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// Whether nobody is asked, so that no question shows the prompt.
+    /// Whether no question is asked that would show the prompt.
     fn is_scripted(&self) -> bool {
         self.code.is_some() || self.code_from.is_some() || self.faults.decides()
     }

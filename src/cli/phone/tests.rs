@@ -100,7 +100,7 @@ impl std::io::Write for Shown {
     }
 }
 
-/// Somebody at a screen, and what they type.
+/// A person at a screen, and what they type.
 fn sitting(is_terminal: bool, asks: bool) -> (Terminal, mpsc::Sender<Option<String>>, Shown) {
     let (typed, lines) = mpsc::channel(8);
     let shown = Shown::default();

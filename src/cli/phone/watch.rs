@@ -36,7 +36,7 @@ pub(super) struct Watch {
     pub(super) input: Input,
     /// End after one ceremony.
     pub(super) once: bool,
-    /// Nobody is asked, so that no question shows the prompt.
+    /// No question is asked that would show the prompt.
     pub(super) scripted: bool,
 }
 

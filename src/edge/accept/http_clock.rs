@@ -1,5 +1,5 @@
 //! When a connection that speaks HTTP has waited long enough for its peer's next request. Pure: it
-//! is told the time and what happened.
+//! takes the time and what happened as arguments.
 //!
 //! ```text
 //!   accept ──first_by──▶ first request ─▶ answered ──idle──▶ closed

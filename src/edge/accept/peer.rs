@@ -78,7 +78,7 @@ impl PeerStream {
         }
     }
 
-    /// Before any read or write: whether the connection still stands.
+    /// Before any read or write: whether the connection was hung up on.
     fn stands(&mut self, cx: &Context<'_>) -> io::Result<()> {
         // Registered first: a hang-up after the look wakes the task.
         self.permit.driver().register(cx.waker());

@@ -37,7 +37,7 @@ pub(in crate::edge) struct Permit {
     hung_up: AtomicBool,
     /// The node's place is free: an evicted connection ends as soon as its task runs.
     released: AtomicBool,
-    /// Bytes came since somebody asked.
+    /// Bytes came since the last call of [`Permit::has_heard`].
     heard: AtomicBool,
     /// Bytes wait to be taken by the peer.
     blocked: AtomicBool,

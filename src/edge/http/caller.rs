@@ -104,7 +104,7 @@ impl FromRequestParts<Edge> for Watcher {
 }
 
 /// The answer to a credential that is not good: 401, and 429 from an address that sends too many.
-/// Looked at after the credential, so that nobody behind the same address shuts out a good one.
+/// Looked at after the credential, so that guesses from a shared address do not shut out a good one.
 pub(in crate::edge) fn wrong(edge: &Edge, extensions: &Extensions) -> Refusal {
     match edge.inner.limits.refused(network(extensions.get())) {
         Ok(()) => ProblemCode::Unauthorized.into(),

@@ -104,7 +104,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-/// A place for one that waits. A ticket makes nobody known: pages are bounded by their address.
+/// A place for a watcher. A ticket does not authenticate its address: pages are bounded by address.
 pub(super) fn take_place(
     edge: &Edge,
     sight: &Sight,

@@ -121,7 +121,7 @@ async fn the_quick_start_runs_as_it_stands() {
     std::fs::create_dir(&programs).unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_fido-relay"));
     std::os::unix::fs::symlink(program, programs.join("fido-relay")).unwrap();
-    // Bound and never listening: the port is nobody else's until the relay has it.
+    // Bound and never listening: no other process gets the port before the relay.
     let port = TcpSocket::new_v4().unwrap();
     port.set_reuseaddr(true).unwrap();
     port.bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -15,7 +15,7 @@ use crate::support::scene::Scene;
 async fn strangers_of_one_address_have_so_many_connections_and_known_phones_none_of_them() {
     let scene = Scene::set_with(|config| {
         config.limits.door.connections_per_ip = 3;
-        // Nobody makes room.
+        // No stranger is old enough to make room.
         config.limits.door.eviction_age = Duration::from_secs(600);
         config.limits.headers = Duration::from_secs(20);
         config.limits.accept_to_auth = Duration::from_secs(60);
@@ -142,7 +142,7 @@ async fn a_crowd_of_connections_makes_room_for_whoever_comes_from_elsewhere() {
     for _ in 0..30 {
         crowd.push(from([127, 0, 12, 1], &scene.relay.url()).await);
     }
-    // Whoever keeps coming displaces itself no more than others: a phone and a backend get in.
+    // A flood displaces its own connections: a phone and a backend get in.
     scene.the_open_ceremony_still_completes().await;
     scene.initiator.open(&json!({ "type": "authentication", "username": "ada" })).await;
     assert!(super::refused(&scene.relay, "evicted").await > 0.0);

@@ -16,7 +16,7 @@ fn behind(header: ForwardedHeader) -> impl FnOnce(&mut Config) {
         let trusted = vec!["127.0.0.2/32".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
         config.proxy = Proxy { trusted, header: Some(header), protocol: false };
         config.limits.unauthenticated_per_ip = 1;
-        // Nobody makes room.
+        // No stranger is old enough to make room.
         config.limits.door.eviction_age = Duration::from_secs(600);
     }
 }
@@ -95,7 +95,7 @@ async fn a_proxy_protocol_header_is_needed_from_the_proxy_and_taken_from_nobody_
         let trusted = vec!["127.0.0.2/32".parse().unwrap()];
         config.proxy = Proxy { trusted, header: None, protocol: true };
         config.limits.unauthenticated_per_ip = 1;
-        // Nobody makes room.
+        // No stranger is old enough to make room.
         config.limits.door.eviction_age = Duration::from_secs(600);
         config.limits.headers = Duration::from_secs(2);
         config.allow_plaintext = true;

@@ -52,7 +52,7 @@ async fn two_hundred_connections_that_read_nothing_pin_little_and_are_gone() {
     .await;
     let (ip, port) = ([127, 0, 20, 1], port_of(&scene.relay.url()));
     let tasks = scene.relay.running.tasks();
-    // The pages are made once, and by nobody's connection.
+    // The pages are made once, before any connection is measured.
     assert_eq!(scene.initiator.get("/docs").await.status(), 200);
     let before = tasks.alive();
     let began = Instant::now();

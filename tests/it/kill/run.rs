@@ -73,7 +73,7 @@ impl Run {
         self.recorder.until("the end, or that the answer is accepted, at the phone", content).await;
         tasks.stopping().cancel();
         drop(initiator);
-        // Whoever was cut off or left has no connection of it any more.
+        // Of peers that were cut off or left, no connection remains.
         #[cfg(target_os = "linux")]
         kernel::becomes("connections", || kernel::at_port(place.port()), Vec::is_empty).await;
         relay.kill().await;

@@ -18,7 +18,7 @@ pub(crate) struct Side {
     pub(crate) queued: u64,
 }
 
-/// The relay's side of every connection at this port that somebody holds, or the kernel alone while
+/// The relay's side of every connection at this port that a process holds, or the kernel alone while
 /// it has bytes to deliver.
 pub(crate) fn at_port(port: u16) -> Vec<Side> {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();

@@ -206,7 +206,7 @@ async fn a_watcher_ahead_of_the_record_is_still_told_the_end_on_every_road() {
             let what = format!("{road:?} after {since}");
             let cancelled = Some((Status::Ended(Outcome::Cancelled), None));
             assert_eq!(of_early.last().map(|end| told(end).3), Some(cancelled), "{what}");
-            // Three steps now. One who has seen three is not told again what it knows.
+            // Three steps now. A watcher that has seen three is not sent them again.
             if since == 3 {
                 continue;
             }

@@ -144,7 +144,7 @@ impl Watching {
                 assert_eq!(response.status(), 200);
                 let stops = response.headers().contains_key("retry-after");
                 let view: CeremonyView = response.json().await.ok()?;
-                // One who is beyond what stands reads the last step anew.
+                // A watcher beyond the newest step reads the last one anew.
                 let after = if *since > view.seq { view.seq - 1 } else { *since };
                 let new = view.progress.iter().filter(|entry| entry.seq > after);
                 self.ahead.extend(new.map(|entry| event(&view, entry.seq)));

@@ -112,7 +112,7 @@ async fn every_route_that_verifies_ends_in_429_and_a_good_key_still_passes() {
         let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
         assert!(wait >= 1, "{what}");
         if route.is_guarded() {
-            // Whoever shares the address and has a good key is not shut out.
+            // A client with a good key at the same address is not shut out.
             let nothing = ("application/json", String::new());
             let head = sends(&mut socket, me, &nothing, Some(&initiator.key)).await;
             assert_eq!(head.status, 200, "{what}: {head:?}");

@@ -7,6 +7,7 @@ mod pace;
 mod upstream;
 pub(crate) mod webhooks;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -95,8 +96,29 @@ impl StartError {
         if let Self::Incomplete(incomplete) = self {
             return Some(incomplete.remedy());
         }
-        let Self::Open(error) = self else { return None };
-        error.remedy().map(str::to_owned)
+        match self {
+            Self::Open(error) => error.remedy().map(str::to_owned),
+            Self::Seal(SealError::Malformed(_)) => Some(
+                "bring that file back from the backup that belongs to relay.redb: no other key \
+                 opens what the store has sealed"
+                    .to_owned(),
+            ),
+            Self::Listen(_, error) if error.kind() == ErrorKind::AddrInUse => Some(
+                "stop the program that listens there (`fido-relay health` says whether it is a \
+                 relay), or choose another listen"
+                    .to_owned(),
+            ),
+            Self::Listen(..)
+            | Self::Incomplete(_)
+            | Self::Store(_)
+            | Self::Seal(_)
+            | Self::Revocations(_)
+            | Self::Audit(_)
+            | Self::Upstream(_)
+            | Self::Tls(_)
+            | Self::Webhooks(_)
+            | Self::Roots(_) => None,
+        }
     }
 }
 

@@ -161,7 +161,12 @@ struct Signals {
 #[cfg(unix)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
+        use rustix::process::Signal;
         use tokio::signal::unix::{SignalKind, signal};
+
+        // With a handler a write beyond a limit of file sizes fails, as on a full disk; without one
+        // the signal ends the process. The handler stays when what it returns is dropped.
+        drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

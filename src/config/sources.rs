@@ -1,7 +1,7 @@
 //! Where values come from: the file and the variables, flattened to dotted keys, later over
 //! earlier. Nothing is interpreted here but TOML's own grammar.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -40,11 +40,30 @@ impl Given {
         };
         let place = |offset| Source::File { path: path.to_owned(), line: Some(line_of(offset)) };
         let (document, errors) = DeTable::parse_recoverable(text);
+        let mut broken = BTreeSet::new();
         for error in errors {
-            let source = place(error.span().map_or(0, |span| span.start));
-            self.mistakes.push(Mistake::new(source, None, error.message()));
+            let line = line_of(error.span().map_or(0, |span| span.start));
+            // The parser goes on after an error, and what it says next of the line is about a guess.
+            if !broken.insert(line) {
+                continue;
+            }
+            let source = Source::File { path: path.to_owned(), line: Some(line) };
+            let message = if has_bare_text(text.lines().nth(line - 1).unwrap_or_default()) {
+                "text must stand in double quotes"
+            } else {
+                error.message()
+            };
+            self.mistakes.push(Mistake::new(source, None, message));
         }
+        let known = self.mistakes.len();
         self.add_table("", document.into_inner(), &place);
+        let is_broken = |source: &Source| {
+            matches!(source, Source::File { path: of, line: Some(line) }
+                if of == path && broken.contains(line))
+        };
+        let further = self.mistakes.split_off(known);
+        self.mistakes.extend(further.into_iter().filter(|mistake| !is_broken(&mistake.source)));
+        self.values.retain(|_, (_, source)| !is_broken(source));
     }
 
     /// Remembers that the file cannot be read.
@@ -103,6 +122,16 @@ impl Given {
 /// their tests. It is set in terminals where the relay's own commands are typed, too.
 fn is_a_clients(rest: &str) -> bool {
     matches!(rest, "API_KEY" | "URL" | "ISSUER" | "PROGRAM") || rest.starts_with("TEST_")
+}
+
+/// Whether a line of the file gives a key a value that begins like a text or an address and has no
+/// quotes.
+fn has_bare_text(line: &str) -> bool {
+    let Some((_, value)) = line.split_once('=') else { return false };
+    let value = value.trim();
+    let is_number = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
+    let is_other = ["true", "false"].contains(&value) || value.is_empty() || is_number;
+    !is_other && value.starts_with(|first: char| first.is_alphanumeric() || "/.".contains(first))
 }
 
 /// Whether Kubernetes made this variable for a service that is called `fido-relay`, as it does in

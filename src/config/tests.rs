@@ -194,6 +194,16 @@ fn broken_toml_is_told_with_its_line_and_does_not_hide_other_mistakes() {
 }
 
 #[test]
+fn text_without_quotes_is_one_mistake_that_says_so() {
+    for line in ["listen = 127.0.0.1", "listen = 0.0.0.0:8080", "data_dir = /var/lib/relay"] {
+        let told = told(file(&format!("{line}\n[log]\nlevel = info\n")));
+        let expected =
+            [1, 3].map(|line| format!("relay.toml:{line}: text must stand in double quotes"));
+        assert_eq!(told, expected, "{line}");
+    }
+}
+
+#[test]
 fn with_a_certificate_everything_is_https() {
     let text = "listen = \"0.0.0.0:8443\"\n\n[tls]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"\n";
     let config = file(text).unwrap().config;

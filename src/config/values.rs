@@ -213,7 +213,8 @@ impl Value for Url {
     }
 
     fn to_toml(&self) -> String {
-        quoted(self.as_str())
+        // As tokens, links and documents have it.
+        quoted(self.as_str().trim_end_matches('/'))
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
@@ -33,9 +33,9 @@ pub enum SealError {
     /// The file cannot be read or made.
     #[error("the sealing key cannot be read or made: {0}")]
     File(#[from] std::io::Error),
-    /// The file holds something else.
-    #[error("the sealing key's file must hold 32 bytes in base64url")]
-    Malformed,
+    /// The file at this path holds something else.
+    #[error("the sealing key's file must hold 32 bytes in base64url, and {} does not", .0.display())]
+    Malformed(PathBuf),
     /// The cryptographic library refused.
     #[error("the sealing key cannot be used")]
     Unusable,
@@ -61,9 +61,10 @@ impl Sealer {
     /// # Errors
     /// [`SealError`].
     pub fn load(file: &Path) -> Result<Self, SealError> {
-        let text = std::fs::read_to_string(file)?;
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim()).map_err(|_| SealError::Malformed)?;
-        Self::new(&bytes.try_into().map_err(|_| SealError::Malformed)?)
+        let malformed = || SealError::Malformed(file.to_owned());
+        let text = std::fs::read(file)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim_ascii()).map_err(|_| malformed())?;
+        Self::new(&bytes.try_into().map_err(|_| malformed())?)
     }
 
     /// The key in this file, made first if there is none or the file is empty; readable by this
@@ -152,6 +153,6 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600);
         }
         std::fs::write(&file, "short").unwrap();
-        assert!(matches!(Sealer::load_or_make(&file), Err(SealError::Malformed)));
+        assert!(matches!(Sealer::load_or_make(&file), Err(SealError::Malformed(_))));
     }
 }

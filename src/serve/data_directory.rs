@@ -104,9 +104,6 @@ impl DataDirectory {
     /// # Errors
     /// [`Incomplete`].
     pub fn contents(&self) -> Result<Contents, Incomplete> {
-        if self.path.join(FIRST_START).exists() {
-            return Ok(Contents::Fresh);
-        }
         let has = |name: &str| length(&self.path.join(name)) > 0;
         let (store, key) = (has(STORE_FILE), has(SEAL_KEY_FILE));
         if store && key {
@@ -119,7 +116,9 @@ impl DataDirectory {
             let within = self.audit.strip_prefix(&self.path).unwrap_or(&self.audit);
             beside.push(within.display().to_string());
         }
-        if beside.is_empty() {
+        // Neither audit log nor revocations are made before a first start is over.
+        let began = beside.iter().all(|part| [STORE_FILE, SEAL_KEY_FILE].contains(&part.as_str()));
+        if beside.is_empty() || began && self.path.join(FIRST_START).exists() {
             return Ok(Contents::Fresh);
         }
         let missing = if store { SEAL_KEY_FILE } else { STORE_FILE };
@@ -136,7 +135,10 @@ impl DataDirectory {
             Contents::Complete => {
                 // Opening a store writes to it, so a key that is none is found before.
                 Sealer::load(&self.path.join(SEAL_KEY_FILE))?;
-                Ok(FileStore::open(&self.store_file())?)
+                let store = FileStore::open(&self.store_file())?;
+                // A first start that was cut off at its very end.
+                drop(std::fs::remove_file(self.path.join(FIRST_START)));
+                Ok(store)
             }
             Contents::Fresh => self.make(),
         }
@@ -153,6 +155,7 @@ impl DataDirectory {
         Sealer::load_or_make(&self.path.join(SEAL_KEY_FILE))?;
         sync_directory(&mark).map_err(failed)?;
         std::fs::remove_file(&mark).map_err(failed)?;
+        sync_directory(&mark).map_err(failed)?;
         Ok(store)
     }
 }

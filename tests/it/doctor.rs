@@ -272,7 +272,15 @@ async fn an_address_that_another_program_has_is_told() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut machine = Machine::fresh();
     machine.variables[0].1 = other.local_addr().unwrap().to_string();
-    machine.ails("cannot listen on", "stop whatever listens there").await;
+    machine.ails("cannot listen on", "stop the program that listens there").await;
+}
+
+#[tokio::test]
+async fn a_relay_of_another_directory_at_this_address_is_not_to_be_stopped() {
+    let relay = TestRelay::start().await;
+    let address = relay.url().replace("http://", "");
+    let machine = Machine::fresh().with("FIDO_RELAY_LISTEN", address);
+    machine.ails("a relay answers at", "give this command that relay's --config").await;
 }
 
 #[tokio::test]

@@ -231,7 +231,7 @@ async fn a_program_that_cannot_write_is_not_ready_and_is_again_once_it_can() {
     // The audit log would make it unready for a reason of its own.
     let home = Home::new(&[("FIDO_RELAY_AUDIT__ENABLED", "false")]);
     let (key, tasks) = (home.api_key().await, Tasks::default());
-    let relay = ChildRelay::start_by(home.serve_after("trap '' XFSZ"), &tasks).await;
+    let relay = ChildRelay::start(&home, &tasks).await;
     let bank = relay.initiator(&key);
     let id = Pid::from_raw(relay.id().try_into().unwrap());
     let files_up_to = |current| {

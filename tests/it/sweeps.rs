@@ -1,9 +1,9 @@
 //! The store does not grow without bound: each walk of the sweeper removes what is dead at its
 //! moment, and the file of a relay that is equally busy every day keeps its size.
 //!
-//! A small number of ceremonies is part of the suite. `RETENTION_CEREMONIES=100000` in the
+//! A small number of ceremonies is part of the suite. `RETENTION_CEREMONIES=200000` in the
 //! environment opens so many:
-//! `RETENTION_CEREMONIES=100000 cargo test --test it sweeps:: -- --nocapture`.
+//! `RETENTION_CEREMONIES=200000 cargo test --test it sweeps:: -- --nocapture`.
 
 use std::sync::Arc;
 
@@ -20,15 +20,14 @@ use crate::support::bare_relay::BareRelay;
 const PAIRINGS: Retention = Retention { bucket: Bucket::Pairings, dies_at: pairing::dies_at };
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Days that pass, and walks of the sweeper in each.
-const DAYS: usize = 4;
+const DAYS: usize = 8;
 const WALKS: usize = 4;
 /// Ceremonies that are open at once under load.
 const AT_ONCE: usize = 200;
 
-/// While the file is small it grows by doubling: what this many leave lies well within one size.
 fn ceremonies() -> usize {
     let text = std::env::var_os("RETENTION_CEREMONIES").map(|text| text.into_string().unwrap());
-    text.map_or(3_000, |text| text.parse().expect("RETENTION_CEREMONIES is a number"))
+    text.map_or(6_000, |text| text.parse().expect("RETENTION_CEREMONIES is a number"))
 }
 
 async fn succeed(relay: &BareRelay, key: &CeremonyKey) {
@@ -61,7 +60,7 @@ async fn live(relay: &BareRelay, nth: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_file_is_no_larger_after_four_equal_days_than_after_two() {
+async fn the_file_grows_by_one_step_at_most_from_the_second_to_the_eighth_equal_day() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("relay.redb");
     let store = Arc::new(FileStore::open(&path).unwrap());
@@ -85,7 +84,8 @@ async fn the_file_is_no_larger_after_four_equal_days_than_after_two() {
     }
     let per_day = each_walk * WALKS;
     eprintln!("{per_day} ceremonies a day; bytes of the file after each day: {sizes:?}");
-    assert!(2 * sizes[3] <= 3 * sizes[1], "{sizes:?}");
+    // The file grows by doubling. If anything stayed, it would be four times as large.
+    assert!(sizes[DAYS - 1] <= 2 * sizes[1], "{sizes:?}");
 }
 
 #[tokio::test]

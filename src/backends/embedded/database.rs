@@ -78,6 +78,14 @@ impl OpenError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Damaged { .. } => Some(REMEDY_FOR_DAMAGE),
+            Self::Io { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Some("move the file in its way elsewhere, or correct data_dir")
+            }
             Self::Io { .. } => {
                 Some("run this as the relay's user, and let that user read and write the file")
             }

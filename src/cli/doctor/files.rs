@@ -29,6 +29,19 @@ pub(super) fn check(config: &Config, min_free_mb: u64) -> Vec<Finding> {
     findings
 }
 
+/// Set if this user may not look into the data directory: what lies in it, and whether a relay runs
+/// there, can then not be known.
+pub(super) fn unreadable(config: &Config) -> Option<Finding> {
+    let error = std::fs::read_dir(&config.data_dir).err()?;
+    (error.kind() == std::io::ErrorKind::PermissionDenied).then(|| {
+        Finding::wrong(
+            "data directory",
+            format!("{} cannot be read by this user", config.data_dir.display()),
+            "run this as the relay's user; the store and the address were not looked at",
+        )
+    })
+}
+
 /// The innermost folder above, or the path itself, that exists.
 fn existing(path: &Path) -> &Path {
     let here = |path: &&Path| path.exists();

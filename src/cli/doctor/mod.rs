@@ -62,15 +62,19 @@ async fn all(loaded: &Loaded, arguments: &Arguments) -> Vec<Finding> {
         let says = format!("{}: {}", weakness.key, weakness.text);
         Finding::doubtful("configuration", says, weakness.remedy)
     }));
-    findings.extend(files::check(config, arguments.min_free_mb));
     findings.extend(tls::check(config));
+    findings.push(network::authorities());
+    findings.push(upstream(config).await);
+    if let Some(unreadable) = files::unreadable(config) {
+        findings.push(unreadable);
+        return findings;
+    }
+    findings.extend(files::check(config, arguments.min_free_mb));
     let store = store::check(config).await;
     let runs = store.runs;
     findings.extend(store.findings);
-    findings.push(network::authorities());
-    findings.push(upstream(config).await);
     if !runs {
-        findings.push(network::listen(config));
+        findings.push(network::listen(config).await);
     }
     findings.push(network::public_url(config, runs).await);
     findings

@@ -12,18 +12,28 @@ use crate::trust;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether the address is to be had. Only asked while no relay runs here.
-pub(super) fn listen(config: &Config) -> Finding {
-    match serve::bind(config) {
+pub(super) async fn listen(config: &Config) -> Finding {
+    let error = match serve::bind(config) {
         Ok(listener) => {
             drop(listener);
-            Finding::good("listen", format!("{} is free", config.listen))
+            return Finding::good("listen", format!("{} is free", config.listen));
         }
-        Err(error) => Finding::wrong(
+        Err(error) => error,
+    };
+    let asked = health::ask(config.listen_scheme(), config.listen, "healthz", PATIENCE).await;
+    if asked.is_ok_and(|status| status.is_success()) {
+        return Finding::wrong(
             "listen",
-            error,
-            "stop whatever listens there, or correct listen: the address must be this machine's",
-        ),
+            format!("a relay answers at {}, with another data directory", config.listen),
+            "give this command that relay's --config or data_dir, or run it in that relay's working \
+             directory; for a second relay, another listen",
+        );
     }
+    Finding::wrong(
+        "listen",
+        error,
+        "stop the program that listens there, or correct listen: the address must be this machine's",
+    )
 }
 
 /// Whom this machine trusts, for calls by https: webhooks, and an external FIDO2 server.
@@ -71,12 +81,14 @@ pub(super) async fn public_url(config: &Config, runs: bool) -> Finding {
             let cause = health::root(&error);
             let says = format!("{url} cannot be dialled: {cause}");
             if is_about_tls(&error) {
-                Finding::wrong(
-                    "public_url",
-                    says,
-                    "give the proxy a certificate for this name from an authority that phones \
-                     trust, and let it speak TLS on this port",
-                )
+                let remedy = if config.tls.is_some() {
+                    "let tls.cert_file be a certificate for this name from an authority that phones \
+                     trust"
+                } else {
+                    "give the proxy a certificate for this name from an authority that phones trust, \
+                     and let it speak TLS on this port"
+                };
+                Finding::wrong("public_url", says, remedy)
             } else {
                 let remedy = "right where only others can dial it; otherwise start the proxy, or \
                               correct public_url";

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay_proto::PlainText;
+use fido_relay_proto::{PlainText, typed_digits};
 use url::Url;
 
 use super::{Failure, counted};
@@ -62,7 +62,7 @@ pub(super) struct Arguments {
     #[arg(long, default_value = "Simulated phone")]
     name: String,
     /// Type this code when one is asked for, instead of asking in the terminal
-    #[arg(long, value_name = "DIGITS", conflicts_with = "code_from")]
+    #[arg(long, value_name = "DIGITS", conflicts_with = "code_from", value_parser = parse_code)]
     code: Option<String>,
     /// Take codes from a file (its first line, once there is one), or from the lines of standard
     /// input with -
@@ -102,6 +102,11 @@ pub(super) fn run(args: &Arguments) -> Result<(), Failure> {
         tasks.stop(STOP_LIMIT).await;
         done
     })
+}
+
+/// A code as a person types it, in any script and grouping.
+fn parse_code(text: &str) -> Result<String, &'static str> {
+    typed_digits::code(text).ok_or("must be six digits")
 }
 
 /// An error and what caused it, in one line.

@@ -94,6 +94,8 @@ impl Watch {
                 greeted = true;
             }
             follow(&event, &mut open);
+            // After a refusal or a silence the next prompts may not ring.
+            hinted &= !matches!(outcome(&event), Some(outcome) if outcome != Outcome::Succeeded);
             if hinted || !greeted || !open.is_empty() {
                 hint = None;
             } else if hint.is_none() {

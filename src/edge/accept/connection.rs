@@ -147,6 +147,10 @@ impl Visit {
                 let http2 = request.version() == hyper::Version::HTTP_2;
                 let answering = Answering::begin(&requests, http2);
                 let mut accepted = accepted.clone();
+                if requests.begun() > 1 {
+                    // A connection may be kept for longer than a device has to authenticate.
+                    accepted.auth_by = Instant::now() + door.0.limits.device_auth;
+                }
                 if let Some(named) = door.0.trust.named(peer.ip(), request.headers()) {
                     (accepted.client, accepted.secure) = (named.client, named.secure);
                 }

@@ -3,8 +3,8 @@
 //!
 //! - A peer that takes nothing of what waits for it is hung up on: [`Permit::unread`] after its
 //!   last byte, and a stranger [`Permit::answer`] after the writes began to wait.
-//! - The kernel holds little that the peer has not taken, and gives up on it after the same time
-//!   (bytes that it holds are written as far as the layers above can tell).
+//! - The kernel holds little that the peer has not taken, and gives up on it after
+//!   [`Permit::kernel_limit`] (bytes that it holds are written as far as the layers above can tell).
 //! - [`Permit::hang_up`] ends the connection at whatever layer it is.
 
 use std::io::{self, ErrorKind, IoSlice};
@@ -21,8 +21,9 @@ use super::permits::Permit;
 use super::refused::Refused;
 
 /// Bytes that the kernel may hold for a peer, sent or not; Linux doubles it for its own overhead.
-/// Any answer of a network's round trip fits.
-const SEND_BUFFER: usize = 64 * 1024;
+/// It asks for more once a third of it has drained, which is what shows that a peer reads: a slow
+/// one must read about this much within [`Permit::unread`].
+const SEND_BUFFER: usize = 32 * 1024;
 /// Unsent bytes in the kernel above which it takes no more. With the segment that it is filling
 /// (64 KiB at most) this bounds what a peer that reads nothing pins.
 #[cfg(target_os = "linux")]
@@ -72,7 +73,7 @@ impl PeerStream {
         self.is_patient = !self.permit.is_stranger();
         #[cfg(target_os = "linux")]
         if let Err(error) =
-            SockRef::from(&self.stream).set_tcp_user_timeout(Some(self.permit.unread()))
+            SockRef::from(&self.stream).set_tcp_user_timeout(Some(self.permit.kernel_limit()))
         {
             tracing::trace!(%error, "TCP_USER_TIMEOUT is not set");
         }

@@ -56,6 +56,13 @@ impl Permits {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Connections of peers that have authenticated, and of trusted proxies: no newcomer displaces
+    /// them.
+    pub(super) fn known(&self) -> usize {
+        let strangers = self.strangers().len();
+        self.open().saturating_sub(strangers)
+    }
+
     /// Connections above which the node is short of them: nine tenths of all. The last tenth is
     /// for peers that ask how the node is, read a result or finish what they began.
     pub(super) fn high_water(&self) -> usize {
@@ -121,7 +128,11 @@ impl Permit {
         {
             displaced.push(stranger);
         }
-        let is_full = open > limits.connections_per_node + displaced.len();
+        // Strangers that are too young to be displaced leave the last tenth free all the same.
+        let strangers_fill = counts && strangers.len() > 0;
+        let most =
+            if strangers_fill { self.permits.high_water() } else { limits.connections_per_node };
+        let is_full = open > most + displaced.len();
         if counts && !is_full {
             let number = strangers.insert(ip, now, Arc::downgrade(self));
             self.stranger.store(number, Ordering::Relaxed);
@@ -147,6 +158,12 @@ impl Permit {
     pub(super) fn unread(&self) -> Duration {
         let limits = &self.permits.limits;
         if self.is_stranger() { limits.unread } else { limits.unread_known }
+    }
+
+    /// How long the kernel goes on with a peer. Its clock also runs while a peer with a small window
+    /// acknowledges probes and reads on, so this is not the limit of a peer without progress.
+    pub(super) fn kernel_limit(&self) -> Duration {
+        self.unread().max(self.permits.limits.answer)
     }
 
     /// How long the peer may take over all of one answer, if that is bounded.

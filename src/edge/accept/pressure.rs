@@ -35,8 +35,8 @@ impl Pressure {
         if self.memory.short.load(Ordering::Relaxed) {
             return Some(Refused::PressureMemory);
         }
-        // One who asks is a connection itself.
-        (self.permits.open() > self.permits.high_water()).then_some(Refused::PressureConnections)
+        // Strangers make room for each newcomer, so they are no pressure.
+        (self.permits.known() > self.permits.high_water()).then_some(Refused::PressureConnections)
     }
 
     /// Connections that are open.
@@ -94,6 +94,24 @@ mod tests {
         assert_eq!(pressure.refuses(), Some(Refused::PressureConnections));
         open.pop();
         assert_eq!(pressure.refuses(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_strangers_is_no_pressure_and_leaves_room_for_newcomers_from_elsewhere() {
+        let permits = permits(100, 10);
+        let pressure = Pressure::new(Arc::clone(&permits), None);
+        let mut flood = Vec::new();
+        for host in 0..100 {
+            let ip = IpAddr::from([192, 0, 2, host]);
+            // All of them are too young to make room for one another.
+            flood.extend(permits.enter(ip, true));
+        }
+        assert_eq!(permits.open(), permits.high_water());
+        assert_eq!(pressure.refuses(), None);
+        let phone = permits.enter(IpAddr::from([203, 0, 113, 1]), true).unwrap();
+        assert!(!phone.is_hung_up());
+        assert_eq!((pressure.refuses(), permits.open()), (None, permits.high_water()));
+        assert_eq!(flood.iter().filter(|permit| permit.is_hung_up()).count(), 1);
     }
 
     #[cfg(target_os = "linux")]

@@ -209,7 +209,7 @@ async fn after_not_me_the_page_says_when_the_phone_rings_again() {
         browser.see("#silence").await;
     }
     browser.run("const now = Date.now; Date.now = () => now() + 61_000").await;
-    browser.read("#ask", "Your phone rings again").await;
+    browser.read("#ask", "Start again: your phone can ring").await;
     browser.click("#restart").await;
     scene.relay.ended(silent).await;
     let opened = "asks the bank, and the bank the relay";

@@ -6,7 +6,7 @@ use fido_relay::config::Config;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{PATIENCE, asks, refused};
-use crate::support::raw_socket::RawSocket;
+use crate::support::raw_socket::{RawSocket, UPGRADE};
 use crate::support::relay::TestRelay;
 
 const HEADERS: Duration = Duration::from_secs(1);
@@ -41,6 +41,20 @@ async fn a_connection_outlives_the_header_limit_between_two_requests() {
     timeout(PATIENCE, socket.hung_up()).await.expect("it dribbles");
     assert!(began.elapsed() >= HEADERS, "{:?}", began.elapsed());
     assert_eq!(refused(&relay, "headers").await, 1.0);
+}
+
+/// Balancers and HTTP libraries upgrade connections that they have kept.
+#[tokio::test]
+async fn a_device_on_a_kept_connection_has_its_whole_time_to_authenticate() {
+    let to_authenticate = Duration::from_secs(2);
+    let relay =
+        TestRelay::start_with(|config| config.limits.accept_to_auth = to_authenticate).await;
+    let phone = relay.pair(&relay.initiator().await, "ada").await;
+    let mut socket = RawSocket::tcp(&relay.url()).await;
+    assert_eq!(asks(&mut socket, "/healthz", &[]).await.status, 200);
+    sleep(to_authenticate + Duration::from_millis(100)).await;
+    assert_eq!(asks(&mut socket, "/v1/device/socket", &UPGRADE).await.status, 101);
+    socket.authenticates(&phone).await;
 }
 
 #[tokio::test]

@@ -186,7 +186,11 @@ async fn of_a_proxys_connection_the_stalled_stream_alone_is_reset() {
 
 #[tokio::test]
 async fn watchers_that_read_nothing_give_their_places_back() {
-    let scene = Scene::set_with(short).await;
+    let scene = Scene::set_with(|config| {
+        short(config);
+        config.limits.door.answer = UNREAD;
+    })
+    .await;
     let (ip, port) = ([127, 0, 25, 1], port_of(&scene.relay.url()));
     let (id, ticket) = (scene.open.id, &scene.open.ticket);
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\

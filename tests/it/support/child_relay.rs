@@ -61,16 +61,6 @@ impl Home {
         command
     }
 
-    /// `serve` by way of a shell that does this first.
-    pub(crate) fn serve_after(&self, first: &str) -> Command {
-        let mut command = Command::new("sh");
-        let program = env!("CARGO_BIN_EXE_fido-relay");
-        command.args(["-c", &format!("{first}; exec '{program}' serve")]);
-        command.current_dir(self.directory.path()).env_clear().kill_on_drop(true);
-        command.env("FIDO_RELAY_DATA_DIR", self.data_dir()).envs(self.variables.iter().cloned());
-        command
-    }
-
     /// What a command that ends by itself writes on both outputs.
     pub(crate) async fn told_by(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().await.unwrap();

@@ -14,11 +14,12 @@ export function show(ringsAt) {
   const tick = () => {
     const left = Math.ceil((ringsAt - Date.now()) / 1000);
     const over = left <= 0;
-    $("ask").textContent = over ? "Your phone rings again" : `Your phone rings again in ${left} s`;
+    $("ask").textContent = over ? "Start again: your phone can ring" : `Your phone rings again in ${left} s`;
     $("restart").hidden = !over;
     if (!over) return;
     clearInterval(timer);
-    say("Your phone rings again. Start again now.");
+    $("silence").hidden = true;
+    say("Start again: your phone can ring.");
   };
   $("silence").hidden = false;
   timer = setInterval(tick, TICK_MS);

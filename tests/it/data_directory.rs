@@ -149,10 +149,26 @@ async fn a_first_start_that_was_cut_off_is_taken_up() {
             }
         }
         std::fs::write(directory.path().join(FIRST_START), "").unwrap();
-        assert_eq!(data.contents(), Ok(Contents::Fresh), "{left:?}");
+        let whole = left.len() == 2;
+        let contents = if whole { Contents::Complete } else { Contents::Fresh };
+        assert_eq!(data.contents(), Ok(contents), "{left:?}");
         drop(data.open().unwrap());
         assert_eq!(data.contents(), Ok(Contents::Complete), "{left:?}");
         assert!(!directory.path().join(FIRST_START).exists());
+    }
+}
+
+#[test]
+fn a_first_start_is_not_taken_up_where_a_relay_has_served() {
+    for lost in [STORE_FILE, SEAL_KEY_FILE] {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDirectory::at(directory.path());
+        drop(data.open().unwrap());
+        std::fs::write(directory.path().join(REVOCATIONS_FILE), "x").unwrap();
+        std::fs::write(directory.path().join(FIRST_START), "").unwrap();
+        std::fs::remove_file(directory.path().join(lost)).unwrap();
+        let incomplete = data.contents().unwrap_err().to_string();
+        assert!(incomplete.contains(lost), "{incomplete}");
     }
 }
 

@@ -21,13 +21,9 @@ use super::permits::Permit;
 use super::refused::Refused;
 
 /// Bytes that the kernel may hold for a peer, sent or not; Linux doubles it for its own overhead.
-/// It asks for more once a third of it has drained, which is what shows that a peer reads: a slow
-/// one must read about this much within [`Permit::unread`].
+/// It asks for more once a third of that has drained, which is what shows that a peer reads
+/// (`TCP_NOTSENT_LOWAT` would make it ask only after a whole segment of up to 64 KiB).
 const SEND_BUFFER: usize = 32 * 1024;
-/// Unsent bytes in the kernel above which it takes no more. With the segment that it is filling
-/// (64 KiB at most) this bounds what a peer that reads nothing pins.
-#[cfg(target_os = "linux")]
-const UNSENT: u32 = 16 * 1024;
 
 /// One peer's stream.
 #[derive(Debug)]
@@ -56,8 +52,6 @@ impl PeerStream {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
         socket.set_send_buffer_size(SEND_BUFFER)?;
-        #[cfg(target_os = "linux")]
-        socket.set_tcp_notsent_lowat(UNSENT)?;
         let mut peer = Self { stream, permit, stall: None, is_patient: false };
         peer.set_kernel_limit();
         Ok(peer)

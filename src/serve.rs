@@ -172,7 +172,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// The relay.
+    /// The relay before its first connection: what must answer earlier, the admin socket, starts here.
     #[must_use]
     pub fn running(&self) -> &Running {
         &self.running

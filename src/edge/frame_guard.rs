@@ -31,7 +31,7 @@ const CLOSE: u8 = 0x08;
 /// Largest payload of a control frame (RFC 6455 section 5.5).
 const CONTROL_MAX: u64 = 125;
 
-/// Why reading ends.
+/// A fault of the peer, or its Close: either ends reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
     /// The peer broke a rule.

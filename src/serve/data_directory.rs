@@ -87,7 +87,6 @@ impl DataDirectory {
         Self { audit: path.join(AUDIT_DIR), path }
     }
 
-    /// Its absolute path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

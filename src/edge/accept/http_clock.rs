@@ -22,13 +22,13 @@ pub(super) struct Seen {
     pub(super) begun: usize,
     /// An answer is being made, or the peer is taking one.
     pub(super) is_busy: bool,
-    /// Bytes have come.
+    /// Bytes were read, of whatever meaning.
     pub(super) heard: bool,
     /// Over HTTP/2 bytes need not be a request: an idle peer answers pings.
     pub(super) is_http2: bool,
 }
 
-/// What is due.
+/// What the connection must do, or when to look again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     /// Nothing before this time.
@@ -49,7 +49,7 @@ pub(super) struct HttpClock {
     again: Option<Instant>,
 }
 
-/// Between two requests.
+/// The pause between an answer and the headers of the next request.
 #[derive(Clone, Copy, Debug)]
 struct Quiet {
     begun: usize,

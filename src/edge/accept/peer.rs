@@ -25,7 +25,7 @@ use super::refused::Refused;
 /// (`TCP_NOTSENT_LOWAT` would make it ask only after a whole segment of up to 64 KiB).
 const SEND_BUFFER: usize = 32 * 1024;
 
-/// One peer's stream.
+/// A TCP stream with the limits of its peer, kept by the layers above for as long as it is open.
 #[derive(Debug)]
 pub(super) struct PeerStream {
     stream: TcpStream,

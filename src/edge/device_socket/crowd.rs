@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::edge::accept::{Permit, Strangers, evict};
 
-/// All places.
+/// Device sockets that have not authenticated, within the limits of an address and of the node.
 #[derive(Debug)]
 pub(in crate::edge) struct Crowd {
     per_ip: usize,

@@ -129,7 +129,6 @@ impl ChildRelay {
         pages * 4096
     }
 
-    /// The process.
     pub(crate) fn id(&self) -> u32 {
         self.process.id().unwrap()
     }

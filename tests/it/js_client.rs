@@ -14,7 +14,6 @@ use fido_relay::serve::{self, Ground, Running, STORE_FILE};
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{Outcome, TenantId, UnixMillis};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -23,7 +22,7 @@ use tokio::sync::OnceCell;
 use crate::demo::browser::Browser;
 use crate::support::agreeable::{agreeable, completions, upstream_at};
 use crate::support::needs::{self, Node};
-use crate::support::relay::{TestRelay, http};
+use crate::support::relay::{Place, TestRelay, http};
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
 /// Longer than a whole file of tests takes on a busy machine.
@@ -57,7 +56,7 @@ impl Clock for Ahead {
 /// A relay that stops and starts on the word of a test in another process.
 struct Remote {
     config: Config,
-    _directory: TempDir,
+    _place: Place,
     running: Option<Running>,
 }
 
@@ -100,8 +99,8 @@ async fn run(node: &Node, file: &str, change: impl FnOnce(&mut Config)) -> usize
     })
     .await;
     let initiator = relay.initiator().await;
-    let (config, directory) = relay.stop().await;
-    let mut remote = Remote { config, _directory: directory, running: None };
+    let (config, place) = relay.stop().await;
+    let mut remote = Remote { config, _place: place, running: None };
     remote.start(0).await;
     let control = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let tests = Command::new(&node.program)

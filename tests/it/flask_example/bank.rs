@@ -8,6 +8,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::support::own_port::OwnPort;
+
 /// A start takes no longer, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -18,23 +20,25 @@ pub(super) struct Bank {
     relay_url: String,
     api_key: String,
     directory: TempDir,
+    port: OwnPort,
     process: Child,
 }
 
 impl Bank {
-    /// Opens it on a port of the system's choice.
+    /// Opens it on a port of its own.
     pub(super) async fn open(python: &Path, relay_url: &str, api_key: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let (directory, port) = (tempfile::tempdir().unwrap(), OwnPort::reserve());
+        let listen = port.address.to_string();
         let program = |words: &[&str]| command(python, relay_url, api_key, &directory, words);
-        let (process, url) = serve(program(&["serve", "--listen", "127.0.0.1:0"])).await;
+        let (process, url) = serve(program(&["serve", "--listen", &listen])).await;
         let (python, relay_url) = (python.to_owned(), relay_url.to_owned());
-        Self { url, python, relay_url, api_key: api_key.to_owned(), directory, process }
+        Self { url, python, relay_url, api_key: api_key.to_owned(), directory, port, process }
     }
 
     /// The same bank again, on its data and its port, with these keys for webhooks.
     pub(super) async fn again(mut self, webhook_keys: &str) -> Self {
         self.process.kill().await.unwrap();
-        let listen = self.url.trim_start_matches("http://").to_owned();
+        let listen = self.port.address.to_string();
         let mut program = self.program(&["serve", "--listen", &listen]);
         program.env("BANK_WEBHOOK_KEYS", webhook_keys);
         (self.process, self.url) = serve(program).await;

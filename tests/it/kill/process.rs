@@ -1,6 +1,5 @@
 //! A relay as a process that is killed: its data, its port, and what it says on its two outputs.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -21,12 +20,12 @@ use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, PlainText, TenantId};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::net::TcpSocket;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::history::Seen;
 use crate::audit;
+use crate::support::own_port::OwnPort;
 
 /// A start or a step takes no longer, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,27 +34,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Place {
     data_dir: TempDir,
-    /// Bound and never listening: nobody else gets the port while no relay has it.
-    _port: TcpSocket,
-    address: SocketAddr,
+    port: OwnPort,
 }
 
 impl Place {
     pub(super) fn new() -> Self {
-        let port = TcpSocket::new_v4().unwrap();
-        port.set_reuseaddr(true).unwrap();
-        port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = port.local_addr().unwrap();
-        Self { data_dir: tempfile::tempdir().unwrap(), _port: port, address }
+        Self { data_dir: tempfile::tempdir().unwrap(), port: OwnPort::reserve() }
     }
 
     pub(super) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.port.address)
     }
 
     #[cfg(target_os = "linux")]
     pub(super) fn port(&self) -> u16 {
-        self.address.port()
+        self.port.address.port()
     }
 
     fn store(&self) -> FileStore {
@@ -136,7 +129,7 @@ impl RelayProcess {
             .current_dir(place.path())
             .env_clear()
             .env("FIDO_RELAY_DATA_DIR", place.path())
-            .env("FIDO_RELAY_LISTEN", place.address.to_string())
+            .env("FIDO_RELAY_LISTEN", place.port.address.to_string())
             .env("FIDO_RELAY_UPSTREAM__URL", upstream)
             .env("FIDO_RELAY_TENANT__RP_ID", "localhost")
             .env("FIDO_RELAY_LOG__FORMAT", "json")

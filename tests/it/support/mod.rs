@@ -10,6 +10,7 @@ pub(crate) mod kernel;
 pub(crate) mod key_pair;
 pub(crate) mod needs;
 pub(crate) mod origins;
+pub(crate) mod own_port;
 pub(crate) mod paper_relay;
 pub(crate) mod raw_socket;
 pub(crate) mod relay;

@@ -17,12 +17,25 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
+use super::own_port::OwnPort;
 use crate::canary::suite;
 
-/// A relay with a directory of its own.
+/// What of a relay stays while it is stopped: its data and its port.
+pub(crate) struct Place {
+    directory: TempDir,
+    _port: OwnPort,
+}
+
+impl Place {
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+}
+
+/// A relay in a place of its own.
 pub(crate) struct TestRelay {
     pub(crate) running: Running,
-    directory: TempDir,
+    place: Place,
 }
 
 impl TestRelay {
@@ -33,24 +46,23 @@ impl TestRelay {
 
     /// The default with changes.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let (config, directory) = Self::configured(change);
-        let running = Self::run(&config).await;
-        Self { running, directory }
+        let (config, place) = Self::configured(change);
+        Self::start_again(&config, place).await
     }
 
     /// The default with changes, on a store of the test's own.
     pub(crate) async fn start_on(store: Arc<dyn Store>, change: impl FnOnce(&mut Config)) -> Self {
-        let (config, directory) = Self::configured(change);
+        let (config, place) = Self::configured(change);
         let listener = serve::bind(&config).unwrap();
         let ground = Ground { store, clock: Arc::new(SystemClock) };
         let running = serve::start_on(ground, config, listener).await.unwrap();
-        Self { running, directory }
+        Self { running, place }
     }
 
-    fn configured(change: impl FnOnce(&mut Config)) -> (Config, TempDir) {
-        let directory = tempfile::tempdir().unwrap();
-        let port = [("FIDO_RELAY_LISTEN", "127.0.0.1:0")];
-        let mut config = fido_relay::config::from_texts(None, &port).unwrap().config;
+    fn configured(change: impl FnOnce(&mut Config)) -> (Config, Place) {
+        let (directory, port) = (tempfile::tempdir().unwrap(), OwnPort::reserve());
+        let mut config = fido_relay::config::from_texts(None, &[]).unwrap().config;
+        config.listen = port.address;
         config.data_dir = directory.path().to_path_buf();
         config.limits.drain = std::time::Duration::ZERO;
         // All parties of a test come from one address, as often as they like.
@@ -64,7 +76,7 @@ impl TestRelay {
         (rates.attempts_per_s, rates.attempts_burst) = (100_000, 1_000_000);
         rates.sockets_per_min = 100_000;
         change(&mut config);
-        (config, directory)
+        (config, Place { directory, _port: port })
     }
 
     async fn run(config: &Config) -> Running {
@@ -74,21 +86,21 @@ impl TestRelay {
 
     /// Stops the relay in order and starts it again on the same data and the same port.
     pub(crate) async fn restart(self) -> Self {
-        let (config, directory) = self.stop().await;
-        Self::start_again(&config, directory).await
+        let (config, place) = self.stop().await;
+        Self::start_again(&config, place).await
     }
 
     /// Stops the relay in order; its data stay for as long as what is given.
-    pub(crate) async fn stop(self) -> (Config, TempDir) {
-        let Self { running, directory } = self;
+    pub(crate) async fn stop(self) -> (Config, Place) {
+        let Self { running, place } = self;
         let config = running.config().clone();
         assert!(running.stop().await, "everything ends in time");
-        (config, directory)
+        (config, place)
     }
 
     /// What was stopped, on its data and its port.
-    pub(crate) async fn start_again(config: &Config, directory: TempDir) -> Self {
-        Self { running: Self::run(config).await, directory }
+    pub(crate) async fn start_again(config: &Config, place: Place) -> Self {
+        Self { running: Self::run(config).await, place }
     }
 
     pub(crate) fn url(&self) -> String {

@@ -2,13 +2,13 @@
 //! only the vendor's sample knows.
 
 use ciborium::Value;
+use fido_relay_webauthn::KeyPair;
 
 use super::CardError;
-use super::key::CardKey;
 
 /// The key that a manufacturer put into a batch of cards, for [`AttestationStyle::PackedX5c`].
 #[derive(Debug)]
-pub struct AttestationKey(CardKey);
+pub struct AttestationKey(KeyPair);
 
 impl AttestationKey {
     /// The ES256 key of a PKCS#8 document (DER).
@@ -16,7 +16,7 @@ impl AttestationKey {
     /// # Errors
     /// [`CardError::SIGNATURE_FAILED`] if it is not one.
     pub fn from_pkcs8(document: &[u8]) -> Result<Self, CardError> {
-        CardKey::from_pkcs8_es256(document).map(Self).ok_or(CardError::SIGNATURE_FAILED)
+        KeyPair::from_pkcs8_es256(document).map(Self).ok_or(CardError::SIGNATURE_FAILED)
     }
 }
 
@@ -46,7 +46,7 @@ impl AttestationStyle {
     /// data; `None` for the form that has none.
     pub(super) fn object(
         &self,
-        key: &CardKey,
+        key: &KeyPair,
         auth_data: &[u8],
         client_data_hash: &[u8],
     ) -> Result<Option<Vec<u8>>, CardError> {
@@ -71,7 +71,7 @@ impl AttestationStyle {
     }
 }
 
-fn packed(key: &CardKey, to_sign: &[u8]) -> Result<Vec<(Value, Value)>, CardError> {
+fn packed(key: &KeyPair, to_sign: &[u8]) -> Result<Vec<(Value, Value)>, CardError> {
     let signature = key.sign(to_sign).ok_or(CardError::SIGNATURE_FAILED)?;
     Ok(vec![("alg".into(), key.algorithm().into()), ("sig".into(), Value::Bytes(signature))])
 }

@@ -6,7 +6,6 @@
 //! in, the credential's JSON comes out.
 
 mod attestation;
-mod key;
 mod options;
 mod saved;
 #[cfg(test)]
@@ -15,11 +14,11 @@ mod tests;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_webauthn::KeyPair;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 pub use attestation::{AttestationKey, AttestationStyle};
-pub(crate) use key::CardKey;
 pub use saved::InvalidCard;
 
 use crate::security::random;
@@ -93,7 +92,7 @@ struct Credential {
     rp_id: String,
     username: String,
     user_handle: Vec<u8>,
-    key: CardKey,
+    key: KeyPair,
     sign_count: u32,
 }
 
@@ -154,7 +153,7 @@ impl SoftCard {
         if options.excluded().iter().any(here) || self.credentials.len() >= CAPACITY {
             return Err(CardError::KEY_STORE_FULL);
         }
-        let key = options.algorithms().into_iter().find_map(CardKey::generate);
+        let key = options.algorithms().into_iter().find_map(KeyPair::generate);
         let credential = Credential {
             id: random::bytes(),
             rp_id: prompt.rp_id.to_owned(),

@@ -4,6 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,
 };
+use fido_relay_webauthn::{EDDSA, ES256, RS256};
 use serde_json::{Value, json};
 
 use super::*;
@@ -46,11 +47,8 @@ fn signed(response: &Value) -> Vec<u8> {
 
 #[test]
 fn a_signature_of_each_algorithm_verifies_under_the_registered_key() {
-    let algorithms: [(i64, &'static dyn VerificationAlgorithm); 3] = [
-        (key::ES256, &ECDSA_P256_SHA256_ASN1),
-        (key::EDDSA, &ED25519),
-        (key::RS256, &RSA_PKCS1_2048_8192_SHA256),
-    ];
+    let algorithms: [(i64, &'static dyn VerificationAlgorithm); 3] =
+        [(ES256, &ECDSA_P256_SHA256_ASN1), (EDDSA, &ED25519), (RS256, &RSA_PKCS1_2048_8192_SHA256)];
     for (number, _) in algorithms {
         let mut card = SoftCard::new();
         let options = json!({"pubKeyCredParams": [{"type": "public-key", "alg": number}]});
@@ -71,7 +69,7 @@ fn the_first_algorithm_that_the_card_knows_is_taken() {
     let mut card = SoftCard::new();
     let options = json!({"pubKeyCredParams": [{"alg": -999}, {"alg": -8}, {"alg": -7}]});
     register(&mut card, "ada", &options).unwrap();
-    assert_eq!(card.credentials[0].key.algorithm(), key::EDDSA);
+    assert_eq!(card.credentials[0].key.algorithm(), EDDSA);
     let unknown = json!({"pubKeyCredParams": [{"alg": -999}]});
     assert_eq!(register(&mut card, "bob", &unknown), Err(CardError::NO_PUBLIC_KEY));
 }

@@ -3,10 +3,9 @@
 
 use fido_relay_proto::http::{Algorithm, Attachment, Attestation, Requirement, UpstreamOptions};
 use fido_relay_proto::{UnixMillis, Username};
+use fido_relay_webauthn::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-
-use super::answer::Bytes;
 
 /// Algorithms that are offered when the initiator does not choose, the preferred first.
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Es256, Algorithm::Eddsa, Algorithm::Rs256];

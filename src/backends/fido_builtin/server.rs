@@ -3,21 +3,20 @@
 //! are two doors to the same two verbs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fido_relay_proto::http::{Requirement, Transaction, UpstreamOptions};
 use fido_relay_proto::{DisplayName, TenantId, UnixMillis, Username};
+use fido_relay_webauthn::authentication::{self, CredentialRecord};
+use fido_relay_webauthn::{
+    Answer, AttestationPolicy, Bytes, Expected, UnixTime, VerifyError, registration,
+};
 use serde_json::{Map, Value};
 
-use super::answer::{Answer, Bytes};
-use super::attestation::AttestationPolicy;
-use super::authentication;
 use super::certify::Sessions;
 use super::challenge;
-use super::client_data::Expected;
 use super::credentials::{AddFault, Credential, Credentials, hash_text};
-use super::failure::VerifyError;
 use super::options::{self, Purpose, Session, Wording};
-use super::registration;
 use crate::ceremony::{Approval, Evidence};
 use crate::ports::{Clock, Store, StoreError};
 use crate::security::random;
@@ -254,7 +253,8 @@ impl BuiltinFido {
     ) -> Result<Approval, CloseFault> {
         let expected = self.expected(session);
         let policy = &self.settings.attestation;
-        let made = registration::verify(answer, &expected, algorithms, policy, now)?;
+        let at = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
+        let made = registration::verify(answer, &expected, algorithms, policy, at)?;
         let approval = Approval {
             cred_hash: hash_text(&made.id),
             user_verified: Some(made.user_verified),
@@ -291,8 +291,16 @@ impl BuiltinFido {
         for _ in 0..UPDATE_TRIES {
             let loaded = self.credentials.load(&session.username, &answer.id).await;
             let loaded = loaded.map_err(CloseFault::NotRead)?;
-            let record = loaded.as_ref().map(|(_, record)| record);
-            let used = authentication::verify(answer, &expected, allowed, record)?;
+            let handle = loaded.as_ref().map(|(_, record)| [record.user_handle.0.as_slice()]);
+            let record = loaded.as_ref().zip(handle.as_ref()).map(|((_, record), handle)| {
+                CredentialRecord {
+                    user_handles: handle,
+                    public_key: &record.public_key.0,
+                    sign_count: record.sign_count,
+                    backup_eligible: record.backup_eligible,
+                }
+            });
+            let used = authentication::verify(answer, &expected, allowed, record.as_ref())?;
             let Some((revision, mut record)) = loaded else {
                 return Err(VerifyError::UnknownCredential.into());
             };

@@ -3,17 +3,17 @@
 
 use std::sync::atomic::Ordering;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay_proto::http::{
     Algorithm, Attachment, Attestation, Requirement, Transaction, TransactionField, UpstreamOptions,
 };
 use fido_relay_proto::{CeremonyType, PlainText, Reason};
+use fido_relay_webauthn::{Bytes, bytes};
 use serde_json::{Value, json};
 
-use super::super::answer::bytes;
 use super::super::challenge::for_transaction;
 use super::super::credentials::hash_text;
 use super::bench::{Bench, make, raw, request, settings, sign};
-use super::sha256;
 use crate::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
 use crate::ports::Fido as _;
 use crate::softcard::{AttestationStyle, CardError, SoftCard};
@@ -222,6 +222,7 @@ async fn an_approvals_challenge_covers_the_transaction() {
     // Once more by the formula itself, in canonical JSON written by hand.
     let canonical =
         br#"{"fields":[{"label":"Amount","value":"120.00 EUR"}],"title":"Payment to Ada"}"#;
+    let sha256 = |bytes: &[u8]| digest(&SHA256, bytes).as_ref().to_vec();
     let covered = [b"fido-relay/tx/v1".as_slice(), &nonce, &sha256(canonical)].concat();
     assert_eq!(challenge, sha256(&covered));
     assert_ne!(for_transaction(&nonce, &transaction("921.00 EUR")).unwrap(), challenge[..]);
@@ -281,8 +282,7 @@ async fn step_26_a_credential_id_belongs_to_one_user_of_the_tenant() {
     let client_data = json!({
         "type": "webauthn.create", "challenge": bob.challenge, "origin": bob.origin,
     });
-    stolen["response"]["clientDataJSON"] =
-        json!(super::super::answer::Bytes(client_data.to_string().into_bytes()));
+    stolen["response"]["clientDataJSON"] = json!(Bytes(client_data.to_string().into_bytes()));
     let stolen = raw(stolen.to_string());
     assert_eq!(bench.complete(REGISTRATION, &bob, &stolen).await, Verdict::Rejected);
     let refused = bench.begin(AUTHENTICATION, "bob", UpstreamOptions::default()).await;

@@ -48,6 +48,7 @@ pub(super) fn upstream(
                 origins: tenant.origins.clone(),
                 top_origins: Vec::new(),
                 attestation: attestation(&config.attestation)?,
+                uv_weaken: config.allow_uv_weaken,
                 secure_cookies: config.public_url.scheme() == "https",
                 receipts: config.receipts,
             };

@@ -67,9 +67,9 @@ pub(super) fn algorithms(options: &UpstreamOptions) -> Vec<i64> {
     chosen.unwrap_or(&ALGORITHMS).iter().map(|algorithm| algorithm.cose()).collect()
 }
 
-/// WebAuthn's default is `preferred`.
+/// WebAuthn's default is `preferred`; a card's second factor is its PIN.
 fn user_verification(options: &UpstreamOptions) -> Requirement {
-    options.user_verification.unwrap_or(Requirement::Preferred)
+    options.user_verification.unwrap_or(Requirement::Required)
 }
 
 /// Whether the card must verify its user.

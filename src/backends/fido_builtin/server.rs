@@ -49,6 +49,8 @@ pub struct Settings {
     /// Whether client-direct session cookies carry `Secure`. Off, they also work over plain HTTP
     /// on this machine.
     pub secure_cookies: bool,
+    /// Whether a client-direct call may ask for less than user verification.
+    pub uv_weaken: bool,
     /// Whether an approval says what a receipt needs of this server.
     pub receipts: bool,
 }
@@ -66,6 +68,7 @@ impl Settings {
             top_origins: Vec::new(),
             attestation: AttestationPolicy::default(),
             secure_cookies: false,
+            uv_weaken: false,
             receipts: false,
         }
     }
@@ -128,6 +131,24 @@ pub(super) enum CloseFault {
     /// It verifies, but the store could not be written: nothing was.
     #[error("verified, not stored: {0}")]
     NotStored(StoreError),
+}
+
+impl CloseFault {
+    /// Tells the operator why: the caller learns only that verification failed.
+    pub(super) fn log(&self) {
+        match self {
+            Self::Refused(VerifyError::SignCount) => tracing::warn!(
+                error = %self,
+                "a card's signature counter did not grow: a copy of the card may be in use"
+            ),
+            Self::Refused(_) | Self::Expired | Self::Full => {
+                tracing::info!(error = %self, "the card's answer was not accepted");
+            }
+            Self::NotRead(_) | Self::NotStored(_) => {
+                tracing::warn!(error = %self, "the card's answer was not judged or not stored");
+            }
+        }
+    }
 }
 
 impl BuiltinFido {

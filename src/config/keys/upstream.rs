@@ -26,8 +26,11 @@ pub(super) fn read(reader: &mut Reader) -> Upstream {
     let complete_timeout = reader.number("upstream.complete_timeout_s", 10, 1..=15);
     match (kind, url) {
         (UpstreamKind::Http, Some(url)) => {
-            for key in ["upstream.ca_file", "upstream.client_cert_file"] {
-                if url.scheme() != "https" && reader.is_given(key) {
+            for (given, key) in [
+                (ca_file.is_some(), "upstream.ca_file"),
+                (client_cert.is_some(), "upstream.client_cert_file"),
+            ] {
+                if given && url.scheme() != "https" {
                     reader.wrong(key, "needs an https upstream.url: there is no TLS without it");
                 }
             }
@@ -57,13 +60,13 @@ pub(super) fn read(reader: &mut Reader) -> Upstream {
                 let text = "is for an upstream over HTTP; the built-in server uses tenant.origins";
                 reader.wrong("upstream.origin", text);
             }
-            for key in [
-                "upstream.usernames",
-                "upstream.ca_file",
-                "upstream.client_cert_file",
-                "upstream.headers_file",
+            for (given, key) in [
+                (usernames != UpstreamUsernames::AsIs, "upstream.usernames"),
+                (ca_file.is_some(), "upstream.ca_file"),
+                (client_cert.is_some(), "upstream.client_cert_file"),
+                (headers_file.is_some(), "upstream.headers_file"),
             ] {
-                if reader.is_given(key) {
+                if given {
                     reader.wrong(key, "is for an upstream over HTTP");
                 }
             }
@@ -119,7 +122,7 @@ mod tests {
             ("ca_file = \"c\"".to_owned(), "upstream.ca_file: is for an upstream over HTTP"),
             (pair.to_owned(), "upstream.client_cert_file: is for an upstream over HTTP"),
             ("headers_file = \"h\"".to_owned(), "headers_file: is for an upstream over HTTP"),
-            ("usernames = \"as_is\"".to_owned(), "usernames: is for an upstream over HTTP"),
+            ("usernames = \"restricted\"".to_owned(), "usernames: is for an upstream over HTTP"),
         ] {
             let mistakes = read(&text).unwrap_err();
             assert!(mistakes.contains(mistake), "{text}: {mistakes}");

@@ -124,6 +124,7 @@ pub struct Tenant {
 
 /// The FIDO2 server.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Upstream {
     /// The one inside the relay.
     Builtin,
@@ -144,6 +145,41 @@ pub struct HttpUpstream {
     pub begin_timeout: Duration,
     /// The longest that completing may take.
     pub complete_timeout: Duration,
+    /// PEM file of authorities that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of the certificate that the server is shown, and of its key.
+    pub client_cert: Option<(PathBuf, PathBuf)>,
+    /// File of headers that go with every call.
+    pub headers_file: Option<PathBuf>,
+    /// Which usernames the server accepts.
+    pub usernames: UpstreamUsernames,
+}
+
+impl HttpUpstream {
+    /// A server at this URL, with everything else at its default.
+    #[must_use]
+    pub fn new(url: Url) -> Self {
+        Self {
+            url,
+            origin: None,
+            paths: UpstreamPaths::Certify,
+            begin_timeout: Duration::from_secs(5),
+            complete_timeout: Duration::from_secs(10),
+            ca_file: None,
+            client_cert: None,
+            headers_file: None,
+            usernames: UpstreamUsernames::AsIs,
+        }
+    }
+}
+
+/// Which usernames an external server accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamUsernames {
+    /// All that the relay takes.
+    AsIs,
+    /// Of letters A to Z, digits, `.`, `_` and `-`.
+    Restricted,
 }
 
 /// The vendor's server knows each call by two paths.

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::nearest::nearest;
-use super::{AttestationKind, ForwardedHeader, LogFormat, UpstreamPaths};
+use super::{AttestationKind, ForwardedHeader, LogFormat, UpstreamPaths, UpstreamUsernames};
 
 /// What a value must be, as a sentence after its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -283,6 +283,7 @@ choice!(ForwardedHeader {
 });
 choice!(LogFormat { "text" => Self::Text, "json" => Self::Json });
 choice!(UpstreamPaths { "certify" => Self::Certify, "short" => Self::Short });
+choice!(UpstreamUsernames { "as_is" => Self::AsIs, "restricted" => Self::Restricted });
 choice!(AttestationKind {
     "none" => Self::None,
     "self" => Self::SelfSigned,

@@ -8,23 +8,25 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::StartError;
+use crate::backends::embedded::SystemClock;
 use crate::backends::fido_builtin::{self, BuiltinFido};
-use crate::backends::fido_http::{self, FidoHttp};
-use crate::config::UpstreamPaths;
-use crate::config::{Attestation, AttestationKind, Config, HttpUpstream, Upstream};
+use crate::backends::fido_http::{self, ClientCert, FidoHttp, Unreachable, UsernameForm};
+use crate::config::{
+    Attestation, AttestationKind, Config, HttpUpstream, Upstream, UpstreamPaths, UpstreamUsernames,
+};
 use crate::ports::{Certify, Clock, Fido, Store};
 
-/// Whether the configured FIDO2 server can be used: a sentence if not. Nothing is left running.
+/// Whether the configured FIDO2 server can be used. Nothing is left running.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) async fn probe_upstream(config: &Config) -> Result<(), String> {
-    let told = |error: StartError| error.to_string();
+pub(crate) async fn probe_upstream(config: &Config) -> Result<(), Unreachable> {
+    let told = |error: StartError| Unreachable { says: error.to_string(), tls: None };
     match &config.upstream {
         Upstream::Builtin => attestation(&config.attestation).map(drop).map_err(told),
         Upstream::Http(http) => {
-            let server = FidoHttp::new(http_settings(http)).map_err(|error| told(error.into()))?;
-            server.probe().await
+            let server = FidoHttp::new(http_settings(http), Arc::new(SystemClock));
+            server.map_err(|error| told(error.into()))?.reach().await
         }
     }
 }
@@ -56,10 +58,12 @@ pub(super) fn upstream(
             Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))
         }
         Upstream::Http(http) => {
-            let server = Arc::new(FidoHttp::new(fido_http::Settings {
+            let settings = fido_http::Settings {
                 receipts: config.receipts,
+                secure_cookies: config.public_url.scheme() == "https",
                 ..http_settings(http)
-            })?);
+            };
+            let server = Arc::new(FidoHttp::new(settings, clock)?);
             Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))
         }
     }
@@ -74,6 +78,16 @@ fn http_settings(http: &HttpUpstream) -> fido_http::Settings {
         },
         begin_limit: http.begin_timeout,
         complete_limit: http.complete_timeout,
+        ca_file: http.ca_file.clone(),
+        client_cert: http
+            .client_cert
+            .clone()
+            .map(|(cert_file, key_file)| ClientCert { cert_file, key_file }),
+        headers_file: http.headers_file.clone(),
+        usernames: match http.usernames {
+            UpstreamUsernames::AsIs => UsernameForm::AsIs,
+            UpstreamUsernames::Restricted => UsernameForm::Restricted,
+        },
         ..fido_http::Settings::new(http.url.clone())
     }
 }

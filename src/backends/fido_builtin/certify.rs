@@ -204,5 +204,6 @@ fn answer(
     body.insert("errorMessage".into(), message.into());
     body.insert("statuscode".into(), code.into());
     body.insert("responseCode".into(), status.into());
-    CertifyReply { status, set_cookies: Vec::new(), body: json!(body).to_string().into_bytes() }
+    let body = json!(body).to_string().into_bytes();
+    CertifyReply { status, set_cookies: Vec::new(), content_encoding: None, body }
 }

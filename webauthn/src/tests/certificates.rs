@@ -6,11 +6,12 @@ use std::time::Duration;
 use ciborium::Value;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue, IsCa,
-    Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, SigningKey as _,
+    Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, SigningKey as _,
 };
 
 use super::forge::{Forge, cbor};
-use super::{ALGORITHMS, EDDSA, ES256, NOW, ORIGIN, RS256, expected, parse};
+use super::attestation::{made, wants_a_statement};
+use super::{ALGORITHMS, EDDSA, ES256, ES384, NOW, ORIGIN, RS256, expected, parse};
 use crate::UnixTime;
 use crate::attestation::AttestationPolicy;
 use crate::failure::{CertificateFault, VerifyError};
@@ -120,7 +121,12 @@ fn with_certificate(params: &CertificateParams) -> Option<VerifyError> {
     let (root, key) = (Authority::new("Root"), p256());
     let forge = Forge::registration(ES256);
     let leaf = root.issue(params, &key);
-    verify(&statement(&forge, ES256, &key, &[&leaf]), &AttestationPolicy::default())
+    let answer = statement(&forge, ES256, &key, &[&leaf]);
+    let refused = verify(&answer, &wants_a_statement());
+    // Under a root as well; where nothing need be proven, it is no attestation.
+    assert_eq!(verify(&answer, &trusting(&[&root])), refused);
+    assert_eq!(made(&answer).ignored, refused);
+    refused
 }
 
 fn fault(fault: CertificateFault) -> Option<VerifyError> {
@@ -131,17 +137,19 @@ fn fault(fault: CertificateFault) -> Option<VerifyError> {
 fn every_credential_algorithm_passes_under_every_attestation_algorithm() {
     let root = Authority::new("Root");
     let policy = trusting(&[&root]);
-    for attested_by in ALGORITHMS {
+    let forges = ALGORITHMS.map(Forge::registration);
+    for attested_by in [ES256, EDDSA, ES384, RS256] {
         let key = KeyPair::generate_for(match attested_by {
             ES256 => &PKCS_ECDSA_P256_SHA256,
+            ES384 => &PKCS_ECDSA_P384_SHA384,
             EDDSA => &PKCS_ED25519,
             _ => &PKCS_RSA_SHA256,
         })
         .unwrap();
         let leaf = root.issue(&honest(), &key);
-        for algorithm in ALGORITHMS {
-            let forge = Forge::registration(algorithm);
-            let answer = statement(&forge, attested_by, &key, &[&leaf]);
+        for forge in &forges {
+            let algorithm = forge.key.algorithm();
+            let answer = statement(forge, attested_by, &key, &[&leaf]);
             assert_eq!(verify(&answer, &policy), None, "{algorithm} attested by {attested_by}");
         }
     }
@@ -155,12 +163,14 @@ fn step_22_a_signature_by_another_key_than_the_certificates_is_refused() {
     let strange = statement(&forge, ES256, &p256(), &[&leaf]);
     let policy = AttestationPolicy::default();
     assert_eq!(verify(&strange, &policy), Some(VerifyError::StatementSignature));
-    for algorithm in [EDDSA, RS256] {
+    for algorithm in [EDDSA, ES384, RS256] {
         let other = statement(&forge, algorithm, &key, &[&leaf]);
         assert_eq!(verify(&other, &policy), Some(VerifyError::StatementSignature));
     }
-    let unknown = statement(&forge, -35, &key, &[&leaf]);
-    assert_eq!(verify(&unknown, &policy), Some(VerifyError::StatementAlgorithm));
+    let unknown = statement(&forge, -36, &key, &[&leaf]);
+    let refused = verify(&unknown, &wants_a_statement());
+    assert_eq!(refused, Some(VerifyError::UnknownStatementAlgorithm));
+    assert_eq!(made(&unknown).ignored, refused, "it could not be judged");
 }
 
 #[test]
@@ -207,8 +217,9 @@ fn section_8_2_1_another_version_is_refused() {
     leaf[at + 4] = 1;
     let forge = Forge::registration(ES256);
     let answer = statement(&forge, ES256, &key, &[&leaf]);
-    let refused = verify(&answer, &AttestationPolicy::default());
+    let refused = verify(&answer, &wants_a_statement());
     assert_eq!(refused, fault(CertificateFault::Version));
+    assert_eq!(made(&answer).ignored, refused);
 }
 
 #[test]

@@ -86,21 +86,21 @@ fn the_vectors_of_this_servers_algorithms_and_formats_verify() {
         "none-es256-topOrigin",
         "none-es256-long-credential-id",
         "packed-es256",
+        "packed-es384",
         "packed-rs256",
         "packed-eddsa",
+        "tpm-es256",
+        "android-key-es256",
+        "apple-es256",
+        "fido-u2f-es256",
     ] {
         assert_eq!(run(name, &policy()), Ok(()), "{name}");
     }
 }
 
 #[test]
-fn the_vectors_of_other_algorithms_and_formats_are_refused_for_what_they_are() {
-    for (name, step) in [
-        ("packed-es384", VerifyError::PublicKey),
-        ("packed-ed448", VerifyError::PublicKey),
-        ("tpm-es256", VerifyError::Format),
-        ("fido-u2f-es256", VerifyError::Format),
-    ] {
-        assert_eq!(run(name, &policy()), Err(step), "{name}");
+fn the_vectors_of_other_algorithms_are_refused_for_what_they_are() {
+    for name in ["packed-es512", "packed-ed448"] {
+        assert_eq!(run(name, &policy()), Err(VerifyError::PublicKey), "{name}");
     }
 }

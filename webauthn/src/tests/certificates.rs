@@ -20,13 +20,13 @@ use crate::registration;
 const AAGUID_OID: [u64; 10] = [1, 3, 6, 1, 4, 1, 45724, 1, 1, 4];
 
 /// A root, and cards' certificates under it.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    der: Vec<u8>,
+pub(super) struct Authority {
+    pub(super) issuer: Issuer<'static, KeyPair>,
+    pub(super) der: Vec<u8>,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -45,7 +45,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), der }
     }
 
-    fn issue(&self, params: &CertificateParams, key: &KeyPair) -> Vec<u8> {
+    pub(super) fn issue(&self, params: &CertificateParams, key: &KeyPair) -> Vec<u8> {
         params.signed_by(key, &self.issuer).unwrap().der().to_vec()
     }
 }
@@ -59,7 +59,7 @@ fn subject() -> Vec<(DnType, DnValue)> {
     ]
 }
 
-fn named(subject: Vec<(DnType, DnValue)>) -> DistinguishedName {
+pub(super) fn named(subject: Vec<(DnType, DnValue)>) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     for (kind, value) in subject {
         name.push(kind, value);
@@ -68,26 +68,26 @@ fn named(subject: Vec<(DnType, DnValue)>) -> DistinguishedName {
 }
 
 /// What an honest attestation certificate is made of.
-fn honest() -> CertificateParams {
+pub(super) fn honest() -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name = named(subject());
     params.is_ca = IsCa::ExplicitNoCa;
     params
 }
 
-fn aaguid_extension(content: Vec<u8>) -> CustomExtension {
+pub(super) fn aaguid_extension(content: Vec<u8>) -> CustomExtension {
     CustomExtension::from_oid_content(&AAGUID_OID, content)
 }
 
-fn octets(aaguid: [u8; 16]) -> Vec<u8> {
+pub(super) fn octets(aaguid: [u8; 16]) -> Vec<u8> {
     [&[0x04, 0x10], aaguid.as_slice()].concat()
 }
 
-fn p256() -> KeyPair {
+pub(super) fn p256() -> KeyPair {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()
 }
 
-fn statement(forge: &Forge, algorithm: i64, key: &KeyPair, chain: &[&[u8]]) -> serde_json::Value {
+pub(super) fn statement(forge: &Forge, algorithm: i64, key: &KeyPair, chain: &[&[u8]]) -> serde_json::Value {
     let chain = chain.iter().map(|der| Value::Bytes(der.to_vec())).collect();
     let members = vec![
         ("alg".into(), algorithm.into()),
@@ -107,11 +107,11 @@ fn verify_at(
     registration::verify(parse(answer).unwrap(), &expected, &ALGORITHMS, policy, now).err()
 }
 
-fn verify(answer: &serde_json::Value, policy: &AttestationPolicy) -> Option<VerifyError> {
+pub(super) fn verify(answer: &serde_json::Value, policy: &AttestationPolicy) -> Option<VerifyError> {
     verify_at(answer, policy, NOW)
 }
 
-fn trusting(roots: &[&Authority]) -> AttestationPolicy {
+pub(super) fn trusting(roots: &[&Authority]) -> AttestationPolicy {
     let roots = roots.iter().map(|root| root.der.clone());
     AttestationPolicy::default().with_roots(roots).unwrap()
 }
@@ -129,7 +129,7 @@ fn with_certificate(params: &CertificateParams) -> Option<VerifyError> {
     refused
 }
 
-fn fault(fault: CertificateFault) -> Option<VerifyError> {
+pub(super) fn fault(fault: CertificateFault) -> Option<VerifyError> {
     Some(VerifyError::Certificate(fault))
 }
 

@@ -6,6 +6,7 @@ mod authentication;
 mod certificates;
 mod cose;
 mod forge;
+mod formats;
 mod mutation;
 mod registration;
 mod vectors;

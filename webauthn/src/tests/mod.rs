@@ -3,10 +3,12 @@
 
 mod attestation;
 mod authentication;
+mod canonical;
 mod certificates;
 mod cose;
 mod forge;
 mod formats;
+mod metadata;
 mod mutation;
 mod registration;
 mod vectors;

@@ -2,7 +2,7 @@
 //! only the vendor's sample knows.
 
 use ciborium::Value;
-use fido_relay_webauthn::KeyPair;
+use fido_relay_webauthn::{ES256, KeyPair};
 
 use super::CardError;
 
@@ -16,7 +16,7 @@ impl AttestationKey {
     /// # Errors
     /// [`CardError::SIGNATURE_FAILED`] if it is not one.
     pub fn from_pkcs8(document: &[u8]) -> Result<Self, CardError> {
-        KeyPair::from_pkcs8_es256(document).map(Self).ok_or(CardError::SIGNATURE_FAILED)
+        KeyPair::from_pkcs8(ES256, document).map(Self).ok_or(CardError::SIGNATURE_FAILED)
     }
 }
 

@@ -141,7 +141,8 @@ impl AttestationPolicy {
             }
             Err(why) => return Err(why),
         }
-        if !self.aaguids.is_empty() && !(model_attested && self.aaguids.contains(aaguid)) {
+        let allowed = model_attested && self.aaguids.contains(aaguid);
+        if !allowed && !self.aaguids.is_empty() {
             return Err(VerifyError::ModelNotAllowed);
         }
         let name = entry.map(|entry| entry.name.as_str()).or_else(|| model::name(aaguid));

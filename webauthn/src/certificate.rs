@@ -17,8 +17,7 @@ const AAGUID_EXTENSION: [u64; 10] = [1, 3, 6, 1, 4, 1, 45724, 1, 1, 4];
 /// `tcg-kp-AIKCertificate`.
 const TPM_KEY_PURPOSE: [u64; 5] = [2, 23, 133, 8, 3];
 /// `tcg-at-tpmManufacturer`, `tcg-at-tpmModel` and `tcg-at-tpmVersion`.
-const TPM_NAMES: [[u64; 5]; 3] =
-    [[2, 23, 133, 2, 1], [2, 23, 133, 2, 2], [2, 23, 133, 2, 3]];
+const TPM_NAMES: [[u64; 5]; 3] = [[2, 23, 133, 2, 1], [2, 23, 133, 2, 2], [2, 23, 133, 2, 3]];
 
 /// An X.509 certificate, read but not trusted.
 pub(crate) struct Certificate<'a>(X509Certificate<'a>);
@@ -85,11 +84,10 @@ impl<'a> Certificate<'a> {
             .value
             .general_names
             .iter()
-            .filter_map(|name| match name {
-                GeneralName::DirectoryName(name) => Some(name),
-                _ => None,
+            .flat_map(|name| {
+                let GeneralName::DirectoryName(name) = name else { return Vec::new() };
+                name.iter_attributes().collect()
             })
-            .flat_map(|name| name.iter_attributes())
             .collect();
         let is_named = |oid: &[u64]| {
             Oid::from(oid).is_ok_and(|oid| directory.iter().any(|name| *name.attr_type() == oid))

@@ -131,10 +131,8 @@ impl VerifyError {
     /// Whether a statement with this fault may count as no attestation: it was not judged, or it
     /// is signed as it should be and only the certificate's contents break a requirement.
     pub(crate) fn is_no_attestation(self) -> bool {
-        match self {
-            Self::Certificate(fault) => fault != CertificateFault::Syntax,
-            _ => matches!(self, Self::Format | Self::UnknownStatementAlgorithm),
-        }
+        let unjudged = matches!(self, Self::Format | Self::UnknownStatementAlgorithm);
+        unjudged || matches!(self, Self::Certificate(fault) if fault != CertificateFault::Syntax)
     }
 }
 

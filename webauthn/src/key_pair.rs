@@ -1,6 +1,7 @@
 //! A credential's key pair: makes it, signs with it, and writes its public half as a COSE key
 //! (RFC 9053, RFC 8812, RFC 9964). Knows nothing of WebAuthn's structures.
 
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -51,9 +52,35 @@ impl KeyPair {
         }
     }
 
-    /// The ES256 key of a PKCS#8 document; `None` if it is not one.
-    pub fn from_pkcs8_es256(document: &[u8]) -> Option<Self> {
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document).ok().map(Self::Es256)
+    /// The key of a PKCS#8 document (RFC 5208) for a COSE algorithm; `None` if it is not one.
+    pub fn from_pkcs8(algorithm: i64, document: &[u8]) -> Option<Self> {
+        let ecdsa = |curve| EcdsaKeyPair::from_pkcs8(curve, document).ok();
+        let rsa = || RsaKeyPair::from_pkcs8(document).ok();
+        let ml_dsa = |kind| PqdsaKeyPair::from_pkcs8(kind, document).ok();
+        match algorithm {
+            ES256 => ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING).map(Self::Es256),
+            EDDSA => Ed25519KeyPair::from_pkcs8(document).ok().map(Self::Eddsa),
+            ES384 => ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING).map(Self::Es384),
+            PS256 => rsa().map(Self::Ps256),
+            ML_DSA_44 => ml_dsa(&ML_DSA_44_SIGNING).map(Self::MlDsa44),
+            ML_DSA_65 => ml_dsa(&ML_DSA_65_SIGNING).map(Self::MlDsa65),
+            RS256 => rsa().map(Self::Rs256),
+            _ => None,
+        }
+    }
+
+    /// The private key as a PKCS#8 document; `None` if the library fails.
+    pub fn pkcs8(&self) -> Option<Vec<u8>> {
+        let document = match self {
+            Self::Es256(key) | Self::Es384(key) => key.to_pkcs8v1().ok()?,
+            Self::Eddsa(key) => key.to_pkcs8v1().ok()?,
+            Self::MlDsa44(key) | Self::MlDsa65(key) => key.to_pkcs8v1().ok()?,
+            Self::Rs256(key) | Self::Ps256(key) => {
+                let document: Pkcs8V1Der<'_> = key.as_der().ok()?;
+                return Some(document.as_ref().to_vec());
+            }
+        };
+        Some(document.as_ref().to_vec())
     }
 
     /// The COSE algorithm number.
@@ -121,7 +148,6 @@ impl KeyPair {
 
     /// The public key as X.509 `SubjectPublicKeyInfo` (DER); `None` if the library fails.
     pub fn spki(&self) -> Option<Vec<u8>> {
-        use aws_lc_rs::encoding::AsDer as _;
         let der = match self {
             Self::Es256(key) | Self::Es384(key) => key.public_key().as_der(),
             Self::Eddsa(key) => key.public_key().as_der(),

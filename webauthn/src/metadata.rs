@@ -116,8 +116,7 @@ impl Metadata {
         let text = std::str::from_utf8(blob).map_err(|_| MetadataError::Syntax)?.trim();
         let (signed, signature) = text.rsplit_once('.').ok_or(MetadataError::Syntax)?;
         let (header, payload) = signed.split_once('.').ok_or(MetadataError::Syntax)?;
-        let decode =
-            |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| MetadataError::Syntax);
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| MetadataError::Syntax);
         let header: Header =
             serde_json::from_slice(&decode(header)?).map_err(|_| MetadataError::Syntax)?;
         let chain: Result<Vec<_>, _> = header.x5c.iter().map(|der| STANDARD.decode(der)).collect();

@@ -92,7 +92,7 @@ fn configuration(loaded: &Loaded) -> Finding {
 async fn upstream(config: &Config) -> Finding {
     let (whose, remedy) = match &config.upstream {
         crate::config::Upstream::Builtin => {
-            ("the built-in FIDO2 server".to_owned(), "correct attestation.roots_file".to_owned())
+            ("the built-in FIDO2 server".to_owned(), "correct the attestation settings".to_owned())
         }
         crate::config::Upstream::Http(http) => (
             format!("the FIDO2 server at {}", http.url),

@@ -3,7 +3,9 @@
 
 use x509_parser::der_parser::asn1_rs::{Any, FromDer as _, Sequence, Tag};
 
-use super::{Members, Subject, Verified, algorithm, bytes, chain, check_same_key, check_signature, count};
+use super::{
+    Members, Subject, Verified, algorithm, bytes, chain, check_same_key, check_signature, count,
+};
 use crate::certificate::Certificate;
 use crate::failure::{CertificateFault, VerifyError};
 
@@ -55,11 +57,7 @@ impl<'a> KeyDescription<'a> {
         if challenge.tag() != Tag::OctetString {
             return None;
         }
-        Some(Self {
-            challenge: challenge.data,
-            software: all(software.data)?,
-            tee: all(tee.data)?,
-        })
+        Some(Self { challenge: challenge.data, software: all(software.data)?, tee: all(tee.data)? })
     }
 
     /// The statements of both lists under this tag.

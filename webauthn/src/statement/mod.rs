@@ -115,10 +115,7 @@ fn check_signature(
 }
 
 /// Demands that the certificate's key is the new credential's.
-fn check_same_key(
-    certificate: &Certificate<'_>,
-    subject: &Subject<'_>,
-) -> Result<(), VerifyError> {
+fn check_same_key(certificate: &Certificate<'_>, subject: &Subject<'_>) -> Result<(), VerifyError> {
     if subject.credential.key.spki().as_deref() == Some(certificate.spki()) {
         Ok(())
     } else {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use ciborium::Value;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, SigningKey as _,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
+    PKCS_RSA_SHA256, SigningKey as _,
 };
 
 use super::forge::{Forge, cbor};
@@ -95,7 +96,12 @@ pub(super) fn p256() -> KeyPair {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()
 }
 
-pub(super) fn statement(forge: &Forge, algorithm: i64, key: &KeyPair, chain: &[&[u8]]) -> serde_json::Value {
+pub(super) fn statement(
+    forge: &Forge,
+    algorithm: i64,
+    key: &KeyPair,
+    chain: &[&[u8]],
+) -> serde_json::Value {
     let chain = chain.iter().map(|der| Value::Bytes(der.to_vec())).collect();
     let members = vec![
         ("alg".into(), algorithm.into()),
@@ -115,7 +121,10 @@ fn verify_at(
     registration::verify(parse(answer).unwrap(), &expected, &ALGORITHMS, policy, now).err()
 }
 
-pub(super) fn verify(answer: &serde_json::Value, policy: &AttestationPolicy) -> Option<VerifyError> {
+pub(super) fn verify(
+    answer: &serde_json::Value,
+    policy: &AttestationPolicy,
+) -> Option<VerifyError> {
     verify_at(answer, policy, NOW)
 }
 

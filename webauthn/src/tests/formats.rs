@@ -114,8 +114,7 @@ fn section_8_6_one_certificate_and_a_p256_credential_are_needed() {
     let refused = with(vec![bytes("sig", by_p384), x5c(&[&leaf_384])]);
     assert_eq!(refused, Some(VerifyError::StatementSignature), "a certificate on P-384");
     let other = Forge::registration(ES384);
-    let refused =
-        outcome(&other, "fido-u2f", vec![bytes("sig", signature), x5c(&[&leaf])], &root);
+    let refused = outcome(&other, "fido-u2f", vec![bytes("sig", signature), x5c(&[&leaf])], &root);
     assert_eq!(refused, Some(VerifyError::StatementAlgorithm), "a credential on P-384");
 }
 

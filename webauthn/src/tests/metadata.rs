@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use rcgen::{
-    CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SigningKey as _,
-};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SigningKey as _};
 use serde_json::{Value, json};
 
 use super::attestation::made;
@@ -116,9 +114,8 @@ fn a_list_that_is_not_the_publishers_is_refused() {
     let payload = URL_SAFE_NO_PAD.encode(list(&publisher.root, &["REVOKED"]).to_string());
     let forged = format!("{}.{payload}.{}", parts[0], parts[2]);
     assert_eq!(publisher.read(&forged).err(), Some(MetadataError::Signature));
-    let header = URL_SAFE_NO_PAD.encode(
-        json!({"alg": "none", "x5c": [STANDARD.encode(&publisher.leaf)]}).to_string(),
-    );
+    let header = URL_SAFE_NO_PAD
+        .encode(json!({"alg": "none", "x5c": [STANDARD.encode(&publisher.leaf)]}).to_string());
     let unsigned = format!("{header}.{}.", parts[1]);
     assert_eq!(publisher.read(&unsigned).err(), Some(MetadataError::Algorithm));
     for broken in ["", "a.b", "a.b.c", parts[1]] {
@@ -170,11 +167,9 @@ fn step_24_a_revoked_or_compromised_model_is_refused_in_every_form() {
     ] {
         let policy = policy(&root, &["FIDO_CERTIFIED_L1", status]);
         let refused = compromised.then_some(VerifyError::ModelCompromised);
-        for answer in [
-            statement(&forge, ES256, &key, &[&leaf]),
-            forge.unattested(),
-            forge.self_attested(),
-        ] {
+        for answer in
+            [statement(&forge, ES256, &key, &[&leaf]), forge.unattested(), forge.self_attested()]
+        {
             assert_eq!(verify(&answer, &policy), refused, "{status}");
         }
     }

@@ -10,6 +10,7 @@ mod forge;
 mod formats;
 mod metadata;
 mod mutation;
+mod readme;
 mod registration;
 mod vectors;
 

@@ -248,7 +248,7 @@ fn what_would_let_strangers_choose_their_address_is_told_with_all_the_rest() {
 
 #[test]
 fn contradictions_are_mistakes() {
-    let cases: [(&str, &str); 14] = [
+    let cases: [(&str, &str); 18] = [
         ("upstream.kind = \"http\"", "upstream.kind: \"http\" needs upstream.url"),
         (
             "upstream.kind = \"builtin\"\nupstream.url = \"https://a.example\"",

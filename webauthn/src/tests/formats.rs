@@ -17,13 +17,13 @@ use super::{ES256, ES384, RS256, sha256};
 use crate::attestation::Attested;
 use crate::failure::{CertificateFault, VerifyError};
 
-type Statement = Vec<(Value, Value)>;
+pub(super) type Statement = Vec<(Value, Value)>;
 
 fn bytes(name: &str, value: impl Into<Vec<u8>>) -> (Value, Value) {
     (name.into(), Value::Bytes(value.into()))
 }
 
-fn x5c(chain: &[&[u8]]) -> (Value, Value) {
+pub(super) fn x5c(chain: &[&[u8]]) -> (Value, Value) {
     ("x5c".into(), Value::Array(chain.iter().map(|der| Value::Bytes(der.to_vec())).collect()))
 }
 
@@ -51,7 +51,11 @@ impl PublicKeyData for Point {
 }
 
 /// A certificate under `root` for the credential's own key.
-fn certify(forge: &Forge, root: &Authority, extension: Option<CustomExtension>) -> Vec<u8> {
+pub(super) fn certify(
+    forge: &Forge,
+    root: &Authority,
+    extension: Option<CustomExtension>,
+) -> Vec<u8> {
     let key = Point(u2f_message(forge)[4].clone());
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.custom_extensions = extension.into_iter().collect();
@@ -134,7 +138,7 @@ fn formats_that_do_not_sign_the_aaguid_attest_no_model() {
 
 // apple
 
-fn nonce(message: &[u8]) -> CustomExtension {
+pub(super) fn nonce(message: &[u8]) -> CustomExtension {
     let content = der(0x30, &der(0xa1, &der(0x04, &sha256(message))));
     CustomExtension::from_oid_content(&[1, 2, 840, 113635, 100, 8, 2], content)
 }
@@ -168,22 +172,22 @@ fn tagged(number: u16, content: &[u8]) -> Vec<u8> {
     [tag, vec![content.len() as u8], content.to_vec()].concat()
 }
 
-fn purposes(list: &[u8]) -> Vec<u8> {
+pub(super) fn purposes(list: &[u8]) -> Vec<u8> {
     tagged(1, &der(0x31, &list.iter().flat_map(|one| [2, 1, *one]).collect::<Vec<_>>()))
 }
 
-fn origin(number: u8) -> Vec<u8> {
+pub(super) fn origin(number: u8) -> Vec<u8> {
     tagged(702, &[2, 1, number])
 }
 
-fn description(challenge: &[u8], software: &[u8], tee: &[u8]) -> CustomExtension {
+pub(super) fn description(challenge: &[u8], software: &[u8], tee: &[u8]) -> CustomExtension {
     let head = [2, 2, 1, 0x2c, 0x0a, 1, 1, 2, 1, 0, 0x0a, 1, 1];
     let lists = [der(0x30, software), der(0x30, tee)].concat();
     let content = [&head[..], &der(4, challenge), &der(4, &[]), &lists].concat();
     CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 11129, 2, 1, 17], der(0x30, &content))
 }
 
-fn android_key(forge: &Forge, leaf: &[u8]) -> Statement {
+pub(super) fn android_key(forge: &Forge, leaf: &[u8]) -> Statement {
     let mut statement = forge.packed();
     statement.push(x5c(&[leaf]));
     statement
@@ -255,7 +259,7 @@ fn sized(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A `TPMT_PUBLIC` of the credential's key.
-fn public_area(forge: &Forge) -> Vec<u8> {
+pub(super) fn public_area(forge: &Forge) -> Vec<u8> {
     let cose = forge.key.cose().into_map().unwrap();
     let part = |at: usize| sized(cose[at].1.as_bytes().unwrap());
     let head = |kind: u8| [0, kind, 0, 0x0b, 0, 6, 4, 0x72, 0, 0, 0, 0x10, 0, 0x10];
@@ -268,14 +272,14 @@ fn public_area(forge: &Forge) -> Vec<u8> {
 }
 
 /// A `TPMS_ATTEST` over this data and public area.
-fn attest(data: &[u8], public: &[u8]) -> Vec<u8> {
+pub(super) fn attest(data: &[u8], public: &[u8]) -> Vec<u8> {
     let name = [vec![0, 0x0b], sha256(public)].concat();
     let head = [0xff, 0x54, 0x43, 0x47, 0x80, 0x17];
     [&head[..], &sized(&[1]), &sized(data), &[0; 25], &sized(&name), &sized(&[2])].concat()
 }
 
 /// What an honest certificate of an attestation identity key is made of.
-fn identity() -> CertificateParams {
+pub(super) fn identity() -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name = DistinguishedName::new();
     params.is_ca = IsCa::ExplicitNoCa;
@@ -297,7 +301,7 @@ fn alternative_name(attributes: &[u8]) -> CustomExtension {
     extension
 }
 
-fn tpm(certified: &[u8], public: &[u8], key: &KeyPair, leaf: &[u8]) -> Statement {
+pub(super) fn tpm(certified: &[u8], public: &[u8], key: &KeyPair, leaf: &[u8]) -> Statement {
     vec![
         ("ver".into(), "2.0".into()),
         ("alg".into(), ES256.into()),

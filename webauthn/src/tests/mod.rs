@@ -6,6 +6,7 @@ mod authentication;
 mod canonical;
 mod certificates;
 mod cose;
+mod differential;
 mod forge;
 mod formats;
 mod metadata;

@@ -1,6 +1,7 @@
 //! Every key, with its default and bounds, and what must be true of them together. The order here
 //! is the order in which they are shown and documented.
 
+mod attestation;
 mod door;
 mod rates;
 mod upstream;
@@ -19,7 +20,7 @@ use super::reader::{Mistake, Reader, Setting};
 use super::sources::Given;
 use super::values::{LogLevel, Origin};
 use super::weaknesses::is_loopback;
-use super::{Attestation, AttestationKind, Config, Limits, Log, LogFormat, Tenant, Upstream};
+use super::{Config, Limits, Log, LogFormat, Tenant, Upstream};
 
 /// Reads every key. The configuration is to be used only if there are no mistakes.
 pub(super) fn read(given: Given) -> (Config, Vec<Setting>, Vec<Mistake>) {
@@ -50,8 +51,9 @@ fn read_config(reader: &mut Reader) -> Config {
     let log = read_log(reader);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let upstream = upstream::read(reader);
+    let post_quantum = reader.take("upstream.post_quantum", false);
     let tenant = read_tenant(reader, listen, scheme, &upstream);
-    let attestation = read_attestation(reader);
+    let attestation = attestation::read_attestation(reader);
     let builtin = matches!(upstream, Upstream::Builtin);
     let public_url = public_url.unwrap_or_else(|| {
         let url = default_public_url(scheme, listen);
@@ -79,6 +81,7 @@ fn read_config(reader: &mut Reader) -> Config {
         allow_open_registration,
         allow_uv_weaken,
         attestation,
+        post_quantum,
         device_origins: device_origins.into_iter().map(|origin| origin.0).collect(),
         webhooks: webhooks::read(reader),
         prompts: super::prompts::read(reader),
@@ -131,26 +134,6 @@ fn read_tenant(
         reader.wrong("tenant.origins", "must name at least one origin");
     }
     Tenant { rp_id, rp_name, origins: origins.into_iter().map(|origin| origin.0).collect() }
-}
-
-fn read_attestation(reader: &mut Reader) -> Attestation {
-    use AttestationKind::{Certified, None, SelfSigned};
-    let default = if reader.is_given("attestation.roots_file") {
-        vec![Certified]
-    } else {
-        vec![None, SelfSigned, Certified]
-    };
-    let accept = reader.take("attestation.accept", default);
-    let roots_file = reader.optional("attestation.roots_file");
-    if accept.is_empty() {
-        reader.wrong("attestation.accept", "must name at least one kind");
-    }
-    if roots_file.is_some() && accept.iter().any(|kind| *kind != Certified) {
-        let text = "contradicts attestation.accept, which takes cards without certificates: \
-                    those lead to no root";
-        reader.wrong("attestation.roots_file", text);
-    }
-    Attestation { accept, roots_file }
 }
 
 fn size(number: u64) -> usize {

@@ -1,9 +1,11 @@
 //! The wiring of the FIDO2 server: the built-in one or another over HTTP, by the configuration.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fido_relay_proto::TenantId;
-use fido_relay_webauthn::AttestationPolicy;
+use fido_relay_webauthn::{AttestationPolicy, Metadata, UnixTime};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
@@ -12,7 +14,8 @@ use crate::backends::embedded::SystemClock;
 use crate::backends::fido_builtin::{self, BuiltinFido};
 use crate::backends::fido_http::{self, ClientCert, FidoHttp, Unreachable, UsernameForm};
 use crate::config::{
-    Attestation, AttestationKind, Config, HttpUpstream, Upstream, UpstreamPaths, UpstreamUsernames,
+    Attestation, AttestationKind, AttestationTrust, Config, HttpUpstream, Upstream, UpstreamPaths,
+    UpstreamUsernames,
 };
 use crate::ports::{Certify, Clock, Fido, Store};
 
@@ -23,7 +26,7 @@ use crate::ports::{Certify, Clock, Fido, Store};
 pub(crate) async fn probe_upstream(config: &Config) -> Result<(), Unreachable> {
     let told = |error: StartError| Unreachable { says: error.to_string(), tls: None };
     match &config.upstream {
-        Upstream::Builtin => attestation(&config.attestation).map(drop).map_err(told),
+        Upstream::Builtin => attestation(&config.attestation, &SystemClock).map(drop).map_err(told),
         Upstream::Http(http) => {
             let server = FidoHttp::new(http_settings(http), Arc::new(SystemClock));
             server.map_err(|error| told(error.into()))?.reach().await
@@ -49,8 +52,9 @@ pub(super) fn upstream(
                 other_rp_ids: Vec::new(),
                 origins: tenant.origins.clone(),
                 top_origins: Vec::new(),
-                attestation: attestation(&config.attestation)?,
+                attestation: attestation(&config.attestation, clock.as_ref())?,
                 uv_weaken: config.allow_uv_weaken,
+                post_quantum: config.post_quantum,
                 secure_cookies: config.public_url.scheme() == "https",
                 receipts: config.receipts,
             };
@@ -92,17 +96,61 @@ fn http_settings(http: &HttpUpstream) -> fido_http::Settings {
     }
 }
 
-fn attestation(config: &Attestation) -> Result<AttestationPolicy, StartError> {
+fn attestation(config: &Attestation, clock: &dyn Clock) -> Result<AttestationPolicy, StartError> {
     let accepts = |kind| config.accept.contains(&kind);
     let mut policy = AttestationPolicy::default();
     policy.none = accepts(AttestationKind::None);
     policy.self_signed = accepts(AttestationKind::SelfSigned);
     policy.certified = accepts(AttestationKind::Certified);
-    let Some(file) = &config.roots_file else { return Ok(policy) };
-    let unreadable = |error: &dyn std::fmt::Display| StartError::Roots(error.to_string());
-    let mut roots = Vec::new();
-    for root in CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))? {
-        roots.push(root.map_err(|error| unreadable(&error))?.to_vec());
+    policy.aaguids = config.aaguids.iter().map(|aaguid| aaguid.bytes).collect();
+    if config.trust == Some(AttestationTrust::Arculus) {
+        policy = policy.with_arculus_roots();
     }
-    policy.with_roots(roots).map_err(|error| unreadable(&error))
+    if let Some(file) = &config.roots_file {
+        let key = "attestation.roots_file";
+        let roots = certificates(key, file)?;
+        policy = policy.with_roots(roots).map_err(|error| unreadable(key, &error))?;
+    }
+    if config.metadata_file.is_some() {
+        policy.metadata = Some(Arc::new(metadata(config, clock)?));
+    }
+    Ok(policy)
 }
+
+fn metadata(config: &Attestation, clock: &dyn Clock) -> Result<Metadata, StartError> {
+    let key = "attestation.metadata_file";
+    let file = config.metadata_file.as_deref().unwrap_or(Path::new(""));
+    let blob = std::fs::read(file).map_err(|error| unreadable(key, &error))?;
+    let now = UnixTime::since_unix_epoch(Duration::from_millis(clock.now().0));
+    let metadata = match &config.metadata_root_file {
+        None => Metadata::verify(&blob, now),
+        Some(root) => {
+            let root_key = "attestation.metadata_root_file";
+            let roots = certificates(root_key, root)?;
+            let root = roots.first().ok_or_else(|| unreadable(root_key, &"has no certificate"))?;
+            Metadata::verify_under(root, &blob, now)
+        }
+    };
+    let metadata = metadata.map_err(|error| unreadable(key, &error))?;
+    if metadata.is_outdated(now) {
+        tracing::warn!(
+            "attestation.metadata_file is outdated: models that were revoked since are still \
+             taken; fetch it anew"
+        );
+    }
+    Ok(metadata)
+}
+
+/// The certificates of a PEM file (DER).
+fn certificates(key: &'static str, file: &Path) -> Result<Vec<Vec<u8>>, StartError> {
+    CertificateDer::pem_file_iter(file)
+        .and_then(|all| all.map(|one| one.map(|der| der.to_vec())).collect())
+        .map_err(|error| unreadable(key, &error))
+}
+
+fn unreadable(key: &'static str, error: &dyn std::fmt::Display) -> StartError {
+    StartError::Attestation(key, error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ fn http_secrets(http: &HttpUpstream) -> impl Iterator<Item = Finding> {
 
 fn remedy(config: &Config, fault: Option<TlsFault>) -> &'static str {
     match (&config.upstream, fault) {
-        (Upstream::Builtin, _) => "correct attestation.roots_file",
+        (Upstream::Builtin, _) => "correct the attestation settings",
         (Upstream::Http(_), None) => {
             "start it, let this machine reach it, or correct upstream.url and the files that \
              upstream names"

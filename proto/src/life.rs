@@ -131,6 +131,7 @@ impl Outcome {
             Self::Failed => matches!(
                 reason,
                 Some(R::WrongCode | R::PinFailed | R::NoCredential | R::CardFull | R::Card(_))
+                    | Some(R::CardLimit)
                     | Some(R::UpstreamRejected | R::UpstreamUnavailable | R::UpstreamFull)
             ),
             Self::Expired => matches!(reason, Some(R::Deadline | R::SessionExpired)),
@@ -161,6 +162,8 @@ pub enum Reason {
     NoCredential,
     /// The card's key store is full.
     CardFull,
+    /// The user has as many cards as one may have: one must be removed first.
+    CardLimit,
     /// The FIDO2 server refused.
     UpstreamRejected,
     /// The FIDO2 server could not be reached or made no sense.
@@ -189,6 +192,7 @@ impl Reason {
             Self::PinFailed => "pin_failed",
             Self::NoCredential => "no_credential",
             Self::CardFull => "card_full",
+            Self::CardLimit => "card_limit",
             Self::Card(number) => return format!("card_{number}"),
             Self::UpstreamRejected => "upstream_rejected",
             Self::UpstreamUnavailable => "upstream_unavailable",
@@ -202,7 +206,10 @@ impl Reason {
     /// Whether it tells something about the card, which a page's ticket must not see.
     #[must_use]
     pub fn is_about_card(self) -> bool {
-        matches!(self, Self::PinFailed | Self::NoCredential | Self::CardFull | Self::Card(_))
+        matches!(
+            self,
+            Self::PinFailed | Self::NoCredential | Self::CardFull | Self::CardLimit | Self::Card(_)
+        )
     }
 }
 
@@ -230,6 +237,7 @@ impl FromStr for Reason {
             "pin_failed" => Self::PinFailed,
             "no_credential" => Self::NoCredential,
             "card_full" => Self::CardFull,
+            "card_limit" => Self::CardLimit,
             "upstream_rejected" => Self::UpstreamRejected,
             "upstream_unavailable" => Self::UpstreamUnavailable,
             "upstream_full" => Self::UpstreamFull,

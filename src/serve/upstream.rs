@@ -8,11 +8,12 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::StartError;
-use crate::backends::fido_builtin::{self, BuiltinFido};
+use crate::backends::fido_builtin::{self, BuiltinFido, Credentials};
 use crate::backends::fido_http::{self, FidoHttp};
 use crate::config::UpstreamPaths;
 use crate::config::{Attestation, AttestationKind, Config, HttpUpstream, Upstream};
-use crate::ports::{Certify, Clock, Fido, Store};
+use crate::ports::{Cards, Certify, Clock, Fido, Store, Witnesses};
+use crate::security::keys::Keys;
 
 /// Whether the configured FIDO2 server can be used: a sentence if not. Nothing is left running.
 ///
@@ -29,13 +30,22 @@ pub(crate) async fn probe_upstream(config: &Config) -> Result<(), String> {
     }
 }
 
+/// The cards that the configured FIDO2 server keeps in this store; none: it keeps its own.
+pub(crate) fn cards(config: &Config, store: Arc<dyn Store>) -> Option<Arc<dyn Cards>> {
+    match &config.upstream {
+        Upstream::Builtin => Some(Arc::new(Credentials::new(store, TenantId::default()))),
+        Upstream::Http(_) => None,
+    }
+}
+
 pub(super) type Upstreams = (Arc<dyn Fido>, Option<Arc<dyn Certify>>);
 
 /// The configured FIDO2 server, as ceremonies and as client-direct programs call it.
 pub(super) fn upstream(
     config: &Config,
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    (store, clock): (Arc<dyn Store>, Arc<dyn Clock>),
+    keys: &Keys,
+    witnesses: &Witnesses,
 ) -> Result<Upstreams, StartError> {
     match &config.upstream {
         Upstream::Builtin => {
@@ -50,6 +60,9 @@ pub(super) fn upstream(
                 attestation: attestation(&config.attestation)?,
                 secure_cookies: config.public_url.scheme() == "https",
                 receipts: config.receipts,
+                user_handle_key: keys.user_handle(),
+                username_as_user_handle: tenant.username_as_user_handle,
+                witnesses: witnesses.clone(),
             };
             let server = Arc::new(BuiltinFido::new(store, clock, settings));
             Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))

@@ -54,7 +54,7 @@ fn variants<T: for<'de> Deserialize<'de>>() -> Vec<String> {
 }
 
 /// Reasons are spelt by hand: one of them carries a number.
-const REASONS: [Reason; 14] = [
+const REASONS: [Reason; 15] = [
     Reason::Declined,
     Reason::NotMe,
     Reason::WrongCode,
@@ -63,6 +63,7 @@ const REASONS: [Reason; 14] = [
     Reason::PinFailed,
     Reason::NoCredential,
     Reason::CardFull,
+    Reason::CardLimit,
     Reason::Card(605),
     Reason::UpstreamRejected,
     Reason::UpstreamUnavailable,
@@ -83,6 +84,7 @@ fn spelt(reason: Reason) -> String {
         | Reason::PinFailed
         | Reason::NoCredential
         | Reason::CardFull
+        | Reason::CardLimit
         | Reason::UpstreamRejected
         | Reason::UpstreamUnavailable
         | Reason::UpstreamFull

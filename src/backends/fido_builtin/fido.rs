@@ -35,6 +35,7 @@ impl Fido for BuiltinFido {
                 .map_err(|error| {
                     let reason = match &error {
                         OpenFault::NoAccount => Reason::NoCredential,
+                        OpenFault::CardLimit => Reason::CardLimit,
                         OpenFault::RpId | OpenFault::Transaction => Reason::UpstreamRejected,
                         OpenFault::Store(_) => Reason::UpstreamUnavailable,
                     };
@@ -80,9 +81,10 @@ impl Fido for BuiltinFido {
                 Err(error) => {
                     tracing::debug!(%error, "the card's answer was not accepted");
                     match error {
-                        CloseFault::Refused(_) => Verdict::Rejected,
+                        // At the limit only where two registrations ran at the same time.
+                        CloseFault::Refused(_) | CloseFault::CardLimit => Verdict::Rejected,
                         CloseFault::Expired => Verdict::SessionLost,
-                        CloseFault::Full | CloseFault::NotStored(_) => Verdict::Full,
+                        CloseFault::NotStored(_) => Verdict::Full,
                         CloseFault::NotRead(_) => Verdict::NotAsked,
                     }
                 }

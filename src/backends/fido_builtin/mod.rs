@@ -17,6 +17,7 @@ mod certify;
 mod challenge;
 mod credentials;
 mod fido;
+mod models;
 mod options;
 mod server;
 #[cfg(test)]
@@ -25,4 +26,5 @@ mod tests;
 pub use challenge::{
     for_transaction as transaction_challenge, over_digest as challenge_over_digest,
 };
+pub use credentials::{Credentials, record_key};
 pub use server::{BuiltinFido, Settings};

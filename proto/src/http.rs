@@ -5,10 +5,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod cards;
 mod clients;
 mod devices;
 mod tokens;
 
+pub use self::cards::{CardAttestation, CardList, CardView};
 pub use self::clients::{ClientView, Scope};
 pub use self::devices::{
     DeviceList, DeviceView, OpenPairing, OpenedPairing, P256Jwk, PairDevice, PairedDevice,

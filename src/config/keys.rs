@@ -133,7 +133,9 @@ fn read_tenant(
     if origins.is_empty() {
         reader.wrong("tenant.origins", "must name at least one origin");
     }
-    Tenant { rp_id, rp_name, origins: origins.into_iter().map(|origin| origin.0).collect() }
+    let username_as_user_handle = reader.take("tenant.username_as_user_handle", true);
+    let origins = origins.into_iter().map(|origin| origin.0).collect();
+    Tenant { rp_id, rp_name, origins, username_as_user_handle }
 }
 
 fn size(number: u64) -> usize {

@@ -122,6 +122,8 @@ pub struct Tenant {
     /// Origins whose ceremonies the built-in server accepts; never empty. The first is the one
     /// that it puts into challenges.
     pub origins: Vec<String>,
+    /// Whether a card may return the username as its user handle.
+    pub username_as_user_handle: bool,
 }
 
 /// The FIDO2 server.

@@ -11,13 +11,14 @@ use rustls_pki_types::pem::PemObject as _;
 
 use super::StartError;
 use crate::backends::embedded::SystemClock;
-use crate::backends::fido_builtin::{self, BuiltinFido};
+use crate::backends::fido_builtin::{self, BuiltinFido, Credentials};
 use crate::backends::fido_http::{self, ClientCert, FidoHttp, Unreachable, UsernameForm};
 use crate::config::{
     Attestation, AttestationKind, AttestationTrust, Config, HttpUpstream, Upstream, UpstreamPaths,
     UpstreamUsernames,
 };
-use crate::ports::{Certify, Clock, Fido, Store};
+use crate::ports::{Cards, Certify, Clock, Fido, Store, Witnesses};
+use crate::security::keys::Keys;
 
 /// Whether the configured FIDO2 server can be used. Nothing is left running.
 ///
@@ -34,13 +35,22 @@ pub(crate) async fn probe_upstream(config: &Config) -> Result<(), Unreachable> {
     }
 }
 
+/// The cards that the configured FIDO2 server keeps in this store; none: it keeps its own.
+pub(crate) fn cards(config: &Config, store: Arc<dyn Store>) -> Option<Arc<dyn Cards>> {
+    match &config.upstream {
+        Upstream::Builtin => Some(Arc::new(Credentials::new(store, TenantId::default()))),
+        Upstream::Http(_) => None,
+    }
+}
+
 pub(super) type Upstreams = (Arc<dyn Fido>, Option<Arc<dyn Certify>>);
 
 /// The configured FIDO2 server, as ceremonies and as client-direct programs call it.
 pub(super) fn upstream(
     config: &Config,
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    (store, clock): (Arc<dyn Store>, Arc<dyn Clock>),
+    keys: &Keys,
+    witnesses: &Witnesses,
 ) -> Result<Upstreams, StartError> {
     match &config.upstream {
         Upstream::Builtin => {
@@ -57,6 +67,9 @@ pub(super) fn upstream(
                 post_quantum: config.post_quantum,
                 secure_cookies: config.public_url.scheme() == "https",
                 receipts: config.receipts,
+                user_handle_key: keys.user_handle(),
+                username_as_user_handle: tenant.username_as_user_handle,
+                witnesses: witnesses.clone(),
             };
             let server = Arc::new(BuiltinFido::new(store, clock, settings));
             Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))

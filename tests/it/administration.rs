@@ -58,6 +58,7 @@ fn serve_admin(data_dir: &Path) -> (Clients, Tasks) {
         public_url: "https://relay.example".to_owned(),
         witnesses: fido_relay::ports::Witnesses::default(),
         webhooks: None,
+        cards: None,
         revoking: Revoking::AtRest(Arc::new(RevocationList::open(&list).unwrap())),
     };
     AdminSocket::bind(data_dir).unwrap().serve(admin::router(admin), &tasks);

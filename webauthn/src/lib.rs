@@ -42,5 +42,5 @@ pub use kept::{KeptAnswer, Made, Shown, verify_kept};
 #[cfg(any(test, feature = "signing"))]
 pub use key_pair::KeyPair;
 pub use metadata::{Metadata, MetadataError};
-pub use model::{Model, parse_aaguid};
+pub use model::{Model, name as model_name, parse_aaguid};
 pub use rustls_pki_types::UnixTime;

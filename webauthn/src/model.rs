@@ -25,7 +25,9 @@ pub struct Model {
     pub claimed: bool,
 }
 
-pub(crate) fn name(aaguid: &[u8; 16]) -> Option<&'static str> {
+/// The name of one of the few models that are known without metadata.
+#[must_use]
+pub fn name(aaguid: &[u8; 16]) -> Option<&'static str> {
     NAMES.iter().find(|(text, _)| parse_aaguid(text) == Some(*aaguid)).map(|(_, name)| *name)
 }
 

@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
 use super::begin_body::BeginBody;
+use super::credentials::PER_USER;
 use super::options::{Purpose, Session};
 use super::server::{BuiltinFido, CloseFault, OpenFault, Wanted};
 use crate::ports::{Certify, CertifyCall, CertifyReply, CertifyStep};
@@ -120,6 +121,7 @@ impl BuiltinFido {
                     OpenFault::Algorithms => failed(400, "none of these algorithms is known here"),
                     OpenFault::Transaction => failed(400, "the request is malformed"),
                     OpenFault::NoAccount => failed(403, "there is no account for this user"),
+                    OpenFault::CardLimit => card_limit(),
                     OpenFault::Store(_) => failed(507, "the store cannot be reached"),
                 };
             }
@@ -161,7 +163,8 @@ impl BuiltinFido {
                     }
                     CloseFault::Refused(_) => failed(401, "verification failed"),
                     CloseFault::Expired => expired(),
-                    CloseFault::Full | CloseFault::NotRead(_) | CloseFault::NotStored(_) => {
+                    CloseFault::CardLimit => card_limit(),
+                    CloseFault::NotRead(_) | CloseFault::NotStored(_) => {
                         failed(507, "the credential could not be stored")
                     }
                 }
@@ -191,6 +194,11 @@ fn tokens(header: &str) -> impl Iterator<Item = &str> {
 fn expired() -> CertifyReply {
     let message = format!("{SESSION_EXPIRED}: the session is unknown or has expired");
     answer(408, "false", SESSION_EXPIRED, &message, Map::new())
+}
+
+/// No 507: what it asks for is the caller's to do, not to wait for.
+fn card_limit() -> CertifyReply {
+    failed(409, &format!("the user has {PER_USER} cards, the most there may be: remove one first"))
 }
 
 fn failed(status: u16, message: &str) -> CertifyReply {

@@ -47,6 +47,9 @@ pub(super) enum Purpose {
     Registration {
         /// The user handle that the card was given.
         user_handle: Bytes,
+        /// The epoch of the name that it was derived in.
+        #[serde(default)]
+        epoch: u64,
         /// The COSE algorithms that were offered.
         algorithms: Vec<i64>,
     },

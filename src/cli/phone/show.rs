@@ -118,12 +118,16 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
         | PhoneEvent::Challenged { again: true, .. }
         | PhoneEvent::Reauthenticated => return None,
         PhoneEvent::Noticed(notice) => {
+            let device = notice.device_id.map(|id| id.to_string());
+            let id = device.or(notice.card_id.map(|id| id.to_string())).unwrap_or_default();
             let name = notice.name.as_ref().map_or("another phone", |name| name.as_str());
-            let what = match notice.event {
-                NoticeEvent::DevicePaired => "was paired with your account",
-                NoticeEvent::DeviceKeyRotated => "has a new key",
+            let (name, what) = match notice.event {
+                NoticeEvent::DevicePaired => (name, "was paired with your account"),
+                NoticeEvent::DeviceKeyRotated => (name, "has a new key"),
+                NoticeEvent::CardRegistered => ("a card", "was registered for your account"),
+                NoticeEvent::CardRemoved => ("a card", "was removed from your account"),
             };
-            format!("Notice: {name} ({}) {what}, {} s ago.", notice.device_id, notice.ago_s)
+            format!("Notice: {name} ({id}) {what}, {} s ago.", notice.ago_s)
         }
         PhoneEvent::KeyRotated => "The device has a new key.".to_owned(),
         PhoneEvent::KeyKept { why } => format!("The device keeps its key: {why}."),

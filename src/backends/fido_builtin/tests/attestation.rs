@@ -7,7 +7,6 @@ use rcgen::{BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, 
 
 use super::super::credentials::Credential;
 use super::super::server::Settings;
-use super::RP_ID;
 use super::bench::{Bench, make, settings};
 use crate::ceremony::Verdict;
 use crate::softcard::{AttestationKey, AttestationStyle, SoftCard};
@@ -44,7 +43,7 @@ fn with_policy(attestation: AttestationPolicy) -> Bench {
 
 async fn stored(bench: &Bench) -> Credential {
     let ada = Username::new("ada").unwrap();
-    bench.server.credentials.of_user(&ada, RP_ID).await.unwrap().remove(0)
+    bench.server.credentials.of_user(&ada).await.unwrap().remove(0)
 }
 
 #[tokio::test]

@@ -299,6 +299,17 @@ async fn a_store_that_cannot_is_507() {
 }
 
 #[tokio::test]
+async fn the_limit_of_cards_is_the_callers_to_mend_and_no_507() {
+    let bench = Bench::new();
+    for _ in 0..20 {
+        bench.register(&mut SoftCard::new(), "ada").await;
+    }
+    let limit = call(&bench, AttestationOptions, None, &begin_body("ada")).await;
+    assert_eq!((limit.status, &body(&limit)["status"]), (409, &json!("failed")));
+    assert!(body(&limit)["errorMessage"].as_str().unwrap().contains("remove one first"));
+}
+
+#[tokio::test]
 async fn sessions_are_bounded_and_used_or_expired_ones_make_room() {
     let bench = Bench::new();
     let mut last = None;

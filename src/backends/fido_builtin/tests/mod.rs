@@ -2,8 +2,10 @@
 
 mod attestation;
 mod bench;
+mod cards;
 mod certify;
 mod fido;
+mod handles;
 mod memory;
 
 const RP_ID: &str = "example.org";

@@ -213,5 +213,6 @@ fn midnight(date: &str) -> Option<UnixTime> {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     let since_1970 = days.checked_sub(719_468)?;
-    Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(since_1970 * 86_400)))
+    let since_1970 = core::time::Duration::from_secs(since_1970 * 86_400);
+    Some(UnixTime::since_unix_epoch(since_1970))
 }

@@ -203,7 +203,7 @@ fn head(major: u8, argument: u64, longer: &mut i32, bytes: &mut Vec<u8>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn a_changed_byte_of_an_attestation_object_never_verifies(

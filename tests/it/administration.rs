@@ -1,6 +1,7 @@
 //! The operator's command line, as a process of its own, against the admin socket of a relay and
 //! against a store that no relay has open.
 
+mod cards;
 mod clients;
 mod devices;
 mod trail;

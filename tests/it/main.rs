@@ -16,6 +16,7 @@ mod attention;
 mod audit;
 mod bench;
 mod canary;
+mod cards;
 mod ceremony_rules;
 mod client_direct;
 mod clock_jumps;

@@ -8,7 +8,7 @@ use fido_relay::phone::{self, Card, Codes, DeviceKey, Paired, Phone, PhoneEvent,
 use fido_relay::ports::Store;
 use fido_relay::security::clients::{Clients, NewClient};
 use fido_relay::serve::{self, Ground, Running};
-use fido_relay::softcard::{Prompt, SoftCard};
+use fido_relay::softcard::{CardError, Prompt, SoftCard};
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony, OpenedPairing, Scope};
 use fido_relay_proto::{Binding, CeremonyId, CeremonyType, PlainText, TenantId};
@@ -171,21 +171,24 @@ struct CardInHand(Mutex<SoftCard>);
 
 impl Card for CardInHand {
     fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {
-        let prompt = Prompt {
-            rp_id: &challenge.offer.rp_id,
-            origin: &challenge.origin,
-            challenge: &challenge.challenge,
-            username: challenge.offer.username.as_str(),
-            display_name: challenge.offer.display_name.as_str(),
-            public_key: &challenge.public_key,
-        };
-        let mut card = self.0.lock().unwrap();
-        let answer = match challenge.offer.ceremony_type {
-            CeremonyType::Registration => card.register(&prompt),
-            CeremonyType::Authentication | CeremonyType::Approval => card.authenticate(&prompt),
-        };
-        let text = answer?;
+        let text = tap(&mut self.0.lock().unwrap(), challenge)?;
         Ok(RawValue::from_string(text).unwrap())
+    }
+}
+
+/// What a card answers to a challenge.
+pub(crate) fn tap(card: &mut SoftCard, challenge: &Challenge) -> Result<String, CardError> {
+    let prompt = Prompt {
+        rp_id: &challenge.offer.rp_id,
+        origin: &challenge.origin,
+        challenge: &challenge.challenge,
+        username: challenge.offer.username.as_str(),
+        display_name: challenge.offer.display_name.as_str(),
+        public_key: &challenge.public_key,
+    };
+    match challenge.offer.ceremony_type {
+        CeremonyType::Registration => card.register(&prompt),
+        CeremonyType::Authentication | CeremonyType::Approval => card.authenticate(&prompt),
     }
 }
 

@@ -38,7 +38,7 @@ impl BeginBody {
         let display_name = match text(&body, &["displayName", "display_name"])? {
             Some(name) if !name.is_empty() => DisplayName::new(name)
                 .map_err(|_| "displayName must be at most 255 plain characters")?,
-            Some(_) | None => username.clone(),
+            Some(_) | None => username.clone().into(),
         };
         let rp_id = text(&body, &["rpId", "rp_id"])?.or(text(&body["rp"], &["id"])?);
         if rp_id.is_some_and(|id| id.len() > RP_ID_BYTES) {

@@ -1,7 +1,8 @@
 """What is said to the person: how it ended, and what to do now.
 
 What went wrong at the card is told on the phone, which is in its holder's hand; a page may be in
-anybody's. So nothing here depends on a card error, nor on whether there is such a user.
+anybody's. So nothing here depends on a card error, nor on whether there is such a user, but where
+a card is registered: then the person is known.
 """
 
 from dataclasses import dataclass
@@ -84,6 +85,24 @@ ENDED = {
     ),
 }
 
+NOT_REGISTERED = {
+    "pin_not_set": Words(
+        "Your card has no PIN yet",
+        "A card is registered with its PIN. Nothing was done.",
+        "Set a PIN in the bank's app first, then start again.",
+    ),
+    "already_registered": Words(
+        "This card is registered already",
+        "Nothing was done: it works as it is.",
+        "Use it to sign in, or register another card.",
+    ),
+    "card_limit": Words(
+        "You have too many cards",
+        "No more cards can be registered for you. Nothing was done.",
+        "Have a card removed that you no longer use, then start again.",
+    ),
+}
+"""Told to the one who registers: known to the bank by then, with the card in hand."""
 INDETERMINATE_REGISTRATION = Words(
     "Not confirmed",
     "Your card answered, but the connection broke before the answer was confirmed.",
@@ -104,6 +123,8 @@ def of(ceremony_type: str, status: str, reason: str | None) -> Words:
     if status == "denied":
         return ENDED["not_me" if reason == "not_me" else "declined"]
     if status == "failed":
+        if ceremony_type == "registration" and reason in NOT_REGISTERED:
+            return NOT_REGISTERED[reason]
         if reason in SERVICE:
             return ENDED["service"]
         return ENDED["wrong_code" if reason == "wrong_code" else "card"]

@@ -85,6 +85,16 @@ fn offer(offer: &Offer, left: Option<u64>) -> String {
     text
 }
 
+/// What a person can do about the reason of an end.
+pub(super) fn advice(reason: &str) -> &'static str {
+    match reason {
+        "pin_not_set" => " Set a PIN in the bank's app first.",
+        "already_registered" => " This card is registered already: use it to sign in.",
+        "card_limit" => " Have a card removed that is no longer used.",
+        _ => "",
+    }
+}
+
 /// What to do about an end that is not the person's will.
 pub(super) fn remedy(why: Stopped) -> &'static str {
     match why {
@@ -156,7 +166,10 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
         PhoneEvent::Closed { ceremony_id, outcome, reason } => {
             let outcome = WireName(outcome);
             match reason {
-                Some(reason) => format!("{ceremony_id}: {outcome} ({reason})."),
+                Some(reason) => {
+                    let advice = advice(&reason.to_string());
+                    format!("{ceremony_id}: {outcome} ({reason}).{advice}")
+                }
                 None => format!("{ceremony_id}: {outcome}."),
             }
         }

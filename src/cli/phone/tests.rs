@@ -8,7 +8,7 @@ use fido_relay_proto::device::{CardErrorCode, DeclineReason, FrameErrorCode, Off
 use fido_relay_proto::http::{BrowserContext, Transaction, TransactionField};
 use fido_relay_proto::{
     CeremonyId, CeremonyType, ConnectionId, DeviceId, DisplayName, Message, Outcome, PlainText,
-    Username,
+    Reason, Username,
 };
 use futures::FutureExt as _;
 use tokio::sync::mpsc;
@@ -103,6 +103,21 @@ fn each_value_of_a_prompt_is_isolated_from_the_text_around_it() {
     let isolated = format!("\u{2068}{value}\u{2069}");
     assert_eq!(shown.matches(&isolated).count(), 9, "{shown:?}");
     assert_eq!(shown.matches(value).count(), 9, "{shown:?}");
+}
+
+#[test]
+fn an_end_that_the_person_can_do_something_about_says_what() {
+    for (reason, words) in
+        [("pin_not_set", "Set a PIN"), ("already_registered", "sign in"), ("card_limit", "removed")]
+    {
+        assert!(show::advice(reason).contains(words), "{reason}");
+    }
+    let closed = |reason| {
+        let ceremony_id = CeremonyId::from_bytes([7; 16]);
+        show::event(&PhoneEvent::Closed { ceremony_id, outcome: Outcome::Failed, reason })
+    };
+    let told = closed(Some(Reason::CardFull)).unwrap();
+    assert!(told.ends_with(": failed (card_full)."), "{told}");
 }
 
 /// What a screen shows.

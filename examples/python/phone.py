@@ -35,6 +35,7 @@ TAKE_DOWN = {"claimed_elsewhere", "already_closed", "unknown_ceremony"}
 CARD_UNKNOWN, NO_CREDENTIAL = 601, 602
 ADVICE = {"pin_not_set": "set a PIN in the bank's app first",
           "already_registered": "this card is registered already: use it to sign in",
+          "clone_suspected": "call the bank before you use this card again",
           "card_limit": "have a card removed that you no longer use"}
 VERIFYING = 30  # seconds that an answer may be under verification after the ceremony's own time
 

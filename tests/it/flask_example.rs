@@ -281,7 +281,7 @@ async fn a_ceremony_is_its_browsers_alone_and_other_endings_are_told_in_plain_wo
 
 const EVERY_ENDING: &str = r#"
 import words
-endings = [("rejected", "upstream_rejected"), ("failed", "wrong_code"), ("failed", "pin_failed"),
+endings = [("rejected", "upstream_rejected"), ("rejected", "clone_suspected"), ("failed", "wrong_code"), ("failed", "pin_failed"),
     ("failed", "no_credential"), ("failed", "card_613"), ("failed", "upstream_unavailable"),
     ("failed", "upstream_rejected"), ("failed", "pin_not_set"), ("failed", "already_registered"),
     ("failed", "card_limit"),
@@ -296,11 +296,16 @@ for kind in words.DONE:
         assert said.advice or status == "cancelled", (kind, status, reason)
     card = {words.of(kind, "failed", r) for r in ("pin_failed", "no_credential", "card_613")}
     assert len(card) == 1, "a page tells nothing of the card"
-    told = {words.of(kind, "failed", r) for r in ("pin_not_set", "already_registered", "card_limit")}
-    if kind == "registration":
-        assert len(told) == 3 and not told & card, "who registers is told what to do"
-    else:
-        assert told == card, kind
+    for status in ("failed", "rejected"):
+        reasons = ("pin_not_set", "already_registered", "card_limit")
+        told = {words.of(kind, status, reason) for reason in reasons}
+        other = words.of(kind, status, "card_613")
+        if kind == "registration":
+            assert len(told) == 3 and other not in told, "who registers is told what to do"
+        else:
+            assert told == {other}, (kind, status)
+    suspected = words.of(kind, "rejected", "clone_suspected")
+    assert "Call the bank" in suspected.advice, kind
 "#;
 
 /// Both decimal separators; what could be a separator of thousands is refused, not guessed.

@@ -48,6 +48,11 @@ ENDED = {
         "Your card answered, but the answer did not fit what is registered for you.",
         "Use the card that you registered here, and start again.",
     ),
+    "clone_suspected": Words(
+        "The card was not accepted",
+        "Something about this card is not as it should be. Nothing was done.",
+        "Call the bank before you use it again.",
+    ),
     "wrong_code": Words(
         "The code was wrong",
         "The code was typed wrongly three times, so it is void now.",
@@ -122,9 +127,12 @@ def of(ceremony_type: str, status: str, reason: str | None) -> Words:
         return DONE[ceremony_type]
     if status == "denied":
         return ENDED["not_me" if reason == "not_me" else "declined"]
-    if status == "failed":
-        if ceremony_type == "registration" and reason in NOT_REGISTERED:
+    if ceremony_type == "registration" and status in ("failed", "rejected"):
+        if reason in NOT_REGISTERED:
             return NOT_REGISTERED[reason]
+    if status == "rejected" and reason == "clone_suspected":
+        return ENDED["clone_suspected"]
+    if status == "failed":
         if reason in SERVICE:
             return ENDED["service"]
         return ENDED["wrong_code" if reason == "wrong_code" else "card"]

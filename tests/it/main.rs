@@ -14,6 +14,7 @@ mod architecture;
 mod asyncapi;
 mod attention;
 mod audit;
+mod authenticators;
 mod bench;
 mod canary;
 mod ceremony_rules;
@@ -29,6 +30,7 @@ mod device_changes;
 mod device_handshake;
 mod device_proofs;
 mod device_socket;
+mod differential;
 mod docs;
 #[cfg(unix)]
 mod doctor;

@@ -83,6 +83,14 @@ pub(crate) fn asyncapi(what: &str) -> Option<PathBuf> {
     or_left_out(found, what, "node is not installed, or tests/asyncapi has no node_modules")
 }
 
+/// Node, and what `npm ci` puts into `tests/authenticators`.
+pub(crate) fn emulator(what: &str) -> Option<PathBuf> {
+    let emulator = "tests/authenticators/node_modules/nid-webauthn-emulator/package.json";
+    let emulator = Path::new(env!("CARGO_MANIFEST_DIR")).join(emulator);
+    let found = on_path("node").filter(|_| emulator.is_file());
+    or_left_out(found, what, "node is not installed, or tests/authenticators has no node_modules")
+}
+
 /// The text of axe-core, which audits a page from within. It comes with what `npm ci` puts into
 /// `clients/js`, the one place of the tree where a script of somebody else's is installed by a
 /// lock file.

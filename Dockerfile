@@ -12,6 +12,7 @@ FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY proto ./proto
+COPY webauthn ./webauthn
 COPY src ./src
 # The registry and the target directory are caches of the builder, not layers of the image.
 # COPY gives a directory that it makes the mode 0755, and what lies in the copied one its own mode:

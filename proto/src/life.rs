@@ -127,10 +127,14 @@ impl Outcome {
         match self {
             Self::Succeeded | Self::Cancelled => reason.is_none(),
             Self::Denied => matches!(reason, Some(R::Declined | R::NotMe)),
-            Self::Rejected => matches!(reason, Some(R::UpstreamRejected)),
+            Self::Rejected => matches!(
+                reason,
+                Some(R::UpstreamRejected | R::PinNotSet | R::AlreadyRegistered | R::CloneSuspected)
+            ),
             Self::Failed => matches!(
                 reason,
                 Some(R::WrongCode | R::PinFailed | R::NoCredential | R::CardFull | R::Card(_))
+                    | Some(R::PinNotSet | R::AlreadyRegistered)
                     | Some(R::UpstreamRejected | R::UpstreamUnavailable | R::UpstreamFull)
             ),
             Self::Expired => matches!(reason, Some(R::Deadline | R::SessionExpired)),
@@ -159,6 +163,12 @@ pub enum Reason {
     PinFailed,
     /// No credential to use: the card has none for this user, or the FIDO2 server knows none.
     NoCredential,
+    /// User verification is required, and the card has no PIN or did not ask for it.
+    PinNotSet,
+    /// The card holds a credential of this user already.
+    AlreadyRegistered,
+    /// The card's signature counter did not grow: a copy of the card may be in use.
+    CloneSuspected,
     /// The card's key store is full.
     CardFull,
     /// The FIDO2 server refused.
@@ -187,6 +197,9 @@ impl Reason {
             Self::Deadline => "deadline",
             Self::SessionExpired => "session_expired",
             Self::PinFailed => "pin_failed",
+            Self::PinNotSet => "pin_not_set",
+            Self::AlreadyRegistered => "already_registered",
+            Self::CloneSuspected => "clone_suspected",
             Self::NoCredential => "no_credential",
             Self::CardFull => "card_full",
             Self::Card(number) => return format!("card_{number}"),
@@ -202,7 +215,16 @@ impl Reason {
     /// Whether it tells something about the card, which a page's ticket must not see.
     #[must_use]
     pub fn is_about_card(self) -> bool {
-        matches!(self, Self::PinFailed | Self::NoCredential | Self::CardFull | Self::Card(_))
+        matches!(
+            self,
+            Self::PinFailed
+                | Self::PinNotSet
+                | Self::AlreadyRegistered
+                | Self::CloneSuspected
+                | Self::NoCredential
+                | Self::CardFull
+                | Self::Card(_)
+        )
     }
 }
 
@@ -228,6 +250,9 @@ impl FromStr for Reason {
             "deadline" => Self::Deadline,
             "session_expired" => Self::SessionExpired,
             "pin_failed" => Self::PinFailed,
+            "pin_not_set" => Self::PinNotSet,
+            "already_registered" => Self::AlreadyRegistered,
+            "clone_suspected" => Self::CloneSuspected,
             "no_credential" => Self::NoCredential,
             "card_full" => Self::CardFull,
             "upstream_rejected" => Self::UpstreamRejected,
@@ -239,7 +264,7 @@ impl FromStr for Reason {
                 let digits = other.strip_prefix("card_").ok_or(UnknownReason)?;
                 let number = digits.parse().map_err(|_| UnknownReason)?;
                 let card = CardErrorCode::new(number).map_err(|_| UnknownReason)?;
-                let reason = Self::Card(card.number());
+                let reason = Self::Card(card.number().ok_or(UnknownReason)?);
                 // A number has many spellings ("+605", "0605"), a stable code has one.
                 if reason.code() == other {
                     reason

@@ -43,6 +43,7 @@ fn read_config(reader: &mut Reader) -> Config {
     let data_dir = reader.take("data_dir", PathBuf::from("./data"));
     let client_direct = reader.optional("client_direct");
     let allow_open_registration = reader.take("allow_open_registration", false);
+    let allow_uv_weaken = reader.take("allow_uv_weaken", false);
     let device_origins: Vec<Origin> = reader.take("device_origins", Vec::new());
     let receipts = reader.take("receipts", false);
     let tls = door::read_tls(reader);
@@ -78,6 +79,7 @@ fn read_config(reader: &mut Reader) -> Config {
             on
         }),
         allow_open_registration,
+        allow_uv_weaken,
         attestation,
         device_origins: device_origins.into_iter().map(|origin| origin.0).collect(),
         webhooks: webhooks::read(reader),

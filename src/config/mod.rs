@@ -74,6 +74,8 @@ pub struct Config {
     /// Serve them for the built-in server off this machine, where anybody may register a card for
     /// any user.
     pub allow_open_registration: bool,
+    /// Whether client-direct calls of the built-in server may ask for less than user verification.
+    pub allow_uv_weaken: bool,
     /// Which cards the built-in server takes.
     pub attestation: Attestation,
     /// `Origin` values that the device socket accepts; apps send none.

@@ -113,6 +113,12 @@ const RULES: &[Rule] = &[
         |config| config.client_direct && !config.is_for_this_machine(),
     ),
     rule(
+        "allow_uv_weaken",
+        "programs at /fidoapi/… may register and use cards without a PIN",
+        "allow_uv_weaken = false",
+        |config| config.allow_uv_weaken,
+    ),
+    rule(
         "device_origins",
         "pages of these origins may open device sockets; phones send no Origin and need no entry",
         "an empty list, unless the app runs in a web view",

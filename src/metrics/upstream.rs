@@ -85,7 +85,7 @@ impl Fido for Measured {
             let verdict = call.await;
             let result = match &verdict {
                 Verdict::Approved(_) => "approved",
-                Verdict::Rejected => "rejected",
+                Verdict::Rejected(_) => "rejected",
                 Verdict::SessionLost => "session_lost",
                 Verdict::Full => "full",
                 Verdict::NotAsked => "not_asked",

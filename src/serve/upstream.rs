@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use fido_relay_proto::TenantId;
+use fido_relay_webauthn::AttestationPolicy;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::StartError;
-use crate::backends::fido_builtin::{self, AttestationPolicy, BuiltinFido};
+use crate::backends::fido_builtin::{self, BuiltinFido};
 use crate::backends::fido_http::{self, FidoHttp};
 use crate::config::UpstreamPaths;
 use crate::config::{Attestation, AttestationKind, Config, HttpUpstream, Upstream};
@@ -47,6 +48,7 @@ pub(super) fn upstream(
                 origins: tenant.origins.clone(),
                 top_origins: Vec::new(),
                 attestation: attestation(&config.attestation)?,
+                uv_weaken: config.allow_uv_weaken,
                 secure_cookies: config.public_url.scheme() == "https",
                 receipts: config.receipts,
             };

@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_webauthn::{ES256, RS256};
 use serde_json::Value;
 
 /// An options object of a registration or an authentication.
@@ -26,7 +27,7 @@ impl CardOptions {
             .iter()
             .filter_map(|entry| entry["alg"].as_i64())
             .collect();
-        if listed.is_empty() { vec![super::key::ES256, super::key::RS256] } else { listed }
+        if listed.is_empty() { vec![ES256, RS256] } else { listed }
     }
 
     /// The user handle that the server chose.

@@ -5,10 +5,10 @@ use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::signature::{Ed25519KeyPair, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_webauthn::{EDDSA, ES256, KeyPair, RS256};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::key::{CardKey, EDDSA, ES256, RS256};
 use super::{Credential, SoftCard};
 
 /// A text that is no card's contents. It does not repeat the text: there are keys in it.
@@ -57,9 +57,9 @@ impl SoftCard {
 
 fn save(credential: &Credential) -> Option<SavedCredential> {
     let document = match &credential.key {
-        CardKey::Es256(key) => key.to_pkcs8v1().ok()?.as_ref().to_vec(),
-        CardKey::Eddsa(key) => key.to_pkcs8v1().ok()?.as_ref().to_vec(),
-        CardKey::Rs256(key) => {
+        KeyPair::Es256(key) => key.to_pkcs8v1().ok()?.as_ref().to_vec(),
+        KeyPair::Eddsa(key) => key.to_pkcs8v1().ok()?.as_ref().to_vec(),
+        KeyPair::Rs256(key) => {
             let document: Pkcs8V1Der<'_> = key.as_der().ok()?;
             document.as_ref().to_vec()
         }
@@ -78,9 +78,9 @@ fn save(credential: &Credential) -> Option<SavedCredential> {
 fn restore(saved: SavedCredential) -> Option<Credential> {
     let document = URL_SAFE_NO_PAD.decode(saved.key).ok()?;
     let key = match saved.algorithm {
-        ES256 => CardKey::from_pkcs8_es256(&document)?,
-        EDDSA => CardKey::Eddsa(Ed25519KeyPair::from_pkcs8(&document).ok()?),
-        RS256 => CardKey::Rs256(RsaKeyPair::from_pkcs8(&document).ok()?),
+        ES256 => KeyPair::from_pkcs8_es256(&document)?,
+        EDDSA => KeyPair::Eddsa(Ed25519KeyPair::from_pkcs8(&document).ok()?),
+        RS256 => KeyPair::Rs256(RsaKeyPair::from_pkcs8(&document).ok()?),
         _ => return None,
     };
     Some(Credential {

@@ -132,7 +132,7 @@ async fn an_answer_in_another_ceremonys_session_or_in_none_is_not_approved() {
     let by_ada = ada.answer(registration, &for_ada);
     let by_bob = bob.answer(registration, &for_bob);
     let crossed = complete(&fido, registration, &for_bob.session, &by_ada).await;
-    assert_eq!(crossed, Verdict::Rejected);
+    assert_eq!(crossed, Verdict::Rejected(Reason::UpstreamRejected));
     let nobodys = UpstreamSession(r#"{"cookies":[]}"#.to_owned());
     let lost = complete(&fido, registration, &nobodys, &by_ada).await;
     assert_eq!(lost, Verdict::SessionLost);
@@ -144,7 +144,7 @@ async fn an_answer_in_another_ceremonys_session_or_in_none_is_not_approved() {
     let for_bob = fido.begin(bob.request(authentication)).await.unwrap();
     let by_ada = ada.answer(authentication, &for_ada);
     let crossed = complete(&fido, authentication, &for_bob.session, &by_ada).await;
-    assert_eq!(crossed, Verdict::Rejected);
+    assert_eq!(crossed, Verdict::Rejected(Reason::UpstreamRejected));
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn an_answer_for_another_origin_is_rejected() {
     settings.origin = Some("https://evil.example".to_owned());
     let fido = FidoHttp::new(settings).unwrap();
     let verdict = run(&fido, CeremonyType::Registration, &mut Holder::new("ada")).await;
-    assert_eq!(verdict, Verdict::Rejected);
+    assert_eq!(verdict, Verdict::Rejected(Reason::UpstreamRejected));
 
     let mut settings = Settings::new(server.url().parse().unwrap());
     settings.origin = Some(server.url().to_owned());

@@ -27,7 +27,8 @@ async fn relay() -> (TestRelay, Initiator) {
 async fn detail(response: Response, status: u16) -> String {
     assert_eq!(response.status(), status);
     let problem: Value = response.json().await.unwrap();
-    problem["detail"].as_str().unwrap_or_default().to_owned()
+    let client_direct = problem["errorMessage"].as_str();
+    problem["detail"].as_str().or(client_direct).unwrap_or_default().to_owned()
 }
 
 async fn send(initiator: &Initiator, method: &str, path: &str, body: String) -> Response {

@@ -34,11 +34,14 @@ pub enum Scope {
     /// Manage webhooks.
     #[serde(rename = "webhook:admin")]
     WebhookAdmin,
+    /// Open sign-ins that do not require user verification.
+    #[serde(rename = "uv:weaken")]
+    UvWeaken,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::CeremonyAuth,
         Self::CeremonyReg,
         Self::CeremonyApprove,
@@ -47,6 +50,7 @@ impl Scope {
         Self::DeviceRevoke,
         Self::PresenceRead,
         Self::WebhookAdmin,
+        Self::UvWeaken,
     ];
 
     /// The scope's name, as in an OAuth `scope` parameter.
@@ -61,6 +65,7 @@ impl Scope {
             Self::DeviceRevoke => "device:revoke",
             Self::PresenceRead => "presence:read",
             Self::WebhookAdmin => "webhook:admin",
+            Self::UvWeaken => "uv:weaken",
         }
     }
 }

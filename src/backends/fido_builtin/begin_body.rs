@@ -41,6 +41,8 @@ impl BeginBody {
             Some(_) | None => username.clone(),
         };
         let rp_id = text(&body, &["rpId", "rp_id"])?.or(text(&body["rp"], &["id"])?);
+        // Programs send members that they have no value for as empty texts.
+        let rp_id = rp_id.filter(|id| !id.is_empty());
         if rp_id.is_some_and(|id| id.len() > RP_ID_BYTES) {
             return Err("rpId must be at most 253 characters");
         }

@@ -9,6 +9,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use fido_relay_proto::UnixMillis;
+use fido_relay_proto::http::Requirement;
+use fido_relay_webauthn::VerifyError;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
@@ -91,10 +93,13 @@ impl Certify for BuiltinFido {
 
 impl BuiltinFido {
     async fn certify_begin(&self, registration: bool, body: &[u8]) -> CertifyReply {
-        let body = match BeginBody::parse(body) {
+        let mut body = match BeginBody::parse(body) {
             Ok(body) => body,
             Err(sentence) => return failed(400, sentence),
         };
+        if !self.settings.uv_weaken {
+            body.options.user_verification = Some(Requirement::Required);
+        }
         let opened = self
             .open(&Wanted {
                 registration,
@@ -139,10 +144,16 @@ impl BuiltinFido {
         let mut reply = match self.close(&session, &call.body).await {
             Ok(_) => answer(200, "ok", "200", "", Map::new()),
             Err(error) => {
-                tracing::debug!(%error, "the card's answer was not accepted");
+                error.log();
                 match error {
                     CloseFault::Refused(step) if step.is_malformed() => {
                         failed(400, "the credential is malformed")
+                    }
+                    CloseFault::Refused(VerifyError::UserVerification) => {
+                        failed(401, "the card did not verify its user: it may have no PIN")
+                    }
+                    CloseFault::Refused(VerifyError::CredentialIdTaken) => {
+                        failed(401, "the card is registered already")
                     }
                     CloseFault::Refused(_) => failed(401, "verification failed"),
                     CloseFault::Expired => expired(),

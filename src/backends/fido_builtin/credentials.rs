@@ -13,9 +13,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::{TenantId, UnixMillis, Username};
+use fido_relay_webauthn::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::answer::Bytes;
 use crate::ports::{Bucket, Revision, Store, StoreError};
 use crate::security::random;
 

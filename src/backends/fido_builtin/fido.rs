@@ -3,6 +3,7 @@
 //! completed once is the relay's promise.
 
 use fido_relay_proto::{CeremonyType, Reason, WireName};
+use fido_relay_webauthn::VerifyError;
 use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 
@@ -78,9 +79,9 @@ impl Fido for BuiltinFido {
             match self.close(&session, credential.get().as_bytes()).await {
                 Ok(approval) => Verdict::Approved(approval),
                 Err(error) => {
-                    tracing::debug!(%error, "the card's answer was not accepted");
+                    error.log();
                     match error {
-                        CloseFault::Refused(_) => Verdict::Rejected,
+                        CloseFault::Refused(step) => Verdict::Rejected(reason_of(step)),
                         CloseFault::Expired => Verdict::SessionLost,
                         CloseFault::Full | CloseFault::NotStored(_) => Verdict::Full,
                         CloseFault::NotRead(_) => Verdict::NotAsked,
@@ -92,6 +93,19 @@ impl Fido for BuiltinFido {
 
     fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move { self.credentials.probe().await.map_err(|error| error.to_string()) })
+    }
+}
+
+/// What a failed step means to the person, where that is more than a refusal.
+fn reason_of(step: VerifyError) -> Reason {
+    if step == VerifyError::UserVerification {
+        Reason::PinNotSet
+    } else if step == VerifyError::CredentialIdTaken {
+        Reason::AlreadyRegistered
+    } else if step == VerifyError::SignCount {
+        Reason::CloneSuspected
+    } else {
+        Reason::UpstreamRejected
     }
 }
 

@@ -3,10 +3,9 @@
 
 use fido_relay_proto::http::{Algorithm, Attachment, Attestation, Requirement, UpstreamOptions};
 use fido_relay_proto::{UnixMillis, Username};
+use fido_relay_webauthn::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-
-use super::answer::Bytes;
 
 /// Algorithms that are offered when the initiator does not choose, the preferred first.
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Es256, Algorithm::Eddsa, Algorithm::Rs256];
@@ -68,9 +67,9 @@ pub(super) fn algorithms(options: &UpstreamOptions) -> Vec<i64> {
     chosen.unwrap_or(&ALGORITHMS).iter().map(|algorithm| algorithm.cose()).collect()
 }
 
-/// WebAuthn's default is `preferred`.
+/// WebAuthn's default is `preferred`; a card's second factor is its PIN.
 fn user_verification(options: &UpstreamOptions) -> Requirement {
-    options.user_verification.unwrap_or(Requirement::Preferred)
+    options.user_verification.unwrap_or(Requirement::Required)
 }
 
 /// Whether the card must verify its user.

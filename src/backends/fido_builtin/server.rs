@@ -3,21 +3,20 @@
 //! are two doors to the same two verbs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fido_relay_proto::http::{Requirement, Transaction, UpstreamOptions};
 use fido_relay_proto::{DisplayName, TenantId, UnixMillis, Username};
+use fido_relay_webauthn::authentication::{self, CredentialRecord};
+use fido_relay_webauthn::{
+    Answer, AttestationPolicy, Bytes, Expected, UnixTime, VerifyError, registration,
+};
 use serde_json::{Map, Value};
 
-use super::answer::{Answer, Bytes};
-use super::attestation::AttestationPolicy;
-use super::authentication;
 use super::certify::Sessions;
 use super::challenge;
-use super::client_data::Expected;
 use super::credentials::{AddFault, Credential, Credentials, hash_text};
-use super::failure::VerifyError;
 use super::options::{self, Purpose, Session, Wording};
-use super::registration;
 use crate::ceremony::{Approval, Evidence};
 use crate::ports::{Clock, Store, StoreError};
 use crate::security::random;
@@ -50,6 +49,8 @@ pub struct Settings {
     /// Whether client-direct session cookies carry `Secure`. Off, they also work over plain HTTP
     /// on this machine.
     pub secure_cookies: bool,
+    /// Whether a client-direct call may ask for less than user verification.
+    pub uv_weaken: bool,
     /// Whether an approval says what a receipt needs of this server.
     pub receipts: bool,
 }
@@ -67,6 +68,7 @@ impl Settings {
             top_origins: Vec::new(),
             attestation: AttestationPolicy::default(),
             secure_cookies: false,
+            uv_weaken: false,
             receipts: false,
         }
     }
@@ -129,6 +131,24 @@ pub(super) enum CloseFault {
     /// It verifies, but the store could not be written: nothing was.
     #[error("verified, not stored: {0}")]
     NotStored(StoreError),
+}
+
+impl CloseFault {
+    /// Tells the operator why: the caller learns only that verification failed.
+    pub(super) fn log(&self) {
+        match self {
+            Self::Refused(VerifyError::SignCount) => tracing::warn!(
+                error = %self,
+                "a card's signature counter did not grow: a copy of the card may be in use"
+            ),
+            Self::Refused(_) | Self::Expired | Self::Full => {
+                tracing::info!(error = %self, "the card's answer was not accepted");
+            }
+            Self::NotRead(_) | Self::NotStored(_) => {
+                tracing::warn!(error = %self, "the card's answer was not judged or not stored");
+            }
+        }
+    }
 }
 
 impl BuiltinFido {
@@ -254,7 +274,8 @@ impl BuiltinFido {
     ) -> Result<Approval, CloseFault> {
         let expected = self.expected(session);
         let policy = &self.settings.attestation;
-        let made = registration::verify(answer, &expected, algorithms, policy, now)?;
+        let at = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
+        let made = registration::verify(answer, &expected, algorithms, policy, at)?;
         let approval = Approval {
             cred_hash: hash_text(&made.id),
             user_verified: Some(made.user_verified),
@@ -291,8 +312,16 @@ impl BuiltinFido {
         for _ in 0..UPDATE_TRIES {
             let loaded = self.credentials.load(&session.username, &answer.id).await;
             let loaded = loaded.map_err(CloseFault::NotRead)?;
-            let record = loaded.as_ref().map(|(_, record)| record);
-            let used = authentication::verify(answer, &expected, allowed, record)?;
+            let handle = loaded.as_ref().map(|(_, record)| [record.user_handle.0.as_slice()]);
+            let record = loaded.as_ref().zip(handle.as_ref()).map(|((_, record), handle)| {
+                CredentialRecord {
+                    user_handles: handle,
+                    public_key: &record.public_key.0,
+                    sign_count: record.sign_count,
+                    backup_eligible: record.backup_eligible,
+                }
+            });
+            let used = authentication::verify(answer, &expected, allowed, record.as_ref())?;
             let Some((revision, mut record)) = loaded else {
                 return Err(VerifyError::UnknownCredential.into());
             };

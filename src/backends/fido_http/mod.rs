@@ -243,7 +243,7 @@ impl Fido for FidoHttp {
 fn verdict(said: Said, credential: &RawValue) -> Verdict {
     match said {
         Said::Ok => Verdict::Approved(credential::approval(credential)),
-        Said::No | Said::NoAccount => Verdict::Rejected,
+        Said::No | Said::NoAccount => Verdict::Rejected(Reason::UpstreamRejected),
         Said::SessionLost => Verdict::SessionLost,
         Said::Full => Verdict::Full,
         // The request was taken and its answer says nothing about what became of it.

@@ -12,9 +12,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
 use fido_relay_proto::http::Transaction;
 use fido_relay_proto::{CeremonyType, Outcome};
+use fido_relay_webauthn::{AttestedBy, KeptAnswer, Shown, VerifyError, verify_kept};
 
 use super::super::{Failure, answer};
-use crate::backends::fido_builtin::{self, AttestedBy, KeptAnswer, Shown, VerifyError};
+use crate::backends::fido_builtin;
 use crate::ceremony::TxBinding;
 use crate::security::receipt::{self, Receipt};
 use crate::security::record::{self, BadRecord};
@@ -149,7 +150,7 @@ fn card(receipt: &Receipt, known_key: Option<&[u8]>) -> Result<Shown, Fault> {
             return Err(Fault::Contradiction("the receipt does not hold what a card makes"));
         }
     };
-    let shown = fido_builtin::verify_kept(&bytes(&card.client_data_json)?, answer)?;
+    let shown = verify_kept(&bytes(&card.client_data_json)?, answer)?;
     if let Some(made) = &shown.made
         && (made.credential_id != bytes(&card.credential_id)?
             || known_key.is_some_and(|key| key != made.public_key))

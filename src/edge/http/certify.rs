@@ -1,11 +1,14 @@
 //! `/fidoapi/…`: the FIDO2 server's own REST interface for client-direct programs, where it is
 //! served. Its errors are that interface's, not problem details.
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fido_relay_proto::limits::JSON_OPTIONS_KEYS;
 use fido_relay_proto::{Problem, ProblemCode};
+use serde_json::json;
 
 use super::body::plain_json;
 use super::fields;
@@ -13,6 +16,44 @@ use super::refusal::Refusal;
 use super::{authority, caller, origin};
 use crate::edge::Edge;
 use crate::ports::{CertifyCall, CertifyStep};
+
+/// Where every path of this interface begins.
+const PREFIX: &str = "/fidoapi/";
+
+/// Whether a request is for this interface, and it is served.
+pub(super) fn is_served(edge: &Edge, request: &Request) -> bool {
+    edge.inner.certify.is_some() && request.uri().path().starts_with(PREFIX)
+}
+
+/// Turns this relay's own refusals into answers of the interface, with the problem's `code` as one
+/// more member: programs that are written for it read `status` and `errorMessage`.
+pub(super) async fn in_own_form(
+    State(edge): State<Edge>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_served = is_served(&edge, &request);
+    let mut response = next.run(request).await;
+    let Some(problem) = response.extensions().get::<Problem>().filter(|_| is_served) else {
+        return response;
+    };
+    let body = Json(json!({
+        "status": "failed",
+        "errorMessage": problem.detail.as_deref().unwrap_or(&problem.title),
+        "statuscode": problem.status.to_string(),
+        "responseCode": problem.status,
+        "code": problem.code,
+    }));
+    let json = body.into_response();
+    for header in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+        response.headers_mut().remove(&header);
+        if let Some(value) = json.headers().get(&header) {
+            response.headers_mut().insert(header, value.clone());
+        }
+    }
+    *response.body_mut() = json.into_body();
+    response
+}
 
 /// Begin a registration.
 pub(super) async fn attestation_options(

@@ -1,6 +1,9 @@
 //! Reads a Rust file just well enough to know which paths its code names: comments, literals and
 //! test code are left out, groups are taken apart, and `super` is followed.
 
+/// The crates of the workspace beside the relay's own, each a room.
+const CRATES: [&str; 2] = ["proto", "webauthn"];
+
 /// One file's code.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -17,7 +20,7 @@ impl Source {
         Self { module: module_of(path), is_test, paths: paths(&tokens(&code)) }
     }
 
-    /// Where the file stands in its crate; files of `proto` all stand in the room `proto`.
+    /// Where the file stands in its crate; files of another crate all stand in the room of its name.
     pub(super) fn module(&self) -> &[String] {
         &self.module
     }
@@ -29,8 +32,8 @@ impl Source {
 
     /// Every path into the own crate, from its root.
     pub(super) fn used_modules(&self) -> Vec<Vec<String>> {
-        let in_proto = self.module.first().is_some_and(|room| room == "proto");
-        self.paths.iter().filter_map(|path| self.absolute(path, in_proto)).collect()
+        let elsewhere = self.module.first().is_some_and(|room| CRATES.contains(&room.as_str()));
+        self.paths.iter().filter_map(|path| self.absolute(path, elsewhere)).collect()
     }
 
     /// Every path that does not begin in the own crate.
@@ -41,10 +44,10 @@ impl Source {
             .map(Vec::as_slice)
     }
 
-    fn absolute(&self, path: &[String], in_proto: bool) -> Option<Vec<String>> {
+    fn absolute(&self, path: &[String], elsewhere: bool) -> Option<Vec<String>> {
         let up = path.iter().take_while(|part| *part == "super").count();
         let base = match path[0].as_str() {
-            "crate" if in_proto => &self.module[..1],
+            "crate" if elsewhere => &self.module[..1],
             "crate" => &[],
             "super" => &self.module[..self.module.len().saturating_sub(up)],
             _ => return None,
@@ -55,9 +58,9 @@ impl Source {
 }
 
 fn module_of(path: &str) -> Vec<String> {
-    let (first, inside) = match path.strip_prefix("proto/src/") {
-        Some(inside) => (Some("proto"), inside),
-        None => (None, path.strip_prefix("src/").unwrap_or(path)),
+    let (first, inside) = match path.split_once("/src/") {
+        Some((name, inside)) if CRATES.contains(&name) => (Some(name), inside),
+        Some(_) | None => (None, path.strip_prefix("src/").unwrap_or(path)),
     };
     let inside = inside.trim_end_matches(".rs").trim_end_matches("/mod");
     first.into_iter().chain(inside.split('/')).map(str::to_owned).collect()

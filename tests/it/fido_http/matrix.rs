@@ -98,7 +98,7 @@ fn complete_table(status: u16, body: Body) -> &'static str {
 fn name(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Approved(_) => "approved",
-        Verdict::Rejected => "rejected",
+        Verdict::Rejected(_) => "rejected",
         Verdict::SessionLost => "session lost",
         Verdict::Full => "full",
         Verdict::NotAsked => "not asked",

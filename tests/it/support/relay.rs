@@ -193,7 +193,7 @@ impl Card for CardInHand {
             CeremonyType::Registration => card.register(&prompt),
             CeremonyType::Authentication | CeremonyType::Approval => card.authenticate(&prompt),
         };
-        let text = answer.map_err(|error| CardErrorCode::new(error.0).unwrap())?;
+        let text = answer?;
         Ok(RawValue::from_string(text).unwrap())
     }
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::bench::Bench;
+use super::super::server::Settings;
+use super::bench::{Bench, settings};
 use super::{ORIGIN, RP_ID};
 use crate::ports::{Certify as _, CertifyCall, CertifyReply, CertifyStep};
 use crate::softcard::{AttestationStyle, Prompt, SoftCard};
@@ -228,6 +229,32 @@ async fn unknown_members_and_both_spellings_are_taken() {
                 "userVerification": "required", "authenticatorAttachment": "cross-platform",
             })
         );
+    }
+}
+
+#[tokio::test]
+async fn an_empty_rp_id_is_none() {
+    let bench = Bench::new();
+    let body = json!({"username": "ada", "displayName": "", "rpId": ""}).to_string();
+    assert_eq!(call(&bench, AttestationOptions, None, &body).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_call_asks_for_less_than_user_verification_only_where_the_operator_allows_it() {
+    let begin = json!({"username": "ada", "userVerification": "discouraged"}).to_string();
+    for (allowed, wish, status) in [(false, "required", 401), (true, "discouraged", 200)] {
+        let bench = Bench::with(Settings { uv_weaken: allowed, ..settings() });
+        let mut reply = call(&bench, AttestationOptions, None, &begin).await;
+        let mut options = body(&reply);
+        assert_eq!(options["authenticatorSelection"]["userVerification"], wish);
+        // The phone hides the requirement from a card without a PIN.
+        options["authenticatorSelection"] = json!({});
+        let cookie = cookie(&reply);
+        reply.body = options.to_string().into_bytes();
+        let mut card = SoftCard::new().with_user_verification(false);
+        let answered = answer(&mut card, "ada", &reply, true);
+        let result = call(&bench, AttestationResult, Some(&cookie), &answered).await;
+        assert_eq!(result.status, status, "{}", body(&result));
     }
 }
 

@@ -3,20 +3,21 @@
 
 use std::sync::atomic::Ordering;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use fido_relay_proto::device::CardErrorCode;
 use fido_relay_proto::http::{
     Algorithm, Attachment, Attestation, Requirement, Transaction, TransactionField, UpstreamOptions,
 };
 use fido_relay_proto::{CeremonyType, PlainText, Reason};
+use fido_relay_webauthn::{Bytes, bytes};
 use serde_json::{Value, json};
 
-use super::super::answer::bytes;
 use super::super::challenge::for_transaction;
 use super::super::credentials::hash_text;
 use super::bench::{Bench, make, raw, request, settings, sign};
-use super::sha256;
 use crate::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
 use crate::ports::Fido as _;
-use crate::softcard::{AttestationStyle, CardError, SoftCard};
+use crate::softcard::{AttestationStyle, SoftCard};
 
 const REGISTRATION: CeremonyType = CeremonyType::Registration;
 const AUTHENTICATION: CeremonyType = CeremonyType::Authentication;
@@ -130,7 +131,7 @@ async fn a_second_registration_excludes_the_first_card_and_keeps_the_user_handle
     approval(bench.register(&mut first, "ada").await);
     let begun = bench.begin(REGISTRATION, "ada", UpstreamOptions::default()).await.unwrap();
     assert_eq!(public_key(&begun)["excludeCredentials"].as_array().unwrap().len(), 1);
-    assert_eq!(make(&mut first, "ada", &begun).err(), Some(CardError::KEY_STORE_FULL));
+    assert_eq!(make(&mut first, "ada", &begun).err(), Some(CardErrorCode::ALREADY_REGISTERED));
     let answer = make(&mut second, "ada", &begun).unwrap();
     approval(bench.complete(REGISTRATION, &begun, &answer).await);
     let begun = bench.begin(REGISTRATION, "ada", UpstreamOptions::default()).await.unwrap();
@@ -148,14 +149,17 @@ async fn an_authentication_allows_the_users_credentials_and_no_others() {
     let begun = bench.begin(AUTHENTICATION, "ada", UpstreamOptions::default()).await.unwrap();
     assert_eq!(public_key(&begun)["allowCredentials"].as_array().unwrap().len(), 1);
     assert_eq!(public_key(&begun)["rpId"], "example.org");
-    assert_eq!(sign(&mut bob, "bob", &begun).err(), Some(CardError::NO_CREDENTIALS));
+    assert_eq!(sign(&mut bob, "bob", &begun).err(), Some(CardErrorCode::NO_CREDENTIALS));
 
     // A card that answers all the same: bob's own, honest answer to ada's challenge.
     let mut object = public_key(&begun);
     object["allowCredentials"] = json!([]);
     let begun = Begun { public_key: raw(object.to_string()), ..begun };
     let answer = sign(&mut bob, "bob", &begun).unwrap();
-    assert_eq!(bench.complete(AUTHENTICATION, &begun, &answer).await, Verdict::Rejected);
+    assert_eq!(
+        bench.complete(AUTHENTICATION, &begun, &answer).await,
+        Verdict::Rejected(Reason::UpstreamRejected)
+    );
     approval(bench.authenticate(&mut bob, "bob").await);
 }
 
@@ -172,7 +176,10 @@ async fn a_discoverable_authentication_has_no_list_and_still_knows_its_user() {
     let begun = bench.begin(AUTHENTICATION, "ada", options).await.unwrap();
     assert_eq!(public_key(&begun)["allowCredentials"], json!([]));
     let strange = sign(&mut bob, "bob", &begun).unwrap();
-    assert_eq!(bench.complete(AUTHENTICATION, &begun, &strange).await, Verdict::Rejected);
+    assert_eq!(
+        bench.complete(AUTHENTICATION, &begun, &strange).await,
+        Verdict::Rejected(Reason::UpstreamRejected)
+    );
     let own = sign(&mut ada, "ada", &begun).unwrap();
     approval(bench.complete(AUTHENTICATION, &begun, &own).await);
 }
@@ -181,14 +188,19 @@ async fn a_discoverable_authentication_has_no_list_and_still_knows_its_user() {
 async fn required_user_verification_refuses_a_card_that_did_not_verify() {
     let bench = Bench::new();
     let mut card = SoftCard::new().with_user_verification(false);
-    let made = approval(bench.register(&mut card, "ada").await);
-    assert_eq!(made.user_verified, Some(false));
-    let options = UpstreamOptions {
-        user_verification: Some(Requirement::Required),
+    let weak = UpstreamOptions {
+        user_verification: Some(Requirement::Preferred),
         ..UpstreamOptions::default()
     };
+    let begun = bench.begin(REGISTRATION, "ada", weak).await.unwrap();
+    let answer = make(&mut card, "ada", &begun).unwrap();
+    let made = approval(bench.complete(REGISTRATION, &begun, &answer).await);
+    assert_eq!(made.user_verified, Some(false));
     for ceremony_type in [REGISTRATION, AUTHENTICATION] {
-        let begun = bench.begin(ceremony_type, "ada", options.clone()).await.unwrap();
+        let begun = bench.begin(ceremony_type, "ada", UpstreamOptions::default()).await.unwrap();
+        let object = public_key(&begun);
+        let wish = object.get("authenticatorSelection").unwrap_or(&object);
+        assert_eq!(wish["userVerification"], "required");
         // The phone hides the requirement from the card.
         let begun = Begun { public_key: raw("{}".to_owned()), ..begun };
         let answer = match ceremony_type {
@@ -198,7 +210,7 @@ async fn required_user_verification_refuses_a_card_that_did_not_verify() {
             CeremonyType::Authentication | CeremonyType::Approval => sign(&mut card, "ada", &begun),
         };
         let verdict = bench.complete(ceremony_type, &begun, &answer.unwrap()).await;
-        assert_eq!(verdict, Verdict::Rejected);
+        assert_eq!(verdict, Verdict::Rejected(Reason::PinNotSet));
     }
 }
 
@@ -222,6 +234,7 @@ async fn an_approvals_challenge_covers_the_transaction() {
     // Once more by the formula itself, in canonical JSON written by hand.
     let canonical =
         br#"{"fields":[{"label":"Amount","value":"120.00 EUR"}],"title":"Payment to Ada"}"#;
+    let sha256 = |bytes: &[u8]| digest(&SHA256, bytes).as_ref().to_vec();
     let covered = [b"fido-relay/tx/v1".as_slice(), &nonce, &sha256(canonical)].concat();
     assert_eq!(challenge, sha256(&covered));
     assert_ne!(for_transaction(&nonce, &transaction("921.00 EUR")).unwrap(), challenge[..]);
@@ -247,7 +260,10 @@ async fn an_answer_to_another_challenge_is_rejected() {
     let one = bench.begin(AUTHENTICATION, "ada", UpstreamOptions::default()).await.unwrap();
     let two = bench.begin(AUTHENTICATION, "ada", UpstreamOptions::default()).await.unwrap();
     let answer = sign(&mut card, "ada", &one).unwrap();
-    assert_eq!(bench.complete(AUTHENTICATION, &two, &answer).await, Verdict::Rejected);
+    assert_eq!(
+        bench.complete(AUTHENTICATION, &two, &answer).await,
+        Verdict::Rejected(Reason::UpstreamRejected)
+    );
     approval(bench.complete(AUTHENTICATION, &one, &answer).await);
 }
 
@@ -258,12 +274,18 @@ async fn the_same_answer_is_good_once() {
     let begun = bench.begin(REGISTRATION, "ada", UpstreamOptions::default()).await.unwrap();
     let answer = make(&mut card, "ada", &begun).unwrap();
     approval(bench.complete(REGISTRATION, &begun, &answer).await);
-    assert_eq!(bench.complete(REGISTRATION, &begun, &answer).await, Verdict::Rejected);
+    assert_eq!(
+        bench.complete(REGISTRATION, &begun, &answer).await,
+        Verdict::Rejected(Reason::AlreadyRegistered)
+    );
 
     let begun = bench.begin(AUTHENTICATION, "ada", UpstreamOptions::default()).await.unwrap();
     let answer = sign(&mut card, "ada", &begun).unwrap();
     approval(bench.complete(AUTHENTICATION, &begun, &answer).await);
-    assert_eq!(bench.complete(AUTHENTICATION, &begun, &answer).await, Verdict::Rejected);
+    assert_eq!(
+        bench.complete(AUTHENTICATION, &begun, &answer).await,
+        Verdict::Rejected(Reason::CloneSuspected)
+    );
 }
 
 #[tokio::test]
@@ -281,10 +303,12 @@ async fn step_26_a_credential_id_belongs_to_one_user_of_the_tenant() {
     let client_data = json!({
         "type": "webauthn.create", "challenge": bob.challenge, "origin": bob.origin,
     });
-    stolen["response"]["clientDataJSON"] =
-        json!(super::super::answer::Bytes(client_data.to_string().into_bytes()));
+    stolen["response"]["clientDataJSON"] = json!(Bytes(client_data.to_string().into_bytes()));
     let stolen = raw(stolen.to_string());
-    assert_eq!(bench.complete(REGISTRATION, &bob, &stolen).await, Verdict::Rejected);
+    assert_eq!(
+        bench.complete(REGISTRATION, &bob, &stolen).await,
+        Verdict::Rejected(Reason::AlreadyRegistered)
+    );
     let refused = bench.begin(AUTHENTICATION, "bob", UpstreamOptions::default()).await;
     assert!(refused.is_err(), "bob has no account");
     approval(bench.authenticate(&mut card, "ada").await);
@@ -416,7 +440,7 @@ async fn an_answer_that_is_no_credential_is_rejected() {
     let begun = bench.begin(REGISTRATION, "ada", UpstreamOptions::default()).await.unwrap();
     for text in ["{}", "[]", "null", "\"text\"", "{\"id\":\"AA\",\"type\":\"public-key\"}"] {
         let verdict = bench.complete(REGISTRATION, &begun, &raw(text.to_owned())).await;
-        assert_eq!(verdict, Verdict::Rejected, "{text}");
+        assert_eq!(verdict, Verdict::Rejected(Reason::UpstreamRejected), "{text}");
     }
 }
 

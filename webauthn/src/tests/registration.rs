@@ -4,11 +4,11 @@
 use ciborium::Value;
 use serde_json::json;
 
-use super::super::attestation::AttestationPolicy;
-use super::super::failure::VerifyError;
-use super::super::registration::{self, NewCredential};
 use super::forge::{BE, BS, ED, Forge, UP, UV, cbor};
 use super::{ALGORITHMS, EDDSA, ES256, NOW, ORIGIN, RS256, expected, parse};
+use crate::attestation::AttestationPolicy;
+use crate::failure::VerifyError;
+use crate::registration::{self, NewCredential};
 
 fn verify(answer: &serde_json::Value) -> Result<NewCredential, VerifyError> {
     let origins = [ORIGIN.to_owned()];

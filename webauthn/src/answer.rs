@@ -6,20 +6,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::failure::VerifyError;
+use crate::failure::VerifyError;
 
 /// An answer: a credential with the response of one ceremony.
-pub(super) struct Answer {
+#[derive(Debug)]
+pub struct Answer {
     /// The credential's id.
-    pub(super) id: Vec<u8>,
+    pub id: Vec<u8>,
     /// The client data as they were signed.
-    pub(super) client_data: Vec<u8>,
+    pub(crate) client_data: Vec<u8>,
     /// What the card made.
-    pub(super) response: Response,
+    pub(crate) response: Response,
 }
 
 /// What a card makes, by the members that are there.
-pub(super) enum Response {
+#[derive(Debug)]
+pub(crate) enum Response {
     /// A registration (section 5.2.1).
     Attestation {
         /// The attestation object.
@@ -61,7 +63,7 @@ struct JsonResponse {
 
 impl Answer {
     /// Reads the JSON text of a credential.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, VerifyError> {
+    pub fn parse(text: &[u8]) -> Result<Self, VerifyError> {
         let json: Json = serde_json::from_slice(text).map_err(|_| VerifyError::Response)?;
         if json.kind != "public-key" {
             return Err(VerifyError::Response);
@@ -94,7 +96,7 @@ impl Answer {
 }
 
 /// The bytes of a base64 text in either alphabet, padded or not.
-pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
+pub fn bytes(text: &str) -> Option<Vec<u8>> {
     let plain = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
     URL_SAFE_NO_PAD.decode(plain).ok()
 }
@@ -102,11 +104,12 @@ pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
 /// Bytes that are base64url in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub(super) struct Bytes(pub(super) Vec<u8>);
+pub struct Bytes(pub Vec<u8>);
 
 impl Bytes {
     /// The base64url text, without padding.
-    pub(super) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         URL_SAFE_NO_PAD.encode(&self.0)
     }
 }

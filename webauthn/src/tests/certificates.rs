@@ -1,18 +1,20 @@
 //! Attestation with certificates: section 8.2 with `x5c`, every requirement of section 8.2.1, and
 //! trust paths.
 
+use std::time::Duration;
+
 use ciborium::Value;
-use fido_relay_proto::UnixMillis;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue, IsCa,
     Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, SigningKey as _,
 };
 
-use super::super::attestation::AttestationPolicy;
-use super::super::failure::{CertificateFault, VerifyError};
-use super::super::registration;
 use super::forge::{Forge, cbor};
 use super::{ALGORITHMS, EDDSA, ES256, NOW, ORIGIN, RS256, expected, parse};
+use crate::UnixTime;
+use crate::attestation::AttestationPolicy;
+use crate::failure::{CertificateFault, VerifyError};
+use crate::registration;
 
 const AAGUID_OID: [u64; 10] = [1, 3, 6, 1, 4, 1, 45724, 1, 1, 4];
 
@@ -97,7 +99,7 @@ fn statement(forge: &Forge, algorithm: i64, key: &KeyPair, chain: &[&[u8]]) -> s
 fn verify_at(
     answer: &serde_json::Value,
     policy: &AttestationPolicy,
-    now: UnixMillis,
+    now: UnixTime,
 ) -> Option<VerifyError> {
     let origins = [ORIGIN.to_owned()];
     let expected = expected(&origins, &[]);
@@ -316,7 +318,9 @@ fn step_24_certificates_are_trusted_within_their_validity_only() {
     let answer = statement(&forge, ES256, &key, &[&leaf]);
     let policy = trusting(&[&root]);
     let untrusted = Some(VerifyError::TrustPath);
-    let year = |years_from_1970: u64| UnixMillis(years_from_1970 * 31_556_952_000);
+    let year = |years_from_1970: u64| {
+        UnixTime::since_unix_epoch(Duration::from_secs(years_from_1970 * 31_556_952))
+    };
     assert_eq!(verify_at(&answer, &policy, year(54)), untrusted, "2024");
     assert_eq!(verify_at(&answer, &policy, year(56)), None, "2026");
     assert_eq!(verify_at(&answer, &policy, year(58)), untrusted, "2028");

@@ -1,42 +1,43 @@
 //! Registration: section 7.1 of WebAuthn Level 3, in its order. What needs the store (step 26)
 //! is left to whoever stores the credential.
 
-use fido_relay_proto::UnixMillis;
+use rustls_pki_types::UnixTime;
 
-use super::answer::{Answer, Response};
-use super::attestation::{Attestation, AttestationPolicy};
-use super::authenticator_data::AuthenticatorData;
-use super::client_data::{self, Expected};
-use super::failure::VerifyError;
+use crate::answer::{Answer, Response};
+use crate::attestation::{Attestation, AttestationPolicy};
+use crate::authenticator_data::AuthenticatorData;
+use crate::client_data::{self, Expected};
+use crate::failure::VerifyError;
 
 /// Longest credential id (step 25).
 const CREDENTIAL_ID_BYTES: usize = 1023;
 
 /// What a verified registration made.
-pub(super) struct NewCredential {
+#[derive(Debug)]
+pub struct NewCredential {
     /// The credential's id.
-    pub(super) id: Vec<u8>,
+    pub id: Vec<u8>,
     /// Its public key (COSE).
-    pub(super) public_key: Vec<u8>,
+    pub public_key: Vec<u8>,
     /// Its signature counter.
-    pub(super) sign_count: u32,
+    pub sign_count: u32,
     /// Flag UV.
-    pub(super) user_verified: bool,
+    pub user_verified: bool,
     /// Flag BE.
-    pub(super) backup_eligible: bool,
+    pub backup_eligible: bool,
     /// Flag BS.
-    pub(super) backed_up: bool,
+    pub backed_up: bool,
     /// The card's model.
-    pub(super) aaguid: [u8; 16],
+    pub aaguid: [u8; 16],
 }
 
 /// Verifies a registration's answer; `algorithms` are those that were offered.
-pub(super) fn verify(
+pub fn verify(
     answer: Answer,
     expected: &Expected<'_>,
     algorithms: &[i64],
     policy: &AttestationPolicy,
-    now: UnixMillis,
+    now: UnixTime,
 ) -> Result<NewCredential, VerifyError> {
     // Steps 5 to 12.
     let hash = client_data::verify(&answer.client_data, client_data::CREATE, expected)?;

@@ -6,39 +6,39 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::failure::VerifyError;
+use crate::failure::VerifyError;
 
 /// `type` of a registration's client data.
-pub(super) const CREATE: &str = "webauthn.create";
+pub(crate) const CREATE: &str = "webauthn.create";
 /// `type` of an authentication's client data.
-pub(super) const GET: &str = "webauthn.get";
+pub(crate) const GET: &str = "webauthn.get";
 
 /// What a ceremony must have been about.
-#[derive(Clone, Copy)]
-pub(super) struct Expected<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
     /// The challenge that was given.
-    pub(super) challenge: &'a [u8],
+    pub challenge: &'a [u8],
     /// The relying party.
-    pub(super) rp_id: &'a str,
+    pub rp_id: &'a str,
     /// Origins, of which one must match character by character.
-    pub(super) origins: &'a [String],
+    pub origins: &'a [String],
     /// Pages that may hold the relying party in a frame; none: no frames at all.
-    pub(super) top_origins: &'a [String],
+    pub top_origins: &'a [String],
     /// Whether the card must have verified its user.
-    pub(super) user_verification: bool,
+    pub user_verification: bool,
 }
 
 /// The members that are checked. Others may come with later versions and are passed over; a
 /// member that comes twice is an error.
 #[derive(Deserialize)]
-pub(super) struct ClientData {
+pub(crate) struct ClientData {
     /// Which ceremony.
     #[serde(rename = "type")]
-    pub(super) kind: String,
+    pub(crate) kind: String,
     /// The challenge (base64url).
-    pub(super) challenge: String,
+    pub(crate) challenge: String,
     /// Where the card was asked.
-    pub(super) origin: String,
+    pub(crate) origin: String,
     #[serde(rename = "crossOrigin")]
     cross_origin: Option<bool>,
     #[serde(rename = "topOrigin")]
@@ -46,7 +46,7 @@ pub(super) struct ClientData {
 }
 
 /// Reads client data, and gives them with their SHA-256 hash.
-pub(super) fn read(bytes: &[u8]) -> Result<(ClientData, Vec<u8>), VerifyError> {
+pub(crate) fn read(bytes: &[u8]) -> Result<(ClientData, Vec<u8>), VerifyError> {
     let text = std::str::from_utf8(bytes).map_err(|_| VerifyError::ClientDataText)?;
     // "UTF-8 decode" (Encoding standard) takes a byte order mark off.
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
@@ -55,7 +55,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(ClientData, Vec<u8>), VerifyError> {
 }
 
 /// Checks client data and gives their SHA-256 hash, which the card's signature covers.
-pub(super) fn verify(
+pub(crate) fn verify(
     bytes: &[u8],
     kind: &str,
     expected: &Expected<'_>,

@@ -10,29 +10,29 @@ const MAP_ENTRIES: usize = 64;
 
 /// Reads one item and moves `bytes` behind it; `None` if there is none, or if one of its maps has
 /// a key twice.
-pub(super) fn item(bytes: &mut &[u8]) -> Option<Value> {
+pub(crate) fn item(bytes: &mut &[u8]) -> Option<Value> {
     let value: Value = ciborium::de::from_reader_with_recursion_limit(bytes, DEPTH).ok()?;
     keys_are_unique(&value).then_some(value)
 }
 
 /// Reads the one item that `bytes` are; `None` also if anything follows it.
-pub(super) fn only_item(mut bytes: &[u8]) -> Option<Value> {
+pub(crate) fn only_item(mut bytes: &[u8]) -> Option<Value> {
     let value = item(&mut bytes)?;
     bytes.is_empty().then_some(value)
 }
 
 /// The value of a text key in a map.
-pub(super) fn by_name<'a>(map: &'a [(Value, Value)], name: &str) -> Option<&'a Value> {
+pub(crate) fn by_name<'a>(map: &'a [(Value, Value)], name: &str) -> Option<&'a Value> {
     map.iter().find(|(key, _)| key.as_text() == Some(name)).map(|(_, value)| value)
 }
 
 /// The value of an integer key in a map.
-pub(super) fn by_label(map: &[(Value, Value)], label: i64) -> Option<&Value> {
+pub(crate) fn by_label(map: &[(Value, Value)], label: i64) -> Option<&Value> {
     map.iter().find(|(key, _)| integer(key) == Some(label)).map(|(_, value)| value)
 }
 
 /// An integer that fits in 64 bits with a sign.
-pub(super) fn integer(value: &Value) -> Option<i64> {
+pub(crate) fn integer(value: &Value) -> Option<i64> {
     i64::try_from(value.as_integer()?).ok()
 }
 

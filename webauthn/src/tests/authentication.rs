@@ -1,41 +1,28 @@
 //! Section 7.2, step by step: an honest authentication passes, and one that breaks a single step
 //! fails at that step.
 
-use fido_relay_proto::UnixMillis;
 use serde_json::json;
 
-use super::super::answer::Bytes;
-use super::super::authentication::{self, Used};
-use super::super::credentials::Credential;
-use super::super::failure::VerifyError;
-use super::forge::{AT, BE, BS, ED, Forge, UP, UV, cbor};
-use super::{ALGORITHMS, ES256, ORIGIN, RP_ID, expected, parse};
+use super::forge::{self, AT, BE, BS, ED, Forge, UP, UV, cbor};
+use super::{ALGORITHMS, ES256, ORIGIN, expected, parse};
+use crate::answer::Bytes;
+use crate::authentication::{self, CredentialRecord, Used};
+use crate::failure::VerifyError;
 
 /// The record that an honest registration of this credential would have left.
-fn record(forge: &Forge) -> Credential {
-    Credential {
-        id: Bytes(forge.id.clone()),
-        rp_id: RP_ID.to_owned(),
-        user_handle: Bytes(b"handle".to_vec()),
-        public_key: Bytes(forge.cose.clone()),
+fn record(forge: &Forge) -> CredentialRecord<'static> {
+    CredentialRecord {
+        user_handles: &[b"handle"],
+        public_key: forge.cose.clone().leak(),
         sign_count: 0,
-        uv_initialized: true,
         backup_eligible: false,
-        backed_up: false,
-        aaguid: Bytes(forge.aaguid.to_vec()),
-        registered_at: UnixMillis(0),
     }
 }
 
-fn verify(answer: &serde_json::Value, record: &Credential) -> Result<Used, VerifyError> {
+fn verify(answer: &serde_json::Value, record: &CredentialRecord<'_>) -> Result<Used, VerifyError> {
     let origins = [ORIGIN.to_owned()];
     let expected = expected(&origins, &[]);
-    authentication::verify(
-        &parse(answer)?,
-        &expected,
-        std::slice::from_ref(&record.id),
-        Some(record),
-    )
+    authentication::verify(&parse(answer)?, &expected, &[Bytes(forge::ID.to_vec())], Some(record))
 }
 
 /// Bends an honest authentication before it is signed: only the step itself can refuse it.

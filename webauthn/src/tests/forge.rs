@@ -3,9 +3,9 @@
 use ciborium::Value;
 use serde_json::json;
 
-use super::super::answer::Bytes;
 use super::{ORIGIN, RP_ID, sha256};
-use crate::softcard::CardKey;
+use crate::KeyPair as CardKey;
+use crate::answer::Bytes;
 
 /// Flag bits of authenticator data.
 pub(super) const UP: u8 = 0x01;
@@ -17,6 +17,9 @@ pub(super) const ED: u8 = 0x80;
 
 /// The challenge of every forged ceremony.
 pub(super) const CHALLENGE: [u8; 32] = [7; 32];
+
+/// The credential id of every forged ceremony, unless bent.
+pub(super) const ID: [u8; 32] = [9; 32];
 
 /// One credential and one answer of it, before it is signed.
 pub(super) struct Forge {
@@ -49,7 +52,7 @@ impl Forge {
         let cose = cbor(&key.cose());
         Self {
             key,
-            id: vec![9; 32],
+            id: ID.to_vec(),
             aaguid: [5; 16],
             rp_id: RP_ID.to_owned(),
             flags: UP | UV | AT,

@@ -1,17 +1,15 @@
 //! The test vectors of WebAuthn Level 3, section 16: registration and authentication by the same
 //! credential.
 
-use fido_relay_proto::UnixMillis;
 use serde_json::json;
 
-use super::super::answer::Bytes;
-use super::super::attestation::AttestationPolicy;
-use super::super::authentication;
-use super::super::client_data::Expected;
-use super::super::credentials::Credential;
-use super::super::failure::VerifyError;
-use super::super::registration;
 use super::{ALGORITHMS, NOW, ORIGIN, RP_ID, parse};
+use crate::answer::Bytes;
+use crate::attestation::AttestationPolicy;
+use crate::authentication::{self, CredentialRecord};
+use crate::client_data::Expected;
+use crate::failure::VerifyError;
+use crate::registration;
 
 const FILE: &str = include_str!("webauthn-3-vectors.json");
 
@@ -55,17 +53,11 @@ fn run(name: &str, policy: &AttestationPolicy) -> Result<(), VerifyError> {
     let credential = registration::verify(answer, &expected(&challenge), &ALGORITHMS, policy, NOW)?;
     assert_eq!(credential.id, id.0, "{name}");
 
-    let record = Credential {
-        id: id.clone(),
-        rp_id: RP_ID.to_owned(),
-        user_handle: Bytes(Vec::new()),
-        public_key: Bytes(credential.public_key),
+    let record = CredentialRecord {
+        user_handles: &[],
+        public_key: &credential.public_key,
         sign_count: credential.sign_count,
-        uv_initialized: credential.user_verified,
         backup_eligible: credential.backup_eligible,
-        backed_up: credential.backed_up,
-        aaguid: Bytes(credential.aaguid.to_vec()),
-        registered_at: UnixMillis(0),
     };
     let answer = parse(&json!({
         "id": id, "rawId": id, "type": "public-key",

@@ -110,7 +110,8 @@ pub enum VerifyError {
 
 impl VerifyError {
     /// Whether the answer could not even be read as one, so that nothing was verified.
-    pub(super) fn is_malformed(self) -> bool {
+    #[must_use]
+    pub fn is_malformed(self) -> bool {
         matches!(self, Self::Response)
     }
 }

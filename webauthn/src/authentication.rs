@@ -1,30 +1,44 @@
 //! Authentication: section 7.2 of WebAuthn Level 3, in its order. Looking the credential up and
 //! storing what changed (step 24) is left to the caller.
 
-use super::answer::{Answer, Bytes, Response};
-use super::authenticator_data::AuthenticatorData;
-use super::client_data::{self, Expected};
-use super::cose::PublicKey;
-use super::credentials::Credential;
-use super::failure::VerifyError;
+use crate::answer::{Answer, Bytes, Response};
+use crate::authenticator_data::AuthenticatorData;
+use crate::client_data::{self, Expected};
+use crate::cose::PublicKey;
+use crate::failure::VerifyError;
+
+/// What a relying party stored of a credential and an authentication is held against (WebAuthn
+/// section 4, "credential record").
+#[derive(Clone, Copy, Debug)]
+pub struct CredentialRecord<'a> {
+    /// The user handles that name this credential's user (step 6).
+    pub user_handles: &'a [&'a [u8]],
+    /// The public key (COSE).
+    pub public_key: &'a [u8],
+    /// The signature counter last seen.
+    pub sign_count: u32,
+    /// Flag BE, which never changes.
+    pub backup_eligible: bool,
+}
 
 /// What a verified authentication tells.
-pub(super) struct Used {
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
     /// The signature counter to store.
-    pub(super) sign_count: u32,
+    pub sign_count: u32,
     /// Flag BS, to store.
-    pub(super) backed_up: bool,
+    pub backed_up: bool,
     /// Flag UV.
-    pub(super) user_verified: bool,
+    pub user_verified: bool,
 }
 
 /// Verifies an authentication's answer. `allowed` are the ids that were asked for, none meaning
 /// any of the user's; `record` is the user's credential with the answer's id, if there is one.
-pub(super) fn verify(
+pub fn verify(
     answer: &Answer,
     expected: &Expected<'_>,
     allowed: &[Bytes],
-    record: Option<&Credential>,
+    record: Option<&CredentialRecord<'_>>,
 ) -> Result<Used, VerifyError> {
     // Step 3.
     let Response::Signed { authenticator_data, signature, user_handle } = &answer.response else {
@@ -36,7 +50,7 @@ pub(super) fn verify(
     }
     // Step 6: the user is always known before, so the handle may be missing but not wrong.
     let record = record.ok_or(VerifyError::UnknownCredential)?;
-    if user_handle.as_ref().is_some_and(|handle| *handle != record.user_handle.0) {
+    if user_handle.as_deref().is_some_and(|handle| !record.user_handles.contains(&handle)) {
         return Err(VerifyError::UserHandle);
     }
     // Steps 8 to 14, and 20.
@@ -53,7 +67,7 @@ pub(super) fn verify(
         return Err(VerifyError::BackupEligibility);
     }
     // Step 21.
-    let key = PublicKey::from_cose_bytes(&record.public_key.0).ok_or(VerifyError::PublicKey)?;
+    let key = PublicKey::from_cose_bytes(record.public_key).ok_or(VerifyError::PublicKey)?;
     if !key.verifies(&[authenticator_data, hash.as_slice()].concat(), signature) {
         return Err(VerifyError::Signature);
     }

@@ -9,15 +9,10 @@ use aws_lc_rs::signature::{
 };
 use ciborium::Value;
 
-/// COSE algorithm of ECDSA on P-256 with SHA-256.
-pub(crate) const ES256: i64 = -7;
-/// COSE algorithm of Ed25519.
-pub(crate) const EDDSA: i64 = -8;
-/// COSE algorithm of RSASSA-PKCS1-v1_5 with SHA-256.
-pub(crate) const RS256: i64 = -257;
+use crate::cose::{EDDSA, ES256, RS256};
 
 /// A key pair of one of the card's algorithms.
-pub(crate) enum CardKey {
+pub enum KeyPair {
     /// ECDSA on P-256.
     Es256(EcdsaKeyPair),
     /// Ed25519.
@@ -26,15 +21,15 @@ pub(crate) enum CardKey {
     Rs256(RsaKeyPair),
 }
 
-impl std::fmt::Debug for CardKey {
+impl std::fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "CardKey({})", self.algorithm())
+        write!(f, "KeyPair({})", self.algorithm())
     }
 }
 
-impl CardKey {
+impl KeyPair {
     /// A new key for a COSE algorithm; `None` if the card does not know it or the generator fails.
-    pub(crate) fn generate(algorithm: i64) -> Option<Self> {
+    pub fn generate(algorithm: i64) -> Option<Self> {
         match algorithm {
             ES256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).ok().map(Self::Es256),
             EDDSA => Ed25519KeyPair::generate().ok().map(Self::Eddsa),
@@ -44,12 +39,12 @@ impl CardKey {
     }
 
     /// The ES256 key of a PKCS#8 document; `None` if it is not one.
-    pub(crate) fn from_pkcs8_es256(document: &[u8]) -> Option<Self> {
+    pub fn from_pkcs8_es256(document: &[u8]) -> Option<Self> {
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document).ok().map(Self::Es256)
     }
 
     /// The COSE algorithm number.
-    pub(crate) fn algorithm(&self) -> i64 {
+    pub fn algorithm(&self) -> i64 {
         match self {
             Self::Es256(_) => ES256,
             Self::Eddsa(_) => EDDSA,
@@ -59,7 +54,7 @@ impl CardKey {
 
     /// The signature over `message` in WebAuthn's form for the algorithm (section 6.5.5); `None`
     /// if the library fails.
-    pub(crate) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+    pub fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::Es256(key) => {
                 key.sign(&SystemRandom::new(), message).ok().map(|signed| signed.as_ref().to_vec())
@@ -74,7 +69,7 @@ impl CardKey {
     }
 
     /// The public key as a COSE key in CTAP2's canonical order.
-    pub(crate) fn cose(&self) -> Value {
+    pub fn cose(&self) -> Value {
         let labels: Vec<(i64, Value)> = match self {
             Self::Es256(key) => {
                 // Uncompressed point: a 4, then x and y of 32 bytes each.
@@ -110,8 +105,7 @@ impl CardKey {
     }
 
     /// The public key as X.509 `SubjectPublicKeyInfo` (DER); `None` if the library fails.
-    #[cfg(test)]
-    pub(crate) fn spki(&self) -> Option<Vec<u8>> {
+    pub fn spki(&self) -> Option<Vec<u8>> {
         use aws_lc_rs::encoding::AsDer as _;
         match self {
             Self::Es256(key) => key.public_key().as_der().ok().map(|der| der.as_ref().to_vec()),

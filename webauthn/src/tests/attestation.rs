@@ -2,11 +2,11 @@
 
 use ciborium::Value;
 
-use super::super::attestation::{AttestationPolicy, InvalidRoot};
-use super::super::failure::VerifyError;
-use super::super::registration;
 use super::forge::{Forge, cbor};
 use super::{ALGORITHMS, EDDSA, ES256, NOW, ORIGIN, expected, parse};
+use crate::attestation::{AttestationPolicy, InvalidRoot};
+use crate::failure::VerifyError;
+use crate::registration;
 
 fn verify_under(answer: &serde_json::Value, policy: &AttestationPolicy) -> Option<VerifyError> {
     let origins = [ORIGIN.to_owned()];

@@ -3,10 +3,10 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::cbor;
-use super::client_data::Expected;
-use super::cose::PublicKey;
-use super::failure::VerifyError;
+use crate::cbor;
+use crate::client_data::Expected;
+use crate::cose::PublicKey;
+use crate::failure::VerifyError;
 
 const USER_PRESENT: u8 = 0x01;
 const USER_VERIFIED: u8 = 0x04;
@@ -16,31 +16,31 @@ const ATTESTED_CREDENTIAL: u8 = 0x40;
 const EXTENSIONS: u8 = 0x80;
 
 /// Authenticator data in parts.
-pub(super) struct AuthenticatorData {
+pub(crate) struct AuthenticatorData {
     /// SHA-256 of the relying party id.
-    pub(super) rp_id_hash: [u8; 32],
+    pub(crate) rp_id_hash: [u8; 32],
     flags: u8,
     /// The signature counter.
-    pub(super) sign_count: u32,
+    pub(crate) sign_count: u32,
     /// The new credential, with flag AT.
-    pub(super) attested: Option<AttestedCredential>,
+    pub(crate) attested: Option<AttestedCredential>,
 }
 
 /// Attested credential data (section 6.5.1).
-pub(super) struct AttestedCredential {
+pub(crate) struct AttestedCredential {
     /// The card's model.
-    pub(super) aaguid: [u8; 16],
+    pub(crate) aaguid: [u8; 16],
     /// The credential's id, of any length.
-    pub(super) id: Vec<u8>,
+    pub(crate) id: Vec<u8>,
     /// The public key as it came.
-    pub(super) cose: Vec<u8>,
+    pub(crate) cose: Vec<u8>,
     /// The public key.
-    pub(super) key: PublicKey,
+    pub(crate) key: PublicKey,
 }
 
 impl AuthenticatorData {
     /// Takes the bytes apart; every byte must belong to a part that the flags announce.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, VerifyError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, VerifyError> {
         let malformed = VerifyError::AuthenticatorData;
         let (rp_id_hash, rest) = bytes.split_first_chunk::<32>().ok_or(malformed)?;
         let (&[flags], rest) = rest.split_first_chunk::<1>().ok_or(malformed)?;
@@ -64,7 +64,7 @@ impl AuthenticatorData {
     }
 
     /// The steps that both ceremonies share.
-    pub(super) fn verify(&self, expected: &Expected<'_>) -> Result<(), VerifyError> {
+    pub(crate) fn verify(&self, expected: &Expected<'_>) -> Result<(), VerifyError> {
         if self.rp_id_hash != digest(&SHA256, expected.rp_id.as_bytes()).as_ref() {
             return Err(VerifyError::RpIdHash);
         }
@@ -81,22 +81,22 @@ impl AuthenticatorData {
     }
 
     /// Flag UP.
-    pub(super) fn user_present(&self) -> bool {
+    pub(crate) fn user_present(&self) -> bool {
         self.flags & USER_PRESENT != 0
     }
 
     /// Flag UV.
-    pub(super) fn user_verified(&self) -> bool {
+    pub(crate) fn user_verified(&self) -> bool {
         self.flags & USER_VERIFIED != 0
     }
 
     /// Flag BE.
-    pub(super) fn backup_eligible(&self) -> bool {
+    pub(crate) fn backup_eligible(&self) -> bool {
         self.flags & BACKUP_ELIGIBLE != 0
     }
 
     /// Flag BS.
-    pub(super) fn backed_up(&self) -> bool {
+    pub(crate) fn backed_up(&self) -> bool {
         self.flags & BACKED_UP != 0
     }
 }

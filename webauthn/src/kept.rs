@@ -2,11 +2,11 @@
 //! network, years later. It says what the bytes show; whether that is what was asked for is the
 //! caller's question.
 
-use super::attestation::{Attestation, AttestedBy};
-use super::authenticator_data::AuthenticatorData;
-use super::client_data::{self, ClientData};
-use super::cose::PublicKey;
-use super::failure::VerifyError;
+use crate::attestation::{Attestation, AttestedBy};
+use crate::authenticator_data::AuthenticatorData;
+use crate::client_data::{self, ClientData};
+use crate::cose::PublicKey;
+use crate::failure::VerifyError;
 
 /// What was kept of an answer.
 #[derive(Clone, Copy, Debug)]

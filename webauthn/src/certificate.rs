@@ -1,20 +1,19 @@
 //! Attestation certificates: the requirements of WebAuthn section 8.2.1, signatures by a
 //! certificate's key, and the path from a certificate to a trusted root.
 
-use fido_relay_proto::UnixMillis;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
 use x509_parser::prelude::{AttributeTypeAndValue, FromDer as _, X509Certificate, X509Version};
 
-use super::cose::{EDDSA, ES256, RS256};
-use super::failure::CertificateFault;
+use crate::cose::{EDDSA, ES256, RS256};
+use crate::failure::CertificateFault;
 
 /// `id-fido-gen-ce-aaguid`, 1.3.6.1.4.1.45724.1.1.4.
 const AAGUID_EXTENSION: [u64; 10] = [1, 3, 6, 1, 4, 1, 45724, 1, 1, 4];
 
 /// Checks every requirement of section 8.2.1, and the AAGUID extension against the model that the
 /// authenticator data name (section 8.2).
-pub(super) fn check_requirements(der: &[u8], aaguid: &[u8; 16]) -> Result<(), CertificateFault> {
+pub(crate) fn check_requirements(der: &[u8], aaguid: &[u8; 16]) -> Result<(), CertificateFault> {
     let (rest, certificate) =
         X509Certificate::from_der(der).map_err(|_| CertificateFault::Syntax)?;
     if !rest.is_empty() {
@@ -58,7 +57,7 @@ fn one<'a>(mut attributes: impl Iterator<Item = &'a AttributeTypeAndValue<'a>>) 
 
 /// Whether `signature` over `message` is that of the certificate's key, in this COSE algorithm;
 /// `None` if the certificate cannot be read or the algorithm is not known.
-pub(super) fn verifies(
+pub(crate) fn verifies(
     der: &[u8],
     algorithm: i64,
     message: &[u8],
@@ -77,10 +76,10 @@ pub(super) fn verifies(
 
 /// Whether the first certificate of `chain` is one of `roots`, or leads to one through the others
 /// (RFC 5280 section 6) at this time. Revocation is not looked up.
-pub(super) fn is_trusted(
+pub(crate) fn is_trusted(
     chain: &[&[u8]],
     roots: &[CertificateDer<'static>],
-    now: UnixMillis,
+    now: UnixTime,
 ) -> bool {
     let Some((first, rest)) = chain.split_first() else { return false };
     if roots.iter().any(|root| root.as_ref() == *first) {
@@ -91,14 +90,13 @@ pub(super) fn is_trusted(
     let anchors: Vec<_> =
         roots.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok()).collect();
     let rest: Vec<_> = rest.iter().map(|der| CertificateDer::from(*der)).collect();
-    let now = UnixTime::since_unix_epoch(std::time::Duration::from_millis(now.0));
     certificate
         .verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &rest, now, AnyUsage, None, None)
         .is_ok()
 }
 
 /// Whether this is a certificate that can be a root.
-pub(super) fn is_root(der: &CertificateDer<'_>) -> bool {
+pub(crate) fn is_root(der: &CertificateDer<'_>) -> bool {
     webpki::anchor_from_trusted_cert(der).is_ok()
 }
 

@@ -3,13 +3,12 @@
 //! the vendor sample's bare signature), and asks the policy whether that is enough.
 
 use ciborium::Value;
-use fido_relay_proto::UnixMillis;
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::authenticator_data::AttestedCredential;
-use super::cbor;
-use super::certificate;
-use super::failure::{CertificateFault, VerifyError};
+use crate::authenticator_data::AttestedCredential;
+use crate::cbor;
+use crate::certificate;
+use crate::failure::{CertificateFault, VerifyError};
 
 /// Certificates of one statement; a chain of real ones has two or three.
 const CHAIN: usize = 8;
@@ -59,7 +58,7 @@ impl AttestationPolicy {
     }
 
     /// 7.1 steps 23 and 24.
-    fn assess(&self, verified: &Verified<'_>, now: UnixMillis) -> Result<(), VerifyError> {
+    fn assess(&self, verified: &Verified<'_>, now: UnixTime) -> Result<(), VerifyError> {
         let accepted = match verified {
             Verified::None => self.none,
             Verified::SelfSigned => self.self_signed,
@@ -96,9 +95,9 @@ enum Verified<'a> {
 }
 
 /// An attestation object, or the vendor sample's form brought into the same shape.
-pub(super) struct Attestation {
+pub(crate) struct Attestation {
     /// The authenticator data as they were signed.
-    pub(super) authenticator_data: Vec<u8>,
+    pub(crate) authenticator_data: Vec<u8>,
     statement: Statement,
 }
 
@@ -109,7 +108,7 @@ enum Statement {
 
 impl Attestation {
     /// 7.1 step 13: takes an attestation object apart.
-    pub(super) fn parse(object: &[u8]) -> Result<Self, VerifyError> {
+    pub(crate) fn parse(object: &[u8]) -> Result<Self, VerifyError> {
         let malformed = VerifyError::AttestationObject;
         let map = cbor::only_item(object).and_then(|item| item.into_map().ok()).ok_or(malformed)?;
         let member = |name| cbor::by_name(&map, name).ok_or(malformed);
@@ -123,23 +122,23 @@ impl Attestation {
     }
 
     /// The vendor sample's form: the signature is taken as a self attestation.
-    pub(super) fn bare(authenticator_data: Vec<u8>, signature: Vec<u8>) -> Self {
+    pub(crate) fn bare(authenticator_data: Vec<u8>, signature: Vec<u8>) -> Self {
         Self { authenticator_data, statement: Statement::Bare { signature } }
     }
 
     /// 7.1 steps 21 to 24.
-    pub(super) fn verify(
+    pub(crate) fn verify(
         &self,
         credential: &AttestedCredential,
         client_data_hash: &[u8],
         policy: &AttestationPolicy,
-        now: UnixMillis,
+        now: UnixTime,
     ) -> Result<(), VerifyError> {
         policy.assess(&self.verified(credential, client_data_hash)?, now)
     }
 
     /// 7.1 steps 21 and 22 alone: who signed, without asking whether that is enough.
-    pub(super) fn attested_by(
+    pub(crate) fn attested_by(
         &self,
         credential: &AttestedCredential,
         client_data_hash: &[u8],

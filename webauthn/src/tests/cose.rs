@@ -4,10 +4,10 @@ use std::sync::LazyLock;
 
 use ciborium::Value;
 
-use super::super::cose::PublicKey;
 use super::forge::cbor;
 use super::{ALGORITHMS, EDDSA, ES256, RS256};
-use crate::softcard::CardKey;
+use crate::KeyPair as CardKey;
+use crate::cose::PublicKey;
 
 type Members = Vec<(Value, Value)>;
 

@@ -7,14 +7,14 @@ use aws_lc_rs::signature::{
 };
 use ciborium::Value;
 
-use super::cbor;
+use crate::cbor;
 
 /// COSE algorithm of ECDSA on P-256 with SHA-256.
-pub(super) const ES256: i64 = -7;
+pub const ES256: i64 = -7;
 /// COSE algorithm of EdDSA, here always Ed25519.
-pub(super) const EDDSA: i64 = -8;
+pub const EDDSA: i64 = -8;
 /// COSE algorithm of RSASSA-PKCS1-v1_5 with SHA-256.
-pub(super) const RS256: i64 = -257;
+pub const RS256: i64 = -257;
 
 /// Bits of an RSA modulus: fewer are too weak, more cost too much time.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -58,7 +58,7 @@ const ED25519_PRIME: [u8; 32] = {
 };
 
 /// A public key that a signature can be checked with.
-pub(super) struct PublicKey {
+pub(crate) struct PublicKey {
     algorithm: i64,
     key: ParsedPublicKey,
 }
@@ -68,7 +68,7 @@ impl PublicKey {
     /// member is missing, superfluous or of the wrong form, the P-256 point is not on the curve,
     /// the Ed25519 point is of small order, the RSA key is weak. Whether an Ed25519 point is on
     /// its curve shows only when a signature is checked: under one that is not, none verifies.
-    pub(super) fn from_cose(value: &Value) -> Option<Self> {
+    pub(crate) fn from_cose(value: &Value) -> Option<Self> {
         let map = value.as_map()?;
         let algorithm = label(map, 3)?;
         let key = match algorithm {
@@ -81,17 +81,17 @@ impl PublicKey {
     }
 
     /// The key of a COSE key's bytes.
-    pub(super) fn from_cose_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_cose_bytes(bytes: &[u8]) -> Option<Self> {
         Self::from_cose(&cbor::only_item(bytes)?)
     }
 
     /// The COSE algorithm number.
-    pub(super) fn algorithm(&self) -> i64 {
+    pub(crate) fn algorithm(&self) -> i64 {
         self.algorithm
     }
 
     /// Whether `signature` is this key's over `message`.
-    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.key.verify_sig(message, signature).is_ok()
     }
 }

@@ -6,9 +6,9 @@ mod programs;
 mod refusals;
 mod whole;
 
-use fido_relay::backends::fido_builtin::VerifyError;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::CeremonyType;
+use fido_relay_webauthn::VerifyError;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 

@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use fido_relay::backends::fido_builtin::VerifyError;
-use fido_relay_proto::CeremonyType::{Authentication, Registration};
+use fido_relay_proto::CeremonyType::{self, Authentication, Registration};
+use fido_relay_webauthn::VerifyError;
 use serde_json::{Value, json};
 
 use super::page::{Page, Pin};
@@ -20,7 +20,7 @@ fn asked_by(user: &str, verification: &str) -> Value {
 /// The verdict over one answer: 401 for this reason.
 async fn refused(
     server: &Server,
-    ceremony: fido_relay_proto::CeremonyType,
+    ceremony: CeremonyType,
     cookie: &str,
     answer: &Value,
     reason: VerifyError,
@@ -69,7 +69,8 @@ async fn unverified_is_refused(server: &Server, card: &mut impl Authenticator) {
 }
 
 async fn another_origin_is_refused(server: &Server, card: &mut impl Authenticator, origin: &str) {
-    for ceremony in [Registration, Authentication] {
+    // A card may have room for one credential.
+    for ceremony in [Authentication, Registration] {
         let user = if ceremony == Registration { "eve" } else { "ada" };
         let begun = server.app.begin(ceremony, &asked_by(user, "preferred")).await;
         let answer = card.answer(ceremony, &begun.options, origin).await.unwrap();

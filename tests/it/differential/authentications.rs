@@ -84,9 +84,7 @@ async fn both_verifiers_say_the_same_of_forged_authentications_but_for_what_is_l
         let mut forged = Forged::authentication(&card);
         bend(&mut forged);
         let verdicts = judges.judge(&user, &mut forged, |_| {}).await;
-        if !difference.fits(verdicts) {
-            wrong.push(format!("{what}: {verdicts:?}, {difference:?}"));
-        }
+        wrong.extend(difference.complaint(what, verdicts));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -39,12 +39,14 @@ enum Difference {
 }
 
 impl Difference {
-    fn fits(self, verdicts: Verdicts) -> bool {
-        match self {
-            Self::Not => verdicts.ours == verdicts.theirs,
-            Self::Stricter(_) => !verdicts.ours && verdicts.theirs,
-            Self::Laxer(_) => verdicts.ours && !verdicts.theirs,
-        }
+    /// What is wrong with the verdicts over this case, if anything.
+    fn complaint(self, case: &str, verdicts: Verdicts) -> Option<String> {
+        let (fits, expected) = match self {
+            Self::Not => (verdicts.ours == verdicts.theirs, "the same"),
+            Self::Stricter(why) => (!verdicts.ours && verdicts.theirs, why),
+            Self::Laxer(why) => (verdicts.ours && !verdicts.theirs, why),
+        };
+        (!fits).then(|| format!("{case}: {verdicts:?}, expected: {expected}"))
     }
 }
 

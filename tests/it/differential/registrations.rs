@@ -155,9 +155,7 @@ async fn both_verifiers_say_the_same_of_forged_registrations_but_for_what_is_lis
             bend(&mut forged);
             let user = judges.user();
             let verdicts = judges.judge(&user, &mut forged, |_| {}).await;
-            if !difference.fits(verdicts) {
-                wrong.push(format!("{} {name}: {verdicts:?}, {difference:?}", forged.format));
-            }
+            wrong.extend(difference.complaint(name, verdicts));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -61,8 +61,9 @@ impl TestRelay {
 
     fn configured(change: impl FnOnce(&mut Config)) -> (Config, Place) {
         let (directory, port) = (tempfile::tempdir().unwrap(), OwnPort::reserve());
-        let mut config = fido_relay::config::from_texts(None, &[]).unwrap().config;
-        config.listen = port.address;
+        let listen = port.address.to_string();
+        let variables = [("FIDO_RELAY_LISTEN", listen.as_str())];
+        let mut config = fido_relay::config::from_texts(None, &variables).unwrap().config;
         config.data_dir = directory.path().to_path_buf();
         config.limits.drain = std::time::Duration::ZERO;
         // All parties of a test come from one address, as often as they like.

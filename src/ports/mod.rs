@@ -14,7 +14,7 @@ pub mod webhook;
 pub mod witness;
 
 pub use bus::{Bus, Notice};
-pub use certify::{Certify, CertifyCall, CertifyReply, CertifyStep};
+pub use certify::{Certify, CertifyCall, CertifyReply, CertifyStep, latin1, latin1_bytes};
 pub use clock::Clock;
 pub use fido::{BeginFault, BeginRequest, Fido};
 pub use futures::future::BoxFuture;

@@ -111,18 +111,22 @@ impl BuiltinFido {
                 timeout_ms: SESSION_MS,
             })
             .await;
-        let opened = match opened {
+        let mut opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::debug!(%error, "a client-direct ceremony was not opened");
                 return match error {
                     OpenFault::RpId => failed(400, "the relying party id is not served here"),
+                    OpenFault::Algorithms => failed(400, "none of these algorithms is known here"),
                     OpenFault::Transaction => failed(400, "the request is malformed"),
                     OpenFault::NoAccount => failed(403, "there is no account for this user"),
                     OpenFault::Store(_) => failed(507, "the store cannot be reached"),
                 };
             }
         };
+        if let Some(extensions) = body.extensions {
+            opened.public_key.insert("extensions".to_owned(), extensions);
+        }
         let Some(token) = self.sessions.keep(opened.session, self.clock.now()) else {
             return failed(507, "too many ceremonies are open");
         };
@@ -204,5 +208,6 @@ fn answer(
     body.insert("errorMessage".into(), message.into());
     body.insert("statuscode".into(), code.into());
     body.insert("responseCode".into(), status.into());
-    CertifyReply { status, set_cookies: Vec::new(), body: json!(body).to_string().into_bytes() }
+    let body = json!(body).to_string().into_bytes();
+    CertifyReply { status, set_cookies: Vec::new(), content_encoding: None, body }
 }

@@ -13,7 +13,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::{TenantId, UnixMillis, Username};
-use fido_relay_webauthn::Bytes;
+use fido_relay_webauthn::{Attested, Bytes, Model};
 use serde::{Deserialize, Serialize};
 
 use crate::ports::{Bucket, Revision, Store, StoreError};
@@ -46,6 +46,12 @@ pub(super) struct Credential {
     pub(super) backed_up: bool,
     /// The card's model.
     pub(super) aaguid: Bytes,
+    /// How far its attestation was verified; `None` in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) attestation: Option<Attested>,
+    /// The card's model by name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) model: Option<Model>,
     /// When it was registered.
     pub(super) registered_at: UnixMillis,
 }

@@ -36,7 +36,9 @@ impl Fido for BuiltinFido {
                 .map_err(|error| {
                     let reason = match &error {
                         OpenFault::NoAccount => Reason::NoCredential,
-                        OpenFault::RpId | OpenFault::Transaction => Reason::UpstreamRejected,
+                        OpenFault::RpId | OpenFault::Algorithms | OpenFault::Transaction => {
+                            Reason::UpstreamRejected
+                        }
                         OpenFault::Store(_) => Reason::UpstreamUnavailable,
                     };
                     fault(reason, &error.to_string())

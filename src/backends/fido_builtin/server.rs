@@ -46,6 +46,8 @@ pub struct Settings {
     pub top_origins: Vec<String>,
     /// Which attestation is accepted.
     pub attestation: AttestationPolicy,
+    /// Whether ML-DSA is offered.
+    pub post_quantum: bool,
     /// Whether client-direct session cookies carry `Secure`. Off, they also work over plain HTTP
     /// on this machine.
     pub secure_cookies: bool,
@@ -67,6 +69,7 @@ impl Settings {
             origins: vec![origin.to_owned()],
             top_origins: Vec::new(),
             attestation: AttestationPolicy::default(),
+            post_quantum: false,
             secure_cookies: false,
             uv_weaken: false,
             receipts: false,
@@ -107,6 +110,8 @@ pub(super) enum OpenFault {
     RpId,
     #[error("the user has no credential")]
     NoAccount,
+    #[error("none of the algorithms is offered here")]
+    Algorithms,
     #[error("no canonical form of the transaction")]
     Transaction,
     #[error(transparent)]
@@ -194,7 +199,10 @@ impl BuiltinFido {
                 || Bytes(random::bytes::<32>().to_vec()),
                 |credential| credential.user_handle.clone(),
             );
-            let algorithms = options::algorithms(wanted.options);
+            let algorithms = options::algorithms(wanted.options, settings.post_quantum);
+            if algorithms.is_empty() {
+                return Err(OpenFault::Algorithms);
+            }
             let user = (&user_handle, wanted.username.as_str(), wanted.display_name.as_str());
             let object = options::creation(&wording, &settings.rp_name, user, &algorithms, &ids);
             (Purpose::Registration { user_handle, algorithms }, object)
@@ -276,6 +284,12 @@ impl BuiltinFido {
         let policy = &self.settings.attestation;
         let at = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
         let made = registration::verify(answer, &expected, algorithms, policy, at)?;
+        if let Some(why) = made.ignored {
+            tracing::warn!(
+                %why,
+                "the attestation of a card counts as none: its statement could not be judged"
+            );
+        }
         let approval = Approval {
             cred_hash: hash_text(&made.id),
             user_verified: Some(made.user_verified),
@@ -291,6 +305,8 @@ impl BuiltinFido {
             backup_eligible: made.backup_eligible,
             backed_up: made.backed_up,
             aaguid: Bytes(made.aaguid.to_vec()),
+            attestation: Some(made.attestation),
+            model: made.model,
             registered_at: now,
         };
         // Steps 26 and 29.

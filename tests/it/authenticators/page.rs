@@ -141,7 +141,7 @@ const ROWS: [Row; 30] = [
 
 #[tokio::test]
 async fn every_row_of_chromiums_virtual_authenticator_comes_to_its_outcome() {
-    let mut server = Server::start().await;
+    let mut server = Server::start(true).await;
     let what = "Chromium's virtual authenticator";
     let Some(mut page) = Page::open(what, &server.origin).await else { return };
     let mut wrong = Vec::new();
@@ -161,7 +161,7 @@ async fn every_row_of_chromiums_virtual_authenticator_comes_to_its_outcome() {
 
 #[tokio::test]
 async fn a_page_registers_and_signs_in_by_itself_and_each_session_serves_once() {
-    let server = Server::start().await;
+    let server = Server::start(true).await;
     let what = "client-direct from a page";
     let Some(mut page) = Page::open(what, &server.origin).await else { return };
     page.take("ctap2_1", true, Pin::Right).await;

@@ -124,7 +124,7 @@ type Row = (&'static str, &'static str, bool, &'static str, &'static str, Outcom
 const UNVERIFIED: Outcome = Refused(VerifyError::UserVerification);
 
 /// Attests nothing and says so. Without a store, its credential ids hold the encrypted key.
-const NID: [Row; 12] = [
+const NID: [Row; 13] = [
     ("none", "ES256", true, "required", "none", Accepted("none")),
     ("none", "ES256", true, "required", "direct", Accepted("none")),
     ("none", "RS256", true, "required", "none", Accepted("none")),
@@ -132,6 +132,7 @@ const NID: [Row; 12] = [
     ("none", "ES256", false, "discouraged", "none", Accepted("none")),
     ("none", "ES256", false, "preferred", "none", Accepted("none")),
     ("none", "ES256", false, "required", "none", UNVERIFIED),
+    ("none", "ES256", false, "", "none", UNVERIFIED),
     ("stateless", "ES256", true, "required", "none", Accepted("none")),
     ("stateless", "EdDSA", true, "required", "none", Accepted("none")),
     ("stateless", "ES256", false, "preferred", "none", Accepted("none")),
@@ -141,18 +142,20 @@ const NID: [Row; 12] = [
 ];
 
 /// Has no PIN, and knows one algorithm and one format.
-const SOFT_WEBAUTHN: [Row; 4] = [
+const SOFT_WEBAUTHN: [Row; 5] = [
     ("none", "ES256", false, "discouraged", "none", Accepted("none")),
     ("none", "ES256", false, "preferred", "none", Accepted("none")),
     ("none", "ES256", false, "required", "none", UNVERIFIED),
+    ("none", "ES256", false, "", "none", UNVERIFIED),
     ("none", "ES256", false, "discouraged", "direct", Declined("Only none attestation")),
 ];
 
+const OTHER_SUBJECT: Outcome = Refused(VerifyError::StatementSubject);
 const COMPOUND: &str = "compound:packed-self,packed";
 
 /// Attests in every format of WebAuthn. Its Ed25519 keys name a key type that is none of theirs
 /// (6, for 1).
-const SOFT_FIDO2: [Row; 22] = [
+const SOFT_FIDO2: [Row; 23] = [
     ("none", "ES256", true, "required", "direct", Accepted("none")),
     ("none", "RS256", true, "required", "direct", Accepted("none")),
     ("none", "EdDSA", true, "required", "direct", Refused(VerifyError::PublicKey)),
@@ -170,12 +173,15 @@ const SOFT_FIDO2: [Row; 22] = [
     ("fido-u2f", "ES256", true, "preferred", "direct", Accepted("fido-u2f")),
     ("fido-u2f", "ES256", true, "required", "direct", UNVERIFIED),
     ("fido-u2f", "RS256", true, "preferred", "direct", Declined("only supports ECDSA")),
-    // Statements of formats that are not verified count as none.
     ("tpm", "ES256", true, "required", "direct", Accepted("tpm")),
-    ("tpm", "RS256", true, "required", "direct", Accepted("tpm")),
+    // Its RSA keys name a signature scheme that TPM 2.0 has not (0x0104).
+    ("tpm", "RS256", true, "required", "direct", OTHER_SUBJECT),
     ("android-key", "ES256", true, "required", "direct", Accepted("android-key")),
+    ("android-key", "RS256", true, "required", "direct", Accepted("android-key")),
+    // It tags the nonce with 0, Apple with 1.
+    ("apple", "ES256", true, "required", "direct", OTHER_SUBJECT),
+    // A format that is not known counts as no attestation.
     ("android-safetynet", "RS256", true, "required", "direct", Accepted("android-safetynet")),
-    ("apple", "ES256", true, "required", "direct", Accepted("apple")),
     // Its statement is an array of others, and is refused as malformed.
     (COMPOUND, "ES256", true, "required", "direct", Refused(VerifyError::AttestationObject)),
 ];
@@ -183,7 +189,7 @@ const SOFT_FIDO2: [Row; 22] = [
 async fn table(library: Library, rows: &[Row]) {
     let Some(program) = library.start() else { return };
     let program = Rc::new(RefCell::new(program));
-    let mut server = Server::start().await;
+    let mut server = Server::start(true).await;
     let mut wrong = Vec::new();
     for (number, row) in rows.iter().enumerate() {
         let (format, algorithm, verified, verification, attestation, outcome) = *row;

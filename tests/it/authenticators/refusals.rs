@@ -83,7 +83,7 @@ async fn libraries_get_no_answer_through_but_their_users_own() {
     for library in Library::ALL {
         let Some(program) = library.start() else { continue };
         let program = Rc::new(RefCell::new(program));
-        let server = Server::start().await;
+        let server = Server::start(true).await;
         let kind = (library, "none", "ES256");
         let mut card = Card::new(&program, kind, false, 1);
         register(&server, &mut card, "ada").await;
@@ -97,7 +97,7 @@ async fn libraries_get_no_answer_through_but_their_users_own() {
 
 #[tokio::test]
 async fn chromium_gets_no_answer_through_but_its_users_own() {
-    let server = Server::start().await;
+    let server = Server::start(true).await;
     let what = "refusals of Chromium's virtual authenticator";
     let Some(mut page) = Page::open(what, &server.origin).await else { return };
     page.take("ctap2_1", false, Pin::None).await;
@@ -117,7 +117,7 @@ async fn chromium_gets_no_answer_through_but_its_users_own() {
 async fn a_card_is_one_users_and_of_an_algorithm_that_was_asked_for() {
     let Some(program) = Library::SoftFido2.start() else { return };
     let program = Rc::new(RefCell::new(program));
-    let server = Server::start().await;
+    let server = Server::start(true).await;
     // It has one credential, whoever asks.
     let mut card = Card::new(&program, (Library::SoftFido2, "packed", "ES256"), true, 1);
     register(&server, &mut card, "ada").await;
@@ -132,4 +132,16 @@ async fn a_card_is_one_users_and_of_an_algorithm_that_was_asked_for() {
     let begun = server.app.begin(Registration, &wishes).await;
     let answer = card.answer(Registration, &begun.options, &server.origin).await.unwrap();
     refused(&server, Registration, &begun.cookie, &answer, VerifyError::Algorithm).await;
+}
+
+#[tokio::test]
+async fn a_wish_for_less_than_user_verification_is_not_heard_where_none_is_allowed() {
+    let Some(program) = Library::SoftWebauthn.start() else { return };
+    let program = Rc::new(RefCell::new(program));
+    let server = Server::start(false).await;
+    let mut card = Card::new(&program, (Library::SoftWebauthn, "none", "ES256"), false, 1);
+    let begun = server.app.begin(Registration, &asked_by("ada", "discouraged")).await;
+    let answer = card.answer(Registration, &begun.options, &server.origin).await.unwrap();
+    let reason = VerifyError::UserVerification;
+    refused(&server, Registration, &begun.cookie, &answer, reason).await;
 }

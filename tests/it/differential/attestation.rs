@@ -18,26 +18,29 @@ pub(crate) fn format(answer: &Value) -> Option<String> {
     format.as_text().map(str::to_owned)
 }
 
-/// The part of an attestation object that holds this offset.
-pub(super) fn part(object: &[u8], authenticator_data: &[u8], offset: usize) -> &'static str {
+/// The part of an attestation object that holds this bit.
+pub(super) fn part(object: &[u8], authenticator_data: &[u8], bit: usize) -> &'static str {
     let length = authenticator_data.len();
     let start = object.windows(length).position(|window| window == authenticator_data).unwrap();
-    match offset.checked_sub(start) {
-        Some(within) if within < length => inner_part(authenticator_data, within),
+    match bit.checked_sub(8 * start) {
+        Some(within) if within < 8 * length => inner_part(authenticator_data, within),
+        // The length of the authenticator data has one byte or two.
+        None if bit + if length < 256 { 8 } else { 16 } >= 8 * start => "length",
         _ => "frame",
     }
 }
 
-/// The part of authenticator data that holds this offset (WebAuthn sections 6.1 and 6.5.1).
-pub(super) fn inner_part(authenticator_data: &[u8], offset: usize) -> &'static str {
+/// The part of authenticator data that holds this bit (WebAuthn sections 6.1 and 6.5.1).
+pub(super) fn inner_part(authenticator_data: &[u8], bit: usize) -> &'static str {
     let id = usize::from(authenticator_data.get(54).copied().unwrap_or(0));
-    match offset {
+    match bit / 8 {
         0..32 => "rpIdHash",
+        32 if bit % 8 == 4 => "flag BS",
         32 => "flags",
         33..37 => "counter",
         37..53 => "aaguid",
         53..55 => "id length",
-        _ if offset < 55 + id => "id",
+        byte if byte < 55 + id => "id",
         _ => "public key",
     }
 }

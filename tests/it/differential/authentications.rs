@@ -1,11 +1,10 @@
 //! Forged authentications, and how the verdicts over them may differ.
 
-use std::rc::Rc;
-
+use fido_relay_webauthn::{EDDSA, ES256};
 use serde_json::Value;
 
 use super::Difference::{Not, Stricter};
-use super::forge::{AT, BE, BS, COUNTER, Card, ED, Forged, Key, UP, UV};
+use super::forge::{AT, BE, BS, COUNTER, Card, ED, Forged, UP, UV, key};
 use super::{Case, Judges, Verdicts};
 use crate::simulation::chance::Chance;
 
@@ -47,8 +46,8 @@ const CASES: &[Case] = &[
     ("a counter that went back", |f| f.counter = COUNTER - 1, Stricter(COUNTERS)),
     ("a counter that stopped", |f| f.counter = 0, Stricter(COUNTERS)),
     ("the highest counter", |f| f.counter = u32::MAX, Not),
-    ("signed by another key", |f| f.signer = Some(Rc::new(Key::es256())), Not),
-    ("signed in another algorithm", |f| f.signer = Some(Rc::new(Key::eddsa())), Not),
+    ("signed by another key", |f| f.signer = Some(key(ES256)), Not),
+    ("signed in another algorithm", |f| f.signer = Some(key(EDDSA)), Not),
     ("no signature", |f| f.outer = Vec::clear, Not),
     ("a byte behind the signature", |f| f.outer = |signature| signature.push(0), Not),
     ("another credential's id", |f| f.json = |json| name(json, "AAAA"), Not),
@@ -77,7 +76,7 @@ async fn both_verifiers_say_the_same_of_forged_authentications_but_for_what_is_l
     let mut chance = Chance::new(2);
     let mut wrong = Vec::new();
     for (what, bend, difference) in CASES {
-        let card = Card::new(&Rc::new(Key::es256()), &mut chance);
+        let card = Card::new(&key(ES256), &mut chance);
         let user = judges.user();
         let registered = judges.judge(&user, &mut Forged::registration(&card), |_| {}).await;
         assert_eq!(registered, Verdicts { ours: true, theirs: true });

@@ -3,12 +3,8 @@
 use std::rc::Rc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
-};
 use ciborium::Value as Cbor;
+use fido_relay_webauthn::KeyPair;
 use serde_json::{Value, json};
 
 use super::RP_ID;
@@ -29,67 +25,9 @@ pub(super) const COUNTER: u32 = 5;
 /// Members of a CBOR map.
 pub(super) type Members = Vec<(Cbor, Cbor)>;
 
-/// A private key.
-pub(super) enum Key {
-    Es256(EcdsaKeyPair),
-    EdDsa(Ed25519KeyPair),
-    Rs256(RsaKeyPair),
-}
-
-impl Key {
-    pub(super) fn es256() -> Self {
-        Self::Es256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
-    }
-
-    pub(super) fn eddsa() -> Self {
-        Self::EdDsa(Ed25519KeyPair::generate().unwrap())
-    }
-
-    pub(super) fn rs256() -> Self {
-        Self::Rs256(RsaKeyPair::generate(KeySize::Rsa2048).unwrap())
-    }
-
-    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Es256(key) => key.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec(),
-            Self::EdDsa(key) => key.sign(message).as_ref().to_vec(),
-            Self::Rs256(key) => {
-                let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).unwrap();
-                signature
-            }
-        }
-    }
-
-    fn algorithm(&self) -> i64 {
-        match self {
-            Self::Es256(_) => -7,
-            Self::EdDsa(_) => -8,
-            Self::Rs256(_) => -257,
-        }
-    }
-
-    /// The members of its COSE key, in CTAP2's canonical order.
-    fn cose(&self) -> Members {
-        let parts: Vec<(i64, Cbor)> = match self {
-            Self::Es256(key) => {
-                let (x, y) = key.public_key().as_ref()[1..].split_at(32);
-                vec![(1, 2.into()), (-1, 1.into()), (-2, bytes(x)), (-3, bytes(y))]
-            }
-            Self::EdDsa(key) => {
-                vec![(1, 1.into()), (-1, 6.into()), (-2, bytes(key.public_key().as_ref()))]
-            }
-            Self::Rs256(key) => {
-                let (public, e) = (key.public_key(), [1, 0, 1]);
-                let n = public.modulus().big_endian_without_leading_zero();
-                vec![(1, 3.into()), (-1, bytes(n)), (-2, bytes(&e))]
-            }
-        };
-        let mut members: Members =
-            parts.into_iter().map(|(label, value)| (label.into(), value)).collect();
-        members.insert(1, (3.into(), self.algorithm().into()));
-        members
-    }
+/// A new key of a COSE algorithm.
+pub(super) fn key(algorithm: i64) -> Rc<KeyPair> {
+    Rc::new(KeyPair::generate(algorithm).unwrap())
 }
 
 pub(super) fn bytes(slice: &[u8]) -> Cbor {
@@ -105,20 +43,20 @@ pub(super) fn cbor(value: &Cbor) -> Vec<u8> {
 /// A card with one credential.
 #[derive(Clone)]
 pub(super) struct Card {
-    pub(super) key: Rc<Key>,
+    pub(super) key: Rc<KeyPair>,
     pub(super) id: Vec<u8>,
 }
 
 impl Card {
     /// A card with this key and an id of its own.
-    pub(super) fn new(key: &Rc<Key>, chance: &mut Chance) -> Self {
+    pub(super) fn new(key: &Rc<KeyPair>, chance: &mut Chance) -> Self {
         let id = (0..4).flat_map(|_| chance.next().to_be_bytes()).collect();
         Self { key: Rc::clone(key), id }
     }
 
     /// Its id and its public key (COSE), as it was registered.
     pub(super) fn registered(&self) -> (Vec<u8>, Vec<u8>) {
-        (self.id.clone(), cbor(&Cbor::Map(self.key.cose())))
+        (self.id.clone(), cbor(&self.key.cose()))
     }
 }
 
@@ -146,7 +84,7 @@ pub(super) struct Forged {
     /// What becomes of the statement.
     pub(super) statement: fn(&mut Members),
     /// Who signs, instead of the card's key.
-    pub(super) signer: Option<Rc<Key>>,
+    pub(super) signer: Option<Rc<KeyPair>>,
     /// What becomes of the attestation object or of the assertion's signature.
     pub(super) outer: fn(&mut Vec<u8>),
     /// What becomes of the JSON.
@@ -166,7 +104,7 @@ impl Forged {
             flags: UP | UV | AT,
             counter: COUNTER,
             id: card.id.clone(),
-            cose: card.key.cose(),
+            cose: card.key.cose().into_map().unwrap(),
             tail: Vec::new(),
             format: "none",
             attested: false,
@@ -228,7 +166,7 @@ impl Forged {
         let client_data = self.client_data(challenge, origin);
         let data = self.authenticator_data();
         let message = [data.as_slice(), &sha256(client_data.as_bytes())].concat();
-        let signature = self.signer.as_ref().unwrap_or(&self.card.key).sign(&message);
+        let signature = self.signer.as_ref().unwrap_or(&self.card.key).sign(&message).unwrap();
         let response = if self.registration {
             let mut statement = Members::new();
             if self.attested {

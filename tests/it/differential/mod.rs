@@ -66,7 +66,10 @@ impl Judges {
     /// `None`, and said so, where there is no Python for the library.
     async fn start(what: &str) -> Option<Self> {
         let python = needs::python_with("fido2", what)?;
-        let relay = TestRelay::start_with(|config| config.client_direct = true).await;
+        let relay = TestRelay::start_with(|config| {
+            (config.client_direct, config.allow_uv_weaken) = (true, true);
+        })
+        .await;
         Some(Self {
             app: ClientDirect::of(&relay.url()),
             origin: relay.running.config().tenant.origins[0].clone(),

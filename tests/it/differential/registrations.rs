@@ -1,12 +1,11 @@
 //! Forged registrations, and how the verdicts over them may differ.
 
-use std::rc::Rc;
-
 use ciborium::Value as Cbor;
+use fido_relay_webauthn::{EDDSA, ES256};
 use serde_json::{Value, json};
 
 use super::Difference::{Laxer, Not, Stricter};
-use super::forge::{AT, BE, BS, Card, ED, Forged, Key, Members, UP, UV, bytes};
+use super::forge::{AT, BE, BS, Card, ED, Forged, Members, UP, UV, bytes, key};
 use super::{Case, Judges};
 use crate::simulation::chance::Chance;
 
@@ -117,8 +116,8 @@ const LENIENT_STATEMENT: &str =
 /// What is bent in a registration with self attestation.
 pub(super) const PACKED: &[Case] = &[
     ("nothing", |_| {}, Not),
-    ("signed by another key", |f| f.signer = Some(Rc::new(Key::es256())), Not),
-    ("signed in another algorithm", |f| f.signer = Some(Rc::new(Key::eddsa())), Not),
+    ("signed by another key", |f| f.signer = Some(key(ES256)), Not),
+    ("signed in another algorithm", |f| f.signer = Some(key(EDDSA)), Not),
     ("another algorithm", |f| f.statement = |s| set(s, "alg".into(), (-8).into()), Not),
     ("no algorithm", |f| f.statement = |s| set(s, "alg".into(), Cbor::Null), Not),
     ("no signature", |f| f.statement = |s| set(s, "sig".into(), Cbor::Null), Not),
@@ -150,7 +149,7 @@ async fn both_verifiers_say_the_same_of_forged_registrations_but_for_what_is_lis
         [(Forged::registration, UNATTESTED), (Forged::packed, PACKED)];
     for (honest, cases) in honest {
         for (name, bend, difference) in cases {
-            let card = Card::new(&Rc::new(Key::es256()), &mut chance);
+            let card = Card::new(&key(ES256), &mut chance);
             let mut forged = honest(&card);
             bend(&mut forged);
             let user = judges.user();

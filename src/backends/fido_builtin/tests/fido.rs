@@ -43,7 +43,9 @@ fn transaction(amount: &str) -> Transaction {
 
 #[tokio::test]
 async fn a_card_of_each_algorithm_and_style_registers_and_signs_in() {
-    for algorithm in [Algorithm::Es256, Algorithm::Eddsa, Algorithm::Rs256] {
+    for algorithm in
+        [Algorithm::Es256, Algorithm::Eddsa, Algorithm::Es384, Algorithm::Ps256, Algorithm::Rs256]
+    {
         for style in
             [AttestationStyle::None, AttestationStyle::PackedSelf, AttestationStyle::BareSignature]
         {
@@ -265,6 +267,18 @@ async fn an_answer_to_another_challenge_is_rejected() {
         Verdict::Rejected(Reason::UpstreamRejected)
     );
     approval(bench.complete(AUTHENTICATION, &one, &answer).await);
+}
+
+#[tokio::test]
+async fn step_24_the_counter_is_stored_and_a_copy_of_the_card_refused() {
+    let bench = Bench::new();
+    let mut card = SoftCard::new();
+    approval(bench.register(&mut card, "ada").await);
+    let mut copy = SoftCard::from_json(card.to_json().unwrap().get()).unwrap();
+    for _ in 0..2 {
+        approval(bench.authenticate(&mut card, "ada").await);
+    }
+    assert!(!matches!(bench.authenticate(&mut copy, "ada").await, Verdict::Approved(_)));
 }
 
 #[tokio::test]

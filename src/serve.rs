@@ -84,9 +84,9 @@ pub enum StartError {
     /// Webhooks cannot be sent.
     #[error(transparent)]
     Webhooks(#[from] crate::backends::webhook_http::SettingsError),
-    /// The attestation roots cannot be read.
-    #[error("attestation.roots_file: {0}")]
-    Roots(String),
+    /// The file of an attestation key cannot be used.
+    #[error("{0}: {1}")]
+    Attestation(&'static str, String),
 }
 
 impl StartError {
@@ -117,7 +117,7 @@ impl StartError {
             | Self::Upstream(_)
             | Self::Tls(_)
             | Self::Webhooks(_)
-            | Self::Roots(_) => None,
+            | Self::Attestation(..) => None,
         }
     }
 }

@@ -7,10 +7,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+mod card_error;
 mod notice;
 mod proofs;
 mod relay_frame;
 
+pub use self::card_error::CardErrorCode;
 pub use self::notice::{Notice, NoticeEvent};
 pub use self::proofs::{
     AUTH_TYP, AuthClaims, KEY_POSSESSION_TYP, KEY_ROTATION_TYP, KeyClaims, PAIRING_TYP,
@@ -278,46 +280,6 @@ pub enum DeclineReason {
     Declined,
     /// Did not ask for this.
     NotMe,
-}
-
-/// Card error numbers (NFC SDK), 600 to 617.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(into = "u16", try_from = "u16")]
-pub struct CardErrorCode(u16);
-
-impl CardErrorCode {
-    /// 601: anything that has no number of its own.
-    pub const UNKNOWN: Self = Self(601);
-    /// 607: the way to the card failed.
-    pub const TRANSMIT_FAILED: Self = Self(607);
-
-    /// The number, if it is one of the card's.
-    ///
-    /// # Errors
-    /// [`FrameError::Invalid`] outside of 600 to 617.
-    pub fn new(number: u16) -> Result<Self, FrameError> {
-        if (600..=617).contains(&number) { Ok(Self(number)) } else { Err(FrameError::Invalid) }
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn number(self) -> u16 {
-        self.0
-    }
-}
-
-impl TryFrom<u16> for CardErrorCode {
-    type Error = FrameError;
-
-    fn try_from(number: u16) -> Result<Self, FrameError> {
-        Self::new(number)
-    }
-}
-
-impl From<CardErrorCode> for u16 {
-    fn from(code: CardErrorCode) -> Self {
-        code.0
-    }
 }
 
 /// `auth`: who this is.

@@ -127,11 +127,14 @@ impl Outcome {
         match self {
             Self::Succeeded | Self::Cancelled => reason.is_none(),
             Self::Denied => matches!(reason, Some(R::Declined | R::NotMe)),
-            Self::Rejected => matches!(reason, Some(R::UpstreamRejected)),
+            Self::Rejected => matches!(
+                reason,
+                Some(R::UpstreamRejected | R::PinNotSet | R::AlreadyRegistered | R::CloneSuspected)
+            ),
             Self::Failed => matches!(
                 reason,
                 Some(R::WrongCode | R::PinFailed | R::NoCredential | R::CardFull | R::Card(_))
-                    | Some(R::CardLimit)
+                    | Some(R::PinNotSet | R::AlreadyRegistered | R::CardLimit)
                     | Some(R::UpstreamRejected | R::UpstreamUnavailable | R::UpstreamFull)
             ),
             Self::Expired => matches!(reason, Some(R::Deadline | R::SessionExpired)),
@@ -160,6 +163,12 @@ pub enum Reason {
     PinFailed,
     /// No credential to use: the card has none for this user, or the FIDO2 server knows none.
     NoCredential,
+    /// User verification is required, and the card has no PIN or did not ask for it.
+    PinNotSet,
+    /// The card holds a credential of this user already.
+    AlreadyRegistered,
+    /// The card's signature counter did not grow: a copy of the card may be in use.
+    CloneSuspected,
     /// The card's key store is full.
     CardFull,
     /// The user has as many cards as one may have: one must be removed first.
@@ -190,6 +199,9 @@ impl Reason {
             Self::Deadline => "deadline",
             Self::SessionExpired => "session_expired",
             Self::PinFailed => "pin_failed",
+            Self::PinNotSet => "pin_not_set",
+            Self::AlreadyRegistered => "already_registered",
+            Self::CloneSuspected => "clone_suspected",
             Self::NoCredential => "no_credential",
             Self::CardFull => "card_full",
             Self::CardLimit => "card_limit",
@@ -208,7 +220,14 @@ impl Reason {
     pub fn is_about_card(self) -> bool {
         matches!(
             self,
-            Self::PinFailed | Self::NoCredential | Self::CardFull | Self::CardLimit | Self::Card(_)
+            Self::PinFailed
+                | Self::PinNotSet
+                | Self::AlreadyRegistered
+                | Self::CloneSuspected
+                | Self::NoCredential
+                | Self::CardFull
+                | Self::CardLimit
+                | Self::Card(_)
         )
     }
 }
@@ -235,6 +254,9 @@ impl FromStr for Reason {
             "deadline" => Self::Deadline,
             "session_expired" => Self::SessionExpired,
             "pin_failed" => Self::PinFailed,
+            "pin_not_set" => Self::PinNotSet,
+            "already_registered" => Self::AlreadyRegistered,
+            "clone_suspected" => Self::CloneSuspected,
             "no_credential" => Self::NoCredential,
             "card_full" => Self::CardFull,
             "card_limit" => Self::CardLimit,
@@ -247,7 +269,7 @@ impl FromStr for Reason {
                 let digits = other.strip_prefix("card_").ok_or(UnknownReason)?;
                 let number = digits.parse().map_err(|_| UnknownReason)?;
                 let card = CardErrorCode::new(number).map_err(|_| UnknownReason)?;
-                let reason = Self::Card(card.number());
+                let reason = Self::Card(card.number().ok_or(UnknownReason)?);
                 // A number has many spellings ("+605", "0605"), a stable code has one.
                 if reason.code() == other {
                     reason

@@ -110,10 +110,11 @@ impl JsonSchema for CardErrorCode {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "type": "integer",
-            "description": "Card error numbers (NFC SDK).",
-            "minimum": 600,
-            "maximum": 617,
+            "description": "A number of the card SDK, or a name where the SDK has no number.",
+            "oneOf": [
+                { "type": "integer", "minimum": 600, "maximum": 617 },
+                { "type": "string", "enum": ["already_registered", "pin_not_set"] },
+            ],
         })
     }
 }

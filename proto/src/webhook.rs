@@ -41,6 +41,9 @@ pub enum WebhookEvent {
     /// A card was removed. Needs the scope `card:read`.
     #[serde(rename = "card.removed")]
     CardRemoved,
+    /// A card's signature counter did not grow. Needs the scope `card:read`.
+    #[serde(rename = "card.clone_suspected")]
+    CardCloneSuspected,
     /// A person said of a ceremony that this client opened: that was not me.
     #[serde(rename = "user.not_me")]
     UserNotMe,
@@ -48,12 +51,13 @@ pub enum WebhookEvent {
 
 impl WebhookEvent {
     /// Every one.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::CeremonyClosed,
         Self::DevicePaired,
         Self::DeviceRevoked,
         Self::CardRegistered,
         Self::CardRemoved,
+        Self::CardCloneSuspected,
         Self::UserNotMe,
     ];
 
@@ -66,6 +70,7 @@ impl WebhookEvent {
             Self::DeviceRevoked => "device.revoked",
             Self::CardRegistered => "card.registered",
             Self::CardRemoved => "card.removed",
+            Self::CardCloneSuspected => "card.clone_suspected",
             Self::UserNotMe => "user.not_me",
         }
     }
@@ -78,7 +83,7 @@ impl std::str::FromStr for WebhookEvent {
         let known = Self::ALL.into_iter().find(|event| event.as_str() == text);
         known.ok_or(
             "not an event: ceremony.closed, device.paired, device.revoked, card.registered, \
-             card.removed, user.not_me",
+             card.removed, card.clone_suspected, user.not_me",
         )
     }
 }
@@ -382,6 +387,14 @@ pub enum WebhookNews {
         /// The card.
         id: CardId,
         /// Its user.
+        username: Username,
+    },
+    /// A card's signature counter did not grow: a copy of the card may be in use.
+    #[serde(rename = "card.clone_suspected")]
+    CardCloneSuspected {
+        /// The card.
+        id: CardId,
+        /// The user.
         username: Username,
     },
     /// A person said of a ceremony that this client opened: that was not me.

@@ -9,6 +9,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_proto::device::CardErrorCode;
 use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{
     AttemptId, Binding, CeremonyId, CeremonyType, ClientId, DeviceId, NodeId, Outcome, Reason,
@@ -136,7 +137,7 @@ enum More<'a> {
         attempt: AttemptId,
     },
     Card {
-        card_code: u16,
+        card_code: CardErrorCode,
     },
     Answered {
         attempt: AttemptId,
@@ -285,8 +286,7 @@ impl<'a> Made<'a> {
     fn card(&self) -> (Option<DeviceId>, More<'a>) {
         match self.cause {
             Some(Event::Card { device, code, .. }) => {
-                let more =
-                    code.map_or(More::Nothing {}, |code| More::Card { card_code: code.number() });
+                let more = code.map_or(More::Nothing {}, |code| More::Card { card_code: code });
                 (Some(*device), more)
             }
             Some(_) | None => (self.holder(), More::Nothing {}),

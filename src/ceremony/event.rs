@@ -34,8 +34,8 @@ impl fmt::Debug for Begun {
 pub enum Verdict {
     /// Verified.
     Approved(Approval),
-    /// Refused.
-    Rejected,
+    /// Refused, for a reason of [`Outcome::Rejected`](fido_relay_proto::Outcome::allows).
+    Rejected(Reason),
     /// The server's session had run out.
     SessionLost,
     /// The server could not store.

@@ -14,10 +14,12 @@ pub const COMPLETION_LIMIT_MS: u64 = 20_000;
 /// prompt of the relay's own accord: the person starts again.
 pub(super) fn closes_with(code: CardErrorCode) -> Option<Reason> {
     match code.number() {
-        600 | 601 | 604 | 607 => None,
-        608 => Some(Reason::PinFailed),
-        602 | 603 => Some(Reason::NoCredential),
-        606 => Some(Reason::CardFull),
-        other => Some(Reason::Card(other)),
+        Some(600 | 601 | 604 | 607) => None,
+        Some(608) => Some(Reason::PinFailed),
+        Some(602 | 603) => Some(Reason::NoCredential),
+        Some(606) => Some(Reason::CardFull),
+        Some(other) => Some(Reason::Card(other)),
+        None if code == CardErrorCode::PIN_NOT_SET => Some(Reason::PinNotSet),
+        None => Some(Reason::AlreadyRegistered),
     }
 }

@@ -282,9 +282,7 @@ impl Ceremony {
                 self.complete_evidence(&mut approval);
                 self.close(now, Outcome::Succeeded, None, Some(approval))
             }
-            Verdict::Rejected => {
-                self.close(now, Outcome::Rejected, Some(Reason::UpstreamRejected), None)
-            }
+            Verdict::Rejected(reason) => self.close(now, Outcome::Rejected, Some(reason), None),
             Verdict::SessionLost => {
                 self.close(now, Outcome::Expired, Some(Reason::SessionExpired), None)
             }

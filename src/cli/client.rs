@@ -51,7 +51,8 @@ Scopes:
   card:read         list users' cards
   card:revoke       remove users' cards: with ceremony:reg it can take over any account
   presence:read     see whether a device is connected
-  webhook:admin     manage webhooks")]
+  webhook:admin     manage webhooks
+  uv:weaken         open sign-ins that do not require the card's PIN")]
     Create {
         /// Its name, as people see it on their phone (at most 64 characters)
         #[arg(long, value_parser = parse_name)]

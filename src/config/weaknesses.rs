@@ -113,6 +113,12 @@ const RULES: &[Rule] = &[
         |config| config.client_direct && !config.is_for_this_machine(),
     ),
     rule(
+        "allow_uv_weaken",
+        "programs at /fidoapi/… may register and use cards without a PIN",
+        "allow_uv_weaken = false",
+        |config| config.allow_uv_weaken,
+    ),
+    rule(
         "device_origins",
         "pages of these origins may open device sockets; phones send no Origin and need no entry",
         "an empty list, unless the app runs in a web view",
@@ -134,7 +140,7 @@ const RULES: &[Rule] = &[
         "attestation.accept",
         "a registration with no statement, or one signed by itself, may come from any program: \
          that it is a card is not shown",
-        "[\"certified\"] with attestation.roots_file, where only your cards may register",
+        "attestation.trust or attestation.roots_file, where only your cards may register",
         |config| {
             let shows_card = config.attestation.accept == [AttestationKind::Certified];
             is_builtin(config) && !config.is_for_this_machine() && !shows_card
@@ -143,10 +149,10 @@ const RULES: &[Rule] = &[
     rule(
         "attestation.roots_file",
         "cards must bring a certificate, but anybody's will do",
-        "a file with your card maker's roots",
+        "a file with your card maker's roots, or attestation.trust",
         |config| {
             let wants = config.attestation.accept == [AttestationKind::Certified];
-            let any = wants && config.attestation.roots_file.is_none();
+            let any = wants && !config.attestation.knows_roots();
             is_builtin(config) && !config.is_for_this_machine() && any
         },
     ),

@@ -461,14 +461,13 @@ fn send_decline(ceremony_id: CeremonyId, reason: DeclineReason, acts: &mut Vec<A
 fn send_card(ceremony_id: CeremonyId, error: Option<CardErrorCode>, acts: &mut Vec<Act>) {
     let event = if error.is_some() { CardEvent::Error } else { CardEvent::Present };
     acts.push(Act::Send(DeviceFrame::Card(Card { ceremony_id, event, code: error })));
-    let error = error.map(CardErrorCode::number);
     acts.push(Act::Tell(PhoneEvent::Card { ceremony_id, error }));
 }
 
 /// Tag lost, unknown, signature failed and transmit failed: the person may simply tap again. A
 /// wrong PIN is not among them, for the card counts the tries.
 fn worth_another_tap(error: CardErrorCode) -> bool {
-    matches!(error.number(), 600 | 601 | 604 | 607)
+    matches!(error.number(), Some(600 | 601 | 604 | 607))
 }
 
 /// The code with another last digit.

@@ -8,7 +8,7 @@ use fido_relay_proto::device::{CardErrorCode, Challenge};
 use serde_json::value::RawValue;
 
 use super::saved::PhoneState;
-use crate::softcard::{CardError, Prompt, SoftCard};
+use crate::softcard::{Prompt, SoftCard};
 
 /// A card that can be held to the phone.
 pub trait Card: Send + Sync {
@@ -16,7 +16,7 @@ pub trait Card: Send + Sync {
     /// is called once for every attempt that the card has not yet answered.
     ///
     /// # Errors
-    /// The card's own number.
+    /// Why the card did not.
     fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode>;
 }
 
@@ -40,9 +40,7 @@ fn sign(card: &mut SoftCard, challenge: &Challenge) -> Result<Box<RawValue>, Car
         CeremonyType::Registration => card.register(&prompt),
         CeremonyType::Authentication | CeremonyType::Approval => card.authenticate(&prompt),
     };
-    answer
-        .and_then(|text| RawValue::from_string(text).map_err(|_| CardError::UNKNOWN))
-        .map_err(|CardError(number)| CardErrorCode::new(number).unwrap_or(CardErrorCode::UNKNOWN))
+    answer.and_then(|text| RawValue::from_string(text).map_err(|_| CardErrorCode::UNKNOWN))
 }
 
 /// A software card that lives in a phone's state file.

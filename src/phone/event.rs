@@ -1,6 +1,8 @@
 //! What a phone does, told to whoever watches it: tests wait for these instead of sleeping.
 
-use fido_relay_proto::device::{Challenge, DeclineReason, FrameErrorCode, Notice, Offer};
+use fido_relay_proto::device::{
+    CardErrorCode, Challenge, DeclineReason, FrameErrorCode, Notice, Offer,
+};
 use fido_relay_proto::{AttemptId, CeremonyId, ConnectionId, Outcome, Reason};
 
 /// One thing that happened at the phone.
@@ -41,12 +43,12 @@ pub enum PhoneEvent {
         /// Whether it is the attempt that the phone knew already.
         again: bool,
     },
-    /// A card is in the field, or failed with this number.
+    /// A card is in the field, or failed.
     Card {
         /// The ceremony.
         ceremony_id: CeremonyId,
-        /// 600 to 617; `None` when the card is there.
-        error: Option<u16>,
+        /// Why it failed; `None` when the card is there.
+        error: Option<CardErrorCode>,
     },
     /// The answer was sent, be it again. It is told once for each time.
     Answered {

@@ -20,8 +20,10 @@ pub struct Card {
     /// The model's AAGUID; none: the card does not say.
     pub aaguid: Option<[u8; 16]>,
     /// The model's name, if it is known.
-    pub model: Option<&'static str>,
-    /// What vouches for the model.
+    pub model: Option<String>,
+    /// Whether only the card says which model it is: no verified attestation names it.
+    pub claimed: bool,
+    /// How far its attestation was verified.
     pub attestation: CardAttestation,
     /// Whether it has verified its user, at registration or since.
     pub can_verify_user: bool,

@@ -16,7 +16,7 @@ pub mod witness;
 
 pub use bus::{Bus, Notice};
 pub use cards::{Card, Cards};
-pub use certify::{Certify, CertifyCall, CertifyReply, CertifyStep};
+pub use certify::{Certify, CertifyCall, CertifyReply, CertifyStep, latin1, latin1_bytes};
 pub use clock::Clock;
 pub use fido::{BeginFault, BeginRequest, Fido};
 pub use futures::future::BoxFuture;

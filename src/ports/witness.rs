@@ -102,6 +102,13 @@ pub enum Happening {
         /// The initiator that did it; none: the operator.
         client_id: Option<ClientId>,
     },
+    /// A card's signature counter did not grow: a copy of the card may be in use.
+    CloneSuspected {
+        /// The card.
+        card_id: CardId,
+        /// Its user.
+        username: Username,
+    },
     /// The operator removed all that a user had: cards, devices, user handle.
     UserRemoved {
         /// The user.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fido_relay_proto::{AttemptId, Reason};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::Relay;
 use super::ceremonies::CeremonyKey;
@@ -57,7 +58,11 @@ impl Relay {
                     let fido = &relay.world().fido;
                     fault_point::passing(Point::CompletionInFlight);
                     let verdict = match relay.opened(&key, session) {
-                        Some(session) => fido.complete(kind, &session, credential, left).await,
+                        Some(session) => {
+                            // What a FIDO2 server logs of an answer names its ceremony.
+                            let span = tracing::info_span!("complete", ceremony = %key.id);
+                            fido.complete(kind, &session, credential, left).instrument(span).await
+                        }
                         None => Verdict::NotAsked,
                     };
                     fault_point::reached(Point::UpstreamAnswered);

@@ -2,9 +2,8 @@
 //! only the vendor's sample knows.
 
 use ciborium::Value;
-use fido_relay_webauthn::KeyPair;
-
-use super::CardError;
+use fido_relay_proto::device::CardErrorCode;
+use fido_relay_webauthn::{ES256, KeyPair};
 
 /// The key that a manufacturer put into a batch of cards, for [`AttestationStyle::PackedX5c`].
 #[derive(Debug)]
@@ -14,9 +13,9 @@ impl AttestationKey {
     /// The ES256 key of a PKCS#8 document (DER).
     ///
     /// # Errors
-    /// [`CardError::SIGNATURE_FAILED`] if it is not one.
-    pub fn from_pkcs8(document: &[u8]) -> Result<Self, CardError> {
-        KeyPair::from_pkcs8_es256(document).map(Self).ok_or(CardError::SIGNATURE_FAILED)
+    /// [`CardErrorCode::SIGNATURE_FAILED`] if it is not one.
+    pub fn from_pkcs8(document: &[u8]) -> Result<Self, CardErrorCode> {
+        KeyPair::from_pkcs8(ES256, document).map(Self).ok_or(CardErrorCode::SIGNATURE_FAILED)
     }
 }
 
@@ -49,7 +48,7 @@ impl AttestationStyle {
         key: &KeyPair,
         auth_data: &[u8],
         client_data_hash: &[u8],
-    ) -> Result<Option<Vec<u8>>, CardError> {
+    ) -> Result<Option<Vec<u8>>, CardErrorCode> {
         let to_sign = [auth_data, client_data_hash].concat();
         let (format, statement) = match self {
             Self::None => ("none", Vec::new()),
@@ -71,14 +70,14 @@ impl AttestationStyle {
     }
 }
 
-fn packed(key: &KeyPair, to_sign: &[u8]) -> Result<Vec<(Value, Value)>, CardError> {
-    let signature = key.sign(to_sign).ok_or(CardError::SIGNATURE_FAILED)?;
+fn packed(key: &KeyPair, to_sign: &[u8]) -> Result<Vec<(Value, Value)>, CardErrorCode> {
+    let signature = key.sign(to_sign).ok_or(CardErrorCode::SIGNATURE_FAILED)?;
     Ok(vec![("alg".into(), key.algorithm().into()), ("sig".into(), Value::Bytes(signature))])
 }
 
 /// A value as CBOR.
-pub(super) fn encode(value: &Value) -> Result<Vec<u8>, CardError> {
+pub(super) fn encode(value: &Value) -> Result<Vec<u8>, CardErrorCode> {
     let mut bytes = Vec::new();
-    ciborium::into_writer(value, &mut bytes).map_err(|_| CardError::UNKNOWN)?;
+    ciborium::into_writer(value, &mut bytes).map_err(|_| CardErrorCode::UNKNOWN)?;
     Ok(bytes)
 }

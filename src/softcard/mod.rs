@@ -14,6 +14,7 @@ mod tests;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_proto::device::CardErrorCode;
 use fido_relay_webauthn::KeyPair;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -59,30 +60,6 @@ impl std::fmt::Debug for Prompt<'_> {
             .field("origin", &self.origin)
             .finish_non_exhaustive()
     }
-}
-
-/// Why the card did not do it, in the card's own numbers (600 to 617).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("card error {0}")]
-pub struct CardError(pub u16);
-
-impl CardError {
-    /// 601: the prompt makes no sense to the card.
-    pub const UNKNOWN: Self = Self(601);
-    /// 602: none of the wanted credentials is on the card.
-    pub const NO_CREDENTIALS: Self = Self(602);
-    /// 603: the card has credentials for this relying party, but not this user's.
-    pub const USER_NOT_ON_CARD: Self = Self(603);
-    /// 604: the key could not sign.
-    pub const SIGNATURE_FAILED: Self = Self(604);
-    /// 606: no room for the new key. Also given for an excluded credential: the card's list has no
-    /// number of its own for it, and of those that no further tap can mend this one comes nearest
-    /// (this account's place on the card is taken).
-    pub const KEY_STORE_FULL: Self = Self(606);
-    /// 608: the server insists on user verification and the card could not verify the user.
-    pub const PIN_FAILED: Self = Self(608);
-    /// 609: no key of any wanted algorithm could be made.
-    pub const NO_PUBLIC_KEY: Self = Self(609);
 }
 
 /// One credential on the card.
@@ -165,16 +142,19 @@ impl SoftCard {
     /// has it (section 6.1.2). Gives the credential's JSON.
     ///
     /// # Errors
-    /// [`CardError`]: 606 full or excluded, 608 verification wanted but impossible, 609 no common
+    /// [`CardErrorCode`]: 606 full, `already_registered`, `pin_not_set`, 609 no common
     /// algorithm, 601 a prompt without sense.
-    pub fn register(&mut self, prompt: &Prompt<'_>) -> Result<String, CardError> {
-        let options = CardOptions::read(prompt.public_key.get()).ok_or(CardError::UNKNOWN)?;
+    pub fn register(&mut self, prompt: &Prompt<'_>) -> Result<String, CardErrorCode> {
+        let options = CardOptions::read(prompt.public_key.get()).ok_or(CardErrorCode::UNKNOWN)?;
         self.check_verification(&options)?;
         let here = |id: &Vec<u8>| {
             self.credentials.iter().any(|one| one.id == id[..] && one.rp_id == prompt.rp_id)
         };
-        if options.excluded().iter().any(here) || self.credentials.len() >= CAPACITY {
-            return Err(CardError::KEY_STORE_FULL);
+        if options.excluded().iter().any(here) {
+            return Err(CardErrorCode::ALREADY_REGISTERED);
+        }
+        if self.credentials.len() >= CAPACITY {
+            return Err(CardErrorCode::KEY_STORE_FULL);
         }
         let key = options.algorithms().into_iter().find_map(KeyPair::generate);
         let credential = Credential {
@@ -185,7 +165,7 @@ impl SoftCard {
                 .user_handle()
                 .filter(|_| !self.username_as_handle)
                 .unwrap_or_else(|| prompt.username.into()),
-            key: key.ok_or(CardError::NO_PUBLIC_KEY)?,
+            key: key.ok_or(CardErrorCode::NO_PUBLIC_KEY)?,
             sign_count: 0,
         };
 
@@ -221,10 +201,10 @@ impl SoftCard {
     /// is empty, the user's newest. The sign counter grows by one. Gives the credential's JSON.
     ///
     /// # Errors
-    /// [`CardError`]: 602 no such credential, 603 only other users' credentials, 604 the key
-    /// failed, 608 verification wanted but impossible, 601 a prompt without sense.
-    pub fn authenticate(&mut self, prompt: &Prompt<'_>) -> Result<String, CardError> {
-        let options = CardOptions::read(prompt.public_key.get()).ok_or(CardError::UNKNOWN)?;
+    /// [`CardErrorCode`]: 602 no such credential, 603 only other users' credentials, 604 the key
+    /// failed, `pin_not_set`, 601 a prompt without sense.
+    pub fn authenticate(&mut self, prompt: &Prompt<'_>) -> Result<String, CardErrorCode> {
+        let options = CardOptions::read(prompt.public_key.get()).ok_or(CardErrorCode::UNKNOWN)?;
         self.check_verification(&options)?;
         let client_data = client_data("webauthn.get", prompt)?;
         let allowed = options.allowed();
@@ -236,9 +216,9 @@ impl SoftCard {
         let Some(index) = self.credentials.iter().rposition(wanted) else {
             let others = allowed.is_empty() && self.credentials.iter().any(of_rp);
             return Err(if others {
-                CardError::USER_NOT_ON_CARD
+                CardErrorCode::USER_NOT_ON_CARD
             } else {
-                CardError::NO_CREDENTIALS
+                CardErrorCode::NO_CREDENTIALS
             });
         };
         self.credentials[index].sign_count += u32::from(self.counts);
@@ -254,9 +234,9 @@ impl SoftCard {
         Ok(answer(credential, response))
     }
 
-    fn check_verification(&self, options: &CardOptions) -> Result<(), CardError> {
+    fn check_verification(&self, options: &CardOptions) -> Result<(), CardErrorCode> {
         if options.requires_verification() && !self.verifies_user {
-            Err(CardError::PIN_FAILED)
+            Err(CardErrorCode::PIN_NOT_SET)
         } else {
             Ok(())
         }
@@ -273,8 +253,8 @@ impl SoftCard {
     }
 }
 
-fn client_data(kind: &str, prompt: &Prompt<'_>) -> Result<String, CardError> {
-    let challenge = options::bytes(prompt.challenge).ok_or(CardError::UNKNOWN)?;
+fn client_data(kind: &str, prompt: &Prompt<'_>) -> Result<String, CardErrorCode> {
+    let challenge = options::bytes(prompt.challenge).ok_or(CardErrorCode::UNKNOWN)?;
     let client_data = json!({
         "type": kind,
         "challenge": URL_SAFE_NO_PAD.encode(challenge),
@@ -288,9 +268,9 @@ fn signature(
     credential: &Credential,
     auth_data: &[u8],
     client_data_hash: &[u8],
-) -> Result<String, CardError> {
+) -> Result<String, CardErrorCode> {
     let signed = credential.key.sign(&[auth_data, client_data_hash].concat());
-    signed.map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).ok_or(CardError::SIGNATURE_FAILED)
+    signed.map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).ok_or(CardErrorCode::SIGNATURE_FAILED)
 }
 
 fn answer(credential: &Credential, response: serde_json::Value) -> String {

@@ -26,12 +26,16 @@ fn prompt<'a>(username: &'a str, options: &'a RawValue) -> Prompt<'a> {
     }
 }
 
-fn register(card: &mut SoftCard, username: &str, options: &Value) -> Result<Value, CardError> {
+fn register(card: &mut SoftCard, username: &str, options: &Value) -> Result<Value, CardErrorCode> {
     let answer = card.register(&prompt(username, &raw(options)))?;
     Ok(serde_json::from_str(&answer).unwrap())
 }
 
-fn authenticate(card: &mut SoftCard, username: &str, options: &Value) -> Result<Value, CardError> {
+fn authenticate(
+    card: &mut SoftCard,
+    username: &str,
+    options: &Value,
+) -> Result<Value, CardErrorCode> {
     let answer = card.authenticate(&prompt(username, &raw(options)))?;
     Ok(serde_json::from_str(&answer).unwrap())
 }
@@ -71,7 +75,7 @@ fn the_first_algorithm_that_the_card_knows_is_taken() {
     register(&mut card, "ada", &options).unwrap();
     assert_eq!(card.credentials[0].key.algorithm(), EDDSA);
     let unknown = json!({"pubKeyCredParams": [{"alg": -999}]});
-    assert_eq!(register(&mut card, "bob", &unknown), Err(CardError::NO_PUBLIC_KEY));
+    assert_eq!(register(&mut card, "bob", &unknown), Err(CardErrorCode::NO_PUBLIC_KEY));
 }
 
 #[test]
@@ -112,17 +116,17 @@ fn a_listed_credential_is_used_and_an_unlisted_one_is_not() {
         assert_eq!(authenticate(&mut card, "ada", &options).unwrap()["id"], ada["id"]);
     }
     let strange = json!({"allowCredentials": [{"type": "public-key", "id": "AAAA"}]});
-    assert_eq!(authenticate(&mut card, "ada", &strange), Err(CardError::NO_CREDENTIALS));
+    assert_eq!(authenticate(&mut card, "ada", &strange), Err(CardErrorCode::NO_CREDENTIALS));
 }
 
 #[test]
 fn an_empty_list_finds_the_user_by_name_and_returns_the_servers_handle() {
     let mut card = SoftCard::new();
-    assert_eq!(authenticate(&mut card, "ada", &json!({})), Err(CardError::NO_CREDENTIALS));
+    assert_eq!(authenticate(&mut card, "ada", &json!({})), Err(CardErrorCode::NO_CREDENTIALS));
     register(&mut card, "ada", &json!({"user": {"id": "aGFuZGxl"}})).unwrap();
     let answer = authenticate(&mut card, "ada", &json!({"allowCredentials": []})).unwrap();
     assert_eq!(answer["response"]["userHandle"], "aGFuZGxl");
-    assert_eq!(authenticate(&mut card, "bob", &json!({})), Err(CardError::USER_NOT_ON_CARD));
+    assert_eq!(authenticate(&mut card, "bob", &json!({})), Err(CardErrorCode::USER_NOT_ON_CARD));
 }
 
 #[test]
@@ -130,7 +134,7 @@ fn an_excluded_credential_makes_no_second_one() {
     let mut card = SoftCard::new();
     let first = register(&mut card, "ada", &json!({})).unwrap();
     let options = json!({"excludeCredentials": [{"type": "public-key", "id": first["id"]}]});
-    assert_eq!(register(&mut card, "ada", &options), Err(CardError::KEY_STORE_FULL));
+    assert_eq!(register(&mut card, "ada", &options), Err(CardErrorCode::ALREADY_REGISTERED));
     assert_eq!(card.credential_count(), 1);
 }
 
@@ -149,17 +153,17 @@ fn a_full_card_refuses() {
     for number in 0..CAPACITY {
         register(&mut card, &format!("user{number}"), &json!({})).unwrap();
     }
-    assert_eq!(register(&mut card, "one too many", &json!({})), Err(CardError::KEY_STORE_FULL));
+    assert_eq!(register(&mut card, "one too many", &json!({})), Err(CardErrorCode::KEY_STORE_FULL));
 }
 
 #[test]
 fn a_card_that_cannot_verify_says_so_and_refuses_where_it_must() {
     let mut card = SoftCard::new().with_user_verification(false);
     let required = json!({"authenticatorSelection": {"userVerification": "required"}});
-    assert_eq!(register(&mut card, "ada", &required), Err(CardError::PIN_FAILED));
+    assert_eq!(register(&mut card, "ada", &required), Err(CardErrorCode::PIN_NOT_SET));
     register(&mut card, "ada", &json!({})).unwrap();
     let required = json!({"userVerification": "required"});
-    assert_eq!(authenticate(&mut card, "ada", &required), Err(CardError::PIN_FAILED));
+    assert_eq!(authenticate(&mut card, "ada", &required), Err(CardErrorCode::PIN_NOT_SET));
     let answer = authenticate(&mut card, "ada", &json!({})).unwrap();
     assert_eq!(bytes(&answer["response"]["authenticatorData"])[32], USER_PRESENT);
 }

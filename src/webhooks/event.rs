@@ -43,6 +43,7 @@ impl Told {
             WebhookNews::DeviceRevoked { .. } => Some(WebhookEvent::DeviceRevoked),
             WebhookNews::CardRegistered { .. } => Some(WebhookEvent::CardRegistered),
             WebhookNews::CardRemoved { .. } => Some(WebhookEvent::CardRemoved),
+            WebhookNews::CardCloneSuspected { .. } => Some(WebhookEvent::CardCloneSuspected),
             WebhookNews::UserNotMe { .. } => Some(WebhookEvent::UserNotMe),
             WebhookNews::Test { .. } => None,
         }
@@ -80,6 +81,7 @@ pub(super) fn of_ceremony(ceremony: &Ceremony) -> Vec<Event> {
 
 /// What a happening beside ceremonies has to tell, if anything.
 pub(super) fn of_happening(event: &SecurityEvent) -> Option<Event> {
+    let suspicion;
     let (kind, about, news): (_, &[u8], _) = match &event.what {
         Happening::DevicePaired { device_id, username } => (
             WebhookEvent::DevicePaired,
@@ -101,6 +103,15 @@ pub(super) fn of_happening(event: &SecurityEvent) -> Option<Event> {
             card_id.as_bytes(),
             WebhookNews::CardRemoved { id: *card_id, username: username.clone() },
         ),
+        Happening::CloneSuspected { card_id, username } => {
+            // It may happen again to the same card.
+            suspicion = [card_id.as_bytes().as_slice(), &event.at.0.to_be_bytes()].concat();
+            (
+                WebhookEvent::CardCloneSuspected,
+                &suspicion,
+                WebhookNews::CardCloneSuspected { id: *card_id, username: username.clone() },
+            )
+        }
         // That nobody was asked is not for whoever wanted to ask: it would tell of the user.
         Happening::Silenced { .. } | Happening::CodesSpent { .. } => return None,
         // "Not me" is told by the ceremony that it closed, which is found again after a crash.

@@ -264,7 +264,7 @@ async fn a_fido2_server_that_is_not_there_is_told() {
 #[tokio::test]
 async fn attestation_roots_that_cannot_be_read_are_told() {
     let machine = Machine::fresh().with("FIDO_RELAY_ATTESTATION__ROOTS_FILE", "nowhere.pem");
-    machine.ails("attestation.roots_file", "correct attestation.roots_file").await;
+    machine.ails("attestation.roots_file", "correct the attestation settings").await;
 }
 
 #[tokio::test]

@@ -362,6 +362,28 @@ async fn a_client_that_may_not_go_without_a_code_gets_403_for_each_type() {
 }
 
 #[tokio::test]
+async fn less_than_user_verification_needs_its_scope_and_is_for_sign_ins_alone() {
+    let (relay, _upstream) = relay().await;
+    let scopes: Vec<_> = Scope::ALL.into_iter().filter(|one| *one != Scope::UvWeaken).collect();
+    let plain = relay.initiator_with(scopes, vec![Binding::Code]).await;
+    let weakening = relay.initiator().await;
+    for wish in ["preferred", "discouraged"] {
+        for (body, code) in [(registration(), 422), (approval(), 422), (authentication(), 201)] {
+            let mut body = body;
+            body["options"] = json!({ "userVerification": wish });
+            let refused = plain.post("/v1/ceremonies", &body).await;
+            assert_eq!(refused.status(), 403, "{body}");
+            let problem: Value = refused.json().await.unwrap();
+            assert_eq!(problem["code"], "scope_missing");
+            assert!(problem["detail"].as_str().unwrap().contains("uv:weaken"), "{problem}");
+            assert_eq!(weakening.post("/v1/ceremonies", &body).await.status(), code, "{body}");
+            body["options"] = json!({ "userVerification": "required" });
+            assert_eq!(plain.post("/v1/ceremonies", &body).await.status(), 201, "{body}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn every_path_refuses_the_methods_that_it_does_not_have() {
     let (relay, _upstream) = relay().await;
     let paths: BTreeSet<_> = ROUTES.iter().map(|route| route.path).collect();
@@ -376,7 +398,9 @@ async fn every_path_refuses_the_methods_that_it_does_not_have() {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let response = http().request(method.clone(), url).send().await.unwrap();
             assert_eq!(response.status(), 405, "{method} {path}");
-            assert_eq!(response.headers()["content-type"], "application/problem+json");
+            let served = path.starts_with("/fidoapi");
+            let form = if served { "application/json" } else { "application/problem+json" };
+            assert_eq!(response.headers()["content-type"], form, "{method} {path}");
             let allow = response.headers().get("allow").map(|allow| allow.to_str().unwrap());
             let allow = allow.unwrap_or_else(|| panic!("{method} {path}: RFC 9110 wants Allow"));
             for known in &known {

@@ -31,7 +31,9 @@ fn refuses(what: &str, response: Response, status: u16, code: &str) -> impl Futu
         let (got, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.unwrap();
         assert_eq!(got, status, "{caller}: {what}: {text}");
-        assert_eq!(headers["content-type"], "application/problem+json", "{caller}: {what}");
+        let client_direct = what.starts_with("/fidoapi");
+        let form = if client_direct { "application/json" } else { "application/problem+json" };
+        assert_eq!(headers["content-type"], form, "{caller}: {what}");
         assert_eq!(headers["cache-control"], "no-store", "{caller}: {what}");
         assert!(!text.contains(CANARY), "{caller}: {what}: input came back: {text}");
         for (name, value) in &headers {
@@ -40,8 +42,14 @@ fn refuses(what: &str, response: Response, status: u16, code: &str) -> impl Futu
         }
         let problem: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(problem["code"], code, "{caller}: {what}: {text}");
-        assert_eq!(problem["status"], status, "{caller}: {what}: {text}");
-        assert_eq!(problem["type"], "about:blank", "{caller}: {what}: {text}");
+        if client_direct {
+            assert_eq!(problem["status"], "failed", "{caller}: {what}: {text}");
+            assert_eq!(problem["responseCode"], status, "{caller}: {what}: {text}");
+            assert!(problem["errorMessage"].is_string(), "{caller}: {what}: {text}");
+        } else {
+            assert_eq!(problem["status"], status, "{caller}: {what}: {text}");
+            assert_eq!(problem["type"], "about:blank", "{caller}: {what}: {text}");
+        }
         if matches!(status, 429 | 503) {
             assert!(headers.contains_key("retry-after"), "{caller}: {what}");
         }
@@ -427,10 +435,14 @@ async fn client_direct_bodies_that_are_too_wide_or_too_deep_are_malformed() {
     let path = "/fidoapi/certify/attestation/options";
     for (keys, depth) in [(JSON_OPTIONS_KEYS + 1, 2), (3, 9)] {
         let response = post_bytes(&initiator, path, body(keys, depth)).await;
-        refuses("client-direct", response, 400, "invalid_request").await;
+        refuses(path, response, 400, "invalid_request").await;
     }
     let within = post_bytes(&initiator, path, body(JSON_OPTIONS_KEYS, 8)).await;
     assert_eq!(within.status(), 200);
+    let unknown = post_bytes(&initiator, "/fidoapi/certify/attestation", "{}").await;
+    refuses("/fidoapi/certify/attestation", unknown, 404, "not_found").await;
+    let large = post_bytes(&initiator, path, " ".repeat(HTTP_BODY + 1)).await;
+    refuses(path, large, 413, "too_large").await;
 }
 
 #[tokio::test]

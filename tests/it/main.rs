@@ -34,6 +34,8 @@ mod docs;
 #[cfg(unix)]
 mod doctor;
 #[cfg(unix)]
+mod doctor_upstream;
+#[cfg(unix)]
 mod door;
 mod enumeration;
 mod external_upstream;

@@ -27,7 +27,8 @@ async fn relay() -> (TestRelay, Initiator) {
 async fn detail(response: Response, status: u16) -> String {
     assert_eq!(response.status(), status);
     let problem: Value = response.json().await.unwrap();
-    problem["detail"].as_str().unwrap_or_default().to_owned()
+    let client_direct = problem["errorMessage"].as_str();
+    problem["detail"].as_str().or(client_direct).unwrap_or_default().to_owned()
 }
 
 async fn send(initiator: &Initiator, method: &str, path: &str, body: String) -> Response {
@@ -106,7 +107,10 @@ async fn an_opening_that_does_not_fit_names_the_field_and_what_it_takes() {
             "/options/userVerification: one of required, preferred, discouraged",
         ),
         (opening("options", json!({ "algorithms": CANARY })), "/options/algorithms: a list"),
-        (opening("options", algorithms), "/options/algorithms/1: one of es256, eddsa, rs256"),
+        (
+            opening("options", algorithms),
+            "/options/algorithms/1: one of es256, eddsa, es384, ps256, ml_dsa_44, ml_dsa_65, rs256",
+        ),
         (approval(json!({ "title": "Payment" })), "/transaction/fields: missing"),
         (approval(json!({ "title": "Payment", "fields": {} })), "/transaction/fields: a list"),
         (approval(line(json!({ "label": "a" }))), "/transaction/fields/1/value: missing"),

@@ -81,6 +81,9 @@ export type Reason =
   | "deadline"
   | "session_expired"
   | "pin_failed"
+  | "pin_not_set"
+  | "already_registered"
+  | "clone_suspected"
   | "no_credential"
   | "card_full"
   | `card_${number}`
@@ -229,7 +232,7 @@ export interface ClaimFrame {
 export interface CardFrame {
   type: "card";
   ceremony_id: string;
-  code?: number;
+  code?: number | "already_registered" | "pin_not_set";
   event: CardEvent;
 }
 

@@ -40,11 +40,14 @@ pub enum Scope {
     /// Manage webhooks.
     #[serde(rename = "webhook:admin")]
     WebhookAdmin,
+    /// Open sign-ins that do not require user verification.
+    #[serde(rename = "uv:weaken")]
+    UvWeaken,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::CeremonyAuth,
         Self::CeremonyReg,
         Self::CeremonyApprove,
@@ -55,6 +58,7 @@ impl Scope {
         Self::CardRevoke,
         Self::PresenceRead,
         Self::WebhookAdmin,
+        Self::UvWeaken,
     ];
 
     /// The scope's name, as in an OAuth `scope` parameter.
@@ -71,6 +75,7 @@ impl Scope {
             Self::CardRevoke => "card:revoke",
             Self::PresenceRead => "presence:read",
             Self::WebhookAdmin => "webhook:admin",
+            Self::UvWeaken => "uv:weaken",
         }
     }
 }

@@ -54,13 +54,16 @@ fn variants<T: for<'de> Deserialize<'de>>() -> Vec<String> {
 }
 
 /// Reasons are spelt by hand: one of them carries a number.
-const REASONS: [Reason; 15] = [
+const REASONS: [Reason; 18] = [
     Reason::Declined,
     Reason::NotMe,
     Reason::WrongCode,
     Reason::Deadline,
     Reason::SessionExpired,
     Reason::PinFailed,
+    Reason::PinNotSet,
+    Reason::AlreadyRegistered,
+    Reason::CloneSuspected,
     Reason::NoCredential,
     Reason::CardFull,
     Reason::CardLimit,
@@ -82,6 +85,9 @@ fn spelt(reason: Reason) -> String {
         | Reason::Deadline
         | Reason::SessionExpired
         | Reason::PinFailed
+        | Reason::PinNotSet
+        | Reason::AlreadyRegistered
+        | Reason::CloneSuspected
         | Reason::NoCredential
         | Reason::CardFull
         | Reason::CardLimit
@@ -124,6 +130,7 @@ fn vocabulary(frame: &str, field: &str) -> Option<&'static str> {
         ("error", "code") => "Open<FrameErrorCode>",
         ("ack", "of") => "AckOf",
         ("card", "event") => "CardEvent",
+        ("card", "code") => "number | \"already_registered\" | \"pin_not_set\"",
         ("notice", "event") => "Open<NoticeEvent>",
         ("watch", "step") => "Open<Step>",
         ("watch", "phase") => "Open<Phase>",

@@ -9,6 +9,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use fido_relay_proto::UnixMillis;
+use fido_relay_proto::http::Requirement;
+use fido_relay_webauthn::VerifyError;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
@@ -92,10 +94,13 @@ impl Certify for BuiltinFido {
 
 impl BuiltinFido {
     async fn certify_begin(&self, registration: bool, body: &[u8]) -> CertifyReply {
-        let body = match BeginBody::parse(body) {
+        let mut body = match BeginBody::parse(body) {
             Ok(body) => body,
             Err(sentence) => return failed(400, sentence),
         };
+        if !self.settings.uv_weaken {
+            body.options.user_verification = Some(Requirement::Required);
+        }
         let opened = self
             .open(&Wanted {
                 registration,
@@ -107,12 +112,13 @@ impl BuiltinFido {
                 timeout_ms: SESSION_MS,
             })
             .await;
-        let opened = match opened {
+        let mut opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::debug!(%error, "a client-direct ceremony was not opened");
                 return match error {
                     OpenFault::RpId => failed(400, "the relying party id is not served here"),
+                    OpenFault::Algorithms => failed(400, "none of these algorithms is known here"),
                     OpenFault::Transaction => failed(400, "the request is malformed"),
                     OpenFault::NoAccount => failed(403, "there is no account for this user"),
                     OpenFault::CardLimit => card_limit(),
@@ -120,6 +126,9 @@ impl BuiltinFido {
                 };
             }
         };
+        if let Some(extensions) = body.extensions {
+            opened.public_key.insert("extensions".to_owned(), extensions);
+        }
         let Some(token) = self.sessions.keep(opened.session, self.clock.now()) else {
             return failed(507, "too many ceremonies are open");
         };
@@ -141,10 +150,16 @@ impl BuiltinFido {
         let mut reply = match self.close(&session, &call.body).await {
             Ok(_) => answer(200, "ok", "200", "", Map::new()),
             Err(error) => {
-                tracing::debug!(%error, "the card's answer was not accepted");
+                error.log();
                 match error {
                     CloseFault::Refused(step) if step.is_malformed() => {
                         failed(400, "the credential is malformed")
+                    }
+                    CloseFault::Refused(VerifyError::UserVerification) => {
+                        failed(401, "the card did not verify its user: it may have no PIN")
+                    }
+                    CloseFault::Refused(VerifyError::CredentialIdTaken) => {
+                        failed(401, "the card is registered already")
                     }
                     CloseFault::Refused(_) => failed(401, "verification failed"),
                     CloseFault::Expired => expired(),
@@ -201,5 +216,6 @@ fn answer(
     body.insert("errorMessage".into(), message.into());
     body.insert("statuscode".into(), code.into());
     body.insert("responseCode".into(), status.into());
-    CertifyReply { status, set_cookies: Vec::new(), body: json!(body).to_string().into_bytes() }
+    let body = json!(body).to_string().into_bytes();
+    CertifyReply { status, set_cookies: Vec::new(), content_encoding: None, body }
 }

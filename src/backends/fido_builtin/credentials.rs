@@ -17,10 +17,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::http::CardAttestation;
 use fido_relay_proto::{CardId, TenantId, UnixMillis, Username};
-use fido_relay_webauthn::Bytes;
+use fido_relay_webauthn::{Attested, Bytes, Model, model_name};
 use serde::{Deserialize, Serialize};
 
-use super::models;
 use crate::ports::{BoxFuture, Bucket, Card, Cards, Revision, Store, StoreError, Stored, records};
 use crate::security::random;
 
@@ -51,6 +50,12 @@ pub(super) struct Credential {
     pub(super) backed_up: bool,
     /// The card's model.
     pub(super) aaguid: Bytes,
+    /// How far its attestation was verified; `None` in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) attestation: Option<Attested>,
+    /// The card's model by name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) model: Option<Model>,
     /// When it was registered.
     pub(super) registered_at: UnixMillis,
     /// When it was last used, as far as it was worth a write.
@@ -60,9 +65,6 @@ pub(super) struct Credential {
     /// section 7.2 step 24 has changed only with another factor.
     #[serde(default)]
     pub(super) seen_uv: bool,
-    /// What vouches for the model.
-    #[serde(default)]
-    pub(super) attestation: CardAttestation,
 }
 
 /// Why a credential was not added.
@@ -290,14 +292,28 @@ fn card(user: &str, credential: &Credential) -> Card {
     let id = card_id(&credential.id.0);
     let aaguid: Option<[u8; 16]> = credential.aaguid.0.as_slice().try_into().ok();
     let aaguid = aaguid.filter(|aaguid| *aaguid != [0; 16]);
+    let attestation = match credential.attestation {
+        Some(Attested::Verified) => CardAttestation::Verified,
+        Some(Attested::Ignored) => CardAttestation::Ignored,
+        Some(Attested::None) | None => CardAttestation::None,
+    };
+    // Records of earlier versions have no name.
+    let (model, claimed) = match &credential.model {
+        Some(model) => (Some(model.name.clone()), model.claimed),
+        None => (
+            aaguid.and_then(|aaguid| model_name(&aaguid)).map(str::to_owned),
+            attestation != CardAttestation::Verified,
+        ),
+    };
     Card {
         id,
         record: format!("{user}.{id}").into(),
         registered_at: credential.registered_at,
         last_used_at: credential.last_used_at,
         aaguid,
-        model: aaguid.and_then(models::name),
-        attestation: credential.attestation,
+        model,
+        claimed,
+        attestation,
         can_verify_user: credential.uv_initialized || credential.seen_uv,
     }
 }

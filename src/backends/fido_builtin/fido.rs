@@ -3,6 +3,7 @@
 //! completed once is the relay's promise.
 
 use fido_relay_proto::{CeremonyType, Reason, WireName};
+use fido_relay_webauthn::VerifyError;
 use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 
@@ -36,7 +37,9 @@ impl Fido for BuiltinFido {
                     let reason = match &error {
                         OpenFault::NoAccount => Reason::NoCredential,
                         OpenFault::CardLimit => Reason::CardLimit,
-                        OpenFault::RpId | OpenFault::Transaction => Reason::UpstreamRejected,
+                        OpenFault::RpId | OpenFault::Algorithms | OpenFault::Transaction => {
+                            Reason::UpstreamRejected
+                        }
                         OpenFault::Store(_) => Reason::UpstreamUnavailable,
                     };
                     fault(reason, &error.to_string())
@@ -79,10 +82,11 @@ impl Fido for BuiltinFido {
             match self.close(&session, credential.get().as_bytes()).await {
                 Ok(approval) => Verdict::Approved(approval),
                 Err(error) => {
-                    tracing::debug!(%error, "the card's answer was not accepted");
+                    error.log();
                     match error {
-                        // At the limit only where two registrations ran at the same time.
-                        CloseFault::Refused(_) | CloseFault::CardLimit => Verdict::Rejected,
+                        CloseFault::Refused(step) => Verdict::Rejected(reason_of(step)),
+                        // Only where two registrations ran at the same time.
+                        CloseFault::CardLimit => Verdict::Rejected(Reason::UpstreamRejected),
                         CloseFault::Expired => Verdict::SessionLost,
                         CloseFault::NotStored(_) => Verdict::Full,
                         CloseFault::NotRead(_) => Verdict::NotAsked,
@@ -94,6 +98,19 @@ impl Fido for BuiltinFido {
 
     fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move { self.credentials.probe().await.map_err(|error| error.to_string()) })
+    }
+}
+
+/// What a failed step means to the person, where that is more than a refusal.
+fn reason_of(step: VerifyError) -> Reason {
+    if step == VerifyError::UserVerification {
+        Reason::PinNotSet
+    } else if step == VerifyError::CredentialIdTaken {
+        Reason::AlreadyRegistered
+    } else if step == VerifyError::SignCount {
+        Reason::CloneSuspected
+    } else {
+        Reason::UpstreamRejected
     }
 }
 

@@ -17,7 +17,6 @@ mod certify;
 mod challenge;
 mod credentials;
 mod fido;
-mod models;
 mod options;
 mod server;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use fido_relay_proto::http::{CardAttestation, Requirement, Transaction, UpstreamOptions};
+use fido_relay_proto::http::{Requirement, Transaction, UpstreamOptions};
 use fido_relay_proto::{DisplayName, TenantId, UnixMillis, Username};
 use fido_relay_webauthn::authentication::{self, CredentialRecord};
 use fido_relay_webauthn::{
@@ -52,9 +52,13 @@ pub struct Settings {
     pub top_origins: Vec<String>,
     /// Which attestation is accepted.
     pub attestation: AttestationPolicy,
+    /// Whether ML-DSA is offered.
+    pub post_quantum: bool,
     /// Whether client-direct session cookies carry `Secure`. Off, they also work over plain HTTP
     /// on this machine.
     pub secure_cookies: bool,
+    /// Whether a client-direct call may ask for less than user verification.
+    pub uv_weaken: bool,
     /// Whether an approval says what a receipt needs of this server.
     pub receipts: bool,
     /// HMAC-SHA-256 key that user handles are derived with: of two servers over one store the same.
@@ -79,7 +83,9 @@ impl Settings {
             origins: vec![origin.to_owned()],
             top_origins: Vec::new(),
             attestation: AttestationPolicy::default(),
+            post_quantum: false,
             secure_cookies: false,
+            uv_weaken: false,
             receipts: false,
             user_handle_key: hmac::Key::new(hmac::HMAC_SHA256, &random::bytes::<32>()),
             username_as_user_handle: true,
@@ -121,6 +127,8 @@ pub(super) enum OpenFault {
     RpId,
     #[error("the user has no credential")]
     NoAccount,
+    #[error("none of the algorithms is offered here")]
+    Algorithms,
     #[error("the user has {PER_USER} cards: one must be removed first")]
     CardLimit,
     #[error("no canonical form of the transaction")]
@@ -147,6 +155,24 @@ pub(super) enum CloseFault {
     /// It verifies, but the store could not be written: nothing was.
     #[error("verified, not stored: {0}")]
     NotStored(StoreError),
+}
+
+impl CloseFault {
+    /// Tells the operator why: the caller learns only that verification failed.
+    pub(super) fn log(&self) {
+        match self {
+            Self::Refused(VerifyError::SignCount) => tracing::warn!(
+                error = %self,
+                "a card's signature counter did not grow: a copy of the card may be in use"
+            ),
+            Self::Refused(_) | Self::Expired | Self::CardLimit => {
+                tracing::info!(error = %self, "the card's answer was not accepted");
+            }
+            Self::NotRead(_) | Self::NotStored(_) => {
+                tracing::warn!(error = %self, "the card's answer was not judged or not stored");
+            }
+        }
+    }
 }
 
 impl BuiltinFido {
@@ -196,7 +222,10 @@ impl BuiltinFido {
             // A user of before handles were derived keeps the handle of the cards at hand.
             let user_handle =
                 known.first().map_or(derived, |credential| credential.user_handle.clone());
-            let algorithms = options::algorithms(wanted.options);
+            let algorithms = options::algorithms(wanted.options, settings.post_quantum);
+            if algorithms.is_empty() {
+                return Err(OpenFault::Algorithms);
+            }
             let user = (&user_handle, wanted.username.as_str(), wanted.display_name.as_str());
             let object = options::creation(&wording, &settings.rp_name, user, &algorithms, &ids);
             (Purpose::Registration { user_handle, epoch, algorithms }, object)
@@ -286,6 +315,12 @@ impl BuiltinFido {
         let policy = &self.settings.attestation;
         let at = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
         let made = registration::verify(answer, &expected, algorithms, policy, at)?;
+        if let Some(why) = made.ignored {
+            tracing::warn!(
+                %why,
+                "the attestation of a card counts as none: its statement could not be judged"
+            );
+        }
         let approval = Approval {
             cred_hash: hash_text(&made.id),
             user_verified: Some(made.user_verified),
@@ -301,10 +336,11 @@ impl BuiltinFido {
             backup_eligible: made.backup_eligible,
             backed_up: made.backed_up,
             aaguid: Bytes(made.aaguid.to_vec()),
+            attestation: Some(made.attestation),
+            model: made.model,
             registered_at: now,
             last_used_at: None,
             seen_uv: false,
-            attestation: CardAttestation::None,
         };
         // Steps 26 and 29.
         match self.credentials.add(&session.username, &record).await {
@@ -322,10 +358,13 @@ impl BuiltinFido {
             return Err(CloseFault::Expired);
         }
         let (card_id, username) = (card_id(&record.id.0), session.username.clone());
-        let what = Happening::CardRegistered { card_id, username };
-        let event = SecurityEvent { tenant: self.settings.tenant.clone(), at: now, what };
-        self.settings.witnesses.noted(&event).await;
+        self.note(now, Happening::CardRegistered { card_id, username }).await;
         Ok(approval)
+    }
+
+    async fn note(&self, at: UnixMillis, what: Happening) {
+        let event = SecurityEvent { tenant: self.settings.tenant.clone(), at, what };
+        self.settings.witnesses.noted(&event).await;
     }
 
     async fn authenticate(
@@ -354,7 +393,17 @@ impl BuiltinFido {
                     backup_eligible: record.backup_eligible,
                 }
             });
-            let used = authentication::verify(answer, &expected, allowed, record.as_ref())?;
+            let used = match authentication::verify(answer, &expected, allowed, record.as_ref()) {
+                Ok(used) => used,
+                Err(step) => {
+                    if step == VerifyError::SignCount {
+                        let username = session.username.clone();
+                        let card_id = card_id(&answer.id);
+                        self.note(now, Happening::CloneSuspected { card_id, username }).await;
+                    }
+                    return Err(step.into());
+                }
+            };
             let Some((revision, mut record)) = loaded else {
                 return Err(VerifyError::UnknownCredential.into());
             };

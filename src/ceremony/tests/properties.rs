@@ -16,7 +16,7 @@ fn attempt() -> impl Strategy<Value = AttemptId> {
 fn verdict() -> impl Strategy<Value = Verdict> {
     prop::sample::select(vec![
         Verdict::Approved(approval()),
-        Verdict::Rejected,
+        Verdict::Rejected(Reason::UpstreamRejected),
         Verdict::SessionLost,
         Verdict::Full,
         Verdict::NotAsked,

@@ -168,7 +168,7 @@ fn the_person_says_no() {
 fn the_fido_server_says_no() {
     for binding in BOTH {
         let mut play = Play::with_the_answer(binding);
-        play.hears(completed(FIRST, Verdict::Rejected));
+        play.hears(completed(FIRST, Verdict::Rejected(Reason::UpstreamRejected)));
         play.ends(Outcome::Rejected, Some(Reason::UpstreamRejected));
     }
 }
@@ -421,7 +421,10 @@ fn a_challenge_to_an_earlier_call_is_not_taken() {
     let failed = Event::BeginFailed { attempt: OTHER, reason: Reason::UpstreamFull };
     assert_eq!(play.hears(failed), (Reply::Ignored, None));
     assert_eq!(play.ceremony.phase(), Phase::Preparing);
-    assert_eq!(play.hears(completed(FIRST, Verdict::Rejected)), (Reply::Ignored, None));
+    assert_eq!(
+        play.hears(completed(FIRST, Verdict::Rejected(Reason::UpstreamRejected))),
+        (Reply::Ignored, None)
+    );
 }
 
 #[test]

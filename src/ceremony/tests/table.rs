@@ -35,7 +35,10 @@ fn states(binding: Binding) -> Vec<(&'static str, Ceremony)> {
         ("preparing", preparing()),
         ("challenged", challenged()),
         ("verifying", verifying()),
-        ("closed, answered", after(verifying(), &[completed(FIRST, Verdict::Rejected)])),
+        (
+            "closed, answered",
+            after(verifying(), &[completed(FIRST, Verdict::Rejected(Reason::UpstreamRejected))]),
+        ),
         ("closed, unanswered", after(challenged(), &[Event::Cancel])),
     ];
     match binding {
@@ -80,7 +83,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("tablet's answer", answer(TABLET, FIRST, SIGNED)),
         ("approved", completed(FIRST, approved())),
         ("approved, other call", completed(OTHER, approved())),
-        ("rejected", completed(FIRST, Verdict::Rejected)),
+        ("rejected", completed(FIRST, Verdict::Rejected(Reason::UpstreamRejected))),
         ("session lost", completed(FIRST, Verdict::SessionLost)),
         ("full", completed(FIRST, Verdict::Full)),
         ("not asked", completed(FIRST, Verdict::NotAsked)),

@@ -179,8 +179,8 @@ pub async fn tell(bank: Bank, mut events: mpsc::Receiver<PhoneEvent>) {
 
 fn line(event: &PhoneEvent) -> Option<(CeremonyId, String)> {
     match event {
-        PhoneEvent::Card { ceremony_id, error: Some(number) } => {
-            Some((*ceremony_id, format!("card        error {number}")))
+        PhoneEvent::Card { ceremony_id, error: Some(code) } => {
+            Some((*ceremony_id, format!("card        error {code}")))
         }
         PhoneEvent::Refused { message, ceremony_id: Some(id), .. } => {
             Some((*id, format!("refused     {message}")))

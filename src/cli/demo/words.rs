@@ -40,6 +40,15 @@ pub fn of(ceremony_type: CeremonyType, outcome: Outcome, reason: Option<Reason>)
                 "If that was a slip, start again.",
             ),
         },
+        Outcome::Rejected | Outcome::Failed
+            if registers && reason == Some(Reason::AlreadyRegistered) =>
+        {
+            words(
+                "This card is registered already",
+                "Nothing was changed: the card signs you in as before.",
+                "Use it to sign in, or register another card beside it.",
+            )
+        }
         Outcome::Rejected if registers => words(
             "The card was not accepted",
             "Your card answered, but the answer did not pass the check. Nothing was registered.",
@@ -161,7 +170,8 @@ mod tests {
     #[test]
     fn a_page_is_told_the_same_of_every_card_error() {
         let told = |reason| of(CeremonyType::Authentication, Outcome::Failed, Some(reason));
-        for reason in [Reason::NoCredential, Reason::CardFull, Reason::Card(613)] {
+        for reason in [Reason::NoCredential, Reason::PinNotSet, Reason::CardFull, Reason::Card(613)]
+        {
             assert_eq!(told(reason), told(Reason::PinFailed));
         }
     }

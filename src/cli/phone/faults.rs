@@ -74,8 +74,9 @@ impl FaultArgs {
 }
 
 fn card_error(text: &str) -> Result<CardErrorCode, String> {
-    let number = text.parse().ok().and_then(|number| CardErrorCode::new(number).ok());
-    number.ok_or_else(|| "a card error is a number from 600 to 617".to_owned())
+    text.parse().map_err(|_| {
+        "a card error is a number from 600 to 617, already_registered or pin_not_set".to_owned()
+    })
 }
 
 fn second_answer(text: &str) -> Result<SecondAnswer, String> {

@@ -1,6 +1,6 @@
 //! What the phone shows, as text for a terminal.
 
-use fido_relay_proto::device::{DeclineReason, NoticeEvent, Offer};
+use fido_relay_proto::device::{CardErrorCode, DeclineReason, NoticeEvent, Offer};
 use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{CeremonyType, WireName};
 
@@ -134,15 +134,17 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
         PhoneEvent::Card { ceremony_id, error: None } => {
             format!("{ceremony_id}: card held to the phone.")
         }
-        PhoneEvent::Card { ceremony_id, error: Some(number) } => {
-            let known = match number {
-                600 => ": it was taken away too soon",
-                602 => ": it holds no credential for this account",
-                606 => ": it is full",
-                608 => ": wrong PIN",
-                _ => "",
+        PhoneEvent::Card { ceremony_id, error: Some(code) } => {
+            let known = match code.number() {
+                None if *code == CardErrorCode::PIN_NOT_SET => ": set a PIN for it first",
+                None => ": it is registered already, so use it to sign in",
+                Some(600) => ": it was taken away too soon",
+                Some(602) => ": it holds no credential for this account",
+                Some(606) => ": it is full",
+                Some(608) => ": wrong PIN",
+                Some(_) => "",
             };
-            format!("{ceremony_id}: the card failed with error {number}{known}.")
+            format!("{ceremony_id}: the card failed with error {code}{known}.")
         }
         PhoneEvent::Answered { ceremony_id, .. } => {
             format!("{ceremony_id}: the card's answer was sent.")

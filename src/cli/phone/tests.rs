@@ -193,7 +193,7 @@ fn the_fault_options_become_faults() {
     .faults();
     assert_eq!(faults.decline, Some(DeclineReason::NotMe));
     assert_eq!(faults.wrong_codes, 2);
-    let numbers: Vec<u16> = faults.card_errors.iter().map(|code| code.number()).collect();
+    let numbers: Vec<u16> = faults.card_errors.iter().map(|code| code.number().unwrap()).collect();
     assert_eq!(numbers, [600, 608]);
     assert_eq!(faults.second_answer, Some(SecondAnswer::Different));
     assert_eq!(faults.drop_at, [DropAt::AnswerSent, DropAt::Closed]);
@@ -278,7 +278,7 @@ fn refusals_and_ends_are_told_in_plain_words() {
         show::event(&PhoneEvent::Waiting { ms: 1250 }).unwrap(),
         "Connecting again in 1.2 s."
     );
-    let card = PhoneEvent::Card { ceremony_id, error: Some(608) };
+    let card = PhoneEvent::Card { ceremony_id, error: CardErrorCode::new(608).ok() };
     let line = show::event(&card).unwrap();
     assert_eq!(line, format!("{ceremony_id}: the card failed with error 608: wrong PIN."));
 }

@@ -69,6 +69,7 @@ const CASES: &[Case] = &[
         ("client_direct", "/fidoapi/"),
     ),
     (EXTERNAL, &[("client_direct", "true")], ("client_direct", "/fidoapi/")),
+    (STRONG, &[("allow_uv_weaken", "true")], ("allow_uv_weaken", "programs at /fidoapi/")),
     (
         STRONG,
         &[("device_origins", "[\"https://a.example\"]")],

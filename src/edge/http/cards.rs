@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use fido_relay_proto::http::{CardAttestation, CardList, CardView, Scope};
+use fido_relay_proto::http::{CardList, CardView, Scope};
 use fido_relay_proto::{CardId, Problem, ProblemCode, Username};
 
 use super::caller::Initiator;
@@ -34,9 +34,9 @@ pub(in crate::edge) fn view(card: &Card) -> CardView {
         registered_at: rfc3339::format(card.registered_at),
         last_used_at: card.last_used_at.map(rfc3339::format),
         aaguid: card.aaguid.map(uuid),
-        model: card.model.map(str::to_owned),
+        model: card.model.clone(),
         attestation: card.attestation,
-        claimed: card.attestation != CardAttestation::Verified,
+        claimed: card.claimed,
         can_verify_user: card.can_verify_user,
     }
 }

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, Scope};
+use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, Requirement, Scope};
 use fido_relay_proto::limits::{
     CEREMONY_DEFAULT_S, CEREMONY_MAX_S, CEREMONY_MIN_S, TRANSACTION_FIELDS, WAIT_MAX_S,
 };
@@ -36,7 +36,7 @@ pub(super) async fn open(
     State(edge): State<Edge>,
     caller: Initiator,
     headers: HeaderMap,
-    JsonBody { value, bytes }: JsonBody<OpenCeremony>,
+    JsonBody { mut value, bytes }: JsonBody<OpenCeremony>,
 ) -> Result<Response, Refusal> {
     caller.require(match value.ceremony_type {
         CeremonyType::Registration => Scope::CeremonyReg,
@@ -47,6 +47,10 @@ pub(super) async fn open(
         let allowed: Vec<_> = caller.0.bindings.iter().map(|binding| binding.as_str()).collect();
         let detail = format!("/binding: this client may use {}", allowed.join(", "));
         return Err(Problem::new(ProblemCode::BindingNotAllowed).with_detail(detail).into());
+    }
+    let wish = value.options.user_verification.get_or_insert(Requirement::Required);
+    if *wish != Requirement::Required {
+        caller.require(Scope::UvWeaken)?;
     }
     edge.inner.limits.open(caller.0.id)?;
     check(&edge, &value)?;
@@ -76,6 +80,11 @@ fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), Refusal> {
     if !(CEREMONY_MIN_S..=CEREMONY_MAX_S).contains(&timeout) {
         return unprocessable("/timeout_s: a whole number from 30 to 600");
     }
+    if !edge.relay().world().fido.takes_username(&order.username) {
+        return unprocessable(
+            "/username: the FIDO2 server accepts only letters A to Z, digits, '.', '_' and '-'",
+        );
+    }
     match (&order.transaction, order.ceremony_type) {
         (None, CeremonyType::Approval) => {
             return unprocessable("/transaction: missing; an approval needs it");
@@ -90,6 +99,11 @@ fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), Refusal> {
         }
         (Some(_), CeremonyType::Approval)
         | (None, CeremonyType::Registration | CeremonyType::Authentication) => {}
+    }
+    if order.ceremony_type != CeremonyType::Authentication
+        && order.options.user_verification != Some(Requirement::Required)
+    {
+        return unprocessable("/options/userVerification: required, but for an authentication");
     }
     match &order.options.rp_id {
         Some(rp_id) if rp_id.as_str() != edge.settings().rp_id => {

@@ -110,6 +110,7 @@ pub fn router(edge: Edge) -> Router {
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(middleware::from_fn_with_state(edge.clone(), origin::cors))
         .layer(middleware::from_fn(authority::well_formed))
+        .layer(middleware::from_fn_with_state(edge.clone(), certify::in_own_form))
         .layer(middleware::from_fn(plain_answers))
         .layer(strict)
         .layer(middleware::from_fn_with_state(edge.clone(), probes::counted))

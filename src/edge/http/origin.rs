@@ -6,9 +6,10 @@
 //!   Origin + ticket      only a page that the ceremony's own client lists
 //!   Origin + key, token  never: such a credential must not be in a page
 //!   preflight            carries no credential: any page that a client of the tenant lists
+//!   /fidoapi/…           the relying party's own pages (`tenant.origins`), with its cookie
 //! ```
 //! An origin is compared byte for byte with what was listed. Answers name the one origin, never
-//! `*`, and never allow cookies.
+//! `*`, and allow cookies under `/fidoapi/` alone.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,19 +20,38 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use fido_relay_proto::{ClientId, ProblemCode, TenantId, UnixMillis};
 
+use super::certify;
 use super::refusal::Refusal;
 use crate::edge::Edge;
 use crate::ports::StoreError;
 
-/// The paths that pages watch at, each with what a preflight is told of its methods. The watcher's
-/// socket is not among them: browsers ask no CORS question before a WebSocket.
+/// What a page may do at a path.
+#[derive(Clone, Copy)]
+struct Rule {
+    /// What a preflight is told of the path's methods.
+    methods: &'static str,
+    /// What a page's request may carry beside the plain headers.
+    headers: &'static str,
+    /// Whether the interface is that of a FIDO2 server, which ties two calls by a cookie.
+    certify: bool,
+}
+
+/// The paths that pages watch at. The watcher's socket is not among them: browsers ask no CORS
+/// question before a WebSocket.
 const WATCHED: [(&str, &str); 3] = [
     ("/v1/ceremonies/{id}", "GET"),
     ("/v1/ceremonies/{id}/events", "GET"),
     ("/v1/ceremonies/{id}/events/ticket", "POST"),
 ];
-/// What a page's request may carry beside the plain headers.
-const REQUEST_HEADERS: &str = "Authorization, Last-Event-ID";
+
+fn rule_of(edge: &Edge, request: &Request) -> Option<Rule> {
+    if certify::is_served(edge, request) {
+        return Some(Rule { methods: "POST", headers: "Content-Type", certify: true });
+    }
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let (_, methods) = WATCHED.iter().find(|(watched, _)| Some(*watched) == path)?;
+    Some(Rule { methods, headers: "Authorization, Last-Event-ID", certify: false })
+}
 /// What a page's script may read beside the plain headers.
 const ANSWER_HEADERS: &str = "Retry-After";
 /// Seconds for which a browser may remember a preflight.
@@ -96,26 +116,25 @@ pub(in crate::edge) async fn may_watch(
     }
 }
 
-/// Answers preflights on the watched paths, and names the page's origin in their answers.
+/// Answers preflights where pages may call, and names the page's origin in their answers.
 ///
 /// Refusals are named too where some client lists the page, so that a page reads "this ticket is
 /// void" and not a failure of the network. What a refusal says is no secret.
 pub(super) async fn cors(State(edge): State<Edge>, request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let watched = WATCHED.iter().find(|(watched, _)| Some(*watched) == path);
-    let Some((_, methods)) = watched else { return next.run(request).await };
+    let Some(rule) = rule_of(&edge, &request) else { return next.run(request).await };
     let origins = request.headers().get_all(header::ORIGIN).into_iter().cloned();
     let origins: Vec<_> = origins.collect();
     let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let preflight = request.method() == Method::OPTIONS && asks && !origins.is_empty();
-    let watches = preflight || methods.split(", ").any(|method| request.method() == method);
+    let watches = preflight || rule.methods.split(", ").any(|method| request.method() == method);
     let listed = match &*origins {
+        [origin] if rule.certify => Ok(is_own_page(&edge, origin)),
         [origin] if watches => is_listed(&edge, origin).await,
         _ => Ok(false),
     };
     let mut response = match (preflight, &listed) {
         (false, _) => next.run(request).await,
-        (true, Ok(true)) => allowed(methods),
+        (true, Ok(true)) => allowed(rule),
         (true, Ok(false)) => Refusal::from(ProblemCode::OriginNotAllowed).into_response(),
         (true, Err(error)) => Refusal::from(error.clone()).into_response(),
     };
@@ -127,6 +146,10 @@ pub(super) async fn cors(State(edge): State<Edge>, request: Request, next: Next)
     }
     if let (Ok(true), [origin]) = (listed, &*origins) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        if rule.certify {
+            let cookies = HeaderValue::from_static("true");
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, cookies);
+        }
         if !preflight {
             let readable = HeaderValue::from_static(ANSWER_HEADERS);
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, readable);
@@ -135,13 +158,18 @@ pub(super) async fn cors(State(edge): State<Edge>, request: Request, next: Next)
     response
 }
 
-fn allowed(methods: &'static str) -> Response {
+fn allowed(rule: Rule) -> Response {
     let told: [(HeaderName, HeaderValue); 3] = [
-        (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods)),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS)),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(rule.methods)),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(rule.headers)),
         (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(REMEMBERED_S)),
     ];
     (StatusCode::NO_CONTENT, axum::response::AppendHeaders(told)).into_response()
+}
+
+/// Whether it is a page of the relying party itself.
+pub(super) fn is_own_page(edge: &Edge, origin: &HeaderValue) -> bool {
+    edge.settings().tenant_origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes())
 }
 
 async fn is_listed(edge: &Edge, origin: &HeaderValue) -> Result<bool, StoreError> {

@@ -8,7 +8,7 @@ use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use fido_relay_proto::{ProblemCode, UnixMillis};
+use fido_relay_proto::{Problem, UnixMillis};
 
 use super::status;
 use crate::edge::Edge;
@@ -69,7 +69,7 @@ pub(super) async fn counted(State(edge): State<Edge>, request: Request, next: Ne
     let method = request.method().clone();
     let response = next.run(request).await;
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
-    let problem = response.extensions().get::<ProblemCode>();
+    let problem = response.extensions().get::<Problem>().map(|problem| problem.code);
     let problem = problem.and_then(|code| serde_json::to_value(code).ok());
     let problem = problem.as_ref().and_then(serde_json::Value::as_str);
     if let Some(refused) = response.extensions().get::<Refused>() {

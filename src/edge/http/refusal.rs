@@ -125,10 +125,9 @@ impl From<OpenError> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Self { problem, retry_after_s, at_door } = self;
-        let code = problem.code;
         let status =
             StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(problem)).into_response();
+        let mut response = (status, Json(&problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match status {
@@ -148,8 +147,8 @@ impl IntoResponse for Refusal {
             }
             _ => {}
         }
-        // For whoever counts.
-        response.extensions_mut().insert(code);
+        // For the metrics, and for the paths with a form of their own.
+        response.extensions_mut().insert(problem);
         if let Some(refused) = at_door {
             response.extensions_mut().insert(refused);
         }

@@ -64,7 +64,9 @@ pub(super) async fn register(
             WebhookEvent::DevicePaired | WebhookEvent::DeviceRevoked => {
                 caller.require(Scope::DevicePair)?;
             }
-            WebhookEvent::CardRegistered | WebhookEvent::CardRemoved => {
+            WebhookEvent::CardRegistered
+            | WebhookEvent::CardRemoved
+            | WebhookEvent::CardCloneSuspected => {
                 caller.require(Scope::CardRead)?;
             }
             WebhookEvent::CeremonyClosed | WebhookEvent::UserNotMe => {}

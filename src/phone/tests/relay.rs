@@ -167,7 +167,7 @@ impl Line {
     pub(super) async fn card(&mut self) -> Option<u16> {
         let frame = self.frame().await;
         let DeviceFrame::Card(card) = frame else { panic!("no card event but {frame:?}") };
-        card.code.map(CardErrorCode::number)
+        card.code.and_then(CardErrorCode::number)
     }
 
     /// The answer's attempt and bytes.

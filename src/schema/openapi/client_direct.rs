@@ -1,10 +1,7 @@
 //! The FIDO2 server's own REST interface, as far as the relay knows it: the vendor's, in which more
 //! members may be than are said here.
 
-use fido_relay_proto::ProblemCode::{
-    HostNotAllowed, InvalidRequest, NotFound, OriginNotAllowed, TooLarge, TooManyRequests,
-    Unavailable, UnsupportedMediaType,
-};
+use fido_relay_proto::ProblemCode::{self, NotFound, TooLarge, UnsupportedMediaType};
 use fido_relay_proto::Username;
 use serde_json::{Value, json};
 
@@ -77,16 +74,20 @@ fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begi
         .gives_as(200, "Done", json, answer(&["ok"]), &told(200, "ok"))
         .with("Set-Cookie", "The session", json!({ "type": "string" }), false)
         .gives_as(400, "Malformed", json, answer(&["failed"]), &told(400, "failed"));
+    let refused = |code: &str| {
+        [(
+            "usual",
+            json!({ "status": "failed", "errorMessage": "", "statuscode": "403",
+            "responseCode": 403, "code": code }),
+        )]
+    };
     let call = if begins {
-        call.gives_as(
-            403,
-            "No account of this user",
-            json,
-            answer(&["failed"]),
-            &told(403, "failed"),
-        )
+        let about = "No account of this user; or `host_not_allowed`, `origin_not_allowed`";
+        call.gives_as(403, about, json, answer(&["failed"]), &told(403, "failed"))
     } else {
-        call.gives_as(401, "Verification failed", json, answer(&["failed"]), &told(401, "failed"))
+        let about = "`host_not_allowed`, `origin_not_allowed`";
+        call.gives_as(403, about, json, answer(&["failed"]), &refused("host_not_allowed"))
+            .gives_as(401, "Verification failed", json, answer(&["failed"]), &told(401, "failed"))
             .gives_as(
                 408,
                 "No such session",
@@ -113,16 +114,13 @@ fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begi
             &told(409, "failed"),
         )
         .gives_as(507, "Could not be stored", json, answer(&["failed"]), &told(507, "failed"));
-    let codes = [
-        InvalidRequest,
-        HostNotAllowed,
-        OriginNotAllowed,
-        NotFound,
-        TooLarge,
-        UnsupportedMediaType,
-    ];
-    let last = if begins { Unavailable } else { TooManyRequests };
-    call.problems(&[&codes[..], &[last]].concat());
+    let late = if begins { ProblemCode::Unavailable } else { ProblemCode::TooManyRequests };
+    let own = [TooLarge, UnsupportedMediaType, late];
+    let call = own.into_iter().fold(call, |call, code| {
+        let status = code.status();
+        call.gives_as(status, code.title(), json, answer(&["failed"]), &told(status, "failed"))
+    });
+    call.problems(&[NotFound]);
 }
 
 /// A begin call, in the vendor's spelling.
@@ -167,6 +165,8 @@ fn answer(words: &[&str]) -> Value {
             "errorMessage": { "type": "string" },
             "statuscode": { "type": "string" },
             "responseCode": { "type": "integer" },
+            "code": { "type": "string", "description": "As in problem details, where the relay \
+                itself refuses before the FIDO2 server is asked." },
         },
     })
 }

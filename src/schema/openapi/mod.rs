@@ -103,6 +103,7 @@ fn security_schemes() -> Value {
         Scope::CardRevoke => "remove users' cards",
         Scope::PresenceRead => "see whether a device is connected",
         Scope::WebhookAdmin => "manage webhooks",
+        Scope::UvWeaken => "open sign-ins that do not require user verification",
     };
     let scopes: Map<_, _> =
         Scope::ALL.iter().map(|scope| (scope.as_str().to_owned(), about(*scope).into())).collect();

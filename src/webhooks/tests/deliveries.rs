@@ -48,7 +48,8 @@ async fn not_me_and_devices_are_told_too() {
         Happening::DevicePaired { device_id, username: PlainText::new("ada").unwrap() },
         Happening::DeviceRevoked { device_id, username: username.clone(), client_id: None },
         Happening::CardRegistered { card_id, username: username.clone() },
-        Happening::CardRemoved { card_id, username, client_id: None },
+        Happening::CardRemoved { card_id, username: username.clone(), client_id: None },
+        Happening::CloneSuspected { card_id, username },
         Happening::ClientMade { client_id: CLIENT },
     ] {
         let event = SecurityEvent { tenant: TenantId::default(), at: stage.clock.now(), what };
@@ -66,8 +67,14 @@ async fn not_me_and_devices_are_told_too() {
         types.sort_unstable();
         types
     };
-    let of_the_tenant = ["card.registered", "card.removed", "device.paired", "device.revoked"];
-    let all = [&of_the_tenant[..2], &["ceremony.closed"], &of_the_tenant[2..], &["user.not_me"]];
+    let of_the_tenant = [
+        "card.clone_suspected",
+        "card.registered",
+        "card.removed",
+        "device.paired",
+        "device.revoked",
+    ];
+    let all = [&of_the_tenant[..3], &["ceremony.closed"], &of_the_tenant[3..], &["user.not_me"]];
     assert_eq!(types(GOOD), all.concat(), "each once");
     assert_eq!(types("https://other.example/"), of_the_tenant);
 }

@@ -6,7 +6,7 @@ use fido_relay::ceremony::{Event, State, Verdict};
 use fido_relay::metrics::Standing;
 use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::DeclineReason;
-use fido_relay_proto::{AttemptId, DeviceId, NodeId, TenantId};
+use fido_relay_proto::{AttemptId, DeviceId, NodeId, Reason, TenantId};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -68,8 +68,12 @@ async fn after_every_outcome_what_was_opened_is_closed_or_open() {
     let kinds = ["registration", "authentication", "approval"];
     for kind in kinds {
         // Succeeded, rejected, failed, and one that nobody learns of.
-        for verdict in [None, Some(Verdict::Rejected), Some(Verdict::Full), Some(Verdict::Unknown)]
-        {
+        for verdict in [
+            None,
+            Some(Verdict::Rejected(Reason::UpstreamRejected)),
+            Some(Verdict::Full),
+            Some(Verdict::Unknown),
+        ] {
             *relay.fido.verdict.lock().unwrap() = verdict;
             let id = open(&relay, kind, "none").await;
             answered(&relay, &id).await;

@@ -423,7 +423,7 @@ fn rank(phase: Phase) -> u8 {
 fn outcome_of(verdict: &Verdict) -> Outcome {
     match verdict {
         Verdict::Approved(_) => Outcome::Succeeded,
-        Verdict::Rejected => Outcome::Rejected,
+        Verdict::Rejected(_) => Outcome::Rejected,
         Verdict::SessionLost => Outcome::Expired,
         Verdict::Full | Verdict::NotAsked => Outcome::Failed,
         Verdict::Unknown => Outcome::Indeterminate,

@@ -9,7 +9,7 @@ use fido_relay_proto::http::UpstreamOptions;
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
     AttemptId, Binding, CeremonyId, CeremonyType, ClientId, DeviceId, NodeId, Outcome, PlainText,
-    TenantId, UnixMillis,
+    Reason, TenantId, UnixMillis,
 };
 use serde_json::value::RawValue;
 
@@ -269,7 +269,7 @@ fn a_verdict_that_did_not_become_the_outcome_is_found() {
     let mut history = story(END, &[]);
     for event in &mut history {
         if let Event::Said { verdict, .. } = event {
-            *verdict = Verdict::Rejected;
+            *verdict = Verdict::Rejected(Reason::UpstreamRejected);
         }
     }
     finds("became", &history);

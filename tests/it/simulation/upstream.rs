@@ -76,7 +76,7 @@ impl Fido for SimFido {
             let verdict = if self.world.happens(faults.upstream) {
                 let mut chance = self.world.chance();
                 match chance.below(4) {
-                    0 | 1 => Verdict::Rejected,
+                    0 | 1 => Verdict::Rejected(Reason::UpstreamRejected),
                     2 => Verdict::SessionLost,
                     _ => Verdict::Full,
                 }

@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub(crate) mod agreeable;
+pub(crate) mod authority;
 pub(crate) mod bare_relay;
 pub(crate) mod child_relay;
 pub(crate) mod fido2_server;
@@ -16,6 +17,7 @@ pub(crate) mod raw_socket;
 pub(crate) mod relay;
 pub(crate) mod scene;
 pub(crate) mod scripted_upstream;
+pub(crate) mod tls_front;
 pub(crate) mod wire_phone;
 
 use std::time::Duration;

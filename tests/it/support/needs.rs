@@ -83,6 +83,15 @@ pub(crate) fn asyncapi(what: &str) -> Option<PathBuf> {
     or_left_out(found, what, "node is not installed, or tests/asyncapi has no node_modules")
 }
 
+/// Node, and what `npm ci` puts into `tests/simplewebauthn_server`.
+pub(crate) fn simplewebauthn(what: &str) -> Option<PathBuf> {
+    let library = "tests/simplewebauthn_server/node_modules/@simplewebauthn/server/package.json";
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join(library);
+    let found = on_path("node").filter(|_| library.is_file());
+    let because = "node is not installed, or tests/simplewebauthn_server has no node_modules";
+    or_left_out(found, what, because)
+}
+
 /// The text of axe-core, which audits a page from within. It comes with what `npm ci` puts into
 /// `clients/js`, the one place of the tree where a script of somebody else's is installed by a
 /// lock file.

@@ -8,7 +8,7 @@ use fido_relay::phone::{self, Card, Codes, DeviceKey, Paired, Phone, PhoneEvent,
 use fido_relay::ports::Store;
 use fido_relay::security::clients::{Clients, NewClient};
 use fido_relay::serve::{self, Ground, Running};
-use fido_relay::softcard::{CardError, Prompt, SoftCard};
+use fido_relay::softcard::{Prompt, SoftCard};
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony, OpenedPairing, Scope};
 use fido_relay_proto::{Binding, CeremonyId, CeremonyType, PlainText, TenantId};
@@ -61,8 +61,9 @@ impl TestRelay {
 
     fn configured(change: impl FnOnce(&mut Config)) -> (Config, Place) {
         let (directory, port) = (tempfile::tempdir().unwrap(), OwnPort::reserve());
-        let mut config = fido_relay::config::from_texts(None, &[]).unwrap().config;
-        config.listen = port.address;
+        let listen = port.address.to_string();
+        let variables = [("FIDO_RELAY_LISTEN", listen.as_str())];
+        let mut config = fido_relay::config::from_texts(None, &variables).unwrap().config;
         config.data_dir = directory.path().to_path_buf();
         config.limits.drain = std::time::Duration::ZERO;
         // All parties of a test come from one address, as often as they like.
@@ -171,14 +172,13 @@ struct CardInHand(Mutex<SoftCard>);
 
 impl Card for CardInHand {
     fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {
-        let answer = tap(&mut self.0.lock().unwrap(), challenge);
-        let text = answer.map_err(|error| CardErrorCode::new(error.0).unwrap())?;
+        let text = tap(&mut self.0.lock().unwrap(), challenge)?;
         Ok(RawValue::from_string(text).unwrap())
     }
 }
 
 /// What a card answers to a challenge.
-pub(crate) fn tap(card: &mut SoftCard, challenge: &Challenge) -> Result<String, CardError> {
+pub(crate) fn tap(card: &mut SoftCard, challenge: &Challenge) -> Result<String, CardErrorCode> {
     let prompt = Prompt {
         rp_id: &challenge.offer.rp_id,
         origin: &challenge.origin,

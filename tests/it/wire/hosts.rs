@@ -58,6 +58,11 @@ async fn client_direct_is_served_to_its_own_hosts_and_listed_pages_alone() {
             headers.extend(origins.iter().map(|origin| ("Origin", *origin)));
             let head = posts(&relay, path, &headers).await;
             let what = format!("{path} {headers:?}: {head:?}");
+            // A script of a listed page may read the answer and use the session's cookie.
+            let readable = origins.first().filter(|_| refused.is_none()).copied();
+            assert_eq!(head.header("access-control-allow-origin"), readable, "{what}");
+            let cookies = readable.map(|_| "true");
+            assert_eq!(head.header("access-control-allow-credentials"), cookies, "{what}");
             match refused {
                 None => assert_eq!(head.status, 200, "{what}"),
                 Some(code) => {
@@ -67,6 +72,20 @@ async fn client_direct_is_served_to_its_own_hosts_and_listed_pages_alone() {
                 }
             }
         }
+    }
+    for (origin, status) in [("https://bank.example", 204), ("http://evil.example", 403)] {
+        let mut socket = RawSocket::tcp(&relay.url()).await;
+        let path = paths[0];
+        let preflight = format!(
+            "OPTIONS {path} HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\
+             Access-Control-Request-Method: POST\r\n\
+             Access-Control-Request-Headers: content-type\r\n\r\n"
+        );
+        socket.send(preflight.as_bytes()).await;
+        let head = socket.head().await;
+        assert_eq!(head.status, status, "{head:?}");
+        let allowed = (status == 204).then_some("Content-Type");
+        assert_eq!(head.header("access-control-allow-headers"), allowed, "{head:?}");
     }
     for path in ["assertion/options", "assertion/result", "attestation/result"] {
         let headers = [("Host", "evil.example"), ("Origin", "http://evil.example")];

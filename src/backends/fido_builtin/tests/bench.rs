@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fido_relay_proto::device::CardErrorCode;
 use fido_relay_proto::http::{Transaction, UpstreamOptions};
 use fido_relay_proto::{CeremonyType, DisplayName, TenantId, Username};
 use serde_json::value::RawValue;
@@ -11,7 +12,7 @@ use super::memory::{MemoryStore, SetClock};
 use super::{ORIGIN, RP_ID};
 use crate::ceremony::{Begun, Verdict};
 use crate::ports::{BeginFault, BeginRequest, Fido as _};
-use crate::softcard::{CardError, Prompt, SoftCard};
+use crate::softcard::{Prompt, SoftCard};
 
 pub(super) struct Bench {
     pub(super) store: Arc<MemoryStore>,
@@ -113,7 +114,7 @@ pub(super) fn make(
     card: &mut SoftCard,
     username: &str,
     begun: &Begun,
-) -> Result<Box<RawValue>, CardError> {
+) -> Result<Box<RawValue>, CardErrorCode> {
     card.register(&prompt(username, begun)).map(raw)
 }
 
@@ -122,7 +123,7 @@ pub(super) fn sign(
     card: &mut SoftCard,
     username: &str,
     begun: &Begun,
-) -> Result<Box<RawValue>, CardError> {
+) -> Result<Box<RawValue>, CardErrorCode> {
     card.authenticate(&prompt(username, begun)).map(raw)
 }
 

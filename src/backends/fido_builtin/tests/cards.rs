@@ -86,7 +86,10 @@ async fn the_limit_of_cards_is_told_before_the_card_is_touched_and_removing_one_
     let answers = [&one, &two].map(|begun| make(&mut SoftCard::new(), "ada", begun).unwrap());
     let verdict = bench.complete(REGISTRATION, &one, &answers[0]).await;
     assert!(matches!(verdict, Verdict::Approved(_)));
-    assert_eq!(bench.complete(REGISTRATION, &two, &answers[1]).await, Verdict::Rejected);
+    assert_eq!(
+        bench.complete(REGISTRATION, &two, &answers[1]).await,
+        Verdict::Rejected(Reason::UpstreamRejected)
+    );
 
     assert_eq!(begin().await.unwrap_err().reason, Reason::CardLimit);
     assert!(matches!(bench.register(&mut SoftCard::new(), "bob").await, Verdict::Approved(_)));
@@ -113,11 +116,14 @@ async fn a_removed_card_is_refused_at_begin_and_at_the_end_of_what_had_begun() {
         let card = cards(&bench, "ada").await.remove(0);
         assert!(remove(&bench, &card).await);
         assert!(!remove(&bench, &card).await, "once");
-        assert_eq!(bench.complete(AUTHENTICATION, &begun, &answer).await, Verdict::Rejected);
+        assert_eq!(
+            bench.complete(AUTHENTICATION, &begun, &answer).await,
+            Verdict::Rejected(Reason::UpstreamRejected)
+        );
         assert_eq!(begin().await.unwrap_err().reason, Reason::NoCredential);
         // Its id is not registered again either.
         let verdict = bench.complete(REGISTRATION, &registration, &made).await;
-        assert_eq!(verdict, Verdict::Rejected);
+        assert_eq!(verdict, Verdict::Rejected(Reason::UpstreamRejected));
     }
 }
 
@@ -162,26 +168,28 @@ impl Witness for Heard {
 }
 
 #[tokio::test]
-async fn a_registration_is_told_once_and_a_failed_one_is_not() {
+async fn a_registration_and_a_suspected_clone_are_told_once_each() {
     let heard = Arc::new(Heard::default());
     let mut settings = settings();
     settings.witnesses = Witnesses::new(vec![heard.clone()]);
     let bench = Bench::with(settings);
     let begun = bench.begin(REGISTRATION, "ada", UpstreamOptions::default()).await.unwrap();
-    let answer = make(&mut SoftCard::new(), "ada", &begun).unwrap();
+    let mut card = SoftCard::new();
+    let answer = make(&mut card, "ada", &begun).unwrap();
     assert!(matches!(bench.complete(REGISTRATION, &begun, &answer).await, Verdict::Approved(_)));
-    assert_eq!(bench.complete(REGISTRATION, &begun, &answer).await, Verdict::Rejected);
-    let (card_id, username) = (cards(&bench, "ada").await[0].id, Username::new("ada").unwrap());
-    assert_eq!(*heard.0.lock().unwrap(), [Happening::CardRegistered { card_id, username }]);
-}
-
-#[test]
-fn the_vendors_models_have_names() {
-    let model = |aaguid: u128| super::super::models::name(aaguid.to_be_bytes());
     assert_eq!(
-        model(0x3f59672f_20aa_4afe_b6f4_7e5e916b6d98),
-        Some("Arculus FIDO 2.1 Key Card [P71]")
+        bench.complete(REGISTRATION, &begun, &answer).await,
+        Verdict::Rejected(Reason::AlreadyRegistered)
     );
-    assert_eq!(model(0x9d3df6ba_282f_11ed_a261_0242ac120002), Some("Arculus FIDO2/U2F Key Card"));
-    assert_eq!(model(1), None);
+    let begun = bench.begin(AUTHENTICATION, "ada", UpstreamOptions::default()).await.unwrap();
+    let answer = sign(&mut card, "ada", &begun).unwrap();
+    assert!(matches!(bench.complete(AUTHENTICATION, &begun, &answer).await, Verdict::Approved(_)));
+    assert_eq!(
+        bench.complete(AUTHENTICATION, &begun, &answer).await,
+        Verdict::Rejected(Reason::CloneSuspected)
+    );
+    let (card_id, username) = (cards(&bench, "ada").await[0].id, Username::new("ada").unwrap());
+    let registered = Happening::CardRegistered { card_id, username: username.clone() };
+    let suspected = Happening::CloneSuspected { card_id, username };
+    assert_eq!(*heard.0.lock().unwrap(), [registered, suspected]);
 }

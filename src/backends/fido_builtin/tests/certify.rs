@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::bench::Bench;
+use super::super::server::Settings;
+use super::bench::{Bench, settings};
 use super::{ORIGIN, RP_ID};
 use crate::ports::{Certify as _, CertifyCall, CertifyReply, CertifyStep};
 use crate::softcard::{AttestationStyle, Prompt, SoftCard};
@@ -185,6 +186,7 @@ async fn malformed_begin_bodies_are_400_and_not_echoed() {
         json!({"username": "ada", "attestation": 1}).to_string(),
         json!({"username": "ada", "algorithms": "es256"}).to_string(),
         json!({"username": "ada", "algorithms": ["canary"]}).to_string(),
+        json!({"username": "ada", "extensions": ["canary"]}).to_string(),
     ] {
         for step in [AttestationOptions, AssertionOptions] {
             let reply = call(&bench, step, None, &text).await;
@@ -229,6 +231,58 @@ async fn unknown_members_and_both_spellings_are_taken() {
             })
         );
     }
+}
+
+#[tokio::test]
+async fn an_empty_rp_id_is_none() {
+    let bench = Bench::new();
+    let body = json!({"username": "ada", "displayName": "", "rpId": ""}).to_string();
+    assert_eq!(call(&bench, AttestationOptions, None, &body).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_call_asks_for_less_than_user_verification_only_where_the_operator_allows_it() {
+    let begin = json!({"username": "ada", "userVerification": "discouraged"}).to_string();
+    for (allowed, wish, status) in [(false, "required", 401), (true, "discouraged", 200)] {
+        let bench = Bench::with(Settings { uv_weaken: allowed, ..settings() });
+        let mut reply = call(&bench, AttestationOptions, None, &begin).await;
+        let mut options = body(&reply);
+        assert_eq!(options["authenticatorSelection"]["userVerification"], wish);
+        // The phone hides the requirement from a card without a PIN.
+        options["authenticatorSelection"] = json!({});
+        let cookie = cookie(&reply);
+        reply.body = options.to_string().into_bytes();
+        let mut card = SoftCard::new().with_user_verification(false);
+        let answered = answer(&mut card, "ada", &reply, true);
+        let result = call(&bench, AttestationResult, Some(&cookie), &answered).await;
+        assert_eq!(result.status, status, "{}", body(&result));
+    }
+}
+
+#[tokio::test]
+async fn extensions_are_passed_on_to_the_client() {
+    let bench = Bench::new();
+    let mut card = SoftCard::new();
+    let extensions =
+        json!({"credProps": true, "credentialProtectionPolicy": "userVerificationOptional"});
+    let request = json!({"username": "ada", "extensions": extensions}).to_string();
+    let begun = call(&bench, AttestationOptions, None, &request).await;
+    assert_eq!(body(&begun)["extensions"], extensions);
+    let answered = answer(&mut card, "ada", &begun, true);
+    let cookie = cookie(&begun);
+    assert_eq!(call(&bench, AttestationResult, Some(&cookie), &answered).await.status, 200);
+    let begun = call(&bench, AssertionOptions, None, &request).await;
+    assert_eq!(body(&begun)["extensions"], extensions);
+    let begun = call(&bench, AssertionOptions, None, &begin_body("ada")).await;
+    assert!(body(&begun).get("extensions").is_none());
+}
+
+#[tokio::test]
+async fn algorithms_that_are_switched_off_are_400() {
+    let request = json!({"username": "ada", "algorithms": ["ML-DSA-44"]}).to_string();
+    let reply = call(&Bench::new(), AttestationOptions, None, &request).await;
+    assert_eq!(reply.status, 400);
+    assert_eq!(body(&reply)["status"], "failed");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use fido_relay_proto::device::CardErrorCode;
 use fido_relay_proto::http::{
     Algorithm, Attachment, Attestation, Requirement, Transaction, TransactionField, UpstreamOptions,
 };
@@ -16,7 +17,7 @@ use super::super::credentials::hash_text;
 use super::bench::{Bench, make, raw, request, settings, sign};
 use crate::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
 use crate::ports::Fido as _;
-use crate::softcard::{AttestationStyle, CardError, SoftCard};
+use crate::softcard::{AttestationStyle, SoftCard};
 
 const REGISTRATION: CeremonyType = CeremonyType::Registration;
 const AUTHENTICATION: CeremonyType = CeremonyType::Authentication;
@@ -42,7 +43,9 @@ fn transaction(amount: &str) -> Transaction {
 
 #[tokio::test]
 async fn a_card_of_each_algorithm_and_style_registers_and_signs_in() {
-    for algorithm in [Algorithm::Es256, Algorithm::Eddsa, Algorithm::Rs256] {
+    for algorithm in
+        [Algorithm::Es256, Algorithm::Eddsa, Algorithm::Es384, Algorithm::Ps256, Algorithm::Rs256]
+    {
         for style in
             [AttestationStyle::None, AttestationStyle::PackedSelf, AttestationStyle::BareSignature]
         {
@@ -129,7 +132,7 @@ async fn a_second_registration_excludes_the_first_card_and_keeps_the_user_handle
     approval(bench.register(&mut first, "ada").await);
     let begun = bench.begin(REGISTRATION, "ada", UpstreamOptions::default()).await.unwrap();
     assert_eq!(public_key(&begun)["excludeCredentials"].as_array().unwrap().len(), 1);
-    assert_eq!(make(&mut first, "ada", &begun).err(), Some(CardError::KEY_STORE_FULL));
+    assert_eq!(make(&mut first, "ada", &begun).err(), Some(CardErrorCode::ALREADY_REGISTERED));
     let answer = make(&mut second, "ada", &begun).unwrap();
     approval(bench.complete(REGISTRATION, &begun, &answer).await);
     let begun = bench.begin(REGISTRATION, "ada", UpstreamOptions::default()).await.unwrap();
@@ -147,14 +150,17 @@ async fn an_authentication_allows_the_users_credentials_and_no_others() {
     let begun = bench.begin(AUTHENTICATION, "ada", UpstreamOptions::default()).await.unwrap();
     assert_eq!(public_key(&begun)["allowCredentials"].as_array().unwrap().len(), 1);
     assert_eq!(public_key(&begun)["rpId"], "example.org");
-    assert_eq!(sign(&mut bob, "bob", &begun).err(), Some(CardError::NO_CREDENTIALS));
+    assert_eq!(sign(&mut bob, "bob", &begun).err(), Some(CardErrorCode::NO_CREDENTIALS));
 
     // A card that answers all the same: bob's own, honest answer to ada's challenge.
     let mut object = public_key(&begun);
     object["allowCredentials"] = json!([]);
     let begun = Begun { public_key: raw(object.to_string()), ..begun };
     let answer = sign(&mut bob, "bob", &begun).unwrap();
-    assert_eq!(bench.complete(AUTHENTICATION, &begun, &answer).await, Verdict::Rejected);
+    assert_eq!(
+        bench.complete(AUTHENTICATION, &begun, &answer).await,
+        Verdict::Rejected(Reason::UpstreamRejected)
+    );
     approval(bench.authenticate(&mut bob, "bob").await);
 }
 
@@ -171,7 +177,10 @@ async fn a_discoverable_authentication_has_no_list_and_still_knows_its_user() {
     let begun = bench.begin(AUTHENTICATION, "ada", options).await.unwrap();
     assert_eq!(public_key(&begun)["allowCredentials"], json!([]));
     let strange = sign(&mut bob, "bob", &begun).unwrap();
-    assert_eq!(bench.complete(AUTHENTICATION, &begun, &strange).await, Verdict::Rejected);
+    assert_eq!(
+        bench.complete(AUTHENTICATION, &begun, &strange).await,
+        Verdict::Rejected(Reason::UpstreamRejected)
+    );
     let own = sign(&mut ada, "ada", &begun).unwrap();
     approval(bench.complete(AUTHENTICATION, &begun, &own).await);
 }
@@ -180,14 +189,19 @@ async fn a_discoverable_authentication_has_no_list_and_still_knows_its_user() {
 async fn required_user_verification_refuses_a_card_that_did_not_verify() {
     let bench = Bench::new();
     let mut card = SoftCard::new().with_user_verification(false);
-    let made = approval(bench.register(&mut card, "ada").await);
-    assert_eq!(made.user_verified, Some(false));
-    let options = UpstreamOptions {
-        user_verification: Some(Requirement::Required),
+    let weak = UpstreamOptions {
+        user_verification: Some(Requirement::Preferred),
         ..UpstreamOptions::default()
     };
+    let begun = bench.begin(REGISTRATION, "ada", weak).await.unwrap();
+    let answer = make(&mut card, "ada", &begun).unwrap();
+    let made = approval(bench.complete(REGISTRATION, &begun, &answer).await);
+    assert_eq!(made.user_verified, Some(false));
     for ceremony_type in [REGISTRATION, AUTHENTICATION] {
-        let begun = bench.begin(ceremony_type, "ada", options.clone()).await.unwrap();
+        let begun = bench.begin(ceremony_type, "ada", UpstreamOptions::default()).await.unwrap();
+        let object = public_key(&begun);
+        let wish = object.get("authenticatorSelection").unwrap_or(&object);
+        assert_eq!(wish["userVerification"], "required");
         // The phone hides the requirement from the card.
         let begun = Begun { public_key: raw("{}".to_owned()), ..begun };
         let answer = match ceremony_type {
@@ -197,7 +211,7 @@ async fn required_user_verification_refuses_a_card_that_did_not_verify() {
             CeremonyType::Authentication | CeremonyType::Approval => sign(&mut card, "ada", &begun),
         };
         let verdict = bench.complete(ceremony_type, &begun, &answer.unwrap()).await;
-        assert_eq!(verdict, Verdict::Rejected);
+        assert_eq!(verdict, Verdict::Rejected(Reason::PinNotSet));
     }
 }
 
@@ -247,8 +261,23 @@ async fn an_answer_to_another_challenge_is_rejected() {
     let one = bench.begin(AUTHENTICATION, "ada", UpstreamOptions::default()).await.unwrap();
     let two = bench.begin(AUTHENTICATION, "ada", UpstreamOptions::default()).await.unwrap();
     let answer = sign(&mut card, "ada", &one).unwrap();
-    assert_eq!(bench.complete(AUTHENTICATION, &two, &answer).await, Verdict::Rejected);
+    assert_eq!(
+        bench.complete(AUTHENTICATION, &two, &answer).await,
+        Verdict::Rejected(Reason::UpstreamRejected)
+    );
     approval(bench.complete(AUTHENTICATION, &one, &answer).await);
+}
+
+#[tokio::test]
+async fn step_24_the_counter_is_stored_and_a_copy_of_the_card_refused() {
+    let bench = Bench::new();
+    let mut card = SoftCard::new();
+    approval(bench.register(&mut card, "ada").await);
+    let mut copy = SoftCard::from_json(card.to_json().unwrap().get()).unwrap();
+    for _ in 0..2 {
+        approval(bench.authenticate(&mut card, "ada").await);
+    }
+    assert!(!matches!(bench.authenticate(&mut copy, "ada").await, Verdict::Approved(_)));
 }
 
 #[tokio::test]
@@ -258,12 +287,18 @@ async fn the_same_answer_is_good_once() {
     let begun = bench.begin(REGISTRATION, "ada", UpstreamOptions::default()).await.unwrap();
     let answer = make(&mut card, "ada", &begun).unwrap();
     approval(bench.complete(REGISTRATION, &begun, &answer).await);
-    assert_eq!(bench.complete(REGISTRATION, &begun, &answer).await, Verdict::Rejected);
+    assert_eq!(
+        bench.complete(REGISTRATION, &begun, &answer).await,
+        Verdict::Rejected(Reason::AlreadyRegistered)
+    );
 
     let begun = bench.begin(AUTHENTICATION, "ada", UpstreamOptions::default()).await.unwrap();
     let answer = sign(&mut card, "ada", &begun).unwrap();
     approval(bench.complete(AUTHENTICATION, &begun, &answer).await);
-    assert_eq!(bench.complete(AUTHENTICATION, &begun, &answer).await, Verdict::Rejected);
+    assert_eq!(
+        bench.complete(AUTHENTICATION, &begun, &answer).await,
+        Verdict::Rejected(Reason::CloneSuspected)
+    );
 }
 
 #[tokio::test]
@@ -283,7 +318,10 @@ async fn step_26_a_credential_id_belongs_to_one_user_of_the_tenant() {
     });
     stolen["response"]["clientDataJSON"] = json!(Bytes(client_data.to_string().into_bytes()));
     let stolen = raw(stolen.to_string());
-    assert_eq!(bench.complete(REGISTRATION, &bob, &stolen).await, Verdict::Rejected);
+    assert_eq!(
+        bench.complete(REGISTRATION, &bob, &stolen).await,
+        Verdict::Rejected(Reason::AlreadyRegistered)
+    );
     let refused = bench.begin(AUTHENTICATION, "bob", UpstreamOptions::default()).await;
     assert!(refused.is_err(), "bob has no account");
     approval(bench.authenticate(&mut card, "ada").await);
@@ -405,7 +443,7 @@ async fn an_answer_that_is_no_credential_is_rejected() {
     let begun = bench.begin(REGISTRATION, "ada", UpstreamOptions::default()).await.unwrap();
     for text in ["{}", "[]", "null", "\"text\"", "{\"id\":\"AA\",\"type\":\"public-key\"}"] {
         let verdict = bench.complete(REGISTRATION, &begun, &raw(text.to_owned())).await;
-        assert_eq!(verdict, Verdict::Rejected, "{text}");
+        assert_eq!(verdict, Verdict::Rejected(Reason::UpstreamRejected), "{text}");
     }
 }
 

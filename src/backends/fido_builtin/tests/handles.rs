@@ -2,7 +2,7 @@
 //! the name, and the username's bytes from cards that know no other.
 
 use fido_relay_proto::http::{Requirement, UpstreamOptions};
-use fido_relay_proto::{CeremonyType, TenantId, Username};
+use fido_relay_proto::{CeremonyType, Reason, TenantId, Username};
 use fido_relay_webauthn::Bytes;
 use serde_json::{Value, json};
 
@@ -113,7 +113,7 @@ async fn a_card_that_returns_the_username_as_handle_signs_in_and_with_another_na
     assert!(matches!(discoverable(&bench, &mut card, None).await, Verdict::Approved(_)));
     for wrong in [&b"bob"[..], b"ad", b"ada ", b"Ada", b"ada\0", &[0x61; 64]] {
         let verdict = discoverable(&bench, &mut card, Some(wrong)).await;
-        assert_eq!(verdict, Verdict::Rejected, "{wrong:?}");
+        assert_eq!(verdict, Verdict::Rejected(Reason::UpstreamRejected), "{wrong:?}");
     }
     assert!(matches!(discoverable(&bench, &mut card, Some(b"ada")).await, Verdict::Approved(_)));
 }
@@ -125,7 +125,10 @@ async fn without_the_setting_the_username_is_no_handle() {
     let bench = Bench::with(strict);
     let mut card = SoftCard::new().with_username_as_user_handle();
     assert!(matches!(bench.register(&mut card, "ada").await, Verdict::Approved(_)));
-    assert_eq!(discoverable(&bench, &mut card, None).await, Verdict::Rejected);
+    assert_eq!(
+        discoverable(&bench, &mut card, None).await,
+        Verdict::Rejected(Reason::UpstreamRejected)
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The built-in server by its two doors, over a store in memory.
 
+mod attestation;
 mod bench;
 mod cards;
 mod certify;

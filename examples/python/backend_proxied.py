@@ -93,6 +93,8 @@ class Relay:
         for name, value in expected.items():
             if claims.get(name) != value:
                 raise jwt.InvalidTokenError(f"{name} is not what was asked for")
+        if "pin" not in claims.get("amr", []):
+            raise jwt.InvalidTokenError("the card did not verify its user")
         return claims
 
     def _call(self, method, path, **more):

@@ -33,6 +33,10 @@ BACK_OFF_FIRST = {1002, 1003, 1007, 1008, 1009, 1013, 4429}
 TRY_AGAIN = {"slow_down", "unavailable"}
 TAKE_DOWN = {"claimed_elsewhere", "already_closed", "unknown_ceremony"}
 CARD_UNKNOWN, NO_CREDENTIAL = 601, 602
+ADVICE = {"pin_not_set": "set a PIN in the bank's app first",
+          "already_registered": "this card is registered already: use it to sign in",
+          "clone_suspected": "call the bank before you use this card again",
+          "card_limit": "have a card removed that you no longer use"}
 VERIFYING = 30  # seconds that an answer may be under verification after the ceremony's own time
 
 
@@ -180,7 +184,10 @@ class Phone:
             case "closed":
                 self._send({"type": "ack", "ceremony_id": ceremony, "of": "closed"})
                 if self._prompts.pop(ceremony, None):
-                    print(f"{frame['outcome']} {frame.get('reason', '')}".rstrip())
+                    reason = frame.get("reason", "")
+                    print(f"{frame['outcome']} {reason}".rstrip())
+                    if reason in ADVICE:
+                        print(f"  {ADVICE[reason]}")
             case "error":
                 self._refused(frame)
             case _:
@@ -234,16 +241,17 @@ class Phone:
     # What the person and the card do.
 
     def _show(self, offer):
-        print(f"\n{offer['client_name']} ({offer['rp_id']}) asks {offer['display_name']}: "
+        client, rp_id, person = (isolated(offer[name]) for name in ("client_name", "rp_id", "display_name"))
+        print(f"\n{client} ({rp_id}) asks {person}: "
               f"{offer['ceremony_type']}, {offer['expires_in']} s left")
         if "message" in offer:
-            print(f"  {offer['message']}")
+            print(f"  {isolated(offer['message'])}")
         if "transaction" in offer:
-            print(f"  {offer['transaction']['title']}")
+            print(f"  {isolated(offer['transaction']['title'])}")
             for field in offer["transaction"]["fields"]:
-                print(f"    {field['label']}: {field['value']}")
+                print(f"    {isolated(field['label'])}: {isolated(field['value'])}")
         for name, value in offer.get("context", {}).items():
-            print(f"  browser's {name}: {value}")
+            print(f"  browser's {name}: {isolated(value)}")
 
     def _typed(self, line):
         waiting = (each for each in self._prompts.items() if "said" not in each[1])
@@ -297,6 +305,12 @@ class Phone:
         for prompt in self._prompts.values():
             if "answer" in prompt:
                 self._say_again(prompt)
+
+
+def isolated(text):
+    """A text that cannot reorder what stands beside it (docs/protocol.md, section 8). ASCII cannot,
+    and not every terminal knows the isolates."""
+    return text if text.isascii() else f"\u2068{text}\u2069"
 
 
 def in_seconds(seconds):

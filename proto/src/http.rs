@@ -58,9 +58,9 @@ pub struct BrowserContext {
     /// Its address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<PlainText<45>>,
-    /// Its name.
+    /// Its `User-Agent` header. A device is shown what the relay knows of it: "Chrome on Windows".
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_agent: Option<PlainText<256>>,
+    pub user_agent: Option<String>,
     /// Where it seems to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<PlainText<80>>,

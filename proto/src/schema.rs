@@ -3,8 +3,9 @@
 //! theirs, and with it their docs.
 //!
 //! A schema here says exactly what the type's parser takes, so that what a document generated from
-//! it calls valid is never refused for its form. Patterns keep to what ECMA-262 and Python read
-//! alike.
+//! it calls valid is never refused for its form. What of a text needs tables of Unicode (combining
+//! marks, joiners, normalization) is in its description alone. Patterns keep to what ECMA-262 and
+//! Python read alike.
 
 use std::borrow::Cow;
 
@@ -12,7 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::device::CardErrorCode;
 use crate::ids::TenantId;
-use crate::text::{FORBIDDEN, PlainText};
+use crate::text::{FORBIDDEN, MARKS, PlainText};
 
 /// The schema of 16 or 32 bytes in base64url behind a prefix. The last character carries two bits
 /// of 16 bytes, and four of 32.
@@ -26,7 +27,7 @@ pub(crate) fn byte_id(prefix: &str, bytes: usize, description: &str) -> Schema {
     })
 }
 
-/// White space that [`PlainText`] lets stand beside something visible.
+/// White space, one at a time.
 const BLANK: [(char, char); 7] = [
     (' ', ' '),
     ('\u{A0}', '\u{A0}'),
@@ -53,37 +54,63 @@ fn class(ranges: &[(char, char)]) -> String {
         .collect()
 }
 
-/// What every [`PlainText`] is, whatever its length.
-struct Shown;
+/// What lies between these ranges, which are in order. Spelt so, a pattern names no noncharacter.
+fn between(ranges: &[(char, char)]) -> Vec<(char, char)> {
+    let (last, rest) = (ranges.iter(), ranges.iter().skip(1));
+    let gaps = last.zip(rest).map(|(&(_, end), &(next, _))| {
+        let (mut first, mut last) = ((end..=next).skip(1), (end..=next).rev().skip(1));
+        (first.next(), last.next())
+    });
+    let gaps = gaps.filter_map(|gap| match gap {
+        (Some(first), Some(last)) if first <= last => Some((first, last)),
+        (_, _) => None,
+    });
+    gaps.collect()
+}
 
-impl JsonSchema for Shown {
+/// What every [`PlainText`] of a kind is, whatever its length.
+struct Shown<const EXACT: bool>;
+
+impl<const EXACT: bool> JsonSchema for Shown<EXACT> {
     fn schema_name() -> Cow<'static, str> {
-        "PlainText".into()
+        if EXACT { "ExactText" } else { "PlainText" }.into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let (forbidden, blank) = (class(&FORBIDDEN), class(&BLANK));
+        let blank = class(&BLANK);
+        let mut hidden = [&FORBIDDEN[..], &BLANK[..]].concat();
+        hidden.sort_unstable();
+        let shown = class(&between(&hidden));
+        let words = format!("[{shown}]+([{blank}][{shown}]+)*");
+        let (edge, exact) = if EXACT {
+            (String::new(), ", in Unicode normalization form C, compared by code points")
+        } else {
+            (format!("[{blank}]?"), "")
+        };
         json_schema!({
             "type": "string",
-            "description": "A text that shows what it says: not blank, and without control, \
-                bidirectional and zero-width characters.",
+            "description": format!(
+                "A text that shows what it says{exact}: no control, bidirectional, invisible or \
+                private-use characters, one blank in a row, {MARKS} combining marks in a row. \
+                U+200C, U+200D and U+FE0F only where a script or an emoji needs them."
+            ),
             "minLength": 1,
-            "pattern": format!("^[^{forbidden}]*[^{forbidden}{blank}][^{forbidden}]*$"),
+            "pattern": format!("^{edge}{words}{edge}$"),
         })
     }
 }
 
-impl<const MAX: usize> JsonSchema for PlainText<MAX> {
+impl<const MAX: usize, const EXACT: bool> JsonSchema for PlainText<MAX, EXACT> {
     fn inline_schema() -> bool {
         true
     }
 
     fn schema_name() -> Cow<'static, str> {
-        format!("PlainText{MAX}").into()
+        format!("{}{MAX}", Shown::<EXACT>::schema_name()).into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut schema = generator.subschema_for::<Shown>();
+        let mut schema = generator.subschema_for::<Shown<EXACT>>();
         schema.insert("maxLength".to_owned(), MAX.into());
         schema
     }

@@ -1,12 +1,23 @@
 //! Texts that a person will read: bounded, and free of characters that could make them read as
 //! something else.
 //!
-//! Control, bidirectional and zero-width characters are refused rather than removed: a text that
-//! the card holder approves must be the text that the initiator sent.
+//! Characters that hide or reorder are refused rather than removed: a text that the card holder
+//! approves must be the text that the initiator sent. Three of them are needed by scripts and
+//! emoji, and pass where these need them (RFC 5892 appendices A.1 and A.2, UTS #51).
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use self::rules::Before;
+
+mod rules;
+
+pub(crate) use self::rules::FORBIDDEN;
+
+/// Combining marks in a row that scripts get by with; more of them cover the lines around.
+pub const MARKS: usize = 3;
 
 /// Why a text is refused. It never repeats the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,46 +28,75 @@ pub enum InvalidText {
     /// More characters than allowed.
     #[error("must have at most {0} characters")]
     TooLong(usize),
-    /// A control, bidirectional or zero-width character.
-    #[error("must not contain control, bidirectional or zero-width characters")]
+    /// A character that shows nothing, reorders others, or means nothing outside of one program.
+    #[error("must not contain control, bidirectional, invisible or private-use characters")]
     Forbidden,
+    /// U+200C, U+200D or U+FE0F where neither a script nor an emoji needs it.
+    #[error("must have joiners and emoji selectors only where a script or an emoji needs them")]
+    Joiner,
+    /// White space after white space.
+    #[error("must not have more than one blank in a row")]
+    Blanks,
+    /// More than [`MARKS`].
+    #[error("must not have more than {MARKS} combining marks in a row")]
+    Marks,
+    /// White space at the beginning or end of a text that is compared.
+    #[error("must not begin or end with a blank")]
+    Edges,
+    /// A text that is compared, and has another spelling that looks the same.
+    #[error("must be in Unicode normalization form C")]
+    NotNfc,
 }
 
-/// Characters that could hide, reorder or forge what a person reads: control characters, line and
-/// paragraph separators, and everything that Unicode calls `Default_Ignorable_Code_Point`
-/// (bidirectional controls, zero-width characters, fillers, variation selectors, tags).
-pub(crate) const FORBIDDEN: [(char, char); 19] = [
-    ('\0', '\u{1F}'),
-    ('\u{7F}', '\u{9F}'),
-    ('\u{AD}', '\u{AD}'),
-    ('\u{34F}', '\u{34F}'),
-    ('\u{61C}', '\u{61C}'),
-    ('\u{115F}', '\u{1160}'),
-    ('\u{17B4}', '\u{17B5}'),
-    ('\u{180B}', '\u{180F}'),
-    ('\u{200B}', '\u{200F}'),
-    ('\u{2028}', '\u{202E}'),
-    ('\u{2060}', '\u{206F}'),
-    ('\u{3164}', '\u{3164}'),
-    ('\u{FE00}', '\u{FE0F}'),
-    ('\u{FEFF}', '\u{FEFF}'),
-    ('\u{FFA0}', '\u{FFA0}'),
-    ('\u{FFF0}', '\u{FFFB}'),
-    ('\u{1BCA0}', '\u{1BCA3}'),
-    ('\u{1D173}', '\u{1D17A}'),
-    ('\u{E0000}', '\u{E0FFF}'),
-];
-
-fn is_forbidden(c: char) -> bool {
-    FORBIDDEN.iter().any(|&(first, last)| (first..=last).contains(&c))
+thread_local! {
+    static STORED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A text of 1 to `MAX` characters (Unicode scalar values) that shows what it says.
+/// Runs `read`, which decodes a record of the relay's own. Its texts were checked when they came,
+/// perhaps by an earlier version with fewer rules, and are taken as they are: a stored device must
+/// not be lost to a stricter version.
+pub fn read_stored<T>(read: impl FnOnce() -> T) -> T {
+    struct Reset(bool);
+
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            STORED.set(self.0);
+        }
+    }
+
+    let _reset = Reset(STORED.replace(true));
+    read()
+}
+
+fn check(text: &str) -> Result<(), InvalidText> {
+    let (mut before, mut marks) = (Before::default(), 0);
+    for (at, c) in text.char_indices() {
+        if rules::is_forbidden(c) {
+            return Err(InvalidText::Forbidden);
+        }
+        if !before.lets_pass(c, text[at..].chars().skip(1)) {
+            return Err(InvalidText::Joiner);
+        }
+        if c.is_whitespace() && before.is_blank {
+            return Err(InvalidText::Blanks);
+        }
+        marks = if rules::is_mark(c) { marks + 1 } else { 0 };
+        if marks > MARKS {
+            return Err(InvalidText::Marks);
+        }
+        before = before.and(c);
+    }
+    Ok(())
+}
+
+/// A text of 1 to `MAX` characters (Unicode scalar values) that shows what it says. An `EXACT` one
+/// is compared with others, code point by code point: it is in normalization form C (UAX #15) and
+/// has no blank at either end, so that what looks the same is the same.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct PlainText<const MAX: usize>(Box<str>);
+pub struct PlainText<const MAX: usize, const EXACT: bool = false>(Box<str>);
 
-impl<const MAX: usize> PlainText<MAX> {
+impl<const MAX: usize, const EXACT: bool> PlainText<MAX, EXACT> {
     /// Takes a text that keeps the rules.
     ///
     /// # Errors
@@ -66,10 +106,12 @@ impl<const MAX: usize> PlainText<MAX> {
             Err(InvalidText::Empty)
         } else if text.chars().count() > MAX {
             Err(InvalidText::TooLong(MAX))
-        } else if text.chars().any(is_forbidden) {
-            Err(InvalidText::Forbidden)
+        } else if EXACT && text.trim() != text {
+            Err(InvalidText::Edges)
+        } else if EXACT && !rules::is_nfc(text) {
+            Err(InvalidText::NotNfc)
         } else {
-            Ok(Self(text.into()))
+            check(text).map(|()| Self(text.into()))
         }
     }
 
@@ -80,34 +122,41 @@ impl<const MAX: usize> PlainText<MAX> {
     }
 }
 
-impl<const MAX: usize> fmt::Display for PlainText<MAX> {
+impl<const MAX: usize, const EXACT: bool> fmt::Display for PlainText<MAX, EXACT> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl<const MAX: usize> fmt::Debug for PlainText<MAX> {
+impl<const MAX: usize, const EXACT: bool> fmt::Debug for PlainText<MAX, EXACT> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
     }
 }
 
-impl<const MAX: usize> TryFrom<String> for PlainText<MAX> {
+impl<const MAX: usize, const EXACT: bool> TryFrom<String> for PlainText<MAX, EXACT> {
     type Error = InvalidText;
 
     fn try_from(text: String) -> Result<Self, InvalidText> {
-        Self::new(&text)
+        if STORED.get() { Ok(Self(text.into())) } else { Self::new(&text) }
     }
 }
 
-impl<const MAX: usize> From<PlainText<MAX>> for String {
-    fn from(text: PlainText<MAX>) -> Self {
+impl<const MAX: usize, const EXACT: bool> From<PlainText<MAX, EXACT>> for String {
+    fn from(text: PlainText<MAX, EXACT>) -> Self {
         text.0.into()
     }
 }
 
-/// Who signs in, as the FIDO2 server knows them. 255 characters is that server's own limit.
-pub type Username = PlainText<255>;
+impl<const MAX: usize> From<PlainText<MAX, true>> for PlainText<MAX> {
+    fn from(text: PlainText<MAX, true>) -> Self {
+        Self(text.0)
+    }
+}
+
+/// Who signs in, as the FIDO2 server knows them. 255 characters is that server's own limit. Names
+/// are the same if their code points are: case counts, nothing is folded.
+pub type Username = PlainText<255, true>;
 /// How a person is greeted; the same limit as [`Username`].
 pub type DisplayName = PlainText<255>;
 /// The initiator's sentence, shown on both sides.

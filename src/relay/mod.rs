@@ -27,6 +27,7 @@ mod revocations;
 mod sockets;
 mod standings;
 mod sweeper;
+mod user_agent;
 mod view;
 mod watchers;
 

@@ -18,6 +18,7 @@ use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
 use super::live::Full;
 use super::sweeper::Retention;
+use super::user_agent;
 use super::view::View;
 use crate::ceremony::{Ceremony, Code, Effect, Event, Request};
 use crate::fatigue::{Admission, Why};
@@ -60,7 +61,11 @@ impl OpenOrder {
     /// What an initiator's body asks for, as of now. `rp_id` is the tenant's.
     #[must_use]
     pub fn new(asker: Asker, body: OpenCeremony, rp_id: String, now: UnixMillis) -> Self {
-        let display_name = body.display_name.unwrap_or_else(|| body.username.clone());
+        let display_name = body.display_name.unwrap_or_else(|| body.username.clone().into());
+        let mut context = body.context;
+        if let Some(context) = &mut context {
+            context.user_agent = context.user_agent.as_deref().and_then(user_agent::reduced);
+        }
         let request = Request {
             id: CeremonyId::from_bytes(random::bytes()),
             tenant: asker.tenant,
@@ -73,7 +78,7 @@ impl OpenOrder {
             binding: body.binding,
             message: body.message,
             transaction: body.transaction,
-            context: body.context,
+            context,
             client_nonce: body.client_nonce,
             prior_auth: body.prior_auth,
             rp_id,

@@ -11,7 +11,7 @@ use futures::future::join_all;
 
 use super::Relay;
 use crate::ceremony::Ceremony;
-use crate::ports::{Bucket, StoreError};
+use crate::ports::{Bucket, StoreError, records};
 
 /// How long a ceremony is kept after its end, in seconds: results stay fetchable this long.
 pub const RESULTS_S: u64 = 24 * 60 * 60;
@@ -33,7 +33,7 @@ pub struct Retention {
 pub(super) const CEREMONIES: Retention = Retention {
     bucket: Bucket::Ceremonies,
     dies_at: |record| {
-        let ceremony: Ceremony = serde_json::from_slice(record).ok()?;
+        let ceremony: Ceremony = records::decode(record).ok()?;
         Some(ceremony.closed()?.at.plus_secs(RESULTS_S))
     },
 };

@@ -68,7 +68,7 @@ struct Receipt {
 /// Reads the last moment of an outbox record; what still waits has none.
 #[must_use]
 pub fn dead_until(record: &[u8]) -> Option<UnixMillis> {
-    let delivery: Delivery = serde_json::from_slice(record).ok()?;
+    let delivery: Delivery = records::decode(record).ok()?;
     match delivery.state {
         DeliveryState::Waiting => None,
         DeliveryState::Dead => Some(delivery.until),

@@ -266,7 +266,7 @@ async fn a_ceremony_is_its_browsers_alone_and_other_endings_are_told_in_plain_wo
     browser.read("h1", "Sign in").await;
 
     // What was not staged here is told too, and nothing sounds like a success that is none.
-    for (folder, script) in [("bank", EVERY_ENDING), (".", AMOUNTS)] {
+    for (folder, script) in [("bank", EVERY_ENDING), (".", AMOUNTS), (".", NAMES)] {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let ran = std::process::Command::new(&python)
             .args(["-B", "-c", script])
@@ -281,9 +281,10 @@ async fn a_ceremony_is_its_browsers_alone_and_other_endings_are_told_in_plain_wo
 
 const EVERY_ENDING: &str = r#"
 import words
-endings = [("rejected", "upstream_rejected"), ("failed", "wrong_code"), ("failed", "pin_failed"),
+endings = [("rejected", "upstream_rejected"), ("rejected", "clone_suspected"), ("failed", "wrong_code"), ("failed", "pin_failed"),
     ("failed", "no_credential"), ("failed", "card_613"), ("failed", "upstream_unavailable"),
-    ("failed", "upstream_rejected"),
+    ("failed", "upstream_rejected"), ("failed", "pin_not_set"), ("failed", "already_registered"),
+    ("failed", "card_limit"),
     ("expired", "deadline"), ("expired", "session_expired"), ("cancelled", None), ("unproven", None),
     ("denied", "declined"), ("denied", "not_me"), ("indeterminate", "upstream_unknown"),
     ("indeterminate", "interrupted"), ("something_new", None)]
@@ -295,6 +296,16 @@ for kind in words.DONE:
         assert said.advice or status == "cancelled", (kind, status, reason)
     card = {words.of(kind, "failed", r) for r in ("pin_failed", "no_credential", "card_613")}
     assert len(card) == 1, "a page tells nothing of the card"
+    for status in ("failed", "rejected"):
+        reasons = ("pin_not_set", "already_registered", "card_limit")
+        told = {words.of(kind, status, reason) for reason in reasons}
+        other = words.of(kind, status, "card_613")
+        if kind == "registration":
+            assert len(told) == 3 and other not in told, "who registers is told what to do"
+        else:
+            assert told == {other}, (kind, status)
+    suspected = words.of(kind, "rejected", "clone_suspected")
+    assert "Call the bank" in suspected.advice, kind
 "#;
 
 /// Both decimal separators; what could be a separator of thousands is refused, not guessed.
@@ -305,6 +316,17 @@ for text, cents in taken.items():
     assert _cents(text) == cents, (text, _cents(text))
 for text in ("", "0", "1.000", "1,000", "1,000.50", "1.000,50", "120,505", ",50", "-1", "1e3", "１２"):
     assert _cents(text) is None, (text, _cents(text))
+"#;
+
+/// Names of every script are taken, in one spelling; what cannot be seen is not.
+const NAMES: &str = r#"
+from bank.views import _printable
+names = {"ada": "ada", " ada  l": "ada l", "e\u0301": "\u00e9",
+    "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627": "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627"}
+for text, name in names.items():
+    assert _printable(text, 60) == name, ascii((text, _printable(text, 60)))
+for text in ("a\u202eb", "a\u200bb", "\ue000", "x" * 61):
+    assert _printable(text, 60) is None, ascii(text)
 "#;
 
 #[tokio::test(flavor = "multi_thread")]

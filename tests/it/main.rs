@@ -14,6 +14,7 @@ mod architecture;
 mod asyncapi;
 mod attention;
 mod audit;
+mod authenticators;
 mod bench;
 mod canary;
 mod cards;
@@ -30,6 +31,7 @@ mod device_changes;
 mod device_handshake;
 mod device_proofs;
 mod device_socket;
+mod differential;
 mod docs;
 #[cfg(unix)]
 mod doctor;

@@ -88,7 +88,26 @@ async fn an_opening_that_does_not_fit_names_the_field_and_what_it_takes() {
         ),
         (
             opening("username", json!("canary7Q\u{202e}")),
-            "/username: must not contain control, bidirectional or zero-width characters",
+            "/username: must not contain control, bidirectional, invisible or private-use characters",
+        ),
+        (opening("username", json!(" ada")), "/username: must not begin or end with a blank"),
+        (opening("username", json!("ada\u{a0}")), "/username: must not begin or end with a blank"),
+        (
+            opening("username", json!("canary7Qe\u{301}")),
+            "/username: must be in Unicode normalization form C",
+        ),
+        (
+            opening("message", json!("canary7Q  5 EUR")),
+            "/message: must not have more than one blank in a row",
+        ),
+        (
+            opening("display_name", json!("5\u{335}\u{335}\u{335}\u{335}")),
+            "/display_name: must not have more than 3 combining marks in a row",
+        ),
+        (
+            opening("context", json!({ "location": "canary\u{200c}7Q" })),
+            "/context/location: must have joiners and emoji selectors only where a script or an \
+             emoji needs them",
         ),
         (opening("device_id", json!(CANARY)), "/device_id: not a valid device id"),
         (opening("timeout_s", json!("60")), seconds),

@@ -3,12 +3,43 @@ wait."""
 
 import json
 import os
+import unicodedata
 
 import schemathesis
 
 KNOWN = json.loads(os.environ["FIDO_RELAY_KNOWN"])
 # Ceremonies that nobody will end: what schemathesis opens, it names again.
 OPEN = {KNOWN["open"]}
+
+
+# Characters that pass where a script or an emoji needs them.
+NEEDED = set("\u200c\u200d\ufe0f")
+
+
+def keeps_all_rules(value):
+    """Whether its texts also keep the rules that stand in a schema's description alone."""
+    if isinstance(value, dict):
+        return all(map(keeps_all_rules, value.values()))
+    if isinstance(value, list):
+        return all(map(keeps_all_rules, value))
+    if not isinstance(value, str):
+        return True
+    marks = "".join("m" if unicodedata.category(c) in ("Mn", "Me") else " " for c in value)
+    return (
+        "mmmm" not in marks
+        and not NEEDED.intersection(value)
+        and unicodedata.is_normalized("NFC", value)
+    )
+
+
+@schemathesis.hook
+def filter_body(context, body):
+    return keeps_all_rules(body)
+
+
+@schemathesis.hook
+def filter_path_parameters(context, path_parameters):
+    return keeps_all_rules(path_parameters)
 
 
 @schemathesis.hook

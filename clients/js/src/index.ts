@@ -1,5 +1,6 @@
 // The public face of the package; `@fido-relay/client/node` has Node's own way to dial.
 
+export { standardBase64 } from "./card.js";
 export { generateDeviceKey, webCryptoSigner, type DeviceSigner, type P256Jwk } from "./device_key.js";
 export { DeviceSocket, type DeviceEvent, type DeviceSocketOptions } from "./device_socket.js";
 export { dialWebSocket, type Dial, type Line, type LineListener } from "./dial.js";

@@ -80,7 +80,7 @@ def refusal(forge: Forge, token: str, expected: Expected = EXPECTED, **more: boo
 
 
 def test_a_proper_token_is_taken(forge: Forge) -> None:
-    result = forge.bank.verify_result(forge.token(), EXPECTED, need_pin=True)
+    result = forge.bank.verify_result(forge.token(), EXPECTED)
     assert (result.tx_binding, result.device_id) == ("card", "dev_1")
 
 
@@ -112,10 +112,13 @@ def test_every_claim_must_be_what_was_asked(
     assert refusal(forge, forge.token(**claims)) == code
 
 
-def test_a_card_that_did_not_verify_its_holder_is_told_apart(forge: Forge) -> None:
-    token = forge.token(amr=["pop", "user"])
-    assert refusal(forge, token, need_pin=True) == "amr"
-    assert "pin" not in forge.bank.verify_result(token, EXPECTED).amr
+@pytest.mark.parametrize("amr", [["pop", "user"], [], ["pinned"]])
+def test_a_card_that_did_not_verify_its_holder_is_refused_by_default(
+    forge: Forge, amr: list[str]
+) -> None:
+    token = forge.token(amr=amr)
+    assert refusal(forge, token) == "amr"
+    assert forge.bank.verify_result(token, EXPECTED, need_pin=False).amr == tuple(amr)
 
 
 def test_an_approval_without_words_to_compare_is_refused(forge: Forge) -> None:

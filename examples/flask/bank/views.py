@@ -4,6 +4,7 @@ asks `finish` for what came of it. Every change is a POST with a CSRF token."""
 import hmac
 import re
 import time
+import unicodedata
 from typing import Any
 
 from fido_relay import CeremonyType, Context, FidoRelay, FidoRelayError, PriorAuth
@@ -26,6 +27,7 @@ from .storage import database
 
 pages = Blueprint("pages", __name__)
 
+JOINERS = dict.fromkeys(map(ord, "\u200c\u200d\ufe0f"))
 LADDER = (
     ("opened", "Asked for", "bank"),
     ("delivered", "Shown on your phone", "phone"),
@@ -46,7 +48,7 @@ def ask_for_card(
     ceremony_type: CeremonyType, username: str, prior_auth: PriorAuth, payment: Any = None
 ) -> Response:
     """Phase 1, and off to the page of phases 2 and 3."""
-    context: Context = {"user_agent": _printable(request.user_agent.string, 256) or "unknown"}
+    context: Context = {"user_agent": request.user_agent.string}
     if request.remote_addr:
         context["ip"] = request.remote_addr
     ceremony_id = ceremonies.phase_1_receive(
@@ -299,9 +301,11 @@ def _username() -> str | None:
 
 
 def _printable(text: str, longest: int) -> str | None:
-    """What may be shown on a phone: one line without control or invisible characters."""
-    text = " ".join(text.split())
-    return text if text.isprintable() and len(text) <= longest else None
+    """What may be shown on a phone: one line without control or invisible characters, in one
+    spelling. Whether a joiner is where its script needs it is the relay's to judge."""
+    text = unicodedata.normalize("NFC", " ".join(text.split()))
+    seen = text.translate(JOINERS)
+    return text if seen.isprintable() and len(text) <= longest else None
 
 
 def _cents(text: str) -> int | None:

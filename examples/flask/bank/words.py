@@ -1,7 +1,8 @@
 """What is said to the person: how it ended, and what to do now.
 
 What went wrong at the card is told on the phone, which is in its holder's hand; a page may be in
-anybody's. So nothing here depends on a card error, nor on whether there is such a user.
+anybody's. So nothing here depends on a card error, nor on whether there is such a user, but where
+a card is registered: then the person is known.
 """
 
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ ENDED = {
         "Your card answered, but the answer did not fit what is registered for you.",
         "Use the card that you registered here, and start again.",
     ),
+    "clone_suspected": Words(
+        "The card was not accepted",
+        "Something about this card is not as it should be. Nothing was done.",
+        "Call the bank before you use it again.",
+    ),
     "wrong_code": Words(
         "The code was wrong",
         "The code was typed wrongly three times, so it is void now.",
@@ -84,6 +90,24 @@ ENDED = {
     ),
 }
 
+NOT_REGISTERED = {
+    "pin_not_set": Words(
+        "Your card has no PIN yet",
+        "A card is registered with its PIN. Nothing was done.",
+        "Set a PIN in the bank's app first, then start again.",
+    ),
+    "already_registered": Words(
+        "This card is registered already",
+        "Nothing was done: it works as it is.",
+        "Use it to sign in, or register another card.",
+    ),
+    "card_limit": Words(
+        "You have too many cards",
+        "No more cards can be registered for you. Nothing was done.",
+        "Have a card removed that you no longer use, then start again.",
+    ),
+}
+"""Told to the one who registers: known to the bank by then, with the card in hand."""
 INDETERMINATE_REGISTRATION = Words(
     "Not confirmed",
     "Your card answered, but the connection broke before the answer was confirmed.",
@@ -103,6 +127,11 @@ def of(ceremony_type: str, status: str, reason: str | None) -> Words:
         return DONE[ceremony_type]
     if status == "denied":
         return ENDED["not_me" if reason == "not_me" else "declined"]
+    if ceremony_type == "registration" and status in ("failed", "rejected"):
+        if reason in NOT_REGISTERED:
+            return NOT_REGISTERED[reason]
+    if status == "rejected" and reason == "clone_suspected":
+        return ENDED["clone_suspected"]
     if status == "failed":
         if reason in SERVICE:
             return ENDED["service"]

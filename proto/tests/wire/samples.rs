@@ -23,7 +23,7 @@ pub(crate) const CREDENTIAL: &str = r#"{ "rawId":"AQ",  "id" : "\u0041Q", "n":1.
 pub(crate) const OPTIONS: &str =
     r#"{"rpId":"bank.example", "timeout":60000.0,"allowCredentials":[ {"id":"AQ"} ]}"#;
 
-pub(crate) fn text<const MAX: usize>(text: &str) -> PlainText<MAX> {
+pub(crate) fn text<const MAX: usize, const EXACT: bool>(text: &str) -> PlainText<MAX, EXACT> {
     PlainText::new(text).unwrap()
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn transaction() -> Transaction {
 pub(crate) fn context() -> BrowserContext {
     BrowserContext {
         ip: Some(text("192.0.2.7")),
-        user_agent: Some(text("Firefox on Linux")),
+        user_agent: Some("Firefox on Linux".to_owned()),
         location: Some(text("Vienna, AT")),
     }
 }

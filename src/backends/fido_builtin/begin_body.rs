@@ -40,7 +40,7 @@ impl BeginBody {
         let display_name = match text(&body, &["displayName", "display_name"])? {
             Some(name) if !name.is_empty() => DisplayName::new(name)
                 .map_err(|_| "displayName must be at most 255 plain characters")?,
-            Some(_) | None => username.clone(),
+            Some(_) | None => username.clone().into(),
         };
         let rp_id = text(&body, &["rpId", "rp_id"])?.or(text(&body["rp"], &["id"])?);
         // Programs send members that they have no value for as empty texts.

@@ -40,7 +40,7 @@ const FORGED: &str = r#"{"id":"forgery-canary"}"#;
 const CANARIES: [&str; 6] =
     [CODE, SESSION, CHALLENGE, "\"canary\"", "credential-canary", "forgery-canary"];
 
-fn text<const MAX: usize>(text: &str) -> PlainText<MAX> {
+fn text<const MAX: usize, const EXACT: bool>(text: &str) -> PlainText<MAX, EXACT> {
     PlainText::new(text).unwrap()
 }
 

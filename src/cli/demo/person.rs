@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::bank::Bank;
 use super::narrate::Who;
 use super::visitor::VISITOR;
-use crate::phone::{Ask, Card, Decision, Person, PhoneEvent};
+use crate::phone::{Ask, Card, Decision, Person, PhoneEvent, isolated};
 use crate::softcard::SoftCard;
 
 /// How long the page may take to show a code after the phone has shown the offer.
@@ -63,7 +63,7 @@ impl CardHolder {
             (Manner::AsksTerminal, Some(terminal)) => terminal.ask(&ask).await,
             (Manner::ReadsPage(pause), _) => {
                 let by_script = ask.offer.context.as_ref().is_some_and(|context| {
-                    context.user_agent.as_ref().is_some_and(|name| name.as_str() == VISITOR)
+                    context.location.as_ref().is_some_and(|place| place.as_str() == VISITOR)
                 });
                 tokio::time::sleep(if by_script { BRISK } else { *pause }).await;
                 page.map_or(Decision::Ignore, |code| Decision::Code(typed(&code)))
@@ -90,12 +90,16 @@ fn offer_lines(offer: &Offer) -> Vec<String> {
         CeremonyType::Authentication => "to sign in",
         CeremonyType::Approval => "to approve:",
     };
-    let mut lines =
-        vec![format!("shows       {} asks {} {what}", offer.client_name, offer.username)];
+    let mut lines = vec![format!(
+        "shows       {} asks {} {what}",
+        isolated(offer.client_name.as_str()),
+        isolated(offer.username.as_str())
+    )];
     if let Some(transaction) = &offer.transaction {
-        lines.push(format!("            {}", transaction.title));
+        lines.push(format!("            {}", isolated(transaction.title.as_str())));
         let field = |field: &TransactionField| {
-            format!("            {:<10} {}", field.label.as_str(), field.value)
+            let (label, value) = (isolated(field.label.as_str()), isolated(field.value.as_str()));
+            format!("            {label:<10} {value}")
         };
         lines.extend(transaction.fields.iter().map(field));
     }

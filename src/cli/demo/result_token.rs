@@ -124,6 +124,7 @@ pub fn verify(token: &str, keys: &JwkSet, expected: &Expected) -> Result<Verifie
         ("nonce", claims.client_nonce.as_deref() == Some(expected.client_nonce.as_str())),
         ("outcome", claims.outcome == Outcome::Succeeded),
         ("transaction", claims.tx_hash == tx_hash),
+        ("user verification", claims.amr.iter().any(|method| method == "pin")),
     ];
     match checks.into_iter().find(|(_, holds)| !holds) {
         Some((name, _)) => Err(TokenError::Mismatch(name)),

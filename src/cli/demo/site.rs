@@ -19,6 +19,7 @@ use super::bank::{Action, Bank, BankError, Ending, OpenedHere};
 use super::initiator::Wait;
 use super::result_token::Verified;
 use super::session::{LIFETIME_S, SessionToken};
+use super::visitor::VISITOR;
 use super::words::{self, Words};
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -117,10 +118,12 @@ async fn open(
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<OpenedHere>), PageError> {
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    // The relay keeps nothing of a User-Agent but browser and system.
+    let place = user_agent.filter(|name| *name == VISITOR).unwrap_or("this machine");
     let context = BrowserContext {
         ip: PlainText::new("127.0.0.1").ok(),
-        user_agent: user_agent.and_then(|text| PlainText::new(text).ok()),
-        location: PlainText::new("this machine").ok(),
+        user_agent: user_agent.map(str::to_owned),
+        location: PlainText::new(place).ok(),
     };
     Ok((StatusCode::CREATED, Json(bank.open(action, session(&headers), context).await?)))
 }

@@ -15,7 +15,7 @@ use crate::cli::counted;
 use crate::cli::health;
 use crate::config::Config;
 use crate::edge::admin::ClientEntry;
-use crate::ports::{Bucket, Clock as _, Revision, Store, StoreError};
+use crate::ports::{Bucket, Clock as _, Revision, Store, StoreError, records};
 use crate::relay::devices::Device;
 use crate::security::keys::Keys;
 use crate::security::seal::Sealer;
@@ -165,11 +165,11 @@ async fn sealing_key(store: &dyn Store, config: &Config) -> Result<&'static str,
 /// The latest time in any ceremony or device.
 async fn newest(store: &dyn Store) -> Result<Option<UnixMillis>, StoreError> {
     let ceremony = |record: &[u8]| {
-        let ceremony: Ceremony = serde_json::from_slice(record).ok()?;
+        let ceremony: Ceremony = records::decode(record).ok()?;
         ceremony.progress.last().map(|entry| entry.at)
     };
     let device = |record: &[u8]| {
-        let device: Device = serde_json::from_slice(record).ok()?;
+        let device: Device = records::decode(record).ok()?;
         device.revoked_at.max(Some(device.paired_at))
     };
     let ceremonies = newest_in(store, Bucket::Ceremonies, ceremony).await?;

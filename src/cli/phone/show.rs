@@ -5,7 +5,7 @@ use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{CeremonyType, WireName};
 
 use crate::cli::counted;
-use crate::phone::{Ask, PhoneEvent, Stopped};
+use crate::phone::{Ask, PhoneEvent, Stopped, isolated};
 
 /// A prompt with its question; `left` is the time left in seconds, where it is not counted down.
 pub(super) fn question(ask: &Ask, left: Option<u64>) -> String {
@@ -51,27 +51,28 @@ fn offer(offer: &Offer, left: Option<u64>) -> String {
         CeremonyType::Authentication => "asks you to sign in at",
         CeremonyType::Approval => "asks for your approval at",
     };
-    // The relying party id is the one text of an offer that comes unchecked.
-    let rp_id: String = offer.rp_id.chars().filter(|c| !c.is_control()).collect();
-    let mut text = format!("\n{} {asks} {rp_id}", offer.client_name);
+    let mut text =
+        format!("\n{} {asks} {}", isolated(offer.client_name.as_str()), isolated(&offer.rp_id));
     let mut line = |label: &str, value: &str| {
         text.push_str(&format!("\n  {label:<10} {value}"));
     };
-    line("Account", &format!("{} ({})", offer.username, offer.display_name));
+    let (username, display_name) = (offer.username.as_str(), offer.display_name.as_str());
+    line("Account", &format!("{} ({})", isolated(username), isolated(display_name)));
     if let Some(message) = &offer.message {
-        line("Message", message.as_str());
+        line("Message", &isolated(message.as_str()));
     }
     if let Some(transaction) = &offer.transaction {
-        line("Approve", transaction.title.as_str());
+        line("Approve", &isolated(transaction.title.as_str()));
         for field in &transaction.fields {
-            line("", &format!("{}: {}", field.label, field.value));
+            let (label, value) = (field.label.as_str(), field.value.as_str());
+            line("", &format!("{}: {}", isolated(label), isolated(value)));
         }
     }
     if let Some(context) = &offer.context {
         let parts = [
-            context.user_agent.as_ref().map(ToString::to_string),
-            context.ip.as_ref().map(|ip| format!("address {ip}")),
-            context.location.as_ref().map(|place| format!("near {place}")),
+            context.user_agent.as_deref().map(isolated),
+            context.ip.as_ref().map(|ip| format!("address {}", isolated(ip.as_str()))),
+            context.location.as_ref().map(|place| format!("near {}", isolated(place.as_str()))),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         if !parts.is_empty() {
@@ -82,6 +83,17 @@ fn offer(offer: &Offer, left: Option<u64>) -> String {
         line("Time left", &format!("{left} s"));
     }
     text
+}
+
+/// What a person can do about the reason of an end.
+pub(super) fn advice(reason: &str) -> &'static str {
+    match reason {
+        "pin_not_set" => " Set a PIN in the bank's app first.",
+        "already_registered" => " This card is registered already: use it to sign in.",
+        "clone_suspected" => " Call the bank before this card is used again.",
+        "card_limit" => " Have a card removed that is no longer used.",
+        _ => "",
+    }
 }
 
 /// What to do about an end that is not the person's will.
@@ -120,12 +132,12 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
         PhoneEvent::Noticed(notice) => {
             let device = notice.device_id.map(|id| id.to_string());
             let id = device.or(notice.card_id.map(|id| id.to_string())).unwrap_or_default();
-            let name = notice.name.as_ref().map_or("another phone", |name| name.as_str());
+            let name = isolated(notice.name.as_ref().map_or("another phone", |name| name.as_str()));
             let (name, what) = match notice.event {
                 NoticeEvent::DevicePaired => (name, "was paired with your account"),
                 NoticeEvent::DeviceKeyRotated => (name, "has a new key"),
-                NoticeEvent::CardRegistered => ("a card", "was registered for your account"),
-                NoticeEvent::CardRemoved => ("a card", "was removed from your account"),
+                NoticeEvent::CardRegistered => ("a card".to_owned(), "was registered for your account"),
+                NoticeEvent::CardRemoved => ("a card".to_owned(), "was removed from your account"),
             };
             format!("Notice: {name} ({id}) {what}, {} s ago.", notice.ago_s)
         }
@@ -161,7 +173,10 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
         PhoneEvent::Closed { ceremony_id, outcome, reason } => {
             let outcome = WireName(outcome);
             match reason {
-                Some(reason) => format!("{ceremony_id}: {outcome} ({reason})."),
+                Some(reason) => {
+                    let advice = advice(&reason.to_string());
+                    format!("{ceremony_id}: {outcome} ({reason}).{advice}")
+                }
                 None => format!("{ceremony_id}: {outcome}."),
             }
         }
@@ -171,8 +186,7 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
         PhoneEvent::Refused { code, message, ceremony_id } => {
             let about = ceremony_id.map_or_else(|| "The relay".to_owned(), |id| id.to_string());
             // With a wrong code the message says how many tries are left.
-            let message: String = message.chars().filter(|c| !c.is_control()).collect();
-            format!("{about}: {message} ({}).", WireName(code))
+            format!("{about}: {} ({}).", isolated(message), WireName(code))
         }
         PhoneEvent::GoingAway { reconnect_in_ms } => {
             let wait = wait(*reconnect_in_ms);

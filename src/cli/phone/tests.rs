@@ -8,7 +8,7 @@ use fido_relay_proto::device::{CardErrorCode, DeclineReason, FrameErrorCode, Off
 use fido_relay_proto::http::{BrowserContext, Transaction, TransactionField};
 use fido_relay_proto::{
     CeremonyId, CeremonyType, ConnectionId, DeviceId, DisplayName, Message, Outcome, PlainText,
-    Username,
+    Reason, Username,
 };
 use futures::FutureExt as _;
 use tokio::sync::mpsc;
@@ -51,7 +51,7 @@ fn ask(code_length: u8, wrong_codes: u8) -> Ask {
         }),
         context: Some(BrowserContext {
             ip: Some(PlainText::new("203.0.113.7").unwrap()),
-            user_agent: Some(PlainText::new("Firefox").unwrap()),
+            user_agent: Some("Firefox".to_owned()),
             location: None,
         }),
         code_length,
@@ -77,6 +77,47 @@ Type the 6-digit code that the page shows. [n = no, x = this was not me]";
     let counted_down = show::question(&ask(0, 0), None);
     assert!(counted_down.ends_with("[Enter = yes, n = no, x = this was not me]"));
     assert!(!counted_down.contains("Time left"), "a count stands below");
+}
+
+#[test]
+fn each_value_of_a_prompt_is_isolated_from_the_text_around_it() {
+    let value = "\u{5D0} 100 EUR \u{5D1} 5";
+    let mut ask = ask(6, 0);
+    let offer = &mut ask.offer;
+    offer.client_name = PlainText::new(value).unwrap();
+    offer.rp_id = value.to_owned();
+    offer.username = Username::new(value).unwrap();
+    offer.display_name = DisplayName::new(value).unwrap();
+    offer.message = Some(Message::new(value).unwrap());
+    let field = TransactionField {
+        label: PlainText::new(value).unwrap(),
+        value: PlainText::new(value).unwrap(),
+    };
+    offer.transaction =
+        Some(Transaction { title: PlainText::new(value).unwrap(), fields: vec![field] });
+    offer.context = Some(BrowserContext {
+        location: Some(PlainText::new(value).unwrap()),
+        ..BrowserContext::default()
+    });
+    let shown = show::question(&ask, Some(118));
+    let isolated = format!("\u{2068}{value}\u{2069}");
+    assert_eq!(shown.matches(&isolated).count(), 9, "{shown:?}");
+    assert_eq!(shown.matches(value).count(), 9, "{shown:?}");
+}
+
+#[test]
+fn an_end_that_the_person_can_do_something_about_says_what() {
+    for (reason, words) in
+        [("pin_not_set", "Set a PIN"), ("already_registered", "sign in"), ("card_limit", "removed")]
+    {
+        assert!(show::advice(reason).contains(words), "{reason}");
+    }
+    let closed = |reason| {
+        let ceremony_id = CeremonyId::from_bytes([7; 16]);
+        show::event(&PhoneEvent::Closed { ceremony_id, outcome: Outcome::Failed, reason })
+    };
+    let told = closed(Some(Reason::CardFull)).unwrap();
+    assert!(told.ends_with(": failed (card_full)."), "{told}");
 }
 
 /// What a screen shows.

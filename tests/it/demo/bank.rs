@@ -67,6 +67,7 @@ async fn the_bank_believes_no_token_that_speaks_of_something_else() {
         json!({ "outcome": "denied" }),
         json!({ "sub": "mallory@harbour.example" }),
         json!({ "exp": 1_700_000_000 }),
+        json!({ "amr": ["pop", "user"] }),
     ] {
         scene.relay.forge(forgery.clone());
         let told = scene.visit(&mut visitor, Action::Approve, Outcome::Succeeded, None).await;

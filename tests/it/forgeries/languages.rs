@@ -5,6 +5,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use fido_relay::security::device_proof;
+use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
 use super::Signed;
@@ -77,8 +80,21 @@ fn asked(program: &Path, arguments: &[&str], questions: &[Value]) -> Vec<String>
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// What each sample is asked: the genuine token, the same with one expectation or the time
-/// changed, and the forgeries; and how many of them, at the beginning, hold.
+/// The claims of this token with another `amr`, by a key of the test's own, and its key set.
+fn signed_by_another(token: &str, amr: &Value) -> (String, Value) {
+    let (mut header, mut claims, _) = super::parts(token);
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let mut jwk =
+        serde_json::to_value(device_proof::jwk(pair.public_key().as_ref()).unwrap()).unwrap();
+    (header["kid"], jwk["kid"], claims["amr"]) = ("own".into(), "own".into(), amr.clone());
+    let key = EncodingKey::from_ec_der(pair.to_pkcs8v1().unwrap().as_ref());
+    let header: Header = serde_json::from_value(header).unwrap();
+    let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+    (token, json!({ "keys": [jwk] }))
+}
+
+/// What each sample is asked: the genuine token, the same with one expectation, the time or the
+/// PIN changed, and the forgeries; and how many of them, at the beginning, hold.
 fn questions(signed: &Signed, forged: &[String]) -> (Vec<Value>, usize) {
     let payload: Value = super::parts(&signed.result).1;
     let (issued, expires) = (payload["iat"].as_i64().unwrap(), payload["exp"].as_i64().unwrap());
@@ -95,7 +111,15 @@ fn questions(signed: &Signed, forged: &[String]) -> (Vec<Value>, usize) {
         question(&signed.result, &expected, issued - 5),
         question(&signed.result, &expected, expires + 4),
     ];
+    let own = |amr: &Value| {
+        let (token, jwks) = signed_by_another(&signed.result, amr);
+        json!({ "token": token, "jwks": jwks, "expected": expected, "now": issued })
+    };
+    all.push(own(&json!(["pop", "user", "pin", "mfa"])));
     let holding = all.len();
+    for amr in [json!(["pop", "user"]), json!([]), json!(["pinned"])] {
+        all.push(own(&amr));
+    }
     all.push(question(&signed.result, &expected, issued - 6));
     all.push(question(&signed.result, &expected, expires + 5));
     for name in expected.as_object().unwrap().keys() {

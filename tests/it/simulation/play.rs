@@ -336,7 +336,7 @@ impl Play {
             client_name: PlainText::new("Bank").unwrap(),
             ceremony_type,
             username: self::username(username),
-            display_name: self::username(username),
+            display_name: self::username(username).into(),
             device_id: only.then(|| self.phones[0].owner.device),
             binding,
             message: None,

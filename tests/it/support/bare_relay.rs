@@ -123,7 +123,7 @@ impl BareRelay {
             client_name: PlainText::new("Example Bank").unwrap(),
             ceremony_type: CeremonyType::Authentication,
             username: Username::new("ada").unwrap(),
-            display_name: Username::new("ada").unwrap(),
+            display_name: Username::new("ada").unwrap().into(),
             device_id: None,
             binding,
             message: None,

@@ -4,6 +4,7 @@ pub(crate) mod agreeable;
 pub(crate) mod authority;
 pub(crate) mod bare_relay;
 pub(crate) mod child_relay;
+pub(crate) mod client_direct;
 pub(crate) mod fido2_server;
 pub(crate) mod figures;
 #[cfg(target_os = "linux")]
@@ -13,6 +14,7 @@ pub(crate) mod needs;
 pub(crate) mod origins;
 pub(crate) mod own_port;
 pub(crate) mod paper_relay;
+pub(crate) mod program;
 pub(crate) mod raw_socket;
 pub(crate) mod relay;
 pub(crate) mod scene;

@@ -155,8 +155,17 @@ impl TestRelay {
 
     /// Connects a paired phone with a card of its own.
     pub(crate) async fn connect(&self, paired: Paired, faults: phone::Faults) -> TestPhone {
+        self.connect_with(Arc::new(CardInHand::default()), paired, faults).await
+    }
+
+    /// Connects a paired phone with this card.
+    pub(crate) async fn connect_with(
+        &self,
+        card: Arc<dyn Card>,
+        paired: Paired,
+        faults: phone::Faults,
+    ) -> TestPhone {
         let codes = Codes::default();
-        let card = Arc::new(CardInHand::default());
         let (handle, events) = Phone::new(paired, card, Arc::new(codes.clone()))
             .with_faults(faults)
             .connect(self.running.tasks());

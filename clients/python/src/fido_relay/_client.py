@@ -155,12 +155,12 @@ class FidoRelay:
         return self._run(self._protocol.cancel(ceremony_id))
 
     def verify_result(
-        self, token: str | None, expected: Expected, *, need_pin: bool = False
+        self, token: str | None, expected: Expected, *, need_pin: bool = True
     ) -> Result:
         """What a result token proves, if it is the relay's word on what was `expected`.
 
-        With `need_pin` the card must have verified its holder (two factors). Raises
-        `InvalidResult`: do not act then. Act once for each ceremony.
+        The card must have verified its holder by the PIN (two factors), unless `need_pin` is
+        false. Raises `InvalidResult`: do not act then. Act once for each ceremony.
         """
         return self._run(self._protocol.verify(token, expected, need_pin))
 

@@ -7,10 +7,19 @@ export function title(...parts) {
   document.title = [...parts, "Harbour Bank (demo)"].join(" – ");
 }
 
+/** A text of somebody's within a sentence, which it cannot reorder. */
+export function isolated(text) {
+  const bdi = document.createElement("bdi");
+  bdi.textContent = text;
+  return bdi;
+}
+
 /** A name and its value, for a list of them. */
 export function pair(name, value) {
   const dt = document.createElement("dt");
   const dd = document.createElement("dd");
+  // Each in its own direction, so that neither reorders the other.
+  dt.dir = dd.dir = "auto";
   dt.textContent = name;
   dd.textContent = value;
   return [dt, dd];

@@ -1,6 +1,6 @@
 // The overview: who is signed in, what waits for them, and what went wrong on the way here.
 
-import { $, pair, title } from "./dom.js";
+import { $, isolated, pair, title } from "./dom.js";
 import * as bank from "./bank.js";
 
 /** Asks the bank who is here, and shows what they may do. */
@@ -9,9 +9,9 @@ export async function refresh() {
   $("signed-out").hidden = Boolean(customer);
   $("signed-in").hidden = !customer;
   $("who").hidden = !customer;
-  $("choose-title").textContent = customer
-    ? `Good to see you, ${customer.display_name}`
-    : "Welcome to Harbour Bank";
+  $("choose-title").replaceChildren(
+    ...(customer ? ["Good to see you, ", isolated(customer.display_name)] : ["Welcome to Harbour Bank"]),
+  );
   $("choose-lead").textContent = customer
     ? "You are signed in with your card. What you approve here, your card signs."
     : "Your card is your key, and your phone reads it. There is no password to remember.";

@@ -136,7 +136,9 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
             let (name, what) = match notice.event {
                 NoticeEvent::DevicePaired => (name, "was paired with your account"),
                 NoticeEvent::DeviceKeyRotated => (name, "has a new key"),
-                NoticeEvent::CardRegistered => ("a card".to_owned(), "was registered for your account"),
+                NoticeEvent::CardRegistered => {
+                    ("a card".to_owned(), "was registered for your account")
+                }
                 NoticeEvent::CardRemoved => ("a card".to_owned(), "was removed from your account"),
             };
             format!("Notice: {name} ({id}) {what}, {} s ago.", notice.ago_s)

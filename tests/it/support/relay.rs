@@ -8,7 +8,7 @@ use fido_relay::phone::{self, Card, Codes, DeviceKey, Paired, Phone, PhoneEvent,
 use fido_relay::ports::Store;
 use fido_relay::security::clients::{Clients, NewClient};
 use fido_relay::serve::{self, Ground, Running};
-use fido_relay::softcard::{CardError, Prompt, SoftCard};
+use fido_relay::softcard::{Prompt, SoftCard};
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony, OpenedPairing, Scope};
 use fido_relay_proto::{Binding, CeremonyId, CeremonyType, PlainText, TenantId};
@@ -187,7 +187,7 @@ impl Card for CardInHand {
 }
 
 /// What a card answers to a challenge.
-pub(crate) fn tap(card: &mut SoftCard, challenge: &Challenge) -> Result<String, CardError> {
+pub(crate) fn tap(card: &mut SoftCard, challenge: &Challenge) -> Result<String, CardErrorCode> {
     let prompt = Prompt {
         rp_id: &challenge.offer.rp_id,
         origin: &challenge.origin,

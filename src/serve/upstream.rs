@@ -20,17 +20,20 @@ use crate::config::{
 use crate::ports::{Cards, Certify, Clock, Fido, Store, Witnesses};
 use crate::security::keys::Keys;
 
-/// Whether the configured FIDO2 server can be used. Nothing is left running.
+/// Whether the configured FIDO2 server can be used, and what is doubtful about it nonetheless.
+/// Nothing is left running.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) async fn probe_upstream(config: &Config) -> Result<(), Unreachable> {
+pub(crate) async fn probe_upstream(config: &Config) -> Result<Option<&'static str>, Unreachable> {
     let told = |error: StartError| Unreachable { says: error.to_string(), tls: None };
     match &config.upstream {
-        Upstream::Builtin => attestation(&config.attestation, &SystemClock).map(drop).map_err(told),
+        Upstream::Builtin => attestation(&config.attestation, &SystemClock)
+            .map(|policy| doubt(&policy, &SystemClock))
+            .map_err(told),
         Upstream::Http(http) => {
             let server = FidoHttp::new(http_settings(http), Arc::new(SystemClock));
-            server.map_err(|error| told(error.into()))?.reach().await
+            server.map_err(|error| told(error.into()))?.reach().await.map(|()| None)
         }
     }
 }
@@ -55,6 +58,10 @@ pub(super) fn upstream(
     match &config.upstream {
         Upstream::Builtin => {
             let tenant = &config.tenant;
+            let attestation = attestation(&config.attestation, clock.as_ref())?;
+            if let Some(doubt) = doubt(&attestation, clock.as_ref()) {
+                tracing::warn!("{doubt}");
+            }
             let settings = fido_builtin::Settings {
                 tenant: TenantId::default(),
                 rp_id: tenant.rp_id.clone(),
@@ -62,7 +69,7 @@ pub(super) fn upstream(
                 other_rp_ids: Vec::new(),
                 origins: tenant.origins.clone(),
                 top_origins: Vec::new(),
-                attestation: attestation(&config.attestation, clock.as_ref())?,
+                attestation,
                 uv_weaken: config.allow_uv_weaken,
                 post_quantum: config.post_quantum,
                 secure_cookies: config.public_url.scheme() == "https",
@@ -134,7 +141,7 @@ fn metadata(config: &Attestation, clock: &dyn Clock) -> Result<Metadata, StartEr
     let key = "attestation.metadata_file";
     let file = config.metadata_file.as_deref().unwrap_or(Path::new(""));
     let blob = std::fs::read(file).map_err(|error| unreadable(key, &error))?;
-    let now = UnixTime::since_unix_epoch(Duration::from_millis(clock.now().0));
+    let now = unix_time(clock);
     let metadata = match &config.metadata_root_file {
         None => Metadata::verify(&blob, now),
         Some(root) => {
@@ -144,14 +151,18 @@ fn metadata(config: &Attestation, clock: &dyn Clock) -> Result<Metadata, StartEr
             Metadata::verify_under(root, &blob, now)
         }
     };
-    let metadata = metadata.map_err(|error| unreadable(key, &error))?;
-    if metadata.is_outdated(now) {
-        tracing::warn!(
-            "attestation.metadata_file is outdated: models that were revoked since are still \
-             taken; fetch it anew"
-        );
-    }
-    Ok(metadata)
+    metadata.map_err(|error| unreadable(key, &error))
+}
+
+fn doubt(policy: &AttestationPolicy, clock: &dyn Clock) -> Option<&'static str> {
+    let metadata = policy.metadata.as_ref()?;
+    metadata.is_outdated(unix_time(clock)).then_some(
+        "attestation.metadata_file is outdated: models that were revoked since are still taken",
+    )
+}
+
+fn unix_time(clock: &dyn Clock) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_millis(clock.now().0))
 }
 
 /// The certificates of a PEM file (DER).

@@ -170,14 +170,8 @@ impl Metadata {
 
     /// How many models the list has.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.models.len()
-    }
-
-    /// Whether the list has no models.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.models.is_empty()
     }
 
     pub(crate) fn model(&self, aaguid: &[u8; 16]) -> Option<&Entry> {

@@ -14,7 +14,8 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
         }
     };
     let reached = match crate::serve::probe_upstream(config).await {
-        Ok(()) => Finding::good("upstream", format!("{whose} can be used")),
+        Ok(None) => Finding::good("upstream", format!("{whose} can be used")),
+        Ok(Some(doubt)) => Finding::doubtful("upstream", doubt.to_owned(), "fetch it anew"),
         Err(unreachable) => {
             let says = format!("{whose}: {}", unreachable.says);
             Finding::wrong("upstream", says, remedy(config, unreachable.tls))

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use fido_relay_webauthn::AttestationPolicy;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 
-use super::attestation;
+use super::{attestation, doubt};
 use crate::backends::embedded::SystemClock;
 use crate::config::from_texts;
 
@@ -38,7 +39,7 @@ fn write_metadata(directory: &Path) {
     std::fs::write(directory.join("blob.jwt"), blob).unwrap();
 }
 
-fn policy(text: &str) -> Result<fido_relay_webauthn::AttestationPolicy, String> {
+fn policy(text: &str) -> Result<AttestationPolicy, String> {
     let loaded = from_texts(Some((Path::new("relay.toml"), text)), &[]);
     let config = loaded.unwrap_or_else(|mistakes| panic!("{text}: {mistakes}")).config;
     attestation(&config.attestation, &SystemClock).map_err(|error| error.to_string())
@@ -57,8 +58,10 @@ fn metadata_models_and_kinds_come_from_the_configuration() {
         file("root.pem")
     );
     let policy_of_all = policy(&whole).unwrap();
-    // An outdated list counts; only the log complains.
-    assert_eq!(policy_of_all.metadata.unwrap().len(), 1);
+    // An outdated list counts; the log and `doctor` complain.
+    assert!(doubt(&policy_of_all, &SystemClock).unwrap().contains("metadata_file is outdated"));
+    assert_eq!(policy_of_all.metadata.unwrap().count(), 1);
+    assert_eq!(doubt(&AttestationPolicy::default(), &SystemClock), None);
     assert_eq!(policy_of_all.aaguids.len(), 1);
     assert!(policy_of_all.certified && !policy_of_all.none && !policy_of_all.self_signed);
 

@@ -93,7 +93,7 @@ fn es256() -> Publisher {
 fn a_list_signed_by_either_algorithm_is_read() {
     for publisher in [es256(), Publisher::new(SIGNER, &PKCS_RSA_SHA256)] {
         let metadata = publisher.read(&publisher.publish(&list(&publisher.root, &[]))).unwrap();
-        assert_eq!(metadata.len(), 1, "the model without an AAGUID is left out");
+        assert_eq!(metadata.count(), 1, "the model without an AAGUID is left out");
         let day = |day: u64| UnixTime::since_unix_epoch(Duration::from_secs(day * 86_400));
         // 2026-11-01 is day 20,758.
         assert!(!metadata.is_outdated(day(20_758)));

@@ -94,8 +94,11 @@ proptest! {
     }
 }
 
-/// An honest attestation object of each format whose every byte is signed, or leads to the root.
-static OBJECTS: LazyLock<(AttestationPolicy, Forge, Vec<(&str, Vec<u8>)>)> = LazyLock::new(|| {
+/// A policy, the registration, and by its name each honest attestation object of it.
+type Objects = (AttestationPolicy, Forge, Vec<(&'static str, Vec<u8>)>);
+
+/// Objects of the formats of which every byte is signed, or leads to the root.
+static OBJECTS: LazyLock<Objects> = LazyLock::new(|| {
     let (root, key) = (Authority::new("Root"), p256());
     let forge = Forge::registration(ES256);
     let leaf = root.issue(&honest(), &key);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use fido_relay_proto::http::{CardAttestation, UpstreamOptions};
+use fido_relay_proto::http::{CardAttestation, Requirement, UpstreamOptions};
 use fido_relay_proto::{CeremonyType, Reason, TenantId, Username};
 use futures::future::BoxFuture;
 
@@ -34,7 +34,14 @@ async fn a_card_tells_when_it_was_registered_and_used_and_whether_it_asks_for_a_
     let bench = Bench::new();
     assert_eq!(cards(&bench, "ada").await, []);
     let mut card = SoftCard::new().with_user_verification(false);
-    let Verdict::Approved(made) = bench.register(&mut card, "ada").await else { panic!() };
+    let weak = UpstreamOptions {
+        user_verification: Some(Requirement::Preferred),
+        ..UpstreamOptions::default()
+    };
+    let begun = bench.begin(REGISTRATION, "ada", weak).await.unwrap();
+    let answer = make(&mut card, "ada", &begun).unwrap();
+    let verdict = bench.complete(REGISTRATION, &begun, &answer).await;
+    let Verdict::Approved(made) = verdict else { panic!("{verdict:?}") };
     let registered = crate::ports::Clock::now(&*bench.clock);
     let told = cards(&bench, "ada").await.remove(0);
     assert_eq!(told.id.to_string(), made.cred_hash);
@@ -123,7 +130,7 @@ async fn a_removed_card_is_refused_at_begin_and_at_the_end_of_what_had_begun() {
         assert_eq!(begin().await.unwrap_err().reason, Reason::NoCredential);
         // Its id is not registered again either.
         let verdict = bench.complete(REGISTRATION, &registration, &made).await;
-        assert_eq!(verdict, Verdict::Rejected(Reason::UpstreamRejected));
+        assert_eq!(verdict, Verdict::Rejected(Reason::AlreadyRegistered));
     }
 }
 

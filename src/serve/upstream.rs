@@ -16,17 +16,18 @@ use crate::config::{
 };
 use crate::ports::{Certify, Clock, Fido, Store};
 
-/// Whether the configured FIDO2 server can be used. Nothing is left running.
+/// Whether the configured FIDO2 server can be used, and the HTTP status by which another than the
+/// built-in one shows that it is there. Nothing is left running.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) async fn probe_upstream(config: &Config) -> Result<(), Unreachable> {
+pub(crate) async fn probe_upstream(config: &Config) -> Result<Option<u16>, Unreachable> {
     let told = |error: StartError| Unreachable { says: error.to_string(), tls: None };
     match &config.upstream {
-        Upstream::Builtin => attestation(&config.attestation).map(drop).map_err(told),
+        Upstream::Builtin => attestation(&config.attestation).map(|_| None).map_err(told),
         Upstream::Http(http) => {
             let server = FidoHttp::new(http_settings(http), Arc::new(SystemClock));
-            server.map_err(|error| told(error.into()))?.reach().await
+            server.map_err(|error| told(error.into()))?.reach().await.map(Some)
         }
     }
 }

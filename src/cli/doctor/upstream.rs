@@ -14,7 +14,14 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
         }
     };
     let reached = match crate::serve::probe_upstream(config).await {
-        Ok(()) => Finding::good("upstream", format!("{whose} can be used")),
+        // A gateway that wants a key says so to everything; some want a client certificate so.
+        Ok(Some(status @ (400 | 401 | 403))) => Finding::doubtful(
+            "upstream",
+            format!("{whose} is there and answers {status} to GET /"),
+            "right if it knows no such path; if a gateway before it wants a key or a certificate, set \
+             upstream.headers_file or upstream.client_cert_file",
+        ),
+        Ok(_) => Finding::good("upstream", format!("{whose} can be used")),
         Err(unreachable) => {
             let says = format!("{whose}: {}", unreachable.says);
             Finding::wrong("upstream", says, remedy(config, unreachable.tls))

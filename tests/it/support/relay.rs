@@ -61,8 +61,9 @@ impl TestRelay {
 
     fn configured(change: impl FnOnce(&mut Config)) -> (Config, Place) {
         let (directory, port) = (tempfile::tempdir().unwrap(), OwnPort::reserve());
-        let mut config = fido_relay::config::from_texts(None, &[]).unwrap().config;
-        config.listen = port.address;
+        let listen = port.address.to_string();
+        let listen = [("FIDO_RELAY_LISTEN", listen.as_str())];
+        let mut config = fido_relay::config::from_texts(None, &listen).unwrap().config;
         config.data_dir = directory.path().to_path_buf();
         config.limits.drain = std::time::Duration::ZERO;
         // All parties of a test come from one address, as often as they like.
@@ -76,6 +77,9 @@ impl TestRelay {
         (rates.attempts_per_s, rates.attempts_burst) = (100_000, 1_000_000);
         rates.sockets_per_min = 100_000;
         change(&mut config);
+        if config.public_url.port() == Some(0) {
+            config.public_url.set_port(Some(port.address.port())).unwrap();
+        }
         (config, Place { directory, _port: port })
     }
 

@@ -38,7 +38,7 @@ use crate::tasks::Tasks;
 use crate::webhooks::Webhooks;
 
 pub use data_directory::{Contents, DataDirectory, FIRST_START, Incomplete};
-pub(crate) use upstream::{cards, probe_upstream};
+pub(crate) use upstream::{Doubt, cards, probe_upstream};
 
 /// The store's file within the data directory.
 pub const STORE_FILE: &str = "relay.redb";

@@ -103,14 +103,16 @@ impl TlsFault {
     }
 }
 
-/// What servers say of a client certificate that they do not accept (RFC 8446 section 6.2).
-const REFUSALS: [AlertDescription; 6] = [
+/// What servers say of a client certificate that they do not accept (RFC 8446 section 6.2). The last
+/// is for a signature by another authority with the name of the right one.
+const REFUSALS: [AlertDescription; 7] = [
     AlertDescription::BadCertificate,
     AlertDescription::UnsupportedCertificate,
     AlertDescription::CertificateRevoked,
     AlertDescription::CertificateExpired,
     AlertDescription::CertificateUnknown,
     AlertDescription::UnknownCA,
+    AlertDescription::DecryptError,
 ];
 
 /// The TLS library's error within another. An input or output error does not name the one that it

@@ -20,20 +20,30 @@ use crate::config::{
 use crate::ports::{Cards, Certify, Clock, Fido, Store, Witnesses};
 use crate::security::keys::Keys;
 
+/// Why a FIDO2 server that can be used may not work as it is meant to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Doubt {
+    /// Of the built-in server: its FIDO metadata.
+    Metadata(&'static str),
+    /// Of another: an HTTP status with which a gateway may refuse everything.
+    Status(u16),
+}
+
 /// Whether the configured FIDO2 server can be used, and what is doubtful about it nonetheless.
 /// Nothing is left running.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) async fn probe_upstream(config: &Config) -> Result<Option<&'static str>, Unreachable> {
+pub(crate) async fn probe_upstream(config: &Config) -> Result<Option<Doubt>, Unreachable> {
     let told = |error: StartError| Unreachable { says: error.to_string(), tls: None };
     match &config.upstream {
         Upstream::Builtin => attestation(&config.attestation, &SystemClock)
-            .map(|policy| doubt(&policy, &SystemClock))
+            .map(|policy| doubt(&policy, &SystemClock).map(Doubt::Metadata))
             .map_err(told),
         Upstream::Http(http) => {
             let server = FidoHttp::new(http_settings(http), Arc::new(SystemClock));
-            server.map_err(|error| told(error.into()))?.reach().await.map(|()| None)
+            let status = server.map_err(|error| told(error.into()))?.reach().await?;
+            Ok(matches!(status, 400 | 401 | 403).then_some(Doubt::Status(status)))
         }
     }
 }

@@ -124,6 +124,18 @@ async fn a_key_or_headers_that_everybody_can_read_are_told() {
     }
 }
 
+#[tokio::test]
+async fn a_gateway_that_refuses_everything_is_a_warning_with_what_it_may_want() {
+    let place = Place::new();
+    for status in [400, 401, 403] {
+        let gateway =
+            ScriptedUpstream::listening(move |_, _| Reply::Answer(Answer::json(status, "<html>")));
+        let text = place.doctor(&gateway.url(), &[], &[]).await;
+        assert!(text.contains("warning  upstream:"), "{text}");
+        assert!(text.contains("set upstream.headers_file"), "{text}");
+    }
+}
+
 /// The FIDO2 server decides who is signed in: no variable of the environment comes in between.
 #[tokio::test]
 async fn no_proxy_of_the_environment_is_used() {

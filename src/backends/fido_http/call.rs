@@ -106,11 +106,12 @@ impl Caller {
         self.post(&self.fresh, path, cookies, body, limit).await
     }
 
-    /// Whether anything answers HTTP there, whatever it says.
-    pub(super) async fn probe(&self) -> Result<(), Unreachable> {
+    /// The HTTP status of whatever answers there.
+    pub(super) async fn probe(&self) -> Result<u16, Unreachable> {
         let url = self.url("/").map_err(|says| Unreachable { says, tls: None })?;
         let sent = self.pooled.get(url).send().await;
-        sent.map(drop).map_err(|error| Unreachable { tls: TlsFault::of(&error), says: told(error) })
+        let answered = sent.map(|response| response.status().as_u16());
+        answered.map_err(|error| Unreachable { tls: TlsFault::of(&error), says: told(error) })
     }
 
     async fn post(

@@ -97,11 +97,11 @@ impl FidoHttp {
         Ok(Self { settings, caller, origin, clock })
     }
 
-    /// Whether anything answers HTTP there, whatever it says.
+    /// The HTTP status of whatever answers there, to a call without credentials or content.
     ///
     /// # Errors
     /// Why not, within the limit of a begin call.
-    pub async fn reach(&self) -> Result<(), Unreachable> {
+    pub async fn reach(&self) -> Result<u16, Unreachable> {
         let limit = Instant::now() + self.settings.begin_limit;
         timeout_at(limit, self.caller.probe()).await.unwrap_or_else(|_| {
             let says = "the server did not answer in time".to_owned();
@@ -271,7 +271,7 @@ impl Fido for FidoHttp {
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async { self.reach().await.map_err(|unreachable| unreachable.says) })
+        Box::pin(async { self.reach().await.map(drop).map_err(|fault| fault.says) })
     }
 }
 

@@ -4,6 +4,7 @@
 use super::finding::Finding;
 use super::tls::secret_is_open;
 use crate::config::{Config, HttpUpstream, Upstream};
+use crate::serve::Doubt;
 use crate::trust::TlsFault;
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
@@ -15,7 +16,16 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     };
     let reached = match crate::serve::probe_upstream(config).await {
         Ok(None) => Finding::good("upstream", format!("{whose} can be used")),
-        Ok(Some(doubt)) => Finding::doubtful("upstream", doubt.to_owned(), "fetch it anew"),
+        Ok(Some(Doubt::Metadata(says))) => {
+            Finding::doubtful("upstream", says.to_owned(), "fetch it anew")
+        }
+        // A gateway that wants a key says so to everything; some want a client certificate so.
+        Ok(Some(Doubt::Status(status))) => Finding::doubtful(
+            "upstream",
+            format!("{whose} is there and answers {status} to GET /"),
+            "right if it knows no such path; if a gateway before it wants a key or a certificate, set \
+             upstream.headers_file or upstream.client_cert_file",
+        ),
         Err(unreachable) => {
             let says = format!("{whose}: {}", unreachable.says);
             Finding::wrong("upstream", says, remedy(config, unreachable.tls))

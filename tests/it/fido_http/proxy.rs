@@ -58,7 +58,7 @@ async fn what_is_no_json_object_does_not_reach_the_server() {
     let smuggled = "a=b\r\nX-Evil: 1";
     let reply = backend.call(call(CertifyStep::AttestationResult, Some(smuggled), "{}")).await;
     assert_eq!(reply.status, 400);
-    let long = "x".repeat(8 * 1024 + 1);
+    let long = "x".repeat(16 * 1024 + 1);
     let reply = backend.call(call(CertifyStep::AttestationResult, Some(&long), "{}")).await;
     assert_eq!(reply.status, 400);
     assert_eq!(server.connections(), 0);

@@ -77,6 +77,9 @@ impl TestRelay {
         (rates.attempts_per_s, rates.attempts_burst) = (100_000, 1_000_000);
         rates.sockets_per_min = 100_000;
         change(&mut config);
+        if config.public_url.port() == Some(0) {
+            config.public_url.set_port(Some(port.address.port())).unwrap();
+        }
         (config, Place { directory, _port: port })
     }
 

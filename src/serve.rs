@@ -28,8 +28,8 @@ use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
 use crate::fatigue::Policy;
 use crate::metrics::Metrics;
-use crate::ports::{Bucket, Clock, Store, StoreError, Witness, Witnesses};
-use crate::relay::{Bounds, Relay, Retention, World};
+use crate::ports::{Bucket, Bus, Clock, Store, StoreError, Witness, Witnesses};
+use crate::relay::{Bounds, CardNews, Relay, Retention, World};
 use crate::security::keys::Keys;
 use crate::security::record::RecordSigner;
 use crate::security::seal::{SealError, Sealer};
@@ -38,13 +38,13 @@ use crate::tasks::Tasks;
 use crate::webhooks::Webhooks;
 
 pub use data_directory::{Contents, DataDirectory, FIRST_START, Incomplete};
-pub(crate) use upstream::probe_upstream;
+pub(crate) use upstream::{cards, probe_upstream};
 
 /// The store's file within the data directory.
 pub const STORE_FILE: &str = "relay.redb";
 /// The sealing key's file within the data directory.
 pub const SEAL_KEY_FILE: &str = "seal.key";
-/// The file of revoked devices within the data directory.
+/// The file of revoked devices and removed cards within the data directory.
 pub const REVOCATIONS_FILE: &str = "revocations";
 /// The audit log's directory within the data directory, unless another is configured.
 pub const AUDIT_DIR: &str = "audit";
@@ -69,7 +69,7 @@ pub enum StartError {
     /// There is no sealing key.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// It cannot be told which devices were revoked.
+    /// It cannot be told which devices and cards were revoked.
     #[error(transparent)]
     Revocations(#[from] crate::backends::embedded::RevocationsError),
     /// The audit log cannot be written.
@@ -84,9 +84,9 @@ pub enum StartError {
     /// Webhooks cannot be sent.
     #[error(transparent)]
     Webhooks(#[from] crate::backends::webhook_http::SettingsError),
-    /// The attestation roots cannot be read.
-    #[error("attestation.roots_file: {0}")]
-    Roots(String),
+    /// The file of an attestation key cannot be used.
+    #[error("{0}: {1}")]
+    Attestation(&'static str, String),
 }
 
 impl StartError {
@@ -117,7 +117,7 @@ impl StartError {
             | Self::Upstream(_)
             | Self::Tls(_)
             | Self::Webhooks(_)
-            | Self::Roots(_) => None,
+            | Self::Attestation(..) => None,
         }
     }
 }
@@ -233,7 +233,6 @@ async fn prepare_on(
     let sealer = Sealer::load_or_make(&config.data_dir.join(SEAL_KEY_FILE))?;
     let metrics = Metrics::new(clock.now());
     let store = metrics.store(store);
-    let (fido, certify) = upstream::upstream(&config, Arc::clone(&store), Arc::clone(&clock))?;
     let revocations = RevocationList::open(&config.data_dir.join(REVOCATIONS_FILE))?;
     let audit = audit_log(&config, &store, &sealer, &clock).await?;
     let webhooks =
@@ -241,15 +240,23 @@ async fn prepare_on(
             .prepare();
     // What counts waits for nothing: it hears first.
     let witnesses = std::iter::once(metrics.witness()).chain(audit.iter().map(witness));
-    let witnesses = witnesses.chain(webhooks.webhooks().witness()).collect();
+    let bus: Arc<dyn Bus> = Arc::new(LocalBus::new());
+    let card_news = CardNews { store: Arc::clone(&store), bus: Arc::clone(&bus) };
+    let witnesses = witnesses.chain(webhooks.webhooks().witness());
+    let witnesses = witnesses.chain([Arc::new(card_news) as Arc<dyn Witness>]).collect();
+    let witnesses = Witnesses::new(witnesses);
+    let keys = Keys::load_or_make(&*store, &sealer).await?;
+    let ground = (Arc::clone(&store), Arc::clone(&clock));
+    let (fido, certify) = upstream::upstream(&config, ground, &keys, &witnesses)?;
     let world = World {
+        cards: cards(&config, Arc::clone(&store)),
         store,
         revocations: Arc::new(revocations),
         sealer,
-        bus: Arc::new(LocalBus::new()),
+        bus,
         fido: metrics.upstream(fido),
         clock,
-        witnesses: Witnesses::new(witnesses),
+        witnesses,
         tasks: tasks.clone(),
     };
     let pairings =
@@ -333,6 +340,7 @@ impl Running {
             public_url: self.url(),
             witnesses: world.witnesses.clone(),
             webhooks: Some(self.webhooks.clone()),
+            cards: world.cards.clone(),
             revoking: Revoking::Running(self.relay.clone()),
         };
         AdminSocket::bind(&self.config.data_dir)?.serve(admin::router(admin), &self.tasks);

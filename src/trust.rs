@@ -5,9 +5,13 @@
 //! an empty one, so that what needs no certificate works and a call by https fails with
 //! the reason.
 
+use std::error::Error;
+use std::path::Path;
 use std::sync::OnceLock;
 
-use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::{
+    AlertDescription, CertificateError, Error as TlsError, OtherError, RootCertStore,
+};
 
 /// What an operator can do when [`system_roots`] is 0.
 pub const REMEDY: &str = "install them (Debian, Ubuntu, Alpine: ca-certificates) or name a file of them in SSL_CERT_FILE";
@@ -26,4 +30,96 @@ pub fn system_roots() -> usize {
 pub fn http_client() -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder();
     if system_roots() == 0 { builder.tls_certs_only([]) } else { builder }
+}
+
+/// The certificates of a PEM file, at least one.
+///
+/// # Errors
+/// Why there is none, without the file's name.
+pub fn certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, String> {
+    let pem = std::fs::read(file).map_err(|error| error.to_string())?;
+    let bundle = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| error.to_string())?;
+    if bundle.is_empty() { Err("holds no certificate".to_owned()) } else { Ok(bundle) }
+}
+
+/// Why TLS with a server failed, as far as an operator can mend it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsFault {
+    /// The chain leads to no authority that is trusted here.
+    #[error("the certificate is of an authority that this machine does not trust")]
+    UnknownAuthority,
+    /// A certificate with `CA:TRUE`, as `openssl req -x509` makes it.
+    #[error("the certificate is an authority's own, and no server's")]
+    AuthorityAsServer,
+    /// It is for other names.
+    #[error("the certificate is for another name")]
+    OtherName,
+    /// Its time is over.
+    #[error("the certificate has expired")]
+    Expired,
+    /// Its time is still to come.
+    #[error("the certificate is not valid yet")]
+    NotYetValid,
+    /// The server wants to see a certificate of the client.
+    #[error("the server requires a client certificate")]
+    ClientCertificateRequired,
+    /// The server has seen one and refuses it.
+    #[error("the server refuses the client certificate")]
+    ClientCertificateRefused,
+}
+
+impl TlsFault {
+    /// The fault behind an error of an HTTP client; `None` if it is another.
+    #[must_use]
+    pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        let error = tls_error(error)?;
+        if let TlsError::InvalidCertificate(error) = error {
+            return Self::of_certificate(error);
+        }
+        let TlsError::AlertReceived(alert) = error else { return None };
+        match *alert == AlertDescription::CertificateRequired {
+            true => Some(Self::ClientCertificateRequired),
+            false => REFUSALS.contains(alert).then_some(Self::ClientCertificateRefused),
+        }
+    }
+
+    fn of_certificate(error: &CertificateError) -> Option<Self> {
+        use CertificateError as E;
+
+        let is_authority = |error: &OtherError| {
+            matches!(error.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+        };
+        let faults = [
+            (matches!(error, E::UnknownIssuer), Self::UnknownAuthority),
+            (
+                matches!(error, E::NotValidForName | E::NotValidForNameContext { .. }),
+                Self::OtherName,
+            ),
+            (matches!(error, E::Expired | E::ExpiredContext { .. }), Self::Expired),
+            (matches!(error, E::NotValidYet | E::NotValidYetContext { .. }), Self::NotYetValid),
+            (matches!(error, E::Other(other) if is_authority(other)), Self::AuthorityAsServer),
+        ];
+        faults.into_iter().find_map(|(is, fault)| is.then_some(fault))
+    }
+}
+
+/// What servers say of a client certificate that they do not accept (RFC 8446 section 6.2).
+const REFUSALS: [AlertDescription; 6] = [
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnknownCA,
+];
+
+/// The TLS library's error within another. An input or output error does not name the one that it
+/// is made of as its source.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
+    if let Some(error) = error.downcast_ref() {
+        return Some(error);
+    }
+    let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let within = io.and_then(|inner| tls_error(inner));
+    within.or_else(|| error.source().and_then(tls_error))
 }

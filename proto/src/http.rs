@@ -5,10 +5,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod cards;
 mod clients;
 mod devices;
 mod tokens;
 
+pub use self::cards::{CardAttestation, CardList, CardView};
 pub use self::clients::{ClientView, Scope};
 pub use self::devices::{
     DeviceList, DeviceView, OpenPairing, OpenedPairing, P256Jwk, PairDevice, PairedDevice,
@@ -103,7 +105,7 @@ pub enum Attachment {
     All,
 }
 
-/// Signature algorithms (COSE names, RFC 9053 and RFC 8812).
+/// Signature algorithms (COSE names, RFC 9053, RFC 8812 and RFC 9964).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -112,6 +114,16 @@ pub enum Algorithm {
     Es256,
     /// Ed25519, COSE −8.
     Eddsa,
+    /// ECDSA on P-384 with SHA-384, COSE −35.
+    Es384,
+    /// RSASSA-PSS with SHA-256, COSE −37.
+    Ps256,
+    /// ML-DSA-44, COSE −48.
+    #[serde(rename = "ml_dsa_44")]
+    MlDsa44,
+    /// ML-DSA-65, COSE −49.
+    #[serde(rename = "ml_dsa_65")]
+    MlDsa65,
     /// RSASSA-PKCS1-v1_5 with SHA-256, COSE −257.
     Rs256,
 }
@@ -123,6 +135,10 @@ impl Algorithm {
         match self {
             Self::Es256 => -7,
             Self::Eddsa => -8,
+            Self::Es384 => -35,
+            Self::Ps256 => -37,
+            Self::MlDsa44 => -48,
+            Self::MlDsa65 => -49,
             Self::Rs256 => -257,
         }
     }

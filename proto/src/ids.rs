@@ -2,7 +2,8 @@
 //! message subject.
 //!
 //! Random ids are 128 bits, written as a prefix and 22 base64url characters. They are held as 16
-//! bytes, because a node keeps some of them for every idle phone.
+//! bytes, because a node keeps some of them for every idle phone. A card's id is a hash, written
+//! without a prefix.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,21 +20,27 @@ pub struct InvalidId(pub &'static str);
 
 macro_rules! random_id {
     ($(#[doc = $doc:literal])* $name:ident, $prefix:literal, $what:literal) => {
+        byte_id!($(#[doc = $doc])* $name, $prefix, $what, 16);
+    };
+}
+
+macro_rules! byte_id {
+    ($(#[doc = $doc:literal])* $name:ident, $prefix:literal, $what:literal, $bytes:literal) => {
         $(#[doc = $doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(into = "String", try_from = "String")]
-        pub struct $name([u8; 16]);
+        pub struct $name([u8; $bytes]);
 
         impl $name {
-            /// The id made of these random bytes.
+            /// The id made of these bytes.
             #[must_use]
-            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+            pub const fn from_bytes(bytes: [u8; $bytes]) -> Self {
                 Self(bytes)
             }
 
-            /// The random bytes of the id.
+            /// The bytes of the id.
             #[must_use]
-            pub const fn as_bytes(&self) -> &[u8; 16] {
+            pub const fn as_bytes(&self) -> &[u8; $bytes] {
                 &self.0
             }
         }
@@ -56,9 +63,9 @@ macro_rules! random_id {
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 let body = text.strip_prefix($prefix).ok_or(InvalidId($what))?;
-                let mut bytes = [0; 16];
+                let mut bytes = [0; $bytes];
                 match URL_SAFE_NO_PAD.decode_slice(body, &mut bytes) {
-                    Ok(16) => Ok(Self(bytes)),
+                    Ok($bytes) => Ok(Self(bytes)),
                     Ok(_) | Err(_) => Err(InvalidId($what)),
                 }
             }
@@ -85,7 +92,7 @@ macro_rules! random_id {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                crate::schema::random_id($prefix, concat!($($doc),*).trim())
+                crate::schema::byte_id($prefix, $bytes, concat!($($doc),*).trim())
             }
         }
     };
@@ -128,6 +135,11 @@ random_id!(
 random_id!(
     /// One thing that happened, as webhooks tell it; told twice it is the same: `msg_…`.
     EventId, "msg_", "event id"
+);
+
+byte_id!(
+    /// One card of a user: the SHA-256 of its credential id, as `cred_hash` in a result token.
+    CardId, "", "card id", 32
 );
 
 /// One relying party: 1 to 32 characters of `a-z`, `0-9` and `-`.

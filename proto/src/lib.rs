@@ -25,8 +25,8 @@ mod wire_name;
 
 pub use device::{DeviceFrame, RelayFrame};
 pub use ids::{
-    AttemptId, CeremonyId, ClientId, ConnectionId, DeviceId, EventId, NodeId, NoticeId, TenantId,
-    WebhookId,
+    AttemptId, CardId, CeremonyId, ClientId, ConnectionId, DeviceId, EventId, NodeId, NoticeId,
+    TenantId, WebhookId,
 };
 pub use life::{Binding, CeremonyType, Outcome, Phase, Reason, Step};
 pub use problem::{Problem, ProblemCode};

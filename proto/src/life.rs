@@ -134,7 +134,7 @@ impl Outcome {
             Self::Failed => matches!(
                 reason,
                 Some(R::WrongCode | R::PinFailed | R::NoCredential | R::CardFull | R::Card(_))
-                    | Some(R::PinNotSet | R::AlreadyRegistered)
+                    | Some(R::PinNotSet | R::AlreadyRegistered | R::CardLimit)
                     | Some(R::UpstreamRejected | R::UpstreamUnavailable | R::UpstreamFull)
             ),
             Self::Expired => matches!(reason, Some(R::Deadline | R::SessionExpired)),
@@ -171,6 +171,8 @@ pub enum Reason {
     CloneSuspected,
     /// The card's key store is full.
     CardFull,
+    /// The user has as many cards as one may have: one must be removed first.
+    CardLimit,
     /// The FIDO2 server refused.
     UpstreamRejected,
     /// The FIDO2 server could not be reached or made no sense.
@@ -202,6 +204,7 @@ impl Reason {
             Self::CloneSuspected => "clone_suspected",
             Self::NoCredential => "no_credential",
             Self::CardFull => "card_full",
+            Self::CardLimit => "card_limit",
             Self::Card(number) => return format!("card_{number}"),
             Self::UpstreamRejected => "upstream_rejected",
             Self::UpstreamUnavailable => "upstream_unavailable",
@@ -223,6 +226,7 @@ impl Reason {
                 | Self::CloneSuspected
                 | Self::NoCredential
                 | Self::CardFull
+                | Self::CardLimit
                 | Self::Card(_)
         )
     }
@@ -255,6 +259,7 @@ impl FromStr for Reason {
             "clone_suspected" => Self::CloneSuspected,
             "no_credential" => Self::NoCredential,
             "card_full" => Self::CardFull,
+            "card_limit" => Self::CardLimit,
             "upstream_rejected" => Self::UpstreamRejected,
             "upstream_unavailable" => Self::UpstreamUnavailable,
             "upstream_full" => Self::UpstreamFull,

@@ -45,6 +45,8 @@ pub enum ProblemCode {
     TooManyRequests,
     /// 500: a fault of the relay.
     Internal,
+    /// 501: the configured FIDO2 server does not offer this.
+    NotSupported,
     /// 503: the relay cannot take this now.
     Unavailable,
 }
@@ -70,6 +72,7 @@ impl ProblemCode {
             Self::UpgradeRequired => 426,
             Self::TooManyRequests => 429,
             Self::Internal => 500,
+            Self::NotSupported => 501,
             Self::Unavailable => 503,
         }
     }
@@ -98,6 +101,7 @@ impl ProblemCode {
             Self::UpgradeRequired => "This path speaks WebSocket",
             Self::TooManyRequests => "Too many requests",
             Self::Internal => "The relay failed",
+            Self::NotSupported => "The FIDO2 server of this relay does not offer this",
             Self::Unavailable => "The relay cannot take this now",
         }
     }

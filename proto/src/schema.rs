@@ -15,12 +15,15 @@ use crate::device::CardErrorCode;
 use crate::ids::TenantId;
 use crate::text::{FORBIDDEN, MARKS, PlainText};
 
-/// The schema of 16 random bytes behind a prefix. The last of the 22 characters carries two bits.
-pub(crate) fn random_id(prefix: &str, description: &str) -> Schema {
+/// The schema of 16 or 32 bytes in base64url behind a prefix. The last character carries two bits
+/// of 16 bytes, and four of 32.
+pub(crate) fn byte_id(prefix: &str, bytes: usize, description: &str) -> Schema {
+    let last = if bytes % 3 == 1 { "AQgw" } else { "AEIMQUYcgkosw048" };
+    let whole = bytes * 8 / 6;
     json_schema!({
         "type": "string",
         "description": description,
-        "pattern": format!("^{prefix}[A-Za-z0-9_-]{{21}}[AQgw]$"),
+        "pattern": format!("^{prefix}[A-Za-z0-9_-]{{{whole}}}[{last}]$"),
     })
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CeremonyId, DeviceId, EventId, WebhookId};
+use crate::ids::{CardId, CeremonyId, DeviceId, EventId, WebhookId};
 use crate::life::{CeremonyType, Outcome, Reason};
 use crate::limits::WEBHOOK_OLD_KEYS_MAX_S;
 use crate::number;
@@ -35,6 +35,15 @@ pub enum WebhookEvent {
     /// A device was revoked. Needs the scope `device:pair`.
     #[serde(rename = "device.revoked")]
     DeviceRevoked,
+    /// A card was registered. Needs the scope `card:read`.
+    #[serde(rename = "card.registered")]
+    CardRegistered,
+    /// A card was removed. Needs the scope `card:read`.
+    #[serde(rename = "card.removed")]
+    CardRemoved,
+    /// A card's signature counter did not grow. Needs the scope `card:read`.
+    #[serde(rename = "card.clone_suspected")]
+    CardCloneSuspected,
     /// A person said of a ceremony that this client opened: that was not me.
     #[serde(rename = "user.not_me")]
     UserNotMe,
@@ -42,8 +51,15 @@ pub enum WebhookEvent {
 
 impl WebhookEvent {
     /// Every one.
-    pub const ALL: [Self; 4] =
-        [Self::CeremonyClosed, Self::DevicePaired, Self::DeviceRevoked, Self::UserNotMe];
+    pub const ALL: [Self; 7] = [
+        Self::CeremonyClosed,
+        Self::DevicePaired,
+        Self::DeviceRevoked,
+        Self::CardRegistered,
+        Self::CardRemoved,
+        Self::CardCloneSuspected,
+        Self::UserNotMe,
+    ];
 
     /// Its name.
     #[must_use]
@@ -52,6 +68,9 @@ impl WebhookEvent {
             Self::CeremonyClosed => "ceremony.closed",
             Self::DevicePaired => "device.paired",
             Self::DeviceRevoked => "device.revoked",
+            Self::CardRegistered => "card.registered",
+            Self::CardRemoved => "card.removed",
+            Self::CardCloneSuspected => "card.clone_suspected",
             Self::UserNotMe => "user.not_me",
         }
     }
@@ -62,7 +81,10 @@ impl std::str::FromStr for WebhookEvent {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let known = Self::ALL.into_iter().find(|event| event.as_str() == text);
-        known.ok_or("not an event: ceremony.closed, device.paired, device.revoked, user.not_me")
+        known.ok_or(
+            "not an event: ceremony.closed, device.paired, device.revoked, card.registered, \
+             card.removed, card.clone_suspected, user.not_me",
+        )
     }
 }
 
@@ -349,6 +371,30 @@ pub enum WebhookNews {
         /// The device.
         id: DeviceId,
         /// Its user.
+        username: Username,
+    },
+    /// A card was registered.
+    #[serde(rename = "card.registered")]
+    CardRegistered {
+        /// The card.
+        id: CardId,
+        /// Its user.
+        username: Username,
+    },
+    /// A card was removed.
+    #[serde(rename = "card.removed")]
+    CardRemoved {
+        /// The card.
+        id: CardId,
+        /// Its user.
+        username: Username,
+    },
+    /// A card's signature counter did not grow: a copy of the card may be in use.
+    #[serde(rename = "card.clone_suspected")]
+    CardCloneSuspected {
+        /// The card.
+        id: CardId,
+        /// The user.
         username: Username,
     },
     /// A person said of a ceremony that this client opened: that was not me.

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
-use fido_relay_proto::{Problem, TenantId};
+use fido_relay_proto::{Problem, TenantId, Username};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
 
 use super::{Failure, note};
-use crate::backends::embedded::{OpenError, RevocationList, SystemClock};
+use crate::backends::embedded::{LocalBus, OpenError, RevocationList, SystemClock};
 use crate::config::Config;
 use crate::edge::admin::{self, Admin, Revoking};
 use crate::ports::{Clock, Store, Witnesses};
+use crate::relay::CardNews;
 use crate::security::seal::Sealer;
 use crate::serve::{self, Contents, DataDirectory, REVOCATIONS_FILE, SEAL_KEY_FILE, StartError};
 
@@ -71,12 +72,16 @@ impl Administration {
         let webhooks =
             serve::webhooks::of_store(config, Arc::clone(&store), sealer, Arc::clone(&clock));
         let list = RevocationList::open(&directory.path().join(REVOCATIONS_FILE));
+        // No node hears of it: the phones do when they connect.
+        let (news, bus) = (Arc::clone(&store), Arc::new(LocalBus::with_room(1)));
+        let witnesses = Witnesses::new(vec![Arc::new(CardNews { store: news, bus })]);
         Ok(Self::Store(admin::router(Admin {
             tenant: TenantId::default(),
+            cards: serve::cards(config, Arc::clone(&store)),
             store,
             clock,
             public_url: serve::base(&config.public_url),
-            witnesses: Witnesses::default(),
+            witnesses,
             webhooks: Some(webhooks.map_err(Failure::failed)?),
             revoking: Revoking::AtRest(Arc::new(list.map_err(Failure::failed)?)),
         })))
@@ -140,6 +145,13 @@ impl Administration {
         };
         if status.is_success() { Ok(answer.to_vec()) } else { Err(refusal(status, &answer)) }
     }
+}
+
+/// A path about a user.
+pub(super) fn of_user(path: &str, username: &Username) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("username", username.as_str());
+    format!("{path}?{}", query.finish())
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> Failure {

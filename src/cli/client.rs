@@ -48,6 +48,8 @@ Scopes:
   ceremony:read     read and cancel what it opened
   device:pair       make pairing tokens, list devices
   device:revoke     revoke devices
+  card:read         list users' cards
+  card:revoke       remove users' cards: with ceremony:reg it can take over any account
   presence:read     see whether a device is connected
   webhook:admin     manage webhooks
   uv:weaken         open sign-ins that do not require the card's PIN")]

@@ -5,7 +5,7 @@ use axum::http::Method;
 use clap::{Args, Subcommand};
 use fido_relay_proto::{DeviceId, Username};
 
-use super::administration::Administration;
+use super::administration::{Administration, of_user};
 use super::pairing::parse_username;
 use super::{ConfigFile, Failure, answer, block_on};
 use crate::edge::admin::DeviceEntry;
@@ -43,9 +43,7 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
         let administration = Administration::reach(&config)?;
         match command {
             Command::List { username } => {
-                let mut query = url::form_urlencoded::Serializer::new(String::new());
-                query.append_pair("username", username.as_str());
-                let path = format!("/devices?{}", query.finish());
+                let path = of_user("/devices", &username);
                 let devices = administration.call(Method::GET, &path, &()).await?;
                 show(devices, json)
             }

@@ -3,6 +3,7 @@
 mod administration;
 pub mod audit;
 mod bench;
+mod card;
 mod client;
 mod config;
 pub mod demo;
@@ -15,6 +16,7 @@ mod phone;
 mod schema;
 mod scratch;
 mod serve;
+mod user;
 mod webhook;
 
 use std::fmt;
@@ -83,6 +85,10 @@ enum Command {
     Pairing(pairing::Arguments),
     /// List a user's phones and revoke them
     Device(device::Arguments),
+    /// List a user's cards and remove them
+    Card(card::Arguments),
+    /// Remove a user with all that belongs to them
+    User(user::Arguments),
     /// A simulated app and card against any relay, for a terminal or a script
     Phone(Box<phone::Arguments>),
     /// Ask the relay of this configuration whether it is alive
@@ -135,6 +141,8 @@ pub fn main() -> ExitCode {
         Command::Webhook(arguments) => webhook::run(&file, arguments),
         Command::Pairing(arguments) => pairing::run(&file, arguments),
         Command::Device(arguments) => device::run(&file, arguments),
+        Command::Card(arguments) => card::run(&file, arguments),
+        Command::User(arguments) => user::run(&file, arguments),
         Command::Phone(arguments) => phone::run(&arguments),
         Command::Health(arguments) => health::run(&file, &arguments),
         Command::Audit(arguments) => audit::run(&file, &arguments),

@@ -134,7 +134,7 @@ async fn start(config: Config) -> Result<Running, Failure> {
 /// What the configuration says wrongly is told apart from what this machine cannot do now.
 fn failure(error: StartError) -> Failure {
     match error {
-        StartError::Roots(_)
+        StartError::Attestation(..)
         | StartError::Upstream(_)
         | StartError::Tls(_)
         | StartError::Webhooks(_) => Failure::usage(error),

@@ -1,8 +1,10 @@
 //! Every key, with its default and bounds, and what must be true of them together. The order here
 //! is the order in which they are shown and documented.
 
+mod attestation;
 mod door;
 mod rates;
+mod upstream;
 mod webhooks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,12 +18,9 @@ pub(super) use self::webhooks::is_host;
 use super::audit;
 use super::reader::{Mistake, Reader, Setting};
 use super::sources::Given;
-use super::values::{LogLevel, Origin, UpstreamKind};
+use super::values::{LogLevel, Origin};
 use super::weaknesses::is_loopback;
-use super::{
-    Attestation, AttestationKind, Config, HttpUpstream, Limits, Log, LogFormat, Tenant, Upstream,
-    UpstreamPaths,
-};
+use super::{Config, Limits, Log, LogFormat, Tenant, Upstream};
 
 /// Reads every key. The configuration is to be used only if there are no mistakes.
 pub(super) fn read(given: Given) -> (Config, Vec<Setting>, Vec<Mistake>) {
@@ -51,9 +50,10 @@ fn read_config(reader: &mut Reader) -> Config {
     let admin = rates::read_admin(reader);
     let log = read_log(reader);
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let upstream = read_upstream(reader);
+    let upstream = upstream::read(reader);
+    let post_quantum = reader.take("upstream.post_quantum", false);
     let tenant = read_tenant(reader, listen, scheme, &upstream);
-    let attestation = read_attestation(reader);
+    let attestation = attestation::read_attestation(reader);
     let builtin = matches!(upstream, Upstream::Builtin);
     let public_url = public_url.unwrap_or_else(|| {
         let url = default_public_url(scheme, listen);
@@ -81,6 +81,7 @@ fn read_config(reader: &mut Reader) -> Config {
         allow_open_registration,
         allow_uv_weaken,
         attestation,
+        post_quantum,
         device_origins: device_origins.into_iter().map(|origin| origin.0).collect(),
         webhooks: webhooks::read(reader),
         prompts: super::prompts::read(reader),
@@ -110,44 +111,6 @@ fn read_log(reader: &mut Reader) -> Log {
     Log { format, level: level.0 }
 }
 
-fn read_upstream(reader: &mut Reader) -> Upstream {
-    // One variable is enough to choose the vendor's server in a container.
-    let implied =
-        if reader.is_given("upstream.url") { UpstreamKind::Http } else { UpstreamKind::Builtin };
-    let kind = reader.take("upstream.kind", implied);
-    let url: Option<Url> = reader.optional("upstream.url");
-    let origin: Option<Origin> = reader.optional("upstream.origin");
-    let paths = reader.take("upstream.paths", UpstreamPaths::Certify);
-    let begin_timeout = reader.number("upstream.begin_timeout_s", 5, 1..=30);
-    // The core counts an answer's fate as unknown after 20 s, so a call must end well before.
-    let complete_timeout = reader.number("upstream.complete_timeout_s", 10, 1..=15);
-    match (kind, url) {
-        (UpstreamKind::Http, Some(url)) => Upstream::Http(HttpUpstream {
-            url,
-            origin: origin.map(|origin| origin.0),
-            paths,
-            begin_timeout: Duration::from_secs(begin_timeout),
-            complete_timeout: Duration::from_secs(complete_timeout),
-        }),
-        (UpstreamKind::Http, None) => {
-            if !reader.is_given("upstream.url") {
-                reader.wrong("upstream.kind", "\"http\" needs upstream.url");
-            }
-            Upstream::Builtin
-        }
-        (UpstreamKind::Builtin, url) => {
-            if url.is_some() {
-                reader.wrong("upstream.url", "contradicts upstream.kind = \"builtin\"");
-            }
-            if origin.is_some() {
-                let text = "is for an upstream over HTTP; the built-in server uses tenant.origins";
-                reader.wrong("upstream.origin", text);
-            }
-            Upstream::Builtin
-        }
-    }
-}
-
 fn read_tenant(
     reader: &mut Reader,
     listen: SocketAddr,
@@ -170,27 +133,9 @@ fn read_tenant(
     if origins.is_empty() {
         reader.wrong("tenant.origins", "must name at least one origin");
     }
-    Tenant { rp_id, rp_name, origins: origins.into_iter().map(|origin| origin.0).collect() }
-}
-
-fn read_attestation(reader: &mut Reader) -> Attestation {
-    use AttestationKind::{Certified, None, SelfSigned};
-    let default = if reader.is_given("attestation.roots_file") {
-        vec![Certified]
-    } else {
-        vec![None, SelfSigned, Certified]
-    };
-    let accept = reader.take("attestation.accept", default);
-    let roots_file = reader.optional("attestation.roots_file");
-    if accept.is_empty() {
-        reader.wrong("attestation.accept", "must name at least one kind");
-    }
-    if roots_file.is_some() && accept.iter().any(|kind| *kind != Certified) {
-        let text = "contradicts attestation.accept, which takes cards without certificates: \
-                    those lead to no root";
-        reader.wrong("attestation.roots_file", text);
-    }
-    Attestation { accept, roots_file }
+    let username_as_user_handle = reader.take("tenant.username_as_user_handle", true);
+    let origins = origins.into_iter().map(|origin| origin.0).collect();
+    Tenant { rp_id, rp_name, origins, username_as_user_handle }
 }
 
 fn size(number: u64) -> usize {

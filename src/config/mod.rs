@@ -78,6 +78,8 @@ pub struct Config {
     pub allow_uv_weaken: bool,
     /// Which cards the built-in server takes.
     pub attestation: Attestation,
+    /// Whether the built-in server offers ML-DSA, the signatures of FIPS 204.
+    pub post_quantum: bool,
     /// `Origin` values that the device socket accepts; apps send none.
     pub device_origins: Vec<String>,
     /// Where webhooks may go.
@@ -120,10 +122,13 @@ pub struct Tenant {
     /// Origins whose ceremonies the built-in server accepts; never empty. The first is the one
     /// that it puts into challenges.
     pub origins: Vec<String>,
+    /// Whether a card may return the username as its user handle.
+    pub username_as_user_handle: bool,
 }
 
 /// The FIDO2 server.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Upstream {
     /// The one inside the relay.
     Builtin,
@@ -144,6 +149,41 @@ pub struct HttpUpstream {
     pub begin_timeout: Duration,
     /// The longest that completing may take.
     pub complete_timeout: Duration,
+    /// PEM file of authorities that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of the certificate that the server is shown, and of its key.
+    pub client_cert: Option<(PathBuf, PathBuf)>,
+    /// File of headers that go with every call.
+    pub headers_file: Option<PathBuf>,
+    /// Which usernames the server accepts.
+    pub usernames: UpstreamUsernames,
+}
+
+impl HttpUpstream {
+    /// A server at this URL, with everything else at its default.
+    #[must_use]
+    pub fn new(url: Url) -> Self {
+        Self {
+            url,
+            origin: None,
+            paths: UpstreamPaths::Certify,
+            begin_timeout: Duration::from_secs(5),
+            complete_timeout: Duration::from_secs(10),
+            ca_file: None,
+            client_cert: None,
+            headers_file: None,
+            usernames: UpstreamUsernames::AsIs,
+        }
+    }
+}
+
+/// Which usernames an external server accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamUsernames {
+    /// All that the relay takes.
+    AsIs,
+    /// Of letters A to Z, digits, `.`, `_` and `-`.
+    Restricted,
 }
 
 /// The vendor's server knows each call by two paths.
@@ -160,8 +200,39 @@ pub enum UpstreamPaths {
 pub struct Attestation {
     /// The kinds of attestation it takes; never empty.
     pub accept: Vec<AttestationKind>,
-    /// PEM file of the certificates that statements must lead to; `None`: any card.
+    /// PEM file of certificates that statements may lead to.
     pub roots_file: Option<PathBuf>,
+    /// A card maker whose roots statements may lead to.
+    pub trust: Option<AttestationTrust>,
+    /// FIDO metadata, whose roots statements may lead to.
+    pub metadata_file: Option<PathBuf>,
+    /// PEM file of the root that the metadata's signature leads to; `None`: the FIDO Alliance's.
+    pub metadata_root_file: Option<PathBuf>,
+    /// The only models that may register; empty: any.
+    pub aaguids: Vec<Aaguid>,
+}
+
+impl Attestation {
+    /// Whether statements must lead to a root.
+    #[must_use]
+    pub fn knows_roots(&self) -> bool {
+        self.roots_file.is_some() || self.trust.is_some() || self.metadata_file.is_some()
+    }
+}
+
+/// A card maker whose roots are built in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AttestationTrust {
+    /// Arculus, by CompoSecure.
+    Arculus,
+}
+
+/// A model of authenticators, by the text form of its AAGUID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aaguid {
+    /// The identifier.
+    pub bytes: [u8; 16],
+    text: String,
 }
 
 /// What a card may say of itself at registration (WebAuthn section 6.5.4, attestation types).

@@ -248,7 +248,7 @@ fn what_would_let_strangers_choose_their_address_is_told_with_all_the_rest() {
 
 #[test]
 fn contradictions_are_mistakes() {
-    let cases: [(&str, &str); 14] = [
+    let cases: [(&str, &str); 18] = [
         ("upstream.kind = \"http\"", "upstream.kind: \"http\" needs upstream.url"),
         (
             "upstream.kind = \"builtin\"\nupstream.url = \"https://a.example\"",
@@ -286,6 +286,22 @@ fn contradictions_are_mistakes() {
         (
             "attestation.accept = [\"none\"]\nattestation.roots_file = \"roots.pem\"",
             "attestation.roots_file: contradicts attestation.accept",
+        ),
+        (
+            "attestation.accept = [\"self\"]\nattestation.trust = \"arculus\"",
+            "attestation.trust: contradicts attestation.accept",
+        ),
+        (
+            "attestation.aaguids = [\"9d3df6ba-282f-11ed-a261-0242ac120002\"]",
+            "attestation.aaguids: needs attestation.trust",
+        ),
+        (
+            "attestation.trust = \"arculus\"\nattestation.aaguids = [\"9d3df6ba\"]",
+            "attestation.aaguids: must be a list (in a variable: separated by commas), each an AAGUID",
+        ),
+        (
+            "attestation.metadata_root_file = \"root.pem\"",
+            "attestation.metadata_root_file: needs attestation.metadata_file",
         ),
     ];
     for (text, expected) in cases {
@@ -371,8 +387,12 @@ fn a_free_port_is_filled_in_once_it_is_known() {
 
 #[test]
 fn roots_ask_for_a_statement() {
-    let config = file("attestation.roots_file = \"roots.pem\"").unwrap().config;
-    assert_eq!(config.attestation.accept, [AttestationKind::Certified]);
+    for roots in
+        ["roots_file = \"roots.pem\"", "trust = \"arculus\"", "metadata_file = \"blob.jwt\""]
+    {
+        let config = file(&format!("attestation.{roots}")).unwrap().config;
+        assert_eq!(config.attestation.accept, [AttestationKind::Certified], "{roots}");
+    }
 }
 
 #[test]

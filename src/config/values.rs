@@ -7,7 +7,10 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::nearest::nearest;
-use super::{AttestationKind, ForwardedHeader, LogFormat, UpstreamPaths};
+use super::{
+    Aaguid, AttestationKind, AttestationTrust, ForwardedHeader, LogFormat, UpstreamPaths,
+    UpstreamUsernames,
+};
 
 /// What a value must be, as a sentence after its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -283,11 +286,30 @@ choice!(ForwardedHeader {
 });
 choice!(LogFormat { "text" => Self::Text, "json" => Self::Json });
 choice!(UpstreamPaths { "certify" => Self::Certify, "short" => Self::Short });
+choice!(UpstreamUsernames { "as_is" => Self::AsIs, "restricted" => Self::Restricted });
 choice!(AttestationKind {
     "none" => Self::None,
     "self" => Self::SelfSigned,
     "certified" => Self::Certified,
 });
+
+choice!(AttestationTrust { "arculus" => Self::Arculus });
+
+impl Value for Aaguid {
+    fn expected() -> String {
+        "an AAGUID such as \"9d3df6ba-282f-11ed-a261-0242ac120002\"".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Self, Invalid> {
+        let bytes = fido_relay_webauthn::parse_aaguid(text);
+        let bytes = bytes.ok_or_else(|| Invalid::must(&Self::expected()))?;
+        Ok(Self { bytes, text: text.to_ascii_lowercase() })
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(&self.text)
+    }
+}
 
 /// An origin as WebAuthn compares it: scheme, host and port, or a native app's.
 #[derive(Clone, Debug, PartialEq, Eq)]

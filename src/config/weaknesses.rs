@@ -140,7 +140,7 @@ const RULES: &[Rule] = &[
         "attestation.accept",
         "a registration with no statement, or one signed by itself, may come from any program: \
          that it is a card is not shown",
-        "[\"certified\"] with attestation.roots_file, where only your cards may register",
+        "attestation.trust or attestation.roots_file, where only your cards may register",
         |config| {
             let shows_card = config.attestation.accept == [AttestationKind::Certified];
             is_builtin(config) && !config.is_for_this_machine() && !shows_card
@@ -149,10 +149,10 @@ const RULES: &[Rule] = &[
     rule(
         "attestation.roots_file",
         "cards must bring a certificate, but anybody's will do",
-        "a file with your card maker's roots",
+        "a file with your card maker's roots, or attestation.trust",
         |config| {
             let wants = config.attestation.accept == [AttestationKind::Certified];
-            let any = wants && config.attestation.roots_file.is_none();
+            let any = wants && !config.attestation.knows_roots();
             is_builtin(config) && !config.is_for_this_machine() && any
         },
     ),

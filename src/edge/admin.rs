@@ -1,10 +1,11 @@
 //! What only the operator of this machine may do: make and remove initiators, mint pairing tokens,
-//! revoke phones.
+//! revoke phones, remove cards.
 //!
 //! Served on a Unix socket that only the relay's own user can open ([`super::admin_socket`]), so
 //! there is no further credential. The command line is its only caller; it calls the same router
 //! without a socket when no relay is running.
 
+mod cards;
 mod clients;
 mod devices;
 
@@ -27,7 +28,7 @@ pub use self::devices::{DeviceEntry, Revoking};
 use super::admin_webhooks;
 use super::http::fields::from_json;
 use super::http::refusal::Refusal;
-use crate::ports::{Clock, Happening, SecurityEvent, Store, Witnesses};
+use crate::ports::{Cards, Clock, Happening, SecurityEvent, Store, Witnesses};
 use crate::security::clients::Clients;
 use crate::security::pairing;
 use crate::webhooks::Webhooks;
@@ -47,7 +48,9 @@ pub struct Admin {
     pub witnesses: Witnesses,
     /// Webhook endpoints, if they are managed here.
     pub webhooks: Option<Webhooks>,
-    /// How devices are revoked.
+    /// The users' cards, where the FIDO2 server keeps them here.
+    pub cards: Option<Arc<dyn Cards>>,
+    /// How devices and cards are revoked.
     pub revoking: Revoking,
 }
 
@@ -73,6 +76,9 @@ pub fn router(admin: Admin) -> Router {
         .route("/pairings", post(open_pairing))
         .route("/devices", get(devices::list))
         .route("/devices/{id}", delete(devices::revoke))
+        .route("/cards", get(cards::list))
+        .route("/cards/{id}", delete(cards::remove))
+        .route("/users", delete(cards::remove_user))
         .merge(admin_webhooks::router())
         .with_state(Arc::new(admin))
 }

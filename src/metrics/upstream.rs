@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use fido_relay_proto::CeremonyType;
+use fido_relay_proto::{CeremonyType, Username};
 use futures::future::BoxFuture;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
@@ -59,6 +59,10 @@ impl Measured {
 }
 
 impl Fido for Measured {
+    fn takes_username(&self, username: &Username) -> bool {
+        self.fido.takes_username(username)
+    }
+
     fn begin(&self, request: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>> {
         Box::pin(async move {
             let started = Instant::now();

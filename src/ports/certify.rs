@@ -21,7 +21,7 @@ pub enum CertifyStep {
 pub struct CertifyCall {
     /// Which.
     pub step: CertifyStep,
-    /// The request's `Cookie` header.
+    /// The request's `Cookie` header, as [`latin1`].
     pub cookie: Option<String>,
     /// The JSON body, already within the size limit.
     pub body: Vec<u8>,
@@ -38,8 +38,10 @@ impl std::fmt::Debug for CertifyCall {
 pub struct CertifyReply {
     /// The HTTP status.
     pub status: u16,
-    /// `Set-Cookie` headers.
+    /// `Set-Cookie` headers, as [`latin1`].
     pub set_cookies: Vec<String>,
+    /// The `Content-Encoding` that `body` has all the same; `None`: it is plain.
+    pub content_encoding: Option<String>,
     /// The JSON body.
     pub body: Vec<u8>,
 }
@@ -48,6 +50,19 @@ impl std::fmt::Debug for CertifyReply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CertifyReply").field("status", &self.status).finish_non_exhaustive()
     }
+}
+
+/// The bytes of a header's value as a text of one character a byte: a value may hold bytes beyond
+/// ASCII (`obs-text`, RFC 9110 section 5.5), in no particular encoding.
+#[must_use]
+pub fn latin1(value: &[u8]) -> String {
+    value.iter().copied().map(char::from).collect()
+}
+
+/// The bytes of a [`latin1`] text; `None` if it is none.
+#[must_use]
+pub fn latin1_bytes(text: &str) -> Option<Vec<u8>> {
+    text.chars().map(|character| u8::try_from(character).ok()).collect()
 }
 
 /// Answers the FIDO2 server's REST calls.

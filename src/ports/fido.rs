@@ -41,6 +41,11 @@ pub struct BeginFault {
 /// A FIDO2 server. Implementations do their own retries for `begin`; for `complete` they retry
 /// only what provably never left this machine.
 pub trait Fido: Send + Sync + std::fmt::Debug {
+    /// Whether the server accepts usernames of this form. It says nothing about accounts.
+    fn takes_username(&self, _username: &Username) -> bool {
+        true
+    }
+
     /// Asks for a challenge.
     fn begin(&self, request: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>>;
 

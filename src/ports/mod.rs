@@ -4,6 +4,7 @@
 //! chosen at run time.
 
 pub mod bus;
+pub mod cards;
 pub mod certify;
 pub mod clock;
 pub mod fido;
@@ -14,11 +15,12 @@ pub mod webhook;
 pub mod witness;
 
 pub use bus::{Bus, Notice};
-pub use certify::{Certify, CertifyCall, CertifyReply, CertifyStep};
+pub use cards::{Card, Cards};
+pub use certify::{Certify, CertifyCall, CertifyReply, CertifyStep, latin1, latin1_bytes};
 pub use clock::Clock;
 pub use fido::{BeginFault, BeginRequest, Fido};
 pub use futures::future::BoxFuture;
-pub use revocations::{Revocation, Revocations};
+pub use revocations::{Revocation, Revocations, Revoked};
 pub use store::{Bucket, Revision, Store, StoreError, Stored};
 pub use webhook::{Answered, Letter, Registrar, RetryAfter, Unsendable, Unsent, WebhookSender};
 pub use witness::{Ability, Happening, SecurityEvent, Witness, Witnesses};

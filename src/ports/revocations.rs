@@ -1,7 +1,7 @@
-//! Which devices were revoked, written down apart from the store.
+//! Which devices were revoked and which cards removed, written down apart from the store.
 //!
 //! A store can be put back to an earlier state, by a backup or a snapshot of its disk, and with it
-//! every device that was revoked since. So a revocation also goes where such a backup does not
+//! every device and card that was revoked since. So a revocation also goes where such a backup does not
 //! reach, and whoever starts on a store holds it against what stands there. Each one has a number,
 //! the epoch; a node that remembers how far it has read asks for the rest, which is also how it
 //! hears of a revocation when the bus lost the notice.
@@ -11,15 +11,24 @@ use futures::future::BoxFuture;
 
 use super::store::StoreError;
 
-/// One device, revoked for good.
+/// One device or card, revoked for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
     /// Its relying party.
     pub tenant: TenantId,
-    /// The device.
-    pub device: DeviceId,
+    /// What was revoked.
+    pub what: Revoked,
     /// When.
     pub at: UnixMillis,
+}
+
+/// What can be revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// A device.
+    Device(DeviceId),
+    /// A card, by [`Card::record`](super::Card::record).
+    Card(Box<str>),
 }
 
 /// An append-only list. It may forget the oldest of very many.

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use fido_relay_proto::{CeremonyId, ClientId, DeviceId, TenantId, UnixMillis, Username};
+use fido_relay_proto::{CardId, CeremonyId, ClientId, DeviceId, TenantId, UnixMillis, Username};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +85,34 @@ pub enum Happening {
         username: Username,
         /// The initiator that did it; none: the operator.
         client_id: Option<ClientId>,
+    },
+    /// A card was registered for a user.
+    CardRegistered {
+        /// The card.
+        card_id: CardId,
+        /// Its user.
+        username: Username,
+    },
+    /// A card was removed.
+    CardRemoved {
+        /// The card.
+        card_id: CardId,
+        /// Its user.
+        username: Username,
+        /// The initiator that did it; none: the operator.
+        client_id: Option<ClientId>,
+    },
+    /// A card's signature counter did not grow: a copy of the card may be in use.
+    CloneSuspected {
+        /// The card.
+        card_id: CardId,
+        /// Its user.
+        username: Username,
+    },
+    /// The operator removed all that a user had: cards, devices, user handle.
+    UserRemoved {
+        /// The user.
+        username: Username,
     },
     /// A device was given another name.
     DeviceRenamed {

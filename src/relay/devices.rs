@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::device::NoticeEvent;
 use fido_relay_proto::http::{P256Jwk, Platform, PushTarget};
-use fido_relay_proto::{DeviceId, NoticeId, PlainText, TenantId, UnixMillis, Username};
+use fido_relay_proto::{
+    CardId, DeviceId, NoticeId, PlainText, TenantId, UnixMillis, Username, WireName,
+};
 use serde::{Deserialize, Serialize};
 
 use super::news::TOLD_FOR_S;
@@ -15,7 +17,7 @@ use crate::security::random;
 
 /// Phones of one user at most: more is a sign of something else than a lost phone.
 pub const DEVICES_PER_USER: usize = 5;
-/// News of a user's devices that are kept: one for each device and a few rotations.
+/// News of a user's devices and cards that are kept: one for each device and a few rotations.
 const NEWS_PER_USER: usize = 8;
 
 /// One installation of the mobile app.
@@ -55,7 +57,7 @@ pub struct Rotated {
     pub at: UnixMillis,
 }
 
-/// Something about one device that the user's others are told.
+/// Something about a device or a card that the user's other devices are told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct News {
     /// Counts the user's news.
@@ -64,12 +66,15 @@ pub struct News {
     pub id: NoticeId,
     /// What happened.
     pub event: NoticeEvent,
-    /// To which device.
-    pub device: DeviceId,
-    /// What the person called it.
+    /// To which device; none: to a card.
+    pub device: Option<DeviceId>,
+    /// To which card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<CardId>,
+    /// What the person called the device.
     pub name: Option<PlainText<64>>,
-    /// Its operating system.
-    pub platform: Platform,
+    /// The device's operating system.
+    pub platform: Option<Platform>,
     /// When.
     pub at: UnixMillis,
 }
@@ -105,27 +110,36 @@ struct User {
 }
 
 impl User {
-    /// Adds news of a device, if there is another to tell and it is not there yet.
-    fn note(&mut self, device: &Device, event: NoticeEvent, id: NoticeId, at: UnixMillis) {
-        let lonely = self.devices.iter().all(|listed| *listed == device.id);
-        if lonely || self.news.iter().any(|news| news.id == id) {
-            return;
+    /// Adds news, numbered, if there is a device to tell that they are not about, and they are not
+    /// there yet. Says whether they were added.
+    fn note(&mut self, news: News) -> bool {
+        let lonely = self.devices.iter().all(|listed| Some(*listed) == news.device);
+        if lonely || self.news.iter().any(|known| known.id == news.id) {
+            return false;
         }
-        self.news.retain(|news| at < news.at.plus_secs(TOLD_FOR_S));
+        self.news.retain(|known| news.at < known.at.plus_secs(TOLD_FOR_S));
         if self.news.len() >= NEWS_PER_USER {
             self.news.remove(0);
         }
         self.told += 1;
-        self.news.push(News {
-            seq: self.told,
-            id,
-            event,
-            device: device.id,
-            name: device.name.clone(),
-            platform: device.platform,
-            at,
-        });
+        self.news.push(News { seq: self.told, ..news });
+        true
     }
+}
+
+impl News {
+    /// News of a device, not numbered yet.
+    fn of_device(device: &Device, event: NoticeEvent, id: NoticeId, at: UnixMillis) -> Self {
+        let (name, platform) = (device.name.clone(), Some(device.platform));
+        Self { seq: 0, id, event, device: Some(device.id), card: None, name, platform, at }
+    }
+}
+
+/// Named after what happened, so that the same is the same news.
+fn notice_id(of: &str) -> NoticeId {
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest(&SHA256, of.as_bytes()).as_ref()[..16]);
+    NoticeId::from_bytes(id)
 }
 
 /// Why a device was not added.
@@ -154,7 +168,7 @@ pub async fn add(
             return Err(TooManyDevices);
         }
         user.devices.push(device.id);
-        user.note(device, NoticeEvent::DevicePaired, notice, device.paired_at);
+        user.note(News::of_device(device, NoticeEvent::DevicePaired, notice, device.paired_at));
         Ok(())
     })
     .await?;
@@ -251,16 +265,32 @@ pub enum Changed {
 pub async fn note_rotation(store: &dyn Store, device: &Device) -> Result<(), StoreError> {
     let Some(rotated) = &device.rotated else { return Ok(()) };
     let user = UserKey::new(&device.tenant, &device.username);
-    // Named after the key, so that the same rotation is the same news.
-    let mut id = [0; 16];
-    let hash = digest(&SHA256, format!("{} {}", device.id, device.jwk.x).as_bytes());
-    id.copy_from_slice(&hash.as_ref()[..16]);
+    let id = notice_id(&format!("{} {}", device.id, device.jwk.x));
     let note = |user: &mut User| {
-        user.note(device, NoticeEvent::DeviceKeyRotated, NoticeId::from_bytes(id), rotated.at);
+        user.note(News::of_device(device, NoticeEvent::DeviceKeyRotated, id, rotated.at));
         Ok::<(), std::convert::Infallible>(())
     };
     let Ok(()) = records::update(store, Bucket::Users, user.as_str(), note).await?;
     Ok(())
+}
+
+/// The user's devices have news of a card; says whether there are devices. Twice is once.
+///
+/// # Errors
+/// The store's.
+pub(super) async fn note_card(
+    store: &dyn Store,
+    tenant: &TenantId,
+    username: &Username,
+    (event, card): (NoticeEvent, CardId),
+    at: UnixMillis,
+) -> Result<bool, StoreError> {
+    let id = notice_id(&format!("{} {card}", WireName(event)));
+    let (device, name, platform) = (None, None, None);
+    let news = News { seq: 0, id, event, device, card: Some(card), name, platform, at };
+    let note = |user: &mut User| if user.note(news.clone()) { Ok(()) } else { Err(()) };
+    let user = UserKey::new(tenant, username);
+    Ok(records::update(store, Bucket::Users, user.as_str(), note).await?.is_ok())
 }
 
 /// Revokes a device for good; tells whether there was one. It belongs in the list of revocations

@@ -10,6 +10,7 @@
 //!                                      └─▶ bus: look again ─▶ prompts (phones), watchers
 //! ```
 
+pub mod cards;
 mod ceremonies;
 mod claims;
 mod connection;
@@ -43,6 +44,7 @@ pub use self::ceremonies::CeremonyKey;
 pub use self::connection::{Connection, Next, OUTBOX_BYTES, Outgoing, Owner};
 pub use self::drive::{DriveError, Driven};
 pub use self::live::{Full, OpenLimits};
+pub use self::news::CardNews;
 pub use self::open::{Asker, OpenError, OpenOrder};
 pub use self::registry::Registry;
 pub use self::sweeper::{RESULTS_S, Retention};
@@ -54,7 +56,7 @@ use self::live::Live;
 use self::standings::Turns;
 use crate::ceremony::{Ceremony, Event, Refusal, Reply};
 use crate::fatigue::Policy;
-use crate::ports::{Bus, Clock, Fido, Notice, Revocations, Store, StoreError, Witnesses};
+use crate::ports::{Bus, Cards, Clock, Fido, Notice, Revocations, Store, StoreError, Witnesses};
 use crate::security::random;
 use crate::security::seal::Sealer;
 use crate::tasks::Tasks;
@@ -67,12 +69,14 @@ const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
 pub struct World {
     /// Durable records.
     pub store: Arc<dyn Store>,
-    /// Revoked devices, apart from the store.
+    /// Revoked devices and removed cards, apart from the store.
     pub revocations: Arc<dyn Revocations>,
     /// "Look again" between nodes.
     pub bus: Arc<dyn Bus>,
     /// The FIDO2 server.
     pub fido: Arc<dyn Fido>,
+    /// The FIDO2 server's cards, if it keeps them here.
+    pub cards: Option<Arc<dyn Cards>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// What seals the FIDO2 server's sessions.
@@ -137,11 +141,11 @@ struct Node {
     revocations_applied: CancellationToken,
 }
 
-/// Why a device was not revoked.
+/// Why a device or card was not revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
-    /// There is no such device, or no more.
-    #[error("no such device")]
+    /// There is none, or no more.
+    #[error("no such device or card")]
     NotFound,
     /// It could not be stored, or not everywhere: then the relay goes on trying by itself.
     #[error(transparent)]

@@ -1,14 +1,17 @@
-//! Telling a user's devices what became of the others. The news stand in the store with the user,
-//! so that a phone that was away hears them when it connects; which it has seen is its own to
-//! know, by their ids.
+//! Telling a user's devices what became of the others and of the user's cards. The news stand in
+//! the store with the user, so that a phone that was away hears them when it connects; which it has
+//! seen is its own to know, by their ids.
 
-use fido_relay_proto::device::Notice as NoticeFrame;
+use std::sync::Arc;
+
+use fido_relay_proto::device::{Notice as NoticeFrame, NoticeEvent};
 use fido_relay_proto::{RelayFrame, TenantId, UnixMillis, Username};
 
 use super::Relay;
 use super::connection::Connection;
 use super::devices::{self, Device, News};
-use crate::ports::Notice;
+use crate::ceremony::{Ceremony, Event};
+use crate::ports::{BoxFuture, Bus, Happening, Notice, SecurityEvent, Store, Witness};
 
 /// News are told for this long, in seconds: a phone that is opened once a week hears them.
 pub(super) const TOLD_FOR_S: u64 = 7 * 24 * 60 * 60;
@@ -50,9 +53,50 @@ impl Relay {
     }
 }
 
+/// Gives a user's devices news of the user's cards, whoever registered or removed them.
+#[derive(Clone, Debug)]
+pub struct CardNews {
+    /// Where users are kept.
+    pub store: Arc<dyn Store>,
+    /// How nodes hear that there is news.
+    pub bus: Arc<dyn Bus>,
+}
+
+impl Witness for CardNews {
+    fn changed<'a>(&'a self, _: &'a Ceremony, _: Option<&'a Event>) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn found<'a>(&'a self, _: &'a Ceremony) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn noted<'a>(&'a self, event: &'a SecurityEvent) -> BoxFuture<'a, ()> {
+        let SecurityEvent { tenant, at, what } = event;
+        let (news, username) = if let Happening::CardRegistered { card_id, username } = what {
+            ((NoticeEvent::CardRegistered, *card_id), username)
+        } else if let Happening::CardRemoved { card_id, username, .. } = what {
+            ((NoticeEvent::CardRemoved, *card_id), username)
+        } else {
+            return Box::pin(std::future::ready(()));
+        };
+        Box::pin(async move {
+            match devices::note_card(&*self.store, tenant, username, news, *at).await {
+                Ok(true) => {
+                    self.bus.publish(Notice::News(tenant.clone(), username.clone())).await;
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "devices will not hear of a card"),
+            }
+        })
+    }
+}
+
 /// A device hears of others alone, and of what happened since it was paired.
 fn concerns(news: &News, device: &Device, now: UnixMillis) -> bool {
-    news.device != device.id && device.paired_at <= news.at && now < news.at.plus_secs(TOLD_FOR_S)
+    news.device != Some(device.id)
+        && device.paired_at <= news.at
+        && now < news.at.plus_secs(TOLD_FOR_S)
 }
 
 fn frame(news: &News, now: UnixMillis) -> RelayFrame {
@@ -60,6 +104,7 @@ fn frame(news: &News, now: UnixMillis) -> RelayFrame {
         notice_id: news.id,
         event: news.event,
         device_id: news.device,
+        card_id: news.card,
         name: news.name.clone(),
         platform: news.platform,
         ago_s: now.millis_since(news.at) / 1000,

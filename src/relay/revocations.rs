@@ -1,4 +1,4 @@
-//! Revoking a device so that it stays revoked: everywhere within seconds, and also when the store
+//! Revoking a device or card so that it stays revoked: everywhere within seconds, and also when the store
 //! is put back to an earlier state.
 //!
 //! ```text
@@ -16,7 +16,7 @@ use fido_relay_proto::{ClientId, DeviceId, TenantId};
 
 use super::devices::{self, Device};
 use super::{Relay, RevokeError};
-use crate::ports::{Happening, Notice, Revocation, SecurityEvent, StoreError};
+use crate::ports::{Happening, Notice, Revocation, Revoked, SecurityEvent, StoreError};
 
 /// Between two looks at the list. With the time that a socket takes to close it keeps well within
 /// the five seconds in which a revoked device must be gone.
@@ -54,7 +54,8 @@ impl Relay {
         let Some(device) = devices::load(&*world.store, tenant, id).await? else {
             return Err(RevokeError::NotFound);
         };
-        world.revocations.record(Revocation { tenant: tenant.clone(), device: id, at }).await?;
+        let what = Revoked::Device(id);
+        world.revocations.record(Revocation { tenant: tenant.clone(), what, at }).await?;
         let revoked = devices::revoke(&*world.store, tenant, id, at).await?;
         world.bus.publish(Notice::Revoked(id)).await;
         if !revoked {
@@ -89,12 +90,23 @@ impl Relay {
             if page.is_empty() {
                 return Ok(());
             }
-            for (next, Revocation { tenant, device, at }) in page {
-                if devices::revoke(&*world.store, &tenant, device, at).await? {
-                    // The store did not know: it is older than the list.
-                    tracing::warn!(%device, "revoked again, the store had it as paired");
+            for (next, Revocation { tenant, what, at }) in page {
+                // What the store did not know: it is older than the list.
+                match what {
+                    Revoked::Device(device) => {
+                        if devices::revoke(&*world.store, &tenant, device, at).await? {
+                            tracing::warn!(%device, "revoked again, the store had it as paired");
+                        }
+                        self.drop_revoked(device);
+                    }
+                    Revoked::Card(record) => {
+                        if let Some(cards) = &world.cards
+                            && cards.remove(&tenant, &record).await?
+                        {
+                            tracing::warn!(%record, "a card was removed again, the store had it");
+                        }
+                    }
                 }
-                self.drop_revoked(device);
                 *epoch = next;
             }
         }

@@ -125,7 +125,13 @@ mod tests {
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
     fn keys(key: u8) -> Keys {
-        Keys { ticket: [key; 32], access: [0; 32], result: Vec::new(), record: Vec::new() }
+        Keys {
+            ticket: [key; 32],
+            access: [0; 32],
+            user_handle: [0; 32],
+            result: Vec::new(),
+            record: Vec::new(),
+        }
     }
 
     fn tickets(key: u8) -> EventTickets {

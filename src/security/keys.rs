@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 
 use super::random;
@@ -15,6 +16,8 @@ pub struct Keys {
     pub(super) ticket: [u8; 32],
     /// HMAC-SHA-256 key of access tokens.
     pub(super) access: [u8; 32],
+    /// HMAC-SHA-256 key that the built-in FIDO2 server derives user handles with.
+    pub(super) user_handle: [u8; 32],
     /// P-256 key (PKCS #8) that signs result tokens.
     pub(super) result: Vec<u8>,
     /// P-256 key (PKCS #8) that signs receipts and the audit log's checkpoints.
@@ -35,9 +38,16 @@ impl Keys {
     pub async fn load_or_make(store: &dyn Store, sealer: &Sealer) -> Result<Self, StoreError> {
         let ticket = load_or_make_secret(store, sealer, "ticket").await?;
         let access = load_or_make_secret(store, sealer, "access").await?;
+        let user_handle = load_or_make_secret(store, sealer, "user_handle").await?;
         let result = load_or_make(store, sealer, "result", make_p256).await?;
         let record = load_or_make(store, sealer, "record", make_p256).await?;
-        Ok(Self { ticket, access, result, record })
+        Ok(Self { ticket, access, user_handle, result, record })
+    }
+
+    /// What the built-in FIDO2 server derives user handles with.
+    #[must_use]
+    pub fn user_handle(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, &self.user_handle)
     }
 }
 

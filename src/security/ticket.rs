@@ -68,6 +68,7 @@ mod tests {
         Tickets::new(&Keys {
             ticket: [key; 32],
             access: [0; 32],
+            user_handle: [0; 32],
             result: Vec::new(),
             record: Vec::new(),
         })

@@ -1,31 +1,45 @@
 //! The wiring of the FIDO2 server: the built-in one or another over HTTP, by the configuration.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fido_relay_proto::TenantId;
-use fido_relay_webauthn::AttestationPolicy;
+use fido_relay_webauthn::{AttestationPolicy, Metadata, UnixTime};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::StartError;
-use crate::backends::fido_builtin::{self, BuiltinFido};
-use crate::backends::fido_http::{self, FidoHttp};
-use crate::config::UpstreamPaths;
-use crate::config::{Attestation, AttestationKind, Config, HttpUpstream, Upstream};
-use crate::ports::{Certify, Clock, Fido, Store};
+use crate::backends::embedded::SystemClock;
+use crate::backends::fido_builtin::{self, BuiltinFido, Credentials};
+use crate::backends::fido_http::{self, ClientCert, FidoHttp, Unreachable, UsernameForm};
+use crate::config::{
+    Attestation, AttestationKind, AttestationTrust, Config, HttpUpstream, Upstream, UpstreamPaths,
+    UpstreamUsernames,
+};
+use crate::ports::{Cards, Certify, Clock, Fido, Store, Witnesses};
+use crate::security::keys::Keys;
 
-/// Whether the configured FIDO2 server can be used: a sentence if not. Nothing is left running.
+/// Whether the configured FIDO2 server can be used. Nothing is left running.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) async fn probe_upstream(config: &Config) -> Result<(), String> {
-    let told = |error: StartError| error.to_string();
+pub(crate) async fn probe_upstream(config: &Config) -> Result<(), Unreachable> {
+    let told = |error: StartError| Unreachable { says: error.to_string(), tls: None };
     match &config.upstream {
-        Upstream::Builtin => attestation(&config.attestation).map(drop).map_err(told),
+        Upstream::Builtin => attestation(&config.attestation, &SystemClock).map(drop).map_err(told),
         Upstream::Http(http) => {
-            let server = FidoHttp::new(http_settings(http)).map_err(|error| told(error.into()))?;
-            server.probe().await
+            let server = FidoHttp::new(http_settings(http), Arc::new(SystemClock));
+            server.map_err(|error| told(error.into()))?.reach().await
         }
+    }
+}
+
+/// The cards that the configured FIDO2 server keeps in this store; none: it keeps its own.
+pub(crate) fn cards(config: &Config, store: Arc<dyn Store>) -> Option<Arc<dyn Cards>> {
+    match &config.upstream {
+        Upstream::Builtin => Some(Arc::new(Credentials::new(store, TenantId::default()))),
+        Upstream::Http(_) => None,
     }
 }
 
@@ -34,8 +48,9 @@ pub(super) type Upstreams = (Arc<dyn Fido>, Option<Arc<dyn Certify>>);
 /// The configured FIDO2 server, as ceremonies and as client-direct programs call it.
 pub(super) fn upstream(
     config: &Config,
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    (store, clock): (Arc<dyn Store>, Arc<dyn Clock>),
+    keys: &Keys,
+    witnesses: &Witnesses,
 ) -> Result<Upstreams, StartError> {
     match &config.upstream {
         Upstream::Builtin => {
@@ -47,19 +62,25 @@ pub(super) fn upstream(
                 other_rp_ids: Vec::new(),
                 origins: tenant.origins.clone(),
                 top_origins: Vec::new(),
-                attestation: attestation(&config.attestation)?,
+                attestation: attestation(&config.attestation, clock.as_ref())?,
                 uv_weaken: config.allow_uv_weaken,
+                post_quantum: config.post_quantum,
                 secure_cookies: config.public_url.scheme() == "https",
                 receipts: config.receipts,
+                user_handle_key: keys.user_handle(),
+                username_as_user_handle: tenant.username_as_user_handle,
+                witnesses: witnesses.clone(),
             };
             let server = Arc::new(BuiltinFido::new(store, clock, settings));
             Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))
         }
         Upstream::Http(http) => {
-            let server = Arc::new(FidoHttp::new(fido_http::Settings {
+            let settings = fido_http::Settings {
                 receipts: config.receipts,
+                secure_cookies: config.public_url.scheme() == "https",
                 ..http_settings(http)
-            })?);
+            };
+            let server = Arc::new(FidoHttp::new(settings, clock)?);
             Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))
         }
     }
@@ -74,21 +95,75 @@ fn http_settings(http: &HttpUpstream) -> fido_http::Settings {
         },
         begin_limit: http.begin_timeout,
         complete_limit: http.complete_timeout,
+        ca_file: http.ca_file.clone(),
+        client_cert: http
+            .client_cert
+            .clone()
+            .map(|(cert_file, key_file)| ClientCert { cert_file, key_file }),
+        headers_file: http.headers_file.clone(),
+        usernames: match http.usernames {
+            UpstreamUsernames::AsIs => UsernameForm::AsIs,
+            UpstreamUsernames::Restricted => UsernameForm::Restricted,
+        },
         ..fido_http::Settings::new(http.url.clone())
     }
 }
 
-fn attestation(config: &Attestation) -> Result<AttestationPolicy, StartError> {
+fn attestation(config: &Attestation, clock: &dyn Clock) -> Result<AttestationPolicy, StartError> {
     let accepts = |kind| config.accept.contains(&kind);
     let mut policy = AttestationPolicy::default();
     policy.none = accepts(AttestationKind::None);
     policy.self_signed = accepts(AttestationKind::SelfSigned);
     policy.certified = accepts(AttestationKind::Certified);
-    let Some(file) = &config.roots_file else { return Ok(policy) };
-    let unreadable = |error: &dyn std::fmt::Display| StartError::Roots(error.to_string());
-    let mut roots = Vec::new();
-    for root in CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))? {
-        roots.push(root.map_err(|error| unreadable(&error))?.to_vec());
+    policy.aaguids = config.aaguids.iter().map(|aaguid| aaguid.bytes).collect();
+    if config.trust == Some(AttestationTrust::Arculus) {
+        policy = policy.with_arculus_roots();
     }
-    policy.with_roots(roots).map_err(|error| unreadable(&error))
+    if let Some(file) = &config.roots_file {
+        let key = "attestation.roots_file";
+        let roots = certificates(key, file)?;
+        policy = policy.with_roots(roots).map_err(|error| unreadable(key, &error))?;
+    }
+    if config.metadata_file.is_some() {
+        policy.metadata = Some(Arc::new(metadata(config, clock)?));
+    }
+    Ok(policy)
 }
+
+fn metadata(config: &Attestation, clock: &dyn Clock) -> Result<Metadata, StartError> {
+    let key = "attestation.metadata_file";
+    let file = config.metadata_file.as_deref().unwrap_or(Path::new(""));
+    let blob = std::fs::read(file).map_err(|error| unreadable(key, &error))?;
+    let now = UnixTime::since_unix_epoch(Duration::from_millis(clock.now().0));
+    let metadata = match &config.metadata_root_file {
+        None => Metadata::verify(&blob, now),
+        Some(root) => {
+            let root_key = "attestation.metadata_root_file";
+            let roots = certificates(root_key, root)?;
+            let root = roots.first().ok_or_else(|| unreadable(root_key, &"has no certificate"))?;
+            Metadata::verify_under(root, &blob, now)
+        }
+    };
+    let metadata = metadata.map_err(|error| unreadable(key, &error))?;
+    if metadata.is_outdated(now) {
+        tracing::warn!(
+            "attestation.metadata_file is outdated: models that were revoked since are still \
+             taken; fetch it anew"
+        );
+    }
+    Ok(metadata)
+}
+
+/// The certificates of a PEM file (DER).
+fn certificates(key: &'static str, file: &Path) -> Result<Vec<Vec<u8>>, StartError> {
+    CertificateDer::pem_file_iter(file)
+        .and_then(|all| all.map(|one| one.map(|der| der.to_vec())).collect())
+        .map_err(|error| unreadable(key, &error))
+}
+
+fn unreadable(key: &'static str, error: &dyn std::fmt::Display) -> StartError {
+    StartError::Attestation(key, error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

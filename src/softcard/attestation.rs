@@ -3,7 +3,7 @@
 
 use ciborium::Value;
 use fido_relay_proto::device::CardErrorCode;
-use fido_relay_webauthn::KeyPair;
+use fido_relay_webauthn::{ES256, KeyPair};
 
 /// The key that a manufacturer put into a batch of cards, for [`AttestationStyle::PackedX5c`].
 #[derive(Debug)]
@@ -15,7 +15,7 @@ impl AttestationKey {
     /// # Errors
     /// [`CardErrorCode::SIGNATURE_FAILED`] if it is not one.
     pub fn from_pkcs8(document: &[u8]) -> Result<Self, CardErrorCode> {
-        KeyPair::from_pkcs8_es256(document).map(Self).ok_or(CardErrorCode::SIGNATURE_FAILED)
+        KeyPair::from_pkcs8(ES256, document).map(Self).ok_or(CardErrorCode::SIGNATURE_FAILED)
     }
 }
 

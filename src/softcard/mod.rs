@@ -79,6 +79,8 @@ pub struct SoftCard {
     credentials: Vec<Credential>,
     style: AttestationStyle,
     verifies_user: bool,
+    username_as_handle: bool,
+    counts: bool,
 }
 
 impl Default for SoftCard {
@@ -92,7 +94,13 @@ impl SoftCard {
     /// and takes the first that the server lists.
     #[must_use]
     pub fn new() -> Self {
-        Self { credentials: Vec::new(), style: AttestationStyle::None, verifies_user: true }
+        Self {
+            credentials: Vec::new(),
+            style: AttestationStyle::None,
+            verifies_user: true,
+            username_as_handle: false,
+            counts: true,
+        }
     }
 
     /// The same card with another form of registration.
@@ -106,6 +114,21 @@ impl SoftCard {
     #[must_use]
     pub fn with_user_verification(mut self, verified: bool) -> Self {
         self.verifies_user = verified;
+        self
+    }
+
+    /// The same card behind an SDK that takes no user handle from the server: what it makes has the
+    /// username's bytes as handle.
+    #[must_use]
+    pub fn with_username_as_user_handle(mut self) -> Self {
+        self.username_as_handle = true;
+        self
+    }
+
+    /// The same card, with or without a sign counter: without, it stays 0.
+    #[must_use]
+    pub fn with_sign_count(mut self, counts: bool) -> Self {
+        self.counts = counts;
         self
     }
 
@@ -138,7 +161,10 @@ impl SoftCard {
             id: random::bytes(),
             rp_id: prompt.rp_id.to_owned(),
             username: prompt.username.to_owned(),
-            user_handle: options.user_handle().unwrap_or_else(|| prompt.username.into()),
+            user_handle: options
+                .user_handle()
+                .filter(|_| !self.username_as_handle)
+                .unwrap_or_else(|| prompt.username.into()),
             key: key.ok_or(CardErrorCode::NO_PUBLIC_KEY)?,
             sign_count: 0,
         };
@@ -195,7 +221,7 @@ impl SoftCard {
                 CardErrorCode::NO_CREDENTIALS
             });
         };
-        self.credentials[index].sign_count += 1;
+        self.credentials[index].sign_count += u32::from(self.counts);
         let credential = &self.credentials[index];
         let auth_data = self.authenticator_data(credential, 0);
         let hash = digest(&SHA256, client_data.as_bytes());

@@ -1,11 +1,9 @@
 //! The card's contents as JSON, so that a simulated phone can be started again with the same
 //! card. How the card behaves is no part of it, and neither is where it is kept.
 
-use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
-use aws_lc_rs::signature::{Ed25519KeyPair, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fido_relay_webauthn::{EDDSA, ES256, KeyPair, RS256};
+use fido_relay_webauthn::KeyPair;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -56,14 +54,7 @@ impl SoftCard {
 }
 
 fn save(credential: &Credential) -> Option<SavedCredential> {
-    let document = match &credential.key {
-        KeyPair::Es256(key) => key.to_pkcs8v1().ok()?.as_ref().to_vec(),
-        KeyPair::Eddsa(key) => key.to_pkcs8v1().ok()?.as_ref().to_vec(),
-        KeyPair::Rs256(key) => {
-            let document: Pkcs8V1Der<'_> = key.as_der().ok()?;
-            document.as_ref().to_vec()
-        }
-    };
+    let document = credential.key.pkcs8()?;
     Some(SavedCredential {
         id: URL_SAFE_NO_PAD.encode(credential.id),
         rp_id: credential.rp_id.clone(),
@@ -77,12 +68,7 @@ fn save(credential: &Credential) -> Option<SavedCredential> {
 
 fn restore(saved: SavedCredential) -> Option<Credential> {
     let document = URL_SAFE_NO_PAD.decode(saved.key).ok()?;
-    let key = match saved.algorithm {
-        ES256 => KeyPair::from_pkcs8_es256(&document)?,
-        EDDSA => KeyPair::Eddsa(Ed25519KeyPair::from_pkcs8(&document).ok()?),
-        RS256 => KeyPair::Rs256(RsaKeyPair::from_pkcs8(&document).ok()?),
-        _ => return None,
-    };
+    let key = KeyPair::from_pkcs8(saved.algorithm, &document)?;
     Some(Credential {
         id: URL_SAFE_NO_PAD.decode(saved.id).ok()?.try_into().ok()?,
         rp_id: saved.rp_id,
@@ -117,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_restored_card_signs_with_the_same_credential_of_every_algorithm() {
-        for algorithm in [-7, -8, -257] {
+        for algorithm in [-7, -8, -35, -37, -48, -49, -257] {
             let mut card = SoftCard::new();
             let create = options(format!(
                 r#"{{"rp":{{"id":"example.com","name":"x"}},

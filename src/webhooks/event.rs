@@ -41,6 +41,9 @@ impl Told {
             WebhookNews::CeremonyClosed { .. } => Some(WebhookEvent::CeremonyClosed),
             WebhookNews::DevicePaired { .. } => Some(WebhookEvent::DevicePaired),
             WebhookNews::DeviceRevoked { .. } => Some(WebhookEvent::DeviceRevoked),
+            WebhookNews::CardRegistered { .. } => Some(WebhookEvent::CardRegistered),
+            WebhookNews::CardRemoved { .. } => Some(WebhookEvent::CardRemoved),
+            WebhookNews::CardCloneSuspected { .. } => Some(WebhookEvent::CardCloneSuspected),
             WebhookNews::UserNotMe { .. } => Some(WebhookEvent::UserNotMe),
             WebhookNews::Test { .. } => None,
         }
@@ -78,21 +81,42 @@ pub(super) fn of_ceremony(ceremony: &Ceremony) -> Vec<Event> {
 
 /// What a happening beside ceremonies has to tell, if anything.
 pub(super) fn of_happening(event: &SecurityEvent) -> Option<Event> {
-    let (kind, about, news) = match &event.what {
+    let suspicion;
+    let (kind, about, news): (_, &[u8], _) = match &event.what {
         Happening::DevicePaired { device_id, username } => (
             WebhookEvent::DevicePaired,
-            device_id,
+            device_id.as_bytes(),
             WebhookNews::DevicePaired { id: *device_id, username: username.clone() },
         ),
         Happening::DeviceRevoked { device_id, username, .. } => (
             WebhookEvent::DeviceRevoked,
-            device_id,
+            device_id.as_bytes(),
             WebhookNews::DeviceRevoked { id: *device_id, username: username.clone() },
         ),
+        Happening::CardRegistered { card_id, username } => (
+            WebhookEvent::CardRegistered,
+            card_id.as_bytes(),
+            WebhookNews::CardRegistered { id: *card_id, username: username.clone() },
+        ),
+        Happening::CardRemoved { card_id, username, .. } => (
+            WebhookEvent::CardRemoved,
+            card_id.as_bytes(),
+            WebhookNews::CardRemoved { id: *card_id, username: username.clone() },
+        ),
+        Happening::CloneSuspected { card_id, username } => {
+            // It may happen again to the same card.
+            suspicion = [card_id.as_bytes().as_slice(), &event.at.0.to_be_bytes()].concat();
+            (
+                WebhookEvent::CardCloneSuspected,
+                &suspicion,
+                WebhookNews::CardCloneSuspected { id: *card_id, username: username.clone() },
+            )
+        }
         // That nobody was asked is not for whoever wanted to ask: it would tell of the user.
         Happening::Silenced { .. } | Happening::CodesSpent { .. } => return None,
         // "Not me" is told by the ceremony that it closed, which is found again after a crash.
         Happening::NotMe { .. }
+        | Happening::UserRemoved { .. }
         | Happening::DeviceRenamed { .. }
         | Happening::DeviceKeyRotated { .. }
         | Happening::PairingVoided { .. }
@@ -103,11 +127,11 @@ pub(super) fn of_happening(event: &SecurityEvent) -> Option<Event> {
         | Happening::ClientChanged { .. }
         | Happening::TokenRefused { .. } => return None,
     };
-    let told = Told { id: id(kind, about.as_bytes()), at: event.at, news };
+    let told = Told { id: id(kind, about), at: event.at, news };
     Some(Event { tenant: event.tenant.clone(), client: None, kind, told })
 }
 
-fn id(kind: WebhookEvent, about: &[u8; 16]) -> EventId {
+fn id(kind: WebhookEvent, about: &[u8]) -> EventId {
     let named = [b"fido-relay/webhook/", kind.as_str().as_bytes(), b"/", about].concat();
     let mut bytes = [0; 16];
     let hash = digest(&SHA256, &named);

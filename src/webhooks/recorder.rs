@@ -3,7 +3,7 @@
 //!
 //! A crash between a change and its record loses nothing: at the start every ceremony is told
 //! again, and what was recorded or delivered before is known by its key. What happens beside
-//! ceremonies (a device paired, a device revoked) is not found again; that window is open for it.
+//! ceremonies (a device paired, a card removed) is not found again; that window is open for it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

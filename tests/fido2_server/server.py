@@ -4,13 +4,16 @@ session cookie tying complete to begin.
 Listens on a free port of 127.0.0.1, prints the port as its first line, and ends when its
 standard input is closed. Everything is in memory.
 
-    python server.py [--origin ORIGIN]...      # origins accepted besides the server's own
+    python server.py [--origin ORIGIN]...            # origins accepted besides the server's own
+                     [--cert FILE --key FILE]        # TLS, for localhost
+                     [--client-ca FILE]              # which requires a client certificate of it
 """
 
 import argparse
 import dataclasses
 import logging
 import os
+import ssl
 import sys
 import threading
 
@@ -151,13 +154,27 @@ def complete_authentication(body):
     return {}
 
 
+def tls(arguments):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(arguments.cert, arguments.key)
+    if arguments.client_ca:
+        context.load_verify_locations(arguments.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 def main():
     arguments = argparse.ArgumentParser(description="a FIDO2 server for tests")
     arguments.add_argument("--origin", action="append", default=[])
+    for file in ("--cert", "--key", "--client-ca"):
+        arguments.add_argument(file)
+    arguments = arguments.parse_args()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    origins.add(f"http://127.0.0.1:{server.server_port}")
-    origins.update(arguments.parse_args().origin)
+    context = tls(arguments) if arguments.cert else None
+    server = make_server("127.0.0.1", 0, app, threaded=True, ssl_context=context)
+    base = "https://localhost" if context else "http://127.0.0.1"
+    origins.add(f"{base}:{server.server_port}")
+    origins.update(arguments.origin)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_port, flush=True)
     sys.stdin.read()

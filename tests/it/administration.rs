@@ -1,6 +1,7 @@
 //! The operator's command line, as a process of its own, against the admin socket of a relay and
 //! against a store that no relay has open.
 
+mod cards;
 mod clients;
 mod devices;
 mod trail;
@@ -58,6 +59,7 @@ fn serve_admin(data_dir: &Path) -> (Clients, Tasks) {
         public_url: "https://relay.example".to_owned(),
         witnesses: fido_relay::ports::Witnesses::default(),
         webhooks: None,
+        cards: None,
         revoking: Revoking::AtRest(Arc::new(RevocationList::open(&list).unwrap())),
     };
     AdminSocket::bind(data_dir).unwrap().serve(admin::router(admin), &tasks);

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use fido_relay::{config, serve};
+use reqwest::header::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::support::fido2_server::Fido2Server;
 use crate::support::needs;
+use crate::support::relay::http;
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
 /// Runs the sample against a server; what it printed, if it reported success. `None`, and said
@@ -79,4 +81,33 @@ async fn the_sample_says_so_when_the_server_refuses() {
     });
     let Some(came_to) = run_sample(what, &refusing.url()).await else { return };
     assert!(came_to.unwrap_err().contains("'status': 'failed'"));
+}
+
+/// As from a server that compresses whatever it is asked, with a cookie that is not ASCII.
+#[tokio::test]
+async fn an_external_servers_cookies_and_encoding_pass_through_the_relay() {
+    let server = ScriptedUpstream::listening(|_, _| {
+        let answer = Answer::json(200, "as if compressed")
+            .with("Content-Encoding", "gzip")
+            .with("Set-Cookie", "sid=é; Path=/pre/fidoapi; Secure; HttpOnly");
+        Reply::Answer(answer)
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let data = tempfile::tempdir().unwrap();
+    let upstream = format!("{}/pre", server.url());
+    let relay = relay(listener, data.path(), &[("FIDO_RELAY_UPSTREAM__URL", &upstream)]).await;
+    let call = http()
+        .post(format!("{url}/fidoapi/certify/assertion/options"))
+        .header("Content-Type", "application/json")
+        .header("Cookie", HeaderValue::from_bytes("old=é".as_bytes()).unwrap())
+        .body(r#"{"username":"ada"}"#);
+    let response = call.send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+    let cookie = response.headers()["set-cookie"].as_bytes();
+    assert_eq!(cookie, "sid=é; Path=/fidoapi; HttpOnly".as_bytes());
+    assert_eq!(response.text().await.unwrap(), "as if compressed");
+    assert_eq!(server.received()[0].all("cookie"), ["old=é"]);
+    assert!(relay.stop().await);
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use fido_relay::backends::embedded::{FileStore, RevocationList};
-use fido_relay::ports::{Revocation, Revocations as _};
+use fido_relay::ports::{Revocation, Revocations as _, Revoked};
 use fido_relay::serve::{
     AUDIT_DIR, Contents, DataDirectory, FIRST_START, REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE,
 };
@@ -49,7 +49,9 @@ async fn used() -> Home {
     assert!(relay.running.stop().await);
     let (device, tenant) = (DeviceId::from_bytes([1; 16]), TenantId::default());
     let list = RevocationList::open(&data_dir.join(REVOCATIONS_FILE)).unwrap();
-    list.record(Revocation { tenant, device, at: UnixMillis(1) }).await.unwrap();
+    list.record(Revocation { tenant, what: Revoked::Device(device), at: UnixMillis(1) })
+        .await
+        .unwrap();
     home
 }
 

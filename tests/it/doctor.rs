@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fido_relay::backends::embedded::{FileStore, RevocationList, SystemClock};
 use fido_relay::phone::DeviceKey;
-use fido_relay::ports::{Bucket, Clock as _, Revocation, Revocations as _, Store};
+use fido_relay::ports::{Bucket, Clock as _, Revocation, Revocations as _, Revoked, Store};
 use fido_relay::relay::devices::{self, Device};
 use fido_relay::serve::{REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE};
 use fido_relay_proto::http::Platform;
@@ -243,12 +243,12 @@ async fn devices_that_a_restored_store_brought_back_and_a_damaged_list_of_them_a
         rotated: None,
     };
     devices::add(&store, &device).await.unwrap().unwrap();
-    let revocation =
-        Revocation { tenant: device.tenant.clone(), device: device.id, at: device.paired_at };
+    let (what, at) = (Revoked::Device(device.id), device.paired_at);
+    let revocation = Revocation { tenant: device.tenant.clone(), what, at };
     RevocationList::open(&path).unwrap().record(revocation).await.unwrap();
     drop(store);
     let text = machine.is_well().await;
-    let back = "warning  revocations: the store has 1 device as paired of 1 that were revoked";
+    let back = "warning  revocations: the store still has 1 of 1 device or card that were revoked";
     assert!(text.contains(back), "{text}");
     std::fs::write(&path, "no list\n").unwrap();
     machine.ails("line 1 of", "newest copy").await;
@@ -264,7 +264,7 @@ async fn a_fido2_server_that_is_not_there_is_told() {
 #[tokio::test]
 async fn attestation_roots_that_cannot_be_read_are_told() {
     let machine = Machine::fresh().with("FIDO_RELAY_ATTESTATION__ROOTS_FILE", "nowhere.pem");
-    machine.ails("attestation.roots_file", "correct attestation.roots_file").await;
+    machine.ails("attestation.roots_file", "correct the attestation settings").await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fido_relay::config::{Config, HttpUpstream, Upstream, UpstreamPaths};
+use fido_relay::config::{Config, HttpUpstream, Upstream};
 use fido_relay::phone::PhoneEvent;
 use fido_relay_proto::http::{CeremonyView, Status};
 use fido_relay_proto::{Outcome, Reason};
@@ -58,11 +58,9 @@ fn faults(call: Call) -> Vec<(String, Reply)> {
 
 fn impatient(url: &str) -> impl FnOnce(&mut Config) + use<> {
     let upstream = HttpUpstream {
-        url: url.parse().unwrap(),
-        origin: None,
-        paths: UpstreamPaths::Certify,
         begin_timeout: PATIENCE,
         complete_timeout: PATIENCE,
+        ..HttpUpstream::new(url.parse().unwrap())
     };
     |config| config.upstream = Upstream::Http(upstream)
 }

@@ -97,6 +97,8 @@ pub(crate) const ROUTES: &[Route] = &[
     route("DELETE", "/v1/devices/{id}", Needs::Scope(Scope::DeviceRevoke)),
     route("POST", "/v1/device/key", Needs::Nothing),
     route("GET", "/v1/users/{username}/devices", Needs::Scope(Scope::DevicePair)),
+    route("GET", "/v1/users/{username}/cards", Needs::Scope(Scope::CardRead)),
+    route("DELETE", "/v1/users/{username}/cards/{id}", Needs::Scope(Scope::CardRevoke)),
     with_body("POST", "/v1/webhooks", Needs::Scope(Scope::WebhookAdmin), webhook),
     route("GET", "/v1/webhooks", Needs::Scope(Scope::WebhookAdmin)),
     route("GET", "/v1/webhooks/{id}", Needs::Scope(Scope::WebhookAdmin)),
@@ -163,6 +165,8 @@ fn the_table_of_this_test_names_every_route_of_the_router() {
 pub(crate) fn concrete(path: &str, ceremony: &str) -> String {
     let id = if path.contains("devices") {
         "dev_AAAAAAAAAAAAAAAAAAAAAA"
+    } else if path.contains("cards") {
+        "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
     } else if path.contains("webhooks") {
         "whk_AAAAAAAAAAAAAAAAAAAAAA"
     } else {
@@ -300,11 +304,13 @@ async fn each_route_opens_with_its_own_scope_and_with_no_other() {
             let text = if streams { String::new() } else { response.text().await.unwrap() };
             let what = format!("{} {} {scope:?} {may}: {text}", route.method, route.path);
             if may {
-                assert!(matches!(status, 200 | 201 | 404 | 426), "{what}");
+                assert!(matches!(status, 200 | 201 | 404 | 426 | 501), "{what}");
                 let has_none = ["/v1/devices/{id}", "/v1/ceremonies/{id}/receipt"];
                 let none =
                     has_none.contains(&route.path) || route.path.starts_with("/v1/webhooks/{id}");
                 assert_eq!(status == 404, none, "{what}");
+                // Another server than the built-in one keeps its cards to itself.
+                assert_eq!(status == 501, route.path.contains("/cards"), "{what}");
                 assert_eq!(status == 426, route.path.ends_with("/socket"), "{what}");
             } else {
                 assert_eq!(status, 403, "{what}");

@@ -14,8 +14,10 @@ mod architecture;
 mod asyncapi;
 mod attention;
 mod audit;
+mod authenticators;
 mod bench;
 mod canary;
+mod cards;
 mod ceremony_rules;
 mod client_direct;
 mod clock_jumps;
@@ -29,9 +31,12 @@ mod device_changes;
 mod device_handshake;
 mod device_proofs;
 mod device_socket;
+mod differential;
 mod docs;
 #[cfg(unix)]
 mod doctor;
+#[cfg(unix)]
+mod doctor_upstream;
 #[cfg(unix)]
 mod door;
 mod enumeration;

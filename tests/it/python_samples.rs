@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use fido_relay::config::{HttpUpstream, Upstream, UpstreamPaths};
+use fido_relay::config::{HttpUpstream, Upstream};
 use fido_relay_proto::Outcome;
 use fido_relay_proto::http::{OpenedPairing, Status};
 use serde_json::json;
@@ -109,13 +109,7 @@ async fn a_backend_and_a_phone_in_python_work_together_before_an_independent_fid
     let Some(server) = Fido2Server::start(what, &[]) else { return };
     let relay = TestRelay::start_with(|config| {
         "localhost".clone_into(&mut config.tenant.rp_id);
-        config.upstream = Upstream::Http(HttpUpstream {
-            url: server.url().parse().unwrap(),
-            origin: None,
-            paths: UpstreamPaths::Certify,
-            begin_timeout: Duration::from_secs(5),
-            complete_timeout: Duration::from_secs(10),
-        });
+        config.upstream = Upstream::Http(HttpUpstream::new(server.url().parse().unwrap()));
     })
     .await;
     let run = both_samples_together(&python, &relay);

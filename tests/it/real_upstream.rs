@@ -2,8 +2,10 @@
 //! together by its session cookie), with the software card in place of phone and card.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay::backends::embedded::SystemClock;
 use fido_relay::backends::fido_http::{FidoHttp, PathSet, Settings};
 use fido_relay::ceremony::{Begun, UpstreamSession, Verdict};
 use fido_relay::ports::{BeginRequest, Fido as _};
@@ -18,6 +20,10 @@ use crate::support::fido2_server::Fido2Server;
 const RP_ID: &str = "example.com";
 /// Calls in flight at once: more than the server has time for, few enough for its backlog.
 const CONCURRENCY: usize = 32;
+
+fn made(settings: Settings) -> FidoHttp {
+    FidoHttp::new(settings, Arc::new(SystemClock)).unwrap()
+}
 
 /// One user with one card.
 struct Holder {
@@ -96,7 +102,7 @@ async fn a_card_is_registered_then_signs_in_and_approves() {
     for paths in [PathSet::Certify, PathSet::Alias] {
         let mut settings = Settings::new(server.url().parse().unwrap());
         settings.paths = paths;
-        let fido = FidoHttp::new(settings).unwrap();
+        let fido = made(settings);
         assert_eq!(fido.probe().await, Ok(()));
         let mut ada = Holder::new(format!("ada-{paths:?}"));
 
@@ -123,7 +129,7 @@ async fn an_answer_in_another_ceremonys_session_or_in_none_is_not_approved() {
     let Some(server) = Fido2Server::start("crossed sessions at a real FIDO2 server", &[]) else {
         return;
     };
-    let fido = FidoHttp::new(Settings::new(server.url().parse().unwrap())).unwrap();
+    let fido = made(Settings::new(server.url().parse().unwrap()));
     let (mut ada, mut bob) = (Holder::new("ada"), Holder::new("bob"));
     let registration = CeremonyType::Registration;
 
@@ -152,13 +158,13 @@ async fn an_answer_for_another_origin_is_rejected() {
     let Some(server) = Fido2Server::start("origins at a real FIDO2 server", &[]) else { return };
     let mut settings = Settings::new(server.url().parse().unwrap());
     settings.origin = Some("https://evil.example".to_owned());
-    let fido = FidoHttp::new(settings).unwrap();
+    let fido = made(settings);
     let verdict = run(&fido, CeremonyType::Registration, &mut Holder::new("ada")).await;
     assert_eq!(verdict, Verdict::Rejected(Reason::UpstreamRejected));
 
     let mut settings = Settings::new(server.url().parse().unwrap());
     settings.origin = Some(server.url().to_owned());
-    let fido = FidoHttp::new(settings).unwrap();
+    let fido = made(settings);
     assert_approved(&run(&fido, CeremonyType::Registration, &mut Holder::new("ada")).await, "ada");
 }
 
@@ -178,7 +184,7 @@ async fn five_hundred_interleaved_ceremonies_each_end_in_their_own_session() {
     // It is about whose session, not about how fast a busy machine is.
     settings.begin_limit = Duration::from_secs(15);
     settings.complete_limit = Duration::from_secs(15);
-    let fido = &FidoHttp::new(settings).unwrap();
+    let fido = &made(settings);
 
     // Half of them sign in with a card registered before, half register a new one.
     let known = (0..250).map(|number| async move {

@@ -1,9 +1,7 @@
 //! Receipts: what they prove with the relay gone, who gets one, and that nothing is kept without.
 
-use std::time::Duration;
-
 use fido_relay::cli::audit::receipt::{Fault, Words, check};
-use fido_relay::config::{HttpUpstream, Upstream, UpstreamPaths};
+use fido_relay::config::{HttpUpstream, Upstream};
 use fido_relay::ports::Bucket;
 use fido_relay::security::result_token::JwkSet;
 use fido_relay_proto::http::{OpenedCeremony, Transaction};
@@ -137,13 +135,7 @@ async fn with_another_fido2_server_the_registrations_receipt_brings_the_key() {
     let Some(server) = Fido2Server::start("receipts before a real FIDO2 server", &[]) else {
         return;
     };
-    let upstream = HttpUpstream {
-        url: server.url().parse().unwrap(),
-        origin: None,
-        paths: UpstreamPaths::Certify,
-        begin_timeout: Duration::from_secs(5),
-        complete_timeout: Duration::from_secs(10),
-    };
+    let upstream = HttpUpstream::new(server.url().parse().unwrap());
     let relay = TestRelay::start_with(|config| {
         config.upstream = Upstream::Http(upstream);
         config.receipts = true;

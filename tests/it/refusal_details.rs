@@ -126,7 +126,10 @@ async fn an_opening_that_does_not_fit_names_the_field_and_what_it_takes() {
             "/options/userVerification: one of required, preferred, discouraged",
         ),
         (opening("options", json!({ "algorithms": CANARY })), "/options/algorithms: a list"),
-        (opening("options", algorithms), "/options/algorithms/1: one of es256, eddsa, rs256"),
+        (
+            opening("options", algorithms),
+            "/options/algorithms/1: one of es256, eddsa, es384, ps256, ml_dsa_44, ml_dsa_65, rs256",
+        ),
         (approval(json!({ "title": "Payment" })), "/transaction/fields: missing"),
         (approval(json!({ "title": "Payment", "fields": {} })), "/transaction/fields: a list"),
         (approval(line(json!({ "label": "a" }))), "/transaction/fields/1/value: missing"),

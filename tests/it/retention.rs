@@ -64,6 +64,7 @@ fn relay() -> Relay {
         revocations: Arc::new(fido_relay::backends::embedded::RevocationList::in_memory()),
         bus: Arc::new(LocalBus::new()),
         fido: Arc::new(NoFido),
+        cards: None,
         clock: Arc::new(RuntimeClock(Instant::now())),
         sealer: Sealer::new(&[7; 32]).unwrap(),
         witnesses: fido_relay::ports::Witnesses::default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList};
 use fido_relay::ports::{
-    BoxFuture, Bucket, Bus, Notice, Revision, Revocation, Revocations, Store, StoreError, Stored,
+    BoxFuture, Bucket, Bus, Notice, Revision, Revocations, Revoked, Store, StoreError, Stored,
 };
 use fido_relay::relay::devices::{self, Changed, Device};
 use fido_relay::relay::{Connection, Next, Owner, Relay, RevokeError, World};
@@ -299,7 +299,7 @@ async fn what_does_not_exist_is_not_written_down() {
     assert!(matches!(revoked, Err(RevokeError::NotFound)), "{revoked:?}");
     assert_eq!(deaf.list.after(0, 9).await.unwrap(), []);
     deaf.nodes[0].revoke(&owner.tenant, owner.device, None).await.unwrap();
-    let listed: Vec<Revocation> =
-        deaf.list.after(0, 9).await.unwrap().into_iter().map(|(_, listed)| listed).collect();
-    assert_eq!(listed.iter().map(|listed| listed.device).collect::<Vec<_>>(), [owner.device]);
+    let listed = deaf.list.after(0, 9).await.unwrap();
+    let listed: Vec<_> = listed.into_iter().map(|(_, listed)| listed.what).collect();
+    assert_eq!(listed, [Revoked::Device(owner.device)]);
 }

@@ -1,35 +1,52 @@
 //! Attestation: what the card says of itself at registration. Reads the attestation object
-//! (WebAuthn section 6.5.4), checks the statement by its format (8.2 `packed`, 8.7 `none`, and
-//! the vendor sample's bare signature), and asks the policy whether that is enough.
+//! (WebAuthn section 6.5.4), has the statement verified by its format, and asks the policy whether
+//! what it proves is enough.
+
+use std::sync::Arc;
 
 use ciborium::Value;
 use rustls_pki_types::{CertificateDer, UnixTime};
+use serde::{Deserialize, Serialize};
 
-use crate::authenticator_data::AttestedCredential;
-use crate::cbor;
+use crate::authenticator_data::{AttestedCredential, AuthenticatorData};
+use crate::cbor::{self, Form};
 use crate::certificate;
-use crate::failure::{CertificateFault, VerifyError};
+use crate::failure::VerifyError;
+use crate::metadata::Metadata;
+use crate::model::{self, Model};
+use crate::statement::{self, Subject, Verified};
 
-/// Certificates of one statement; a chain of real ones has two or three.
-const CHAIN: usize = 8;
-
-/// Which attestation types a relying party accepts (7.1 step 24). The default accepts all three
+/// Which attestation a relying party accepts (7.1 steps 23 and 24). The default accepts every type
 /// and knows no roots.
 #[derive(Clone, Debug)]
 pub struct AttestationPolicy {
-    /// No attestation.
+    /// No attestation. Without roots and metadata, what is as good as none is accepted too, and
+    /// said to be [ignored](Attested::Ignored): a statement of an unknown format or algorithm,
+    /// or one whose certificate breaks its profile.
     pub none: bool,
     /// Self attestation: `packed` without certificates, and the vendor sample's bare signature.
     pub self_signed: bool,
-    /// `packed` with certificates. Without roots such a statement is taken as no more than a self
-    /// attestation, as the note of step 24 allows; with roots, its certificates must lead to one.
+    /// Statements with certificates. Without roots and metadata such a statement is taken as no
+    /// more than a self attestation, as the note of step 24 allows; with them, its certificates
+    /// must lead to a root.
     pub certified: bool,
+    /// The only models that may register, attested by a chain to a root; empty: any model.
+    pub aaguids: Vec<[u8; 16]>,
+    /// FIDO metadata: further roots by model, and which models are compromised.
+    pub metadata: Option<Arc<Metadata>>,
     roots: Vec<CertificateDer<'static>>,
 }
 
 impl Default for AttestationPolicy {
     fn default() -> Self {
-        Self { none: true, self_signed: true, certified: true, roots: Vec::new() }
+        Self {
+            none: true,
+            self_signed: true,
+            certified: true,
+            aaguids: Vec::new(),
+            metadata: None,
+            roots: Vec::new(),
+        }
     }
 }
 
@@ -38,8 +55,30 @@ impl Default for AttestationPolicy {
 #[error("attestation root number {0} is not an X.509 certificate")]
 pub struct InvalidRoot(pub usize);
 
+/// How far a credential's attestation was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attested {
+    /// A chain of certificates led to a root.
+    Verified,
+    /// There was a statement, which was passed over.
+    Ignored,
+    /// Nothing was proven: no statement, a self attestation, or certificates where there is no
+    /// root to hold them against.
+    None,
+}
+
+/// What the policy made of a statement.
+#[derive(Debug)]
+pub(crate) struct Assessed {
+    pub(crate) attested: Attested,
+    /// Why the statement was ignored.
+    pub(crate) ignored: Option<VerifyError>,
+    pub(crate) model: Option<Model>,
+}
+
 impl AttestationPolicy {
-    /// The same policy with these roots (X.509, DER).
+    /// The same policy with these roots (X.509, DER) besides those that it has.
     ///
     /// # Errors
     /// [`InvalidRoot`] with the position, from 1, of the first that is not a certificate.
@@ -57,41 +96,70 @@ impl AttestationPolicy {
         Ok(self)
     }
 
+    /// The same policy with the roots of Arculus cards, which have equal names and different keys.
+    #[must_use]
+    pub fn with_arculus_roots(mut self) -> Self {
+        self.roots.extend(model::ARCULUS_ROOTS.map(CertificateDer::from));
+        self
+    }
+
     /// 7.1 steps 23 and 24.
-    fn assess(&self, verified: &Verified<'_>, now: UnixTime) -> Result<(), VerifyError> {
-        let accepted = match verified {
-            Verified::None => self.none,
-            Verified::SelfSigned => self.self_signed,
-            Verified::Certified(chain) => {
-                if self.certified
-                    && !self.roots.is_empty()
-                    && !certificate::is_trusted(chain, &self.roots, now)
-                {
-                    return Err(VerifyError::TrustPath);
-                }
-                self.certified
-            }
+    fn assess(
+        &self,
+        statement: Result<Verified<'_>, VerifyError>,
+        aaguid: &[u8; 16],
+        now: UnixTime,
+    ) -> Result<Assessed, VerifyError> {
+        let metadata = self.metadata.as_deref();
+        let entry = metadata.and_then(|metadata| metadata.model(aaguid));
+        if entry.is_some_and(|entry| entry.compromised) {
+            return Err(VerifyError::ModelCompromised);
+        }
+        let knows_roots = !self.roots.is_empty() || metadata.is_some();
+        let accept = |accepted: bool| {
+            if accepted { Ok(()) } else { Err(VerifyError::AttestationType) }
         };
-        if accepted { Ok(()) } else { Err(VerifyError::AttestationType) }
+        let (mut attested, mut ignored, mut model_attested) = (Attested::None, None, false);
+        match statement {
+            Ok(Verified::None) => accept(self.none)?,
+            Ok(Verified::SelfSigned) => accept(self.self_signed)?,
+            Ok(Verified::Certified { chain, names_model }) => {
+                accept(self.certified)?;
+                if knows_roots {
+                    let mut roots = self.roots.clone();
+                    roots.extend(entry.into_iter().flat_map(|entry| entry.roots.iter().cloned()));
+                    if !certificate::is_trusted(&chain, &roots, now) {
+                        return Err(VerifyError::TrustPath);
+                    }
+                    attested = Attested::Verified;
+                    model_attested = names_model;
+                }
+            }
+            Err(why) if self.none && !knows_roots && why.is_no_attestation() => {
+                attested = Attested::Ignored;
+                ignored = Some(why);
+            }
+            Err(why) => return Err(why),
+        }
+        let allowed = model_attested && self.aaguids.contains(aaguid);
+        if !allowed && !self.aaguids.is_empty() {
+            return Err(VerifyError::ModelNotAllowed);
+        }
+        let name = entry.map(|entry| entry.name.as_str()).or_else(|| model::name(aaguid));
+        let model = name.map(|name| Model { name: name.to_owned(), claimed: !model_attested });
+        Ok(Assessed { attested, ignored, model })
     }
 }
 
 /// Who signed for a credential at its registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttestedBy {
-    /// Nobody.
+    /// Nobody, or a statement that says nothing.
     Nobody,
     /// The credential itself.
     Itself,
     /// A key under a certificate that came along; where that leads to was not asked.
     Certificate,
-}
-
-/// What a statement was found to be.
-enum Verified<'a> {
-    None,
-    SelfSigned,
-    Certified(Vec<&'a [u8]>),
 }
 
 /// An attestation object, or the vendor sample's form brought into the same shape.
@@ -110,7 +178,8 @@ impl Attestation {
     /// 7.1 step 13: takes an attestation object apart.
     pub(crate) fn parse(object: &[u8]) -> Result<Self, VerifyError> {
         let malformed = VerifyError::AttestationObject;
-        let map = cbor::only_item(object).and_then(|item| item.into_map().ok()).ok_or(malformed)?;
+        let item = cbor::only_item(object, Form::Shortest);
+        let map = item.and_then(|item| item.into_map().ok()).ok_or(malformed)?;
         let member = |name| cbor::by_name(&map, name).ok_or(malformed);
         Ok(Self {
             authenticator_data: member("authData")?.as_bytes().ok_or(malformed)?.clone(),
@@ -129,94 +198,44 @@ impl Attestation {
     /// 7.1 steps 21 to 24.
     pub(crate) fn verify(
         &self,
+        data: &AuthenticatorData,
         credential: &AttestedCredential,
         client_data_hash: &[u8],
         policy: &AttestationPolicy,
         now: UnixTime,
-    ) -> Result<(), VerifyError> {
-        policy.assess(&self.verified(credential, client_data_hash)?, now)
+    ) -> Result<Assessed, VerifyError> {
+        let statement = self.verified(data, credential, client_data_hash);
+        policy.assess(statement, &credential.aaguid, now)
     }
 
     /// 7.1 steps 21 and 22 alone: who signed, without asking whether that is enough.
     pub(crate) fn attested_by(
         &self,
+        data: &AuthenticatorData,
         credential: &AttestedCredential,
         client_data_hash: &[u8],
     ) -> Result<AttestedBy, VerifyError> {
-        Ok(match self.verified(credential, client_data_hash)? {
-            Verified::None => AttestedBy::Nobody,
-            Verified::SelfSigned => AttestedBy::Itself,
-            Verified::Certified(_) => AttestedBy::Certificate,
-        })
+        match self.verified(data, credential, client_data_hash) {
+            Ok(Verified::None) => Ok(AttestedBy::Nobody),
+            Ok(Verified::SelfSigned) => Ok(AttestedBy::Itself),
+            Ok(Verified::Certified { .. }) => Ok(AttestedBy::Certificate),
+            Err(why) if why.is_no_attestation() => Ok(AttestedBy::Nobody),
+            Err(why) => Err(why),
+        }
     }
 
     fn verified(
         &self,
+        data: &AuthenticatorData,
         credential: &AttestedCredential,
         client_data_hash: &[u8],
     ) -> Result<Verified<'_>, VerifyError> {
         let message = [&self.authenticator_data, client_data_hash].concat();
+        let rp_id_hash = &data.rp_id_hash;
+        let subject = Subject { credential, rp_id_hash, client_data_hash, message: &message };
         match &self.statement {
-            Statement::Bare { signature } => self_signed(credential, &message, signature),
-            Statement::Format { name, members } => match name.as_str() {
-                "none" if members.is_empty() => Ok(Verified::None),
-                "none" => Err(VerifyError::Statement),
-                "packed" => packed(members, credential, &message),
-                _ => Err(VerifyError::Format),
-            },
+            Statement::Bare { signature } => statement::self_signed(&subject, signature),
+            Statement::Format { name, members } => statement::verify(name, members, &subject),
         }
-    }
-}
-
-fn self_signed(
-    credential: &AttestedCredential,
-    message: &[u8],
-    signature: &[u8],
-) -> Result<Verified<'static>, VerifyError> {
-    if credential.key.verifies(message, signature) {
-        Ok(Verified::SelfSigned)
-    } else {
-        Err(VerifyError::StatementSignature)
-    }
-}
-
-/// Section 8.2, verification procedure.
-fn packed<'a>(
-    members: &'a [(Value, Value)],
-    credential: &AttestedCredential,
-    message: &[u8],
-) -> Result<Verified<'a>, VerifyError> {
-    let malformed = VerifyError::Statement;
-    let algorithm = cbor::by_name(members, "alg").and_then(cbor::integer).ok_or(malformed)?;
-    let signature = cbor::by_name(members, "sig").and_then(Value::as_bytes).ok_or(malformed)?;
-    let Some(chain) = cbor::by_name(members, "x5c") else {
-        if members.len() != 2 {
-            return Err(malformed);
-        }
-        if algorithm != credential.key.algorithm() {
-            return Err(VerifyError::StatementAlgorithm);
-        }
-        return self_signed(credential, message, signature);
-    };
-    let chain = chain.as_array().filter(|chain| (1..=CHAIN).contains(&chain.len()));
-    let chain: Option<Vec<&[u8]>> = chain
-        .ok_or(malformed)?
-        .iter()
-        .map(|certificate| certificate.as_bytes().map(Vec::as_slice))
-        .collect();
-    let chain = chain.ok_or(malformed)?;
-    if members.len() != 3 {
-        return Err(malformed);
-    }
-    certificate::check_requirements(chain[0], &credential.aaguid)
-        .map_err(VerifyError::Certificate)?;
-    match certificate::verifies(chain[0], algorithm, message, signature) {
-        Some(true) => Ok(Verified::Certified(chain)),
-        Some(false) => Err(VerifyError::StatementSignature),
-        None => Err(if [-7, -8, -257].contains(&algorithm) {
-            VerifyError::Certificate(CertificateFault::Syntax)
-        } else {
-            VerifyError::StatementAlgorithm
-        }),
     }
 }

@@ -3,7 +3,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::cbor;
+use crate::cbor::{self, Form};
 use crate::client_data::Expected;
 use crate::cose::PublicKey;
 use crate::failure::VerifyError;
@@ -49,7 +49,9 @@ impl AuthenticatorData {
             0 => None,
             _ => Some(AttestedCredential::parse(&mut rest)?),
         };
-        if flags & EXTENSIONS != 0 && cbor::item(&mut rest).is_none_or(|item| !item.is_map()) {
+        if flags & EXTENSIONS != 0
+            && cbor::item(&mut rest, Form::Shortest).is_none_or(|item| !item.is_map())
+        {
             return Err(malformed);
         }
         if !rest.is_empty() {
@@ -110,7 +112,7 @@ impl AttestedCredential {
         let (id, mut rest) = rest.split_at_checked(length).ok_or(malformed)?;
         let before = rest;
         // The key's bytes end where its one CBOR item ends.
-        let item = cbor::item(&mut rest).ok_or(VerifyError::PublicKey)?;
+        let item = cbor::item(&mut rest, Form::Canonical).ok_or(VerifyError::PublicKey)?;
         let cose = before[..before.len() - rest.len()].to_vec();
         let key = PublicKey::from_cose(&item).ok_or(VerifyError::PublicKey)?;
         *bytes = rest;

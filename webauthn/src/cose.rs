@@ -1,18 +1,28 @@
-//! Credential public keys: COSE keys (RFC 9053, RFC 8812) under the restrictions of WebAuthn
-//! sections 5.8.5 and 6.5.1, and signatures by them (section 6.5.5).
+//! Credential public keys: COSE keys (RFC 9053, RFC 8812, RFC 9964) under the restrictions of
+//! WebAuthn sections 5.8.5 and 6.5.1, and signatures by them (section 6.5.5).
 
+use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
-    RsaPublicKeyComponents,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, ML_DSA_44 as VERIFY_ML_DSA_44,
+    ML_DSA_65 as VERIFY_ML_DSA_65, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA256, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
 };
 use ciborium::Value;
 
-use crate::cbor;
+use crate::cbor::{self, Form};
 
 /// COSE algorithm of ECDSA on P-256 with SHA-256.
 pub const ES256: i64 = -7;
 /// COSE algorithm of EdDSA, here always Ed25519.
 pub const EDDSA: i64 = -8;
+/// COSE algorithm of ECDSA on P-384 with SHA-384.
+pub const ES384: i64 = -35;
+/// COSE algorithm of RSASSA-PSS with SHA-256.
+pub const PS256: i64 = -37;
+/// COSE algorithm of ML-DSA-44 (FIPS 204).
+pub const ML_DSA_44: i64 = -48;
+/// COSE algorithm of ML-DSA-65 (FIPS 204).
+pub const ML_DSA_65: i64 = -49;
 /// COSE algorithm of RSASSA-PKCS1-v1_5 with SHA-256.
 pub const RS256: i64 = -257;
 
@@ -57,6 +67,20 @@ const ED25519_PRIME: [u8; 32] = {
     prime
 };
 
+/// How signatures of a COSE algorithm are verified; `None` if it is not known.
+pub(crate) fn verification(algorithm: i64) -> Option<&'static dyn VerificationAlgorithm> {
+    Some(match algorithm {
+        ES256 => &ECDSA_P256_SHA256_ASN1,
+        EDDSA => &ED25519,
+        ES384 => &ECDSA_P384_SHA384_ASN1,
+        PS256 => &RSA_PSS_2048_8192_SHA256,
+        ML_DSA_44 => &VERIFY_ML_DSA_44,
+        ML_DSA_65 => &VERIFY_ML_DSA_65,
+        RS256 => &RSA_PKCS1_2048_8192_SHA256,
+        _ => return None,
+    })
+}
+
 /// A public key that a signature can be checked with.
 pub(crate) struct PublicKey {
     algorithm: i64,
@@ -64,30 +88,45 @@ pub(crate) struct PublicKey {
 }
 
 impl PublicKey {
-    /// The key of a COSE key map; `None` if it is not exactly one of ES256, EdDSA or RS256: a
-    /// member is missing, superfluous or of the wrong form, the P-256 point is not on the curve,
+    /// The key of a COSE key map; `None` if it is not exactly one of a known algorithm: a member
+    /// is missing, superfluous or of the wrong form, the point is not on the algorithm's curve,
     /// the Ed25519 point is of small order, the RSA key is weak. Whether an Ed25519 point is on
     /// its curve shows only when a signature is checked: under one that is not, none verifies.
     pub(crate) fn from_cose(value: &Value) -> Option<Self> {
         let map = value.as_map()?;
         let algorithm = label(map, 3)?;
         let key = match algorithm {
-            ES256 => p256(map),
+            // Curves 1 (P-256) and 2 (P-384): section 5.8.5 ties each to its algorithm.
+            ES256 => ec2(map, 1, 32),
+            ES384 => ec2(map, 2, 48),
             EDDSA => ed25519(map),
-            RS256 => rsa(map),
+            RS256 => rsa(map, &RSA_PKCS1_2048_8192_SHA256),
+            PS256 => rsa(map, &RSA_PSS_2048_8192_SHA256),
+            ML_DSA_44 => akp(map, &VERIFY_ML_DSA_44, 1312),
+            ML_DSA_65 => akp(map, &VERIFY_ML_DSA_65, 1952),
             _ => None,
         }?;
         Some(Self { algorithm, key })
     }
 
-    /// The key of a COSE key's bytes.
+    /// The key of a COSE key that was accepted before.
     pub(crate) fn from_cose_bytes(bytes: &[u8]) -> Option<Self> {
-        Self::from_cose(&cbor::only_item(bytes)?)
+        Self::from_cose(&cbor::only_item(bytes, Form::Any)?)
     }
 
     /// The COSE algorithm number.
     pub(crate) fn algorithm(&self) -> i64 {
         self.algorithm
+    }
+
+    /// The uncompressed point of an ES256 key (SEC 1, section 2.3.3).
+    pub(crate) fn p256_point(&self) -> Option<&[u8]> {
+        (self.algorithm == ES256).then(|| self.key.as_ref())
+    }
+
+    /// The key as X.509 `SubjectPublicKeyInfo` (DER); `None` if the library fails.
+    pub(crate) fn spki(&self) -> Option<Vec<u8>> {
+        self.key.as_der().ok().map(|der| der.as_ref().to_vec())
     }
 
     /// Whether `signature` is this key's over `message`.
@@ -106,14 +145,14 @@ fn bytes(map: &Map, number: i64) -> Option<&[u8]> {
     cbor::by_label(map, number)?.as_bytes().map(Vec::as_slice)
 }
 
-/// Key type 2 (EC2), curve 1 (P-256), both coordinates; never the compressed form.
-fn p256(map: &Map) -> Option<ParsedPublicKey> {
-    let right = map.len() == 5 && label(map, 1) == Some(2) && label(map, -1) == Some(1);
+/// Key type 2 (EC2), this curve, both coordinates of this length; never the compressed form.
+fn ec2(map: &Map, curve: i64, length: usize) -> Option<ParsedPublicKey> {
+    let right = map.len() == 5 && label(map, 1) == Some(2) && label(map, -1) == Some(curve);
     let (x, y) = (bytes(map, -2)?, bytes(map, -3)?);
-    if !right || x.len() != 32 || y.len() != 32 {
+    if !right || x.len() != length || y.len() != length {
         return None;
     }
-    ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, [&[4], x, y].concat()).ok()
+    ParsedPublicKey::new(verification(label(map, 3)?)?, [&[4], x, y].concat()).ok()
 }
 
 /// Key type 1 (OKP), curve 6 (Ed25519).
@@ -130,7 +169,7 @@ fn ed25519(map: &Map) -> Option<ParsedPublicKey> {
 }
 
 /// Key type 3 (RSA), modulus and exponent without leading zeros.
-fn rsa(map: &Map) -> Option<ParsedPublicKey> {
+fn rsa(map: &Map, parameters: &'static RsaParameters) -> Option<ParsedPublicKey> {
     let right = map.len() == 4 && label(map, 1) == Some(3);
     let (n, e) = (bytes(map, -1)?, bytes(map, -2)?);
     let (high, low) = (*n.first()?, *n.last()?);
@@ -141,5 +180,19 @@ fn rsa(map: &Map) -> Option<ParsedPublicKey> {
     if !right || !sound_modulus || !sound_exponent {
         return None;
     }
-    RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()
+    RsaPublicKeyComponents { n, e }.to_parsed_public_key(parameters).ok()
+}
+
+/// Key type 7 (AKP, RFC 9964): the encoded public key, which has one length (FIPS 204, table 2).
+fn akp(
+    map: &Map,
+    algorithm: &'static dyn VerificationAlgorithm,
+    length: usize,
+) -> Option<ParsedPublicKey> {
+    let right = map.len() == 3 && label(map, 1) == Some(7);
+    let key = bytes(map, -1)?;
+    if !right || key.len() != length {
+        return None;
+    }
+    ParsedPublicKey::new(algorithm, key).ok()
 }

@@ -69,10 +69,17 @@ pub enum VerifyError {
     /// 7.1 step 22, section 8.2: the statement's algorithm is not that of the key it is made with.
     #[error("7.1 step 22: attestation algorithm")]
     StatementAlgorithm,
-    /// 7.1 step 22, section 8.2: the attestation signature does not verify.
+    /// 7.1 step 22: the statement is signed by an algorithm that this verifier does not know.
+    #[error("7.1 step 22: attestation algorithm not known")]
+    UnknownStatementAlgorithm,
+    /// 7.1 step 22: the attestation signature does not verify.
     #[error("7.1 step 22: attestation signature")]
     StatementSignature,
-    /// 7.1 step 22, section 8.2.1: the attestation certificate breaks a requirement.
+    /// 7.1 step 22, sections 8.3, 8.4 and 8.8: the statement is about another key or other data.
+    #[error("7.1 step 22: attestation statement of another credential")]
+    StatementSubject,
+    /// 7.1 step 22, sections 8.2.1, 8.3.1 and 8.4.1: the attestation certificate breaks a
+    /// requirement.
     #[error("7.1 step 22: attestation certificate: {0}")]
     Certificate(CertificateFault),
     /// 7.1 step 24: the policy does not accept this type of attestation.
@@ -81,6 +88,12 @@ pub enum VerifyError {
     /// 7.1 step 24: no path from the attestation certificate to a configured root.
     #[error("7.1 step 24: attestation trust path")]
     TrustPath,
+    /// 7.1 step 24: the authenticator's model is not on the list, or not attested.
+    #[error("7.1 step 24: model not on the list of AAGUIDs, or not attested")]
+    ModelNotAllowed,
+    /// 7.1 step 24: FIDO metadata report the authenticator's model as revoked or compromised.
+    #[error("7.1 step 24: model revoked or compromised")]
+    ModelCompromised,
     /// 7.1 step 25: the credential id has more than 1023 bytes.
     #[error("7.1 step 25: credential id too long")]
     CredentialIdLength,
@@ -114,9 +127,16 @@ impl VerifyError {
     pub fn is_malformed(self) -> bool {
         matches!(self, Self::Response)
     }
+
+    /// Whether a statement with this fault may count as no attestation: it was not judged, or it
+    /// is signed as it should be and only the certificate's contents break a requirement.
+    pub(crate) fn is_no_attestation(self) -> bool {
+        let unjudged = matches!(self, Self::Format | Self::UnknownStatementAlgorithm);
+        unjudged || matches!(self, Self::Certificate(fault) if fault != CertificateFault::Syntax)
+    }
 }
 
-/// A requirement of section 8.2.1 that an attestation certificate breaks.
+/// A requirement of sections 8.2.1, 8.3.1 or 8.4.1 that an attestation certificate breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum CertificateFault {
     /// Not one X.509 certificate.
@@ -144,4 +164,17 @@ pub enum CertificateFault {
     /// model than the authenticator data.
     #[error("AAGUID extension")]
     Aaguid,
+    /// TPM: the subject is not empty.
+    #[error("subject not empty")]
+    TpmSubject,
+    /// TPM: the Subject Alternative Name does not name manufacturer, model and version.
+    #[error("subject alternative name")]
+    TpmName,
+    /// TPM: not for attestation identity keys (2.23.133.8.3).
+    #[error("extended key usage")]
+    TpmKeyUsage,
+    /// Android: the key description is missing, or the key is for all applications, imported, or
+    /// not for signing.
+    #[error("key description")]
+    KeyDescription,
 }

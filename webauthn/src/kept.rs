@@ -102,7 +102,7 @@ fn made(said: ClientData, hash: &[u8], attestation: &Attestation) -> Result<Show
     let made = Made {
         credential_id: credential.id.clone(),
         public_key: credential.cose.clone(),
-        attested_by: attestation.attested_by(credential, hash)?,
+        attested_by: attestation.attested_by(&data, credential, hash)?,
     };
     Ok(shown(said, &data, Some(made)))
 }

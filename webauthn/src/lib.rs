@@ -4,7 +4,8 @@
 //! ```text
 //!   answer ─▶ registration | authentication
 //!                └─▶ client_data, authenticator_data ─▶ cose, cbor
-//!                └─▶ attestation ─▶ certificate
+//!                └─▶ attestation ─▶ statement ─▶ certificate
+//!                                └─▶ metadata, model
 //! ```
 //!
 //! Pure: no store, no clock, no HTTP, no logging. What a step needs of them (the credential record,
@@ -22,6 +23,9 @@ mod failure;
 mod kept;
 #[cfg(any(test, feature = "signing"))]
 mod key_pair;
+mod metadata;
+mod model;
+mod statement;
 
 pub mod authentication;
 pub mod registration;
@@ -30,11 +34,13 @@ pub mod registration;
 mod tests;
 
 pub use answer::{Answer, Bytes, bytes};
-pub use attestation::{AttestationPolicy, AttestedBy, InvalidRoot};
+pub use attestation::{AttestationPolicy, Attested, AttestedBy, InvalidRoot};
 pub use client_data::Expected;
-pub use cose::{EDDSA, ES256, RS256};
+pub use cose::{EDDSA, ES256, ES384, ML_DSA_44, ML_DSA_65, PS256, RS256};
 pub use failure::{CertificateFault, VerifyError};
 pub use kept::{KeptAnswer, Made, Shown, verify_kept};
 #[cfg(any(test, feature = "signing"))]
 pub use key_pair::KeyPair;
+pub use metadata::{Metadata, MetadataError};
+pub use model::{Model, name as model_name, parse_aaguid};
 pub use rustls_pki_types::UnixTime;

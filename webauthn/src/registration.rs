@@ -4,10 +4,11 @@
 use rustls_pki_types::UnixTime;
 
 use crate::answer::{Answer, Response};
-use crate::attestation::{Attestation, AttestationPolicy};
+use crate::attestation::{Attestation, AttestationPolicy, Attested};
 use crate::authenticator_data::AuthenticatorData;
 use crate::client_data::{self, Expected};
 use crate::failure::VerifyError;
+use crate::model::Model;
 
 /// Longest credential id (step 25).
 const CREDENTIAL_ID_BYTES: usize = 1023;
@@ -29,6 +30,12 @@ pub struct NewCredential {
     pub backed_up: bool,
     /// The card's model.
     pub aaguid: [u8; 16],
+    /// How far its attestation was verified.
+    pub attestation: Attested,
+    /// Why the statement was ignored, with [`Attested::Ignored`].
+    pub ignored: Option<VerifyError>,
+    /// The card's model by name, where it is known.
+    pub model: Option<Model>,
 }
 
 /// Verifies a registration's answer; `algorithms` are those that were offered.
@@ -58,7 +65,7 @@ pub fn verify(
         return Err(VerifyError::Algorithm);
     }
     // Steps 21 to 24.
-    attestation.verify(credential, &hash, policy, now)?;
+    let assessed = attestation.verify(&data, credential, &hash, policy, now)?;
     // Step 25.
     if credential.id.is_empty() || credential.id.len() > CREDENTIAL_ID_BYTES {
         return Err(VerifyError::CredentialIdLength);
@@ -75,5 +82,8 @@ pub fn verify(
         backup_eligible: data.backup_eligible(),
         backed_up: data.backed_up(),
         aaguid: credential.aaguid,
+        attestation: assessed.attested,
+        ignored: assessed.ignored,
+        model: assessed.model,
     })
 }

@@ -1,12 +1,12 @@
-//! What a person is told about their own devices. It concerns no ceremony.
+//! What a person is told about their own devices and cards. It concerns no ceremony.
 
 use serde::{Deserialize, Serialize};
 
 use crate::http::Platform;
-use crate::ids::{DeviceId, NoticeId};
+use crate::ids::{CardId, DeviceId, NoticeId};
 use crate::text::PlainText;
 
-/// What happened to one of the user's devices.
+/// What happened to one of the user's devices or cards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -15,9 +15,13 @@ pub enum NoticeEvent {
     DevicePaired,
     /// Another phone of this user's has a new key.
     DeviceKeyRotated,
+    /// A card was registered for this user.
+    CardRegistered,
+    /// A card of this user's was removed.
+    CardRemoved,
 }
 
-/// Shown to the user's other devices, and again when they reconnect: the same `notice_id` is the
+/// Shown to the user's devices, but not to the one that it is about, and again when they reconnect: the same `notice_id` is the
 /// same notice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -26,13 +30,18 @@ pub struct Notice {
     pub notice_id: NoticeId,
     /// What happened.
     pub event: NoticeEvent,
-    /// To which device.
-    pub device_id: DeviceId,
-    /// What the person called it.
+    /// To which device; absent: it is about a card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<DeviceId>,
+    /// To which card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card_id: Option<CardId>,
+    /// What the person called the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<PlainText<64>>,
-    /// Its operating system.
-    pub platform: Platform,
+    /// The device's operating system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
     /// How long ago, in seconds, when the frame was made.
     pub ago_s: u64,
 }

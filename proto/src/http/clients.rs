@@ -28,6 +28,12 @@ pub enum Scope {
     /// Revoke devices.
     #[serde(rename = "device:revoke")]
     DeviceRevoke,
+    /// List a user's cards.
+    #[serde(rename = "card:read")]
+    CardRead,
+    /// Remove a user's cards: with `ceremony:reg` it equals account takeover.
+    #[serde(rename = "card:revoke")]
+    CardRevoke,
     /// See whether a device is connected.
     #[serde(rename = "presence:read")]
     PresenceRead,
@@ -41,13 +47,15 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::CeremonyAuth,
         Self::CeremonyReg,
         Self::CeremonyApprove,
         Self::CeremonyRead,
         Self::DevicePair,
         Self::DeviceRevoke,
+        Self::CardRead,
+        Self::CardRevoke,
         Self::PresenceRead,
         Self::WebhookAdmin,
         Self::UvWeaken,
@@ -63,6 +71,8 @@ impl Scope {
             Self::CeremonyRead => "ceremony:read",
             Self::DevicePair => "device:pair",
             Self::DeviceRevoke => "device:revoke",
+            Self::CardRead => "card:read",
+            Self::CardRevoke => "card:revoke",
             Self::PresenceRead => "presence:read",
             Self::WebhookAdmin => "webhook:admin",
             Self::UvWeaken => "uv:weaken",

@@ -210,7 +210,7 @@ fn devices_and_clients_have_not_changed() {
         ..client.clone()
     };
     assert_snapshot!(wire(&bounded), @r#"{"client_id":"cli_VVVVVVVVVVVVVVVVVVVVVQ","name":"Example Bank","scopes":[],"bindings":["code","none"],"allow_from":["192.0.2.0/24"],"page_origins":["https://shop.example"]}"#);
-    assert_snapshot!(wire(&client), @r#"{"client_id":"cli_VVVVVVVVVVVVVVVVVVVVVQ","name":"Example Bank","scopes":["ceremony:auth","ceremony:reg","ceremony:approve","ceremony:read","device:pair","device:revoke","presence:read","webhook:admin","uv:weaken"],"bindings":["code","none"]}"#);
+    assert_snapshot!(wire(&client), @r#"{"client_id":"cli_VVVVVVVVVVVVVVVVVVVVVQ","name":"Example Bank","scopes":["ceremony:auth","ceremony:reg","ceremony:approve","ceremony:read","device:pair","device:revoke","card:read","card:revoke","presence:read","webhook:admin","uv:weaken"],"bindings":["code","none"]}"#);
 }
 
 #[test]

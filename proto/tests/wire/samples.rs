@@ -6,13 +6,14 @@ use fido_relay_proto::device::{
 };
 use fido_relay_proto::http::{BrowserContext, Platform, Transaction, TransactionField};
 use fido_relay_proto::{
-    AttemptId, CeremonyId, CeremonyType, ConnectionId, DeviceFrame, DeviceId, NoticeId, Outcome,
-    PlainText, Reason, RelayFrame,
+    AttemptId, CardId, CeremonyId, CeremonyType, ConnectionId, DeviceFrame, DeviceId, NoticeId,
+    Outcome, PlainText, Reason, RelayFrame,
 };
 use serde_json::value::RawValue;
 
 pub(crate) const CEREMONY: CeremonyId = CeremonyId::from_bytes([0x11; 16]);
 pub(crate) const DEVICE: DeviceId = DeviceId::from_bytes([0x22; 16]);
+pub(crate) const CARD: CardId = CardId::from_bytes([0x66; 32]);
 pub(crate) const ATTEMPT: AttemptId = AttemptId::from_bytes([0x33; 16]);
 pub(crate) const CONNECTION: ConnectionId = ConnectionId::from_bytes([0x44; 16]);
 pub(crate) const NOTICE: NoticeId = NoticeId::from_bytes([0x55; 16]);
@@ -119,18 +120,29 @@ pub(crate) fn relay_frames() -> Vec<RelayFrame> {
         RelayFrame::Notice(Box::new(Notice {
             notice_id: NOTICE,
             event: NoticeEvent::DevicePaired,
-            device_id: DEVICE,
+            device_id: Some(DEVICE),
+            card_id: None,
             name: Some(text("Ada's new phone")),
-            platform: Platform::Android,
+            platform: Some(Platform::Android),
             ago_s: 12,
         })),
         RelayFrame::Notice(Box::new(Notice {
             notice_id: NOTICE,
             event: NoticeEvent::DeviceKeyRotated,
-            device_id: DEVICE,
+            device_id: Some(DEVICE),
+            card_id: None,
             name: None,
-            platform: Platform::Ios,
+            platform: Some(Platform::Ios),
             ago_s: 0,
+        })),
+        RelayFrame::Notice(Box::new(Notice {
+            notice_id: NOTICE,
+            event: NoticeEvent::CardRemoved,
+            device_id: None,
+            card_id: Some(CARD),
+            name: None,
+            platform: None,
+            ago_s: 3,
         })),
     ]
 }

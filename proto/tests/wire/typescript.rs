@@ -54,7 +54,7 @@ fn variants<T: for<'de> Deserialize<'de>>() -> Vec<String> {
 }
 
 /// Reasons are spelt by hand: one of them carries a number.
-const REASONS: [Reason; 17] = [
+const REASONS: [Reason; 18] = [
     Reason::Declined,
     Reason::NotMe,
     Reason::WrongCode,
@@ -66,6 +66,7 @@ const REASONS: [Reason; 17] = [
     Reason::CloneSuspected,
     Reason::NoCredential,
     Reason::CardFull,
+    Reason::CardLimit,
     Reason::Card(605),
     Reason::UpstreamRejected,
     Reason::UpstreamUnavailable,
@@ -89,6 +90,7 @@ fn spelt(reason: Reason) -> String {
         | Reason::CloneSuspected
         | Reason::NoCredential
         | Reason::CardFull
+        | Reason::CardLimit
         | Reason::UpstreamRejected
         | Reason::UpstreamUnavailable
         | Reason::UpstreamFull

@@ -10,7 +10,7 @@ use insta::assert_snapshot;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::samples::{CEREMONY, DEVICE, text};
+use super::samples::{CARD, CEREMONY, DEVICE, text};
 
 const WEBHOOK: WebhookId = WebhookId::from_bytes([0x55; 16]);
 const EVENT: EventId = EventId::from_bytes([0x66; 16]);
@@ -43,7 +43,7 @@ fn created() -> CreatedWebhook {
 
 #[test]
 fn the_management_of_webhooks_has_not_changed() {
-    assert_snapshot!(wire(&created()), @r#"{"id":"whk_VVVVVVVVVVVVVVVVVVVVVQ","url":"https://shop.example/hooks","events":["ceremony.closed","device.paired","device.revoked","user.not_me"],"state":"gone","keys":[{"scheme":"v1a","public_key":"whpk_AAAA","created_at":"2026-01-31T12:00:00.000Z","ends_at":"2026-01-31T12:00:00.000Z"}],"created_at":"2026-01-31T12:00:00.000Z","secret":"whsec_canary"}"#);
+    assert_snapshot!(wire(&created()), @r#"{"id":"whk_VVVVVVVVVVVVVVVVVVVVVQ","url":"https://shop.example/hooks","events":["ceremony.closed","device.paired","device.revoked","card.registered","card.removed","user.not_me"],"state":"gone","keys":[{"scheme":"v1a","public_key":"whpk_AAAA","created_at":"2026-01-31T12:00:00.000Z","ends_at":"2026-01-31T12:00:00.000Z"}],"created_at":"2026-01-31T12:00:00.000Z","secret":"whsec_canary"}"#);
     let least: CreateWebhook = serde_json::from_str(r#"{"url":"https://a.example/"}"#).unwrap();
     assert_snapshot!(wire(&least), @r#"{"url":"https://a.example/","events":["ceremony.closed"],"schemes":["v1a"]}"#);
     let rotate: RotateWebhook = serde_json::from_str(r#"{"scheme":"v1"}"#).unwrap();
@@ -82,6 +82,10 @@ fn what_is_sent_has_not_changed() {
     assert_snapshot!(body(paired), @r#"{"type":"device.paired","data":{"id":"dev_IiIiIiIiIiIiIiIiIiIiIg","username":"ada"},"timestamp":"2026-01-31T12:00:00.000Z"}"#);
     let revoked = WebhookNews::DeviceRevoked { id: DEVICE, username: text("ada") };
     assert_snapshot!(body(revoked), @r#"{"type":"device.revoked","data":{"id":"dev_IiIiIiIiIiIiIiIiIiIiIg","username":"ada"},"timestamp":"2026-01-31T12:00:00.000Z"}"#);
+    let registered = WebhookNews::CardRegistered { id: CARD, username: text("ada") };
+    assert_snapshot!(body(registered), @r#"{"type":"card.registered","data":{"id":"ZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY","username":"ada"},"timestamp":"2026-01-31T12:00:00.000Z"}"#);
+    let removed = WebhookNews::CardRemoved { id: CARD, username: text("ada") };
+    assert_snapshot!(body(removed), @r#"{"type":"card.removed","data":{"id":"ZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY","username":"ada"},"timestamp":"2026-01-31T12:00:00.000Z"}"#);
     let not_me = WebhookNews::UserNotMe { id: CEREMONY, username: text("ada") };
     assert_snapshot!(body(not_me), @r#"{"type":"user.not_me","data":{"id":"cer_EREREREREREREREREREREQ","username":"ada"},"timestamp":"2026-01-31T12:00:00.000Z"}"#);
     assert_snapshot!(body(WebhookNews::Test { id: WEBHOOK }), @r#"{"type":"webhook.test","data":{"id":"whk_VVVVVVVVVVVVVVVVVVVVVQ"},"timestamp":"2026-01-31T12:00:00.000Z"}"#);

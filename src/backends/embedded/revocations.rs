@@ -1,7 +1,8 @@
-//! Revoked devices in a file beside the store: one line each, appended and flushed, never changed.
+//! Revoked devices and removed cards in a file beside the store: one line each, appended and flushed, never changed.
 //!
 //! It lies in the same directory and not in the store's file, because what is backed up and put
-//! back is the store's file. A line is `epoch tenant device milliseconds`. A line that a crash cut
+//! back is the store's file. A line is `epoch tenant what milliseconds`, where `what` is a
+//! device's id or `card.` and the name of the card's record. A line that a crash cut
 //! short was never acknowledged, and is cut off when the file is opened.
 
 use std::fs::{File, OpenOptions};
@@ -11,9 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fido_relay_proto::{TenantId, UnixMillis};
 
-use crate::ports::{BoxFuture, Revocation, Revocations, StoreError};
+use crate::ports::{BoxFuture, Revocation, Revocations, Revoked, StoreError};
 
-/// Revocations that are kept, in some 60 MB of file and 50 MB of memory at the most. The oldest go
+/// What begins the name of a card.
+const CARD: &str = "card.";
+/// Revocations that are kept, in some 130 MB of file and 150 MB of memory at the most. The oldest go
 /// first: by number and not by age, so that a clock that was set wrong forgets nothing.
 const MOST: usize = 1_000_000;
 
@@ -28,8 +31,8 @@ pub enum RevocationsError {
         /// Why.
         source: io::Error,
     },
-    /// The file holds something else. It is not passed over: who cannot tell which devices were
-    /// revoked must not take them in.
+    /// The file holds something else. It is not passed over: a relay that cannot tell which
+    /// devices and cards were revoked must not take them in.
     #[error("line {line} of {} is no revocation", path.display())]
     Damaged {
         /// Which.
@@ -197,17 +200,25 @@ impl Revocations for RevocationList {
     }
 }
 
-fn line(epoch: u64, Revocation { tenant, device, at }: &Revocation) -> String {
-    format!("{epoch} {tenant} {device} {}\n", at.0)
+fn line(epoch: u64, Revocation { tenant, what, at }: &Revocation) -> String {
+    let what = match what {
+        Revoked::Device(device) => device.to_string(),
+        Revoked::Card(record) => format!("{CARD}{record}"),
+    };
+    format!("{epoch} {tenant} {what} {}\n", at.0)
 }
 
 fn parse(line: &str) -> Option<(u64, Revocation)> {
     let mut parts = line.split(' ');
     let epoch = parts.next()?.parse().ok()?;
     let tenant: TenantId = parts.next()?.parse().ok()?;
-    let device = parts.next()?.parse().ok()?;
+    let what = parts.next()?;
+    let what = match what.strip_prefix(CARD) {
+        Some(record) => Revoked::Card(record.into()),
+        None => Revoked::Device(what.parse().ok()?),
+    };
     let at = UnixMillis(parts.next()?.parse().ok()?);
-    parts.next().is_none().then_some((epoch, Revocation { tenant, device, at }))
+    parts.next().is_none().then_some((epoch, Revocation { tenant, what, at }))
 }
 
 /// For appending, readable by this user alone; made if it is not there.
@@ -235,9 +246,13 @@ mod tests {
 
     use super::*;
 
+    /// Of a card and of a device in turn.
     fn revocation(n: u8) -> Revocation {
-        let device = DeviceId::from_bytes([n; 16]);
-        Revocation { tenant: TenantId::default(), device, at: UnixMillis(u64::from(n)) }
+        let what = match n % 2 {
+            0 => Revoked::Card(format!("user_{n}.card-{n}").into()),
+            _ => Revoked::Device(DeviceId::from_bytes([n; 16])),
+        };
+        Revocation { tenant: TenantId::default(), what, at: UnixMillis(u64::from(n)) }
     }
 
     async fn all(list: &RevocationList) -> Vec<(u64, Revocation)> {

@@ -22,6 +22,8 @@ pub(super) struct BeginBody {
     pub(super) rp_id: Option<String>,
     /// The wishes.
     pub(super) options: UpstreamOptions,
+    /// Extensions for the client (WebAuthn section 9), which this server only passes on.
+    pub(super) extensions: Option<Value>,
 }
 
 impl BeginBody {
@@ -70,7 +72,11 @@ impl BeginBody {
             },
             rp_id: None,
         };
-        Ok(Self { username, display_name, rp_id: rp_id.map(str::to_owned), options })
+        let extensions = member(&body, &["extensions"]).cloned();
+        if extensions.as_ref().is_some_and(|extensions| !extensions.is_object()) {
+            return Err("extensions must be an object");
+        }
+        Ok(Self { username, display_name, rp_id: rp_id.map(str::to_owned), options, extensions })
     }
 }
 
@@ -110,12 +116,9 @@ fn algorithms(value: &Value) -> Result<Option<Vec<Algorithm>>, &'static str> {
     let mut known = Vec::new();
     for name in list {
         let name = name.as_str().ok_or("algorithms must be a list of names")?;
-        let algorithm = match name.to_ascii_lowercase().as_str() {
-            "es256" => Algorithm::Es256,
-            "eddsa" | "ed25519" => Algorithm::Eddsa,
-            "rs256" => Algorithm::Rs256,
-            _ => continue,
-        };
+        let name = name.to_ascii_lowercase().replace('-', "_");
+        let name = if name == "ed25519" { "eddsa".to_owned() } else { name };
+        let Ok(algorithm) = serde_json::from_value(name.into()) else { continue };
         if !known.contains(&algorithm) {
             known.push(algorithm);
         }

@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
 use super::begin_body::BeginBody;
+use super::credentials::PER_USER;
 use super::options::{Purpose, Session};
 use super::server::{BuiltinFido, CloseFault, OpenFault, Wanted};
 use crate::ports::{Certify, CertifyCall, CertifyReply, CertifyStep};
@@ -111,18 +112,23 @@ impl BuiltinFido {
                 timeout_ms: SESSION_MS,
             })
             .await;
-        let opened = match opened {
+        let mut opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::debug!(%error, "a client-direct ceremony was not opened");
                 return match error {
                     OpenFault::RpId => failed(400, "the relying party id is not served here"),
+                    OpenFault::Algorithms => failed(400, "none of these algorithms is known here"),
                     OpenFault::Transaction => failed(400, "the request is malformed"),
                     OpenFault::NoAccount => failed(403, "there is no account for this user"),
+                    OpenFault::CardLimit => card_limit(),
                     OpenFault::Store(_) => failed(507, "the store cannot be reached"),
                 };
             }
         };
+        if let Some(extensions) = body.extensions {
+            opened.public_key.insert("extensions".to_owned(), extensions);
+        }
         let Some(token) = self.sessions.keep(opened.session, self.clock.now()) else {
             return failed(507, "too many ceremonies are open");
         };
@@ -157,7 +163,8 @@ impl BuiltinFido {
                     }
                     CloseFault::Refused(_) => failed(401, "verification failed"),
                     CloseFault::Expired => expired(),
-                    CloseFault::Full | CloseFault::NotRead(_) | CloseFault::NotStored(_) => {
+                    CloseFault::CardLimit => card_limit(),
+                    CloseFault::NotRead(_) | CloseFault::NotStored(_) => {
                         failed(507, "the credential could not be stored")
                     }
                 }
@@ -189,6 +196,11 @@ fn expired() -> CertifyReply {
     answer(408, "false", SESSION_EXPIRED, &message, Map::new())
 }
 
+/// No 507: what it asks for is the caller's to do, not to wait for.
+fn card_limit() -> CertifyReply {
+    failed(409, &format!("the user has {PER_USER} cards, the most there may be: remove one first"))
+}
+
 fn failed(status: u16, message: &str) -> CertifyReply {
     answer(status, "failed", &status.to_string(), message, Map::new())
 }
@@ -204,5 +216,6 @@ fn answer(
     body.insert("errorMessage".into(), message.into());
     body.insert("statuscode".into(), code.into());
     body.insert("responseCode".into(), status.into());
-    CertifyReply { status, set_cookies: Vec::new(), body: json!(body).to_string().into_bytes() }
+    let body = json!(body).to_string().into_bytes();
+    CertifyReply { status, set_cookies: Vec::new(), content_encoding: None, body }
 }

@@ -5,23 +5,27 @@
 //! only is held by a second key, `<tenant>.c.<SHA-256 of credential id>`, which is claimed first:
 //! of two registrations of the same id one finds the claim taken, on whatever node. A crash
 //! between claim and record leaves a claim without a record; that costs one random id, which no
-//! card makes again.
+//! card makes again. A removed card leaves its claim, too: its id is never registered again.
+//!
+//! `<tenant>.e.<SHA-256 of username>` counts how often the name was parted from its user.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fido_relay_proto::{TenantId, UnixMillis, Username};
-use fido_relay_webauthn::Bytes;
+use fido_relay_proto::http::CardAttestation;
+use fido_relay_proto::{CardId, TenantId, UnixMillis, Username};
+use fido_relay_webauthn::{Attested, Bytes, Model, model_name};
 use serde::{Deserialize, Serialize};
 
-use crate::ports::{Bucket, Revision, Store, StoreError};
+use crate::ports::{BoxFuture, Bucket, Card, Cards, Revision, Store, StoreError, Stored, records};
 use crate::security::random;
 
 /// Credentials of one user: enough for every card that a person may own, and a bound on the lists
 /// in options objects.
-const PER_USER: usize = 20;
+pub(super) const PER_USER: usize = 20;
 /// Tries of a claim whose outcome the store left open.
 const CLAIM_TRIES: usize = 3;
 
@@ -46,8 +50,21 @@ pub(super) struct Credential {
     pub(super) backed_up: bool,
     /// The card's model.
     pub(super) aaguid: Bytes,
+    /// How far its attestation was verified; `None` in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) attestation: Option<Attested>,
+    /// The card's model by name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) model: Option<Model>,
     /// When it was registered.
     pub(super) registered_at: UnixMillis,
+    /// When it was last used, as far as it was worth a write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last_used_at: Option<UnixMillis>,
+    /// Whether the user was verified at an authentication. Apart from `uv_initialized`, which
+    /// section 7.2 step 24 has changed only with another factor.
+    #[serde(default)]
+    pub(super) seen_uv: bool,
 }
 
 /// Why a credential was not added.
@@ -62,8 +79,8 @@ pub(super) enum AddFault {
 }
 
 /// The credentials of one tenant.
-#[derive(Debug)]
-pub(super) struct Credentials {
+#[derive(Clone, Debug)]
+pub struct Credentials {
     store: Arc<dyn Store>,
     tenant: TenantId,
 }
@@ -73,33 +90,43 @@ pub(super) fn hash_text(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, bytes))
 }
 
+/// The key in [`Bucket::Credentials`] of a card's record ([`Card::record`]).
+#[must_use]
+pub fn record_key(tenant: &TenantId, record: &str) -> String {
+    format!("{tenant}.u.{record}")
+}
+
 impl Credentials {
-    pub(super) fn new(store: Arc<dyn Store>, tenant: TenantId) -> Self {
+    /// Those of this tenant in this store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, tenant: TenantId) -> Self {
         Self { store, tenant }
     }
 
     fn prefix(&self, username: &Username) -> String {
-        format!("{}.u.{}.", self.tenant, hash_text(username.as_str().as_bytes()))
+        format!("{}.", record_key(&self.tenant, &hash_text(username.as_str().as_bytes())))
     }
 
     fn key(&self, username: &Username, id: &[u8]) -> String {
         format!("{}{}", self.prefix(username), hash_text(id))
     }
 
-    /// The user's credentials for one relying party, in the order of their registration.
-    pub(super) async fn of_user(
-        &self,
-        username: &Username,
-        rp_id: &str,
-    ) -> Result<Vec<Credential>, StoreError> {
+    fn epoch_key(&self, username: &Username) -> String {
+        format!("{}.e.{}", self.tenant, hash_text(username.as_str().as_bytes()))
+    }
+
+    /// How often the name was parted from its user ([`Cards::retire_name`]).
+    pub(super) async fn epoch(&self, username: &Username) -> Result<u64, StoreError> {
+        let key = self.epoch_key(username);
+        let found = records::load(&*self.store, Bucket::Credentials, &key).await?;
+        Ok(found.map_or(0, |(epoch, _)| epoch))
+    }
+
+    /// The user's credentials, in the order of their registration.
+    pub(super) async fn of_user(&self, username: &Username) -> Result<Vec<Credential>, StoreError> {
         let listed = self.store.list(Bucket::Credentials, &self.prefix(username)).await?;
-        let mut credentials = Vec::with_capacity(listed.len());
-        for (_, stored) in listed {
-            let credential = decode(&stored.value)?;
-            if credential.rp_id == rp_id {
-                credentials.push(credential);
-            }
-        }
+        let decoded = listed.iter().map(|(_, stored)| decode(&stored.value));
+        let mut credentials = decoded.collect::<Result<Vec<_>, _>>()?;
         credentials.sort_by_key(|credential| credential.registered_at);
         Ok(credentials)
     }
@@ -176,10 +203,118 @@ impl Credentials {
         self.store.save(Bucket::Credentials, &key, revision, value).await.map(|_| ())
     }
 
+    /// Removes a credential as it is added: by its record's key, at whatever revision.
+    pub(super) async fn remove_at(&self, key: &str) -> Result<bool, StoreError> {
+        let mut tried = false;
+        loop {
+            let Some(Stored { revision, .. }) = self.store.load(Bucket::Credentials, key).await?
+            else {
+                // A conflict may have been this call's own removal.
+                return Ok(tried);
+            };
+            match self.store.remove(Bucket::Credentials, key, revision).await {
+                Ok(()) => return Ok(true),
+                Err(StoreError::Conflict) => tried = true,
+                Err(fault @ StoreError::Unavailable(_)) => return Err(fault),
+            }
+        }
+    }
+
+    /// Removes what [`Self::add`] added.
+    pub(super) async fn take_back(
+        &self,
+        username: &Username,
+        id: &[u8],
+    ) -> Result<bool, StoreError> {
+        self.remove_at(&self.key(username, id)).await
+    }
+
     /// Whether the store answers at all.
     pub(super) async fn probe(&self) -> Result<(), StoreError> {
         let key = format!("{}.probe", self.tenant);
         self.store.load(Bucket::Credentials, &key).await.map(|_| ())
+    }
+}
+
+impl Cards for Credentials {
+    fn of_user<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        username: &'a Username,
+    ) -> BoxFuture<'a, Result<Vec<Card>, StoreError>> {
+        Box::pin(async move {
+            if *tenant != self.tenant {
+                return Ok(Vec::new());
+            }
+            let user = hash_text(username.as_str().as_bytes());
+            let credentials = self.of_user(username).await?;
+            Ok(credentials.iter().map(|credential| card(&user, credential)).collect())
+        })
+    }
+
+    fn remove<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        record: &'a str,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move { self.remove_at(&record_key(tenant, record)).await })
+    }
+
+    fn retire_name<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        username: &'a Username,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            if *tenant != self.tenant {
+                return Ok(());
+            }
+            let key = self.epoch_key(username);
+            let raised =
+                records::update(&*self.store, Bucket::Credentials, &key, |epoch: &mut u64| {
+                    *epoch += 1;
+                    Ok::<(), Infallible>(())
+                });
+            let Ok(()) = raised.await?;
+            Ok(())
+        })
+    }
+}
+
+/// The id that the outside knows a credential by.
+pub(super) fn card_id(id: &[u8]) -> CardId {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, id).as_ref());
+    CardId::from_bytes(hash)
+}
+
+fn card(user: &str, credential: &Credential) -> Card {
+    let id = card_id(&credential.id.0);
+    let aaguid: Option<[u8; 16]> = credential.aaguid.0.as_slice().try_into().ok();
+    let aaguid = aaguid.filter(|aaguid| *aaguid != [0; 16]);
+    let attestation = match credential.attestation {
+        Some(Attested::Verified) => CardAttestation::Verified,
+        Some(Attested::Ignored) => CardAttestation::Ignored,
+        Some(Attested::None) | None => CardAttestation::None,
+    };
+    // Records of earlier versions have no name.
+    let (model, claimed) = match &credential.model {
+        Some(model) => (Some(model.name.clone()), model.claimed),
+        None => (
+            aaguid.and_then(|aaguid| model_name(&aaguid)).map(str::to_owned),
+            attestation != CardAttestation::Verified,
+        ),
+    };
+    Card {
+        id,
+        record: format!("{user}.{id}").into(),
+        registered_at: credential.registered_at,
+        last_used_at: credential.last_used_at,
+        aaguid,
+        model,
+        claimed,
+        attestation,
+        can_verify_user: credential.uv_initialized || credential.seen_uv,
     }
 }
 

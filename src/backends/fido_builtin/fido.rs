@@ -36,7 +36,10 @@ impl Fido for BuiltinFido {
                 .map_err(|error| {
                     let reason = match &error {
                         OpenFault::NoAccount => Reason::NoCredential,
-                        OpenFault::RpId | OpenFault::Transaction => Reason::UpstreamRejected,
+                        OpenFault::CardLimit => Reason::CardLimit,
+                        OpenFault::RpId | OpenFault::Algorithms | OpenFault::Transaction => {
+                            Reason::UpstreamRejected
+                        }
                         OpenFault::Store(_) => Reason::UpstreamUnavailable,
                     };
                     fault(reason, &error.to_string())
@@ -82,8 +85,10 @@ impl Fido for BuiltinFido {
                     error.log();
                     match error {
                         CloseFault::Refused(step) => Verdict::Rejected(reason_of(step)),
+                        // Only where two registrations ran at the same time.
+                        CloseFault::CardLimit => Verdict::Rejected(Reason::UpstreamRejected),
                         CloseFault::Expired => Verdict::SessionLost,
-                        CloseFault::Full | CloseFault::NotStored(_) => Verdict::Full,
+                        CloseFault::NotStored(_) => Verdict::Full,
                         CloseFault::NotRead(_) => Verdict::NotAsked,
                     }
                 }

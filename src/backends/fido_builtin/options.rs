@@ -8,7 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// Algorithms that are offered when the initiator does not choose, the preferred first.
-const ALGORITHMS: [Algorithm; 3] = [Algorithm::Es256, Algorithm::Eddsa, Algorithm::Rs256];
+const ALGORITHMS: [Algorithm; 7] = [
+    Algorithm::MlDsa65,
+    Algorithm::MlDsa44,
+    Algorithm::Es256,
+    Algorithm::Eddsa,
+    Algorithm::Es384,
+    Algorithm::Rs256,
+    Algorithm::Ps256,
+];
 
 /// A ceremony between its two calls: everything that the second needs, so that it survives a
 /// restart and may be made on another node. Holds the challenge: never to be printed.
@@ -39,6 +47,9 @@ pub(super) enum Purpose {
     Registration {
         /// The user handle that the card was given.
         user_handle: Bytes,
+        /// The epoch of the name that it was derived in.
+        #[serde(default)]
+        epoch: u64,
         /// The COSE algorithms that were offered.
         algorithms: Vec<i64>,
     },
@@ -61,10 +72,14 @@ pub(super) struct Wording<'a> {
     pub(super) timeout_ms: u64,
 }
 
-/// The COSE algorithms that a registration offers.
-pub(super) fn algorithms(options: &UpstreamOptions) -> Vec<i64> {
+/// The COSE algorithms that a registration offers; none if the initiator names only those that are
+/// switched off.
+pub(super) fn algorithms(options: &UpstreamOptions, post_quantum: bool) -> Vec<i64> {
     let chosen = options.algorithms.as_deref().filter(|chosen| !chosen.is_empty());
-    chosen.unwrap_or(&ALGORITHMS).iter().map(|algorithm| algorithm.cose()).collect()
+    let is_on = |algorithm: &&Algorithm| {
+        post_quantum || !matches!(algorithm, Algorithm::MlDsa44 | Algorithm::MlDsa65)
+    };
+    chosen.unwrap_or(&ALGORITHMS).iter().filter(is_on).map(|algorithm| algorithm.cose()).collect()
 }
 
 /// WebAuthn's default is `preferred`; a card's second factor is its PIN.

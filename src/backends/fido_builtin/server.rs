@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use fido_relay_proto::http::{Requirement, Transaction, UpstreamOptions};
 use fido_relay_proto::{DisplayName, TenantId, UnixMillis, Username};
 use fido_relay_webauthn::authentication::{self, CredentialRecord};
@@ -15,10 +16,10 @@ use serde_json::{Map, Value};
 
 use super::certify::Sessions;
 use super::challenge;
-use super::credentials::{AddFault, Credential, Credentials, hash_text};
+use super::credentials::{AddFault, Credential, Credentials, PER_USER, card_id, hash_text};
 use super::options::{self, Purpose, Session, Wording};
 use crate::ceremony::{Approval, Evidence};
-use crate::ports::{Clock, Store, StoreError};
+use crate::ports::{Clock, Happening, SecurityEvent, Store, StoreError, Witnesses};
 use crate::security::random;
 
 /// Tries of an authentication whose record somebody else changed meanwhile.
@@ -27,6 +28,11 @@ const UPDATE_TRIES: usize = 4;
 /// ceremony ([`CEREMONY_MAX_S`](fido_relay_proto::limits::CEREMONY_MAX_S)), so that the relay's
 /// deadline is the first to fire.
 const SESSION_MAX_MS: u64 = (fido_relay_proto::limits::CEREMONY_MAX_S + 60) * 1000;
+
+/// Longest user handle, in bytes (section 5.4.3).
+const USER_HANDLE_BYTES: usize = 64;
+/// Milliseconds between two writes that tell of nothing but a card's use.
+const LAST_USED_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What a relying party is, and what it accepts.
 #[derive(Clone, Debug)]
@@ -46,6 +52,8 @@ pub struct Settings {
     pub top_origins: Vec<String>,
     /// Which attestation is accepted.
     pub attestation: AttestationPolicy,
+    /// Whether ML-DSA is offered.
+    pub post_quantum: bool,
     /// Whether client-direct session cookies carry `Secure`. Off, they also work over plain HTTP
     /// on this machine.
     pub secure_cookies: bool,
@@ -53,10 +61,18 @@ pub struct Settings {
     pub uv_weaken: bool,
     /// Whether an approval says what a receipt needs of this server.
     pub receipts: bool,
+    /// HMAC-SHA-256 key that user handles are derived with: of two servers over one store the same.
+    pub user_handle_key: hmac::Key,
+    /// Whether a card that returns the username's bytes as user handle, at most
+    /// 64 of them, returns its user's: the vendor's SDK registers without a handle of the server's.
+    pub username_as_user_handle: bool,
+    /// Who hears of registered cards.
+    pub witnesses: Witnesses,
 }
 
 impl Settings {
-    /// A relying party of the default tenant with one origin, no frames, and any attestation.
+    /// A relying party of the default tenant with one origin, no frames, any attestation, and a
+    /// user handle key of its own.
     #[must_use]
     pub fn new(rp_id: &str, rp_name: &str, origin: &str) -> Self {
         Self {
@@ -67,9 +83,13 @@ impl Settings {
             origins: vec![origin.to_owned()],
             top_origins: Vec::new(),
             attestation: AttestationPolicy::default(),
+            post_quantum: false,
             secure_cookies: false,
             uv_weaken: false,
             receipts: false,
+            user_handle_key: hmac::Key::new(hmac::HMAC_SHA256, &random::bytes::<32>()),
+            username_as_user_handle: true,
+            witnesses: Witnesses::default(),
         }
     }
 }
@@ -107,6 +127,10 @@ pub(super) enum OpenFault {
     RpId,
     #[error("the user has no credential")]
     NoAccount,
+    #[error("none of the algorithms is offered here")]
+    Algorithms,
+    #[error("the user has {PER_USER} cards: one must be removed first")]
+    CardLimit,
     #[error("no canonical form of the transaction")]
     Transaction,
     #[error(transparent)]
@@ -123,8 +147,8 @@ pub(super) enum CloseFault {
     #[error("the session has expired")]
     Expired,
     /// There is no room for another credential.
-    #[error("the user has too many credentials")]
-    Full,
+    #[error("the user has {PER_USER} cards: one must be removed first")]
+    CardLimit,
     /// Nothing was judged: the store could not be read.
     #[error("not judged: {0}")]
     NotRead(StoreError),
@@ -141,7 +165,7 @@ impl CloseFault {
                 error = %self,
                 "a card's signature counter did not grow: a copy of the card may be in use"
             ),
-            Self::Refused(_) | Self::Expired | Self::Full => {
+            Self::Refused(_) | Self::Expired | Self::CardLimit => {
                 tracing::info!(error = %self, "the card's answer was not accepted");
             }
             Self::NotRead(_) | Self::NotStored(_) => {
@@ -180,7 +204,11 @@ impl BuiltinFido {
             }
         };
         let challenge = Bytes(challenge.to_vec());
-        let known = self.credentials.of_user(wanted.username, wanted.rp_id).await?;
+        let mut known = self.credentials.of_user(wanted.username).await?;
+        if wanted.registration && known.len() >= PER_USER {
+            return Err(OpenFault::CardLimit);
+        }
+        known.retain(|credential| credential.rp_id == wanted.rp_id);
         let ids: Vec<Bytes> = known.iter().map(|credential| credential.id.clone()).collect();
         let wording = Wording {
             challenge: &challenge,
@@ -189,15 +217,18 @@ impl BuiltinFido {
             timeout_ms: wanted.timeout_ms,
         };
         let (purpose, public_key) = if wanted.registration {
-            // One handle per user, random, since it must tell nobody who the user is (14.6.1).
-            let user_handle = known.first().map_or_else(
-                || Bytes(random::bytes::<32>().to_vec()),
-                |credential| credential.user_handle.clone(),
-            );
-            let algorithms = options::algorithms(wanted.options);
+            let epoch = self.credentials.epoch(wanted.username).await?;
+            let derived = self.user_handle(wanted.username, epoch);
+            // A user of before handles were derived keeps the handle of the cards at hand.
+            let user_handle =
+                known.first().map_or(derived, |credential| credential.user_handle.clone());
+            let algorithms = options::algorithms(wanted.options, settings.post_quantum);
+            if algorithms.is_empty() {
+                return Err(OpenFault::Algorithms);
+            }
             let user = (&user_handle, wanted.username.as_str(), wanted.display_name.as_str());
             let object = options::creation(&wording, &settings.rp_name, user, &algorithms, &ids);
-            (Purpose::Registration { user_handle, algorithms }, object)
+            (Purpose::Registration { user_handle, epoch, algorithms }, object)
         } else {
             if ids.is_empty() {
                 return Err(OpenFault::NoAccount);
@@ -221,6 +252,14 @@ impl BuiltinFido {
         Ok(Opened { session, public_key })
     }
 
+    /// One handle per user from the first begin on, so that a card overwrites a registration that
+    /// was never completed. It tells nobody who the user is (14.6.1).
+    fn user_handle(&self, username: &Username, epoch: u64) -> Bytes {
+        let Settings { tenant, user_handle_key, .. } = &self.settings;
+        let named = format!("{tenant}\n{epoch}\n{username}");
+        Bytes(hmac::sign(user_handle_key, named.as_bytes()).as_ref().to_vec())
+    }
+
     /// Holds an answer against its session and stores what follows. An error means that nothing
     /// was stored.
     pub(super) async fn close(
@@ -234,11 +273,11 @@ impl BuiltinFido {
         }
         let answer = Answer::parse(credential)?;
         match &session.purpose {
-            Purpose::Registration { user_handle, algorithms } => {
-                self.register(session, answer, user_handle, algorithms, now).await
+            Purpose::Registration { user_handle, epoch, algorithms } => {
+                self.register(session, answer, (user_handle, *epoch), algorithms, now).await
             }
             Purpose::Authentication { allowed } => {
-                self.authenticate(session, &answer, allowed).await
+                self.authenticate(session, &answer, allowed, now).await
             }
         }
     }
@@ -268,7 +307,7 @@ impl BuiltinFido {
         &self,
         session: &Session,
         answer: Answer,
-        user_handle: &Bytes,
+        (user_handle, epoch): (&Bytes, u64),
         algorithms: &[i64],
         now: UnixMillis,
     ) -> Result<Approval, CloseFault> {
@@ -276,6 +315,12 @@ impl BuiltinFido {
         let policy = &self.settings.attestation;
         let at = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
         let made = registration::verify(answer, &expected, algorithms, policy, at)?;
+        if let Some(why) = made.ignored {
+            tracing::warn!(
+                %why,
+                "the attestation of a card counts as none: its statement could not be judged"
+            );
+        }
         let approval = Approval {
             cred_hash: hash_text(&made.id),
             user_verified: Some(made.user_verified),
@@ -291,15 +336,35 @@ impl BuiltinFido {
             backup_eligible: made.backup_eligible,
             backed_up: made.backed_up,
             aaguid: Bytes(made.aaguid.to_vec()),
+            attestation: Some(made.attestation),
+            model: made.model,
             registered_at: now,
+            last_used_at: None,
+            seen_uv: false,
         };
         // Steps 26 and 29.
         match self.credentials.add(&session.username, &record).await {
-            Ok(()) => Ok(approval),
-            Err(AddFault::Taken) => Err(VerifyError::CredentialIdTaken.into()),
-            Err(AddFault::TooMany) => Err(CloseFault::Full),
-            Err(AddFault::Store(fault)) => Err(CloseFault::NotStored(fault)),
+            Ok(()) => {}
+            Err(AddFault::Taken) => return Err(VerifyError::CredentialIdTaken.into()),
+            Err(AddFault::TooMany) => return Err(CloseFault::CardLimit),
+            Err(AddFault::Store(fault)) => return Err(CloseFault::NotStored(fault)),
         }
+        // Looked at after the record stands: a removal of the user that this does not see yet sees
+        // the record.
+        let epoch_now = self.credentials.epoch(&session.username).await;
+        if epoch_now != Ok(epoch) {
+            let taken_back = self.credentials.take_back(&session.username, &record.id.0).await;
+            taken_back.and(epoch_now).map_err(CloseFault::NotStored)?;
+            return Err(CloseFault::Expired);
+        }
+        let (card_id, username) = (card_id(&record.id.0), session.username.clone());
+        self.note(now, Happening::CardRegistered { card_id, username }).await;
+        Ok(approval)
+    }
+
+    async fn note(&self, at: UnixMillis, what: Happening) {
+        let event = SecurityEvent { tenant: self.settings.tenant.clone(), at, what };
+        self.settings.witnesses.noted(&event).await;
     }
 
     async fn authenticate(
@@ -307,21 +372,38 @@ impl BuiltinFido {
         session: &Session,
         answer: &Answer,
         allowed: &[Bytes],
+        now: UnixMillis,
     ) -> Result<Approval, CloseFault> {
         let expected = self.expected(session);
+        // The user was named by the initiator, and the credential is looked up under that name.
+        let name = session.username.as_str().as_bytes();
+        let by_name = self.settings.username_as_user_handle && name.len() <= USER_HANDLE_BYTES;
         for _ in 0..UPDATE_TRIES {
             let loaded = self.credentials.load(&session.username, &answer.id).await;
             let loaded = loaded.map_err(CloseFault::NotRead)?;
-            let handle = loaded.as_ref().map(|(_, record)| [record.user_handle.0.as_slice()]);
-            let record = loaded.as_ref().zip(handle.as_ref()).map(|((_, record), handle)| {
+            let handles = loaded.as_ref().map(|(_, record)| {
+                let own = record.user_handle.0.as_slice();
+                [own, if by_name { name } else { own }]
+            });
+            let record = loaded.as_ref().zip(handles.as_ref()).map(|((_, record), handles)| {
                 CredentialRecord {
-                    user_handles: handle,
+                    user_handles: handles,
                     public_key: &record.public_key.0,
                     sign_count: record.sign_count,
                     backup_eligible: record.backup_eligible,
                 }
             });
-            let used = authentication::verify(answer, &expected, allowed, record.as_ref())?;
+            let used = match authentication::verify(answer, &expected, allowed, record.as_ref()) {
+                Ok(used) => used,
+                Err(step) => {
+                    if step == VerifyError::SignCount {
+                        let username = session.username.clone();
+                        let card_id = card_id(&answer.id);
+                        self.note(now, Happening::CloneSuspected { card_id, username }).await;
+                    }
+                    return Err(step.into());
+                }
+            };
             let Some((revision, mut record)) = loaded else {
                 return Err(VerifyError::UnknownCredential.into());
             };
@@ -330,12 +412,25 @@ impl BuiltinFido {
                 user_verified: Some(used.user_verified),
                 evidence: self.evidence(session, &record.public_key.0),
             };
-            if record.sign_count == used.sign_count && record.backed_up == used.backed_up {
-                return Ok(approval);
+            let seen_uv = record.seen_uv || used.user_verified;
+            let last_used = record.last_used_at;
+            if record.sign_count == used.sign_count
+                && record.backed_up == used.backed_up
+                && record.seen_uv == seen_uv
+                && last_used.is_some_and(|at| now.millis_since(at) < LAST_USED_MS)
+            {
+                // Without a write that the store would refuse: is the card still registered?
+                let again = self.credentials.load(&session.username, &answer.id).await;
+                match again.map_err(CloseFault::NotRead)? {
+                    Some((stands, _)) if stands == revision => return Ok(approval),
+                    Some(_) | None => continue,
+                }
             }
             // Step 24. If somebody else stored a counter meanwhile, this one is held against it.
             record.sign_count = used.sign_count;
             record.backed_up = used.backed_up;
+            record.seen_uv = seen_uv;
+            record.last_used_at = Some(now);
             match self.credentials.update(&session.username, revision, &record).await {
                 Ok(()) => return Ok(approval),
                 Err(StoreError::Conflict) => {}

@@ -4,7 +4,8 @@
 //! Success is HTTP 200 **and** JSON **and** `status` the string `"ok"` **and** a body that
 //! parses. Of statuses that the table does not name, RFC 9110 section 15 says that they count as
 //! the `x00` of their class: an unknown 4xx is a refusal, an unknown 5xx is a server that is
-//! unwell. A 2xx other than 200 and a 3xx say nothing that may be relied upon.
+//! unwell. A 2xx other than 200 and a 3xx say nothing that may be relied upon. A refusal is the
+//! server's own only with a `status`: gateways answer 403, 404, 413 and 429 with pages of theirs.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -25,6 +26,8 @@ pub(super) enum Said {
     Ok,
     /// A refusal.
     No,
+    /// A 4xx without the interface's `status`: a gateway's, which never saw the card's answer judged.
+    Gateway,
     /// The refusal of a begin for a user that the server does not know.
     NoAccount,
     /// The server's session is gone.
@@ -84,9 +87,9 @@ pub(super) fn said(heard: &Heard) -> Said {
         // `"false"` is the server's word for a fault of the session; with 401 that is all it is.
         (401, Some("false")) => Said::SessionLost,
         (200, Some(_)) => Said::No,
-        // With a `status` it is the server's own word, and not that of a gateway in front of it.
         (403, Some(_)) => Said::NoAccount,
-        (400..=499, _) => Said::No,
+        (400..=499, Some(_)) => Said::No,
+        (400..=499, None) => Said::Gateway,
         (500..=599, _) => Said::Unwell,
         _ => Said::Garbled,
     }
@@ -140,7 +143,8 @@ mod tests {
     use super::*;
 
     fn heard(status: u16, body: &str) -> Heard {
-        Heard { status, is_json: true, set_cookies: Vec::new(), body: body.into() }
+        let (set_cookies, encoding) = (Vec::new(), None);
+        Heard { status, is_json: true, set_cookies, encoding, body: body.into() }
     }
 
     #[test]
@@ -188,10 +192,18 @@ mod tests {
 
     #[test]
     fn statuses_that_nobody_named_count_as_the_first_of_their_class() {
-        assert_eq!(said(&heard(429, "{}")), Said::No);
-        assert_eq!(said(&heard(403, "{}")), Said::No);
+        assert_eq!(said(&heard(429, r#"{"status":"failed"}"#)), Said::No);
         assert_eq!(said(&heard(599, "{}")), Said::Unwell);
         assert_eq!(said(&heard(299, r#"{"status":"failed"}"#)), Said::Garbled);
+    }
+
+    #[test]
+    fn a_refusal_is_the_servers_own_only_with_a_status() {
+        for status in [400, 401, 403, 404, 413, 429] {
+            for body in ["", "<html>", "{}", r#"{"message":"no"}"#, r#"{"status":429}"#] {
+                assert_eq!(said(&heard(status, body)), Said::Gateway, "{status} {body}");
+            }
+        }
     }
 
     #[test]

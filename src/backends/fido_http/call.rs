@@ -5,15 +5,21 @@
 
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderValue, SET_COOKIE};
-use reqwest::{Client, Response, Url, redirect, retry};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap,
+    HeaderValue, SET_COOKIE, TRANSFER_ENCODING,
+};
+use reqwest::{Certificate, Client, Identity, Response, Url, redirect, retry};
 use tokio::time::{Instant, timeout_at};
 
-use super::settings::{Settings, SettingsError};
-use crate::trust;
+use super::gateway_headers;
+use super::settings::{ClientCert, Settings, SettingsError};
+use crate::trust::{self, TlsFault};
 
 /// Largest answer that is read, in bytes. A begin answer with 64 known credentials has 20 KiB.
 pub(super) const ANSWER_MAX: usize = 256 * 1024;
+/// U+FEFF in UTF-8, which a reader of JSON may ignore (RFC 8259 section 8.1).
+const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
 /// An answer that arrived whole.
 pub(super) struct Heard {
@@ -23,8 +29,26 @@ pub(super) struct Heard {
     pub(super) is_json: bool,
     /// The `Set-Cookie` headers, in order.
     pub(super) set_cookies: Vec<HeaderValue>,
-    /// At most [`ANSWER_MAX`] bytes.
+    /// The `Content-Encoding` of `body`, although `identity` was asked for.
+    pub(super) encoding: Option<HeaderValue>,
+    /// At most [`ANSWER_MAX`] bytes, without a byte order mark.
     pub(super) body: Vec<u8>,
+}
+
+impl Heard {
+    /// Holds an answer to the encoding that was asked for.
+    ///
+    /// # Errors
+    /// [`Lost::Unknown`], if its body is compressed.
+    pub(super) fn plain(self) -> Result<Self, Lost> {
+        match self.encoding {
+            None => Ok(self),
+            Some(_) => {
+                let why = "the answer has a Content-Encoding, although identity was asked for";
+                Err(Lost::Unknown(why.to_owned()))
+            }
+        }
+    }
 }
 
 /// Why there is no whole answer. The texts are for the log and hold nothing of either body.
@@ -49,11 +73,13 @@ pub(super) struct Caller {
 impl Caller {
     pub(super) fn new(settings: &Settings) -> Result<Self, SettingsError> {
         settings.check()?;
-        if settings.base_url.scheme() == "https" && trust::system_roots() == 0 {
+        let https = settings.base_url.scheme() == "https";
+        if https && settings.ca_file.is_none() && trust::system_roots() == 0 {
             return Err(SettingsError::NoRoots);
         }
-        let pooled = client(settings.begin_limit, 64)?;
-        let fresh = client(settings.complete_limit, 0)?;
+        let files = Files::read(settings)?;
+        let pooled = client(&files, settings.begin_limit, 64)?;
+        let fresh = client(&files, settings.complete_limit, 0)?;
         let base = settings.base_url.as_str().trim_end_matches('/').to_owned();
         Ok(Self { base, pooled, fresh })
     }
@@ -81,9 +107,10 @@ impl Caller {
     }
 
     /// Whether anything answers HTTP there, whatever it says.
-    pub(super) async fn probe(&self) -> Result<(), String> {
-        let url = self.url("/")?;
-        self.pooled.get(url).send().await.map(drop).map_err(told)
+    pub(super) async fn probe(&self) -> Result<(), Unreachable> {
+        let url = self.url("/").map_err(|says| Unreachable { says, tls: None })?;
+        let sent = self.pooled.get(url).send().await;
+        sent.map(drop).map_err(|error| Unreachable { tls: TlsFault::of(&error), says: told(error) })
     }
 
     async fn post(
@@ -118,13 +145,68 @@ impl Caller {
     }
 }
 
+/// Why a server cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreachable {
+    /// A sentence for the operator, without secrets.
+    pub says: String,
+    /// Set if TLS failed in a way that has a remedy.
+    pub tls: Option<TlsFault>,
+}
+
+/// What the files of the settings hold.
+struct Files {
+    roots: Vec<Certificate>,
+    identity: Option<Identity>,
+    headers: HeaderMap,
+}
+
+impl Files {
+    fn read(settings: &Settings) -> Result<Self, SettingsError> {
+        let roots = settings.ca_file.as_ref().map(|file| {
+            trust::certificates(file).map_err(|why| SettingsError::file("ca_file", file, why))
+        });
+        let headers = settings.headers_file.as_ref().map(|file| {
+            let headers = gateway_headers::read(file);
+            headers.map_err(|why| SettingsError::file("headers_file", file, why))
+        });
+        let mut headers = headers.transpose()?.unwrap_or_default();
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        Ok(Self {
+            roots: roots.transpose()?.unwrap_or_default(),
+            identity: settings.client_cert.as_ref().map(identity).transpose()?,
+            headers,
+        })
+    }
+}
+
+/// One buffer of both, as the HTTP library wants it. Its errors name no content.
+fn identity(files: &ClientCert) -> Result<Identity, SettingsError> {
+    let read = |key, file| {
+        std::fs::read(file).map_err(|error| SettingsError::file(key, file, error.to_string()))
+    };
+    let mut pem = read("client_cert_file", &files.cert_file)?;
+    pem.push(b'\n');
+    pem.extend(read("client_key_file", &files.key_file)?);
+    Identity::from_pem(&pem)
+        .map_err(|error| SettingsError::file("client_cert_file", &files.cert_file, told(error)))
+}
+
 /// A client that follows nothing, keeps nothing and repeats nothing. HTTP/1.1 only: one
-/// connection carries one request at a time, so that a fault belongs to one ceremony.
+/// connection carries one request at a time, so that a fault belongs to one ceremony. No proxy is
+/// used, whatever `HTTPS_PROXY` says: the answers decide who is signed in, and come from the host
+/// of the configuration.
 ///
 /// A connection gets half of the call's limit; a stalled one thus always ends as "not
 /// connected" and never as a call of unknown fate.
-fn client(limit: Duration, keep: usize) -> Result<Client, SettingsError> {
-    trust::http_client()
+fn client(files: &Files, limit: Duration, keep: usize) -> Result<Client, SettingsError> {
+    let mut builder = trust::http_client();
+    if let Some(identity) = &files.identity {
+        builder = builder.identity(identity.clone());
+    }
+    builder
+        .tls_certs_merge(files.roots.iter().cloned())
+        .default_headers(files.headers.clone())
         .user_agent(concat!("fido-relay/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .retry(retry::never())
@@ -140,8 +222,16 @@ fn client(limit: Duration, keep: usize) -> Result<Client, SettingsError> {
 async fn read(mut response: Response) -> Result<Heard, Lost> {
     let too_big = || Lost::Unknown(format!("the answer has more than {ANSWER_MAX} bytes"));
     let status = response.status().as_u16();
-    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(is_json);
-    let set_cookies = response.headers().get_all(SET_COOKIE).iter().cloned().collect();
+    let headers = response.headers();
+    // RFC 9112 section 6.3: a sign of two messages that were made to look like one.
+    if headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING) {
+        let text = "the answer has both Content-Length and Transfer-Encoding";
+        return Err(Lost::Unknown(text.to_owned()));
+    }
+    let is_json = headers.get(CONTENT_TYPE).is_some_and(is_json);
+    let set_cookies = headers.get_all(SET_COOKIE).iter().cloned().collect();
+    let encoding = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
+    let encoding = encoding.cloned();
     if response.content_length().is_some_and(|length| length > ANSWER_MAX as u64) {
         return Err(too_big());
     }
@@ -152,7 +242,10 @@ async fn read(mut response: Response) -> Result<Heard, Lost> {
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Heard { status, is_json, set_cookies, body })
+    if encoding.is_none() && body.starts_with(BYTE_ORDER_MARK) {
+        body.drain(..BYTE_ORDER_MARK.len());
+    }
+    Ok(Heard { status, is_json, set_cookies, encoding, body })
 }
 
 /// `application/json`, or a type with the structured syntax suffix `+json` (RFC 6839).
@@ -163,8 +256,11 @@ fn is_json(content_type: &HeaderValue) -> bool {
         || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
-/// An error with its causes, on one line, without the URL.
+/// An error with its causes, on one line, without the URL; where TLS failed, that in plain words.
 fn told(error: reqwest::Error) -> String {
+    if let Some(fault) = TlsFault::of(&error) {
+        return fault.to_string();
+    }
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);

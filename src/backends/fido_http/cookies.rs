@@ -1,23 +1,40 @@
 //! The cookies that tie one completion call to its begin call, carried by hand: what one begin
 //! answer sets goes to that ceremony's completion call and nowhere else. There is no jar.
+//!
+//! By the rules of RFC 6265bis section 5, for one server and two paths, with two differences.
+//! `Domain` is not read: every cookie is host-only. `Secure` is not read: the cookie goes back the
+//! way that it came, and where that is plain http, the operator chose it (and is warned).
 
 use std::fmt;
 
+use fido_relay_proto::UnixMillis;
 use reqwest::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 
+use super::cookie_date;
 use crate::ceremony::UpstreamSession;
+use crate::ports::{latin1, latin1_bytes};
 
-/// Cookies that one begin answer may set.
-const COUNT_MAX: usize = 20;
-/// Bytes of all their names and values together; common servers take headers of 8 KiB.
-const SIZE_MAX: usize = 8 * 1024;
+/// Cookies that one begin answer may set for its completion call.
+const COUNT_MAX: usize = 64;
+/// Bytes of all their names and values together.
+const SIZE_MAX: usize = 16 * 1024;
 
-/// The cookies of one ceremony. Prints nothing.
+/// The two calls of a ceremony, as their URLs' paths.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paths<'a> {
+    pub(super) begin: &'a str,
+    pub(super) complete: &'a str,
+}
+
+/// The cookies of one ceremony, in the order in which they are sent. Prints nothing.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Cookies {
-    /// `name=value`, each name once.
+    /// `name=value`, as [`latin1`].
     cookies: Vec<String>,
+    /// Until when each is sent; one that is missing here has no end.
+    #[serde(default)]
+    until: Vec<UnixMillis>,
 }
 
 impl fmt::Debug for Cookies {
@@ -26,35 +43,48 @@ impl fmt::Debug for Cookies {
     }
 }
 
+/// One `Set-Cookie`.
+struct Set {
+    name: String,
+    value: String,
+    path: String,
+    until: UnixMillis,
+}
+
 impl Cookies {
-    /// What these `Set-Cookie` headers set. Attributes do not matter, since the one server that
-    /// set them gets them back within minutes; only a cookie that is set to be deleted is none.
-    pub(super) fn set_by(headers: &[HeaderValue]) -> Result<Self, &'static str> {
-        let mut cookies: Vec<String> = Vec::new();
+    /// What these `Set-Cookie` headers of a begin answer set for the completion call.
+    ///
+    /// # Errors
+    /// More than [`COUNT_MAX`] cookies or [`SIZE_MAX`] bytes.
+    pub(super) fn set_by(
+        headers: &[HeaderValue],
+        paths: Paths<'_>,
+        now: UnixMillis,
+    ) -> Result<Self, &'static str> {
+        let mut all: Vec<Set> = Vec::new();
         for header in headers {
-            let text = header.to_str().map_err(|_| "a cookie has characters beyond ASCII")?;
-            let mut parts = text.split(';').map(str::trim);
-            let pair = parts.next().unwrap_or_default();
-            let Some((name, _)) = pair.split_once('=') else { continue };
-            if name.is_empty() {
+            let Some(new) = Set::parse(&latin1(header.as_bytes()), paths.begin, now) else {
                 continue;
-            }
-            let name = &pair[..=name.len()];
-            cookies.retain(|known| !known.starts_with(name));
-            if !parts.any(is_deletion) {
-                cookies.push(pair.to_owned());
+            };
+            match all.iter_mut().find(|old| old.name == new.name && old.path == new.path) {
+                // It keeps the place of the one that it replaces.
+                Some(old) => *old = new,
+                None => all.push(new),
             }
         }
-        let size: usize = cookies.iter().map(String::len).sum();
-        if cookies.len() > COUNT_MAX || size > SIZE_MAX {
+        all.retain(|cookie| cookie.until > now && matches(paths.complete, &cookie.path));
+        all.sort_by_key(|cookie| std::cmp::Reverse(cookie.path.len()));
+        let size: usize = all.iter().map(|cookie| cookie.name.len() + cookie.value.len()).sum();
+        if all.len() > COUNT_MAX || size > SIZE_MAX {
             return Err("too many or too large cookies");
         }
-        Ok(Self { cookies })
+        let until = all.iter().map(|cookie| cookie.until).collect();
+        Ok(Self { cookies: all.into_iter().map(Set::into_pair).collect(), until })
     }
 
     /// The form in which a ceremony keeps them.
     pub(super) fn into_session(self) -> UpstreamSession {
-        // Serialising strings to a string cannot fail.
+        // Serialising strings and numbers to a string cannot fail.
         UpstreamSession(serde_json::to_string(&self).unwrap_or_default())
     }
 
@@ -64,67 +94,188 @@ impl Cookies {
     }
 
     /// The one `Cookie` header; `None` without cookies.
-    pub(super) fn header(&self) -> Option<HeaderValue> {
-        if self.cookies.is_empty() {
-            return None;
-        }
-        let mut value = HeaderValue::from_str(&self.cookies.join("; ")).ok()?;
-        value.set_sensitive(true);
-        Some(value)
+    pub(super) fn header(&self, now: UnixMillis) -> Option<HeaderValue> {
+        let lives = |index| self.until.get(index).is_none_or(|until| *until > now);
+        let cookies = self.cookies.iter().enumerate().filter(|(index, _)| lives(*index));
+        let cookies: Vec<_> = cookies.map(|(_, cookie)| cookie.as_str()).collect();
+        header(&cookies.join("; ")).filter(|_| !cookies.is_empty())
     }
 }
 
-/// `Max-Age` of zero or less (RFC 6265 section 5.2.2).
-fn is_deletion(attribute: &str) -> bool {
-    attribute.split_once('=').is_some_and(|(name, value)| {
-        name.trim().eq_ignore_ascii_case("max-age")
-            && value.trim().parse::<i64>().is_ok_and(|seconds| seconds <= 0)
-    })
+/// A `Cookie` header of a [`latin1`] text that no log shows; `None` if it cannot be one.
+pub(super) fn header(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_bytes(&latin1_bytes(text)?).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+impl Set {
+    /// Section 5.7. `None` for what sets no cookie.
+    fn parse(header: &str, request_path: &str, now: UnixMillis) -> Option<Self> {
+        let mut parts = header.split(';');
+        let pair = trimmed(parts.next().unwrap_or_default());
+        let (name, value) = pair.split_once('=').unwrap_or(("", pair));
+        let (name, value) = (trimmed(name).to_owned(), trimmed(value).to_owned());
+        if name.is_empty() && value.is_empty() {
+            return None;
+        }
+        let (mut path, mut expires, mut max_age) = (None, None, None);
+        for part in parts {
+            let (attribute, value) = attribute(part);
+            if attribute.eq_ignore_ascii_case("path") {
+                path = Some(value).filter(|path| path.starts_with('/'));
+            } else if attribute.eq_ignore_ascii_case("expires") {
+                expires = cookie_date::seconds(value).map(at).or(expires);
+            } else if attribute.eq_ignore_ascii_case("max-age") {
+                max_age = seconds(value).map(|seconds| end(now, seconds)).or(max_age);
+            }
+        }
+        let path = path.unwrap_or_else(|| default_path(request_path)).to_owned();
+        let until = max_age.or(expires).unwrap_or(UnixMillis(u64::MAX));
+        Some(Self { name, value, path, until })
+    }
+
+    fn into_pair(self) -> String {
+        match self.name.as_str() {
+            "" => self.value,
+            name => format!("{name}={}", self.value),
+        }
+    }
+}
+
+/// Name and value of an attribute.
+pub(super) fn attribute(part: &str) -> (&str, &str) {
+    let (name, value) = part.split_once('=').unwrap_or((part, ""));
+    (trimmed(name), trimmed(value))
+}
+
+/// Without the white space of cookies, which is narrower than Unicode's: U+00A0 is half an `à`.
+fn trimmed(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
+}
+
+/// The value of `Max-Age`; too many digits are as good as any end.
+fn seconds(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let saturated = if digits == text { i64::MAX } else { i64::MIN };
+    is_number.then(|| text.parse().unwrap_or(saturated))
+}
+
+/// The moment that lies so many seconds after 1970; earlier ones count as 1970.
+fn at(seconds: i64) -> UnixMillis {
+    UnixMillis(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000))
+}
+
+fn end(now: UnixMillis, seconds: i64) -> UnixMillis {
+    let lifetime = u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);
+    // Nothing outlives what is over already.
+    if lifetime == 0 { UnixMillis(0) } else { UnixMillis(now.0.saturating_add(lifetime)) }
+}
+
+/// Section 5.1.4: the folder of the request.
+fn default_path(request: &str) -> &str {
+    match request.rfind('/') {
+        None | Some(0) => "/",
+        Some(last) => &request[..last],
+    }
+}
+
+/// Section 5.1.4: whether a request for this path carries a cookie of that one.
+pub(super) fn matches(request: &str, cookie: &str) -> bool {
+    request
+        .strip_prefix(cookie)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || cookie.ends_with('/'))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const PATHS: Paths<'_> = Paths {
+        begin: "/pre/fidoapi/certify/assertion/options",
+        complete: "/pre/fidoapi/certify/assertion/result",
+    };
+    /// 2027-01-15.
+    const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
     fn set(lines: &[&str]) -> Result<Cookies, &'static str> {
         let headers: Vec<_> =
-            lines.iter().map(|line| HeaderValue::from_str(line).unwrap()).collect();
-        Cookies::set_by(&headers)
+            lines.iter().map(|line| HeaderValue::from_bytes(line.as_bytes()).unwrap()).collect();
+        Cookies::set_by(&headers, PATHS, NOW)
     }
 
-    #[test]
-    fn every_cookie_goes_back_in_one_header_without_its_attributes() {
-        let cookies = set(&[
-            "session=eyJ.a=b; HttpOnly; Path=/",
-            "node=7",
-            "session=newer; Max-Age=600",
-            "sess=other",
-            "gone=; Max-Age=0",
-            "nonsense",
-        ])
-        .unwrap();
+    /// What a completion so many seconds later sends, as it went through the store.
+    fn sent_after(seconds: u64, lines: &[&str]) -> String {
+        let cookies = set(lines).unwrap();
         let kept = Cookies::of_session(&cookies.into_session()).unwrap();
-        let header = kept.header().unwrap();
-        assert_eq!(header.to_str().unwrap(), "node=7; session=newer; sess=other");
+        let Some(header) = kept.header(NOW.plus_secs(seconds)) else { return String::new() };
         assert!(header.is_sensitive());
+        String::from_utf8(header.as_bytes().to_vec()).unwrap()
     }
 
     #[test]
-    fn a_server_without_cookies_gets_none() {
-        assert!(set(&[]).unwrap().header().is_none());
+    fn each_form_of_a_cookie_is_sent_as_a_browser_sends_it() {
+        for (lines, sent) in [
+            (&["a=1; HttpOnly; Path=/; SameSite=Lax", "b = x=y ; Secure"][..], "b=x=y; a=1"),
+            // The same name is another cookie on another path; longer paths come first.
+            (&["a=1; Path=/", "a=2; Path=/pre", "a=3; path=/pre/fidoapi/"], "a=3; a=2; a=1"),
+            (&["a=1; Path=/", "b=2; Path=/", "a=3; Path=/"], "a=3; b=2"),
+            (&["sid=new; Path=/", "sid=; Path=/old; Max-Age=0"], "sid=new"),
+            (&["sid=new; Path=/", "sid=; Path=/; Max-Age=0"], ""),
+            (&["sid=1", "sid=; Expires=Thu, 01 Jan 1970 00:00:00 GMT"], ""),
+            (&["sid=1; Path=/", "sid=; Path=/; Expires=Thu, 01-Jan-1970 00:00:01 GMT"], ""),
+            // Max-Age counts more than Expires, the last one more than the first.
+            (&["a=1; Max-Age=9; Expires=Thu, 01 Jan 1970 00:00:00 GMT"], "a=1"),
+            (&["a=1; Max-Age=0; Max-Age=9"], "a=1"),
+            (&["a=1; Max-Age=-1; Expires=Fri, 01 Jan 2100 00:00:00 GMT"], ""),
+            (&["a=1; Max-Age=99999999999999999999", "b=2; Max-Age=-99999999999999999999"], "a=1"),
+            // What cannot be read is not there.
+            (&["a=1; Max-Age=soon; Expires=0; Path=pre; Domain=elsewhere.example"], "a=1"),
+            (&["a=1; Max-Age", "b=2; Path="], "a=1; b=2"),
+            // Paths end at a slash, and the folder of the begin call is the default.
+            (&["a=1; Path=/pre/fido", "b=2; Path=/pre/fidoapi", "c=3; Path=/fidoapi"], "b=2"),
+            (
+                &["a=1; Path=/pre/fidoapi/certify/attestation", "b=2; Path=/pre/fidoapi/certify"],
+                "b=2",
+            ),
+            (&["a=1; Path=/pre/fidoapi/certify/assertion/options", "b=2"], "b=2"),
+            (&["nameless", "=also", "", "=", "a="], "also; a="),
+            (&["name=\"quoted, value\"; Path=/", "ü=é à; Path=/"], "name=\"quoted, value\"; ü=é à"),
+            (&[], ""),
+        ] {
+            assert_eq!(sent_after(0, lines), sent, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_sent_until_it_ends() {
+        let lines =
+            ["a=1; Max-Age=60", "b=2; Expires=Fri, 15-Jan-2027 08:02:00 GMT", "c=3; Max-Age=180"];
+        assert_eq!(NOW.0 / 1000 % 86_400, 8 * 3_600, "08:00:00");
+        for (seconds, sent) in [(59, "a=1; b=2; c=3"), (60, "b=2; c=3"), (120, "c=3"), (180, "")] {
+            assert_eq!(sent_after(seconds, &lines), sent, "after {seconds} s");
+        }
     }
 
     #[test]
     fn number_and_size_are_bounded() {
-        let many: Vec<_> = (0..21).map(|i| format!("c{i}=v")).collect();
+        let many: Vec<_> = (0..65).map(|i| format!("c{i}=v")).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
-        assert!(set(&many[..20]).is_ok());
+        assert!(set(&many[..64]).is_ok());
         assert!(set(&many).is_err());
-        assert!(set(&[&format!("big={}", "x".repeat(8 * 1024))]).is_err());
+        let big = |bytes| format!("big={}", "x".repeat(bytes - 3));
+        assert!(set(&[&big(SIZE_MAX)]).is_ok());
+        assert!(set(&[&big(SIZE_MAX + 1)]).is_err());
+        // What does not go back costs nothing.
+        assert!(set(&[&format!("{}; Path=/other", big(SIZE_MAX + 1))]).is_ok());
     }
 
     #[test]
-    fn another_backends_session_is_not_taken() {
+    fn sessions_of_the_version_before_are_taken_and_those_of_other_backends_are_not() {
+        let before = UpstreamSession(r#"{"cookies":["session=a","node=b"]}"#.to_owned());
+        let header = Cookies::of_session(&before).unwrap().header(NOW).unwrap();
+        assert_eq!(header.to_str().unwrap(), "session=a; node=b");
         assert!(Cookies::of_session(&UpstreamSession("{\"state\":1}".to_owned())).is_none());
     }
 }

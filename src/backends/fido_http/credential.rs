@@ -2,6 +2,8 @@
 //! verified. It judges nothing, so whatever it cannot read stays untold.
 
 use aws_lc_rs::digest;
+use ciborium::Value;
+use fido_relay_proto::CeremonyType;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -26,10 +28,11 @@ struct Credential {
 #[serde(rename_all = "camelCase")]
 struct Response {
     authenticator_data: Option<String>,
+    attestation_object: Option<String>,
 }
 
 /// What is known of a verified answer. Without a readable credential id the hash is empty.
-pub(super) fn approval(credential: &RawValue) -> Approval {
+pub(super) fn approval(ceremony_type: CeremonyType, credential: &RawValue) -> Approval {
     let seen: Option<Credential> = serde_json::from_str(credential.get()).ok();
     let Some(seen) = seen else {
         return Approval { cred_hash: String::new(), user_verified: None, evidence: None };
@@ -38,19 +41,60 @@ pub(super) fn approval(credential: &RawValue) -> Approval {
     let cred_hash = id.map_or_else(String::new, |id| {
         encoding::encoded(digest::digest(&digest::SHA256, &id).as_ref())
     });
-    let data = seen.response.and_then(|response| response.authenticator_data);
-    let data = data.and_then(|data| encoding::decoded(&data));
-    let user_verified =
-        data.and_then(|data| data.get(FLAGS_AT).map(|flags| flags & USER_VERIFIED != 0));
+    let user_verified = seen.response.and_then(|response| user_verified(ceremony_type, &response));
     Approval { cred_hash, user_verified, evidence: None }
+}
+
+/// The flag as the server verified it. An assertion's is in `authenticatorData`, which the card
+/// signed. A registration's is in `attestationObject`, beside which `authenticatorData` is a copy
+/// that servers do not read; where one is sent all the same, the two must agree.
+fn user_verified(ceremony_type: CeremonyType, response: &Response) -> Option<bool> {
+    let decoded = |text: &Option<String>| text.as_deref().map(encoding::decoded);
+    let flag = |data: Vec<u8>| data.get(FLAGS_AT).map(|flags| flags & USER_VERIFIED != 0);
+    let signed = decoded(&response.authenticator_data).map(|data| flag(data?));
+    match ceremony_type {
+        CeremonyType::Authentication | CeremonyType::Approval => signed?,
+        CeremonyType::Registration => {
+            let attested = decoded(&response.attestation_object);
+            let attested = attested.map(|object| flag(authenticator_data(&object?)?));
+            match (attested, signed) {
+                (Some(attested), Some(copy)) => attested.filter(|_| attested == copy),
+                (attested, copy) => attested.or(copy)?,
+            }
+        }
+    }
+}
+
+/// The authenticator data within an attestation object (WebAuthn Level 3 section 6.5).
+fn authenticator_data(object: &[u8]) -> Option<Vec<u8>> {
+    let object: Value = ciborium::from_reader(object).ok()?;
+    let is_named = |(key, _): &(Value, Value)| key.as_text() == Some("authData");
+    object.into_map().ok()?.into_iter().find(is_named)?.1.into_bytes().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(json: &str) -> Approval {
-        approval(&RawValue::from_string(json.to_owned()).unwrap())
+    const AUTHENTICATION: CeremonyType = CeremonyType::Authentication;
+    const REGISTRATION: CeremonyType = CeremonyType::Registration;
+
+    fn of(ceremony_type: CeremonyType, json: &str) -> Approval {
+        approval(ceremony_type, &RawValue::from_string(json.to_owned()).unwrap())
+    }
+
+    fn data(flags: u8) -> Vec<u8> {
+        let mut data = vec![0; 37];
+        data[FLAGS_AT] = flags;
+        data
+    }
+
+    fn attested(key: &str, data: Value) -> String {
+        let object = [("fmt", "none".into()), ("attStmt", Value::Map(vec![])), (key, data)];
+        let object = object.map(|(key, value)| (key.into(), value)).to_vec();
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&Value::Map(object), &mut bytes).unwrap();
+        encoding::encoded(&bytes)
     }
 
     #[test]
@@ -62,18 +106,43 @@ mod tests {
             r#"{"rawId":"AQIDBA=="}"#,
             r#"{"id":"another","rawId":"AQIDBA","clientExtensionResults":{}}"#,
         ] {
-            assert_eq!(of(json).cred_hash, hash);
+            assert_eq!(of(AUTHENTICATION, json).cred_hash, hash);
         }
     }
 
     #[test]
     fn whether_the_user_was_verified_is_the_signed_flag() {
         for (flags, verified) in [(0x05, true), (0x01, false)] {
-            let mut data = vec![0; 37];
-            data[FLAGS_AT] = flags;
-            let data = encoding::encoded(&data);
+            let data = encoding::encoded(&data(flags));
             let json = format!(r#"{{"id":"AQ","response":{{"authenticatorData":"{data}"}}}}"#);
-            assert_eq!(of(&json).user_verified, Some(verified));
+            for ceremony_type in [AUTHENTICATION, CeremonyType::Approval, REGISTRATION] {
+                assert_eq!(of(ceremony_type, &json).user_verified, Some(verified));
+            }
+        }
+    }
+
+    #[test]
+    fn a_registrations_flag_is_that_of_its_attestation_object() {
+        let (with, without) = (Value::Bytes(data(0x45)), Value::Bytes(data(0x41)));
+        let (with, without) = (attested("authData", with), attested("authData", without));
+        let (claim, other) = (encoding::encoded(&data(0x05)), encoding::encoded(&data(0x01)));
+        for (object, copy, registered, signed_in) in [
+            (Some(&with), None, Some(true), None),
+            (Some(&without), None, Some(false), None),
+            (Some(&with), Some(&claim), Some(true), Some(true)),
+            // A copy that nothing vouches for must not raise the flag, nor an object in an assertion.
+            (Some(&without), Some(&claim), None, Some(true)),
+            (Some(&with), Some(&other), None, Some(false)),
+            (Some(&attested("authdata", Value::Bytes(data(0x45)))), Some(&claim), None, Some(true)),
+            (Some(&attested("authData", "text".into())), Some(&claim), None, Some(true)),
+            (Some(&"AQ".to_owned()), Some(&claim), None, Some(true)),
+        ] {
+            let response = serde_json::json!({
+                "id": "AQ", "response": { "attestationObject": object, "authenticatorData": copy },
+            })
+            .to_string();
+            assert_eq!(of(REGISTRATION, &response).user_verified, registered, "{response}");
+            assert_eq!(of(AUTHENTICATION, &response).user_verified, signed_in, "{response}");
         }
     }
 
@@ -81,10 +150,11 @@ mod tests {
     fn what_cannot_be_read_stays_untold() {
         for json in [r#"[]"#, r#"{}"#, r#"{"id":"!"}"#, r#"{"id":1}"#] {
             assert_eq!(
-                of(json),
+                of(AUTHENTICATION, json),
                 Approval { cred_hash: String::new(), user_verified: None, evidence: None }
             );
         }
-        assert_eq!(of(r#"{"response":{"authenticatorData":"AQ"}}"#).user_verified, None);
+        let short = r#"{"response":{"authenticatorData":"AQ"}}"#;
+        assert_eq!(of(AUTHENTICATION, short).user_verified, None);
     }
 }

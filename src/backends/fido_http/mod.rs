@@ -18,29 +18,33 @@
 
 mod answer;
 mod call;
+mod cookie_date;
 mod cookies;
 mod credential;
 mod encoding;
+mod gateway_headers;
 mod proxy;
 mod request;
 mod settings;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay_proto::{CeremonyType, Reason};
+use fido_relay_proto::{CeremonyType, Reason, Username};
 use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::ceremony::{Begun, COMPLETION_LIMIT_MS, TxBinding, UpstreamSession, Verdict};
-use crate::ports::{BeginFault, BeginRequest, CertifyStep, Fido};
+use crate::ports::{BeginFault, BeginRequest, CertifyStep, Clock, Fido};
 use crate::security::random;
 
 use answer::Said;
 use call::{Caller, Heard, Lost};
-use cookies::Cookies;
+use cookies::{Cookies, Paths};
 
-pub use settings::{PathSet, Settings, SettingsError};
+pub use call::Unreachable;
+pub use settings::{ClientCert, PathSet, Settings, SettingsError, UsernameForm};
 
 /// Repeats of a begin call that was refused or met a 5xx.
 const RETRIES_UNWELL: u32 = 2;
@@ -58,6 +62,8 @@ pub struct FidoHttp {
     settings: Settings,
     caller: Caller,
     origin: String,
+    /// For the ends of cookies.
+    clock: Arc<dyn Clock>,
 }
 
 /// Why one begin call gave no challenge, by the row of the table that it falls under.
@@ -80,14 +86,33 @@ impl FidoHttp {
     /// A backend for the server that the settings name. Connects to nobody yet.
     ///
     /// # Errors
-    /// [`SettingsError`], if the base URL cannot serve or the TLS set-up fails.
-    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+    /// [`SettingsError`], if the base URL cannot serve, a file cannot be read or the TLS set-up
+    /// fails.
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, SettingsError> {
         let caller = Caller::new(&settings)?;
         let origin = settings
             .origin
             .clone()
             .unwrap_or_else(|| settings.base_url.origin().ascii_serialization());
-        Ok(Self { settings, caller, origin })
+        Ok(Self { settings, caller, origin, clock })
+    }
+
+    /// Whether anything answers HTTP there, whatever it says.
+    ///
+    /// # Errors
+    /// Why not, within the limit of a begin call.
+    pub async fn reach(&self) -> Result<(), Unreachable> {
+        let limit = Instant::now() + self.settings.begin_limit;
+        timeout_at(limit, self.caller.probe()).await.unwrap_or_else(|_| {
+            let says = "the server did not answer in time".to_owned();
+            Err(Unreachable { says, tls: None })
+        })
+    }
+
+    /// The path of one call within its URL.
+    fn url_path(&self, step: CertifyStep) -> String {
+        let base = self.settings.base_url.path().trim_end_matches('/');
+        format!("{base}{}", self.settings.paths.path(step))
     }
 
     /// One begin call, judged.
@@ -100,15 +125,18 @@ impl FidoHttp {
         let path = self.settings.paths.path(step);
         let limit = deadline.min(Instant::now() + self.settings.begin_limit);
         let heard = self.caller.begin(path, None, request::body(request), limit).await;
-        let heard = heard.map_err(|lost| match lost {
+        let heard = heard.and_then(Heard::plain).map_err(|lost| match lost {
             Lost::Unsent(why) => (Row::Unwell, why),
             Lost::Unknown(why) => (Row::Garbled, why),
         })?;
         let row = match answer::said(&heard) {
-            Said::Ok => return self.begun(&heard).map_err(|why| (Row::Garbled, why.to_owned())),
+            Said::Ok => {
+                let begun = self.begun(request.ceremony_type, &heard);
+                return begun.map_err(|why| (Row::Garbled, why.to_owned()));
+            }
             // Who registers needs no account yet: there, 403 is a refusal like any other.
             Said::NoAccount if step == CertifyStep::AssertionOptions => Row::NoCredential,
-            Said::No | Said::NoAccount => Row::Refused,
+            Said::No | Said::NoAccount | Said::Gateway => Row::Refused,
             Said::SessionLost => Row::SessionLost,
             Said::Full => Row::Full,
             Said::Unwell => Row::Unwell,
@@ -117,9 +145,12 @@ impl FidoHttp {
         Err((row, answer::describe(&heard)))
     }
 
-    fn begun(&self, heard: &Heard) -> Result<Begun, &'static str> {
+    fn begun(&self, ceremony_type: CeremonyType, heard: &Heard) -> Result<Begun, &'static str> {
         let (challenge, public_key) = answer::options(&heard.body)?;
-        let cookies = Cookies::set_by(&heard.set_cookies)?;
+        let begin = self.url_path(begin_step(ceremony_type));
+        let complete = self.url_path(complete_step(ceremony_type));
+        let paths = Paths { begin: &begin, complete: &complete };
+        let cookies = Cookies::set_by(&heard.set_cookies, paths, self.clock.now())?;
         Ok(Begun {
             session: cookies.into_session(),
             challenge,
@@ -131,6 +162,11 @@ impl FidoHttp {
     }
 
     async fn begin_with_retries(&self, request: BeginRequest) -> Result<Begun, BeginFault> {
+        if !self.takes_username(&request.username) {
+            let detail = "not called: the username has characters that the server does not accept";
+            let (reason, detail) = (Reason::UpstreamRejected, detail.to_owned());
+            return Err(BeginFault { reason, detail });
+        }
         let deadline = Instant::now() + Duration::from_millis(request.time_left_ms);
         let (mut unwell, mut garbled, mut session) = (0, 0, 0);
         loop {
@@ -174,9 +210,11 @@ impl FidoHttp {
         loop {
             let limit = Instant::now() + self.settings.complete_limit;
             let body = credential.get().to_owned();
-            match self.caller.complete(path, cookies.header(), body, limit).await {
+            let cookies = cookies.header(self.clock.now());
+            let heard = self.caller.complete(path, cookies, body, limit).await;
+            match heard.and_then(Heard::plain) {
                 Ok(heard) => {
-                    let mut verdict = verdict(answer::said(&heard), credential);
+                    let mut verdict = verdict(answer::said(&heard), ceremony_type, credential);
                     if let (true, Verdict::Approved(approval)) =
                         (self.settings.receipts, &mut verdict)
                     {
@@ -213,6 +251,10 @@ impl FidoHttp {
 }
 
 impl Fido for FidoHttp {
+    fn takes_username(&self, username: &Username) -> bool {
+        self.settings.usernames.takes(username.as_str())
+    }
+
     fn begin(&self, request: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>> {
         Box::pin(self.begin_with_retries(request))
     }
@@ -229,25 +271,20 @@ impl Fido for FidoHttp {
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async {
-            let limit = Instant::now() + self.settings.begin_limit;
-            match timeout_at(limit, self.caller.probe()).await {
-                Ok(answered) => answered,
-                Err(_) => Err("the server did not answer in time".to_owned()),
-            }
-        })
+        Box::pin(async { self.reach().await.map_err(|unreachable| unreachable.says) })
     }
 }
 
 /// What a completed call means for the ceremony.
-fn verdict(said: Said, credential: &RawValue) -> Verdict {
+fn verdict(said: Said, ceremony_type: CeremonyType, credential: &RawValue) -> Verdict {
     match said {
-        Said::Ok => Verdict::Approved(credential::approval(credential)),
+        Said::Ok => Verdict::Approved(credential::approval(ceremony_type, credential)),
         Said::No | Said::NoAccount => Verdict::Rejected(Reason::UpstreamRejected),
         Said::SessionLost => Verdict::SessionLost,
         Said::Full => Verdict::Full,
-        // The request was taken and its answer says nothing about what became of it.
-        Said::Unwell | Said::Garbled => Verdict::Unknown,
+        // The answer says nothing about what became of the request. A gateway's refusal mostly
+        // means that it never got through, but no status proves that.
+        Said::Unwell | Said::Garbled | Said::Gateway => Verdict::Unknown,
     }
 }
 

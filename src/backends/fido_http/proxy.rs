@@ -1,21 +1,26 @@
 //! *Client-direct* with an external server: the four calls passed on for programs that use the
 //! server's own interface.
 //!
-//! Only what the interface consists of passes: the JSON body, the `Cookie` header one way and
-//! `Set-Cookie` the other. Nothing is repeated, followed or remembered.
+//! Only what the interface consists of passes: the JSON body (with its `Content-Encoding`, should
+//! it have one), the `Cookie` header one way and `Set-Cookie` the other, as if the relay's
+//! `/fidoapi` were the server's. Nothing is repeated, followed or remembered.
 
 use futures::future::BoxFuture;
 use reqwest::header::HeaderValue;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::FidoHttp;
 use super::answer;
 use super::call::Lost;
-use crate::ports::{Certify, CertifyCall, CertifyReply, CertifyStep};
+use super::cookies;
+use crate::ports::{Certify, CertifyCall, CertifyReply, CertifyStep, latin1};
 
 /// Bytes of a `Cookie` header that is passed on.
-const COOKIE_MAX: usize = 8 * 1024;
+const COOKIE_MAX: usize = 16 * 1024;
+/// Where the relay serves the interface.
+const INTERFACE: &str = "/fidoapi";
 
 impl Certify for FidoHttp {
     fn call(&self, call: CertifyCall) -> BoxFuture<'_, CertifyReply> {
@@ -26,8 +31,9 @@ impl Certify for FidoHttp {
 impl FidoHttp {
     async fn pass_on(&self, call: CertifyCall) -> CertifyReply {
         let path = self.settings.paths.path(call.step);
-        let Some(body) = rebuilt(&call) else {
-            return refusal(400, "the body must be a JSON object");
+        let body = match self.rebuilt(&call) {
+            Ok(body) => body,
+            Err(why) => return refusal(400, why),
         };
         let Ok(cookie) = call.cookie.as_deref().map(cookie_header).transpose() else {
             return refusal(400, "the cookies cannot be passed on");
@@ -45,7 +51,8 @@ impl FidoHttp {
         match heard {
             Ok(heard) if heard.is_json && !(300..400).contains(&heard.status) => CertifyReply {
                 status: heard.status,
-                set_cookies: heard.set_cookies.iter().filter_map(hostless).collect(),
+                set_cookies: heard.set_cookies.iter().map(|set| self.for_programs(set)).collect(),
+                content_encoding: heard.encoding.map(|encoding| latin1(encoding.as_bytes())),
                 body: heard.body,
             },
             Ok(heard) => {
@@ -58,24 +65,77 @@ impl FidoHttp {
             }
         }
     }
+
+    /// The body as this relay writes it: options are parsed and written anew, a credential keeps
+    /// its bytes.
+    ///
+    /// # Errors
+    /// What is wrong, unless it is a JSON object within the bounds and for a username that the
+    /// server accepts.
+    fn rebuilt(&self, call: &CertifyCall) -> Result<String, &'static str> {
+        const NO_OBJECT: &str = "the body must be a JSON object";
+        let text = std::str::from_utf8(&call.body).map_err(|_| NO_OBJECT)?;
+        if !text.trim_start().starts_with('{') || !answer::is_modest(text) {
+            return Err(NO_OBJECT);
+        }
+        match call.step {
+            CertifyStep::AttestationOptions | CertifyStep::AssertionOptions => {
+                let options: Map<String, Value> =
+                    serde_json::from_str(text).map_err(|_| NO_OBJECT)?;
+                let username = options.get("username").and_then(Value::as_str);
+                if username.is_some_and(|username| !self.settings.usernames.takes(username)) {
+                    return Err("the server accepts no username with such characters");
+                }
+                serde_json::to_string(&options).map_err(|_| NO_OBJECT)
+            }
+            CertifyStep::AttestationResult | CertifyStep::AssertionResult => {
+                let credential: &RawValue = serde_json::from_str(text).map_err(|_| NO_OBJECT)?;
+                Ok(credential.get().to_owned())
+            }
+        }
+    }
+
+    /// A `Set-Cookie` as programs may send it back to the relay: without `Domain`, which is the
+    /// server's; without `Secure` where they come by plain http; on the relay's path.
+    fn for_programs(&self, header: &HeaderValue) -> String {
+        let text = latin1(header.as_bytes());
+        let mut parts = text.split(';');
+        let mut kept = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (name, value) = cookies::attribute(part);
+            if name.eq_ignore_ascii_case("domain")
+                || (name.eq_ignore_ascii_case("secure") && !self.settings.secure_cookies)
+            {
+                continue;
+            }
+            if name.eq_ignore_ascii_case("path") {
+                kept.push_str("; Path=");
+                kept.push_str(relay_path(value, self.settings.base_url.path()));
+            } else {
+                kept.push(';');
+                kept.push_str(part);
+            }
+        }
+        kept
+    }
 }
 
-/// The body as this relay writes it: options are parsed and written anew, a credential keeps its
-/// bytes. `None` unless it is a JSON object within the bounds.
-fn rebuilt(call: &CertifyCall) -> Option<String> {
-    let text = std::str::from_utf8(&call.body).ok()?;
-    if !text.trim_start().starts_with('{') || !answer::is_modest(text) {
-        return None;
+/// The relay's path for a path of the server whose base URL has the path `base`. What lies above
+/// `/fidoapi` stays apart from it, so that deleting a cookie there does not delete another here.
+fn relay_path<'a>(path: &'a str, base: &str) -> &'a str {
+    if !path.starts_with('/') {
+        // No path at all: the program takes the folder that it called.
+        return path;
     }
-    match call.step {
-        CertifyStep::AttestationOptions | CertifyStep::AssertionOptions => {
-            let options: serde_json::Map<_, _> = serde_json::from_str(text).ok()?;
-            serde_json::to_string(&options).ok()
-        }
-        CertifyStep::AttestationResult | CertifyStep::AssertionResult => {
-            let credential: &RawValue = serde_json::from_str(text).ok()?;
-            Some(credential.get().to_owned())
-        }
+    let base = base.trim_end_matches('/');
+    let within = path.strip_prefix(base).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    match within {
+        // Below it too: a program may call either of the relay's two sets of paths.
+        Some(rest) if cookies::matches(rest, INTERFACE) => INTERFACE,
+        Some("") => "/",
+        Some(rest) => rest,
+        None if cookies::matches(base, path) => "/",
+        None => path,
     }
 }
 
@@ -83,22 +143,12 @@ fn cookie_header(text: &str) -> Result<HeaderValue, ()> {
     if text.len() > COOKIE_MAX {
         return Err(());
     }
-    let mut value = HeaderValue::from_str(text).map_err(|_| ())?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// A `Set-Cookie` without `Domain`: the program talks to the relay's host, not to the server's.
-fn hostless(header: &HeaderValue) -> Option<String> {
-    let is_domain = |part: &&str| {
-        part.split('=').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("domain"))
-    };
-    let text = header.to_str().ok()?;
-    Some(text.split(';').filter(|part| !is_domain(part)).collect::<Vec<_>>().join(";"))
+    cookies::header(text).ok_or(())
 }
 
 /// An answer of the relay's own, in the interface's form.
 fn refusal(status: u16, message: &str) -> CertifyReply {
     let body = serde_json::json!({ "status": "failed", "errorMessage": message });
-    CertifyReply { status, set_cookies: Vec::new(), body: body.to_string().into_bytes() }
+    let body = body.to_string().into_bytes();
+    CertifyReply { status, set_cookies: Vec::new(), content_encoding: None, body }
 }

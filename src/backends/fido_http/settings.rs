@@ -1,5 +1,6 @@
 //! Where the FIDO2 server is and how long it may take.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::Url;
@@ -36,7 +37,34 @@ impl PathSet {
     }
 }
 
-/// Where the server is and how it is called.
+/// Which usernames the server accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UsernameForm {
+    /// All that the relay takes.
+    #[default]
+    AsIs,
+    /// Of `a-z`, `A-Z`, `0-9`, `.`, `_` and `-`: others are refused without a call.
+    Restricted,
+}
+
+impl UsernameForm {
+    pub(super) fn takes(self, username: &str) -> bool {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        self == Self::AsIs || (!username.is_empty() && username.bytes().all(plain))
+    }
+}
+
+/// PEM files of the certificate, with those that lead to its root, and of its private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCert {
+    /// The certificate.
+    pub cert_file: PathBuf,
+    /// Its key (PKCS#8, SEC 1 or PKCS#1).
+    pub key_file: PathBuf,
+}
+
+/// Where the server is and how it is called. Its files are read once, by
+/// [`FidoHttp::new`](super::FidoHttp::new).
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `http` or `https`, a host, and perhaps a path under which `/fidoapi/…` lies. No other
@@ -55,6 +83,17 @@ pub struct Settings {
     pub retry_pause: Duration,
     /// Whether an approval asks for what a receipt needs.
     pub receipts: bool,
+    /// PEM file of authorities that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What the server is shown when it asks for a certificate.
+    pub client_cert: Option<ClientCert>,
+    /// File of `Name: value` lines: headers that go with every call.
+    pub headers_file: Option<PathBuf>,
+    /// Which usernames the server is called for.
+    pub usernames: UsernameForm,
+    /// Client-direct: whether programs reach the relay by https, so that they send cookies back
+    /// that are `Secure`.
+    pub secure_cookies: bool,
 }
 
 impl Settings {
@@ -70,6 +109,11 @@ impl Settings {
             complete_limit: Duration::from_secs(10),
             retry_pause: Duration::from_millis(200),
             receipts: false,
+            ca_file: None,
+            client_cert: None,
+            headers_file: None,
+            usernames: UsernameForm::default(),
+            secure_cookies: false,
         }
     }
 
@@ -103,11 +147,27 @@ pub enum SettingsError {
     CompleteLimit,
     /// An https URL that no certificate could be trusted for.
     #[error(
-        "upstream.url is https, but this machine trusts no certificate authority: {}",
+        "upstream.url is https, but this machine trusts no certificate authority: set upstream.ca_file, or {}",
         crate::trust::REMEDY
     )]
     NoRoots,
+    /// A file that cannot be read or does not hold what it should.
+    #[error("upstream.{key}: {}: {why}", path.display())]
+    File {
+        /// The configuration's key of the file, without its table.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with nothing of the content.
+        why: String,
+    },
     /// No HTTP client could be made; the text says what TLS lacks.
-    #[error("no HTTP client: {0}")]
+    #[error("no HTTP client for upstream.url: {0}")]
     Client(String),
+}
+
+impl SettingsError {
+    pub(super) fn file(key: &'static str, path: &Path, why: String) -> Self {
+        Self::File { key, path: path.to_owned(), why }
+    }
 }

@@ -22,7 +22,7 @@ use fido_relay_proto::UnixMillis;
 use futures::future::BoxFuture;
 use ipnet::IpNet;
 use reqwest::header::{DATE, RETRY_AFTER};
-use reqwest::{Certificate, Client, Response, Url, redirect, retry};
+use reqwest::{Client, Response, Url, redirect, retry};
 use tokio::time::{Instant, timeout_at};
 
 use self::resolver::{CheckedResolver, ForbiddenAddress};
@@ -104,15 +104,9 @@ impl WebhookHttp {
             .pool_idle_timeout(KEEP_FOR)
             .dns_resolver(resolver);
         if let Some(file) = &settings.ca_file {
-            let unreadable = |error: &dyn std::fmt::Display| {
-                SettingsError::CaFile(format!("{}: {error}", file.display()))
-            };
-            let pem = std::fs::read(file).map_err(|error| unreadable(&error))?;
-            let roots = Certificate::from_pem_bundle(&pem).map_err(|error| unreadable(&error))?;
-            if roots.is_empty() {
-                return Err(unreadable(&"holds no certificate"));
-            }
-            builder = builder.tls_certs_merge(roots);
+            let roots = crate::trust::certificates(file);
+            let unreadable = |why| SettingsError::CaFile(format!("{}: {why}", file.display()));
+            builder = builder.tls_certs_merge(roots.map_err(unreadable)?);
         }
         let client = builder.build().map_err(|error| SettingsError::Client(error.to_string()))?;
         Ok(Self { settings, client })

@@ -52,7 +52,7 @@ pub fn of(ceremony_type: CeremonyType, outcome: Outcome, reason: Option<Reason>)
         Outcome::Rejected if registers => words(
             "The card was not accepted",
             "Your card answered, but the answer did not pass the check. Nothing was registered.",
-            "Try again, or with another card.",
+            "Repeat with the same card: it may hold a key that nobody knows. Or take another card.",
         ),
         Outcome::Rejected => words(
             "The card was not accepted",
@@ -139,7 +139,7 @@ fn failure(ceremony_type: CeremonyType, reason: Option<Reason>) -> Words {
                  for you. Nothing was done."
             },
             if registers {
-                "Your phone tells what it was; then start again."
+                "Your phone tells what it was; then repeat with the same card."
             } else {
                 "Your phone tells what it was. If you have not registered a card yet, do that \
                  first; then start again."

@@ -10,11 +10,12 @@ mod network;
 mod revocations;
 mod store;
 mod tls;
+mod upstream;
 
 use clap::Args;
 
 use super::{ConfigFile, Failure, answer, block_on};
-use crate::config::{Config, Loaded, Source};
+use crate::config::{Loaded, Source};
 pub(super) use files::open_to_others;
 use finding::Finding;
 
@@ -64,7 +65,7 @@ async fn all(loaded: &Loaded, arguments: &Arguments) -> Vec<Finding> {
     }));
     findings.extend(tls::check(config));
     findings.push(network::authorities());
-    findings.push(upstream(config).await);
+    findings.extend(upstream::check(config).await);
     if let Some(unreadable) = files::unreadable(config) {
         findings.push(unreadable);
         return findings;
@@ -87,20 +88,4 @@ fn configuration(loaded: &Loaded) -> Finding {
         given => format!("valid; {given} given, the others at their default"),
     };
     Finding::good("configuration", says)
-}
-
-async fn upstream(config: &Config) -> Finding {
-    let (whose, remedy) = match &config.upstream {
-        crate::config::Upstream::Builtin => {
-            ("the built-in FIDO2 server".to_owned(), "correct attestation.roots_file".to_owned())
-        }
-        crate::config::Upstream::Http(http) => (
-            format!("the FIDO2 server at {}", http.url),
-            "start it, let this machine reach it, or correct upstream.url".to_owned(),
-        ),
-    };
-    match crate::serve::probe_upstream(config).await {
-        Ok(()) => Finding::good("upstream", format!("{whose} can be used")),
-        Err(error) => Finding::wrong("upstream", format!("{whose}: {error}"), remedy),
-    }
 }

@@ -1,11 +1,12 @@
-//! The list of revoked devices, held against the store: a store that was put back to an earlier
-//! state has devices that the list knows as revoked.
+//! The list of revoked devices and removed cards, held against the store: a store that was put back
+//! to an earlier state has some of them still.
 
 use super::finding::Finding;
 use crate::backends::embedded::{RevocationList, RevocationsError};
+use crate::backends::fido_builtin::record_key;
 use crate::cli::counted;
 use crate::config::Config;
-use crate::ports::{Revocations as _, Store, StoreError};
+use crate::ports::{Bucket, Revocation, Revocations as _, Revoked, Store, StoreError};
 use crate::relay::devices;
 use crate::serve::REVOCATIONS_FILE;
 
@@ -40,8 +41,8 @@ pub(super) async fn check(store: &dyn Store, config: &Config) -> Finding {
         Ok((all, back)) => Finding::doubtful(
             "revocations",
             format!(
-                "the store has {} as paired of {all} that were revoked",
-                counted(back, "device", "devices")
+                "the store still has {back} of {} that were revoked",
+                counted(all, "device or card", "devices and cards")
             ),
             "nothing, if it was put back to an earlier state: the next start revokes them again",
         ),
@@ -61,10 +62,15 @@ async fn compared(store: &dyn Store, list: &RevocationList) -> Result<(usize, us
         let Some((last, _)) = page.last() else { return Ok((all, back)) };
         epoch = *last;
         all += page.len();
-        for (_, listed) in &page {
-            if devices::load(store, &listed.tenant, listed.device).await?.is_some() {
-                back += 1;
-            }
+        for (_, Revocation { tenant, what, .. }) in &page {
+            let stands = match what {
+                Revoked::Device(device) => devices::load(store, tenant, *device).await?.is_some(),
+                Revoked::Card(record) => {
+                    let key = record_key(tenant, record);
+                    store.load(Bucket::Credentials, &key).await?.is_some()
+                }
+            };
+            back += usize::from(stands);
         }
     }
 }

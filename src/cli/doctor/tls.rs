@@ -23,7 +23,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
             vec![Finding::wrong("tls", error, remedy)]
         }
     };
-    findings.extend(key_is_open(&tls.key_file));
+    findings.extend(secret_is_open("tls", &tls.key_file));
     findings
 }
 
@@ -61,21 +61,22 @@ fn remedy(error: &PairError) -> &'static str {
     }
 }
 
+/// Set if everybody can reach a file that holds a secret.
 #[cfg(unix)]
-fn key_is_open(key: &Path) -> Option<Finding> {
+pub(super) fn secret_is_open(about: &'static str, file: &Path) -> Option<Finding> {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let mode = std::fs::metadata(key).ok()?.permissions().mode() & 0o777;
+    let mode = std::fs::metadata(file).ok()?.permissions().mode() & 0o777;
     (mode & 0o007 != 0).then(|| {
         Finding::wrong(
-            "tls",
-            format!("everybody can reach {} (mode {mode:04o})", key.display()),
-            format!("chmod o-rwx {}", key.display()),
+            about,
+            format!("everybody can reach {} (mode {mode:04o})", file.display()),
+            format!("chmod o-rwx {}", file.display()),
         )
     })
 }
 
 #[cfg(not(unix))]
-fn key_is_open(_key: &Path) -> Option<Finding> {
+pub(super) fn secret_is_open(_about: &'static str, _file: &Path) -> Option<Finding> {
     None
 }

@@ -130,12 +130,18 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
         | PhoneEvent::Challenged { again: true, .. }
         | PhoneEvent::Reauthenticated => return None,
         PhoneEvent::Noticed(notice) => {
-            let name = isolated(notice.name.as_ref().map_or("another phone", |it| it.as_str()));
-            let what = match notice.event {
-                NoticeEvent::DevicePaired => "was paired with your account",
-                NoticeEvent::DeviceKeyRotated => "has a new key",
+            let device = notice.device_id.map(|id| id.to_string());
+            let id = device.or(notice.card_id.map(|id| id.to_string())).unwrap_or_default();
+            let name = isolated(notice.name.as_ref().map_or("another phone", |name| name.as_str()));
+            let (name, what) = match notice.event {
+                NoticeEvent::DevicePaired => (name, "was paired with your account"),
+                NoticeEvent::DeviceKeyRotated => (name, "has a new key"),
+                NoticeEvent::CardRegistered => {
+                    ("a card".to_owned(), "was registered for your account")
+                }
+                NoticeEvent::CardRemoved => ("a card".to_owned(), "was removed from your account"),
             };
-            format!("Notice: {name} ({}) {what}, {} s ago.", notice.device_id, notice.ago_s)
+            format!("Notice: {name} ({id}) {what}, {} s ago.", notice.ago_s)
         }
         PhoneEvent::KeyRotated => "The device has a new key.".to_owned(),
         PhoneEvent::KeyKept { why } => format!("The device keeps its key: {why}."),

@@ -1,5 +1,6 @@
 //! The keys of the listener itself: TLS, proxies in front, and how many may come how fast.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -13,25 +14,25 @@ use crate::config::{Config, DoorLimits};
 const WIDEST: (u8, u8) = (8, 7);
 
 pub(super) fn read_tls(reader: &mut Reader) -> Option<Tls> {
-    let cert_file = reader.optional("tls.cert_file");
-    let key_file = reader.optional("tls.key_file");
+    let pair = read_pair(reader, "tls.cert_file", "tls.key_file");
     let reload = Duration::from_secs(reader.number("tls.reload_s", 30, 1..=3_600));
-    match (cert_file, key_file) {
-        (Some(cert_file), Some(key_file)) => Some(Tls { cert_file, key_file, reload }),
-        (Some(_), None) => {
-            if !reader.is_given("tls.key_file") {
-                reader.wrong("tls.cert_file", "needs tls.key_file, its private key");
-            }
-            None
-        }
-        (None, Some(_)) => {
-            if !reader.is_given("tls.cert_file") {
-                reader.wrong("tls.key_file", "needs tls.cert_file, the certificate of this key");
-            }
-            None
-        }
-        (None, None) => None,
+    pair.map(|(cert_file, key_file)| Tls { cert_file, key_file, reload })
+}
+
+/// The files of a certificate and of its key: both or neither.
+pub(super) fn read_pair(
+    reader: &mut Reader,
+    cert: &'static str,
+    key: &'static str,
+) -> Option<(PathBuf, PathBuf)> {
+    let (cert_file, key_file) = (reader.optional(cert), reader.optional(key));
+    if cert_file.is_some() && !reader.is_given(key) {
+        reader.wrong(cert, format!("needs {key}, its private key"));
     }
+    if key_file.is_some() && !reader.is_given(cert) {
+        reader.wrong(key, format!("needs {cert}, the certificate of this key"));
+    }
+    cert_file.zip(key_file)
 }
 
 pub(super) fn read_proxy(reader: &mut Reader) -> Proxy {

@@ -14,10 +14,10 @@ use super::Admin;
 use crate::edge::http::fields::QueryOf;
 use crate::edge::http::refusal::Refusal;
 use crate::edge::http::rfc3339;
-use crate::ports::{Revocation, Revocations};
+use crate::ports::{Revocation, Revocations, Revoked};
 use crate::relay::{Relay, RevokeError, devices};
 
-/// How a device is revoked.
+/// How a device or card is revoked.
 #[derive(Clone, Debug)]
 pub enum Revoking {
     /// By the relay that runs: its socket closes at once.
@@ -41,11 +41,11 @@ pub struct DeviceEntry {
     pub online: Option<bool>,
 }
 
-/// Whose devices.
+/// Whose devices or cards.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Whose {
-    username: Username,
+    pub(super) username: Username,
 }
 
 /// `GET /devices?username=…`: oldest first.
@@ -77,18 +77,21 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let id: DeviceId = id.parse().map_err(|_| none())?;
-    let revoked = match &admin.revoking {
-        Revoking::Running(relay) => relay.revoke(&admin.tenant, id, None).await.map(drop),
-        Revoking::AtRest(list) => revoke_at_rest(&admin, &**list, id).await,
-    };
-    match revoked {
-        Ok(()) => {
-            tracing::info!(device = %id, "revoked by the operator");
-            Ok(StatusCode::NO_CONTENT)
-        }
+    match revoke_one(&admin, id).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(RevokeError::NotFound) => Err(none()),
         Err(RevokeError::Store(error)) => Err(error.into()),
     }
+}
+
+/// Revokes a device, with or without a relay that runs.
+pub(super) async fn revoke_one(admin: &Admin, id: DeviceId) -> Result<(), RevokeError> {
+    match &admin.revoking {
+        Revoking::Running(relay) => drop(relay.revoke(&admin.tenant, id, None).await?),
+        Revoking::AtRest(list) => revoke_at_rest(admin, &**list, id).await?,
+    }
+    tracing::info!(device = %id, "revoked by the operator");
+    Ok(())
 }
 
 /// The list first: a store that is put back to an earlier state does not bring the device back.
@@ -102,7 +105,7 @@ async fn revoke_at_rest(
         return Err(RevokeError::NotFound);
     }
     let at = clock.now();
-    list.record(Revocation { tenant: tenant.clone(), device: id, at }).await?;
+    list.record(Revocation { tenant: tenant.clone(), what: Revoked::Device(id), at }).await?;
     devices::revoke(&**store, tenant, id, at).await?;
     Ok(())
 }

@@ -80,6 +80,11 @@ fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), Refusal> {
     if !(CEREMONY_MIN_S..=CEREMONY_MAX_S).contains(&timeout) {
         return unprocessable("/timeout_s: a whole number from 30 to 600");
     }
+    if !edge.relay().world().fido.takes_username(&order.username) {
+        return unprocessable(
+            "/username: the FIDO2 server accepts only letters A to Z, digits, '.', '_' and '-'",
+        );
+    }
     match (&order.transaction, order.ceremony_type) {
         (None, CeremonyType::Approval) => {
             return unprocessable("/transaction: missing; an approval needs it");

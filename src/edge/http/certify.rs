@@ -15,7 +15,7 @@ use super::fields;
 use super::refusal::Refusal;
 use super::{authority, caller, origin};
 use crate::edge::Edge;
-use crate::ports::{CertifyCall, CertifyStep};
+use crate::ports::{CertifyCall, CertifyStep, latin1, latin1_bytes};
 
 /// Where every path of this interface begins.
 const PREFIX: &str = "/fidoapi/";
@@ -109,7 +109,7 @@ async fn call(edge: &Edge, step: CertifyStep, request: Request) -> Result<Respon
     let from = caller::network(request.extensions().get());
     // HTTP/2 may split cookies over several headers (RFC 9113 section 8.2.3).
     let cookies = request.headers().get_all(header::COOKIE).into_iter();
-    let cookies: Vec<_> = cookies.filter_map(|value| value.to_str().ok()).collect();
+    let cookies: Vec<_> = cookies.map(|value| latin1(value.as_bytes())).collect();
     let cookie = (!cookies.is_empty()).then(|| cookies.join("; "));
     let body = plain_json(request, edge).await?.to_vec();
     // The FIDO2 server reads it into a tree, and these callers have no credential.
@@ -125,9 +125,12 @@ async fn call(edge: &Edge, step: CertifyStep, request: Request) -> Result<Respon
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let json: (HeaderName, &str) = (header::CONTENT_TYPE, "application/json");
     let mut response = (status, [json], reply.body).into_response();
-    for cookie in reply.set_cookies {
-        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-            response.headers_mut().append(header::SET_COOKIE, cookie);
+    let cookies = reply.set_cookies.into_iter().map(|cookie| (header::SET_COOKIE, cookie));
+    let encoding = reply.content_encoding.map(|encoding| (header::CONTENT_ENCODING, encoding));
+    for (name, value) in cookies.chain(encoding) {
+        let value = latin1_bytes(&value).and_then(|bytes| HeaderValue::from_bytes(&bytes).ok());
+        if let Some(value) = value {
+            response.headers_mut().append(name, value);
         }
     }
     Ok(response)

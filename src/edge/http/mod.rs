@@ -3,6 +3,7 @@
 mod authority;
 mod body;
 mod caller;
+pub(super) mod cards;
 mod ceremonies;
 mod certify;
 mod device_keys;
@@ -75,6 +76,8 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/devices/{id}", delete(devices::revoke).patch(devices::rename))
         .route("/v1/device/key", post(device_keys::rotate))
         .route("/v1/users/{username}/devices", get(devices::list))
+        .route("/v1/users/{username}/cards", get(cards::list))
+        .route("/v1/users/{username}/cards/{id}", delete(cards::remove))
         .route("/v1/webhooks", get(webhooks::list).post(webhooks::register))
         .route("/v1/webhooks/{id}", get(webhooks::read).delete(webhooks::remove))
         .route("/v1/webhooks/{id}/secrets", post(webhooks::rotate))

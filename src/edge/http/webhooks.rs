@@ -58,11 +58,19 @@ pub(super) async fn register(
     JsonBody { value, .. }: JsonBody<CreateWebhook>,
 ) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
     caller.require(Scope::WebhookAdmin)?;
-    // Of every user's devices is told who may list them.
-    let of_devices =
-        |event| matches!(event, WebhookEvent::DevicePaired | WebhookEvent::DeviceRevoked);
-    if value.events.iter().copied().any(of_devices) {
-        caller.require(Scope::DevicePair)?;
+    // Of every user's devices and cards is told who may list them.
+    for event in &value.events {
+        match event {
+            WebhookEvent::DevicePaired | WebhookEvent::DeviceRevoked => {
+                caller.require(Scope::DevicePair)?;
+            }
+            WebhookEvent::CardRegistered
+            | WebhookEvent::CardRemoved
+            | WebhookEvent::CardCloneSuspected => {
+                caller.require(Scope::CardRead)?;
+            }
+            WebhookEvent::CeremonyClosed | WebhookEvent::UserNotMe => {}
+        }
     }
     let webhooks = webhooks(&edge)?.clone();
     let (tenant, client) = (caller.0.tenant, caller.0.id);

@@ -13,10 +13,13 @@ use crate::schema::components::Components;
 const CHANNEL: &str = "channels/webhooks";
 
 /// One of each.
-const SENT: [&str; 5] = [
+const SENT: [&str; 8] = [
     r#"{"type":"ceremony.closed","data":{"id":"cer_a6-bC0aBPZMwiNp1VYKcnw","type":"approval","outcome":"succeeded","seq":8},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
     r#"{"type":"device.paired","data":{"id":"dev_EiZT2hXq0mGv4z8p1sJ7Qg","username":"ada@example.com"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
     r#"{"type":"device.revoked","data":{"id":"dev_EiZT2hXq0mGv4z8p1sJ7Qg","username":"ada@example.com"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
+    r#"{"type":"card.registered","data":{"id":"47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU","username":"ada@example.com"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
+    r#"{"type":"card.removed","data":{"id":"47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU","username":"ada@example.com"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
+    r#"{"type":"card.clone_suspected","data":{"id":"47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU","username":"ada@example.com"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
     r#"{"type":"user.not_me","data":{"id":"cer_a6-bC0aBPZMwiNp1VYKcnw","username":"ada@example.com"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
     r#"{"type":"webhook.test","data":{"id":"whk_hq1V0sJt4bE1m3m1uP4wZw"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
 ];
@@ -30,6 +33,12 @@ const fn when(news: &WebhookNews) -> &'static str {
         }
         WebhookNews::DevicePaired { .. } | WebhookNews::DeviceRevoked { .. } => {
             "For every user of the tenant; needs the scope device:pair."
+        }
+        WebhookNews::CardRegistered { .. }
+        | WebhookNews::CardRemoved { .. }
+        | WebhookNews::CardCloneSuspected { .. } => {
+            "For every user of the tenant, with the built-in FIDO2 server; needs the scope \
+             card:read."
         }
         WebhookNews::UserNotMe { .. } => {
             "An alarm: somebody opened a ceremony in the name of a person who did not ask for it. \

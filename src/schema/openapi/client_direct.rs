@@ -106,6 +106,13 @@ fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begi
             answer(&["failed"]),
             &[("usual", unheard)],
         )
+        .gives_as(
+            409,
+            "The user has as many cards as allowed: remove one first",
+            json,
+            answer(&["failed"]),
+            &told(409, "failed"),
+        )
         .gives_as(507, "Could not be stored", json, answer(&["failed"]), &told(507, "failed"));
     let late = if begins { ProblemCode::Unavailable } else { ProblemCode::TooManyRequests };
     let own = [TooLarge, UnsupportedMediaType, late];

@@ -3,6 +3,7 @@
 //! answer of the relay that no call here has.
 
 mod call;
+mod cards;
 mod ceremonies;
 mod client_direct;
 mod devices;
@@ -47,6 +48,7 @@ pub fn document() -> Value {
     ceremonies::describe(&mut draft);
     watching::describe(&mut draft);
     devices::describe(&mut draft);
+    cards::describe(&mut draft);
     webhooks::describe(&mut draft);
     tokens::describe(&mut draft);
     client_direct::describe(&mut draft);
@@ -78,6 +80,7 @@ fn tags() -> Value {
         { "name": "ceremonies", "description": "Open, read, cancel" },
         { "name": "watching", "description": "Wait for the outcome as it comes" },
         { "name": "devices", "description": "Phones: pairing, list, key, revocation" },
+        { "name": "cards", "description": "Cards: list, removal" },
         { "name": "webhooks", "description": "Endpoints that are told of outcomes" },
         { "name": "access", "description": "Who is calling: tokens, keys, scopes" },
         {
@@ -96,6 +99,8 @@ fn security_schemes() -> Value {
         Scope::CeremonyRead => "read, watch and cancel what the client opened",
         Scope::DevicePair => "pair, list and rename devices",
         Scope::DeviceRevoke => "revoke devices",
+        Scope::CardRead => "list users' cards",
+        Scope::CardRevoke => "remove users' cards",
         Scope::PresenceRead => "see whether a device is connected",
         Scope::WebhookAdmin => "manage webhooks",
         Scope::UvWeaken => "open sign-ins that do not require user verification",

@@ -1,5 +1,7 @@
 //! What is told to whom, once, and what is never lost.
 
+use fido_relay_proto::CardId;
+
 use super::*;
 use crate::ports::Stored;
 
@@ -41,9 +43,13 @@ async fn not_me_and_devices_are_told_too() {
     stage.closes(1).await;
     let device_id = DeviceId::from_bytes([9; 16]);
     let username = PlainText::new("ada").unwrap();
+    let card_id = CardId::from_bytes([9; 32]);
     for what in [
         Happening::DevicePaired { device_id, username: PlainText::new("ada").unwrap() },
-        Happening::DeviceRevoked { device_id, username, client_id: None },
+        Happening::DeviceRevoked { device_id, username: username.clone(), client_id: None },
+        Happening::CardRegistered { card_id, username: username.clone() },
+        Happening::CardRemoved { card_id, username: username.clone(), client_id: None },
+        Happening::CloneSuspected { card_id, username },
         Happening::ClientMade { client_id: CLIENT },
     ] {
         let event = SecurityEvent { tenant: TenantId::default(), at: stage.clock.now(), what };
@@ -61,9 +67,15 @@ async fn not_me_and_devices_are_told_too() {
         types.sort_unstable();
         types
     };
-    let all = ["ceremony.closed", "device.paired", "device.revoked", "user.not_me"];
-    assert_eq!(types(GOOD), all, "each once");
-    let of_the_tenant = ["device.paired", "device.revoked"];
+    let of_the_tenant = [
+        "card.clone_suspected",
+        "card.registered",
+        "card.removed",
+        "device.paired",
+        "device.revoked",
+    ];
+    let all = [&of_the_tenant[..3], &["ceremony.closed"], &of_the_tenant[3..], &["user.not_me"]];
+    assert_eq!(types(GOOD), all.concat(), "each once");
     assert_eq!(types("https://other.example/"), of_the_tenant);
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fido_relay::phone::Paired;
 use fido_relay_proto::http::OpenedCeremony;
-use fido_relay_proto::webhook::CreatedWebhook;
+use fido_relay_proto::webhook::{CreatedWebhook, WebhookEvent};
 use serde_json::{Value, json};
 
 use super::{ask, message};
@@ -148,7 +148,7 @@ async fn all_that_the_relay_says_by_itself_is_in_the_document_and_all_of_the_doc
     let initiator = relay.initiator().await;
     let served = initiator.get("/asyncapi.json").await.text().await.unwrap();
     let document: Value = serde_json::from_str(&served).unwrap();
-    let names = ["ceremony.closed", "device.paired", "device.revoked", "user.not_me"];
+    let names = WebhookEvent::ALL;
     let order = json!({ "url": receiver.url(), "events": names, "schemes": ["v1a", "v1"] });
     let hook: CreatedWebhook = initiator.post("/v1/webhooks", &order).await.json().await.unwrap();
     let test = format!("/v1/webhooks/{}/test", hook.webhook.id);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::nothing_shown;
 use super::run::Run;
 use super::secrets::Secrets;
-use crate::door::authority::{Authority, put};
+use crate::support::authority::{Authority, put};
 use crate::support::child_relay::{ChildRelay, Home};
 use crate::support::key_pair::{ASSERTION_TYPE, KeyPair, claims};
 use crate::support::raw_socket::{RawSocket, text};

@@ -102,7 +102,7 @@ fn both_documents_have_a_table_of_exactly_the_outcomes_and_reasons_that_there_ar
 /// Every reason, one of the cards' numbers among them.
 fn reasons() -> Vec<Reason> {
     let codes = "declined not_me wrong_code deadline session_expired pin_failed pin_not_set \
-        already_registered clone_suspected no_credential card_full card_609 upstream_rejected upstream_unavailable upstream_full upstream_unknown \
+        already_registered clone_suspected no_credential card_full card_limit card_609 upstream_rejected upstream_unavailable upstream_full upstream_unknown \
         interrupted";
     let reasons: Vec<Reason> = codes.split_whitespace().map(|code| code.parse().unwrap()).collect();
     // A new reason does not compile here until the list has it.
@@ -111,7 +111,7 @@ fn reasons() -> Vec<Reason> {
             Reason::Declined | Reason::NotMe | Reason::WrongCode | Reason::Deadline => {}
             Reason::SessionExpired | Reason::PinFailed | Reason::NoCredential => {}
             Reason::PinNotSet | Reason::AlreadyRegistered | Reason::CloneSuspected => {}
-            Reason::CardFull | Reason::Card(_) | Reason::UpstreamRejected => {}
+            Reason::CardFull | Reason::CardLimit | Reason::Card(_) | Reason::UpstreamRejected => {}
             Reason::UpstreamUnavailable | Reason::UpstreamFull | Reason::UpstreamUnknown => {}
             Reason::Interrupted => {}
         }
@@ -129,7 +129,7 @@ fn a_web_team_reads_of_every_step_phase_scope_and_problem() {
     let problems = every!(ProblemCode: InvalidRequest, Unauthorized, ProofRefused, ScopeMissing,
         BindingNotAllowed, OriginNotAllowed, HostNotAllowed, NotFound, MethodNotAllowed, AlreadyClosed, Gone,
         TooLarge, UnsupportedMediaType, IdempotencyMismatch, Unprocessable, UpgradeRequired,
-        TooManyRequests, Internal, Unavailable);
+        TooManyRequests, Internal, NotSupported, Unavailable);
     all_stand_in(INITIATORS, problems.into_iter().map(code_of));
 }
 

@@ -1,7 +1,6 @@
 //! The door: TLS of the relay's own, places and rates by address, proxies in front, pressure, and
 //! a flood of those who never say what they want.
 
-pub(crate) mod authority;
 mod flood;
 mod http2;
 mod keep_alive;

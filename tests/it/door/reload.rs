@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::PATIENCE;
-use super::authority::{Authority, put};
+use crate::support::authority::{Authority, put};
 use crate::support::child_relay::{ChildRelay, Home};
 
 struct Caller {

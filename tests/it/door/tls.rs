@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::PATIENCE;
-use super::authority::{Authority, put};
+use crate::support::authority::{Authority, put};
 use crate::support::raw_socket::RawSocket;
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
 

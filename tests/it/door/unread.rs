@@ -13,9 +13,9 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::authority::{Authority, put};
 use super::http2::{DATA, HEADERS, Peer, RST_STREAM};
 use super::{PATIENCE, refused};
+use crate::support::authority::{Authority, put};
 use crate::support::kernel::{Side, at_port, becomes, port_of};
 use crate::support::relay::{TestRelay, http};
 use crate::support::scene::Scene;

@@ -8,7 +8,7 @@ use fido_relay::ports::Fido as _;
 use fido_relay_proto::{CeremonyType, Reason};
 use tokio::time::timeout;
 
-use super::{OK, OPTIONS, backend, complete, credential, no_cookies, request, settings};
+use super::{OK, OPTIONS, backend, complete, credential, made, no_cookies, request, settings};
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
 const LIMIT: usize = 256 * 1024;
@@ -18,7 +18,7 @@ fn impatient(url: &str) -> FidoHttp {
     let mut settings = settings(url);
     settings.begin_limit = Duration::from_millis(150);
     settings.complete_limit = Duration::from_millis(150);
-    FidoHttp::new(settings).unwrap()
+    made(settings)
 }
 
 /// An ok answer, with white space up to this many bytes.

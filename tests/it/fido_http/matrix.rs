@@ -89,13 +89,15 @@ fn complete_table(status: u16, body: Body) -> &'static str {
         (200, Body::True | Body::Html) | (201 | 204 | 302, _) => "unknown",
         (507, _) => "full",
         (408, _) | (_, Body::Expired) | (401, Body::False) => "session lost",
+        // Without the interface's `status` it is a gateway's word.
+        (400 | 401 | 403 | 404, Body::True | Body::Html) => "unknown",
         (400 | 401 | 403 | 404, _) => "rejected",
         (500 | 503, _) => "unknown",
         _ => unreachable!("not in the matrix"),
     }
 }
 
-fn name(verdict: &Verdict) -> &'static str {
+pub(super) fn name(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Approved(_) => "approved",
         Verdict::Rejected(_) => "rejected",

@@ -3,11 +3,14 @@
 mod bounds;
 mod certificate;
 mod matrix;
+mod odd;
 mod proxy;
 mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay::backends::embedded::SystemClock;
 use fido_relay::backends::fido_http::{FidoHttp, Settings};
 use fido_relay::ceremony::{UpstreamSession, Verdict};
 use fido_relay::ports::{BeginRequest, Fido as _};
@@ -28,8 +31,12 @@ fn settings(url: &str) -> Settings {
     settings
 }
 
+fn made(settings: Settings) -> FidoHttp {
+    FidoHttp::new(settings, Arc::new(SystemClock)).unwrap()
+}
+
 fn backend(url: &str) -> FidoHttp {
-    FidoHttp::new(settings(url)).unwrap()
+    made(settings(url))
 }
 
 fn request(ceremony_type: CeremonyType) -> BeginRequest {

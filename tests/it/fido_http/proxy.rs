@@ -1,8 +1,9 @@
 //! Client-direct calls passed on to an external server.
 
-use fido_relay::ports::{Certify as _, CertifyCall, CertifyReply, CertifyStep};
+use fido_relay::backends::fido_http::UsernameForm;
+use fido_relay::ports::{Certify as _, CertifyCall, CertifyReply, CertifyStep, latin1};
 
-use super::{OK, backend};
+use super::{OK, backend, made, settings};
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
 fn call(step: CertifyStep, cookie: Option<&str>, body: &str) -> CertifyCall {
@@ -84,4 +85,67 @@ async fn a_server_that_makes_no_sense_is_a_bad_gateway_and_is_asked_once() {
     let absent = ScriptedUpstream::refusing();
     let reply = backend(&absent.url()).call(call(CertifyStep::AssertionOptions, None, "{}")).await;
     assert_eq!(reply.status, 502);
+}
+
+#[tokio::test]
+async fn cookies_come_back_as_if_the_relays_path_were_the_servers() {
+    for (base, https, set, passed_on) in [
+        ("", false, "a=1; Path=/; Secure; HttpOnly", "a=1; Path=/; HttpOnly"),
+        ("", true, "a=1; Path=/; Secure; HttpOnly", "a=1; Path=/; Secure; HttpOnly"),
+        ("/pre", false, "a=1; Path=/pre/fidoapi; secure", "a=1; Path=/fidoapi"),
+        ("/pre/", true, "a=1;path=/pre/fidoapi/;Secure", "a=1; Path=/fidoapi;Secure"),
+        ("/pre", false, "a=1; Path=/pre/fidoapi/register", "a=1; Path=/fidoapi"),
+        ("/pre", false, "a=1; Path=/pre; Max-Age=0", "a=1; Path=/; Max-Age=0"),
+        ("/pre/more", false, "a=1; Path=/pre", "a=1; Path=/"),
+        ("/pre", false, "a=1; Path=/prefix", "a=1; Path=/prefix"),
+        (
+            "",
+            false,
+            "a=; Path=/fidoapi/; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
+            "a=; Path=/fidoapi; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
+        ),
+        ("", false, "a=1; Path=", "a=1; Path="),
+        ("", false, "a=é à; DOMAIN=fido.example", "a=é à"),
+        ("", false, "secure=1; SameSite=Lax", "secure=1; SameSite=Lax"),
+    ] {
+        let set_cookie = set.to_owned();
+        let server = ScriptedUpstream::listening(move |_, _| {
+            Reply::Answer(Answer::json(200, OK).with("Set-Cookie", set_cookie.clone()))
+        });
+        let mut settings = settings(&format!("{}{base}", server.url()));
+        settings.secure_cookies = https;
+        let cookie = latin1("a=é".as_bytes());
+        let reply =
+            made(settings).call(call(CertifyStep::AssertionResult, Some(&cookie), "{}")).await;
+        assert_eq!(reply.set_cookies, [latin1(passed_on.as_bytes())], "{set} below {base:?}");
+        assert_eq!(server.received()[0].all("cookie"), ["a=é"]);
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_answer_keeps_what_says_so() {
+    let server = ScriptedUpstream::listening(|_, _| {
+        Reply::Answer(Answer::json(200, "\u{FEFF} compressed").with("Content-Encoding", "gzip"))
+    });
+    let reply = backend(&server.url()).call(call(CertifyStep::AssertionResult, None, "{}")).await;
+    assert_eq!((reply.status, text(&reply)), (200, "\u{FEFF} compressed"));
+    assert_eq!(reply.content_encoding.as_deref(), Some("gzip"));
+    assert_eq!(server.received()[0].all("accept-encoding"), ["identity"]);
+}
+
+#[tokio::test]
+async fn a_program_is_told_that_its_username_is_not_accepted() {
+    let server = ScriptedUpstream::listening(|_, _| Reply::Answer(Answer::json(200, OK)));
+    let mut settings = settings(&server.url());
+    settings.usernames = UsernameForm::Restricted;
+    let backend = made(settings);
+    for (step, body, status) in [
+        (CertifyStep::AttestationOptions, r#"{"username":"ada@example.com"}"#, 400),
+        (CertifyStep::AssertionOptions, r#"{"username":"ada lovelace"}"#, 400),
+        (CertifyStep::AssertionOptions, r#"{"username":"ada.lovelace"}"#, 200),
+        (CertifyStep::AssertionResult, r#"{"username":"ada@example.com"}"#, 200),
+    ] {
+        assert_eq!(backend.call(call(step, None, body)).await.status, status, "{body}");
+    }
+    assert_eq!(server.received().len(), 2);
 }

@@ -2,15 +2,19 @@
 
 use std::sync::{Arc, Mutex};
 
-use fido_relay::backends::fido_http::{FidoHttp, PathSet, Settings, SettingsError};
+use fido_relay::backends::embedded::SystemClock;
+use fido_relay::backends::fido_http::{
+    ClientCert, FidoHttp, PathSet, Settings, SettingsError, UsernameForm,
+};
 use fido_relay::ceremony::{TxBinding, UpstreamSession, Verdict};
 use fido_relay::ports::Fido as _;
-use fido_relay_proto::CeremonyType;
+use fido_relay_proto::{CeremonyType, Reason, Username};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::{OK, OPTIONS, backend, complete, no_cookies, request, settings};
+use super::{OK, OPTIONS, backend, complete, made, no_cookies, request, settings};
+use crate::support::authority::Authority;
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
 fn always(body: &'static str) -> ScriptedUpstream {
@@ -67,9 +71,11 @@ async fn requests_carry_the_headers_they_need_and_no_others() {
     for request in server.received() {
         let mut names: Vec<_> = request.headers.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
-        let expected = ["accept", "content-length", "content-type", "host", "user-agent"];
+        let expected =
+            ["accept", "accept-encoding", "content-length", "content-type", "host", "user-agent"];
         assert_eq!(names, expected, "{}", request.call);
         assert_eq!(request.all("content-type"), ["application/json"]);
+        assert_eq!(request.all("accept-encoding"), ["identity"]);
     }
 }
 
@@ -78,7 +84,7 @@ async fn the_aliases_are_used_where_they_are_configured_and_below_the_base_path(
     let server = always(OPTIONS);
     let mut settings = settings(&format!("{}/tenant/a/", server.url()));
     settings.paths = PathSet::Alias;
-    let backend = FidoHttp::new(settings).unwrap();
+    let backend = made(settings);
     let credential = super::credential();
     for ceremony_type in [CeremonyType::Registration, CeremonyType::Approval] {
         backend.begin(request(ceremony_type)).await.unwrap();
@@ -100,18 +106,14 @@ async fn the_options_object_is_passed_on_untouched_with_all_it_holds() {
         \"challenge\":\"+/+/AAECAwQFBgcICQoLDA==\",\"allowCredentials\":[{\"id\":\"\\u0041Q\"}] }";
     let server = always(body);
     let mut settings = settings(&server.url());
-    let begun = FidoHttp::new(settings.clone())
-        .unwrap()
-        .begin(request(CeremonyType::Authentication))
-        .await
-        .unwrap();
+    let begun = made(settings.clone()).begin(request(CeremonyType::Authentication)).await.unwrap();
     assert_eq!(begun.public_key.get(), body);
     assert_eq!(begun.challenge, "-_-_AAECAwQFBgcICQoLDA");
     assert_eq!(begun.tx_binding, TxBinding::Relay);
     assert_eq!(begun.origin, server.url());
 
     settings.origin = Some("https://login.example.com".to_owned());
-    let backend = FidoHttp::new(settings).unwrap();
+    let backend = made(settings);
     let begun = backend.begin(request(CeremonyType::Authentication)).await.unwrap();
     assert_eq!(begun.origin, "https://login.example.com");
 }
@@ -159,24 +161,12 @@ async fn a_completion_carries_every_cookie_of_its_own_begin_and_none_of_another(
     assert!(received[..4].iter().all(|begin| begin.all("cookie").is_empty()));
     let sent: Vec<_> = received[4..].iter().map(|complete| complete.all("cookie")).collect();
     let expected = [
-        ["session=s3.x=; node=n3"],
-        ["session=s2.x=; node=n2; extra=e2"],
-        ["session=s1.x=; node=n1"],
-        ["session=s0.x=; node=n0; extra=e0"],
+        ["node=n3; session=s3.x="],
+        ["node=n2; extra=e2; session=s2.x="],
+        ["node=n1; session=s1.x="],
+        ["node=n0; extra=e0; session=s0.x="],
     ];
     assert_eq!(sent, expected);
-}
-
-#[tokio::test]
-async fn a_begin_with_a_flood_of_cookies_gives_no_challenge() {
-    let server = ScriptedUpstream::listening(|_, _| {
-        let mut answer = Answer::json(200, OPTIONS);
-        for number in 0..21 {
-            answer = answer.with("Set-Cookie", format!("c{number}=v"));
-        }
-        Reply::Answer(answer)
-    });
-    assert!(backend(&server.url()).begin(request(CeremonyType::Registration)).await.is_err());
 }
 
 #[tokio::test]
@@ -264,7 +254,83 @@ fn a_base_url_that_hides_something_is_refused() {
         "https://fido.example/?a",
         "https://fido.example/#a",
     ] {
-        let refused = FidoHttp::new(Settings::new(url.parse().unwrap()));
+        let refused = FidoHttp::new(Settings::new(url.parse().unwrap()), Arc::new(SystemClock));
         assert!(matches!(refused, Err(SettingsError::BaseUrl)), "{url}");
     }
+}
+
+#[tokio::test]
+async fn every_call_carries_the_gateways_headers_and_no_output_shows_them() {
+    let server = always(OPTIONS);
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = settings(&server.url());
+    let file = directory.path().join("headers");
+    std::fs::write(&file, "X-Api-Key: canary\nAuthorization: Basic canary\n").unwrap();
+    settings.headers_file = Some(file.clone());
+    let backend = made(settings.clone());
+    assert!(!format!("{backend:?}").contains("canary"), "{backend:?}");
+    backend.begin(request(CeremonyType::Registration)).await.unwrap();
+    complete(&backend).await;
+    backend.probe().await.unwrap();
+    let received = server.received();
+    assert_eq!(received.len(), 3);
+    for request in received {
+        assert_eq!(request.all("x-api-key"), ["canary"], "{}", request.call);
+        assert_eq!(request.all("authorization"), ["Basic canary"], "{}", request.call);
+    }
+    std::fs::write(&file, "X-Api-Key: canary\nCookie: canary\n").unwrap();
+    let refused = FidoHttp::new(settings, Arc::new(SystemClock)).unwrap_err().to_string();
+    assert!(refused.starts_with("upstream.headers_file: ") && refused.contains("line 2"));
+    assert!(!refused.contains("canary"), "{refused}");
+}
+
+#[test]
+fn a_file_that_does_not_hold_what_it_should_is_named_with_its_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (cert, key) = Authority::new().pair();
+    let (_, other_key) = Authority::new().pair();
+    let pair = |cert_file, key_file| Some(ClientCert { cert_file, key_file });
+    let absent = directory.path().join("absent");
+    let (cert, key) = (file("cert", &cert), file("key", &key));
+    for (ca_file, client_cert, key) in [
+        (Some(absent.clone()), None, "upstream.ca_file"),
+        (Some(file("empty", "no PEM")), None, "upstream.ca_file"),
+        (None, pair(absent.clone(), key.clone()), "upstream.client_cert_file"),
+        (None, pair(cert.clone(), absent), "upstream.client_key_file"),
+        (None, pair(key.clone(), key), "upstream.client_cert_file"),
+        (None, pair(cert.clone(), file("other", &other_key)), "upstream.url"),
+    ] {
+        let mut settings = settings("https://localhost");
+        (settings.ca_file, settings.client_cert) = (ca_file, client_cert);
+        let refused = FidoHttp::new(settings, Arc::new(SystemClock)).unwrap_err().to_string();
+        assert!(refused.contains(key), "{refused}");
+        assert!(!refused.contains("PRIVATE"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_username_that_the_server_would_not_accept_costs_no_call() {
+    let server = always(OPTIONS);
+    let mut settings = settings(&server.url());
+    settings.usernames = UsernameForm::Restricted;
+    let backend = made(settings);
+    for (username, taken) in [
+        ("Ada.Lovelace_1-2", true),
+        ("ada@example.com", false),
+        ("ada lovelace", false),
+        ("adá", false),
+        ("a/b", false),
+    ] {
+        let mut request = request(CeremonyType::Registration);
+        request.username = Username::new(username).unwrap();
+        assert_eq!(backend.takes_username(&request.username), taken, "{username}");
+        let begun = backend.begin(request).await.map(drop).map_err(|fault| fault.reason);
+        assert_eq!(begun, if taken { Ok(()) } else { Err(Reason::UpstreamRejected) }, "{username}");
+    }
+    assert_eq!(server.received().len(), 1);
 }

@@ -244,6 +244,7 @@ impl Play {
             revocations: Arc::new(fido_relay::backends::embedded::RevocationList::in_memory()),
             bus: Arc::new(SimBus::new(Arc::clone(&self.world), tasks.clone())),
             fido: Arc::clone(&self.fido) as _,
+            cards: None,
             clock: Arc::clone(&self.world) as _,
             sealer: Sealer::new(&[7; 32]).unwrap(),
             witnesses: Witnesses::new(vec![metrics.witness()]),

@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fido_relay::config::{Config, HttpUpstream, Upstream, UpstreamPaths};
+use fido_relay::config::{Config, HttpUpstream, Upstream};
 
 use super::scripted_upstream::{Answer, Received, Reply, ScriptedUpstream};
 
@@ -52,11 +52,9 @@ pub(crate) fn begins(server: &ScriptedUpstream) -> usize {
 pub(crate) fn upstream_at(url: &str) -> impl FnOnce(&mut Config) + use<> {
     let limit = std::time::Duration::from_secs(10);
     let upstream = Upstream::Http(HttpUpstream {
-        url: url.parse().unwrap(),
-        origin: None,
-        paths: UpstreamPaths::Certify,
         begin_timeout: limit,
         complete_timeout: limit,
+        ..HttpUpstream::new(url.parse().unwrap())
     });
     |config| config.upstream = upstream
 }

@@ -1,10 +1,20 @@
-//! The independent FIDO2 server of `tests/fido2_server`, run for as long as a test holds it.
+//! The independent FIDO2 servers of `tests/fido2_server` and `tests/simplewebauthn_server`, each run
+//! for as long as a test holds it.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::needs;
+
+/// What a server is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Make {
+    /// Python's `fido2` under Flask.
+    Flask,
+    /// `@simplewebauthn/server` on Node.
+    SimpleWebAuthn,
+}
 
 /// A running server on a port of its own. Every one starts without accounts.
 #[derive(Debug)]
@@ -17,11 +27,35 @@ impl Fido2Server {
     /// Starts one that accepts these origins besides its own; `None`, and said so, where there
     /// is no Python for it. `what` names the test for that line.
     pub(crate) fn start(what: &str, origins: &[&str]) -> Option<Self> {
-        let python = needs::python(what)?;
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fido2_server/server.py");
-        let mut process = Command::new(python)
-            .arg(program)
-            .args(origins.iter().flat_map(|origin| ["--origin", origin]))
+        let arguments = origins.iter().flat_map(|origin| ["--origin", origin]);
+        Self::run(Make::Flask, what, arguments)
+    }
+
+    /// Starts one that shows the certificate of `server.pem` and `server.key` in this directory,
+    /// for `localhost`, and takes only clients with a certificate of `ca.pem`.
+    pub(crate) fn start_tls(make: Make, what: &str, directory: &Path) -> Option<Self> {
+        let file = |name| directory.join(name).to_str().unwrap().to_owned();
+        let (cert, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
+        let arguments = ["--cert", &cert, "--key", &key, "--client-ca", &ca];
+        let mut server = Self::run(make, what, arguments)?;
+        server.url = server.url.replace("http://127.0.0.1", "https://localhost");
+        Some(server)
+    }
+
+    fn run<'a>(
+        make: Make,
+        what: &str,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Option<Self> {
+        let (program, source) = match make {
+            Make::Flask => (needs::python(what)?, "tests/fido2_server/server.py"),
+            Make::SimpleWebAuthn => {
+                (needs::simplewebauthn(what)?, "tests/simplewebauthn_server/server.mjs")
+            }
+        };
+        let mut process = Command::new(program)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source))
+            .args(arguments)
             // It ends when its input does: also when this process is killed.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

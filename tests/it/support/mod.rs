@@ -1,8 +1,10 @@
 //! What the tests stand on.
 
 pub(crate) mod agreeable;
+pub(crate) mod authority;
 pub(crate) mod bare_relay;
 pub(crate) mod child_relay;
+pub(crate) mod client_direct;
 pub(crate) mod fido2_server;
 pub(crate) mod figures;
 #[cfg(target_os = "linux")]
@@ -12,10 +14,12 @@ pub(crate) mod needs;
 pub(crate) mod origins;
 pub(crate) mod own_port;
 pub(crate) mod paper_relay;
+pub(crate) mod program;
 pub(crate) mod raw_socket;
 pub(crate) mod relay;
 pub(crate) mod scene;
 pub(crate) mod scripted_upstream;
+pub(crate) mod tls_front;
 pub(crate) mod wire_phone;
 
 use std::time::Duration;

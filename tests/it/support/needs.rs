@@ -77,10 +77,26 @@ pub(crate) fn go(what: &str) -> Option<PathBuf> {
 
 /// Node, and what `npm ci` puts into `tests/asyncapi`.
 pub(crate) fn asyncapi(what: &str) -> Option<PathBuf> {
-    let parser = "tests/asyncapi/node_modules/@asyncapi/parser/package.json";
-    let parser = Path::new(env!("CARGO_MANIFEST_DIR")).join(parser);
-    let found = on_path("node").filter(|_| parser.is_file());
-    or_left_out(found, what, "node is not installed, or tests/asyncapi has no node_modules")
+    package(what, "asyncapi", "@asyncapi/parser")
+}
+
+/// Node, and what `npm ci` puts into `tests/authenticators`.
+pub(crate) fn emulator(what: &str) -> Option<PathBuf> {
+    package(what, "authenticators", "nid-webauthn-emulator")
+}
+
+/// Node, and what `npm ci` puts into `tests/simplewebauthn_server`.
+pub(crate) fn simplewebauthn(what: &str) -> Option<PathBuf> {
+    package(what, "simplewebauthn_server", "@simplewebauthn/server")
+}
+
+/// Node, for a folder of `tests` with this module installed.
+fn package(what: &str, folder: &str, module: &str) -> Option<PathBuf> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let module = tests.join(folder).join("node_modules").join(module).join("package.json");
+    let found = on_path("node").filter(|_| module.is_file());
+    let because = format!("node is not installed, or tests/{folder} has no node_modules");
+    or_left_out(found, what, &because)
 }
 
 /// The text of axe-core, which audits a page from within. It comes with what `npm ci` puts into

@@ -214,6 +214,7 @@ impl PaperRelay {
             revocations: Arc::new(fido_relay::backends::embedded::RevocationList::in_memory()),
             bus: Arc::new(LocalBus::new()),
             fido: metrics.upstream(Arc::clone(&fido) as Arc<dyn Fido>),
+            cards: None,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sealer: Sealer::new(&[7; 32]).unwrap(),
             witnesses: Witnesses::new(vec![metrics.witness()]),

@@ -61,8 +61,9 @@ impl TestRelay {
 
     fn configured(change: impl FnOnce(&mut Config)) -> (Config, Place) {
         let (directory, port) = (tempfile::tempdir().unwrap(), OwnPort::reserve());
-        let mut config = fido_relay::config::from_texts(None, &[]).unwrap().config;
-        config.listen = port.address;
+        let listen = port.address.to_string();
+        let variables = [("FIDO_RELAY_LISTEN", listen.as_str())];
+        let mut config = fido_relay::config::from_texts(None, &variables).unwrap().config;
         config.data_dir = directory.path().to_path_buf();
         config.limits.drain = std::time::Duration::ZERO;
         // All parties of a test come from one address, as often as they like.
@@ -154,8 +155,17 @@ impl TestRelay {
 
     /// Connects a paired phone with a card of its own.
     pub(crate) async fn connect(&self, paired: Paired, faults: phone::Faults) -> TestPhone {
+        self.connect_with(Arc::new(CardInHand::default()), paired, faults).await
+    }
+
+    /// Connects a paired phone with this card.
+    pub(crate) async fn connect_with(
+        &self,
+        card: Arc<dyn Card>,
+        paired: Paired,
+        faults: phone::Faults,
+    ) -> TestPhone {
         let codes = Codes::default();
-        let card = Arc::new(CardInHand::default());
         let (handle, events) = Phone::new(paired, card, Arc::new(codes.clone()))
             .with_faults(faults)
             .connect(self.running.tasks());
@@ -171,21 +181,24 @@ struct CardInHand(Mutex<SoftCard>);
 
 impl Card for CardInHand {
     fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {
-        let prompt = Prompt {
-            rp_id: &challenge.offer.rp_id,
-            origin: &challenge.origin,
-            challenge: &challenge.challenge,
-            username: challenge.offer.username.as_str(),
-            display_name: challenge.offer.display_name.as_str(),
-            public_key: &challenge.public_key,
-        };
-        let mut card = self.0.lock().unwrap();
-        let answer = match challenge.offer.ceremony_type {
-            CeremonyType::Registration => card.register(&prompt),
-            CeremonyType::Authentication | CeremonyType::Approval => card.authenticate(&prompt),
-        };
-        let text = answer?;
+        let text = tap(&mut self.0.lock().unwrap(), challenge)?;
         Ok(RawValue::from_string(text).unwrap())
+    }
+}
+
+/// What a card answers to a challenge.
+pub(crate) fn tap(card: &mut SoftCard, challenge: &Challenge) -> Result<String, CardErrorCode> {
+    let prompt = Prompt {
+        rp_id: &challenge.offer.rp_id,
+        origin: &challenge.origin,
+        challenge: &challenge.challenge,
+        username: challenge.offer.username.as_str(),
+        display_name: challenge.offer.display_name.as_str(),
+        public_key: &challenge.public_key,
+    };
+    match challenge.offer.ceremony_type {
+        CeremonyType::Registration => card.register(&prompt),
+        CeremonyType::Authentication | CeremonyType::Approval => card.authenticate(&prompt),
     }
 }
 

@@ -4,9 +4,10 @@ use ciborium::Value;
 
 use super::forge::{Forge, cbor};
 use super::{ALGORITHMS, EDDSA, ES256, NOW, ORIGIN, expected, parse};
-use crate::attestation::{AttestationPolicy, InvalidRoot};
+use crate::attestation::{AttestationPolicy, Attested, InvalidRoot};
 use crate::failure::VerifyError;
-use crate::registration;
+use crate::model::parse_aaguid;
+use crate::registration::{self, NewCredential};
 
 fn verify_under(answer: &serde_json::Value, policy: &AttestationPolicy) -> Option<VerifyError> {
     let origins = [ORIGIN.to_owned()];
@@ -23,13 +24,50 @@ fn verify_statement(
     verify_under(&forge.answer_with(&object), &AttestationPolicy::default())
 }
 
+/// What a registration with this statement makes where nothing need be proven.
+pub(super) fn made(answer: &serde_json::Value) -> NewCredential {
+    let origins = [ORIGIN.to_owned()];
+    let expected = expected(&origins, &[]);
+    let policy = AttestationPolicy::default();
+    registration::verify(parse(answer).unwrap(), &expected, &ALGORITHMS, &policy, NOW).unwrap()
+}
+
+/// A policy that wants a statement, so that none may be passed over.
+pub(super) fn wants_a_statement() -> AttestationPolicy {
+    let mut policy = AttestationPolicy::default();
+    policy.none = false;
+    policy
+}
+
 #[test]
-fn step_21_an_unknown_format_is_refused() {
+fn step_21_an_unknown_format_is_refused_or_no_attestation() {
     let forge = Forge::registration(ES256);
-    for format in ["", "tpm", "android-key", "fido-u2f", "apple", "None", "PACKED", "packed "] {
-        let refused = verify_statement(&forge, format, Vec::new());
+    for format in ["", "android-safetynet", "compound", "None", "PACKED", "packed "] {
+        let answer = forge.answer_with(&cbor(&forge.object(format, Vec::new())));
+        let refused = verify_under(&answer, &wants_a_statement());
         assert_eq!(refused, Some(VerifyError::Format), "{format}");
+        let made = made(&answer);
+        assert_eq!(made.attestation, Attested::Ignored, "{format}");
+        assert_eq!(made.ignored, Some(VerifyError::Format), "{format}");
     }
+    for format in ["packed", "tpm", "android-key", "fido-u2f", "apple"] {
+        let refused = verify_statement(&forge, format, Vec::new());
+        assert_eq!(refused, Some(VerifyError::Statement), "{format}");
+    }
+}
+
+#[test]
+fn a_statement_that_proves_no_model_is_none() {
+    let mut forge = Forge::registration(ES256);
+    for answer in [forge.unattested(), forge.self_attested(), forge.signed()] {
+        let made = made(&answer);
+        assert_eq!((made.attestation, made.ignored), (Attested::None, None));
+        assert_eq!(made.model, None, "of no known model");
+    }
+    forge.aaguid = parse_aaguid("3f59672f-20aa-4afe-b6f4-7e5e916b6d98").unwrap();
+    let model = made(&forge.self_attested()).model.unwrap();
+    assert_eq!(model.name, "Arculus FIDO 2.1 Key Card [P71]");
+    assert!(model.claimed, "by the card alone");
 }
 
 #[test]

@@ -6,26 +6,31 @@ use std::time::Duration;
 use ciborium::Value;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue, IsCa,
-    Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, SigningKey as _,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
+    PKCS_RSA_SHA256, SigningKey as _,
 };
 
 use super::forge::{Forge, cbor};
-use super::{ALGORITHMS, EDDSA, ES256, NOW, ORIGIN, RS256, expected, parse};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::attestation::{made, wants_a_statement};
+use super::{ALGORITHMS, EDDSA, ES256, ES384, NOW, ORIGIN, RS256, expected, parse};
 use crate::UnixTime;
-use crate::attestation::AttestationPolicy;
+use crate::attestation::{AttestationPolicy, Attested};
 use crate::failure::{CertificateFault, VerifyError};
+use crate::model::Model;
 use crate::registration;
 
 const AAGUID_OID: [u64; 10] = [1, 3, 6, 1, 4, 1, 45724, 1, 1, 4];
 
 /// A root, and cards' certificates under it.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    der: Vec<u8>,
+pub(super) struct Authority {
+    pub(super) issuer: Issuer<'static, KeyPair>,
+    pub(super) der: Vec<u8>,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -36,15 +41,20 @@ impl Authority {
 
     /// An authority under this one.
     fn intermediate(&self, name: &str) -> Self {
+        self.intermediate_with(name, |_| {})
+    }
+
+    fn intermediate_with(&self, name: &str, bend: impl Fn(&mut CertificateParams)) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        bend(&mut params);
         let der = params.signed_by(&key, &self.issuer).unwrap().der().to_vec();
         Self { issuer: Issuer::new(params, key), der }
     }
 
-    fn issue(&self, params: &CertificateParams, key: &KeyPair) -> Vec<u8> {
+    pub(super) fn issue(&self, params: &CertificateParams, key: &KeyPair) -> Vec<u8> {
         params.signed_by(key, &self.issuer).unwrap().der().to_vec()
     }
 }
@@ -58,7 +68,7 @@ fn subject() -> Vec<(DnType, DnValue)> {
     ]
 }
 
-fn named(subject: Vec<(DnType, DnValue)>) -> DistinguishedName {
+pub(super) fn named(subject: Vec<(DnType, DnValue)>) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     for (kind, value) in subject {
         name.push(kind, value);
@@ -67,26 +77,31 @@ fn named(subject: Vec<(DnType, DnValue)>) -> DistinguishedName {
 }
 
 /// What an honest attestation certificate is made of.
-fn honest() -> CertificateParams {
+pub(super) fn honest() -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name = named(subject());
     params.is_ca = IsCa::ExplicitNoCa;
     params
 }
 
-fn aaguid_extension(content: Vec<u8>) -> CustomExtension {
+pub(super) fn aaguid_extension(content: Vec<u8>) -> CustomExtension {
     CustomExtension::from_oid_content(&AAGUID_OID, content)
 }
 
-fn octets(aaguid: [u8; 16]) -> Vec<u8> {
+pub(super) fn octets(aaguid: [u8; 16]) -> Vec<u8> {
     [&[0x04, 0x10], aaguid.as_slice()].concat()
 }
 
-fn p256() -> KeyPair {
+pub(super) fn p256() -> KeyPair {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()
 }
 
-fn statement(forge: &Forge, algorithm: i64, key: &KeyPair, chain: &[&[u8]]) -> serde_json::Value {
+pub(super) fn statement(
+    forge: &Forge,
+    algorithm: i64,
+    key: &KeyPair,
+    chain: &[&[u8]],
+) -> serde_json::Value {
     let chain = chain.iter().map(|der| Value::Bytes(der.to_vec())).collect();
     let members = vec![
         ("alg".into(), algorithm.into()),
@@ -106,11 +121,14 @@ fn verify_at(
     registration::verify(parse(answer).unwrap(), &expected, &ALGORITHMS, policy, now).err()
 }
 
-fn verify(answer: &serde_json::Value, policy: &AttestationPolicy) -> Option<VerifyError> {
+pub(super) fn verify(
+    answer: &serde_json::Value,
+    policy: &AttestationPolicy,
+) -> Option<VerifyError> {
     verify_at(answer, policy, NOW)
 }
 
-fn trusting(roots: &[&Authority]) -> AttestationPolicy {
+pub(super) fn trusting(roots: &[&Authority]) -> AttestationPolicy {
     let roots = roots.iter().map(|root| root.der.clone());
     AttestationPolicy::default().with_roots(roots).unwrap()
 }
@@ -120,10 +138,15 @@ fn with_certificate(params: &CertificateParams) -> Option<VerifyError> {
     let (root, key) = (Authority::new("Root"), p256());
     let forge = Forge::registration(ES256);
     let leaf = root.issue(params, &key);
-    verify(&statement(&forge, ES256, &key, &[&leaf]), &AttestationPolicy::default())
+    let answer = statement(&forge, ES256, &key, &[&leaf]);
+    let refused = verify(&answer, &wants_a_statement());
+    // Under a root as well; where nothing need be proven, it is no attestation.
+    assert_eq!(verify(&answer, &trusting(&[&root])), refused);
+    assert_eq!(made(&answer).ignored, refused);
+    refused
 }
 
-fn fault(fault: CertificateFault) -> Option<VerifyError> {
+pub(super) fn fault(fault: CertificateFault) -> Option<VerifyError> {
     Some(VerifyError::Certificate(fault))
 }
 
@@ -131,17 +154,19 @@ fn fault(fault: CertificateFault) -> Option<VerifyError> {
 fn every_credential_algorithm_passes_under_every_attestation_algorithm() {
     let root = Authority::new("Root");
     let policy = trusting(&[&root]);
-    for attested_by in ALGORITHMS {
+    let forges = ALGORITHMS.map(Forge::registration);
+    for attested_by in [ES256, EDDSA, ES384, RS256] {
         let key = KeyPair::generate_for(match attested_by {
             ES256 => &PKCS_ECDSA_P256_SHA256,
+            ES384 => &PKCS_ECDSA_P384_SHA384,
             EDDSA => &PKCS_ED25519,
             _ => &PKCS_RSA_SHA256,
         })
         .unwrap();
         let leaf = root.issue(&honest(), &key);
-        for algorithm in ALGORITHMS {
-            let forge = Forge::registration(algorithm);
-            let answer = statement(&forge, attested_by, &key, &[&leaf]);
+        for forge in &forges {
+            let algorithm = forge.key.algorithm();
+            let answer = statement(forge, attested_by, &key, &[&leaf]);
             assert_eq!(verify(&answer, &policy), None, "{algorithm} attested by {attested_by}");
         }
     }
@@ -155,12 +180,14 @@ fn step_22_a_signature_by_another_key_than_the_certificates_is_refused() {
     let strange = statement(&forge, ES256, &p256(), &[&leaf]);
     let policy = AttestationPolicy::default();
     assert_eq!(verify(&strange, &policy), Some(VerifyError::StatementSignature));
-    for algorithm in [EDDSA, RS256] {
+    for algorithm in [EDDSA, ES384, RS256] {
         let other = statement(&forge, algorithm, &key, &[&leaf]);
         assert_eq!(verify(&other, &policy), Some(VerifyError::StatementSignature));
     }
-    let unknown = statement(&forge, -35, &key, &[&leaf]);
-    assert_eq!(verify(&unknown, &policy), Some(VerifyError::StatementAlgorithm));
+    let unknown = statement(&forge, -36, &key, &[&leaf]);
+    let refused = verify(&unknown, &wants_a_statement());
+    assert_eq!(refused, Some(VerifyError::UnknownStatementAlgorithm));
+    assert_eq!(made(&unknown).ignored, refused, "it could not be judged");
 }
 
 #[test]
@@ -207,8 +234,9 @@ fn section_8_2_1_another_version_is_refused() {
     leaf[at + 4] = 1;
     let forge = Forge::registration(ES256);
     let answer = statement(&forge, ES256, &key, &[&leaf]);
-    let refused = verify(&answer, &AttestationPolicy::default());
+    let refused = verify(&answer, &wants_a_statement());
     assert_eq!(refused, fault(CertificateFault::Version));
+    assert_eq!(made(&answer).ignored, refused);
 }
 
 #[test]
@@ -296,6 +324,98 @@ fn step_24_a_certificate_must_lead_to_a_configured_root() {
         let answer = statement(&forge, ES256, &key, &chain);
         assert_eq!(verify(&answer, &trusting(&roots)), outcome, "{what}");
     }
+}
+
+#[test]
+fn step_24_roots_of_equal_names_and_other_keys_work_side_by_side() {
+    let roots = [Authority::new("Root"), Authority::new("Root")];
+    let stranger = Authority::new("Root");
+    let forge = Forge::registration(ES256);
+    for policy in [trusting(&[&roots[0], &roots[1]]), trusting(&[&roots[1], &roots[0]])] {
+        for (root, outcome) in
+            [(&roots[0], None), (&roots[1], None), (&stranger, Some(VerifyError::TrustPath))]
+        {
+            let (middle, key) = (root.intermediate("Middle"), p256());
+            let direct = root.issue(&honest(), &key);
+            let indirect = middle.issue(&honest(), &key);
+            let answer = statement(&forge, ES256, &key, &[&direct]);
+            assert_eq!(verify(&answer, &policy), outcome, "direct");
+            let answer = statement(&forge, ES256, &key, &[&indirect, &middle.der]);
+            assert_eq!(verify(&answer, &policy), outcome, "by an intermediate");
+        }
+    }
+}
+
+#[test]
+fn step_24_an_intermediate_must_be_allowed_to_sign_certificates() {
+    let (root, key) = (Authority::new("Root"), p256());
+    let forge = Forge::registration(ES256);
+    let untrusted = Some(VerifyError::TrustPath);
+    let with = |bend: &dyn Fn(&mut CertificateParams)| {
+        let middle = root.intermediate_with("Middle", bend);
+        let leaf = middle.issue(&honest(), &key);
+        verify(&statement(&forge, ES256, &key, &[&leaf, &middle.der]), &trusting(&[&root]))
+    };
+    use KeyUsagePurpose::{CrlSign, DigitalSignature, KeyCertSign};
+    assert_eq!(with(&|_| {}), None, "no key usage: not limited");
+    assert_eq!(with(&|params| params.key_usages = vec![KeyCertSign, CrlSign]), None);
+    assert_eq!(with(&|params| params.key_usages = vec![CrlSign]), untrusted);
+    assert_eq!(with(&|params| params.key_usages = vec![DigitalSignature]), untrusted);
+    assert_eq!(with(&|params| params.is_ca = IsCa::ExplicitNoCa), untrusted);
+    assert_eq!(with(&|params| params.is_ca = IsCa::NoCa), untrusted);
+}
+
+#[test]
+fn step_24_the_arculus_roots_are_trusted_and_no_other_of_their_name() {
+    let policy = AttestationPolicy::default().with_arculus_roots();
+    let [one, other] =
+        crate::model::ARCULUS_ROOTS.map(|der| X509Certificate::from_der(der).unwrap().1);
+    assert_eq!(one.subject(), other.subject());
+    assert_ne!(one.public_key(), other.public_key());
+    let (impostor, key) = (Authority::new("CompoSecure-FIDO-CA-Root"), p256());
+    let leaf = impostor.issue(&honest(), &key);
+    let answer = statement(&Forge::registration(ES256), ES256, &key, &[&leaf, &impostor.der]);
+    assert_eq!(verify(&answer, &policy), Some(VerifyError::TrustPath));
+}
+
+#[test]
+fn step_24_only_listed_models_may_register_where_models_are_listed() {
+    let (root, key) = (Authority::new("Root"), p256());
+    let leaf = root.issue(&honest(), &key);
+    let forge = Forge::registration(ES256);
+    let answer = statement(&forge, ES256, &key, &[&leaf]);
+    let mut policy = trusting(&[&root]);
+    let refused = Some(VerifyError::ModelNotAllowed);
+    policy.aaguids = vec![[4; 16], forge.aaguid];
+    assert_eq!(verify(&answer, &policy), None);
+    assert_eq!(verify(&forge.unattested(), &policy), refused, "listed and not attested");
+    assert_eq!(verify(&forge.self_attested(), &policy), refused, "listed and not attested");
+    policy.aaguids = vec![[4; 16]];
+    assert_eq!(verify(&answer, &policy), refused);
+    let mut without_roots = AttestationPolicy::default();
+    without_roots.aaguids = vec![forge.aaguid];
+    assert_eq!(verify(&answer, &without_roots), refused, "nothing proves the model");
+}
+
+#[test]
+fn a_chain_to_a_root_is_verified_and_names_the_model() {
+    let (root, key) = (Authority::new("Root"), p256());
+    let leaf = root.issue(&honest(), &key);
+    let mut forge = Forge::registration(ES256);
+    forge.aaguid = crate::parse_aaguid("9d3df6ba-282f-11ed-a261-0242ac120002").unwrap();
+    let answer = statement(&forge, ES256, &key, &[&leaf]);
+    let origins = [ORIGIN.to_owned()];
+    let expected = expected(&origins, &[]);
+    let policy = trusting(&[&root]);
+    let verified =
+        registration::verify(parse(&answer).unwrap(), &expected, &ALGORITHMS, &policy, NOW)
+            .unwrap();
+    assert_eq!((verified.attestation, verified.ignored), (Attested::Verified, None));
+    let name = "Arculus FIDO2/U2F Key Card".to_owned();
+    assert_eq!(verified.model, Some(Model { name: name.clone(), claimed: false }));
+    let unproven = made(&answer);
+    assert_eq!(unproven.attestation, Attested::None, "no root to hold it against");
+    assert_eq!(unproven.model, Some(Model { name, claimed: true }));
 }
 
 #[test]

@@ -1,18 +1,18 @@
-//! Public keys: exactly the three kinds, exactly their members, no weak ones.
+//! Public keys: exactly the known kinds, exactly their members, no weak ones.
 
 use std::sync::LazyLock;
 
 use ciborium::Value;
 
 use super::forge::cbor;
-use super::{ALGORITHMS, EDDSA, ES256, RS256};
+use super::{ALGORITHMS, EDDSA, ES256, ES384, ML_DSA_44, ML_DSA_65, PS256, QUICK, RS256};
 use crate::KeyPair as CardKey;
 use crate::cose::PublicKey;
 
 type Members = Vec<(Value, Value)>;
 
 /// One key of each algorithm serves every test here: RSA keys take long to make.
-static KEYS: LazyLock<[Members; 3]> = LazyLock::new(|| {
+static KEYS: LazyLock<[Members; ALGORITHMS.len()]> = LazyLock::new(|| {
     ALGORITHMS.map(|number| CardKey::generate(number).unwrap().cose().into_map().unwrap())
 });
 
@@ -46,21 +46,31 @@ fn honest_keys_are_keys_of_their_algorithm() {
 #[test]
 fn another_key_type_algorithm_or_curve_is_no_key() {
     for algorithm in ALGORITHMS {
-        for kty in [0, 1, 2, 3, 4, -1] {
+        for kty in [0, 1, 2, 3, 4, 7, -1] {
             let own = match algorithm {
-                ES256 => 2,
+                ES256 | ES384 => 2,
                 EDDSA => 1,
+                ML_DSA_44 | ML_DSA_65 => 7,
                 _ => 3,
             };
             assert_eq!(with(algorithm, 1, kty.into()), kty == own, "{algorithm}, kty {kty}");
         }
-        for alg in [-7, -8, -257, -35, -36, -37, -258, -65535, 5, 0] {
-            assert_eq!(with(algorithm, 3, alg.into()), alg == algorithm, "{algorithm}, alg {alg}");
+        for alg in [-7, -8, -257, -35, -36, -37, -48, -49, -50, -258, -65535, 5, 0] {
+            // The two RSA algorithms have keys of the same form.
+            let rsa = [RS256, PS256];
+            let own = alg == algorithm || (rsa.contains(&alg) && rsa.contains(&algorithm));
+            assert_eq!(with(algorithm, 3, alg.into()), own, "{algorithm}, alg {alg}");
         }
     }
     for curve in 0..9 {
         assert_eq!(with(ES256, -1, curve.into()), curve == 1);
+        assert_eq!(with(ES384, -1, curve.into()), curve == 2);
         assert_eq!(with(EDDSA, -1, curve.into()), curve == 6);
+    }
+    for (algorithm, other) in [(ES256, ES384), (ES384, ES256)] {
+        let mut tied_to_another_curve = members(other);
+        set(&mut tied_to_another_curve, 3, algorithm.into());
+        assert!(!is_key(tied_to_another_curve), "section 5.8.5: {algorithm} on its own curve");
     }
 }
 
@@ -141,6 +151,27 @@ fn ed25519_points_of_small_order_or_beyond_the_field_are_no_key() {
         beyond[0] = lowest;
         beyond[31] = 0x7f;
         assert!(!with(EDDSA, -2, Value::Bytes(beyond)));
+    }
+}
+
+#[test]
+fn ml_dsa_keys_have_one_length() {
+    for (algorithm, length) in [(ML_DSA_44, 1312), (ML_DSA_65, 1952)] {
+        for other in [0, 32, 1312, 1952, 2592, length - 1, length + 1] {
+            let is_key = with(algorithm, -1, Value::Bytes(vec![1; other]));
+            assert_eq!(is_key, other == length, "{algorithm} of {other} bytes");
+        }
+        let key = CardKey::generate(algorithm).unwrap();
+        assert!(!with(algorithm, -1, Value::Bytes(key.spki().unwrap())), "SubjectPublicKeyInfo");
+    }
+}
+
+#[test]
+fn a_key_pairs_spki_is_that_of_its_cose_key() {
+    for algorithm in &ALGORITHMS[..QUICK] {
+        let pair = CardKey::generate(*algorithm).unwrap();
+        let key = PublicKey::from_cose(&pair.cose()).unwrap();
+        assert_eq!(key.spki(), pair.spki(), "{algorithm}");
     }
 }
 

@@ -151,10 +151,47 @@ impl Forge {
         }))
     }
 
+    pub(super) fn clone_parts(&self) -> Parts {
+        Parts {
+            id: self.id.clone(),
+            rp_id: self.rp_id.clone(),
+            flags: self.flags,
+            sign_count: self.sign_count,
+            cose: self.cose.clone(),
+            tail: self.tail.clone(),
+            client_data: self.client_data.clone(),
+        }
+    }
+
+    pub(super) fn restore(&mut self, parts: Parts) {
+        self.client_bytes = None;
+        Parts {
+            id: self.id,
+            rp_id: self.rp_id,
+            flags: self.flags,
+            sign_count: self.sign_count,
+            cose: self.cose,
+            tail: self.tail,
+            client_data: self.client_data,
+        } = parts;
+    }
+
     fn answer(&self, response: serde_json::Value) -> serde_json::Value {
         let id = Bytes(self.id.clone());
         json!({"id": id, "rawId": id, "type": "public-key", "response": response})
     }
+}
+
+/// Everything of a [`Forge`] that tests bend.
+#[derive(Clone)]
+pub(super) struct Parts {
+    id: Vec<u8>,
+    rp_id: String,
+    flags: u8,
+    sign_count: u32,
+    cose: Vec<u8>,
+    tail: Vec<u8>,
+    client_data: serde_json::Value,
 }
 
 fn client_data(kind: &str) -> serde_json::Value {

@@ -3,10 +3,15 @@
 
 mod attestation;
 mod authentication;
+mod canonical;
 mod certificates;
 mod cose;
+mod differential;
 mod forge;
+mod formats;
+mod metadata;
 mod mutation;
+mod readme;
 mod registration;
 mod vectors;
 
@@ -14,12 +19,15 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::cose::{EDDSA, ES256, RS256};
+use crate::cose::{EDDSA, ES256, ES384, ML_DSA_44, ML_DSA_65, PS256, RS256};
 use crate::{Answer, Expected, UnixTime, VerifyError};
 
 const RP_ID: &str = "example.org";
 const ORIGIN: &str = "https://example.org";
-const ALGORITHMS: [i64; 3] = [ES256, EDDSA, RS256];
+/// Every algorithm, those whose keys are quickly made first.
+const ALGORITHMS: [i64; 7] = [ES256, EDDSA, ES384, ML_DSA_44, ML_DSA_65, RS256, PS256];
+/// How many of them are quickly made.
+const QUICK: usize = 5;
 /// 2026-01-01.
 const NOW: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(1_767_225_600));
 

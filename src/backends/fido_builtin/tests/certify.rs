@@ -186,6 +186,7 @@ async fn malformed_begin_bodies_are_400_and_not_echoed() {
         json!({"username": "ada", "attestation": 1}).to_string(),
         json!({"username": "ada", "algorithms": "es256"}).to_string(),
         json!({"username": "ada", "algorithms": ["canary"]}).to_string(),
+        json!({"username": "ada", "extensions": ["canary"]}).to_string(),
     ] {
         for step in [AttestationOptions, AssertionOptions] {
             let reply = call(&bench, step, None, &text).await;
@@ -259,6 +260,32 @@ async fn a_call_asks_for_less_than_user_verification_only_where_the_operator_all
 }
 
 #[tokio::test]
+async fn extensions_are_passed_on_to_the_client() {
+    let bench = Bench::new();
+    let mut card = SoftCard::new();
+    let extensions =
+        json!({"credProps": true, "credentialProtectionPolicy": "userVerificationOptional"});
+    let request = json!({"username": "ada", "extensions": extensions}).to_string();
+    let begun = call(&bench, AttestationOptions, None, &request).await;
+    assert_eq!(body(&begun)["extensions"], extensions);
+    let answered = answer(&mut card, "ada", &begun, true);
+    let cookie = cookie(&begun);
+    assert_eq!(call(&bench, AttestationResult, Some(&cookie), &answered).await.status, 200);
+    let begun = call(&bench, AssertionOptions, None, &request).await;
+    assert_eq!(body(&begun)["extensions"], extensions);
+    let begun = call(&bench, AssertionOptions, None, &begin_body("ada")).await;
+    assert!(body(&begun).get("extensions").is_none());
+}
+
+#[tokio::test]
+async fn algorithms_that_are_switched_off_are_400() {
+    let request = json!({"username": "ada", "algorithms": ["ML-DSA-44"]}).to_string();
+    let reply = call(&Bench::new(), AttestationOptions, None, &request).await;
+    assert_eq!(reply.status, 400);
+    assert_eq!(body(&reply)["status"], "failed");
+}
+
+#[tokio::test]
 async fn a_store_that_cannot_is_507() {
     let bench = Bench::new();
     let mut card = SoftCard::new();
@@ -269,6 +296,17 @@ async fn a_store_that_cannot_is_507() {
     assert_eq!((full.status, &body(&full)["status"]), (507, &json!("failed")));
     bench.store.unreadable.store(true, Ordering::SeqCst);
     assert_eq!(call(&bench, AttestationOptions, None, &begin_body("ada")).await.status, 507);
+}
+
+#[tokio::test]
+async fn the_limit_of_cards_is_the_callers_to_mend_and_no_507() {
+    let bench = Bench::new();
+    for _ in 0..20 {
+        bench.register(&mut SoftCard::new(), "ada").await;
+    }
+    let limit = call(&bench, AttestationOptions, None, &begin_body("ada")).await;
+    assert_eq!((limit.status, &body(&limit)["status"]), (409, &json!("failed")));
+    assert!(body(&limit)["errorMessage"].as_str().unwrap().contains("remove one first"));
 }
 
 #[tokio::test]

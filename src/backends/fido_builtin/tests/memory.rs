@@ -19,6 +19,8 @@ pub(super) struct MemoryStore {
     pub(super) unwritable: AtomicBool,
     /// The write of this number from now on fails; 0: none does.
     pub(super) failing_write: AtomicU64,
+    /// The record of this key is gone once it was read so often.
+    gone_after: Mutex<Option<(u64, String)>>,
     /// This many writes happen and are reported as conflicts all the same.
     pub(super) spurious_conflicts: AtomicU64,
 }
@@ -30,6 +32,28 @@ impl MemoryStore {
     /// Keys of the records that there are.
     pub(super) fn keys(&self) -> Vec<String> {
         self.records.lock().unwrap().1.keys().map(|(_, key)| key.clone()).collect()
+    }
+
+    /// How many writes there were.
+    pub(super) fn writes(&self) -> u64 {
+        self.records.lock().unwrap().0
+    }
+
+    /// Removes a credential after this many reads of it from now on.
+    pub(super) fn remove_after_reads(&self, reads: u64, key: &str) {
+        *self.gone_after.lock().unwrap() = Some((reads, key.to_owned()));
+    }
+
+    fn was_read(&self, key: &str) {
+        let mut gone_after = self.gone_after.lock().unwrap();
+        if let Some((reads, _)) = gone_after.as_mut().filter(|(_, wanted)| wanted == key) {
+            *reads -= 1;
+            if *reads == 0 {
+                let at = (Bucket::Credentials.name(), key.to_owned());
+                self.records.lock().unwrap().1.remove(&at).unwrap();
+                *gone_after = None;
+            }
+        }
     }
 
     fn check(&self, flag: &AtomicBool) -> Result<(), StoreError> {
@@ -84,7 +108,9 @@ impl Store for MemoryStore {
         Box::pin(async move {
             self.check(&self.unreadable)?;
             let at = (bucket.name(), key.to_owned());
-            Ok(self.records.lock().unwrap().1.get(&at).cloned())
+            let found = self.records.lock().unwrap().1.get(&at).cloned();
+            self.was_read(key);
+            Ok(found)
         })
     }
 

@@ -1,8 +1,11 @@
 //! The built-in server by its two doors, over a store in memory.
 
+mod attestation;
 mod bench;
+mod cards;
 mod certify;
 mod fido;
+mod handles;
 mod memory;
 
 const RP_ID: &str = "example.org";

@@ -1,4 +1,4 @@
-//! An authority that phones of a test trust, and certificates of it.
+//! A private certificate authority of a test, and certificates of it.
 
 use std::path::Path;
 
@@ -33,9 +33,19 @@ impl Authority {
         self.pair_until(2090)
     }
 
+    /// The authority's own certificate and key, which no server should show.
+    pub(crate) fn own_pair(&self) -> (String, String) {
+        (self.certificate.pem(), self.issuer.key().serialize_pem())
+    }
+
     /// One that is good until the first day of this year.
     pub(crate) fn pair_until(&self, year: i32) -> (String, String) {
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        self.pair_for(&["localhost", "127.0.0.1"], year)
+    }
+
+    /// One for these names.
+    pub(crate) fn pair_for(&self, names: &[&str], year: i32) -> (String, String) {
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();

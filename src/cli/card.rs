@@ -1,0 +1,79 @@
+//! `fido-relay card`: a user's cards, and removing one that is lost. A backend does the same over
+//! HTTP.
+
+use axum::http::Method;
+use clap::{Args, Subcommand};
+use fido_relay_proto::http::CardView;
+use fido_relay_proto::{CardId, Username};
+
+use super::administration::{Administration, of_user};
+use super::pairing::parse_username;
+use super::{ConfigFile, Failure, answer, block_on};
+
+/// Works on the relay that runs in this configuration's data directory, or on its store when none
+/// does. Only for the built-in FIDO2 server.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List a user's cards, the oldest first
+    List {
+        /// Whose, as the FIDO2 server knows them
+        #[arg(value_parser = parse_username)]
+        username: Username,
+    },
+    /// Remove a card for good: it signs nobody in any more, also not in a ceremony that has begun
+    Remove {
+        /// Whose, as the FIDO2 server knows them
+        #[arg(value_parser = parse_username)]
+        username: Username,
+        /// Which, as in the list
+        #[arg(allow_hyphen_values = true)]
+        id: CardId,
+    },
+}
+
+pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure> {
+    let config = file.config()?;
+    let Arguments { command, json } = arguments;
+    block_on(async {
+        let administration = Administration::reach(&config)?;
+        match command {
+            Command::List { username } => {
+                let path = of_user("/cards", &username);
+                show(administration.call(Method::GET, &path, &()).await?, json)
+            }
+            Command::Remove { username, id } => {
+                let path = of_user(&format!("/cards/{id}"), &username);
+                administration.order(Method::DELETE, &path).await
+            }
+        }
+    })
+}
+
+fn show(cards: Vec<CardView>, json: bool) -> Result<(), Failure> {
+    if json {
+        answer(&serde_json::to_string(&cards).map_err(Failure::failed)?);
+        return Ok(());
+    }
+    for card in &cards {
+        let model = card.model.as_ref().or(card.aaguid.as_ref()).map_or("unknown", String::as_str);
+        let claimed = if card.claimed { " (claimed)" } else { "" };
+        let pin =
+            if card.can_verify_user { "has verified a PIN" } else { "has not verified a PIN" };
+        answer(&format!("{}  {model}{claimed}, {pin}", card.id));
+        let used = card.last_used_at.as_deref().unwrap_or("never");
+        answer(&format!("  registered  {}, last used  {used}", card.registered_at));
+    }
+    if cards.is_empty() {
+        answer("This user has no card.");
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! Cards: list, removal.
+
+use fido_relay_proto::ProblemCode::{
+    NotFound, NotSupported, OriginNotAllowed, ScopeMissing, Unauthorized, Unavailable,
+};
+use fido_relay_proto::http::{CardList, Scope};
+use fido_relay_proto::{CardId, Username};
+use serde_json::json;
+
+use super::call::{Access, Draft};
+use super::examples::AT;
+
+pub(super) fn describe(draft: &mut Draft) {
+    let card = json!({
+        "id": "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU", "registered_at": AT,
+        "last_used_at": AT, "aaguid": "3f59672f-20aa-4afe-b6f4-7e5e916b6d98",
+        "model": "Arculus FIDO 2.1 Key Card [P71]", "attestation": "verified", "claimed": false,
+        "can_verify_user": true,
+    });
+    draft
+        .call(("GET", "/v1/users/{username}/cards"), "cards", "listCards", "List a user's cards")
+        .says(
+            "A user who is not known has none. 501 with a FIDO2 server that is not the built-in one.",
+        )
+        .asks(&Access::Client(&[Scope::CardRead]))
+        .segment::<Username>("username")
+        .gives::<CardList>(200, "The list", &[("one", json!({ "cards": [card] }))])
+        .problems(&[
+            Unauthorized,
+            ScopeMissing,
+            OriginNotAllowed,
+            NotFound,
+            NotSupported,
+            Unavailable,
+        ]);
+    let path = "/v1/users/{username}/cards/{id}";
+    draft
+        .call(("DELETE", path), "cards", "removeCard", "Remove a card, say one that is lost")
+        .says(
+            "For good: no ceremony succeeds with it from then on, also none that has begun. 501 with \
+             a FIDO2 server that is not the built-in one.",
+        )
+        .asks(&Access::Client(&[Scope::CardRevoke]))
+        .segment::<Username>("username")
+        .segment::<CardId>("id")
+        .gives_nothing(204, "Removed")
+        .problems(&[
+            Unauthorized,
+            ScopeMissing,
+            OriginNotAllowed,
+            NotFound,
+            NotSupported,
+            Unavailable,
+        ]);
+}

@@ -1,0 +1,143 @@
+//! Authenticators that other projects wrote, against the running relay and its built-in FIDO2
+//! server: what each can make of formats, algorithms and user verification, and what comes of it.
+
+mod page;
+mod programs;
+mod refusals;
+mod whole;
+
+use fido_relay::tasks::Tasks;
+use fido_relay_proto::CeremonyType;
+use fido_relay_webauthn::VerifyError;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::differential::attestation;
+use crate::support::child_relay::{ChildRelay, Home};
+use crate::support::client_direct::ClientDirect;
+
+/// More than a line of the log needs to arrive.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// What comes of a card that is registered and then signs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Both succeed, and the attestation object is of this format.
+    Accepted(&'static str),
+    /// The server refuses the registration: 401 to the app, and this in the log.
+    Refused(VerifyError),
+    /// The authenticator makes no credential, and its error contains this.
+    Declined(&'static str),
+}
+
+/// One of the authenticators, with a card of its own.
+trait Authenticator {
+    /// Makes a credential (registration) or uses it, as a page of this origin would have it done;
+    /// `Err` with the authenticator's own error.
+    async fn answer(
+        &mut self,
+        ceremony: CeremonyType,
+        options: &Value,
+        origin: &str,
+    ) -> Result<Value, String>;
+}
+
+/// A relay whose log says why it refuses.
+struct Server {
+    relay: ChildRelay,
+    app: ClientDirect,
+    /// The origin that it accepts.
+    origin: String,
+    users: u32,
+    _home: Home,
+    _tasks: Tasks,
+}
+
+impl Server {
+    /// One whose apps may ask for less than user verification, as far as `weaker` is true.
+    async fn start(weaker: bool) -> Self {
+        let tasks = Tasks::default();
+        let home = Home::new(&[
+            ("FIDO_RELAY_LOG__LEVEL", "debug"),
+            ("FIDO_RELAY_ALLOW_UV_WEAKEN", if weaker { "true" } else { "false" }),
+        ]);
+        let relay = ChildRelay::start(&home, &tasks).await;
+        let app = ClientDirect::of(relay.url());
+        let origin = relay.url().replace("127.0.0.1", "localhost");
+        Self { relay, app, origin, users: 0, _home: home, _tasks: tasks }
+    }
+
+    /// A name that no test used before.
+    fn user(&mut self) -> String {
+        self.users += 1;
+        format!("user-{}", self.users)
+    }
+
+    /// Completes a ceremony: the status, and what the relay wrote meanwhile.
+    async fn complete(
+        &self,
+        ceremony: CeremonyType,
+        cookie: &str,
+        credential: &Value,
+        reason: Option<VerifyError>,
+    ) -> (u16, bool) {
+        let before = self.relay.written().len();
+        let status = self.app.complete(ceremony, cookie, credential).await;
+        let Some(reason) = reason.map(|reason| reason.to_string()) else { return (status, true) };
+        let said = async {
+            while !self.relay.written()[before..].contains(&reason) {
+                tokio::task::yield_now().await;
+            }
+        };
+        (status, timeout(PATIENCE, said).await.is_ok())
+    }
+
+    /// Registers a card of a new user and signs in with it.
+    async fn run(
+        &mut self,
+        card: &mut impl Authenticator,
+        wishes: &Value,
+        expected: Outcome,
+    ) -> Result<(), String> {
+        let mut wishes = wishes.clone();
+        wishes["username"] = self.user().into();
+        let mut format = None;
+        for ceremony in [CeremonyType::Registration, CeremonyType::Authentication] {
+            let begun = self.app.begin(ceremony, &wishes).await;
+            let credential = match card.answer(ceremony, &begun.options, &self.origin).await {
+                Ok(credential) => credential,
+                Err(error) => {
+                    return match expected {
+                        Outcome::Declined(part) if error.contains(part) => Ok(()),
+                        _ => Err(format!("{ceremony:?}: declined: {error}")),
+                    };
+                }
+            };
+            format = format.or_else(|| attestation::format(&credential));
+            let reason = match expected {
+                Outcome::Refused(reason) => Some(reason),
+                Outcome::Accepted(_) | Outcome::Declined(_) => None,
+            };
+            let (status, said) = self.complete(ceremony, &begun.cookie, &credential, reason).await;
+            match (status, reason) {
+                (200, None) => {}
+                (401, Some(_)) if said => return Ok(()),
+                _ => return Err(format!("{ceremony:?}: status {status}, {format:?}")),
+            }
+        }
+        let got = format.unwrap_or_default();
+        match expected {
+            Outcome::Accepted(expected) if got == expected => Ok(()),
+            _ => Err(format!("accepted as {got}")),
+        }
+    }
+}
+
+/// What an app asks for, by name; an empty verification is none that it asks for.
+fn wishes(verification: &str, attestation: &str, algorithm: &str) -> Value {
+    json!({
+        "userVerification": verification,
+        "attestation": attestation,
+        "algorithms": [algorithm],
+    })
+}

@@ -1,4 +1,4 @@
-//! Texts of others in a line of the phone's own.
+//! Texts of initiators and users, isolated from the phone's own words around them.
 
 const FIRST_STRONG_ISOLATE: char = '\u{2068}';
 const POP_DIRECTIONAL_ISOLATE: char = '\u{2069}';

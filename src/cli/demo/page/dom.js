@@ -7,7 +7,7 @@ export function title(...parts) {
   document.title = [...parts, "Harbour Bank (demo)"].join(" – ");
 }
 
-/** A text of somebody's within a sentence, which it cannot reorder. */
+/** A name within a sentence, isolated: one from right to left does not reorder the sentence. */
 export function isolated(text) {
   const bdi = document.createElement("bdi");
   bdi.textContent = text;

@@ -141,3 +141,19 @@ fn wishes(verification: &str, attestation: &str, algorithm: &str) -> Value {
         "algorithms": [algorithm],
     })
 }
+
+/// What a browser calls the ceremony, and the programs too.
+fn verb(ceremony: CeremonyType) -> &'static str {
+    match ceremony {
+        CeremonyType::Registration => "create",
+        CeremonyType::Authentication | CeremonyType::Approval => "get",
+    }
+}
+
+/// The credential in an authenticator's answer, or its error.
+fn made(mut answer: Value) -> Result<Value, String> {
+    match answer["declined"].as_str() {
+        Some(error) => Err(error.to_owned()),
+        None => Ok(answer["credential"].take()),
+    }
+}

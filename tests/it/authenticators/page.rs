@@ -5,7 +5,7 @@ use fido_relay_proto::CeremonyType;
 use serde_json::{Value, json};
 
 use super::Outcome::{self, Accepted, Declined};
-use super::{Authenticator, Server, wishes};
+use super::{Authenticator, Server, made, verb, wishes};
 use crate::demo::browser::Browser;
 use crate::support::needs;
 
@@ -87,15 +87,8 @@ impl Authenticator for Page {
         options: &Value,
         _: &str,
     ) -> Result<Value, String> {
-        let verb = match ceremony {
-            CeremonyType::Registration => "create",
-            CeremonyType::Authentication | CeremonyType::Approval => "get",
-        };
-        let mut answer = self.run(&format!("credential({verb:?}, {options})")).await;
-        match answer["declined"].as_str() {
-            Some(error) => Err(error.to_owned()),
-            None => Ok(answer["credential"].take()),
-        }
+        let verb = verb(ceremony);
+        made(self.run(&format!("credential({verb:?}, {options})")).await)
     }
 }
 

@@ -9,7 +9,7 @@ use fido_relay_webauthn::VerifyError;
 use serde_json::{Value, json};
 
 use super::Outcome::{self, Accepted, Declined, Refused};
-use super::{Authenticator, Server, wishes};
+use super::{Authenticator, Server, made, verb, wishes};
 use crate::support::needs;
 use crate::support::program::Program;
 
@@ -92,18 +92,10 @@ pub(super) fn answer(
     options: &Value,
     origin: &str,
 ) -> Result<Value, String> {
-    let verb = match ceremony {
-        CeremonyType::Registration => "create",
-        CeremonyType::Authentication | CeremonyType::Approval => "get",
-    };
     let mut order = order.clone();
-    order[verb] = options.clone();
+    order[verb(ceremony)] = options.clone();
     order["origin"] = origin.into();
-    let mut answer = program.ask(&order);
-    match answer["declined"].as_str() {
-        Some(error) => Err(error.to_owned()),
-        None => Ok(answer["credential"].take()),
-    }
+    made(program.ask(&order))
 }
 
 impl Authenticator for Card {

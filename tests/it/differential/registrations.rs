@@ -23,6 +23,7 @@ fn set(members: &mut Members, key: Cbor, value: Cbor) {
 
 const LENIENT_KEY: &str = "the library looks at a COSE key first when it verifies with it";
 const FRAMES: &str = "the library leaves frames to its caller";
+const CANONICAL: &str = "the library does not insist on CTAP2's canonical CBOR";
 const IDS: &str = "the library does not compare the answer's id with the attested one";
 
 /// What is bent in a registration with attestation `none`, so that no signature notices.
@@ -105,6 +106,13 @@ pub(super) const UNATTESTED: &[Case] = &[
         Stricter("the library takes the last of two labels"),
     ),
     ("a statement in none", |f| f.statement = |s| s.push(("x".into(), 1.into())), Not),
+    ("a format that no verifier knows", |f| f.format = "x", Not),
+    (
+        "a length in more bytes than it needs",
+        |f| f.outer = |object| drop(object.splice(..1, [0xb8, 3])),
+        Stricter(CANONICAL),
+    ),
+    ("labels in another order", |f| f.cose.swap(0, 1), Stricter(CANONICAL)),
     ("more behind the object", |f| f.outer = |object| object.push(0), Not),
     ("the object cut", |f| f.outer = |object| object.truncate(object.len() - 1), Not),
     ("no object", |f| f.json = |json| json["response"] = json!({ "clientDataJSON": "e30" }), Not),

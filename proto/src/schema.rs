@@ -3,8 +3,9 @@
 //! theirs, and with it their docs.
 //!
 //! A schema here says exactly what the type's parser takes, so that what a document generated from
-//! it calls valid is never refused for its form. What of a text needs tables of Unicode (combining
-//! marks, joiners, normalization) is in its description alone. Patterns keep to what ECMA-262 and
+//! it calls valid is never refused for its form. What of a text needs more than a class of
+//! characters (blanks and combining marks in a row, joiners, normalization) is in its description
+//! alone. Patterns keep to what ECMA-262 and
 //! Python read alike.
 
 use std::borrow::Cow;
@@ -54,18 +55,13 @@ fn class(ranges: &[(char, char)]) -> String {
         .collect()
 }
 
-/// What lies between these ranges, which are in order. Spelt so, a pattern names no noncharacter.
-fn between(ranges: &[(char, char)]) -> Vec<(char, char)> {
-    let (last, rest) = (ranges.iter(), ranges.iter().skip(1));
-    let gaps = last.zip(rest).map(|(&(_, end), &(next, _))| {
-        let (mut first, mut last) = ((end..=next).skip(1), (end..=next).rev().skip(1));
-        (first.next(), last.next())
-    });
-    let gaps = gaps.filter_map(|gap| match gap {
-        (Some(first), Some(last)) if first <= last => Some((first, last)),
-        (_, _) => None,
-    });
-    gaps.collect()
+/// These ranges without the noncharacters at their ends, which not every reader of a document takes.
+fn named(ranges: &[(char, char)]) -> Vec<(char, char)> {
+    let is_character = |c: &char| u32::from(*c) & 0xFFFE != 0xFFFE;
+    let ends = |&(first, last): &(char, char)| {
+        Some(((first..=last).find(is_character)?, (first..=last).rev().find(is_character)?))
+    };
+    ranges.iter().filter_map(ends).collect()
 }
 
 /// What every [`PlainText`] of a kind is, whatever its length.
@@ -77,25 +73,23 @@ impl<const EXACT: bool> JsonSchema for Shown<EXACT> {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let blank = class(&BLANK);
-        let mut hidden = [&FORBIDDEN[..], &BLANK[..]].concat();
-        hidden.sort_unstable();
-        let shown = class(&between(&hidden));
-        let words = format!("[{shown}]+([{blank}][{shown}]+)*");
-        let (edge, exact) = if EXACT {
-            (String::new(), ", in Unicode normalization form C, compared by code points")
+        let (hidden, blank) = (class(&named(&FORBIDDEN)), class(&BLANK));
+        let (within, visible) = (format!("[^{hidden}]*"), format!("[^{hidden}{blank}]"));
+        let (pattern, exact) = if EXACT {
+            let whole = format!("^{visible}({within}{visible})?$");
+            (whole, ", in Unicode normalization form C, compared by code points")
         } else {
-            (format!("[{blank}]?"), "")
+            (format!("^{within}{visible}{within}$"), "")
         };
         json_schema!({
             "type": "string",
             "description": format!(
                 "A text that shows what it says{exact}: no control, bidirectional, invisible or \
-                private-use characters, one blank in a row, {MARKS} combining marks in a row. \
+                private-use characters and no noncharacters, one blank in a row, {MARKS} combining marks in a row. \
                 U+200C, U+200D and U+FE0F only where a script or an emoji needs them."
             ),
             "minLength": 1,
-            "pattern": format!("^{edge}{words}{edge}$"),
+            "pattern": pattern,
         })
     }
 }

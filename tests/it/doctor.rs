@@ -103,7 +103,7 @@ async fn a_store_that_a_relay_left_is_well_and_holds_the_same_afterwards() {
     let store = FileStore::open(&machine.data_dir().join(STORE_FILE)).unwrap();
     let keys = store.list(Bucket::Keys, "").await.unwrap();
     let names: Vec<_> = keys.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["access", "record", "result", "ticket"]);
+    assert_eq!(names, ["access", "record", "result", "ticket", "user_handle"]);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@ wait."""
 
 import json
 import os
+import re
 import unicodedata
 
 import schemathesis
@@ -16,36 +17,35 @@ OPEN = {KNOWN["open"]}
 NEEDED = set("\u200c\u200d\ufe0f")
 
 
-def keeps_all_rules(value):
-    """Whether its texts also keep the rules that stand in a schema's description alone."""
+def within_all_rules(value):
+    """The same with texts that also keep the rules that stand in a schema's description alone."""
     if isinstance(value, dict):
-        return all(map(keeps_all_rules, value.values()))
+        return {name: within_all_rules(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return all(map(keeps_all_rules, value))
-    if not isinstance(value, str):
-        return True
-    marks = "".join("m" if unicodedata.category(c) in ("Mn", "Me") else " " for c in value)
-    return (
-        "mmmm" not in marks
-        and not NEEDED.intersection(value)
-        and unicodedata.is_normalized("NFC", value)
+        return [within_all_rules(inner) for inner in value]
+    if not isinstance(value, str) or value.isascii() and "  " not in value:
+        return value
+    shown = "".join(
+        " " if unicodedata.category(c) == "Zs" else c
+        for c in unicodedata.normalize("NFC", value)
+        if c not in NEEDED
+        and unicodedata.category(c) not in ("Mn", "Me")
+        and ord(c) & 0xFFFE != 0xFFFE
     )
+    shown = re.sub("  +", " ", shown)
+    return shown or "x"
 
 
 @schemathesis.hook
-def filter_body(context, body):
-    return keeps_all_rules(body)
-
-
-@schemathesis.hook
-def filter_path_parameters(context, path_parameters):
-    return keeps_all_rules(path_parameters)
+def map_body(context, body):
+    return within_all_rules(body)
 
 
 @schemathesis.hook
 def map_path_parameters(context, path_parameters):
     """Half of the ids are of something that is there."""
     operation = context.operation
+    path_parameters = within_all_rules(path_parameters)
     if not path_parameters or operation.method.upper() == "DELETE":
         return path_parameters
     known = {

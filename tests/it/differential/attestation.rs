@@ -1,4 +1,4 @@
-//! Attestation objects as bytes: what is in one, and where.
+//! Attestation objects and what goes with them as bytes: what is in them, and where.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -28,6 +28,14 @@ pub(super) fn part(object: &[u8], authenticator_data: &[u8], bit: usize) -> &'st
         None if bit + if length < 256 { 8 } else { 16 } >= 8 * start => "length",
         _ => "frame",
     }
+}
+
+/// The part of client data that holds this bit. The last character of a challenge of 32 bytes has
+/// bits that stand for none of theirs.
+pub(super) fn client_part(client_data: &[u8], bit: usize) -> &'static str {
+    let name = b"\"challenge\":\"";
+    let start = client_data.windows(name.len()).position(|window| window == name).unwrap();
+    if bit / 8 == start + name.len() + 42 { "end of the challenge" } else { "client data" }
 }
 
 /// The part of authenticator data that holds this bit (WebAuthn sections 6.1 and 6.5.1).

@@ -1,6 +1,6 @@
 //! Single bits of honest answers, changed after the card signed.
 
-use super::attestation::{bytes, inner_part, part};
+use super::attestation::{bytes, client_part, inner_part, part};
 use super::forge::{Card, Forged, key};
 use super::{Judges, Verdicts};
 use crate::simulation::chance::Chance;
@@ -9,15 +9,16 @@ use fido_relay_webauthn::{EDDSA, ES256, RS256};
 
 /// Parts of a registration in which a changed bit may be refused here alone, and why. No bit of any
 /// answer is accepted here alone.
-const STRICTER: [(&str, &str); 4] = [
-    ("length", "the library reads on where a byte string ends early"),
+const STRICTER: [(&str, &str); 5] = [
+    ("length", "the library takes a byte string that ends early for one that is shorter"),
     ("flag BS", "the library leaves backup flags to its caller"),
     ("id", "the library does not compare the answer's id with the attested one"),
     ("public key", "the library looks at a COSE key first when it verifies with it"),
+    ("end of the challenge", "the library decodes the challenge, WebAuthn compares its text"),
 ];
 
 /// How many bits of which members of an answer are changed.
-const REGISTRATION: [(&str, usize); 2] = [("attestationObject", 200), ("clientDataJSON", 60)];
+const REGISTRATION: [(&str, usize); 2] = [("attestationObject", 80), ("clientDataJSON", 20)];
 const AUTHENTICATION: [(&str, usize); 3] =
     [("authenticatorData", 60), ("clientDataJSON", 60), ("signature", 40)];
 
@@ -43,6 +44,7 @@ async fn flip(
                 place = match member {
                     "attestationObject" => part(&changed, &data, at),
                     "authenticatorData" => inner_part(&data, at),
+                    "clientDataJSON" => client_part(&changed, at),
                     _ => "any",
                 };
                 changed[at / 8] ^= 1 << (at % 8);
@@ -50,8 +52,7 @@ async fn flip(
             })
             .await;
         let stricter = Verdicts { ours: false, theirs: true };
-        let known =
-            member == "attestationObject" && STRICTER.iter().any(|(part, _)| *part == place);
+        let known = forged.registration && STRICTER.iter().any(|(part, _)| *part == place);
         if verdicts.ours != verdicts.theirs && !(known && verdicts == stricter) {
             wrong.push(format!("bit {at} of {member}, {place}: {verdicts:?}"));
         }

@@ -89,7 +89,11 @@ pub(super) const UNATTESTED: &[Case] = &[
     ("an id twice as long", |f| f.id.extend([0; 32]), Stricter(IDS)),
     ("no id in the JSON", |f| f.json = |json| json["id"] = Value::Null, Not),
     ("id and rawId differ", |f| f.json = |json| json["id"] = "AAAA".into(), Not),
-    ("another type in the JSON", |f| f.json = |json| json["type"] = "password".into(), Not),
+    (
+        "another type in the JSON",
+        |f| f.json = |json| json["type"] = "password".into(),
+        Stricter("the library takes a type that it does not know for none"),
+    ),
     ("no algorithm", |f| label(f, 3, Cbor::Null), Not),
     ("an unknown algorithm", |f| label(f, 3, (-999).into()), Stricter(LENIENT_KEY)),
     ("another key type", |f| label(f, 1, 3.into()), Stricter(LENIENT_KEY)),
@@ -114,7 +118,11 @@ pub(super) const UNATTESTED: &[Case] = &[
     ),
     ("labels in another order", |f| f.cose.swap(0, 1), Stricter(CANONICAL)),
     ("more behind the object", |f| f.outer = |object| object.push(0), Not),
-    ("the object cut", |f| f.outer = |object| object.truncate(object.len() - 1), Not),
+    (
+        "the object cut",
+        |f| f.outer = |object| object.truncate(object.len() - 1),
+        Stricter("the library takes a byte string that ends early for one that is shorter"),
+    ),
     ("no object", |f| f.json = |json| json["response"] = json!({ "clientDataJSON": "e30" }), Not),
 ];
 
@@ -153,12 +161,11 @@ async fn both_verifiers_say_the_same_of_forged_registrations_but_for_what_is_lis
     let Some(mut judges) = Judges::start("forged registrations").await else { return };
     let mut chance = Chance::new(1);
     let mut wrong = Vec::new();
-    let honest: [(fn(&Card) -> Forged, &[Case]); 2] =
-        [(Forged::registration, UNATTESTED), (Forged::packed, PACKED)];
-    for (honest, cases) in honest {
+    for (packed, cases) in [(false, UNATTESTED), (true, PACKED)] {
         for (name, bend, difference) in cases {
             let card = Card::new(&key(ES256), &mut chance);
-            let mut forged = honest(&card);
+            let mut forged =
+                if packed { Forged::packed(&card) } else { Forged::registration(&card) };
             bend(&mut forged);
             let user = judges.user();
             let verdicts = judges.judge(&user, &mut forged, |_| {}).await;

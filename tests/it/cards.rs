@@ -30,10 +30,16 @@ pub(crate) async fn begins(
     let mut phone = WirePhone::connect(ada.clone()).await;
     phone.offer().await;
     phone.claim(opened.id, opened.code.as_ref().unwrap()).await;
-    let challenge = match phone.next().await {
-        RelayFrame::Challenge(challenge) => Some(challenge),
-        RelayFrame::Closed { .. } => None,
-        other => panic!("{other:?}"),
+    // What was open before for this phone is sent again, too.
+    let challenge = loop {
+        match phone.next().await {
+            RelayFrame::Challenge(challenge) if challenge.offer.ceremony_id == opened.id => {
+                break Some(challenge);
+            }
+            RelayFrame::Closed { ceremony_id, .. } if ceremony_id == opened.id => break None,
+            RelayFrame::Challenge(_) | RelayFrame::Closed { .. } => {}
+            other => panic!("{other:?}"),
+        }
     };
     (opened, phone, challenge)
 }

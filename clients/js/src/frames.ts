@@ -41,7 +41,9 @@ export type FrameErrorCode =
 
 export type NoticeEvent =
   | "device_paired"
-  | "device_key_rotated";
+  | "device_key_rotated"
+  | "card_registered"
+  | "card_removed";
 
 export type Outcome =
   | "succeeded"
@@ -86,6 +88,7 @@ export type Reason =
   | "clone_suspected"
   | "no_credential"
   | "card_full"
+  | "card_limit"
   | `card_${number}`
   | "upstream_rejected"
   | "upstream_unavailable"
@@ -202,11 +205,12 @@ export interface GoawayFrame {
 export interface NoticeFrame {
   type: "notice";
   ago_s: number;
-  device_id: string;
+  card_id?: string;
+  device_id?: string;
   event: Open<NoticeEvent>;
   name?: string;
   notice_id: string;
-  platform: Platform;
+  platform?: Platform;
 }
 
 /** What the relay says to a device. */

@@ -14,7 +14,7 @@ use super::samples::{CREDENTIAL, DEVICE, OPTIONS, device_frames, relay_frames};
 fn frames_of_the_relay_have_not_changed() {
     let frames = relay_frames();
     let wire: Vec<_> = frames.iter().map(RelayFrame::encode).collect();
-    assert_eq!(wire.len(), 15);
+    assert_eq!(wire.len(), 16);
     assert_snapshot!(wire[0], @r#"{"type":"hello","nonce":"bm9uY2U","auth_within_s":9}"#);
     assert_snapshot!(wire[1], @r#"{"type":"welcome","connection_id":"con_RERERERERERERERERERERA","heartbeat_s":25,"reauth_in_s":3540,"limits":{"frame_bytes":32768,"frames_per_s":10,"burst":30}}"#);
     assert_snapshot!(wire[2], @r#"{"type":"offer","ceremony_id":"cer_EREREREREREREREREREREQ","ceremony_type":"authentication","client_name":"Example Bank","rp_id":"bank.example","username":"ada@bank.example","display_name":"Ada \"the Countess\" Lovelace","code_length":0,"expires_in":120}"#);

@@ -43,7 +43,7 @@ fn created() -> CreatedWebhook {
 
 #[test]
 fn the_management_of_webhooks_has_not_changed() {
-    assert_snapshot!(wire(&created()), @r#"{"id":"whk_VVVVVVVVVVVVVVVVVVVVVQ","url":"https://shop.example/hooks","events":["ceremony.closed","device.paired","device.revoked","card.registered","card.removed","user.not_me"],"state":"gone","keys":[{"scheme":"v1a","public_key":"whpk_AAAA","created_at":"2026-01-31T12:00:00.000Z","ends_at":"2026-01-31T12:00:00.000Z"}],"created_at":"2026-01-31T12:00:00.000Z","secret":"whsec_canary"}"#);
+    assert_snapshot!(wire(&created()), @r#"{"id":"whk_VVVVVVVVVVVVVVVVVVVVVQ","url":"https://shop.example/hooks","events":["ceremony.closed","device.paired","device.revoked","card.registered","card.removed","card.clone_suspected","user.not_me"],"state":"gone","keys":[{"scheme":"v1a","public_key":"whpk_AAAA","created_at":"2026-01-31T12:00:00.000Z","ends_at":"2026-01-31T12:00:00.000Z"}],"created_at":"2026-01-31T12:00:00.000Z","secret":"whsec_canary"}"#);
     let least: CreateWebhook = serde_json::from_str(r#"{"url":"https://a.example/"}"#).unwrap();
     assert_snapshot!(wire(&least), @r#"{"url":"https://a.example/","events":["ceremony.closed"],"schemes":["v1a"]}"#);
     let rotate: RotateWebhook = serde_json::from_str(r#"{"scheme":"v1"}"#).unwrap();

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fido_relay::phone::Paired;
+use fido_relay::ports::{Happening, SecurityEvent};
 use fido_relay_proto::http::OpenedCeremony;
 use fido_relay_proto::webhook::{CreatedWebhook, WebhookEvent};
+use fido_relay_proto::{CardId, TenantId, Username};
 use serde_json::{Value, json};
 
 use super::{ask, message};
@@ -177,6 +179,17 @@ async fn all_that_the_relay_says_by_itself_is_in_the_document_and_all_of_the_doc
     device.hear("notice").await;
     let gone = initiator.delete(&format!("/v1/devices/{}", second.device_id)).await;
     assert!(gone.status().is_success());
+    // The FIDO2 server of this relay is another's: its cards are not this relay's to tell of.
+    let (card_id, username) = (CardId::from_bytes([9; 32]), Username::new("ada").unwrap());
+    for what in [
+        Happening::CardRegistered { card_id, username: username.clone() },
+        Happening::CardRemoved { card_id, username: username.clone(), client_id: None },
+        Happening::CloneSuspected { card_id, username },
+    ] {
+        let world = relay.running.relay().world();
+        let event = SecurityEvent { tenant: TenantId::default(), at: world.clock.now(), what };
+        world.witnesses.noted(&event).await;
+    }
     device.hear("reauth").await;
 
     let mut messages = Vec::new();
@@ -190,8 +203,8 @@ async fn all_that_the_relay_says_by_itself_is_in_the_document_and_all_of_the_doc
     let (end, progress) = texts.split_last().unwrap();
     messages.push(message("watch.closed", end));
     messages.extend(progress.iter().map(|text| message("watch.progress", text)));
-    // Four ends, two pairings, one revocation, one alarm, one test.
-    for sent in receiver.until(9).await {
+    // Four ends, two pairings, one revocation, one alarm, three of cards, one test.
+    for sent in receiver.until(12).await {
         let key = format!("webhook.{}", sent.json()["type"].as_str().unwrap());
         messages.push(message(&key, &sent.body));
         messages.push(json!({ "message": key, "headers": sent.headers }));

@@ -31,6 +31,7 @@ def within_all_rules(value):
         if c not in NEEDED
         and unicodedata.category(c) not in ("Mn", "Me")
         and ord(c) & 0xFFFE != 0xFFFE
+        and ord(c) < 0x40000
     )
     shown = re.sub("  +", " ", shown)
     return shown or "x"

@@ -170,7 +170,7 @@ pub(crate) struct Attestation {
 }
 
 enum Statement {
-    Format { name: String, members: Vec<(Value, Value)> },
+    Format { name: String, statement: Value },
     Bare { signature: Vec<u8> },
 }
 
@@ -185,7 +185,7 @@ impl Attestation {
             authenticator_data: member("authData")?.as_bytes().ok_or(malformed)?.clone(),
             statement: Statement::Format {
                 name: member("fmt")?.as_text().ok_or(malformed)?.to_owned(),
-                members: member("attStmt")?.as_map().ok_or(malformed)?.clone(),
+                statement: member("attStmt")?.clone(),
             },
         })
     }
@@ -235,7 +235,7 @@ impl Attestation {
         let subject = Subject { credential, rp_id_hash, client_data_hash, message: &message };
         match &self.statement {
             Statement::Bare { signature } => statement::self_signed(&subject, signature),
-            Statement::Format { name, members } => statement::verify(name, members, &subject),
+            Statement::Format { name, statement } => statement::verify(name, statement, &subject),
         }
     }
 }

@@ -50,19 +50,25 @@ type Members = [(Value, Value)];
 /// 7.1 steps 21 and 22.
 pub(crate) fn verify<'a>(
     format: &str,
-    members: &'a Members,
+    statement: &'a Value,
     subject: &Subject<'_>,
 ) -> Result<Verified<'a>, VerifyError> {
-    match format {
-        "none" if members.is_empty() => Ok(Verified::None),
-        "none" => Err(VerifyError::Statement),
-        "packed" => packed::verify(members, subject),
-        "tpm" => tpm::verify(members, subject),
-        "android-key" => android_key::verify(members, subject),
-        "fido-u2f" => fido_u2f::verify(members, subject),
-        "apple" => apple::verify(members, subject),
-        _ => Err(VerifyError::Format),
-    }
+    let verify = match format {
+        "none" => none,
+        "packed" => packed::verify,
+        "tpm" => tpm::verify,
+        "android-key" => android_key::verify,
+        "fido-u2f" => fido_u2f::verify,
+        "apple" => apple::verify,
+        // Of no known form either: that of `compound` is a list (section 8.9).
+        _ => return Err(VerifyError::Format),
+    };
+    verify(statement.as_map().ok_or(VerifyError::Statement)?, subject)
+}
+
+/// `none` (section 8.7).
+fn none<'a>(members: &'a Members, _: &Subject<'_>) -> Result<Verified<'a>, VerifyError> {
+    if members.is_empty() { Ok(Verified::None) } else { Err(VerifyError::Statement) }
 }
 
 /// A signature by the new credential itself.

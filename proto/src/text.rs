@@ -37,8 +37,8 @@ pub enum InvalidText {
     /// White space after white space.
     #[error("must not have more than one blank in a row")]
     Blanks,
-    /// More than [`MARKS`].
-    #[error("must not have more than {MARKS} combining marks in a row")]
+    /// More than [`MARKS`], or one that the text begins with.
+    #[error("must not begin with a combining mark or have more than {MARKS} in a row")]
     Marks,
     /// White space at the beginning or end of a text that is compared.
     #[error("must not begin or end with a blank")]
@@ -69,7 +69,8 @@ pub fn read_stored<T>(read: impl FnOnce() -> T) -> T {
 }
 
 fn check(text: &str) -> Result<(), InvalidText> {
-    let (mut before, mut marks) = (Before::default(), 0);
+    // A mark at the beginning would sit on whatever a display has before the text.
+    let (mut before, mut marks) = (Before::default(), MARKS);
     for (at, c) in text.char_indices() {
         if rules::is_forbidden(c) {
             return Err(InvalidText::Forbidden);

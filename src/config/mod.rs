@@ -230,7 +230,6 @@ pub enum AttestationTrust {
 /// A model of authenticators, by the text form of its AAGUID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aaguid {
-    /// The identifier.
     pub bytes: [u8; 16],
     text: String,
 }

@@ -9,7 +9,6 @@ use super::store::StoreError;
 /// One card of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Card {
-    /// The card.
     pub id: CardId,
     /// Its record's name, by which the list of revocations has it: `A-Z a-z 0-9 . _ -`.
     pub record: Box<str>,

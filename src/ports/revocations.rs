@@ -25,7 +25,6 @@ pub struct Revocation {
 /// What can be revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revoked {
-    /// A device.
     Device(DeviceId),
     /// A card, by [`Card::record`](super::Card::record).
     Card(Box<str>),

@@ -87,33 +87,18 @@ pub enum Happening {
         client_id: Option<ClientId>,
     },
     /// A card was registered for a user.
-    CardRegistered {
-        /// The card.
-        card_id: CardId,
-        /// Its user.
-        username: Username,
-    },
+    CardRegistered { card_id: CardId, username: Username },
     /// A card was removed.
     CardRemoved {
-        /// The card.
         card_id: CardId,
-        /// Its user.
         username: Username,
         /// The initiator that did it; none: the operator.
         client_id: Option<ClientId>,
     },
     /// A card's signature counter did not grow: a copy of the card may be in use.
-    CloneSuspected {
-        /// The card.
-        card_id: CardId,
-        /// Its user.
-        username: Username,
-    },
+    CloneSuspected { card_id: CardId, username: Username },
     /// The operator removed all that a user had: cards, devices, user handle.
-    UserRemoved {
-        /// The user.
-        username: Username,
-    },
+    UserRemoved { username: Username },
     /// A device was given another name.
     DeviceRenamed {
         /// The device.

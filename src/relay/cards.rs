@@ -11,15 +11,11 @@ use crate::ports::{
 /// Which card is removed, by whom and when.
 #[derive(Clone, Debug)]
 pub struct Removal {
-    /// The relying party.
     pub tenant: TenantId,
-    /// Its user.
     pub username: Username,
-    /// The card.
     pub id: CardId,
     /// The initiator that asked for it; none: the operator.
     pub by: Option<ClientId>,
-    /// When.
     pub at: UnixMillis,
 }
 
@@ -40,7 +36,7 @@ pub async fn remove(
     };
     let what = Revoked::Card(card.record.clone());
     revocations.record(Revocation { tenant: tenant.clone(), what, at }).await?;
-    // Without one there: whoever follows the list was faster.
+    // Without one there: the follower of the list was faster.
     cards.remove(&tenant, &card.record).await?;
     let what = Happening::CardRemoved { card_id: id, username, client_id: by };
     witnesses.noted(&SecurityEvent { tenant, at, what }).await;

@@ -68,7 +68,6 @@ pub struct News {
     pub event: NoticeEvent,
     /// To which device; none: to a card.
     pub device: Option<DeviceId>,
-    /// To which card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<CardId>,
     /// What the person called the device.

@@ -140,6 +140,13 @@ impl Live {
         open.iter().filter(|entry| !entry.silent).map(|entry| entry.key.clone()).collect()
     }
 
+    /// The user's open ceremonies, those also that phones do not know of.
+    #[must_use]
+    pub(super) fn all_of(&self, user: &UserKey) -> Vec<CeremonyKey> {
+        let Some(open) = self.users.get(user) else { return Vec::new() };
+        open.iter().map(|entry| entry.key.clone()).collect()
+    }
+
     /// The first of those that wait to be taken up by this phone: it rings for them.
     #[must_use]
     pub(super) fn ringing(&self, user: &UserKey, phone: DeviceId, most: usize) -> Vec<CeremonyKey> {

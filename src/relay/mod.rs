@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashSet;
-use fido_relay_proto::NodeId;
+use fido_relay_proto::{NodeId, TenantId, Username};
 use futures::channel::oneshot;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,7 @@ pub use self::view::{End, Moment, View};
 pub use self::watchers::{Watch, Watchers};
 
 use self::deadlines::Deadlines;
+use self::devices::UserKey;
 use self::live::Live;
 use self::standings::Turns;
 use crate::ceremony::{Ceremony, Event, Refusal, Reply};
@@ -279,6 +280,24 @@ impl Relay {
                 Some(View::from(&driven.ceremony))
             }
         })
+    }
+
+    /// Takes back all that is open for a user.
+    ///
+    /// # Errors
+    /// [`DriveError`].
+    pub async fn cancel_all_of(
+        &self,
+        tenant: &TenantId,
+        username: &Username,
+    ) -> Result<(), DriveError> {
+        for key in self.node.live.all_of(&UserKey::new(tenant, username)) {
+            match self.cancel(&key).await {
+                Ok(_) | Err(DriveError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn recover(&self) {

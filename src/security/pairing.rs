@@ -178,6 +178,30 @@ pub async fn open(
     Ok(OpenedPairing { pairing_token: token, typed_code, uri, qr_svg, expires_in: LIFETIME_S })
 }
 
+/// Voids the pairings of a user that are still open.
+///
+/// # Errors
+/// The store's.
+pub async fn void_of(
+    store: &dyn Store,
+    tenant: &TenantId,
+    username: &Username,
+) -> Result<(), StoreError> {
+    for (key, stored) in store.list(Bucket::Pairings, "").await? {
+        let Ok(Record::Open(pairing)) = records::decode(&stored.value) else { continue };
+        if pairing.tenant != *tenant || pairing.username != *username {
+            continue;
+        }
+        let void = Record::Void { until: pairing.expires_at.plus_secs(LIFETIME_S) };
+        match records::save(store, Bucket::Pairings, &key, stored.revision, &void).await {
+            // Used or guessed at meanwhile: a device that it made is listed after this.
+            Ok(_) | Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Draws a code whose locator finds nothing else, and lets it find this pairing.
 async fn locate(
     store: &dyn Store,

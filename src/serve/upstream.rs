@@ -177,9 +177,13 @@ fn unix_time(clock: &dyn Clock) -> UnixTime {
 
 /// The certificates of a PEM file (DER).
 fn certificates(key: &'static str, file: &Path) -> Result<Vec<Vec<u8>>, StartError> {
-    CertificateDer::pem_file_iter(file)
+    let found: Vec<Vec<u8>> = CertificateDer::pem_file_iter(file)
         .and_then(|all| all.map(|one| one.map(|der| der.to_vec())).collect())
-        .map_err(|error| unreadable(key, &error))
+        .map_err(|error| unreadable(key, &error))?;
+    if found.is_empty() {
+        return Err(unreadable(key, &format_args!("{} holds no certificate", file.display())));
+    }
+    Ok(found)
 }
 
 fn unreadable(key: &'static str, error: &dyn std::fmt::Display) -> StartError {

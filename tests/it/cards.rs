@@ -28,16 +28,22 @@ pub(crate) async fn begins(
     let username = "ada";
     let opened = bank.open(&json!({ "type": kind, "username": username })).await;
     let mut phone = WirePhone::connect(ada.clone()).await;
-    phone.offer().await;
-    phone.claim(opened.id, opened.code.as_ref().unwrap()).await;
     // What was open before for this phone is sent again, too.
+    loop {
+        match phone.next().await {
+            RelayFrame::Offer(offer) if offer.ceremony_id == opened.id => break,
+            RelayFrame::Offer(_) | RelayFrame::Challenge(_) | RelayFrame::Closed { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    phone.claim(opened.id, opened.code.as_ref().unwrap()).await;
     let challenge = loop {
         match phone.next().await {
             RelayFrame::Challenge(challenge) if challenge.offer.ceremony_id == opened.id => {
                 break Some(challenge);
             }
             RelayFrame::Closed { ceremony_id, .. } if ceremony_id == opened.id => break None,
-            RelayFrame::Challenge(_) | RelayFrame::Closed { .. } => {}
+            RelayFrame::Offer(_) | RelayFrame::Challenge(_) | RelayFrame::Closed { .. } => {}
             other => panic!("{other:?}"),
         }
     };

@@ -102,7 +102,7 @@ async fn an_opening_that_does_not_fit_names_the_field_and_what_it_takes() {
         ),
         (
             opening("display_name", json!("5\u{335}\u{335}\u{335}\u{335}")),
-            "/display_name: must not have more than 3 combining marks in a row",
+            "/display_name: must not begin with a combining mark or have more than 3 in a row",
         ),
         (
             opening("context", json!({ "location": "canary\u{200c}7Q" })),

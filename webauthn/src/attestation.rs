@@ -156,7 +156,6 @@ impl AttestationPolicy {
 pub enum AttestedBy {
     /// Nobody, or a statement that says nothing.
     Nobody,
-    /// The credential itself.
     Itself,
     /// A key under a certificate that came along; where that leads to was not asked.
     Certificate,

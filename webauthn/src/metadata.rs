@@ -40,7 +40,6 @@ pub struct Metadata {
 /// What the list says of a model.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// Its name.
     pub(crate) name: String,
     /// Certificates that its attestation must lead to.
     pub(crate) roots: Vec<CertificateDer<'static>>,

@@ -10,6 +10,8 @@ const ZWNJ: char = '\u{200C}';
 const ZWJ: char = '\u{200D}';
 /// Asks for the coloured form of the emoji before it.
 const EMOJI_STYLE: char = '\u{FE0F}';
+/// Draws a key around the digit before it.
+const KEYCAP: char = '\u{20E3}';
 const SKIN_TONES: std::ops::RangeInclusive<char> = '\u{1F3FB}'..='\u{1F3FF}';
 
 /// Characters that pass nowhere: control characters, line and paragraph separators, the
@@ -81,6 +83,8 @@ pub(super) struct Before {
     /// The last letter joins to the next one, marks between passed over.
     joins: bool,
     is_pictograph: bool,
+    /// A character that a keycap emoji begins with.
+    is_keycap: bool,
     /// A pictograph, with its style and skin tone if it has them.
     is_emoji: bool,
 }
@@ -103,7 +107,7 @@ impl Before {
                         )
             }
             ZWJ => self.is_virama || self.is_emoji && after.next().is_some_and(is_pictograph),
-            EMOJI_STYLE => self.is_pictograph,
+            EMOJI_STYLE => self.is_pictograph || self.is_keycap && after.next() == Some(KEYCAP),
             _ => true,
         }
     }
@@ -112,7 +116,8 @@ impl Before {
     pub(super) fn and(self, c: char) -> Self {
         let is_blank = c.is_whitespace();
         if c.is_ascii() {
-            return Self { is_blank, ..Self::default() };
+            let is_keycap = c.is_ascii_digit() || c == '#' || c == '*';
+            return Self { is_blank, is_keycap, ..Self::default() };
         }
         let class = CodePointMapData::<CanonicalCombiningClass>::new().get(c);
         let is_pictograph = is_pictograph(c);
@@ -126,6 +131,7 @@ impl Before {
                 }
             },
             is_pictograph,
+            is_keycap: false,
             is_emoji: is_pictograph
                 || self.is_emoji && (c == EMOJI_STYLE || SKIN_TONES.contains(&c)),
         }

@@ -110,6 +110,7 @@ fn the_scripts_of_the_world_pass() {
         "\u{1F441}\u{FE0F}\u{200D}\u{1F5E8}\u{FE0F}",
         "\u{1F468}\u{200D}\u{1F469}\u{200D}\u{1F467}",
         "\u{2764}\u{FE0F} \u{1F3F3}\u{FE0F}\u{200D}\u{1F308} \u{1F1E6}\u{1F1F9}",
+        "1\u{FE0F}\u{20E3} #\u{FE0F}\u{20E3}",
         // Hebrew with points, Tibetan stacks, Vietnamese in two parts, Thai.
         "\u{5E9}\u{5BC}\u{5C1}\u{5B8}\u{5DC}\u{5D5}\u{5B9}\u{5DD}",
         "\u{F56}\u{F66}\u{F92}\u{FB2}\u{F74}\u{F56}\u{F66}",
@@ -240,6 +241,7 @@ fn every_field_keeps_the_same_rules() {
         "a\u{2800}",
         "a  b",
         "a\u{335}\u{335}\u{335}\u{335}",
+        "\u{301}a",
         "\u{FFFC}",
         "\u{E000}",
         "\u{FFFF}",

@@ -57,7 +57,6 @@ impl UsernameForm {
 /// PEM files of the certificate, with those that lead to its root, and of its private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCert {
-    /// The certificate.
     pub cert_file: PathBuf,
     /// Its key (PKCS#8, SEC 1 or PKCS#1).
     pub key_file: PathBuf,
@@ -156,7 +155,6 @@ pub enum SettingsError {
     File {
         /// The configuration's key of the file, without its table.
         key: &'static str,
-        /// The file.
         path: PathBuf,
         /// What is wrong, with nothing of the content.
         why: String,

@@ -246,7 +246,10 @@ fn told(proven: &Proven) -> String {
             line("a certified key signed for the new credential (its certificate was not traced)");
         }
         Some(AttestedBy::Nobody) => {
-            line("the new credential's public key; no signature came with it (attestation none)");
+            line(
+                "the new credential's public key; no signature vouches for it (attestation none, or \
+                 one that cannot be judged)",
+            );
         }
     }
     line(&format!(

@@ -17,6 +17,7 @@ use crate::edge::http::refusal::Refusal;
 use crate::ports::Happening;
 use crate::relay::cards::{self, Removal};
 use crate::relay::{self, RevokeError};
+use crate::security::pairing;
 
 /// `GET /cards?username=…`: oldest first.
 pub(super) async fn list(
@@ -59,7 +60,7 @@ async fn remove_one(admin: &Admin, username: &Username, id: CardId) -> Result<()
     Ok(())
 }
 
-/// `DELETE /users?username=…`: cards, devices and the user handle. The name comes first: what is
+/// `DELETE /users?username=…`: open ceremonies, pairings, cards, devices and the user handle. The name comes first: what is
 /// registered from then on is the next user's. Interrupted, it is to be repeated.
 pub(super) async fn remove_user(
     State(admin): State<Arc<Admin>>,
@@ -69,6 +70,10 @@ pub(super) async fn remove_user(
         Ok(()) | Err(RevokeError::NotFound) => Ok(()),
         Err(RevokeError::Store(error)) => Err(error),
     };
+    if let Revoking::Running(relay) = &admin.revoking {
+        relay.cancel_all_of(&admin.tenant, &username).await?;
+    }
+    pairing::void_of(&*admin.store, &admin.tenant, &username).await?;
     if let Some(cards) = &admin.cards {
         cards.retire_name(&admin.tenant, &username).await?;
         for card in cards.of_user(&admin.tenant, &username).await? {

@@ -76,5 +76,8 @@ fn metadata_models_and_kinds_come_from_the_configuration() {
     assert!(missing.unwrap_err().starts_with("attestation.metadata_file: "));
     let no_root = whole.replace("root.pem", "blob.jwt");
     let said = policy(&no_root).unwrap_err();
-    assert_eq!(said, "attestation.metadata_root_file: has no certificate");
+    assert!(said.starts_with("attestation.metadata_root_file: "), "{said}");
+    assert!(said.ends_with("blob.jwt holds no certificate"), "{said}");
+    let no_roots = policy(&format!("attestation.roots_file = \"{}\"", file("blob.jwt")));
+    assert!(no_roots.unwrap_err().ends_with("blob.jwt holds no certificate"));
 }

@@ -2,10 +2,13 @@
 //! gone.
 
 use fido_relay::phone::wire::Socket;
+use fido_relay::security::pairing::{self, PairingError, Secret};
 use fido_relay::serve::STORE_FILE;
 use fido_relay::softcard::SoftCard;
+use fido_relay_proto::Outcome;
 use fido_relay_proto::device::NoticeEvent;
-use serde_json::Value;
+use fido_relay_proto::http::{OpenedPairing, Status};
+use serde_json::{Value, json};
 
 use super::{run, run_json, told};
 use crate::audit::lines;
@@ -85,11 +88,20 @@ async fn a_removed_user_leaves_nothing_to_the_next_one_of_the_name() {
         options["user"]["id"].as_str().unwrap().to_owned()
     };
     let before = handle(&bank, &ada).await;
+    let link = bank.post("/v1/pairings", &json!({ "username": "ada" })).await;
+    let link: OpenedPairing = link.json().await.unwrap();
+    let open = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
     let removed = run(&data_dir, &["user", "remove", "ada"]).await;
     assert!(removed.status.success(), "{}", told(&removed));
     assert_eq!(ids(&data_dir).await, Vec::<String>::new());
     let mut socket = Socket::connect(&ada.socket_url).await.unwrap();
     assert_eq!(socket.authenticate(&ada.key, ada.device_id).await.unwrap_err().code(), Some(4401));
+    assert_eq!(bank.outcome(open.id).await.status, Status::Ended(Outcome::Cancelled));
+    let world = relay.running.relay().world();
+    for secret in [Secret::Token(&link.pairing_token), Secret::Typed(&link.typed_code)] {
+        let found = pairing::look(&*world.store, secret, world.clock.now()).await;
+        assert!(matches!(found, Err(PairingError::Unknown)), "{found:?}");
+    }
     // Once more does no harm: it may have been interrupted.
     assert!(run(&data_dir, &["user", "remove", "ada"]).await.status.success());
 

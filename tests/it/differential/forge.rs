@@ -161,7 +161,6 @@ impl Forged {
         (self.client_text)(client.to_string())
     }
 
-    /// The answer's JSON.
     pub(super) fn finish(&self, challenge: &str, origin: &str) -> Value {
         let client_data = self.client_data(challenge, origin);
         let data = self.authenticator_data();

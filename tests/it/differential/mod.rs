@@ -53,7 +53,6 @@ impl Difference {
 /// A way in which an answer is bent, and how the verdicts over it may differ.
 type Case = (&'static str, fn(&mut Forged), Difference);
 
-/// Both verifiers.
 struct Judges {
     app: ClientDirect,
     origin: String,

@@ -6,7 +6,6 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
-/// The running program.
 #[derive(Debug)]
 pub(crate) struct Program {
     process: Child,

@@ -35,7 +35,6 @@ pub(crate) enum Verified<'a> {
 
 /// What a statement must be about.
 pub(crate) struct Subject<'a> {
-    /// The new credential.
     pub(crate) credential: &'a AttestedCredential,
     /// SHA-256 of the relying party id, out of the authenticator data.
     pub(crate) rp_id_hash: &'a [u8; 32],

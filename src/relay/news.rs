@@ -53,7 +53,7 @@ impl Relay {
     }
 }
 
-/// Gives a user's devices news of the user's cards, whoever registered or removed them.
+/// Notices to a user's devices about cards that were registered or removed, by any client.
 #[derive(Clone, Debug)]
 pub struct CardNews {
     /// Where users are kept.

@@ -89,7 +89,7 @@ async fn servers_of_two_makes_that_demand_a_client_certificate_register_and_sign
             let closed = bank.outcome(opened.id).await;
             assert_eq!(closed.status, Status::Ended(Outcome::Succeeded), "{make:?}: {closed:?}");
             let claims = claims(&closed);
-            // At a registration it stands in the attestation object.
+            // A registration has it in the attestation object.
             assert_eq!(claims["amr"], json!(["pop", "user", "pin", "mfa"]), "{make:?} {kind}");
             cards.push(claims["cred_hash"].clone());
         }

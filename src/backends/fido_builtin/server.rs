@@ -253,7 +253,7 @@ impl BuiltinFido {
     }
 
     /// One handle per user from the first begin on, so that a card overwrites a registration that
-    /// was never completed. It tells nobody who the user is (14.6.1).
+    /// was never completed. It reveals no user (14.6.1).
     fn user_handle(&self, username: &Username, epoch: u64) -> Bytes {
         let Settings { tenant, user_handle_key, .. } = &self.settings;
         let named = format!("{tenant}\n{epoch}\n{username}");
@@ -349,8 +349,8 @@ impl BuiltinFido {
             Err(AddFault::TooMany) => return Err(CloseFault::CardLimit),
             Err(AddFault::Store(fault)) => return Err(CloseFault::NotStored(fault)),
         }
-        // Looked at after the record stands: a removal of the user that this does not see yet sees
-        // the record.
+        // Read after the record is stored: a removal of the user that this read misses finds the
+        // record.
         let epoch_now = self.credentials.epoch(&session.username).await;
         if epoch_now != Ok(epoch) {
             let taken_back = self.credentials.take_back(&session.username, &record.id.0).await;

@@ -28,7 +28,7 @@ use crate::ports::StoreError;
 /// What a page may do at a path.
 #[derive(Clone, Copy)]
 struct Rule {
-    /// What a preflight is told of the path's methods.
+    /// The methods that a preflight allows.
     methods: &'static str,
     /// What a page's request may carry beside the plain headers.
     headers: &'static str,

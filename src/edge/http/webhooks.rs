@@ -58,7 +58,7 @@ pub(super) async fn register(
     JsonBody { value, .. }: JsonBody<CreateWebhook>,
 ) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
     caller.require(Scope::WebhookAdmin)?;
-    // Of every user's devices and cards is told who may list them.
+    // Events about every user's devices and cards need the scope that lists them.
     for event in &value.events {
         match event {
             WebhookEvent::DevicePaired | WebhookEvent::DeviceRevoked => {

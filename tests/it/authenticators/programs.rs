@@ -70,7 +70,7 @@ impl Card {
     }
 }
 
-/// What the program is told of a card.
+/// The program's description of a card.
 pub(super) fn order(
     library: Library,
     format: &str,

@@ -118,7 +118,7 @@ async fn a_card_is_one_users_and_of_an_algorithm_that_was_asked_for() {
     let Some(program) = Library::SoftFido2.start() else { return };
     let program = Rc::new(RefCell::new(program));
     let server = Server::start(true).await;
-    // It has one credential, whoever asks.
+    // It has one credential.
     let mut card = Card::new(&program, (Library::SoftFido2, "packed", "ES256"), true, 1);
     register(&server, &mut card, "ada").await;
     let mut wishes = asked_by("bob", "required");

@@ -1,4 +1,4 @@
-"""What can go wrong, each with a stable `code` to go by. No message repeats what was sent."""
+"""What can go wrong, each with a stable `code`. No message repeats what was sent."""
 
 
 class FidoRelayError(Exception):
@@ -19,17 +19,54 @@ class Problem(FidoRelayError):
         self.title = title
         self.detail = detail
         self.retry_after = retry_after
-        """Seconds after which to try again, where the relay told."""
+        """Seconds after which to try again, where the relay says so."""
+
+
+class UnexpectedAnswer(FidoRelayError):
+    """An answer that is none of the relay's: a page of a proxy, a redirect, another form.
+    `__cause__` says what is wrong with it."""
+
+    code = "unexpected_answer"
+
+    def __init__(self, status: int, wanted: str) -> None:
+        super().__init__(f"HTTP {status} without {wanted}: is base_url the relay's?")
+        self.status = status
 
 
 class Unreachable(FidoRelayError):
-    """No answer, also not to the repetitions."""
+    """No answer, also not to the repetitions. The subclasses name the common reasons;
+    `__cause__` is the HTTP library's error."""
 
     code = "unreachable"
 
 
+class HostNotFound(Unreachable):
+    """The host's name has no address (DNS)."""
+
+    code = "host_not_found"
+
+
+class ConnectionRefused(Unreachable):
+    """The host is there, and nothing listens at the port."""
+
+    code = "connection_refused"
+
+
+class TlsFailed(Unreachable):
+    """The connection is not trusted: an unknown issuer, another host's certificate, an old one."""
+
+    code = "tls_failed"
+
+
+class CallTimeout(Unreachable):
+    """The relay did not answer within `timeout`."""
+
+    code = "call_timeout"
+
+
 class WaitTimeout(FidoRelayError):
-    """The caller's own patience ended before the ceremony did. It goes on at the relay."""
+    """The caller's own patience ended before the ceremony did. It goes on at the relay. Where the
+    last request had no answer, `__cause__` is its error."""
 
     code = "wait_timeout"
 

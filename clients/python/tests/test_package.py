@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MADE = ("__pycache__", "*.egg-info", "build", "dist", ".mypy_cache", ".ruff_cache")
+MADE = ("__pycache__", "*.egg-info", "build", "dist", ".*")
 
 
 def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> str:

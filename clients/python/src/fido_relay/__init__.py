@@ -45,7 +45,7 @@ from .models import (
     WebhookScheme,
     WebhookTest,
 )
-from .webhooks import Headers, WebhookEvent, verify_webhook
+from .webhooks import WebhookEvent, WebhookHeaders, verify_webhook
 
 __all__ = [
     "AsyncFidoRelay",
@@ -65,7 +65,6 @@ __all__ = [
     "Expected",
     "FidoRelay",
     "FidoRelayError",
-    "Headers",
     "HostNotFound",
     "InvalidResult",
     "InvalidWebhook",
@@ -83,6 +82,7 @@ __all__ = [
     "WaitTimeout",
     "Webhook",
     "WebhookEvent",
+    "WebhookHeaders",
     "WebhookKey",
     "WebhookScheme",
     "WebhookTest",

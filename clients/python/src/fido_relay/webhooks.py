@@ -19,7 +19,7 @@ TOLERANCE_S = 300
 """Between the sender's clock and this one; the official library takes no more."""
 
 
-class Headers(Protocol):
+class WebhookHeaders(Protocol):
     """The headers object of any framework (Flask, Starlette, Django) or a plain mapping."""
 
     def items(self) -> Iterable[tuple[str, str]]: ...
@@ -37,7 +37,7 @@ class WebhookEvent:
 
 
 def verify_webhook(
-    headers: Headers,
+    headers: WebhookHeaders,
     body: bytes,
     *,
     secrets: Sequence[str] = (),

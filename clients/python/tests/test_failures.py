@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import logging
+import pickle
 import socket
 import ssl
 import threading
@@ -25,6 +26,8 @@ from fido_relay import (
     FidoRelay,
     FidoRelayError,
     HostNotFound,
+    InvalidResult,
+    InvalidWebhook,
     Problem,
     TlsFailed,
     UnexpectedAnswer,
@@ -81,7 +84,9 @@ UNEXPECTED = {
 
 
 @contextmanager
-def answering(answer: Callable[[httpx.Request], httpx.Response], **more: Any) -> Iterator[FidoRelay]:
+def answering(
+    answer: Callable[[httpx.Request], httpx.Response], **more: Any
+) -> Iterator[FidoRelay]:
     http = httpx.Client(transport=httpx.MockTransport(answer))
     with FidoRelay(URL, **({"api_key": "rk_1", "http": http} | more)) as bank:
         yield bank
@@ -365,3 +370,18 @@ def test_a_lost_answer_makes_no_second_endpoint() -> None:
             with pytest.raises(FidoRelayError):
                 act()
     assert len(sent) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Problem(429, "too_many_requests", "Too many requests", None, 3.0),
+        UnexpectedAnswer(200, "a Ceremony"),
+        ConnectionRefused("no answer: ConnectError"),
+        InvalidResult("expired"),
+        InvalidWebhook("signature"),
+    ],
+)
+def test_errors_cross_a_task_queue(error: FidoRelayError) -> None:
+    other = pickle.loads(pickle.dumps(error))
+    assert (type(other), str(other), vars(other)) == (type(error), str(error), vars(error))

@@ -1,4 +1,5 @@
-"""What can go wrong, each with a stable `code`. No message repeats what was sent."""
+"""What can go wrong, each with a stable `code`. No message repeats what was sent. An exception
+keeps its arguments as they are, so that a task queue can pickle it."""
 
 
 class FidoRelayError(Exception):
@@ -13,13 +14,16 @@ class Problem(FidoRelayError):
     def __init__(
         self, status: int, code: str, title: str, detail: str | None, retry_after: float | None
     ) -> None:
-        super().__init__(f"{code}: {title}" + (f" ({detail})" if detail else ""))
+        super().__init__(status, code, title, detail, retry_after)
         self.status = status
         self.code = code
         self.title = title
         self.detail = detail
         self.retry_after = retry_after
         """Seconds after which to try again, where the relay says so."""
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.title}" + (f" ({self.detail})" if self.detail else "")
 
 
 class UnexpectedAnswer(FidoRelayError):
@@ -29,8 +33,12 @@ class UnexpectedAnswer(FidoRelayError):
     code = "unexpected_answer"
 
     def __init__(self, status: int, wanted: str) -> None:
-        super().__init__(f"HTTP {status} without {wanted}: is base_url the relay's?")
+        super().__init__(status, wanted)
         self.status = status
+
+    def __str__(self) -> str:
+        status, wanted = self.args
+        return f"HTTP {status} without {wanted}: is base_url the relay's?"
 
 
 class Unreachable(FidoRelayError):
@@ -75,15 +83,21 @@ class InvalidResult(FidoRelayError):
     """A result token that proves nothing of what was asked for: do not act."""
 
     def __init__(self, code: str) -> None:
-        super().__init__(f"the result token is not accepted: {code}")
+        super().__init__(code)
         self.code = code
         """What is wrong: `form`, `typ`, `alg`, `kid`, `signature`, `expired`, or a claim's name."""
+
+    def __str__(self) -> str:
+        return f"the result token is not accepted: {self.code}"
 
 
 class InvalidWebhook(FidoRelayError):
     """Something that the relay did not send like this: answer 400."""
 
     def __init__(self, code: str) -> None:
-        super().__init__(f"the webhook is not accepted: {code}")
+        super().__init__(code)
         self.code = code
         """What is wrong: `headers`, `timestamp`, `signature` or `form`."""
+
+    def __str__(self) -> str:
+        return f"the webhook is not accepted: {self.code}"

@@ -34,7 +34,7 @@ from .webhooks import AsyncWebhooks
 class AsyncFidoRelay:
     """One relay, seen by one backend; for one event loop.
 
-        relay = AsyncFidoRelay("https://relay.example.com", api_key=os.environ["FIDO_RELAY_API_KEY"])
+        relay = AsyncFidoRelay(url, api_key=os.environ["FIDO_RELAY_API_KEY"])
 
     In production with a key pair of your own instead of `api_key`: `client_id`, `key_id` (the
     `kid` of the registered JWK) and `private_key` (PEM, or a key of `cryptography`).
@@ -121,7 +121,8 @@ class AsyncFidoRelay:
         so that a lost answer never opens a second ceremony. Keep `expected` of what is given for
         `verify_result`.
         """
-        return await self._driver.run(self._protocol.open(ceremony_type, username, idempotency_key, more))
+        flow = self._protocol.open(ceremony_type, username, idempotency_key, more)
+        return await self._driver.run(flow)
 
     async def read(self, ceremony_id: str, *, wait_s: int = 0, since: int = 0) -> Ceremony:
         """The ceremony as it stands; with `wait_s` (at most 55) as soon as there is a step after
@@ -200,8 +201,8 @@ class AsyncFidoRelay:
         return await self._driver.run(self._protocol.devices(username))
 
     async def rename(self, device_id: str, name: str) -> Device:
-        """Gives a phone another name, and gives it as it then stands. `Problem` `not_found` if there
-        is none of this id (any more)."""
+        """Gives a phone another name, and returns it as it then stands. `Problem` `not_found` if
+        there is none of this id (any more)."""
         return await self._driver.run(self._protocol.rename(device_id, name))
 
     async def revoke(self, device_id: str) -> bool:

@@ -36,7 +36,7 @@ from .webhooks import Webhooks
 class FidoRelay:
     """One relay, seen by one backend; safe to use from several threads.
 
-        relay = FidoRelay("https://relay.example.com", api_key=os.environ["FIDO_RELAY_API_KEY"])
+        relay = FidoRelay(url, api_key=os.environ["FIDO_RELAY_API_KEY"])
 
     In production with a key pair of your own instead of `api_key`: `client_id`, `key_id` (the
     `kid` of the registered JWK) and `private_key` (PEM, or a key of `cryptography`).
@@ -123,7 +123,8 @@ class FidoRelay:
         so that a lost answer never opens a second ceremony. Keep `expected` of what is given for
         `verify_result`.
         """
-        return self._driver.run(self._protocol.open(ceremony_type, username, idempotency_key, more))
+        flow = self._protocol.open(ceremony_type, username, idempotency_key, more)
+        return self._driver.run(flow)
 
     def read(self, ceremony_id: str, *, wait_s: int = 0, since: int = 0) -> Ceremony:
         """The ceremony as it stands; with `wait_s` (at most 55) as soon as there is a step after
@@ -202,8 +203,8 @@ class FidoRelay:
         return self._driver.run(self._protocol.devices(username))
 
     def rename(self, device_id: str, name: str) -> Device:
-        """Gives a phone another name, and gives it as it then stands. `Problem` `not_found` if there
-        is none of this id (any more)."""
+        """Gives a phone another name, and returns it as it then stands. `Problem` `not_found` if
+        there is none of this id (any more)."""
         return self._driver.run(self._protocol.rename(device_id, name))
 
     def revoke(self, device_id: str) -> bool:

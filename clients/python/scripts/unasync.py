@@ -1,7 +1,7 @@
 """Makes `fido_relay/_sync` from `fido_relay/_async`: the same code without the waiting.
 
-    python scripts/unasync.py           writes it
-    python scripts/unasync.py --check   fails where it would write something else
+python scripts/unasync.py           writes it
+python scripts/unasync.py --check   fails where it would write something else
 """
 
 import re

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from calls import CALLS, URL
 from conftest import SCOPES, Endpoint, Phone, Relay, phone_of
-from test_failures import CALLS, URL
 
 from fido_relay import FidoRelay, Problem, verify_webhook
 

@@ -190,9 +190,10 @@ def test_what_may_pass_is_tried_again_as_the_relay_asks() -> None:
             bank.devices("ada")
         assert told.value.retry_after == 3600
     http = httpx.Client(transport=httpx.MockTransport(lambda _: answers.pop(0)))
-    with FidoRelay(
-        "https://relay.example.com", api_key="rk_1", longest_pause=2, http=http
-    ) as page, pytest.raises(Problem) as told:
+    with (
+        FidoRelay("https://relay.example.com", api_key="rk_1", longest_pause=2, http=http) as page,
+        pytest.raises(Problem) as told,
+    ):
         page.devices("ada")
     assert told.value.retry_after == 3
     assert answers == []
@@ -258,7 +259,9 @@ def test_the_awaited_client_does_the_same(relay: Relay, api_key: str, phone: Pho
     asyncio.run(sign_in())
 
 
-def test_devices_are_listed_renamed_and_revoked(bank: FidoRelay, relay: Relay, tmp_path: Path) -> None:
+def test_devices_are_listed_renamed_and_revoked(
+    bank: FidoRelay, relay: Relay, tmp_path: Path
+) -> None:
     pairing = bank.open_pairing("grace@example.com")
     assert "<svg" in pairing.qr_svg and len(pairing.typed_code) >= 10
     other = Phone(relay, pairing.uri, tmp_path / "phone.json")

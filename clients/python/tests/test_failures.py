@@ -1,28 +1,26 @@
-"""What is no answer of the relay's: each is one error that says what happened, in bounded time."""
+"""Without an answer: in bounded time, for a reason that is named."""
 
 import asyncio
-import gzip
 import logging
 import pickle
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from calls import URL, answering
 from conftest import Relay, certificate
-from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from fido_relay import (
     AsyncFidoRelay,
     CallTimeout,
     ConnectionRefused,
-    Expected,
     FidoRelay,
     FidoRelayError,
     HostNotFound,
@@ -34,111 +32,6 @@ from fido_relay import (
     Unreachable,
     WaitTimeout,
 )
-
-URL = "https://relay.example.com"
-TOKEN = (
-    "eyJhbGciOiJFUzI1NiIsImtpZCI6Im9uZSIsInR5cCI6ImNlcmVtb255LXJlc3VsdCtqd3QifQ.e30.c2lnbmF0dXJl"
-)
-CALLS: dict[str, Callable[[FidoRelay], object]] = {
-    "open": lambda bank: bank.open("authentication", "ada"),
-    "read": lambda bank: bank.read("cer_1"),
-    "wait": lambda bank: bank.wait("cer_1", 5),
-    "events": lambda bank: list(bank.events("cer_1", timeout=5)),
-    "cancel": lambda bank: bank.cancel("cer_1"),
-    "verify_result": lambda bank: bank.verify_result(
-        TOKEN, Expected("cer_1", "authentication", "ada", "nonce")
-    ),
-    "client_id": lambda bank: bank.client_id(),
-    "receipt": lambda bank: bank.receipt("cer_1"),
-    "open_pairing": lambda bank: bank.open_pairing("ada"),
-    "devices": lambda bank: bank.devices("ada"),
-    "rename": lambda bank: bank.rename("dev_1", "Phone"),
-    "revoke": lambda bank: bank.revoke("dev_1"),
-    "cards": lambda bank: bank.cards("ada"),
-    "remove_card": lambda bank: bank.remove_card("ada", "card"),
-    "webhooks.create": lambda bank: bank.webhooks.create("https://shop.example.com/"),
-    "webhooks.all": lambda bank: bank.webhooks.all(),
-    "webhooks.read": lambda bank: bank.webhooks.read("whk_1"),
-    "webhooks.update": lambda bank: bank.webhooks.update("whk_1", events=[]),
-    "webhooks.delete": lambda bank: bank.webhooks.delete("whk_1"),
-    "webhooks.new_key": lambda bank: bank.webhooks.new_key("whk_1", "v1a"),
-    "webhooks.enable": lambda bank: bank.webhooks.enable("whk_1"),
-    "webhooks.test": lambda bank: bank.webhooks.test("whk_1"),
-    "webhooks.deliveries": lambda bank: bank.webhooks.deliveries("whk_1"),
-    "webhooks.resend": lambda bank: bank.webhooks.resend("whk_1", "msg_1"),
-}
-NO_CONTENT = {"revoke", "remove_card", "webhooks.delete", "webhooks.resend"}
-BAD_GZIP = {"content-encoding": "gzip", "content-type": "application/json"}
-UNEXPECTED = {
-    "html": (200, {"content-type": "text/html"}, b"<html>Log in</html>"),
-    "object": (200, {}, b"{}"),
-    "list": (200, {}, b"[]"),
-    "other types": (200, {}, b'{"id": 1, "keys": 1, "client_id": 1, "devices": [1], "cards": 1}'),
-    "deep": (200, {}, b"[" * 100_000),
-    "no text": (200, {}, b"\xff"),
-    "no content": (204, {}, b""),
-    "bad gzip": (200, BAD_GZIP, b"{}"),
-    "cut gzip": (200, BAD_GZIP, gzip.compress(b'{"client_id": "cli_1"}')[:-12]),
-    "redirect": (302, {"location": "https://login.example.com/"}, b""),
-}
-
-
-@contextmanager
-def answering(
-    answer: Callable[[httpx.Request], httpx.Response], **more: Any
-) -> Iterator[FidoRelay]:
-    http = httpx.Client(transport=httpx.MockTransport(answer))
-    with FidoRelay(URL, **({"api_key": "rk_1", "http": http} | more)) as bank:
-        yield bank
-
-
-class Raw(httpx.SyncByteStream):
-    """A body that httpx has yet to decode."""
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self.body
-
-
-@pytest.mark.parametrize(
-    ("call", "kind"),
-    [
-        (call, kind)
-        for call in CALLS
-        for kind in UNEXPECTED
-        if kind != "no content" or call not in NO_CONTENT | {"events"}
-    ],
-)
-def test_an_unexpected_answer_is_one_error(call: str, kind: str) -> None:
-    status, headers, body = UNEXPECTED[kind]
-    with (
-        answering(lambda _: httpx.Response(status, headers=headers, stream=Raw(body))) as bank,
-        pytest.raises(UnexpectedAnswer) as caught,
-    ):
-        CALLS[call](bank)
-    assert caught.value.__cause__ is not None
-    assert (caught.value.code, caught.value.status) == ("unexpected_answer", status)
-
-
-def test_a_proxys_page_is_a_problem_with_its_cause() -> None:
-    page = httpx.Response(403, html="<html>Forbidden</html>")
-    with answering(lambda _: page) as bank, pytest.raises(Problem) as caught:
-        bank.devices("ada")
-    assert (caught.value.status, caught.value.code) == (403, "unknown")
-    assert isinstance(caught.value.__cause__, ValueError)
-
-
-def test_an_unexpected_access_token_is_one_error() -> None:
-    key = ed25519.Ed25519PrivateKey.generate()
-    pair = {"api_key": None, "client_id": "cli_1", "key_id": "one", "private_key": key}
-    for body in (b"<html>", b"{}", b'{"access_token": 1, "expires_in": 1}'):
-        reply = httpx.Response(200, content=body)
-        for call in ("open", "events", "wait"):
-            with answering(lambda _, reply=reply: reply, **pair) as bank:
-                with pytest.raises(UnexpectedAnswer):
-                    CALLS[call](bank)
 
 
 @pytest.fixture
@@ -307,29 +200,6 @@ def test_an_address_that_is_none_is_refused_early(url: str) -> None:
         FidoRelay(URL, api_key="rk_1", issuer=url)
 
 
-@pytest.mark.parametrize("key", ["a\n", "a\r\nb", "ä", " a", "a" * 256])
-def test_an_idempotency_key_no_header_carries_is_refused(key: str) -> None:
-    with answering(lambda _: pytest.fail("nothing is sent")) as bank:
-        with pytest.raises(ValueError, match="idempotency_key"):
-            bank.open("authentication", "ada", idempotency_key=key)
-
-
-@pytest.mark.parametrize("name", ["..", ".", "a/../b", "ada@example.com", "%2E", "ü?#"])
-def test_a_username_is_one_segment_of_the_path(name: str) -> None:
-    paths: list[bytes] = []
-
-    def note(request: httpx.Request) -> httpx.Response:
-        paths.append(request.url.raw_path)
-        return httpx.Response(204)
-
-    with answering(note) as bank:
-        assert bank.remove_card(name, "card") is True
-    (path,) = paths
-    parts = path.decode().split("/")
-    assert parts[:3] == ["", "v1", "users"] and parts[4:] == ["cards", "card"]
-    assert httpx.URL(f"{URL}/?{parts[3]}").query and parts[3].strip(".")
-
-
 def test_usernames_stay_out_of_the_librarys_log(
     relay: Relay, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -353,23 +223,6 @@ def test_usernames_stay_out_of_the_librarys_log(
     elsewhere = httpx.MockTransport(lambda _: httpx.Response(200))
     httpx.Client(transport=elsewhere).get("https://other.example.com/v1/users/grace/devices")
     assert "/v1/users/grace/devices" in caplog.text
-
-
-def test_a_lost_answer_makes_no_second_endpoint() -> None:
-    sent: list[str] = []
-
-    def lose(request: httpx.Request) -> httpx.Response:
-        sent.append(request.url.path)
-        raise httpx.ReadError("the connection broke")
-
-    with answering(lose) as bank:
-        for act in (
-            lambda: bank.webhooks.create("https://shop.example.com/hooks"),
-            lambda: bank.webhooks.new_key("whk_1", "v1a"),
-        ):
-            with pytest.raises(FidoRelayError):
-                act()
-    assert len(sent) == 2
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,7 @@ class Forge:
                 listed.append({**jwk, "kid": kid, "alg": "ES256", "use": "sig"})
         return httpx.Response(200, json={"keys": listed}, headers=self.headers)
 
-    def token(
-        self, header: dict[str, Any] | None = None, by: str = "one", **claims: Any
-    ) -> str:
+    def token(self, header: dict[str, Any] | None = None, by: str = "one", **claims: Any) -> str:
         now = int(time.time())
         proper = {
             "iss": URL,
@@ -216,9 +214,7 @@ def test_keys_that_cannot_be_fetched_again_verify_nothing(forge: Forge) -> None:
 
 
 @pytest.mark.parametrize(("leeway", "off_s"), [(None, 29), (5.0, 4), (0.0, 0)])
-def test_clocks_may_differ_by_the_leeway(
-    forge: Forge, leeway: float | None, off_s: int
-) -> None:
+def test_clocks_may_differ_by_the_leeway(forge: Forge, leeway: float | None, off_s: int) -> None:
     bank = forge.bank if leeway is None else forge.client(leeway=leeway)
     now = int(time.time())
     for iat in (now + off_s, now - 60 - off_s + 1):

@@ -130,9 +130,7 @@ class Protocol:
             ticket=opened.ticket,
         )
 
-    def read(
-        self, ceremony_id: str, wait_s: int, since: int, until: float = 0.0
-    ) -> Flow[Ceremony]:
+    def read(self, ceremony_id: str, wait_s: int, since: int, until: float = 0.0) -> Flow[Ceremony]:
         answer = yield from self._calls.call(_read(ceremony_id, wait_s, since, until))
         return parsed(Ceremony, answer)
 
@@ -144,9 +142,7 @@ class Protocol:
             hold = int(min(HOLD_S, left))
             answer = None
             try:
-                answer = yield from self._calls.authorized(
-                    _read(ceremony_id, hold, since, ends)
-                )
+                answer = yield from self._calls.authorized(_read(ceremony_id, hold, since, ends))
             except httpx.TransportError as error:
                 # The relay may be restarting; what it has stored, it has.
                 failure = unreachable(error)
@@ -196,9 +192,7 @@ class Protocol:
         key = self._keys.get(kid)
         client_id = yield from self.client_id(until)
         issuer = self._calls.issuer
-        return _results.verified(
-            token, key, issuer, client_id, expected, need_pin, self._leeway
-        )
+        return _results.verified(token, key, issuer, client_id, expected, need_pin, self._leeway)
 
     def receipt(self, ceremony_id: str) -> Flow[str | None]:
         path = f"/v1/ceremonies/{segment(ceremony_id)}/receipt"

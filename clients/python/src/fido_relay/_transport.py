@@ -41,18 +41,14 @@ def unreachable(error: httpx.TransportError) -> Unreachable:
         # Several addresses of a name fail as a group.
         beneath = (one.__cause__, one.__context__, *getattr(one, "exceptions", ()))
         chain += [other for other in beneath if other is not None and other not in chain]
-    kinds: tuple[tuple[type[BaseException], type[Unreachable]], ...] = (
+    reasons: tuple[tuple[type[BaseException], type[Unreachable]], ...] = (
         (ssl.SSLError, TlsFailed),
         (socket.gaierror, HostNotFound),
         (ConnectionRefusedError, ConnectionRefused),
         (httpx.TimeoutException, CallTimeout),
     )
-    for kind, name in kinds:
-        if any(isinstance(one, kind) for one in chain):
-            break
-    else:
-        name = Unreachable
-    failure = name(f"no answer: {type(error).__name__}")
+    found = (kind for reason, kind in reasons if any(isinstance(one, reason) for one in chain))
+    failure = next(found, Unreachable)(f"no answer: {type(error).__name__}")
     failure.__cause__ = error
     return failure
 

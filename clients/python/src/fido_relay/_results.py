@@ -10,7 +10,8 @@ from .models import Expected, Result
 
 TYP = "ceremony-result+jwt"
 ALG = "ES256"
-LEEWAY_S = 5
+LEEWAY_S = 30.0
+"""Between the relay's clock and this one: as much as the relay grants."""
 REQUIRED = ["iss", "aud", "sub", "jti", "iat", "exp"]
 
 
@@ -30,20 +31,21 @@ def key_id(token: str) -> str:
     return kid
 
 
-def keys(jwks: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
-    """The set's ES256 keys by their ids; others are not for result tokens."""
-    found = {}
-    for jwk in jwks["keys"]:
-        if (jwk.get("kty"), jwk.get("crv"), jwk.get("use")) == ("EC", "P-256", "sig"):
-            found[str(jwk["kid"])] = jwt.PyJWK(jwk, algorithm=ALG)
-    return found
+def key(jwk: Mapping[str, Any]) -> jwt.PyJWK:
+    return jwt.PyJWK(dict(jwk), algorithm=ALG)
 
 
 def verified(
-    token: str, key: jwt.PyJWK, issuer: str, client_id: str, expected: Expected, need_pin: bool
+    token: str,
+    key: jwt.PyJWK,
+    issuer: str,
+    client_id: str,
+    expected: Expected,
+    need_pin: bool,
+    leeway: float,
 ) -> Result:
     """What it says, if it is signed by `key` and says what is expected."""
-    claims = _claims(token, key, issuer, client_id)
+    claims = _claims(token, key, issuer, client_id, leeway)
     wanted = {
         # The library would also take a list that has it among others.
         "aud": client_id,
@@ -79,7 +81,9 @@ def verified(
     )
 
 
-def _claims(token: str, key: jwt.PyJWK, issuer: str, client_id: str) -> dict[str, Any]:
+def _claims(
+    token: str, key: jwt.PyJWK, issuer: str, client_id: str, leeway: float
+) -> dict[str, Any]:
     try:
         return jwt.decode(
             token,
@@ -87,7 +91,7 @@ def _claims(token: str, key: jwt.PyJWK, issuer: str, client_id: str) -> dict[str
             algorithms=[ALG],  # Never the token's own word.
             audience=client_id,
             issuer=issuer,
-            leeway=LEEWAY_S,
+            leeway=leeway,
             options={"require": REQUIRED},
         )
     except jwt.ExpiredSignatureError:

@@ -52,6 +52,7 @@ mod hostile_upstream;
 mod http_access;
 mod http_refusals;
 mod idempotency;
+mod initiator_samples;
 mod isolation;
 mod js_client;
 #[cfg(all(unix, debug_assertions))]

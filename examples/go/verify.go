@@ -98,7 +98,7 @@ func (r *Relay) Verify(ctx context.Context, token string, opened Opened, now int
 		{claims.CeremonyType == opened.Type, "another type of ceremony"},
 		{claims.Outcome == "succeeded", "not a success"},
 		{claims.Binding == binding, "another binding"},
-		{claims.IssuedAt <= now+r.Leeway && now < claims.Expires+r.Leeway, "not valid now"},
+		{claims.IssuedAt > 0 && claims.IssuedAt <= now+r.Leeway && now < claims.Expires+r.Leeway, "not valid now"},
 		{claims.AuthTime >= opened.OpenedAt-r.Leeway && claims.AuthTime <= now+r.Leeway, "decided at another time"},
 		{now-claims.AuthTime <= r.MaxAge, "decided too long ago"},
 		// Two factors: leave this out only if your policy takes a card without its PIN.

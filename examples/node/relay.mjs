@@ -40,6 +40,7 @@ export class Relay {
    * success may be when it is acted upon.
    */
   constructor({ url, apiKey, clientId, issuer = url, txBinding = "card", leeway = 5, maxAge = 300 }) {
+    if (!url || !apiKey) throw new TypeError("a relay has a URL and an API key");
     this.#url = url.replace(/\/$/, "");
     this.#apiKey = apiKey;
     Object.assign(this, { clientId, issuer: issuer.replace(/\/$/, ""), txBinding, leeway, maxAge });
@@ -70,13 +71,17 @@ export class Relay {
   async outcome(opened, seen = () => {}) {
     const until = opened.opened_at + opened.expires_in + GRACE_S;
     for (let since = 0; ; ) {
-      const path = `/v1/ceremonies/${opened.id}?wait=${WAIT_S}&since=${since}`;
-      const view = await this.#persist(until, () => this.#call("GET", path));
+      const view = await this.#persist(until, () => this.read(opened, WAIT_S, since));
       for (const { seq, step } of view.progress) if (seq > since) seen(step);
       since = view.seq;
       if (view.status !== "pending") return view;
       if (seconds() > until) throw new RelayError(0, "unknown", "the ceremony does not end");
     }
+  }
+
+  /** The ceremony as it stands once there is a step after number `since`, or `wait` seconds are over. */
+  read(opened, wait = 0, since = 0) {
+    return this.#call("GET", `/v1/ceremonies/${opened.id}?wait=${wait}&since=${since}`);
   }
 
   /** Takes a ceremony back. One that has ended already keeps its outcome. */

@@ -63,6 +63,7 @@ mod long_poll;
 mod metrics;
 mod not_ringing;
 mod openapi;
+mod page_sample;
 mod pages;
 mod pairing;
 mod phone;

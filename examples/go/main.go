@@ -33,6 +33,10 @@ func run(ctx context.Context, relay *Relay, ceremony Ceremony) (*Claims, error) 
 }
 
 func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: go run . USERNAME")
+		os.Exit(2)
+	}
 	ctx, username := context.Background(), os.Args[1]
 	relay, err := Connect(ctx, os.Getenv("FIDO_RELAY_URL"), os.Getenv("FIDO_RELAY_API_KEY"))
 	if err == nil {

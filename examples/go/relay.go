@@ -80,11 +80,14 @@ type View struct {
 type RelayError struct {
 	Status     int
 	Code       string `json:"code"`
+	Title      string `json:"title"`
 	Detail     string `json:"detail"`
 	retryAfter time.Duration
 }
 
-func (e *RelayError) Error() string { return fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Detail) }
+func (e *RelayError) Error() string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s: %s %s", e.Status, e.Code, e.Title, e.Detail))
+}
 
 // passes tells whether the same call may succeed later.
 func (e *RelayError) passes() bool {

@@ -6,7 +6,7 @@ import java.util.Map;
  *
  * <pre>
  *   export FIDO_RELAY_URL=http://127.0.0.1:8080 FIDO_RELAY_API_KEY=rk_…
- *   javac -d out *.java &amp;&amp; java -cp out Main ada@example.com
+ *   javac -encoding UTF-8 -d out *.java &amp;&amp; java -cp out Main ada@example.com
  * </pre>
  */
 public final class Main {

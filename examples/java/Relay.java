@@ -311,7 +311,7 @@ public final class Relay {
         String wait = answer.headers().firstValue("retry-after").orElse("");
         throw new Failed(done ? 0 : answer.statusCode(),
             told.get("code") instanceof String code ? code : "unknown",
-            told.get("detail") instanceof String detail ? detail : "no answer of a relay",
+            told.isEmpty() ? "no answer of a relay" : told.get("title") + " " + told.getOrDefault("detail", ""),
             wait.matches("[0-9]{1,6}") ? Long.parseLong(wait) : 0);
     }
 

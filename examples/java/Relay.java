@@ -311,7 +311,7 @@ public final class Relay {
         String wait = answer.headers().firstValue("retry-after").orElse("");
         throw new Failed(done ? 0 : answer.statusCode(),
             told.get("code") instanceof String code ? code : "unknown",
-            told.isEmpty() ? "no answer of a relay" : told.get("title") + " " + told.getOrDefault("detail", ""),
+            String.valueOf(told.get(told.containsKey("detail") ? "detail" : "title")),
             wait.matches("[0-9]{1,6}") ? Long.parseLong(wait) : 0);
     }
 

@@ -42,8 +42,11 @@ impl Signer {
     }
 
     fn signs(&self, claims: &Value) -> String {
-        let header =
-            json!({ "typ": "ceremony-result+jwt", "alg": "ES256", "kid": self.jwk["kid"] });
+        self.signs_as("ceremony-result+jwt", claims)
+    }
+
+    fn signs_as(&self, typ: &str, claims: &Value) -> String {
+        let header = json!({ "typ": typ, "alg": "ES256", "kid": self.jwk["kid"] });
         let header: Header = serde_json::from_value(header).unwrap();
         jsonwebtoken::encode(&header, claims, &self.key).unwrap()
     }
@@ -141,6 +144,10 @@ fn signed_rightly(all: &mut Questions, own: &Signer) {
     }
     for amr in [json!(["pop", "user"]), json!([]), json!(["pinned"]), json!("pin"), json!({})] {
         claimed(&format!("amr {amr}"), false, &with(&claims, "amr", amr));
+    }
+    for typ in ["JWT", "ceremony-receipt+jwt"] {
+        let token = own.signs_as(typ, &claims);
+        all.ask(&format!("typ {typ}"), false, SET, &token, &opened, NOW);
     }
     let token = own.signs(&claims);
     let mut opening = |what: &str, holds: bool, opened: &Value| {

@@ -1,7 +1,7 @@
 //! The demo: its bank against a relay that follows a script, its page in a real browser, and the
 //! command as a whole.
 
-mod audit;
+pub(crate) mod audit;
 mod bank;
 pub(crate) mod browser;
 mod command;

@@ -52,6 +52,7 @@ mod hostile_upstream;
 mod http_access;
 mod http_refusals;
 mod idempotency;
+mod initiator_samples;
 mod isolation;
 mod js_client;
 #[cfg(all(unix, debug_assertions))]
@@ -62,6 +63,7 @@ mod long_poll;
 mod metrics;
 mod not_ringing;
 mod openapi;
+mod page_sample;
 mod pages;
 mod pairing;
 mod phone;

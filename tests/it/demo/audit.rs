@@ -10,7 +10,7 @@ use super::scene::{Scene, UP_TO_DELIVERED, UP_TO_VERIFYING};
 use crate::support::needs;
 
 /// What axe-core finds, as `rule: element` each.
-const AUDIT: &str = "
+pub(crate) const AUDIT: &str = "
     return axe.run(document, {
         resultTypes: ['violations'],
         runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],

@@ -1,7 +1,7 @@
 // The public face of the package; `@fido-relay/client/node` has Node's own way to dial.
 
 export { standardBase64 } from "./card.js";
-export { generateDeviceKey, webCryptoSigner, type DeviceKeyPair, type DeviceSigner, type P256Jwk } from "./device_key.js";
+export { base64url, generateDeviceKey, webCryptoSigner, type DeviceKeyPair, type DeviceSigner, type P256Jwk } from "./device_key.js";
 export { DeviceSocket, type DeviceEvent, type DeviceSocketOptions } from "./device_socket.js";
 export { dialWebSocket, type Dial, type Line, type LineListener } from "./dial.js";
 export type * from "./frames.js";

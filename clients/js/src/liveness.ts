@@ -1,9 +1,9 @@
-// Whether a line still carries anything: docs/protocol.md, section 11. Most platforms hide WebSocket
+// Whether a line still carries anything: docs/protocol.md, section 4. Most platforms hide WebSocket
 // pings, and a network that goes away says nothing, so a line that is silent is asked.
 
 /** Heartbeats of silence after which a line is asked, and what its answer may take. */
-const ASK_AFTER = 1.5;
-const ANSWER_WITHIN = 1;
+const ASK_AFTER = 2;
+const ANSWER_WITHIN = 0.5;
 
 /** The watchdog of one line at a time. */
 export class Liveness {

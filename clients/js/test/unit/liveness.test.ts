@@ -80,7 +80,7 @@ test("waking leaves a line alone that answers", async (context) => {
 
 test("waking shortens a question that is out, and a handshake", async (context) => {
   const relay = await connected(context);
-  ScriptedRelay.pass(context, 1.6 * HEARTBEAT_MS);
+  ScriptedRelay.pass(context, 2.1 * HEARTBEAT_MS);
   assert.equal(relay.pings().length, 1);
   relay.socket.wake();
   assert.equal(relay.pings().length, 1);

@@ -22,7 +22,6 @@ export const relayFrames: RelayFrame[] = [
   {"type":"pong","id":"probe-7"},
   {"type":"offer","ceremony_id":"cer_EREREREREREREREREREREQ","ceremony_type":"approval","client_name":"Example Bank","rp_id":"bank.example","username":"ada@bank.example","display_name":"Ada \"the Countess\" Lovelace","message":"Zahlung bestätigen","transaction":{"title":"Payment to Ada","fields":[{"label":"Amount","value":"120.00 EUR"}]},"context":{},"code_length":6,"expires_in":120},
   {"type":"challenge","ceremony_id":"cer_EREREREREREREREREREREQ","ceremony_type":"approval","client_name":"Example Bank","rp_id":"bank.example","username":"ada@bank.example","display_name":"Ada \"the Countess\" Lovelace","message":"Zahlung bestätigen","transaction":{"title":"Payment to Ada","fields":[{"label":"Amount","value":"120.00 EUR"}]},"context":{},"code_length":6,"expires_in":120,"attempt":"att_MzMzMzMzMzMzMzMzMzMzMw","challenge":"Y2hhbGxlbmdl","origin":"https://fido.bank.example","public_key":{"rpId":"bank.example", "timeout":60000.0,"allowCredentials":[ {"id":"AQ"} ]}},
-  {"type":"pong","id":"probe-7"},
 ];
 
 export const deviceFrames: DeviceFrame[] = [

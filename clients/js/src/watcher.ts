@@ -56,6 +56,8 @@ export class Watcher {
   /** Why it was stopped. React Native's signals have no reason of their own. */
   #reason: unknown;
   #awake = new AbortController();
+  /** The request that is under way. */
+  #connection: Connection | undefined;
   #seen: number;
   #last: WatchEvent | undefined;
   #road: "events" | "poll";
@@ -92,8 +94,11 @@ export class Watcher {
     const deadline = setTimeout(late, Math.min(deadlineMs, LONGEST_TIMER_MS));
     const shown = () => globalThis.document?.visibilityState === "visible" && this.wake();
     const back = () => this.wake();
+    // What is open then is most likely dead, and another try finds out.
+    const gone = () => this.#connection?.end();
     signal?.addEventListener("abort", abort, { once: true });
     globalThis.addEventListener?.("online", back);
+    globalThis.addEventListener?.("offline", gone);
     globalThis.document?.addEventListener("visibilitychange", shown);
     if (signal?.aborted) abort();
     try {
@@ -102,6 +107,7 @@ export class Watcher {
       clearTimeout(deadline);
       signal?.removeEventListener("abort", abort);
       globalThis.removeEventListener?.("online", back);
+      globalThis.removeEventListener?.("offline", gone);
       globalThis.document?.removeEventListener("visibilitychange", shown);
       this.#listener.state({ kind: "over" });
     }
@@ -188,7 +194,7 @@ export class Watcher {
 
   /** One connection for events, to its end. */
   async #stream(): Promise<Broken> {
-    const connection = new Connection(this.#stopped.signal);
+    const connection = (this.#connection = new Connection(this.#stopped.signal));
     try {
       connection.limit(this.#options.firstByteMs ?? 5000);
       const headers: Record<string, string> = { Accept: "text/event-stream" };
@@ -240,7 +246,7 @@ export class Watcher {
 
   /** One long poll. */
   async #poll(): Promise<Broken> {
-    const connection = new Connection(this.#stopped.signal);
+    const connection = (this.#connection = new Connection(this.#stopped.signal));
     // After trouble an answer at once, so that its end is known.
     const wait = this.#connected ? POLL_S : 0;
     try {

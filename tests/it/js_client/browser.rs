@@ -1,8 +1,8 @@
 //! The client's built modules in a real browser: a shop's page, the same over React Native's fetch,
 //! and an app in a web view.
 
-use fido_relay_proto::http::Status;
 use fido_relay_proto::Outcome;
+use fido_relay_proto::http::Status;
 use serde_json::{Value, json};
 
 use super::{PATIENCE, build, list_page, package};

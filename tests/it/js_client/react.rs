@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use super::{PATIENCE, list_page};
 use super::package::{Project, done, project, tool};
+use super::{PATIENCE, list_page};
 use crate::demo::browser::Browser;
 use crate::support::needs::{self, Node};
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
@@ -95,6 +95,8 @@ async fn offline(browser: &Browser, offline: bool) {
     let conditions = json!({
         "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1,
     });
+    // Without it the page hears that it is offline, and is not.
+    browser.tell("Network.enable", json!({})).await;
     browser.tell("Network.emulateNetworkConditions", conditions).await;
 }
 

@@ -203,3 +203,41 @@ test("waking asks at once where a watch waits after a failure", async (context) 
   await settled();
   assert.equal(asked.length, 2);
 });
+
+test("a page that goes offline leaves its stream, and asks at once when it is back", async (context) => {
+  const page = new EventTarget();
+  const methods = ["addEventListener", "removeEventListener"] as const;
+  for (const name of methods) Object.assign(globalThis, { [name]: page[name].bind(page) });
+  context.after(() => methods.forEach((name) => delete (globalThis as { [name: string]: unknown })[name]));
+  let [online, asked] = [true, 0];
+  const states: WatchState[] = [];
+  const hour = 3_600_000;
+  const network: typeof fetch = async (url, init) => {
+    asked += 1;
+    return online ? stream("retry: 1\n\n", init?.signal) : OFFLINE(url);
+  };
+  const told = (kind: WatchState["kind"]) =>
+    new Promise<void>((resolve) => {
+      waiting = (state) => state.kind === kind && resolve();
+    });
+  let waiting: (state: WatchState) => unknown = () => {};
+  const onState = (state: WatchState) => {
+    states.push(state);
+    waiting(state);
+  };
+  context.mock.method(Math, "random", () => 1);
+  const options = { fetch: network, onState, backoff: { firstMs: hour, mostMs: hour }, signal: ending(context) };
+  const connected = told("connected");
+  watchCeremony(URL_OF_ONE, "tkt_x", options);
+  await connected;
+  online = false;
+  const trouble = told("trouble");
+  page.dispatchEvent(new Event("offline"));
+  await trouble;
+  online = true;
+  const before = asked;
+  page.dispatchEvent(new Event("online"));
+  await settled();
+  assert.equal(asked, before + 1);
+  assert.deepEqual(states.map(({ kind }) => kind).slice(0, 3), ["connected", "connecting", "trouble"]);
+});

@@ -36,7 +36,7 @@ const PAGE: &str = r#"<!doctype html><title>shop</title><p id="steps">steps</p><
 const APP: &str = r#"<!doctype html><title>app</title><p id="steps">steps</p><p id="end"></p>
 <script type="module">
   import {
-    DeviceSocket, generateDeviceKey, pairDevice, parsePairingLink, webCryptoSigner,
+    DeviceSocket, indexedDbStorage, pairDevice, parsePairingLink, storedDevice, storedSigner,
   } from "/client/index.js";
   const show = (text) => document.querySelector("p").append(` ${text}`);
   const native = (url, { body }) => new Promise((resolve) => {
@@ -46,21 +46,25 @@ const APP: &str = r#"<!doctype html><title>app</title><p id="steps">steps</p><p 
       resolve(new Response(text, { status }));
     };
   });
-  const newKey = async () => webCryptoSigner(await generateDeviceKey());
+  const storage = indexedDbStorage();
   try {
     const link = parsePairingLink(decodeURIComponent(location.hash.slice(1)));
-    const signer = await newKey();
-    const device = await pairDevice({
+    const signer = await storedSigner(storage);
+    const device = await storedDevice(storage) ?? await pairDevice({
       ...link, signer, platform: "other", allowLoopback: true, fetch: native,
     });
+    await storage.set("device", device);
     let lost = 0;
-    window.rotate = async () => socket.rotateKey(await newKey());
-    const socket = new DeviceSocket({ device, signer, fetch: native, onEvent(event) {
+    window.rotate = async () => socket.rotateKey(await storedSigner(storage, "next_key"));
+    const socket = new DeviceSocket({ device, signer, storage, fetch: native, onEvent(event) {
       show(event.kind);
       if (event.kind === "offer") window.claim = (code) => socket.claim(event.offer.ceremony_id, code);
       if (event.kind === "challenge") {
         const { ceremony_id, attempt } = event.challenge;
         socket.answer(ceremony_id, attempt, '{"id":"AQIDBA","rawId":"AQIDBA","type":"public-key","response":{}}');
+      }
+      if (event.kind === "key_rotated") {
+        storage.get("next_key").then((key) => storage.set("key", key)).then(() => show("stored"));
       }
       if (event.kind === "disconnected" && ++lost === 2) document.querySelector("p + p").textContent = "no socket";
       if (event.kind === "closed") document.querySelector("p + p").textContent = event.closed.outcome;
@@ -230,15 +234,18 @@ async fn an_app_in_a_page_of_a_listed_origin_holds_its_key_and_its_socket_in_a_b
     browser.read("#steps", "steps connected").await;
     browser.run("window.rotate()").await;
     post_for(&browser).await;
-    browser.read("#steps", "steps connected key_rotated").await;
+    browser.read("#steps", "steps connected key_rotated stored").await;
     let opened = initiator.open(&json!({ "type": "registration", "username": "ada" })).await;
-    browser.read("#steps", "steps connected key_rotated offer").await;
+    browser.read("#steps", "steps connected key_rotated stored offer").await;
     let code = opened.code.as_ref().unwrap();
     browser.run(&format!("window.claim('{}')", code)).await;
     browser.read("#end", "succeeded").await;
     let steps = browser.text("#steps").await;
-    assert_eq!(steps, "steps connected key_rotated offer challenge accepted closed");
+    assert_eq!(steps, "steps connected key_rotated stored offer challenge accepted closed");
     assert_eq!(initiator.outcome(opened.id).await.status, Status::Ended(Outcome::Succeeded));
+    // Loaded anew, it is the same device by what IndexedDB has kept.
+    browser.open(&format!("{listed}/?again#{}", link.replace('%', "%25"))).await;
+    browser.read("#steps", "steps connected").await;
     // The same app elsewhere gets no socket: its browser says where it comes from.
     let pairing = initiator.post("/v1/pairings", &json!({ "username": "bob" })).await;
     let pairing: Value = pairing.json().await.unwrap();

@@ -16,6 +16,7 @@
 //! sender's) or of who may do what (that is the edge's).
 
 mod attempt;
+mod deliveries;
 mod dispatcher;
 mod endpoint;
 mod event;
@@ -33,8 +34,8 @@ use std::sync::Arc;
 
 use fido_relay_proto::limits::WEBHOOK_OLD_KEYS_MAX_S;
 use fido_relay_proto::webhook::{
-    ChangeWebhook, CreateWebhook, DeliveryState, RotateWebhook, TestedWebhook, WebhookEvent,
-    WebhookFailure, WebhookNews, WebhookScheme, WebhookState,
+    ChangeWebhook, CreateWebhook, RotateWebhook, TestedWebhook, WebhookNews, WebhookScheme,
+    WebhookState,
 };
 use fido_relay_proto::{ClientId, EventId, TenantId, UnixMillis, WebhookId};
 use tokio::sync::mpsc;
@@ -43,16 +44,15 @@ use self::dispatcher::{Dispatcher, Order};
 use self::endpoint::EndpointKey;
 use self::event::{Event, Told};
 use self::figures::Figures;
-use self::outbox::Delivery;
 use self::recorder::Recorder;
 use crate::ports::{
-    Bucket, Clock, Registrar, Revision, Store, StoreError, Unsendable, WebhookSender, Witness,
-    records,
+    Clock, Registrar, Revision, Store, StoreError, Unsendable, WebhookSender, Witness,
 };
 use crate::security::random;
 use crate::security::seal::Sealer;
 use crate::tasks::Tasks;
 
+pub use self::deliveries::{LISTED, Undelivered};
 pub use self::endpoint::Endpoint;
 pub use self::figures::WebhookFigures;
 pub use self::outbox::{dead_until, delivered_until};
@@ -62,10 +62,6 @@ pub use self::signing::SigningKey;
 pub const ENDPOINTS: usize = 16;
 /// Keys of one endpoint that live at the same time.
 const LIVE_KEYS: usize = 4;
-/// Deliveries that one page of a listing holds.
-pub const LISTED: usize = 100;
-/// Records that a listing reads at most for one page.
-const WALKED: usize = 256;
 /// Orders that wait for the dispatcher.
 const ORDERS: usize = 1024;
 
@@ -112,25 +108,6 @@ pub enum WebhookError {
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// A delivery that has not arrived.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Undelivered {
-    /// Its `webhook-id`.
-    pub id: EventId,
-    /// What it tells.
-    pub event: WebhookEvent,
-    /// When that happened.
-    pub at: UnixMillis,
-    /// Whether it will still be tried.
-    pub state: DeliveryState,
-    /// Tries so far.
-    pub attempts: u32,
-    /// What came of the last.
-    pub failure: Option<WebhookFailure>,
-    /// Its HTTP status.
-    pub status: Option<u16>,
 }
 
 /// Endpoints and what they are sent. Clones are the same.
@@ -390,80 +367,6 @@ impl Webhooks {
             delivered: sent.failure.is_none(),
             status: sent.status,
             failure: sent.failure,
-        }
-    }
-
-    /// At most [`LISTED`] of the endpoint's deliveries that have not arrived, in the order of
-    /// their ids, those after `after`; and where to go on.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn undelivered(
-        &self,
-        endpoint: &Endpoint,
-        state: Option<DeliveryState>,
-        after: Option<EventId>,
-    ) -> Result<(Vec<Undelivered>, Option<EventId>), StoreError> {
-        let prefix = format!("{}.", endpoint.key());
-        let start = after.map_or_else(|| prefix.clone(), |after| endpoint.key().delivery(after));
-        let page = self.ground.store.page(Bucket::Outbox, &start, WALKED).await?;
-        let walked = page.len();
-        let (mut found, mut last) = (Vec::new(), None);
-        for (key, stored) in page {
-            if !key.starts_with(&prefix) {
-                return Ok((found, None));
-            }
-            let delivery: Delivery = records::parse(&stored)?;
-            last = Some(delivery.told.id);
-            let Some(event) = delivery.told.kind() else { continue };
-            if state.is_none_or(|state| state == delivery.state) {
-                found.push(Undelivered {
-                    id: delivery.told.id,
-                    event,
-                    at: delivery.told.at,
-                    state: delivery.state,
-                    attempts: delivery.attempts,
-                    failure: delivery.failure,
-                    status: delivery.status,
-                });
-            }
-            if found.len() == LISTED {
-                return Ok((found, last));
-            }
-        }
-        Ok((found, last.filter(|_| walked == WALKED)))
-    }
-
-    /// Has a dead letter tried again, from now on for 72 hours. One that is being tried already, or
-    /// has arrived meanwhile, is left as it is: so a call of unknown fate can be repeated.
-    ///
-    /// # Errors
-    /// [`WebhookError`].
-    pub async fn resend(&self, endpoint: &Endpoint, event: EventId) -> Result<(), WebhookError> {
-        if endpoint.state == WebhookState::Gone {
-            return Err(WebhookError::Gone);
-        }
-        let (store, key) = (&*self.ground.store, endpoint.key());
-        let Some((found, revision)) = outbox::load(store, &key, event).await? else {
-            let arrived = outbox::is_delivered(store, &key, event).await?;
-            return if arrived { Ok(()) } else { Err(WebhookError::NotFound) };
-        };
-        let (again, saved) = match found.state {
-            DeliveryState::Waiting => (found, Ok(())),
-            DeliveryState::Dead => {
-                let again = Delivery::new(found.told, self.ground.clock.now());
-                let saved = outbox::save(store, &key, revision, &again).await;
-                (again, saved)
-            }
-        };
-        // Also where the fate of the write is unknown: if it waits, it is known to the dispatcher,
-        // which takes it once however often it is told.
-        let Delivery { due, until, .. } = again;
-        self.order(Order::Due { endpoint: key, event, due, until }).await;
-        match saved {
-            // Another call had it sent again at the same moment.
-            Ok(()) | Err(StoreError::Conflict) => Ok(()),
-            Err(error) => Err(error.into()),
         }
     }
 

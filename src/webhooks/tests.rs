@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use fido_relay_proto::life::PriorAuth;
+use fido_relay_proto::webhook::{DeliveryState, WebhookEvent, WebhookFailure};
 use fido_relay_proto::{
     AttemptId, Binding, CeremonyId, CeremonyType, DeviceId, Outcome, PlainText,
 };
@@ -13,10 +14,13 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 use url::Url;
 
+use super::outbox::Delivery;
 use super::*;
 use crate::backends::embedded::MemoryStore;
 use crate::ceremony::{Ceremony, Code, Request};
-use crate::ports::{Answered, Happening, Letter, RetryAfter, SecurityEvent, Stored, Unsent};
+use crate::ports::{
+    Answered, Bucket, Happening, Letter, RetryAfter, SecurityEvent, Stored, Unsent, records,
+};
 
 mod changes;
 mod deliveries;

@@ -17,6 +17,7 @@ async fn a_removed_endpoint_is_sent_nothing_and_leaves_nothing() {
     assert!(stage.records().await > 8, "delivered, dead and waiting");
     stage.webhooks.remove(&endpoint).await.unwrap();
     assert_eq!(stage.records().await, 0);
+    settle().await;
     assert_eq!(stage.webhooks.figures().waiting, 0);
     let gone = stage.webhooks.remove(&endpoint).await;
     assert_eq!(gone, Err(WebhookError::NotFound));

@@ -130,7 +130,11 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
                 }
                 let path = format!("/webhooks/{id}");
                 let changed: WebhookView = administration.call(Method::PATCH, &path, &body).await?;
-                if json { show_json(&changed) } else { Ok(show(&changed)) }
+                if json {
+                    return show_json(&changed);
+                }
+                show(&changed);
+                Ok(())
             }
             Command::List => {
                 let entries: Vec<_> = administration.call(Method::GET, "/webhooks", &()).await?;

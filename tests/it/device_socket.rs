@@ -224,7 +224,10 @@ async fn a_ping_frame_is_answered_before_and_after_welcome() {
     assert_eq!(next_frame(&mut socket).await, pong(&longest));
     socket.send(&ping(&"x".repeat(65))).await;
     let refused = next_frame(&mut socket).await;
-    assert_eq!((&refused["code"], &refused["ceremony_id"]), (&json!("invalid_frame"), &json!(null)));
+    assert_eq!(
+        (&refused["code"], &refused["ceremony_id"]),
+        (&json!("invalid_frame"), &json!(null))
+    );
     // Of the ten frames three are spent.
     socket.send(&ping("again").repeat(8)).await;
     for _ in 0..7 {

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::audit::{self, Audit};
-use crate::backends::embedded::{LocalBus, RevocationList, SystemClock};
+use crate::backends::embedded::{LocalBus, RevocationList, RevocationsError, SystemClock};
 use crate::backends::fido_http;
 use crate::config::{Config, Limits, Prompts};
 use crate::edge::accept::{self, Door};
@@ -71,7 +71,7 @@ pub enum StartError {
     Seal(#[from] SealError),
     /// It cannot be told which devices and cards were revoked.
     #[error(transparent)]
-    Revocations(#[from] crate::backends::embedded::RevocationsError),
+    Revocations(#[from] RevocationsError),
     /// The audit log cannot be written.
     #[error("the audit log: {0}")]
     Audit(std::io::Error),
@@ -103,13 +103,33 @@ impl StartError {
                  opens what the store has sealed"
                     .to_owned(),
             ),
-            Self::Listen(_, error) if error.kind() == ErrorKind::AddrInUse => Some(
-                "stop the program that listens there (`fido-relay health` says whether it is a \
-                 relay), or choose another listen"
-                    .to_owned(),
-            ),
-            Self::Listen(..)
-            | Self::Incomplete(_)
+            Self::Listen(_, error) => match error.kind() {
+                ErrorKind::AddrInUse => Some(
+                    "stop the program that listens there (`fido-relay health` says whether it is \
+                     a relay), or choose another listen"
+                        .to_owned(),
+                ),
+                ErrorKind::PermissionDenied => Some(
+                    "choose a port above 1023 for listen, or give this program the right to lower \
+                     ones (CAP_NET_BIND_SERVICE)"
+                        .to_owned(),
+                ),
+                ErrorKind::AddrNotAvailable => {
+                    Some("correct listen: the address must be this machine's".to_owned())
+                }
+                _ => None,
+            },
+            Self::Seal(SealError::File { source: error, .. })
+            | Self::Revocations(RevocationsError::Io { source: error, .. })
+            | Self::Audit(error)
+                if error.kind() == ErrorKind::PermissionDenied =>
+            {
+                Some(
+                    "run this as the relay's user, and let that user read and write the file"
+                        .to_owned(),
+                )
+            }
+            Self::Incomplete(_)
             | Self::Store(_)
             | Self::Seal(_)
             | Self::Revocations(_)

@@ -44,8 +44,12 @@ const HEADERS: [(HeaderName, &str); 7] = [
 /// Serves a site until the tasks are told to stop.
 pub fn serve(listener: TcpListener, site: Router, tasks: &Tasks) -> std::io::Result<()> {
     let port = listener.local_addr()?.port();
-    let names: Arc<[String]> =
-        ["127.0.0.1", "localhost"].map(|host| format!("{host}:{port}")).into();
+    let names = ["127.0.0.1", "localhost"].map(|host| match port {
+        // Browsers leave out the port that http has by default.
+        80 => host.to_owned(),
+        port => format!("{host}:{port}"),
+    });
+    let names: Arc<[String]> = names.into();
     let site = site
         .layer(middleware::from_fn_with_state(names, only_from_here))
         .layer(middleware::map_response(with_headers));

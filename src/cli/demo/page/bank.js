@@ -15,9 +15,9 @@ export const UNREACHABLE = {
   advice: "See whether the demo still runs, and start again.",
 };
 
-async function call(method, path, { ticket, signal } = {}) {
+async function call(method, path, { ticket, signal, keepalive } = {}) {
   const headers = ticket ? { Authorization: `Bearer ${ticket}` } : {};
-  const response = await fetch(path, { method, headers, signal, cache: "no-store" });
+  const response = await fetch(path, { method, headers, signal, keepalive, cache: "no-store" });
   const body = response.status === 204 ? null : await response.json().catch(() => null);
   if (!response.ok) throw new Refused(response.status, body?.headline ? body : UNREACHABLE);
   return body;
@@ -39,3 +39,10 @@ export const outcome = ({ id, ticket, signal }) =>
   call("POST", `/api/ceremonies/${id}/outcome`, { ticket, signal });
 
 export const cancel = ({ id, ticket }) => call("DELETE", `/api/ceremonies/${id}`, { ticket });
+
+/**
+ * The last word of a page that is closed, left or loaded again. The bank takes the ceremony back
+ * unless a page watches it again within seconds.
+ */
+export const leave = ({ id, ticket }) =>
+  call("POST", `/api/ceremonies/${id}/left`, { ticket, keepalive: true });

@@ -35,3 +35,13 @@ export function setOff(button, off) {
 }
 
 export const isOff = (button) => button.getAttribute("aria-disabled") === "true";
+
+/**
+ * Whoever was on an element that is hidden now goes on at what has taken its place: the keyboard
+ * and the screen reader would else begin at the top of the page.
+ */
+export function keepFocus() {
+  const at = document.activeElement;
+  if (at === document.body || at.checkVisibility()) return;
+  [$("headline"), $("ask"), $("choose-title")].find((place) => place.checkVisibility())?.focus();
+}

@@ -544,7 +544,9 @@ struct Look {
 
 impl Look {
     fn begin(bank: Bank, id: CeremonyId) -> Self {
-        bank.with_entry(id, |Entry { looks: (now, ever), .. }| (*now, *ever) = (*now + 1, *ever + 1));
+        bank.with_entry(id, |Entry { looks: (now, ever), .. }| {
+            (*now, *ever) = (*now + 1, *ever + 1)
+        });
         Self { bank, id }
     }
 }

@@ -148,7 +148,9 @@ fn invite(stage: &Stage, narrator: &Narrator) {
     let url = stage.bank_url();
     narrator.plain("");
     narrator.heading(&format!("The page is open at {url}"));
-    narrator.plain("  Open it in a browser on this machine. The phone keeps answering; Ctrl-C ends it.");
+    narrator.plain(
+        "  Open it in a browser on this machine. The phone keeps answering; Ctrl-C ends it.",
+    );
     if let Some(port) = url.port() {
         narrator.plain(&format!(
             "  From another machine: ssh -L {port}:127.0.0.1:{port} and the name of this one; then \

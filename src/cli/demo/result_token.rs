@@ -126,7 +126,8 @@ pub fn verify(
     now: UnixMillis,
 ) -> Result<Verified, TokenError> {
     let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::WrongKind)?;
-    if header.alg != Algorithm::ES256 || header.typ.as_deref() != Some(RESULT_TYP) {
+    let typ = header.typ.as_deref();
+    if header.alg != Algorithm::ES256 || typ != Some(RESULT_TYP) || header.crit.is_some() {
         return Err(TokenError::WrongKind);
     }
     let key_id = header.kid.ok_or(TokenError::UnknownKey)?;

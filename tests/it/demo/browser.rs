@@ -86,6 +86,39 @@ impl Browser {
         self.driver.goto(url).await.unwrap();
     }
 
+    /// Opens a new tab, which is looked at from then on; what it is known by.
+    pub(crate) async fn new_tab(&self, url: &str) -> WindowHandle {
+        let tab = self.driver.new_tab().await.unwrap();
+        self.driver.switch_to_window(tab.clone()).await.unwrap();
+        self.open(url).await;
+        tab
+    }
+
+    /// Opens a copy of the tab that is looked at, as browsers do; what it is known by.
+    pub(crate) async fn copy_tab(&self) -> WindowHandle {
+        let before = self.driver.windows().await.unwrap();
+        self.run("open(location.href)").await;
+        let after = self.driver.windows().await.unwrap();
+        let tab = after.into_iter().find(|tab| !before.contains(tab)).unwrap();
+        self.turn_to(&tab).await;
+        tab
+    }
+
+    /// The tab that is looked at.
+    pub(crate) async fn tab(&self) -> WindowHandle {
+        self.driver.window().await.unwrap()
+    }
+
+    pub(crate) async fn turn_to(&self, tab: &WindowHandle) {
+        self.driver.switch_to_window(tab.clone()).await.unwrap();
+    }
+
+    /// Closes the tab that is looked at, and looks at another.
+    pub(crate) async fn close_tab(&self, next: &WindowHandle) {
+        self.driver.close_window().await.unwrap();
+        self.turn_to(next).await;
+    }
+
     /// Changes the window's width and the colour scheme.
     pub(crate) async fn look(&self, look: Look) {
         let scheme = if look.dark { "dark" } else { "light" };

@@ -51,6 +51,7 @@ const TONES = {
 /** The bank's answers that say that it does not know this ticket, or not any more. */
 const GONE = [401, 403, 404, 410];
 const UNHEARD = "No answer came until the time was up.";
+const STILL_UNHEARD = "There is still no answer.";
 const FORGOTTEN = "The bank does not remember what this page was waiting for.";
 
 /** What is not known of one whose end this page has not heard, and how it comes to be known. */
@@ -143,12 +144,14 @@ async function askAgain(ceremony) {
     if (await conclude(ceremony)) return;
     // It still runs: this machine has slept, or its clock has.
     ceremony.unheard = false;
+    ceremony.time = new TimeLeft(ceremony.expires_in, 0);
     $("outcome").hidden = true;
     $("waiting").hidden = false;
     keepFocus();
     watch(ceremony);
-  } catch {
-    if (current === ceremony) say("There is still no answer.");
+  } catch (error) {
+    if (current !== ceremony) return;
+    endUnknown(ceremony, GONE.includes(error.status) ? FORGOTTEN : STILL_UNHEARD);
   } finally {
     setOff($("again"), false);
   }
@@ -248,7 +251,7 @@ async function watch(ceremony) {
   let retry = RETRY_FIRST_MS;
   while (current === ceremony) {
     try {
-      const view = await bank.look(ceremony, WAIT_S);
+      const view = await bank.look(ceremony, WAIT_S, GRACE_MS - ceremony.time.overdue());
       if (current !== ceremony) return;
       if (!$("trouble").hidden) say("Connected again.");
       $("trouble").hidden = true;
@@ -256,7 +259,8 @@ async function watch(ceremony) {
       show(ceremony, view);
       if (view.status !== "pending" && (await conclude(ceremony))) return;
     } catch (error) {
-      if (current !== ceremony) return;
+      // Aborted with the page itself: there is nobody to tell of it.
+      if (current !== ceremony || ceremony.signal.aborted) return;
       // The ticket is no longer good: only the backend can still tell.
       if (GONE.includes(error.status)) {
         const told = await conclude(ceremony).catch((refused) => refused);
@@ -305,7 +309,7 @@ function endUnknown(ceremony, why) {
   end({ verdict: "unknown", words });
   ladder.lose();
   $("compare-title").textContent = "This may have been approved or not";
-  ceremony.unheard = why === UNHEARD;
+  ceremony.unheard = why !== FORGOTTEN;
   // It stays with the tab: loaded again, the page asks again.
   if (ceremony.unheard) tab.keep(ceremony.kept);
   $("again").textContent = ceremony.unheard ? "Ask again" : "Start again";

@@ -61,6 +61,7 @@ async fn the_keyboard_follows_every_change_of_the_page() {
     let one = browser.tab().await;
     browser.run("document.querySelector('[data-action=approve]').focus()").await;
     browser.new_tab(&scene.url).await;
+    browser.see("#sign-out").await;
     browser.enter("#sign-out").await;
     browser.read("#notice strong", "You are signed out").await;
     is_at(&browser, "choose-title", "signed out").await;

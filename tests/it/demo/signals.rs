@@ -59,9 +59,11 @@ impl Demo {
     /// Waits for the end; nothing may be left.
     async fn ends(&mut self, when: &str) -> ExitStatus {
         // As a terminal would take it.
-        let drain = async { while let Ok(Some(_)) = self.lines.next_line().await {} };
-        let ended = tokio::time::timeout(LIMIT, async { tokio::join!(self.child.wait(), drain).0 });
-        let status = ended.await.unwrap_or_else(|_| panic!("{when}: does not end")).unwrap();
+        let Self { child, lines, .. } = self;
+        let drain = async { while let Ok(Some(_)) = lines.next_line().await {} };
+        let ended = async { tokio::join!(child.wait(), drain).0 };
+        let ended = tokio::time::timeout(LIMIT, ended).await;
+        let status = ended.unwrap_or_else(|_| panic!("{when}: does not end")).unwrap();
         assert_eq!(self.leaves(), [""; 0], "{when}");
         status
     }

@@ -219,7 +219,7 @@ function ask(step, turn) {
 
 /** The code shows on no phone: there is nothing to do but to wait. */
 function askToWait() {
-  if (!$("silence").hidden) return;
+  if (!$("silence").hidden || !$("restart").hidden) return;
   silence.show(current.ringsAt);
   Object.assign($("waiting").dataset, { scene: "none", turn: "others" });
   $("actor").textContent = "Your phone is silent";

@@ -103,22 +103,19 @@ impl StartError {
                  opens what the store has sealed"
                     .to_owned(),
             ),
-            Self::Listen(_, error) => match error.kind() {
-                ErrorKind::AddrInUse => Some(
-                    "stop the program that listens there (`fido-relay health` says whether it is \
-                     a relay), or choose another listen"
-                        .to_owned(),
-                ),
-                ErrorKind::PermissionDenied => Some(
-                    "choose a port above 1023 for listen, or give this program the right to lower \
-                     ones (CAP_NET_BIND_SERVICE)"
-                        .to_owned(),
-                ),
-                ErrorKind::AddrNotAvailable => {
-                    Some("correct listen: the address must be this machine's".to_owned())
-                }
-                _ => None,
-            },
+            Self::Listen(_, error) if error.kind() == ErrorKind::AddrInUse => Some(
+                "stop the program that listens there (`fido-relay health` says whether it is a \
+                 relay), or choose another listen"
+                    .to_owned(),
+            ),
+            Self::Listen(_, error) if error.kind() == ErrorKind::PermissionDenied => Some(
+                "choose a port above 1023 for listen, or give this program the right to lower ones \
+                 (CAP_NET_BIND_SERVICE)"
+                    .to_owned(),
+            ),
+            Self::Listen(_, error) if error.kind() == ErrorKind::AddrNotAvailable => {
+                Some("correct listen: the address must be this machine's".to_owned())
+            }
             Self::Seal(SealError::File { source: error, .. })
             | Self::Revocations(RevocationsError::Io { source: error, .. })
             | Self::Audit(error)
@@ -129,7 +126,8 @@ impl StartError {
                         .to_owned(),
                 )
             }
-            Self::Incomplete(_)
+            Self::Listen(..)
+            | Self::Incomplete(_)
             | Self::Store(_)
             | Self::Seal(_)
             | Self::Revocations(_)

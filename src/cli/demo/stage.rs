@@ -92,21 +92,21 @@ impl StageError {
     #[must_use]
     pub fn remedy(&self) -> Option<String> {
         match self {
-            Self::Listen(port, error) => match error.kind() {
-                ErrorKind::AddrInUse => Some(
-                    "stop the program that listens there, or choose another --port (0 takes any \
-                     that is free)"
-                        .to_owned(),
-                ),
-                ErrorKind::PermissionDenied => Some(format!(
+            Self::Listen(_, error) if error.kind() == ErrorKind::AddrInUse => Some(
+                "stop the program that listens there, or choose another --port (0 takes any that \
+                 is free)"
+                    .to_owned(),
+            ),
+            Self::Listen(port, error) if error.kind() == ErrorKind::PermissionDenied => {
+                Some(format!(
                     "choose a --port above 1023, such as {}: lower ones are for root, unless this \
                      system allows them (sysctl net.ipv4.ip_unprivileged_port_start)",
                     8000 + port % 1000
-                )),
-                _ => None,
-            },
+                ))
+            }
             Self::Relay(error) => error.remedy(),
-            Self::Settings(_)
+            Self::Listen(..)
+            | Self::Settings(_)
             | Self::Names(_)
             | Self::Address(_)
             | Self::Client(_)

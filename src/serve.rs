@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::audit::{self, Audit};
-use crate::backends::embedded::{LocalBus, RevocationList, SystemClock};
+use crate::backends::embedded::{LocalBus, RevocationList, RevocationsError, SystemClock};
 use crate::backends::fido_http;
 use crate::config::{Config, Limits, Prompts};
 use crate::edge::accept::{self, Door};
@@ -71,7 +71,7 @@ pub enum StartError {
     Seal(#[from] SealError),
     /// It cannot be told which devices and cards were revoked.
     #[error(transparent)]
-    Revocations(#[from] crate::backends::embedded::RevocationsError),
+    Revocations(#[from] RevocationsError),
     /// The audit log cannot be written.
     #[error("the audit log: {0}")]
     Audit(std::io::Error),
@@ -108,6 +108,24 @@ impl StartError {
                  relay), or choose another listen"
                     .to_owned(),
             ),
+            Self::Listen(_, error) if error.kind() == ErrorKind::PermissionDenied => Some(
+                "choose a port above 1023 for listen, or give this program the right to lower ones \
+                 (CAP_NET_BIND_SERVICE)"
+                    .to_owned(),
+            ),
+            Self::Listen(_, error) if error.kind() == ErrorKind::AddrNotAvailable => {
+                Some("correct listen: the address must be this machine's".to_owned())
+            }
+            Self::Seal(SealError::File { source: error, .. })
+            | Self::Revocations(RevocationsError::Io { source: error, .. })
+            | Self::Audit(error)
+                if error.kind() == ErrorKind::PermissionDenied =>
+            {
+                Some(
+                    "run this as the relay's user, and let that user read and write the file"
+                        .to_owned(),
+                )
+            }
             Self::Listen(..)
             | Self::Incomplete(_)
             | Self::Store(_)
@@ -480,4 +498,24 @@ fn aliases(url: &Url) -> Vec<String> {
         url.set_host(Some(spelling)).is_ok().then(|| base(&url))
     };
     others.filter_map(respell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_user_owns_comes_with_a_remedy() {
+        let denied = || std::io::Error::from(ErrorKind::PermissionDenied);
+        let path = PathBuf::from("data/file");
+        for error in [
+            StartError::Seal(SealError::File { path: path.clone(), source: denied() }),
+            StartError::Revocations(RevocationsError::Io { path, source: denied() }),
+            StartError::Audit(denied()),
+        ] {
+            assert!(error.remedy().unwrap().contains("as the relay's user"), "{error}");
+        }
+        let low = StartError::Listen(SocketAddr::from(([127, 0, 0, 1], 443)), denied());
+        assert!(low.remedy().unwrap().contains("a port above 1023"), "{low}");
+    }
 }

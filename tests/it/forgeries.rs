@@ -8,12 +8,14 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay::audit::known_checkpoint;
+use fido_relay::backends::embedded::SystemClock;
 use fido_relay::cli::audit::receipt;
 use fido_relay::cli::demo::result_token::{self, Expected};
+use fido_relay::ports::Clock as _;
 use fido_relay::security::device_proof;
 use fido_relay::security::result_token::JwkSet;
 use fido_relay_proto::http::OpenedCeremony;
-use fido_relay_proto::{CeremonyType, Username};
+use fido_relay_proto::{Binding, CeremonyType, UnixMillis, Username};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
@@ -86,11 +88,13 @@ impl Signed {
             audience: self.audience.parse().unwrap(),
             id: self.opened.id,
             ceremony_type: CeremonyType::Authentication,
+            binding: Binding::Code,
+            opened_at: UnixMillis(0),
             username: Username::new("ada").unwrap(),
             client_nonce: self.nonce.clone(),
             transaction: None,
         };
-        result_token::verify(token, &keys, &expected).is_ok()
+        result_token::verify(token, &keys, &expected, SystemClock.now()).is_ok()
     }
 
     fn keys(&self) -> JwkSet {

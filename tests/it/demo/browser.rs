@@ -98,10 +98,13 @@ impl Browser {
     pub(crate) async fn copy_tab(&self) -> WindowHandle {
         let before = self.driver.windows().await.unwrap();
         self.run("open(location.href)").await;
-        let after = self.driver.windows().await.unwrap();
-        let tab = after.into_iter().find(|tab| !before.contains(tab)).unwrap();
-        self.turn_to(&tab).await;
-        tab
+        loop {
+            let now = self.driver.windows().await.unwrap();
+            if let Some(tab) = now.into_iter().find(|tab| !before.contains(tab)) {
+                self.turn_to(&tab).await;
+                return tab;
+            }
+        }
     }
 
     /// The tab that is looked at.

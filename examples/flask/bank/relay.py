@@ -23,7 +23,7 @@ class BoundedTransport(httpx.HTTPTransport):
         self._places = threading.BoundedSemaphore(AT_ONCE)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if not self._places.acquire(timeout=0.5):
+        if not self._places.acquire(timeout=0.2):
             raise httpx.PoolTimeout("too many requests wait for the relay", request=request)
         try:
             # The client's own patience is that of a long poll.

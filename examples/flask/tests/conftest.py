@@ -26,9 +26,7 @@ from bank.app import create_app, settings  # noqa: E402
 from bank.storage import connect  # noqa: E402
 
 PROGRAM = os.environ.get("FIDO_RELAY_PROGRAM", "fido-relay")
-SCOPES = (
-    "ceremony:auth,ceremony:reg,ceremony:approve,ceremony:read,device:pair,device:revoke,uv:weaken"
-)
+SCOPES = "ceremony:auth,ceremony:reg,ceremony:approve,ceremony:read,device:pair,device:revoke"
 
 
 class Relay:

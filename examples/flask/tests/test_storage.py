@@ -42,7 +42,7 @@ def test_an_older_database_is_carried_on_by_several_workers(tmp_path: Path) -> N
     assert not failed
     db = storage.connect(path)
     row = db.execute("SELECT * FROM ceremony JOIN payment ON payment.id = payment_id").fetchone()
-    assert (row["id"], row["request"], row["payee"]) == (1, '{"client_nonce":"n"}', "R")
+    assert (row["id"], row["request"], row["payee"]) == ("cer_1", '{"client_nonce":"n"}', "R")
     assert db.execute("SELECT activation_ends_at > 0 FROM user").fetchone()[0]
     versions = [row[0] for row in db.execute("SELECT version FROM schema_version")]
     assert versions == list(range(1, len(versions) + 1))

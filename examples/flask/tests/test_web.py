@@ -5,16 +5,12 @@ import socket
 import threading
 import time
 
+import pytest
 from bank import relay as bank_relay
 from bank import sessions
 from bank.web import printable
-from conftest import PAYMENT, Bank, Configured, Phone, Relay
-
-
-def cookie_of(browser: object) -> str:
-    cookie = browser.http.get_cookie("__Host-bank", "127.0.0.1")  # type: ignore[attr-defined]
-    assert cookie
-    return str(cookie.value)
+from conftest import PAYMENT, Bank, Browser, Configured, Phone, Relay
+from flask import request
 
 
 def test_a_session_has_a_new_id_and_two_lifetimes(bank: Bank, phone: Phone) -> None:
@@ -37,27 +33,13 @@ def test_a_session_has_a_new_id_and_two_lifetimes(bank: Bank, phone: Phone) -> N
 
 def test_proxies_are_believed_only_where_there_are(configured: Configured) -> None:
     forged = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.7, 198.51.100.2"}
-
-    def ask(app: object) -> object:
-        return app.test_client().get(  # type: ignore[attr-defined]
-            "/sign-in", base_url="http://127.0.0.1", headers=forged
-        )
-
-    answer = ask(configured())
-    assert "Strict-Transport-Security" not in answer.headers  # type: ignore[attr-defined]
-    app = configured(BANK_PROXIES="1")
-    seen: list[str | None] = []
-
-    @app.after_request
-    def look(response: object) -> object:
-        from flask import request
-
-        seen.append(request.remote_addr)
-        return response
-
-    answer = ask(app)
-    assert answer.headers["Strict-Transport-Security"]  # type: ignore[attr-defined]
-    assert seen == ["198.51.100.2"], "the one that the proxy has added"
+    seen: list[tuple[str | None, bool]] = []
+    for proxies in ("0", "1"):
+        app = configured(BANK_PROXIES=proxies)
+        app.before_request(lambda: seen.append((request.remote_addr, request.is_secure)))
+        page = app.test_client().get("/sign-in", base_url="http://127.0.0.1", headers=forged)
+        assert ("Strict-Transport-Security" in page.headers) == (proxies == "1")
+    assert seen == [("127.0.0.1", False), ("198.51.100.2", True)]
     wrong = configured().test_client().get("/sign-in", base_url="http://evil.example")
     assert wrong.status_code == 400
 
@@ -108,15 +90,16 @@ def test_with_the_relay_down_nothing_is_claimed_or_given(
     assert bank.one("SELECT * FROM payment")["state"] == "approved"
 
 
-def test_a_relay_that_hangs_holds_a_bounded_part_of_a_worker(configured: Configured) -> None:
+def test_a_relay_that_hangs_holds_a_bounded_part_of_a_worker(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More requests than may wait: the rest are refused at once, whatever the relay does."""
+    monkeypatch.setattr(bank_relay, "PATIENCE_S", 2.0)
     with socket.create_server(("127.0.0.1", 0), backlog=64) as hangs:
         app = configured(FIDO_RELAY_URL=f"http://127.0.0.1:{hangs.getsockname()[1]}")
         took: list[float] = []
 
         def ask() -> None:
-            from conftest import Browser
-
             browser = Browser(app)
             form = browser.form()
             began = time.monotonic()

@@ -216,6 +216,10 @@ async fn a_person_enrols_signs_in_has_a_payment_approved_and_signs_out() {
     assert_eq!(browser.text(".payment-title").await, "Payment to Rowan & Daughters");
     assert!(browser.text(".lines").await.contains("1,200.50 EUR"));
     keep_pictures(browser, "flask-approve").await;
+    scene.open("/").await;
+    assert_eq!(browser.text("[data-state=open] .badge").await, "Waiting for your card");
+    keep_pictures(browser, "flask-waiting").await;
+    browser.click("[data-state=open] .vouched a").await;
     scene.confirm(&mut phone).await;
     browser.read("#headline", "Payment approved").await;
     assert_eq!(browser.focused().await, "headline");

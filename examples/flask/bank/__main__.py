@@ -17,8 +17,8 @@ ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 LETTER_S = 30 * 86400
 
 
-def add_user(app: Flask, username: str, display_name: str) -> None:
-    """Makes a user; for one that is there, a new letter (a lost card, say)."""
+def add_user(app: Flask, username: str, display_name: str) -> str:
+    """Makes a user; for one that is there, a new letter (a lost card, say). Gives its code."""
     code = "".join(secrets.choice(ALPHABET) for _ in range(20))
     connect(app.config["DATABASE"]).execute(
         "INSERT INTO user VALUES (?, ?, ?, ?) ON CONFLICT (username) DO UPDATE SET"
@@ -26,7 +26,7 @@ def add_user(app: Flask, username: str, display_name: str) -> None:
         " activation_ends_at = excluded.activation_ends_at",
         (username.lower(), display_name, hashed(code), int(time.time()) + LETTER_S),
     )
-    print("-".join(code[i : i + 5] for i in range(0, 20, 5)))
+    return "-".join(code[i : i + 5] for i in range(0, 20, 5))
 
 
 def settle_all(app: Flask) -> None:
@@ -51,7 +51,7 @@ def main() -> None:
     if given.command == "reconcile":
         settle_all(app)
     else:
-        add_user(app, given.username, given.display_name)
+        print(add_user(app, given.username, given.display_name))
 
 
 if __name__ == "__main__":

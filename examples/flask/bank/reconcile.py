@@ -89,7 +89,7 @@ def run(app: Flask, stop: threading.Event) -> None:
                     reconcile(app.extensions["fido_relay"], db)
             finally:
                 db.close()
-        except FidoRelayError as error:
+        except (FidoRelayError, sqlite3.OperationalError) as error:
             log.warning("reconciling goes on later: %s", error)
         except Exception:
             # The thread outlives every single failure.

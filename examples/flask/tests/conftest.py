@@ -22,7 +22,9 @@ from werkzeug.test import Client, TestResponse
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bank.__main__ import add_user  # noqa: E402
 from bank.app import create_app, settings  # noqa: E402
+from bank.reconcile import reconcile  # noqa: E402
 from bank.storage import connect  # noqa: E402
 
 PROGRAM = os.environ.get("FIDO_RELAY_PROGRAM", "fido-relay")
@@ -188,6 +190,9 @@ class Bank:
         assert run.returncode == 0, run.stderr
         return run.stdout.strip()
 
+    def reconcile(self) -> int:
+        return reconcile(self.client, self.db, again_s=0)
+
     def browser(self) -> Browser:
         return Browser(self.app)
 
@@ -286,7 +291,7 @@ def bank(relay: Relay, configured: Configured, tmp_path: Path) -> Iterator[Bank]
 
 @pytest.fixture
 def letter(bank: Bank) -> str:
-    return bank.run("add-user", bank.ada, "Ada Lovelace")
+    return add_user(bank.app, bank.ada, "Ada Lovelace")
 
 
 @pytest.fixture

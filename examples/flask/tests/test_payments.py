@@ -161,7 +161,7 @@ def test_a_result_of_other_words_books_nothing(
 def test_a_sign_in_is_collected_once_and_soon(bank: Bank, phone: Phone) -> None:
     browser = bank.browser()
     row = bank.confirms(browser.post("/sign-in", username=bank.ada), phone)
-    assert bank.run("reconcile") == "1 settled"
+    assert bank.reconcile() == 1
     late = "UPDATE ceremony SET closed_at = closed_at + ?"
     bank.db.execute(late, (-ceremonies.COLLECT_S,))
     answer = browser.post(f"/ceremony/{row['id']}/finish")

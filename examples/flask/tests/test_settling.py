@@ -46,13 +46,13 @@ def test_a_session_that_asked_ends_upon_not_me(bank: Bank, letter: str) -> None:
 )
 def test_every_action_settles_before_it_decides(
     bank: Bank,
+    letter: str,
     method: str,
     path: str,
     fields: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A session whose owner says "not me" at this very moment: the action is not done."""
-    bank.run("add-user", bank.ada, "Ada Lovelace")
     browser = bank.browser()
     form = browser.form()
     with browser.http.session_transaction(base_url="http://127.0.0.1") as cookie:
@@ -78,7 +78,7 @@ def test_the_reconciler_settles_every_type(bank: Bank, letter: str) -> None:
     browser = bank.enrolling(letter)
     phone = bank.phone(browser)
     rows = [bank.confirms(browser.post("/cards"), phone)]
-    assert bank.run("reconcile") == "1 settled"
+    assert bank.reconcile() == 1
     rows.append(bank.confirms(bank.browser().post("/sign-in", username=bank.ada), phone))
     signed_in = bank.signed_in(phone)
     rows.append(bank.confirms(signed_in.post("/payments", **PAYMENT), phone))
@@ -121,7 +121,7 @@ def test_two_settles_at_once_book_once(bank: Bank, phone: Phone) -> None:
 def test_an_outcome_that_the_relay_forgot_is_no_success(bank: Bank) -> None:
     row = bank.asks(bank.browser().post("/sign-in", username=bank.ada), None)
     bank.db.execute("UPDATE ceremony SET id = 'cer_AAAAAAAAAAAAAAAAAAAAAA'")
-    assert bank.run("reconcile") == "1 settled"
+    assert bank.reconcile() == 1
     assert bank.one("SELECT * FROM ceremony WHERE key = ?", row["key"])["status"] == "indeterminate"
 
 

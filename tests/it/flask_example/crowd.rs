@@ -1,10 +1,12 @@
 //! Many people at the page that waits, on the bank's own server configuration.
 
-use std::time::{Duration, Instant};
+use std::io::Write as _;
+use std::time::Duration;
 
 use fido_relay::config::Config;
 use futures::StreamExt as _;
 use reqwest::header::{ACCEPT, ORIGIN};
+use tokio::time::Instant;
 
 use super::bank::Bank;
 use super::visitor::Visitor;
@@ -68,12 +70,14 @@ async fn wait_together(pages: usize) {
     let mut slowest = Duration::ZERO;
     for _ in 0..10 {
         let began = Instant::now();
-        let (status, _) = Visitor::at(&bank.url).await.post("/sign-in", &[("username", "ada")]).await;
+        let (status, _) =
+            Visitor::at(&bank.url).await.post("/sign-in", &[("username", "ada")]).await;
         assert_eq!(status, 200);
         slowest = slowest.max(began.elapsed());
     }
-    println!("{pages} pages: opened in {opening:?}; then the slowest new sign-in took {slowest:?}");
-    assert!(slowest < PROMPTLY, "{slowest:?}");
+    let figures = format!("{pages} pages opened in {opening:?}; slowest sign-in {slowest:?}\n");
+    std::io::stderr().write_all(figures.as_bytes()).unwrap();
+    assert!(slowest < PROMPTLY, "{figures}");
 }
 
 /// What stands after `mark`, up to the quotation mark.

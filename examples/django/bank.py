@@ -11,9 +11,9 @@ To take over: the model, the views and `settle`. Settings and start are what mak
 Where a view answers JSON, an application renders a page: the code in it large, and the outcome
 asked for by the page every few seconds, or watched at the relay by its ticket (clients/js).
 
-A sign-in belongs to the browser that asked, so it is kept in that browser's session and redeemed
-by it alone, within a minute. A payment belongs to its owner and outlives the page: `settle` books
-it, called by the webhook, by the page, and for what both missed by `python bank.py settle` (cron).
+A sign-in belongs to the browser that asked: it is kept in that browser's session and redeemed
+from it alone, within a minute. A payment outlives its page: the webhook settles it, or a look at
+it, or where both are missing `python bank.py settle`, run by cron.
 """
 
 import dataclasses
@@ -44,6 +44,7 @@ settings.configure(
     MIDDLEWARE=[
         "django.middleware.security.SecurityMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
     ],
@@ -113,8 +114,8 @@ class Payment(models.Model):
 
 
 def settle(payment: Payment) -> None:
-    """Takes over the ceremony's outcome, once, whoever calls and how often. Raises FidoRelayError
-    if the relay cannot tell now: then nothing is decided, and the next call does it."""
+    """Takes over the ceremony's outcome; any number of calls book it once. Raises FidoRelayError
+    where the relay cannot be asked: nothing is decided then, and the next call decides."""
     if payment.state != "open":
         return
     state = outcome(payment.ceremony_id, payment.expected())
@@ -243,11 +244,11 @@ def payment(request: HttpRequest, pk: int) -> JsonResponse:
     return JsonResponse({"state": found.state})
 
 
-@csrf_exempt  # its signature says who sent it
+@csrf_exempt  # authenticated by its signature
 @require_POST
 def webhook(request: HttpRequest) -> HttpResponse:
-    """A webhook says where to look and decides nothing; the same one twice changes nothing. While
-    the relay cannot be asked it gets 503, and comes again."""
+    """A webhook says where to look and decides nothing; a repeated one changes nothing. Where the
+    relay cannot be asked it is answered 503, and the relay repeats it."""
     if not KEYS:
         return HttpResponse(status=404)
     try:
@@ -274,7 +275,7 @@ def browser(request: HttpRequest) -> Context:
 
 
 class RelayErrors:
-    """A relay that cannot be asked is said so: nothing was decided."""
+    """Answers 503 where the relay cannot be asked. Nothing was decided then."""
 
     def __init__(self, get_response):
         self.get_response = get_response

@@ -9,7 +9,7 @@ process, and keeps in memory who waits and who is signed in.
 
 The page watches through this application and not at the relay: that needs no page origin and no
 second host in the policy, and no ticket leaves the server. A page that waits costs a task and two
-connections, no thread, so waiting pages hold nobody else up; WAITING_PAGES bounds them. Where more
+connections, no thread, so that it delays no other request; WAITING_PAGES bounds them. Where more
 than 20 a second begin to wait, raise the relay's `limits.handshakes_per_s_per_ip` for this host.
 
     FIDO_RELAY_URL, FIDO_RELAY_ISSUER       the relay, and its public URL where that is another
@@ -102,7 +102,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 def from_own_page(request: Request) -> None:
-    """SameSite cookies keep other sites out; this keeps out other hosts of the same site."""
+    """Refuses other hosts of the same site. SameSite cookies refuse other sites already."""
     from_where = request.headers.get("sec-fetch-site", "same-origin")
     if request.method == "POST" and from_where != "same-origin":
         raise HTTPException(403, "Only this application's own page may ask for this.")

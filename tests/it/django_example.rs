@@ -26,7 +26,8 @@ struct Browser {
 
 impl Browser {
     fn post(&self, path: &str, fields: &[(&str, &str)]) -> RequestBuilder {
-        let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let form =
+            url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let post = http().post(format!("{}{path}", self.url)).body(form);
         let post = post.header("Content-Type", "application/x-www-form-urlencoded");
         post.header("X-CSRFToken", &self.token).header(COOKIE, self.cookies())
@@ -89,7 +90,7 @@ async fn confirm(phone: &mut TestPhone, told: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_card_signs_in_and_webhook_or_reconciler_settle_payments() {
+async fn webhook_and_reconciler_settle_approved_payments() {
     let Some(python) = python() else { return };
     let relay = TestRelay::start_with(|config| {
         config.webhooks.allow_loopback_http = true;
@@ -163,5 +164,8 @@ async fn a_card_signs_in_and_webhook_or_reconciler_settle_payments() {
         assert_eq!(told, (200, json!({ "state": "approved" })));
     }
     let (status, told) = browser.told(browser.post("/payments", &fields)).await;
-    assert_eq!((status, told["error"].as_str().unwrap()), (503, "the card service does not answer"));
+    assert_eq!(
+        (status, told["error"].as_str().unwrap()),
+        (503, "the card service does not answer")
+    );
 }

@@ -1,19 +1,21 @@
 //! The FastAPI application of `examples/fastapi`: its own process, a real relay with the built-in
 //! FIDO2 server, a simulated phone and card, and a real browser where the page's script matters.
 
+mod page;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fido_relay::phone::{Decision, PhoneEvent};
-use fido_relay_proto::CeremonyId;
-use reqwest::header::{COOKIE, HOST, SET_COOKIE};
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::header::{COOKIE, HOST};
+use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
+use self::page::{Page, cookie};
 use crate::demo::browser::Browser;
 use crate::flask_example::bank::serve;
 use crate::support::needs;
@@ -75,69 +77,8 @@ fn client() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python/src")
 }
 
-/// A browser at the application: what its page calls, and the cookies of one visit.
-struct Page {
-    url: String,
-    http: Client,
-    waiting: String,
-    id: CeremonyId,
-    code: String,
-}
-
-fn cookie(response: &Response, name: &str) -> Option<String> {
-    let cookies = response.headers().get_all(SET_COOKIE).iter();
-    let mut cookies = cookies.map(|cookie| cookie.to_str().unwrap());
-    let whole = cookies.find(|cookie| cookie.starts_with(&format!("__Host-{name}=")))?;
-    for part in ["HttpOnly", "SameSite=strict", "Secure", "Path=/"] {
-        assert!(whole.contains(part), "{whole}");
-    }
-    Some(whole.split(';').next().unwrap().to_owned())
-}
-
-impl Page {
-    async fn asks(url: &str) -> Self {
-        let http = http();
-        let asked = http.post(format!("{url}/sign-in")).json(&json!({ "username": "ada" }));
-        let answer = asked.send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        let waiting = cookie(&answer, "waiting").unwrap();
-        let told: Value = answer.json().await.unwrap();
-        let id = told["id"].as_str().unwrap().parse().unwrap();
-        let code = told["code"].as_str().unwrap().to_owned();
-        Self { url: url.to_owned(), http, waiting, id, code }
-    }
-
-    async fn events(&self) -> Response {
-        let events = self.http.get(format!("{}/sign-in/{}/events", self.url, self.id));
-        events.header(COOKIE, &self.waiting).send().await.unwrap()
-    }
-
-    /// The steps that the page is told, to the last.
-    async fn steps(&self) -> Vec<String> {
-        let told = self.events().await;
-        assert_eq!(told.headers()["content-type"], "text/event-stream; charset=utf-8");
-        let told = told.text().await.unwrap();
-        told.lines().filter_map(|line| line.strip_prefix("event: ")).map(str::to_owned).collect()
-    }
-
-    async fn finishes(&self, cookie: &str) -> Response {
-        let call = self.http.post(format!("{}/sign-in/{}/finish", self.url, self.id));
-        call.header(COOKIE, cookie).send().await.unwrap()
-    }
-
-    async fn cancels(&self, cookie: &str) -> StatusCode {
-        let call = self.http.post(format!("{}/sign-in/{}/cancel", self.url, self.id));
-        call.header(COOKIE, cookie).send().await.unwrap().status()
-    }
-
-    async fn is_signed_in(&self, cookie: &str) -> Value {
-        let call = self.http.get(format!("{}/me", self.url)).header(COOKIE, cookie);
-        call.send().await.unwrap().json::<Value>().await.unwrap()["username"].take()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn its_page_signs_in_with_the_code_stays_so_over_a_reload_and_signs_out() {
+async fn page_signs_in_and_out_over_reloads() {
     let Some(python) = python() else { return };
     let Some(chromium) = needs::chromium("the FastAPI application's page") else { return };
     let (scene, browser) = tokio::join!(Scene::set(&python), Browser::start(&chromium));
@@ -173,7 +114,7 @@ async fn its_page_signs_in_with_the_code_stays_so_over_a_reload_and_signs_out() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_page_explains_what_is_refused_and_cancels_once_the_relay_is_back() {
+async fn page_explains_refusals_and_outages() {
     let Some(python) = python() else { return };
     let Some(chromium) = needs::chromium("the FastAPI application's page") else { return };
     let (scene, browser) = tokio::join!(Scene::set(&python), Browser::start(&chromium));
@@ -181,7 +122,8 @@ async fn its_page_explains_what_is_refused_and_cancels_once_the_relay_is_back() 
     let name = browser.see("[name=username]").await;
     name.send_keys("a\u{202e}da").await.unwrap();
     browser.click("#go").await;
-    let rule = "username: must not contain control, bidirectional, invisible or private-use characters";
+    let rule =
+        "username: must not contain control, bidirectional, invisible or private-use characters";
     browser.read("#told", rule).await;
     name.clear().await.unwrap();
     name.send_keys("ada").await.unwrap();
@@ -198,7 +140,7 @@ async fn its_page_explains_what_is_refused_and_cancels_once_the_relay_is_back() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_page_hears_each_step_and_the_browser_that_asked_is_signed_in_once() {
+async fn steps_and_session_are_one_browsers() {
     let Some(python) = python() else { return };
     let scene = Scene::set(&python).await;
     let mut phone = scene.phone().await;
@@ -264,7 +206,7 @@ async fn front(listener: TcpListener, relay: String, keys_lost: Arc<AtomicBool>)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_lost_between_outcome_and_keys_costs_no_sign_in() {
+async fn keys_lost_after_outcome_cost_nothing() {
     let Some(python) = python() else { return };
     let relay = TestRelay::start().await;
     let keys_lost = Arc::new(AtomicBool::new(true));
@@ -289,7 +231,7 @@ async fn a_relay_lost_between_outcome_and_keys_costs_no_sign_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_bad_input_gets_a_4xx_that_names_what_is_wrong() {
+async fn bad_input_gets_an_explained_4xx() {
     let Some(python) = python() else { return };
     let scene = Scene::set(&python).await;
     let (http, url) = (http(), &scene.url);
@@ -329,7 +271,7 @@ async fn every_bad_input_gets_a_4xx_that_names_what_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_that_wait_are_bounded_and_hold_nobody_else_up() {
+async fn waiting_pages_are_bounded_and_harmless() {
     let Some(python) = python() else { return };
     let scene = Scene::set(&python).await;
     let asked = (0..40).map(async |_| {
@@ -357,7 +299,7 @@ async fn pages_that_wait_are_bounded_and_hold_nobody_else_up() {
 }
 
 #[test]
-fn its_own_tests_pass_with_a_clock_and_a_relay_of_their_own() {
+fn tests_with_a_scripted_relay_pass() {
     let Some(python) = needs::python_with("fastapi, httpx, cachetools, pytest", WHAT) else {
         return;
     };

@@ -138,7 +138,7 @@ async fn the_phone_in_python_comes_back_after_a_restart_to_what_was_open() {
     assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
 }
 
-/// Runs a sample to its end: whether it was content, and what it printed.
+/// Runs a sample to its end; gives whether it succeeded, and its output.
 async fn run_out(python: &Path, sample: &str, arguments: &[&str]) -> (bool, String) {
     let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/python");
     let mut program = Command::new(python);
@@ -150,7 +150,7 @@ async fn run_out(python: &Path, sample: &str, arguments: &[&str]) -> (bool, Stri
 }
 
 #[tokio::test]
-async fn the_backend_in_python_repeats_an_open_as_it_was_and_quotes_names() {
+async fn backend_repeats_opens_and_quotes_names() {
     let Some(python) = needs::python("the backend-proxied samples") else { return };
     let (opens, devices) = (AtomicUsize::new(0), "GET /v1/users/a%2F%3Fb%23%25%40c/devices");
     let relay = ScriptedUpstream::listening(move |_, request| {
@@ -170,8 +170,8 @@ async fn the_backend_in_python_repeats_an_open_as_it_was_and_quotes_names() {
         Reply::Answer(Answer::json(200, answer.to_string()))
     });
     let arguments = [&relay.url(), "--username", "a/?b#%@c"];
-    let (content, printed) = run_out(&python, "backend_proxied.py", &arguments).await;
-    assert!(!content && printed.ends_with("registration: denied (declined)\n"), "{printed}");
+    let (succeeded, printed) = run_out(&python, "backend_proxied.py", &arguments).await;
+    assert!(!succeeded && printed.ends_with("registration: denied (declined)\n"), "{printed}");
     assert!(printed.contains("  opened\n  closed\n"), "{printed}");
     let received = relay.received();
     let opens = received.iter().filter(|request| request.call == "POST /v1/ceremonies");
@@ -180,7 +180,7 @@ async fn the_backend_in_python_repeats_an_open_as_it_was_and_quotes_names() {
     assert!(opens.iter().all(|open| *open == opens[0] && open.0.len() == 1), "{opens:?}");
 }
 
-/// One claim after the other is not what it must be.
+/// Breaks one claim after the other.
 const REFUSED_RESULTS: &str = r#"
 import time
 import jwt
@@ -219,7 +219,7 @@ for arguments, header in cases:
 "#;
 
 #[tokio::test]
-async fn the_backend_in_python_refuses_results_without_pin_or_another_claim() {
+async fn backend_refuses_results_without_pin() {
     let Some(python) = needs::python("the backend-proxied samples") else { return };
     let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/python");
     let mut program = Command::new(python);
@@ -229,7 +229,7 @@ async fn the_backend_in_python_refuses_results_without_pin_or_another_claim() {
 }
 
 #[tokio::test]
-async fn the_phone_in_python_repeats_a_pairing_that_was_refused_for_now() {
+async fn phone_repeats_a_pairing_refused_temporarily() {
     let Some(python) = needs::python("the phone in Python") else { return };
     let relay = ScriptedUpstream::listening(|number, _| {
         let gone = json!({ "code": "gone", "title": "The pairing was used" }).to_string();
@@ -240,8 +240,8 @@ async fn the_phone_in_python_repeats_a_pairing_that_was_refused_for_now() {
         })
     });
     let link = format!("fido-relay://pair?relay={}&token=t", relay.url());
-    let (content, printed) = run_out(&python, "phone.py", &[&link]).await;
-    assert!(!content);
+    let (succeeded, printed) = run_out(&python, "phone.py", &[&link]).await;
+    assert!(!succeeded);
     assert_eq!(printed, "not paired: The pairing was used\n");
     let received = relay.received();
     assert_eq!(received.len(), 2);
@@ -249,19 +249,19 @@ async fn the_phone_in_python_repeats_a_pairing_that_was_refused_for_now() {
 }
 
 #[tokio::test]
-async fn samples_say_in_a_line_that_no_relay_answers() {
+async fn samples_report_a_missing_relay() {
     let Some(python) = needs::python("the samples in Python") else { return };
     let page = ScriptedUpstream::listening(|_, _| {
         Reply::Answer(Answer { headers: vec![], ..Answer::json(404, "<html>") })
     });
-    let nobody = ScriptedUpstream::refusing();
-    for (server, says) in [(page.url(), "HTTP 404"), (nobody.url(), "does not answer: ")] {
+    let absent = ScriptedUpstream::refusing();
+    for (server, says) in [(page.url(), "HTTP 404"), (absent.url(), "does not answer: ")] {
         let link = format!("fido-relay://pair?relay={server}&token=t");
         let samples =
             [("backend_proxied.py", &server), ("client_direct.py", &server), ("phone.py", &link)];
         for (sample, argument) in samples {
-            let (content, printed) = run_out(&python, sample, &[argument]).await;
-            assert!(!content && printed.contains(says), "{sample}: {printed}");
+            let (succeeded, printed) = run_out(&python, sample, &[argument]).await;
+            assert!(!succeeded && printed.contains(says), "{sample}: {printed}");
             assert_eq!(printed.trim().lines().count(), 1, "{sample}: {printed}");
         }
     }

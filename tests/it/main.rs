@@ -32,6 +32,7 @@ mod device_handshake;
 mod device_proofs;
 mod device_socket;
 mod differential;
+mod django_example;
 mod docs;
 #[cfg(unix)]
 mod doctor;

@@ -2,6 +2,7 @@
 //! for its outcome while a phone answers, and reads two errors. The programs are those of
 //! `tests/generated`; what is generated is not kept.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -49,7 +50,8 @@ impl Workshop {
     }
 
     /// Runs a step to its end.
-    async fn step(&self, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> String {
+    async fn step(&self, program: impl AsRef<OsStr>, arguments: impl AsRef<[&str]>) -> String {
+        let arguments = arguments.as_ref();
         let mut step = Command::new(program);
         step.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         step.env("RELAY", self.relay.url()).env("GOFLAGS", "-mod=mod").kill_on_drop(true);
@@ -63,15 +65,15 @@ impl Workshop {
     /// Has openapi-generator make sources in `made`.
     async fn generate(&self, jar: &str, language: &str, more: &[&str]) {
         let made = ["generate", "-i", "openapi.json", "-g", language];
-        self.step("java", &[&JVM[..], &["-jar", jar], &made, more].concat()).await;
+        self.step("java", [&JVM[..], &["-jar", jar], &made, more].concat()).await;
     }
 
     /// Runs a program against the relay, with a phone and a person who types what it prints.
-    async fn run(&self, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str], who: &str) {
+    async fn run(&self, program: impl AsRef<OsStr>, arguments: impl AsRef<[&str]>, who: &str) {
         let initiator = self.relay.initiator().await;
         let phone = self.relay.phone(&initiator, who).await;
         let mut run = Command::new(program)
-            .args(arguments)
+            .args(arguments.as_ref())
             .current_dir(self.folder.path())
             .env("RELAY", self.relay.url())
             .env("KEY", &initiator.key)
@@ -152,21 +154,18 @@ async fn generated_typescript_clients_open_wait_and_read_errors() {
     std::os::unix::fs::symlink(&modules, workshop.path("node_modules")).unwrap();
     let typescript = ["node_modules/openapi-typescript/bin/cli.js", "openapi.json", "-o"];
     let apis = format!("apis=Ceremonies,{SOURCES}");
+    let fetch = ["-o", "made/openapi_generator", "--global-property", &apis];
     tokio::join!(
-        workshop.step(&node, &[&typescript[..], &["made/openapi_typescript.ts"]].concat()),
-        workshop.step("node_modules/.bin/orval", &["--config", "orval.config.mjs"]),
-        workshop.generate(
-            &jar,
-            "typescript-fetch",
-            &["-o", "made/openapi_generator", "--global-property", &apis],
-        ),
+        workshop.step(&node, [&typescript[..], &["made/openapi_typescript.ts"]].concat()),
+        workshop.step("node_modules/.bin/orval", ["--config", "orval.config.mjs"]),
+        workshop.generate(&jar, "typescript-fetch", &fetch),
     );
-    workshop.step(&node, &["node_modules/typescript/bin/tsc", "-p", "."]).await;
+    workshop.step(&node, ["node_modules/typescript/bin/tsc", "-p", "."]).await;
     let built = names.map(|name| format!("built/{name}.js"));
     tokio::join!(
-        workshop.run(&node, &[&built[0]], names[0]),
-        workshop.run(&node, &[&built[1]], names[1]),
-        workshop.run(&node, &[&built[2]], names[2]),
+        workshop.run(&node, [&*built[0]], names[0]),
+        workshop.run(&node, [&*built[1]], names[1]),
+        workshop.run(&node, [&*built[2]], names[2]),
     );
 }
 
@@ -198,7 +197,7 @@ async fn a_generated_java_client_opens_waits_and_reads_errors() {
     arguments.extend(sources.iter().map(String::as_str));
     workshop.step("javac", &arguments).await;
     let classes = format!("built:{jar}");
-    workshop.run("java", &[&JVM[..], &["-cp", &classes, "Main"]].concat(), "ada").await;
+    workshop.run("java", [&JVM[..], &["-cp", &classes, "Main"]].concat(), "ada").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,6 +214,6 @@ async fn a_generated_go_client_opens_waits_and_reads_errors() {
     let more = ["-o", "go/relay", "-p", options, "--global-property", &sources];
     workshop.generate(&jar, "go", &more).await;
     let go = go.to_str().unwrap();
-    workshop.step("env", &["-C", "go", go, "build", "-o", "../built", "."]).await;
-    workshop.run(workshop.path("built"), &[], "ada").await;
+    workshop.step("env", ["-C", "go", go, "build", "-o", "../built", "."]).await;
+    workshop.run(workshop.path("built"), [], "ada").await;
 }

@@ -11,8 +11,10 @@ import {
 const { RELAY, KEY, WHO } = process.env as Record<string, string>;
 const openCeremony = { type: CeremonyType.Registration, username: WHO };
 
+// Not as its `accessToken`, which it sends without `Bearer` where an OAuth token is taken too.
 function ceremonies(key: string) {
-  return new CeremoniesApi(new Configuration({ basePath: RELAY, accessToken: key }));
+  const headers = { Authorization: `Bearer ${key}` };
+  return new CeremoniesApi(new Configuration({ basePath: RELAY, headers }));
 }
 
 async function code(call: Promise<unknown>) {

@@ -120,7 +120,7 @@ impl Generators {
 #[tokio::test(flavor = "multi_thread")]
 async fn generated_python_clients_open_wait_and_read_errors() {
     let Some(Generators { python, jar }) = Generators::installed() else { return };
-    let files = ["openapi_generator.py", "openapi_python_client.py", "openapi_python_client.yaml"];
+    let files = ["openapi_generator.py", "python_client.py", "python_client.yaml"];
     let workshop = Workshop::with(&files).await;
     let sources = format!("apis,{SOURCES}");
     let more = ["-o", ".", "--global-property", &sources];

@@ -190,6 +190,7 @@ impl RelayFrame {
 /// Why a frame from a device was refused. The codes are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
 #[serde(rename_all = "snake_case")]
 pub enum FrameErrorCode {
     /// Not JSON, too deeply nested, or a field missing or malformed.

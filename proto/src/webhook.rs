@@ -251,6 +251,7 @@ pub struct WebhookList {
 /// Why a delivery did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookFailure {
     /// The endpoint answered with a status that is not 2xx.

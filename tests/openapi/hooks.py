@@ -15,6 +15,9 @@ OPEN = {KNOWN["open"]}
 
 # Characters that pass where a script or an emoji needs them.
 NEEDED = set("\u200c\u200d\ufe0f")
+# Blank ones that are of no category of blanks.
+EMPTY = set("\u115f\u1160\u2800\u3164\uffa0\ufffc\ufffd\U0001d159")
+FORBIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Mn", "Me", "Zl", "Zp"}
 
 
 def within_all_rules(value):
@@ -28,12 +31,9 @@ def within_all_rules(value):
     shown = "".join(
         " " if unicodedata.category(c) == "Zs" else c
         for c in unicodedata.normalize("NFC", value)
-        if c not in NEEDED
-        and unicodedata.category(c) not in ("Mn", "Me")
-        and ord(c) & 0xFFFE != 0xFFFE
-        and ord(c) < 0x40000
+        if c not in NEEDED | EMPTY and unicodedata.category(c) not in FORBIDDEN
     )
-    shown = re.sub("  +", " ", shown)
+    shown = re.sub("  +", " ", shown).strip()
     return shown or "x"
 
 

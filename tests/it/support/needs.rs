@@ -76,6 +76,11 @@ pub(crate) fn asyncapi(what: &str) -> Option<PathBuf> {
     package(what, "asyncapi", "@asyncapi/parser")
 }
 
+/// Node, and what `npm ci` puts into `tests/generated`.
+pub(crate) fn generated(what: &str) -> Option<PathBuf> {
+    package(what, "generated", "openapi-typescript")
+}
+
 /// Node, and what `npm ci` puts into `tests/authenticators`.
 pub(crate) fn emulator(what: &str) -> Option<PathBuf> {
     package(what, "authenticators", "nid-webauthn-emulator")

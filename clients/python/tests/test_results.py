@@ -76,7 +76,7 @@ class Forge:
             "outcome": "succeeded",
             "binding": "code",
             "amr": ["pop", "user", "pin", "mfa"],
-            "auth_time": now,
+            "auth_time": claims.get("iat") or now,
             "tx_hash": WORDS.hash(),
             "tx_binding": "card",
             "cred_hash": "hash",
@@ -120,6 +120,11 @@ def test_a_proper_token_is_taken(forge: Forge) -> None:
         ({"binding": "none"}, "binding"),
         ({"tx_hash": Transaction("Payment", (("Amount", "9120.00 EUR"),)).hash()}, "tx_hash"),
         ({"tx_hash": None}, "tx_hash"),
+        ({"tx_binding": None}, "tx_binding"),
+        ({"tx_binding": "page"}, "tx_binding"),
+        ({"auth_time": None}, "auth_time"),
+        ({"auth_time": True}, "auth_time"),
+        ({"auth_time": int(time.time()) + 3600}, "auth_time"),
         ({"exp": 1_700_000_000}, "expired"),
         ({"exp": None}, "exp"),
         ({"iat": 4_000_000_000}, "iat"),
@@ -144,6 +149,17 @@ def test_a_card_that_did_not_verify_its_holder_is_refused_by_default(
 def test_an_approval_without_words_to_compare_is_refused(forge: Forge) -> None:
     expected = dataclasses.replace(EXPECTED, tx_hash=None)
     assert refusal(forge, forge.token(tx_hash=None), expected) == "tx_hash"
+
+
+def test_only_an_approval_may_speak_of_a_transaction(forge: Forge) -> None:
+    sign_in = dataclasses.replace(EXPECTED, ceremony_type="authentication", tx_hash=None)
+    kind: dict[str, Any] = {"ceremony_type": "authentication"}
+    assert refusal(forge, forge.token(**kind), sign_in) == "tx_hash"
+    assert refusal(forge, forge.token(**kind, tx_hash=None), sign_in) == "tx_binding"
+    result = forge.bank.verify_result(
+        forge.token(**kind, tx_hash=None, tx_binding=None), sign_in
+    )
+    assert result.tx_binding is None
 
 
 def test_another_hand_form_or_algorithm_is_refused(forge: Forge) -> None:

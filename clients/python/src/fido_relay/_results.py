@@ -56,17 +56,23 @@ def verified(
         "binding": expected.binding,
         "outcome": "succeeded",
     }
-    if expected.ceremony_type == "approval":
-        # None would be equal to a claim that is not there.
-        wanted["tx_hash"] = expected.tx_hash or ""
+    is_approval = expected.ceremony_type == "approval"
+    # None is equal to a claim that is not there, which only other types may lack.
+    wanted["tx_hash"] = (expected.tx_hash or "") if is_approval else None
     for name, value in wanted.items():
         if claims.get(name) != value:
             raise InvalidResult(name)
     amr = claims.get("amr")
     if not isinstance(amr, list) or (need_pin and "pin" not in amr):
         raise InvalidResult("amr")
-    for name, form in (("auth_time", int), ("cred_hash", str), ("device_id", str)):
-        if not isinstance(claims.get(name), form):
+    if claims.get("tx_binding") not in (("card", "relay") if is_approval else (None,)):
+        raise InvalidResult("tx_binding")
+    auth_time = claims.get("auth_time")
+    # `True` is an `int` to Python.
+    if type(auth_time) is not int or auth_time > claims["iat"] + leeway:
+        raise InvalidResult("auth_time")
+    for name in ("cred_hash", "device_id"):
+        if not isinstance(claims.get(name), str):
             raise InvalidResult(name)
     return Result(
         ceremony_id=expected.ceremony_id,
@@ -74,7 +80,7 @@ def verified(
         username=expected.username,
         device_id=claims["device_id"],
         amr=tuple(str(method) for method in amr),
-        auth_time=claims["auth_time"],
+        auth_time=auth_time,
         cred_hash=claims["cred_hash"],
         tx_binding=claims.get("tx_binding"),
         claims=claims,

@@ -46,7 +46,7 @@ def verified(
 ) -> Result:
     """What it says, if it is signed by `key` and says what is expected."""
     claims = _claims(token, key, issuer, client_id, leeway)
-    wanted = {
+    wanted: dict[str, str | None] = {
         # The library would also take a list that has it among others.
         "aud": client_id,
         "jti": expected.ceremony_id,

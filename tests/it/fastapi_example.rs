@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fido_relay::phone::{Decision, PhoneEvent};
+use fido_relay::tasks::Tasks;
 use reqwest::header::{COOKIE, HOST};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -183,11 +184,11 @@ async fn steps_and_session_are_one_browsers() {
 
 /// Passes requests on to the relay, each over a connection of its own; those for its keys are cut
 /// off while `keys_lost`.
-async fn front(listener: TcpListener, relay: String, keys_lost: Arc<AtomicBool>) {
-    loop {
-        let (outside, _) = listener.accept().await.unwrap();
+async fn front(listener: TcpListener, relay: String, keys_lost: Arc<AtomicBool>, tasks: Tasks) {
+    let stopping = tasks.stopping().clone();
+    while let Some(Ok((outside, _))) = stopping.run_until_cancelled(listener.accept()).await {
         let (relay, lost) = (relay.clone(), keys_lost.load(Ordering::Relaxed));
-        tokio::spawn(async move {
+        tasks.spawn_bare(async move {
             let (mut outside, mut head) = (BufReader::new(outside), String::new());
             while !head.ends_with("\r\n\r\n") {
                 if outside.read_line(&mut head).await.unwrap() == 0 {
@@ -213,7 +214,8 @@ async fn keys_lost_after_outcome_cost_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let address = relay.url().trim_start_matches("http://").to_owned();
-    let front = tokio::spawn(front(listener, address, Arc::clone(&keys_lost)));
+    let tasks = Tasks::default();
+    tasks.spawn_bare(front(listener, address, Arc::clone(&keys_lost), tasks.clone()));
     let scene = Scene::at(&python, relay, &url).await;
     let phone = scene.phone().await;
     let page = Page::asks(&scene.url).await;
@@ -227,7 +229,7 @@ async fn keys_lost_after_outcome_cost_nothing() {
     assert_eq!(finished.status(), StatusCode::OK);
     let session = cookie(&finished, "session").unwrap();
     assert_eq!(page.is_signed_in(&session).await, "ada");
-    front.abort();
+    tasks.stopping().cancel();
 }
 
 #[tokio::test(flavor = "multi_thread")]

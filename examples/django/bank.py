@@ -79,7 +79,10 @@ from fido_relay import (  # noqa: E402
 
 log = logging.getLogger("bank")
 URL = os.environ.get("FIDO_RELAY_URL", "http://127.0.0.1:8080")
-relay = FidoRelay(URL, api_key=os.environ.get("FIDO_RELAY_API_KEY", "unset"), longest_pause=2)
+# A person waits for each page.
+relay = FidoRelay(
+    URL, api_key=os.environ.get("FIDO_RELAY_API_KEY", "unset"), longest_pause=2, timeout=8
+)
 KEYS = os.environ.get("BANK_WEBHOOK_KEYS", "").split()
 REDEEM_S = 60
 
@@ -253,7 +256,7 @@ def webhook(request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=404)
     try:
         event = verify_webhook(
-            dict(request.headers),
+            request.headers,
             request.body,
             secrets=[key for key in KEYS if key.startswith("whsec_")],
             public_keys=[key for key in KEYS if key.startswith("whpk_")],

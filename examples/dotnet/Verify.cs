@@ -5,7 +5,7 @@ using System.Text.Json;
 
 public static class ResultToken
 {
-    private const long LeewaySeconds = 5;
+    private const long LeewaySeconds = 30;
     /// How old a success may be when it is acted upon.
     private const long MaxAgeSeconds = 300;
 

@@ -61,6 +61,7 @@ relay = AsyncFidoRelay(
     api_key=os.environ["FIDO_RELAY_API_KEY"],
     issuer=os.environ.get("FIDO_RELAY_ISSUER", URL),
     longest_pause=2,
+    timeout=8,
 )
 
 

@@ -113,7 +113,7 @@ type Relay struct {
 // NewRelay trusts the relay of this URL.
 func NewRelay(url, apiKey, clientID string) *Relay {
 	url = strings.TrimSuffix(url, "/")
-	return &Relay{URL: url, APIKey: apiKey, ClientID: clientID, Issuer: url, TxBinding: "card", Leeway: 5, MaxAge: 300}
+	return &Relay{URL: url, APIKey: apiKey, ClientID: clientID, Issuer: url, TxBinding: "card", Leeway: 30, MaxAge: 300}
 }
 
 // Connect does the same, asking the relay for the client id.

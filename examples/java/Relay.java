@@ -47,7 +47,7 @@ public final class Relay {
     private static final int KNOWN_KEY_S = 3600;
 
     /** Allowed difference of the clocks, in seconds. */
-    public long leeway = 5;
+    public long leeway = 30;
     /** How old a success may be when it is acted upon, in seconds. */
     public long maxAge = 300;
     /** The relay's public URL, also where the backend reaches it by another one. */

@@ -39,7 +39,7 @@ export class Relay {
    * server; "card" asks for the card's own signature over them. `maxAge`: how old, in seconds, a
    * success may be when it is acted upon.
    */
-  constructor({ url, apiKey, clientId, issuer = url, txBinding = "card", leeway = 5, maxAge = 300 }) {
+  constructor({ url, apiKey, clientId, issuer = url, txBinding = "card", leeway = 30, maxAge = 300 }) {
     if (!url || !apiKey) throw new TypeError("a relay has a URL and an API key");
     this.#url = url.replace(/\/$/, "");
     this.#apiKey = apiKey;

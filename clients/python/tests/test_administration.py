@@ -36,6 +36,8 @@ def test_an_endpoint_lives_from_registration_to_removal(
     read = admin.webhooks.read(made.id)
     assert (read.url, read.keys, read.secret) == (endpoint.url, made.keys, None)
     assert read in admin.webhooks.all()
+    changed = admin.webhooks.update(made.id, events=["user.not_me"])
+    assert (changed.url, changed.events) == (endpoint.url, ("user.not_me",))
     assert admin.webhooks.delete(made.id) is True
     assert admin.webhooks.delete(made.id) is False
     with pytest.raises(Problem) as caught:

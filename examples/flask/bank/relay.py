@@ -26,8 +26,6 @@ class BoundedTransport(httpx.HTTPTransport):
         if not self._places.acquire(timeout=0.2):
             raise httpx.PoolTimeout("too many requests wait for the relay", request=request)
         try:
-            # The client's own patience is that of a long poll.
-            request.extensions["timeout"] = httpx.Timeout(PATIENCE_S).as_dict()
             return super().handle_request(request)
         finally:
             self._places.release()
@@ -43,5 +41,6 @@ def connect(config: dict[str, Any]) -> FidoRelay:
         # A person waits for the page: longer pauses that the relay asks for are passed on.
         longest_pause=2,
         retries=1,
-        http=httpx.Client(transport=BoundedTransport()),
+        timeout=2 * PATIENCE_S,
+        http=httpx.Client(transport=BoundedTransport(), timeout=PATIENCE_S),
     )

@@ -28,13 +28,16 @@ def within_all_rules(value):
         return [within_all_rules(inner) for inner in value]
     if not isinstance(value, str) or value.isascii() and "  " not in value:
         return value
+    if re.search("[\x00-\x1f\x7f-\x9f]", value):
+        return value
+    # As long as before: a text that is too long stays so.
     shown = "".join(
-        " " if unicodedata.category(c) == "Zs" else c
-        for c in unicodedata.normalize("NFC", value)
-        if c not in NEEDED | EMPTY and unicodedata.category(c) not in FORBIDDEN
+        " " if unicodedata.category(c) == "Zs"
+        else "x" if c in NEEDED | EMPTY or unicodedata.category(c) in FORBIDDEN
+        else c
+        for c in value
     )
-    shown = re.sub("  +", " ", shown).strip()
-    return shown or "x"
+    return unicodedata.normalize("NFC", re.sub("^ | $| (?= )", "x", shown))
 
 
 @schemathesis.hook

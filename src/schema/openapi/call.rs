@@ -47,6 +47,11 @@ impl Draft {
         self.components.takes::<T>()
     }
 
+    /// A reference to the schema of what the relay writes as `T`.
+    pub(super) fn given_schema_of<T: JsonSchema>(&mut self) -> Value {
+        self.components.gives::<T>()
+    }
+
     /// A reference to a schema that no type has.
     pub(super) fn named(&mut self, name: &str, schema: Value) -> Value {
         self.components.named(name, schema)

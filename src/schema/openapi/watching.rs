@@ -6,7 +6,7 @@ use fido_relay_proto::ProblemCode::{
     Unavailable, UpgradeRequired,
 };
 use fido_relay_proto::limits::{DEVICE_SUBPROTOCOL, WATCH_SUBPROTOCOL};
-use fido_relay_proto::watch::EventTicket;
+use fido_relay_proto::watch::{EventTicket, WatchEvent};
 use serde_json::{Value, json};
 
 use super::call::{Access, Draft, constant};
@@ -85,10 +85,23 @@ pub(super) fn describe(draft: &mut Draft) {
         .problems(&[OriginNotAllowed, UpgradeRequired, TooManyRequests, Unavailable]);
 }
 
-const CLOSED: &str = "id: 2\nevent: closed\ndata: {\"seq\":2,\"step\":\"closed\",\
-\"at\":\"2026-03-14T09:27:11.042Z\",\"status\":\"succeeded\",\"phase\":\"closed\"}\n\n";
-
 fn events(draft: &mut Draft) {
+    let data = draft.given_schema_of::<WatchEvent>();
+    let event = json!({
+        "type": "object",
+        "description": "One event of the stream.",
+        "required": ["id", "event", "data"],
+        "properties": {
+            "id": { "type": "string", "pattern": "^[0-9]+$" },
+            "event": { "type": "string", "enum": ["progress", "closed"] },
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": data,
+            },
+        },
+    });
+    let event = draft.named("ServerSentEvent", event);
     draft
         .call(
             ("GET", "/v1/ceremonies/{id}/events"),
@@ -97,8 +110,7 @@ fn events(draft: &mut Draft) {
             "Watch a ceremony by server-sent events",
         )
         .says(
-            "One event for each step, with its `seq` as `id` and a `WatchEvent` of `/asyncapi.json` \
-             as `data`; the last is named `closed` and ends the stream. A comment every 15 s says that the relay is still there. Two credentials in \
+            "One event for each step, with its `seq` as `id`; the last is named `closed` and ends the stream. A comment every 15 s says that the relay is still there. Two credentials in \
              one request are refused.",
         )
         .asks(&Access::EventWatcher)
@@ -109,8 +121,8 @@ fn events(draft: &mut Draft) {
             200,
             "Events (HTML standard, section 9.2)",
             "text/event-stream",
-            json!({ "type": "string" }),
-            &[("closed", CLOSED.into())],
+            event,
+            &[],
         )
         .gives_nothing(204, "There will be no more events: do not reconnect")
         .problems(&[

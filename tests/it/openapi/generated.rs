@@ -109,7 +109,7 @@ impl Generators {
         let what = "clients that are generated from the OpenAPI document";
         let modules = "openapi_generator_cli, openapi_python_client, dateutil";
         let python = needs::python_with(modules, what)?;
-        needs::java(what)?;
+        needs::javac(what)?;
         let find = "import openapi_generator_cli as found; print(found.__path__[0], end='')";
         let folder = std::process::Command::new(&python).args(["-c", find]).output().unwrap();
         let folder = String::from_utf8(folder.stdout).unwrap();

@@ -17,12 +17,11 @@ pub(super) fn portable(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
             for (key, value) in map.iter_mut() {
-                match value {
-                    // Its keys are names of fields.
-                    Value::Object(fields) if key == "properties" => {
-                        fields.values_mut().for_each(portable);
-                    }
-                    _ => portable(value),
+                // Its keys are names of fields.
+                if let (Value::Object(fields), "properties") = (&mut *value, key.as_str()) {
+                    fields.values_mut().for_each(portable);
+                } else {
+                    portable(value);
                 }
             }
             plain_words(map);

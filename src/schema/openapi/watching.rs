@@ -110,7 +110,8 @@ fn events(draft: &mut Draft) {
             "Watch a ceremony by server-sent events",
         )
         .says(
-            "One event for each step, with its `seq` as `id`; the last is named `closed` and ends the stream. A comment every 15 s says that the relay is still there. Two credentials in \
+            "One event for each step, with its `seq` as `id`; the last is named `closed` and ends \
+             the stream. A comment every 15 s says that the relay is still there. Two credentials in \
              one request are refused.",
         )
         .asks(&Access::EventWatcher)

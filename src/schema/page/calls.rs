@@ -260,7 +260,7 @@ fn header_names(html: &mut Html, names: &BTreeSet<&String>) {
 /// The headers that answers with this code carry.
 pub(super) fn headers_of(html: &mut Html, book: Book<'_>, code: &str) {
     let answers = book.0["components"]["responses"].as_object().into_iter().flat_map(Map::values);
-    let answers = answers.filter(|answer| codes(answer).iter().any(|known| *known == code));
+    let answers = answers.filter(|answer| codes(answer).contains(&code));
     let headers = answers.filter_map(|answer| answer["headers"].as_object());
     header_names(html, &headers.flat_map(Map::keys).collect());
 }

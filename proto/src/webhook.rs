@@ -147,7 +147,7 @@ pub struct ChangeWebhook {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 1024), extend("pattern" = "^https://")))]
     pub url: Option<String>,
-    /// What it is told from now on, in place of the list before; at least one, without repetition.
+    /// The events that it gets from now on, in place of the list before; at least one, without repetition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1), extend("uniqueItems" = true)))]
     pub events: Option<Vec<WebhookEvent>>,

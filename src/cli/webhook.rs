@@ -49,7 +49,7 @@ enum Command {
               value_parser = one_of::<WebhookScheme>(["v1a", "v1"], |name| name.parse().ok()))]
         scheme: Vec<WebhookScheme>,
     },
-    /// Change where an endpoint is or what it is told; its keys stay
+    /// Change an endpoint's URL or events; its keys stay
     #[command(after_help = "The list of events replaces the one before. Examples:
   fido-relay webhook change whk_3q2-7wAAAAAAAAAAAAAAAA --url https://shop.example.com/new
   fido-relay webhook change whk_3q2-7wAAAAAAAAAAAAAAAA --event ceremony.closed,user.not_me")]
@@ -59,7 +59,7 @@ enum Command {
         /// Where to from now on, also for what waits: https
         #[arg(long)]
         url: Option<String>,
-        /// What it is told from now on, separated by commas
+        /// The events that it gets from now on, separated by commas
         #[arg(long, value_delimiter = ',',
               value_parser = one_of::<WebhookEvent>(WebhookEvent::ALL.map(WebhookEvent::as_str),
                                     |name| name.parse().ok()))]

@@ -97,7 +97,7 @@ impl Webhooks {
             }
         };
         // Also where the fate of the write is unknown: if it waits, it is known to the dispatcher,
-        // which takes it once however often it is told.
+        // which takes it once however often it is sent.
         let Delivery { due, until, .. } = again;
         self.order(Order::Due { endpoint: key, event, due, until }).await;
         match saved {

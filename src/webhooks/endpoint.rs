@@ -71,7 +71,7 @@ pub struct Endpoint {
     /// When it answered 410, while it is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone_at: Option<UnixMillis>,
-    /// Since when it is told of an event, where that is not since it was registered.
+    /// When an event was added, for events that it did not have when it was registered.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub told_from: BTreeMap<WebhookEvent, UnixMillis>,
 }
@@ -117,7 +117,7 @@ impl Endpoint {
         (self.state, self.gone_at) = (WebhookState::Enabled, None);
     }
 
-    /// It is told of these from now on; of those that are new, what happens from now on.
+    /// Replaces its events; those that are new to it start now.
     pub(super) fn listen_to(&mut self, events: Vec<WebhookEvent>, now: UnixMillis) {
         self.told_from.retain(|event, _| events.contains(event));
         for event in events.iter().filter(|event| !self.events.contains(event)) {

@@ -239,8 +239,8 @@ impl Webhooks {
         found.map(|(endpoint, _)| endpoint).ok_or(WebhookError::NotFound)
     }
 
-    /// Changes where an endpoint is or what it is told. What waits goes to the new URL, and of
-    /// events that are new to it, it is told what happens from now on.
+    /// Changes an endpoint's URL or events. Deliveries that wait go to the new URL; events that are
+    /// new to it start now.
     ///
     /// # Errors
     /// [`WebhookError`].

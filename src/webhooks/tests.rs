@@ -171,7 +171,7 @@ impl WebhookSender for Scripted {
     }
 }
 
-/// The next delivery that it is to keep after it was told to lie, it keeps and says that it did not.
+/// A store that, once armed, keeps the next delivery and reports that it did not.
 #[derive(Debug, Default)]
 struct Doubtful {
     store: MemoryStore,

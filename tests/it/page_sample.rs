@@ -29,8 +29,8 @@ const LESS_QUIET: &str = "
     const wait = setTimeout;
     window.setTimeout = (run, ms) => wait(run, ms === 15000 ? 300 : ms);";
 
-/// What stands before the relay: lets everything pass, until the event streams of a moment go dead
-/// without a word.
+/// A proxy before the relay. It passes everything on, until it lets the event streams of a moment
+/// go silent.
 #[derive(Default)]
 struct Front {
     relay: OnceLock<SocketAddr>,

@@ -354,8 +354,8 @@ impl Bank {
 
     /// What a proven success means to the bank: a sign-in begins a session or goes on with that of
     /// the browser, so that a second tab puts nothing aside that waits in the first; an approval
-    /// settles the payment for the session that asked. Asked again, it gives the same, so an answer
-    /// that was lost costs nobody a second card.
+    /// settles the payment for the session that asked. Asked again, it gives the same, so that a
+    /// lost answer does not cost a second use of the card.
     fn settle(&self, id: CeremonyId, session: Option<SessionToken>) -> Option<Settled> {
         let settled = |entry: &Entry| match entry.expected.ceremony_type {
             CeremonyType::Registration => Settled::Registered,

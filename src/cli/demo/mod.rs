@@ -120,7 +120,7 @@ async fn play(
         signals.next().await;
     }
     if proven.is_err() || arguments.keep {
-        // Behind what the terminal shows of Ctrl-C, or behind a question that nobody answers now.
+        // On a line of its own: the terminal shows ^C, or a question without an answer.
         narrator.plain("");
         narrator.plain("Stopping.");
     }

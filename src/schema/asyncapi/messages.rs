@@ -22,7 +22,7 @@ pub(super) struct Case {
 pub(super) struct Naming {
     /// What stands before the tag among the messages.
     pub(super) prefix: &'static str,
-    /// What stands after the tag in the payload's schema.
+    /// The members after the tag in the payload's schema.
     pub(super) suffix: &'static str,
 }
 

@@ -58,7 +58,7 @@ async fn events_after_72_hours_of_being_gone_are_not_kept() {
     assert_eq!(stage.dead(&endpoint).await.len(), 1, "the one that it answered 410");
     stage.webhooks.enable(&endpoint).await.unwrap();
     let stage = stage.restart().await;
-    // Every ceremony of the last day is told again at the start.
+    // A start finds every ceremony of the last day again.
     stage.witness.found(&late).await;
     settle().await;
     assert_eq!(stage.sender.arrivals().len(), 1);

@@ -44,7 +44,7 @@ impl Page {
         events.header(COOKIE, &self.waiting).send().await.unwrap()
     }
 
-    /// The steps that the page is told, to the last.
+    /// Every step that the page receives.
     pub(super) async fn steps(&self) -> Vec<String> {
         let told = self.events().await;
         assert_eq!(told.headers()["content-type"], "text/event-stream; charset=utf-8");

@@ -80,7 +80,7 @@ async fn wait_together(pages: usize) {
     assert!(slowest < PROMPTLY, "{figures}");
 }
 
-/// What stands after `mark`, up to the quotation mark.
+/// The text after `mark`, up to the quotation mark.
 fn between(page: &str, mark: &str) -> String {
     let (_, rest) = page.split_once(mark).unwrap_or_else(|| panic!("no {mark} in {page}"));
     rest.split_once('"').unwrap().0.to_owned()

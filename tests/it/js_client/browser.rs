@@ -152,7 +152,7 @@ async fn a_page_of_a_listed_origin_watches_to_the_end_in_a_browser_and_another_i
     assert_eq!(view.status, Status::Ended(Outcome::Succeeded));
     browser.open(&format!("{listed}/?again#{watched}&ticket=tkt_none")).await;
     browser.read("#end", "WatchError 401").await;
-    // What a browser of a page that nobody lists lets its script see is a failure of the network;
+    // What the script of a page with an unlisted origin sees is a failure of the network;
     // the client finds out that there is a relay, and says so.
     browser.open(&format!("{stranger}/#{watched}&ticket={}", opened.ticket)).await;
     reads_title(&browser, "hidden").await;

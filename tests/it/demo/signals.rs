@@ -108,12 +108,16 @@ async fn a_signal_while_a_browser_waits_is_how_the_kept_demo_is_meant_to_end() {
         let opened: serde_json::Value = opened.json().await.unwrap();
         let text = |name: &str| opened[name].as_str().unwrap().to_owned();
         let waits = format!("{url}api/ceremonies/{}?wait=25&since=0", text("id"));
-        let waits = tokio::spawn(http.get(waits).bearer_auth(text("ticket")).send());
-        demo.tells("asks the bank").await;
-        demo.signal(signal).await;
-        assert!(demo.ends(signal).await.success(), "{signal}");
-        // With what there was to tell, or without an answer.
-        drop(waits.await.unwrap());
+        let waits = http.get(waits).bearer_auth(text("ticket")).send();
+        let ends = async {
+            demo.tells("asks the bank").await;
+            demo.signal(signal).await;
+            demo.ends(signal).await
+        };
+        let (answered, ended) = tokio::join!(waits, ends);
+        assert!(ended.success(), "{signal}");
+        // An answer of what there was until then, or none.
+        drop(answered);
     }
 }
 

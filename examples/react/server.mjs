@@ -1,9 +1,9 @@
 // The sample's backend, in Node without a package: it opens ceremonies with its API key, gives the
 // page what it needs to watch, and signs in whom a verified result names. Sessions are in memory.
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import { verifyResult } from "../verify/verify.mjs";
+import { Relay, RelayError } from "../node/relay.mjs";
 
 const RELAY = process.env.FIDO_RELAY_URL ?? "http://127.0.0.1:8080";
 const KEY = process.env.FIDO_RELAY_API_KEY;
@@ -29,37 +29,14 @@ class Refused extends Error {
   }
 }
 
-async function relay(method, path, body, headers = {}) {
-  const answer = await fetch(`${RELAY}${path}`, {
-    method,
-    headers: { Authorization: `Bearer ${KEY}`, "Content-Type": "application/json", ...headers },
-    ...(body ? { body: JSON.stringify(body) } : {}),
-    signal: AbortSignal.timeout(10_000),
-  });
-  if (!answer.ok) throw Object.assign(new Error(`${path}: ${answer.status}`), { relay: answer.status });
-  return answer.json();
-}
-
-/** Who this backend is at the relay: the `aud` of every result. */
-const self = relay("GET", "/v1/clients/self");
+const relay = await Relay.connect({ url: RELAY, apiKey: KEY, maxAge: REDEEM_S });
 
 /** Phases 1 and 2: a browser asks, and gets the code, and the ticket to watch with. */
 async function signIn(browser, { username }) {
   if (typeof username !== "string" || username === "") throw new Refused(400);
-  const nonce = randomBytes(16).toString("base64url");
-  const order = { type: "authentication", username, client_nonce: nonce, options: { userVerification: "required" } };
-  const opened = await relay("POST", "/v1/ceremonies", order, { "Idempotency-Key": randomUUID() });
-  const expected = {
-    iss: RELAY,
-    aud: (await self).client_id,
-    jti: opened.id,
-    sub: username,
-    client_nonce: nonce,
-    ceremony_type: "authentication",
-    binding: "code",
-  };
+  const opened = await relay.open({ type: "authentication", username });
   forget(attempts, ATTEMPT_MS);
-  attempts.set(opened.id, { browser, expected, at: Date.now() });
+  attempts.set(opened.id, { browser, opened, at: Date.now() });
   const { id, code, ticket, expires_in } = opened;
   return { id, code, ticket, expires_in, url: `${RELAY}/v1/ceremonies/${id}` };
 }
@@ -75,16 +52,20 @@ function own(browser, id) {
 async function finish(browser, id, response) {
   const attempt = own(browser, id);
   if (!attempt.status) {
-    const [ceremony, keys] = await Promise.all([relay("GET", `/v1/ceremonies/${id}`), relay("GET", "/.well-known/jwks.json")]);
+    const ceremony = await relay.read(attempt.opened);
+    let { status } = ceremony;
+    if (status === "succeeded") {
+      await relay.verify(ceremony.result, attempt.opened).catch((error) => {
+        // A relay that is out of reach may answer the next time.
+        if (error instanceof RelayError) throw error;
+        console.error(`${id}: ${error.message}`);
+        status = "unproven";
+      });
+    }
     // Two requests at once: the first one through decides.
-    if (!attempt.status && ceremony.status !== "pending") {
-      let { status } = ceremony;
-      if (status === "succeeded") {
-        const claims = verifyResult(ceremony.result, keys, attempt.expected);
-        if (claims.auth_time + REDEEM_S < Date.now() / 1000) status = "expired";
-        else attempt.session = begin(claims.sub);
-      }
+    if (!attempt.status && status !== "pending") {
       attempt.status = status;
+      if (status === "succeeded") attempt.session = begin(attempt.opened.username);
     }
   }
   if (attempt.session) keep(response, "session", attempt.session);
@@ -92,11 +73,7 @@ async function finish(browser, id, response) {
 }
 
 async function cancel(browser, id) {
-  own(browser, id);
-  await relay("DELETE", `/v1/ceremonies/${id}`).catch((error) => {
-    // 409: it is over already, which the page hears by its watch.
-    if (error.relay !== 409) throw error;
-  });
+  await relay.cancel(own(browser, id).opened);
   return {};
 }
 
@@ -179,5 +156,4 @@ const server = createServer(async (request, response) => {
   }
 });
 
-await self;
 server.listen(Number(PORT), HOST, () => console.log(`the shop is open: http://${HOST}:${server.address().port}`));

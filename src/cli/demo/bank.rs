@@ -8,23 +8,19 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fido_relay_proto::http::{
-    BrowserContext, CeremonyView, OpenCeremony, OpenedCeremony, Status, Transaction,
-};
+use fido_relay_proto::http::{BrowserContext, CeremonyView, OpenCeremony, Status, Transaction};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
     Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DisplayName, Outcome, Phase, Reason,
-    Step, UnixMillis, Username,
+    Step, Username,
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
-use super::initiator::{CallError, Initiator, Wait};
-use super::narrate::{Narrator, Who};
-use super::result_token::{self, Expected, TokenError, Verified};
+use super::initiator::{Initiator, Wait};
+use super::narrate::{Narrator, Who, instant, opened_text, status_text, told};
+use super::request::{Action, BankError, Ending, OpenedHere, Settled};
+use super::result_token::{self, Expected};
 use super::session::{SessionToken, Sessions};
 use super::silence::Silence;
 use crate::ports::Clock;
@@ -53,97 +49,6 @@ pub struct Account {
     pub not_me_mute: Duration,
     /// How long a page that was left may take to come back, as one does that is loaded again.
     pub left_limit: Duration,
-}
-
-/// A ceremony that was opened for a page.
-#[derive(Debug, Serialize)]
-pub struct OpenedHere {
-    /// What the relay answered.
-    #[serde(flatten)]
-    pub ceremony: OpenedCeremony,
-    /// Seconds until a phone rings again, if "not me" was answered so recently that none shows
-    /// this ceremony.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rings_in_s: Option<u64>,
-}
-
-/// What a page may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Action {
-    /// Register a card.
-    Register,
-    /// Sign in.
-    SignIn,
-    /// Approve the payment.
-    Approve,
-}
-
-impl Action {
-    /// Its name in the bank's own paths.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::SignIn => "sign-in",
-            Self::Approve => "approve",
-        }
-    }
-
-    /// The ceremony that it takes.
-    #[must_use]
-    pub const fn ceremony_type(self) -> CeremonyType {
-        match self {
-            Self::Register => CeremonyType::Registration,
-            Self::SignIn => CeremonyType::Authentication,
-            Self::Approve => CeremonyType::Approval,
-        }
-    }
-}
-
-/// How a ceremony ended, as far as the bank is concerned.
-#[derive(Debug)]
-pub enum Ending {
-    /// It has not.
-    Pending,
-    /// Succeeded, and the token proves it; with what followed here.
-    Proven(Box<Verified>, Settled),
-    /// Said to have succeeded, but the token does not hold: treated as not approved.
-    Unproven(TokenError),
-    /// Anything but a success.
-    Other(CeremonyType, Outcome, Option<Reason>),
-}
-
-/// What a proven success has led to at the bank.
-#[derive(Clone, Debug)]
-pub enum Settled {
-    /// A card is registered.
-    Registered,
-    /// This session is signed in.
-    SignedIn(SessionToken),
-    /// The payment is made.
-    Paid,
-    /// The payment had been made before, by an approval in another tab.
-    PaidBefore,
-    /// Nothing: the session in which the approval was asked for is over.
-    SignedOut,
-}
-
-/// Why the bank could not do what the page asked.
-#[derive(Debug, thiserror::Error)]
-pub enum BankError {
-    /// The relay did not.
-    #[error(transparent)]
-    Relay(#[from] CallError),
-    /// Not a ceremony of this page's: unknown, forgotten, or another ticket.
-    #[error("there is no such ceremony for this page")]
-    NotYours,
-    /// Only for somebody who is signed in.
-    #[error("nobody is signed in here")]
-    SignedOut,
-    /// The payment was approved before, and is not made twice.
-    #[error("the payment is approved")]
-    AlreadyApproved,
 }
 
 /// What the bank remembers of a ceremony.
@@ -555,42 +460,4 @@ impl Drop for Look {
     fn drop(&mut self) {
         self.bank.with_entry(self.id, |entry| entry.looks.0 = entry.looks.0.saturating_sub(1));
     }
-}
-
-fn opened_text(code: Option<&SecretString>, expires_in: u64) -> String {
-    let code = code.map(|code| code.expose_secret()).and_then(|code| code.split_at_checked(3));
-    match code {
-        Some((left, right)) => {
-            format!("opened      stored; code {left} {right}, {expires_in} s left")
-        }
-        None => format!("opened      stored; {expires_in} s left"),
-    }
-}
-
-fn status_text(view: &CeremonyView) -> String {
-    match view.status {
-        Status::Pending => "pending".to_owned(),
-        Status::Ended(outcome) => told(outcome, view.reason),
-    }
-}
-
-/// An outcome and its reason, in the words of the contract.
-#[must_use]
-pub fn told(outcome: Outcome, reason: Option<Reason>) -> String {
-    let outcome = match outcome {
-        Outcome::Succeeded => "succeeded",
-        Outcome::Denied => "denied",
-        Outcome::Rejected => "rejected",
-        Outcome::Failed => "failed",
-        Outcome::Expired => "expired",
-        Outcome::Cancelled => "cancelled",
-        Outcome::Indeterminate => "indeterminate",
-    };
-    reason.map_or_else(|| outcome.to_owned(), |reason| format!("{outcome} ({reason})"))
-}
-
-/// The relay's RFC 3339 time.
-pub(in crate::cli) fn instant(text: &str) -> Option<UnixMillis> {
-    let millis = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos() / 1_000_000;
-    u64::try_from(millis).ok().map(UnixMillis)
 }

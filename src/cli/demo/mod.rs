@@ -11,6 +11,7 @@ pub mod bank;
 pub mod initiator;
 pub mod narrate;
 pub mod person;
+pub mod request;
 pub mod result_token;
 pub mod session;
 pub mod silence;
@@ -33,9 +34,9 @@ use super::scratch::Scratch;
 use super::signals::Signals;
 use crate::backends::embedded::SystemClock;
 use crate::phone::Faults;
-use bank::Action;
 use narrate::Narrator;
 use person::Manner;
+use request::Action;
 use stage::{Cast, Stage, StageError};
 use visitor::{Said, VisitError, Visitor};
 

@@ -7,7 +7,11 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fido_relay_proto::{CeremonyId, CeremonyType, UnixMillis};
+use fido_relay_proto::http::{CeremonyView, Status};
+use fido_relay_proto::{CeremonyId, CeremonyType, Outcome, Reason, UnixMillis};
+use secrecy::{ExposeSecret as _, SecretString};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::ports::Clock;
 
@@ -227,6 +231,46 @@ impl Stage {
         let above = if std::mem::take(&mut self.asking) { "\n" } else { "" };
         let _ = write!(self.out, "{above}{text}").and_then(|()| self.out.flush());
     }
+}
+
+/// The line of an opening.
+pub(super) fn opened_text(code: Option<&SecretString>, expires_in: u64) -> String {
+    let code = code.map(|code| code.expose_secret()).and_then(|code| code.split_at_checked(3));
+    match code {
+        Some((left, right)) => {
+            format!("opened      stored; code {left} {right}, {expires_in} s left")
+        }
+        None => format!("opened      stored; {expires_in} s left"),
+    }
+}
+
+/// The line of an end.
+pub(super) fn status_text(view: &CeremonyView) -> String {
+    match view.status {
+        Status::Pending => "pending".to_owned(),
+        Status::Ended(outcome) => told(outcome, view.reason),
+    }
+}
+
+/// An outcome and its reason, in the words of the contract.
+#[must_use]
+pub fn told(outcome: Outcome, reason: Option<Reason>) -> String {
+    let outcome = match outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::Denied => "denied",
+        Outcome::Rejected => "rejected",
+        Outcome::Failed => "failed",
+        Outcome::Expired => "expired",
+        Outcome::Cancelled => "cancelled",
+        Outcome::Indeterminate => "indeterminate",
+    };
+    reason.map_or_else(|| outcome.to_owned(), |reason| format!("{outcome} ({reason})"))
+}
+
+/// The relay's RFC 3339 time.
+pub(in crate::cli) fn instant(text: &str) -> Option<UnixMillis> {
+    let millis = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos() / 1_000_000;
+    u64::try_from(millis).ok().map(UnixMillis)
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use fido_relay_proto::http::{BrowserContext, CeremonyView, Transaction};
 use fido_relay_proto::{CeremonyId, Outcome, PlainText, ProblemCode};
 use serde::{Deserialize, Serialize};
 
-use super::bank::{Action, Bank, BankError, Ending, OpenedHere, Settled};
+use super::bank::Bank;
 use super::initiator::Wait;
+use super::request::{Action, BankError, Ending, OpenedHere, Settled};
 use super::result_token::{TxBinding, Verified};
 use super::session::{LIFETIME_S, SessionToken};
 use super::visitor::VISITOR;

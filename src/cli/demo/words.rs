@@ -6,7 +6,7 @@
 use fido_relay_proto::{CeremonyType, Outcome, Reason};
 use serde::Serialize;
 
-use super::bank::Settled;
+use super::request::Settled;
 
 /// An ending in plain words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fido_relay::cli::demo::bank::Action;
+use fido_relay::cli::demo::request::Action;
 use fido_relay::cli::demo::site::FILES;
 use fido_relay::cli::demo::visitor::{Told, VisitError, Visitor};
 use fido_relay_proto::{CeremonyId, Outcome, Reason};

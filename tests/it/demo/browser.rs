@@ -168,6 +168,11 @@ impl Browser {
         }
     }
 
+    /// Goes back, as the person does by the browser's button, and waits for the page.
+    pub(crate) async fn back(&self) {
+        self.driver.back().await.unwrap();
+    }
+
     /// What an element reads now, shown or not.
     pub(crate) async fn text(&self, css: &str) -> String {
         let text = self.driver.find(By::Css(css)).await.unwrap().prop("textContent").await;

@@ -111,7 +111,7 @@ async fn a_closed_tab_takes_its_ceremony_back_and_a_reload_does_not() {
     browser.see("#waiting").await;
     browser.open("about:blank").await;
     scene.relay.ended(left).await;
-    browser.run("history.back()").await;
+    browser.back().await;
     browser.read("#headline", "Cancelled").await;
     browser.quit().await;
     scene.clear().await;

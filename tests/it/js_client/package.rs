@@ -79,7 +79,7 @@ pub(super) async fn project(node: &Node) -> &'static Project {
         let here = repository().join("tests/it/js_client");
         copy(&here.join("native"), &modules);
         copy(&here.join("consumer"), &root.join("consumer"));
-        for example in ["react", "react-native", "verify"] {
+        for example in ["react", "react-native", "node"] {
             let from = repository().join("examples").join(example);
             copy(&from, &root.join("examples").join(example));
         }

@@ -1,3 +1,5 @@
+//! Remedies of what keeps a relay from starting.
+
 use super::*;
 
 #[test]

@@ -41,9 +41,11 @@ pub(crate) struct Browser {
     _profile: tempfile::TempDir,
 }
 
-impl Browser {
-    /// Starts one.
-    pub(crate) async fn start(chromium: &Chromium) -> Self {
+/// Starts chromedriver and gives its port. It takes a free one of IPv4 first and then the same of
+/// IPv6, and ends where another program has that one.
+async fn drive(chromium: &Chromium) -> (Child, u16) {
+    let mut said = String::new();
+    for _ in 0..8 {
         let mut chromedriver = Command::new(&chromium.driver)
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -52,12 +54,20 @@ impl Browser {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(chromedriver.stdout.take().unwrap()).lines();
-        let port: u16 = loop {
-            let line = lines.next_line().await.unwrap().expect("chromedriver tells its port");
+        while let Some(line) = lines.next_line().await.unwrap() {
             if let Some((_, port)) = line.split_once("started successfully on port ") {
-                break port.trim_end_matches('.').parse().unwrap();
+                return (chromedriver, port.trim_end_matches('.').parse().unwrap());
             }
-        };
+            said.push_str(&line);
+        }
+    }
+    panic!("chromedriver tells no port: {said}");
+}
+
+impl Browser {
+    /// Starts one.
+    pub(crate) async fn start(chromium: &Chromium) -> Self {
+        let (chromedriver, port) = drive(chromium).await;
         let profile = tempfile::tempdir().unwrap();
         let mut wanted = DesiredCapabilities::chrome();
         wanted.set_binary(&chromium.browser.to_string_lossy()).unwrap();

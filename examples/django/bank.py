@@ -250,6 +250,8 @@ def pay(request: HttpRequest) -> JsonResponse:
         if refusal.status == 400:
             payment.delete()
             return JsonResponse({"error": refusal.detail}, status=400)
+        if refusal.code == "idempotency_mismatch":  # from another address or browser
+            return JsonResponse({"error": "form_id: sent before, from elsewhere"}, status=409)
         raise
     payment.ceremony_id = opened.id
     payment.save(update_fields=["ceremony_id"])

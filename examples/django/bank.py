@@ -19,6 +19,7 @@ it, or where both are missing `python bank.py settle`, run by cron.
 import dataclasses
 import logging
 import os
+import re
 import secrets
 import sys
 import time
@@ -95,7 +96,9 @@ class Payment(models.Model):
     payee = models.CharField(max_length=60)
     cents = models.PositiveIntegerField()
     state = models.CharField(max_length=16, default="open")  # open, approved, or what the relay said
-    ceremony_id = models.CharField(max_length=40, unique=True)
+    form_id = models.CharField(max_length=64, unique=True)
+    # None until the relay has answered.
+    ceremony_id = models.CharField(max_length=40, unique=True, null=True)
     client_nonce = models.CharField(max_length=64)
 
     class Meta:
@@ -119,7 +122,7 @@ class Payment(models.Model):
 def settle(payment: Payment) -> None:
     """Takes over the ceremony's outcome; any number of calls book it once. Raises FidoRelayError
     where the relay cannot be asked: nothing is decided then, and the next call decides."""
-    if payment.state != "open":
+    if payment.state != "open" or payment.ceremony_id is None:
         return
     state = outcome(payment.ceremony_id, payment.expected())
     if state is None:
@@ -162,15 +165,18 @@ def outcome(ceremony_id: str, expected: Expected, redeem_s: float | None = None)
 @ensure_csrf_cookie
 def index(request: HttpRequest) -> JsonResponse:
     username = request.user.get_username() if request.user.is_authenticated else None
-    return JsonResponse({"username": username})
+    # The page's form has this as `form_id`, so that sending it twice makes one payment.
+    return JsonResponse({"username": username, "form_id": secrets.token_urlsafe(16)})
 
 
 @require_POST
 def sign_in(request: HttpRequest) -> JsonResponse:
     """Whether there is such a user makes no difference here."""
     username = request.POST.get("username", "")
-    if earlier := request.session.pop("waits_for", None):
+    if earlier := request.session.get("waits_for"):
         cancel(earlier["ceremony_id"])
+        # Only now: an attempt that could not be cancelled is kept, and cancelled by the next one.
+        del request.session["waits_for"]
     try:
         opened = relay.open("authentication", username, context=browser(request))
     except Problem as refusal:
@@ -218,7 +224,18 @@ def pay(request: HttpRequest) -> JsonResponse:
         return JsonResponse({"error": "payee: 1 to 60 characters"}, status=400)
     if not (cents.isascii() and cents.isdigit() and len(cents) <= 8 and int(cents) > 0):
         return JsonResponse({"error": "cents: 1 to 99999999"}, status=400)
-    payment = Payment(owner=request.user, payee=payee, cents=int(cents))
+    form_id = request.POST.get("form_id") or secrets.token_urlsafe(16)
+    if not re.fullmatch(r"[\w-]{16,64}", form_id, re.ASCII):
+        return JsonResponse({"error": "form_id: 16 to 64 of A-Z a-z 0-9 _ -"}, status=400)
+    # The row is there before the relay is asked: a form sent twice finds it.
+    given = {"owner_id": request.user.pk, "payee": payee, "cents": int(cents)}
+    fresh = given | {"client_nonce": secrets.token_urlsafe(24)}
+    payment, _ = Payment.objects.get_or_create(form_id=form_id, defaults=fresh)
+    if any(getattr(payment, name) != value for name, value in given.items()):
+        return JsonResponse({"error": "form_id: used for another payment"}, status=409)
+    settle(payment)  # an ended one is not asked for again
+    if payment.state != "open":
+        return JsonResponse({"payment": payment.pk, "state": payment.state})
     try:
         opened = relay.open(
             "approval",
@@ -226,14 +243,18 @@ def pay(request: HttpRequest) -> JsonResponse:
             transaction=payment.words(),
             prior_auth="session",
             context=browser(request),
+            client_nonce=payment.client_nonce,
+            idempotency_key=form_id,
         )
     except Problem as refusal:
         if refusal.status == 400:
+            payment.delete()
             return JsonResponse({"error": refusal.detail}, status=400)
+        if refusal.code == "idempotency_mismatch":  # from another address or browser
+            return JsonResponse({"error": "form_id: sent before, from elsewhere"}, status=409)
         raise
     payment.ceremony_id = opened.id
-    payment.client_nonce = opened.expected.client_nonce
-    payment.save()
+    payment.save(update_fields=["ceremony_id"])
     told = {"payment": payment.pk, "code": opened.code, "expires_in": opened.expires_in}
     return JsonResponse(told, status=201)
 
@@ -323,7 +344,7 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if sys.argv[1:] == ["settle"]:
         try:
-            for found in Payment.objects.filter(state="open"):
+            for found in Payment.objects.filter(state="open", ceremony_id__isnull=False):
                 settle(found)
         except FidoRelayError as error:
             sys.exit(f"the relay: {error}")

@@ -25,9 +25,10 @@ RULES = (
     (r"\bAbstractAsyncContextManager\b", "AbstractContextManager"),
     (r"\bawait ", ""),
     (r"\basync (?=def|for|with)", ""),
-    (r"\bAsync(?=FidoRelay|Driver|Webhooks|Generator|Client)", ""),
+    (r"\bAsync(?=FidoRelay|Driver|Deadline|Webhooks|Generator|Client|HTTPTransport|Network)", ""),
     (r"__a(?=enter__|exit__)", "__"),
-    (r"\.a(?=iter_bytes|iter_lines|close)", "."),
+    (r"\.a(?=iter_bytes|close)", "."),
+    (r"\bdef aclose\b", "def close"),
     (r"`aclosing`", "`closing`"),
 )
 

@@ -24,6 +24,7 @@ CALLS: dict[str, Callable[[FidoRelay], object]] = {
     "client_id": lambda bank: bank.client_id(),
     "receipt": lambda bank: bank.receipt("cer_1"),
     "open_pairing": lambda bank: bank.open_pairing("ada"),
+    "void_pairings": lambda bank: bank.void_pairings("ada"),
     "devices": lambda bank: bank.devices("ada"),
     "rename": lambda bank: bank.rename("dev_1", "Phone"),
     "revoke": lambda bank: bank.revoke("dev_1"),

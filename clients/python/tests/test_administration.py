@@ -1,5 +1,6 @@
 """Webhooks, cards and receipts, against a real relay."""
 
+import asyncio
 import json
 import re
 import time
@@ -10,10 +11,10 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from calls import CALLS, URL
+from calls import CALLS, URL, answering
 from conftest import SCOPES, Endpoint, Phone, Relay, phone_of
 
-from fido_relay import FidoRelay, Problem, verify_webhook
+from fido_relay import AsyncFidoRelay, FidoRelay, Problem, verify_webhook
 
 # A page's and a socket's: no backend calls them.
 NO_BACKEND = {"exchangeTicket", "openWatchSocket"}
@@ -109,6 +110,25 @@ def test_cards_are_listed_and_removed(relay: Relay, api_key: str, tmp_path: Path
         assert bank.cards("margaret") == []
         assert bank.remove_card("margaret", card.id) is False
         assert bank.cards("a stranger/..") == []
+
+
+def test_a_users_open_pairings_are_voided() -> None:
+    sent: list[tuple[str, bytes]] = []
+    answers = iter([503, 204, 204])
+
+    def note(request: httpx.Request) -> httpx.Response:
+        sent.append((request.method, request.url.raw_path))
+        return httpx.Response(next(answers))
+
+    async def awaited() -> None:
+        http = httpx.AsyncClient(transport=httpx.MockTransport(note))
+        async with AsyncFidoRelay(URL, api_key="rk_1", http=http) as bank:
+            await bank.void_pairings("ada@example.com")
+
+    with answering(note) as bank:
+        bank.void_pairings("ada@example.com")
+    asyncio.run(awaited())
+    assert sent == [("DELETE", b"/v1/users/ada%40example%2Ecom/pairings")] * 3
 
 
 def test_a_receipt_is_there_after_a_success(bank: FidoRelay, phone: Phone) -> None:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from fido_relay import FidoRelayError, Problem, UnexpectedAnswer
 
-NO_CONTENT = {"revoke", "remove_card", "webhooks.delete", "webhooks.resend"}
+NO_CONTENT = {"revoke", "remove_card", "void_pairings", "webhooks.delete", "webhooks.resend"}
 BAD_GZIP = {"content-encoding": "gzip", "content-type": "application/json"}
 UNEXPECTED = {
     "html": (200, {"content-type": "text/html"}, b"<html>Log in</html>"),

@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from fido_relay import (
     Problem,
     TlsFailed,
     UnexpectedAnswer,
+    UnknownKey,
     Unreachable,
     WaitTimeout,
 )
@@ -53,25 +54,67 @@ def test_a_silent_relay_takes_no_longer_than_timeout(deaf: str, is_awaited: bool
     assert isinstance(caught.value.__cause__, httpx.TimeoutException)
 
 
-def test_an_answer_that_dribbles_takes_no_longer_either() -> None:
-    def dribble(server: socket.socket) -> None:
-        connection, _ = server.accept()
-        connection.recv(4096)
-        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
-        try:
+@contextmanager
+def dribbling(begin: bytes) -> Iterator[str]:
+    """Answers each connection so far, and goes on one byte at a time, without an end."""
+
+    def dribble(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(4096)
+            connection.sendall(begin)
             while not stop.wait(0.05):
-                connection.sendall(b" ")
-        except OSError:
-            pass
+                connection.sendall(b"x")
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threading.Thread(target=dribble, args=[connection], daemon=True).start()
 
     stop = threading.Event()
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        threading.Thread(target=dribble, args=[server], daemon=True).start()
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        with FidoRelay(url, api_key="rk_1", timeout=0.5, retries=0) as bank:
-            with pytest.raises(CallTimeout):
-                bank.client_id()
-    stop.set()
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        stop.set()
+
+
+EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+BODY = b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n"
+
+
+@pytest.mark.parametrize("is_awaited", [False, True])
+@pytest.mark.parametrize(
+    ("begin", "call", "failure", "is_own"),
+    [
+        (b"HTTP/1.1 200 OK\r\nx-", "read", CallTimeout, False),
+        (b"HTTP/1.1 200 OK\r\nx-", "events", WaitTimeout, False),
+        (BODY, "read", CallTimeout, False),
+        (BODY, "read", CallTimeout, True),
+        (EVENTS, "events", WaitTimeout, False),
+        (EVENTS, "events", WaitTimeout, True),
+    ],
+)
+def test_answers_that_dribble_end_with_the_call(
+    begin: bytes, call: str, failure: type[FidoRelayError], is_own: bool, is_awaited: bool
+) -> None:
+    async def awaited(url: str) -> None:
+        http = httpx.AsyncClient() if is_own else None
+        async with AsyncFidoRelay(url, api_key="rk_1", timeout=0.4, http=http) as bank:
+            if call == "read":
+                await bank.read("cer_1")
+            else:
+                async for _ in bank.events("cer_1", timeout=0.4):
+                    pass
+
+    begun = time.monotonic()
+    with dribbling(begin) as url, pytest.raises(failure):
+        if is_awaited:
+            asyncio.run(asyncio.wait_for(awaited(url), 10))
+        else:
+            http = httpx.Client() if is_own else None
+            with FidoRelay(url, api_key="rk_1", timeout=0.4, http=http) as bank:
+                bank.read("cer_1") if call == "read" else list(bank.events("cer_1", timeout=0.4))
+    assert time.monotonic() - begun < 4
 
 
 def test_pauses_between_repetitions_count_too() -> None:
@@ -231,6 +274,7 @@ def test_usernames_stay_out_of_the_librarys_log(
         Problem(429, "too_many_requests", "Too many requests", None, 3.0),
         UnexpectedAnswer(200, "a Ceremony"),
         ConnectionRefused("no answer: ConnectError"),
+        UnknownKey(42.0),
         InvalidResult("expired"),
         InvalidWebhook("signature"),
     ],

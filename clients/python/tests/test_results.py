@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from fido_relay import Expected, FidoRelay, InvalidResult, Problem, Transaction
+from fido_relay import Expected, FidoRelay, InvalidResult, Problem, Transaction, UnknownKey
 
 URL = "https://relay.example.com"
 WORDS = Transaction("Payment", (("Amount", "120.00 EUR"),))
@@ -164,6 +164,8 @@ def test_only_an_approval_may_speak_of_a_transaction(forge: Forge) -> None:
 
 def test_another_hand_form_or_algorithm_is_refused(forge: Forge) -> None:
     assert refusal(forge, "nonsense") == "form"
+    deep = base64.urlsafe_b64encode(b"[" * 99_999).decode()
+    assert refusal(forge, f"{deep}.e30.c2ln") == "form"
     assert refusal(forge, forge.token({"typ": "ceremony-receipt+jwt"})) == "typ"
     assert refusal(forge, forge.token({"crit": ["exp"]})) in ("form", "alg")
     good = forge.token()
@@ -186,12 +188,18 @@ def test_keys_are_fetched_once_more_for_an_unknown_one(forge: Forge) -> None:
         forge.bank.verify_result(forge.token(), EXPECTED)
     assert forge.asked == 1
     forge.keys["two"] = ec.generate_private_key(ec.SECP256R1())
-    assert refusal(forge, forge.token(by="two")) == "kid"
+    with pytest.raises(UnknownKey) as caught:
+        forge.bank.verify_result(forge.token(by="two"), EXPECTED)
+    assert 55 < caught.value.retry_after <= 60
     assert forge.asked == 1, "at most once a minute"
     forge.later(61)
     forge.bank.verify_result(forge.token(by="two"), EXPECTED)
-    assert refusal(forge, forge.token({"kid": "three"})) == "kid"
+    with pytest.raises(UnknownKey):
+        forge.bank.verify_result(forge.token({"kid": "three"}), EXPECTED)
     assert forge.asked == 2
+    forge.later(61)
+    assert refusal(forge, forge.token({"kid": "three"})) == "kid"
+    assert forge.asked == 3
 
 
 @pytest.mark.parametrize(

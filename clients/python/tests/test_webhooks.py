@@ -32,8 +32,8 @@ def v1(secret: str, at: int) -> str:
     return Webhook(secret).sign("msg_1", when, BODY.decode())
 
 
-def v1a(key: Ed25519PrivateKey, at: int) -> str:
-    signature = key.sign(f"msg_1.{at}.".encode() + BODY)
+def v1a(key: Ed25519PrivateKey, at: int, body: bytes = BODY) -> str:
+    signature = key.sign(f"msg_1.{at}.".encode() + body)
     return f"v1a,{base64.b64encode(signature).decode()}"
 
 
@@ -88,6 +88,24 @@ def test_wrong_keys_other_bytes_and_old_times_are_refused() -> None:
         lately = headers(v1a(OLD_KEY, now - 60), v1(OLD, now - 60), at=now - 60)
         assert refusal(lately, tolerance_s=30, **keys) == "timestamp"
         verify_webhook(lately, BODY, **keys)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"type":1,"timestamp":2,"data":3}',
+        b'{"type":"a","timestamp":"b","data":[]}',
+        b'{"type":"a","timestamp":"b"}',
+        b"[]",
+        b"null",
+        b"\xff",
+    ],
+)
+def test_a_signed_body_of_another_form_is_refused(body: bytes) -> None:
+    now = int(time.time())
+    signed = headers(v1a(OLD_KEY, now, body), at=now)
+    assert refusal(signed, body, public_keys=[public(OLD_KEY)]) == "form"
 
 
 def test_a_public_key_is_no_secret_and_no_key_verifies_nothing() -> None:

@@ -18,6 +18,7 @@ from .errors import (
     Problem,
     TlsFailed,
     UnexpectedAnswer,
+    UnknownKey,
     Unreachable,
     WaitTimeout,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "TlsFailed",
     "Transaction",
     "UnexpectedAnswer",
+    "UnknownKey",
     "Unreachable",
     "WaitTimeout",
     "Webhook",

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ._flow import Answer, Send, back_off, is_success, may_pass, pause_before, refusal, segment
 from ._parse import parse
@@ -24,6 +24,7 @@ class Watch:
         self._path = f"/v1/ceremonies/{segment(ceremony_id)}/events"
         self._ends = time.monotonic() + timeout
         self._data: list[str] = []
+        self._rest = b""
         self._retry_s = 1.0
         self._failures = 0
         self._failure: FidoRelayError | None = None
@@ -32,7 +33,7 @@ class Watch:
     def begin(self) -> float:
         """Before each connection: until when it may take."""
         self._check_time()
-        self._data = []
+        self._data, self._rest = [], b""
         return self._ends
 
     def request(self, token: str) -> Send:
@@ -74,10 +75,19 @@ class Watch:
         pause = max(back_off(self._failures - 1), self._retry_s * random.uniform(0.5, 1.0))
         return self._bounded(pause)
 
-    def take(self, line: str) -> Event | None:
-        """The event that this line completes, unless it was seen before."""
+    def take(self, part: bytes) -> Iterator[Event]:
+        """The events that these bytes complete, unless they were seen before."""
         self._failure = None
         self._check_time()
+        *lines, self._rest = (self._rest + part).split(b"\n")
+        for line in lines:
+            event = self._event(line.decode(errors="replace").rstrip("\r"))
+            if event:
+                yield event
+            if self.is_over:
+                return
+
+    def _event(self, line: str) -> Event | None:
         if line:
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")

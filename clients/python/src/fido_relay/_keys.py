@@ -11,7 +11,7 @@ import jwt
 from . import _results
 from ._flow import Answer
 from ._parse import parsed
-from .errors import InvalidResult, UnexpectedAnswer
+from .errors import InvalidResult, UnexpectedAnswer, UnknownKey
 
 AGAIN_S = 60.0
 """Between two fetches for a key that is not known."""
@@ -45,11 +45,13 @@ class Keys:
         self._fetched_at = time.monotonic()
         self._fresh_until = self._fetched_at + _kept(answer.headers)
 
-    def get(self, kid: str) -> jwt.PyJWK:
-        try:
+    def get(self, kid: str, *, is_latest: bool) -> jwt.PyJWK:
+        """With `is_latest` the set was fetched for this very token: what it lacks, there is not."""
+        if kid in self._keys:
             return self._keys[kid]
-        except KeyError:
-            raise InvalidResult("kid") from None
+        if is_latest:
+            raise InvalidResult("kid")
+        raise UnknownKey(max(0.0, self._fetched_at + AGAIN_S - time.monotonic()))
 
 
 def _is_ours(jwk: Mapping[str, Any]) -> bool:

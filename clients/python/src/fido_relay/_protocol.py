@@ -186,10 +186,11 @@ class Protocol:
             raise InvalidResult("form")
         until = self._calls.until()
         kid = _results.key_id(token)
-        if self._keys.must_fetch(kid):
+        must_fetch = self._keys.must_fetch(kid)
+        if must_fetch:
             request = Send("GET", "/.well-known/jwks.json", until=until)
             self._keys.replace((yield from self._calls.call(request, is_public=True)))
-        key = self._keys.get(kid)
+        key = self._keys.get(kid, is_latest=must_fetch)
         client_id = yield from self.client_id(until)
         issuer = self._calls.issuer
         return _results.verified(token, key, issuer, client_id, expected, need_pin, self._leeway)
@@ -211,6 +212,10 @@ class Protocol:
         # Without a key for repetitions: a pairing whose answer was lost ends by itself, unused.
         request = Send("POST", "/v1/pairings", json={"username": username})
         return parsed(Pairing, (yield from self._calls.call(request)))
+
+    def void_pairings(self, username: str) -> Flow[None]:
+        path = f"/v1/users/{segment(username)}/pairings"
+        return (yield from self._calls.no_content(Send("DELETE", path)))
 
     def devices(self, username: str) -> Flow[list[Device]]:
         path = f"/v1/users/{segment(username)}/devices"

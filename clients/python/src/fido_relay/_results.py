@@ -19,7 +19,7 @@ def key_id(token: str) -> str:
     """The key that a result token names, once its header is one of a result token."""
     try:
         header = jwt.get_unverified_header(token)
-    except jwt.PyJWTError:
+    except (jwt.PyJWTError, RecursionError):
         raise InvalidResult("form") from None
     if header.get("typ") != TYP:
         raise InvalidResult("typ")

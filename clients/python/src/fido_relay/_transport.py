@@ -18,13 +18,32 @@ LONGEST_S = 86_400.0
 USERNAME = re.compile(r"(/v1/users/)[^/?#]+")
 
 
+class Limit(float):
+    """Seconds of one wait, none of which goes beyond `until` (of the monotonic clock). The HTTP
+    library carries it as it is, from the request to each wait of its connection."""
+
+    until: float
+
+
+def remaining(limit: float | None, late: type[Exception]) -> float | None:
+    """Seconds of a wait that begins now."""
+    if not isinstance(limit, Limit):
+        return limit
+    left = min(float(limit), limit.until - time.monotonic())
+    if left <= 0:
+        raise late("the time of the call is over")
+    return left
+
+
 def limits(own: httpx.Timeout, request: Send) -> httpx.Timeout:
     """The HTTP client's own limits, as far as the call has that much time. Only what the relay may
     hold is added."""
     left = min(max(request.until - time.monotonic(), 0.001), LONGEST_S)
 
-    def at_most(limit: float | None) -> float:
-        return left if limit is None else min(limit, left)
+    def at_most(limit: float | None) -> Limit:
+        bounded = Limit(left if limit is None else min(limit, left))
+        bounded.until = request.until
+        return bounded
 
     return httpx.Timeout(
         connect=at_most(own.connect),

@@ -79,6 +79,20 @@ class WaitTimeout(FidoRelayError):
     code = "wait_timeout"
 
 
+class UnknownKey(FidoRelayError):
+    """A result token names a key that the relay did not have when its keys were last fetched, less
+    than a minute ago. Nothing is decided: verify it again after `retry_after` seconds."""
+
+    code = "unknown_key"
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(retry_after)
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"the result token's key is not known yet: again in {self.retry_after:.0f} s"
+
+
 class InvalidResult(FidoRelayError):
     """A result token that proves nothing of what was asked for: do not act."""
 

@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from ._parse import parse
 from .errors import InvalidWebhook
 
 TOLERANCE_S = 300
@@ -77,9 +78,8 @@ def verify_webhook(
     ):
         raise InvalidWebhook("signature")
     try:
-        event = json.loads(body)
-        return WebhookEvent(named["id"], event["type"], event["timestamp"], event["data"])
-    except (ValueError, KeyError, TypeError):
+        return parse(WebhookEvent, {**json.loads(body), "webhook_id": named["id"]})
+    except (ValueError, TypeError, RecursionError):
         raise InvalidWebhook("form") from None
 
 

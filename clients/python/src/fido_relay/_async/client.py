@@ -49,7 +49,8 @@ class AsyncFidoRelay:
     `leeway` is by how many seconds this machine's clock may differ from the relay's.
 
     `http` is an `httpx.AsyncClient` of your own, for proxies or certificates. Its timeouts hold for
-    each attempt, beside what the relay is asked to hold an answer; it is closed with this.
+    each attempt, beside what the relay is asked to hold an answer; it is closed with this. They
+    are its own to keep: with it `timeout` cannot end an answer whose headers dribble in.
     """
 
     webhooks: AsyncWebhooks
@@ -155,9 +156,8 @@ class AsyncFidoRelay:
                 request = watch.request(await self._driver.run(bearer))
                 async with self._driver.stream(request) as response:
                     if watch.has_begun(response.status_code, response.headers):
-                        async for line in response.aiter_lines():
-                            event = watch.take(line)
-                            if event:
+                        async for part in response.aiter_bytes():
+                            for event in watch.take(part):
                                 yield event
                             if watch.is_over:
                                 return
@@ -195,6 +195,11 @@ class AsyncFidoRelay:
     async def open_pairing(self, username: str) -> Pairing:
         """A one-time way to make a phone this user's device: authenticate the user first."""
         return await self._driver.run(self._protocol.open_pairing(username))
+
+    async def void_pairings(self, username: str) -> None:
+        """Voids every pairing of the user that is still open (scope `device:pair`). An error means
+        that some may still be open: call again. A device that was paired before stays."""
+        await self._driver.run(self._protocol.void_pairings(username))
 
     async def devices(self, username: str) -> list[Device]:
         """The user's phones."""

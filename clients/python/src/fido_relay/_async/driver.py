@@ -10,6 +10,7 @@ import httpx
 from .._flow import Answer, Flow, Pause, Send
 from .._transport import ATTEMPT_S, keep_usernames_out_of_the_log, limits
 from ..errors import UnexpectedAnswer
+from .deadline import hold_to_deadlines
 
 T = TypeVar("T")
 
@@ -22,6 +23,8 @@ class AsyncDriver:
         # Each wait holds a connection: with a bound, enough of them would keep `open` waiting.
         pool = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         self._http = http or httpx.AsyncClient(limits=pool, timeout=ATTEMPT_S)
+        if http is None:
+            hold_to_deadlines(self._http)
         keep_usernames_out_of_the_log(base_url)
 
     async def close(self) -> None:

@@ -51,7 +51,8 @@ class FidoRelay:
     `leeway` is by how many seconds this machine's clock may differ from the relay's.
 
     `http` is an `httpx.Client` of your own, for proxies or certificates. Its timeouts hold for
-    each attempt, beside what the relay is asked to hold an answer; it is closed with this.
+    each attempt, beside what the relay is asked to hold an answer; it is closed with this. They
+    are its own to keep: with it `timeout` cannot end an answer whose headers dribble in.
     """
 
     webhooks: Webhooks
@@ -157,9 +158,8 @@ class FidoRelay:
                 request = watch.request(self._driver.run(bearer))
                 with self._driver.stream(request) as response:
                     if watch.has_begun(response.status_code, response.headers):
-                        for line in response.iter_lines():
-                            event = watch.take(line)
-                            if event:
+                        for part in response.iter_bytes():
+                            for event in watch.take(part):
                                 yield event
                             if watch.is_over:
                                 return
@@ -197,6 +197,11 @@ class FidoRelay:
     def open_pairing(self, username: str) -> Pairing:
         """A one-time way to make a phone this user's device: authenticate the user first."""
         return self._driver.run(self._protocol.open_pairing(username))
+
+    def void_pairings(self, username: str) -> None:
+        """Voids every pairing of the user that is still open (scope `device:pair`). An error means
+        that some may still be open: call again. A device that was paired before stays."""
+        self._driver.run(self._protocol.void_pairings(username))
 
     def devices(self, username: str) -> list[Device]:
         """The user's phones."""

@@ -11,6 +11,7 @@ import httpx
 from .._flow import Answer, Flow, Pause, Send
 from .._transport import ATTEMPT_S, keep_usernames_out_of_the_log, limits
 from ..errors import UnexpectedAnswer
+from .deadline import hold_to_deadlines
 
 T = TypeVar("T")
 
@@ -23,6 +24,8 @@ class Driver:
         # Each wait holds a connection: with a bound, enough of them would keep `open` waiting.
         pool = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         self._http = http or httpx.Client(limits=pool, timeout=ATTEMPT_S)
+        if http is None:
+            hold_to_deadlines(self._http)
         keep_usernames_out_of_the_log(base_url)
 
     def close(self) -> None:

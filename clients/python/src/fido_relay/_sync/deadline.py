@@ -1,0 +1,71 @@
+"""Holds each wait of a connection to the deadline of its request: the HTTP library's own limits
+begin anew with every byte.
+
+Made from `_async` by `scripts/unasync.py`; not to be edited."""
+
+import ssl
+from collections.abc import Iterable
+
+import httpcore
+import httpx
+
+from .._transport import remaining
+
+
+class DeadlineStream(httpcore.NetworkStream):
+    """A connection whose waits end at a `Limit`'s time."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, remaining(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, remaining(timeout, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        seconds = remaining(timeout, httpcore.ConnectTimeout)
+        return DeadlineStream(
+            self._stream.start_tls(ssl_context, server_hostname, seconds)
+        )
+
+    def get_extra_info(self, info: str) -> object:
+        return self._stream.get_extra_info(info)
+
+
+class DeadlineBackend(httpcore.NetworkBackend):
+    """Makes such connections."""
+
+    def __init__(self, backend: httpcore.NetworkBackend) -> None:
+        self._backend = backend
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        seconds = remaining(timeout, httpcore.ConnectTimeout)
+        return DeadlineStream(
+            self._backend.connect_tcp(host, port, seconds, local_address, socket_options)
+        )
+
+
+def hold_to_deadlines(http: httpx.Client) -> None:
+    """Of a client of our own. httpx has no option for the network beneath it, and one that is
+    given a transport no longer takes proxies from the environment."""
+    for transport in (http._transport, *http._mounts.values()):
+        if isinstance(transport, httpx.HTTPTransport):
+            pool = transport._pool
+            pool._network_backend = DeadlineBackend(pool._network_backend)

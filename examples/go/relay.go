@@ -22,6 +22,7 @@ import (
 const (
 	wait     = 25 * time.Second // one long poll
 	slack    = 10 * time.Second // what any call may take longer than that
+	keysFor  = 5 * time.Second  // fetching the keys: verifications wait for it
 	openFor  = 30 * time.Second // an opening is repeated while the relay cannot be reached
 	grace    = 60 * time.Second // after its deadline an outcome is waited for: the relay may restart
 	unknown  = 60               // seconds for which an unknown key is not asked for again
@@ -89,8 +90,8 @@ func (e *RelayError) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s: %s %s", e.Status, e.Code, e.Title, e.Detail))
 }
 
-// passes tells whether the same call may succeed later.
-func (e *RelayError) passes() bool {
+// Passes tells whether the same call may succeed later.
+func (e *RelayError) Passes() bool {
 	return e.Status == 0 || e.Status == 429 || e.Status >= 500 && e.Status != 501
 }
 
@@ -105,15 +106,18 @@ type Relay struct {
 	// Leeway and MaxAge are in seconds; MaxAge is how old a success may be when it is acted upon.
 	Leeway, MaxAge int64
 
-	mutex   sync.Mutex
-	keys    map[string]jwk
-	fetched int64
+	// fetching holds a value while a goroutine fetches the keys; mutex guards what follows it.
+	fetching chan struct{}
+	mutex    sync.Mutex
+	keys     map[string]jwk
+	fetched  int64
 }
 
 // NewRelay trusts the relay of this URL.
 func NewRelay(url, apiKey, clientID string) *Relay {
 	url = strings.TrimSuffix(url, "/")
-	return &Relay{URL: url, APIKey: apiKey, ClientID: clientID, Issuer: url, TxBinding: "card", Leeway: 30, MaxAge: 300}
+	return &Relay{URL: url, APIKey: apiKey, ClientID: clientID, Issuer: url, TxBinding: "card", Leeway: 30, MaxAge: 300,
+		fetching: make(chan struct{}, 1)}
 }
 
 // Connect does the same, asking the relay for the client id.
@@ -191,13 +195,16 @@ func (r *Relay) persist(ctx context.Context, until time.Time, call func() error)
 	for most := time.Second; ; {
 		err := call()
 		var refusal *RelayError
-		if !errors.As(err, &refusal) || !refusal.passes() || time.Now().After(until) || ctx.Err() != nil {
+		if !errors.As(err, &refusal) || !refusal.Passes() || ctx.Err() != nil {
 			return err
 		}
 		pause := refusal.retryAfter
 		if pause == 0 {
 			chance, _ := rand.Int(rand.Reader, big.NewInt(int64(most)))
 			pause = time.Duration(chance.Int64())
+		}
+		if time.Now().Add(pause).After(until) {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -242,7 +249,7 @@ func (r *Relay) call(ctx context.Context, method, path string, body any, idempot
 		refusal := RelayError{Code: "unknown"}
 		_ = decoder.Decode(&refusal)
 		refusal.Status = answer.StatusCode
-		seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
+		seconds, _ := strconv.ParseUint(answer.Header.Get("Retry-After"), 10, 32)
 		refusal.retryAfter = time.Duration(seconds) * time.Second
 		return &refusal
 	}

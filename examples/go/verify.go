@@ -41,7 +41,8 @@ type jwk struct {
 }
 
 // Verify gives the claims of a token (Result of a View) that proves the success of what was opened;
-// now is in seconds since 1970. Act once for each CeremonyID.
+// now is in seconds since 1970. A *RelayError tells that the keys to judge the token by are not at
+// hand: ask again then. Act once for each CeremonyID.
 func (r *Relay) Verify(ctx context.Context, token string, opened Opened, now int64) (*Claims, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
@@ -58,6 +59,9 @@ func (r *Relay) Verify(ctx context.Context, token string, opened Opened, now int
 	}
 	if header.Algorithm != "ES256" || header.Type != "ceremony-result+jwt" || header.Critical != nil {
 		return nil, errors.New("another kind of token")
+	}
+	if header.KeyID == "" {
+		return nil, errors.New("no key id")
 	}
 	key, err := r.key(ctx, header.KeyID, now)
 	if err != nil {
@@ -133,25 +137,19 @@ func quote(text string) string {
 
 // key is the published one of this id. The set is fetched again for one that is not in it.
 func (r *Relay) key(ctx context.Context, id string, now int64) (*ecdsa.PublicKey, error) {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	lifetime := int64(unknown)
-	if _, found := r.keys[id]; found {
-		lifetime = known
-	}
-	if now-r.fetched >= lifetime {
-		var set struct {
-			Keys []jwk `json:"keys"`
-		}
-		if err := r.call(ctx, "GET", "/.well-known/jwks.json", nil, "", &set); err != nil {
+	key, found, fresh := r.kept(id, now)
+	asked := false
+	if !fresh {
+		var err error
+		if asked, err = r.fetch(ctx, id, now); err != nil {
 			return nil, err
 		}
-		r.keys, r.fetched = map[string]jwk{}, now
-		for _, key := range set.Keys {
-			r.keys[key.ID] = key
-		}
+		key, found, _ = r.kept(id, now)
 	}
-	key := r.keys[id]
+	if !found && !asked {
+		// It may have been published after the set was fetched.
+		return nil, &RelayError{Code: "unknown_key", Detail: "the keys were fetched a moment ago"}
+	}
 	if key.Type != "EC" || key.Curve != "P-256" {
 		return nil, errors.New("no such key")
 	}
@@ -162,6 +160,46 @@ func (r *Relay) key(ctx context.Context, id string, now int64) (*ecdsa.PublicKey
 		return nil, errors.New("the key is malformed")
 	}
 	return &public, nil
+}
+
+// kept is the key of this id, if there is one, and whether the set need not be fetched for it.
+func (r *Relay) kept(id string, now int64) (key jwk, found, fresh bool) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	key, found = r.keys[id]
+	lifetime := int64(unknown)
+	if found {
+		lifetime = known
+	}
+	return key, found, now-r.fetched < lifetime
+}
+
+// fetch gets the set, unless another goroutine gets it meanwhile.
+func (r *Relay) fetch(ctx context.Context, id string, now int64) (asked bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, keysFor)
+	defer cancel()
+	select {
+	case r.fetching <- struct{}{}:
+		defer func() { <-r.fetching }()
+	case <-ctx.Done():
+		return false, &RelayError{Code: "unreachable", Detail: "the keys: " + ctx.Err().Error()}
+	}
+	if _, _, fresh := r.kept(id, now); fresh {
+		return false, nil
+	}
+	var set struct {
+		Keys []jwk `json:"keys"`
+	}
+	if err := r.call(ctx, "GET", "/.well-known/jwks.json", nil, "", &set); err != nil {
+		return false, err
+	}
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.keys, r.fetched = map[string]jwk{}, now
+	for _, key := range set.Keys {
+		r.keys[key.ID] = key
+	}
+	return true, nil
 }
 
 func object(part string, into any) error {

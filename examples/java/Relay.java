@@ -28,6 +28,8 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.TreeMap;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 
 /**
@@ -38,10 +40,13 @@ public final class Relay {
     /** Seconds that one long poll may be held, and that any call may take longer than that. */
     private static final int WAIT_S = 25;
     private static final int SLACK_S = 10;
+    /** Seconds that fetching the keys may take: verifications wait for it. */
+    private static final int KEYS_S = 5;
     /** Seconds for which an opening is repeated while the relay cannot be reached. */
     private static final int OPEN_FOR_S = 30;
     /** Seconds after its deadline for which an outcome is waited for: the relay may restart. */
     private static final int GRACE_S = 60;
+    private static final Duration CALL = Duration.ofSeconds(WAIT_S + SLACK_S);
     /** Seconds for which an unknown key is not asked for again, and a known one is not asked about. */
     private static final int UNKNOWN_KEY_S = 60;
     private static final int KNOWN_KEY_S = 3600;
@@ -62,8 +67,8 @@ public final class Relay {
     private final String url;
     private final String apiKey;
     private final String clientId;
-    private Map<Object, Map<?, ?>> keys = Map.of();
-    private long fetched;
+    private final ReentrantLock fetching = new ReentrantLock();
+    private volatile Published published = new Published(Map.of(), 0);
 
     public Relay(String url, String apiKey, String clientId) {
         this.url = url.replaceFirst("/$", "");
@@ -74,7 +79,7 @@ public final class Relay {
 
     /** The same, asking the relay for the client id. */
     public static Relay connect(String url, String apiKey) throws Failed, InterruptedException {
-        Map<?, ?> self = new Relay(url, apiKey, null).call("GET", "/v1/clients/self", null, null);
+        Map<?, ?> self = new Relay(url, apiKey, null).call("GET", "/v1/clients/self", null, null, CALL);
         return new Relay(url, apiKey, (String) self.get("client_id"));
     }
 
@@ -92,7 +97,7 @@ public final class Relay {
         }
 
         /** Whether the same call may succeed later. */
-        boolean passes() {
+        public boolean passes() {
             return status == 0 || status == 429 || status >= 500 && status != 501;
         }
     }
@@ -117,7 +122,7 @@ public final class Relay {
         String body = Json.write(opened);
         long openedAt = now();
         Map<?, ?> answer = persist(openedAt + OPEN_FOR_S,
-            () -> call("POST", "/v1/ceremonies", body, idempotencyKey));
+            () -> call("POST", "/v1/ceremonies", body, idempotencyKey, CALL));
         answer.forEach((name, value) -> opened.put((String) name, value));
         opened.put("opened_at", BigDecimal.valueOf(openedAt));
         return opened;
@@ -129,7 +134,7 @@ public final class Relay {
         long until = number(opened, "opened_at") + number(opened, "expires_in") + GRACE_S;
         for (long since = 0; ; ) {
             String path = "/v1/ceremonies/" + opened.get("id") + "?wait=" + WAIT_S + "&since=" + since;
-            Map<?, ?> view = persist(until, () -> call("GET", path, null, null));
+            Map<?, ?> view = persist(until, () -> call("GET", path, null, null, CALL));
             for (Object entry : (List<?>) view.get("progress")) {
                 if (number((Map<?, ?>) entry, "seq") > since) {
                     seen.accept((String) ((Map<?, ?>) entry).get("step"));
@@ -148,7 +153,7 @@ public final class Relay {
     /** Takes a ceremony back. One that has ended already keeps its outcome. */
     public void cancel(Map<String, Object> opened) throws Failed, InterruptedException {
         try {
-            call("DELETE", "/v1/ceremonies/" + opened.get("id"), null, null);
+            call("DELETE", "/v1/ceremonies/" + opened.get("id"), null, null, CALL);
         } catch (Failed failed) {
             if (!failed.code.equals("already_closed")) {
                 throw failed;
@@ -161,15 +166,17 @@ public final class Relay {
      * was opened. Act once for each jti.
      *
      * @param now seconds since 1970
+     * @throws Failed while the keys to judge the token by are not at hand: ask again then
      */
     public Map<?, ?> verify(String token, Map<String, Object> opened, long now)
             throws Refused, Failed, InterruptedException {
-        String[] parts = token.split("\\.", -1);
+        String[] parts = String.valueOf(token).split("\\.", -1);
         require(parts.length == 3, "not a compact JWS");
         Map<?, ?> header = object(parts[0]);
         require("ES256".equals(header.get("alg"))
             && "ceremony-result+jwt".equals(header.get("typ"))
             && !header.containsKey("crit"), "another kind of token");
+        require(header.get("kid") instanceof String, "no key id");
         try {
             Signature verifier = Signature.getInstance("SHA256withECDSAinP1363Format");
             verifier.initVerify(key(header.get("kid"), now));
@@ -240,18 +247,22 @@ public final class Relay {
         return encode(bytes);
     }
 
-    /** The published key of this id. The set is fetched again for one that is not in it. */
-    private synchronized PublicKey key(Object kid, long now)
-            throws GeneralSecurityException, Refused, Failed, InterruptedException {
-        if (now - fetched >= (keys.containsKey(kid) ? KNOWN_KEY_S : UNKNOWN_KEY_S)) {
-            Map<Object, Map<?, ?>> published = new HashMap<>();
-            for (Object jwk : (List<?>) call("GET", "/.well-known/jwks.json", null, null).get("keys")) {
-                published.put(((Map<?, ?>) jwk).get("kid"), (Map<?, ?>) jwk);
-            }
-            keys = published;
-            fetched = now;
+    /** The published keys by their ids, and when they were fetched. */
+    private record Published(Map<Object, Map<?, ?>> keys, long at) {
+        boolean isFreshFor(Object kid, long now) {
+            return now - at < (keys.containsKey(kid) ? KNOWN_KEY_S : UNKNOWN_KEY_S);
         }
-        Map<?, ?> jwk = keys.getOrDefault(kid, Map.of());
+    }
+
+    /** The published key of this id. The set is fetched again for one that is not in it. */
+    private PublicKey key(Object kid, long now)
+            throws GeneralSecurityException, Refused, Failed, InterruptedException {
+        boolean asked = !published.isFreshFor(kid, now) && fetch(kid, now);
+        Map<?, ?> jwk = published.keys().getOrDefault(kid, Map.of());
+        if (jwk.isEmpty() && !asked) {
+            // It may have been published after the set was fetched.
+            throw new Failed(0, "unknown_key", "the keys were fetched a moment ago", 0);
+        }
         require("EC".equals(jwk.get("kty")) && "P-256".equals(jwk.get("crv")), "no such key");
         AlgorithmParameters curve = AlgorithmParameters.getInstance("EC");
         curve.init(new ECGenParameterSpec("secp256r1"));
@@ -260,6 +271,30 @@ public final class Relay {
             new BigInteger(1, decode((String) jwk.get("y"))));
         return KeyFactory.getInstance("EC").generatePublic(
             new ECPublicKeySpec(point, curve.getParameterSpec(ECParameterSpec.class)));
+    }
+
+    /** Fetches the keys, unless another thread does meanwhile. */
+    private boolean fetch(Object kid, long now) throws Failed, InterruptedException {
+        long until = System.nanoTime() + TimeUnit.SECONDS.toNanos(KEYS_S);
+        if (!fetching.tryLock(KEYS_S, TimeUnit.SECONDS)) {
+            throw new Failed(0, "unreachable", "the keys are being fetched", 0);
+        }
+        try {
+            if (published.isFreshFor(kid, now)) {
+                return false;
+            }
+            Duration left = Duration.ofNanos(Math.max(1, until - System.nanoTime()));
+            Map<Object, Map<?, ?>> keys = new HashMap<>();
+            for (Object jwk : (List<?>) call("GET", "/.well-known/jwks.json", null, null, left).get("keys")) {
+                keys.put(((Map<?, ?>) jwk).get("kid"), (Map<?, ?>) jwk);
+            }
+            published = new Published(keys, now);
+            return true;
+        } catch (ClassCastException | NullPointerException foreign) {
+            throw new Failed(0, "unreachable", "no set of keys", 0);
+        } finally {
+            fetching.unlock();
+        }
     }
 
     private interface Call {
@@ -272,19 +307,20 @@ public final class Relay {
             try {
                 return call.run();
             } catch (Failed failed) {
-                if (!failed.passes() || now() > until) {
+                long wait = failed.retryAfter > 0
+                    ? 1000 * failed.retryAfter : ThreadLocalRandom.current().nextLong(most);
+                if (!failed.passes() || System.currentTimeMillis() + wait > 1000 * until) {
                     throw failed;
                 }
-                Thread.sleep(failed.retryAfter > 0
-                    ? 1000 * failed.retryAfter : ThreadLocalRandom.current().nextLong(most));
+                Thread.sleep(wait);
             }
         }
     }
 
-    private Map<?, ?> call(String method, String path, String body, String idempotencyKey)
+    private Map<?, ?> call(String method, String path, String body, String idempotencyKey, Duration most)
             throws Failed, InterruptedException {
         HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(url + path))
-            .timeout(Duration.ofSeconds(WAIT_S + SLACK_S))
+            .timeout(most)
             .header("Authorization", "Bearer " + apiKey)
             .header("Content-Type", "application/json")
             .method(method, body == null ? BodyPublishers.noBody() : BodyPublishers.ofString(body));
@@ -300,8 +336,8 @@ public final class Relay {
         }
         boolean done = answer.statusCode() / 100 == 2;
         try {
-            told = (Map<?, ?>) Json.parse(answer.body());
-        } catch (IllegalArgumentException | ClassCastException foreign) {
+            told = (Map<?, ?>) Objects.requireNonNull(Json.parse(answer.body()));
+        } catch (IllegalArgumentException | ClassCastException | NullPointerException foreign) {
             // What is no problem of RFC 9457 is of a proxy.
             told = Map.of();
         }
@@ -317,8 +353,9 @@ public final class Relay {
 
     private static Map<?, ?> object(String part) throws Refused {
         try {
-            return (Map<?, ?>) Json.parse(new String(decode(part), StandardCharsets.UTF_8));
-        } catch (IllegalArgumentException | ClassCastException foreign) {
+            return (Map<?, ?>) Objects.requireNonNull(
+                Json.parse(new String(decode(part), StandardCharsets.UTF_8)));
+        } catch (IllegalArgumentException | ClassCastException | NullPointerException foreign) {
             throw new Refused("not a JSON object");
         }
     }

@@ -5,6 +5,8 @@ import { setTimeout as pause } from "node:timers/promises";
 
 /** Seconds that one long poll may be held, and that any call may take longer than that. */
 const [WAIT_S, SLACK_S] = [25, 10];
+/** Seconds that fetching the keys may take: verifications wait for it. */
+const KEYS_S = 5;
 /** Seconds for which an opening is repeated while the relay cannot be reached. */
 const OPEN_FOR_S = 30;
 /** Seconds after a ceremony's deadline for which its outcome is waited for: the relay may restart. */
@@ -27,11 +29,15 @@ export class RelayError extends Error {
   }
 }
 
+/** The token does not prove what was opened. */
+export class Refused extends Error {}
+
 export class Relay {
   #url;
   #apiKey;
   #keys = new Map();
   #fetched = -Infinity;
+  #fetching;
 
   /**
    * `issuer` is the relay's public URL where the backend reaches it by another one. `txBinding`
@@ -93,18 +99,20 @@ export class Relay {
 
   /**
    * The claims of a token (`result` of what `outcome` gave) that proves the success of what was
-   * opened; throws for any other. Act once for each `jti`.
+   * opened. Throws `Refused` for any other, and a `RelayError` while the keys to judge it by are not
+   * at hand: ask again then. Act once for each `jti`.
    */
   async verify(token, opened, now = seconds()) {
-    const parts = token.split(".");
+    const parts = String(token).split(".");
     require(parts.length === 3, "not a compact JWS");
-    const [header, payload, signature] = parts.map(decode);
-    const { alg, typ, kid, crit } = JSON.parse(header);
+    const { alg, typ, kid, crit } = object(parts[0]);
     require(alg === "ES256" && typ === "ceremony-result+jwt" && crit === undefined, "another kind of token");
+    require(typeof kid === "string", "no key id");
+    const signature = decode(parts[2]);
     const key = { key: await this.#key(kid, now), dsaEncoding: "ieee-p1363" };
     require(verify("sha256", Buffer.from(`${parts[0]}.${parts[1]}`), key, signature), "the signature does not verify");
 
-    const claims = JSON.parse(payload);
+    const claims = object(parts[1]);
     const expected = {
       iss: this.issuer,
       aud: this.clientId,
@@ -131,14 +139,24 @@ export class Relay {
 
   /** The published key of this id. The set is fetched again for one that is not in it. */
   async #key(kid, now) {
+    let asked = false;
     if (now - this.#fetched >= (this.#keys.has(kid) ? KNOWN_KEY_S : UNKNOWN_KEY_S)) {
-      const { keys } = await this.#call("GET", "/.well-known/jwks.json");
-      this.#keys = new Map(keys.map((key) => [key.kid, key]));
-      this.#fetched = now;
+      asked = !this.#fetching;
+      this.#fetching ??= this.#fetch(now).finally(() => (this.#fetching = undefined));
+      await this.#fetching;
     }
-    const { kty, crv, x, y } = this.#keys.get(kid) ?? {};
+    const key = this.#keys.get(kid);
+    // It may have been published after the set was fetched.
+    if (!key && !asked) throw new RelayError(0, "unknown_key", "the keys were fetched a moment ago");
+    const { kty, crv, x, y } = key ?? {};
     require(kty === "EC" && crv === "P-256", "no such key");
     return createPublicKey({ key: { kty, crv, x, y }, format: "jwk" });
+  }
+
+  async #fetch(now) {
+    const { keys } = await this.#call("GET", "/.well-known/jwks.json", undefined, {}, KEYS_S);
+    this.#keys = new Map(keys.map((key) => [key.kid, key]));
+    this.#fetched = now;
   }
 
   /** Repeats a call that may succeed later, until a time in seconds. */
@@ -147,13 +165,14 @@ export class Relay {
       try {
         return await call();
       } catch (error) {
-        if (!error.passes || seconds() > until) throw error;
-        await pause(1000 * (error.retryAfter || Math.min(2 ** n, 8) * Math.random()));
+        const wait = error.retryAfter || Math.min(2 ** n, 8) * Math.random();
+        if (!error.passes || seconds() + wait > until) throw error;
+        await pause(1000 * wait);
       }
     }
   }
 
-  async #call(method, path, body, headers = {}) {
+  async #call(method, path, body, headers = {}, mostS = WAIT_S + SLACK_S) {
     const unreachable = (error) => {
       throw new RelayError(0, "unreachable", error.cause?.message ?? error.message);
     };
@@ -162,12 +181,12 @@ export class Relay {
       headers: { Authorization: `Bearer ${this.#apiKey}`, "Content-Type": "application/json", ...headers },
       body: body && JSON.stringify(body),
       redirect: "error",
-      signal: AbortSignal.timeout((WAIT_S + SLACK_S) * 1000),
+      signal: AbortSignal.timeout(mostS * 1000),
     }).catch(unreachable);
     if (answer.ok) return answer.json().catch(unreachable);
     // RFC 9457: programs go by `code`. What is no problem is of a proxy.
     const problem = await answer.json().catch(() => ({}));
-    const retryAfter = Number(answer.headers.get("retry-after"));
+    const retryAfter = Number(/^\d+$/.exec(answer.headers.get("retry-after")) ?? 0);
     throw new RelayError(answer.status, problem.code ?? "unknown", problem.detail ?? problem.title ?? "", retryAfter);
   }
 }
@@ -188,6 +207,15 @@ function decode(part) {
   return bytes;
 }
 
+function object(part) {
+  const text = decode(part);
+  try {
+    return Object(JSON.parse(text));
+  } catch {
+    throw new Refused("not a JSON object");
+  }
+}
+
 function require(holds, otherwise) {
-  if (!holds) throw new Error(otherwise);
+  if (!holds) throw new Refused(otherwise);
 }

@@ -77,7 +77,7 @@ async function signIn({ cookies, body, request, set }) {
 
 async function finish({ cookies, body, set }) {
   const opened = attempts.find(cookies.waiting);
-  if (opened?.id !== body.id) throw new Refused(404);
+  if (!opened || opened.id !== body.id) throw new Refused(404);
   const view = await relay.read(opened);
   if (view.status === "pending") return { status: "pending" };
   let { status } = view;
@@ -101,7 +101,7 @@ async function finish({ cookies, body, set }) {
 
 async function cancel({ cookies, body }) {
   const opened = attempts.find(cookies.waiting);
-  if (opened?.id !== body.id) throw new Refused(404);
+  if (!opened || opened.id !== body.id) throw new Refused(404);
   await relay.cancel(opened);
   return {};
 }
@@ -151,7 +151,7 @@ async function answer(request, response) {
   const set = (name, value) => response.appendHeader("Set-Cookie",
     `${prefix}${name}=${value}; Path=/; HttpOnly; SameSite=Strict${secure ? "; Secure" : ""}${value ? "" : "; Max-Age=0"}`);
   response.setHeader("Cache-Control", "no-store");
-  const route = `${request.method} ${request.url}`;
+  const route = `${request.method} ${request.url.split("?")[0]}`;
   if (route === "GET /") {
     response.setHeader("Content-Security-Policy", policy);
     response.setHeader("Content-Type", "text/html; charset=utf-8");

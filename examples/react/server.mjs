@@ -34,7 +34,9 @@ const relay = await Relay.connect({ url: RELAY, apiKey: KEY, maxAge: REDEEM_S })
 /** Phases 1 and 2: a browser asks, and gets the code, and the ticket to watch with. */
 async function signIn(browser, { username }) {
   if (typeof username !== "string" || username === "") throw new Refused(400);
-  const opened = await relay.open({ type: "authentication", username });
+  const opened = await relay.open({ type: "authentication", username }).catch((error) => {
+    throw [400, 422].includes(error.status) ? new Refused(400) : error;
+  });
   forget(attempts, ATTEMPT_MS);
   attempts.set(opened.id, { browser, opened, at: Date.now() });
   const { id, code, ticket, expires_in } = opened;
@@ -49,7 +51,7 @@ function own(browser, id) {
 }
 
 /** Phases 4 and 5: the result is verified, and the browser signed in, once. */
-async function finish(browser, id, response) {
+async function finish(browser, id, request, response) {
   const attempt = own(browser, id);
   if (!attempt.status) {
     const ceremony = await relay.read(attempt.opened);
@@ -65,10 +67,9 @@ async function finish(browser, id, response) {
     // Two requests at once: the first one through decides.
     if (!attempt.status && status !== "pending") {
       attempt.status = status;
-      if (status === "succeeded") attempt.session = begin(attempt.opened.username);
+      if (status === "succeeded") begin(attempt, request, response);
     }
   }
-  if (attempt.session) keep(response, "session", attempt.session);
   return { status: attempt.status ?? "pending" };
 }
 
@@ -77,12 +78,19 @@ async function cancel(browser, id) {
   return {};
 }
 
-function begin(username) {
+/** Neither cookie from before the sign-in is worth anything after it. */
+function begin({ browser, opened }, request, response) {
   forget(sessions, SESSION_MS);
-  const session = randomBytes(32).toString("base64url");
-  sessions.set(session, { username, at: Date.now() });
-  return session;
+  sessions.delete(cookie(request, "session"));
+  const [session, renewed] = [random(), random()];
+  sessions.set(session, { username: opened.username, at: Date.now() });
+  // Other tabs go on with their attempts.
+  for (const attempt of attempts.values()) if (attempt.browser === browser) attempt.browser = renewed;
+  keep(response, "session", session);
+  keep(response, "browser", renewed);
 }
+
+const random = () => randomBytes(32).toString("base64url");
 
 /** Drops what is too old, and the oldest of too many. */
 function forget(kept, mostMs) {
@@ -92,13 +100,13 @@ function forget(kept, mostMs) {
   }
 }
 
-/** SameSite and bodies in JSON keep other sites out. */
+/** SameSite and bodies in JSON keep other sites out, and the prefix other hosts of this domain. */
 function keep(response, name, value) {
-  response.appendHeader("Set-Cookie", `${name}=${value}; Path=/; HttpOnly; SameSite=Strict; Secure`);
+  response.appendHeader("Set-Cookie", `__Host-${name}=${value}; Path=/; HttpOnly; SameSite=Strict; Secure`);
 }
 
 function cookie(request, name) {
-  return new RegExp(`(?:^|; )${name}=([\\w-]+)`).exec(request.headers.cookie ?? "")?.[1];
+  return new RegExp(`(?:^|; )__Host-${name}=([\\w-]+)`).exec(request.headers.cookie ?? "")?.[1];
 }
 
 async function json(request) {
@@ -115,8 +123,7 @@ async function json(request) {
   }
 }
 
-async function answer(request, response) {
-  const { pathname } = new URL(request.url, "http://shop");
+async function answer(request, response, pathname) {
   const [, id, what] = /^\/api\/sign-in\/([\w-]+)\/(finish|cancel)$/.exec(pathname) ?? [];
   const session = sessions.get(cookie(request, "session"));
   if (request.method === "GET" && pathname === "/api/me") {
@@ -127,10 +134,10 @@ async function answer(request, response) {
   let browser = cookie(request, "browser");
   if (pathname === "/api/sign-in") {
     // One for all tabs: a second tab's sign-in takes nothing from the first.
-    if (!browser) keep(response, "browser", (browser = randomBytes(32).toString("base64url")));
+    if (!browser) keep(response, "browser", (browser = random()));
     return signIn(browser, body);
   }
-  if (what === "finish") return finish(browser, id, response);
+  if (what === "finish") return finish(browser, id, request, response);
   if (what === "cancel") return cancel(browser, id);
   if (pathname !== "/api/sign-out") throw new Refused(404);
   sessions.delete(cookie(request, "session"));
@@ -142,9 +149,10 @@ const server = createServer(async (request, response) => {
   response.setHeader("Cache-Control", "no-store");
   response.setHeader("Content-Security-Policy", POLICY);
   response.setHeader("X-Content-Type-Options", "nosniff");
-  const [file, type] = (request.method === "GET" && FILES[request.url]) || [];
+  const [pathname] = request.url.split("?");
+  const [file, type] = (request.method === "GET" && FILES[pathname]) || [];
   try {
-    const text = file ? await readFile(new URL(`public/${file}`, import.meta.url)) : JSON.stringify(await answer(request, response));
+    const text = file ? await readFile(new URL(`public/${file}`, import.meta.url)) : JSON.stringify(await answer(request, response, pathname));
     response.setHeader("Content-Type", file ? `${type}; charset=utf-8` : "application/json");
     response.end(text);
   } catch (error) {

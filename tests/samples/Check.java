@@ -29,6 +29,8 @@ public final class Check {
                 System.out.println("ok");
             } catch (Relay.Refused refused) {
                 System.out.println("refused: " + refused.getMessage());
+            } catch (Relay.Failed failed) {
+                System.out.println("cannot say: " + failed.getMessage());
             }
         }
     }

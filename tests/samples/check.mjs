@@ -1,6 +1,6 @@
 // Asks verification of examples/node: one question a line, one answer a line.
 import { createInterface } from "node:readline";
-import { Relay } from "./relay.mjs";
+import { Refused, Relay, RelayError } from "./relay.mjs";
 
 const relays = new Map();
 for await (const line of createInterface({ input: process.stdin })) {
@@ -9,6 +9,9 @@ for await (const line of createInterface({ input: process.stdin })) {
   if (!relays.has(name)) relays.set(name, new Relay({ url, apiKey: "rk_x", issuer, clientId, txBinding }));
   await relays.get(name).verify(token, opened, now).then(
     () => console.log("ok"),
-    (error) => console.log(`refused: ${error.message}`),
+    (error) => {
+      if (!(error instanceof Refused || error instanceof RelayError)) throw error;
+      console.log(`${error.passes ? "cannot say" : "refused"}: ${error.message}`);
+    },
   );
 }

@@ -3,17 +3,18 @@ import * as api from "./api.js";
 
 export function SignIn({ onAttempt }: { onAttempt: (attempt: api.Attempt) => void }) {
   const [asking, setAsking] = useState(false);
-  const [failed, setFailed] = useState(false);
+  const [failed, setFailed] = useState("");
 
   async function ask(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
     const username = new FormData(event.currentTarget).get("username");
     setAsking(true);
-    setFailed(false);
+    setFailed("");
     try {
       onAttempt(await api.signIn(String(username)));
-    } catch {
-      setFailed(true);
+    } catch (error) {
+      const isRefused = error instanceof api.Refused && error.status === 400;
+      setFailed(isRefused ? "This is no username." : "The shop does not answer. Please try again.");
       setAsking(false);
     }
   }
@@ -24,7 +25,7 @@ export function SignIn({ onAttempt }: { onAttempt: (attempt: api.Attempt) => voi
         Username <input name="username" autoComplete="username" required maxLength={255} />
       </label>
       <button disabled={asking}>Sign in with your card</button>
-      {failed && <p role="alert">The shop does not answer. Please try again.</p>}
+      {failed && <p role="alert">{failed}</p>}
     </form>
   );
 }

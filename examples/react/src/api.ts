@@ -10,12 +10,21 @@ export interface Attempt {
   until: number;
 }
 
+export class Refused extends Error {
+  constructor(
+    path: string,
+    readonly status: number,
+  ) {
+    super(`${path}: ${status}`);
+  }
+}
+
 async function call<T>(method: string, path: string, body?: object): Promise<T> {
   const answer = await fetch(`/api/${path}`, {
     method,
     ...(body ? { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {}),
   });
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  if (!answer.ok) throw new Refused(path, answer.status);
   return (await answer.json()) as T;
 }
 

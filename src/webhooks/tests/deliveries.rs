@@ -3,7 +3,7 @@
 use fido_relay_proto::CardId;
 
 use super::*;
-use crate::ports::Stored;
+use crate::ports::{Batch, Change, Stored, Write};
 
 #[tokio::test(start_paused = true)]
 async fn a_closed_ceremony_is_told_to_its_own_clients_endpoints_that_want_it() {
@@ -194,30 +194,19 @@ impl Store for Doubtful {
         self.store.load(bucket, key)
     }
 
-    fn save<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-        value: Vec<u8>,
-    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
         Box::pin(async move {
-            let saved = self.store.save(bucket, key, expected, value).await;
+            let is_delivery = |change: &Change| {
+                change.bucket == Bucket::Outbox && matches!(change.write, Write::Put(_))
+            };
+            let strikes = batch.changes().iter().any(is_delivery);
+            let done = self.store.commit(batch).await;
             let has_struck = || self.has_struck.swap(true, std::sync::atomic::Ordering::Relaxed);
-            if bucket == Bucket::Outbox && !has_struck() {
+            if strikes && !has_struck() {
                 return Err(StoreError::Unavailable("the answer was lost".to_owned()));
             }
-            saved
+            done
         })
-    }
-
-    fn remove<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.remove(bucket, key, expected)
     }
 
     fn list<'a>(

@@ -123,9 +123,10 @@ impl Relay {
             return Ok(batch);
         }
         let policy = &self.node.policy;
-        let counted =
-            self.with_standing(batch, &user(request), |standing| standing.ended(policy, &end));
-        Ok(counted.await?.0)
+        let (batch, ()) = self
+            .with_standing(batch, &user(request), |standing| standing.ended(policy, &end))
+            .await?;
+        Ok(batch)
     }
 
     /// Whether codes of this user's phones are looked at.

@@ -4,6 +4,7 @@
 mod data_directory;
 pub(crate) mod door;
 mod pace;
+mod settings;
 mod upstream;
 pub(crate) mod webhooks;
 
@@ -18,22 +19,20 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::audit::{self, Audit};
-use crate::backends::embedded::{LocalBus, RevocationList, SystemClock};
+use crate::backends::embedded::{LocalBus, RevocationList, RevocationsError, SystemClock};
 use crate::backends::fido_http;
-use crate::config::{Config, Limits, Prompts};
+use crate::config::Config;
 use crate::edge::accept::{self, Door};
 use crate::edge::admin::{self, Admin, Revoking};
 #[cfg(unix)]
 use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
-use crate::fatigue::Policy;
 use crate::metrics::Metrics;
 use crate::ports::{Bucket, Bus, Clock, Store, StoreError, Witness, Witnesses};
 use crate::relay::{Bounds, CardNews, Relay, Retention, World};
 use crate::security::keys::Keys;
 use crate::security::record::RecordSigner;
 use crate::security::seal::{SealError, Sealer};
-use crate::session;
 use crate::tasks::Tasks;
 use crate::webhooks::Webhooks;
 
@@ -71,7 +70,7 @@ pub enum StartError {
     Seal(#[from] SealError),
     /// It cannot be told which devices and cards were revoked.
     #[error(transparent)]
-    Revocations(#[from] crate::backends::embedded::RevocationsError),
+    Revocations(#[from] RevocationsError),
     /// The audit log cannot be written.
     #[error("the audit log: {0}")]
     Audit(std::io::Error),
@@ -108,6 +107,24 @@ impl StartError {
                  relay), or choose another listen"
                     .to_owned(),
             ),
+            Self::Listen(_, error) if error.kind() == ErrorKind::PermissionDenied => Some(
+                "choose a port above 1023 for listen, or give this program the right to lower ones \
+                 (CAP_NET_BIND_SERVICE)"
+                    .to_owned(),
+            ),
+            Self::Listen(_, error) if error.kind() == ErrorKind::AddrNotAvailable => {
+                Some("correct listen: the address must be this machine's".to_owned())
+            }
+            Self::Seal(SealError::File { source: error, .. })
+            | Self::Revocations(RevocationsError::Io { source: error, .. })
+            | Self::Audit(error)
+                if error.kind() == ErrorKind::PermissionDenied =>
+            {
+                Some(
+                    "run this as the relay's user, and let that user read and write the file"
+                        .to_owned(),
+                )
+            }
             Self::Listen(..)
             | Self::Incomplete(_)
             | Self::Store(_)
@@ -271,14 +288,14 @@ async fn prepare_on(
     let kept = [pairings, event_tickets, assertions, outbox, delivered];
     let bounds = Bounds {
         open: pace::open_limits(&config.limits.rates),
-        attention: prompt_policy(&config.prompts),
+        attention: settings::prompt_policy(&config.prompts),
     };
     let relay = Relay::start(world, bounds, &kept);
     let webhooks = webhooks.start(&tasks);
     let certify = certify.filter(|_| config.client_direct);
     let door = door::settings(&config, metrics.clone());
     let door = Door::start(door, &relay.world().clock, &tasks)?;
-    let (settings, managed) = (edge_settings(&config, metrics), Some(webhooks.clone()));
+    let (settings, managed) = (settings::edge(&config, metrics), Some(webhooks.clone()));
     let edge = Edge::new(relay.clone(), settings, door.clone(), certify, managed).await?;
     relay.revocations_applied().await;
     let (store, stopping) = (Arc::clone(&relay.world().store), tasks.stopping().clone());
@@ -404,80 +421,10 @@ fn witness(audit: &Audit) -> Arc<dyn Witness> {
     Arc::new(audit.clone())
 }
 
-fn edge_settings(config: &Config, metrics: Metrics) -> edge::Settings {
-    let limits = &config.limits;
-    edge::Settings {
-        tenant: TenantId::default(),
-        rp_id: config.tenant.rp_id.clone(),
-        public_url: base(&config.public_url),
-        public_aliases: aliases(&config.public_url),
-        tenant_origins: config.tenant.origins.clone(),
-        device_origins: config.device_origins.clone(),
-        socket_limits: socket_limits(limits),
-        socket_write: limits.write,
-        body_bytes: limits.body_bytes,
-        unauthenticated_per_ip: limits.unauthenticated_per_ip,
-        unauthenticated_per_node: limits.unauthenticated_per_node,
-        watch: edge::WatchLimits {
-            per_ceremony: limits.watchers_per_ceremony,
-            per_node: limits.watchers_per_node,
-        },
-        rates: pace::rates(&limits.rates),
-        metrics,
-    }
-}
-
-fn prompt_policy(prompts: &Prompts) -> Policy {
-    Policy {
-        live: prompts.live,
-        ringing: prompts.ringing,
-        free_prompts: prompts.free,
-        waits_ms: prompts.waits.iter().copied().map(millis).collect(),
-        prompts_per_hour: prompts.per_hour,
-        declined_quiet_ms: millis(prompts.declined_quiet),
-        not_me_mute_ms: millis(prompts.not_me_mute),
-        wrong_codes_per_day: prompts.wrong_codes_per_day,
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn socket_limits(limits: &Limits) -> session::Limits {
-    let defaults = session::Limits::default();
-    session::Limits {
-        frame_after_auth: limits.frame_bytes,
-        text: session::Budget {
-            every_ms: 1000 / u64::from(limits.frames_per_s.max(1)),
-            burst: limits.frames_burst,
-        },
-        ping_every_ms: millis(limits.heartbeat),
-        // ± 20 %
-        ping_jitter_ms: millis(limits.heartbeat) / 5,
-        silent_pings: limits.silent_pings,
-        auth_lifetime_ms: millis(limits.auth_lifetime),
-        auth_jitter_ms: millis(limits.auth_lifetime) / 12,
-        reauth_within_ms: defaults.reauth_within_ms.min(millis(limits.auth_lifetime) / 2),
-        ..defaults
-    }
-}
-
 /// A URL as others are put behind it.
 pub(crate) fn base(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// On loopback the same relay is dialled by several names, and a proof names the one dialled.
-fn aliases(url: &Url) -> Vec<String> {
-    let spellings = ["localhost", "127.0.0.1", "[::1]"];
-    let Some(host) = url.host_str().filter(|host| spellings.contains(host)) else {
-        return Vec::new();
-    };
-    let others = spellings.into_iter().filter(|spelling| *spelling != host);
-    let respell = |spelling: &str| {
-        let mut url = url.clone();
-        url.set_host(Some(spelling)).is_ok().then(|| base(&url))
-    };
-    others.filter_map(respell).collect()
-}
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,20 @@
 
 The five phases are those of examples/flask, which is the complete application; this one is one
 process, and keeps in memory who waits and who is signed in.
+
+The page watches through this application and not at the relay: that needs no page origin and no
+second host in the policy, and no ticket leaves the server. A page that waits costs a task and two
+connections, no thread, so that it delays no other request; WAITING_PAGES bounds them. Where more
+than 20 a second begin to wait, raise the relay's `limits.handshakes_per_s_per_ip` for this host.
+
+    FIDO_RELAY_URL, FIDO_RELAY_ISSUER       the relay, and its public URL where that is another
+    BANK_HOSTS                              host names that are answered to: 127.0.0.1 localhost
+    FORWARDED_ALLOW_IPS                     proxies whose X-Forwarded-For counts (uvicorn's own)
 """
 
 import base64
 import hashlib
+import logging
 import os
 import pathlib
 import secrets
@@ -17,38 +27,56 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Annotated
 
 import uvicorn
-from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
-from fido_relay import AsyncFidoRelay, FidoRelayError, Opened
+from cachetools import TTLCache
+from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fido_relay import AsyncFidoRelay, Context, FidoRelayError, InvalidResult, Opened, Problem
 from pydantic import BaseModel, Field
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 PAGE = (pathlib.Path(__file__).parent / "page.html").read_text()
-WAITING, REMEMBERED = "waiting", 10_000
-# Seconds: how long a card's yes may be redeemed, and how long a session lasts.
-REDEEM_S, SESSION_S = 60, 900
+# Browsers keep a cookie of this prefix from other hosts and from plain http.
+WAITING, SESSION = "__Host-waiting", "__Host-session"
+# Seconds: what the person has, how long a card's yes may be redeemed, how long a session lasts.
+TIMEOUT_S, REDEEM_S, SESSION_S = 120, 60, 900
+# Beyond its timeout an attempt lives for the check of the card's answer and for the redemption.
+ATTEMPT_S = TIMEOUT_S + 120
+# A page that waits holds two connections, and a process usually has 1,024 files.
+REMEMBERED, WAITING_PAGES, PAGES_EACH = 10_000, 400, 4
+# Outcomes that have a remedy which tells nothing about a card.
+REASONS = {"wrong_code", "upstream_unavailable", "upstream_full"}
 
-app = FastAPI(openapi_url=None)
+log = logging.getLogger("uvicorn.error")
+URL = os.environ.get("FIDO_RELAY_URL", "http://127.0.0.1:8080")
 relay = AsyncFidoRelay(
-    os.environ.get("FIDO_RELAY_URL", "http://127.0.0.1:8080"),
+    URL,
     api_key=os.environ["FIDO_RELAY_API_KEY"],
+    issuer=os.environ.get("FIDO_RELAY_ISSUER", URL),
     longest_pause=2,
+    timeout=8,
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Attempt:
-    """A sign-in under way, and the browser that it belongs to."""
+    """A sign-in under way."""
 
-    browser: str
-    username: str
     opened: Opened
+    pages: int = 0
 
 
-attempts: dict[str, Attempt] = {}
-signed_in: dict[str, tuple[str, float]] = {}
+# By the secret in the browser's cookie, so that a browser has one sign-in under way.
+attempts: TTLCache[str, Attempt] = TTLCache(REMEMBERED, ATTEMPT_S)
+signed_in: TTLCache[str, str] = TTLCache(REMEMBERED, SESSION_S)
+waiting_pages = 0
 
 
 class SignIn(BaseModel):
@@ -68,93 +96,215 @@ POLICY = (
 )
 
 
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async with relay:
+        yield
+
+
+def from_own_page(request: Request) -> None:
+    """Refuses other hosts of the same site. SameSite cookies refuse other sites already."""
+    from_where = request.headers.get("sec-fetch-site", "same-origin")
+    if request.method == "POST" and from_where != "same-origin":
+        raise HTTPException(403, "Only this application's own page may ask for this.")
+
+
+app = FastAPI(
+    openapi_url=None,
+    lifespan=lifespan,
+    dependencies=[Depends(from_own_page)],
+    max_body_size=4096,
+)
+hosts = os.environ.get("BANK_HOSTS", "127.0.0.1 localhost").split()
+app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
+
+# A cookie is deleted only by one with the same attributes.
+COOKIE = {"httponly": True, "samesite": "strict", "secure": True}
+
+
+def keep(response: Response, name: str, seconds: int) -> str:
+    """A new secret in the browser's cookie."""
+    secret = secrets.token_urlsafe(32)
+    response.set_cookie(name, secret, max_age=seconds, **COOKIE)
+    return secret
+
+
 @app.get("/")
-def page() -> HTMLResponse:
+async def page() -> HTMLResponse:
     headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
     return HTMLResponse(PAGE, headers=headers)
 
 
-def keep(response: Response, name: str) -> str:
-    """A new secret in the browser's cookie. SameSite and bodies in JSON keep other sites out."""
-    secret = secrets.token_urlsafe(32)
-    response.set_cookie(name, secret, httponly=True, samesite="strict", secure=True, max_age=SESSION_S)
-    return secret
-
-
 # Phase 1: the backend receives the request. Phase 2: the page shows the code for the phone.
 @app.post("/sign-in")
-async def phase_1_receive(asked: SignIn, response: Response) -> dict[str, str | int]:
-    options = {"userVerification": "required"}
-    opened = await relay.open("authentication", asked.username, options=options)
-    while len(attempts) >= REMEMBERED:
-        del attempts[next(iter(attempts))]
-    attempts[opened.id] = Attempt(keep(response, WAITING), asked.username, opened)
+async def phase_1_receive(
+    asked: SignIn, request: Request, response: Response
+) -> dict[str, str | int]:
+    earlier = request.cookies.get(WAITING, "")
+    if attempt := attempts.get(earlier):
+        # The phone shows one request of a user at a time.
+        await cancel_at_relay(attempt)
+        attempts.pop(earlier, None)
+    attempts.expire()
+    if len(attempts) >= REMEMBERED:
+        raise HTTPException(
+            503, "Too many people sign in at once. Please try again.", {"Retry-After": "10"}
+        )
+    try:
+        opened = await relay.open(
+            "authentication",
+            asked.username,
+            timeout_s=TIMEOUT_S,
+            context=browser(request),
+            options={"userVerification": "required"},
+        )
+    except Problem as refusal:
+        # The relay's rules for names, which it explains without repeating the name.
+        field, _, rule = (refusal.detail or "").partition(": ")
+        if refusal.status == 400 and field == "/username":
+            raise HTTPException(422, f"username: {rule}") from None
+        raise
+    attempts[keep(response, WAITING, ATTEMPT_S)] = Attempt(opened)
     return {"id": opened.id, "code": opened.code or "", "expires_in": opened.expires_in}
+
+
+def browser(request: Request) -> Context:
+    """What the phone shows of the browser that asks."""
+    context = Context(user_agent=request.headers.get("user-agent", ""))
+    try:
+        context["ip"] = str(ip_address(request.client.host if request.client else ""))
+    except ValueError:
+        pass  # a proxy's header may say anything
+    return context
 
 
 def phase_2_own(ceremony_id: str, request: Request) -> Attempt:
     """To any browser but the one that asked there is no such sign-in."""
-    attempt = attempts.get(ceremony_id)
-    theirs = request.cookies.get(WAITING, "")
-    if attempt is None or not secrets.compare_digest(attempt.browser.encode(), theirs.encode()):
-        raise HTTPException(404)
+    attempt = attempts.get(request.cookies.get(WAITING, ""))
+    if attempt is None or attempt.opened.id != ceremony_id:
+        raise HTTPException(404, "This browser has no such sign-in under way.")
     return attempt
 
 
+Own = Annotated[Attempt, Depends(phase_2_own)]
+
+
+async def place(attempt: Own) -> AsyncIterator[None]:
+    """A page's place among those that wait, until its stream ends."""
+    global waiting_pages
+    if attempt.pages >= PAGES_EACH:
+        raise HTTPException(429, "This sign-in is open in too many pages.", {"Retry-After": "5"})
+    if waiting_pages >= WAITING_PAGES:
+        raise HTTPException(503, "Too many pages wait.", {"Retry-After": "5"})
+    attempt.pages += 1
+    waiting_pages += 1
+    try:
+        yield
+    finally:
+        attempt.pages -= 1
+        waiting_pages -= 1
+
+
 # Phase 3: the phone and the card do their part, and the page hears of each step.
-@app.get("/sign-in/{ceremony_id}/events")
-async def phase_3_wait(ceremony_id: str, request: Request) -> StreamingResponse:
-    phase_2_own(ceremony_id, request)
-    since = int(request.headers.get("last-event-id") or 0)
-
-    async def steps() -> AsyncIterator[str]:
-        async for event in relay.events(ceremony_id, since=since):
-            yield f"id: {event.seq}\nevent: {event.step}\ndata:\n\n"
-
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(steps(), media_type="text/event-stream", headers=headers)
+@app.get(
+    "/sign-in/{ceremony_id}/events",
+    response_class=EventSourceResponse,
+    dependencies=[Depends(place)],
+)
+async def phase_3_wait(
+    attempt: Own, last_event_id: Annotated[int, Header(ge=0, lt=2**31)] = 0
+) -> AsyncIterator[ServerSentEvent]:
+    try:
+        async for event in relay.events(attempt.opened.id, since=last_event_id):
+            yield ServerSentEvent(id=str(event.seq), event=event.step, raw_data="")
+    except FidoRelayError as error:
+        # The stream ends, and the browser comes back.
+        log.warning("the relay: %s", error)
 
 
 @app.post("/sign-in/{ceremony_id}/cancel", status_code=204)
-async def cancel(ceremony_id: str, request: Request) -> None:
+async def cancel(attempt: Own) -> None:
     """Takes the prompt off the phone. The page hears of it as of any other end."""
-    phase_2_own(ceremony_id, request)
-    await relay.cancel(ceremony_id)
+    await cancel_at_relay(attempt)
+
+
+async def cancel_at_relay(attempt: Attempt) -> None:
+    try:
+        await relay.cancel(attempt.opened.id)
+    except Problem as refusal:
+        if refusal.code != "not_found":
+            raise
 
 
 # Phase 4: the answer comes back and is verified. Phase 5: the backend completes, once.
 @app.post("/sign-in/{ceremony_id}/finish")
-async def phase_4_and_5(ceremony_id: str, request: Request, response: Response) -> dict[str, str]:
-    attempt = phase_2_own(ceremony_id, request)
-    ceremony = await relay.read(ceremony_id)
-    if not ceremony.is_closed:
-        raise HTTPException(409)
-    if attempts.pop(ceremony_id, None) is None:
-        raise HTTPException(404)
-    if ceremony.status != "succeeded":
-        return {"status": ceremony.status}
-    result = await relay.verify_result(ceremony.result, attempt.opened.expected)
+async def phase_4_and_5(attempt: Own, request: Request, response: Response) -> dict[str, str]:
+    outcome, username = await phase_4_verify(attempt)
+    # Only now, so that a relay which could not be asked may be asked again; and only one of
+    # several that ask at once goes on.
+    if attempts.pop(request.cookies[WAITING], None) is None:
+        raise HTTPException(404, "This sign-in was finished already.")
+    response.delete_cookie(WAITING, **COOKIE)
+    if username:
+        signed_in.pop(request.cookies.get(SESSION, ""), None)
+        signed_in[keep(response, SESSION, SESSION_S)] = username
+    return outcome
+
+
+async def phase_4_verify(attempt: Attempt) -> tuple[dict[str, str], str | None]:
+    """The outcome, and who is signed in by it."""
+    try:
+        ceremony = await relay.read(attempt.opened.id)
+        if not ceremony.is_closed:
+            raise HTTPException(409, "This sign-in is still under way.")
+        if ceremony.status != "succeeded":
+            if ceremony.reason in {"not_me", "clone_suspected"}:
+                log.warning("%s ended as %s", ceremony.id, ceremony.reason)
+            told = {"reason": ceremony.reason} if ceremony.reason in REASONS else {}
+            return {"status": ceremony.status, **told}, None
+        result = await relay.verify_result(ceremony.result, attempt.opened.expected)
+    except InvalidResult as error:
+        log.error("%s: %s", attempt.opened.id, error)
+        return {"status": "unproven"}, None
+    except Problem as refusal:
+        if refusal.code != "not_found":
+            raise
+        # A relay that was set up anew does not know it.
+        return {"status": "unproven"}, None
     if result.auth_time + REDEEM_S < time.time():
         # A page that was left open must not sign somebody in hours later.
-        return {"status": "expired"}
-    response.delete_cookie(WAITING)
-    now = time.monotonic()
-    for over in [key for key, (_, until) in signed_in.items() if until < now]:
-        del signed_in[over]
-    signed_in[keep(response, "session")] = (attempt.username, now + SESSION_S)
-    return {"status": "succeeded"}
+        return {"status": "expired"}, None
+    return {"status": "succeeded"}, result.username
 
 
 @app.get("/me")
-def who_am_i(request: Request) -> dict[str, str | None]:
-    username, until = signed_in.get(request.cookies.get("session", ""), (None, 0.0))
-    return {"username": username if time.monotonic() < until else None}
+async def who_am_i(request: Request, response: Response) -> dict[str, str | None]:
+    response.headers["Cache-Control"] = "no-store"
+    return {"username": signed_in.get(request.cookies.get(SESSION, ""))}
+
+
+@app.post("/sign-out", status_code=204)
+async def sign_out(request: Request, response: Response) -> None:
+    signed_in.pop(request.cookies.get(SESSION, ""), None)
+    response.delete_cookie(SESSION, **COOKIE)
+
+
+@app.exception_handler(RequestValidationError)
+async def not_understood(_: Request, error: RequestValidationError) -> JSONResponse:
+    """What is wrong and where. The library's own answer would repeat what was sent."""
+    places = ((one["loc"][1:] or one["loc"], one["msg"]) for one in error.errors())
+    wrong = (f"{'.'.join(map(str, place))}: {rule}" for place, rule in places)
+    return JSONResponse({"detail": "; ".join(wrong)}, 422)
 
 
 @app.exception_handler(FidoRelayError)
-def relay_is_down(request: Request, error: Exception) -> JSONResponse:
-    print(f"the relay: {error}", file=sys.stderr)
-    return JSONResponse({"detail": "The card service does not answer."}, 503)
+async def relay_is_down(_: Request, error: FidoRelayError) -> JSONResponse:
+    log.warning("the relay: %s", error)
+    after = {"Retry-After": "5"}
+    if isinstance(error, Problem) and error.status == 429:
+        after = {"Retry-After": str(int(error.retry_after or 0) + 1)}
+        return JSONResponse({"detail": "Too many requests at once. Please wait a little."}, 429, after)
+    return JSONResponse({"detail": "The card service does not answer."}, 503, after)
 
 
 if __name__ == "__main__":

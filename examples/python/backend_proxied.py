@@ -19,12 +19,25 @@ import os
 import sys
 import time
 import uuid
+from urllib.parse import quote
 
 import jwt
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 WAIT = 25  # seconds that one long poll may be held
 TIMEOUT = WAIT + 10
+# A request that was not answered, or with 429 or 5xx, is repeated as it is, also a POST: an open
+# has an Idempotency-Key, and another pairing link does no harm. Retry-After is kept to.
+REPEAT = Retry(
+    total=4,
+    allowed_methods=None,
+    status_forcelist=[429, 500, 502, 503, 504],
+    backoff_factor=0.2,
+    backoff_jitter=0.2,
+    raise_on_status=False,
+)
 
 
 class Relay:
@@ -33,24 +46,20 @@ class Relay:
     def __init__(self, url, api_key):
         self._url = url.rstrip("/")
         self._session = requests.Session()
+        self._session.mount(self._url, HTTPAdapter(max_retries=REPEAT))
         self._session.headers["Authorization"] = f"Bearer {api_key}"
         self._client_id = self._call("GET", "/v1/clients/self")["client_id"]
-        # Fetched once and kept; fetched again when a token names a key that it does not hold.
-        self._keys = jwt.PyJWKClient(f"{self._url}/.well-known/jwks.json")
+        self._keys = {}
 
     def pair(self, username):
         """A link that makes a phone this user's device. The user must be authenticated by now."""
         return self._call("POST", "/v1/pairings", json={"username": username})["uri"]
 
     def has_device(self, username):
-        return bool(self._call("GET", f"/v1/users/{username}/devices")["devices"])
+        return bool(self._call("GET", f"/v1/users/{segment(username)}/devices")["devices"])
 
     def open(self, ceremony_type, username, **more):
-        """Opens a ceremony.
-
-        Whoever repeats the call after a timeout does so with the same key and body: that opens no
-        second one.
-        """
+        """Opens a ceremony. Repetitions have the same key and body, which opens no second one."""
         body = {"type": ceremony_type, "username": username, "client_nonce": uuid.uuid4().hex, **more}
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         return body, self._call("POST", "/v1/ceremonies", json=body, headers=headers)
@@ -60,8 +69,9 @@ class Relay:
         since = 0
         while True:
             view = self._call("GET", f"/v1/ceremonies/{ceremony_id}?wait={WAIT}&since={since}")
-            for entry in view["progress"][since:]:
-                seen(entry["step"])
+            for entry in view["progress"]:
+                if entry["seq"] > since:
+                    seen(entry["step"])
             since = view["seq"]
             if view["status"] != "pending":
                 return view
@@ -69,11 +79,12 @@ class Relay:
     def verify(self, view, asked):
         """The claims of a result token, if it is the relay's word on what this backend asked."""
         token = view["result"]
-        if jwt.get_unverified_header(token).get("typ") != "ceremony-result+jwt":
+        header = jwt.get_unverified_header(token)
+        if header.get("typ") != "ceremony-result+jwt":
             raise jwt.InvalidTokenError("not a result token")
         claims = jwt.decode(
             token,
-            self._keys.get_signing_key_from_jwt(token),
+            self._key(header.get("kid")),
             algorithms=["ES256"],  # never what the token itself says
             audience=self._client_id,
             issuer=self._url,
@@ -97,12 +108,35 @@ class Relay:
             raise jwt.InvalidTokenError("the card did not verify its user")
         return claims
 
+    def _key(self, kid):
+        """The relay's keys are kept, and fetched again for one that is not among them."""
+        if kid not in self._keys:
+            shown = jwt.PyJWKSet.from_dict(self._call("GET", "/.well-known/jwks.json"))
+            self._keys = {key.key_id: key for key in shown.keys}
+        if kid not in self._keys:
+            raise jwt.InvalidTokenError("signed by no key of the relay's")
+        return self._keys[kid]
+
     def _call(self, method, path, **more):
-        response = self._session.request(method, f"{self._url}{path}", timeout=TIMEOUT, **more)
+        response = self._session.request(
+            method, f"{self._url}{path}", timeout=TIMEOUT, allow_redirects=False, **more
+        )
         if not response.ok:
-            problem = response.json()  # RFC 9457: programs go by "code"
-            raise SystemExit(f"{method} {path}: {problem['code']}: {problem['title']}")
+            raise SystemExit(f"{method}: {problem(response)}")
         return response.json()
+
+
+def segment(text):
+    """One segment of a path, whatever is in it."""
+    return quote(text, safe="")
+
+
+def problem(response):
+    """What is wrong (RFC 9457: programs go by "code"), or that it was no relay that answered."""
+    if not response.headers.get("Content-Type", "").startswith("application/problem+json"):
+        return f"HTTP {response.status_code}"
+    told = response.json()
+    return f"{told['code']}: {told['title']} ({told.get('detail', 'no detail')})"
 
 
 def transaction_hash(transaction):
@@ -152,4 +186,9 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except requests.RequestException as error:
+        sys.exit(f"the relay does not answer: {error}")
+    except jwt.PyJWTError as error:
+        sys.exit(f"not verified, nothing is done: {error}")

@@ -19,14 +19,27 @@ from software_card import SoftwareCard
 TIMEOUT = 30  # seconds, per request
 
 
+def post(url, body, cookies=None):
+    """The server's answer, whose "status" is "ok" or something else."""
+    response = requests.post(
+        url, json=body, cookies=cookies, timeout=TIMEOUT, allow_redirects=False
+    )
+    try:
+        data = response.json()
+    except requests.JSONDecodeError:
+        data = None
+    if not isinstance(data, dict) or "status" not in data:
+        # Something in between answered, not the FIDO2 server.
+        data = {"status": "failed", "errorMessage": f"HTTP {response.status_code}"}
+    return data, response.cookies
+
+
 def register_user(server_url, username, rp_id, origin, card):
     # Phase 1: get registration options
-    begin_response = requests.post(
+    begin_data, session = post(
         f"{server_url}/fidoapi/certify/attestation/options",
-        json={"username": username, "rpId": rp_id},
-        timeout=TIMEOUT,
+        {"username": username, "rpId": rp_id},
     )
-    begin_data = begin_response.json()
     if begin_data["status"] != "ok":
         return begin_data
 
@@ -34,23 +47,18 @@ def register_user(server_url, username, rp_id, origin, card):
     card_response_data = card.register(begin_data, origin)
 
     # Phase 3: complete registration, in the same session
-    complete_response = requests.post(
-        f"{server_url}/fidoapi/certify/attestation/result",
-        json=card_response_data,
-        cookies=begin_response.cookies,
-        timeout=TIMEOUT,
+    complete_data, _ = post(
+        f"{server_url}/fidoapi/certify/attestation/result", card_response_data, session
     )
-    return complete_response.json()
+    return complete_data
 
 
 def authenticate_user(server_url, username, rp_id, origin, card):
     # Phase 1: get authentication options
-    begin_response = requests.post(
+    begin_data, session = post(
         f"{server_url}/fidoapi/certify/assertion/options",
-        json={"username": username, "rpId": rp_id},
-        timeout=TIMEOUT,
+        {"username": username, "rpId": rp_id},
     )
-    begin_data = begin_response.json()
     if begin_data["status"] != "ok":
         return begin_data
 
@@ -58,13 +66,10 @@ def authenticate_user(server_url, username, rp_id, origin, card):
     card_response_data = card.authenticate(begin_data, origin)
 
     # Phase 3: complete authentication, in the same session
-    complete_response = requests.post(
-        f"{server_url}/fidoapi/certify/assertion/result",
-        json=card_response_data,
-        cookies=begin_response.cookies,
-        timeout=TIMEOUT,
+    complete_data, _ = post(
+        f"{server_url}/fidoapi/certify/assertion/result", card_response_data, session
     )
-    return complete_response.json()
+    return complete_data
 
 
 def main():
@@ -91,4 +96,8 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except requests.RequestException as error:
+        # Never repeated: an answer that was lost may have been a registration that was made.
+        sys.exit(f"the server does not answer: {error}")

@@ -22,6 +22,8 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import requests
 from cryptography.hazmat.primitives.asymmetric import ec
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import connect
 
@@ -37,6 +39,10 @@ ADVICE = {"pin_not_set": "set a PIN in the bank's app first",
           "already_registered": "this card is registered already: use it to sign in",
           "clone_suspected": "call the bank before you use this card again",
           "card_limit": "have a card removed that you no longer use"}
+# A pairing that is refused for now is sent again as it is. One whose answer was lost is not: the
+# token may be used, and the person asks for a new link.
+AGAIN = Retry(total=4, connect=4, read=0, allowed_methods=None, status_forcelist=[429, 503],
+              backoff_factor=0.2, raise_on_status=False)
 VERIFYING = 30  # seconds that an answer may be under verification after the ceremony's own time
 
 
@@ -76,11 +82,24 @@ def pair(link, name):
         "name": name,
         "platform": "other",
     }
-    response = requests.post(url, json=body, timeout=15, allow_redirects=False)
-    if response.status_code != 201:
+    with requests.Session() as session:
+        session.mount(url, HTTPAdapter(max_retries=AGAIN))
+        try:
+            response = session.post(url, json=body, timeout=15, allow_redirects=False)
+        except requests.RequestException as error:
+            raise SystemExit(f"not paired, the relay does not answer: {error}") from None
+    if response.status_code == 201:
+        device = response.json()
+        return key, device["device_id"], device["socket_url"]
+    if response.headers.get("Content-Type", "").startswith("application/problem+json"):
         raise SystemExit(f"not paired: {response.json()['title']}")
-    device = response.json()
-    return key, device["device_id"], device["socket_url"]
+    raise SystemExit(f"not paired: HTTP {response.status_code}")
+
+
+def retry_after(headers):
+    """Seconds that a refusal asks for. The relay sends no dates, but a proxy may."""
+    text = headers.get("Retry-After", "")
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
 
 
 class Phone:
@@ -101,7 +120,7 @@ class Phone:
             except InvalidStatus as refusal:  # the upgrade was answered in HTTP
                 if refusal.response.status_code == 426:
                     return "this app is too old"
-                wait = 5 + float(refusal.response.headers.get("Retry-After", 0))
+                wait = 5 + retry_after(refusal.response.headers)
             except (OSError, InvalidHandshake) as problem:
                 print(f"no socket: {problem}")
             if code in NEVER_AGAIN:

@@ -159,6 +159,8 @@ pub enum RelayFrame {
     },
     /// Something happened to the user's devices that the person should know of.
     Notice(Box<Notice>),
+    /// Answers a `ping`.
+    Pong(Probe),
     /// Reconnect elsewhere or later.
     Goaway {
         /// Milliseconds to wait first, different for each socket.
@@ -188,6 +190,7 @@ impl RelayFrame {
 /// Why a frame from a device was refused. The codes are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
 #[serde(rename_all = "snake_case")]
 pub enum FrameErrorCode {
     /// Not JSON, too deeply nested, or a field missing or malformed.
@@ -367,6 +370,14 @@ pub struct Decline {
     pub reason: DeclineReason,
 }
 
+/// What tells one `ping` from another. Its `pong` carries the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Probe {
+    /// The app's choice.
+    pub id: PlainText<64>,
+}
+
 /// Device → relay.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -384,6 +395,9 @@ pub enum DeviceFrame {
     Answer(Answer),
     /// The person said no.
     Decline(Decline),
+    /// Asks whether the line is alive, where the platform hides WebSocket pings. Answered with
+    /// `pong` at once, before `auth` too.
+    Ping(Probe),
 }
 
 /// Why a text is not a frame. It never repeats the text.
@@ -425,6 +439,7 @@ impl DeviceFrame {
             "card" => body(text).map(Self::Card),
             "answer" => body(text).map(Self::Answer),
             "decline" => body(text).map(Self::Decline),
+            "ping" => body(text).map(Self::Ping),
             _ => Err(FrameError::UnknownType),
         }
     }
@@ -442,7 +457,7 @@ impl DeviceFrame {
     #[must_use]
     pub fn ceremony_id(&self) -> Option<CeremonyId> {
         match self {
-            Self::Auth(_) => None,
+            Self::Auth(_) | Self::Ping(_) => None,
             Self::Ack(frame) => Some(frame.ceremony_id),
             Self::Claim(frame) => Some(frame.ceremony_id),
             Self::Card(frame) => Some(frame.ceremony_id),

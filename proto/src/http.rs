@@ -232,6 +232,7 @@ pub enum Status {
     /// No outcome yet.
     Pending,
     /// The outcome.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::outcomes"))]
     #[serde(untagged)]
     Ended(Outcome),
 }

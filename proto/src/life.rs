@@ -77,6 +77,7 @@ pub enum Phase {
 /// A step that a ceremony has made, each at most once and with a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Stored.
@@ -143,9 +144,11 @@ impl Outcome {
     }
 }
 
-/// What [`Outcome`] alone does not say. The codes are stable.
+/// What [`Outcome`] alone does not say. The codes are stable. Another card error is `card_` with its
+/// number, 600 to 617.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
 #[cfg_attr(feature = "schema", schemars(!into, !try_from, rename_all = "snake_case"))]
 #[serde(into = "String", try_from = "String")]
 pub enum Reason {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What went wrong, in a form that programs may rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemCode {
     /// 400: not JSON, an unknown field, a value of the wrong form, or too deeply nested.

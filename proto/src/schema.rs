@@ -2,11 +2,10 @@
 //! texts, numbers in bounds, reasons, and JSON that is passed on as it came. All other types derive
 //! theirs, and with it their docs.
 //!
-//! A schema here says exactly what the type's parser takes, so that what a document generated from
-//! it calls valid is never refused for its form. What of a text needs more than a class of
-//! characters (blanks and combining marks in a row, joiners, normalization) is in its description
-//! alone. Patterns keep to what ECMA-262 and
-//! Python read alike.
+//! A schema here takes all that the type's parser takes. What of a text needs more than a class of
+//! ASCII and Latin-1 (invisible characters, blanks and combining marks in a row, joiners,
+//! normalization) is in its description alone: patterns keep to what ECMA-262 with and without `u`,
+//! Python, Java and RE2 read alike, which share no escape beyond `\xFF`.
 
 use std::borrow::Cow;
 
@@ -14,7 +13,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::device::CardErrorCode;
 use crate::ids::TenantId;
-use crate::text::{FORBIDDEN, MARKS, PlainText};
+use crate::life::Outcome;
+use crate::text::{MARKS, PlainText};
 
 /// The schema of 16 or 32 bytes in base64url behind a prefix. The last character carries two bits
 /// of 16 bytes, and four of 32.
@@ -28,55 +28,14 @@ pub(crate) fn byte_id(prefix: &str, bytes: usize, description: &str) -> Schema {
     })
 }
 
-/// White space, one at a time.
-const BLANK: [(char, char); 7] = [
-    (' ', ' '),
-    ('\u{A0}', '\u{A0}'),
-    ('\u{1680}', '\u{1680}'),
-    ('\u{2000}', '\u{200A}'),
-    ('\u{202F}', '\u{202F}'),
-    ('\u{205F}', '\u{205F}'),
-    ('\u{3000}', '\u{3000}'),
-];
-
-/// Ranges as they stand in a character class. Beyond the first plane the two dialects spell escapes
-/// differently, so those characters stand for themselves.
-fn class(ranges: &[(char, char)]) -> String {
-    let spelt = |c: char| match u32::from(c) {
-        code @ ..=0xFFFF => format!("\\u{code:04X}"),
-        _ => c.to_string(),
-    };
-    ranges
-        .iter()
-        .map(|&(first, last)| match first == last {
-            true => spelt(first),
-            false => format!("{}-{}", spelt(first), spelt(last)),
-        })
-        .collect()
-}
-
-/// The ranges that a pattern names: below plane 4, since programs that generate texts take minutes
-/// over a class of half of Unicode.
-fn named() -> Vec<(char, char)> {
-    // Not every reader of a document takes a noncharacter.
-    let is_character = |c: &char| u32::from(*c) & 0xFFFE != 0xFFFE;
-    FORBIDDEN
-        .into_iter()
-        .filter(|(_, last)| u32::from(*last) < 0x4_0000)
-        .filter_map(|(first, last)| Some((first, (first..=last).rev().find(is_character)?)))
-        .collect()
-}
-
-/// What every [`PlainText`] of a kind is, whatever its length.
-struct Shown<const EXACT: bool>;
-
-impl<const EXACT: bool> JsonSchema for Shown<EXACT> {
+impl<const MAX: usize, const EXACT: bool> JsonSchema for PlainText<MAX, EXACT> {
     fn schema_name() -> Cow<'static, str> {
-        if EXACT { "ExactText" } else { "PlainText" }.into()
+        if EXACT { "Username".into() } else { format!("PlainText{MAX}").into() }
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let (hidden, blank) = (class(&named()), class(&BLANK));
+        // Control characters, and with them what is blank in ASCII and Latin-1.
+        let (hidden, blank) = (r"\x00-\x1F\x7F-\x9F", r"\x20\xA0");
         let (within, visible) = (format!("[^{hidden}]*"), format!("[^{hidden}{blank}]"));
         let (pattern, exact) = if EXACT {
             let whole = format!("^{visible}({within}{visible})?$");
@@ -88,28 +47,13 @@ impl<const EXACT: bool> JsonSchema for Shown<EXACT> {
             "type": "string",
             "description": format!(
                 "A text that shows what it says{exact}: no control, bidirectional, invisible or \
-                private-use characters and no noncharacters, one blank in a row, {MARKS} combining marks in a row. \
-                U+200C, U+200D and U+FE0F only where a script or an emoji needs them."
+                private-use characters and no noncharacters, one blank in a row, {MARKS} combining \
+                marks in a row. U+200C, U+200D and U+FE0F only where a script or an emoji needs them."
             ),
             "minLength": 1,
+            "maxLength": MAX,
             "pattern": pattern,
         })
-    }
-}
-
-impl<const MAX: usize, const EXACT: bool> JsonSchema for PlainText<MAX, EXACT> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        format!("{}{MAX}", Shown::<EXACT>::schema_name()).into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut schema = generator.subschema_for::<Shown<EXACT>>();
-        schema.insert("maxLength".to_owned(), MAX.into());
-        schema
     }
 }
 
@@ -157,14 +101,15 @@ pub(crate) fn object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object" })
 }
 
-/// A pairing is by token or by typed code, and not by both.
-pub(crate) fn one_of_two_secrets(schema: &mut Schema) {
-    let by = |name: &str| {
-        serde_json::json!({
-            "required": [name],
-            "properties": { name: { "type": "string" } },
-        })
-    };
-    let either = serde_json::json!([by("pairing_token"), by("typed_code")]);
-    schema.insert("oneOf".to_owned(), either);
+/// The outcomes, among the values of something else.
+pub(crate) fn outcomes(generator: &mut SchemaGenerator) -> Schema {
+    Outcome::json_schema(generator)
+}
+
+/// RFC 7518 section 6.2.2: the member that only a private key has.
+pub(crate) fn public_half(schema: &mut Schema) {
+    schema.insert(
+        "not".to_owned(),
+        serde_json::json!({ "properties": { "d": {} }, "required": ["d"] }),
+    );
 }

@@ -14,8 +14,6 @@ use self::rules::Before;
 
 mod rules;
 
-pub(crate) use self::rules::FORBIDDEN;
-
 /// Combining marks in a row that scripts get by with; more of them cover the lines around.
 pub const MARKS: usize = 3;
 

@@ -137,6 +137,22 @@ fn default_schemes() -> Vec<WebhookScheme> {
     vec![WebhookScheme::V1a]
 }
 
+/// `PATCH /v1/webhooks/{id}`: what is left out stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("minProperties" = 1)))]
+#[serde(deny_unknown_fields)]
+pub struct ChangeWebhook {
+    /// Where to from now on, also for what waits: https, in its normal form, at most 1024 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 1024), extend("pattern" = "^https://")))]
+    pub url: Option<String>,
+    /// The events that it gets from now on, in place of the list before; at least one, without repetition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1), extend("uniqueItems" = true)))]
+    pub events: Option<Vec<WebhookEvent>>,
+}
+
 /// `POST /v1/webhooks/{id}/secrets`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -164,7 +180,8 @@ const fn default_old_lives_s() -> u64 {
 pub enum WebhookState {
     /// Yes.
     Enabled,
-    /// No: it answered 410 (gone). `POST /v1/webhooks/{id}/enable` has it tried again.
+    /// No: it answered 410 (gone). What happens in the next 72 hours is kept as dead letters;
+    /// `POST /v1/webhooks/{id}/enable` has it sent to again.
     Gone,
 }
 
@@ -234,6 +251,7 @@ pub struct WebhookList {
 /// Why a delivery did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookFailure {
     /// The endpoint answered with a status that is not 2xx.

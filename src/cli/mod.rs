@@ -16,6 +16,7 @@ mod phone;
 mod schema;
 mod scratch;
 mod serve;
+mod signals;
 mod user;
 mod webhook;
 
@@ -120,6 +121,11 @@ impl Failure {
             Some(remedy) => Self::failed(format!("{error}. To go on, {remedy}")),
             None => Self::failed(error),
         }
+    }
+
+    /// A signal ended it before it was done: the exit code that shells give for that signal.
+    fn stopped(by: signals::Stop) -> Self {
+        Self { text: "interrupted".to_owned(), code: by.exit_code() }
     }
 
     /// It was asked for wrongly, or the configuration is wrong: exit code 2.

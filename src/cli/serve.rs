@@ -1,11 +1,9 @@
 //! `fido-relay serve`: runs the relay until it is told to stop.
 
-#[cfg(unix)]
-use std::io::IsTerminal as _;
-
 use clap::Args;
 use futures::FutureExt as _;
 
+use super::signals::Signals;
 use super::{ConfigFile, Failure, doctor, log};
 use crate::config::{Config, Upstream};
 use crate::serve::{self, DataDirectory, Running, StartError};
@@ -76,21 +74,32 @@ fn raise_open_files() {
     }
 }
 
+/// With a handler of SIGXFSZ a write beyond a limit of file sizes fails, as on a full disk; without
+/// one the signal ends the process. The handler stays when what it returns is dropped.
+#[cfg(unix)]
+fn survive_full_files() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
 async fn serve_until_told(config: Config) -> Result<(), Failure> {
     // Before anything is under way that a signal could interrupt.
     let mut signals = Signals::new().map_err(Failure::failed)?;
+    #[cfg(unix)]
+    survive_full_files().map_err(Failure::failed)?;
     let running = start(config).await?;
     until(running.tasks(), signals.next()).await;
     tokio::select! {
         ended = stop(running) => ended,
-        () = signals.next() => Err(Failure::failed("stopped at once by a second signal")),
+        _ = signals.next() => Err(Failure::failed("stopped at once by a second signal")),
     }
 }
 
 /// Waits until told to stop, or until the node is no good any more.
-async fn until(tasks: &Tasks, told: impl Future<Output = ()>) {
+async fn until<T>(tasks: &Tasks, told: impl Future<Output = T>) {
     tokio::select! {
-        () = told => tracing::info!("stopping"),
+        _ = told => tracing::info!("stopping"),
         () = tasks.failed().cancelled() => tracing::error!("stopping: a vital task ended"),
     }
 }
@@ -148,65 +157,6 @@ fn failure(error: StartError) -> Failure {
     }
 }
 
-/// The signals that stop a process. SIGHUP asks for new certificates and otherwise changes nothing,
-/// unless it says that the terminal of the process was closed.
-#[cfg(unix)]
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-    had_terminal: bool,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use rustix::process::Signal;
-        use tokio::signal::unix::{SignalKind, signal};
-
-        // With a handler a write beyond a limit of file sizes fails, as on a full disk; without one
-        // the signal ends the process. The handler stays when what it returns is dropped.
-        drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            had_terminal: std::io::stdin().is_terminal(),
-        })
-    }
-
-    async fn next(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    // A terminal that was closed answers no more requests.
-                    if self.had_terminal && !std::io::stdin().is_terminal() {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -226,7 +176,7 @@ mod tests {
         let running = serve::start(config, listener).await.unwrap();
         let tasks = running.tasks().clone();
         tasks.spawn_vital("heart", async { panic!("on purpose") });
-        until(&tasks, std::future::pending()).await;
+        until(&tasks, std::future::pending::<()>()).await;
         let failure = stop(running).await.unwrap_err();
         assert!(failure.text.contains("\"heart\""), "{failure:?}");
         assert_ne!(failure.code, 0);
@@ -272,7 +222,7 @@ mod tests {
         let listener = serve::bind(&config).unwrap();
         let ground = Ground { store: Arc::new(Damaged::default()), clock: Arc::new(SystemClock) };
         let running = serve::start_on(ground, config, listener).await.unwrap();
-        until(&running.tasks().clone(), std::future::pending()).await;
+        until(&running.tasks().clone(), std::future::pending::<()>()).await;
         let failure = stop(running).await.unwrap_err();
         assert_eq!(failure.text, "it is damaged. To go on, restore it");
         assert_eq!(failure.code, 1);

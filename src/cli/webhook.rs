@@ -3,8 +3,8 @@
 use axum::http::Method;
 use clap::{Args, Subcommand};
 use fido_relay_proto::webhook::{
-    CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, RotateWebhook, TestedWebhook,
-    WebhookEvent, WebhookScheme, WebhookState, WebhookView,
+    ChangeWebhook, CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, RotateWebhook,
+    TestedWebhook, WebhookEvent, WebhookScheme, WebhookState, WebhookView,
 };
 use fido_relay_proto::{ClientId, EventId, WebhookId, WireName};
 use serde::Serialize;
@@ -49,9 +49,25 @@ enum Command {
               value_parser = one_of::<WebhookScheme>(["v1a", "v1"], |name| name.parse().ok()))]
         scheme: Vec<WebhookScheme>,
     },
+    /// Change an endpoint's URL or events; its keys stay
+    #[command(after_help = "The list of events replaces the one before. Examples:
+  fido-relay webhook change whk_3q2-7wAAAAAAAAAAAAAAAA --url https://shop.example.com/new
+  fido-relay webhook change whk_3q2-7wAAAAAAAAAAAAAAAA --event ceremony.closed,user.not_me")]
+    Change {
+        /// Which, as in the list
+        id: WebhookId,
+        /// Where to from now on, also for what waits: https
+        #[arg(long)]
+        url: Option<String>,
+        /// The events that it gets from now on, separated by commas
+        #[arg(long, value_delimiter = ',',
+              value_parser = one_of::<WebhookEvent>(WebhookEvent::ALL.map(WebhookEvent::as_str),
+                                    |name| name.parse().ok()))]
+        event: Vec<WebhookEvent>,
+    },
     /// List the endpoints
     List,
-    /// Remove an endpoint and what waits for it
+    /// Remove an endpoint and all that is kept of its deliveries
     Remove {
         /// Which, as in the list
         id: WebhookId,
@@ -106,6 +122,19 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
                 let body = CreateWebhook { url, events: event, schemes: scheme };
                 let path = format!("/clients/{client}/webhooks");
                 show_made(&administration.call(Method::POST, &path, &body).await?, json)
+            }
+            Command::Change { id, url, event } => {
+                let body = ChangeWebhook { url, events: (!event.is_empty()).then_some(event) };
+                if body == ChangeWebhook::default() {
+                    return Err(Failure::usage("nothing to change was named: see --help"));
+                }
+                let path = format!("/webhooks/{id}");
+                let changed: WebhookView = administration.call(Method::PATCH, &path, &body).await?;
+                if json {
+                    return show_json(&changed);
+                }
+                show(&changed);
+                Ok(())
             }
             Command::List => {
                 let entries: Vec<_> = administration.call(Method::GET, "/webhooks", &()).await?;

@@ -9,7 +9,8 @@ use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use fido_relay_proto::webhook::{
-    CreateWebhook, CreatedWebhook, DeliveryList, RotateWebhook, TestedWebhook, WebhookView,
+    ChangeWebhook, CreateWebhook, CreatedWebhook, DeliveryList, RotateWebhook, TestedWebhook,
+    WebhookView,
 };
 use fido_relay_proto::{ClientId, EventId, Problem, ProblemCode, WebhookId};
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new()
         .route("/webhooks", get(list))
         .route("/clients/{id}/webhooks", post(register))
-        .route("/webhooks/{id}", delete(remove))
+        .route("/webhooks/{id}", delete(remove).patch(change))
         .route("/webhooks/{id}/secrets", post(rotate))
         .route("/webhooks/{id}/enable", post(enable))
         .route("/webhooks/{id}/test", post(test))
@@ -70,6 +71,17 @@ async fn register(
     let (endpoint, secret) = made.await?;
     tracing::info!(webhook = %endpoint.id, %client, "webhook registered by the operator");
     Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: view(&endpoint), secret })))
+}
+
+async fn change(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<WebhookView>, Refusal> {
+    let order: ChangeWebhook = from_json(&body)?;
+    let endpoint = find(&admin, &id).await?;
+    let changed = webhooks(&admin)?.change(&endpoint, order, Registrar::Operator).await?;
+    Ok(Json(view(&changed)))
 }
 
 async fn remove(

@@ -130,6 +130,7 @@ impl App {
             RelayFrame::Hello { .. }
             | RelayFrame::Welcome { .. }
             | RelayFrame::Reauth { .. }
+            | RelayFrame::Pong(_)
             | RelayFrame::Goaway { .. } => Vec::new(),
         }
     }

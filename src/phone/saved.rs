@@ -17,7 +17,7 @@ use super::pairing::Paired;
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The file.
-    #[error("{}: {source}", path.display())]
+    #[error("{} cannot be read or written: {source}", path.display())]
     File {
         /// Which.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum StateError {
         source: io::Error,
     },
     /// The contents.
-    #[error("{}: not a phone's state", .0.display())]
+    #[error("{} is not the state of a phone", .0.display())]
     Contents(PathBuf),
     /// The device key.
     #[error(transparent)]
@@ -73,6 +73,16 @@ impl PhoneState {
         Ok(Some(Self { paired, card: file.card }))
     }
 
+    /// Whether [`PhoneState::save`] could write there; it leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`StateError::File`].
+    pub fn writable(path: &Path) -> Result<(), StateError> {
+        let beside = path.with_extension("new");
+        let tried = private_file(&beside).and_then(|_| fs::remove_file(&beside));
+        tried.map_err(|source| StateError::File { path: path.to_owned(), source })
+    }
+
     /// Writes the state for the owner's eyes only (mode 0600), whole or not at all.
     ///
     /// # Errors
@@ -87,12 +97,16 @@ impl PhoneState {
         };
         let text = serde_json::to_vec_pretty(&file).map_err(|error| failed(error.into()))?;
         let beside = path.with_extension("new");
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut written = options.open(&beside).map_err(failed)?;
+        let mut written = private_file(&beside).map_err(failed)?;
         written.write_all(&text).and_then(|()| written.sync_all()).map_err(failed)?;
         fs::rename(&beside, path).map_err(failed)
     }
+}
+
+fn private_file(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }

@@ -315,6 +315,7 @@ impl Socket {
             | RelayFrame::Error { .. }
             | RelayFrame::Reauth { .. }
             | RelayFrame::Notice(_)
+            | RelayFrame::Pong(_)
             | RelayFrame::Goaway { .. } => Err(FrameError::Invalid.into()),
         }
     }

@@ -136,7 +136,7 @@ fn event_of(connection: &Connection, frame: DeviceFrame, by: NodeId) -> Option<E
     let device = connection.owner().device;
     Some(match frame {
         // A code says itself which ceremony it is for: see `claims`.
-        DeviceFrame::Auth(_) | DeviceFrame::Claim(_) => return None,
+        DeviceFrame::Auth(_) | DeviceFrame::Ping(_) | DeviceFrame::Claim(_) => return None,
         DeviceFrame::Ack(ack) => Event::Acked { device, of: ack.of },
         DeviceFrame::Card(card) => Event::Card { device, event: card.event, code: card.code },
         DeviceFrame::Answer(answer) => {

@@ -9,7 +9,9 @@
 use fido_relay_proto::schemars::generate::{SchemaGenerator, SchemaSettings};
 use fido_relay_proto::schemars::transform::RecursiveTransform;
 use fido_relay_proto::schemars::{JsonSchema, Schema};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use super::portable::portable;
 
 /// Where both kinds of document keep their schemas (OpenAPI 3.1 section 4.8.7, AsyncAPI 3.0
 /// `components.schemas`).
@@ -20,6 +22,7 @@ const PATH: &str = "/components/schemas";
 pub(super) struct Components {
     taken: SchemaGenerator,
     given: SchemaGenerator,
+    written: Map<String, Value>,
 }
 
 impl Components {
@@ -30,7 +33,8 @@ impl Components {
             })
         };
         let given = settings().for_serialize().with_transform(RecursiveTransform(open));
-        Self { taken: settings().into_generator(), given: given.into_generator() }
+        let (taken, given) = (settings().into_generator(), given.into_generator());
+        Self { taken, given, written: Map::new() }
     }
 
     /// A reference to the schema of what the relay reads as `T`.
@@ -41,6 +45,12 @@ impl Components {
     /// A reference to the schema of what the relay writes as `T`.
     pub(super) fn gives<T: JsonSchema>(&mut self) -> Value {
         self.given.subschema_for::<T>().to_value()
+    }
+
+    /// A reference to a schema that no type has.
+    pub(super) fn named(&mut self, name: &str, schema: Value) -> Value {
+        self.written.insert(name.to_owned(), schema);
+        json!({ "$ref": format!("#{PATH}/{name}") })
     }
 
     /// All schemas that were referred to, by name.
@@ -55,7 +65,8 @@ impl Components {
             }
             schemas.insert(name, schema);
         }
-        schemas.values_mut().for_each(plain_words);
+        schemas.extend(self.written);
+        schemas.values_mut().for_each(portable);
         schemas
     }
 }
@@ -83,20 +94,5 @@ fn open(schema: &mut Schema) {
                 }
             }
         }
-    }
-}
-
-/// Descriptions are the docs of the types: what is there a link for rustdoc is here a name, and a
-/// line break of the source is none of the text.
-fn plain_words(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            if let Some(Value::String(text)) = map.get_mut("description") {
-                *text = text.replace("[`", "`").replace("`]", "`").replace('\n', " ");
-            }
-            map.values_mut().for_each(plain_words);
-        }
-        Value::Array(items) => items.iter_mut().for_each(plain_words),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

@@ -9,6 +9,7 @@ pub mod asyncapi;
 mod components;
 pub mod openapi;
 pub mod page;
+mod portable;
 
 #[cfg(test)]
 mod tests;

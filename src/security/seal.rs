@@ -30,9 +30,14 @@ impl fmt::Debug for Sealer {
 /// Why there is no sealing key.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// The file cannot be read or made.
-    #[error("the sealing key cannot be read or made: {0}")]
-    File(#[from] std::io::Error),
+    /// The file at this path cannot be read or made.
+    #[error("the sealing key {} cannot be read or made: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The file at this path holds something else.
     #[error("the sealing key's file must hold 32 bytes in base64url, and {} does not", .0.display())]
     Malformed(PathBuf),
@@ -62,7 +67,8 @@ impl Sealer {
     /// [`SealError`].
     pub fn load(file: &Path) -> Result<Self, SealError> {
         let malformed = || SealError::Malformed(file.to_owned());
-        let text = std::fs::read(file)?;
+        let failed = |source| SealError::File { path: file.to_owned(), source };
+        let text = std::fs::read(file).map_err(failed)?;
         let bytes = URL_SAFE_NO_PAD.decode(text.trim_ascii()).map_err(|_| malformed())?;
         Self::new(&bytes.try_into().map_err(|_| malformed())?)
     }
@@ -74,16 +80,8 @@ impl Sealer {
     /// [`SealError`].
     pub fn load_or_make(file: &Path) -> Result<Self, SealError> {
         if std::fs::metadata(file).map_or(0, |found| found.len()) == 0 {
-            // Under its own name once it is whole: a crash leaves no half of a key.
-            let new = file.with_extension("new");
-            let mut options = std::fs::OpenOptions::new();
-            options.write(true).create(true).truncate(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let mut made = options.open(&new)?;
-            made.write_all(URL_SAFE_NO_PAD.encode(random::bytes::<KEY_LEN>()).as_bytes())?;
-            made.sync_all()?;
-            std::fs::rename(&new, file)?;
+            let failed = |source| SealError::File { path: file.to_owned(), source };
+            make(file).map_err(failed)?;
         }
         Self::load(file)
     }
@@ -115,6 +113,19 @@ impl Sealer {
         let plain = self.key.open_in_place(nonce, place, &mut rest).map_err(|_| NotOurs)?;
         Ok(plain.to_vec())
     }
+}
+
+fn make(file: &Path) -> std::io::Result<()> {
+    // Under its own name once it is whole: a crash leaves no half of a key.
+    let new = file.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut made = options.open(&new)?;
+    made.write_all(URL_SAFE_NO_PAD.encode(random::bytes::<KEY_LEN>()).as_bytes())?;
+    made.sync_all()?;
+    std::fs::rename(&new, file)
 }
 
 #[cfg(test)]

@@ -22,7 +22,8 @@ pub enum Action {
         /// What it must have signed.
         nonce: Nonce,
     },
-    /// A frame of a known device, within its budget; never [`DeviceFrame::Auth`].
+    /// A frame of a known device, within its budget; never [`DeviceFrame::Auth`] or
+    /// [`DeviceFrame::Ping`].
     Deliver(DeviceFrame),
     /// Send this.
     Reply(RelayFrame),
@@ -156,7 +157,7 @@ impl Session {
             return self.close(CloseReason::TooBig);
         }
         if !known {
-            return self.first_frame(text);
+            return self.first_frame(now, text);
         }
         self.silent = 0;
         if !self.text.admit(now, self.limits.text) {
@@ -164,6 +165,7 @@ impl Session {
         }
         match self.decode(text) {
             Ok(DeviceFrame::Auth(auth)) => self.signed_again(now, auth),
+            Ok(DeviceFrame::Ping(probe)) => Action::Reply(RelayFrame::Pong(probe)),
             Ok(
                 frame @ (DeviceFrame::Ack(_)
                 | DeviceFrame::Claim(_)
@@ -315,12 +317,19 @@ impl Session {
         Some(self.end(reason))
     }
 
-    /// A frame before the device is known: one `auth`, and nothing after it.
-    fn first_frame(&mut self, text: &str) -> Action {
+    /// A frame before the device is known: one `auth`, and nothing after it but a `ping`. An app
+    /// that wakes while it authenticates must not lose the socket for asking whether it lives.
+    fn first_frame(&mut self, now: u64, text: &str) -> Action {
+        let frame = match self.decode(text) {
+            Ok(DeviceFrame::Ping(probe)) if self.text.admit(now, self.limits.text) => {
+                return Action::Reply(RelayFrame::Pong(probe));
+            }
+            other => other,
+        };
         let failed = Standing::Ended(CloseReason::Unauthenticated);
         let standing = std::mem::replace(&mut self.standing, failed);
-        if let Standing::Awaiting { nonce, until } = standing
-            && let Ok(DeviceFrame::Auth(auth)) = self.decode(text)
+        if let (Standing::Awaiting { nonce, until }, Ok(DeviceFrame::Auth(auth))) =
+            (standing, frame)
         {
             self.standing = Standing::Checking { until };
             return Action::Verify { auth, nonce: *nonce };

@@ -60,7 +60,7 @@ pub(super) async fn send(
 /// Takes one turn to its end.
 pub(super) async fn take(ground: Arc<Ground>, key: EndpointKey, turn: Turn) -> Landed {
     let (Turn::Send(id) | Turn::GiveUp(id)) = turn;
-    let taken = async {
+    let turn = async {
         let store = &*ground.store;
         let Some((delivery, revision)) = outbox::load(store, &key, id).await? else {
             return Ok(Landed::Nothing);
@@ -69,7 +69,6 @@ pub(super) async fn take(ground: Arc<Ground>, key: EndpointKey, turn: Turn) -> L
             return Ok(Landed::Nothing);
         }
         let Some((endpoint, _)) = endpoint::load(store, &key).await? else {
-            outbox::drop_record(store, &key, id, revision).await?;
             return Ok(Landed::Nothing);
         };
         let gone = endpoint.state == WebhookState::Gone;
@@ -84,6 +83,12 @@ pub(super) async fn take(ground: Arc<Ground>, key: EndpointKey, turn: Turn) -> L
             return Ok(if gone { Landed::Closed } else { Landed::Nothing });
         }
         try_once(&ground, &endpoint, (delivery, revision)).await
+    };
+    // A removal in the meantime has seen nothing of what was written since.
+    let taken = async {
+        let landed = turn.await?;
+        let removed = outbox::forget_if_removed(&*ground.store, &key, id).await?;
+        Ok(if removed { Landed::Nothing } else { landed })
     };
     taken.await.unwrap_or_else(|error: StoreError| {
         tracing::warn!(%error, webhook = %key.id, "a delivery could not be read or stored");
@@ -134,7 +139,7 @@ async fn try_once(
     let reason = failure.map(WireName).map(tracing::field::display);
     tracing::debug!(webhook = %key.id, event = %id, reason, status, "webhook");
     let Some(failure) = failure else {
-        if let Err(error) = outbox::delivered(store, &key, (&delivery, revision)).await {
+        if let Err(error) = outbox::delivered(store, &key, (&delivery, revision), now).await {
             // It will arrive once more, with the same id.
             tracing::warn!(%error, webhook = %key.id, "a delivery could not be noted");
             return Ok(later(now, &delivery));
@@ -157,8 +162,9 @@ async fn try_once(
         return Ok(Landed::Dead);
     };
     delivery.due = due;
+    delivery.hold = asked.map(|asked| now.plus_secs(asked.min(schedule::RETRY_AFTER_MAX_S)));
+    let hold = delivery.hold;
     settled(outbox::save(store, &key, revision, &delivery).await)?;
-    let hold = asked.map(|asked| now.plus_secs(asked.min(schedule::RETRY_AFTER_MAX_S)));
     if failure == WebhookFailure::Internal {
         return Ok(Landed::Later { due, until: delivery.until });
     }
@@ -171,8 +177,9 @@ fn later(now: UnixMillis, delivery: &Delivery) -> Landed {
 
 /// The endpoint said that it wants nothing more.
 async fn disable(ground: &Ground, key: &EndpointKey) -> Result<(), StoreError> {
+    let now = ground.clock.now();
     let changed = endpoint::change(&*ground.store, key, |endpoint| {
-        endpoint.state = WebhookState::Gone;
+        endpoint.leave(now);
         Ok::<(), ()>(())
     });
     changed.await?;

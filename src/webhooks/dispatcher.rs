@@ -40,8 +40,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 pub(super) enum Order {
     /// A delivery was stored.
     Due { endpoint: EndpointKey, event: EventId, due: UnixMillis, until: UnixMillis },
-    /// An endpoint that was gone is back; or it was removed, and what waits is to be looked at.
+    /// An endpoint that was gone is back, or has another URL.
     Reopen(EndpointKey),
+    /// An endpoint was removed.
+    Forget(EndpointKey),
 }
 
 type Flight = BoxFuture<'static, (EndpointKey, EventId, Landed)>;
@@ -104,9 +106,13 @@ impl Dispatcher {
         drop(tokio::time::timeout(STOP_LIMIT, last).await);
     }
 
-    /// Everything that waits in the outbox.
+    /// Everything that waits in the outbox, once what a removal left behind is gone.
     async fn take_up(&mut self) {
         let ground = Arc::clone(&self.ground);
+        while let Err(error) = outbox::drop_orphans(&*ground.store).await {
+            tracing::error!(%error, "the outbox could not be read, trying again");
+            tokio::time::sleep(STORE_PAUSE).await;
+        }
         let mut after = String::new();
         let mut taken = 0_u64;
         loop {
@@ -142,6 +148,7 @@ impl Dispatcher {
                     }
                 }
                 taken += 1;
+                self.with(&endpoint, |lane| lane.recall(delivery.attempts, delivery.hold));
                 self.insert(endpoint, event, delivery.due, delivery.until);
             }
             tokio::task::yield_now().await;
@@ -156,7 +163,11 @@ impl Dispatcher {
             Order::Due { endpoint, event, due, until } => {
                 self.insert(endpoint, event, due, until);
             }
-            Order::Reopen(endpoint) => self.with(&endpoint, Lane::reopen),
+            Order::Reopen(endpoint) => {
+                let now = self.ground.clock.now();
+                self.with(&endpoint, |lane| lane.reopen(now));
+            }
+            Order::Forget(endpoint) => self.with(&endpoint, Lane::clear),
         }
     }
 
@@ -250,5 +261,6 @@ impl Dispatcher {
 /// A delivery that found its lane full becomes a dead letter at once.
 async fn overflow(ground: &Ground, key: &EndpointKey, event: EventId) -> Result<(), StoreError> {
     let Some(found) = outbox::load(&*ground.store, key, event).await? else { return Ok(()) };
-    attempt::give_up(ground, key, found, Some(WebhookFailure::Overflow)).await
+    attempt::give_up(ground, key, found, Some(WebhookFailure::Overflow)).await?;
+    outbox::forget_if_removed(&*ground.store, key, event).await.map(drop)
 }

@@ -1,10 +1,13 @@
 //! Endpoints as they are stored: one record each, under the client that it belongs to, so that a
 //! client's endpoints are one short range and another client's cannot be named.
 
+use std::collections::BTreeMap;
+
 use fido_relay_proto::webhook::{WebhookEvent, WebhookState};
 use fido_relay_proto::{ClientId, EventId, TenantId, UnixMillis, WebhookId};
 use serde::{Deserialize, Serialize};
 
+use super::schedule::RETRIES_S;
 use super::signing::SigningKey;
 use crate::ports::{Bucket, Registrar, Revision, Store, StoreError, records};
 
@@ -65,6 +68,12 @@ pub struct Endpoint {
     pub keys: Vec<SigningKey>,
     /// When it was registered.
     pub created_at: UnixMillis,
+    /// When it answered 410, while it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_at: Option<UnixMillis>,
+    /// When an event was added, for events that it did not have when it was registered.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub told_from: BTreeMap<WebhookEvent, UnixMillis>,
 }
 
 impl Endpoint {
@@ -76,9 +85,45 @@ impl Endpoint {
         if self.by_operator { Registrar::Operator } else { Registrar::Client }
     }
 
-    /// Whether it is to be told of this, which happened then.
+    /// Whether this, which happened then, is kept for it: while it is gone for as long as what
+    /// waits is tried, so that one that comes back within that time has lost nothing.
     pub(super) fn wants(&self, event: WebhookEvent, at: UnixMillis) -> bool {
-        self.state == WebhookState::Enabled && self.created_at <= at && self.events.contains(&event)
+        let from = self.told_from.get(&event).unwrap_or(&self.created_at);
+        let in_time = match self.state {
+            WebhookState::Enabled => true,
+            WebhookState::Gone => self.is_missed_by(at),
+        };
+        in_time && *from <= at && self.events.contains(&event)
+    }
+
+    /// Whether what happens then is still kept for it although it is gone.
+    fn is_missed_by(&self, at: UnixMillis) -> bool {
+        self.gone_at.is_some_and(|gone_at| at < gone_at.plus_secs(RETRIES_S))
+    }
+
+    /// The endpoint answered 410. Once more does not put the time off.
+    pub(super) fn leave(&mut self, now: UnixMillis) {
+        if self.state == WebhookState::Enabled {
+            self.state = WebhookState::Gone;
+            self.gone_at = Some(now);
+        }
+    }
+
+    /// It is sent to again. What was not kept while it was gone is not found later either.
+    pub(super) fn come_back(&mut self, now: UnixMillis) {
+        if self.state == WebhookState::Gone && !self.is_missed_by(now) {
+            self.told_from = self.events.iter().map(|event| (*event, now)).collect();
+        }
+        (self.state, self.gone_at) = (WebhookState::Enabled, None);
+    }
+
+    /// Replaces its events; those that are new to it start now.
+    pub(super) fn listen_to(&mut self, events: Vec<WebhookEvent>, now: UnixMillis) {
+        self.told_from.retain(|event, _| events.contains(event));
+        for event in events.iter().filter(|event| !self.events.contains(event)) {
+            self.told_from.insert(*event, now);
+        }
+        self.events = events;
     }
 }
 

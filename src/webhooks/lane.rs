@@ -8,6 +8,7 @@
 //!     ▲                              ▲ failed, a longer pause       │
 //!     └── succeeded: what waits is due at once ◀────────────────────┘
 //! ```
+//! A probe begins once nothing else is on its way, and only its own result counts.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -59,7 +60,7 @@ pub(super) enum Landed {
 enum Breaker {
     Closed { failures: u32 },
     Open { until: UnixMillis, times: u32 },
-    Probing { times: u32 },
+    Probing { id: EventId, times: u32 },
 }
 
 /// Whether an endpoint is being sent to.
@@ -104,7 +105,7 @@ impl Default for Lane {
 }
 
 impl Lane {
-    /// Takes a delivery up; once is enough. `false`: the lane is full.
+    /// Takes a delivery up; once more does not put it off. `false`: the lane is full.
     pub(super) fn insert(&mut self, id: EventId, due: UnixMillis, until: UnixMillis) -> bool {
         if self.flying.contains(&id) {
             return true;
@@ -112,6 +113,7 @@ impl Lane {
         if self.waiting.len() >= WAITING && !self.waiting.contains_key(&id) {
             return false;
         }
+        let due = self.waiting.get(&id).map_or(due, |known| known.due.min(due));
         self.remove(id);
         self.waiting.insert(id, Times { due, until });
         self.by_due.insert((due, id));
@@ -154,8 +156,8 @@ impl Lane {
         }
         match self.breaker {
             Breaker::Closed { .. } => {}
-            Breaker::Open { until, times } if until <= now => {
-                self.breaker = Breaker::Probing { times };
+            Breaker::Open { until, times } if until <= now && self.flying.is_empty() => {
+                self.breaker = Breaker::Probing { id, times };
             }
             Breaker::Open { .. } | Breaker::Probing { .. } => return None,
         }
@@ -175,8 +177,10 @@ impl Lane {
         let due = self.by_due.first().map(|(due, _)| (*due).max(self.held_until));
         match self.breaker {
             Breaker::Closed { .. } => due,
-            Breaker::Open { until, .. } => Some(due.map_or(*end, |due| due.max(until).min(*end))),
-            Breaker::Probing { .. } => Some(*end),
+            Breaker::Open { until, .. } if self.flying.is_empty() => {
+                Some(due.map_or(*end, |due| due.max(until).min(*end)))
+            }
+            Breaker::Open { .. } | Breaker::Probing { .. } => Some(*end),
         }
     }
 
@@ -196,20 +200,23 @@ impl Lane {
                 if let Some(hold) = hold {
                     self.held_until = self.held_until.max(hold);
                 }
-                self.failed(now, draw);
+                self.failed(id, now, draw);
             }
-            Landed::Dead => self.failed(now, draw),
-            Landed::Closed => self.closed = true,
+            Landed::Dead => self.failed(id, now, draw),
+            Landed::Closed => {
+                self.closed = true;
+                self.not_probed(id, now);
+            }
             Landed::Reopened { due, until } => {
                 if self.closed {
-                    self.reopen();
+                    self.reopen(now);
                 }
                 self.insert(id, due, until);
             }
-            Landed::Nothing => self.not_probed(now),
+            Landed::Nothing => self.not_probed(id, now),
             Landed::Later { due, until } => {
                 self.insert(id, due, until);
-                self.not_probed(now);
+                self.not_probed(id, now);
             }
         }
     }
@@ -218,38 +225,71 @@ impl Lane {
         let was_shut = !matches!(self.breaker, Breaker::Closed { .. });
         self.breaker = Breaker::Closed { failures: 0 };
         if was_shut {
-            self.held_until = now;
-            let ids: Vec<_> = self.by_due.iter().map(|(_, id)| *id).collect();
-            self.by_due = ids.iter().map(|id| (now, *id)).collect();
-            for times in self.waiting.values_mut() {
-                times.due = now;
-            }
+            self.hurry(now);
         }
     }
 
-    fn failed(&mut self, now: UnixMillis, draw: impl Fn(u64) -> u64) {
+    /// Everything that waits is due.
+    fn hurry(&mut self, now: UnixMillis) {
+        self.held_until = now;
+        let ids: Vec<_> = self.by_due.iter().map(|(_, id)| *id).collect();
+        self.by_due = ids.iter().map(|id| (now, *id)).collect();
+        for times in self.waiting.values_mut() {
+            times.due = now;
+        }
+    }
+
+    fn failed(&mut self, id: EventId, now: UnixMillis, draw: impl Fn(u64) -> u64) {
         self.breaker = match self.breaker {
             Breaker::Closed { failures } if failures + 1 < FAILURES => {
                 Breaker::Closed { failures: failures + 1 }
             }
             Breaker::Closed { .. } => open(now, 0, draw),
-            Breaker::Probing { times } => open(now, times + 1, draw),
+            Breaker::Probing { id: probe, times } if probe == id => open(now, times + 1, draw),
             // One that was on its way when the breaker opened.
-            open @ Breaker::Open { .. } => open,
+            open @ (Breaker::Open { .. } | Breaker::Probing { .. }) => open,
         };
     }
 
     /// A probe that was none leaves the question open.
-    fn not_probed(&mut self, now: UnixMillis) {
-        if let Breaker::Probing { times } = self.breaker {
+    fn not_probed(&mut self, id: EventId, now: UnixMillis) {
+        if let Breaker::Probing { id: probe, times } = self.breaker
+            && probe == id
+        {
             self.breaker = Breaker::Open { until: now, times };
         }
     }
 
-    /// Sends again to an endpoint that was gone.
-    pub(super) fn reopen(&mut self) {
+    /// The endpoint is said to be well, or is another one now: what waits is due. One that failed
+    /// too often is probed first all the same.
+    pub(super) fn reopen(&mut self, now: UnixMillis) {
         self.closed = false;
-        self.breaker = Breaker::Closed { failures: 0 };
+        self.breaker = match self.breaker {
+            closed @ Breaker::Closed { .. } => closed,
+            Breaker::Open { .. } => Breaker::Open { until: now, times: 0 },
+            Breaker::Probing { id, .. } => Breaker::Probing { id, times: 0 },
+        };
+        self.hurry(now);
+    }
+
+    /// The endpoint was removed, and with it all that waits for it.
+    pub(super) fn clear(&mut self) {
+        let flying = std::mem::take(&mut self.flying);
+        *self = Self { flying, ..Self::default() };
+    }
+
+    /// What an earlier process learnt of the endpoint, by a delivery that it left waiting: it
+    /// failed this often, and asked for silence until then.
+    pub(super) fn recall(&mut self, attempts: u32, hold: Option<UnixMillis>) {
+        self.held_until = self.held_until.max(hold.unwrap_or_default());
+        if let Breaker::Closed { failures } = self.breaker {
+            let failures = failures.saturating_add(attempts);
+            self.breaker = if failures < FAILURES {
+                Breaker::Closed { failures }
+            } else {
+                Breaker::Open { until: UnixMillis(0), times: 0 }
+            };
+        }
     }
 
     pub(super) fn circuit(&self) -> Circuit {

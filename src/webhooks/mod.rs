@@ -16,6 +16,7 @@
 //! sender's) or of who may do what (that is the edge's).
 
 mod attempt;
+mod deliveries;
 mod dispatcher;
 mod endpoint;
 mod event;
@@ -28,12 +29,13 @@ mod signing;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fido_relay_proto::limits::WEBHOOK_OLD_KEYS_MAX_S;
 use fido_relay_proto::webhook::{
-    CreateWebhook, DeliveryState, RotateWebhook, TestedWebhook, WebhookEvent, WebhookFailure,
-    WebhookNews, WebhookScheme, WebhookState,
+    ChangeWebhook, CreateWebhook, RotateWebhook, TestedWebhook, WebhookNews, WebhookScheme,
+    WebhookState,
 };
 use fido_relay_proto::{ClientId, EventId, TenantId, UnixMillis, WebhookId};
 use tokio::sync::mpsc;
@@ -42,16 +44,15 @@ use self::dispatcher::{Dispatcher, Order};
 use self::endpoint::EndpointKey;
 use self::event::{Event, Told};
 use self::figures::Figures;
-use self::outbox::Delivery;
 use self::recorder::Recorder;
 use crate::ports::{
-    Bucket, Clock, Registrar, Revision, Store, StoreError, Unsendable, WebhookSender, Witness,
-    records,
+    Clock, Registrar, Revision, Store, StoreError, Unsendable, WebhookSender, Witness,
 };
 use crate::security::random;
 use crate::security::seal::Sealer;
 use crate::tasks::Tasks;
 
+pub use self::deliveries::{LISTED, Undelivered};
 pub use self::endpoint::Endpoint;
 pub use self::figures::WebhookFigures;
 pub use self::outbox::{dead_until, delivered_until};
@@ -61,10 +62,6 @@ pub use self::signing::SigningKey;
 pub const ENDPOINTS: usize = 16;
 /// Keys of one endpoint that live at the same time.
 const LIVE_KEYS: usize = 4;
-/// Deliveries that one page of a listing holds.
-pub const LISTED: usize = 100;
-/// Records that a listing reads at most for one page.
-const WALKED: usize = 256;
 /// Orders that wait for the dispatcher.
 const ORDERS: usize = 1024;
 
@@ -99,34 +96,18 @@ pub enum WebhookError {
     /// Longer than [`WEBHOOK_OLD_KEYS_MAX_S`].
     #[error("/old_lives_s: a whole number from 0 to {WEBHOOK_OLD_KEYS_MAX_S}, which is 30 days")]
     OldKeys,
-    /// The delivery is not a dead letter.
-    #[error("only a dead letter can be sent again")]
-    NotDead,
+    /// Neither another URL nor other events.
+    #[error("/url, /events: give at least one of the two")]
+    Unchanged,
+    /// The endpoint answered 410.
+    #[error("the webhook answered 410: enable it first")]
+    Gone,
     /// No key can be made.
     #[error("no key could be made")]
     Keys,
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// A delivery that has not arrived.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Undelivered {
-    /// Its `webhook-id`.
-    pub id: EventId,
-    /// What it tells.
-    pub event: WebhookEvent,
-    /// When that happened.
-    pub at: UnixMillis,
-    /// Whether it will still be tried.
-    pub state: DeliveryState,
-    /// Tries so far.
-    pub attempts: u32,
-    /// What came of the last.
-    pub failure: Option<WebhookFailure>,
-    /// Its HTTP status.
-    pub status: Option<u16>,
 }
 
 /// Endpoints and what they are sent. Clones are the same.
@@ -191,16 +172,9 @@ impl Webhooks {
         order: CreateWebhook,
         registrar: Registrar,
     ) -> Result<(Endpoint, Option<String>), WebhookError> {
-        let CreateWebhook { url, mut events, mut schemes } = order;
+        let CreateWebhook { url, events, schemes } = order;
         let url = self.ground.sender.permits(&url, registrar)?;
-        let (asked, signed) = (events.len(), schemes.len());
-        events.sort_unstable();
-        events.dedup();
-        schemes.sort_unstable();
-        schemes.dedup();
-        if events.len() != asked || schemes.len() != signed || asked == 0 || signed == 0 {
-            return Err(WebhookError::Lists);
-        }
+        let (events, schemes) = (listed_once(events)?, listed_once(schemes)?);
         let store = &*self.ground.store;
         if endpoint::list(store, tenant, Some(client)).await?.len() >= ENDPOINTS {
             return Err(WebhookError::TooMany);
@@ -223,6 +197,8 @@ impl Webhooks {
             by_operator: registrar == Registrar::Operator,
             keys,
             created_at: now,
+            gone_at: None,
+            told_from: BTreeMap::new(),
         };
         endpoint::save(store, &endpoint, Revision::ABSENT).await?;
         Ok((endpoint, secret))
@@ -263,16 +239,60 @@ impl Webhooks {
         found.map(|(endpoint, _)| endpoint).ok_or(WebhookError::NotFound)
     }
 
-    /// Removes an endpoint and what waits for it.
+    /// Changes an endpoint's URL or events. Deliveries that wait go to the new URL; events that are
+    /// new to it start now.
+    ///
+    /// # Errors
+    /// [`WebhookError`].
+    pub async fn change(
+        &self,
+        endpoint: &Endpoint,
+        order: ChangeWebhook,
+        registrar: Registrar,
+    ) -> Result<Endpoint, WebhookError> {
+        let ChangeWebhook { url, events } = order;
+        if url.is_none() && events.is_none() {
+            return Err(WebhookError::Unchanged);
+        }
+        let moves = url.is_some();
+        // The URL that it has stays, with the registrar who gave it.
+        let url = url.filter(|url| *url != endpoint.url);
+        let url = url.map(|url| self.ground.sender.permits(&url, registrar)).transpose()?;
+        let events = events.map(listed_once).transpose()?;
+        let now = self.ground.clock.now();
+        let place = endpoint.key();
+        let changed = endpoint::change(&*self.ground.store, &place, |endpoint| {
+            if let Some(url) = &url {
+                endpoint.url = url.to_string();
+                endpoint.by_operator = registrar == Registrar::Operator;
+            }
+            if let Some(events) = &events {
+                endpoint.listen_to(events.clone(), now);
+            }
+            Ok::<(), WebhookError>(())
+        });
+        let changed = changed.await?.ok_or(WebhookError::NotFound)??;
+        // Also where a call whose answer was lost had moved it before.
+        if moves && changed.state == WebhookState::Enabled {
+            self.order(Order::Reopen(place)).await;
+        }
+        Ok(changed)
+    }
+
+    /// Removes an endpoint and all that is kept of its deliveries.
     ///
     /// # Errors
     /// [`WebhookError`].
     pub async fn remove(&self, endpoint: &Endpoint) -> Result<(), WebhookError> {
-        if !endpoint::remove(&*self.ground.store, &endpoint.key()).await? {
+        let (store, key) = (&*self.ground.store, endpoint.key());
+        // Before the endpoint, so that a removal that fails on the way can be repeated; and after
+        // it, for what came meanwhile.
+        outbox::purge(store, &key).await?;
+        if !endpoint::remove(store, &key).await? {
             return Err(WebhookError::NotFound);
         }
-        self.order(Order::Reopen(endpoint.key())).await;
-        Ok(())
+        self.order(Order::Forget(key.clone())).await;
+        Ok(outbox::purge(store, &key).await?)
     }
 
     /// Removes the endpoints of a client that is removed.
@@ -320,14 +340,15 @@ impl Webhooks {
         Ok((changed.await?.ok_or(WebhookError::NotFound)??, secret))
     }
 
-    /// Sends again to an endpoint that answered 410. What became a dead letter stays one.
+    /// Sends again to an endpoint that answered 410. What became a dead letter stays one. One that
+    /// is not gone is tried at once, if something waits for it.
     ///
     /// # Errors
     /// [`WebhookError`].
     pub async fn enable(&self, endpoint: &Endpoint) -> Result<Endpoint, WebhookError> {
-        let place = endpoint.key();
+        let (place, now) = (endpoint.key(), self.ground.clock.now());
         let changed = endpoint::change(&*self.ground.store, &place, |endpoint| {
-            endpoint.state = WebhookState::Enabled;
+            endpoint.come_back(now);
             Ok::<(), WebhookError>(())
         });
         let changed = changed.await?.ok_or(WebhookError::NotFound)??;
@@ -349,69 +370,6 @@ impl Webhooks {
         }
     }
 
-    /// At most [`LISTED`] of the endpoint's deliveries that have not arrived, in the order of
-    /// their ids, those after `after`; and where to go on.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn undelivered(
-        &self,
-        endpoint: &Endpoint,
-        state: Option<DeliveryState>,
-        after: Option<EventId>,
-    ) -> Result<(Vec<Undelivered>, Option<EventId>), StoreError> {
-        let prefix = format!("{}.", endpoint.key());
-        let start = after.map_or_else(|| prefix.clone(), |after| endpoint.key().delivery(after));
-        let page = self.ground.store.page(Bucket::Outbox, &start, WALKED).await?;
-        let walked = page.len();
-        let (mut found, mut last) = (Vec::new(), None);
-        for (key, stored) in page {
-            if !key.starts_with(&prefix) {
-                return Ok((found, None));
-            }
-            let delivery: Delivery = records::parse(&stored)?;
-            last = Some(delivery.told.id);
-            let Some(event) = delivery.told.kind() else { continue };
-            if state.is_none_or(|state| state == delivery.state) {
-                found.push(Undelivered {
-                    id: delivery.told.id,
-                    event,
-                    at: delivery.told.at,
-                    state: delivery.state,
-                    attempts: delivery.attempts,
-                    failure: delivery.failure,
-                    status: delivery.status,
-                });
-            }
-            if found.len() == LISTED {
-                return Ok((found, last));
-            }
-        }
-        Ok((found, last.filter(|_| walked == WALKED)))
-    }
-
-    /// Has a dead letter tried again, from now on for 72 hours.
-    ///
-    /// # Errors
-    /// [`WebhookError`].
-    pub async fn resend(&self, endpoint: &Endpoint, event: EventId) -> Result<(), WebhookError> {
-        let (store, key) = (&*self.ground.store, endpoint.key());
-        let found = outbox::load(store, &key, event).await?;
-        let (dead, revision) = found.ok_or(WebhookError::NotFound)?;
-        if dead.state != DeliveryState::Dead {
-            return Err(WebhookError::NotDead);
-        }
-        let again = Delivery::new(dead.told, self.ground.clock.now());
-        match outbox::save(store, &key, revision, &again).await {
-            Ok(()) => {}
-            Err(StoreError::Conflict) => return Err(WebhookError::NotDead),
-            Err(error) => return Err(error.into()),
-        }
-        let Delivery { due, until, .. } = again;
-        self.order(Order::Due { endpoint: key, event, due, until }).await;
-        Ok(())
-    }
-
     /// Tells the dispatcher, if there is one; otherwise the next start reads it in the store.
     async fn order(&self, order: Order) {
         if let Some((orders, _)) = &self.running {
@@ -427,6 +385,14 @@ impl Webhooks {
     ) -> Result<(SigningKey, Option<String>), WebhookError> {
         SigningKey::make(id, scheme, &self.ground.sealer, now).map_err(|_| WebhookError::Keys)
     }
+}
+
+/// The list in order: at least one entry, none twice.
+fn listed_once<T: Ord>(mut list: Vec<T>) -> Result<Vec<T>, WebhookError> {
+    let asked = list.len();
+    list.sort_unstable();
+    list.dedup();
+    if list.len() == asked && asked > 0 { Ok(list) } else { Err(WebhookError::Lists) }
 }
 
 impl Prepared {

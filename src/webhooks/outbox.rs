@@ -8,18 +8,21 @@
 
 use fido_relay_proto::webhook::{DeliveryState, WebhookFailure};
 use fido_relay_proto::{EventId, UnixMillis};
+use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::EndpointKey;
+use super::endpoint::{self, EndpointKey};
 use super::event::Told;
 use super::schedule::RETRIES_S;
 use crate::ports::{Bucket, Revision, Store, StoreError, records};
 
 /// How long a dead letter is kept, in seconds: two weeks to notice it.
 pub(super) const DEAD_S: u64 = 14 * 24 * 60 * 60;
-/// How long it is remembered that something was delivered, in seconds from the event. Longer than
-/// what is found again is still delivered ([`RETRIES_S`]).
+/// How long it is remembered that something was delivered, in seconds. Longer than what is found
+/// again is still delivered ([`RETRIES_S`]); a repeated resend is answered as the first as long.
 pub(super) const DELIVERED_S: u64 = RETRIES_S + 60 * 60;
+/// Records that are removed together, so that they share a flush.
+const PAGE: usize = 256;
 
 /// One event on its way to one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +38,9 @@ pub(super) struct Delivery {
     /// What came of the last try.
     pub(super) failure: Option<WebhookFailure>,
     pub(super) status: Option<u16>,
+    /// Until when the endpoint asked for silence, at the last try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) hold: Option<UnixMillis>,
 }
 
 impl Delivery {
@@ -48,6 +54,7 @@ impl Delivery {
             until: now.plus_secs(RETRIES_S),
             failure: None,
             status: None,
+            hold: None,
         }
     }
 
@@ -136,9 +143,10 @@ pub(super) async fn delivered(
     store: &dyn Store,
     endpoint: &EndpointKey,
     (delivery, revision): (&Delivery, Revision),
+    now: UnixMillis,
 ) -> Result<(), StoreError> {
     let key = endpoint.delivery(delivery.told.id);
-    let receipt = Receipt { until: delivery.told.at.plus_secs(DELIVERED_S) };
+    let receipt = Receipt { until: now.plus_secs(DELIVERED_S) };
     match records::save(store, Bucket::Delivered, &key, Revision::ABSENT, &receipt).await {
         Ok(_) | Err(StoreError::Conflict) => {}
         Err(error) => return Err(error),
@@ -157,4 +165,67 @@ pub(super) async fn drop_record(
         Ok(()) | Err(StoreError::Conflict) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Forgets all that is kept of an endpoint's deliveries.
+pub(super) async fn purge(store: &dyn Store, endpoint: &EndpointKey) -> Result<(), StoreError> {
+    let prefix = format!("{endpoint}.");
+    for bucket in [Bucket::Outbox, Bucket::Delivered] {
+        loop {
+            let mut page = store.page(bucket, &prefix, PAGE).await?;
+            page.retain(|(key, _)| key.starts_with(&prefix));
+            if page.is_empty() {
+                break;
+            }
+            let removed =
+                page.iter().map(|(key, stored)| store.remove(bucket, key, stored.revision));
+            for outcome in join_all(removed).await {
+                match outcome {
+                    // Written meanwhile: the next page has it as it is now.
+                    Ok(()) | Err(StoreError::Conflict) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Forgets a delivery whose endpoint was removed while it was written; tells whether it was.
+pub(super) async fn forget_if_removed(
+    store: &dyn Store,
+    endpoint: &EndpointKey,
+    event: EventId,
+) -> Result<bool, StoreError> {
+    if endpoint::load(store, endpoint).await?.is_some() {
+        return Ok(false);
+    }
+    let key = endpoint.delivery(event);
+    for bucket in [Bucket::Outbox, Bucket::Delivered] {
+        while let Some(stored) = store.load(bucket, &key).await? {
+            match store.remove(bucket, &key, stored.revision).await {
+                Ok(()) | Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Forgets what is kept for endpoints that do not exist: a removal did not come to its end. One
+/// record of each endpoint is read.
+pub(super) async fn drop_orphans(store: &dyn Store) -> Result<(), StoreError> {
+    for bucket in [Bucket::Outbox, Bucket::Delivered] {
+        let mut after = String::new();
+        while let Some((key, _)) = store.page(bucket, &after, 1).await?.pop() {
+            after.clone_from(&key);
+            let Some((endpoint, _)) = EndpointKey::of_delivery(&key) else { continue };
+            if endpoint::load(store, &endpoint).await?.is_none() {
+                purge(store, &endpoint).await?;
+            }
+            // After all of its deliveries, whose ids begin with another letter.
+            after = format!("{endpoint}.z");
+        }
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay_proto::webhook::{WebhookFailure, WebhookState};
 use fido_relay_proto::{ClientId, TenantId};
 use futures::future::{BoxFuture, join_all};
 use tokio::sync::mpsc;
@@ -140,8 +141,17 @@ async fn keep(
     event: &Event,
     orders: &mpsc::Sender<Order>,
 ) -> Result<(), StoreError> {
-    let delivery = Delivery::new(event.told.clone(), ground.clock.now());
+    let now = ground.clock.now();
+    let mut delivery = Delivery::new(event.told.clone(), now);
     let key = endpoint.key();
+    if endpoint.state == WebhookState::Gone {
+        delivery.die(Some(WebhookFailure::Gone), now);
+        if outbox::keep(&*ground.store, &key, delivery).await?.is_some() {
+            ground.figures.dead();
+            outbox::forget_if_removed(&*ground.store, &key, event.told.id).await?;
+        }
+        return Ok(());
+    }
     // One that waited already is known to the dispatcher, or not: taken up twice, it is sent once.
     if let Some(waits) = outbox::keep(&*ground.store, &key, delivery).await? {
         let Delivery { due, until, .. } = waits;

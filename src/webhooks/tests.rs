@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use fido_relay_proto::life::PriorAuth;
+use fido_relay_proto::webhook::{DeliveryState, WebhookEvent, WebhookFailure};
 use fido_relay_proto::{
     AttemptId, Binding, CeremonyId, CeremonyType, DeviceId, Outcome, PlainText,
 };
@@ -13,13 +14,22 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 use url::Url;
 
+use super::outbox::Delivery;
 use super::*;
 use crate::backends::embedded::MemoryStore;
 use crate::ceremony::{Ceremony, Code, Request};
-use crate::ports::{Answered, Happening, Letter, RetryAfter, SecurityEvent, Unsent};
+use crate::ports::{
+    Answered, Batch, Bucket, Change, Happening, Letter, RetryAfter, SecurityEvent, Stored, Unsent,
+    Write, records,
+};
 
+mod changes;
 mod deliveries;
 mod dispatch;
+mod gone;
+mod probes;
+mod removals;
+mod resends;
 mod signatures;
 
 const CLIENT: ClientId = ClientId::from_bytes([1; 16]);
@@ -58,6 +68,8 @@ enum Manner {
     Unreachable,
     /// It takes this long to answer 200.
     Slow(Duration),
+    /// It takes this long to break off.
+    Dragging(Duration),
 }
 
 /// A sender whose endpoints behave as the test says.
@@ -93,9 +105,24 @@ impl Scripted {
         self.arrivals().into_iter().filter(|arrival| arrival.host == host).collect()
     }
 
+    /// Counts anew, from those that are on their way.
+    fn forget_most(&self) {
+        let (now, most) = &mut *self.at_once.lock().unwrap();
+        most.clone_from(now);
+    }
+
     /// The most letters that were on their way to this host at once.
     fn most_at_once(&self, host: &str) -> usize {
         self.at_once.lock().unwrap().1.get(host).copied().unwrap_or_default()
+    }
+}
+
+/// A letter on its way, until it is answered or given up.
+struct Flight<'a>(&'a Scripted, String);
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        *self.0.at_once.lock().unwrap().0.get_mut(&self.1).unwrap() -= 1;
     }
 }
 
@@ -123,9 +150,10 @@ impl WebhookSender for Scripted {
                 let most = most.entry(host.clone()).or_default();
                 *most = (*most).max(*now);
             }
+            let _flight = Flight(self, host.clone());
             let manner = self.manners.lock().unwrap().get(&host).copied();
             let answered = |status| Ok(Answered { status, retry_after: None });
-            let said = match manner.unwrap_or(Manner::Status(200)) {
+            match manner.unwrap_or(Manner::Status(200)) {
                 Manner::Status(status) => answered(status),
                 Manner::Busy { retry_after } => {
                     Ok(Answered { status: 503, retry_after: Some(retry_after) })
@@ -135,10 +163,52 @@ impl WebhookSender for Scripted {
                     tokio::time::sleep(pause).await;
                     answered(200)
                 }
-            };
-            *self.at_once.lock().unwrap().0.get_mut(&host).unwrap() -= 1;
-            said
+                Manner::Dragging(pause) => {
+                    tokio::time::sleep(pause).await;
+                    Err(Unsent::Unreachable)
+                }
+            }
         })
+    }
+}
+
+/// A store that, once armed, keeps the next delivery and reports that it did not.
+#[derive(Debug, Default)]
+struct Doubtful {
+    store: MemoryStore,
+    lies: std::sync::atomic::AtomicBool,
+}
+
+impl Store for Doubtful {
+    fn load<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+        self.store.load(bucket, key)
+    }
+
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        Box::pin(async move {
+            let is_delivery = |change: &Change| {
+                change.bucket == Bucket::Outbox && matches!(change.write, Write::Put(_))
+            };
+            let keeps = batch.changes().iter().any(is_delivery);
+            let done = self.store.commit(batch).await;
+            let lies = || self.lies.swap(false, std::sync::atomic::Ordering::Relaxed);
+            if keeps && lies() {
+                return Err(StoreError::Unavailable("the answer was lost".to_owned()));
+            }
+            done
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        bucket: Bucket,
+        prefix: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
+        self.store.list(bucket, prefix)
     }
 }
 
@@ -233,6 +303,25 @@ impl Stage {
 
     async fn closes(&self, number: u8) {
         self.witness.changed(&self.closed(number, CLIENT), None).await;
+    }
+
+    /// Puts what tells of a ceremony that closes now among the endpoint's dead letters.
+    async fn dies(&self, number: u8, endpoint: &Endpoint) -> EventId {
+        let told = event::of_ceremony(&self.closed(number, CLIENT)).remove(0).told;
+        let mut dead = Delivery::new(told, self.clock.now());
+        dead.die(Some(WebhookFailure::Status), self.clock.now());
+        let key = endpoint.key();
+        outbox::save(&*self.store, &key, Revision::ABSENT, &dead).await.unwrap();
+        dead.told.id
+    }
+
+    /// How many records of webhooks the store has.
+    async fn records(&self) -> usize {
+        let mut records = 0;
+        for bucket in [Bucket::Webhooks, Bucket::Outbox, Bucket::Delivered] {
+            records += self.store.list(bucket, "").await.unwrap().len();
+        }
+        records
     }
 
     async fn dead(&self, endpoint: &Endpoint) -> Vec<Undelivered> {

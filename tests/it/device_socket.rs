@@ -152,7 +152,19 @@ async fn a_stranger_may_send_one_auth_frame_and_nothing_else() {
     socket.hello().await;
     socket.send(&text(&" ".repeat(FRAME_BEFORE_AUTH + 1))).await;
     assert_eq!(socket.closes().await.0, 1009);
-    // And a flood of pings.
+    // As many pings as a device may send, and one more.
+    let mut socket = RawSocket::upgraded(&scene.relay.url()).await;
+    socket.hello().await;
+    socket.send(&text(r#"{"type":"ping","id":"x"}"#).repeat(200)).await;
+    let end = loop {
+        match socket.next().await {
+            Heard::Text(pong) => assert_eq!(pong, r#"{"type":"pong","id":"x"}"#),
+            Heard::Close(code, reason) => break (code, reason),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(end, (4401, "unauthenticated".to_owned()));
+    // And a flood of WebSocket pings.
     let mut socket = RawSocket::upgraded(&scene.relay.url()).await;
     socket.hello().await;
     socket.send(&frame(FIN | PING, b"").repeat(50)).await;
@@ -173,6 +185,55 @@ async fn a_stranger_is_not_read_for_longer_than_an_auth_frame() {
     socket.send(&frame(TEXT, &[b' '; FRAME_BEFORE_AUTH])).await;
     socket.send(&header(FIN | CONTINUATION, 1, true)).await;
     assert_eq!(socket.closes().await.0, 1009);
+    scene.the_open_ceremony_still_completes().await;
+}
+
+/// The next frame, with pings and pongs of WebSocket left out.
+async fn next_frame(socket: &mut RawSocket) -> Value {
+    loop {
+        match socket.next().await {
+            Heard::Text(text) => return serde_json::from_str(&text).unwrap(),
+            Heard::Ping | Heard::Pong => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ping_frame_is_answered_before_and_after_welcome() {
+    let scene = Scene::set_with(|config| {
+        // No frame is earned back while the test runs.
+        config.limits.frames_per_s = 1;
+        config.limits.frames_burst = 10;
+    })
+    .await;
+    let mut socket = RawSocket::upgraded(&scene.relay.url()).await;
+    let nonce = socket.hello().await;
+    let ping = |id: &str| text(&json!({ "type": "ping", "id": id }).to_string());
+    let pong = |id: &str| json!({ "type": "pong", "id": id });
+    socket.send(&ping("before auth")).await;
+    assert_eq!(next_frame(&mut socket).await, pong("before auth"));
+    let proof =
+        scene.ada.key.auth_proof(&scene.ada.socket_url, &nonce, scene.ada.device_id).unwrap();
+    socket.send(&text(&json!({ "type": "auth", "proof": proof }).to_string())).await;
+    let longest = "\u{e9}".repeat(64);
+    socket.send(&ping(&longest)).await;
+    for expected in ["welcome", "offer"] {
+        assert_eq!(next_frame(&mut socket).await["type"], expected);
+    }
+    assert_eq!(next_frame(&mut socket).await, pong(&longest));
+    socket.send(&ping(&"x".repeat(65))).await;
+    let refused = next_frame(&mut socket).await;
+    assert_eq!(
+        (&refused["code"], &refused["ceremony_id"]),
+        (&json!("invalid_frame"), &json!(null))
+    );
+    // Of the ten frames three are spent.
+    socket.send(&ping("again").repeat(8)).await;
+    for _ in 0..7 {
+        assert_eq!(next_frame(&mut socket).await, pong("again"));
+    }
+    assert_eq!(next_frame(&mut socket).await["code"], "slow_down");
     scene.the_open_ceremony_still_completes().await;
 }
 

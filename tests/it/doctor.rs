@@ -276,6 +276,13 @@ async fn an_address_that_another_program_has_is_told() {
 }
 
 #[tokio::test]
+async fn an_address_of_another_machine_is_told() {
+    let mut machine = Machine::fresh().with("FIDO_RELAY_ALLOW_PLAINTEXT", "true");
+    machine.variables[0].1 = "203.0.113.7:8080".to_owned();
+    machine.ails("cannot listen on", "the address must be this machine's").await;
+}
+
+#[tokio::test]
 async fn a_relay_of_another_directory_at_this_address_is_not_to_be_stopped() {
     let relay = TestRelay::start().await;
     let address = relay.url().replace("http://", "");

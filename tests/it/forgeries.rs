@@ -2,17 +2,20 @@
 //! verification that initiators and auditors are told to do.
 
 mod languages;
+mod samples;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay::audit::known_checkpoint;
+use fido_relay::backends::embedded::SystemClock;
 use fido_relay::cli::audit::receipt;
 use fido_relay::cli::demo::result_token::{self, Expected};
+use fido_relay::ports::Clock as _;
 use fido_relay::security::device_proof;
 use fido_relay::security::result_token::JwkSet;
 use fido_relay_proto::http::OpenedCeremony;
-use fido_relay_proto::{CeremonyType, Username};
+use fido_relay_proto::{Binding, CeremonyType, UnixMillis, Username};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
@@ -85,11 +88,13 @@ impl Signed {
             audience: self.audience.parse().unwrap(),
             id: self.opened.id,
             ceremony_type: CeremonyType::Authentication,
+            binding: Binding::Code,
+            opened_at: UnixMillis(0),
             username: Username::new("ada").unwrap(),
             client_nonce: self.nonce.clone(),
             transaction: None,
         };
-        result_token::verify(token, &keys, &expected).is_ok()
+        result_token::verify(token, &keys, &expected, SystemClock.now()).is_ok()
     }
 
     fn keys(&self) -> JwkSet {
@@ -318,5 +323,5 @@ async fn no_forgery_of_a_result_a_receipt_or_a_checkpoint_holds() {
         signed.checkpoint_holds(token)
     });
     languages::pyjwt_refuses_too(&signed, &forged_results);
-    languages::samples_refuse_too(&signed, &forged_results);
+    samples::refuse_too(&signed, &forged_results).await;
 }

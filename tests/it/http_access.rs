@@ -72,6 +72,10 @@ fn webhook() -> Value {
     json!({ "url": "https://hooks.example.com/" })
 }
 
+fn moved() -> Value {
+    json!({ "events": ["user.not_me"] })
+}
+
 fn rotation() -> Value {
     json!({ "scheme": "v1a" })
 }
@@ -102,6 +106,7 @@ pub(crate) const ROUTES: &[Route] = &[
     with_body("POST", "/v1/webhooks", Needs::Scope(Scope::WebhookAdmin), webhook),
     route("GET", "/v1/webhooks", Needs::Scope(Scope::WebhookAdmin)),
     route("GET", "/v1/webhooks/{id}", Needs::Scope(Scope::WebhookAdmin)),
+    with_body("PATCH", "/v1/webhooks/{id}", Needs::Scope(Scope::WebhookAdmin), moved),
     route("DELETE", "/v1/webhooks/{id}", Needs::Scope(Scope::WebhookAdmin)),
     with_body("POST", "/v1/webhooks/{id}/secrets", Needs::Scope(Scope::WebhookAdmin), rotation),
     route("POST", "/v1/webhooks/{id}/enable", Needs::Scope(Scope::WebhookAdmin)),

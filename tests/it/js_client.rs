@@ -1,5 +1,10 @@
 //! The TypeScript client of `clients/js` against a real relay: its own tests under Node, with a
-//! relay that is restarted when they ask for it, and its built modules in a real browser's page.
+//! relay that is restarted when they ask for it, its built modules in a real browser's page, the
+//! package as it would be published, and the samples in React.
+
+mod browser;
+mod package;
+mod react;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,19 +16,16 @@ use fido_relay::config::Config;
 use fido_relay::ports::Clock;
 use fido_relay::security::clients::{ClientChange, Clients};
 use fido_relay::serve::{self, Ground, Running, STORE_FILE};
-use fido_relay_proto::http::Status;
-use fido_relay_proto::{Outcome, TenantId, UnixMillis};
-use serde_json::{Value, json};
+use fido_relay_proto::{TenantId, UnixMillis};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use crate::demo::browser::Browser;
 use crate::support::agreeable::{agreeable, completions, upstream_at};
 use crate::support::needs::{self, Node};
-use crate::support::relay::{Place, TestRelay, http};
-use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
+use crate::support::relay::{Initiator, Place, TestRelay};
 
 /// Longer than a whole file of tests takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -41,6 +43,18 @@ async fn build(node: &Node) {
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stdout));
     };
     BUILT.get_or_init(build).await;
+}
+
+/// Has the relay let pages of this origin watch what the initiator opens.
+async fn list_page(relay: &TestRelay, initiator: &Initiator, origin: &str) {
+    let me: Value = initiator.get("/v1/clients/self").await.json().await.unwrap();
+    let id = serde_json::from_value(me["client_id"].clone()).unwrap();
+    let change = ClientChange {
+        page_origins: Some(vec![origin.parse().unwrap()]),
+        ..ClientChange::default()
+    };
+    let clients = Clients::new(relay.running.relay().world().store.clone());
+    clients.alter(&TenantId::default(), id, &change).await.unwrap();
 }
 
 /// The machine's clock, so many milliseconds ahead.
@@ -159,180 +173,11 @@ async fn a_phone_in_javascript_takes_a_new_key_and_keeps_both_until_it_knows_whi
     run(&node, "rotation.test.js", |_| {}).await;
 }
 
-/// The page of a shop that watches with the built modules, as a bundler would ship them.
-const PAGE: &str = r#"<!doctype html><title>shop</title><p id="steps">steps</p><p id="end"></p>
-<script type="module">
-  import { watchCeremony } from "/client/index.js";
-  const given = new URLSearchParams(location.hash.slice(1));
-  const show = ({ seq, step }) => document.querySelector("p").append(` ${seq} ${step}`);
-  const end = document.querySelector("p + p");
-  try {
-    const last = await watchCeremony(given.get("url"), given.get("ticket"), { onEvent: show });
-    end.textContent = last.status;
-  } catch (error) {
-    end.textContent = `${error.name} ${error.status}`;
-  }
-</script>"#;
-
-/// An app in a page, as web views are. What it posts goes by the app's own network, which is the
-/// test: the relay lets no page pair devices.
-const APP: &str = r#"<!doctype html><title>app</title><p id="steps">steps</p><p id="end"></p>
-<script type="module">
-  import {
-    DeviceSocket, generateDeviceKey, pairDevice, parsePairingLink, webCryptoSigner,
-  } from "/client/index.js";
-  const show = (text) => document.querySelector("p").append(` ${text}`);
-  const native = (url, { body }) => new Promise((resolve) => {
-    window.posts = JSON.stringify({ url, body: JSON.parse(body) });
-    window.answered = (status, text) => {
-      delete window.posts;
-      resolve(new Response(text, { status }));
-    };
-  });
-  const newKey = async () => webCryptoSigner(await generateDeviceKey());
-  try {
-    const link = parsePairingLink(decodeURIComponent(location.hash.slice(1)));
-    const signer = await newKey();
-    const device = await pairDevice({
-      ...link, signer, platform: "other", allowLoopback: true, fetch: native,
-    });
-    let lost = 0;
-    window.rotate = async () => socket.rotateKey(await newKey());
-    const socket = new DeviceSocket({ device, signer, fetch: native, onEvent(event) {
-      show(event.kind);
-      if (event.kind === "offer") window.claim = (code) => socket.claim(event.offer.ceremony_id, code);
-      if (event.kind === "challenge") {
-        const { ceremony_id, attempt } = event.challenge;
-        socket.answer(ceremony_id, attempt, '{"id":"AQIDBA","rawId":"AQIDBA","type":"public-key","response":{}}');
-      }
-      if (event.kind === "disconnected" && ++lost === 2) document.querySelector("p + p").textContent = "no socket";
-      if (event.kind === "closed") document.querySelector("p + p").textContent = event.closed.outcome;
-    } });
-  } catch (error) {
-    document.querySelector("p + p").textContent = String(error);
-  }
-</script>"#;
-
-/// A web server with this page and the built modules.
-fn serving(page: &'static str) -> ScriptedUpstream {
-    ScriptedUpstream::listening(move |_, request| {
-        let path = request.call.trim_start_matches("GET ");
-        let (status, kind, body) = match path.strip_prefix("/client/") {
-            Some(name) => {
-                let text = std::fs::read_to_string(package().join("dist/src").join(name)).unwrap();
-                (200, "text/javascript", text)
-            }
-            None if path.starts_with("/favicon") => (404, "text/plain", String::new()),
-            None => (200, "text/html", page.to_owned()),
-        };
-        let headers = vec![("Content-Type", kind.to_owned())];
-        Reply::Answer(Answer { status, headers, body })
-    })
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_of_a_listed_origin_watches_to_the_end_in_a_browser_and_another_is_refused() {
-    let Some(node) = needs::node("the JavaScript client in a browser") else { return };
-    let Some(chromium) = needs::chromium("the JavaScript client in a browser") else { return };
-    build(&node).await;
-    let upstream = agreeable();
-    let relay = TestRelay::start_with(upstream_at(&upstream.url())).await;
-    let initiator = relay.initiator().await;
-    let (shop, elsewhere) = (serving(PAGE), serving(PAGE));
-    let (listed, stranger) = (shop.url(), elsewhere.url());
-    let me: Value = initiator.get("/v1/clients/self").await.json().await.unwrap();
-    let id = serde_json::from_value(me["client_id"].clone()).unwrap();
-    let change = ClientChange {
-        page_origins: Some(vec![listed.parse().unwrap()]),
-        ..ClientChange::default()
-    };
-    let clients = Clients::new(relay.running.relay().world().store.clone());
-    clients.alter(&TenantId::default(), id, &change).await.unwrap();
-    let phone = relay.phone(&initiator, "ada").await;
-    let opened = initiator.open(&json!({ "type": "registration", "username": "ada" })).await;
-    let watched = format!("url={}/v1/ceremonies/{}", relay.url(), opened.id);
-    let browser = Browser::start(&chromium).await;
-    browser.open(&format!("{listed}/#{watched}&ticket={}", opened.ticket)).await;
-    browser.read("#steps", "steps 1 opened 2 sent 3 delivered").await;
-    phone.types(&opened);
-    browser.read("#end", "succeeded").await;
-    let steps = browser.text("#steps").await;
-    let numbers: Vec<_> = steps.split_whitespace().skip(1).step_by(2).collect();
-    let view = initiator.outcome(opened.id).await;
-    let every: Vec<_> = (1..=view.seq).map(|seq| seq.to_string()).collect();
-    assert_eq!(numbers, every, "{steps}");
-    assert_eq!(view.status, Status::Ended(Outcome::Succeeded));
-    browser.open(&format!("{listed}/?again#{watched}&ticket=tkt_none")).await;
-    browser.read("#end", "WatchError 401").await;
-    // What a browser of a page that nobody lists lets its script see is a failure of the network.
-    browser.open(&format!("{stranger}/#{watched}&ticket={}", opened.ticket)).await;
-    let failed = "return fetch(new URLSearchParams(location.hash.slice(1)).get('url'), \
-                  { headers: { Authorization: 'Bearer tkt_none' } }).then(() => 'read', () => 'failed')";
-    assert_eq!(browser.run(failed).await, "failed");
-    assert_eq!(browser.text("#steps").await, "steps");
-    browser.quit().await;
-}
-
-/// Posts what the app in the page wants posted.
-async fn post_for(browser: &Browser) {
-    let script = "return window.posts ?? ''";
-    let wanted = async {
-        loop {
-            let asked = browser.run(script).await;
-            if asked != "" {
-                return asked;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let asked = tokio::time::timeout(PATIENCE, wanted).await.unwrap();
-    let asked: Value = serde_json::from_str(asked.as_str().unwrap()).unwrap();
-    let post = http().post(asked["url"].as_str().unwrap()).json(&asked["body"]);
-    let answer = post.send().await.unwrap();
-    let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
-    browser.run(&format!("window.answered({status}, {})", Value::from(text))).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_app_in_a_page_of_a_listed_origin_holds_its_key_and_its_socket_in_a_browser() {
-    let Some(node) = needs::node("a device socket in a browser") else { return };
-    let Some(chromium) = needs::chromium("a device socket in a browser") else { return };
-    build(&node).await;
-    let upstream = agreeable();
-    let (app, elsewhere) = (serving(APP), serving(APP));
-    let agree = upstream_at(&upstream.url());
-    let listed = app.url();
-    let relay = TestRelay::start_with(|config| {
-        agree(config);
-        config.device_origins = vec![listed.clone()];
+async fn a_phone_in_javascript_leaves_a_line_that_died_in_silence() {
+    let Some(node) = needs::node("a silent line in JavaScript") else { return };
+    run(&node, "liveness.test.js", |config| {
+        config.limits.heartbeat = Duration::from_secs(2);
     })
     .await;
-    let initiator = relay.initiator().await;
-    let browser = Browser::start(&chromium).await;
-    let pairing = initiator.post("/v1/pairings", &json!({ "username": "ada" })).await;
-    let pairing: Value = pairing.json().await.unwrap();
-    let link = pairing["uri"].as_str().unwrap();
-    browser.open(&format!("{listed}/#{}", link.replace('%', "%25"))).await;
-    post_for(&browser).await;
-    browser.read("#steps", "steps connected").await;
-    browser.run("window.rotate()").await;
-    post_for(&browser).await;
-    browser.read("#steps", "steps connected key_rotated").await;
-    let opened = initiator.open(&json!({ "type": "registration", "username": "ada" })).await;
-    browser.read("#steps", "steps connected key_rotated offer").await;
-    let code = opened.code.as_ref().unwrap();
-    browser.run(&format!("window.claim('{}')", code)).await;
-    browser.read("#end", "succeeded").await;
-    let steps = browser.text("#steps").await;
-    assert_eq!(steps, "steps connected key_rotated offer challenge accepted closed");
-    assert_eq!(initiator.outcome(opened.id).await.status, Status::Ended(Outcome::Succeeded));
-    // The same app elsewhere gets no socket: its browser says where it comes from.
-    let pairing = initiator.post("/v1/pairings", &json!({ "username": "bob" })).await;
-    let pairing: Value = pairing.json().await.unwrap();
-    let link = pairing["uri"].as_str().unwrap().replace('%', "%25");
-    browser.open(&format!("{}/#{link}", elsewhere.url())).await;
-    post_for(&browser).await;
-    browser.read("#end", "no socket").await;
-    assert!(!browser.text("#steps").await.contains(" connected"));
-    browser.quit().await;
 }

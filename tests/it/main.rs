@@ -32,6 +32,7 @@ mod device_handshake;
 mod device_proofs;
 mod device_socket;
 mod differential;
+mod django_example;
 mod docs;
 #[cfg(unix)]
 mod doctor;
@@ -52,6 +53,7 @@ mod hostile_upstream;
 mod http_access;
 mod http_refusals;
 mod idempotency;
+mod initiator_samples;
 mod isolation;
 mod js_client;
 #[cfg(all(unix, debug_assertions))]
@@ -62,6 +64,7 @@ mod long_poll;
 mod metrics;
 mod not_ringing;
 mod openapi;
+mod page_sample;
 mod pages;
 mod pairing;
 mod phone;

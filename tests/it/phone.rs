@@ -9,7 +9,7 @@ use fido_relay_proto::device::{DeclineReason, FrameErrorCode};
 use fido_relay_proto::http::{OpenedCeremony, OpenedPairing, Status};
 use fido_relay_proto::{Outcome, Reason, Step};
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
@@ -223,6 +223,51 @@ async fn the_command_pairs_registers_and_comes_back_with_the_same_card() {
     let (exit, text) = run_phone(&["--state", state, "--once", "--not-me"], "").await;
     assert_eq!(exit, Some(3), "{text}");
     assert!(text.contains("denied (not_me)"), "{text}");
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_command_in_order() {
+    let relay = TestRelay::start().await;
+    let bank = relay.initiator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let state = paired(&bank, folder.path()).await;
+    for signal in ["-INT", "-TERM"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
+        command.args(["phone", "--state", &state]).kill_on_drop(true);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        while !lines.next_line().await.unwrap().unwrap().contains("Ctrl-C ends") {}
+        let arguments = [signal.to_owned(), process.id().unwrap().to_string()];
+        assert!(Command::new("kill").args(arguments).status().await.unwrap().success());
+        assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("Stopped."), "{signal}");
+        assert_eq!(process.wait().await.unwrap().code(), Some(0), "{signal}");
+    }
+}
+
+#[tokio::test]
+async fn a_phone_that_cannot_be_kept_uses_up_no_link() {
+    let relay = TestRelay::start().await;
+    let bank = relay.initiator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let pairing: OpenedPairing =
+        bank.post("/v1/pairings", &json!({ "username": "ada" })).await.json().await.unwrap();
+    let nowhere = folder.path().join("missing/phone.json");
+    let pair = ["--pair", &pairing.uri, "--state"];
+    let (exit, text) = run_phone(&[&pair[..], &[nowhere.to_str().unwrap()]].concat(), "").await;
+    assert_eq!(exit, Some(1), "{text}");
+    assert!(
+        text.contains("cannot be read or written") && text.contains("another --state"),
+        "{text}"
+    );
+
+    let state = folder.path().join("phone.json");
+    std::fs::write(&state, "{}").unwrap();
+    let (exit, text) = run_phone(&["--state", state.to_str().unwrap()], "").await;
+    assert_eq!(exit, Some(1), "{text}");
+    assert!(text.contains("is not the state of a phone. To go on, name another --state"), "{text}");
+    std::fs::remove_file(&state).unwrap();
+    let (exit, text) = run_phone(&[&pair[..], &[state.to_str().unwrap()]].concat(), "").await;
+    assert!(exit == Some(0) && text.contains("Paired with"), "{text}");
 }
 
 #[tokio::test]

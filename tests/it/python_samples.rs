@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fido_relay::config::{HttpUpstream, Upstream};
@@ -15,6 +16,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use crate::support::fido2_server::Fido2Server;
 use crate::support::needs;
 use crate::support::relay::TestRelay;
+use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
 /// Longer than three ceremonies take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -134,4 +136,133 @@ async fn the_phone_in_python_comes_back_after_a_restart_to_what_was_open() {
     phone.until("succeeded").await;
     let closed = initiator.outcome(opened.id).await;
     assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
+}
+
+/// Runs a sample to its end; gives whether it succeeded, and its output.
+async fn run_out(python: &Path, sample: &str, arguments: &[&str]) -> (bool, String) {
+    let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/python");
+    let mut program = Command::new(python);
+    program.arg("-B").arg(samples.join(sample)).args(arguments);
+    let ran = program.env("FIDO_RELAY_API_KEY", "rk_unused").output().await.unwrap();
+    let printed = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    assert!(!printed.contains("Traceback"), "{sample}: {printed}");
+    (ran.status.success(), printed)
+}
+
+#[tokio::test]
+async fn backend_repeats_opens_and_quotes_names() {
+    let Some(python) = needs::python("the backend-proxied samples") else { return };
+    let (opens, devices) = (AtomicUsize::new(0), "GET /v1/users/a%2F%3Fb%23%25%40c/devices");
+    let relay = ScriptedUpstream::listening(move |_, request| {
+        let closed = json!({ "id": "cer_1", "status": "denied", "reason": "declined", "seq": 30,
+            "progress": [{ "seq": 10, "step": "opened" }, { "seq": 30, "step": "closed" }] });
+        let answer = match request.call.as_str() {
+            "GET /v1/clients/self" => json!({ "client_id": "cli_1" }),
+            "POST /v1/ceremonies" => match opens.fetch_add(1, Ordering::Relaxed) {
+                0 => return Reply::HangUp,
+                1 => return Reply::Answer(Answer::json(503, "{}").with("Retry-After", "0")),
+                _ => json!({ "id": "cer_1", "code": "123456" }),
+            },
+            "GET /v1/ceremonies/cer_1?wait=25&since=0" => closed,
+            call if call == devices => json!({ "devices": [{}] }),
+            call => panic!("{call}"),
+        };
+        Reply::Answer(Answer::json(200, answer.to_string()))
+    });
+    let arguments = [&relay.url(), "--username", "a/?b#%@c"];
+    let (succeeded, printed) = run_out(&python, "backend_proxied.py", &arguments).await;
+    assert!(!succeeded && printed.ends_with("registration: denied (declined)\n"), "{printed}");
+    assert!(printed.contains("  opened\n  closed\n"), "{printed}");
+    let received = relay.received();
+    let opens = received.iter().filter(|request| request.call == "POST /v1/ceremonies");
+    let opens: Vec<_> = opens.map(|open| (open.all("idempotency-key"), &open.body)).collect();
+    assert_eq!(opens.len(), 3);
+    assert!(opens.iter().all(|open| *open == opens[0] && open.0.len() == 1), "{opens:?}");
+}
+
+/// Breaks one claim after the other.
+const REFUSED_RESULTS: &str = r#"
+import time
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+from backend_proxied import Relay
+
+key, stranger = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+relay = object.__new__(Relay)
+relay._url, relay._client_id = "https://relay.example.com", "cli_1"
+jwk = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+relay._keys = {"k1": jwt.PyJWK({**jwk, "use": "sig", "kid": "k1"}, algorithm="ES256")}
+relay._call = lambda method, path: {"keys": [{**jwk, "kid": "k1"}]}
+asked = {"type": "authentication", "username": "ada", "client_nonce": "n"}
+good = {"iss": relay._url, "aud": "cli_1", "sub": "ada", "jti": "cer_1", "iat": int(time.time()),
+    "exp": int(time.time()) + 60, "client_nonce": "n", "ceremony_type": "authentication",
+    "outcome": "succeeded", "binding": "code", "amr": ["pop", "user", "pin", "mfa"]}
+
+def verify(claims, key=key, **header):
+    header = {"typ": "ceremony-result+jwt", "kid": "k1", **header}
+    token = jwt.encode(claims, key, "ES256", headers=header)
+    return relay.verify({"id": "cer_1", "result": token}, asked)
+
+assert verify(good) == good
+wrong = [("amr", ["pop", "user"]), ("amr", []), ("iss", "x"), ("aud", "cli_2"), ("sub", "bob"),
+    ("jti", "cer_2"), ("exp", 1), ("client_nonce", "m"), ("ceremony_type", "approval"),
+    ("outcome", "denied"), ("binding", "none")]
+cases = [(({**good, name: value},), {}) for name, value in wrong]
+cases += [(({n: v for n, v in good.items() if n != name},), {}) for name in good]
+cases += [((good, stranger), {}), ((good,), {"typ": "JWT"}), ((good,), {"kid": "k2"})]
+for arguments, header in cases:
+    try:
+        verify(*arguments, **header)
+    except jwt.PyJWTError:
+        continue
+    raise AssertionError((arguments, header))
+"#;
+
+#[tokio::test]
+async fn backend_refuses_results_without_pin() {
+    let Some(python) = needs::python("the backend-proxied samples") else { return };
+    let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/python");
+    let mut program = Command::new(python);
+    program.args(["-B", "-c", REFUSED_RESULTS]).current_dir(samples);
+    let ran = program.output().await.unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[tokio::test]
+async fn phone_repeats_a_pairing_refused_temporarily() {
+    let Some(python) = needs::python("the phone in Python") else { return };
+    let relay = ScriptedUpstream::listening(|number, _| {
+        let gone = json!({ "code": "gone", "title": "The pairing was used" }).to_string();
+        let gone = Answer { headers: vec![], ..Answer::json(410, gone) };
+        Reply::Answer(match number {
+            0 => Answer::json(503, "{}").with("Retry-After", "0"),
+            _ => gone.with("Content-Type", "application/problem+json"),
+        })
+    });
+    let link = format!("fido-relay://pair?relay={}&token=t", relay.url());
+    let (succeeded, printed) = run_out(&python, "phone.py", &[&link]).await;
+    assert!(!succeeded);
+    assert_eq!(printed, "not paired: The pairing was used\n");
+    let received = relay.received();
+    assert_eq!(received.len(), 2);
+    assert_eq!(received[0].body, received[1].body);
+}
+
+#[tokio::test]
+async fn samples_report_a_missing_relay() {
+    let Some(python) = needs::python("the samples in Python") else { return };
+    let page = ScriptedUpstream::listening(|_, _| {
+        Reply::Answer(Answer { headers: vec![], ..Answer::json(404, "<html>") })
+    });
+    let absent = ScriptedUpstream::refusing();
+    for (server, says) in [(page.url(), "HTTP 404"), (absent.url(), "does not answer: ")] {
+        let link = format!("fido-relay://pair?relay={server}&token=t");
+        let samples =
+            [("backend_proxied.py", &server), ("client_direct.py", &server), ("phone.py", &link)];
+        for (sample, argument) in samples {
+            let (succeeded, printed) = run_out(&python, sample, &[argument]).await;
+            assert!(!succeeded && printed.contains(says), "{sample}: {printed}");
+            assert_eq!(printed.trim().lines().count(), 1, "{sample}: {printed}");
+        }
+    }
 }

@@ -172,6 +172,8 @@ async fn every_other_route_names_the_field_too() {
     let ceremony = format!("/v1/ceremonies/{}", opened.id);
     let device = "/v1/devices/dev_AAAAAAAAAAAAAAAAAAAAAA";
     let key = json!({ "kty": "EC", "crv": "P-256", "x": "a", "y": "b" });
+    let mut private = key.clone();
+    private["d"] = json!(CANARY);
     let pair = |field: &str, value: Value| {
         let mut body = json!({
             "pairing_token": CANARY, "jwk": key, "proof": CANARY, "platform": "other",
@@ -189,6 +191,18 @@ async fn every_other_route_names_the_field_too() {
         ("PATCH", device.into(), json!({ "name": "" }), "/name: must not be empty"),
         ("POST", "/v1/devices".into(), pair("jwk", json!({ "kty": "EC" })), "/jwk/crv: missing"),
         ("POST", "/v1/devices".into(), pair("jwk", json!([CANARY])), "/jwk: an object"),
+        (
+            "POST",
+            "/v1/devices".into(),
+            pair("jwk", private.clone()),
+            "/jwk/d: a private key: give the public half, of a new pair",
+        ),
+        (
+            "POST",
+            "/v1/device/key".into(),
+            json!({ "new_jwk": private, "old_proof": CANARY, "new_proof": CANARY }),
+            "/new_jwk/d: a private key: give the public half, of a new pair",
+        ),
         (
             "POST",
             "/v1/devices".into(),

@@ -15,6 +15,9 @@ OPEN = {KNOWN["open"]}
 
 # Characters that pass where a script or an emoji needs them.
 NEEDED = set("\u200c\u200d\ufe0f")
+# Blank ones that are of no category of blanks.
+EMPTY = set("\u115f\u1160\u2800\u3164\uffa0\ufffc\ufffd\U0001d159")
+FORBIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Mn", "Me", "Zl", "Zp"}
 
 
 def within_all_rules(value):
@@ -25,16 +28,16 @@ def within_all_rules(value):
         return [within_all_rules(inner) for inner in value]
     if not isinstance(value, str) or value.isascii() and "  " not in value:
         return value
+    if re.search("[\x00-\x1f\x7f-\x9f]", value):
+        return value
+    # As long as before: a text that is too long stays so.
     shown = "".join(
-        " " if unicodedata.category(c) == "Zs" else c
-        for c in unicodedata.normalize("NFC", value)
-        if c not in NEEDED
-        and unicodedata.category(c) not in ("Mn", "Me")
-        and ord(c) & 0xFFFE != 0xFFFE
-        and ord(c) < 0x40000
+        " " if unicodedata.category(c) == "Zs"
+        else "x" if c in NEEDED | EMPTY or unicodedata.category(c) in FORBIDDEN
+        else c
+        for c in value
     )
-    shown = re.sub("  +", " ", shown)
-    return shown or "x"
+    return unicodedata.normalize("NFC", re.sub("^ | $| (?= )", "x", shown))
 
 
 @schemathesis.hook

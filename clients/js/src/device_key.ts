@@ -18,21 +18,38 @@ export interface DeviceSigner {
   sha256?(bytes: Uint8Array): Promise<Uint8Array>;
 }
 
+/** A `CryptoKeyPair`, spelt so that types of an app without browser types know it too. */
+export interface DeviceKeyPair {
+  readonly privateKey: object;
+  readonly publicKey: object;
+}
+
+/** Browsers have WebCrypto in secure contexts alone, React Native never. */
+function subtle(): SubtleCrypto {
+  const found = globalThis.crypto?.subtle as SubtleCrypto | undefined;
+  if (!found) {
+    throw new TypeError(
+      "there is no WebCrypto here: a page needs https (or localhost), and React Native a `signer` of the app's with `sha256`",
+    );
+  }
+  return found;
+}
+
 /** A new key in WebCrypto. It cannot be extracted; IndexedDB can keep it as it is. */
-export async function generateDeviceKey(): Promise<CryptoKeyPair> {
-  const pair = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign", "verify"]);
-  return pair as CryptoKeyPair;
+export async function generateDeviceKey(): Promise<DeviceKeyPair> {
+  return subtle().generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign", "verify"]);
 }
 
 /** A signer over a key of WebCrypto's. */
-export async function webCryptoSigner(pair: CryptoKeyPair): Promise<DeviceSigner> {
-  const { x, y } = await crypto.subtle.exportKey("jwk", pair.publicKey);
+export async function webCryptoSigner(pair: DeviceKeyPair): Promise<DeviceSigner> {
+  const { privateKey, publicKey } = pair as CryptoKeyPair;
+  const { x, y } = await subtle().exportKey("jwk", publicKey);
   if (!x || !y) throw new TypeError("not a P-256 key");
   return {
     jwk: { kty: "EC", crv: "P-256", x, y },
     async sign(bytes) {
       const algorithm = { name: "ECDSA", hash: "SHA-256" };
-      return new Uint8Array(await crypto.subtle.sign(algorithm, pair.privateKey, bytes as Uint8Array<ArrayBuffer>));
+      return new Uint8Array(await subtle().sign(algorithm, privateKey, bytes as Uint8Array<ArrayBuffer>));
     },
   };
 }
@@ -53,7 +70,7 @@ export function base64url(bytes: Uint8Array): string {
 /** The SHA-256 of a text, base64url. */
 export async function hashOf(signer: DeviceSigner, text: string): Promise<string> {
   const bytes = new TextEncoder().encode(text);
-  const hash = signer.sha256 ? await signer.sha256(bytes) : new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  const hash = signer.sha256 ? await signer.sha256(bytes) : new Uint8Array(await subtle().digest("SHA-256", bytes));
   return base64url(hash);
 }
 

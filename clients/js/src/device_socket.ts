@@ -1,21 +1,22 @@
 // The device socket (docs/protocol.md): one line at a time, proven with the device key, dialled again
 // by the document's rules, until it is told to stop or the relay forbids it.
 
+import { Answers } from "./answers.js";
 import { signed, type DeviceSigner } from "./device_key.js";
 import { dialWebSocket, type Dial, type Line } from "./dial.js";
 import type { DeclineReason, NoticeFrame, RelayFrame } from "./frames.js";
 import { KeyExchange } from "./key_rotation.js";
+import { Liveness } from "./liveness.js";
 import type { PairedDevice } from "./pairing.js";
 import { Prompts, type PromptEvent } from "./prompts.js";
 import { Reconnect, type SocketEnd, type StopReason } from "./reconnect.js";
+import type { DeviceStorage } from "./storage.js";
 
 const PROTOCOL = "fido-relay.v1";
 /** From dialling to the welcome; the relay itself allows 10 s. */
 const WELCOME_MS = 15_000;
-/** Heartbeats without a sign of life after which a line is dead. */
-const SILENT_HEARTBEATS = 2.5;
-/** Where pings are hidden, `reauth` is what must come: so much later than announced at most. */
-const REAUTH_SLACK_S = 120;
+/** What a line that is asked after a pause of the app's may take to answer. */
+const WAKE_MS = 5_000;
 
 export type DeviceEvent =
   | PromptEvent
@@ -29,6 +30,8 @@ export type DeviceEvent =
   | { kind: "key_kept"; error: unknown }
   /** The signer failed; the socket is dialled again. */
   | { kind: "not_signed"; error: unknown }
+  /** The storage failed. What it should have kept is kept in memory. */
+  | { kind: "not_stored"; error: unknown }
   /** It will not be dialled again. The last event. */
   | { kind: "stopped"; why: StopReason };
 
@@ -40,6 +43,8 @@ export interface DeviceSocketOptions {
    * was ended before: it is settled which of the two counts.
    */
   nextSigner?: DeviceSigner;
+  /** Keeps answers of the card until the relay has them, also when the app is killed. */
+  storage?: DeviceStorage;
   /** Told of everything, in order. */
   onEvent: (event: DeviceEvent) => void;
   /** The platform's own `WebSocket` if nothing is given. */
@@ -54,7 +59,9 @@ export interface DeviceSocketOptions {
 
 export class DeviceSocket {
   readonly #options: DeviceSocketOptions;
+  readonly #answers: Answers;
   readonly #prompts: Prompts;
+  readonly #liveness: Liveness;
   readonly #reconnect = new Reconnect();
   readonly #noticed: Set<string>;
   readonly #onAbort = () => this.stop();
@@ -66,12 +73,12 @@ export class DeviceSocket {
   #line: Line | undefined;
   #welcomedAt: number | undefined;
   #goawayMs: number | undefined;
-  #heard = 0;
-  #watchdog: ReturnType<typeof setTimeout> | undefined;
   #waiting: ReturnType<typeof setTimeout> | undefined;
+  /** Nothing is dialled before the storage has given what it keeps. */
+  #loading = false;
   #stopped = false;
 
-  /** Dials at once. */
+  /** Dials at once, or when the storage has been read. */
   constructor(options: DeviceSocketOptions) {
     if (!options.dial && typeof WebSocket === "undefined") {
       throw new TypeError("there is no WebSocket here: give `dial`, such as dialNode of @fido-relay/client/node");
@@ -79,18 +86,20 @@ export class DeviceSocket {
     this.#options = options;
     this.#signer = options.signer;
     this.#noticed = new Set(options.noticed);
-    this.#prompts = new Prompts(
-      (frame) => {
-        // What is lost here the relay asks for again, or it is kept.
-        if (this.#welcomedAt !== undefined) this.#line?.send(frame);
-      },
-      (event) => this.#tell(event),
-    );
+    const { storage } = options;
+    this.#answers = new Answers(storage, options.device.device_id, (error) => this.#tell({ kind: "not_stored", error }));
+    const send = (frame: string) => {
+      // What is lost here the relay asks for again, or it is kept.
+      if (this.#welcomedAt !== undefined) this.#line?.send(frame);
+    };
+    this.#prompts = new Prompts(this.#answers, send, (event) => this.#tell(event));
+    this.#liveness = new Liveness(send, () => this.#leave());
     options.signal?.addEventListener("abort", this.#onAbort, { once: true });
     if (options.signal?.aborted) this.stop();
     else {
       if (options.nextSigner) void this.#settle(options.nextSigner, true);
-      this.#dial();
+      if (storage) void this.#load();
+      else this.#dial();
     }
   }
 
@@ -136,18 +145,20 @@ export class DeviceSocket {
     return this.#prompts.answer(ceremonyId, attempt, credential);
   }
 
-  /** The app came to the foreground: dials at once if it waits. */
+  /**
+   * The app came to the foreground: dials at once if it waits, and asks a line that stands whether
+   * it still does.
+   */
   wake(): void {
     this.#exchange?.wake();
-    if (this.#waiting === undefined) return;
+    if (this.#waiting === undefined) return this.#liveness.ask(WAKE_MS);
     clearTimeout(this.#waiting);
     this.#dial();
   }
 
   /** The network changed: leaves the line that may be dead, and dials at once. */
   redial(): void {
-    this.#line?.drop();
-    this.#ended(this.#line, { code: 1006 });
+    this.#leave();
     this.wake();
   }
 
@@ -188,6 +199,20 @@ export class DeviceSocket {
     }
   }
 
+  async #load(): Promise<void> {
+    this.#loading = true;
+    await this.#answers.load();
+    this.#loading = false;
+    if (!this.#stopped) this.#dial();
+  }
+
+  /** Leaves the line without its consent. */
+  #leave(): void {
+    if (this.#loading) return;
+    this.#line?.drop();
+    this.#ended(this.#line, { code: 1006 });
+  }
+
   #dial(): void {
     this.#waiting = undefined;
     const { device, dial = dialWebSocket } = this.#options;
@@ -199,7 +224,7 @@ export class DeviceSocket {
           if (current()) this.#text(message);
         },
         alive: () => {
-          if (current()) this.#heard = performance.now();
+          if (current()) this.#liveness.heard();
         },
         ended: (end) => this.#ended(line, end),
       });
@@ -207,23 +232,8 @@ export class DeviceSocket {
       // Such as an URL that the platform refuses: said like any other end.
     }
     this.#line = line;
-    this.#watch(WELCOME_MS);
+    this.#liveness.dialled(WELCOME_MS);
     if (!line) this.#ended(line, { code: 1006 });
-  }
-
-  /** Ends the line after so long without a sign of life. */
-  #watch(limit: number): void {
-    clearTimeout(this.#watchdog);
-    this.#heard = performance.now();
-    const look = () => {
-      const left = this.#heard + limit - performance.now();
-      if (left > 0) this.#watchdog = setTimeout(look, left);
-      else {
-        this.#line?.drop();
-        this.#ended(this.#line, { code: 1006 });
-      }
-    };
-    this.#watchdog = setTimeout(look, limit);
   }
 
   #text(message: string): void {
@@ -237,20 +247,26 @@ export class DeviceSocket {
     else if (frame.type === "reauth") void this.#proveAgain(frame.nonce);
     else if (frame.type === "welcome") {
       this.#welcomedAt = performance.now();
-      const pings = this.#line?.hearsPings;
-      const silence = pings ? frame.heartbeat_s * SILENT_HEARTBEATS : frame.reauth_in_s + REAUTH_SLACK_S;
-      this.#watch(silence * 1000);
+      this.#liveness.welcomed(frame.heartbeat_s);
       const exchange = this.#exchange;
       if (exchange && this.#proven === exchange.next) exchange.welcomed();
       else exchange?.wake();
       this.#prompts.connected(frame.limits.frame_bytes);
       this.#tell({ kind: "connected", connectionId: frame.connection_id });
-    } else if (frame.type === "goaway") this.#goawayMs = frame.reconnect_in_ms;
+    } else if (frame.type === "pong") this.#liveness.answered(frame.id);
+    else if (frame.type === "goaway") this.#goawayMs = frame.reconnect_in_ms;
     else if (frame.type === "notice") {
       if (this.#noticed.has(frame.notice_id)) return;
       this.#noticed.add(frame.notice_id);
       this.#tell({ kind: "notice", notice: frame });
-    } else if (this.#welcomedAt !== undefined) this.#prompts.frame(frame);
+    } else if (this.#welcomedAt !== undefined) {
+      if (frame.type === "error" && frame.ceremony_id === undefined) {
+        this.#liveness.answered();
+        // Of what this client sends, an older relay does not know `ping` alone.
+        if (frame.code === "unknown_type") return;
+      }
+      this.#prompts.frame(frame);
+    }
   }
 
   /** During an exchange this is most likely the relay asking for the new key. */
@@ -286,7 +302,7 @@ export class DeviceSocket {
 
   #ended(line: Line | undefined, end: SocketEnd): void {
     if (line !== this.#line || this.#waiting !== undefined || this.#stopped) return;
-    clearTimeout(this.#watchdog);
+    this.#liveness.end();
     const stood = this.#welcomedAt === undefined ? 0 : Math.max(1, performance.now() - this.#welcomedAt);
     const next = this.#reconnect.after(end, stood, this.#goawayMs);
     this.#line = this.#welcomedAt = this.#goawayMs = undefined;
@@ -308,13 +324,15 @@ export class DeviceSocket {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#exchange?.stop();
-    clearTimeout(this.#watchdog);
+    this.#liveness.end();
     clearTimeout(this.#waiting);
     this.#waiting = undefined;
     this.#options.signal?.removeEventListener("abort", this.#onAbort);
     this.#line?.close();
     this.#line = this.#welcomedAt = undefined;
     this.#prompts.stop();
+    // What a device that is gone has signed nobody takes; otherwise the next run of the app sends it.
+    this.#answers.clear(why === "revoked" || why === "unknown_device");
     this.#tell({ kind: "stopped", why });
   }
 }

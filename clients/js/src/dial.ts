@@ -15,8 +15,6 @@ export interface LineListener {
 
 /** One connection. */
 export interface Line {
-  /** Whether `alive` hears the relay's pings. */
-  readonly hearsPings: boolean;
   send(message: string): void;
   /** Closes in order. */
   close(): void;
@@ -39,7 +37,6 @@ export const dialWebSocket: Dial = (url, protocol, listener) => {
   };
   socket.onclose = ({ code }) => listener.ended({ code });
   return {
-    hearsPings: false,
     send: (message) => {
       if (socket.readyState === WebSocket.OPEN) socket.send(message);
     },

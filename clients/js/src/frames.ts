@@ -213,8 +213,13 @@ export interface NoticeFrame {
   platform?: Platform;
 }
 
+export interface PongFrame {
+  type: "pong";
+  id: string;
+}
+
 /** What the relay says to a device. */
-export type RelayFrame = HelloFrame | WelcomeFrame | OfferFrame | ChallengeFrame | AcceptedFrame | ClosedFrame | ErrorFrame | ReauthFrame | GoawayFrame | NoticeFrame;
+export type RelayFrame = HelloFrame | WelcomeFrame | OfferFrame | ChallengeFrame | AcceptedFrame | ClosedFrame | ErrorFrame | ReauthFrame | GoawayFrame | NoticeFrame | PongFrame;
 
 export interface AuthFrame {
   type: "auth";
@@ -253,8 +258,13 @@ export interface DeclineFrame {
   reason: DeclineReason;
 }
 
+export interface PingFrame {
+  type: "ping";
+  id: string;
+}
+
 /** What a device says to the relay. */
-export type DeviceFrame = AuthFrame | AckFrame | ClaimFrame | CardFrame | AnswerFrame | DeclineFrame;
+export type DeviceFrame = AuthFrame | AckFrame | ClaimFrame | CardFrame | AnswerFrame | DeclineFrame | PingFrame;
 
 /** One step of a ceremony, the same on every road. */
 export interface WatchEvent {

@@ -1,7 +1,7 @@
 // The public face of the package; `@fido-relay/client/node` has Node's own way to dial.
 
 export { standardBase64 } from "./card.js";
-export { generateDeviceKey, webCryptoSigner, type DeviceSigner, type P256Jwk } from "./device_key.js";
+export { base64url, generateDeviceKey, webCryptoSigner, type DeviceKeyPair, type DeviceSigner, type P256Jwk } from "./device_key.js";
 export { DeviceSocket, type DeviceEvent, type DeviceSocketOptions } from "./device_socket.js";
 export { dialWebSocket, type Dial, type Line, type LineListener } from "./dial.js";
 export type * from "./frames.js";
@@ -9,4 +9,6 @@ export { KeyRotationError, rotateDeviceKey, type KeyRotationOrder } from "./key_
 export { pairDevice, parsePairingLink, PairingError, type PairedDevice, type PairingOrder } from "./pairing.js";
 export type { PromptEvent, TakenDown } from "./prompts.js";
 export type { SocketEnd, StopReason } from "./reconnect.js";
-export { watchCeremony, WatchError, type Watch, type WatchOptions } from "./watch.js";
+export { indexedDbStorage, storedDevice, storedSigner, type DeviceStorage } from "./storage.js";
+export { watchCeremony, type Watch } from "./watch.js";
+export { WatchError, type WatchOptions, type WatchState, type WatchTrouble } from "./watch_options.js";

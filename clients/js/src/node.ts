@@ -23,7 +23,6 @@ export function dialer(options: RequestOptions & { ca?: string | Buffer } = {}):
 export const dialNode: Dial = dialer();
 
 class NodeLine implements Line {
-  readonly hearsPings = true;
   readonly #listener: LineListener;
   readonly #request: ReturnType<typeof requestHttp>;
   #socket: Duplex | undefined;

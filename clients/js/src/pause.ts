@@ -1,11 +1,6 @@
 // Waiting that can be called off, and the chance that keeps many clients apart.
 
-/** Throws the reason of a signal that is aborted. React Native's signals have none to give. */
-export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw reasonOf(signal);
-}
-
-/** Why it was aborted. */
+/** Why it was aborted. React Native's signals have no reason to give. */
 export function reasonOf(signal: AbortSignal): unknown {
   return signal.reason ?? Object.assign(new Error("this was called off"), { name: "AbortError" });
 }

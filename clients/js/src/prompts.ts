@@ -2,6 +2,7 @@
 // it (docs/protocol.md, section 10). It knows no sockets; that something was lost it learns from
 // the relay sending something again.
 
+import type { Answers } from "./answers.js";
 import type { AckOf, ChallengeFrame, ClosedFrame, DeclineReason, ErrorFrame, OfferFrame, RelayFrame } from "./frames.js";
 
 /** After a welcome, what is not sent again within this time is over. */
@@ -18,7 +19,7 @@ export type TakenDown = "time_is_up" | "not_open_any_more" | "claimed_elsewhere"
 export type PromptEvent =
   /** Show it and ask for the code; `again` if it is shown already. */
   | { kind: "offer"; offer: OfferFrame; again: boolean }
-  /** Show it and ask for the card; `again` if this very challenge is shown already. */
+  /** Show it and ask for the card; `again` if this very challenge is shown or answered already. */
   | { kind: "challenge"; challenge: ChallengeFrame; again: boolean }
   /** The answer is stored. */
   | { kind: "accepted"; ceremonyId: string; attempt: string }
@@ -44,14 +45,15 @@ export class Prompts {
   readonly #send: (frame: string) => void;
   readonly #tell: (event: PromptEvent) => void;
   readonly #prompts = new Map<string, Prompt>();
-  /** By ceremony, from the card's signature to the end, also when the prompt is gone. */
-  readonly #answers = new Map<string, { attempt: string; frame: string }>();
+  /** Also of ceremonies whose prompt is gone. */
+  readonly #answers: Answers;
   readonly #timers = new Set<ReturnType<typeof setTimeout>>();
   #socket = 0;
   /** The largest frame that the relay takes, in bytes. */
   #limit = Infinity;
 
-  constructor(send: (frame: string) => void, tell: (event: PromptEvent) => void) {
+  constructor(answers: Answers, send: (frame: string) => void, tell: (event: PromptEvent) => void) {
+    this.#answers = answers;
     this.#send = send;
     this.#tell = tell;
   }
@@ -63,11 +65,11 @@ export class Prompts {
   connected(limit: number): void {
     this.#socket += 1;
     this.#limit = limit;
-    for (const [id, { frame }] of this.#answers) {
+    for (const [id, { frame }] of this.#answers.entries()) {
       // Sending it would end every socket.
       if (bytesOf(frame) > limit) this.#answers.delete(id);
+      else this.#send(frame);
     }
-    for (const { frame } of this.#answers.values()) this.#send(frame);
     const socket = this.#socket;
     this.#later(OPEN_AGAIN_MS, () => {
       if (socket !== this.#socket) return;
@@ -140,9 +142,10 @@ export class Prompts {
     return true;
   }
 
-  /** Forgets everything, timers too. */
+  /** Forgets every prompt, timers too. */
   stop(): void {
-    for (const id of [...this.#prompts.keys()]) this.#forget(id);
+    for (const { timer } of this.#prompts.values()) clearTimeout(timer);
+    this.#prompts.clear();
     for (const timer of this.#timers) clearTimeout(timer);
   }
 
@@ -159,13 +162,14 @@ export class Prompts {
   #challenged(challenge: ChallengeFrame): void {
     const { ceremony_id: id, attempt } = challenge;
     this.#ack(id, "challenge");
-    const again = this.#prompts.get(id)?.attempt === attempt;
+    const kept = this.#answers.get(id);
+    // Answered, but not shown: by an earlier run of the app.
+    const again = this.#prompts.get(id)?.attempt === attempt || kept?.attempt === attempt;
     const prompt = this.#show(challenge);
     prompt.attempt = attempt;
     // What a card said, it said to its own challenge.
     if (prompt.said?.type === "claim" || (prompt.said?.type === "card" && !again)) delete prompt.said;
     if (prompt.said) this.#send(prompt.said.frame);
-    const kept = this.#answers.get(id);
     // An answer to an earlier challenge is of no more use.
     if (kept && kept.attempt !== attempt) this.#answers.delete(id);
     this.#tell({ kind: "challenge", challenge, again });
@@ -208,7 +212,8 @@ export class Prompts {
   }
 
   #sayAgain(id?: string): void {
-    for (const known of id === undefined ? new Set([...this.#answers.keys(), ...this.#prompts.keys()]) : [id]) {
+    const every = () => new Set([...this.#answers.ceremonies(), ...this.#prompts.keys()]);
+    for (const known of id === undefined ? every() : [id]) {
       for (const kept of [this.#prompts.get(known)?.said, this.#answers.get(known)]) {
         if (kept) this.#send(kept.frame);
       }

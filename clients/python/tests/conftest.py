@@ -1,6 +1,7 @@
 """A real relay and a simulated phone, as the program itself brings them: `FIDO_RELAY_PROGRAM` is
 the path to `fido-relay`."""
 
+import http.server
 import json
 import os
 import queue
@@ -10,15 +11,26 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from email.message import Message
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from fido_relay import FidoRelay
 
 PROGRAM = os.environ.get("FIDO_RELAY_PROGRAM", "target/debug/fido-relay")
-SCOPES = "ceremony:auth,ceremony:reg,ceremony:approve,ceremony:read,device:pair,device:revoke"
+SCOPES = (
+    "ceremony:auth,ceremony:reg,ceremony:approve,ceremony:read,device:pair,device:revoke,"
+    "card:read,card:revoke"
+)
 
 
 class Relay:
@@ -36,6 +48,7 @@ class Relay:
             "FIDO_RELAY_DATA_DIR": str(self.directory / "data"),
             "FIDO_RELAY_WEBHOOKS__ALLOW_LOOPBACK_HTTP": "true",
             "FIDO_RELAY_WEBHOOKS__ALLOWED_HOSTS": "127.0.0.1",
+            "FIDO_RELAY_RECEIPTS": "true",
             # Tests ask the same person as often as they like.
             "FIDO_RELAY_PROMPTS__LIVE": "100",
             "FIDO_RELAY_PROMPTS__RINGING": "100",
@@ -73,21 +86,22 @@ class Relay:
     def url(self) -> str:
         return f"http://{self.listen}"
 
-    def told_by(self, *arguments: str) -> dict[str, Any]:
-        told = subprocess.run(
-            [PROGRAM, *arguments, "--json"],
+    def printed(self, *arguments: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [PROGRAM, *arguments],
             cwd=self.directory,
             env=self._environment(),
             capture_output=True,
             text=True,
             timeout=30,
         )
-        assert told.returncode == 0, told.stderr
-        answer: dict[str, Any] = json.loads(told.stdout)
+        assert done.returncode == 0, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
     def client(self, *more: str, scopes: str = SCOPES) -> dict[str, Any]:
-        return self.told_by("client", "create", "--name", "Example Bank", "--scope", scopes, *more)
+        create = ("client", "create", "--name", "Example Bank", "--scope", scopes)
+        return self.printed(*create, *more, "--json")
 
 
 class Phone:
@@ -134,6 +148,40 @@ class Phone:
         self.process.wait()
 
 
+class Endpoint(http.server.ThreadingHTTPServer):
+    """A webhook's receiver, which answers `status`."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/hooks"
+        self.status = 204
+        self.arrived: queue.Queue[tuple[Message, bytes]] = queue.Queue()
+
+    def next(self) -> tuple[Message, bytes]:
+        return self.arrived.get(timeout=30)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Endpoint
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(self.server.status)
+        self.end_headers()
+        self.server.arrived.put((self.headers, body))
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with Endpoint() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
 @pytest.fixture(scope="session")
 def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
     running = Relay(tmp_path_factory.mktemp("relay"))
@@ -170,3 +218,27 @@ def phone(relay: Relay, api_key: str, tmp_path_factory: pytest.TempPathFactory) 
     """Ada's."""
     with phone_of(relay, api_key, "ada", tmp_path_factory.mktemp("phone")) as phone:
         yield phone
+
+
+def certificate(directory: Path) -> Path:
+    """A self-signed certificate of 127.0.0.1 with its key, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(timezone.utc)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    path = directory / "certificate.pem"
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(pem + made.public_bytes(Encoding.PEM))
+    return path

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import time
+import types
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from fido_relay import Expected, FidoRelay, InvalidResult, Transaction
+from fido_relay import Expected, FidoRelay, InvalidResult, Problem, Transaction
 
 URL = "https://relay.example.com"
 WORDS = Transaction("Payment", (("Amount", "120.00 EUR"),))
@@ -23,26 +24,45 @@ EXPECTED = Expected("cer_1", "approval", "ada", "nonce", tx_hash=WORDS.hash())
 class Forge:
     """A relay's keys, and how often somebody asked for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.keys = {"one": ec.generate_private_key(ec.SECP256R1())}
+        self.withdrawn: set[str] = set()
+        self.headers: dict[str, str] = {}
+        self.is_down = False
         self.asked = 0
+        self.monkeypatch = monkeypatch
+        self.passed_s = 0.0
+        self.bank = self.client()
+
+    def client(self, **more: float) -> FidoRelay:
         transport = httpx.MockTransport(self.answer)
-        self.bank = FidoRelay(URL, api_key="rk_1", http=httpx.Client(transport=transport))
+        return FidoRelay(URL, api_key="rk_1", http=httpx.Client(transport=transport), **more)
+
+    def later(self, seconds: float) -> None:
+        """Moves the clock of what is kept, and no other."""
+        self.passed_s += seconds
+        passed_s, monotonic = self.passed_s, time.monotonic
+        clock = types.SimpleNamespace(monotonic=lambda: monotonic() + passed_s)
+        self.monkeypatch.setattr("fido_relay._keys.time", clock)
+
+    def withdraw(self, kid: str) -> None:
+        self.withdrawn.add(kid)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/clients/self":
             return httpx.Response(200, json={"client_id": "cli_1"})
         self.asked += 1
+        if self.is_down:
+            return httpx.Response(503, headers={"retry-after": "60"})
         assert "authorization" not in request.headers, "a public page needs no key"
         listed = []
         for kid, key in self.keys.items():
             jwk = json.loads(ECAlgorithm.to_jwk(key.public_key()))
-            listed.append({**jwk, "kid": kid, "alg": "ES256", "use": "sig"})
-        return httpx.Response(200, json={"keys": listed})
+            if kid not in self.withdrawn:
+                listed.append({**jwk, "kid": kid, "alg": "ES256", "use": "sig"})
+        return httpx.Response(200, json={"keys": listed}, headers=self.headers)
 
-    def token(
-        self, header: dict[str, Any] | None = None, by: str = "one", **claims: Any
-    ) -> str:
+    def token(self, header: dict[str, Any] | None = None, by: str = "one", **claims: Any) -> str:
         now = int(time.time())
         proper = {
             "iss": URL,
@@ -56,7 +76,7 @@ class Forge:
             "outcome": "succeeded",
             "binding": "code",
             "amr": ["pop", "user", "pin", "mfa"],
-            "auth_time": now,
+            "auth_time": claims.get("iat") or now,
             "tx_hash": WORDS.hash(),
             "tx_binding": "card",
             "cred_hash": "hash",
@@ -68,8 +88,8 @@ class Forge:
 
 
 @pytest.fixture
-def forge() -> Forge:
-    return Forge()
+def forge(monkeypatch: pytest.MonkeyPatch) -> Forge:
+    return Forge(monkeypatch)
 
 
 def refusal(forge: Forge, token: str, expected: Expected = EXPECTED, **more: bool) -> str:
@@ -100,6 +120,11 @@ def test_a_proper_token_is_taken(forge: Forge) -> None:
         ({"binding": "none"}, "binding"),
         ({"tx_hash": Transaction("Payment", (("Amount", "9120.00 EUR"),)).hash()}, "tx_hash"),
         ({"tx_hash": None}, "tx_hash"),
+        ({"tx_binding": None}, "tx_binding"),
+        ({"tx_binding": "page"}, "tx_binding"),
+        ({"auth_time": None}, "auth_time"),
+        ({"auth_time": True}, "auth_time"),
+        ({"auth_time": int(time.time()) + 3600}, "auth_time"),
         ({"exp": 1_700_000_000}, "expired"),
         ({"exp": None}, "exp"),
         ({"iat": 4_000_000_000}, "iat"),
@@ -126,10 +151,21 @@ def test_an_approval_without_words_to_compare_is_refused(forge: Forge) -> None:
     assert refusal(forge, forge.token(tx_hash=None), expected) == "tx_hash"
 
 
+def test_only_an_approval_may_speak_of_a_transaction(forge: Forge) -> None:
+    sign_in = dataclasses.replace(EXPECTED, ceremony_type="authentication", tx_hash=None)
+    kind: dict[str, Any] = {"ceremony_type": "authentication"}
+    assert refusal(forge, forge.token(**kind), sign_in) == "tx_hash"
+    assert refusal(forge, forge.token(**kind, tx_hash=None), sign_in) == "tx_binding"
+    result = forge.bank.verify_result(
+        forge.token(**kind, tx_hash=None, tx_binding=None), sign_in
+    )
+    assert result.tx_binding is None
+
+
 def test_another_hand_form_or_algorithm_is_refused(forge: Forge) -> None:
     assert refusal(forge, "nonsense") == "form"
     assert refusal(forge, forge.token({"typ": "ceremony-receipt+jwt"})) == "typ"
-    assert refusal(forge, forge.token({"crit": ["exp"]})) == "form"
+    assert refusal(forge, forge.token({"crit": ["exp"]})) in ("form", "alg")
     good = forge.token()
     claims = jwt.decode(good, options={"verify_signature": False})
     header = {"typ": "ceremony-result+jwt", "kid": "one"}
@@ -145,17 +181,71 @@ def test_another_hand_form_or_algorithm_is_refused(forge: Forge) -> None:
     assert body != other
 
 
-def test_keys_are_kept_and_fetched_once_more_for_one_that_is_not_known(forge: Forge) -> None:
+def test_keys_are_fetched_once_more_for_an_unknown_one(forge: Forge) -> None:
     for _ in range(3):
         forge.bank.verify_result(forge.token(), EXPECTED)
     assert forge.asked == 1
     forge.keys["two"] = ec.generate_private_key(ec.SECP256R1())
     assert refusal(forge, forge.token(by="two")) == "kid"
     assert forge.asked == 1, "at most once a minute"
-    forge.bank._protocol._keys_fetched_at = float("-inf")
+    forge.later(61)
     forge.bank.verify_result(forge.token(by="two"), EXPECTED)
     assert refusal(forge, forge.token({"kid": "three"})) == "kid"
     assert forge.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("headers", "kept_s"),
+    [
+        ({"cache-control": "public, max-age=120"}, 120),
+        ({"cache-control": "public, max-age=120", "age": "100"}, 20),
+        ({"cache-control": "max-age=31536000"}, 3600),
+        ({"cache-control": "no-store"}, 0),
+        ({}, 300),
+    ],
+)
+def test_withdrawn_keys_are_dropped_after_max_age(
+    forge: Forge, headers: dict[str, str], kept_s: int
+) -> None:
+    forge.headers = headers
+    token = forge.token()
+    forge.bank.verify_result(token, EXPECTED)
+    forge.withdraw("one")
+    if kept_s:
+        forge.later(kept_s - 1)
+        forge.bank.verify_result(token, EXPECTED)
+        assert forge.asked == 1
+    forge.later(2)
+    assert refusal(forge, token) == "kid"
+    assert forge.asked == 2
+
+
+def test_keys_that_cannot_be_fetched_again_verify_nothing(forge: Forge) -> None:
+    token = forge.token()
+    forge.bank.verify_result(token, EXPECTED)
+    forge.later(301)
+    forge.is_down = True
+    with pytest.raises(Problem):
+        forge.bank.verify_result(token, EXPECTED)
+
+
+@pytest.mark.parametrize(("leeway", "off_s"), [(None, 29), (5.0, 4), (0.0, 0)])
+def test_clocks_may_differ_by_the_leeway(forge: Forge, leeway: float | None, off_s: int) -> None:
+    bank = forge.bank if leeway is None else forge.client(leeway=leeway)
+    now = int(time.time())
+    for iat in (now + off_s, now - 60 - off_s + 1):
+        token = forge.token(iat=iat, exp=iat + 60)
+        assert bank.verify_result(token, EXPECTED).username == "ada"
+    for iat, code in ((now + off_s + 9, "iat"), (now - 60 - off_s - 9, "expired")):
+        with pytest.raises(InvalidResult) as caught:
+            bank.verify_result(forge.token(iat=iat, exp=iat + 60), EXPECTED)
+        assert caught.value.code == code
+
+
+@pytest.mark.parametrize("leeway", [-1.0, 301.0, float("nan")])
+def test_a_leeway_out_of_range_is_refused(leeway: float) -> None:
+    with pytest.raises(ValueError, match="leeway"):
+        FidoRelay(URL, api_key="rk_1", leeway=leeway)
 
 
 def test_the_words_are_hashed_in_their_canonical_form() -> None:

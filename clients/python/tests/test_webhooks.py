@@ -1,18 +1,20 @@
 """Webhooks: what the relay sent is taken, and nothing else."""
 
 import base64
-import http.server
 import json
-import threading
 import time
 from datetime import datetime, timezone
 from typing import Any
 
+import django.http.request
 import httpx
 import pytest
-from conftest import SCOPES, Relay
+import starlette.datastructures
+import werkzeug.datastructures
+from conftest import SCOPES, Endpoint, Relay
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standardwebhooks.webhooks import Webhook
+from werkzeug.datastructures import EnvironHeaders
 
 from fido_relay import FidoRelay, InvalidWebhook, verify_webhook
 
@@ -106,38 +108,33 @@ def test_a_public_key_is_no_secret_and_no_key_verifies_nothing() -> None:
     assert "!secret" not in str(told.value)
 
 
-def test_what_a_relay_sends_is_taken_by_both_schemes(relay: Relay) -> None:
-    arrived: list[tuple[dict[str, str], bytes]] = []
-    more = threading.Event()
-
-    class Endpoint(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            arrived.append((dict(self.headers), body))
-            self.send_response(204)
-            self.end_headers()
-            more.set()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+def test_what_a_relay_sends_is_taken_by_both_schemes(relay: Relay, endpoint: Endpoint) -> None:
     key = relay.client(scopes=f"{SCOPES},webhook:admin")["key"]
-    order = {"url": f"http://127.0.0.1:{server.server_port}/hooks", "schemes": ["v1a", "v1"]}
-    made = httpx.post(
-        f"{relay.url}/v1/webhooks", json=order, headers={"Authorization": f"Bearer {key}"}
-    )
-    assert made.status_code == 201, made.text
-    public_keys = [one["public_key"] for one in made.json()["keys"] if one.get("public_key")]
     with FidoRelay(relay.url, api_key=key) as bank:
+        made = bank.webhooks.create(endpoint.url, schemes=["v1a", "v1"])
         opened = bank.open("authentication", "nobody")
         bank.cancel(opened.id)
-    assert more.wait(30)
-    given, body = arrived[0]
-    for keys in ({"secrets": [made.json()["secret"]]}, {"public_keys": public_keys}):
+    given, body = endpoint.next()
+    public_keys = [one.public_key for one in made.keys if one.public_key]
+    for keys in ({"secrets": [made.secret]}, {"public_keys": public_keys}):
         event = verify_webhook(given, body, **keys)
         assert (event.type, event.data["id"]) == ("ceremony.closed", opened.id)
         assert json.loads(body)["timestamp"] == event.timestamp
         assert event.data["seq"] == 2, "the number that every other road tells the end by"
-    server.shutdown()
+
+
+def test_headers_of_every_framework_are_taken() -> None:
+    now = int(time.time())
+    signed = headers(v1a(OLD_KEY, now), at=now)
+    environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in signed.items()}
+    for given in (
+        EnvironHeaders(environ),
+        werkzeug.datastructures.Headers(signed),
+        starlette.datastructures.Headers(signed),
+        django.http.request.HttpHeaders(environ),
+        httpx.Headers(signed),
+    ):
+        event = verify_webhook(given, BODY, public_keys=[public(OLD_KEY)])
+        assert event.webhook_id == "msg_1"
+        with pytest.raises(InvalidWebhook):
+            verify_webhook(given, BODY, public_keys=[public(NEW_KEY)])

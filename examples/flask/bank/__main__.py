@@ -1,62 +1,57 @@
-"""`python -m bank serve` and `python -m bank add-user`."""
+"""`python -m bank add-user` and `python -m bank reconcile`; gunicorn serves the bank."""
 
 import argparse
 import logging
 import secrets
+import time
 
-import waitress
+from fido_relay import FidoRelayError
+from flask import Flask
 
+from . import reconcile
 from .app import create_app
 from .sessions import hashed
 from .storage import connect
 
 ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+LETTER_S = 30 * 86400
 
 
-def serve(listen: str) -> None:
-    """Each page that waits holds a thread for up to 20 s at a time; see the README for many."""
-    app = create_app()
-    server = waitress.create_server(
-        app,
-        listen=listen,
-        threads=32,
-        ident=None,
-        # What proxies say reaches the application only where there are proxies: by default
-        # waitress takes it away.
-        clear_untrusted_proxy_headers=not app.config["PROXIES"],
-    )
-    host, port = server.effective_host, server.effective_port
-    print(f"Harbour Bank is open: http://{host}:{port}", flush=True)
-    server.run()
-
-
-def add_user(username: str, display_name: str) -> None:
-    """Makes a user; for one that is there, a new letter (a lost card, say)."""
+def add_user(app: Flask, username: str, display_name: str) -> str:
+    """Makes a user; for one that is there, a new letter (a lost card, say). Gives its code."""
     code = "".join(secrets.choice(ALPHABET) for _ in range(20))
-    app = create_app()
-    db = connect(app.config["DATABASE"])
-    db.execute(
-        "INSERT INTO user VALUES (?, ?, ?) ON CONFLICT (username) DO UPDATE SET activation_hash ="
-        " excluded.activation_hash",
-        (username.lower(), display_name, hashed(code)),
+    connect(app.config["DATABASE"]).execute(
+        "INSERT INTO user VALUES (?, ?, ?, ?) ON CONFLICT (username) DO UPDATE SET"
+        " activation_hash = excluded.activation_hash,"
+        " activation_ends_at = excluded.activation_ends_at",
+        (username.lower(), display_name, hashed(code), int(time.time()) + LETTER_S),
     )
-    print("-".join(code[i : i + 5] for i in range(0, 20, 5)))
+    return "-".join(code[i : i + 5] for i in range(0, 20, 5))
+
+
+def settle_all(app: Flask) -> None:
+    db = connect(app.config["DATABASE"])
+    try:
+        settled = reconcile.reconcile(app.extensions["fido_relay"], db, again_s=0)
+    except FidoRelayError as error:
+        raise SystemExit(f"the relay does not answer: {error}") from None
+    print(f"{settled} settled")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bank")
     commands = parser.add_subparsers(dest="command", required=True)
-    serving = commands.add_parser("serve", help="open the bank")
-    serving.add_argument("--listen", default="127.0.0.1:5000", help="address:port, 0 for any port")
+    commands.add_parser("reconcile", help="settle what no page and no webhook has settled")
     adding = commands.add_parser("add-user", help="make a user, and print the code of the letter")
     adding.add_argument("username")
     adding.add_argument("display_name")
     given = parser.parse_args()
     logging.basicConfig(format="%(levelname)s %(message)s")
-    if given.command == "serve":
-        serve(given.listen)
+    app = create_app()
+    if given.command == "reconcile":
+        settle_all(app)
     else:
-        add_user(given.username, given.display_name)
+        print(add_user(app, given.username, given.display_name))
 
 
 if __name__ == "__main__":

@@ -1,28 +1,40 @@
-"""The application: configuration, what goes around every request, and what is said upon errors.
+"""The application: configuration, what goes around every request, and the pages of errors.
 
 Configuration comes from the environment; `settings` names all of it.
 """
 
 import base64
+import contextlib
+import logging
 import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from fido_relay import FidoRelay, FidoRelayError, Problem
-from flask import Flask, Response, render_template, request
+from fido_relay import FidoRelayError, Problem
+from flask import Flask, Response, g, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from . import ceremonies, sessions, storage, views, webhooks, words
+from . import ceremonies, ceremony_page, payments, phones, relay, sessions, sign_in, storage, words
+from .webhooks import hooks
+from .web import pages
 
+log = logging.getLogger(__name__)
+
+# Their import adds the pages to the blueprint.
+PAGES = (sign_in, ceremony_page, payments, phones)
+
+# Everything is from here, but for the relay, at which a page watches its ceremony. The QR code of a
+# pairing is a `data:` picture, in which nothing runs.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src {relay}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 HEADERS = {
-    # Everything is from here. The QR code of a pairing is a `data:` picture: in one, nothing runs.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
-    " img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none';"
-    " frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -34,19 +46,18 @@ HEADERS = {
 
 
 def settings(environment: Mapping[str, str]) -> dict[str, Any]:
-    """What the variables say."""
+    """The configuration by environment variables; the README has the table."""
     folder = Path(environment.get("BANK_DATA_DIR", "./bank-data"))
     keys = environment.get("BANK_WEBHOOK_KEYS", "").split()
     return {
         "DATABASE": folder / "bank.sqlite3",
         "RELAY_URL": environment.get("FIDO_RELAY_URL", "http://127.0.0.1:8080"),
-        # Its public URL, where the bank dials another.
+        # Its public URL, where the bank dials another: pages watch there.
         "RELAY_ISSUER": environment.get("FIDO_RELAY_ISSUER"),
-        # In production: `client_id`, `key_id` and `private_key` instead, see clients/python.
         "RELAY_API_KEY": environment.get("FIDO_RELAY_API_KEY", ""),
         "WEBHOOK_PUBLIC_KEYS": [key for key in keys if key.startswith("whpk_")],
         "WEBHOOK_SECRETS": [key for key in keys if key.startswith("whsec_")],
-        # So many proxies in front say who asks (X-Forwarded-For, -Proto, -Host).
+        # How many proxies in front set X-Forwarded-For, -Proto and -Host.
         "PROXIES": int(environment.get("BANK_PROXIES", "0")),
         "TRUSTED_HOSTS": environment.get("BANK_HOSTS", "127.0.0.1 localhost").split(),
         "SECRET_KEY": environment.get("BANK_SECRET_KEY") or _kept_secret(folder),
@@ -54,14 +65,17 @@ def settings(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _kept_secret(folder: Path) -> str:
-    """One that outlives a restart: made at the first start, for the bank's eyes alone."""
+    """Made at the first start, readable by the bank's user alone, and whole when it appears:
+    several workers may start at the same time."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = folder / "secret-key"
-    try:
-        with open(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as new:
+    if not file.exists():
+        mine = folder / f"secret-key.{os.getpid()}"
+        with open(os.open(mine, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as new:
             new.write(secrets.token_urlsafe(32))
-    except FileExistsError:
-        pass
+        with contextlib.suppress(FileExistsError):
+            os.link(mine, file)
+        mine.unlink()
     return file.read_text()
 
 
@@ -74,7 +88,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         SESSION_COOKIE_NAME="__Host-bank",
         SESSION_COOKIE_SECURE=True,
         SESSION_COOKIE_HTTPONLY=True,
-        # Not `Strict`: who comes by a link would come without it, get a new one, and be signed out.
+        # Not `Strict`: a visit by a link would come without it, get a new one, and be signed out.
         # Every change is a POST with a token.
         SESSION_COOKIE_SAMESITE="Lax",
         # A token of a form is as good as the session that it belongs to.
@@ -87,32 +101,34 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     if app.config["PROXIES"]:
         count = app.config["PROXIES"]
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
-    app.jinja_env.globals.update(amount=ceremonies.amount)
+    app.config["RELAY_PAGE_URL"] = (
+        app.config["RELAY_ISSUER"] or app.config["RELAY_URL"]
+    ).rstrip("/")
+    public = urlsplit(app.config["RELAY_PAGE_URL"])
+    policy = POLICY.format(relay=f"{public.scheme}://{public.netloc}")
+    app.jinja_env.globals.update(
+        amount=ceremonies.amount, form_id=lambda: secrets.token_urlsafe(16)
+    )
     app.jinja_env.filters["data_uri"] = lambda svg: (
         "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
     )
-    # A person waits for the page: what the relay asks us to wait for longer, we ask of them.
-    app.extensions["fido_relay"] = FidoRelay(
-        app.config["RELAY_URL"],
-        api_key=app.config["RELAY_API_KEY"],
-        issuer=app.config["RELAY_ISSUER"],
-        longest_pause=2,
-    )
+    app.extensions["fido_relay"] = relay.connect(app.config)
     storage.init(app)
     csrf = CSRFProtect(app)
-    app.register_blueprint(views.pages)
-    app.register_blueprint(webhooks.hooks)
-    # It has a signature instead.
-    csrf.exempt(webhooks.hooks)
+    app.register_blueprint(pages)
+    app.register_blueprint(hooks)
+    # Webhooks have a signature instead.
+    csrf.exempt(hooks)
 
     @app.before_request
     def who_asks() -> None:
         if request.blueprint == "pages":
-            sessions.load(is_the_person=request.endpoint != "pages.progress")
+            sessions.load()
 
     @app.after_request
     def headers(response: Response) -> Response:
         response.headers.update(HEADERS)
+        response.headers["Content-Security-Policy"] = policy
         if request.is_secure:
             response.headers["Strict-Transport-Security"] = "max-age=31536000"
         if request.endpoint != "static":
@@ -126,24 +142,24 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
 
 def no_relay(error: FidoRelayError) -> Response:
-    """The relay did not do it: whose turn is it now?"""
+    """A request to the relay failed. Whether it was carried out is not known in every case."""
     if isinstance(error, Problem):
         if error.status == 429:
             return told(words.TOO_MANY, 429, error.retry_after or 5)
         if error.code in ("invalid_request", "unprocessable"):
             return told(words.NOT_TAKEN, 400)
         if error.status < 500:
-            # A key or a scope that is missing, most likely: for the operator, not for the person.
-            ceremonies.log.error("the relay refuses: %s", error)
+            # A missing key or scope, most likely: for the operator, not for the person.
+            log.error("the relay refuses: %s", error)
             return told(words.OURS, 500)
         return told(words.NOT_NOW, 503, error.retry_after or 5)
-    ceremonies.log.error("the relay: %s", error)
+    log.error("the relay: %s", error)
     return told(words.NOT_NOW, 503, 5)
 
 
 def no_page(error: HTTPException) -> Response:
     if isinstance(error, SecurityError):
-        # Another host's name: pages have links, and none could be made for it.
+        # A wrong host name: pages have links, which cannot be made for it.
         return Response("This is not the host that you asked for.\n", 400, mimetype="text/plain")
     status = error.code or 500
     if status < 400:
@@ -153,11 +169,14 @@ def no_page(error: HTTPException) -> Response:
 
 
 def told(said: words.Words, status: int, retry_after: float | None = None) -> Response:
-    """A page (for a script: JSON) that says what is wrong and what to do."""
+    """A page that says what is wrong and what to do; for a webhook the status alone."""
     advice = said.advice.format(seconds=int(retry_after or 0))
-    if request.endpoint in ("pages.progress", "hooks.relay"):
+    if request.blueprint == "hooks":
         response = Response(status=status)
     else:
+        # An error may come before the session was looked up.
+        for name in ("user", "level"):
+            g.setdefault(name, None)
         page = render_template("error.html", words=said, advice=advice)
         response = Response(page, status)
     if retry_after:

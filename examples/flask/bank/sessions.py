@@ -2,17 +2,14 @@
 
 The cookie holds a random id (signed by Flask, beside the CSRF token) and nothing of a ceremony.
 Who is signed in stands in the database, so that signing out, "that was not me" and the lifetimes
-hold whatever cookie somebody kept.
+hold against a cookie that was kept. The id is another one after each change of who is signed in.
 """
 
-import functools
 import hashlib
 import secrets
 import time
-from collections.abc import Callable
-from typing import Any
 
-from flask import flash, g, redirect, session, url_for
+from flask import g, session
 
 from .storage import database
 
@@ -20,7 +17,7 @@ IDLE_S = 10 * 60
 ABSOLUTE_S = 8 * 3600
 ENROLLING_S = 15 * 60
 FRESH_S = 5 * 60
-"""How lately somebody must have used the card to add a phone or a card."""
+"""How lately the card must have been used to add a phone or a card."""
 
 
 def hashed(secret: str) -> str:
@@ -35,7 +32,7 @@ def browser() -> str:
 
 
 def begin(username: str, level: str) -> None:
-    """Signs in, under a new id: one that somebody planted before is worth nothing."""
+    """Signs in, under a new id: one that was planted before is worth nothing."""
     end()
     now = int(time.time())
     database().execute(
@@ -50,9 +47,8 @@ def end() -> None:
     session.clear()
 
 
-def load(*, is_the_person: bool) -> None:
-    """Finds out who asks: `g.user`, `g.level`, `g.is_fresh`. Scripts that ask by themselves
-    (`is_the_person` false) do not keep a session alive."""
+def load() -> None:
+    """Finds out who asks: `g.user`, `g.level`, `g.is_fresh`."""
     g.user, g.level, g.is_fresh = None, None, False
     if "browser" not in session:
         return
@@ -66,26 +62,7 @@ def load(*, is_the_person: bool) -> None:
     if now - row["seen_at"] >= IDLE_S or now - row["began_at"] >= longest:
         db.execute("DELETE FROM session WHERE browser = ?", (row["browser"],))
         return
-    if is_the_person and now != row["seen_at"]:
+    if now != row["seen_at"]:
         db.execute("UPDATE session SET seen_at = ? WHERE browser = ?", (now, row["browser"]))
     g.user, g.level = row, row["level"]
     g.is_fresh = g.level == "enrolling" or now - row["began_at"] < FRESH_S
-
-
-def required(*levels: str, fresh: bool = False) -> Callable[..., Any]:
-    """For pages of those who are signed in (or, if `levels` says so, enrolling) alone."""
-
-    def wrap(page: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(page)
-        def guarded(*args: Any, **more: Any) -> Any:
-            if g.level not in levels:
-                flash("Please sign in first.")
-                return redirect(url_for("pages.sign_in"), 303)
-            if fresh and not g.is_fresh:
-                flash("For this, please sign in again with your card.")
-                return redirect(url_for("pages.sign_in"), 303)
-            return page(*args, **more)
-
-        return guarded
-
-    return wrap

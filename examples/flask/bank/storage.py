@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flask import Flask, current_app, g
 
-SCHEMA = Path(__file__).with_name("schema.sql")
+MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 def connect(path: str | Path) -> sqlite3.Connection:
@@ -15,14 +15,14 @@ def connect(path: str | Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, timeout=5)
     db.row_factory = sqlite3.Row
     db.execute("PRAGMA foreign_keys = ON")
-    # What was acted upon must still be so after the power went.
+    # A booking must survive a power cut.
     db.execute("PRAGMA synchronous = FULL")
     return db
 
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All of it or nothing, and nobody else writes meanwhile."""
+    """All or nothing, without another writer in between."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -39,10 +39,43 @@ def database() -> sqlite3.Connection:
     return g.db
 
 
+def migrate(db: sqlite3.Connection) -> None:
+    """Brings the file to the newest version: each migration in one transaction, once, also where
+    several workers start at the same time. To change the schema, add a file."""
+    files = sorted(MIGRATIONS.glob("*.sql"))
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, applied_at INTEGER)"
+    )
+    if _version(db) > len(files):
+        raise SystemExit("the database was made by a newer version of this application")
+    for version, file in enumerate(files, 1):
+        if version <= _version(db):
+            continue
+        # The version comes first: of two workers, the second fails before it changes anything.
+        script = (
+            f"BEGIN IMMEDIATE; INSERT INTO schema_version VALUES ({version}, strftime('%s', 'now'));"
+            f"{file.read_text()}; COMMIT;"
+        )
+        try:
+            db.executescript(script)
+        except sqlite3.Error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if _version(db) < version:
+                raise
+
+
+def _version(db: sqlite3.Connection) -> int:
+    version: int = db.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()[0]
+    return version
+
+
 def init(app: Flask) -> None:
     db = connect(app.config["DATABASE"])
     db.execute("PRAGMA journal_mode = WAL")
-    db.executescript(SCHEMA.read_text())
+    # `DROP TABLE` of a table that others refer to.
+    db.execute("PRAGMA foreign_keys = OFF")
+    migrate(db)
     db.close()
 
     @app.teardown_appcontext

@@ -1,4 +1,4 @@
-"""The relay's webhooks: they see to it that a payment is settled even if its page is long closed."""
+"""The relay's webhooks: a ceremony is settled at once also where its page was closed."""
 
 import logging
 

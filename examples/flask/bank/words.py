@@ -1,8 +1,8 @@
-"""What is said to the person: how it ended, and what to do now.
+"""What the pages say: how it ended, and what to do now.
 
-What went wrong at the card is told on the phone, which is in its holder's hand; a page may be in
-anybody's. So nothing here depends on a card error, nor on whether there is such a user, but where
-a card is registered: then the person is known.
+What went wrong at the card is shown on the phone, which is in its holder's hand; a page may be in
+anyone's. So nothing here depends on a card error, nor on whether the user exists, except where a
+card is registered: then the person is known. "Nothing was done" is said only where that is certain.
 """
 
 from dataclasses import dataclass
@@ -34,14 +34,14 @@ DONE = {
 ENDED = {
     "declined": Words(
         "Declined on your phone",
-        "Somebody answered “No” on the phone. Nothing was done.",
+        "The answer on the phone was “No”. Nothing was done.",
         "If that was a slip, start again.",
     ),
     "not_me": Words(
         "Reported on your phone",
-        "Somebody answered “That was not me” on the phone. Nothing was done, and whoever was "
-        "signed in here has been signed out.",
-        "If you did not start this, call the bank: somebody may be using your name.",
+        "The answer on the phone was “That was not me”. Nothing was done, and this browser is "
+        "signed out.",
+        "If you did not start this, call the bank: your name may be in wrong hands.",
     ),
     "rejected": Words(
         "The card was not accepted",
@@ -56,7 +56,7 @@ ENDED = {
     "wrong_code": Words(
         "The code was wrong",
         "The code was typed wrongly three times, so it is void now.",
-        "Start again and type the new code. The bank never asks you to read it to anybody.",
+        "Start again and type the new code. The bank never asks you to read it out.",
     ),
     "card": Words(
         "The card could not do it",
@@ -71,15 +71,14 @@ ENDED = {
     ),
     "expired": Words(
         "Time ran out",
-        "Nobody finished this on the phone in time. Nothing was done.",
+        "This was not finished on the phone in time. Nothing was done.",
         "Have the phone and the card at hand, and start again. After several requests in a row "
         "the phone stays silent for a while: then wait some minutes first.",
     ),
     "cancelled": Words("Cancelled", "You stopped this before it was finished. Nothing was done."),
     "indeterminate": Words(
         "Not confirmed",
-        "Your card answered, but the connection broke before the answer was confirmed. "
-        "We treat it as not approved.",
+        "We could not learn how this ended, so we treat it as not approved.",
         "Wait a moment, and start again.",
     ),
     "unproven": Words(
@@ -107,11 +106,17 @@ NOT_REGISTERED = {
         "Have a card removed that you no longer use, then start again.",
     ),
 }
-"""Told to the one who registers: known to the bank by then, with the card in hand."""
+"""Only where a card is registered: the person is known, and has the card in hand."""
 INDETERMINATE_REGISTRATION = Words(
     "Not confirmed",
-    "Your card answered, but the connection broke before the answer was confirmed.",
+    "We could not learn how this ended.",
     "The card may be registered all the same: try to sign in first.",
+)
+NOT_ME_REGISTRATION = Words(
+    "Reported on your phone",
+    "The answer on the phone was “That was not me”. No card was registered, and the code of your "
+    "letter is void.",
+    "Call the bank: the letter may be in wrong hands. You get a new one.",
 )
 SUPERSEDED = Words(
     "No longer open",
@@ -122,9 +127,11 @@ SERVICE = ("upstream_unavailable", "upstream_full", "upstream_rejected")
 
 
 def of(ceremony_type: str, status: str, reason: str | None) -> Words:
-    """The words for an outcome, whatever it is: what is not known is no success."""
+    """The words for any outcome: an unknown one is no success."""
     if status == "succeeded":
         return DONE[ceremony_type]
+    if status == "denied" and reason == "not_me" and ceremony_type == "registration":
+        return NOT_ME_REGISTRATION
     if status == "denied":
         return ENDED["not_me" if reason == "not_me" else "declined"]
     if ceremony_type == "registration" and status in ("failed", "rejected"):
@@ -149,23 +156,24 @@ TITLES = {
 
 NOT_NOW = Words(
     "We cannot reach your phone right now",
-    "The service between this page and your phone does not answer. Nothing was done.",
-    "Try again in a minute.",
+    "The service between this page and your phone does not answer, so we cannot say yet what "
+    "became of your request.",
+    "Try again in a minute. The same form never counts twice.",
 )
 TOO_MANY = Words(
     "Too many requests at once",
-    "More people than usual want in. Nothing was done.",
+    "More people than usual want in. Your phone was not asked.",
     "Wait {seconds} seconds, then try again.",
 )
 NOT_TAKEN = Words(
     "That was not understood",
-    "Something in what you entered cannot be used. Nothing was done.",
+    "Something in what you entered cannot be used. Your phone was not asked.",
     "Go back, look it over, and try again.",
 )
 OURS = Words(
     "That did not work",
-    "This is our fault, and we have noted it. Nothing was done.",
-    "Try again later.",
+    "This is our fault, and we have noted it.",
+    "Look at your payments before you try again.",
 )
 STALE = Words(
     "This page was too old",

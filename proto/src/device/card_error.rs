@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::FrameError;
+use crate::number;
 
 /// Why a card failed: a number of the card SDK (600 to 617), or a name where the SDK has no number.
 /// Both are values of the same `code` member.
@@ -15,7 +16,7 @@ pub struct CardErrorCode(u16);
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum CardErrorText {
-    Number(u16),
+    Number(#[serde(deserialize_with = "number::any")] u16),
     Name(String),
 }
 

@@ -9,6 +9,7 @@ use crate::text::PlainText;
 /// What happened to one of the user's devices or cards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeEvent {
     /// Another phone was paired with this user.

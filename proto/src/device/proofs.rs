@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::DeviceId;
+use crate::number;
 
 /// The device id that an `auth` proof claims, and the rest of its payload (RFC 7519 claims).
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -16,6 +17,7 @@ pub struct AuthClaims {
     /// Who signs.
     pub device_id: DeviceId,
     /// When, in seconds by the phone's clock; kept for the log, not compared.
+    #[serde(deserialize_with = "number::any")]
     pub iat: u64,
 }
 
@@ -31,6 +33,7 @@ pub struct PairingClaims {
     /// RFC 7638 thumbprint of the device key (base64url of SHA-256).
     pub jkt: String,
     /// When, in seconds by the phone's clock.
+    #[serde(deserialize_with = "number::any")]
     pub iat: u64,
 }
 
@@ -52,6 +55,7 @@ pub struct KeyClaims {
     /// RFC 7638 thumbprint of the new key.
     pub new_jkt: String,
     /// When, in seconds since 1970. Compared: a rotation that was signed long ago is not obeyed.
+    #[serde(deserialize_with = "number::any")]
     pub iat: u64,
 }
 

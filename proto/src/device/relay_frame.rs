@@ -74,6 +74,7 @@ pub(super) fn decode(text: &str) -> Result<RelayFrame, FrameError> {
             RelayFrame::Reauth { nonce, auth_within_s }
         }
         "notice" => RelayFrame::Notice(body(text)?),
+        "pong" => RelayFrame::Pong(body(text)?),
         "goaway" => {
             let Goaway { reconnect_in_ms } = body(text)?;
             RelayFrame::Goaway { reconnect_in_ms }

@@ -9,6 +9,7 @@ use crate::text::PlainText;
 /// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
 pub enum Scope {
     /// Open sign-ins.
     #[serde(rename = "ceremony:auth")]

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ids::DeviceId;
 use crate::object;
@@ -42,9 +43,12 @@ impl fmt::Debug for OpenedPairing {
     }
 }
 
-/// A P-256 public key (RFC 7517, RFC 7518 section 6.2).
+/// A P-256 public key (RFC 7517, RFC 7518 section 6.2). Other members are ignored, but a private key
+/// (`d`) is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(!from, transform = crate::schema::public_half))]
+#[serde(from = "JwkMembers")]
 pub struct P256Jwk {
     /// `EC`.
     #[cfg_attr(feature = "schema", schemars(extend("const" = "EC")))]
@@ -58,6 +62,29 @@ pub struct P256Jwk {
     /// The y coordinate, base64url.
     #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^[A-Za-z0-9_-]{43}$")))]
     pub y: String,
+}
+
+/// A [`P256Jwk`] as it is read.
+#[derive(Deserialize)]
+struct JwkMembers {
+    kty: String,
+    crv: String,
+    x: String,
+    y: String,
+    #[serde(default, rename = "d", deserialize_with = "refuse_private")]
+    _private: (),
+}
+
+impl From<JwkMembers> for P256Jwk {
+    fn from(members: JwkMembers) -> Self {
+        let JwkMembers { kty, crv, x, y, _private } = members;
+        Self { kty, crv, x, y }
+    }
+}
+
+/// Ignoring the member would leave a device with a key that has been seen elsewhere.
+fn refuse_private<'de, D: Deserializer<'de>>(_: D) -> Result<(), D::Error> {
+    Err(D::Error::custom("a private key: give the public half, of a new pair"))
 }
 
 /// The phone's operating system.
@@ -93,7 +120,6 @@ impl fmt::Debug for PushTarget {
 /// `POST /v1/devices`. One of `pairing_token` and `typed_code`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(transform = crate::schema::one_of_two_secrets))]
 #[serde(deny_unknown_fields)]
 pub struct PairDevice {
     /// From the QR code or the link.

@@ -31,6 +31,7 @@ impl fmt::Debug for GrantedToken {
 /// The error codes of RFC 6749 section 5.2 that the relay gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
 #[serde(rename_all = "snake_case")]
 pub enum TokenErrorCode {
     /// 400: a parameter is missing, twice there or too much.

@@ -19,7 +19,7 @@ const SKIN_TONES: std::ops::RangeInclusive<char> = '\u{1F3FB}'..='\u{1F3FF}';
 /// variation selectors, tags) but the three that [`Before::lets_pass`] knows, glyphs that are blank
 /// (Braille, Egyptian, Khitan, a note without a head), U+FFFC and U+FFFD, private use,
 /// noncharacters, and the planes to which nothing is assigned.
-pub(crate) const FORBIDDEN: [(char, char); 28] = [
+const FORBIDDEN: [(char, char); 28] = [
     ('\0', '\u{1F}'),
     ('\u{7F}', '\u{9F}'),
     ('\u{AD}', '\u{AD}'),

@@ -370,3 +370,15 @@ fn nothing_secret_is_printed() {
     }
     assert!(printed.contains("cer_"), "what is no secret helps whoever reads a log");
 }
+
+#[test]
+fn a_private_key_is_no_public_one() {
+    let public = json!({ "kty": "EC", "crv": "P-256", "x": "a", "y": "b", "kid": "ignored" });
+    assert!(serde_json::from_value::<P256Jwk>(public.clone()).is_ok());
+    for private in [json!("canary"), json!(null), json!(1)] {
+        let mut key = public.clone();
+        key["d"] = private;
+        let refused = serde_json::from_value::<P256Jwk>(key).unwrap_err().to_string();
+        assert!(refused.contains("private key") && !refused.contains("canary"), "{refused}");
+    }
+}

@@ -14,7 +14,7 @@ use super::samples::{CREDENTIAL, DEVICE, OPTIONS, device_frames, relay_frames};
 fn frames_of_the_relay_have_not_changed() {
     let frames = relay_frames();
     let wire: Vec<_> = frames.iter().map(RelayFrame::encode).collect();
-    assert_eq!(wire.len(), 16);
+    assert_eq!(wire.len(), 17);
     assert_snapshot!(wire[0], @r#"{"type":"hello","nonce":"bm9uY2U","auth_within_s":9}"#);
     assert_snapshot!(wire[1], @r#"{"type":"welcome","connection_id":"con_RERERERERERERERERERERA","heartbeat_s":25,"reauth_in_s":3540,"limits":{"frame_bytes":32768,"frames_per_s":10,"burst":30}}"#);
     assert_snapshot!(wire[2], @r#"{"type":"offer","ceremony_id":"cer_EREREREREREREREREREREQ","ceremony_type":"authentication","client_name":"Example Bank","rp_id":"bank.example","username":"ada@bank.example","display_name":"Ada \"the Countess\" Lovelace","code_length":0,"expires_in":120}"#);
@@ -31,13 +31,14 @@ fn frames_of_the_relay_have_not_changed() {
     assert_snapshot!(wire[13], @r#"{"type":"notice","notice_id":"ntc_VVVVVVVVVVVVVVVVVVVVVQ","event":"device_paired","device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","name":"Ada's new phone","platform":"android","ago_s":12}"#);
     assert_snapshot!(wire[14], @r#"{"type":"notice","notice_id":"ntc_VVVVVVVVVVVVVVVVVVVVVQ","event":"device_key_rotated","device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","platform":"ios","ago_s":0}"#);
     assert_snapshot!(wire[15], @r#"{"type":"notice","notice_id":"ntc_VVVVVVVVVVVVVVVVVVVVVQ","event":"card_removed","card_id":"ZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY","ago_s":3}"#);
+    assert_snapshot!(wire[16], @r#"{"type":"pong","id":"probe-7"}"#);
 }
 
 #[test]
 fn frames_of_a_device_have_not_changed() {
     let frames = device_frames();
     let wire: Vec<_> = frames.iter().map(DeviceFrame::encode).collect();
-    assert_eq!(wire.len(), 10);
+    assert_eq!(wire.len(), 11);
     assert_snapshot!(wire[0], @r#"{"type":"auth","proof":"e30.e30.c2ln"}"#);
     assert_snapshot!(wire[1], @r#"{"type":"ack","ceremony_id":"cer_EREREREREREREREREREREQ","of":"offer"}"#);
     assert_snapshot!(wire[2], @r#"{"type":"ack","ceremony_id":"cer_EREREREREREREREREREREQ","of":"challenge"}"#);
@@ -48,6 +49,7 @@ fn frames_of_a_device_have_not_changed() {
     assert_snapshot!(wire[7], @r#"{"type":"answer","ceremony_id":"cer_EREREREREREREREREREREQ","attempt":"att_MzMzMzMzMzMzMzMzMzMzMw","credential":{ "rawId":"AQ",  "id" : "\u0041Q", "n":1.50, "big":12345678901234567890123, "response":{ } }}"#);
     assert_snapshot!(wire[8], @r#"{"type":"decline","ceremony_id":"cer_EREREREREREREREREREREQ","reason":"declined"}"#);
     assert_snapshot!(wire[9], @r#"{"type":"decline","ceremony_id":"cer_EREREREREREREREREREREQ","reason":"not_me"}"#);
+    assert_snapshot!(wire[10], @r#"{"type":"ping","id":"probe-7"}"#);
 }
 
 #[test]
@@ -132,6 +134,10 @@ fn what_is_not_a_frame_is_told_apart_from_what_is_not_known() {
             FrameError::Invalid,
         ),
         (r#"{"type":"auth","proof":"x"} x"#, FrameError::Invalid),
+        (r#"{"type":"ping"}"#, FrameError::Invalid),
+        (r#"{"type":"ping","id":""}"#, FrameError::Invalid),
+        (r#"{"type":"ping","id":7}"#, FrameError::Invalid),
+        (r#"{"type":"ping","id":"\u202e"}"#, FrameError::Invalid),
         (r#"{"type":"telemetry"}"#, FrameError::UnknownType),
         (r#"{"type":"Auth","proof":"x"}"#, FrameError::UnknownType),
         (r#"{"type":"hello","nonce":"x","auth_within_s":1}"#, FrameError::UnknownType),

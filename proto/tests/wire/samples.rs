@@ -2,7 +2,7 @@
 
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Auth, Card, CardErrorCode, CardEvent, Challenge, Claim, Decline,
-    DeclineReason, FrameErrorCode, Notice, NoticeEvent, Offer, SocketLimits,
+    DeclineReason, FrameErrorCode, Notice, NoticeEvent, Offer, Probe, SocketLimits,
 };
 use fido_relay_proto::http::{BrowserContext, Platform, Transaction, TransactionField};
 use fido_relay_proto::{
@@ -144,6 +144,7 @@ pub(crate) fn relay_frames() -> Vec<RelayFrame> {
             platform: None,
             ago_s: 3,
         })),
+        RelayFrame::Pong(Probe { id: text("probe-7") }),
     ]
 }
 
@@ -169,5 +170,6 @@ pub(crate) fn device_frames() -> Vec<DeviceFrame> {
         }),
         decline(DeclineReason::Declined),
         decline(DeclineReason::NotMe),
+        DeviceFrame::Ping(Probe { id: text("probe-7") }),
     ]
 }

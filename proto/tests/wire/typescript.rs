@@ -111,6 +111,7 @@ fn name_of(frame: &RelayFrame) -> &'static str {
         RelayFrame::Error { .. } => "error",
         RelayFrame::Reauth { .. } => "reauth",
         RelayFrame::Notice(_) => "notice",
+        RelayFrame::Pong(_) => "pong",
         RelayFrame::Goaway { .. } => "goaway",
     }
 }
@@ -301,7 +302,7 @@ fn the_types_of_the_typescript_client_are_those_of_the_wire() {
 fn the_compiler_of_the_typescript_client_is_given_every_frame() {
     let frames = frames();
     let named: BTreeSet<_> = frames.iter().map(name_of).collect();
-    assert_eq!(named.len(), 10, "one of every kind: {named:?}");
+    assert_eq!(named.len(), 11, "one of every kind: {named:?}");
     let relay: Vec<_> = frames.iter().map(RelayFrame::encode).collect();
     let device: Vec<_> = device_frames().iter().map(DeviceFrame::encode).collect();
     holds("test/unit/samples.ts", &samples(&relay, &device));

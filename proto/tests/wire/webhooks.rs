@@ -1,9 +1,9 @@
 //! Webhooks as they go over the wire: what an initiator manages them by, and what is sent.
 
 use fido_relay_proto::webhook::{
-    CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, DeliveryView, RotateWebhook,
-    TestedWebhook, WebhookBody, WebhookEvent, WebhookFailure, WebhookKeyView, WebhookNews,
-    WebhookScheme, WebhookState, WebhookView,
+    ChangeWebhook, CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, DeliveryView,
+    RotateWebhook, TestedWebhook, WebhookBody, WebhookEvent, WebhookFailure, WebhookKeyView,
+    WebhookNews, WebhookScheme, WebhookState, WebhookView,
 };
 use fido_relay_proto::{CeremonyType, EventId, Outcome, Reason, WebhookId};
 use insta::assert_snapshot;
@@ -46,6 +46,8 @@ fn the_management_of_webhooks_has_not_changed() {
     assert_snapshot!(wire(&created()), @r#"{"id":"whk_VVVVVVVVVVVVVVVVVVVVVQ","url":"https://shop.example/hooks","events":["ceremony.closed","device.paired","device.revoked","card.registered","card.removed","card.clone_suspected","user.not_me"],"state":"gone","keys":[{"scheme":"v1a","public_key":"whpk_AAAA","created_at":"2026-01-31T12:00:00.000Z","ends_at":"2026-01-31T12:00:00.000Z"}],"created_at":"2026-01-31T12:00:00.000Z","secret":"whsec_canary"}"#);
     let least: CreateWebhook = serde_json::from_str(r#"{"url":"https://a.example/"}"#).unwrap();
     assert_snapshot!(wire(&least), @r#"{"url":"https://a.example/","events":["ceremony.closed"],"schemes":["v1a"]}"#);
+    let change: ChangeWebhook = serde_json::from_str(r#"{"events":["user.not_me"]}"#).unwrap();
+    assert_snapshot!(wire(&change), @r#"{"events":["user.not_me"]}"#);
     let rotate: RotateWebhook = serde_json::from_str(r#"{"scheme":"v1"}"#).unwrap();
     assert_snapshot!(wire(&rotate), @r#"{"scheme":"v1","old_lives_s":86400}"#);
     let delivery = DeliveryView {

@@ -146,7 +146,7 @@ async fn ceremony(
             Status::Pending => {}
             Status::Ended(Outcome::Succeeded) => return Ok(()),
             Status::Ended(outcome) => {
-                let told = crate::cli::demo::bank::told(outcome, view.reason);
+                let told = crate::cli::demo::narrate::told(outcome, view.reason);
                 return Err(Failure::failed(format!("a ceremony ended otherwise: {told}")));
             }
         }

@@ -18,6 +18,7 @@ mod watchers;
 use std::time::Duration;
 
 use self::report::Latencies;
+use super::signals::Signals;
 use super::{Failure, answer};
 
 /// Phones hold their sockets while nothing happens; then users sign in. Progress goes to standard
@@ -66,9 +67,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return runtime.block_on(floor::hold_sockets());
     }
     runtime.block_on(async {
+        let mut signals = Signals::new().map_err(Failure::failed)?;
         tokio::select! {
             measured = measure(arguments) => measured,
-            Ok(()) = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted")),
+            stop = signals.next() => Err(Failure::stopped(stop)),
         }
     })
 }

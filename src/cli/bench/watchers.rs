@@ -12,8 +12,8 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use super::child::Server;
 use crate::backends::embedded::SystemClock;
 use crate::cli::Failure;
-use crate::cli::demo::bank::instant;
 use crate::cli::demo::initiator::Wait;
+use crate::cli::demo::narrate::instant;
 use crate::ports::Clock as _;
 
 /// A way to wait that a watcher takes by itself.

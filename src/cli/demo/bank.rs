@@ -8,30 +8,29 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fido_relay_proto::http::{
-    BrowserContext, CeremonyView, OpenCeremony, OpenedCeremony, Status, Transaction,
-};
+use fido_relay_proto::http::{BrowserContext, CeremonyView, OpenCeremony, Status, Transaction};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
-    Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DisplayName, Outcome, Reason, Step,
-    UnixMillis, Username,
+    Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DisplayName, Outcome, Phase, Reason,
+    Step, Username,
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
-use super::initiator::{CallError, Initiator, Wait};
-use super::narrate::{Narrator, Who};
-use super::result_token::{self, Expected, TokenError, Verified};
+use super::initiator::{Initiator, Wait};
+use super::narrate::{Narrator, Who, instant, opened_text, status_text, told};
+use super::request::{Action, BankError, Ending, OpenedHere, Settled};
+use super::result_token::{self, Expected};
 use super::session::{SessionToken, Sessions};
 use super::silence::Silence;
 use crate::ports::Clock;
 use crate::security::random;
+use crate::tasks::Tasks;
 
 /// Ceremonies that the bank remembers: a page that has been open longer starts again.
 const REMEMBERED: usize = 256;
+/// Seconds of a long poll of the bank's own.
+const WAIT_S: u64 = 25;
 
 /// Who the bank is to the relay, and whom it serves.
 #[derive(Clone, Debug)]
@@ -48,82 +47,8 @@ pub struct Account {
     pub payment: Transaction,
     /// How long the relay mutes the customer's phones after "not me".
     pub not_me_mute: Duration,
-}
-
-/// A ceremony that was opened for a page.
-#[derive(Debug, Serialize)]
-pub struct OpenedHere {
-    /// What the relay answered.
-    #[serde(flatten)]
-    pub ceremony: OpenedCeremony,
-    /// Seconds until a phone rings again, if "not me" was answered so recently that none shows
-    /// this ceremony.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rings_in_s: Option<u64>,
-}
-
-/// What a page may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Action {
-    /// Register a card.
-    Register,
-    /// Sign in.
-    SignIn,
-    /// Approve the payment.
-    Approve,
-}
-
-impl Action {
-    /// Its name in the bank's own paths.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::SignIn => "sign-in",
-            Self::Approve => "approve",
-        }
-    }
-
-    /// The ceremony that it takes.
-    #[must_use]
-    pub const fn ceremony_type(self) -> CeremonyType {
-        match self {
-            Self::Register => CeremonyType::Registration,
-            Self::SignIn => CeremonyType::Authentication,
-            Self::Approve => CeremonyType::Approval,
-        }
-    }
-}
-
-/// How a ceremony ended, as far as the bank is concerned.
-#[derive(Debug)]
-pub enum Ending {
-    /// It has not.
-    Pending,
-    /// Succeeded, and the token proves it; with the session that a sign-in has begun.
-    Proven(Box<Verified>, Option<SessionToken>),
-    /// Said to have succeeded, but the token does not hold: treated as not approved.
-    Unproven(TokenError),
-    /// Anything but a success.
-    Other(CeremonyType, Outcome, Option<Reason>),
-}
-
-/// Why the bank could not do what the page asked.
-#[derive(Debug, thiserror::Error)]
-pub enum BankError {
-    /// The relay did not.
-    #[error(transparent)]
-    Relay(#[from] CallError),
-    /// Not a ceremony of this page's: unknown, forgotten, or another ticket.
-    #[error("there is no such ceremony for this page")]
-    NotYours,
-    /// Only for somebody who is signed in.
-    #[error("nobody is signed in here")]
-    SignedOut,
-    /// The payment was approved before, and is not made twice.
-    #[error("the payment is approved")]
-    AlreadyApproved,
+    /// How long a page that was left may take to come back, as one does that is loaded again.
+    pub left_limit: Duration,
 }
 
 /// What the bank remembers of a ceremony.
@@ -131,12 +56,16 @@ struct Entry {
     expected: Expected,
     code: Option<SecretString>,
     ticket: SecretString,
-    /// The session that asked for it; once a sign-in is proven, the one that it began.
+    /// The session that asked for it.
     session: Option<SessionToken>,
     /// How the bank knew the customer, as it said in the opening (`prior_auth`).
     prior_auth: PriorAuth,
-    /// Whether its success has had its consequence here.
-    settled: bool,
+    /// What its success has led to here: once, however often a page asks.
+    settled: Option<Settled>,
+    /// Whether it has its outcome, as far as the bank has seen.
+    ended: bool,
+    /// Looks of pages that are under way, and those that ever began.
+    looks: (usize, u64),
     /// The last step that was narrated.
     narrated: u32,
     /// Whether the page knows that the phone has the offer.
@@ -153,6 +82,7 @@ pub struct Bank {
     ledger: Arc<Mutex<VecDeque<Entry>>>,
     sessions: Sessions,
     silence: Arc<Mutex<Silence>>,
+    tasks: Tasks,
     /// Counts what the pages have shown: whoever looks at them looks again when it changes.
     shown: watch::Sender<u64>,
 }
@@ -171,9 +101,11 @@ impl Bank {
         account: Account,
         clock: Arc<dyn Clock>,
         narrator: Narrator,
+        tasks: Tasks,
     ) -> Self {
         Self {
             initiator,
+            tasks,
             silence: Arc::new(Mutex::new(Silence::new(account.not_me_mute))),
             account: Arc::new(account),
             sessions: Sessions::new(Arc::clone(&clock)),
@@ -240,6 +172,8 @@ impl Bank {
             audience: self.account.client_id,
             id: opened.id,
             ceremony_type,
+            binding: body.binding,
+            opened_at: clicked,
             username: self.account.username.clone(),
             client_nonce,
             transaction,
@@ -250,7 +184,9 @@ impl Bank {
             ticket: SecretString::from(opened.ticket.clone()),
             session,
             prior_auth,
-            settled: false,
+            settled: None,
+            ended: false,
+            looks: (0, 0),
             narrated: 0,
             delivered: false,
         });
@@ -268,17 +204,33 @@ impl Bank {
         ticket: &str,
         wait: Wait,
     ) -> Result<CeremonyView, BankError> {
+        let _look = self.of_this_page(id, ticket).is_ok().then(|| Look::begin(self.clone(), id));
         let view = self.initiator.view_with_ticket(id, ticket, wait).await?;
         self.narrate(&view);
         Ok(view)
     }
 
     /// How it ended, from the relay itself and proven: what a page's "succeeded" means to a bank.
+    /// `session` is the one of the browser that asks, if it has any.
     ///
     /// # Errors
     /// [`BankError`].
-    pub async fn ending(&self, id: CeremonyId, ticket: &str) -> Result<Ending, BankError> {
+    pub async fn ending(
+        &self,
+        id: CeremonyId,
+        ticket: &str,
+        session: Option<SessionToken>,
+    ) -> Result<Ending, BankError> {
         let expected = self.of_this_page(id, ticket)?;
+        self.conclude(&expected, session).await
+    }
+
+    async fn conclude(
+        &self,
+        expected: &Expected,
+        session: Option<SessionToken>,
+    ) -> Result<Ending, BankError> {
+        let id = expected.id;
         let view = self.initiator.view(id, Wait::default()).await?;
         self.narrate(&view);
         let outcome = match view.status {
@@ -290,11 +242,13 @@ impl Bank {
             return Ok(Ending::Other(view.ceremony_type, outcome, view.reason));
         }
         let keys = self.initiator.keys().await?;
-        Ok(match result_token::verify(&view.result.unwrap_or_default(), &keys, &expected) {
+        let token = view.result.unwrap_or_default();
+        Ok(match result_token::verify(&token, &keys, expected, self.clock.now()) {
             Ok(verified) => {
                 let text = format!("result token verified (ES256, key {})", verified.key_id);
                 self.narrator.ended(id, true, &text);
-                Ending::Proven(Box::new(verified), self.settle(id))
+                let settled = self.settle(id, session).ok_or(BankError::NotYours)?;
+                Ending::Proven(Box::new(verified), settled)
             }
             Err(error) => {
                 self.narrator.ended(id, false, &format!("refuses the result: {error}"));
@@ -303,29 +257,87 @@ impl Bank {
         })
     }
 
-    /// What a proven success means to the bank: a sign-in begins a session, an approval settles
-    /// the payment for the session that asked. Asked again, it gives the same session, so an
-    /// answer that was lost costs nobody a second card.
-    fn settle(&self, id: CeremonyId) -> Option<SessionToken> {
-        self.with_entry(id, |entry| {
-            let first = !std::mem::replace(&mut entry.settled, true);
-            match entry.expected.ceremony_type {
-                CeremonyType::Registration => None,
-                CeremonyType::Authentication => {
-                    if first {
-                        entry.session = Some(self.sessions.begin());
-                    }
-                    entry.session.clone()
-                }
-                CeremonyType::Approval => {
-                    if let Some(session) = &entry.session {
-                        self.sessions.approved(session);
-                    }
-                    None
+    /// What a proven success means to the bank: a sign-in begins a session or goes on with that of
+    /// the browser, so that a second tab puts nothing aside that waits in the first; an approval
+    /// settles the payment for the session that asked. Asked again, it gives the same, so that a
+    /// lost answer does not cost a second use of the card.
+    fn settle(&self, id: CeremonyId, session: Option<SessionToken>) -> Option<Settled> {
+        let settled = |entry: &Entry| match entry.expected.ceremony_type {
+            CeremonyType::Registration => Settled::Registered,
+            CeremonyType::Authentication => {
+                let open = session.filter(|session| self.sessions.is_open(session));
+                Settled::SignedIn(open.unwrap_or_else(|| self.sessions.begin()))
+            }
+            CeremonyType::Approval => {
+                match entry.session.as_ref().and_then(|session| self.sessions.approve(session)) {
+                    Some(false) => Settled::Paid,
+                    Some(true) => Settled::PaidBefore,
+                    None => Settled::SignedOut,
                 }
             }
+        };
+        self.with_entry(id, |entry| {
+            let settled = entry.settled.take().unwrap_or_else(|| settled(entry));
+            entry.settled.insert(settled).clone()
         })
-        .flatten()
+    }
+
+    /// Ends a session. What was asked for in it and still runs, in whichever tab, is taken back.
+    pub async fn sign_out(&self, session: &SessionToken) {
+        self.sessions.end(session);
+        let asked = |entry: &&Entry| {
+            !entry.ended && entry.session.as_ref().is_some_and(|asked| asked.is(session))
+        };
+        let ids: Vec<_> = {
+            let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            ledger.iter().filter(asked).map(|entry| entry.expected.id).collect()
+        };
+        for id in ids {
+            self.narrator.now(id, Who::Page, "the person signs out");
+            // One that is not reached is not settled either: its session is over.
+            let _ = self.initiator.cancel(id).await;
+        }
+    }
+
+    /// The page with this ticket was closed, left or is loaded again. Unless it or a copy of it
+    /// watches again soon, its ceremony is not to go on without anybody who could see it.
+    ///
+    /// # Errors
+    /// [`BankError::NotYours`].
+    pub fn left(&self, id: CeremonyId, ticket: &str) -> Result<(), BankError> {
+        let expected = self.of_this_page(id, ticket)?;
+        let began = self.with_entry(id, |entry| entry.looks.1);
+        let (bank, stopping) = (self.clone(), self.tasks.stopping().clone());
+        self.tasks.spawn("page left", async move {
+            let gone = async {
+                tokio::time::sleep(bank.account.left_limit).await;
+                if bank.with_entry(id, |entry| entry.looks) == began.map(|began| (0, began)) {
+                    bank.take_back(&expected).await;
+                }
+            };
+            stopping.run_until_cancelled(gone).await;
+        });
+        Ok(())
+    }
+
+    /// Cancels, unless the card has answered: then what comes of it counts, and has its
+    /// consequence here although no page asks.
+    async fn take_back(&self, expected: &Expected) {
+        let id = expected.id;
+        let Ok(mut view) = self.initiator.view(id, Wait::default()).await else { return };
+        self.narrate(&view);
+        if view.status == Status::Pending && view.phase != Phase::Verifying {
+            self.narrator.now(id, Who::Page, "its tab is closed: the bank takes this back");
+            if self.initiator.cancel(id).await.is_ok() {
+                return;
+            }
+        }
+        while view.status == Status::Pending {
+            let wait = Wait { seconds: WAIT_S, since: view.seq };
+            let Ok(next) = self.initiator.view(id, wait).await else { return };
+            view = next;
+        }
+        let _ = self.conclude(expected, None).await;
     }
 
     /// Takes a ceremony back for the page that has its ticket.
@@ -392,6 +404,7 @@ impl Bank {
     /// Narrates the steps of this view that are new, and counts a report of "not me".
     fn narrate(&self, view: &CeremonyView) {
         let Some((since, code, prior_auth)) = self.with_entry(view.id, |entry| {
+            entry.ended |= view.status != Status::Pending;
             let since = entry.narrated;
             entry.narrated = since.max(view.seq);
             (since, entry.code.clone(), entry.prior_auth)
@@ -428,40 +441,23 @@ impl Bank {
     }
 }
 
-fn opened_text(code: Option<&SecretString>, expires_in: u64) -> String {
-    let code = code.map(|code| code.expose_secret()).and_then(|code| code.split_at_checked(3));
-    match code {
-        Some((left, right)) => {
-            format!("opened      stored; code {left} {right}, {expires_in} s left")
-        }
-        None => format!("opened      stored; {expires_in} s left"),
+/// A page that looks at its ceremony, for as long as it does.
+struct Look {
+    bank: Bank,
+    id: CeremonyId,
+}
+
+impl Look {
+    fn begin(bank: Bank, id: CeremonyId) -> Self {
+        bank.with_entry(id, |Entry { looks: (now, ever), .. }| {
+            (*now, *ever) = (*now + 1, *ever + 1)
+        });
+        Self { bank, id }
     }
 }
 
-fn status_text(view: &CeremonyView) -> String {
-    match view.status {
-        Status::Pending => "pending".to_owned(),
-        Status::Ended(outcome) => told(outcome, view.reason),
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.bank.with_entry(self.id, |entry| entry.looks.0 = entry.looks.0.saturating_sub(1));
     }
-}
-
-/// An outcome and its reason, in the words of the contract.
-#[must_use]
-pub fn told(outcome: Outcome, reason: Option<Reason>) -> String {
-    let outcome = match outcome {
-        Outcome::Succeeded => "succeeded",
-        Outcome::Denied => "denied",
-        Outcome::Rejected => "rejected",
-        Outcome::Failed => "failed",
-        Outcome::Expired => "expired",
-        Outcome::Cancelled => "cancelled",
-        Outcome::Indeterminate => "indeterminate",
-    };
-    reason.map_or_else(|| outcome.to_owned(), |reason| format!("{outcome} ({reason})"))
-}
-
-/// The relay's RFC 3339 time.
-pub(in crate::cli) fn instant(text: &str) -> Option<UnixMillis> {
-    let millis = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos() / 1_000_000;
-    u64::try_from(millis).ok().map(UnixMillis)
 }

@@ -11,6 +11,7 @@ pub mod bank;
 pub mod initiator;
 pub mod narrate;
 pub mod person;
+pub mod request;
 pub mod result_token;
 pub mod session;
 pub mod silence;
@@ -20,6 +21,7 @@ pub mod visitor;
 pub mod web;
 pub mod words;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,19 +30,21 @@ use fido_relay_proto::text::InvalidText;
 use tokio::time::Instant;
 
 use super::Failure;
+use super::scratch::Scratch;
+use super::signals::Signals;
 use crate::backends::embedded::SystemClock;
 use crate::phone::Faults;
-use bank::Action;
 use narrate::Narrator;
 use person::Manner;
-use stage::{Cast, Stage};
+use request::Action;
+use stage::{Cast, Stage, StageError};
 use visitor::{Said, VisitError, Visitor};
 
 /// The pause before the code is typed while somebody looks at the page: time to read it.
 const VISIBLE: Duration = Duration::from_millis(2500);
 
-/// The exit code of a process that Ctrl-C ended, as shells have it.
-const INTERRUPTED: u8 = 130;
+/// How long the threads of a demo that was interrupted may take to end.
+const THREADS_LIMIT: Duration = Duration::from_secs(2);
 
 /// `fido-relay demo`.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -49,7 +53,11 @@ const INTERRUPTED: u8 = 130;
   fido-relay demo --keep --port 8090        then the page, for a browser on this machine
   fido-relay demo --keep --ask-code         you type the code, or say no
 
-Exit codes: 0 all three succeeded and their signed results were verified, 1 not so.")]
+Ctrl-C or SIGTERM ends it and removes its temporary directory; a second one does so without waiting
+for what is under way.
+
+Exit codes: 0 all three succeeded and their signed results were verified, 1 not so, 128 and the
+number of the signal if one came before that.")]
 pub struct Arguments {
     /// Leave everything running for a browser until Ctrl-C
     #[arg(long)]
@@ -65,41 +73,90 @@ pub struct Arguments {
 /// Runs the demo.
 ///
 /// # Errors
-/// [`Failure`] if the stage cannot be set, or not every ceremony was proven.
+/// [`Failure`] if the stage cannot be set, not every ceremony was proven, or a signal came first.
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
-    runtime.block_on(stage_and_play(arguments))
+    let (done, scratch) = runtime.block_on(async {
+        // Before there is anything that a signal could leave behind.
+        let mut signals = Signals::new().map_err(Failure::failed)?;
+        let scratch = Scratch::create().map_err(no_scratch)?;
+        Ok::<_, Failure>((play(arguments, scratch.path(), &mut signals).await, scratch))
+    })?;
+    // Whatever was cut off still writes into the directory until it has ended.
+    runtime.shutdown_timeout(THREADS_LIMIT);
+    drop(scratch);
+    done
 }
 
-async fn stage_and_play(arguments: Arguments) -> Result<(), Failure> {
+fn no_scratch(error: std::io::Error) -> Failure {
+    let parent = std::env::temp_dir();
+    Failure::failed(format!(
+        "no temporary directory can be made in {}: {error}. To go on, set TMPDIR to a directory \
+         that you may write to",
+        parent.display()
+    ))
+}
+
+async fn play(
+    arguments: Arguments,
+    directory: &Path,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
     let narrator = Narrator::on_stdout(Arc::new(SystemClock));
     let manner = if arguments.ask_code { Manner::AsksTerminal } else { Manner::ReadsPage(VISIBLE) };
-    let interrupted = || Failure { text: "interrupted".to_owned(), code: INTERRUPTED };
     let cast = Cast { port: arguments.port, manner, faults: Faults::none() };
-    let set = Stage::set(cast, Arc::new(SystemClock), narrator.clone());
-    let stage = unless_interrupted(set).await.ok_or_else(interrupted)?.map_err(Failure::failed)?;
+    let stage = tokio::select! {
+        set = Stage::set(directory, cast, Arc::new(SystemClock), narrator.clone()) => {
+            set.map_err(|error| not_set(&error))?
+        }
+        stop = signals.next() => return Err(Failure::stopped(stop)),
+    };
     introduce(&stage, &narrator);
-    let proven = unless_interrupted(script(&stage, &narrator)).await;
-    if proven.is_some() && arguments.keep {
-        narrator.plain("");
-        narrator.heading(&format!("The page is open at {}", stage.bank_url()));
-        narrator.plain("  The phone keeps answering. Ctrl-C ends it.");
-        let _ = unless_interrupted(std::future::pending::<()>()).await;
+    let proven = tokio::select! {
+        proven = script(&stage, &narrator) => Ok(proven),
+        stop = signals.next() => Err(stop),
+    };
+    if proven.is_ok() && arguments.keep {
+        invite(&stage, &narrator);
+        signals.next().await;
     }
-    let in_time = stage.clear().await;
+    if proven.is_err() || arguments.keep {
+        // On a line of its own: the terminal shows ^C, or a question without an answer.
+        narrator.plain("");
+        narrator.plain("Stopping.");
+    }
+    let in_time = tokio::select! {
+        in_time = stage.clear() => in_time,
+        stop = signals.next() => return Err(Failure::stopped(stop)),
+    };
     match proven {
-        Some(3) if in_time => Ok(()),
-        Some(3) => Err(Failure::failed("something did not end in time")),
-        Some(proven) => Err(Failure::failed(format!("{} of 3 did not succeed", 3 - proven))),
-        None => Err(interrupted()),
+        Ok(3) if in_time => Ok(()),
+        Ok(3) => Err(Failure::failed("something did not end in time")),
+        Ok(proven) => Err(Failure::failed(format!("{} of 3 did not succeed", 3 - proven))),
+        Err(stop) => Err(Failure::stopped(stop)),
     }
 }
 
-/// What a future gives, or nothing if Ctrl-C came first.
-async fn unless_interrupted<T>(future: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        given = future => Some(given),
-        Ok(()) = tokio::signal::ctrl_c() => None,
+fn not_set(error: &StageError) -> Failure {
+    Failure::failed(match error.remedy() {
+        Some(remedy) => format!("{error}. To go on, {remedy}"),
+        None => error.to_string(),
+    })
+}
+
+/// Tells where the page is, and how to get at it.
+fn invite(stage: &Stage, narrator: &Narrator) {
+    let url = stage.bank_url();
+    narrator.plain("");
+    narrator.heading(&format!("The page is open at {url}"));
+    narrator.plain(
+        "  Open it in a browser on this machine. The phone keeps answering; Ctrl-C ends it.",
+    );
+    if let Some(port) = url.port() {
+        narrator.plain(&format!(
+            "  From another machine: ssh -L {port}:127.0.0.1:{port} and the name of this one; then \
+             the same address there."
+        ));
     }
 }
 

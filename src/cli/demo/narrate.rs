@@ -7,7 +7,11 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fido_relay_proto::{CeremonyId, CeremonyType, UnixMillis};
+use fido_relay_proto::http::{CeremonyView, Status};
+use fido_relay_proto::{CeremonyId, CeremonyType, Outcome, Reason, UnixMillis};
+use secrecy::{ExposeSecret as _, SecretString};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::ports::Clock;
 
@@ -84,11 +88,13 @@ impl fmt::Debug for Narrator {
 struct Stage {
     out: Box<dyn Write + Send>,
     colours: bool,
+    /// Whether the last line is a question that was not answered.
+    asking: bool,
     blocks: u32,
     /// Whose block the last line belongs to.
     current: Option<CeremonyId>,
-    /// The ceremonies under way, the latest last, with their kind and the time of their opening.
-    known: Vec<(CeremonyId, CeremonyType, UnixMillis)>,
+    /// The ceremonies under way, the latest last, with their heading and the time of their opening.
+    known: Vec<(CeremonyId, String, UnixMillis)>,
 }
 
 /// Ceremonies whose opening is remembered: far more than a person has open in tabs.
@@ -106,13 +112,27 @@ impl Narrator {
     /// A narrator on any output.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, out: Box<dyn Write + Send>, colours: bool) -> Self {
-        let stage = Stage { out, colours, blocks: 0, current: None, known: Vec::new() };
+        let stage =
+            Stage { out, colours, asking: false, blocks: 0, current: None, known: Vec::new() };
         Self { clock, stage: Arc::new(Mutex::new(stage)) }
     }
 
     /// A line outside of any ceremony.
     pub fn plain(&self, text: &str) {
         self.with(|stage| stage.write(text));
+    }
+
+    /// A question to the person at the terminal, who types behind it.
+    pub fn question(&self, text: &str) {
+        self.with(|stage| {
+            stage.write_out(&format!("            {text}"));
+            stage.asking = true;
+        });
+    }
+
+    /// The person has typed an answer, and is on a new line by that.
+    pub fn answered(&self) {
+        self.with(|stage| stage.asking = false);
     }
 
     /// A heading outside of any ceremony.
@@ -145,9 +165,9 @@ impl Narrator {
             if stage.known.len() == REMEMBERED {
                 stage.known.remove(0);
             }
-            stage.known.push((id, ceremony_type, at));
             stage.blocks += 1;
             let heading = format!("{}  {}", stage.blocks, title(ceremony_type));
+            stage.known.push((id, heading.clone(), at));
             let heading = stage.paint(BOLD, &heading);
             stage.write("");
             stage.write(&heading);
@@ -181,11 +201,11 @@ impl Narrator {
 
 impl Stage {
     fn step(&mut self, id: CeremonyId, at: UnixMillis, who: Who, text: &str) {
-        let known = self.known.iter().find(|known| known.0 == id).copied();
+        let known = self.known.iter().find(|known| known.0 == id).cloned();
         if self.current != Some(id) {
-            let kind =
-                known.map_or("Another ceremony", |(_, ceremony_type, _)| title(ceremony_type));
-            let heading = self.paint(BOLD, &format!("   {kind}, continued"));
+            // By its number: two of the same kind may be under way, each in a tab of its own.
+            let heading = known.as_ref().map_or("   Another ceremony", |known| &known.1);
+            let heading = self.paint(BOLD, &format!("{heading}, continued"));
             self.write("");
             self.write(&heading);
             self.current = Some(id);
@@ -201,8 +221,100 @@ impl Stage {
         if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// A terminal that is gone is no reason to stop: the exit code still tells how it went.
     fn write(&mut self, line: &str) {
-        let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+        self.write_out(&format!("{line}\n"));
+    }
+
+    /// Below a question that was not answered, not behind it. A terminal that is gone is no reason
+    /// to stop: the exit code still tells how it went.
+    fn write_out(&mut self, text: &str) {
+        let above = if std::mem::take(&mut self.asking) { "\n" } else { "" };
+        let _ = write!(self.out, "{above}{text}").and_then(|()| self.out.flush());
+    }
+}
+
+/// The line of an opening.
+pub(super) fn opened_text(code: Option<&SecretString>, expires_in: u64) -> String {
+    let code = code.map(|code| code.expose_secret()).and_then(|code| code.split_at_checked(3));
+    match code {
+        Some((left, right)) => {
+            format!("opened      stored; code {left} {right}, {expires_in} s left")
+        }
+        None => format!("opened      stored; {expires_in} s left"),
+    }
+}
+
+/// The line of an end.
+pub(super) fn status_text(view: &CeremonyView) -> String {
+    match view.status {
+        Status::Pending => "pending".to_owned(),
+        Status::Ended(outcome) => told(outcome, view.reason),
+    }
+}
+
+/// An outcome and its reason, in the words of the contract.
+#[must_use]
+pub fn told(outcome: Outcome, reason: Option<Reason>) -> String {
+    let outcome = match outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::Denied => "denied",
+        Outcome::Rejected => "rejected",
+        Outcome::Failed => "failed",
+        Outcome::Expired => "expired",
+        Outcome::Cancelled => "cancelled",
+        Outcome::Indeterminate => "indeterminate",
+    };
+    reason.map_or_else(|| outcome.to_owned(), |reason| format!("{outcome} ({reason})"))
+}
+
+/// The relay's RFC 3339 time.
+pub(in crate::cli) fn instant(text: &str) -> Option<UnixMillis> {
+    let millis = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos() / 1_000_000;
+    u64::try_from(millis).ok().map(UnixMillis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::embedded::SystemClock;
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_story_goes_on_below_a_question_that_was_not_answered() {
+        let paper = Paper::default();
+        let narrator = Narrator::new(Arc::new(SystemClock), Box::new(paper.clone()), false);
+        narrator.question("Code? ");
+        narrator.plain("cancelled");
+        narrator.question("Code? ");
+        narrator.answered();
+        narrator.plain("claimed");
+        let written = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+        let indent = " ".repeat(12);
+        assert_eq!(written, format!("{indent}Code? \ncancelled\n{indent}Code? claimed\n"));
+    }
+
+    #[test]
+    fn a_story_that_goes_on_names_its_ceremony_by_number() {
+        let paper = Paper::default();
+        let narrator = Narrator::new(Arc::new(SystemClock), Box::new(paper.clone()), false);
+        let ids = [1, 2].map(|n| CeremonyId::from_bytes([n; 16]));
+        for id in ids {
+            narrator.opened(id, CeremonyType::Authentication, UnixMillis(0));
+        }
+        narrator.now(ids[0], Who::Page, "again");
+        let written = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+        assert!(written.contains("1  Sign in, continued"), "{written}");
     }
 }

@@ -1,7 +1,6 @@
 //! The demo's card holder: reads the code off the page, types it into the phone, and has a drawer
 //! full of cards. And what the phone tells, as lines for the terminal.
 
-use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::bank::Bank;
-use super::narrate::Who;
+use super::narrate::{Narrator, Who};
 use super::visitor::VISITOR;
 use crate::phone::{Ask, Card, Decision, Person, PhoneEvent, isolated};
 use crate::softcard::SoftCard;
@@ -60,7 +59,7 @@ impl CardHolder {
             narrator.now(id, Who::Phone, &line);
         }
         match (&self.manner, &self.terminal) {
-            (Manner::AsksTerminal, Some(terminal)) => terminal.ask(&ask).await,
+            (Manner::AsksTerminal, Some(terminal)) => terminal.ask(&ask, narrator).await,
             (Manner::ReadsPage(pause), _) => {
                 let by_script = ask.offer.context.as_ref().is_some_and(|context| {
                     context.location.as_ref().is_some_and(|place| place.as_str() == VISITOR)
@@ -125,18 +124,19 @@ impl Terminal {
         Self { lines: Arc::new(tokio::sync::Mutex::new(lines)) }
     }
 
-    async fn ask(&self, ask: &Ask) -> Decision {
+    async fn ask(&self, ask: &Ask, narrator: &Narrator) -> Decision {
         let mut lines = self.lines.lock().await;
         let wrong = if ask.wrong_codes > 0 { "That was not the code. " } else { "" };
-        let mut out = std::io::stdout();
-        // A terminal that is gone gives no line either.
-        let _ = write!(out, "            {wrong}Code, or n (no), or x (this was not me): ");
-        let _ = out.flush();
-        match lines.recv().await.as_deref().map(str::trim) {
-            Some("n" | "no") => Decision::Decline,
-            Some("x") => Decision::NotMe,
-            Some(code) => Decision::Code(code.to_owned()),
-            None => Decision::Ignore,
+        narrator.question(&format!("{wrong}Code, or n (no), or x (this was not me): "));
+        let Some(typed) = lines.recv().await else {
+            narrator.plain("            Standard input is closed: nothing can be typed.");
+            return Decision::Ignore;
+        };
+        narrator.answered();
+        match typed.trim() {
+            "n" | "no" => Decision::Decline,
+            "x" => Decision::NotMe,
+            code => Decision::Code(code.to_owned()),
         }
     }
 }

@@ -7,13 +7,17 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::http::Transaction;
-use fido_relay_proto::{Binding, CeremonyId, CeremonyType, ClientId, DeviceId, Outcome, Username};
+use fido_relay_proto::{
+    Binding, CeremonyId, CeremonyType, ClientId, DeviceId, Outcome, UnixMillis, Username,
+};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 
 /// `typ` of a result token: no other JWS of the relay's can stand in for one.
 pub const RESULT_TYP: &str = "ceremony-result+jwt";
+/// Seconds by which the relay's clock and this one may differ.
+const LEEWAY_S: u64 = 5;
 
 /// What the backend remembers of the ceremony that it opened.
 #[derive(Clone, Debug)]
@@ -26,6 +30,10 @@ pub struct Expected {
     pub id: CeremonyId,
     /// What it was for.
     pub ceremony_type: CeremonyType,
+    /// How page and phone were to be tied together.
+    pub binding: Binding,
+    /// When it was opened.
+    pub opened_at: UnixMillis,
     /// Whose card.
     pub username: Username,
     /// The nonce that the backend gave when it opened.
@@ -64,9 +72,21 @@ pub struct Claims {
     /// SHA-256 of the transaction in canonical JSON (base64url).
     pub tx_hash: Option<String>,
     /// What vouches for the transaction: `card` or `relay`.
-    pub tx_binding: Option<String>,
+    pub tx_binding: Option<TxBinding>,
+    /// SHA-256 of the credential id (base64url): the same card gives the same value.
+    pub cred_hash: Option<String>,
     /// The phone.
     pub device_id: Option<DeviceId>,
+}
+
+/// What vouches for the words of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TxBinding {
+    /// The challenge that the card signed covers them.
+    Card,
+    /// The relay's signature alone covers them.
+    Relay,
 }
 
 /// A token that held, and the key that signed it.
@@ -99,9 +119,15 @@ pub enum TokenError {
 ///
 /// # Errors
 /// [`TokenError`]: the ceremony then counts as not approved, whatever else was said.
-pub fn verify(token: &str, keys: &JwkSet, expected: &Expected) -> Result<Verified, TokenError> {
+pub fn verify(
+    token: &str,
+    keys: &JwkSet,
+    expected: &Expected,
+    now: UnixMillis,
+) -> Result<Verified, TokenError> {
     let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::WrongKind)?;
-    if header.alg != Algorithm::ES256 || header.typ.as_deref() != Some(RESULT_TYP) {
+    let typ = header.typ.as_deref();
+    if header.alg != Algorithm::ES256 || typ != Some(RESULT_TYP) || header.crit.is_some() {
         return Err(TokenError::WrongKind);
     }
     let key_id = header.kid.ok_or(TokenError::UnknownKey)?;
@@ -112,18 +138,24 @@ pub fn verify(token: &str, keys: &JwkSet, expected: &Expected) -> Result<Verifie
     rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
     rules.set_issuer(&[&expected.issuer]);
     rules.set_audience(&[expected.audience.to_string()]);
-    rules.leeway = 5;
+    rules.leeway = LEEWAY_S;
     let token = jsonwebtoken::decode::<Claims>(token, &key, &rules).map_err(TokenError::Invalid)?;
 
     let claims = token.claims;
     let tx_hash = expected.transaction.as_ref().map(transaction_hash);
+    let now = now.0 / 1000;
+    let since_opening = (expected.opened_at.0 / 1000).saturating_sub(LEEWAY_S)..=now + LEEWAY_S;
     let checks = [
+        ("time of signing", claims.iat <= now + LEEWAY_S),
+        ("time of authentication", since_opening.contains(&claims.auth_time)),
         ("ceremony", claims.jti == expected.id.to_string()),
         ("ceremony type", claims.ceremony_type == expected.ceremony_type),
         ("user", claims.sub == expected.username.as_str()),
         ("nonce", claims.client_nonce.as_deref() == Some(expected.client_nonce.as_str())),
+        ("binding", claims.binding == expected.binding),
         ("outcome", claims.outcome == Outcome::Succeeded),
         ("transaction", claims.tx_hash == tx_hash),
+        ("transaction's binding", claims.tx_binding.is_some() == tx_hash.is_some()),
         ("user verification", claims.amr.iter().any(|method| method == "pin")),
     ];
     match checks.into_iter().find(|(_, holds)| !holds) {

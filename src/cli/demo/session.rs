@@ -34,7 +34,9 @@ impl SessionToken {
         self.0.expose_secret()
     }
 
-    fn is(&self, other: &Self) -> bool {
+    /// Whether the two are the same.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.expose().as_bytes(), other.expose().as_bytes());
         aws_lc_rs::constant_time::verify_slices_are_equal(ours, theirs).is_ok()
     }
@@ -92,9 +94,9 @@ impl Sessions {
         self.with(token, |session| session.approved).unwrap_or_default()
     }
 
-    /// Notes that it was.
-    pub fn approved(&self, token: &SessionToken) {
-        self.with(token, |session| session.approved = true);
+    /// Notes that it was; whether it had been before, or nothing if the session is over.
+    pub fn approve(&self, token: &SessionToken) -> Option<bool> {
+        self.with(token, |session| std::mem::replace(&mut session.approved, true))
     }
 
     /// Ends a session.
@@ -143,7 +145,8 @@ mod tests {
     fn what_was_approved_in_one_session_waits_in_another() {
         let sessions = Sessions::new(Arc::new(Hands::default()));
         let (one, other) = (sessions.begin(), sessions.begin());
-        sessions.approved(&one);
+        assert_eq!(sessions.approve(&one), Some(false));
+        assert_eq!(sessions.approve(&one), Some(true));
         assert!(sessions.has_approved(&one) && !sessions.has_approved(&other));
         assert!(!sessions.has_approved(&SessionToken::sent("")));
     }

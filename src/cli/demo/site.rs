@@ -15,9 +15,10 @@ use fido_relay_proto::http::{BrowserContext, CeremonyView, Transaction};
 use fido_relay_proto::{CeremonyId, Outcome, PlainText, ProblemCode};
 use serde::{Deserialize, Serialize};
 
-use super::bank::{Action, Bank, BankError, Ending, OpenedHere};
+use super::bank::Bank;
 use super::initiator::Wait;
-use super::result_token::Verified;
+use super::request::{Action, BankError, Ending, OpenedHere, Settled};
+use super::result_token::{TxBinding, Verified};
 use super::session::{LIFETIME_S, SessionToken};
 use super::visitor::VISITOR;
 use super::words::{self, Words};
@@ -58,6 +59,7 @@ pub fn router(bank: Bank) -> Router {
         .route("/api/{action}", post(open))
         .route("/api/ceremonies/{id}", get(watch).delete(cancel))
         .route("/api/ceremonies/{id}/outcome", post(outcome))
+        .route("/api/ceremonies/{id}/left", post(left))
         .with_state(bank);
     FILES.into_iter().fold(api, |site, (path, kind, text)| {
         let file = ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], text);
@@ -97,7 +99,7 @@ async fn account(State(bank): State<Bank>, headers: HeaderMap) -> Json<AccountVi
 /// Ends the session, here and in the browser; without one there is nothing to do.
 async fn sign_out(State(bank): State<Bank>, headers: HeaderMap) -> Response {
     if let Some(session) = session(&headers) {
-        bank.sessions().end(&session);
+        bank.sign_out(&session).await;
     }
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", 0))]).into_response()
 }
@@ -156,6 +158,16 @@ async fn cancel(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// A page says this as its last word, when it is closed, left or loaded again.
+async fn left(
+    State(bank): State<Bank>,
+    Path(id): Path<CeremonyId>,
+    headers: HeaderMap,
+) -> Result<StatusCode, PageError> {
+    bank.left(id, ticket(&headers)?)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// What the bank's backend holds of the ending, and what it has checked.
 #[derive(Serialize)]
 struct OutcomeView {
@@ -178,18 +190,24 @@ async fn outcome(
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
     let mut begun = None;
-    let view = match bank.ending(id, ticket(&headers)?).await? {
+    let view = match bank.ending(id, ticket(&headers)?, session(&headers)).await? {
         Ending::Pending => {
             OutcomeView { verdict: "pending", outcome: None, words: None, checked: Vec::new() }
         }
-        Ending::Proven(verified, session) => {
-            begun = session;
-            OutcomeView {
-                verdict: "approved",
-                outcome: Some(Outcome::Succeeded),
-                words: Some(words::of(verified.claims.ceremony_type, Outcome::Succeeded, None)),
-                checked: checked(&verified),
+        Ending::Proven(verified, settled) => {
+            let verdict = match &settled {
+                Settled::SignedOut => "refused",
+                Settled::Registered
+                | Settled::SignedIn(_)
+                | Settled::Paid
+                | Settled::PaidBefore => "approved",
+            };
+            let words = words::settled(&settled);
+            if let Settled::SignedIn(session) = settled {
+                begun = Some(session);
             }
+            let (outcome, checked) = (Some(Outcome::Succeeded), checked(&verified));
+            OutcomeView { verdict, outcome, words: Some(words), checked }
         }
         Ending::Unproven(_) => OutcomeView {
             verdict: "refused",
@@ -217,14 +235,18 @@ fn checked(verified: &Verified) -> Vec<(&'static str, String)> {
         ("Ceremony", claims.jti.clone()),
         ("User", claims.sub.clone()),
         ("Nonce", claims.client_nonce.clone().unwrap_or_default()),
+        ("Page and phone", "tied together by the code".to_owned()),
+        ("User verification", "the card asked for its PIN".to_owned()),
     ];
     if let Some(hash) = &claims.tx_hash {
-        let by = match claims.tx_binding.as_deref() {
-            Some("card") => "covered by the card's own signature",
-            Some(_) | None => "covered by the relay's signature",
+        let by = match claims.tx_binding {
+            Some(TxBinding::Card) => "covered by the card's own signature",
+            Some(TxBinding::Relay) | None => "covered by the relay's signature",
         };
         checked.push(("Transaction", format!("{hash} ({by})")));
     }
+    checked.extend(claims.cred_hash.clone().map(|card| ("Card", card)));
+    checked.extend(claims.device_id.map(|phone| ("Phone", phone.to_string())));
     checked
 }
 

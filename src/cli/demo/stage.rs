@@ -1,6 +1,7 @@
 //! Setting the stage: a relay, a bank with its API key, and a paired phone, all on loopback and in
-//! a directory that goes away with them.
+//! a directory of the caller's.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use super::initiator::{CallError, Initiator};
 use super::narrate::Narrator;
 use super::person::{self, CardHolder, Drawer, Manner};
 use super::{payment, site, web};
-use crate::cli::scratch::Scratch;
 use crate::config;
 use crate::phone::{DeviceKey, Faults, KeyError, PairingError, Phone, PhoneEvent, PhoneHandle};
 use crate::ports::{Clock, StoreError};
@@ -30,6 +30,8 @@ const WELCOME_LIMIT: Duration = Duration::from_secs(20);
 /// How long bank and phone may take to end.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
+/// More than a browser on a busy machine takes to load the page again.
+const LEFT_LIMIT: Duration = Duration::from_secs(10);
 /// The shortest that the relay's settings allow.
 const NOT_ME_MUTE: Duration = Duration::from_secs(60);
 
@@ -47,9 +49,6 @@ pub struct Cast {
 /// Why the stage cannot be set.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// The temporary directory.
-    #[error("no temporary directory: {0}")]
-    Directory(#[source] std::io::Error),
     /// The bank's port.
     #[error("the bank cannot listen on 127.0.0.1:{0}: {1}")]
     Listen(u16, #[source] std::io::Error),
@@ -88,6 +87,37 @@ impl From<StoreError> for StageError {
     }
 }
 
+impl StageError {
+    /// What can be done about it, where that does not follow from the error itself.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Listen(_, error) if error.kind() == ErrorKind::AddrInUse => Some(
+                "stop the program that listens there, or choose another --port (0 takes any that \
+                 is free)"
+                    .to_owned(),
+            ),
+            Self::Listen(port, error) if error.kind() == ErrorKind::PermissionDenied => {
+                Some(format!(
+                    "choose a --port above 1023, such as {}: lower ones are for root, unless this \
+                     system allows them (sysctl net.ipv4.ip_unprivileged_port_start)",
+                    8000 + port % 1000
+                ))
+            }
+            Self::Relay(error) => error.remedy(),
+            Self::Listen(..)
+            | Self::Settings(_)
+            | Self::Names(_)
+            | Self::Address(_)
+            | Self::Client(_)
+            | Self::Call(_)
+            | Self::Key(_)
+            | Self::Pairing(_)
+            | Self::Phone(_) => None,
+        }
+    }
+}
+
 /// Everything that runs.
 #[derive(Debug)]
 pub struct Stage {
@@ -96,16 +126,16 @@ pub struct Stage {
     bank_url: Url,
     phone: PhoneHandle,
     tasks: Tasks,
-    /// Dropped last.
-    _scratch: Scratch,
 }
 
 impl Stage {
-    /// Starts relay, bank and phone, and pairs the phone.
+    /// Starts relay, bank and phone, and pairs the phone. The directory is the relay's until
+    /// [`Stage::clear`].
     ///
     /// # Errors
     /// [`StageError`].
     pub async fn set(
+        directory: &Path,
         cast: Cast,
         clock: Arc<dyn Clock>,
         narrator: Narrator,
@@ -117,8 +147,7 @@ impl Stage {
             listener.local_addr().map_err(|error| StageError::Listen(cast.port, error))?;
         let bank_url = Url::parse(&format!("http://{bank_address}/"))?;
 
-        let scratch = Scratch::create().map_err(StageError::Directory)?;
-        let relay = start_relay(scratch.path()).await?;
+        let relay = start_relay(directory).await?;
         let relay_url = Url::parse(&format!("{}/", relay.url().trim_end_matches('/')))?;
         let (initiator, client_id) = admit_bank(&relay, relay_url.clone(), &*clock).await?;
 
@@ -129,10 +158,11 @@ impl Stage {
             display_name: "Ada Lovelace".to_owned().try_into()?,
             payment: payment()?,
             not_me_mute: NOT_ME_MUTE,
+            left_limit: LEFT_LIMIT,
         };
         let username = account.username.clone();
-        let bank = Bank::new(initiator.clone(), account, clock, narrator);
         let tasks = Tasks::default();
+        let bank = Bank::new(initiator.clone(), account, clock, narrator, tasks.clone());
         web::serve(listener, site::router(bank.clone()), &tasks)
             .map_err(|error| StageError::Listen(cast.port, error))?;
 
@@ -146,7 +176,7 @@ impl Stage {
         let (phone, mut events) = phone.with_faults(cast.faults).connect(&tasks);
         welcomed(&mut events).await?;
         tasks.spawn("phone's story", person::tell(bank.clone(), events));
-        Ok(Self { relay, bank, bank_url, phone, tasks, _scratch: scratch })
+        Ok(Self { relay, bank, bank_url, phone, tasks })
     }
 
     /// The bank.
@@ -254,5 +284,21 @@ async fn welcomed(events: &mut tokio::sync::mpsc::Receiver<PhoneEvent>) -> Resul
     match tokio::time::timeout(WELCOME_LIMIT, connected).await {
         Ok(true) => Ok(()),
         Ok(false) | Err(_) => Err(StageError::Phone(trouble)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_not_to_be_had_comes_with_a_remedy() {
+        for (kind, remedy) in [
+            (ErrorKind::AddrInUse, "choose another --port (0 takes any that is free)"),
+            (ErrorKind::PermissionDenied, "choose a --port above 1023, such as 8080"),
+        ] {
+            let told = StageError::Listen(80, kind.into()).remedy().unwrap();
+            assert!(told.contains(remedy), "{told}");
+        }
     }
 }

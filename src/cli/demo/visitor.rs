@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::bank::Action;
+use super::request::Action;
 
 /// What this visitor calls itself, in place of a browser's name.
 pub const VISITOR: &str = "fido-relay demo";

@@ -44,8 +44,7 @@ const HEADERS: [(HeaderName, &str); 7] = [
 /// Serves a site until the tasks are told to stop.
 pub fn serve(listener: TcpListener, site: Router, tasks: &Tasks) -> std::io::Result<()> {
     let port = listener.local_addr()?.port();
-    let names: Arc<[String]> =
-        ["127.0.0.1", "localhost"].map(|host| format!("{host}:{port}")).into();
+    let names: Arc<[String]> = names(port).into();
     let site = site
         .layer(middleware::from_fn_with_state(names, only_from_here))
         .layer(middleware::map_response(with_headers));
@@ -67,6 +66,14 @@ pub fn serve(listener: TcpListener, site: Router, tasks: &Tasks) -> std::io::Res
         }
     });
     Ok(())
+}
+
+/// What browsers of this machine call the site: without the port where it is http's own.
+fn names(port: u16) -> [String; 2] {
+    ["127.0.0.1", "localhost"].map(|host| match port {
+        80 => host.to_owned(),
+        port => format!("{host}:{port}"),
+    })
 }
 
 async fn connection(
@@ -115,4 +122,16 @@ fn asked_by_own_page(headers: &HeaderMap, names: &[String]) -> bool {
         names.iter().any(|name| origin.as_bytes() == format!("http://{name}").as_bytes())
     });
     site && origin
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_is_known_by_the_names_that_browsers_send() {
+        assert_eq!(names(8090), ["127.0.0.1:8090", "localhost:8090"]);
+        let url = url::Url::parse("http://127.0.0.1:80/").unwrap();
+        assert_eq!(names(80)[0], url.authority(), "the port of http is left out");
+    }
 }

@@ -6,6 +6,8 @@
 use fido_relay_proto::{CeremonyType, Outcome, Reason};
 use serde::Serialize;
 
+use super::request::Settled;
+
 /// An ending in plain words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Words {
@@ -79,6 +81,26 @@ pub fn of(ceremony_type: CeremonyType, outcome: Outcome, reason: Option<Reason>)
             "Your card answered, but the connection broke before the answer was confirmed. \
              We treat it as not approved.",
             "Wait a moment, and start again.",
+        ),
+    }
+}
+
+/// The words for a proven success, by what it has led to.
+#[must_use]
+pub fn settled(settled: &Settled) -> Words {
+    match settled {
+        Settled::Registered => success(CeremonyType::Registration),
+        Settled::SignedIn(_) => success(CeremonyType::Authentication),
+        Settled::Paid => success(CeremonyType::Approval),
+        Settled::PaidBefore => words(
+            "Payment approved",
+            "It had been approved before, in another tab. The bank makes it once.",
+            "",
+        ),
+        Settled::SignedOut => words(
+            "Not approved",
+            "Your card confirmed it, but you were signed out by then. The payment was not made.",
+            "Sign in, and approve it then.",
         ),
     }
 }

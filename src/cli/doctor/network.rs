@@ -29,11 +29,8 @@ pub(super) async fn listen(config: &Config) -> Finding {
              directory; for a second relay, another listen",
         );
     }
-    Finding::wrong(
-        "listen",
-        error,
-        "stop the program that listens there, or correct listen: the address must be this machine's",
-    )
+    let remedy = error.remedy().unwrap_or_else(|| "correct listen".to_owned());
+    Finding::wrong("listen", error, remedy)
 }
 
 /// Whom this machine trusts, for calls by https: webhooks, and an external FIDO2 server.

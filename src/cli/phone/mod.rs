@@ -20,9 +20,11 @@ use std::time::Duration;
 use fido_relay_proto::{PlainText, typed_digits};
 use url::Url;
 
+use super::health::root;
 use super::{Failure, counted};
 use crate::phone::{
-    DeviceKey, KeptCard, PairingError, PairingLink, Person, Phone, PhoneState, Waits, pair,
+    DeviceKey, KeptCard, PairingError, PairingLink, Person, Phone, PhoneState, StateError, Waits,
+    pair,
 };
 use crate::softcard::SoftCard;
 use crate::tasks::Tasks;
@@ -156,7 +158,7 @@ async fn one(args: &Arguments, screen: &Arc<Screen>, tasks: &Tasks) -> Result<()
 
 /// The state to start with: from the file, or made by pairing.
 async fn paired_state(args: &Arguments, screen: &Screen) -> Result<PhoneState, Failure> {
-    let kept = PhoneState::load(&args.state).map_err(failed)?;
+    let kept = PhoneState::load(&args.state).map_err(|error| not_kept(&error))?;
     let Some(link) = &args.pair else {
         return kept.ok_or_else(|| {
             let path = args.state.display();
@@ -166,15 +168,28 @@ async fn paired_state(args: &Arguments, screen: &Screen) -> Result<PhoneState, F
         });
     };
     let link: PairingLink = link.parse().map_err(failed)?;
+    // A link pairs once: it is not used up for a phone that cannot be kept.
+    PhoneState::writable(&args.state).map_err(|error| not_kept(&error))?;
     let relay = args.relay.as_ref().unwrap_or(&link.relay);
     let key = DeviceKey::generate().map_err(failed)?;
     let paired = pair(relay, &link.token, Some(plain_name(&args.name)?), key).await;
     let paired = paired.map_err(|error| not_paired(relay, &error))?;
     // The card is the person's: it outlives a pairing.
     let state = PhoneState { paired, card: kept.and_then(|kept| kept.card) };
-    state.save(&args.state).map_err(failed)?;
+    state.save(&args.state).map_err(|error| not_kept(&error))?;
     screen.say(&format!("Paired with {relay}; kept in {}.", args.state.display()));
     Ok(state)
+}
+
+/// What to do about a state file that cannot be used.
+fn not_kept(error: &StateError) -> Failure {
+    let remedy = match error {
+        StateError::File { .. } => "run this as the user whose file it is, or name another --state",
+        StateError::Contents(_) | StateError::Key(_) => {
+            "name another --state, or delete the file and pair again with --pair"
+        }
+    };
+    Failure::failed(format_args!("{error}. To go on, {remedy}"))
 }
 
 /// What to do about a pairing that failed.
@@ -184,7 +199,11 @@ fn not_paired(relay: &Url, error: &PairingError) -> Failure {
             "{relay} does not take this link: it was used, it is older than 10 minutes, or another \
              relay made it. For a new one: fido-relay pairing create --username NAME"
         ),
-        PairingError::Unreachable(_) => format!("no relay answers at {relay}: {}", chain(error)),
+        PairingError::Unreachable(_) => format!(
+            "no relay answers at {relay}: {}. To go on, see that it runs, or name another \
+             address of it with --relay",
+            root(error)
+        ),
         PairingError::Link | PairingError::Key(_) | PairingError::Refused { .. } => chain(error),
     })
 }

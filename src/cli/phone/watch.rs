@@ -14,6 +14,7 @@ use super::person::Input;
 use super::screen::Screen;
 use super::show;
 use crate::cli::Failure;
+use crate::cli::signals::Signals;
 use crate::phone::{PhoneEvent, Stopped};
 
 /// Exit code of `--once` for a ceremony that ended without success.
@@ -51,6 +52,7 @@ impl Watch {
         stop: impl Fn(),
         mut events: mpsc::Receiver<PhoneEvent>,
     ) -> Result<(), Failure> {
+        let mut signals = Signals::new().map_err(Failure::failed)?;
         let (mut ended, mut stopping) = (Ok(()), false);
         let mut open = HashSet::new();
         let (mut greeted, mut hinted, mut hint) = (false, false, None);
@@ -70,8 +72,10 @@ impl Watch {
                     stop();
                     continue;
                 }
-                interrupted = tokio::signal::ctrl_c(), if !stopping => {
-                    interrupted.map_err(Failure::failed)?;
+                signal = signals.next() => {
+                    if stopping {
+                        return Err(Failure::stopped(signal));
+                    }
                     stopping = true;
                     stop();
                     continue;

@@ -274,10 +274,12 @@ pub(super) async fn remove(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let id = parse_id(&id)?;
-    admin.clients().remove(&admin.tenant, id).await?;
-    if let Some(webhooks) = &admin.webhooks {
+    let removed = admin.clients().remove(&admin.tenant, id).await;
+    // Also of one that is gone: a removal that failed halfway is repeated to its end.
+    if let (Ok(()) | Err(ClientError::NotFound), Some(webhooks)) = (&removed, &admin.webhooks) {
         webhooks.remove_all(&admin.tenant, id).await?;
     }
+    removed?;
     tracing::info!(client = %id, "client removed");
     admin.noted(admin.clock.now(), Happening::ClientRemoved { client_id: id }).await;
     Ok(StatusCode::NO_CONTENT)

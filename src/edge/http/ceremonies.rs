@@ -143,7 +143,7 @@ fn opened(edge: &Edge, view: &View) -> OpenedCeremony {
 pub(super) struct Wait {
     /// Seconds to hold the answer for something new.
     #[serde(default)]
-    wait: u64,
+    wait: u32,
     /// The `seq` that the caller knows.
     since: Option<u32>,
 }
@@ -157,7 +157,7 @@ pub(super) async fn read(
     QueryOf(query): QueryOf<Wait>,
 ) -> Result<Response, Refusal> {
     let mut sight = Sight::new(watcher, &id)?;
-    let until = Instant::now() + Duration::from_secs(query.wait.min(WAIT_MAX_S));
+    let until = Instant::now() + Duration::from_secs(u64::from(query.wait).min(WAIT_MAX_S));
     let view = sight.look(&edge).await?;
     let since = query.since.map_or(view.seq(), |since| view.resume_after(since));
     if query.wait == 0 || view.seq() > since || view.end.is_some() {

@@ -79,7 +79,10 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/users/{username}/cards", get(cards::list))
         .route("/v1/users/{username}/cards/{id}", delete(cards::remove))
         .route("/v1/webhooks", get(webhooks::list).post(webhooks::register))
-        .route("/v1/webhooks/{id}", get(webhooks::read).delete(webhooks::remove))
+        .route(
+            "/v1/webhooks/{id}",
+            get(webhooks::read).patch(webhooks::change).delete(webhooks::remove),
+        )
         .route("/v1/webhooks/{id}/secrets", post(webhooks::rotate))
         .route("/v1/webhooks/{id}/enable", post(webhooks::enable))
         .route("/v1/webhooks/{id}/test", post(webhooks::test))

@@ -80,6 +80,7 @@ pub(super) async fn counted(State(edge): State<Edge>, request: Request, next: Ne
     let media_type = response.headers().get(header::CONTENT_TYPE);
     let media_type = media_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let problem = problem.unwrap_or_default();
-    tracing::trace!(%method, route, status, media_type, problem, "answered");
+    let sets_cookie = response.headers().contains_key(header::SET_COOKIE);
+    tracing::trace!(%method, route, status, media_type, problem, sets_cookie, "answered");
     response
 }

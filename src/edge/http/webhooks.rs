@@ -9,8 +9,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::webhook::{
-    CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, DeliveryView, RotateWebhook,
-    TestedWebhook, WebhookEvent, WebhookKeyView, WebhookList, WebhookView,
+    ChangeWebhook, CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, DeliveryView,
+    RotateWebhook, TestedWebhook, WebhookEvent, WebhookKeyView, WebhookList, WebhookView,
 };
 use fido_relay_proto::{EventId, ProblemCode};
 use futures::channel::oneshot;
@@ -38,7 +38,8 @@ impl From<WebhookError> for Refusal {
             | WebhookError::TooMany
             | WebhookError::TooManyKeys
             | WebhookError::OldKeys
-            | WebhookError::NotDead) => Self::unprocessable(told.to_string()),
+            | WebhookError::Unchanged
+            | WebhookError::Gone) => Self::unprocessable(told.to_string()),
         }
     }
 }
@@ -58,20 +59,7 @@ pub(super) async fn register(
     JsonBody { value, .. }: JsonBody<CreateWebhook>,
 ) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
     caller.require(Scope::WebhookAdmin)?;
-    // Events about every user's devices and cards need the scope that lists them.
-    for event in &value.events {
-        match event {
-            WebhookEvent::DevicePaired | WebhookEvent::DeviceRevoked => {
-                caller.require(Scope::DevicePair)?;
-            }
-            WebhookEvent::CardRegistered
-            | WebhookEvent::CardRemoved
-            | WebhookEvent::CardCloneSuspected => {
-                caller.require(Scope::CardRead)?;
-            }
-            WebhookEvent::CeremonyClosed | WebhookEvent::UserNotMe => {}
-        }
-    }
+    may_hear(&caller, &value.events)?;
     let webhooks = webhooks(&edge)?.clone();
     let (tenant, client) = (caller.0.tenant, caller.0.id);
     let made = finish(&edge, async move {
@@ -99,6 +87,41 @@ pub(super) async fn read(
     Segment(id): Segment,
 ) -> Result<Json<WebhookView>, Refusal> {
     Ok(Json(view(&own(&edge, &caller, &id).await?)))
+}
+
+/// `PATCH /v1/webhooks/{id}`.
+pub(super) async fn change(
+    State(edge): State<Edge>,
+    caller: Initiator,
+    Segment(id): Segment,
+    JsonBody { value, .. }: JsonBody<ChangeWebhook>,
+) -> Result<Json<WebhookView>, Refusal> {
+    let endpoint = own(&edge, &caller, &id).await?;
+    may_hear(&caller, value.events.as_deref().unwrap_or_default())?;
+    let webhooks = webhooks(&edge)?.clone();
+    let changed =
+        finish(&edge, async move { webhooks.change(&endpoint, value, Registrar::Client).await });
+    let changed = changed.await??;
+    tracing::info!(webhook = id, "webhook changed");
+    Ok(Json(view(&changed)))
+}
+
+/// Events about every user's devices and cards need the scope that lists them.
+fn may_hear(caller: &Initiator, events: &[WebhookEvent]) -> Result<(), Refusal> {
+    for event in events {
+        match event {
+            WebhookEvent::DevicePaired | WebhookEvent::DeviceRevoked => {
+                caller.require(Scope::DevicePair)?;
+            }
+            WebhookEvent::CardRegistered
+            | WebhookEvent::CardRemoved
+            | WebhookEvent::CardCloneSuspected => {
+                caller.require(Scope::CardRead)?;
+            }
+            WebhookEvent::CeremonyClosed | WebhookEvent::UserNotMe => {}
+        }
+    }
+    Ok(())
 }
 
 /// `DELETE /v1/webhooks/{id}`.

@@ -196,9 +196,9 @@ async fn the_socket_breaks_at_every_named_moment_and_the_ceremony_still_ends() {
                     }
                     DeviceFrame::Ack(ack) if ack.of == AckOf::Closed => break 'sockets,
                     DeviceFrame::Ack(_) | DeviceFrame::Card(_) => {}
-                    other @ (DeviceFrame::Auth(_) | DeviceFrame::Decline(_)) => {
-                        panic!("unexpected {other:?} after {at:?}")
-                    }
+                    other @ (DeviceFrame::Auth(_)
+                    | DeviceFrame::Decline(_)
+                    | DeviceFrame::Ping(_)) => panic!("unexpected {other:?} after {at:?}"),
                 }
             }
         }

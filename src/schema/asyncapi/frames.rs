@@ -18,7 +18,7 @@ use crate::session::CloseReason;
 const CHANNEL: &str = "channels/deviceSocket";
 
 /// One of each that the relay sends.
-const SENT: [&str; 10] = [
+const SENT: [&str; 11] = [
     r#"{"type":"hello","nonce":"2riHlxPxhtxjDdZdxbQXHTGkBj1rbM7Ks__U_6ctBac","auth_within_s":9}"#,
     r#"{"type":"welcome","connection_id":"con_DXtXvNinBL4YvtfTTo4ylA","heartbeat_s":25,"reauth_in_s":3288,"limits":{"frame_bytes":32768,"frames_per_s":10,"burst":30}}"#,
     r#"{"type":"offer","ceremony_id":"cer_tOTXVBpj55G4WC5x0saV5A","ceremony_type":"approval","client_name":"Example Bank","rp_id":"bank.example","username":"ada@example.com","display_name":"Ada Lovelace","transaction":{"title":"Payment to Grace Hopper","fields":[{"label":"Amount","value":"120.00 EUR"},{"label":"Reference","value":"Rent"}]},"code_length":6,"expires_in":119}"#,
@@ -28,17 +28,19 @@ const SENT: [&str; 10] = [
     r#"{"type":"error","code":"wrong_code","message":"wrong code, 2 tries left","retryable":false,"ceremony_id":"cer_a6-bC0aBPZMwiNp1VYKcnw"}"#,
     r#"{"type":"reauth","nonce":"3Qm4hM9C0sZCVdGDCfQxXuC9yY6FqkFJvT8gWm0bO2s","auth_within_s":60}"#,
     r#"{"type":"notice","notice_id":"ntc_hq1V0sJt4bE1m3m1uP4wZw","event":"device_paired","device_id":"dev_EiZT2hXq0mGv4z8p1sJ7Qg","name":"Ada's new phone","platform":"android","ago_s":12}"#,
+    r#"{"type":"pong","id":"probe-7"}"#,
     r#"{"type":"goaway","reconnect_in_ms":3270}"#,
 ];
 
 /// One of each that it takes.
-const TAKEN: [&str; 6] = [
+const TAKEN: [&str; 7] = [
     r#"{"type":"auth","proof":"eyJhbGciOiJFUzI1NiIsInR5cCI6ImZpZG8tcmVsYXktZGV2aWNlK2p3dCJ9.eyJhdWQiOiIuLi4ifQ.c2lnbmF0dXJl"}"#,
     r#"{"type":"ack","ceremony_id":"cer_a6-bC0aBPZMwiNp1VYKcnw","of":"offer"}"#,
     r#"{"type":"claim","ceremony_id":"cer_a6-bC0aBPZMwiNp1VYKcnw","code":"900553"}"#,
     r#"{"type":"card","ceremony_id":"cer_a6-bC0aBPZMwiNp1VYKcnw","event":"error","code":600}"#,
     r#"{"type":"answer","ceremony_id":"cer_a6-bC0aBPZMwiNp1VYKcnw","attempt":"att_WjSy8hSeNITWhVK7gc9Xdw","credential":{"id":"CVdYKUWvMraeUa-Zfu1_ayJvd8qN3jG4X9Hi5PRwpLc","rawId":"CVdYKUWvMraeUa-Zfu1_ayJvd8qN3jG4X9Hi5PRwpLc","type":"public-key","response":{"authenticatorData":"…","clientDataJSON":"…","signature":"…"}}}"#,
     r#"{"type":"decline","ceremony_id":"cer_a6-bC0aBPZMwiNp1VYKcnw","reason":"not_me"}"#,
+    r#"{"type":"ping","id":"probe-7"}"#,
 ];
 
 /// What a device sends in return, if anything.
@@ -52,6 +54,7 @@ fn answers_to(frame: &RelayFrame) -> &'static [&'static str] {
         | RelayFrame::Accepted { .. }
         | RelayFrame::Error { .. }
         | RelayFrame::Notice(_)
+        | RelayFrame::Pong(_)
         | RelayFrame::Goaway { .. } => &[],
     }
 }
@@ -64,6 +67,7 @@ fn returns(frame: &DeviceFrame) -> &'static [&'static str] {
         DeviceFrame::Claim(_) => &["challenge", "closed", "error"],
         DeviceFrame::Answer(_) => &["accepted", "error"],
         DeviceFrame::Decline(_) => &["closed", "error"],
+        DeviceFrame::Ping(_) => &["pong", "error"],
     }
 }
 
@@ -140,7 +144,8 @@ const DESCRIPTION: &str = "\
     The same `ceremony_id` and `attempt` are the same prompt; the same answer again gets the same \
     `accepted`. A frame that is refused gets `error`, and the socket stays.\n\n\
     No `Origin`, no cookies, no `Authorization`: a device is known by its proof alone. The relay \
-    pings about every `heartbeat_s` seconds. One socket per device, the newest wins.\n\n\
+    pings about every `heartbeat_s` seconds; an app whose platform hides WebSocket pings sends \
+    `ping` and gets `pong`. One socket per device, the newest wins.\n\n\
     How it closes:";
 
 /// What a device signs, as compact JWS (RFC 7515) with ES256 by its device key.

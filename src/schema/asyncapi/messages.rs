@@ -22,7 +22,7 @@ pub(super) struct Case {
 pub(super) struct Naming {
     /// What stands before the tag among the messages.
     pub(super) prefix: &'static str,
-    /// What stands after the tag in the payload's schema.
+    /// The members after the tag in the payload's schema.
     pub(super) suffix: &'static str,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn split<T: JsonSchema>(
     let required = derived.get("required").and_then(Value::as_array);
     let add = |case: &Value| {
         let mut case = case.clone();
-        let tag = case["properties"]["type"]["const"].as_str().unwrap_or_default().to_owned();
+        let tag = case["properties"]["type"]["enum"][0].as_str().unwrap_or_default().to_owned();
         assert!(!tag.is_empty(), "{name}: {case}");
         if let (Some(own), Some(shared)) = (case["properties"].as_object_mut(), shared) {
             own.extend(shared.clone());
@@ -61,10 +61,18 @@ pub(super) fn split<T: JsonSchema>(
         let summary = case["description"].as_str().unwrap_or_default().to_owned();
         assert!(!summary.is_empty(), "{name} {tag} says nothing of itself");
         let payload = format!("{}{}", title(&tag, ""), naming.suffix);
+        // An object within has a name too, for the class that is made of it.
+        if case["properties"]["data"].is_object() {
+            let name = format!("{}Data", title(&tag, ""));
+            let within = case["properties"]["data"].take();
+            case["properties"]["data"] = reference(&format!("components/schemas/{name}"));
+            parts.schemas.insert(name, within);
+        }
         let key = format!("{}.{tag}", naming.prefix);
         let of_it: Vec<_> = examples.iter().filter(|example| example["type"] == *tag).collect();
         assert!(!of_it.is_empty(), "{name} {tag} has no example");
-        let message = message(&tag, &title(&tag, " "), &summary, &payload, &of_it);
+        let content = reference(&format!("components/schemas/{payload}"));
+        let message = message(&tag, &title(&tag, " "), &summary, &content, &of_it);
         parts.messages.insert(key.clone(), message);
         parts.schemas.insert(payload, case);
         Case { tag, key, summary }
@@ -84,7 +92,7 @@ pub(super) fn message(
     name: &str,
     title: &str,
     summary: &str,
-    payload: &str,
+    payload: &Value,
     examples: &[&Value],
 ) -> Value {
     let examples: Vec<_> = examples.iter().map(|payload| json!({ "payload": payload })).collect();
@@ -93,7 +101,7 @@ pub(super) fn message(
         "title": title,
         "summary": summary,
         "contentType": "application/json",
-        "payload": reference(&format!("components/schemas/{payload}")),
+        "payload": payload,
         "examples": examples,
     })
 }
@@ -133,6 +141,9 @@ pub(super) fn draft07(value: &mut Value) {
             let refers = map.get("$ref").is_some_and(Value::is_string);
             if refers && map.len() > 1 {
                 let target = map.remove("$ref").unwrap_or_default();
+                // Generators name what they make of a schema by its title.
+                let name = target.as_str().and_then(|target| target.rsplit('/').next());
+                map.insert("title".to_owned(), name.into());
                 map.insert("allOf".to_owned(), json!([{ "$ref": target }]));
             }
         }

@@ -13,28 +13,15 @@ const CLOSED: &str = r#"{"seq":8,"step":"closed","at":"2026-01-02T03:04:25.331Z"
 
 /// Both channels, their messages and operations.
 pub(super) fn describe(parts: &mut Parts, components: &mut Components) {
-    let event = components.gives::<WatchEvent>();
-    let narrowed = |step: Value, summary: &str| {
-        json!({
-            "type": "object",
-            "description": summary,
-            "allOf": [event, { "properties": { "step": step } }],
-        })
-    };
     let progress = "A step of the ceremony other than its last.";
     let closed = "The last step, with the outcome. Nothing follows.";
-    let schemas = &mut parts.schemas;
-    schemas.insert(
-        "ProgressEvent".to_owned(),
-        narrowed(json!({"not": {"const": "closed"}}), progress),
-    );
-    schemas.insert("ClosedEvent".to_owned(), narrowed(json!({ "const": "closed" }), closed));
-    let mut add = |name: &str, title: &str, summary: &str, payload: &str, example: &str| {
-        let message = message(name, title, summary, payload, &[&told(example)]);
+    let event = components.gives::<WatchEvent>();
+    let mut add = |name: &str, title: &str, summary: &str, example: &str| {
+        let message = message(name, title, summary, &event, &[&told(example)]);
         parts.messages.insert(format!("watch.{name}"), message);
     };
-    add("progress", "Progress", progress, "ProgressEvent", PROGRESS);
-    add("closed", "Closed", closed, "ClosedEvent", CLOSED);
+    add("progress", "Progress", progress, PROGRESS);
+    add("closed", "Closed", closed, CLOSED);
     events(parts);
     socket(parts);
 }

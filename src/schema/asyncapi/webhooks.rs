@@ -83,8 +83,6 @@ pub(super) fn describe(parts: &mut Parts, components: &mut Components) {
     parts.channels.insert(
         "webhooks".to_owned(),
         json!({
-            // What the initiator registered.
-            "address": null,
             "title": "Webhooks",
             "summary": "A POST to the URL that an initiator registered (Standard Webhooks).",
             "description": DESCRIPTION,

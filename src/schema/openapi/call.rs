@@ -52,6 +52,11 @@ impl Draft {
         self.components.gives::<T>()
     }
 
+    /// A reference to a schema that no type has.
+    pub(super) fn named(&mut self, name: &str, schema: Value) -> Value {
+        self.components.named(name, schema)
+    }
+
     /// Paths, responses and schemas.
     pub(super) fn finish(self) -> (Map<String, Value>, Map<String, Value>, Map<String, Value>) {
         (self.paths, self.responses, self.components.finish())
@@ -209,6 +214,14 @@ impl Call<'_> {
         self
     }
 
+    /// A header that any answer of this call may carry, but those that are problems.
+    pub(super) fn with_all(mut self, name: &str, about: &str, schema: &Value) -> Self {
+        for response in self.responses.values_mut() {
+            response["headers"][name] = header(about, schema.clone(), false);
+        }
+        self
+    }
+
     /// Ends the call: these problems and no others. Where a status has an answer of its own
     /// already, a problem is its second media type.
     pub(super) fn problems(self, codes: &[ProblemCode]) {
@@ -259,6 +272,11 @@ fn header(about: &str, schema: Value, always: bool) -> Value {
     json!({ "description": about, "required": always, "schema": schema })
 }
 
+/// The one text that there is.
+pub(super) fn constant(text: &str) -> Value {
+    json!({ "type": "string", "enum": [text] })
+}
+
 /// A problem as it is answered.
 fn example(code: ProblemCode) -> Problem {
     let problem = Problem::new(code);
@@ -271,11 +289,10 @@ fn example(code: ProblemCode) -> Problem {
     }
 }
 
-/// The answer of a status with these codes.
+/// The answer of a status with these codes: they are the names of the examples. In the schema they
+/// would be one of their own for each answer, which generators make a class of, or fail on.
 fn problem(schema: &Value, status: u16, codes: &[ProblemCode]) -> Value {
     let about: Vec<_> = codes.iter().map(|code| code.title()).collect();
-    let mut exact = schema.clone();
-    exact["properties"] = json!({ "status": { "const": status }, "code": { "enum": codes } });
     let mut examples = Map::new();
     for code in codes {
         let example = json!(example(*code));
@@ -285,15 +302,15 @@ fn problem(schema: &Value, status: u16, codes: &[ProblemCode]) -> Value {
     let mut response = json!({
         "description": about.join(", or: "),
         "content": {
-            "application/problem+json": { "schema": exact, "examples": examples },
+            "application/problem+json": { "schema": schema, "examples": examples },
         },
     });
     let always = |about: &str, schema| header(about, schema, true);
     let headers = match status {
-        401 => json!({ "WWW-Authenticate": always("RFC 9110", json!({ "const": "Bearer" })) }),
+        401 => json!({ "WWW-Authenticate": always("RFC 9110", constant("Bearer")) }),
         426 => json!({
-            "Upgrade": always("RFC 9110", json!({ "const": "websocket" })),
-            "Sec-WebSocket-Version": always("RFC 6455", json!({ "const": "13" })),
+            "Upgrade": always("RFC 9110", constant("websocket")),
+            "Sec-WebSocket-Version": always("RFC 6455", constant("13")),
         }),
         429 | 503 => {
             let seconds = json!({ "type": "integer", "minimum": 0 });

@@ -138,11 +138,7 @@ fn read(draft: &mut Draft) {
         )
         .asks(&Access::Watcher)
         .segment::<CeremonyId>("id")
-        .query(
-            "wait",
-            &wait,
-            json!({ "type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX }),
-        )
+        .query("wait", &wait, number(0))
         .query("since", "The `seq` that the caller knows; without it, what stands", number(0))
         .gives::<CeremonyView>(200, "What stands", &[
             ("pending", pending()),
@@ -167,7 +163,7 @@ fn read(draft: &mut Draft) {
 
 /// A number in a query.
 pub(super) fn number(minimum: u32) -> Value {
-    json!({ "type": "integer", "format": "uint32", "minimum": minimum, "maximum": u32::MAX })
+    json!({ "type": "integer", "format": "int64", "minimum": minimum, "maximum": u32::MAX })
 }
 
 fn location() -> String {

@@ -5,7 +5,7 @@ use fido_relay_proto::ProblemCode::{self, NotFound, TooLarge, UnsupportedMediaTy
 use fido_relay_proto::Username;
 use serde_json::{Value, json};
 
-use super::call::{Access, Draft};
+use super::call::{Access, Draft, constant};
 
 /// What a step is called, its two paths, and whether it begins.
 const STEPS: [(&str, [&str; 2], &str, bool); 4] = [
@@ -35,6 +35,9 @@ const STEPS: [(&str, [&str; 2], &str, bool); 4] = [
     ),
 ];
 
+/// Of every answer: an external FIDO2 server's own cookies are passed on whatever it answers.
+const SESSION: &str = "The session: made by a begin call, taken back once it is used up";
+
 pub(super) fn describe(draft: &mut Draft) {
     for (id, [path, alias], summary, begins) in STEPS {
         step(draft, (id, path), summary, begins);
@@ -51,8 +54,8 @@ fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begi
          where `client_direct` is off. With an external FIDO2 server its own answer is passed on, \
          whatever that is."
     };
-    let username = draft.schema_of::<Username>();
-    let body = if begins { order(&username) } else { credential() };
+    let body = if begins { order(draft) } else { credential(draft) };
+    let answer = answer(draft);
     let example = if begins {
         json!({ "username": "ada", "displayName": "Ada", "userVerification": "required" })
     } else {
@@ -70,10 +73,13 @@ fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begi
     };
     let told = |status: u16, word: &str| coded(status, word, &status.to_string());
     let json = "application/json";
-    let call = call
-        .gives_as(200, "Done", json, answer(&["ok"]), &told(200, "ok"))
-        .with("Set-Cookie", "The session", json!({ "type": "string" }), false)
-        .gives_as(400, "Malformed", json, answer(&["failed"]), &told(400, "failed"));
+    let call = call.gives_as(200, "Done", json, answer.clone(), &told(200, "ok")).gives_as(
+        400,
+        "Malformed",
+        json,
+        answer.clone(),
+        &told(400, "failed"),
+    );
     let refused = |code: &str| {
         [(
             "usual",
@@ -83,18 +89,12 @@ fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begi
     };
     let call = if begins {
         let about = "No account of this user; or `host_not_allowed`, `origin_not_allowed`";
-        call.gives_as(403, about, json, answer(&["failed"]), &told(403, "failed"))
+        call.gives_as(403, about, json, answer.clone(), &told(403, "failed"))
     } else {
         let about = "`host_not_allowed`, `origin_not_allowed`";
-        call.gives_as(403, about, json, answer(&["failed"]), &refused("host_not_allowed"))
-            .gives_as(401, "Verification failed", json, answer(&["failed"]), &told(401, "failed"))
-            .gives_as(
-                408,
-                "No such session",
-                json,
-                answer(&["false"]),
-                &coded(408, "false", "E0024R"),
-            )
+        call.gives_as(403, about, json, answer.clone(), &refused("host_not_allowed"))
+            .gives_as(401, "Verification failed", json, answer.clone(), &told(401, "failed"))
+            .gives_as(408, "No such session", json, answer.clone(), &coded(408, "false", "E0024R"))
     };
     let unheard = json!({ "status": "failed",
         "errorMessage": "the FIDO2 server did not answer" });
@@ -103,30 +103,32 @@ fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begi
             502,
             "The external FIDO2 server did not answer, or made no sense",
             json,
-            answer(&["failed"]),
+            answer.clone(),
             &[("usual", unheard)],
         )
         .gives_as(
             409,
             "The user has as many cards as allowed: remove one first",
             json,
-            answer(&["failed"]),
+            answer.clone(),
             &told(409, "failed"),
         )
-        .gives_as(507, "Could not be stored", json, answer(&["failed"]), &told(507, "failed"));
+        .gives_as(507, "Could not be stored", json, answer.clone(), &told(507, "failed"));
     let late = if begins { ProblemCode::Unavailable } else { ProblemCode::TooManyRequests };
     let own = [TooLarge, UnsupportedMediaType, late];
     let call = own.into_iter().fold(call, |call, code| {
         let status = code.status();
-        call.gives_as(status, code.title(), json, answer(&["failed"]), &told(status, "failed"))
+        call.gives_as(status, code.title(), json, answer.clone(), &told(status, "failed"))
     });
-    call.problems(&[NotFound]);
+    call.with_all("Set-Cookie", SESSION, &json!({ "type": "string" })).problems(&[NotFound]);
 }
 
 /// A begin call, in the vendor's spelling.
-fn order(username: &Value) -> Value {
-    let strength = json!({ "enum": ["required", "preferred", "discouraged"] });
-    json!({
+fn order(draft: &mut Draft) -> Value {
+    let one_of = |values: &[&str]| json!({ "type": "string", "enum": values });
+    let strength = one_of(&["required", "preferred", "discouraged"]);
+    let username = draft.schema_of::<Username>();
+    let order = json!({
         "type": "object",
         "required": ["username"],
         "properties": {
@@ -134,39 +136,42 @@ fn order(username: &Value) -> Value {
             "displayName": { "type": "string", "maxLength": 255 },
             "rpId": { "type": "string", "maxLength": 253 },
             "userVerification": strength,
-            "attestation": { "enum": ["none", "direct", "indirect"] },
-            "attachment": { "enum": ["platform", "cross-platform", "all"] },
+            "attestation": one_of(&["none", "direct", "indirect"]),
+            "attachment": one_of(&["platform", "cross-platform", "all"]),
             "algorithms": { "type": "array", "items": { "type": "string" }, "maxItems": 32 },
             "discoverable_credential": strength,
         },
-    })
+    });
+    draft.named("CertifyOptions", order)
 }
 
 /// What the card's SDK gives.
-fn credential() -> Value {
-    json!({
+fn credential(draft: &mut Draft) -> Value {
+    let credential = json!({
         "type": "object",
         "required": ["id", "rawId", "type", "response"],
         "properties": {
             "id": { "type": "string" },
             "rawId": { "type": "string" },
-            "type": { "const": "public-key" },
+            "type": constant("public-key"),
             "response": { "type": "object" },
         },
-    })
+    });
+    draft.named("CertifyCredential", credential)
 }
 
-fn answer(words: &[&str]) -> Value {
-    json!({
+fn answer(draft: &mut Draft) -> Value {
+    let answer = json!({
         "type": "object",
         "required": ["status", "errorMessage"],
         "properties": {
-            "status": { "enum": words },
+            "status": { "type": "string", "description": "`ok`, `failed`, or `false` with 408." },
             "errorMessage": { "type": "string" },
             "statuscode": { "type": "string" },
             "responseCode": { "type": "integer" },
             "code": { "type": "string", "description": "As in problem details, where the relay \
                 itself refuses before the FIDO2 server is asked." },
         },
-    })
+    });
+    draft.named("CertifyAnswer", answer)
 }

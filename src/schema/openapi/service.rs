@@ -8,7 +8,7 @@ use super::call::{Access, Draft};
 const TAG: &str = "service";
 
 pub(super) fn describe(draft: &mut Draft) {
-    let line = |text: &str| json!({ "const": text });
+    let line = |text: &str| json!({ "type": "string", "examples": [text] });
     draft
         .call(("GET", "/healthz"), TAG, "isAlive", "Whether the process answers")
         .asks(&Access::Anybody)

@@ -7,7 +7,7 @@ use fido_relay_proto::ProblemCode::{
 use fido_relay_proto::http::{ClientView, GrantedToken, JwkSet, Scope, ServerMetadata, TokenError};
 use serde_json::{Value, json};
 
-use super::call::{Access, Draft};
+use super::call::{Access, Draft, constant};
 use super::examples::{CLIENT, JWS, jwk};
 
 const TAG: &str = "access";
@@ -83,8 +83,8 @@ fn token(draft: &mut Draft) {
         "type": "object",
         "required": ["grant_type", "client_assertion_type", "client_assertion"],
         "properties": {
-            "grant_type": { "const": "client_credentials" },
-            "client_assertion_type": { "const": assertion_type },
+            "grant_type": constant("client_credentials"),
+            "client_assertion_type": constant(assertion_type),
             "client_assertion": text(
                 "A JWS by a key that the client registered: `iss` and `sub` its id, `aud` this \
                  endpoint or the issuer, `exp` within five minutes, a fresh `jti`."
@@ -93,6 +93,7 @@ fn token(draft: &mut Draft) {
             "scope": text("Scopes with a blank between; without it, all that the client has."),
         },
     });
+    let form = draft.named("TokenRequest", form);
     let example = json!({
         "grant_type": "client_credentials", "client_assertion_type": assertion_type,
         "client_assertion": JWS, "scope": "ceremony:auth ceremony:read",
@@ -113,7 +114,7 @@ fn token(draft: &mut Draft) {
         .asks(&Access::Anybody)
         .takes_as("application/x-www-form-urlencoded", form, &[("token", example)])
         .gives::<GrantedToken>(200, "Granted", &[("granted", granted)])
-        .with("Cache-Control", "RFC 6749 section 5.1", json!({ "const": "no-store" }), true)
+        .with("Cache-Control", "RFC 6749 section 5.1", constant("no-store"), true)
         .gives::<TokenError>(400, "The request cannot be granted", &[
             ("scope", error("invalid_scope", "the client does not have this scope")),
         ])
@@ -121,7 +122,7 @@ fn token(draft: &mut Draft) {
             "client",
             error("invalid_client", "the client assertion was not accepted"),
         )])
-        .with("WWW-Authenticate", "RFC 9110", json!({ "const": "Bearer" }), true)
+        .with("WWW-Authenticate", "RFC 9110", constant("Bearer"), true)
         .problems(&[
             InvalidRequest,
             OriginNotAllowed,

@@ -9,7 +9,7 @@ use fido_relay_proto::limits::{DEVICE_SUBPROTOCOL, WATCH_SUBPROTOCOL};
 use fido_relay_proto::watch::{EventTicket, WatchEvent};
 use serde_json::{Value, json};
 
-use super::call::{Access, Draft};
+use super::call::{Access, Draft, constant};
 use super::ceremonies::number;
 
 pub(super) fn describe(draft: &mut Draft) {
@@ -51,12 +51,7 @@ pub(super) fn describe(draft: &mut Draft) {
             subprotocol(WATCH_SUBPROTOCOL),
         )
         .gives_nothing(101, "A socket")
-        .with(
-            "Sec-WebSocket-Protocol",
-            "What the socket speaks",
-            json!({ "const": WATCH_SUBPROTOCOL }),
-            true,
-        )
+        .with("Sec-WebSocket-Protocol", "What the socket speaks", constant(WATCH_SUBPROTOCOL), true)
         .problems(&[
             InvalidRequest,
             Unauthorized,
@@ -84,27 +79,29 @@ pub(super) fn describe(draft: &mut Draft) {
         .with(
             "Sec-WebSocket-Protocol",
             "What the socket speaks",
-            json!({ "const": DEVICE_SUBPROTOCOL }),
+            constant(DEVICE_SUBPROTOCOL),
             true,
         )
         .problems(&[OriginNotAllowed, UpgradeRequired, TooManyRequests, Unavailable]);
 }
 
 fn events(draft: &mut Draft) {
+    let data = draft.given_schema_of::<WatchEvent>();
     let event = json!({
         "type": "object",
         "description": "One event of the stream.",
         "required": ["id", "event", "data"],
         "properties": {
             "id": { "type": "string", "pattern": "^[0-9]+$" },
-            "event": { "enum": ["progress", "closed"] },
+            "event": { "type": "string", "enum": ["progress", "closed"] },
             "data": {
                 "type": "string",
                 "contentMediaType": "application/json",
-                "contentSchema": draft.given_schema_of::<WatchEvent>(),
+                "contentSchema": data,
             },
         },
     });
+    let event = draft.named("ServerSentEvent", event);
     draft
         .call(
             ("GET", "/v1/ceremonies/{id}/events"),

@@ -6,8 +6,8 @@ use fido_relay_proto::ProblemCode::{
 };
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::webhook::{
-    CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, RotateWebhook, TestedWebhook,
-    WebhookList, WebhookView,
+    ChangeWebhook, CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, RotateWebhook,
+    TestedWebhook, WebhookList, WebhookView,
 };
 use fido_relay_proto::{EventId, WebhookId};
 use serde_json::{Value, json};
@@ -46,8 +46,23 @@ pub(super) fn describe(draft: &mut Draft) {
         .gives::<WebhookView>(200, "The endpoint", &[("endpoint", view())])
         .problems(&USUAL);
     draft
+        .call(("PATCH", ONE), TAG, "changeWebhook", "Change an endpoint")
+        .says(
+            "Another URL, other events, or both, by the rules of registering one; keys stay. What \
+             waits goes to the new URL at once. Of events that are new to the endpoint nothing \
+             from before is sent; what waits of others is still sent.",
+        )
+        .asks(&ADMIN)
+        .segment::<WebhookId>("id")
+        .takes::<ChangeWebhook>(&[(
+            "moved",
+            json!({ "url": "https://shop.example.com/new-hooks" }),
+        )])
+        .gives::<WebhookView>(200, "As it now stands", &[("endpoint", view())])
+        .problems(&[&USUAL[..], &body(), &[Unprocessable, Internal]].concat());
+    draft
         .call(("DELETE", ONE), TAG, "removeWebhook", "Remove an endpoint")
-        .says("With all that has not reached it.")
+        .says("With all that is kept of its deliveries.")
         .asks(&ADMIN)
         .segment::<WebhookId>("id")
         .gives_nothing(204, "Removed")
@@ -71,6 +86,10 @@ pub(super) fn describe(draft: &mut Draft) {
             TAG,
             "enableWebhook",
             "Send to an endpoint again that was gone",
+        )
+        .says(
+            "What happened in the first 72 hours after its 410 is there as dead letters, to be sent \
+             again one by one.",
         )
         .asks(&ADMIN)
         .segment::<WebhookId>("id")
@@ -119,7 +138,10 @@ fn deliveries(draft: &mut Draft) {
             "resendDelivery",
             "Send a dead letter again",
         )
-        .says("422 for one that is still being tried.")
+        .says(
+            "For another 72 hours. The same answer for one that is being tried or has arrived, of \
+             which nothing is sent anew: the call can be repeated. 422 while the endpoint is gone.",
+        )
         .asks(&ADMIN)
         .segment::<WebhookId>("id")
         .segment::<EventId>("delivery")

@@ -200,9 +200,9 @@ fn answers<'a>(html: &mut Html, book: Book<'_>, call: &Call<'a>, shown: &mut Sho
     for (status, answer) in &answers {
         html.tag("<tr><th scope=\"row\">").code(status).tag("</th><td>");
         html.sentence(answer["description"].as_str().unwrap_or_default());
-        for code in codes(book, answer) {
+        for code in codes(answer) {
             html.tag(" ");
-            error(html, &code);
+            error(html, code);
         }
         header_names(
             html,
@@ -225,9 +225,9 @@ fn answers<'a>(html: &mut Html, book: Book<'_>, call: &Call<'a>, shown: &mut Sho
     }
     for (status, refusal) in &refusals {
         html.tag("<li><code>").text(status).tag("</code>");
-        for code in codes(book, refusal) {
+        for code in codes(refusal) {
             html.tag(" ");
-            error(html, &code);
+            error(html, code);
         }
         html.tag("</li>");
     }
@@ -260,21 +260,15 @@ fn header_names(html: &mut Html, names: &BTreeSet<&String>) {
 /// The headers that answers with this code carry.
 pub(super) fn headers_of(html: &mut Html, book: Book<'_>, code: &str) {
     let answers = book.0["components"]["responses"].as_object().into_iter().flat_map(Map::values);
-    let answers = answers.filter(|answer| codes(book, answer).iter().any(|known| known == code));
+    let answers = answers.filter(|answer| codes(answer).contains(&code));
     let headers = answers.filter_map(|answer| answer["headers"].as_object());
     header_names(html, &headers.flat_map(Map::keys).collect());
 }
 
 /// The codes of an answer that is a problem.
-fn codes(book: Book<'_>, answer: &Value) -> Vec<String> {
-    let schema = book.whole(&answer["content"][PROBLEM]["schema"]);
-    let code =
-        schema.get("properties").map(|fields| book.whole(&fields["code"])).unwrap_or_default();
-    match (code.get("enum").and_then(Value::as_array), code.get("const")) {
-        (Some(codes), _) => codes.iter().map(literal).collect(),
-        (None, Some(code)) => vec![literal(code)],
-        (None, None) => Vec::new(),
-    }
+fn codes(answer: &Value) -> Vec<&str> {
+    let examples = answer["content"][PROBLEM]["examples"].as_object().into_iter().flatten();
+    examples.map(|(code, _)| code.as_str()).collect()
 }
 
 fn examples(html: &mut Html, content: &Value) {

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::html::Html;
+use crate::schema::portable::{MEANINGS, OPEN};
 
 /// Fields of fields of fields … are shown so deep.
 const DEPTH: usize = 5;
@@ -88,9 +89,6 @@ impl Book<'_> {
         if !bounds.is_empty() {
             html.tag(" <span class=\"bounds\">").text(&bounds).tag("</span>");
         }
-        if let Some(default) = schema.get("default").filter(|default| !default.is_object()) {
-            html.tag(" <span class=\"bounds\">Default ").code(&literal(default)).tag("</span>");
-        }
         self.choice(html, schema);
         html.tag("</td></tr>");
     }
@@ -154,12 +152,11 @@ impl Book<'_> {
         if depth == 0 {
             return None;
         }
-        if let Some(value) = schema.get("const") {
-            return Some(vec![(literal(value), about())]);
-        }
-        if let Some(Value::Array(values)) = schema.get("enum") {
-            let values = values.iter().filter(|value| !value.is_null());
-            return Some(values.map(|value| (literal(value), String::new())).collect());
+        let values = ["enum", OPEN].into_iter().find_map(|key| schema.get(key)?.as_array());
+        if let Some(values) = values {
+            let meaning = |nth: usize| schema.get(MEANINGS)?.get(nth)?.as_str();
+            let meanings = (0..).map(|nth| meaning(nth).unwrap_or_default().to_owned());
+            return Some(values.iter().map(literal).zip(meanings).collect());
         }
         let cases = ["oneOf", "anyOf"].into_iter().find_map(|list| schema.get(list)?.as_array());
         match (cases, schema.get("pattern").and_then(Value::as_str)) {
@@ -175,7 +172,7 @@ impl Book<'_> {
 
     /// The type in a word or two.
     pub(super) fn kind(self, schema: &Map<String, Value>) -> String {
-        if let Some(value) = schema.get("const") {
+        if let Some([value]) = schema.get("enum").and_then(Value::as_array).map(Vec::as_slice) {
             return literal(value);
         }
         if let Some(items) = schema.get("items") {

@@ -17,6 +17,7 @@ mod table;
 
 const ACK: &str = r#"{"type":"ack","ceremony_id":"cer_AAAAAAAAAAAAAAAAAAAAAA","of":"offer"}"#;
 const AUTH: &str = r#"{"type":"auth","proof":"e30.e30.c2ln"}"#;
+const PING: &str = r#"{"type":"ping","id":"probe-7"}"#;
 const LATER: &str = r#"{"type":"telemetry","battery":81}"#;
 
 const DEADLINE: u64 = 10_000;
@@ -31,6 +32,7 @@ enum Did {
     Deliver,
     Welcome,
     Ping,
+    Pong,
     Reauth,
     Error(FrameErrorCode),
     Close(CloseReason),
@@ -44,6 +46,7 @@ fn sent(frame: &RelayFrame) -> Did {
     match frame {
         RelayFrame::Welcome { .. } => Did::Welcome,
         RelayFrame::Reauth { .. } => Did::Reauth,
+        RelayFrame::Pong(_) => Did::Pong,
         RelayFrame::Error { code, ceremony_id: None, .. } => Did::Error(*code),
         other => panic!("a session never sends {other:?} by itself"),
     }

@@ -10,6 +10,7 @@ fn input() -> impl Strategy<Value = Input> {
         8 => Just(Input::text(ACK)),
         2 => Just(Input::text(AUTH)),
         1 => Just(Input::text(LATER)),
+        1 => Just(Input::text(PING)),
         1 => Just(Input::text("{\"type\":")),
         1 => "\\PC{0,40}".prop_map(Input::Text),
         1 => Just(Input::Binary),
@@ -77,7 +78,7 @@ proptest! {
                     known = true;
                 }
                 Did::Deliver | Did::Ping | Did::Reauth | Did::Error(_) => prop_assert!(known),
-                Did::Nothing | Did::Close(_) => {}
+                Did::Pong | Did::Nothing | Did::Close(_) => {}
             }
         }
     }

@@ -67,6 +67,8 @@ fn before_auth_one_auth_frame_counts_and_every_other_failure_is_the_same_4401() 
             (Input::text("not JSON"), UNAUTHENTICATED),
             (Input::text(""), UNAUTHENTICATED),
             (nested(9), UNAUTHENTICATED),
+            (Input::text(PING), Did::Pong),
+            (Input::text("{\"type\":\"ping\"}"), UNAUTHENTICATED),
             (padded(AUTH, 2048), Did::Verify),
             (padded(AUTH, 2049), Did::Close(CloseReason::TooBig)),
             (Input::Binary, Did::Close(CloseReason::Binary)),
@@ -90,6 +92,7 @@ fn while_the_proof_is_checked_nothing_but_its_result_counts() {
             (Input::Auth(Err(AuthFailure::Unavailable)), Did::Close(CloseReason::Overload)),
             (Input::text(AUTH), UNAUTHENTICATED),
             (Input::text(ACK), UNAUTHENTICATED),
+            (Input::text(PING), Did::Pong),
             (Input::Binary, Did::Close(CloseReason::Binary)),
             (Input::Control, Did::Nothing),
             (Input::Tick, Did::Nothing),
@@ -102,6 +105,7 @@ fn the_deadline_of_auth_ends_the_socket_whatever_comes_with_it() {
     let late = Did::Close(CloseReason::AuthTooLate);
     let inputs = [
         Input::text(AUTH),
+        Input::text(PING),
         Input::Binary,
         Input::Control,
         Input::Auth(Ok(())),
@@ -122,6 +126,8 @@ fn after_auth_frames_are_delivered_and_bad_ones_are_answered_in_band() {
         &[
             (Input::text(ACK), Did::Deliver),
             (Input::text(LATER), Did::Error(FrameErrorCode::UnknownType)),
+            (Input::text(PING), Did::Pong),
+            (Input::text("{\"type\":\"ping\"}"), INVALID),
             (Input::text("not JSON"), INVALID),
             (Input::text("{}"), INVALID),
             (Input::text("{\"type\":\"ack\"}"), INVALID),
@@ -293,6 +299,27 @@ fn a_burst_of_thirty_is_served_and_then_ten_a_second() {
 }
 
 #[test]
+fn a_ping_costs_a_frame_and_leaves_the_proof_to_come() {
+    let mut session = live();
+    for _ in 0..30 {
+        assert_eq!(Input::text(PING).put(&mut session, 0), Did::Pong);
+    }
+    assert_eq!(Input::text(PING).put(&mut session, 0), Did::Error(FrameErrorCode::SlowDown));
+
+    let mut session = awaiting();
+    for _ in 0..30 {
+        assert_eq!(Input::text(PING).put(&mut session, 0), Did::Pong);
+    }
+    assert_eq!(session.wakes_at(), DEADLINE, "the deadline stays");
+    let mut flooded = awaiting();
+    for _ in 0..30 {
+        Input::text(PING).put(&mut flooded, 0);
+    }
+    assert_eq!(Input::text(PING).put(&mut flooded, 0), UNAUTHENTICATED);
+    assert_eq!(Input::text(AUTH).put(&mut session, 0), Did::Verify, "auth is no worse for it");
+}
+
+#[test]
 fn a_frame_over_the_budget_is_not_looked_at() {
     let mut session = live();
     for _ in 0..30 {
@@ -363,7 +390,7 @@ fn two_silent_pings_are_tolerated_and_the_third_is_not_sent() {
 
 #[test]
 fn any_frame_is_a_sign_of_life_even_one_that_is_refused() {
-    for sign in [Input::Control, Input::text(ACK), Input::text("[]")] {
+    for sign in [Input::Control, Input::text(ACK), Input::text(PING), Input::text("[]")] {
         let mut session = live();
         for expected in [Did::Ping, Did::Ping] {
             let now = session.wakes_at();

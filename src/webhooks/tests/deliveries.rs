@@ -3,7 +3,6 @@
 use fido_relay_proto::CardId;
 
 use super::*;
-use crate::ports::{Batch, Change, Stored, Write};
 
 #[tokio::test(start_paused = true)]
 async fn a_closed_ceremony_is_told_to_its_own_clients_endpoints_that_want_it() {
@@ -159,69 +158,11 @@ async fn nothing_from_before_an_endpoint_was_registered_is_sent_to_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removed_endpoint_is_sent_nothing_and_leaves_nothing() {
-    let stage = Stage::start();
-    let endpoint = stage.endpoint(GOOD).await;
-    stage.sender.answers(GOOD, Manner::Unreachable);
-    for number in 1..=8 {
-        stage.closes(number).await;
-    }
-    settle().await;
-    stage.webhooks.remove(&endpoint).await.unwrap();
-    let gone = stage.webhooks.remove(&endpoint).await;
-    assert_eq!(gone, Err(WebhookError::NotFound));
-    let before = stage.sender.arrivals().len();
-    stage.closes(9).await;
-    pass(HOUR * 9).await;
-    assert_eq!(stage.sender.arrivals().len(), before);
-    assert_eq!(stage.store.list(Bucket::Outbox, "").await.unwrap().len(), 0);
-    assert_eq!(stage.webhooks.figures().waiting, 0);
-}
-
-/// The first delivery that it is to keep, it keeps and says that it did not.
-#[derive(Debug, Default)]
-struct Doubtful {
-    store: MemoryStore,
-    has_struck: std::sync::atomic::AtomicBool,
-}
-
-impl Store for Doubtful {
-    fn load<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
-        self.store.load(bucket, key)
-    }
-
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
-        Box::pin(async move {
-            let is_delivery = |change: &Change| {
-                change.bucket == Bucket::Outbox && matches!(change.write, Write::Put(_))
-            };
-            let strikes = batch.changes().iter().any(is_delivery);
-            let done = self.store.commit(batch).await;
-            let has_struck = || self.has_struck.swap(true, std::sync::atomic::Ordering::Relaxed);
-            if strikes && !has_struck() {
-                return Err(StoreError::Unavailable("the answer was lost".to_owned()));
-            }
-            done
-        })
-    }
-
-    fn list<'a>(
-        &'a self,
-        bucket: Bucket,
-        prefix: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
-        self.store.list(bucket, prefix)
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_record_whose_write_seemed_to_fail_and_stands_is_sent_without_a_restart() {
     let clock = Arc::new(TokioClock(Instant::now()));
-    let stage = Stage::start_on(Arc::new(Doubtful::default()), Scripted::new(), clock);
+    let store = Arc::new(Doubtful::default());
+    store.lies.store(true, std::sync::atomic::Ordering::Relaxed);
+    let stage = Stage::start_on(store, Scripted::new(), clock);
     let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     stage.closes(1).await;
     pass(Duration::from_secs(10)).await;

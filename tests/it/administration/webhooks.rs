@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use fido_relay::ports::Bucket;
 use serde_json::{Value, json};
 
 use super::{run, run_json, told};
@@ -56,20 +57,48 @@ async fn the_operator_registers_tests_rotates_looks_after_and_removes_an_endpoin
     let dead = run(data_dir, &["webhook", "deliveries", id, "--state", "dead"]).await;
     assert!(dead.status.success() && dead.stdout.is_empty());
     let resend = ["webhook", "resend", id, delivery["id"].as_str().unwrap()];
-    let refused = run(data_dir, &resend).await;
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(told(&refused).contains("only a dead letter"), "{}", told(&refused));
+    assert!(run(data_dir, &resend).await.status.success(), "it is being tried");
     let all = run(data_dir, &["webhook", "resend", id]).await;
     assert_eq!(String::from_utf8(all.stdout).unwrap(), "There is no dead letter.\n");
 
     assert!(run(data_dir, &["webhook", "enable", id]).await.status.success());
+    let moved = format!("{}/moved", receiver.url());
+    let change = ["webhook", "change", id, "--url", &moved, "--event", "user.not_me", "--json"];
+    let changed = run_json(data_dir, &change).await;
+    assert_eq!((&changed["url"], &changed["events"]), (&json!(moved), &json!(["user.not_me"])));
+    assert_eq!(changed["keys"].as_array().unwrap().len(), 3, "its keys stay");
+    let shown = run(data_dir, &["webhook", "change", id, "--url", &url]).await;
+    assert!(String::from_utf8(shown.stdout).unwrap().contains(&format!("{id}  {url}\n")));
+    assert_eq!(run(data_dir, &["webhook", "change", id]).await.status.code(), Some(2));
+    let refused = run(data_dir, &["webhook", "change", id, "--url", "nonsense"]).await;
+    assert_eq!(refused.status.code(), Some(1));
     assert!(run(data_dir, &["webhook", "remove", id]).await.status.success());
+    assert_eq!(records(&relay).await, 0, "nothing is left of it");
     assert_eq!(run_json(data_dir, &["webhook", "list", "--json"]).await, json!([]));
     for gone in [["remove", id], ["test", id], ["enable", id], ["deliveries", id]] {
         let refused = run(data_dir, &[&["webhook"][..], &gone].concat()).await;
         assert_eq!(refused.status.code(), Some(1), "{gone:?}");
         assert!(told(&refused).contains("no such webhook"), "{gone:?}: {}", told(&refused));
     }
+
+    // And with its client all that is a client's.
+    run_json(data_dir, &add).await;
+    let opened = bank.open(&json!({ "type": "authentication", "username": "ada" })).await;
+    bank.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
+    while relay.running.webhooks().figures().waiting == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(run(data_dir, &["client", "remove", client]).await.status.success());
+    assert_eq!(records(&relay).await, 0);
+}
+
+/// Records of webhooks that the store has.
+async fn records(relay: &TestRelay) -> usize {
+    let mut records = 0;
+    for bucket in [Bucket::Webhooks, Bucket::Outbox, Bucket::Delivered] {
+        records += relay.running.relay().world().store.list(bucket, "").await.unwrap().len();
+    }
+    records
 }
 
 #[tokio::test]

@@ -190,6 +190,8 @@ async fn all_that_the_relay_says_by_itself_is_in_the_document_and_all_of_the_doc
         let event = SecurityEvent { tenant: TenantId::default(), at: world.clock.now(), what };
         world.witnesses.noted(&event).await;
     }
+    device.says(json!({ "type": "ping", "id": "probe-7" })).await;
+    device.hear("pong").await;
     device.hear("reauth").await;
 
     let mut messages = Vec::new();

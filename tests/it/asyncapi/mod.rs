@@ -55,7 +55,7 @@ fn message(key: &str, text: &str) -> Value {
 
 /// What may stand in the place of any value.
 fn others() -> [Value; 6] {
-    [json!(null), json!(-1), json!(true), json!([]), json!({}), json!("\u{202E}")]
+    [json!(null), json!(-1), json!(true), json!([]), json!({}), json!("\u{1B}")]
 }
 
 /// The same JSON with one field gone or another value in its place, at any depth that is ours.
@@ -91,6 +91,14 @@ async fn the_document_is_valid_and_knows_every_sample_of_the_wire_and_refuses_wh
         let tag = frame["type"].as_str().unwrap();
         messages.push(message(&format!("device.{tag}"), &text));
         reads.push((text.clone(), true));
+        if let Some(code) = frame["code"].as_u64() {
+            let mut spelt = frame.clone();
+            spelt["code"] = json!(code as f64);
+            let text = spelt.to_string();
+            assert!(!is_taken || text.contains(".0"), "{text}");
+            messages.push(message(&format!("device.{tag}"), &text));
+            reads.push((text.clone(), DeviceFrame::decode(&text).is_ok()));
+        }
         for mutated in mutations(&frame).into_iter().filter(|mutated| mutated["type"] == *tag) {
             let text = mutated.to_string();
             let is_read = match is_taken {

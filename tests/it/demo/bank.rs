@@ -1,9 +1,11 @@
 //! The demo bank without a browser: what it believes, and what it serves to whom.
 
-use fido_relay::cli::demo::bank::Action;
+use std::time::Duration;
+
+use fido_relay::cli::demo::request::Action;
 use fido_relay::cli::demo::site::FILES;
 use fido_relay::cli::demo::visitor::{Told, VisitError, Visitor};
-use fido_relay_proto::{Outcome, Reason};
+use fido_relay_proto::{CeremonyId, Outcome, Reason};
 use reqwest::{Client, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -68,6 +70,12 @@ async fn the_bank_believes_no_token_that_speaks_of_something_else() {
         json!({ "sub": "mallory@harbour.example" }),
         json!({ "exp": 1_700_000_000 }),
         json!({ "amr": ["pop", "user"] }),
+        json!({ "binding": "none" }),
+        json!({ "tx_binding": null }),
+        json!({ "tx_binding": "somebody" }),
+        json!({ "iat": u32::MAX }),
+        json!({ "auth_time": 1_700_000_000 }),
+        json!({ "auth_time": u32::MAX }),
     ] {
         scene.relay.forge(forgery.clone());
         let told = scene.visit(&mut visitor, Action::Approve, Outcome::Succeeded, None).await;
@@ -85,6 +93,7 @@ async fn the_bank_believes_no_token_of_another_key_or_kind() {
         (json!({ "typ": "JWT" }), "another kind of token"),
         (json!({ "kid": "unknown" }), "a key that the relay does not publish"),
         (json!({ "kid": null }), "no key named"),
+        (json!({ "crit": ["b64"] }), "a rule that the bank does not know"),
     ] {
         scene.relay.forge_header(header);
         let told =
@@ -264,5 +273,120 @@ async fn a_ticket_opens_its_own_ceremony_and_no_other() {
     assert_eq!(without.status(), StatusCode::NOT_FOUND);
     let right = http.delete(&path).bearer_auth(mine["ticket"].as_str().unwrap());
     assert_eq!(right.send().await.unwrap().status(), StatusCode::NO_CONTENT);
+    scene.clear().await;
+}
+
+/// A browser's calls, one at a time.
+struct Calls<'a> {
+    scene: &'a Scene,
+    http: Client,
+    cookie: String,
+}
+
+impl<'a> Calls<'a> {
+    fn of(scene: &'a Scene) -> Self {
+        let http = Client::builder().no_proxy().build().unwrap();
+        Self { scene, http, cookie: String::new() }
+    }
+
+    async fn open(&self, action: &str) -> Value {
+        let asked = self.http.post(format!("{}api/{action}", self.scene.url));
+        asked.header("cookie", &self.cookie).send().await.unwrap().json().await.unwrap()
+    }
+
+    async fn tell(&mut self, opened: &Value, what: &str) -> (StatusCode, Value) {
+        let id = opened["id"].as_str().unwrap();
+        let asked = self.http.post(format!("{}api/ceremonies/{id}/{what}", self.scene.url));
+        let asked = asked.bearer_auth(opened["ticket"].as_str().unwrap());
+        let answer = asked.header("cookie", &self.cookie).send().await.unwrap();
+        if let Some(set) = answer.headers().get(header::SET_COOKIE) {
+            self.cookie = set.to_str().unwrap().split(';').next().unwrap().to_owned();
+        }
+        (answer.status(), answer.json().await.unwrap_or_default())
+    }
+
+    /// Lets it succeed, and what the bank then says.
+    async fn succeeds(&mut self, opened: &Value) -> Value {
+        self.scene.relay.close(id(opened), Outcome::Succeeded, None);
+        self.tell(opened, "outcome").await.1
+    }
+
+    async fn customer(&self) -> Value {
+        let asked = self.http.get(format!("{}api/account", self.scene.url));
+        let answer = asked.header("cookie", &self.cookie).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()["customer"].clone()
+    }
+}
+
+fn id(opened: &Value) -> CeremonyId {
+    opened["id"].as_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn two_approvals_of_one_payment_make_it_once_and_say_so() {
+    let scene = Scene::set().await;
+    let mut tabs = Calls::of(&scene);
+    let sign_in = tabs.open("sign-in").await;
+    tabs.succeeds(&sign_in).await;
+    let (first, second) = (tabs.open("approve").await, tabs.open("approve").await);
+    let told = tabs.succeeds(&first).await;
+    assert_eq!(told["words"]["headline"], "Payment approved");
+    let before = "It had been approved before, in another tab. The bank makes it once.";
+    assert_eq!(tabs.succeeds(&second).await["words"]["detail"], before);
+    let again = tabs.tell(&first, "outcome").await.1;
+    assert_eq!(again, told, "who asks twice hears the same");
+    scene.clear().await;
+}
+
+#[tokio::test]
+async fn a_second_sign_in_of_a_browser_goes_on_with_its_session() {
+    let scene = Scene::set().await;
+    let mut tabs = Calls::of(&scene);
+    let (one, two) = (tabs.open("sign-in").await, tabs.open("sign-in").await);
+    tabs.succeeds(&one).await;
+    let pays = tabs.open("approve").await;
+    tabs.succeeds(&two).await;
+    tabs.succeeds(&pays).await;
+    assert_eq!(tabs.customer().await["approved"], true, "who was told so sees it");
+    scene.clear().await;
+}
+
+#[tokio::test]
+async fn an_approval_that_outlives_its_session_is_not_carried_out() {
+    let scene = Scene::set().await;
+    let mut tabs = Calls::of(&scene);
+    let sign_in = tabs.open("sign-in").await;
+    tabs.succeeds(&sign_in).await;
+    let (pays, stranded) = (tabs.open("approve").await, tabs.open("approve").await);
+    scene.relay.steps(id(&stranded), &UP_TO_DELIVERED);
+    scene.relay.close(id(&stranded), Outcome::Succeeded, None);
+    let out = tabs.http.delete(format!("{}api/session", scene.url));
+    assert!(out.header("cookie", &tabs.cookie).send().await.unwrap().status().is_success());
+    assert!(!scene.relay.is_pending(id(&pays)), "taken back");
+    let told = tabs.tell(&stranded, "outcome").await.1;
+    assert_eq!((&told["verdict"], &told["outcome"]), (&json!("refused"), &json!("succeeded")));
+    assert_eq!(told["words"]["headline"], "Not approved");
+    scene.clear().await;
+}
+
+#[tokio::test]
+async fn a_page_that_left_after_its_card_had_answered_is_settled_without_it() {
+    let scene = Scene::that_gives(Duration::from_millis(1)).await;
+    let mut tab = Calls::of(&scene);
+    let sign_in = tab.open("sign-in").await;
+    tab.succeeds(&sign_in).await;
+    let pays = tab.open("approve").await;
+    scene.relay.steps(id(&pays), &UP_TO_VERIFYING);
+    assert_eq!(tab.tell(&pays, "left").await.0, StatusCode::NO_CONTENT);
+    scene.relay.close(id(&pays), Outcome::Succeeded, None);
+    while tab.customer().await["approved"] == false {}
+    let told = tab.tell(&pays, "outcome").await.1;
+    assert_eq!(told["words"]["headline"], "Payment approved", "also to who comes back");
+
+    let given_up = tab.open("register").await;
+    let stranger = json!({ "id": given_up["id"], "ticket": pays["ticket"] });
+    assert_eq!(tab.tell(&stranger, "left").await.0, StatusCode::NOT_FOUND);
+    tab.tell(&given_up, "left").await;
+    scene.relay.ended(id(&given_up)).await;
     scene.clear().await;
 }

@@ -41,9 +41,11 @@ pub(crate) struct Browser {
     _profile: tempfile::TempDir,
 }
 
-impl Browser {
-    /// Starts one.
-    pub(crate) async fn start(chromium: &Chromium) -> Self {
+/// Starts chromedriver and gives its port. It takes a free one of IPv4 first and then the same of
+/// IPv6, and ends where another program has that one.
+async fn drive(chromium: &Chromium) -> (Child, u16) {
+    let mut said = String::new();
+    for _ in 0..8 {
         let mut chromedriver = Command::new(&chromium.driver)
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -52,12 +54,20 @@ impl Browser {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(chromedriver.stdout.take().unwrap()).lines();
-        let port: u16 = loop {
-            let line = lines.next_line().await.unwrap().expect("chromedriver tells its port");
+        while let Some(line) = lines.next_line().await.unwrap() {
             if let Some((_, port)) = line.split_once("started successfully on port ") {
-                break port.trim_end_matches('.').parse().unwrap();
+                return (chromedriver, port.trim_end_matches('.').parse().unwrap());
             }
-        };
+            said.push_str(&line);
+        }
+    }
+    panic!("chromedriver tells no port: {said}");
+}
+
+impl Browser {
+    /// Starts one.
+    pub(crate) async fn start(chromium: &Chromium) -> Self {
+        let (chromedriver, port) = drive(chromium).await;
         let profile = tempfile::tempdir().unwrap();
         let mut wanted = DesiredCapabilities::chrome();
         wanted.set_binary(&chromium.browser.to_string_lossy()).unwrap();
@@ -84,6 +94,42 @@ impl Browser {
 
     pub(crate) async fn open(&self, url: &str) {
         self.driver.goto(url).await.unwrap();
+    }
+
+    /// Opens a new tab, which is looked at from then on; what it is known by.
+    pub(crate) async fn new_tab(&self, url: &str) -> WindowHandle {
+        let tab = self.driver.new_tab().await.unwrap();
+        self.driver.switch_to_window(tab.clone()).await.unwrap();
+        self.open(url).await;
+        tab
+    }
+
+    /// Opens a copy of the tab that is looked at, as browsers do; what it is known by.
+    pub(crate) async fn copy_tab(&self) -> WindowHandle {
+        let before = self.driver.windows().await.unwrap();
+        self.run("open(location.href)").await;
+        loop {
+            let now = self.driver.windows().await.unwrap();
+            if let Some(tab) = now.into_iter().find(|tab| !before.contains(tab)) {
+                self.turn_to(&tab).await;
+                return tab;
+            }
+        }
+    }
+
+    /// The tab that is looked at.
+    pub(crate) async fn tab(&self) -> WindowHandle {
+        self.driver.window().await.unwrap()
+    }
+
+    pub(crate) async fn turn_to(&self, tab: &WindowHandle) {
+        self.driver.switch_to_window(tab.clone()).await.unwrap();
+    }
+
+    /// Closes the tab that is looked at, and looks at another.
+    pub(crate) async fn close_tab(&self, next: &WindowHandle) {
+        self.driver.close_window().await.unwrap();
+        self.turn_to(next).await;
     }
 
     /// Changes the window's width and the colour scheme.
@@ -130,6 +176,11 @@ impl Browser {
                 Err(_) => panic!("{css} does not read {text:?} but {:?}", self.text(css).await),
             }
         }
+    }
+
+    /// Goes back, as the person does by the browser's button, and waits for the page.
+    pub(crate) async fn back(&self) {
+        self.driver.back().await.unwrap();
     }
 
     /// What an element reads now, shown or not.

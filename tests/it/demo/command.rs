@@ -11,6 +11,7 @@ use fido_relay::cli::demo::person::Manner;
 use fido_relay::cli::demo::stage::{Cast, Stage};
 use fido_relay::phone::Faults;
 use fido_relay_proto::device::DeclineReason;
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -21,18 +22,20 @@ use crate::support::needs;
 /// The pause of a person who is quick.
 const QUICK: Duration = Duration::from_millis(50);
 
-async fn stage(faults: Faults) -> (Stage, Story) {
+async fn stage(faults: Faults) -> (Stage, Story, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
     let story = Story::default();
     let clock = Arc::new(SystemClock);
     let narrator = Narrator::new(clock.clone(), Box::new(story.clone()), false);
     let cast = Cast { port: 0, manner: Manner::ReadsPage(QUICK), faults };
-    (Stage::set(cast, clock, narrator).await.unwrap(), story)
+    let stage = Stage::set(directory.path(), cast, clock, narrator).await.unwrap();
+    (stage, story, directory)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_registers_signs_in_and_approves_through_the_real_relay_by_keyboard_alone() {
     let Some(chromium) = needs::chromium("the demo in a browser") else { return };
-    let (stage, story) = stage(Faults::none()).await;
+    let (stage, story, _directory) = stage(Faults::none()).await;
     let browser = Browser::start(&chromium).await;
     browser.open(stage.bank_url().as_str()).await;
     for (action, headline) in [
@@ -67,7 +70,7 @@ async fn a_browser_registers_signs_in_and_approves_through_the_real_relay_by_key
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_is_told_that_the_phone_said_no() {
     let Some(chromium) = needs::chromium("the demo in a browser") else { return };
-    let (stage, story) = stage(Faults::declines(DeclineReason::Declined)).await;
+    let (stage, story, _directory) = stage(Faults::declines(DeclineReason::Declined)).await;
     let browser = Browser::start(&chromium).await;
     browser.open(stage.bank_url().as_str()).await;
     browser.click("[data-action=sign-in]").await;
@@ -76,6 +79,30 @@ async fn a_browser_is_told_that_the_phone_said_no() {
     browser.see("[data-step=claimed][data-state=skipped]").await;
     browser.see("[data-step=closed][data-state=bad]").await;
     assert!(story.text().contains("denied (declined)"), "{}", story.text());
+    browser.quit().await;
+    assert!(stage.clear().await, "everything ends when told to");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tabs_at_once_both_come_to_their_end() {
+    let Some(chromium) = needs::chromium("the demo in a browser") else { return };
+    let (stage, story, _directory) = stage(Faults::none()).await;
+    let browser = Browser::start(&chromium).await;
+    browser.open(stage.bank_url().as_str()).await;
+    browser.click("[data-action=register]").await;
+    browser.read("#headline", "Card registered").await;
+    let one = browser.tab().await;
+    browser.click("#back").await;
+    // The phone rings for one of them at a time.
+    browser.click("[data-action=sign-in]").await;
+    let two = browser.new_tab(stage.bank_url().as_str()).await;
+    browser.click("[data-action=register]").await;
+    browser.read("#headline", "Card registered").await;
+    browser.turn_to(&one).await;
+    browser.read("#headline", "You are signed in").await;
+    browser.turn_to(&two).await;
+    browser.read("#who-name", "ada@harbour.example").await;
+    assert_eq!(story.text().matches("result token verified").count(), 3, "{}", story.text());
     browser.quit().await;
     assert!(stage.clear().await, "everything ends when told to");
 }
@@ -190,4 +217,14 @@ async fn a_port_that_is_taken_is_told_in_words() {
     let complaints = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(1));
     assert!(complaints.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{complaints}");
+    assert!(complaints.contains("choose another --port"), "{complaints}");
+}
+
+#[tokio::test]
+async fn a_temporary_directory_that_is_not_to_be_had_is_told_in_words() {
+    let output = demo(&[]).env("TMPDIR", "/nowhere/at/all").output().await.unwrap();
+    let complaints = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(complaints.contains("can be made in /nowhere/at/all"), "{complaints}");
+    assert!(complaints.contains("set TMPDIR"), "{complaints}");
 }

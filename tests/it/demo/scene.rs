@@ -50,8 +50,16 @@ pub(crate) struct Scene {
     tasks: Tasks,
 }
 
+/// More than any test takes to load a page again.
+const LEFT_LIMIT: Duration = Duration::from_secs(600);
+
 impl Scene {
     pub(crate) async fn set() -> Self {
+        Self::that_gives(LEFT_LIMIT).await
+    }
+
+    /// One whose bank gives a page that was left so long to come back.
+    pub(crate) async fn that_gives(left_limit: Duration) -> Self {
         let tasks = Tasks::default();
         let relay = ScriptedRelay::start(&tasks).await;
         let initiator = Initiator::new(relay.base(), API_KEY.into()).unwrap();
@@ -62,11 +70,12 @@ impl Scene {
             display_name: "Ada Lovelace".to_owned().try_into().unwrap(),
             payment: payment().unwrap(),
             not_me_mute: Duration::from_secs(60),
+            left_limit,
         };
         let told = Story::default();
         let clock = Arc::new(SystemClock);
         let narrator = Narrator::new(clock.clone(), Box::new(told.clone()), false);
-        let bank = Bank::new(initiator, account, clock, narrator);
+        let bank = Bank::new(initiator, account, clock, narrator, tasks.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         web::serve(listener, site::router(bank), &tasks).unwrap();

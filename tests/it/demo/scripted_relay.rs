@@ -2,7 +2,7 @@
 //! sees it, with nothing behind it. Endings that a real loop reaches only by misfortune are
 //! reached here at will.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -47,6 +47,20 @@ struct Inner {
     keys: JwkSet,
     signing: Mutex<Signing>,
     expires_in: AtomicU64,
+    /// The codes of the next ceremonies, in their order, before [`CODE`].
+    codes: Mutex<VecDeque<&'static str>>,
+    reach: Mutex<Reach>,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It is answered.
+    Answers,
+    /// It is refused for now, also one that waits.
+    Refuses,
+    /// One that begins is never answered.
+    Swallows,
 }
 
 /// How tokens are made: rightly, unless the test wants one that must not be believed.
@@ -82,6 +96,8 @@ impl ScriptedRelay {
             keys: JwkSet { keys: vec![jwk] },
             signing: Mutex::new(Signing { key, claims: json!({}), header: json!({}) }),
             expires_in: AtomicU64::new(EXPIRES_IN),
+            codes: Mutex::default(),
+            reach: Mutex::new(Reach::Answers),
         });
         let routes = Router::new()
             .route("/v1/ceremonies", post(open))
@@ -122,6 +138,21 @@ impl ScriptedRelay {
         self.inner.expires_in.store(seconds, Ordering::Relaxed);
     }
 
+    /// The next ceremonies get these codes.
+    pub(crate) fn show_codes(&self, codes: &[&'static str]) {
+        self.inner.codes.lock().unwrap().extend(codes);
+    }
+
+    /// What becomes of every call from now on.
+    pub(crate) fn reach(&self, reach: Reach) {
+        *self.inner.reach.lock().unwrap() = reach;
+        self.inner.changes.send_modify(|_| {});
+    }
+
+    pub(crate) fn is_pending(&self, id: CeremonyId) -> bool {
+        self.inner.ceremonies.lock().unwrap()[&id].status == Status::Pending
+    }
+
     /// Waits for the next ceremony that is opened after `run` has begun.
     pub(crate) async fn opened_by<F: Future>(&self, run: F) -> CeremonyId {
         let mut changes = self.inner.changes.subscribe();
@@ -146,7 +177,7 @@ impl ScriptedRelay {
     /// Waits until this one has ended.
     pub(crate) async fn ended(&self, id: CeremonyId) {
         let mut changes = self.inner.changes.subscribe();
-        while self.inner.ceremonies.lock().unwrap()[&id].status == Status::Pending {
+        while self.is_pending(id) {
             changes.changed().await.unwrap();
         }
     }
@@ -190,7 +221,7 @@ async fn open(
         id,
         status: Status::Pending,
         phase: Phase::Offered,
-        code: Some(CODE.to_owned()),
+        code: Some(relay.codes.lock().unwrap().pop_front().unwrap_or(CODE).to_owned()),
         ticket,
         expires_in: relay.expires_in.load(Ordering::Relaxed),
     };
@@ -212,7 +243,11 @@ async fn view(
     let mut changes = relay.changes.subscribe();
     let limit = tokio::time::sleep(std::time::Duration::from_secs(poll.wait));
     tokio::pin!(limit);
+    relay.reached().await?;
     loop {
+        if *relay.reach.lock().unwrap() == Reach::Refuses {
+            return Err(refusal(ProblemCode::Unavailable));
+        }
         let view = relay.look(id, bearer(&headers))?;
         if view.progress.len() > poll.since || view.status != Status::Pending {
             return Ok(Json(view));
@@ -225,6 +260,15 @@ async fn view(
 }
 
 impl Inner {
+    async fn reached(&self) -> Result<(), Refusal> {
+        let reach = *self.reach.lock().unwrap();
+        match reach {
+            Reach::Answers => Ok(()),
+            Reach::Refuses => Err(refusal(ProblemCode::Unavailable)),
+            Reach::Swallows => std::future::pending().await,
+        }
+    }
+
     fn look(&self, id: CeremonyId, bearer: &str) -> Result<CeremonyView, Refusal> {
         let ceremonies = self.ceremonies.lock().unwrap();
         let ceremony = ceremonies.get(&id).ok_or_else(|| refusal(ProblemCode::NotFound))?;
@@ -244,7 +288,11 @@ impl Inner {
             ceremony_type: ceremony.open.ceremony_type,
             username: opener.then(|| ceremony.open.username.clone()),
             status: ceremony.status,
-            phase: if pending { Phase::Offered } else { Phase::Closed },
+            phase: match ceremony.steps.last() {
+                Some(Step::Verifying) => Phase::Verifying,
+                _ if pending => Phase::Offered,
+                _ => Phase::Closed,
+            },
             seq: progress.last().map_or(0, |entry| entry.seq),
             progress,
             reason: ceremony.reason.filter(|reason| opener || !reason.is_about_card()),
@@ -291,6 +339,7 @@ async fn cancel(
     headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
     assert_eq!(bearer(&headers), API_KEY, "only the opener's credential cancels");
+    relay.reached().await?;
     let mut ceremonies = relay.ceremonies.lock().unwrap();
     let ceremony = ceremonies.get_mut(&id).ok_or_else(|| refusal(ProblemCode::NotFound))?;
     if ceremony.status != Status::Pending {

@@ -76,12 +76,14 @@ fn every_example_is_a_message_of_this_protocol() {
         "reauth",
         "goaway",
         "notice",
+        "pong",
         "auth",
         "ack",
         "claim",
         "card",
         "answer",
         "decline",
+        "ping",
     ] {
         assert!(types.iter().any(|shown| shown == kind), "no example of {kind}");
     }

@@ -18,6 +18,18 @@ fn named(document: &str) -> Vec<String> {
 }
 
 #[test]
+fn every_test_that_the_table_of_teams_names_exists() {
+    let (text, tests) = (read("docs/clients.md"), read("tests/it/main.rs"));
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let cells = rows.filter_map(|line| line.trim_end_matches(" |").rsplit_once(" | "));
+    let named: Vec<_> = cells.flat_map(|(_, cell)| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(named.len() > 8, "{named:?}");
+    for name in named {
+        assert!(tests.contains(&format!("\nmod {name};")), "there is no test {name}");
+    }
+}
+
+#[test]
 fn every_test_that_a_claim_names_exists() {
     let sources: Vec<_> = files("rs");
     let code: String = sources.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();

@@ -12,8 +12,9 @@ use crate::support::own_port::OwnPort;
 
 /// A start takes no longer, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
+const GUNICORN: [&str; 3] = ["gunicorn", "--log-level", "warning"];
 
-/// The bank, with a directory of its own.
+/// The bank under gunicorn, as its configuration serves it, with a directory of its own.
 pub(super) struct Bank {
     pub(super) url: String,
     python: PathBuf,
@@ -28,18 +29,22 @@ impl Bank {
     /// Opens it on a port of its own.
     pub(super) async fn open(python: &Path, relay_url: &str, api_key: &str) -> Self {
         let (directory, port) = (tempfile::tempdir().unwrap(), OwnPort::reserve());
-        let listen = port.address.to_string();
-        let program = |words: &[&str]| command(python, relay_url, api_key, &directory, words);
-        let (process, url) = serve(program(&["serve", "--listen", &listen])).await;
+        let mut program = command(python, relay_url, api_key, &directory, &GUNICORN);
+        program.env("BANK_LISTEN", port.address.to_string());
+        let (process, url) = serve(program).await;
         let (python, relay_url) = (python.to_owned(), relay_url.to_owned());
         Self { url, python, relay_url, api_key: api_key.to_owned(), directory, port, process }
     }
 
     /// The same bank again, on its data and its port, with these keys for webhooks.
     pub(super) async fn again(mut self, webhook_keys: &str) -> Self {
-        self.process.kill().await.unwrap();
-        let listen = self.port.address.to_string();
-        let mut program = self.program(&["serve", "--listen", &listen]);
+        let pid = i32::try_from(self.process.id().unwrap()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+        assert!(ended.unwrap().unwrap().success(), "requests end, then the bank does");
+        let mut program = self.program(&GUNICORN);
+        program.env("BANK_LISTEN", self.port.address.to_string());
         program.env("BANK_WEBHOOK_KEYS", webhook_keys);
         (self.process, self.url) = serve(program).await;
         self
@@ -47,7 +52,7 @@ impl Bank {
 
     /// A user of the bank's: gives the code of the letter.
     pub(super) async fn add_user(&self, username: &str, name: &str) -> String {
-        let told = self.program(&["add-user", username, name]).output().await.unwrap();
+        let told = self.program(&["bank", "add-user", username, name]).output().await.unwrap();
         assert!(told.status.success());
         String::from_utf8(told.stdout).unwrap().trim().to_owned()
     }
@@ -61,7 +66,7 @@ fn command(python: &Path, relay: &str, key: &str, directory: &TempDir, words: &[
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(python);
     command
-        .args(["-m", "bank"])
+        .arg("-m")
         .args(words)
         .current_dir(root.join("examples/flask"))
         .env("PYTHONPATH", root.join("clients/python/src"))

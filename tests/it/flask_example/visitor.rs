@@ -1,8 +1,10 @@
 //! A browser's requests without the browser: a cookie, the token of its forms, redirects followed.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 
-/// Somebody with one cookie.
+/// A browser's cookie, and the token of its forms.
 pub(super) struct Visitor {
     url: String,
     cookie: String,
@@ -37,6 +39,9 @@ impl Visitor {
     pub(super) async fn post(&self, path: &str, fields: &[(&str, &str)]) -> (u16, String) {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(fields).append_pair("csrf_token", &self.token);
+        static FORMS: AtomicU64 = AtomicU64::new(0);
+        let form_id = format!("{:022}", FORMS.fetch_add(1, Ordering::Relaxed));
+        form.append_pair("form_id", &form_id);
         let request = self.http.post(format!("{}{path}", self.url)).header(COOKIE, self.header());
         let request = request.header("Content-Type", "application/x-www-form-urlencoded");
         self.follow(request.body(form.finish()).send().await.unwrap()).await
@@ -47,7 +52,7 @@ impl Visitor {
         let (status, page) = self.post("/sign-in", &[("username", username)]).await;
         assert_eq!(status, 200);
         let telling = |line: &&str| {
-            !["cer_", "csrf_token", "code\"", "code-spoken", "id=\"bar\"", "id=\"left\""]
+            !["cer_", "csrf_token", "form_id", "code\"", "code-spoken", "id=\"bar\"", "id=\"left\""]
                 .iter()
                 .any(|part| line.contains(part))
         };

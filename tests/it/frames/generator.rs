@@ -92,7 +92,7 @@ impl Generator {
             0 => self.open.clone(),
             _ => CEREMONY.to_owned(),
         };
-        match self.chance.below(7) {
+        match self.chance.below(8) {
             0 => json!({ "type": "auth", "proof": "e30.e30.c2ln" }),
             1 => {
                 let of = self.one_of(&["offer", "challenge", "closed"]);
@@ -113,6 +113,7 @@ impl Generator {
                 json!({ "type": "answer", "ceremony_id": id, "attempt": ATTEMPT,
                     "credential": { "id": "AQIDBA", "rawId": "AQIDBA", "response": response } })
             }
+            6 => json!({ "type": "ping", "id": "x".repeat(self.size(80)) }),
             _ => {
                 let reason = self.one_of(&["declined", "not_me"]);
                 json!({ "type": "decline", "ceremony_id": CEREMONY, "reason": reason })
@@ -237,7 +238,7 @@ fn the_generator_makes_the_same_again_and_every_kind_of_frame() {
         let of_tag = |text: &&&str| text.contains(&format!("\"type\":\"{tag}\""));
         texts.iter().filter(of_tag).filter(|text| DeviceFrame::decode(text).is_ok()).count()
     };
-    for tag in ["auth", "ack", "claim", "card", "answer", "decline"] {
+    for tag in ["auth", "ack", "claim", "card", "answer", "decline", "ping"] {
         assert!(read(tag) > 20, "{tag} is hardly ever right: {}", read(tag));
     }
     assert!(frames.len() - texts.len() > 200, "some are not UTF-8");

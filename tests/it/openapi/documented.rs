@@ -63,10 +63,12 @@ impl Answer {
             return (!media_type.is_empty()).then_some("body");
         };
         let Some(content) = content.get(media_type) else { return Some("media type") };
-        let codes = &content["schema"]["properties"]["code"]["enum"];
+        if self.said("sets_cookie") == "true" && response["headers"].get("Set-Cookie").is_none() {
+            return Some("cookie");
+        }
         let problem = self.said("problem");
-        let known = codes.as_array().is_none_or(|codes| codes.iter().any(|code| code == problem));
-        (!known).then_some("code")
+        let is_problem = media_type == "application/problem+json";
+        (is_problem && content["examples"].get(problem).is_none()).then_some("code")
     }
 }
 

@@ -202,6 +202,7 @@ impl SimPhone {
             | RelayFrame::Accepted { .. }
             | RelayFrame::Reauth { .. }
             | RelayFrame::Notice(_)
+            | RelayFrame::Pong(_)
             | RelayFrame::Goaway { .. } => None,
         }
     }

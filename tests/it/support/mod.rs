@@ -17,6 +17,7 @@ pub(crate) mod paper_relay;
 pub(crate) mod program;
 pub(crate) mod raw_socket;
 pub(crate) mod relay;
+pub(crate) mod samples;
 pub(crate) mod scene;
 pub(crate) mod scripted_upstream;
 pub(crate) mod tls_front;

@@ -60,24 +60,25 @@ pub(crate) fn node_alone(what: &str) -> Option<PathBuf> {
     or_left_out(on_path("node"), what, "node is not installed")
 }
 
-/// A JDK: `java` runs a source file, which a runtime alone does not.
-pub(crate) fn java(what: &str) -> Option<PathBuf> {
-    let java = on_path("java").filter(|_| on_path("javac").is_some());
-    or_left_out(java, what, "no JDK is installed")
+/// A JDK's compiler; `java` is on the path beside it.
+pub(crate) fn javac(what: &str) -> Option<PathBuf> {
+    let javac = on_path("javac").filter(|_| on_path("java").is_some());
+    or_left_out(javac, what, "no JDK is installed")
 }
 
-/// Go, which `./check setup` does not install: no run needs it, CI neither.
+/// Debian's golang-go.
 pub(crate) fn go(what: &str) -> Option<PathBuf> {
-    let go = on_path("go");
-    if go.is_none() {
-        say(&format!("left out: {what}, because go is not installed"));
-    }
-    go
+    or_left_out(on_path("go"), what, "go is not installed")
 }
 
 /// Node, and what `npm ci` puts into `tests/asyncapi`.
 pub(crate) fn asyncapi(what: &str) -> Option<PathBuf> {
     package(what, "asyncapi", "@asyncapi/parser")
+}
+
+/// Node, and what `npm ci` puts into `tests/generated`.
+pub(crate) fn generated(what: &str) -> Option<PathBuf> {
+    package(what, "generated", "openapi-typescript")
 }
 
 /// Node, and what `npm ci` puts into `tests/authenticators`.

@@ -23,9 +23,14 @@ use fido_relay::session;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, CeremonyType, PlainText, TenantId, UnixMillis};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::io::DuplexStream;
 use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tower::ServiceExt as _;
 
 use crate::canary::suite;
@@ -173,6 +178,9 @@ pub(crate) struct PaperRelay {
     pub(crate) key: String,
 }
 
+/// A WebSocket over no network.
+pub(crate) type PaperSocket = WebSocketStream<DuplexStream>;
+
 /// What an HTTP call came to.
 #[derive(Debug)]
 pub(crate) struct Came {
@@ -284,6 +292,23 @@ impl PaperRelay {
         }
         let request = request.body(Body::empty()).unwrap();
         self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// A watcher's socket, after the event with this number.
+    pub(crate) async fn watch_socket(&self, id: &str, bearer: &str, since: u32) -> PaperSocket {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let service = TowerToHyperService::new(self.router.clone());
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(far), service)
+            .with_upgrades();
+        let tasks = &self.relay.world().tasks;
+        tasks.spawn_bare(async move { drop(connection.await) });
+        let url = format!("ws://relay.example.com/v1/ceremonies/{id}/socket?since={since}");
+        let mut request = url.into_client_request().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("sec-websocket-protocol", "fido-relay.watch.v1".parse().unwrap());
+        headers.insert("authorization", format!("Bearer {bearer}").parse().unwrap());
+        tokio_tungstenite::client_async(request, near).await.unwrap().0
     }
 
     /// Opens and gives the id, the code and the ticket.

@@ -180,7 +180,7 @@ impl TestRelay {
 
 /// A software card, held to the phone.
 #[derive(Default)]
-struct CardInHand(Mutex<SoftCard>);
+pub(crate) struct CardInHand(Mutex<SoftCard>);
 
 impl Card for CardInHand {
     fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {

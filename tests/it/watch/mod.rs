@@ -7,6 +7,7 @@ mod guests;
 mod patience;
 mod restarts;
 mod roads;
+mod socket_ends;
 mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,7 @@
 //! Webhooks from end to end: a relay, a backend's endpoint over https, and the official library
 //! of Standard Webhooks on the receiving side.
 
+mod changes;
 mod cuts;
 pub(crate) mod receiver;
 
@@ -149,6 +150,7 @@ async fn another_clients_webhook_is_not_found_and_nothing_tells_it_from_none() {
     let event = "msg_AAAAAAAAAAAAAAAAAAAAAA";
     for (method, path, body) in [
         ("GET", "", None),
+        ("PATCH", "", Some(json!({ "events": ["user.not_me"] }))),
         ("DELETE", "", None),
         ("POST", "/secrets", Some(json!({ "scheme": "v1" }))),
         ("POST", "/enable", None),

@@ -33,7 +33,6 @@ function breaking({ at, mark }: Fault, told: { broke: boolean; answers: string[]
       },
     });
     return {
-      hearsPings: line.hearsPings,
       close: () => line.close(),
       drop: () => line.drop(),
       send: (message) => {
@@ -121,7 +120,7 @@ test("it signs again when it is asked, and stays", LIMIT, async () => {
       if (message.includes('"type":"auth"')) proofs += 1;
       line.send(message);
     };
-    return { hearsPings: true, send, close: () => line.close(), drop: () => line.drop() };
+    return { send, close: () => line.close(), drop: () => line.drop() };
   };
   const phone = await Phone.of("again@example.com", counting);
   while (proofs < 3) await new Promise((resolve) => setTimeout(resolve, 20));

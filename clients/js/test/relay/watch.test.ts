@@ -47,7 +47,7 @@ test("events and the long poll tell a ceremony word for word alike, and the prom
   const watch = watchCeremony(at(RELAY, opened), opened.ticket, { onEvent: (event) => heard.push(event) });
   const polled = watchCeremony(at(RELAY, opened), opened.ticket, { road: "poll" });
   phone.types(opened);
-  const [seen, last] = [await all(watch), await watch];
+  const [seen, last] = [await all(watch), await watch.closed];
   await complete(opened, seen);
   assert.deepEqual(heard, seen);
   assert.deepEqual(last, seen.at(-1));
@@ -56,7 +56,7 @@ test("events and the long poll tell a ceremony word for word alike, and the prom
   const rest = await all(watchCeremony(at(RELAY, opened), opened.ticket, { since: 5 }));
   assert.deepEqual(rest, seen.slice(5));
   const known = watchCeremony(at(RELAY, opened), opened.ticket, { since: seen.length });
-  assert.deepEqual([await all(known), (await known).status], [[], "succeeded"], "nothing twice, and the end");
+  assert.deepEqual([await all(known), (await known.closed).status], [[], "succeeded"], "nothing twice, and the end");
 });
 
 test("a connection lost at any event loses none and repeats none", LIMIT, async () => {
@@ -124,7 +124,7 @@ test("a restart of the relay in the middle is not noticed, by either road", LIMI
   phone.socket.redial();
   phone.types(opened);
   for (const { seen, watch } of roads) {
-    await watch;
+    await watch.closed;
     await complete(opened, seen);
   }
 });
@@ -141,11 +141,11 @@ test("a watch is called off, wherever it is, and gives its place back", LIMIT, a
         for await (const event of watch) if (event.step === "delivered") controller.abort(why);
       };
       await assert.rejects(reading, why);
-      await assert.rejects(watch, why);
+      await assert.rejects(watch.closed, why);
     }
   }
   const aborted = watchCeremony(at(RELAY, opened), opened.ticket, { signal: AbortSignal.abort() });
-  await assert.rejects(aborted, { name: "AbortError" });
+  await assert.rejects(aborted.closed, { name: "AbortError" });
   phone.types(opened);
   await complete(opened, await whole(opened, "events"));
 });
@@ -154,22 +154,22 @@ test("a ticket that is none, or another's, ends the watch and says so", LIMIT, a
   const [one, other] = [await open("one@example.com"), await open("other@example.com")];
   for (const road of ["events", "poll"] as const) {
     for (const ticket of ["tkt_none", other.ticket]) {
-      const refused = await watchCeremony(at(RELAY, one), ticket, { road }).catch((error: unknown) => error);
+      const refused = await watchCeremony(at(RELAY, one), ticket, { road }).closed.catch((error: unknown) => error);
       assert.ok(refused instanceof WatchError, String(refused));
       assert.ok(refused.status === 401 || refused.status === 404, String(refused));
     }
   }
   await ask("DELETE", `/v1/ceremonies/${one.id}`);
-  assert.equal((await watchCeremony(at(RELAY, one), one.ticket)).status, "cancelled");
+  assert.equal((await watchCeremony(at(RELAY, one), one.ticket).closed).status, "cancelled");
 });
 
 test("a ticket that has died ends the watch and says so", LIMIT, async () => {
   const opened = await open("late@example.com");
   await ask("DELETE", `/v1/ceremonies/${opened.id}`);
-  assert.equal((await watchCeremony(at(RELAY, opened), opened.ticket)).status, "cancelled");
+  assert.equal((await watchCeremony(at(RELAY, opened), opened.ticket).closed).status, "cancelled");
   await control("61 s later");
   for (const road of ["events", "poll"] as const) {
     const refused = watchCeremony(at(RELAY, opened), opened.ticket, { road });
-    await assert.rejects(refused, { name: "WatchError", status: 401, code: "unauthorized" });
+    await assert.rejects(refused.closed, { name: "WatchError", status: 401, code: "unauthorized" });
   }
 });

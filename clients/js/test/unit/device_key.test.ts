@@ -22,7 +22,7 @@ test("a thumbprint is the one of the protocol's document", async () => {
 });
 
 test("a key in WebCrypto cannot be extracted, and signs what verifies", async () => {
-  const pair = await generateDeviceKey();
+  const pair = (await generateDeviceKey()) as CryptoKeyPair;
   assert.equal(pair.privateKey.extractable, false);
   const jws = parts(await signed(await webCryptoSigner(pair), "some+jwt", { aud: "wss://relay.example" }));
   assert.deepEqual(JSON.parse(Buffer.from(jws.head, "base64url").toString()), { alg: "ES256", typ: "some+jwt" });
@@ -54,4 +54,19 @@ test("a key store's DER signatures and its own SHA-256 serve as well", async () 
     assert.ok(verify("sha256", input, { key: publicKey, dsaEncoding: "ieee-p1363" }, jws.signature));
   }
   await assert.rejects(signed({ ...signer, sign: async () => new Uint8Array(70) }, "some+jwt", {}), TypeError);
+});
+
+test("without WebCrypto the error says what is missing and what helps", async (context) => {
+  const own = Object.getOwnPropertyDescriptor(globalThis, "crypto")!;
+  context.after(() => Object.defineProperty(globalThis, "crypto", own));
+  const jwk = { kty: "EC", crv: "P-256", x: "x", y: "y" } as const;
+  const signer: DeviceSigner = { jwk, sign: () => assert.fail() };
+  const pair = await generateDeviceKey();
+  for (const crypto of [undefined, {}]) {
+    Object.defineProperty(globalThis, "crypto", { value: crypto, configurable: true });
+    const clear = { name: "TypeError", message: /WebCrypto.*https.*signer/ };
+    await assert.rejects(generateDeviceKey(), clear);
+    await assert.rejects(webCryptoSigner(pair), clear);
+    await assert.rejects(thumbprint(signer), clear);
+  }
 });

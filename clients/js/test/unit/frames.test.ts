@@ -25,6 +25,8 @@ function told(frame: RelayFrame): string {
       return frame.code;
     case "notice":
       return frame.notice_id;
+    case "pong":
+      return frame.id;
     case "goaway":
       return String(frame.reconnect_in_ms);
     default:
@@ -35,6 +37,6 @@ function told(frame: RelayFrame): string {
 test("every frame of the wire is told apart by its type and read with its own fields", () => {
   assert.ok(relayFrames.length >= 17 && deviceFrames.length >= 10 && watchEvents.length >= 2);
   for (const frame of relayFrames) assert.notEqual(told(frame), "");
-  assert.equal(new Set(relayFrames.map((frame) => frame.type)).size, 10);
-  assert.equal(new Set(deviceFrames.map((frame) => frame.type)).size, 6);
+  assert.equal(new Set(relayFrames.map((frame) => frame.type)).size, 11);
+  assert.equal(new Set(deviceFrames.map((frame) => frame.type)).size, 7);
 });

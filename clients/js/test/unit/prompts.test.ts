@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { ChallengeFrame, OfferFrame } from "../../src/index.js";
+import { Answers } from "../../src/answers.js";
 import { Prompts, type PromptEvent } from "../../src/prompts.js";
 import { relayFrames } from "./samples.js";
 
@@ -14,6 +15,7 @@ function prompts(context: { after(done: () => void): void }) {
   const sent: string[] = [];
   const told: PromptEvent[] = [];
   const made = new Prompts(
+    new Answers(),
     (frame) => {
       if (!frame.includes('"type":"ack"')) sent.push(frame);
     },

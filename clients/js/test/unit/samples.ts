@@ -19,6 +19,7 @@ export const relayFrames: RelayFrame[] = [
   {"type":"notice","notice_id":"ntc_VVVVVVVVVVVVVVVVVVVVVQ","event":"device_paired","device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","name":"Ada's new phone","platform":"android","ago_s":12},
   {"type":"notice","notice_id":"ntc_VVVVVVVVVVVVVVVVVVVVVQ","event":"device_key_rotated","device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","platform":"ios","ago_s":0},
   {"type":"notice","notice_id":"ntc_VVVVVVVVVVVVVVVVVVVVVQ","event":"card_removed","card_id":"ZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY","ago_s":3},
+  {"type":"pong","id":"probe-7"},
   {"type":"offer","ceremony_id":"cer_EREREREREREREREREREREQ","ceremony_type":"approval","client_name":"Example Bank","rp_id":"bank.example","username":"ada@bank.example","display_name":"Ada \"the Countess\" Lovelace","message":"Zahlung bestätigen","transaction":{"title":"Payment to Ada","fields":[{"label":"Amount","value":"120.00 EUR"}]},"context":{},"code_length":6,"expires_in":120},
   {"type":"challenge","ceremony_id":"cer_EREREREREREREREREREREQ","ceremony_type":"approval","client_name":"Example Bank","rp_id":"bank.example","username":"ada@bank.example","display_name":"Ada \"the Countess\" Lovelace","message":"Zahlung bestätigen","transaction":{"title":"Payment to Ada","fields":[{"label":"Amount","value":"120.00 EUR"}]},"context":{},"code_length":6,"expires_in":120,"attempt":"att_MzMzMzMzMzMzMzMzMzMzMw","challenge":"Y2hhbGxlbmdl","origin":"https://fido.bank.example","public_key":{"rpId":"bank.example", "timeout":60000.0,"allowCredentials":[ {"id":"AQ"} ]}},
 ];
@@ -34,6 +35,7 @@ export const deviceFrames: DeviceFrame[] = [
   {"type":"answer","ceremony_id":"cer_EREREREREREREREREREREQ","attempt":"att_MzMzMzMzMzMzMzMzMzMzMw","credential":{ "rawId":"AQ",  "id" : "\u0041Q", "n":1.50, "big":12345678901234567890123, "response":{ } }},
   {"type":"decline","ceremony_id":"cer_EREREREREREREREREREREQ","reason":"declined"},
   {"type":"decline","ceremony_id":"cer_EREREREREREREREREREREQ","reason":"not_me"},
+  {"type":"ping","id":"probe-7"},
 ];
 
 export const watchEvents: WatchEvent[] = [

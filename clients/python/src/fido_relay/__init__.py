@@ -4,21 +4,32 @@
 and no object of it prints a key, a code, a ticket or a token.
 """
 
-from ._async_client import AsyncFidoRelay
-from ._client import FidoRelay
+from ._async.client import AsyncFidoRelay
+from ._async.webhooks import AsyncWebhooks
+from ._sync.client import FidoRelay
+from ._sync.webhooks import Webhooks
 from .errors import (
+    CallTimeout,
+    ConnectionRefused,
     FidoRelayError,
+    HostNotFound,
     InvalidResult,
     InvalidWebhook,
     Problem,
+    TlsFailed,
+    UnexpectedAnswer,
     Unreachable,
     WaitTimeout,
 )
 from .models import (
     Binding,
+    Card,
     Ceremony,
     CeremonyType,
     Context,
+    Deliveries,
+    Delivery,
+    DeliveryState,
     Device,
     Event,
     Expected,
@@ -29,20 +40,32 @@ from .models import (
     ProgressEntry,
     Result,
     Transaction,
+    Webhook,
+    WebhookKey,
+    WebhookScheme,
+    WebhookTest,
 )
-from .webhooks import WebhookEvent, verify_webhook
+from .webhooks import WebhookEvent, WebhookHeaders, verify_webhook
 
 __all__ = [
     "AsyncFidoRelay",
+    "AsyncWebhooks",
     "Binding",
+    "CallTimeout",
+    "Card",
     "Ceremony",
     "CeremonyType",
+    "ConnectionRefused",
     "Context",
+    "Deliveries",
+    "Delivery",
+    "DeliveryState",
     "Device",
     "Event",
     "Expected",
     "FidoRelay",
     "FidoRelayError",
+    "HostNotFound",
     "InvalidResult",
     "InvalidWebhook",
     "OpenOptions",
@@ -52,9 +75,17 @@ __all__ = [
     "Problem",
     "ProgressEntry",
     "Result",
+    "TlsFailed",
     "Transaction",
+    "UnexpectedAnswer",
     "Unreachable",
     "WaitTimeout",
+    "Webhook",
     "WebhookEvent",
+    "WebhookHeaders",
+    "WebhookKey",
+    "WebhookScheme",
+    "WebhookTest",
+    "Webhooks",
     "verify_webhook",
 ]

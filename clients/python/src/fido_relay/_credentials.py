@@ -1,15 +1,16 @@
 """How a backend says who it is: an API key, or a key pair of its own (`private_key_jwt`)."""
 
+import re
 import time
 import uuid
-from typing import Any
+from dataclasses import dataclass, field
 
-import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from ._flow import Flow, Send, may_pass, problem, send
+from ._flow import Answer, Flow, Send, may_pass, refusal, send
+from ._parse import parsed
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
@@ -21,9 +22,15 @@ RENEW_BEFORE_S = 60
 class NotNow(Exception):
     """The token endpoint cannot answer now; it may later."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, answer: Answer) -> None:
         super().__init__("the token endpoint cannot answer now")
-        self.response = response
+        self.answer = answer
+
+
+@dataclass(frozen=True)
+class _AccessToken:
+    expires_in: int
+    access_token: str = field(repr=False)
 
 
 class ApiKey:
@@ -33,12 +40,12 @@ class ApiKey:
     is_renewable = False
 
     def __init__(self, key: str) -> None:
-        self._key = key
+        self._key = visible("api_key", key)
 
     def __repr__(self) -> str:
         return "ApiKey(…)"
 
-    def bearer(self, another: bool) -> Flow[str]:
+    def bearer(self, until: float, another: bool) -> Flow[str]:
         return self._key
         yield  # A flow that sends nothing.
 
@@ -51,7 +58,7 @@ class KeyPair:
     def __init__(
         self, client_id: str, key_id: str, private_key: str | bytes | PrivateKey, audience: str
     ) -> None:
-        self.client_id: str | None = client_id
+        self.client_id: str | None = visible("client_id", client_id)
         self._key_id = key_id
         self._key = _loaded(private_key)
         self._algorithm = _algorithm(self._key)
@@ -61,7 +68,7 @@ class KeyPair:
     def __repr__(self) -> str:
         return f"KeyPair(client_id={self.client_id!r}, key_id={self._key_id!r})"
 
-    def bearer(self, another: bool) -> Flow[str]:
+    def bearer(self, until: float, another: bool) -> Flow[str]:
         """A token that still lives for a while; with `another` not the one held until now."""
         held = self._token
         if held and not another and time.monotonic() < held[1]:
@@ -72,15 +79,14 @@ class KeyPair:
             "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
             "client_assertion": self._assertion(),
         }
-        response = yield from send(Send("POST", "/oauth/token", form=form))
-        if may_pass(response):
-            raise NotNow(response)
-        if response.status_code != 200:
-            raise problem(response)
-        body: dict[str, Any] = response.json()
-        token = str(body["access_token"])
-        self._token = token, asked_at + float(body["expires_in"]) - RENEW_BEFORE_S
-        return token
+        answer = yield from send(Send("POST", "/oauth/token", until=until, form=form))
+        if may_pass(answer):
+            raise NotNow(answer)
+        if answer.status != 200:
+            raise refusal(answer)
+        issued = parsed(_AccessToken, answer)
+        self._token = issued.access_token, asked_at + issued.expires_in - RENEW_BEFORE_S
+        return issued.access_token
 
     def _assertion(self) -> str:
         now = int(time.time())
@@ -93,6 +99,13 @@ class KeyPair:
             "jti": str(uuid.uuid4()),
         }
         return jwt.encode(claims, self._key, self._algorithm, headers={"kid": self._key_id})
+
+
+def visible(name: str, text: str) -> str:
+    """The text, if a header can carry it. It is not repeated: it may be a secret."""
+    if re.fullmatch(r"[!-~]+", text):
+        return text
+    raise ValueError(f"{name} has a space, a line break or no ASCII: strip what a file ends with")
 
 
 def _loaded(key: str | bytes | PrivateKey) -> PrivateKey:

@@ -5,61 +5,79 @@ import random
 import time
 from collections.abc import Mapping
 
-import httpx
-
-from ._flow import back_off, may_pass, pause_before, problem
-from .errors import WaitTimeout
+from ._flow import Answer, Send, back_off, is_success, may_pass, pause_before, refusal, segment
+from ._parse import parse
+from .errors import FidoRelayError, UnexpectedAnswer, WaitTimeout
 from .models import Event
 
-SILENCE_S = 40.0
-"""The relay sends a comment every 15 s: a connection this silent is dead."""
+SILENCE_S = 30.0
+"""Added to the silence that the HTTP client bears: the relay sends a comment every 15 s."""
 
 
 class Watch:
     """One watcher over as many connections as it takes."""
 
-    def __init__(self, since: int, timeout: float) -> None:
+    def __init__(self, ceremony_id: str, since: int, timeout: float) -> None:
         self.since = since
         self.is_over = False
+        self.needs_another_token = False
+        self._path = f"/v1/ceremonies/{segment(ceremony_id)}/events"
         self._ends = time.monotonic() + timeout
         self._data: list[str] = []
         self._retry_s = 1.0
         self._failures = 0
+        self._failure: FidoRelayError | None = None
         self._is_renewed = False
 
-    def begin(self) -> None:
-        """Before each connection."""
-        if self.left() <= 0:
-            raise WaitTimeout("the ceremony is still open")
+    def begin(self) -> float:
+        """Before each connection: until when it may take."""
+        self._check_time()
         self._data = []
+        return self._ends
 
-    def left(self) -> float:
-        return self._ends - time.monotonic()
+    def request(self, token: str) -> Send:
+        headers = {
+            "Authorization": f"Bearer {token}",
+            "Accept": "text/event-stream",
+            "Last-Event-ID": str(self.since),
+        }
+        return Send("GET", self._path, hold=SILENCE_S, until=self._ends, headers=headers)
 
-    def needs_another_token(self, response: httpx.Response, is_renewable: bool) -> bool:
-        """Whether a 401 may be of an access token that ended: once between two successes."""
-        if response.status_code == 401 and is_renewable and not self._is_renewed:
-            self._is_renewed = True
-            return True
-        return False
+    def has_begun(self, status: int, headers: Mapping[str, str]) -> bool:
+        """Whether events follow."""
+        self.needs_another_token = False
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        return status == 200 and kind == "text/event-stream"
 
-    def pause_after(self, response: httpx.Response) -> float:
+    def pause_after(self, answer: Answer, is_renewable: bool) -> float:
         """Seconds until the next request, after an answer that is no stream."""
-        if not may_pass(response):
-            raise problem(response)
+        if answer.status == 204:
+            self.is_over = True
+            return 0.0
+        if is_success(answer):
+            wrong = TypeError(f"a body of type {answer.headers.get('content-type')}")
+            raise UnexpectedAnswer(answer.status, "events") from wrong
+        if answer.status == 401 and is_renewable and not self._is_renewed:
+            # Its access token may have ended: another one, once between two events.
+            self.needs_another_token = self._is_renewed = True
+            return 0.0
+        self._failure = refusal(answer)
+        if not may_pass(answer):
+            raise self._failure
         self._failures += 1
-        return max(0.0, min(pause_before(response, self._failures - 1), self.left()))
+        return self._bounded(pause_before(answer, self._failures - 1))
 
-    def pause_after_break(self) -> float:
+    def pause_after_break(self, failure: FidoRelayError | None) -> float:
         """Seconds until the next request, after a stream that broke or could not begin."""
+        self._failure = failure
         self._failures += 1
         pause = max(back_off(self._failures - 1), self._retry_s * random.uniform(0.5, 1.0))
-        return max(0.0, min(pause, self.left()))
+        return self._bounded(pause)
 
     def take(self, line: str) -> Event | None:
         """The event that this line completes, unless it was seen before."""
-        if self.left() <= 0:
-            raise WaitTimeout("the ceremony is still open")
+        self._failure = None
+        self._check_time()
         if line:
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
@@ -70,11 +88,20 @@ class Watch:
             return None
         if not self._data:
             return None
-        body: Mapping[str, object] = json.loads("\n".join(self._data))
-        self._data = []
-        event = Event.of(body)
+        data, self._data = "\n".join(self._data), []
+        try:
+            event = parse(Event, json.loads(data))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UnexpectedAnswer(200, "an event") from error
         if event.seq <= self.since:
             return None
         self.since, self._failures, self._is_renewed = event.seq, 0, False
         self.is_over = event.step == "closed"
         return event
+
+    def _check_time(self) -> None:
+        if time.monotonic() >= self._ends:
+            raise WaitTimeout("no outcome in time") from self._failure
+
+    def _bounded(self, pause: float) -> float:
+        return max(0.0, min(pause, self._ends - time.monotonic()))

@@ -1,35 +1,34 @@
-"""The initiator's side of fido-relay as flows: what is sent, what is repeated, what is believed.
+"""The initiator's side of fido-relay as flows: what is sent and what is believed."""
 
-A repetition is always of the very same request: an open has an `Idempotency-Key`, a read changes
-nothing, and whoever revokes or cancels twice is told of it the second time.
-"""
-
-import dataclasses
+import re
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
-import jwt
 
 from . import _results
-from ._credentials import ApiKey, KeyPair, NotNow, PrivateKey
+from ._calls import Calls
 from ._flow import (
     Flow,
     Pause,
     Send,
     back_off,
+    is_success,
     may_pass,
     pause_before,
-    problem,
+    refusal,
     segment,
-    send,
 )
-from .errors import InvalidResult, Problem, Unreachable, WaitTimeout
+from ._keys import Keys
+from ._parse import parsed
+from ._transport import unreachable
+from .errors import FidoRelayError, InvalidResult, Problem, UnexpectedAnswer, WaitTimeout
 from .models import (
+    Card,
     Ceremony,
     CeremonyType,
     Device,
@@ -43,56 +42,54 @@ from .models import (
 
 HOLD_S = 25
 """Seconds that one long poll is held."""
-GRACE_S = 10.0
-"""Seconds that an answer may take beside what it is held."""
-KEYS_AGAIN_S = 60.0
-"""Between two fetches of the relay's keys for one that is not known."""
 WAIT_S = 660.0
 """A ceremony lives at most 600 s, and the check of an answer may go beyond."""
+IDEMPOTENCY_KEY = re.compile(r"[!-~](?:[\t -~]{0,253}[!-~])?")
+JWS = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]+")
 
 OnStep = Callable[[ProgressEntry], object]
 
 
+@dataclass(frozen=True)
+class _Client:
+    client_id: str
+
+
+@dataclass(frozen=True)
+class _Opened:
+    id: str
+    status: str
+    phase: str
+    expires_in: int
+    ticket: str
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class _Devices:
+    devices: tuple[Device, ...]
+
+
+@dataclass(frozen=True)
+class _Cards:
+    cards: tuple[Card, ...]
+
+
 class Protocol:
-    """One relay, one credential, and what was learnt of the two."""
+    """What was learnt of the relay, and the calls for ceremonies and users."""
 
-    def __init__(
-        self,
-        base_url: str,
-        api_key: str | None,
-        client_id: str | None,
-        key_id: str | None,
-        private_key: str | bytes | PrivateKey | None,
-        issuer: str | None,
-        retries: int,
-        longest_pause: float,
-    ) -> None:
-        self.base_url = base_url.rstrip("/")
-        if urlsplit(self.base_url).scheme not in ("http", "https"):
-            raise ValueError("base_url is an http or https URL")
-        self.issuer = (issuer or base_url).rstrip("/")
-        self._retries = retries
-        self._longest_pause = longest_pause
-        pair = (client_id, key_id, private_key)
-        self._credential: ApiKey | KeyPair
-        if api_key and not any(pair):
-            self._credential = ApiKey(api_key)
-        elif client_id and key_id and private_key and not api_key:
-            audience = f"{self.issuer}/oauth/token"
-            self._credential = KeyPair(client_id, key_id, private_key, audience)
-        else:
-            raise ValueError("either api_key, or client_id, key_id and private_key")
+    def __init__(self, calls: Calls, client_id: str | None, leeway: float) -> None:
+        if not 0 <= leeway <= 300:
+            raise ValueError("leeway is 0 to 300 seconds")
+        self._calls = calls
         self._client_id = client_id
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._keys_fetched_at: float | None = None
+        self._leeway = leeway
+        self._keys = Keys()
 
-    def __repr__(self) -> str:
-        return f"{self.base_url!r}, {self._credential!r}"
-
-    def client_id(self) -> Flow[str]:
+    def client_id(self, until: float = 0.0) -> Flow[str]:
         if self._client_id is None:
-            response = yield from self._call(Send("GET", "/v1/clients/self"))
-            self._client_id = str(response.json()["client_id"])
+            answer = yield from self._calls.call(Send("GET", "/v1/clients/self", until=until))
+            self._client_id = parsed(_Client, answer).client_id
         return self._client_id
 
     def open(
@@ -107,13 +104,16 @@ class Protocol:
         transaction = more.get("transaction")
         if transaction:
             body["transaction"] = transaction.to_json()
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        response = yield from self._call(
+        key = idempotency_key or str(uuid.uuid4())
+        if not IDEMPOTENCY_KEY.fullmatch(key):
+            raise ValueError("idempotency_key is 1 to 255 visible ASCII characters")
+        headers = {"Idempotency-Key": key}
+        answer = yield from self._calls.call(
             Send("POST", "/v1/ceremonies", json=body, headers=headers)
         )
-        answer = response.json()
+        opened = parsed(_Opened, answer)
         expected = Expected(
-            ceremony_id=answer["id"],
+            ceremony_id=opened.id,
             ceremony_type=ceremony_type,
             username=username,
             client_nonce=body["client_nonce"],
@@ -121,38 +121,43 @@ class Protocol:
             tx_hash=transaction.hash() if transaction else None,
         )
         return Opened(
-            id=answer["id"],
-            status=answer["status"],
-            phase=answer["phase"],
-            expires_in=answer["expires_in"],
+            id=opened.id,
+            status=opened.status,
+            phase=opened.phase,
+            expires_in=opened.expires_in,
             expected=expected,
-            code=answer.get("code"),
-            ticket=answer["ticket"],
+            code=opened.code,
+            ticket=opened.ticket,
         )
 
-    def read(self, ceremony_id: str, wait_s: int, since: int) -> Flow[Ceremony]:
-        response = yield from self._call(_read(ceremony_id, wait_s, since))
-        return Ceremony.of(response.json())
+    def read(self, ceremony_id: str, wait_s: int, since: int, until: float = 0.0) -> Flow[Ceremony]:
+        answer = yield from self._calls.call(_read(ceremony_id, wait_s, since, until))
+        return parsed(Ceremony, answer)
 
     def wait(self, ceremony_id: str, timeout: float, on_step: OnStep | None) -> Flow[Ceremony]:
         ends = time.monotonic() + timeout
         since = failures = 0
+        failure: FidoRelayError | None = None
         while (left := ends - time.monotonic()) > 0:
+            hold = int(min(HOLD_S, left))
+            answer = None
             try:
-                hold = int(min(HOLD_S, left))
-                response = yield from self._authorized(_read(ceremony_id, hold, since))
-            except httpx.TransportError:
+                answer = yield from self._calls.authorized(_read(ceremony_id, hold, since, ends))
+            except httpx.TransportError as error:
                 # The relay may be restarting; what it has stored, it has.
-                yield Pause(min(back_off(failures), left))
+                failure = unreachable(error)
+            if answer is None or not is_success(answer):
+                pause = back_off(failures)
+                if answer is not None:
+                    failure = refusal(answer)
+                    if not may_pass(answer):
+                        raise failure
+                    pause = pause_before(answer, failures)
+                yield Pause(max(0.0, min(pause, ends - time.monotonic())))
                 failures += 1
                 continue
-            if may_pass(response):
-                yield Pause(min(pause_before(response, failures), left))
-                failures += 1
-                continue
-            if not response.is_success:
-                raise problem(response)
-            ceremony = Ceremony.of(response.json())
+            failure = None
+            ceremony = parsed(Ceremony, answer)
             if on_step:
                 for entry in ceremony.progress:
                     if entry.seq > since:
@@ -160,130 +165,77 @@ class Protocol:
             if ceremony.is_closed:
                 return ceremony
             if ceremony.seq == since and hold == 0:
-                yield Pause(min(back_off(0), left))
+                yield Pause(max(0.0, min(back_off(0), ends - time.monotonic())))
             since, failures = ceremony.seq, 0
-        raise WaitTimeout("the ceremony is still open")
+        raise WaitTimeout("no outcome in time") from failure
 
     def cancel(self, ceremony_id: str) -> Flow[Ceremony]:
+        until = self._calls.until()
+        path = f"/v1/ceremonies/{segment(ceremony_id)}"
         try:
-            yield from self._call(Send("DELETE", f"/v1/ceremonies/{segment(ceremony_id)}"))
-        except Problem as refusal:
-            if refusal.code != "already_closed":
+            answer = yield from self._calls.call(Send("DELETE", path, until=until))
+            return parsed(Ceremony, answer)
+        except Problem as problem:
+            if problem.code != "already_closed":
                 raise
-        return (yield from self.read(ceremony_id, 0, 0))
+        return (yield from self.read(ceremony_id, 0, 0, until))
 
     def verify(self, token: str | None, expected: Expected, need_pin: bool) -> Flow[Result]:
         if token is None:
             # Nothing succeeded, or a ticket asked.
             raise InvalidResult("form")
+        until = self._calls.until()
         kid = _results.key_id(token)
-        key = yield from self._key(kid)
-        client_id = yield from self.client_id()
-        return _results.verified(token, key, self.issuer, client_id, expected, need_pin)
+        if self._keys.must_fetch(kid):
+            request = Send("GET", "/.well-known/jwks.json", until=until)
+            self._keys.replace((yield from self._calls.call(request, is_public=True)))
+        key = self._keys.get(kid)
+        client_id = yield from self.client_id(until)
+        issuer = self._calls.issuer
+        return _results.verified(token, key, issuer, client_id, expected, need_pin, self._leeway)
+
+    def receipt(self, ceremony_id: str) -> Flow[str | None]:
+        path = f"/v1/ceremonies/{segment(ceremony_id)}/receipt"
+        try:
+            answer = yield from self._calls.call(Send("GET", path))
+        except Problem as problem:
+            if problem.code != "not_found":
+                raise
+            return None
+        if not JWS.fullmatch(answer.body):
+            wrong = ValueError("no compact JWS")
+            raise UnexpectedAnswer(answer.status, "a receipt") from wrong
+        return answer.body.decode()
 
     def open_pairing(self, username: str) -> Flow[Pairing]:
         # Without a key for repetitions: a pairing whose answer was lost ends by itself, unused.
-        response = yield from self._call(
-            Send("POST", "/v1/pairings", json={"username": username})
-        )
-        return Pairing.of(response.json())
+        request = Send("POST", "/v1/pairings", json={"username": username})
+        return parsed(Pairing, (yield from self._calls.call(request)))
 
     def devices(self, username: str) -> Flow[list[Device]]:
         path = f"/v1/users/{segment(username)}/devices"
-        response = yield from self._call(Send("GET", path))
-        return [Device.of(device) for device in response.json()["devices"]]
+        answer = yield from self._calls.call(Send("GET", path))
+        return list(parsed(_Devices, answer).devices)
 
     def rename(self, device_id: str, name: str) -> Flow[Device]:
         path = f"/v1/devices/{segment(device_id)}"
-        response = yield from self._call(Send("PATCH", path, json={"name": name}))
-        return Device.of(response.json())
+        answer = yield from self._calls.call(Send("PATCH", path, json={"name": name}))
+        return parsed(Device, answer)
 
     def revoke(self, device_id: str) -> Flow[bool]:
-        try:
-            yield from self._call(Send("DELETE", f"/v1/devices/{segment(device_id)}"))
-            return True
-        except Problem as refusal:
-            if refusal.code != "not_found":
-                raise
-            return False
+        return (yield from self._calls.removed(f"/v1/devices/{segment(device_id)}"))
 
-    @property
-    def is_renewable(self) -> bool:
-        """Whether another access token can be had where one was refused."""
-        return self._credential.is_renewable
+    def cards(self, username: str) -> Flow[list[Card]]:
+        path = f"/v1/users/{segment(username)}/cards"
+        answer = yield from self._calls.call(Send("GET", path))
+        return list(parsed(_Cards, answer).cards)
 
-    def watch(self, since: int, another: bool) -> Flow[Mapping[str, str]]:
-        """The headers of a request for events after `since`."""
-        try:
-            token = yield from self._bearer(another=another)
-        except NotNow:
-            raise Unreachable("the token endpoint cannot answer now") from None
-        return {
-            "Authorization": f"Bearer {token}",
-            "Accept": "text/event-stream",
-            "Last-Event-ID": str(since),
-        }
-
-    def _key(self, kid: str) -> Flow[jwt.PyJWK]:
-        if kid not in self._keys:
-            fetched_at = self._keys_fetched_at
-            if fetched_at is None or time.monotonic() - fetched_at >= KEYS_AGAIN_S:
-                request = Send("GET", "/.well-known/jwks.json")
-                response = yield from self._repeated(request, authorized=False)
-                # All of the set: a key that is no longer in it is no longer good.
-                self._keys = _results.keys(response.json())
-                self._keys_fetched_at = time.monotonic()
-        try:
-            return self._keys[kid]
-        except KeyError:
-            raise InvalidResult("kid") from None
-
-    def _call(self, request: Send) -> Flow[httpx.Response]:
-        return (yield from self._repeated(request, authorized=True))
-
-    def _repeated(self, request: Send, *, authorized: bool) -> Flow[httpx.Response]:
-        """An answer that is a success, after as many repetitions as there may be."""
-        attempt = 0
-        while True:
-            is_last = attempt >= self._retries
-            try:
-                response = yield from (
-                    self._authorized(request) if authorized else send(request)
-                )
-            except httpx.TransportError as error:
-                if is_last:
-                    raise Unreachable(f"no answer: {type(error).__name__}") from None
-                yield Pause(back_off(attempt))
-            else:
-                if response.is_success:
-                    return response
-                refusal = problem(response)
-                asked = refusal.retry_after or 0.0
-                if is_last or not may_pass(response) or asked > self._longest_pause:
-                    raise refusal
-                yield Pause(pause_before(response, attempt))
-            attempt += 1
-
-    def _authorized(self, request: Send) -> Flow[httpx.Response]:
-        """Sends it with the credential; once more if an access token ended before its time."""
-        try:
-            response = yield from self._with_bearer(request, another=False)
-            if response.status_code == 401 and self._credential.is_renewable:
-                response = yield from self._with_bearer(request, another=True)
-            return response
-        except NotNow as later:
-            return later.response
-
-    def _with_bearer(self, request: Send, *, another: bool) -> Flow[httpx.Response]:
-        token = yield from self._bearer(another=another)
-        headers = {**request.headers, "Authorization": f"Bearer {token}"}
-        return (yield from send(dataclasses.replace(request, headers=headers)))
-
-    def _bearer(self, *, another: bool) -> Flow[str]:
-        return (yield from self._credential.bearer(another))
+    def remove_card(self, username: str, card_id: str) -> Flow[bool]:
+        path = f"/v1/users/{segment(username)}/cards/{segment(card_id)}"
+        return (yield from self._calls.removed(path))
 
 
-def _read(ceremony_id: str, wait_s: int, since: int) -> Send:
+def _read(ceremony_id: str, wait_s: int, since: int, until: float) -> Send:
     path = f"/v1/ceremonies/{segment(ceremony_id)}"
     params = {"wait": wait_s, "since": since}
-    return Send("GET", path, timeout=wait_s + GRACE_S, params=params)
+    return Send("GET", path, hold=wait_s, until=until, params=params)

@@ -10,7 +10,8 @@ from .models import Expected, Result
 
 TYP = "ceremony-result+jwt"
 ALG = "ES256"
-LEEWAY_S = 5
+LEEWAY_S = 30.0
+"""Between the relay's clock and this one: as much as the relay grants."""
 REQUIRED = ["iss", "aud", "sub", "jti", "iat", "exp"]
 
 
@@ -30,21 +31,22 @@ def key_id(token: str) -> str:
     return kid
 
 
-def keys(jwks: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
-    """The set's ES256 keys by their ids; others are not for result tokens."""
-    found = {}
-    for jwk in jwks["keys"]:
-        if (jwk.get("kty"), jwk.get("crv"), jwk.get("use")) == ("EC", "P-256", "sig"):
-            found[str(jwk["kid"])] = jwt.PyJWK(jwk, algorithm=ALG)
-    return found
+def key(jwk: Mapping[str, Any]) -> jwt.PyJWK:
+    return jwt.PyJWK(dict(jwk), algorithm=ALG)
 
 
 def verified(
-    token: str, key: jwt.PyJWK, issuer: str, client_id: str, expected: Expected, need_pin: bool
+    token: str,
+    key: jwt.PyJWK,
+    issuer: str,
+    client_id: str,
+    expected: Expected,
+    need_pin: bool,
+    leeway: float,
 ) -> Result:
     """What it says, if it is signed by `key` and says what is expected."""
-    claims = _claims(token, key, issuer, client_id)
-    wanted = {
+    claims = _claims(token, key, issuer, client_id, leeway)
+    wanted: dict[str, str | None] = {
         # The library would also take a list that has it among others.
         "aud": client_id,
         "jti": expected.ceremony_id,
@@ -54,17 +56,23 @@ def verified(
         "binding": expected.binding,
         "outcome": "succeeded",
     }
-    if expected.ceremony_type == "approval":
-        # None would be equal to a claim that is not there.
-        wanted["tx_hash"] = expected.tx_hash or ""
+    is_approval = expected.ceremony_type == "approval"
+    # None is equal to a claim that is not there, which only other types may lack.
+    wanted["tx_hash"] = (expected.tx_hash or "") if is_approval else None
     for name, value in wanted.items():
         if claims.get(name) != value:
             raise InvalidResult(name)
     amr = claims.get("amr")
     if not isinstance(amr, list) or (need_pin and "pin" not in amr):
         raise InvalidResult("amr")
-    for name, form in (("auth_time", int), ("cred_hash", str), ("device_id", str)):
-        if not isinstance(claims.get(name), form):
+    if claims.get("tx_binding") not in (("card", "relay") if is_approval else (None,)):
+        raise InvalidResult("tx_binding")
+    auth_time = claims.get("auth_time")
+    # `True` is an `int` to Python.
+    if type(auth_time) is not int or auth_time > claims["iat"] + leeway:
+        raise InvalidResult("auth_time")
+    for name in ("cred_hash", "device_id"):
+        if not isinstance(claims.get(name), str):
             raise InvalidResult(name)
     return Result(
         ceremony_id=expected.ceremony_id,
@@ -72,14 +80,16 @@ def verified(
         username=expected.username,
         device_id=claims["device_id"],
         amr=tuple(str(method) for method in amr),
-        auth_time=claims["auth_time"],
+        auth_time=auth_time,
         cred_hash=claims["cred_hash"],
         tx_binding=claims.get("tx_binding"),
         claims=claims,
     )
 
 
-def _claims(token: str, key: jwt.PyJWK, issuer: str, client_id: str) -> dict[str, Any]:
+def _claims(
+    token: str, key: jwt.PyJWK, issuer: str, client_id: str, leeway: float
+) -> dict[str, Any]:
     try:
         return jwt.decode(
             token,
@@ -87,7 +97,7 @@ def _claims(token: str, key: jwt.PyJWK, issuer: str, client_id: str) -> dict[str
             algorithms=[ALG],  # Never the token's own word.
             audience=client_id,
             issuer=issuer,
-            leeway=LEEWAY_S,
+            leeway=leeway,
             options={"require": REQUIRED},
         )
     except jwt.ExpiredSignatureError:

@@ -1,4 +1,5 @@
-"""What is sent to the relay and what it answers. Answers may gain fields, which are passed over.
+"""What is sent to the relay and what it answers. Answers may gain fields, which are passed over,
+and names, which a type checker does not know.
 
 Codes, tickets, tokens and links are left out where an object is printed.
 """
@@ -14,6 +15,8 @@ import rfc8785
 CeremonyType = Literal["registration", "authentication", "approval"]
 Binding = Literal["code", "none"]
 PriorAuth = Literal["none", "password", "session"]
+WebhookScheme = Literal["v1a", "v1"]
+DeliveryState = Literal["waiting", "dead"]
 
 
 @dataclass(frozen=True)
@@ -113,22 +116,6 @@ class Ceremony:
     def is_closed(self) -> bool:
         return self.status != "pending"
 
-    @classmethod
-    def of(cls, body: Mapping[str, Any]) -> "Ceremony":
-        entries = (ProgressEntry(one["seq"], one["step"], one["at"]) for one in body["progress"])
-        return cls(
-            id=body["id"],
-            type=body["type"],
-            username=body.get("username"),
-            status=body["status"],
-            phase=body["phase"],
-            seq=body["seq"],
-            progress=tuple(entries),
-            expires_in=body["expires_in"],
-            reason=body.get("reason"),
-            result=body.get("result"),
-        )
-
 
 @dataclass(frozen=True)
 class Event:
@@ -140,17 +127,6 @@ class Event:
     status: str
     phase: str
     reason: str | None = None
-
-    @classmethod
-    def of(cls, body: Mapping[str, Any]) -> "Event":
-        return cls(
-            seq=body["seq"],
-            step=body["step"],
-            at=body["at"],
-            status=body["status"],
-            phase=body["phase"],
-            reason=body.get("reason"),
-        )
 
 
 @dataclass(frozen=True)
@@ -180,11 +156,6 @@ class Pairing:
     typed_code: str = field(repr=False)
     pairing_token: str = field(repr=False)
 
-    @classmethod
-    def of(cls, body: Mapping[str, Any]) -> "Pairing":
-        names = ("expires_in", "uri", "qr_svg", "typed_code", "pairing_token")
-        return cls(*(body[name] for name in names))
-
 
 @dataclass(frozen=True)
 class Device:
@@ -197,12 +168,73 @@ class Device:
     online: bool | None = None
     """Only with the scope `presence:read`."""
 
-    @classmethod
-    def of(cls, body: Mapping[str, Any]) -> "Device":
-        return cls(
-            device_id=body["device_id"],
-            name=body.get("name"),
-            platform=body["platform"],
-            paired_at=body["paired_at"],
-            online=body.get("online"),
-        )
+
+@dataclass(frozen=True)
+class Card:
+    """A card of a user's; `id` is the `cred_hash` of its results."""
+
+    id: str
+    registered_at: str
+    attestation: str
+    claimed: bool
+    """Whether `aaguid` and `model` are the card's word alone."""
+    can_verify_user: bool
+    last_used_at: str | None = None
+    aaguid: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class WebhookKey:
+    """A key that signs what an endpoint is sent."""
+
+    scheme: WebhookScheme
+    created_at: str
+    public_key: str | None = None
+    """`whpk_…`, for `verify_webhook`."""
+    ends_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """A registered endpoint."""
+
+    id: str
+    url: str
+    events: tuple[str, ...]
+    state: str
+    """`enabled`, or `gone` after it answered 410."""
+    keys: tuple[WebhookKey, ...]
+    created_at: str
+    secret: str | None = field(default=None, repr=False)
+    """`whsec_…`, only where a `v1` key was just made: the one time that it is seen."""
+
+
+@dataclass(frozen=True)
+class WebhookTest:
+    """What came of a test."""
+
+    delivered: bool
+    status: int | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """An event that has not reached its endpoint."""
+
+    id: str
+    event: str
+    at: str
+    state: DeliveryState
+    attempts: int
+    failure: str | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """A page of them. `next`, where there is one, is the `after` of those that follow."""
+
+    deliveries: tuple[Delivery, ...]
+    next: str | None = None

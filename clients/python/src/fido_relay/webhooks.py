@@ -5,9 +5,9 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -17,6 +17,12 @@ from .errors import InvalidWebhook
 
 TOLERANCE_S = 300
 """Between the sender's clock and this one; the official library takes no more."""
+
+
+class WebhookHeaders(Protocol):
+    """The headers object of any framework (Flask, Starlette, Django) or a plain mapping."""
+
+    def items(self) -> Iterable[tuple[str, str]]: ...
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class WebhookEvent:
 
 
 def verify_webhook(
-    headers: Mapping[str, str],
+    headers: WebhookHeaders,
     body: bytes,
     *,
     secrets: Sequence[str] = (),

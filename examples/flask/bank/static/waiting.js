@@ -1,5 +1,7 @@
-// The page that waits: asks its own backend for the steps, shows them, and once the ceremony is
-// closed asks the backend what came of it. It decides nothing, and keeps no ticket or key.
+// Phase 3: the page watches its ceremony at the relay, by the ticket that reads this ceremony alone,
+// and shows the steps. Once it is closed, the bank's backend verifies what came of it: this script
+// decides nothing. It takes the long poll, which passes every proxy, so that it has one road to
+// test; the package of clients/js streams events, and falls back to this.
 
 // What the person has to do next, by the last step that was made.
 const ASKS = {
@@ -16,12 +18,13 @@ const RETRY_LAST_MS = 8000;
 // The check of an answer that came in time may go beyond it.
 const GRACE_MS = 30_000;
 const SHORT_S = 15;
-// The bank answers within 20 s, also when there is nothing new.
+// What the relay is asked to wait for a step, and how long it may take to say that there is none.
+const HOLD_S = 20;
 const ANSWER_MS = 30_000;
 
 const $ = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const { progress, left: begins } = $("waiting").dataset;
+const { watch: url, ticket, left: begins } = $("waiting").dataset;
 let deadline = performance.now() + begins * 1000;
 let last = "opened";
 let shown = null;
@@ -33,10 +36,7 @@ async function watch() {
   let failures = 0;
   while (performance.now() < deadline + GRACE_MS) {
     // After an interruption everything again: that is answered at once, not at the next step.
-    // A connection that died without a word is given up, too.
-    const signal = AbortSignal.timeout(ANSWER_MS);
-    const url = `${progress}?since=${failures ? 0 : since}`;
-    const response = await fetch(url, { cache: "no-store", signal }).catch(() => null);
+    const response = await ask(failures ? 0 : since);
     if (over) return;
     if (response?.ok) {
       const seen = await response.json().catch(() => null);
@@ -44,20 +44,32 @@ async function watch() {
         failures = 0;
         trouble(false);
         since = seen.seq;
-        deadline = Math.min(deadline, performance.now() + seen.left * 1000);
-        show(seen.steps);
-        if (seen.closed) return finish();
+        deadline = Math.min(deadline, performance.now() + seen.expires_in * 1000);
+        show(seen.progress.map((entry) => entry.step));
+        if (seen.status !== "pending") return finish();
         continue;
       }
     }
-    // 404: this browser is another one to the bank by now, or the ceremony was never its own.
-    if (response?.status === 404) return finish();
+    // The ticket has ended with its ceremony.
+    if (response?.status === 401 || response?.status === 404) return finish();
     trouble(true);
     const asked = Number(response?.headers.get("Retry-After") ?? 0) * 1000;
     const drawn = Math.min(RETRY_LAST_MS, RETRY_FIRST_MS * 2 ** failures++) * (0.5 + Math.random() / 2);
     await pause(Math.max(Math.min(asked, RETRY_LAST_MS), drawn));
   }
   finish();
+}
+
+/** One long poll; null where nothing answers, which a connection that died counts as, too. */
+function ask(since) {
+  return fetch(`${url}?wait=${HOLD_S}&since=${since}`, {
+    headers: { Authorization: `Bearer ${ticket}` },
+    cache: "no-store",
+    credentials: "omit",
+    redirect: "error",
+    referrerPolicy: "no-referrer",
+    signal: AbortSignal.timeout(ANSWER_MS),
+  }).catch(() => null);
 }
 
 function finish() {
@@ -87,9 +99,14 @@ function show(steps) {
   if ($("code-block")) $("code-block").hidden = done.has("claimed");
 }
 
+/** Whether the relay is out of sight: then the person says when it is done, as without scripts. */
 function trouble(is) {
-  if (is && $("trouble").hidden) say($("trouble").textContent);
+  if (is && $("trouble").hidden) {
+    say($("trouble").textContent);
+    console.warn(`Is the relay up, and ${location.origin} a --page-origin of the bank's client?`);
+  }
   $("trouble").hidden = !is;
+  $("finish").classList.toggle("no-script-only", !is);
 }
 
 function tick() {
@@ -102,7 +119,7 @@ function tick() {
   if (left === 30 || left === 10) say(`${left} seconds left`);
 }
 
-/** For those who hear the page. */
+/** For screen readers. */
 function say(text) {
   $("live").textContent = text;
 }

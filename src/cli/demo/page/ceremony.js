@@ -1,10 +1,10 @@
 // A ceremony on the page: opened by a button, watched with its ticket until it ends. How it ended
 // is what the bank says; this page never decides by itself that something was approved.
 
-import { $, isOff, pair, setOff, title } from "./dom.js";
+import { $, isOff, keepFocus, pair, setOff, title } from "./dom.js";
 import * as bank from "./bank.js";
 import * as code from "./code.js";
-import { forget, keep, kept } from "./kept.js";
+import * as tab from "./kept.js";
 import * as ladder from "./ladder.js";
 import * as overview from "./overview.js";
 import * as silence from "./silence.js";
@@ -48,10 +48,29 @@ const TONES = {
   indeterminate: "caution",
 };
 
+/** The bank's answers that say that it does not know this ticket, or not any more. */
+const GONE = [401, 403, 404, 410];
+const UNHEARD = "No answer came until the time was up.";
+const STILL_UNHEARD = "There is still no answer.";
+const FORGOTTEN = "The bank does not remember what this page was waiting for.";
+
+/** What is not known of one whose end this page has not heard, and how it comes to be known. */
+const UNKNOWN = {
+  register: [
+    "The card may be registered or not.",
+    "Sign in with the card to find out, before you register it again.",
+  ],
+  "sign-in": ["You may be signed in or not.", "If you are not, start again."],
+  approve: [
+    "The payment may be approved or not.",
+    "See whether it still waits in your overview, before you approve it again.",
+  ],
+};
+
 const WAIT_S = 25;
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 8000;
-/** How long after the end of its time the bank may still be asked how it ended. */
+/** How long after the end of its time the page goes on asking how it ended. */
 const GRACE_MS = 15000;
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -74,9 +93,8 @@ export async function start(action, button) {
     // Signed out meanwhile, or approved in another tab: then the overview was an old one.
     if ([401, 409].includes(error.status)) await overview.refresh().catch(() => {});
     overview.problem(error.words ?? bank.UNREACHABLE);
-    // What was just hidden may still have the focus, as far as the document knows.
-    const at = document.activeElement;
-    if (at === document.body || !at.checkVisibility()) $("choose-title").focus();
+    keepFocus();
+    if (document.activeElement === document.body) $("choose-title").focus();
   } finally {
     setOff(button, false);
     opening = false;
@@ -87,22 +105,22 @@ export async function start(action, button) {
 function begin(opened, button) {
   stop();
   overview.clear();
-  keep(opened);
+  const kept = { ...opened, endsAt: opened.endsAt ?? Date.now() + opened.expires_in * 1000 };
+  tab.keep(kept);
   const abort = new AbortController();
-  current = { ...opened, button, seq: 0, abort, signal: abort.signal };
+  current = { ...kept, kept, button, seq: 0, abort, signal: abort.signal };
   showCeremony();
 }
 
 /** Goes on with the ceremony that this tab showed before it was loaded again, if there is one. */
 export async function resume() {
-  const opened = kept();
+  const opened = tab.kept();
   if (!opened || current) return;
   const view = await bank.look({ ...opened, seq: 0 }, 0).catch(() => null);
   if (current) return;
-  if (!view) return forget();
   begin(opened, document.querySelector(`[data-action="${opened.action}"]`));
   // Before anything is painted: a code that was typed does not show again.
-  show(current, view);
+  if (view) show(current, view);
   watch(current);
 }
 
@@ -114,9 +132,36 @@ export async function restart() {
   bank.cancel(silent).catch(() => {});
 }
 
-/** Opens one like that which has ended. */
+/** Opens one like that which has ended; asks once more about one whose end is not known. */
 export function again() {
-  return start(current.action, current.button);
+  return current.unheard ? askAgain(current) : start(current.action, current.button);
+}
+
+async function askAgain(ceremony) {
+  if (isOff($("again"))) return;
+  setOff($("again"), true);
+  try {
+    if (await conclude(ceremony)) return;
+    // It still runs: this machine has slept, or its clock has.
+    ceremony.unheard = false;
+    ceremony.time = new TimeLeft(ceremony.expires_in, 0);
+    $("outcome").hidden = true;
+    $("waiting").hidden = false;
+    keepFocus();
+    watch(ceremony);
+  } catch (error) {
+    if (current !== ceremony) return;
+    endUnknown(ceremony, GONE.includes(error.status) ? FORGOTTEN : STILL_UNHEARD);
+  } finally {
+    setOff($("again"), false);
+  }
+}
+
+/** The page goes away, perhaps to come back: the bank gives it a moment. */
+export function left() {
+  if (!current || $("waiting").hidden) return;
+  bank.leave(current).catch(() => {});
+  current.abort.abort();
 }
 
 /** Leaves the ceremony that is on the screen: nothing that still comes for it is shown. */
@@ -124,7 +169,7 @@ function stop() {
   current?.time.stop();
   current?.abort.abort();
   silence.hide();
-  forget();
+  tab.forget();
   current = null;
 }
 
@@ -150,7 +195,7 @@ function showCeremony() {
   hush();
   ladder.raise();
   const spoken = code.show(current.code);
-  current.time = new TimeLeft(current.expires_in);
+  current.time = new TimeLeft(current.expires_in, (current.endsAt - Date.now()) / 1000);
   ask("opened", "phone");
   window.scrollTo(0, 0);
   $("run-title").focus({ preventScroll: true });
@@ -174,7 +219,7 @@ function ask(step, turn) {
 
 /** The code shows on no phone: there is nothing to do but to wait. */
 function askToWait() {
-  if (!$("silence").hidden) return;
+  if (!$("silence").hidden || !$("restart").hidden) return;
   silence.show(current.ringsAt);
   Object.assign($("waiting").dataset, { scene: "none", turn: "others" });
   $("actor").textContent = "Your phone is silent";
@@ -192,6 +237,7 @@ function show(ceremony, view) {
   setOff($("cancel"), ladder.order(last) >= ladder.order("verifying"));
   const before = $("ask").textContent;
   ask(last, turn);
+  keepFocus();
   const made = news.map(({ step }) => `${ladder.nameOf(step)}.`);
   const now = $("ask").textContent;
   // The end is heard with its headline. The code has been heard; going on with it needs no word.
@@ -205,7 +251,7 @@ async function watch(ceremony) {
   let retry = RETRY_FIRST_MS;
   while (current === ceremony) {
     try {
-      const view = await bank.look(ceremony, WAIT_S);
+      const view = await bank.look(ceremony, WAIT_S, GRACE_MS - ceremony.time.overdue());
       if (current !== ceremony) return;
       if (!$("trouble").hidden) say("Connected again.");
       $("trouble").hidden = true;
@@ -213,16 +259,16 @@ async function watch(ceremony) {
       show(ceremony, view);
       if (view.status !== "pending" && (await conclude(ceremony))) return;
     } catch (error) {
-      if (current !== ceremony) return;
+      // Aborted with the page itself: there is nobody to tell of it.
+      if (current !== ceremony || ceremony.signal.aborted) return;
       // The ticket is no longer good: only the backend can still tell.
-      if ([401, 403, 404, 410].includes(error.status)) {
-        if (await conclude(ceremony).catch(() => false)) return;
-        return end({ verdict: "refused", words: error.words });
+      if (GONE.includes(error.status)) {
+        const told = await conclude(ceremony).catch((refused) => refused);
+        if (told === true || current !== ceremony) return;
+        if (GONE.includes(told.status)) return endUnknown(ceremony, FORGOTTEN);
       }
-      // Nothing can still come of it: better an honest end than trying for ever.
-      if (ceremony.time.overdue() > GRACE_MS) {
-        return end({ verdict: "refused", words: bank.UNREACHABLE });
-      }
+      // It has ended, and trying for ever would tell nobody how.
+      if (ceremony.time.overdue() > GRACE_MS) return endUnknown(ceremony, UNHEARD);
       showTrouble();
       await pause(retry);
       retry = Math.min(retry * 2, RETRY_LAST_MS);
@@ -241,7 +287,7 @@ async function conclude(ceremony) {
   if (current !== ceremony) return true;
   if (told.verdict === "pending") return false;
   // A sign-in has changed who is here, an approval what waits.
-  if (told.verdict === "approved") await overview.refresh().catch(() => {});
+  if (told.verdict === "approved") await overview.changed().catch(() => {});
   if (current !== ceremony) return true;
   if (told.outcome === "cancelled" && ceremony.cancelling) backFrom(ceremony, told.words);
   else end(told);
@@ -256,20 +302,34 @@ function backFrom({ button }, { headline, detail }) {
   overview.notice(headline, detail);
 }
 
+/** Neither a success nor a failure: this page has not heard how it ended. */
+function endUnknown(ceremony, why) {
+  const [open, advice] = UNKNOWN[ceremony.action];
+  const words = { headline: "We do not know how this ended", detail: `${why} ${open}`, advice };
+  end({ verdict: "unknown", words });
+  ladder.lose();
+  $("compare-title").textContent = "This may have been approved or not";
+  ceremony.unheard = why !== FORGOTTEN;
+  // It stays with the tab: loaded again, the page asks again.
+  if (ceremony.unheard) tab.keep(ceremony.kept);
+  $("again").textContent = ceremony.unheard ? "Ask again" : "Start again";
+}
+
 function end({ verdict, outcome, words, checked = [] }) {
   current.time.stop();
   silence.hide();
-  forget();
   const good = verdict === "approved";
+  tab.forget();
   // A success that the bank could not prove is none.
   const tone = good ? "good" : outcome === "succeeded" ? "caution" : TONES[outcome] ?? "caution";
   $("outcome").dataset.tone = tone;
-  if (!good) ladder.fall();
+  if (verdict === "refused") ladder.fall();
   $("headline").textContent = words.headline;
   $("detail").textContent = words.detail;
   $("advice").textContent = words.advice;
   $("advised").hidden = !words.advice;
   $("again").hidden = good;
+  $("again").textContent = "Start again";
   $("back").className = good ? "" : "quiet";
   $("back").textContent = good ? "Continue" : "Back to the overview";
   $("proof").hidden = checked.length === 0;

@@ -35,3 +35,17 @@ export function setOff(button, off) {
 }
 
 export const isOff = (button) => button.getAttribute("aria-disabled") === "true";
+
+/** What the keyboard was at last: an element that is hidden loses it, in some browsers at once. */
+let last = null;
+addEventListener("focusin", ({ target }) => (last = target));
+
+/**
+ * Whoever was on an element that is hidden now goes on at what has taken its place: the keyboard
+ * and the screen reader would else begin at the top of the page.
+ */
+export function keepFocus() {
+  const at = document.activeElement === document.body ? last : document.activeElement;
+  if (!at || at.checkVisibility()) return;
+  [$("headline"), $("ask"), $("choose-title")].find((place) => place.checkVisibility())?.focus();
+}

@@ -1,5 +1,5 @@
 // The ceremony that this tab waits for, kept over a reload of the page: by the tab alone, and only
-// while the ceremony runs. Its code and its ticket are of no use after that.
+// until its end is known. Its code and its ticket are of no use after that.
 
 const NAME = "ceremony";
 

@@ -20,6 +20,7 @@ const SPOKEN = {
   next: ", in progress",
   waiting: ", not yet",
   skipped: ", not reached",
+  unknown: ", not known",
   bad: "",
 };
 
@@ -87,6 +88,13 @@ export function climb(view) {
     }
   }
   return turn;
+}
+
+/** However far it came: this page does not know what became of it. */
+export function lose() {
+  for (const li of $("ladder").children) {
+    if (["waiting", "next"].includes(li.dataset.state)) set(li, "unknown");
+  }
 }
 
 /** However far it came: it did not end well. */

@@ -1,7 +1,17 @@
 // The overview: who is signed in, what waits for them, and what went wrong on the way here.
 
-import { $, isolated, pair, title } from "./dom.js";
+import { $, isolated, keepFocus, pair, title } from "./dom.js";
 import * as bank from "./bank.js";
+
+/** Between the tabs of this browser, which have one session between them. */
+const tabs = new BroadcastChannel("account");
+tabs.onmessage = () => refresh().catch(() => {});
+
+/** Something of the account has changed: every tab looks. */
+export async function changed() {
+  tabs.postMessage(null);
+  await refresh();
+}
 
 /** Asks the bank who is here, and shows what they may do. */
 export async function refresh() {
@@ -24,9 +34,11 @@ export async function refresh() {
   for (const place of document.querySelectorAll("[data-payment=fields]")) {
     place.replaceChildren(...payment.fields.flatMap((f) => pair(f.label, f.value)));
   }
+  if (!customer) $("compare").hidden = true;
   $("approve-title").textContent = approved ? "Payment approved" : "A payment waits for you";
   $("approved").hidden = !approved;
   document.querySelector("[data-action=approve]").hidden = Boolean(approved);
+  keepFocus();
 }
 
 /** Shows the overview; the focus is the caller's to place. */

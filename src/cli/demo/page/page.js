@@ -10,7 +10,7 @@ async function signOut() {
   await ceremony.abandon();
   try {
     await bank.signOut();
-    await overview.refresh();
+    await overview.changed();
     overview.notice("You are signed out", "Close the page if others use this machine.");
     $("choose-title").focus();
   } catch (error) {
@@ -33,6 +33,10 @@ $("restart").addEventListener("click", ceremony.restart);
 $("again").addEventListener("click", ceremony.again);
 $("back").addEventListener("click", back);
 $("sign-out").addEventListener("click", signOut);
+
+addEventListener("pagehide", ceremony.left);
+// A page that the browser has kept whole shows what was: what is, the bank can tell.
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
 $("without-script").remove();
 overview

@@ -17,8 +17,9 @@ export class TimeLeft {
   #shown;
   #timer;
 
-  constructor(seconds) {
-    this.#total = seconds;
+  /** `total` is what the bar is full of. */
+  constructor(total, seconds) {
+    this.#total = total;
     this.set(seconds);
     this.#tick();
     this.#timer = setInterval(() => this.#tick(), TICK_MS);

@@ -1,0 +1,86 @@
+// Whether a line still carries anything: docs/protocol.md, section 4. Most platforms hide WebSocket
+// pings, and a network that goes away says nothing, so a line that is silent is asked.
+
+/** Heartbeats of silence after which a line is asked, and what its answer may take. */
+const ASK_AFTER = 2;
+const ANSWER_WITHIN = 0.5;
+
+/** The watchdog of one line at a time. */
+export class Liveness {
+  readonly #send: (frame: string) => void;
+  readonly #dead: () => void;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When `#timer` ends the line, by `performance.now()`; undefined while it only looks. */
+  #until: number | undefined;
+  #heartbeatMs: number | undefined;
+  #heard = 0;
+  #asked = 0;
+
+  /** `dead` is called once, for a line that gave no sign of life in time. */
+  constructor(send: (frame: string) => void, dead: () => void) {
+    this.#send = send;
+    this.#dead = dead;
+  }
+
+  /** A line was dialled; its welcome is due within this time. */
+  dialled(welcomeMs: number): void {
+    this.#heartbeatMs = undefined;
+    this.#expect(welcomeMs);
+  }
+
+  welcomed(heartbeatS: number): void {
+    this.#heartbeatMs = heartbeatS * 1000;
+    this.answered();
+  }
+
+  /** Any sign of life, pings included. It answers no question: it may have waited in a buffer. */
+  heard(): void {
+    this.#heard = performance.now();
+  }
+
+  /**
+   * The `pong` of this id; or, without an id, an error about no ceremony: a relay that does not
+   * know `ping` says `unknown_type`.
+   */
+  answered(id = String(this.#asked)): void {
+    if (this.#heartbeatMs === undefined || id !== String(this.#asked)) return;
+    this.heard();
+    this.#until = undefined;
+    this.#look(this.#heartbeatMs);
+  }
+
+  /** Has the line show within this time that it is alive. */
+  ask(withinMs: number): void {
+    if (this.#timer === undefined) return;
+    // A question that is out already, or a handshake, is given no more time than it had.
+    if (this.#until !== undefined && this.#until <= performance.now() + withinMs) return;
+    if (this.#heartbeatMs !== undefined) {
+      this.#asked += 1;
+      this.#send(JSON.stringify({ type: "ping", id: String(this.#asked) }));
+    }
+    this.#expect(withinMs);
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#timer = this.#until = undefined;
+  }
+
+  #look(heartbeatMs: number): void {
+    clearTimeout(this.#timer);
+    const left = this.#heard + heartbeatMs * ASK_AFTER - performance.now();
+    this.#timer = setTimeout(() => {
+      if (this.#heard + heartbeatMs * ASK_AFTER > performance.now()) this.#look(heartbeatMs);
+      else this.ask(heartbeatMs * ANSWER_WITHIN);
+    }, left);
+  }
+
+  #expect(withinMs: number): void {
+    clearTimeout(this.#timer);
+    this.#until = performance.now() + withinMs;
+    this.#timer = setTimeout(() => {
+      this.end();
+      this.#dead();
+    }, withinMs);
+  }
+}

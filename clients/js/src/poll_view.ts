@@ -1,0 +1,32 @@
+// The answer of a long poll, as the events that a stream would have brought.
+
+import type { Phase, Step, WatchEvent } from "./frames.js";
+
+/** The answer of a long poll, as far as it is needed. */
+export interface View {
+  status: WatchEvent["status"];
+  phase: WatchEvent["phase"];
+  progress: { seq: number; step: WatchEvent["step"]; at: string }[];
+  reason?: NonNullable<WatchEvent["reason"]>;
+}
+
+const LEADS_TO: { [step in Step]?: Phase } = {
+  claimed: "preparing",
+  challenged: "challenged",
+  verifying: "verifying",
+  closed: "closed",
+};
+
+/** The events that make up what a long poll tells: word for word what the stream says. */
+export function eventsOf(view: View): WatchEvent[] {
+  const steps = view.progress.map((entry) => entry.step);
+  // With binding `none` a challenge is prepared from the first.
+  const code = steps.includes("claimed") || (view.phase !== "preparing" && !steps.includes("challenged"));
+  let phase: WatchEvent["phase"] = code ? "offered" : "preparing";
+  return view.progress.map(({ seq, step, at }) => {
+    phase = LEADS_TO[step as Step] ?? phase;
+    if (step !== "closed") return { seq, step, at, status: "pending", phase };
+    const end = { seq, step, at, status: view.status, phase };
+    return view.reason === undefined ? end : { ...end, reason: view.reason };
+  });
+}

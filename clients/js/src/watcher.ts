@@ -1,0 +1,341 @@
+// One watch's connections: server-sent events over fetch, and the long poll where events do not get
+// through. It knows the relay's documents for initiators, and nothing of devices.
+
+import { EventStreamParser } from "./event_stream.js";
+import type { WatchEvent } from "./frames.js";
+import { backoff, pause, reasonOf, retryAfterMs } from "./pause.js";
+import { eventsOf, type View } from "./poll_view.js";
+import { detailOf } from "./problem.js";
+import { WatchError, type WatchOptions, type WatchState, type WatchTrouble } from "./watch_options.js";
+
+/** Comments come every 15 s: a stream that is silent for longer is dead. */
+const SILENCE_MS = 18_000;
+/** What a long poll asks for, and how much longer its answer may take. */
+const POLL_S = 14;
+const POLL_SLACK_MS = 5_000;
+/** For a poll that asks for no wait, and for the look whether the relay's host answers at all. */
+const QUICK_MS = 10_000;
+/** A ceremony takes 10 minutes at most, and its ticket dies a minute later. */
+const DEADLINE_MS = 15 * 60_000;
+/** Timers overflow beyond. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** Whether the platform's `fetch` gives a body piece by piece. */
+function streams(): boolean {
+  return typeof Response !== "undefined" && "body" in Response.prototype;
+}
+
+/** Why a road ended without the last event. */
+interface Broken {
+  /** What the relay asked for. */
+  waitMs?: number;
+  /** The wait is the relay's own and has its jitter already. */
+  exact?: boolean;
+  /** Nothing failed: what was asked was answered. */
+  answered?: boolean;
+  /** What the page may say of it. */
+  why?: WatchTrouble["why"];
+  status?: number;
+}
+
+/** Told by a watcher what it learns. */
+export interface Listener {
+  event(event: WatchEvent): void;
+  state(state: WatchState): void;
+}
+
+/** A watch, from its first request to its end. */
+export class Watcher {
+  readonly #url: string;
+  readonly #ticket: string;
+  readonly #listener: Listener;
+  readonly #options: WatchOptions;
+  readonly #first: number;
+  readonly #most: number;
+  readonly #stopped = new AbortController();
+  /** Why it was stopped. React Native's signals have no reason of their own. */
+  #reason: unknown;
+  #awake = new AbortController();
+  /** The request that is under way. */
+  #connection: Connection | undefined;
+  #seen: number;
+  #last: WatchEvent | undefined;
+  #road: "events" | "poll";
+  #connected = false;
+  #trouble: WatchTrouble["why"] | undefined;
+  /** Streams in a row that brought no event. */
+  #barren = 0;
+
+  constructor(url: string, ticket: string, options: WatchOptions, listener: Listener) {
+    this.#url = url;
+    this.#ticket = ticket;
+    this.#listener = listener;
+    this.#options = options;
+    this.#seen = options.since ?? 0;
+    this.#road = options.road ?? (options.fetch || streams() ? "events" : "poll");
+    this.#first = options.backoff?.firstMs ?? 1000;
+    this.#most = options.backoff?.mostMs ?? 30_000;
+  }
+
+  wake(): void {
+    this.#awake.abort();
+  }
+
+  /** Watches until the end, the signal or the deadline. */
+  async run(): Promise<WatchEvent> {
+    const { signal, deadlineMs = DEADLINE_MS } = this.#options;
+    const stop = (reason: unknown) => {
+      this.#reason ??= reason;
+      this.#stopped.abort();
+      this.wake();
+    };
+    const abort = () => stop(signal && reasonOf(signal));
+    const late = () => stop(new WatchError(0, this.#trouble ?? "deadline"));
+    const deadline = setTimeout(late, Math.min(deadlineMs, LONGEST_TIMER_MS));
+    const shown = () => globalThis.document?.visibilityState === "visible" && this.wake();
+    const back = () => this.wake();
+    // What is open then is most likely dead, and another try finds out.
+    const gone = () => this.#connection?.end();
+    signal?.addEventListener("abort", abort, { once: true });
+    globalThis.addEventListener?.("online", back);
+    globalThis.addEventListener?.("offline", gone);
+    globalThis.document?.addEventListener("visibilitychange", shown);
+    if (signal?.aborted) abort();
+    try {
+      return await this.#watch();
+    } finally {
+      clearTimeout(deadline);
+      signal?.removeEventListener("abort", abort);
+      globalThis.removeEventListener?.("online", back);
+      globalThis.removeEventListener?.("offline", gone);
+      globalThis.document?.removeEventListener("visibilitychange", shown);
+      this.#listener.state({ kind: "over" });
+    }
+  }
+
+  #throwIfStopped(): void {
+    if (this.#stopped.signal.aborted) throw this.#reason;
+  }
+
+  async #watch(): Promise<WatchEvent> {
+    // What can never be sent would look like a network that is down, for ever.
+    new Headers({ Authorization: `Bearer ${this.#ticket}` });
+    if (!/^https?:/.test(new URL(this.#url, globalThis.location?.href).href)) {
+      throw new TypeError("a relay is watched by http or https");
+    }
+    for (let failures = 0; ; ) {
+      this.#throwIfStopped();
+      this.#awake = new AbortController();
+      const [before, began, road] = [this.#seen, performance.now(), this.#road];
+      let broken: Broken;
+      try {
+        broken = road === "events" ? await this.#stream() : await this.#poll();
+      } catch (error) {
+        this.#throwIfStopped();
+        if (error instanceof WatchError) throw error;
+        broken = { why: await this.#noAnswer() };
+        this.#throwIfStopped();
+      }
+      if (this.#last?.step === "closed") return this.#last;
+      const moved = this.#seen > before;
+      failures = moved ? 0 : failures + 1;
+      if (road === "events") {
+        this.#barren = moved ? 0 : this.#barren + 1;
+        // Other requests may get through where streams do not.
+        if (this.#barren >= 2) this.#road = "poll";
+      } else if (broken.answered && (moved || performance.now() - began > 1000)) {
+        failures = 0;
+        continue;
+      }
+      const chance = backoff(Math.max(0, failures - 1), this.#first, this.#most);
+      const wait = broken.exact ? Math.min(broken.waitMs ?? 0, this.#most) : (broken.waitMs ?? 0) + chance;
+      this.#tell(broken, failures, wait);
+      await pause(wait, this.#awake.signal).catch(() => {});
+    }
+  }
+
+  /** Says how it stands when a road has ended. */
+  #tell({ answered, why, status }: Broken, failures: number, retryInMs: number): void {
+    if (answered) return;
+    this.#connected = false;
+    this.#trouble = why;
+    if (!why) return this.#listener.state({ kind: "connecting" });
+    const more = status === undefined ? {} : { status };
+    this.#listener.state({ kind: "trouble", why, ...more, failures: Math.max(1, failures), retryInMs });
+  }
+
+  /** Something of the relay's came. */
+  #heard(road: "events" | "poll"): void {
+    if (this.#connected) return;
+    this.#connected = true;
+    this.#trouble = undefined;
+    this.#listener.state({ kind: "connected", road });
+  }
+
+  /**
+   * Tells an answer that the browser withholds from none. A page may ask for what it cannot read:
+   * that it came is all that it learns.
+   */
+  async #noAnswer(): Promise<"unreachable" | "hidden"> {
+    if (globalThis.location === undefined) return "unreachable";
+    const connection = new Connection(this.#stopped.signal);
+    try {
+      connection.limit(QUICK_MS);
+      const send = this.#options.fetch ?? fetch;
+      const base = this.#url.replace(/\/v1\/ceremonies\/[^/]*$/, "");
+      await send(`${base}/healthz`, { mode: "no-cors", credentials: "omit", signal: connection.signal });
+      return "hidden";
+    } catch {
+      return "unreachable";
+    } finally {
+      connection.end();
+    }
+  }
+
+  /** One connection for events, to its end. */
+  async #stream(): Promise<Broken> {
+    const connection = (this.#connection = new Connection(this.#stopped.signal));
+    try {
+      connection.limit(this.#options.firstByteMs ?? 5000);
+      const headers: Record<string, string> = { Accept: "text/event-stream" };
+      if (this.#seen > 0) headers["Last-Event-ID"] = String(this.#seen);
+      const response = await this.#fetch(`${this.#url}/events`, headers, connection);
+      const refused = await this.#refusal(response);
+      if (refused) return refused;
+      // 204: closed, and all of it was seen before; the long poll tells how it ended.
+      const events = response.headers.get("content-type")?.startsWith("text/event-stream");
+      if (response.status === 204 || !events || !response.body) {
+        this.#road = "poll";
+        return { waitMs: 0, exact: true };
+      }
+      return await this.#read(response.body.getReader(), connection);
+    } catch (error) {
+      if (!connection.late) throw error;
+      // Held back, or dead. One that had spoken may have died with its network.
+      if (connection.spoke) return { waitMs: 0, exact: true, why: "silent" };
+      this.#road = "poll";
+      return { waitMs: 0, exact: true };
+    } finally {
+      connection.end();
+    }
+  }
+
+  async #read(body: ReadableStreamDefaultReader<Uint8Array>, connection: Connection): Promise<Broken> {
+    const parser = new EventStreamParser();
+    const decoder = new TextDecoder();
+    let retry: number | undefined;
+    const ended = (): Broken => (retry === undefined ? {} : { waitMs: retry, exact: true });
+    try {
+      for (;;) {
+        const { done, value } = await body.read();
+        if (done) return ended();
+        connection.spoke = true;
+        this.#heard("events");
+        connection.limit(SILENCE_MS);
+        for (const item of parser.push(decoder.decode(value, { stream: true }))) {
+          if (item.kind === "retry") retry = item.ms;
+          if (item.kind === "event") this.#take(JSON.parse(item.data) as WatchEvent);
+        }
+        if (this.#last?.step === "closed") return {};
+      }
+    } catch (error) {
+      if (connection.late || this.#stopped.signal.aborted) throw error;
+      return ended();
+    }
+  }
+
+  /** One long poll. */
+  async #poll(): Promise<Broken> {
+    const connection = (this.#connection = new Connection(this.#stopped.signal));
+    // After trouble an answer at once, so that its end is known.
+    const wait = this.#connected ? POLL_S : 0;
+    try {
+      connection.limit(wait ? wait * 1000 + POLL_SLACK_MS : QUICK_MS);
+      const query = `wait=${wait}&since=${this.#seen}`;
+      const response = await this.#fetch(`${this.#url}?${query}`, {}, connection);
+      const refused = await this.#refusal(response);
+      if (refused) return refused;
+      const view = (await response.json()) as View;
+      for (const event of eventsOf(view)) this.#take(event);
+      if (view.phase === "closed") this.#last ??= eventsOf(view).at(-1);
+      this.#heard("poll");
+      // The next one waits at the relay.
+      return wait ? { answered: true } : { waitMs: 0, exact: true, answered: true };
+    } catch (error) {
+      if (connection.late) return { why: "silent" };
+      throw error;
+    } finally {
+      connection.end();
+    }
+  }
+
+  #fetch(url: string, headers: Record<string, string>, connection: Connection): Promise<Response> {
+    // Called without a `this` of ours, which browsers refuse.
+    const send = this.#options.fetch ?? fetch;
+    return send(url, {
+      headers: { ...headers, Authorization: `Bearer ${this.#ticket}` },
+      // No `cache`: the relay forbids to store anything, and React Native's fetch would add to the
+      // query, which the relay refuses.
+      signal: connection.signal,
+      credentials: "omit",
+      redirect: "error",
+      referrerPolicy: "no-referrer",
+    });
+  }
+
+  /** What a status other than success asks for; throws if asking again would not help. */
+  async #refusal(response: Response): Promise<Broken | undefined> {
+    if (response.ok) return undefined;
+    const { status } = response;
+    const wait = retryAfterMs(response.headers.get("retry-after"));
+    const problem = (await response.json().catch(() => ({}))) as { code?: unknown; detail?: unknown };
+    if (status === 408 || status === 429 || status >= 500) return { waitMs: wait, why: "busy", status };
+    const code = typeof problem.code === "string" ? problem.code : "unknown";
+    throw new WatchError(status, code, detailOf(problem));
+  }
+
+  #take(event: WatchEvent): void {
+    if (event.seq <= this.#seen) return;
+    this.#seen = event.seq;
+    this.#last = event;
+    this.#listener.event(event);
+  }
+}
+
+/** One request, which ends by the watch's signal or by its own clock. */
+class Connection {
+  readonly #controller = new AbortController();
+  readonly #outer: AbortSignal;
+  readonly #stop = () => this.#controller.abort();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Its own clock ended it. */
+  late = false;
+  /** A byte of the body has come. */
+  spoke = false;
+
+  constructor(outer: AbortSignal) {
+    this.#outer = outer;
+    outer.addEventListener("abort", this.#stop, { once: true });
+    if (outer.aborted) this.#stop();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Ends it after so many milliseconds from now. */
+  limit(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.late = true;
+      this.#controller.abort();
+    }, ms);
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#outer.removeEventListener("abort", this.#stop);
+    // What was not read to its end must not hold its place at the relay.
+    this.#controller.abort();
+  }
+}

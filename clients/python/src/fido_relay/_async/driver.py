@@ -1,0 +1,71 @@
+"""Performs flows with httpx."""
+
+import asyncio
+import time
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
+
+import httpx
+
+from .._flow import Answer, Flow, Pause, Send
+from .._transport import ATTEMPT_S, keep_usernames_out_of_the_log, limits
+from ..errors import UnexpectedAnswer
+
+T = TypeVar("T")
+
+
+class AsyncDriver:
+    """One relay behind one HTTP client."""
+
+    def __init__(self, base_url: str, http: httpx.AsyncClient | None) -> None:
+        self._base_url = base_url
+        # Each wait holds a connection: with a bound, enough of them would keep `open` waiting.
+        pool = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+        self._http = http or httpx.AsyncClient(limits=pool, timeout=ATTEMPT_S)
+        keep_usernames_out_of_the_log(base_url)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def run(self, flow: Flow[T]) -> T:
+        try:
+            step = next(flow)
+            while True:
+                if isinstance(step, Pause):
+                    await asyncio.sleep(step.seconds)
+                    step = flow.send(None)
+                    continue
+                try:
+                    async with self.stream(step) as response:
+                        answer = await self.answer(response, step.until)
+                except httpx.TransportError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    def stream(self, request: Send) -> AbstractAsyncContextManager[httpx.Response]:
+        return self._http.stream(
+            request.method,
+            self._base_url + request.path,
+            params=request.params,
+            json=request.json,
+            data=request.form,
+            headers=request.headers,
+            timeout=limits(self._http.timeout, request),
+            follow_redirects=False,
+        )
+
+    async def answer(self, response: httpx.Response, until: float) -> Answer:
+        """All of it, unless it dribbles in beyond the time of the call."""
+        body = bytearray()
+        try:
+            async for part in response.aiter_bytes():
+                body += part
+                if time.monotonic() > until:
+                    raise httpx.ReadTimeout("the answer does not end")
+        except httpx.DecodingError as error:
+            raise UnexpectedAnswer(response.status_code, "a body that can be decoded") from error
+        return Answer(response.status_code, response.headers, bytes(body))

@@ -1,0 +1,221 @@
+"""The client that blocks. Its rules are in `_protocol`; here is only the driving.
+
+Made from `_async` by `scripts/unasync.py`; not to be edited."""
+
+import time
+from collections.abc import Generator
+from types import TracebackType
+
+import httpx
+from typing_extensions import Self, Unpack
+
+from .._calls import Calls
+from .._credentials import PrivateKey
+from .._endpoints import Endpoints
+from .._events import Watch
+from .._protocol import WAIT_S, OnStep, Protocol
+from .._results import LEEWAY_S
+from .._transport import unreachable
+from ..errors import UnexpectedAnswer, Unreachable
+from ..models import (
+    Card,
+    Ceremony,
+    CeremonyType,
+    Device,
+    Event,
+    Expected,
+    Opened,
+    OpenOptions,
+    Pairing,
+    Result,
+)
+from .driver import Driver
+from .webhooks import Webhooks
+
+
+class FidoRelay:
+    """One relay, seen by one backend; safe to use from several threads.
+
+        relay = FidoRelay(url, api_key=os.environ["FIDO_RELAY_API_KEY"])
+
+    In production with a key pair of your own instead of `api_key`: `client_id`, `key_id` (the
+    `kid` of the registered JWK) and `private_key` (PEM, or a key of `cryptography`).
+
+    `issuer` is the relay's public URL where that is not `base_url`.
+
+    `timeout` is the most seconds that a call takes, with all its repetitions (and beside what
+    `wait_s` or a `timeout` of its own asks for). `retries` is how often a request is repeated that
+    was not answered, or with 429 or 5xx; if the relay asks for more seconds before it than
+    `longest_pause`, the refusal is raised instead.
+
+    `leeway` is by how many seconds this machine's clock may differ from the relay's.
+
+    `http` is an `httpx.Client` of your own, for proxies or certificates. Its timeouts hold for
+    each attempt, beside what the relay is asked to hold an answer; it is closed with this.
+    """
+
+    webhooks: Webhooks
+    """Administration of webhooks (scope `webhook:admin`)."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        client_id: str | None = None,
+        key_id: str | None = None,
+        private_key: str | bytes | PrivateKey | None = None,
+        issuer: str | None = None,
+        timeout: float = 20.0,
+        retries: int = 3,
+        longest_pause: float = 30.0,
+        leeway: float = LEEWAY_S,
+        http: httpx.Client | None = None,
+    ) -> None:
+        self._calls = Calls(
+            base_url,
+            issuer,
+            api_key,
+            client_id,
+            key_id,
+            private_key,
+            retries,
+            longest_pause,
+            timeout,
+        )
+        self._protocol = Protocol(self._calls, client_id, leeway)
+        self._driver = Driver(self._calls.base_url, http)
+        self.webhooks = Webhooks(self._driver, Endpoints(self._calls))
+
+    def __repr__(self) -> str:
+        return f"FidoRelay({self._calls!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._driver.close()
+
+    def client_id(self) -> str:
+        """Who this backend is to the relay: `cli_…`."""
+        return self._driver.run(self._protocol.client_id())
+
+    def open(
+        self,
+        ceremony_type: CeremonyType,
+        username: str,
+        *,
+        idempotency_key: str | None = None,
+        **more: Unpack[OpenOptions],
+    ) -> Opened:
+        """Opens a ceremony; see `OpenOptions` for the rest.
+
+        `client_nonce` and `idempotency_key` are made fresh unless given. Repetitions keep the key,
+        so that a lost answer never opens a second ceremony. Keep `expected` of what is given for
+        `verify_result`.
+        """
+        flow = self._protocol.open(ceremony_type, username, idempotency_key, more)
+        return self._driver.run(flow)
+
+    def read(self, ceremony_id: str, *, wait_s: int = 0, since: int = 0) -> Ceremony:
+        """The ceremony as it stands; with `wait_s` (at most 55) as soon as there is a step after
+        number `since`, or when the wait is over."""
+        return self._driver.run(self._protocol.read(ceremony_id, wait_s, since))
+
+    def wait(
+        self, ceremony_id: str, timeout: float = WAIT_S, *, on_step: OnStep | None = None
+    ) -> Ceremony:
+        """Waits for the outcome, also across restarts of the relay; tells each step once.
+
+        Raises `WaitTimeout` after `timeout` seconds without one.
+        """
+        return self._driver.run(self._protocol.wait(ceremony_id, timeout, on_step))
+
+    def events(
+        self, ceremony_id: str, *, since: int = 0, timeout: float = WAIT_S
+    ) -> Generator[Event, None, None]:
+        """The steps after number `since` as they happen (server-sent events), each once, over as
+        many connections as it takes. Ends after the step `closed`; raises `WaitTimeout` after
+        `timeout` seconds without it.
+
+        Left early, it holds its connection until it is closed (`closing` of `contextlib`).
+        """
+        watch = Watch(ceremony_id, since, timeout)
+        while not watch.is_over:
+            until = watch.begin()
+            try:
+                bearer = self._calls.bearer(until, watch.needs_another_token)
+                request = watch.request(self._driver.run(bearer))
+                with self._driver.stream(request) as response:
+                    if watch.has_begun(response.status_code, response.headers):
+                        for line in response.iter_lines():
+                            event = watch.take(line)
+                            if event:
+                                yield event
+                            if watch.is_over:
+                                return
+                        pause = watch.pause_after_break(None)
+                    else:
+                        answer = self._driver.answer(response, until)
+                        pause = watch.pause_after(answer, self._calls.is_renewable)
+            except Unreachable as error:
+                pause = watch.pause_after_break(error)
+            except httpx.TransportError as error:
+                pause = watch.pause_after_break(unreachable(error))
+            except httpx.DecodingError as error:
+                raise UnexpectedAnswer(200, "events that can be decoded") from error
+            time.sleep(pause)
+
+    def cancel(self, ceremony_id: str) -> Ceremony:
+        """Cancels it, and tells what became of it: an outcome that was there first stays."""
+        return self._driver.run(self._protocol.cancel(ceremony_id))
+
+    def verify_result(
+        self, token: str | None, expected: Expected, *, need_pin: bool = True
+    ) -> Result:
+        """What a result token proves, if it is the relay's word on what was `expected`.
+
+        The card must have verified its holder by the PIN (two factors), unless `need_pin` is
+        false. Raises `InvalidResult`: do not act then. Act once for each ceremony.
+        """
+        return self._driver.run(self._protocol.verify(token, expected, need_pin))
+
+    def receipt(self, ceremony_id: str) -> str | None:
+        """The signed receipt (a compact JWS) of a ceremony that succeeded, to keep with your own
+        record; none where the relay has none of it. It is no result: act on `verify_result`."""
+        return self._driver.run(self._protocol.receipt(ceremony_id))
+
+    def open_pairing(self, username: str) -> Pairing:
+        """A one-time way to make a phone this user's device: authenticate the user first."""
+        return self._driver.run(self._protocol.open_pairing(username))
+
+    def devices(self, username: str) -> list[Device]:
+        """The user's phones."""
+        return self._driver.run(self._protocol.devices(username))
+
+    def rename(self, device_id: str, name: str) -> Device:
+        """Gives a phone another name, and returns it as it then stands. `Problem` `not_found` if
+        there is none of this id (any more)."""
+        return self._driver.run(self._protocol.rename(device_id, name))
+
+    def revoke(self, device_id: str) -> bool:
+        """Revokes a phone for good; false if there is none of this id (any more)."""
+        return self._driver.run(self._protocol.revoke(device_id))
+
+    def cards(self, username: str) -> list[Card]:
+        """The user's cards, oldest first (scope `card:read`)."""
+        return self._driver.run(self._protocol.cards(username))
+
+    def remove_card(self, username: str, card_id: str) -> bool:
+        """Removes a card for good (scope `card:revoke`); false if there is none of this id (any
+        more). An error means that it may still be there: call again."""
+        return self._driver.run(self._protocol.remove_card(username, card_id))

@@ -1,0 +1,158 @@
+"""Webhooks, cards and receipts, against a real relay."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from calls import CALLS, URL
+from conftest import SCOPES, Endpoint, Phone, Relay, phone_of
+
+from fido_relay import FidoRelay, Problem, verify_webhook
+
+# A page's and a socket's: no backend calls them.
+NO_BACKEND = {"exchangeTicket", "openWatchSocket"}
+
+
+@pytest.fixture
+def admin(relay: Relay) -> Iterator[FidoRelay]:
+    key = relay.client(scopes=f"{SCOPES},webhook:admin")["key"]
+    with FidoRelay(relay.url, api_key=key) as client:
+        yield client
+
+
+def test_an_endpoint_lives_from_registration_to_removal(
+    admin: FidoRelay, endpoint: Endpoint
+) -> None:
+    made = admin.webhooks.create(endpoint.url, schemes=["v1", "v1a"])
+    assert made.secret is not None and made.secret not in repr(made)
+    assert (made.events, made.state) == (("ceremony.closed",), "enabled")
+    assert {key.scheme for key in made.keys} == {"v1", "v1a"}
+    read = admin.webhooks.read(made.id)
+    assert (read.url, read.keys, read.secret) == (endpoint.url, made.keys, None)
+    assert read in admin.webhooks.all()
+    changed = admin.webhooks.update(made.id, events=["user.not_me"])
+    assert (changed.url, changed.events) == (endpoint.url, ("user.not_me",))
+    assert admin.webhooks.delete(made.id) is True
+    assert admin.webhooks.delete(made.id) is False
+    with pytest.raises(Problem) as caught:
+        admin.webhooks.read(made.id)
+    assert caught.value.code == "not_found"
+
+
+def test_old_and_new_keys_sign_side_by_side(admin: FidoRelay, endpoint: Endpoint) -> None:
+    made = admin.webhooks.create(endpoint.url, events=["ceremony.closed", "user.not_me"])
+    turned = admin.webhooks.new_key(made.id, "v1a", old_lives_s=3600)
+    old, new = turned.keys
+    assert old.public_key == made.keys[0].public_key
+    assert old.ends_at is not None and new.ends_at is None
+    assert admin.webhooks.test(made.id).delivered is True
+    headers, body = endpoint.next()
+    for key in (old, new):
+        event = verify_webhook(headers, body, public_keys=[str(key.public_key)])
+        assert event.type == "webhook.test"
+    admin.webhooks.delete(made.id)
+
+
+def test_a_dead_letter_is_found_and_sent_again(admin: FidoRelay, endpoint: Endpoint) -> None:
+    made = admin.webhooks.create(endpoint.url)
+    endpoint.status = 410
+    admin.cancel(admin.open("authentication", "nobody").id)
+    gone, _ = endpoint.next()
+    patience = time.monotonic() + 30
+    while admin.webhooks.read(made.id).state != "gone":
+        assert time.monotonic() < patience, "the relay has its answer by now"
+    (dead,) = admin.webhooks.deliveries(made.id, state="dead").deliveries
+    assert (dead.id, dead.event, dead.status) == (gone["webhook-id"], "ceremony.closed", 410)
+    assert admin.webhooks.deliveries(made.id, state="waiting").deliveries == ()
+    endpoint.status = 204
+    assert admin.webhooks.enable(made.id).state == "enabled"
+    admin.webhooks.resend(made.id, dead.id)
+    again, _ = endpoint.next()
+    assert again["webhook-id"] == dead.id
+    assert admin.webhooks.test(made.id).status == 204
+    admin.webhooks.delete(made.id)
+
+
+def test_an_update_sends_what_is_given_alone() -> None:
+    sent: list[tuple[str, str, Any]] = []
+    view = {"id": "whk_1", "url": "https://a.example.com/", "events": ["user.not_me"]}
+    view |= {"state": "enabled", "keys": [], "created_at": "2026-03-14T09:26:53.589Z"}
+
+    def note(request: httpx.Request) -> httpx.Response:
+        sent.append((request.method, request.url.path, json.loads(request.read())))
+        return httpx.Response(200, json=view)
+
+    http = httpx.Client(transport=httpx.MockTransport(note))
+    with FidoRelay(URL, api_key="rk_1", http=http) as bank:
+        bank.webhooks.update("whk_1", url="https://a.example.com/")
+        assert bank.webhooks.update("whk_1", events=["user.not_me"]).events == ("user.not_me",)
+    assert sent == [
+        ("PATCH", "/v1/webhooks/whk_1", {"url": "https://a.example.com/"}),
+        ("PATCH", "/v1/webhooks/whk_1", {"events": ["user.not_me"]}),
+    ]
+
+
+def test_cards_are_listed_and_removed(relay: Relay, api_key: str, tmp_path: Path) -> None:
+    with (
+        FidoRelay(relay.url, api_key=api_key) as bank,
+        phone_of(relay, api_key, "margaret", tmp_path),
+    ):
+        (card,) = bank.cards("margaret")
+        assert card.can_verify_user and card.claimed and card.last_used_at is None
+        assert bank.remove_card("margaret", card.id) is True
+        assert bank.cards("margaret") == []
+        assert bank.remove_card("margaret", card.id) is False
+        assert bank.cards("a stranger/..") == []
+
+
+def test_a_receipt_is_there_after_a_success(bank: FidoRelay, phone: Phone) -> None:
+    opened = bank.open("authentication", "ada")
+    assert bank.receipt(opened.id) is None
+    phone.until(f"{opened.id}: offered")
+    phone.types(opened.code)
+    assert bank.wait(opened.id, 60).status == "succeeded"
+    receipt = bank.receipt(opened.id)
+    assert receipt is not None
+    assert jwt.get_unverified_header(receipt)["typ"] == "ceremony-receipt+jwt"
+
+
+def test_what_is_not_supported_is_asked_once() -> None:
+    asked: list[str] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(501, json={"code": "not_supported", "title": "Not supported"})
+
+    http = httpx.Client(transport=httpx.MockTransport(refuse))
+    with FidoRelay(URL, api_key="rk_1", http=http) as bank, pytest.raises(Problem) as caught:
+        bank.cards("ada")
+    assert (caught.value.code, len(asked)) == ("not_supported", 1)
+
+
+def test_every_call_of_a_backend_is_there(relay: Relay) -> None:
+    document = relay.printed("schema")
+    wanted = {
+        (method.upper(), re.sub(r"\{\w+\}", "*", path))
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if operation.get("security") and operation["operationId"] not in NO_BACKEND
+    }
+    called: set[tuple[str, str]] = set()
+
+    def note(request: httpx.Request) -> httpx.Response:
+        path = re.sub(r"/((cer|dev|whk|msg)_1|ada|card)(?=/|$)", "/*", request.url.path)
+        called.add((request.method, path))
+        return httpx.Response(400, json={"code": "invalid_request"})
+
+    http = httpx.Client(transport=httpx.MockTransport(note))
+    with FidoRelay(URL, api_key="rk_1", http=http) as bank:
+        for call in CALLS.values():
+            with pytest.raises(Problem):
+                call(bank)
+    assert wanted - called == set()

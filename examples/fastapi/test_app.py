@@ -1,0 +1,174 @@
+"""What time and a relay that fails do to sign-ins, with a clock and a relay of the test's own.
+
+    pip install pytest && PYTHONPATH=../../clients/python/src pytest
+"""
+
+import asyncio
+import os
+from dataclasses import replace
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from cachetools import TTLCache
+from fido_relay import Expected, InvalidResult, Opened, Problem, Unreachable
+
+os.environ.setdefault("FIDO_RELAY_API_KEY", "rk_unused")
+
+import app as bank  # noqa: E402
+
+OPENED = Opened(
+    id="cer_1",
+    status="pending",
+    phase="offered",
+    expires_in=120,
+    expected=Expected("cer_1", "authentication", "ada", "nonce"),
+    code="123456",
+    ticket="tkt_1",
+)
+
+
+class Relay:
+    """Every ceremony is ended as `ceremony` says, and its token verified as `verdicts` say."""
+
+    def __init__(self):
+        self.opened, self.cancelled = 0, []
+        self.ceremony = SimpleNamespace(
+            id="cer", status="succeeded", reason=None, is_closed=True, result="jws"
+        )
+        self.verdicts = []
+
+    async def open(self, *_, **__):
+        self.opened += 1
+        return replace(OPENED, id=f"cer_{self.opened}")
+
+    async def read(self, _):
+        await asyncio.sleep(0)  # so that calls overlap
+        return self.ceremony
+
+    async def verify_result(self, *_):
+        verdict = self.verdicts.pop(0) if self.verdicts else None
+        if verdict:
+            raise verdict
+        return SimpleNamespace(username="ada", auth_time=bank.time.time())
+
+    async def cancel(self, ceremony_id):
+        self.cancelled.append(ceremony_id)
+
+
+@pytest.fixture
+def relay(monkeypatch):
+    relay, clock = Relay(), SimpleNamespace(now=0.0)
+    relay.clock = clock
+    monkeypatch.setattr(bank, "relay", relay)
+    monkeypatch.setattr(bank, "REMEMBERED", 2)
+    for name, seconds in (("attempts", bank.ATTEMPT_S), ("signed_in", bank.SESSION_S)):
+        cache = TTLCache(2, seconds, timer=lambda: clock.now)
+        monkeypatch.setattr(bank, name, cache)
+    return relay
+
+
+def browser():
+    """With a cookie jar of its own."""
+    transport = httpx.ASGITransport(bank.app)
+    return httpx.AsyncClient(transport=transport, base_url="https://localhost")
+
+
+async def sign_in(page):
+    answer = await page.post("/sign-in", json={"username": "ada"})
+    return answer.json().get("id"), answer.status_code
+
+
+async def finish(page, ceremony_id):
+    answer = await page.post(f"/sign-in/{ceremony_id}/finish")
+    return answer.status_code, answer.json()
+
+
+def test_attempts_and_sessions_end_by_time_and_leave_nothing(relay):
+    async def story():
+        page = browser()
+        late, _ = await sign_in(page)
+        relay.clock.now += bank.ATTEMPT_S + 1
+        assert (await finish(page, late))[0] == 404
+        in_time, _ = await sign_in(page)
+        assert len(bank.attempts) == 1
+        assert await finish(page, in_time) == (200, {"status": "succeeded"})
+        assert len(bank.attempts) == 0
+        relay.clock.now += bank.SESSION_S - 1
+        assert (await page.get("/me")).json() == {"username": "ada"}
+        relay.clock.now += 2
+        assert (await page.get("/me")).json() == {"username": None}
+        assert len(bank.signed_in) == 0
+
+    asyncio.run(story())
+
+
+def test_many_attempts_refuse_new_ones_and_drop_none(relay):
+    async def story():
+        pages = [browser() for _ in range(3)]
+        ids = [await sign_in(page) for page in pages]
+        assert [status for _, status in ids] == [200, 200, 503]
+        assert await finish(pages[0], ids[0][0]) == (200, {"status": "succeeded"})
+        assert (await sign_in(pages[2]))[1] == 200
+
+    asyncio.run(story())
+
+
+def test_a_browser_that_begins_anew_cancels_its_earlier_attempt(relay):
+    async def story():
+        page = browser()
+        earlier, _ = await sign_in(page)
+        later, _ = await sign_in(page)
+        assert relay.cancelled == [earlier] and len(bank.attempts) == 1
+        assert (await finish(page, earlier))[0] == 404
+        assert await finish(page, later) == (200, {"status": "succeeded"})
+
+    asyncio.run(story())
+
+
+def test_an_attempt_outlives_a_relay_that_cannot_be_asked(relay):
+    async def story():
+        page = browser()
+        asked, _ = await sign_in(page)
+        relay.verdicts = [Unreachable("no keys"), Problem(503, "unavailable", "busy", None, 1.0)]
+        assert [(await finish(page, asked))[0] for _ in range(3)] == [503, 503, 200]
+        assert (await finish(page, asked))[0] == 404
+
+    asyncio.run(story())
+
+
+def test_two_that_finish_at_once_sign_in_one(relay):
+    async def story():
+        page = browser()
+        asked, _ = await sign_in(page)
+        ends = await asyncio.gather(finish(page, asked), finish(page, asked))
+        assert sorted(status for status, _ in ends) == [200, 404]
+        assert len(bank.signed_in) == 1
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "verdict", [InvalidResult("amr"), Problem(404, "not_found", "none", None, None)]
+)
+def test_a_result_that_proves_nothing_ends_the_attempt(relay, verdict):
+    async def story():
+        page = browser()
+        asked, _ = await sign_in(page)
+        relay.verdicts = [verdict]
+        assert await finish(page, asked) == (200, {"status": "unproven"})
+        assert (await page.get("/me")).json() == {"username": None}
+        assert (await finish(page, asked))[0] == 404
+
+    asyncio.run(story())
+
+
+def test_a_yes_that_is_redeemed_late_signs_nobody_in(relay, monkeypatch):
+    async def story():
+        page = browser()
+        asked, _ = await sign_in(page)
+        monkeypatch.setattr(bank, "REDEEM_S", -1)
+        assert await finish(page, asked) == (200, {"status": "expired"})
+        assert (await page.get("/me")).json() == {"username": None}
+
+    asyncio.run(story())

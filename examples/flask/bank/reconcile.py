@@ -1,0 +1,102 @@
+"""The reconciler: settles what no page and no webhook has settled, of every type, and removes what
+has served its purpose. `python -m bank reconcile` does it once; under gunicorn a thread does."""
+
+import logging
+import random
+import sqlite3
+import threading
+import time
+
+from fido_relay import FidoRelay, FidoRelayError, Problem
+from flask import Flask
+
+from .ceremonies import GRACE_S, settle
+from .sessions import ABSOLUTE_S, ENROLLING_S, IDLE_S
+from .storage import connect
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 10
+AGAIN_S = 15
+"""Between two looks at the same ceremony."""
+AT_ONCE = 200
+"""Ceremonies of one run: the ones that were not looked at for longest."""
+ABANDONED_S = 30 * 86400
+
+
+def reconcile(relay: FidoRelay, db: sqlite3.Connection, *, again_s: int = AGAIN_S) -> int:
+    """Gives how many ceremonies it settled. Raises `FidoRelayError` where the relay cannot answer;
+    what was settled before stays settled."""
+    purge(db)
+    now, settled = int(time.time()), 0
+    rows = db.execute(
+        "SELECT id FROM ceremony WHERE status = 'pending' AND id IS NOT NULL AND looked_at <= ?"
+        " ORDER BY looked_at LIMIT ?",
+        (now - again_s, AT_ONCE),
+    )
+    for row in rows.fetchall():
+        db.execute("UPDATE ceremony SET looked_at = ? WHERE id = ?", (now, row["id"]))
+        try:
+            settle(relay, db, row["id"])
+        except Problem as refusal:
+            if refusal.status >= 500 or refusal.status == 429:
+                raise
+            # One that the relay refuses to show must not hold up the others.
+            log.error("ceremony %s: %s", row["id"], refusal)
+        settled += db.execute(
+            "SELECT count(*) FROM ceremony WHERE id = ? AND status != 'pending'", (row["id"],)
+        ).fetchone()[0]
+    return settled
+
+
+def purge(db: sqlite3.Connection) -> None:
+    """Expired codes, tickets, letters and sessions; what was abandoned for a month."""
+    now = int(time.time())
+    db.execute(
+        "UPDATE ceremony SET code = NULL, ticket = NULL WHERE code IS NOT NULL AND expires_at <= ?",
+        (now - GRACE_S,),
+    )
+    # The relay's answer was lost, and the form not sent again: without its code no card confirms it.
+    db.execute(
+        "UPDATE ceremony SET status = 'expired', closed_at = ?"
+        " WHERE status = 'pending' AND id IS NULL AND expires_at <= ?",
+        (now, now - GRACE_S),
+    )
+    db.execute(
+        "DELETE FROM session WHERE seen_at <= ? OR began_at <= ?"
+        " OR level = 'enrolling' AND began_at <= ?",
+        (now - IDLE_S, now - ABSOLUTE_S, now - ENROLLING_S),
+    )
+    db.execute("UPDATE user SET activation_hash = NULL WHERE activation_ends_at <= ?", (now,))
+    db.execute(
+        "DELETE FROM ceremony WHERE status != 'pending' AND closed_at <= ?", (now - ABANDONED_S,)
+    )
+    # Approved payments are the bank's books, and stay.
+    db.execute(
+        "DELETE FROM payment WHERE state != 'approved' AND made_at <= ? AND NOT EXISTS"
+        " (SELECT 1 FROM ceremony WHERE payment_id = payment.id)",
+        (now - ABANDONED_S,),
+    )
+
+
+def run(app: Flask, stop: threading.Event) -> None:
+    """Reconciles until `stop` is set; of several workers that run this, one does at a time."""
+    while not stop.wait(EVERY_S * random.uniform(0.5, 1)):
+        try:
+            db = connect(app.config["DATABASE"])
+            try:
+                if _takes_turn(db):
+                    reconcile(app.extensions["fido_relay"], db)
+            finally:
+                db.close()
+        except (FidoRelayError, sqlite3.OperationalError) as error:
+            log.warning("reconciling goes on later: %s", error)
+        except Exception:
+            # The thread outlives every single failure.
+            log.exception("reconciling")
+
+
+def _takes_turn(db: sqlite3.Connection) -> bool:
+    now = int(time.time())
+    turn = "UPDATE duty SET until = ? WHERE name = 'reconcile' AND until <= ?"
+    return db.execute(turn, (now + EVERY_S - 1, now)).rowcount == 1

@@ -1,0 +1,46 @@
+"""The client of the relay, with a bound on what may wait for it.
+
+Each request of this application may ask the relay, and a relay that hangs must not hang the pages
+that do not need it: of a worker's threads only `AT_ONCE` wait for the relay, for a few seconds."""
+
+import threading
+from typing import Any
+
+import httpx
+from fido_relay import FidoRelay
+
+AT_ONCE = 12
+"""Fewer than a worker has threads (gunicorn.conf.py)."""
+PATIENCE_S = 4.0
+"""For one answer. The bank holds no long poll: pages watch at the relay."""
+
+
+class BoundedTransport(httpx.HTTPTransport):
+    """Refuses at once where too many wait already; the client reports that as unreachable."""
+
+    def __init__(self) -> None:
+        super().__init__(limits=httpx.Limits(max_keepalive_connections=AT_ONCE))
+        self._places = threading.BoundedSemaphore(AT_ONCE)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if not self._places.acquire(timeout=0.2):
+            raise httpx.PoolTimeout("too many requests wait for the relay", request=request)
+        try:
+            return super().handle_request(request)
+        finally:
+            self._places.release()
+
+
+def connect(config: dict[str, Any]) -> FidoRelay:
+    """In production with `client_id`, `key_id` and `private_key` instead of `api_key`: see
+    clients/python."""
+    return FidoRelay(
+        config["RELAY_URL"],
+        api_key=config["RELAY_API_KEY"],
+        issuer=config["RELAY_ISSUER"],
+        # A person waits for the page: longer pauses that the relay asks for are passed on.
+        longest_pause=2,
+        retries=1,
+        timeout=2 * PATIENCE_S,
+        http=httpx.Client(transport=BoundedTransport(), timeout=PATIENCE_S),
+    )

@@ -1,0 +1,130 @@
+"""Sessions, cookies, proxies, headers, and a relay that does not answer."""
+
+import re
+import socket
+import threading
+import time
+
+import pytest
+from bank import relay as bank_relay
+from bank import sessions
+from bank.web import printable
+from conftest import PAYMENT, Bank, Browser, Configured, Phone, Relay
+from flask import request
+
+
+def test_a_session_has_a_new_id_and_two_lifetimes(bank: Bank, phone: Phone) -> None:
+    browser = bank.browser()
+    row = bank.confirms(browser.post("/sign-in", username=bank.ada), phone)
+    before = bank.one("SELECT * FROM ceremony WHERE id = ?", row["id"])["browser"]
+    answer = browser.post(f"/ceremony/{row['id']}/finish")
+    attributes = answer.headers["Set-Cookie"]
+    for part in ("__Host-bank=", "Secure", "HttpOnly", "SameSite=Lax", "Path=/"):
+        assert part in attributes
+    assert "Domain" not in attributes
+    assert bank.one("SELECT * FROM session")["browser"] != before
+    assert browser.get("/").status_code == 200
+    for column, seconds in (("seen_at", sessions.IDLE_S), ("began_at", sessions.ABSOLUTE_S)):
+        for late, status in ((-5, 200), (5, 303)):
+            browser = bank.signed_in(phone)
+            bank.db.execute(f"UPDATE session SET {column} = {column} - ?", (seconds + late,))
+            assert browser.get("/").status_code == status, (column, late)
+
+
+def test_proxies_are_believed_only_where_there_are(configured: Configured) -> None:
+    forged = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.7, 198.51.100.2"}
+    seen: list[tuple[str | None, bool]] = []
+    for proxies in ("0", "1"):
+        app = configured(BANK_PROXIES=proxies)
+        app.before_request(lambda: seen.append((request.remote_addr, request.is_secure)))
+        page = app.test_client().get("/sign-in", base_url="http://127.0.0.1", headers=forged)
+        assert ("Strict-Transport-Security" in page.headers) == (proxies == "1")
+    assert seen == [("127.0.0.1", False), ("198.51.100.2", True)]
+    wrong = configured().test_client().get("/sign-in", base_url="http://evil.example")
+    assert wrong.status_code == 400
+
+
+def test_a_page_may_connect_to_the_relay_alone(configured: Configured) -> None:
+    app = configured(FIDO_RELAY_ISSUER="https://relay.example.com/some/path")
+    answer = app.test_client().get("/sign-in", base_url="http://127.0.0.1")
+    policy = answer.headers["Content-Security-Policy"]
+    assert "connect-src https://relay.example.com;" in policy and "unsafe" not in policy
+
+
+def test_without_scripts_a_button_asks(bank: Bank, phone: Phone) -> None:
+    browser = bank.browser()
+    row = bank.asks(browser.post("/sign-in", username=bank.ada), phone)
+    page = browser.get(f"/ceremony/{row['id']}").text
+    assert re.search(r'action="/ceremony/cer_[^"]+/finish"', page)
+    early = browser.post(f"/ceremony/{row['id']}/finish")
+    assert "has not finished yet" in browser.get(early.headers["Location"]).text
+    phone.types(row["code"])
+    bank.closes(row["id"])
+    assert browser.post(f"/ceremony/{row['id']}/finish").headers["Location"] == "/"
+
+
+def test_with_the_relay_down_nothing_is_claimed_or_given(
+    bank: Bank, phone: Phone, relay: Relay
+) -> None:
+    browser, stranger = bank.signed_in(phone), bank.browser()
+    row = bank.asks(browser.post("/payments", **PAYMENT), phone)
+    phone.types(row["code"])
+    bank.closes(row["id"])
+    relay.stop()
+    form = browser.form("/sign-in")
+    try:
+        for answer in (
+            stranger.post("/sign-in", username="bob"),
+            browser.get("/"),
+            browser.post("/payments", form, **PAYMENT),
+            browser.post(f"/payments/{row['payment_id']}/withdraw", form),
+            browser.post(f"/ceremony/{row['id']}/finish", form),
+            browser.post(f"/ceremony/{row['id']}/cancel", form),
+        ):
+            assert answer.status_code == 503 and answer.headers["Retry-After"]
+            assert "othing" not in answer.text and "not approved" not in answer.text
+        assert bank.status(row["id"]) == "pending"
+    finally:
+        relay.start()
+    browser.post(f"/ceremony/{row['id']}/finish", form)
+    assert bank.one("SELECT * FROM payment")["state"] == "approved"
+
+
+def test_a_relay_that_hangs_holds_a_bounded_part_of_a_worker(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More requests than may wait: the rest are refused at once, whatever the relay does."""
+    monkeypatch.setattr(bank_relay, "PATIENCE_S", 2.0)
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as hangs:
+        app = configured(FIDO_RELAY_URL=f"http://127.0.0.1:{hangs.getsockname()[1]}")
+        took: list[float] = []
+
+        def ask() -> None:
+            browser = Browser(app)
+            form = browser.form()
+            began = time.monotonic()
+            assert browser.post("/sign-in", form, username="ada").status_code == 503
+            took.append(time.monotonic() - began)
+
+        threads = [threading.Thread(target=ask) for _ in range(bank_relay.AT_ONCE + 4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(took) == bank_relay.AT_ONCE + 4
+    # Two attempts, and the pause between them.
+    assert max(took) < 2 * bank_relay.PATIENCE_S + 4
+    assert sum(seconds < bank_relay.PATIENCE_S for seconds in took) >= 4
+
+
+def test_names_of_every_script_are_taken_in_one_spelling() -> None:
+    names = {
+        "ada": "ada",
+        " ada  l": "ada l",
+        "e\u0301": "\u00e9",
+        "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627": "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627",
+    }
+    for text, name in names.items():
+        assert printable(text, 60) == name, ascii(text)
+    for text in ("a\u202eb", "a\u200bb", "\ue000", "x" * 61):
+        assert printable(text, 60) is None, ascii(text)

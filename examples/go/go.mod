@@ -1,0 +1,3 @@
+module example.com/fido-relay-sample
+
+go 1.18

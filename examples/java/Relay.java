@@ -1,0 +1,354 @@
+import java.io.IOException;
+import java.math.BigDecimal;
+import java.math.BigInteger;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpRequest.BodyPublishers;
+import java.net.http.HttpResponse;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.charset.StandardCharsets;
+import java.security.AlgorithmParameters;
+import java.security.GeneralSecurityException;
+import java.security.KeyFactory;
+import java.security.MessageDigest;
+import java.security.PublicKey;
+import java.security.SecureRandom;
+import java.security.Signature;
+import java.security.spec.ECGenParameterSpec;
+import java.security.spec.ECParameterSpec;
+import java.security.spec.ECPoint;
+import java.security.spec.ECPublicKeySpec;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Base64;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.TreeMap;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.function.Consumer;
+
+/**
+ * A backend's side of fido-relay with what the JDK has (17.0.3 or later): opens ceremonies, waits
+ * for their outcome, verifies the signed result. This is the file to take; Main uses it.
+ */
+public final class Relay {
+    /** Seconds that one long poll may be held, and that any call may take longer than that. */
+    private static final int WAIT_S = 25;
+    private static final int SLACK_S = 10;
+    /** Seconds for which an opening is repeated while the relay cannot be reached. */
+    private static final int OPEN_FOR_S = 30;
+    /** Seconds after its deadline for which an outcome is waited for: the relay may restart. */
+    private static final int GRACE_S = 60;
+    /** Seconds for which an unknown key is not asked for again, and a known one is not asked about. */
+    private static final int UNKNOWN_KEY_S = 60;
+    private static final int KNOWN_KEY_S = 3600;
+
+    /** Allowed difference of the clocks, in seconds. */
+    public long leeway = 30;
+    /** How old a success may be when it is acted upon, in seconds. */
+    public long maxAge = 300;
+    /** The relay's public URL, also where the backend reaches it by another one. */
+    public String issuer;
+    /**
+     * "relay" takes approvals whose words the relay alone vouches for, as with an external FIDO2
+     * server; "card" asks for the card's own signature over them.
+     */
+    public String txBinding = "card";
+
+    private final HttpClient http = HttpClient.newHttpClient();
+    private final String url;
+    private final String apiKey;
+    private final String clientId;
+    private Map<Object, Map<?, ?>> keys = Map.of();
+    private long fetched;
+
+    public Relay(String url, String apiKey, String clientId) {
+        this.url = url.replaceFirst("/$", "");
+        this.issuer = this.url;
+        this.apiKey = apiKey;
+        this.clientId = clientId;
+    }
+
+    /** The same, asking the relay for the client id. */
+    public static Relay connect(String url, String apiKey) throws Failed, InterruptedException {
+        Map<?, ?> self = new Relay(url, apiKey, null).call("GET", "/v1/clients/self", null, null);
+        return new Relay(url, apiKey, (String) self.get("client_id"));
+    }
+
+    /** The relay refused, or could not be reached: status is 0 then. */
+    public static final class Failed extends Exception {
+        public final int status;
+        public final String code;
+        private final long retryAfter;
+
+        Failed(int status, String code, String detail, long retryAfter) {
+            super(status + " " + code + ": " + detail);
+            this.status = status;
+            this.code = code;
+            this.retryAfter = retryAfter;
+        }
+
+        /** Whether the same call may succeed later. */
+        boolean passes() {
+            return status == 0 || status == 429 || status >= 500 && status != 501;
+        }
+    }
+
+    /** The token does not prove what was opened. */
+    public static final class Refused extends Exception {
+        Refused(String why) {
+            super(why);
+        }
+    }
+
+    /**
+     * Opens a ceremony (the body of POST /v1/ceremonies) and gives what {@link #outcome} and
+     * {@link #verify} need: keep it in the session, on the server. Repeats carry the same key, so
+     * they open no second one; to repeat after a restart of your own, give the same key and the same
+     * ceremony, its client_nonce included.
+     */
+    public Map<String, Object> open(Map<String, Object> ceremony, String idempotencyKey)
+            throws Failed, InterruptedException {
+        Map<String, Object> opened = new HashMap<>(ceremony);
+        opened.putIfAbsent("client_nonce", random());
+        String body = Json.write(opened);
+        long openedAt = now();
+        Map<?, ?> answer = persist(openedAt + OPEN_FOR_S,
+            () -> call("POST", "/v1/ceremonies", body, idempotencyKey));
+        answer.forEach((name, value) -> opened.put((String) name, value));
+        opened.put("opened_at", BigDecimal.valueOf(openedAt));
+        return opened;
+    }
+
+    /** Waits for the end, over timeouts and restarts of the relay; seen gets each step once. */
+    public Map<?, ?> outcome(Map<String, Object> opened, Consumer<String> seen)
+            throws Failed, InterruptedException {
+        long until = number(opened, "opened_at") + number(opened, "expires_in") + GRACE_S;
+        for (long since = 0; ; ) {
+            String path = "/v1/ceremonies/" + opened.get("id") + "?wait=" + WAIT_S + "&since=" + since;
+            Map<?, ?> view = persist(until, () -> call("GET", path, null, null));
+            for (Object entry : (List<?>) view.get("progress")) {
+                if (number((Map<?, ?>) entry, "seq") > since) {
+                    seen.accept((String) ((Map<?, ?>) entry).get("step"));
+                }
+            }
+            since = number(view, "seq");
+            if (!"pending".equals(view.get("status"))) {
+                return view;
+            }
+            if (now() > until) {
+                throw new Failed(0, "unknown", "the ceremony does not end", 0);
+            }
+        }
+    }
+
+    /** Takes a ceremony back. One that has ended already keeps its outcome. */
+    public void cancel(Map<String, Object> opened) throws Failed, InterruptedException {
+        try {
+            call("DELETE", "/v1/ceremonies/" + opened.get("id"), null, null);
+        } catch (Failed failed) {
+            if (!failed.code.equals("already_closed")) {
+                throw failed;
+            }
+        }
+    }
+
+    /**
+     * The claims of a token ("result" of what {@link #outcome} gave) that proves the success of what
+     * was opened. Act once for each jti.
+     *
+     * @param now seconds since 1970
+     */
+    public Map<?, ?> verify(String token, Map<String, Object> opened, long now)
+            throws Refused, Failed, InterruptedException {
+        String[] parts = token.split("\\.", -1);
+        require(parts.length == 3, "not a compact JWS");
+        Map<?, ?> header = object(parts[0]);
+        require("ES256".equals(header.get("alg"))
+            && "ceremony-result+jwt".equals(header.get("typ"))
+            && !header.containsKey("crit"), "another kind of token");
+        try {
+            Signature verifier = Signature.getInstance("SHA256withECDSAinP1363Format");
+            verifier.initVerify(key(header.get("kid"), now));
+            verifier.update((parts[0] + "." + parts[1]).getBytes(StandardCharsets.US_ASCII));
+            require(verifier.verify(decode(parts[2])), "the signature does not verify");
+        } catch (GeneralSecurityException malformed) {
+            throw new Refused("the signature does not verify");
+        }
+
+        Map<?, ?> claims = object(parts[1]);
+        boolean approves = opened.get("transaction") != null;
+        Map<String, Object> expected = new HashMap<>();
+        expected.put("iss", issuer);
+        expected.put("aud", clientId);
+        expected.put("jti", opened.get("id"));
+        expected.put("sub", opened.get("username"));
+        expected.put("client_nonce", opened.get("client_nonce"));
+        expected.put("ceremony_type", opened.get("type"));
+        expected.put("outcome", "succeeded");
+        expected.put("binding", opened.getOrDefault("binding", "code"));
+        expected.put("tx_hash", approves ? transactionHash((Map<?, ?>) opened.get("transaction")) : null);
+        for (Map.Entry<String, Object> claim : expected.entrySet()) {
+            require(Objects.equals(claims.get(claim.getKey()), claim.getValue()),
+                "another " + claim.getKey());
+        }
+        for (String time : List.of("iat", "exp", "auth_time")) {
+            require(claims.get(time) instanceof BigDecimal, "times are numbers");
+        }
+        long decided = number(claims, "auth_time");
+        require(number(claims, "iat") <= now + leeway && now < number(claims, "exp") + leeway,
+            "not valid now");
+        require(decided >= number(opened, "opened_at") - leeway && decided <= now + leeway,
+            "decided at another time");
+        require(now - decided <= maxAge, "decided too long ago");
+        // Two factors: leave this out only if your policy takes a card without its PIN.
+        require(claims.get("amr") instanceof List<?> amr && amr.contains("pin"),
+            "the card did not verify its user");
+        Object vouches = claims.get("tx_binding");
+        require(approves ? "card".equals(vouches) || txBinding.equals(vouches) : vouches == null,
+            "the words are not vouched for as they must be");
+        return claims;
+    }
+
+    /**
+     * SHA-256 of the transaction's canonical JSON (RFC 8785), base64url: names in order. Compute it
+     * from what you are about to execute.
+     */
+    public static String transactionHash(Map<?, ?> transaction) {
+        List<Object> fields = new ArrayList<>();
+        for (Object field : (List<?>) transaction.get("fields")) {
+            fields.add(new TreeMap<>((Map<?, ?>) field));
+        }
+        Map<String, Object> canonical = new TreeMap<>();
+        canonical.put("title", transaction.get("title"));
+        canonical.put("fields", fields);
+        try {
+            byte[] text = Json.write(canonical).getBytes(StandardCharsets.UTF_8);
+            return encode(MessageDigest.getInstance("SHA-256").digest(text));
+        } catch (GeneralSecurityException impossible) {
+            throw new IllegalStateException(impossible);
+        }
+    }
+
+    /** A fresh nonce or idempotency key. */
+    public static String random() {
+        byte[] bytes = new byte[16];
+        new SecureRandom().nextBytes(bytes);
+        return encode(bytes);
+    }
+
+    /** The published key of this id. The set is fetched again for one that is not in it. */
+    private synchronized PublicKey key(Object kid, long now)
+            throws GeneralSecurityException, Refused, Failed, InterruptedException {
+        if (now - fetched >= (keys.containsKey(kid) ? KNOWN_KEY_S : UNKNOWN_KEY_S)) {
+            Map<Object, Map<?, ?>> published = new HashMap<>();
+            for (Object jwk : (List<?>) call("GET", "/.well-known/jwks.json", null, null).get("keys")) {
+                published.put(((Map<?, ?>) jwk).get("kid"), (Map<?, ?>) jwk);
+            }
+            keys = published;
+            fetched = now;
+        }
+        Map<?, ?> jwk = keys.getOrDefault(kid, Map.of());
+        require("EC".equals(jwk.get("kty")) && "P-256".equals(jwk.get("crv")), "no such key");
+        AlgorithmParameters curve = AlgorithmParameters.getInstance("EC");
+        curve.init(new ECGenParameterSpec("secp256r1"));
+        ECPoint point = new ECPoint(
+            new BigInteger(1, decode((String) jwk.get("x"))),
+            new BigInteger(1, decode((String) jwk.get("y"))));
+        return KeyFactory.getInstance("EC").generatePublic(
+            new ECPublicKeySpec(point, curve.getParameterSpec(ECParameterSpec.class)));
+    }
+
+    private interface Call {
+        Map<?, ?> run() throws Failed, InterruptedException;
+    }
+
+    /** Repeats a call that may succeed later, until a time in seconds. */
+    private static Map<?, ?> persist(long until, Call call) throws Failed, InterruptedException {
+        for (long most = 1000; ; most = Math.min(2 * most, 8000)) {
+            try {
+                return call.run();
+            } catch (Failed failed) {
+                if (!failed.passes() || now() > until) {
+                    throw failed;
+                }
+                Thread.sleep(failed.retryAfter > 0
+                    ? 1000 * failed.retryAfter : ThreadLocalRandom.current().nextLong(most));
+            }
+        }
+    }
+
+    private Map<?, ?> call(String method, String path, String body, String idempotencyKey)
+            throws Failed, InterruptedException {
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(url + path))
+            .timeout(Duration.ofSeconds(WAIT_S + SLACK_S))
+            .header("Authorization", "Bearer " + apiKey)
+            .header("Content-Type", "application/json")
+            .method(method, body == null ? BodyPublishers.noBody() : BodyPublishers.ofString(body));
+        if (idempotencyKey != null) {
+            request.header("Idempotency-Key", idempotencyKey);
+        }
+        HttpResponse<String> answer;
+        Map<?, ?> told;
+        try {
+            answer = http.send(request.build(), BodyHandlers.ofString());
+        } catch (IOException unreachable) {
+            throw new Failed(0, "unreachable", String.valueOf(unreachable.getMessage()), 0);
+        }
+        boolean done = answer.statusCode() / 100 == 2;
+        try {
+            told = (Map<?, ?>) Json.parse(answer.body());
+        } catch (IllegalArgumentException | ClassCastException foreign) {
+            // What is no problem of RFC 9457 is of a proxy.
+            told = Map.of();
+        }
+        if (done && !told.isEmpty()) {
+            return told;
+        }
+        String wait = answer.headers().firstValue("retry-after").orElse("");
+        throw new Failed(done ? 0 : answer.statusCode(),
+            told.get("code") instanceof String code ? code : "unknown",
+            String.valueOf(told.get(told.containsKey("detail") ? "detail" : "title")),
+            wait.matches("[0-9]{1,6}") ? Long.parseLong(wait) : 0);
+    }
+
+    private static Map<?, ?> object(String part) throws Refused {
+        try {
+            return (Map<?, ?>) Json.parse(new String(decode(part), StandardCharsets.UTF_8));
+        } catch (IllegalArgumentException | ClassCastException foreign) {
+            throw new Refused("not a JSON object");
+        }
+    }
+
+    /** Base64url in its one spelling: the JDK's decoder passes over padding and spare bits. */
+    private static byte[] decode(String part) throws Refused {
+        try {
+            byte[] bytes = Base64.getUrlDecoder().decode(part);
+            require(encode(bytes).equals(part), "not base64url");
+            return bytes;
+        } catch (IllegalArgumentException foreign) {
+            throw new Refused("not base64url");
+        }
+    }
+
+    private static String encode(byte[] bytes) {
+        return Base64.getUrlEncoder().withoutPadding().encodeToString(bytes);
+    }
+
+    private static long number(Map<?, ?> map, String name) {
+        return ((BigDecimal) map.get(name)).longValue();
+    }
+
+    private static long now() {
+        return System.currentTimeMillis() / 1000;
+    }
+
+    private static void require(boolean holds, String otherwise) throws Refused {
+        if (!holds) {
+            throw new Refused(otherwise);
+        }
+    }
+}

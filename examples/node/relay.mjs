@@ -1,0 +1,193 @@
+// A backend's side of fido-relay with Node's own modules (Node 20 or later): opens ceremonies, waits
+// for their outcome, verifies the signed result. This is the file to take; main.mjs uses it.
+import { createHash, createPublicKey, randomUUID, verify } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
+
+/** Seconds that one long poll may be held, and that any call may take longer than that. */
+const [WAIT_S, SLACK_S] = [25, 10];
+/** Seconds for which an opening is repeated while the relay cannot be reached. */
+const OPEN_FOR_S = 30;
+/** Seconds after a ceremony's deadline for which its outcome is waited for: the relay may restart. */
+const GRACE_S = 60;
+/** Seconds for which an unknown key is not asked for again, and a known one is not asked about. */
+const [UNKNOWN_KEY_S, KNOWN_KEY_S] = [60, 3600];
+
+const seconds = () => Math.floor(Date.now() / 1000);
+
+/** The relay refused, or could not be reached: `status` is 0 then. */
+export class RelayError extends Error {
+  constructor(status, code, detail, retryAfter) {
+    super(`${status} ${code}: ${detail}`);
+    Object.assign(this, { status, code, retryAfter });
+  }
+
+  /** Whether the same call may succeed later. */
+  get passes() {
+    return this.status === 0 || this.status === 429 || (this.status >= 500 && this.status !== 501);
+  }
+}
+
+export class Relay {
+  #url;
+  #apiKey;
+  #keys = new Map();
+  #fetched = -Infinity;
+
+  /**
+   * `issuer` is the relay's public URL where the backend reaches it by another one. `txBinding`
+   * "relay" takes approvals whose words the relay alone vouches for, as with an external FIDO2
+   * server; "card" asks for the card's own signature over them. `maxAge`: how old, in seconds, a
+   * success may be when it is acted upon.
+   */
+  constructor({ url, apiKey, clientId, issuer = url, txBinding = "card", leeway = 30, maxAge = 300 }) {
+    if (!url || !apiKey) throw new TypeError("a relay has a URL and an API key");
+    this.#url = url.replace(/\/$/, "");
+    this.#apiKey = apiKey;
+    Object.assign(this, { clientId, issuer: issuer.replace(/\/$/, ""), txBinding, leeway, maxAge });
+  }
+
+  /** The same, asking the relay for the client id. */
+  static async connect(options) {
+    const relay = new Relay(options);
+    relay.clientId = (await relay.#call("GET", "/v1/clients/self")).client_id;
+    return relay;
+  }
+
+  /**
+   * Opens a ceremony (the body of `POST /v1/ceremonies`) and gives what `outcome` and `verify` need:
+   * keep it in the session, on the server. Repeats carry the same key, so they open no second one;
+   * to repeat after a restart of your own, give the same key and the same ceremony.
+   */
+  async open(ceremony, idempotencyKey = randomUUID()) {
+    const body = { client_nonce: randomUUID(), ...ceremony };
+    const opened_at = seconds();
+    const headers = { "Idempotency-Key": idempotencyKey };
+    const opened = await this.#persist(opened_at + OPEN_FOR_S, () =>
+      this.#call("POST", "/v1/ceremonies", body, headers));
+    return { ...body, ...opened, opened_at };
+  }
+
+  /** Waits for the end, over timeouts and restarts of the relay; `seen` gets each step once. */
+  async outcome(opened, seen = () => {}) {
+    const until = opened.opened_at + opened.expires_in + GRACE_S;
+    for (let since = 0; ; ) {
+      const view = await this.#persist(until, () => this.read(opened, WAIT_S, since));
+      for (const { seq, step } of view.progress) if (seq > since) seen(step);
+      since = view.seq;
+      if (view.status !== "pending") return view;
+      if (seconds() > until) throw new RelayError(0, "unknown", "the ceremony does not end");
+    }
+  }
+
+  /** The ceremony as it stands once there is a step after number `since`, or `wait` seconds are over. */
+  read(opened, wait = 0, since = 0) {
+    return this.#call("GET", `/v1/ceremonies/${opened.id}?wait=${wait}&since=${since}`);
+  }
+
+  /** Takes a ceremony back. One that has ended already keeps its outcome. */
+  async cancel(opened) {
+    await this.#call("DELETE", `/v1/ceremonies/${opened.id}`).catch((error) => {
+      if (error.code !== "already_closed") throw error;
+    });
+  }
+
+  /**
+   * The claims of a token (`result` of what `outcome` gave) that proves the success of what was
+   * opened; throws for any other. Act once for each `jti`.
+   */
+  async verify(token, opened, now = seconds()) {
+    const parts = token.split(".");
+    require(parts.length === 3, "not a compact JWS");
+    const [header, payload, signature] = parts.map(decode);
+    const { alg, typ, kid, crit } = JSON.parse(header);
+    require(alg === "ES256" && typ === "ceremony-result+jwt" && crit === undefined, "another kind of token");
+    const key = { key: await this.#key(kid, now), dsaEncoding: "ieee-p1363" };
+    require(verify("sha256", Buffer.from(`${parts[0]}.${parts[1]}`), key, signature), "the signature does not verify");
+
+    const claims = JSON.parse(payload);
+    const expected = {
+      iss: this.issuer,
+      aud: this.clientId,
+      jti: opened.id,
+      sub: opened.username,
+      client_nonce: opened.client_nonce,
+      ceremony_type: opened.type,
+      outcome: "succeeded",
+      binding: opened.binding ?? "code",
+      tx_hash: opened.transaction && transactionHash(opened.transaction),
+    };
+    for (const [name, value] of Object.entries(expected)) require(claims[name] === value, `another ${name}`);
+    const { iat, exp, amr, auth_time, tx_binding } = claims;
+    require([iat, exp, auth_time].every(Number.isFinite), "times are numbers");
+    require(iat <= now + this.leeway && now < exp + this.leeway, "not valid now");
+    require(auth_time >= opened.opened_at - this.leeway && auth_time <= now + this.leeway, "decided at another time");
+    require(now - auth_time <= this.maxAge, "decided too long ago");
+    // Two factors: leave this out only if your policy takes a card without its PIN.
+    require(Array.isArray(amr) && amr.includes("pin"), "the card did not verify its user");
+    const bindings = opened.transaction ? ["card", this.txBinding] : [undefined];
+    require(bindings.includes(tx_binding), "the words are not vouched for as they must be");
+    return claims;
+  }
+
+  /** The published key of this id. The set is fetched again for one that is not in it. */
+  async #key(kid, now) {
+    if (now - this.#fetched >= (this.#keys.has(kid) ? KNOWN_KEY_S : UNKNOWN_KEY_S)) {
+      const { keys } = await this.#call("GET", "/.well-known/jwks.json");
+      this.#keys = new Map(keys.map((key) => [key.kid, key]));
+      this.#fetched = now;
+    }
+    const { kty, crv, x, y } = this.#keys.get(kid) ?? {};
+    require(kty === "EC" && crv === "P-256", "no such key");
+    return createPublicKey({ key: { kty, crv, x, y }, format: "jwk" });
+  }
+
+  /** Repeats a call that may succeed later, until a time in seconds. */
+  async #persist(until, call) {
+    for (let n = 0; ; n += 1) {
+      try {
+        return await call();
+      } catch (error) {
+        if (!error.passes || seconds() > until) throw error;
+        await pause(1000 * (error.retryAfter || Math.min(2 ** n, 8) * Math.random()));
+      }
+    }
+  }
+
+  async #call(method, path, body, headers = {}) {
+    const unreachable = (error) => {
+      throw new RelayError(0, "unreachable", error.cause?.message ?? error.message);
+    };
+    const answer = await fetch(`${this.#url}${path}`, {
+      method,
+      headers: { Authorization: `Bearer ${this.#apiKey}`, "Content-Type": "application/json", ...headers },
+      body: body && JSON.stringify(body),
+      redirect: "error",
+      signal: AbortSignal.timeout((WAIT_S + SLACK_S) * 1000),
+    }).catch(unreachable);
+    if (answer.ok) return answer.json().catch(unreachable);
+    // RFC 9457: programs go by `code`. What is no problem is of a proxy.
+    const problem = await answer.json().catch(() => ({}));
+    const retryAfter = Number(answer.headers.get("retry-after"));
+    throw new RelayError(answer.status, problem.code ?? "unknown", problem.detail ?? problem.title ?? "", retryAfter);
+  }
+}
+
+/**
+ * SHA-256 of the transaction's canonical JSON (RFC 8785), base64url: names in order, no blanks, and
+ * strings as `JSON.stringify` writes them. Compute it from what you are about to execute.
+ */
+export function transactionHash({ title, fields }) {
+  const canonical = JSON.stringify({ fields: fields.map(({ label, value }) => ({ label, value })), title });
+  return createHash("sha256").update(canonical).digest("base64url");
+}
+
+/** Base64url in its one spelling: Buffer alone passes over padding and foreign characters. */
+function decode(part) {
+  const bytes = Buffer.from(part, "base64url");
+  require(bytes.toString("base64url") === part, "not base64url");
+  return bytes;
+}
+
+function require(holds, otherwise) {
+  if (!holds) throw new Error(otherwise);
+}

@@ -1,0 +1,181 @@
+// The backend of page.html: signs a browser in with the sample of ../node. Sessions are in memory, so
+// one process only.
+//
+//   export FIDO_RELAY_URL=http://127.0.0.1:8080 FIDO_RELAY_API_KEY=rk_…
+//   node server.mjs 8000
+//   fido-relay client change cli_… --page-origin http://127.0.0.1:8000
+//
+// Behind TLS set SHOP_ORIGIN to what browsers see (https://shop.example), and FIDO_RELAY_ISSUER to the
+// relay's public URL, which the page dials, where this program reaches the relay by another one.
+import { createHash, randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { Relay, RelayError } from "../node/relay.mjs";
+
+const ATTEMPT_MS = 5 * 60_000;
+const SESSION_MS = 30 * 60_000;
+const MOST_ATTEMPTS = 10_000;
+
+const { FIDO_RELAY_URL: url, FIDO_RELAY_API_KEY: apiKey, FIDO_RELAY_ISSUER: issuer } = process.env;
+const relay = await Relay.connect({ url, apiKey, issuer });
+
+const page = readFileSync(new URL("page.html", import.meta.url), "utf8");
+const hash = (tag) => {
+  const text = page.split(`<${tag}>`)[1].split(`</${tag}>`)[0];
+  return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+};
+const policy = `default-src 'none'; script-src ${hash("script")}; style-src ${hash("style")}; ` +
+  `connect-src 'self' ${new URL(relay.issuer).origin}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
+
+/** Values that end by time, each under the name that a browser's cookie holds. */
+class Kept extends Map {
+  keep(value, forMs) {
+    const name = randomBytes(32).toString("base64url");
+    this.set(name, { value, until: Date.now() + forMs });
+    return name;
+  }
+
+  forget() {
+    for (const [name, { until }] of this) if (until < Date.now()) this.delete(name);
+  }
+
+  find(name) {
+    const kept = this.get(name);
+    return kept && kept.until >= Date.now() ? kept.value : undefined;
+  }
+}
+const attempts = new Kept();
+const sessions = new Kept();
+
+class Refused extends Error {
+  constructor(status) {
+    super();
+    this.status = status;
+  }
+}
+
+/** What the page needs to show and watch an attempt: no key, no name. */
+function shown({ id, code, ticket, expires_in, opened_at }) {
+  const left = opened_at + expires_in - Math.floor(Date.now() / 1000);
+  return { url: `${relay.issuer}/v1/ceremonies/${id}`, id, code, ticket, expires_in: Math.max(0, left) };
+}
+
+async function signIn({ cookies, body, request, set }) {
+  if (typeof body.username !== "string") throw new Refused(400);
+  attempts.forget();
+  sessions.forget();
+  if (attempts.size >= MOST_ATTEMPTS) throw new Refused(503);
+  // A browser has one attempt: the earlier one's prompt leaves the phone.
+  const earlier = attempts.find(cookies.waiting);
+  attempts.delete(cookies.waiting);
+  if (earlier) await relay.cancel(earlier).catch(console.error);
+  const context = { ip: request.socket.remoteAddress, user_agent: request.headers["user-agent"] };
+  const opened = await relay.open({ type: "authentication", username: body.username, context });
+  set("waiting", attempts.keep(opened, ATTEMPT_MS));
+  return shown(opened);
+}
+
+async function finish({ cookies, body, set }) {
+  const opened = attempts.find(cookies.waiting);
+  if (opened?.id !== body.id) throw new Refused(404);
+  const view = await relay.read(opened);
+  if (view.status === "pending") return { status: "pending" };
+  let { status } = view;
+  if (status === "succeeded") {
+    await relay.verify(view.result, opened).catch((error) => {
+      // Without the relay's keys nothing is decided: the attempt is kept, and the page asks again.
+      if (error instanceof RelayError) throw error;
+      console.error(error);
+      status = "unproven";
+    });
+  }
+  // Of two calls at once one takes it.
+  if (!attempts.delete(cookies.waiting)) throw new Refused(404);
+  set("waiting", "");
+  if (status === "succeeded") {
+    sessions.delete(cookies.session);
+    set("session", sessions.keep(opened.username, SESSION_MS));
+  }
+  return { status, reason: view.reason };
+}
+
+async function cancel({ cookies, body }) {
+  const opened = attempts.find(cookies.waiting);
+  if (opened?.id !== body.id) throw new Refused(404);
+  await relay.cancel(opened);
+  return {};
+}
+
+function me({ cookies }) {
+  const attempt = attempts.find(cookies.waiting);
+  return { username: sessions.find(cookies.session), attempt: attempt && shown(attempt) };
+}
+
+function signOut({ cookies, set }) {
+  sessions.delete(cookies.session);
+  set("session", "");
+  return {};
+}
+
+const ROUTES = {
+  "GET /me": me,
+  "POST /sign-in": signIn,
+  "POST /finish": finish,
+  "POST /cancel": cancel,
+  "POST /sign-out": signOut,
+};
+
+let origin = process.env.SHOP_ORIGIN;
+const secure = Boolean(origin?.startsWith("https:"));
+const prefix = secure ? "__Host-" : "";
+
+async function bodyOf(request) {
+  let text = "";
+  for await (const chunk of request.setEncoding("utf8")) {
+    text += chunk;
+    if (text.length > 4096) throw new Refused(413);
+  }
+  try {
+    return Object(JSON.parse(text || "{}"));
+  } catch {
+    throw new Refused(400);
+  }
+}
+
+async function answer(request, response) {
+  const cookies = {};
+  for (const pair of (request.headers.cookie ?? "").split("; ")) {
+    const [name, value] = pair.split("=");
+    if (name.startsWith(prefix)) cookies[name.slice(prefix.length)] = value;
+  }
+  const set = (name, value) => response.appendHeader("Set-Cookie",
+    `${prefix}${name}=${value}; Path=/; HttpOnly; SameSite=Strict${secure ? "; Secure" : ""}${value ? "" : "; Max-Age=0"}`);
+  response.setHeader("Cache-Control", "no-store");
+  const route = `${request.method} ${request.url}`;
+  if (route === "GET /") {
+    response.setHeader("Content-Security-Policy", policy);
+    response.setHeader("Content-Type", "text/html; charset=utf-8");
+    return response.end(page);
+  }
+  try {
+    if (!Object.hasOwn(ROUTES, route)) throw new Refused(404);
+    // Browsers name the page on every POST; no other site's may act for this visitor.
+    if (request.method === "POST" && request.headers.origin !== origin) throw new Refused(403);
+    const body = await bodyOf(request);
+    const told = await ROUTES[route]({ cookies, body, request, set });
+    response.setHeader("Content-Type", "application/json");
+    response.end(JSON.stringify(told));
+  } catch (error) {
+    const bad = error instanceof RelayError && [400, 422].includes(error.status);
+    response.statusCode = error instanceof Refused ? error.status : bad ? 400 : 503;
+    if (response.statusCode === 503) console.error(error);
+    response.end();
+  }
+}
+
+const server = createServer((request, response) => void answer(request, response));
+server.listen(Number(process.argv[2] ?? 8000), "127.0.0.1", () => {
+  const here = `http://127.0.0.1:${server.address().port}`;
+  origin ??= here;
+  console.log(`open: ${here}`);
+});

@@ -1,0 +1,87 @@
+// The device socket for as long as the app's root is mounted.
+
+import { DeviceSocket, storedDevice } from "@fido-relay/client";
+import type { ChallengeFrame, DeviceEvent, OfferFrame, PairedDevice, StopReason } from "@fido-relay/client";
+import NetInfo from "@react-native-community/netinfo";
+import { useEffect, useReducer, useRef, useState } from "react";
+import { AppState } from "react-native";
+import { deviceSigner, forget, storage } from "./device";
+
+export interface Shown {
+  connected: boolean;
+  /** What the person is asked, one at a time; others wait their turn. */
+  prompts: (OfferFrame | ChallengeFrame)[];
+  /** Of the last prompt, or of the last code. */
+  told?: string;
+  stopped?: StopReason;
+}
+
+const NOTHING: Shown = { connected: false, prompts: [] };
+
+function show(shown: Shown, event: DeviceEvent): Shown {
+  const without = (id: string) => shown.prompts.filter(({ ceremony_id }) => ceremony_id !== id);
+  switch (event.kind) {
+    case "connected":
+      return { ...shown, connected: true };
+    case "disconnected":
+      return { ...shown, connected: false };
+    case "offer":
+    case "challenge": {
+      if (event.again) return shown;
+      const frame = event.kind === "offer" ? event.offer : event.challenge;
+      return { ...shown, prompts: [...without(frame.ceremony_id), frame] };
+    }
+    case "closed":
+      return { ...shown, prompts: without(event.closed.ceremony_id), told: event.closed.outcome };
+    case "taken_down":
+      return { ...shown, prompts: without(event.ceremonyId) };
+    case "refused":
+      return { ...shown, told: event.error.code };
+    case "stopped":
+      return { ...NOTHING, stopped: event.why };
+    default:
+      return shown;
+  }
+}
+
+/** Holds the socket of a paired device; `device` is null while there is none. */
+export function useDevice() {
+  const [device, setDevice] = useState<PairedDevice | null>();
+  const [shown, dispatch] = useReducer(show, NOTHING);
+  const socket = useRef<DeviceSocket>(undefined);
+
+  useEffect(() => {
+    void storedDevice(storage).then((found) => setDevice(found ?? null));
+  }, []);
+
+  useEffect(() => {
+    if (!device) return;
+    const controller = new AbortController();
+    const onEvent = (event: DeviceEvent) => {
+      if (controller.signal.aborted) return;
+      dispatch(event);
+      const gone = event.kind === "stopped" && (event.why === "revoked" || event.why === "unknown_device");
+      if (gone) void forget().then(() => setDevice(null));
+    };
+    void deviceSigner().then((signer) => {
+      if (controller.signal.aborted) return;
+      socket.current = new DeviceSocket({ device, signer, storage, onEvent, signal: controller.signal });
+    });
+    // A line may have died while the system held the app: it is asked at once.
+    const state = AppState.addEventListener("change", (now) => {
+      if (now === "active") socket.current?.wake();
+    });
+    let network: string | undefined;
+    const leave = NetInfo.addEventListener(({ type, isConnected }) => {
+      if (network !== undefined && network !== type && isConnected) socket.current?.redial();
+      network = type;
+    });
+    return () => {
+      controller.abort();
+      state.remove();
+      leave();
+    };
+  }, [device]);
+
+  return { device, setDevice, shown, socket };
+}

@@ -1,0 +1,159 @@
+// The sample's backend, in Node without a package: it opens ceremonies with its API key, gives the
+// page what it needs to watch, and signs in whom a verified result names. Sessions are in memory.
+import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { Relay, RelayError } from "../node/relay.mjs";
+
+const RELAY = process.env.FIDO_RELAY_URL ?? "http://127.0.0.1:8080";
+const KEY = process.env.FIDO_RELAY_API_KEY;
+const [HOST, PORT] = (process.argv[2] ?? "127.0.0.1:8000").split(/:(?=\d+$)/);
+const FILES = { "/": ["index.html", "text/html"], "/app.js": ["app.js", "text/javascript"], "/style.css": ["style.css", "text/css"] };
+const POLICY = `default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ${new URL(RELAY).origin}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
+const BODY_BYTES = 4096;
+const SESSION_MS = 30 * 60_000;
+/** A success is redeemed within this time, and an attempt forgotten after it. */
+const REDEEM_S = 120;
+const ATTEMPT_MS = 15 * 60_000;
+const MOST = 10_000;
+
+/** By ceremony: the browser that asked, and how it ended once that is known. */
+const attempts = new Map();
+/** By the session cookie. */
+const sessions = new Map();
+
+class Refused extends Error {
+  constructor(status) {
+    super(`refused: ${status}`);
+    this.status = status;
+  }
+}
+
+const relay = await Relay.connect({ url: RELAY, apiKey: KEY, maxAge: REDEEM_S });
+
+/** Phases 1 and 2: a browser asks, and gets the code, and the ticket to watch with. */
+async function signIn(browser, { username }) {
+  if (typeof username !== "string" || username === "") throw new Refused(400);
+  const opened = await relay.open({ type: "authentication", username });
+  forget(attempts, ATTEMPT_MS);
+  attempts.set(opened.id, { browser, opened, at: Date.now() });
+  const { id, code, ticket, expires_in } = opened;
+  return { id, code, ticket, expires_in, url: `${RELAY}/v1/ceremonies/${id}` };
+}
+
+/** To any browser but the one that asked there is no such sign-in. */
+function own(browser, id) {
+  const attempt = attempts.get(id);
+  if (!attempt || attempt.browser !== browser) throw new Refused(404);
+  return attempt;
+}
+
+/** Phases 4 and 5: the result is verified, and the browser signed in, once. */
+async function finish(browser, id, response) {
+  const attempt = own(browser, id);
+  if (!attempt.status) {
+    const ceremony = await relay.read(attempt.opened);
+    let { status } = ceremony;
+    if (status === "succeeded") {
+      await relay.verify(ceremony.result, attempt.opened).catch((error) => {
+        // A relay that is out of reach may answer the next time.
+        if (error instanceof RelayError) throw error;
+        console.error(`${id}: ${error.message}`);
+        status = "unproven";
+      });
+    }
+    // Two requests at once: the first one through decides.
+    if (!attempt.status && status !== "pending") {
+      attempt.status = status;
+      if (status === "succeeded") attempt.session = begin(attempt.opened.username);
+    }
+  }
+  if (attempt.session) keep(response, "session", attempt.session);
+  return { status: attempt.status ?? "pending" };
+}
+
+async function cancel(browser, id) {
+  await relay.cancel(own(browser, id).opened);
+  return {};
+}
+
+function begin(username) {
+  forget(sessions, SESSION_MS);
+  const session = randomBytes(32).toString("base64url");
+  sessions.set(session, { username, at: Date.now() });
+  return session;
+}
+
+/** Drops what is too old, and the oldest of too many. */
+function forget(kept, mostMs) {
+  for (const [id, { at }] of kept) {
+    if (at + mostMs > Date.now() && kept.size < MOST) return;
+    kept.delete(id);
+  }
+}
+
+/** SameSite and bodies in JSON keep other sites out. */
+function keep(response, name, value) {
+  response.appendHeader("Set-Cookie", `${name}=${value}; Path=/; HttpOnly; SameSite=Strict; Secure`);
+}
+
+function cookie(request, name) {
+  return new RegExp(`(?:^|; )${name}=([\\w-]+)`).exec(request.headers.cookie ?? "")?.[1];
+}
+
+async function json(request) {
+  if (request.headers["content-type"] !== "application/json") throw new Refused(415);
+  let text = "";
+  for await (const piece of request.setEncoding("utf8")) {
+    text += piece;
+    if (text.length > BODY_BYTES) throw new Refused(413);
+  }
+  try {
+    return Object(JSON.parse(text));
+  } catch {
+    throw new Refused(400);
+  }
+}
+
+async function answer(request, response) {
+  const { pathname } = new URL(request.url, "http://shop");
+  const [, id, what] = /^\/api\/sign-in\/([\w-]+)\/(finish|cancel)$/.exec(pathname) ?? [];
+  const session = sessions.get(cookie(request, "session"));
+  if (request.method === "GET" && pathname === "/api/me") {
+    return { username: session && session.at + SESSION_MS > Date.now() ? session.username : null };
+  }
+  if (request.method !== "POST") throw new Refused(404);
+  const body = await json(request);
+  let browser = cookie(request, "browser");
+  if (pathname === "/api/sign-in") {
+    // One for all tabs: a second tab's sign-in takes nothing from the first.
+    if (!browser) keep(response, "browser", (browser = randomBytes(32).toString("base64url")));
+    return signIn(browser, body);
+  }
+  if (what === "finish") return finish(browser, id, response);
+  if (what === "cancel") return cancel(browser, id);
+  if (pathname !== "/api/sign-out") throw new Refused(404);
+  sessions.delete(cookie(request, "session"));
+  keep(response, "session", "; Max-Age=0");
+  return {};
+}
+
+const server = createServer(async (request, response) => {
+  response.setHeader("Cache-Control", "no-store");
+  response.setHeader("Content-Security-Policy", POLICY);
+  response.setHeader("X-Content-Type-Options", "nosniff");
+  const [file, type] = (request.method === "GET" && FILES[request.url]) || [];
+  try {
+    const text = file ? await readFile(new URL(`public/${file}`, import.meta.url)) : JSON.stringify(await answer(request, response));
+    response.setHeader("Content-Type", file ? `${type}; charset=utf-8` : "application/json");
+    response.end(text);
+  } catch (error) {
+    const status = error instanceof Refused ? error.status : 503;
+    if (status === 503) console.error(`${request.method} ${request.url}: ${error.message}`);
+    response.statusCode = status;
+    response.setHeader("Content-Type", "application/json");
+    response.end("{}");
+  }
+});
+
+server.listen(Number(PORT), HOST, () => console.log(`the shop is open: http://${HOST}:${server.address().port}`));

@@ -1,0 +1,98 @@
+import type { WatchState } from "@fido-relay/client";
+import { useCeremony } from "@fido-relay/client/react";
+import { useEffect, useState } from "react";
+import * as api from "./api.js";
+
+const SAYS: Record<string, string> = {
+  opened: "Open the app on your phone and type this code.",
+  delivered: "Type this code into the app on your phone.",
+  claimed: "Code accepted.",
+  challenged: "Hold your card to the back of the phone.",
+  card: "Keep the card still.",
+  verifying: "Your card has answered. It is being checked.",
+};
+
+/** Milliseconds beyond the ceremony's time in which its end may still be heard. */
+const GRACE_MS = 60_000;
+/** Between two questions to the backend when the page cannot hear the end itself. */
+const AGAIN_MS = 2_000;
+
+export function Waiting({ attempt, onEnd }: { attempt: api.Attempt; onEnd: (status: string) => void }) {
+  const deadlineMs = Math.max(0, attempt.until - Date.now()) + GRACE_MS;
+  const { events, state, closed, error } = useCeremony(attempt.url, attempt.ticket, { deadlineMs });
+  const [cancelling, setCancelling] = useState(false);
+  const left = useSecondsLeft(attempt.until);
+  const steps = events.map(({ step }) => step);
+  const said = steps.filter((step) => step in SAYS).at(-1) ?? "opened";
+
+  // Heard or not heard: how it ended the backend says, which holds the signed result.
+  const over = closed !== undefined || error !== undefined;
+  useEffect(() => {
+    if (!over) return;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let gone = false;
+    const ask = async () => {
+      const status = await api.finish(attempt.id).catch(() => "pending");
+      if (gone) return;
+      if (status === "pending") timer = setTimeout(ask, AGAIN_MS);
+      else onEnd(status);
+    };
+    void ask();
+    return () => {
+      gone = true;
+      clearTimeout(timer);
+    };
+  }, [over, attempt.id, onEnd]);
+
+  return (
+    <section aria-label="Your sign-in">
+      {/* A code that was typed is of no more use. */}
+      {!steps.includes("claimed") && (
+        <>
+          <output id="code" aria-label="Code for the app">
+            {attempt.code}
+          </output>
+          <p>Type it into the app only. Nobody from the shop will ever ask for it.</p>
+        </>
+      )}
+      <p role="status" data-steps={steps.join(" ")}>
+        {SAYS[said]}
+      </p>
+      <Trouble state={state} />
+      <p role="timer">{left > 0 ? `${left} s left` : "Time is up"}</p>
+      {/* A card that has answered cannot be called back. */}
+      <button
+        type="button"
+        disabled={cancelling || steps.includes("verifying")}
+        onClick={() => {
+          setCancelling(true);
+          // Whatever comes of it, the watch tells the end.
+          void api.cancel(attempt.id).catch(() => setCancelling(false));
+        }}
+      >
+        Cancel
+      </button>
+    </section>
+  );
+}
+
+/** What the person may do meanwhile: the ceremony goes on without this page. */
+function Trouble({ state }: { state: WatchState }) {
+  if (state.kind !== "trouble") return null;
+  return (
+    <p className="trouble" role="alert">
+      {state.why === "busy" ? "The card service is busy. " : "This page has no connection at the moment. "}
+      You may go on in the app; the page follows by itself.
+    </p>
+  );
+}
+
+function useSecondsLeft(until: number): number {
+  const seconds = () => Math.max(0, Math.ceil((until - Date.now()) / 1000));
+  const [left, setLeft] = useState(seconds);
+  useEffect(() => {
+    const clock = setInterval(() => setLeft(seconds()), 250);
+    return () => clearInterval(clock);
+  }, [until]);
+  return left;
+}

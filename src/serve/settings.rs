@@ -1,0 +1,86 @@
+//! The configuration in the terms of the rooms that it is for.
+
+use std::time::Duration;
+
+use fido_relay_proto::TenantId;
+use url::Url;
+
+use super::{base, pace};
+use crate::config::{Config, Limits, Prompts};
+use crate::edge;
+use crate::fatigue::Policy;
+use crate::metrics::Metrics;
+use crate::session;
+
+pub(super) fn edge(config: &Config, metrics: Metrics) -> edge::Settings {
+    let limits = &config.limits;
+    edge::Settings {
+        tenant: TenantId::default(),
+        rp_id: config.tenant.rp_id.clone(),
+        public_url: base(&config.public_url),
+        public_aliases: aliases(&config.public_url),
+        tenant_origins: config.tenant.origins.clone(),
+        device_origins: config.device_origins.clone(),
+        socket_limits: socket_limits(limits),
+        socket_write: limits.write,
+        body_bytes: limits.body_bytes,
+        unauthenticated_per_ip: limits.unauthenticated_per_ip,
+        unauthenticated_per_node: limits.unauthenticated_per_node,
+        watch: edge::WatchLimits {
+            per_ceremony: limits.watchers_per_ceremony,
+            per_node: limits.watchers_per_node,
+        },
+        rates: pace::rates(&limits.rates),
+        metrics,
+    }
+}
+
+pub(super) fn prompt_policy(prompts: &Prompts) -> Policy {
+    Policy {
+        live: prompts.live,
+        ringing: prompts.ringing,
+        free_prompts: prompts.free,
+        waits_ms: prompts.waits.iter().copied().map(millis).collect(),
+        prompts_per_hour: prompts.per_hour,
+        declined_quiet_ms: millis(prompts.declined_quiet),
+        not_me_mute_ms: millis(prompts.not_me_mute),
+        wrong_codes_per_day: prompts.wrong_codes_per_day,
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn socket_limits(limits: &Limits) -> session::Limits {
+    let defaults = session::Limits::default();
+    session::Limits {
+        frame_after_auth: limits.frame_bytes,
+        text: session::Budget {
+            every_ms: 1000 / u64::from(limits.frames_per_s.max(1)),
+            burst: limits.frames_burst,
+        },
+        ping_every_ms: millis(limits.heartbeat),
+        // ± 20 %
+        ping_jitter_ms: millis(limits.heartbeat) / 5,
+        silent_pings: limits.silent_pings,
+        auth_lifetime_ms: millis(limits.auth_lifetime),
+        auth_jitter_ms: millis(limits.auth_lifetime) / 12,
+        reauth_within_ms: defaults.reauth_within_ms.min(millis(limits.auth_lifetime) / 2),
+        ..defaults
+    }
+}
+
+/// On loopback the same relay is dialled by several names, and a proof names the one dialled.
+fn aliases(url: &Url) -> Vec<String> {
+    let spellings = ["localhost", "127.0.0.1", "[::1]"];
+    let Some(host) = url.host_str().filter(|host| spellings.contains(host)) else {
+        return Vec::new();
+    };
+    let others = spellings.into_iter().filter(|spelling| *spelling != host);
+    let respell = |spelling: &str| {
+        let mut url = url.clone();
+        url.set_host(Some(spelling)).is_ok().then(|| base(&url))
+    };
+    others.filter_map(respell).collect()
+}

@@ -24,7 +24,7 @@ use qrcode::render::svg;
 use serde::{Deserialize, Serialize};
 
 use super::random;
-use crate::ports::{Bucket, Revision, Store, StoreError, records};
+use crate::ports::{Bucket, Revision, Store, StoreError, Stored, records};
 
 #[cfg(test)]
 mod tests;
@@ -188,15 +188,19 @@ pub async fn void_of(
     username: &Username,
 ) -> Result<(), StoreError> {
     for (key, stored) in store.list(Bucket::Pairings, "").await? {
-        let Ok(Record::Open(pairing)) = records::decode(&stored.value) else { continue };
-        if pairing.tenant != *tenant || pairing.username != *username {
-            continue;
-        }
-        let void = Record::Void { until: pairing.expires_at.plus_secs(LIFETIME_S) };
-        match records::save(store, Bucket::Pairings, &key, stored.revision, &void).await {
-            // Used or guessed at meanwhile: a device that it made is listed after this.
-            Ok(_) | Err(StoreError::Conflict) => {}
-            Err(error) => return Err(error),
+        let mut found = Some(stored);
+        while let Some(Stored { revision, value }) = found {
+            let Ok(Record::Open(pairing)) = records::decode(&value) else { break };
+            if pairing.tenant != *tenant || pairing.username != *username {
+                break;
+            }
+            let void = Record::Void { until: pairing.expires_at.plus_secs(LIFETIME_S) };
+            match records::save(store, Bucket::Pairings, &key, revision, &void).await {
+                Ok(_) => break,
+                // Used meanwhile, or a wrong code has cost it a try: then it is still open.
+                Err(StoreError::Conflict) => found = store.load(Bucket::Pairings, &key).await?,
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(())

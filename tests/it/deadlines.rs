@@ -234,6 +234,7 @@ async fn a_store_that_is_away_is_a_503_that_says_when_to_come_back() {
         ("DELETE", &*format!("/v1/ceremonies/{id}"), &Value::Null),
         ("POST", "/v1/pairings", &pairing),
         ("GET", "/v1/users/ada/devices", &Value::Null),
+        ("DELETE", "/v1/users/ada/pairings", &Value::Null),
         ("GET", "/v1/clients/self", &Value::Null),
         ("GET", "/readyz", &Value::Null),
     ] {

@@ -150,6 +150,34 @@ async fn a_token_is_good_once() {
 }
 
 #[tokio::test]
+async fn voided_pairings_make_no_device_by_link_or_code() {
+    let scene = Scene::set().await;
+    let bobs = [opened(&scene.initiator, "bob").await, opened(&scene.initiator, "bob").await];
+    let evas = token(&scene.initiator, "eva").await;
+    let key = DeviceKey::generate().unwrap();
+    // A wrong code has cost a try: the record is another one than when it was made.
+    let wrong = typed_body(&scene.relay, &key, &mistyped(&bobs[0].typed_code));
+    assert_eq!(pair(&scene.relay, &wrong).await.status(), 401);
+    for _ in 0..2 {
+        assert_eq!(scene.initiator.delete("/v1/users/bob/pairings").await.status(), 204);
+    }
+    assert_eq!(scene.initiator.delete("/v1/users/unknown/pairings").await.status(), 204);
+    for pairing in &bobs {
+        let by_link = body(&scene.relay, &key, &pairing.pairing_token);
+        let by_code = typed_body(&scene.relay, &key, &pairing.typed_code);
+        for order in [by_link, by_code] {
+            assert_eq!(pair(&scene.relay, &order).await.status(), 401);
+        }
+    }
+    assert_eq!(devices_of(&scene.initiator, "bob").await, 0);
+    let another_users = body(&scene.relay, &key, &evas);
+    assert_eq!(pair(&scene.relay, &another_users).await.status(), 201);
+    // What is opened afterwards is good.
+    let again = body(&scene.relay, &key, &token(&scene.initiator, "bob").await);
+    assert_eq!(pair(&scene.relay, &again).await.status(), 201);
+}
+
+#[tokio::test]
 async fn of_a_hundred_that_use_a_token_at_once_one_becomes_the_device() {
     let scene = Scene::set().await;
     let token = token(&scene.initiator, "bob").await;

@@ -76,6 +76,7 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/devices/{id}", delete(devices::revoke).patch(devices::rename))
         .route("/v1/device/key", post(device_keys::rotate))
         .route("/v1/users/{username}/devices", get(devices::list))
+        .route("/v1/users/{username}/pairings", delete(pairings::void))
         .route("/v1/users/{username}/cards", get(cards::list))
         .route("/v1/users/{username}/cards/{id}", delete(cards::remove))
         .route("/v1/webhooks", get(webhooks::list).post(webhooks::register))

@@ -1,13 +1,15 @@
-//! `/v1/pairings`: one-time tokens by which a phone becomes a user's device.
+//! Pairings: one-time tokens by which a phone becomes a user's device.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use fido_relay_proto::http::{OpenPairing, OpenedPairing, Scope};
+use fido_relay_proto::{ProblemCode, Username};
 
 use super::body::JsonBody;
 use super::caller::Initiator;
 use super::refusal::Refusal;
+use super::segment::Segment;
 use crate::edge::Edge;
 use crate::security::pairing;
 
@@ -28,4 +30,16 @@ pub(super) async fn open(
     )
     .await?;
     Ok((StatusCode::CREATED, Json(opened)))
+}
+
+/// `DELETE /v1/users/{username}/pairings`.
+pub(super) async fn void(
+    State(edge): State<Edge>,
+    caller: Initiator,
+    Segment(username): Segment,
+) -> Result<StatusCode, Refusal> {
+    caller.require(Scope::DevicePair)?;
+    let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
+    pairing::void_of(&*edge.relay().world().store, &caller.0.tenant, &username).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -42,6 +42,21 @@ pub(super) fn describe(draft: &mut Draft) {
             UnsupportedMediaType,
             Unavailable,
         ]);
+    draft
+        .call(
+            ("DELETE", "/v1/users/{username}/pairings"),
+            tag,
+            "voidPairings",
+            "Void a user's pairings that are open",
+        )
+        .says(
+            "From then on no link, QR code or typed code of before makes a phone. The answer is the \
+             same where there is none.",
+        )
+        .asks(&Access::Client(&[Scope::DevicePair]))
+        .segment::<Username>("username")
+        .gives_nothing(204, "Voided")
+        .problems(&[Unauthorized, ScopeMissing, OriginNotAllowed, NotFound, Unavailable]);
     pair(draft);
     draft
         .call(("GET", "/v1/users/{username}/devices"), tag, "listDevices", "List a user's phones")

@@ -107,8 +107,7 @@ impl Place {
     /// Asserts that no ceremony whose end was counted still counts as open for its user. An expiry
     /// is not counted: the record forgets it by itself at the deadline.
     pub(super) async fn no_ended_ceremony_counts_as_open(&self) {
-        let store = self.store();
-        let standings = store.list(Bucket::Standings, "").await.unwrap();
+        let standings = self.store().list(Bucket::Standings, "").await.unwrap();
         let counted = |id: &CeremonyId| {
             let id = serde_json::json!(id);
             standings.iter().any(|(_, record)| {

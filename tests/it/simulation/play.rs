@@ -124,8 +124,8 @@ pub(super) fn play(seed: u64) -> Played {
         }
         if end == End::Done {
             let left = play.left.lock().unwrap().unwrap();
-            let figures = play.metrics.into_inner().unwrap().unwrap().render(Standing::default());
             let still_counted = play.still_counted();
+            let figures = play.metrics.into_inner().unwrap().unwrap().render(Standing::default());
             return Played { climate, history: play.world.history(), left, figures, still_counted };
         }
         let down = play.world.chance().below(5_000);

@@ -163,7 +163,7 @@ mod tests {
 
     use super::*;
     use crate::backends::embedded::{MemoryStore, SystemClock};
-    use crate::ports::{BoxFuture, Bucket, Revision, Store, StoreError, Stored};
+    use crate::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored};
     use crate::serve::Ground;
 
     #[tokio::test]
@@ -196,23 +196,8 @@ mod tests {
             self.0.load(bucket, key)
         }
 
-        fn save<'a>(
-            &'a self,
-            bucket: Bucket,
-            key: &'a str,
-            expected: Revision,
-            value: Vec<u8>,
-        ) -> BoxFuture<'a, Result<Revision, StoreError>> {
-            self.0.save(bucket, key, expected, value)
-        }
-
-        fn remove<'a>(
-            &'a self,
-            bucket: Bucket,
-            key: &'a str,
-            expected: Revision,
-        ) -> BoxFuture<'a, Result<(), StoreError>> {
-            self.0.remove(bucket, key, expected)
+        fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+            self.0.commit(batch)
         }
 
         fn list<'a>(

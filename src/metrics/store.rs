@@ -8,9 +8,9 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::{Counters, Histograms, counters, seconds};
-use crate::ports::{Bucket, Revision, Store, StoreError, Stored};
+use crate::ports::{Batch, Bucket, Revision, Store, StoreError, Stored};
 
-const OPERATIONS: [&str; 5] = ["load", "save", "remove", "list", "page"];
+const OPERATIONS: [&str; 4] = ["load", "commit", "list", "page"];
 const ERRORS: [&str; 2] = ["conflict", "unavailable"];
 
 #[derive(Clone, Debug)]
@@ -82,23 +82,8 @@ impl Store for Measured {
         Box::pin(self.figures.measure("load", self.store.load(bucket, key)))
     }
 
-    fn save<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-        value: Vec<u8>,
-    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
-        Box::pin(self.figures.measure("save", self.store.save(bucket, key, expected, value)))
-    }
-
-    fn remove<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.figures.measure("remove", self.store.remove(bucket, key, expected)))
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        Box::pin(self.figures.measure("commit", self.store.commit(batch)))
     }
 
     fn list<'a>(

@@ -3,6 +3,7 @@
 //! A trait promises what its weakest backend can keep. Futures are boxed so that backends are
 //! chosen at run time.
 
+pub mod batch;
 pub mod bus;
 pub mod cards;
 pub mod certify;
@@ -14,6 +15,7 @@ pub mod store;
 pub mod webhook;
 pub mod witness;
 
+pub use batch::{Batch, Change, Write};
 pub use bus::{Bus, Notice};
 pub use cards::{Card, Cards};
 pub use certify::{Certify, CertifyCall, CertifyReply, CertifyStep, latin1, latin1_bytes};

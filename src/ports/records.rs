@@ -5,6 +5,7 @@ use fido_relay_proto::text;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::batch::Batch;
 use super::store::{Bucket, Revision, Store, StoreError, Stored};
 
 /// How often a lost race is run again before the store counts as unavailable. Each loss means that
@@ -43,6 +44,22 @@ pub async fn load<T: DeserializeOwned>(
     }
 }
 
+/// Adds the record's new value to a batch.
+///
+/// # Errors
+/// If it has no JSON form.
+pub fn put<T: Serialize>(
+    batch: Batch,
+    bucket: Bucket,
+    key: &str,
+    expected: Revision,
+    value: &T,
+) -> Result<Batch, StoreError> {
+    let bytes = serde_json::to_vec(value)
+        .map_err(|error| StoreError::Unavailable(format!("a record has no JSON form: {error}")))?;
+    Ok(batch.put(bucket, key, expected, bytes))
+}
+
 /// Writes the record if it is at `expected`.
 ///
 /// # Errors
@@ -54,9 +71,7 @@ pub async fn save<T: Serialize + Sync>(
     expected: Revision,
     value: &T,
 ) -> Result<Revision, StoreError> {
-    let bytes = serde_json::to_vec(value)
-        .map_err(|error| StoreError::Unavailable(format!("a record has no JSON form: {error}")))?;
-    store.save(bucket, key, expected, bytes).await
+    store.commit(put(Batch::new(), bucket, key, expected, value)?).await
 }
 
 /// Loads, changes and saves a record until no other write came between. `change` gets the record

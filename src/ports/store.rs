@@ -2,6 +2,8 @@
 
 use futures::future::BoxFuture;
 
+use super::batch::Batch;
+
 /// A kind of record. Keys within a bucket are the caller's: `A-Z a-z 0-9 . _ = -`, at most 200 bytes,
 /// so that they are also safe in a message subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -135,22 +137,33 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
 
-    /// Writes if the record is at `expected` ([`Revision::ABSENT`]: if there is none).
+    /// Makes every change of the batch, or none of them. All records that it writes get the same
+    /// revision, which is given back.
+    ///
+    /// [`StoreError::Conflict`]: a record was not at its expected revision.
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>>;
+
+    /// Commits one record's new value.
     fn save<'a>(
         &'a self,
         bucket: Bucket,
         key: &'a str,
         expected: Revision,
         value: Vec<u8>,
-    ) -> BoxFuture<'a, Result<Revision, StoreError>>;
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
+        self.commit(Batch::new().put(bucket, key, expected, value))
+    }
 
-    /// Removes if the record is at `expected`.
+    /// Commits one record's removal.
     fn remove<'a>(
         &'a self,
         bucket: Bucket,
         key: &'a str,
         expected: Revision,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let removed = self.commit(Batch::new().remove(bucket, key, expected));
+        Box::pin(async move { removed.await.map(drop) })
+    }
 
     /// Every record whose key begins with `prefix`, in key order.
     fn list<'a>(

@@ -5,7 +5,7 @@ use std::fmt;
 use fido_relay_proto::{CeremonyId, TenantId};
 
 use crate::ceremony::Ceremony;
-use crate::ports::{Bucket, Revision, Store, StoreError, records};
+use crate::ports::{Batch, Bucket, Revision, Store, StoreError, records};
 
 /// Where a ceremony is stored: no id without its tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,13 +35,14 @@ pub(super) async fn load(
     records::load(store, Bucket::Ceremonies, &key.to_string()).await
 }
 
-pub(super) async fn save(
-    store: &dyn Store,
+/// Adds the ceremony to a batch.
+pub(super) fn put(
+    batch: Batch,
     expected: Revision,
     ceremony: &Ceremony,
-) -> Result<Revision, StoreError> {
+) -> Result<Batch, StoreError> {
     let key = CeremonyKey::from(ceremony).to_string();
-    records::save(store, Bucket::Ceremonies, &key, expected, ceremony).await
+    records::put(batch, Bucket::Ceremonies, &key, expected, ceremony)
 }
 
 /// Ceremonies that one page of a walk reads.

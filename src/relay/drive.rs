@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use fido_relay_proto::device::DeclineReason;
-use fido_relay_proto::{Outcome, Reason, WireName};
+use fido_relay_proto::{Reason, WireName};
 use futures::channel::oneshot;
 use tokio::time::Instant;
 
 use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
+use super::standings;
 use crate::ceremony::{Ceremony, Effect, Event, Reply};
 use crate::fault_point::{self, Point};
-use crate::ports::{Ability, Happening, Notice, SecurityEvent, StoreError};
+use crate::ports::{Ability, Batch, Happening, Notice, Revision, SecurityEvent, StoreError};
 use crate::security::random;
 
 /// How often one event is stepped anew because somebody else's write came first. Every loss is
@@ -90,13 +91,9 @@ impl Relay {
             let transition = ceremony.step(self.world().clock.now(), event.clone());
             let mut effect = transition.effect;
             if transition.changed {
-                match ceremonies::save(store, revision, &ceremony).await {
-                    Ok(_) => {
+                match self.save(revision, &ceremony).await {
+                    Ok(()) => {
                         log_end(&ceremony);
-                        if is_denied(&ceremony) {
-                            // A "no" holds before anybody hears of it and could ask again.
-                            self.count_end(&ceremony).await;
-                        }
                         self.announce(&ceremony).await;
                     }
                     Err(error) => {
@@ -121,16 +118,25 @@ impl Relay {
                 if let Some(alarm) = alarm(&ceremony, event) {
                     self.world().witnesses.noted(&alarm).await;
                 }
-                if !is_denied(&ceremony) {
-                    self.count_end(&ceremony).await;
-                }
             } else if *tried {
                 self.world().witnesses.found(&ceremony).await;
-                self.count_end(&ceremony).await;
             }
             return Ok(Driven { reply: transition.reply, ceremony, changed });
         }
         Err(DriveError::Unavailable("too many races for one ceremony".to_owned()))
+    }
+
+    /// Stores a changed ceremony. Its end is one commit with what the end means for the user's
+    /// prompt state: a "no" holds before anybody hears of it, and no ended ceremony counts as open.
+    async fn save(&self, revision: Revision, ceremony: &Ceremony) -> Result<(), StoreError> {
+        let batch = ceremonies::put(Batch::new(), revision, ceremony)?;
+        let store = &self.world().store;
+        if ceremony.closed().is_none() {
+            return store.commit(batch).await.map(drop);
+        }
+        let _turn = self.node.standings.take(&standings::user(&ceremony.request)).await;
+        let batch = self.count_end(batch, ceremony).await?;
+        store.commit(batch).await.map(drop)
     }
 
     /// The store refused a write that may stand all the same. Looks for it, makes the call that
@@ -151,8 +157,7 @@ impl Relay {
                         self.perform(&ceremony, effect);
                     }
                     self.announce(&ceremony).await;
-                    self.world().witnesses.found(&ceremony).await;
-                    return self.count_end(&ceremony).await;
+                    return self.world().witnesses.found(&ceremony).await;
                 }
                 Ok(None) => return self.node.live.release(key.id),
                 Err(error) if Instant::now() >= give_up => {
@@ -180,10 +185,6 @@ impl Relay {
         let request = &ceremony.request;
         self.world().bus.publish(Notice::Ceremony(request.tenant.clone(), request.id)).await;
     }
-}
-
-fn is_denied(ceremony: &Ceremony) -> bool {
-    ceremony.closed().is_some_and(|closed| closed.outcome == Outcome::Denied)
 }
 
 /// The person said that it was not them.

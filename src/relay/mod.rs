@@ -318,7 +318,6 @@ impl Relay {
             for (key, ceremony) in &page {
                 if let Ok(ceremony) = ceremony {
                     self.world().witnesses.found(ceremony).await;
-                    self.count_word(ceremony).await;
                 }
                 match ceremony {
                     Ok(ceremony) if ceremony.closed().is_none() => {

@@ -17,17 +17,21 @@ use serde::{Deserialize, Serialize};
 use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
 use super::live::Full;
+use super::standings;
 use super::sweeper::Retention;
 use super::user_agent;
 use super::view::View;
 use crate::ceremony::{Ceremony, Code, Effect, Event, Request};
 use crate::fatigue::{Admission, Why};
 use crate::fault_point::{self, Point};
-use crate::ports::{Bucket, Revision, StoreError, records};
+use crate::ports::{Batch, Bucket, Revision, StoreError, records};
 use crate::security::random;
 
 /// How long an idempotency key stands for its ceremony, in seconds.
 const IDEMPOTENCY_S: u64 = 24 * 60 * 60;
+
+/// How often an opening is tried anew because another write came first.
+const RACES: usize = 64;
 
 /// How long after it was refused a write may still come to stand, in seconds, with room.
 const LATE_WRITE_S: u64 = 15;
@@ -168,39 +172,69 @@ impl Relay {
         fault_point::reached(Point::Received);
         self.must_be_seen().map_err(OpenError::Unavailable)?;
         let OpenOrder { mut request, idempotency } = order;
-        if let Some((key, body)) = idempotency {
-            request.id = self.remember_order(&request, &key, body).await?;
-            if let Some(ceremony) = self.opened_before(&request).await? {
-                // Perhaps the store refused it the first time, and nobody was told.
-                self.announce(&ceremony).await;
-                return Ok(ceremony);
+        let _turn = self.node.standings.take(&standings::user(&request)).await;
+        for _ in 0..RACES {
+            let mut batch = Batch::new();
+            if let Some((key, body)) = &idempotency {
+                match self.order(&request, key, *body).await? {
+                    Order::New(remember) => batch = remember,
+                    Order::Known(id) => {
+                        request.id = id;
+                        if let Some(ceremony) = self.opened_before(&request).await? {
+                            // Perhaps the store refused it the first time, and its initiator
+                            // does not know of it.
+                            self.announce(&ceremony).await;
+                            return Ok(ceremony);
+                        }
+                    }
+                }
+            }
+            self.node.live.admit(request.id, request.client_id, self.node.open_limits)?;
+            let (batch, admission, passes_at) =
+                self.admit(batch, &request).await.map_err(|error| {
+                    self.node.live.release(request.id);
+                    OpenError::Unavailable(error)
+                })?;
+            let attempt = AttemptId::from_bytes(random::bytes());
+            let code = Code(random::code(CODE_DIGITS));
+            let mut ceremony = Ceremony::open(request.clone(), code, attempt);
+            ceremony.silent = matches!(admission, Admission::Silent(_));
+            let batch = ceremonies::put(batch, Revision::ABSENT, &ceremony)
+                .map_err(OpenError::Unavailable)?;
+            match self.world().store.commit(batch).await {
+                Ok(_) => return Ok(self.follow_opening(ceremony, admission, passes_at).await),
+                Err(StoreError::Conflict) => {
+                    // Another record moved, or the write stands all the same.
+                    let tried = tried.insert(ceremony);
+                    if let Some(found) = self.opened_before(&request).await? {
+                        self.announce(&found).await;
+                        self.node.opened.notify_waiters();
+                        if let Some(effect) = owed(tried, &found) {
+                            self.perform(&found, effect);
+                        }
+                        self.world().witnesses.found(&found).await;
+                        return Ok(found);
+                    }
+                    self.node.live.release(request.id);
+                }
+                Err(error) => {
+                    *tried = Some(ceremony);
+                    return Err(OpenError::Unavailable(error));
+                }
             }
         }
-        self.node.live.admit(request.id, request.client_id, self.node.open_limits)?;
-        let (admission, passes_at) = self.admit(&request).await.map_err(|error| {
-            self.node.live.release(request.id);
-            OpenError::Unavailable(error)
-        })?;
-        let attempt = AttemptId::from_bytes(random::bytes());
-        let mut ceremony = Ceremony::open(request, Code(random::code(CODE_DIGITS)), attempt);
-        ceremony.silent = matches!(admission, Admission::Silent(_));
-        let saved = ceremonies::save(&*self.world().store, Revision::ABSENT, &ceremony).await;
-        if let Err(error) = saved {
-            let ceremony = tried.insert(ceremony);
-            if error != StoreError::Conflict {
-                return Err(OpenError::Unavailable(error));
-            }
-            // The same order, at the same time: the other one stored it. Or this one did.
-            let found = self.opened_before(&ceremony.request).await?;
-            let found = found.ok_or(OpenError::Unavailable(StoreError::Conflict))?;
-            self.announce(&found).await;
-            self.node.opened.notify_waiters();
-            if let Some(effect) = owed(ceremony, &found) {
-                self.perform(&found, effect);
-            }
-            self.world().witnesses.found(&found).await;
-            return Ok(found);
-        }
+        Err(OpenError::Unavailable(StoreError::Unavailable(
+            "too many races for one opening".to_owned(),
+        )))
+    }
+
+    /// A ceremony that was just stored.
+    async fn follow_opening(
+        &self,
+        ceremony: Ceremony,
+        admission: Admission,
+        passes_at: Option<UnixMillis>,
+    ) -> Ceremony {
         fault_point::reached(Point::Stored);
         tracing::info!(
             ceremony = %ceremony.request.id,
@@ -213,7 +247,7 @@ impl Relay {
         self.world().witnesses.changed(&ceremony, None).await;
         self.follow_admission(&ceremony, admission, passes_at);
         self.begin_showing(ceremony.clone());
-        Ok(ceremony)
+        ceremony
     }
 
     /// Lets phones and the FIDO2 server know, once the opener has its answer: made before it, what
@@ -278,37 +312,40 @@ impl Relay {
         self.load(&key).await.map_err(OpenError::Unavailable)
     }
 
-    /// The ceremony id that this key stands for, from now on if it stood for none. It is written
-    /// before the ceremony: a crash between the two leaves a key whose repeat opens that very id.
-    async fn remember_order(
+    /// What the initiator's idempotency key stands for.
+    async fn order(
         &self,
         request: &Request,
         key: &str,
         body: [u8; 32],
-    ) -> Result<CeremonyId, OpenError> {
+    ) -> Result<Order, OpenError> {
         let store = &*self.world().store;
         let key = format!("{}.{}", request.tenant, idempotency_key(request.client_id, key));
-        let fresh = Remembered { body, ceremony: request.id, at: request.opened_at };
-        loop {
-            let found = records::load::<Remembered>(store, Bucket::Idempotency, &key)
-                .await
-                .map_err(OpenError::Unavailable)?;
-            let expected = match found {
-                Some((known, _)) if request.opened_at < known.at.plus_secs(IDEMPOTENCY_S) => {
-                    return if known.body == body {
-                        Ok(known.ceremony)
-                    } else {
-                        Err(OpenError::Mismatch)
-                    };
-                }
-                Some((_, revision)) => revision,
-                None => Revision::ABSENT,
-            };
-            match records::save(store, Bucket::Idempotency, &key, expected, &fresh).await {
-                Ok(_) => return Ok(request.id),
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(OpenError::Unavailable(error)),
+        let found = records::load::<Remembered>(store, Bucket::Idempotency, &key)
+            .await
+            .map_err(OpenError::Unavailable)?;
+        let expected = match found {
+            Some((known, _)) if request.opened_at < known.at.plus_secs(IDEMPOTENCY_S) => {
+                return if known.body == body {
+                    Ok(Order::Known(known.ceremony))
+                } else {
+                    Err(OpenError::Mismatch)
+                };
             }
-        }
+            Some((_, revision)) => revision,
+            None => Revision::ABSENT,
+        };
+        let fresh = Remembered { body, ceremony: request.id, at: request.opened_at };
+        records::put(Batch::new(), Bucket::Idempotency, &key, expected, &fresh)
+            .map(Order::New)
+            .map_err(OpenError::Unavailable)
     }
+}
+
+/// What an idempotency key stands for.
+enum Order {
+    /// This ceremony. It may be missing: earlier versions stored the key first.
+    Known(CeremonyId),
+    /// None yet: the batch makes it stand for the ceremony that is being opened.
+    New(Batch),
 }

@@ -94,7 +94,6 @@ impl Relay {
         let key = CeremonyKey::from(ceremony);
         if ceremony.closed().is_some() && self.node.unsettled.remove(&key).is_some() {
             self.world().witnesses.found(ceremony).await;
-            self.count_end(ceremony).await;
         }
     }
 

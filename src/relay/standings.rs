@@ -1,10 +1,8 @@
-//! Each user's [`Standing`] in the store: asked before a ceremony is stored, told when it ends.
-//! The rules are [`crate::fatigue`]'s; here is only where they are kept and when they are asked.
+//! Each user's [`Standing`] in the store: committed together with the ceremony whose opening or end
+//! changes it, so that neither stands without the other. The rules are [`crate::fatigue`]'s; here
+//! is only where they are kept and when they are asked.
 //!
-//! Without the store nothing is admitted and no code is looked at: both fail closed. What an end
-//! says is written after the ceremony's own record. A crash between the two loses no more than a
-//! counter that is forgiven (the safe side), except for the person's own word, "no" or "not me":
-//! that is told again when the node starts.
+//! Without the store nothing is admitted and no code is looked at: both fail closed.
 
 use fido_relay_proto::{Binding, Outcome, UnixMillis};
 use tokio::sync::{Mutex, MutexGuard};
@@ -14,7 +12,7 @@ use super::devices::UserKey;
 use super::sweeper::Retention;
 use crate::ceremony::{Ceremony, Request};
 use crate::fatigue::{Admission, Ask, End, Standing, Why};
-use crate::ports::{Bucket, Happening, SecurityEvent, StoreError, records};
+use crate::ports::{Batch, Bucket, Happening, Revision, SecurityEvent, StoreError, records};
 
 /// A record dies a day after its last change: nothing in it looks further back.
 pub(super) const STANDINGS: Retention = Retention {
@@ -45,17 +43,19 @@ impl Turns {
     }
 }
 
-fn user(request: &Request) -> UserKey {
+pub(super) fn user(request: &Request) -> UserKey {
     UserKey::new(&request.tenant, &request.username)
 }
 
 impl Relay {
-    /// Decides whether a ceremony that is about to be stored is shown, and counts it. If it is not,
-    /// also when the same rule would let it pass.
+    /// Decides whether a ceremony that is about to be stored is shown, and adds the user's prompt
+    /// state to the batch that stores it. If it is not shown, also when the same rule would let it
+    /// pass.
     pub(super) async fn admit(
         &self,
+        batch: Batch,
         request: &Request,
-    ) -> Result<(Admission, Option<UnixMillis>), StoreError> {
+    ) -> Result<(Batch, Admission, Option<UnixMillis>), StoreError> {
         let ask = Ask {
             ceremony: request.id,
             client: request.client_id,
@@ -68,11 +68,17 @@ impl Relay {
         };
         let now = self.world().clock.now();
         let policy = &self.node.policy;
-        self.change(&user(request), |standing| match standing.admit(policy, now, &ask) {
-            shown @ Admission::Shown { .. } => (shown, None),
-            silent @ Admission::Silent(why) => (silent, standing.passes_at(policy, &ask, why)),
-        })
-        .await
+        let (batch, decided) = self
+            .with_standing(batch, &user(request), |standing| {
+                match standing.admit(policy, now, &ask) {
+                    shown @ Admission::Shown { .. } => (shown, None),
+                    silent @ Admission::Silent(why) => {
+                        (silent, standing.passes_at(policy, &ask, why))
+                    }
+                }
+            })
+            .await?;
+        Ok((batch, decided.0, decided.1))
     }
 
     /// Logs and records why a ceremony does not ring, and for how long others of its kind will not.
@@ -95,10 +101,15 @@ impl Relay {
         self.note(request, what).await;
     }
 
-    /// Counts the end of a ceremony. Time does by itself what an expiry would.
-    pub(super) async fn count_end(&self, ceremony: &Ceremony) {
+    /// Adds what the end of a ceremony means for the user's prompt state to the batch that stores
+    /// the end. Time does by itself what an expiry would.
+    pub(super) async fn count_end(
+        &self,
+        batch: Batch,
+        ceremony: &Ceremony,
+    ) -> Result<Batch, StoreError> {
         let request = &ceremony.request;
-        let Some(closed) = ceremony.closed() else { return };
+        let Some(closed) = ceremony.closed() else { return Ok(batch) };
         let end = End {
             ceremony: request.id,
             client: request.client_id,
@@ -109,25 +120,13 @@ impl Relay {
         };
         let counts = !ceremony.silent || end.is_a_word_of_the_person();
         if closed.outcome == Outcome::Expired || !counts {
-            return;
+            return Ok(batch);
         }
-        let user = user(request);
-        let told = self.change(&user, |standing| standing.ended(&self.node.policy, &end)).await;
-        if let Err(error) = told {
-            tracing::warn!(ceremony = %request.id, %error, "an end was not counted");
-        }
-    }
-
-    /// A ceremony as it was found stored: the person's word in it may not have been counted.
-    pub(super) async fn count_word(&self, ceremony: &Ceremony) {
-        let quiet = self.node.policy.declined_quiet_ms.max(self.node.policy.not_me_mute_ms);
-        let is_recent = ceremony.closed().is_some_and(|closed| {
-            closed.outcome == Outcome::Denied
-                && self.world().clock.now() < closed.at.plus_millis(quiet)
-        });
-        if is_recent {
-            self.count_end(ceremony).await;
-        }
+        let policy = &self.node.policy;
+        let (batch, ()) = self
+            .with_standing(batch, &user(request), |standing| standing.ended(policy, &end))
+            .await?;
+        Ok(batch)
     }
 
     /// Whether codes of this user's phones are looked at.
@@ -141,7 +140,13 @@ impl Relay {
     /// Counts a wrong code; `false`: there was no try left.
     pub(super) async fn spend_try(&self, user: &UserKey) -> Result<bool, StoreError> {
         let now = self.world().clock.now();
-        self.change(user, |standing| standing.spend_try(&self.node.policy, now)).await
+        let store = &*self.world().store;
+        let _turn = self.node.standings.take(user).await;
+        let spend = |standing: &mut Standing| {
+            Ok::<bool, std::convert::Infallible>(standing.spend_try(&self.node.policy, now))
+        };
+        let Ok(spent) = records::update(store, Bucket::Standings, user.as_str(), spend).await?;
+        Ok(spent)
     }
 
     pub(super) async fn note(&self, request: &Request, what: Happening) {
@@ -150,18 +155,17 @@ impl Relay {
         self.world().witnesses.noted(&event).await;
     }
 
-    async fn change<R: Send>(
+    /// Adds the user's changed prompt state to a batch.
+    async fn with_standing<R>(
         &self,
+        batch: Batch,
         user: &UserKey,
-        mut change: impl FnMut(&mut Standing) -> R + Send,
-    ) -> Result<R, StoreError> {
-        let store = &*self.world().store;
-        let _turn = self.node.standings.take(user).await;
-        let changed =
-            records::update(store, Bucket::Standings, user.as_str(), |standing: &mut Standing| {
-                Ok::<R, std::convert::Infallible>(change(standing))
-            });
-        let Ok(done) = changed.await?;
-        Ok(done)
+        change: impl FnOnce(&mut Standing) -> R,
+    ) -> Result<(Batch, R), StoreError> {
+        let (store, key) = (&*self.world().store, user.as_str());
+        let found = records::load::<Standing>(store, Bucket::Standings, key).await?;
+        let (mut standing, revision) = found.unwrap_or((Standing::default(), Revision::ABSENT));
+        let done = change(&mut standing);
+        Ok((records::put(batch, Bucket::Standings, key, revision, &standing)?, done))
     }
 }

@@ -19,7 +19,8 @@ use super::*;
 use crate::backends::embedded::MemoryStore;
 use crate::ceremony::{Ceremony, Code, Request};
 use crate::ports::{
-    Answered, Bucket, Happening, Letter, RetryAfter, SecurityEvent, Stored, Unsent, records,
+    Answered, Batch, Bucket, Change, Happening, Letter, RetryAfter, SecurityEvent, Stored, Unsent,
+    Write, records,
 };
 
 mod changes;
@@ -187,30 +188,19 @@ impl Store for Doubtful {
         self.store.load(bucket, key)
     }
 
-    fn save<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-        value: Vec<u8>,
-    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
         Box::pin(async move {
-            let saved = self.store.save(bucket, key, expected, value).await;
+            let is_delivery = |change: &Change| {
+                change.bucket == Bucket::Outbox && matches!(change.write, Write::Put(_))
+            };
+            let keeps = batch.changes().iter().any(is_delivery);
+            let done = self.store.commit(batch).await;
             let lies = || self.lies.swap(false, std::sync::atomic::Ordering::Relaxed);
-            if bucket == Bucket::Outbox && lies() {
+            if keeps && lies() {
                 return Err(StoreError::Unavailable("the answer was lost".to_owned()));
             }
-            saved
+            done
         })
-    }
-
-    fn remove<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.remove(bucket, key, expected)
     }
 
     fn list<'a>(

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::config::Config;
-use fido_relay::ports::{BoxFuture, Bucket, Revision, Store, StoreError, Stored};
+use fido_relay::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored};
 use fido_relay::security::clients::{ClientChange, Clients, PublicKey};
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, ClientId, TenantId};
@@ -238,26 +238,11 @@ impl Store for Forgetful {
         self.0.load(bucket, key)
     }
 
-    fn save<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-        value: Vec<u8>,
-    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
-        if bucket == Bucket::Assertions {
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        if batch.changes().iter().any(|change| change.bucket == Bucket::Assertions) {
             return Box::pin(async { Err(StoreError::Unavailable("no room".to_owned())) });
         }
-        self.0.save(bucket, key, expected, value)
-    }
-
-    fn remove<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.0.remove(bucket, key, expected)
+        self.0.commit(batch)
     }
 
     fn list<'a>(

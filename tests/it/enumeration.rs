@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::ports::{BoxFuture, Bucket, Revision, Store, StoreError, Stored};
+use fido_relay::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored, Write};
 use fido_relay_proto::device::FrameErrorCode;
 use fido_relay_proto::http::{CeremonyView, Status};
 use fido_relay_proto::{Outcome, Reason};
@@ -64,25 +64,17 @@ impl Store for Counting {
         self.store.load(bucket, key)
     }
 
-    fn save<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-        value: Vec<u8>,
-    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
-        self.note(if expected == Revision::ABSENT { "create" } else { "save" }, bucket);
-        self.store.save(bucket, key, expected, value)
-    }
-
-    fn remove<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.note("remove", bucket);
-        self.store.remove(bucket, key, expected)
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        for change in batch.changes() {
+            let verb = match (&change.write, change.expected) {
+                (Write::Check, _) => "check",
+                (Write::Put(_), Revision::ABSENT) => "create",
+                (Write::Put(_), _) => "save",
+                (Write::Remove, _) => "remove",
+            };
+            self.note(verb, change.bucket);
+        }
+        self.store.commit(batch)
     }
 
     fn list<'a>(

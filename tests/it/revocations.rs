@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList};
 use fido_relay::ports::{
-    BoxFuture, Bucket, Bus, Notice, Revision, Revocations, Revoked, Store, StoreError, Stored,
+    Batch, BoxFuture, Bucket, Bus, Notice, Revision, Revocations, Revoked, Store, StoreError,
+    Stored,
 };
 use fido_relay::relay::devices::{self, Changed, Device};
 use fido_relay::relay::{Connection, Next, Owner, Relay, RevokeError, World};
@@ -120,14 +121,8 @@ impl Store for Stubborn {
         self.store.load(bucket, key)
     }
 
-    fn save<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-        value: Vec<u8>,
-    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
-        let refuses = bucket == Bucket::Devices
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        let refuses = batch.changes().iter().any(|change| change.bucket == Bucket::Devices)
             && self
                 .refusals
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
@@ -136,16 +131,7 @@ impl Store for Stubborn {
             let refused = Err(StoreError::Unavailable("told to refuse".to_owned()));
             return Box::pin(std::future::ready(refused));
         }
-        self.store.save(bucket, key, expected, value)
-    }
-
-    fn remove<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.remove(bucket, key, expected)
+        self.store.commit(batch)
     }
 
     fn list<'a>(

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use fido_relay::backends::embedded::{FileStore, MemoryStore};
-use fido_relay::ports::{Bucket, Revision, Store, StoreError};
+use fido_relay::ports::{Batch, Bucket, Revision, Store, StoreError};
 
 /// A store under test and whatever must live as long as it does.
 struct Subject {
@@ -53,6 +53,10 @@ contract!(
     concurrent_increments_lose_none,
     of_concurrent_creations_exactly_one_wins,
     a_key_that_not_every_store_can_keep_is_refused,
+    a_batch_is_committed_whole_or_not_at_all,
+    a_batch_that_no_store_could_commit_is_refused,
+    random_batches_leave_what_a_model_has,
+    overlapping_transfers_keep_the_sum,
 );
 
 const BUCKET: Bucket = Bucket::Ceremonies;
@@ -211,6 +215,163 @@ async fn a_key_that_not_every_store_can_keep_is_refused(store: &Arc<dyn Store>) 
         assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{key:?}: {refused:?}");
     }
     store.save(BUCKET, &"k".repeat(200), Revision::ABSENT, Vec::new()).await.unwrap();
+}
+
+async fn a_batch_is_committed_whole_or_not_at_all(store: &Arc<dyn Store>) {
+    let made = Batch::new()
+        .put(Bucket::Users, "a", Revision::ABSENT, b"1".to_vec())
+        .put(Bucket::Devices, "a", Revision::ABSENT, b"2".to_vec())
+        .check(Bucket::Clients, "a", Revision::ABSENT);
+    let first = store.commit(made).await.unwrap();
+    for bucket in [Bucket::Users, Bucket::Devices] {
+        assert_eq!(store.load(bucket, "a").await.unwrap().unwrap().revision, first);
+    }
+    // The last condition fails, so that nothing before it may stand.
+    let refused = Batch::new()
+        .put(Bucket::Users, "a", first, b"3".to_vec())
+        .remove(Bucket::Devices, "a", first)
+        .put(Bucket::Users, "b", Revision::ABSENT, Vec::new())
+        .check(Bucket::Clients, "a", first);
+    assert_eq!(store.commit(refused).await, Err(StoreError::Conflict));
+    assert_eq!(store.load(Bucket::Users, "a").await.unwrap().unwrap().value, b"1");
+    assert_eq!(store.load(Bucket::Devices, "a").await.unwrap().unwrap().value, b"2");
+    assert_eq!(store.load(Bucket::Users, "b").await, Ok(None));
+    let second =
+        store
+            .commit(
+                Batch::new()
+                    .check(Bucket::Users, "a", first)
+                    .remove(Bucket::Devices, "a", first)
+                    .put(Bucket::Clients, "a", Revision::ABSENT, Vec::new()),
+            )
+            .await
+            .unwrap();
+    assert!(second > first);
+    assert_eq!(store.load(Bucket::Users, "a").await.unwrap().unwrap().revision, first);
+    assert_eq!(store.load(Bucket::Devices, "a").await, Ok(None));
+}
+
+async fn a_batch_that_no_store_could_commit_is_refused(store: &Arc<dyn Store>) {
+    use fido_relay::ports::batch::{MAX_BYTES, MAX_CHANGES};
+    let many = |count: usize| {
+        (0..count).fold(Batch::new(), |batch, n| {
+            batch.put(BUCKET, &format!("k{n}"), Revision::ABSENT, Vec::new())
+        })
+    };
+    let twice = Batch::new().check(BUCKET, "a", Revision::ABSENT);
+    for batch in [
+        Batch::new(),
+        many(MAX_CHANGES + 1),
+        twice.put(BUCKET, "a", Revision::ABSENT, Vec::new()),
+        Batch::new().put(BUCKET, "a", Revision::ABSENT, vec![0; MAX_BYTES + 1]),
+        Batch::new().check(BUCKET, "a b", Revision::ABSENT),
+    ] {
+        let refused = store.commit(batch.clone()).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{batch:?}");
+    }
+    assert_eq!(store.list(BUCKET, "").await, Ok(Vec::new()));
+    store.commit(many(MAX_CHANGES)).await.unwrap();
+}
+
+/// A model that decides each batch by itself says what the store must answer and hold.
+async fn random_batches_leave_what_a_model_has(store: &Arc<dyn Store>) {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut draw = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let mut model: BTreeMap<(&str, String), (Revision, Vec<u8>)> = BTreeMap::new();
+    let (mut committed, mut refused) = (0, 0);
+    for round in 0..400_u32 {
+        let mut batch = Batch::new();
+        let (mut next, mut holds) = (model.clone(), true);
+        let mut written = Vec::new();
+        for number in 0..=draw(4) {
+            let bucket = [Bucket::Users, Bucket::Devices][usize::try_from(draw(2)).unwrap()];
+            let place = (bucket.name(), format!("k{number}{}", draw(2)));
+            let found = model.get(&place).map_or(Revision::ABSENT, |(revision, _)| *revision);
+            let expected = if draw(8) == 0 { Revision(found.0 + 1) } else { found };
+            holds &= expected == found;
+            let key = place.1.clone();
+            batch = match draw(5) {
+                0 => batch.check(bucket, &key, expected),
+                1 => {
+                    next.remove(&place);
+                    batch.remove(bucket, &key, expected)
+                }
+                _ => {
+                    let value = round.to_be_bytes().to_vec();
+                    next.insert(place.clone(), (expected, value.clone()));
+                    written.push(place);
+                    batch.put(bucket, &key, expected, value)
+                }
+            };
+        }
+        match store.commit(batch).await {
+            Ok(revision) => {
+                assert!(holds, "round {round}");
+                for place in written {
+                    next.get_mut(&place).unwrap().0 = revision;
+                }
+                (model, committed) = (next, committed + 1);
+            }
+            Err(error) => {
+                assert!(error == StoreError::Conflict && !holds, "round {round}: {error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(committed > 100 && refused > 50, "{committed} committed, {refused} refused");
+    for bucket in [Bucket::Users, Bucket::Devices] {
+        let listed = store.list(bucket, "").await.unwrap();
+        let held = model.iter().filter(|((name, _), _)| *name == bucket.name());
+        let held: Vec<_> = held.map(|((_, key), record)| (key.clone(), record.clone())).collect();
+        let listed: Vec<_> =
+            listed.into_iter().map(|(key, found)| (key, (found.revision, found.value))).collect();
+        assert_eq!(listed, held, "{bucket:?}");
+    }
+}
+
+/// Batches over two records at once, from many tasks: no reader of both finds half of one.
+async fn overlapping_transfers_keep_the_sum(store: &Arc<dyn Store>) {
+    const ACCOUNTS: usize = 4;
+    const EACH: u64 = 1000;
+    let number = |value: Vec<u8>| u64::from_be_bytes(value.try_into().unwrap());
+    for account in 0..ACCOUNTS {
+        let value = EACH.to_be_bytes().to_vec();
+        store.save(BUCKET, &account.to_string(), Revision::ABSENT, value).await.unwrap();
+    }
+    let transfer =
+        |store: Arc<dyn Store>, from: usize, to: usize| async move {
+            for amount in 1..=10_u64 {
+                loop {
+                    let source = store.load(BUCKET, &from.to_string()).await.unwrap().unwrap();
+                    let target = store.load(BUCKET, &to.to_string()).await.unwrap().unwrap();
+                    let less = (number(source.value) - amount).to_be_bytes().to_vec();
+                    let more = (number(target.value) + amount).to_be_bytes().to_vec();
+                    let batch = Batch::new()
+                        .put(BUCKET, &from.to_string(), source.revision, less)
+                        .put(BUCKET, &to.to_string(), target.revision, more);
+                    match store.commit(batch).await {
+                        Ok(_) => break,
+                        Err(StoreError::Conflict) => {}
+                        Err(error @ StoreError::Unavailable(_)) => panic!("{error}"),
+                    }
+                }
+            }
+        };
+    let mut tasks = tokio::task::JoinSet::new();
+    for pair in 0..ACCOUNTS * (ACCOUNTS - 1) {
+        let (from, other) = (pair / (ACCOUNTS - 1), pair % (ACCOUNTS - 1));
+        let to = other + usize::from(other >= from);
+        tasks.spawn(transfer(Arc::clone(store), from, to));
+    }
+    tasks.join_all().await;
+    let all = store.list(BUCKET, "").await.unwrap();
+    let sum: u64 = all.into_iter().map(|(_, stored)| number(stored.value)).sum();
+    assert_eq!(sum, EACH * ACCOUNTS as u64);
 }
 
 #[tokio::test]

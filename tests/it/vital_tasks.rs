@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::ports::{BoxFuture, Bucket, Notice, Revision, Store, StoreError, Stored};
+use fido_relay::ports::{Batch, BoxFuture, Bucket, Notice, Revision, Store, StoreError, Stored};
 use fido_relay_proto::{CeremonyId, TenantId};
 use serde_json::Value;
 
@@ -31,23 +31,8 @@ impl Store for Broken {
         self.store.load(bucket, key)
     }
 
-    fn save<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-        value: Vec<u8>,
-    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
-        self.store.save(bucket, key, expected, value)
-    }
-
-    fn remove<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.remove(bucket, key, expected)
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        self.store.commit(batch)
     }
 
     fn list<'a>(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::ports::{BoxFuture, Bucket, Revision, Store, StoreError, Stored};
+use crate::ports::{Batch, BoxFuture, Bucket, Change, Revision, Store, StoreError, Stored, Write};
 
 /// Records that live as long as the process.
 #[derive(Default)]
@@ -29,9 +29,9 @@ impl Inner {
         &mut self.buckets[bucket as usize]
     }
 
-    fn is_at(&mut self, bucket: Bucket, key: &str, expected: Revision) -> Result<(), StoreError> {
-        let found = self.bucket(bucket).get(key).map_or(Revision::ABSENT, |stored| stored.revision);
-        if found == expected { Ok(()) } else { Err(StoreError::Conflict) }
+    fn is_at(&self, change: &Change) -> bool {
+        let found = self.buckets[change.bucket as usize].get(&*change.key);
+        found.map_or(Revision::ABSENT, |stored| stored.revision) == change.expected
     }
 }
 
@@ -46,27 +46,26 @@ impl MemoryStore {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(
-        &self,
-        bucket: Bucket,
-        key: &str,
-        expected: Revision,
-        value: Vec<u8>,
-    ) -> Result<Revision, StoreError> {
-        super::store::check_key(key)?;
+    fn apply(&self, batch: Batch) -> Result<Revision, StoreError> {
+        batch.validate()?;
         let mut inner = self.inner();
-        inner.is_at(bucket, key, expected)?;
+        if !batch.changes().iter().all(|change| inner.is_at(change)) {
+            return Err(StoreError::Conflict);
+        }
         inner.revision += 1;
         let revision = Revision(inner.revision);
-        inner.bucket(bucket).insert(key.to_owned(), Stored { revision, value });
+        for Change { bucket, key, write, .. } in batch.into_changes() {
+            match write {
+                Write::Check => {}
+                Write::Put(value) => {
+                    inner.bucket(bucket).insert(key.into(), Stored { revision, value });
+                }
+                Write::Remove => {
+                    inner.bucket(bucket).remove(&*key);
+                }
+            }
+        }
         Ok(revision)
-    }
-
-    fn take(&self, bucket: Bucket, key: &str, expected: Revision) -> Result<(), StoreError> {
-        let mut inner = self.inner();
-        inner.is_at(bucket, key, expected)?;
-        inner.bucket(bucket).remove(key);
-        Ok(())
     }
 }
 
@@ -79,23 +78,8 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.inner().bucket(bucket).get(key).cloned()) })
     }
 
-    fn save<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-        value: Vec<u8>,
-    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
-        Box::pin(async move { self.put(bucket, key, expected, value) })
-    }
-
-    fn remove<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.take(bucket, key, expected) })
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        Box::pin(async move { self.apply(batch) })
     }
 
     fn list<'a>(

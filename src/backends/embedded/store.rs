@@ -10,8 +10,8 @@ use redb::ReadOnlyTable;
 use tokio::sync::{mpsc, oneshot};
 
 use super::database::{Database, OpenError, Record};
-use super::writer::{self, Change, LastCommit, Write};
-use crate::ports::{BoxFuture, Bucket, Revision, Store, StoreError, Stored};
+use super::writer::{self, LastCommit, Order, Work};
+use crate::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored};
 
 /// Records that a listing reads before it lets other tasks run.
 const LIST_STRIDE: usize = 256;
@@ -19,15 +19,13 @@ const LIST_STRIDE: usize = 256;
 const GOOD_FOR: Duration = Duration::from_secs(10);
 /// How long a commit that failed says that the next one will fail.
 const BAD_FOR: Duration = Duration::from_millis(500);
-/// The key of a trial write, which the writer does not look at.
-const TRIAL_KEY: &str = "trial";
 
 /// Records in one file, which this process has for itself. Dropping it finishes every write that
 /// was handed over and closes the file; the drop waits for that.
 #[derive(Debug)]
 pub struct FileStore {
     database: Arc<Database>,
-    queue: Option<mpsc::Sender<Write>>,
+    queue: Option<mpsc::Sender<Order>>,
     writer: Option<JoinHandle<()>>,
     last_commit: LastCommit,
     /// Held during a trial write.
@@ -95,22 +93,14 @@ impl FileStore {
         if is_recent {
             return ended;
         }
-        self.write(Bucket::Keys, TRIAL_KEY, Revision::ABSENT, Change::Trial).await.map(drop)
+        self.write(Work::Trial).await.map(drop)
     }
 
-    async fn write(
-        &self,
-        bucket: Bucket,
-        key: &str,
-        expected: Revision,
-        change: Change,
-    ) -> Result<Revision, StoreError> {
-        check_key(key)?;
+    async fn write(&self, work: Work) -> Result<Revision, StoreError> {
         let gone = || StoreError::Unavailable("the store's writer has ended".to_owned());
         let (reply, result) = oneshot::channel();
-        let write = Write { bucket, key: key.into(), expected, change, reply };
         let queue = self.queue.as_ref().ok_or_else(gone)?;
-        queue.send(write).await.map_err(|_| gone())?;
+        queue.send(Order { work, reply }).await.map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }
 
@@ -149,16 +139,6 @@ fn stored((revision, value): (u64, &[u8])) -> Stored {
     Stored { revision: Revision(revision), value: value.to_vec() }
 }
 
-/// Refuses a key that breaks [`Bucket`]'s rule: another backend could not keep it.
-pub(super) fn check_key(key: &str) -> Result<(), StoreError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._=-".contains(&b);
-    if (1..=200).contains(&key.len()) && key.bytes().all(allowed) {
-        Ok(())
-    } else {
-        Err(StoreError::Unavailable("the key is not one that every store can keep".to_owned()))
-    }
-}
-
 impl Drop for FileStore {
     fn drop(&mut self) {
         drop(self.queue.take());
@@ -187,24 +167,10 @@ impl Store for FileStore {
         Box::pin(async move { self.get(bucket, key) })
     }
 
-    fn save<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-        value: Vec<u8>,
-    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
-        Box::pin(self.write(bucket, key, expected, Change::Put(value)))
-    }
-
-    fn remove<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
         Box::pin(async move {
-            self.write(bucket, key, expected, Change::Remove).await.map(|_revision| ())
+            batch.validate()?;
+            self.write(Work::Commit(batch)).await
         })
     }
 

@@ -1,26 +1,26 @@
-//! The one writer: a thread that puts every write that waits into one transaction.
+//! The one writer: a thread that puts every batch that waits into one transaction.
 //!
 //! ```text
-//!   save, remove ──▶ queue (bounded) ──▶ writer: begin · compare and set each · commit (fsync)
-//!        ▲                                              │ only now
-//!        └────────────────── revision or error ◀────────┘
+//!   commit ──▶ queue (bounded) ──▶ writer: begin · check and apply each batch · commit (fsync)
+//!      ▲                                              │ only now
+//!      └────────────────── revision or error ◀────────┘
 //! ```
-//! A flush to the disk costs the same for one record as for hundreds, so many callers share one.
+//! A flush to the disk costs the same for one batch as for hundreds, so many callers share one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use redb::{Durability, ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{Durability, ReadableTable as _, Table, TableDefinition, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::database::{self, Database};
-use crate::ports::{Bucket, Revision, StoreError};
+use super::database::{self, Database, Record};
+use crate::ports::{Batch, Bucket, Revision, StoreError, Write};
 use crate::security::random;
 
-/// Writes that may wait; more callers wait for room.
+/// Batches that may wait; more callers wait for room.
 pub(super) const QUEUE: usize = 1024;
-/// Most writes in one transaction, so that the first of them does not wait long for the others.
-const BATCH: usize = 512;
+/// Most batches in one transaction, so that the first of them does not wait long for the others.
+const GROUP: usize = 512;
 
 /// Bytes that a trial write takes: more than the pages that an opening changes, so that a disk with
 /// room for it has room for an opening.
@@ -47,56 +47,43 @@ impl LastCommit {
     }
 }
 
-/// One write that waits for its turn.
+/// Work that waits for its turn.
 #[derive(Debug)]
-pub(super) struct Write {
-    pub(super) bucket: Bucket,
-    pub(super) key: Box<str>,
-    pub(super) expected: Revision,
-    pub(super) change: Change,
+pub(super) struct Order {
+    pub(super) work: Work,
     pub(super) reply: oneshot::Sender<Result<Revision, StoreError>>,
 }
 
-/// What is to become of a record.
-pub(super) enum Change {
-    Put(Vec<u8>),
-    Remove,
+/// What the writer is to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    Commit(Batch),
     /// Writes a record that is never read, to see whether the disk takes it.
     Trial,
-}
-
-impl std::fmt::Debug for Change {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Put(_) => "Put",
-            Self::Remove => "Remove",
-            Self::Trial => "Trial",
-        })
-    }
 }
 
 /// Writes until every sender is gone and the queue is empty, then closes the database.
 pub(super) fn run(
     database: &Arc<Database>,
-    queue: &mut mpsc::Receiver<Write>,
+    queue: &mut mpsc::Receiver<Order>,
     last_commit: &LastCommit,
 ) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while queue.blocking_recv_many(&mut batch, BATCH) > 0 {
-        match database.guard(|| apply(database, &batch)) {
+    let mut group = Vec::with_capacity(GROUP);
+    while queue.blocking_recv_many(&mut group, GROUP) > 0 {
+        match database.guard(|| apply(database, &group)) {
             Ok(Applied { results, is_committed }) => {
                 if is_committed {
                     last_commit.set(Ok(()));
                 }
-                for (write, result) in batch.drain(..).zip(results) {
-                    // A caller who no longer waits has the write all the same.
-                    let _ = write.reply.send(result);
+                for (order, result) in group.drain(..).zip(results) {
+                    // A caller that no longer waits has the write all the same.
+                    let _ = order.reply.send(result);
                 }
             }
             Err(unavailable) => {
                 last_commit.set(Err(unavailable.clone()));
-                for write in batch.drain(..) {
-                    let _ = write.reply.send(Err(unavailable.clone()));
+                for order in group.drain(..) {
+                    let _ = order.reply.send(Err(unavailable.clone()));
                 }
             }
         }
@@ -104,28 +91,41 @@ pub(super) fn run(
     database.close();
 }
 
-/// What became of a batch, in its order.
+/// What became of a group, in its order.
 struct Applied {
     results: Vec<Result<Revision, StoreError>>,
     is_committed: bool,
 }
 
-/// Applies a batch in its order and commits it. `Err` means that nothing of it is acknowledged.
-fn apply(database: &Database, batch: &[Write]) -> Result<Applied, redb::Error> {
+/// Applies a group in its order and commits it. `Err` means that nothing of it is acknowledged.
+fn apply(database: &Database, group: &[Order]) -> Result<Applied, redb::Error> {
     let mut transaction = database.write()?;
     transaction.set_durability(Durability::Immediate)?;
     let before = database::last_revision(&transaction)?;
     let mut last = before;
     let mut is_committed = false;
-    let mut results = Vec::with_capacity(batch.len());
-    for write in batch {
-        let result = apply_one(&transaction, write, last + 1)?;
-        if let Ok(revision) = result {
-            last = last.max(revision.0);
-            is_committed = true;
-        }
+    let mut results = Vec::with_capacity(group.len());
+    let mut tables = Tables::of(&transaction);
+    for Order { work, .. } in group {
+        let result = match work {
+            Work::Commit(batch) if tables.are_at(batch)? => {
+                last += 1;
+                tables.write(batch, last)?;
+                Ok(Revision(last))
+            }
+            Work::Commit(_) => Err(StoreError::Conflict),
+            Work::Trial => {
+                // Random, since a file system that compresses has room for zeros when it has no
+                // other.
+                let content = random::bytes::<TRIAL>();
+                transaction.open_table(TRIALS)?.insert((), content.as_slice())?;
+                Ok(Revision::ABSENT)
+            }
+        };
+        is_committed |= result.is_ok();
         results.push(result);
     }
+    drop(tables);
     if !is_committed {
         transaction.abort()?;
         return Ok(Applied { results, is_committed });
@@ -137,30 +137,51 @@ fn apply(database: &Database, batch: &[Write]) -> Result<Applied, redb::Error> {
     Ok(Applied { results, is_committed })
 }
 
-fn apply_one(
-    transaction: &WriteTransaction,
-    write: &Write,
-    next: u64,
-) -> Result<Result<Revision, StoreError>, redb::Error> {
-    let mut table = transaction.open_table(database::records(write.bucket))?;
-    let found = table.get(&*write.key)?.map_or(Revision::ABSENT, |found| Revision(found.value().0));
-    if found != write.expected {
-        return Ok(Err(StoreError::Conflict));
+/// The tables of a transaction, each opened once: opening one costs as much as a write.
+struct Tables<'t> {
+    transaction: &'t WriteTransaction,
+    open: [Option<Table<'t, &'static str, Record>>; Bucket::ALL.len()],
+}
+
+impl<'t> Tables<'t> {
+    fn of(transaction: &'t WriteTransaction) -> Self {
+        Self { transaction, open: [const { None }; Bucket::ALL.len()] }
     }
-    match &write.change {
-        Change::Put(value) => {
-            table.insert(&*write.key, (next, value.as_slice()))?;
-            Ok(Ok(Revision(next)))
+
+    fn table(
+        &mut self,
+        bucket: Bucket,
+    ) -> Result<&mut Table<'t, &'static str, Record>, redb::Error> {
+        let place = &mut self.open[bucket as usize];
+        match place {
+            Some(table) => Ok(table),
+            None => Ok(place.insert(self.transaction.open_table(database::records(bucket))?)),
         }
-        Change::Remove => {
-            table.remove(&*write.key)?;
-            Ok(Ok(found))
+    }
+
+    /// Whether every record of the batch is at its expected revision.
+    fn are_at(&mut self, batch: &Batch) -> Result<bool, redb::Error> {
+        for change in batch.changes() {
+            let found = self.table(change.bucket)?.get(&*change.key)?;
+            if found.map_or(Revision::ABSENT, |found| Revision(found.value().0)) != change.expected
+            {
+                return Ok(false);
+            }
         }
-        Change::Trial => {
-            // Random, since a file system that compresses has room for zeros when it has no other.
-            let content = random::bytes::<TRIAL>();
-            transaction.open_table(TRIALS)?.insert((), content.as_slice())?;
-            Ok(Ok(Revision::ABSENT))
+        Ok(true)
+    }
+
+    fn write(&mut self, batch: &Batch, revision: u64) -> Result<(), redb::Error> {
+        for change in batch.changes() {
+            let table = self.table(change.bucket)?;
+            match &change.write {
+                Write::Check => {}
+                Write::Put(value) => {
+                    drop(table.insert(&*change.key, (revision, value.as_slice()))?)
+                }
+                Write::Remove => drop(table.remove(&*change.key)?),
+            }
         }
+        Ok(())
     }
 }

@@ -17,7 +17,8 @@ use fido_relay::security::seal::Sealer;
 use fido_relay::serve::{AUDIT_DIR, DataDirectory, SEAL_KEY_FILE};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Scope;
-use fido_relay_proto::{Binding, PlainText, TenantId};
+use fido_relay_proto::{Binding, CeremonyId, Outcome, PlainText, TenantId};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -100,6 +101,23 @@ impl Place {
         for (_, record) in store.list(Bucket::Ceremonies, "").await.unwrap() {
             let ceremony: Ceremony = records::parse(&record).unwrap();
             audit::trail::assert_complete(&directory, &ceremony);
+        }
+    }
+
+    /// Asserts that no ceremony whose end was counted still counts as open for its user. An expiry
+    /// is not counted: the record forgets it by itself at the deadline.
+    pub(super) async fn no_ended_ceremony_counts_as_open(&self) {
+        let standings = self.store().list(Bucket::Standings, "").await.unwrap();
+        let counted = |id: &CeremonyId| {
+            let id = serde_json::json!(id);
+            standings.iter().any(|(_, record)| {
+                let standing: Value = serde_json::from_slice(&record.value).unwrap();
+                standing["live"].as_array().unwrap().iter().any(|live| live["ceremony"] == id)
+            })
+        };
+        for seen in self.stored().await {
+            let Seen::Stored { id, outcome: Some(outcome), .. } = seen else { continue };
+            assert!(outcome == Outcome::Expired || !counted(&id), "{id} ended and counts as open");
         }
     }
 

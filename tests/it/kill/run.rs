@@ -80,6 +80,7 @@ impl Run {
         for stored in place.stored().await {
             self.recorder.write(stored);
         }
+        place.no_ended_ceremony_counts_as_open().await;
         place.audit_is_complete().await;
         self.recorder.history()
     }

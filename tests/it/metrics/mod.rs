@@ -117,7 +117,7 @@ async fn a_store_that_is_down_shows_in_its_errors_and_in_readiness() {
     let well = figures(&relay).await;
     assert_eq!(well.sum("fido_relay_ready", &[]), 1.0);
     assert_eq!(well.sum("fido_relay_store_errors_total", &down), 0.0);
-    assert!(well.sum("fido_relay_store_seconds_count", &[("operation", "save")]) > 0.0);
+    assert!(well.sum("fido_relay_store_seconds_count", &[("operation", "commit")]) > 0.0);
 
     store.is_down.store(true, Ordering::Relaxed);
     assert_eq!(ask(&relay, "/readyz").await.status(), 503);

@@ -56,6 +56,9 @@ fn broken_by(seed: u64, told: bool) -> Vec<String> {
     if played.left != Census::default() {
         broken.push(format!("I9, I11: with nothing open it still holds {:?}", played.left));
     }
+    if !played.still_counted.is_empty() {
+        broken.push(format!("ended, and open for their user: {:?}", played.still_counted));
+    }
     // The other figures would take longer to read than all of the check takes.
     let counts = |line: &&str| line.starts_with("fido_relay_ceremonies_") || *line == "# EOF\n";
     let counted: String = played.figures.split_inclusive('\n').filter(counts).collect();

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use fido_relay::ports::{BoxFuture, Bucket, Clock as _, Revision, Store, StoreError, Stored};
+use fido_relay::ports::{
+    Batch, BoxFuture, Bucket, Change, Clock as _, Revision, Store, StoreError, Stored, Write,
+};
 use tokio::time::Instant;
 
 use super::history::Event;
@@ -18,22 +20,13 @@ struct Versions {
     before: Option<Stored>,
 }
 
-/// A write on its way.
-#[derive(Clone, Debug)]
-struct Write {
-    bucket: Bucket,
-    key: String,
-    expected: Revision,
-    value: Option<Vec<u8>>,
-}
-
 /// What survives a crash.
 #[derive(Debug, Default)]
 struct Disk {
     revision: u64,
     records: [BTreeMap<String, Versions>; Bucket::ALL.len()],
     /// Refused, and still to be applied.
-    late: Vec<Write>,
+    late: Vec<Batch>,
 }
 
 /// What becomes of a write.
@@ -69,8 +62,8 @@ impl SimStore {
     /// What was refused and lands late lands now.
     pub(super) fn land(&self) {
         let late = std::mem::take(&mut self.disk.lock().unwrap().late);
-        for write in late {
-            drop(self.apply(&write));
+        for batch in late {
+            drop(self.apply(&batch));
         }
     }
 
@@ -102,19 +95,19 @@ impl SimStore {
         Fate::Good
     }
 
-    async fn write(&self, write: Write) -> Result<Revision, StoreError> {
+    async fn write(&self, batch: Batch) -> Result<Revision, StoreError> {
         let store_ms = self.world.faults().store_ms;
         self.world.take(store_ms).await;
         let fate = self.fate();
         let result = match fate {
-            Fate::Good => self.apply(&write),
+            Fate::Good => self.apply(&batch),
             Fate::Refused => Err(down()),
-            Fate::RefusedButStands => self.apply(&write).and(Err(down())),
+            Fate::RefusedButStands => self.apply(&batch).and(Err(down())),
             Fate::RefusedButLandsLate => {
-                self.disk.lock().unwrap().late.push(write);
+                self.disk.lock().unwrap().late.push(batch);
                 Err(down())
             }
-            Fate::ConflictButStands => self.apply(&write).and(Err(StoreError::Conflict)),
+            Fate::ConflictButStands => self.apply(&batch).and(Err(StoreError::Conflict)),
             Fate::ConflictOfNobody => Err(StoreError::Conflict),
         };
         // A crash here leaves a write that nobody was told of.
@@ -122,26 +115,39 @@ impl SimStore {
         result
     }
 
-    fn apply(&self, write: &Write) -> Result<Revision, StoreError> {
+    fn apply(&self, batch: &Batch) -> Result<Revision, StoreError> {
+        batch.validate()?;
         let mut disk = self.disk.lock().unwrap();
-        let next = disk.revision + 1;
-        let versions = disk.records[write.bucket as usize].entry(write.key.clone()).or_default();
-        let found = versions.now.as_ref().map_or(Revision::ABSENT, |stored| stored.revision);
-        if found != write.expected {
+        let found = |change: &Change| {
+            let versions = disk.records[change.bucket as usize].get(&*change.key);
+            let stored = versions.and_then(|versions| versions.now.as_ref());
+            stored.map_or(Revision::ABSENT, |stored| stored.revision)
+        };
+        if batch.changes().iter().any(|change| found(change) != change.expected) {
             return Err(StoreError::Conflict);
         }
-        let revision = Revision(next);
-        let written = write.value.clone().map(|value| Stored { revision, value });
-        versions.before = std::mem::replace(&mut versions.now, written);
-        disk.revision = next;
+        disk.revision += 1;
+        let revision = Revision(disk.revision);
+        for Change { bucket, key, write, .. } in batch.changes() {
+            let written = match write {
+                Write::Check => continue,
+                Write::Put(value) => Some(Stored { revision, value: value.clone() }),
+                Write::Remove => None,
+            };
+            let versions = disk.records[*bucket as usize].entry(key.to_string()).or_default();
+            versions.before = std::mem::replace(&mut versions.now, written);
+        }
         drop(disk);
-        if write.bucket == Bucket::Ceremonies {
-            self.world.tell(Event::Wrote {
-                life: self.world.life(),
-                at: self.world.now(),
-                key: write.key.clone(),
-                record: write.value.clone(),
-            });
+        for Change { bucket, key, write, .. } in batch.changes() {
+            let record = match write {
+                Write::Put(value) => Some(value.clone()),
+                Write::Remove => None,
+                Write::Check => continue,
+            };
+            if *bucket == Bucket::Ceremonies {
+                let (life, at, key) = (self.world.life(), self.world.now(), key.to_string());
+                self.world.tell(Event::Wrote { life, at, key, record });
+            }
         }
         Ok(revision)
     }
@@ -180,25 +186,8 @@ impl Store for SimStore {
         })
     }
 
-    fn save<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-        value: Vec<u8>,
-    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
-        let write = Write { bucket, key: key.to_owned(), expected, value: Some(value) };
-        Box::pin(self.write(write))
-    }
-
-    fn remove<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let write = Write { bucket, key: key.to_owned(), expected, value: None };
-        Box::pin(async move { self.write(write).await.map(|_| ()) })
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        Box::pin(self.write(batch))
     }
 
     fn list<'a>(

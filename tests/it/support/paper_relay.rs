@@ -13,8 +13,8 @@ use fido_relay::edge::accept::{Door, DoorSettings};
 use fido_relay::edge::{self, Edge};
 use fido_relay::metrics::Metrics;
 use fido_relay::ports::{
-    BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Fido, Revision, Store, StoreError, Stored,
-    Witnesses,
+    Batch, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Fido, Revision, Store, StoreError,
+    Stored, Witnesses,
 };
 use fido_relay::relay::{Relay, World};
 use fido_relay::security::clients::{Clients, NewClient};
@@ -153,23 +153,8 @@ impl Store for Switchable {
         })
     }
 
-    fn save<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-        value: Vec<u8>,
-    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
-        Box::pin(async move { self.up()?.save(bucket, key, expected, value).await })
-    }
-
-    fn remove<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.up()?.remove(bucket, key, expected).await })
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        Box::pin(async move { self.up()?.commit(batch).await })
     }
 
     fn list<'a>(

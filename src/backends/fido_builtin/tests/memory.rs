@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use fido_relay_proto::UnixMillis;
 use futures::future::BoxFuture;
 
-use crate::ports::{Bucket, Clock, Revision, Store, StoreError, Stored};
+use crate::ports::{Batch, Bucket, Change, Clock, Revision, Store, StoreError, Stored, Write};
 
 #[derive(Debug, Default)]
 pub(super) struct MemoryStore {
@@ -64,38 +64,38 @@ impl MemoryStore {
         }
     }
 
-    fn write(
-        &self,
-        bucket: Bucket,
-        key: &str,
-        expected: Revision,
-        value: Option<Vec<u8>>,
-    ) -> Result<Revision, StoreError> {
+    fn apply(&self, batch: Batch) -> Result<Revision, StoreError> {
         self.check(&self.unwritable)?;
         let count_down = |left: u64| left.checked_sub(1);
         if self.failing_write.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count_down) == Ok(1)
         {
             return Err(StoreError::Unavailable("told to fail once".to_owned()));
         }
-        assert!(key.len() <= 200, "keys have at most 200 bytes");
-        assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b"._=-".contains(&b)));
+        batch.validate()?;
         let (last, records) = &mut *self.records.lock().unwrap();
-        let at = (bucket.name(), key.to_owned());
-        let current = records.get(&at).map_or(Revision::ABSENT, |stored| stored.revision);
-        if current != expected {
-            return Err(StoreError::Conflict);
+        for change in batch.changes() {
+            let at = (change.bucket.name(), change.key.to_string());
+            let current = records.get(&at).map_or(Revision::ABSENT, |stored| stored.revision);
+            if current != change.expected {
+                return Err(StoreError::Conflict);
+            }
         }
         *last += 1;
-        match value {
-            Some(value) => records.insert(at, Stored { revision: Revision(*last), value }),
-            None => records.remove(&at),
-        };
+        let revision = Revision(*last);
+        for Change { bucket, key, write, .. } in batch.into_changes() {
+            let at = (bucket.name(), key.to_string());
+            match write {
+                Write::Check => {}
+                Write::Put(value) => drop(records.insert(at, Stored { revision, value })),
+                Write::Remove => drop(records.remove(&at)),
+            }
+        }
         let spurious = self.spurious_conflicts.load(Ordering::SeqCst);
         if spurious > 0 {
             self.spurious_conflicts.store(spurious - 1, Ordering::SeqCst);
             return Err(StoreError::Conflict);
         }
-        Ok(Revision(*last))
+        Ok(revision)
     }
 }
 
@@ -114,23 +114,8 @@ impl Store for MemoryStore {
         })
     }
 
-    fn save<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-        value: Vec<u8>,
-    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
-        Box::pin(async move { self.write(bucket, key, expected, Some(value)) })
-    }
-
-    fn remove<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        expected: Revision,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.write(bucket, key, expected, None).map(|_| ()) })
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        Box::pin(async move { self.apply(batch) })
     }
 
     fn list<'a>(

@@ -12,6 +12,7 @@ from . import reconcile
 from .app import create_app
 from .sessions import hashed
 from .storage import connect
+from .web import username_of
 
 ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 LETTER_S = 30 * 86400
@@ -19,12 +20,15 @@ LETTER_S = 30 * 86400
 
 def add_user(app: Flask, username: str, display_name: str) -> str:
     """Makes a user; for one that is there, a new letter (a lost card, say). Gives its code."""
+    name = username_of(username)
+    if not name:
+        raise SystemExit("the username is empty, too long or has characters that are not shown")
     code = "".join(secrets.choice(ALPHABET) for _ in range(20))
     connect(app.config["DATABASE"]).execute(
         "INSERT INTO user VALUES (?, ?, ?, ?) ON CONFLICT (username) DO UPDATE SET"
         " activation_hash = excluded.activation_hash,"
         " activation_ends_at = excluded.activation_ends_at",
-        (username.lower(), display_name, hashed(code), int(time.time()) + LETTER_S),
+        (name, display_name, hashed(code), int(time.time()) + LETTER_S),
     )
     return "-".join(code[i : i + 5] for i in range(0, 20, 5))
 

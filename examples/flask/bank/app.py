@@ -146,7 +146,7 @@ def no_relay(error: FidoRelayError) -> Response:
     if isinstance(error, Problem):
         if error.status == 429:
             return told(words.TOO_MANY, 429, error.retry_after or 5)
-        if error.code in ("invalid_request", "unprocessable"):
+        if error.code in ceremonies.NOT_TAKEN:
             return told(words.NOT_TAKEN, 400)
         if error.status < 500:
             # A missing key or scope, most likely: for the operator, not for the person.

@@ -33,6 +33,7 @@ from fido_relay import (
     Transaction,
 )
 
+from . import pairings
 from .storage import transaction
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ GRACE_S = 60
 COLLECT_S = 60
 """How long after the card's yes a sign-in can be collected by its browser."""
 OPTIONS = {"userVerification": "required"}
+NOT_TAKEN = ("invalid_request", "unprocessable")
+"""The relay's refusals of what was entered: the same again is refused again."""
 
 
 # ---- Phase 1: the backend receives the request -----------------------------------------------
@@ -83,7 +86,9 @@ def phase_1_receive(relay: FidoRelay, db: sqlite3.Connection, order: Order) -> s
     row = _of_form(db, order.key)
     if row is None:
         for other in pending(db, order.browser, order.payment_id):
-            cancel(relay, db, other)
+            # Of a double click, the other request may have noted this form meanwhile.
+            if other["key"] != order.key:
+                cancel(relay, db, other)
         _note(db, order)
         row = _of_form(db, order.key)
     if row is not None and row["id"] is None and row["status"] == "pending":
@@ -137,7 +142,12 @@ def _open(relay: FidoRelay, db: sqlite3.Connection, row: sqlite3.Row) -> sqlite3
     arguments = json.loads(row["request"])
     if row["payment_id"] is not None:
         arguments["transaction"] = _transaction(db, row)
-    opened = relay.open(row["type"], row["username"], idempotency_key=row["key"], **arguments)
+    try:
+        opened = relay.open(row["type"], row["username"], idempotency_key=row["key"], **arguments)
+    except Problem as refusal:
+        if refusal.code in NOT_TAKEN:
+            _drop(db, row)
+        raise
     is_wanted = db.execute(
         "UPDATE ceremony SET id = ?, code = ?, ticket = ?, expires_at = ?"
         " WHERE key = ? AND status = 'pending'",
@@ -153,6 +163,22 @@ def _open(relay: FidoRelay, db: sqlite3.Connection, row: sqlite3.Row) -> sqlite3
         # Withdrawn while the relay was asked.
         relay.cancel(opened.id)
     return _of_form(db, row["key"])
+
+
+def _drop(db: sqlite3.Connection, row: sqlite3.Row) -> None:
+    """What the relay does not take: the form can be sent again with other words, and a payment that
+    was never asked for in these ones leaves the list."""
+    with transaction(db):
+        db.execute(
+            "DELETE FROM ceremony WHERE key = ? AND id IS NULL AND status = 'pending'",
+            (row["key"],),
+        )
+        db.execute(
+            "UPDATE payment SET state = 'withdrawn', key = NULL WHERE id = ? AND state = 'open'"
+            " AND NOT EXISTS (SELECT 1 FROM ceremony WHERE payment_id = payment.id"
+            "   AND id IS NOT NULL)",
+            (row["payment_id"],),
+        )
 
 
 def _transaction(db: sqlite3.Connection, row: sqlite3.Row) -> Transaction:
@@ -284,6 +310,7 @@ def phase_5_act(db: sqlite3.Connection, row: sqlite3.Row, verdict: Verdict) -> N
             _book(db, row["payment_id"], verdict.result, verdict.token)
         elif verdict.result and row["type"] == "registration":
             _end_enrolment(db, row["username"])
+            pairings.note(db, row["username"])
         elif verdict.reason == "not_me":
             _alarm(db, row)
         # A sign-in is its browser's to collect.
@@ -320,6 +347,7 @@ def _alarm(db: sqlite3.Connection, row: sqlite3.Row) -> None:
     user's; if it was a registration, the letter may be in wrong hands."""
     log.warning("security: not me, of ceremony %s (%s)", row["id"], row["type"])
     db.execute("DELETE FROM session WHERE browser = ?", (row["browser"],))
+    pairings.note(db, row["username"])
     if row["type"] != "authentication":
         db.execute("DELETE FROM session WHERE username = ?", (row["username"],))
     if row["type"] == "registration":
@@ -337,6 +365,7 @@ def settle(relay: FidoRelay, db: sqlite3.Connection, ceremony_id: str) -> None:
     verdict = phase_4_verify(relay, db, row)
     if verdict:
         phase_5_act(db, row, verdict)
+        pairings.void_noted(relay, db, row["username"])
 
 
 def settle_pending(

@@ -11,6 +11,9 @@ from . import ceremonies, sessions
 from .storage import database
 from .web import ask_for_card, form_id, pages, printable, relay, required
 
+# An integer of SQLite: there is no payment of a larger number.
+PAYMENT = f"/payments/<int(max={2**63 - 1}):payment_id>"
+
 
 @pages.get("/")
 @required("signed_in")
@@ -53,7 +56,9 @@ def pay() -> Any:
         (username, payee, cents, reference, int(time.time()), key),
     )
     payment = db.execute("SELECT * FROM payment WHERE key = ?", (key,)).fetchone()
-    if (payment["payee"], payment["cents"], payment["reference"]) != (payee, cents, reference):
+    words = (payee, cents, reference)
+    # There is none if the relay did not take the words that another request sent by this form.
+    if not payment or (payment["payee"], payment["cents"], payment["reference"]) != words:
         return _overview("This form was sent before with other words. Please look at it again."), 400
     return ask_for_card("approval", username, "session", payment["id"])
 
@@ -69,14 +74,14 @@ def _own_payment(payment_id: int) -> Any:
     return row or abort(404)
 
 
-@pages.post("/payments/<int:payment_id>/approve")
+@pages.post(f"{PAYMENT}/approve")
 @required("signed_in")
 def approve(payment_id: int) -> Response:
     payment = _own_payment(payment_id)
     return ask_for_card("approval", g.user["username"], "session", payment["id"])
 
 
-@pages.post("/payments/<int:payment_id>/withdraw")
+@pages.post(f"{PAYMENT}/withdraw")
 @required("signed_in")
 def withdraw(payment_id: int) -> Response:
     """First at the relay, so that the phone never says "succeeded" for what is closed here."""

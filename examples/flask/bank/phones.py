@@ -1,9 +1,13 @@
 """The user's phones and cards."""
 
+from typing import Any
+
 from fido_relay import PriorAuth
 from flask import abort, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
+from . import pairings, sessions
+from .storage import database
 from .web import ask_for_card, pages, relay, required
 
 
@@ -15,9 +19,17 @@ def phones() -> str:
 
 @pages.post("/phones")
 @required("signed_in", "enrolling", fresh=True)
-def pair() -> str:
+def pair() -> Any:
     """The relay tells the user's earlier phones of a new one; tell the user by mail too."""
-    pairing = relay().open_pairing(g.user["username"])
+    username = g.user["username"]
+    pairings.void(relay(), database(), username)
+    pairing = relay().open_pairing(username)
+    # What ended this session meanwhile may have voided the links before this one was opened: then
+    # it is shown to no one.
+    sessions.load()
+    if g.level is None:
+        flash("Please sign in first.")
+        return redirect(url_for(".sign_in"), 303)
     return render_template("pairing.html", pairing=pairing)
 
 

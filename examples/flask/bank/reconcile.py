@@ -6,10 +6,13 @@ import random
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fido_relay import FidoRelay, FidoRelayError, Problem
 from flask import Flask
 
+from . import pairings
 from .ceremonies import GRACE_S, settle
 from .sessions import ABSOLUTE_S, ENROLLING_S, IDLE_S
 from .storage import connect
@@ -20,7 +23,8 @@ EVERY_S = 10
 AGAIN_S = 15
 """Between two looks at the same ceremony."""
 AT_ONCE = 200
-"""Ceremonies of one run: the ones that were not looked at for longest."""
+"""Ceremonies of one run: payments first, then registrations, and of each type those that were not
+looked at for longest. Strangers can open as many sign-ins as they like."""
 ABANDONED_S = 30 * 86400
 
 
@@ -28,25 +32,35 @@ def reconcile(relay: FidoRelay, db: sqlite3.Connection, *, again_s: int = AGAIN_
     """Gives how many ceremonies it settled. Raises `FidoRelayError` where the relay cannot answer;
     what was settled before stays settled."""
     purge(db)
+    for username in pairings.noted(db):
+        with _refusals_logged("voiding pairing links"):
+            pairings.void(relay, db, username)
     now, settled = int(time.time()), 0
     rows = db.execute(
         "SELECT id FROM ceremony WHERE status = 'pending' AND id IS NOT NULL AND looked_at <= ?"
-        " ORDER BY looked_at LIMIT ?",
+        " ORDER BY CASE type WHEN 'approval' THEN 0 WHEN 'registration' THEN 1 ELSE 2 END,"
+        " looked_at LIMIT ?",
         (now - again_s, AT_ONCE),
     )
     for row in rows.fetchall():
         db.execute("UPDATE ceremony SET looked_at = ? WHERE id = ?", (now, row["id"]))
-        try:
+        with _refusals_logged(f"ceremony {row['id']}"):
             settle(relay, db, row["id"])
-        except Problem as refusal:
-            if refusal.status >= 500 or refusal.status == 429:
-                raise
-            # One that the relay refuses to show must not hold up the others.
-            log.error("ceremony %s: %s", row["id"], refusal)
         settled += db.execute(
             "SELECT count(*) FROM ceremony WHERE id = ? AND status != 'pending'", (row["id"],)
         ).fetchone()[0]
     return settled
+
+
+@contextmanager
+def _refusals_logged(what: str) -> Iterator[None]:
+    """One request that the relay refuses must not hold up the others."""
+    try:
+        yield
+    except Problem as refusal:
+        if refusal.status >= 500 or refusal.status == 429:
+            raise
+        log.error("%s: %s", what, refusal)
 
 
 def purge(db: sqlite3.Connection) -> None:

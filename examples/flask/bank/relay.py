@@ -4,6 +4,7 @@ Each request of this application may ask the relay, and a relay that hangs must 
 that do not need it: of a worker's threads only `AT_ONCE` wait for the relay, for a few seconds."""
 
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -12,7 +13,8 @@ from fido_relay import FidoRelay
 AT_ONCE = 12
 """Fewer than a worker has threads (gunicorn.conf.py)."""
 PATIENCE_S = 4.0
-"""For one answer. The bank holds no long poll: pages watch at the relay."""
+"""For each silence of an answer, and twice that for all of a body, however it dribbles in. The bank
+holds no long poll: pages watch at the relay."""
 
 
 class BoundedTransport(httpx.HTTPTransport):
@@ -26,9 +28,32 @@ class BoundedTransport(httpx.HTTPTransport):
         if not self._places.acquire(timeout=0.2):
             raise httpx.PoolTimeout("too many requests wait for the relay", request=request)
         try:
-            return super().handle_request(request)
-        finally:
+            response = super().handle_request(request)
+            assert isinstance(response.stream, httpx.SyncByteStream)
+        except BaseException:
             self._places.release()
+            raise
+        response.stream = HeldStream(response.stream, self._places.release)
+        return response
+
+
+class HeldStream(httpx.SyncByteStream):
+    """A body that keeps its place until it is closed: the thread waits for it too."""
+
+    def __init__(self, stream: httpx.SyncByteStream, release: Callable[[], None]) -> None:
+        self._stream, self._release = stream, release
+        self._is_open = True
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._stream
+
+    def close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            try:
+                self._stream.close()
+            finally:
+                self._release()
 
 
 def connect(config: dict[str, Any]) -> FidoRelay:

@@ -75,7 +75,12 @@ def ask_for_card(
 
 
 def username_sent() -> str | None:
-    return printable(request.form.get("username", "").lower(), 255)
+    return username_of(request.form.get("username", ""))
+
+
+def username_of(text: str) -> str | None:
+    """In the one spelling that is stored and asked for."""
+    return printable(text.lower(), 255)
 
 
 def printable(text: str, longest: int) -> str | None:

@@ -71,6 +71,27 @@ def test_a_payment_withdrawn_is_taken_off_the_phone(bank: Bank, phone: Phone) ->
     assert answer.headers["Location"] == "/", "it opens no other"
 
 
+@pytest.mark.parametrize("action", ["approve", "withdraw"])
+def test_a_payment_number_beyond_all_is_not_found(bank: Bank, phone: Phone, action: str) -> None:
+    browser = bank.signed_in(phone)
+    for number in (2**63 - 1, 2**63, 10**23 - 1):
+        assert browser.post(f"/payments/{number}/{action}").status_code == 404
+
+
+def test_words_that_the_relay_refuses_leave_no_payment(bank: Bank, phone: Phone) -> None:
+    browser = bank.signed_in(phone)
+    form = browser.form("/")
+    refused = browser.post("/payments", form, **{**PAYMENT, "payee": "Row\u200dan"})
+    assert refused.status_code == 400 and "look it over" in refused.text
+    assert "/approve" not in browser.get("/").text
+    # Sent again with other words, the form is taken.
+    row = bank.asks(browser.post("/payments", form, **PAYMENT), phone)
+    # Words that were asked for before are not at fault.
+    bank.db.execute("UPDATE payment SET payee = ? WHERE id = ?", ("Row\u200dan", row["payment_id"]))
+    assert browser.post(f"/payments/{row['payment_id']}/approve").status_code == 400
+    assert "/approve" in browser.get("/").text
+
+
 def test_a_payment_confirmed_first_is_not_withdrawn(bank: Bank, phone: Phone) -> None:
     browser = bank.signed_in(phone)
     row = bank.confirms(browser.post("/payments", **PAYMENT), phone)
@@ -125,9 +146,9 @@ def forge(monkeypatch: pytest.MonkeyPatch, claims: dict[str, Any]) -> None:
     whole = BoundedTransport.handle_request
 
     def handle(self: BoundedTransport, request: httpx.Request) -> httpx.Response:
-        response = whole(self, request)
         if request.url.path == "/.well-known/jwks.json":
             return httpx.Response(200, json=jwks)
+        response = whole(self, request)
         body = json.loads(response.read())
         if "result" in body:
             said = jwt.decode(body["result"], options={"verify_signature": False})

@@ -158,6 +158,22 @@ def test_a_purge_removes_what_has_served_its_purpose(bank: Bank, letter: str) ->
     assert bank.one("SELECT count(*) AS n FROM ceremony")["n"] == 1
 
 
+def test_the_reconciler_looks_at_payments_first(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types, db, seen = ("authentication", "registration", "approval"), bank.db, []
+    for looked_at, ceremony_type in enumerate(types):
+        db.execute(
+            "INSERT INTO ceremony (key, id, browser, username, type, request, opened_at, expires_at,"
+            " looked_at) VALUES (?1, ?1, 'b', 'ada', ?1, '{}', 0, 0, ?2)",
+            (ceremony_type, looked_at),
+        )
+    monkeypatch.setattr(reconcile, "settle", lambda _relay, _db, id: seen.append(id))
+    monkeypatch.setattr(reconcile, "AT_ONCE", 2)
+    bank.reconcile()
+    assert seen == ["approval", "registration"]
+
+
 def test_workers_take_turns_to_reconcile(bank: Bank) -> None:
     assert reconcile._takes_turn(bank.db) and not reconcile._takes_turn(bank.db)
     bank.db.execute("UPDATE duty SET until = until - ?", (reconcile.EVERY_S,))

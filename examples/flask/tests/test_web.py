@@ -1,5 +1,6 @@
 """Sessions, cookies, proxies, headers, and a relay that does not answer."""
 
+import contextlib
 import re
 import socket
 import threading
@@ -8,6 +9,7 @@ import time
 import pytest
 from bank import relay as bank_relay
 from bank import sessions
+from bank.__main__ import add_user
 from bank.web import printable
 from conftest import PAYMENT, Bank, Browser, Configured, Phone, Relay
 from flask import request
@@ -90,12 +92,33 @@ def test_with_the_relay_down_nothing_is_claimed_or_given(
     assert bank.one("SELECT * FROM payment")["state"] == "approved"
 
 
+def dribble(hangs: socket.socket, stop: threading.Event) -> None:
+    """Answers every connection with headers, then a byte of the body now and then."""
+    hangs.settimeout(0.05)
+    answering: list[socket.socket] = []
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            connection = hangs.accept()[0]
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            answering.append(connection)
+        for connection in answering:
+            with contextlib.suppress(OSError):
+                connection.send(b" ", socket.MSG_NOSIGNAL)
+    for connection in answering:
+        connection.close()
+
+
+@pytest.mark.parametrize("dribbles", [False, True])
 def test_a_relay_that_hangs_holds_a_bounded_part_of_a_worker(
-    configured: Configured, monkeypatch: pytest.MonkeyPatch
+    configured: Configured, monkeypatch: pytest.MonkeyPatch, dribbles: bool
 ) -> None:
     """More requests than may wait: the rest are refused at once, whatever the relay does."""
     monkeypatch.setattr(bank_relay, "PATIENCE_S", 2.0)
+    stop = threading.Event()
     with socket.create_server(("127.0.0.1", 0), backlog=64) as hangs:
+        answers = threading.Thread(target=dribble, args=(hangs, stop))
+        if dribbles:
+            answers.start()
         app = configured(FIDO_RELAY_URL=f"http://127.0.0.1:{hangs.getsockname()[1]}")
         took: list[float] = []
 
@@ -111,10 +134,23 @@ def test_a_relay_that_hangs_holds_a_bounded_part_of_a_worker(
             thread.start()
         for thread in threads:
             thread.join()
+        stop.set()
+        if dribbles:
+            answers.join()
     assert len(took) == bank_relay.AT_ONCE + 4
     # Two attempts, and the pause between them.
     assert max(took) < 2 * bank_relay.PATIENCE_S + 4
     assert sum(seconds < bank_relay.PATIENCE_S for seconds in took) >= 4
+
+
+def test_a_user_is_added_as_the_pages_take_the_name(bank: Bank) -> None:
+    written = f"  E\u0301VE \t {bank.ada.upper()} "
+    code = add_user(bank.app, written, "Eve")
+    assert bank.one("SELECT * FROM user")["username"] == f"\u00e9ve {bank.ada}"
+    assert bank.browser().post("/enrol", username=written, code=code).status_code == 303
+    for text in ("", " ", "e\u202eve", "x" * 256):
+        with pytest.raises(SystemExit):
+            add_user(bank.app, text, "Eve")
 
 
 def test_names_of_every_script_are_taken_in_one_spelling() -> None:

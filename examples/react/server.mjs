@@ -17,7 +17,7 @@ const REDEEM_S = 120;
 const ATTEMPT_MS = 15 * 60_000;
 const MOST = 10_000;
 
-/** By ceremony: the browser that asked, and how it ended once that is known. */
+/** By ceremony: the cookies of the browser that asked, and how it ended once that is known. */
 const attempts = new Map();
 /** By the session cookie. */
 const sessions = new Map();
@@ -38,7 +38,7 @@ async function signIn(browser, { username }) {
     throw [400, 422].includes(error.status) ? new Refused(400) : error;
   });
   forget(attempts, ATTEMPT_MS);
-  attempts.set(opened.id, { browser, opened, at: Date.now() });
+  attempts.set(opened.id, { browsers: [browser], opened, at: Date.now() });
   const { id, code, ticket, expires_in } = opened;
   return { id, code, ticket, expires_in, url: `${RELAY}/v1/ceremonies/${id}` };
 }
@@ -46,7 +46,7 @@ async function signIn(browser, { username }) {
 /** To any browser but the one that asked there is no such sign-in. */
 function own(browser, id) {
   const attempt = attempts.get(id);
-  if (!attempt || attempt.browser !== browser) throw new Refused(404);
+  if (!attempt?.browsers.includes(browser)) throw new Refused(404);
   return attempt;
 }
 
@@ -67,7 +67,7 @@ async function finish(browser, id, request, response) {
     // Two requests at once: the first one through decides.
     if (!attempt.status && status !== "pending") {
       attempt.status = status;
-      if (status === "succeeded") begin(attempt, request, response);
+      if (status === "succeeded") begin(attempt, browser, request, response);
     }
   }
   return { status: attempt.status ?? "pending" };
@@ -79,13 +79,15 @@ async function cancel(browser, id) {
 }
 
 /** Neither cookie from before the sign-in is worth anything after it. */
-function begin({ browser, opened }, request, response) {
+function begin(done, browser, request, response) {
   forget(sessions, SESSION_MS);
   sessions.delete(cookie(request, "session"));
   const [session, renewed] = [random(), random()];
-  sessions.set(session, { username: opened.username, at: Date.now() });
+  sessions.set(session, { username: done.opened.username, at: Date.now() });
   // Other tabs go on with their attempts.
-  for (const attempt of attempts.values()) if (attempt.browser === browser) attempt.browser = renewed;
+  for (const attempt of attempts.values()) if (attempt.browsers.includes(browser)) attempt.browsers = [renewed];
+  // If this answer is lost, the browser asks again with what it has, and hears the status alone.
+  done.browsers.push(browser);
   keep(response, "session", session);
   keep(response, "browser", renewed);
 }

@@ -129,6 +129,35 @@ async fn signs_in_and_has_a_payment_approved(language: Language) {
     assert!(process.wait().await.unwrap().success());
 }
 
+/// A proxy that knows the client, and puts everything else off by an hour.
+async fn puts_off(request: Request) -> Response<Body> {
+    if request.uri().path() == "/v1/clients/self" {
+        return Response::new(r#"{"client_id":"cli_a"}"#.into());
+    }
+    let answer = Response::builder().status(StatusCode::SERVICE_UNAVAILABLE);
+    answer.header("retry-after", "3600").body(Body::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn samples_give_up_an_opening_that_is_put_off_past_its_deadline() {
+    let tasks = Tasks::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    web::serve(listener, Router::new().fallback(puts_off), &tasks).unwrap();
+    let gives_up = async |language: Language| {
+        let Some(sample) = Sample::main(language).await else { return };
+        let mut program = sample.command();
+        program.arg("ada").env("FIDO_RELAY_URL", &url).env("FIDO_RELAY_API_KEY", "rk_x");
+        let output = program.output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("503"), "{language:?}: {said}");
+    };
+    let all = async {
+        tokio::join!(gives_up(Language::Node), gives_up(Language::Go), gives_up(Language::Java));
+    };
+    in_time(all).await;
+}
+
 async fn in_time(run: impl Future<Output = ()>) {
     tokio::time::timeout(PATIENCE, run).await.unwrap();
 }

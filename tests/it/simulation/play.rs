@@ -13,10 +13,9 @@ use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::{Platform, UpstreamOptions};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
-    Binding, CeremonyId, CeremonyType, ClientId, DeviceId, Outcome, PlainText, TenantId,
-    UnixMillis, Username,
+    Binding, CeremonyId, CeremonyType, ClientId, DeviceId, PlainText, TenantId, UnixMillis,
+    Username,
 };
-use serde_json::Value;
 
 use super::history::Event;
 use super::phone::{Manners, SimPhone, any_key};
@@ -124,7 +123,7 @@ pub(super) fn play(seed: u64) -> Played {
         }
         if end == End::Done {
             let left = play.left.lock().unwrap().unwrap();
-            let still_counted = play.still_counted();
+            let still_counted = play.store.ended_and_counted();
             let figures = play.metrics.into_inner().unwrap().unwrap().render(Standing::default());
             return Played { climate, history: play.world.history(), left, figures, still_counted };
         }
@@ -448,24 +447,6 @@ impl Play {
             left.deadlines = relay.census().deadlines;
         }
         *self.left.lock().unwrap() = Some(left);
-    }
-
-    fn still_counted(&self) -> Vec<CeremonyId> {
-        let standings = self.store.contents(Bucket::Standings);
-        let counts = |id: CeremonyId| {
-            standings.values().any(|record| {
-                let standing: Value = serde_json::from_slice(record).unwrap();
-                let mut live = standing["live"].as_array().unwrap().iter();
-                live.any(|live| live["ceremony"] == serde_json::json!(id))
-            })
-        };
-        let ceremonies = self.store.contents(Bucket::Ceremonies);
-        let ceremonies = ceremonies.values().map(|record| serde_json::from_slice(record).unwrap());
-        let counted_end = |ceremony: &Ceremony| {
-            ceremony.closed().is_some_and(|closed| closed.outcome != Outcome::Expired)
-        };
-        let ended = ceremonies.filter(counted_end).map(|ceremony| ceremony.request.id);
-        ended.filter(|id| counts(*id)).collect()
     }
 
     /// Tells what every phone shows, and when time alone will last change a ceremony.

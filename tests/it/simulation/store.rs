@@ -5,9 +5,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use fido_relay::ceremony::Ceremony;
 use fido_relay::ports::{
     Batch, BoxFuture, Bucket, Change, Clock as _, Revision, Store, StoreError, Stored, Write,
 };
+use fido_relay_proto::{CeremonyId, Outcome};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::history::Event;
@@ -57,6 +60,25 @@ impl SimStore {
         let records = disk.records[bucket as usize].iter();
         let present = records.filter_map(|(key, versions)| Some((key, versions.now.as_ref()?)));
         present.map(|(key, stored)| (key.clone(), stored.value.clone())).collect()
+    }
+
+    /// Ceremonies that ended otherwise than by their deadline and count as open for their user.
+    pub(super) fn ended_and_counted(&self) -> Vec<CeremonyId> {
+        let standings = self.contents(Bucket::Standings);
+        let counts = |id: CeremonyId| {
+            standings.values().any(|record| {
+                let standing: Value = serde_json::from_slice(record).unwrap();
+                let mut live = standing["live"].as_array().unwrap().iter();
+                live.any(|live| live["ceremony"] == serde_json::json!(id))
+            })
+        };
+        let ceremonies = self.contents(Bucket::Ceremonies);
+        let ceremonies = ceremonies.values().map(|record| serde_json::from_slice(record).unwrap());
+        let counted_end = |ceremony: &Ceremony| {
+            ceremony.closed().is_some_and(|closed| closed.outcome != Outcome::Expired)
+        };
+        let ended = ceremonies.filter(counted_end).map(|ceremony| ceremony.request.id);
+        ended.filter(|id| counts(*id)).collect()
     }
 
     /// What was refused and lands late lands now.

@@ -8,7 +8,6 @@ use std::io::IsTerminal as _;
 pub(super) enum Stop {
     /// SIGINT: Ctrl-C.
     Interrupt,
-    /// SIGTERM.
     Terminate,
     /// SIGHUP, when the terminal of the process was closed.
     Hangup,

@@ -15,7 +15,6 @@ pub struct Batch(Vec<Change>);
 /// What one record must be, and becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The record's bucket.
     pub bucket: Bucket,
     /// The record's key within the bucket.
     pub key: Box<str>,
@@ -83,7 +82,6 @@ impl Batch {
         &self.0
     }
 
-    /// The changes themselves.
     #[must_use]
     pub fn into_changes(self) -> Vec<Change> {
         self.0

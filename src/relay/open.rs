@@ -172,7 +172,7 @@ impl Relay {
         fault_point::reached(Point::Received);
         self.must_be_seen().map_err(OpenError::Unavailable)?;
         let OpenOrder { mut request, idempotency } = order;
-        let _turn = self.node.standings.take(&standings::user(&request)).await;
+        let turn = self.node.standings.take(&standings::user(&request)).await;
         for _ in 0..RACES {
             let mut batch = Batch::new();
             if let Some((key, body)) = &idempotency {
@@ -202,7 +202,11 @@ impl Relay {
             let batch = ceremonies::put(batch, Revision::ABSENT, &ceremony)
                 .map_err(OpenError::Unavailable)?;
             match self.world().store.commit(batch).await {
-                Ok(_) => return Ok(self.follow_opening(ceremony, admission, passes_at).await),
+                Ok(_) => {
+                    // Only the commit needs the turn; what follows must not hold up others.
+                    drop(turn);
+                    return Ok(self.follow_opening(ceremony, admission, passes_at).await);
+                }
                 Err(StoreError::Conflict) => {
                     // Another record moved, or the write stands all the same.
                     let tried = tried.insert(ceremony);

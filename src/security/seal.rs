@@ -32,12 +32,7 @@ impl fmt::Debug for Sealer {
 pub enum SealError {
     /// The file at this path cannot be read or made.
     #[error("the sealing key {} cannot be read or made: {source}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    File { path: PathBuf, source: std::io::Error },
     /// The file at this path holds something else.
     #[error("the sealing key's file must hold 32 bytes in base64url, and {} does not", .0.display())]
     Malformed(PathBuf),

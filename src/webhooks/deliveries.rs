@@ -16,19 +16,16 @@ const WALKED: usize = 256;
 /// A delivery that has not arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undelivered {
-    /// Its `webhook-id`.
+    /// Sent as the header `webhook-id`.
     pub id: EventId,
-    /// What it tells.
     pub event: WebhookEvent,
-    /// When that happened.
     pub at: UnixMillis,
     /// Whether it will still be tried.
     pub state: DeliveryState,
-    /// Tries so far.
     pub attempts: u32,
     /// What came of the last.
     pub failure: Option<WebhookFailure>,
-    /// Its HTTP status.
+    /// HTTP status of the last answer, if there was one.
     pub status: Option<u16>,
 }
 

@@ -24,11 +24,8 @@ pub struct OpenedHere {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// Register a card.
     Register,
-    /// Sign in.
     SignIn,
-    /// Approve the payment.
     Approve,
 }
 
@@ -57,7 +54,6 @@ impl Action {
 /// How a ceremony ended, as far as the bank is concerned.
 #[derive(Debug)]
 pub enum Ending {
-    /// It has not.
     Pending,
     /// Succeeded, and the token proves it; with what followed here.
     Proven(Box<Verified>, Settled),

@@ -65,7 +65,6 @@ async fn drive(chromium: &Chromium) -> (Child, u16) {
 }
 
 impl Browser {
-    /// Starts one.
     pub(crate) async fn start(chromium: &Chromium) -> Self {
         let (chromedriver, port) = drive(chromium).await;
         let profile = tempfile::tempdir().unwrap();

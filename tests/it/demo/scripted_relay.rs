@@ -55,7 +55,6 @@ struct Inner {
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// It is answered.
     Answers,
     /// It is refused for now, also one that waits.
     Refuses,

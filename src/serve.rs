@@ -28,11 +28,12 @@ use crate::edge::admin::{self, Admin, Revoking};
 use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
 use crate::metrics::Metrics;
-use crate::ports::{Bucket, Bus, Clock, Store, StoreError, Witness, Witnesses};
-use crate::relay::{Bounds, CardNews, Relay, Retention, World};
+use crate::ports::{Bus, Clock, DueRule, Store, StoreError, Witness, Witnesses};
+use crate::relay::{self, Bounds, CardNews, Relay, World};
 use crate::security::keys::Keys;
 use crate::security::record::RecordSigner;
 use crate::security::seal::{SealError, Sealer};
+use crate::security::{client_assertion, event_ticket, pairing};
 use crate::tasks::Tasks;
 use crate::webhooks::Webhooks;
 
@@ -276,21 +277,11 @@ async fn prepare_on(
         witnesses,
         tasks: tasks.clone(),
     };
-    let pairings =
-        Retention { bucket: Bucket::Pairings, dies_at: crate::security::pairing::dies_at };
-    let event_tickets =
-        Retention { bucket: Bucket::EventTickets, dies_at: crate::security::event_ticket::dies_at };
-    let [outbox, delivered] = webhooks::RETENTION;
-    let assertions = Retention {
-        bucket: Bucket::Assertions,
-        dies_at: crate::security::client_assertion::dies_at,
-    };
-    let kept = [pairings, event_tickets, assertions, outbox, delivered];
     let bounds = Bounds {
         open: pace::open_limits(&config.limits.rates),
         attention: settings::prompt_policy(&config.prompts),
     };
-    let relay = Relay::start(world, bounds, &kept);
+    let relay = Relay::start(world, bounds);
     let webhooks = webhooks.start(&tasks);
     let certify = certify.filter(|_| config.client_direct);
     let door = door::settings(&config, metrics.clone());
@@ -385,6 +376,13 @@ impl Running {
     pub fn audit(&self) -> Option<&Audit> {
         self.audit.as_ref()
     }
+}
+
+/// What every kind of record is due for.
+#[must_use]
+pub fn due_rules() -> Vec<DueRule> {
+    let others = [pairing::DUE, event_ticket::DUE, client_assertion::DUE];
+    relay::DUE.into_iter().chain(others).chain(crate::webhooks::DUE).collect()
 }
 
 /// Where the audit log lies.

@@ -46,9 +46,7 @@ use self::log::Log;
 use self::writer::Writer;
 use self::written::Written;
 use crate::ceremony::{Ceremony, Event};
-use crate::ports::{
-    Ability, Bucket, Clock, SecurityEvent, Store, StoreError, Stored, Witness, records,
-};
+use crate::ports::{Ability, Bucket, Clock, SecurityEvent, Store, Stored, Witness, records};
 use crate::security::record::RecordSigner;
 use crate::tasks::Tasks;
 
@@ -392,7 +390,7 @@ impl Audit {
             match self.inner.store.load(Bucket::Ceremonies, &key).await {
                 Ok(Some(stored)) => self.look(&stored, &mut Written::default()).await,
                 Ok(None) => {}
-                Err(StoreError::Conflict | StoreError::Unavailable(_)) => {
+                Err(_) => {
                     self.known().marked.insert(key);
                     tokio::time::sleep(PAUSE).await;
                 }

@@ -105,9 +105,6 @@ pub enum Event {
         digest: [u8; 32],
         /// Who will have it completed.
         by: NodeId,
-        /// Names this very event, so that whoever stores it knows its own write again. The relay
-        /// names each event that it is given, copies too: whatever stands here is replaced.
-        intent: [u8; 16],
     },
     /// The FIDO2 server's word on the answer.
     Completed {

@@ -223,9 +223,6 @@ pub enum State {
         since: UnixMillis,
         /// Who has it completed: nobody else ever will.
         by: NodeId,
-        /// Which of that node's events stored this: a node may store the same answer only once,
-        /// but may take it in many times at once.
-        intent: [u8; 16],
     },
     /// There is an outcome.
     Closed(Box<Closed>),

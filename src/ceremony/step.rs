@@ -35,33 +35,6 @@ impl Ceremony {
         }
     }
 
-    /// The call that still has to be made if this state is what `event` made of the ceremony: a
-    /// store may refuse a write that stands all the same, and nobody else makes the call then.
-    /// For whoever tried to store that event, and made no call yet.
-    #[must_use]
-    pub fn effect_of(&self, event: &Event) -> Option<Effect> {
-        match (&self.state, event) {
-            (State::Preparing { attempt, .. }, Event::Claim { attempt: own, .. })
-                if attempt == own =>
-            {
-                Some(Effect::Begin { attempt: *attempt })
-            }
-            (State::Verifying { challenge, intent, .. }, Event::Answer { intent: own, .. })
-                if intent == own =>
-            {
-                Some(Effect::Complete { attempt: challenge.attempt })
-            }
-            (
-                State::Offered { .. }
-                | State::Preparing { .. }
-                | State::Challenged(_)
-                | State::Verifying { .. }
-                | State::Closed(_),
-                _,
-            ) => None,
-        }
-    }
-
     /// Takes one event at the time `now`. The deadline comes first: an event that arrives after it
     /// meets a closed ceremony.
     pub fn step(&mut self, now: UnixMillis, event: Event) -> Transition {
@@ -91,8 +64,8 @@ impl Ceremony {
                     None => self.note(now, Step::Card),
                 }
             }
-            Event::Answer { device, attempt, credential, digest, by, intent } => {
-                self.answer(now, attempt, Answer { device, credential }, digest, (by, intent))
+            Event::Answer { device, attempt, credential, digest, by } => {
+                self.answer(now, attempt, Answer { device, credential }, digest, by)
             }
             Event::Completed { attempt, verdict } => self.completed(now, attempt, verdict),
             Event::Decline { device, reason } => self.decline(now, device, reason),
@@ -237,7 +210,7 @@ impl Ceremony {
         attempt: AttemptId,
         answer: Answer,
         digest: [u8; 32],
-        (by, intent): (NodeId, [u8; 16]),
+        by: NodeId,
     ) -> Transition {
         match &self.state {
             State::Challenged(challenge)
@@ -245,7 +218,7 @@ impl Ceremony {
                     && challenge.device.is_none_or(|device| device == answer.device) =>
             {
                 let challenge = challenge.clone();
-                self.state = State::Verifying { challenge, answer, digest, since: now, by, intent };
+                self.state = State::Verifying { challenge, answer, digest, since: now, by };
                 self.record(now, Step::Verifying);
                 changed(Reply::Accepted { attempt }, Some(Effect::Complete { attempt }))
             }

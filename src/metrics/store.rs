@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use fido_relay_proto::UnixMillis;
 use futures::future::BoxFuture;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::{Counters, Histograms, counters, seconds};
-use crate::ports::{Batch, Bucket, Revision, Store, StoreError, Stored};
+use crate::ports::{Batch, Bucket, DueRecord, Duty, Revision, Store, StoreError, Stored};
 
-const OPERATIONS: [&str; 4] = ["load", "commit", "list", "page"];
-const ERRORS: [&str; 2] = ["conflict", "unavailable"];
+const OPERATIONS: [&str; 5] = ["load", "commit", "list", "page", "due"];
+const ERRORS: [&str; 3] = ["conflict", "unavailable", "fenced"];
 
 #[derive(Clone, Debug)]
 pub(super) struct Figures {
@@ -46,8 +47,9 @@ impl Figures {
         self.took.get_or_create(&[("operation", operation.into())]).observe(took);
         if let Err(error) = &done {
             let error = match error {
-                StoreError::Conflict => "conflict",
+                StoreError::Conflict(_) => "conflict",
                 StoreError::Unavailable(_) => "unavailable",
+                StoreError::Fenced(_) => "fenced",
             };
             let labels = [("operation", operation.into()), ("error", error.into())];
             self.errors.get_or_create(&labels).inc();
@@ -101,6 +103,16 @@ impl Store for Measured {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
         Box::pin(self.figures.measure("page", self.store.page(bucket, after, limit)))
+    }
+
+    fn due<'a>(
+        &'a self,
+        duty: Duty,
+        until: UnixMillis,
+        after: Option<&'a DueRecord>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<DueRecord>, StoreError>> {
+        Box::pin(self.figures.measure("due", self.store.due(duty, until, after, limit)))
     }
 
     fn writable(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -1,6 +1,7 @@
 //! Changes that a store makes together or not at all. It knows no record's meaning.
 
-use super::store::{Bucket, Revision, StoreError};
+use super::due::Due;
+use super::store::{Bucket, RecordName, Revision, StoreError};
 
 /// Most changes of one batch.
 pub const MAX_CHANGES: usize = 64;
@@ -29,8 +30,8 @@ pub struct Change {
 pub enum Write {
     /// Nothing: the record must only be at its expected revision.
     Check,
-    /// The record's new value.
-    Put(Vec<u8>),
+    /// The record's new value, and what it is due for from now on.
+    Put { value: Vec<u8>, due: Option<Due> },
     /// The record is removed.
     Remove,
 }
@@ -40,7 +41,7 @@ impl std::fmt::Debug for Write {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Check => f.write_str("Check"),
-            Self::Put(value) => write!(f, "Put({} bytes)", value.len()),
+            Self::Put { value, due } => write!(f, "Put({} bytes, {due:?})", value.len()),
             Self::Remove => f.write_str("Remove"),
         }
     }
@@ -59,10 +60,23 @@ impl Batch {
         self.with(bucket, key, expected, Write::Check)
     }
 
-    /// Adds a new value of a record.
+    /// Adds a new value of a record that is due for nothing.
     #[must_use]
     pub fn put(self, bucket: Bucket, key: &str, expected: Revision, value: Vec<u8>) -> Self {
-        self.with(bucket, key, expected, Write::Put(value))
+        self.put_due(bucket, key, expected, value, None)
+    }
+
+    /// Adds a new value of a record, and what it is due for.
+    #[must_use]
+    pub fn put_due(
+        self,
+        bucket: Bucket,
+        key: &str,
+        expected: Revision,
+        value: Vec<u8>,
+        due: Option<Due>,
+    ) -> Self {
+        self.with(bucket, key, expected, Write::Put { value, due })
     }
 
     /// Adds the removal of a record.
@@ -112,10 +126,18 @@ impl Batch {
     }
 }
 
+impl Change {
+    /// Which record it is about.
+    #[must_use]
+    pub fn name(&self) -> RecordName {
+        RecordName { bucket: self.bucket, key: self.key.clone() }
+    }
+}
+
 impl Write {
     fn len(&self) -> usize {
         match self {
-            Self::Put(value) => value.len(),
+            Self::Put { value, .. } => value.len(),
             Self::Check | Self::Remove => 0,
         }
     }

@@ -6,11 +6,26 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::batch::Batch;
+use super::due::Due;
 use super::store::{Bucket, Revision, Store, StoreError, Stored};
 
 /// How often a lost race is run again before the store counts as unavailable. Each loss means that
-/// somebody else's write went through, so this many in a row is a fault, not bad luck.
+/// another write went through, so this many in a row is a fault, not bad luck.
 const RACES: usize = 64;
+
+/// A value that is stored as a record.
+pub trait Record: Serialize + DeserializeOwned {
+    /// What the record is due for, given this value.
+    fn due(&self) -> Option<Due> {
+        None
+    }
+}
+
+/// What a stored value is due for, for an index of records that were written without one.
+#[must_use]
+pub fn due_of<T: Record>(record: &[u8]) -> Option<Due> {
+    decode::<T>(record).ok()?.due()
+}
 
 /// Decodes a record, of this version or an earlier one.
 ///
@@ -33,7 +48,7 @@ pub fn parse<T: DeserializeOwned>(stored: &Stored) -> Result<T, StoreError> {
 ///
 /// # Errors
 /// As [`Store::load`], and for a record that cannot be read.
-pub async fn load<T: DeserializeOwned>(
+pub async fn load<T: Record>(
     store: &dyn Store,
     bucket: Bucket,
     key: &str,
@@ -48,7 +63,7 @@ pub async fn load<T: DeserializeOwned>(
 ///
 /// # Errors
 /// If it has no JSON form.
-pub fn put<T: Serialize>(
+pub fn put<T: Record>(
     batch: Batch,
     bucket: Bucket,
     key: &str,
@@ -57,14 +72,14 @@ pub fn put<T: Serialize>(
 ) -> Result<Batch, StoreError> {
     let bytes = serde_json::to_vec(value)
         .map_err(|error| StoreError::Unavailable(format!("a record has no JSON form: {error}")))?;
-    Ok(batch.put(bucket, key, expected, bytes))
+    Ok(batch.put_due(bucket, key, expected, bytes, value.due()))
 }
 
 /// Writes the record if it is at `expected`.
 ///
 /// # Errors
 /// As [`Store::save`].
-pub async fn save<T: Serialize + Sync>(
+pub async fn save<T: Record + Sync>(
     store: &dyn Store,
     bucket: Bucket,
     key: &str,
@@ -86,7 +101,7 @@ pub async fn update<T, R, E>(
     mut change: impl FnMut(&mut T) -> Result<R, E> + Send,
 ) -> Result<Result<R, E>, StoreError>
 where
-    T: Default + Serialize + DeserializeOwned + Send + Sync,
+    T: Record + Default + Send + Sync,
     R: Send,
     E: Send,
 {
@@ -99,11 +114,11 @@ where
         };
         match save(store, bucket, key, revision, &value).await {
             Ok(_) => return Ok(Ok(done)),
-            Err(StoreError::Conflict) => {}
+            Err(StoreError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
     }
-    Err(StoreError::Unavailable("too many races for one record".to_owned()))
+    Err(StoreError::too_many_races())
 }
 
 #[cfg(test)]
@@ -117,7 +132,7 @@ mod tests {
         for record in [&br#"" ada""#[..], br#""a  b""#] {
             assert!(serde_json::from_slice::<Username>(record).is_err());
             assert!(decode::<Username>(record).is_ok());
-            let stored = Stored { revision: Revision::ABSENT, value: record.into() };
+            let stored = Stored { revision: Revision::ABSENT, value: record.into(), due: None };
             assert!(parse::<Username>(&stored).is_ok());
         }
     }

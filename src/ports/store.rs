@@ -1,12 +1,15 @@
 //! Durable records with compare-and-set, the one truth that nodes share.
 
+use fido_relay_proto::UnixMillis;
 use futures::future::BoxFuture;
 
 use super::batch::Batch;
+use super::due::{Due, DueRecord, Duty};
 
 /// A kind of record. Keys within a bucket are the caller's: `A-Z a-z 0-9 . _ = -`, at most 200 bytes,
 /// so that they are also safe in a message subject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
 pub enum Bucket {
     /// Ceremonies by id.
     Ceremonies,
@@ -100,27 +103,53 @@ pub struct Stored {
     pub revision: Revision,
     /// What was written.
     pub value: Vec<u8>,
+    /// What it is due for.
+    pub due: Option<Due>,
 }
 
 impl std::fmt::Debug for Stored {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Stored({:?}, {} bytes)", self.revision, self.value.len())
+        let Self { revision, value, due } = self;
+        write!(f, "Stored({revision:?}, {} bytes, {due:?})", value.len())
     }
 }
 
-/// Why a store did not do it.
+/// A record by its bucket and key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordName {
+    pub bucket: Bucket,
+    pub key: Box<str>,
+}
+
+impl std::fmt::Display for RecordName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.bucket.name(), self.key)
+    }
+}
+
+/// Why a store did not do it. A commit that ends with an error has changed nothing, and never
+/// will: the backend settles the fate of a write before it answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The record is not at the expected revision: load again, decide again. It does not prove
-    /// that somebody else wrote: a backend that had to try twice may meet its own first try.
-    #[error("the record was changed meanwhile")]
-    Conflict,
-    /// The store cannot do it now, and does not promise that a write happened. A write whose commit
-    /// failed may still come to stand, at once or some seconds later if nothing else was written
-    /// by then: who tries again and meets [`StoreError::Conflict`] loads and looks. The text is for
-    /// the log.
+    /// This record was not at its expected revision: another write came first. Load again, decide
+    /// again.
+    #[error("{0} was changed meanwhile")]
+    Conflict(RecordName),
+    /// The store cannot do it now. The text is for the log.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// This process may use the store no more and must end: the records are damaged, or the fate
+    /// of a write could not be settled. The text is for the log.
+    #[error("the store is closed to this process: {0}")]
+    Fenced(String),
+}
+
+impl StoreError {
+    /// Too many writes of others came first, one after the other.
+    #[must_use]
+    pub fn too_many_races() -> Self {
+        Self::Unavailable("too many races for one record".to_owned())
+    }
 }
 
 /// Records with compare-and-set. `Ok` of a write means that it survives a crash of the process
@@ -138,9 +167,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
 
     /// Makes every change of the batch, or none of them. All records that it writes get the same
-    /// revision, which is given back.
-    ///
-    /// [`StoreError::Conflict`]: a record was not at its expected revision.
+    /// revision, which is given back. Every error means that nothing was and nothing will be
+    /// changed.
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>>;
 
     /// Commits one record's new value.
@@ -189,14 +217,41 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         })
     }
 
+    /// At most `limit` records that are due for `duty` at `until` or before, earliest first, and
+    /// of these those after `after`. A backend that can do it without listing everything does.
+    fn due<'a>(
+        &'a self,
+        duty: Duty,
+        until: UnixMillis,
+        after: Option<&'a DueRecord>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<DueRecord>, StoreError>> {
+        Box::pin(async move {
+            let mut found = Vec::new();
+            for bucket in Bucket::ALL {
+                for (key, stored) in self.list(bucket, "").await? {
+                    if let Some(due) = stored.due.filter(|due| due.duty == duty && due.at <= until)
+                    {
+                        let revision = stored.revision;
+                        found.push(DueRecord { at: due.at, bucket, key, revision });
+                    }
+                }
+            }
+            found.retain(|record| after.is_none_or(|after| record > after));
+            found.sort_unstable();
+            found.truncate(limit);
+            Ok(found)
+        })
+    }
+
     /// Whether writes reach the disk at the moment: how the last one ended, or a trial if that is
     /// some seconds ago. For readiness, so it may be asked as often as a balancer does.
     fn writable(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })
     }
 
-    /// Resolves once the records cannot be trusted any more and everything will be refused, with
-    /// what was found and what an operator can do. Never, for a store that cannot be damaged.
+    /// Resolves once everything will be refused with [`StoreError::Fenced`], with what was found
+    /// and what an operator can do. Never, for a store that cannot be damaged.
     fn damaged(&self) -> BoxFuture<'_, String> {
         Box::pin(std::future::pending())
     }

@@ -5,7 +5,9 @@ use std::fmt;
 use fido_relay_proto::{CeremonyId, TenantId};
 
 use crate::ceremony::Ceremony;
-use crate::ports::{Batch, Bucket, Revision, Store, StoreError, records};
+use crate::ports::{
+    Batch, Bucket, Due, DueRule, Duty, Record, Revision, Store, StoreError, records,
+};
 
 /// Where a ceremony is stored: no id without its tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +46,23 @@ pub(super) fn put(
     let key = CeremonyKey::from(ceremony).to_string();
     records::put(batch, Bucket::Ceremonies, &key, expected, ceremony)
 }
+
+/// How long a ceremony is kept after its end, in seconds: results stay fetchable this long.
+pub const RESULTS_S: u64 = 24 * 60 * 60;
+
+impl Record for Ceremony {
+    /// An open one closes at its deadline; a closed one is removed a day after its end.
+    fn due(&self) -> Option<Due> {
+        Some(match (self.wakes_at(), self.closed()) {
+            (Some(at), _) => Due { duty: Duty::Close, at },
+            (None, closed) => Due::removal(closed?.at.plus_secs(RESULTS_S)),
+        })
+    }
+}
+
+/// The rule of [`Bucket::Ceremonies`].
+pub(super) const CEREMONIES: DueRule =
+    DueRule { bucket: Bucket::Ceremonies, due: records::due_of::<Ceremony> };
 
 /// Ceremonies that one page of a walk reads.
 const PAGE: usize = 256;

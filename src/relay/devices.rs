@@ -12,7 +12,7 @@ use fido_relay_proto::{
 use serde::{Deserialize, Serialize};
 
 use super::news::TOLD_FOR_S;
-use crate::ports::{Bucket, Revision, Store, StoreError, records};
+use crate::ports::{Bucket, Record, Revision, Store, StoreError, records};
 use crate::security::random;
 
 /// Phones of one user at most: more is a sign of something else than a lost phone.
@@ -45,6 +45,8 @@ pub struct Device {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotated: Option<Rotated>,
 }
+
+impl Record for Device {}
 
 /// A change of a device's key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -107,6 +109,8 @@ struct User {
     #[serde(default)]
     told: u64,
 }
+
+impl Record for User {}
 
 impl User {
     /// Adds news, numbered, if there is a device to tell that they are not about, and they are not
@@ -242,7 +246,7 @@ pub async fn change(
         }
         match records::save(store, Bucket::Devices, &key, revision, &device).await {
             Ok(_) => return Ok(Some(device)),
-            Err(StoreError::Conflict) => {}
+            Err(StoreError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
     }
@@ -324,7 +328,7 @@ pub async fn revoke(
                 let Ok(()) = records::update(store, Bucket::Users, user.as_str(), forget).await?;
                 return Ok(true);
             }
-            Err(StoreError::Conflict) => {}
+            Err(StoreError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
     }

@@ -1,28 +1,18 @@
 //! The one road: load, step, save, and only then act.
 
-use std::time::Duration;
-
 use fido_relay_proto::device::DeclineReason;
 use fido_relay_proto::{Reason, WireName};
-use futures::channel::oneshot;
-use tokio::time::Instant;
 
 use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
 use super::standings;
-use crate::ceremony::{Ceremony, Effect, Event, Reply};
+use crate::ceremony::{Ceremony, Event, Reply, Transition};
 use crate::fault_point::{self, Point};
 use crate::ports::{Ability, Batch, Happening, Notice, Revision, SecurityEvent, StoreError};
-use crate::security::random;
 
-/// How often one event is stepped anew because somebody else's write came first. Every loss is
-/// somebody's progress, and a ceremony takes few steps in its life.
+/// How often one event is stepped anew because another write came first. Every loss is another
+/// event's progress, and a ceremony takes few steps in its life.
 const RACES: usize = 256;
-/// How long a write of unknown fate is looked for before that is left to the deadlines.
-const SETTLE_LIMIT: Duration = Duration::from_secs(10);
-/// First and longest pause between two of these looks.
-const SETTLE_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-
 /// What came of an event.
 #[derive(Debug)]
 pub struct Driven {
@@ -40,8 +30,7 @@ pub enum DriveError {
     /// There is no such ceremony.
     #[error("no such ceremony")]
     NotFound,
-    /// It could not be stored. Nothing has happened, or the write stands all the same: then it
-    /// counts, and the same event again is answered by what stands.
+    /// It could not be stored, and nothing has happened.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -56,72 +45,39 @@ impl Relay {
         if matches!(event, Event::Claim { .. } | Event::Answer { .. }) {
             self.must_be_seen().map_err(unavailable)?;
         }
-        let (tell, told) = oneshot::channel();
         let (relay, key) = (self.clone(), key.clone());
-        let mut event = event;
-        if let Event::Answer { intent, .. } = &mut event {
-            // Here and nowhere else: two moves with one name could both make the call.
-            *intent = random::bytes();
-        }
-        self.world().tasks.spawn_bare(async move {
-            let mut tried = false;
-            let driven = relay.move_once(&key, &event, &mut tried).await;
-            let unsettled = tried && driven.is_err();
-            // Nobody waits for the answer any more: the move counts all the same.
-            drop(tell.send(driven));
-            if unsettled {
-                relay.settle(&key, |ceremony| ceremony.effect_of(&event)).await;
-            }
-        });
-        told.await.unwrap_or_else(|_| Err(DriveError::Unavailable("a task ended early".to_owned())))
+        self.to_the_end(async move { relay.move_once(&key, &event).await })
+            .await
+            .unwrap_or_else(|| Err(DriveError::Unavailable("a task ended early".to_owned())))
     }
 
-    /// `tried` tells whether a write was handed to the store that it did not acknowledge. A
-    /// store may have kept such a write: who finds it when looking again goes on from there.
-    async fn move_once(
-        &self,
-        key: &CeremonyKey,
-        event: &Event,
-        tried: &mut bool,
-    ) -> Result<Driven, DriveError> {
-        let store = &*self.world().store;
+    async fn move_once(&self, key: &CeremonyKey, event: &Event) -> Result<Driven, DriveError> {
+        let world = self.world();
         for _ in 0..RACES {
-            let found = ceremonies::load(store, key).await.map_err(unavailable)?;
+            let found = ceremonies::load(&*world.store, key).await.map_err(unavailable)?;
             let (mut ceremony, revision) = found.ok_or(DriveError::NotFound)?;
-            let transition = ceremony.step(self.world().clock.now(), event.clone());
-            let mut effect = transition.effect;
-            if transition.changed {
+            let Transition { reply, changed, effect } =
+                ceremony.step(world.clock.now(), event.clone());
+            if changed {
                 match self.save(revision, &ceremony).await {
-                    Ok(()) => {
-                        log_end(&ceremony);
-                        self.announce(&ceremony).await;
-                    }
-                    Err(error) => {
-                        *tried = true;
-                        match error {
-                            StoreError::Conflict => continue,
-                            StoreError::Unavailable(_) => return Err(unavailable(error)),
-                        }
-                    }
+                    Ok(()) => {}
+                    Err(StoreError::Conflict(_)) => continue,
+                    Err(error) => return Err(unavailable(error)),
                 }
-            } else if *tried {
-                effect = effect.or_else(|| ceremony.effect_of(event));
+                log_end(&ceremony);
                 self.announce(&ceremony).await;
             }
             if let Some(effect) = effect {
                 self.perform(&ceremony, effect);
             }
-            let changed = transition.changed;
-            self.world().witnesses.answered(event, transition.reply);
+            world.witnesses.answered(event, reply);
             if changed {
-                self.world().witnesses.changed(&ceremony, Some(event)).await;
+                world.witnesses.changed(&ceremony, Some(event)).await;
                 if let Some(alarm) = alarm(&ceremony, event) {
-                    self.world().witnesses.noted(&alarm).await;
+                    world.witnesses.noted(&alarm).await;
                 }
-            } else if *tried {
-                self.world().witnesses.found(&ceremony).await;
             }
-            return Ok(Driven { reply: transition.reply, ceremony, changed });
+            return Ok(Driven { reply, ceremony, changed });
         }
         Err(DriveError::Unavailable("too many races for one ceremony".to_owned()))
     }
@@ -137,36 +93,6 @@ impl Relay {
         let _turn = self.node.standings.take(&standings::user(&ceremony.request)).await;
         let batch = self.count_end(batch, ceremony).await?;
         store.commit(batch).await.map(drop)
-    }
-
-    /// The store refused a write that may stand all the same. Looks for it, makes the call that
-    /// nobody else will make if it stands (`owed`), and has everybody look again.
-    pub(super) async fn settle(
-        &self,
-        key: &CeremonyKey,
-        owed: impl Fn(&Ceremony) -> Option<Effect>,
-    ) {
-        self.node.unsettled.insert(key.clone());
-        let stopping = self.world().tasks.stopping().clone();
-        let give_up = Instant::now() + SETTLE_LIMIT;
-        let (mut pause, longest) = SETTLE_PAUSE;
-        while stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-            match self.load(key).await {
-                Ok(Some(ceremony)) => {
-                    if let Some(effect) = owed(&ceremony) {
-                        self.perform(&ceremony, effect);
-                    }
-                    self.announce(&ceremony).await;
-                    return self.world().witnesses.found(&ceremony).await;
-                }
-                Ok(None) => return self.node.live.release(key.id),
-                Err(error) if Instant::now() >= give_up => {
-                    tracing::warn!(ceremony = %key.id, %error, "the fate of a write is unknown");
-                    return self.tick_soon(key.clone());
-                }
-                Err(_) => pause = (pause * 2).min(longest),
-            }
-        }
     }
 
     /// Refuses what would lead to an approval while somebody must see everything and cannot.

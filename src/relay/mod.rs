@@ -34,20 +34,18 @@ mod watchers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashSet;
-use fido_relay_proto::{NodeId, TenantId, Username};
+use fido_relay_proto::{NodeId, TenantId, UnixMillis, Username};
 use futures::channel::oneshot;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use self::ceremonies::CeremonyKey;
+pub use self::ceremonies::{CeremonyKey, RESULTS_S};
 pub use self::connection::{Connection, Next, OUTBOX_BYTES, Outgoing, Owner};
 pub use self::drive::{DriveError, Driven};
 pub use self::live::{Full, OpenLimits};
 pub use self::news::CardNews;
 pub use self::open::{Asker, OpenError, OpenOrder};
 pub use self::registry::Registry;
-pub use self::sweeper::{RESULTS_S, Retention};
 pub use self::view::{End, Moment, View};
 pub use self::watchers::{Watch, Watchers};
 
@@ -57,10 +55,20 @@ use self::live::Live;
 use self::standings::Turns;
 use crate::ceremony::{Ceremony, Event, Refusal, Reply};
 use crate::fatigue::Policy;
-use crate::ports::{Bus, Cards, Clock, Fido, Notice, Revocations, Store, StoreError, Witnesses};
+use crate::ports::{
+    Bus, Cards, Clock, DueRecord, DueRule, Duty, Fido, Notice, Revocations, Store, StoreError,
+    Witnesses, records,
+};
 use crate::security::random;
 use crate::security::seal::Sealer;
 use crate::tasks::Tasks;
+
+/// What the relay's own records are due for.
+pub const DUE: [DueRule; 3] =
+    [ceremonies::CEREMONIES, open::IDEMPOTENCY_KEYS, standings::STANDINGS];
+
+/// Records that one page of a walk over an index names.
+const PAGE: usize = 256;
 
 /// Pause before open ceremonies are read again from a store that did not answer.
 const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
@@ -125,17 +133,11 @@ struct Node {
     live: Live,
     open_limits: OpenLimits,
     deadlines: Deadlines,
-    /// Written to with unknown fate, and not yet seen at their end.
-    unsettled: DashSet<CeremonyKey>,
     policy: Policy,
     /// Whose code is looked at.
     claims: Turns,
     /// Whose standing is changed.
     standings: Turns,
-    /// What dies when, bucket by bucket.
-    retention: Vec<Retention>,
-    /// Something was opened.
-    opened: Notify,
     /// Cancelled once recovery has seen everything.
     recovered: CancellationToken,
     /// Cancelled once the store has every revocation that was known at the start.
@@ -156,15 +158,13 @@ pub enum RevokeError {
 impl Relay {
     /// Starts a node: it follows the bus and the clock, takes up every open ceremony where the
     /// store says it stands, and removes what has passed its retention, until the tasks are
-    /// stopped. `others` are the retention rules of buckets that this room does not know.
+    /// stopped.
     ///
     /// Taking up runs beside new work, so that a full store does not keep the node from serving;
     /// [`Relay::recovered`] waits for it.
     #[must_use]
-    pub fn start(world: World, bounds: Bounds, others: &[Retention]) -> Self {
+    pub fn start(world: World, bounds: Bounds) -> Self {
         let Bounds { open: open_limits, attention: policy } = bounds;
-        let mut retention = vec![sweeper::CEREMONIES, open::IDEMPOTENCY_KEYS, standings::STANDINGS];
-        retention.extend_from_slice(others);
         let node = Arc::new(Node {
             id: NodeId::from_bytes(random::bytes()),
             world,
@@ -173,12 +173,9 @@ impl Relay {
             live: Live::default(),
             open_limits,
             deadlines: Deadlines::default(),
-            unsettled: DashSet::new(),
             policy,
             claims: Turns::default(),
             standings: Turns::default(),
-            retention,
-            opened: Notify::new(),
             recovered: CancellationToken::new(),
             revocations_applied: CancellationToken::new(),
         });
@@ -194,6 +191,7 @@ impl Relay {
             async move {
                 relay.recover().await;
                 relay.node.recovered.cancel();
+                relay.show_ended().await;
                 relay.sweep_forever().await;
             }
         });
@@ -300,41 +298,72 @@ impl Relay {
         Ok(())
     }
 
+    /// Takes up what is open by the store's index, whatever else is stored.
     async fn recover(&self) {
-        let stopping = self.world().tasks.stopping().clone();
-        let mut after = String::new();
+        let store = &*self.world().store;
         let mut open = 0_u64;
-        while !stopping.is_cancelled() {
-            let page = match ceremonies::page(&*self.world().store, &after).await {
-                Ok(page) => page,
-                Err(error) => {
-                    tracing::error!(%error, "open ceremonies could not be read, trying again");
-                    tokio::time::sleep(RECOVERY_PAUSE).await;
-                    continue;
-                }
-            };
-            let Some((last, _)) = page.last() else { break };
-            after.clone_from(last);
-            for (key, ceremony) in &page {
-                if let Ok(ceremony) = ceremony {
-                    self.world().witnesses.found(ceremony).await;
-                }
-                match ceremony {
-                    Ok(ceremony) if ceremony.closed().is_none() => {
+        let mut last: Option<DueRecord> = None;
+        loop {
+            let due = || store.due(Duty::Close, UnixMillis(u64::MAX), last.as_ref(), PAGE);
+            let Some(page) = self.until_read(due).await else { return };
+            for record in &page {
+                let load = || store.load(record.bucket, &record.key);
+                let Some(stored) = self.until_read(load).await else { return };
+                match stored.map(|stored| records::parse::<Ceremony>(&stored)) {
+                    Some(Ok(ceremony)) => {
                         open += 1;
-                        self.take_up(ceremony).await;
+                        self.world().witnesses.found(&ceremony).await;
+                        self.take_up(&ceremony).await;
                     }
-                    Ok(_) => {}
-                    Err(error) => {
-                        let id = key.rsplit('.').next();
+                    Some(Err(error)) => {
+                        let id = record.key.rsplit('.').next();
                         tracing::error!(ceremony = id, %error, "a ceremony was passed over");
                     }
+                    None => {}
                 }
+            }
+            match page.last() {
+                Some(record) => last = Some(record.clone()),
+                None => break,
             }
             tokio::task::yield_now().await;
         }
         if open > 0 {
             tracing::info!(open, "took up the ceremonies that were open");
+        }
+    }
+
+    /// Shows the witnesses every ceremony that has ended: a crash may have come before they heard.
+    async fn show_ended(&self) {
+        let mut after = String::new();
+        while !self.world().tasks.stopping().is_cancelled() {
+            let page = || ceremonies::page(&*self.world().store, &after);
+            let Some(page) = self.until_read(page).await else { return };
+            let Some((last, _)) = page.last() else { return };
+            after.clone_from(last);
+            for ceremony in page.iter().filter_map(|(_, ceremony)| ceremony.as_ref().ok()) {
+                if ceremony.closed().is_some() {
+                    self.world().witnesses.found(ceremony).await;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Reads until the store answers; none: the node stops.
+    async fn until_read<T, F>(&self, read: impl Fn() -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let stopping = self.world().tasks.stopping();
+        loop {
+            match stopping.run_until_cancelled(read()).await? {
+                Ok(found) => return Some(found),
+                Err(error) => {
+                    tracing::error!(%error, "ceremonies could not be read, trying again");
+                    stopping.run_until_cancelled(tokio::time::sleep(RECOVERY_PAUSE)).await?;
+                }
+            }
         }
     }
 
@@ -373,15 +402,9 @@ impl Relay {
         let stopping = self.world().tasks.stopping().clone();
         let due = || self.node.deadlines.due(&*self.world().clock);
         while let Some(key) = stopping.run_until_cancelled(due()).await {
-            // What comes of the tick is told in any case.
-            self.node.unsettled.remove(&key);
             match self.drive(&key, Event::Tick).await {
-                // Too early, as when the clock was set back, or somebody wants it looked at.
-                Ok(driven) if !driven.changed => {
-                    self.announce(&driven.ceremony).await;
-                    self.world().witnesses.found(&driven.ceremony).await;
-                }
-                Ok(_) => {}
+                // Too early, as when the clock was set back: it is due again.
+                Ok(driven) => self.remember(&driven.ceremony),
                 Err(error) => self.retry_deadline(key, &error),
             }
         }

@@ -11,20 +11,18 @@ use fido_relay_proto::limits::{CEREMONY_DEFAULT_S, CODE_DIGITS};
 use fido_relay_proto::{
     AttemptId, CeremonyId, ClientId, PlainText, TenantId, UnixMillis, WireName,
 };
-use futures::channel::oneshot;
 use serde::{Deserialize, Serialize};
 
 use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
-use super::live::Full;
+use super::live::{Full, Live};
 use super::standings;
-use super::sweeper::Retention;
 use super::user_agent;
 use super::view::View;
-use crate::ceremony::{Ceremony, Code, Effect, Event, Request};
+use crate::ceremony::{Ceremony, Code, Event, Request};
 use crate::fatigue::{Admission, Why};
 use crate::fault_point::{self, Point};
-use crate::ports::{Batch, Bucket, Revision, StoreError, records};
+use crate::ports::{Batch, Bucket, Due, DueRule, Record, Revision, StoreError, records};
 use crate::security::random;
 
 /// How long an idempotency key stands for its ceremony, in seconds.
@@ -32,9 +30,6 @@ const IDEMPOTENCY_S: u64 = 24 * 60 * 60;
 
 /// How often an opening is tried anew because another write came first.
 const RACES: usize = 64;
-
-/// How long after it was refused a write may still come to stand, in seconds, with room.
-const LATE_WRITE_S: u64 = 15;
 
 /// How long after the opener's answer phones are told. More than the answer takes to leave, and
 /// nothing to a person: with no pause a connected phone's work showed in the answer's time, by
@@ -71,7 +66,7 @@ impl OpenOrder {
             context.user_agent = context.user_agent.as_deref().and_then(user_agent::reduced);
         }
         let request = Request {
-            id: CeremonyId::from_bytes(random::bytes()),
+            id: CeremonyId::from_bytes(random::time_ordered(now)),
             tenant: asker.tenant,
             client_id: asker.id,
             client_name: asker.name,
@@ -109,13 +104,14 @@ pub enum OpenError {
 }
 
 /// An idempotency key dies with the day that it stands for its ceremony.
-pub(super) const IDEMPOTENCY_KEYS: Retention = Retention {
-    bucket: Bucket::Idempotency,
-    dies_at: |record| {
-        let remembered: Remembered = serde_json::from_slice(record).ok()?;
-        Some(remembered.at.plus_secs(IDEMPOTENCY_S))
-    },
-};
+pub(super) const IDEMPOTENCY_KEYS: DueRule =
+    DueRule { bucket: Bucket::Idempotency, due: records::due_of::<Remembered> };
+
+impl Record for Remembered {
+    fn due(&self) -> Option<Due> {
+        Some(Due::removal(self.at.plus_secs(IDEMPOTENCY_S)))
+    }
+}
 
 /// What an idempotency key stands for.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -123,11 +119,6 @@ struct Remembered {
     body: [u8; 32],
     ceremony: CeremonyId,
     at: UnixMillis,
-}
-
-/// The call that is still to be made if what is stored is what was tried to store.
-fn owed(tried: &Ceremony, found: &Ceremony) -> Option<Effect> {
-    found.pending_effect().filter(|effect| Some(*effect) == tried.pending_effect())
 }
 
 fn idempotency_key(client: ClientId, key: &str) -> String {
@@ -139,36 +130,19 @@ impl Relay {
     /// the ceremony is stored durably.
     ///
     /// # Errors
-    /// [`OpenError`]. After [`OpenError::Unavailable`] it may still be open, for nobody: it
-    /// expires, unless the same idempotency key finds it.
+    /// [`OpenError`]; then nothing is open.
     pub async fn open(&self, order: OpenOrder) -> Result<View, OpenError> {
-        let (tell, told) = oneshot::channel();
         let relay = self.clone();
         // As with drive: a caller that hangs up leaves nothing half done.
-        self.world().tasks.spawn_bare(async move {
-            let mut tried = None;
-            let opened = relay.open_once(order, &mut tried).await;
-            let refused = opened.is_err();
-            drop(tell.send(opened.map(|ceremony| View::from(&ceremony))));
-            if let (true, Some(ceremony)) = (refused, tried) {
-                relay.settle_opening(&ceremony).await;
-            }
-        });
-        let opened = told.await.unwrap_or_else(|_| {
+        let opened = self.to_the_end(async move { relay.open_once(order).await }).await;
+        let ceremony = opened.unwrap_or_else(|| {
             Err(OpenError::Unavailable(StoreError::Unavailable("a task ended early".to_owned())))
-        });
-        if opened.is_ok() {
-            fault_point::passing(Point::Answered);
-        }
-        opened
+        })?;
+        fault_point::passing(Point::Answered);
+        Ok(View::from(&ceremony))
     }
 
-    /// `tried` is what was handed to the store and perhaps not acknowledged.
-    async fn open_once(
-        &self,
-        order: OpenOrder,
-        tried: &mut Option<Ceremony>,
-    ) -> Result<Ceremony, OpenError> {
+    async fn open_once(&self, order: OpenOrder) -> Result<Ceremony, OpenError> {
         fault_point::reached(Point::Received);
         self.must_be_seen().map_err(OpenError::Unavailable)?;
         let OpenOrder { mut request, idempotency } = order;
@@ -181,20 +155,15 @@ impl Relay {
                     Order::Known(id) => {
                         request.id = id;
                         if let Some(ceremony) = self.opened_before(&request).await? {
-                            // Perhaps the store refused it the first time, and its initiator
-                            // does not know of it.
-                            self.announce(&ceremony).await;
                             return Ok(ceremony);
                         }
                     }
                 }
             }
             self.node.live.admit(request.id, request.client_id, self.node.open_limits)?;
+            let place = Place { live: Some(&self.node.live), ceremony: request.id };
             let (batch, admission, passes_at) =
-                self.admit(batch, &request).await.map_err(|error| {
-                    self.node.live.release(request.id);
-                    OpenError::Unavailable(error)
-                })?;
+                self.admit(batch, &request).await.map_err(OpenError::Unavailable)?;
             let attempt = AttemptId::from_bytes(random::bytes());
             let code = Code(random::code(CODE_DIGITS));
             let mut ceremony = Ceremony::open(request.clone(), code, attempt);
@@ -203,33 +172,16 @@ impl Relay {
                 .map_err(OpenError::Unavailable)?;
             match self.world().store.commit(batch).await {
                 Ok(_) => {
+                    place.keep();
                     // Only the commit needs the turn; what follows must not hold up others.
                     drop(turn);
                     return Ok(self.follow_opening(ceremony, admission, passes_at).await);
                 }
-                Err(StoreError::Conflict) => {
-                    // Another record moved, or the write stands all the same.
-                    let tried = tried.insert(ceremony);
-                    if let Some(found) = self.opened_before(&request).await? {
-                        self.announce(&found).await;
-                        self.node.opened.notify_waiters();
-                        if let Some(effect) = owed(tried, &found) {
-                            self.perform(&found, effect);
-                        }
-                        self.world().witnesses.found(&found).await;
-                        return Ok(found);
-                    }
-                    self.node.live.release(request.id);
-                }
-                Err(error) => {
-                    *tried = Some(ceremony);
-                    return Err(OpenError::Unavailable(error));
-                }
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(OpenError::Unavailable(error)),
             }
         }
-        Err(OpenError::Unavailable(StoreError::Unavailable(
-            "too many races for one opening".to_owned(),
-        )))
+        Err(OpenError::Unavailable(StoreError::too_many_races()))
     }
 
     /// A ceremony that was just stored.
@@ -247,7 +199,6 @@ impl Relay {
             "opened",
         );
         self.remember(&ceremony);
-        self.node.opened.notify_waiters();
         self.world().witnesses.changed(&ceremony, None).await;
         self.follow_admission(&ceremony, admission, passes_at);
         self.begin_showing(ceremony.clone());
@@ -299,18 +250,6 @@ impl Relay {
         }
     }
 
-    /// The store refused a ceremony that may be there all the same. Nobody holds it, but if it is
-    /// there it must come to its end, and its phones may as well know.
-    async fn settle_opening(&self, ceremony: &Ceremony) {
-        let key = CeremonyKey::from(ceremony);
-        if let Some(at) = ceremony.wakes_at() {
-            // Not before a write that is late could stand, should its deadline be over already.
-            let late = self.world().clock.now().plus_secs(LATE_WRITE_S);
-            self.node.deadlines.schedule(at.max(late), key.clone());
-        }
-        self.settle(&key, |found| owed(ceremony, found)).await;
-    }
-
     async fn opened_before(&self, request: &Request) -> Result<Option<Ceremony>, OpenError> {
         let key = CeremonyKey { tenant: request.tenant.clone(), id: request.id };
         self.load(&key).await.map_err(OpenError::Unavailable)
@@ -343,6 +282,26 @@ impl Relay {
         records::put(Batch::new(), Bucket::Idempotency, &key, expected, &fresh)
             .map(Order::New)
             .map_err(OpenError::Unavailable)
+    }
+}
+
+/// A place among the open ceremonies, given back unless it is kept.
+struct Place<'a> {
+    live: Option<&'a Live>,
+    ceremony: CeremonyId,
+}
+
+impl Place<'_> {
+    fn keep(mut self) {
+        self.live = None;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(live) = self.live {
+            live.release(self.ceremony);
+        }
     }
 }
 

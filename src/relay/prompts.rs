@@ -37,7 +37,7 @@ impl Relay {
                 return None;
             }
         };
-        self.take_note(&ceremony).await;
+        self.remember(&ceremony);
         if !self.registry().is_empty() {
             match devices::of_user(store, &key.tenant, &ceremony.request.username).await {
                 Ok(ids) => {
@@ -74,7 +74,7 @@ impl Relay {
             let Some(key) = self.ringing(phone).into_iter().find(new) else { return };
             match self.load(&key).await {
                 Ok(Some(waiting)) => {
-                    self.take_note(&waiting).await;
+                    self.remember(&waiting);
                     self.show(&waiting, phone);
                 }
                 Ok(None) => self.node.live.remove(&user(phone), &key),
@@ -84,16 +84,6 @@ impl Relay {
                 }
             }
             rung.push(key);
-        }
-    }
-
-    /// Keeps what was seen. If it is the end of a ceremony, and a write of unknown fate made it so,
-    /// nobody else tells of it.
-    async fn take_note(&self, ceremony: &Ceremony) {
-        self.remember(ceremony);
-        let key = CeremonyKey::from(ceremony);
-        if ceremony.closed().is_some() && self.node.unsettled.remove(&key).is_some() {
-            self.world().witnesses.found(ceremony).await;
         }
     }
 
@@ -137,7 +127,7 @@ impl Relay {
             match ceremonies::load(&*self.world().store, key).await {
                 Ok(Some((_, revision))) if shown == Some(revision) => return,
                 Ok(Some((ceremony, revision))) => {
-                    self.take_note(&ceremony).await;
+                    self.remember(&ceremony);
                     self.show(&ceremony, connection);
                     if connection.shown(key.id).is_none() {
                         // Another's turn, and perhaps this node did not know whose.

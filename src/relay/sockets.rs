@@ -149,7 +149,6 @@ fn event_of(connection: &Connection, frame: DeviceFrame, by: NodeId) -> Option<E
                 credential: answer.credential,
                 digest: hash,
                 by,
-                intent: [0; 16],
             }
         }
         DeviceFrame::Decline(decline) => Event::Decline { device, reason: decline.reason },

@@ -9,16 +9,21 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::Relay;
 use super::devices::UserKey;
-use super::sweeper::Retention;
 use crate::ceremony::{Ceremony, Request};
 use crate::fatigue::{Admission, Ask, End, Standing, Why};
-use crate::ports::{Batch, Bucket, Happening, Revision, SecurityEvent, StoreError, records};
+use crate::ports::{
+    Batch, Bucket, Due, DueRule, Happening, Record, Revision, SecurityEvent, StoreError, records,
+};
 
 /// A record dies a day after its last change: nothing in it looks further back.
-pub(super) const STANDINGS: Retention = Retention {
-    bucket: Bucket::Standings,
-    dies_at: |record| serde_json::from_slice::<Standing>(record).ok()?.dies_at(),
-};
+pub(super) const STANDINGS: DueRule =
+    DueRule { bucket: Bucket::Standings, due: records::due_of::<Standing> };
+
+impl Record for Standing {
+    fn due(&self) -> Option<Due> {
+        self.dies_at().map(Due::removal)
+    }
+}
 
 /// Users whose names fall together take turns too; more would only cost memory.
 const TURNS: usize = 64;

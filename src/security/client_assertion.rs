@@ -16,7 +16,7 @@ use jsonwebtoken::{Header, Validation, decode, decode_header};
 use serde::{Deserialize, Serialize};
 
 use super::clients::Client;
-use crate::ports::{Bucket, Revision, Store, StoreError, records};
+use crate::ports::{Bucket, Due, DueRule, Record, Revision, Store, StoreError, records};
 
 /// Longest assertion, in bytes: an RSA signature and its claims with room to spare.
 pub const MAX_BYTES: usize = 8 * 1024;
@@ -84,6 +84,15 @@ struct Claimed {
 struct Used {
     until: UnixMillis,
 }
+
+impl Record for Used {
+    fn due(&self) -> Option<Due> {
+        Some(Due::removal(self.until))
+    }
+}
+
+/// The rule of [`Bucket::Assertions`].
+pub const DUE: DueRule = DueRule { bucket: Bucket::Assertions, due: records::due_of::<Used> };
 
 /// Who an assertion claims to be from, before anything of it is verified: only to find the keys
 /// that it must verify with.
@@ -187,14 +196,7 @@ pub async fn use_up(
     match records::save(store, Bucket::Assertions, &key, Revision::ABSENT, &used).await {
         Ok(_) => Ok(()),
         // Also where the store met its own first try: the client signs another one.
-        Err(StoreError::Conflict) => Err(UseError::Replayed),
+        Err(StoreError::Conflict(_)) => Err(UseError::Replayed),
         Err(error) => Err(error.into()),
     }
-}
-
-/// When a used assertion may be forgotten: it has ended by then.
-#[must_use]
-pub fn dies_at(record: &[u8]) -> Option<UnixMillis> {
-    let Used { until } = serde_json::from_slice(record).ok()?;
-    Some(until)
 }

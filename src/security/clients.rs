@@ -26,7 +26,7 @@ pub use self::public_key::{InvalidJwk, PublicKey};
 pub use self::record::{ApiKey, Client, ClientChange, KeyEntry, NewClient};
 
 use super::random;
-use crate::ports::{Bucket, Revision, Store, StoreError, records};
+use crate::ports::{Bucket, Record, Revision, Store, StoreError, records};
 
 /// What every API key begins with, so that scanners find one that leaked.
 const PREFIX: &str = "rk_";
@@ -67,6 +67,10 @@ struct Holder {
     tenant: TenantId,
     client: ClientId,
 }
+
+impl Record for Holder {}
+
+impl Record for Client {}
 
 /// Makes, finds and authenticates clients.
 #[derive(Clone, Debug)]
@@ -254,11 +258,11 @@ impl Clients {
                     self.forget(client.keys.iter()).await;
                     return Ok(());
                 }
-                Err(StoreError::Conflict) => {}
+                Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(StoreError::Conflict.into())
+        Err(StoreError::too_many_races().into())
     }
 
     /// Whose key a bearer credential is, if it is one and lives.
@@ -310,11 +314,11 @@ impl Clients {
             change(&mut after)?;
             match self.save(&after, revision).await {
                 Ok(_) => return Ok(before),
-                Err(StoreError::Conflict) => {}
+                Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(StoreError::Conflict.into())
+        Err(StoreError::too_many_races().into())
     }
 
     /// Tidies pointers away that open nothing any more; one that stays is harmless.

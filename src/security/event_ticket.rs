@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::Keys;
 use super::random;
-use crate::ports::{Bucket, Revision, Store, StoreError, records};
+use crate::ports::{Bucket, Due, DueRule, Record, Revision, Store, StoreError, records};
 
 /// How long an event ticket may be used, in seconds.
 pub const LIFETIME_S: u64 = 30;
@@ -53,11 +53,14 @@ struct Used {
     until: UnixMillis,
 }
 
-/// When it may be forgotten that a ticket was used.
-#[must_use]
-pub fn dies_at(record: &[u8]) -> Option<UnixMillis> {
-    serde_json::from_slice::<Used>(record).ok().map(|used| used.until)
+impl Record for Used {
+    fn due(&self) -> Option<Due> {
+        Some(Due::removal(self.until))
+    }
 }
+
+/// The rule of [`Bucket::EventTickets`].
+pub const DUE: DueRule = DueRule { bucket: Bucket::EventTickets, due: records::due_of::<Used> };
 
 impl EventTickets {
     /// Event tickets under the installation's key.
@@ -105,7 +108,7 @@ impl EventTickets {
         match records::save(&*self.store, Bucket::EventTickets, &key, Revision::ABSENT, &used).await
         {
             Ok(_) => Ok(true),
-            Err(StoreError::Conflict) => Ok(false),
+            Err(StoreError::Conflict(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }

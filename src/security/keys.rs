@@ -89,7 +89,7 @@ async fn load_or_make(
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         match store.save(Bucket::Keys, name, Revision::ABSENT, sealed.into_bytes()).await {
             // Read it back either way: two nodes may start at once, and the first key stands.
-            Ok(_) | Err(StoreError::Conflict) => {}
+            Ok(_) | Err(StoreError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
     }

@@ -24,7 +24,7 @@ use qrcode::render::svg;
 use serde::{Deserialize, Serialize};
 
 use super::random;
-use crate::ports::{Bucket, Revision, Store, StoreError, Stored, records};
+use crate::ports::{Bucket, Due, DueRule, Revision, Store, StoreError, Stored, records};
 
 #[cfg(test)]
 mod tests;
@@ -61,17 +61,8 @@ struct Typed {
     tries_left: u8,
 }
 
-/// When a stored pairing may be forgotten: some time after its end, so that a used token is told
-/// apart from one that never was for as long as anybody may still hold it.
-#[must_use]
-pub fn dies_at(record: &[u8]) -> Option<UnixMillis> {
-    match serde_json::from_slice(record).ok()? {
-        Record::Open(pairing) => Some(pairing.expires_at.plus_secs(LIFETIME_S)),
-        Record::Used { until, .. } | Record::Void { until } | Record::Located { until, .. } => {
-            Some(until)
-        }
-    }
-}
+/// The rule of [`Bucket::Pairings`].
+pub const DUE: DueRule = DueRule { bucket: Bucket::Pairings, due: records::due_of::<Record> };
 
 /// What stands in the store, under a token's hash or a code's locator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -98,6 +89,15 @@ enum Record {
         /// When it may be forgotten.
         until: UnixMillis,
     },
+}
+
+impl records::Record for Record {
+    fn due(&self) -> Option<Due> {
+        Some(Due::removal(match self {
+            Self::Open(pairing) => pairing.expires_at.plus_secs(LIFETIME_S),
+            Self::Used { until, .. } | Self::Void { until } | Self::Located { until, .. } => *until,
+        }))
+    }
 }
 
 /// Why a secret opens nothing.
@@ -189,7 +189,7 @@ pub async fn void_of(
 ) -> Result<(), StoreError> {
     for (key, stored) in store.list(Bucket::Pairings, "").await? {
         let mut found = Some(stored);
-        while let Some(Stored { revision, value }) = found {
+        while let Some(Stored { revision, value, .. }) = found {
             let Ok(Record::Open(pairing)) = records::decode(&value) else { break };
             if pairing.tenant != *tenant || pairing.username != *username {
                 break;
@@ -198,7 +198,7 @@ pub async fn void_of(
             match records::save(store, Bucket::Pairings, &key, revision, &void).await {
                 Ok(_) => break,
                 // Used meanwhile, or a wrong code has cost it a try: then it is still open.
-                Err(StoreError::Conflict) => found = store.load(Bucket::Pairings, &key).await?,
+                Err(StoreError::Conflict(_)) => found = store.load(Bucket::Pairings, &key).await?,
                 Err(error) => return Err(error),
             }
         }
@@ -219,7 +219,7 @@ async fn locate(
         let place = place(&code);
         match records::save(store, Bucket::Pairings, &place, Revision::ABSENT, &record).await {
             Ok(_) => return Ok(code),
-            Err(StoreError::Conflict) => {}
+            Err(StoreError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
     }
@@ -294,7 +294,7 @@ async fn look_typed(
         match records::save(store, Bucket::Pairings, &key, revision, &record).await {
             Ok(_) if voided => return Err(PairingError::Voided(Box::new(pairing))),
             Ok(_) => return Err(PairingError::Unknown),
-            Err(StoreError::Conflict) => {}
+            Err(StoreError::Conflict(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -319,7 +319,7 @@ pub async fn redeem(store: &dyn Store, found: &Found, now: UnixMillis) -> Result
         let used = Record::Used { until, typed: pairing.typed.map(|typed| typed.hash) };
         match records::save(store, Bucket::Pairings, &found.key, revision, &used).await {
             Ok(_) => return Ok(()),
-            Err(StoreError::Conflict) => {}
+            Err(StoreError::Conflict(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }

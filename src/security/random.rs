@@ -3,6 +3,7 @@
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_proto::UnixMillis;
 
 /// `N` random bytes.
 ///
@@ -15,6 +16,17 @@ pub fn bytes<const N: usize>() -> [u8; N] {
         panic!("the operating system gave no randomness");
     }
     bytes
+}
+
+/// A 16-byte id that begins with the time (48 bits of milliseconds, as in UUID version 7, RFC 9562
+/// section 5.7) and ends with 80 random bits: records of one time lie together in a store.
+#[must_use]
+pub fn time_ordered(now: UnixMillis) -> [u8; 16] {
+    let mut id = bytes::<16>();
+    if let (Some(id), [_, _, time @ ..]) = (id.first_chunk_mut::<6>(), now.0.to_be_bytes()) {
+        *id = time;
+    }
+    id
 }
 
 /// 32 random bytes as 43 base64url characters: nonces, tokens, keys.

@@ -1,19 +1,12 @@
-//! The wiring of webhooks: where they may go by the configuration, and what of them dies when.
+//! The wiring of webhooks: where they may go by the configuration.
 
 use std::sync::Arc;
 
 use crate::backends::webhook_http::{self, SettingsError, WebhookHttp};
 use crate::config::Config;
-use crate::ports::{Bucket, Clock, Store};
-use crate::relay::Retention;
+use crate::ports::{Clock, Store};
 use crate::security::seal::Sealer;
-use crate::webhooks::{self, Webhooks};
-
-/// What of webhooks is removed when.
-pub(super) const RETENTION: [Retention; 2] = [
-    Retention { bucket: Bucket::Outbox, dies_at: webhooks::dead_until },
-    Retention { bucket: Bucket::Delivered, dies_at: webhooks::delivered_until },
-];
+use crate::webhooks::Webhooks;
 
 /// The endpoints of a store, to be managed and, if somebody starts them, sent to.
 pub(crate) fn of_store(

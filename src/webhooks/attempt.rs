@@ -118,7 +118,7 @@ pub(super) async fn give_up(
 /// Somebody else changed the record meanwhile: then it is theirs.
 fn settled(saved: Result<(), StoreError>) -> Result<(), StoreError> {
     match saved {
-        Err(StoreError::Conflict) => Ok(()),
+        Err(StoreError::Conflict(_)) => Ok(()),
         other => other,
     }
 }

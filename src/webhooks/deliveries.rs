@@ -99,7 +99,7 @@ impl Webhooks {
         self.order(Order::Due { endpoint: key, event, due, until }).await;
         match saved {
             // Another call had it sent again at the same moment.
-            Ok(()) | Err(StoreError::Conflict) => Ok(()),
+            Ok(()) | Err(StoreError::Conflict(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schedule::RETRIES_S;
 use super::signing::SigningKey;
-use crate::ports::{Bucket, Registrar, Revision, Store, StoreError, records};
+use crate::ports::{Bucket, Record, Registrar, Revision, Store, StoreError, records};
 
 /// How often a change is tried again because somebody else changed the endpoint meanwhile.
 const RACES: usize = 16;
@@ -75,6 +75,8 @@ pub struct Endpoint {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub told_from: BTreeMap<WebhookEvent, UnixMillis>,
 }
+
+impl Record for Endpoint {}
 
 impl Endpoint {
     pub(super) fn key(&self) -> EndpointKey {
@@ -178,11 +180,11 @@ pub(super) async fn change<E>(
         }
         match save(store, &endpoint, revision).await {
             Ok(_) => return Ok(Some(Ok(endpoint))),
-            Err(StoreError::Conflict) => {}
+            Err(StoreError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
     }
-    Err(StoreError::Conflict)
+    Err(StoreError::too_many_races())
 }
 
 /// Removes an endpoint; tells whether there was one.
@@ -191,9 +193,9 @@ pub(super) async fn remove(store: &dyn Store, key: &EndpointKey) -> Result<bool,
         let Some((_, revision)) = load(store, key).await? else { return Ok(false) };
         match store.remove(Bucket::Webhooks, &key.to_string(), revision).await {
             Ok(()) => return Ok(true),
-            Err(StoreError::Conflict) => {}
+            Err(StoreError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
     }
-    Err(StoreError::Conflict)
+    Err(StoreError::too_many_races())
 }

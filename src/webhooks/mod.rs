@@ -55,7 +55,7 @@ use crate::tasks::Tasks;
 pub use self::deliveries::{LISTED, Undelivered};
 pub use self::endpoint::Endpoint;
 pub use self::figures::WebhookFigures;
-pub use self::outbox::{dead_until, delivered_until};
+pub use self::outbox::DUE;
 pub use self::signing::SigningKey;
 
 /// Endpoints of one client.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::endpoint::{self, EndpointKey};
 use super::event::Told;
 use super::schedule::RETRIES_S;
-use crate::ports::{Bucket, Revision, Store, StoreError, records};
+use crate::ports::{Bucket, Due, DueRule, Record, Revision, Store, StoreError, records};
 
 /// How long a dead letter is kept, in seconds: two weeks to notice it.
 pub(super) const DEAD_S: u64 = 14 * 24 * 60 * 60;
@@ -72,22 +72,27 @@ struct Receipt {
     until: UnixMillis,
 }
 
-/// Reads the last moment of an outbox record; what still waits has none.
-#[must_use]
-pub fn dead_until(record: &[u8]) -> Option<UnixMillis> {
-    let delivery: Delivery = records::decode(record).ok()?;
-    match delivery.state {
-        DeliveryState::Waiting => None,
-        DeliveryState::Dead => Some(delivery.until),
+impl Record for Delivery {
+    /// What waits stays.
+    fn due(&self) -> Option<Due> {
+        match self.state {
+            DeliveryState::Waiting => None,
+            DeliveryState::Dead => Some(Due::removal(self.until)),
+        }
     }
 }
 
-/// Reads the last moment of what was delivered.
-#[must_use]
-pub fn delivered_until(record: &[u8]) -> Option<UnixMillis> {
-    let receipt: Receipt = serde_json::from_slice(record).ok()?;
-    Some(receipt.until)
+impl Record for Receipt {
+    fn due(&self) -> Option<Due> {
+        Some(Due::removal(self.until))
+    }
 }
+
+/// The rules of [`Bucket::Outbox`] and [`Bucket::Delivered`].
+pub const DUE: [DueRule; 2] = [
+    DueRule { bucket: Bucket::Outbox, due: records::due_of::<Delivery> },
+    DueRule { bucket: Bucket::Delivered, due: records::due_of::<Receipt> },
+];
 
 /// Keeps a delivery, unless it was ever kept before. Gives what waits now, if it does: also one that
 /// was stored by a write which seemed to fail.
@@ -102,7 +107,7 @@ pub(super) async fn keep(
     }
     match records::save(store, Bucket::Outbox, &key, Revision::ABSENT, &delivery).await {
         Ok(_) => Ok(Some(delivery)),
-        Err(StoreError::Conflict) => {
+        Err(StoreError::Conflict(_)) => {
             let found = load(store, endpoint, delivery.told.id).await?;
             let waits = |found: &Delivery| found.state == DeliveryState::Waiting;
             Ok(found.map(|(found, _)| found).filter(waits))
@@ -148,7 +153,7 @@ pub(super) async fn delivered(
     let key = endpoint.delivery(delivery.told.id);
     let receipt = Receipt { until: now.plus_secs(DELIVERED_S) };
     match records::save(store, Bucket::Delivered, &key, Revision::ABSENT, &receipt).await {
-        Ok(_) | Err(StoreError::Conflict) => {}
+        Ok(_) | Err(StoreError::Conflict(_)) => {}
         Err(error) => return Err(error),
     }
     drop_record(store, endpoint, delivery.told.id, revision).await
@@ -162,7 +167,7 @@ pub(super) async fn drop_record(
     revision: Revision,
 ) -> Result<(), StoreError> {
     match store.remove(Bucket::Outbox, &endpoint.delivery(event), revision).await {
-        Ok(()) | Err(StoreError::Conflict) => Ok(()),
+        Ok(()) | Err(StoreError::Conflict(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }
@@ -182,7 +187,7 @@ pub(super) async fn purge(store: &dyn Store, endpoint: &EndpointKey) -> Result<(
             for outcome in join_all(removed).await {
                 match outcome {
                     // Written meanwhile: the next page has it as it is now.
-                    Ok(()) | Err(StoreError::Conflict) => {}
+                    Ok(()) | Err(StoreError::Conflict(_)) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -204,7 +209,7 @@ pub(super) async fn forget_if_removed(
     for bucket in [Bucket::Outbox, Bucket::Delivered] {
         while let Some(stored) = store.load(bucket, &key).await? {
             match store.remove(bucket, &key, stored.revision).await {
-                Ok(()) | Err(StoreError::Conflict) => {}
+                Ok(()) | Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error),
             }
         }

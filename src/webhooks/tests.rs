@@ -191,7 +191,7 @@ impl Store for Doubtful {
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
         Box::pin(async move {
             let is_delivery = |change: &Change| {
-                change.bucket == Bucket::Outbox && matches!(change.write, Write::Put(_))
+                change.bucket == Bucket::Outbox && matches!(change.write, Write::Put { .. })
             };
             let keeps = batch.changes().iter().any(is_delivery);
             let done = self.store.commit(batch).await;

@@ -230,7 +230,6 @@ async fn a_hundred_copies_at_once_are_one_completion() {
         credential: serde_json::from_str(CREDENTIAL).unwrap(),
         digest: [7; 32],
         by: NodeId::from_bytes([1; 16]),
-        intent: [0; 16],
     };
     let relay = scene.relay.running.relay();
     let copies = (0..100).map(|_| relay.drive(&key, event.clone()));

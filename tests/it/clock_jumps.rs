@@ -56,7 +56,6 @@ async fn answer(relay: &PaperRelay, id: &str, attempt: AttemptId) -> String {
         credential: serde_json::from_str("{}").unwrap(),
         digest: [1; 32],
         by: NodeId::from_bytes([1; 16]),
-        intent: [0; 16],
     };
     format!("{:?}", relay.relay.drive(&key, event).await.unwrap().reply)
 }

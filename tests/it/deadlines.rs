@@ -57,7 +57,6 @@ fn answer(attempt: AttemptId) -> Event {
         credential: serde_json::from_str("{}").unwrap(),
         digest: [1; 32],
         by: NodeId::from_bytes([1; 16]),
-        intent: [0; 16],
     }
 }
 

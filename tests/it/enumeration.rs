@@ -68,8 +68,8 @@ impl Store for Counting {
         for change in batch.changes() {
             let verb = match (&change.write, change.expected) {
                 (Write::Check, _) => "check",
-                (Write::Put(_), Revision::ABSENT) => "create",
-                (Write::Put(_), _) => "save",
+                (Write::Put { .. }, Revision::ABSENT) => "create",
+                (Write::Put { .. }, _) => "save",
                 (Write::Remove, _) => "remove",
             };
             self.note(verb, change.bucket);

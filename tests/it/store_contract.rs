@@ -185,7 +185,7 @@ async fn concurrent_increments_lose_none(store: &Arc<dyn Store>) {
                 });
                 match store.save(BUCKET, "n", revision, (n + 1).to_be_bytes().to_vec()).await {
                     Ok(_) => break,
-                    Err(StoreError::Conflict) => {}
+                    Err(StoreError::Conflict(_)) => {}
                     Err(error @ StoreError::Unavailable(_)) => panic!("{error}"),
                 }
             }
@@ -356,7 +356,7 @@ async fn overlapping_transfers_keep_the_sum(store: &Arc<dyn Store>) {
                         .put(BUCKET, &to.to_string(), target.revision, more);
                     match store.commit(batch).await {
                         Ok(_) => break,
-                        Err(StoreError::Conflict) => {}
+                        Err(StoreError::Conflict(_)) => {}
                         Err(error @ StoreError::Unavailable(_)) => panic!("{error}"),
                     }
                 }

@@ -40,7 +40,6 @@ async fn succeed(relay: &BareRelay, key: &CeremonyKey) {
         credential: serde_json::from_str(&credential).unwrap(),
         digest: [1; 32],
         by: NodeId::from_bytes([1; 16]),
-        intent: [0; 16],
     };
     relay.relay.drive(key, event).await.unwrap();
     let outcome = relay.until(key, |ceremony| Some(ceremony.closed()?.outcome)).await;

@@ -49,16 +49,16 @@ impl MemoryStore {
     fn apply(&self, batch: Batch) -> Result<Revision, StoreError> {
         batch.validate()?;
         let mut inner = self.inner();
-        if !batch.changes().iter().all(|change| inner.is_at(change)) {
-            return Err(StoreError::Conflict);
+        if let Some(moved) = batch.changes().iter().find(|change| !inner.is_at(change)) {
+            return Err(StoreError::Conflict(moved.name()));
         }
         inner.revision += 1;
         let revision = Revision(inner.revision);
         for Change { bucket, key, write, .. } in batch.into_changes() {
             match write {
                 Write::Check => {}
-                Write::Put(value) => {
-                    inner.bucket(bucket).insert(key.into(), Stored { revision, value });
+                Write::Put { value, due } => {
+                    inner.bucket(bucket).insert(key.into(), Stored { revision, value, due });
                 }
                 Write::Remove => {
                     inner.bucket(bucket).remove(&*key);

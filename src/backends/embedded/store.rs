@@ -136,7 +136,7 @@ impl FileStore {
 }
 
 fn stored((revision, value): (u64, &[u8])) -> Stored {
-    Stored { revision: Revision(revision), value: value.to_vec() }
+    Stored { revision: Revision(revision), value: value.to_vec(), due: None }
 }
 
 impl Drop for FileStore {

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::database::{self, Database, Record};
-use crate::ports::{Batch, Bucket, Revision, StoreError, Write};
+use crate::ports::{Batch, Bucket, Change, Revision, StoreError, Write};
 use crate::security::random;
 
 /// Batches that may wait; more callers wait for room.
@@ -108,12 +108,14 @@ fn apply(database: &Database, group: &[Order]) -> Result<Applied, redb::Error> {
     let mut tables = Tables::of(&transaction);
     for Order { work, .. } in group {
         let result = match work {
-            Work::Commit(batch) if tables.are_at(batch)? => {
-                last += 1;
-                tables.write(batch, last)?;
-                Ok(Revision(last))
-            }
-            Work::Commit(_) => Err(StoreError::Conflict),
+            Work::Commit(batch) => match tables.moved(batch)? {
+                Some(change) => Err(StoreError::Conflict(change.name())),
+                None => {
+                    last += 1;
+                    tables.write(batch, last)?;
+                    Ok(Revision(last))
+                }
+            },
             Work::Trial => {
                 // Random, since a file system that compresses has room for zeros when it has no
                 // other.
@@ -159,16 +161,16 @@ impl<'t> Tables<'t> {
         }
     }
 
-    /// Whether every record of the batch is at its expected revision.
-    fn are_at(&mut self, batch: &Batch) -> Result<bool, redb::Error> {
+    /// The first change of the batch whose record is not at its expected revision.
+    fn moved<'b>(&mut self, batch: &'b Batch) -> Result<Option<&'b Change>, redb::Error> {
         for change in batch.changes() {
             let found = self.table(change.bucket)?.get(&*change.key)?;
             if found.map_or(Revision::ABSENT, |found| Revision(found.value().0)) != change.expected
             {
-                return Ok(false);
+                return Ok(Some(change));
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
     fn write(&mut self, batch: &Batch, revision: u64) -> Result<(), redb::Error> {
@@ -176,7 +178,7 @@ impl<'t> Tables<'t> {
             let table = self.table(change.bucket)?;
             match &change.write {
                 Write::Check => {}
-                Write::Put(value) => {
+                Write::Put { value, .. } => {
                     drop(table.insert(&*change.key, (revision, value.as_slice()))?)
                 }
                 Write::Remove => drop(table.remove(&*change.key)?),

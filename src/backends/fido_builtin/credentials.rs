@@ -20,7 +20,9 @@ use fido_relay_proto::{CardId, TenantId, UnixMillis, Username};
 use fido_relay_webauthn::{Attested, Bytes, Model, model_name};
 use serde::{Deserialize, Serialize};
 
-use crate::ports::{BoxFuture, Bucket, Card, Cards, Revision, Store, StoreError, Stored, records};
+use crate::ports::{
+    BoxFuture, Bucket, Card, Cards, Record, Revision, Store, StoreError, Stored, records,
+};
 use crate::security::random;
 
 /// Credentials of one user: enough for every card that a person may own, and a bound on the lists
@@ -78,6 +80,12 @@ pub(super) enum AddFault {
     Store(StoreError),
 }
 
+/// How often a name was parted from its user.
+#[derive(Default, Serialize, Deserialize)]
+struct Epoch(u64);
+
+impl Record for Epoch {}
+
 /// The credentials of one tenant.
 #[derive(Clone, Debug)]
 pub struct Credentials {
@@ -118,8 +126,8 @@ impl Credentials {
     /// How often the name was parted from its user ([`Cards::retire_name`]).
     pub(super) async fn epoch(&self, username: &Username) -> Result<u64, StoreError> {
         let key = self.epoch_key(username);
-        let found = records::load(&*self.store, Bucket::Credentials, &key).await?;
-        Ok(found.map_or(0, |(epoch, _)| epoch))
+        let found = records::load::<Epoch>(&*self.store, Bucket::Credentials, &key).await?;
+        Ok(found.map_or(0, |(Epoch(epoch), _)| epoch))
     }
 
     /// The user's credentials, in the order of their registration.
@@ -163,8 +171,8 @@ impl Credentials {
                 // merely lost.
                 let _ = self.store.remove(Bucket::Credentials, &claim_key, claim).await;
                 Err(match fault {
-                    StoreError::Conflict => AddFault::Taken,
-                    StoreError::Unavailable(_) => AddFault::Store(fault),
+                    StoreError::Conflict(_) => AddFault::Taken,
+                    fault => AddFault::Store(fault),
                 })
             }
         }
@@ -179,8 +187,8 @@ impl Credentials {
                 self.store.save(Bucket::Credentials, key, Revision::ABSENT, token.clone()).await;
             match saved {
                 Ok(revision) => return Ok(revision),
-                Err(StoreError::Conflict) => {}
-                Err(fault @ StoreError::Unavailable(_)) => return Err(AddFault::Store(fault)),
+                Err(StoreError::Conflict(_)) => {}
+                Err(fault) => return Err(AddFault::Store(fault)),
             }
             match self.store.load(Bucket::Credentials, key).await.map_err(AddFault::Store)? {
                 Some(stored) if stored.value == token => return Ok(stored.revision),
@@ -188,7 +196,7 @@ impl Credentials {
                 None => {}
             }
         }
-        Err(AddFault::Store(StoreError::Conflict))
+        Err(AddFault::Store(StoreError::too_many_races()))
     }
 
     /// Writes a credential that was loaded at `revision`.
@@ -214,8 +222,8 @@ impl Credentials {
             };
             match self.store.remove(Bucket::Credentials, key, revision).await {
                 Ok(()) => return Ok(true),
-                Err(StoreError::Conflict) => tried = true,
-                Err(fault @ StoreError::Unavailable(_)) => return Err(fault),
+                Err(StoreError::Conflict(_)) => tried = true,
+                Err(fault) => return Err(fault),
             }
         }
     }
@@ -271,8 +279,8 @@ impl Cards for Credentials {
             }
             let key = self.epoch_key(username);
             let raised =
-                records::update(&*self.store, Bucket::Credentials, &key, |epoch: &mut u64| {
-                    *epoch += 1;
+                records::update(&*self.store, Bucket::Credentials, &key, |epoch: &mut Epoch| {
+                    epoch.0 += 1;
                     Ok::<(), Infallible>(())
                 });
             let Ok(()) = raised.await?;

@@ -433,12 +433,10 @@ impl BuiltinFido {
             record.last_used_at = Some(now);
             match self.credentials.update(&session.username, revision, &record).await {
                 Ok(()) => return Ok(approval),
-                Err(StoreError::Conflict) => {}
-                Err(fault @ StoreError::Unavailable(_)) => {
-                    return Err(CloseFault::NotStored(fault));
-                }
+                Err(StoreError::Conflict(_)) => {}
+                Err(fault) => return Err(CloseFault::NotStored(fault)),
             }
         }
-        Err(CloseFault::NotStored(StoreError::Conflict))
+        Err(CloseFault::NotStored(StoreError::too_many_races()))
     }
 }

@@ -25,7 +25,6 @@ const NODE: NodeId = NodeId::from_bytes([7; 16]);
 const RESTARTED: NodeId = NodeId::from_bytes([8; 16]);
 
 /// The event of the process that runs.
-const INTENT: [u8; 16] = [9; 16];
 
 const OPENED: UnixMillis = UnixMillis(1_000_000);
 const LIFE_MS: u64 = 120_000;
@@ -94,7 +93,7 @@ fn card(device: DeviceId, error: Option<u16>) -> Event {
 /// An answer; its digest stands for its bytes as a hash would.
 fn answer(device: DeviceId, attempt: AttemptId, credential: &str) -> Event {
     let digest = [u8::try_from(credential.len()).unwrap(); 32];
-    Event::Answer { device, attempt, credential: raw(credential), digest, by: NODE, intent: INTENT }
+    Event::Answer { device, attempt, credential: raw(credential), digest, by: NODE }
 }
 
 fn approval() -> Approval {

@@ -29,8 +29,8 @@ async fn drive(relay: &BareRelay, key: &CeremonyKey, event: Event) {
 async fn answer(relay: &BareRelay, key: &CeremonyKey, attempt: AttemptId) {
     let credential = RawValue::from_string(json!({ "id": "AQ" }).to_string()).unwrap();
     let digest = digest(&SHA256, credential.get().as_bytes()).as_ref().try_into().unwrap();
-    let (by, intent) = (NodeId::from_bytes([3; 16]), [0; 16]);
-    let answer = Event::Answer { device: PHONE, attempt, credential, digest, by, intent };
+    let by = NodeId::from_bytes([3; 16]);
+    let answer = Event::Answer { device: PHONE, attempt, credential, digest, by };
     drive(relay, key, answer).await;
     relay.until(key, |ceremony| ceremony.closed().map(|_| ())).await;
 }

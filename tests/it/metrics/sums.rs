@@ -42,7 +42,6 @@ async fn answered(relay: &PaperRelay, id: &str) {
         credential: serde_json::from_str("{}").unwrap(),
         digest: [1; 32],
         by: NodeId::from_bytes([1; 16]),
-        intent: [0; 16],
     };
     // Twice: the second is acknowledged again and changes nothing.
     for _ in 0..2 {

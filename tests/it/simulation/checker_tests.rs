@@ -79,7 +79,6 @@ fn answer(by: DeviceId) -> Step {
         credential: raw(CREDENTIAL),
         digest: hash,
         by: NODE,
-        intent: [0; 16],
     }
 }
 

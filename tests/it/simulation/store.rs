@@ -153,7 +153,9 @@ impl SimStore {
         for Change { bucket, key, write, .. } in batch.changes() {
             let written = match write {
                 Write::Check => continue,
-                Write::Put(value) => Some(Stored { revision, value: value.clone() }),
+                Write::Put { value, due } => {
+                    Some(Stored { revision, value: value.clone(), due: *due })
+                }
                 Write::Remove => None,
             };
             let versions = disk.records[*bucket as usize].entry(key.to_string()).or_default();
@@ -162,7 +164,7 @@ impl SimStore {
         drop(disk);
         for Change { bucket, key, write, .. } in batch.changes() {
             let record = match write {
-                Write::Put(value) => Some(value.clone()),
+                Write::Put { value, .. } => Some(value.clone()),
                 Write::Remove => None,
                 Write::Check => continue,
             };

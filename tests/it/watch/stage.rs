@@ -145,9 +145,9 @@ impl Stage {
             "response": { "plot": format!("{plot:?}") },
         });
         let credential = RawValue::from_string(credential.to_string()).unwrap();
-        let (by, intent) = (NodeId::from_bytes([1; 16]), [0; 16]);
+        let by = NodeId::from_bytes([1; 16]);
         let digest = [3; 32];
-        let answer = Event::Answer { device: DEVICE, attempt, credential, digest, by, intent };
+        let answer = Event::Answer { device: DEVICE, attempt, credential, digest, by };
         self.drive(id, answer).await;
     }
 

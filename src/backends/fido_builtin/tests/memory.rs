@@ -77,7 +77,7 @@ impl MemoryStore {
             let at = (change.bucket.name(), change.key.to_string());
             let current = records.get(&at).map_or(Revision::ABSENT, |stored| stored.revision);
             if current != change.expected {
-                return Err(StoreError::Conflict);
+                return Err(StoreError::Conflict(change.name()));
             }
         }
         *last += 1;
@@ -86,7 +86,9 @@ impl MemoryStore {
             let at = (bucket.name(), key.to_string());
             match write {
                 Write::Check => {}
-                Write::Put(value) => drop(records.insert(at, Stored { revision, value })),
+                Write::Put { value, due } => {
+                    drop(records.insert(at, Stored { revision, value, due }));
+                }
                 Write::Remove => drop(records.remove(&at)),
             }
         }

@@ -2,12 +2,11 @@
 //!
 //! A user's records share a prefix, so that one listing finds them:
 //! `<tenant>.u.<SHA-256 of username>.<SHA-256 of credential id>`. That an id belongs to one user
-//! only is held by a second key, `<tenant>.c.<SHA-256 of credential id>`, which is claimed first:
-//! of two registrations of the same id one finds the claim taken, on whatever node. A crash
-//! between claim and record leaves a claim without a record; that costs one random id, which no
-//! card makes again. A removed card leaves its claim, too: its id is never registered again.
+//! only is held by a second key, `<tenant>.c.<SHA-256 of credential id>`, made in the same commit. A
+//! removed card leaves it: its id is never registered again.
 //!
-//! `<tenant>.e.<SHA-256 of username>` counts how often the name was parted from its user.
+//! `<tenant>.e.<SHA-256 of username>` counts how often the name was parted from its user. Every
+//! registration writes it anew, so that of two at once the later sees the credential of the first.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,15 +20,12 @@ use fido_relay_webauthn::{Attested, Bytes, Model, model_name};
 use serde::{Deserialize, Serialize};
 
 use crate::ports::{
-    BoxFuture, Bucket, Card, Cards, Record, Revision, Store, StoreError, Stored, records,
+    Batch, BoxFuture, Bucket, Card, Cards, Record, Revision, Store, StoreError, records,
 };
-use crate::security::random;
 
 /// Credentials of one user: enough for every card that a person may own, and a bound on the lists
 /// in options objects.
 pub(super) const PER_USER: usize = 20;
-/// Tries of a claim whose outcome the store left open.
-const CLAIM_TRIES: usize = 3;
 
 /// A credential record (WebAuthn section 4).
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,15 +65,17 @@ pub(super) struct Credential {
     pub(super) seen_uv: bool,
 }
 
-/// Why a credential was not added.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a credential is not added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AddFault {
-    /// The id is registered already, for whomever.
+    #[error("the id is registered already")]
     Taken,
-    /// The user has as many as one may have.
+    #[error("the user has as many as one may have")]
     TooMany,
-    /// The store could not.
-    Store(StoreError),
+    #[error("the name was parted from the person who began to register")]
+    Retired,
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// How often a name was parted from its user.
@@ -123,11 +121,12 @@ impl Credentials {
         format!("{}.e.{}", self.tenant, hash_text(username.as_str().as_bytes()))
     }
 
-    /// How often the name was parted from its user ([`Cards::retire_name`]).
-    pub(super) async fn epoch(&self, username: &Username) -> Result<u64, StoreError> {
+    /// How often the name was parted from its user ([`Cards::retire_name`]), and the revision of
+    /// that record, which every registration of the user's moves.
+    pub(super) async fn epoch(&self, username: &Username) -> Result<(u64, Revision), StoreError> {
         let key = self.epoch_key(username);
         let found = records::load::<Epoch>(&*self.store, Bucket::Credentials, &key).await?;
-        Ok(found.map_or(0, |(Epoch(epoch), _)| epoch))
+        Ok(found.map_or((0, Revision::ABSENT), |(Epoch(epoch), revision)| (epoch, revision)))
     }
 
     /// The user's credentials, in the order of their registration.
@@ -149,92 +148,66 @@ impl Credentials {
         stored.map(|stored| Ok((stored.revision, decode(&stored.value)?))).transpose()
     }
 
-    /// Adds a credential to the user.
+    /// The changes that add a credential to the user, whose name is in its `epoch`th life. They
+    /// conflict with any other registration of this user or this id, and with the end of that life.
     pub(super) async fn add(
         &self,
         username: &Username,
+        epoch: u64,
         credential: &Credential,
-    ) -> Result<(), AddFault> {
-        let listed = self.store.list(Bucket::Credentials, &self.prefix(username)).await;
-        if listed.map_err(AddFault::Store)?.len() >= PER_USER {
+    ) -> Result<Batch, AddFault> {
+        // Before the listing: a credential that is added after it moves this record.
+        let (now, moved) = self.epoch(username).await?;
+        if now != epoch {
+            return Err(AddFault::Retired);
+        }
+        let listed = self.store.list(Bucket::Credentials, &self.prefix(username)).await?;
+        if listed.len() >= PER_USER {
             return Err(AddFault::TooMany);
         }
-        let claim_key = format!("{}.c.{}", self.tenant, hash_text(&credential.id.0));
-        let claim = self.claim(&claim_key).await?;
-        let key = self.key(username, &credential.id.0);
-        let value = encode(credential).map_err(AddFault::Store)?;
-        let saved = self.store.save(Bucket::Credentials, &key, Revision::ABSENT, value).await;
-        match saved {
-            Ok(_) => Ok(()),
-            Err(fault) => {
-                // Nothing was written, so the id may be free again; if this fails too, it is
-                // merely lost.
-                let _ = self.store.remove(Bucket::Credentials, &claim_key, claim).await;
-                Err(match fault {
-                    StoreError::Conflict(_) => AddFault::Taken,
-                    fault => AddFault::Store(fault),
-                })
-            }
+        let claim = format!("{}.c.{}", self.tenant, hash_text(&credential.id.0));
+        if self.store.load(Bucket::Credentials, &claim).await?.is_some() {
+            return Err(AddFault::Taken);
         }
+        let (key, value) = (self.key(username, &credential.id.0), encode(credential)?);
+        let batch = Batch::new()
+            .put(Bucket::Credentials, &claim, Revision::ABSENT, Vec::new())
+            .put(Bucket::Credentials, &key, Revision::ABSENT, value);
+        let key = self.epoch_key(username);
+        Ok(records::put(batch, Bucket::Credentials, &key, moved, &Epoch(epoch))?)
     }
 
-    /// Claims an id. A conflict does not prove that another has it, so the claim carries a token
-    /// to know it by.
-    async fn claim(&self, key: &str) -> Result<Revision, AddFault> {
-        let token = random::token().into_bytes();
-        for _ in 0..CLAIM_TRIES {
-            let saved =
-                self.store.save(Bucket::Credentials, key, Revision::ABSENT, token.clone()).await;
-            match saved {
-                Ok(revision) => return Ok(revision),
-                Err(StoreError::Conflict(_)) => {}
-                Err(fault) => return Err(AddFault::Store(fault)),
-            }
-            match self.store.load(Bucket::Credentials, key).await.map_err(AddFault::Store)? {
-                Some(stored) if stored.value == token => return Ok(stored.revision),
-                Some(_) => return Err(AddFault::Taken),
-                None => {}
-            }
-        }
-        Err(AddFault::Store(StoreError::too_many_races()))
-    }
-
-    /// Writes a credential that was loaded at `revision`.
-    pub(super) async fn update(
+    /// The change that writes a credential which was loaded at `revision`.
+    pub(super) fn update(
         &self,
         username: &Username,
         revision: Revision,
         credential: &Credential,
-    ) -> Result<(), StoreError> {
-        let key = self.key(username, &credential.id.0);
-        let value = encode(credential)?;
-        self.store.save(Bucket::Credentials, &key, revision, value).await.map(|_| ())
+    ) -> Result<Batch, StoreError> {
+        let (key, value) = (self.key(username, &credential.id.0), encode(credential)?);
+        Ok(Batch::new().put(Bucket::Credentials, &key, revision, value))
     }
 
-    /// Removes a credential as it is added: by its record's key, at whatever revision.
+    /// The condition that a credential is still as it was loaded at `revision`.
+    pub(super) fn unchanged(&self, username: &Username, id: &[u8], revision: Revision) -> Batch {
+        Batch::new().check(Bucket::Credentials, &self.key(username, id), revision)
+    }
+
+    /// Commits changes that this made.
+    pub(super) async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        self.store.commit(batch).await.map(drop)
+    }
+
+    /// Removes a credential by its record's key, at whatever revision; tells whether it was there.
     pub(super) async fn remove_at(&self, key: &str) -> Result<bool, StoreError> {
-        let mut tried = false;
-        loop {
-            let Some(Stored { revision, .. }) = self.store.load(Bucket::Credentials, key).await?
-            else {
-                // A conflict may have been this call's own removal.
-                return Ok(tried);
-            };
-            match self.store.remove(Bucket::Credentials, key, revision).await {
+        while let Some(stored) = self.store.load(Bucket::Credentials, key).await? {
+            match self.store.remove(Bucket::Credentials, key, stored.revision).await {
                 Ok(()) => return Ok(true),
-                Err(StoreError::Conflict(_)) => tried = true,
+                Err(StoreError::Conflict(_)) => {}
                 Err(fault) => return Err(fault),
             }
         }
-    }
-
-    /// Removes what [`Self::add`] added.
-    pub(super) async fn take_back(
-        &self,
-        username: &Username,
-        id: &[u8],
-    ) -> Result<bool, StoreError> {
-        self.remove_at(&self.key(username, id)).await
+        Ok(false)
     }
 
     /// Whether the store answers at all.

@@ -2,12 +2,12 @@
 //!
 //! A user's records share a prefix, so that one listing finds them:
 //! `<tenant>.u.<SHA-256 of username>.<SHA-256 of credential id>`. That an id belongs to one user
-//! only is held by a second key, `<tenant>.c.<SHA-256 of credential id>`, which is claimed first:
-//! of two registrations of the same id one finds the claim taken, on whatever node. A crash
-//! between claim and record leaves a claim without a record; that costs one random id, which no
-//! card makes again. A removed card leaves its claim, too: its id is never registered again.
+//! only is held by a second key, `<tenant>.c.<SHA-256 of credential id>`, written in the same batch:
+//! of two registrations of the same id one finds the claim taken, on whatever node. A removed card
+//! leaves its claim: its id is never registered again.
 //!
-//! `<tenant>.e.<SHA-256 of username>` counts how often the name was parted from its user.
+//! `<tenant>.e.<SHA-256 of username>` counts how often the name was parted from its user; the batch
+//! of a registration checks that it was not parted since the registration began.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,15 +21,12 @@ use fido_relay_webauthn::{Attested, Bytes, Model, model_name};
 use serde::{Deserialize, Serialize};
 
 use crate::ports::{
-    BoxFuture, Bucket, Card, Cards, Record, Revision, Store, StoreError, Stored, records,
+    Batch, BoxFuture, Bucket, Card, Cards, Record, Revision, Store, StoreError, records,
 };
-use crate::security::random;
 
 /// Credentials of one user: enough for every card that a person may own, and a bound on the lists
 /// in options objects.
 pub(super) const PER_USER: usize = 20;
-/// Tries of a claim whose outcome the store left open.
-const CLAIM_TRIES: usize = 3;
 
 /// A credential record (WebAuthn section 4).
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,6 +73,8 @@ pub(super) enum AddFault {
     Taken,
     /// The user has as many as one may have.
     TooMany,
+    /// The name was parted from its user since the registration began.
+    Parted,
     /// The store could not.
     Store(StoreError),
 }
@@ -149,54 +148,37 @@ impl Credentials {
         stored.map(|stored| Ok((stored.revision, decode(&stored.value)?))).transpose()
     }
 
-    /// Adds a credential to the user.
+    /// Adds a credential to the user, if the name was parted from its user `epoch` times.
     pub(super) async fn add(
         &self,
         username: &Username,
         credential: &Credential,
+        epoch: u64,
     ) -> Result<(), AddFault> {
         let listed = self.store.list(Bucket::Credentials, &self.prefix(username)).await;
         if listed.map_err(AddFault::Store)?.len() >= PER_USER {
             return Err(AddFault::TooMany);
         }
+        let epoch_key = self.epoch_key(username);
+        let found = records::load::<Epoch>(&*self.store, Bucket::Credentials, &epoch_key).await;
+        let found = found.map_err(AddFault::Store)?;
+        let (Epoch(stands), at) = found.unwrap_or((Epoch::default(), Revision::ABSENT));
+        if stands != epoch {
+            return Err(AddFault::Parted);
+        }
         let claim_key = format!("{}.c.{}", self.tenant, hash_text(&credential.id.0));
-        let claim = self.claim(&claim_key).await?;
         let key = self.key(username, &credential.id.0);
         let value = encode(credential).map_err(AddFault::Store)?;
-        let saved = self.store.save(Bucket::Credentials, &key, Revision::ABSENT, value).await;
-        match saved {
+        let batch = Batch::new()
+            .check(Bucket::Credentials, &epoch_key, at)
+            .put(Bucket::Credentials, &claim_key, Revision::ABSENT, Vec::new())
+            .put(Bucket::Credentials, &key, Revision::ABSENT, value);
+        match self.store.commit(batch).await {
             Ok(_) => Ok(()),
-            Err(fault) => {
-                // Nothing was written, so the id may be free again; if this fails too, it is
-                // merely lost.
-                let _ = self.store.remove(Bucket::Credentials, &claim_key, claim).await;
-                Err(match fault {
-                    StoreError::Conflict(_) => AddFault::Taken,
-                    fault => AddFault::Store(fault),
-                })
-            }
+            Err(StoreError::Conflict(record)) if *record.key == *epoch_key => Err(AddFault::Parted),
+            Err(StoreError::Conflict(_)) => Err(AddFault::Taken),
+            Err(fault) => Err(AddFault::Store(fault)),
         }
-    }
-
-    /// Claims an id. A conflict does not prove that another has it, so the claim carries a token
-    /// to know it by.
-    async fn claim(&self, key: &str) -> Result<Revision, AddFault> {
-        let token = random::token().into_bytes();
-        for _ in 0..CLAIM_TRIES {
-            let saved =
-                self.store.save(Bucket::Credentials, key, Revision::ABSENT, token.clone()).await;
-            match saved {
-                Ok(revision) => return Ok(revision),
-                Err(StoreError::Conflict(_)) => {}
-                Err(fault) => return Err(AddFault::Store(fault)),
-            }
-            match self.store.load(Bucket::Credentials, key).await.map_err(AddFault::Store)? {
-                Some(stored) if stored.value == token => return Ok(stored.revision),
-                Some(_) => return Err(AddFault::Taken),
-                None => {}
-            }
-        }
-        Err(AddFault::Store(StoreError::too_many_races()))
     }
 
     /// Writes a credential that was loaded at `revision`.
@@ -213,28 +195,14 @@ impl Credentials {
 
     /// Removes a credential as it is added: by its record's key, at whatever revision.
     pub(super) async fn remove_at(&self, key: &str) -> Result<bool, StoreError> {
-        let mut tried = false;
-        loop {
-            let Some(Stored { revision, .. }) = self.store.load(Bucket::Credentials, key).await?
-            else {
-                // A conflict may have been this call's own removal.
-                return Ok(tried);
-            };
-            match self.store.remove(Bucket::Credentials, key, revision).await {
+        while let Some(stored) = self.store.load(Bucket::Credentials, key).await? {
+            match self.store.remove(Bucket::Credentials, key, stored.revision).await {
                 Ok(()) => return Ok(true),
-                Err(StoreError::Conflict(_)) => tried = true,
+                Err(StoreError::Conflict(_)) => {}
                 Err(fault) => return Err(fault),
             }
         }
-    }
-
-    /// Removes what [`Self::add`] added.
-    pub(super) async fn take_back(
-        &self,
-        username: &Username,
-        id: &[u8],
-    ) -> Result<bool, StoreError> {
-        self.remove_at(&self.key(username, id)).await
+        Ok(false)
     }
 
     /// Whether the store answers at all.

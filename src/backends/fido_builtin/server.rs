@@ -343,19 +343,12 @@ impl BuiltinFido {
             seen_uv: false,
         };
         // Steps 26 and 29.
-        match self.credentials.add(&session.username, &record).await {
+        match self.credentials.add(&session.username, &record, epoch).await {
             Ok(()) => {}
+            Err(AddFault::Parted) => return Err(CloseFault::Expired),
             Err(AddFault::Taken) => return Err(VerifyError::CredentialIdTaken.into()),
             Err(AddFault::TooMany) => return Err(CloseFault::CardLimit),
             Err(AddFault::Store(fault)) => return Err(CloseFault::NotStored(fault)),
-        }
-        // Read after the record is stored: a removal of the user that this read misses finds the
-        // record.
-        let epoch_now = self.credentials.epoch(&session.username).await;
-        if epoch_now != Ok(epoch) {
-            let taken_back = self.credentials.take_back(&session.username, &record.id.0).await;
-            taken_back.and(epoch_now).map_err(CloseFault::NotStored)?;
-            return Err(CloseFault::Expired);
         }
         let (card_id, username) = (card_id(&record.id.0), session.username.clone());
         self.note(now, Happening::CardRegistered { card_id, username }).await;

@@ -153,7 +153,7 @@ async fn the_two_records_of_a_pairing_die_together() {
         let records = store.list(Bucket::Pairings, "").await.unwrap();
         assert_eq!(records.len(), 2);
         for (key, stored) in records {
-            assert_eq!(dies_at(&stored.value), Some(dies), "{key}, used: {used}");
+            assert_eq!(stored.due, Some(Due::removal(dies)), "{key}, used: {used}");
         }
         let found = look(&store, Secret::Token(&pairing.pairing_token), NOW).await;
         if let Ok(found) = found {

@@ -17,12 +17,8 @@ pub(super) struct MemoryStore {
     pub(super) unreadable: AtomicBool,
     /// Writes fail.
     pub(super) unwritable: AtomicBool,
-    /// The write of this number from now on fails; 0: none does.
-    pub(super) failing_write: AtomicU64,
     /// The record of this key is gone once it was read so often.
     gone_after: Mutex<Option<(u64, String)>>,
-    /// This many writes happen and are reported as conflicts all the same.
-    pub(super) spurious_conflicts: AtomicU64,
 }
 
 /// By the bucket's name and the key.
@@ -66,11 +62,6 @@ impl MemoryStore {
 
     fn apply(&self, batch: Batch) -> Result<Revision, StoreError> {
         self.check(&self.unwritable)?;
-        let count_down = |left: u64| left.checked_sub(1);
-        if self.failing_write.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count_down) == Ok(1)
-        {
-            return Err(StoreError::Unavailable("told to fail once".to_owned()));
-        }
         batch.validate()?;
         let (last, records) = &mut *self.records.lock().unwrap();
         for change in batch.changes() {
@@ -91,11 +82,6 @@ impl MemoryStore {
                 }
                 Write::Remove => drop(records.remove(&at)),
             }
-        }
-        let spurious = self.spurious_conflicts.load(Ordering::SeqCst);
-        if spurious > 0 {
-            self.spurious_conflicts.store(spurious - 1, Ordering::SeqCst);
-            return Err(StoreError::Conflict);
         }
         Ok(revision)
     }

@@ -21,6 +21,7 @@ mod cards;
 mod ceremony_rules;
 mod client_direct;
 mod clock_jumps;
+mod commit_model;
 mod container;
 #[cfg(unix)]
 mod data_directory;

@@ -33,7 +33,7 @@ fn answer(ceremony_id: CeremonyId, attempt: AttemptId, id: &str) -> DeviceFrame 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_different_answers_at_once_exactly_one_counts_a_thousand_times() {
-    let relay = BareRelay::start(Arc::new(MemoryStore::default()), &[]).await;
+    let relay = BareRelay::start(Arc::new(MemoryStore::default())).await;
     let mut won = [0_usize; 2];
     for round in 0..ROUNDS {
         let key = relay.open(Binding::None, None).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fido_relay::backends::embedded::{LocalBus, MemoryStore};
 use fido_relay::ceremony::{Begun, Event, Request, UpstreamSession, Verdict};
 use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Fido};
-use fido_relay::relay::{CeremonyKey, OpenOrder, Relay, Retention, World};
+use fido_relay::relay::{CeremonyKey, OpenOrder, Relay, World};
 use fido_relay::security::pairing;
 use fido_relay::security::random;
 use fido_relay::security::seal::Sealer;
@@ -70,8 +70,7 @@ fn relay() -> Relay {
         witnesses: fido_relay::ports::Witnesses::default(),
         tasks: Tasks::default(),
     };
-    let pairings = Retention { bucket: Bucket::Pairings, dies_at: pairing::dies_at };
-    Relay::start(world, crate::support::patient(), &[pairings])
+    Relay::start(world, crate::support::patient())
 }
 
 fn order(relay: &Relay, life: Duration, key: Option<&str>) -> OpenOrder {
@@ -151,9 +150,7 @@ async fn a_pairing_token_that_nobody_used_is_removed() {
     let (ada, now) = (PlainText::new("ada").unwrap(), world.clock.now());
     pairing::open(&*world.store, &TenantId::default(), &ada, "http://relay", now).await.unwrap();
     assert_eq!(records(&relay, Bucket::Pairings).await, 2);
-    // With nothing stored the sweeper sleeps until a ceremony is opened.
-    drop(opened(&relay, MINUTE, None).await);
-    sleep(25 * HOUR).await;
+    sleep(25 * MINUTE).await;
     assert_eq!(records(&relay, Bucket::Pairings).await, 0);
 }
 

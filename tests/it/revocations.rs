@@ -159,7 +159,7 @@ struct Deaf {
 
 impl Deaf {
     async fn start() -> Self {
-        let bare = BareRelay::start(Arc::new(MemoryStore::default()), &[]).await;
+        let bare = BareRelay::start(Arc::new(MemoryStore::default())).await;
         let (bus, store) = (Arc::new(DeafBus::default()), Arc::new(Stubborn::default()));
         let list = Arc::new(RevocationList::in_memory());
         let node = || {
@@ -169,7 +169,7 @@ impl Deaf {
                 bus: Arc::clone(&bus) as Arc<dyn Bus>,
                 ..bare.relay.world().clone()
             };
-            Relay::start(world, crate::support::patient(), &[])
+            Relay::start(world, crate::support::patient())
         };
         let nodes = [node(), node()];
         for node in &nodes {

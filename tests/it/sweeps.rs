@@ -10,14 +10,13 @@ use std::sync::Arc;
 use fido_relay::backends::embedded::{FileStore, MemoryStore};
 use fido_relay::ceremony::Event;
 use fido_relay::ports::{Bucket, Clock as _, Revision};
-use fido_relay::relay::{CeremonyKey, Retention};
+use fido_relay::relay::CeremonyKey;
 use fido_relay::security::pairing::{self, Secret};
 use fido_relay_proto::{Binding, DeviceId, NodeId, Outcome, TenantId, Username};
 use futures::{StreamExt as _, stream};
 
 use crate::support::bare_relay::BareRelay;
 
-const PAIRINGS: Retention = Retention { bucket: Bucket::Pairings, dies_at: pairing::dies_at };
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Days that pass, and walks of the sweeper in each.
 const DAYS: usize = 8;
@@ -63,7 +62,7 @@ async fn the_file_grows_by_one_step_at_most_from_the_second_to_the_eighth_equal_
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("relay.redb");
     let store = Arc::new(FileStore::open(&path).unwrap());
-    let relay = BareRelay::start(store, &[PAIRINGS]).await;
+    let relay = BareRelay::start(store).await;
     let each_walk = ceremonies() / (DAYS * WALKS);
     let mut sizes = Vec::new();
     for walk in 0..DAYS * WALKS {
@@ -89,26 +88,26 @@ async fn the_file_grows_by_one_step_at_most_from_the_second_to_the_eighth_equal_
 
 #[tokio::test]
 async fn a_closed_ceremony_and_its_idempotency_key_go_after_a_day_and_not_a_moment_before() {
-    let relay = BareRelay::start(Arc::new(MemoryStore::default()), &[]).await;
+    let relay = BareRelay::start(Arc::new(MemoryStore::default())).await;
     let key = relay.open(Binding::None, Some("order-1")).await;
     succeed(&relay, &key).await;
-    assert_eq!(relay.relay.sweep().await.unwrap(), Some(relay.clock.now().plus_secs(86_400)));
     relay.clock.forward(DAY_MS - 1);
-    relay.relay.sweep().await.unwrap();
+    assert_eq!(relay.relay.sweep().await, Ok(0));
     let kept = relay.relay.load(&key).await.unwrap().expect("its day is not over");
     assert_eq!(kept.closed().unwrap().outcome, Outcome::Succeeded);
     assert_eq!(relay.open(Binding::None, Some("order-1")).await, key, "the same order");
     relay.clock.forward(1);
-    assert_eq!(relay.relay.sweep().await.unwrap(), None, "nothing is left that could die");
+    // With the user's prompt state.
+    assert_eq!(relay.relay.sweep().await, Ok(3));
     assert!(relay.relay.load(&key).await.unwrap().is_none());
     assert_eq!(relay.count(Bucket::Idempotency).await, 0);
 }
 
-/// More of them than one page of the walk holds, and in front of everything else.
+/// More of them than one page of the index holds, and in front of everything else.
 #[tokio::test]
-async fn a_record_that_cannot_be_read_is_kept_and_does_not_stop_the_walk() {
+async fn a_record_that_cannot_be_read_is_due_for_nothing_and_is_kept() {
     const UNREADABLE: usize = 300;
-    let relay = BareRelay::start(Arc::new(MemoryStore::default()), &[PAIRINGS]).await;
+    let relay = BareRelay::start(Arc::new(MemoryStore::default())).await;
     let buckets = [Bucket::Ceremonies, Bucket::Idempotency, Bucket::Pairings];
     for bucket in buckets {
         for nth in 0..UNREADABLE {
@@ -137,7 +136,7 @@ async fn a_record_that_cannot_be_read_is_kept_and_does_not_stop_the_walk() {
 
 #[tokio::test]
 async fn a_pairing_token_used_or_not_is_swept_within_half_an_hour() {
-    let relay = BareRelay::start(Arc::new(MemoryStore::default()), &[PAIRINGS]).await;
+    let relay = BareRelay::start(Arc::new(MemoryStore::default())).await;
     let (tenant, ada) = (TenantId::default(), Username::new("ada").unwrap());
     let open = async || {
         let url = "https://relay.example.com";
@@ -154,6 +153,6 @@ async fn a_pairing_token_used_or_not_is_swept_within_half_an_hour() {
     // Each stands under its token and under its typed code's locator.
     assert_eq!(relay.count(Bucket::Pairings).await, 4);
     relay.clock.forward(20 * 60 * 1000);
-    assert_eq!(relay.relay.sweep().await.unwrap(), None);
+    assert_eq!(relay.relay.sweep().await, Ok(4));
     assert_eq!(relay.count(Bucket::Pairings).await, 0);
 }

@@ -76,7 +76,7 @@ async fn a_log_cut_off_at_any_byte_is_mended_and_completed_from_the_store() {
     let directory = quick_directory();
     let settings = Settings::new(directory.path().to_path_buf());
     let audit = start(&store, settings.clone()).await;
-    let relay = BareRelay::start_with(Arc::clone(&store), &[], witnesses(&audit)).await;
+    let relay = BareRelay::start_with(Arc::clone(&store), witnesses(&audit)).await;
     play(&relay).await;
     assert!(audit.close().await);
     let ceremonies = stored(&store).await;
@@ -167,7 +167,7 @@ async fn what_a_full_disk_did_not_take_is_written_once_there_is_room() {
     audit.caught_up().await;
     let full = directory.path().join("00000000000000000002.jsonl");
     std::os::unix::fs::symlink("/dev/full", &full).unwrap();
-    let relay = BareRelay::start_with(Arc::clone(&store), &[], witnesses(&audit)).await;
+    let relay = BareRelay::start_with(Arc::clone(&store), witnesses(&audit)).await;
     let first = relay.open(Binding::None, None).await;
     while audit.ability() != Ability::Forbidding {
         tokio::task::yield_now().await;
@@ -245,7 +245,7 @@ async fn what_passed_its_retention_goes_by_whole_files_and_a_checkpoint_says_so(
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let keys = jwks(&signer(&*store).await);
     let directory = quick_directory();
-    let relay = BareRelay::start(Arc::new(MemoryStore::new()), &[]).await;
+    let relay = BareRelay::start(Arc::new(MemoryStore::new())).await;
     let settings = Settings { retention_days: 3, ..Settings::new(directory.path().to_path_buf()) };
     const DAY: u64 = 24 * 60 * 60 * 1000;
     for day in 0..7 {
@@ -289,7 +289,7 @@ impl Witness for Blind {
 async fn nothing_begins_while_a_witness_that_must_see_it_cannot() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let witnesses = Witnesses::new(vec![Arc::new(Blind)]);
-    let relay = BareRelay::start_with(Arc::clone(&store), &[], witnesses).await;
+    let relay = BareRelay::start_with(Arc::clone(&store), witnesses).await;
     let order = OpenOrder { request: relay.request(Binding::Code), idempotency: None };
     assert!(relay.relay.open(order).await.is_err());
     assert_eq!(relay.count(Bucket::Ceremonies).await, 0);

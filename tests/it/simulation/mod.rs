@@ -37,7 +37,8 @@ fn user_of(device: DeviceId) -> &'static str {
     if device.as_bytes()[0] == 3 { "bob" } else { "ada" }
 }
 
-fn number(variable: &str, otherwise: u64) -> u64 {
+/// A number that the environment sets, for a longer run than the suite's.
+pub(crate) fn number(variable: &str, otherwise: u64) -> u64 {
     #[expect(clippy::disallowed_methods, reason = "how a longer run is asked for")]
     std::env::var(variable).map_or(otherwise, |value| value.parse().unwrap())
 }

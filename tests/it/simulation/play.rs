@@ -33,12 +33,12 @@ const LONGEST_MS: u64 = (60 + 20) * 1000;
 /// What kind of days a world has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Climate {
-    /// Everything is slow and races; conflicts come that nobody caused. Nothing is down, nobody
-    /// crashes: every verdict must become the outcome.
+    /// Everything is slow and races. Nothing is down, nothing crashes: every verdict must become the
+    /// outcome.
     Calm,
     /// The store and the FIDO2 server fail as well; the clock is set.
     Rough,
-    /// And the process crashes.
+    /// And the process crashes, also between a write and its answer.
     Fatal,
 }
 
@@ -145,7 +145,6 @@ impl Play {
         let (relay, tasks) = self.start();
         self.world.tell(Event::Started { life: self.world.life() });
         if fresh {
-            self.store.land();
             self.return_quietly(&relay, &tasks);
             self.heal(&relay, true).await;
             return End::Done;
@@ -162,21 +161,20 @@ impl Play {
                 self.connect(phone, &relay, &tasks);
             }
         }
+        let crashed = self.world.crashed();
         while self.turns > 0 {
             self.turns -= 1;
             let wait = self.world.chance().delay_ms(6_000);
-            pause(wait).await;
-            self.store.land();
-            if self.turn(&relay, &tasks) {
+            if crashed.run_until_cancelled(pause(wait)).await.is_none() || self.turn(&relay, &tasks)
+            {
                 return End::Crash;
             }
         }
-        if self.climate == Climate::Fatal && self.world.happens(600) {
+        if crashed.is_cancelled() || (self.climate == Climate::Fatal && self.world.happens(600)) {
             return End::Crash;
         }
         self.world.set_faults(HEALED);
         self.world.set_outage(None);
-        self.store.land();
         relay.recovered().await;
         pause(3_000).await;
         // Where no notice is lost, who stayed must show the same as who returns.
@@ -201,18 +199,12 @@ impl Play {
     fn faults(&self) -> Faults {
         let store_ms = [0, 3, 40, 400][self.world.chance().below(4) as usize];
         let upstream_ms = [50, 2_000, 5_000][self.world.chance().below(3) as usize];
-        let calm = Faults {
-            spurious_conflict: 60,
-            upstream: 100,
-            store_ms,
-            upstream_ms,
-            ..Faults::default()
-        };
+        let calm = Faults { upstream: 100, store_ms, upstream_ms, ..Faults::default() };
         match self.climate {
             Climate::Calm => calm,
             Climate::Rough | Climate::Fatal => Faults {
-                refused: 20,
-                refused_but_stands: 40,
+                crash_after_write: if self.climate == Climate::Fatal { 20 } else { 0 },
+                refused: 40,
                 stale: 30,
                 unreadable: 20,
                 lost_notice: 60,
@@ -253,7 +245,7 @@ impl Play {
             witnesses: Witnesses::new(vec![metrics.witness()]),
             tasks: tasks.clone(),
         };
-        (Relay::start(ports, crate::support::patient(), &[]), tasks)
+        (Relay::start(ports, crate::support::patient()), tasks)
     }
 
     fn connect(&self, phone: usize, relay: &Relay, tasks: &Tasks) {
@@ -475,8 +467,7 @@ impl Play {
 /// What is left when nothing is wrong: things take time.
 const HEALED: Faults = Faults {
     refused: 0,
-    refused_but_stands: 0,
-    spurious_conflict: 0,
+    crash_after_write: 0,
     stale: 0,
     unreadable: 0,
     lost_notice: 0,

@@ -1,20 +1,21 @@
-//! A store that keeps the port's contract and nothing beyond it: slow, sometimes down, with
-//! conflicts that nobody caused, and with writes that are refused and stand all the same. What a
-//! crash leaves behind is exactly what was applied.
+//! A store that keeps the port's contract and nothing beyond it: slow, sometimes down, with reads of
+//! ceremonies that lag, and with crashes of the process between a write and its answer. What a crash
+//! leaves behind is exactly what was applied.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use fido_relay::ceremony::Ceremony;
 use fido_relay::ports::{
-    Batch, BoxFuture, Bucket, Change, Clock as _, Revision, Store, StoreError, Stored, Write,
+    Batch, BoxFuture, Bucket, Change, Clock as _, DueRecord, Duty, Revision, Store, StoreError,
+    Stored, Write,
 };
-use fido_relay_proto::{CeremonyId, Outcome};
+use fido_relay_proto::{CeremonyId, Outcome, UnixMillis};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::history::Event;
-use super::weather::{World, pause};
+use super::weather::World;
 
 /// A record now and, for a reader that lags, before.
 #[derive(Debug, Default)]
@@ -28,8 +29,13 @@ struct Versions {
 struct Disk {
     revision: u64,
     records: [BTreeMap<String, Versions>; Bucket::ALL.len()],
-    /// Refused, and still to be applied.
-    late: Vec<Batch>,
+}
+
+impl Disk {
+    fn present(&self, bucket: Bucket) -> impl Iterator<Item = (String, Stored)> {
+        let records = self.records[bucket as usize].iter();
+        records.filter_map(|(key, versions)| Some((key.clone(), versions.now.clone()?)))
+    }
 }
 
 /// What becomes of a write.
@@ -37,10 +43,7 @@ struct Disk {
 enum Fate {
     Good,
     Refused,
-    RefusedButStands,
-    RefusedButLandsLate,
-    ConflictButStands,
-    ConflictOfNobody,
+    StandsAndCrashes,
 }
 
 #[derive(Debug)]
@@ -57,9 +60,7 @@ impl SimStore {
     /// What is stored, past every fault.
     pub(super) fn contents(&self, bucket: Bucket) -> BTreeMap<String, Vec<u8>> {
         let disk = self.disk.lock().unwrap();
-        let records = disk.records[bucket as usize].iter();
-        let present = records.filter_map(|(key, versions)| Some((key, versions.now.as_ref()?)));
-        present.map(|(key, stored)| (key.clone(), stored.value.clone())).collect()
+        disk.present(bucket).map(|(key, stored)| (key, stored.value)).collect()
     }
 
     /// Ceremonies that ended otherwise than by their deadline and count as open for their user.
@@ -81,40 +82,19 @@ impl SimStore {
         ended.filter(|id| counts(*id)).collect()
     }
 
-    /// What was refused and lands late lands now.
-    pub(super) fn land(&self) {
-        let late = std::mem::take(&mut self.disk.lock().unwrap().late);
-        for batch in late {
-            drop(self.apply(&batch));
-        }
-    }
-
     fn fate(&self) -> Fate {
+        if self.world.is_out() {
+            return Fate::Refused;
+        }
         let faults = self.world.faults();
-        let out = self.world.is_out();
-        let mut chance = self.world.chance();
-        let drawn = chance.below(1000);
-        if out {
-            return match chance.below(8) {
-                0 => Fate::RefusedButStands,
-                1 => Fate::RefusedButLandsLate,
-                _ => Fate::Refused,
-            };
+        let drawn = self.world.chance().below(1000);
+        if drawn < faults.refused {
+            Fate::Refused
+        } else if drawn < faults.refused + faults.crash_after_write {
+            Fate::StandsAndCrashes
+        } else {
+            Fate::Good
         }
-        let mut bound = 0;
-        for (per_mille, fate) in [
-            (faults.refused, Fate::Refused),
-            (faults.refused_but_stands / 2, Fate::RefusedButStands),
-            (faults.refused_but_stands / 2, Fate::RefusedButLandsLate),
-            (faults.spurious_conflict / 2, Fate::ConflictButStands),
-            (faults.spurious_conflict / 2, Fate::ConflictOfNobody),
-        ] {
-            bound += per_mille;
-            if drawn < bound {
-                return fate;
-            }
-        }
-        Fate::Good
     }
 
     async fn write(&self, batch: Batch) -> Result<Revision, StoreError> {
@@ -122,17 +102,14 @@ impl SimStore {
         self.world.take(store_ms).await;
         let fate = self.fate();
         let result = match fate {
-            Fate::Good => self.apply(&batch),
             Fate::Refused => Err(down()),
-            Fate::RefusedButStands => self.apply(&batch).and(Err(down())),
-            Fate::RefusedButLandsLate => {
-                self.disk.lock().unwrap().late.push(batch);
-                Err(down())
-            }
-            Fate::ConflictButStands => self.apply(&batch).and(Err(StoreError::Conflict)),
-            Fate::ConflictOfNobody => Err(StoreError::Conflict),
+            Fate::Good | Fate::StandsAndCrashes => self.apply(&batch),
         };
-        // A crash here leaves a write that nobody was told of.
+        if fate == Fate::StandsAndCrashes && result.is_ok() {
+            self.world.crash();
+            return std::future::pending().await;
+        }
+        // A crash here, too, leaves a write without an answer.
         self.world.take(store_ms).await;
         result
     }
@@ -145,8 +122,9 @@ impl SimStore {
             let stored = versions.and_then(|versions| versions.now.as_ref());
             stored.map_or(Revision::ABSENT, |stored| stored.revision)
         };
-        if batch.changes().iter().any(|change| found(change) != change.expected) {
-            return Err(StoreError::Conflict);
+        if let Some(stale) = batch.changes().iter().find(|change| found(change) != change.expected)
+        {
+            return Err(StoreError::Conflict(stale.name()));
         }
         disk.revision += 1;
         let revision = Revision(disk.revision);
@@ -174,6 +152,19 @@ impl SimStore {
             }
         }
         Ok(revision)
+    }
+
+    /// Reads many records at one moment. They are acted on later: much may have been written
+    /// meanwhile.
+    async fn look<T>(&self, read: impl FnOnce(&Disk) -> T) -> Result<T, StoreError> {
+        let faults = self.world.faults();
+        self.world.take(faults.store_ms).await;
+        if self.world.is_out() || self.world.happens(faults.unreadable) {
+            return Err(down());
+        }
+        let read = read(&self.disk.lock().unwrap());
+        self.world.take(faults.store_ms * 4).await;
+        Ok(read)
     }
 
     fn read(&self, bucket: Bucket, key: &str) -> Result<Option<Stored>, StoreError> {
@@ -219,25 +210,33 @@ impl Store for SimStore {
         bucket: Bucket,
         prefix: &'a str,
     ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
-        Box::pin(async move {
-            let faults = self.world.faults();
-            self.world.take(faults.store_ms).await;
-            if self.world.is_out() || self.world.happens(faults.unreadable) {
-                return Err(down());
+        Box::pin(self.look(move |disk| {
+            let of_prefix = |(key, _): &(String, Stored)| key.starts_with(prefix);
+            disk.present(bucket).filter(of_prefix).collect()
+        }))
+    }
+
+    fn due<'a>(
+        &'a self,
+        duty: Duty,
+        until: UnixMillis,
+        after: Option<&'a DueRecord>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<DueRecord>, StoreError>> {
+        Box::pin(self.look(move |disk| {
+            let mut found = Vec::new();
+            for bucket in Bucket::ALL {
+                for (key, Stored { revision, due, .. }) in disk.present(bucket) {
+                    if let Some(due) = due.filter(|due| due.duty == duty && due.at <= until) {
+                        found.push(DueRecord { at: due.at, bucket, key, revision });
+                    }
+                }
             }
-            let listed = {
-                let disk = self.disk.lock().unwrap();
-                let records = disk.records[bucket as usize].iter();
-                let records = records.filter(|(key, _)| key.starts_with(prefix));
-                records
-                    .filter_map(|(key, versions)| Some((key.clone(), versions.now.clone()?)))
-                    .collect()
-            };
-            // What was read is acted on later: much may have been written meanwhile.
-            let delay = self.world.chance().delay_ms(faults.store_ms * 4);
-            pause(delay).await;
-            Ok(listed)
-        })
+            found.retain(|record| after.is_none_or(|after| record > after));
+            found.sort_unstable();
+            found.truncate(limit);
+            found
+        }))
     }
 }
 

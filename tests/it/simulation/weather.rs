@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use fido_relay::ports::Clock;
 use fido_relay_proto::UnixMillis;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::chance::Chance;
 use super::history::Event;
@@ -15,10 +16,8 @@ use super::history::Event;
 pub(super) struct Faults {
     /// A write is refused, and is not there.
     pub(super) refused: u64,
-    /// A write is refused and there all the same, at once or later.
-    pub(super) refused_but_stands: u64,
-    /// A write is reported as a conflict that it is not: there or not.
-    pub(super) spurious_conflict: u64,
+    /// A write stands and the process crashes before it hears so.
+    pub(super) crash_after_write: u64,
     /// A load gives the version before.
     pub(super) stale: u64,
     /// A load fails.
@@ -44,6 +43,8 @@ pub(super) struct World {
     /// A moment of the runtime's time and what the wall clock says then.
     clock: Mutex<Option<(Instant, u64)>>,
     life: Mutex<u32>,
+    /// Cancelled when the process crashes in the middle of something.
+    crashed: Mutex<CancellationToken>,
 }
 
 impl World {
@@ -55,6 +56,7 @@ impl World {
             history: Mutex::default(),
             clock: Mutex::default(),
             life: Mutex::default(),
+            crashed: Mutex::default(),
         }
     }
 
@@ -105,7 +107,17 @@ impl World {
     pub(super) fn begin_life(&self, wall: u64) {
         *self.life.lock().unwrap() += 1;
         *self.clock.lock().unwrap() = Some((Instant::now(), wall));
+        *self.crashed.lock().unwrap() = CancellationToken::new();
         self.set_outage(None);
+    }
+
+    /// The life that is lived ends now.
+    pub(super) fn crash(&self) {
+        self.crashed().cancel();
+    }
+
+    pub(super) fn crashed(&self) -> CancellationToken {
+        self.crashed.lock().unwrap().clone()
     }
 
     /// Somebody sets the wall clock.

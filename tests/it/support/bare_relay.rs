@@ -11,7 +11,7 @@ use fido_relay::ceremony::{
 use fido_relay::ports::{
     BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Fido, Store, Witnesses,
 };
-use fido_relay::relay::{CeremonyKey, OpenOrder, Relay, Retention, World};
+use fido_relay::relay::{CeremonyKey, OpenOrder, Relay, World};
 use fido_relay::security::random;
 use fido_relay::security::seal::Sealer;
 use fido_relay::tasks::Tasks;
@@ -85,16 +85,12 @@ pub(crate) struct BareRelay {
 }
 
 impl BareRelay {
-    pub(crate) async fn start(store: Arc<dyn Store>, rules: &[Retention]) -> Self {
-        Self::start_with(store, rules, Witnesses::default()).await
+    pub(crate) async fn start(store: Arc<dyn Store>) -> Self {
+        Self::start_with(store, Witnesses::default()).await
     }
 
     /// The same, seen by somebody.
-    pub(crate) async fn start_with(
-        store: Arc<dyn Store>,
-        rules: &[Retention],
-        witnesses: Witnesses,
-    ) -> Self {
+    pub(crate) async fn start_with(store: Arc<dyn Store>, witnesses: Witnesses) -> Self {
         let fido = Arc::new(AgreeingFido::default());
         let clock = Arc::new(HandClock(AtomicU64::new(1_800_000_000_000)));
         let world = World {
@@ -108,7 +104,7 @@ impl BareRelay {
             witnesses,
             tasks: Tasks::default(),
         };
-        let relay = Relay::start(world, crate::support::patient(), rules);
+        let relay = Relay::start(world, crate::support::patient());
         relay.recovered().await;
         Self { relay, clock, fido, store }
     }

@@ -21,6 +21,7 @@ pub(crate) mod samples;
 pub(crate) mod scene;
 pub(crate) mod scripted_upstream;
 pub(crate) mod tls_front;
+pub(crate) mod torn_disk;
 pub(crate) mod wire_phone;
 
 use std::time::Duration;

@@ -213,7 +213,7 @@ impl PaperRelay {
             witnesses: Witnesses::new(vec![metrics.witness()]),
             tasks: Tasks::default(),
         };
-        let relay = Relay::start(world, bounds, &[]);
+        let relay = Relay::start(world, bounds);
         relay.recovered().await;
         let settings = edge::Settings {
             tenant: TenantId::default(),

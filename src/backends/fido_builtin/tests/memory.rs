@@ -17,8 +17,6 @@ pub(super) struct MemoryStore {
     pub(super) unreadable: AtomicBool,
     /// Writes fail.
     pub(super) unwritable: AtomicBool,
-    /// The write of this number from now on fails; 0: none does.
-    pub(super) failing_write: AtomicU64,
     /// The record of this key is gone once it was read so often.
     gone_after: Mutex<Option<(u64, String)>>,
 }
@@ -64,11 +62,6 @@ impl MemoryStore {
 
     fn apply(&self, batch: Batch) -> Result<Revision, StoreError> {
         self.check(&self.unwritable)?;
-        let count_down = |left: u64| left.checked_sub(1);
-        if self.failing_write.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count_down) == Ok(1)
-        {
-            return Err(StoreError::Unavailable("told to fail once".to_owned()));
-        }
         batch.validate()?;
         let (last, records) = &mut *self.records.lock().unwrap();
         for change in batch.changes() {

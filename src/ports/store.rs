@@ -128,7 +128,8 @@ impl std::fmt::Display for RecordName {
 }
 
 /// Why a store did not do it. A commit that ends with an error has changed nothing, and never
-/// will: the backend settles the fate of a write before it answers.
+/// will: the backend settles the fate of a write before it answers. Where it cannot, it answers
+/// [`StoreError::Fenced`], and the next start decides.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// This record was not at its expected revision: another write came first. Load again, decide

@@ -129,7 +129,7 @@ async fn without_a_relay_the_command_works_on_the_store() {
         assert!(time.len() == 24 && time.starts_with("20") && time.ends_with('Z'), "{listed}");
     }
 
-    let store = FileStore::open(&data_dir.join("relay.redb")).unwrap();
+    let store = FileStore::open(&data_dir.join("relay.redb"), &[]).unwrap();
     let clients = Clients::new(Arc::new(store));
     assert!(holder(&clients, &made).await.is_some());
 

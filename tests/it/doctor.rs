@@ -100,7 +100,7 @@ async fn a_store_that_a_relay_left_is_well_and_holds_the_same_afterwards() {
     let text = machine.is_well().await;
     assert!(text.contains("a record was on the disk in"), "{text}");
     assert!(text.contains("opens what this store has sealed"), "{text}");
-    let store = FileStore::open(&machine.data_dir().join(STORE_FILE)).unwrap();
+    let store = FileStore::open(&machine.data_dir().join(STORE_FILE), &[]).unwrap();
     let keys = store.list(Bucket::Keys, "").await.unwrap();
     let names: Vec<_> = keys.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["access", "record", "result", "ticket", "user_handle"]);
@@ -207,7 +207,7 @@ async fn a_sealing_key_that_is_missing_or_another_is_told_and_none_is_made() {
 #[tokio::test]
 async fn a_clock_behind_what_is_stored_is_told() {
     let machine = Machine::used().await;
-    let store = FileStore::open(&machine.data_dir().join(STORE_FILE)).unwrap();
+    let store = FileStore::open(&machine.data_dir().join(STORE_FILE), &[]).unwrap();
     let device = Device {
         id: DeviceId::from_bytes([1; 16]),
         tenant: TenantId::default(),
@@ -229,7 +229,7 @@ async fn a_clock_behind_what_is_stored_is_told() {
 async fn devices_that_a_restored_store_brought_back_and_a_damaged_list_of_them_are_told() {
     let machine = Machine::used().await;
     let path = machine.data_dir().join(REVOCATIONS_FILE);
-    let store = FileStore::open(&machine.data_dir().join(STORE_FILE)).unwrap();
+    let store = FileStore::open(&machine.data_dir().join(STORE_FILE), &[]).unwrap();
     let device = Device {
         id: DeviceId::from_bytes([1; 16]),
         tenant: TenantId::default(),
@@ -332,7 +332,7 @@ async fn a_running_relay_answers_for_its_store_and_tells_when_it_is_not_ready() 
 #[tokio::test]
 async fn a_store_that_a_command_holds_is_told() {
     let machine = Machine::used().await;
-    let store = FileStore::open(&machine.data_dir().join(STORE_FILE)).unwrap();
+    let store = FileStore::open(&machine.data_dir().join(STORE_FILE), &[]).unwrap();
     let _held: Arc<dyn Store> = Arc::new(store);
     machine.ails("in use by another process", "find the process").await;
 }

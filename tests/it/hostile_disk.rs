@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fido_relay::backends::embedded::FileStore;
+use fido_relay::backends::embedded::{FileStore, Part};
 use fido_relay::phone::{Decision, Faults, PhoneEvent};
 use fido_relay::ports::Store;
 use fido_relay::serve;
@@ -48,12 +48,13 @@ impl Disk {
 
     fn file_store(&self, directory: &TempDir) -> FileStore {
         let path = directory.path().join("store.redb");
-        let (file, disk) = (path.clone(), self.clone());
-        let open = move || {
+        let (tables, disk) = (path.clone(), self.clone());
+        let open = move |part: Part| {
             let mut options = std::fs::OpenOptions::new();
-            let file = options.read(true).write(true).create(true).truncate(false).open(&file)?;
-            let inner = FileBackend::new(file)?;
-            redb::Builder::new().create_with_backend(OnDisk { inner, disk: disk.clone() })
+            options.read(true).write(true).create(true).truncate(false);
+            let file = options.open(part.file(&tables))?;
+            let inner = FileBackend::new(file).map_err(std::io::Error::other)?;
+            Ok(Box::new(OnDisk { inner, disk: disk.clone() }) as Box<dyn StorageBackend>)
         };
         FileStore::open_by(&path, open).unwrap()
     }

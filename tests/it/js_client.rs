@@ -79,7 +79,7 @@ impl Remote {
         if let Some(running) = self.running.take() {
             assert!(running.stop().await, "everything ends in time");
         }
-        let store = Arc::new(FileStore::open(&self.config.data_dir.join(STORE_FILE)).unwrap());
+        let store = Arc::new(FileStore::open(&self.config.data_dir.join(STORE_FILE), &[]).unwrap());
         let ground = Ground { store, clock: Arc::new(Ahead(ahead_ms)) };
         let listener = serve::bind(&self.config).unwrap();
         self.running = Some(serve::start_on(ground, self.config.clone(), listener).await.unwrap());

@@ -78,7 +78,7 @@ async fn complete(
     session: &UpstreamSession,
     answer: &RawValue,
 ) -> Verdict {
-    fido.complete(ceremony_type, session, answer, 60_000).await
+    fido.complete(ceremony_type, session, answer, 60_000).await.verdict
 }
 
 /// One whole ceremony.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fido_relay::backends::embedded::{LocalBus, MemoryStore};
 use fido_relay::ceremony::{Begun, Event, Request, UpstreamSession, Verdict};
-use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Fido};
+use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido};
 use fido_relay::relay::{CeremonyKey, OpenOrder, Relay, World};
 use fido_relay::security::pairing;
 use fido_relay::security::random;
@@ -49,8 +49,8 @@ impl Fido for NoFido {
         _: &'a UpstreamSession,
         _: &'a RawValue,
         _: u64,
-    ) -> BoxFuture<'a, Verdict> {
-        Box::pin(std::future::ready(Verdict::NotAsked))
+    ) -> BoxFuture<'a, Completion> {
+        Box::pin(std::future::ready(Verdict::NotAsked.into()))
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), String>> {

@@ -82,7 +82,7 @@ async fn a_relay_whose_list_is_damaged_does_not_start() {
     let error = fido_relay::serve::start(config, listener).await.unwrap_err();
     assert!(error.to_string().contains("line 1 of"), "{error}");
     // Nothing holds the store.
-    FileStore::open(&directory.path().join(STORE_FILE)).unwrap();
+    FileStore::open(&directory.path().join(STORE_FILE), &[]).unwrap();
 }
 
 /// A bus that loses everything.

@@ -22,7 +22,7 @@ fn memory() -> Subject {
 
 fn file() -> Subject {
     let directory = tempfile::tempdir().unwrap();
-    let store = FileStore::open(&directory.path().join("store.redb")).unwrap();
+    let store = FileStore::open(&directory.path().join("store.redb"), &[]).unwrap();
     Subject { store: Arc::new(store), _keeps: Some(directory) }
 }
 
@@ -388,7 +388,7 @@ async fn a_file_that_is_opened_again_has_everything_and_goes_on_counting() {
     let mut written = BTreeMap::new();
     let mut highest = Revision::ABSENT;
     for round in 0..4_u8 {
-        let store = FileStore::open(&path).unwrap();
+        let store = FileStore::open(&path, &[]).unwrap();
         let listed: BTreeMap<_, _> = store.list(BUCKET, "").await.unwrap().into_iter().collect();
         assert_eq!(listed, written, "round {round}");
         let removed = store.save(BUCKET, "gone", Revision::ABSENT, Vec::new()).await.unwrap();
@@ -405,14 +405,14 @@ async fn a_file_that_is_opened_again_has_everything_and_goes_on_counting() {
 async fn writes_handed_over_before_the_store_is_dropped_are_finished() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
-    let store = FileStore::open(&path).unwrap();
+    let store = FileStore::open(&path, &[]).unwrap();
     {
         // Polled once, which hands the write over, then abandoned, as when a caller hangs up.
         let mut save = store.save(BUCKET, "a", Revision::ABSENT, b"1".to_vec());
         assert!(futures::poll!(&mut save).is_pending());
     }
     drop(store);
-    let again = FileStore::open(&path).unwrap();
+    let again = FileStore::open(&path, &[]).unwrap();
     assert!(again.load(BUCKET, "a").await.unwrap().is_some());
 }
 
@@ -421,7 +421,7 @@ const VICTIM_FILE: &str = "STORE_CONTRACT_VICTIM_FILE";
 
 /// Writes from eight tasks for ever and prints the key of each record once it is acknowledged.
 async fn write_and_tell(path: &Path, rounds: u64) {
-    let store = Arc::new(FileStore::open(path).unwrap());
+    let store = Arc::new(FileStore::open(path, &[]).unwrap());
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..8 {
         let store = Arc::clone(&store);
@@ -448,7 +448,7 @@ async fn a_writer_for_the_next_test_to_kill() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
     write_and_tell(&path, 3).await;
-    let store = FileStore::open(&path).unwrap();
+    let store = FileStore::open(&path, &[]).unwrap();
     assert_eq!(store.list(BUCKET, "").await.unwrap().len(), 24);
 }
 
@@ -473,7 +473,7 @@ async fn a_killed_process_loses_no_acknowledged_record() {
         victim.wait().unwrap();
         acknowledged.extend(told);
 
-        let store = FileStore::open(&path).unwrap();
+        let store = FileStore::open(&path, &[]).unwrap();
         let found: BTreeMap<_, _> = store.list(BUCKET, "").await.unwrap().into_iter().collect();
         assert!(acknowledged.len() >= 150 * round, "the writer ended early");
         for key in &acknowledged {

@@ -61,7 +61,7 @@ async fn live(relay: &BareRelay, nth: usize) {
 async fn the_file_grows_by_one_step_at_most_from_the_second_to_the_eighth_equal_day() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("relay.redb");
-    let store = Arc::new(FileStore::open(&path).unwrap());
+    let store = Arc::new(FileStore::open(&path, &[]).unwrap());
     let relay = BareRelay::start(store).await;
     let each_walk = ceremonies() / (DAYS * WALKS);
     let mut sizes = Vec::new();

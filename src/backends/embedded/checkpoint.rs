@@ -6,12 +6,15 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::layers::Layers;
 use super::overlay::Overlay;
 use super::recovery;
 use super::tables::Meta;
-use super::writer::PAUSE;
+
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A layer, and what the tables say of themselves once they have it.
 type Job = (Arc<Overlay>, Meta);

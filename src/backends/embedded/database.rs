@@ -26,7 +26,7 @@ use crate::ports::{DueRule, StoreError};
 
 /// Memory for cached pages, in bytes. redb's default of 1 GiB is more than a relay's machine may
 /// have; 100,000 ceremonies with their indexes fit into this.
-const CACHE: usize = 256 * 1024 * 1024;
+pub(super) const CACHE: usize = 256 * 1024 * 1024;
 
 /// Memory for cached pages while the file is verified, in bytes.
 const VERIFY_CACHE: usize = 16 * 1024 * 1024;
@@ -96,6 +96,7 @@ pub(super) struct Database {
     /// What the log and errors call the file.
     path: PathBuf,
     parts: Arc<OpenPart>,
+    cache: usize,
     current: RwLock<Option<redb::Database>>,
     damage: OnceLock<String>,
     damaged: CancellationToken,
@@ -113,13 +114,14 @@ impl Database {
         path: &Path,
         parts: Arc<OpenPart>,
         rules: &[DueRule],
+        cache: usize,
     ) -> Result<(Self, Meta), OpenError> {
         let opened = guarded(|| {
             // Verified apart, because what it reads would stay in the cache for good.
             let mut verifying = redb::Builder::new();
             verifying.set_cache_size(VERIFY_CACHE).set_check_integrity_on_open(true);
             open(&verifying, &*parts)?.close()?;
-            let database = open(redb::Builder::new().set_cache_size(CACHE), &*parts)?;
+            let database = open(redb::Builder::new().set_cache_size(cache), &*parts)?;
             let meta = migrate(&database, rules)?;
             Ok((database, meta))
         });
@@ -127,6 +129,7 @@ impl Database {
         let database = Self {
             path: path.to_owned(),
             parts,
+            cache,
             current: RwLock::new(Some(database)),
             damage: OnceLock::new(),
             damaged: CancellationToken::new(),
@@ -245,7 +248,7 @@ impl Database {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let database = match current.take() {
             Some(opened_meanwhile) => opened_meanwhile,
-            None => open(redb::Builder::new().set_cache_size(CACHE), &*self.parts)?,
+            None => open(redb::Builder::new().set_cache_size(self.cache), &*self.parts)?,
         };
         use_it(current.insert(database))
     }

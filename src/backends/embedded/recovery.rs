@@ -26,6 +26,10 @@ pub(super) fn open_log(
                 return Err(damaged(format!("its log of generation {generation} is missing")));
             };
             if head.first != meta.first {
+                // A file that was begun in vain, while the one before it went on.
+                if generation > meta.generation && frames.is_empty() {
+                    break;
+                }
                 return Err(damaged("its log is of another moment".to_owned()));
             }
             for frame in frames {

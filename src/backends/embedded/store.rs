@@ -47,7 +47,7 @@ impl FileStore {
     /// # Errors
     /// [`OpenError`]: another process has it open, or it cannot be made, read or understood.
     pub fn open(path: &Path, rules: &[DueRule]) -> Result<Self, OpenError> {
-        Self::start(path, database::files(path)?, rules)
+        Self::start(path, database::files(path)?, rules, database::CACHE)
     }
 
     /// Opens a store whose parts `open` gives, also again after one failed. For parts that are not
@@ -59,11 +59,17 @@ impl FileStore {
         path: &Path,
         open: impl Fn(Part) -> std::io::Result<Box<dyn StorageBackend>> + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
-        Self::start(path, Arc::new(open), &[])
+        Self::start(path, Arc::new(open), &[], database::CACHE)
     }
 
-    fn start(path: &Path, parts: Arc<OpenPart>, rules: &[DueRule]) -> Result<Self, OpenError> {
-        let (database, meta) = Database::open(path, Arc::clone(&parts), rules)?;
+    /// `cache`: bytes of the tables that are kept in memory.
+    pub(super) fn start(
+        path: &Path,
+        parts: Arc<OpenPart>,
+        rules: &[DueRule],
+        cache: usize,
+    ) -> Result<Self, OpenError> {
+        let (database, meta) = Database::open(path, Arc::clone(&parts), rules, cache)?;
         let (meta, log) = recovery::open_log(&database, meta, &*parts)?;
         let layers = Arc::new(Layers::new(database));
         let (queue, mut waiting) = mpsc::channel(writer::QUEUE);
@@ -93,6 +99,9 @@ impl FileStore {
     /// Tells how the last write to the tables ended if that is recent enough, or tries another, one
     /// at a time.
     async fn try_write(&self) -> Result<(), StoreError> {
+        if let Some(fenced) = self.layers.database.fenced() {
+            return Err(fenced);
+        }
         let (at, ended) = self.layers.tables_written();
         let good_for = if ended.is_ok() { self.good_for } else { BAD_FOR };
         let is_recent = at.elapsed() < good_for;

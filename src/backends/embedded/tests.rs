@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
-use super::{FileStore, OpenError};
+use super::database::files;
+use super::{FileStore, OpenError, Part};
 use crate::ports::{Bucket, Revision, Store as _, StoreError};
 
 /// A file whose disk is full while `full` is set.
@@ -65,35 +66,41 @@ impl StorageBackend for FailingFile {
     }
 }
 
+/// A store of which every part refuses to be changed while the switch is on.
 fn store_on_failing_disk(path: &Path) -> (FileStore, Arc<AtomicBool>) {
     let full = Arc::new(AtomicBool::new(false));
-    let (file, switch) = (path.to_owned(), Arc::clone(&full));
-    let open = move || {
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&file)?;
-        let inner = FileBackend::new(file)?;
-        redb::Builder::new().create_with_backend(FailingFile { inner, full: Arc::clone(&switch) })
+    let (tables, switch) = (path.to_owned(), Arc::clone(&full));
+    let open = move |part: Part| {
+        let inner = file(&part.file(&tables))?;
+        Ok(Box::new(FailingFile { inner, full: Arc::clone(&switch) }) as Box<_>)
     };
     (FileStore::open_by(path, open).unwrap(), full)
 }
 
+fn file(path: &Path) -> std::io::Result<FileBackend> {
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+    FileBackend::new(file).map_err(std::io::Error::other)
+}
+
 #[tokio::test]
-async fn a_full_disk_makes_writes_unavailable_and_the_store_goes_on_once_there_is_room() {
+async fn a_disk_that_refuses_makes_writes_unavailable_and_the_store_goes_on_once_it_takes_them() {
     let directory = tempfile::tempdir().unwrap();
     let (store, full) = store_on_failing_disk(&directory.path().join("store.redb"));
     let before = store.save(Bucket::Keys, "a", Revision::ABSENT, b"1".to_vec()).await.unwrap();
 
     full.store(true, Ordering::SeqCst);
-    for _ in 0..3 {
-        let refused = store.save(Bucket::Keys, "b", Revision::ABSENT, b"2".to_vec()).await;
-        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-    }
+    let mut write = store.save(Bucket::Keys, "b", Revision::ABSENT, b"2".to_vec());
+    // Whether its frame stands cannot be known while the disk takes nothing: it is not answered.
+    let early = tokio::time::timeout(std::time::Duration::from_millis(200), &mut write).await;
+    assert!(early.is_err(), "{early:?}");
+    // What comes after it touches nothing, and need not wait.
+    let next = store.save(Bucket::Keys, "c", Revision::ABSENT, b"2".to_vec()).await;
+    assert!(matches!(next, Err(StoreError::Unavailable(_))), "{next:?}");
 
     full.store(false, Ordering::SeqCst);
+    let refused = write.await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     assert_eq!(store.load(Bucket::Keys, "b").await, Ok(None));
     let after = store.save(Bucket::Keys, "b", Revision::ABSENT, b"3".to_vec()).await.unwrap();
     assert!(after > before);
@@ -102,16 +109,35 @@ async fn a_full_disk_makes_writes_unavailable_and_the_store_goes_on_once_there_i
     store.save(Bucket::Keys, "a", before, b"4".to_vec()).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_write_whose_fate_cannot_be_settled_ends_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let (store, full) = store_on_failing_disk(&path);
+    let kept = store.save(Bucket::Keys, "a", Revision::ABSENT, b"1".to_vec()).await.unwrap();
+    full.store(true, Ordering::SeqCst);
+    let fenced = store.save(Bucket::Keys, "b", Revision::ABSENT, b"2".to_vec()).await;
+    assert!(matches!(fenced, Err(StoreError::Fenced(_))), "{fenced:?}");
+    assert!(store.damaged().await.contains("unknown"));
+    full.store(false, Ordering::SeqCst);
+    let later = store.save(Bucket::Keys, "c", Revision::ABSENT, b"3".to_vec()).await;
+    assert!(matches!(later, Err(StoreError::Fenced(_))), "{later:?}");
+    drop(store);
+    let again = FileStore::open(&path, &[]).unwrap();
+    assert_eq!(again.load(Bucket::Keys, "a").await.unwrap().unwrap().revision, kept);
+    assert_eq!(again.load(Bucket::Keys, "c").await, Ok(None));
+}
+
 #[test]
 fn a_second_opener_is_told_that_the_file_is_in_use() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
-    let first = FileStore::open(&path).unwrap();
-    let second = FileStore::open(&path).unwrap_err();
+    let first = FileStore::open(&path, &[]).unwrap();
+    let second = FileStore::open(&path, &[]).unwrap_err();
     assert!(matches!(second, OpenError::InUse { .. }), "{second:?}");
     assert!(second.to_string().contains("in use by another process"), "{second}");
     drop(first);
-    FileStore::open(&path).unwrap();
+    FileStore::open(&path, &[]).unwrap();
 }
 
 #[test]
@@ -120,7 +146,7 @@ fn a_file_of_something_else_is_refused_and_left_as_it_is() {
     let path = directory.path().join("store.redb");
     let content = b"not a store, and longer than a header: ".repeat(400);
     std::fs::write(&path, &content).unwrap();
-    let refused = FileStore::open(&path).unwrap_err();
+    let refused = FileStore::open(&path, &[]).unwrap_err();
     assert!(matches!(refused, OpenError::Damaged { .. }), "{refused:?}");
     assert_eq!(std::fs::read(&path).unwrap(), content);
 }
@@ -129,7 +155,7 @@ fn a_file_of_something_else_is_refused_and_left_as_it_is() {
 fn a_directory_that_cannot_be_made_is_named() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("file"), b"").unwrap();
-    let refused = FileStore::open(&directory.path().join("file/data/store.redb")).unwrap_err();
+    let refused = FileStore::open(&directory.path().join("file/data/store.redb"), &[]).unwrap_err();
     assert!(matches!(refused, OpenError::Io { .. }), "{refused:?}");
     assert!(refused.to_string().contains("file/data"), "{refused}");
 }
@@ -168,7 +194,7 @@ async fn fill(store: &FileStore) {
 async fn noise_in_any_page_is_refused_at_the_opening_or_harms_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (whole, path) = (directory.path().join("whole"), directory.path().join("store.redb"));
-    let store = FileStore::open(&whole).unwrap();
+    let store = FileStore::open(&whole, &[]).unwrap();
     fill(&store).await;
     let listed = store.list(Bucket::Ceremonies, "").await.unwrap();
     drop(store);
@@ -179,7 +205,7 @@ async fn noise_in_any_page_is_refused_at_the_opening_or_harms_nothing() {
     for page in 0..=used.min(length / PAGE - 1) {
         std::fs::copy(&whole, &path).unwrap();
         overwrite(&path, page, page as u64 + 1);
-        match FileStore::open(&path) {
+        match FileStore::open(&path, &[]) {
             Ok(store) => {
                 assert_eq!(store.list(Bucket::Ceremonies, "").await.unwrap(), listed, "{page}");
             }
@@ -196,11 +222,11 @@ async fn damage_that_is_met_while_it_runs_ends_the_store_and_not_the_process() {
     for seed in 1..=12 {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store.redb");
-        let file = path.clone();
-        // Without a cache every page is read from the file again.
-        let open = move || redb::Builder::new().set_cache_size(0).create(&file);
-        let store = FileStore::open_by(&path, open).unwrap();
+        let store = FileStore::open(&path, &[]).unwrap();
         fill(&store).await;
+        // From here on nothing of it is in memory: without a cache every page is read again.
+        drop(store);
+        let store = FileStore::start(&path, files(&path).unwrap(), &[], 0).unwrap();
         let pages = usize::try_from(std::fs::metadata(&path).unwrap().len()).unwrap() / PAGE;
         for page in 1..pages {
             overwrite(&path, page, seed * 1000 + page as u64);
@@ -229,7 +255,7 @@ fn only_this_user_may_read_what_the_store_makes() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data/store.redb");
-    let _store = FileStore::open(&path).unwrap();
+    let _store = FileStore::open(&path, &[]).unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(path.parent().unwrap()), 0o700);

@@ -38,8 +38,8 @@ const FRAME: usize = 4 * 1024 * 1024;
 const FILL: u64 = 8 * 1024 * 1024;
 /// How long the fate of a frame may be unknown.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
-/// Pause between two tries to settle it, or to bring a file into the tables.
-pub(super) const PAUSE: Duration = Duration::from_millis(100);
+/// Pause between two tries to settle it.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Bytes that a trial write takes: more than the pages that an opening changes, so that a disk with
 /// room for it has room for an opening.

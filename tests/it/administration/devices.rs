@@ -71,7 +71,7 @@ async fn a_phone_is_revoked_while_no_relay_runs_and_stays_so_with_a_restored_sto
     let shown = run(&config.data_dir, &["device", "list", ADA]).await;
     assert!(String::from_utf8(shown.stdout).unwrap().contains("no phone"));
     {
-        let store = Arc::new(FileStore::open(&store).unwrap());
+        let store = Arc::new(FileStore::open(&store, &[]).unwrap());
         let tenant = fido_relay_proto::TenantId::default();
         let now = UnixMillis(1);
         let again = fido_relay::relay::devices::revoke(&*store, &tenant, lost.device_id, now).await;

@@ -24,7 +24,7 @@ async fn keys_at_rest(home: &Home, run: &mut Run) {
     let seal_key = home.data_dir().join(SEAL_KEY_FILE);
     run.secrets.add("sealing key", std::fs::read_to_string(&seal_key).unwrap().trim());
     let sealer = Sealer::load_or_make(&seal_key).unwrap();
-    let store = FileStore::open(&home.data_dir().join(STORE_FILE)).unwrap();
+    let store = FileStore::open(&home.data_dir().join(STORE_FILE), &[]).unwrap();
     let mut keys = 0;
     for (name, stored) in store.list(Bucket::Keys, "").await.unwrap() {
         let sealed = std::str::from_utf8(&stored.value).unwrap();
@@ -43,7 +43,7 @@ async fn keys_at_rest(home: &Home, run: &mut Run) {
 /// Brings the end of what is open near: a ceremony asks for 30 s at the least. The relay then still
 /// waits for it.
 async fn soon_over(home: &Home) {
-    let store = FileStore::open(&home.data_dir().join(STORE_FILE)).unwrap();
+    let store = FileStore::open(&home.data_dir().join(STORE_FILE), &[]).unwrap();
     let end = SystemClock.now().plus_secs(3);
     let mut open = 0;
     for (key, stored) in store.list(Bucket::Ceremonies, "").await.unwrap() {

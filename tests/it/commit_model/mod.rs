@@ -14,8 +14,9 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fido_relay::backends::embedded::{FileStore, MemoryStore};
+use fido_relay::backends::embedded::{FileStore, MemoryStore, Part};
 use fido_relay::ports::{Bucket, Revision, Store};
+use redb::StorageBackend;
 
 use self::callers::History;
 use self::model::Records;
@@ -55,18 +56,21 @@ async fn the_store_on_disk_holds_what_a_model_has_also_when_it_is_opened_again()
     for seed in 0..3 {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("relay.redb");
-        let store = FileStore::open(&path).unwrap();
+        let store = FileStore::open(&path, &[]).unwrap();
         let history = callers::run(&store, &|| 0, seed, (CALLERS, EACH)).await;
         let held = holds_what_the_model_has(&store, &history).await;
         drop(store);
-        let again = FileStore::open(&path).unwrap();
+        let again = FileStore::open(&path, &[]).unwrap();
         assert_eq!(holds_what_the_model_has(&again, &history).await, held);
     }
 }
 
 fn open(disk: &TornDisk) -> Result<FileStore, String> {
     let files = disk.clone();
-    let open = move || redb::Builder::new().create_with_backend(files.file(0));
+    let open = move |part| {
+        let number = Part::ALL.iter().position(|of| *of == part).unwrap();
+        Ok(Box::new(files.file(number)) as Box<dyn StorageBackend>)
+    };
     FileStore::open_by(Path::new("torn.redb"), open).map_err(|error| error.to_string())
 }
 

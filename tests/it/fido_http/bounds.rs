@@ -111,7 +111,8 @@ async fn a_completion_that_nobody_accepted_was_not_asked() {
     let server = ScriptedUpstream::refusing();
     let verdict = backend(&server.url())
         .complete(CeremonyType::Authentication, &no_cookies(), &credential(), 50)
-        .await;
+        .await
+        .verdict;
     assert_eq!(verdict, Verdict::NotAsked);
 }
 
@@ -134,8 +135,10 @@ async fn a_connection_lost_during_the_tls_handshake_counts_as_refused() {
     // The plain server takes the client's first TLS bytes for a strange request and hangs up.
     let server = ScriptedUpstream::listening(|_, _| Reply::HangUp);
     let backend = backend(&format!("https://{}", server.address()));
-    let verdict =
-        backend.complete(CeremonyType::Authentication, &no_cookies(), &credential(), 200).await;
+    let verdict = backend
+        .complete(CeremonyType::Authentication, &no_cookies(), &credential(), 200)
+        .await
+        .verdict;
     assert_eq!(verdict, Verdict::NotAsked);
     assert!(server.connections() > 1, "it must have been tried again");
 }

@@ -152,8 +152,10 @@ async fn a_completion_approves_in_exactly_the_ok_cells_and_is_sent_once_in_all()
             for body in BODIES {
                 let cell = format!("{ceremony_type:?} {status} {body:?}");
                 *current.lock().unwrap() = (status, body);
-                let verdict =
-                    backend.complete(ceremony_type, &no_cookies(), &credential(), 60_000).await;
+                let verdict = backend
+                    .complete(ceremony_type, &no_cookies(), &credential(), 60_000)
+                    .await
+                    .verdict;
                 assert_eq!(name(&verdict), complete_table(status, body), "{cell}");
                 let received = server.received();
                 assert_eq!(received.len(), calls_before + 1, "{cell}");

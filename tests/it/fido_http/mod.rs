@@ -64,5 +64,5 @@ fn no_cookies() -> UpstreamSession {
 /// Completes an authentication with plenty of time left.
 async fn complete(backend: &FidoHttp) -> Verdict {
     let credential = credential();
-    backend.complete(CeremonyType::Authentication, &no_cookies(), &credential, 60_000).await
+    backend.complete(CeremonyType::Authentication, &no_cookies(), &credential, 60_000).await.verdict
 }

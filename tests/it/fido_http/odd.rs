@@ -144,7 +144,7 @@ async fn every_odd_way_of_a_server_comes_to_its_row() {
                 assert_eq!(begun.public_key.get(), OPTIONS, "{odd}");
                 let (session, answer) = (begun.session, credential());
                 let kind = CeremonyType::Authentication;
-                let verdict = backend.complete(kind, &session, &answer, 60_000).await;
+                let verdict = backend.complete(kind, &session, &answer, 60_000).await.verdict;
                 let completed = server.received().pop().unwrap();
                 Ok((completed.all("cookie").join(" | "), matrix::name(&verdict)))
             }

@@ -88,7 +88,7 @@ async fn the_aliases_are_used_where_they_are_configured_and_below_the_base_path(
     let credential = super::credential();
     for ceremony_type in [CeremonyType::Registration, CeremonyType::Approval] {
         backend.begin(request(ceremony_type)).await.unwrap();
-        backend.complete(ceremony_type, &no_cookies(), &credential, 1000).await;
+        backend.complete(ceremony_type, &no_cookies(), &credential, 1000).await.verdict;
     }
     let calls: Vec<_> = server.received().into_iter().map(|request| request.call).collect();
     let expected = [
@@ -126,7 +126,8 @@ async fn the_credential_goes_out_byte_for_byte() {
     let credential = RawValue::from_string(odd.to_owned()).unwrap();
     let verdict = backend(&server.url())
         .complete(CeremonyType::Registration, &no_cookies(), &credential, 1000)
-        .await;
+        .await
+        .verdict;
     assert!(matches!(verdict, Verdict::Approved(_)));
     assert_eq!(server.received()[0].body, odd);
 }
@@ -155,7 +156,7 @@ async fn a_completion_carries_every_cookie_of_its_own_begin_and_none_of_another(
     }
     let credential = super::credential();
     for session in sessions.iter().rev() {
-        backend.complete(CeremonyType::Registration, session, &credential, 1000).await;
+        backend.complete(CeremonyType::Registration, session, &credential, 1000).await.verdict;
     }
     let received = server.received();
     assert!(received[..4].iter().all(|begin| begin.all("cookie").is_empty()));
@@ -175,7 +176,8 @@ async fn a_session_of_another_backend_is_never_sent_upstream() {
     let session = UpstreamSession("{\"state\":{}}".to_owned());
     let verdict = backend(&server.url())
         .complete(CeremonyType::Registration, &session, &super::credential(), 1000)
-        .await;
+        .await
+        .verdict;
     assert_eq!(verdict, Verdict::NotAsked);
     assert_eq!(server.connections(), 0);
 }
@@ -233,7 +235,7 @@ async fn nothing_secret_is_logged_at_the_finest_level() {
         let session = UpstreamSession(r#"{"cookies":["session=canary-cookie"]}"#.to_owned());
         let credential = RawValue::from_string(r#"{"id":"canary-credential"}"#.to_owned()).unwrap();
         let verdict =
-            backend.complete(CeremonyType::Registration, &session, &credential, 1000).await;
+            backend.complete(CeremonyType::Registration, &session, &credential, 1000).await.verdict;
         tracing::info!(?verdict, "completed");
     }
     drop(logging);

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use fido_relay::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
-use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bus, Fido, Notice};
+use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bus, Completion, Fido, Notice};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::{CeremonyType, Reason};
 use serde_json::value::RawValue;
@@ -63,7 +63,7 @@ impl Fido for SimFido {
         session: &'a UpstreamSession,
         credential: &'a RawValue,
         _: u64,
-    ) -> BoxFuture<'a, Verdict> {
+    ) -> BoxFuture<'a, Completion> {
         Box::pin(async move {
             let faults = self.world.faults();
             let session = session.0.clone();
@@ -90,7 +90,7 @@ impl Fido for SimFido {
             let lost = self.world.happens(faults.upstream / 4);
             self.world.tell(Event::Said { session, verdict: verdict.clone(), lost });
             self.world.take(faults.upstream_ms.min(5_000)).await;
-            if lost { Verdict::Unknown } else { verdict }
+            if lost { Verdict::Unknown.into() } else { verdict.into() }
         })
     }
 

@@ -9,7 +9,7 @@ use fido_relay::ceremony::{
     Approval, Begun, Ceremony, Request, State, TxBinding, UpstreamSession, Verdict,
 };
 use fido_relay::ports::{
-    BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Fido, Store, Witnesses,
+    BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, Store, Witnesses,
 };
 use fido_relay::relay::{CeremonyKey, OpenOrder, Relay, World};
 use fido_relay::security::random;
@@ -64,11 +64,11 @@ impl Fido for AgreeingFido {
         _: &'a UpstreamSession,
         _: &'a RawValue,
         _: u64,
-    ) -> BoxFuture<'a, Verdict> {
+    ) -> BoxFuture<'a, Completion> {
         self.completions.fetch_add(1, Ordering::Relaxed);
         let cred_hash = "A".repeat(43);
         let approval = Approval { cred_hash, user_verified: Some(true), evidence: None };
-        Box::pin(std::future::ready(Verdict::Approved(approval)))
+        Box::pin(std::future::ready(Verdict::Approved(approval).into()))
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), String>> {

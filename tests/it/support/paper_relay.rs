@@ -13,8 +13,8 @@ use fido_relay::edge::accept::{Door, DoorSettings};
 use fido_relay::edge::{self, Edge};
 use fido_relay::metrics::Metrics;
 use fido_relay::ports::{
-    Batch, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Fido, Revision, Store, StoreError,
-    Stored, Witnesses,
+    Batch, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, Revision, Store,
+    StoreError, Stored, Witnesses,
 };
 use fido_relay::relay::{Relay, World};
 use fido_relay::security::clients::{Clients, NewClient};
@@ -99,16 +99,17 @@ impl Fido for SlowFido {
         _: &'a UpstreamSession,
         _: &'a RawValue,
         _: u64,
-    ) -> BoxFuture<'a, Verdict> {
+    ) -> BoxFuture<'a, Completion> {
         self.completions.fetch_add(1, Ordering::Relaxed);
         let time = *self.complete_takes.lock().unwrap();
         Box::pin(async move {
             takes(time).await;
             if let Some(verdict) = self.verdict.lock().unwrap().clone() {
-                return verdict;
+                return verdict.into();
             }
             let cred_hash = "A".repeat(43);
-            Verdict::Approved(Approval { cred_hash, user_verified: Some(true), evidence: None })
+            let approval = Approval { cred_hash, user_verified: Some(true), evidence: None };
+            Verdict::Approved(approval).into()
         })
     }
 

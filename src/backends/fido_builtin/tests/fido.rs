@@ -341,18 +341,6 @@ async fn of_many_registrations_of_one_id_at_the_same_time_one_succeeds() {
 }
 
 #[tokio::test]
-async fn a_record_that_could_not_be_written_leaves_its_id_free() {
-    let bench = Bench::new();
-    let mut card = SoftCard::new();
-    let begun = bench.begin(REGISTRATION, "ada", UpstreamOptions::default()).await.unwrap();
-    let answer = make(&mut card, "ada", &begun).unwrap();
-    bench.store.failing_write.store(1, Ordering::SeqCst);
-    assert_eq!(bench.complete(REGISTRATION, &begun, &answer).await, Verdict::Full);
-    assert!(bench.store.keys().is_empty());
-    approval(bench.complete(REGISTRATION, &begun, &answer).await);
-}
-
-#[tokio::test]
 async fn a_failing_store_is_never_an_unknown_outcome() {
     let bench = Bench::new();
     let mut card = SoftCard::new();

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Histograms, seconds};
 use crate::ceremony::{Begun, UpstreamSession, Verdict};
-use crate::ports::{BeginFault, BeginRequest, Fido};
+use crate::ports::{BeginFault, BeginRequest, Completion, Fido};
 
 /// What begin calls come to in the ordinary course; further reasons appear when they occur.
 const BEGUN: [&str; 5] =
@@ -82,12 +82,12 @@ impl Fido for Measured {
         session: &'a UpstreamSession,
         credential: &'a RawValue,
         time_left_ms: u64,
-    ) -> BoxFuture<'a, Verdict> {
+    ) -> BoxFuture<'a, Completion> {
         Box::pin(async move {
             let started = Instant::now();
             let call = self.fido.complete(ceremony_type, session, credential, time_left_ms);
-            let verdict = call.await;
-            let result = match &verdict {
+            let completion = call.await;
+            let result = match &completion.verdict {
                 Verdict::Approved(_) => "approved",
                 Verdict::Rejected(_) => "rejected",
                 Verdict::SessionLost => "session_lost",
@@ -96,7 +96,7 @@ impl Fido for Measured {
                 Verdict::Unknown => "unknown",
             };
             self.figures.count("complete", result.into(), started);
-            verdict
+            completion
         })
     }
 

@@ -90,6 +90,18 @@ impl Batch {
         self
     }
 
+    /// Whether it changes and checks nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it writes or checks this record.
+    #[must_use]
+    pub fn names(&self, record: &RecordName) -> bool {
+        self.0.iter().any(|change| (change.bucket, &change.key) == (record.bucket, &record.key))
+    }
+
     /// Its changes, in the order in which they were added.
     #[must_use]
     pub fn changes(&self) -> &[Change] {

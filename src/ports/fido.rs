@@ -5,6 +5,8 @@ use fido_relay_proto::{CeremonyType, DisplayName, Reason, TenantId, Username};
 use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 
+use super::batch::Batch;
+use super::witness::Happening;
 use crate::ceremony::{Begun, UpstreamSession, Verdict};
 
 /// What a challenge is wanted for.
@@ -38,6 +40,24 @@ pub struct BeginFault {
     pub detail: String,
 }
 
+/// What came of handing in an answer.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    pub verdict: Verdict,
+    /// Changes of the server's own records in the relay's store. They are committed with the
+    /// ceremony's end; where one of these records was changed meanwhile, the answer is handed in
+    /// again. Empty for a server that is elsewhere: that one is asked once.
+    pub records: Batch,
+    /// What a security team is told once the end is committed.
+    pub event: Option<Happening>,
+}
+
+impl From<Verdict> for Completion {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, records: Batch::new(), event: None }
+    }
+}
+
 /// A FIDO2 server. Implementations do their own retries for `begin`; for `complete` they retry
 /// only what provably never left this machine.
 pub trait Fido: Send + Sync + std::fmt::Debug {
@@ -49,15 +69,15 @@ pub trait Fido: Send + Sync + std::fmt::Debug {
     /// Asks for a challenge.
     fn begin(&self, request: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>>;
 
-    /// Hands in the card's answer, byte for byte, at most once. `time_left_ms` bounds the retries
-    /// of a call that never left.
+    /// Hands in the card's answer, byte for byte. A server that is elsewhere is called at most once;
+    /// `time_left_ms` bounds the retries of a call that never left.
     fn complete<'a>(
         &'a self,
         ceremony_type: CeremonyType,
         session: &'a UpstreamSession,
         credential: &'a RawValue,
         time_left_ms: u64,
-    ) -> BoxFuture<'a, Verdict>;
+    ) -> BoxFuture<'a, Completion>;
 
     /// Whether the server answers at all, for readiness and diagnosis: a sentence if it does not.
     fn probe(&self) -> BoxFuture<'_, Result<(), String>>;

@@ -22,7 +22,7 @@ pub use cards::{Card, Cards};
 pub use certify::{Certify, CertifyCall, CertifyReply, CertifyStep, latin1, latin1_bytes};
 pub use clock::Clock;
 pub use due::{Due, DueRecord, DueRule, Duty};
-pub use fido::{BeginFault, BeginRequest, Fido};
+pub use fido::{BeginFault, BeginRequest, Completion, Fido};
 pub use futures::future::BoxFuture;
 pub use records::Record;
 pub use revocations::{Revocation, Revocations, Revoked};

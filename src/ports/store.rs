@@ -7,40 +7,40 @@ use super::batch::Batch;
 use super::due::{Due, DueRecord, Duty};
 
 /// A kind of record. Keys within a bucket are the caller's: `A-Z a-z 0-9 . _ = -`, at most 200 bytes,
-/// so that they are also safe in a message subject.
+/// so that they are also safe in a message subject. The numbers are what files hold: they never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Bucket {
     /// Ceremonies by id.
-    Ceremonies,
+    Ceremonies = 0,
     /// What an idempotency key stands for.
-    Idempotency,
+    Idempotency = 1,
     /// Devices by id.
-    Devices,
+    Devices = 2,
     /// What belongs to a user: device ids.
-    Users,
+    Users = 3,
     /// Pairing tokens by their hash.
-    Pairings,
+    Pairings = 4,
     /// Initiators by id.
-    Clients,
+    Clients = 5,
     /// Initiators' API keys by their hash.
-    ApiKeys,
+    ApiKeys = 6,
     /// How much of each user's attention was asked for.
-    Standings,
+    Standings = 7,
     /// The built-in FIDO2 server's credentials.
-    Credentials,
+    Credentials = 8,
     /// The relay's own keys by their name.
-    Keys,
+    Keys = 9,
     /// Webhook endpoints by tenant, client and id.
-    Webhooks,
+    Webhooks = 10,
     /// What webhook endpoints have still to be told, and what could not be told.
-    Outbox,
+    Outbox = 11,
     /// What webhook endpoints were told, so that nothing is told anew.
-    Delivered,
+    Delivered = 12,
     /// Event tickets that were used, by their name.
-    EventTickets,
+    EventTickets = 13,
     /// Client assertions that were used, by hash.
-    Assertions,
+    Assertions = 14,
 }
 
 impl Bucket {

@@ -42,16 +42,34 @@ impl Relay {
     /// # Errors
     /// [`DriveError`].
     pub async fn drive(&self, key: &CeremonyKey, event: Event) -> Result<Driven, DriveError> {
+        let driven = self.drive_with(key, event, Batch::new()).await?;
+        driven.ok_or_else(|| unavailable(StoreError::too_many_races()))
+    }
+
+    /// [`Relay::drive`], with changes of other records that are committed with the ceremony's, if
+    /// the event changes it; none: another write of these records came first, and nothing has
+    /// happened.
+    pub(super) async fn drive_with(
+        &self,
+        key: &CeremonyKey,
+        event: Event,
+        records: Batch,
+    ) -> Result<Option<Driven>, DriveError> {
         if matches!(event, Event::Claim { .. } | Event::Answer { .. }) {
             self.must_be_seen().map_err(unavailable)?;
         }
         let (relay, key) = (self.clone(), key.clone());
-        self.to_the_end(async move { relay.move_once(&key, &event).await })
+        self.to_the_end(async move { relay.move_once(&key, &event, records).await })
             .await
             .unwrap_or_else(|| Err(DriveError::Unavailable("a task ended early".to_owned())))
     }
 
-    async fn move_once(&self, key: &CeremonyKey, event: &Event) -> Result<Driven, DriveError> {
+    async fn move_once(
+        &self,
+        key: &CeremonyKey,
+        event: &Event,
+        records: Batch,
+    ) -> Result<Option<Driven>, DriveError> {
         let world = self.world();
         for _ in 0..RACES {
             let found = ceremonies::load(&*world.store, key).await.map_err(unavailable)?;
@@ -59,8 +77,11 @@ impl Relay {
             let Transition { reply, changed, effect } =
                 ceremony.step(world.clock.now(), event.clone());
             if changed {
-                match self.save(revision, &ceremony).await {
+                match self.save(records.clone(), revision, &ceremony).await {
                     Ok(()) => {}
+                    Err(StoreError::Conflict(record)) if records.names(&record) => {
+                        return Ok(None);
+                    }
                     Err(StoreError::Conflict(_)) => continue,
                     Err(error) => return Err(unavailable(error)),
                 }
@@ -77,15 +98,20 @@ impl Relay {
                     world.witnesses.noted(&alarm).await;
                 }
             }
-            return Ok(Driven { reply, ceremony, changed });
+            return Ok(Some(Driven { reply, ceremony, changed }));
         }
-        Err(DriveError::Unavailable("too many races for one ceremony".to_owned()))
+        Err(unavailable(StoreError::too_many_races()))
     }
 
     /// Stores a changed ceremony. Its end is one commit with what the end means for the user's
     /// prompt state: a "no" holds before anybody hears of it, and no ended ceremony counts as open.
-    async fn save(&self, revision: Revision, ceremony: &Ceremony) -> Result<(), StoreError> {
-        let batch = ceremonies::put(Batch::new(), revision, ceremony)?;
+    async fn save(
+        &self,
+        records: Batch,
+        revision: Revision,
+        ceremony: &Ceremony,
+    ) -> Result<(), StoreError> {
+        let batch = ceremonies::put(records, revision, ceremony)?;
         let store = &self.world().store;
         if ceremony.closed().is_none() {
             return store.commit(batch).await.map(drop);

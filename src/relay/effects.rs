@@ -6,13 +6,25 @@ use fido_relay_proto::{AttemptId, Reason};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::Relay;
 use super::ceremonies::CeremonyKey;
+use super::{DriveError, Relay};
 use crate::ceremony::{
     Answer, Begun, Ceremony, Challenge, Effect, Event, State, UpstreamSession, Verdict,
 };
 use crate::fault_point::{self, Point};
-use crate::ports::BeginRequest;
+use crate::ports::{Batch, BeginRequest, Completion, Happening};
+
+/// How often an answer is handed in to a server whose records were changed meanwhile.
+const HAND_INS: usize = 16;
+
+/// What became of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reported {
+    Stored,
+    /// A record that it rests on was changed meanwhile.
+    Stale,
+    GivenUp,
+}
 
 impl Relay {
     /// Performs an effect of a state that is stored.
@@ -39,7 +51,7 @@ impl Relay {
                             Event::BeginFailed { attempt, reason: fault.reason }
                         }
                     };
-                    relay.report(&key, event).await;
+                    relay.report(&key, event, (Batch::new(), None)).await;
                 });
             }
             Effect::Complete { attempt } => {
@@ -56,20 +68,28 @@ impl Relay {
                     let Challenge { session, .. } = &*challenge;
                     let Answer { credential, .. } = &answer;
                     let fido = &relay.world().fido;
-                    fault_point::passing(Point::CompletionInFlight);
-                    let verdict = match relay.opened(&key, session) {
-                        Some(session) => {
-                            // What a FIDO2 server logs of an answer names its ceremony.
-                            let span = tracing::info_span!("complete", ceremony = %key.id);
-                            fido.complete(kind, &session, credential, left).instrument(span).await
+                    for _ in 0..HAND_INS {
+                        fault_point::passing(Point::CompletionInFlight);
+                        let completion = match relay.opened(&key, session) {
+                            Some(session) => {
+                                // What a FIDO2 server logs of an answer names its ceremony.
+                                let span = tracing::info_span!("complete", ceremony = %key.id);
+                                let call = fido.complete(kind, &session, credential, left);
+                                call.instrument(span).await
+                            }
+                            None => Verdict::NotAsked.into(),
+                        };
+                        fault_point::reached(Point::UpstreamAnswered);
+                        let Completion { verdict, records, event } = completion;
+                        if verdict == Verdict::Unknown {
+                            tracing::error!(ceremony = %key.id, "a completion's answer was not learnt");
                         }
-                        None => Verdict::NotAsked,
-                    };
-                    fault_point::reached(Point::UpstreamAnswered);
-                    if verdict == Verdict::Unknown {
-                        tracing::error!(ceremony = %key.id, "a completion's answer was not learnt");
+                        let completed = Event::Completed { attempt, verdict };
+                        if relay.report(&key, completed, (records, event)).await != Reported::Stale {
+                            return;
+                        }
                     }
-                    relay.report(&key, Event::Completed { attempt, verdict }).await;
+                    tracing::error!(ceremony = %key.id, "a card's record was changed too often");
                 });
             }
         }
@@ -120,14 +140,29 @@ impl Relay {
     /// Brings a result home. A store that is down for a moment must not lose it: what the FIDO2
     /// server said cannot be asked again. It gives up only when the ceremony's own limit is due,
     /// after which the result would count as unknown anyway.
-    async fn report(&self, key: &CeremonyKey, event: Event) {
+    async fn report(
+        &self,
+        key: &CeremonyKey,
+        event: Event,
+        (records, happening): (Batch, Option<Happening>),
+    ) -> Reported {
         // Not by the wall clock, which may be set in the meantime.
         let give_up = Instant::now() + Duration::from_millis(crate::ceremony::COMPLETION_LIMIT_MS);
         let mut pause = Duration::from_millis(50);
-        while let Err(error) = self.drive(key, event.clone()).await {
-            if matches!(error, super::DriveError::NotFound) || Instant::now() >= give_up {
+        loop {
+            let error = match self.drive_with(key, event.clone(), records.clone()).await {
+                Ok(Some(driven)) => {
+                    if let Some(what) = happening.filter(|_| driven.changed) {
+                        self.note(&driven.ceremony.request, what).await;
+                    }
+                    return Reported::Stored;
+                }
+                Ok(None) => return Reported::Stale,
+                Err(error) => error,
+            };
+            if matches!(error, DriveError::NotFound) || Instant::now() >= give_up {
                 tracing::error!(ceremony = %key.id, %error, "a result was not stored");
-                return;
+                return Reported::GivenUp;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));

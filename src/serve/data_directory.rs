@@ -13,7 +13,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::{AUDIT_DIR, REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE, StartError, audit_dir};
+use super::{
+    AUDIT_DIR, REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE, StartError, audit_dir, due_rules,
+};
 use crate::audit;
 use crate::backends::embedded::{FileStore, OpenError, make_private_directory, sync_directory};
 use crate::config::Config;
@@ -134,7 +136,7 @@ impl DataDirectory {
             Contents::Complete => {
                 // Opening a store writes to it, so a key that is none is found before.
                 Sealer::load(&self.path.join(SEAL_KEY_FILE))?;
-                let store = FileStore::open(&self.store_file())?;
+                let store = FileStore::open(&self.store_file(), &due_rules())?;
                 // A first start that was cut off at its very end.
                 drop(std::fs::remove_file(self.path.join(FIRST_START)));
                 Ok(store)
@@ -150,7 +152,7 @@ impl DataDirectory {
         File::create(&mark).and_then(|mark| mark.sync_all()).map_err(failed)?;
         sync_directory(&mark).map_err(failed)?;
         // The store first: its lock keeps another process from making a key of its own.
-        let store = FileStore::open(&self.store_file())?;
+        let store = FileStore::open(&self.store_file(), &due_rules())?;
         Sealer::load_or_make(&self.path.join(SEAL_KEY_FILE))?;
         sync_directory(&mark).map_err(failed)?;
         std::fs::remove_file(&mark).map_err(failed)?;

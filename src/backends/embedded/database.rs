@@ -12,25 +12,17 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
-use redb::{
-    DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, TableDefinition,
-    WriteTransaction,
-};
+use redb::{DatabaseError, ReadTransaction, ReadableDatabase as _, WriteTransaction};
 use tokio_util::sync::CancellationToken;
 
 use super::guard::guarded;
-use crate::ports::{Bucket, StoreError};
-
-/// A record: its revision and its bytes.
-pub(super) type Record = (u64, &'static [u8]);
-
-/// Counters of the store itself.
-const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
-/// The one counter that every write of every bucket draws its revision from.
-const REVISION: &str = "revision";
+use super::migrate::migrate;
+use super::parts::{OpenPart, Part, Tables};
+use super::tables::{Meta, Reading};
+use crate::ports::{DueRule, StoreError};
 
 /// Memory for cached pages, in bytes. redb's default of 1 GiB is more than a relay's machine may
 /// have; 100,000 ceremonies with their indexes fit into this.
@@ -99,14 +91,11 @@ const REMEDY_FOR_DAMAGE: &str = "look into the machine's log for errors of the d
     relay.redb back from its newest backup; or, to begin anew, with every client and phone made \
     again, move the whole content of the data directory away";
 
-/// Opens the database; called again after a failure.
-pub(super) type Opener = Box<dyn Fn() -> Result<redb::Database, DatabaseError> + Send + Sync>;
-
 /// The open database, or the place where it will be again.
 pub(super) struct Database {
     /// What the log and errors call the file.
     path: PathBuf,
-    open: Opener,
+    parts: Arc<OpenPart>,
     current: RwLock<Option<redb::Database>>,
     damage: OnceLock<String>,
     damaged: CancellationToken,
@@ -119,64 +108,43 @@ impl std::fmt::Debug for Database {
 }
 
 impl Database {
-    /// Opens or makes the file, its directory and its tables.
-    pub(super) fn open_file(path: &Path) -> Result<Self, OpenError> {
-        let failed = |source| OpenError::Io { path: path.to_owned(), source };
-        if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            make_private_directory(directory)
-                .map_err(|source| OpenError::Io { path: directory.to_owned(), source })?;
-        }
-        let new = !path.exists();
-        drop(private_file(path).map_err(failed)?);
-        if new {
-            sync_directory(path).map_err(failed)?;
-        }
-        let file = path.to_owned();
-        let opener = move || {
-            let open = |builder: &mut redb::Builder| {
-                builder.create_with_backend(FileBackend::new(private_file(&file)?)?)
-            };
+    /// Opens the tables, or makes them. Errors name `path`.
+    pub(super) fn open(
+        path: &Path,
+        parts: Arc<OpenPart>,
+        rules: &[DueRule],
+    ) -> Result<(Self, Meta), OpenError> {
+        let opened = guarded(|| {
             // Verified apart, because what it reads would stay in the cache for good.
             let mut verifying = redb::Builder::new();
-            let verified =
-                open(verifying.set_cache_size(VERIFY_CACHE).set_check_integrity_on_open(true))?;
-            verified.close()?;
-            open(redb::Builder::new().set_cache_size(CACHE))
-        };
-        Self::open_by(path, Box::new(opener))
-    }
-
-    /// Opens by `open` and makes the tables, so that readers always find them. Errors name `path`.
-    pub(super) fn open_by(path: &Path, open: Opener) -> Result<Self, OpenError> {
-        let opened = guarded(|| {
-            let database = open()?;
-            let transaction = database.begin_write()?;
-            for bucket in Bucket::ALL {
-                transaction.open_table(records(bucket))?;
-            }
-            transaction.open_table(META)?;
-            transaction.commit()?;
-            Ok(database)
+            verifying.set_cache_size(VERIFY_CACHE).set_check_integrity_on_open(true);
+            open(&verifying, &*parts)?.close()?;
+            let database = open(redb::Builder::new().set_cache_size(CACHE), &*parts)?;
+            let meta = migrate(&database, rules)?;
+            Ok((database, meta))
         });
-        let database = opened.map_err(|error| open_error(path.to_owned(), error))?;
-        Ok(Self {
+        let (database, meta) = opened.map_err(|error| open_error(path.to_owned(), error))?;
+        let database = Self {
             path: path.to_owned(),
-            open,
+            parts,
             current: RwLock::new(Some(database)),
             damage: OnceLock::new(),
             damaged: CancellationToken::new(),
-        })
+        };
+        Ok((database, meta))
     }
 
-    /// A reader's view of one bucket, unmoved by later writes.
-    pub(super) fn read(
-        &self,
-        bucket: Bucket,
-    ) -> Result<ReadOnlyTable<&'static str, Record>, StoreError> {
+    /// What errors call the file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A reader's view, unmoved by later writes.
+    pub(super) fn read(&self) -> Result<Reading, StoreError> {
         self.guard(|| {
             let transaction: ReadTransaction =
                 self.with_open(|database| Ok(database.begin_read()?))?;
-            Ok(transaction.open_table(records(bucket))?)
+            Ok(Reading::new(transaction))
         })
     }
 
@@ -208,7 +176,10 @@ impl Database {
         if closes && self.take().is_some() && !is_damage {
             tracing::error!(%error, "the store's file failed and will be opened again");
         }
-        StoreError::Unavailable(error.to_string())
+        match self.damage.get() {
+            Some(damage) => StoreError::Fenced(damage.clone()),
+            None => StoreError::Unavailable(error.to_string()),
+        }
     }
 
     /// Whether the content of the file is known to be damaged, and how; resolves once it is.
@@ -223,10 +194,23 @@ impl Database {
             "{}. To go on, {REMEDY_FOR_DAMAGE}",
             OpenError::Damaged { path, reason: error.to_string() }
         );
-        if self.damage.set(text).is_ok() {
+        if self.fence(text) {
             tracing::error!(path = %self.path.display(), %error, "the store is damaged");
+        }
+    }
+
+    /// Ends the store for this process; tells whether it was not ended before.
+    pub(super) fn fence(&self, why: String) -> bool {
+        let first = self.damage.set(why).is_ok();
+        if first {
             self.damaged.cancel();
         }
+        first
+    }
+
+    /// Why the store is ended for this process, if it is.
+    pub(super) fn fenced(&self) -> Option<StoreError> {
+        self.damage.get().cloned().map(StoreError::Fenced)
     }
 
     fn take(&self) -> Option<()> {
@@ -261,7 +245,7 @@ impl Database {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let database = match current.take() {
             Some(opened_meanwhile) => opened_meanwhile,
-            None => (self.open)()?,
+            None => open(redb::Builder::new().set_cache_size(CACHE), &*self.parts)?,
         };
         use_it(current.insert(database))
     }
@@ -304,26 +288,31 @@ fn is_damaged_read(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
-/// The table of a bucket.
-pub(super) fn records(bucket: Bucket) -> TableDefinition<'static, &'static str, Record> {
-    TableDefinition::new(bucket.name())
+fn open(builder: &redb::Builder, parts: &OpenPart) -> Result<redb::Database, DatabaseError> {
+    builder.create_with_backend(Tables(parts(Part::Tables)?))
 }
 
-/// The last revision given.
-pub(super) fn last_revision(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
-    use redb::ReadableTable as _;
-    let table = transaction.open_table(META)?;
-    let last = table.get(REVISION)?.map_or(0, |revision| revision.value());
-    Ok(last)
-}
-
-/// Remembers the last revision given.
-pub(super) fn set_last_revision(
-    transaction: &WriteTransaction,
-    revision: u64,
-) -> Result<(), redb::Error> {
-    transaction.open_table(META)?.insert(REVISION, revision)?;
-    Ok(())
+/// Each part of a store in a file of its own: the tables in `path`, the log's files beside it.
+pub(super) fn files(path: &Path) -> Result<Arc<OpenPart>, OpenError> {
+    let failed = |source| OpenError::Io { path: path.to_owned(), source };
+    if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_private_directory(directory)
+            .map_err(|source| OpenError::Io { path: directory.to_owned(), source })?;
+    }
+    let path = path.to_owned();
+    for part in Part::ALL {
+        let file = part.file(&path);
+        let new = !file.exists();
+        drop(private_file(&file).map_err(failed)?);
+        if new {
+            sync_directory(&file).map_err(failed)?;
+        }
+    }
+    Ok(Arc::new(move |part: Part| {
+        let file = private_file(&part.file(&path))?;
+        let file = FileBackend::new(file).map_err(io::Error::other)?;
+        Ok(Box::new(file) as Box<_>)
+    }))
 }
 
 /// Makes a directory that only this user may enter; one that exists keeps its permissions.

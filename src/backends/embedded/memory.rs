@@ -1,10 +1,14 @@
 //! The store's contract kept in memory, for tests and for a relay that may forget everything.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::ports::{Batch, BoxFuture, Bucket, Change, Revision, Store, StoreError, Stored, Write};
+use fido_relay_proto::UnixMillis;
+
+use super::overlay::{Applied, Overlay, revision_of};
+use crate::ports::{
+    Batch, BoxFuture, Bucket, Change, DueRecord, Duty, Revision, Store, StoreError, Stored, Write,
+};
 
 /// Records that live as long as the process.
 #[derive(Default)]
@@ -21,17 +25,19 @@ impl std::fmt::Debug for MemoryStore {
 #[derive(Default)]
 struct Inner {
     revision: u64,
-    buckets: [BTreeMap<String, Stored>; Bucket::ALL.len()],
+    records: Overlay,
 }
 
 impl Inner {
-    fn bucket(&mut self, bucket: Bucket) -> &mut BTreeMap<String, Stored> {
-        &mut self.buckets[bucket as usize]
+    fn is_at(&self, change: &Change) -> bool {
+        let found = self.records.get(change.bucket, &change.key);
+        found.map_or(Revision::ABSENT, revision_of) == change.expected
     }
 
-    fn is_at(&self, change: &Change) -> bool {
-        let found = self.buckets[change.bucket as usize].get(&*change.key);
-        found.map_or(Revision::ABSENT, |stored| stored.revision) == change.expected
+    /// The records of a bucket from `from`, in key order.
+    fn from(&self, bucket: Bucket, from: Bound<&str>) -> impl Iterator<Item = (String, Stored)> {
+        let records = self.records.range(bucket, from);
+        records.filter_map(|(key, entry)| Some((key.to_owned(), entry.clone()?)))
     }
 }
 
@@ -58,10 +64,12 @@ impl MemoryStore {
             match write {
                 Write::Check => {}
                 Write::Put { value, due } => {
-                    inner.bucket(bucket).insert(key.into(), Stored { revision, value, due });
+                    let entry = Some(Stored { revision, value, due });
+                    inner.records.set(Applied { bucket, key, entry });
                 }
                 Write::Remove => {
-                    inner.bucket(bucket).remove(&*key);
+                    inner.records.set(Applied { bucket, key: key.clone(), entry: None });
+                    inner.records.forget(bucket, &key);
                 }
             }
         }
@@ -75,7 +83,7 @@ impl Store for MemoryStore {
         bucket: Bucket,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
-        Box::pin(async move { Ok(self.inner().bucket(bucket).get(key).cloned()) })
+        Box::pin(async move { Ok(self.inner().records.get(bucket, key).cloned().flatten()) })
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
@@ -88,12 +96,9 @@ impl Store for MemoryStore {
         prefix: &'a str,
     ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
         Box::pin(async move {
-            let mut inner = self.inner();
-            let from_prefix = inner.bucket(bucket).range(prefix.to_owned()..);
-            Ok(from_prefix
-                .take_while(|(key, _)| key.starts_with(prefix))
-                .map(|(key, stored)| (key.clone(), stored.clone()))
-                .collect())
+            let inner = self.inner();
+            let from_prefix = inner.from(bucket, Bound::Included(prefix));
+            Ok(from_prefix.take_while(|(key, _)| key.starts_with(prefix)).collect())
         })
     }
 
@@ -104,10 +109,20 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
         Box::pin(async move {
-            let mut inner = self.inner();
-            let range = (Bound::Excluded(after.to_owned()), Bound::Unbounded);
-            let rest = inner.bucket(bucket).range(range);
-            Ok(rest.take(limit).map(|(key, stored)| (key.clone(), stored.clone())).collect())
+            let inner = self.inner();
+            Ok(inner.from(bucket, Bound::Excluded(after)).take(limit).collect())
         })
+    }
+
+    fn due<'a>(
+        &'a self,
+        duty: Duty,
+        until: UnixMillis,
+        after: Option<&'a DueRecord>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<DueRecord>, StoreError>> {
+        Box::pin(
+            async move { Ok(self.inner().records.due(duty, until, after).take(limit).collect()) },
+        )
     }
 }

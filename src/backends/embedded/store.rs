@@ -1,74 +1,83 @@
-//! The store's contract kept in one redb file: durable before it is acknowledged, readers never
-//! wait for the writer.
+//! The store's contract kept on one disk: durable before it is acknowledged, readers never wait for
+//! the writer's flush.
 
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use redb::ReadOnlyTable;
+use fido_relay_proto::UnixMillis;
+use redb::StorageBackend;
 use tokio::sync::{mpsc, oneshot};
 
-use super::database::{Database, OpenError, Record};
-use super::writer::{self, LastCommit, Order, Work};
-use crate::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored};
+use super::checkpoint::Checkpoints;
+use super::database::{self, Database, OpenError};
+use super::layers::Layers;
+use super::parts::{OpenPart, Part};
+use super::recovery;
+use super::writer::{self, Order, Work, Writer};
+use crate::ports::{
+    Batch, BoxFuture, Bucket, DueRecord, DueRule, Duty, Revision, Store, StoreError, Stored,
+};
 
 /// Records that a listing reads before it lets other tasks run.
 const LIST_STRIDE: usize = 256;
-/// How long a commit says that the next one will do.
+/// How long a write to the tables says that the next one will do.
 const GOOD_FOR: Duration = Duration::from_secs(10);
-/// How long a commit that failed says that the next one will fail.
+/// How long one that failed says that the next one will fail.
 const BAD_FOR: Duration = Duration::from_millis(500);
 
-/// Records in one file, which this process has for itself. Dropping it finishes every write that
-/// was handed over and closes the file; the drop waits for that.
+/// Records in a file and its log, which this process has for itself. Dropping it finishes every
+/// write that was handed over, empties the log and closes the file; the drop waits for that.
 #[derive(Debug)]
 pub struct FileStore {
-    database: Arc<Database>,
+    layers: Arc<Layers>,
     queue: Option<mpsc::Sender<Order>>,
     writer: Option<JoinHandle<()>>,
-    last_commit: LastCommit,
     /// Held during a trial write.
     trial: tokio::sync::Mutex<()>,
     good_for: Duration,
 }
 
 impl FileStore {
-    /// Opens the file, making it and its directory if they do not exist (readable by this user
-    /// alone).
+    /// Opens the store whose tables lie at `path`, making its files and their directory if they do
+    /// not exist (readable by this user alone). Records of an earlier version become due by `rules`.
     ///
     /// # Errors
     /// [`OpenError`]: another process has it open, or it cannot be made, read or understood.
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
-        Self::start(Database::open_file(path)?)
+    pub fn open(path: &Path, rules: &[DueRule]) -> Result<Self, OpenError> {
+        Self::start(path, database::files(path)?, rules)
     }
 
-    /// Opens by `open`, which is called again whenever the file failed. For a file that is not
-    /// simply one of this machine's; `path` is what errors call it.
+    /// Opens a store whose parts `open` gives, also again after one failed. For parts that are not
+    /// simply files of this machine; `path` is what errors call the store.
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn open_by(
         path: &Path,
-        open: impl Fn() -> Result<redb::Database, redb::DatabaseError> + Send + Sync + 'static,
+        open: impl Fn(Part) -> std::io::Result<Box<dyn StorageBackend>> + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
-        Self::start(Database::open_by(path, Box::new(open))?)
+        Self::start(path, Arc::new(open), &[])
     }
 
-    pub(super) fn start(database: Database) -> Result<Self, OpenError> {
-        let database = Arc::new(database);
+    fn start(path: &Path, parts: Arc<OpenPart>, rules: &[DueRule]) -> Result<Self, OpenError> {
+        let (database, meta) = Database::open(path, Arc::clone(&parts), rules)?;
+        let (meta, log) = recovery::open_log(&database, meta, &*parts)?;
+        let layers = Arc::new(Layers::new(database));
         let (queue, mut waiting) = mpsc::channel(writer::QUEUE);
-        let last_commit = LastCommit::of_opening();
-        let (writers, commits) = (Arc::clone(&database), last_commit.clone());
+        let checkpoints = Checkpoints::start(Arc::clone(&layers)).map_err(OpenError::Thread)?;
+        let writer =
+            Writer { layers: Arc::clone(&layers), parts, meta, log, spare: None, checkpoints };
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || writer::run(&writers, &mut waiting, &commits))
+            .spawn(move || writer.run(&mut waiting))
             .map_err(OpenError::Thread)?;
         Ok(Self {
-            database,
+            layers,
             queue: Some(queue),
             writer: Some(writer),
-            last_commit,
             trial: tokio::sync::Mutex::default(),
             good_for: GOOD_FOR,
         })
@@ -81,14 +90,12 @@ impl FileStore {
         self
     }
 
-    /// Tells how the last commit ended if that is recent enough, or tries another, one at a time.
+    /// Tells how the last write to the tables ended if that is recent enough, or tries another, one
+    /// at a time.
     async fn try_write(&self) -> Result<(), StoreError> {
-        let known = || {
-            let (at, ended) = self.last_commit.get();
-            let good_for = if ended.is_ok() { self.good_for } else { BAD_FOR };
-            (ended, at.elapsed() < good_for)
-        };
-        let (ended, is_recent) = known();
+        let (at, ended) = self.layers.tables_written();
+        let good_for = if ended.is_ok() { self.good_for } else { BAD_FOR };
+        let is_recent = at.elapsed() < good_for;
         let Ok(_one) = self.trial.try_lock() else { return ended };
         if is_recent {
             return ended;
@@ -103,40 +110,6 @@ impl FileStore {
         queue.send(Order { work, reply }).await.map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }
-
-    fn get(&self, bucket: Bucket, key: &str) -> Result<Option<Stored>, StoreError> {
-        let table = self.database.read(bucket)?;
-        self.database.guard(move || Ok(table.get(key)?.map(|found| stored(found.value()))))
-    }
-
-    /// Reads on from `from`, at most [`LIST_STRIDE`] records; tells whether there may be more.
-    fn list_some(
-        &self,
-        table: &ReadOnlyTable<&'static str, Record>,
-        prefix: &str,
-        after: Option<&str>,
-        found: &mut Vec<(String, Stored)>,
-    ) -> Result<bool, StoreError> {
-        use std::ops::Bound;
-        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        self.database.guard(|| {
-            for (nth, entry) in table.range::<&str>((from, Bound::Unbounded))?.enumerate() {
-                if nth == LIST_STRIDE {
-                    return Ok(true);
-                }
-                let (key, value) = entry?;
-                if !key.value().starts_with(prefix) {
-                    return Ok(false);
-                }
-                found.push((key.value().to_owned(), stored(value.value())));
-            }
-            Ok(false)
-        })
-    }
-}
-
-fn stored((revision, value): (u64, &[u8])) -> Stored {
-    Stored { revision: Revision(revision), value: value.to_vec(), due: None }
 }
 
 impl Drop for FileStore {
@@ -150,7 +123,7 @@ impl Drop for FileStore {
 
 impl Store for FileStore {
     fn damaged(&self) -> BoxFuture<'_, String> {
-        Box::pin(self.database.damaged())
+        Box::pin(self.layers.database.damaged())
     }
 
     fn writable(&self) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -164,7 +137,7 @@ impl Store for FileStore {
     ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
         // Read where it is asked for: a record is in the page cache nearly always, and handing the
         // read to another thread would cost more than the read.
-        Box::pin(async move { self.get(bucket, key) })
+        Box::pin(async move { self.layers.get(bucket, key) })
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
@@ -180,14 +153,20 @@ impl Store for FileStore {
         prefix: &'a str,
     ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
         Box::pin(async move {
-            let table = self.database.read(bucket)?;
+            let mut from = Bound::Included(prefix.to_owned());
+            let mut snapshot =
+                self.layers.snapshot(bucket, Bound::Included(prefix), prefix, usize::MAX)?;
             let mut found: Vec<(String, Stored)> = Vec::new();
-            let mut last: Option<String> = None;
-            while self.list_some(&table, prefix, last.as_deref(), &mut found)? {
-                last = found.last().map(|(key, _)| key.clone());
+            loop {
+                let some = self.layers.database.guard(|| {
+                    let from = from.as_ref().map(String::as_str);
+                    snapshot.next(bucket, from, prefix, LIST_STRIDE)
+                })?;
+                let Some((last, _)) = some.last() else { return Ok(found) };
+                from = Bound::Excluded(last.clone());
+                found.extend(some);
                 tokio::task::yield_now().await;
             }
-            Ok(found)
         })
     }
 
@@ -198,17 +177,19 @@ impl Store for FileStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
         Box::pin(async move {
-            use std::ops::Bound;
-            let table = self.database.read(bucket)?;
-            self.database.guard(move || {
-                let range = (Bound::Excluded(after), Bound::Unbounded);
-                let mut found = Vec::new();
-                for entry in table.range::<&str>(range)?.take(limit) {
-                    let (key, value) = entry?;
-                    found.push((key.value().to_owned(), stored(value.value())));
-                }
-                Ok(found)
-            })
+            let from = Bound::Excluded(after);
+            let mut snapshot = self.layers.snapshot(bucket, from, "", limit)?;
+            self.layers.database.guard(|| snapshot.next(bucket, from, "", limit))
         })
+    }
+
+    fn due<'a>(
+        &'a self,
+        duty: Duty,
+        until: UnixMillis,
+        after: Option<&'a DueRecord>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<DueRecord>, StoreError>> {
+        Box::pin(async move { self.layers.due(duty, until, after, limit) })
     }
 }

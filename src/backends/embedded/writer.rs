@@ -1,26 +1,45 @@
-//! The one writer: a thread that puts every batch that waits into one transaction.
+//! The one writer: a thread that puts every batch that waits into one frame of the log, and a
+//! second one that brings full files of the log into the tables.
 //!
 //! ```text
-//!   commit ──▶ queue (bounded) ──▶ writer: begin · check and apply each batch · commit (fsync)
-//!      ▲                                              │ only now
-//!      └────────────────── revision or error ◀────────┘
+//!   commit ─▶ queue ─▶ writer: check each batch · append one frame · flush ─▶ newer layer ─▶ answer
+//!                                      │ the file is full
+//!                                      ▼
+//!                         older layer ─▶ tables (one transaction) ─▶ the file is free again
 //! ```
-//! A flush to the disk costs the same for one batch as for hundreds, so many callers share one.
+//! A flush to the disk costs the same for one batch as for hundreds, so many callers share one. The
+//! states that a ceremony goes through while a file is filled reach the tables as one write.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use redb::{Durability, ReadableTable as _, Table, TableDefinition, WriteTransaction};
+use redb::{Durability, TableDefinition};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::database::{self, Database, Record};
-use crate::ports::{Batch, Bucket, Change, Revision, StoreError, Write};
+use super::layers::{Ground, Layers};
+use super::log::{Head, LogFile};
+use super::overlay::Applied;
+use super::parts::{OpenPart, Part, Turn};
+use super::payload;
+use super::tables::{LogState, Meta};
+use super::{checkpoint, recovery};
+use crate::ports::{Batch, Bucket, Revision, StoreError, Stored, Write};
 use crate::security::random;
 
 /// Batches that may wait; more callers wait for room.
 pub(super) const QUEUE: usize = 1024;
-/// Most batches in one transaction, so that the first of them does not wait long for the others.
+/// Most batches of one frame, so that the first of them does not wait long for the others.
 const GROUP: usize = 512;
+/// Bytes after which a frame takes no more batches.
+const FRAME: usize = 4 * 1024 * 1024;
+/// Bytes of a file after which the next is begun, as soon as that one is free.
+const FILL: u64 = 8 * 1024 * 1024;
+/// How long the fate of a frame may be unknown.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+/// Pause between two tries to settle it, or to bring a file into the tables.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// Bytes that a trial write takes: more than the pages that an opening changes, so that a disk with
 /// room for it has room for an opening.
@@ -28,162 +47,258 @@ const TRIAL: usize = 128 * 1024;
 /// Where a trial write goes.
 const TRIALS: TableDefinition<'static, (), &[u8]> = TableDefinition::new("trial");
 
-/// How the last commit ended, and when. Shared by the writer and those who ask.
-#[derive(Clone, Debug)]
-pub(super) struct LastCommit(Arc<Mutex<(Instant, Result<(), StoreError>)>>);
-
-impl LastCommit {
-    /// Opening a store commits.
-    pub(super) fn of_opening() -> Self {
-        Self(Arc::new(Mutex::new((Instant::now(), Ok(())))))
-    }
-
-    pub(super) fn get(&self) -> (Instant, Result<(), StoreError>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, ended: Result<(), StoreError>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), ended);
-    }
-}
+type Answer = Result<Revision, StoreError>;
 
 /// Work that waits for its turn.
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) work: Work,
-    pub(super) reply: oneshot::Sender<Result<Revision, StoreError>>,
+    pub(super) reply: oneshot::Sender<Answer>,
 }
 
 /// What the writer is to do.
 #[derive(Debug)]
 pub(super) enum Work {
     Commit(Batch),
-    /// Writes a record that is never read, to see whether the disk takes it.
+    /// Writes what is never read, to see whether the disk takes it.
     Trial,
 }
 
-/// Writes until every sender is gone and the queue is empty, then closes the database.
-pub(super) fn run(
-    database: &Arc<Database>,
-    queue: &mut mpsc::Receiver<Order>,
-    last_commit: &LastCommit,
-) {
-    let mut group = Vec::with_capacity(GROUP);
-    while queue.blocking_recv_many(&mut group, GROUP) > 0 {
-        match database.guard(|| apply(database, &group)) {
-            Ok(Applied { results, is_committed }) => {
-                if is_committed {
-                    last_commit.set(Ok(()));
-                }
-                for (order, result) in group.drain(..).zip(results) {
-                    // A caller that no longer waits has the write all the same.
-                    let _ = order.reply.send(result);
-                }
+pub(super) struct Writer {
+    pub(super) layers: Arc<Layers>,
+    pub(super) parts: Arc<OpenPart>,
+    pub(super) meta: Meta,
+    pub(super) log: LogFile,
+    /// The log's other file, once it was used.
+    pub(super) spare: Option<LogFile>,
+    pub(super) checkpoints: checkpoint::Checkpoints,
+}
+
+/// Batches that become one frame.
+struct Group {
+    ground: Ground,
+    payload: Vec<u8>,
+    changes: Vec<Applied>,
+    /// What the frame makes of each record.
+    pending: HashMap<(Bucket, Box<str>), Revision>,
+    revision: u64,
+    answers: Vec<(oneshot::Sender<Answer>, Answer)>,
+}
+
+impl Writer {
+    /// Writes until every sender is gone and the queue is empty, then empties the log and closes
+    /// the tables.
+    pub(super) fn run(mut self, queue: &mut mpsc::Receiver<Order>) {
+        let mut orders = Vec::with_capacity(GROUP);
+        while queue.blocking_recv_many(&mut orders, GROUP) > 0 {
+            let mut waiting = orders.drain(..).peekable();
+            while waiting.peek().is_some() {
+                self.write_group(&mut waiting, queue);
             }
-            Err(unavailable) => {
-                last_commit.set(Err(unavailable.clone()));
-                for order in group.drain(..) {
-                    let _ = order.reply.send(Err(unavailable.clone()));
-                }
+            if self.log.used() >= FILL && !self.layers.is_turning() {
+                self.turn();
             }
         }
+        self.close();
     }
-    database.close();
-}
 
-/// What became of a group, in its order.
-struct Applied {
-    results: Vec<Result<Revision, StoreError>>,
-    is_committed: bool,
-}
-
-/// Applies a group in its order and commits it. `Err` means that nothing of it is acknowledged.
-fn apply(database: &Database, group: &[Order]) -> Result<Applied, redb::Error> {
-    let mut transaction = database.write()?;
-    transaction.set_durability(Durability::Immediate)?;
-    let before = database::last_revision(&transaction)?;
-    let mut last = before;
-    let mut is_committed = false;
-    let mut results = Vec::with_capacity(group.len());
-    let mut tables = Tables::of(&transaction);
-    for Order { work, .. } in group {
-        let result = match work {
-            Work::Commit(batch) => match tables.moved(batch)? {
-                Some(change) => Err(StoreError::Conflict(change.name())),
-                None => {
-                    last += 1;
-                    tables.write(batch, last)?;
-                    Ok(Revision(last))
-                }
-            },
-            Work::Trial => {
-                // Random, since a file system that compresses has room for zeros when it has no
-                // other.
-                let content = random::bytes::<TRIAL>();
-                transaction.open_table(TRIALS)?.insert((), content.as_slice())?;
-                Ok(Revision::ABSENT)
+    /// Writes as many orders as one frame takes.
+    fn write_group(
+        &mut self,
+        orders: &mut impl Iterator<Item = Order>,
+        queue: &mut mpsc::Receiver<Order>,
+    ) {
+        let ground = match self.layers.database.fenced().map_or_else(|| self.layers.ground(), Err) {
+            Ok(ground) => ground,
+            Err(error) => {
+                orders.for_each(|order| drop(order.reply.send(Err(error.clone()))));
+                return;
             }
         };
-        is_committed |= result.is_ok();
-        results.push(result);
+        let revision = self.meta.revision;
+        let mut group = Group {
+            ground,
+            payload: payload::begin(revision),
+            changes: Vec::new(),
+            pending: HashMap::new(),
+            revision,
+            answers: Vec::new(),
+        };
+        for Order { work, reply } in orders {
+            let answer = match work {
+                Work::Commit(batch) => self.add(&mut group, batch),
+                Work::Trial => self.try_disk().map(|()| Revision::ABSENT),
+            };
+            group.answers.push((reply, answer));
+            if group.payload.len() >= FRAME {
+                break;
+            }
+        }
+        let written =
+            if group.changes.is_empty() { Ok(()) } else { self.append(&mut group, queue) };
+        if written.is_ok() {
+            self.meta.revision = group.revision;
+            self.layers.apply(group.changes);
+        }
+        for (reply, answer) in group.answers {
+            // A caller that no longer waits has the write all the same. With the frame all answers
+            // fall that rest on it.
+            drop(reply.send(written.clone().and(answer)));
+        }
     }
-    drop(tables);
-    if !is_committed {
-        transaction.abort()?;
-        return Ok(Applied { results, is_committed });
-    }
-    if last != before {
-        database::set_last_revision(&transaction, last)?;
-    }
-    transaction.commit()?;
-    Ok(Applied { results, is_committed })
-}
 
-/// The tables of a transaction, each opened once: opening one costs as much as a write.
-struct Tables<'t> {
-    transaction: &'t WriteTransaction,
-    open: [Option<Table<'t, &'static str, Record>>; Bucket::ALL.len()],
-}
-
-impl<'t> Tables<'t> {
-    fn of(transaction: &'t WriteTransaction) -> Self {
-        Self { transaction, open: [const { None }; Bucket::ALL.len()] }
+    /// Checks a batch and adds it to the frame.
+    fn add(&self, group: &mut Group, batch: Batch) -> Answer {
+        for change in batch.changes() {
+            let name = (change.bucket, change.key.clone());
+            let found = match group.pending.get(&name) {
+                Some(revision) => *revision,
+                None => self.layers.revision(&group.ground, change.bucket, &change.key)?,
+            };
+            if found != change.expected {
+                return Err(StoreError::Conflict(change.name()));
+            }
+        }
+        let revision = Revision(group.revision + 1);
+        for change in batch.into_changes() {
+            let (bucket, key) = (change.bucket, change.key);
+            let entry = match change.write {
+                Write::Check => continue,
+                Write::Put { value, due } => Some(Stored { revision, value, due }),
+                Write::Remove => None,
+            };
+            group.revision = revision.0;
+            let stands = entry.as_ref().map_or(Revision::ABSENT, |stored| stored.revision);
+            group.pending.insert((bucket, key.clone()), stands);
+            let change = Applied { bucket, key, entry };
+            payload::encode(&change, &mut group.payload);
+            group.changes.push(change);
+        }
+        Ok(revision)
     }
 
-    fn table(
+    /// Appends the frame. After an error it does not stand.
+    fn append(
         &mut self,
-        bucket: Bucket,
-    ) -> Result<&mut Table<'t, &'static str, Record>, redb::Error> {
-        let place = &mut self.open[bucket as usize];
-        match place {
-            Some(table) => Ok(table),
-            None => Ok(place.insert(self.transaction.open_table(database::records(bucket))?)),
+        group: &mut Group,
+        queue: &mut mpsc::Receiver<Order>,
+    ) -> Result<(), StoreError> {
+        let length = group.payload.len();
+        if !self.log.has_room(length) && (self.layers.is_turning() || !self.turn()) {
+            return Err(match self.layers.tables_written() {
+                (_, Err(error)) => error,
+                (_, Ok(())) => unavailable("the log is full"),
+            });
+        }
+        payload::set_revision(&mut group.payload, group.revision);
+        self.log.make_room(length).map_err(|error| self.failed(&error))?;
+        match self.log.append(&group.payload) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let unavailable = self.failed(&error);
+                self.settle(queue).and(Err(unavailable))
+            }
         }
     }
 
-    /// The first change of the batch whose record is not at its expected revision.
-    fn moved<'b>(&mut self, batch: &'b Batch) -> Result<Option<&'b Change>, redb::Error> {
-        for change in batch.changes() {
-            let found = self.table(change.bucket)?.get(&*change.key)?;
-            if found.map_or(Revision::ABSENT, |found| Revision(found.value().0)) != change.expected
-            {
-                return Ok(Some(change));
+    /// Makes sure that a frame whose write failed does not stand. Nothing is acknowledged, and no
+    /// other batch is looked at, before that is known.
+    fn settle(&mut self, queue: &mut mpsc::Receiver<Order>) -> Result<(), StoreError> {
+        let give_up = Instant::now() + SETTLE_LIMIT;
+        while let Err(error) = self.log.withdraw() {
+            if Instant::now() >= give_up {
+                let why = format!("the fate of a write to its log is unknown: {error}");
+                tracing::error!(%error, "the log cannot be written to, and holds what may stand");
+                self.layers.database.fence(why.clone());
+                return Err(StoreError::Fenced(why));
             }
-        }
-        Ok(None)
-    }
-
-    fn write(&mut self, batch: &Batch, revision: u64) -> Result<(), redb::Error> {
-        for change in batch.changes() {
-            let table = self.table(change.bucket)?;
-            match &change.write {
-                Write::Check => {}
-                Write::Put { value, .. } => {
-                    drop(table.insert(&*change.key, (revision, value.as_slice()))?)
-                }
-                Write::Remove => drop(table.remove(&*change.key)?),
+            while let Ok(order) = queue.try_recv() {
+                drop(order.reply.send(Err(unavailable("a write before this one is not settled"))));
             }
+            std::thread::sleep(PAUSE);
+            self.reopen();
         }
         Ok(())
     }
+
+    /// Opens the log's file again: some errors stay with an open file.
+    fn reopen(&mut self) {
+        let turn = Turn::of(self.log.head().generation);
+        match (self.parts)(Part::Log(turn)) {
+            Ok(file) => self.log.replace(file),
+            Err(error) => tracing::warn!(%error, "the log's file cannot be opened again"),
+        }
+    }
+
+    /// Begins the other file, and has this one brought into the tables; tells whether it did.
+    fn turn(&mut self) -> bool {
+        let head = Head {
+            store: self.meta.store,
+            generation: self.log.head().generation + 1,
+            first: self.log.next(),
+        };
+        let begun = match self.spare.take() {
+            Some(spare) => spare.begin_again(head),
+            None => (self.parts)(Part::Log(Turn::of(head.generation)))
+                .and_then(|file| LogFile::begin(file, head)),
+        };
+        match begun {
+            Ok(log) => {
+                self.spare = Some(std::mem::replace(&mut self.log, log));
+                self.meta = Meta { generation: head.generation, first: head.first, ..self.meta };
+                self.checkpoints.begin(self.layers.turn(), self.meta);
+                true
+            }
+            Err(error) => {
+                self.failed(&error);
+                false
+            }
+        }
+    }
+
+    /// Writes to the tables and to the log what counts for nothing.
+    fn try_disk(&mut self) -> Result<(), StoreError> {
+        let database = &self.layers.database;
+        let tried = database.guard(|| {
+            let mut transaction = database.write()?;
+            transaction.set_durability(Durability::Immediate)?;
+            // Random, since a file system that compresses has room for zeros when it has no other.
+            let content = random::bytes::<TRIAL>();
+            transaction.open_table(TRIALS)?.insert((), content.as_slice())?;
+            transaction.commit()?;
+            Ok(())
+        });
+        let tried = tried
+            .and_then(|()| self.log.withdraw().map_err(|error| unavailable(&error.to_string())));
+        self.layers.note_written(tried.clone());
+        tried
+    }
+
+    fn failed(&self, error: &std::io::Error) -> StoreError {
+        tracing::error!(%error, "the store's log could not be written");
+        let error = unavailable(&error.to_string());
+        self.layers.note_written(Err(error.clone()));
+        error
+    }
+
+    /// Empties the log into the tables, as far as the disk lets it: what is left is read at the
+    /// next opening.
+    fn close(self) {
+        let Self { layers, mut meta, log, checkpoints, .. } = self;
+        if checkpoints.end() && layers.database.fenced().is_none() {
+            meta.log = LogState::Empty;
+            (meta.generation, meta.first) = (log.head().generation, log.next());
+            let newer = layers.turn();
+            let database = &layers.database;
+            let written = database.guard(|| recovery::write_tables(database, meta, Some(&newer)));
+            if let Err(error) = written {
+                tracing::warn!(%error, "the log could not be emptied into the tables");
+            }
+        }
+        layers.database.close();
+    }
+}
+
+fn unavailable(why: &str) -> StoreError {
+    StoreError::Unavailable(why.to_owned())
 }

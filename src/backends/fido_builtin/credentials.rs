@@ -2,12 +2,11 @@
 //!
 //! A user's records share a prefix, so that one listing finds them:
 //! `<tenant>.u.<SHA-256 of username>.<SHA-256 of credential id>`. That an id belongs to one user
-//! only is held by a second key, `<tenant>.c.<SHA-256 of credential id>`, written in the same batch:
-//! of two registrations of the same id one finds the claim taken, on whatever node. A removed card
-//! leaves its claim: its id is never registered again.
+//! only is held by a second key, `<tenant>.c.<SHA-256 of credential id>`, made in the same commit. A
+//! removed card leaves it: its id is never registered again.
 //!
-//! `<tenant>.e.<SHA-256 of username>` counts how often the name was parted from its user; the batch
-//! of a registration checks that it was not parted since the registration began.
+//! `<tenant>.e.<SHA-256 of username>` counts how often the name was parted from its user. Every
+//! registration writes it anew, so that of two at once the later sees the credential of the first.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -66,17 +65,17 @@ pub(super) struct Credential {
     pub(super) seen_uv: bool,
 }
 
-/// Why a credential was not added.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a credential is not added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AddFault {
-    /// The id is registered already, for whomever.
+    #[error("the id is registered already")]
     Taken,
-    /// The user has as many as one may have.
+    #[error("the user has as many as one may have")]
     TooMany,
-    /// The name was parted from its user since the registration began.
-    Parted,
-    /// The store could not.
-    Store(StoreError),
+    #[error("the name was parted from the person who began to register")]
+    Retired,
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// How often a name was parted from its user.
@@ -122,11 +121,12 @@ impl Credentials {
         format!("{}.e.{}", self.tenant, hash_text(username.as_str().as_bytes()))
     }
 
-    /// How often the name was parted from its user ([`Cards::retire_name`]).
-    pub(super) async fn epoch(&self, username: &Username) -> Result<u64, StoreError> {
+    /// How often the name was parted from its user ([`Cards::retire_name`]), and the revision of
+    /// that record, which every registration of the user's moves.
+    pub(super) async fn epoch(&self, username: &Username) -> Result<(u64, Revision), StoreError> {
         let key = self.epoch_key(username);
         let found = records::load::<Epoch>(&*self.store, Bucket::Credentials, &key).await?;
-        Ok(found.map_or(0, |(Epoch(epoch), _)| epoch))
+        Ok(found.map_or((0, Revision::ABSENT), |(Epoch(epoch), revision)| (epoch, revision)))
     }
 
     /// The user's credentials, in the order of their registration.
@@ -148,52 +148,57 @@ impl Credentials {
         stored.map(|stored| Ok((stored.revision, decode(&stored.value)?))).transpose()
     }
 
-    /// Adds a credential to the user, if the name was parted from its user `epoch` times.
+    /// The changes that add a credential to the user, whose name is in its `epoch`th life. They
+    /// conflict with any other registration of this user or this id, and with the end of that life.
     pub(super) async fn add(
         &self,
         username: &Username,
-        credential: &Credential,
         epoch: u64,
-    ) -> Result<(), AddFault> {
-        let listed = self.store.list(Bucket::Credentials, &self.prefix(username)).await;
-        if listed.map_err(AddFault::Store)?.len() >= PER_USER {
+        credential: &Credential,
+    ) -> Result<Batch, AddFault> {
+        // Before the listing: a credential that is added after it moves this record.
+        let (now, moved) = self.epoch(username).await?;
+        if now != epoch {
+            return Err(AddFault::Retired);
+        }
+        let listed = self.store.list(Bucket::Credentials, &self.prefix(username)).await?;
+        if listed.len() >= PER_USER {
             return Err(AddFault::TooMany);
         }
-        let epoch_key = self.epoch_key(username);
-        let found = records::load::<Epoch>(&*self.store, Bucket::Credentials, &epoch_key).await;
-        let found = found.map_err(AddFault::Store)?;
-        let (Epoch(stands), at) = found.unwrap_or((Epoch::default(), Revision::ABSENT));
-        if stands != epoch {
-            return Err(AddFault::Parted);
+        let claim = format!("{}.c.{}", self.tenant, hash_text(&credential.id.0));
+        if self.store.load(Bucket::Credentials, &claim).await?.is_some() {
+            return Err(AddFault::Taken);
         }
-        let claim_key = format!("{}.c.{}", self.tenant, hash_text(&credential.id.0));
-        let key = self.key(username, &credential.id.0);
-        let value = encode(credential).map_err(AddFault::Store)?;
+        let (key, value) = (self.key(username, &credential.id.0), encode(credential)?);
         let batch = Batch::new()
-            .check(Bucket::Credentials, &epoch_key, at)
-            .put(Bucket::Credentials, &claim_key, Revision::ABSENT, Vec::new())
+            .put(Bucket::Credentials, &claim, Revision::ABSENT, Vec::new())
             .put(Bucket::Credentials, &key, Revision::ABSENT, value);
-        match self.store.commit(batch).await {
-            Ok(_) => Ok(()),
-            Err(StoreError::Conflict(record)) if *record.key == *epoch_key => Err(AddFault::Parted),
-            Err(StoreError::Conflict(_)) => Err(AddFault::Taken),
-            Err(fault) => Err(AddFault::Store(fault)),
-        }
+        let key = self.epoch_key(username);
+        Ok(records::put(batch, Bucket::Credentials, &key, moved, &Epoch(epoch))?)
     }
 
-    /// Writes a credential that was loaded at `revision`.
-    pub(super) async fn update(
+    /// The change that writes a credential which was loaded at `revision`.
+    pub(super) fn update(
         &self,
         username: &Username,
         revision: Revision,
         credential: &Credential,
-    ) -> Result<(), StoreError> {
-        let key = self.key(username, &credential.id.0);
-        let value = encode(credential)?;
-        self.store.save(Bucket::Credentials, &key, revision, value).await.map(|_| ())
+    ) -> Result<Batch, StoreError> {
+        let (key, value) = (self.key(username, &credential.id.0), encode(credential)?);
+        Ok(Batch::new().put(Bucket::Credentials, &key, revision, value))
     }
 
-    /// Removes a credential as it is added: by its record's key, at whatever revision.
+    /// The condition that a credential is still as it was loaded at `revision`.
+    pub(super) fn unchanged(&self, username: &Username, id: &[u8], revision: Revision) -> Batch {
+        Batch::new().check(Bucket::Credentials, &self.key(username, id), revision)
+    }
+
+    /// Commits changes that this made.
+    pub(super) async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        self.store.commit(batch).await.map(drop)
+    }
+
+    /// Removes a credential by its record's key, at whatever revision; tells whether it was there.
     pub(super) async fn remove_at(&self, key: &str) -> Result<bool, StoreError> {
         while let Some(stored) = self.store.load(Bucket::Credentials, key).await? {
             match self.store.remove(Bucket::Credentials, key, stored.revision).await {

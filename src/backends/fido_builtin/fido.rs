@@ -8,9 +8,9 @@ use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 
 use super::options::{Purpose, Session};
-use super::server::{BuiltinFido, CloseFault, OpenFault, Wanted};
+use super::server::{BuiltinFido, CloseFault, OpenFault, Wanted, security_event};
 use crate::ceremony::{Begun, TxBinding, UpstreamSession, Verdict};
-use crate::ports::{BeginFault, BeginRequest, Fido};
+use crate::ports::{Batch, BeginFault, BeginRequest, Completion, Fido};
 
 impl Fido for BuiltinFido {
     fn begin(&self, request: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>> {
@@ -67,37 +67,46 @@ impl Fido for BuiltinFido {
         session: &'a UpstreamSession,
         credential: &'a RawValue,
         _time_left_ms: u64,
-    ) -> BoxFuture<'a, Verdict> {
+    ) -> BoxFuture<'a, Completion> {
         Box::pin(async move {
             let Ok(session) = serde_json::from_str::<Session>(&session.0) else {
                 tracing::warn!("a stored session of the built-in FIDO2 server is malformed");
-                return Verdict::SessionLost;
+                return Verdict::SessionLost.into();
             };
             let registration = matches!(session.purpose, Purpose::Registration { .. });
             if registration != (ceremony_type == CeremonyType::Registration) {
                 let ceremony_type = WireName(ceremony_type);
                 tracing::warn!(%ceremony_type, "the session is of another type of ceremony");
-                return Verdict::SessionLost;
+                return Verdict::SessionLost.into();
             }
-            match self.close(&session, credential.get().as_bytes()).await {
-                Ok(approval) => Verdict::Approved(approval),
+            let credential = credential.get().as_bytes();
+            let judged = self.judge(&session, credential).await;
+            let event = security_event(&session, credential, &judged);
+            let (verdict, records) = match judged {
+                Ok((approval, changes)) => (Verdict::Approved(approval), changes),
                 Err(error) => {
                     error.log();
-                    match error {
-                        CloseFault::Refused(step) => Verdict::Rejected(reason_of(step)),
-                        // Only where two registrations ran at the same time.
-                        CloseFault::CardLimit => Verdict::Rejected(Reason::UpstreamRejected),
-                        CloseFault::Expired => Verdict::SessionLost,
-                        CloseFault::NotStored(_) => Verdict::Full,
-                        CloseFault::NotRead(_) => Verdict::NotAsked,
-                    }
+                    (verdict_of(&error), Batch::new())
                 }
-            }
+            };
+            Completion { verdict, records, event }
         })
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move { self.credentials.probe().await.map_err(|error| error.to_string()) })
+    }
+}
+
+/// What a fault means for the ceremony.
+fn verdict_of(fault: &CloseFault) -> Verdict {
+    match fault {
+        CloseFault::Refused(step) => Verdict::Rejected(reason_of(*step)),
+        // Only where two registrations ran at the same time.
+        CloseFault::CardLimit => Verdict::Rejected(Reason::UpstreamRejected),
+        CloseFault::Expired => Verdict::SessionLost,
+        CloseFault::NotStored(_) => Verdict::Full,
+        CloseFault::NotRead(_) => Verdict::NotAsked,
     }
 }
 

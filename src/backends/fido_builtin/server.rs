@@ -1,5 +1,5 @@
-//! The FIDO2 server itself: opens ceremonies, holds answers against them, and keeps the
-//! credentials. [`ports::Fido`](crate::ports::Fido) and [`ports::Certify`](crate::ports::Certify)
+//! The FIDO2 server itself: opens ceremonies, holds answers against them, and says which changes
+//! of the credentials follow. [`ports::Fido`](crate::ports::Fido) and [`ports::Certify`](crate::ports::Certify)
 //! are two doors to the same two verbs.
 
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use super::challenge;
 use super::credentials::{AddFault, Credential, Credentials, PER_USER, card_id, hash_text};
 use super::options::{self, Purpose, Session, Wording};
 use crate::ceremony::{Approval, Evidence};
-use crate::ports::{Clock, Happening, SecurityEvent, Store, StoreError, Witnesses};
+use crate::ports::{Batch, Clock, Happening, SecurityEvent, Store, StoreError, Witnesses};
 use crate::security::random;
 
-/// Tries of an authentication whose record somebody else changed meanwhile.
-const UPDATE_TRIES: usize = 4;
+/// How often an answer is judged whose records another write changed meanwhile.
+const CLOSE_TRIES: usize = 16;
 /// Longest life of a session in milliseconds, whatever its door: a little more than the longest
 /// ceremony ([`CEREMONY_MAX_S`](fido_relay_proto::limits::CEREMONY_MAX_S)), so that the relay's
 /// deadline is the first to fire.
@@ -217,7 +217,7 @@ impl BuiltinFido {
             timeout_ms: wanted.timeout_ms,
         };
         let (purpose, public_key) = if wanted.registration {
-            let epoch = self.credentials.epoch(wanted.username).await?;
+            let (epoch, _) = self.credentials.epoch(wanted.username).await?;
             let derived = self.user_handle(wanted.username, epoch);
             // A user of before handles were derived keeps the handle of the cards at hand.
             let user_handle =
@@ -260,13 +260,13 @@ impl BuiltinFido {
         Bytes(hmac::sign(user_handle_key, named.as_bytes()).as_ref().to_vec())
     }
 
-    /// Holds an answer against its session and stores what follows. An error means that nothing
-    /// was stored.
-    pub(super) async fn close(
+    /// Holds an answer against its session: what it approves, and the changes that must be
+    /// committed for the approval to count. An answer whose changes met a conflict is judged anew.
+    pub(super) async fn judge(
         &self,
         session: &Session,
         credential: &[u8],
-    ) -> Result<Approval, CloseFault> {
+    ) -> Result<(Approval, Batch), CloseFault> {
         let now = self.clock.now();
         if now.millis_since(session.begun_at) > SESSION_MAX_MS {
             return Err(CloseFault::Expired);
@@ -280,6 +280,32 @@ impl BuiltinFido {
                 self.authenticate(session, &answer, allowed, now).await
             }
         }
+    }
+
+    /// Judges an answer and commits what follows. An error means that nothing was stored.
+    pub(super) async fn close(
+        &self,
+        session: &Session,
+        credential: &[u8],
+    ) -> Result<Approval, CloseFault> {
+        for _ in 0..CLOSE_TRIES {
+            let judged = self.judge(session, credential).await;
+            let event = security_event(session, credential, &judged);
+            let closed = match judged {
+                Ok((approval, changes)) => match self.credentials.commit(changes).await {
+                    Ok(()) => Ok(approval),
+                    Err(StoreError::Conflict(_)) => continue,
+                    Err(fault) => return Err(CloseFault::NotStored(fault)),
+                },
+                Err(fault) => Err(fault),
+            };
+            if let Some(what) = event {
+                let (tenant, at) = (self.settings.tenant.clone(), self.clock.now());
+                self.settings.witnesses.noted(&SecurityEvent { tenant, at, what }).await;
+            }
+            return closed;
+        }
+        Err(CloseFault::NotStored(StoreError::too_many_races()))
     }
 
     fn expected<'a>(&'a self, session: &'a Session) -> Expected<'a> {
@@ -310,7 +336,7 @@ impl BuiltinFido {
         (user_handle, epoch): (&Bytes, u64),
         algorithms: &[i64],
         now: UnixMillis,
-    ) -> Result<Approval, CloseFault> {
+    ) -> Result<(Approval, Batch), CloseFault> {
         let expected = self.expected(session);
         let policy = &self.settings.attestation;
         let at = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
@@ -343,21 +369,13 @@ impl BuiltinFido {
             seen_uv: false,
         };
         // Steps 26 and 29.
-        match self.credentials.add(&session.username, &record, epoch).await {
-            Ok(()) => {}
-            Err(AddFault::Parted) => return Err(CloseFault::Expired),
-            Err(AddFault::Taken) => return Err(VerifyError::CredentialIdTaken.into()),
-            Err(AddFault::TooMany) => return Err(CloseFault::CardLimit),
-            Err(AddFault::Store(fault)) => return Err(CloseFault::NotStored(fault)),
+        match self.credentials.add(&session.username, epoch, &record).await {
+            Ok(changes) => Ok((approval, changes)),
+            Err(AddFault::Taken) => Err(VerifyError::CredentialIdTaken.into()),
+            Err(AddFault::TooMany) => Err(CloseFault::CardLimit),
+            Err(AddFault::Retired) => Err(CloseFault::Expired),
+            Err(AddFault::Store(fault)) => Err(CloseFault::NotRead(fault)),
         }
-        let (card_id, username) = (card_id(&record.id.0), session.username.clone());
-        self.note(now, Happening::CardRegistered { card_id, username }).await;
-        Ok(approval)
-    }
-
-    async fn note(&self, at: UnixMillis, what: Happening) {
-        let event = SecurityEvent { tenant: self.settings.tenant.clone(), at, what };
-        self.settings.witnesses.noted(&event).await;
     }
 
     async fn authenticate(
@@ -366,70 +384,69 @@ impl BuiltinFido {
         answer: &Answer,
         allowed: &[Bytes],
         now: UnixMillis,
-    ) -> Result<Approval, CloseFault> {
+    ) -> Result<(Approval, Batch), CloseFault> {
         let expected = self.expected(session);
         // The user was named by the initiator, and the credential is looked up under that name.
         let name = session.username.as_str().as_bytes();
         let by_name = self.settings.username_as_user_handle && name.len() <= USER_HANDLE_BYTES;
-        for _ in 0..UPDATE_TRIES {
-            let loaded = self.credentials.load(&session.username, &answer.id).await;
-            let loaded = loaded.map_err(CloseFault::NotRead)?;
-            let handles = loaded.as_ref().map(|(_, record)| {
-                let own = record.user_handle.0.as_slice();
-                [own, if by_name { name } else { own }]
+        let loaded = self.credentials.load(&session.username, &answer.id).await;
+        let loaded = loaded.map_err(CloseFault::NotRead)?;
+        let handles = loaded.as_ref().map(|(_, record)| {
+            let own = record.user_handle.0.as_slice();
+            [own, if by_name { name } else { own }]
+        });
+        let record =
+            loaded.as_ref().zip(handles.as_ref()).map(|((_, record), handles)| CredentialRecord {
+                user_handles: handles,
+                public_key: &record.public_key.0,
+                sign_count: record.sign_count,
+                backup_eligible: record.backup_eligible,
             });
-            let record = loaded.as_ref().zip(handles.as_ref()).map(|((_, record), handles)| {
-                CredentialRecord {
-                    user_handles: handles,
-                    public_key: &record.public_key.0,
-                    sign_count: record.sign_count,
-                    backup_eligible: record.backup_eligible,
-                }
-            });
-            let used = match authentication::verify(answer, &expected, allowed, record.as_ref()) {
-                Ok(used) => used,
-                Err(step) => {
-                    if step == VerifyError::SignCount {
-                        let username = session.username.clone();
-                        let card_id = card_id(&answer.id);
-                        self.note(now, Happening::CloneSuspected { card_id, username }).await;
-                    }
-                    return Err(step.into());
-                }
-            };
-            let Some((revision, mut record)) = loaded else {
-                return Err(VerifyError::UnknownCredential.into());
-            };
-            let approval = Approval {
-                cred_hash: hash_text(&answer.id),
-                user_verified: Some(used.user_verified),
-                evidence: self.evidence(session, &record.public_key.0),
-            };
-            let seen_uv = record.seen_uv || used.user_verified;
-            let last_used = record.last_used_at;
-            if record.sign_count == used.sign_count
-                && record.backed_up == used.backed_up
-                && record.seen_uv == seen_uv
-                && last_used.is_some_and(|at| now.millis_since(at) < LAST_USED_MS)
-            {
-                // Without a write that the store would refuse: is the card still registered?
-                let again = self.credentials.load(&session.username, &answer.id).await;
-                match again.map_err(CloseFault::NotRead)? {
-                    Some((stands, _)) if stands == revision => return Ok(approval),
-                    Some(_) | None => continue,
-                }
-            }
-            // Step 24. If somebody else stored a counter meanwhile, this one is held against it.
-            record.sign_count = used.sign_count;
-            record.backed_up = used.backed_up;
-            record.seen_uv = seen_uv;
-            record.last_used_at = Some(now);
-            match self.credentials.update(&session.username, revision, &record).await {
-                Ok(()) => return Ok(approval),
-                Err(StoreError::Conflict(_)) => {}
-                Err(fault) => return Err(CloseFault::NotStored(fault)),
-            }
+        let used = authentication::verify(answer, &expected, allowed, record.as_ref())?;
+        let Some((revision, mut record)) = loaded else {
+            return Err(VerifyError::UnknownCredential.into());
+        };
+        let approval = Approval {
+            cred_hash: hash_text(&answer.id),
+            user_verified: Some(used.user_verified),
+            evidence: self.evidence(session, &record.public_key.0),
+        };
+        let seen_uv = record.seen_uv || used.user_verified;
+        let last_used = record.last_used_at;
+        if record.sign_count == used.sign_count
+            && record.backed_up == used.backed_up
+            && record.seen_uv == seen_uv
+            && last_used.is_some_and(|at| now.millis_since(at) < LAST_USED_MS)
+        {
+            // Nothing to write, but the card must still be registered.
+            let unchanged = self.credentials.unchanged(&session.username, &answer.id, revision);
+            return Ok((approval, unchanged));
         }
-        Err(CloseFault::NotStored(StoreError::too_many_races()))
+        // Step 24. A counter that another answer stores meanwhile conflicts with this one.
+        record.sign_count = used.sign_count;
+        record.backed_up = used.backed_up;
+        record.seen_uv = seen_uv;
+        record.last_used_at = Some(now);
+        let changes = self.credentials.update(&session.username, revision, &record);
+        Ok((approval, changes.map_err(CloseFault::NotStored)?))
+    }
+}
+
+/// What a security team is told of a judged answer.
+pub(super) fn security_event(
+    session: &Session,
+    credential: &[u8],
+    judged: &Result<(Approval, Batch), CloseFault>,
+) -> Option<Happening> {
+    let (card_id, username) =
+        (card_id(&Answer::parse(credential).ok()?.id), session.username.clone());
+    match (judged, &session.purpose) {
+        (Ok(_), Purpose::Registration { .. }) => {
+            Some(Happening::CardRegistered { card_id, username })
+        }
+        (Err(CloseFault::Refused(VerifyError::SignCount)), _) => {
+            Some(Happening::CloneSuspected { card_id, username })
+        }
+        (Ok(_) | Err(_), _) => None,
     }
 }

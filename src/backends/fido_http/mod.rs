@@ -36,7 +36,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::ceremony::{Begun, COMPLETION_LIMIT_MS, TxBinding, UpstreamSession, Verdict};
-use crate::ports::{BeginFault, BeginRequest, CertifyStep, Clock, Fido};
+use crate::ports::{BeginFault, BeginRequest, CertifyStep, Clock, Completion, Fido};
 use crate::security::random;
 
 use answer::Said;
@@ -265,9 +265,10 @@ impl Fido for FidoHttp {
         session: &'a UpstreamSession,
         credential: &'a RawValue,
         time_left_ms: u64,
-    ) -> BoxFuture<'a, Verdict> {
+    ) -> BoxFuture<'a, Completion> {
         let time_left = Duration::from_millis(time_left_ms);
-        Box::pin(self.complete_once_sent(ceremony_type, session, credential, time_left))
+        let said = self.complete_once_sent(ceremony_type, session, credential, time_left);
+        Box::pin(async { said.await.into() })
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), String>> {

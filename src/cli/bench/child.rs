@@ -169,7 +169,8 @@ impl Server {
     }
 }
 
-fn serve(scratch: &Scratch) -> Result<Measured, Failure> {
+/// A relay over the data directory in this scratch directory.
+pub(super) fn serve(scratch: &Scratch) -> Result<Measured, Failure> {
     Measured::start(&["serve"], &settings(&data_dir(scratch)), "\"listen\":\"")
 }
 

@@ -1,5 +1,5 @@
-//! `fido-relay bench`: what an idle phone costs, what a ceremony takes and when whoever waits for
-//! it knows, each beside a floor that is measured in the same run, because only ratios travel from
+//! `fido-relay bench`: what an idle phone costs, what a ceremony takes, when its watchers know, and
+//! what a full store costs a start, each beside a floor that is measured in the same run, because only ratios travel from
 //! one machine to another.
 //!
 //! The relay under measurement is a child process; phones, initiator and clock are in this one. On
@@ -12,6 +12,7 @@ mod floor;
 mod idle;
 mod phones;
 mod report;
+mod start;
 mod watch;
 mod watchers;
 
@@ -27,7 +28,8 @@ use super::{Failure, answer};
 #[command(after_help = "Examples:
   fido-relay bench
   fido-relay bench --phones 20000           after ulimit -n 65536
-  fido-relay bench --only ceremonies --in-flight 256 --seconds 30")]
+  fido-relay bench --only ceremonies --in-flight 256 --seconds 30
+  fido-relay bench --only start --stored 1000000")]
 pub(super) struct Arguments {
     /// Idle phones; needs twice as many file descriptors in all (see `ulimit -n`)
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -38,6 +40,9 @@ pub(super) struct Arguments {
     /// Watchers who wait at once, by each way to wait
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     watchers: u32,
+    /// Ended ceremonies in the store of a relay that starts
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    stored: u32,
     /// How long users sign in
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
@@ -58,6 +63,8 @@ enum Part {
     Ceremonies,
     /// From an end to its watchers
     Watch,
+    /// A start with a full store
+    Start,
 }
 
 /// Measures and reports.
@@ -93,6 +100,10 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
         let watchers = usize::try_from(arguments.watchers).map_err(Failure::usage)?;
         answer(&watch_report(&watch::measure(watchers).await?));
     }
+    if wanted(Part::Start) {
+        let stored = usize::try_from(arguments.stored).map_err(Failure::usage)?;
+        answer(&start_report(&start::measure(stored).await?));
+    }
     Ok(())
 }
 
@@ -125,6 +136,21 @@ fn watch_report(figures: &watch::Figures) -> String {
         ));
     }
     report
+}
+
+fn start_report(figures: &start::Figures) -> String {
+    let line = |start: &start::Start| {
+        let (listens, used) = (start.listens.as_secs_f64() * 1000.0, start.processor_us / 1000);
+        format!("listens after {listens:>6.0} ms   {used:>6} ms of processor time in 10 s")
+    };
+    format!(
+        "Start: {} ended ceremonies in the store\n\
+         \x20 floor   {}   an empty store\n\
+         \x20 relay   {}\n",
+        figures.stored,
+        line(&figures.floor),
+        line(&figures.relay),
+    )
 }
 
 fn ceremonies_report(figures: &ceremonies::Figures) -> String {

@@ -19,7 +19,7 @@ use crate::ports::{Bucket, Clock as _, Revision, Store, StoreError, records};
 use crate::relay::devices::Device;
 use crate::security::keys::Keys;
 use crate::security::seal::Sealer;
-use crate::serve::{Contents, DataDirectory, SEAL_KEY_FILE};
+use crate::serve::{Contents, DataDirectory, SEAL_KEY_FILE, due_rules};
 
 /// The record that is written and removed.
 const PROBE: &str = "doctor";
@@ -51,7 +51,7 @@ pub(super) async fn check(config: &Config) -> Looked {
         }
         Ok(Contents::Complete) => {}
     }
-    let error = match FileStore::open(&directory.store_file()) {
+    let error = match FileStore::open(&directory.store_file(), &due_rules()) {
         Ok(store) => return Looked { findings: own(&store, config).await, runs: false },
         Err(OpenError::InUse { .. }) => {
             let findings = vec![running(config).await, clock(SystemClock.now(), None)];

@@ -1,6 +1,6 @@
 //! A server over a store in memory, with cards to try it with.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use fido_relay_proto::device::CardErrorCode;
 use fido_relay_proto::http::{Transaction, UpstreamOptions};
@@ -11,13 +11,17 @@ use super::super::server::{BuiltinFido, Settings};
 use super::memory::{MemoryStore, SetClock};
 use super::{ORIGIN, RP_ID};
 use crate::ceremony::{Begun, Verdict};
-use crate::ports::{BeginFault, BeginRequest, Fido as _};
+use crate::ports::{
+    BeginFault, BeginRequest, Completion, Fido as _, Happening, Store as _, StoreError,
+};
 use crate::softcard::{Prompt, SoftCard};
 
 pub(super) struct Bench {
     pub(super) store: Arc<MemoryStore>,
     pub(super) clock: Arc<SetClock>,
     pub(super) server: BuiltinFido,
+    /// Security events of completions whose changes were committed.
+    pub(super) heard: Mutex<Vec<Happening>>,
 }
 
 pub(super) fn settings() -> Settings {
@@ -33,7 +37,7 @@ impl Bench {
         let store = Arc::new(MemoryStore::default());
         let clock = Arc::new(SetClock::default());
         let server = BuiltinFido::new(store.clone(), clock.clone(), settings);
-        Self { store, clock, server }
+        Self { store, clock, server, heard: Mutex::default() }
     }
 
     /// Another server over the same store and clock, as after a restart or on another node.
@@ -70,13 +74,38 @@ impl Bench {
         self.complete(CeremonyType::Authentication, &begun, &answer).await
     }
 
+    /// Hands the answer in and commits what follows, as the relay does; a verdict that the store
+    /// did not take is [`Verdict::Full`].
     pub(super) async fn complete(
         &self,
         ceremony_type: CeremonyType,
         begun: &Begun,
         answer: &RawValue,
     ) -> Verdict {
-        self.server.complete(ceremony_type, &begun.session, answer, 10_000).await
+        self.complete_at(&self.server, ceremony_type, begun, answer).await
+    }
+
+    /// [`Self::complete`] at a server over the same store.
+    pub(super) async fn complete_at(
+        &self,
+        server: &BuiltinFido,
+        ceremony_type: CeremonyType,
+        begun: &Begun,
+        answer: &RawValue,
+    ) -> Verdict {
+        loop {
+            let call = server.complete(ceremony_type, &begun.session, answer, 10_000);
+            let Completion { verdict, records, event } = call.await;
+            if !records.is_empty() {
+                match self.store.commit(records).await {
+                    Ok(_) => {}
+                    Err(StoreError::Conflict(_)) => continue,
+                    Err(_) => return Verdict::Full,
+                }
+            }
+            self.heard.lock().unwrap().extend(event);
+            return verdict;
+        }
     }
 }
 

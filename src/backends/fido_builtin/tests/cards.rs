@@ -1,15 +1,12 @@
 //! A user's cards: what is told of them, the limit, and a removed one, at begin and at completion.
 
-use std::sync::{Arc, Mutex};
-
 use fido_relay_proto::http::{CardAttestation, Requirement, UpstreamOptions};
 use fido_relay_proto::{CeremonyType, Reason, TenantId, Username};
-use futures::future::BoxFuture;
 
 use super::super::credentials::{Credentials, PER_USER};
-use super::bench::{Bench, make, settings, sign};
-use crate::ceremony::{Ceremony, Event, Verdict};
-use crate::ports::{Card, Cards, Happening, SecurityEvent, Witness, Witnesses};
+use super::bench::{Bench, make, sign};
+use crate::ceremony::Verdict;
+use crate::ports::{Card, Cards, Happening};
 use crate::softcard::SoftCard;
 
 const REGISTRATION: CeremonyType = CeremonyType::Registration;
@@ -156,30 +153,9 @@ async fn no_completion_succeeds_after_a_removal_that_it_raced_with() {
     }
 }
 
-#[derive(Debug, Default)]
-struct Heard(Mutex<Vec<Happening>>);
-
-impl Witness for Heard {
-    fn changed<'a>(&'a self, _: &'a Ceremony, _: Option<&'a Event>) -> BoxFuture<'a, ()> {
-        unreachable!("no ceremony is changed here")
-    }
-
-    fn found<'a>(&'a self, _: &'a Ceremony) -> BoxFuture<'a, ()> {
-        unreachable!("no ceremony is found here")
-    }
-
-    fn noted<'a>(&'a self, event: &'a SecurityEvent) -> BoxFuture<'a, ()> {
-        self.0.lock().unwrap().push(event.what.clone());
-        Box::pin(std::future::ready(()))
-    }
-}
-
 #[tokio::test]
 async fn a_registration_and_a_suspected_clone_are_told_once_each() {
-    let heard = Arc::new(Heard::default());
-    let mut settings = settings();
-    settings.witnesses = Witnesses::new(vec![heard.clone()]);
-    let bench = Bench::with(settings);
+    let bench = Bench::new();
     let begun = bench.begin(REGISTRATION, "ada", UpstreamOptions::default()).await.unwrap();
     let mut card = SoftCard::new();
     let answer = make(&mut card, "ada", &begun).unwrap();
@@ -198,5 +174,5 @@ async fn a_registration_and_a_suspected_clone_are_told_once_each() {
     let (card_id, username) = (cards(&bench, "ada").await[0].id, Username::new("ada").unwrap());
     let registered = Happening::CardRegistered { card_id, username: username.clone() };
     let suspected = Happening::CloneSuspected { card_id, username };
-    assert_eq!(*heard.0.lock().unwrap(), [registered, suspected]);
+    assert_eq!(*bench.heard.lock().unwrap(), [registered, suspected]);
 }

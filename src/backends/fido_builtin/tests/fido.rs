@@ -120,8 +120,7 @@ async fn a_ceremony_survives_a_restart_between_its_two_calls() {
     let begun = bench.begin(REGISTRATION, "ada", UpstreamOptions::default()).await.unwrap();
     let answer = make(&mut card, "ada", &begun).unwrap();
     let restarted = bench.another_server();
-    let verdict = restarted.complete(REGISTRATION, &begun.session, &answer, 1_000).await;
-    approval(verdict);
+    approval(bench.complete_at(&restarted, REGISTRATION, &begun, &answer).await);
     approval(bench.authenticate(&mut card, "ada").await);
 }
 
@@ -338,7 +337,19 @@ async fn of_many_registrations_of_one_id_at_the_same_time_one_succeeds() {
             .await;
     let approved = verdicts.iter().filter(|one| matches!(one, Verdict::Approved(_))).count();
     assert_eq!(approved, 1);
-    assert_eq!(bench.store.keys().len(), 2, "one record and one claim");
+    assert_eq!(bench.store.keys().len(), 3, "one record, one claim, and the user's own");
+}
+
+#[tokio::test]
+async fn a_record_that_could_not_be_written_leaves_its_id_free() {
+    let bench = Bench::new();
+    let mut card = SoftCard::new();
+    let begun = bench.begin(REGISTRATION, "ada", UpstreamOptions::default()).await.unwrap();
+    let answer = make(&mut card, "ada", &begun).unwrap();
+    bench.store.failing_write.store(1, Ordering::SeqCst);
+    assert_eq!(bench.complete(REGISTRATION, &begun, &answer).await, Verdict::Full);
+    assert!(bench.store.keys().is_empty());
+    approval(bench.complete(REGISTRATION, &begun, &answer).await);
 }
 
 #[tokio::test]

@@ -71,7 +71,9 @@ impl MemoryStore {
                 return Err(StoreError::Conflict(change.name()));
             }
         }
-        *last += 1;
+        if batch.changes().iter().any(|change| change.write != Write::Check) {
+            *last += 1;
+        }
         let revision = Revision(*last);
         for Change { bucket, key, write, .. } in batch.into_changes() {
             let at = (bucket.name(), key.to_string());

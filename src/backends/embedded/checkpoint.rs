@@ -1,0 +1,67 @@
+//! The thread that brings full layers into the tables, one transaction each, while the writer goes
+//! on in the log's other file. A failure is tried again: nothing is lost by it, but the writer stops
+//! once that file is full too.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+
+use super::layers::Layers;
+use super::overlay::Overlay;
+use super::recovery;
+use super::tables::Meta;
+use super::writer::PAUSE;
+
+/// A layer, and what the tables say of themselves once they have it.
+type Job = (Arc<Overlay>, Meta);
+
+/// The way to the thread.
+pub(super) struct Checkpoints {
+    jobs: mpsc::Sender<Job>,
+    thread: JoinHandle<bool>,
+}
+
+impl Checkpoints {
+    pub(super) fn start(layers: Arc<Layers>) -> io::Result<Self> {
+        let (jobs, waiting) = mpsc::channel::<Job>();
+        let thread = std::thread::Builder::new()
+            .name("store-tables".to_owned())
+            .spawn(move || run(&layers, &waiting))?;
+        Ok(Self { jobs, thread })
+    }
+
+    /// Has a layer brought into the tables, whose predecessor is there.
+    pub(super) fn begin(&self, layer: Arc<Overlay>, meta: Meta) {
+        // It ends only with its sender.
+        let _ = self.jobs.send((layer, meta));
+    }
+
+    /// Ends the thread after at most one more try; tells whether every layer is in the tables.
+    pub(super) fn end(self) -> bool {
+        drop(self.jobs);
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+fn run(layers: &Layers, jobs: &mpsc::Receiver<Job>) -> bool {
+    while let Ok((layer, meta)) = jobs.recv() {
+        loop {
+            let database = &layers.database;
+            let written = database.guard(|| recovery::write_tables(database, meta, Some(&layer)));
+            layers.note_written(written.clone());
+            match written {
+                Ok(()) => {
+                    layers.in_tables();
+                    break;
+                }
+                Err(error) => tracing::error!(%error, "the tables could not be written"),
+            }
+            // Nothing is sent while a layer is on its way.
+            if matches!(jobs.recv_timeout(PAUSE), Err(RecvTimeoutError::Disconnected)) {
+                return false;
+            }
+        }
+    }
+    true
+}

@@ -1,0 +1,257 @@
+//! The log in front of the tables: two files that take turns. Each is begun by a head, then holds
+//! one frame for each group of batches, flushed before the group is acknowledged. Neither is ever
+//! truncated: a file is begun anew in place, and the generation in its head and frames tells
+//! today's frames from those of an earlier turn.
+//!
+//! ```text
+//!  head   magic · store · generation · number of the first frame              · checksum
+//!  frame  magic · generation · number · length of the payload · payload       · checksum
+//! ```
+//! A frame is written only after the one before it was flushed. So a frame that does not check was
+//! never acknowledged, unless a good one of its generation stands behind it: then the file is
+//! damaged.
+
+use std::io;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use redb::StorageBackend;
+
+use super::payload::{self, Group};
+
+/// Where a frame may begin.
+const ALIGN: u64 = 64;
+/// Bytes before a frame's payload.
+const PREFIX: usize = 48;
+const MAGIC: [u8; 8] = *b"fdrlylog";
+/// Bytes that a file grows by. What is added is written out and flushed before it is used, so that
+/// an append changes no metadata.
+const GROWTH: u64 = 1024 * 1024;
+/// Largest size of a file, and so of a frame.
+pub(super) const SIZE: u64 = 16 * 1024 * 1024;
+/// Bytes of SHA-256 that are kept of a head or frame.
+const CHECKSUM: usize = 16;
+
+/// What a file begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The store that it belongs to.
+    pub(super) store: [u8; 16],
+    pub(super) generation: u64,
+    /// The number of its first frame.
+    pub(super) first: u64,
+}
+
+/// A file of the log, ready to be appended to.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    file: Box<dyn StorageBackend>,
+    head: Head,
+    /// Where the next frame goes.
+    end: u64,
+    /// The number of the next frame.
+    next: u64,
+    /// Bytes that are written out.
+    allocated: u64,
+}
+
+/// Why a file of the log cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the log is damaged before its end, at byte {0}")]
+    Damaged(u64),
+}
+
+/// What a file holds.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) head: Head,
+    pub(super) frames: Vec<Group>,
+}
+
+impl LogFile {
+    /// Begins a file anew: from now on it holds nothing.
+    pub(super) fn begin(file: Box<dyn StorageBackend>, head: Head) -> io::Result<Self> {
+        let allocated = file.len()?;
+        let end = aligned(HEAD_BYTES as u64);
+        let mut log = Self { file, head, end, next: head.first, allocated };
+        log.grow(end)?;
+        log.file.write(0, &head.encode())?;
+        log.file.sync_data()?;
+        Ok(log)
+    }
+
+    /// Begins it anew in place.
+    pub(super) fn begin_again(self, head: Head) -> io::Result<Self> {
+        Self::begin(self.file, head)
+    }
+
+    /// Goes on with the same file, opened again.
+    pub(super) fn replace(&mut self, file: Box<dyn StorageBackend>) {
+        self.file = file;
+    }
+
+    pub(super) fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The number of the next frame.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Bytes that are used.
+    pub(super) fn used(&self) -> u64 {
+        self.end
+    }
+
+    /// Whether a payload of this length still fits.
+    pub(super) fn has_room(&self, payload: usize) -> bool {
+        self.end + frame_bytes(payload) <= SIZE
+    }
+
+    /// Makes a frame's place: after it nothing is left of what was there before.
+    pub(super) fn make_room(&mut self, payload: usize) -> io::Result<()> {
+        self.grow(self.end + frame_bytes(payload))
+    }
+
+    /// Writes a frame and flushes it. After an error it is unknown whether it stands, until
+    /// [`LogFile::withdraw`] has made sure that it does not.
+    pub(super) fn append(&mut self, payload: &[u8]) -> io::Result<()> {
+        let frame = frame(self.head.generation, self.next, payload);
+        self.file.write(self.end, &frame)?;
+        self.file.sync_data()?;
+        self.end += frame_bytes(payload.len());
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Makes sure that no frame stands at the end.
+    pub(super) fn withdraw(&mut self) -> io::Result<()> {
+        self.file.write(self.end, &[0; ALIGN as usize])?;
+        self.file.sync_data()
+    }
+
+    fn grow(&mut self, to: u64) -> io::Result<()> {
+        if to <= self.allocated {
+            return Ok(());
+        }
+        let to = to.next_multiple_of(GROWTH).min(SIZE).max(to);
+        self.file.set_len(to)?;
+        let zeros = vec![0; 64 * 1024];
+        let mut at = self.allocated;
+        while at < to {
+            let bytes = usize::try_from(to - at).map_or(zeros.len(), |left| left.min(zeros.len()));
+            self.file.write(at, zeros.get(..bytes).unwrap_or(&zeros))?;
+            at += bytes as u64;
+        }
+        self.file.sync_data()?;
+        self.allocated = to;
+        Ok(())
+    }
+}
+
+const HEAD_BYTES: usize = 8 + 16 + 8 + 8 + CHECKSUM;
+
+impl Head {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEAD_BYTES);
+        bytes.extend(MAGIC);
+        bytes.extend(self.store);
+        bytes.extend(self.generation.to_le_bytes());
+        bytes.extend(self.first.to_le_bytes());
+        bytes.extend(checksum(&[&bytes]));
+        bytes
+    }
+
+    fn decode(bytes: &[u8; HEAD_BYTES]) -> Option<Self> {
+        let (content, sum) = bytes.split_last_chunk::<CHECKSUM>()?;
+        if checksum(&[content]) != *sum {
+            return None;
+        }
+        let (magic, rest) = content.split_first_chunk::<8>()?;
+        let (store, rest) = rest.split_first_chunk::<16>()?;
+        let (generation, first) = rest.split_first_chunk::<8>()?;
+        let first = u64::from_le_bytes(first.try_into().ok()?);
+        let head = Self { store: *store, generation: u64::from_le_bytes(*generation), first };
+        (*magic == MAGIC).then_some(head)
+    }
+}
+
+/// Reads a file; none: it was never begun.
+pub(super) fn read(file: &dyn StorageBackend) -> Result<Option<Content>, ReadError> {
+    let length = file.len()?;
+    let mut head = [0; HEAD_BYTES];
+    if length < head.len() as u64 {
+        return Ok(None);
+    }
+    file.read(0, &mut head)?;
+    let Some(head) = Head::decode(&head) else { return Ok(None) };
+    let mut bytes = vec![0; usize::try_from(length.min(SIZE)).unwrap_or_default()];
+    file.read(0, &mut bytes)?;
+    let mut frames = Vec::new();
+    let (mut at, mut next) = (aligned(HEAD_BYTES as u64), head.first);
+    while let Some(payload) = frame_at(&bytes, at, head.generation, |number| number == next) {
+        frames.push(payload::decode(payload).ok_or(ReadError::Damaged(at))?);
+        at += frame_bytes(payload.len());
+        next += 1;
+    }
+    let mut beyond = at + ALIGN;
+    while beyond < bytes.len() as u64 {
+        if frame_at(&bytes, beyond, head.generation, |number| number > next).is_some() {
+            return Err(ReadError::Damaged(at));
+        }
+        beyond += ALIGN;
+    }
+    Ok(Some(Content { head, frames }))
+}
+
+/// The payload of the frame at this place, if one of this generation and number stands there.
+fn frame_at(
+    bytes: &[u8],
+    at: u64,
+    generation: u64,
+    is_number: impl Fn(u64) -> bool,
+) -> Option<&[u8]> {
+    let frame = bytes.get(usize::try_from(at).ok()?..)?;
+    let (prefix, rest) = frame.split_first_chunk::<PREFIX>()?;
+    let (fields, sum) = prefix.split_last_chunk::<CHECKSUM>()?;
+    let (magic, fields) = fields.split_first_chunk::<8>()?;
+    let (of, fields) = fields.split_first_chunk::<8>()?;
+    let (number, length) = fields.split_first_chunk::<8>()?;
+    let ours = *magic == MAGIC && u64::from_le_bytes(*of) == generation;
+    if !ours || !is_number(u64::from_le_bytes(*number)) {
+        return None;
+    }
+    let length = u64::from_le_bytes(length.try_into().ok()?);
+    let payload = rest.get(..usize::try_from(length).ok()?)?;
+    (checksum(&[magic, of, number, length.to_le_bytes().as_slice(), payload]) == *sum)
+        .then_some(payload)
+}
+
+fn frame(generation: u64, number: u64, payload: &[u8]) -> Vec<u8> {
+    let (of, number) = (generation.to_le_bytes(), number.to_le_bytes());
+    let length = (payload.len() as u64).to_le_bytes();
+    let sum = checksum(&[&MAGIC, &of, &number, &length, payload]);
+    [MAGIC.as_slice(), &of, &number, &length, &sum, payload].concat()
+}
+
+/// Bytes that a frame takes, up to where the next may begin.
+fn frame_bytes(payload: usize) -> u64 {
+    aligned((PREFIX + payload) as u64)
+}
+
+fn aligned(bytes: u64) -> u64 {
+    bytes.next_multiple_of(ALIGN)
+}
+
+fn checksum(parts: &[&[u8]]) -> [u8; CHECKSUM] {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut sum = [0; CHECKSUM];
+    sum.copy_from_slice(context.finish().as_ref().split_at(CHECKSUM).0);
+    sum
+}

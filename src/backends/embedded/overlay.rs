@@ -1,0 +1,97 @@
+//! Records in memory, with their index of what is due: a store of its own, or what lies over the
+//! tables of a file. It knows no disk and takes no lock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use fido_relay_proto::UnixMillis;
+
+use crate::ports::{Bucket, DueRecord, Duty, Revision, Stored};
+
+/// What a record is here: its last value, or that it was removed.
+pub(super) type Entry = Option<Stored>;
+
+/// One change, as it was committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Applied {
+    pub(super) bucket: Bucket,
+    pub(super) key: Box<str>,
+    pub(super) entry: Entry,
+}
+
+/// The latest changes by record.
+#[derive(Debug, Default)]
+pub(super) struct Overlay {
+    records: [BTreeMap<Box<str>, Entry>; Bucket::ALL.len()],
+    due: BTreeSet<(Duty, UnixMillis, Bucket, Box<str>)>,
+}
+
+impl Overlay {
+    /// What this says of a record; none: it says nothing.
+    pub(super) fn get(&self, bucket: Bucket, key: &str) -> Option<&Entry> {
+        self.records[bucket as usize].get(key)
+    }
+
+    pub(super) fn set(&mut self, change: Applied) {
+        let Applied { bucket, key, entry } = change;
+        if let Some(due) = entry.as_ref().and_then(|stored| stored.due) {
+            self.due.insert((due.duty, due.at, bucket, key.clone()));
+        }
+        let before = self.records[bucket as usize].insert(key.clone(), entry);
+        let after = self.get(bucket, &key).and_then(|entry| entry.as_ref()?.due);
+        if let Some(due) = before.flatten().and_then(|stored| stored.due)
+            && Some(due) != after
+        {
+            self.due.remove(&(due.duty, due.at, bucket, key));
+        }
+    }
+
+    /// Forgets that a record was removed: nothing lies below this.
+    pub(super) fn forget(&mut self, bucket: Bucket, key: &str) {
+        self.records[bucket as usize].remove(key);
+    }
+
+    /// Every change, bucket by bucket in key order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Bucket, &str, &Entry)> {
+        let buckets = Bucket::ALL.iter().zip(&self.records);
+        buckets.flat_map(|(bucket, records)| {
+            records.iter().map(move |(key, entry)| (*bucket, &**key, entry))
+        })
+    }
+
+    /// The records of a bucket from `from`, in key order.
+    pub(super) fn range(
+        &self,
+        bucket: Bucket,
+        from: Bound<&str>,
+    ) -> impl Iterator<Item = (&str, &Entry)> {
+        let range = self.records[bucket as usize].range::<str, _>((from, Bound::Unbounded));
+        range.map(|(key, entry)| (&**key, entry))
+    }
+
+    /// What is due for `duty` until `until`, after `after`, in order.
+    pub(super) fn due(
+        &self,
+        duty: Duty,
+        until: UnixMillis,
+        after: Option<&DueRecord>,
+    ) -> impl Iterator<Item = DueRecord> {
+        let from = match after {
+            Some(DueRecord { at, bucket, key, .. }) => {
+                Bound::Excluded((duty, *at, *bucket, key.as_str().into()))
+            }
+            None => Bound::Included((duty, UnixMillis(0), Bucket::ALL[0], "".into())),
+        };
+        let range = self.due.range((from, Bound::Unbounded));
+        let range = range.take_while(move |(of, at, ..)| *of == duty && *at <= until);
+        range.filter_map(|(_, at, bucket, key)| {
+            let revision = self.get(*bucket, key)?.as_ref()?.revision;
+            Some(DueRecord { at: *at, bucket: *bucket, key: key.to_string(), revision })
+        })
+    }
+}
+
+/// The revision of what is stored.
+pub(super) fn revision_of(entry: &Entry) -> Revision {
+    entry.as_ref().map_or(Revision::ABSENT, |stored| stored.revision)
+}

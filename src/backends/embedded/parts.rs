@@ -1,0 +1,93 @@
+//! The files that a store is made of, and how they are opened: so that a test can give others.
+
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use redb::{BackendError, StorageBackend};
+
+/// A part of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The tables. Whoever has this part open has the store for itself.
+    Tables,
+    /// One of the log's two files.
+    Log(Turn),
+}
+
+/// Which of the log's two files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Turn {
+    Even,
+    Odd,
+}
+
+impl Turn {
+    /// The file of a generation.
+    pub(super) fn of(generation: u64) -> Self {
+        if generation.is_multiple_of(2) { Self::Even } else { Self::Odd }
+    }
+}
+
+impl Part {
+    pub const ALL: [Self; 3] = [Self::Tables, Self::Log(Turn::Even), Self::Log(Turn::Odd)];
+
+    /// Where it lies if the tables lie at `tables`.
+    #[must_use]
+    pub fn file(self, tables: &Path) -> PathBuf {
+        match self {
+            Self::Tables => tables.to_owned(),
+            Self::Log(Turn::Even) => tables.with_extension("log0"),
+            Self::Log(Turn::Odd) => tables.with_extension("log1"),
+        }
+    }
+}
+
+/// Opens a part; called again after a failure. A part that does not exist is empty.
+pub type OpenPart = dyn Fn(Part) -> io::Result<Box<dyn StorageBackend>> + Send + Sync;
+
+/// The tables' file, for redb.
+#[derive(Debug)]
+pub(super) struct Tables(pub(super) Box<dyn StorageBackend>);
+
+impl StorageBackend for Tables {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.0.try_lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.unlock_range(start, end)
+    }
+}

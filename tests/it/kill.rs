@@ -7,6 +7,7 @@
 
 mod checker;
 mod history;
+mod leak;
 mod outside;
 mod process;
 mod run;

@@ -41,6 +41,8 @@ mod doctor;
 mod doctor_upstream;
 #[cfg(unix)]
 mod door;
+#[cfg(unix)]
+mod earlier;
 mod enumeration;
 mod external_upstream;
 mod fastapi_example;

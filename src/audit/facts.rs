@@ -168,8 +168,9 @@ pub(super) fn missing(
 ) -> (Vec<String>, Steps) {
     let mut made = Made { ceremony, cause, recovered, writing, known, bodies: Vec::new() };
     let wrong = wrong_codes(ceremony);
-    let last = ceremony.progress.last().map_or(ceremony.request.opened_at, |entry| entry.at);
-    for entry in &ceremony.progress {
+    let steps: Vec<_> = ceremony.progress().collect();
+    let last = steps.last().map_or(ceremony.request.opened_at, |entry| entry.at);
+    for entry in &steps {
         if matches!(entry.step, Step::Claimed | Step::Closed) {
             made.wrong_codes(wrong, entry.at);
         }

@@ -165,7 +165,8 @@ impl Ceremonies {
         let lasted = closed.at.millis_since(request.opened_at);
         let labels = [("outcome", outcome_name(outcome))];
         self.durations.get_or_create(&labels).observe(in_seconds(lasted));
-        for pair in ceremony.progress.windows(2) {
+        let steps: Vec<_> = ceremony.progress().collect();
+        for pair in steps.windows(2) {
             let [before, after] = pair else { continue };
             let labels = [("step", step_name(after.step))];
             let took = after.at.millis_since(before.at);

@@ -90,7 +90,8 @@ impl Relay {
             let (mut ceremony, revision) = found.ok_or(DriveError::NotFound)?;
             let transition = ceremony.step(self.world().clock.now(), event.clone());
             let mut effect = transition.effect;
-            if transition.changed {
+            let changed = !transition.facts.is_empty();
+            if changed {
                 match self.save(revision, &ceremony).await {
                     Ok(()) => {
                         log_end(&ceremony);
@@ -111,7 +112,6 @@ impl Relay {
             if let Some(effect) = effect {
                 self.perform(&ceremony, effect);
             }
-            let changed = transition.changed;
             self.world().witnesses.answered(event, transition.reply);
             if changed {
                 self.world().witnesses.changed(&ceremony, Some(event)).await;

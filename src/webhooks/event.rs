@@ -3,7 +3,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay_proto::webhook::{WebhookBody, WebhookEvent, WebhookNews};
-use fido_relay_proto::{ClientId, EventId, Reason, TenantId, UnixMillis};
+use fido_relay_proto::{ClientId, EventId, Reason, Step, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -67,8 +67,7 @@ pub(super) fn of_ceremony(ceremony: &Ceremony) -> Vec<Event> {
             ceremony_type: request.ceremony_type,
             outcome: closed.outcome,
             reason: closed.reason,
-            // Nothing follows the end.
-            seq: u32::try_from(ceremony.progress.len()).unwrap_or(u32::MAX),
+            seq: Step::Closed.number(),
         },
     )];
     if closed.reason == Some(Reason::NotMe) {

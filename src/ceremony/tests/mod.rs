@@ -10,9 +10,12 @@ use fido_relay_proto::{
 use serde_json::value::RawValue;
 
 use super::*;
+use crate::fatigue::Why;
 
+mod facts;
 mod properties;
 mod scripts;
+mod stored;
 mod table;
 
 const PHONE: DeviceId = DeviceId::from_bytes([1; 16]);
@@ -26,6 +29,9 @@ const RESTARTED: NodeId = NodeId::from_bytes([8; 16]);
 
 /// The event of the process that runs.
 const INTENT: [u8; 16] = [9; 16];
+
+/// The rule by which a ceremony is suppressed here.
+const SILENCE: Event = Event::Silence { why: Why::Displaced };
 
 const OPENED: UnixMillis = UnixMillis(1_000_000);
 const LIFE_MS: u64 = 120_000;
@@ -68,7 +74,7 @@ fn request(binding: Binding) -> Request {
 }
 
 fn open(binding: Binding) -> Ceremony {
-    Ceremony::open(request(binding), Code(CODE.to_owned()), FIRST)
+    Ceremony::open(request(binding), Code(CODE.to_owned()), FIRST, None)
 }
 
 fn claim(device: DeviceId, attempt: AttemptId, code: &str) -> Event {

@@ -29,7 +29,7 @@ pub(crate) fn expected(ceremony: &Ceremony) -> Vec<String> {
         Step::Verifying => "answered",
         Step::Closed => "closed",
     };
-    ceremony.progress.iter().map(|entry| name(entry.step).to_owned()).collect()
+    ceremony.progress().map(|entry| name(entry.step).to_owned()).collect()
 }
 
 /// Asserts that the log's trail of this ceremony is complete and in order.

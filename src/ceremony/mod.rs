@@ -31,3 +31,5 @@ pub use state::{
     TxBinding, UpstreamSession,
 };
 pub use success::Success;
+#[cfg(test)]
+pub(crate) use tests::with_every_kind;

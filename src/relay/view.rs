@@ -161,3 +161,42 @@ impl From<&View> for CeremonyKey {
         Self { tenant: view.tenant.clone(), id: view.id }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ceremony::with_every_kind;
+
+    fn numbers(view: &View, since: u32) -> Vec<u32> {
+        view.after(since).iter().map(|moment| moment.seq).collect()
+    }
+
+    #[test]
+    fn what_follows_a_number_is_a_matter_of_order_and_internal_facts_have_none() {
+        let ceremony = with_every_kind();
+        let mut view = View::from(&ceremony);
+        assert_eq!(numbers(&view, 0), [10, 11, 13, 20, 30, 40, 50, 60]);
+        // As with binding `none`.
+        view.progress.swap(1, 4);
+        assert_eq!(numbers(&view, 0), [10, 30, 13, 20, 11, 40, 50, 60]);
+        assert_eq!(numbers(&view, 11), [40, 50, 60]);
+        assert_eq!(numbers(&view, 30), [13, 20, 11, 40, 50, 60]);
+        assert_eq!(numbers(&view, 60), []);
+        assert_eq!((view.seq(), view.resume_after(11), view.resume_after(0)), (60, 11, 0));
+    }
+
+    #[test]
+    fn after_a_number_that_it_does_not_have_only_the_end_follows() {
+        let mut view = View::from(&with_every_kind());
+        for unknown in [1, 12, 61, u32::MAX] {
+            assert_eq!((numbers(&view, unknown), view.resume_after(unknown)), (vec![60], 50));
+        }
+        view.progress.pop();
+        view.end = None;
+        for unknown in [1, 12, 60, 61, u32::MAX] {
+            assert_eq!((numbers(&view, unknown), view.resume_after(unknown)), (vec![], 50));
+        }
+        view.progress.truncate(1);
+        assert_eq!((view.seq(), view.resume_after(60)), (10, 10));
+    }
+}

@@ -42,6 +42,7 @@ mod doctor_upstream;
 mod door;
 mod enumeration;
 mod external_upstream;
+mod facts;
 mod fastapi_example;
 mod fido_http;
 mod flask_example;

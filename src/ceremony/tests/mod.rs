@@ -77,6 +77,32 @@ fn open(binding: Binding) -> Ceremony {
     Ceremony::open(request(binding), Code(CODE.to_owned()), FIRST, None)
 }
 
+/// One ceremony with a fact of every kind, a second apart, for the tests of those who make something
+/// of facts: the tablet says "not me" while the phone's answer is verified. No ceremony is both
+/// suppressed and claimed: the suppression is put in.
+pub(crate) fn with_every_kind() -> Ceremony {
+    let mut ceremony = open(Binding::Code);
+    let story = [
+        Event::Sent { device: PHONE },
+        Event::Acked { device: PHONE, of: AckOf::Offer },
+        claim(PHONE, FIRST, "000000"),
+        claim(PHONE, FIRST, CODE),
+        begun(FIRST),
+        card(PHONE, Some(600)),
+        answer(PHONE, FIRST, SIGNED),
+    ];
+    let mut at = OPENED;
+    for event in story {
+        at = at.plus_millis(1000);
+        assert_eq!(ceremony.step(at, event).facts.len(), 1);
+    }
+    let kind = Kind::Suppressed { why: Some(Why::Hour) };
+    ceremony.history.push(Fact { at: at.plus_millis(1000), device: None, kind });
+    ceremony.silent = true;
+    ceremony.step(at.plus_millis(3000), decline(TABLET, DeclineReason::NotMe));
+    ceremony
+}
+
 fn claim(device: DeviceId, attempt: AttemptId, code: &str) -> Event {
     Event::Claim { device, attempt, code: code.to_owned() }
 }

@@ -66,8 +66,8 @@ struct Entry {
     ended: bool,
     /// Looks of pages that are under way, and those that ever began.
     looks: (usize, u64),
-    /// The last step that was narrated.
-    narrated: u32,
+    /// How many of its steps were narrated.
+    narrated: usize,
     /// Whether the page knows that the phone has the offer.
     delivered: bool,
 }

@@ -15,6 +15,7 @@ pub(crate) mod chance;
 mod checker;
 mod checker_tests;
 mod history;
+mod observers;
 mod phone;
 mod play;
 mod store;
@@ -60,7 +61,11 @@ fn broken_by(seed: u64, told: bool) -> Vec<String> {
         broken.push(format!("ended, and open for their user: {:?}", played.still_counted));
     }
     // The other figures would take longer to read than all of the check takes.
-    let counts = |line: &&str| line.starts_with("fido_relay_ceremonies_") || *line == "# EOF\n";
+    let counts = |line: &&str| {
+        let ours = line.starts_with("fido_relay_ceremon") && !line.contains("_bucket{");
+        let now = ["fido_relay_ceremonies_open ", "fido_relay_ceremonies_watched "];
+        *line == "# EOF\n" || ours && !now.iter().any(|gauge| line.starts_with(gauge))
+    };
     let counted: String = played.figures.split_inclusive('\n').filter(counts).collect();
     let figures = Figures::read(&counted);
     let sum = |name: &str| figures.sum(&format!("fido_relay_ceremonies_{name}_total"), &[]);
@@ -70,6 +75,8 @@ fn broken_by(seed: u64, told: bool) -> Vec<String> {
             "I11: {opened} opened and {taken_up} taken up, nothing is open, and {closed} closed"
         ));
     }
+    broken.extend(played.observers.differences(&played.stored));
+    broken.extend(observers::miscounted(&played.stored, &figures, played.only_life));
     broken
 }
 

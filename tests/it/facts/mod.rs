@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fido_relay::audit::{self, Writing};
-use fido_relay::ceremony::Ceremony;
+use fido_relay::ceremony::{Ceremony, Kind, State};
 use fido_relay::metrics::{self, Count};
 use fido_relay::webhooks;
 use fido_relay_proto::EventId;
@@ -73,6 +73,31 @@ fn name(entry: &Value) -> String {
     }
 }
 
+/// Where a record's history and its state tell different ends.
+fn in_the_record(ceremony: &Ceremony) -> Vec<String> {
+    let history = &ceremony.history;
+    let answered = history.iter().find_map(|fact| match fact.kind {
+        Kind::Answered { attempt, digest, .. } => Some((attempt, fact.device?, digest)),
+        _ => None,
+    });
+    let ended = history.last().and_then(|fact| match fact.kind {
+        Kind::Closed { outcome, reason } => Some((outcome, reason, fact.at)),
+        _ => None,
+    });
+    let closed = ceremony.closed();
+    let end = closed.map(|closed| (closed.outcome, closed.reason, closed.at));
+    let accepted = match &ceremony.state {
+        State::Verifying { challenge, answer, digest, .. } => {
+            Some((challenge.attempt, answer.device, *digest))
+        }
+        _ => closed.and_then(|closed| closed.accepted),
+    };
+    if (answered, ended) == (accepted, end) {
+        return Vec::new();
+    }
+    vec![format!("{answered:?} and {ended:?} happened, {accepted:?} and {end:?} is stored")]
+}
+
 /// How the trail that was written differs from the one that the facts make.
 pub(crate) fn in_the_trail(
     ceremony: &Ceremony,
@@ -80,7 +105,7 @@ pub(crate) fn in_the_trail(
     writing: &Writing,
 ) -> Vec<String> {
     let (facts, _) = entries(ceremony, writing);
-    let mut broken = Vec::new();
+    let mut broken = in_the_record(ceremony);
     let mut breaks = |what: String| broken.push(format!("{}: {what}", ceremony.request.id));
     let names: BTreeSet<_> = facts.iter().map(name).collect();
     for Written { entry, .. } in written.iter().filter(|it| !names.contains(&name(&it.entry))) {

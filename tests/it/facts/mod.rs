@@ -31,8 +31,11 @@ struct Difference<'a> {
     member: &'a str,
 }
 
+/// A reason, and the differences that it explains.
+type Decided = (&'static str, fn(&Difference<'_>) -> bool);
+
 /// The differences between an entry and its fact that are known and meant.
-const DECIDED: [(&str, fn(&Difference<'_>) -> bool); 6] = [
+const DECIDED: [Decided; 6] = [
     ("a wrong code was entered with the time of the public step before it, or of the end", |it| {
         it.member == "at" && it.fact["event"] == "wrong_code"
     }),

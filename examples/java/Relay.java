@@ -23,9 +23,11 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
@@ -132,11 +134,12 @@ public final class Relay {
     public Map<?, ?> outcome(Map<String, Object> opened, Consumer<String> seen)
             throws Failed, InterruptedException {
         long until = number(opened, "opened_at") + number(opened, "expires_in") + GRACE_S;
+        Set<Long> told = new HashSet<>();
         for (long since = 0; ; ) {
             String path = "/v1/ceremonies/" + opened.get("id") + "?wait=" + WAIT_S + "&since=" + since;
             Map<?, ?> view = persist(until, () -> call("GET", path, null, null, CALL));
             for (Object entry : (List<?>) view.get("progress")) {
-                if (number((Map<?, ?>) entry, "seq") > since) {
+                if (told.add(number((Map<?, ?>) entry, "seq"))) {
                     seen.accept((String) ((Map<?, ?>) entry).get("step"));
                 }
             }

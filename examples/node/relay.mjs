@@ -76,16 +76,20 @@ export class Relay {
   /** Waits for the end, over timeouts and restarts of the relay; `seen` gets each step once. */
   async outcome(opened, seen = () => {}) {
     const until = opened.opened_at + opened.expires_in + GRACE_S;
+    const told = new Set();
     for (let since = 0; ; ) {
       const view = await this.#persist(until, () => this.read(opened, WAIT_S, since));
-      for (const { seq, step } of view.progress) if (seq > since) seen(step);
+      for (const { seq, step } of view.progress) {
+        if (!told.has(seq)) seen(step);
+        told.add(seq);
+      }
       since = view.seq;
       if (view.status !== "pending") return view;
       if (seconds() > until) throw new RelayError(0, "unknown", "the ceremony does not end");
     }
   }
 
-  /** The ceremony as it stands once there is a step after number `since`, or `wait` seconds are over. */
+  /** The ceremony as it stands once a step follows number `since`, or `wait` seconds are over. */
   read(opened, wait = 0, since = 0) {
     return this.#call("GET", `/v1/ceremonies/${opened.id}?wait=${wait}&since=${since}`);
   }

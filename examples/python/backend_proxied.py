@@ -66,11 +66,12 @@ class Relay:
 
     def outcome(self, ceremony_id, seen=lambda step: None):
         """Holds one long poll after the other until the ceremony is closed."""
-        since = 0
+        since, told = 0, set()
         while True:
             view = self._call("GET", f"/v1/ceremonies/{ceremony_id}?wait={WAIT}&since={since}")
             for entry in view["progress"]:
-                if entry["seq"] > since:
+                if entry["seq"] not in told:
+                    told.add(entry["seq"])
                     seen(entry["step"])
             since = view["seq"]
             if view["status"] != "pending":

@@ -271,7 +271,8 @@ impl fmt::Debug for OpenedCeremony {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProgressEntry {
-    /// Its number, counted from 1; `since` of a long poll and `id` of a server-sent event.
+    /// The number of this kind of step, the same in every ceremony; `since` of a long poll and
+    /// `id` of a server-sent event. It may be less than that of the step before.
     pub seq: u32,
     /// What happened.
     pub step: Step,
@@ -297,9 +298,9 @@ pub struct CeremonyView {
     pub status: Status,
     /// Where it stands.
     pub phase: Phase,
-    /// The number of the last step: what to give as `since`.
+    /// The number of the last step in `progress`: what to give as `since`.
     pub seq: u32,
-    /// Every step so far.
+    /// Every step so far, in the order in which they were made, each at most once.
     pub progress: Vec<ProgressEntry>,
     /// What the outcome alone does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]

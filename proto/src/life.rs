@@ -98,6 +98,37 @@ pub enum Step {
     Closed,
 }
 
+impl Step {
+    /// Every step, by number. A ceremony makes its steps in an order of its own: with
+    /// [`Binding::None`] the challenge comes before the phone has anything.
+    pub const ALL: [Self; 8] = [
+        Self::Opened,
+        Self::Sent,
+        Self::Delivered,
+        Self::Claimed,
+        Self::Challenged,
+        Self::Card,
+        Self::Verifying,
+        Self::Closed,
+    ];
+
+    /// The number that names this step on every road: fixed for each kind, so that it tells
+    /// nothing of the other steps. 12 is kept for a push that wakes a phone.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Opened => 10,
+            Self::Sent => 11,
+            Self::Delivered => 13,
+            Self::Claimed => 20,
+            Self::Challenged => 30,
+            Self::Card => 40,
+            Self::Verifying => 50,
+            Self::Closed => 60,
+        }
+    }
+}
+
 /// How a ceremony ended: exactly one per ceremony, never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

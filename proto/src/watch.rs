@@ -13,7 +13,8 @@ use crate::life::{Phase, Reason, Step};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WatchEvent {
-    /// Its number, counted from 1; the `id` of a server-sent event.
+    /// The number of this kind of step, the same in every ceremony; the `id` of a server-sent
+    /// event. It may be less than that of the event before.
     pub seq: u32,
     /// What happened.
     pub step: Step,

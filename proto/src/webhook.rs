@@ -371,8 +371,8 @@ pub enum WebhookNews {
         /// What the outcome alone does not say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Reason>,
-        /// The number of the end among the ceremony's steps: the `seq` that every other way to
-        /// wait tells it by, so that a receiver who also watches takes it once.
+        /// The number of the step `closed`: the `seq` that every other way to wait tells it by, so
+        /// that a receiver who also watches takes it once.
         seq: u32,
     },
     /// A phone became a user's device.

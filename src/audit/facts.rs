@@ -18,7 +18,7 @@ use fido_relay_proto::{
 use serde::Serialize;
 
 use super::entry::rfc3339;
-use crate::ceremony::{Ceremony, Event, State};
+use crate::ceremony::{Ceremony, Event, Request, State};
 use crate::security::receipt::Receipt;
 use crate::security::record::RecordSigner;
 
@@ -90,16 +90,16 @@ fn bit(step: Step) -> u8 {
 
 /// How entries are made.
 #[derive(Debug)]
-pub(super) struct Writing {
+pub struct Writing {
     /// Signs receipts.
-    pub(super) signer: RecordSigner,
+    pub signer: RecordSigner,
     /// Whether a receipt is written into the entry of its ceremony's end.
-    pub(super) receipts: bool,
+    pub receipts: bool,
 }
 
 #[derive(Serialize)]
-struct Entry<'a> {
-    event: &'static str,
+pub(super) struct Entry<'a> {
+    pub(super) event: &'static str,
     tenant: &'a TenantId,
     ceremony: CeremonyId,
     client: ClientId,
@@ -108,16 +108,39 @@ struct Entry<'a> {
     at: String,
     /// Written later than it happened, from the stored record.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    recovered: bool,
+    pub(super) recovered: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    device: Option<DeviceId>,
+    pub(super) device: Option<DeviceId>,
     #[serde(flatten)]
-    more: More<'a>,
+    pub(super) more: More<'a>,
+}
+
+impl<'a> Entry<'a> {
+    /// An entry of this ceremony, as yet without a device and details.
+    pub(super) fn new(event: &'static str, request: &'a Request, at: UnixMillis) -> Self {
+        Self {
+            event,
+            tenant: &request.tenant,
+            ceremony: request.id,
+            client: request.client_id,
+            user: &request.username,
+            at: rfc3339(at),
+            recovered: false,
+            device: None,
+            more: More::Nothing {},
+        }
+    }
+
+    pub(super) fn body(&self) -> Option<String> {
+        serde_json::to_string(self)
+            .inspect_err(|error| tracing::error!(%error, "an audit entry has no JSON form"))
+            .ok()
+    }
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum More<'a> {
+pub(super) enum More<'a> {
     Nothing {},
     Opened {
         #[serde(rename = "type")]
@@ -168,8 +191,9 @@ pub(super) fn missing(
 ) -> (Vec<String>, Steps) {
     let mut made = Made { ceremony, cause, recovered, writing, known, bodies: Vec::new() };
     let wrong = wrong_codes(ceremony);
-    let last = ceremony.progress.last().map_or(ceremony.request.opened_at, |entry| entry.at);
-    for entry in &ceremony.progress {
+    let steps: Vec<_> = ceremony.progress().collect();
+    let last = steps.last().map_or(ceremony.request.opened_at, |entry| entry.at);
+    for entry in &steps {
         if matches!(entry.step, Step::Claimed | Step::Closed) {
             made.wrong_codes(wrong, entry.at);
         }
@@ -216,7 +240,7 @@ impl<'a> Made<'a> {
             return;
         }
         let (device, more) = match step {
-            Step::Opened => (self.ceremony.request.device_id, self.opened()),
+            Step::Opened => (self.ceremony.request.device_id, opened(&self.ceremony.request)),
             Step::Sent => (self.sent_to(), More::Nothing {}),
             Step::Delivered => (self.acked_by(), More::Nothing {}),
             Step::Claimed => (self.holder(), More::Nothing {}),
@@ -229,7 +253,13 @@ impl<'a> Made<'a> {
             }
             Step::Card => self.card(),
             Step::Verifying => (self.holder(), self.answered()),
-            Step::Closed => (self.closed_by(), self.closed()),
+            Step::Closed => {
+                let more = self
+                    .ceremony
+                    .closed()
+                    .map(|end| closed(self.ceremony, end.outcome, end.reason, self.writing));
+                (self.closed_by(), more.unwrap_or(More::Nothing {}))
+            }
         };
         self.write(bit(step), at, device, more);
     }
@@ -239,34 +269,9 @@ impl<'a> Made<'a> {
             return;
         }
         self.known.insert(bit);
-        let request = &self.ceremony.request;
-        let entry = Entry {
-            event: NAMES[usize::from(bit)],
-            tenant: &request.tenant,
-            ceremony: request.id,
-            client: request.client_id,
-            user: &request.username,
-            at: rfc3339(at),
-            recovered: self.recovered,
-            device,
-            more,
-        };
-        match serde_json::to_string(&entry) {
-            Ok(body) => self.bodies.push(body),
-            Err(error) => tracing::error!(%error, "an audit entry has no JSON form"),
-        }
-    }
-
-    fn opened(&self) -> More<'a> {
-        let request = &self.ceremony.request;
-        More::Opened {
-            ceremony_type: request.ceremony_type,
-            binding: request.binding,
-            rp_id: &request.rp_id,
-            context_sha256: request.context.as_ref().and_then(canonical_sha256),
-            tx_sha256: request.transaction.as_ref().and_then(canonical_sha256),
-            deadline: rfc3339(request.deadline),
-        }
+        let (event, recovered) = (NAMES[usize::from(bit)], self.recovered);
+        let entry = Entry::new(event, &self.ceremony.request, at);
+        self.bodies.extend(Entry { recovered, device, more, ..entry }.body());
     }
 
     fn sent_to(&self) -> Option<DeviceId> {
@@ -325,11 +330,7 @@ impl<'a> Made<'a> {
             }
             State::Offered { .. } | State::Preparing { .. } | State::Challenged(_) => None,
         };
-        told.map_or(More::Nothing {}, |(attempt, digest, completed_by)| More::Answered {
-            attempt,
-            answer_sha256: URL_SAFE_NO_PAD.encode(digest),
-            completed_by,
-        })
+        told.map_or(More::Nothing {}, |(attempt, digest, by)| answered(attempt, digest, by))
     }
 
     fn closed_by(&self) -> Option<DeviceId> {
@@ -338,17 +339,41 @@ impl<'a> Made<'a> {
             Some(_) | None => self.holder(),
         }
     }
+}
 
-    fn closed(&self) -> More<'a> {
-        let Some(closed) = self.ceremony.closed() else { return More::Nothing {} };
-        let receipt = Receipt::of(self.writing.signer.issuer(), self.ceremony);
-        let whole = receipt.as_ref().filter(|_| self.writing.receipts);
-        More::Closed {
-            outcome: closed.outcome,
-            reason: closed.reason,
-            receipt_sha256: receipt.as_ref().and_then(Receipt::payload_sha256),
-            receipt: whole.and_then(|receipt| receipt.sign(&self.writing.signer)),
-        }
+pub(super) fn opened(request: &Request) -> More<'_> {
+    More::Opened {
+        ceremony_type: request.ceremony_type,
+        binding: request.binding,
+        rp_id: &request.rp_id,
+        context_sha256: request.context.as_ref().and_then(canonical_sha256),
+        tx_sha256: request.transaction.as_ref().and_then(canonical_sha256),
+        deadline: rfc3339(request.deadline),
+    }
+}
+
+pub(super) fn answered(
+    attempt: AttemptId,
+    digest: [u8; 32],
+    completed_by: Option<NodeId>,
+) -> More<'static> {
+    More::Answered { attempt, answer_sha256: URL_SAFE_NO_PAD.encode(digest), completed_by }
+}
+
+/// `ceremony` is the one that ended, for its receipt.
+pub(super) fn closed(
+    ceremony: &Ceremony,
+    outcome: Outcome,
+    reason: Option<Reason>,
+    writing: &Writing,
+) -> More<'static> {
+    let receipt = Receipt::of(writing.signer.issuer(), ceremony);
+    let whole = receipt.as_ref().filter(|_| writing.receipts);
+    More::Closed {
+        outcome,
+        reason,
+        receipt_sha256: receipt.as_ref().and_then(Receipt::payload_sha256),
+        receipt: whole.and_then(|receipt| receipt.sign(&writing.signer)),
     }
 }
 

@@ -19,6 +19,7 @@
 //!
 //! It knows the record of a ceremony and the ports, and nothing of HTTP, sockets or a FIDO2 server.
 
+mod bodies;
 mod entry;
 mod facts;
 mod log;
@@ -37,11 +38,13 @@ use futures::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use bodies::{Trail, bodies, security_body};
 pub use entry::{CHECKPOINT_TYP, Checkpoint};
+pub use facts::Writing;
 pub use log::segments;
 pub use verify::{Fault, Question, Report, known_checkpoint, verify};
 
-use self::facts::{Steps, Writing};
+use self::facts::Steps;
 use self::log::Log;
 use self::writer::Writer;
 use self::written::Written;
@@ -283,12 +286,7 @@ impl Audit {
     }
 
     async fn tell_security(&self, event: &SecurityEvent) {
-        let at = entry::rfc3339(event.at);
-        let body = serde_json::to_value(event).map(|mut body| {
-            body["at"] = at.into();
-            body.to_string()
-        });
-        let Ok(body) = body else { return };
+        let Some(body) = security_body(event) else { return };
         let mut failing = self.inner.failing.clone();
         let sent = tokio::select! {
             biased;

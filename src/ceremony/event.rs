@@ -6,7 +6,9 @@ use fido_relay_proto::device::{AckOf, CardErrorCode, CardEvent, DeclineReason};
 use fido_relay_proto::{AttemptId, DeviceId, NodeId, Reason};
 use serde_json::value::RawValue;
 
+use super::fact::Fact;
 use super::state::{Approval, TxBinding, UpstreamSession};
+use crate::fatigue::Why;
 
 /// What a FIDO2 server gave to begin with.
 #[derive(Clone)]
@@ -123,7 +125,10 @@ pub enum Event {
     /// The initiator takes it back.
     Cancel,
     /// Nobody is to be asked any more, and the initiator is not to know.
-    Silence,
+    Silence {
+        /// By which rule.
+        why: Why,
+    },
     /// Nothing but time.
     Tick,
     /// This node takes the ceremony up; whatever another had in flight is lost.
@@ -148,7 +153,7 @@ impl Event {
             Self::Completed { .. } => "completed",
             Self::Decline { .. } => "decline",
             Self::Cancel => "cancel",
-            Self::Silence => "silence",
+            Self::Silence { .. } => "silence",
             Self::Tick => "tick",
             Self::Recover { .. } => "recover",
         }
@@ -196,7 +201,7 @@ impl fmt::Debug for Event {
                 f.debug_struct("Decline").field("device", device).field("reason", reason).finish()
             }
             Self::Cancel => f.write_str("Cancel"),
-            Self::Silence => f.write_str("Silence"),
+            Self::Silence { why } => f.debug_struct("Silence").field("why", why).finish(),
             Self::Tick => f.write_str("Tick"),
             Self::Recover { by } => f.debug_struct("Recover").field("by", by).finish(),
         }
@@ -277,8 +282,9 @@ impl Reply {
 pub struct Transition {
     /// For whoever caused it.
     pub reply: Reply,
-    /// Whether there is a new state: store it, then tell everybody concerned to look again.
-    pub changed: bool,
+    /// What happened, as the record has it now: empty exactly if the record did not change.
+    /// Otherwise store it, then tell everybody concerned to look again.
+    pub facts: Vec<Fact>,
     /// What must follow once it is stored.
     pub effect: Option<Effect>,
 }

@@ -1,7 +1,8 @@
 //! The core: one ceremony as a pure state machine.
 //!
 //! [`Ceremony::step`] takes the time and an [`Event`] and gives the next state, a [`Reply`] for
-//! whoever caused the event, and the [`Effect`] to perform once the new state is stored. What each
+//! whoever caused the event, the [`Fact`]s that happened (the record keeps them too), and the
+//! [`Effect`] to perform once the new state is stored. What each
 //! of the user's devices should show follows from the state alone ([`Ceremony::prompt_for`]).
 //! There is no clock, no IO and no log in here, and nothing of sockets, HTTP or a FIDO2 server's
 //! protocol.
@@ -13,17 +14,22 @@
 //! ```
 
 mod event;
+mod fact;
 mod policy;
 mod state;
 mod step;
+mod stored;
 mod success;
 #[cfg(test)]
 mod tests;
 
 pub use event::{Begun, Effect, Event, Refusal, Reply, Transition, Verdict};
+pub use fact::{Fact, HISTORY_LIMIT, Kind, ProgressEntry};
 pub use policy::COMPLETION_LIMIT_MS;
 pub use state::{
-    Answer, Approval, Ceremony, Challenge, Closed, Code, Evidence, ProgressEntry, Prompt, Request,
-    State, TxBinding, UpstreamSession,
+    Answer, Approval, Ceremony, Challenge, Closed, Code, Evidence, Prompt, Request, State,
+    TxBinding, UpstreamSession,
 };
 pub use success::Success;
+#[cfg(test)]
+pub(crate) use tests::with_every_kind;

@@ -1,4 +1,4 @@
-//! What a ceremony is made of: the request that never changes, the progress that only grows, and
+//! What a ceremony is made of: the request that never changes, the history that only grows, and
 //! the state, which holds what that state has and nothing else.
 
 use std::fmt;
@@ -7,10 +7,13 @@ use fido_relay_proto::http::{BrowserContext, Transaction, UpstreamOptions};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
     AttemptId, Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DeviceId, DisplayName,
-    Message, NodeId, Outcome, Phase, PlainText, Reason, Step, TenantId, UnixMillis, Username,
+    Message, NodeId, Outcome, Phase, PlainText, Reason, TenantId, UnixMillis, Username,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use super::fact::{Fact, ProgressEntry};
+use super::stored::Stored;
 
 /// What was asked for, as it was stored before anybody was told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -228,26 +231,18 @@ pub enum State {
     Closed(Box<Closed>),
 }
 
-/// One step that was made, with its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProgressEntry {
-    /// What happened.
-    pub step: Step,
-    /// When.
-    pub at: UnixMillis,
-}
-
 /// One ceremony: what is stored and what every rule is about.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub struct Ceremony {
     /// What was asked for.
     pub request: Request,
     /// Shown to no phone, or no longer: it waits for its deadline like one whose phones are away,
     /// so that whoever opened it cannot tell.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub silent: bool,
-    /// What has happened, in order, each step at most once.
-    pub progress: Vec<ProgressEntry>,
+    /// What has happened, in order; at most [`HISTORY_LIMIT`](super::HISTORY_LIMIT) facts.
+    pub history: Vec<Fact>,
     /// Where it stands.
     pub state: State,
 }
@@ -297,6 +292,12 @@ impl Ceremony {
             State::Verifying { .. } => Prompt::Wait,
             State::Closed(closed) => Prompt::Closed(closed),
         }
+    }
+
+    /// The public steps of the history, each at most once, in their order.
+    pub fn progress(&self) -> impl Iterator<Item = ProgressEntry> + '_ {
+        let entry = |fact: &Fact| Some(ProgressEntry { step: fact.kind.step()?, at: fact.at });
+        self.history.iter().filter_map(entry)
     }
 
     /// Whether it waits for somebody to take it up: its prompt, if it has one, is every phone's.

@@ -1,25 +1,33 @@
 //! The rules: one function, total over states and events, the deadline first.
 
-use fido_relay_proto::device::{CardEvent, DeclineReason};
+use fido_relay_proto::device::{AckOf, CardEvent, DeclineReason};
 use fido_relay_proto::limits::CODE_ATTEMPTS;
-use fido_relay_proto::{AttemptId, Binding, DeviceId, NodeId, Outcome, Reason, Step, UnixMillis};
+use fido_relay_proto::{AttemptId, Binding, DeviceId, NodeId, Outcome, Reason, UnixMillis};
 
 use super::event::{Begun, Effect, Event, Refusal, Reply, Transition, Verdict};
+use super::fact::{Fact, HISTORY_LIMIT, Kind};
 use super::policy;
-use super::state::{
-    Answer, Approval, Ceremony, Challenge, Closed, Code, ProgressEntry, Request, State,
-};
+use super::state::{Answer, Approval, Ceremony, Challenge, Closed, Code, Request, State};
+use crate::fatigue::Why;
+
+/// What is answered, and what must follow.
+type Came = (Reply, Option<Effect>);
 
 impl Ceremony {
-    /// A new ceremony. `attempt` names the begin call that binding `none` makes at once.
+    /// A new ceremony. `attempt` names the begin call that binding `none` makes at once;
+    /// `suppressed` is the rule by which it is shown to no device.
     #[must_use]
-    pub fn open(request: Request, code: Code, attempt: AttemptId) -> Self {
-        let progress = vec![ProgressEntry { step: Step::Opened, at: request.opened_at }];
+    pub fn open(request: Request, code: Code, attempt: AttemptId, suppressed: Option<Why>) -> Self {
+        let (at, device) = (request.opened_at, request.device_id);
+        let mut history = vec![Fact { at, device, kind: Kind::Opened }];
+        if let Some(why) = suppressed {
+            history.push(Fact { at, device: None, kind: Kind::Suppressed { why: Some(why) } });
+        }
         let state = match request.binding {
             Binding::Code => State::Offered { code, wrong_codes: 0 },
             Binding::None => State::Preparing { attempt, device: None },
         };
-        Self { request, silent: false, progress, state }
+        Self { request, silent: suppressed.is_some(), history, state }
     }
 
     /// The call that the present state asks for, at first and after a restart. Never a completion:
@@ -38,19 +46,20 @@ impl Ceremony {
     /// Takes one event at the time `now`. The deadline comes first: an event that arrives after it
     /// meets a closed ceremony.
     pub fn step(&mut self, now: UnixMillis, event: Event) -> Transition {
-        let expired = self.expire(now, &event);
-        let transition = self.apply(now, event);
-        Transition { changed: transition.changed || expired, ..transition }
+        let known = self.history.len();
+        self.expire(now, &event);
+        let (reply, effect) = self.apply(now, event);
+        Transition { reply, facts: self.history[known..].to_vec(), effect }
     }
 
     /// One line for each event.
-    fn apply(&mut self, now: UnixMillis, event: Event) -> Transition {
+    fn apply(&mut self, now: UnixMillis, event: Event) -> Came {
         if self.silent && is_a_try(&event) && self.closed().is_none() {
             return refused(Refusal::AlreadyClosed);
         }
         match event {
-            Event::Sent { .. } => self.note(now, Step::Sent),
-            Event::Acked { of, .. } => self.acked(now, of),
+            Event::Sent { device } => self.note(now, device, Kind::Sent),
+            Event::Acked { device, of } => self.acked(now, device, of),
             Event::Claim { device, attempt, code } => self.claim(now, device, attempt, &code),
             Event::Begun { attempt, begun } => self.begun(now, attempt, *begun),
             Event::BeginFailed { attempt, reason } => self.begin_failed(now, attempt, reason),
@@ -60,8 +69,8 @@ impl Ceremony {
                 }
                 let closing = code.filter(|_| event == CardEvent::Error);
                 match closing.and_then(policy::closes_with) {
-                    Some(reason) => self.close(now, Outcome::Failed, Some(reason), None),
-                    None => self.note(now, Step::Card),
+                    Some(reason) => self.fail(now, reason, Some(device)),
+                    None => self.note(now, device, Kind::Card { event, code }),
                 }
             }
             Event::Answer { device, attempt, credential, digest, by } => {
@@ -77,11 +86,12 @@ impl Ceremony {
                 | State::Verifying { .. } => self.close(now, Outcome::Cancelled, None, None),
             },
             // Whoever has it in hand already is not interrupted.
-            Event::Silence if self.is_unclaimed() && !self.silent => {
+            Event::Silence { why } if self.is_unclaimed() && !self.silent => {
                 self.silent = true;
-                changed(Reply::Done, None)
+                self.record(now, None, Kind::Suppressed { why: Some(why) });
+                (Reply::Done, None)
             }
-            Event::Silence | Event::Tick => ignored(),
+            Event::Silence { .. } | Event::Tick => ignored(),
             Event::Recover { by } => match &self.state {
                 State::Verifying { by: holder, .. } if *holder != by => {
                     self.close(now, Outcome::Indeterminate, Some(Reason::Interrupted), None)
@@ -90,24 +100,22 @@ impl Ceremony {
                 | State::Preparing { .. }
                 | State::Challenged(_)
                 | State::Verifying { .. }
-                | State::Closed(_) => {
-                    Transition { reply: Reply::Done, changed: false, effect: self.pending_effect() }
-                }
+                | State::Closed(_) => (Reply::Done, self.pending_effect()),
             },
         }
     }
 
-    /// Closes a ceremony whose time is up; tells whether it did. A verdict still counts while its
-    /// answer is under verification: the answer came in time.
-    fn expire(&mut self, now: UnixMillis, event: &Event) -> bool {
+    /// Closes a ceremony whose time is up. A verdict still counts while its answer is under
+    /// verification: the answer came in time.
+    fn expire(&mut self, now: UnixMillis, event: &Event) {
         if self.wakes_at().is_none_or(|deadline| now < deadline) {
-            return false;
+            return;
         }
         let (outcome, reason) = match (&self.state, event) {
             (State::Verifying { challenge, .. }, Event::Completed { attempt, .. })
                 if *attempt == challenge.attempt =>
             {
-                return false;
+                return;
             }
             (State::Verifying { .. }, _) => (Outcome::Indeterminate, Reason::UpstreamUnknown),
             (
@@ -119,13 +127,11 @@ impl Ceremony {
             ) => (Outcome::Expired, Reason::Deadline),
         };
         self.close(now, outcome, Some(reason), None);
-        true
     }
 
-    fn acked(&mut self, now: UnixMillis, of: fido_relay_proto::device::AckOf) -> Transition {
-        use fido_relay_proto::device::AckOf;
+    fn acked(&mut self, now: UnixMillis, device: DeviceId, of: AckOf) -> Came {
         match of {
-            AckOf::Offer | AckOf::Challenge => self.note(now, Step::Delivered),
+            AckOf::Offer | AckOf::Challenge => self.note(now, device, Kind::Delivered),
             AckOf::Closed => ignored(),
         }
     }
@@ -136,23 +142,22 @@ impl Ceremony {
         device: DeviceId,
         attempt: AttemptId,
         typed: &str,
-    ) -> Transition {
+    ) -> Came {
         match &mut self.state {
             State::Offered { code, wrong_codes } => {
                 if code.matches(typed) {
                     self.state = State::Preparing { attempt, device: Some(device) };
-                    self.record(now, Step::Claimed);
-                    return changed(Reply::Done, Some(Effect::Begin { attempt }));
+                    self.record(now, Some(device), Kind::Claimed);
+                    return (Reply::Done, Some(Effect::Begin { attempt }));
                 }
                 *wrong_codes += 1;
-                let left = CODE_ATTEMPTS.saturating_sub(*wrong_codes);
-                let mut transition = if left == 0 {
-                    self.close(now, Outcome::Failed, Some(Reason::WrongCode), None)
-                } else {
-                    changed(Reply::Done, None)
-                };
-                transition.reply = Reply::Refused(Refusal::WrongCode { left });
-                transition
+                let nth = *wrong_codes;
+                let left = CODE_ATTEMPTS.saturating_sub(nth);
+                self.record(now, Some(device), Kind::WrongCode { nth });
+                if left == 0 {
+                    self.fail(now, Reason::WrongCode, Some(device));
+                }
+                refused(Refusal::WrongCode { left })
             }
             State::Preparing { .. } | State::Challenged(_) | State::Verifying { .. } => {
                 if self.is_elsewhere(device) {
@@ -166,7 +171,7 @@ impl Ceremony {
         }
     }
 
-    fn begun(&mut self, now: UnixMillis, attempt: AttemptId, begun: Begun) -> Transition {
+    fn begun(&mut self, now: UnixMillis, attempt: AttemptId, begun: Begun) -> Came {
         match &self.state {
             State::Preparing { attempt: current, device } if *current == attempt => {
                 let device = *device;
@@ -180,8 +185,8 @@ impl Ceremony {
                     public_key,
                     tx_binding,
                 }));
-                self.record(now, Step::Challenged);
-                changed(Reply::Done, None)
+                self.record(now, device, Kind::Challenged { attempt: Some(attempt) });
+                (Reply::Done, None)
             }
             State::Offered { .. }
             | State::Preparing { .. }
@@ -191,10 +196,10 @@ impl Ceremony {
         }
     }
 
-    fn begin_failed(&mut self, now: UnixMillis, attempt: AttemptId, reason: Reason) -> Transition {
+    fn begin_failed(&mut self, now: UnixMillis, attempt: AttemptId, reason: Reason) -> Came {
         match &self.state {
             State::Preparing { attempt: current, .. } if *current == attempt => {
-                self.close(now, Outcome::Failed, Some(reason), None)
+                self.fail(now, reason, None)
             }
             State::Offered { .. }
             | State::Preparing { .. }
@@ -211,16 +216,16 @@ impl Ceremony {
         answer: Answer,
         digest: [u8; 32],
         by: NodeId,
-    ) -> Transition {
+    ) -> Came {
         match &self.state {
             State::Challenged(challenge)
                 if challenge.attempt == attempt
                     && challenge.device.is_none_or(|device| device == answer.device) =>
             {
-                let challenge = challenge.clone();
+                let (challenge, device) = (challenge.clone(), answer.device);
                 self.state = State::Verifying { challenge, answer, digest, since: now, by };
-                self.record(now, Step::Verifying);
-                changed(Reply::Accepted { attempt }, Some(Effect::Complete { attempt }))
+                self.record(now, Some(device), Kind::Answered { attempt, digest, by: Some(by) });
+                (Reply::Accepted { attempt }, Some(Effect::Complete { attempt }))
             }
             State::Verifying { challenge, answer: stored, digest: known, .. } => same_or_refused(
                 (challenge.attempt, stored.device, *known),
@@ -241,7 +246,7 @@ impl Ceremony {
         }
     }
 
-    fn completed(&mut self, now: UnixMillis, attempt: AttemptId, verdict: Verdict) -> Transition {
+    fn completed(&mut self, now: UnixMillis, attempt: AttemptId, verdict: Verdict) -> Came {
         match &self.state {
             State::Verifying { challenge, .. } if challenge.attempt == attempt => {}
             State::Offered { .. }
@@ -259,10 +264,8 @@ impl Ceremony {
             Verdict::SessionLost => {
                 self.close(now, Outcome::Expired, Some(Reason::SessionExpired), None)
             }
-            Verdict::Full => self.close(now, Outcome::Failed, Some(Reason::UpstreamFull), None),
-            Verdict::NotAsked => {
-                self.close(now, Outcome::Failed, Some(Reason::UpstreamUnavailable), None)
-            }
+            Verdict::Full => self.fail(now, Reason::UpstreamFull, None),
+            Verdict::NotAsked => self.fail(now, Reason::UpstreamUnavailable, None),
             Verdict::Unknown => {
                 self.close(now, Outcome::Indeterminate, Some(Reason::UpstreamUnknown), None)
             }
@@ -279,7 +282,7 @@ impl Ceremony {
         }
     }
 
-    fn decline(&mut self, now: UnixMillis, device: DeviceId, reason: DeclineReason) -> Transition {
+    fn decline(&mut self, now: UnixMillis, device: DeviceId, reason: DeclineReason) -> Came {
         match &self.state {
             State::Closed(_) => refused(Refusal::AlreadyClosed),
             State::Offered { .. }
@@ -295,7 +298,7 @@ impl Ceremony {
                     // "Not me" counts from any of the user's phones, at any time: it is the alarm.
                     DeclineReason::NotMe => Reason::NotMe,
                 };
-                self.close(now, Outcome::Denied, Some(reason), None)
+                self.close_by(now, (Outcome::Denied, Some(reason)), None, Some(device))
             }
         }
     }
@@ -324,7 +327,7 @@ impl Ceremony {
 
     /// News of a card that nobody waits for: late from the device whose answer is stored, out of
     /// place from any other.
-    fn stray_card(&self, device: DeviceId) -> Transition {
+    fn stray_card(&self, device: DeviceId) -> Came {
         match &self.state {
             State::Verifying { answer, .. } if answer.device == device => ignored(),
             State::Offered { .. }
@@ -346,14 +349,29 @@ impl Ceremony {
         }
     }
 
-    /// The only way to an outcome.
+    /// An end that no device brought about.
     fn close(
         &mut self,
         now: UnixMillis,
         outcome: Outcome,
         reason: Option<Reason>,
         approval: Option<Approval>,
-    ) -> Transition {
+    ) -> Came {
+        self.close_by(now, (outcome, reason), approval, None)
+    }
+
+    fn fail(&mut self, now: UnixMillis, reason: Reason, by: Option<DeviceId>) -> Came {
+        self.close_by(now, (Outcome::Failed, Some(reason)), None, by)
+    }
+
+    /// The only way to an outcome. `by` is the device that brought it about.
+    fn close_by(
+        &mut self,
+        now: UnixMillis,
+        (outcome, reason): (Outcome, Option<Reason>),
+        approval: Option<Approval>,
+        by: Option<DeviceId>,
+    ) -> Came {
         debug_assert!(outcome.allows(reason), "{outcome:?} for {reason:?} is in no document");
         let (accepted, binding) = match &self.state {
             State::Verifying { challenge, answer, digest, .. } => {
@@ -366,29 +384,30 @@ impl Ceremony {
         };
         let tx_binding =
             binding.filter(|_| approval.is_some() && self.request.transaction.is_some());
-        let at = self.record(now, Step::Closed).unwrap_or(now);
+        let device = by.or(accepted.map(|(_, device, _)| device));
+        let at = self.record(now, device, Kind::Closed { outcome, reason });
         self.state =
             State::Closed(Box::new(Closed { outcome, reason, at, approval, tx_binding, accepted }));
-        changed(Reply::Done, None)
+        (Reply::Done, None)
     }
 
     /// Notes a step that changes no state, once.
-    fn note(&mut self, now: UnixMillis, step: Step) -> Transition {
-        if self.closed().is_some() || self.record(now, step).is_none() {
+    fn note(&mut self, now: UnixMillis, device: DeviceId, kind: Kind) -> Came {
+        let known = self.progress().any(|entry| Some(entry.step) == kind.step());
+        if known || self.closed().is_some() {
             return ignored();
         }
-        changed(Reply::Done, None)
+        self.record(now, Some(device), kind);
+        (Reply::Done, None)
     }
 
-    /// Adds a step if it is new, and tells its time. Nodes' clocks differ a little and may be set
-    /// back: a step is never noted as earlier than the one before it.
-    fn record(&mut self, now: UnixMillis, step: Step) -> Option<UnixMillis> {
-        if self.progress.iter().any(|entry| entry.step == step) {
-            return None;
-        }
-        let at = self.progress.last().map_or(now, |before| before.at.max(now));
-        self.progress.push(ProgressEntry { step, at });
-        Some(at)
+    /// Adds a fact and tells its time. Nodes' clocks differ a little and may be set back: a fact
+    /// is never noted as earlier than the one before it.
+    fn record(&mut self, now: UnixMillis, device: Option<DeviceId>, kind: Kind) -> UnixMillis {
+        let at = self.history.last().map_or(now, |before| before.at.max(now));
+        self.history.push(Fact { at, device, kind });
+        debug_assert!(self.history.len() <= HISTORY_LIMIT, "more facts than a ceremony can have");
+        at
     }
 }
 
@@ -403,22 +422,18 @@ fn is_a_try(event: &Event) -> bool {
         | Event::Completed { .. }
         | Event::Decline { .. }
         | Event::Cancel
-        | Event::Silence
+        | Event::Silence { .. }
         | Event::Tick
         | Event::Recover { .. } => false,
     }
 }
 
-fn changed(reply: Reply, effect: Option<Effect>) -> Transition {
-    Transition { reply, changed: true, effect }
+fn ignored() -> Came {
+    (Reply::Ignored, None)
 }
 
-fn ignored() -> Transition {
-    Transition { reply: Reply::Ignored, changed: false, effect: None }
-}
-
-fn refused(why: Refusal) -> Transition {
-    Transition { reply: Reply::Refused(why), changed: false, effect: None }
+fn refused(why: Refusal) -> Came {
+    (Reply::Refused(why), None)
 }
 
 /// The same answer again is acknowledged again; any other is told why not.
@@ -426,10 +441,6 @@ fn same_or_refused(
     stored: (AttemptId, DeviceId, [u8; 32]),
     given: (AttemptId, DeviceId, [u8; 32]),
     refusal: Refusal,
-) -> Transition {
-    if stored == given {
-        Transition { reply: Reply::Accepted { attempt: given.0 }, changed: false, effect: None }
-    } else {
-        refused(refusal)
-    }
+) -> Came {
+    if stored == given { (Reply::Accepted { attempt: given.0 }, None) } else { refused(refusal) }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use fido_relay_proto::{Binding, CeremonyId, CeremonyType, Outcome, Step};
+use fido_relay_proto::{Binding, CeremonyId, CeremonyType, Outcome, Step, UnixMillis};
 use futures::future::{BoxFuture, ready};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::{Counters, Histograms, Labels, counter, counters, seconds};
-use crate::ceremony::{Ceremony, Closed, Event, Reply};
+use crate::ceremony::{Ceremony, Event, Fact, Kind, Reply};
 use crate::ports::{SecurityEvent, Witness};
 
 /// How long a closed ceremony is remembered: what is told late of it comes within moments. Not by
@@ -123,14 +123,14 @@ impl Ceremonies {
                 // Its opening is about to be told.
                 Told::Changed => {}
             },
-            (Entry::Vacant(place), Some(closed)) => match told {
+            (Entry::Vacant(place), Some(_)) => match told {
                 Told::Opened | Told::Changed => {
                     place.insert(Known::Ended);
                     match told {
                         Told::Opened => self.count_opened(ceremony),
                         Told::Changed | Told::Found => drop(self.taken_up.inc()),
                     }
-                    self.count_closed(ceremony, closed);
+                    self.count_closed(ceremony);
                 }
                 // Ended in another life of this node, most likely, and counted there. Its opening
                 // must not count either, should it be told yet.
@@ -139,39 +139,39 @@ impl Ceremonies {
                     self.remember(id);
                 }
             },
-            (Entry::Occupied(mut known), Some(closed)) if *known.get() == Known::Open => {
+            (Entry::Occupied(mut known), Some(_)) if *known.get() == Known::Open => {
                 known.insert(Known::Ended);
                 drop(known);
-                self.count_closed(ceremony, closed);
+                self.count_closed(ceremony);
             }
             (Entry::Occupied(_), None | Some(_)) => {}
         }
     }
 
     fn count_opened(&self, ceremony: &Ceremony) {
-        let request = &ceremony.request;
-        self.opened.get_or_create(&of_kind(request.ceremony_type, request.binding)).inc();
+        self.count(ceremony, |kind| matches!(kind, Kind::Opened));
     }
 
-    fn count_closed(&self, ceremony: &Ceremony, closed: &Closed) {
-        let request = &ceremony.request;
-        let outcome = closed.outcome;
-        let end = of_end(request.ceremony_type, request.binding, outcome);
-        self.closed.get_or_create(&end).inc();
-        if let Some(reason) = closed.reason {
-            let labels = [("outcome", outcome_name(outcome)), ("reason", reason.code().into())];
-            self.reasons.get_or_create(&labels).inc();
+    fn count_closed(&self, ceremony: &Ceremony) {
+        self.count(ceremony, |kind| matches!(kind, Kind::Closed { .. }));
+        self.remember(ceremony.request.id);
+    }
+
+    fn count(&self, ceremony: &Ceremony, which: impl Fn(&Kind) -> bool) {
+        let facts = ceremony.history.iter().filter(|fact| which(&fact.kind));
+        for count in facts.flat_map(|fact| counts(ceremony, fact)) {
+            match count {
+                Count::Opened(labels) => drop(self.opened.get_or_create(&labels).inc()),
+                Count::Closed(labels) => drop(self.closed.get_or_create(&labels).inc()),
+                Count::Reason(labels) => drop(self.reasons.get_or_create(&labels).inc()),
+                Count::Duration(labels, took) => {
+                    self.durations.get_or_create(&labels).observe(took.as_secs_f64());
+                }
+                Count::Step(labels, took) => {
+                    self.steps.get_or_create(&labels).observe(took.as_secs_f64());
+                }
+            }
         }
-        let lasted = closed.at.millis_since(request.opened_at);
-        let labels = [("outcome", outcome_name(outcome))];
-        self.durations.get_or_create(&labels).observe(in_seconds(lasted));
-        for pair in ceremony.progress.windows(2) {
-            let [before, after] = pair else { continue };
-            let labels = [("step", step_name(after.step))];
-            let took = after.at.millis_since(before.at);
-            self.steps.get_or_create(&labels).observe(in_seconds(took));
-        }
-        self.remember(request.id);
     }
 
     /// Forgets what ended a while ago.
@@ -224,8 +224,57 @@ fn ceremony_buckets() -> Histogram {
     Histogram::new([0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0])
 }
 
-fn in_seconds(millis: u64) -> f64 {
-    Duration::from_millis(millis).as_secs_f64()
+/// One thing to count, with its labels.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Count {
+    /// `ceremonies_opened`.
+    Opened(Labels<2>),
+    /// `ceremonies_closed`.
+    Closed(Labels<3>),
+    /// `ceremony_reasons`.
+    Reason(Labels<2>),
+    /// `ceremony_duration`: from opened to closed.
+    Duration(Labels<1>, Duration),
+    /// `ceremony_step`: from the public step before to this one.
+    Step(Labels<1>, Duration),
+}
+
+/// What a fact counts. The steps of a ceremony are counted with its end.
+#[must_use]
+pub fn counts(ceremony: &Ceremony, fact: &Fact) -> Vec<Count> {
+    let request = &ceremony.request;
+    match fact.kind {
+        Kind::Opened => vec![Count::Opened(of_kind(request.ceremony_type, request.binding))],
+        Kind::Closed { outcome, reason } => {
+            let [kind, binding] = of_kind(request.ceremony_type, request.binding);
+            let ended = ("outcome", outcome_name(outcome));
+            let lasted = took(request.opened_at, fact.at);
+            let mut counts = vec![
+                Count::Closed([kind, binding, ended.clone()]),
+                Count::Duration([ended.clone()], lasted),
+            ];
+            let reason = reason.map(|reason| ("reason", reason.code().into()));
+            counts.extend(reason.map(|reason| Count::Reason([ended, reason])));
+            let steps: Vec<_> = ceremony.progress().collect();
+            counts.extend(steps.windows(2).filter_map(|pair| {
+                let [before, after] = pair else { return None };
+                Some(Count::Step([("step", step_name(after.step))], took(before.at, after.at)))
+            }));
+            counts
+        }
+        Kind::Sent
+        | Kind::Delivered
+        | Kind::WrongCode { .. }
+        | Kind::Claimed
+        | Kind::Challenged { .. }
+        | Kind::Card { .. }
+        | Kind::Answered { .. }
+        | Kind::Suppressed { .. } => Vec::new(),
+    }
+}
+
+fn took(from: UnixMillis, to: UnixMillis) -> Duration {
+    Duration::from_millis(to.millis_since(from))
 }
 
 fn of_kind(kind: CeremonyType, binding: Binding) -> Labels<2> {
@@ -272,4 +321,40 @@ fn step_name(step: Step) -> Cow<'static, str> {
         Step::Verifying => "verifying",
         Step::Closed => "closed",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ceremony::with_every_kind;
+
+    #[test]
+    fn an_opening_is_counted_by_itself_and_everything_else_with_the_end() {
+        let ceremony = with_every_kind();
+        let (ends, others): (Vec<_>, Vec<_>) =
+            ceremony.history.iter().partition(|fact| matches!(fact.kind, Kind::Closed { .. }));
+        let counted: Vec<_> = others.iter().flat_map(|fact| counts(&ceremony, fact)).collect();
+        let kind = [("type", "approval".into()), ("binding", "code".into())];
+        assert_eq!(counted, [Count::Opened(kind.clone())]);
+        let [kind, binding] = kind;
+        let ended = ("outcome", Cow::from("denied"));
+        let mut expected = vec![
+            Count::Closed([kind, binding, ended.clone()]),
+            Count::Duration([ended.clone()], Duration::from_secs(10)),
+            Count::Reason([ended, ("reason", "not_me".into())]),
+        ];
+        let steps = [
+            ("sent", 1),
+            ("delivered", 1),
+            ("claimed", 2),
+            ("challenged", 1),
+            ("card", 1),
+            ("verifying", 1),
+            ("closed", 3),
+        ];
+        expected.extend(steps.map(|(step, seconds)| {
+            Count::Step([("step", step.into())], Duration::from_secs(seconds))
+        }));
+        assert_eq!(counts(&ceremony, &ends[0]), expected);
+    }
 }

@@ -38,6 +38,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use self::ceremonies::{Count, counts};
 pub use self::edge::SocketCount;
 pub use self::webhooks::WebhookStanding;
 
@@ -50,7 +51,7 @@ use crate::ports::{Fido, Store, Witness};
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Label names with their values.
-type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
+pub type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
 type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 

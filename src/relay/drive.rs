@@ -74,8 +74,9 @@ impl Relay {
         for _ in 0..RACES {
             let found = ceremonies::load(&*world.store, key).await.map_err(unavailable)?;
             let (mut ceremony, revision) = found.ok_or(DriveError::NotFound)?;
-            let Transition { reply, changed, effect } =
+            let Transition { reply, facts, effect } =
                 ceremony.step(world.clock.now(), event.clone());
+            let changed = !facts.is_empty();
             if changed {
                 match self.save(records.clone(), revision, &ceremony).await {
                     Ok(()) => {}

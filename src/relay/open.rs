@@ -166,8 +166,11 @@ impl Relay {
                 self.admit(batch, &request).await.map_err(OpenError::Unavailable)?;
             let attempt = AttemptId::from_bytes(random::bytes());
             let code = Code(random::code(CODE_DIGITS));
-            let mut ceremony = Ceremony::open(request.clone(), code, attempt);
-            ceremony.silent = matches!(admission, Admission::Silent(_));
+            let suppressed = match admission {
+                Admission::Shown { .. } => None,
+                Admission::Silent(why) => Some(why),
+            };
+            let ceremony = Ceremony::open(request.clone(), code, attempt, suppressed);
             let batch = ceremonies::put(batch, Revision::ABSENT, &ceremony)
                 .map_err(OpenError::Unavailable)?;
             match self.world().store.commit(batch).await {
@@ -232,7 +235,7 @@ impl Relay {
             Admission::Shown { displaced: Some(id) } => {
                 let key = CeremonyKey { tenant: request.tenant, id };
                 self.world().tasks.spawn_bare(async move {
-                    match relay.drive(&key, Event::Silence).await {
+                    match relay.drive(&key, Event::Silence { why: Why::Displaced }).await {
                         Ok(driven) if driven.changed => {
                             let request = &driven.ceremony.request;
                             relay.note_silent(request, Why::Displaced, None).await;

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::Relay;
 use super::devices::UserKey;
-use crate::ceremony::{Ceremony, Request};
+use crate::ceremony::{Ceremony, Fact, Kind, Request};
 use crate::fatigue::{Admission, Ask, End, Standing, Why};
 use crate::ports::{
     Batch, Bucket, Due, DueRule, Happening, Record, Revision, SecurityEvent, StoreError, records,
@@ -50,6 +50,34 @@ impl Turns {
 
 pub(super) fn user(request: &Request) -> UserKey {
     UserKey::new(&request.tenant, &request.username)
+}
+
+/// What a fact changes in the user's prompt state, if anything. A suppressed ceremony counts as
+/// none, but for the person's own "no"; and time does by itself what an expiry would.
+pub(super) fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<End> {
+    let (outcome, reason) = match fact.kind {
+        Kind::Closed { outcome, reason } => (outcome, reason),
+        Kind::Opened
+        | Kind::Sent
+        | Kind::Delivered
+        | Kind::WrongCode { .. }
+        | Kind::Claimed
+        | Kind::Challenged { .. }
+        | Kind::Card { .. }
+        | Kind::Answered { .. }
+        | Kind::Suppressed { .. } => return None,
+    };
+    let request = &ceremony.request;
+    let end = End {
+        ceremony: request.id,
+        client: request.client_id,
+        prior_auth: request.prior_auth,
+        outcome,
+        reason,
+        at: fact.at,
+    };
+    let counts = !ceremony.silent || end.is_a_word_of_the_person();
+    (outcome != Outcome::Expired && counts).then_some(end)
 }
 
 impl Relay {
@@ -107,29 +135,17 @@ impl Relay {
     }
 
     /// Adds what the end of a ceremony means for the user's prompt state to the batch that stores
-    /// the end. Time does by itself what an expiry would.
+    /// the end.
     pub(super) async fn count_end(
         &self,
         batch: Batch,
         ceremony: &Ceremony,
     ) -> Result<Batch, StoreError> {
-        let request = &ceremony.request;
-        let Some(closed) = ceremony.closed() else { return Ok(batch) };
-        let end = End {
-            ceremony: request.id,
-            client: request.client_id,
-            prior_auth: request.prior_auth,
-            outcome: closed.outcome,
-            reason: closed.reason,
-            at: closed.at,
-        };
-        let counts = !ceremony.silent || end.is_a_word_of_the_person();
-        if closed.outcome == Outcome::Expired || !counts {
-            return Ok(batch);
-        }
+        let end = ceremony.history.last().and_then(|fact| end_of(ceremony, fact));
+        let Some(end) = end else { return Ok(batch) };
         let policy = &self.node.policy;
         let (batch, ()) = self
-            .with_standing(batch, &user(request), |standing| standing.ended(policy, &end))
+            .with_standing(batch, &user(&ceremony.request), |standing| standing.ended(policy, &end))
             .await?;
         Ok(batch)
     }
@@ -172,5 +188,42 @@ impl Relay {
         let (mut standing, revision) = found.unwrap_or((Standing::default(), Revision::ABSENT));
         let done = change(&mut standing);
         Ok((records::put(batch, Bucket::Standings, key, revision, &standing)?, done))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fido_relay_proto::{DeviceId, Reason};
+
+    use super::*;
+    use crate::ceremony::with_every_kind;
+
+    #[test]
+    fn only_an_end_other_than_an_expiry_changes_the_prompt_state() {
+        let mut ceremony = with_every_kind();
+        let ends = |ceremony: &Ceremony| -> Vec<_> {
+            let end = |fact| end_of(ceremony, fact).map(|end| (end.outcome, end.reason, end.at));
+            ceremony.history.iter().filter_map(end).collect()
+        };
+        let denied = (Outcome::Denied, Some(Reason::NotMe), UnixMillis(1_010_000));
+        assert!(ceremony.silent, "a \"no\" is heard also of what was suppressed");
+        assert_eq!(ends(&ceremony), [denied]);
+        let last = ceremony.history.len() - 1;
+        for (silent, outcome, reason, counts) in [
+            (false, Outcome::Denied, Some(Reason::Declined), true),
+            (false, Outcome::Succeeded, None, true),
+            (false, Outcome::Failed, Some(Reason::WrongCode), true),
+            (false, Outcome::Cancelled, None, true),
+            (false, Outcome::Expired, Some(Reason::Deadline), false),
+            (false, Outcome::Expired, Some(Reason::SessionExpired), false),
+            (true, Outcome::Cancelled, None, false),
+            (true, Outcome::Expired, Some(Reason::Deadline), false),
+        ] {
+            ceremony.silent = silent;
+            let device = Some(DeviceId::from_bytes([1; 16]));
+            ceremony.history[last].device = device;
+            ceremony.history[last].kind = Kind::Closed { outcome, reason };
+            assert_eq!(ends(&ceremony).len(), usize::from(counts), "{silent} {outcome:?}");
+        }
     }
 }

@@ -21,8 +21,6 @@ pub struct View {
     pub client_id: ClientId,
     /// What it is for.
     pub ceremony_type: CeremonyType,
-    /// How page and phone are tied together.
-    pub binding: Binding,
     /// Whose card.
     pub username: Username,
     /// When it expires.
@@ -31,8 +29,8 @@ pub struct View {
     pub code: Option<Code>,
     /// Where it stands.
     pub phase: Phase,
-    /// What has happened, in order, each step at most once.
-    pub progress: Vec<ProgressEntry>,
+    /// The public steps, each at most once, in the order in which they were made.
+    pub progress: Vec<Moment>,
     /// The end, if there is one.
     pub end: Option<End>,
     /// What may be signed, if it succeeded.
@@ -53,7 +51,7 @@ pub struct End {
 /// One step, and where the ceremony stood when it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Its number, counted from 1.
+    /// The number of its kind: see [`Step::number`].
     pub seq: u32,
     /// What happened.
     pub step: Step,
@@ -73,18 +71,31 @@ impl View {
     /// The number of the last step.
     #[must_use]
     pub fn seq(&self) -> u32 {
-        u32::try_from(self.progress.len()).unwrap_or(u32::MAX)
+        self.progress.last().map_or(0, |last| last.seq)
     }
 
-    /// The number that a watcher goes on after if it says that it has `since`. One beyond the
-    /// newest step, such as after a restored backup, has not seen the end, whatever it has seen.
+    /// The steps that follow the one with number `since`, in the order in which they were made;
+    /// for 0, all. After a number that the ceremony does not have, such as that of a step that a
+    /// restored backup undid, only the end follows: a watcher has not seen that, whatever it has
+    /// seen.
+    #[must_use]
+    pub fn after(&self, since: u32) -> &[Moment] {
+        let known = self.progress.iter().position(|moment| moment.seq == since);
+        let start = match known {
+            _ if since == 0 => 0,
+            Some(at) => at + 1,
+            None => self.progress.len() - usize::from(self.end.is_some()),
+        };
+        self.progress.get(start..).unwrap_or_default()
+    }
+
+    /// The number that a watcher goes on after if it says that it has `since`: one that the
+    /// ceremony has.
     #[must_use]
     pub fn resume_after(&self, since: u32) -> u32 {
-        match self.seq() {
-            seq if since <= seq => since,
-            seq if self.end.is_some() => seq.saturating_sub(1),
-            seq => seq,
-        }
+        let left = self.after(since).len();
+        let known = self.progress.len().checked_sub(left + 1);
+        known.and_then(|at| self.progress.get(at)).map_or(0, |moment| moment.seq)
     }
 
     /// Seconds left; 0 when closed.
@@ -92,25 +103,26 @@ impl View {
     pub fn expires_in(&self, now: UnixMillis) -> u64 {
         if self.end.is_some() { 0 } else { self.deadline.secs_left(now) }
     }
+}
 
-    /// Every step with the phase that it led to. It depends on the steps alone and not on when
-    /// somebody looks, so that everybody is told the same.
-    pub fn moments(&self) -> impl Iterator<Item = Moment> + '_ {
-        let mut phase = match self.binding {
-            Binding::Code => Phase::Offered,
-            Binding::None => Phase::Preparing,
+/// Every public step with the phase that it led to. It depends on the history alone and not on when
+/// somebody looks, so that everybody is told the same.
+fn moments(ceremony: &Ceremony) -> Vec<Moment> {
+    let mut phase = match ceremony.request.binding {
+        Binding::Code => Phase::Offered,
+        Binding::None => Phase::Preparing,
+    };
+    let moment = |ProgressEntry { step, at }| {
+        phase = match step {
+            Step::Opened | Step::Sent | Step::Delivered | Step::Card => phase,
+            Step::Claimed => Phase::Preparing,
+            Step::Challenged => Phase::Challenged,
+            Step::Verifying => Phase::Verifying,
+            Step::Closed => Phase::Closed,
         };
-        (1..).zip(&self.progress).map(move |(seq, entry)| {
-            phase = match entry.step {
-                Step::Opened | Step::Sent | Step::Delivered | Step::Card => phase,
-                Step::Claimed => Phase::Preparing,
-                Step::Challenged => Phase::Challenged,
-                Step::Verifying => Phase::Verifying,
-                Step::Closed => Phase::Closed,
-            };
-            Moment { seq, step: entry.step, at: entry.at, phase }
-        })
-    }
+        Moment { seq: step.number(), step, at, phase }
+    };
+    ceremony.progress().map(moment).collect()
 }
 
 impl From<&Ceremony> for View {
@@ -133,12 +145,11 @@ impl From<&Ceremony> for View {
             tenant: request.tenant.clone(),
             client_id: request.client_id,
             ceremony_type: request.ceremony_type,
-            binding: request.binding,
             username: request.username.clone(),
             deadline: request.deadline,
             code,
             phase: ceremony.phase(),
-            progress: ceremony.progress.clone(),
+            progress: moments(ceremony),
             end,
             success: ceremony.success().map(Box::new),
         }
@@ -148,5 +159,44 @@ impl From<&Ceremony> for View {
 impl From<&View> for CeremonyKey {
     fn from(view: &View) -> Self {
         Self { tenant: view.tenant.clone(), id: view.id }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ceremony::with_every_kind;
+
+    fn numbers(view: &View, since: u32) -> Vec<u32> {
+        view.after(since).iter().map(|moment| moment.seq).collect()
+    }
+
+    #[test]
+    fn what_follows_a_number_is_a_matter_of_order_and_internal_facts_have_none() {
+        let ceremony = with_every_kind();
+        let mut view = View::from(&ceremony);
+        assert_eq!(numbers(&view, 0), [10, 11, 13, 20, 30, 40, 50, 60]);
+        // As with binding `none`.
+        view.progress.swap(1, 4);
+        assert_eq!(numbers(&view, 0), [10, 30, 13, 20, 11, 40, 50, 60]);
+        assert_eq!(numbers(&view, 11), [40, 50, 60]);
+        assert_eq!(numbers(&view, 30), [13, 20, 11, 40, 50, 60]);
+        assert_eq!(numbers(&view, 60), Vec::<u32>::new());
+        assert_eq!((view.seq(), view.resume_after(11), view.resume_after(0)), (60, 11, 0));
+    }
+
+    #[test]
+    fn after_a_number_that_it_does_not_have_only_the_end_follows() {
+        let mut view = View::from(&with_every_kind());
+        for unknown in [1, 12, 61, u32::MAX] {
+            assert_eq!((numbers(&view, unknown), view.resume_after(unknown)), (vec![60], 50));
+        }
+        view.progress.pop();
+        view.end = None;
+        for unknown in [1, 12, 60, 61, u32::MAX] {
+            assert_eq!((numbers(&view, unknown), view.resume_after(unknown)), (vec![], 50));
+        }
+        view.progress.truncate(1);
+        assert_eq!((view.seq(), view.resume_after(60)), (10, 10));
     }
 }

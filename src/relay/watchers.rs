@@ -110,10 +110,10 @@ impl Drop for Watch<'_> {
 
 #[cfg(test)]
 mod tests {
-    use fido_relay_proto::{Binding, CeremonyType, ClientId, Phase, Step, TenantId, UnixMillis};
+    use fido_relay_proto::{CeremonyType, ClientId, Phase, Step, TenantId, UnixMillis};
 
     use super::*;
-    use crate::ceremony::ProgressEntry;
+    use crate::relay::view::Moment;
 
     #[tokio::test]
     async fn a_change_between_subscribing_and_waiting_is_not_lost() {
@@ -141,19 +141,19 @@ mod tests {
         assert!(watchers.subscribe(id).seen().is_none());
     }
 
-    fn view(id: CeremonyId, steps: usize) -> View {
-        let entry = ProgressEntry { step: Step::Sent, at: UnixMillis(0) };
+    fn view(id: CeremonyId, steps: u32) -> View {
+        let (step, at, phase) = (Step::Sent, UnixMillis(0), Phase::Offered);
+        let moment = |seq| Moment { seq, step, at, phase };
         View {
             id,
             tenant: TenantId::default(),
             client_id: ClientId::from_bytes([2; 16]),
             ceremony_type: CeremonyType::Authentication,
-            binding: Binding::Code,
             username: "ada".to_owned().try_into().unwrap(),
             deadline: UnixMillis(0),
             code: None,
             phase: Phase::Offered,
-            progress: vec![entry; steps],
+            progress: (1..=steps).map(moment).collect(),
             end: None,
             success: None,
         }

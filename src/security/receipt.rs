@@ -153,7 +153,7 @@ impl Receipt {
             Some(words) => Some(sha256(&serde_json_canonicalizer::to_vec(words).ok()?)),
             None => None,
         };
-        let at = |step| ceremony.progress.iter().find(|entry| entry.step == step);
+        let at = |step| ceremony.progress().find(|entry| entry.step == step);
         Some(Self {
             iss: issuer.to_owned(),
             jti: request.id,

@@ -3,12 +3,12 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay_proto::webhook::{WebhookBody, WebhookEvent, WebhookNews};
-use fido_relay_proto::{ClientId, EventId, Reason, TenantId, UnixMillis};
+use fido_relay_proto::{ClientId, EventId, Outcome, Reason, Step, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use crate::ceremony::Ceremony;
+use crate::ceremony::{Ceremony, Fact, Kind, Request};
 use crate::ports::{Happening, SecurityEvent};
 
 /// What happened, and whom it concerns.
@@ -52,26 +52,50 @@ impl Told {
 
 /// What a ceremony's end has to tell; nothing while it is open.
 pub(super) fn of_ceremony(ceremony: &Ceremony) -> Vec<Event> {
-    let Some(closed) = ceremony.closed() else { return Vec::new() };
-    let request = &ceremony.request;
+    let end = ceremony.closed();
+    end.map_or_else(Vec::new, |end| of_end(&ceremony.request, end.at, end.outcome, end.reason))
+}
+
+/// What one fact of a ceremony has to tell.
+pub(super) fn of_fact(request: &Request, fact: &Fact) -> Vec<Event> {
+    match fact.kind {
+        Kind::Closed { outcome, reason } => of_end(request, fact.at, outcome, reason),
+        // Whether anybody was asked is not for the initiator to know, and the rest is progress.
+        Kind::Opened
+        | Kind::Sent
+        | Kind::Delivered
+        | Kind::WrongCode { .. }
+        | Kind::Claimed
+        | Kind::Challenged { .. }
+        | Kind::Card { .. }
+        | Kind::Answered { .. }
+        | Kind::Suppressed { .. } => Vec::new(),
+    }
+}
+
+fn of_end(
+    request: &Request,
+    at: UnixMillis,
+    outcome: Outcome,
+    reason: Option<Reason>,
+) -> Vec<Event> {
     let event = |kind, news| Event {
         tenant: request.tenant.clone(),
         client: Some(request.client_id),
         kind,
-        told: Told { id: id(kind, request.id.as_bytes()), at: closed.at, news },
+        told: Told { id: id(kind, request.id.as_bytes()), at, news },
     };
     let mut events = vec![event(
         WebhookEvent::CeremonyClosed,
         WebhookNews::CeremonyClosed {
             id: request.id,
             ceremony_type: request.ceremony_type,
-            outcome: closed.outcome,
-            reason: closed.reason,
-            // Nothing follows the end.
-            seq: u32::try_from(ceremony.progress.len()).unwrap_or(u32::MAX),
+            outcome,
+            reason,
+            seq: Step::Closed.number(),
         },
     )];
-    if closed.reason == Some(Reason::NotMe) {
+    if reason == Some(Reason::NotMe) {
         let username = request.username.clone();
         let news = WebhookNews::UserNotMe { id: request.id, username };
         events.push(event(WebhookEvent::UserNotMe, news));
@@ -149,4 +173,29 @@ pub(super) fn rfc3339(at: UnixMillis) -> String {
         .ok()
         .and_then(|time| time.format(form).ok())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ceremony::with_every_kind;
+
+    #[test]
+    fn only_an_end_is_told_and_not_me_is_told_beside_it() {
+        let ceremony = with_every_kind();
+        let told: Vec<_> = ceremony
+            .history
+            .iter()
+            .flat_map(|fact| of_fact(&ceremony.request, fact))
+            .map(|event| (event.client, event.told.body().unwrap()))
+            .collect();
+        let client = Some(ceremony.request.client_id);
+        let closed = r#"{"type":"ceremony.closed","data":{"id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","type":"approval","outcome":"denied","reason":"not_me","seq":60},"timestamp":"1970-01-01T00:16:50.000Z"}"#;
+        let not_me = r#"{"type":"user.not_me","data":{"id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","username":"ada"},"timestamp":"1970-01-01T00:16:50.000Z"}"#;
+        assert_eq!(told, [(client, closed.to_owned()), (client, not_me.to_owned())]);
+        assert_eq!(
+            of_fact(&ceremony.request, ceremony.history.last().unwrap()),
+            of_ceremony(&ceremony)
+        );
+    }
 }

@@ -45,6 +45,7 @@ use self::endpoint::EndpointKey;
 use self::event::{Event, Told};
 use self::figures::Figures;
 use self::recorder::Recorder;
+use crate::ceremony::{Ceremony, Fact, Request};
 use crate::ports::{
     Clock, Registrar, Revision, Store, StoreError, Unsendable, WebhookSender, Witness,
 };
@@ -57,6 +58,22 @@ pub use self::endpoint::Endpoint;
 pub use self::figures::WebhookFigures;
 pub use self::outbox::DUE;
 pub use self::signing::SigningKey;
+
+/// The webhooks that one fact of a ceremony causes, where an endpoint wants them: id and body.
+#[must_use]
+pub fn of_fact(request: &Request, fact: &Fact) -> Vec<(EventId, String)> {
+    bodies(event::of_fact(request, fact))
+}
+
+/// The same of the record as it stands.
+#[must_use]
+pub fn of_ceremony(ceremony: &Ceremony) -> Vec<(EventId, String)> {
+    bodies(event::of_ceremony(ceremony))
+}
+
+fn bodies(events: Vec<event::Event>) -> Vec<(EventId, String)> {
+    events.into_iter().filter_map(|event| Some((event.told.id, event.told.body()?))).collect()
+}
 
 /// Endpoints of one client.
 pub const ENDPOINTS: usize = 16;

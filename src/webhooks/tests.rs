@@ -298,7 +298,7 @@ impl Stage {
             deadline: opened_at.plus_secs(120),
         };
         let attempt = AttemptId::from_bytes([4; 16]);
-        Ceremony::open(request, Code("123456".to_owned()), attempt)
+        Ceremony::open(request, Code("123456".to_owned()), attempt, None)
     }
 
     async fn closes(&self, number: u8) {

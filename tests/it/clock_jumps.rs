@@ -94,7 +94,7 @@ async fn ends(relay: &PaperRelay, id: &str) -> (Ceremony, u64) {
 }
 
 fn is_in_order(ceremony: &Ceremony) -> bool {
-    ceremony.progress.is_sorted_by_key(|entry| entry.at)
+    ceremony.history.is_sorted_by_key(|fact| fact.at)
 }
 
 async fn check_end(relay: &PaperRelay, at: At, id: &str, ceremony: &Ceremony) {
@@ -108,7 +108,7 @@ async fn check_end(relay: &PaperRelay, at: At, id: &str, ceremony: &Ceremony) {
     }
     let completions = relay.fido.completions.load(Ordering::Relaxed);
     assert_eq!(completions, usize::from(at == At::Verifying), "{at:?}");
-    assert!(is_in_order(ceremony), "{at:?}: {:?}", ceremony.progress);
+    assert!(is_in_order(ceremony), "{at:?}: {:?}", ceremony.history);
     // Whatever the clock does then, it has ended as it did, and when it did.
     let closed = ceremony.closed().unwrap().at;
     for _ in 0..2 {
@@ -170,7 +170,7 @@ async fn an_answer_counts_after_the_clock_was_set_back() {
     let (ceremony, seconds) = ends(&relay, &id).await;
     assert_eq!(relay.read(&id).await["status"], "succeeded");
     assert!(seconds <= 1, "{seconds}");
-    assert!(is_in_order(&ceremony), "{:?}", ceremony.progress);
+    assert!(is_in_order(&ceremony), "{:?}", ceremony.history);
     assert_eq!(relay.fido.completions.load(Ordering::Relaxed), 1);
 }
 
@@ -202,7 +202,7 @@ async fn a_verdict_counts_however_the_clock_was_set_while_it_was_under_way() {
         let (ceremony, seconds) = ends(&relay, &id).await;
         assert_eq!(relay.read(&id).await["status"], "succeeded");
         assert!(seconds <= 6, "{seconds}");
-        assert!(is_in_order(&ceremony), "{:?}", ceremony.progress);
+        assert!(is_in_order(&ceremony), "{:?}", ceremony.history);
     }
 }
 

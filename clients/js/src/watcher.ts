@@ -58,7 +58,10 @@ export class Watcher {
   #awake = new AbortController();
   /** The request that is under way. */
   #connection: Connection | undefined;
-  #seen: number;
+  /** The number of the last event: what the relay goes on after. */
+  #since: number;
+  /** The numbers of all. They need not grow from one event to the next. */
+  readonly #seen: Set<number>;
   #last: WatchEvent | undefined;
   #road: "events" | "poll";
   #connected = false;
@@ -71,7 +74,8 @@ export class Watcher {
     this.#ticket = ticket;
     this.#listener = listener;
     this.#options = options;
-    this.#seen = options.since ?? 0;
+    this.#since = options.since ?? 0;
+    this.#seen = new Set([this.#since]);
     this.#road = options.road ?? (options.fetch || streams() ? "events" : "poll");
     this.#first = options.backoff?.firstMs ?? 1000;
     this.#most = options.backoff?.mostMs ?? 30_000;
@@ -198,7 +202,7 @@ export class Watcher {
     try {
       connection.limit(this.#options.firstByteMs ?? 5000);
       const headers: Record<string, string> = { Accept: "text/event-stream" };
-      if (this.#seen > 0) headers["Last-Event-ID"] = String(this.#seen);
+      if (this.#since > 0) headers["Last-Event-ID"] = String(this.#since);
       const response = await this.#fetch(`${this.#url}/events`, headers, connection);
       const refused = await this.#refusal(response);
       if (refused) return refused;
@@ -251,13 +255,16 @@ export class Watcher {
     const wait = this.#connected ? POLL_S : 0;
     try {
       connection.limit(wait ? wait * 1000 + POLL_SLACK_MS : QUICK_MS);
-      const query = `wait=${wait}&since=${this.#seen}`;
+      const query = `wait=${wait}&since=${this.#since}`;
       const response = await this.#fetch(`${this.#url}?${query}`, {}, connection);
       const refused = await this.#refusal(response);
       if (refused) return refused;
       const view = (await response.json()) as View;
-      for (const event of eventsOf(view)) this.#take(event);
-      if (view.phase === "closed") this.#last ??= eventsOf(view).at(-1);
+      const events = eventsOf(view);
+      // The answer begins with the first step; the stream would with the one after `since`.
+      const known = events.findIndex(({ seq }) => seq === this.#since);
+      for (const event of events.slice(known + 1)) this.#take(event);
+      if (view.phase === "closed") this.#last ??= events.at(-1);
       this.#heard("poll");
       // The next one waits at the relay.
       return wait ? { answered: true } : { waitMs: 0, exact: true, answered: true };
@@ -295,8 +302,9 @@ export class Watcher {
   }
 
   #take(event: WatchEvent): void {
-    if (event.seq <= this.#seen) return;
-    this.#seen = event.seq;
+    if (this.#seen.has(event.seq)) return;
+    this.#seen.add(event.seq);
+    this.#since = event.seq;
     this.#last = event;
     this.#listener.event(event);
   }

@@ -10,9 +10,12 @@ use fido_relay_proto::{
 use serde_json::value::RawValue;
 
 use super::*;
+use crate::fatigue::Why;
 
+mod facts;
 mod properties;
 mod scripts;
+mod stored;
 mod table;
 
 const PHONE: DeviceId = DeviceId::from_bytes([1; 16]);
@@ -25,6 +28,9 @@ const NODE: NodeId = NodeId::from_bytes([7; 16]);
 const RESTARTED: NodeId = NodeId::from_bytes([8; 16]);
 
 /// The event of the process that runs.
+
+/// The rule by which a ceremony is suppressed here.
+const SILENCE: Event = Event::Silence { why: Why::Displaced };
 
 const OPENED: UnixMillis = UnixMillis(1_000_000);
 const LIFE_MS: u64 = 120_000;
@@ -67,7 +73,33 @@ fn request(binding: Binding) -> Request {
 }
 
 fn open(binding: Binding) -> Ceremony {
-    Ceremony::open(request(binding), Code(CODE.to_owned()), FIRST)
+    Ceremony::open(request(binding), Code(CODE.to_owned()), FIRST, None)
+}
+
+/// One ceremony with a fact of every kind, a second apart, for the tests of those who make something
+/// of facts: the tablet says "not me" while the phone's answer is verified. No ceremony is both
+/// suppressed and claimed: the suppression is put in.
+pub(crate) fn with_every_kind() -> Ceremony {
+    let mut ceremony = open(Binding::Code);
+    let story = [
+        Event::Sent { device: PHONE },
+        Event::Acked { device: PHONE, of: AckOf::Offer },
+        claim(PHONE, FIRST, "000000"),
+        claim(PHONE, FIRST, CODE),
+        begun(FIRST),
+        card(PHONE, Some(600)),
+        answer(PHONE, FIRST, SIGNED),
+    ];
+    let mut at = OPENED;
+    for event in story {
+        at = at.plus_millis(1000);
+        assert_eq!(ceremony.step(at, event).facts.len(), 1);
+    }
+    let kind = Kind::Suppressed { why: Some(Why::Hour) };
+    ceremony.history.push(Fact { at: at.plus_millis(1000), device: None, kind });
+    ceremony.silent = true;
+    ceremony.step(at.plus_millis(3000), decline(TABLET, DeclineReason::NotMe));
+    ceremony
 }
 
 fn claim(device: DeviceId, attempt: AttemptId, code: &str) -> Event {

@@ -24,6 +24,10 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     ])
 }
 
+/// Every public step once, three wrong codes, one suppression.
+const MOST_FACTS: usize = 12;
+const _: () = assert!(MOST_FACTS <= HISTORY_LIMIT);
+
 /// Why a begin call gives no challenge.
 const UNBEGUN: [Reason; 4] = [
     Reason::NoCredential,
@@ -57,7 +61,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (attempt(), verdict()).prop_map(|(attempt, verdict)| completed(attempt, verdict)),
         1 => (device(), reason).prop_map(|(device, reason)| decline(device, reason)),
         1 => Just(Event::Cancel),
-        1 => Just(Event::Silence),
+        1 => Just(SILENCE),
         4 => Just(Event::Tick),
         1 => Just(Event::Recover { by: RESTARTED }),
     ]
@@ -108,12 +112,14 @@ proptest! {
         let mut life = Life::new(binding);
         let mut end: Option<String> = None;
         for (wait, event) in &story {
-            let Transition { changed, effect, .. } = life.step(*wait, event);
+            let Transition { facts, effect, .. } = life.step(*wait, event);
             if let Some(end) = &end {
                 prop_assert_eq!(&json(&life.ceremony), end);
-                prop_assert!(!changed && effect.is_none());
+                prop_assert!(facts.is_empty() && effect.is_none());
             } else if life.ceremony.closed().is_some() {
-                prop_assert!(changed);
+                let last = facts.last().map(|fact| fact.kind);
+                let closes = matches!(last, Some(Kind::Closed { .. }));
+                prop_assert!(closes);
                 end = Some(json(&life.ceremony));
             }
         }
@@ -252,8 +258,8 @@ proptest! {
                 continue;
             }
             let before = json(&life.ceremony);
-            let Transition { changed, effect, .. } = life.step(0, event);
-            prop_assert!(!changed, "{:?}", event);
+            let Transition { facts, effect, .. } = life.step(0, event);
+            prop_assert!(facts.is_empty(), "{:?}", event);
             prop_assert_eq!(json(&life.ceremony), before);
             let completes = matches!(effect, Some(Effect::Complete { .. }));
             prop_assert!(!completes);
@@ -261,12 +267,17 @@ proptest! {
     }
 
     #[test]
-    fn what_is_not_a_change_leaves_the_record_as_it_was((binding, story) in story()) {
+    fn a_step_tells_facts_exactly_if_it_changed_the_record_and_the_record_keeps_them(
+        (binding, story) in story()
+    ) {
         let mut life = Life::new(binding);
         for (wait, event) in &story {
-            let before = json(&life.ceremony);
-            let changed = life.step(*wait, event).changed;
-            prop_assert_eq!(changed, json(&life.ceremony) != before, "{:?}", event);
+            let (before, mut history) = (json(&life.ceremony), life.ceremony.history.clone());
+            let facts = life.step(*wait, event).facts;
+            prop_assert_eq!(!facts.is_empty(), json(&life.ceremony) != before, "{:?}", event);
+            history.extend(facts);
+            prop_assert_eq!(&history, &life.ceremony.history);
+            prop_assert!(history.len() <= MOST_FACTS);
         }
     }
 
@@ -280,13 +291,14 @@ proptest! {
             life.now = UnixMillis(life.now.0.saturating_add_signed(skew));
             life.step(*wait, event);
         }
-        let progress = &life.ceremony.progress;
-        prop_assert!(progress.is_sorted_by_key(|entry| entry.at), "{:?}", progress);
+        let history = &life.ceremony.history;
+        prop_assert!(history.is_sorted_by_key(|fact| fact.at), "{:?}", history);
+        let progress: Vec<_> = life.ceremony.progress().collect();
         prop_assert_eq!(progress[0].step, Step::Opened);
         for (index, entry) in progress.iter().enumerate() {
             prop_assert!(progress[..index].iter().all(|earlier| earlier.step != entry.step));
         }
-        let closed = progress.last().is_some_and(|last| last.step == Step::Closed);
+        let closed = history.last().is_some_and(|last| last.kind.step() == Some(Step::Closed));
         prop_assert_eq!(closed, life.ceremony.closed().is_some(), "nothing comes after the end");
     }
 

@@ -56,7 +56,7 @@ impl Play {
     }
 
     fn steps(&self) -> Vec<Step> {
-        self.ceremony.progress.iter().map(|entry| entry.step).collect()
+        self.ceremony.progress().map(|entry| entry.step).collect()
     }
 
     #[track_caller]
@@ -444,14 +444,14 @@ fn a_clock_that_is_set_back_leaves_the_steps_in_order() {
     play.now = UnixMillis(OPENED.0 - 60_000);
     play.hears(Event::Cancel);
     assert_eq!(play.ceremony.closed().map(|closed| closed.at), Some(before));
-    assert!(play.ceremony.progress.is_sorted_by_key(|entry| entry.at));
+    assert!(play.ceremony.history.is_sorted_by_key(|fact| fact.at));
 }
 
 #[test]
 fn a_silent_ceremony_is_shown_to_nobody_and_ends_as_one_that_nobody_answered() {
     for binding in BOTH {
         let mut play = Play::opens(binding);
-        assert_eq!(play.hears(Event::Silence), (DONE, None));
+        assert_eq!(play.hears(SILENCE), (DONE, None));
         assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("withdrawn", "withdrawn"));
         if binding == Binding::None {
             // The FIDO2 server's answer moves it on, so that its opener sees what it always sees.
@@ -477,7 +477,7 @@ fn whoever_has_it_in_hand_is_not_silenced() {
         Play::with_the_answer(Binding::None),
     ] {
         let shown = play.shows(PHONE);
-        assert_eq!(play.hears(Event::Silence), (Reply::Ignored, None));
+        assert_eq!(play.hears(SILENCE), (Reply::Ignored, None));
         assert_eq!(play.shows(PHONE), shown);
     }
 }
@@ -485,7 +485,7 @@ fn whoever_has_it_in_hand_is_not_silenced() {
 #[test]
 fn a_prompt_that_was_taken_down_can_still_raise_the_alarm() {
     let mut play = Play::opens(Binding::Code);
-    play.hears(Event::Silence);
+    play.hears(SILENCE);
     play.hears(decline(TABLET, DeclineReason::NotMe));
     play.ends(Outcome::Denied, Some(Reason::NotMe));
 }

@@ -42,11 +42,11 @@ fn states(binding: Binding) -> Vec<(&'static str, Ceremony)> {
         ("closed, unanswered", after(challenged(), &[Event::Cancel])),
     ];
     match binding {
-        Binding::Code => states.push(("silent", after(offered(), &[Event::Silence]))),
+        Binding::Code => states.push(("silent", after(offered(), &[SILENCE]))),
         Binding::None => {
             // There is no code to wait for.
             states.remove(0);
-            states.push(("silent", after(challenged(), &[Event::Silence])));
+            states.push(("silent", after(challenged(), &[SILENCE])));
         }
     }
     states
@@ -93,7 +93,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("tablet declined", decline(TABLET, Declined)),
         ("tablet: not me", decline(TABLET, NotMe)),
         ("cancel", Event::Cancel),
-        ("silence", Event::Silence),
+        ("silence", SILENCE),
         ("tick", Event::Tick),
         ("recover", Event::Recover { by: RESTARTED }),
     ]
@@ -112,8 +112,9 @@ fn place(ceremony: &Ceremony) -> String {
 fn cell(ceremony: &Ceremony, now: UnixMillis, event: Event) -> String {
     let mut ceremony = ceremony.clone();
     let (before, from) = (json(&ceremony), place(&ceremony));
-    let Transition { reply, changed, effect } = ceremony.step(now, event);
-    assert_eq!(changed, json(&ceremony) != before, "`changed` tells whether to store");
+    let Transition { reply, facts, effect } = ceremony.step(now, event);
+    let changed = !facts.is_empty();
+    assert_eq!(changed, json(&ceremony) != before, "facts tell whether to store");
     let mut cell = match (reply, changed) {
         (Reply::Ignored, false) => ".".to_owned(),
         (Reply::Ignored, true) => ". ".to_owned(),
@@ -191,18 +192,18 @@ fn at_the_deadline_every_event_finds_a_closed_ceremony_except_the_verdict_that_i
                     continue;
                 }
                 let mut late = ceremony.clone();
-                let Transition { reply, changed, effect } = late.step(due, event.clone());
+                let Transition { reply, facts, effect } = late.step(due, event.clone());
                 let closed = late.closed().map(|closed| (closed.outcome, closed.reason));
                 let expected = if verifying {
                     (Outcome::Indeterminate, Some(Reason::UpstreamUnknown))
                 } else {
                     (Outcome::Expired, Some(Reason::Deadline))
                 };
-                assert_eq!(
-                    (closed, changed, effect),
-                    (Some(expected), true, None),
-                    "{state}: {name}"
-                );
+                assert_eq!((closed, effect), (Some(expected), None), "{state}: {name}");
+                let [Fact { kind: Kind::Closed { outcome, reason }, .. }] = facts[..] else {
+                    panic!("{state}: {name} tells {facts:?}")
+                };
+                assert_eq!((outcome, reason), expected, "{state}: {name}");
                 assert_eq!(late.step(due, event).reply, reply, "{state}: {name}, once more");
             }
         }

@@ -106,7 +106,7 @@ fn ended(now: UnixMillis) -> Result<Ceremony, Failure> {
         deadline: now.plus_secs(120),
     };
     let attempt = AttemptId::from_bytes(random::bytes());
-    let mut ceremony = Ceremony::open(request, Code(random::code(6)), attempt);
+    let mut ceremony = Ceremony::open(request, Code(random::code(6)), attempt, None);
     ceremony.step(now, Event::Cancel);
     Ok(ceremony)
 }

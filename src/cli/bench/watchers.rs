@@ -65,7 +65,7 @@ pub(super) async fn watch(
 
 async fn poll(server: &Server, opened: &OpenedCeremony) -> Result<Known, Failure> {
     loop {
-        let wait = Wait { seconds: 55, since: 1 };
+        let wait = Wait { seconds: 55, since: Step::Opened.number() };
         let view = server.initiator.view_with_ticket(opened.id, &opened.ticket, wait).await;
         let view = view.map_err(Failure::failed)?;
         if view.status != Status::Pending {

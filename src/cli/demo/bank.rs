@@ -66,8 +66,8 @@ struct Entry {
     ended: bool,
     /// Looks of pages that are under way, and those that ever began.
     looks: (usize, u64),
-    /// The last step that was narrated.
-    narrated: u32,
+    /// How many of its steps were narrated.
+    narrated: usize,
     /// Whether the page knows that the phone has the offer.
     delivered: bool,
 }
@@ -406,17 +406,17 @@ impl Bank {
         let Some((since, code, prior_auth)) = self.with_entry(view.id, |entry| {
             entry.ended |= view.status != Status::Pending;
             let since = entry.narrated;
-            entry.narrated = since.max(view.seq);
+            entry.narrated = since.max(view.progress.len());
             (since, entry.code.clone(), entry.prior_auth)
         }) else {
             return;
         };
-        if view.reason == Some(Reason::NotMe) && view.seq > since {
+        if view.reason == Some(Reason::NotMe) && view.progress.len() > since {
             let at = self.clock.now();
             let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
             silence.reported(prior_auth, at);
         }
-        for step in view.progress.iter().filter(|step| step.seq > since) {
+        for step in view.progress.iter().skip(since) {
             let (who, text) = match step.step {
                 Step::Opened => (Who::Relay, opened_text(code.as_ref(), view.expires_in)),
                 Step::Sent => (Who::Relay, "sent        offered to the phone".to_owned()),

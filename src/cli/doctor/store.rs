@@ -166,7 +166,7 @@ async fn sealing_key(store: &dyn Store, config: &Config) -> Result<&'static str,
 async fn newest(store: &dyn Store) -> Result<Option<UnixMillis>, StoreError> {
     let ceremony = |record: &[u8]| {
         let ceremony: Ceremony = records::decode(record).ok()?;
-        ceremony.progress.last().map(|entry| entry.at)
+        ceremony.history.last().map(|fact| fact.at)
     };
     let device = |record: &[u8]| {
         let device: Device = records::decode(record).ok()?;

@@ -160,7 +160,7 @@ pub(super) async fn read(
     let until = Instant::now() + Duration::from_secs(u64::from(query.wait).min(WAIT_MAX_S));
     let view = sight.look(&edge).await?;
     let since = query.since.map_or(view.seq(), |since| view.resume_after(since));
-    if query.wait == 0 || view.seq() > since || view.end.is_some() {
+    if query.wait == 0 || !view.after(since).is_empty() || view.end.is_some() {
         return Ok(Json(sight.body(&edge, &view)).into_response());
     }
     // Only who has to be held takes a place.

@@ -57,7 +57,7 @@ pub(in crate::edge) async fn stream(
         return Err(wrong(&edge, &parts.extensions));
     }
     let since = view.resume_after(since);
-    if view.end.is_some() && view.seq() == since {
+    if view.end.is_some() && view.after(since).is_empty() {
         // Nothing will ever come: this tells a browser not to ask again.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
@@ -108,7 +108,7 @@ async fn watch(edge: &Edge, mut sight: Sight, mut since: u32, sender: &Sender<By
             Ok(Found::News(view)) => {
                 let text: String =
                     sight.events(&view, since).map(|event| written(&event)).collect();
-                since = since.max(view.seq());
+                since = view.after(since).last().map_or(since, |last| last.seq);
                 let taken = text.is_empty() || write(text).await;
                 if view.end.is_some() {
                     return;

@@ -5,9 +5,10 @@
 //!   subscribe → look → wait → look ────┼─▶ GET …/{id}/events   server-sent events
 //!    (relay::watchers)  (sight)        └─▶ GET …/{id}/socket   text frames
 //! ```
-//! An event's number is the number of its step in the stored progress, so a watcher may leave one
-//! road at any event and go on by another, at another node, or after a restart. What is told is
-//! what is stored: nothing is kept for a watcher but the number that it has.
+//! An event's number is that of its kind of step, and what follows it is a matter of the stored
+//! history, so a watcher may leave one road at any event and go on by another, at another node, or
+//! after a restart. What is told is what is stored: nothing is kept for a watcher but the number
+//! that it has.
 
 pub(super) mod events;
 pub(super) mod exchange;
@@ -69,7 +70,7 @@ impl<'a> Waiting<'a> {
         Self { edge, watch: edge.relay().watch(sight.key()) }
     }
 
-    /// Waits for a step after number `since`, or for the end, until `until`.
+    /// Waits for a step that follows number `since`, or for the end, until `until`.
     pub(super) async fn news(
         &self,
         sight: &mut Sight,
@@ -79,7 +80,7 @@ impl<'a> Waiting<'a> {
         let stopping = self.edge.relay().world().tasks.stopping();
         let mut changed = self.watch.changed();
         let mut view = Arc::new(sight.look_again(self.edge).await?);
-        while view.seq() <= since && view.end.is_none() {
+        while view.after(since).is_empty() && view.end.is_none() {
             tokio::select! {
                 () = changed => {}
                 () = tokio::time::sleep_until(until) => return Ok(Found::Quiet(view)),
@@ -89,7 +90,8 @@ impl<'a> Waiting<'a> {
             // Whoever woke us has looked. The news that it left is as good as a look of our own;
             // what it left is no proof that there is none.
             let news = |seen: &Arc<View>| {
-                seen.tenant == sight.key().tenant && (seen.seq() > since || seen.end.is_some())
+                let is_news = !seen.after(since).is_empty() || seen.end.is_some();
+                is_news && seen.tenant == sight.key().tenant
             };
             let seen = self.watch.seen().filter(news);
             view = match seen {

@@ -143,7 +143,6 @@ impl Sight {
         let now = edge.relay().world().clock.now();
         let initiator = self.is_initiator();
         let success = ceremony.success.as_ref().filter(|_| initiator);
-        let moments = ceremony.moments();
         CeremonyView {
             id: ceremony.id,
             ceremony_type: ceremony.ceremony_type,
@@ -151,7 +150,9 @@ impl Sight {
             status: ceremony.status(),
             phase: ceremony.phase,
             seq: ceremony.seq(),
-            progress: moments
+            progress: ceremony
+                .progress
+                .iter()
                 .map(|moment| ProgressEntry {
                     seq: moment.seq,
                     step: moment.step,
@@ -164,14 +165,13 @@ impl Sight {
         }
     }
 
-    /// The events after number `since`.
+    /// The events that follow number `since`.
     pub(in crate::edge) fn events<'a>(
         &'a self,
         ceremony: &'a View,
         since: u32,
     ) -> impl Iterator<Item = WatchEvent> + 'a {
-        let after = ceremony.moments().filter(move |moment| moment.seq > since);
-        after.map(|moment| {
+        ceremony.after(since).iter().map(move |moment| {
             let closed = moment.step == Step::Closed;
             WatchEvent {
                 seq: moment.seq,

@@ -142,7 +142,7 @@ async fn watch(
                     serde_json::to_string(&event).ok().map(|text| Message::Text(text.into()))
                 });
                 let events: Vec<_> = events.collect();
-                since = since.max(view.seq());
+                since = view.after(since).last().map_or(since, |last| last.seq);
                 (events, view.end.is_some())
             }
             Ok(Found::Quiet(_)) if unanswered >= SILENT_PINGS => return Some(WatchEnd::Silent),

@@ -8,8 +8,8 @@ use super::messages::message;
 use super::{Parts, close_code, close_table, reference};
 use crate::schema::components::Components;
 
-const PROGRESS: &str = r#"{"seq":4,"step":"claimed","at":"2026-01-02T03:04:05.678Z","status":"pending","phase":"preparing"}"#;
-const CLOSED: &str = r#"{"seq":8,"step":"closed","at":"2026-01-02T03:04:25.331Z","status":"denied","phase":"closed","reason":"not_me"}"#;
+const PROGRESS: &str = r#"{"seq":20,"step":"claimed","at":"2026-01-02T03:04:05.678Z","status":"pending","phase":"preparing"}"#;
+const CLOSED: &str = r#"{"seq":60,"step":"closed","at":"2026-01-02T03:04:25.331Z","status":"denied","phase":"closed","reason":"not_me"}"#;
 
 /// Both channels, their messages and operations.
 pub(super) fn describe(parts: &mut Parts, components: &mut Components) {

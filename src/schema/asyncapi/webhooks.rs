@@ -14,7 +14,7 @@ const CHANNEL: &str = "channels/webhooks";
 
 /// One of each.
 const SENT: [&str; 8] = [
-    r#"{"type":"ceremony.closed","data":{"id":"cer_a6-bC0aBPZMwiNp1VYKcnw","type":"approval","outcome":"succeeded","seq":8},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
+    r#"{"type":"ceremony.closed","data":{"id":"cer_a6-bC0aBPZMwiNp1VYKcnw","type":"approval","outcome":"succeeded","seq":60},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
     r#"{"type":"device.paired","data":{"id":"dev_EiZT2hXq0mGv4z8p1sJ7Qg","username":"ada@example.com"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
     r#"{"type":"device.revoked","data":{"id":"dev_EiZT2hXq0mGv4z8p1sJ7Qg","username":"ada@example.com"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
     r#"{"type":"card.registered","data":{"id":"47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU","username":"ada@example.com"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,

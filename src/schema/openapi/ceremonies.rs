@@ -132,9 +132,9 @@ fn read(draft: &mut Draft) {
             "Read a ceremony, or wait for news of it",
         )
         .says(
-            "With `wait` a long poll: give the `seq` of the last answer as `since`. The result \
-             token is there when it succeeded, for the client alone, and signed anew at each read. A \
-             ticket sees no username, no result and nothing about the card.",
+            "With `wait` a long poll: give the `seq` of the last answer as `since`. The answer \
+             has every step so far: take those that you have not seen. The result token is there \
+             when it succeeded, for the client alone, and signed anew at each read. A ticket sees no username, no result and nothing about the card.",
         )
         .asks(&Access::Watcher)
         .segment::<CeremonyId>("id")
@@ -173,7 +173,7 @@ fn location() -> String {
 fn pending() -> Value {
     json!({
         "id": CEREMONY, "type": "authentication", "username": "ada", "status": "pending",
-        "phase": "offered", "seq": 1, "progress": [{ "seq": 1, "step": "opened", "at": AT }],
+        "phase": "offered", "seq": 10, "progress": [{ "seq": 10, "step": "opened", "at": AT }],
         "expires_in": 119,
     })
 }
@@ -182,10 +182,10 @@ fn succeeded() -> Value {
     let mut view = pending();
     view["status"] = "succeeded".into();
     view["phase"] = "closed".into();
-    view["seq"] = 2.into();
+    view["seq"] = 60.into();
     view["progress"] = json!([
-        { "seq": 1, "step": "opened", "at": AT },
-        { "seq": 2, "step": "closed", "at": "2026-03-14T09:27:11.042Z" },
+        { "seq": 10, "step": "opened", "at": AT },
+        { "seq": 60, "step": "closed", "at": "2026-03-14T09:27:11.042Z" },
     ]);
     view["result"] = JWS.into();
     view["expires_in"] = 0.into();

@@ -25,7 +25,7 @@ async fn a_closed_ceremony_is_told_to_its_own_clients_endpoints_that_want_it() {
             "type": "authentication",
             "outcome": "denied",
             "reason": "not_me",
-            "seq": 2,
+            "seq": 60,
         },
         "timestamp": timestamp,
     });

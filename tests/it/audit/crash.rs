@@ -188,6 +188,7 @@ async fn what_a_full_disk_did_not_take_is_written_once_there_is_room() {
             relay.request(Binding::Code),
             fido_relay::ceremony::Code("123456".to_owned()),
             AttemptId::from_bytes([1; 16]),
+            None,
         );
         let key = CeremonyKey::from(&ceremony).to_string();
         records::save(

@@ -7,6 +7,7 @@ use fido_relay_proto::Step;
 use serde_json::Value;
 
 use super::lines;
+use crate::facts::Written;
 
 /// The events of a ceremony that the log has, in its order.
 pub(crate) fn events(directory: &Path, ceremony: &str) -> Vec<String> {
@@ -14,6 +15,21 @@ pub(crate) fn events(directory: &Path, ceremony: &str) -> Vec<String> {
     entries
         .filter(|entry: &Value| entry["ceremony"] == ceremony)
         .map(|entry| entry["event"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// The entries of a ceremony as they were written, without what makes them lines of a chain. Which
+/// of them were written late the log does not tell.
+pub(crate) fn written(directory: &Path, ceremony: &str) -> Vec<Written> {
+    let entries = lines(directory).into_iter().map(|line| serde_json::from_str(&line).unwrap());
+    entries
+        .filter(|entry: &Value| entry["ceremony"] == ceremony)
+        .map(|mut entry| {
+            for member in ["seq", "time", "chain", "prev"] {
+                entry.as_object_mut().unwrap().remove(member);
+            }
+            Written { entry, late: true }
+        })
         .collect()
 }
 
@@ -29,7 +45,7 @@ pub(crate) fn expected(ceremony: &Ceremony) -> Vec<String> {
         Step::Verifying => "answered",
         Step::Closed => "closed",
     };
-    ceremony.progress.iter().map(|entry| name(entry.step).to_owned()).collect()
+    ceremony.progress().map(|entry| name(entry.step).to_owned()).collect()
 }
 
 /// Asserts that the log's trail of this ceremony is complete and in order.

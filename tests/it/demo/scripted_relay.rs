@@ -230,7 +230,7 @@ async fn open(
 #[derive(Deserialize)]
 struct Poll {
     wait: u64,
-    since: usize,
+    since: u32,
 }
 
 async fn view(
@@ -248,7 +248,7 @@ async fn view(
             return Err(refusal(ProblemCode::Unavailable));
         }
         let view = relay.look(id, bearer(&headers))?;
-        if view.progress.len() > poll.since || view.status != Status::Pending {
+        if view.seq != poll.since || view.status != Status::Pending {
             return Ok(Json(view));
         }
         tokio::select! {
@@ -276,7 +276,7 @@ impl Inner {
             return Err(refusal(ProblemCode::NotFound));
         }
         let entry = |(n, step): (usize, &Step)| ProgressEntry {
-            seq: u32::try_from(n).unwrap() + 1,
+            seq: step.number(),
             step: *step,
             at: format!("2026-11-23T12:00:{:02}.{:03}Z", n * 2, 100 + n * 37),
         };

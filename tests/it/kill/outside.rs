@@ -90,6 +90,13 @@ impl Initiator {
         Self { http: http(), ..self }
     }
 
+    /// Registers its webhook endpoint.
+    pub(super) async fn has_webhooks(&self, endpoint: &str) {
+        let url = format!("{}/v1/webhooks", self.url);
+        let asked = self.http.post(url).bearer_auth(&self.key).json(&json!({ "url": endpoint }));
+        assert_eq!(asked.send().await.unwrap().status(), StatusCode::CREATED);
+    }
+
     /// Pairs Ada's phone and holds its socket from now on, over every kill.
     pub(super) async fn phone(&self, tasks: &Tasks) -> Codes {
         let pairing = self

@@ -1,11 +1,12 @@
 //! A relay as a process that is killed: its data, its port, and what it says on its two outputs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fido_relay::audit::{Audit, Settings};
+use fido_relay::audit::{Audit, Settings, Writing};
 use fido_relay::backends::embedded::{FileStore, SystemClock};
 use fido_relay::ceremony::{Ceremony, Closed};
 use fido_relay::fault_point::Point;
@@ -17,7 +18,7 @@ use fido_relay::security::seal::Sealer;
 use fido_relay::serve::{AUDIT_DIR, DataDirectory, SEAL_KEY_FILE};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Scope;
-use fido_relay_proto::{Binding, CeremonyId, Outcome, PlainText, TenantId};
+use fido_relay_proto::{Binding, CeremonyId, EventId, Outcome, PlainText, TenantId};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -25,8 +26,9 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::history::Seen;
-use crate::audit;
 use crate::support::own_port::OwnPort;
+use crate::webhooks::receiver::Receiver;
+use crate::{audit, facts};
 
 /// A start or a step takes no longer, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,11 +38,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Place {
     data_dir: TempDir,
     port: OwnPort,
+    /// The initiator's webhook endpoint.
+    receiver: Receiver,
 }
 
 impl Place {
-    pub(super) fn new() -> Self {
-        Self { data_dir: tempfile::tempdir().unwrap(), port: OwnPort::reserve() }
+    pub(super) async fn new() -> Self {
+        let receiver = Receiver::start().await;
+        Self { data_dir: tempfile::tempdir().unwrap(), port: OwnPort::reserve(), receiver }
+    }
+
+    pub(super) fn webhook_url(&self) -> String {
+        self.receiver.url()
+    }
+
+    /// Waits for the webhook that tells the end of this ceremony.
+    pub(super) async fn hears_the_end(&self, ceremony: CeremonyId) {
+        let id = serde_json::json!(ceremony);
+        let told = self.receiver.until_those(1, |received| received.json()["data"]["id"] == id);
+        timeout(PATIENCE, told).await.expect("a webhook of the end");
     }
 
     pub(super) fn url(&self) -> String {
@@ -84,13 +100,16 @@ impl Place {
     }
 
     /// Completes the audit log as the next start would, and asserts that it verifies and says of
-    /// every stored ceremony what it must, once and in order.
+    /// every stored ceremony what it must, once and in order; and that log and webhooks say what
+    /// the ceremony's facts make.
     pub(super) async fn audit_is_complete(&self) {
         let store: Arc<dyn Store> = Arc::new(self.store());
         let sealer = Sealer::load_or_make(&self.path().join(SEAL_KEY_FILE)).unwrap();
         let keys = Keys::load_or_make(&*store, &sealer).await.unwrap();
         let signer = RecordSigner::new(&keys, &self.url()).unwrap();
         let published = audit::jwks(&signer);
+        let writing =
+            Writing { signer: RecordSigner::new(&keys, &self.url()).unwrap(), receipts: false };
         let directory = self.path().join(AUDIT_DIR);
         let settings = Settings::new(directory.clone());
         let clock = Arc::new(SystemClock);
@@ -101,7 +120,24 @@ impl Place {
         for (_, record) in store.list(Bucket::Ceremonies, "").await.unwrap() {
             let ceremony: Ceremony = records::parse(&record).unwrap();
             audit::trail::assert_complete(&directory, &ceremony);
+            let written = audit::trail::written(&directory, &ceremony.request.id.to_string());
+            assert_eq!(facts::in_the_trail(&ceremony, &written, &writing), [""; 0]);
+            assert_eq!(self.told_of(&ceremony), facts::told(&ceremony));
         }
+    }
+
+    /// The webhooks of this ceremony that arrived, each as often as it did.
+    fn told_of(&self, ceremony: &Ceremony) -> BTreeMap<EventId, String> {
+        let id = serde_json::json!(ceremony.request.id);
+        let received = self.receiver.received().into_iter();
+        let those = received.filter(|received| received.json()["data"]["id"] == id);
+        let mut told = BTreeMap::new();
+        for received in those {
+            let id = received.header("webhook-id").parse().unwrap();
+            let before = told.insert(id, received.body.clone());
+            assert!(before.is_none_or(|before| before == received.body), "one id, two bodies");
+        }
+        told
     }
 
     /// Asserts that no ceremony whose end was counted still counts as open for its user. An expiry
@@ -152,6 +188,7 @@ impl RelayProcess {
             .env("FIDO_RELAY_TENANT__RP_ID", "localhost")
             .env("FIDO_RELAY_LOG__FORMAT", "json")
             .env("FIDO_RELAY_LIMITS__ATTEMPTS_BURST", "100000")
+            .envs(place.receiver.variables())
             .envs(armed.map(|point| ("FAULT_POINT", point.name())))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -150,8 +150,8 @@ impl Checker<'_> {
                 }
             }
             for version in versions {
-                let Ceremony { request, progress, .. } = &version.ceremony;
-                for entry in progress {
+                let request = &version.ceremony.request;
+                for entry in version.ceremony.progress() {
                     if entry.step != Step::Closed && entry.at >= request.deadline {
                         broken.push(format!("{id}: {:?} after the deadline", entry.step));
                     }

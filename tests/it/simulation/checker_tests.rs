@@ -48,7 +48,7 @@ fn opened() -> Ceremony {
         opened_at: UnixMillis(0),
         deadline: UnixMillis(60_000),
     };
-    Ceremony::open(request, Code("123456".to_owned()), ATTEMPT)
+    Ceremony::open(request, Code("123456".to_owned()), ATTEMPT, None)
 }
 
 fn raw(text: &str) -> Box<RawValue> {

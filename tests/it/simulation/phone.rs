@@ -57,6 +57,16 @@ pub(super) struct Manners {
     pub(super) differs: u64,
 }
 
+/// How people with phones are here, in cases of a thousand.
+pub(super) const MANNERS: Manners = Manners {
+    idle: 100,
+    wrong_code: 150,
+    declines: 40,
+    card_error: 60,
+    repeats: 300,
+    differs: 150,
+};
+
 impl SimPhone {
     pub(super) fn new(
         owner: Owner,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use fido_relay::ceremony::{Ceremony, Event as Step, Request};
 use fido_relay::metrics::{Metrics, Standing};
-use fido_relay::ports::{Bucket, Clock as _, Store, Witnesses};
+use fido_relay::ports::{Bucket, Clock as _, Store, Witness, Witnesses};
 use fido_relay::relay::{Census, CeremonyKey, OpenOrder, Owner, Relay, World as Ports, devices};
 use fido_relay::security::seal::Sealer;
 use fido_relay::tasks::Tasks;
@@ -18,10 +18,11 @@ use fido_relay_proto::{
 };
 
 use super::history::Event;
-use super::phone::{Manners, SimPhone, any_key};
+use super::observers::Observers;
+use super::phone::{MANNERS, Manners, SimPhone, any_key};
 use super::store::{SimStore, outage};
 use super::upstream::{SimBus, SimFido};
-use super::weather::{Faults, World, pause};
+use super::weather::{Faults, HEALED, World, pause};
 
 /// The wall clock at the beginning.
 const START: u64 = 1_800_000_000_000;
@@ -61,6 +62,7 @@ pub(super) struct Play {
     left: Mutex<Option<Census>>,
     /// Of the life that is lived.
     metrics: Mutex<Option<Metrics>>,
+    observers: Arc<Observers>,
 }
 
 /// What is left of a play.
@@ -71,6 +73,11 @@ pub(super) struct Played {
     /// What the node held in memory after everything had ended and every phone had gone.
     pub(super) left: Census,
     pub(super) figures: String,
+    /// Whether the relay lived only once.
+    pub(super) only_life: bool,
+    /// Every ceremony, as it is stored in the end.
+    pub(super) stored: Vec<Ceremony>,
+    pub(super) observers: Arc<Observers>,
     /// Ceremonies that ended otherwise than by their deadline and count as open for their user.
     pub(super) still_counted: Vec<CeremonyId>,
 }
@@ -105,6 +112,7 @@ pub(super) fn play(seed: u64) -> Played {
         opened: Mutex::default(),
         left: Mutex::default(),
         metrics: Mutex::default(),
+        observers: Arc::default(),
         world,
     };
     let mut wall = START;
@@ -125,7 +133,17 @@ pub(super) fn play(seed: u64) -> Played {
             let left = play.left.lock().unwrap().unwrap();
             let still_counted = play.store.ended_and_counted();
             let figures = play.metrics.into_inner().unwrap().unwrap().render(Standing::default());
-            return Played { climate, history: play.world.history(), left, figures, still_counted };
+            let records = play.store.contents(Bucket::Ceremonies).into_values();
+            return Played {
+                climate,
+                history: play.world.history(),
+                left,
+                figures,
+                still_counted,
+                only_life: play.world.life() == 1,
+                stored: records.map(|record| serde_json::from_slice(&record).unwrap()).collect(),
+                observers: play.observers,
+            };
         }
         let down = play.world.chance().below(5_000);
         wall += down;
@@ -242,7 +260,10 @@ impl Play {
             cards: None,
             clock: Arc::clone(&self.world) as _,
             sealer: Sealer::new(&[7; 32]).unwrap(),
-            witnesses: Witnesses::new(vec![metrics.witness()]),
+            witnesses: Witnesses::new(vec![
+                metrics.witness(),
+                Arc::clone(&self.observers) as Arc<dyn Witness>,
+            ]),
             tasks: tasks.clone(),
         };
         (Relay::start(ports, crate::support::patient()), tasks)
@@ -463,27 +484,6 @@ impl Play {
         last
     }
 }
-
-/// What is left when nothing is wrong: things take time.
-const HEALED: Faults = Faults {
-    refused: 0,
-    crash_after_write: 0,
-    stale: 0,
-    unreadable: 0,
-    lost_notice: 0,
-    upstream: 0,
-    store_ms: 20,
-    upstream_ms: 200,
-};
-
-const MANNERS: Manners = Manners {
-    idle: 100,
-    wrong_code: 150,
-    declines: 40,
-    card_error: 60,
-    repeats: 300,
-    differs: 150,
-};
 
 fn key(id: CeremonyId) -> CeremonyKey {
     CeremonyKey { tenant: TenantId::default(), id }

@@ -32,6 +32,18 @@ pub(super) struct Faults {
     pub(super) upstream_ms: u64,
 }
 
+/// What is left when nothing is wrong: things take time.
+pub(super) const HEALED: Faults = Faults {
+    refused: 0,
+    crash_after_write: 0,
+    stale: 0,
+    unreadable: 0,
+    lost_notice: 0,
+    upstream: 0,
+    store_ms: 20,
+    upstream_ms: 200,
+};
+
 /// What everybody in a simulated world shares.
 #[derive(Debug)]
 pub(super) struct World {

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::LONG;
-use super::roads::{PATIENCE, Road, Told, Watching, event, parsed, told};
+use super::roads::{PATIENCE, Road, Told, Watching, after, last, parsed, told};
 use super::stage::{DEVICE, Opened, Plot, Stage};
 
 /// Of each road; each breaks off at other bytes than the others.
@@ -69,7 +69,7 @@ fn understood(road: Road, bytes: &[u8], since: u32) -> (Vec<WatchEvent>, Cut) {
     }
     let (events, rest) = match road {
         Road::Poll => match serde_json::from_slice::<CeremonyView>(body) {
-            Ok(view) => ((since + 1..=view.seq).map(|seq| event(&view, seq)).collect(), 0),
+            Ok(view) => (after(&view, since), 0),
             Err(error) => {
                 assert!(error.is_eof(), "{error}");
                 (Vec::new(), body.len())
@@ -146,7 +146,7 @@ async fn watch_in_pieces(
     let first = nth * MORE / WATCHERS;
     let mut bytes = first;
     while !matches!(seen.last(), Some((_, Step::Closed, ..))) {
-        let since = u32::try_from(seen.len()).unwrap();
+        let since = last(&seen);
         let (events, cut) = broken_off(stage, (road, opened), since, bytes).await;
         cuts.insert(cut);
         bytes = if events.is_empty() { bytes + MORE } else { first };

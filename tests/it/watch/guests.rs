@@ -159,7 +159,7 @@ async fn so_many_watch_one_ceremony_by_whichever_road_and_a_place_comes_back() {
     let first = Watching::after(0, Road::Events, &stage.initiator, one.id, &one.ticket).await;
     let _second = Watching::after(0, Road::Socket, &stage.initiator, one.id, &one.ticket).await;
     assert_eq!(status(&one, "/events").await, 429);
-    assert_eq!(status(&one, "?wait=55&since=1").await, 429);
+    assert_eq!(status(&one, "?wait=55&since=10").await, 429);
     assert_eq!(status(&one, "?wait=0").await, 200, "who is not held needs no place");
     assert_eq!(status(&one, "?wait=55&since=0").await, 200, "nor who is told at once");
     let offered = format!("fido-relay.watch.v1, ticket.{}", one.ticket);
@@ -217,11 +217,11 @@ async fn a_stream_says_what_it_is_where_it_goes_on_and_when_there_is_nothing_mor
         let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
         ids.map(|id| id.parse::<u32>().unwrap()).collect::<Vec<_>>()
     };
-    assert_eq!(numbers(&text), [1, 2]);
-    text = asked("?since=1", None).send().await.unwrap().text().await.unwrap();
-    assert_eq!(numbers(&text), [2]);
+    assert_eq!(numbers(&text), [10, 60]);
+    text = asked("?since=10", None).send().await.unwrap().text().await.unwrap();
+    assert_eq!(numbers(&text), [60]);
     // A browser that reconnects asks by its first URL, and says what it has seen since.
-    let again = asked("?since=1", Some("2")).send().await.unwrap();
+    let again = asked("?since=10", Some("60")).send().await.unwrap();
     assert_eq!(again.status(), StatusCode::NO_CONTENT, "there is nothing more to come");
 }
 

@@ -19,7 +19,7 @@ use fido_relay_proto::{Binding, Outcome, Reason, Step};
 use futures::future::join_all;
 use serde_json::json;
 
-use roads::{Ended, Road, Told, Watching, told};
+use roads::{Ended, Road, Told, Watching, last, told};
 use stage::{DEVICE, Plot, Stage};
 
 use crate::webhooks::receiver::{Received, Receiver};
@@ -59,8 +59,9 @@ async fn every_road_tells_the_same_of_every_outcome() {
         for (seq, phase) in watching.iter().flat_map(Watching::phases) {
             assert_eq!(phases[seq], *phase, "{plot:?}, step {seq}");
         }
-        let numbers: Vec<_> = of_key[0].iter().map(|(seq, ..)| *seq).collect();
-        assert_eq!(numbers, (1..=u32::try_from(numbers.len()).unwrap()).collect::<Vec<_>>());
+        for (seq, step, ..) in &of_key[0] {
+            assert_eq!(*seq, step.number(), "{plot:?}");
+        }
         let ends = [of_key, of_ticket].map(|of| of[0].last().unwrap().3.unwrap());
         let [(status, reason), (seen, page_reason)] = ends;
         assert_eq!(status, seen);
@@ -110,7 +111,7 @@ async fn whoever_breaks_off_at_every_event_and_changes_roads_misses_none_and_see
         let id = opened.id;
         for turn in 0..8 {
             // Already there when it happens, and there only after it happened, by turns.
-            let since = u32::try_from(seen.len()).unwrap();
+            let since = last(&seen);
             let road = roads.next().unwrap();
             let early = (turn % 2 == 0)
                 .then(|| Watching::after(since, road, &stage.initiator, id, &opened.ticket));
@@ -173,7 +174,8 @@ async fn a_restart_ends_every_road_so_that_its_watcher_goes_on_at_the_next_proce
             Road::Socket => Ended::Closed(1012),
         };
         assert_eq!(watching.ended(), Some(expected), "{road:?}");
-        let mut again = Watching::after(2, road, &stage.initiator, opened.id, &opened.ticket).await;
+        let mut again =
+            Watching::after(last(&seen), road, &stage.initiator, opened.id, &opened.ticket).await;
         let (rest, ()) =
             futures::future::join(again.rest(), stage.play(&opened, Plot::Succeeds)).await;
         seen.extend(rest.iter().map(told));
@@ -187,13 +189,13 @@ async fn a_restart_ends_every_road_so_that_its_watcher_goes_on_at_the_next_proce
     }
 }
 
-/// Numbers that no step has yet: of a restored backup, or of a watcher in error.
+/// Numbers that the ceremony does not have: of a restored backup, or of a watcher in error.
 #[tokio::test]
 async fn a_watcher_ahead_of_the_record_is_still_told_the_end_on_every_road() {
     let stage = Stage::set().await;
-    for since in [3, 4, 999, u32::MAX] {
+    for since in [20, 60, 61, 999, u32::MAX] {
         for road in Road::ALL {
-            if (road, since) == (Road::Poll, 3) {
+            if (road, since) == (Road::Poll, 60) {
                 // Its answer holds the end, which has the number that this watcher says it has.
                 continue;
             }
@@ -207,18 +209,45 @@ async fn a_watcher_ahead_of_the_record_is_still_told_the_end_on_every_road() {
             let what = format!("{road:?} after {since}");
             let cancelled = Some((Status::Ended(Outcome::Cancelled), None));
             assert_eq!(of_early.last().map(|end| told(end).3), Some(cancelled), "{what}");
-            // Three steps now. A watcher that has seen three is not sent them again.
-            if since == 3 {
+            // A watcher that has seen the end is not sent it again.
+            if since == 60 {
                 continue;
             }
             let mut late = Watching::after(since, road, &stage.initiator, id, &opened.ticket).await;
             let of_late: Vec<_> = late.rest().await.iter().map(told).collect();
-            let [(3, Step::Closed, _, end)] = &of_late[..] else { panic!("{what}: {of_late:?}") };
+            let [(60, Step::Closed, _, end)] = &of_late[..] else { panic!("{what}: {of_late:?}") };
             assert_eq!(*end, cancelled, "{what}");
         }
     }
     let opened = stage.open(Binding::Code, LONG).await;
     stage.play(&opened, Plot::Cancelled).await;
-    let path = format!("/v1/ceremonies/{}/events?since=2", opened.id);
+    let path = format!("/v1/ceremonies/{}/events?since=60", opened.id);
     assert_eq!(stage.initiator.get(&path).await.status(), 204, "all of it was seen");
+}
+
+/// With binding `none` the challenge, which has the higher number, comes before the phone has it.
+#[tokio::test]
+async fn numbers_that_fall_are_told_in_the_order_of_the_steps_on_every_road() {
+    let stage = Stage::set().await;
+    let opened = stage.open(Binding::None, LONG).await;
+    let id = opened.id;
+    stage.challenged(id).await;
+    stage.drive(id, Event::Sent { device: DEVICE }).await;
+    let numbers = [10, 30, 11, 13, 50, 60];
+    let setting_out = Road::ALL.map(|road| (0..=3).map(move |seen| (road, seen)));
+    let mut watching = Vec::new();
+    for (road, seen) in setting_out.into_iter().flatten() {
+        let since = if seen == 0 { 0 } else { numbers[seen - 1] };
+        let there = Watching::after(since, road, &stage.initiator, id, &opened.ticket).await;
+        watching.push((seen, road, there));
+    }
+    let play = async {
+        stage.drive(id, Event::Acked { device: DEVICE, of: AckOf::Challenge }).await;
+        stage.answer(id, Plot::Succeeds).await;
+    };
+    let all = join_all(watching.iter_mut().map(async |(seen, road, there)| {
+        let told: Vec<_> = there.rest().await.iter().map(|event| event.seq).collect();
+        assert_eq!(told, numbers[*seen..], "{road:?} after {seen}");
+    }));
+    futures::future::join(all, play).await;
 }

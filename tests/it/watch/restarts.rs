@@ -12,7 +12,7 @@ use fido_relay_proto::{DeviceFrame, Outcome, RelayFrame, Step};
 use futures::future::join_all;
 use serde_json::json;
 
-use super::roads::{Ended, Road, Told, Watching, told};
+use super::roads::{Ended, Road, Told, Watching, last, told};
 use crate::support::agreeable::{CREDENTIAL, agrees, is_completion};
 use crate::support::child_relay::{ChildRelay, Home, pair};
 use crate::support::relay::Initiator;
@@ -51,7 +51,7 @@ impl World {
         let (by, id) = (self.initiator(), self.opened.id);
         self.watching.clear();
         for (road, seen) in Road::ALL.into_iter().zip(&self.seen) {
-            let since = u32::try_from(seen.len()).unwrap();
+            let since = last(seen);
             let ticket = &self.opened.ticket;
             self.watching.push(Watching::after(since, road, &by, id, ticket).await);
         }

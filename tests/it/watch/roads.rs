@@ -144,10 +144,7 @@ impl Watching {
                 assert_eq!(response.status(), 200);
                 let stops = response.headers().contains_key("retry-after");
                 let view: CeremonyView = response.json().await.ok()?;
-                // A watcher beyond the newest step reads the last one anew.
-                let after = if *since > view.seq { view.seq - 1 } else { *since };
-                let new = view.progress.iter().filter(|entry| entry.seq > after);
-                self.ahead.extend(new.map(|entry| event(&view, entry.seq)));
+                self.ahead.extend(after(&view, *since));
                 self.phases.push((view.seq, view.phase));
                 *since = view.seq;
                 if stops || view.phase == Phase::Closed {
@@ -186,7 +183,24 @@ impl Watching {
 }
 
 /// What a poll's answer says of one step.
-pub(super) fn event(view: &CeremonyView, seq: u32) -> WatchEvent {
+/// The events that follow number `since`. A watcher with a number that the ceremony does not have
+/// reads the last one anew.
+pub(super) fn after(view: &CeremonyView, since: u32) -> Vec<WatchEvent> {
+    let known = view.progress.iter().position(|entry| entry.seq == since);
+    let start = match known {
+        Some(at) => at + 1,
+        None if since == 0 => 0,
+        None => view.progress.len() - 1,
+    };
+    view.progress[start..].iter().map(|entry| event(view, entry.seq)).collect()
+}
+
+/// The number of the last event that was seen.
+pub(super) fn last(seen: &[Told]) -> u32 {
+    seen.last().map_or(0, |(seq, ..)| *seq)
+}
+
+fn event(view: &CeremonyView, seq: u32) -> WatchEvent {
     let entry = view.progress.iter().find(|entry| entry.seq == seq).unwrap();
     let closed = entry.step == Step::Closed;
     WatchEvent {

@@ -116,7 +116,7 @@ impl Stage {
     }
 
     /// Waits for the challenge.
-    async fn challenged(&self, id: CeremonyId) -> AttemptId {
+    pub(super) async fn challenged(&self, id: CeremonyId) -> AttemptId {
         let key = CeremonyKey { tenant: TenantId::default(), id };
         let relay = self.relay.running.relay();
         let watch = relay.watch(&key);

@@ -64,7 +64,7 @@ impl Received {
     }
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Desk {
     status: AtomicU16,
     received: Mutex<Vec<Received>>,
@@ -73,6 +73,7 @@ struct Desk {
 }
 
 /// The endpoint.
+#[derive(Debug)]
 pub(crate) struct Receiver {
     pub(crate) port: u16,
     desk: Arc<Desk>,

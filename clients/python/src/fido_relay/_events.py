@@ -19,6 +19,7 @@ class Watch:
 
     def __init__(self, ceremony_id: str, since: int, timeout: float) -> None:
         self.since = since
+        self._seen = {since}
         self.is_over = False
         self.needs_another_token = False
         self._path = f"/v1/ceremonies/{segment(ceremony_id)}/events"
@@ -103,8 +104,10 @@ class Watch:
             event = parse(Event, json.loads(data))
         except (ValueError, TypeError, RecursionError) as error:
             raise UnexpectedAnswer(200, "an event") from error
-        if event.seq <= self.since:
+        # Numbers name kinds of steps and need not grow.
+        if event.seq in self._seen:
             return None
+        self._seen.add(event.seq)
         self.since, self._failures, self._is_renewed = event.seq, 0, False
         self.is_over = event.step == "closed"
         return event

@@ -137,6 +137,7 @@ class Protocol:
     def wait(self, ceremony_id: str, timeout: float, on_step: OnStep | None) -> Flow[Ceremony]:
         ends = time.monotonic() + timeout
         since = failures = 0
+        seen: set[int] = set()
         failure: FidoRelayError | None = None
         while (left := ends - time.monotonic()) > 0:
             hold = int(min(HOLD_S, left))
@@ -160,7 +161,8 @@ class Protocol:
             ceremony = parsed(Ceremony, answer)
             if on_step:
                 for entry in ceremony.progress:
-                    if entry.seq > since:
+                    if entry.seq not in seen:
+                        seen.add(entry.seq)
                         on_step(entry)
             if ceremony.is_closed:
                 return ceremony

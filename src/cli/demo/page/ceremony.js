@@ -108,7 +108,7 @@ function begin(opened, button) {
   const kept = { ...opened, endsAt: opened.endsAt ?? Date.now() + opened.expires_in * 1000 };
   tab.keep(kept);
   const abort = new AbortController();
-  current = { ...kept, kept, button, seq: 0, abort, signal: abort.signal };
+  current = { ...kept, kept, button, seq: 0, made: 0, abort, signal: abort.signal };
   showCeremony();
 }
 
@@ -227,12 +227,12 @@ function askToWait() {
 }
 
 function show(ceremony, view) {
-  const news = view.progress.filter((entry) => entry.seq > ceremony.seq);
+  const news = view.progress.slice(ceremony.made);
   const last = view.progress.at(-1)?.step ?? "opened";
   const turn = ladder.climb(view);
   if (view.status === "pending") ceremony.time.set(view.expires_in);
   if (news.length === 0) return;
-  ceremony.seq = view.seq;
+  Object.assign(ceremony, { seq: view.seq, made: view.progress.length });
   if (ladder.order(last) >= ladder.order("claimed")) code.clear();
   setOff($("cancel"), ladder.order(last) >= ladder.order("verifying"));
   const before = $("ask").textContent;

@@ -1,0 +1,109 @@
+//! What happened to a ceremony: what a step reports, and what the record keeps of it.
+//!
+//! Audit, webhooks, watchers, metrics and prompt limits are functions of these facts. A fact holds
+//! no code, challenge, credential or session.
+
+use fido_relay_proto::device::{CardErrorCode, CardEvent};
+use fido_relay_proto::{AttemptId, DeviceId, NodeId, Outcome, Reason, Step, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+use crate::fatigue::Why;
+
+/// Facts that one ceremony can have, with room: each public step comes once, wrong codes and the
+/// suppression are bounded too.
+pub const HISTORY_LIMIT: usize = 32;
+
+/// One thing that happened. Every fact is a change of the record, and every change has a fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// Never before the fact that precedes it.
+    pub at: UnixMillis,
+    /// The device that did it, or to which it happened. Missing where several may have, where
+    /// none took part, and in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceId>,
+    /// What happened, with its details.
+    pub kind: Kind,
+}
+
+/// The kinds of facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The ceremony was stored; the device is the only one that it is for.
+    Opened,
+    /// An offer or challenge was written to the device's socket, the first of all.
+    Sent,
+    /// The app acknowledged an offer or challenge, the first of all.
+    Delivered,
+    /// A wrong code was typed on the device.
+    WrongCode {
+        /// Counted from 1.
+        nth: u8,
+    },
+    /// The right code was typed on the device.
+    Claimed,
+    /// The FIDO2 server gave a challenge: for the device, or for all of the user's.
+    Challenged {
+        /// The challenge's name; missing in some records of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<AttemptId>,
+    },
+    /// The first news of a card, unless that news ended the ceremony.
+    Card {
+        /// Whether it was an error.
+        event: CardEvent,
+        /// Which error.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<CardErrorCode>,
+    },
+    /// The device's answer was stored; the public step `verifying`.
+    Answered {
+        /// The challenge that it answers.
+        attempt: AttemptId,
+        /// SHA-256 of the answer's bytes.
+        digest: [u8; 32],
+        /// The node that has it completed; missing in some records of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<NodeId>,
+    },
+    /// No device is asked, or none any more, and the initiator does not know.
+    Suppressed {
+        /// The rule; missing in records of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Why>,
+    },
+    /// The outcome; the device is the one that ended it, or whose answer was accepted.
+    Closed {
+        /// Exactly one per ceremony.
+        outcome: Outcome,
+        /// What the outcome alone does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
+    },
+}
+
+impl Kind {
+    /// The public step that it is; none for what watchers are not told.
+    #[must_use]
+    pub const fn step(&self) -> Option<Step> {
+        match self {
+            Self::Opened => Some(Step::Opened),
+            Self::Sent => Some(Step::Sent),
+            Self::Delivered => Some(Step::Delivered),
+            Self::Claimed => Some(Step::Claimed),
+            Self::Challenged { .. } => Some(Step::Challenged),
+            Self::Card { .. } => Some(Step::Card),
+            Self::Answered { .. } => Some(Step::Verifying),
+            Self::Closed { .. } => Some(Step::Closed),
+            Self::WrongCode { .. } | Self::Suppressed { .. } => None,
+        }
+    }
+}
+
+/// One public step with its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct ProgressEntry {
+    pub step: Step,
+    pub at: UnixMillis,
+}

@@ -1,0 +1,96 @@
+//! How a stored ceremony is read: as this version writes it, or with the `progress` that earlier
+//! versions kept in place of a history.
+
+use fido_relay_proto::device::CardEvent;
+use fido_relay_proto::limits::CODE_ATTEMPTS;
+use fido_relay_proto::{Reason, Step, UnixMillis};
+use serde::Deserialize;
+
+use super::fact::{Fact, Kind, ProgressEntry};
+use super::state::{Ceremony, Request, State};
+
+/// A record of any version.
+#[derive(Deserialize)]
+pub(super) struct Stored {
+    request: Request,
+    #[serde(default)]
+    silent: bool,
+    #[serde(default)]
+    history: Vec<Fact>,
+    /// Of earlier versions: the public steps, without devices and details.
+    #[serde(default)]
+    progress: Vec<ProgressEntry>,
+    state: State,
+}
+
+impl From<Stored> for Ceremony {
+    fn from(stored: Stored) -> Self {
+        let history = if stored.history.is_empty() { history_of(&stored) } else { stored.history };
+        Self { request: stored.request, silent: stored.silent, history, state: stored.state }
+    }
+}
+
+/// What an earlier version's record tells of its history. It kept wrong codes as a number and the
+/// suppression as a flag: they count as of the step before which, or after which, they came.
+fn history_of(stored: &Stored) -> Vec<Fact> {
+    let fact = |at, kind| Fact { at, device: None, kind };
+    let wrong_codes = match &stored.state {
+        State::Offered { wrong_codes, .. } => *wrong_codes,
+        State::Closed(closed) if closed.reason == Some(Reason::WrongCode) => CODE_ATTEMPTS,
+        State::Preparing { .. }
+        | State::Challenged(_)
+        | State::Verifying { .. }
+        | State::Closed(_) => 0,
+    };
+    let last = stored.progress.last().map_or(stored.request.opened_at, |entry| entry.at);
+    let mut internal: Vec<_> =
+        (1..=wrong_codes).map(|nth| fact(last, Kind::WrongCode { nth })).collect();
+    if stored.silent {
+        internal.push(fact(last, Kind::Suppressed { why: None }));
+    }
+    let steps = stored.progress.iter().filter_map(|entry| step(stored, entry.step, entry.at));
+    let (mut history, end): (Vec<_>, Vec<_>) =
+        steps.partition(|fact| fact.kind.step() != Some(Step::Closed));
+    history.extend(internal);
+    history.extend(end);
+    history
+}
+
+fn step(stored: &Stored, step: Step, at: UnixMillis) -> Option<Fact> {
+    let accepted = match &stored.state {
+        State::Verifying { challenge, answer, digest, by, .. } => {
+            Some((challenge.attempt, answer.device, *digest, Some(*by)))
+        }
+        State::Closed(closed) => {
+            closed.accepted.map(|(attempt, device, digest)| (attempt, device, digest, None))
+        }
+        State::Offered { .. } | State::Preparing { .. } | State::Challenged(_) => None,
+    };
+    let (claimer, attempt) = match &stored.state {
+        State::Offered { .. } => (None, None),
+        State::Preparing { device, .. } => (*device, None),
+        State::Challenged(challenge) | State::Verifying { challenge, .. } => {
+            (challenge.device, Some(challenge.attempt))
+        }
+        State::Closed(_) => (None, accepted.map(|(attempt, ..)| attempt)),
+    };
+    let (device, kind) = match step {
+        Step::Opened => (stored.request.device_id, Kind::Opened),
+        Step::Sent => (None, Kind::Sent),
+        Step::Delivered => (None, Kind::Delivered),
+        // With a code, only the device that typed it can have answered.
+        Step::Claimed => (claimer.or(accepted.map(|(_, device, ..)| device)), Kind::Claimed),
+        Step::Challenged => (claimer, Kind::Challenged { attempt }),
+        Step::Card => (claimer, Kind::Card { event: CardEvent::Present, code: None }),
+        Step::Verifying => {
+            let (attempt, device, digest, by) = accepted?;
+            (Some(device), Kind::Answered { attempt, digest, by })
+        }
+        Step::Closed => {
+            let State::Closed(closed) = &stored.state else { return None };
+            let (outcome, reason) = (closed.outcome, closed.reason);
+            (accepted.map(|(_, device, ..)| device), Kind::Closed { outcome, reason })
+        }
+    };
+    Some(Fact { at, device, kind })
+}

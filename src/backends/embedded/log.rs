@@ -1,12 +1,13 @@
 //! The log in front of the tables: two files that take turns. Each is begun by a head, then holds
 //! one frame for each group of batches, flushed before the group is acknowledged. Neither is ever
-//! truncated: a file is begun anew in place, and the generation in its head and frames tells
-//! today's frames from those of an earlier turn.
+//! truncated: a file is begun anew in place, and generation and opening tell today's frames from
+//! those of an earlier turn, and of another life of a store that was put back.
 //!
 //! ```text
-//!  head   magic · store · generation · number of the first frame              · checksum
-//!  frame  magic · generation · number · length of the payload · payload       · checksum
+//!  head   magic · opening · generation · number of the first frame          · checksum
+//!  frame  magic · generation · number · length of the payload · payload     · checksum
 //! ```
+//! The checksum of a frame is taken over the opening, too.
 //! A frame is written only after the one before it was flushed. So a frame that does not check was
 //! never acknowledged, unless a good one of its generation stands behind it: then the file is
 //! damaged.
@@ -34,8 +35,8 @@ const CHECKSUM: usize = 16;
 /// What a file begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
-    /// The store that it belongs to.
-    pub(super) store: [u8; 16],
+    /// A random name of the opening of the store that began it.
+    pub(super) opening: [u8; 16],
     pub(super) generation: u64,
     /// The number of its first frame.
     pub(super) first: u64,
@@ -119,7 +120,7 @@ impl LogFile {
     /// Writes a frame and flushes it. After an error it is unknown whether it stands, until
     /// [`LogFile::withdraw`] has made sure that it does not.
     pub(super) fn append(&mut self, payload: &[u8]) -> io::Result<()> {
-        let frame = frame(self.head.generation, self.next, payload);
+        let frame = frame(&self.head, self.next, payload);
         self.file.write(self.end, &frame)?;
         self.file.sync_data()?;
         self.end += frame_bytes(payload.len());
@@ -158,7 +159,7 @@ impl Head {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEAD_BYTES);
         bytes.extend(MAGIC);
-        bytes.extend(self.store);
+        bytes.extend(self.opening);
         bytes.extend(self.generation.to_le_bytes());
         bytes.extend(self.first.to_le_bytes());
         bytes.extend(checksum(&[&bytes]));
@@ -171,10 +172,10 @@ impl Head {
             return None;
         }
         let (magic, rest) = content.split_first_chunk::<8>()?;
-        let (store, rest) = rest.split_first_chunk::<16>()?;
+        let (opening, rest) = rest.split_first_chunk::<16>()?;
         let (generation, first) = rest.split_first_chunk::<8>()?;
         let first = u64::from_le_bytes(first.try_into().ok()?);
-        let head = Self { store: *store, generation: u64::from_le_bytes(*generation), first };
+        let head = Self { opening: *opening, generation: u64::from_le_bytes(*generation), first };
         (*magic == MAGIC).then_some(head)
     }
 }
@@ -192,14 +193,14 @@ pub(super) fn read(file: &dyn StorageBackend) -> Result<Option<Content>, ReadErr
     file.read(0, &mut bytes)?;
     let mut frames = Vec::new();
     let (mut at, mut next) = (aligned(HEAD_BYTES as u64), head.first);
-    while let Some(payload) = frame_at(&bytes, at, head.generation, |number| number == next) {
+    while let Some(payload) = frame_at(&bytes, at, &head, |number| number == next) {
         frames.push(payload::decode(payload).ok_or(ReadError::Damaged(at))?);
         at += frame_bytes(payload.len());
         next += 1;
     }
     let mut beyond = at + ALIGN;
     while beyond < bytes.len() as u64 {
-        if frame_at(&bytes, beyond, head.generation, |number| number > next).is_some() {
+        if frame_at(&bytes, beyond, &head, |number| number > next).is_some() {
             return Err(ReadError::Damaged(at));
         }
         beyond += ALIGN;
@@ -207,33 +208,33 @@ pub(super) fn read(file: &dyn StorageBackend) -> Result<Option<Content>, ReadErr
     Ok(Some(Content { head, frames }))
 }
 
-/// The payload of the frame at this place, if one of this generation and number stands there.
-fn frame_at(
-    bytes: &[u8],
+/// The payload of the frame at this place, if one of this file and number stands there.
+fn frame_at<'b>(
+    bytes: &'b [u8],
     at: u64,
-    generation: u64,
+    head: &Head,
     is_number: impl Fn(u64) -> bool,
-) -> Option<&[u8]> {
+) -> Option<&'b [u8]> {
     let frame = bytes.get(usize::try_from(at).ok()?..)?;
     let (prefix, rest) = frame.split_first_chunk::<PREFIX>()?;
     let (fields, sum) = prefix.split_last_chunk::<CHECKSUM>()?;
     let (magic, fields) = fields.split_first_chunk::<8>()?;
     let (of, fields) = fields.split_first_chunk::<8>()?;
     let (number, length) = fields.split_first_chunk::<8>()?;
-    let ours = *magic == MAGIC && u64::from_le_bytes(*of) == generation;
+    let ours = *magic == MAGIC && u64::from_le_bytes(*of) == head.generation;
     if !ours || !is_number(u64::from_le_bytes(*number)) {
         return None;
     }
     let length = u64::from_le_bytes(length.try_into().ok()?);
     let payload = rest.get(..usize::try_from(length).ok()?)?;
-    (checksum(&[magic, of, number, length.to_le_bytes().as_slice(), payload]) == *sum)
-        .then_some(payload)
+    let length = length.to_le_bytes();
+    (checksum(&[&head.opening, magic, of, number, &length, payload]) == *sum).then_some(payload)
 }
 
-fn frame(generation: u64, number: u64, payload: &[u8]) -> Vec<u8> {
-    let (of, number) = (generation.to_le_bytes(), number.to_le_bytes());
+fn frame(head: &Head, number: u64, payload: &[u8]) -> Vec<u8> {
+    let (of, number) = (head.generation.to_le_bytes(), number.to_le_bytes());
     let length = (payload.len() as u64).to_le_bytes();
-    let sum = checksum(&[&MAGIC, &of, &number, &length, payload]);
+    let sum = checksum(&[&head.opening, &MAGIC, &of, &number, &length, payload]);
     [MAGIC.as_slice(), &of, &number, &length, &sum, payload].concat()
 }
 

@@ -6,7 +6,6 @@ use redb::{Database, ReadableTable as _, TableDefinition, TableHandle as _, Writ
 
 use super::tables::{LogState, Meta, Writing};
 use crate::ports::{Bucket, DueRule, Revision, Stored};
-use crate::security::random;
 
 /// The last revision that was given.
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
@@ -53,7 +52,7 @@ fn prepare(database: &Database) -> Result<Meta, redb::Error> {
             } else {
                 (0, LogState::Empty)
             };
-            Meta { store: random::bytes(), revision, generation: 0, first: 1, log }
+            Meta { opening: [0; 16], revision, generation: 0, first: 1, log }
         }
     };
     drop(Writing::open(&transaction)?);

@@ -9,6 +9,7 @@ use super::log::{self, Content, Head, LogFile, ReadError};
 use super::overlay::Overlay;
 use super::parts::{OpenPart, Part, Turn};
 use super::tables::{LogState, Meta, Writing};
+use crate::security::random;
 
 /// Brings the tables up to the log, and begins a file.
 pub(super) fn open_log(
@@ -20,7 +21,7 @@ pub(super) fn open_log(
     if meta.log == LogState::Open {
         let mut overlay = Overlay::default();
         let mut generation = meta.generation;
-        let mut read_on = Some(read(parts, generation, meta.store).map_err(&damaged)?);
+        let mut read_on = Some(read(parts, generation, meta.opening).map_err(&damaged)?);
         while let Some(content) = read_on {
             let Some(Content { head, frames }) = content else {
                 return Err(damaged(format!("its log of generation {generation} is missing")));
@@ -39,14 +40,15 @@ pub(super) fn open_log(
             }
             meta.generation = generation;
             generation += 1;
-            let next = read(parts, generation, meta.store).map_err(&damaged)?;
+            let next = read(parts, generation, meta.opening).map_err(&damaged)?;
             read_on = next.map(Some);
         }
         meta.log = LogState::Empty;
         write(database, meta, Some(&overlay)).map_err(&damaged)?;
     }
     meta.generation += 1;
-    let head = Head { store: meta.store, generation: meta.generation, first: meta.first };
+    meta.opening = random::bytes();
+    let head = Head { opening: meta.opening, generation: meta.generation, first: meta.first };
     let failed = |source| OpenError::Io { path: database.path().to_owned(), source };
     let log = parts(Part::Log(Turn::of(head.generation)))
         .and_then(|file| LogFile::begin(file, head))
@@ -56,12 +58,13 @@ pub(super) fn open_log(
     Ok((meta, log))
 }
 
-fn read(parts: &OpenPart, generation: u64, store: [u8; 16]) -> Result<Option<Content>, String> {
+fn read(parts: &OpenPart, generation: u64, opening: [u8; 16]) -> Result<Option<Content>, String> {
     let file = parts(Part::Log(Turn::of(generation))).map_err(|error| error.to_string())?;
     let content = log::read(&*file).map_err(|error: ReadError| error.to_string());
     drop(file.close());
-    let is_its =
-        |content: &Content| content.head.generation == generation && content.head.store == store;
+    let is_its = |content: &Content| {
+        content.head.generation == generation && content.head.opening == opening
+    };
     Ok(content?.filter(is_its))
 }
 

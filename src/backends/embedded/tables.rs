@@ -39,8 +39,8 @@ pub(super) enum LogState {
 /// What the tables say of themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
-    /// Names the store to its log.
-    pub(super) store: [u8; 16],
+    /// The opening that began the log ([`Head::opening`](super::log::Head)).
+    pub(super) opening: [u8; 16],
     /// The last revision that was given.
     pub(super) revision: u64,
     /// The log's file that goes on where the tables end.
@@ -58,11 +58,11 @@ impl Meta {
             LogState::Migrating => 2,
         };
         let numbers = [self.revision, self.generation, self.first].map(u64::to_le_bytes);
-        [self.store.as_slice(), numbers.as_flattened(), &[log]].concat()
+        [self.opening.as_slice(), numbers.as_flattened(), &[log]].concat()
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (store, rest) = bytes.split_first_chunk::<16>()?;
+        let (opening, rest) = bytes.split_first_chunk::<16>()?;
         let (revision, rest) = rest.split_first_chunk::<8>()?;
         let (generation, rest) = rest.split_first_chunk::<8>()?;
         let (first, rest) = rest.split_first_chunk::<8>()?;
@@ -73,7 +73,7 @@ impl Meta {
             _ => return None,
         };
         Some(Self {
-            store: *store,
+            opening: *opening,
             revision: u64::from_le_bytes(*revision),
             generation: u64::from_le_bytes(*generation),
             first: u64::from_le_bytes(*first),

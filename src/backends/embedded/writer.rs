@@ -233,7 +233,7 @@ impl Writer {
     /// Begins the other file, and has this one brought into the tables; tells whether it did.
     fn turn(&mut self) -> bool {
         let head = Head {
-            store: self.meta.store,
+            opening: self.meta.opening,
             generation: self.log.head().generation + 1,
             first: self.log.next(),
         };

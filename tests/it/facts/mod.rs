@@ -35,10 +35,18 @@ struct Difference<'a> {
 type Decided = (&'static str, fn(&Difference<'_>) -> bool);
 
 /// The differences between an entry and its fact that are known and meant.
-const DECIDED: [Decided; 6] = [
+const DECIDED: [Decided; 7] = [
     ("a wrong code was entered with the time of the public step before it, or of the end", |it| {
         it.member == "at" && it.fact["event"] == "wrong_code"
     }),
+    (
+        "the last wrong code was entered with the end that it brought about, without its device",
+        |it| {
+            it.member == "device"
+                && it.fact["event"] == "wrong_code"
+                && it.of.entry["device"].is_null()
+        },
+    ),
     ("an entry says that it was written later; a fact has only the time when it happened", |it| {
         it.member == "recovered"
     }),

@@ -272,7 +272,7 @@ impl SimPhone {
     pub(super) async fn claims(&self, relay: &Relay, ceremony: CeremonyId, right: bool) {
         let known = self.codes.lock().unwrap().get(&ceremony).cloned();
         let Some(code) = known else { return };
-        let typed = if right { code } else { String::from("00000x") };
+        let typed = if right { code } else { another(&code) };
         let device = self.device();
         self.world.tell(Event::Claiming { ceremony, device, right });
         for _ in 0..5 {
@@ -322,4 +322,11 @@ impl SimPhone {
 
 fn is_unavailable(reply: &Option<RelayFrame>) -> bool {
     matches!(reply, Some(RelayFrame::Error { code: FrameErrorCode::Unavailable, .. }))
+}
+
+/// Six digits that are not these.
+fn another(code: &str) -> String {
+    let (first, rest) = code.split_at(1);
+    let first = if first == "0" { "1" } else { "0" };
+    format!("{first}{rest}")
 }

@@ -366,7 +366,7 @@ impl Checker<'_> {
                     let Some(version) = stored.get(ceremony) else { continue };
                     let settled = at.millis_since(version.at) > 1_500;
                     let only = version.ceremony.request.device_id;
-                    // One that was refused and stands is nobody's: it need not be shown.
+                    // One whose opener was not answered is no promise: it need not be shown.
                     if !settled
                         || !opened.contains(ceremony)
                         || only.is_some_and(|only| only != *device)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fido_relay::backends::embedded::{FileStore, Part};
+use fido_relay::backends::embedded::{FileStore, Options, Part};
 use fido_relay::phone::{Decision, Faults, PhoneEvent};
 use fido_relay::ports::Store;
 use fido_relay::serve;
@@ -56,7 +56,7 @@ impl Disk {
             let inner = FileBackend::new(file).map_err(std::io::Error::other)?;
             Ok(Box::new(OnDisk { inner, disk: disk.clone() }) as Box<dyn StorageBackend>)
         };
-        FileStore::open_by(&path, open).unwrap()
+        FileStore::open_by(&path, Options::default(), open).unwrap()
     }
 
     fn fills_up(&self) {

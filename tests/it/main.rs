@@ -86,6 +86,7 @@ mod revocations;
 mod shutdown;
 mod simulation;
 mod store_contract;
+mod store_files;
 mod strangers;
 mod support;
 mod sweeps;

@@ -8,7 +8,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use fido_relay::backends::embedded::{FileStore, MemoryStore};
-use fido_relay::ports::{Batch, Bucket, RecordName, Revision, Store, StoreError};
+use fido_relay::ports::{
+    Batch, Bucket, Due, DueRecord, Duty, RecordName, Revision, Store, StoreError,
+};
+use fido_relay_proto::UnixMillis;
 
 /// A store under test and whatever must live as long as it does.
 struct Subject {
@@ -57,6 +60,8 @@ contract!(
     a_batch_that_no_store_could_commit_is_refused,
     random_batches_leave_what_a_model_has,
     overlapping_transfers_keep_the_sum,
+    what_is_due_comes_in_order_of_time_and_in_pages,
+    a_record_is_due_for_what_its_last_value_says,
 );
 
 const BUCKET: Bucket = Bucket::Ceremonies;
@@ -275,6 +280,59 @@ async fn a_batch_that_no_store_could_commit_is_refused(store: &Arc<dyn Store>) {
     }
     assert_eq!(store.list(BUCKET, "").await, Ok(Vec::new()));
     store.commit(many(MAX_CHANGES)).await.unwrap();
+}
+
+pub(crate) async fn put_due(
+    store: &Arc<dyn Store>,
+    bucket: Bucket,
+    key: &str,
+    expected: Revision,
+    due: Option<(Duty, u64)>,
+) -> Revision {
+    let due = due.map(|(duty, at)| Due { duty, at: UnixMillis(at) });
+    store.commit(Batch::new().put_due(bucket, key, expected, Vec::new(), due)).await.unwrap()
+}
+
+pub(crate) async fn due_keys(store: &dyn Store, duty: Duty, until: u64) -> Vec<String> {
+    let due = store.due(duty, UnixMillis(until), None, usize::MAX).await.unwrap();
+    due.into_iter().map(|record| record.key).collect()
+}
+
+async fn what_is_due_comes_in_order_of_time_and_in_pages(store: &Arc<dyn Store>) {
+    use Bucket::{Ceremonies, Users};
+    let made = [(Users, "c", 7), (Ceremonies, "d", 7), (Ceremonies, "b", 7), (Users, "a", 3)];
+    for (bucket, key, at) in made {
+        put_due(store, bucket, key, Revision::ABSENT, Some((Duty::Remove, at))).await;
+    }
+    put_due(store, Users, "other", Revision::ABSENT, Some((Duty::Close, 1))).await;
+    put_due(store, Users, "never", Revision::ABSENT, None).await;
+    put_due(store, Users, "later", Revision::ABSENT, Some((Duty::Remove, 9))).await;
+    assert_eq!(due_keys(&**store, Duty::Remove, 2).await, [""; 0]);
+    assert_eq!(due_keys(&**store, Duty::Remove, 3).await, ["a"]);
+    assert_eq!(due_keys(&**store, Duty::Remove, 8).await, ["a", "b", "d", "c"]);
+    assert_eq!(due_keys(&**store, Duty::Close, u64::MAX).await, ["other"]);
+    let mut after: Option<DueRecord> = None;
+    for expected in [&["a", "b", "d"][..], &["c", "later"], &[]] {
+        let page = store.due(Duty::Remove, UnixMillis(9), after.as_ref(), 3).await.unwrap();
+        assert!(page.iter().map(|record| record.key.as_str()).eq(expected.iter().copied()));
+        after = page.last().cloned().or(after);
+    }
+}
+
+async fn a_record_is_due_for_what_its_last_value_says(store: &Arc<dyn Store>) {
+    let first = put_due(store, BUCKET, "a", Revision::ABSENT, Some((Duty::Close, 5))).await;
+    let second = put_due(store, BUCKET, "a", first, Some((Duty::Remove, 9))).await;
+    assert_eq!(due_keys(&**store, Duty::Close, u64::MAX).await, [""; 0]);
+    let due = store.due(Duty::Remove, UnixMillis(9), None, 9).await.unwrap();
+    let (at, key) = (UnixMillis(9), "a".to_owned());
+    assert_eq!(due, [DueRecord { at, bucket: BUCKET, key, revision: second }]);
+    let stored = store.load(BUCKET, "a").await.unwrap().unwrap();
+    assert_eq!(stored.due, Some(Due::removal(at)));
+    store.remove(BUCKET, "a", second).await.unwrap();
+    assert_eq!(due_keys(&**store, Duty::Remove, u64::MAX).await, [""; 0]);
+    let again = put_due(store, BUCKET, "a", Revision::ABSENT, Some((Duty::Close, 1))).await;
+    put_due(store, BUCKET, "a", again, None).await;
+    assert_eq!(due_keys(&**store, Duty::Close, u64::MAX).await, [""; 0]);
 }
 
 /// A model that decides each batch by itself says what the store must answer and hold.

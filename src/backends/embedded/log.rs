@@ -26,7 +26,7 @@ const PREFIX: usize = 48;
 const MAGIC: [u8; 8] = *b"fdrlylog";
 /// Bytes that a file grows by. What is added is written out and flushed before it is used, so that
 /// an append changes no metadata.
-const GROWTH: u64 = 1024 * 1024;
+const GROWTH: u64 = 256 * 1024;
 /// Largest size of a file, and so of a frame.
 pub(super) const SIZE: u64 = 16 * 1024 * 1024;
 /// Bytes of SHA-256 that are kept of a head or frame.

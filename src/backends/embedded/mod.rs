@@ -29,4 +29,4 @@ pub use database::{OpenError, make_private_directory, sync_directory};
 pub use memory::MemoryStore;
 pub use parts::{OpenPart, Part, Turn};
 pub use revocations::{RevocationList, RevocationsError};
-pub use store::FileStore;
+pub use store::{FileStore, Options};

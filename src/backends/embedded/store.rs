@@ -28,6 +28,23 @@ const GOOD_FOR: Duration = Duration::from_secs(10);
 /// How long one that failed says that the next one will fail.
 const BAD_FOR: Duration = Duration::from_millis(500);
 
+/// How a store is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'r> {
+    /// What records of an earlier version become due for.
+    pub rules: &'r [DueRule],
+    /// Bytes of the tables that are kept in memory.
+    pub cache: usize,
+    /// Bytes of a log's file after which the next is begun and this one brought into the tables.
+    pub log_bytes: u64,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self { rules: &[], cache: database::CACHE, log_bytes: writer::LOG_BYTES }
+    }
+}
+
 /// Records in a file and its log, which this process has for itself. Dropping it finishes every
 /// write that was handed over, empties the log and closes the file; the drop waits for that.
 #[derive(Debug)]
@@ -47,7 +64,8 @@ impl FileStore {
     /// # Errors
     /// [`OpenError`]: another process has it open, or it cannot be made, read or understood.
     pub fn open(path: &Path, rules: &[DueRule]) -> Result<Self, OpenError> {
-        Self::start(path, database::files(path)?, rules, database::CACHE)
+        let options = Options { rules, ..Options::default() };
+        Self::start(path, database::files(path)?, options)
     }
 
     /// Opens a store whose parts `open` gives, also again after one failed. For parts that are not
@@ -57,25 +75,28 @@ impl FileStore {
     /// [`OpenError`].
     pub fn open_by(
         path: &Path,
+        options: Options<'_>,
         open: impl Fn(Part) -> std::io::Result<Box<dyn StorageBackend>> + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
-        Self::start(path, Arc::new(open), &[], database::CACHE)
+        Self::start(path, Arc::new(open), options)
     }
 
-    /// `cache`: bytes of the tables that are kept in memory.
-    pub(super) fn start(
-        path: &Path,
-        parts: Arc<OpenPart>,
-        rules: &[DueRule],
-        cache: usize,
-    ) -> Result<Self, OpenError> {
+    fn start(path: &Path, parts: Arc<OpenPart>, options: Options<'_>) -> Result<Self, OpenError> {
+        let Options { rules, cache, log_bytes } = options;
         let (database, meta) = Database::open(path, Arc::clone(&parts), rules, cache)?;
         let (meta, log) = recovery::open_log(&database, meta, &*parts)?;
         let layers = Arc::new(Layers::new(database));
         let (queue, mut waiting) = mpsc::channel(writer::QUEUE);
         let checkpoints = Checkpoints::start(Arc::clone(&layers)).map_err(OpenError::Thread)?;
-        let writer =
-            Writer { layers: Arc::clone(&layers), parts, meta, log, spare: None, checkpoints };
+        let writer = Writer {
+            layers: Arc::clone(&layers),
+            parts,
+            meta,
+            log,
+            log_bytes,
+            spare: None,
+            checkpoints,
+        };
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(&mut waiting))

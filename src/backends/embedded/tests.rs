@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
-use super::database::files;
-use super::{FileStore, OpenError, Part};
+use super::{FileStore, OpenError, Options, Part};
 use crate::ports::{Bucket, Revision, Store as _, StoreError};
 
 /// A file whose disk is full while `full` is set.
@@ -74,7 +73,7 @@ fn store_on_failing_disk(path: &Path) -> (FileStore, Arc<AtomicBool>) {
         let inner = file(&part.file(&tables))?;
         Ok(Box::new(FailingFile { inner, full: Arc::clone(&switch) }) as Box<_>)
     };
-    (FileStore::open_by(path, open).unwrap(), full)
+    (FileStore::open_by(path, Options::default(), open).unwrap(), full)
 }
 
 fn file(path: &Path) -> std::io::Result<FileBackend> {
@@ -226,7 +225,10 @@ async fn damage_that_is_met_while_it_runs_ends_the_store_and_not_the_process() {
         fill(&store).await;
         // From here on nothing of it is in memory: without a cache every page is read again.
         drop(store);
-        let store = FileStore::start(&path, files(&path).unwrap(), &[], 0).unwrap();
+        let options = Options { cache: 0, ..Options::default() };
+        let tables = path.clone();
+        let open = move |part: Part| Ok(Box::new(file(&part.file(&tables))?) as Box<_>);
+        let store = FileStore::open_by(&path, options, open).unwrap();
         let pages = usize::try_from(std::fs::metadata(&path).unwrap().len()).unwrap() / PAGE;
         for page in 1..pages {
             overwrite(&path, page, seed * 1000 + page as u64);

@@ -34,8 +34,8 @@ pub(super) const QUEUE: usize = 1024;
 const GROUP: usize = 512;
 /// Bytes after which a frame takes no more batches.
 const FRAME: usize = 4 * 1024 * 1024;
-/// Bytes of a file after which the next is begun, as soon as that one is free.
-const FILL: u64 = 8 * 1024 * 1024;
+/// Bytes of a file after which the next is begun, as soon as that one is free: by default.
+pub(super) const LOG_BYTES: u64 = 8 * 1024 * 1024;
 /// How long the fate of a frame may be unknown.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 /// Pause between two tries to settle it.
@@ -69,6 +69,8 @@ pub(super) struct Writer {
     pub(super) parts: Arc<OpenPart>,
     pub(super) meta: Meta,
     pub(super) log: LogFile,
+    /// Bytes of a file after which the next is begun.
+    pub(super) log_bytes: u64,
     /// The log's other file, once it was used.
     pub(super) spare: Option<LogFile>,
     pub(super) checkpoints: checkpoint::Checkpoints,
@@ -95,7 +97,7 @@ impl Writer {
             while waiting.peek().is_some() {
                 self.write_group(&mut waiting, queue);
             }
-            if self.log.used() >= FILL && !self.layers.is_turning() {
+            if self.log.used() >= self.log_bytes && !self.layers.is_turning() {
                 self.turn();
             }
         }

@@ -95,6 +95,7 @@ impl FileStore {
             log,
             log_bytes,
             spare: None,
+            turn_failed: None,
             checkpoints,
         };
         let writer = std::thread::Builder::new()

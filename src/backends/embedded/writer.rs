@@ -38,6 +38,8 @@ const FRAME: usize = 4 * 1024 * 1024;
 pub(super) const LOG_BYTES: u64 = 8 * 1024 * 1024;
 /// How long the fate of a frame may be unknown.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+/// Pause after the next file could not be begun, while this one has room.
+const TURN_PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two tries to settle it.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -73,6 +75,8 @@ pub(super) struct Writer {
     pub(super) log_bytes: u64,
     /// The log's other file, once it was used.
     pub(super) spare: Option<LogFile>,
+    /// When the other file could last not be begun.
+    pub(super) turn_failed: Option<Instant>,
     pub(super) checkpoints: checkpoint::Checkpoints,
 }
 
@@ -97,7 +101,8 @@ impl Writer {
             while waiting.peek().is_some() {
                 self.write_group(&mut waiting, queue);
             }
-            if self.log.used() >= self.log_bytes && !self.layers.is_turning() {
+            let may_turn = self.turn_failed.is_none_or(|at| at.elapsed() > TURN_PAUSE);
+            if self.log.used() >= self.log_bytes && may_turn && !self.layers.is_turning() {
                 self.turn();
             }
         }
@@ -161,6 +166,7 @@ impl Writer {
                 return Err(StoreError::Conflict(change.name()));
             }
         }
+        let before = Revision(group.revision);
         let revision = Revision(group.revision + 1);
         for change in batch.into_changes() {
             let (bucket, key) = (change.bucket, change.key);
@@ -176,7 +182,8 @@ impl Writer {
             payload::encode(&change, &mut group.payload);
             group.changes.push(change);
         }
-        Ok(revision)
+        // A batch of conditions alone uses up no revision.
+        Ok(if group.revision == before.0 { before } else { revision })
     }
 
     /// Appends the frame. After an error it does not stand.
@@ -253,6 +260,7 @@ impl Writer {
             }
             Err(error) => {
                 self.failed(&error);
+                self.turn_failed = Some(Instant::now());
                 false
             }
         }

@@ -68,6 +68,7 @@ impl User {
         };
         let shown = timeout(PATIENCE, shown).await;
         shown.unwrap_or_else(|_| panic!("{} does not ring after {}", opened.id, self.ending));
+        bank.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
     }
 }
 
@@ -80,6 +81,7 @@ async fn no_ended_ceremony_keeps_a_later_one_from_ringing_however_the_relay_was_
         ("FIDO_RELAY_TENANT__RP_ID", "localhost"),
         ("FIDO_RELAY_PROMPTS__LIVE", "1"),
         ("FIDO_RELAY_LIMITS__ATTEMPTS_BURST", "100000"),
+        ("FIDO_RELAY_LIMITS__OPENS_BURST", "100000"),
     ]);
     let key = home.api_key().await;
     let mut users: Vec<User> = Vec::new();

@@ -17,7 +17,9 @@ use super::{
     AUDIT_DIR, REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE, StartError, audit_dir, due_rules,
 };
 use crate::audit;
-use crate::backends::embedded::{FileStore, OpenError, make_private_directory, sync_directory};
+use crate::backends::embedded::{
+    FileStore, OpenError, Part, make_private_directory, sync_directory,
+};
 use crate::config::Config;
 use crate::security::seal::Sealer;
 
@@ -149,10 +151,20 @@ impl DataDirectory {
         let mark = self.path.join(FIRST_START);
         let failed = |source| OpenError::Io { path: self.path.clone(), source };
         make_private_directory(&self.path).map_err(failed)?;
+        let was_cut_off = mark.exists();
         File::create(&mark).and_then(|mark| mark.sync_all()).map_err(failed)?;
         sync_directory(&mark).map_err(failed)?;
         // The store first: its lock keeps another process from making a key of its own.
-        let store = FileStore::open(&self.store_file(), &due_rules())?;
+        let store = match FileStore::open(&self.store_file(), &due_rules()) {
+            // A power cut while its file was made: nothing was ever in it.
+            Err(OpenError::Damaged { .. }) if was_cut_off => {
+                for part in Part::ALL {
+                    std::fs::remove_file(part.file(&self.store_file())).map_err(failed)?;
+                }
+                FileStore::open(&self.store_file(), &due_rules())?
+            }
+            opened => opened?,
+        };
         Sealer::load_or_make(&self.path.join(SEAL_KEY_FILE))?;
         sync_directory(&mark).map_err(failed)?;
         std::fs::remove_file(&mark).map_err(failed)?;

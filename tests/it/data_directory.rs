@@ -160,6 +160,18 @@ async fn a_first_start_that_was_cut_off_is_taken_up() {
     }
 }
 
+/// A power cut may leave anything of the file that a first start was making.
+#[tokio::test]
+async fn a_first_start_that_left_half_a_store_is_begun_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = DataDirectory::at(directory.path());
+    std::fs::write(directory.path().join(STORE_FILE), vec![7; 20_000]).unwrap();
+    std::fs::write(directory.path().join(FIRST_START), "").unwrap();
+    drop(data.open().unwrap());
+    assert_eq!(data.contents(), Ok(Contents::Complete));
+    drop(data.open().unwrap());
+}
+
 #[test]
 fn a_first_start_is_not_taken_up_where_a_relay_has_served() {
     for lost in [STORE_FILE, SEAL_KEY_FILE] {

@@ -208,7 +208,7 @@ async fn an_earlier_store_is_moved_whole_also_when_that_is_cut_off() {
         for bucket in Bucket::ALL {
             let listed = store.list(bucket, "").await.unwrap();
             assert_eq!(listed.len(), EACH as usize, "{bucket:?}");
-            for (n, (key, stored)) in (0..).zip(&listed) {
+            for (n, (key, stored)) in (0_u32..).zip(&listed) {
                 assert_eq!(
                     (key, stored.revision),
                     (&format!("k{n:05}"), Revision(u64::from(n) + 1))

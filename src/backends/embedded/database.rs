@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
-use redb::{DatabaseError, ReadTransaction, ReadableDatabase as _, WriteTransaction};
+use redb::{
+    DatabaseError, ReadTransaction, ReadableDatabase as _, StorageBackend, WriteTransaction,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::guard::guarded;
@@ -248,7 +250,10 @@ impl Database {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let database = match current.take() {
             Some(opened_meanwhile) => opened_meanwhile,
-            None => open(redb::Builder::new().set_cache_size(self.cache), &*self.parts)?,
+            None => {
+                rewrite(&*(self.parts)(Part::Tables)?)?;
+                open(redb::Builder::new().set_cache_size(self.cache), &*self.parts)?
+            }
         };
         use_it(current.insert(database))
     }
@@ -289,6 +294,23 @@ fn is_damage(error: &redb::Error) -> bool {
 /// A file that ends too early, or does not begin as a store does.
 fn is_damaged_read(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}
+
+/// Writes every byte of the file anew and flushes it. After a flush that failed the system may hold
+/// pages to be clean that never reached the disk, and no later flush would write them.
+fn rewrite(file: &dyn StorageBackend) -> io::Result<()> {
+    let length = file.len()?;
+    let mut piece = vec![0; 1024 * 1024];
+    let mut at = 0;
+    while at < length {
+        let bytes = usize::try_from(length - at).map_or(piece.len(), |left| left.min(piece.len()));
+        let Some(piece) = piece.get_mut(..bytes) else { break };
+        file.read(at, piece)?;
+        file.write(at, piece)?;
+        at += bytes as u64;
+    }
+    file.sync_data()?;
+    file.close()
 }
 
 fn open(builder: &redb::Builder, parts: &OpenPart) -> Result<redb::Database, DatabaseError> {

@@ -187,15 +187,16 @@ impl Layers {
 
 impl Snapshot {
     /// The records of a bucket from `from` on, in key order, up to `limit`, as long as their keys
-    /// begin with `prefix`; `over` is used up to the last of them. Fewer: there are no more.
+    /// begin with `prefix`. Fewer: there are no more.
     pub(super) fn next(
-        &mut self,
+        &self,
         bucket: Bucket,
         from: Bound<&str>,
         prefix: &str,
         limit: usize,
     ) -> Result<Vec<(String, Stored)>, redb::Error> {
         let mut rows = self.tables.range(bucket, from)?.peekable();
+        let mut over = self.over.range::<str, _>((from, Bound::Unbounded)).peekable();
         let mut found = Vec::new();
         while found.len() < limit {
             let row = match rows.peek() {
@@ -206,15 +207,15 @@ impl Snapshot {
                 }
                 None => None,
             };
-            let over = self.over.first_key_value().map(|(key, _)| key.as_str());
-            let (take_over, take_row) = match (over, row) {
+            let top = over.peek().map(|(key, _)| key.as_str());
+            let (take_over, take_row) = match (top, row) {
                 (None, None) => break,
-                (Some(over), Some(row)) => (over <= row, row <= over),
-                (over, row) => (over.is_some(), row.is_some()),
+                (Some(top), Some(row)) => (top <= row, row <= top),
+                (top, row) => (top.is_some(), row.is_some()),
             };
             let row = if take_row { rows.next().transpose()? } else { None };
             let record = if take_over {
-                self.over.pop_first().and_then(|(key, entry)| Some((key, entry?)))
+                over.next().and_then(|(key, entry)| Some((key.clone(), entry.clone()?)))
             } else {
                 row
             };

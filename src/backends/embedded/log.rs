@@ -64,6 +64,21 @@ pub(super) enum ReadError {
     Damaged(u64),
 }
 
+/// Why a frame was not appended.
+#[derive(Debug)]
+pub(super) enum AppendError {
+    /// The system refused it, and it does not stand.
+    Refused(io::Error),
+    /// It may stand, until [`LogFile::withdraw`] has made sure that it does not.
+    Unknown(io::Error),
+}
+
+/// Whether the system refuses a write for want of room, without a try at the disk.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
 /// What a file holds.
 #[derive(Debug)]
 pub(super) struct Content {
@@ -117,12 +132,17 @@ impl LogFile {
         self.grow(self.end + frame_bytes(payload))
     }
 
-    /// Writes a frame and flushes it. After an error it is unknown whether it stands, until
-    /// [`LogFile::withdraw`] has made sure that it does not.
-    pub(super) fn append(&mut self, payload: &[u8]) -> io::Result<()> {
+    /// Writes a frame and flushes it.
+    pub(super) fn append(&mut self, payload: &[u8]) -> Result<(), AppendError> {
         let frame = frame(&self.head, self.next, payload);
-        self.file.write(self.end, &frame)?;
-        self.file.sync_data()?;
+        if let Err(error) = self.file.write(self.end, &frame) {
+            return Err(if is_refusal(&error) && !self.begins_with(&frame) {
+                AppendError::Refused(error)
+            } else {
+                AppendError::Unknown(error)
+            });
+        }
+        self.file.sync_data().map_err(AppendError::Unknown)?;
         self.end += frame_bytes(payload.len());
         self.next += 1;
         Ok(())
@@ -132,6 +152,12 @@ impl LogFile {
     pub(super) fn withdraw(&mut self) -> io::Result<()> {
         self.file.write(self.end, &[0; ALIGN as usize])?;
         self.file.sync_data()
+    }
+
+    /// Whether what stands at the end begins as this frame does, or cannot be read.
+    fn begins_with(&self, frame: &[u8]) -> bool {
+        let mut found = [0; PREFIX];
+        self.file.read(self.end, &mut found).is_err() || frame.starts_with(&found)
     }
 
     fn grow(&mut self, to: u64) -> io::Result<()> {

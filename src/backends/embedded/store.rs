@@ -185,7 +185,7 @@ impl Store for FileStore {
     ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
         Box::pin(async move {
             let mut from = Bound::Included(prefix.to_owned());
-            let mut snapshot =
+            let snapshot =
                 self.layers.snapshot(bucket, Bound::Included(prefix), prefix, usize::MAX)?;
             let mut found: Vec<(String, Stored)> = Vec::new();
             loop {
@@ -209,7 +209,7 @@ impl Store for FileStore {
     ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
         Box::pin(async move {
             let from = Bound::Excluded(after);
-            let mut snapshot = self.layers.snapshot(bucket, from, "", limit)?;
+            let snapshot = self.layers.snapshot(bucket, from, "", limit)?;
             self.layers.database.guard(|| snapshot.next(bucket, from, "", limit))
         })
     }

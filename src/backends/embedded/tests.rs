@@ -11,17 +11,17 @@ use redb::{BackendError, StorageBackend};
 use super::{FileStore, OpenError, Options, Part};
 use crate::ports::{Bucket, Revision, Store as _, StoreError};
 
-/// A file whose disk is full while `full` is set.
+/// A file whose disk fails every change while `failing` is set.
 #[derive(Debug)]
 struct FailingFile {
     inner: FileBackend,
-    full: Arc<AtomicBool>,
+    failing: Arc<AtomicBool>,
 }
 
 impl FailingFile {
     fn check(&self) -> std::io::Result<()> {
-        if self.full.load(Ordering::SeqCst) {
-            Err(std::io::Error::from(std::io::ErrorKind::StorageFull))
+        if self.failing.load(Ordering::SeqCst) {
+            Err(std::io::Error::other("told to fail"))
         } else {
             Ok(())
         }
@@ -67,13 +67,13 @@ impl StorageBackend for FailingFile {
 
 /// A store of which every part refuses to be changed while the switch is on.
 fn store_on_failing_disk(path: &Path) -> (FileStore, Arc<AtomicBool>) {
-    let full = Arc::new(AtomicBool::new(false));
-    let (tables, switch) = (path.to_owned(), Arc::clone(&full));
+    let failing = Arc::new(AtomicBool::new(false));
+    let (tables, switch) = (path.to_owned(), Arc::clone(&failing));
     let open = move |part: Part| {
         let inner = file(&part.file(&tables))?;
-        Ok(Box::new(FailingFile { inner, full: Arc::clone(&switch) }) as Box<_>)
+        Ok(Box::new(FailingFile { inner, failing: Arc::clone(&switch) }) as Box<_>)
     };
-    (FileStore::open_by(path, Options::default(), open).unwrap(), full)
+    (FileStore::open_by(path, Options::default(), open).unwrap(), failing)
 }
 
 fn file(path: &Path) -> std::io::Result<FileBackend> {
@@ -85,10 +85,10 @@ fn file(path: &Path) -> std::io::Result<FileBackend> {
 #[tokio::test]
 async fn a_disk_that_refuses_makes_writes_unavailable_and_the_store_goes_on_once_it_takes_them() {
     let directory = tempfile::tempdir().unwrap();
-    let (store, full) = store_on_failing_disk(&directory.path().join("store.redb"));
+    let (store, failing) = store_on_failing_disk(&directory.path().join("store.redb"));
     let before = store.save(Bucket::Keys, "a", Revision::ABSENT, b"1".to_vec()).await.unwrap();
 
-    full.store(true, Ordering::SeqCst);
+    failing.store(true, Ordering::SeqCst);
     let mut write = store.save(Bucket::Keys, "b", Revision::ABSENT, b"2".to_vec());
     // Whether its frame stands cannot be known while the disk takes nothing: it is not answered.
     let early = tokio::time::timeout(std::time::Duration::from_millis(200), &mut write).await;
@@ -97,7 +97,7 @@ async fn a_disk_that_refuses_makes_writes_unavailable_and_the_store_goes_on_once
     let next = store.save(Bucket::Keys, "c", Revision::ABSENT, b"2".to_vec()).await;
     assert!(matches!(next, Err(StoreError::Unavailable(_))), "{next:?}");
 
-    full.store(false, Ordering::SeqCst);
+    failing.store(false, Ordering::SeqCst);
     let refused = write.await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     assert_eq!(store.load(Bucket::Keys, "b").await, Ok(None));
@@ -112,13 +112,13 @@ async fn a_disk_that_refuses_makes_writes_unavailable_and_the_store_goes_on_once
 async fn a_write_whose_fate_cannot_be_settled_ends_the_store() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
-    let (store, full) = store_on_failing_disk(&path);
+    let (store, failing) = store_on_failing_disk(&path);
     let kept = store.save(Bucket::Keys, "a", Revision::ABSENT, b"1".to_vec()).await.unwrap();
-    full.store(true, Ordering::SeqCst);
+    failing.store(true, Ordering::SeqCst);
     let fenced = store.save(Bucket::Keys, "b", Revision::ABSENT, b"2".to_vec()).await;
     assert!(matches!(fenced, Err(StoreError::Fenced(_))), "{fenced:?}");
     assert!(store.damaged().await.contains("unknown"));
-    full.store(false, Ordering::SeqCst);
+    failing.store(false, Ordering::SeqCst);
     let later = store.save(Bucket::Keys, "c", Revision::ABSENT, b"3".to_vec()).await;
     assert!(matches!(later, Err(StoreError::Fenced(_))), "{later:?}");
     drop(store);

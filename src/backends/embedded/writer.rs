@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::layers::{Ground, Layers};
-use super::log::{Head, LogFile};
+use super::log::{AppendError, Head, LogFile};
 use super::overlay::Applied;
 use super::parts::{OpenPart, Part, Turn};
 use super::payload;
@@ -203,7 +203,8 @@ impl Writer {
         self.log.make_room(length).map_err(|error| self.failed(&error))?;
         match self.log.append(&group.payload) {
             Ok(()) => Ok(()),
-            Err(error) => {
+            Err(AppendError::Refused(error)) => Err(self.failed(&error)),
+            Err(AppendError::Unknown(error)) => {
                 let unavailable = self.failed(&error);
                 self.settle(queue).and(Err(unavailable))
             }

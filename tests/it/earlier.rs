@@ -264,7 +264,9 @@ async fn what_an_earlier_version_kept_for_a_time_is_removed_after_it_and_nothing
         let gone =
             [Bucket::Idempotency, Bucket::Pairings, Bucket::EventTickets, Bucket::Assertions];
         assert_eq!(counts(&running, &gone).await, [0; 4]);
-        let open = earlier.ceremonies().filter(|(_, view)| !is_closed(view)).count();
+        // One that was being verified had ended at once, as interrupted.
+        let open = |view: &Value| !is_closed(view) && view["phase"] != "verifying";
+        let open = earlier.ceremonies().filter(|(_, view)| open(view)).count();
         assert_eq!(counts(&running, &[Bucket::Ceremonies]).await, [open], "they end now");
         assert!(running.stop().await);
     }

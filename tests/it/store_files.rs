@@ -1,8 +1,11 @@
-//! The files of the store on disk: the log beside its tables, what is refused when they do not
-//! belong together, and the move from the tables of an earlier version.
+//! What only the store on disk can be asked: that a process which is opened again, or was killed,
+//! has lost nothing it acknowledged, what is refused when tables and log do not belong together,
+//! and the move from the tables of an earlier version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use fido_relay::backends::embedded::{FileStore, OpenError, Options, Part, Turn};
@@ -25,7 +28,7 @@ fn opened(path: &Path) -> std::io::Result<FileBackend> {
 }
 
 /// Log files so small that a checkpoint comes every few records.
-fn small(path: &Path) -> FileStore {
+pub(crate) fn small(path: &Path) -> FileStore {
     let tables = path.to_owned();
     let open = move |part: Part| {
         Ok(Box::new(opened(&part.file(&tables))?) as Box<dyn redb::StorageBackend>)
@@ -136,8 +139,10 @@ async fn older_tables_beside_a_newer_log_are_refused() {
     let mut last = store.save(BUCKET, "a", Revision::ABSENT, Vec::new()).await.unwrap();
     // While the store is in use, as no backup should be made.
     std::fs::copy(&path, &old).unwrap();
-    // So many that the file of that time was begun anew since.
-    for _ in 0..200 {
+    // Until the log's file of that time is begun anew.
+    let head = || std::fs::read(&log_files(&path)[1]).unwrap().get(..64).map(<[u8]>::to_vec);
+    let of_then = head();
+    while head() == of_then {
         last = store.save(BUCKET, "a", last, vec![7; 2000]).await.unwrap();
     }
     let copy = directory.path().join("copy.redb");
@@ -264,5 +269,109 @@ impl redb::StorageBackend for Copying {
 
     fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
         self.inner.write(offset, data)
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_opened_again_has_everything_and_goes_on_counting() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let mut written = BTreeMap::new();
+    let mut highest = Revision::ABSENT;
+    for round in 0..4_u8 {
+        let store = FileStore::open(&path, &[]).unwrap();
+        let listed: BTreeMap<_, _> = store.list(BUCKET, "").await.unwrap().into_iter().collect();
+        assert_eq!(listed, written, "round {round}");
+        let removed = store.save(BUCKET, "gone", Revision::ABSENT, Vec::new()).await.unwrap();
+        assert!(removed > highest, "round {round}");
+        store.remove(BUCKET, "gone", removed).await.unwrap();
+        let key = format!("k{round}");
+        highest = store.save(BUCKET, &key, Revision::ABSENT, vec![round]).await.unwrap();
+        assert!(highest > removed, "round {round}");
+        written.insert(key.clone(), store.load(BUCKET, &key).await.unwrap().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn writes_handed_over_before_the_store_is_dropped_are_finished() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let store = FileStore::open(&path, &[]).unwrap();
+    {
+        // Polled once, which hands the write over, then abandoned, as when a caller hangs up.
+        let mut save = store.save(BUCKET, "a", Revision::ABSENT, b"1".to_vec());
+        assert!(futures::poll!(&mut save).is_pending());
+    }
+    drop(store);
+    let again = FileStore::open(&path, &[]).unwrap();
+    assert!(again.load(BUCKET, "a").await.unwrap().is_some());
+}
+
+/// Tells the killed process where its store is.
+const VICTIM_FILE: &str = "STORE_CONTRACT_VICTIM_FILE";
+
+/// Writes from eight tasks for ever and prints the key of each record once it is acknowledged.
+async fn write_and_tell(path: &Path, rounds: u64) {
+    let store = Arc::new(FileStore::open(path, &[]).unwrap());
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            for n in 0..rounds {
+                let key = format!("{}.{task}.{n}", std::process::id());
+                let value = key.as_bytes().repeat(50);
+                store.save(BUCKET, &key, Revision::ABSENT, value).await.unwrap();
+                let line = format!("acknowledged {key}\n");
+                std::io::stdout().write_all(line.as_bytes()).unwrap();
+            }
+        });
+    }
+    tasks.join_all().await;
+}
+
+/// The process that the next test kills. Run on its own, it only writes a little and looks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_for_the_next_test_to_kill() {
+    #[expect(clippy::disallowed_methods, reason = "how the killing test speaks to this process")]
+    if let Ok(path) = std::env::var(VICTIM_FILE) {
+        write_and_tell(Path::new(&path), u64::MAX).await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    write_and_tell(&path, 3).await;
+    let store = FileStore::open(&path, &[]).unwrap();
+    assert_eq!(store.list(BUCKET, "").await.unwrap().len(), 24);
+}
+
+#[tokio::test]
+async fn a_killed_process_loses_no_acknowledged_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let mut acknowledged = HashSet::new();
+    for round in 1..=5_usize {
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["store_files::a_writer_for_the_next_test_to_kill", "--exact", "--nocapture"])
+            .env(VICTIM_FILE, &path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let told = BufReader::new(victim.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+        let mut told = told.filter_map(|line| Some(line.split_once("acknowledged ")?.1.to_owned()));
+        // SIGKILL in the middle of its writing; what it had still told by then counts too.
+        acknowledged.extend(told.by_ref().take(150 * round));
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        acknowledged.extend(told);
+
+        let store = FileStore::open(&path, &[]).unwrap();
+        let found: BTreeMap<_, _> = store.list(BUCKET, "").await.unwrap().into_iter().collect();
+        assert!(acknowledged.len() >= 150 * round, "the writer ended early");
+        for key in &acknowledged {
+            let stored = found.get(key).unwrap_or_else(|| panic!("{key} was lost in {round}"));
+            assert_eq!(stored.value, key.as_bytes().repeat(50));
+        }
+        let revisions: HashSet<_> = found.values().map(|stored| stored.revision).collect();
+        assert_eq!(revisions.len(), found.len(), "a revision was given twice");
     }
 }

@@ -130,7 +130,7 @@ export class Watcher {
     for (let failures = 0; ; ) {
       this.#throwIfStopped();
       this.#awake = new AbortController();
-      const [before, began, road] = [this.#seen, performance.now(), this.#road];
+      const [before, began, road] = [this.#seen.size, performance.now(), this.#road];
       let broken: Broken;
       try {
         broken = road === "events" ? await this.#stream() : await this.#poll();
@@ -141,7 +141,7 @@ export class Watcher {
         this.#throwIfStopped();
       }
       if (this.#last?.step === "closed") return this.#last;
-      const moved = this.#seen > before;
+      const moved = this.#seen.size > before;
       failures = moved ? 0 : failures + 1;
       if (road === "events") {
         this.#barren = moved ? 0 : this.#barren + 1;

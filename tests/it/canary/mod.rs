@@ -10,7 +10,7 @@ pub(crate) mod suite;
 
 use fido_relay::backends::embedded::{FileStore, SystemClock};
 use fido_relay::ceremony::Ceremony;
-use fido_relay::ports::{Bucket, Clock as _, Store as _};
+use fido_relay::ports::{Bucket, Clock as _, Store as _, records};
 use fido_relay::security::seal::Sealer;
 use fido_relay::serve::{SEAL_KEY_FILE, STORE_FILE};
 use fido_relay::tasks::Tasks;
@@ -49,8 +49,8 @@ async fn soon_over(home: &Home) {
     for (key, stored) in store.list(Bucket::Ceremonies, "").await.unwrap() {
         let mut ceremony: Ceremony = serde_json::from_slice(&stored.value).unwrap();
         ceremony.request.deadline = end;
-        let value = serde_json::to_vec(&ceremony).unwrap();
-        store.save(Bucket::Ceremonies, &key, stored.revision, value).await.unwrap();
+        let saved = records::save(&store, Bucket::Ceremonies, &key, stored.revision, &ceremony);
+        saved.await.unwrap();
         open += 1;
     }
     assert_eq!(open, 2);

@@ -27,8 +27,6 @@ const OTHER: AttemptId = AttemptId::from_bytes([4; 16]);
 const NODE: NodeId = NodeId::from_bytes([7; 16]);
 const RESTARTED: NodeId = NodeId::from_bytes([8; 16]);
 
-/// The event of the process that runs.
-
 /// The rule by which a ceremony is suppressed here.
 const SILENCE: Event = Event::Silence { why: Why::Displaced };
 

@@ -88,7 +88,7 @@ async fn the_aliases_are_used_where_they_are_configured_and_below_the_base_path(
     let credential = super::credential();
     for ceremony_type in [CeremonyType::Registration, CeremonyType::Approval] {
         backend.begin(request(ceremony_type)).await.unwrap();
-        backend.complete(ceremony_type, &no_cookies(), &credential, 1000).await.verdict;
+        backend.complete(ceremony_type, &no_cookies(), &credential, 1000).await;
     }
     let calls: Vec<_> = server.received().into_iter().map(|request| request.call).collect();
     let expected = [
@@ -156,7 +156,7 @@ async fn a_completion_carries_every_cookie_of_its_own_begin_and_none_of_another(
     }
     let credential = super::credential();
     for session in sessions.iter().rev() {
-        backend.complete(CeremonyType::Registration, session, &credential, 1000).await.verdict;
+        backend.complete(CeremonyType::Registration, session, &credential, 1000).await;
     }
     let received = server.received();
     assert!(received[..4].iter().all(|begin| begin.all("cookie").is_empty()));

@@ -52,7 +52,7 @@ impl User {
     }
 
     /// The next ceremony is shown, once the last one has ended.
-    async fn is_rung(self, bank: &Initiator) {
+    async fn rings_next(self, bank: &Initiator) {
         self.ends(bank).await;
         assert_eq!(bank.read(self.ending).await.phase, Phase::Closed);
         let mut phone = WirePhone::connect(self.paired).await;
@@ -88,7 +88,7 @@ async fn no_ended_ceremony_keeps_a_later_one_from_ringing_however_the_relay_was_
     for kill in 0..=number("LEAK_KILLS", KILLS) {
         let mut relay = ChildRelay::start_by(home.command(&["serve"]), &tasks).await;
         let bank = relay.initiator(&key);
-        join_all(users.drain(..).map(|user| user.is_rung(&bank))).await;
+        join_all(users.drain(..).map(|user| user.rings_next(&bank))).await;
         let opening = (0..USERS).map(|nth| User::opens(&bank, format!("user-{kill}-{nth}")));
         users = join_all(opening).await;
         let at_point = kill % 2 == 0;

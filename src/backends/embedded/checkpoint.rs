@@ -60,6 +60,9 @@ fn run(layers: &Layers, jobs: &mpsc::Receiver<Job>) -> bool {
                 }
                 Err(error) => tracing::error!(%error, "the tables could not be written"),
             }
+            if database.fenced().is_some() {
+                return false;
+            }
             // Nothing is sent while a layer is on its way.
             if matches!(jobs.recv_timeout(PAUSE), Err(RecvTimeoutError::Disconnected)) {
                 return false;

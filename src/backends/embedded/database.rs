@@ -2,8 +2,9 @@
 //! again after the disk failed.
 //!
 //! redb refuses everything after an input or output error until the file is closed and opened
-//! again, since what it holds in memory may no longer be what is on the disk. So whoever meets
-//! such an error closes the file ([`Database::fail`]) and the next access opens it.
+//! again, since what it holds in memory may no longer be what is on the disk. After a refusal for
+//! want of room [`Database::fail`] closes the file, and the next access opens it. Any other error
+//! ends the store for this process: the log has what the tables lack.
 //!
 //! Each opening verifies the checksum of every page, so that no relay serves from a damaged file.
 //! Damage that is met later ends the store for this process ([`Database::damage`]): the next start
@@ -15,12 +16,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
-use redb::{
-    DatabaseError, ReadTransaction, ReadableDatabase as _, StorageBackend, WriteTransaction,
-};
+use redb::{DatabaseError, ReadTransaction, ReadableDatabase as _, WriteTransaction};
 use tokio_util::sync::CancellationToken;
 
 use super::guard::guarded;
+use super::log::is_refusal;
 use super::migrate::migrate;
 use super::parts::{OpenPart, Part, Tables};
 use super::tables::{Meta, Reading};
@@ -99,6 +99,8 @@ pub(super) struct Database {
     path: PathBuf,
     parts: Arc<OpenPart>,
     cache: usize,
+    /// The opening of the store that this process made ([`Meta::opening`]).
+    opening: OnceLock<[u8; 16]>,
     current: RwLock<Option<redb::Database>>,
     damage: OnceLock<String>,
     damaged: CancellationToken,
@@ -132,11 +134,17 @@ impl Database {
             path: path.to_owned(),
             parts,
             cache,
+            opening: OnceLock::new(),
             current: RwLock::new(Some(database)),
             damage: OnceLock::new(),
             damaged: CancellationToken::new(),
         };
         Ok((database, meta))
+    }
+
+    /// From now on the store is this opening's, also when its file is opened again.
+    pub(super) fn belongs_to(&self, opening: [u8; 16]) {
+        self.opening.get_or_init(|| opening);
     }
 
     /// What errors call the file.
@@ -177,6 +185,12 @@ impl Database {
             );
         if is_damage {
             self.damage(error);
+        } else if let redb::Error::Io(source) = error
+            && !is_refusal(source)
+        {
+            // What a failed flush was to write may never reach the disk, and no later flush tells.
+            // The log has it: the next start brings it into the tables.
+            self.fence(format!("the file of its tables failed: {source}"));
         }
         if closes && self.take().is_some() && !is_damage {
             tracing::error!(%error, "the store's file failed and will be opened again");
@@ -251,8 +265,13 @@ impl Database {
         let database = match current.take() {
             Some(opened_meanwhile) => opened_meanwhile,
             None => {
-                rewrite(&*(self.parts)(Part::Tables)?)?;
-                open(redb::Builder::new().set_cache_size(self.cache), &*self.parts)?
+                let database = open(redb::Builder::new().set_cache_size(self.cache), &*self.parts)?;
+                // While it was closed nothing kept another process from it.
+                if self.opening.get().is_some_and(|ours| Meta::opening(&database) != Some(*ours)) {
+                    self.fence("another process used the store meanwhile".to_owned());
+                    return Err(redb::Error::Corrupted("it is another process's".to_owned()));
+                }
+                database
             }
         };
         use_it(current.insert(database))
@@ -294,23 +313,6 @@ fn is_damage(error: &redb::Error) -> bool {
 /// A file that ends too early, or does not begin as a store does.
 fn is_damaged_read(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
-}
-
-/// Writes every byte of the file anew and flushes it. After a flush that failed the system may hold
-/// pages to be clean that never reached the disk, and no later flush would write them.
-fn rewrite(file: &dyn StorageBackend) -> io::Result<()> {
-    let length = file.len()?;
-    let mut piece = vec![0; 1024 * 1024];
-    let mut at = 0;
-    while at < length {
-        let bytes = usize::try_from(length - at).map_or(piece.len(), |left| left.min(piece.len()));
-        let Some(piece) = piece.get_mut(..bytes) else { break };
-        file.read(at, piece)?;
-        file.write(at, piece)?;
-        at += bytes as u64;
-    }
-    file.sync_data()?;
-    file.close()
 }
 
 fn open(builder: &redb::Builder, parts: &OpenPart) -> Result<redb::Database, DatabaseError> {

@@ -74,7 +74,7 @@ pub(super) enum AppendError {
 }
 
 /// Whether the system refuses a write for want of room, without a try at the disk.
-fn is_refusal(error: &io::Error) -> bool {
+pub(super) fn is_refusal(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

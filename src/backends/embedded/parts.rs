@@ -9,7 +9,7 @@ use redb::{BackendError, StorageBackend};
 /// A part of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
-    /// The tables. Whoever has this part open has the store for itself.
+    /// The tables. The process that has this part open has the store for itself.
     Tables,
     /// One of the log's two files.
     Log(Turn),

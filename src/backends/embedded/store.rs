@@ -85,6 +85,7 @@ impl FileStore {
         let Options { rules, cache, log_bytes } = options;
         let (database, meta) = Database::open(path, Arc::clone(&parts), rules, cache)?;
         let (meta, log) = recovery::open_log(&database, meta, &*parts)?;
+        database.belongs_to(meta.opening);
         let layers = Arc::new(Layers::new(database));
         let (queue, mut waiting) = mpsc::channel(writer::QUEUE);
         let checkpoints = Checkpoints::start(Arc::clone(&layers)).map_err(OpenError::Thread)?;

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use fido_relay_proto::UnixMillis;
 use redb::{
-    ReadOnlyTable, ReadTransaction, ReadableTable as _, Table, TableDefinition, WriteTransaction,
+    ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _, Table,
+    TableDefinition, WriteTransaction,
 };
 
 use super::overlay::{Entry, Overlay};
@@ -87,6 +88,12 @@ impl Meta {
         let Some(found) = table.get(META_KEY)? else { return Ok(None) };
         let meta = Self::decode(found.value());
         meta.map(Some).ok_or_else(|| corrupted("the table `meta` holds what was never written"))
+    }
+
+    /// The opening that the tables belong to, if that can be read.
+    pub(super) fn opening(database: &redb::Database) -> Option<[u8; 16]> {
+        let table = database.begin_read().ok()?.open_table(META).ok()?;
+        Some(Self::decode(table.get(META_KEY).ok()??.value())?.opening)
     }
 
     pub(super) fn write(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {

@@ -143,8 +143,9 @@ impl Writer {
         }
         let written =
             if group.changes.is_empty() { Ok(()) } else { self.append(&mut group, queue) };
+        // Also those of a frame that failed: what a crash keeps of it is no later batch's.
+        self.meta.revision = group.revision;
         if written.is_ok() {
-            self.meta.revision = group.revision;
             self.layers.apply(group.changes);
         }
         for (reply, answer) in group.answers {

@@ -432,7 +432,7 @@ impl BuiltinFido {
     }
 }
 
-/// What a security team is told of a judged answer.
+/// The security event that a judged answer is.
 pub(super) fn security_event(
     session: &Session,
     credential: &[u8],

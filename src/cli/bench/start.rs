@@ -26,7 +26,6 @@ const BATCH: usize = 32;
 /// How long the work after a start is watched.
 const AFTER: Duration = Duration::from_secs(10);
 
-/// What was found.
 #[derive(Debug)]
 pub(super) struct Figures {
     pub(super) stored: usize,
@@ -34,7 +33,6 @@ pub(super) struct Figures {
     pub(super) relay: Start,
 }
 
-/// One start.
 #[derive(Debug)]
 pub(super) struct Start {
     /// From the call of the program until it listens.

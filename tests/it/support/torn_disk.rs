@@ -7,7 +7,8 @@
 //!  written before a sync that failed     ▶ the same, for good: a later sync says nothing of it
 //!  a write that failed                   ▶ the same, for good
 //! ```
-//! A length that was set counts as a write, there or missing. Files know nothing of one another's
+//! A length that was set counts as a write, there or missing; with it is missing what was written
+//! behind it. Files know nothing of one another's
 //! syncs. Chance decides, from the image's seed.
 
 use std::io;
@@ -124,9 +125,17 @@ impl Content {
         }
     }
 
-    /// Applies what was not synced, or a part of it, or nothing.
+    /// Applies what was not synced, or a part of it, or nothing. Where a length is missing, so is
+    /// what was written behind it.
     fn apply_perhaps(&mut self, what: &What, chance: &mut Chance) {
-        match (chance.below(3), what) {
+        let within = match what {
+            What::Write { at, data } => {
+                let room = self.len.saturating_sub(*at).min(data.len());
+                What::Write { at: *at, data: data[..room].into() }
+            }
+            What::SetLen(len) => What::SetLen(*len),
+        };
+        match (chance.below(3), &within) {
             (0, _) => {}
             (1, What::Write { at, data }) => {
                 let mut from = 0;

@@ -126,7 +126,7 @@ pub enum Event {
     Cancel,
     /// Nobody is to be asked any more, and the initiator is not to know.
     Silence {
-        /// By which rule.
+        /// The prompt limit that suppresses it.
         why: Why,
     },
     /// Nothing but time.

@@ -53,7 +53,7 @@ pub enum Kind {
     Card {
         /// Whether it was an error.
         event: CardEvent,
-        /// Which error.
+        /// The card SDK's error number, for an error that has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<CardErrorCode>,
     },
@@ -84,7 +84,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The public step that it is; none for what watchers are not told.
+    /// The public step that it is; none for kinds that watchers do not see.
     #[must_use]
     pub const fn step(&self) -> Option<Step> {
         match self {

@@ -1,7 +1,7 @@
 //! Counts of ceremonies, made so that they add up.
 //!
 //! On one node `opened + taken up = closed + open` holds whenever nothing is under way, after a
-//! restart too. What is told may come in any order (a phone
+//! restart too. News may come in any order (a phone
 //! can be quicker than the teller) and twice, so each ceremony that is open, or was a moment ago,
 //! is known here by its id and counted once at each end.
 

@@ -16,7 +16,7 @@ pub enum Duty {
 }
 
 impl Duty {
-    /// Every duty.
+    /// In the order of their numbers.
     pub const ALL: [Self; 2] = [Self::Close, Self::Remove];
 }
 

@@ -106,7 +106,7 @@ impl View {
 }
 
 /// Every public step with the phase that it led to. It depends on the history alone and not on when
-/// somebody looks, so that everybody is told the same.
+/// it is read, so that all watchers see the same.
 fn moments(ceremony: &Ceremony) -> Vec<Moment> {
     let mut phase = match ceremony.request.binding {
         Binding::Code => Phase::Offered,

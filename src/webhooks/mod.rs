@@ -65,7 +65,7 @@ pub fn of_fact(request: &Request, fact: &Fact) -> Vec<(EventId, String)> {
     bodies(event::of_fact(request, fact))
 }
 
-/// The same of the record as it stands.
+/// The same, read from the stored record.
 #[must_use]
 pub fn of_ceremony(ceremony: &Ceremony) -> Vec<(EventId, String)> {
     bodies(event::of_ceremony(ceremony))

@@ -73,7 +73,7 @@ struct Receipt {
 }
 
 impl Record for Delivery {
-    /// What waits stays.
+    /// A waiting delivery is never due for removal.
     fn due(&self) -> Option<Due> {
         match self.state {
             DeliveryState::Waiting => None,

@@ -9,7 +9,7 @@
 //! ```
 //! The checksum of a frame is taken over the opening, too.
 //! A frame is written only after the one before it was flushed. So a frame that does not check was
-//! never acknowledged, unless a good one of its generation stands behind it: then the file is
+//! never acknowledged, unless a valid one of its generation follows it: then the file is
 //! damaged.
 
 use std::io;
@@ -148,13 +148,13 @@ impl LogFile {
         Ok(())
     }
 
-    /// Makes sure that no frame stands at the end.
+    /// Makes the place of the next frame hold no valid frame, durably.
     pub(super) fn withdraw(&mut self) -> io::Result<()> {
         self.file.write(self.end, &[0; ALIGN as usize])?;
         self.file.sync_data()
     }
 
-    /// Whether what stands at the end begins as this frame does, or cannot be read.
+    /// Whether the bytes at the end of the log begin as this frame does, or cannot be read.
     fn begins_with(&self, frame: &[u8]) -> bool {
         let mut found = [0; PREFIX];
         self.file.read(self.end, &mut found).is_err() || frame.starts_with(&found)
@@ -234,7 +234,7 @@ pub(super) fn read(file: &dyn StorageBackend) -> Result<Option<Content>, ReadErr
     Ok(Some(Content { head, frames }))
 }
 
-/// The payload of the frame at this place, if one of this file and number stands there.
+/// The payload of the frame at this place, if it is valid, of this file and of such a number.
 fn frame_at<'b>(
     bytes: &'b [u8],
     at: u64,

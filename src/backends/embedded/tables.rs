@@ -13,7 +13,6 @@ use super::overlay::{Entry, Overlay};
 use super::payload::{bucket_of, duty_of};
 use crate::ports::{Bucket, Due, DueRecord, Duty, Revision, Stored};
 
-/// Bucket and key.
 type Name = (u8, &'static str);
 /// Revision, duty (0: none), its time, and the value.
 type Row = (u64, u8, u64, &'static [u8]);

@@ -16,7 +16,7 @@ use super::history::Event;
 pub(super) struct Faults {
     /// A write is refused, and is not there.
     pub(super) refused: u64,
-    /// A write stands and the process crashes before it hears so.
+    /// A write is stored and the process crashes before it gets the answer.
     pub(super) crash_after_write: u64,
     /// A load gives the version before.
     pub(super) stale: u64,

@@ -175,7 +175,7 @@ impl TornDisk {
         (state.weather, state.chance, state.refusals) = (weather, Chance::new(seed), 0);
     }
 
-    /// Operations so far.
+    /// How many operations the disk has logged.
     pub(crate) fn ops(&self) -> usize {
         self.lock().log.ops.len()
     }

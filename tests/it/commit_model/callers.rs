@@ -11,7 +11,7 @@ use crate::simulation::chance::Chance;
 
 /// Buckets whose records all callers write.
 const SHARED: [Bucket; 3] = [Bucket::Ceremonies, Bucket::Users, Bucket::Outbox];
-/// Buckets of the records that all callers increment.
+/// The bucket of the records that all callers increment.
 pub(super) const COUNTS: Bucket = Bucket::Keys;
 
 /// A batch and its answer. Moments are what the caller's clock said then.

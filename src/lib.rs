@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod phone;
 pub mod ports;
 pub mod relay;
+pub mod rfc3339;
 pub mod schema;
 pub mod security;
 pub mod serve;

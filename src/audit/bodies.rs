@@ -6,7 +6,6 @@
 
 use fido_relay_proto::Reason;
 
-use super::entry::rfc3339;
 use super::facts::{self, Entry, More, Steps, Writing, answered, closed, opened};
 use crate::ceremony::{Ceremony, Event, Fact, Kind};
 use crate::ports::{Happening, SecurityEvent};
@@ -58,15 +57,7 @@ fn beside(ceremony: &Ceremony, fact: &Fact) -> Option<String> {
         | Kind::Answered { .. }
         | Kind::Closed { .. } => return None,
     };
-    security_body(&SecurityEvent { tenant: request.tenant.clone(), at: fact.at, what })
-}
-
-/// The entry of something beside ceremonies.
-#[must_use]
-pub fn security_body(event: &SecurityEvent) -> Option<String> {
-    let mut body = serde_json::to_value(event).ok()?;
-    body["at"] = rfc3339(event.at).into();
-    Some(body.to_string())
+    Some(SecurityEvent::new(request.tenant.clone(), fact.at, what).entry())
 }
 
 /// What the log says of one ceremony by comparing its record with what was said before.

@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::UnixMillis;
 use serde::{Deserialize, Serialize};
-use time::macros::format_description;
-use time::{Date, Month, OffsetDateTime, Time};
+
+use crate::rfc3339;
 
 /// What stands before the first line: the hash of nothing that exists.
 pub(super) const NO_LINE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -68,44 +68,13 @@ pub(super) fn hash(line: &[u8]) -> String {
 /// A line around the JSON object of an event, without line feed.
 pub(super) fn line(seq: u64, at: UnixMillis, chain: &str, prev: &str, body: &str) -> String {
     let body = body.strip_prefix('{').unwrap_or(body);
-    let time = rfc3339(at);
+    let time = rfc3339::format(at);
     format!(r#"{{"seq":{seq},"time":"{time}","chain":"{chain}","prev":"{prev}",{body}"#)
-}
-
-/// The time as `2026-01-31T12:00:00.000Z`.
-pub(super) fn rfc3339(at: UnixMillis) -> String {
-    let form =
-        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
-        .ok()
-        .and_then(|time| time.format(form).ok())
-        .unwrap_or_default()
-}
-
-/// The time that [`rfc3339`] wrote.
-pub(super) fn millis(text: &str) -> Option<UnixMillis> {
-    let part = |from: usize, to: usize| text.get(from..to)?.parse::<u16>().ok();
-    let small = |from, to| part(from, to).and_then(|number| u8::try_from(number).ok());
-    let month = Month::try_from(small(5, 7)?).ok()?;
-    let date = Date::from_calendar_date(i32::from(part(0, 4)?), month, small(8, 10)?).ok()?;
-    let time = Time::from_hms_milli(small(11, 13)?, small(14, 16)?, small(17, 19)?, part(20, 23)?);
-    let nanos = date.with_time(time.ok()?).assume_utc().unix_timestamp_nanos();
-    u64::try_from(nanos / 1_000_000).ok().map(UnixMillis)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_is_read_as_it_was_written() {
-        for at in [0, 1_769_860_800_042, 4_102_444_799_999] {
-            assert_eq!(millis(&rfc3339(UnixMillis(at))), Some(UnixMillis(at)));
-        }
-        for text in ["", "2026", "2026-13-01T00:00:00.000Z", "not a time at all, no"] {
-            assert_eq!(millis(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn a_line_is_one_object_whose_head_can_be_read() {

@@ -17,8 +17,8 @@ use fido_relay_proto::{
 };
 use serde::Serialize;
 
-use super::entry::rfc3339;
 use crate::ceremony::{Ceremony, Event, Request, State};
+use crate::rfc3339;
 use crate::security::receipt::Receipt;
 use crate::security::record::RecordSigner;
 
@@ -124,7 +124,7 @@ impl<'a> Entry<'a> {
             ceremony: request.id,
             client: request.client_id,
             user: &request.username,
-            at: rfc3339(at),
+            at: rfc3339::format(at),
             recovered: false,
             device: None,
             more: More::Nothing {},
@@ -348,7 +348,7 @@ pub(super) fn opened(request: &Request) -> More<'_> {
         rp_id: &request.rp_id,
         context_sha256: request.context.as_ref().and_then(canonical_sha256),
         tx_sha256: request.transaction.as_ref().and_then(canonical_sha256),
-        deadline: rfc3339(request.deadline),
+        deadline: rfc3339::format(request.deadline),
     }
 }
 

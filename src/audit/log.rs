@@ -17,6 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::UnixMillis;
 
 use super::entry::{self, CHECKPOINT, Checkpoint, Head, NO_LINE};
+use crate::rfc3339;
 use crate::security::random;
 
 /// A segment that has grown to this is followed by a new one.
@@ -119,7 +120,7 @@ impl Log {
                 fs::remove_file(&path)?;
                 continue;
             };
-            let began = first_line(&path)?.and_then(|head| entry::millis(&head.time));
+            let began = first_line(&path)?.and_then(|head| rfc3339::parse(&head.time));
             self.chain = head.chain;
             self.next_seq = head.seq + 1;
             self.prev = hash;
@@ -255,7 +256,7 @@ impl Log {
             let [(_, path), (_, next)] = pair else { break };
             // A segment's last line is not younger than the first of the next.
             let Some(head) = first_line(next)? else { break };
-            if entry::millis(&head.time).is_none_or(|began| began >= before) {
+            if rfc3339::parse(&head.time).is_none_or(|began| began >= before) {
                 break;
             }
             self.first = (head.seq, head.prev);

@@ -38,7 +38,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use bodies::{Trail, bodies, security_body};
+pub use bodies::{Trail, bodies};
 pub use entry::{CHECKPOINT_TYP, Checkpoint};
 pub use facts::Writing;
 pub use log::segments;
@@ -286,7 +286,7 @@ impl Audit {
     }
 
     async fn tell_security(&self, event: &SecurityEvent) {
-        let Some(body) = security_body(event) else { return };
+        let body = event.entry();
         let mut failing = self.inner.failing.clone();
         let sent = tokio::select! {
             biased;

@@ -8,9 +8,9 @@ use std::path::Path;
 use fido_relay_proto::{CeremonyId, UnixMillis};
 use serde::Deserialize;
 
-use super::entry;
 use super::facts::Steps;
 use super::log::segments;
+use crate::rfc3339;
 
 /// How far back before the last line is read. A ceremony stays in the store for a day after its
 /// end, lasts ten minutes at most, and is swept within the next quarter of an hour.
@@ -49,7 +49,7 @@ impl Written {
             for line in text.split(|byte| *byte == b'\n') {
                 // Which lines are sound is the verifier's question.
                 let Ok(line) = serde_json::from_slice::<Line<'_>>(line) else { continue };
-                let at = entry::millis(line.time);
+                let at = rfc3339::parse(line.time);
                 oldest = oldest.or(at);
                 last = last.max(at);
                 if let (Some(id), Some(steps)) = (line.ceremony, Steps::of(line.event, line.nth)) {

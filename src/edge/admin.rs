@@ -57,7 +57,7 @@ pub struct Admin {
 impl Admin {
     async fn noted(&self, at: UnixMillis, what: Happening) {
         let tenant = self.tenant.clone();
-        self.witnesses.noted(&SecurityEvent { tenant, at, what }).await;
+        self.witnesses.noted(&SecurityEvent::new(tenant, at, what)).await;
     }
 
     pub(super) fn clients(&self) -> Clients {

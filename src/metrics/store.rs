@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::{Counters, Histograms, counters, seconds};
-use crate::ports::{Batch, Bucket, DueRecord, Duty, Revision, Store, StoreError, Stored};
+use crate::ports::{Batch, Bucket, DueRecord, Duty, Position, Revision, Store, StoreError, Stored};
 
 const OPERATIONS: [&str; 5] = ["load", "commit", "list", "page", "due"];
 const ERRORS: [&str; 3] = ["conflict", "unavailable", "fenced"];
@@ -113,6 +113,10 @@ impl Store for Measured {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<DueRecord>, StoreError>> {
         Box::pin(self.figures.measure("due", self.store.due(duty, until, after, limit)))
+    }
+
+    fn journaled(&self, after: Position) -> BoxFuture<'_, ()> {
+        self.store.journaled(after)
     }
 
     fn writable(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -9,9 +9,12 @@ pub const MAX_CHANGES: usize = 64;
 pub const MAX_BYTES: usize = 1024 * 1024;
 
 /// Changes that are committed together: all of them, if every record is at its expected revision,
-/// or none. Each record is named at most once.
+/// or none. Each record is named at most once. Entries say in the journal what happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Batch(Vec<Change>);
+pub struct Batch {
+    changes: Vec<Change>,
+    entries: Vec<String>,
+}
 
 /// What one record must be, and becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,50 +89,79 @@ impl Batch {
     }
 
     fn with(mut self, bucket: Bucket, key: &str, expected: Revision, write: Write) -> Self {
-        self.0.push(Change { bucket, key: key.into(), expected, write });
+        self.changes.push(Change { bucket, key: key.into(), expected, write });
         self
     }
 
-    /// Whether it changes and checks nothing.
+    /// Adds an entry of the journal: a JSON object without line feeds.
+    #[must_use]
+    pub fn entry(mut self, entry: String) -> Self {
+        self.entries.push(entry);
+        self
+    }
+
+    /// Adds what another batch changes and says; neither may name a record of the other.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.changes.extend(other.changes);
+        self.entries.extend(other.entries);
+        self
+    }
+
+    /// Whether it changes, checks and says nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.changes.is_empty() && self.entries.is_empty()
     }
 
     /// Whether it writes or checks this record.
     #[must_use]
     pub fn names(&self, record: &RecordName) -> bool {
-        self.0.iter().any(|change| (change.bucket, &change.key) == (record.bucket, &record.key))
+        self.changes
+            .iter()
+            .any(|change| (change.bucket, &change.key) == (record.bucket, &record.key))
     }
 
     /// Its changes, in the order in which they were added.
     #[must_use]
     pub fn changes(&self) -> &[Change] {
-        &self.0
+        &self.changes
     }
 
+    /// Its entries of the journal, in their order.
     #[must_use]
-    pub fn into_changes(self) -> Vec<Change> {
-        self.0
+    pub fn entries(&self) -> &[String] {
+        &self.entries
+    }
+
+    /// Its changes and its entries.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<Change>, Vec<String>) {
+        (self.changes, self.entries)
     }
 
     /// Refuses what not every store could commit, before any of it is tried.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]: a key that breaks [`Bucket`]'s rule or is named twice, no
-    /// change or more than [`MAX_CHANGES`], more than [`MAX_BYTES`].
+    /// [`StoreError::Unavailable`]: a key that breaks [`Bucket`]'s rule or is named twice, neither
+    /// change nor entry, more than [`MAX_CHANGES`] of one of them, more than [`MAX_BYTES`].
     pub fn validate(&self) -> Result<(), StoreError> {
-        let bytes: usize = self.0.iter().map(|change| change.write.len()).sum();
+        let Self { changes, entries } = self;
+        let bytes: usize = changes.iter().map(|change| change.write.len()).sum::<usize>()
+            + entries.iter().map(String::len).sum::<usize>();
         let is_twice = |(at, change): (usize, &Change)| {
-            self.0[..at]
+            changes[..at]
                 .iter()
                 .any(|other| (other.bucket, &other.key) == (change.bucket, &change.key))
         };
-        let fault = if !self.0.iter().all(|change| is_portable(&change.key)) {
+        let fault = if !changes.iter().all(|change| is_portable(&change.key)) {
             "the key is not one that every store can keep"
-        } else if self.0.iter().enumerate().any(is_twice) {
+        } else if changes.iter().enumerate().any(is_twice) {
             "a batch names a record twice"
-        } else if !(1..=MAX_CHANGES).contains(&self.0.len()) || bytes > MAX_BYTES {
+        } else if self.is_empty()
+            || changes.len().max(entries.len()) > MAX_CHANGES
+            || bytes > MAX_BYTES
+        {
             "a batch is empty or too large"
         } else {
             return Ok(());

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 
 use super::batch::Batch;
-use super::witness::Happening;
+use super::happening::Happening;
 use crate::ceremony::{Begun, UpstreamSession, Verdict};
 
 /// What a challenge is wanted for.

@@ -1,10 +1,16 @@
 //! Durable records with compare-and-set, the one truth that nodes share.
 
+use std::time::Duration;
+
 use fido_relay_proto::UnixMillis;
 use futures::future::BoxFuture;
 
 use super::batch::Batch;
 use super::due::{Due, DueRecord, Duty};
+use super::journal::{Position, Row};
+
+/// How often the journal is looked at, in a store that does not say when there is a new row.
+const JOURNAL_POLL: Duration = Duration::from_millis(50);
 
 /// A kind of record. Keys within a bucket are the caller's: `A-Z a-z 0-9 . _ = -`, at most 200 bytes,
 /// so that they are also safe in a message subject. The numbers are what files hold: they never change.
@@ -41,11 +47,15 @@ pub enum Bucket {
     EventTickets = 13,
     /// Client assertions that were used, by hash.
     Assertions = 14,
+    /// Rows of the journal by position: written by the store itself.
+    Journal = 15,
+    /// How far each reader of the journal has come, by its name.
+    Cursors = 16,
 }
 
 impl Bucket {
     /// Every bucket.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Ceremonies,
         Self::Idempotency,
         Self::Devices,
@@ -61,6 +71,8 @@ impl Bucket {
         Self::Delivered,
         Self::EventTickets,
         Self::Assertions,
+        Self::Journal,
+        Self::Cursors,
     ];
 
     /// The bucket's name in a backend.
@@ -82,6 +94,8 @@ impl Bucket {
             Self::Delivered => "delivered",
             Self::EventTickets => "event_tickets",
             Self::Assertions => "assertions",
+            Self::Journal => "journal",
+            Self::Cursors => "cursors",
         }
     }
 }
@@ -171,6 +185,26 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// revision, which is given back. Every error means that nothing was and nothing will be
     /// changed.
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>>;
+
+    /// At most `limit` rows of the journal after `after`, in their order. A row that is given has
+    /// been committed durably, and none will appear before it.
+    fn journal(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        Box::pin(async move {
+            let rows = self.page(Bucket::Journal, &after.key(), limit).await?;
+            rows.into_iter().map(|(_, stored)| Row::parse(stored)).collect()
+        })
+    }
+
+    /// Resolves once there may be a row after `after`. By itself a store says so in a moment:
+    /// whoever waits looks again.
+    fn journaled(&self, after: Position) -> BoxFuture<'_, ()> {
+        let _ = after;
+        Box::pin(tokio::time::sleep(JOURNAL_POLL))
+    }
 
     /// Commits one record's new value.
     fn save<'a>(

@@ -8,12 +8,10 @@
 
 use std::sync::Arc;
 
-use fido_relay_proto::{CardId, CeremonyId, ClientId, DeviceId, TenantId, UnixMillis, Username};
 use futures::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 
+use super::happening::SecurityEvent;
 use crate::ceremony::{Ceremony, Event, Reply};
-use crate::fatigue::Why;
 
 /// Hears of everything. Its methods return quickly: a witness that has work to do queues it, and
 /// waits only while its queue is full.
@@ -52,134 +50,6 @@ pub enum Ability {
     /// It cannot, and nothing may happen unwitnessed: nothing new begins, no code and no answer
     /// is taken.
     Forbidding,
-}
-
-/// Something beside ceremonies that a security team wants to know. No secret is part of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecurityEvent {
-    /// The relying party.
-    pub tenant: TenantId,
-    /// When.
-    pub at: UnixMillis,
-    /// What.
-    #[serde(flatten)]
-    pub what: Happening,
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Happening {
-    /// A phone became a user's device.
-    DevicePaired {
-        /// The device.
-        device_id: DeviceId,
-        /// Its user.
-        username: Username,
-    },
-    /// A device was revoked.
-    DeviceRevoked {
-        /// The device.
-        device_id: DeviceId,
-        /// Its user.
-        username: Username,
-        /// The initiator that did it; none: the operator.
-        client_id: Option<ClientId>,
-    },
-    /// A card was registered for a user.
-    CardRegistered { card_id: CardId, username: Username },
-    /// A card was removed.
-    CardRemoved {
-        card_id: CardId,
-        username: Username,
-        /// The initiator that did it; none: the operator.
-        client_id: Option<ClientId>,
-    },
-    /// A card's signature counter did not grow: a copy of the card may be in use.
-    CloneSuspected { card_id: CardId, username: Username },
-    /// The operator removed all that a user had: cards, devices, user handle.
-    UserRemoved { username: Username },
-    /// A device was given another name.
-    DeviceRenamed {
-        /// The device.
-        device_id: DeviceId,
-        /// Its user.
-        username: Username,
-        /// The initiator that did it.
-        client_id: ClientId,
-    },
-    /// A device has a new key; the one before authenticates nothing any more.
-    DeviceKeyRotated {
-        /// The device.
-        device_id: DeviceId,
-        /// Its user.
-        username: Username,
-    },
-    /// Somebody typed a pairing code wrong as often as is allowed: the pairing is void.
-    PairingVoided {
-        /// Whose device it would have made.
-        username: Username,
-    },
-    /// The person said that it was not them who asked.
-    NotMe {
-        /// The ceremony.
-        ceremony_id: CeremonyId,
-        /// Whose initiator opened it.
-        client_id: ClientId,
-        /// Whose phone said so.
-        device_id: DeviceId,
-        /// The user.
-        username: Username,
-    },
-    /// A ceremony is shown to nobody, or no longer.
-    Silenced {
-        /// The ceremony.
-        ceremony_id: CeremonyId,
-        /// Whose initiator opened it.
-        client_id: ClientId,
-        /// For whom.
-        username: Username,
-        /// By which rule.
-        why: Why,
-    },
-    /// So many wrong codes were typed that no more are looked at today.
-    CodesSpent {
-        /// The phone that typed the last one.
-        device_id: DeviceId,
-        /// Its user.
-        username: Username,
-    },
-    /// An initiator was made.
-    ClientMade {
-        /// The initiator.
-        client_id: ClientId,
-    },
-    /// An initiator was removed.
-    ClientRemoved {
-        /// The initiator.
-        client_id: ClientId,
-    },
-    /// An initiator got another key, or registered one of its own.
-    ClientKeyMade {
-        /// The initiator.
-        client_id: ClientId,
-    },
-    /// A key that an initiator had registered was taken away.
-    ClientKeyRemoved {
-        /// The initiator.
-        client_id: ClientId,
-    },
-    /// An initiator may call from elsewhere, has other pages, or has no API key any more.
-    ClientChanged {
-        /// The initiator.
-        client_id: ClientId,
-    },
-    /// Somebody claimed to be an initiator and did not prove it. Told a bounded number of times a
-    /// minute.
-    TokenRefused {
-        /// Who they claimed to be.
-        client_id: ClientId,
-    },
 }
 
 /// All witnesses of a node. Clones are the same.

@@ -39,7 +39,7 @@ pub async fn remove(
     // Without one there: the follower of the list was faster.
     cards.remove(&tenant, &card.record).await?;
     let what = Happening::CardRemoved { card_id: id, username, client_id: by };
-    witnesses.noted(&SecurityEvent { tenant, at, what }).await;
+    witnesses.noted(&SecurityEvent::new(tenant, at, what)).await;
     Ok(())
 }
 

@@ -148,6 +148,7 @@ fn alarm(ceremony: &Ceremony, event: &Event) -> Option<SecurityEvent> {
     Some(SecurityEvent {
         tenant: request.tenant.clone(),
         at: closed.at,
+        operator: None,
         what: Happening::NotMe {
             ceremony_id: request.id,
             client_id: request.client_id,

@@ -72,7 +72,7 @@ impl Witness for CardNews {
     }
 
     fn noted<'a>(&'a self, event: &'a SecurityEvent) -> BoxFuture<'a, ()> {
-        let SecurityEvent { tenant, at, what } = event;
+        let SecurityEvent { tenant, at, what, .. } = event;
         let (news, username) = if let Happening::CardRegistered { card_id, username } = what {
             ((NoticeEvent::CardRegistered, *card_id), username)
         } else if let Happening::CardRemoved { card_id, username, .. } = what {

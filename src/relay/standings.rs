@@ -171,8 +171,7 @@ impl Relay {
     }
 
     pub(super) async fn note(&self, request: &Request, what: Happening) {
-        let event =
-            SecurityEvent { tenant: request.tenant.clone(), at: self.world().clock.now(), what };
+        let event = SecurityEvent::new(request.tenant.clone(), self.world().clock.now(), what);
         self.world().witnesses.noted(&event).await;
     }
 

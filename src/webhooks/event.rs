@@ -5,11 +5,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay_proto::webhook::{WebhookBody, WebhookEvent, WebhookNews};
 use fido_relay_proto::{ClientId, EventId, Outcome, Reason, Step, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::macros::format_description;
 
 use crate::ceremony::{Ceremony, Fact, Kind, Request};
 use crate::ports::{Happening, SecurityEvent};
+use crate::rfc3339;
 
 /// What happened, and whom it concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +31,7 @@ pub(super) struct Told {
 impl Told {
     /// The bytes that are sent and signed, the same at every try.
     pub(super) fn body(&self) -> Option<String> {
-        let body = WebhookBody { news: self.news.clone(), timestamp: rfc3339(self.at) };
+        let body = WebhookBody { news: self.news.clone(), timestamp: rfc3339::format(self.at) };
         serde_json::to_string(&body).ok()
     }
 
@@ -144,6 +143,9 @@ pub(super) fn of_happening(event: &SecurityEvent) -> Option<Event> {
         | Happening::DeviceRenamed { .. }
         | Happening::DeviceKeyRotated { .. }
         | Happening::PairingVoided { .. }
+        | Happening::PairingOpened { .. }
+        | Happening::WebhookMade { .. }
+        | Happening::WebhookRemoved { .. }
         | Happening::ClientMade { .. }
         | Happening::ClientRemoved { .. }
         | Happening::ClientKeyMade { .. }
@@ -163,16 +165,6 @@ fn id(kind: WebhookEvent, about: &[u8]) -> EventId {
         *byte = *hashed;
     }
     EventId::from_bytes(bytes)
-}
-
-/// RFC 3339, UTC, milliseconds.
-pub(super) fn rfc3339(at: UnixMillis) -> String {
-    let form =
-        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
-        .ok()
-        .and_then(|time| time.format(form).ok())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

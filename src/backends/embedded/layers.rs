@@ -7,12 +7,13 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use fido_relay_proto::UnixMillis;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::database::Database;
 use super::overlay::{Applied, Entry, Overlay, revision_of};
 use super::tables::Reading;
-use crate::ports::{Bucket, DueRecord, Duty, Revision, StoreError, Stored};
+use crate::ports::{Bucket, DueRecord, Duty, Position, Revision, StoreError, Stored};
 
 #[derive(Debug, Default)]
 struct Both {
@@ -32,6 +33,8 @@ pub(super) struct Layers {
     pub(super) database: Database,
     both: RwLock<Both>,
     tables_written: Mutex<(Instant, Result<(), StoreError>)>,
+    /// The last row of the journal that this process wrote.
+    journaled: watch::Sender<Position>,
 }
 
 /// The tables, and the changes over them from some key on, at one moment.
@@ -50,7 +53,8 @@ impl Layers {
     pub(super) fn new(database: Database) -> Self {
         // Opening wrote to the tables.
         let tables_written = Mutex::new((Instant::now(), Ok(())));
-        Self { database, both: RwLock::default(), tables_written }
+        let (both, journaled) = (RwLock::default(), watch::Sender::default());
+        Self { database, both, tables_written, journaled }
     }
 
     fn both(&self) -> RwLockReadGuard<'_, Both> {
@@ -149,10 +153,20 @@ impl Layers {
         self.database.guard(|| Ok(revision_of(&ground.tables.get(bucket, key)?)))
     }
 
-    /// Makes changes visible that are flushed.
-    pub(super) fn apply(&self, changes: Vec<Applied>) {
+    /// Makes changes visible that are flushed, the journal's `row` among them.
+    pub(super) fn apply(&self, changes: Vec<Applied>, row: Option<Position>) {
         let mut both = self.both.write().unwrap_or_else(PoisonError::into_inner);
         changes.into_iter().for_each(|change| both.newer.set(change));
+        drop(both);
+        if let Some(row) = row {
+            self.journaled.send_replace(row);
+        }
+    }
+
+    /// Waits until this process has written a row of the journal after `after`.
+    pub(super) async fn journaled(&self, after: Position) {
+        // The sender is here, so it does not end.
+        let _ = self.journaled.subscribe().wait_for(|last| *last > after).await;
     }
 
     /// Begins a new layer and gives the one before, which stays visible until

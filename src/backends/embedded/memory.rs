@@ -4,16 +4,20 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fido_relay_proto::UnixMillis;
+use tokio::sync::watch;
 
 use super::overlay::{Applied, Overlay, revision_of};
 use crate::ports::{
-    Batch, BoxFuture, Bucket, Change, DueRecord, Duty, Revision, Store, StoreError, Stored, Write,
+    Batch, BoxFuture, Bucket, Change, DueRecord, Duty, Position, Revision, Row, Store, StoreError,
+    Stored, Write,
 };
 
 /// Records that live as long as the process.
 #[derive(Default)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
+    /// The last row of the journal.
+    journaled: watch::Sender<Position>,
 }
 
 impl std::fmt::Debug for MemoryStore {
@@ -60,7 +64,15 @@ impl MemoryStore {
         }
         inner.revision += 1;
         let revision = Revision(inner.revision);
-        for Change { bucket, key, write, .. } in batch.into_changes() {
+        let (changes, entries) = batch.into_parts();
+        if !entries.is_empty() {
+            let position = Position(revision.0);
+            let entry = Some(Row::stored(position, &entries));
+            let (bucket, key) = (Bucket::Journal, position.key().into());
+            inner.records.set(Applied { bucket, key, entry });
+            self.journaled.send_replace(position);
+        }
+        for Change { bucket, key, write, .. } in changes {
             match write {
                 Write::Check => {}
                 Write::Put { value, due } => {
@@ -88,6 +100,12 @@ impl Store for MemoryStore {
 
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
         Box::pin(async move { self.apply(batch) })
+    }
+
+    fn journaled(&self, after: Position) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let _ = self.journaled.subscribe().wait_for(|last| *last > after).await;
+        })
     }
 
     fn list<'a>(

@@ -18,7 +18,8 @@ use super::parts::{OpenPart, Part};
 use super::recovery;
 use super::writer::{self, Order, Work, Writer};
 use crate::ports::{
-    Batch, BoxFuture, Bucket, DueRecord, DueRule, Duty, Revision, Store, StoreError, Stored,
+    Batch, BoxFuture, Bucket, DueRecord, DueRule, Duty, Position, Revision, Store, StoreError,
+    Stored,
 };
 
 /// Records that a listing reads before it lets other tasks run.
@@ -177,6 +178,10 @@ impl Store for FileStore {
             batch.validate()?;
             self.write(Work::Commit(batch)).await
         })
+    }
+
+    fn journaled(&self, after: Position) -> BoxFuture<'_, ()> {
+        Box::pin(self.layers.journaled(after))
     }
 
     fn list<'a>(

@@ -25,7 +25,7 @@ use super::parts::{OpenPart, Part, Turn};
 use super::payload;
 use super::tables::{LogState, Meta};
 use super::{checkpoint, recovery};
-use crate::ports::{Batch, Bucket, Revision, StoreError, Stored, Write};
+use crate::ports::{Batch, Bucket, Position, Revision, Row, StoreError, Stored, Write};
 use crate::security::random;
 
 /// Batches that may wait; more callers wait for room.
@@ -85,10 +85,32 @@ struct Group {
     ground: Ground,
     payload: Vec<u8>,
     changes: Vec<Applied>,
+    /// What the group's batches say in the journal.
+    entries: Vec<String>,
+    entry_bytes: usize,
     /// What the frame makes of each record.
     pending: HashMap<(Bucket, Box<str>), Revision>,
     revision: u64,
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
+}
+
+impl Group {
+    fn push(&mut self, change: Applied) {
+        payload::encode(&change, &mut self.payload);
+        self.changes.push(change);
+    }
+
+    /// Adds the journal's row, if there is something to say, and gives its position.
+    fn add_row(&mut self) -> Option<Position> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        self.revision += 1;
+        let position = Position(self.revision);
+        let entry = Some(Row::stored(position, &self.entries));
+        self.push(Applied { bucket: Bucket::Journal, key: position.key().into(), entry });
+        Some(position)
+    }
 }
 
 impl Writer {
@@ -127,6 +149,8 @@ impl Writer {
             ground,
             payload: payload::begin(revision),
             changes: Vec::new(),
+            entries: Vec::new(),
+            entry_bytes: 0,
             pending: HashMap::new(),
             revision,
             answers: Vec::new(),
@@ -137,16 +161,17 @@ impl Writer {
                 Work::Trial => self.try_disk().map(|()| Revision::ABSENT),
             };
             group.answers.push((reply, answer));
-            if group.payload.len() >= FRAME {
+            if group.payload.len() + group.entry_bytes >= FRAME {
                 break;
             }
         }
+        let row = group.add_row();
         let written =
             if group.changes.is_empty() { Ok(()) } else { self.append(&mut group, queue) };
         // Also those of a frame that failed: what a crash keeps of it is no later batch's.
         self.meta.revision = group.revision;
         if written.is_ok() {
-            self.layers.apply(group.changes);
+            self.layers.apply(group.changes, row);
         }
         for (reply, answer) in group.answers {
             // A caller that no longer waits has the write all the same. With the frame all answers
@@ -169,7 +194,10 @@ impl Writer {
         }
         let before = Revision(group.revision);
         let revision = Revision(group.revision + 1);
-        for change in batch.into_changes() {
+        let (changes, entries) = batch.into_parts();
+        group.entry_bytes += entries.iter().map(String::len).sum::<usize>();
+        group.entries.extend(entries);
+        for change in changes {
             let (bucket, key) = (change.bucket, change.key);
             let entry = match change.write {
                 Write::Check => continue,
@@ -179,9 +207,7 @@ impl Writer {
             group.revision = revision.0;
             let stands = entry.as_ref().map_or(Revision::ABSENT, |stored| stored.revision);
             group.pending.insert((bucket, key.clone()), stands);
-            let change = Applied { bucket, key, entry };
-            payload::encode(&change, &mut group.payload);
-            group.changes.push(change);
+            group.push(Applied { bucket, key, entry });
         }
         // A batch of conditions alone uses up no revision.
         Ok(if group.revision == before.0 { before } else { revision })

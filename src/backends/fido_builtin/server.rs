@@ -301,7 +301,7 @@ impl BuiltinFido {
             };
             if let Some(what) = event {
                 let (tenant, at) = (self.settings.tenant.clone(), self.clock.now());
-                self.settings.witnesses.noted(&SecurityEvent { tenant, at, what }).await;
+                self.settings.witnesses.noted(&SecurityEvent::new(tenant, at, what)).await;
             }
             return closed;
         }

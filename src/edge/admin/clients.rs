@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::{Admin, parse_id};
 use crate::edge::http::fields::from_json;
 use crate::edge::http::refusal::Refusal;
-use crate::edge::http::rfc3339;
 use crate::ports::Happening;
+use crate::rfc3339;
 use crate::security::clients::{ApiKey, Client, ClientChange, ClientError, NewClient, PublicKey};
 use crate::security::origin::Origin;
 

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::Admin;
 use crate::edge::http::fields::QueryOf;
 use crate::edge::http::refusal::Refusal;
-use crate::edge::http::rfc3339;
 use crate::ports::{Revocation, Revocations, Revoked};
 use crate::relay::{Relay, RevokeError, devices};
+use crate::rfc3339;
 
 /// How a device or card is revoked.
 #[derive(Clone, Debug)]

@@ -11,11 +11,11 @@ use fido_relay_proto::{CardId, Problem, ProblemCode, Username};
 
 use super::caller::Initiator;
 use super::refusal::Refusal;
-use super::rfc3339;
 use super::segment::Segment;
 use crate::edge::Edge;
 use crate::ports::{Card, Cards};
 use crate::relay::RevokeError;
+use crate::rfc3339;
 
 /// The cards, where the FIDO2 server keeps them here.
 ///

@@ -76,7 +76,7 @@ async fn rotate_now(edge: &Edge, order: RotateDeviceKey) -> Result<RotatedDevice
             world.bus.publish(Notice::Rekeyed(device.id)).await;
             let (device_id, username) = (device.id, device.username.clone());
             let what = Happening::DeviceKeyRotated { device_id, username };
-            let event = SecurityEvent { tenant: device.tenant.clone(), at: now, what };
+            let event = SecurityEvent::new(device.tenant.clone(), now, what);
             world.witnesses.noted(&event).await;
         }
     }

@@ -11,12 +11,12 @@ use fido_relay_proto::{DeviceId, ProblemCode, Username};
 use super::body::JsonBody;
 use super::caller::{DeviceCall, Initiator};
 use super::refusal::Refusal;
-use super::rfc3339;
 use super::segment::Segment;
 use crate::edge::Edge;
 use crate::ports::{Happening, SecurityEvent};
 use crate::relay::RevokeError;
 use crate::relay::devices::{self, Changed, Device};
+use crate::rfc3339;
 use crate::security::pairing::{self, PairingError, Secret};
 use crate::security::{device_proof, random};
 
@@ -64,7 +64,7 @@ async fn redeem(edge: &Edge, order: PairDevice) -> Result<DeviceId, Refusal> {
             if let PairingError::Voided(pairing) = &error {
                 tracing::warn!("a pairing is void, its code was typed wrong too often");
                 let what = Happening::PairingVoided { username: pairing.username.clone() };
-                let event = SecurityEvent { tenant: pairing.tenant.clone(), at: now, what };
+                let event = SecurityEvent::new(pairing.tenant.clone(), now, what);
                 world.witnesses.noted(&event).await;
             }
             return Err(refused(error));
@@ -98,7 +98,7 @@ async fn redeem(edge: &Edge, order: PairDevice) -> Result<DeviceId, Refusal> {
             let Device { id: device_id, tenant, username, .. } = device;
             edge.relay().spread_news(&tenant, &username).await;
             let what = Happening::DevicePaired { device_id, username };
-            world.witnesses.noted(&SecurityEvent { tenant, at: now, what }).await;
+            world.witnesses.noted(&SecurityEvent::new(tenant, now, what)).await;
             Ok(device_id)
         }
         Err(devices::TooManyDevices) => Err(Refusal::unprocessable(
@@ -168,7 +168,7 @@ pub(super) async fn rename(
         tracing::info!(device = %id, "renamed");
         let (username, client_id) = (device.username.clone(), caller.0.id);
         let what = Happening::DeviceRenamed { device_id: id, username, client_id };
-        let event = SecurityEvent { tenant: tenant.clone(), at: world.clock.now(), what };
+        let event = SecurityEvent::new(tenant.clone(), world.clock.now(), what);
         world.witnesses.noted(&event).await;
     }
     let online = edge.relay().registry().get(id).is_some();

@@ -15,7 +15,6 @@ mod pairings;
 mod probes;
 mod receipts;
 pub(super) mod refusal;
-pub(super) mod rfc3339;
 mod segment;
 mod status;
 mod token;

@@ -173,7 +173,7 @@ async fn refuse(edge: &Edge, client: &Client, now: UnixMillis) -> Refused {
     if edge.inner.refused_tokens.may_tell(now) {
         tracing::warn!(client = %client.id, "a client assertion was refused");
         let what = Happening::TokenRefused { client_id: client.id };
-        let event = SecurityEvent { tenant: client.tenant.clone(), at: now, what };
+        let event = SecurityEvent::new(client.tenant.clone(), now, what);
         edge.relay().world().witnesses.noted(&event).await;
     }
     INVALID_CLIENT

@@ -20,10 +20,10 @@ use super::body::JsonBody;
 use super::caller::Initiator;
 use super::fields::QueryOf;
 use super::refusal::Refusal;
-use super::rfc3339;
 use super::segment::Segment;
 use crate::edge::Edge;
 use crate::ports::{Registrar, StoreError};
+use crate::rfc3339;
 use crate::webhooks::{Endpoint, Undelivered, WebhookError, Webhooks};
 
 impl From<WebhookError> for Refusal {

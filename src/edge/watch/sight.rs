@@ -9,8 +9,9 @@ use fido_relay_proto::{ProblemCode, Reason, Step, UnixMillis};
 
 use crate::edge::Edge;
 use crate::edge::accept::Accepted;
-use crate::edge::http::{Initiator, Refusal, Watcher, origin, rfc3339};
+use crate::edge::http::{Initiator, Refusal, Watcher, origin};
 use crate::relay::{CeremonyKey, View};
+use crate::rfc3339;
 use crate::security::ticket;
 
 /// A watcher and its ceremony.

@@ -51,7 +51,7 @@ async fn not_me_and_devices_are_told_too() {
         Happening::CloneSuspected { card_id, username },
         Happening::ClientMade { client_id: CLIENT },
     ] {
-        let event = SecurityEvent { tenant: TenantId::default(), at: stage.clock.now(), what };
+        let event = SecurityEvent::new(TenantId::default(), stage.clock.now(), what);
         stage.witness.noted(&event).await;
         stage.witness.noted(&event).await;
     }

@@ -92,12 +92,13 @@ const ROOMS: &[Room] = &[
     room("schema", &["session"], WORLD),
     room("config", &[], LIBRARIES),
     room("tasks", &[], LIBRARIES),
+    room("rfc3339", &[], WORLD),
     // Places where a test kills the process; empty in a release build.
     room("fault_point", &[], LIBRARIES),
     // Rules alone, like the core; how a ceremony is made is not their business.
     room("fatigue", &[], WORLD),
     // The log tells why somebody was not asked, in the rules' own words.
-    room("ports", &["ceremony", "fatigue"], LIBRARIES),
+    room("ports", &["ceremony", "fatigue", "rfc3339"], LIBRARIES),
     room("security", &["ceremony", "ports", "security::random", "security::seal"], LIBRARIES),
     room("security::random", &[], LIBRARIES),
     // Cryptography without state: what the relay stores is sealed by the relay itself.
@@ -117,7 +118,11 @@ const ROOMS: &[Room] = &[
         LIBRARIES,
     ),
     // Reads the record and signs: what is in the log is made of both.
-    room("audit", &["ceremony", "ports", "security", "security::random", "tasks"], LIBRARIES),
+    room(
+        "audit",
+        &["ceremony", "ports", "rfc3339", "security", "security::random", "tasks"],
+        LIBRARIES,
+    ),
     room(
         "edge",
         &[
@@ -129,6 +134,7 @@ const ROOMS: &[Room] = &[
             "ports",
             "tasks",
             "metrics",
+            "rfc3339",
             // The documents of the interface, to be served.
             "schema",
         ],
@@ -148,7 +154,7 @@ const ROOMS: &[Room] = &[
     // Signs what it sends, and keeps its keys sealed, as the relay keeps a FIDO2 server's sessions.
     room(
         "webhooks",
-        &["ceremony", "ports", "tasks", "security::random", "security::seal"],
+        &["ceremony", "ports", "rfc3339", "tasks", "security::random", "security::seal"],
         LIBRARIES,
     ),
     room("backends::webhook_http", &["ports", "trust"], NOT_A_CALLERS),

@@ -187,7 +187,7 @@ async fn all_that_the_relay_says_by_itself_is_in_the_document_and_all_of_the_doc
         Happening::CloneSuspected { card_id, username },
     ] {
         let world = relay.running.relay().world();
-        let event = SecurityEvent { tenant: TenantId::default(), at: world.clock.now(), what };
+        let event = SecurityEvent::new(TenantId::default(), world.clock.now(), what);
         world.witnesses.noted(&event).await;
     }
     device.says(json!({ "type": "ping", "id": "probe-7" })).await;

@@ -204,7 +204,7 @@ async fn what_a_full_disk_did_not_take_is_written_once_there_is_room() {
             let client_id = fido_relay_proto::ClientId::from_bytes([1; 16]);
             let what = fido_relay::ports::Happening::ClientMade { client_id };
             let (tenant, at) = (ceremony.request.tenant.clone(), ceremony.request.opened_at);
-            audit.noted(&SecurityEvent { tenant, at, what }).await;
+            audit.noted(&SecurityEvent::new(tenant, at, what)).await;
         }
         audit.changed(&ceremony, None).await;
     }

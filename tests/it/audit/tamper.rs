@@ -37,7 +37,7 @@ impl Written {
                 let what = Happening::ClientMade { client_id };
                 let at = UnixMillis(1_800_000_000_000);
                 let tenant = TenantId::default();
-                audit.noted(&SecurityEvent { tenant, at, what }).await;
+                audit.noted(&SecurityEvent::new(tenant, at, what)).await;
             }
             assert!(audit.close().await);
         }

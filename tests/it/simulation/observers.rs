@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock};
 
-use fido_relay::audit::{Trail, Writing, security_body};
+use fido_relay::audit::{Trail, Writing};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::ceremony::{Ceremony, Event};
 use fido_relay::ports::{BoxFuture, Happening, SecurityEvent, Witness};
@@ -108,7 +108,7 @@ impl Witness for Observers {
         if let Happening::NotMe { ceremony_id, .. } | Happening::Silenced { ceremony_id, .. } =
             &event.what
         {
-            let body = security_body(event).unwrap();
+            let body = event.entry();
             let mut seen = self.seen.lock().unwrap();
             let beside = &mut seen.entry(*ceremony_id).or_default().beside;
             beside.push(serde_json::from_str(&body).unwrap());

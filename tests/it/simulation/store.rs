@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use fido_relay::ceremony::Ceremony;
 use fido_relay::ports::{
-    Batch, BoxFuture, Bucket, Change, Clock as _, DueRecord, Duty, Revision, Store, StoreError,
-    Stored, Write,
+    Batch, BoxFuture, Bucket, Change, Clock as _, DueRecord, Duty, Position, Revision, Row, Store,
+    StoreError, Stored, Write,
 };
 use fido_relay_proto::{CeremonyId, Outcome, UnixMillis};
 use serde_json::Value;
@@ -128,6 +128,12 @@ impl SimStore {
         }
         disk.revision += 1;
         let revision = Revision(disk.revision);
+        if !batch.entries().is_empty() {
+            let position = Position(revision.0);
+            let now = Some(Row::stored(position, batch.entries()));
+            let row = Versions { now, before: None };
+            disk.records[Bucket::Journal as usize].insert(position.key(), row);
+        }
         for Change { bucket, key, write, .. } in batch.changes() {
             let written = match write {
                 Write::Check => continue,

@@ -75,7 +75,7 @@ impl MemoryStore {
             *last += 1;
         }
         let revision = Revision(*last);
-        for Change { bucket, key, write, .. } in batch.into_changes() {
+        for Change { bucket, key, write, .. } in batch.into_parts().0 {
             let at = (bucket.name(), key.to_string());
             match write {
                 Write::Check => {}

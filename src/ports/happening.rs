@@ -1,0 +1,167 @@
+//! Security events: what happened beside the ceremonies.
+
+use fido_relay_proto::{
+    CardId, CeremonyId, ClientId, DeviceId, TenantId, UnixMillis, Username, WebhookId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::fatigue::Why;
+use crate::rfc3339;
+
+/// Something beside ceremonies that a security team wants to know. No secret is part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecurityEvent {
+    /// The relying party.
+    pub tenant: TenantId,
+    /// When.
+    #[serde(with = "rfc3339")]
+    pub at: UnixMillis,
+    /// What.
+    #[serde(flatten)]
+    pub what: Happening,
+    /// The operator's own word for who it was, where the operator did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
+}
+
+impl SecurityEvent {
+    /// What happened of itself, or was done by a device or an initiator.
+    #[must_use]
+    pub const fn new(tenant: TenantId, at: UnixMillis, what: Happening) -> Self {
+        Self { tenant, at, what, operator: None }
+    }
+
+    /// Its entry of the journal.
+    #[must_use]
+    pub fn entry(&self) -> String {
+        serde_json::to_string(self)
+            .inspect_err(|error| tracing::error!(%error, "a security event has no JSON form"))
+            .unwrap_or_default()
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Happening {
+    /// A phone became a user's device.
+    DevicePaired {
+        /// The device.
+        device_id: DeviceId,
+        /// Its user.
+        username: Username,
+    },
+    /// A device was revoked.
+    DeviceRevoked {
+        /// The device.
+        device_id: DeviceId,
+        /// Its user.
+        username: Username,
+        /// The initiator that did it; none: the operator.
+        client_id: Option<ClientId>,
+    },
+    /// A card was registered for a user.
+    CardRegistered { card_id: CardId, username: Username },
+    /// A card was removed.
+    CardRemoved {
+        card_id: CardId,
+        username: Username,
+        /// The initiator that did it; none: the operator.
+        client_id: Option<ClientId>,
+    },
+    /// A card's signature counter did not grow: a copy of the card may be in use.
+    CloneSuspected { card_id: CardId, username: Username },
+    /// The operator removed all that a user had: cards, devices, user handle.
+    UserRemoved { username: Username },
+    /// A device was given another name.
+    DeviceRenamed {
+        /// The device.
+        device_id: DeviceId,
+        /// Its user.
+        username: Username,
+        /// The initiator that did it.
+        client_id: ClientId,
+    },
+    /// A device has a new key; the one before authenticates nothing any more.
+    DeviceKeyRotated {
+        /// The device.
+        device_id: DeviceId,
+        /// Its user.
+        username: Username,
+    },
+    /// Somebody typed a pairing code wrong as often as is allowed: the pairing is void.
+    PairingVoided {
+        /// Whose device it would have made.
+        username: Username,
+    },
+    /// The person said that it was not them who asked.
+    NotMe {
+        /// The ceremony.
+        ceremony_id: CeremonyId,
+        /// Whose initiator opened it.
+        client_id: ClientId,
+        /// Whose phone said so.
+        device_id: DeviceId,
+        /// The user.
+        username: Username,
+    },
+    /// A ceremony is shown to nobody, or no longer.
+    Silenced {
+        /// The ceremony.
+        ceremony_id: CeremonyId,
+        /// Whose initiator opened it.
+        client_id: ClientId,
+        /// For whom.
+        username: Username,
+        /// By which rule.
+        why: Why,
+    },
+    /// A one-time token was made by which a phone can become a user's device.
+    PairingOpened {
+        username: Username,
+        /// The initiator that did it; none: the operator.
+        client_id: Option<ClientId>,
+    },
+    /// A webhook endpoint was registered.
+    WebhookMade { webhook_id: WebhookId, client_id: ClientId },
+    /// A webhook endpoint was removed.
+    WebhookRemoved { webhook_id: WebhookId, client_id: ClientId },
+    /// So many wrong codes were typed that no more are looked at today.
+    CodesSpent {
+        /// The phone that typed the last one.
+        device_id: DeviceId,
+        /// Its user.
+        username: Username,
+    },
+    /// An initiator was made.
+    ClientMade {
+        /// The initiator.
+        client_id: ClientId,
+    },
+    /// An initiator was removed.
+    ClientRemoved {
+        /// The initiator.
+        client_id: ClientId,
+    },
+    /// An initiator got another key, or registered one of its own.
+    ClientKeyMade {
+        /// The initiator.
+        client_id: ClientId,
+    },
+    /// A key that an initiator had registered was taken away.
+    ClientKeyRemoved {
+        /// The initiator.
+        client_id: ClientId,
+    },
+    /// An initiator may call from elsewhere, has other pages, or has no API key any more.
+    ClientChanged {
+        /// The initiator.
+        client_id: ClientId,
+    },
+    /// Somebody claimed to be an initiator and did not prove it. Told a bounded number of times a
+    /// minute.
+    TokenRefused {
+        /// Who they claimed to be.
+        client_id: ClientId,
+    },
+}

@@ -13,6 +13,7 @@ pub mod config;
 pub mod edge;
 pub mod fatigue;
 pub mod fault_point;
+pub mod journal;
 pub mod metrics;
 pub mod phone;
 pub mod ports;

@@ -1,6 +1,7 @@
 //! The wiring: from a configuration to a running relay. The one place that knows every room, and
 //! the only one that chooses backends.
 
+pub(crate) mod audit;
 mod data_directory;
 pub(crate) mod door;
 mod pace;
@@ -10,15 +11,15 @@ pub(crate) mod webhooks;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay_proto::TenantId;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use url::Url;
 
-use crate::audit::{self, Audit};
+use crate::audit::Audit;
 use crate::backends::embedded::{LocalBus, RevocationList, RevocationsError, SystemClock};
 use crate::backends::fido_http;
 use crate::config::Config;
@@ -27,16 +28,18 @@ use crate::edge::admin::{self, Admin, Revoking};
 #[cfg(unix)]
 use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
+use crate::journal;
 use crate::metrics::Metrics;
-use crate::ports::{Bus, Clock, DueRule, Store, StoreError, Witness, Witnesses};
-use crate::relay::{self, Bounds, CardNews, Relay, World};
+use crate::ports::{Ability, Bus, Clock, DueRule, Store, StoreError};
+use crate::relay::{self, Bounds, Relay, World};
 use crate::security::keys::Keys;
-use crate::security::record::RecordSigner;
+use crate::security::refusals::Refusals;
 use crate::security::seal::{SealError, Sealer};
 use crate::security::{client_assertion, event_ticket, pairing};
 use crate::tasks::Tasks;
 use crate::webhooks::Webhooks;
 
+pub use audit::audit_dir;
 pub use data_directory::{Contents, DataDirectory, FIRST_START, Incomplete};
 pub(crate) use upstream::{Doubt, cards, probe_upstream};
 
@@ -74,7 +77,7 @@ pub enum StartError {
     Revocations(#[from] RevocationsError),
     /// The audit log cannot be written.
     #[error("the audit log: {0}")]
-    Audit(std::io::Error),
+    Audit(#[from] crate::audit::StartError),
     /// The external FIDO2 server's settings do not hold.
     #[error(transparent)]
     Upstream(#[from] fido_http::SettingsError),
@@ -118,7 +121,7 @@ impl StartError {
             }
             Self::Seal(SealError::File { source: error, .. })
             | Self::Revocations(RevocationsError::Io { source: error, .. })
-            | Self::Audit(error)
+            | Self::Audit(crate::audit::StartError::Files(error))
                 if error.kind() == ErrorKind::PermissionDenied =>
             {
                 Some(
@@ -252,20 +255,18 @@ async fn prepare_on(
     let metrics = Metrics::new(clock.now());
     let store = metrics.store(store);
     let revocations = RevocationList::open(&config.data_dir.join(REVOCATIONS_FILE))?;
-    let audit = audit_log(&config, &store, &sealer, &clock).await?;
+    let refusals = Arc::new(Refusals::default());
+    let audit = audit::start(&config, (&store, &clock), &sealer, &refusals).await?;
     let webhooks =
-        webhooks::of_store(&config, Arc::clone(&store), sealer.clone(), Arc::clone(&clock))?
-            .prepare();
-    // What counts waits for nothing: it hears first.
-    let witnesses = std::iter::once(metrics.witness()).chain(audit.iter().map(witness));
+        webhooks::of_store(&config, Arc::clone(&store), sealer.clone(), Arc::clone(&clock))?;
+    let (webhooks, told) = webhooks.start(&tasks).await?;
+    let readers = audit.iter().map(Audit::progress).chain([told]).collect();
+    let shortened = journal::trim(Arc::clone(&store), readers, tasks.stopping().clone());
+    tasks.spawn_vital("journal", shortened);
     let bus: Arc<dyn Bus> = Arc::new(LocalBus::new());
-    let card_news = CardNews { store: Arc::clone(&store), bus: Arc::clone(&bus) };
-    let witnesses = witnesses.chain(webhooks.webhooks().witness());
-    let witnesses = witnesses.chain([Arc::new(card_news) as Arc<dyn Witness>]).collect();
-    let witnesses = Witnesses::new(witnesses);
     let keys = Keys::load_or_make(&*store, &sealer).await?;
     let ground = (Arc::clone(&store), Arc::clone(&clock));
-    let (fido, certify) = upstream::upstream(&config, ground, &keys, &witnesses)?;
+    let (fido, certify) = upstream::upstream(&config, ground, &keys)?;
     let world = World {
         cards: cards(&config, Arc::clone(&store)),
         store,
@@ -274,7 +275,9 @@ async fn prepare_on(
         bus,
         fido: metrics.upstream(fido),
         clock,
-        witnesses,
+        journal: audit::journal(&config),
+        recording: recording(audit.as_ref()),
+        counts: metrics.ceremonies(),
         tasks: tasks.clone(),
     };
     let bounds = Bounds {
@@ -282,11 +285,10 @@ async fn prepare_on(
         attention: settings::prompt_policy(&config.prompts),
     };
     let relay = Relay::start(world, bounds);
-    let webhooks = webhooks.start(&tasks);
     let certify = certify.filter(|_| config.client_direct);
     let door = door::settings(&config, metrics.clone());
     let door = Door::start(door, &relay.world().clock, &tasks)?;
-    let (settings, managed) = (settings::edge(&config, metrics), Some(webhooks.clone()));
+    let (settings, managed) = (settings::edge(&config, metrics, refusals), Some(webhooks.clone()));
     let edge = Edge::new(relay.clone(), settings, door.clone(), certify, managed).await?;
     relay.revocations_applied().await;
     let (store, stopping) = (Arc::clone(&relay.world().store), tasks.stopping().clone());
@@ -346,7 +348,6 @@ impl Running {
             store: Arc::clone(&world.store),
             clock: Arc::clone(&world.clock),
             public_url: self.url(),
-            witnesses: world.witnesses.clone(),
             webhooks: Some(self.webhooks.clone()),
             cards: world.cards.clone(),
             revoking: Revoking::Running(self.relay.clone()),
@@ -378,45 +379,17 @@ impl Running {
     }
 }
 
+/// Whether the audit log keeps up; without one nothing has to be recorded.
+fn recording(audit: Option<&Audit>) -> watch::Receiver<Ability> {
+    // Of a sender that is gone the value stays.
+    audit.map_or_else(|| watch::channel(Ability::Well).1, Audit::ability)
+}
+
 /// What every kind of record is due for.
 #[must_use]
 pub fn due_rules() -> Vec<DueRule> {
     let others = [pairing::DUE, event_ticket::DUE, client_assertion::DUE];
     relay::DUE.into_iter().chain(others).chain(crate::webhooks::DUE).collect()
-}
-
-/// Where the audit log lies.
-#[must_use]
-pub fn audit_dir(config: &Config) -> PathBuf {
-    config.audit.dir.clone().unwrap_or_else(|| config.data_dir.join(AUDIT_DIR))
-}
-
-async fn audit_log(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    sealer: &Sealer,
-    clock: &Arc<dyn Clock>,
-) -> Result<Option<Audit>, StartError> {
-    if !config.audit.enabled {
-        return Ok(None);
-    }
-    let keys = Keys::load_or_make(&**store, sealer).await?;
-    let signer = RecordSigner::new(&keys, &base(&config.public_url))
-        .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-    let settings = audit::Settings {
-        required: config.audit.required,
-        checkpoint_entries: config.audit.checkpoint_entries,
-        checkpoint_every: config.audit.checkpoint_every,
-        retention_days: config.audit.retention_days,
-        receipts: config.audit.receipts,
-        ..audit::Settings::new(audit_dir(config))
-    };
-    let audit = Audit::start(settings, signer, Arc::clone(store), Arc::clone(clock));
-    audit.map(Some).map_err(StartError::Audit)
-}
-
-fn witness(audit: &Audit) -> Arc<dyn Witness> {
-    Arc::new(audit.clone())
 }
 
 /// A URL as others are put behind it.

@@ -1,7 +1,7 @@
 //! The form of the log: one line is one JSON object, and each holds the hash of the line before.
 //!
 //! ```text
-//! {"seq":7,"time":"2026-11-23T10:00:00.000Z","chain":"…","prev":"<SHA-256 of line 6>","event":…}
+//! {"seq":7,"time":"2026-11-23T10:00:00.000Z","chain":"…","prev":"<SHA-256 of line 6>","position":"41.0","event":…}
 //! ```
 //! The hash is over a line's exact bytes without its line feed, so nobody has to agree on how JSON
 //! is written. What an entry tells is its `event` and what belongs to that.
@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::UnixMillis;
 use serde::{Deserialize, Serialize};
 
+use crate::journal::Place;
 use crate::rfc3339;
 
 /// What stands before the first line: the hash of nothing that exists.
@@ -32,6 +33,10 @@ pub(super) struct Head {
     pub(super) chain: String,
     /// The hash of the line before.
     pub(super) prev: String,
+    /// The entry of the relay's journal that it holds, or the last one before it; none in lines of
+    /// earlier versions.
+    #[serde(default)]
+    pub(super) position: Option<String>,
     /// What happened.
     pub(super) event: String,
     /// With a checkpoint: the signature.
@@ -66,10 +71,17 @@ pub(super) fn hash(line: &[u8]) -> String {
 }
 
 /// A line around the JSON object of an event, without line feed.
-pub(super) fn line(seq: u64, at: UnixMillis, chain: &str, prev: &str, body: &str) -> String {
+pub(super) fn line(
+    (seq, prev, chain): (u64, &str, &str),
+    at: UnixMillis,
+    position: Place,
+    body: &str,
+) -> String {
     let body = body.strip_prefix('{').unwrap_or(body);
     let time = rfc3339::format(at);
-    format!(r#"{{"seq":{seq},"time":"{time}","chain":"{chain}","prev":"{prev}",{body}"#)
+    format!(
+        r#"{{"seq":{seq},"time":"{time}","chain":"{chain}","prev":"{prev}","position":"{position}",{body}"#
+    )
 }
 
 #[cfg(test)]
@@ -78,9 +90,12 @@ mod tests {
 
     #[test]
     fn a_line_is_one_object_whose_head_can_be_read() {
-        let text = line(7, UnixMillis(0), "c", NO_LINE, r#"{"event":"started","version":"1"}"#);
+        let place = Place { row: 41, index: 2 };
+        let started = r#"{"event":"started","version":"1"}"#;
+        let text = line((7, NO_LINE, "c"), UnixMillis(0), place, started);
         let head: Head = serde_json::from_str(&text).unwrap();
         assert_eq!((head.seq, head.event.as_str(), head.prev.as_str()), (7, "started", NO_LINE));
+        assert_eq!(head.position.as_deref(), Some("41.2"));
         // printf '' | openssl dgst -sha256 -binary | basenc --base64url
         assert_eq!(hash(b""), "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU");
     }

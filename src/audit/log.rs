@@ -9,7 +9,7 @@
 //! crash, which the next entry tells of. It knows nothing of ceremonies, and its clock is given.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -17,6 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::UnixMillis;
 
 use super::entry::{self, CHECKPOINT, Checkpoint, Head, NO_LINE};
+use crate::journal::Place;
 use crate::rfc3339;
 use crate::security::random;
 
@@ -39,6 +40,24 @@ pub(super) struct Log {
     prev: String,
     first: (u64, String),
     since_checkpoint: u64,
+    /// The last entry of the journal that is in it; none: its lines are of an earlier version.
+    position: Option<Place>,
+}
+
+/// A line to be appended.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    /// The entry of the journal that it holds; none: it is the log's own.
+    pub(super) place: Option<Place>,
+    /// A JSON object.
+    pub(super) body: String,
+}
+
+impl Line {
+    /// A line of the log's own.
+    pub(super) fn own(body: impl ToString) -> Self {
+        Self { place: None, body: body.to_string() }
+    }
 }
 
 #[derive(Debug)]
@@ -99,6 +118,7 @@ impl Log {
             prev: NO_LINE.to_owned(),
             first: (1, NO_LINE.to_owned()),
             since_checkpoint: 0,
+            position: None,
         };
         let torn = log.take_up()?;
         Ok((log, torn))
@@ -124,6 +144,7 @@ impl Log {
             self.chain = head.chain;
             self.next_seq = head.seq + 1;
             self.prev = hash;
+            self.position = head.position.and_then(|position| position.parse().ok());
             self.segment =
                 Some(Segment { file, bytes: end.bytes, began: began.unwrap_or_default() });
             break;
@@ -164,20 +185,20 @@ impl Log {
         Ok(None)
     }
 
-    /// Appends entries with these bodies (JSON objects) and flushes them. Nothing is appended
-    /// after an error.
+    /// Appends lines and flushes them. Nothing is appended after an error.
     ///
     /// # Errors
     /// The disk's.
-    pub(super) fn append(&mut self, bodies: &[String], now: UnixMillis) -> io::Result<()> {
-        if bodies.is_empty() {
+    pub(super) fn append(&mut self, lines: &[Line], now: UnixMillis) -> io::Result<()> {
+        if lines.is_empty() {
             return Ok(());
         }
         self.rotate(now)?;
         let (mut seq, mut prev) = (self.next_seq, self.prev.clone());
-        let mut text = String::new();
-        for body in bodies {
-            let line = entry::line(seq, now, &self.chain, &prev, body);
+        let (mut text, mut position) = (String::new(), self.position.unwrap_or_default());
+        for Line { place, body } in lines {
+            position = place.unwrap_or(position);
+            let line = entry::line((seq, &prev, &self.chain), now, position, body);
             prev = entry::hash(line.as_bytes());
             seq += 1;
             text.push_str(&line);
@@ -193,8 +214,8 @@ impl Log {
         segment.file.write_all(text.as_bytes())?;
         segment.file.sync_data()?;
         segment.bytes += text.len() as u64;
-        self.since_checkpoint += bodies.len() as u64;
-        (self.next_seq, self.prev) = (seq, prev);
+        self.since_checkpoint += lines.len() as u64;
+        (self.next_seq, self.prev, self.position) = (seq, prev, Some(position));
         Ok(())
     }
 
@@ -214,6 +235,21 @@ impl Log {
         File::open(&self.directory)?.sync_all()?;
         self.segment = Some(Segment { file, bytes: 0, began: now });
         Ok(())
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Its chain, the number of its last line and that line's hash.
+    pub(super) fn end(&self) -> (&str, u64, &str) {
+        (&self.chain, self.next_seq - 1, &self.prev)
+    }
+
+    /// The last entry of the journal that is in it; none: there is none, or its lines are of an
+    /// earlier version.
+    pub(super) fn position(&self) -> Option<Place> {
+        self.position
     }
 
     /// Entries since the last checkpoint.
@@ -239,7 +275,7 @@ impl Log {
     /// # Errors
     /// The disk's.
     pub(super) fn append_checkpoint(&mut self, jws: &str, now: UnixMillis) -> io::Result<()> {
-        self.append(&[format!(r#"{{"event":"{CHECKPOINT}","jws":"{jws}"}}"#)], now)?;
+        self.append(&[Line::own(format!(r#"{{"event":"{CHECKPOINT}","jws":"{jws}"}}"#))], now)?;
         self.since_checkpoint = 0;
         Ok(())
     }
@@ -264,6 +300,25 @@ impl Log {
         }
         Ok(outlived)
     }
+}
+
+/// The chain of a directory's log, and the hash of the line with this number; none: there is no such
+/// line. A line that is being written may be missing.
+///
+/// # Errors
+/// The disk's.
+pub(super) fn find(directory: &Path, seq: u64) -> io::Result<Option<(String, String)>> {
+    let all = segments(directory)?;
+    let Some((first, path)) = all.into_iter().rev().find(|(first, _)| *first <= seq) else {
+        return Ok(None);
+    };
+    let nth = usize::try_from(seq - first).unwrap_or(usize::MAX);
+    let Some(line) = BufReader::new(File::open(path)?).split(b'\n').nth(nth) else {
+        return Ok(None);
+    };
+    let line = line?;
+    let head = serde_json::from_slice::<Head>(&line).ok().filter(|head| head.seq == seq);
+    Ok(head.map(|head| (head.chain, entry::hash(&line))))
 }
 
 /// The claims of a checkpoint, unverified.

@@ -2,69 +2,55 @@
 //! chained to the one before and signed at intervals, appended and never rewritten.
 //!
 //! ```text
-//!  relay ── told: changed, noted ──▶ facts: what is not written yet ──▶ queue ──▶ writer ──▶ log
-//!                                      ▲                                            │ flush
-//!  store ── start: every ceremony ─────┤                          checkpoint: signed ┘
-//!  log ──── start: written ────────────┘
+//!  journal ──▶ export ──▶ log ── flush ──▶ cursor
+//!                 ▲          └── checkpoint: signed ──▶ anchor
+//!  refusals ──────┘ each minute
 //! ```
-//! **Nothing is lost by a crash.** The store is the truth, and a ceremony's record tells every step
-//! that it has made. At the start a task of its own, beside serving, reads back what the log says
-//! of the last day, goes through the store, and writes what is missing. Until it is done, news of a
-//! ceremony that this process did not see from its opening only marks it to be looked at.
+//! **Nothing is lost by a crash.** What happens is in the store's journal, committed with the change
+//! itself. The export appends each entry, flushes, and only then moves its cursor; the log's last line
+//! names the entry that it holds, so after a crash the export goes on right behind it.
 //!
-//! **A disk that takes nothing.** The queue fills, then ceremonies go on and are marked instead:
-//! once there is room, what the store says of them is written. With `required` the relay refuses
-//! new approvals meanwhile ([`Ability::Forbidding`]). Events beside ceremonies are not stored
-//! anywhere else: what the queue cannot hold of them is counted and lost, and the log says how many.
+//! **What was done to the files is found.** At the start the log must have the line that the cursor
+//! names; a log that was cut off, removed or replaced by an earlier copy lacks it, and the log says
+//! so from then on. A last line whose entry the store never had means that the store was put back.
+//! Where both were put back together, only a checkpoint that was kept elsewhere shows it.
 //!
-//! It knows the record of a ceremony and the ports, and nothing of HTTP, sockets or a FIDO2 server.
+//! **A disk that takes nothing.** The journal keeps what happens. With `required` the relay refuses
+//! new approvals once the export has failed for a minute ([`Ability::Forbidding`]); without, entries
+//! beyond a limit of bytes are left out, and the log says how many.
+//!
+//! It knows the journal and the ports, and nothing of HTTP, sockets or a FIDO2 server.
 
-mod bodies;
+mod anchor;
 mod entry;
-mod facts;
+mod export;
 mod log;
+mod upgrade;
 mod verify;
-mod writer;
-mod written;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay_proto::{CeremonyId, UnixMillis};
-use futures::future::BoxFuture;
-use tokio::sync::{Notify, mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use serde_json::json;
+use tokio::sync::watch;
 
-pub use bodies::{Trail, bodies};
 pub use entry::{CHECKPOINT_TYP, Checkpoint};
-pub use facts::Writing;
 pub use log::segments;
 pub use verify::{Fault, Question, Report, known_checkpoint, verify};
 
-use self::facts::Steps;
-use self::log::Log;
-use self::writer::Writer;
-use self::written::Written;
-use crate::ceremony::{Ceremony, Event};
-use crate::ports::{Ability, Bucket, Clock, SecurityEvent, Store, Stored, Witness, records};
+use self::export::{Export, Exported};
+use self::log::{Line, Log};
+use self::upgrade::Written;
+use crate::journal::{Cursor, Journal, Place, Progress, Reader};
+use crate::ports::{Ability, Batch, Clock, Position, Store, StoreError};
 use crate::security::record::RecordSigner;
+use crate::security::refusals::Refusals;
 use crate::tasks::Tasks;
 
-/// Entries that may wait for the writer; then whoever tells more waits, or, while the disk takes
-/// nothing, marks.
-const QUEUE: usize = 4096;
-/// Ended ceremonies that are remembered: news of an end that comes again, comes within seconds.
-const ENDED: usize = 16_384;
-/// Ceremonies that may be marked to be looked at; beyond, the whole store is gone through.
-const MARKED: usize = 65_536;
-/// Records that one page of the walk reads.
-const PAGE: usize = 256;
-/// Pause before a store or a disk that did not answer is asked again.
-const PAUSE: Duration = Duration::from_secs(1);
-/// For what waits in the queue when the relay stops.
+/// The name of its cursor.
+const READER: &str = "audit";
+/// For what waits in the journal when the relay stops.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How the log is kept.
@@ -82,8 +68,16 @@ pub struct Settings {
     pub retention_days: u64,
     /// Whether receipts are written, too.
     pub receipts: bool,
+    /// A program and its arguments that is handed each checkpoint on its standard input; empty: none.
+    pub anchor: Vec<String>,
     /// A segment of this size is followed by a new one; `None`: 64 MiB.
     pub segment_bytes: Option<u64>,
+    /// How long entries are gathered for one flush.
+    pub pace: Duration,
+    /// How long the export may fail before nothing is approved any more, if it is required.
+    pub grace: Duration,
+    /// Bytes of entries that wait at most, if it is not required.
+    pub backlog_bytes: usize,
 }
 
 impl Settings {
@@ -97,335 +91,197 @@ impl Settings {
             checkpoint_every: Duration::from_secs(600),
             retention_days: 0,
             receipts: false,
+            anchor: Vec::new(),
             segment_bytes: None,
+            pace: Duration::from_millis(250),
+            grace: Duration::from_secs(60),
+            backlog_bytes: 256 * 1024 * 1024,
         }
     }
 }
 
-/// The audit log of a running relay. Clones are the same.
-#[derive(Clone, Debug)]
-pub struct Audit {
-    inner: Arc<Inner>,
+/// Why there is no audit log.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its files cannot be had.
+    #[error(transparent)]
+    Files(#[from] std::io::Error),
+    /// The store's.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
-#[derive(Debug)]
-struct Inner {
-    directory: PathBuf,
-    required: bool,
-    writing: Arc<Writing>,
-    store: Arc<dyn Store>,
-    started: UnixMillis,
-    queue: mpsc::Sender<String>,
-    failing: watch::Receiver<bool>,
-    lost: Arc<AtomicU64>,
-    known: Mutex<Known>,
-    /// Something was marked.
-    marks: Notify,
-    caught_up: CancellationToken,
+/// What the audit log stands on.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<dyn Clock>,
+    /// Signs checkpoints and receipts.
+    pub signer: Arc<RecordSigner>,
+    pub refusals: Arc<Refusals>,
+}
+
+/// The audit log of a running relay, or of a command while none runs. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    ability: watch::Receiver<Ability>,
+    progress: Progress,
     tasks: Tasks,
 }
 
-/// What this process knows to be written, or on its way to the writer.
-#[derive(Debug, Default)]
-struct Known {
-    steps: HashMap<CeremonyId, Steps>,
-    ended: VecDeque<CeremonyId>,
-    /// Keys of records to be looked at.
-    marked: BTreeSet<String>,
-    /// There were more.
-    overflowed: bool,
-    /// Whether the walk at the start is done.
-    complete: bool,
+/// How a log differs from the one that the store's cursor names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// There is no line.
+    Gone,
+    /// Its lines are of another chain, or the line that the cursor names is another one.
+    Replaced,
+    /// It ends before the line that the cursor names.
+    Cut,
 }
 
-impl Known {
-    fn keep(&mut self, ceremony: &Ceremony, steps: Steps) {
-        let id = ceremony.request.id;
-        let before = self.steps.insert(id, steps).unwrap_or_default();
-        if steps.are_over() && !before.are_over() {
-            self.ended.push_back(id);
-            if self.ended.len() > ENDED
-                && let Some(oldest) = self.ended.pop_front()
-            {
-                self.steps.remove(&oldest);
-            }
+impl Difference {
+    /// Its name in the entry `log_restarted`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Replaced => "replaced",
+            Self::Cut => "cut",
         }
     }
 }
 
-fn key(ceremony: &Ceremony) -> String {
-    format!("{}.{}", ceremony.request.tenant, ceremony.request.id)
+/// How the log of a directory differs from what the store's cursor names, if it does.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn compare(
+    directory: &Path,
+    store: Arc<dyn Store>,
+) -> Result<Option<Difference>, StartError> {
+    let reader = Reader::<Exported>::open(store, READER).await?;
+    let Some(Cursor { of: exported, .. }) = reader.stored() else { return Ok(None) };
+    Ok(differs(directory, exported)?)
 }
 
-/// Who tells of a ceremony.
-#[derive(Clone, Copy)]
-enum Told {
-    /// The relay, of its opening.
-    Opening,
-    /// The relay, of a change.
-    Change,
-    /// The walk through the store, or a second look, which knows this to be written.
-    Recovery(Steps),
+fn differs(directory: &Path, exported: &Exported) -> std::io::Result<Option<Difference>> {
+    let Exported { chain, seq, hash, .. } = exported;
+    let found = match log::find(directory, *seq) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        found => found?,
+    };
+    Ok(match found {
+        Some((is, is_hash)) if is == *chain && is_hash == *hash => None,
+        Some(_) => Some(Difference::Replaced),
+        None if log::segments(directory).is_ok_and(|segments| !segments.is_empty()) => {
+            Some(Difference::Cut)
+        }
+        None => Some(Difference::Gone),
+    })
 }
 
 impl Audit {
-    /// Opens the log and starts its writer. What an earlier process left unwritten is entered
-    /// beside this: see [`Audit::caught_up`].
+    /// Opens the log, compares it with the store, and starts the export. After an upgrade from a
+    /// version without a journal, what that version left unwritten is entered first.
     ///
     /// # Errors
-    /// The directory or its files cannot be had.
-    pub fn start(
+    /// [`StartError`].
+    pub async fn start(
         settings: Settings,
-        signer: RecordSigner,
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-    ) -> std::io::Result<Self> {
-        let segment_bytes = settings.segment_bytes.unwrap_or(log::SEGMENT_BYTES);
-        let (mut log, torn) = Log::open(&settings.directory, segment_bytes)?;
-        let now = clock.now();
+        ground: Ground,
+        journal: &Journal,
+    ) -> Result<Self, StartError> {
+        let Settings { directory, segment_bytes, .. } = &settings;
+        let mut reader = Reader::open(Arc::clone(&ground.store), READER).await?;
+        let stored: Option<Cursor<Exported>> = reader.stored().cloned();
+        let before = stored.as_ref().map(|cursor| differs(directory, &cursor.of)).transpose()?;
+        let (mut log, torn) =
+            Log::open(directory, segment_bytes.unwrap_or(log::SEGMENT_BYTES))?;
+        let now = ground.clock.now();
+        let (version, iss) = (env!("CARGO_PKG_VERSION"), ground.signer.issuer());
         let mut first = Vec::new();
         if let Some(torn) = torn {
             let (bytes, sha256) = (torn.bytes, torn.sha256);
             tracing::warn!(bytes, "the audit log ended within a line: cut off");
-            let body = serde_json::json!({ "event": "repaired", "bytes": bytes, "sha256": sha256 });
-            first.push(body.to_string());
+            first.push(json!({ "event": "repaired", "bytes": bytes, "sha256": sha256 }));
         }
-        let (version, iss) = (env!("CARGO_PKG_VERSION"), signer.issuer());
-        let body = serde_json::json!({ "event": "started", "version": version, "iss": iss });
-        first.push(body.to_string());
+        let mut next = stored.as_ref().map(|cursor| cursor.next).unwrap_or_default();
+        if let (Some(cursor), Some(found)) = (&stored, before.flatten()) {
+            let Exported { chain, seq, hash, .. } = &cursor.of;
+            let found = found.as_str();
+            tracing::error!(found, chain, seq, hash, "the audit log lacks what was written to it");
+            first.push(json!({ "event": "log_restarted", "found": found, "chain": chain,
+                "seq": seq, "hash": hash }));
+        } else if let Some(position) = log.position() {
+            next = next.max(position.next());
+        }
+        let mut exported = Exported::of(&log, stored.and_then(|cursor| cursor.of.gap));
+        if reader.stored().is_none() {
+            recover(&mut log, &*ground.store, journal, &ground).await?;
+            exported = Exported::of(&log, None);
+        }
+        // Its revision is greater than that of every row that the store ever had.
+        let head = reader.save(Batch::new(), Cursor { next, of: exported }).await?;
+        if next.row > head.0 {
+            let position = log.position().unwrap_or_default().to_string();
+            tracing::error!(position, "the store was put back: the audit log holds more than it had");
+            first.push(json!({ "event": "store_put_back", "position_before": position }));
+            next = Place::behind(Position(head.0));
+        }
+        first.push(json!({ "event": "started", "version": version, "iss": iss }));
+        let first: Vec<_> = first.into_iter().map(Line::own).collect();
         log.append(&first, now)?;
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        let (fails, failing) = watch::channel(false);
-        let writing = Arc::new(Writing { signer, receipts: settings.receipts });
-        let lost = Arc::new(AtomicU64::new(0));
-        let tasks = Tasks::default();
-        let writer = Writer {
-            log: Some(log),
-            queue: waiting,
-            writing: Arc::clone(&writing),
-            clock,
-            failing: fails,
-            lost: Arc::clone(&lost),
-            closing: tasks.stopping().clone(),
-            checkpoint_entries: settings.checkpoint_entries,
-            checkpoint_every: settings.checkpoint_every,
-            retention_ms: match settings.retention_days {
-                0 => None,
-                days => Some(days.saturating_mul(24 * 60 * 60 * 1000)),
-            },
-        };
-        tasks.spawn("audit writer", writer.run());
-        let audit = Self {
-            inner: Arc::new(Inner {
-                directory: settings.directory,
-                required: settings.required,
-                writing,
-                store,
-                started: now,
-                queue,
-                failing,
-                lost,
-                known: Mutex::default(),
-                marks: Notify::new(),
-                caught_up: CancellationToken::new(),
-                tasks,
-            }),
-        };
-        audit.inner.tasks.spawn("audit recovery", audit.clone().catch_up());
-        Ok(audit)
+        let (told, ability) = watch::channel(Ability::Well);
+        let (tasks, progress) = (Tasks::default(), reader.progress());
+        let export = Export::new(log, reader, next, (settings, ground), told, &tasks);
+        tasks.spawn("audit export", export.run());
+        Ok(Self { ability, progress, tasks })
     }
 
-    /// Waits until everything that was stored before the start is written, or on its way.
-    pub async fn caught_up(&self) {
-        self.inner.caught_up.cancelled().await;
+    /// Whether it can keep up with the journal.
+    #[must_use]
+    pub fn ability(&self) -> watch::Receiver<Ability> {
+        self.ability.clone()
     }
 
-    /// Writes what waits, a last checkpoint, and stops. Nothing is told to it afterwards. Tells
-    /// whether all of it was written in time.
+    /// What of the journal it needs no more.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    /// Writes what waits, a last checkpoint, and stops. Tells whether all of it was written in time;
+    /// what was not is in the journal.
     pub async fn close(&self) -> bool {
-        self.inner.tasks.stop(CLOSE_LIMIT).await && !*self.inner.failing.borrow()
-    }
-
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        // What a panic left half done is told again by the next walk.
-        self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Room for a ceremony's entries: waits for it, but not for a disk that takes nothing.
-    async fn room(&self) -> Option<mpsc::PermitIterator<'_, String>> {
-        let most = Steps::MOST;
-        let mut failing = self.inner.failing.clone();
-        tokio::select! {
-            biased;
-            room = self.inner.queue.reserve_many(most) => room.ok(),
-            _ = failing.wait_for(|failing| *failing) => {
-                self.inner.queue.try_reserve_many(most).ok()
-            }
-        }
-    }
-
-    async fn tell(&self, ceremony: &Ceremony, cause: Option<&Event>, told: Told) {
-        let room = self.room().await;
-        // Under the lock, so that one ceremony's entries come in one order.
-        let mut known = self.known();
-        let Some(room) = room else { return self.mark(&mut known, ceremony) };
-        let before = match (known.steps.get(&ceremony.request.id).copied(), told) {
-            (steps, Told::Recovery(written)) => steps.unwrap_or_default().and(written),
-            (Some(steps), Told::Opening | Told::Change) => steps,
-            (None, Told::Opening) => Steps::default(),
-            (None, Told::Change) if known.complete => Steps::default(),
-            (None, Told::Change) => return self.mark(&mut known, ceremony),
-        };
-        let recovered = matches!(told, Told::Recovery(_));
-        let (bodies, steps) =
-            facts::missing(ceremony, cause, before, recovered, &self.inner.writing);
-        known.keep(ceremony, steps);
-        for (permit, body) in room.zip(bodies) {
-            permit.send(body);
-        }
-    }
-
-    async fn tell_security(&self, event: &SecurityEvent) {
-        let body = event.entry();
-        let mut failing = self.inner.failing.clone();
-        let sent = tokio::select! {
-            biased;
-            sent = self.inner.queue.send(body.clone()) => sent.is_ok(),
-            _ = failing.wait_for(|failing| *failing) => self.inner.queue.try_send(body).is_ok(),
-        };
-        if !sent {
-            self.inner.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn mark(&self, known: &mut Known, ceremony: &Ceremony) {
-        if known.marked.len() < MARKED {
-            known.marked.insert(key(ceremony));
-        } else {
-            known.overflowed = true;
-        }
-        self.inner.marks.notify_one();
-    }
-
-    /// Brings the log up to the store, at the start and whenever something was only marked.
-    async fn catch_up(self) {
-        let stopping = self.inner.tasks.stopping().clone();
-        let forever = async {
-            loop {
-                let written = self.read_back().await;
-                self.walk(written).await;
-                self.known().complete = true;
-                self.follow_marks().await;
-            }
-        };
-        stopping.run_until_cancelled(forever).await;
-    }
-
-    async fn read_back(&self) -> Written {
-        let directory = self.inner.directory.clone();
-        match tokio::task::spawn_blocking(move || Written::read(&directory)).await {
-            Ok(Ok(written)) => written,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the audit log could not be read back: ceremonies from \
-                    before this start may be entered twice");
-                Written::default()
-            }
-            Err(_) => Written::default(),
-        }
-    }
-
-    /// Looks at what is marked, until more was than could be kept.
-    async fn follow_marks(&self) {
-        loop {
-            let _ = self.inner.failing.clone().wait_for(|failing| !*failing).await;
-            let marked = std::mem::take(&mut self.known().marked);
-            if !marked.is_empty() {
-                self.look_at(marked).await;
-                continue;
-            }
-            if std::mem::take(&mut self.known().overflowed) {
-                return;
-            }
-            self.inner.caught_up.cancel();
-            self.inner.marks.notified().await;
-        }
-    }
-
-    /// Goes through the store and writes what is missing.
-    async fn walk(&self, mut written: Written) {
-        let mut after = String::new();
-        loop {
-            let page = match self.inner.store.page(Bucket::Ceremonies, &after, PAGE).await {
-                Ok(page) => page,
-                Err(error) => {
-                    tracing::warn!(%error, "ceremonies could not be read for the audit log");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            };
-            let Some((last, _)) = page.last() else { return };
-            after.clone_from(last);
-            for (_, stored) in &page {
-                self.look(stored, &mut written).await;
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
-    async fn look(&self, stored: &Stored, written: &mut Written) {
-        let Ok(ceremony) = records::parse::<Ceremony>(stored) else { return };
-        let steps = written.steps.remove(&ceremony.request.id);
-        let ended_before =
-            ceremony.closed().is_some_and(|closed| steps.is_none() && closed.at < written.since);
-        if ended_before {
-            return;
-        }
-        self.tell(&ceremony, None, Told::Recovery(steps.unwrap_or_default())).await;
-    }
-
-    async fn look_at(&self, marked: BTreeSet<String>) {
-        for key in marked {
-            match self.inner.store.load(Bucket::Ceremonies, &key).await {
-                Ok(Some(stored)) => self.look(&stored, &mut Written::default()).await,
-                Ok(None) => {}
-                Err(_) => {
-                    self.known().marked.insert(key);
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
+        self.tasks.stop(CLOSE_LIMIT).await && *self.ability.borrow() == Ability::Well
     }
 }
 
-impl Witness for Audit {
-    fn changed<'a>(
-        &'a self,
-        ceremony: &'a Ceremony,
-        cause: Option<&'a Event>,
-    ) -> BoxFuture<'a, ()> {
-        let told = if cause.is_none() { Told::Opening } else { Told::Change };
-        Box::pin(self.tell(ceremony, cause, told))
-    }
-
-    fn found<'a>(&'a self, ceremony: &'a Ceremony) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            // What had ended before this process began is the walk's own business.
-            let started = self.inner.started;
-            if ceremony.closed().is_none_or(|closed| closed.at >= started) {
-                self.tell(ceremony, None, Told::Change).await;
+/// Enters what a version without a journal left unwritten. Cut off, it begins anew: what it has
+/// written is then found in the log.
+async fn recover(
+    log: &mut Log,
+    store: &dyn Store,
+    journal: &Journal,
+    ground: &Ground,
+) -> Result<(), StartError> {
+    let mut after = String::new();
+    let mut written = None;
+    loop {
+        // A new store has nothing to recover, and the log is not read for it.
+        let known = match &written {
+            Some(written) => written,
+            None if store.page(crate::ports::Bucket::Ceremonies, "", 1).await?.is_empty() => {
+                return Ok(());
             }
-        })
-    }
-
-    fn noted<'a>(&'a self, event: &'a SecurityEvent) -> BoxFuture<'a, ()> {
-        Box::pin(self.tell_security(event))
-    }
-
-    fn ability(&self) -> Ability {
-        match (*self.inner.failing.borrow(), self.inner.required) {
-            (false, _) => Ability::Well,
-            (true, false) => Ability::Failing,
-            (true, true) => Ability::Forbidding,
-        }
+            None => written.insert(Written::read(log.directory())?),
+        };
+        let page = upgrade::page(store, &after, (known, journal)).await?;
+        let Some((entries, last)) = page else { return Ok(()) };
+        let entries = entries.into_iter().map(|entry| export::signed(entry, &ground.signer));
+        let lines: Vec<_> = entries.map(Line::own).collect();
+        log.append(&lines, ground.clock.now())?;
+        after = last;
     }
 }

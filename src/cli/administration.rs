@@ -13,11 +13,10 @@ use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
 
 use super::{Failure, note};
-use crate::backends::embedded::{LocalBus, OpenError, RevocationList, SystemClock};
+use crate::backends::embedded::{OpenError, RevocationList, SystemClock};
 use crate::config::Config;
 use crate::edge::admin::{self, Admin, Revoking};
-use crate::ports::{Clock, Store, Witnesses};
-use crate::relay::CardNews;
+use crate::ports::{Clock, Store};
 use crate::security::seal::Sealer;
 use crate::serve::{self, Contents, DataDirectory, REVOCATIONS_FILE, SEAL_KEY_FILE, StartError};
 
@@ -72,16 +71,12 @@ impl Administration {
         let webhooks =
             serve::webhooks::of_store(config, Arc::clone(&store), sealer, Arc::clone(&clock));
         let list = RevocationList::open(&directory.path().join(REVOCATIONS_FILE));
-        // No node hears of it: the phones do when they connect.
-        let (news, bus) = (Arc::clone(&store), Arc::new(LocalBus::with_room(1)));
-        let witnesses = Witnesses::new(vec![Arc::new(CardNews { store: news, bus })]);
         Ok(Self::Store(admin::router(Admin {
             tenant: TenantId::default(),
             cards: serve::cards(config, Arc::clone(&store)),
             store,
             clock,
             public_url: serve::base(&config.public_url),
-            witnesses,
             webhooks: Some(webhooks.map_err(Failure::failed)?),
             revoking: Revoking::AtRest(Arc::new(list.map_err(Failure::failed)?)),
         })))

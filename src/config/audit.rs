@@ -22,6 +22,8 @@ pub struct Audit {
     pub retention_days: u64,
     /// Whether receipts are written into the log, too.
     pub receipts: bool,
+    /// A program and its arguments that is handed each checkpoint; empty: none.
+    pub anchor: Vec<String>,
 }
 
 /// Reads the keys of this table.
@@ -36,6 +38,7 @@ pub(super) fn read(reader: &mut Reader, receipts: bool) -> Audit {
         ),
         retention_days: reader.number("audit.retention_days", 0, 0..=36_500),
         receipts: reader.take("audit.receipts", false),
+        anchor: reader.take("audit.anchor", Vec::new()),
     };
     if audit.required && !audit.enabled {
         reader.wrong("audit.required", "contradicts audit.enabled = false");

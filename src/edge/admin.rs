@@ -28,7 +28,7 @@ pub use self::devices::{DeviceEntry, Revoking};
 use super::admin_webhooks;
 use super::http::fields::from_json;
 use super::http::refusal::Refusal;
-use crate::ports::{Cards, Clock, Happening, SecurityEvent, Store, Witnesses};
+use crate::ports::{Batch, Cards, Clock, Happening, SecurityEvent, Store};
 use crate::security::clients::Clients;
 use crate::security::pairing;
 use crate::webhooks::Webhooks;
@@ -44,8 +44,6 @@ pub struct Admin {
     pub clock: Arc<dyn Clock>,
     /// Where apps reach the relay, without a trailing slash.
     pub public_url: String,
-    /// Who hears of what is done here.
-    pub witnesses: Witnesses,
     /// Webhook endpoints, if they are managed here.
     pub webhooks: Option<Webhooks>,
     /// The users' cards, where the FIDO2 server keeps them here.
@@ -57,7 +55,8 @@ pub struct Admin {
 impl Admin {
     async fn noted(&self, at: UnixMillis, what: Happening) {
         let tenant = self.tenant.clone();
-        self.witnesses.noted(&SecurityEvent::new(tenant, at, what)).await;
+        let entry = SecurityEvent::new(tenant, at, what).entry();
+        let _ = self.store.commit(Batch::new().entry(entry)).await;
     }
 
     pub(super) fn clients(&self) -> Clients {

@@ -14,6 +14,7 @@ mod handshake;
 mod http;
 mod watch;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ use crate::security::event_ticket::EventTickets;
 use crate::security::keys::Keys;
 use crate::security::limits::{Limits, Rates};
 use crate::security::record::RecordSigner;
-use crate::security::refusals::Refusals;
+use crate::security::refusals::{Refusals, Refused};
 use crate::security::result_token::ResultSigner;
 use crate::security::ticket::Tickets;
 use crate::session;
@@ -73,6 +74,8 @@ pub struct Settings {
     pub rates: Rates,
     /// What counts answers and sockets.
     pub metrics: Metrics,
+    /// What sums refusals for the audit log.
+    pub refusals: Arc<Refusals>,
 }
 
 /// Everything a request handler needs. Clones are the same.
@@ -100,7 +103,6 @@ struct Inner {
     access_tokens: AccessTokens,
     /// What a client assertion may be for: the token endpoint or the issuer.
     token_audiences: Vec<String>,
-    refused_tokens: Refusals,
     results: ResultSigner,
     records: RecordSigner,
     certify: Option<Arc<dyn Certify>>,
@@ -151,7 +153,6 @@ impl Edge {
                 .clone()
                 .flat_map(|base| [base.clone(), format!("{base}{}", http::TOKEN_PATH)])
                 .collect(),
-            refused_tokens: Refusals::default(),
             results,
             records,
             certify,
@@ -170,6 +171,11 @@ impl Edge {
 
     fn relay(&self) -> &Relay {
         &self.inner.relay
+    }
+
+    /// Sums a refusal of what came from this address.
+    fn refused(&self, what: Refused, from: IpAddr) {
+        self.inner.settings.refusals.count(what, from);
     }
 
     fn settings(&self) -> &Settings {

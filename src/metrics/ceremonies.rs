@@ -1,33 +1,18 @@
-//! Counts of ceremonies, made so that they add up.
-//!
-//! On one node `opened + taken up = closed + open` holds whenever nothing is under way, after a
-//! restart too. News may come in any order (a phone
-//! can be quicker than the teller) and twice, so each ceremony that is open, or was a moment ago,
-//! is known here by its id and counted once at each end.
+//! Counts of ceremonies, made so that they add up: on one node `opened + taken up = closed + open`
+//! holds whenever nothing is under way, after a restart too. Each fact is counted once, by the process
+//! that committed it.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
-use fido_relay_proto::{Binding, CeremonyId, CeremonyType, Outcome, Step, UnixMillis};
-use futures::future::{BoxFuture, ready};
+use fido_relay_proto::{Binding, CeremonyType, Outcome, Step, UnixMillis};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tokio::time::Instant;
 
 use super::{Counters, Histograms, Labels, counter, counters, seconds};
 use crate::ceremony::{Ceremony, Event, Fact, Kind, Reply};
-use crate::ports::{SecurityEvent, Witness};
-
-/// How long a closed ceremony is remembered: what is told late of it comes within moments. Not by
-/// the wall clock, which may be set.
-const REMEMBERED_FOR: Duration = Duration::from_secs(30);
-/// How many closed ceremonies are remembered at most.
-const REMEMBERED: usize = 65_536;
+use crate::ports;
 
 const TYPES: [CeremonyType; 3] =
     [CeremonyType::Registration, CeremonyType::Authentication, CeremonyType::Approval];
@@ -42,21 +27,6 @@ const OUTCOMES: [Outcome; 7] = [
     Outcome::Indeterminate,
 ];
 
-/// What is known of a ceremony.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    Open,
-    Ended,
-}
-
-/// What is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    Opened,
-    Changed,
-    Found,
-}
-
 #[derive(Debug)]
 pub(super) struct Ceremonies {
     opened: Counters<2>,
@@ -66,8 +36,6 @@ pub(super) struct Ceremonies {
     durations: Histograms<1>,
     steps: Histograms<1>,
     events: Counters<2>,
-    known: DashMap<CeremonyId, Known>,
-    ended: Mutex<VecDeque<(Instant, CeremonyId)>>,
 }
 
 impl Ceremonies {
@@ -94,8 +62,6 @@ impl Ceremonies {
                 ceremony_buckets,
             ),
             events: counters(registry, "events", "Events taken to their end, by what came of them"),
-            known: DashMap::new(),
-            ended: Mutex::default(),
         };
         for kind in TYPES {
             for binding in BINDINGS {
@@ -107,59 +73,11 @@ impl Ceremonies {
         }
         new
     }
+}
 
-    fn see(&self, ceremony: &Ceremony, told: Told) {
-        let id = ceremony.request.id;
-        match (self.known.entry(id), ceremony.closed()) {
-            (Entry::Vacant(place), None) => match told {
-                Told::Opened => {
-                    place.insert(Known::Open);
-                    self.count_opened(ceremony);
-                }
-                Told::Found => {
-                    place.insert(Known::Open);
-                    self.taken_up.inc();
-                }
-                // Its opening is about to be told.
-                Told::Changed => {}
-            },
-            (Entry::Vacant(place), Some(_)) => match told {
-                Told::Opened | Told::Changed => {
-                    place.insert(Known::Ended);
-                    match told {
-                        Told::Opened => self.count_opened(ceremony),
-                        Told::Changed | Told::Found => drop(self.taken_up.inc()),
-                    }
-                    self.count_closed(ceremony);
-                }
-                // Ended in another life of this node, most likely, and counted there. Its opening
-                // must not count either, should it be told yet.
-                Told::Found => {
-                    place.insert(Known::Ended);
-                    self.remember(id);
-                }
-            },
-            (Entry::Occupied(mut known), Some(_)) if *known.get() == Known::Open => {
-                known.insert(Known::Ended);
-                drop(known);
-                self.count_closed(ceremony);
-            }
-            (Entry::Occupied(_), None | Some(_)) => {}
-        }
-    }
-
-    fn count_opened(&self, ceremony: &Ceremony) {
-        self.count(ceremony, |kind| matches!(kind, Kind::Opened));
-    }
-
-    fn count_closed(&self, ceremony: &Ceremony) {
-        self.count(ceremony, |kind| matches!(kind, Kind::Closed { .. }));
-        self.remember(ceremony.request.id);
-    }
-
-    fn count(&self, ceremony: &Ceremony, which: impl Fn(&Kind) -> bool) {
-        let facts = ceremony.history.iter().filter(|fact| which(&fact.kind));
-        for count in facts.flat_map(|fact| counts(ceremony, fact)) {
+impl ports::Counts for Ceremonies {
+    fn committed(&self, ceremony: &Ceremony, facts: &[Fact]) {
+        for count in facts.iter().flat_map(|fact| counts(ceremony, fact)) {
             match count {
                 Count::Opened(labels) => drop(self.opened.get_or_create(&labels).inc()),
                 Count::Closed(labels) => drop(self.closed.get_or_create(&labels).inc()),
@@ -174,48 +92,13 @@ impl Ceremonies {
         }
     }
 
-    /// Forgets what ended a while ago.
-    fn remember(&self, id: CeremonyId) {
-        let now = Instant::now();
-        let mut gone = Vec::new();
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.push_back((now, id));
-        while let Some((then, id)) = ended.front().copied() {
-            if now - then < REMEMBERED_FOR && ended.len() <= REMEMBERED {
-                break;
-            }
-            ended.pop_front();
-            gone.push(id);
-        }
-        drop(ended);
-        for id in gone {
-            self.known.remove_if(&id, |_, known| *known == Known::Ended);
-        }
-    }
-}
-
-impl Witness for Ceremonies {
-    fn changed<'a>(
-        &'a self,
-        ceremony: &'a Ceremony,
-        cause: Option<&'a Event>,
-    ) -> BoxFuture<'a, ()> {
-        self.see(ceremony, if cause.is_some() { Told::Changed } else { Told::Opened });
-        Box::pin(ready(()))
-    }
-
-    fn found<'a>(&'a self, ceremony: &'a Ceremony) -> BoxFuture<'a, ()> {
-        self.see(ceremony, Told::Found);
-        Box::pin(ready(()))
+    fn taken_up(&self) {
+        self.taken_up.inc();
     }
 
     fn answered(&self, event: &Event, reply: Reply) {
         let labels = [("event", event.name().into()), ("reply", reply.name().into())];
         self.events.get_or_create(&labels).inc();
-    }
-
-    fn noted<'a>(&'a self, _: &'a SecurityEvent) -> BoxFuture<'a, ()> {
-        Box::pin(ready(()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is counted of one node, and its form for Prometheus.
 //!
 //! ```text
-//!   ceremonies ── Witness ──▶ ┌─────────┐
+//!   ceremonies: facts ───────▶ ┌─────────┐
 //!   store, FIDO2 server ─────▶│ Metrics │── render ──▶ GET /metrics (admin listener)
 //!   HTTP, device sockets ────▶└─────────┘      ▲
 //!                                              └ what the node holds just now
@@ -45,7 +45,7 @@ pub use self::webhooks::WebhookStanding;
 use self::ceremonies::Ceremonies;
 use self::edge::EdgeFigures;
 use self::process::Process;
-use crate::ports::{Fido, Store, Witness};
+use crate::ports::{self, Fido, Store};
 
 /// The form of [`Metrics::render`], for `Content-Type` (OpenMetrics 1.0, section 4).
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -122,8 +122,8 @@ impl Metrics {
 
     /// Counts ceremonies and their events.
     #[must_use]
-    pub fn witness(&self) -> Arc<dyn Witness> {
-        Arc::clone(&self.0.ceremonies) as Arc<dyn Witness>
+    pub fn ceremonies(&self) -> Arc<dyn ports::Counts> {
+        Arc::clone(&self.0.ceremonies) as Arc<dyn ports::Counts>
     }
 
     /// The same store, measured.

@@ -48,7 +48,7 @@ pub struct Completion {
     /// ceremony's end; where one of these records was changed meanwhile, the answer is handed in
     /// again. Empty for a server that is elsewhere: that one is asked once.
     pub records: Batch,
-    /// The security event that is noted once the end is committed.
+    /// The security event whose entry is committed with the end.
     pub event: Option<Happening>,
 }
 

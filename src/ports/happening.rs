@@ -11,14 +11,12 @@ use crate::rfc3339;
 /// Something beside ceremonies that a security team wants to know. No secret is part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityEvent {
-    /// The relying party.
-    pub tenant: TenantId,
-    /// When.
-    #[serde(with = "rfc3339")]
-    pub at: UnixMillis,
-    /// What.
+    /// First, so that an entry begins with its `event`.
     #[serde(flatten)]
     pub what: Happening,
+    pub tenant: TenantId,
+    #[serde(with = "rfc3339")]
+    pub at: UnixMillis,
     /// The operator's own word for who it was, where the operator did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
@@ -156,12 +154,6 @@ pub enum Happening {
     /// An initiator may call from elsewhere, has other pages, or has no API key any more.
     ClientChanged {
         /// The initiator.
-        client_id: ClientId,
-    },
-    /// Somebody claimed to be an initiator and did not prove it. Told a bounded number of times a
-    /// minute.
-    TokenRefused {
-        /// Who they claimed to be.
         client_id: ClientId,
     },
 }

@@ -8,6 +8,18 @@
 use super::batch::Batch;
 use super::store::{Bucket, Revision, StoreError, Stored};
 
+/// Whether what the journal holds is exported as it must be, the worst last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ability {
+    #[default]
+    Well,
+    /// The export fails, and ceremonies go on all the same: the node is not ready.
+    Failing,
+    /// The export has failed for too long, and nothing may happen unrecorded: nothing new begins,
+    /// no code and no answer is taken.
+    Forbidding,
+}
+
 /// The place of a row. 0 is before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);

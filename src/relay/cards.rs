@@ -5,7 +5,7 @@ use fido_relay_proto::{CardId, ClientId, TenantId, UnixMillis, Username};
 
 use super::{Relay, RevokeError};
 use crate::ports::{
-    Cards, Happening, Revocation, Revocations, Revoked, SecurityEvent, StoreError, Witnesses,
+    Batch, Cards, Happening, Revocation, Revocations, Revoked, SecurityEvent, Store, StoreError,
 };
 
 /// Which card is removed, by whom and when.
@@ -26,7 +26,7 @@ pub struct Removal {
 pub async fn remove(
     cards: &dyn Cards,
     revocations: &dyn Revocations,
-    witnesses: &Witnesses,
+    store: &dyn Store,
     removal: Removal,
 ) -> Result<(), RevokeError> {
     let Removal { tenant, username, id, by, at } = removal;
@@ -39,7 +39,8 @@ pub async fn remove(
     // Without one there: the follower of the list was faster.
     cards.remove(&tenant, &card.record).await?;
     let what = Happening::CardRemoved { card_id: id, username, client_id: by };
-    witnesses.noted(&SecurityEvent::new(tenant, at, what)).await;
+    let entry = SecurityEvent::new(tenant, at, what).entry();
+    store.commit(Batch::new().entry(entry)).await?;
     Ok(())
 }
 
@@ -60,7 +61,7 @@ impl Relay {
         let (tenant, username, at) = (tenant.clone(), username.clone(), world.clock.now());
         let removal = Removal { tenant, username, id, by, at };
         self.to_the_end(async move {
-            remove(&*cards, &*world.revocations, &world.witnesses, removal).await
+            remove(&*cards, &*world.revocations, &*world.store, removal).await
         })
         .await
         .unwrap_or_else(|| Err(StoreError::Unavailable("a task ended early".to_owned()).into()))

@@ -63,15 +63,3 @@ impl Record for Ceremony {
 /// The rule of [`Bucket::Ceremonies`].
 pub(super) const CEREMONIES: DueRule =
     DueRule { bucket: Bucket::Ceremonies, due: records::due_of::<Ceremony> };
-
-/// Ceremonies that one page of a walk reads.
-const PAGE: usize = 256;
-
-/// A record's key, and the ceremony if it can be read.
-pub(super) type Read = (String, Result<Ceremony, StoreError>);
-
-/// The ceremonies whose key comes after `after`, some at a time.
-pub(super) async fn page(store: &dyn Store, after: &str) -> Result<Vec<Read>, StoreError> {
-    let page = store.page(Bucket::Ceremonies, after, PAGE).await?;
-    Ok(page.into_iter().map(|(key, stored)| (key, records::parse(&stored))).collect())
-}

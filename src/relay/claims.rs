@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::devices::UserKey;
 use super::{CeremonyKey, DriveError, Driven, Relay};
 use crate::ceremony::{Ceremony, Event, State};
-use crate::ports::{Happening, StoreError};
+use crate::ports::StoreError;
 use crate::security::random;
 
 /// Why a code was not looked at.
@@ -45,20 +45,13 @@ impl Relay {
             return Err(ClaimError::Spent);
         }
         let meant = self.meant(connection, &user, named, &code).await?;
-        if meant.is_none() && !self.spend_try(&user).await? {
+        if meant.is_none() && !self.spend_try(&user, owner).await? {
             return Err(ClaimError::Spent);
         }
         let key = meant.clone().unwrap_or_else(|| named.clone());
         let attempt = AttemptId::from_bytes(random::bytes());
         let event = Event::Claim { device: owner.device, attempt, code };
-        let driven = self.drive(&key, event).await.map_err(ClaimError::Drive)?;
-        if meant.is_none() && !self.takes_codes(&user).await? {
-            tracing::warn!(device = %owner.device, "no more codes are taken today");
-            let username = owner.username.clone();
-            let what = Happening::CodesSpent { device_id: owner.device, username };
-            self.note(&driven.ceremony.request, what).await;
-        }
-        Ok(driven)
+        self.drive(&key, event).await.map_err(ClaimError::Drive)
     }
 
     /// Which ceremony a code is for; `None`: it is wrong. Where nothing can be guessed, or there is

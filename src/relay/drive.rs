@@ -1,14 +1,14 @@
 //! The one road: load, step, save, and only then act.
 
-use fido_relay_proto::device::DeclineReason;
 use fido_relay_proto::{Reason, WireName};
 
-use super::Relay;
+use super::{Relay, World};
 use super::ceremonies::{self, CeremonyKey};
 use super::standings;
 use crate::ceremony::{Ceremony, Event, Reply, Transition};
 use crate::fault_point::{self, Point};
-use crate::ports::{Ability, Batch, Happening, Notice, Revision, SecurityEvent, StoreError};
+use crate::ceremony::Fact;
+use crate::ports::{Ability, Batch, Notice, Revision, StoreError};
 
 /// How often one event is stepped anew because another write came first. Every loss is another
 /// event's progress, and a ceremony takes few steps in its life.
@@ -78,7 +78,7 @@ impl Relay {
                 ceremony.step(world.clock.now(), event.clone());
             let changed = !facts.is_empty();
             if changed {
-                match self.save(records.clone(), revision, &ceremony).await {
+                match self.save(records.clone(), revision, &ceremony, &facts).await {
                     Ok(()) => {}
                     Err(StoreError::Conflict(record)) if records.names(&record) => {
                         return Ok(None);
@@ -92,13 +92,7 @@ impl Relay {
             if let Some(effect) = effect {
                 self.perform(&ceremony, effect);
             }
-            world.witnesses.answered(event, reply);
-            if changed {
-                world.witnesses.changed(&ceremony, Some(event)).await;
-                if let Some(alarm) = alarm(&ceremony, event) {
-                    world.witnesses.noted(&alarm).await;
-                }
-            }
+            world.counts.answered(event, reply);
             return Ok(Some(Driven { reply, ceremony, changed }));
         }
         Err(unavailable(StoreError::too_many_races()))
@@ -111,20 +105,28 @@ impl Relay {
         records: Batch,
         revision: Revision,
         ceremony: &Ceremony,
+        facts: &[Fact],
     ) -> Result<(), StoreError> {
-        let batch = ceremonies::put(records, revision, ceremony)?;
-        let store = &self.world().store;
-        if ceremony.closed().is_none() {
-            return store.commit(batch).await.map(drop);
-        }
-        let _turn = self.node.standings.take(&standings::user(&ceremony.request)).await;
-        let batch = self.count_end(batch, ceremony).await?;
-        store.commit(batch).await.map(drop)
+        let World { store, journal, counts, .. } = self.world();
+        let mut batch = ceremonies::put(records, revision, ceremony)?;
+        batch = journal.tell(batch, ceremony, facts);
+        let turn = match ceremony.closed() {
+            Some(_) => {
+                let turn = self.node.standings.take(&standings::user(&ceremony.request)).await;
+                batch = self.count_end(batch, ceremony).await?;
+                Some(turn)
+            }
+            None => None,
+        };
+        store.commit(batch).await?;
+        drop(turn);
+        counts.committed(ceremony, facts);
+        Ok(())
     }
 
     /// Refuses what would lead to an approval while somebody must see everything and cannot.
     pub(super) fn must_be_seen(&self) -> Result<(), StoreError> {
-        match self.world().witnesses.ability() {
+        match *self.world().recording.borrow() {
             Ability::Well | Ability::Failing => Ok(()),
             Ability::Forbidding => {
                 Err(StoreError::Unavailable("what happens now could not be recorded".to_owned()))
@@ -138,24 +140,6 @@ impl Relay {
         let request = &ceremony.request;
         self.world().bus.publish(Notice::Ceremony(request.tenant.clone(), request.id)).await;
     }
-}
-
-/// The person said that it was not them.
-fn alarm(ceremony: &Ceremony, event: &Event) -> Option<SecurityEvent> {
-    let Event::Decline { device, reason: DeclineReason::NotMe } = event else { return None };
-    let closed = ceremony.closed().filter(|closed| closed.reason == Some(Reason::NotMe))?;
-    let request = &ceremony.request;
-    Some(SecurityEvent {
-        tenant: request.tenant.clone(),
-        at: closed.at,
-        operator: None,
-        what: Happening::NotMe {
-            ceremony_id: request.id,
-            client_id: request.client_id,
-            device_id: *device,
-            username: request.username.clone(),
-        },
-    })
 }
 
 /// Of a state that was just stored.

@@ -12,7 +12,7 @@ use crate::ceremony::{
     Answer, Begun, Ceremony, Challenge, Effect, Event, State, UpstreamSession, Verdict,
 };
 use crate::fault_point::{self, Point};
-use crate::ports::{Batch, BeginRequest, Completion, Happening};
+use crate::ports::{Batch, BeginRequest, Completion, SecurityEvent};
 
 /// How often an answer is handed in to a server whose records were changed meanwhile.
 const HAND_INS: usize = 16;
@@ -51,7 +51,7 @@ impl Relay {
                             Event::BeginFailed { attempt, reason: fault.reason }
                         }
                     };
-                    relay.report(&key, event, (Batch::new(), None)).await;
+                    relay.report(&key, event, Batch::new()).await;
                 });
             }
             Effect::Complete { attempt } => {
@@ -84,8 +84,16 @@ impl Relay {
                         if verdict == Verdict::Unknown {
                             tracing::error!(ceremony = %key.id, "a completion's answer was not learnt");
                         }
+                        let records = match event {
+                            Some(what) => {
+                                let at = relay.world().clock.now();
+                                let event = SecurityEvent::new(key.tenant.clone(), at, what);
+                                records.entry(event.entry())
+                            }
+                            None => records,
+                        };
                         let completed = Event::Completed { attempt, verdict };
-                        if relay.report(&key, completed, (records, event)).await != Reported::Stale {
+                        if relay.report(&key, completed, records).await != Reported::Stale {
                             return;
                         }
                     }
@@ -144,19 +152,14 @@ impl Relay {
         &self,
         key: &CeremonyKey,
         event: Event,
-        (records, happening): (Batch, Option<Happening>),
+        records: Batch,
     ) -> Reported {
         // Not by the wall clock, which may be set in the meantime.
         let give_up = Instant::now() + Duration::from_millis(crate::ceremony::COMPLETION_LIMIT_MS);
         let mut pause = Duration::from_millis(50);
         loop {
             let error = match self.drive_with(key, event.clone(), records.clone()).await {
-                Ok(Some(driven)) => {
-                    if let Some(what) = happening.filter(|_| driven.changed) {
-                        self.note(&driven.ceremony.request, what).await;
-                    }
-                    return Reported::Stored;
-                }
+                Ok(Some(_)) => return Reported::Stored,
                 Ok(None) => return Reported::Stale,
                 Err(error) => error,
             };

@@ -36,14 +36,13 @@ use std::time::Duration;
 
 use fido_relay_proto::{NodeId, TenantId, UnixMillis, Username};
 use futures::channel::oneshot;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::ceremonies::{CeremonyKey, RESULTS_S};
 pub use self::connection::{Connection, Next, OUTBOX_BYTES, Outgoing, Owner};
 pub use self::drive::{DriveError, Driven};
 pub use self::live::{Full, OpenLimits};
-pub use self::news::CardNews;
 pub use self::open::{Asker, OpenError, OpenOrder};
 pub use self::registry::Registry;
 pub use self::view::{End, Moment, View};
@@ -55,9 +54,10 @@ use self::live::Live;
 use self::standings::Turns;
 use crate::ceremony::{Ceremony, Event, Refusal, Reply};
 use crate::fatigue::Policy;
+use crate::journal::Journal;
 use crate::ports::{
-    Bus, Cards, Clock, DueRecord, DueRule, Duty, Fido, Notice, Revocations, Store, StoreError,
-    Witnesses, records,
+    Ability, Batch, Bus, Cards, Clock, Counts, DueRecord, DueRule, Duty, Fido, Notice, Revocations, SecurityEvent,
+    Store, StoreError, records,
 };
 use crate::security::random;
 use crate::security::seal::Sealer;
@@ -90,10 +90,24 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// What seals the FIDO2 server's sessions.
     pub sealer: Sealer,
-    /// Who hears of everything.
-    pub witnesses: Witnesses,
+    /// How the journal is written.
+    pub journal: Journal,
+    /// Whether what the journal holds is exported.
+    pub recording: watch::Receiver<Ability>,
+    /// Counts what this process commits.
+    pub counts: Arc<dyn Counts>,
     /// Who owns the tasks.
     pub tasks: Tasks,
+}
+
+impl World {
+    /// Commits a security event by itself.
+    pub async fn note(&self, event: &SecurityEvent) {
+        let noted = self.store.commit(Batch::new().entry(event.entry())).await;
+        if let Err(error) = noted {
+            tracing::warn!(%error, "a security event could not be stored");
+        }
+    }
 }
 
 /// What a node holds in memory, counted. With nothing open and nobody there it is all zero.
@@ -191,7 +205,6 @@ impl Relay {
             async move {
                 relay.recover().await;
                 relay.node.recovered.cancel();
-                relay.show_ended().await;
                 relay.sweep_forever().await;
             }
         });
@@ -312,7 +325,7 @@ impl Relay {
                 match stored.map(|stored| records::parse::<Ceremony>(&stored)) {
                     Some(Ok(ceremony)) => {
                         open += 1;
-                        self.world().witnesses.found(&ceremony).await;
+                        self.world().counts.taken_up();
                         self.take_up(&ceremony).await;
                     }
                     Some(Err(error)) => {
@@ -330,23 +343,6 @@ impl Relay {
         }
         if open > 0 {
             tracing::info!(open, "took up the ceremonies that were open");
-        }
-    }
-
-    /// Shows the witnesses every ceremony that has ended: a crash may have come before they heard.
-    async fn show_ended(&self) {
-        let mut after = String::new();
-        while !self.world().tasks.stopping().is_cancelled() {
-            let page = || ceremonies::page(&*self.world().store, &after);
-            let Some(page) = self.until_read(page).await else { return };
-            let Some((last, _)) = page.last() else { return };
-            after.clone_from(last);
-            for ceremony in page.iter().filter_map(|(_, ceremony)| ceremony.as_ref().ok()) {
-                if ceremony.closed().is_some() {
-                    self.world().witnesses.found(ceremony).await;
-                }
-            }
-            tokio::task::yield_now().await;
         }
     }
 

@@ -173,6 +173,7 @@ impl Relay {
             let ceremony = Ceremony::open(request.clone(), code, attempt, suppressed);
             let batch = ceremonies::put(batch, Revision::ABSENT, &ceremony)
                 .map_err(OpenError::Unavailable)?;
+            let batch = self.world().journal.tell(batch, &ceremony, &ceremony.history);
             match self.world().store.commit(batch).await {
                 Ok(_) => {
                     place.keep();
@@ -202,7 +203,7 @@ impl Relay {
             "opened",
         );
         self.remember(&ceremony);
-        self.world().witnesses.changed(&ceremony, None).await;
+        self.world().counts.committed(&ceremony, &ceremony.history);
         self.follow_admission(&ceremony, admission, passes_at);
         self.begin_showing(ceremony.clone());
         ceremony
@@ -237,8 +238,7 @@ impl Relay {
                 self.world().tasks.spawn_bare(async move {
                     match relay.drive(&key, Event::Silence { why: Why::Displaced }).await {
                         Ok(driven) if driven.changed => {
-                            let request = &driven.ceremony.request;
-                            relay.note_silent(request, Why::Displaced, None).await;
+                            relay.log_silent(&driven.ceremony.request, Why::Displaced, None);
                         }
                         Ok(_) => {}
                         Err(error) => tracing::warn!(ceremony = %key.id, %error, "not displaced"),
@@ -246,9 +246,7 @@ impl Relay {
                 });
             }
             Admission::Silent(why) => {
-                self.world().tasks.spawn_bare(async move {
-                    relay.note_silent(&request, why, passes_at).await;
-                });
+                self.log_silent(&request, why, passes_at);
             }
         }
     }

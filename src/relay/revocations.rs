@@ -63,7 +63,7 @@ impl Relay {
         }
         let (device_id, username) = (id, device.username.clone());
         let what = Happening::DeviceRevoked { device_id, username, client_id: by };
-        world.witnesses.noted(&SecurityEvent::new(tenant.clone(), at, what)).await;
+        world.note(&SecurityEvent::new(tenant.clone(), at, what)).await;
         Ok(device)
     }
 

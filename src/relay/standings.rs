@@ -8,6 +8,7 @@ use fido_relay_proto::{Binding, Outcome, UnixMillis};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::Relay;
+use super::connection::Owner;
 use super::devices::UserKey;
 use crate::ceremony::{Ceremony, Fact, Kind, Request};
 use crate::fatigue::{Admission, Ask, End, Standing, Why};
@@ -24,6 +25,9 @@ impl Record for Standing {
         self.dies_at().map(Due::removal)
     }
 }
+
+/// How often a try is counted anew because another write came first.
+const RACES: usize = 64;
 
 /// Users whose names fall together take turns too; more would only cost memory.
 const TURNS: usize = 64;
@@ -114,8 +118,8 @@ impl Relay {
         Ok((batch, decided.0, decided.1))
     }
 
-    /// Logs and records why a ceremony does not ring, and for how long others of its kind will not.
-    pub(super) async fn note_silent(
+    /// Logs why a ceremony does not ring, and for how long others of its kind will not.
+    pub(super) fn log_silent(
         &self,
         request: &Request,
         why: Why,
@@ -125,13 +129,6 @@ impl Relay {
         let for_s = passes_at.map(|at| at.millis_since(now).div_ceil(1000));
         tracing::info!(ceremony = %request.id, client = %request.client_id, rule = why.as_str(),
             setting = why.setting(), for_s, "does not ring");
-        let what = Happening::Silenced {
-            ceremony_id: request.id,
-            client_id: request.client_id,
-            username: request.username.clone(),
-            why,
-        };
-        self.note(request, what).await;
     }
 
     /// Adds what the end of a ceremony means for the user's prompt state to the batch that stores
@@ -158,21 +155,34 @@ impl Relay {
         Ok(found.is_none_or(|(standing, _)| !standing.codes_are_spent(&self.node.policy, now)))
     }
 
-    /// Counts a wrong code; `false`: there was no try left.
-    pub(super) async fn spend_try(&self, user: &UserKey) -> Result<bool, StoreError> {
-        let now = self.world().clock.now();
-        let store = &*self.world().store;
+    /// Counts a wrong code typed on this device; `false`: there was no try left.
+    pub(super) async fn spend_try(&self, user: &UserKey, by: &Owner) -> Result<bool, StoreError> {
+        let (now, policy) = (self.world().clock.now(), &self.node.policy);
         let _turn = self.node.standings.take(user).await;
-        let spend = |standing: &mut Standing| {
-            Ok::<bool, std::convert::Infallible>(standing.spend_try(&self.node.policy, now))
-        };
-        let Ok(spent) = records::update(store, Bucket::Standings, user.as_str(), spend).await?;
-        Ok(spent)
-    }
-
-    pub(super) async fn note(&self, request: &Request, what: Happening) {
-        let event = SecurityEvent::new(request.tenant.clone(), self.world().clock.now(), what);
-        self.world().witnesses.noted(&event).await;
+        for _ in 0..RACES {
+            let (mut batch, (spent, is_last)) = self
+                .with_standing(Batch::new(), user, |standing| {
+                    let spent = standing.spend_try(policy, now);
+                    (spent, spent && standing.codes_are_spent(policy, now))
+                })
+                .await?;
+            if is_last {
+                let (device_id, username) = (by.device, by.username.clone());
+                let what = Happening::CodesSpent { device_id, username };
+                batch = batch.entry(SecurityEvent::new(by.tenant.clone(), now, what).entry());
+            }
+            match self.world().store.commit(batch).await {
+                Ok(_) => {
+                    if is_last {
+                        tracing::warn!(device = %by.device, "no more codes are taken today");
+                    }
+                    return Ok(spent);
+                }
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::too_many_races())
     }
 
     /// Adds the user's changed prompt state to a batch.

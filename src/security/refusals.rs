@@ -1,28 +1,72 @@
-//! How often a refusal is told. Whoever keeps watch must hear that somebody tries; whoever tries must
-//! not be able to fill the watch's log.
+//! What was refused, summed: a security team must see that there are tries and from where, and no
+//! number of tries may fill its log or cost a write each.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use fido_relay_proto::UnixMillis;
+use ipnet::IpNet;
+use serde::Serialize;
 
-/// Refusals that are told of in one minute.
-pub const TOLD_A_MINUTE: u32 = 60;
+/// Sums of one minute: of more networks than this, the rest is summed together.
+pub const SUMS: usize = 1_000;
 
-/// Counts what was told in the minute that runs.
+/// Lengths of the address prefixes that are summed: an operator's customer, not a person.
+const PREFIXES: (u8, u8) = (24, 48);
+
+/// What was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refused {
+    /// An API key or access token that is none.
+    Key,
+    /// A client assertion at the token endpoint.
+    Assertion,
+    /// A call that the client's scopes do not allow.
+    Scope,
+    /// The id of something that is another client's, or of nothing.
+    ForeignId,
+    /// A pairing token, a typed pairing code, or the proof with it.
+    Pairing,
+    /// A device's proof at its socket.
+    Proof,
+    /// A device's new key.
+    Rotation,
+}
+
+/// How often something was refused within a minute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sum {
+    event: &'static str,
+    what: Refused,
+    /// The address prefix that it came from; none: from networks beyond [`SUMS`].
+    network: Option<IpNet>,
+    count: u64,
+}
+
+/// Counts refusals in memory; what was not taken when the process ends is lost.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<(u64, u32)>);
+pub struct Refusals(Mutex<BTreeMap<(Refused, Option<IpNet>), u64>>);
 
 impl Refusals {
-    /// Whether one more may be told now; it counts.
-    #[must_use]
-    pub fn may_tell(&self, now: UnixMillis) -> bool {
-        let minute = now.as_secs() / 60;
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.0 != minute {
-            *told = (minute, 0);
+    /// Counts one that came from this address.
+    pub fn count(&self, what: Refused, from: IpAddr) {
+        let prefix = if from.is_ipv4() { PREFIXES.0 } else { PREFIXES.1 };
+        let network = IpNet::new(from, prefix).ok().map(|network| network.trunc());
+        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut key = (what, network);
+        if sums.len() >= SUMS && !sums.contains_key(&key) {
+            key.1 = None;
         }
-        told.1 = told.1.saturating_add(1);
-        told.1 <= TOLD_A_MINUTE
+        let sum = sums.entry(key).or_default();
+        *sum = sum.saturating_add(1);
+    }
+
+    /// Takes the sums since the last time.
+    pub fn take(&self) -> Vec<Sum> {
+        let sums = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let sums = sums.into_iter();
+        sums.map(|((what, network), count)| Sum { event: "refused", what, network, count }).collect()
     }
 }
 
@@ -31,16 +75,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_are_told_each_minute_and_no_more() {
+    fn sums_are_bounded_and_nothing_is_left_out() {
         let refusals = Refusals::default();
-        let told_in = |start: u64| {
-            let moments = (0..1000).map(|n| UnixMillis(start + n));
-            moments.filter(|at| refusals.may_tell(*at)).count()
-        };
-        assert_eq!(told_in(600_000), 60);
-        assert_eq!(told_in(601_000), 0);
-        assert_eq!(told_in(660_000), 60);
-        // A clock that was set back tells again rather than never.
-        assert_eq!(told_in(600_000), 60);
+        for number in 0..5_000_u16 {
+            refusals.count(Refused::Key, IpAddr::from([10, (number / 250) as u8, (number % 250) as u8, 1]));
+            refusals.count(Refused::Scope, "2001:db8::1".parse().unwrap());
+        }
+        let sums = refusals.take();
+        assert!(sums.len() <= SUMS + 2);
+        let of = |what| sums.iter().filter(|sum| sum.what == what).map(|sum| sum.count).sum::<u64>();
+        assert_eq!((of(Refused::Key), of(Refused::Scope)), (5_000, 5_000));
+        let text = serde_json::to_string(&sums[0]).unwrap();
+        assert!(text.starts_with(r#"{"event":"refused","what":"key","network":null"#), "{text}");
+        assert!(refusals.take().is_empty());
     }
 }

@@ -1,5 +1,6 @@
 //! The configuration in the terms of the rooms that it is for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay_proto::TenantId;
@@ -10,9 +11,14 @@ use crate::config::{Config, Limits, Prompts};
 use crate::edge;
 use crate::fatigue::Policy;
 use crate::metrics::Metrics;
+use crate::security::refusals::Refusals;
 use crate::session;
 
-pub(super) fn edge(config: &Config, metrics: Metrics) -> edge::Settings {
+pub(super) fn edge(
+    config: &Config,
+    metrics: Metrics,
+    refusals: Arc<Refusals>,
+) -> edge::Settings {
     let limits = &config.limits;
     edge::Settings {
         tenant: TenantId::default(),
@@ -32,6 +38,7 @@ pub(super) fn edge(config: &Config, metrics: Metrics) -> edge::Settings {
         },
         rates: pace::rates(&limits.rates),
         metrics,
+        refusals,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::config::{
     Attestation, AttestationKind, AttestationTrust, Config, HttpUpstream, Upstream, UpstreamPaths,
     UpstreamUsernames,
 };
-use crate::ports::{Cards, Certify, Clock, Fido, Store, Witnesses};
+use crate::ports::{Cards, Certify, Clock, Fido, Store};
 use crate::security::keys::Keys;
 
 /// Why a FIDO2 server that can be used may not work as it is meant to.
@@ -63,7 +63,6 @@ pub(super) fn upstream(
     config: &Config,
     (store, clock): (Arc<dyn Store>, Arc<dyn Clock>),
     keys: &Keys,
-    witnesses: &Witnesses,
 ) -> Result<Upstreams, StartError> {
     match &config.upstream {
         Upstream::Builtin => {
@@ -86,7 +85,6 @@ pub(super) fn upstream(
                 receipts: config.receipts,
                 user_handle_key: keys.user_handle(),
                 username_as_user_handle: tenant.username_as_user_handle,
-                witnesses: witnesses.clone(),
             };
             let server = Arc::new(BuiltinFido::new(store, clock, settings));
             Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))

@@ -139,7 +139,7 @@ async fn try_once(
     let reason = failure.map(WireName).map(tracing::field::display);
     tracing::debug!(webhook = %key.id, event = %id, reason, status, "webhook");
     let Some(failure) = failure else {
-        if let Err(error) = outbox::delivered(store, &key, (&delivery, revision), now).await {
+        if let Err(error) = outbox::drop_record(store, &key, id, revision).await {
             // It will arrive once more, with the same id.
             tracing::warn!(%error, webhook = %key.id, "a delivery could not be noted");
             return Ok(later(now, &delivery));

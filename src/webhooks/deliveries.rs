@@ -71,19 +71,18 @@ impl Webhooks {
         Ok((found, last.filter(|_| walked == WALKED)))
     }
 
-    /// Has a dead letter tried again, from now on for 72 hours. One that is being tried already, or
-    /// has arrived meanwhile, is left as it is: so a call of unknown fate can be repeated.
+    /// Has a dead letter tried again, from now on for 72 hours. One that is being tried already is
+    /// left as it is.
     ///
     /// # Errors
-    /// [`WebhookError`].
+    /// [`WebhookError::NotFound`] also for one that has arrived meanwhile: it is kept no longer.
     pub async fn resend(&self, endpoint: &Endpoint, event: EventId) -> Result<(), WebhookError> {
         if endpoint.state == WebhookState::Gone {
             return Err(WebhookError::Gone);
         }
         let (store, key) = (&*self.ground.store, endpoint.key());
         let Some((found, revision)) = outbox::load(store, &key, event).await? else {
-            let arrived = outbox::is_delivered(store, &key, event).await?;
-            return if arrived { Ok(()) } else { Err(WebhookError::NotFound) };
+            return Err(WebhookError::NotFound);
         };
         let (again, saved) = match found.state {
             DeliveryState::Waiting => (found, Ok(())),

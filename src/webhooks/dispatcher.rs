@@ -138,15 +138,6 @@ impl Dispatcher {
                 if delivery.state == DeliveryState::Dead {
                     continue;
                 }
-                // A crash came between the two writes of a delivery that arrived.
-                if matches!(outbox::is_delivered(&*ground.store, &endpoint, event).await, Ok(true))
-                {
-                    let forgotten =
-                        outbox::drop_record(&*ground.store, &endpoint, event, stored.revision);
-                    if forgotten.await.is_ok() {
-                        continue;
-                    }
-                }
                 taken += 1;
                 self.with(&endpoint, |lane| lane.recall(delivery.attempts, delivery.hold));
                 self.insert(endpoint, event, delivery.due, delivery.until);

@@ -151,6 +151,16 @@ pub(super) async fn list(
     tenant: &TenantId,
     client: Option<ClientId>,
 ) -> Result<Vec<Endpoint>, StoreError> {
+    let found = listed(store, tenant, client).await?;
+    Ok(found.into_iter().map(|(endpoint, _)| endpoint).collect())
+}
+
+/// The same with their revisions.
+pub(super) async fn listed(
+    store: &dyn Store,
+    tenant: &TenantId,
+    client: Option<ClientId>,
+) -> Result<Vec<(Endpoint, Revision)>, StoreError> {
     let prefix = match client {
         Some(client) => format!("{tenant}.{client}."),
         None => format!("{tenant}."),
@@ -158,7 +168,7 @@ pub(super) async fn list(
     let found = store.list(Bucket::Webhooks, &prefix).await?;
     // One that this build cannot read must not keep the others from what they wait for.
     let readable = found.iter().filter_map(|(key, stored)| match records::parse(stored) {
-        Ok(endpoint) => Some(endpoint),
+        Ok(endpoint) => Some((endpoint, stored.revision)),
         Err(error) => {
             tracing::error!(%error, key, "a webhook endpoint cannot be read: it is told nothing");
             None

@@ -1,13 +1,17 @@
 //! Something that happened, as endpoints are told it. Its id follows from what it is about, so
-//! that the same thing told twice, or found again after a crash, is one event.
+//! that the same thing has one id, whenever it is read.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay_proto::webhook::{WebhookBody, WebhookEvent, WebhookNews};
-use fido_relay_proto::{ClientId, EventId, Outcome, Reason, Step, TenantId, UnixMillis};
+use fido_relay_proto::{
+    CeremonyId, CeremonyType, ClientId, EventId, Outcome, Reason, Step, TenantId, UnixMillis,
+    Username,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::ceremony::{Ceremony, Fact, Kind, Request};
-use crate::ports::{Happening, SecurityEvent};
+use crate::ceremony::Ceremony;
+use crate::journal;
+use crate::ports::{Happening, SecurityEvent, records};
 use crate::rfc3339;
 
 /// What happened, and whom it concerns.
@@ -49,57 +53,76 @@ impl Told {
     }
 }
 
-/// What a ceremony's end has to tell; nothing while it is open.
-pub(super) fn of_ceremony(ceremony: &Ceremony) -> Vec<Event> {
-    let end = ceremony.closed();
-    end.map_or_else(Vec::new, |end| of_end(&ceremony.request, end.at, end.outcome, end.reason))
-}
-
-/// What one fact of a ceremony has to tell.
-pub(super) fn of_fact(request: &Request, fact: &Fact) -> Vec<Event> {
-    match fact.kind {
-        Kind::Closed { outcome, reason } => of_end(request, fact.at, outcome, reason),
-        // Whether anybody was asked is not for the initiator to know, and the rest is progress.
-        Kind::Opened
-        | Kind::Sent
-        | Kind::Delivered
-        | Kind::WrongCode { .. }
-        | Kind::Claimed
-        | Kind::Challenged { .. }
-        | Kind::Card { .. }
-        | Kind::Answered { .. }
-        | Kind::Suppressed { .. } => Vec::new(),
+/// What an entry of the journal has to tell.
+pub(super) fn of_entry(entry: &str) -> Vec<Event> {
+    match journal::event_of(entry) {
+        "closed" => match records::decode::<Ended>(entry.as_bytes()) {
+            Ok(ended) => ended.events(),
+            Err(error) => {
+                tracing::error!(%error, "an entry of the journal cannot be read");
+                Vec::new()
+            }
+        },
+        "device_paired" | "device_revoked" | "card_registered" | "card_removed"
+        | "clone_suspected" => {
+            let event = records::decode::<SecurityEvent>(entry.as_bytes());
+            event.ok().and_then(|event| of_happening(&event)).into_iter().collect()
+        }
+        _ => Vec::new(),
     }
 }
 
-fn of_end(
-    request: &Request,
+/// An end, as its entry has it.
+#[derive(Deserialize)]
+struct Ended {
+    tenant: TenantId,
+    ceremony: CeremonyId,
+    client: ClientId,
+    user: Username,
+    #[serde(with = "rfc3339")]
     at: UnixMillis,
+    #[serde(rename = "type")]
+    ceremony_type: CeremonyType,
     outcome: Outcome,
     reason: Option<Reason>,
-) -> Vec<Event> {
-    let event = |kind, news| Event {
+}
+
+/// What a ceremony's end has to tell; nothing while it is open.
+pub(super) fn of_ceremony(ceremony: &Ceremony) -> Vec<Event> {
+    let request = &ceremony.request;
+    let ended = ceremony.closed().map(|end| Ended {
         tenant: request.tenant.clone(),
-        client: Some(request.client_id),
-        kind,
-        told: Told { id: id(kind, request.id.as_bytes()), at, news },
-    };
-    let mut events = vec![event(
-        WebhookEvent::CeremonyClosed,
-        WebhookNews::CeremonyClosed {
-            id: request.id,
-            ceremony_type: request.ceremony_type,
-            outcome,
-            reason,
-            seq: Step::Closed.number(),
-        },
-    )];
-    if reason == Some(Reason::NotMe) {
-        let username = request.username.clone();
-        let news = WebhookNews::UserNotMe { id: request.id, username };
-        events.push(event(WebhookEvent::UserNotMe, news));
+        ceremony: request.id,
+        client: request.client_id,
+        user: request.username.clone(),
+        at: end.at,
+        ceremony_type: request.ceremony_type,
+        outcome: end.outcome,
+        reason: end.reason,
+    });
+    ended.map_or_else(Vec::new, Ended::events)
+}
+
+impl Ended {
+    fn events(self) -> Vec<Event> {
+        let Self { tenant, ceremony: about, client, user, at, ceremony_type, outcome, reason } =
+            self;
+        let event = |kind, news| Event {
+            tenant: tenant.clone(),
+            client: Some(client),
+            kind,
+            told: Told { id: id(kind, about.as_bytes()), at, news },
+        };
+        let seq = Step::Closed.number();
+        let news =
+            WebhookNews::CeremonyClosed { id: about, ceremony_type, outcome, reason, seq };
+        let mut events = vec![event(WebhookEvent::CeremonyClosed, news)];
+        if reason == Some(Reason::NotMe) {
+            let news = WebhookNews::UserNotMe { id: about, username: user };
+            events.push(event(WebhookEvent::UserNotMe, news));
+        }
+        events
     }
-    events
 }
 
 /// What a happening beside ceremonies has to tell, if anything.
@@ -137,7 +160,7 @@ pub(super) fn of_happening(event: &SecurityEvent) -> Option<Event> {
         }
         // That nobody was asked is not for whoever wanted to ask: it would tell of the user.
         Happening::Silenced { .. } | Happening::CodesSpent { .. } => return None,
-        // "Not me" is told by the ceremony that it closed, which is found again after a crash.
+        // "Not me" is told by the end of the ceremony that it closed.
         Happening::NotMe { .. }
         | Happening::UserRemoved { .. }
         | Happening::DeviceRenamed { .. }
@@ -150,8 +173,7 @@ pub(super) fn of_happening(event: &SecurityEvent) -> Option<Event> {
         | Happening::ClientRemoved { .. }
         | Happening::ClientKeyMade { .. }
         | Happening::ClientKeyRemoved { .. }
-        | Happening::ClientChanged { .. }
-        | Happening::TokenRefused { .. } => return None,
+        | Happening::ClientChanged { .. } => return None,
     };
     let told = Told { id: id(kind, about), at: event.at, news };
     Some(Event { tenant: event.tenant.clone(), client: None, kind, told })
@@ -171,23 +193,21 @@ fn id(kind: WebhookEvent, about: &[u8]) -> EventId {
 mod tests {
     use super::*;
     use crate::ceremony::with_every_kind;
+    use crate::journal::Journal;
 
     #[test]
     fn only_an_end_is_told_and_not_me_is_told_beside_it() {
         let ceremony = with_every_kind();
-        let told: Vec<_> = ceremony
-            .history
-            .iter()
-            .flat_map(|fact| of_fact(&ceremony.request, fact))
-            .map(|event| (event.client, event.told.body().unwrap()))
-            .collect();
+        let journal = Journal { audited: true, ..Journal::default() };
+        let facts = ceremony.history.iter();
+        let entries = facts.flat_map(|fact| journal.entries(&ceremony, fact));
+        let events: Vec<_> = entries.flat_map(|entry| of_entry(&entry)).collect();
+        let told: Vec<_> =
+            events.iter().map(|event| (event.client, event.told.body().unwrap())).collect();
         let client = Some(ceremony.request.client_id);
         let closed = r#"{"type":"ceremony.closed","data":{"id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","type":"approval","outcome":"denied","reason":"not_me","seq":60},"timestamp":"1970-01-01T00:16:50.000Z"}"#;
         let not_me = r#"{"type":"user.not_me","data":{"id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","username":"ada"},"timestamp":"1970-01-01T00:16:50.000Z"}"#;
         assert_eq!(told, [(client, closed.to_owned()), (client, not_me.to_owned())]);
-        assert_eq!(
-            of_fact(&ceremony.request, ceremony.history.last().unwrap()),
-            of_ceremony(&ceremony)
-        );
+        assert_eq!(events, of_ceremony(&ceremony));
     }
 }

@@ -1,12 +1,12 @@
 //! Webhooks by Standard Webhooks 1.0: initiators' backends are told what happened, at least once.
 //!
 //! ```text
-//!   ports::Witness ─▶ recorder ─▶ outbox (store) ─▶ dispatcher ─▶ lane (one per endpoint)
-//!    changed, found     │ id follows                    ▲   due │      breaker, in-flight bound
-//!                       │ from the event                │       ▼
-//!                       └───────── "due" ───────────────┘   attempt: sign, send, store
-//!                                                                │
-//!                                  ports::WebhookSender ◀────────┘
+//!   journal ─▶ fan-out ─▶ outbox (store) ─▶ dispatcher ─▶ lane (one per endpoint)
+//!                │ one batch with its cursor    ▲   due │      breaker, in-flight bound
+//!                │                              │       ▼
+//!                └──────────── "due" ───────────┘   attempt: sign, send, store
+//!                                                        │
+//!                          ports::WebhookSender ◀────────┘
 //! ```
 //! The store is the truth: a delivery is recorded before it is sent, its end is stored before it
 //! is forgotten, and what is in memory is built anew at the start. A delivery that arrived and
@@ -20,14 +20,15 @@ mod deliveries;
 mod dispatcher;
 mod endpoint;
 mod event;
+mod fan_out;
 mod figures;
 mod lane;
 mod outbox;
-mod recorder;
 mod schedule;
 mod signing;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,12 +43,13 @@ use tokio::sync::mpsc;
 
 use self::dispatcher::{Dispatcher, Order};
 use self::endpoint::EndpointKey;
-use self::event::{Event, Told};
+use self::event::Told;
+use self::fan_out::FanOut;
 use self::figures::Figures;
-use self::recorder::Recorder;
-use crate::ceremony::{Ceremony, Fact, Request};
+use crate::journal::{Cursor, Progress, Reader};
 use crate::ports::{
-    Clock, Registrar, Revision, Store, StoreError, Unsendable, WebhookSender, Witness,
+    Batch, Clock, DueRule, Registrar, Revision, Store, StoreError, Unsendable,
+    WebhookSender,
 };
 use crate::security::random;
 use crate::security::seal::Sealer;
@@ -56,23 +58,16 @@ use crate::tasks::Tasks;
 pub use self::deliveries::{LISTED, Undelivered};
 pub use self::endpoint::Endpoint;
 pub use self::figures::WebhookFigures;
-pub use self::outbox::DUE;
 pub use self::signing::SigningKey;
 
-/// The webhooks that one fact of a ceremony causes, where an endpoint wants them: id and body.
-#[must_use]
-pub fn of_fact(request: &Request, fact: &Fact) -> Vec<(EventId, String)> {
-    bodies(event::of_fact(request, fact))
-}
+/// What the records of deliveries are due for.
+pub const DUE: [DueRule; 2] = [outbox::OUTBOX, upgrade::DELIVERED];
 
-/// The same, read from the stored record.
+/// The webhooks that one entry of the journal causes, where an endpoint wants them: id and body.
 #[must_use]
-pub fn of_ceremony(ceremony: &Ceremony) -> Vec<(EventId, String)> {
-    bodies(event::of_ceremony(ceremony))
-}
-
-fn bodies(events: Vec<event::Event>) -> Vec<(EventId, String)> {
-    events.into_iter().filter_map(|event| Some((event.told.id, event.told.body()?))).collect()
+pub fn of_entry(entry: &str) -> Vec<(EventId, String)> {
+    let events = event::of_entry(entry).into_iter();
+    events.filter_map(|event| Some((event.told.id, event.told.body()?))).collect()
 }
 
 /// Endpoints of one client.
@@ -131,16 +126,8 @@ pub enum WebhookError {
 #[derive(Clone, Debug)]
 pub struct Webhooks {
     ground: Arc<Ground>,
-    /// The dispatcher and the recorder, if they run.
-    running: Option<(mpsc::Sender<Order>, mpsc::Sender<Event>)>,
-}
-
-/// Webhooks that are not started yet: their witness can be told, and remembers for a while.
-#[derive(Debug)]
-pub struct Prepared {
-    webhooks: Webhooks,
-    events: mpsc::Receiver<Event>,
-    orders: mpsc::Receiver<Order>,
+    /// The dispatcher, if it runs.
+    running: Option<mpsc::Sender<Order>>,
 }
 
 impl Webhooks {
@@ -157,20 +144,31 @@ impl Webhooks {
         Self { ground, running: None }
     }
 
-    /// The same, to be started.
-    #[must_use]
-    pub fn prepare(mut self) -> Prepared {
-        let (order, orders) = mpsc::channel(ORDERS);
-        let (tell, events) = mpsc::channel(recorder::QUEUE);
-        self.running = Some((order, tell));
-        Prepared { webhooks: self, events, orders }
-    }
-
-    /// Who hears of what happens, if it is sent at all.
-    #[must_use]
-    pub fn witness(&self) -> Option<Arc<dyn Witness>> {
-        let (_, queue) = self.running.as_ref()?;
-        Some(Arc::new(Recorder { queue: queue.clone() }))
+    /// Reads the journal and sends until the tasks are stopped. After an upgrade from a version
+    /// without a journal, what that version did not tell is told first. Gives also what the journal
+    /// need not keep for it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn start(mut self, tasks: &Tasks) -> Result<(Self, Progress), StoreError> {
+        let ground = Arc::clone(&self.ground);
+        let mut reader = Reader::open(Arc::clone(&ground.store), fan_out::READER).await?;
+        let next = match reader.stored() {
+            Some(cursor) => cursor.next,
+            None => {
+                upgrade::recover(&ground).await?;
+                reader.save(Batch::new(), Cursor::default()).await?;
+                Default::default()
+            }
+        };
+        let (orders, waiting) = mpsc::channel(ORDERS);
+        let (progress, stopping) = (reader.progress(), tasks.stopping());
+        let dispatcher = Dispatcher::new(Arc::clone(&ground));
+        tasks.spawn_vital("webhooks", dispatcher.run(waiting, stopping.clone()));
+        let fan_out = FanOut { ground, reader, next, orders: orders.clone() };
+        tasks.spawn_vital("webhook fan-out", fan_out.run(stopping.clone()));
+        self.running = Some(orders);
+        Ok((self, progress))
     }
 
     /// How deliveries fare.
@@ -389,7 +387,7 @@ impl Webhooks {
 
     /// Tells the dispatcher, if there is one; otherwise the next start reads it in the store.
     async fn order(&self, order: Order) {
-        if let Some((orders, _)) = &self.running {
+        if let Some(orders) = &self.running {
             drop(orders.send(order).await);
         }
     }
@@ -410,26 +408,4 @@ fn listed_once<T: Ord>(mut list: Vec<T>) -> Result<Vec<T>, WebhookError> {
     list.sort_unstable();
     list.dedup();
     if list.len() == asked && asked > 0 { Ok(list) } else { Err(WebhookError::Lists) }
-}
-
-impl Prepared {
-    /// The endpoints, and the witness to be told.
-    #[must_use]
-    pub fn webhooks(&self) -> &Webhooks {
-        &self.webhooks
-    }
-
-    /// Records and sends until the tasks are stopped.
-    pub fn start(self, tasks: &Tasks) -> Webhooks {
-        let Self { webhooks, events, orders } = self;
-        let ground = &webhooks.ground;
-        let dispatcher = Dispatcher::new(Arc::clone(ground));
-        tasks.spawn_vital("webhooks", dispatcher.run(orders, tasks.stopping().clone()));
-        if let Some((order, _)) = &webhooks.running {
-            let recording =
-                recorder::run(Arc::clone(ground), events, order.clone(), tasks.stopping().clone());
-            tasks.spawn_vital("webhook recorder", recording);
-        }
-        webhooks
-    }
 }

@@ -19,7 +19,7 @@ use super::challenge;
 use super::credentials::{AddFault, Credential, Credentials, PER_USER, card_id, hash_text};
 use super::options::{self, Purpose, Session, Wording};
 use crate::ceremony::{Approval, Evidence};
-use crate::ports::{Batch, Clock, Happening, SecurityEvent, Store, StoreError, Witnesses};
+use crate::ports::{Batch, Clock, Happening, SecurityEvent, Store, StoreError};
 use crate::security::random;
 
 /// How often an answer is judged whose records another write changed meanwhile.
@@ -66,8 +66,6 @@ pub struct Settings {
     /// Whether a card that returns the username's bytes as user handle, at most
     /// 64 of them, returns its user's: the vendor's SDK registers without a handle of the server's.
     pub username_as_user_handle: bool,
-    /// Who hears of registered cards.
-    pub witnesses: Witnesses,
 }
 
 impl Settings {
@@ -89,7 +87,6 @@ impl Settings {
             receipts: false,
             user_handle_key: hmac::Key::new(hmac::HMAC_SHA256, &random::bytes::<32>()),
             username_as_user_handle: true,
-            witnesses: Witnesses::default(),
         }
     }
 }
@@ -290,19 +287,25 @@ impl BuiltinFido {
     ) -> Result<Approval, CloseFault> {
         for _ in 0..CLOSE_TRIES {
             let judged = self.judge(session, credential).await;
-            let event = security_event(session, credential, &judged);
+            let event = security_event(session, credential, &judged).map(|what| {
+                let (tenant, at) = (self.settings.tenant.clone(), self.clock.now());
+                SecurityEvent::new(tenant, at, what).entry()
+            });
+            let said = |batch: Batch| event.into_iter().fold(batch, Batch::entry);
             let closed = match judged {
-                Ok((approval, changes)) => match self.credentials.commit(changes).await {
+                Ok((approval, changes)) => match self.credentials.commit(said(changes)).await {
                     Ok(()) => Ok(approval),
                     Err(StoreError::Conflict(_)) => continue,
                     Err(fault) => return Err(CloseFault::NotStored(fault)),
                 },
-                Err(fault) => Err(fault),
+                Err(fault) => {
+                    let said = said(Batch::new());
+                    if !said.is_empty() {
+                        self.credentials.commit(said).await.map_err(CloseFault::NotStored)?;
+                    }
+                    Err(fault)
+                }
             };
-            if let Some(what) = event {
-                let (tenant, at) = (self.settings.tenant.clone(), self.clock.now());
-                self.settings.witnesses.noted(&SecurityEvent::new(tenant, at, what)).await;
-            }
             return closed;
         }
         Err(CloseFault::NotStored(StoreError::too_many_races()))

@@ -53,7 +53,7 @@ async fn remove_one(admin: &Admin, username: &Username, id: CardId) -> Result<()
         Revoking::AtRest(list) => {
             let (tenant, username) = (admin.tenant.clone(), username.clone());
             let removal = Removal { tenant, username, id, by: None, at: admin.clock.now() };
-            cards::remove(&**cards, &**list, &admin.witnesses, removal).await?;
+            cards::remove(&**cards, &**list, &*admin.store, removal).await?;
         }
     }
     tracing::info!(card = %id, "card removed by the operator");

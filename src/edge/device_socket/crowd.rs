@@ -25,6 +25,7 @@ pub(in crate::edge) struct Crowd {
 pub(super) struct Place {
     crowd: Arc<Crowd>,
     number: u64,
+    pub(super) ip: IpAddr,
 }
 
 impl Crowd {
@@ -47,7 +48,7 @@ impl Crowd {
         let number = here.insert(ip, now, Arc::downgrade(permit));
         drop(here);
         displaced.into_iter().for_each(evict);
-        Some(Place { crowd: Arc::clone(self), number })
+        Some(Place { crowd: Arc::clone(self), number, ip })
     }
 
     fn here(&self) -> MutexGuard<'_, Strangers<Weak<Permit>>> {

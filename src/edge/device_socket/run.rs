@@ -24,6 +24,7 @@ use crate::edge::frame_guard::Guarded;
 use crate::metrics::SocketCount;
 use crate::relay::devices::{self, Device};
 use crate::relay::{Connection, Next, Owner};
+use crate::security::refusals::Refused;
 use crate::security::{device_proof, random};
 use crate::session::{Action, AuthFailure, CloseReason, Jitter, Nonce, Session, Tick};
 
@@ -277,6 +278,9 @@ impl Run {
         let device_id = device.map(tracing::field::display);
         tracing::debug!(device = device_id, reason = reason.name(), "a device socket ended");
         self.count.ends(reason);
+        if let (CloseReason::Unauthenticated, Some(place)) = (reason, &self.place) {
+            self.edge.refused(Refused::Proof, place.ip);
+        }
         if let Some(connection) = self.connection.take() {
             self.edge.relay().detach(&connection);
         }

@@ -77,7 +77,7 @@ async fn rotate_now(edge: &Edge, order: RotateDeviceKey) -> Result<RotatedDevice
             let (device_id, username) = (device.id, device.username.clone());
             let what = Happening::DeviceKeyRotated { device_id, username };
             let event = SecurityEvent::new(device.tenant.clone(), now, what);
-            world.witnesses.noted(&event).await;
+            world.note(&event).await;
         }
     }
     // Also when it is done already: the first time may have come no further than the key.

@@ -65,7 +65,7 @@ async fn redeem(edge: &Edge, order: PairDevice) -> Result<DeviceId, Refusal> {
                 tracing::warn!("a pairing is void, its code was typed wrong too often");
                 let what = Happening::PairingVoided { username: pairing.username.clone() };
                 let event = SecurityEvent::new(pairing.tenant.clone(), now, what);
-                world.witnesses.noted(&event).await;
+                world.note(&event).await;
             }
             return Err(refused(error));
         }
@@ -98,7 +98,7 @@ async fn redeem(edge: &Edge, order: PairDevice) -> Result<DeviceId, Refusal> {
             let Device { id: device_id, tenant, username, .. } = device;
             edge.relay().spread_news(&tenant, &username).await;
             let what = Happening::DevicePaired { device_id, username };
-            world.witnesses.noted(&SecurityEvent::new(tenant, now, what)).await;
+            world.note(&SecurityEvent::new(tenant, now, what)).await;
             Ok(device_id)
         }
         Err(devices::TooManyDevices) => Err(Refusal::unprocessable(
@@ -169,7 +169,7 @@ pub(super) async fn rename(
         let (username, client_id) = (device.username.clone(), caller.0.id);
         let what = Happening::DeviceRenamed { device_id: id, username, client_id };
         let event = SecurityEvent::new(tenant.clone(), world.clock.now(), what);
-        world.witnesses.noted(&event).await;
+        world.note(&event).await;
     }
     let online = edge.relay().registry().get(id).is_some();
     Ok(Json(view(&caller, device, online)))

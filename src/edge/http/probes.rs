@@ -8,12 +8,13 @@ use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use fido_relay_proto::{Problem, UnixMillis};
+use fido_relay_proto::{Problem, ProblemCode, UnixMillis};
 
-use super::status;
+use super::{caller, status};
 use crate::edge::Edge;
 use crate::edge::accept::Refused;
 use crate::metrics::{self, Standing, WebhookStanding};
+use crate::security::refusals as security;
 
 /// Every route of the admin listener.
 pub fn probes(edge: Edge) -> Router {
@@ -62,14 +63,37 @@ fn deliveries(edge: &Edge) -> WebhookStanding {
     }
 }
 
+/// What a refusal is to the audit log, by the route and the problem that answers it.
+fn refused(route: &str, problem: ProblemCode) -> Option<security::Refused> {
+    use security::Refused::{ForeignId, Key, Pairing, Rotation, Scope};
+    let names_something = route.contains("{id}");
+    if problem == ProblemCode::Unauthorized {
+        Some(Key)
+    } else if problem == ProblemCode::ScopeMissing {
+        Some(Scope)
+    } else if problem == ProblemCode::NotFound && names_something {
+        Some(ForeignId)
+    } else if problem == ProblemCode::ProofRefused && route == "/v1/devices" {
+        Some(Pairing)
+    } else if problem == ProblemCode::ProofRefused && route == "/v1/device/key" {
+        Some(Rotation)
+    } else {
+        None
+    }
+}
+
 /// Counts every answer of the public listener by its route's template: what a stranger writes into
 /// a path never becomes a label.
 pub(super) async fn counted(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
+    let from = caller::network(request.extensions().get());
     let response = next.run(request).await;
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
     let problem = response.extensions().get::<Problem>().map(|problem| problem.code);
+    if let Some(what) = problem.and_then(|problem| refused(route, problem)) {
+        edge.refused(what, from);
+    }
     let problem = problem.and_then(|code| serde_json::to_value(code).ok());
     let problem = problem.as_ref().and_then(serde_json::Value::as_str);
     if let Some(refused) = response.extensions().get::<Refused>() {

@@ -35,7 +35,7 @@ pub(super) async fn ready(edge: &Edge) -> Result<(), Refusal> {
     if world.tasks.draining().is_cancelled() {
         return Err(not("stopping".to_owned()));
     }
-    if world.witnesses.ability() != Ability::Well {
+    if *world.recording.borrow() != Ability::Well {
         return Err(not("what happens cannot be recorded".to_owned()));
     }
     world.store.writable().await.map_err(|error| {

@@ -21,10 +21,10 @@ use super::refusal::Refusal;
 use super::{body, caller, origin};
 use crate::edge::Edge;
 use crate::edge::accept::Accepted;
-use crate::ports::{Happening, SecurityEvent};
 use crate::security::access_token::{self, Grant};
 use crate::security::client_assertion::{self, UseError};
 use crate::security::clients::Client;
+use crate::security::refusals::Refused;
 
 /// The token endpoint's path.
 pub(in crate::edge) const PATH: &str = "/oauth/token";
@@ -34,23 +34,23 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 const PARAMETERS: usize = 16;
 
 /// Why there is no token.
-enum Refused {
+enum NoToken {
     /// By RFC 6749, with a sentence of ours.
     OAuth(Code, Cow<'static, str>),
     /// As on every other path.
     Problem(Refusal),
 }
 
-impl<T: Into<Refusal>> From<T> for Refused {
+impl<T: Into<Refusal>> From<T> for NoToken {
     fn from(refusal: T) -> Self {
         Self::Problem(refusal.into())
     }
 }
 
-const INVALID_CLIENT: Refused =
-    Refused::OAuth(Code::InvalidClient, Cow::Borrowed("the client assertion was not accepted"));
+const INVALID_CLIENT: NoToken =
+    NoToken::OAuth(Code::InvalidClient, Cow::Borrowed("the client assertion was not accepted"));
 
-impl IntoResponse for Refused {
+impl IntoResponse for NoToken {
     fn into_response(self) -> Response {
         let (code, description) = match self {
             Self::Problem(refusal) => return refusal.into_response(),
@@ -77,19 +77,20 @@ impl IntoResponse for Refused {
 pub(super) async fn issue(State(edge): State<Edge>, request: Request) -> Response {
     match exchange(&edge, request).await {
         Ok(token) => no_store(Json(token).into_response()),
-        Err(refused) => refused.into_response(),
+        Err(no_token) => no_token.into_response(),
     }
 }
 
-async fn exchange(edge: &Edge, request: Request) -> Result<GrantedToken, Refused> {
+async fn exchange(edge: &Edge, request: Request) -> Result<GrantedToken, NoToken> {
     // A key that signs assertions must be in a page no more than any other.
     origin::none(request.headers())?;
     let from = caller::address(request.extensions());
     let network = caller::network(request.extensions().get());
     edge.inner.limits.attempt(network)?;
     let exchanged = redeem(edge, request, from).await;
-    if matches!(exchanged, Err(Refused::OAuth(Code::InvalidClient, _))) {
+    if matches!(exchanged, Err(NoToken::OAuth(Code::InvalidClient, _))) {
         edge.inner.limits.attempt_failed(network);
+        edge.refused(Refused::Assertion, network);
     }
     exchanged
 }
@@ -98,7 +99,7 @@ async fn redeem(
     edge: &Edge,
     request: Request,
     from: Option<IpAddr>,
-) -> Result<GrantedToken, Refused> {
+) -> Result<GrantedToken, NoToken> {
     let accepted = request.extensions().get::<Accepted>().cloned();
     let by_header = request.headers().contains_key(header::AUTHORIZATION);
     let bytes = body::plain(request, edge, "application/x-www-form-urlencoded").await?;
@@ -107,9 +108,9 @@ async fn redeem(
         Some("client_credentials") => {}
         Some(_) => {
             let text = "grant_type: one of client_credentials";
-            return Err(Refused::OAuth(Code::UnsupportedGrantType, text.into()));
+            return Err(NoToken::OAuth(Code::UnsupportedGrantType, text.into()));
         }
-        None => return Err(Refused::OAuth(Code::InvalidRequest, "grant_type: missing".into())),
+        None => return Err(NoToken::OAuth(Code::InvalidRequest, "grant_type: missing".into())),
     }
     if by_header {
         return Err(INVALID_CLIENT);
@@ -144,7 +145,7 @@ async fn authenticate(
     form: &Form,
     from: Option<IpAddr>,
     now: UnixMillis,
-) -> Result<(Client, String), Refused> {
+) -> Result<(Client, String), NoToken> {
     let assertion = form.client_assertion.as_deref().ok_or(INVALID_CLIENT)?;
     if form.client_assertion_type.as_deref() != Some(ASSERTION_TYPE) {
         return Err(INVALID_CLIENT);
@@ -158,33 +159,28 @@ async fn authenticate(
     let near = caller::may_call(&client, from);
     let verified = client_assertion::verify(assertion, &client, &edge.inner.token_audiences, now);
     let (true, true, Ok(assertion)) = (named, near, verified) else {
-        return Err(refuse(edge, &client, now).await);
+        return Err(refuse(&client));
     };
     let store = &*edge.relay().world().store;
     match client_assertion::use_up(store, tenant, client.id, &assertion).await {
         Ok(()) => Ok((client, assertion.key)),
-        Err(UseError::Replayed) => Err(refuse(edge, &client, now).await),
+        Err(UseError::Replayed) => Err(refuse(&client)),
         Err(UseError::Store(error)) => Err(error.into()),
     }
 }
 
-/// Tells whoever keeps watch, within bounds: of a client that exists, and so often a minute.
-async fn refuse(edge: &Edge, client: &Client, now: UnixMillis) -> Refused {
-    if edge.inner.refused_tokens.may_tell(now) {
-        tracing::warn!(client = %client.id, "a client assertion was refused");
-        let what = Happening::TokenRefused { client_id: client.id };
-        let event = SecurityEvent::new(client.tenant.clone(), now, what);
-        edge.relay().world().witnesses.noted(&event).await;
-    }
+/// Of a client that exists.
+fn refuse(client: &Client) -> NoToken {
+    tracing::debug!(client = %client.id, "a client assertion was refused");
     INVALID_CLIENT
 }
 
 /// What is asked for, if the client has it all; without a word everything that it has.
-fn scopes(asked: Option<&str>, client: &Client) -> Result<Vec<Scope>, Refused> {
+fn scopes(asked: Option<&str>, client: &Client) -> Result<Vec<Scope>, NoToken> {
     let invalid = || {
         let has: Vec<_> = client.scopes.iter().map(|scope| scope.as_str()).collect();
         let text = format!("scope: this client has {}", has.join(" "));
-        Refused::OAuth(Code::InvalidScope, text.into())
+        NoToken::OAuth(Code::InvalidScope, text.into())
     };
     let Some(asked) = asked else { return Ok(client.scopes.clone()) };
     let asked: Result<Vec<Scope>, _> = asked.split(' ').map(str::parse).collect();
@@ -212,8 +208,8 @@ struct Form {
 }
 
 impl Form {
-    fn parse(bytes: &[u8]) -> Result<Self, Refused> {
-        let invalid = |text: String| Refused::OAuth(Code::InvalidRequest, text.into());
+    fn parse(bytes: &[u8]) -> Result<Self, NoToken> {
+        let invalid = |text: String| NoToken::OAuth(Code::InvalidRequest, text.into());
         let mut form = Self::default();
         for (count, (name, value)) in url::form_urlencoded::parse(bytes).enumerate() {
             if count >= PARAMETERS {

@@ -1,0 +1,27 @@
+//! Counting in the process that does it. Implementations return at once.
+
+use crate::ceremony::{Ceremony, Event, Fact, Reply};
+
+/// Hears of every change of a ceremony that this process committed, once each.
+pub trait Counts: Send + Sync + std::fmt::Debug {
+    /// These facts were committed; the ceremony's history ends with them.
+    fn committed(&self, ceremony: &Ceremony, facts: &[Fact]);
+
+    /// A ceremony was open already when this process met it.
+    fn taken_up(&self);
+
+    /// An event was taken to its end, also where nothing changed.
+    fn answered(&self, event: &Event, reply: Reply);
+}
+
+/// Counts nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct NoCounts;
+
+impl Counts for NoCounts {
+    fn committed(&self, _: &Ceremony, _: &[Fact]) {}
+
+    fn taken_up(&self) {}
+
+    fn answered(&self, _: &Event, _: Reply) {}
+}

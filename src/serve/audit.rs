@@ -1,0 +1,60 @@
+//! The wiring of the audit log: what it stands on and how it is kept by the configuration.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{AUDIT_DIR, StartError, base};
+use crate::audit::{Audit, Ground, Settings};
+use crate::config::Config;
+use crate::journal::Journal;
+use crate::ports::{Clock, Store, StoreError};
+use crate::security::keys::Keys;
+use crate::security::record::RecordSigner;
+use crate::security::refusals::Refusals;
+use crate::security::seal::Sealer;
+
+/// Where the audit log lies.
+#[must_use]
+pub fn audit_dir(config: &Config) -> PathBuf {
+    config.audit.dir.clone().unwrap_or_else(|| config.data_dir.join(AUDIT_DIR))
+}
+
+/// How the journal is written.
+pub(crate) fn journal(config: &Config) -> Journal {
+    Journal {
+        issuer: base(&config.public_url),
+        receipts: config.audit.receipts,
+        audited: config.audit.enabled,
+    }
+}
+
+/// Starts the audit log of a store, if there is one.
+pub(crate) async fn start(
+    config: &Config,
+    (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
+    sealer: &Sealer,
+    refusals: &Arc<Refusals>,
+) -> Result<Option<Audit>, StartError> {
+    if !config.audit.enabled {
+        return Ok(None);
+    }
+    let keys = Keys::load_or_make(&**store, sealer).await?;
+    let signer = RecordSigner::new(&keys, &base(&config.public_url))
+        .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let settings = Settings {
+        required: config.audit.required,
+        checkpoint_entries: config.audit.checkpoint_entries,
+        checkpoint_every: config.audit.checkpoint_every,
+        retention_days: config.audit.retention_days,
+        receipts: config.audit.receipts,
+        anchor: config.audit.anchor.clone(),
+        ..Settings::new(audit_dir(config))
+    };
+    let ground = Ground {
+        store: Arc::clone(store),
+        clock: Arc::clone(clock),
+        signer: Arc::new(signer),
+        refusals: Arc::clone(refusals),
+    };
+    Ok(Some(Audit::start(settings, ground, &journal(config)).await?))
+}

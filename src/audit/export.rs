@@ -61,6 +61,7 @@ pub(super) struct Export {
     reader: Reader<Exported>,
     /// The first entry that is not in the log.
     next: Place,
+    exported: watch::Sender<Place>,
     gap: Option<Gap>,
     /// How far the entries that wait were counted, and their bytes.
     backlog: (Place, usize),
@@ -76,11 +77,11 @@ impl Export {
     pub(super) fn new(
         log: Log,
         reader: Reader<Exported>,
-        next: Place,
         (settings, ground): (Settings, Ground),
-        ability: watch::Sender<Ability>,
+        (ability, exported): (watch::Sender<Ability>, watch::Sender<Place>),
         tasks: &Tasks,
     ) -> Self {
+        let next = *exported.borrow();
         let (anchor, checkpoints) = mpsc::channel(anchor::QUEUE);
         tasks.spawn("audit anchor", anchor::run(settings.anchor.clone(), checkpoints));
         let gap = reader.stored().and_then(|cursor| cursor.of.gap.clone());
@@ -90,6 +91,7 @@ impl Export {
             log,
             reader,
             next,
+            exported,
             gap,
             backlog,
             failing_since,
@@ -181,6 +183,7 @@ impl Export {
                 return false;
             }
             (self.next, self.gap) = (last, None);
+            self.exported.send_replace(last);
             self.backlog = (last, 0);
         }
     }
@@ -213,9 +216,17 @@ impl Export {
         let line = jws.clone();
         if self.with_log(move |log| log.append_checkpoint(&line, now)).await {
             // Where the relay's own log is kept elsewhere, this line holds the end against a cut.
-            tracing::info!(chain = said.chain, seq = said.seq, hash = said.hash, "audit checkpoint");
+            tracing::info!(
+                chain = said.chain,
+                seq = said.seq,
+                hash = said.hash,
+                "audit checkpoint"
+            );
             if self.anchor.try_send(jws).is_err() {
-                tracing::warn!(seq = said.seq, "audit.anchor is too slow: a checkpoint was left out");
+                tracing::warn!(
+                    seq = said.seq,
+                    "audit.anchor is too slow: a checkpoint was left out"
+                );
             }
         }
     }
@@ -274,7 +285,9 @@ impl Export {
     /// The checkpoint that says where the log begins comes first: a crash between the two leaves
     /// more than it says, never less.
     async fn prune(&mut self) {
-        let Some(keep) = self.settings.retention_days.checked_mul(24 * 60 * 60 * 1000) else { return };
+        let Some(keep) = self.settings.retention_days.checked_mul(24 * 60 * 60 * 1000) else {
+            return;
+        };
         if keep == 0 {
             return;
         }

@@ -124,7 +124,9 @@ pub struct Ground {
 /// The audit log of a running relay, or of a command while none runs. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Audit {
+    store: Arc<dyn Store>,
     ability: watch::Receiver<Ability>,
+    exported: watch::Receiver<Place>,
     progress: Progress,
     tasks: Tasks,
 }
@@ -167,6 +169,10 @@ pub async fn compare(
 
 fn differs(directory: &Path, exported: &Exported) -> std::io::Result<Option<Difference>> {
     let Exported { chain, seq, hash, .. } = exported;
+    if *seq == 0 {
+        // A first start that was cut off before its first line.
+        return Ok(None);
+    }
     let found = match log::find(directory, *seq) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         found => found?,
@@ -196,8 +202,7 @@ impl Audit {
         let mut reader = Reader::open(Arc::clone(&ground.store), READER).await?;
         let stored: Option<Cursor<Exported>> = reader.stored().cloned();
         let before = stored.as_ref().map(|cursor| differs(directory, &cursor.of)).transpose()?;
-        let (mut log, torn) =
-            Log::open(directory, segment_bytes.unwrap_or(log::SEGMENT_BYTES))?;
+        let (mut log, torn) = Log::open(directory, segment_bytes.unwrap_or(log::SEGMENT_BYTES))?;
         let now = ground.clock.now();
         let (version, iss) = (env!("CARGO_PKG_VERSION"), ground.signer.issuer());
         let mut first = Vec::new();
@@ -225,18 +230,45 @@ impl Audit {
         let head = reader.save(Batch::new(), Cursor { next, of: exported }).await?;
         if next.row > head.0 {
             let position = log.position().unwrap_or_default().to_string();
-            tracing::error!(position, "the store was put back: the audit log holds more than it had");
+            tracing::error!(
+                position,
+                "the store was put back: the audit log holds more than it had"
+            );
             first.push(json!({ "event": "store_put_back", "position_before": position }));
             next = Place::behind(Position(head.0));
         }
         first.push(json!({ "event": "started", "version": version, "iss": iss }));
         let first: Vec<_> = first.into_iter().map(Line::own).collect();
         log.append(&first, now)?;
-        let (told, ability) = watch::channel(Ability::Well);
-        let (tasks, progress) = (Tasks::default(), reader.progress());
-        let export = Export::new(log, reader, next, (settings, ground), told, &tasks);
+        let gap = reader.stored().and_then(|cursor| cursor.of.gap.clone());
+        reader.save(Batch::new(), Cursor { next, of: Exported::of(&log, gap) }).await?;
+        let (set_ability, ability) = watch::channel(Ability::Well);
+        let (set_exported, exported) = watch::channel(next);
+        let (tasks, progress, store) =
+            (Tasks::default(), reader.progress(), Arc::clone(&ground.store));
+        let state = (set_ability, set_exported);
+        let export = Export::new(log, reader, (settings, ground), state, &tasks);
         tasks.spawn("audit export", export.run());
-        Ok(Self { ability, progress, tasks })
+        Ok(Self { store, ability, exported, progress, tasks })
+    }
+
+    /// Waits until everything is in the log that was committed before the call.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn caught_up(&self) -> Result<(), StoreError> {
+        let mut exported = self.exported.clone();
+        loop {
+            let next = *exported.borrow_and_update();
+            let behind = Position(next.row.saturating_sub(1));
+            if self.store.journal(behind, 1).await?.iter().all(|row| row.position <= behind) {
+                return Ok(());
+            }
+            // The export ends only with the relay.
+            if exported.changed().await.is_err() {
+                return Ok(());
+            }
+        }
     }
 
     /// Whether it can keep up with the journal.

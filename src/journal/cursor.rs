@@ -183,11 +183,12 @@ pub async fn trim_once(store: &dyn Store, readers: &[Progress]) -> Result<(), St
     };
     loop {
         let rows = store.page(Bucket::Journal, "", ROWS).await?;
-        let gone: Vec<_> = rows.into_iter().map(|(_, stored)| Position(stored.revision.0)).collect();
+        let gone: Vec<_> =
+            rows.into_iter().map(|(_, stored)| Position(stored.revision.0)).collect();
         let gone: Vec<_> = gone.into_iter().take_while(|row| row.0 < passed).collect();
-        let batches = gone.chunks(MAX_CHANGES).map(|rows| {
-            store.commit(rows.iter().copied().fold(Batch::new(), journal::remove))
-        });
+        let batches = gone
+            .chunks(MAX_CHANGES)
+            .map(|rows| store.commit(rows.iter().copied().fold(Batch::new(), journal::remove)));
         join_all(batches).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         if gone.len() < ROWS {
             return Ok(());

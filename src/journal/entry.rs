@@ -47,7 +47,9 @@ impl<'a> Entry<'a> {
 
     pub(super) fn text(&self) -> Option<String> {
         serde_json::to_string(self)
-            .inspect_err(|error| tracing::error!(%error, "an entry of the journal has no JSON form"))
+            .inspect_err(
+                |error| tracing::error!(%error, "an entry of the journal has no JSON form"),
+            )
             .ok()
     }
 }

@@ -2,12 +2,12 @@
 
 use fido_relay_proto::{Reason, WireName};
 
-use super::{Relay, World};
 use super::ceremonies::{self, CeremonyKey};
 use super::standings;
+use super::{Relay, World};
+use crate::ceremony::Fact;
 use crate::ceremony::{Ceremony, Event, Reply, Transition};
 use crate::fault_point::{self, Point};
-use crate::ceremony::Fact;
 use crate::ports::{Ability, Batch, Notice, Revision, StoreError};
 
 /// How often one event is stepped anew because another write came first. Every loss is another

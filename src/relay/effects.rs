@@ -148,12 +148,7 @@ impl Relay {
     /// Brings a result home. A store that is down for a moment must not lose it: what the FIDO2
     /// server said cannot be asked again. It gives up only when the ceremony's own limit is due,
     /// after which the result would count as unknown anyway.
-    async fn report(
-        &self,
-        key: &CeremonyKey,
-        event: Event,
-        records: Batch,
-    ) -> Reported {
+    async fn report(&self, key: &CeremonyKey, event: Event, records: Batch) -> Reported {
         // Not by the wall clock, which may be set in the meantime.
         let give_up = Instant::now() + Duration::from_millis(crate::ceremony::COMPLETION_LIMIT_MS);
         let mut pause = Duration::from_millis(50);

@@ -56,8 +56,8 @@ use crate::ceremony::{Ceremony, Event, Refusal, Reply};
 use crate::fatigue::Policy;
 use crate::journal::Journal;
 use crate::ports::{
-    Ability, Batch, Bus, Cards, Clock, Counts, DueRecord, DueRule, Duty, Fido, Notice, Revocations, SecurityEvent,
-    Store, StoreError, records,
+    Ability, Batch, Bus, Cards, Clock, Counts, DueRecord, DueRule, Duty, Fido, Notice, Revocations,
+    SecurityEvent, Store, StoreError, records,
 };
 use crate::security::random;
 use crate::security::seal::Sealer;

@@ -119,12 +119,7 @@ impl Relay {
     }
 
     /// Logs why a ceremony does not ring, and for how long others of its kind will not.
-    pub(super) fn log_silent(
-        &self,
-        request: &Request,
-        why: Why,
-        passes_at: Option<UnixMillis>,
-    ) {
+    pub(super) fn log_silent(&self, request: &Request, why: Why, passes_at: Option<UnixMillis>) {
         let now = self.world().clock.now();
         let for_s = passes_at.map(|at| at.millis_since(now).div_ceil(1000));
         tracing::info!(ceremony = %request.id, client = %request.client_id, rule = why.as_str(),

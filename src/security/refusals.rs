@@ -66,7 +66,8 @@ impl Refusals {
     pub fn take(&self) -> Vec<Sum> {
         let sums = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let sums = sums.into_iter();
-        sums.map(|((what, network), count)| Sum { event: "refused", what, network, count }).collect()
+        sums.map(|((what, network), count)| Sum { event: "refused", what, network, count })
+            .collect()
     }
 }
 
@@ -78,12 +79,16 @@ mod tests {
     fn sums_are_bounded_and_nothing_is_left_out() {
         let refusals = Refusals::default();
         for number in 0..5_000_u16 {
-            refusals.count(Refused::Key, IpAddr::from([10, (number / 250) as u8, (number % 250) as u8, 1]));
+            refusals.count(
+                Refused::Key,
+                IpAddr::from([10, (number / 250) as u8, (number % 250) as u8, 1]),
+            );
             refusals.count(Refused::Scope, "2001:db8::1".parse().unwrap());
         }
         let sums = refusals.take();
         assert!(sums.len() <= SUMS + 2);
-        let of = |what| sums.iter().filter(|sum| sum.what == what).map(|sum| sum.count).sum::<u64>();
+        let of =
+            |what| sums.iter().filter(|sum| sum.what == what).map(|sum| sum.count).sum::<u64>();
         assert_eq!((of(Refused::Key), of(Refused::Scope)), (5_000, 5_000));
         let text = serde_json::to_string(&sums[0]).unwrap();
         assert!(text.starts_with(r#"{"event":"refused","what":"key","network":null"#), "{text}");

@@ -14,11 +14,7 @@ use crate::metrics::Metrics;
 use crate::security::refusals::Refusals;
 use crate::session;
 
-pub(super) fn edge(
-    config: &Config,
-    metrics: Metrics,
-    refusals: Arc<Refusals>,
-) -> edge::Settings {
+pub(super) fn edge(config: &Config, metrics: Metrics, refusals: Arc<Refusals>) -> edge::Settings {
     let limits = &config.limits;
     edge::Settings {
         tenant: TenantId::default(),

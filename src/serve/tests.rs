@@ -1,5 +1,7 @@
 //! Remedies of what keeps a relay from starting.
 
+use std::path::PathBuf;
+
 use super::*;
 
 #[test]
@@ -9,7 +11,7 @@ fn what_another_user_owns_comes_with_a_remedy() {
     for error in [
         StartError::Seal(SealError::File { path: path.clone(), source: denied() }),
         StartError::Revocations(RevocationsError::Io { path, source: denied() }),
-        StartError::Audit(denied()),
+        StartError::Audit(denied().into()),
     ] {
         assert!(error.remedy().unwrap().contains("as the relay's user"), "{error}");
     }

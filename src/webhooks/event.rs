@@ -114,8 +114,7 @@ impl Ended {
             told: Told { id: id(kind, about.as_bytes()), at, news },
         };
         let seq = Step::Closed.number();
-        let news =
-            WebhookNews::CeremonyClosed { id: about, ceremony_type, outcome, reason, seq };
+        let news = WebhookNews::CeremonyClosed { id: about, ceremony_type, outcome, reason, seq };
         let mut events = vec![event(WebhookEvent::CeremonyClosed, news)];
         if reason == Some(Reason::NotMe) {
             let news = WebhookNews::UserNotMe { id: about, username: user };

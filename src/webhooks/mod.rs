@@ -48,8 +48,7 @@ use self::fan_out::FanOut;
 use self::figures::Figures;
 use crate::journal::{Cursor, Progress, Reader};
 use crate::ports::{
-    Batch, Clock, DueRule, Registrar, Revision, Store, StoreError, Unsendable,
-    WebhookSender,
+    Batch, Clock, DueRule, Registrar, Revision, Store, StoreError, Unsendable, WebhookSender,
 };
 use crate::security::random;
 use crate::security::seal::Sealer;

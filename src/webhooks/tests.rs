@@ -18,9 +18,9 @@ use super::outbox::Delivery;
 use super::*;
 use crate::backends::embedded::MemoryStore;
 use crate::ceremony::{Ceremony, Code, Request};
+use crate::journal::Journal;
 use crate::ports::{
-    Answered, Batch, Bucket, Change, Happening, Letter, RetryAfter, SecurityEvent, Stored, Unsent,
-    Write, records,
+    Answered, Bucket, Happening, Letter, RetryAfter, SecurityEvent, Unsent, records,
 };
 
 mod changes;
@@ -31,6 +31,7 @@ mod probes;
 mod removals;
 mod resends;
 mod signatures;
+mod upgraded;
 
 const CLIENT: ClientId = ClientId::from_bytes([1; 16]);
 const OTHER: ClientId = ClientId::from_bytes([2; 16]);
@@ -172,63 +173,26 @@ impl WebhookSender for Scripted {
     }
 }
 
-/// A store that, once armed, keeps the next delivery and reports that it did not.
-#[derive(Debug, Default)]
-struct Doubtful {
-    store: MemoryStore,
-    lies: std::sync::atomic::AtomicBool,
-}
-
-impl Store for Doubtful {
-    fn load<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
-        self.store.load(bucket, key)
-    }
-
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
-        Box::pin(async move {
-            let is_delivery = |change: &Change| {
-                change.bucket == Bucket::Outbox && matches!(change.write, Write::Put { .. })
-            };
-            let keeps = batch.changes().iter().any(is_delivery);
-            let done = self.store.commit(batch).await;
-            let lies = || self.lies.swap(false, std::sync::atomic::Ordering::Relaxed);
-            if keeps && lies() {
-                return Err(StoreError::Unavailable("the answer was lost".to_owned()));
-            }
-            done
-        })
-    }
-
-    fn list<'a>(
-        &'a self,
-        bucket: Bucket,
-        prefix: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
-        self.store.list(bucket, prefix)
-    }
-}
-
 /// Webhooks that run, and what they run on.
 struct Stage {
     store: Arc<dyn Store>,
     sender: Arc<Scripted>,
     clock: Arc<TokioClock>,
     webhooks: Webhooks,
-    witness: Arc<dyn Witness>,
     tasks: Tasks,
 }
 
 impl Stage {
-    fn start() -> Self {
+    async fn start() -> Self {
         let clock = Arc::new(TokioClock(Instant::now()));
-        Self::start_on(Arc::new(MemoryStore::new()), Scripted::new(), clock)
+        Self::start_on(Arc::new(MemoryStore::new()), Scripted::new(), clock).await
     }
 
-    fn start_on(store: Arc<dyn Store>, sender: Arc<Scripted>, clock: Arc<TokioClock>) -> Self {
+    async fn start_on(
+        store: Arc<dyn Store>,
+        sender: Arc<Scripted>,
+        clock: Arc<TokioClock>,
+    ) -> Self {
         let sealer = Sealer::new(&[7; 32]).unwrap();
         let tasks = Tasks::default();
         let at_rest = Webhooks::at_rest(
@@ -237,17 +201,22 @@ impl Stage {
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::clone(&sender) as Arc<dyn WebhookSender>,
         );
-        let prepared = at_rest.prepare();
-        let witness = prepared.webhooks().witness().unwrap();
-        let webhooks = prepared.start(&tasks);
-        Self { store, sender, clock, webhooks, witness, tasks }
+        let (webhooks, _) = at_rest.start(&tasks).await.unwrap();
+        Self { store, sender, clock, webhooks, tasks }
     }
 
     /// Stops in order and starts again on the same store.
     async fn restart(self) -> Self {
         let Self { store, sender, clock, tasks, .. } = self;
         assert!(tasks.stop(Duration::from_secs(20)).await, "everything ends in time");
-        Self::start_on(store, sender, clock)
+        Self::start_on(store, sender, clock).await
+    }
+
+    /// Commits the entries of all that has happened to a ceremony.
+    async fn commit(&self, ceremony: &Ceremony) {
+        let journal = Journal { audited: true, ..Journal::default() };
+        let batch = journal.tell(Batch::new(), ceremony, &ceremony.history);
+        self.store.commit(batch).await.unwrap();
     }
 
     async fn endpoint(&self, url: &str) -> Endpoint {
@@ -302,7 +271,7 @@ impl Stage {
     }
 
     async fn closes(&self, number: u8) {
-        self.witness.changed(&self.closed(number, CLIENT), None).await;
+        self.commit(&self.closed(number, CLIENT)).await;
     }
 
     /// Puts what tells of a ceremony that closes now among the endpoint's dead letters.
@@ -318,7 +287,7 @@ impl Stage {
     /// How many records of webhooks the store has.
     async fn records(&self) -> usize {
         let mut records = 0;
-        for bucket in [Bucket::Webhooks, Bucket::Outbox, Bucket::Delivered] {
+        for bucket in [Bucket::Webhooks, Bucket::Outbox] {
             records += self.store.list(bucket, "").await.unwrap().len();
         }
         records

@@ -40,9 +40,8 @@ pub(super) async fn recover(ground: &Ground) -> Result<(), StoreError> {
         after.clone_from(last);
         for (_, stored) in &page {
             let Ok(ceremony) = records::parse::<Ceremony>(stored) else { continue };
-            let is_late = |event: &event::Event| {
-                event.told.at.plus_secs(schedule::RETRIES_S) <= now
-            };
+            let is_late =
+                |event: &event::Event| event.told.at.plus_secs(schedule::RETRIES_S) <= now;
             for event in event::of_ceremony(&ceremony).iter().filter(|event| !is_late(event)) {
                 for endpoint in endpoint::list(store, &event.tenant, event.client).await? {
                     let (key, id) = (endpoint.key(), event.told.id);

@@ -57,7 +57,6 @@ fn serve_admin(data_dir: &Path) -> (Clients, Tasks) {
         store,
         clock: Arc::new(SystemClock),
         public_url: "https://relay.example".to_owned(),
-        witnesses: fido_relay::ports::Witnesses::default(),
         webhooks: None,
         cards: None,
         revoking: Revoking::AtRest(Arc::new(RevocationList::open(&list).unwrap())),

@@ -45,7 +45,6 @@ mod door;
 mod earlier;
 mod enumeration;
 mod external_upstream;
-mod facts;
 mod fastapi_example;
 mod fido_http;
 mod flask_example;

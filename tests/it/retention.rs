@@ -67,7 +67,9 @@ fn relay() -> Relay {
         cards: None,
         clock: Arc::new(RuntimeClock(Instant::now())),
         sealer: Sealer::new(&[7; 32]).unwrap(),
-        witnesses: fido_relay::ports::Witnesses::default(),
+        journal: crate::support::journal(),
+        recording: crate::support::recording(),
+        counts: Arc::new(fido_relay::ports::NoCounts),
         tasks: Tasks::default(),
     };
     Relay::start(world, crate::support::patient())

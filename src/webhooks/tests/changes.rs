@@ -14,7 +14,7 @@ fn to_events(events: &[WebhookEvent]) -> ChangeWebhook {
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_goes_to_the_new_url_at_once_and_by_one_probe() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     stage.sender.answers(GOOD, Manner::Unreachable);
     for number in 1..=20 {
@@ -31,7 +31,7 @@ async fn what_waits_goes_to_the_new_url_at_once_and_by_one_probe() {
 
 #[tokio::test(start_paused = true)]
 async fn a_url_is_as_good_as_who_gives_it_and_the_same_one_changes_nothing() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let endpoint = stage.endpoint(GOOD).await;
     assert!(endpoint.by_operator);
     for (url, registrar, by_operator) in [
@@ -59,15 +59,15 @@ async fn a_url_is_as_good_as_who_gives_it_and_the_same_one_changes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn of_events_that_are_new_to_it_nothing_from_before_is_sent() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::DevicePaired]).await;
     let before = stage.closed(1, CLIENT);
-    stage.witness.changed(&before, None).await;
+    stage.commit(&before).await;
     pass(Duration::from_secs(1)).await;
     let events = [WebhookEvent::DevicePaired, WebhookEvent::CeremonyClosed];
     stage.webhooks.change(&endpoint, to_events(&events), Registrar::Client).await.unwrap();
     let stage = stage.restart().await;
-    stage.witness.found(&before).await;
+    stage.commit(&before).await;
     settle().await;
     assert!(stage.sender.arrivals().is_empty());
     stage.closes(2).await;
@@ -77,14 +77,14 @@ async fn of_events_that_are_new_to_it_nothing_from_before_is_sent() {
     let between = stage.closed(3, CLIENT);
     pass(Duration::from_secs(1)).await;
     stage.webhooks.change(&endpoint, to_events(&events), Registrar::Client).await.unwrap();
-    stage.witness.found(&between).await;
+    stage.commit(&between).await;
     settle().await;
     assert_eq!(stage.sender.arrivals().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_of_events_that_were_dropped_is_still_sent() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     stage.sender.answers(GOOD, Manner::Unreachable);
     stage.closes(1).await;

@@ -5,7 +5,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_was_down_for_hours_gets_everything_when_it_returns() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     stage.sender.answers(GOOD, Manner::Unreachable);
     for number in 1..=20 {
@@ -29,7 +29,7 @@ async fn an_endpoint_that_was_down_for_hours_gets_everything_when_it_returns() {
 
 #[tokio::test(start_paused = true)]
 async fn a_delivery_that_never_arrives_is_tried_for_72_hours_and_then_a_dead_letter() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     stage.sender.answers(GOOD, Manner::Status(500));
     stage.closes(1).await;
@@ -62,7 +62,7 @@ async fn a_delivery_that_never_arrives_is_tried_for_72_hours_and_then_a_dead_let
 
 #[tokio::test(start_paused = true)]
 async fn the_first_retries_come_within_the_times_of_the_table() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     stage.sender.answers(GOOD, Manner::Status(302));
     stage.closes(1).await;
@@ -77,7 +77,7 @@ async fn the_first_retries_come_within_the_times_of_the_table() {
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_says_410_is_sent_nothing_more_until_it_is_enabled() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     stage.sender.answers(GOOD, Manner::Unreachable);
     stage.closes(1).await;
@@ -110,7 +110,7 @@ async fn an_endpoint_that_says_410_is_sent_nothing_more_until_it_is_enabled() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_to_be_given_up_when_the_endpoint_was_enabled_again_is_sent() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     stage.sender.answers(GOOD, Manner::Unreachable);
     stage.closes(1).await;
@@ -133,7 +133,7 @@ async fn what_was_to_be_given_up_when_the_endpoint_was_enabled_again_is_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_endpoint_delays_no_other() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let slow = "https://slow.example/";
     let events = [WebhookEvent::CeremonyClosed];
     stage.endpoint_of(CLIENT, slow, &events).await;
@@ -160,7 +160,7 @@ async fn an_endpoint_that_asks_for_silence_gets_it() {
 }
 
 async fn asks_for_silence(retry_after: RetryAfter) {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     stage.sender.answers(GOOD, Manner::Busy { retry_after });
     stage.closes(1).await;
@@ -175,7 +175,7 @@ async fn asks_for_silence(retry_after: RetryAfter) {
 
 #[tokio::test(start_paused = true)]
 async fn a_breaker_opens_after_failures_in_a_row_and_probes_with_one_delivery() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     stage.sender.answers(GOOD, Manner::Unreachable);
     for number in 1..=100 {
@@ -193,7 +193,7 @@ async fn a_breaker_opens_after_failures_in_a_row_and_probes_with_one_delivery() 
 
 #[tokio::test(start_paused = true)]
 async fn when_a_breaker_is_open_to_the_end_what_waits_becomes_dead_letters() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     stage.sender.answers(GOOD, Manner::Unreachable);
     for number in 1..=50 {
@@ -207,7 +207,7 @@ async fn when_a_breaker_is_open_to_the_end_what_waits_becomes_dead_letters() {
 
 #[tokio::test(start_paused = true)]
 async fn a_listing_goes_through_all_pages() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     stage.endpoint_of(OTHER, "https://other.example/", &[WebhookEvent::CeremonyClosed]).await;
     stage.sender.answers(GOOD, Manner::Unreachable);
@@ -231,7 +231,7 @@ async fn a_listing_goes_through_all_pages() {
 
 #[tokio::test(start_paused = true)]
 async fn the_figures_tell_of_the_delivery_that_waits_longest_whichever_endpoint_wakes_first() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let held = "https://held.example/";
     stage.endpoint_of(CLIENT, held, &[WebhookEvent::CeremonyClosed]).await;
     // It asks for an hour of silence: what comes meanwhile is due, and waits.

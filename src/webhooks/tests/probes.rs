@@ -82,7 +82,7 @@ fn enabling_what_is_not_gone_opens_no_breaker() {
 
 #[tokio::test(start_paused = true)]
 async fn one_probe_at_a_time_through_new_events_resends_enables_and_restarts() {
-    let mut stage = Stage::start();
+    let mut stage = Stage::start().await;
     let urls = ["https://a.example/", "https://b.example/", "https://c.example/"];
     let mut endpoints = Vec::new();
     for url in urls {
@@ -131,7 +131,7 @@ async fn one_probe_at_a_time_through_new_events_resends_enables_and_restarts() {
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_asks_for_silence_gets_it_over_a_restart() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     stage.sender.answers(GOOD, Manner::Busy { retry_after: RetryAfter::Seconds(600) });
     stage.closes(1).await;

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_removed_endpoint_is_sent_nothing_and_leaves_nothing() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     stage.closes(1).await;
     settle().await;
@@ -36,7 +36,7 @@ async fn a_removed_endpoint_is_sent_nothing_and_leaves_nothing() {
 async fn a_delivery_under_way_leaves_nothing_when_its_endpoint_is_removed() {
     let pause = Duration::from_secs(5);
     for manner in [Manner::Slow(pause), Manner::Dragging(pause)] {
-        let stage = Stage::start();
+        let stage = Stage::start().await;
         let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
         stage.sender.answers(GOOD, manner);
         for number in 1..=8 {
@@ -55,7 +55,7 @@ async fn a_delivery_under_way_leaves_nothing_when_its_endpoint_is_removed() {
 
 #[tokio::test(start_paused = true)]
 async fn the_next_start_ends_a_removal_that_was_broken_off() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let events = [WebhookEvent::CeremonyClosed];
     let removed = stage.endpoint_of(CLIENT, GOOD, &events).await;
     let other = stage.endpoint_of(OTHER, "https://other.example/", &events).await;
@@ -73,7 +73,7 @@ async fn the_next_start_ends_a_removal_that_was_broken_off() {
 
 #[tokio::test(start_paused = true)]
 async fn a_removed_client_leaves_no_record_of_any_endpoint() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let events = [WebhookEvent::CeremonyClosed];
     for url in [GOOD, "https://second.example/"] {
         stage.endpoint_of(CLIENT, url, &events).await;

@@ -36,7 +36,7 @@ fn is_signed_by(letter: &Letter, public_key: &str) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn each_try_is_signed_anew_by_the_endpoints_own_key() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let events = [WebhookEvent::CeremonyClosed];
     let one = stage.endpoint_of(CLIENT, GOOD, &events).await;
     let two = stage.endpoint_of(CLIENT, "https://two.example/", &events).await;
@@ -109,7 +109,7 @@ fn the_official_library_takes_every_live_secret_and_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn an_old_key_signs_beside_the_new_one_until_it_ends() {
-    let stage = Stage::start();
+    let stage = Stage::start().await;
     let endpoint = stage.endpoint_of(CLIENT, GOOD, &[WebhookEvent::CeremonyClosed]).await;
     let order = RotateWebhook { scheme: WebhookScheme::V1a, old_lives_s: 3600 };
     let (rotated, secret) = stage.webhooks.rotate(&endpoint, order).await.unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fido_relay::phone::Paired;
-use fido_relay::ports::{Happening, SecurityEvent};
+use fido_relay::ports::{Batch, Happening, SecurityEvent};
 use fido_relay_proto::http::OpenedCeremony;
 use fido_relay_proto::webhook::{CreatedWebhook, WebhookEvent};
 use fido_relay_proto::{CardId, TenantId, Username};
@@ -188,7 +188,7 @@ async fn all_that_the_relay_says_by_itself_is_in_the_document_and_all_of_the_doc
     ] {
         let world = relay.running.relay().world();
         let event = SecurityEvent::new(TenantId::default(), world.clock.now(), what);
-        world.witnesses.noted(&event).await;
+        world.store.commit(Batch::new().entry(event.entry())).await.unwrap();
     }
     device.says(json!({ "type": "ping", "id": "probe-7" })).await;
     device.hear("pong").await;

@@ -50,6 +50,7 @@ async fn the_log_of_a_running_relay_and_its_receipts_verify_from_the_command_lin
         approval = Some(opened.id);
     }
     let approval = approval.unwrap();
+    relay.running.audit().unwrap().caught_up().await.unwrap();
     let data = relay.running.config().data_dir.clone();
     let write = |name: &str, text: &str| std::fs::write(data.join(name), text).unwrap();
     let receipt = bank.get(&format!("/v1/ceremonies/{approval}/receipt")).await;

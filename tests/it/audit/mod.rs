@@ -1,18 +1,20 @@
 //! The audit log: what it says of a ceremony, that nothing of it can be changed unseen, and that
 //! neither a crash nor a disk that takes nothing leaves a hole.
 
+mod bad_days;
 mod command;
 mod crash;
 mod tamper;
 pub(crate) mod trail;
+mod upgraded;
 mod whole;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fido_relay::audit::{self, Audit, Checkpoint, Fault, Question, Report, Settings};
+use fido_relay::audit::{self, Audit, Checkpoint, Fault, Ground, Question, Report, Settings};
 use fido_relay::backends::embedded::SystemClock;
-use fido_relay::ports::{Clock, Store, Witness, Witnesses};
+use fido_relay::ports::{Clock, Store};
 use fido_relay::security::keys::Keys;
 use fido_relay::security::record::RecordSigner;
 use fido_relay::security::result_token::JwkSet;
@@ -43,8 +45,17 @@ pub(crate) async fn start_at(
     settings: Settings,
     clock: Arc<dyn Clock>,
 ) -> Audit {
-    let signer = signer(&**store).await;
-    Audit::start(settings, signer, Arc::clone(store), clock).unwrap()
+    try_start(store, settings, clock).await.unwrap()
+}
+
+pub(crate) async fn try_start(
+    store: &Arc<dyn Store>,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+) -> Result<Audit, audit::StartError> {
+    let signer = Arc::new(signer(&**store).await);
+    let ground = Ground { store: Arc::clone(store), clock, signer, refusals: Arc::default() };
+    Audit::start(settings, ground, &crate::support::journal()).await
 }
 
 /// A directory that is cheap to flush, where there is one: these tests flush thousands of times,
@@ -56,10 +67,6 @@ pub(crate) fn quick_directory() -> tempfile::TempDir {
     } else {
         tempfile::tempdir().unwrap()
     }
-}
-
-pub(crate) fn witnesses(audit: &Audit) -> Witnesses {
-    Witnesses::new(vec![Arc::new(audit.clone()) as Arc<dyn Witness>])
 }
 
 pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fido_relay::audit::{Checkpoint, Settings};
 use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::ports::{Happening, SecurityEvent, Store, Witness as _};
+use fido_relay::ports::{Batch, Happening, SecurityEvent, Store};
 use fido_relay::security::result_token::JwkSet;
 use fido_relay_proto::{ClientId, TenantId, UnixMillis};
 use tempfile::TempDir;
@@ -37,7 +37,8 @@ impl Written {
                 let what = Happening::ClientMade { client_id };
                 let at = UnixMillis(1_800_000_000_000);
                 let tenant = TenantId::default();
-                audit.noted(&SecurityEvent::new(tenant, at, what)).await;
+                let entry = SecurityEvent::new(tenant, at, what).entry();
+                store.commit(Batch::new().entry(entry)).await.unwrap();
             }
             assert!(audit.close().await);
         }

@@ -1,13 +1,11 @@
-//! What must stand in the log of a ceremony: every step of its record, once, in its order.
+//! What the log must say of a ceremony: the entries of every fact of its record, once, in order.
 
 use std::path::Path;
 
 use fido_relay::ceremony::Ceremony;
-use fido_relay_proto::Step;
 use serde_json::Value;
 
 use super::lines;
-use crate::facts::Written;
 
 /// The events of a ceremony that the log has, in its order.
 pub(crate) fn events(directory: &Path, ceremony: &str) -> Vec<String> {
@@ -18,40 +16,21 @@ pub(crate) fn events(directory: &Path, ceremony: &str) -> Vec<String> {
         .collect()
 }
 
-/// The entries of a ceremony as they were written, without what makes them lines of a chain. Which
-/// of them were written late the log does not tell.
-pub(crate) fn written(directory: &Path, ceremony: &str) -> Vec<Written> {
-    let entries = lines(directory).into_iter().map(|line| serde_json::from_str(&line).unwrap());
-    entries
-        .filter(|entry: &Value| entry["ceremony"] == ceremony)
-        .map(|mut entry| {
-            for member in ["seq", "time", "chain", "prev"] {
-                entry.as_object_mut().unwrap().remove(member);
-            }
-            Written { entry, late: true }
-        })
-        .collect()
-}
-
-/// The events that a record asks for; wrong codes are another matter.
-pub(crate) fn expected(ceremony: &Ceremony) -> Vec<String> {
-    let name = |step| match step {
-        Step::Opened => "opened",
-        Step::Sent => "sent",
-        Step::Delivered => "delivered",
-        Step::Claimed => "claimed",
-        Step::Challenged => "challenged",
-        Step::Card => "card",
-        Step::Verifying => "answered",
-        Step::Closed => "closed",
-    };
-    ceremony.progress().map(|entry| name(entry.step).to_owned()).collect()
-}
-
-/// Asserts that the log's trail of this ceremony is complete and in order.
+/// Asserts that the log says of this ceremony what its facts make, once and in order.
 #[track_caller]
 pub(crate) fn assert_complete(directory: &Path, ceremony: &Ceremony) {
-    let mut events = events(directory, &ceremony.request.id.to_string());
-    events.retain(|event| event != "wrong_code");
-    assert_eq!(events, expected(ceremony), "{}", ceremony.request.id);
+    let id = ceremony.request.id.to_string();
+    let written = lines(directory).into_iter().map(|line| {
+        let mut entry: Value = serde_json::from_str(&line).unwrap();
+        for member in ["seq", "time", "chain", "prev", "position"] {
+            entry.as_object_mut().unwrap().remove(member);
+        }
+        entry
+    });
+    let is: Vec<_> = written.filter(|entry| entry["ceremony"] == id.as_str()).collect();
+    let journal = crate::support::journal();
+    let entries = ceremony.history.iter().flat_map(|fact| journal.entries(ceremony, fact));
+    let should = entries.map(|entry| serde_json::from_str::<Value>(&entry).unwrap());
+    let should: Vec<_> = should.filter(|entry| entry.get("ceremony").is_some()).collect();
+    assert_eq!(is, should, "{id}");
 }

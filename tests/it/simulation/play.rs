@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use fido_relay::ceremony::{Ceremony, Event as Step, Request};
 use fido_relay::metrics::{Metrics, Standing};
-use fido_relay::ports::{Bucket, Clock as _, Store, Witness, Witnesses};
+use fido_relay::ports::{Bucket, Clock as _, Store};
 use fido_relay::relay::{Census, CeremonyKey, OpenOrder, Owner, Relay, World as Ports, devices};
 use fido_relay::security::seal::Sealer;
 use fido_relay::tasks::Tasks;
@@ -18,7 +18,6 @@ use fido_relay_proto::{
 };
 
 use super::history::Event;
-use super::observers::Observers;
 use super::phone::{MANNERS, Manners, SimPhone, any_key};
 use super::store::{SimStore, outage};
 use super::upstream::{SimBus, SimFido};
@@ -62,7 +61,6 @@ pub(super) struct Play {
     left: Mutex<Option<Census>>,
     /// Of the life that is lived.
     metrics: Mutex<Option<Metrics>>,
-    observers: Arc<Observers>,
 }
 
 /// What is left of a play.
@@ -77,7 +75,8 @@ pub(super) struct Played {
     pub(super) only_life: bool,
     /// Every ceremony, as it is stored in the end.
     pub(super) stored: Vec<Ceremony>,
-    pub(super) observers: Arc<Observers>,
+    /// What the journal holds, of all lives.
+    pub(super) entries: Vec<String>,
     /// Ceremonies that ended otherwise than by their deadline and count as open for their user.
     pub(super) still_counted: Vec<CeremonyId>,
 }
@@ -112,7 +111,6 @@ pub(super) fn play(seed: u64) -> Played {
         opened: Mutex::default(),
         left: Mutex::default(),
         metrics: Mutex::default(),
-        observers: Arc::default(),
         world,
     };
     let mut wall = START;
@@ -134,6 +132,9 @@ pub(super) fn play(seed: u64) -> Played {
             let still_counted = play.store.ended_and_counted();
             let figures = play.metrics.into_inner().unwrap().unwrap().render(Standing::default());
             let records = play.store.contents(Bucket::Ceremonies).into_values();
+            let rows = play.store.contents(Bucket::Journal).into_values();
+            let rows = rows.map(|row| String::from_utf8(row).unwrap());
+            let entries = rows.flat_map(|row| row.lines().map(str::to_owned).collect::<Vec<_>>());
             return Played {
                 climate,
                 history: play.world.history(),
@@ -142,7 +143,7 @@ pub(super) fn play(seed: u64) -> Played {
                 still_counted,
                 only_life: play.world.life() == 1,
                 stored: records.map(|record| serde_json::from_slice(&record).unwrap()).collect(),
-                observers: play.observers,
+                entries: entries.collect(),
             };
         }
         let down = play.world.chance().below(5_000);
@@ -260,10 +261,9 @@ impl Play {
             cards: None,
             clock: Arc::clone(&self.world) as _,
             sealer: Sealer::new(&[7; 32]).unwrap(),
-            witnesses: Witnesses::new(vec![
-                metrics.witness(),
-                Arc::clone(&self.observers) as Arc<dyn Witness>,
-            ]),
+            journal: crate::support::journal(),
+            recording: crate::support::recording(),
+            counts: metrics.ceremonies(),
             tasks: tasks.clone(),
         };
         (Relay::start(ports, crate::support::patient()), tasks)

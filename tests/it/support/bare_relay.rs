@@ -9,7 +9,7 @@ use fido_relay::ceremony::{
     Approval, Begun, Ceremony, Request, State, TxBinding, UpstreamSession, Verdict,
 };
 use fido_relay::ports::{
-    BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, Store, Witnesses,
+    Ability, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, NoCounts, Store,
 };
 use fido_relay::relay::{CeremonyKey, OpenOrder, Relay, World};
 use fido_relay::security::random;
@@ -22,6 +22,7 @@ use fido_relay_proto::{
     Username,
 };
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 
 /// A clock that stands until it is moved.
 #[derive(Debug)]
@@ -86,11 +87,14 @@ pub(crate) struct BareRelay {
 
 impl BareRelay {
     pub(crate) async fn start(store: Arc<dyn Store>) -> Self {
-        Self::start_with(store, Witnesses::default()).await
+        Self::start_with(store, crate::support::recording()).await
     }
 
-    /// The same, seen by somebody.
-    pub(crate) async fn start_with(store: Arc<dyn Store>, witnesses: Witnesses) -> Self {
+    /// The same, with a recording that may fail.
+    pub(crate) async fn start_with(
+        store: Arc<dyn Store>,
+        recording: watch::Receiver<Ability>,
+    ) -> Self {
         let fido = Arc::new(AgreeingFido::default());
         let clock = Arc::new(HandClock(AtomicU64::new(1_800_000_000_000)));
         let world = World {
@@ -101,7 +105,9 @@ impl BareRelay {
             cards: None,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sealer: Sealer::new(&[7; 32]).unwrap(),
-            witnesses,
+            journal: crate::support::journal(),
+            recording,
+            counts: Arc::new(NoCounts),
             tasks: Tasks::default(),
         };
         let relay = Relay::start(world, crate::support::patient());

@@ -28,7 +28,21 @@ use std::time::Duration;
 
 use fido_relay::config::Prompts;
 use fido_relay::fatigue::Policy;
+use fido_relay::journal::Journal;
+use fido_relay::ports::Ability;
 use fido_relay::relay::Bounds;
+use tokio::sync::watch;
+
+/// How the journal is written in these tests.
+pub(crate) fn journal() -> Journal {
+    let issuer = "https://relay.example.com".to_owned();
+    Journal { issuer, receipts: false, audited: true }
+}
+
+/// A recording that never fails.
+pub(crate) fn recording() -> watch::Receiver<Ability> {
+    watch::channel(Ability::Well).1
+}
 
 /// A person who never tires: for tests that ask more of one user in a second than anybody would in
 /// a day. The rules themselves have tests of their own.

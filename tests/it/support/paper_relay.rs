@@ -14,7 +14,7 @@ use fido_relay::edge::{self, Edge};
 use fido_relay::metrics::Metrics;
 use fido_relay::ports::{
     Batch, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, Revision, Store,
-    StoreError, Stored, Witnesses,
+    StoreError, Stored,
 };
 use fido_relay::relay::{Relay, World};
 use fido_relay::security::clients::{Clients, NewClient};
@@ -211,7 +211,9 @@ impl PaperRelay {
             cards: None,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sealer: Sealer::new(&[7; 32]).unwrap(),
-            witnesses: Witnesses::new(vec![metrics.witness()]),
+            journal: crate::support::journal(),
+            recording: crate::support::recording(),
+            counts: metrics.ceremonies(),
             tasks: Tasks::default(),
         };
         let relay = Relay::start(world, bounds);
@@ -230,6 +232,7 @@ impl PaperRelay {
             unauthenticated_per_node: 2_000,
             watch: edge::WatchLimits { per_ceremony: 2_000, per_node: 20_000 },
             rates: fido_relay::security::limits::Rates::default(),
+            refusals: Arc::default(),
             metrics: metrics.clone(),
         };
         let World { clock: time, tasks, .. } = relay.world();

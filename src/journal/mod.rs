@@ -130,9 +130,9 @@ mod tests {
 {"event":"challenged","at":"1970-01-01T00:16:45.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ","attempt":"att_AwMDAwMDAwMDAwMDAwMDAw"}
 {"event":"card","at":"1970-01-01T00:16:46.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ","card_code":600}
 {"event":"answered","at":"1970-01-01T00:16:47.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ","attempt":"att_AwMDAwMDAwMDAwMDAwMDAw","answer_sha256":"IyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyM","completed_by":"nod_BwcHBwcHBwcHBwcHBwcHBw"}
-{"tenant":"default","at":"1970-01-01T00:16:48.000Z","event":"silenced","ceremony_id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","client_id":"cli_BgYGBgYGBgYGBgYGBgYGBg","username":"ada","why":"hour"}
-{"event":"closed","at":"1970-01-01T00:16:50.000Z","device":"dev_AgICAgICAgICAgICAgICAg","outcome":"denied","reason":"not_me"}
-{"tenant":"default","at":"1970-01-01T00:16:50.000Z","event":"not_me","ceremony_id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","client_id":"cli_BgYGBgYGBgYGBgYGBgYGBg","device_id":"dev_AgICAgICAgICAgICAgICAg","username":"ada"}
+{"event":"silenced","ceremony_id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","client_id":"cli_BgYGBgYGBgYGBgYGBgYGBg","username":"ada","why":"hour","tenant":"default","at":"1970-01-01T00:16:48.000Z"}
+{"event":"closed","at":"1970-01-01T00:16:50.000Z","device":"dev_AgICAgICAgICAgICAgICAg","type":"approval","outcome":"denied","reason":"not_me"}
+{"event":"not_me","ceremony_id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","client_id":"cli_BgYGBgYGBgYGBgYGBgYGBg","device_id":"dev_AgICAgICAgICAgICAgICAg","username":"ada","tenant":"default","at":"1970-01-01T00:16:50.000Z"}
 "#);
     }
 }

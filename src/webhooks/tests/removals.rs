@@ -14,7 +14,7 @@ async fn a_removed_endpoint_is_sent_nothing_and_leaves_nothing() {
         stage.closes(number).await;
     }
     settle().await;
-    assert!(stage.records().await > 8, "delivered, dead and waiting");
+    assert!(stage.records().await >= 8, "dead and waiting");
     stage.webhooks.remove(&endpoint).await.unwrap();
     assert_eq!(stage.records().await, 0);
     settle().await;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::entry::CHECKPOINT_TYP;
 use super::log::{Line, Log};
 use super::{Ground, Settings, anchor};
-use crate::journal::{self, Cursor, Place, Reader};
+use crate::journal::{self, Cursor, Place, Progress, Reader};
 use crate::ports::{Ability, Row};
 use crate::security::receipt::Receipt;
 use crate::security::record::RecordSigner;
@@ -69,42 +69,62 @@ pub(super) struct Export {
     settings: Settings,
     ground: Ground,
     ability: watch::Sender<Ability>,
-    anchor: mpsc::Sender<String>,
-    closing: CancellationToken,
+    anchor: Option<mpsc::Sender<String>>,
 }
 
 impl Export {
     pub(super) fn new(
         log: Log,
         reader: Reader<Exported>,
+        (next, gap): (Place, Option<Gap>),
         (settings, ground): (Settings, Ground),
-        (ability, exported): (watch::Sender<Ability>, watch::Sender<Place>),
-        tasks: &Tasks,
     ) -> Self {
-        let next = *exported.borrow();
-        let (anchor, checkpoints) = mpsc::channel(anchor::QUEUE);
-        tasks.spawn("audit anchor", anchor::run(settings.anchor.clone(), checkpoints));
-        let gap = reader.stored().and_then(|cursor| cursor.of.gap.clone());
-        let closing = tasks.stopping().clone();
-        let (log, backlog, failing_since) = (Some(log), (next, 0), None);
         Self {
-            log,
+            log: Some(log),
             reader,
             next,
-            exported,
+            exported: watch::Sender::new(next),
             gap,
-            backlog,
-            failing_since,
+            backlog: (next, 0),
+            failing_since: None,
             settings,
             ground,
-            ability,
-            anchor,
-            closing,
+            ability: watch::Sender::new(Ability::Well),
+            anchor: None,
         }
     }
 
+    pub(super) fn ability(&self) -> watch::Receiver<Ability> {
+        self.ability.subscribe()
+    }
+
+    pub(super) fn exported(&self) -> watch::Receiver<Place> {
+        self.exported.subscribe()
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.reader.progress()
+    }
+
+    /// Has checkpoints handed over by a task of its own.
+    pub(super) fn anchor_in(&mut self, tasks: &Tasks) {
+        if !self.settings.anchor.is_empty() {
+            let (anchor, checkpoints) = mpsc::channel(anchor::QUEUE);
+            tasks.spawn("audit anchor", anchor::run(self.settings.anchor.clone(), checkpoints));
+            self.anchor = Some(anchor);
+        }
+    }
+
+    /// Exports what waits now, with a checkpoint; tells whether nothing is left.
+    pub(super) async fn export_once(&mut self) -> bool {
+        let is_done = self.export().await;
+        self.checkpoint().await;
+        self.save_cursor().await;
+        is_done
+    }
+
     /// Exports until it is told to close, then what is left, and a last checkpoint.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self, closing: CancellationToken) {
         let every = self.settings.checkpoint_every;
         self.prune().await;
         let mut export_at = Some(Instant::now());
@@ -112,7 +132,6 @@ impl Export {
         let mut cursor_at = Instant::now() + CURSOR_EVERY;
         let mut refusals_at = Instant::now() + REFUSALS_EVERY;
         let mut prune_at = Instant::now() + PRUNE_EVERY;
-        let closing = self.closing.clone();
         loop {
             let at = export_at.unwrap_or_else(Instant::now);
             tokio::select! {
@@ -151,7 +170,12 @@ impl Export {
         self.export().await;
         self.write(vec![Line::own(r#"{"event":"stopped"}"#)]).await;
         self.checkpoint().await;
-        self.save_cursor().await;
+        // Also where no entry was exported: the last line must be found by the next start.
+        let Some(log) = &self.log else { return };
+        let cursor = Cursor { next: self.next, of: Exported::of(log, self.gap.clone()) };
+        if let Err(error) = self.reader.save_moved(cursor).await {
+            tracing::warn!(%error, "the audit log's cursor could not be moved");
+        }
     }
 
     /// Appends all that waits; tells whether nothing is left.
@@ -222,7 +246,7 @@ impl Export {
                 hash = said.hash,
                 "audit checkpoint"
             );
-            if self.anchor.try_send(jws).is_err() {
+            if self.anchor.as_ref().is_some_and(|anchor| anchor.try_send(jws).is_err()) {
                 tracing::warn!(
                     seq = said.seq,
                     "audit.anchor is too slow: a checkpoint was left out"
@@ -235,7 +259,7 @@ impl Export {
         let Some(log) = &self.log else { return };
         // A line of the log's own is no progress: an idle relay does not write.
         let is_moved = self.reader.stored().is_none_or(|stored| stored.next != self.next);
-        if !is_moved && self.gap.is_none() && !self.closing.is_cancelled() {
+        if !is_moved && self.gap.is_none() {
             return;
         }
         let cursor = Cursor { next: self.next, of: Exported::of(log, self.gap.clone()) };

@@ -43,7 +43,7 @@ use self::export::{Export, Exported};
 use self::log::{Line, Log};
 use self::upgrade::Written;
 use crate::journal::{Cursor, Journal, Place, Progress, Reader};
-use crate::ports::{Ability, Batch, Clock, Position, Store, StoreError};
+use crate::ports::{Ability, Batch, Bucket, Clock, Position, Store, StoreError, records};
 use crate::security::record::RecordSigner;
 use crate::security::refusals::Refusals;
 use crate::tasks::Tasks;
@@ -160,11 +160,11 @@ impl Difference {
 /// [`StartError`].
 pub async fn compare(
     directory: &Path,
-    store: Arc<dyn Store>,
+    store: &dyn Store,
 ) -> Result<Option<Difference>, StartError> {
-    let reader = Reader::<Exported>::open(store, READER).await?;
-    let Some(Cursor { of: exported, .. }) = reader.stored() else { return Ok(None) };
-    Ok(differs(directory, exported)?)
+    let stored = records::load::<Cursor<Exported>>(store, Bucket::Cursors, READER).await?;
+    let Some((Cursor { of: exported, .. }, _)) = stored else { return Ok(None) };
+    Ok(differs(directory, &exported)?)
 }
 
 fn differs(directory: &Path, exported: &Exported) -> std::io::Result<Option<Difference>> {
@@ -198,57 +198,14 @@ impl Audit {
         ground: Ground,
         journal: &Journal,
     ) -> Result<Self, StartError> {
-        let Settings { directory, segment_bytes, .. } = &settings;
-        let mut reader = Reader::open(Arc::clone(&ground.store), READER).await?;
-        let stored: Option<Cursor<Exported>> = reader.stored().cloned();
-        let before = stored.as_ref().map(|cursor| differs(directory, &cursor.of)).transpose()?;
-        let (mut log, torn) = Log::open(directory, segment_bytes.unwrap_or(log::SEGMENT_BYTES))?;
-        let now = ground.clock.now();
         let (version, iss) = (env!("CARGO_PKG_VERSION"), ground.signer.issuer());
-        let mut first = Vec::new();
-        if let Some(torn) = torn {
-            let (bytes, sha256) = (torn.bytes, torn.sha256);
-            tracing::warn!(bytes, "the audit log ended within a line: cut off");
-            first.push(json!({ "event": "repaired", "bytes": bytes, "sha256": sha256 }));
-        }
-        let mut next = stored.as_ref().map(|cursor| cursor.next).unwrap_or_default();
-        if let (Some(cursor), Some(found)) = (&stored, before.flatten()) {
-            let Exported { chain, seq, hash, .. } = &cursor.of;
-            let found = found.as_str();
-            tracing::error!(found, chain, seq, hash, "the audit log lacks what was written to it");
-            first.push(json!({ "event": "log_restarted", "found": found, "chain": chain,
-                "seq": seq, "hash": hash }));
-        } else if let Some(position) = log.position() {
-            next = next.max(position.next());
-        }
-        let mut exported = Exported::of(&log, stored.and_then(|cursor| cursor.of.gap));
-        if reader.stored().is_none() {
-            recover(&mut log, &*ground.store, journal, &ground).await?;
-            exported = Exported::of(&log, None);
-        }
-        // Its revision is greater than that of every row that the store ever had.
-        let head = reader.save(Batch::new(), Cursor { next, of: exported }).await?;
-        if next.row > head.0 {
-            let position = log.position().unwrap_or_default().to_string();
-            tracing::error!(
-                position,
-                "the store was put back: the audit log holds more than it had"
-            );
-            first.push(json!({ "event": "store_put_back", "position_before": position }));
-            next = Place::behind(Position(head.0));
-        }
-        first.push(json!({ "event": "started", "version": version, "iss": iss }));
-        let first: Vec<_> = first.into_iter().map(Line::own).collect();
-        log.append(&first, now)?;
-        let gap = reader.stored().and_then(|cursor| cursor.of.gap.clone());
-        reader.save(Batch::new(), Cursor { next, of: Exported::of(&log, gap) }).await?;
-        let (set_ability, ability) = watch::channel(Ability::Well);
-        let (set_exported, exported) = watch::channel(next);
-        let (tasks, progress, store) =
-            (Tasks::default(), reader.progress(), Arc::clone(&ground.store));
-        let state = (set_ability, set_exported);
-        let export = Export::new(log, reader, (settings, ground), state, &tasks);
-        tasks.spawn("audit export", export.run());
+        let started = json!({ "event": "started", "version": version, "iss": iss });
+        let store = Arc::clone(&ground.store);
+        let mut export = open(settings, ground, journal, Some(started)).await?;
+        let (tasks, progress) = (Tasks::default(), export.progress());
+        let (ability, exported) = (export.ability(), export.exported());
+        export.anchor_in(&tasks);
+        tasks.spawn("audit export", export.run(tasks.stopping().clone()));
         Ok(Self { store, ability, exported, progress, tasks })
     }
 
@@ -290,6 +247,86 @@ impl Audit {
     }
 }
 
+/// The audit log of a store that no relay has open: what is done to it is entered at once.
+pub struct Offline(Export);
+
+impl std::fmt::Debug for Offline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Offline").finish_non_exhaustive()
+    }
+}
+
+impl Offline {
+    /// Opens the log, as [`Audit::start`] does.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn open(
+        settings: Settings,
+        ground: Ground,
+        journal: &Journal,
+    ) -> Result<Self, StartError> {
+        open(settings, ground, journal, None).await.map(Self)
+    }
+
+    /// Appends what the journal holds, and a checkpoint; tells whether it did. What it did not is
+    /// entered by the next start of a relay.
+    pub async fn export(&mut self) -> bool {
+        self.0.export_once().await
+    }
+}
+
+/// Opens the log and compares it with the store; `started` is entered after what was found.
+async fn open(
+    settings: Settings,
+    ground: Ground,
+    journal: &Journal,
+    started: Option<serde_json::Value>,
+) -> Result<Export, StartError> {
+    let Settings { directory, segment_bytes, .. } = &settings;
+    let mut reader = Reader::open(Arc::clone(&ground.store), READER).await?;
+    let stored: Option<Cursor<Exported>> = reader.stored().cloned();
+    let before = stored.as_ref().map(|cursor| differs(directory, &cursor.of)).transpose()?;
+    let (mut log, torn) = Log::open(directory, segment_bytes.unwrap_or(log::SEGMENT_BYTES))?;
+    let now = ground.clock.now();
+    let mut first = Vec::new();
+    if let Some(torn) = torn {
+        let (bytes, sha256) = (torn.bytes, torn.sha256);
+        tracing::warn!(bytes, "the audit log ended within a line: cut off");
+        first.push(json!({ "event": "repaired", "bytes": bytes, "sha256": sha256 }));
+    }
+    let mut next = stored.as_ref().map(|cursor| cursor.next).unwrap_or_default();
+    if let (Some(cursor), Some(found)) = (&stored, before.flatten()) {
+        let Exported { chain, seq, hash, .. } = &cursor.of;
+        let found = found.as_str();
+        tracing::error!(found, chain, seq, hash, "the audit log lacks what was written to it");
+        let before = json!({ "chain": chain, "seq": seq, "hash": hash });
+        first.push(json!({ "event": "log_restarted", "found": found, "before": before }));
+    } else if let Some(position) = log.position() {
+        next = next.max(position.next());
+    }
+    if stored.is_none() {
+        recover(&mut log, &*ground.store, journal, &ground).await?;
+    }
+    let gap = stored.and_then(|cursor| cursor.of.gap);
+    // Its revision is greater than that of every row that the store ever had.
+    let of = Exported::of(&log, gap.clone());
+    let head = reader.save(Batch::new(), Cursor { next, of }).await?;
+    if next.row > head.0 {
+        let position = log.position().unwrap_or_default().to_string();
+        tracing::error!(position, "the store was put back: the audit log holds more than it had");
+        first.push(json!({ "event": "store_put_back", "position_before": position }));
+        next = Place::behind(Position(head.0));
+    }
+    let first: Vec<_> = first.into_iter().chain(started).map(Line::own).collect();
+    log.append(&first, now)?;
+    if !first.is_empty() {
+        let of = Exported::of(&log, gap.clone());
+        reader.save(Batch::new(), Cursor { next, of }).await?;
+    }
+    Ok(Export::new(log, reader, (next, gap), (settings, ground)))
+}
+
 /// Enters what a version without a journal left unwritten. Cut off, it begins anew: what it has
 /// written is then found in the log.
 async fn recover(
@@ -304,7 +341,7 @@ async fn recover(
         // A new store has nothing to recover, and the log is not read for it.
         let known = match &written {
             Some(written) => written,
-            None if store.page(crate::ports::Bucket::Ceremonies, "", 1).await?.is_empty() => {
+            None if store.page(Bucket::Ceremonies, "", 1).await?.is_empty() => {
                 return Ok(());
             }
             None => written.insert(Written::read(log.directory())?),

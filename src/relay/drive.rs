@@ -120,6 +120,7 @@ impl Relay {
         };
         store.commit(batch).await?;
         drop(turn);
+        self.meet(ceremony);
         counts.committed(ceremony, facts);
         Ok(())
     }

@@ -61,12 +61,17 @@ struct Open {
 }
 
 impl Live {
+    /// Gives an open ceremony its place; tells whether this node did not know it. It is open,
+    /// whatever the limits say: another node opened it, or they were changed.
+    pub(super) fn meet(&self, ceremony: &Ceremony) -> bool {
+        let request = &ceremony.request;
+        let beyond = OpenLimits { per_client: usize::MAX, per_node: usize::MAX };
+        self.admit(request.id, request.client_id, beyond).unwrap_or_default()
+    }
+
     /// Notes an open ceremony as it stands.
     pub(super) fn insert(&self, user: UserKey, ceremony: &Ceremony) {
         let request = &ceremony.request;
-        // It is open, whatever the limits say: another node opened it, or they were changed.
-        let beyond = OpenLimits { per_client: usize::MAX, per_node: usize::MAX };
-        let _ = self.admit(request.id, request.client_id, beyond);
         let key = CeremonyKey::from(ceremony);
         let only_a_name = request.prior_auth == PriorAuth::None;
         let waits = ceremony.is_unclaimed() && !ceremony.silent;
@@ -91,15 +96,16 @@ impl Live {
     }
 
     /// Takes a place for a ceremony that is about to be stored, unless it has one. It is taken
-    /// before the ceremony is stored, so that of those who come at once none is one too many.
+    /// before the ceremony is stored, so that of those who come at once none is one too many. Tells
+    /// whether it had none.
     pub(super) fn admit(
         &self,
         ceremony: CeremonyId,
         client: ClientId,
         limits: OpenLimits,
-    ) -> Result<(), Full> {
+    ) -> Result<bool, Full> {
         // The place's entry is held to the end: who comes at once for the same ceremony waits.
-        let Entry::Vacant(place) = self.places.entry(ceremony) else { return Ok(()) };
+        let Entry::Vacant(place) = self.places.entry(ceremony) else { return Ok(false) };
         let mut taken = self.taken.entry(client).or_default();
         if *taken >= limits.per_client {
             return Err(Full::Client);
@@ -115,7 +121,7 @@ impl Live {
         }
         *taken += 1;
         place.insert(client);
-        Ok(())
+        Ok(true)
     }
 
     /// Gives a place back: the ceremony is closed, or was not stored after all.
@@ -183,7 +189,7 @@ mod tests {
         assert_eq!(live.admit(ceremony(3), client(1), LIMITS), Err(Full::Client));
         live.admit(ceremony(3), client(2), LIMITS).unwrap();
         assert_eq!(live.admit(ceremony(4), client(3), LIMITS), Err(Full::Node));
-        assert_eq!(live.admit(ceremony(1), client(1), LIMITS), Ok(()), "it has a place");
+        assert_eq!(live.admit(ceremony(1), client(1), LIMITS), Ok(false), "it has a place");
         assert_eq!(live.len(), 3);
         live.release(ceremony(1));
         live.release(ceremony(1));

@@ -325,7 +325,6 @@ impl Relay {
                 match stored.map(|stored| records::parse::<Ceremony>(&stored)) {
                     Some(Ok(ceremony)) => {
                         open += 1;
-                        self.world().counts.taken_up();
                         self.take_up(&ceremony).await;
                     }
                     Some(Err(error)) => {
@@ -422,12 +421,21 @@ impl Relay {
         self.node.deadlines.schedule(self.world().clock.now().plus_secs(1), key);
     }
 
+    /// Gives a ceremony its place among those that are open on this node, and counts it if it was
+    /// open already when this node met it.
+    fn meet(&self, ceremony: &Ceremony) {
+        if self.node.live.meet(ceremony) {
+            self.world().counts.taken_up();
+        }
+    }
+
     /// Keeps what this node must know of an open ceremony between looks.
     fn remember(&self, ceremony: &Ceremony) {
         let key = CeremonyKey::from(ceremony);
         let user = devices::UserKey::new(&key.tenant, &ceremony.request.username);
         match ceremony.wakes_at() {
             Some(at) => {
+                self.meet(ceremony);
                 self.node.live.insert(user, ceremony);
                 self.node.deadlines.schedule(at, key);
             }

@@ -128,7 +128,9 @@ async fn every_record_of_an_earlier_version_is_read_and_says_what_it_is_due_for(
         let Some(earlier) = Earlier::unpacked(version) else { return };
         let store = DataDirectory::at(&earlier.home.data_dir()).open().unwrap();
         let rules = serve::due_rules();
-        for bucket in Bucket::ALL {
+        // Buckets that version 0.1.0 did not have yet.
+        let newer = [Bucket::Journal, Bucket::Cursors];
+        for bucket in Bucket::ALL.into_iter().filter(|bucket| !newer.contains(bucket)) {
             let records = store.list(bucket, "").await.unwrap();
             assert!(!records.is_empty(), "{version} left nothing in {bucket:?}");
             // What waits to be delivered and a user's prompts may be due for nothing.

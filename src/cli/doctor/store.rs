@@ -8,6 +8,7 @@ use fido_relay_proto::UnixMillis;
 use tokio::time::Instant;
 
 use super::finding::Finding;
+use crate::audit::{self, Difference};
 use crate::backends::embedded::{FileStore, OpenError, SystemClock};
 use crate::ceremony::Ceremony;
 use crate::cli::administration::Administration;
@@ -19,7 +20,7 @@ use crate::ports::{Bucket, Clock as _, Revision, Store, StoreError, records};
 use crate::relay::devices::Device;
 use crate::security::keys::Keys;
 use crate::security::seal::Sealer;
-use crate::serve::{Contents, DataDirectory, SEAL_KEY_FILE, due_rules};
+use crate::serve::{Contents, DataDirectory, SEAL_KEY_FILE, audit_dir, due_rules};
 
 /// The record that is written and removed.
 const PROBE: &str = "doctor";
@@ -128,6 +129,7 @@ async fn own(store: &FileStore, config: &Config) -> Vec<Finding> {
         ),
     });
     findings.push(super::revocations::check(store, config).await);
+    findings.extend(audit_log(store, config).await);
     match newest(store).await {
         Ok(newest) => findings.push(clock(SystemClock.now(), newest)),
         Err(error) => findings.push(Finding::wrong(
@@ -160,6 +162,27 @@ async fn sealing_key(store: &dyn Store, config: &Config) -> Result<&'static str,
         keys.map_err(|error| error.to_string())?;
     }
     Ok("opens what this store has sealed")
+}
+
+/// Whether the audit log has what was written to it.
+async fn audit_log(store: &dyn Store, config: &Config) -> Option<Finding> {
+    if !config.audit.enabled {
+        return None;
+    }
+    const REMEDY: &str = "bring the missing lines from where they were shipped; if you archived \
+                          the log yourself, nothing: the next log says so in its first lines";
+    Some(match audit::compare(&audit_dir(config), store).await {
+        Ok(None) => Finding::good("audit log", "has what was written to it"),
+        Ok(Some(Difference::Gone)) => Finding::wrong("audit log", "is gone", REMEDY),
+        Ok(Some(Difference::Cut)) => Finding::wrong("audit log", "was cut off", REMEDY),
+        Ok(Some(Difference::Replaced)) => {
+            Finding::wrong("audit log", "is not the one that was written", REMEDY)
+        }
+        Err(error) => {
+            let remedy = "let the relay's user read and write its files";
+            Finding::wrong("audit log", error, remedy)
+        }
+    })
 }
 
 /// The latest time in any ceremony or device.

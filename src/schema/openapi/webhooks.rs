@@ -139,8 +139,8 @@ fn deliveries(draft: &mut Draft) {
             "Send a dead letter again",
         )
         .says(
-            "For another 72 hours. The same answer for one that is being tried or has arrived, of \
-             which nothing is sent anew: the call can be repeated. 422 while the endpoint is gone.",
+            "For another 72 hours. The same answer for one that is being tried: the call can be \
+             repeated. 404 for one that has arrived. 422 while the endpoint is gone.",
         )
         .asks(&ADMIN)
         .segment::<WebhookId>("id")

@@ -109,6 +109,7 @@ const ROOMS: &[Room] = &[
             "ceremony",
             "fatigue",
             "session",
+            "journal",
             "ports",
             "tasks",
             "fault_point",
@@ -117,10 +118,12 @@ const ROOMS: &[Room] = &[
         ],
         LIBRARIES,
     ),
-    // Reads the record and signs: what is in the log is made of both.
+    // An entry is made of the record; a receipt is part of it.
+    room("journal", &["ceremony", "ports", "rfc3339", "security"], LIBRARIES),
+    // Signs what it exports.
     room(
         "audit",
-        &["ceremony", "ports", "rfc3339", "security", "security::random", "tasks"],
+        &["ceremony", "journal", "ports", "rfc3339", "security", "security::random", "tasks"],
         LIBRARIES,
     ),
     room(
@@ -154,7 +157,7 @@ const ROOMS: &[Room] = &[
     // Signs what it sends, and keeps its keys sealed, as the relay keeps a FIDO2 server's sessions.
     room(
         "webhooks",
-        &["ceremony", "ports", "rfc3339", "tasks", "security::random", "security::seal"],
+        &["ceremony", "journal", "ports", "rfc3339", "tasks", "security::random", "security::seal"],
         LIBRARIES,
     ),
     room("backends::webhook_http", &["ports", "trust"], NOT_A_CALLERS),

@@ -232,7 +232,7 @@ async fn a_log_that_was_cut_off_removed_or_replaced_is_found_at_the_next_start()
                 std::fs::write(&file, text.replace(last, &last.replacen('A', "B", 1))).unwrap();
             }
         }
-        let compared = audit::compare(&directory, Arc::clone(&store)).await.unwrap();
+        let compared = audit::compare(&directory, &*store).await.unwrap();
         assert_eq!(compared, found, "{done}: as doctor sees it");
         run(3).await;
         let restarted = entries(&directory, "log_restarted");
@@ -242,7 +242,7 @@ async fn a_log_that_was_cut_off_removed_or_replaced_is_found_at_the_next_start()
         if done != "another" && done != "changed" {
             verify(&directory, &keys, None).unwrap();
         }
-        assert_eq!(audit::compare(&directory, Arc::clone(&store)).await.unwrap(), None);
+        assert_eq!(audit::compare(&directory, &*store).await.unwrap(), None);
         run(4).await;
         assert_eq!(entries(&directory, "log_restarted").len(), should.len(), "said once");
     }

@@ -116,31 +116,6 @@ async fn a_relay_that_restarts_before_the_endpoint_is_well_delivers_afterwards()
 }
 
 #[tokio::test]
-async fn an_end_that_was_stored_and_never_recorded_is_told_after_the_start() {
-    let receiver = Receiver::start().await;
-    let relay = TestRelay::start_with(|config| receiver.allow(config)).await;
-    let initiator = relay.initiator().await;
-    register(&initiator, &json!({ "url": receiver.url() })).await;
-    let ceremony = close_one(&initiator).await;
-    receiver.until(1).await;
-    while relay.running.webhooks().figures().delivered == 0 {
-        tokio::task::yield_now().await;
-    }
-    // As if the process had died between the two.
-    let store: Arc<dyn Store> = Arc::clone(&relay.running.relay().world().store);
-    for bucket in [Bucket::Outbox, Bucket::Delivered] {
-        for (key, stored) in store.list(bucket, "").await.unwrap() {
-            store.remove(bucket, &key, stored.revision).await.unwrap();
-        }
-    }
-    drop(store);
-    let _relay = relay.restart().await;
-    let received = receiver.until(2).await;
-    assert_eq!(received[1].json()["data"]["id"], ceremony.to_string());
-    assert_eq!(received[0].header("webhook-id"), received[1].header("webhook-id"));
-}
-
-#[tokio::test]
 async fn another_clients_webhook_is_not_found_and_nothing_tells_it_from_none() {
     let receiver = Receiver::start().await;
     let relay = TestRelay::start_with(|config| receiver.allow(config)).await;

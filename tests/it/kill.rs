@@ -11,6 +11,7 @@ mod leak;
 mod outside;
 mod process;
 mod run;
+mod told;
 
 use std::path::Path;
 use std::time::Duration;

@@ -6,9 +6,8 @@ mod cuts;
 pub(crate) mod receiver;
 
 use std::process::Stdio;
-use std::sync::Arc;
 
-use fido_relay::ports::{Bucket, Store};
+use fido_relay::ports::Bucket;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::webhook::{CreatedWebhook, DeliveryList, TestedWebhook, WebhookList};
 use fido_relay_proto::{Binding, CeremonyId};

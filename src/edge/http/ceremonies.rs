@@ -60,9 +60,10 @@ pub(super) async fn open(
         (key, body)
     });
     let now = edge.relay().world().clock.now();
-    let Client { tenant, id, name, .. } = caller.0;
+    let Client { tenant, id, name, .. } = &*caller.0;
+    let asker = Asker { tenant: tenant.clone(), id: *id, name: name.clone() };
     let rp_id = edge.settings().rp_id.clone();
-    let mut order = OpenOrder::new(Asker { tenant, id, name }, value, rp_id, now);
+    let mut order = OpenOrder::new(asker, value, rp_id, now);
     order.idempotency = idempotency;
     let view = opened(&edge, &edge.relay().open(order).await?);
     let location = format!("/v1/ceremonies/{}", view.id);

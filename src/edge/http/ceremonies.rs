@@ -159,14 +159,14 @@ pub(super) async fn read(
 ) -> Result<Response, Refusal> {
     let mut sight = Sight::new(watcher, &id)?;
     let until = Instant::now() + Duration::from_secs(u64::from(query.wait).min(WAIT_MAX_S));
-    let view = sight.look(&edge).await?;
+    let mut waiting = Waiting::begin(&edge, &sight);
+    let view = waiting.look(&mut sight).await?;
     let since = query.since.map_or(view.seq(), |since| view.resume_after(since));
     if query.wait == 0 || !view.after(since).is_empty() || view.end.is_some() {
         return Ok(Json(sight.body(&edge, &view)).into_response());
     }
     // Only who has to be held takes a place.
     let _place = take_place(&edge, &sight, accepted.as_deref())?;
-    let waiting = Waiting::begin(&edge, &sight);
     match waiting.news(&mut sight, since, until).await? {
         Found::News(view) | Found::Quiet(view) => {
             Ok(Json(sight.body(&edge, &view)).into_response())

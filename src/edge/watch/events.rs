@@ -87,7 +87,7 @@ fn respond(edge: Edge, sight: Sight, since: u32, place: Place) -> Response {
 
 /// Tells events until there is nothing more to come, nobody to take them, or no right to them.
 async fn watch(edge: &Edge, mut sight: Sight, mut since: u32, sender: &Sender<Bytes>) {
-    let waiting = Waiting::begin(edge, &sight);
+    let mut waiting = Waiting::begin(edge, &sight);
     let limit = edge.settings().socket_write;
     let write = async |text: String| {
         matches!(timeout(limit, sender.send(Bytes::from(text))).await, Ok(Ok(())))

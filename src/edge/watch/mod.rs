@@ -62,46 +62,60 @@ pub(super) enum Found {
 pub(super) struct Waiting<'a> {
     edge: &'a Edge,
     watch: Watch<'a>,
+    /// What was seen last; none before the first look and after a time without news.
+    seen: Option<Arc<View>>,
 }
 
 impl<'a> Waiting<'a> {
     /// Begins before anybody looks, so that no change falls between.
     pub(super) fn begin(edge: &'a Edge, sight: &Sight) -> Self {
-        Self { edge, watch: edge.relay().watch(sight.key()) }
+        Self { edge, watch: edge.relay().watch(sight.key()), seen: None }
     }
 
-    /// Waits for a step that follows number `since`, or for the end, until `until`.
+    /// Reads the ceremony, if it may be seen.
+    pub(super) async fn look(&mut self, sight: &mut Sight) -> Result<Arc<View>, Refusal> {
+        let view = Arc::new(sight.look_again(self.edge).await?);
+        self.seen = Some(Arc::clone(&view));
+        Ok(view)
+    }
+
+    /// Waits for a step that follows number `since`, or for the end, until `until`. Reads the
+    /// ceremony only if this was not done yet, or not since there was no news for as long as it
+    /// waited: each change comes with what was seen of it. A call that is dropped early loses none.
     pub(super) async fn news(
-        &self,
+        &mut self,
         sight: &mut Sight,
         since: u32,
         until: Instant,
     ) -> Result<Found, Refusal> {
         let stopping = self.edge.relay().world().tasks.stopping();
-        let mut changed = self.watch.changed();
-        let mut view = Arc::new(sight.look_again(self.edge).await?);
-        while view.after(since).is_empty() && view.end.is_none() {
-            tokio::select! {
-                () = changed => {}
-                () = tokio::time::sleep_until(until) => return Ok(Found::Quiet(view)),
-                () = stopping.cancelled() => return Ok(Found::Stopping(view)),
-            }
-            changed = self.watch.changed();
-            // Whoever woke us has looked. The news that it left is as good as a look of our own;
-            // what it left is no proof that there is none.
-            let news = |seen: &Arc<View>| {
-                let is_news = !seen.after(since).is_empty() || seen.end.is_some();
-                is_news && seen.tenant == sight.key().tenant
-            };
-            let seen = self.watch.seen().filter(news);
-            view = match seen {
-                Some(seen) => {
-                    sight.may_still_see(self.edge, &seen).await?;
-                    seen
+        let is_news = |view: &View| !view.after(since).is_empty() || view.end.is_some();
+        let mut view = match &self.seen {
+            Some(seen) => Arc::clone(seen),
+            None => {
+                let view = self.look(sight).await?;
+                if is_news(&view) {
+                    return Ok(Found::News(view));
                 }
-                None => Arc::new(sight.look_again(self.edge).await?),
+                view
+            }
+        };
+        while !is_news(&view) {
+            let seen = tokio::select! {
+                seen = self.watch.changed() => seen,
+                () = tokio::time::sleep_until(until) => {
+                    self.seen = None;
+                    return Ok(Found::Quiet(view));
+                }
+                () = stopping.cancelled() => return Ok(Found::Stopping(view)),
             };
+            // What woke it may be older than its own look, which it never takes back.
+            if is_news(&seen) && seen.tenant == view.tenant {
+                self.seen = Some(Arc::clone(&seen));
+                view = seen;
+            }
         }
+        sight.may_still_see(self.edge, &view).await?;
         Ok(Found::News(view))
     }
 }

@@ -118,7 +118,7 @@ async fn watch(
     mut since: u32,
     stream: &mut Socket,
 ) -> Option<WatchEnd> {
-    let waiting = Waiting::begin(edge, &sight);
+    let mut waiting = Waiting::begin(edge, &sight);
     let limit = edge.settings().socket_write;
     let (mut controls, mut unanswered) = (0, 0);
     let mut until = Instant::now() + KEEP_ALIVE;

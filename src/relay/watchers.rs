@@ -33,8 +33,8 @@ pub struct Watchers {
 
 /// One who waits. Its place is kept until it drops.
 #[derive(Debug)]
-pub struct Watch<'a> {
-    watchers: &'a Watchers,
+pub struct Watch {
+    watchers: Arc<Watchers>,
     ceremony: CeremonyId,
     seen: watch::Receiver<Seen>,
 }
@@ -42,11 +42,11 @@ pub struct Watch<'a> {
 impl Watchers {
     /// A place to wait for changes of a ceremony.
     #[must_use]
-    pub fn subscribe(&self, ceremony: CeremonyId) -> Watch<'_> {
+    pub fn subscribe(self: &Arc<Self>, ceremony: CeremonyId) -> Watch {
         let mut room = self.rooms.entry(ceremony).or_default();
         room.watchers += 1;
         let seen = room.seen.subscribe();
-        Watch { watchers: self, ceremony, seen }
+        Watch { watchers: Arc::clone(self), ceremony, seen }
     }
 
     /// Gives everybody who waits for this ceremony what was just seen of it. Of two who look at the
@@ -82,7 +82,7 @@ impl Default for Room {
     }
 }
 
-impl Watch<'_> {
+impl Watch {
     /// Waits for a change since the last that was given, or since the subscription, and gives the
     /// newest that was seen. A call that is dropped early loses none.
     pub async fn changed(&mut self) -> Arc<View> {
@@ -98,7 +98,7 @@ impl Watch<'_> {
     }
 }
 
-impl Drop for Watch<'_> {
+impl Drop for Watch {
     fn drop(&mut self) {
         self.watchers.rooms.remove_if_mut(&self.ceremony, |_, room| {
             room.watchers -= 1;
@@ -117,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_between_subscribing_and_waiting_is_not_lost() {
-        let watchers = Watchers::default();
+        let watchers = Arc::new(Watchers::default());
         let id = CeremonyId::from_bytes([1; 16]);
         let mut watch = watchers.subscribe(id);
         watchers.wake(id, Revision(1), || view(id, 1));
@@ -126,7 +126,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_seen_never_goes_back_and_wakes_only_those_who_came_before_it() {
-        let watchers = Watchers::default();
+        let watchers = Arc::new(Watchers::default());
         let id = CeremonyId::from_bytes([1; 16]);
         watchers.wake(id, Revision(1), || unreachable!("nobody waits"));
         let mut watch = watchers.subscribe(id);
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_room_is_gone_however_those_who_leave_and_who_wakes_them_meet() {
-        let watchers = Watchers::default();
+        let watchers = Arc::new(Watchers::default());
         let id = CeremonyId::from_bytes([1; 16]);
         for revision in 1..=2_000 {
             let watches: Vec<_> = (0..4).map(|_| watchers.subscribe(id)).collect();
@@ -184,7 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_room_is_gone_when_the_last_watcher_leaves() {
-        let watchers = Watchers::default();
+        let watchers = Arc::new(Watchers::default());
         let id = CeremonyId::from_bytes([1; 16]);
         let first = watchers.subscribe(id);
         let second = watchers.subscribe(id);

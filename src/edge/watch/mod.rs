@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                                      ┌─▶ GET …/{id}?wait=    what stands, once
-//!   subscribe → look → wait → look ────┼─▶ GET …/{id}/events   server-sent events
+//!        subscribe → look → wait ──────┼─▶ GET …/{id}/events   server-sent events
 //!    (relay::watchers)  (sight)        └─▶ GET …/{id}/socket   text frames
 //! ```
 //! An event's number is that of its kind of step, and what follows it is a matter of the stored
@@ -59,47 +59,50 @@ pub(super) enum Found {
 
 /// Somebody who waits. Its place is kept until it drops.
 #[derive(Debug)]
-pub(super) struct Waiting<'a> {
-    edge: &'a Edge,
-    watch: Watch<'a>,
-    /// What was seen last; none before the first look and after a time without news.
+pub(super) struct Waiting {
+    edge: Edge,
+    sight: Sight,
+    watch: Watch,
+    /// What was seen last; none after a time without news.
     seen: Option<Arc<View>>,
 }
 
-impl<'a> Waiting<'a> {
-    /// Begins before anybody looks, so that no change falls between.
-    pub(super) fn begin(edge: &'a Edge, sight: &Sight) -> Self {
-        Self { edge, watch: edge.relay().watch(sight.key()), seen: None }
+impl Waiting {
+    /// Begins, and only then looks, so that no change falls between.
+    ///
+    /// # Errors
+    /// As [`Sight::look`].
+    pub(super) async fn begin(edge: &Edge, sight: Sight) -> Result<(Self, Arc<View>), Refusal> {
+        let watch = edge.relay().watch(sight.key());
+        let view = Arc::new(sight.look(edge).await?);
+        let seen = Some(Arc::clone(&view));
+        Ok((Self { edge: edge.clone(), sight, watch, seen }, view))
     }
 
-    /// Reads the ceremony, if it may be seen.
-    pub(super) async fn look(&mut self, sight: &mut Sight) -> Result<Arc<View>, Refusal> {
-        let view = Arc::new(sight.look_again(self.edge).await?);
-        self.seen = Some(Arc::clone(&view));
-        Ok(view)
+    pub(super) fn sight(&self) -> &Sight {
+        &self.sight
     }
 
     /// Waits for a step that follows number `since`, or for the end, until `until`. Reads the
-    /// ceremony only if this was not done yet, or not since there was no news for as long as it
-    /// waited: each change comes with what was seen of it. A call that is dropped early loses none.
-    pub(super) async fn news(
-        &mut self,
-        sight: &mut Sight,
-        since: u32,
-        until: Instant,
-    ) -> Result<Found, Refusal> {
-        let stopping = self.edge.relay().world().tasks.stopping();
+    /// ceremony only if there was no news for as long as it waited: each change comes with what was
+    /// seen of it. A call that is dropped early loses none.
+    ///
+    /// # Errors
+    /// As [`Sight::look_again`].
+    pub(super) async fn news(&mut self, since: u32, until: Instant) -> Result<Found, Refusal> {
         let is_news = |view: &View| !view.after(since).is_empty() || view.end.is_some();
         let mut view = match &self.seen {
             Some(seen) => Arc::clone(seen),
             None => {
-                let view = self.look(sight).await?;
+                let view = Arc::new(self.sight.look_again(&self.edge).await?);
+                self.seen = Some(Arc::clone(&view));
                 if is_news(&view) {
                     return Ok(Found::News(view));
                 }
                 view
             }
         };
+        let stopping = self.edge.relay().world().tasks.stopping();
         while !is_news(&view) {
             let seen = tokio::select! {
                 seen = self.watch.changed() => seen,
@@ -115,7 +118,7 @@ impl<'a> Waiting<'a> {
                 view = seen;
             }
         }
-        sight.may_still_see(self.edge, &view).await?;
+        self.sight.may_still_see(&self.edge, &view).await?;
         Ok(Found::News(view))
     }
 }

@@ -45,7 +45,9 @@ impl Watchers {
     pub fn subscribe(self: &Arc<Self>, ceremony: CeremonyId) -> Watch {
         let mut room = self.rooms.entry(ceremony).or_default();
         room.watchers += 1;
-        let seen = room.seen.subscribe();
+        let mut seen = room.seen.subscribe();
+        // A look of the watcher's own may be older than what those before it were given.
+        seen.mark_changed();
         Watch { watchers: Arc::clone(self), ceremony, seen }
     }
 
@@ -83,8 +85,9 @@ impl Default for Room {
 }
 
 impl Watch {
-    /// Waits for a change since the last that was given, or since the subscription, and gives the
-    /// newest that was seen. A call that is dropped early loses none.
+    /// Waits for something that was seen after what was given last, and gives the newest of it: at
+    /// first what earlier watchers were given, if there are any. A call that is dropped early loses
+    /// nothing.
     pub async fn changed(&mut self) -> Arc<View> {
         loop {
             if self.seen.changed().await.is_err() {
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_seen_never_goes_back_and_wakes_only_those_who_came_before_it() {
+    async fn what_was_seen_never_goes_back_and_is_given_once_to_each_however_late() {
         let watchers = Arc::new(Watchers::default());
         let id = CeremonyId::from_bytes([1; 16]);
         watchers.wake(id, Revision(1), || unreachable!("nobody waits"));
@@ -136,6 +139,7 @@ mod tests {
         watchers.wake(id, Revision(7), || unreachable!("it is known"));
         assert!(watch.changed().now_or_never().is_none());
         let mut late = watchers.subscribe(id);
+        assert_eq!(late.changed().await.seq(), 3);
         assert!(late.changed().now_or_never().is_none());
         watchers.wake(id, Revision(8), || view(id, 4));
         assert_eq!(watch.changed().await.seq(), 4);

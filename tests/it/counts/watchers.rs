@@ -51,7 +51,7 @@ async fn changes(bench: &Bench, watchers: usize) -> Counts {
     assert!(polled.iter().all(|answer| answer.contains("\"sent\"")), "{polled:?}");
     for stream in streamed {
         for event in ["sent", "delivered", "closed"] {
-            assert!(stream.contains(&format!("event: {event}\n")), "{event} in {stream}");
+            assert!(stream.contains(&format!("\"step\":\"{event}\"")), "{event} in {stream}");
         }
     }
     bench.counters.now().since(&before)

@@ -1,4 +1,4 @@
-//! Who waits for a ceremony on this node: subscribe, look, wait. A watch misses no change after its
+//! Watchers of ceremonies on this node: subscribe, look, wait. A watch misses no change after its
 //! subscription, however late it begins to wait.
 //!
 //! What wakes watchers has just read the record, and gives them what it saw: a thousand watchers of
@@ -17,21 +17,21 @@ use crate::ports::Revision;
 /// What was seen last of a ceremony since there are watchers of it.
 type Seen = Option<(Revision, Arc<View>)>;
 
-/// A ceremony that is watched. Its watchers are counted under the map's lock: receivers that are
-/// about to drop say nothing about who waits.
+/// A ceremony that is watched. Its watchers are counted under the map's lock, which the count of
+/// receivers is not: one may be about to drop.
 #[derive(Debug)]
 struct Room {
     seen: watch::Sender<Seen>,
     watchers: usize,
 }
 
-/// Ceremony → those who wait.
+/// Rooms by ceremony.
 #[derive(Debug, Default)]
 pub struct Watchers {
     rooms: DashMap<CeremonyId, Room>,
 }
 
-/// One who waits. Its place is kept until it drops.
+/// A watcher of a ceremony; the room is kept until it drops.
 #[derive(Debug)]
 pub struct Watch {
     watchers: Arc<Watchers>,
@@ -51,8 +51,8 @@ impl Watchers {
         Watch { watchers: Arc::clone(self), ceremony, seen }
     }
 
-    /// Gives everybody who waits for this ceremony what was just seen of it. Of two who look at the
-    /// same time the later may have seen the earlier state: that is news to nobody.
+    /// Gives every watcher of this ceremony what was just seen of it. Of two looks at the same time
+    /// the later may have seen the earlier state, which is not given.
     pub fn wake(&self, ceremony: CeremonyId, revision: Revision, view: impl FnOnce() -> View) {
         let seen = self.rooms.get(&ceremony).map(|room| room.seen.clone());
         let Some(seen) = seen else { return };

@@ -57,7 +57,7 @@ pub(super) enum Found {
     Stopping(Arc<View>),
 }
 
-/// Somebody who waits. Its place is kept until it drops.
+/// A watcher that waits, from its first look on.
 #[derive(Debug)]
 pub(super) struct Waiting {
     edge: Edge,
@@ -112,7 +112,7 @@ impl Waiting {
                 }
                 () = stopping.cancelled() => return Ok(Found::Stopping(view)),
             };
-            // What woke it may be older than its own look, which it never takes back.
+            // What is given may be older than the watcher's own look, which is never taken back.
             if is_news(&seen) && seen.tenant == view.tenant {
                 self.seen = Some(Arc::clone(&seen));
                 view = seen;

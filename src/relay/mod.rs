@@ -143,7 +143,7 @@ struct Node {
     id: NodeId,
     world: World,
     registry: Registry,
-    watchers: Watchers,
+    watchers: Arc<Watchers>,
     live: Live,
     open_limits: OpenLimits,
     deadlines: Deadlines,
@@ -183,7 +183,7 @@ impl Relay {
             id: NodeId::from_bytes(random::bytes()),
             world,
             registry: Registry::default(),
-            watchers: Watchers::default(),
+            watchers: Arc::default(),
             live: Live::default(),
             open_limits,
             deadlines: Deadlines::default(),
@@ -258,7 +258,7 @@ impl Relay {
 
     /// A place to wait for changes of a ceremony.
     #[must_use]
-    pub fn watch(&self, ceremony: &CeremonyKey) -> Watch<'_> {
+    pub fn watch(&self, ceremony: &CeremonyKey) -> Watch {
         self.node.watchers.subscribe(ceremony.id)
     }
 

@@ -1,65 +1,68 @@
-//! Who waits for a ceremony on this node: subscribe, look, wait, look again; any other order loses
-//! the change that lands between.
+//! Watchers of ceremonies on this node: subscribe, look, wait. A watch misses no change after its
+//! subscription, however late it begins to wait.
 //!
-//! Whoever wakes them has just looked, and leaves what it saw: a thousand who wait for one ceremony
-//! need not read and parse the same record a thousand times. It may be old by the time that they
-//! read it, as a look of their own may, and it never goes back.
+//! What wakes watchers has just read the record, and gives them what it saw: a thousand watchers of
+//! one ceremony read and parse its record once. What they are given may be old by the time that they
+//! use it, as a look of their own may, and it never goes back.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use dashmap::DashMap;
 use fido_relay_proto::CeremonyId;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::view::View;
 use crate::ports::Revision;
 
-#[derive(Debug, Default)]
+/// What was seen last of a ceremony since there are watchers of it.
+type Seen = Option<(Revision, Arc<View>)>;
+
+/// A ceremony that is watched. Its watchers are counted under the map's lock, which the count of
+/// receivers is not: one may be about to drop.
+#[derive(Debug)]
 struct Room {
-    changed: Notify,
-    /// What was seen last by whoever woke those who wait.
-    seen: Mutex<Option<(Revision, Arc<View>)>>,
+    seen: watch::Sender<Seen>,
+    watchers: usize,
 }
 
-/// A room and how many wait in it. They are counted under the map's lock: what else holds the room
-/// for a moment says nothing about who waits.
-#[derive(Debug, Default)]
-struct Seats {
-    room: Arc<Room>,
-    taken: usize,
-}
-
-/// Ceremony → those who wait.
+/// Rooms by ceremony.
 #[derive(Debug, Default)]
 pub struct Watchers {
-    rooms: DashMap<CeremonyId, Seats>,
+    rooms: DashMap<CeremonyId, Room>,
 }
 
-/// One who waits. Its place is kept until it drops.
+/// A watcher of a ceremony; the room is kept until it drops.
 #[derive(Debug)]
-pub struct Watch<'a> {
-    watchers: &'a Watchers,
+pub struct Watch {
+    watchers: Arc<Watchers>,
     ceremony: CeremonyId,
-    room: Arc<Room>,
+    seen: watch::Receiver<Seen>,
 }
 
 impl Watchers {
     /// A place to wait for changes of a ceremony.
     #[must_use]
-    pub fn subscribe(&self, ceremony: CeremonyId) -> Watch<'_> {
-        let mut seats = self.rooms.entry(ceremony).or_default();
-        seats.taken += 1;
-        let room = Arc::clone(&seats.room);
-        Watch { watchers: self, ceremony, room }
+    pub fn subscribe(self: &Arc<Self>, ceremony: CeremonyId) -> Watch {
+        let mut room = self.rooms.entry(ceremony).or_default();
+        room.watchers += 1;
+        let mut seen = room.seen.subscribe();
+        // A look of the watcher's own may be older than what those before it were given.
+        seen.mark_changed();
+        Watch { watchers: Arc::clone(self), ceremony, seen }
     }
 
-    /// Wakes everybody who waits for this ceremony, and shows them what was just seen of it.
+    /// Gives every watcher of this ceremony what was just seen of it. Of two looks at the same time
+    /// the later may have seen the earlier state, which is not given.
     pub fn wake(&self, ceremony: CeremonyId, revision: Revision, view: impl FnOnce() -> View) {
-        let room = self.rooms.get(&ceremony).map(|seats| Arc::clone(&seats.room));
-        if let Some(room) = room {
-            room.see(revision, view);
-            room.changed.notify_waiters();
-        }
+        let seen = self.rooms.get(&ceremony).map(|room| room.seen.clone());
+        let Some(seen) = seen else { return };
+        seen.send_if_modified(|seen| {
+            let is_newer = seen.as_ref().is_none_or(|(known, _)| *known < revision);
+            if is_newer {
+                *seen = Some((revision, Arc::new(view())));
+            }
+            is_newer
+        });
     }
 
     /// Ceremonies that somebody waits for.
@@ -75,35 +78,34 @@ impl Watchers {
     }
 }
 
-impl Room {
-    /// Of two who look at the same time the later may have seen the earlier state.
-    fn see(&self, revision: Revision, view: impl FnOnce() -> View) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.as_ref().is_none_or(|(known, _)| *known < revision) {
-            *seen = Some((revision, Arc::new(view())));
+impl Default for Room {
+    fn default() -> Self {
+        Self { seen: watch::Sender::new(None), watchers: 0 }
+    }
+}
+
+impl Watch {
+    /// Waits for something that was seen after what was given last, and gives the newest of it: at
+    /// first what earlier watchers were given, if there are any. A call that is dropped early loses
+    /// nothing.
+    pub async fn changed(&mut self) -> Arc<View> {
+        loop {
+            if self.seen.changed().await.is_err() {
+                // The room is there for as long as this watch.
+                return std::future::pending().await;
+            }
+            if let Some((_, view)) = &*self.seen.borrow_and_update() {
+                return Arc::clone(view);
+            }
         }
     }
 }
 
-impl Watch<'_> {
-    /// What was seen when somebody was last woken here, if anybody was.
-    #[must_use]
-    pub fn seen(&self) -> Option<Arc<View>> {
-        let seen = self.room.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.as_ref().map(|(_, view)| Arc::clone(view))
-    }
-
-    /// A future that ends at the next change after this call, also if it is first polled later.
-    pub fn changed(&self) -> impl Future<Output = ()> + '_ {
-        self.room.changed.notified()
-    }
-}
-
-impl Drop for Watch<'_> {
+impl Drop for Watch {
     fn drop(&mut self) {
-        self.watchers.rooms.remove_if_mut(&self.ceremony, |_, seats| {
-            seats.taken -= 1;
-            seats.taken == 0
+        self.watchers.rooms.remove_if_mut(&self.ceremony, |_, room| {
+            room.watchers -= 1;
+            room.watchers == 0
         });
     }
 }
@@ -111,34 +113,37 @@ impl Drop for Watch<'_> {
 #[cfg(test)]
 mod tests {
     use fido_relay_proto::{CeremonyType, ClientId, Phase, Step, TenantId, UnixMillis};
+    use futures::FutureExt as _;
 
     use super::*;
     use crate::relay::view::Moment;
 
     #[tokio::test]
     async fn a_change_between_subscribing_and_waiting_is_not_lost() {
-        let watchers = Watchers::default();
+        let watchers = Arc::new(Watchers::default());
         let id = CeremonyId::from_bytes([1; 16]);
-        let watch = watchers.subscribe(id);
-        let changed = watch.changed();
+        let mut watch = watchers.subscribe(id);
         watchers.wake(id, Revision(1), || view(id, 1));
-        changed.await;
+        assert_eq!(watch.changed().await.seq(), 1);
     }
 
-    #[test]
-    fn what_was_seen_never_goes_back_and_a_new_room_has_seen_nothing() {
-        let watchers = Watchers::default();
+    #[tokio::test]
+    async fn what_was_seen_never_goes_back_and_is_given_once_to_each_however_late() {
+        let watchers = Arc::new(Watchers::default());
         let id = CeremonyId::from_bytes([1; 16]);
         watchers.wake(id, Revision(1), || unreachable!("nobody waits"));
-        let watch = watchers.subscribe(id);
-        assert!(watch.seen().is_none());
+        let mut watch = watchers.subscribe(id);
         watchers.wake(id, Revision(7), || view(id, 3));
-        watchers.wake(id, Revision(6), || view(id, 2));
-        assert_eq!(watch.seen().unwrap().seq(), 3);
+        watchers.wake(id, Revision(6), || unreachable!("it is older"));
+        assert_eq!(watch.changed().await.seq(), 3);
+        watchers.wake(id, Revision(7), || unreachable!("it is known"));
+        assert!(watch.changed().now_or_never().is_none());
+        let mut late = watchers.subscribe(id);
+        assert_eq!(late.changed().await.seq(), 3);
+        assert!(late.changed().now_or_never().is_none());
         watchers.wake(id, Revision(8), || view(id, 4));
-        assert_eq!(watch.seen().unwrap().seq(), 4);
-        drop(watch);
-        assert!(watchers.subscribe(id).seen().is_none());
+        assert_eq!(watch.changed().await.seq(), 4);
+        assert_eq!(late.changed().await.seq(), 4);
     }
 
     fn view(id: CeremonyId, steps: u32) -> View {
@@ -161,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_room_is_gone_however_those_who_leave_and_who_wakes_them_meet() {
-        let watchers = Watchers::default();
+        let watchers = Arc::new(Watchers::default());
         let id = CeremonyId::from_bytes([1; 16]);
         for revision in 1..=2_000 {
             let watches: Vec<_> = (0..4).map(|_| watchers.subscribe(id)).collect();
@@ -183,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_room_is_gone_when_the_last_watcher_leaves() {
-        let watchers = Watchers::default();
+        let watchers = Arc::new(Watchers::default());
         let id = CeremonyId::from_bytes([1; 16]);
         let first = watchers.subscribe(id);
         let second = watchers.subscribe(id);

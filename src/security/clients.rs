@@ -11,6 +11,7 @@
 //! What a key may do hangs on one record alone, so adding, ending and removing are each one
 //! compare-and-set; a hash that the client's record does not list opens nothing.
 
+mod known;
 mod public_key;
 mod record;
 
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use self::public_key::{InvalidJwk, PublicKey};
 pub use self::record::{ApiKey, Client, ClientChange, KeyEntry, NewClient};
 
+use self::known::{Known, KnownClients};
 use super::random;
 use crate::ports::{Bucket, Record, Revision, Store, StoreError, records};
 
@@ -76,13 +78,14 @@ impl Record for Client {}
 #[derive(Clone, Debug)]
 pub struct Clients {
     store: Arc<dyn Store>,
+    known: Arc<KnownClients>,
 }
 
 impl Clients {
     /// The clients of a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, known: Arc::default() }
     }
 
     /// Makes a client without a key.
@@ -265,7 +268,8 @@ impl Clients {
         Err(StoreError::too_many_races().into())
     }
 
-    /// Whose key a bearer credential is, if it is one and lives.
+    /// Whose key a bearer credential is, if it is one and lives. A record is parsed only if its
+    /// revision is another than at the key's last request.
     ///
     /// # Errors
     /// [`StoreError`]: nobody knows; the caller must refuse.
@@ -273,18 +277,41 @@ impl Clients {
         &self,
         bearer: &str,
         now: UnixMillis,
-    ) -> Result<Option<Client>, StoreError> {
+    ) -> Result<Option<Arc<Client>>, StoreError> {
         if !is_well_formed(bearer) {
             return Ok(None);
         }
         let hash = hash(bearer);
-        let pointer = records::load::<Holder>(&*self.store, Bucket::ApiKeys, &hash).await?;
-        let Some((holder, _)) = pointer else { return Ok(None) };
-        let record = record_key(&holder.tenant, holder.client);
-        let client = records::load::<Client>(&*self.store, Bucket::Clients, &record).await?;
-        let Some((client, _)) = client else { return Ok(None) };
-        let lives = client.keys.iter().any(|key| key.hash == hash && key.is_live(now));
-        Ok(lives.then_some(client))
+        let client = self.holder(&hash).await?;
+        let lives = |client: &Arc<Client>| {
+            client.keys.iter().any(|key| key.hash == hash && key.is_live(now))
+        };
+        let client = client.filter(lives);
+        if client.is_none() {
+            self.known.remove(&hash);
+        }
+        Ok(client)
+    }
+
+    /// The client that the record under a key's hash names, if there are both.
+    async fn holder(&self, hash: &str) -> Result<Option<Arc<Client>>, StoreError> {
+        let Some(pointer) = self.store.load(Bucket::ApiKeys, hash).await? else { return Ok(None) };
+        let known = self.known.get(hash, pointer.revision);
+        let key = match &known {
+            Some(known) => record_key(&known.client.tenant, known.client.id),
+            None => {
+                let Holder { tenant, client } = records::parse(&pointer)?;
+                record_key(&tenant, client)
+            }
+        };
+        let Some(record) = self.store.load(Bucket::Clients, &key).await? else { return Ok(None) };
+        if let Some(known) = known.filter(|known| known.record == record.revision) {
+            return Ok(Some(known.client));
+        }
+        let client: Arc<Client> = Arc::new(records::parse(&record)?);
+        let (pointer, record) = (pointer.revision, record.revision);
+        self.known.insert(hash, Known { pointer, record, client: Arc::clone(&client) });
+        Ok(Some(client))
     }
 
     async fn load(

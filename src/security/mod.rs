@@ -6,6 +6,7 @@ pub mod client_assertion;
 pub mod clients;
 pub mod device_proof;
 pub mod event_ticket;
+pub mod jws;
 pub mod keys;
 pub mod limits;
 pub mod origin;

@@ -5,26 +5,19 @@
 //! Each kind has its own `typ`, none has `aud` or `exp`: whoever expects a result token and looks at
 //! nothing but the signature still refuses these.
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::device_proof;
+use super::jws::{JwsSigner, UnusableKey};
 use super::keys::Keys;
-use super::result_token::{self, JwkSet, PublishedJwk, UnusableKey};
+use super::result_token::{JwkSet, PublishedJwk};
 
 /// Signs for the record.
+#[derive(Debug)]
 pub struct RecordSigner {
     issuer: String,
-    key: EncodingKey,
-    published: PublishedJwk,
-}
-
-impl std::fmt::Debug for RecordSigner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecordSigner").field("kid", &self.published.kid).finish_non_exhaustive()
-    }
+    signer: JwsSigner,
 }
 
 /// Why a record does not count.
@@ -47,14 +40,7 @@ impl RecordSigner {
     /// # Errors
     /// [`UnusableKey`].
     pub fn new(keys: &Keys, issuer: &str) -> Result<Self, UnusableKey> {
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &keys.record)
-            .map_err(|_| UnusableKey)?;
-        let jwk = device_proof::jwk(pair.public_key().as_ref()).ok_or(UnusableKey)?;
-        Ok(Self {
-            issuer: issuer.to_owned(),
-            key: EncodingKey::from_ec_der(&keys.record),
-            published: result_token::published(jwk),
-        })
+        Ok(Self { issuer: issuer.to_owned(), signer: JwsSigner::new(&keys.record)? })
     }
 
     /// Who signs.
@@ -66,19 +52,14 @@ impl RecordSigner {
     /// What verifiers need.
     #[must_use]
     pub fn published(&self) -> &PublishedJwk {
-        &self.published
+        self.signer.published()
     }
 
     /// The claims, signed as a record of this kind. `None` only if the cryptographic library
     /// fails, which is logged.
     #[must_use]
     pub fn sign<T: Serialize>(&self, typ: &str, claims: &T) -> Option<String> {
-        let mut header = Header::new(Algorithm::ES256);
-        header.typ = Some(typ.to_owned());
-        header.kid = Some(self.published.kid.clone());
-        jsonwebtoken::encode(&header, claims, &self.key)
-            .inspect_err(|error| tracing::error!(%error, "a record could not be signed"))
-            .ok()
+        self.signer.sign(typ, claims)
     }
 }
 

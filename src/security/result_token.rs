@@ -4,19 +4,16 @@
 //! (RFC 7517). A token lives 60 s; each fetch of the result signs anew.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fido_relay_proto::http::P256Jwk;
 pub use fido_relay_proto::http::{JwkSet, PublishedJwk};
 use fido_relay_proto::{
     Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DeviceId, Outcome, UnixMillis,
     Username,
 };
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 
-use super::device_proof;
+use super::jws::{JwsSigner, UnusableKey};
 use super::keys::Keys;
 use crate::ceremony::{Success, TxBinding};
 
@@ -66,30 +63,11 @@ pub struct Claims {
 }
 
 /// Signs result tokens.
+#[derive(Debug)]
 pub struct ResultSigner {
     issuer: String,
-    key: EncodingKey,
-    kid: String,
-    jwk: P256Jwk,
+    signer: JwsSigner,
 }
-
-impl std::fmt::Debug for ResultSigner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ResultSigner").field("kid", &self.kid).finish_non_exhaustive()
-    }
-}
-
-/// The key under its RFC 7638 thumbprint.
-#[must_use]
-pub fn published(key: P256Jwk) -> PublishedJwk {
-    let kid = device_proof::thumbprint(&key);
-    PublishedJwk { key, kid, alg: "ES256".to_owned(), usage: "sig".to_owned() }
-}
-
-/// The stored key is not one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the result key cannot be used")]
-pub struct UnusableKey;
 
 impl ResultSigner {
     /// Signs as `issuer`, the relay's public URL.
@@ -97,38 +75,20 @@ impl ResultSigner {
     /// # Errors
     /// [`UnusableKey`] if what was stored is no P-256 key.
     pub fn new(keys: &Keys, issuer: &str) -> Result<Self, UnusableKey> {
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &keys.result)
-            .map_err(|_| UnusableKey)?;
-        let jwk = device_proof::jwk(pair.public_key().as_ref()).ok_or(UnusableKey)?;
-        Ok(Self {
-            issuer: issuer.to_owned(),
-            key: EncodingKey::from_ec_der(&keys.result),
-            kid: device_proof::thumbprint(&jwk),
-            jwk,
-        })
+        Ok(Self { issuer: issuer.to_owned(), signer: JwsSigner::new(&keys.result)? })
     }
 
     /// What verifiers need.
     #[must_use]
     pub fn jwks(&self) -> JwkSet {
-        JwkSet { keys: vec![published(self.jwk.clone())] }
+        JwkSet { keys: vec![self.signer.published().clone()] }
     }
 
     /// The result token of a ceremony that succeeded; `None`, and said in the log, if it cannot be
     /// signed.
     #[must_use]
     pub fn sign(&self, success: &Success, now: UnixMillis) -> Option<String> {
-        let claims = self.claims(success, now)?;
-        let mut header = Header::new(Algorithm::ES256);
-        header.typ = Some(TYP.to_owned());
-        header.kid = Some(self.kid.clone());
-        match jsonwebtoken::encode(&header, &claims, &self.key) {
-            Ok(token) => Some(token),
-            Err(error) => {
-                tracing::error!(%error, "a result token could not be signed");
-                None
-            }
-        }
+        self.signer.sign(TYP, &self.claims(success, now)?)
     }
 
     fn claims(&self, success: &Success, now: UnixMillis) -> Option<Claims> {

@@ -42,7 +42,7 @@ fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-async fn holder(clients: &Clients, made: &serde_json::Value) -> Option<Client> {
+async fn holder(clients: &Clients, made: &serde_json::Value) -> Option<Arc<Client>> {
     let key = made["key"].as_str().unwrap();
     clients.authenticate(key, SystemClock.now()).await.unwrap()
 }

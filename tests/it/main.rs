@@ -23,6 +23,7 @@ mod client_direct;
 mod clock_jumps;
 mod commit_model;
 mod container;
+mod counts;
 #[cfg(unix)]
 mod data_directory;
 mod deadlines;

@@ -21,7 +21,7 @@ fn log_files(tables: &Path) -> [PathBuf; 2] {
     [Turn::Even, Turn::Odd].map(|turn| Part::Log(turn).file(tables))
 }
 
-fn opened(path: &Path) -> std::io::Result<FileBackend> {
+pub(crate) fn opened(path: &Path) -> std::io::Result<FileBackend> {
     let mut options = std::fs::OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
     FileBackend::new(file).map_err(std::io::Error::other)

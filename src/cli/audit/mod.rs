@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::{ConfigFile, Failure, answer};
 use crate::audit::{self, Question, Report};
-use crate::security::result_token::{self, JwkSet};
+use crate::security::jws;
+use crate::security::result_token::JwkSet;
 
 /// Reads files only: of this configuration's relay, or copies of them anywhere.
 #[derive(Debug, Args)]
@@ -69,7 +70,7 @@ impl Keys {
             (Some(path), _) => read_json(path).map(Some),
             (None, Some(path)) => {
                 let key: P256Jwk = read_json(path)?;
-                Ok(Some(JwkSet { keys: vec![result_token::published(key)] }))
+                Ok(Some(JwkSet { keys: vec![jws::published(key)] }))
             }
             (None, None) => Ok(None),
         }

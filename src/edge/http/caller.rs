@@ -1,6 +1,7 @@
 //! Who is calling: an initiator with its credential, or a page with its ticket.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -17,7 +18,7 @@ use crate::security::{access_token, ticket};
 
 /// An initiator that has authenticated.
 #[derive(Debug)]
-pub(in crate::edge) struct Initiator(pub(in crate::edge) Client);
+pub(in crate::edge) struct Initiator(pub(in crate::edge) Arc<Client>);
 
 impl Initiator {
     /// # Errors
@@ -76,7 +77,7 @@ impl FromRequestParts<Edge> for Initiator {
         let now = edge.relay().world().clock.now();
         let (clients, tokens) = (&edge.inner.clients, &edge.inner.access_tokens);
         let client = if access_token::is_meant(bearer) {
-            tokens.client(clients, bearer, now).await?
+            tokens.client(clients, bearer, now).await?.map(Arc::new)
         } else {
             clients.authenticate(bearer, now).await?
         };

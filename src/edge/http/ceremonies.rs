@@ -60,9 +60,10 @@ pub(super) async fn open(
         (key, body)
     });
     let now = edge.relay().world().clock.now();
-    let Client { tenant, id, name, .. } = caller.0;
+    let Client { tenant, id, name, .. } = &*caller.0;
+    let asker = Asker { tenant: tenant.clone(), id: *id, name: name.clone() };
     let rp_id = edge.settings().rp_id.clone();
-    let mut order = OpenOrder::new(Asker { tenant, id, name }, value, rp_id, now);
+    let mut order = OpenOrder::new(asker, value, rp_id, now);
     order.idempotency = idempotency;
     let view = opened(&edge, &edge.relay().open(order).await?);
     let location = format!("/v1/ceremonies/{}", view.id);
@@ -156,24 +157,23 @@ pub(super) async fn read(
     accepted: Option<Extension<Accepted>>,
     QueryOf(query): QueryOf<Wait>,
 ) -> Result<Response, Refusal> {
-    let mut sight = Sight::new(watcher, &id)?;
+    let sight = Sight::new(watcher, &id)?;
     let until = Instant::now() + Duration::from_secs(u64::from(query.wait).min(WAIT_MAX_S));
-    let view = sight.look(&edge).await?;
+    let (mut waiting, view) = Waiting::begin(&edge, sight).await?;
     let since = query.since.map_or(view.seq(), |since| view.resume_after(since));
     if query.wait == 0 || !view.after(since).is_empty() || view.end.is_some() {
-        return Ok(Json(sight.body(&edge, &view)).into_response());
+        return Ok(Json(waiting.sight().body(&edge, &view)).into_response());
     }
     // Only who has to be held takes a place.
-    let _place = take_place(&edge, &sight, accepted.as_deref())?;
-    let waiting = Waiting::begin(&edge, &sight);
-    match waiting.news(&mut sight, since, until).await? {
+    let _place = take_place(&edge, waiting.sight(), accepted.as_deref())?;
+    match waiting.news(since, until).await? {
         Found::News(view) | Found::Quiet(view) => {
-            Ok(Json(sight.body(&edge, &view)).into_response())
+            Ok(Json(waiting.sight().body(&edge, &view)).into_response())
         }
         Found::Stopping(view) => {
             // What stands, and when to ask whoever comes after this process.
             let hint = [(header::RETRY_AFTER, HeaderValue::from(RESTART_S))];
-            Ok((hint, Json(sight.body(&edge, &view))).into_response())
+            Ok((hint, Json(waiting.sight().body(&edge, &view))).into_response())
         }
     }
 }

@@ -61,7 +61,7 @@ pub(super) async fn register(
     caller.require(Scope::WebhookAdmin)?;
     may_hear(&caller, &value.events)?;
     let webhooks = webhooks(&edge)?.clone();
-    let (tenant, client) = (caller.0.tenant, caller.0.id);
+    let (tenant, client) = (caller.0.tenant.clone(), caller.0.id);
     let made = finish(&edge, async move {
         webhooks.register((&tenant, client), value, Registrar::Client).await
     });

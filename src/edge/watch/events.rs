@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts as _, Request, State};
@@ -49,7 +50,7 @@ pub(in crate::edge) async fn stream(
     };
     let sight = Sight::new(watcher, &id)?.that_lasts(&parts);
     let since = resume.after(&parts.headers)?;
-    let view = sight.look(&edge).await?;
+    let (waiting, view) = Waiting::begin(&edge, sight).await?;
     // Used up only by whoever may see something with it, and before it is.
     if let Some(opens) = ticket
         && !edge.inner.event_tickets.redeem(&opens).await?
@@ -61,15 +62,16 @@ pub(in crate::edge) async fn stream(
         // Nothing will ever come: this tells a browser not to ask again.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let place = take_place(&edge, &sight, parts.extensions.get())?;
-    Ok(respond(edge, sight, since, place))
+    let place = take_place(&edge, waiting.sight(), parts.extensions.get())?;
+    Ok(respond(&edge, waiting, since, place))
 }
 
-fn respond(edge: Edge, sight: Sight, since: u32, place: Place) -> Response {
+fn respond(edge: &Edge, waiting: Waiting, since: u32, place: Place) -> Response {
     let (sender, receiver) = mpsc::channel::<Bytes>(1);
     let tasks = edge.relay().world().tasks.clone();
+    let limit = edge.settings().socket_write;
     tasks.spawn_bare(async move {
-        watch(&edge, sight, since, &sender).await;
+        watch(waiting, since, limit, &sender).await;
         drop(place);
     });
     let body = futures::stream::unfold(receiver, async |mut receiver| {
@@ -86,9 +88,7 @@ fn respond(edge: Edge, sight: Sight, since: u32, place: Place) -> Response {
 }
 
 /// Tells events until there is nothing more to come, nobody to take them, or no right to them.
-async fn watch(edge: &Edge, mut sight: Sight, mut since: u32, sender: &Sender<Bytes>) {
-    let waiting = Waiting::begin(edge, &sight);
-    let limit = edge.settings().socket_write;
+async fn watch(mut waiting: Waiting, mut since: u32, limit: Duration, sender: &Sender<Bytes>) {
     let write = async |text: String| {
         matches!(timeout(limit, sender.send(Bytes::from(text))).await, Ok(Ok(())))
     };
@@ -102,12 +102,12 @@ async fn watch(edge: &Edge, mut sight: Sight, mut since: u32, sender: &Sender<By
         let found = tokio::select! {
             biased;
             () = sender.closed() => return,
-            found = waiting.news(&mut sight, since, until) => found,
+            found = waiting.news(since, until) => found,
         };
         let taken = match found {
             Ok(Found::News(view)) => {
                 let text: String =
-                    sight.events(&view, since).map(|event| written(&event)).collect();
+                    waiting.sight().events(&view, since).map(|event| written(&event)).collect();
                 since = view.after(since).last().map_or(since, |last| last.seq);
                 let taken = text.is_empty() || write(text).await;
                 if view.end.is_some() {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                                      ┌─▶ GET …/{id}?wait=    what stands, once
-//!   subscribe → look → wait → look ────┼─▶ GET …/{id}/events   server-sent events
+//!        subscribe → look → wait ──────┼─▶ GET …/{id}/events   server-sent events
 //!    (relay::watchers)  (sight)        └─▶ GET …/{id}/socket   text frames
 //! ```
 //! An event's number is that of its kind of step, and what follows it is a matter of the stored
@@ -57,51 +57,68 @@ pub(super) enum Found {
     Stopping(Arc<View>),
 }
 
-/// Somebody who waits. Its place is kept until it drops.
+/// A watcher that waits, from its first look on.
 #[derive(Debug)]
-pub(super) struct Waiting<'a> {
-    edge: &'a Edge,
-    watch: Watch<'a>,
+pub(super) struct Waiting {
+    edge: Edge,
+    sight: Sight,
+    watch: Watch,
+    /// What was seen last; none after a time without news.
+    seen: Option<Arc<View>>,
 }
 
-impl<'a> Waiting<'a> {
-    /// Begins before anybody looks, so that no change falls between.
-    pub(super) fn begin(edge: &'a Edge, sight: &Sight) -> Self {
-        Self { edge, watch: edge.relay().watch(sight.key()) }
+impl Waiting {
+    /// Begins, and only then looks, so that no change falls between.
+    ///
+    /// # Errors
+    /// As [`Sight::look`].
+    pub(super) async fn begin(edge: &Edge, sight: Sight) -> Result<(Self, Arc<View>), Refusal> {
+        let watch = edge.relay().watch(sight.key());
+        let view = Arc::new(sight.look(edge).await?);
+        let seen = Some(Arc::clone(&view));
+        Ok((Self { edge: edge.clone(), sight, watch, seen }, view))
     }
 
-    /// Waits for a step that follows number `since`, or for the end, until `until`.
-    pub(super) async fn news(
-        &self,
-        sight: &mut Sight,
-        since: u32,
-        until: Instant,
-    ) -> Result<Found, Refusal> {
-        let stopping = self.edge.relay().world().tasks.stopping();
-        let mut changed = self.watch.changed();
-        let mut view = Arc::new(sight.look_again(self.edge).await?);
-        while view.after(since).is_empty() && view.end.is_none() {
-            tokio::select! {
-                () = changed => {}
-                () = tokio::time::sleep_until(until) => return Ok(Found::Quiet(view)),
-                () = stopping.cancelled() => return Ok(Found::Stopping(view)),
-            }
-            changed = self.watch.changed();
-            // Whoever woke us has looked. The news that it left is as good as a look of our own;
-            // what it left is no proof that there is none.
-            let news = |seen: &Arc<View>| {
-                let is_news = !seen.after(since).is_empty() || seen.end.is_some();
-                is_news && seen.tenant == sight.key().tenant
-            };
-            let seen = self.watch.seen().filter(news);
-            view = match seen {
-                Some(seen) => {
-                    sight.may_still_see(self.edge, &seen).await?;
-                    seen
+    pub(super) fn sight(&self) -> &Sight {
+        &self.sight
+    }
+
+    /// Waits for a step that follows number `since`, or for the end, until `until`. Reads the
+    /// ceremony only if there was no news for as long as it waited: each change comes with what was
+    /// seen of it. A call that is dropped early loses none.
+    ///
+    /// # Errors
+    /// As [`Sight::look_again`].
+    pub(super) async fn news(&mut self, since: u32, until: Instant) -> Result<Found, Refusal> {
+        let is_news = |view: &View| !view.after(since).is_empty() || view.end.is_some();
+        let mut view = match &self.seen {
+            Some(seen) => Arc::clone(seen),
+            None => {
+                let view = Arc::new(self.sight.look_again(&self.edge).await?);
+                self.seen = Some(Arc::clone(&view));
+                if is_news(&view) {
+                    return Ok(Found::News(view));
                 }
-                None => Arc::new(sight.look_again(self.edge).await?),
+                view
+            }
+        };
+        let stopping = self.edge.relay().world().tasks.stopping();
+        while !is_news(&view) {
+            let seen = tokio::select! {
+                seen = self.watch.changed() => seen,
+                () = tokio::time::sleep_until(until) => {
+                    self.seen = None;
+                    return Ok(Found::Quiet(view));
+                }
+                () = stopping.cancelled() => return Ok(Found::Stopping(view)),
             };
+            // What is given may be older than the watcher's own look, which is never taken back.
+            if is_news(&seen) && seen.tenant == view.tenant {
+                self.seen = Some(Arc::clone(&seen));
+                view = seen;
+            }
         }
+        self.sight.may_still_see(&self.edge, &view).await?;
         Ok(Found::News(view))
     }
 }

@@ -81,7 +81,7 @@ impl Sight {
         self.look(edge).await
     }
 
-    /// Whether what somebody else just saw of this ceremony may be told, by the same rules.
+    /// Whether a view that was not read for this watcher may be shown to it, by the same rules.
     ///
     /// # Errors
     /// As [`Sight::look_again`].

@@ -61,15 +61,16 @@ pub(in crate::edge) async fn upgrade(
     let watcher = Watcher::from_request_parts(&mut parts, &edge).await?;
     let sight = Sight::new(watcher, &id)?.that_lasts(&parts);
     let since = resume.after(&parts.headers)?;
-    let view = sight.look(&edge).await?;
+    let (waiting, view) = Waiting::begin(&edge, sight).await?;
     let since = view.resume_after(since);
     let permit = parts.extensions.get::<Accepted>().map(|here| Arc::clone(here.permit()));
     let mut request = Request::from_parts(parts, body);
     let Handshake { upgrade, response } = Handshake::accept(&mut request, WATCH_SUBPROTOCOL)?;
-    let place = take_place(&edge, &sight, request.extensions().get())?;
+    let place = take_place(&edge, waiting.sight(), request.extensions().get())?;
     let tasks = edge.relay().world().tasks.clone();
+    let limit = edge.settings().socket_write;
     tasks.spawn_bare(async move {
-        run(&edge, sight, since, upgrade).await;
+        run(waiting, since, limit, upgrade).await;
         drop((place, permit));
     });
     Ok(response)
@@ -88,7 +89,7 @@ fn offered_ticket(headers: &HeaderMap) -> Option<HeaderValue> {
     ticket::is_meant(ticket).then_some(bearer)
 }
 
-async fn run(edge: &Edge, sight: Sight, since: u32, upgrade: OnUpgrade) {
+async fn run(waiting: Waiting, since: u32, limit: Duration, upgrade: OnUpgrade) {
     let Ok(Ok(upgraded)) = timeout(UPGRADE_LIMIT, upgrade).await else { return };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
@@ -98,7 +99,7 @@ async fn run(edge: &Edge, sight: Sight, since: u32, upgrade: OnUpgrade) {
         .max_frame_size(Some(FRAME_BYTES));
     let guarded = Guarded::new(TokioIo::new(upgraded), FRAME_BYTES);
     let mut stream = WebSocketStream::from_raw_socket(guarded, Role::Server, Some(config)).await;
-    let end = watch(edge, sight, since, &mut stream).await;
+    let end = watch(waiting, since, limit, &mut stream).await;
     tracing::debug!(reason = end.map(WatchEnd::name), "a watcher's socket ended");
     let frame = match end {
         Some(end) => Some(CloseFrame { code: end.code().into(), reason: end.name().into() }),
@@ -113,13 +114,11 @@ async fn run(edge: &Edge, sight: Sight, since: u32, upgrade: OnUpgrade) {
 /// Sends events until there are no more, or no right to them. `None`: the peer closed, or the
 /// connection broke.
 async fn watch(
-    edge: &Edge,
-    mut sight: Sight,
+    mut waiting: Waiting,
     mut since: u32,
+    limit: Duration,
     stream: &mut Socket,
 ) -> Option<WatchEnd> {
-    let waiting = Waiting::begin(edge, &sight);
-    let limit = edge.settings().socket_write;
     let (mut controls, mut unanswered) = (0, 0);
     let mut until = Instant::now() + KEEP_ALIVE;
     loop {
@@ -134,11 +133,11 @@ async fn watch(
                     Some(Err(error)) => return fault(stream, &error),
                 }
             }
-            found = waiting.news(&mut sight, since, until) => found,
+            found = waiting.news(since, until) => found,
         };
         let (messages, ended) = match found {
             Ok(Found::News(view)) => {
-                let events = sight.events(&view, since).filter_map(|event| {
+                let events = waiting.sight().events(&view, since).filter_map(|event| {
                     serde_json::to_string(&event).ok().map(|text| Message::Text(text.into()))
                 });
                 let events: Vec<_> = events.collect();

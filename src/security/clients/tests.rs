@@ -45,6 +45,34 @@ async fn a_key_opens_for_its_client_with_its_scopes() {
 }
 
 #[tokio::test]
+async fn a_client_is_parsed_again_only_once_its_record_has_changed() {
+    let (clients, store, client, key) = shop_with_key().await;
+    let find = async || clients.authenticate(key.expose(), NOW).await.unwrap();
+    let first = find().await.unwrap();
+    assert!(Arc::ptr_eq(&first, &find().await.unwrap()));
+    // Another process has no memory in common with this one.
+    let elsewhere = Clients::new(store);
+    let page_origins = Some(vec!["https://shop.example".parse().unwrap()]);
+    let change = ClientChange { page_origins, ..ClientChange::default() };
+    elsewhere.alter(&client.tenant, client.id, &change).await.unwrap();
+    let second = find().await.unwrap();
+    assert!(second.has_page("https://shop.example") && !first.has_page("https://shop.example"));
+    assert!(Arc::ptr_eq(&second, &find().await.unwrap()));
+    elsewhere.remove(&client.tenant, client.id).await.unwrap();
+    assert_eq!(find().await, None);
+}
+
+#[tokio::test]
+async fn a_key_that_another_process_ends_opens_nothing_from_then_on() {
+    let (clients, store, client, key) = shop_with_key().await;
+    assert!(opens(&clients, &key, NOW).await);
+    let elsewhere = Clients::new(store);
+    let change = ClientChange { end_api_keys: true, ..ClientChange::default() };
+    elsewhere.alter(&client.tenant, client.id, &change).await.unwrap();
+    assert!(!opens(&clients, &key, NOW).await);
+}
+
+#[tokio::test]
 async fn an_unknown_key_opens_nothing() {
     let (clients, _store, ..) = shop_with_key().await;
     assert!(!opens(&clients, &ApiKey::generate(), NOW).await);
@@ -170,7 +198,7 @@ async fn neither_the_store_nor_debug_output_holds_the_key() {
     }
 }
 
-async fn altered(change: ClientChange) -> Client {
+async fn altered(change: ClientChange) -> Arc<Client> {
     let (clients, _store, client, key) = shop_with_key().await;
     clients.alter(&client.tenant, client.id, &change).await.unwrap();
     clients.authenticate(key.expose(), NOW).await.unwrap().unwrap()

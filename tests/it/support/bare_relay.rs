@@ -165,14 +165,13 @@ impl BareRelay {
         key: &CeremonyKey,
         looked_for: impl Fn(&Ceremony) -> Option<T>,
     ) -> T {
-        let watch = self.relay.watch(key);
+        let mut watch = self.relay.watch(key);
         loop {
-            let changed = watch.changed();
             let ceremony = self.relay.load(key).await.unwrap().unwrap();
             if let Some(found) = looked_for(&ceremony) {
                 return found;
             }
-            changed.await;
+            watch.changed().await;
         }
     }
 

@@ -119,14 +119,13 @@ impl Stage {
     pub(super) async fn challenged(&self, id: CeremonyId) -> AttemptId {
         let key = CeremonyKey { tenant: TenantId::default(), id };
         let relay = self.relay.running.relay();
-        let watch = relay.watch(&key);
+        let mut watch = relay.watch(&key);
         loop {
-            let changed = watch.changed();
             let ceremony = relay.load(&key).await.unwrap().unwrap();
             if let State::Challenged(challenge) = &ceremony.state {
                 return challenge.attempt;
             }
-            changed.await;
+            watch.changed().await;
         }
     }
 

@@ -1,0 +1,84 @@
+//! Clients that authenticated lately, by the hash of their API key: a request of one parses no
+//! record again. Both records are loaded for each request all the same, so that a key that ended
+//! opens nothing from then on, whichever process ended it; what is saved is the parsing.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+
+use super::Client;
+use crate::ports::Revision;
+
+/// Keys that are remembered at most. One more, and all are forgotten: each then costs its parsing
+/// once.
+const KEYS: usize = 4096;
+
+/// Clients by the hash of a key that was once good for them. Only good keys are kept, so a guesser
+/// displaces nothing.
+#[derive(Debug, Default)]
+pub(super) struct KnownClients {
+    by_hash: DashMap<String, Known>,
+}
+
+/// What was read, and from which versions of its two records.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// Of the record under the key's hash, which names the client.
+    pub(super) pointer: Revision,
+    /// Of the client's record.
+    pub(super) record: Revision,
+    pub(super) client: Arc<Client>,
+}
+
+impl KnownClients {
+    /// What was read through this version of the key's record.
+    pub(super) fn get(&self, hash: &str, pointer: Revision) -> Option<Known> {
+        self.by_hash.get(hash).filter(|known| known.pointer == pointer).map(|known| known.clone())
+    }
+
+    pub(super) fn insert(&self, hash: &str, known: Known) {
+        if self.by_hash.len() >= KEYS {
+            self.by_hash.clear();
+        }
+        self.by_hash.insert(hash.to_owned(), known);
+    }
+
+    pub(super) fn remove(&self, hash: &str) {
+        self.by_hash.remove(hash);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fido_relay_proto::{ClientId, PlainText, TenantId, UnixMillis};
+
+    use super::*;
+
+    #[test]
+    fn no_more_keys_are_remembered_than_there_is_room_for() {
+        let client = Client {
+            id: ClientId::from_bytes([1; 16]),
+            tenant: TenantId::default(),
+            name: PlainText::new("Shop").unwrap(),
+            scopes: Vec::new(),
+            bindings: Vec::new(),
+            created_at: UnixMillis(0),
+            keys: Vec::new(),
+            allow_from: Vec::new(),
+            page_origins: Vec::new(),
+            public_keys: Vec::new(),
+        };
+        let (client, clients) = (Arc::new(client), KnownClients::default());
+        for number in 0..3 * KEYS {
+            let (pointer, record) = (Revision(1), Revision(2));
+            let known = Known { pointer, record, client: Arc::clone(&client) };
+            clients.insert(&number.to_string(), known);
+            assert!(clients.by_hash.len() <= KEYS);
+        }
+        let last = (3 * KEYS - 1).to_string();
+        assert!(clients.get(&last, Revision(1)).is_some());
+        assert!(clients.get(&last, Revision(3)).is_none(), "the key's record is another by now");
+        clients.remove(&last);
+        assert!(clients.get(&last, Revision(1)).is_none());
+    }
+}

@@ -1,0 +1,114 @@
+//! The one JWS signer: compact JWS (RFC 7515) by ES256, with a key that is parsed once. Result
+//! tokens, receipts and checkpoints of the audit log differ in their `typ` and their key alone.
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_proto::http::{P256Jwk, PublishedJwk};
+use serde::Serialize;
+
+use super::device_proof;
+
+/// Signs with one P-256 key.
+pub(super) struct JwsSigner {
+    pair: EcdsaKeyPair,
+    published: PublishedJwk,
+}
+
+impl std::fmt::Debug for JwsSigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JwsSigner").field("kid", &self.published.kid).finish_non_exhaustive()
+    }
+}
+
+/// The stored key is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the signing key cannot be used")]
+pub struct UnusableKey;
+
+/// The protected header (RFC 7515 section 4).
+#[derive(Serialize)]
+struct Header<'a> {
+    typ: &'a str,
+    alg: &'a str,
+    kid: &'a str,
+}
+
+/// The key under its RFC 7638 thumbprint.
+#[must_use]
+pub fn published(key: P256Jwk) -> PublishedJwk {
+    let kid = device_proof::thumbprint(&key);
+    PublishedJwk { key, kid, alg: "ES256".to_owned(), usage: "sig".to_owned() }
+}
+
+impl JwsSigner {
+    /// Signs with this key (PKCS #8).
+    ///
+    /// # Errors
+    /// [`UnusableKey`] if it is no P-256 key.
+    pub(super) fn new(pkcs8: &[u8]) -> Result<Self, UnusableKey> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)
+            .map_err(|_| UnusableKey)?;
+        let jwk = device_proof::jwk(pair.public_key().as_ref()).ok_or(UnusableKey)?;
+        Ok(Self { pair, published: published(jwk) })
+    }
+
+    /// What verifiers need.
+    pub(super) fn published(&self) -> &PublishedJwk {
+        &self.published
+    }
+
+    /// The claims, signed under this `typ`. `None` only if the cryptographic library fails, which
+    /// is logged.
+    pub(super) fn sign<T: Serialize>(&self, typ: &str, claims: &T) -> Option<String> {
+        let PublishedJwk { alg, kid, .. } = &self.published;
+        let header = encode(&Header { typ, alg, kid })?;
+        let mut jws = format!("{header}.{}", encode(claims)?);
+        let signature = self
+            .pair
+            .sign(&SystemRandom::new(), jws.as_bytes())
+            .inspect_err(|_| tracing::error!(typ, "a token could not be signed"))
+            .ok()?;
+        jws.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut jws);
+        Some(jws)
+    }
+}
+
+fn encode<T: Serialize>(part: &T) -> Option<String> {
+    serde_json::to_vec(part)
+        .inspect_err(|error| tracing::error!(%error, "a token's part has no JSON form"))
+        .ok()
+        .map(|json| URL_SAFE_NO_PAD.encode(json))
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::jwk::JwkSet;
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn another_library_verifies_what_is_signed_and_nothing_that_was_changed() {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let signer = JwsSigner::new(pair.to_pkcs8v1().unwrap().as_ref()).unwrap();
+        let claims = json!({ "iss": "https://relay.example.com", "exp": u32::MAX });
+        let jws = signer.sign("test+jwt", &claims).unwrap();
+
+        let header = jsonwebtoken::decode_header(&jws).unwrap();
+        assert_eq!((header.alg, header.typ.as_deref()), (Algorithm::ES256, Some("test+jwt")));
+        let set: JwkSet = serde_json::from_value(json!({ "keys": [signer.published()] })).unwrap();
+        let key = DecodingKey::from_jwk(set.find(&header.kid.unwrap()).unwrap()).unwrap();
+        let rules = Validation::new(Algorithm::ES256);
+        assert_eq!(decode::<Value>(&jws, &key, &rules).unwrap().claims, claims);
+
+        let other = signer.sign("test+jwt", &json!({ "exp": u32::MAX - 1 })).unwrap();
+        let (signed, _) = jws.rsplit_once('.').unwrap();
+        let (_, signature) = other.rsplit_once('.').unwrap();
+        assert!(decode::<Value>(format!("{signed}.{signature}"), &key, &rules).is_err());
+        assert!(JwsSigner::new(b"no key").is_err());
+    }
+}

@@ -30,13 +30,6 @@ impl From<&Ceremony> for CeremonyKey {
     }
 }
 
-pub(super) async fn load(
-    store: &dyn Store,
-    key: &CeremonyKey,
-) -> Result<Option<(Ceremony, Revision)>, StoreError> {
-    records::load(store, Bucket::Ceremonies, &key.to_string()).await
-}
-
 /// Adds the ceremony to a batch.
 pub(super) fn put(
     batch: Batch,

@@ -40,7 +40,7 @@ impl Relay {
     ) -> Result<Driven, ClaimError> {
         let owner = connection.owner();
         let user = UserKey::new(&owner.tenant, &owner.username);
-        let _turn = self.node.claims.take(&user).await;
+        let _turn = self.node.claims.take(user.as_str()).await;
         if !self.takes_codes(&user).await? {
             return Err(ClaimError::Spent);
         }
@@ -51,7 +51,7 @@ impl Relay {
         let key = meant.clone().unwrap_or_else(|| named.clone());
         let attempt = AttemptId::from_bytes(random::bytes());
         let event = Event::Claim { device: owner.device, attempt, code };
-        let driven = self.drive(&key, event).await.map_err(ClaimError::Drive)?;
+        let driven = self.drive_soon(&key, event).await.map_err(ClaimError::Drive)?;
         if meant.is_none() && !self.takes_codes(&user).await? {
             tracing::warn!(device = %owner.device, "no more codes are taken today");
             let username = owner.username.clone();
@@ -74,8 +74,8 @@ impl Relay {
         let open_to = |ceremony: &Ceremony| {
             !ceremony.silent && ceremony.request.device_id.is_none_or(|only| only == device)
         };
-        let ceremony = self.load(named).await?;
-        let is_wrong = ceremony.is_some_and(|ceremony| match &ceremony.state {
+        let ceremony = self.known(named).await?;
+        let is_wrong = ceremony.is_some_and(|ceremony| match &ceremony.latest().state {
             State::Offered { code: right, .. } => !right.matches(code),
             State::Preparing { .. }
             | State::Challenged(_)
@@ -86,9 +86,10 @@ impl Relay {
             return Ok(Some(named.clone()));
         }
         for key in self.node.live.of(user).into_iter().filter(|key| key != named) {
-            let Some(ceremony) = self.load(&key).await? else { continue };
+            let Some(ceremony) = self.known(&key).await? else { continue };
+            let ceremony = ceremony.latest();
             let State::Offered { code: right, .. } = &ceremony.state else { continue };
-            if open_to(&ceremony) && right.matches(code) {
+            if open_to(ceremony) && right.matches(code) {
                 return Ok(Some(key));
             }
         }

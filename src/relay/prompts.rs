@@ -8,8 +8,9 @@ use fido_relay_proto::limits::CODE_DIGITS;
 use fido_relay_proto::{Binding, DeviceId, Outcome, RelayFrame};
 
 use super::Relay;
-use super::ceremonies::{self, CeremonyKey};
+use super::ceremonies::CeremonyKey;
 use super::connection::{Connection, Shown};
+use super::copies::Held;
 use super::devices::{self, UserKey};
 use super::view::View;
 use crate::ceremony::{Ceremony, Prompt};
@@ -30,14 +31,13 @@ impl Relay {
     /// Gives what it saw.
     pub(super) async fn look(&self, key: &CeremonyKey) -> Option<Revision> {
         let store = &*self.world().store;
-        let (ceremony, revision) = match ceremonies::load(store, key).await {
+        let Held { stored: ceremony, revision, .. } = match self.known(key).await {
             Ok(found) => found?,
             Err(error) => {
                 tracing::warn!(ceremony = %key.id, %error, "could not look at a ceremony");
                 return None;
             }
         };
-        self.remember(&ceremony);
         if !self.registry().is_empty() {
             match devices::of_user(store, &key.tenant, &ceremony.request.username).await {
                 Ok(ids) => {
@@ -58,9 +58,10 @@ impl Relay {
                 }
             }
         }
-        self.node.watchers.wake(key.id, revision, || View::from(&ceremony));
+        self.node.watchers.wake(key.id, revision, || View::from(&*ceremony));
         if ceremony.closed().is_some() {
             fault_point::passing(Point::Notified);
+            self.node.copies.forget(key);
         }
         Some(revision)
     }
@@ -73,10 +74,7 @@ impl Relay {
             let new = |key: &CeremonyKey| !rung.contains(key) && phone.shown(key.id).is_none();
             let Some(key) = self.ringing(phone).into_iter().find(new) else { return };
             match self.load(&key).await {
-                Ok(Some(waiting)) => {
-                    self.remember(&waiting);
-                    self.show(&waiting, phone);
-                }
+                Ok(Some(waiting)) => self.show(&waiting, phone),
                 Ok(None) => self.node.live.remove(&user(phone), &key),
                 Err(error) => {
                     tracing::warn!(ceremony = %key.id, %error, "could not ring for a ceremony");
@@ -124,11 +122,10 @@ impl Relay {
     pub async fn show_again(&self, key: &CeremonyKey, connection: &Connection) {
         let mut shown = None;
         for _ in 0..LOOKS {
-            match ceremonies::load(&*self.world().store, key).await {
-                Ok(Some((_, revision))) if shown == Some(revision) => return,
-                Ok(Some((ceremony, revision))) => {
-                    self.remember(&ceremony);
-                    self.show(&ceremony, connection);
+            match self.known(key).await {
+                Ok(Some(copy)) if shown == Some(copy.revision) => return,
+                Ok(Some(Held { stored, revision, .. })) => {
+                    self.show(&stored, connection);
                     if connection.shown(key.id).is_none() {
                         // Another's turn, and perhaps this node did not know whose.
                         self.ring_next(connection).await;

@@ -5,7 +5,6 @@
 //! Without the store nothing is admitted and no code is looked at: both fail closed.
 
 use fido_relay_proto::{Binding, Outcome, UnixMillis};
-use tokio::sync::{Mutex, MutexGuard};
 
 use super::Relay;
 use super::devices::UserKey;
@@ -22,29 +21,6 @@ pub(super) const STANDINGS: DueRule =
 impl Record for Standing {
     fn due(&self) -> Option<Due> {
         self.dies_at().map(Due::removal)
-    }
-}
-
-/// Users whose names fall together take turns too; more would only cost memory.
-const TURNS: usize = 64;
-
-/// One after the other for each user: many at once for one user would otherwise spend their time
-/// on lost races, and that user's own ceremony with them.
-#[derive(Debug)]
-pub(super) struct Turns([Mutex<()>; TURNS]);
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::new(())))
-    }
-}
-
-impl Turns {
-    /// Waits for this user's turn; it lasts as long as what is given.
-    pub(super) async fn take(&self, user: &UserKey) -> MutexGuard<'_, ()> {
-        let hash = |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte));
-        let sum = user.as_str().bytes().fold(0, hash);
-        self.0[sum % TURNS].lock().await
     }
 }
 
@@ -140,8 +116,9 @@ impl Relay {
         &self,
         batch: Batch,
         ceremony: &Ceremony,
+        facts: &[Fact],
     ) -> Result<Batch, StoreError> {
-        let end = ceremony.history.last().and_then(|fact| end_of(ceremony, fact));
+        let end = facts.iter().find_map(|fact| end_of(ceremony, fact));
         let Some(end) = end else { return Ok(batch) };
         let policy = &self.node.policy;
         let (batch, ()) = self
@@ -162,7 +139,7 @@ impl Relay {
     pub(super) async fn spend_try(&self, user: &UserKey) -> Result<bool, StoreError> {
         let now = self.world().clock.now();
         let store = &*self.world().store;
-        let _turn = self.node.standings.take(user).await;
+        let _turn = self.node.standings.take(user.as_str()).await;
         let spend = |standing: &mut Standing| {
             Ok::<bool, std::convert::Infallible>(standing.spend_try(&self.node.policy, now))
         };

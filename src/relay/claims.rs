@@ -51,7 +51,13 @@ impl Relay {
         let key = meant.clone().unwrap_or_else(|| named.clone());
         let attempt = AttemptId::from_bytes(random::bytes());
         let event = Event::Claim { device: owner.device, attempt, code };
-        let driven = self.drive_soon(&key, event).await.map_err(ClaimError::Drive)?;
+        let driven = if key == *named {
+            self.drive_soon(&key, event).await
+        } else {
+            // The phone is told that it was another's code, so the code must not be lost.
+            self.drive(&key, event).await
+        };
+        let driven = driven.map_err(ClaimError::Drive)?;
         if meant.is_none() && !self.takes_codes(&user).await? {
             tracing::warn!(device = %owner.device, "no more codes are taken today");
             let username = owner.username.clone();

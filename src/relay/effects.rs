@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay_proto::{AttemptId, Reason};
+use fido_relay_proto::{AttemptId, Binding, Reason};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::ceremonies::CeremonyKey;
+use super::open::SHOWN_AFTER;
 use super::{DriveError, Relay};
 use crate::ceremony::{Begun, Ceremony, Effect, Event, State, UpstreamSession, Verdict};
 use crate::fault_point::{self, Point};
@@ -22,9 +23,16 @@ impl Relay {
             Effect::Begin { attempt } => {
                 fault_point::reached(Point::Claimed);
                 let request = self.begin_request(ceremony);
+                let at_once = ceremony.request.binding == Binding::None;
                 self.world().tasks.spawn("begin", async move {
                     fault_point::passing(Point::BeginInFlight);
-                    let begun = relay.world().fido.begin(request).await;
+                    // The challenge of an opening that needs no code is what phones are shown of it.
+                    let shown = async {
+                        if at_once {
+                            tokio::time::sleep(SHOWN_AFTER).await;
+                        }
+                    };
+                    let (begun, ()) = tokio::join!(relay.world().fido.begin(request), shown);
                     fault_point::reached(Point::Begun);
                     let event = match begun {
                         Ok(begun) => relay.sealed(&key, attempt, begun),

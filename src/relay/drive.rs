@@ -9,9 +9,10 @@ use fido_relay_proto::{Reason, WireName};
 
 use super::Relay;
 use super::ceremonies::{self, CeremonyKey};
+use super::connection::Shown;
 use super::copies::Held;
 use super::standings;
-use crate::ceremony::{Ceremony, Effect, Event, Fact, Kind, Reply, Transition};
+use crate::ceremony::{Ceremony, Effect, Event, Fact, Kind, Reply, Request, Transition};
 use crate::fault_point::{self, Point};
 use crate::ports::{
     Ability, Batch, Bucket, Happening, Notice, Revision, SecurityEvent, StoreError,
@@ -247,9 +248,17 @@ impl Relay {
     }
 
     /// Keeps this node's own knowledge and tells every node to look again.
-    pub(super) async fn announce(&self, ceremony: &Ceremony) {
+    async fn announce(&self, ceremony: &Ceremony) {
         self.remember(ceremony);
-        let request = &ceremony.request;
+        let accepted = ceremony.closed().and_then(|closed| closed.accepted);
+        if let Some(phone) = accepted.and_then(|(_, device, _)| self.registry().get(device)) {
+            // It hears of the end, also if it answered before this socket showed it anything.
+            phone.show(ceremony.request.id, Shown::Wait);
+        }
+        self.publish(&ceremony.request).await;
+    }
+
+    pub(super) async fn publish(&self, request: &Request) {
         self.world().bus.publish(Notice::Ceremony(request.tenant.clone(), request.id)).await;
     }
 }

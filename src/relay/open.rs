@@ -221,7 +221,7 @@ impl Relay {
         let relay = self.clone();
         self.world().tasks.spawn_bare(async move {
             tokio::time::sleep(SHOWN_AFTER).await;
-            relay.announce(&ceremony).await;
+            relay.publish(&ceremony.request).await;
         });
     }
 

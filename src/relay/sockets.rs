@@ -117,7 +117,8 @@ impl Relay {
         };
         match driven {
             Ok(driven) => {
-                if matches!(driven.reply, Reply::Accepted { .. }) {
+                // The first time the end is news to all, and shown with the notice of it.
+                if matches!(driven.reply, Reply::Accepted { .. }) && !driven.changed {
                     self.show_end(&driven.ceremony, connection);
                 }
                 if driven.ceremony.request.id != ceremony_id {

@@ -171,3 +171,73 @@ impl Copies {
         self.held.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fido_relay_proto::device::AckOf;
+    use fido_relay_proto::{Binding, DeviceId};
+
+    use super::*;
+    use crate::ceremony::{self, Kind};
+
+    const PHONE: DeviceId = DeviceId::from_bytes([1; 16]);
+    const SENT: Event = Event::Sent { device: PHONE };
+    const ACKED: Event = Event::Acked { device: PHONE, of: AckOf::Offer };
+
+    fn key() -> CeremonyKey {
+        CeremonyKey::from(&ceremony::open(Binding::Code))
+    }
+
+    /// Opened, and then these.
+    fn after(events: &[Event]) -> Arc<Ceremony> {
+        let mut ceremony = ceremony::open(Binding::Code);
+        let opened_at = ceremony.request.opened_at;
+        for (nth, event) in (1..).zip(events) {
+            ceremony.step(opened_at.plus_secs(nth), event.clone());
+        }
+        Arc::new(ceremony)
+    }
+
+    #[test]
+    fn steps_follow_a_newer_record_and_what_it_knows_falls_away() {
+        let copies = Copies::default();
+        let mut copy = copies.read(&key(), after(&[]), Revision(1));
+        let at = copy.stored.request.opened_at.plus_secs(3);
+        copy.step(at, SENT);
+        copy.step(at, ACKED);
+        assert!(copies.keep(&key(), &copy));
+        assert_eq!(copies.get(&key()).unwrap().facts().len(), 2);
+
+        let newer = copies.read(&key(), after(&[SENT]), Revision(2));
+        let facts: Vec<_> = newer.facts().iter().map(|fact| (fact.kind, fact.at)).collect();
+        assert_eq!(facts, [(Kind::Delivered, at)]);
+        assert_eq!(newer.steps().len(), 1);
+        assert!(!copies.keep(&key(), &copy), "its record is older");
+    }
+
+    #[test]
+    fn a_copy_never_goes_back_and_is_dropped_with_its_end() {
+        let copies = Copies::default();
+        copies.committed(&key(), Held::new(after(&[SENT]), Revision(2)), true);
+        assert_eq!(copies.read(&key(), after(&[]), Revision(1)).revision, Revision(2));
+        let ended = after(&[SENT, Event::Cancel]);
+        assert_eq!(copies.read(&key(), ended, Revision(3)).revision, Revision(3));
+        assert_eq!(copies.len(), 0);
+        copies.read(&key(), after(&[Event::Cancel]), Revision(3));
+        assert_eq!(copies.len(), 0, "an end that was read is not kept");
+    }
+
+    #[test]
+    fn ends_that_are_never_shown_are_bounded() {
+        let copies = Copies::default();
+        let ended = after(&[Event::Cancel]);
+        for nth in 0..ENDS + 5 {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&nth.to_be_bytes());
+            let id = fido_relay_proto::CeremonyId::from_bytes(id);
+            let key = CeremonyKey { id, ..key() };
+            copies.committed(&key, Held::new(Arc::clone(&ended), Revision(1)), true);
+        }
+        assert_eq!(copies.len(), ENDS);
+    }
+}

@@ -54,7 +54,7 @@ impl Relay {
         let driven = if key == *named {
             self.drive_soon(&key, event).await
         } else {
-            // The phone is told that it was another's code, so the code must not be lost.
+            // It gets an answer, `other_ceremony`, so the code must not be lost.
             self.drive(&key, event).await
         };
         let driven = driven.map_err(ClaimError::Drive)?;

@@ -3,8 +3,8 @@
 //!
 //! A copy is a record that was committed, at its revision, with the *pending* steps that followed on
 //! this node and are not committed yet. Its revision never goes back. Only the task that holds the
-//! ceremony's turn adds pending steps or commits them; a newer record, from wherever, takes the
-//! place of an older one and the pending steps are applied again to it.
+//! ceremony's turn adds pending steps or commits them; a newer record takes the place of an
+//! older one and the pending steps are applied again to it.
 //!
 //! A copy decides nothing by itself where others write too: a commit does, by compare-and-set. Where
 //! this process alone writes, it is exact.
@@ -125,8 +125,8 @@ impl Copies {
         }
     }
 
-    /// Notes what this node has committed. An end is kept until it was shown, if `exact`: whoever
-    /// shows it would read it otherwise.
+    /// Notes what this node has committed. If copies are `exact`, an end is kept until it was shown:
+    /// showing it would read the record otherwise.
     pub(super) fn committed(&self, key: &CeremonyKey, copy: Held, exact: bool) {
         let has_ended = copy.stored.closed().is_some();
         if has_ended && !exact {

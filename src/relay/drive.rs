@@ -218,7 +218,7 @@ impl Relay {
 
     /// The only place that stores a ceremony; `facts` are all that happened since `expected`. Its
     /// end is one commit with what the end means for the user's prompt state: a "no" holds before
-    /// anybody hears of it, and no ended ceremony counts as open.
+    /// phones and watchers hear of it, and no ended ceremony counts as open.
     pub(super) async fn commit(
         &self,
         records: Batch,

@@ -177,7 +177,7 @@ async fn a_shared_store_gets_the_same_commits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_is_seen_by_nobody_until_it_is_committed_a_moment_later() {
+async fn what_waits_is_seen_once_it_is_committed_a_moment_later() {
     let store = Arc::new(Watched::default());
     let relay = BareRelay::start(Arc::clone(&store) as Arc<dyn Store>).await;
     *relay.fido.begins_after.lock().unwrap() = Duration::from_secs(2);

@@ -30,32 +30,20 @@ impl Relay {
     /// Looks at a ceremony again: shows it to the user's phones on this node, wakes its watchers.
     /// Gives what it saw.
     pub(super) async fn look(&self, key: &CeremonyKey) -> Option<Revision> {
-        let store = &*self.world().store;
-        let Held { stored: ceremony, revision, .. } = match self.known(key).await {
-            Ok(found) => found?,
-            Err(error) => {
-                tracing::warn!(ceremony = %key.id, %error, "could not look at a ceremony");
-                return None;
-            }
-        };
-        if !self.registry().is_empty() {
-            match devices::of_user(store, &key.tenant, &ceremony.request.username).await {
-                Ok(ids) => {
-                    let here = |id| self.registry().get(id);
-                    let phones: Vec<_> = ids.into_iter().filter_map(here).collect();
-                    let phones: Vec<_> = phones.iter().map(Arc::as_ref).collect();
-                    for phone in &phones {
-                        self.show(&ceremony, phone);
-                    }
-                    for phone in &phones {
-                        if !self.ringing(phone).contains(key) {
-                            self.ring_next(phone).await;
-                        }
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(ceremony = %key.id, %error, "could not read a user's devices");
-                }
+        let found = self.known(key).await.unwrap_or_else(|error| {
+            tracing::warn!(ceremony = %key.id, %error, "could not look at a ceremony");
+            None
+        })?;
+        let phones = self.phones_of(&found.stored).await;
+        // What came while the phones were looked up is shown in its place.
+        let newer = self.node.copies.get(key).filter(|copy| copy.revision > found.revision);
+        let Held { stored: ceremony, revision, .. } = newer.unwrap_or(found);
+        for phone in &phones {
+            self.show(&ceremony, phone);
+        }
+        for phone in &phones {
+            if !self.ringing(phone).contains(key) {
+                self.ring_next(phone).await;
             }
         }
         self.node.watchers.wake(key.id, revision, || View::from(&*ceremony));
@@ -64,6 +52,22 @@ impl Relay {
             self.node.copies.forget(key);
         }
         Some(revision)
+    }
+
+    /// The user's phones on this node.
+    async fn phones_of(&self, ceremony: &Ceremony) -> Vec<Arc<Connection>> {
+        if self.registry().is_empty() {
+            return Vec::new();
+        }
+        let request = &ceremony.request;
+        let store = &*self.world().store;
+        match devices::of_user(store, &request.tenant, &request.username).await {
+            Ok(ids) => ids.into_iter().filter_map(|id| self.registry().get(id)).collect(),
+            Err(error) => {
+                tracing::warn!(ceremony = %request.id, %error, "could not read a user's devices");
+                Vec::new()
+            }
+        }
     }
 
     /// Once a ceremony no longer rings, the phone rings for the next one that waits. What this node

@@ -22,7 +22,8 @@ pub enum Point {
     Answered,
     /// An offer was written to a phone's socket.
     Offered,
-    /// The right code is stored; no challenge was asked for.
+    /// The right code was taken; no challenge was asked for. It is stored with the challenge, or a
+    /// moment after this.
     Claimed,
     /// The begin call is about to leave ([`passing`]).
     BeginInFlight,

@@ -32,4 +32,4 @@ pub use state::{
 };
 pub use success::Success;
 #[cfg(test)]
-pub(crate) use tests::with_every_kind;
+pub(crate) use tests::{open, with_every_kind};

@@ -76,6 +76,10 @@ impl Measured {
 }
 
 impl Store for Measured {
+    fn is_exclusive(&self) -> bool {
+        self.store.is_exclusive()
+    }
+
     fn load<'a>(
         &'a self,
         bucket: Bucket,

@@ -63,6 +63,10 @@ impl Fido for Measured {
         self.fido.takes_username(username)
     }
 
+    fn judges_locally(&self) -> bool {
+        self.fido.judges_locally()
+    }
+
     fn begin(&self, request: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>> {
         Box::pin(async move {
             let started = Instant::now();

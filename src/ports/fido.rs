@@ -44,11 +44,10 @@ pub struct BeginFault {
 #[derive(Clone, Debug)]
 pub struct Completion {
     pub verdict: Verdict,
-    /// Changes of the server's own records in the relay's store. They are committed with the
-    /// ceremony's end; where one of these records was changed meanwhile, the answer is handed in
-    /// again. Empty for a server that is elsewhere: that one is asked once.
+    /// Changes of the server's own records in the relay's store, from a server that judges locally:
+    /// they are committed with the answer and the ceremony's end.
     pub records: Batch,
-    /// The security event whose entry is committed with the end.
+    /// The security event whose entry is committed with the end, from such a server.
     pub event: Option<Happening>,
 }
 
@@ -64,6 +63,12 @@ pub trait Fido: Send + Sync + std::fmt::Debug {
     /// Whether the server accepts usernames of this form. It says nothing about accounts.
     fn takes_username(&self, _username: &Username) -> bool {
         true
+    }
+
+    /// Whether handing in an answer has no effect but the records that it gives: such a server is
+    /// asked before the answer is stored, and again if the commit meets another write.
+    fn judges_locally(&self) -> bool {
+        false
     }
 
     /// Asks for a challenge.

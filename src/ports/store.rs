@@ -181,6 +181,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
 
+    /// Whether this process is the only one that writes to it, so that a copy of what it committed
+    /// is exact.
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+
     /// Makes every change of the batch, or none of them. All records that it writes get the same
     /// revision, which is given back. Every error means that nothing was and nothing will be
     /// changed.

@@ -5,9 +5,7 @@ use std::fmt;
 use fido_relay_proto::{CeremonyId, TenantId};
 
 use crate::ceremony::Ceremony;
-use crate::ports::{
-    Batch, Bucket, Due, DueRule, Duty, Record, Revision, Store, StoreError, records,
-};
+use crate::ports::{Batch, Bucket, Due, DueRule, Duty, Record, Revision, StoreError, records};
 
 /// Where a ceremony is stored: no id without its tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,13 +26,6 @@ impl From<&Ceremony> for CeremonyKey {
     fn from(ceremony: &Ceremony) -> Self {
         Self { tenant: ceremony.request.tenant.clone(), id: ceremony.request.id }
     }
-}
-
-pub(super) async fn load(
-    store: &dyn Store,
-    key: &CeremonyKey,
-) -> Result<Option<(Ceremony, Revision)>, StoreError> {
-    records::load(store, Bucket::Ceremonies, &key.to_string()).await
 }
 
 /// Adds the ceremony to a batch.

@@ -40,7 +40,7 @@ impl Relay {
     ) -> Result<Driven, ClaimError> {
         let owner = connection.owner();
         let user = UserKey::new(&owner.tenant, &owner.username);
-        let _turn = self.node.claims.take(&user).await;
+        let _turn = self.node.claims.take(user.as_str()).await;
         if !self.takes_codes(&user).await? {
             return Err(ClaimError::Spent);
         }
@@ -51,7 +51,13 @@ impl Relay {
         let key = meant.clone().unwrap_or_else(|| named.clone());
         let attempt = AttemptId::from_bytes(random::bytes());
         let event = Event::Claim { device: owner.device, attempt, code };
-        self.drive(&key, event).await.map_err(ClaimError::Drive)
+        let driven = if key == *named {
+            self.drive_soon(&key, event).await
+        } else {
+            // It gets an answer, `other_ceremony`, so the code must not be lost.
+            self.drive(&key, event).await
+        };
+        driven.map_err(ClaimError::Drive)
     }
 
     /// Which ceremony a code is for; `None`: it is wrong. Where nothing can be guessed, or there is
@@ -67,8 +73,8 @@ impl Relay {
         let open_to = |ceremony: &Ceremony| {
             !ceremony.silent && ceremony.request.device_id.is_none_or(|only| only == device)
         };
-        let ceremony = self.load(named).await?;
-        let is_wrong = ceremony.is_some_and(|ceremony| match &ceremony.state {
+        let ceremony = self.known(named).await?;
+        let is_wrong = ceremony.is_some_and(|ceremony| match &ceremony.latest().state {
             State::Offered { code: right, .. } => !right.matches(code),
             State::Preparing { .. }
             | State::Challenged(_)
@@ -79,9 +85,10 @@ impl Relay {
             return Ok(Some(named.clone()));
         }
         for key in self.node.live.of(user).into_iter().filter(|key| key != named) {
-            let Some(ceremony) = self.load(&key).await? else { continue };
+            let Some(ceremony) = self.known(&key).await? else { continue };
+            let ceremony = ceremony.latest();
             let State::Offered { code: right, .. } = &ceremony.state else { continue };
-            if open_to(&ceremony) && right.matches(code) {
+            if open_to(ceremony) && right.matches(code) {
                 return Ok(Some(key));
             }
         }

@@ -1,25 +1,37 @@
-//! The one road: load, step, save, and only then act.
+//! The one road: step, commit, and only then act. A step of a device that only reports, and the
+//! right code, may wait for the ceremony's next commit.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use fido_relay_proto::{Reason, WireName};
 
 use super::ceremonies::{self, CeremonyKey};
+use super::connection::Shown;
+use super::copies::Held;
 use super::standings;
 use super::{Relay, World};
-use crate::ceremony::Fact;
-use crate::ceremony::{Ceremony, Event, Reply, Transition};
+use crate::ceremony::{Ceremony, Effect, Event, Fact, Kind, Reply, Request, Transition};
 use crate::fault_point::{self, Point};
-use crate::ports::{Ability, Batch, Notice, Revision, StoreError};
+use crate::ports::{Ability, Batch, Bucket, Notice, Revision, SecurityEvent, StoreError};
 
 /// How often one event is stepped anew because another write came first. Every loss is another
 /// event's progress, and a ceremony takes few steps in its life.
 const RACES: usize = 256;
+
+/// How long a step may wait for the ceremony's next commit: what a crash loses at most.
+const PENDING: Duration = Duration::from_millis(50);
+
+/// From a commit of pending steps that the store refused to the next.
+const PENDING_AGAIN: Duration = Duration::from_secs(1);
+
 /// What came of an event.
 #[derive(Debug)]
 pub struct Driven {
     /// For whoever caused it.
     pub reply: Reply,
-    /// The ceremony as it now stands.
-    pub ceremony: Ceremony,
+    /// The ceremony as it now is.
+    pub ceremony: Arc<Ceremony>,
     /// Whether the event changed it.
     pub changed: bool,
 }
@@ -35,55 +47,129 @@ pub enum DriveError {
     Unavailable(String),
 }
 
+/// What is to be done with a ceremony.
+#[derive(Debug)]
+enum Move {
+    /// Takes the event and stores it.
+    Store(Event),
+    /// Takes the event, which may wait for the ceremony's next commit if it [`can_wait`].
+    Soon(Event),
+    /// Stores what waits.
+    Pending,
+}
+
+impl Move {
+    fn event(&self) -> Option<&Event> {
+        match self {
+            Self::Store(event) | Self::Soon(event) => Some(event),
+            Self::Pending => None,
+        }
+    }
+}
+
 impl Relay {
-    /// Moves one ceremony by one event. The move runs in a task of its own: a caller that goes
-    /// away, and takes its future with it, leaves nothing half done.
+    /// Moves one ceremony by one event, and stores it. The move runs in a task of its own: a caller
+    /// that goes away, and takes its future with it, leaves nothing half done.
     ///
     /// # Errors
     /// [`DriveError`].
     pub async fn drive(&self, key: &CeremonyKey, event: Event) -> Result<Driven, DriveError> {
-        let driven = self.drive_with(key, event, Batch::new()).await?;
-        driven.ok_or_else(|| unavailable(StoreError::too_many_races()))
+        self.run_move(key, Move::Store(event)).await
     }
 
-    /// [`Relay::drive`], with changes of other records that are committed with the ceremony's, if
-    /// the event changes it; none: another write of these records came first, and nothing has
-    /// happened.
-    pub(super) async fn drive_with(
+    /// [`Relay::drive`] for what a device did: a step that can wait is stored a moment later.
+    pub(super) async fn drive_soon(
         &self,
         key: &CeremonyKey,
         event: Event,
-        records: Batch,
-    ) -> Result<Option<Driven>, DriveError> {
-        if matches!(event, Event::Claim { .. } | Event::Answer { .. }) {
+    ) -> Result<Driven, DriveError> {
+        self.run_move(key, Move::Soon(event)).await
+    }
+
+    async fn run_move(&self, key: &CeremonyKey, todo: Move) -> Result<Driven, DriveError> {
+        if matches!(todo.event(), Some(Event::Claim { .. } | Event::Answer { .. })) {
             self.must_be_seen().map_err(unavailable)?;
         }
         let (relay, key) = (self.clone(), key.clone());
-        self.to_the_end(async move { relay.move_once(&key, &event, records).await })
+        self.to_the_end(async move { relay.move_once(&key, &todo).await })
             .await
             .unwrap_or_else(|| Err(DriveError::Unavailable("a task ended early".to_owned())))
     }
 
-    async fn move_once(
-        &self,
-        key: &CeremonyKey,
-        event: &Event,
-        records: Batch,
-    ) -> Result<Option<Driven>, DriveError> {
+    async fn move_once(&self, key: &CeremonyKey, todo: &Move) -> Result<Driven, DriveError> {
+        let event = todo.event();
         let world = self.world();
+        let _turn = self.node.moves.take(&key.to_string()).await;
+        let mut held = self.node.copies.get(key);
         for _ in 0..RACES {
-            let found = ceremonies::load(&*world.store, key).await.map_err(unavailable)?;
-            let (mut ceremony, revision) = found.ok_or(DriveError::NotFound)?;
-            let Transition { reply, facts, effect } =
-                ceremony.step(world.clock.now(), event.clone());
+            let was_held = held.is_some();
+            let mut copy = match held.take() {
+                Some(copy) => copy,
+                None => {
+                    let read = self.read(key).await.map_err(unavailable)?;
+                    read.ok_or(DriveError::NotFound)?
+                }
+            };
+            let waited = copy.steps().len();
+            let now = world.clock.now();
+            let Transition { reply, facts, mut effect } = match event {
+                Some(event) => copy.step(now, event.clone()),
+                None => Transition { reply: Reply::Ignored, facts: Vec::new(), effect: None },
+            };
             let changed = !facts.is_empty();
-            if changed {
-                match self.save(records.clone(), revision, &ceremony, &facts).await {
-                    Ok(()) => {}
-                    Err(StoreError::Conflict(record)) if records.names(&record) => {
-                        return Ok(None);
+            if let Move::Soon(event) = todo
+                && can_wait(event, reply, &copy, effect)
+            {
+                if changed && !self.node.copies.keep(key, &copy) {
+                    held = self.node.copies.get(key);
+                    continue;
+                }
+                if changed && waited == 0 {
+                    self.commit_soon(key.clone());
+                }
+                let ceremony = Arc::clone(copy.latest());
+                if let Some(effect) = effect {
+                    self.perform(&ceremony, effect);
+                }
+                world.counts.answered(event, reply);
+                return Ok(Driven { reply, ceremony, changed });
+            }
+            let mut records = Batch::new();
+            let mut judged = None;
+            if let Some(Effect::Complete { attempt }) = effect
+                && world.fido.judges_locally()
+            {
+                let completion = self.judge(copy.latest()).await;
+                records = completion.records;
+                if let Some(what) = completion.event {
+                    let event = SecurityEvent::new(key.tenant.clone(), world.clock.now(), what);
+                    records = records.entry(event.entry());
+                }
+                let verdict = completion.verdict;
+                let event = Event::Completed { attempt, verdict };
+                let reply = copy.step(world.clock.now(), event.clone()).reply;
+                judged = Some((event, reply));
+                effect = None;
+            }
+            let ceremony = Arc::clone(copy.latest());
+            if copy.steps().is_empty() {
+                // No commit shows that the copy was not old.
+                if was_held && event.is_some() && !world.store.is_exclusive() {
+                    continue;
+                }
+            } else {
+                match self.commit(records, copy.revision, &ceremony, copy.facts()).await {
+                    Ok(revision) => {
+                        let ceremony = Arc::clone(&ceremony);
+                        let exact = world.store.is_exclusive();
+                        self.node.copies.committed(key, Held::new(ceremony, revision), exact);
                     }
-                    Err(StoreError::Conflict(_)) => continue,
+                    Err(StoreError::Conflict(record)) => {
+                        if record.bucket != Bucket::Ceremonies {
+                            held = self.node.copies.get(key);
+                        }
+                        continue;
+                    }
                     Err(error) => return Err(unavailable(error)),
                 }
                 log_end(&ceremony);
@@ -92,37 +178,60 @@ impl Relay {
             if let Some(effect) = effect {
                 self.perform(&ceremony, effect);
             }
-            world.counts.answered(event, reply);
-            return Ok(Some(Driven { reply, ceremony, changed }));
+            let asked = event.map(|event| (event, reply));
+            for (event, reply) in asked.into_iter().chain(judged.as_ref().map(|(e, r)| (e, *r))) {
+                world.counts.answered(event, reply);
+            }
+            return Ok(Driven { reply, ceremony, changed });
         }
         Err(unavailable(StoreError::too_many_races()))
     }
 
-    /// Stores a changed ceremony. Its end is one commit with what the end means for the user's
-    /// prompt state: a "no" holds before anybody hears of it, and no ended ceremony counts as open.
-    async fn save(
+    /// Commits what is pending of a ceremony, unless another commit does it before.
+    fn commit_soon(&self, key: CeremonyKey) {
+        let relay = self.clone();
+        self.world().tasks.spawn_bare(async move {
+            let stopping = relay.world().tasks.stopping().clone();
+            let mut pause = PENDING;
+            loop {
+                let waited = stopping.run_until_cancelled(tokio::time::sleep(pause)).await;
+                match relay.move_once(&key, &Move::Pending).await {
+                    Err(DriveError::Unavailable(error)) if waited.is_some() => {
+                        tracing::warn!(ceremony = %key.id, error, "steps are not stored yet");
+                        pause = PENDING_AGAIN;
+                    }
+                    Ok(_) | Err(_) => return,
+                }
+            }
+        });
+    }
+
+    /// The only place that stores a ceremony; `facts` are all that happened since `expected`. Its
+    /// end is one commit with what the end means for the user's prompt state: a "no" holds before
+    /// phones and watchers hear of it, and no ended ceremony counts as open.
+    pub(super) async fn commit(
         &self,
         records: Batch,
-        revision: Revision,
+        expected: Revision,
         ceremony: &Ceremony,
         facts: &[Fact],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Revision, StoreError> {
         let World { store, journal, counts, .. } = self.world();
-        let mut batch = ceremonies::put(records, revision, ceremony)?;
+        let mut batch = ceremonies::put(records, expected, ceremony)?;
         batch = journal.tell(batch, ceremony, facts);
-        let turn = match ceremony.closed() {
-            Some(_) => {
-                let turn = self.node.standings.take(&standings::user(&ceremony.request)).await;
-                batch = self.count_end(batch, ceremony).await?;
-                Some(turn)
-            }
-            None => None,
+        let user = standings::user(&ceremony.request);
+        let turn = if facts.iter().any(|fact| matches!(fact.kind, Kind::Closed { .. })) {
+            let turn = self.node.standings.take(user.as_str()).await;
+            batch = self.count_end(batch, ceremony, facts).await?;
+            Some(turn)
+        } else {
+            None
         };
-        store.commit(batch).await?;
+        let revision = store.commit(batch).await?;
         drop(turn);
         self.meet(ceremony);
         counts.committed(ceremony, facts);
-        Ok(())
+        Ok(revision)
     }
 
     /// Refuses what would lead to an approval while somebody must see everything and cannot.
@@ -136,10 +245,41 @@ impl Relay {
     }
 
     /// Keeps this node's own knowledge and tells every node to look again.
-    pub(super) async fn announce(&self, ceremony: &Ceremony) {
+    async fn announce(&self, ceremony: &Ceremony) {
         self.remember(ceremony);
-        let request = &ceremony.request;
+        let accepted = ceremony.closed().and_then(|closed| closed.accepted);
+        if let Some(phone) = accepted.and_then(|(_, device, _)| self.registry().get(device)) {
+            // It hears of the end, also if it answered before this socket showed it anything.
+            phone.show(ceremony.request.id, Shown::Wait);
+        }
+        self.publish(&ceremony.request).await;
+    }
+
+    pub(super) async fn publish(&self, request: &Request) {
         self.world().bus.publish(Notice::Ceremony(request.tenant.clone(), request.id)).await;
+    }
+}
+
+/// Whether an event may wait for the ceremony's next commit: a device's report that ends nothing,
+/// and a right code. Nothing is answered to them, so nothing is said that a crash could undo; what
+/// the code leads to, a challenge, is stored before a device sees it. What changes nothing because
+/// it is known already, needs no commit either.
+fn can_wait(event: &Event, reply: Reply, copy: &Held, effect: Option<Effect>) -> bool {
+    match event {
+        Event::Sent { .. } | Event::Acked { .. } | Event::Card { .. } => {
+            let answers_nothing = matches!(reply, Reply::Done | Reply::Ignored);
+            answers_nothing && copy.latest().closed().is_none()
+        }
+        Event::Claim { .. } => effect.is_some(),
+        Event::Begun { .. }
+        | Event::BeginFailed { .. }
+        | Event::Answer { .. }
+        | Event::Completed { .. }
+        | Event::Decline { .. }
+        | Event::Cancel
+        | Event::Silence { .. }
+        | Event::Tick
+        | Event::Recover { .. } => false,
     }
 }
 

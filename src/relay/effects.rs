@@ -1,43 +1,38 @@
 //! Calls to the FIDO2 server. Each runs in a task of its own and comes back as an event.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay_proto::{AttemptId, Reason};
+use fido_relay_proto::{AttemptId, Binding, Reason};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::ceremonies::CeremonyKey;
+use super::open::SHOWN_AFTER;
 use super::{DriveError, Relay};
-use crate::ceremony::{
-    Answer, Begun, Ceremony, Challenge, Effect, Event, State, UpstreamSession, Verdict,
-};
+use crate::ceremony::{Begun, Ceremony, Effect, Event, State, UpstreamSession, Verdict};
 use crate::fault_point::{self, Point};
-use crate::ports::{Batch, BeginRequest, Completion, SecurityEvent};
-
-/// How often an answer is handed in to a server whose records were changed meanwhile.
-const HAND_INS: usize = 16;
-
-/// What became of a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reported {
-    Stored,
-    /// A record that it rests on was changed meanwhile.
-    Stale,
-    GivenUp,
-}
+use crate::ports::{BeginRequest, Completion};
 
 impl Relay {
     /// Performs an effect of a state that is stored.
-    pub(super) fn perform(&self, ceremony: &Ceremony, effect: Effect) {
-        let key = CeremonyKey::from(ceremony);
+    pub(super) fn perform(&self, ceremony: &Arc<Ceremony>, effect: Effect) {
+        let key = CeremonyKey::from(&**ceremony);
         let relay = self.clone();
         match effect {
             Effect::Begin { attempt } => {
                 fault_point::reached(Point::Claimed);
                 let request = self.begin_request(ceremony);
+                let at_once = ceremony.request.binding == Binding::None;
                 self.world().tasks.spawn("begin", async move {
                     fault_point::passing(Point::BeginInFlight);
-                    let begun = relay.world().fido.begin(request).await;
+                    // The challenge of an opening that needs no code is what phones are shown of it.
+                    let shown = async {
+                        if at_once {
+                            tokio::time::sleep(SHOWN_AFTER).await;
+                        }
+                    };
+                    let (begun, ()) = tokio::join!(relay.world().fido.begin(request), shown);
                     fault_point::reached(Point::Begun);
                     let event = match begun {
                         Ok(begun) => relay.sealed(&key, attempt, begun),
@@ -51,56 +46,41 @@ impl Relay {
                             Event::BeginFailed { attempt, reason: fault.reason }
                         }
                     };
-                    relay.report(&key, event, Batch::new()).await;
+                    relay.report(&key, event).await;
                 });
             }
             Effect::Complete { attempt } => {
-                let State::Verifying { challenge, answer, .. } = &ceremony.state else {
-                    tracing::error!(ceremony = %key.id, "a completion without an answer");
-                    return;
-                };
                 fault_point::reached(Point::AnswerStored);
-                let (challenge, answer) = (challenge.clone(), answer.clone());
-                let left = self.time_left_ms(ceremony);
-                let kind = ceremony.request.ceremony_type;
+                let ceremony = Arc::clone(ceremony);
                 self.world().tasks.spawn("complete", async move {
                     fault_point::reached(Point::CompletionIntentStored);
-                    let Challenge { session, .. } = &*challenge;
-                    let Answer { credential, .. } = &answer;
-                    let fido = &relay.world().fido;
-                    for _ in 0..HAND_INS {
-                        fault_point::passing(Point::CompletionInFlight);
-                        let completion = match relay.opened(&key, session) {
-                            Some(session) => {
-                                // What a FIDO2 server logs of an answer names its ceremony.
-                                let span = tracing::info_span!("complete", ceremony = %key.id);
-                                let call = fido.complete(kind, &session, credential, left);
-                                call.instrument(span).await
-                            }
-                            None => Verdict::NotAsked.into(),
-                        };
-                        fault_point::reached(Point::UpstreamAnswered);
-                        let Completion { verdict, records, event } = completion;
-                        if verdict == Verdict::Unknown {
-                            tracing::error!(ceremony = %key.id, "a completion's answer was not learnt");
-                        }
-                        let records = match event {
-                            Some(what) => {
-                                let at = relay.world().clock.now();
-                                let event = SecurityEvent::new(key.tenant.clone(), at, what);
-                                records.entry(event.entry())
-                            }
-                            None => records,
-                        };
-                        let completed = Event::Completed { attempt, verdict };
-                        if relay.report(&key, completed, records).await != Reported::Stale {
-                            return;
-                        }
+                    fault_point::passing(Point::CompletionInFlight);
+                    let verdict = relay.judge(&ceremony).await.verdict;
+                    fault_point::reached(Point::UpstreamAnswered);
+                    if verdict == Verdict::Unknown {
+                        tracing::error!(ceremony = %key.id, "a completion's answer was not learnt");
                     }
-                    tracing::error!(ceremony = %key.id, "a card's record was changed too often");
+                    relay.report(&key, Event::Completed { attempt, verdict }).await;
                 });
             }
         }
+    }
+
+    /// Hands in the ceremony's answer.
+    pub(super) async fn judge(&self, ceremony: &Ceremony) -> Completion {
+        let key = CeremonyKey::from(ceremony);
+        let State::Verifying { challenge, answer, .. } = &ceremony.state else {
+            tracing::error!(ceremony = %key.id, "a completion without an answer");
+            return Verdict::NotAsked.into();
+        };
+        let Some(session) = self.opened(&key, &challenge.session) else {
+            return Verdict::NotAsked.into();
+        };
+        // What a FIDO2 server logs of an answer names its ceremony.
+        let span = tracing::info_span!("complete", ceremony = %key.id);
+        let (kind, left) = (ceremony.request.ceremony_type, self.time_left_ms(ceremony));
+        let call = self.world().fido.complete(kind, &session, &answer.credential, left);
+        call.instrument(span).await
     }
 
     /// What was begun, with its session sealed for this ceremony: so it is stored, and so it stays
@@ -148,19 +128,14 @@ impl Relay {
     /// Brings a result home. A store that is down for a moment must not lose it: what the FIDO2
     /// server said cannot be asked again. It gives up only when the ceremony's own limit is due,
     /// after which the result would count as unknown anyway.
-    async fn report(&self, key: &CeremonyKey, event: Event, records: Batch) -> Reported {
+    async fn report(&self, key: &CeremonyKey, event: Event) {
         // Not by the wall clock, which may be set in the meantime.
         let give_up = Instant::now() + Duration::from_millis(crate::ceremony::COMPLETION_LIMIT_MS);
         let mut pause = Duration::from_millis(50);
-        loop {
-            let error = match self.drive_with(key, event.clone(), records.clone()).await {
-                Ok(Some(_)) => return Reported::Stored,
-                Ok(None) => return Reported::Stale,
-                Err(error) => error,
-            };
+        while let Err(error) = self.drive(key, event.clone()).await {
             if matches!(error, DriveError::NotFound) || Instant::now() >= give_up {
                 tracing::error!(ceremony = %key.id, %error, "a result was not stored");
-                return Reported::GivenUp;
+                return;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));

@@ -14,6 +14,7 @@ pub mod cards;
 mod ceremonies;
 mod claims;
 mod connection;
+mod copies;
 mod deadlines;
 pub mod devices;
 mod drive;
@@ -27,6 +28,7 @@ mod revocations;
 mod sockets;
 mod standings;
 mod sweeper;
+mod turns;
 mod user_agent;
 mod view;
 mod watchers;
@@ -48,16 +50,17 @@ pub use self::registry::Registry;
 pub use self::view::{End, Moment, View};
 pub use self::watchers::{Watch, Watchers};
 
+use self::copies::{Copies, Held};
 use self::deadlines::Deadlines;
 use self::devices::UserKey;
 use self::live::Live;
-use self::standings::Turns;
+use self::turns::Turns;
 use crate::ceremony::{Ceremony, Event, Refusal, Reply};
 use crate::fatigue::Policy;
 use crate::journal::Journal;
 use crate::ports::{
-    Ability, Batch, Bus, Cards, Clock, Counts, DueRecord, DueRule, Duty, Fido, Notice, Revocations,
-    SecurityEvent, Store, StoreError, records,
+    Ability, Batch, Bucket, Bus, Cards, Clock, Counts, DueRecord, DueRule, Duty, Fido, Notice,
+    Revision, Revocations, SecurityEvent, Store, StoreError, records,
 };
 use crate::security::random;
 use crate::security::seal::Sealer;
@@ -121,6 +124,8 @@ pub struct Census {
     pub deadlines: usize,
     /// Ceremonies that somebody waits for.
     pub watched: usize,
+    /// Copies of ceremonies.
+    pub copies: usize,
 }
 
 /// What initiators may have of a node and of a person.
@@ -145,9 +150,12 @@ struct Node {
     registry: Registry,
     watchers: Arc<Watchers>,
     live: Live,
+    copies: Copies,
     open_limits: OpenLimits,
     deadlines: Deadlines,
     policy: Policy,
+    /// Which ceremony is moved.
+    moves: Turns,
     /// Whose code is looked at.
     claims: Turns,
     /// Whose standing is changed.
@@ -185,9 +193,11 @@ impl Relay {
             registry: Registry::default(),
             watchers: Arc::default(),
             live: Live::default(),
+            copies: Copies::default(),
             open_limits,
             deadlines: Deadlines::default(),
             policy,
+            moves: Turns::default(),
             claims: Turns::default(),
             standings: Turns::default(),
             recovered: CancellationToken::new(),
@@ -253,6 +263,7 @@ impl Relay {
             open: self.node.live.len(),
             deadlines: self.node.deadlines.len(),
             watched: self.node.watchers.len(),
+            copies: self.node.copies.len(),
         }
     }
 
@@ -266,9 +277,38 @@ impl Relay {
     ///
     /// # Errors
     /// The store's.
-    pub async fn load(&self, key: &CeremonyKey) -> Result<Option<Ceremony>, StoreError> {
-        let found = ceremonies::load(&*self.world().store, key).await?;
-        Ok(found.map(|(ceremony, _)| ceremony))
+    pub async fn load(&self, key: &CeremonyKey) -> Result<Option<Arc<Ceremony>>, StoreError> {
+        Ok(self.known(key).await?.map(|copy| copy.stored))
+    }
+
+    /// The newest that this node knows: its copy where that is exact, and otherwise what the store
+    /// has or this node has seen there.
+    async fn known(&self, key: &CeremonyKey) -> Result<Option<Held>, StoreError> {
+        match self.node.copies.get(key) {
+            Some(copy) if self.world().store.is_exclusive() => Ok(Some(copy)),
+            Some(_) | None => self.read(key).await,
+        }
+    }
+
+    /// Reads the ceremony, and notes it if it is open; a record that this node knows, or a later
+    /// one of which it knows, is not parsed again.
+    async fn read(&self, key: &CeremonyKey) -> Result<Option<Held>, StoreError> {
+        let copies = &self.node.copies;
+        let name = key.to_string();
+        let Some(stored) = self.world().store.load(Bucket::Ceremonies, &name).await? else {
+            copies.forget(key);
+            return Ok(None);
+        };
+        match copies.get(key).filter(|copy| copy.revision >= stored.revision) {
+            Some(copy) => Ok(Some(copy)),
+            None => Ok(Some(self.note_read(key, records::parse(&stored)?, stored.revision))),
+        }
+    }
+
+    fn note_read(&self, key: &CeremonyKey, ceremony: Ceremony, revision: Revision) -> Held {
+        let copy = self.node.copies.read(key, Arc::new(ceremony), revision);
+        self.remember(&copy.stored);
+        copy
     }
 
     /// The ceremony as an edge sees it.
@@ -276,7 +316,7 @@ impl Relay {
     /// # Errors
     /// The store's.
     pub async fn view(&self, key: &CeremonyKey) -> Result<Option<View>, StoreError> {
-        Ok(self.load(key).await?.as_ref().map(View::from))
+        Ok(self.load(key).await?.as_deref().map(View::from))
     }
 
     /// Takes a ceremony back, on its initiator's behalf; `None` if it had its outcome already.
@@ -288,7 +328,7 @@ impl Relay {
         Ok(match driven.reply {
             Reply::Refused(Refusal::AlreadyClosed) => None,
             Reply::Done | Reply::Accepted { .. } | Reply::Ignored | Reply::Refused(_) => {
-                Some(View::from(&driven.ceremony))
+                Some(View::from(&*driven.ceremony))
             }
         })
     }
@@ -322,16 +362,18 @@ impl Relay {
             for record in &page {
                 let load = || store.load(record.bucket, &record.key);
                 let Some(stored) = self.until_read(load).await else { return };
-                match stored.map(|stored| records::parse::<Ceremony>(&stored)) {
-                    Some(Ok(ceremony)) => {
+                let Some(stored) = stored else { continue };
+                match records::parse::<Ceremony>(&stored) {
+                    Ok(ceremony) => {
                         open += 1;
-                        self.take_up(&ceremony).await;
+                        let key = CeremonyKey::from(&ceremony);
+                        self.note_read(&key, ceremony, stored.revision);
+                        self.take_up(&key).await;
                     }
-                    Some(Err(error)) => {
+                    Err(error) => {
                         let id = record.key.rsplit('.').next();
                         tracing::error!(ceremony = id, %error, "a ceremony was passed over");
                     }
-                    None => {}
                 }
             }
             match page.last() {
@@ -362,11 +404,9 @@ impl Relay {
         }
     }
 
-    async fn take_up(&self, ceremony: &Ceremony) {
-        self.remember(ceremony);
-        let key = CeremonyKey::from(ceremony);
+    async fn take_up(&self, key: &CeremonyKey) {
         let stopping = self.world().tasks.stopping().clone();
-        while let Err(error) = self.drive(&key, Event::Recover { by: self.node.id }).await {
+        while let Err(error) = self.drive(key, Event::Recover { by: self.node.id }).await {
             tracing::error!(ceremony = %key.id, %error, "an open ceremony was not taken up");
             let pause = tokio::time::sleep(RECOVERY_PAUSE);
             if matches!(error, DriveError::NotFound)
@@ -376,7 +416,7 @@ impl Relay {
             }
         }
         // Its phone may be back already, from before this node knew what is open for it.
-        self.look_until_still(&key).await;
+        self.look_until_still(key).await;
     }
 
     async fn follow_notices(self, mut feed: mpsc::Receiver<Notice>) {

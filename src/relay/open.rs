@@ -1,6 +1,7 @@
 //! Opening: the ceremony is stored before anybody is told, and the same idempotency key opens the
 //! same ceremony.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -14,7 +15,8 @@ use fido_relay_proto::{
 use serde::{Deserialize, Serialize};
 
 use super::Relay;
-use super::ceremonies::{self, CeremonyKey};
+use super::ceremonies::CeremonyKey;
+use super::copies::Held;
 use super::live::{Full, Live};
 use super::standings;
 use super::user_agent;
@@ -31,10 +33,10 @@ const IDEMPOTENCY_S: u64 = 24 * 60 * 60;
 /// How often an opening is tried anew because another write came first.
 const RACES: usize = 64;
 
-/// How long after the opener's answer phones are told. More than the answer takes to leave, and
-/// nothing to a person: with no pause a connected phone's work showed in the answer's time, by
-/// 0.4 ms on two cores.
-const SHOWN_AFTER: Duration = Duration::from_millis(5);
+/// How long after its commit an opening is shown to phones. More than the opener's answer takes to
+/// leave, and nothing to a person: with no pause a connected phone's work showed in the answer's
+/// time, by 0.4 ms on two cores.
+pub(super) const SHOWN_AFTER: Duration = Duration::from_millis(5);
 
 /// A ceremony to be opened.
 #[derive(Debug)]
@@ -139,14 +141,14 @@ impl Relay {
             Err(OpenError::Unavailable(StoreError::Unavailable("a task ended early".to_owned())))
         })?;
         fault_point::passing(Point::Answered);
-        Ok(View::from(&ceremony))
+        Ok(View::from(&*ceremony))
     }
 
-    async fn open_once(&self, order: OpenOrder) -> Result<Ceremony, OpenError> {
+    async fn open_once(&self, order: OpenOrder) -> Result<Arc<Ceremony>, OpenError> {
         fault_point::reached(Point::Received);
         self.must_be_seen().map_err(OpenError::Unavailable)?;
         let OpenOrder { mut request, idempotency } = order;
-        let turn = self.node.standings.take(&standings::user(&request)).await;
+        let turn = self.node.standings.take(standings::user(&request).as_str()).await;
         for _ in 0..RACES {
             let mut batch = Batch::new();
             if let Some((key, body)) = &idempotency {
@@ -171,15 +173,17 @@ impl Relay {
                 Admission::Silent(why) => Some(why),
             };
             let ceremony = Ceremony::open(request.clone(), code, attempt, suppressed);
-            let batch = ceremonies::put(batch, Revision::ABSENT, &ceremony)
-                .map_err(OpenError::Unavailable)?;
-            let batch = self.world().journal.tell(batch, &ceremony, &ceremony.history);
-            match self.world().store.commit(batch).await {
-                Ok(_) => {
+            let facts = &ceremony.history;
+            match self.commit(batch, Revision::ABSENT, &ceremony, facts).await {
+                Ok(revision) => {
                     place.keep();
                     // Only the commit needs the turn; what follows must not hold up others.
                     drop(turn);
-                    return Ok(self.follow_opening(ceremony, admission, passes_at).await);
+                    let ceremony = Arc::new(ceremony);
+                    let copy = Held::new(Arc::clone(&ceremony), revision);
+                    self.node.copies.committed(&CeremonyKey::from(&*ceremony), copy, true);
+                    self.follow_opening(&ceremony, admission, passes_at).await;
+                    return Ok(ceremony);
                 }
                 Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(OpenError::Unavailable(error)),
@@ -191,10 +195,10 @@ impl Relay {
     /// A ceremony that was just stored.
     async fn follow_opening(
         &self,
-        ceremony: Ceremony,
+        ceremony: &Arc<Ceremony>,
         admission: Admission,
         passes_at: Option<UnixMillis>,
-    ) -> Ceremony {
+    ) {
         fault_point::reached(Point::Stored);
         tracing::info!(
             ceremony = %ceremony.request.id,
@@ -202,23 +206,21 @@ impl Relay {
             ceremony_type = %WireName(ceremony.request.ceremony_type),
             "opened",
         );
-        self.remember(&ceremony);
-        self.world().counts.committed(&ceremony, &ceremony.history);
-        self.follow_admission(&ceremony, admission, passes_at);
-        self.begin_showing(ceremony.clone());
-        ceremony
+        self.remember(ceremony);
+        self.follow_admission(ceremony, admission, passes_at);
+        if let Some(effect) = ceremony.pending_effect() {
+            self.perform(ceremony, effect);
+        }
+        self.begin_showing(Arc::clone(ceremony));
     }
 
-    /// Lets phones and the FIDO2 server know, once the opener has its answer: made before it, what
-    /// a connected phone costs would show in the answer's time, and with it who has one.
-    fn begin_showing(&self, ceremony: Ceremony) {
+    /// Lets phones know, once the opener has its answer: made before it, what a connected phone
+    /// costs would show in the answer's time, and with it who has one.
+    fn begin_showing(&self, ceremony: Arc<Ceremony>) {
         let relay = self.clone();
         self.world().tasks.spawn_bare(async move {
             tokio::time::sleep(SHOWN_AFTER).await;
-            relay.announce(&ceremony).await;
-            if let Some(effect) = ceremony.pending_effect() {
-                relay.perform(&ceremony, effect);
-            }
+            relay.publish(&ceremony.request).await;
         });
     }
 
@@ -251,7 +253,7 @@ impl Relay {
         }
     }
 
-    async fn opened_before(&self, request: &Request) -> Result<Option<Ceremony>, OpenError> {
+    async fn opened_before(&self, request: &Request) -> Result<Option<Arc<Ceremony>>, OpenError> {
         let key = CeremonyKey { tenant: request.tenant.clone(), id: request.id };
         self.load(&key).await.map_err(OpenError::Unavailable)
     }

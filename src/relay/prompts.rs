@@ -8,8 +8,9 @@ use fido_relay_proto::limits::CODE_DIGITS;
 use fido_relay_proto::{Binding, DeviceId, Outcome, RelayFrame};
 
 use super::Relay;
-use super::ceremonies::{self, CeremonyKey};
+use super::ceremonies::CeremonyKey;
 use super::connection::{Connection, Shown};
+use super::copies::Held;
 use super::devices::{self, UserKey};
 use super::view::View;
 use crate::ceremony::{Ceremony, Prompt};
@@ -29,40 +30,44 @@ impl Relay {
     /// Looks at a ceremony again: shows it to the user's phones on this node, wakes its watchers.
     /// Gives what it saw.
     pub(super) async fn look(&self, key: &CeremonyKey) -> Option<Revision> {
-        let store = &*self.world().store;
-        let (ceremony, revision) = match ceremonies::load(store, key).await {
-            Ok(found) => found?,
-            Err(error) => {
-                tracing::warn!(ceremony = %key.id, %error, "could not look at a ceremony");
-                return None;
-            }
-        };
-        self.remember(&ceremony);
-        if !self.registry().is_empty() {
-            match devices::of_user(store, &key.tenant, &ceremony.request.username).await {
-                Ok(ids) => {
-                    let here = |id| self.registry().get(id);
-                    let phones: Vec<_> = ids.into_iter().filter_map(here).collect();
-                    let phones: Vec<_> = phones.iter().map(Arc::as_ref).collect();
-                    for phone in &phones {
-                        self.show(&ceremony, phone);
-                    }
-                    for phone in &phones {
-                        if !self.ringing(phone).contains(key) {
-                            self.ring_next(phone).await;
-                        }
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(ceremony = %key.id, %error, "could not read a user's devices");
-                }
+        let found = self.known(key).await.unwrap_or_else(|error| {
+            tracing::warn!(ceremony = %key.id, %error, "could not look at a ceremony");
+            None
+        })?;
+        let phones = self.phones_of(&found.stored).await;
+        // What came while the phones were looked up is shown in its place.
+        let newer = self.node.copies.get(key).filter(|copy| copy.revision > found.revision);
+        let Held { stored: ceremony, revision, .. } = newer.unwrap_or(found);
+        for phone in &phones {
+            self.show(&ceremony, phone);
+        }
+        for phone in &phones {
+            if !self.ringing(phone).contains(key) {
+                self.ring_next(phone).await;
             }
         }
-        self.node.watchers.wake(key.id, revision, || View::from(&ceremony));
+        self.node.watchers.wake(key.id, revision, || View::from(&*ceremony));
         if ceremony.closed().is_some() {
             fault_point::passing(Point::Notified);
+            self.node.copies.forget(key);
         }
         Some(revision)
+    }
+
+    /// The user's phones on this node.
+    async fn phones_of(&self, ceremony: &Ceremony) -> Vec<Arc<Connection>> {
+        if self.registry().is_empty() {
+            return Vec::new();
+        }
+        let request = &ceremony.request;
+        let store = &*self.world().store;
+        match devices::of_user(store, &request.tenant, &request.username).await {
+            Ok(ids) => ids.into_iter().filter_map(|id| self.registry().get(id)).collect(),
+            Err(error) => {
+                tracing::warn!(ceremony = %request.id, %error, "could not read a user's devices");
+                Vec::new()
+            }
+        }
     }
 
     /// Once a ceremony no longer rings, the phone rings for the next one that waits. What this node
@@ -73,10 +78,7 @@ impl Relay {
             let new = |key: &CeremonyKey| !rung.contains(key) && phone.shown(key.id).is_none();
             let Some(key) = self.ringing(phone).into_iter().find(new) else { return };
             match self.load(&key).await {
-                Ok(Some(waiting)) => {
-                    self.remember(&waiting);
-                    self.show(&waiting, phone);
-                }
+                Ok(Some(waiting)) => self.show(&waiting, phone),
                 Ok(None) => self.node.live.remove(&user(phone), &key),
                 Err(error) => {
                     tracing::warn!(ceremony = %key.id, %error, "could not ring for a ceremony");
@@ -124,11 +126,10 @@ impl Relay {
     pub async fn show_again(&self, key: &CeremonyKey, connection: &Connection) {
         let mut shown = None;
         for _ in 0..LOOKS {
-            match ceremonies::load(&*self.world().store, key).await {
-                Ok(Some((_, revision))) if shown == Some(revision) => return,
-                Ok(Some((ceremony, revision))) => {
-                    self.remember(&ceremony);
-                    self.show(&ceremony, connection);
+            match self.known(key).await {
+                Ok(Some(copy)) if shown == Some(copy.revision) => return,
+                Ok(Some(Held { stored, revision, .. })) => {
+                    self.show(&stored, connection);
                     if connection.shown(key.id).is_none() {
                         // Another's turn, and perhaps this node did not know whose.
                         self.ring_next(connection).await;

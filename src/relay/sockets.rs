@@ -63,7 +63,7 @@ impl Relay {
     pub async fn sent(&self, connection: &Connection, ceremony: CeremonyId) {
         let device = connection.owner().device;
         let key = CeremonyKey { tenant: connection.owner().tenant.clone(), id: ceremony };
-        match self.drive(&key, Event::Sent { device }).await {
+        match self.drive_soon(&key, Event::Sent { device }).await {
             Ok(driven) => match driven.ceremony.phase() {
                 Phase::Offered => fault_point::reached(Point::Offered),
                 Phase::Challenged => fault_point::reached(Point::ChallengeSent),
@@ -79,9 +79,13 @@ impl Relay {
         let owner = connection.owner();
         let key = CeremonyKey { tenant: owner.tenant.clone(), id: ceremony_id };
         // Somebody else's ceremony and one that does not exist look the same.
-        let own = match self.load(&key).await {
-            Ok(Some(ceremony)) => {
-                let request = &ceremony.request;
+        let copy = match self.node.copies.get(&key) {
+            Some(copy) => Ok(Some(copy)),
+            None => self.read(&key).await,
+        };
+        let own = match copy {
+            Ok(Some(copy)) => {
+                let request = &copy.stored.request;
                 request.username == owner.username
                     && request.device_id.is_none_or(|only| only == owner.device)
             }
@@ -109,11 +113,12 @@ impl Relay {
                 Err(ClaimError::Drive(error)) => Err(error),
             }
         } else {
-            self.drive(&key, event_of(connection, frame, self.node.id)?).await
+            self.drive_soon(&key, event_of(connection, frame, self.node.id)?).await
         };
         match driven {
             Ok(driven) => {
-                if matches!(driven.reply, Reply::Accepted { .. }) {
+                // The first time the end is news to all, and shown with the notice of it.
+                if matches!(driven.reply, Reply::Accepted { .. }) && !driven.changed {
                     self.show_end(&driven.ceremony, connection);
                 }
                 if driven.ceremony.request.id != ceremony_id {

@@ -5,7 +5,6 @@
 //! Without the store nothing is admitted and no code is looked at: both fail closed.
 
 use fido_relay_proto::{Binding, Outcome, UnixMillis};
-use tokio::sync::{Mutex, MutexGuard};
 
 use super::Relay;
 use super::connection::Owner;
@@ -28,29 +27,6 @@ impl Record for Standing {
 
 /// How often a try is counted anew because another write came first.
 const RACES: usize = 64;
-
-/// Users whose names fall together take turns too; more would only cost memory.
-const TURNS: usize = 64;
-
-/// One after the other for each user: many at once for one user would otherwise spend their time
-/// on lost races, and that user's own ceremony with them.
-#[derive(Debug)]
-pub(super) struct Turns([Mutex<()>; TURNS]);
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::new(())))
-    }
-}
-
-impl Turns {
-    /// Waits for this user's turn; it lasts as long as what is given.
-    pub(super) async fn take(&self, user: &UserKey) -> MutexGuard<'_, ()> {
-        let hash = |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte));
-        let sum = user.as_str().bytes().fold(0, hash);
-        self.0[sum % TURNS].lock().await
-    }
-}
 
 pub(super) fn user(request: &Request) -> UserKey {
     UserKey::new(&request.tenant, &request.username)
@@ -132,8 +108,9 @@ impl Relay {
         &self,
         batch: Batch,
         ceremony: &Ceremony,
+        facts: &[Fact],
     ) -> Result<Batch, StoreError> {
-        let end = ceremony.history.last().and_then(|fact| end_of(ceremony, fact));
+        let end = facts.iter().find_map(|fact| end_of(ceremony, fact));
         let Some(end) = end else { return Ok(batch) };
         let policy = &self.node.policy;
         let (batch, ()) = self
@@ -153,7 +130,7 @@ impl Relay {
     /// Counts a wrong code typed on this device; `false`: there was no try left.
     pub(super) async fn spend_try(&self, user: &UserKey, by: &Owner) -> Result<bool, StoreError> {
         let (now, policy) = (self.world().clock.now(), &self.node.policy);
-        let _turn = self.node.standings.take(user).await;
+        let _turn = self.node.standings.take(user.as_str()).await;
         for _ in 0..RACES {
             let (mut batch, (spent, is_last)) = self
                 .with_standing(Batch::new(), user, |standing| {

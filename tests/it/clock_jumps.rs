@@ -1,6 +1,7 @@
 //! A wall clock that is set, forward past every deadline and back by hours, in every phase of a
 //! ceremony: each ends once, in order, and none lives longer than its life and the jump.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -34,14 +35,14 @@ fn order(binding: &str) -> Value {
     json!({ "type": "authentication", "username": "ada", "binding": binding, "timeout_s": LIFE })
 }
 
-async fn load(relay: &PaperRelay, id: &str) -> Ceremony {
+async fn load(relay: &PaperRelay, id: &str) -> Arc<Ceremony> {
     let key = CeremonyKey { tenant: TenantId::default(), id: id.parse().unwrap() };
     relay.relay.load(&key).await.unwrap().unwrap()
 }
 
 async fn challenged(relay: &PaperRelay, id: &str) -> AttemptId {
     loop {
-        if let State::Challenged(challenge) = load(relay, id).await.state {
+        if let State::Challenged(challenge) = &load(relay, id).await.state {
             return challenge.attempt;
         }
         sleep(Duration::from_millis(1)).await;
@@ -81,7 +82,7 @@ async fn standing(relay: &PaperRelay, at: At) -> String {
 }
 
 /// Waits for its end; gives the ceremony and the seconds that it took.
-async fn ends(relay: &PaperRelay, id: &str) -> (Ceremony, u64) {
+async fn ends(relay: &PaperRelay, id: &str) -> (Arc<Ceremony>, u64) {
     let started = Instant::now();
     loop {
         let ceremony = load(relay, id).await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use fido_relay::ceremony::Ceremony;
 use fido_relay::security::clients::{Clients, NewClient};
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, PlainText, Problem, TenantId};
@@ -339,7 +340,7 @@ async fn own_ceremony(relay: &TestRelay, initiator: &Initiator, scope: Scope) ->
     let opener = relay.initiator().await;
     let opened = opener.open(&authentication()).await;
     let key = fido_relay::relay::CeremonyKey { tenant: TenantId::default(), id: opened.id };
-    let mut ceremony = relay.running.relay().load(&key).await.unwrap().unwrap();
+    let mut ceremony = Ceremony::clone(&*relay.running.relay().load(&key).await.unwrap().unwrap());
     ceremony.request.client_id = client;
     ceremony.request.id =
         fido_relay_proto::CeremonyId::from_bytes(fido_relay::security::random::bytes());

@@ -91,6 +91,17 @@ async fn an_approval_keeps_every_promise_wherever_the_relay_is_killed() {
     killed_at_every_step(CeremonyType::Approval).await;
 }
 
+/// At this step the code is taken and nothing of it is stored.
+#[tokio::test]
+async fn a_right_code_that_died_with_the_relay_is_repeated_and_the_ceremony_succeeds() {
+    let kills = vec![Kill::At(Point::Claimed)];
+    let history = Run::new(CeremonyType::Authentication, kills).play().await;
+    assert_eq!(checker::broken(&history), [""; 0], "{history:#?}");
+    assert_eq!(checker::outcomes(&history), [Outcome::Succeeded], "{history:#?}");
+    let claims = |seen: &&history::Seen| matches!(seen, history::Seen::Claimed(_));
+    assert!(history.iter().filter(claims).count() > 1, "the code was stored: {history:#?}");
+}
+
 #[tokio::test]
 async fn every_promise_is_kept_when_the_relay_is_killed_again_and_again_at_any_moment() {
     let latest = u64::try_from(LATEST_MOMENT.as_micros()).unwrap();

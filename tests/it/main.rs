@@ -22,6 +22,7 @@ mod ceremony_rules;
 mod client_direct;
 mod clock_jumps;
 mod commit_model;
+mod commits;
 mod container;
 mod counts;
 #[cfg(unix)]

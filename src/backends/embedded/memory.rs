@@ -90,6 +90,10 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
     fn load<'a>(
         &'a self,
         bucket: Bucket,

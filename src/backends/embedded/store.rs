@@ -155,6 +155,10 @@ impl Drop for FileStore {
 }
 
 impl Store for FileStore {
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
     fn damaged(&self) -> BoxFuture<'_, String> {
         Box::pin(self.layers.database.damaged())
     }

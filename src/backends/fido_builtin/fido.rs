@@ -13,6 +13,10 @@ use crate::ceremony::{Begun, TxBinding, UpstreamSession, Verdict};
 use crate::ports::{Batch, BeginFault, BeginRequest, Completion, Fido};
 
 impl Fido for BuiltinFido {
+    fn judges_locally(&self) -> bool {
+        true
+    }
+
     fn begin(&self, request: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>> {
         Box::pin(async move {
             if request.tenant != self.settings.tenant {

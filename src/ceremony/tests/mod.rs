@@ -70,7 +70,7 @@ fn request(binding: Binding) -> Request {
     }
 }
 
-fn open(binding: Binding) -> Ceremony {
+pub(crate) fn open(binding: Binding) -> Ceremony {
     Ceremony::open(request(binding), Code(CODE.to_owned()), FIRST, None)
 }
 

@@ -101,6 +101,7 @@ impl Checker<'_> {
                 | Event::Read { .. }
                 | Event::Asked { .. }
                 | Event::Said { .. }
+                | Event::Judged { .. }
                 | Event::Claiming { .. }
                 | Event::Challenged { .. }
                 | Event::ToldClosed { .. }
@@ -177,6 +178,7 @@ impl Checker<'_> {
         let mut broken = Vec::new();
         let mut asked: HashMap<CeremonyId, u32> = HashMap::new();
         let mut approved = HashSet::new();
+        let mut judged: HashMap<CeremonyId, Vec<Outcome>> = HashMap::new();
         for event in self.history {
             match event {
                 Event::Asked { session, credential, .. } => {
@@ -194,6 +196,13 @@ impl Checker<'_> {
                     if !matches {
                         broken.push(format!("{id}: an answer was completed that is not stored"));
                     }
+                }
+                Event::Judged { session, verdict } => {
+                    let Some((id, _)) = self.of_session(session) else {
+                        broken.push(format!("{session} was judged and is of no ceremony"));
+                        continue;
+                    };
+                    judged.entry(id).or_default().push(outcome_of(verdict));
                 }
                 Event::Said { session, verdict, lost } => {
                     let Some((id, _)) = self.of_session(session) else { continue };
@@ -249,7 +258,15 @@ impl Checker<'_> {
                     }
                 }
             }
-            if self.end(*id).is_some_and(|closed| closed.outcome == Outcome::Succeeded)
+            if let Some(judged) = judged.get(id) {
+                if versions.iter().any(|it| it.ceremony.phase() == Phase::Verifying) {
+                    broken.push(format!("{id}: an answer was stored without what was found of it"));
+                }
+                let answered = self.end(*id).filter(|closed| closed.accepted.is_some());
+                if answered.is_some_and(|closed| !judged.contains(&closed.outcome)) {
+                    broken.push(format!("I3: {id} ended otherwise than its answer was judged"));
+                }
+            } else if self.end(*id).is_some_and(|closed| closed.outcome == Outcome::Succeeded)
                 && !approved.contains(id)
             {
                 broken.push(format!("I3: {id} succeeded and nobody approved it"));
@@ -315,6 +332,7 @@ impl Checker<'_> {
                 | Event::Begun { .. }
                 | Event::Asked { .. }
                 | Event::Said { .. }
+                | Event::Judged { .. }
                 | Event::Claiming { right: false, .. }
                 | Event::Healed { .. }
                 | Event::Shows { .. }
@@ -398,6 +416,7 @@ impl Checker<'_> {
                 | Event::Begun { .. }
                 | Event::Asked { .. }
                 | Event::Said { .. }
+                | Event::Judged { .. }
                 | Event::Claiming { .. }
                 | Event::Challenged { .. }
                 | Event::ToldClosed { .. }

@@ -275,6 +275,19 @@ fn a_verdict_that_did_not_become_the_outcome_is_found() {
 }
 
 #[test]
+fn a_local_verdict_that_is_not_committed_with_its_answer_is_found() {
+    let mut history = story(END, &[]);
+    for event in &mut history {
+        if matches!(event, Event::Said { .. }) {
+            let verdict = Verdict::Rejected(Reason::UpstreamRejected);
+            *event = Event::Judged { session: "session-1".to_owned(), verdict };
+        }
+    }
+    finds("without what was found of it", &history);
+    finds("otherwise than its answer was judged", &history);
+}
+
+#[test]
 fn a_phone_that_shows_the_wrong_thing_is_found() {
     let shows =
         |prompt| Event::Shows { ceremony: ID, device: PHONE, prompt, at: UnixMillis(30_000) };

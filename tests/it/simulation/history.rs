@@ -20,6 +20,8 @@ pub(super) enum Event {
     Asked { session: String, credential: String },
     /// What it found; whether the relay heard it.
     Said { session: String, verdict: Verdict, lost: bool },
+    /// A FIDO2 server on the relay's own store was asked about an answer; asking has no effect.
+    Judged { session: String, verdict: Verdict },
     /// A device was about to send a code.
     Claiming { ceremony: CeremonyId, device: DeviceId, right: bool },
     /// A device was written a challenge.

@@ -430,7 +430,7 @@ impl Play {
         tasks.spawn_bare(async move {
             let asked = world.events();
             if let Ok(found) = relay.load(&key(id)).await {
-                let outcome = found.as_ref().and_then(Ceremony::closed).map(|end| end.outcome);
+                let outcome = found.as_deref().and_then(Ceremony::closed).map(|end| end.outcome);
                 world.tell(Event::Read { ceremony: id, outcome, found: found.is_some(), asked });
             }
         });

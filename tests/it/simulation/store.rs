@@ -1,5 +1,5 @@
-//! A store that keeps the port's contract and nothing beyond it: slow, sometimes down, with reads of
-//! ceremonies that lag, and with crashes of the process between a write and its answer. What a crash
+//! A store that keeps the port's contract and nothing beyond it: slow, sometimes down, in every
+//! second world with reads of ceremonies that lag, and with crashes of the process between a write and its answer. What a crash
 //! leaves behind is exactly what was applied.
 
 use std::collections::BTreeMap;
@@ -178,7 +178,9 @@ impl SimStore {
         if self.world.is_out() || self.world.happens(faults.unreadable) {
             return Err(down());
         }
-        let stale = bucket == Bucket::Ceremonies && self.world.happens(faults.stale);
+        let stale = bucket == Bucket::Ceremonies
+            && !self.world.is_exclusive
+            && self.world.happens(faults.stale);
         let disk = self.disk.lock().unwrap();
         let Some(versions) = disk.records[bucket as usize].get(key) else { return Ok(None) };
         match &versions.before {
@@ -193,6 +195,10 @@ fn down() -> StoreError {
 }
 
 impl Store for SimStore {
+    fn is_exclusive(&self) -> bool {
+        self.world.is_exclusive
+    }
+
     fn load<'a>(
         &'a self,
         bucket: Bucket,

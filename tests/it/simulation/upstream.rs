@@ -23,9 +23,25 @@ impl SimFido {
     pub(super) fn new(world: Arc<World>) -> Self {
         Self { world, begun: Mutex::default() }
     }
+
+    fn verdict(&self, session: &str) -> Verdict {
+        if !self.world.happens(self.world.faults().upstream) {
+            let cred_hash = session.to_owned();
+            return Verdict::Approved(Approval { cred_hash, user_verified: None, evidence: None });
+        }
+        match self.world.chance().below(4) {
+            0 | 1 => Verdict::Rejected(Reason::UpstreamRejected),
+            2 => Verdict::SessionLost,
+            _ => Verdict::Full,
+        }
+    }
 }
 
 impl Fido for SimFido {
+    fn judges_locally(&self) -> bool {
+        self.world.is_local
+    }
+
     fn begin(&self, request: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>> {
         Box::pin(async move {
             let faults = self.world.faults();
@@ -67,26 +83,19 @@ impl Fido for SimFido {
         Box::pin(async move {
             let faults = self.world.faults();
             let session = session.0.clone();
+            if self.world.is_local {
+                self.world.take(faults.store_ms).await;
+                let verdict = self.verdict(&session);
+                self.world.tell(Event::Judged { session, verdict: verdict.clone() });
+                return verdict.into();
+            }
             self.world.tell(Event::Asked {
                 session: session.clone(),
                 credential: credential.get().to_owned(),
             });
             // Whoever calls has a limit of 10 s.
             self.world.take(faults.upstream_ms.min(5_000)).await;
-            let verdict = if self.world.happens(faults.upstream) {
-                let mut chance = self.world.chance();
-                match chance.below(4) {
-                    0 | 1 => Verdict::Rejected(Reason::UpstreamRejected),
-                    2 => Verdict::SessionLost,
-                    _ => Verdict::Full,
-                }
-            } else {
-                Verdict::Approved(Approval {
-                    cred_hash: session.clone(),
-                    user_verified: None,
-                    evidence: None,
-                })
-            };
+            let verdict = self.verdict(&session);
             let lost = self.world.happens(faults.upstream / 4);
             self.world.tell(Event::Said { session, verdict: verdict.clone(), lost });
             self.world.take(faults.upstream_ms.min(5_000)).await;

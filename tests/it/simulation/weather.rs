@@ -47,6 +47,10 @@ pub(super) const HEALED: Faults = Faults {
 /// What everybody in a simulated world shares.
 #[derive(Debug)]
 pub(super) struct World {
+    /// Only this process writes the store, and no read of it lags.
+    pub(super) is_exclusive: bool,
+    /// The FIDO2 server works on the relay's own store.
+    pub(super) is_local: bool,
     chance: Mutex<Chance>,
     faults: Mutex<Faults>,
     /// Until when the store is down.
@@ -62,6 +66,8 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64) -> Self {
         Self {
+            is_exclusive: seed % 2 == 1,
+            is_local: seed % 4 >= 2,
             chance: Mutex::new(Chance::new(seed)),
             faults: Mutex::default(),
             outage: Mutex::default(),

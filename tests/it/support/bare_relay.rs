@@ -1,8 +1,9 @@
 //! A relay without an edge, over any store: its clock is the test's, its FIDO2 server answers at
 //! once and agrees with everything.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use fido_relay::backends::embedded::LocalBus;
 use fido_relay::ceremony::{
@@ -44,19 +45,33 @@ impl Clock for HandClock {
 #[derive(Debug, Default)]
 pub(crate) struct AgreeingFido {
     pub(crate) completions: AtomicUsize,
+    /// Whether it says that it judges locally.
+    pub(crate) is_local: AtomicBool,
+    /// How long it takes for a challenge.
+    pub(crate) begins_after: Mutex<Duration>,
 }
 
 impl Fido for AgreeingFido {
+    fn judges_locally(&self) -> bool {
+        self.is_local.load(Ordering::Relaxed)
+    }
+
     fn begin(&self, _: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>> {
         // About as much as a real server's options.
         let options = format!(r#"{{"challenge":"{}"}}"#, "Y".repeat(400));
-        Box::pin(std::future::ready(Ok(Begun {
-            session: UpstreamSession("session".to_owned()),
-            challenge: "Y2hhbGxlbmdl".to_owned(),
-            origin: "https://example.com".to_owned(),
-            public_key: RawValue::from_string(options).unwrap(),
-            tx_binding: TxBinding::Relay,
-        })))
+        let pause = *self.begins_after.lock().unwrap();
+        Box::pin(async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            Ok(Begun {
+                session: UpstreamSession("session".to_owned()),
+                challenge: "Y2hhbGxlbmdl".to_owned(),
+                origin: "https://example.com".to_owned(),
+                public_key: RawValue::from_string(options).unwrap(),
+                tx_binding: TxBinding::Relay,
+            })
+        })
     }
 
     fn complete<'a>(

@@ -1,0 +1,243 @@
+//! This node's copies of open ceremonies: what it opened, moved or looked at need not be read and
+//! parsed again.
+//!
+//! A copy is a record that was committed, at its revision, with the *pending* steps that followed on
+//! this node and are not committed yet. Its revision never goes back. Only the task that holds the
+//! ceremony's turn adds pending steps or commits them; a newer record takes the place of an
+//! older one and the pending steps are applied again to it.
+//!
+//! A copy decides nothing by itself where others write too: a commit does, by compare-and-set. Where
+//! this process alone writes, it is exact.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use fido_relay_proto::UnixMillis;
+
+use super::ceremonies::CeremonyKey;
+use crate::ceremony::{Ceremony, Event, Fact, Transition};
+use crate::ports::Revision;
+
+/// Ended ceremonies whose end has not been shown; beyond them the oldest is read again.
+const ENDS: usize = 1_024;
+
+/// A committed record, and the steps that followed it.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    /// As it is stored: what watchers, initiators and phones may see.
+    pub(super) stored: Arc<Ceremony>,
+    pub(super) revision: Revision,
+    steps: Vec<Step>,
+}
+
+/// A step that changed the ceremony and is not stored.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    at: UnixMillis,
+    pub(super) event: Event,
+    /// The ceremony after it.
+    pub(super) after: Arc<Ceremony>,
+}
+
+impl Held {
+    pub(super) fn new(stored: Arc<Ceremony>, revision: Revision) -> Self {
+        Self { stored, revision, steps: Vec::new() }
+    }
+
+    /// The ceremony after its last step.
+    pub(super) fn latest(&self) -> &Arc<Ceremony> {
+        self.steps.last().map_or(&self.stored, |step| &step.after)
+    }
+
+    /// The steps that are not stored.
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// What happened since the stored revision.
+    pub(super) fn facts(&self) -> &[Fact] {
+        self.latest().history.get(self.stored.history.len()..).unwrap_or_default()
+    }
+
+    /// Applies an event.
+    pub(super) fn step(&mut self, at: UnixMillis, event: Event) -> Transition {
+        let mut after = Ceremony::clone(self.latest());
+        let transition = after.step(at, event.clone());
+        if !transition.facts.is_empty() {
+            self.steps.push(Step { at, event, after: Arc::new(after) });
+        }
+        transition
+    }
+
+    /// Its steps applied again to a newer record. A step that this record knows, or that came too
+    /// late for it, falls away.
+    fn onto(&self, stored: Arc<Ceremony>, revision: Revision) -> Self {
+        let mut copy = Self::new(stored, revision);
+        for Step { at, event, .. } in &self.steps {
+            copy.step(*at, event.clone());
+        }
+        copy
+    }
+}
+
+/// The copies of a node: as many as it knows open ceremonies, and a few that have just ended.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    held: DashMap<CeremonyKey, Held>,
+    /// Those that have ended, the oldest first.
+    ended: Mutex<VecDeque<CeremonyKey>>,
+}
+
+impl Copies {
+    pub(super) fn get(&self, key: &CeremonyKey) -> Option<Held> {
+        self.held.get(key).map(|copy| copy.clone())
+    }
+
+    /// Notes a record that was read, if it is open or newer than the copy; gives the newest.
+    pub(super) fn read(
+        &self,
+        key: &CeremonyKey,
+        stored: Arc<Ceremony>,
+        revision: Revision,
+    ) -> Held {
+        let is_open = stored.closed().is_none();
+        match self.held.entry(key.clone()) {
+            Entry::Occupied(mut held) => {
+                if held.get().revision < revision {
+                    let newer = held.get().onto(stored, revision);
+                    held.insert(newer);
+                }
+                if is_open || held.get().revision > revision {
+                    held.get().clone()
+                } else {
+                    held.remove()
+                }
+            }
+            Entry::Vacant(place) => {
+                let copy = Held::new(stored, revision);
+                if is_open {
+                    place.insert(copy.clone());
+                }
+                copy
+            }
+        }
+    }
+
+    /// Notes what this node has committed. If copies are `exact`, an end is kept until it was shown:
+    /// showing it would read the record otherwise.
+    pub(super) fn committed(&self, key: &CeremonyKey, copy: Held, exact: bool) {
+        let has_ended = copy.stored.closed().is_some();
+        if has_ended && !exact {
+            return self.forget(key);
+        }
+        match self.held.entry(key.clone()) {
+            Entry::Occupied(held) if held.get().revision > copy.revision => return,
+            Entry::Occupied(mut held) => drop(held.insert(copy)),
+            Entry::Vacant(place) => drop(place.insert(copy)),
+        }
+        if has_ended {
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            ended.push_back(key.clone());
+            let oldest = if ended.len() > ENDS { ended.pop_front() } else { None };
+            drop(ended);
+            if let Some(oldest) = oldest {
+                self.forget(&oldest);
+            }
+        }
+    }
+
+    /// Keeps a copy's steps until they are committed; `false`: a newer record has come meanwhile.
+    pub(super) fn keep(&self, key: &CeremonyKey, copy: &Held) -> bool {
+        match self.held.entry(key.clone()) {
+            Entry::Occupied(held) if held.get().revision > copy.revision => false,
+            Entry::Occupied(mut held) => {
+                held.insert(copy.clone());
+                true
+            }
+            Entry::Vacant(place) => {
+                place.insert(copy.clone());
+                true
+            }
+        }
+    }
+
+    pub(super) fn forget(&self, key: &CeremonyKey) {
+        self.held.remove(key);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fido_relay_proto::device::AckOf;
+    use fido_relay_proto::{Binding, DeviceId};
+
+    use super::*;
+    use crate::ceremony::{self, Kind};
+
+    const PHONE: DeviceId = DeviceId::from_bytes([1; 16]);
+    const SENT: Event = Event::Sent { device: PHONE };
+    const ACKED: Event = Event::Acked { device: PHONE, of: AckOf::Offer };
+
+    fn key() -> CeremonyKey {
+        CeremonyKey::from(&ceremony::open(Binding::Code))
+    }
+
+    /// Opened, and then these.
+    fn after(events: &[Event]) -> Arc<Ceremony> {
+        let mut ceremony = ceremony::open(Binding::Code);
+        let opened_at = ceremony.request.opened_at;
+        for (nth, event) in (1..).zip(events) {
+            ceremony.step(opened_at.plus_secs(nth), event.clone());
+        }
+        Arc::new(ceremony)
+    }
+
+    #[test]
+    fn steps_follow_a_newer_record_and_what_it_knows_falls_away() {
+        let copies = Copies::default();
+        let mut copy = copies.read(&key(), after(&[]), Revision(1));
+        let at = copy.stored.request.opened_at.plus_secs(3);
+        copy.step(at, SENT);
+        copy.step(at, ACKED);
+        assert!(copies.keep(&key(), &copy));
+        assert_eq!(copies.get(&key()).unwrap().facts().len(), 2);
+
+        let newer = copies.read(&key(), after(&[SENT]), Revision(2));
+        let facts: Vec<_> = newer.facts().iter().map(|fact| (fact.kind, fact.at)).collect();
+        assert_eq!(facts, [(Kind::Delivered, at)]);
+        assert_eq!(newer.steps().len(), 1);
+        assert!(!copies.keep(&key(), &copy), "its record is older");
+    }
+
+    #[test]
+    fn a_copy_never_goes_back_and_is_dropped_with_its_end() {
+        let copies = Copies::default();
+        copies.committed(&key(), Held::new(after(&[SENT]), Revision(2)), true);
+        assert_eq!(copies.read(&key(), after(&[]), Revision(1)).revision, Revision(2));
+        let ended = after(&[SENT, Event::Cancel]);
+        assert_eq!(copies.read(&key(), ended, Revision(3)).revision, Revision(3));
+        assert_eq!(copies.len(), 0);
+        copies.read(&key(), after(&[Event::Cancel]), Revision(3));
+        assert_eq!(copies.len(), 0, "an end that was read is not kept");
+    }
+
+    #[test]
+    fn ends_that_are_never_shown_are_bounded() {
+        let copies = Copies::default();
+        let ended = after(&[Event::Cancel]);
+        for nth in 0..ENDS + 5 {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&nth.to_be_bytes());
+            let id = fido_relay_proto::CeremonyId::from_bytes(id);
+            let key = CeremonyKey { id, ..key() };
+            copies.committed(&key, Held::new(Arc::clone(&ended), Revision(1)), true);
+        }
+        assert_eq!(copies.len(), ENDS);
+    }
+}

@@ -18,22 +18,23 @@ use fido_relay_proto::TenantId;
 use tokio::net::TcpListener;
 use url::Url;
 
+use crate::app::{App, pairings};
 use crate::audit::{self, Audit};
 use crate::backends::embedded::{LocalBus, RevocationList, RevocationsError, SystemClock};
 use crate::backends::fido_http;
 use crate::config::Config;
 use crate::edge::accept::{self, Door};
-use crate::edge::admin::{self, Admin, Revoking};
+use crate::edge::admin::{self, Admin};
 #[cfg(unix)]
 use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
 use crate::metrics::Metrics;
 use crate::ports::{Bus, Clock, DueRule, Store, StoreError, Witness, Witnesses};
-use crate::relay::{self, Bounds, CardNews, Relay, World};
+use crate::relay::{self, Bounds, Relay, World};
 use crate::security::keys::Keys;
 use crate::security::record::RecordSigner;
 use crate::security::seal::{SealError, Sealer};
-use crate::security::{client_assertion, event_ticket, pairing};
+use crate::security::{client_assertion, event_ticket};
 use crate::tasks::Tasks;
 use crate::webhooks::Webhooks;
 
@@ -165,6 +166,7 @@ impl Ground {
 pub struct Running {
     config: Config,
     relay: Relay,
+    app: App,
     tasks: Tasks,
     audit: Option<Audit>,
     webhooks: Webhooks,
@@ -259,17 +261,25 @@ async fn prepare_on(
     // What counts waits for nothing: it hears first.
     let witnesses = std::iter::once(metrics.witness()).chain(audit.iter().map(witness));
     let bus: Arc<dyn Bus> = Arc::new(LocalBus::new());
-    let card_news = CardNews { store: Arc::clone(&store), bus: Arc::clone(&bus) };
     let witnesses = witnesses.chain(webhooks.webhooks().witness());
-    let witnesses = witnesses.chain([Arc::new(card_news) as Arc<dyn Witness>]).collect();
-    let witnesses = Witnesses::new(witnesses);
+    let witnesses = Witnesses::new(witnesses.collect());
     let keys = Keys::load_or_make(&*store, &sealer).await?;
-    let ground = (Arc::clone(&store), Arc::clone(&clock));
-    let (fido, certify) = upstream::upstream(&config, ground, &keys, &witnesses)?;
-    let world = World {
+    let app = App {
         cards: cards(&config, Arc::clone(&store)),
         store,
+        clock,
+        bus,
         revocations: Arc::new(revocations),
+        webhooks: Some(webhooks.webhooks().clone()),
+        public_url: base(&config.public_url),
+        tasks: tasks.clone(),
+    };
+    let (fido, certify) = upstream::upstream(&config, &app, &keys)?;
+    let App { cards, store, clock, bus, revocations, .. } = app.clone();
+    let world = World {
+        cards,
+        store,
+        revocations,
         sealer,
         bus,
         fido: metrics.upstream(fido),
@@ -286,14 +296,14 @@ async fn prepare_on(
     let certify = certify.filter(|_| config.client_direct);
     let door = door::settings(&config, metrics.clone());
     let door = Door::start(door, &relay.world().clock, &tasks)?;
-    let (settings, managed) = (settings::edge(&config, metrics), Some(webhooks.clone()));
-    let edge = Edge::new(relay.clone(), settings, door.clone(), certify, managed).await?;
+    let settings = settings::edge(&config, metrics);
+    let edge = Edge::new(relay.clone(), app.clone(), settings, door.clone(), certify).await?;
     relay.revocations_applied().await;
     let (store, stopping) = (Arc::clone(&relay.world().store), tasks.stopping().clone());
     tasks.spawn_vital("store", async move {
         stopping.run_until_cancelled(store.damaged()).await;
     });
-    let running = Running { config, relay, tasks, audit, webhooks, admin_address: None };
+    let running = Running { config, relay, app, tasks, audit, webhooks, admin_address: None };
     Ok(Prepared { running, listener, edge, door })
 }
 
@@ -314,6 +324,12 @@ impl Running {
     #[must_use]
     pub fn relay(&self) -> &Relay {
         &self.relay
+    }
+
+    /// What is done to its devices, pairings, initiators and cards.
+    #[must_use]
+    pub fn app(&self) -> &App {
+        &self.app
     }
 
     /// Its webhooks.
@@ -340,17 +356,8 @@ impl Running {
     /// [`AdminSocket::bind`]'s.
     #[cfg(unix)]
     pub fn serve_admin(&self) -> std::io::Result<()> {
-        let world = self.relay.world();
-        let admin = Admin {
-            tenant: TenantId::default(),
-            store: Arc::clone(&world.store),
-            clock: Arc::clone(&world.clock),
-            public_url: self.url(),
-            witnesses: world.witnesses.clone(),
-            webhooks: Some(self.webhooks.clone()),
-            cards: world.cards.clone(),
-            revoking: Revoking::Running(self.relay.clone()),
-        };
+        let (app, relay) = (self.app.clone(), Some(self.relay.clone()));
+        let admin = Admin { tenant: TenantId::default(), app, relay };
         AdminSocket::bind(&self.config.data_dir)?.serve(admin::router(admin), &self.tasks);
         Ok(())
     }
@@ -381,7 +388,7 @@ impl Running {
 /// What every kind of record is due for.
 #[must_use]
 pub fn due_rules() -> Vec<DueRule> {
-    let others = [pairing::DUE, event_ticket::DUE, client_assertion::DUE];
+    let others = [pairings::DUE, event_ticket::DUE, client_assertion::DUE];
     relay::DUE.into_iter().chain(others).chain(crate::webhooks::DUE).collect()
 }
 

@@ -89,10 +89,14 @@ pub enum Happening {
         /// Its user.
         username: Username,
     },
-    /// Somebody typed a pairing code wrong as often as is allowed: the pairing is void.
+    /// A pairing is void: its code was typed wrong as often as is allowed, or all of the user's
+    /// were voided.
     PairingVoided {
         /// Whose device it would have made.
         username: Username,
+        /// The initiator that voided them; none: the operator, if there is one, else wrong codes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client_id: Option<ClientId>,
     },
     /// The person said that it was not them who asked.
     NotMe {

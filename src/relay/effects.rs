@@ -7,12 +7,13 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::ceremonies::CeremonyKey;
-use super::{DriveError, Relay};
+use super::{DriveError, Driven, Relay};
+use crate::app::devices::with_card_news;
 use crate::ceremony::{
     Answer, Begun, Ceremony, Challenge, Effect, Event, State, UpstreamSession, Verdict,
 };
 use crate::fault_point::{self, Point};
-use crate::ports::{Batch, BeginRequest, Completion, Happening};
+use crate::ports::{Batch, BeginRequest, Completion, Happening, Notice, SecurityEvent};
 
 /// How often an answer is handed in to a server whose records were changed meanwhile.
 const HAND_INS: usize = 16;
@@ -139,21 +140,26 @@ impl Relay {
 
     /// Brings a result home. A store that is down for a moment must not lose it: what the FIDO2
     /// server said cannot be asked again. It gives up only when the ceremony's own limit is due,
-    /// after which the result would count as unknown anyway.
+    /// after which the result would count as unknown anyway. With `happening` the same commit has its
+    /// entry of the journal, and what it means for the user's devices.
     async fn report(
         &self,
         key: &CeremonyKey,
         event: Event,
         (records, happening): (Batch, Option<Happening>),
     ) -> Reported {
+        let world = self.world();
+        let happened =
+            happening.map(|what| SecurityEvent::new(key.tenant.clone(), world.clock.now(), what));
         // Not by the wall clock, which may be set in the meantime.
         let give_up = Instant::now() + Duration::from_millis(crate::ceremony::COMPLETION_LIMIT_MS);
         let mut pause = Duration::from_millis(50);
         loop {
-            let error = match self.drive_with(key, event.clone(), records.clone()).await {
+            let error = match self.report_once(key, &event, &records, happened.as_ref()).await {
                 Ok(Some(driven)) => {
-                    if let Some(what) = happening.filter(|_| driven.changed) {
-                        self.note(&driven.ceremony.request, what).await;
+                    if happened.is_some() && driven.changed {
+                        let username = driven.ceremony.request.username.clone();
+                        world.bus.publish(Notice::News(key.tenant.clone(), username)).await;
                     }
                     return Reported::Stored;
                 }
@@ -167,5 +173,22 @@ impl Relay {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));
         }
+    }
+
+    async fn report_once(
+        &self,
+        key: &CeremonyKey,
+        event: &Event,
+        records: &Batch,
+        happened: Option<&SecurityEvent>,
+    ) -> Result<Option<Driven>, DriveError> {
+        let mut records = records.clone();
+        if let Some(happened) = happened {
+            let with_entry = records.entry(happened.entry());
+            records = with_card_news(&*self.world().store, with_entry, happened)
+                .await
+                .map_err(|error| DriveError::Unavailable(error.to_string()))?;
+        }
+        self.drive_with(key, event.clone(), records).await
     }
 }

@@ -10,12 +10,10 @@
 //!                                      └─▶ bus: look again ─▶ prompts (phones), watchers
 //! ```
 
-pub mod cards;
 mod ceremonies;
 mod claims;
 mod connection;
 mod deadlines;
-pub mod devices;
 mod drive;
 mod effects;
 mod live;
@@ -35,7 +33,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay_proto::{NodeId, TenantId, UnixMillis, Username};
-use futures::channel::oneshot;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -43,16 +40,15 @@ pub use self::ceremonies::{CeremonyKey, RESULTS_S};
 pub use self::connection::{Connection, Next, OUTBOX_BYTES, Outgoing, Owner};
 pub use self::drive::{DriveError, Driven};
 pub use self::live::{Full, OpenLimits};
-pub use self::news::CardNews;
 pub use self::open::{Asker, OpenError, OpenOrder};
 pub use self::registry::Registry;
 pub use self::view::{End, Moment, View};
 pub use self::watchers::{Watch, Watchers};
 
 use self::deadlines::Deadlines;
-use self::devices::UserKey;
 use self::live::Live;
 use self::standings::Turns;
+use crate::app::devices::UserKey;
 use crate::ceremony::{Ceremony, Event, Refusal, Reply};
 use crate::fatigue::Policy;
 use crate::ports::{
@@ -144,17 +140,6 @@ struct Node {
     revocations_applied: CancellationToken,
 }
 
-/// Why a device or card was not revoked.
-#[derive(Debug, thiserror::Error)]
-pub enum RevokeError {
-    /// There is none, or no more.
-    #[error("no such device or card")]
-    NotFound,
-    /// It could not be stored, or not everywhere: then the relay goes on trying by itself.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 impl Relay {
     /// Starts a node: it follows the bus and the clock, takes up every open ceremony where the
     /// store says it stands, and removes what has passed its retention, until the tasks are
@@ -214,10 +199,7 @@ impl Relay {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
-        let (tell, told) = oneshot::channel();
-        // Nobody may wait for the answer any more: the work counts all the same.
-        self.world().tasks.spawn_bare(async move { drop(tell.send(work.await)) });
-        told.await.ok()
+        self.world().tasks.run_detached(work).await
     }
 
     /// What the relay stands on.
@@ -429,7 +411,7 @@ impl Relay {
     /// Keeps what this node must know of an open ceremony between looks.
     fn remember(&self, ceremony: &Ceremony) {
         let key = CeremonyKey::from(ceremony);
-        let user = devices::UserKey::new(&key.tenant, &ceremony.request.username);
+        let user = UserKey::new(&key.tenant, &ceremony.request.username);
         match ceremony.wakes_at() {
             Some(at) => {
                 self.node.live.insert(user, ceremony);

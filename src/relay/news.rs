@@ -2,26 +2,14 @@
 //! the store with the user, so that a phone that was away hears them when it connects; which it has
 //! seen is its own to know, by their ids.
 
-use std::sync::Arc;
-
-use fido_relay_proto::device::{Notice as NoticeFrame, NoticeEvent};
+use fido_relay_proto::device::Notice as NoticeFrame;
 use fido_relay_proto::{RelayFrame, TenantId, UnixMillis, Username};
 
 use super::Relay;
 use super::connection::Connection;
-use super::devices::{self, Device, News};
-use crate::ceremony::{Ceremony, Event};
-use crate::ports::{BoxFuture, Bus, Happening, Notice, SecurityEvent, Store, Witness};
-
-/// News are told for this long, in seconds: a phone that is opened once a week hears them.
-pub(super) const TOLD_FOR_S: u64 = 7 * 24 * 60 * 60;
+use crate::app::devices::{self, Device, News, TOLD_FOR_S};
 
 impl Relay {
-    /// There is news of this user's devices: every node tells those that it has.
-    pub async fn spread_news(&self, tenant: &TenantId, username: &Username) {
-        self.world().bus.publish(Notice::News(tenant.clone(), username.clone())).await;
-    }
-
     /// Tells the user's devices on this node.
     pub(super) async fn tell_news(&self, tenant: &TenantId, username: &Username) {
         if self.registry().is_empty() {
@@ -50,45 +38,6 @@ impl Relay {
         let frames = news.iter().filter(|news| concerns(news, device, now));
         let frames = frames.map(|news| (news.seq, frame(news, now)));
         connection.tell(frames);
-    }
-}
-
-/// Notices to a user's devices about cards that were registered or removed, by any client.
-#[derive(Clone, Debug)]
-pub struct CardNews {
-    /// Where users are kept.
-    pub store: Arc<dyn Store>,
-    /// How nodes hear that there is news.
-    pub bus: Arc<dyn Bus>,
-}
-
-impl Witness for CardNews {
-    fn changed<'a>(&'a self, _: &'a Ceremony, _: Option<&'a Event>) -> BoxFuture<'a, ()> {
-        Box::pin(std::future::ready(()))
-    }
-
-    fn found<'a>(&'a self, _: &'a Ceremony) -> BoxFuture<'a, ()> {
-        Box::pin(std::future::ready(()))
-    }
-
-    fn noted<'a>(&'a self, event: &'a SecurityEvent) -> BoxFuture<'a, ()> {
-        let SecurityEvent { tenant, at, what, .. } = event;
-        let (news, username) = if let Happening::CardRegistered { card_id, username } = what {
-            ((NoticeEvent::CardRegistered, *card_id), username)
-        } else if let Happening::CardRemoved { card_id, username, .. } = what {
-            ((NoticeEvent::CardRemoved, *card_id), username)
-        } else {
-            return Box::pin(std::future::ready(()));
-        };
-        Box::pin(async move {
-            match devices::note_card(&*self.store, tenant, username, news, *at).await {
-                Ok(true) => {
-                    self.bus.publish(Notice::News(tenant.clone(), username.clone())).await;
-                }
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "devices will not hear of a card"),
-            }
-        })
     }
 }
 

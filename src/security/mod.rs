@@ -9,7 +9,6 @@ pub mod event_ticket;
 pub mod keys;
 pub mod limits;
 pub mod origin;
-pub mod pairing;
 pub mod random;
 pub mod receipt;
 pub mod record;

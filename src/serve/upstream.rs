@@ -10,6 +10,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::StartError;
+use crate::app::App;
 use crate::backends::embedded::SystemClock;
 use crate::backends::fido_builtin::{self, BuiltinFido, Credentials};
 use crate::backends::fido_http::{self, ClientCert, FidoHttp, Unreachable, UsernameForm};
@@ -17,7 +18,7 @@ use crate::config::{
     Attestation, AttestationKind, AttestationTrust, Config, HttpUpstream, Upstream, UpstreamPaths,
     UpstreamUsernames,
 };
-use crate::ports::{Cards, Certify, Clock, Fido, Store, Witnesses};
+use crate::ports::{Cards, Certify, Clock, Fido, Store};
 use crate::security::keys::Keys;
 
 /// Why a FIDO2 server that can be used may not work as it is meant to.
@@ -59,12 +60,8 @@ pub(crate) fn cards(config: &Config, store: Arc<dyn Store>) -> Option<Arc<dyn Ca
 pub(super) type Upstreams = (Arc<dyn Fido>, Option<Arc<dyn Certify>>);
 
 /// The configured FIDO2 server, as ceremonies and as client-direct programs call it.
-pub(super) fn upstream(
-    config: &Config,
-    (store, clock): (Arc<dyn Store>, Arc<dyn Clock>),
-    keys: &Keys,
-    witnesses: &Witnesses,
-) -> Result<Upstreams, StartError> {
+pub(super) fn upstream(config: &Config, app: &App, keys: &Keys) -> Result<Upstreams, StartError> {
+    let (store, clock) = (Arc::clone(&app.store), Arc::clone(&app.clock));
     match &config.upstream {
         Upstream::Builtin => {
             let tenant = &config.tenant;
@@ -86,7 +83,7 @@ pub(super) fn upstream(
                 receipts: config.receipts,
                 user_handle_key: keys.user_handle(),
                 username_as_user_handle: tenant.username_as_user_handle,
-                witnesses: witnesses.clone(),
+                events: Some(Arc::new(app.clone())),
             };
             let server = Arc::new(BuiltinFido::new(store, clock, settings));
             Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))

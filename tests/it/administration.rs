@@ -13,7 +13,6 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::acts::at_rest;
 use fido_relay::app::App;
 use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList, SystemClock};
 use fido_relay::edge::admin::{self, Admin};

@@ -48,7 +48,8 @@ pub struct Completion {
     /// ceremony's end; where one of these records was changed meanwhile, the answer is handed in
     /// again. Empty for a server that is elsewhere: that one is asked once.
     pub records: Batch,
-    /// The security event that is noted once the end is committed.
+    /// What happened to a card: its entry of the journal, and what it means for the user's devices,
+    /// are committed with the ceremony's end too.
     pub event: Option<Happening>,
 }
 

@@ -4,6 +4,7 @@
 mod cards;
 mod clients;
 mod devices;
+mod operators;
 mod trail;
 mod webhooks;
 

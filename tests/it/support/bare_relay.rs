@@ -1,8 +1,8 @@
 //! A relay without an edge, over any store: its clock is the test's, its FIDO2 server answers at
 //! once and agrees with everything.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use fido_relay::backends::embedded::LocalBus;
 use fido_relay::ceremony::{
@@ -43,6 +43,8 @@ impl Clock for HandClock {
 #[derive(Debug, Default)]
 pub(crate) struct AgreeingFido {
     pub(crate) completions: AtomicUsize,
+    /// What it says in place of agreeing.
+    pub(crate) says: Mutex<Option<Completion>>,
 }
 
 impl Fido for AgreeingFido {
@@ -66,6 +68,9 @@ impl Fido for AgreeingFido {
         _: u64,
     ) -> BoxFuture<'a, Completion> {
         self.completions.fetch_add(1, Ordering::Relaxed);
+        if let Some(completion) = self.says.lock().unwrap().clone() {
+            return Box::pin(std::future::ready(completion));
+        }
         let cred_hash = "A".repeat(43);
         let approval = Approval { cred_hash, user_verified: Some(true), evidence: None };
         Box::pin(std::future::ready(Verdict::Approved(approval).into()))

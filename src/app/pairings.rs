@@ -23,7 +23,7 @@ use qrcode::QrCode;
 use qrcode::render::svg;
 use serde::{Deserialize, Serialize};
 
-use super::devices::{self, Device, TooManyDevices, ended_early};
+use super::devices::{self, Device, TooManyDevices};
 use super::{Actor, App, RACES, committed};
 use crate::ports::batch::MAX_CHANGES;
 use crate::ports::{
@@ -312,34 +312,29 @@ async fn look_typed(
 }
 
 /// Makes a phone that holds a pairing's secret, and the key that its proof names, the user's device.
-/// `audiences` are the URLs that the proof may name. Once begun it runs to its end.
+/// `audiences` are the URLs that the proof may name.
 ///
 /// # Errors
 /// [`PairingError`].
 pub async fn pair(
     app: &App,
     order: PairDevice,
-    audiences: Vec<String>,
+    audiences: &[String],
 ) -> Result<Device, PairingError> {
-    let app = app.clone();
-    let tasks = app.tasks.clone();
-    let paired = tasks.run_detached(async move {
-        let secret = match (&order.pairing_token, &order.typed_code) {
-            (Some(token), _) => Secret::Token(token),
-            (None, Some(code)) => Secret::Typed(code),
-            (None, None) => return Err(PairingError::Unknown),
-        };
-        let found = look(&*app.store, secret, app.clock.now()).await?;
-        let PairDevice { proof, jwk, name, platform, push, .. } = order;
-        let names = |audience: &String| {
-            device_proof::verify_pairing(&proof, &jwk, audience, &found.hash).is_ok()
-        };
-        if !audiences.iter().any(names) {
-            return Err(PairingError::Unknown);
-        }
-        redeem(&app, &found, Phone { jwk, name, platform, push }).await
-    });
-    paired.await.unwrap_or_else(|| Err(ended_early().into()))
+    let secret = match (&order.pairing_token, &order.typed_code) {
+        (Some(token), _) => Secret::Token(token),
+        (None, Some(code)) => Secret::Typed(code),
+        (None, None) => return Err(PairingError::Unknown),
+    };
+    let found = look(&*app.store, secret, app.clock.now()).await?;
+    let PairDevice { proof, jwk, name, platform, push, .. } = order;
+    let names = |audience: &String| {
+        device_proof::verify_pairing(&proof, &jwk, audience, &found.hash).is_ok()
+    };
+    if !audiences.iter().any(names) {
+        return Err(PairingError::Unknown);
+    }
+    redeem(app, &found, Phone { jwk, name, platform, push }).await
 }
 
 /// What a phone says of itself.

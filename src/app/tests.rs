@@ -116,7 +116,7 @@ async fn a_pairing_for_a_user_with_too_many_devices_is_not_used_up() {
             "proof": key.pairing_proof(AUDIENCE, &pairing.pairing_token).unwrap(),
         });
         let order = serde_json::from_value(order).unwrap();
-        pairings::pair(&stage.app, order, vec![AUDIENCE.to_owned()]).await.unwrap();
+        pairings::pair(&stage.app, order, &[AUDIENCE.to_owned()]).await.unwrap();
     }
     let before = stage.store.records().await;
     assert!(stage.act(Act::Pair).await.unwrap_err().contains("revoke one first"));

@@ -129,24 +129,11 @@ enum Handover {
 }
 
 /// Gives a device the key that its old one hands over to; none: refused. `audiences` are the URLs
-/// that the proofs may name. A repeated request is answered as the first was. Once begun it runs to
-/// its end.
+/// that the proofs may name. A repeated request is answered as the first was.
 ///
 /// # Errors
 /// The store's.
 pub async fn rotate_key(
-    app: &App,
-    tenant: &TenantId,
-    order: RotateDeviceKey,
-    audiences: Vec<String>,
-) -> Result<Option<Device>, StoreError> {
-    let (app, tenant) = (app.clone(), tenant.clone());
-    let tasks = app.tasks.clone();
-    let rotated = async move { rotate_now(&app, &tenant, &order, &audiences).await };
-    tasks.run_detached(rotated).await.unwrap_or_else(|| Err(ended_early()))
-}
-
-async fn rotate_now(
     app: &App,
     tenant: &TenantId,
     order: &RotateDeviceKey,

@@ -271,7 +271,7 @@ impl Stage {
                     "proof": key.pairing_proof(AUDIENCE, token).unwrap(),
                 });
                 let order = serde_json::from_value(order).unwrap();
-                said(pairings::pair(app, order, vec![AUDIENCE.to_owned()]).await)
+                said(pairings::pair(app, order, &[AUDIENCE.to_owned()]).await)
             }
             Act::LastWrongCode => {
                 let (head, last) = self.pairing.typed_code.split_at(10);
@@ -297,8 +297,8 @@ impl Stage {
                 });
                 let order = serde_json::from_value(order).unwrap();
                 let tenant = TenantId::default();
-                let audiences = vec![AUDIENCE.to_owned()];
-                let rotated = devices::rotate_key(app, &tenant, order, audiences).await;
+                let audiences = [AUDIENCE.to_owned()];
+                let rotated = devices::rotate_key(app, &tenant, &order, &audiences).await;
                 said(rotated.map(Option::unwrap))
             }
             Act::RevokeDevice => said(devices::revoke(app, actor, *device).await),

@@ -19,11 +19,18 @@ pub(super) async fn rotate(
     DeviceCall { network: from }: DeviceCall,
     JsonBody { value, .. }: JsonBody<RotateDeviceKey>,
 ) -> Result<Json<RotatedDeviceKey>, Refusal> {
-    let (tenant, audiences) = (&edge.settings().tenant, edge.at_every_base("/v1/device/key"));
-    let Some(device) = devices::rotate_key(edge.app(), tenant, value, audiences).await? else {
-        edge.inner.limits.attempt_failed(from);
-        return Err(ProblemCode::ProofRefused.into());
-    };
+    let tasks = edge.app().tasks.clone();
+    // A phone that hangs up has used up its try all the same.
+    let rotated = tasks.run_detached(async move {
+        let (tenant, audiences) = (&edge.settings().tenant, edge.at_every_base("/v1/device/key"));
+        let rotated = devices::rotate_key(edge.app(), tenant, &value, &audiences).await;
+        if let Ok(None) = rotated {
+            edge.inner.limits.attempt_failed(from);
+        }
+        rotated
+    });
+    let rotated = rotated.await.ok_or(ProblemCode::Internal)??;
+    let device = rotated.ok_or(ProblemCode::ProofRefused)?;
     let (device_id, jkt) = (device.id, device_proof::thumbprint(&device.jwk));
     Ok(Json(RotatedDeviceKey { device_id, jkt }))
 }

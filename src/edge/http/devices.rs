@@ -32,12 +32,18 @@ pub(super) async fn pair(
             return Err(Refusal::invalid("/pairing_token, /typed_code: give one of the two"));
         }
     }
-    let paired = pairings::pair(edge.app(), value, edge.at_every_base("/v1/devices")).await;
-    if let Err(PairingError::Unknown | PairingError::Used) = &paired {
-        edge.inner.limits.attempt_failed(from);
-    }
-    let device_id = paired?.id;
     let socket_url = edge.inner.socket_urls.first().cloned().unwrap_or_default();
+    let tasks = edge.app().tasks.clone();
+    // A phone that hangs up has used up its try all the same.
+    let paired = tasks.run_detached(async move {
+        let audiences = edge.at_every_base("/v1/devices");
+        let paired = pairings::pair(edge.app(), value, &audiences).await;
+        if let Err(PairingError::Unknown | PairingError::Used) = &paired {
+            edge.inner.limits.attempt_failed(from);
+        }
+        paired
+    });
+    let device_id = paired.await.ok_or(ProblemCode::Internal)??.id;
     Ok((StatusCode::CREATED, Json(PairedDevice { device_id, socket_url })))
 }
 

@@ -202,12 +202,14 @@ pub async fn open(
 /// # Errors
 /// The store's.
 pub async fn void_of(app: &App, actor: &Actor, username: &Username) -> Result<(), StoreError> {
+    let now = app.clock.now();
     for _ in 0..RACES {
         let mut batch = Batch::new();
         for (key, stored) in app.store.list(Bucket::Pairings, "").await? {
             let Ok(Record::Open(pairing)) = records::decode(&stored.value) else { continue };
             if pairing.tenant == actor.tenant
                 && pairing.username == *username
+                && now < pairing.expires_at
                 && batch.changes().len() < MAX_CHANGES
             {
                 batch = put(batch, &key, stored.revision, &pairing.void())?;
@@ -220,9 +222,7 @@ pub async fn void_of(app: &App, actor: &Actor, username: &Username) -> Result<()
         let (username, client_id) = (username.clone(), actor.client_id());
         let what = Happening::PairingVoided { username, client_id };
         // A conflict: one was used meanwhile, or a wrong code has cost it a try.
-        if app.commit(batch.entry(actor.entry(app.clock.now(), what))).await?
-            && voided < MAX_CHANGES
-        {
+        if app.commit(batch.entry(actor.entry(now, what))).await? && voided < MAX_CHANGES {
             return Ok(());
         }
     }

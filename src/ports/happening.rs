@@ -57,7 +57,8 @@ pub enum Happening {
         device_id: DeviceId,
         /// Its user.
         username: Username,
-        /// The initiator that did it; none: the operator.
+        /// The initiator that did it; none: the operator. Without an operator too it was finished
+        /// from the list of revocations: the act that wrote it there had failed.
         client_id: Option<ClientId>,
     },
     /// A card was registered for a user.

@@ -156,7 +156,7 @@ pub(super) fn notice_id(of: &str) -> NoticeId {
 }
 
 /// A device's key in the store.
-pub(super) fn key(tenant: &TenantId, id: DeviceId) -> String {
+fn key(tenant: &TenantId, id: DeviceId) -> String {
     format!("{tenant}.{id}")
 }
 
@@ -181,9 +181,7 @@ pub async fn of_user(
     tenant: &TenantId,
     username: &Username,
 ) -> Result<Vec<DeviceId>, StoreError> {
-    let user = UserKey::new(tenant, username);
-    let found = records::load::<User>(store, Bucket::Users, user.as_str()).await?;
-    Ok(found.map(|(user, _)| user.devices).unwrap_or_default())
+    Ok(Listed::load(store, tenant, username).await?.user.devices)
 }
 
 /// The latest news of a user's devices, oldest first.
@@ -195,9 +193,7 @@ pub async fn news(
     tenant: &TenantId,
     username: &Username,
 ) -> Result<Vec<News>, StoreError> {
-    let user = UserKey::new(tenant, username);
-    let found = records::load::<User>(store, Bucket::Users, user.as_str()).await?;
-    Ok(found.map(|(user, _)| user.news).unwrap_or_default())
+    Ok(Listed::load(store, tenant, username).await?.user.news)
 }
 
 /// A device that is paired and not revoked, with its revision.

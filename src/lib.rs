@@ -5,6 +5,7 @@
 //! ([`ceremony`]), the new state is saved, and only then are the resulting effects performed
 //! ([`relay`]); their results are events again.
 
+pub mod app;
 pub mod audit;
 pub mod backends;
 pub mod ceremony;

@@ -19,12 +19,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use url::Url;
 
+use crate::app::{App, pairings};
 use crate::audit::Audit;
 use crate::backends::embedded::{LocalBus, RevocationList, RevocationsError, SystemClock};
 use crate::backends::fido_http;
 use crate::config::Config;
 use crate::edge::accept::{self, Door};
-use crate::edge::admin::{self, Admin, Revoking};
+use crate::edge::admin::{self, Admin};
 #[cfg(unix)]
 use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
@@ -35,7 +36,7 @@ use crate::relay::{self, Bounds, Relay, World};
 use crate::security::keys::Keys;
 use crate::security::refusals::Refusals;
 use crate::security::seal::{SealError, Sealer};
-use crate::security::{client_assertion, event_ticket, pairing};
+use crate::security::{client_assertion, event_ticket};
 use crate::tasks::Tasks;
 use crate::webhooks::Webhooks;
 
@@ -168,6 +169,7 @@ impl Ground {
 pub struct Running {
     config: Config,
     relay: Relay,
+    app: App,
     tasks: Tasks,
     audit: Option<Audit>,
     webhooks: Webhooks,
@@ -265,12 +267,22 @@ async fn prepare_on(
     tasks.spawn_vital("journal", shortened);
     let bus: Arc<dyn Bus> = Arc::new(LocalBus::new());
     let keys = Keys::load_or_make(&*store, &sealer).await?;
-    let ground = (Arc::clone(&store), Arc::clone(&clock));
-    let (fido, certify) = upstream::upstream(&config, ground, &keys)?;
-    let world = World {
+    let app = App {
         cards: cards(&config, Arc::clone(&store)),
         store,
+        clock,
+        bus,
         revocations: Arc::new(revocations),
+        webhooks: Some(webhooks.clone()),
+        public_url: base(&config.public_url),
+        tasks: tasks.clone(),
+    };
+    let (fido, certify) = upstream::upstream(&config, &app, &keys)?;
+    let App { cards, store, clock, bus, revocations, .. } = app.clone();
+    let world = World {
+        cards,
+        store,
+        revocations,
         sealer,
         bus,
         fido: metrics.upstream(fido),
@@ -288,14 +300,14 @@ async fn prepare_on(
     let certify = certify.filter(|_| config.client_direct);
     let door = door::settings(&config, metrics.clone());
     let door = Door::start(door, &relay.world().clock, &tasks)?;
-    let (settings, managed) = (settings::edge(&config, metrics, refusals), Some(webhooks.clone()));
-    let edge = Edge::new(relay.clone(), settings, door.clone(), certify, managed).await?;
+    let settings = settings::edge(&config, metrics, refusals);
+    let edge = Edge::new(relay.clone(), app.clone(), settings, door.clone(), certify).await?;
     relay.revocations_applied().await;
     let (store, stopping) = (Arc::clone(&relay.world().store), tasks.stopping().clone());
     tasks.spawn_vital("store", async move {
         stopping.run_until_cancelled(store.damaged()).await;
     });
-    let running = Running { config, relay, tasks, audit, webhooks, admin_address: None };
+    let running = Running { config, relay, app, tasks, audit, webhooks, admin_address: None };
     Ok(Prepared { running, listener, edge, door })
 }
 
@@ -316,6 +328,12 @@ impl Running {
     #[must_use]
     pub fn relay(&self) -> &Relay {
         &self.relay
+    }
+
+    /// What is done to its devices, pairings, initiators and cards.
+    #[must_use]
+    pub fn app(&self) -> &App {
+        &self.app
     }
 
     /// Its webhooks.
@@ -342,16 +360,8 @@ impl Running {
     /// [`AdminSocket::bind`]'s.
     #[cfg(unix)]
     pub fn serve_admin(&self) -> std::io::Result<()> {
-        let world = self.relay.world();
-        let admin = Admin {
-            tenant: TenantId::default(),
-            store: Arc::clone(&world.store),
-            clock: Arc::clone(&world.clock),
-            public_url: self.url(),
-            webhooks: Some(self.webhooks.clone()),
-            cards: world.cards.clone(),
-            revoking: Revoking::Running(self.relay.clone()),
-        };
+        let (app, relay) = (self.app.clone(), Some(self.relay.clone()));
+        let admin = Admin { tenant: TenantId::default(), app, relay };
         AdminSocket::bind(&self.config.data_dir)?.serve(admin::router(admin), &self.tasks);
         Ok(())
     }
@@ -388,7 +398,7 @@ fn recording(audit: Option<&Audit>) -> watch::Receiver<Ability> {
 /// What every kind of record is due for.
 #[must_use]
 pub fn due_rules() -> Vec<DueRule> {
-    let others = [pairing::DUE, event_ticket::DUE, client_assertion::DUE];
+    let others = [pairings::DUE, event_ticket::DUE, client_assertion::DUE];
     relay::DUE.into_iter().chain(others).chain(crate::webhooks::DUE).collect()
 }
 

@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use futures::channel::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -83,6 +84,18 @@ impl Tasks {
             }
         });
         drop(self.tracker.spawn(watched.instrument(tracing::debug_span!("task", name))));
+    }
+
+    /// Runs work that must finish in a task of its own, whatever becomes of the caller; none if that
+    /// task was ended early.
+    pub async fn run_detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (tell, told) = oneshot::channel();
+        // The caller may not wait for the answer any more: the work counts all the same.
+        self.spawn_bare(async move { drop(tell.send(work.await)) });
+        told.await.ok()
     }
 
     /// Cancelled when the process is to stop.

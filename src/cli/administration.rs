@@ -6,19 +6,21 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use fido_relay_proto::{Problem, TenantId, Username};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
 
 use super::{Failure, note};
-use crate::backends::embedded::{OpenError, RevocationList, SystemClock};
+use crate::app::App;
+use crate::backends::embedded::{LocalBus, OpenError, RevocationList, SystemClock};
 use crate::config::Config;
-use crate::edge::admin::{self, Admin, Revoking};
+use crate::edge::admin::{self, Admin, OPERATOR};
 use crate::ports::{Clock, Store};
 use crate::security::seal::Sealer;
 use crate::serve::{self, Contents, DataDirectory, REVOCATIONS_FILE, SEAL_KEY_FILE, StartError};
+use crate::tasks::Tasks;
 
 /// A way to the administration.
 #[derive(Debug)]
@@ -71,15 +73,19 @@ impl Administration {
         let webhooks =
             serve::webhooks::of_store(config, Arc::clone(&store), sealer, Arc::clone(&clock));
         let list = RevocationList::open(&directory.path().join(REVOCATIONS_FILE));
-        Ok(Self::Store(admin::router(Admin {
-            tenant: TenantId::default(),
+        let app = App {
             cards: serve::cards(config, Arc::clone(&store)),
             store,
             clock,
-            public_url: serve::base(&config.public_url),
+            // No node hears of it: the phones do when they connect.
+            bus: Arc::new(LocalBus::with_room(1)),
+            revocations: Arc::new(list.map_err(Failure::failed)?),
             webhooks: Some(webhooks.map_err(Failure::failed)?),
-            revoking: Revoking::AtRest(Arc::new(list.map_err(Failure::failed)?)),
-        })))
+            public_url: serve::base(&config.public_url),
+            tasks: Tasks::default(),
+        };
+        let admin = Admin { tenant: TenantId::default(), app, relay: None };
+        Ok(Self::Store(admin::router(admin)))
     }
 
     /// Calls and reads the answer.
@@ -121,6 +127,7 @@ impl Administration {
                 let request = client
                     .request(method, format!("http://relay{path}"))
                     .header(header::CONTENT_TYPE, "application/json")
+                    .header(OPERATOR, operator())
                     .body(body);
                 let response = request.send().await.map_err(Failure::failed)?;
                 let status = response.status();
@@ -130,6 +137,7 @@ impl Administration {
                 let request = Request::builder()
                     .method(method)
                     .uri(path)
+                    .header(OPERATOR, operator())
                     .body(Body::from(body))
                     .map_err(Failure::failed)?;
                 let Ok(response) = router.clone().oneshot(request).await;
@@ -140,6 +148,27 @@ impl Administration {
         };
         if status.is_success() { Ok(answer.to_vec()) } else { Err(refusal(status, &answer)) }
     }
+}
+
+/// The name that is recorded for what is done: the account behind `sudo`, else the one that is
+/// logged in, else the number of this process's user.
+fn operator() -> HeaderValue {
+    let named = ["SUDO_USER", "LOGNAME", "USER"].into_iter().filter_map(std::env::var_os);
+    let mut named = named.filter(|name| !name.is_empty());
+    let name = named.next().unwrap_or_else(|| user_id().into());
+    // Control characters are no part of a header, nor of a name.
+    let bytes: Vec<_> = name.as_encoded_bytes().iter().filter(|b| **b >= b' ').copied().collect();
+    HeaderValue::from_bytes(&bytes).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(unix)]
+fn user_id() -> String {
+    format!("uid {}", rustix::process::getuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn user_id() -> String {
+    String::new()
 }
 
 /// A path about a user.

@@ -9,58 +9,62 @@ mod cards;
 mod clients;
 mod devices;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use fido_relay_proto::http::OpenPairing;
-use fido_relay_proto::{ClientId, ProblemCode, TenantId, UnixMillis};
+use fido_relay_proto::{ClientId, ProblemCode, TenantId};
 
 pub use self::clients::{
     ClientEntry, CreateClient, KEY_MAX_S, NewKey, PublicKeyEntry, RemovePublicKey, RotateKey,
 };
-pub use self::devices::{DeviceEntry, Revoking};
+pub use self::devices::DeviceEntry;
 
 use super::admin_webhooks;
 use super::http::fields::from_json;
 use super::http::refusal::Refusal;
-use crate::ports::{Batch, Cards, Clock, Happening, SecurityEvent, Store};
+use crate::app::{Actor, App, pairings};
+use crate::relay::Relay;
 use crate::security::clients::Clients;
-use crate::security::pairing;
-use crate::webhooks::Webhooks;
+
+/// The header with the operator's name, which is the caller's own word: that the caller may open the
+/// socket is all that is known.
+pub const OPERATOR: &str = "x-operator";
 
 /// What the administration works on.
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// The relying party.
     pub tenant: TenantId,
-    /// The relay's records.
-    pub store: Arc<dyn Store>,
-    /// When it is.
-    pub clock: Arc<dyn Clock>,
-    /// Where apps reach the relay, without a trailing slash.
-    pub public_url: String,
-    /// Webhook endpoints, if they are managed here.
-    pub webhooks: Option<Webhooks>,
-    /// The users' cards, where the FIDO2 server keeps them here.
-    pub cards: Option<Arc<dyn Cards>>,
-    /// How devices and cards are revoked.
-    pub revoking: Revoking,
+    /// What is done here.
+    pub app: App,
+    /// The relay that runs, if one does.
+    pub relay: Option<Relay>,
 }
 
 impl Admin {
-    async fn noted(&self, at: UnixMillis, what: Happening) {
-        let tenant = self.tenant.clone();
-        let entry = SecurityEvent::new(tenant, at, what).entry();
-        let _ = self.store.commit(Batch::new().entry(entry)).await;
-    }
-
     pub(super) fn clients(&self) -> Clients {
-        Clients::new(Arc::clone(&self.store))
+        Clients::new(Arc::clone(&self.app.store))
+    }
+}
+
+/// Who asks, by the name that the request gives.
+pub(super) struct Operator(pub(super) Actor);
+
+impl FromRequestParts<Arc<Admin>> for Operator {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, Infallible> {
+        let name = parts.headers.get(OPERATOR).map(HeaderValue::as_bytes).unwrap_or_default();
+        let name = String::from_utf8_lossy(name);
+        Ok(Self(Actor::operator(admin.tenant.clone(), &name)))
     }
 }
 
@@ -82,10 +86,13 @@ pub fn router(admin: Admin) -> Router {
         .with_state(Arc::new(admin))
 }
 
-async fn open_pairing(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Refusal> {
+async fn open_pairing(
+    State(admin): State<Arc<Admin>>,
+    Operator(actor): Operator,
+    body: Bytes,
+) -> Result<Response, Refusal> {
     let OpenPairing { username } = from_json(&body)?;
-    let Admin { tenant, store, clock, public_url, .. } = &*admin;
-    let opened = pairing::open(&**store, tenant, &username, public_url, clock.now()).await?;
+    let opened = pairings::open(&admin.app, &actor, &username).await?;
     Ok((StatusCode::CREATED, axum::Json(opened)).into_response())
 }
 

@@ -15,7 +15,7 @@ use fido_relay_proto::webhook::{
 use fido_relay_proto::{ClientId, EventId, Problem, ProblemCode, WebhookId};
 use serde::{Deserialize, Serialize};
 
-use super::admin::{Admin, parse_id};
+use super::admin::{Admin, Operator, parse_id};
 use super::http::fields::{QueryOf, from_json};
 use super::http::refusal::Refusal;
 use super::http::webhooks::{Which, undelivered, view};
@@ -59,16 +59,17 @@ async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<WebhookEntry>>
 
 async fn register(
     State(admin): State<Arc<Admin>>,
+    Operator(actor): Operator,
     Path(client): Path<String>,
     body: Bytes,
 ) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
     let client = parse_id(&client)?;
     let order: CreateWebhook = from_json(&body)?;
-    if !admin.clients().list(&admin.tenant).await?.iter().any(|known| known.id == client) {
+    if admin.clients().find(&admin.tenant, client).await?.is_none() {
         return Err(not_found("there is no such client"));
     }
-    let made = webhooks(&admin)?.register((&admin.tenant, client), order, Registrar::Operator);
-    let (endpoint, secret) = made.await?;
+    let (whose, operator) = ((&admin.tenant, client), actor.operator_name());
+    let (endpoint, secret) = webhooks(&admin)?.register(whose, order, operator).await?;
     tracing::info!(webhook = %endpoint.id, %client, "webhook registered by the operator");
     Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: view(&endpoint), secret })))
 }
@@ -86,9 +87,11 @@ async fn change(
 
 async fn remove(
     State(admin): State<Arc<Admin>>,
+    Operator(actor): Operator,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
-    webhooks(&admin)?.remove(&find(&admin, &id).await?).await?;
+    let endpoint = find(&admin, &id).await?;
+    webhooks(&admin)?.remove(&endpoint, actor.operator_name()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -145,7 +148,7 @@ async fn find(admin: &Admin, id: &str) -> Result<Endpoint, Refusal> {
 }
 
 fn webhooks(admin: &Admin) -> Result<&Webhooks, Refusal> {
-    admin.webhooks.as_ref().ok_or_else(|| not_found("webhooks are not served here"))
+    admin.app.webhooks.as_ref().ok_or_else(|| not_found("webhooks are not served here"))
 }
 
 fn not_found(detail: &'static str) -> Refusal {

@@ -27,6 +27,7 @@ pub use watch::WatchLimits;
 use self::accept::Door;
 use self::device_socket::Crowd;
 use self::watch::Places;
+use crate::app::App;
 use crate::metrics::Metrics;
 use crate::ports::{Certify, StoreError};
 use crate::relay::Relay;
@@ -40,7 +41,6 @@ use crate::security::refusals::{Refusals, Refused};
 use crate::security::result_token::ResultSigner;
 use crate::security::ticket::Tickets;
 use crate::session;
-use crate::webhooks::Webhooks;
 
 /// What the edge is told at the start.
 #[derive(Clone, Debug)]
@@ -87,6 +87,7 @@ pub struct Edge {
 #[derive(Debug)]
 struct Inner {
     relay: Relay,
+    app: App,
     settings: Settings,
     socket_urls: Vec<String>,
     /// Hosts that a client-direct request may name.
@@ -106,21 +107,19 @@ struct Inner {
     results: ResultSigner,
     records: RecordSigner,
     certify: Option<Arc<dyn Certify>>,
-    webhooks: Option<Webhooks>,
 }
 
 impl Edge {
-    /// The edge of this relay; `certify` answers client-direct programs, if they are served,
-    /// and `webhooks` are managed, if there are any.
+    /// The edge of this relay; `certify` answers client-direct programs, if they are served.
     ///
     /// # Errors
     /// The store's, if the relay's own keys cannot be had.
     pub async fn new(
         relay: Relay,
+        app: App,
         settings: Settings,
         door: Door,
         certify: Option<Arc<dyn Certify>>,
-        webhooks: Option<Webhooks>,
     ) -> Result<Self, StoreError> {
         let keys = Keys::load_or_make(&*relay.world().store, &relay.world().sealer).await?;
         let results = ResultSigner::new(&keys, &settings.public_url)
@@ -156,7 +155,7 @@ impl Edge {
             results,
             records,
             certify,
-            webhooks,
+            app,
             relay,
             settings,
         };
@@ -176,6 +175,17 @@ impl Edge {
     /// Sums a refusal of what came from this address.
     fn refused(&self, what: Refused, from: IpAddr) {
         self.inner.settings.refusals.count(what, from);
+    }
+
+    fn app(&self) -> &App {
+        &self.inner.app
+    }
+
+    /// A path under every spelling of `public_url`: what a device's proof may name.
+    fn at_every_base(&self, path: &str) -> Vec<String> {
+        let settings = self.settings();
+        let bases = std::iter::once(&settings.public_url).chain(&settings.public_aliases);
+        bases.map(|base| format!("{base}{path}")).collect()
     }
 
     fn settings(&self) -> &Settings {

@@ -4,6 +4,8 @@ use fido_relay_proto::http::CardAttestation;
 use fido_relay_proto::{CardId, TenantId, UnixMillis, Username};
 use futures::future::BoxFuture;
 
+use super::batch::Batch;
+use super::happening::SecurityEvent;
 use super::store::StoreError;
 
 /// One card of a user.
@@ -37,13 +39,14 @@ pub trait Cards: Send + Sync + std::fmt::Debug {
         username: &'a Username,
     ) -> BoxFuture<'a, Result<Vec<Card>, StoreError>>;
 
-    /// Removes a card by [`Card::record`] and says whether it was there. After `Ok` no ceremony
-    /// succeeds with it, also none that began before. It belongs in the list of revocations first.
-    fn remove<'a>(
+    /// The change that removes a card by [`Card::record`]; none: it is not there. Once it is
+    /// committed no ceremony succeeds with the card, also none that began before. The card belongs
+    /// in the list of revocations first.
+    fn removal<'a>(
         &'a self,
         tenant: &'a TenantId,
         record: &'a str,
-    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+    ) -> BoxFuture<'a, Result<Option<Batch>, StoreError>>;
 
     /// Parts the name from the person who had it: registrations that began before fail, and later
     /// ones get another user handle. Removes no card.
@@ -52,4 +55,12 @@ pub trait Cards: Send + Sync + std::fmt::Debug {
         tenant: &'a TenantId,
         username: &'a Username,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+/// Commits what a FIDO2 server makes of a card outside of ceremonies.
+pub trait CardEvents: Send + Sync + std::fmt::Debug {
+    /// Commits the server's own changes, if any, with the event's entry of the journal and what it
+    /// means for the user's devices.
+    fn commit(&self, changes: Batch, event: SecurityEvent)
+    -> BoxFuture<'_, Result<(), StoreError>>;
 }

@@ -47,7 +47,8 @@ pub struct Completion {
     /// Changes of the server's own records in the relay's store, from a server that judges locally:
     /// they are committed with the answer and the ceremony's end.
     pub records: Batch,
-    /// The security event whose entry is committed with the end, from such a server.
+    /// What happened to a card, from such a server: its entry of the journal, and what it means for
+    /// the user's devices, are committed with the ceremony's end too.
     pub event: Option<Happening>,
 }
 

@@ -55,7 +55,8 @@ pub enum Happening {
         device_id: DeviceId,
         /// Its user.
         username: Username,
-        /// The initiator that did it; none: the operator.
+        /// The initiator that did it; none: the operator. Without an operator too it was finished
+        /// from the list of revocations: the act that wrote it there had failed.
         client_id: Option<ClientId>,
     },
     /// A card was registered for a user.
@@ -87,10 +88,14 @@ pub enum Happening {
         /// Its user.
         username: Username,
     },
-    /// Somebody typed a pairing code wrong as often as is allowed: the pairing is void.
+    /// A pairing is void: its code was typed wrong as often as is allowed, or all of the user's
+    /// were voided.
     PairingVoided {
         /// Whose device it would have made.
         username: Username,
+        /// The initiator that voided them; none: the operator, if there is one, else wrong codes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client_id: Option<ClientId>,
     },
     /// The person said that it was not them who asked.
     NotMe {

@@ -20,7 +20,7 @@ pub mod webhook;
 
 pub use batch::{Batch, Change, Write};
 pub use bus::{Bus, Notice};
-pub use cards::{Card, Cards};
+pub use cards::{Card, CardEvents, Cards};
 pub use certify::{Certify, CertifyCall, CertifyReply, CertifyStep, latin1, latin1_bytes};
 pub use clock::Clock;
 pub use counts::{Counts, NoCounts};

@@ -8,8 +8,8 @@
 use fido_relay_proto::AttemptId;
 
 use super::connection::Connection;
-use super::devices::UserKey;
 use super::{CeremonyKey, DriveError, Driven, Relay};
+use crate::app::devices::UserKey;
 use crate::ceremony::{Ceremony, Event, State};
 use crate::ports::StoreError;
 use crate::security::random;

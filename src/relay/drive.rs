@@ -11,6 +11,7 @@ use super::connection::Shown;
 use super::copies::Held;
 use super::standings;
 use super::{Relay, World};
+use crate::app::devices::with_card_news;
 use crate::ceremony::{Ceremony, Effect, Event, Fact, Kind, Reply, Request, Transition};
 use crate::fault_point::{self, Point};
 use crate::ports::{Ability, Batch, Bucket, Notice, Revision, SecurityEvent, StoreError};
@@ -135,7 +136,7 @@ impl Relay {
                 return Ok(Driven { reply, ceremony, changed });
             }
             let mut records = Batch::new();
-            let mut judged = None;
+            let (mut judged, mut is_news) = (None, false);
             if let Some(Effect::Complete { attempt }) = effect
                 && world.fido.judges_locally()
             {
@@ -143,7 +144,11 @@ impl Relay {
                 records = completion.records;
                 if let Some(what) = completion.event {
                     let event = SecurityEvent::new(key.tenant.clone(), world.clock.now(), what);
-                    records = records.entry(event.entry());
+                    let with_entry = records.entry(event.entry());
+                    records = with_card_news(&*world.store, with_entry, &event)
+                        .await
+                        .map_err(unavailable)?;
+                    is_news = true;
                 }
                 let verdict = completion.verdict;
                 let event = Event::Completed { attempt, verdict };
@@ -174,6 +179,10 @@ impl Relay {
                 }
                 log_end(&ceremony);
                 self.announce(&ceremony).await;
+                if is_news {
+                    let Request { tenant, username, .. } = &ceremony.request;
+                    world.bus.publish(Notice::News(tenant.clone(), username.clone())).await;
+                }
             }
             if let Some(effect) = effect {
                 self.perform(&ceremony, effect);

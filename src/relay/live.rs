@@ -10,7 +10,7 @@ use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{CeremonyId, ClientId, DeviceId, UnixMillis};
 
 use super::ceremonies::CeremonyKey;
-use super::devices::UserKey;
+use crate::app::devices::UserKey;
 use crate::ceremony::Ceremony;
 
 /// Ceremonies that may be open at a time.

@@ -10,13 +10,11 @@
 //!                                      └─▶ bus: look again ─▶ prompts (phones), watchers
 //! ```
 
-pub mod cards;
 mod ceremonies;
 mod claims;
 mod connection;
 mod copies;
 mod deadlines;
-pub mod devices;
 mod drive;
 mod effects;
 mod live;
@@ -37,7 +35,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay_proto::{NodeId, TenantId, UnixMillis, Username};
-use futures::channel::oneshot;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -52,9 +49,9 @@ pub use self::watchers::{Watch, Watchers};
 
 use self::copies::{Copies, Held};
 use self::deadlines::Deadlines;
-use self::devices::UserKey;
 use self::live::Live;
 use self::turns::Turns;
+use crate::app::devices::UserKey;
 use crate::ceremony::{Ceremony, Event, Refusal, Reply};
 use crate::fatigue::Policy;
 use crate::journal::Journal;
@@ -166,17 +163,6 @@ struct Node {
     revocations_applied: CancellationToken,
 }
 
-/// Why a device or card was not revoked.
-#[derive(Debug, thiserror::Error)]
-pub enum RevokeError {
-    /// There is none, or no more.
-    #[error("no such device or card")]
-    NotFound,
-    /// It could not be stored, or not everywhere: then the relay goes on trying by itself.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 impl Relay {
     /// Starts a node: it follows the bus and the clock, takes up every open ceremony where the
     /// store says it stands, and removes what has passed its retention, until the tasks are
@@ -237,10 +223,7 @@ impl Relay {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
-        let (tell, told) = oneshot::channel();
-        // Nobody may wait for the answer any more: the work counts all the same.
-        self.world().tasks.spawn_bare(async move { drop(tell.send(work.await)) });
-        told.await.ok()
+        self.world().tasks.run_detached(work).await
     }
 
     /// What the relay stands on.
@@ -472,7 +455,7 @@ impl Relay {
     /// Keeps what this node must know of an open ceremony between looks.
     fn remember(&self, ceremony: &Ceremony) {
         let key = CeremonyKey::from(ceremony);
-        let user = devices::UserKey::new(&key.tenant, &ceremony.request.username);
+        let user = UserKey::new(&key.tenant, &ceremony.request.username);
         match ceremony.wakes_at() {
             Some(at) => {
                 self.meet(ceremony);

@@ -7,18 +7,9 @@ use fido_relay_proto::{RelayFrame, TenantId, UnixMillis, Username};
 
 use super::Relay;
 use super::connection::Connection;
-use super::devices::{self, Device, News};
-use crate::ports::Notice;
-
-/// News are told for this long, in seconds: a phone that is opened once a week hears them.
-pub(super) const TOLD_FOR_S: u64 = 7 * 24 * 60 * 60;
+use crate::app::devices::{self, Device, News, TOLD_FOR_S};
 
 impl Relay {
-    /// There is news of this user's devices: every node tells those that it has.
-    pub async fn spread_news(&self, tenant: &TenantId, username: &Username) {
-        self.world().bus.publish(Notice::News(tenant.clone(), username.clone())).await;
-    }
-
     /// Tells the user's devices on this node.
     pub(super) async fn tell_news(&self, tenant: &TenantId, username: &Username) {
         if self.registry().is_empty() {

@@ -1,22 +1,23 @@
-//! Revoking a device or card so that it stays revoked: everywhere within seconds, and also when the store
-//! is put back to an earlier state.
+//! Following the list of revocations, so that what was revoked stays so: everywhere within seconds,
+//! and also when the store is put back to an earlier state.
 //!
 //! ```text
-//!  revoke ─▶ list (flushed) ─▶ store ─▶ bus: Revoked ─▶ every node closes the socket
-//!              └──▶ every node reads on where it stopped: applies to the store, closes the socket
+//!  app: revoke ─▶ list (flushed) ─▶ store ─▶ bus: Revoked ─▶ every node closes the socket
+//!                   └──▶ every node reads on where it stopped: closes the socket, applies to the store
 //! ```
-//! The list comes first. What stands there and not in the store (a crash or a store that failed
-//! between the two, a restored backup) is applied by whoever reads on, before this node serves
-//! anybody and every two seconds afterwards. The same reading makes up for a lost notice, and
-//! costs the same however many phones are connected.
+//! What the list has and the store does not (a crash or a store that failed between the two, a
+//! restored backup) is applied before this node serves anybody and every two seconds afterwards. The
+//! same reading makes up for a lost notice, and costs the same however many phones are connected.
+//!
+//! The act that put a device on the list brings it to the store itself, with the entry of the journal
+//! that names who asked. So what is new on the list is applied one look later: then the act has failed.
 
 use std::time::Duration;
 
-use fido_relay_proto::{ClientId, DeviceId, TenantId};
-
-use super::devices::{self, Device};
-use super::{Relay, RevokeError};
-use crate::ports::{Happening, Notice, Revocation, Revoked, SecurityEvent, StoreError};
+use super::Relay;
+use crate::app::cards::remove_listed;
+use crate::app::devices::{self, Device};
+use crate::ports::{Happening, Revocation, Revoked, SecurityEvent, StoreError};
 
 /// Between two looks at the list. With the time that a socket takes to close it keeps well within
 /// the five seconds in which a revoked device must be gone.
@@ -24,55 +25,21 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Entries read at a time.
 const PAGE: usize = 256;
 
+/// How far the list was read.
+struct Read {
+    /// Up to here the store has it.
+    applied: u64,
+    /// The end at the last look; before the first look no end, so that all is applied at once.
+    seen: u64,
+}
+
 impl Relay {
-    /// Revokes a device for good; `by` is the initiator that asked for it, none the operator.
-    /// Gives the device as it was. Once begun it runs to its end, whatever becomes of the caller.
-    ///
-    /// # Errors
-    /// [`RevokeError::NotFound`] also for a device that was revoked before.
-    pub async fn revoke(
-        &self,
-        tenant: &TenantId,
-        id: DeviceId,
-        by: Option<ClientId>,
-    ) -> Result<Device, RevokeError> {
-        let (relay, tenant) = (self.clone(), tenant.clone());
-        let revoking = async move { relay.revoke_now(&tenant, id, by).await };
-        self.to_the_end(revoking)
-            .await
-            .unwrap_or_else(|| Err(StoreError::Unavailable("a task ended early".to_owned()).into()))
-    }
-
-    async fn revoke_now(
-        &self,
-        tenant: &TenantId,
-        id: DeviceId,
-        by: Option<ClientId>,
-    ) -> Result<Device, RevokeError> {
-        let world = self.world();
-        let at = world.clock.now();
-        let Some(device) = devices::load(&*world.store, tenant, id).await? else {
-            return Err(RevokeError::NotFound);
-        };
-        let what = Revoked::Device(id);
-        world.revocations.record(Revocation { tenant: tenant.clone(), what, at }).await?;
-        let revoked = devices::revoke(&*world.store, tenant, id, at).await?;
-        world.bus.publish(Notice::Revoked(id)).await;
-        if !revoked {
-            return Err(RevokeError::NotFound);
-        }
-        let (device_id, username) = (id, device.username.clone());
-        let what = Happening::DeviceRevoked { device_id, username, client_id: by };
-        world.note(&SecurityEvent::new(tenant.clone(), at, what)).await;
-        Ok(device)
-    }
-
     /// Reads the list to its end, and then reads on until the tasks are stopped.
     pub(super) async fn follow_revocations(self) {
         let stopping = self.world().tasks.stopping().clone();
-        let mut epoch = 0;
+        let mut read = Read { applied: 0, seen: u64::MAX };
         loop {
-            match self.apply_revocations(&mut epoch).await {
+            match self.apply_revocations(&mut read).await {
                 Ok(()) => self.node.revocations_applied.cancel(),
                 Err(error) => tracing::error!(%error, "revocations could not be applied"),
             }
@@ -82,33 +49,52 @@ impl Relay {
         }
     }
 
-    /// Applies everything after `epoch`, which moves along.
-    async fn apply_revocations(&self, epoch: &mut u64) -> Result<(), StoreError> {
-        let world = self.world();
+    /// Reads to the list's end and applies what was there at the last look.
+    async fn apply_revocations(&self, read: &mut Read) -> Result<(), StoreError> {
+        let mut epoch = read.applied;
         loop {
-            let page = world.revocations.after(*epoch, PAGE).await?;
+            let page = self.world().revocations.after(epoch, PAGE).await?;
             if page.is_empty() {
+                read.seen = epoch;
                 return Ok(());
             }
-            for (next, Revocation { tenant, what, at }) in page {
-                // What the store did not know: it is older than the list.
-                match what {
-                    Revoked::Device(device) => {
-                        if devices::revoke(&*world.store, &tenant, device, at).await? {
-                            tracing::warn!(%device, "revoked again, the store had it as paired");
-                        }
-                        self.drop_revoked(device);
-                    }
-                    Revoked::Card(record) => {
-                        if let Some(cards) = &world.cards
-                            && cards.remove(&tenant, &record).await?
-                        {
-                            tracing::warn!(%record, "a card was removed again, the store had it");
-                        }
-                    }
+            for (next, revocation) in page {
+                if let Revoked::Device(device) = revocation.what {
+                    self.drop_revoked(device);
                 }
-                *epoch = next;
+                if next <= read.seen {
+                    self.apply_revocation(revocation).await?;
+                    read.applied = next;
+                }
+                epoch = next;
             }
         }
+    }
+
+    async fn apply_revocation(&self, revocation: Revocation) -> Result<(), StoreError> {
+        let world = self.world();
+        let Revocation { tenant, what, at } = revocation;
+        match what {
+            Revoked::Device(id) => {
+                // At the start it may be a store that was put back: its revocation was told then.
+                let is_news = self.node.revocations_applied.is_cancelled();
+                let event = |device: &Device| {
+                    let (username, client_id) = (device.username.clone(), None);
+                    let what = Happening::DeviceRevoked { device_id: id, username, client_id };
+                    is_news.then(|| SecurityEvent::new(device.tenant.clone(), at, what))
+                };
+                if devices::revoke_listed(&*world.store, &tenant, id, at, event).await?.is_some() {
+                    tracing::warn!(device = %id, "revoked again, the store had it as paired");
+                }
+            }
+            Revoked::Card(record) => {
+                if let Some(cards) = &world.cards
+                    && remove_listed(&*world.store, &**cards, &tenant, &record, None).await?
+                {
+                    tracing::warn!(%record, "a card was removed again, the store had it");
+                }
+            }
+        }
+        Ok(())
     }
 }

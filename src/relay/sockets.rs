@@ -10,7 +10,8 @@ use fido_relay_proto::{CeremonyId, NodeId, Phase, RelayFrame, typed_digits};
 
 use super::claims::ClaimError;
 use super::connection::Connection;
-use super::{CeremonyKey, DriveError, Relay, devices};
+use super::{CeremonyKey, DriveError, Relay};
+use crate::app::devices;
 use crate::ceremony::{Event, Refusal, Reply};
 use crate::fault_point::{self, Point};
 use crate::session::CloseReason;

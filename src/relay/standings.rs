@@ -8,7 +8,7 @@ use fido_relay_proto::{Binding, Outcome, UnixMillis};
 
 use super::Relay;
 use super::connection::Owner;
-use super::devices::UserKey;
+use crate::app::devices::UserKey;
 use crate::ceremony::{Ceremony, Fact, Kind, Request};
 use crate::fatigue::{Admission, Ask, End, Standing, Why};
 use crate::ports::{

@@ -10,7 +10,6 @@ pub mod jws;
 pub mod keys;
 pub mod limits;
 pub mod origin;
-pub mod pairing;
 pub mod random;
 pub mod receipt;
 pub mod record;

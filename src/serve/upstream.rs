@@ -10,6 +10,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::StartError;
+use crate::app::App;
 use crate::backends::embedded::SystemClock;
 use crate::backends::fido_builtin::{self, BuiltinFido, Credentials};
 use crate::backends::fido_http::{self, ClientCert, FidoHttp, Unreachable, UsernameForm};
@@ -59,11 +60,8 @@ pub(crate) fn cards(config: &Config, store: Arc<dyn Store>) -> Option<Arc<dyn Ca
 pub(super) type Upstreams = (Arc<dyn Fido>, Option<Arc<dyn Certify>>);
 
 /// The configured FIDO2 server, as ceremonies and as client-direct programs call it.
-pub(super) fn upstream(
-    config: &Config,
-    (store, clock): (Arc<dyn Store>, Arc<dyn Clock>),
-    keys: &Keys,
-) -> Result<Upstreams, StartError> {
+pub(super) fn upstream(config: &Config, app: &App, keys: &Keys) -> Result<Upstreams, StartError> {
+    let (store, clock) = (Arc::clone(&app.store), Arc::clone(&app.clock));
     match &config.upstream {
         Upstream::Builtin => {
             let tenant = &config.tenant;
@@ -85,6 +83,7 @@ pub(super) fn upstream(
                 receipts: config.receipts,
                 user_handle_key: keys.user_handle(),
                 username_as_user_handle: tenant.username_as_user_handle,
+                events: Some(Arc::new(app.clone())),
             };
             let server = Arc::new(BuiltinFido::new(store, clock, settings));
             Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))

@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::schedule::RETRIES_S;
 use super::signing::SigningKey;
-use crate::ports::{Bucket, Record, Registrar, Revision, Store, StoreError, records};
+use crate::ports::{Batch, Bucket, Record, Registrar, Revision, Store, StoreError, records};
 
 /// How often a change is tried again because somebody else changed the endpoint meanwhile.
 const RACES: usize = 16;
 
 /// Which endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct EndpointKey {
+pub struct EndpointKey {
     pub(super) tenant: TenantId,
     pub(super) client: ClientId,
     pub(super) id: WebhookId,
@@ -136,13 +136,12 @@ pub(super) async fn load(
     records::load(store, Bucket::Webhooks, &key.to_string()).await
 }
 
-pub(super) async fn save(
-    store: &dyn Store,
+pub(super) fn put(
+    batch: Batch,
     endpoint: &Endpoint,
     expected: Revision,
-) -> Result<Revision, StoreError> {
-    let key = endpoint.key().to_string();
-    records::save(store, Bucket::Webhooks, &key, expected, endpoint).await
+) -> Result<Batch, StoreError> {
+    records::put(batch, Bucket::Webhooks, &endpoint.key().to_string(), expected, endpoint)
 }
 
 /// A client's endpoints, or those of all clients, in the order of their keys.
@@ -188,21 +187,8 @@ pub(super) async fn change<E>(
         if let Err(refusal) = change(&mut endpoint) {
             return Ok(Some(Err(refusal)));
         }
-        match save(store, &endpoint, revision).await {
+        match store.commit(put(Batch::new(), &endpoint, revision)?).await {
             Ok(_) => return Ok(Some(Ok(endpoint))),
-            Err(StoreError::Conflict(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(StoreError::too_many_races())
-}
-
-/// Removes an endpoint; tells whether there was one.
-pub(super) async fn remove(store: &dyn Store, key: &EndpointKey) -> Result<bool, StoreError> {
-    for _ in 0..RACES {
-        let Some((_, revision)) = load(store, key).await? else { return Ok(false) };
-        match store.remove(Bucket::Webhooks, &key.to_string(), revision).await {
-            Ok(()) => return Ok(true),
             Err(StoreError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }

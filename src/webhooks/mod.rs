@@ -42,20 +42,20 @@ use fido_relay_proto::{ClientId, EventId, TenantId, UnixMillis, WebhookId};
 use tokio::sync::mpsc;
 
 use self::dispatcher::{Dispatcher, Order};
-use self::endpoint::EndpointKey;
 use self::event::Told;
 use self::fan_out::FanOut;
 use self::figures::Figures;
 use crate::journal::{Cursor, Progress, Reader};
 use crate::ports::{
-    Batch, Clock, DueRule, Registrar, Revision, Store, StoreError, Unsendable, WebhookSender,
+    Batch, Bucket, Clock, DueRule, Happening, Registrar, Revision, SecurityEvent, Store,
+    StoreError, Unsendable, WebhookSender,
 };
 use crate::security::random;
 use crate::security::seal::Sealer;
 use crate::tasks::Tasks;
 
 pub use self::deliveries::{LISTED, Undelivered};
-pub use self::endpoint::Endpoint;
+pub use self::endpoint::{Endpoint, EndpointKey};
 pub use self::figures::WebhookFigures;
 pub use self::signing::SigningKey;
 
@@ -176,7 +176,8 @@ impl Webhooks {
         self.ground.figures.read()
     }
 
-    /// Registers an endpoint; gives it with its `v1` secret, the one time that it is seen.
+    /// Registers an endpoint, with its entry of the journal; gives it with its `v1` secret, the one
+    /// time that it is seen. `operator` is who does it for the client, none the client itself.
     ///
     /// # Errors
     /// [`WebhookError`].
@@ -184,9 +185,10 @@ impl Webhooks {
         &self,
         (tenant, client): (&TenantId, ClientId),
         order: CreateWebhook,
-        registrar: Registrar,
+        operator: Option<&str>,
     ) -> Result<(Endpoint, Option<String>), WebhookError> {
         let CreateWebhook { url, events, schemes } = order;
+        let registrar = registrar(operator);
         let url = self.ground.sender.permits(&url, registrar)?;
         let (events, schemes) = (listed_once(events)?, listed_once(schemes)?);
         let store = &*self.ground.store;
@@ -214,7 +216,9 @@ impl Webhooks {
             gone_at: None,
             told_from: BTreeMap::new(),
         };
-        endpoint::save(store, &endpoint, Revision::ABSENT).await?;
+        let what = Happening::WebhookMade { webhook_id: id, client_id: client };
+        let batch = Batch::new().entry(entry(tenant, now, what, operator));
+        store.commit(endpoint::put(batch, &endpoint, Revision::ABSENT)?).await?;
         Ok((endpoint, secret))
     }
 
@@ -293,32 +297,77 @@ impl Webhooks {
         Ok(changed)
     }
 
-    /// Removes an endpoint and all that is kept of its deliveries.
+    /// Removes an endpoint, with its entry of the journal, and all that is kept of its deliveries.
     ///
     /// # Errors
     /// [`WebhookError`].
-    pub async fn remove(&self, endpoint: &Endpoint) -> Result<(), WebhookError> {
+    pub async fn remove(
+        &self,
+        endpoint: &Endpoint,
+        operator: Option<&str>,
+    ) -> Result<(), WebhookError> {
         let (store, key) = (&*self.ground.store, endpoint.key());
         // Before the endpoint, so that a removal that fails on the way can be repeated; and after
         // it, for what came meanwhile.
         outbox::purge(store, &key).await?;
-        if !endpoint::remove(store, &key).await? {
-            return Err(WebhookError::NotFound);
+        loop {
+            let Some((_, revision)) = endpoint::load(store, &key).await? else {
+                return Err(WebhookError::NotFound);
+            };
+            let batch = self.without(Batch::new(), &key, revision, operator);
+            match store.commit(batch).await {
+                Ok(_) => break,
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        self.order(Order::Forget(key.clone())).await;
-        Ok(outbox::purge(store, &key).await?)
+        Ok(self.forget(&[key]).await?)
     }
 
-    /// Removes the endpoints of a client that is removed.
+    /// Adds to the batch that removes a client the removal of its endpoints, each with its entry of
+    /// the journal. Gives their keys, to be [forgotten](Self::forget) once the batch is committed.
     ///
     /// # Errors
     /// The store's.
-    pub async fn remove_all(&self, tenant: &TenantId, client: ClientId) -> Result<(), StoreError> {
-        for endpoint in self.list(tenant, client).await? {
-            // Somebody may have removed it meanwhile.
-            if let Err(WebhookError::Store(error)) = self.remove(&endpoint).await {
-                return Err(error);
+    pub async fn removal(
+        &self,
+        mut batch: Batch,
+        (tenant, client): (&TenantId, ClientId),
+        operator: Option<&str>,
+    ) -> Result<(Batch, Vec<EndpointKey>), StoreError> {
+        let store = &*self.ground.store;
+        let mut keys = Vec::new();
+        for endpoint in endpoint::list(store, tenant, Some(client)).await? {
+            let key = endpoint.key();
+            if let Some((_, revision)) = endpoint::load(store, &key).await? {
+                batch = self.without(batch, &key, revision, operator);
+                keys.push(key);
             }
+        }
+        Ok((batch, keys))
+    }
+
+    fn without(
+        &self,
+        batch: Batch,
+        key: &EndpointKey,
+        revision: Revision,
+        operator: Option<&str>,
+    ) -> Batch {
+        let EndpointKey { tenant, client, id } = key;
+        let what = Happening::WebhookRemoved { webhook_id: *id, client_id: *client };
+        let batch = batch.entry(entry(tenant, self.ground.clock.now(), what, operator));
+        batch.remove(Bucket::Webhooks, &key.to_string(), revision)
+    }
+
+    /// Throws away what is kept of the deliveries of endpoints that were removed.
+    ///
+    /// # Errors
+    /// The store's; the next start throws the rest away.
+    pub async fn forget(&self, removed: &[EndpointKey]) -> Result<(), StoreError> {
+        for key in removed {
+            self.order(Order::Forget(key.clone())).await;
+            outbox::purge(&*self.ground.store, key).await?;
         }
         Ok(())
     }
@@ -399,6 +448,15 @@ impl Webhooks {
     ) -> Result<(SigningKey, Option<String>), WebhookError> {
         SigningKey::make(id, scheme, &self.ground.sealer, now).map_err(|_| WebhookError::Keys)
     }
+}
+
+fn registrar(operator: Option<&str>) -> Registrar {
+    if operator.is_some() { Registrar::Operator } else { Registrar::Client }
+}
+
+fn entry(tenant: &TenantId, at: UnixMillis, what: Happening, operator: Option<&str>) -> String {
+    let operator = operator.map(str::to_owned);
+    SecurityEvent { operator, ..SecurityEvent::new(tenant.clone(), at, what) }.entry()
 }
 
 /// The list in order: at least one entry, none twice.

@@ -230,7 +230,7 @@ impl Stage {
             schemes: vec![WebhookScheme::V1a],
         };
         let tenant = TenantId::default();
-        self.webhooks.register((&tenant, client), order, Registrar::Operator).await.unwrap().0
+        self.webhooks.register((&tenant, client), order, Some("ada")).await.unwrap().0
     }
 
     /// A ceremony that closes now: the person said no.

@@ -8,15 +8,17 @@ mod pace;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use fido_relay::app::clients;
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::config::Config;
 use fido_relay::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored};
-use fido_relay::security::clients::{ClientChange, Clients, PublicKey};
+use fido_relay::security::clients::{ClientChange, PublicKey};
 use fido_relay_proto::http::Scope;
-use fido_relay_proto::{Binding, ClientId, TenantId};
+use fido_relay_proto::{Binding, ClientId};
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
+use crate::support::acts::operator;
 use crate::support::key_pair::{ASSERTION_TYPE, KeyPair, claims};
 use crate::support::origins::not_listed;
 use crate::support::relay::{Initiator, TestRelay, http};
@@ -49,13 +51,18 @@ impl Bank {
         bank
     }
 
-    fn clients(&self) -> Clients {
-        Clients::new(Arc::clone(&self.relay.running.relay().world().store))
-    }
-
     async fn register(&self, pair: &KeyPair) {
         let key = PublicKey::from_jwk(&pair.jwk(), self.relay.running.relay().world().clock.now());
-        self.clients().add_public_key(&TenantId::default(), self.id, &key.unwrap()).await.unwrap();
+        self.register_for(self.id, &key.unwrap()).await;
+    }
+
+    async fn register_for(&self, id: ClientId, key: &PublicKey) {
+        let app = self.relay.running.app();
+        clients::add_public_key(app, &operator(), id, key).await.unwrap();
+    }
+
+    async fn alter(&self, change: &ClientChange) {
+        clients::alter(self.relay.running.app(), &operator(), self.id, change).await.unwrap();
     }
 
     fn now_s(&self) -> u64 {
@@ -273,9 +280,9 @@ async fn a_token_ends_at_once_with_its_key_or_its_client() {
     let answer = bank.exchange(&second.sign(&second.header(), &bank.claims())).await;
     let answer: Value = answer.json().await.unwrap();
     let by_second = answer["access_token"].as_str().unwrap();
-    let (clients, tenant) = (bank.clients(), TenantId::default());
+    let (app, operator) = (bank.relay.running.app(), operator());
 
-    clients.remove_public_key(&tenant, bank.id, "first").await.unwrap();
+    clients::remove_public_key(app, &operator, bank.id, "first").await.unwrap();
     assert_eq!(bank.status_with(&by_first).await, 401, "its key is gone");
     assert_eq!(bank.status_with(by_second).await, 200, "the other key lives on");
     let response = bank.exchange(&bank.assertion()).await;
@@ -286,11 +293,11 @@ async fn a_token_ends_at_once_with_its_key_or_its_client() {
     assert_eq!(bank.status_with(&by_first).await, 401);
 
     let change = ClientChange { end_api_keys: true, ..ClientChange::default() };
-    clients.alter(&tenant, bank.id, &change).await.unwrap();
+    bank.alter(&change).await;
     assert_eq!(bank.status_with(&bank.initiator.key).await, 401, "the API keys are ended");
     assert_eq!(bank.status_with(by_second).await, 200);
 
-    clients.remove(&tenant, bank.id).await.unwrap();
+    clients::remove(app, &operator, bank.id).await.unwrap();
     assert_eq!(bank.status_with(by_second).await, 401, "its client is gone");
 }
 
@@ -376,8 +383,8 @@ async fn from_elsewhere_a_good_credential_is_as_bad_as_any() {
     let limit = |network: &'static str| {
         let allow_from = Some(vec![network.parse().unwrap()]);
         let change = ClientChange { allow_from, ..ClientChange::default() };
-        let (clients, id) = (bank.clients(), bank.id);
-        async move { clients.alter(&TenantId::default(), id, &change).await.unwrap() }
+        let bank = &bank;
+        async move { bank.alter(&change).await }
     };
     let whole = |bearer: String| {
         let url = format!("{}/v1/clients/self", bank.relay.url());
@@ -414,7 +421,7 @@ async fn no_page_gets_a_token() {
         page_origins: Some(vec![listed.parse().unwrap()]),
         ..ClientChange::default()
     };
-    bank.clients().alter(&TenantId::default(), bank.id, &change).await.unwrap();
+    bank.alter(&change).await;
     let mut variants = not_listed(listed, &bank.relay.url());
     variants.push(vec![listed.to_owned()]);
     let assertion = bank.assertion();

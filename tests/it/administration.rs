@@ -4,6 +4,7 @@
 mod cards;
 mod clients;
 mod devices;
+mod operators;
 mod trail;
 mod webhooks;
 
@@ -13,8 +14,9 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay::app::App;
 use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList, SystemClock};
-use fido_relay::edge::admin::{self, Admin, Revoking};
+use fido_relay::edge::admin::{self, Admin};
 use fido_relay::edge::admin_socket::{AdminSocket, SOCKET_NAME};
 use fido_relay::ports::{Clock as _, Store};
 use fido_relay::security::clients::{Client, Clients};
@@ -23,6 +25,8 @@ use fido_relay_proto::TenantId;
 use fido_relay_proto::http::Scope;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
+
+use crate::support::acts::at_rest;
 
 /// Runs the program with a data directory and nothing else configured.
 async fn run(data_dir: &Path, arguments: &[&str]) -> Output {
@@ -52,15 +56,12 @@ fn serve_admin(data_dir: &Path) -> (Clients, Tasks) {
     let clients = Clients::new(Arc::clone(&store));
     let tasks = Tasks::default();
     let list = data_dir.join(fido_relay::serve::REVOCATIONS_FILE);
-    let admin = Admin {
-        tenant: TenantId::default(),
-        store,
-        clock: Arc::new(SystemClock),
+    let app = App {
         public_url: "https://relay.example".to_owned(),
-        webhooks: None,
-        cards: None,
-        revoking: Revoking::AtRest(Arc::new(RevocationList::open(&list).unwrap())),
+        revocations: Arc::new(RevocationList::open(&list).unwrap()),
+        ..at_rest(store)
     };
+    let admin = Admin { tenant: TenantId::default(), app, relay: None };
     AdminSocket::bind(data_dir).unwrap().serve(admin::router(admin), &tasks);
     (clients, tasks)
 }

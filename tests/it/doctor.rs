@@ -5,16 +5,17 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use fido_relay::app::devices::Device;
 use fido_relay::backends::embedded::{FileStore, RevocationList, SystemClock};
 use fido_relay::phone::DeviceKey;
 use fido_relay::ports::{Bucket, Clock as _, Revocation, Revocations as _, Revoked, Store};
-use fido_relay::relay::devices::{self, Device};
 use fido_relay::serve::{REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE};
 use fido_relay_proto::http::Platform;
 use fido_relay_proto::{DeviceId, TenantId, Username};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::support::acts::add_device;
 use crate::support::relay::TestRelay;
 use crate::support::scripted_upstream::ScriptedUpstream;
 
@@ -220,7 +221,7 @@ async fn a_clock_behind_what_is_stored_is_told() {
         revoked_at: None,
         rotated: None,
     };
-    devices::add(&store, &device).await.unwrap().unwrap();
+    add_device(&store, &device).await;
     drop(store);
     machine.ails("s ahead of this clock", "set it").await;
 }
@@ -242,7 +243,7 @@ async fn devices_that_a_restored_store_brought_back_and_a_damaged_list_of_them_a
         revoked_at: None,
         rotated: None,
     };
-    devices::add(&store, &device).await.unwrap().unwrap();
+    add_device(&store, &device).await;
     let (what, at) = (Revoked::Device(device.id), device.paired_at);
     let revocation = Revocation { tenant: device.tenant.clone(), what, at };
     RevocationList::open(&path).unwrap().record(revocation).await.unwrap();

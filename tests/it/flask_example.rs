@@ -7,16 +7,18 @@ mod visitor;
 
 use std::path::Path;
 
+use fido_relay::app::clients;
 use fido_relay::config::Config;
 use fido_relay::phone::{self, Decision, DeviceKey, Faults, PairingLink, PhoneEvent};
-use fido_relay::security::clients::{ClientChange, Clients};
-use fido_relay_proto::{CeremonyId, TenantId};
+use fido_relay::security::clients::ClientChange;
+use fido_relay_proto::CeremonyId;
 use serde_json::{Value, json};
 use thirtyfour::Key;
 
 use self::bank::Bank;
 use self::visitor::Visitor;
 use crate::demo::browser::{Browser, DARK, LIGHT, NARROW};
+use crate::support::acts::operator;
 use crate::support::needs;
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
 
@@ -138,8 +140,7 @@ async fn list_page(relay: &TestRelay, initiator: &Initiator, origin: &str) {
     let id = serde_json::from_value(me["client_id"].clone()).unwrap();
     let page_origins = Some(vec![origin.parse().unwrap()]);
     let change = ClientChange { page_origins, ..ClientChange::default() };
-    let clients = Clients::new(relay.running.relay().world().store.clone());
-    clients.alter(&TenantId::default(), id, &change).await.unwrap();
+    clients::alter(relay.running.app(), &operator(), id, &change).await.unwrap();
 }
 
 async fn fill(browser: &Browser, css: &str, text: &str) {

@@ -1,15 +1,16 @@
 //! Who may call what: every route, from one table that is held against the router's own.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
+use fido_relay::app::clients;
 use fido_relay::ceremony::Ceremony;
-use fido_relay::security::clients::{Clients, NewClient};
+use fido_relay::security::clients::NewClient;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, PlainText, Problem, TenantId};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::acts::{make_client, operator};
 use crate::support::agreeable::{agreeable, upstream_at};
 use crate::support::relay::{Initiator, TestRelay, http};
 
@@ -219,8 +220,7 @@ async fn without_a_good_key_every_guarded_route_gives_the_same_401() {
     let opened = initiator.open(&authentication()).await;
     let ceremony = opened.id.to_string();
 
-    let world = relay.running.relay().world();
-    let (clients, now) = (Clients::new(Arc::clone(&world.store)), world.clock.now());
+    let app = relay.running.app();
     let tenant = TenantId::default();
     let new = |name: &str| NewClient {
         tenant: tenant.clone(),
@@ -228,11 +228,11 @@ async fn without_a_good_key_every_guarded_route_gives_the_same_401() {
         scopes: Scope::ALL.to_vec(),
         bindings: vec![Binding::Code, Binding::None],
     };
-    let late = clients.create(new("Late"), now).await.unwrap();
-    let expired = clients.add_key(&tenant, late.id, Some(now), None, now).await.unwrap();
-    let gone = clients.create(new("Gone"), now).await.unwrap();
-    let removed = clients.add_key(&tenant, gone.id, None, None, now).await.unwrap();
-    clients.remove(&tenant, gone.id).await.unwrap();
+    let (late, _) = make_client(app, new("Late")).await;
+    let now = Some(app.clock.now());
+    let expired = clients::add_key(app, &operator(), late, now, None).await.unwrap();
+    let (gone, removed) = make_client(app, new("Gone")).await;
+    clients::remove(app, &operator(), gone).await.unwrap();
 
     let key = initiator.key.clone();
     let mut last_flipped = key.clone();
@@ -256,7 +256,7 @@ async fn without_a_good_key_every_guarded_route_gives_the_same_401() {
         Some(format!("Bearer at_{}", "A".repeat(75))),
         Some("Bearer at_".to_owned()),
         Some(format!("Bearer {}", expired.expose())),
-        Some(format!("Bearer {}", removed.expose())),
+        Some(format!("Bearer {}", removed)),
     ];
     let mut bodies = BTreeSet::new();
     for route in ROUTES.iter().filter(|route| route.needs != Needs::Nothing) {

@@ -11,18 +11,20 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay::app::clients;
 use fido_relay::backends::embedded::{FileStore, SystemClock};
 use fido_relay::config::Config;
 use fido_relay::ports::Clock;
-use fido_relay::security::clients::{ClientChange, Clients};
+use fido_relay::security::clients::ClientChange;
 use fido_relay::serve::{self, Ground, Running, STORE_FILE};
-use fido_relay_proto::{TenantId, UnixMillis};
+use fido_relay_proto::UnixMillis;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+use crate::support::acts::operator;
 use crate::support::agreeable::{agreeable, completions, upstream_at};
 use crate::support::needs::{self, Node};
 use crate::support::relay::{Initiator, Place, TestRelay};
@@ -53,8 +55,7 @@ async fn list_page(relay: &TestRelay, initiator: &Initiator, origin: &str) {
         page_origins: Some(vec![origin.parse().unwrap()]),
         ..ClientChange::default()
     };
-    let clients = Clients::new(relay.running.relay().world().store.clone());
-    clients.alter(&TenantId::default(), id, &change).await.unwrap();
+    clients::alter(relay.running.app(), &operator(), id, &change).await.unwrap();
 }
 
 /// The machine's clock, so many milliseconds ahead.

@@ -17,6 +17,7 @@ mod audit;
 mod authenticators;
 mod bench;
 mod canary;
+mod card_events;
 mod cards;
 mod ceremony_rules;
 mod client_direct;

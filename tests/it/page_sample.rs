@@ -6,11 +6,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use fido_relay::app::clients;
 use fido_relay::phone::{Decision, Faults, Paired, PhoneEvent};
-use fido_relay::security::clients::{ClientChange, Clients};
+use fido_relay::security::clients::ClientChange;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Status;
-use fido_relay_proto::{CeremonyId, Outcome, TenantId};
+use fido_relay_proto::{CeremonyId, Outcome};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +20,7 @@ use tokio::process::{Child, Command};
 use crate::demo::audit::AUDIT;
 use crate::demo::browser::{Browser, LIGHT, NARROW_DARK};
 use crate::flask_example::bank::serve;
+use crate::support::acts::operator;
 use crate::support::needs;
 use crate::support::relay::{CardInHand, Initiator, TestPhone, TestRelay};
 
@@ -123,8 +125,7 @@ impl Scene {
         let id = serde_json::from_value(me["client_id"].clone()).unwrap();
         let page_origins = Some(vec![self.url.parse().unwrap()]);
         let change = ClientChange { page_origins, ..ClientChange::default() };
-        let clients = Clients::new(self.relay.running.relay().world().store.clone());
-        clients.alter(&TenantId::default(), id, &change).await.unwrap();
+        clients::alter(self.relay.running.app(), &operator(), id, &change).await.unwrap();
     }
 
     /// Signs in on the page; gives what the page shows.

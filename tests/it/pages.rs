@@ -1,12 +1,14 @@
 //! Browsers' pages: which of them may watch what, with which credential, and what their browser is
 //! told. Every road on which a browser comes meets the same corpus of origins.
 
-use fido_relay::security::clients::{ClientChange, Clients};
-use fido_relay_proto::{ClientId, TenantId};
+use fido_relay::app::clients;
+use fido_relay::security::clients::ClientChange;
+use fido_relay_proto::ClientId;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
+use crate::support::acts::operator;
 use crate::support::origins::not_listed;
 use crate::support::relay::{Initiator, TestRelay};
 
@@ -23,8 +25,8 @@ async fn initiator(relay: &TestRelay, pages: &[&str]) -> Initiator {
 async fn list(relay: &TestRelay, initiator: &Initiator, pages: &[&str]) {
     let origins = pages.iter().map(|page| page.parse().unwrap()).collect();
     let change = ClientChange { page_origins: Some(origins), ..ClientChange::default() };
-    let clients = Clients::new(relay.running.relay().world().store.clone());
-    clients.alter(&TenantId::default(), id_of(initiator).await, &change).await.unwrap();
+    let id = id_of(initiator).await;
+    clients::alter(relay.running.app(), &operator(), id, &change).await.unwrap();
 }
 
 async fn id_of(initiator: &Initiator) -> ClientId {
@@ -146,8 +148,8 @@ async fn a_ticket_works_only_in_the_pages_of_the_client_that_opened_the_ceremony
     // And a client that is gone has no pages.
     list(&relay, &ours, &[LISTED]).await;
     assert_eq!(watch(LISTED).await.status(), 200);
-    let clients = Clients::new(relay.running.relay().world().store.clone());
-    clients.remove(&TenantId::default(), id_of(&ours).await).await.unwrap();
+    let id = id_of(&ours).await;
+    clients::remove(relay.running.app(), &operator(), id).await.unwrap();
     assert_eq!(watch(LISTED).await.status(), 403);
     drop(theirs);
 }

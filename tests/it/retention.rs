@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use crate::support::acts::{of_world, operator};
+use fido_relay::app::pairings;
 use fido_relay::backends::embedded::{LocalBus, MemoryStore};
 use fido_relay::ceremony::{Begun, Event, Request, UpstreamSession, Verdict};
 use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido};
 use fido_relay::relay::{CeremonyKey, OpenOrder, Relay, World};
-use fido_relay::security::pairing;
 use fido_relay::security::random;
 use fido_relay::security::seal::Sealer;
 use fido_relay::tasks::Tasks;
@@ -149,8 +150,8 @@ async fn an_idempotency_key_stands_for_its_ceremony_for_a_day_and_then_for_nothi
 async fn a_pairing_token_that_nobody_used_is_removed() {
     let relay = relay();
     let world = relay.world();
-    let (ada, now) = (PlainText::new("ada").unwrap(), world.clock.now());
-    pairing::open(&*world.store, &TenantId::default(), &ada, "http://relay", now).await.unwrap();
+    let ada = PlainText::new("ada").unwrap();
+    pairings::open(&of_world(world), &operator(), &ada).await.unwrap();
     assert_eq!(records(&relay, Bucket::Pairings).await, 2);
     sleep(25 * MINUTE).await;
     assert_eq!(records(&relay, Bucket::Pairings).await, 0);

@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay::app::devices::{self, Device};
+use fido_relay::app::{Actor, App, RevokeError};
 use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList};
 use fido_relay::ports::{
     Batch, BoxFuture, Bucket, Bus, Notice, Revision, Revocations, Revoked, Store, StoreError,
-    Stored,
+    Stored, records,
 };
-use fido_relay::relay::devices::{self, Changed, Device};
-use fido_relay::relay::{Connection, Next, Owner, Relay, RevokeError, World};
+use fido_relay::relay::{Connection, Next, Owner, Relay, World};
 use fido_relay::security::random;
 use fido_relay::serve::{REVOCATIONS_FILE, STORE_FILE};
 use fido_relay::session::CloseReason;
@@ -19,6 +20,7 @@ use fido_relay_proto::{ConnectionId, DeviceId, TenantId, UnixMillis, Username};
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use crate::support::acts::{add_device, events, of_world, operator};
 use crate::support::bare_relay::BareRelay;
 use crate::support::raw_socket::{RawSocket, text};
 use crate::support::relay::{Initiator, TestRelay};
@@ -179,6 +181,10 @@ impl Deaf {
         Self { nodes, bus, store, list }
     }
 
+    fn app(&self) -> App {
+        of_world(self.nodes[0].world())
+    }
+
     async fn paired(&self) -> Owner {
         let device = Device {
             id: DeviceId::from_bytes(random::bytes()),
@@ -192,7 +198,7 @@ impl Deaf {
             revoked_at: None,
             rotated: None,
         };
-        devices::add(&*self.store, &device).await.unwrap().unwrap();
+        add_device(&*self.store, &device).await;
         Owner { device: device.id, tenant: device.tenant, username: device.username }
     }
 
@@ -227,7 +233,7 @@ async fn a_revoked_socket_closes_within_five_seconds_on_every_node_though_the_bu
         let owner = deaf.paired().await;
         let connection = deaf.connects(&owner).await;
         let before = deaf.bus.lost.load(Ordering::Relaxed);
-        deaf.nodes[0].revoke(&owner.tenant, owner.device, None).await.unwrap();
+        devices::revoke(&deaf.app(), &operator(), owner.device).await.unwrap();
         assert!(deaf.bus.lost.load(Ordering::Relaxed) > before, "it was published, and lost");
         let (reason, took) = closes(&connection).await;
         assert_eq!(reason, CloseReason::Revoked);
@@ -241,14 +247,19 @@ async fn a_revocation_that_the_store_refused_is_applied_as_soon_as_it_can_be() {
     let owner = deaf.paired().await;
     let connection = deaf.connects(&owner).await;
     deaf.store.refusals.store(3, Ordering::Relaxed);
-    let refused = deaf.nodes[0].revoke(&owner.tenant, owner.device, None).await;
+    let refused = devices::revoke(&deaf.app(), &operator(), owner.device).await;
     assert!(matches!(refused, Err(RevokeError::Store(_))), "{refused:?}");
     let (reason, took) = closes(&connection).await;
     assert_eq!(reason, CloseReason::Revoked);
     assert!(took < Duration::from_secs(10), "{took:?}");
+    tokio::time::sleep(Duration::from_secs(10)).await;
     let found = devices::load(&*deaf.store, &owner.tenant, owner.device).await.unwrap();
     assert!(found.is_none());
-    let again = deaf.nodes[0].revoke(&owner.tenant, owner.device, None).await;
+    let told = events(&*deaf.store).await;
+    assert_eq!(told.len(), 1, "by one of the nodes: {told:?}");
+    assert_eq!(told[0]["event"], "device_revoked");
+    assert_eq!(told[0]["device_id"], owner.device.to_string());
+    let again = devices::revoke(&deaf.app(), &operator(), owner.device).await;
     assert!(matches!(again, Err(RevokeError::NotFound)), "{again:?}");
 }
 
@@ -258,11 +269,11 @@ async fn a_revocation_that_the_store_refused_is_applied_as_soon_as_it_can_be() {
 async fn a_socket_registered_after_its_key_was_rotated_has_to_sign_with_the_new_key() {
     let deaf = Deaf::start().await;
     let owner = deaf.paired().await;
-    let rotated = devices::change(&*deaf.store, &owner.tenant, owner.device, |device| {
-        device.jwk = key("new");
-        Changed::Yes
-    });
-    rotated.await.unwrap().unwrap();
+    let place = format!("{}.{}", owner.tenant, owner.device);
+    let found = records::load::<Device>(&*deaf.store, Bucket::Devices, &place).await.unwrap();
+    let (device, revision) = found.unwrap();
+    let rotated = Device { jwk: key("new"), ..device };
+    records::save(&*deaf.store, Bucket::Devices, &place, revision, &rotated).await.unwrap();
     let attach = async |proven_by: &str| {
         let id = ConnectionId::from_bytes(random::bytes());
         let connection = Arc::new(Connection::new(id, owner.clone()));
@@ -277,14 +288,15 @@ async fn a_socket_registered_after_its_key_was_rotated_has_to_sign_with_the_new_
 async fn what_does_not_exist_is_not_written_down() {
     let deaf = Deaf::start().await;
     let nobody = DeviceId::from_bytes([9; 16]);
-    let revoked = deaf.nodes[0].revoke(&TenantId::default(), nobody, None).await;
+    let revoked = devices::revoke(&deaf.app(), &operator(), nobody).await;
     assert!(matches!(revoked, Err(RevokeError::NotFound)), "{revoked:?}");
     let owner = deaf.paired().await;
     let elsewhere: TenantId = "another".parse().unwrap();
-    let revoked = deaf.nodes[0].revoke(&elsewhere, owner.device, None).await;
+    let elsewhere = Actor::operator(elsewhere, "tester");
+    let revoked = devices::revoke(&deaf.app(), &elsewhere, owner.device).await;
     assert!(matches!(revoked, Err(RevokeError::NotFound)), "{revoked:?}");
     assert_eq!(deaf.list.after(0, 9).await.unwrap(), []);
-    deaf.nodes[0].revoke(&owner.tenant, owner.device, None).await.unwrap();
+    devices::revoke(&deaf.app(), &operator(), owner.device).await.unwrap();
     let listed = deaf.list.after(0, 9).await.unwrap();
     let listed: Vec<_> = listed.into_iter().map(|(_, listed)| listed.what).collect();
     assert_eq!(listed, [Revoked::Device(owner.device)]);

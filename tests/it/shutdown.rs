@@ -9,11 +9,11 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay::app::devices::Device;
 use fido_relay::backends::embedded::SystemClock;
 use fido_relay::phone::{Card, Codes, DeviceKey, Pace, Paired, Phone, PhoneEvent};
 use fido_relay::ports::{Clock as _, Store};
-use fido_relay::relay::devices::{self, Device};
-use fido_relay::security::clients::{Clients, NewClient};
+use fido_relay::security::clients::NewClient;
 use fido_relay::security::random;
 use fido_relay::serve::DataDirectory;
 use fido_relay::tasks::Tasks;
@@ -29,6 +29,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::support::acts::{add_device, at_rest, make_client};
 use crate::support::agreeable::{CREDENTIAL, agreeable, completions};
 use crate::support::relay::{Initiator, http};
 
@@ -129,17 +130,16 @@ impl Place {
     /// Initiators and paired phones, made before any relay runs.
     async fn people(&self) -> (Vec<Initiator>, Vec<Paired>) {
         let store: Arc<dyn Store> = Arc::new(DataDirectory::at(self.path()).open().unwrap());
-        let (clients, now) = (Clients::new(Arc::clone(&store)), SystemClock.now());
+        let (app, now) = (at_rest(Arc::clone(&store)), SystemClock.now());
         let tenant = TenantId::default();
         let mut initiators = Vec::new();
         for _ in 0..INITIATORS {
             let name = PlainText::new("Example Bank").unwrap();
             let (scopes, bindings) = (Scope::ALL.to_vec(), vec![Binding::Code]);
             let new = NewClient { tenant: tenant.clone(), name, scopes, bindings };
-            let client = clients.create(new, now).await.unwrap();
-            let key = clients.add_key(&tenant, client.id, None, None, now).await.unwrap();
+            let (_, key) = make_client(&app, new).await;
             let url = format!("http://{}", self.address);
-            initiators.push(Initiator { url, key: key.expose().to_owned(), http: http() });
+            initiators.push(Initiator { url, key, http: http() });
         }
         let pair = |number: usize| {
             let (store, tenant) = (Arc::clone(&store), tenant.clone());
@@ -157,7 +157,7 @@ impl Place {
                     revoked_at: None,
                     rotated: None,
                 };
-                devices::add(&*store, &device).await.unwrap().unwrap();
+                add_device(&*store, &device).await;
                 let socket_url = format!("ws://{}/v1/device/socket", self.address);
                 Paired { device_id: device.id, socket_url, key }
             }

@@ -5,16 +5,16 @@
 //! What is somebody else's must look like what never was, to the byte, and nothing may change.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use fido_relay::ports::Bucket;
-use fido_relay::security::clients::{Clients, NewClient};
+use fido_relay::security::clients::NewClient;
 use fido_relay_proto::device::{AckOf, DeclineReason, FrameErrorCode};
 use fido_relay_proto::http::{OpenedCeremony, Scope};
 use fido_relay_proto::{AttemptId, Binding, CeremonyId, DeviceId, PlainText, TenantId};
 use serde_json::json;
 
 use crate::http_access::{ROUTES, Route};
+use crate::support::acts::make_client;
 use crate::support::agreeable::CREDENTIAL;
 use crate::support::raw_socket::UPGRADE;
 use crate::support::relay::{Initiator, http};
@@ -99,18 +99,15 @@ async fn stored(scene: &Scene) -> Vec<(Bucket, String, Vec<u8>)> {
 
 /// A client of another tenant with every scope, made past every interface.
 async fn client_of_another_tenant(scene: &Scene) -> Initiator {
-    let world = scene.relay.running.relay().world();
-    let (clients, now) = (Clients::new(Arc::clone(&world.store)), world.clock.now());
     let tenant: TenantId = "other".parse().unwrap();
     let new = NewClient {
-        tenant: tenant.clone(),
+        tenant,
         name: PlainText::new("Other Bank").unwrap(),
         scopes: Scope::ALL.to_vec(),
         bindings: vec![Binding::Code, Binding::None],
     };
-    let client = clients.create(new, now).await.unwrap();
-    let key = clients.add_key(&tenant, client.id, None, None, now).await.unwrap();
-    Initiator { url: scene.relay.url(), key: key.expose().to_owned(), http: http() }
+    let (_, key) = make_client(scene.relay.running.app(), new).await;
+    Initiator { url: scene.relay.url(), key, http: http() }
 }
 
 /// The id of something that is there, and of something that is not.

@@ -7,15 +7,17 @@
 
 use std::sync::Arc;
 
+use fido_relay::app::pairings::{self, Phone, Secret};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::ceremony::Event;
 use fido_relay::ports::{Bucket, Clock as _, Revision};
 use fido_relay::relay::CeremonyKey;
-use fido_relay::security::pairing::{self, Secret};
-use fido_relay_proto::{Binding, DeviceId, NodeId, Outcome, TenantId, Username};
+use fido_relay_proto::http::Platform;
+use fido_relay_proto::{Binding, DeviceId, NodeId, Outcome, Username};
 use futures::{StreamExt as _, stream};
 
 use crate::store_files::small;
+use crate::support::acts::{of_world, operator};
 use crate::support::bare_relay::BareRelay;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -119,9 +121,8 @@ async fn a_record_that_cannot_be_read_is_due_for_nothing_and_is_kept() {
     }
     let key = relay.open(Binding::None, Some("order-1")).await;
     succeed(&relay, &key).await;
-    let (tenant, ada) = (TenantId::default(), Username::new("ada").unwrap());
-    let url = "https://relay.example.com";
-    pairing::open(&*relay.store, &tenant, &ada, url, relay.clock.now()).await.unwrap();
+    let ada = Username::new("ada").unwrap();
+    pairings::open(&of_world(relay.relay.world()), &operator(), &ada).await.unwrap();
     for bucket in buckets {
         // A pairing is found by its token and by its typed code.
         let readable = if bucket == Bucket::Pairings { 2 } else { 1 };
@@ -139,18 +140,16 @@ async fn a_record_that_cannot_be_read_is_due_for_nothing_and_is_kept() {
 #[tokio::test]
 async fn a_pairing_token_used_or_not_is_swept_within_half_an_hour() {
     let relay = BareRelay::start(Arc::new(MemoryStore::default())).await;
-    let (tenant, ada) = (TenantId::default(), Username::new("ada").unwrap());
-    let open = async || {
-        let url = "https://relay.example.com";
-        let now = relay.clock.now();
-        pairing::open(&*relay.store, &tenant, &ada, url, now).await.unwrap().pairing_token
-    };
+    let (app, ada) = (of_world(relay.relay.world()), Username::new("ada").unwrap());
+    let open = async || pairings::open(&app, &operator(), &ada).await.unwrap().pairing_token;
     open().await;
     let used = open().await;
-    relay.clock.forward(pairing::LIFETIME_S * 1000 - 1);
+    relay.clock.forward(pairings::LIFETIME_S * 1000 - 1);
     let now = relay.clock.now();
-    let found = pairing::look(&*relay.store, Secret::Token(&used), now).await.unwrap();
-    pairing::redeem(&*relay.store, &found, now).await.unwrap();
+    let found = pairings::look(&*relay.store, Secret::Token(&used), now).await.unwrap();
+    let jwk = fido_relay::phone::DeviceKey::generate().unwrap().jwk().clone();
+    let phone = Phone { jwk, name: None, platform: Platform::Other, push: None };
+    pairings::redeem(&app, &found, phone).await.unwrap();
     relay.relay.sweep().await.unwrap();
     // Each stands under its token and under its typed code's locator.
     assert_eq!(relay.count(Bucket::Pairings).await, 4);

@@ -20,7 +20,7 @@ use fido_relay_webauthn::{Attested, Bytes, Model, model_name};
 use serde::{Deserialize, Serialize};
 
 use crate::ports::{
-    Batch, BoxFuture, Bucket, Card, Cards, Record, Revision, Store, StoreError, records,
+    Batch, BoxFuture, Bucket, Card, Cards, Record, Revision, Store, StoreError, Stored, records,
 };
 
 /// Credentials of one user: enough for every card that a person may own, and a bound on the lists
@@ -198,18 +198,6 @@ impl Credentials {
         self.store.commit(batch).await.map(drop)
     }
 
-    /// Removes a credential by its record's key, at whatever revision; tells whether it was there.
-    pub(super) async fn remove_at(&self, key: &str) -> Result<bool, StoreError> {
-        while let Some(stored) = self.store.load(Bucket::Credentials, key).await? {
-            match self.store.remove(Bucket::Credentials, key, stored.revision).await {
-                Ok(()) => return Ok(true),
-                Err(StoreError::Conflict(_)) => {}
-                Err(fault) => return Err(fault),
-            }
-        }
-        Ok(false)
-    }
-
     /// Whether the store answers at all.
     pub(super) async fn probe(&self) -> Result<(), StoreError> {
         let key = format!("{}.probe", self.tenant);
@@ -233,12 +221,18 @@ impl Cards for Credentials {
         })
     }
 
-    fn remove<'a>(
+    fn removal<'a>(
         &'a self,
         tenant: &'a TenantId,
         record: &'a str,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move { self.remove_at(&record_key(tenant, record)).await })
+    ) -> BoxFuture<'a, Result<Option<Batch>, StoreError>> {
+        Box::pin(async move {
+            let key = record_key(tenant, record);
+            let stored = self.store.load(Bucket::Credentials, &key).await?;
+            let removal =
+                |stored: Stored| Batch::new().remove(Bucket::Credentials, &key, stored.revision);
+            Ok(stored.map(removal))
+        })
     }
 
     fn retire_name<'a>(

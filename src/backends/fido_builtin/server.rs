@@ -19,7 +19,7 @@ use super::challenge;
 use super::credentials::{AddFault, Credential, Credentials, PER_USER, card_id, hash_text};
 use super::options::{self, Purpose, Session, Wording};
 use crate::ceremony::{Approval, Evidence};
-use crate::ports::{Batch, Clock, Happening, SecurityEvent, Store, StoreError};
+use crate::ports::{Batch, CardEvents, Clock, Happening, SecurityEvent, Store, StoreError};
 use crate::security::random;
 
 /// How often an answer is judged whose records another write changed meanwhile.
@@ -66,6 +66,8 @@ pub struct Settings {
     /// Whether a card that returns the username's bytes as user handle, at most
     /// 64 of them, returns its user's: the vendor's SDK registers without a handle of the server's.
     pub username_as_user_handle: bool,
+    /// Commits what becomes of cards outside of ceremonies; none: the users' devices hear nothing.
+    pub events: Option<Arc<dyn CardEvents>>,
 }
 
 impl Settings {
@@ -87,6 +89,7 @@ impl Settings {
             receipts: false,
             user_handle_key: hmac::Key::new(hmac::HMAC_SHA256, &random::bytes::<32>()),
             username_as_user_handle: true,
+            events: None,
         }
     }
 }
@@ -279,7 +282,7 @@ impl BuiltinFido {
         }
     }
 
-    /// Judges an answer and commits what follows. An error means that nothing was stored.
+    /// Judges an answer and commits what follows. An error means that no approval was stored.
     pub(super) async fn close(
         &self,
         session: &Session,
@@ -287,28 +290,33 @@ impl BuiltinFido {
     ) -> Result<Approval, CloseFault> {
         for _ in 0..CLOSE_TRIES {
             let judged = self.judge(session, credential).await;
-            let event = security_event(session, credential, &judged).map(|what| {
-                let (tenant, at) = (self.settings.tenant.clone(), self.clock.now());
-                SecurityEvent::new(tenant, at, what).entry()
-            });
-            let said = |batch: Batch| event.into_iter().fold(batch, Batch::entry);
-            let closed = match judged {
-                Ok((approval, changes)) => match self.credentials.commit(said(changes)).await {
-                    Ok(()) => Ok(approval),
-                    Err(StoreError::Conflict(_)) => continue,
-                    Err(fault) => return Err(CloseFault::NotStored(fault)),
-                },
-                Err(fault) => {
-                    let said = said(Batch::new());
-                    if !said.is_empty() {
-                        self.credentials.commit(said).await.map_err(CloseFault::NotStored)?;
-                    }
-                    Err(fault)
-                }
+            let event = security_event(session, credential, &judged);
+            let (changes, closed) = match judged {
+                Ok((approval, changes)) => (changes, Ok(approval)),
+                Err(fault) => (Batch::new(), Err(fault)),
             };
-            return closed;
+            match (self.commit(changes, event).await, closed) {
+                (Err(StoreError::Conflict(_)), _) => {}
+                (Err(fault), Ok(_)) => return Err(CloseFault::NotStored(fault)),
+                (Err(fault), Err(refused)) => {
+                    tracing::error!(%fault, "a refused card's event was not stored");
+                    return Err(refused);
+                }
+                (Ok(()), closed) => return closed,
+            }
         }
         Err(CloseFault::NotStored(StoreError::too_many_races()))
+    }
+
+    async fn commit(&self, changes: Batch, event: Option<Happening>) -> Result<(), StoreError> {
+        let Settings { tenant, events, .. } = &self.settings;
+        let event = event.map(|what| SecurityEvent::new(tenant.clone(), self.clock.now(), what));
+        match (event, events) {
+            (Some(event), Some(events)) => events.commit(changes, event).await,
+            (Some(event), None) => self.credentials.commit(changes.entry(event.entry())).await,
+            (None, _) if changes.is_empty() => Ok(()),
+            (None, _) => self.credentials.commit(changes).await,
+        }
     }
 
     fn expected<'a>(&'a self, session: &'a Session) -> Expected<'a> {

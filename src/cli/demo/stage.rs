@@ -18,10 +18,12 @@ use super::initiator::{CallError, Initiator};
 use super::narrate::Narrator;
 use super::person::{self, CardHolder, Drawer, Manner};
 use super::{payment, site, web};
+use crate::app::Actor;
+use crate::app::clients::{self, Credential};
 use crate::config;
 use crate::phone::{DeviceKey, Faults, KeyError, PairingError, Phone, PhoneEvent, PhoneHandle};
 use crate::ports::{Clock, StoreError};
-use crate::security::clients::{ClientError, Clients, NewClient};
+use crate::security::clients::{ClientChange, ClientError, NewClient};
 use crate::serve::{self, Running, StartError};
 use crate::tasks::Tasks;
 
@@ -149,7 +151,7 @@ impl Stage {
 
         let relay = start_relay(directory).await?;
         let relay_url = Url::parse(&format!("{}/", relay.url().trim_end_matches('/')))?;
-        let (initiator, client_id) = admit_bank(&relay, relay_url.clone(), &*clock).await?;
+        let (initiator, client_id) = admit_bank(&relay, relay_url.clone()).await?;
 
         let account = Account {
             client_id,
@@ -233,9 +235,7 @@ async fn start_relay(directory: &Path) -> Result<Running, StageError> {
 async fn admit_bank(
     relay: &Running,
     relay_url: Url,
-    clock: &dyn Clock,
 ) -> Result<(Initiator, fido_relay_proto::ClientId), StageError> {
-    let clients = Clients::new(Arc::clone(&relay.relay().world().store));
     let bank = NewClient {
         tenant: TenantId::default(),
         name: "Harbour Bank".to_owned().try_into()?,
@@ -248,9 +248,12 @@ async fn admit_bank(
         ],
         bindings: vec![Binding::Code],
     };
-    let client = clients.create(bank, clock.now()).await?;
-    let key = clients.add_key(&client.tenant, client.id, None, None, clock.now()).await?;
-    Ok((Initiator::new(relay_url, key.expose().into())?, client.id))
+    let operator = Actor::operator(TenantId::default(), "demo");
+    let (bounds, credential) = (ClientChange::default(), Credential::ApiKey(None));
+    let made = clients::create(relay.app(), &operator, bank, &bounds, credential).await?;
+    let (id, key) = made;
+    let key = key.as_ref().map_or("", |key| key.expose());
+    Ok((Initiator::new(relay_url, key.into())?, id))
 }
 
 async fn welcomed(events: &mut tokio::sync::mpsc::Receiver<PhoneEvent>) -> Result<(), StageError> {

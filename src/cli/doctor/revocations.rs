@@ -2,12 +2,12 @@
 //! to an earlier state has some of them still.
 
 use super::finding::Finding;
+use crate::app::devices;
 use crate::backends::embedded::{RevocationList, RevocationsError};
 use crate::backends::fido_builtin::record_key;
 use crate::cli::counted;
 use crate::config::Config;
 use crate::ports::{Bucket, Revocation, Revocations as _, Revoked, Store, StoreError};
-use crate::relay::devices;
 use crate::serve::REVOCATIONS_FILE;
 
 /// Entries read at a time.

@@ -8,6 +8,7 @@ use fido_relay_proto::UnixMillis;
 use tokio::time::Instant;
 
 use super::finding::Finding;
+use crate::app::devices::Device;
 use crate::audit::{self, Difference};
 use crate::backends::embedded::{FileStore, OpenError, SystemClock};
 use crate::ceremony::Ceremony;
@@ -17,7 +18,6 @@ use crate::cli::health;
 use crate::config::Config;
 use crate::edge::admin::ClientEntry;
 use crate::ports::{Bucket, Clock as _, Revision, Store, StoreError, records};
-use crate::relay::devices::Device;
 use crate::security::keys::Keys;
 use crate::security::seal::Sealer;
 use crate::serve::{Contents, DataDirectory, SEAL_KEY_FILE, audit_dir, due_rules};

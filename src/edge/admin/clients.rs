@@ -13,12 +13,12 @@ use fido_relay_proto::{Binding, ClientId, PlainText, Problem, ProblemCode, UnixM
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, parse_id};
+use super::{Admin, Operator, parse_id};
+use crate::app::clients::{self, Credential};
 use crate::edge::http::fields::from_json;
 use crate::edge::http::refusal::Refusal;
-use crate::ports::Happening;
 use crate::rfc3339;
-use crate::security::clients::{ApiKey, Client, ClientChange, ClientError, NewClient, PublicKey};
+use crate::security::clients::{Client, ClientChange, ClientError, NewClient, PublicKey};
 use crate::security::origin::Origin;
 
 /// Longest that a key may be asked to live: ten years, in seconds.
@@ -113,12 +113,6 @@ pub struct NewKey {
     pub kid: Option<PlainText<128>>,
 }
 
-impl NewKey {
-    fn of(client_id: ClientId, key: &ApiKey) -> Self {
-        Self { client_id, key: Some(key.expose().to_owned()), kid: None }
-    }
-}
-
 impl fmt::Debug for NewKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NewKey").field("client_id", &self.client_id).finish_non_exhaustive()
@@ -173,7 +167,7 @@ impl From<ClientError> for Refusal {
 }
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
-    let now = admin.clock.now();
+    let now = admin.app.clock.now();
     let clients = admin.clients().list(&admin.tenant).await?;
     let entries: Vec<_> = clients.into_iter().map(|client| ClientEntry::of(client, now)).collect();
     Ok(axum::Json(entries).into_response())
@@ -181,6 +175,7 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Response, Re
 
 pub(super) async fn create(
     State(admin): State<Arc<Admin>>,
+    Operator(actor): Operator,
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let order: CreateClient = from_json(&body)?;
@@ -188,43 +183,30 @@ pub(super) async fn create(
     if scopes.is_empty() || bindings.is_empty() {
         return Err(Refusal::unprocessable("a client needs a scope and a binding"));
     }
-    let now = admin.clock.now();
+    let now = admin.app.clock.now();
     let key_end = end(now, key_lives_s)?;
-    let new = NewClient { tenant: admin.tenant.clone(), name, scopes, bindings };
     let public_key = jwk.map(|jwk| public_key(&jwk, now)).transpose()?;
-    let (clients, tenant) = (admin.clients(), &admin.tenant);
-    let client_id = clients.create(new, now).await?.id;
-    // Its bounds before its key: at no moment may it call from elsewhere.
+    let kid = public_key.as_ref().map(|key| key.kid.clone());
+    let credential = public_key.map_or(Credential::ApiKey(key_end), Credential::PublicKey);
+    let new = NewClient { tenant: admin.tenant.clone(), name, scopes, bindings };
     let bounds = ClientChange {
         allow_from: Some(allow_from),
         page_origins: Some(page_origins),
         end_api_keys: false,
     };
-    clients.alter(tenant, client_id, &bounds).await?;
-    let made = match public_key {
-        Some(key) => {
-            clients.add_public_key(tenant, client_id, &key).await?;
-            NewKey { client_id, key: None, kid: Some(key.kid) }
-        }
-        None => {
-            NewKey::of(client_id, &clients.add_key(tenant, client_id, key_end, None, now).await?)
-        }
-    };
-    tracing::info!(client = %client_id, "client made");
-    admin.noted(now, Happening::ClientMade { client_id }).await;
+    let (client_id, key) = clients::create(&admin.app, &actor, new, &bounds, credential).await?;
+    let made = NewKey { client_id, key: key.map(|key| key.expose().to_owned()), kid };
     Ok((StatusCode::CREATED, axum::Json(made)).into_response())
 }
 
 pub(super) async fn alter(
     State(admin): State<Arc<Admin>>,
+    Operator(actor): Operator,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
     let id = parse_id(&id)?;
-    let change: ClientChange = from_json(&body)?;
-    admin.clients().alter(&admin.tenant, id, &change).await?;
-    tracing::info!(client = %id, "client changed");
-    admin.noted(admin.clock.now(), Happening::ClientChanged { client_id: id }).await;
+    clients::alter(&admin.app, &actor, id, &from_json(&body)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -240,28 +222,25 @@ pub(super) async fn public_keys(
 
 pub(super) async fn add_public_key(
     State(admin): State<Arc<Admin>>,
+    Operator(actor): Operator,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let id = parse_id(&id)?;
-    let now = admin.clock.now();
-    let key = public_key(&from_json(&body)?, now)?;
-    admin.clients().add_public_key(&admin.tenant, id, &key).await?;
-    tracing::info!(client = %id, "client public key registered");
-    admin.noted(now, Happening::ClientKeyMade { client_id: id }).await;
+    let key = public_key(&from_json(&body)?, admin.app.clock.now())?;
+    clients::add_public_key(&admin.app, &actor, id, &key).await?;
     Ok((StatusCode::CREATED, axum::Json(PublicKeyEntry::from(&key))).into_response())
 }
 
 pub(super) async fn remove_public_key(
     State(admin): State<Arc<Admin>>,
+    Operator(actor): Operator,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
     let id = parse_id(&id)?;
     let RemovePublicKey { kid } = from_json(&body)?;
-    admin.clients().remove_public_key(&admin.tenant, id, kid.as_str()).await?;
-    tracing::info!(client = %id, "client public key removed");
-    admin.noted(admin.clock.now(), Happening::ClientKeyRemoved { client_id: id }).await;
+    clients::remove_public_key(&admin.app, &actor, id, kid.as_str()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -271,33 +250,26 @@ fn public_key(jwk: &serde_json::Value, now: UnixMillis) -> Result<PublicKey, Ref
 
 pub(super) async fn remove(
     State(admin): State<Arc<Admin>>,
+    Operator(actor): Operator,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
-    let id = parse_id(&id)?;
-    let removed = admin.clients().remove(&admin.tenant, id).await;
-    // Also of one that is gone: a removal that failed halfway is repeated to its end.
-    if let (Ok(()) | Err(ClientError::NotFound), Some(webhooks)) = (&removed, &admin.webhooks) {
-        webhooks.remove_all(&admin.tenant, id).await?;
-    }
-    removed?;
-    tracing::info!(client = %id, "client removed");
-    admin.noted(admin.clock.now(), Happening::ClientRemoved { client_id: id }).await;
+    clients::remove(&admin.app, &actor, parse_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn rotate_key(
     State(admin): State<Arc<Admin>>,
+    Operator(actor): Operator,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let id = parse_id(&id)?;
     let RotateKey { key_lives_s, old_lives_s } = from_json(&body)?;
-    let now = admin.clock.now();
+    let now = admin.app.clock.now();
     let (key_end, old_end) = (end(now, key_lives_s)?, end(now, Some(old_lives_s))?);
-    let key = admin.clients().add_key(&admin.tenant, id, key_end, old_end, now).await?;
-    tracing::info!(client = %id, "client key made");
-    admin.noted(now, Happening::ClientKeyMade { client_id: id }).await;
-    Ok((StatusCode::CREATED, axum::Json(NewKey::of(id, &key))).into_response())
+    let key = clients::add_key(&admin.app, &actor, id, key_end, old_end).await?;
+    let made = NewKey { client_id: id, key: Some(key.expose().to_owned()), kid: None };
+    Ok((StatusCode::CREATED, axum::Json(made)).into_response())
 }
 
 fn end(now: UnixMillis, lives_s: Option<u64>) -> Result<Option<UnixMillis>, Refusal> {

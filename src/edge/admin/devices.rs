@@ -10,21 +10,12 @@ use fido_relay_proto::http::Platform;
 use fido_relay_proto::{DeviceId, PlainText, Problem, ProblemCode, Username};
 use serde::{Deserialize, Serialize};
 
-use super::Admin;
+use super::{Admin, Operator};
+use crate::app::RevokeError;
+use crate::app::devices::{self, Device};
 use crate::edge::http::fields::QueryOf;
 use crate::edge::http::refusal::Refusal;
-use crate::ports::{Revocation, Revocations, Revoked};
-use crate::relay::{Relay, RevokeError, devices};
 use crate::rfc3339;
-
-/// How a device or card is revoked.
-#[derive(Clone, Debug)]
-pub enum Revoking {
-    /// By the relay that runs: its socket closes at once.
-    Running(Relay),
-    /// In the list and the store of a relay that does not run.
-    AtRest(Arc<dyn Revocations>),
-}
 
 /// A device as the operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,61 +44,30 @@ pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     QueryOf(Whose { username }): QueryOf<Whose>,
 ) -> Result<Json<Vec<DeviceEntry>>, Refusal> {
-    let mut entries = Vec::new();
-    for id in devices::of_user(&*admin.store, &admin.tenant, &username).await? {
-        let Some(device) = devices::load(&*admin.store, &admin.tenant, id).await? else { continue };
-        let online = match &admin.revoking {
-            Revoking::Running(relay) => Some(relay.registry().get(id).is_some()),
-            Revoking::AtRest(_) => None,
-        };
-        entries.push(DeviceEntry {
-            device_id: id,
-            name: device.name,
-            platform: device.platform,
-            paired_at: rfc3339::format(device.paired_at),
-            online,
-        });
-    }
-    Ok(Json(entries))
+    let online = |id| admin.relay.as_ref().map(|relay| relay.registry().get(id).is_some());
+    let entry = |device: Device| DeviceEntry {
+        device_id: device.id,
+        name: device.name,
+        platform: device.platform,
+        paired_at: rfc3339::format(device.paired_at),
+        online: online(device.id),
+    };
+    let found = devices::list(&admin.app, &admin.tenant, &username).await?;
+    Ok(Json(found.into_iter().map(entry).collect()))
 }
 
 /// `DELETE /devices/{id}`.
 pub(super) async fn revoke(
     State(admin): State<Arc<Admin>>,
+    Operator(actor): Operator,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let id: DeviceId = id.parse().map_err(|_| none())?;
-    match revoke_one(&admin, id).await {
-        Ok(()) => Ok(StatusCode::NO_CONTENT),
+    match devices::revoke(&admin.app, &actor, id).await {
+        Ok(_) => Ok(StatusCode::NO_CONTENT),
         Err(RevokeError::NotFound) => Err(none()),
         Err(RevokeError::Store(error)) => Err(error.into()),
     }
-}
-
-/// Revokes a device, with or without a relay that runs.
-pub(super) async fn revoke_one(admin: &Admin, id: DeviceId) -> Result<(), RevokeError> {
-    match &admin.revoking {
-        Revoking::Running(relay) => drop(relay.revoke(&admin.tenant, id, None).await?),
-        Revoking::AtRest(list) => revoke_at_rest(admin, &**list, id).await?,
-    }
-    tracing::info!(device = %id, "revoked by the operator");
-    Ok(())
-}
-
-/// The list first: a store that is put back to an earlier state does not bring the device back.
-async fn revoke_at_rest(
-    admin: &Admin,
-    list: &dyn Revocations,
-    id: DeviceId,
-) -> Result<(), RevokeError> {
-    let Admin { tenant, store, clock, .. } = admin;
-    if devices::load(&**store, tenant, id).await?.is_none() {
-        return Err(RevokeError::NotFound);
-    }
-    let at = clock.now();
-    list.record(Revocation { tenant: tenant.clone(), what: Revoked::Device(id), at }).await?;
-    devices::revoke(&**store, tenant, id, at).await?;
-    Ok(())
 }
 
 fn none() -> Refusal {

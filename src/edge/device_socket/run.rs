@@ -17,12 +17,12 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::crowd::Place;
+use crate::app::devices::{self, Device};
 use crate::edge::Edge;
 use crate::edge::accept::{Accepted, Permit};
 use crate::edge::closing::{self, Socket};
 use crate::edge::frame_guard::Guarded;
 use crate::metrics::SocketCount;
-use crate::relay::devices::{self, Device};
 use crate::relay::{Connection, Next, Owner};
 use crate::security::refusals::Refused;
 use crate::security::{device_proof, random};

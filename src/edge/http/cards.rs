@@ -12,9 +12,9 @@ use fido_relay_proto::{CardId, Problem, ProblemCode, Username};
 use super::caller::Initiator;
 use super::refusal::Refusal;
 use super::segment::Segment;
+use crate::app::{Actor, cards};
 use crate::edge::Edge;
 use crate::ports::{Card, Cards};
-use crate::relay::RevokeError;
 use crate::rfc3339;
 
 /// The cards, where the FIDO2 server keeps them here.
@@ -55,7 +55,7 @@ pub(super) async fn list(
     Segment(username): Segment,
 ) -> Result<Json<CardList>, Refusal> {
     caller.require(Scope::CardRead)?;
-    let cards = kept(edge.relay().world().cards.as_ref())?;
+    let cards = kept(edge.app().cards.as_ref())?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
     let cards = cards.of_user(&caller.0.tenant, &username).await?;
     Ok(Json(CardList { cards: cards.iter().map(view).collect() }))
@@ -68,19 +68,12 @@ pub(super) async fn remove(
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<StatusCode, Refusal> {
     caller.require(Scope::CardRevoke)?;
-    kept(edge.relay().world().cards.as_ref())?;
+    kept(edge.app().cards.as_ref())?;
     let Path((username, id)) = path.map_err(|_| ProblemCode::NotFound)?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
     let id: CardId = id.parse().map_err(|_| ProblemCode::NotFound)?;
-    let client = &caller.0;
-    match edge.relay().remove_card((&client.tenant, &username), id, Some(client.id)).await {
-        Ok(()) => {
-            tracing::info!(card = %id, "card removed");
-            Ok(StatusCode::NO_CONTENT)
-        }
-        Err(RevokeError::NotFound) => Err(ProblemCode::NotFound.into()),
-        Err(RevokeError::Store(error)) => Err(error.into()),
-    }
+    cards::remove(edge.app(), &Actor::client(&caller.0), &username, id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[cfg(test)]

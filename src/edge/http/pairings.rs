@@ -10,8 +10,8 @@ use super::body::JsonBody;
 use super::caller::Initiator;
 use super::refusal::Refusal;
 use super::segment::Segment;
+use crate::app::{Actor, pairings};
 use crate::edge::Edge;
-use crate::security::pairing;
 
 /// `POST /v1/pairings`.
 pub(super) async fn open(
@@ -20,15 +20,8 @@ pub(super) async fn open(
     JsonBody { value, .. }: JsonBody<OpenPairing>,
 ) -> Result<(StatusCode, Json<OpenedPairing>), Refusal> {
     caller.require(Scope::DevicePair)?;
-    let world = edge.relay().world();
-    let opened = pairing::open(
-        &*world.store,
-        &caller.0.tenant,
-        &value.username,
-        &edge.settings().public_url,
-        world.clock.now(),
-    )
-    .await?;
+    let actor = Actor::client(&caller.0);
+    let opened = pairings::open(edge.app(), &actor, &value.username).await?;
     Ok((StatusCode::CREATED, Json(opened)))
 }
 
@@ -40,6 +33,6 @@ pub(super) async fn void(
 ) -> Result<StatusCode, Refusal> {
     caller.require(Scope::DevicePair)?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
-    pairing::void_of(&*edge.relay().world().store, &caller.0.tenant, &username).await?;
+    pairings::void_of(edge.app(), &Actor::client(&caller.0), &username).await?;
     Ok(StatusCode::NO_CONTENT)
 }

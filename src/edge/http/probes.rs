@@ -47,7 +47,7 @@ async fn figures(State(edge): State<Edge>) -> Response {
 }
 
 fn deliveries(edge: &Edge) -> WebhookStanding {
-    let Some(webhooks) = &edge.inner.webhooks else { return WebhookStanding::default() };
+    let Some(webhooks) = &edge.app().webhooks else { return WebhookStanding::default() };
     let figures = webhooks.figures();
     let late = match figures.oldest_due {
         0 => 0,

@@ -13,7 +13,6 @@ use fido_relay_proto::webhook::{
     RotateWebhook, TestedWebhook, WebhookEvent, WebhookKeyView, WebhookList, WebhookView,
 };
 use fido_relay_proto::{EventId, ProblemCode};
-use futures::channel::oneshot;
 use serde::Deserialize;
 
 use super::body::JsonBody;
@@ -62,9 +61,8 @@ pub(super) async fn register(
     may_hear(&caller, &value.events)?;
     let webhooks = webhooks(&edge)?.clone();
     let (tenant, client) = (caller.0.tenant.clone(), caller.0.id);
-    let made = finish(&edge, async move {
-        webhooks.register((&tenant, client), value, Registrar::Client).await
-    });
+    let made =
+        finish(&edge, async move { webhooks.register((&tenant, client), value, None).await });
     let (endpoint, secret) = made.await??;
     tracing::info!(webhook = %endpoint.id, %client, "webhook registered");
     Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: view(&endpoint), secret })))
@@ -132,7 +130,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Refusal> {
     let endpoint = own(&edge, &caller, &id).await?;
     let webhooks = webhooks(&edge)?.clone();
-    finish(&edge, async move { webhooks.remove(&endpoint).await }).await??;
+    finish(&edge, async move { webhooks.remove(&endpoint, None).await }).await??;
     tracing::info!(webhook = id, "webhook removed");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -243,7 +241,7 @@ pub(in crate::edge) fn view(endpoint: &Endpoint) -> WebhookView {
 }
 
 fn webhooks(edge: &Edge) -> Result<&Webhooks, Refusal> {
-    edge.inner.webhooks.as_ref().ok_or_else(|| ProblemCode::NotFound.into())
+    edge.app().webhooks.as_ref().ok_or_else(|| ProblemCode::NotFound.into())
 }
 
 async fn own(edge: &Edge, caller: &Initiator, id: &str) -> Result<Endpoint, Refusal> {
@@ -258,7 +256,5 @@ async fn finish<T: Send + 'static>(
     edge: &Edge,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Refusal> {
-    let (tell, told) = oneshot::channel();
-    edge.relay().world().tasks.spawn_bare(async move { drop(tell.send(work.await)) });
-    told.await.map_err(|_| ProblemCode::Internal.into())
+    edge.app().tasks.run_detached(work).await.ok_or_else(|| ProblemCode::Internal.into())
 }

@@ -1,5 +1,4 @@
-//! What is kept of an initiator. It knows no store: who may change what is the business of
-//! [`super::Clients`].
+//! What is kept of an initiator, and what may become of it. It knows no store.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,7 +8,7 @@ use fido_relay_proto::{Binding, ClientId, PlainText, TenantId, UnixMillis};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{PREFIX, PublicKey};
+use super::{ClientError, LIVE_KEYS, PREFIX, PUBLIC_KEYS, PublicKey, hash};
 use crate::security::origin::Origin;
 use crate::security::random;
 
@@ -74,7 +73,80 @@ impl Client {
         self.public_keys.iter().any(|key| key.thumbprint() == thumbprint)
     }
 
-    pub(super) fn apply(&mut self, change: &ClientChange) {
+    /// A client without a key.
+    #[must_use]
+    pub fn new(new: NewClient, now: UnixMillis) -> Self {
+        let NewClient { tenant, name, mut scopes, mut bindings } = new;
+        scopes.sort_unstable();
+        scopes.dedup();
+        bindings.dedup();
+        Self {
+            id: ClientId::from_bytes(random::bytes()),
+            tenant,
+            name,
+            scopes,
+            bindings,
+            created_at: now,
+            keys: Vec::new(),
+            allow_from: Vec::new(),
+            page_origins: Vec::new(),
+            public_keys: Vec::new(),
+        }
+    }
+
+    /// Gives the client another key, which ends at `expires_at`. With `others_end`, the newest of its
+    /// other keys ends then at the latest and older ones at once.
+    ///
+    /// # Errors
+    /// [`ClientError::TooManyKeys`], without `others_end` and with two keys that live.
+    pub fn add_key(
+        &mut self,
+        key: &ApiKey,
+        expires_at: Option<UnixMillis>,
+        others_end: Option<UnixMillis>,
+        now: UnixMillis,
+    ) -> Result<(), ClientError> {
+        let mut live: Vec<_> = self.keys.iter().filter(|key| key.is_live(now)).cloned().collect();
+        if let Some(end) = others_end {
+            live.drain(..live.len().saturating_sub(1));
+            for newest in &mut live {
+                newest.expires_at = Some(newest.expires_at.map_or(end, |own| own.min(end)));
+            }
+        } else if live.len() >= LIVE_KEYS {
+            return Err(ClientError::TooManyKeys);
+        }
+        live.push(KeyEntry { hash: hash(key.expose()), created_at: now, expires_at });
+        self.keys = live;
+        Ok(())
+    }
+
+    /// Registers a public key.
+    ///
+    /// # Errors
+    /// [`ClientError::KidTaken`], [`ClientError::TooManyPublicKeys`].
+    pub fn add_public_key(&mut self, key: PublicKey) -> Result<(), ClientError> {
+        if self.public_keys.iter().any(|known| known.kid == key.kid) {
+            return Err(ClientError::KidTaken);
+        }
+        if self.public_keys.len() >= PUBLIC_KEYS {
+            return Err(ClientError::TooManyPublicKeys);
+        }
+        self.public_keys.push(key);
+        Ok(())
+    }
+
+    /// Takes a public key away.
+    ///
+    /// # Errors
+    /// [`ClientError::NoSuchKid`].
+    pub fn remove_public_key(&mut self, kid: &str) -> Result<(), ClientError> {
+        let before = self.public_keys.len();
+        self.public_keys.retain(|key| key.kid.as_str() != kid);
+        if self.public_keys.len() < before { Ok(()) } else { Err(ClientError::NoSuchKid) }
+    }
+
+    /// Changes what `change` names.
+    pub fn apply(&mut self, change: &ClientChange) {
         let ClientChange { allow_from, page_origins, end_api_keys } = change;
         if *end_api_keys {
             self.keys.clear();
@@ -108,7 +180,8 @@ impl Client {
 /// What is kept of an API key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyEntry {
-    pub(super) hash: String,
+    /// Names the key in the store.
+    pub(crate) hash: String,
     /// When it was made.
     pub created_at: UnixMillis,
     /// From when on it is refused; `None`: never.
@@ -137,7 +210,9 @@ impl fmt::Debug for KeyEntry {
 pub struct ApiKey(String);
 
 impl ApiKey {
-    pub(super) fn generate() -> Self {
+    /// A new one.
+    #[must_use]
+    pub fn generate() -> Self {
         Self(format!("{PREFIX}{}", random::token()))
     }
 

@@ -52,7 +52,7 @@ async fn a_url_is_as_good_as_who_gives_it_and_the_same_one_changes_nothing() {
         let refused = stage.webhooks.change(&endpoint, order, Registrar::Client).await;
         assert_eq!(refused, Err(refusal));
     }
-    stage.webhooks.remove(&endpoint).await.unwrap();
+    stage.webhooks.remove(&endpoint, None).await.unwrap();
     let refused = stage.webhooks.change(&endpoint, to_url(MOVED), Registrar::Client).await;
     assert_eq!(refused, Err(WebhookError::NotFound));
 }

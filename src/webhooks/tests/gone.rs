@@ -84,7 +84,7 @@ async fn a_record_of_an_earlier_version_that_is_gone_keeps_nothing_and_comes_bac
     let (mut earlier, revision) =
         endpoint::load(&*stage.store, &endpoint.key()).await.unwrap().unwrap();
     earlier.gone_at = None;
-    endpoint::save(&*stage.store, &earlier, revision).await.unwrap();
+    stage.store.commit(endpoint::put(Batch::new(), &earlier, revision).unwrap()).await.unwrap();
     stage.closes(2).await;
     settle().await;
     assert_eq!(stage.dead(&endpoint).await.len(), 1);

@@ -15,11 +15,11 @@ async fn a_removed_endpoint_is_sent_nothing_and_leaves_nothing() {
     }
     settle().await;
     assert!(stage.records().await >= 8, "dead and waiting");
-    stage.webhooks.remove(&endpoint).await.unwrap();
+    stage.webhooks.remove(&endpoint, None).await.unwrap();
     assert_eq!(stage.records().await, 0);
     settle().await;
     assert_eq!(stage.webhooks.figures().waiting, 0);
-    let gone = stage.webhooks.remove(&endpoint).await;
+    let gone = stage.webhooks.remove(&endpoint, None).await;
     assert_eq!(gone, Err(WebhookError::NotFound));
     let before = stage.sender.arrivals().len();
     stage.closes(9).await;
@@ -44,7 +44,7 @@ async fn a_delivery_under_way_leaves_nothing_when_its_endpoint_is_removed() {
         }
         settle().await;
         assert_eq!(stage.sender.arrivals().len(), lane::IN_FLIGHT);
-        stage.webhooks.remove(&endpoint).await.unwrap();
+        stage.webhooks.remove(&endpoint, None).await.unwrap();
         pass(HOUR).await;
         assert_eq!(stage.sender.arrivals().len(), lane::IN_FLIGHT, "{manner:?}");
         assert_eq!(stage.records().await, 0, "{manner:?}");
@@ -64,7 +64,9 @@ async fn the_next_start_ends_a_removal_that_was_broken_off() {
     stage.dies(2, &removed).await;
     stage.dies(3, &other).await;
     // The process dies between the endpoint and what is kept for it.
-    endpoint::remove(&*stage.store, &removed.key()).await.unwrap();
+    let whose = (&TenantId::default(), CLIENT);
+    let (batch, _) = stage.webhooks.removal(Batch::new(), whose, None).await.unwrap();
+    stage.store.commit(batch).await.unwrap();
     let stage = stage.restart().await;
     settle().await;
     assert_eq!(stage.records().await, 2, "the other endpoint and its dead letter");
@@ -81,7 +83,10 @@ async fn a_removed_client_leaves_no_record_of_any_endpoint() {
     let other = stage.endpoint_of(OTHER, "https://other.example/", &events).await;
     stage.closes(1).await;
     settle().await;
-    stage.webhooks.remove_all(&TenantId::default(), CLIENT).await.unwrap();
+    let whose = (&TenantId::default(), CLIENT);
+    let (batch, keys) = stage.webhooks.removal(Batch::new(), whose, None).await.unwrap();
+    stage.store.commit(batch).await.unwrap();
+    stage.webhooks.forget(&keys).await.unwrap();
     assert_eq!(stage.records().await, 1);
     assert_eq!(stage.webhooks.list_all(&TenantId::default()).await.unwrap(), [other]);
 }

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::hmac;
 use fido_relay::security::clients::PublicKey;
-use fido_relay_proto::{ClientId, TenantId};
+use fido_relay_proto::ClientId;
 use serde_json::{Value, json};
 
 use super::Bank;
@@ -178,7 +178,7 @@ pub(super) async fn all(bank: &Bank) -> Vec<(String, String)> {
     let their_pair = KeyPair::generate("ES256", "theirs");
     let key =
         PublicKey::from_jwk(&their_pair.jwk(), bank.relay.running.relay().world().clock.now());
-    bank.clients().add_public_key(&TenantId::default(), theirs, &key.unwrap()).await.unwrap();
+    bank.register_for(theirs, &key.unwrap()).await;
     add("a key of another client", their_pair.sign(&their_pair.header(), &bank.claims()));
     add("a key of another client under our name", {
         their_pair.sign(&pair.header(), &bank.claims())

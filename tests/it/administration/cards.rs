@@ -1,8 +1,8 @@
 //! `fido-relay card` and `fido-relay user`: the cards of a user, one that is lost, and a user who is
 //! gone.
 
+use fido_relay::app::pairings::{self, PairingError, Secret};
 use fido_relay::phone::wire::Socket;
-use fido_relay::security::pairing::{self, PairingError, Secret};
 use fido_relay::serve::STORE_FILE;
 use fido_relay::softcard::SoftCard;
 use fido_relay_proto::Outcome;
@@ -99,7 +99,7 @@ async fn a_removed_user_leaves_nothing_to_the_next_one_of_the_name() {
     assert_eq!(bank.outcome(open.id).await.status, Status::Ended(Outcome::Cancelled));
     let world = relay.running.relay().world();
     for secret in [Secret::Token(&link.pairing_token), Secret::Typed(&link.typed_code)] {
-        let found = pairing::look(&*world.store, secret, world.clock.now()).await;
+        let found = pairings::look(&*world.store, secret, world.clock.now()).await;
         assert!(matches!(found, Err(PairingError::Unknown)), "{found:?}");
     }
     // Once more does no harm: it may have been interrupted.

@@ -103,9 +103,18 @@ const ROOMS: &[Room] = &[
     room("security::random", &[], LIBRARIES),
     // Cryptography without state: what the relay stores is sealed by the relay itself.
     room("security::seal", &["security::random"], LIBRARIES),
+    // What is done, for every edge and command: a removed client's webhook endpoints go in the same
+    // commit, so it knows their room.
+    room(
+        "app",
+        &["ports", "rfc3339", "security", "security::random", "tasks", "webhooks"],
+        LIBRARIES,
+    ),
     room(
         "relay",
         &[
+            // Whose phones they are, and what revoking one means: the records are the acts'.
+            "app",
             "ceremony",
             "fatigue",
             "session",
@@ -129,6 +138,7 @@ const ROOMS: &[Room] = &[
     room(
         "edge",
         &[
+            "app",
             "session",
             "relay",
             "webhooks",

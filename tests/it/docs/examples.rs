@@ -100,11 +100,11 @@ fn the_proofs_of_the_examples_verify() {
     let pairing: PairDevice = is_all_of(&block_with("pairing_token"));
     let claims: PairingClaims = is_all_of(&block_with("jkt"));
     assert_eq!(device_proof::thumbprint(&pairing.jwk), claims.jkt);
-    let hash = fido_relay::security::pairing::token_hash(pairing.pairing_token.as_deref().unwrap());
+    let hash = fido_relay::app::pairings::token_hash(pairing.pairing_token.as_deref().unwrap());
     assert_eq!(hash, claims.token_hash);
     device_proof::verify_pairing(&pairing.proof, &pairing.jwk, &claims.aud, &hash).unwrap();
     let typed: TypedCode = "7k3d9 qxm2v".parse().unwrap();
-    let hash = fido_relay::security::pairing::token_hash(typed.as_str());
+    let hash = fido_relay::app::pairings::token_hash(typed.as_str());
     assert!(read("docs/protocol.md").contains(&format!("  → {hash}")));
 
     let device: PairedDevice = is_all_of(&block_with("socket_url"));

@@ -10,8 +10,8 @@ use fido_relay::audit::{Audit, Ground, Settings};
 use fido_relay::backends::embedded::{FileStore, SystemClock};
 use fido_relay::ceremony::{Ceremony, Closed};
 use fido_relay::fault_point::Point;
-use fido_relay::ports::{Bucket, Clock as _, Store, records};
-use fido_relay::security::clients::{Clients, NewClient};
+use fido_relay::ports::{Bucket, Store, records};
+use fido_relay::security::clients::NewClient;
 use fido_relay::security::keys::Keys;
 use fido_relay::security::record::RecordSigner;
 use fido_relay::security::seal::Sealer;
@@ -28,6 +28,7 @@ use tokio::time::timeout;
 
 use super::history::Seen;
 use crate::audit;
+use crate::support::acts::{at_rest, make_client};
 use crate::support::own_port::OwnPort;
 use crate::webhooks::receiver::Receiver;
 
@@ -75,14 +76,10 @@ impl Place {
 
     /// The API key of an initiator that may do everything, made before any relay runs.
     pub(super) async fn api_key(&self) -> String {
-        let clients = Clients::new(Arc::new(self.store()));
-        let (tenant, now) = (TenantId::default(), SystemClock.now());
         let name = PlainText::new("Example Bank").unwrap();
         let (scopes, bindings) = (Scope::ALL.to_vec(), vec![Binding::Code]);
-        let new = NewClient { tenant: tenant.clone(), name, scopes, bindings };
-        let client = clients.create(new, now).await.unwrap();
-        let key = clients.add_key(&tenant, client.id, None, None, now).await.unwrap();
-        key.expose().to_owned()
+        let new = NewClient { tenant: TenantId::default(), name, scopes, bindings };
+        make_client(&at_rest(Arc::new(self.store())), new).await.1
     }
 
     /// Every ceremony that is stored, read while no relay runs.

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use fido_relay::app::devices::Device;
 use fido_relay::ceremony::{Ceremony, Event as Step, Request};
 use fido_relay::metrics::{Metrics, Standing};
 use fido_relay::ports::{Bucket, Clock as _, Store};
-use fido_relay::relay::{Census, CeremonyKey, OpenOrder, Owner, Relay, World as Ports, devices};
+use fido_relay::relay::{Census, CeremonyKey, OpenOrder, Owner, Relay, World as Ports};
 use fido_relay::security::seal::Sealer;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::{Platform, UpstreamOptions};
@@ -22,6 +23,7 @@ use super::phone::{MANNERS, Manners, SimPhone, any_key};
 use super::store::{SimStore, outage};
 use super::upstream::{SimBus, SimFido};
 use super::weather::{Faults, HEALED, World, pause};
+use crate::support::acts::add_device;
 
 /// The wall clock at the beginning.
 const START: u64 = 1_800_000_000_000;
@@ -234,7 +236,7 @@ impl Play {
     }
 
     async fn pair(&self, owner: &Owner) {
-        let device = devices::Device {
+        let device = Device {
             id: owner.device,
             tenant: owner.tenant.clone(),
             username: owner.username.clone(),
@@ -246,7 +248,7 @@ impl Play {
             revoked_at: None,
             rotated: None,
         };
-        devices::add(&*self.store, &device).await.unwrap().unwrap();
+        add_device(&*self.store, &device).await;
     }
 
     fn start(&self) -> (Relay, Tasks) {

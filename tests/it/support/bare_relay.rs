@@ -49,6 +49,8 @@ pub(crate) struct AgreeingFido {
     pub(crate) is_local: AtomicBool,
     /// How long it takes for a challenge.
     pub(crate) begins_after: Mutex<Duration>,
+    /// What it says in place of agreeing.
+    pub(crate) says: Mutex<Option<Completion>>,
 }
 
 impl Fido for AgreeingFido {
@@ -82,6 +84,9 @@ impl Fido for AgreeingFido {
         _: u64,
     ) -> BoxFuture<'a, Completion> {
         self.completions.fetch_add(1, Ordering::Relaxed);
+        if let Some(completion) = self.says.lock().unwrap().clone() {
+            return Box::pin(std::future::ready(completion));
+        }
         let cred_hash = "A".repeat(43);
         let approval = Approval { cred_hash, user_verified: Some(true), evidence: None };
         Box::pin(std::future::ready(Verdict::Approved(approval).into()))

@@ -6,10 +6,8 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fido_relay::backends::embedded::SystemClock;
 use fido_relay::phone::{self, DeviceKey, Paired};
-use fido_relay::ports::Clock as _;
-use fido_relay::security::clients::{Clients, NewClient};
+use fido_relay::security::clients::NewClient;
 use fido_relay::serve::DataDirectory;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::{OpenedPairing, Scope};
@@ -22,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::relay::{Initiator, http};
+use crate::support::acts::{at_rest, make_client};
 
 /// A start takes no longer, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -70,14 +69,10 @@ impl Home {
     /// The API key of an initiator that may do everything, made while no relay runs.
     pub(crate) async fn api_key(&self) -> String {
         let store = DataDirectory::at(&self.data_dir()).open().unwrap();
-        let clients = Clients::new(Arc::new(store));
-        let (tenant, now) = (TenantId::default(), SystemClock.now());
         let name = PlainText::new("Example Bank").unwrap();
         let (scopes, bindings) = (Scope::ALL.to_vec(), vec![Binding::Code, Binding::None]);
-        let new = NewClient { tenant: tenant.clone(), name, scopes, bindings };
-        let client = clients.create(new, now).await.unwrap();
-        let key = clients.add_key(&tenant, client.id, None, None, now).await.unwrap();
-        key.expose().to_owned()
+        let new = NewClient { tenant: TenantId::default(), name, scopes, bindings };
+        make_client(&at_rest(Arc::new(store)), new).await.1
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub(crate) mod acts;
 pub(crate) mod agreeable;
 pub(crate) mod authority;
 pub(crate) mod bare_relay;

@@ -17,7 +17,7 @@ use fido_relay::ports::{
     StoreError, Stored,
 };
 use fido_relay::relay::{Relay, World};
-use fido_relay::security::clients::{Clients, NewClient};
+use fido_relay::security::clients::NewClient;
 use fido_relay::security::seal::Sealer;
 use fido_relay::session;
 use fido_relay::tasks::Tasks;
@@ -34,6 +34,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tower::ServiceExt as _;
 
 use crate::canary::suite;
+use crate::support::acts::{make_client, of_world};
 
 /// The wall clock of a world whose time is tokio's. It can be set.
 #[derive(Debug)]
@@ -237,19 +238,15 @@ impl PaperRelay {
         };
         let World { clock: time, tasks, .. } = relay.world();
         let door = Door::start(DoorSettings::default(), time, tasks).unwrap();
-        let edge = Edge::new(relay.clone(), settings, door, None, None).await.unwrap();
-        let (clients, now) =
-            (Clients::new(Arc::clone(&relay.world().store)), relay.world().clock.now());
-        let tenant = TenantId::default();
+        let app = of_world(relay.world());
+        let edge = Edge::new(relay.clone(), app.clone(), settings, door, None).await.unwrap();
         let new = NewClient {
-            tenant: tenant.clone(),
+            tenant: TenantId::default(),
             name: PlainText::new("Example Bank").unwrap(),
             scopes: Scope::ALL.to_vec(),
             bindings: vec![Binding::Code, Binding::None],
         };
-        let client = clients.create(new, now).await.unwrap();
-        let key = clients.add_key(&tenant, client.id, None, None, now).await.unwrap();
-        let key = key.expose().to_owned();
+        let (_, key) = make_client(&app, new).await;
         suite::made(&key);
         Self { metrics, router: edge::router(edge), relay, fido, store, clock, key }
     }

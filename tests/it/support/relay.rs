@@ -6,7 +6,7 @@ use fido_relay::backends::embedded::SystemClock;
 use fido_relay::config::Config;
 use fido_relay::phone::{self, Card, Codes, DeviceKey, Paired, Phone, PhoneEvent, PhoneHandle};
 use fido_relay::ports::Store;
-use fido_relay::security::clients::{Clients, NewClient};
+use fido_relay::security::clients::NewClient;
 use fido_relay::serve::{self, Ground, Running};
 use fido_relay::softcard::{Prompt, SoftCard};
 use fido_relay_proto::device::{CardErrorCode, Challenge};
@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::own_port::OwnPort;
 use crate::canary::suite;
+use crate::support::acts::make_client;
 
 /// What of a relay stays while it is stopped: its data and its port.
 pub(crate) struct Place {
@@ -125,15 +126,11 @@ impl TestRelay {
         scopes: Vec<Scope>,
         bindings: Vec<Binding>,
     ) -> Initiator {
-        let world = self.running.relay().world();
-        let (clients, now) = (Clients::new(Arc::clone(&world.store)), world.clock.now());
         let name = PlainText::new("Example Bank").unwrap();
-        let tenant = TenantId::default();
-        let new = NewClient { tenant: tenant.clone(), name, scopes, bindings };
-        let client = clients.create(new, now).await.unwrap();
-        let key = clients.add_key(&tenant, client.id, None, None, now).await.unwrap();
-        suite::made(key.expose());
-        Initiator { url: self.url(), key: key.expose().to_owned(), http: http() }
+        let new = NewClient { tenant: TenantId::default(), name, scopes, bindings };
+        let (_, key) = make_client(self.running.app(), new).await;
+        suite::made(&key);
+        Initiator { url: self.url(), key, http: http() }
     }
 
     /// A phone of this user, paired and not connected.

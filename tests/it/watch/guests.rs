@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::LONG;
 use super::roads::{PATIENCE, Road, Watching};
 use super::stage::{Opened, Plot, Stage};
+use crate::support::acts::operator;
 use crate::support::origins::not_listed;
 use crate::support::raw_socket::{BINARY, FIN, Head, Heard, PING, RawSocket, frame, header, text};
 
@@ -256,15 +257,14 @@ async fn a_stream_over_http_2_tells_the_same_as_one_over_http_1() {
 #[tokio::test]
 async fn no_spelling_of_an_origin_watches_by_any_road_but_the_listed_one() {
     let stage = Stage::set_with(|config| config.limits.watchers_per_ceremony = 500).await;
-    let world = stage.relay.running.relay().world();
-    let clients = fido_relay::security::clients::Clients::new(world.store.clone());
     let me: Value = stage.initiator.get("/v1/clients/self").await.json().await.unwrap();
     let id = serde_json::from_value(me["client_id"].clone()).unwrap();
     let change = fido_relay::security::clients::ClientChange {
         page_origins: Some(vec![LISTED.parse().unwrap()]),
         ..Default::default()
     };
-    clients.alter(&Default::default(), id, &change).await.unwrap();
+    let app = stage.relay.running.app();
+    fido_relay::app::clients::alter(app, &operator(), id, &change).await.unwrap();
     let opened = stage.open(Binding::Code, LONG).await;
     let url = format!("{}/v1/ceremonies/{}/events", stage.relay.url(), opened.id);
     let origins = |lines: &[String]| {

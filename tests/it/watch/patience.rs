@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use fido_relay::app::clients;
 use fido_relay::ceremony::{Ceremony, Event};
 use fido_relay::ports::{Bucket, Store as _};
 use fido_relay::relay::CeremonyKey;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::roads::parsed;
+use crate::support::acts::{of_world, operator};
 use crate::support::paper_relay::PaperRelay;
 
 fn order() -> Value {
@@ -49,12 +51,13 @@ async fn a_silent_stream_says_every_quarter_of_a_minute_that_it_is_still_there()
 async fn a_client_that_is_removed_in_the_middle_hears_no_more() {
     let relay = PaperRelay::start().await;
     let (id, ..) = relay.open(&order()).await;
-    let clients = Clients::new(relay.relay.world().store.clone());
+    let app = of_world(relay.relay.world());
+    let clients = Clients::new(app.store.clone());
     let client = clients.list(&TenantId::default()).await.unwrap().remove(0);
     let began = Instant::now();
     let remove = async {
         tokio::time::sleep(Duration::from_secs(20)).await;
-        clients.remove(&TenantId::default(), client.id).await.unwrap();
+        clients::remove(&app, &operator(), client.id).await.unwrap();
     };
     let ((events, _), ()) = join(stream(&relay, &id, &relay.key), remove).await;
     assert_eq!(events, ["Opened"]);
@@ -63,11 +66,12 @@ async fn a_client_that_is_removed_in_the_middle_hears_no_more() {
     // With news in between it is the news that it does not get.
     let relay = PaperRelay::start().await;
     let (id, ..) = relay.open(&order()).await;
-    let clients = Clients::new(relay.relay.world().store.clone());
+    let app = of_world(relay.relay.world());
+    let clients = Clients::new(app.store.clone());
     let client = clients.list(&TenantId::default()).await.unwrap().remove(0);
     let remove = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        clients.remove(&TenantId::default(), client.id).await.unwrap();
+        clients::remove(&app, &operator(), client.id).await.unwrap();
         relay.relay.drive(&key(&id), Event::Cancel).await.unwrap();
     };
     let ((events, _), ()) = join(stream(&relay, &id, &relay.key), remove).await;

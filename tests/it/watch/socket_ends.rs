@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use fido_relay::app::clients;
 use fido_relay::ceremony::{Ceremony, Event};
 use fido_relay::ports::{Bucket, Store as _};
 use fido_relay::relay::CeremonyKey;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
+use crate::support::acts::{of_world, operator};
 use crate::support::paper_relay::{PaperRelay, PaperSocket};
 
 /// Between two pings of the relay.
@@ -123,13 +125,14 @@ async fn a_watcher_whose_client_is_removed_is_closed_with_4401() {
     for has_news in [false, true] {
         let relay = PaperRelay::start().await;
         let (id, ..) = relay.open(&order()).await;
-        let clients = Clients::new(relay.relay.world().store.clone());
+        let app = of_world(relay.relay.world());
+        let clients = Clients::new(app.store.clone());
         let client = clients.list(&TenantId::default()).await.unwrap().remove(0);
         let mut socket = relay.watch_socket(&id, &relay.key, 0).await;
         let began = Instant::now();
         let remove = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            clients.remove(&TenantId::default(), client.id).await.unwrap();
+            clients::remove(&app, &operator(), client.id).await.unwrap();
             if has_news {
                 relay.relay.drive(&key(&id), Event::Cancel).await.unwrap();
             }

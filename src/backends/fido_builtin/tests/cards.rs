@@ -6,6 +6,7 @@ use fido_relay_proto::{CeremonyType, Reason, TenantId, Username};
 use super::super::credentials::{Credentials, PER_USER};
 use super::bench::{Bench, make, sign};
 use crate::ceremony::Verdict;
+use crate::ports::Store as _;
 use crate::ports::{Card, Cards, Happening};
 use crate::softcard::SoftCard;
 
@@ -23,7 +24,11 @@ async fn cards(bench: &Bench, username: &str) -> Vec<Card> {
 }
 
 async fn remove(bench: &Bench, card: &Card) -> bool {
-    credentials(bench).remove(&TenantId::default(), &card.record).await.unwrap()
+    let removal = credentials(bench).removal(&TenantId::default(), &card.record).await.unwrap();
+    match removal {
+        Some(removal) => bench.store.commit(removal).await.is_ok(),
+        None => false,
+    }
 }
 
 #[tokio::test]

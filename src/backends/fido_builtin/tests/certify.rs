@@ -1,6 +1,7 @@
 //! The client-direct door, spoken to as a program written for the vendor's server does.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -8,7 +9,10 @@ use serde_json::{Value, json};
 use super::super::server::Settings;
 use super::bench::{Bench, settings};
 use super::{ORIGIN, RP_ID};
-use crate::ports::{Certify as _, CertifyCall, CertifyReply, CertifyStep};
+use crate::ports::{
+    Batch, BoxFuture, CardEvents, Certify as _, CertifyCall, CertifyReply, CertifyStep, Happening,
+    SecurityEvent, StoreError,
+};
 use crate::softcard::{AttestationStyle, Prompt, SoftCard};
 
 use CertifyStep::{AssertionOptions, AssertionResult, AttestationOptions, AttestationResult};
@@ -51,6 +55,39 @@ async fn register(bench: &Bench, card: &mut SoftCard, username: &str) -> Certify
     let begun = call(bench, AttestationOptions, None, &begin_body(username)).await;
     let answer = answer(card, username, &begun, true);
     call(bench, AttestationResult, Some(&cookie(&begun)), &answer).await
+}
+
+/// Keeps what it is to commit, and does not commit it.
+#[derive(Debug, Default)]
+struct Kept(Mutex<Vec<(Vec<String>, Happening)>>);
+
+impl CardEvents for Kept {
+    fn commit(
+        &self,
+        changes: Batch,
+        event: SecurityEvent,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        let keys = changes.changes().iter().map(|change| change.key.to_string()).collect();
+        self.0.lock().unwrap().push((keys, event.what));
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+#[tokio::test]
+async fn what_happens_to_a_card_is_handed_over_with_the_changes_that_it_makes() {
+    let kept = Arc::new(Kept::default());
+    let events = Some(Arc::clone(&kept) as Arc<dyn CardEvents>);
+    let bench = Bench::with(Settings { events, ..settings() });
+    let mut card = SoftCard::new();
+    assert_eq!(register(&bench, &mut card, "ada").await.status, 200);
+    assert_eq!(bench.store.keys(), [""; 0], "nothing is committed beside it");
+    let told = kept.0.lock().unwrap().clone();
+    assert_eq!(told.len(), 1);
+    let (keys, what) = &told[0];
+    assert!(keys.iter().any(|key| key.starts_with("default.u.")), "{keys:?}");
+    assert!(
+        matches!(what, Happening::CardRegistered { username, .. } if username.as_str() == "ada")
+    );
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use super::super::credentials::Credentials;
 use super::bench::{Bench, make, raw, settings, sign};
 use crate::ceremony::Verdict;
 use crate::ports::Cards;
+use crate::ports::Store as _;
 use crate::softcard::SoftCard;
 
 const REGISTRATION: CeremonyType = CeremonyType::Registration;
@@ -27,7 +28,8 @@ async fn retire(bench: &Bench, username: &str) {
     let username = Username::new(username).unwrap();
     cards.retire_name(&tenant, &username).await.unwrap();
     for card in Cards::of_user(&cards, &tenant, &username).await.unwrap() {
-        assert!(cards.remove(&tenant, &card.record).await.unwrap());
+        let removal = cards.removal(&tenant, &card.record).await.unwrap().unwrap();
+        bench.store.commit(removal).await.unwrap();
     }
 }
 

@@ -16,15 +16,21 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fido_relay_proto::http::OpenedPairing;
+use fido_relay_proto::http::{OpenedPairing, P256Jwk, PairDevice, Platform, PushTarget};
 use fido_relay_proto::typed_code::TRIES;
-use fido_relay_proto::{TenantId, TypedCode, UnixMillis, Username};
+use fido_relay_proto::{DeviceId, PlainText, TenantId, TypedCode, UnixMillis, Username};
 use qrcode::QrCode;
 use qrcode::render::svg;
 use serde::{Deserialize, Serialize};
 
-use super::random;
-use crate::ports::{Bucket, Due, DueRule, Revision, Store, StoreError, Stored, records};
+use super::devices::{self, Device, TooManyDevices};
+use super::{Actor, App, RACES, committed};
+use crate::ports::batch::MAX_CHANGES;
+use crate::ports::{
+    Batch, Bucket, Due, DueRule, Happening, Notice, Revision, SecurityEvent, Store, StoreError,
+    records,
+};
+use crate::security::{device_proof, random};
 
 #[cfg(test)]
 mod tests;
@@ -34,9 +40,6 @@ pub const LIFETIME_S: u64 = 600;
 /// Codes that are drawn for one pairing at most. There are 2^20 locators; so many draws fail only
 /// when nearly all of them are taken.
 const DRAWS: usize = 32;
-/// How often a pairing is looked at anew because somebody else's try came first. Each of those is
-/// one of few.
-const RACES: usize = 64;
 
 /// What a pairing token or typed code stands for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +53,13 @@ pub struct Pairing {
     /// The code to type. Pairings of versions before it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     typed: Option<Typed>,
+}
+
+impl Pairing {
+    /// What takes its place when it is voided.
+    fn void(&self) -> Record {
+        Record::Void { until: self.expires_at.plus_secs(LIFETIME_S) }
+    }
 }
 
 /// The typed code of a pairing.
@@ -103,15 +113,15 @@ impl records::Record for Record {
 /// Why a secret opens nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum PairingError {
-    /// Never was, is too old, or is void.
+    /// Never was, is too old, or is void; or the proof is not the secret's and the key's.
     #[error("no such pairing")]
     Unknown,
-    /// This wrong code was one too many: the pairing is void from now on.
-    #[error("the pairing is void, its code was typed wrong too often")]
-    Voided(Box<Pairing>),
     /// Was used.
     #[error("the pairing was used")]
     Used,
+    /// The user has [`devices::DEVICES_PER_USER`]; the pairing is still open.
+    #[error("this user has as many devices as allowed: revoke one first")]
+    TooManyDevices,
     /// The store's.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -149,81 +159,78 @@ pub fn token_hash(token: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes()))
 }
 
-/// Makes a pairing for this user; `relay_url` is what the app will dial.
+/// Makes a pairing for this user.
 ///
 /// # Errors
 /// The store's; also if hardly a locator is free.
 pub async fn open(
-    store: &dyn Store,
-    tenant: &TenantId,
+    app: &App,
+    actor: &Actor,
     username: &Username,
-    relay_url: &str,
-    now: UnixMillis,
 ) -> Result<OpenedPairing, StoreError> {
-    let token = random::token();
-    let expires_at = now.plus_secs(LIFETIME_S);
-    let key = token_hash(&token);
-    // The locator first: a code that leads nowhere does no harm, two that lead to one pairing do.
-    let code = locate(store, &key, expires_at).await?;
-    let typed = Typed { hash: token_hash(code.as_str()), tries_left: TRIES };
-    let (tenant, username) = (tenant.clone(), username.clone());
-    let record = Record::Open(Pairing { tenant, username, expires_at, typed: Some(typed) });
-    records::save(store, Bucket::Pairings, &key, Revision::ABSENT, &record).await?;
-    let relay: String = url::form_urlencoded::byte_serialize(relay_url.as_bytes()).collect();
+    let (token, now) = (random::token(), app.clock.now());
+    let relay: String = url::form_urlencoded::byte_serialize(app.public_url.as_bytes()).collect();
     let uri = format!("fido-relay://pair?relay={relay}&token={token}");
     let qr_svg = QrCode::new(&uri)
         .map(|code| code.render::<svg::Color<'_>>().min_dimensions(240, 240).build())
         .map_err(|error| StoreError::Unavailable(format!("no QR code: {error}")))?;
-    let typed_code = code.to_string();
-    Ok(OpenedPairing { pairing_token: token, typed_code, uri, qr_svg, expires_in: LIFETIME_S })
+    let (key, expires_at) = (token_hash(&token), now.plus_secs(LIFETIME_S));
+    let until = expires_at.plus_secs(LIFETIME_S);
+    let what =
+        Happening::PairingOpened { username: username.clone(), client_id: actor.client_id() };
+    let entry = actor.entry(now, what);
+    let located = Record::Located { token_hash: key.clone(), until };
+    for _ in 0..DRAWS {
+        let code = TypedCode::from_random(random::bytes());
+        let typed = Typed { hash: token_hash(code.as_str()), tries_left: TRIES };
+        let (tenant, username) = (actor.tenant.clone(), username.clone());
+        let pairing = Record::Open(Pairing { tenant, username, expires_at, typed: Some(typed) });
+        let batch = put(Batch::new(), &place(&code), Revision::ABSENT, &located)?;
+        let batch = put(batch, &key, Revision::ABSENT, &pairing)?.entry(entry.clone());
+        // A conflict: the locator finds another pairing.
+        if app.commit(batch).await? {
+            let (pairing_token, typed_code) = (token, code.to_string());
+            let expires_in = LIFETIME_S;
+            return Ok(OpenedPairing { pairing_token, typed_code, uri, qr_svg, expires_in });
+        }
+    }
+    Err(StoreError::Unavailable("hardly a typed code is free".to_owned()))
 }
 
 /// Voids the pairings of a user that are still open.
 ///
 /// # Errors
 /// The store's.
-pub async fn void_of(
-    store: &dyn Store,
-    tenant: &TenantId,
-    username: &Username,
-) -> Result<(), StoreError> {
-    for (key, stored) in store.list(Bucket::Pairings, "").await? {
-        let mut found = Some(stored);
-        while let Some(Stored { revision, value, .. }) = found {
-            let Ok(Record::Open(pairing)) = records::decode(&value) else { break };
-            if pairing.tenant != *tenant || pairing.username != *username {
-                break;
-            }
-            let void = Record::Void { until: pairing.expires_at.plus_secs(LIFETIME_S) };
-            match records::save(store, Bucket::Pairings, &key, revision, &void).await {
-                Ok(_) => break,
-                // Used meanwhile, or a wrong code has cost it a try: then it is still open.
-                Err(StoreError::Conflict(_)) => found = store.load(Bucket::Pairings, &key).await?,
-                Err(error) => return Err(error),
+pub async fn void_of(app: &App, actor: &Actor, username: &Username) -> Result<(), StoreError> {
+    let now = app.clock.now();
+    for _ in 0..RACES {
+        let mut batch = Batch::new();
+        for (key, stored) in app.store.list(Bucket::Pairings, "").await? {
+            let Ok(Record::Open(pairing)) = records::decode(&stored.value) else { continue };
+            if pairing.tenant == actor.tenant
+                && pairing.username == *username
+                && now < pairing.expires_at
+                && batch.changes().len() < MAX_CHANGES
+            {
+                batch = put(batch, &key, stored.revision, &pairing.void())?;
             }
         }
+        let voided = batch.changes().len();
+        if voided == 0 {
+            return Ok(());
+        }
+        let (username, client_id) = (username.clone(), actor.client_id());
+        let what = Happening::PairingVoided { username, client_id };
+        // A conflict: one was used meanwhile, or a wrong code has cost it a try.
+        if app.commit(batch.entry(actor.entry(now, what))).await? && voided < MAX_CHANGES {
+            return Ok(());
+        }
     }
-    Ok(())
+    Err(StoreError::too_many_races())
 }
 
-/// Draws a code whose locator finds nothing else, and lets it find this pairing.
-async fn locate(
-    store: &dyn Store,
-    token_hash: &str,
-    expires_at: UnixMillis,
-) -> Result<TypedCode, StoreError> {
-    let until = expires_at.plus_secs(LIFETIME_S);
-    let record = Record::Located { token_hash: token_hash.to_owned(), until };
-    for _ in 0..DRAWS {
-        let code = TypedCode::from_random(random::bytes());
-        let place = place(&code);
-        match records::save(store, Bucket::Pairings, &place, Revision::ABSENT, &record).await {
-            Ok(_) => return Ok(code),
-            Err(StoreError::Conflict(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(StoreError::Unavailable("hardly a typed code is free".to_owned()))
+fn put(batch: Batch, key: &str, expected: Revision, record: &Record) -> Result<Batch, StoreError> {
+    records::put(batch, Bucket::Pairings, key, expected, record)
 }
 
 fn place(code: &TypedCode) -> String {
@@ -282,30 +289,93 @@ async fn look_typed(
         if is(&typed.hash) {
             return Ok(Found { pairing, hash, key });
         }
-        // Nobody is told of a wrong code before it has cost its try: so of any number that come
-        // at once, five count.
+        // No answer says that a code is wrong before it has cost its try: so of any number that
+        // come at once, five count.
         typed.tries_left = typed.tries_left.saturating_sub(1);
         let voided = typed.tries_left == 0;
-        let record = if voided {
-            Record::Void { until: pairing.expires_at.plus_secs(LIFETIME_S) }
+        let batch = if voided {
+            let username = pairing.username.clone();
+            let what = Happening::PairingVoided { username, client_id: None };
+            let event = SecurityEvent::new(pairing.tenant.clone(), now, what);
+            put(Batch::new(), &key, revision, &pairing.void())?.entry(event.entry())
         } else {
-            Record::Open(pairing.clone())
+            put(Batch::new(), &key, revision, &Record::Open(pairing))?
         };
-        match records::save(store, Bucket::Pairings, &key, revision, &record).await {
-            Ok(_) if voided => return Err(PairingError::Voided(Box::new(pairing))),
-            Ok(_) => return Err(PairingError::Unknown),
-            Err(StoreError::Conflict(_)) => {}
-            Err(error) => return Err(error.into()),
+        if committed(store, batch).await? {
+            if voided {
+                tracing::warn!("a pairing is void, its code was typed wrong too often");
+            }
+            return Err(PairingError::Unknown);
         }
     }
-    Err(StoreError::Unavailable("too many races for one pairing".to_owned()).into())
+    Err(StoreError::too_many_races().into())
 }
 
-/// Uses a pairing up, as it was found by [`look`]. Of many that try, one gets `Ok`.
+/// Makes a phone that holds a pairing's secret, and the key that its proof names, the user's device.
+/// `audiences` are the URLs that the proof may name.
+///
+/// # Errors
+/// [`PairingError`].
+pub async fn pair(
+    app: &App,
+    order: PairDevice,
+    audiences: &[String],
+) -> Result<Device, PairingError> {
+    let secret = match (&order.pairing_token, &order.typed_code) {
+        (Some(token), _) => Secret::Token(token),
+        (None, Some(code)) => Secret::Typed(code),
+        (None, None) => return Err(PairingError::Unknown),
+    };
+    let found = look(&*app.store, secret, app.clock.now()).await?;
+    let PairDevice { proof, jwk, name, platform, push, .. } = order;
+    let names = |audience: &String| {
+        device_proof::verify_pairing(&proof, &jwk, audience, &found.hash).is_ok()
+    };
+    if !audiences.iter().any(names) {
+        return Err(PairingError::Unknown);
+    }
+    redeem(app, &found, Phone { jwk, name, platform, push }).await
+}
+
+/// What a phone says of itself.
+#[derive(Clone, Debug)]
+pub struct Phone {
+    /// The device key's public half.
+    pub jwk: P256Jwk,
+    /// What the person calls it.
+    pub name: Option<PlainText<64>>,
+    /// Its operating system.
+    pub platform: Platform,
+    /// How to wake it.
+    pub push: Option<PushTarget>,
+}
+
+/// Uses a pairing up, as it was found by [`look`], for this phone. Of many that try, one becomes the
+/// device.
 ///
 /// # Errors
 /// [`PairingError::Used`] for all the others, [`PairingError::Unknown`] if it was voided meanwhile.
-pub async fn redeem(store: &dyn Store, found: &Found, now: UnixMillis) -> Result<(), PairingError> {
+pub async fn redeem(app: &App, found: &Found, phone: Phone) -> Result<Device, PairingError> {
+    let (store, now) = (&*app.store, app.clock.now());
+    let Phone { jwk, name, platform, push } = phone;
+    let Pairing { tenant, username, .. } = found.pairing.clone();
+    let id = DeviceId::from_bytes(random::bytes());
+    let (revoked_at, rotated) = (None, None);
+    let device = Device {
+        id,
+        tenant,
+        username,
+        jwk,
+        name,
+        platform,
+        push,
+        paired_at: now,
+        revoked_at,
+        rotated,
+    };
+    let Device { tenant, username, .. } = &device;
+    let what = Happening::DevicePaired { device_id: id, username: username.clone() };
+    let entry = SecurityEvent::new(tenant.clone(), now, what).entry();
     for _ in 0..RACES {
         let loaded = records::load(store, Bucket::Pairings, &found.key).await?;
         let (pairing, revision) = match loaded {
@@ -317,11 +387,16 @@ pub async fn redeem(store: &dyn Store, found: &Found, now: UnixMillis) -> Result
         };
         let until = now.plus_secs(2 * LIFETIME_S);
         let used = Record::Used { until, typed: pairing.typed.map(|typed| typed.hash) };
-        match records::save(store, Bucket::Pairings, &found.key, revision, &used).await {
-            Ok(_) => return Ok(()),
-            Err(StoreError::Conflict(_)) => {}
-            Err(error) => return Err(error.into()),
+        let batch = put(Batch::new(), &found.key, revision, &used)?.entry(entry.clone());
+        let batch = match devices::add(store, batch, &device).await? {
+            Ok(batch) => batch,
+            Err(TooManyDevices) => return Err(PairingError::TooManyDevices),
+        };
+        if app.commit(batch).await? {
+            tracing::info!(device = %id, "paired");
+            app.bus.publish(Notice::News(tenant.clone(), username.clone())).await;
+            return Ok(device);
         }
     }
-    Err(StoreError::Unavailable("too many races for one pairing".to_owned()).into())
+    Err(StoreError::too_many_races().into())
 }

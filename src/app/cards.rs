@@ -1,0 +1,120 @@
+//! The users' cards: removing one so that it stays removed, also when the store is put back to an
+//! earlier state, and committing what a card's answer outside of ceremonies means.
+
+use fido_relay_proto::{CardId, TenantId, Username};
+
+use super::devices::{self, ended_early, with_card_news};
+use super::{Actor, App, RACES, RevokeError, committed, pairings};
+use crate::ports::{
+    Batch, BoxFuture, CardEvents, Cards, Happening, Notice, Revocation, Revoked, SecurityEvent,
+    Store, StoreError,
+};
+
+/// Removes a user's card for good. The list of revocations comes first, as with devices
+/// ([`devices::revoke`]). Once begun it runs to its end, whatever becomes of the caller.
+///
+/// # Errors
+/// [`RevokeError`].
+pub async fn remove(
+    app: &App,
+    actor: &Actor,
+    username: &Username,
+    id: CardId,
+) -> Result<(), RevokeError> {
+    let (app, actor, username) = (app.clone(), actor.clone(), username.clone());
+    let tasks = app.tasks.clone();
+    let removed = tasks.run_detached(async move { remove_now(&app, &actor, username, id).await });
+    removed.await.unwrap_or_else(|| Err(ended_early().into()))
+}
+
+async fn remove_now(
+    app: &App,
+    actor: &Actor,
+    username: Username,
+    id: CardId,
+) -> Result<(), RevokeError> {
+    let Some(cards) = &app.cards else { return Err(RevokeError::NotFound) };
+    let (tenant, at) = (&actor.tenant, app.clock.now());
+    let known = cards.of_user(tenant, &username).await?;
+    let Some(card) = known.into_iter().find(|card| card.id == id) else {
+        return Err(RevokeError::NotFound);
+    };
+    let what = Revoked::Card(card.record.clone());
+    app.revocations.record(Revocation { tenant: tenant.clone(), what, at }).await?;
+    let client_id = actor.client_id();
+    let what = Happening::CardRemoved { card_id: id, username: username.clone(), client_id };
+    let event = actor.event(at, what);
+    if !remove_listed(&*app.store, &**cards, tenant, &card.record, Some(&event)).await? {
+        return Err(RevokeError::NotFound);
+    }
+    tracing::info!(card = %id, "card removed");
+    app.bus.publish(Notice::News(tenant.clone(), username)).await;
+    Ok(())
+}
+
+/// Brings the store to what the list of revocations says of a card, with the event's entry of the
+/// journal and the user's news of it. Says whether the card was there.
+///
+/// # Errors
+/// The store's.
+pub async fn remove_listed(
+    store: &dyn Store,
+    cards: &dyn Cards,
+    tenant: &TenantId,
+    record: &str,
+    event: Option<&SecurityEvent>,
+) -> Result<bool, StoreError> {
+    for _ in 0..RACES {
+        let Some(mut batch) = cards.removal(tenant, record).await? else { return Ok(false) };
+        if let Some(event) = event {
+            batch = with_card_news(store, batch.entry(event.entry()), event).await?;
+        }
+        if committed(store, batch).await? {
+            return Ok(true);
+        }
+    }
+    Err(StoreError::too_many_races())
+}
+
+/// Removes all that a user had: pairings, cards, devices and the user handle. The name comes before
+/// the cards: what is registered from then on is the next user's. Interrupted, it is to be repeated.
+///
+/// # Errors
+/// The store's.
+pub async fn remove_user(app: &App, actor: &Actor, username: &Username) -> Result<(), StoreError> {
+    let gone = |error| match error {
+        RevokeError::NotFound => Ok(()),
+        RevokeError::Store(error) => Err(error),
+    };
+    pairings::void_of(app, actor, username).await?;
+    if let Some(cards) = &app.cards {
+        cards.retire_name(&actor.tenant, username).await?;
+        for card in cards.of_user(&actor.tenant, username).await? {
+            remove(app, actor, username, card.id).await.or_else(gone)?;
+        }
+    }
+    for device in devices::of_user(&*app.store, &actor.tenant, username).await? {
+        devices::revoke(app, actor, device).await.map(drop).or_else(gone)?;
+    }
+    let entry = actor.entry(app.clock.now(), Happening::UserRemoved { username: username.clone() });
+    app.store.commit(Batch::new().entry(entry)).await?;
+    tracing::info!("a user was removed by the operator");
+    Ok(())
+}
+
+impl CardEvents for App {
+    fn commit(
+        &self,
+        changes: Batch,
+        event: SecurityEvent,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let changes = changes.entry(event.entry());
+            self.store.commit(with_card_news(&*self.store, changes, &event).await?).await?;
+            if let Happening::CardRegistered { username, .. } = event.what {
+                self.bus.publish(Notice::News(event.tenant, username)).await;
+            }
+            Ok(())
+        })
+    }
+}

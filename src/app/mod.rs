@@ -1,0 +1,135 @@
+//! What is done to devices, pairings, initiators and cards, a file or folder for each noun. HTTP
+//! handlers, the operator's socket and the command line parse, call these functions and render what
+//! they give; they decide nothing themselves.
+//!
+//! Every act is one [`Batch`]: the records that it changes and the entry of the journal that says so
+//! are committed together or not at all. An act whose batch meets a conflict is decided anew.
+
+pub mod cards;
+pub mod clients;
+pub mod devices;
+pub mod pairings;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use fido_relay_proto::{ClientId, TenantId, UnixMillis};
+
+use crate::ports::{
+    Batch, Bus, Cards, Clock, Happening, Revocations, SecurityEvent, Store, StoreError,
+};
+use crate::security::clients::Client;
+use crate::tasks::Tasks;
+use crate::webhooks::Webhooks;
+
+/// How often an act is decided anew because another write came first. Each loss means that another
+/// write went through, so this many in a row is a fault, not bad luck.
+const RACES: usize = 64;
+/// Most characters of an operator's name.
+const OPERATOR_NAME: usize = 64;
+
+/// What acts need of the world. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// Durable records and the journal.
+    pub store: Arc<dyn Store>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// "Look again" between nodes, for what an act changes.
+    pub bus: Arc<dyn Bus>,
+    /// Revoked devices and removed cards, apart from the store.
+    pub revocations: Arc<dyn Revocations>,
+    /// The FIDO2 server's cards, if it keeps them here.
+    pub cards: Option<Arc<dyn Cards>>,
+    /// Webhook endpoints, if they are managed here.
+    pub webhooks: Option<Webhooks>,
+    /// Where apps reach the relay, without a trailing slash.
+    pub public_url: String,
+    /// Who owns acts that must not stop halfway.
+    pub tasks: Tasks,
+}
+
+/// On whose behalf something is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The relying party.
+    pub tenant: TenantId,
+    who: Who,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Who {
+    Client(ClientId),
+    Operator(String),
+}
+
+impl Actor {
+    /// An initiator.
+    #[must_use]
+    pub fn client(client: &Client) -> Self {
+        Self { tenant: client.tenant.clone(), who: Who::Client(client.id) }
+    }
+
+    /// The operator, by a name that nothing verifies. It goes into logs and the audit trail, so it
+    /// is cut to 64 printable ASCII characters rather than refused: a lost phone must be revocable
+    /// under any name.
+    #[must_use]
+    pub fn operator(tenant: TenantId, name: &str) -> Self {
+        let plain = name.chars().filter(|c| c.is_ascii_graphic() || *c == ' ');
+        let name: String = plain.take(OPERATOR_NAME).collect();
+        let name = if name.trim().is_empty() { "unnamed".to_owned() } else { name };
+        Self { tenant, who: Who::Operator(name) }
+    }
+
+    fn client_id(&self) -> Option<ClientId> {
+        match &self.who {
+            Who::Client(id) => Some(*id),
+            Who::Operator(_) => None,
+        }
+    }
+
+    /// The operator's name, if it is the operator.
+    #[must_use]
+    pub fn operator_name(&self) -> Option<&str> {
+        match &self.who {
+            Who::Client(_) => None,
+            Who::Operator(name) => Some(name),
+        }
+    }
+
+    fn event(&self, at: UnixMillis, what: Happening) -> SecurityEvent {
+        let operator = self.operator_name().map(str::to_owned);
+        SecurityEvent { operator, ..SecurityEvent::new(self.tenant.clone(), at, what) }
+    }
+
+    fn entry(&self, at: UnixMillis, what: Happening) -> String {
+        self.event(at, what).entry()
+    }
+}
+
+/// Why a device or card was not revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// There is none, or no more.
+    #[error("no such device or card")]
+    NotFound,
+    /// It could not be stored, or not everywhere: then the relay goes on trying by itself.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl App {
+    /// Commits a batch; `false`: another write came first, and the act must be decided anew.
+    async fn commit(&self, batch: Batch) -> Result<bool, StoreError> {
+        committed(&*self.store, batch).await
+    }
+}
+
+async fn committed(store: &dyn Store, batch: Batch) -> Result<bool, StoreError> {
+    match store.commit(batch).await {
+        Ok(_) => Ok(true),
+        Err(StoreError::Conflict(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,64 @@
+//! Acts on a store, with or without a relay around it.
+
+use std::sync::Arc;
+
+use fido_relay::app::clients::{self, Credential};
+use fido_relay::app::devices::{self, Device};
+use fido_relay::app::{Actor, App};
+use fido_relay::backends::embedded::{LocalBus, RevocationList, SystemClock};
+use fido_relay::ports::{Batch, Position, Store};
+use fido_relay::relay::World;
+use fido_relay::security::clients::{ClientChange, NewClient};
+use fido_relay::tasks::Tasks;
+use fido_relay_proto::{ClientId, TenantId};
+use serde_json::Value;
+
+/// Acts on a store that no relay has open.
+pub(crate) fn at_rest(store: Arc<dyn Store>) -> App {
+    App {
+        store,
+        clock: Arc::new(SystemClock),
+        bus: Arc::new(LocalBus::with_room(1)),
+        revocations: Arc::new(RevocationList::in_memory()),
+        cards: None,
+        webhooks: None,
+        public_url: "https://relay.example.com".to_owned(),
+        tasks: Tasks::default(),
+    }
+}
+
+/// Acts on what a relay has.
+pub(crate) fn of_world(world: &World) -> App {
+    App {
+        clock: Arc::clone(&world.clock),
+        bus: Arc::clone(&world.bus),
+        revocations: Arc::clone(&world.revocations),
+        tasks: world.tasks.clone(),
+        ..at_rest(Arc::clone(&world.store))
+    }
+}
+
+pub(crate) fn operator() -> Actor {
+    Actor::operator(TenantId::default(), "tester")
+}
+
+/// A new client, and an API key that does not end.
+pub(crate) async fn make_client(app: &App, new: NewClient) -> (ClientId, String) {
+    let actor = Actor::operator(new.tenant.clone(), "tester");
+    let (bounds, credential) = (ClientChange::default(), Credential::ApiKey(None));
+    let (id, key) = clients::create(app, &actor, new, &bounds, credential).await.unwrap();
+    (id, key.unwrap().expose().to_owned())
+}
+
+pub(crate) async fn add_device(store: &dyn Store, device: &Device) {
+    let batch = devices::add(store, Batch::new(), device).await.unwrap().unwrap();
+    store.commit(batch).await.unwrap();
+}
+
+/// The entries of a journal that name an event, in their order.
+pub(crate) async fn events(store: &dyn Store) -> Vec<Value> {
+    let rows = store.journal(Position::default(), usize::MAX).await.unwrap();
+    let entries = rows.iter().flat_map(|row| &row.entries);
+    let entries = entries.map(|entry| serde_json::from_str::<Value>(entry).unwrap());
+    entries.filter(|entry| entry["event"].is_string()).collect()
+}

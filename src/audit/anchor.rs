@@ -15,14 +15,18 @@ pub(super) const QUEUE: usize = 16;
 
 /// Hands over every checkpoint that comes, one at a time, until none can come.
 pub(super) async fn run(command: Vec<String>, mut checkpoints: mpsc::Receiver<String>) {
-    let Some((program, arguments)) = command.split_first() else { return };
     while let Some(jws) = checkpoints.recv().await {
-        let handed = tokio::time::timeout(LIMIT, hand(program, arguments, &jws)).await;
-        match handed {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, program, "audit.anchor failed"),
-            Err(_) => tracing::error!(program, "audit.anchor did not end in time"),
-        }
+        hand_over(&command, &jws).await;
+    }
+}
+
+/// Hands over one, if there is a program.
+pub(super) async fn hand_over(command: &[String], jws: &str) {
+    let Some((program, arguments)) = command.split_first() else { return };
+    match tokio::time::timeout(LIMIT, hand(program, arguments, jws)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, program, "audit.anchor failed"),
+        Err(_) => tracing::error!(program, "audit.anchor did not end in time"),
     }
 }
 

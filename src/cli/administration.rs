@@ -14,6 +14,7 @@ use tower::ServiceExt as _;
 
 use super::{Failure, note};
 use crate::app::App;
+use crate::audit::Offline;
 use crate::backends::embedded::{LocalBus, OpenError, RevocationList, SystemClock};
 use crate::config::Config;
 use crate::edge::admin::{self, Admin, OPERATOR};
@@ -28,7 +29,35 @@ pub(super) enum Administration {
     /// Of the relay that runs.
     Socket(reqwest::Client),
     /// Of a store that no relay has open.
-    Store(Router),
+    Store(Box<AtRest>),
+}
+
+/// The administration of a store that no relay has open, and what enters its acts in the audit log.
+#[derive(Debug)]
+pub(super) struct AtRest {
+    router: Router,
+    config: Config,
+    store: Arc<dyn Store>,
+    sealer: Sealer,
+}
+
+impl AtRest {
+    /// Has the log opened before an act is done: with `audit.required` nothing is done unrecorded.
+    async fn audit_log(&self, method: &Method) -> Result<Option<Offline>, Failure> {
+        if *method == Method::GET {
+            return Ok(None);
+        }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let opened = serve::audit::offline(&self.config, (&self.store, &clock), &self.sealer).await;
+        match opened {
+            Ok(log) => Ok(log),
+            Err(error) if self.config.audit.required => Err(Failure::unstarted(&error)),
+            Err(error) => {
+                note(&format!("{error}: the next start of the relay enters what is done here"));
+                Ok(None)
+            }
+        }
+    }
 }
 
 impl Administration {
@@ -70,12 +99,16 @@ impl Administration {
             (Arc::new(store), Arc::new(SystemClock));
         let sealer =
             Sealer::load(&directory.path().join(SEAL_KEY_FILE)).map_err(Failure::failed)?;
-        let webhooks =
-            serve::webhooks::of_store(config, Arc::clone(&store), sealer, Arc::clone(&clock));
+        let webhooks = serve::webhooks::of_store(
+            config,
+            Arc::clone(&store),
+            sealer.clone(),
+            Arc::clone(&clock),
+        );
         let list = RevocationList::open(&directory.path().join(REVOCATIONS_FILE));
         let app = App {
             cards: serve::cards(config, Arc::clone(&store)),
-            store,
+            store: Arc::clone(&store),
             clock,
             // No node hears of it: the phones do when they connect.
             bus: Arc::new(LocalBus::with_room(1)),
@@ -85,7 +118,8 @@ impl Administration {
             tasks: Tasks::default(),
         };
         let admin = Admin { tenant: TenantId::default(), app, relay: None };
-        Ok(Self::Store(admin::router(admin)))
+        let (router, config) = (admin::router(admin), config.clone());
+        Ok(Self::Store(Box::new(AtRest { router, config, store, sealer })))
     }
 
     /// Calls and reads the answer.
@@ -133,14 +167,20 @@ impl Administration {
                 let status = response.status();
                 (status, response.bytes().await.map_err(Failure::failed)?)
             }
-            Self::Store(router) => {
+            Self::Store(at_rest) => {
+                let log = at_rest.audit_log(&method).await?;
                 let request = Request::builder()
                     .method(method)
                     .uri(path)
                     .header(OPERATOR, operator())
                     .body(Body::from(body))
                     .map_err(Failure::failed)?;
-                let Ok(response) = router.clone().oneshot(request).await;
+                let Ok(response) = at_rest.router.clone().oneshot(request).await;
+                if let Some(mut log) = log
+                    && !log.export().await
+                {
+                    note("the audit log was not written: the next start of the relay does it");
+                }
                 let status = response.status();
                 let body = axum::body::to_bytes(response.into_body(), usize::MAX).await;
                 (status, body.map_err(Failure::failed)?)

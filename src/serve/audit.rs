@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{AUDIT_DIR, StartError, base};
-use crate::audit::{Audit, Ground, Settings};
+use crate::audit::{Audit, Ground, Offline, Settings};
 use crate::config::Config;
 use crate::journal::Journal;
 use crate::ports::{Clock, Store, StoreError};
@@ -35,6 +35,34 @@ pub(crate) async fn start(
     sealer: &Sealer,
     refusals: &Arc<Refusals>,
 ) -> Result<Option<Audit>, StartError> {
+    match ground(config, (store, clock), sealer, refusals).await? {
+        Some((settings, ground)) => {
+            Ok(Some(Audit::start(settings, ground, &journal(config)).await?))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Opens the audit log of a store that no relay has open, if there is one.
+pub(crate) async fn offline(
+    config: &Config,
+    (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
+    sealer: &Sealer,
+) -> Result<Option<Offline>, StartError> {
+    match ground(config, (store, clock), sealer, &Arc::default()).await? {
+        Some((settings, ground)) => {
+            Ok(Some(Offline::open(settings, ground, &journal(config)).await?))
+        }
+        None => Ok(None),
+    }
+}
+
+async fn ground(
+    config: &Config,
+    (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
+    sealer: &Sealer,
+    refusals: &Arc<Refusals>,
+) -> Result<Option<(Settings, Ground)>, StartError> {
     if !config.audit.enabled {
         return Ok(None);
     }
@@ -56,5 +84,5 @@ pub(crate) async fn start(
         signer: Arc::new(signer),
         refusals: Arc::clone(refusals),
     };
-    Ok(Some(Audit::start(settings, ground, &journal(config)).await?))
+    Ok(Some((settings, ground)))
 }

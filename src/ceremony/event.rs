@@ -242,9 +242,10 @@ pub enum Reply {
     Refused(Refusal),
 }
 
-/// A call to the FIDO2 server that must follow once the new state is stored. Everything else that
-/// follows from a change (prompts on phones, news for watchers) follows from the state itself:
-/// see [`super::Ceremony::prompt_for`].
+/// A call to the FIDO2 server that must follow: a completion that has effects of its own once the
+/// new state is stored, a begin perhaps before. Everything else that follows from a change (prompts
+/// on phones, news for watchers) follows from the state itself: see
+/// [`super::Ceremony::prompt_for`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Ask for a challenge. Asking twice does no harm: the answer to a call that is not the

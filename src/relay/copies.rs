@@ -163,6 +163,11 @@ impl Copies {
         }
     }
 
+    /// Whether something waits for the ceremony's next commit.
+    pub(super) fn have_steps(&self, key: &CeremonyKey) -> bool {
+        self.held.get(key).is_some_and(|copy| !copy.steps.is_empty())
+    }
+
     pub(super) fn forget(&self, key: &CeremonyKey) {
         self.held.remove(key);
     }

@@ -204,6 +204,9 @@ impl Relay {
             let mut pause = PENDING;
             loop {
                 let waited = stopping.run_until_cancelled(tokio::time::sleep(pause)).await;
+                if !relay.node.copies.have_steps(&key) {
+                    return;
+                }
                 match relay.move_once(&key, &Move::Pending).await {
                     Err(DriveError::Unavailable(error)) if waited.is_some() => {
                         tracing::warn!(ceremony = %key.id, error, "steps are not stored yet");

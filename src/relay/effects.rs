@@ -1,4 +1,5 @@
-//! Calls to the FIDO2 server. Each runs in a task of its own and comes back as an event.
+//! Calls to the FIDO2 server. Each runs in a task of its own and comes back as an event; only a server
+//! that judges locally is asked on the way to the commit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use crate::fault_point::{self, Point};
 use crate::ports::{BeginRequest, Completion};
 
 impl Relay {
-    /// Performs an effect of a state that is stored.
+    /// Performs an effect. A completion's state is stored; a right code may be stored with the
+    /// challenge, since asking for another does no harm.
     pub(super) fn perform(&self, ceremony: &Arc<Ceremony>, effect: Effect) {
         let key = CeremonyKey::from(&**ceremony);
         let relay = self.clone();

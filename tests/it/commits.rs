@@ -145,13 +145,17 @@ async fn sign_in(store: &Arc<Watched>, is_local: bool) -> (usize, Vec<Vec<&'stat
     claim(&relay, &key, &phone).await;
     let attempt = relay.challenged(&key).await;
     answer(&relay, &key, &phone, attempt).await;
-    let loads = store.loads.load(Ordering::Relaxed);
+    let loads = || store.loads.load(Ordering::Relaxed);
+    let by_the_sign_in = loads();
     let outcome = relay.until(&key, |it| it.closed().map(|closed| closed.outcome)).await;
     assert_eq!(outcome, Outcome::Succeeded);
+    let by_the_test = loads();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(loads(), by_the_test, "nothing waits any more");
     assert_eq!(relay.fido.completions.load(Ordering::Relaxed), 1);
     assert!(relay.relay.world().tasks.stop(Duration::from_secs(20)).await);
     assert_eq!(relay.relay.census().copies, 0, "ended and shown");
-    (loads, store.commits())
+    (by_the_sign_in, store.commits())
 }
 
 #[tokio::test(start_paused = true)]

@@ -134,7 +134,7 @@ async fn a_suspected_copy_is_an_entry_where_nothing_else_of_the_server_is_writte
     };
     let key = ends(&relay, completion).await;
     let outcome = relay.until(&key, |ceremony| Some(ceremony.closed()?.outcome)).await;
-    assert_eq!(outcome, Outcome::Failed);
+    assert_eq!(outcome, Outcome::Rejected);
     let told = events(&*relay.store).await;
     let told: Vec<_> = told.iter().filter(|told| told["event"] == "clone_suspected").collect();
     assert_eq!(told.len(), 1, "{told:?}");

@@ -133,12 +133,17 @@ impl Export {
         let mut refusals_at = Instant::now() + REFUSALS_EVERY;
         let mut prune_at = Instant::now() + PRUNE_EVERY;
         loop {
+            if self.failing_since.is_some() && export_at.is_none() {
+                export_at = Some(Instant::now() + PAUSE);
+            }
             let at = export_at.unwrap_or_else(Instant::now);
             tokio::select! {
                 () = closing.cancelled() => break,
                 () = sleep_until(at), if export_at.is_some() => {
                     export_at = if self.export().await { None } else { Some(Instant::now() + PAUSE) };
-                    if self.since_checkpoint() >= self.settings.checkpoint_entries {
+                    // A disk that refused a checkpoint is tried again, too.
+                    let was_refused = export_at.is_none() && self.failing_since.is_some();
+                    if was_refused || self.since_checkpoint() >= self.settings.checkpoint_entries {
                         self.checkpoint().await;
                         checkpoint_at = Instant::now() + every;
                     }
@@ -219,6 +224,9 @@ impl Export {
     }
 
     async fn enter_refusals(&mut self) {
+        if self.failing_since.is_some() {
+            return;
+        }
         let sums = self.ground.refusals.take();
         let lines = sums.iter().filter_map(|sum| serde_json::to_string(sum).ok()).map(Line::own);
         let lines: Vec<_> = lines.collect();

@@ -2,15 +2,19 @@
 //! does on the command line, what initiators and phones do, and what was refused.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 use std::time::Duration;
 
 use fido_relay::phone::DeviceKey;
+use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::DeclineReason;
-use fido_relay_proto::http::OpenedPairing;
+use fido_relay_proto::http::{OpenedPairing, Scope};
+use fido_relay_proto::{Binding, CeremonyId};
 use serde_json::{Value, json};
 
 use super::{run, run_json, told};
 use crate::audit::lines;
+use crate::support::child_relay::{ChildRelay, Home};
 use crate::support::key_pair::{ASSERTION_TYPE, KeyPair, claims};
 use crate::support::relay::{Initiator, TestRelay, http};
 use crate::support::wire_phone::WirePhone;
@@ -98,6 +102,17 @@ async fn the_audit_log_hears_of_clients_devices_and_refusals() {
             "platform": "other" });
         assert_eq!(http().post(&url).json(&body).send().await.unwrap().status(), 401);
     }
+    // A key that is none, a ceremony of another client's or of none, and a scope that is missing.
+    let key_of_none = format!("rk_{}", "A".repeat(43));
+    let stranger = Initiator { url: bank.url.clone(), key: key_of_none, http: http() };
+    assert_eq!(stranger.get("/v1/clients/self").await.status(), 401);
+    let foreign = bank.get(&format!("/v1/ceremonies/{}", CeremonyId::from_bytes([9; 16]))).await;
+    assert_eq!(foreign.status(), 404);
+    let reader = relay.initiator_with(vec![Scope::CeremonyRead], vec![Binding::Code]).await;
+    let body = json!({ "username": "ada" });
+    assert_eq!(reader.post("/v1/pairings", &body).await.status(), 403);
+    let body = json!({ "new_jwk": key.jwk(), "old_proof": new_proof, "new_proof": old_proof });
+    assert_eq!(http().post(&aud).json(&body).send().await.unwrap().status(), 401);
     // One phone is revoked by its backend, one by the operator.
     assert_eq!(bank.delete(&path).await.status(), 204);
     operator(&["device", "revoke", &bob.device_id.to_string()]).await;
@@ -121,15 +136,27 @@ async fn the_audit_log_hears_of_clients_devices_and_refusals() {
         assert!(entries[0]["at"].as_str().unwrap().ends_with('Z'), "{}", entries[0]);
         &entries[0]
     };
-    for event in [
-        "client_made",
-        "client_key_made",
-        "client_changed",
-        "token_refused",
-        "client_key_removed",
-        "client_removed",
-    ] {
+    for event in
+        ["client_made", "client_key_made", "client_changed", "client_key_removed", "client_removed"]
+    {
         assert_eq!(one(event)["client_id"], client, "{event}");
+    }
+    let refused = |what: &str| {
+        let sums = heard["refused"].iter().filter(|sum| sum["what"] == what);
+        let sums: Vec<_> = sums.map(|sum| (&sum["network"], &sum["count"])).collect();
+        let [(network, count)] = sums[..] else { panic!("{what}: {sums:?}") };
+        assert_eq!(network, "127.0.0.0/24");
+        count.as_u64().unwrap()
+    };
+    for (what, count) in [
+        ("assertion", 1),
+        ("pairing", 5),
+        ("key", 1),
+        ("foreign_id", 1),
+        ("scope", 1),
+        ("rotation", 1),
+    ] {
+        assert_eq!(refused(what), count, "{what}");
     }
     for event in ["device_renamed", "device_key_rotated", "not_me"] {
         assert_eq!(one(event)["device_id"], ada.device_id.to_string(), "{event}");
@@ -147,4 +174,70 @@ async fn the_audit_log_hears_of_clients_devices_and_refusals() {
     assert!(revoked[0]["client_id"].is_string());
     assert_eq!(revoked[1]["device_id"], bob.device_id.to_string());
     assert!(revoked[1]["client_id"].is_null(), "the operator is no initiator: {}", revoked[1]);
+}
+
+/// The entries of a data directory's log with an operator.
+fn by_operator(data_dir: &std::path::Path) -> Vec<(String, String)> {
+    let entries = lines(&data_dir.join("audit")).into_iter();
+    let entries = entries.map(|line| serde_json::from_str::<Value>(&line).unwrap());
+    let named = entries.filter(|entry| entry["operator"].is_string());
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    named.map(|entry| (text(&entry["event"]), text(&entry["client_id"]))).collect()
+}
+
+#[tokio::test]
+async fn what_is_done_to_a_store_at_rest_is_in_its_log_before_the_command_ends() {
+    let home = Home::new(&[("USER", "ada")]);
+    let create = ["client", "create", "--name", "Shop", "--new-store", "--json"];
+    let made: Value = serde_json::from_slice(&home.command(&create).output().await.unwrap().stdout)
+        .expect("what was made");
+    let id = made["client_id"].as_str().unwrap();
+    let entry = |event: &str| (event.to_owned(), id.to_owned());
+    assert_eq!(by_operator(&home.data_dir()), [entry("client_made")]);
+    assert!(home.command(&["client", "list"]).output().await.unwrap().status.success());
+    assert!(home.command(&["client", "remove", id]).output().await.unwrap().status.success());
+    let both = [entry("client_made"), entry("client_removed")];
+    assert_eq!(by_operator(&home.data_dir()), both);
+    let verified = home.command(&["audit", "verify"]).output().await.unwrap();
+    assert!(verified.status.success(), "{}", told(&verified));
+    let tasks = Tasks::default();
+    ChildRelay::start(&home, &tasks).await.ended_by_signal("TERM").await;
+    assert_eq!(by_operator(&home.data_dir()), both, "each once");
+}
+
+#[tokio::test]
+async fn an_act_while_a_relay_starts_is_done_and_entered_once_or_not_at_all() {
+    let home = Home::new(&[("USER", "ada")]);
+    drop(home.api_key().await);
+    let tasks = Tasks::default();
+    let mut made = 0;
+    for _ in 0..5 {
+        let act = async {
+            home.command(&["client", "create", "--name", "Shop", "--quiet"]).output().await.unwrap()
+        };
+        // One of the two has the store first; the other waits for nothing and says so.
+        let serve = async {
+            loop {
+                let mut serve = home.command(&["serve"]);
+                serve.stdout(Stdio::null()).stderr(Stdio::piped());
+                let mut process = serve.spawn().unwrap();
+                let ended = tokio::time::timeout(Duration::from_secs(1), process.wait()).await;
+                match ended {
+                    Ok(status) => assert!(!status.unwrap().success()),
+                    Err(_) => return process,
+                }
+            }
+        };
+        let (acted, mut process) = tokio::join!(act, serve);
+        if acted.status.success() {
+            made += 1;
+        } else {
+            assert!(told(&acted).contains("try again"), "{}", told(&acted));
+        }
+        process.kill().await.unwrap();
+    }
+    ChildRelay::start(&home, &tasks).await.ended_by_signal("TERM").await;
+    let entered = by_operator(&home.data_dir());
+    let entered: Vec<_> = entered.iter().filter(|(event, _)| event == "client_made").collect();
+    assert_eq!(entered.len(), made + 1, "and the one that api_key made");
 }

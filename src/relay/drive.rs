@@ -162,6 +162,14 @@ impl Relay {
                 if was_held && event.is_some() && !world.store.is_exclusive() {
                     continue;
                 }
+                if let Some(Event::Recover { .. }) = event
+                    && ceremony.closed().is_none()
+                {
+                    if !self.is_current(key, copy.revision).await.map_err(unavailable)? {
+                        continue;
+                    }
+                    self.count_met(&ceremony);
+                }
             } else {
                 match self.commit(records, copy.revision, &ceremony, copy.facts()).await {
                     Ok(revision) => {
@@ -194,6 +202,20 @@ impl Relay {
             return Ok(Driven { reply, ceremony, changed });
         }
         Err(unavailable(StoreError::too_many_races()))
+    }
+
+    /// Whether the record is still at this revision. Only a commit knows where others write too.
+    async fn is_current(&self, key: &CeremonyKey, at: Revision) -> Result<bool, StoreError> {
+        let store = &self.world().store;
+        if store.is_exclusive() {
+            return Ok(true);
+        }
+        let check = Batch::new().check(Bucket::Ceremonies, &key.to_string(), at);
+        match store.commit(check).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Conflict(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Commits what is pending of a ceremony, unless another commit does it before.
@@ -241,7 +263,11 @@ impl Relay {
         };
         let revision = store.commit(batch).await?;
         drop(turn);
-        self.meet(ceremony);
+        if matches!(facts.first(), Some(Fact { kind: Kind::Opened, .. })) {
+            self.node.live.count(ceremony);
+        } else {
+            self.count_met(ceremony);
+        }
         counts.committed(ceremony, facts);
         Ok(revision)
     }

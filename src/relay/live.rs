@@ -44,7 +44,7 @@ pub enum Full {
 pub(super) struct Live {
     users: DashMap<UserKey, Vec<Open>>,
     /// Whose place each ceremony takes: those that are open, and those about to be stored.
-    places: DashMap<CeremonyId, ClientId>,
+    places: DashMap<CeremonyId, Place>,
     taken: DashMap<ClientId, usize>,
     all: AtomicUsize,
 }
@@ -60,17 +60,33 @@ struct Open {
     turn: Option<(bool, UnixMillis)>,
 }
 
+#[derive(Debug)]
+struct Place {
+    client: ClientId,
+    /// Whether it is counted among those that were opened here or taken up.
+    is_counted: bool,
+}
+
 impl Live {
-    /// Gives an open ceremony its place; tells whether this node did not know it. It is open,
-    /// whatever the limits say: another node opened it, or they were changed.
-    pub(super) fn meet(&self, ceremony: &Ceremony) -> bool {
+    /// Gives an open ceremony its place, whatever the limits say: another node opened it, or they
+    /// were changed.
+    fn meet(&self, ceremony: &Ceremony) {
         let request = &ceremony.request;
         let beyond = OpenLimits { per_client: usize::MAX, per_node: usize::MAX };
-        self.admit(request.id, request.client_id, beyond).unwrap_or_default()
+        let _ = self.admit(request.id, request.client_id, beyond);
+    }
+
+    /// Notes that this node counts a ceremony whose record it has just seen for certain; tells
+    /// whether it did not before.
+    pub(super) fn count(&self, ceremony: &Ceremony) -> bool {
+        self.meet(ceremony);
+        let place = self.places.get_mut(&ceremony.request.id);
+        place.is_some_and(|mut place| !std::mem::replace(&mut place.is_counted, true))
     }
 
     /// Notes an open ceremony as it stands.
     pub(super) fn insert(&self, user: UserKey, ceremony: &Ceremony) {
+        self.meet(ceremony);
         let request = &ceremony.request;
         let key = CeremonyKey::from(ceremony);
         let only_a_name = request.prior_auth == PriorAuth::None;
@@ -96,16 +112,15 @@ impl Live {
     }
 
     /// Takes a place for a ceremony that is about to be stored, unless it has one. It is taken
-    /// before the ceremony is stored, so that of those who come at once none is one too many. Tells
-    /// whether it had none.
+    /// before the ceremony is stored, so that of those who come at once none is one too many.
     pub(super) fn admit(
         &self,
         ceremony: CeremonyId,
         client: ClientId,
         limits: OpenLimits,
-    ) -> Result<bool, Full> {
+    ) -> Result<(), Full> {
         // The place's entry is held to the end: who comes at once for the same ceremony waits.
-        let Entry::Vacant(place) = self.places.entry(ceremony) else { return Ok(false) };
+        let Entry::Vacant(place) = self.places.entry(ceremony) else { return Ok(()) };
         let mut taken = self.taken.entry(client).or_default();
         if *taken >= limits.per_client {
             return Err(Full::Client);
@@ -120,13 +135,13 @@ impl Live {
             return Err(Full::Node);
         }
         *taken += 1;
-        place.insert(client);
-        Ok(true)
+        place.insert(Place { client, is_counted: false });
+        Ok(())
     }
 
     /// Gives a place back: the ceremony is closed, or was not stored after all.
     pub(super) fn release(&self, ceremony: CeremonyId) {
-        let Some((_, client)) = self.places.remove(&ceremony) else { return };
+        let Some((_, Place { client, .. })) = self.places.remove(&ceremony) else { return };
         self.all.fetch_sub(1, Ordering::Relaxed);
         self.taken.remove_if_mut(&client, |_, taken| {
             *taken = taken.saturating_sub(1);
@@ -189,7 +204,7 @@ mod tests {
         assert_eq!(live.admit(ceremony(3), client(1), LIMITS), Err(Full::Client));
         live.admit(ceremony(3), client(2), LIMITS).unwrap();
         assert_eq!(live.admit(ceremony(4), client(3), LIMITS), Err(Full::Node));
-        assert_eq!(live.admit(ceremony(1), client(1), LIMITS), Ok(false), "it has a place");
+        assert_eq!(live.admit(ceremony(1), client(1), LIMITS), Ok(()), "it has a place");
         assert_eq!(live.len(), 3);
         live.release(ceremony(1));
         live.release(ceremony(1));

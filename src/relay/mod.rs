@@ -444,10 +444,10 @@ impl Relay {
         self.node.deadlines.schedule(self.world().clock.now().plus_secs(1), key);
     }
 
-    /// Gives a ceremony its place among those that are open on this node, and counts it if it was
-    /// open already when this node met it.
-    fn meet(&self, ceremony: &Ceremony) {
-        if self.node.live.meet(ceremony) {
+    /// Counts a ceremony, whose record was seen for certain, as taken up, unless this node has
+    /// counted it before.
+    fn count_met(&self, ceremony: &Ceremony) {
+        if self.node.live.count(ceremony) {
             self.world().counts.taken_up();
         }
     }
@@ -458,7 +458,6 @@ impl Relay {
         let user = UserKey::new(&key.tenant, &ceremony.request.username);
         match ceremony.wakes_at() {
             Some(at) => {
-                self.meet(ceremony);
                 self.node.live.insert(user, ceremony);
                 self.node.deadlines.schedule(at, key);
             }

@@ -64,6 +64,8 @@ impl Store for Overtaking {
 
 async fn ends(relay: &BareRelay, completion: Completion) -> CeremonyKey {
     *relay.fido.says.lock().unwrap() = Some(completion);
+    // Only a server on the relay's own store has records and events of its own.
+    relay.fido.is_local.store(true, Ordering::Relaxed);
     let key = relay.open(Binding::None, None).await;
     let attempt = relay.challenged(&key).await;
     let event = Event::Answer {

@@ -10,7 +10,7 @@
 //! this process alone writes, it is exact.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -20,7 +20,7 @@ use super::ceremonies::CeremonyKey;
 use crate::ceremony::{Ceremony, Event, Fact, Transition};
 use crate::ports::Revision;
 
-/// Ended ceremonies whose end has not been shown; beyond them the oldest is read again.
+/// Ends that wait to be shown; of more, the oldest is read again.
 const ENDS: usize = 1_024;
 
 /// A committed record, and the steps that followed it.
@@ -82,46 +82,53 @@ impl Held {
     }
 }
 
-/// The copies of a node: as many as it knows open ceremonies, and a few that have just ended.
+/// The copies of a node: as many as it knows open ceremonies, and ends that were not shown yet.
 #[derive(Debug, Default)]
 pub(super) struct Copies {
-    held: DashMap<CeremonyKey, Held>,
-    /// Those that have ended, the oldest first.
-    ended: Mutex<VecDeque<CeremonyKey>>,
+    open: DashMap<CeremonyKey, Held>,
+    /// Locked after an entry of `open`, never before; the oldest first. A look takes its end out, so
+    /// there are few.
+    ended: Mutex<VecDeque<(CeremonyKey, Held)>>,
 }
 
 impl Copies {
     pub(super) fn get(&self, key: &CeremonyKey) -> Option<Held> {
-        self.held.get(key).map(|copy| copy.clone())
+        let open = self.open.get(key).map(|copy| copy.clone());
+        open.or_else(|| self.end_of(key))
     }
 
-    /// Notes a record that was read, if it is open or newer than the copy; gives the newest.
+    fn end_of(&self, key: &CeremonyKey) -> Option<Held> {
+        self.ended().iter().find(|(ended, _)| ended == key).map(|(_, copy)| copy.clone())
+    }
+
+    fn ended(&self) -> MutexGuard<'_, VecDeque<(CeremonyKey, Held)>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a record that was read, if it is open and newer than the copy; gives the newest.
     pub(super) fn read(
         &self,
         key: &CeremonyKey,
         stored: Arc<Ceremony>,
         revision: Revision,
     ) -> Held {
-        let is_open = stored.closed().is_none();
-        match self.held.entry(key.clone()) {
+        let has_ended = stored.closed().is_some();
+        match self.open.entry(key.clone()) {
+            Entry::Occupied(held) if held.get().revision >= revision => held.get().clone(),
+            Entry::Occupied(held) if has_ended => {
+                held.remove();
+                Held::new(stored, revision)
+            }
             Entry::Occupied(mut held) => {
-                if held.get().revision < revision {
-                    let newer = held.get().onto(stored, revision);
-                    held.insert(newer);
-                }
-                if is_open || held.get().revision > revision {
-                    held.get().clone()
-                } else {
-                    held.remove()
-                }
+                let newer = held.get().onto(stored, revision);
+                held.insert(newer.clone());
+                newer
             }
-            Entry::Vacant(place) => {
-                let copy = Held::new(stored, revision);
-                if is_open {
-                    place.insert(copy.clone());
-                }
-                copy
-            }
+            Entry::Vacant(_) if has_ended => Held::new(stored, revision),
+            Entry::Vacant(place) => match self.end_of(key) {
+                Some(end) => end,
+                None => place.insert(Held::new(stored, revision)).clone(),
+            },
         }
     }
 
@@ -129,35 +136,30 @@ impl Copies {
     /// showing it would read the record otherwise.
     pub(super) fn committed(&self, key: &CeremonyKey, copy: Held, exact: bool) {
         let has_ended = copy.stored.closed().is_some();
-        if has_ended && !exact {
-            return self.forget(key);
-        }
-        match self.held.entry(key.clone()) {
-            Entry::Occupied(held) if held.get().revision > copy.revision => return,
-            Entry::Occupied(mut held) => drop(held.insert(copy)),
-            Entry::Vacant(place) => drop(place.insert(copy)),
-        }
-        if has_ended {
-            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-            ended.push_back(key.clone());
-            let oldest = if ended.len() > ENDS { ended.pop_front() } else { None };
-            drop(ended);
-            if let Some(oldest) = oldest {
-                self.forget(&oldest);
+        match self.open.entry(key.clone()) {
+            Entry::Occupied(held) if held.get().revision > copy.revision => {}
+            entry if !has_ended => drop(entry.insert(copy)),
+            entry => {
+                if exact {
+                    let mut ended = self.ended();
+                    ended.push_back((key.clone(), copy));
+                    if ended.len() > ENDS {
+                        ended.pop_front();
+                    }
+                }
+                if let Entry::Occupied(held) = entry {
+                    held.remove();
+                }
             }
         }
     }
 
     /// Keeps a copy's steps until they are committed; `false`: a newer record has come meanwhile.
     pub(super) fn keep(&self, key: &CeremonyKey, copy: &Held) -> bool {
-        match self.held.entry(key.clone()) {
+        match self.open.entry(key.clone()) {
             Entry::Occupied(held) if held.get().revision > copy.revision => false,
-            Entry::Occupied(mut held) => {
-                held.insert(copy.clone());
-                true
-            }
-            Entry::Vacant(place) => {
-                place.insert(copy.clone());
+            entry => {
+                entry.insert(copy.clone());
                 true
             }
         }
@@ -165,15 +167,17 @@ impl Copies {
 
     /// Whether something waits for the ceremony's next commit.
     pub(super) fn have_steps(&self, key: &CeremonyKey) -> bool {
-        self.held.get(key).is_some_and(|copy| !copy.steps.is_empty())
+        self.open.get(key).is_some_and(|copy| !copy.steps.is_empty())
     }
 
     pub(super) fn forget(&self, key: &CeremonyKey) {
-        self.held.remove(key);
+        self.open.remove(key);
+        self.ended().retain(|(ended, _)| ended != key);
     }
 
+    /// How many are of open ceremonies.
     pub(super) fn len(&self) -> usize {
-        self.held.len()
+        self.open.len()
     }
 }
 
@@ -233,16 +237,26 @@ mod tests {
     }
 
     #[test]
-    fn ends_that_are_never_shown_are_bounded() {
+    fn an_end_is_kept_until_it_was_shown_and_of_many_the_newest() {
         let copies = Copies::default();
         let ended = after(&[Event::Cancel]);
-        for nth in 0..ENDS + 5 {
-            let mut id = [0; 16];
-            id[..8].copy_from_slice(&nth.to_be_bytes());
-            let id = fido_relay_proto::CeremonyId::from_bytes(id);
-            let key = CeremonyKey { id, ..key() };
-            copies.committed(&key, Held::new(Arc::clone(&ended), Revision(1)), true);
+        let keys: Vec<_> = (0..ENDS + 5)
+            .map(|nth| {
+                let mut id = [0; 16];
+                id[..8].copy_from_slice(&nth.to_be_bytes());
+                CeremonyKey { id: fido_relay_proto::CeremonyId::from_bytes(id), ..key() }
+            })
+            .collect();
+        for key in &keys {
+            copies.committed(key, Held::new(Arc::clone(&ended), Revision(2)), true);
         }
-        assert_eq!(copies.len(), ENDS);
+        assert_eq!(keys.iter().filter(|key| copies.get(key).is_some()).count(), ENDS);
+        let last = keys.last().unwrap();
+        assert_eq!(copies.read(last, after(&[]), Revision(1)).revision, Revision(2));
+        copies.forget(last);
+        assert!(copies.get(last).is_none());
+        copies.committed(last, Held::new(ended, Revision(2)), false);
+        assert!(copies.get(last).is_none(), "where others write, the store says how it ended");
+        assert_eq!(copies.len(), 0);
     }
 }

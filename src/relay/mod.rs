@@ -121,7 +121,7 @@ pub struct Census {
     pub deadlines: usize,
     /// Ceremonies that somebody waits for.
     pub watched: usize,
-    /// Copies of ceremonies.
+    /// Copies of open ceremonies.
     pub copies: usize,
 }
 

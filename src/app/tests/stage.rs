@@ -277,9 +277,11 @@ impl Stage {
                 let (head, last) = self.pairing.typed_code.split_at(10);
                 let wrong = format!("{head}{}", if last == "0" { '2' } else { '0' });
                 let looked = pairings::look(&*app.store, Secret::Typed(&wrong), app.clock.now());
-                match looked.await.unwrap_err() {
-                    pairings::PairingError::Unknown => Ok(()),
-                    other => Err(other.to_string()),
+                let refused = looked.await.unwrap_err();
+                if matches!(refused, pairings::PairingError::Unknown) {
+                    Ok(())
+                } else {
+                    Err(refused.to_string())
                 }
             }
             Act::VoidPairings => said(pairings::void_of(app, actor, ada).await),
@@ -303,9 +305,10 @@ impl Stage {
             }
             Act::RevokeDevice => said(devices::revoke(app, actor, *device).await),
             Act::CreateClient | Act::CreateClientWithKeyPair => {
-                let credential = match act {
-                    Act::CreateClient => Credential::ApiKey(None),
-                    _ => Credential::PublicKey(public_key("first")),
+                let credential = if matches!(act, Act::CreateClient) {
+                    Credential::ApiKey(None)
+                } else {
+                    Credential::PublicKey(public_key("first"))
                 };
                 let bounds = ClientChange {
                     allow_from: Some(vec!["10.0.0.0/8".parse().unwrap()]),
@@ -344,13 +347,12 @@ impl Stage {
             Act::RemoveCard => said(cards::remove(app, actor, ada, CARD).await),
             Act::RegisterCard | Act::SuspectClone => {
                 let (card_id, username) = (CardId::from_bytes([5; 32]), ada.clone());
-                let (changes, what) = match act {
-                    Act::RegisterCard => {
-                        let place = (Bucket::Credentials, "another", Revision::ABSENT);
-                        let changes = Batch::new().put(place.0, place.1, place.2, Vec::new());
-                        (changes, Happening::CardRegistered { card_id, username })
-                    }
-                    _ => (Batch::new(), Happening::CloneSuspected { card_id, username }),
+                let (changes, what) = if matches!(act, Act::RegisterCard) {
+                    let place = (Bucket::Credentials, "another", Revision::ABSENT);
+                    let changes = Batch::new().put(place.0, place.1, place.2, Vec::new());
+                    (changes, Happening::CardRegistered { card_id, username })
+                } else {
+                    (Batch::new(), Happening::CloneSuspected { card_id, username })
                 };
                 let event = SecurityEvent::new(actor.tenant.clone(), app.clock.now(), what);
                 said(CardEvents::commit(app, changes, event).await)

@@ -45,7 +45,15 @@ pub(super) struct Exported {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Gap {
     from: Place,
-    entries: u64,
+    /// None: they were not counted.
+    entries: Option<u64>,
+}
+
+impl Gap {
+    /// From here on, while there was no audit log.
+    pub(super) const fn unknown(from: Place) -> Self {
+        Self { from, entries: None }
+    }
 }
 
 impl Exported {
@@ -65,7 +73,10 @@ pub(super) struct Export {
     gap: Option<Gap>,
     /// How far the entries that wait were counted, and their bytes.
     backlog: (Place, usize),
-    failing_since: Option<Instant>,
+    /// Since when entries wait that are not in the log, or the log could not be written.
+    late_since: Option<Instant>,
+    /// Whether the last write failed.
+    is_failing: bool,
     settings: Settings,
     ground: Ground,
     ability: watch::Sender<Ability>,
@@ -86,7 +97,8 @@ impl Export {
             exported: watch::Sender::new(next),
             gap,
             backlog: (next, 0),
-            failing_since: None,
+            late_since: None,
+            is_failing: false,
             settings,
             ground,
             ability: watch::Sender::new(Ability::Well),
@@ -117,9 +129,8 @@ impl Export {
 
     /// Exports what waits now, with a checkpoint; tells whether nothing is left.
     pub(super) async fn export_once(&mut self) -> bool {
-        let is_done = self.export().await;
-        self.checkpoint().await;
-        self.save_cursor().await;
+        let is_done = self.export().await && self.checkpoint().await;
+        self.save_end().await;
         is_done
     }
 
@@ -133,7 +144,7 @@ impl Export {
         let mut refusals_at = Instant::now() + REFUSALS_EVERY;
         let mut prune_at = Instant::now() + PRUNE_EVERY;
         loop {
-            if self.failing_since.is_some() && export_at.is_none() {
+            if self.is_failing && export_at.is_none() {
                 export_at = Some(Instant::now() + PAUSE);
             }
             let at = export_at.unwrap_or_else(Instant::now);
@@ -142,13 +153,14 @@ impl Export {
                 () = sleep_until(at), if export_at.is_some() => {
                     export_at = if self.export().await { None } else { Some(Instant::now() + PAUSE) };
                     // A disk that refused a checkpoint is tried again, too.
-                    let was_refused = export_at.is_none() && self.failing_since.is_some();
+                    let was_refused = export_at.is_none() && self.is_failing;
                     if was_refused || self.since_checkpoint() >= self.settings.checkpoint_entries {
                         self.checkpoint().await;
                         checkpoint_at = Instant::now() + every;
                     }
                 }
                 () = self.reader.wait(self.next), if export_at.is_none() => {
+                    self.late_since.get_or_insert_with(Instant::now);
                     export_at = Some(Instant::now() + self.settings.pace);
                 }
                 () = sleep_until(cursor_at) => {
@@ -175,12 +187,7 @@ impl Export {
         self.export().await;
         self.write(vec![Line::own(r#"{"event":"stopped"}"#)]).await;
         self.checkpoint().await;
-        // Also where no entry was exported: the last line must be found by the next start.
-        let Some(log) = &self.log else { return };
-        let cursor = Cursor { next: self.next, of: Exported::of(log, self.gap.clone()) };
-        if let Err(error) = self.reader.save_moved(cursor).await {
-            tracing::warn!(%error, "the audit log's cursor could not be moved");
-        }
+        self.save_end().await;
     }
 
     /// Appends all that waits; tells whether nothing is left.
@@ -190,10 +197,16 @@ impl Export {
                 Ok(rows) => rows,
                 Err(error) => {
                     tracing::warn!(%error, "the journal could not be read for the audit log");
+                    self.late_since.get_or_insert_with(Instant::now);
+                    self.judge();
                     return false;
                 }
             };
             let Some(last) = rows.last().map(|row| Place::behind(row.position)) else {
+                if !self.is_failing {
+                    self.late_since = None;
+                    self.judge();
+                }
                 return true;
             };
             let mut lines = Vec::new();
@@ -224,7 +237,7 @@ impl Export {
     }
 
     async fn enter_refusals(&mut self) {
-        if self.failing_since.is_some() {
+        if self.is_failing {
             return;
         }
         let sums = self.ground.refusals.take();
@@ -239,14 +252,16 @@ impl Export {
         self.log.as_ref().map_or(0, Log::since_checkpoint)
     }
 
-    async fn checkpoint(&mut self) {
+    /// Appends a checkpoint; tells whether it did.
+    async fn checkpoint(&mut self) -> bool {
         let now = self.ground.clock.now();
         let signer = Arc::clone(&self.ground.signer);
         let said = self.log.as_ref().and_then(|log| log.checkpoint(signer.issuer(), now));
-        let Some(said) = said else { return };
-        let Some(jws) = signer.sign(CHECKPOINT_TYP, &said) else { return };
+        let Some(said) = said else { return false };
+        let Some(jws) = signer.sign(CHECKPOINT_TYP, &said) else { return false };
         let line = jws.clone();
-        if self.with_log(move |log| log.append_checkpoint(&line, now)).await {
+        let is_written = self.with_log(move |log| log.append_checkpoint(&line, now)).await;
+        if is_written {
             // Where the relay's own log is kept elsewhere, this line holds the end against a cut.
             tracing::info!(
                 chain = said.chain,
@@ -263,19 +278,27 @@ impl Export {
                 None => anchor::hand_over(&self.settings.anchor, &jws).await,
             }
         }
+        is_written
     }
 
     async fn save_cursor(&mut self) {
-        let Some(log) = &self.log else { return };
         // A line of the log's own is no progress: an idle relay does not write.
         let is_moved = self.reader.stored().is_none_or(|stored| stored.next != self.next);
-        if !is_moved && self.gap.is_none() {
-            return;
+        if is_moved || self.gap.is_some() {
+            self.save_end().await;
         }
+    }
+
+    /// Moves the cursor to the log's last line; tells whether it is there.
+    async fn save_end(&mut self) -> bool {
+        let Some(log) = &self.log else { return false };
         let cursor = Cursor { next: self.next, of: Exported::of(log, self.gap.clone()) };
-        if let Err(error) = self.reader.save_moved(cursor).await {
-            tracing::warn!(%error, "the audit log's cursor could not be moved");
-        }
+        let saved = self.reader.save_moved(cursor).await;
+        saved
+            .inspect_err(
+                |error| tracing::warn!(%error, "the audit log's cursor could not be moved"),
+            )
+            .is_ok()
     }
 
     /// Leaves out the oldest entries once those that wait have too many bytes. With `required`
@@ -299,9 +322,9 @@ impl Export {
             (self.next, left, left_out) = (next, left.saturating_sub(bytes), left_out + entries);
         }
         self.backlog.1 = left;
-        let gap = self.gap.get_or_insert(Gap { from, entries: 0 });
-        gap.entries += left_out;
-        tracing::error!(entries = gap.entries, "the audit log's backlog is full: entries left out");
+        let gap = self.gap.get_or_insert(Gap { from, entries: Some(0) });
+        gap.entries = gap.entries.map(|entries| entries + left_out);
+        tracing::error!(entries = left_out, "the audit log's backlog is full: entries left out");
         self.save_cursor().await;
     }
 
@@ -332,7 +355,10 @@ impl Export {
             Ok(outlived) => outlived,
             Err(error) => return tracing::warn!(%error, "the audit log's age is not known"),
         };
-        self.checkpoint().await;
+        // What the cursor names must not be among what goes.
+        if !self.checkpoint().await || !self.save_end().await {
+            return;
+        }
         for path in outlived {
             match std::fs::remove_file(&path) {
                 Ok(()) => {
@@ -343,40 +369,68 @@ impl Export {
         }
     }
 
-    /// Runs a write on a thread that may wait for the disk; tells whether it succeeded.
+    /// Runs a write on a thread that may wait for the disk; tells whether it succeeded. A disk that
+    /// answers nothing is noticed all the same.
     async fn with_log(
         &mut self,
         write: impl FnOnce(&mut Log) -> std::io::Result<()> + Send + 'static,
     ) -> bool {
-        let Some(mut log) = self.log.take() else { return false };
-        let done = tokio::task::spawn_blocking(move || {
-            let done = write(&mut log);
-            (log, done)
-        });
-        let done = match done.await {
-            Ok((log, done)) => {
-                self.log = Some(log);
-                done
-            }
-            Err(_) => Err(std::io::Error::other("the thread that writes it is gone")),
-        };
-        let ability = match &done {
-            Ok(()) => {
-                self.failing_since = None;
-                Ability::Well
-            }
-            Err(error) => {
-                tracing::error!(%error, "the audit log cannot be written");
-                let since = *self.failing_since.get_or_insert_with(Instant::now);
-                if self.settings.required && since.elapsed() >= self.settings.grace {
-                    Ability::Forbidding
-                } else {
-                    Ability::Failing
+        let late_since = *self.late_since.get_or_insert_with(Instant::now);
+        let done = match self.log.take() {
+            Some(mut log) => {
+                let mut done = tokio::task::spawn_blocking(move || {
+                    let done = write(&mut log);
+                    (log, done)
+                });
+                loop {
+                    tokio::select! {
+                        done = &mut done => break done.ok(),
+                        () = tokio::time::sleep(PAUSE) => self.judge(),
+                    }
                 }
             }
+            None => None,
+        };
+        let error = match done {
+            Some((log, done)) => {
+                self.log = Some(log);
+                done.err()
+            }
+            None => Some(std::io::Error::other("the thread that writes it is gone")),
+        };
+        self.is_failing = error.is_some();
+        match error {
+            Some(error) => {
+                self.late_since = Some(late_since);
+                tracing::error!(%error, "the audit log cannot be written");
+            }
+            None => self.late_since = None,
+        }
+        self.judge();
+        !self.is_failing
+    }
+
+    /// Says how the export is.
+    fn judge(&self) {
+        let late = self.late_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let is_late = late >= self.settings.grace;
+        let ability = match (self.is_failing, is_late) {
+            (_, true) if self.settings.required => Ability::Forbidding,
+            (true, _) | (_, true) => Ability::Failing,
+            (false, false) => Ability::Well,
         };
         self.ability.send_if_modified(|before| std::mem::replace(before, ability) != ability);
-        done.is_ok()
+    }
+}
+
+impl Drop for Export {
+    /// Without it nothing is exported any more.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let ability =
+                if self.settings.required { Ability::Forbidding } else { Ability::Failing };
+            self.ability.send_replace(ability);
+        }
     }
 }
 

@@ -237,6 +237,11 @@ impl Log {
         Ok(())
     }
 
+    /// Lines of the log's own are from now on before this place.
+    pub(super) fn go_on_at(&mut self, next: Place) {
+        self.position = Some(next.before());
+    }
+
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }

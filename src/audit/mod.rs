@@ -39,7 +39,7 @@ pub use entry::{CHECKPOINT_TYP, Checkpoint};
 pub use log::segments;
 pub use verify::{Fault, Question, Report, known_checkpoint, verify};
 
-use self::export::{Export, Exported};
+use self::export::{Export, Exported, Gap};
 use self::log::{Line, Log};
 use self::upgrade::Written;
 use crate::journal::{Cursor, Journal, Place, Progress, Reader};
@@ -180,10 +180,12 @@ fn differs(directory: &Path, exported: &Exported) -> std::io::Result<Option<Diff
     Ok(match found {
         Some((is, is_hash)) if is == *chain && is_hash == *hash => None,
         Some(_) => Some(Difference::Replaced),
-        None if log::segments(directory).is_ok_and(|segments| !segments.is_empty()) => {
-            Some(Difference::Cut)
-        }
-        None => Some(Difference::Gone),
+        None => match log::segments(directory).unwrap_or_default().first() {
+            // It has passed its retention.
+            Some((first, _)) if first > seq => None,
+            Some(_) => Some(Difference::Cut),
+            None => Some(Difference::Gone),
+        },
     })
 }
 
@@ -257,7 +259,9 @@ impl std::fmt::Debug for Offline {
 }
 
 impl Offline {
-    /// Opens the log, as [`Audit::start`] does.
+    /// Opens the log, as [`Audit::start`] does; none: it is not the one that the store's cursor
+    /// names, or the store is of a version without a journal. The next start of a relay, with its own
+    /// configuration, says so and enters what is done.
     ///
     /// # Errors
     /// [`StartError`].
@@ -265,8 +269,15 @@ impl Offline {
         settings: Settings,
         ground: Ground,
         journal: &Journal,
-    ) -> Result<Self, StartError> {
-        open(settings, ground, journal, None).await.map(Self)
+    ) -> Result<Option<Self>, StartError> {
+        let store = &*ground.store;
+        let is_known = store.load(Bucket::Cursors, READER).await?.is_some();
+        let is_new = store.page(Bucket::Ceremonies, "", 1).await?.is_empty();
+        let is_its = compare(&settings.directory, store).await?.is_none();
+        if !is_its || !is_known && !is_new {
+            return Ok(None);
+        }
+        open(settings, ground, journal, None).await.map(|export| Some(Self(export)))
     }
 
     /// Appends what the journal holds, and a checkpoint; tells whether it did. What it did not is
@@ -295,62 +306,80 @@ async fn open(
         tracing::warn!(bytes, "the audit log ended within a line: cut off");
         first.push(json!({ "event": "repaired", "bytes": bytes, "sha256": sha256 }));
     }
+    // The cursor as it is, for the revision alone: what it says of the log is kept until the log says
+    // what was found. No row that the store ever had has a greater revision.
+    let head = reader.save(Batch::new(), stored.clone().unwrap_or_default()).await?;
     let mut next = stored.as_ref().map(|cursor| cursor.next).unwrap_or_default();
+    let exported = log.position().map(Place::next);
+    let is_beyond = exported.is_some_and(|exported| exported.row > head.0);
     if let (Some(cursor), Some(found)) = (&stored, before.flatten()) {
         let Exported { chain, seq, hash, .. } = &cursor.of;
         let found = found.as_str();
         tracing::error!(found, chain, seq, hash, "the audit log lacks what was written to it");
         let before = json!({ "chain": chain, "seq": seq, "hash": hash });
         first.push(json!({ "event": "log_restarted", "found": found, "before": before }));
-    } else if let Some(position) = log.position() {
-        next = next.max(position.next());
-    }
-    if stored.is_none() {
-        recover(&mut log, &*ground.store, journal, &ground).await?;
-    }
-    let gap = stored.and_then(|cursor| cursor.of.gap);
-    // Its revision is greater than that of every row that the store ever had.
-    let of = Exported::of(&log, gap.clone());
-    let head = reader.save(Batch::new(), Cursor { next, of }).await?;
-    if next.row > head.0 {
+        log.go_on_at(next);
+    } else if is_beyond {
         let position = log.position().unwrap_or_default().to_string();
         tracing::error!(position, "the store was put back: the audit log holds more than it had");
         first.push(json!({ "event": "store_put_back", "position_before": position }));
         next = Place::behind(Position(head.0));
+        log.go_on_at(next);
+    } else {
+        next = next.max(exported.unwrap_or_default());
+    }
+    // A gap is entered with what follows it.
+    let gap = stored.as_ref().and_then(|cursor| {
+        cursor.of.gap.clone().filter(|_| exported.is_none_or(|exported| exported <= cursor.next))
+    });
+    if stored.is_none() {
+        recover(&mut log, &reader, journal, &ground).await?;
     }
     let first: Vec<_> = first.into_iter().chain(started).map(Line::own).collect();
     log.append(&first, now)?;
-    if !first.is_empty() {
-        let of = Exported::of(&log, gap.clone());
-        reader.save(Batch::new(), Cursor { next, of }).await?;
-    }
+    let of = Exported::of(&log, gap.clone());
+    reader.save_moved(Cursor { next, of }).await?;
     Ok(Export::new(log, reader, (next, gap), (settings, ground)))
 }
 
-/// Enters what a version without a journal left unwritten. Cut off, it begins anew: what it has
-/// written is then found in the log.
+/// Notes in the store that a relay runs without the audit log: what it does not say will be missing.
+///
+/// # Errors
+/// The store's.
+pub async fn pass_over(store: Arc<dyn Store>) -> Result<(), StoreError> {
+    let mut reader = Reader::<Exported>::open(store, READER).await?;
+    let Some(mut cursor) = reader.stored().cloned() else { return Ok(()) };
+    cursor.of.gap.get_or_insert_with(|| Gap::unknown(cursor.next));
+    reader.save_moved(cursor).await
+}
+
+/// Enters what a version without a journal left unwritten, but for what the journal has. Cut off, it
+/// begins anew: what it has written is then found in the log.
 async fn recover(
     log: &mut Log,
-    store: &dyn Store,
+    reader: &Reader<Exported>,
     journal: &Journal,
     ground: &Ground,
 ) -> Result<(), StartError> {
-    let mut after = String::new();
-    let mut written = None;
+    let store = &*ground.store;
+    // A new store has nothing to recover, and the log is not read for it.
+    if store.page(Bucket::Ceremonies, "", 1).await?.is_empty() {
+        return Ok(());
+    }
+    let mut written = Written::read(log.directory())?;
+    let mut next = Place::default();
     loop {
-        // A new store has nothing to recover, and the log is not read for it.
-        let known = match &written {
-            Some(written) => written,
-            None if store.page(Bucket::Ceremonies, "", 1).await?.is_empty() => {
-                return Ok(());
-            }
-            None => written.insert(Written::read(log.directory())?),
-        };
-        let page = upgrade::page(store, &after, (known, journal)).await?;
-        let Some((entries, last)) = page else { return Ok(()) };
+        let rows = reader.rows(next).await?;
+        let Some(last) = rows.last() else { break };
+        next = Place::behind(last.position);
+        rows.iter().flat_map(|row| &row.entries).for_each(|entry| written.add(entry));
+    }
+    let mut after = String::new();
+    while let Some((entries, last)) = upgrade::page(store, &after, (&written, journal)).await? {
         let entries = entries.into_iter().map(|entry| export::signed(entry, &ground.signer));
         let lines: Vec<_> = entries.map(Line::own).collect();
         log.append(&lines, ground.clock.now())?;
         after = last;
     }
+    Ok(())
 }

@@ -33,7 +33,8 @@ pub(super) struct Written {
 
 #[derive(Deserialize)]
 struct Line<'a> {
-    #[serde(borrow)]
+    /// None in an entry of the journal.
+    #[serde(borrow, default)]
     time: &'a str,
     #[serde(borrow)]
     event: &'a str,
@@ -55,13 +56,10 @@ impl Written {
             for line in text.split(|byte| *byte == b'\n') {
                 // Which lines are sound is the verifier's question.
                 let Ok(line) = serde_json::from_slice::<Line<'_>>(line) else { continue };
+                written.know(&line);
                 let at = rfc3339::parse(line.time);
                 oldest = oldest.or(at);
                 last = last.max(at);
-                if let Some(id) = line.ceremony {
-                    let known = written.entries.entry(id).or_default();
-                    known.insert((line.event.to_owned(), line.nth));
-                }
             }
             let since = last.map(|last| UnixMillis(last.0.saturating_sub(WINDOW_MS)));
             if let (Some(oldest), Some(since)) = (oldest, since)
@@ -72,6 +70,20 @@ impl Written {
             }
         }
         Ok(written)
+    }
+
+    /// Adds an entry of the journal.
+    pub(super) fn add(&mut self, entry: &str) {
+        if let Ok(line) = serde_json::from_str::<Line<'_>>(entry) {
+            self.know(&line);
+        }
+    }
+
+    fn know(&mut self, line: &Line<'_>) {
+        if let Some(id) = line.ceremony {
+            let known = self.entries.entry(id).or_default();
+            known.insert((line.event.to_owned(), line.nth));
+        }
     }
 
     /// The entries that the log lacks of a ceremony, marked as recovered.

@@ -50,7 +50,13 @@ impl AtRest {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let opened = serve::audit::offline(&self.config, (&self.store, &clock), &self.sealer).await;
         match opened {
-            Ok(log) => Ok(log),
+            Ok(Some(log)) => Ok(Some(log)),
+            Ok(None) => {
+                if self.config.audit.enabled {
+                    note("the next start of the relay enters what is done here in its audit log");
+                }
+                Ok(None)
+            }
             Err(error) if self.config.audit.required => Err(Failure::unstarted(&error)),
             Err(error) => {
                 note(&format!("{error}: the next start of the relay enters what is done here"));

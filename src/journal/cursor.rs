@@ -38,6 +38,15 @@ impl Place {
         Self { row: row.0 + 1, index: 0 }
     }
 
+    /// A place before this one, and behind every entry before it.
+    #[must_use]
+    pub const fn before(self) -> Self {
+        match self.index.checked_sub(1) {
+            Some(index) => Self { row: self.row, index },
+            None => Self { row: self.row.saturating_sub(1), index: u32::MAX - 1 },
+        }
+    }
+
     /// The place behind the entry at this one.
     #[must_use]
     pub const fn next(self) -> Self {

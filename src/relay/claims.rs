@@ -5,6 +5,8 @@
 //! A user's claims are looked at one after the other on a node, and a wrong code is counted before
 //! anybody learns that it was wrong: guessing in parallel buys no further guess.
 
+use std::sync::atomic::Ordering;
+
 use fido_relay_proto::AttemptId;
 
 use super::connection::Connection;
@@ -51,7 +53,10 @@ impl Relay {
         let key = meant.clone().unwrap_or_else(|| named.clone());
         let attempt = AttemptId::from_bytes(random::bytes());
         let event = Event::Claim { device: owner.device, attempt, code };
-        let driven = if key == *named {
+        // While the store refuses, a wrong code is answered by `unavailable` and not counted: silence
+        // would say that a code is right.
+        let may_wait = !self.node.is_refused.load(Ordering::Relaxed);
+        let driven = if key == *named && may_wait {
             self.drive_soon(&key, event).await
         } else {
             // It gets an answer, `other_ceremony`, so the code must not be lost.

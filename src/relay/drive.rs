@@ -168,7 +168,9 @@ impl Relay {
                     if !self.is_current(key, copy.revision).await.map_err(unavailable)? {
                         continue;
                     }
-                    self.count_met(&ceremony);
+                    if self.node.live.count(&ceremony) {
+                        world.counts.taken_up();
+                    }
                 }
             } else {
                 match self.commit(records, copy.revision, &ceremony, copy.facts()).await {
@@ -250,7 +252,7 @@ impl Relay {
         ceremony: &Ceremony,
         facts: &[Fact],
     ) -> Result<Revision, StoreError> {
-        let World { store, journal, counts, .. } = self.world();
+        let World { journal, counts, .. } = self.world();
         let mut batch = ceremonies::put(records, expected, ceremony)?;
         batch = journal.tell(batch, ceremony, facts);
         let user = standings::user(&ceremony.request);
@@ -261,12 +263,16 @@ impl Relay {
         } else {
             None
         };
-        let revision = store.commit(batch).await?;
+        // Before the commit: once it is stored, a look may see the end and give the place back.
+        let is_first = self.node.live.count(ceremony);
+        let committed = self.commit_noted(batch).await;
         drop(turn);
-        if matches!(facts.first(), Some(Fact { kind: Kind::Opened, .. })) {
-            self.node.live.count(ceremony);
-        } else {
-            self.count_met(ceremony);
+        if committed.is_err() && is_first {
+            self.node.live.discount(ceremony.request.id);
+        }
+        let revision = committed?;
+        if is_first && !matches!(facts.first(), Some(Fact { kind: Kind::Opened, .. })) {
+            counts.taken_up();
         }
         counts.committed(ceremony, facts);
         Ok(revision)

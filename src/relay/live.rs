@@ -84,6 +84,13 @@ impl Live {
         place.is_some_and(|mut place| !std::mem::replace(&mut place.is_counted, true))
     }
 
+    /// Takes back what [`Live::count`] noted.
+    pub(super) fn discount(&self, ceremony: CeremonyId) {
+        if let Some(mut place) = self.places.get_mut(&ceremony) {
+            place.is_counted = false;
+        }
+    }
+
     /// Notes an open ceremony as it stands.
     pub(super) fn insert(&self, user: UserKey, ceremony: &Ceremony) {
         self.meet(ceremony);

@@ -32,6 +32,7 @@ mod view;
 mod watchers;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fido_relay_proto::{NodeId, TenantId, UnixMillis, Username};
@@ -157,6 +158,8 @@ struct Node {
     claims: Turns,
     /// Whose standing is changed.
     standings: Turns,
+    /// Whether the store refused this node's last commit.
+    is_refused: AtomicBool,
     /// Cancelled once recovery has seen everything.
     recovered: CancellationToken,
     /// Cancelled once the store has every revocation that was known at the start.
@@ -186,6 +189,7 @@ impl Relay {
             moves: Turns::default(),
             claims: Turns::default(),
             standings: Turns::default(),
+            is_refused: AtomicBool::new(false),
             recovered: CancellationToken::new(),
             revocations_applied: CancellationToken::new(),
         });
@@ -444,12 +448,15 @@ impl Relay {
         self.node.deadlines.schedule(self.world().clock.now().plus_secs(1), key);
     }
 
-    /// Counts a ceremony, whose record was seen for certain, as taken up, unless this node has
-    /// counted it before.
-    fn count_met(&self, ceremony: &Ceremony) {
-        if self.node.live.count(ceremony) {
-            self.world().counts.taken_up();
-        }
+    /// Commits, and notes whether the store takes commits.
+    async fn commit_noted(&self, batch: Batch) -> Result<Revision, StoreError> {
+        let committed = self.world().store.commit(batch).await;
+        let is_refused = match &committed {
+            Ok(_) | Err(StoreError::Conflict(_)) => false,
+            Err(StoreError::Unavailable(_) | StoreError::Fenced(_)) => true,
+        };
+        self.node.is_refused.store(is_refused, Ordering::Relaxed);
+        committed
     }
 
     /// Keeps what this node must know of an open ceremony between looks.

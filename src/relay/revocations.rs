@@ -76,12 +76,12 @@ impl Relay {
         let Revocation { tenant, what, at } = revocation;
         match what {
             Revoked::Device(id) => {
-                // At the start it may be a store that was put back: its revocation was told then.
-                let is_news = self.node.revocations_applied.is_cancelled();
+                // Also at the start, where the store may have been put back: twice said is better than
+                // never, and its webhook has the same id.
                 let event = |device: &Device| {
                     let (username, client_id) = (device.username.clone(), None);
                     let what = Happening::DeviceRevoked { device_id: id, username, client_id };
-                    is_news.then(|| SecurityEvent::new(device.tenant.clone(), at, what))
+                    Some(SecurityEvent::new(device.tenant.clone(), at, what))
                 };
                 if devices::revoke_listed(&*world.store, &tenant, id, at, event).await?.is_some() {
                     tracing::warn!(device = %id, "revoked again, the store had it as paired");

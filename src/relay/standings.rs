@@ -143,7 +143,7 @@ impl Relay {
                 let what = Happening::CodesSpent { device_id, username };
                 batch = batch.entry(SecurityEvent::new(by.tenant.clone(), now, what).entry());
             }
-            match self.world().store.commit(batch).await {
+            match self.commit_noted(batch).await {
                 Ok(_) => {
                     if is_last {
                         tracing::warn!(device = %by.device, "no more codes are taken today");

@@ -8,8 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use ipnet::IpNet;
 use serde::Serialize;
 
-/// Sums of one minute: of more networks than this, the rest is summed together.
-pub const SUMS: usize = 1_000;
+/// Networks that are told apart within a minute, of all kinds of refusals; the others are summed
+/// together by kind.
+pub const SUMS: usize = 60;
+/// Networks that are counted apart.
+const COUNTED: usize = 1_000;
 
 /// Lengths of the address prefixes that are summed: an operator's customer, not a person.
 const PREFIXES: (u8, u8) = (24, 48);
@@ -55,18 +58,26 @@ impl Refusals {
         let network = IpNet::new(from, prefix).ok().map(|network| network.trunc());
         let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut key = (what, network);
-        if sums.len() >= SUMS && !sums.contains_key(&key) {
+        if sums.len() >= COUNTED && !sums.contains_key(&key) {
             key.1 = None;
         }
         let sum = sums.entry(key).or_default();
         *sum = sum.saturating_add(1);
     }
 
-    /// Takes the sums since the last time.
+    /// Takes the sums since the last time, of the networks with most refusals apart.
     pub fn take(&self) -> Vec<Sum> {
         let sums = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let sums = sums.into_iter();
-        sums.map(|((what, network), count)| Sum { event: "refused", what, network, count })
+        let mut sums: Vec<_> = sums.into_iter().collect();
+        sums.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let others = sums.split_off(sums.len().min(SUMS));
+        let mut all: BTreeMap<_, u64> = sums.into_iter().collect();
+        for ((what, _), count) in others {
+            let sum = all.entry((what, None)).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        all.into_iter()
+            .map(|((what, network), count)| Sum { event: "refused", what, network, count })
             .collect()
     }
 }
@@ -86,7 +97,7 @@ mod tests {
             refusals.count(Refused::Scope, "2001:db8::1".parse().unwrap());
         }
         let sums = refusals.take();
-        assert!(sums.len() <= SUMS + 2);
+        assert!(sums.len() <= SUMS + 7);
         let of =
             |what| sums.iter().filter(|sum| sum.what == what).map(|sum| sum.count).sum::<u64>();
         assert_eq!((of(Refused::Key), of(Refused::Scope)), (5_000, 5_000));

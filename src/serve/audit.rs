@@ -35,6 +35,9 @@ pub(crate) async fn start(
     sealer: &Sealer,
     refusals: &Arc<Refusals>,
 ) -> Result<Option<Audit>, StartError> {
+    if !config.audit.enabled {
+        crate::audit::pass_over(Arc::clone(store)).await?;
+    }
     match ground(config, (store, clock), sealer, refusals).await? {
         Some((settings, ground)) => {
             Ok(Some(Audit::start(settings, ground, &journal(config)).await?))
@@ -50,9 +53,7 @@ pub(crate) async fn offline(
     sealer: &Sealer,
 ) -> Result<Option<Offline>, StartError> {
     match ground(config, (store, clock), sealer, &Arc::default()).await? {
-        Some((settings, ground)) => {
-            Ok(Some(Offline::open(settings, ground, &journal(config)).await?))
-        }
+        Some((settings, ground)) => Ok(Offline::open(settings, ground, &journal(config)).await?),
         None => Ok(None),
     }
 }

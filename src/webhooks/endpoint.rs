@@ -12,7 +12,7 @@ use super::signing::SigningKey;
 use crate::ports::{Batch, Bucket, Record, Registrar, Revision, Store, StoreError, records};
 
 /// How often a change is tried again because somebody else changed the endpoint meanwhile.
-const RACES: usize = 16;
+pub(super) const RACES: usize = 16;
 
 /// Which endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

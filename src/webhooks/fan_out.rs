@@ -168,6 +168,7 @@ impl FanOut {
     async fn commit(&mut self, draft: Draft, next: Place) -> Result<(), StoreError> {
         let Draft { batch, orders, dead, .. } = draft;
         self.reader.save(batch, Cursor { next, of: () }).await?;
+        self.next = next;
         (0..dead).for_each(|_| self.ground.figures.dead());
         for order in orders {
             // Only a relay that stops has no dispatcher; it waits in the outbox.

@@ -230,6 +230,9 @@ impl Stage {
             schemes: vec![WebhookScheme::V1a],
         };
         let tenant = TenantId::default();
+        let owner = format!("{tenant}.{client}");
+        // There may be one from before.
+        drop(self.store.save(Bucket::Clients, &owner, Revision::ABSENT, b"{}".to_vec()).await);
         self.webhooks.register((&tenant, client), order, Some("ada")).await.unwrap().0
     }
 

@@ -33,7 +33,7 @@ const TAIL_BYTES: u64 = 256 * 1024;
 pub(super) struct Log {
     directory: PathBuf,
     segment_bytes: u64,
-    _lock: File,
+    _lock: Lock,
     segment: Option<Segment>,
     chain: String,
     next_seq: u64,
@@ -42,6 +42,18 @@ pub(super) struct Log {
     since_checkpoint: u64,
     /// The last entry of the journal that is in it; none: its lines are of an earlier version.
     position: Option<Place>,
+}
+
+/// One relay at a time.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a process that is being started at this moment has a copy of
+    /// it until it runs its program.
+    fn drop(&mut self) {
+        drop(self.0.unlock());
+    }
 }
 
 /// A line to be appended.
@@ -111,7 +123,7 @@ impl Log {
         let mut log = Self {
             directory: directory.to_path_buf(),
             segment_bytes,
-            _lock: lock,
+            _lock: Lock(lock),
             segment: None,
             chain: URL_SAFE_NO_PAD.encode(random::bytes::<16>()),
             next_seq: 1,
@@ -254,7 +266,8 @@ impl Log {
     /// The last entry of the journal that is in it; none: there is none, or its lines are of an
     /// earlier version.
     pub(super) fn position(&self) -> Option<Place> {
-        self.position
+        // Lines of the log's own that precede every entry name row 0, which no commit has.
+        self.position.filter(|position| position.row > 0)
     }
 
     /// Entries since the last checkpoint.

@@ -222,6 +222,10 @@ async fn a_wrong_code_is_committed_before_it_is_answered() {
     let typed = Claim { ceremony_id: key.id, code };
     let reply = relay.relay.receive(&phone, DeviceFrame::Claim(typed)).await;
     assert_eq!(refused(&reply), Some(FrameErrorCode::Unavailable));
+    // Nor is a right one taken that could not be stored.
+    let typed = Claim { ceremony_id: key.id, code: right };
+    let reply = relay.relay.receive(&phone, DeviceFrame::Claim(typed)).await;
+    assert_eq!(refused(&reply), Some(FrameErrorCode::Unavailable));
 }
 
 #[tokio::test(start_paused = true)]

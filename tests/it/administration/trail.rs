@@ -187,7 +187,7 @@ fn by_operator(data_dir: &std::path::Path) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn what_is_done_to_a_store_at_rest_is_in_its_log_before_the_command_ends() {
-    let home = Home::new(&[("USER", "ada")]);
+    let mut home = Home::new(&[("USER", "ada")]);
     let create = ["client", "create", "--name", "Shop", "--new-store", "--json"];
     let made: Value = serde_json::from_slice(&home.command(&create).output().await.unwrap().stdout)
         .expect("what was made");
@@ -203,6 +203,23 @@ async fn what_is_done_to_a_store_at_rest_is_in_its_log_before_the_command_ends()
     let tasks = Tasks::default();
     ChildRelay::start(&home, &tasks).await.ended_by_signal("TERM").await;
     assert_eq!(by_operator(&home.data_dir()), both, "each once");
+    // A command that was not told of the relay's own directory begins no log beside it.
+    let configured = home.data_dir().join("audit");
+    home.set("FIDO_RELAY_AUDIT__DIR", home.data_dir().join("elsewhere").to_str().unwrap());
+    assert!(
+        home.command(&["client", "create", "--name", "Till"])
+            .output()
+            .await
+            .unwrap()
+            .status
+            .success()
+    );
+    assert!(!home.data_dir().join("elsewhere").exists());
+    home.set("FIDO_RELAY_AUDIT__DIR", configured.to_str().unwrap());
+    ChildRelay::start(&home, &tasks).await.ended_by_signal("TERM").await;
+    let after = by_operator(&home.data_dir());
+    assert_eq!(after.len(), 3, "{after:?}");
+    assert!(!lines(&configured).iter().any(|line| line.contains("log_restarted")));
 }
 
 #[tokio::test]

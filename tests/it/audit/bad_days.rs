@@ -8,14 +8,14 @@ use std::time::Duration;
 use fido_relay::audit::{self, Difference, Settings};
 use fido_relay::backends::embedded::{FileStore, MemoryStore, SystemClock};
 use fido_relay::ceremony::Event;
-use fido_relay::ports::{Ability, Batch, Clock as _, Happening, SecurityEvent, Store};
+use fido_relay::ports::{Ability, Batch, Bucket, Clock as _, Happening, SecurityEvent, Store};
 use fido_relay::relay::{DriveError, OpenError, OpenOrder};
 use fido_relay::serve::due_rules;
 use fido_relay_proto::{AttemptId, Binding, ClientId, TenantId};
 use serde_json::Value;
 
 use super::crash::{PHONE, drive, play, stored};
-use super::{files, jwks, lines, quick_directory, signer, start, trail, verify};
+use super::{files, jwks, lines, quick_directory, signer, start, trail, try_start, verify};
 use crate::support::bare_relay::BareRelay;
 
 fn settings(directory: &Path) -> Settings {
@@ -287,9 +287,54 @@ async fn a_store_that_was_put_back_is_found_by_the_log() {
     let found = entries(now.log.path(), "store_put_back");
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(entries(now.log.path(), "client_made").len(), 55, "each once");
-    now.run(55..60, settings(now.log.path())).await;
+    // What is committed while no relay exports is entered behind it by the next start.
+    let store = now.open();
+    for number in 55..60 {
+        say(&*store, number).await;
+    }
+    drop(store);
+    now.run(60..65, settings(now.log.path())).await;
     assert_eq!(entries(now.log.path(), "store_put_back").len(), 1, "said once");
-    assert_eq!(entries(now.log.path(), "client_made").len(), 60);
+    assert_eq!(entries(now.log.path(), "client_made").len(), 65);
+}
+
+#[tokio::test]
+async fn a_start_that_cannot_write_what_it_found_leaves_that_to_the_next_one() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (place, clock) = (quick_directory(), Arc::new(SystemClock));
+    let directory = place.path().join("audit");
+    let audit = start(&store, settings(&directory)).await;
+    say(&*store, 1).await;
+    audit.caught_up().await.unwrap();
+    assert!(audit.close().await);
+    std::fs::remove_dir_all(&directory).unwrap();
+    let in_the_way = directory.join("00000000000000000001.jsonl");
+    std::fs::create_dir_all(&in_the_way).unwrap();
+    try_start(&store, settings(&directory), clock).await.expect_err("a directory is no file");
+    std::fs::remove_dir(&in_the_way).unwrap();
+    assert!(start(&store, settings(&directory)).await.close().await);
+    assert_eq!(entries(&directory, "log_restarted").len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_done_while_a_relay_ran_without_its_log_is_a_gap_in_it() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let keys = jwks(&signer(&*store).await);
+    let directory = quick_directory();
+    assert!(start(&store, settings(directory.path())).await.close().await);
+    audit::pass_over(Arc::clone(&store)).await.unwrap();
+    say(&*store, 1).await;
+    // As that relay does, which keeps no entry for a log that is off.
+    for (key, row) in store.list(Bucket::Journal, "").await.unwrap() {
+        store.remove(Bucket::Journal, &key, row.revision).await.unwrap();
+    }
+    let audit = start(&store, settings(directory.path())).await;
+    say(&*store, 2).await;
+    audit.caught_up().await.unwrap();
+    assert!(audit.close().await);
+    let gaps = entries(directory.path(), "gap");
+    assert!(matches!(&gaps[..], [gap] if gap["entries"].is_null()), "{gaps:?}");
+    verify(directory.path(), &keys, None).unwrap();
 }
 
 #[cfg(unix)]

@@ -159,6 +159,7 @@ async fn what_passed_its_retention_goes_by_whole_files_and_a_checkpoint_says_so(
         assert_eq!(report.first > 1, day >= 5, "day {day}: {report:?}");
         relay.clock.forward(DAY);
     }
+    assert!(!lines(directory.path()).iter().any(|line| line.contains("log_restarted")));
     // A file more than a checkpoint tells of is a fault.
     std::fs::remove_file(&files(directory.path())[0]).unwrap();
     let fault = verify(directory.path(), &keys, None).unwrap_err();

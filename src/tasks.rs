@@ -31,6 +31,7 @@ pub struct Tasks {
 /// What went wrong with tasks.
 #[derive(Debug, Default)]
 struct Health {
+    started: AtomicU64,
     panics: AtomicU64,
     /// The vital task that ended first.
     fallen: OnceLock<&'static str>,
@@ -50,7 +51,7 @@ impl Tasks {
                 health.count_panic(name);
             }
         });
-        drop(self.tracker.spawn(watched.instrument(tracing::debug_span!("task", name))));
+        self.track(watched.instrument(tracing::debug_span!("task", name)));
     }
 
     /// Like [`Tasks::spawn`] without a span: for the many tasks whose size counts.
@@ -60,11 +61,11 @@ impl Tasks {
     {
         let health = Arc::clone(&self.health);
         // Combinators and no `async` block, which would hold the future twice.
-        drop(self.tracker.spawn(AssertUnwindSafe(future).catch_unwind().map(move |end| {
+        self.track(AssertUnwindSafe(future).catch_unwind().map(move |end| {
             if end.is_err() {
                 health.count_panic("unnamed");
             }
-        })));
+        }));
     }
 
     /// Like [`Tasks::spawn`], for a task without which the node is no good: if it ends before
@@ -83,7 +84,12 @@ impl Tasks {
                 health.fail(name);
             }
         });
-        drop(self.tracker.spawn(watched.instrument(tracing::debug_span!("task", name))));
+        self.track(watched.instrument(tracing::debug_span!("task", name)));
+    }
+
+    fn track(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.health.started.fetch_add(1, Ordering::Relaxed);
+        drop(self.tracker.spawn(future));
     }
 
     /// Runs work that must finish in a task of its own, whatever becomes of the caller; none if that
@@ -120,6 +126,12 @@ impl Tasks {
     #[must_use]
     pub fn fallen(&self) -> Option<&'static str> {
         self.health.fallen.get().copied()
+    }
+
+    /// Tasks that were started so far.
+    #[must_use]
+    pub fn started(&self) -> u64 {
+        self.health.started.load(Ordering::Relaxed)
     }
 
     /// Panics so far, of vital tasks and others.

@@ -10,6 +10,8 @@
 //! this process alone writes, it is exact.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
@@ -22,6 +24,9 @@ use crate::ports::Revision;
 
 /// Ends that wait to be shown; of more, the oldest is read again.
 const ENDS: usize = 1_024;
+
+/// Keys whose hashes fall together share a count of ends; more would only cost memory.
+const STRIPES: usize = 256;
 
 /// A committed record, and the steps that followed it.
 #[derive(Clone, Debug)]
@@ -82,16 +87,45 @@ impl Held {
     }
 }
 
+/// How many ends there were before a record was asked for. What is asked for can come so late that
+/// its ceremony has ended meanwhile, and no copy shows it any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before(u64);
+
 /// The copies of a node: as many as it knows open ceremonies, and ends that were not shown yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Copies {
     open: DashMap<CeremonyKey, Held>,
+    /// How many ends were committed here, by the hash of their keys. Changed and compared under the
+    /// lock of an entry of `open`.
+    ends: [AtomicU64; STRIPES],
     /// Locked after an entry of `open`, never before; the oldest first. A look takes its end out, so
     /// there are few.
     ended: Mutex<VecDeque<(CeremonyKey, Held)>>,
 }
 
+impl Default for Copies {
+    fn default() -> Self {
+        let ends = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { open: DashMap::new(), ends, ended: Mutex::default() }
+    }
+}
+
 impl Copies {
+    fn ends(&self, key: &CeremonyKey) -> &AtomicU64 {
+        let hash = self.open.hasher().hash_one(key);
+        &self.ends[usize::try_from(hash % STRIPES as u64).unwrap_or_default()]
+    }
+
+    /// To be called before a record is read or made that is then to be a copy.
+    pub(super) fn before(&self, key: &CeremonyKey) -> Before {
+        Before(self.ends(key).load(Ordering::SeqCst))
+    }
+
+    fn is_late(&self, key: &CeremonyKey, before: Before) -> bool {
+        self.ends(key).load(Ordering::SeqCst) != before.0
+    }
+
     pub(super) fn get(&self, key: &CeremonyKey) -> Option<Held> {
         let open = self.open.get(key).map(|copy| copy.clone());
         open.or_else(|| self.end_of(key))
@@ -111,6 +145,7 @@ impl Copies {
         key: &CeremonyKey,
         stored: Arc<Ceremony>,
         revision: Revision,
+        before: Before,
     ) -> Held {
         let has_ended = stored.closed().is_some();
         match self.open.entry(key.clone()) {
@@ -125,10 +160,22 @@ impl Copies {
                 newer
             }
             Entry::Vacant(_) if has_ended => Held::new(stored, revision),
+            Entry::Vacant(_) if self.is_late(key, before) => {
+                self.end_of(key).unwrap_or_else(|| Held::new(stored, revision))
+            }
             Entry::Vacant(place) => match self.end_of(key) {
                 Some(end) => end,
                 None => place.insert(Held::new(stored, revision)).clone(),
             },
+        }
+    }
+
+    /// Notes what this node has opened.
+    pub(super) fn opened(&self, key: &CeremonyKey, copy: Held, before: Before) {
+        if let Entry::Vacant(place) = self.open.entry(key.clone())
+            && !self.is_late(key, before)
+        {
+            place.insert(copy);
         }
     }
 
@@ -140,6 +187,7 @@ impl Copies {
             Entry::Occupied(held) if held.get().revision > copy.revision => {}
             entry if !has_ended => drop(entry.insert(copy)),
             entry => {
+                self.ends(key).fetch_add(1, Ordering::SeqCst);
                 if exact {
                     let mut ended = self.ended();
                     ended.push_back((key.clone(), copy));
@@ -210,14 +258,14 @@ mod tests {
     #[test]
     fn steps_follow_a_newer_record_and_what_it_knows_falls_away() {
         let copies = Copies::default();
-        let mut copy = copies.read(&key(), after(&[]), Revision(1));
+        let mut copy = copies.read(&key(), after(&[]), Revision(1), copies.before(&key()));
         let at = copy.stored.request.opened_at.plus_secs(3);
         copy.step(at, SENT);
         copy.step(at, ACKED);
         assert!(copies.keep(&key(), &copy));
         assert_eq!(copies.get(&key()).unwrap().facts().len(), 2);
 
-        let newer = copies.read(&key(), after(&[SENT]), Revision(2));
+        let newer = copies.read(&key(), after(&[SENT]), Revision(2), copies.before(&key()));
         let facts: Vec<_> = newer.facts().iter().map(|fact| (fact.kind, fact.at)).collect();
         assert_eq!(facts, [(Kind::Delivered, at)]);
         assert_eq!(newer.steps().len(), 1);
@@ -228,12 +276,32 @@ mod tests {
     fn a_copy_never_goes_back_and_is_dropped_with_its_end() {
         let copies = Copies::default();
         copies.committed(&key(), Held::new(after(&[SENT]), Revision(2)), true);
-        assert_eq!(copies.read(&key(), after(&[]), Revision(1)).revision, Revision(2));
+        assert_eq!(
+            copies.read(&key(), after(&[]), Revision(1), copies.before(&key())).revision,
+            Revision(2)
+        );
         let ended = after(&[SENT, Event::Cancel]);
-        assert_eq!(copies.read(&key(), ended, Revision(3)).revision, Revision(3));
+        assert_eq!(
+            copies.read(&key(), ended, Revision(3), copies.before(&key())).revision,
+            Revision(3)
+        );
         assert_eq!(copies.len(), 0);
-        copies.read(&key(), after(&[Event::Cancel]), Revision(3));
+        copies.read(&key(), after(&[Event::Cancel]), Revision(3), copies.before(&key()));
         assert_eq!(copies.len(), 0, "an end that was read is not kept");
+    }
+
+    #[test]
+    fn what_comes_late_is_no_copy_once_its_end_was_shown() {
+        let copies = Copies::default();
+        let before = copies.before(&key());
+        let ended = Held::new(after(&[Event::Cancel]), Revision(2));
+        copies.committed(&key(), ended, true);
+        copies.forget(&key());
+        copies.read(&key(), after(&[]), Revision(1), before);
+        copies.opened(&key(), Held::new(after(&[]), Revision(1)), before);
+        assert_eq!(copies.len(), 0);
+        copies.opened(&key(), Held::new(after(&[]), Revision(1)), copies.before(&key()));
+        assert_eq!(copies.len(), 1);
     }
 
     #[test]
@@ -252,7 +320,10 @@ mod tests {
         }
         assert_eq!(keys.iter().filter(|key| copies.get(key).is_some()).count(), ENDS);
         let last = keys.last().unwrap();
-        assert_eq!(copies.read(last, after(&[]), Revision(1)).revision, Revision(2));
+        assert_eq!(
+            copies.read(last, after(&[]), Revision(1), copies.before(last)).revision,
+            Revision(2)
+        );
         copies.forget(last);
         assert!(copies.get(last).is_none());
         copies.committed(last, Held::new(ended, Revision(2)), false);

@@ -87,6 +87,15 @@ impl Relay {
         self.run_move(key, Move::Soon(event)).await
     }
 
+    /// [`Relay::drive`] for a task of the relay's own, which nobody ends early.
+    pub(super) async fn drive_here(
+        &self,
+        key: &CeremonyKey,
+        event: Event,
+    ) -> Result<Driven, DriveError> {
+        self.move_once(key, &Move::Store(event)).await
+    }
+
     async fn run_move(&self, key: &CeremonyKey, todo: Move) -> Result<Driven, DriveError> {
         if matches!(todo.event(), Some(Event::Claim { .. } | Event::Answer { .. })) {
             self.must_be_seen().map_err(unavailable)?;

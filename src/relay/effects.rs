@@ -134,7 +134,7 @@ impl Relay {
         // Not by the wall clock, which may be set in the meantime.
         let give_up = Instant::now() + Duration::from_millis(crate::ceremony::COMPLETION_LIMIT_MS);
         let mut pause = Duration::from_millis(50);
-        while let Err(error) = self.drive(key, event.clone()).await {
+        while let Err(error) = self.drive_here(key, event.clone()).await {
             if matches!(error, DriveError::NotFound) || Instant::now() >= give_up {
                 tracing::error!(ceremony = %key.id, %error, "a result was not stored");
                 return;

@@ -281,21 +281,20 @@ impl Relay {
     /// one of which it knows, is not parsed again.
     async fn read(&self, key: &CeremonyKey) -> Result<Option<Held>, StoreError> {
         let copies = &self.node.copies;
-        let name = key.to_string();
+        let (name, before) = (key.to_string(), copies.before(key));
         let Some(stored) = self.world().store.load(Bucket::Ceremonies, &name).await? else {
             copies.forget(key);
             return Ok(None);
         };
         match copies.get(key).filter(|copy| copy.revision >= stored.revision) {
             Some(copy) => Ok(Some(copy)),
-            None => Ok(Some(self.note_read(key, records::parse(&stored)?, stored.revision))),
+            None => {
+                let ceremony = Arc::new(records::parse(&stored)?);
+                let copy = copies.read(key, ceremony, stored.revision, before);
+                self.remember(&copy.stored);
+                Ok(Some(copy))
+            }
         }
-    }
-
-    fn note_read(&self, key: &CeremonyKey, ceremony: Ceremony, revision: Revision) -> Held {
-        let copy = self.node.copies.read(key, Arc::new(ceremony), revision);
-        self.remember(&copy.stored);
-        copy
     }
 
     /// The ceremony as an edge sees it.
@@ -353,9 +352,8 @@ impl Relay {
                 match records::parse::<Ceremony>(&stored) {
                     Ok(ceremony) => {
                         open += 1;
-                        let key = CeremonyKey::from(&ceremony);
-                        self.note_read(&key, ceremony, stored.revision);
-                        self.take_up(&key).await;
+                        // Which reads it again: what was just read may be over by now.
+                        self.take_up(&CeremonyKey::from(&ceremony)).await;
                     }
                     Err(error) => {
                         let id = record.key.rsplit('.').next();

@@ -173,7 +173,8 @@ impl Relay {
                 Admission::Silent(why) => Some(why),
             };
             let ceremony = Ceremony::open(request.clone(), code, attempt, suppressed);
-            let facts = &ceremony.history;
+            let (key, facts) = (CeremonyKey::from(&ceremony), &ceremony.history);
+            let before = self.node.copies.before(&key);
             match self.commit(batch, Revision::ABSENT, &ceremony, facts).await {
                 Ok(revision) => {
                     place.keep();
@@ -181,7 +182,7 @@ impl Relay {
                     drop(turn);
                     let ceremony = Arc::new(ceremony);
                     let copy = Held::new(Arc::clone(&ceremony), revision);
-                    self.node.copies.committed(&CeremonyKey::from(&*ceremony), copy, true);
+                    self.node.copies.opened(&key, copy, before);
                     self.follow_opening(&ceremony, admission, passes_at).await;
                     return Ok(ceremony);
                 }

@@ -35,9 +35,11 @@ pub(super) enum Count {
     CeremonyLoads,
     /// All records that were asked for by their keys.
     Loads,
+    /// Tasks that were started, also those of a connection.
+    Tasks,
 }
 
-const COUNTS: usize = 7;
+const COUNTS: usize = 8;
 
 /// How much of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,14 +50,14 @@ impl Counts {
         self.0[count as usize]
     }
 
+    pub(super) fn with(mut self, count: Count, number: usize) -> Self {
+        self.0[count as usize] = number;
+        self
+    }
+
     /// What came after `before`.
     pub(super) fn since(&self, before: &Self) -> Self {
         Self(std::array::from_fn(|count| self.0[count] - before.0[count]))
-    }
-
-    /// Of each the smaller number.
-    pub(super) fn least(&self, other: &Self) -> Self {
-        Self(std::array::from_fn(|count| self.0[count].min(other.0[count])))
     }
 }
 
@@ -92,12 +94,14 @@ impl Counters {
 #[derive(Debug)]
 pub(super) struct Counting {
     store: FileStore,
+    /// As one node of several would have it: false.
+    is_exclusive: bool,
     counters: Arc<Counters>,
 }
 
 impl Counting {
     /// The store of production in this directory.
-    pub(super) fn open(directory: &Path) -> (Arc<Self>, Arc<Counters>) {
+    pub(super) fn open(directory: &Path, is_exclusive: bool) -> (Arc<Self>, Arc<Counters>) {
         let counters = Arc::new(Counters::default());
         let (path, counting) = (directory.join(serve::STORE_FILE), Arc::clone(&counters));
         let tables = path.clone();
@@ -108,11 +112,15 @@ impl Counting {
         let rules = serve::due_rules();
         let options = Options { rules: &rules, ..Options::default() };
         let store = FileStore::open_by(&path, options, open).unwrap();
-        (Arc::new(Self { store, counters: Arc::clone(&counters) }), counters)
+        (Arc::new(Self { store, is_exclusive, counters: Arc::clone(&counters) }), counters)
     }
 }
 
 impl Store for Counting {
+    fn is_exclusive(&self) -> bool {
+        self.is_exclusive
+    }
+
     fn load<'a>(
         &'a self,
         bucket: Bucket,

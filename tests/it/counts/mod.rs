@@ -23,8 +23,11 @@ use crate::support::relay::{Initiator, TestPhone, TestRelay};
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
 /// Ceremonies of each kind that are counted, one after the other. What an earlier one leaves to be
-/// done can only add to the next, so the least of each number is what one costs alone.
+/// done, and a machine so slow that a step which waits is stored alone, can only add: the least of
+/// each number is what one costs.
 const ROUNDS: usize = 5;
+/// Until the bounds are met there are more, at most so many.
+const MOST_ROUNDS: usize = 25;
 
 /// Which FIDO2 server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,30 +47,31 @@ struct Bound {
 
 /// What is bounded. Of the loads of the ceremony, each of which parses its record, the watcher makes
 /// two: its stream looks once, and once it fetches the result.
-const COLUMNS: [(Count, &str); 6] = [
+const COLUMNS: [(Count, &str); 7] = [
     (Count::CeremonyCommits, "its commits"),
     (Count::Commits, "all commits"),
     (Count::Flushes, "flushes"),
     (Count::Bytes, "bytes"),
     (Count::CeremonyLoads, "its loads"),
     (Count::Loads, "all loads"),
+    (Count::Tasks, "tasks"),
 ];
 
 /// A number may be lowered when less is needed, and raised for a reason alone.
 #[rustfmt::skip]
 const BOUNDS: [Bound; 12] = [
-    bound(Registration,   Binding::Code, BuiltIn,  [8, 9, 9, 16_000, 27, 67]),
-    bound(Registration,   Binding::None, BuiltIn,  [7, 8, 8, 17_000, 20, 56]),
-    bound(Authentication, Binding::Code, BuiltIn,  [8, 8, 8, 14_000, 27, 61]),
-    bound(Authentication, Binding::None, BuiltIn,  [7, 7, 7, 14_000, 20, 50]),
-    bound(Approval,       Binding::Code, BuiltIn,  [8, 8, 8, 15_000, 27, 61]),
-    bound(Approval,       Binding::None, BuiltIn,  [7, 7, 7, 15_000, 20, 50]),
-    bound(Registration,   Binding::Code, External, [8, 8, 8, 13_000, 27, 60]),
-    bound(Registration,   Binding::None, External, [7, 7, 7, 12_000, 20, 49]),
-    bound(Authentication, Binding::Code, External, [8, 8, 8, 12_000, 27, 60]),
-    bound(Authentication, Binding::None, External, [7, 7, 7, 12_000, 20, 49]),
-    bound(Approval,       Binding::Code, External, [8, 8, 8, 13_000, 27, 60]),
-    bound(Approval,       Binding::None, External, [7, 7, 7, 12_000, 20, 49]),
+    bound(Registration,   Binding::Code, BuiltIn,  [3, 3, 3, 9_000, 3, 28, 14]),
+    bound(Registration,   Binding::None, BuiltIn,  [3, 3, 3, 8_500, 3, 27, 10]),
+    bound(Authentication, Binding::Code, BuiltIn,  [3, 3, 3, 8_000, 3, 22, 14]),
+    bound(Authentication, Binding::None, BuiltIn,  [3, 3, 3, 7_500, 3, 21, 10]),
+    bound(Approval,       Binding::Code, BuiltIn,  [3, 3, 3, 8_500, 3, 22, 14]),
+    bound(Approval,       Binding::None, BuiltIn,  [3, 3, 3, 7_500, 3, 21, 10]),
+    bound(Registration,   Binding::Code, External, [4, 4, 4, 10_000, 3, 24, 15]),
+    bound(Registration,   Binding::None, External, [4, 4, 4, 9_500, 3, 23, 11]),
+    bound(Authentication, Binding::Code, External, [4, 4, 4, 10_000, 3, 24, 15]),
+    bound(Authentication, Binding::None, External, [4, 4, 4, 9_000, 3, 23, 11]),
+    bound(Approval,       Binding::Code, External, [4, 4, 4, 10_000, 3, 24, 15]),
+    bound(Approval,       Binding::None, External, [4, 4, 4, 9_500, 3, 23, 11]),
 ];
 
 const fn bound(
@@ -89,9 +93,9 @@ struct Bench {
 }
 
 impl Bench {
-    async fn start(server: Server, audit: bool) -> Self {
+    async fn start(server: Server, audit: bool, is_exclusive: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (store, counters) = Counting::open(directory.path());
+        let (store, counters) = Counting::open(directory.path(), is_exclusive);
         let upstream = ScriptedUpstream::listening(|number, request| {
             Reply::Answer(if request.call.ends_with("/attestation/options") {
                 creation_options(number)
@@ -112,9 +116,14 @@ impl Bench {
         Self { relay, bank, counters, _upstream: upstream, _directory: directory }
     }
 
+    fn now(&self) -> Counts {
+        let tasks = self.relay.running.tasks().started();
+        self.counters.now().with(Count::Tasks, usize::try_from(tasks).unwrap())
+    }
+
     /// One ceremony from its opening to its result, and what was counted meanwhile.
     async fn ceremony(&self, body: &Value, phone: &mut TestPhone) -> Counts {
-        let before = self.counters.now();
+        let before = self.now();
         let opened = self.bank.open(body).await;
         if opened.code.is_some() {
             phone.types(&opened);
@@ -127,7 +136,7 @@ impl Bench {
         assert!(String::from_utf8(told).unwrap().contains("event: closed"));
         // The one answer with a result, and so the one signature.
         let view = self.bank.read(opened.id).await;
-        let counts = self.counters.now().since(&before);
+        let counts = self.now().since(&before);
         assert_eq!(view.status, Status::Ended(Outcome::Succeeded), "{view:?}");
         assert!(view.result.is_some());
         phone.until(|event| matches!(event, PhoneEvent::Closed { .. })).await;
@@ -136,9 +145,14 @@ impl Bench {
 
     /// What a ceremony of this kind costs, the least of some. Each is that of a user of its own, with
     /// a card that was registered just before unless that is what is counted.
-    async fn measure(&self, kind: CeremonyType, binding: Binding) -> Counts {
-        let mut least = None;
-        for round in 0..ROUNDS {
+    async fn measure(&self, bound: &Bound) -> [usize; COLUMNS.len()] {
+        let &Bound { kind, binding, most, .. } = bound;
+        let mut least = [usize::MAX; COLUMNS.len()];
+        let exceeds = |least: &[usize]| least.iter().zip(&most).any(|(number, most)| number > most);
+        for round in 0..MOST_ROUNDS {
+            if round >= ROUNDS && !exceeds(&least) {
+                break;
+            }
             let username = format!("{kind:?}-{binding:?}-{round}").to_lowercase();
             let mut phone = self.relay.phone(&self.bank, &username).await;
             let mut body = json!({ "type": kind, "username": username, "binding": binding });
@@ -154,9 +168,10 @@ impl Bench {
                 body["transaction"] = json!({ "title": "Payment", "fields": fields });
             }
             let counts = self.ceremony(&body, &mut phone).await;
-            least = Some(least.map_or(counts, |least: Counts| least.least(&counts)));
+            let numbers = COLUMNS.map(|(count, _)| counts.get(count));
+            least = std::array::from_fn(|column| least[column].min(numbers[column]));
         }
-        least.unwrap()
+        least
     }
 }
 
@@ -188,10 +203,9 @@ async fn one_ceremony_costs_the_store_no_more_than_its_bounds() {
     for server in [BuiltIn, External] {
         // The trail is kept outside the store: what is bounded is the same with it.
         for audit in [false, true] {
-            let bench = Bench::start(server, audit).await;
+            let bench = Bench::start(server, audit, true).await;
             for bound in BOUNDS.iter().filter(|bound| bound.server == server) {
-                let counts = bench.measure(bound.kind, bound.binding).await;
-                let numbers = COLUMNS.map(|(count, _)| counts.get(count));
+                let numbers = bench.measure(bound).await;
                 println!("{}", line(bound, audit, numbers.iter().map(usize::to_string)));
                 let both = numbers.iter().zip(&bound.most);
                 if both.clone().any(|(number, most)| number > most) {

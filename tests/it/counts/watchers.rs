@@ -59,7 +59,7 @@ async fn changes(bench: &Bench, watchers: usize) -> Counts {
 
 #[tokio::test]
 async fn a_change_that_wakes_many_watchers_is_read_as_often_as_for_one() {
-    let bench = Bench::start(BuiltIn, false).await;
+    let bench = Bench::start(BuiltIn, false, false).await;
     let (few, many) = (changes(&bench, 1).await, changes(&bench, MANY).await);
     println!("one of each kind: {few:?}, {MANY} of each kind: {many:?}");
     // What the relay itself does beside them may fall before the last answer or after it.

@@ -94,7 +94,7 @@ pub(super) enum More<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         receipt_sha256: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        receipt: Option<Receipt>,
+        receipt: Option<Box<Receipt>>,
     },
 }
 
@@ -130,7 +130,7 @@ pub(super) fn closed(
         outcome,
         reason,
         receipt_sha256: receipt.as_ref().and_then(Receipt::payload_sha256),
-        receipt: receipt.filter(|_| receipts),
+        receipt: receipt.filter(|_| receipts).map(Box::new),
     }
 }
 

@@ -182,35 +182,35 @@ impl Copies {
     /// Notes what this node has committed. If copies are `exact`, an end is kept until it was shown:
     /// showing it would read the record otherwise.
     pub(super) fn committed(&self, key: &CeremonyKey, copy: Held, exact: bool) {
-        let has_ended = copy.stored.closed().is_some();
-        match self.open.entry(key.clone()) {
-            Entry::Occupied(held) if held.get().revision > copy.revision => {}
-            entry if !has_ended => drop(entry.insert(copy)),
-            entry => {
-                self.ends(key).fetch_add(1, Ordering::SeqCst);
-                if exact {
-                    let mut ended = self.ended();
-                    ended.push_back((key.clone(), copy));
-                    if ended.len() > ENDS {
-                        ended.pop_front();
-                    }
-                }
-                if let Entry::Occupied(held) = entry {
-                    held.remove();
-                }
+        let entry = self.open.entry(key.clone());
+        if matches!(&entry, Entry::Occupied(held) if held.get().revision > copy.revision) {
+            return;
+        }
+        if copy.stored.closed().is_none() {
+            entry.insert(copy);
+            return;
+        }
+        self.ends(key).fetch_add(1, Ordering::SeqCst);
+        if exact {
+            let mut ended = self.ended();
+            ended.push_back((key.clone(), copy));
+            if ended.len() > ENDS {
+                ended.pop_front();
             }
+        }
+        if let Entry::Occupied(held) = entry {
+            held.remove();
         }
     }
 
     /// Keeps a copy's steps until they are committed; `false`: a newer record has come meanwhile.
     pub(super) fn keep(&self, key: &CeremonyKey, copy: &Held) -> bool {
-        match self.open.entry(key.clone()) {
-            Entry::Occupied(held) if held.get().revision > copy.revision => false,
-            entry => {
-                entry.insert(copy.clone());
-                true
-            }
+        let entry = self.open.entry(key.clone());
+        if matches!(&entry, Entry::Occupied(held) if held.get().revision > copy.revision) {
+            return false;
         }
+        entry.insert(copy.clone());
+        true
     }
 
     /// Whether something waits for the ceremony's next commit.

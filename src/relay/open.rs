@@ -183,7 +183,7 @@ impl Relay {
                     let ceremony = Arc::new(ceremony);
                     let copy = Held::new(Arc::clone(&ceremony), revision);
                     self.node.copies.opened(&key, copy, before);
-                    self.follow_opening(&ceremony, admission, passes_at).await;
+                    self.follow_opening(&ceremony, admission, passes_at);
                     return Ok(ceremony);
                 }
                 Err(StoreError::Conflict(_)) => {}
@@ -194,7 +194,7 @@ impl Relay {
     }
 
     /// A ceremony that was just stored.
-    async fn follow_opening(
+    fn follow_opening(
         &self,
         ceremony: &Arc<Ceremony>,
         admission: Admission,

@@ -38,7 +38,7 @@ async fn ends_that_were_neither_delivered_nor_wait_are_told_once() {
     let second = serde_json::json!(CeremonyId::from_bytes([2; 16]));
     assert_eq!(
         told(&stage),
-        [second.clone()],
+        std::slice::from_ref(&second),
         "not the one of 73 hours ago, nor the delivered one"
     );
     let stage = stage.restart().await;

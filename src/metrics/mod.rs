@@ -68,6 +68,8 @@ pub struct Standing {
     pub deadlines: usize,
     /// Ceremonies that somebody waits for.
     pub watched: usize,
+    /// Result tokens signed so far.
+    pub result_tokens: u64,
     /// Panics of tasks so far.
     pub panics: u64,
     /// How deliveries of webhooks fare.
@@ -90,6 +92,7 @@ struct Inner {
     open: Gauge,
     deadlines: Gauge,
     watched: Gauge,
+    result_tokens: Counter,
     panics: Counter,
     webhooks: webhooks::Figures,
 }
@@ -113,6 +116,7 @@ impl Metrics {
             open: gauge(ours, "ceremonies_open", "Ceremonies without an outcome"),
             deadlines: gauge(ours, "deadlines", "Moments at which time may change a ceremony"),
             watched: gauge(ours, "ceremonies_watched", "Ceremonies that somebody waits for"),
+            result_tokens: counter(ours, "result_tokens", "Result tokens that were signed"),
             panics: counter(ours, "task_panics", "Tasks that panicked"),
             webhooks: webhooks::Figures::new(ours),
             registry,
@@ -167,6 +171,7 @@ impl Metrics {
         self.0.open.set(figure(standing.open));
         self.0.deadlines.set(figure(standing.deadlines));
         self.0.watched.set(figure(standing.watched));
+        self.0.result_tokens.inner().store(standing.result_tokens, Ordering::Relaxed);
         self.0.panics.inner().store(standing.panics, Ordering::Relaxed);
         self.0.webhooks.set(standing.webhooks);
         let mut rendered = String::new();

@@ -1,6 +1,8 @@
 //! The one JWS signer: compact JWS (RFC 7515) by ES256, with a key that is parsed once. Result
 //! tokens, receipts and checkpoints of the audit log differ in their `typ` and their key alone.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -14,6 +16,7 @@ use super::device_proof;
 pub(super) struct JwsSigner {
     pair: EcdsaKeyPair,
     published: PublishedJwk,
+    signed: AtomicU64,
 }
 
 impl std::fmt::Debug for JwsSigner {
@@ -51,12 +54,17 @@ impl JwsSigner {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)
             .map_err(|_| UnusableKey)?;
         let jwk = device_proof::jwk(pair.public_key().as_ref()).ok_or(UnusableKey)?;
-        Ok(Self { pair, published: published(jwk) })
+        Ok(Self { pair, published: published(jwk), signed: AtomicU64::new(0) })
     }
 
     /// What verifiers need.
     pub(super) fn published(&self) -> &PublishedJwk {
         &self.published
+    }
+
+    /// How many it has signed.
+    pub(super) fn signed(&self) -> u64 {
+        self.signed.load(Ordering::Relaxed)
     }
 
     /// The claims, signed under this `typ`. `None` only if the cryptographic library fails, which
@@ -70,6 +78,7 @@ impl JwsSigner {
             .sign(&SystemRandom::new(), jws.as_bytes())
             .inspect_err(|_| tracing::error!(typ, "a token could not be signed"))
             .ok()?;
+        self.signed.fetch_add(1, Ordering::Relaxed);
         jws.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut jws);
         Some(jws)

@@ -84,6 +84,12 @@ impl ResultSigner {
         JwkSet { keys: vec![self.signer.published().clone()] }
     }
 
+    /// How many were signed.
+    #[must_use]
+    pub fn signed(&self) -> u64 {
+        self.signer.signed()
+    }
+
     /// The result token of a ceremony that succeeded; `None`, and said in the log, if it cannot be
     /// signed.
     #[must_use]

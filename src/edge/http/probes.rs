@@ -39,6 +39,7 @@ async fn figures(State(edge): State<Edge>) -> Response {
         open: census.open,
         deadlines: census.deadlines,
         watched: census.watched,
+        result_tokens: edge.inner.results.signed(),
         panics: relay.world().tasks.panics(),
         webhooks: deliveries(&edge),
     };

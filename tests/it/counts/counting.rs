@@ -37,9 +37,11 @@ pub(super) enum Count {
     Loads,
     /// Tasks that were started, also those of a connection.
     Tasks,
+    /// Result tokens that were signed.
+    Signatures,
 }
 
-const COUNTS: usize = 8;
+const COUNTS: usize = 9;
 
 /// How much of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

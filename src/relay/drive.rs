@@ -48,26 +48,6 @@ pub enum DriveError {
     Unavailable(String),
 }
 
-/// What is to be done with a ceremony.
-#[derive(Debug)]
-enum Move {
-    /// Takes the event and stores it.
-    Store(Event),
-    /// Takes the event, which may wait for the ceremony's next commit if it [`can_wait`].
-    Soon(Event),
-    /// Stores what waits.
-    Pending,
-}
-
-impl Move {
-    fn event(&self) -> Option<&Event> {
-        match self {
-            Self::Store(event) | Self::Soon(event) => Some(event),
-            Self::Pending => None,
-        }
-    }
-}
-
 impl Relay {
     /// Moves one ceremony by one event, and stores it. The move runs in a task of its own: a caller
     /// that goes away, and takes its future with it, leaves nothing half done.
@@ -75,16 +55,28 @@ impl Relay {
     /// # Errors
     /// [`DriveError`].
     pub async fn drive(&self, key: &CeremonyKey, event: Event) -> Result<Driven, DriveError> {
-        self.run_move(key, Move::Store(event)).await
+        self.may_lead_on(&event)?;
+        let (relay, key) = (self.clone(), key.clone());
+        self.to_the_end(async move { relay.move_once(&key, Some(&event)).await })
+            .await
+            .unwrap_or_else(|| Err(DriveError::Unavailable("a task ended early".to_owned())))
     }
 
-    /// [`Relay::drive`] for what a device did: a step that can wait is stored a moment later.
+    /// [`Relay::drive`] for what a device did: a step that [`can_wait`] is stored a moment later, and
+    /// needs no task of its own: before it is noted nothing has happened, and then all is done.
     pub(super) async fn drive_soon(
         &self,
         key: &CeremonyKey,
         event: Event,
     ) -> Result<Driven, DriveError> {
-        self.run_move(key, Move::Soon(event)).await
+        let is_report = matches!(
+            event,
+            Event::Sent { .. } | Event::Acked { .. } | Event::Card { .. } | Event::Claim { .. }
+        );
+        if is_report && let Some(driven) = self.let_wait(key, &event).await? {
+            return Ok(driven);
+        }
+        self.drive(key, event).await
     }
 
     /// [`Relay::drive`] for a task of the relay's own, which nobody ends early.
@@ -93,21 +85,66 @@ impl Relay {
         key: &CeremonyKey,
         event: Event,
     ) -> Result<Driven, DriveError> {
-        self.move_once(key, &Move::Store(event)).await
+        self.move_once(key, Some(&event)).await
     }
 
-    async fn run_move(&self, key: &CeremonyKey, todo: Move) -> Result<Driven, DriveError> {
-        if matches!(todo.event(), Some(Event::Claim { .. } | Event::Answer { .. })) {
+    /// Refuses what leads to an approval, while that may not be.
+    fn may_lead_on(&self, event: &Event) -> Result<(), DriveError> {
+        if matches!(event, Event::Claim { .. } | Event::Answer { .. }) {
             self.must_be_seen().map_err(unavailable)?;
         }
-        let (relay, key) = (self.clone(), key.clone());
-        self.to_the_end(async move { relay.move_once(&key, &todo).await })
-            .await
-            .unwrap_or_else(|| Err(DriveError::Unavailable("a task ended early".to_owned())))
+        Ok(())
     }
 
-    async fn move_once(&self, key: &CeremonyKey, todo: &Move) -> Result<Driven, DriveError> {
-        let event = todo.event();
+    /// The newest that this node knows, for who holds the turn.
+    async fn held(&self, key: &CeremonyKey) -> Result<Held, DriveError> {
+        match self.node.copies.get(key) {
+            Some(copy) => Ok(copy),
+            None => self.read(key).await.map_err(unavailable)?.ok_or(DriveError::NotFound),
+        }
+    }
+
+    /// Takes an event whose step can wait for the ceremony's next commit; none: it cannot.
+    async fn let_wait(
+        &self,
+        key: &CeremonyKey,
+        event: &Event,
+    ) -> Result<Option<Driven>, DriveError> {
+        self.may_lead_on(event)?;
+        let world = self.world();
+        let _turn = self.node.moves.take(&key.to_string()).await;
+        for _ in 0..RACES {
+            let mut copy = self.held(key).await?;
+            let waited = copy.steps().len();
+            let transition = copy.step(world.clock.now(), event.clone());
+            if !can_wait(event, &transition, copy.latest()) {
+                return Ok(None);
+            }
+            let Transition { reply, facts, effect } = transition;
+            let changed = !facts.is_empty();
+            if changed && !self.node.copies.keep(key, &copy) {
+                continue;
+            }
+            if changed && waited == 0 {
+                self.commit_soon(key.clone());
+            }
+            let ceremony = Arc::clone(copy.latest());
+            if let Some(effect) = effect {
+                self.perform(&ceremony, effect);
+            }
+            world.counts.answered(event, reply);
+            return Ok(Some(Driven { reply, ceremony, changed }));
+        }
+        Err(unavailable(StoreError::too_many_races()))
+    }
+
+    /// Moves the ceremony by an event, and stores it with the steps that wait; without an event,
+    /// stores these.
+    async fn move_once(
+        &self,
+        key: &CeremonyKey,
+        event: Option<&Event>,
+    ) -> Result<Driven, DriveError> {
         let world = self.world();
         let _turn = self.node.moves.take(&key.to_string()).await;
         let mut held = self.node.copies.get(key);
@@ -120,30 +157,12 @@ impl Relay {
                     read.ok_or(DriveError::NotFound)?
                 }
             };
-            let waited = copy.steps().len();
             let now = world.clock.now();
             let Transition { reply, facts, mut effect } = match event {
                 Some(event) => copy.step(now, event.clone()),
                 None => Transition { reply: Reply::Ignored, facts: Vec::new(), effect: None },
             };
             let changed = !facts.is_empty();
-            if let Move::Soon(event) = todo
-                && can_wait(event, reply, &copy, effect)
-            {
-                if changed && !self.node.copies.keep(key, &copy) {
-                    held = self.node.copies.get(key);
-                    continue;
-                }
-                if changed && waited == 0 {
-                    self.commit_soon(key.clone());
-                }
-                let ceremony = Arc::clone(copy.latest());
-                if let Some(effect) = effect {
-                    self.perform(&ceremony, effect);
-                }
-                world.counts.answered(event, reply);
-                return Ok(Driven { reply, ceremony, changed });
-            }
             let mut records = Batch::new();
             let (mut judged, mut is_news) = (None, false);
             if let Some(Effect::Complete { attempt }) = effect
@@ -240,7 +259,7 @@ impl Relay {
                 if !relay.node.copies.have_steps(&key) {
                     return;
                 }
-                match relay.move_once(&key, &Move::Pending).await {
+                match relay.move_once(&key, None).await {
                     Err(DriveError::Unavailable(error)) if waited.is_some() => {
                         tracing::warn!(ceremony = %key.id, error, "steps are not stored yet");
                         pause = PENDING_AGAIN;
@@ -313,27 +332,16 @@ impl Relay {
     }
 }
 
-/// Whether an event may wait for the ceremony's next commit: a device's report that ends nothing,
-/// and a right code. Nothing is answered to them, so nothing is said that a crash could undo; what
-/// the code leads to, a challenge, is stored before a device sees it. What changes nothing because
-/// it is known already, needs no commit either.
-fn can_wait(event: &Event, reply: Reply, copy: &Held, effect: Option<Effect>) -> bool {
-    match event {
-        Event::Sent { .. } | Event::Acked { .. } | Event::Card { .. } => {
-            let answers_nothing = matches!(reply, Reply::Done | Reply::Ignored);
-            answers_nothing && copy.latest().closed().is_none()
-        }
-        Event::Claim { .. } => effect.is_some(),
-        Event::Begun { .. }
-        | Event::BeginFailed { .. }
-        | Event::Answer { .. }
-        | Event::Completed { .. }
-        | Event::Decline { .. }
-        | Event::Cancel
-        | Event::Silence { .. }
-        | Event::Tick
-        | Event::Recover { .. } => false,
+/// Whether a device's report may wait for the ceremony's next commit: it ends nothing, or it is a
+/// right code. Nothing is answered to them, so nothing is said that a crash could undo; what the code
+/// leads to, a challenge, is stored before a device sees it. What changes nothing because it is known
+/// already, needs no commit either.
+fn can_wait(event: &Event, transition: &Transition, after: &Ceremony) -> bool {
+    if matches!(event, Event::Claim { .. }) {
+        return transition.effect.is_some();
     }
+    let answers_nothing = matches!(transition.reply, Reply::Done | Reply::Ignored);
+    answers_nothing && (transition.facts.is_empty() || after.closed().is_none())
 }
 
 /// Of a state that was just stored.

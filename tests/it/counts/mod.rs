@@ -62,18 +62,18 @@ const COLUMNS: [(Count, &str); 8] = [
 /// A number may be lowered when less is needed, and raised for a reason alone.
 #[rustfmt::skip]
 const BOUNDS: [Bound; 12] = [
-    bound(Registration,   Binding::Code, BuiltIn,  [3, 3, 3, 9_000, 3, 28, 14, 1]),
-    bound(Registration,   Binding::None, BuiltIn,  [3, 3, 3, 8_500, 3, 27, 10, 1]),
-    bound(Authentication, Binding::Code, BuiltIn,  [3, 3, 3, 8_000, 3, 22, 14, 1]),
-    bound(Authentication, Binding::None, BuiltIn,  [3, 3, 3, 7_500, 3, 21, 10, 1]),
-    bound(Approval,       Binding::Code, BuiltIn,  [3, 3, 3, 8_500, 3, 22, 14, 1]),
-    bound(Approval,       Binding::None, BuiltIn,  [3, 3, 3, 7_500, 3, 21, 10, 1]),
-    bound(Registration,   Binding::Code, External, [4, 4, 4, 10_000, 3, 24, 15, 1]),
-    bound(Registration,   Binding::None, External, [4, 4, 4, 9_500, 3, 23, 11, 1]),
-    bound(Authentication, Binding::Code, External, [4, 4, 4, 10_000, 3, 24, 15, 1]),
-    bound(Authentication, Binding::None, External, [4, 4, 4, 9_000, 3, 23, 11, 1]),
-    bound(Approval,       Binding::Code, External, [4, 4, 4, 10_000, 3, 24, 15, 1]),
-    bound(Approval,       Binding::None, External, [4, 4, 4, 9_500, 3, 23, 11, 1]),
+    bound(Registration,   Binding::Code, BuiltIn,  [3, 3, 3, 9_000, 3, 28, 8, 1]),
+    bound(Registration,   Binding::None, BuiltIn,  [3, 3, 3, 8_500, 3, 27, 7, 1]),
+    bound(Authentication, Binding::Code, BuiltIn,  [3, 3, 3, 8_000, 3, 22, 8, 1]),
+    bound(Authentication, Binding::None, BuiltIn,  [3, 3, 3, 7_500, 3, 21, 7, 1]),
+    bound(Approval,       Binding::Code, BuiltIn,  [3, 3, 3, 8_500, 3, 22, 8, 1]),
+    bound(Approval,       Binding::None, BuiltIn,  [3, 3, 3, 7_500, 3, 21, 7, 1]),
+    bound(Registration,   Binding::Code, External, [4, 4, 4, 10_000, 3, 24, 9, 1]),
+    bound(Registration,   Binding::None, External, [4, 4, 4, 9_500, 3, 23, 8, 1]),
+    bound(Authentication, Binding::Code, External, [4, 4, 4, 10_000, 3, 24, 9, 1]),
+    bound(Authentication, Binding::None, External, [4, 4, 4, 9_000, 3, 23, 8, 1]),
+    bound(Approval,       Binding::Code, External, [4, 4, 4, 10_000, 3, 24, 9, 1]),
+    bound(Approval,       Binding::None, External, [4, 4, 4, 9_500, 3, 23, 8, 1]),
 ];
 
 const fn bound(

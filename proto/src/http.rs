@@ -219,6 +219,10 @@ pub struct OpenCeremony {
     /// How the initiator knew the user.
     #[serde(default)]
     pub prior_auth: PriorAuth,
+    /// Show the ticket's holder whether a phone was reached (the steps `sent` and `delivered`).
+    /// Needs the scope `presence:read` and a `prior_auth` other than `none`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub show_delivery: bool,
     /// Options for the FIDO2 server.
     #[serde(default, deserialize_with = "object::one")]
     pub options: UpstreamOptions,
@@ -282,7 +286,7 @@ pub struct ProgressEntry {
 }
 
 /// A ceremony as its watchers see it. A ticket's holder sees none of the optional fields but
-/// `reason` where it says nothing about the card.
+/// `reason` where it says nothing about the card or of what the person answered.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CeremonyView {
@@ -300,7 +304,9 @@ pub struct CeremonyView {
     pub phase: Phase,
     /// The number of the last step in `progress`: what to give as `since`.
     pub seq: u32,
-    /// Every step so far, in the order in which they were made, each at most once.
+    /// Every step so far that the watcher may see, in the order in which they were made, each at
+    /// most once. With binding `code`, `sent` and `delivered` are for initiators with the scope
+    /// `presence:read`, and for pages of a ceremony that was opened with `show_delivery`.
     pub progress: Vec<ProgressEntry>,
     /// What the outcome alone does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]

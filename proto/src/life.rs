@@ -127,6 +127,21 @@ impl Step {
             Self::Closed => 60,
         }
     }
+
+    /// Whether the step tells that a phone was reached, and with it that the user exists and that
+    /// the phone is online. With [`Binding::Code`] only watchers with a right to presence see it.
+    #[must_use]
+    pub const fn tells_presence(self) -> bool {
+        match self {
+            Self::Sent | Self::Delivered => true,
+            Self::Opened
+            | Self::Claimed
+            | Self::Challenged
+            | Self::Card
+            | Self::Verifying
+            | Self::Closed => false,
+        }
+    }
 }
 
 /// How a ceremony ended: exactly one per ceremony, never changed.
@@ -249,7 +264,13 @@ impl Reason {
         fixed.to_owned()
     }
 
-    /// Whether it tells something about the card, which a page's ticket must not see.
+    /// Whether a page's ticket must not see it.
+    #[must_use]
+    pub fn is_hidden_from_pages(self) -> bool {
+        self.is_about_card() || matches!(self, Self::Declined | Self::NotMe)
+    }
+
+    /// Whether it tells something about the card.
     #[must_use]
     pub fn is_about_card(self) -> bool {
         matches!(

@@ -20,6 +20,8 @@ pub enum ProblemCode {
     ScopeMissing,
     /// 403: the client may not use this binding.
     BindingNotAllowed,
+    /// 403: a field that the initiator may only use for a user whom it knew before.
+    PriorAuthRequired,
     /// 403: a credential in a page, or a page that the client does not list.
     OriginNotAllowed,
     /// 403: the request names a host that is not this relay's.
@@ -61,6 +63,7 @@ impl ProblemCode {
             Self::Unauthorized | Self::ProofRefused => 401,
             Self::ScopeMissing
             | Self::BindingNotAllowed
+            | Self::PriorAuthRequired
             | Self::OriginNotAllowed
             | Self::HostNotAllowed => 403,
             Self::NotFound => 404,
@@ -87,6 +90,7 @@ impl ProblemCode {
             Self::ProofRefused => "The device's proof was not accepted",
             Self::ScopeMissing => "The credential lacks the scope for this",
             Self::BindingNotAllowed => "This client may not open ceremonies without a code",
+            Self::PriorAuthRequired => "This is only for a user who was authenticated before",
             Self::OriginNotAllowed => "This origin is not allowed",
             Self::HostNotAllowed => "This host is not served here",
             Self::NotFound => "There is nothing here",

@@ -26,7 +26,7 @@ pub struct WatchEvent {
     /// Where the ceremony stood after this step.
     pub phase: Phase,
     /// With the step `closed`: what the outcome alone does not say. A ticket's holder is not told
-    /// what is about the card.
+    /// what is about the card, nor why the person said no.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
 }

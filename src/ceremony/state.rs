@@ -46,6 +46,10 @@ pub struct Request {
     pub client_nonce: Option<ClientNonce>,
     /// How the initiator knew the user.
     pub prior_auth: PriorAuth,
+    /// Whether a page's ticket sees the steps that tell presence. Missing in records of earlier
+    /// versions, which showed every watcher these steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub show_delivery: Option<bool>,
     /// The relying party id that the card will sign for.
     pub rp_id: String,
     /// Options for the FIDO2 server.

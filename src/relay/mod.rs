@@ -45,7 +45,7 @@ pub use self::drive::{DriveError, Driven};
 pub use self::live::{Full, OpenLimits};
 pub use self::open::{Asker, OpenError, OpenOrder};
 pub use self::registry::Registry;
-pub use self::view::{End, Moment, View};
+pub use self::view::{End, Moment, Steps, View};
 pub use self::watchers::{Watch, Watchers};
 
 use self::copies::{Copies, Held};

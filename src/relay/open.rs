@@ -82,6 +82,7 @@ impl OpenOrder {
             context,
             client_nonce: body.client_nonce,
             prior_auth: body.prior_auth,
+            show_delivery: Some(body.show_delivery),
             rp_id,
             options: body.options,
             opened_at: now,

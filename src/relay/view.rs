@@ -23,6 +23,10 @@ pub struct View {
     pub ceremony_type: CeremonyType,
     /// Whose card.
     pub username: Username,
+    /// How page and phone are tied together.
+    pub binding: Binding,
+    /// Whether pages see presence; missing in what an earlier version opened, when all saw it.
+    pub show_delivery: Option<bool>,
     /// When it expires.
     pub deadline: UnixMillis,
     /// What the page shows, while it is waited for.
@@ -68,40 +72,87 @@ impl View {
         self.end.map_or(Status::Pending, |end| Status::Ended(end.outcome))
     }
 
-    /// The number of the last step.
+    /// The steps that a watcher sees, with a right to presence or without. With binding `none`
+    /// every watcher sees all: presence is not private there.
     #[must_use]
-    pub fn seq(&self) -> u32 {
-        self.progress.last().map_or(0, |last| last.seq)
-    }
-
-    /// The steps that follow the one with number `since`, in the order in which they were made;
-    /// for 0, all. After a number that the ceremony does not have, such as that of a step that a
-    /// restored backup undid, only the end follows: a watcher has not seen that, whatever it has
-    /// seen.
-    #[must_use]
-    pub fn after(&self, since: u32) -> &[Moment] {
-        let known = self.progress.iter().position(|moment| moment.seq == since);
-        let start = match known {
-            _ if since == 0 => 0,
-            Some(at) => at + 1,
-            None => self.progress.len() - usize::from(self.end.is_some()),
+    pub fn steps(&self, with_presence: bool) -> Steps<'_> {
+        let shows_all = match self.binding {
+            Binding::Code => with_presence,
+            Binding::None => true,
         };
-        self.progress.get(start..).unwrap_or_default()
-    }
-
-    /// The number that a watcher goes on after if it says that it has `since`: one that the
-    /// ceremony has.
-    #[must_use]
-    pub fn resume_after(&self, since: u32) -> u32 {
-        let left = self.after(since).len();
-        let known = self.progress.len().checked_sub(left + 1);
-        known.and_then(|at| self.progress.get(at)).map_or(0, |moment| moment.seq)
+        Steps { view: self, shows_all }
     }
 
     /// Seconds left; 0 when closed.
     #[must_use]
     pub fn expires_in(&self, now: UnixMillis) -> u64 {
         if self.end.is_some() { 0 } else { self.deadline.secs_left(now) }
+    }
+}
+
+/// The steps of a [`View`] that one watcher sees.
+#[derive(Clone, Copy, Debug)]
+pub struct Steps<'a> {
+    view: &'a View,
+    shows_all: bool,
+}
+
+impl<'a> Steps<'a> {
+    /// All that were made, in their order.
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = &'a Moment> {
+        self.from(0)
+    }
+
+    /// The number of the last one.
+    #[must_use]
+    pub fn seq(self) -> u32 {
+        self.iter().next_back().map_or(0, |last| last.seq)
+    }
+
+    /// Those that follow the one with number `since`, in the order in which they were made; for 0,
+    /// all. After a number that the ceremony does not have, such as that of a step that a restored
+    /// backup undid, only the end follows: a watcher has not seen that, whatever it has seen.
+    pub fn after(self, since: u32) -> impl DoubleEndedIterator<Item = &'a Moment> {
+        self.from(self.position_after(since))
+    }
+
+    /// Whether any follow.
+    #[must_use]
+    pub fn has_after(self, since: u32) -> bool {
+        self.after(since).next().is_some()
+    }
+
+    /// The number that a watcher goes on after if it says that it has `since`: one that it sees.
+    #[must_use]
+    pub fn resume_after(self, since: u32) -> u32 {
+        let known = self.view.progress.iter().take(self.position_after(since));
+        known.rev().find(|moment| self.shows(moment.step)).map_or(0, |moment| moment.seq)
+    }
+
+    fn from(self, position: usize) -> impl DoubleEndedIterator<Item = &'a Moment> {
+        let moments = self.view.progress.get(position..).unwrap_or_default();
+        moments.iter().filter(move |moment| self.shows(moment.step))
+    }
+
+    fn shows(self, step: Step) -> bool {
+        self.shows_all || !step.tells_presence()
+    }
+
+    /// The number of a hidden step means the same whether that step was made or not, or else it
+    /// could be asked for: all that is seen after `opened` follows. In a ceremony of an earlier
+    /// version a watcher may have seen the step, and goes on where that is.
+    fn position_after(self, since: u32) -> usize {
+        let hidden = |step: &Step| step.number() == since && !self.shows(*step);
+        let since = match self.view.show_delivery {
+            Some(_) if Step::ALL.iter().any(hidden) => Step::Opened.number(),
+            Some(_) | None => since,
+        };
+        let progress = &self.view.progress;
+        match progress.iter().position(|moment| moment.seq == since) {
+            _ if since == 0 => 0,
+            Some(at) => at + 1,
+            None => progress.len() - usize::from(self.view.end.is_some()),
+        }
     }
 }
 
@@ -146,6 +197,8 @@ impl From<&Ceremony> for View {
             client_id: request.client_id,
             ceremony_type: request.ceremony_type,
             username: request.username.clone(),
+            binding: request.binding,
+            show_delivery: request.show_delivery,
             deadline: request.deadline,
             code,
             phase: ceremony.phase(),
@@ -167,36 +220,92 @@ mod tests {
     use super::*;
     use crate::ceremony::with_every_kind;
 
-    fn numbers(view: &View, since: u32) -> Vec<u32> {
-        view.after(since).iter().map(|moment| moment.seq).collect()
+    fn numbers(steps: Steps<'_>, since: u32) -> Vec<u32> {
+        steps.after(since).map(|moment| moment.seq).collect()
     }
 
     #[test]
     fn what_follows_a_number_is_a_matter_of_order_and_internal_facts_have_none() {
         let ceremony = with_every_kind();
         let mut view = View::from(&ceremony);
-        assert_eq!(numbers(&view, 0), [10, 11, 13, 20, 30, 40, 50, 60]);
+        let all = view.steps(true);
+        assert_eq!(numbers(all, 0), [10, 11, 13, 20, 30, 40, 50, 60]);
         // As with binding `none`.
         view.progress.swap(1, 4);
-        assert_eq!(numbers(&view, 0), [10, 30, 13, 20, 11, 40, 50, 60]);
-        assert_eq!(numbers(&view, 11), [40, 50, 60]);
-        assert_eq!(numbers(&view, 30), [13, 20, 11, 40, 50, 60]);
-        assert_eq!(numbers(&view, 60), Vec::<u32>::new());
-        assert_eq!((view.seq(), view.resume_after(11), view.resume_after(0)), (60, 11, 0));
+        let all = view.steps(true);
+        assert_eq!(numbers(all, 0), [10, 30, 13, 20, 11, 40, 50, 60]);
+        assert_eq!(numbers(all, 11), [40, 50, 60]);
+        assert_eq!(numbers(all, 30), [13, 20, 11, 40, 50, 60]);
+        assert_eq!(numbers(all, 60), Vec::<u32>::new());
+        assert_eq!((all.seq(), all.resume_after(11), all.resume_after(0)), (60, 11, 0));
     }
 
     #[test]
     fn after_a_number_that_it_does_not_have_only_the_end_follows() {
         let mut view = View::from(&with_every_kind());
         for unknown in [1, 12, 61, u32::MAX] {
-            assert_eq!((numbers(&view, unknown), view.resume_after(unknown)), (vec![60], 50));
+            for steps in [view.steps(true), view.steps(false)] {
+                assert_eq!((numbers(steps, unknown), steps.resume_after(unknown)), (vec![60], 50));
+            }
         }
         view.progress.pop();
         view.end = None;
         for unknown in [1, 12, 60, 61, u32::MAX] {
-            assert_eq!((numbers(&view, unknown), view.resume_after(unknown)), (vec![], 50));
+            for steps in [view.steps(true), view.steps(false)] {
+                assert_eq!((numbers(steps, unknown), steps.resume_after(unknown)), (vec![], 50));
+            }
         }
         view.progress.truncate(1);
-        assert_eq!((view.seq(), view.resume_after(60)), (10, 10));
+        for steps in [view.steps(true), view.steps(false)] {
+            assert_eq!((steps.seq(), steps.resume_after(60)), (10, 10));
+        }
+    }
+
+    #[test]
+    fn hidden_steps_are_in_no_list_and_their_numbers_ask_for_nothing() {
+        let mut reached = View::from(&with_every_kind());
+        reached.binding = Binding::Code;
+        reached.show_delivery = Some(false);
+        let mut unreached = reached.clone();
+        unreached.progress.retain(|moment| !moment.step.tells_presence());
+        // A phone that typed the code without an offer has the challenge delivered after it.
+        let mut late = reached.clone();
+        late.progress[1..5].rotate_left(2);
+        for end in (1..=8).rev() {
+            for view in [&mut reached, &mut late] {
+                view.progress.truncate(end);
+            }
+            let seen = |view: &View, since| {
+                let steps = view.steps(false);
+                (numbers(steps, since), steps.resume_after(since), steps.seq())
+            };
+            for view in [&reached, &late] {
+                unreached.progress = view.steps(false).iter().copied().collect();
+                for since in 0..=61 {
+                    assert_eq!(seen(view, since), seen(&unreached, since), "{end} after {since}");
+                }
+            }
+            if end > 2 {
+                assert_eq!(seen(&reached, 11), seen(&reached, 10));
+            }
+        }
+        let shown = View { binding: Binding::None, ..View::from(&with_every_kind()) };
+        assert_eq!(numbers(shown.steps(false), 10), [11, 13, 20, 30, 40, 50, 60]);
+    }
+
+    #[test]
+    fn a_watcher_that_saw_hidden_steps_of_an_earlier_version_goes_on_where_they_are() {
+        let mut view = View::from(&with_every_kind());
+        (view.binding, view.show_delivery) = (Binding::Code, None);
+        for seen in [10, 11, 13] {
+            assert_eq!(numbers(view.steps(false), seen), [20, 30, 40, 50, 60], "after {seen}");
+            assert_eq!(view.steps(false).resume_after(seen), 10);
+        }
+        view.progress[1..5].rotate_left(2);
+        assert_eq!(numbers(view.steps(true), 0), [10, 20, 30, 11, 13, 40, 50, 60]);
+        for seen in [30, 11, 13] {
+            assert_eq!(numbers(view.steps(false), seen), [40, 50, 60], "after {seen}");
+            assert_eq!(view.steps(false).resume_after(seen), 30);
+        }
     }
 }

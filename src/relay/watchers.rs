@@ -112,7 +112,7 @@ impl Drop for Watch {
 
 #[cfg(test)]
 mod tests {
-    use fido_relay_proto::{CeremonyType, ClientId, Phase, Step, TenantId, UnixMillis};
+    use fido_relay_proto::{Binding, CeremonyType, ClientId, Phase, Step, TenantId, UnixMillis};
     use futures::FutureExt as _;
 
     use super::*;
@@ -124,7 +124,7 @@ mod tests {
         let id = CeremonyId::from_bytes([1; 16]);
         let mut watch = watchers.subscribe(id);
         watchers.wake(id, Revision(1), || view(id, 1));
-        assert_eq!(watch.changed().await.seq(), 1);
+        assert_eq!(watch.changed().await.steps(true).seq(), 1);
     }
 
     #[tokio::test]
@@ -135,15 +135,15 @@ mod tests {
         let mut watch = watchers.subscribe(id);
         watchers.wake(id, Revision(7), || view(id, 3));
         watchers.wake(id, Revision(6), || unreachable!("it is older"));
-        assert_eq!(watch.changed().await.seq(), 3);
+        assert_eq!(watch.changed().await.steps(true).seq(), 3);
         watchers.wake(id, Revision(7), || unreachable!("it is known"));
         assert!(watch.changed().now_or_never().is_none());
         let mut late = watchers.subscribe(id);
-        assert_eq!(late.changed().await.seq(), 3);
+        assert_eq!(late.changed().await.steps(true).seq(), 3);
         assert!(late.changed().now_or_never().is_none());
         watchers.wake(id, Revision(8), || view(id, 4));
-        assert_eq!(watch.changed().await.seq(), 4);
-        assert_eq!(late.changed().await.seq(), 4);
+        assert_eq!(watch.changed().await.steps(true).seq(), 4);
+        assert_eq!(late.changed().await.steps(true).seq(), 4);
     }
 
     fn view(id: CeremonyId, steps: u32) -> View {
@@ -155,6 +155,8 @@ mod tests {
             client_id: ClientId::from_bytes([2; 16]),
             ceremony_type: CeremonyType::Authentication,
             username: "ada".to_owned().try_into().unwrap(),
+            binding: Binding::Code,
+            show_delivery: None,
             deadline: UnixMillis(0),
             code: None,
             phase: Phase::Offered,

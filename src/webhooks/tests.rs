@@ -264,6 +264,7 @@ impl Stage {
             context: None,
             client_nonce: None,
             prior_auth: PriorAuth::None,
+            show_delivery: Some(false),
             rp_id: "bank.example".to_owned(),
             options: fido_relay_proto::http::UpstreamOptions::default(),
             opened_at,

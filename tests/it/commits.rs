@@ -190,11 +190,11 @@ async fn what_waits_is_seen_once_it_is_committed_a_moment_later() {
     let (key, phone) = (relay.open(Binding::Code, None).await, phone());
     claim(&relay, &key, &phone).await;
     let view = relay.relay.view(&key).await.unwrap().unwrap();
-    assert_eq!((view.phase, view.seq()), (Phase::Offered, 10));
+    assert_eq!((view.phase, view.steps(true).seq()), (Phase::Offered, 10));
     assert_eq!(store.commits().len(), 1);
     tokio::time::sleep(Duration::from_millis(60)).await;
     let view = relay.relay.view(&key).await.unwrap().unwrap();
-    assert_eq!((view.phase, view.seq()), (Phase::Preparing, 20));
+    assert_eq!((view.phase, view.steps(true).seq()), (Phase::Preparing, 20));
     assert_eq!(store.commits()[1..], [vec!["sent", "delivered", "claimed"]]);
     relay.challenged(&key).await;
     assert_eq!(store.commits().last().unwrap(), &["challenged"]);

@@ -93,6 +93,7 @@ fn order(relay: &Relay, life: Duration, key: Option<&str>) -> OpenOrder {
         context: None,
         client_nonce: None,
         prior_auth: PriorAuth::Password,
+        show_delivery: Some(false),
         rp_id: "bank.example".to_owned(),
         options: UpstreamOptions::default(),
         opened_at: now,

@@ -41,6 +41,7 @@ fn most() -> OpenCeremony {
         context: Some(context()),
         client_nonce: Some(text("n-1")),
         prior_auth: PriorAuth::Session,
+        show_delivery: true,
         options: UpstreamOptions {
             user_verification: Some(Requirement::Required),
             attestation: Some(Attestation::Indirect),
@@ -117,7 +118,7 @@ fn view() -> CeremonyView {
 #[test]
 fn opening_a_ceremony_has_not_changed() {
     assert_snapshot!(wire(&least()), @r#"{"type":"authentication","username":"ada","binding":"code","prior_auth":"none","options":{}}"#);
-    assert_snapshot!(wire(&most()), @r#"{"type":"approval","username":"ada","display_name":"Ada Lovelace","device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","timeout_s":300,"binding":"none","message":"Pay the invoice","transaction":{"title":"Payment to Ada","fields":[{"label":"Amount","value":"120.00 EUR"}]},"context":{"ip":"192.0.2.7","user_agent":"Firefox on Linux","location":"Vienna, AT"},"client_nonce":"n-1","prior_auth":"session","options":{"userVerification":"required","attestation":"indirect","attachment":"cross-platform","algorithms":["es256","eddsa","rs256"],"discoverable_credential":"discouraged","rpId":"bank.example"}}"#);
+    assert_snapshot!(wire(&most()), @r#"{"type":"approval","username":"ada","display_name":"Ada Lovelace","device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","timeout_s":300,"binding":"none","message":"Pay the invoice","transaction":{"title":"Payment to Ada","fields":[{"label":"Amount","value":"120.00 EUR"}]},"context":{"ip":"192.0.2.7","user_agent":"Firefox on Linux","location":"Vienna, AT"},"client_nonce":"n-1","prior_auth":"session","show_delivery":true,"options":{"userVerification":"required","attestation":"indirect","attachment":"cross-platform","algorithms":["es256","eddsa","rs256"],"discoverable_credential":"discouraged","rpId":"bank.example"}}"#);
     assert_snapshot!(wire(&opened()), @r#"{"id":"cer_EREREREREREREREREREREQ","status":"pending","phase":"offered","code":"402917","ticket":"ticket-canary","expires_in":120}"#);
     let without_code = OpenedCeremony { code: None, phase: Phase::Preparing, ..opened() };
     assert_snapshot!(wire(&without_code), @r#"{"id":"cer_EREREREREREREREREREREQ","status":"pending","phase":"preparing","ticket":"ticket-canary","expires_in":120}"#);
@@ -125,9 +126,9 @@ fn opening_a_ceremony_has_not_changed() {
 
 #[test]
 fn what_may_be_left_out_has_its_default() {
-    let OpenCeremony { binding, prior_auth, options, .. } = least();
+    let OpenCeremony { binding, prior_auth, show_delivery, options, .. } = least();
     assert_eq!(binding, Binding::Code, "the safe one");
-    assert_eq!(prior_auth, PriorAuth::None);
+    assert_eq!((prior_auth, show_delivery), (PriorAuth::None, false));
     assert_eq!(options, UpstreamOptions::default());
 }
 
@@ -249,6 +250,7 @@ fn problems_have_not_changed() {
         P::ProofRefused,
         P::ScopeMissing,
         P::BindingNotAllowed,
+        P::PriorAuthRequired,
         P::OriginNotAllowed,
         P::NotFound,
         P::MethodNotAllowed,
@@ -270,6 +272,7 @@ fn problems_have_not_changed() {
 {"type":"about:blank","title":"The device's proof was not accepted","status":401,"code":"proof_refused"}
 {"type":"about:blank","title":"The credential lacks the scope for this","status":403,"code":"scope_missing"}
 {"type":"about:blank","title":"This client may not open ceremonies without a code","status":403,"code":"binding_not_allowed"}
+{"type":"about:blank","title":"This is only for a user who was authenticated before","status":403,"code":"prior_auth_required"}
 {"type":"about:blank","title":"This origin is not allowed","status":403,"code":"origin_not_allowed"}
 {"type":"about:blank","title":"There is nothing here","status":404,"code":"not_found"}
 {"type":"about:blank","title":"This method is not allowed here","status":405,"code":"method_not_allowed"}

@@ -63,6 +63,7 @@ fn request(binding: Binding) -> Request {
         context: None,
         client_nonce: None,
         prior_auth: fido_relay_proto::life::PriorAuth::Password,
+        show_delivery: Some(false),
         rp_id: "bank.example".to_owned(),
         options: UpstreamOptions::default(),
         opened_at: OPENED,

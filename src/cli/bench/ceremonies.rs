@@ -133,6 +133,7 @@ async fn ceremony(
         context: None,
         client_nonce: None,
         prior_auth: PriorAuth::Password,
+        show_delivery: false,
         options: Default::default(),
     };
     let opened = server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)?;

@@ -98,6 +98,7 @@ fn ended(now: UnixMillis) -> Result<Ceremony, Failure> {
         context: None,
         client_nonce: None,
         prior_auth: PriorAuth::None,
+        show_delivery: Some(false),
         rp_id: "localhost".to_owned(),
         options: UpstreamOptions::default(),
         opened_at: now,

@@ -174,6 +174,7 @@ async fn open(server: &Server, user: usize) -> Result<OpenedCeremony, Failure> {
         context: None,
         client_nonce: None,
         prior_auth: PriorAuth::Password,
+        show_delivery: false,
         options: Default::default(),
     };
     server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)

@@ -161,6 +161,7 @@ impl Bank {
             context: Some(context),
             client_nonce: ClientNonce::new(&client_nonce).ok(),
             prior_auth,
+            show_delivery: false,
             options: Default::default(),
         };
         let clicked = self.clock.now();

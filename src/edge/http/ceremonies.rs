@@ -8,6 +8,7 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, Requirement, Scope};
+use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::limits::{
     CEREMONY_DEFAULT_S, CEREMONY_MAX_S, CEREMONY_MIN_S, TRANSACTION_FIELDS, WAIT_MAX_S,
 };
@@ -52,6 +53,7 @@ pub(super) async fn open(
     if *wish != Requirement::Required {
         caller.require(Scope::UvWeaken)?;
     }
+    may_show_delivery(&caller, &value)?;
     edge.inner.limits.open(caller.0.id)?;
     check(&edge, &value)?;
     let idempotency = idempotency_key(&headers)?.map(|key| {
@@ -72,6 +74,26 @@ pub(super) async fn open(
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// A page is shown whether a phone was reached only by an initiator that may see it, of a user whom
+/// it knew before: else a page for guessed names would tell who exists.
+fn may_show_delivery(caller: &Initiator, order: &OpenCeremony) -> Result<(), Refusal> {
+    if !order.show_delivery {
+        return Ok(());
+    }
+    let refused = |code, detail| Err(Problem::new(code).with_detail(detail).into());
+    if !caller.has(Scope::PresenceRead) {
+        let detail = "/show_delivery: needs the scope presence:read";
+        return refused(ProblemCode::ScopeMissing, detail);
+    }
+    match order.prior_auth {
+        PriorAuth::None => {
+            let detail = "/show_delivery: needs a prior_auth other than none";
+            refused(ProblemCode::PriorAuthRequired, detail)
+        }
+        PriorAuth::Password | PriorAuth::Session => Ok(()),
+    }
 }
 
 /// What the types alone do not say.
@@ -160,8 +182,9 @@ pub(super) async fn read(
     let sight = Sight::new(watcher, &id)?;
     let until = Instant::now() + Duration::from_secs(u64::from(query.wait).min(WAIT_MAX_S));
     let (mut waiting, view) = Waiting::begin(&edge, sight).await?;
-    let since = query.since.map_or(view.seq(), |since| view.resume_after(since));
-    if query.wait == 0 || !view.after(since).is_empty() || view.end.is_some() {
+    let steps = waiting.sight().steps(&view);
+    let since = query.since.map_or(steps.seq(), |since| steps.resume_after(since));
+    if query.wait == 0 || steps.has_after(since) || view.end.is_some() {
         return Ok(Json(waiting.sight().body(&edge, &view)).into_response());
     }
     // Only who has to be held takes a place.

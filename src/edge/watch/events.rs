@@ -57,8 +57,9 @@ pub(in crate::edge) async fn stream(
     {
         return Err(wrong(&edge, &parts.extensions));
     }
-    let since = view.resume_after(since);
-    if view.end.is_some() && view.after(since).is_empty() {
+    let steps = waiting.sight().steps(&view);
+    let since = steps.resume_after(since);
+    if view.end.is_some() && !steps.has_after(since) {
         // Nothing will ever come: this tells a browser not to ask again.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
@@ -106,9 +107,9 @@ async fn watch(mut waiting: Waiting, mut since: u32, limit: Duration, sender: &S
         };
         let taken = match found {
             Ok(Found::News(view)) => {
-                let text: String =
-                    waiting.sight().events(&view, since).map(|event| written(&event)).collect();
-                since = view.after(since).last().map_or(since, |last| last.seq);
+                let events: Vec<_> = waiting.sight().events(&view, since).collect();
+                let text: String = events.iter().map(written).collect();
+                since = events.last().map_or(since, |last| last.seq);
                 let taken = text.is_empty() || write(text).await;
                 if view.end.is_some() {
                     return;

@@ -83,6 +83,11 @@ impl Waiting {
         &self.sight
     }
 
+    /// Whether there is something for this watcher: a step that it does not see is not.
+    fn is_news(&self, view: &View, since: u32) -> bool {
+        view.end.is_some() || self.sight.steps(view).has_after(since)
+    }
+
     /// Waits for a step that follows number `since`, or for the end, until `until`. Reads the
     /// ceremony only if there was no news for as long as it waited: each change comes with what was
     /// seen of it. A call that is dropped early loses none.
@@ -90,20 +95,19 @@ impl Waiting {
     /// # Errors
     /// As [`Sight::look_again`].
     pub(super) async fn news(&mut self, since: u32, until: Instant) -> Result<Found, Refusal> {
-        let is_news = |view: &View| !view.after(since).is_empty() || view.end.is_some();
         let mut view = match &self.seen {
             Some(seen) => Arc::clone(seen),
             None => {
                 let view = Arc::new(self.sight.look_again(&self.edge).await?);
                 self.seen = Some(Arc::clone(&view));
-                if is_news(&view) {
+                if self.is_news(&view, since) {
                     return Ok(Found::News(view));
                 }
                 view
             }
         };
         let stopping = self.edge.relay().world().tasks.stopping();
-        while !is_news(&view) {
+        while !self.is_news(&view, since) {
             let seen = tokio::select! {
                 seen = self.watch.changed() => seen,
                 () = tokio::time::sleep_until(until) => {
@@ -113,7 +117,7 @@ impl Waiting {
                 () = stopping.cancelled() => return Ok(Found::Stopping(view)),
             };
             // What is given may be older than the watcher's own look, which is never taken back.
-            if is_news(&seen) && seen.tenant == view.tenant {
+            if self.is_news(&seen, since) && seen.tenant == view.tenant {
                 self.seen = Some(Arc::clone(&seen));
                 view = seen;
             }

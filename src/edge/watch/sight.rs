@@ -10,7 +10,7 @@ use fido_relay_proto::{ProblemCode, Reason, Step, UnixMillis};
 use crate::edge::Edge;
 use crate::edge::accept::Accepted;
 use crate::edge::http::{Initiator, Refusal, Watcher, origin};
-use crate::relay::{CeremonyKey, View};
+use crate::relay::{CeremonyKey, Steps, View};
 use crate::rfc3339;
 use crate::security::ticket;
 
@@ -133,16 +133,25 @@ impl Sight {
         }
     }
 
-    /// A page is told nothing of the card.
+    /// The steps that it sees.
+    pub(in crate::edge) fn steps<'a>(&self, ceremony: &'a View) -> Steps<'a> {
+        ceremony.steps(match &self.watcher {
+            Watcher::Initiator(caller) => caller.has(Scope::PresenceRead),
+            Watcher::Page { .. } => ceremony.show_delivery == Some(true),
+        })
+    }
+
+    /// A page is told nothing of the card, and not that somebody sat at the phone.
     fn reason(&self, ceremony: &View) -> Option<Reason> {
         let reason = ceremony.end.and_then(|end| end.reason);
-        reason.filter(|reason| self.is_initiator() || !reason.is_about_card())
+        reason.filter(|reason| self.is_initiator() || !reason.is_hidden_from_pages())
     }
 
     /// What a read is answered with.
     pub(in crate::edge) fn body(&self, edge: &Edge, ceremony: &View) -> CeremonyView {
         let now = edge.relay().world().clock.now();
         let initiator = self.is_initiator();
+        let steps = self.steps(ceremony);
         let success = ceremony.success.as_ref().filter(|_| initiator);
         CeremonyView {
             id: ceremony.id,
@@ -150,9 +159,8 @@ impl Sight {
             username: initiator.then(|| ceremony.username.clone()),
             status: ceremony.status(),
             phase: ceremony.phase,
-            seq: ceremony.seq(),
-            progress: ceremony
-                .progress
+            seq: steps.seq(),
+            progress: steps
                 .iter()
                 .map(|moment| ProgressEntry {
                     seq: moment.seq,
@@ -172,7 +180,7 @@ impl Sight {
         ceremony: &'a View,
         since: u32,
     ) -> impl Iterator<Item = WatchEvent> + 'a {
-        ceremony.after(since).iter().map(move |moment| {
+        self.steps(ceremony).after(since).map(move |moment| {
             let closed = moment.step == Step::Closed;
             WatchEvent {
                 seq: moment.seq,

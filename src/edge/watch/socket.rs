@@ -62,7 +62,7 @@ pub(in crate::edge) async fn upgrade(
     let sight = Sight::new(watcher, &id)?.that_lasts(&parts);
     let since = resume.after(&parts.headers)?;
     let (waiting, view) = Waiting::begin(&edge, sight).await?;
-    let since = view.resume_after(since);
+    let since = waiting.sight().steps(&view).resume_after(since);
     let permit = parts.extensions.get::<Accepted>().map(|here| Arc::clone(here.permit()));
     let mut request = Request::from_parts(parts, body);
     let Handshake { upgrade, response } = Handshake::accept(&mut request, WATCH_SUBPROTOCOL)?;
@@ -137,12 +137,10 @@ async fn watch(
         };
         let (messages, ended) = match found {
             Ok(Found::News(view)) => {
-                let events = waiting.sight().events(&view, since).filter_map(|event| {
-                    serde_json::to_string(&event).ok().map(|text| Message::Text(text.into()))
-                });
-                let events: Vec<_> = events.collect();
-                since = view.after(since).last().map_or(since, |last| last.seq);
-                (events, view.end.is_some())
+                let events: Vec<_> = waiting.sight().events(&view, since).collect();
+                since = events.last().map_or(since, |last| last.seq);
+                let texts = events.iter().filter_map(|event| serde_json::to_string(event).ok());
+                (texts.map(|text| Message::Text(text.into())).collect(), view.end.is_some())
             }
             Ok(Found::Quiet(_)) if unanswered >= SILENT_PINGS => return Some(WatchEnd::Silent),
             Ok(Found::Quiet(_)) => {

@@ -127,7 +127,7 @@ fn a_web_team_reads_of_every_step_phase_scope_and_problem() {
     all_stand_in(INITIATORS, phases.into_iter().map(code_of));
     all_stand_in(INITIATORS, Scope::ALL.iter().map(|scope| scope.as_str().to_owned()));
     let problems = every!(ProblemCode: InvalidRequest, Unauthorized, ProofRefused, ScopeMissing,
-        BindingNotAllowed, OriginNotAllowed, HostNotAllowed, NotFound, MethodNotAllowed, AlreadyClosed, Gone,
+        BindingNotAllowed, PriorAuthRequired, OriginNotAllowed, HostNotAllowed, NotFound, MethodNotAllowed, AlreadyClosed, Gone,
         TooLarge, UnsupportedMediaType, IdempotencyMismatch, Unprocessable, UpgradeRequired,
         TooManyRequests, Internal, NotSupported, Unavailable);
     all_stand_in(INITIATORS, problems.into_iter().map(code_of));

@@ -43,6 +43,7 @@ fn opened() -> Ceremony {
         context: None,
         client_nonce: None,
         prior_auth: PriorAuth::Password,
+        show_delivery: Some(false),
         rp_id: "bank.example".to_owned(),
         options: UpstreamOptions::default(),
         opened_at: UnixMillis(0),

@@ -362,6 +362,7 @@ impl Play {
             context: None,
             client_nonce: None,
             prior_auth: PriorAuth::Password,
+            show_delivery: Some(false),
             rp_id: "bank.example".to_owned(),
             options: UpstreamOptions::default(),
             opened_at: now,

@@ -153,6 +153,7 @@ impl BareRelay {
             context: None,
             client_nonce: None,
             prior_auth: PriorAuth::Password,
+            show_delivery: Some(false),
             rp_id: "example.com".to_owned(),
             options: UpstreamOptions::default(),
             opened_at: now,

@@ -112,7 +112,7 @@ async fn a_page_sees_where_it_stands_and_nothing_of_whom() {
     }
     let steps: Vec<_> =
         page["progress"].as_array().unwrap().iter().map(|step| &step["step"]).collect();
-    assert_eq!(steps, ["opened", "sent", "claimed", "challenged", "verifying", "closed"]);
+    assert_eq!(steps, ["opened", "claimed", "challenged", "verifying", "closed"]);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod cuts;
 mod event_tickets;
 mod guests;
 mod patience;
+mod presence;
 mod restarts;
 mod roads;
 mod socket_ends;
@@ -65,9 +66,9 @@ async fn every_road_tells_the_same_of_every_outcome() {
         let ends = [of_key, of_ticket].map(|of| of[0].last().unwrap().3.unwrap());
         let [(status, reason), (seen, page_reason)] = ends;
         assert_eq!(status, seen);
-        let about_card = reason.is_some_and(Reason::is_about_card);
-        assert_eq!(page_reason, reason.filter(|_| !about_card), "{plot:?}");
-        assert_eq!(about_card, plot == Plot::CardFails);
+        let hidden = [Plot::CardFails, Plot::Declined, Plot::NotMe].contains(&plot);
+        assert_eq!(page_reason, reason.filter(|_| !hidden), "{plot:?}");
+        assert_eq!(reason.is_some_and(Reason::is_hidden_from_pages), hidden, "{plot:?}");
         let Status::Ended(outcome) = status else { panic!("{plot:?} did not end") };
         // The fourth road tells the end alone, to the initiator: in the same words, by the same
         // number.

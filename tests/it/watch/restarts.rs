@@ -137,7 +137,10 @@ async fn ended_at_every_step(way: Way) -> (World, Receiver, ScriptedUpstream) {
     let initiator = relay.initiator(&key);
     register(&initiator, &json!({ "url": receiver.url() })).await;
     let (paired, _) = pair(&initiator, "ada").await;
-    let opened = initiator.open(&json!({ "type": "authentication", "username": "ada" })).await;
+    let order = json!({
+        "type": "authentication", "username": "ada", "prior_auth": "session", "show_delivery": true,
+    });
+    let opened = initiator.open(&order).await;
     let (watching, seen) = (Vec::new(), vec![Vec::new(); Road::ALL.len()]);
     let mut world = World { home, tasks, way, key, relay, paired, opened, watching, seen };
     let id: CeremonyId = world.opened.id;

@@ -8,7 +8,9 @@ use fido_relay::security::random;
 use fido_relay::security::ticket::Tickets;
 use fido_relay_proto::device::{AckOf, CardErrorCode, CardEvent, DeclineReason};
 use fido_relay_proto::http::OpenCeremony;
-use fido_relay_proto::{AttemptId, Binding, CeremonyId, DeviceId, NodeId, PlainText, TenantId};
+use fido_relay_proto::{
+    AttemptId, Binding, CeremonyId, DeviceId, NodeId, PlainText, Step, TenantId,
+};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -91,12 +93,24 @@ impl Stage {
         Self { relay: relay.restart().await, initiator, upstream }
     }
 
-    /// Opens one that lives for this long.
+    /// Opens one that lives for this long and shows its pages every step.
     pub(super) async fn open(&self, binding: Binding, life_ms: u64) -> Opened {
+        self.open_for("ada", binding, life_ms, Some(true)).await
+    }
+
+    /// The same for somebody else, with or without the steps that tell presence. `None`: as an
+    /// earlier version stored it.
+    pub(super) async fn open_for(
+        &self,
+        username: &str,
+        binding: Binding,
+        life_ms: u64,
+        show_delivery: Option<bool>,
+    ) -> Opened {
         let me: serde_json::Value =
             self.initiator.get("/v1/clients/self").await.json().await.unwrap();
         let id = serde_json::from_value(me["client_id"].clone()).unwrap();
-        let body = json!({ "type": "authentication", "username": "ada", "binding": binding });
+        let body = json!({ "type": "authentication", "username": username, "binding": binding });
         let body: OpenCeremony = serde_json::from_value(body).unwrap();
         let name = PlainText::new("Example Bank").unwrap();
         let relay = self.relay.running.relay();
@@ -104,6 +118,7 @@ impl Stage {
         let now = world.clock.now();
         let mut order = OpenOrder::new(Asker { tenant, id, name }, body, "localhost".into(), now);
         order.request.deadline = now.plus_millis(life_ms);
+        order.request.show_delivery = show_delivery;
         let View { id, tenant, code, .. } = relay.open(order).await.unwrap();
         let keys = Keys::load_or_make(&*world.store, &world.sealer).await.unwrap();
         let ticket = Tickets::new(&keys).issue(&tenant, id);
@@ -113,6 +128,13 @@ impl Stage {
     pub(super) async fn drive(&self, id: CeremonyId, event: Event) {
         let key = CeremonyKey { tenant: TenantId::default(), id };
         self.relay.running.relay().drive(&key, event).await.unwrap();
+    }
+
+    /// The steps that the record has.
+    pub(super) async fn progress(&self, id: CeremonyId) -> Vec<Step> {
+        let key = CeremonyKey { tenant: TenantId::default(), id };
+        let ceremony = self.relay.running.relay().load(&key).await.unwrap().unwrap();
+        ceremony.progress().map(|entry| entry.step).collect()
     }
 
     /// Waits for the challenge.

@@ -16,7 +16,8 @@ pub struct WatchEvent {
     /// The number of this kind of step, the same in every ceremony; the `id` of a server-sent
     /// event. It may be less than that of the event before.
     pub seq: u32,
-    /// What happened.
+    /// What happened. With binding `code`, `sent` and `delivered` are for initiators with the scope
+    /// `presence:read`, and for pages of a ceremony that was opened with `show_delivery`.
     pub step: Step,
     /// When, by the relay's clock (RFC 3339, UTC, milliseconds).
     #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]

@@ -50,7 +50,7 @@ Scopes:
   device:revoke     revoke devices
   card:read         list users' cards
   card:revoke       remove users' cards: with ceremony:reg it can take over any account
-  presence:read     see whether a device is connected
+  presence:read     see whether a device is connected and has a prompt
   webhook:admin     manage webhooks
   uv:weaken         open sign-ins that do not require the card's PIN")]
     Create {

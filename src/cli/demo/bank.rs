@@ -68,7 +68,7 @@ struct Entry {
     looks: (usize, u64),
     /// How many of its steps were narrated.
     narrated: usize,
-    /// Whether the page knows that the phone has the offer.
+    /// Whether the bank knows that the phone has the offer.
     delivered: bool,
 }
 
@@ -83,8 +83,8 @@ pub struct Bank {
     sessions: Sessions,
     silence: Arc<Mutex<Silence>>,
     tasks: Tasks,
-    /// Counts what the pages have shown: whoever looks at them looks again when it changes.
-    shown: watch::Sender<u64>,
+    /// Counts the offers that phones have acknowledged, as far as the bank knows.
+    delivered: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Bank {
@@ -112,7 +112,7 @@ impl Bank {
             clock,
             narrator,
             ledger: Arc::default(),
-            shown: watch::Sender::new(0),
+            delivered: watch::Sender::new(0),
         }
     }
 
@@ -148,6 +148,7 @@ impl Bank {
         let ceremony_type = action.ceremony_type();
         let client_nonce = random::token();
         let prior_auth = if session.is_some() { PriorAuth::Session } else { PriorAuth::None };
+        let shows_delivery = prior_auth != PriorAuth::None;
         let transaction = (action == Action::Approve).then(|| self.account.payment.clone());
         let body = OpenCeremony {
             ceremony_type,
@@ -161,7 +162,7 @@ impl Bank {
             context: Some(context),
             client_nonce: ClientNonce::new(&client_nonce).ok(),
             prior_auth,
-            show_delivery: false,
+            show_delivery: shows_delivery,
             options: Default::default(),
         };
         let clicked = self.clock.now();
@@ -191,8 +192,10 @@ impl Bank {
             narrated: 0,
             delivered: false,
         });
+        self.follow(opened.id);
         let silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(OpenedHere { ceremony: opened, rings_in_s: silence.left_s(prior_auth, clicked) })
+        let rings_in_s = silence.left_s(prior_auth, clicked);
+        Ok(OpenedHere { ceremony: opened, rings_in_s, shows_delivery })
     }
 
     /// The ceremony as the page may see it, by the page's own ticket.
@@ -206,9 +209,7 @@ impl Bank {
         wait: Wait,
     ) -> Result<CeremonyView, BankError> {
         let _look = self.of_this_page(id, ticket).is_ok().then(|| Look::begin(self.clone(), id));
-        let view = self.initiator.view_with_ticket(id, ticket, wait).await?;
-        self.narrate(&view);
-        Ok(view)
+        Ok(self.initiator.view_with_ticket(id, ticket, wait).await?)
     }
 
     /// How it ended, from the relay itself and proven: what a page's "succeeded" means to a bank.
@@ -351,18 +352,17 @@ impl Bank {
         Ok(self.initiator.cancel(id).await?)
     }
 
-    /// The code that a page shows for this ceremony, once the page knows that the phone has the
-    /// offer: what a person with both in view would read then. Waits at most `limit` for a page
-    /// that lags behind or is gone.
+    /// The code that a page shows for this ceremony, once the bank knows that the phone has the
+    /// offer: the order in which a person with both in view would tell it. Waits at most `limit`.
     pub async fn code_on_page(&self, id: CeremonyId, limit: Duration) -> Option<SecretString> {
-        let mut shown = self.shown.subscribe();
+        let mut news = self.delivered.subscribe();
         let delivered = async {
             loop {
-                shown.mark_unchanged();
+                news.mark_unchanged();
                 if self.with_entry(id, |entry| entry.delivered) == Some(true) {
                     return;
                 }
-                if shown.changed().await.is_err() {
+                if news.changed().await.is_err() {
                     // The sender lives as long as the bank does.
                     return;
                 }
@@ -402,7 +402,29 @@ impl Bank {
         .ok_or(BankError::NotYours)
     }
 
-    /// Narrates the steps of this view that are new, and counts a report of "not me".
+    /// Narrates each step as it is made. The bank sees with its own credential what a page, which
+    /// anybody may have opened, does not.
+    fn follow(&self, id: CeremonyId) {
+        let (bank, stopping) = (self.clone(), self.tasks.stopping().clone());
+        self.tasks.spawn("bank follows", async move {
+            let follows = async {
+                let mut since = 0;
+                loop {
+                    let wait = Wait { seconds: WAIT_S, since };
+                    // What is missed here is narrated with the end.
+                    let Ok(view) = bank.initiator.view(id, wait).await else { return };
+                    bank.narrate(&view);
+                    if view.status != Status::Pending {
+                        return;
+                    }
+                    since = view.seq;
+                }
+            };
+            stopping.run_until_cancelled(follows).await;
+        });
+    }
+
+    /// Narrates the steps of the bank's own view that are new, and counts a report of "not me".
     fn narrate(&self, view: &CeremonyView) {
         let Some((since, code, prior_auth)) = self.with_entry(view.id, |entry| {
             entry.ended |= view.status != Status::Pending;
@@ -437,7 +459,7 @@ impl Bank {
         }
         if view.progress.iter().any(|step| step.step == Step::Delivered) {
             self.with_entry(view.id, |entry| entry.delivered = true);
-            self.shown.send_modify(|count| *count += 1);
+            self.delivered.send_modify(|count| *count += 1);
         }
     }
 }

@@ -245,6 +245,7 @@ async fn admit_bank(
             Scope::CeremonyApprove,
             Scope::CeremonyRead,
             Scope::DevicePair,
+            Scope::PresenceRead,
         ],
         bindings: vec![Binding::Code],
     };

@@ -2,8 +2,8 @@
 
 use fido_relay_proto::ProblemCode::{
     AlreadyClosed, BindingNotAllowed, IdempotencyMismatch, Internal, InvalidRequest, NotFound,
-    OriginNotAllowed, ScopeMissing, TooLarge, TooManyRequests, Unauthorized, Unavailable,
-    Unprocessable, UnsupportedMediaType,
+    OriginNotAllowed, PriorAuthRequired, ScopeMissing, TooLarge, TooManyRequests, Unauthorized,
+    Unavailable, Unprocessable, UnsupportedMediaType,
 };
 use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, Scope};
 use fido_relay_proto::{CeremonyId, limits};
@@ -108,6 +108,7 @@ fn open(draft: &mut Draft) {
             Unauthorized,
             ScopeMissing,
             BindingNotAllowed,
+            PriorAuthRequired,
             OriginNotAllowed,
             TooLarge,
             UnsupportedMediaType,
@@ -134,7 +135,7 @@ fn read(draft: &mut Draft) {
         .says(
             "With `wait` a long poll: give the `seq` of the last answer as `since`. The answer \
              has every step so far: take those that you have not seen. The result token is there \
-             when it succeeded, for the client alone, and signed anew at each read. A ticket sees no username, no result and nothing about the card.",
+             when it succeeded, for the client alone, and signed anew at each read. A ticket sees no username, no result, nothing about the card, and not why the person said no. With binding `code`, whether a phone was reached (the steps `sent` and `delivered`) shows only with the scope `presence:read`, and to tickets of a ceremony opened with `show_delivery`: for others these steps change no `seq` and end no wait.",
         )
         .asks(&Access::Watcher)
         .segment::<CeremonyId>("id")

@@ -101,7 +101,7 @@ fn security_schemes() -> Value {
         Scope::DeviceRevoke => "revoke devices",
         Scope::CardRead => "list users' cards",
         Scope::CardRevoke => "remove users' cards",
-        Scope::PresenceRead => "see whether a device is connected",
+        Scope::PresenceRead => "see whether a device is connected and has a prompt",
         Scope::WebhookAdmin => "manage webhooks",
         Scope::UvWeaken => "open sign-ins that do not require user verification",
     };

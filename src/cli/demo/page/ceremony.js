@@ -193,7 +193,7 @@ function showCeremony() {
   $("compare-title").textContent = "Your phone must show the same";
   $("run-title").textContent = TITLES[action];
   hush();
-  ladder.raise();
+  ladder.raise(current.shows_delivery);
   const spoken = code.show(current.code);
   current.time = new TimeLeft(current.expires_in, (current.endsAt - Date.now()) / 1000);
   ask("opened", "phone");

@@ -28,9 +28,13 @@ export const order = (step) => LADDER.findIndex(([name]) => name === step);
 
 export const nameOf = (step) => LADDER.find(([name]) => name === step)?.[1] ?? "";
 
+/** What a page of somebody who has not signed in is not shown: it would tell who has a phone. */
+const OF_THE_PHONE = ["sent", "delivered"];
+
 /** A ladder on which nothing has been made. */
-export function raise() {
-  $("ladder").replaceChildren(...LADDER.map(rung));
+export function raise(showsDelivery) {
+  const shown = LADDER.filter(([step]) => showsDelivery || !OF_THE_PHONE.includes(step));
+  $("ladder").replaceChildren(...shown.map(rung));
   set($("ladder").firstElementChild, "next");
 }
 
@@ -75,8 +79,9 @@ export function climb(view) {
   const opened = at.get("opened");
   const last = Math.max(...[...at.keys()].map(order));
   let turn = null;
-  for (const [n, li] of [...$("ladder").children].entries()) {
+  for (const li of $("ladder").children) {
     const { step } = li.dataset;
+    const n = order(step);
     if (at.has(step)) {
       set(li, step === "closed" && !good ? "bad" : "done", at.get(step) - opened);
     } else if (closed || n < last) {

@@ -102,6 +102,14 @@ impl Scene {
         (self.id().await, code)
     }
 
+    /// The same, once the phone has its prompt.
+    async fn rings(&self, phone: &mut TestPhone) -> (CeremonyId, String) {
+        let (id, code) = self.shown().await;
+        let has = |event: &PhoneEvent| matches!(event, PhoneEvent::Offered { offer, .. } if offer.ceremony_id == id);
+        phone.until(has).await;
+        (id, code)
+    }
+
     async fn id(&self) -> CeremonyId {
         let path = self.browser.run("return location.pathname").await;
         path.as_str().unwrap().strip_prefix("/ceremony/").unwrap().parse().unwrap()
@@ -186,8 +194,8 @@ async fn a_person_enrols_signs_in_has_a_payment_approved_and_signs_out() {
 
     scene.ask_to_sign_in("ada@harbour.example").await;
     let before = scene.cookie().await;
-    browser.see("[data-step=delivered][data-state=done]").await;
-    browser.read("#ask", "Type this code into the app on your phone").await;
+    browser.see("[data-step=opened][data-state=done]").await;
+    browser.read("#ask", "Open the app on your phone and type this code").await;
     keep_pictures(browser, "flask-code").await;
     let id = scene.id().await;
     let offered = |event: &PhoneEvent| matches!(event, PhoneEvent::Offered { offer, .. } if offer.ceremony_id == id);
@@ -250,7 +258,6 @@ async fn a_ceremony_is_its_browsers_alone_and_other_endings_are_told_in_plain_wo
     let Some(scene) = Scene::set(|_| {}).await else { return };
     let browser = &scene.browser;
     let mut phone = scene.enrol().await;
-    let delivered = "[data-step=delivered][data-state=done]";
 
     // A stranger who knows the page's address, also after the card has said yes.
     scene.ask_to_sign_in("ada@harbour.example").await;
@@ -285,8 +292,8 @@ async fn a_ceremony_is_its_browsers_alone_and_other_endings_are_told_in_plain_wo
     }
 
     scene.ask_to_pay("Rowan").await;
-    browser.see(delivered).await;
-    phone.handle.decide(scene.id().await, Decision::Decline).await;
+    let id = scene.rings(&mut phone).await.0;
+    phone.handle.decide(id, Decision::Decline).await;
     browser.read("#headline", "Declined on your phone").await;
     keep_pictures(browser, "flask-declined").await;
     browser.click("#again").await;
@@ -297,8 +304,7 @@ async fn a_ceremony_is_its_browsers_alone_and_other_endings_are_told_in_plain_wo
     keep_pictures(browser, "flask-not-approved").await;
 
     browser.click(".approve").await;
-    let (id, code) = scene.shown().await;
-    browser.see(delivered).await;
+    let (id, code) = scene.rings(&mut phone).await;
     let wrong = format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000);
     for tries in 1..=3 {
         phone.codes.tell(id, wrong.clone());
@@ -310,8 +316,8 @@ async fn a_ceremony_is_its_browsers_alone_and_other_endings_are_told_in_plain_wo
     keep_pictures(browser, "flask-wrong-code").await;
 
     browser.click("#again").await;
-    browser.see(delivered).await;
-    phone.handle.decide(scene.id().await, Decision::NotMe).await;
+    let id = scene.rings(&mut phone).await.0;
+    phone.handle.decide(id, Decision::NotMe).await;
     browser.read("#headline", "Reported on your phone").await;
     keep_pictures(browser, "flask-not-me").await;
     browser.click("#next").await;

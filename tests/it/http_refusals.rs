@@ -142,6 +142,7 @@ async fn a_body_that_is_not_what_it_should_be_is_malformed() {
         open_with("message", json!(format!("{CANARY}\u{2066}x"))),
         open_with("message", json!([CANARY])),
         open_with("prior_auth", json!(CANARY)),
+        open_with("show_delivery", json!(CANARY)),
         open_with("client_nonce", json!(CANARY.repeat(17))),
         open_with("context", json!({ CANARY: CANARY })),
         open_with("context", json!({ "ip": CANARY.repeat(6) })),

@@ -168,7 +168,7 @@ async fn the_page_without_a_package_works_over_dead_streams_reloads_and_restarts
     browser.see("form").await;
     scene.passes_an_audit(&axe).await;
     let (id, code) = scene.asks().await;
-    browser.read("#told", "Your phone has it. Type this code.").await;
+    browser.read("#told", "Open the Example Bank app on your phone and type this code.").await;
     assert!(browser.text("#left").await.ends_with(" s left"));
     scene.passes_an_audit(&axe).await;
     browser.keep_picture("page-sample-code").await;
@@ -176,7 +176,7 @@ async fn the_page_without_a_package_works_over_dead_streams_reloads_and_restarts
     // A reload goes on where the page was.
     browser.open(&scene.url).await;
     browser.read("#code", &code).await;
-    browser.read("#told", "Your phone has it. Type this code.").await;
+    browser.read("#told", "Open the Example Bank app on your phone and type this code.").await;
     assert_eq!(scene.id().await, id);
     // The stream dies without a word: the page finds out and goes on by another.
     scene.front.kill_streams();
@@ -188,7 +188,7 @@ async fn the_page_without_a_package_works_over_dead_streams_reloads_and_restarts
 
     // The relay restarts while the page watches.
     let (id, code) = scene.asks().await;
-    browser.read("#told", "Your phone has it. Type this code.").await;
+    browser.read("#told", "Open the Example Bank app on your phone and type this code.").await;
     scene.relay = scene.relay.restart().await;
     scene.phone =
         scene.relay.connect_with(scene.card.clone(), scene.paired.clone(), Faults::none()).await;

@@ -12,7 +12,7 @@ use crate::support::relay::{Initiator, TestRelay};
 const CANARY: &str = "canary7Q";
 
 const KNOWN: &str = "unknown field; known: type, username, display_name, device_id, timeout_s, \
-     binding, message, transaction, context, client_nonce, prior_auth, options";
+     binding, message, transaction, context, client_nonce, prior_auth, show_delivery, options";
 
 async fn relay() -> (TestRelay, Initiator) {
     let relay = TestRelay::start_with(|config| {
@@ -116,6 +116,7 @@ async fn an_opening_that_does_not_fit_names_the_field_and_what_it_takes() {
         (opening("timeout_s", json!([60])), seconds),
         (opening("binding", Value::Null), "/binding: one of code, none"),
         (opening("prior_auth", json!(CANARY)), "/prior_auth: one of none, password, session"),
+        (opening("show_delivery", json!(CANARY)), "/show_delivery: true or false"),
         (opening("context", json!([])), "/context: an object"),
         (
             opening("context", json!({ CANARY: CANARY })),
@@ -386,7 +387,7 @@ async fn no_mutation_of_a_body_brings_input_back() {
                 "device_id": "dev_AAAAAAAAAAAAAAAAAAAAAA", "binding": "code", "message": "Hello",
                 "transaction": { "title": "Payment", "fields": [{ "label": "a", "value": "b" }] },
                 "context": { "ip": "192.0.2.1", "user_agent": "Firefox", "location": "Berlin" },
-                "client_nonce": "n", "prior_auth": "none",
+                "client_nonce": "n", "prior_auth": "none", "show_delivery": false,
                 "options": { "userVerification": "required", "algorithms": ["es256"] },
             }),
         ),

@@ -12,7 +12,6 @@ from .web import pages, relay
 
 LADDER = (
     ("opened", "Asked for", "bank"),
-    ("delivered", "Shown on your phone", "phone"),
     ("claimed", "Code accepted", "phone"),
     ("challenged", "Challenge made", "card service"),
     ("card", "Card at the phone", "card"),

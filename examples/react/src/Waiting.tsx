@@ -5,7 +5,6 @@ import * as api from "./api.js";
 
 const SAYS: Record<string, string> = {
   opened: "Open the app on your phone and type this code.",
-  delivered: "Type this code into the app on your phone.",
   claimed: "Code accepted.",
   challenged: "Hold your card to the back of the phone.",
   card: "Keep the card still.",

@@ -177,10 +177,10 @@ async fn a_screen_of_two_colours_still_tells_every_state_of_the_ladder_apart() {
     scene.relay.steps(id, &UP_TO_DELIVERED);
     browser.see("[data-step=claimed][data-state=next]").await;
     browser.keep_picture("code-forced").await;
-    let words = "return ['delivered', 'claimed', 'challenged'].map((step) =>
+    let words = "return ['opened', 'claimed', 'challenged'].map((step) =>
                      document.querySelector(`[data-step=${step}] .spoken`).textContent)";
     assert_eq!(browser.run(words).await, json!([", done", ", in progress", ", not yet"]));
-    let shape = "return ['delivered', 'claimed', 'challenged'].map((step) => {
+    let shape = "return ['opened', 'claimed', 'challenged'].map((step) => {
                      const { width, borderBottomWidth } = getComputedStyle(
                          document.querySelector(`[data-step=${step}] .dot`), '::before');
                      return [width, borderBottomWidth].join() }).filter((x, n, all) =>

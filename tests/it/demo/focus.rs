@@ -26,8 +26,8 @@ async fn the_keyboard_follows_every_change_of_the_page() {
     browser.see("#waiting").await;
     is_at(&browser, "run-title", "a ceremony has begun").await;
     scene.relay.steps(id, &UP_TO_DELIVERED);
-    browser.see("[data-step=delivered][data-state=done]").await;
-    is_at(&browser, "run-title", "a step that changes no button").await;
+    browser.see("[data-step=opened][data-state=done]").await;
+    is_at(&browser, "run-title", "steps that the page is not shown").await;
     browser.enter("#copy").await;
     is_at(&browser, "copy", "the code was copied").await;
     scene.relay.steps(id, &UP_TO_VERIFYING[..2]);

@@ -119,7 +119,7 @@ async fn whoever_cancels_is_back_where_they_were() {
     browser.read("#run-title", "Register a card").await;
     assert_eq!(browser.focused().await, "run-title");
     scene.relay.steps(id, &UP_TO_DELIVERED);
-    browser.see("[data-step=delivered][data-state=done]").await;
+    browser.see("[data-step=opened][data-state=done]").await;
     browser.enter("#cancel").await;
     browser.read("#notice strong", "Cancelled").await;
     assert!(browser.focus_is_on("[data-action=register]").await, "on the button that began it");
@@ -248,7 +248,7 @@ async fn the_page_says_so_when_the_bank_is_gone() {
     browser.open(&scene.url).await;
     let id = scene.relay.opened_by(browser.click("[data-action=sign-in]")).await;
     scene.relay.steps(id, &UP_TO_DELIVERED);
-    browser.see("[data-step=delivered][data-state=done]").await;
+    browser.see("[data-step=opened][data-state=done]").await;
     assert!(!browser.shows("#trouble").await);
     scene.clear().await;
     let trouble = "The connection is interrupted. Trying again…";

@@ -280,7 +280,9 @@ impl Inner {
             step: *step,
             at: format!("2026-11-23T12:00:{:02}.{:03}Z", n * 2, 100 + n * 37),
         };
-        let progress: Vec<_> = ceremony.steps.iter().enumerate().map(entry).collect();
+        let shows = |step: &Step| opener || ceremony.open.show_delivery || !step.tells_presence();
+        let shown = ceremony.steps.iter().enumerate().filter(|(_, step)| shows(step));
+        let progress: Vec<_> = shown.map(entry).collect();
         let pending = ceremony.status == Status::Pending;
         Ok(CeremonyView {
             id,
@@ -294,7 +296,7 @@ impl Inner {
             },
             seq: progress.last().map_or(0, |entry| entry.seq),
             progress,
-            reason: ceremony.reason.filter(|reason| opener || !reason.is_about_card()),
+            reason: ceremony.reason.filter(|reason| opener || !reason.is_hidden_from_pages()),
             result: (opener && ceremony.status == Status::Ended(Outcome::Succeeded))
                 .then(|| self.sign(id, ceremony)),
             expires_in: if pending { self.expires_in.load(Ordering::Relaxed) } else { 0 },

@@ -85,13 +85,13 @@ async fn a_closed_tab_takes_its_ceremony_back_and_a_reload_does_not() {
     let one = browser.tab().await;
     let stays = scene.relay.opened_by(browser.click("[data-action=sign-in]")).await;
     scene.relay.steps(stays, &UP_TO_DELIVERED);
-    browser.see("[data-step=delivered][data-state=done]").await;
+    browser.see("[data-step=opened][data-state=done]").await;
     browser.open(&scene.url).await;
-    browser.see("[data-step=delivered][data-state=done]").await;
+    browser.see("[data-step=opened][data-state=done]").await;
 
     // The same ceremony in two tabs: closing one leaves it to the other.
     browser.copy_tab().await;
-    browser.see("[data-step=delivered][data-state=done]").await;
+    browser.see("[data-step=opened][data-state=done]").await;
     assert_eq!(browser.text("#run-title").await, "Sign in");
     browser.close_tab(&one).await;
 

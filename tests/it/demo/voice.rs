@@ -27,9 +27,9 @@ async fn each_step_is_read_out_once_and_the_time_is_not() {
     let scene = Scene::set().await;
     let browser = Browser::start(&chromium).await;
     browser.open(&scene.url).await;
-    browser.see("[data-action=sign-in]").await;
+    scene.sign_in(&browser).await;
     browser.run(LISTEN).await;
-    let id = scene.relay.opened_by(browser.click("[data-action=sign-in]")).await;
+    let id = scene.relay.opened_by(browser.click("[data-action=approve]")).await;
     browser.see("[data-step=opened][data-state=done]").await;
     // One at a time, then two at once.
     let (alone, together) = UP_TO_VERIFYING.split_at(2);
@@ -57,7 +57,7 @@ async fn each_step_is_read_out_once_and_the_time_is_not() {
     assert_eq!(heard.len(), 7, "nothing but the code and the steps, the last two in one: {all}");
 
     scene.relay.close(id, Outcome::Succeeded, None);
-    browser.read("#headline", "You are signed in").await;
+    browser.read("#headline", "Payment approved").await;
     assert_eq!(browser.text("#live").await, "", "the end is heard with its headline");
     assert!(browser.focus_is_on("#headline").await);
     browser.quit().await;
@@ -79,7 +79,7 @@ async fn the_code_is_heard_digit_by_digit_and_the_last_half_minute_twice() {
     scene.relay.leave_seconds(11);
     let id = scene.relay.opened_by(browser.click("[data-action=sign-in]")).await;
     scene.relay.steps(id, &UP_TO_DELIVERED);
-    browser.see("[data-step=delivered][data-state=done]").await;
+    browser.see("[data-step=opened][data-state=done]").await;
 
     let tree = browser.tell("Accessibility.getFullAXTree", json!({})).await;
     let nodes = tree["nodes"].as_array().unwrap();

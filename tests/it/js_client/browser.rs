@@ -125,6 +125,13 @@ fn serving(page: &'static str) -> ScriptedUpstream {
     })
 }
 
+/// A ceremony whose page sees every step.
+fn shown_to_the_page() -> Value {
+    json!({
+        "type": "registration", "username": "ada", "prior_auth": "session", "show_delivery": true,
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_a_listed_origin_watches_to_the_end_in_a_browser_and_another_is_refused() {
     let Some(node) = needs::node("the JavaScript client in a browser") else { return };
@@ -137,7 +144,7 @@ async fn a_page_of_a_listed_origin_watches_to_the_end_in_a_browser_and_another_i
     let (listed, stranger) = (shop.url(), elsewhere.url());
     list_page(&relay, &initiator, &listed).await;
     let phone = relay.phone(&initiator, "ada").await;
-    let opened = initiator.open(&json!({ "type": "registration", "username": "ada" })).await;
+    let opened = initiator.open(&shown_to_the_page()).await;
     let watched = format!("url={}/v1/ceremonies/{}", relay.url(), opened.id);
     let browser = Browser::start(&chromium).await;
     browser.open(&format!("{listed}/#{watched}&ticket={}", opened.ticket)).await;
@@ -177,7 +184,7 @@ async fn a_watch_over_the_fetch_of_react_native_begins_at_once_and_hears_the_end
     let app = serving(NATIVE);
     list_page(&relay, &initiator, &app.url()).await;
     let phone = relay.phone(&initiator, "ada").await;
-    let opened = initiator.open(&json!({ "type": "registration", "username": "ada" })).await;
+    let opened = initiator.open(&shown_to_the_page()).await;
     let browser = Browser::start(&chromium).await;
     let watched = format!("url={}/v1/ceremonies/{}", relay.url(), opened.id);
     browser.open(&format!("{}/#{watched}&ticket={}", app.url(), opened.ticket)).await;

@@ -30,7 +30,8 @@ async function begun(): Promise<{ opened: Opened; phone: Phone }> {
   users += 1;
   const username = `watched-${users}@example.com`;
   const phone = await Phone.of(username);
-  return { opened: await open(username), phone };
+  const shown = { prior_auth: "session", show_delivery: true };
+  return { opened: await open(username, shown), phone };
 }
 
 /** Holds what was seen to what the relay has on record, which an overtaken step is not. */

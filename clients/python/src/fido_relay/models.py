@@ -56,6 +56,7 @@ class OpenOptions(TypedDict, total=False):
     context: Context
     client_nonce: str
     prior_auth: PriorAuth
+    show_delivery: bool
     options: Mapping[str, Any]
 
 

@@ -6,7 +6,6 @@
 // What the person has to do next, by the last step that was made.
 const ASKS = {
   opened: "Open the app on your phone and type this code",
-  delivered: "Type this code into the app on your phone",
   claimed: "One moment: the card service is asked",
   challenged: "Hold your card to the back of the phone, and enter its PIN there",
   card: "Keep the card still at the phone",

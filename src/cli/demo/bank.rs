@@ -402,8 +402,8 @@ impl Bank {
         .ok_or(BankError::NotYours)
     }
 
-    /// Narrates each step as it is made. The bank sees with its own credential what a page, which
-    /// anybody may have opened, does not.
+    /// Narrates each step as it is made. The bank's own credential sees the steps that a page
+    /// without a signed-in customer does not.
     fn follow(&self, id: CeremonyId) {
         let (bank, stopping) = (self.clone(), self.tasks.stopping().clone());
         self.tasks.spawn("bank follows", async move {
@@ -425,42 +425,45 @@ impl Bank {
     }
 
     /// Narrates the steps of the bank's own view that are new, and counts a report of "not me".
+    /// Under the ledger's lock: two views at once keep the order of their steps.
     fn narrate(&self, view: &CeremonyView) {
-        let Some((since, code, prior_auth)) = self.with_entry(view.id, |entry| {
+        let delivered = self.with_entry(view.id, |entry| {
             entry.ended |= view.status != Status::Pending;
             let since = entry.narrated;
             entry.narrated = since.max(view.progress.len());
-            (since, entry.code.clone(), entry.prior_auth)
-        }) else {
-            return;
-        };
-        if view.reason == Some(Reason::NotMe) && view.progress.len() > since {
-            let at = self.clock.now();
-            let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
-            silence.reported(prior_auth, at);
-        }
-        for step in view.progress.iter().skip(since) {
-            let (who, text) = match step.step {
-                Step::Opened => (Who::Relay, opened_text(code.as_ref(), view.expires_in)),
-                Step::Sent => (Who::Relay, "sent        offered to the phone".to_owned()),
-                Step::Delivered => (Who::Phone, "delivered   the app has it".to_owned()),
-                Step::Claimed => (Who::Phone, "claimed     the page's code is typed in".to_owned()),
-                Step::Challenged => {
-                    (Who::Fido2, "challenged  makes a challenge for this phone alone".to_owned())
-                }
-                Step::Card => (Who::Card, "card        held to the phone".to_owned()),
-                Step::Verifying => {
-                    (Who::Relay, "verifying   the card's answer is stored".to_owned())
-                }
-                Step::Closed => (Who::Relay, format!("closed      {}", status_text(view))),
-            };
-            let at = instant(&step.at).unwrap_or_else(|| self.clock.now());
-            self.narrator.step(view.id, at, who, &text);
-        }
-        if view.progress.iter().any(|step| step.step == Step::Delivered) {
-            self.with_entry(view.id, |entry| entry.delivered = true);
+            if view.reason == Some(Reason::NotMe) && view.progress.len() > since {
+                let at = self.clock.now();
+                let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+                silence.reported(entry.prior_auth, at);
+            }
+            for step in view.progress.iter().skip(since) {
+                let at = instant(&step.at).unwrap_or_else(|| self.clock.now());
+                let (who, text) = said(step.step, entry.code.as_ref(), view);
+                self.narrator.step(view.id, at, who, &text);
+            }
+            let known = entry.delivered;
+            entry.delivered |= view.progress.iter().any(|step| step.step == Step::Delivered);
+            entry.delivered && !known
+        });
+        if delivered == Some(true) {
             self.delivered.send_modify(|count| *count += 1);
         }
+    }
+}
+
+/// Who makes a step, and what the terminal says of it.
+fn said(step: Step, code: Option<&SecretString>, view: &CeremonyView) -> (Who, String) {
+    match step {
+        Step::Opened => (Who::Relay, opened_text(code, view.expires_in)),
+        Step::Sent => (Who::Relay, "sent        offered to the phone".to_owned()),
+        Step::Delivered => (Who::Phone, "delivered   the app has it".to_owned()),
+        Step::Claimed => (Who::Phone, "claimed     the page's code is typed in".to_owned()),
+        Step::Challenged => {
+            (Who::Fido2, "challenged  makes a challenge for this phone alone".to_owned())
+        }
+        Step::Card => (Who::Card, "card        held to the phone".to_owned()),
+        Step::Verifying => (Who::Relay, "verifying   the card's answer is stored".to_owned()),
+        Step::Closed => (Who::Relay, format!("closed      {}", status_text(view))),
     }
 }
 

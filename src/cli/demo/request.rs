@@ -18,7 +18,7 @@ pub struct OpenedHere {
     /// this ceremony.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rings_in_s: Option<u64>,
-    /// Whether the page's ticket sees when the phone has it: not before anybody has signed in.
+    /// Whether the page's ticket sees when the phone has it: only for a customer who is signed in.
     pub shows_delivery: bool,
 }
 

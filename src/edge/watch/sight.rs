@@ -141,7 +141,7 @@ impl Sight {
         })
     }
 
-    /// A page is told nothing of the card, and not that somebody sat at the phone.
+    /// A page sees neither what is about the card nor why the person said no.
     fn reason(&self, ceremony: &View) -> Option<Reason> {
         let reason = ceremony.end.and_then(|end| end.reason);
         reason.filter(|reason| self.is_initiator() || !reason.is_hidden_from_pages())

@@ -17,7 +17,10 @@ const MANY: usize = 12;
 
 /// What three changes cost the store with so many watchers of each kind, each of which sees them.
 async fn changes(bench: &Bench, watchers: usize) -> Counts {
-    let opened = bench.bank.open(&json!({ "type": "authentication", "username": "ada" })).await;
+    let order = json!({
+        "type": "authentication", "username": "ada", "prior_auth": "session", "show_delivery": true,
+    });
+    let opened = bench.bank.open(&order).await;
     let (id, seq) = (opened.id, bench.bank.read(opened.id).await.seq);
     let url = format!("{}/v1/ceremonies/{id}", bench.bank.url);
     let watch = |road: String, bearer: &str| {

@@ -91,7 +91,7 @@ async fn a_page_waits_for_no_answer_without_end() {
     browser.open(&scene.url).await;
     let id = scene.relay.opened_by(browser.click("[data-action=sign-in]")).await;
     scene.relay.steps(id, &UP_TO_DELIVERED);
-    browser.see("[data-step=delivered][data-state=done]").await;
+    browser.see("[data-step=opened][data-state=done]").await;
     let hasty = "const timeout = AbortSignal.timeout;
                  AbortSignal.timeout = () => timeout.call(AbortSignal, 100)";
     browser.run(hasty).await;

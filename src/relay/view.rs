@@ -266,21 +266,21 @@ mod tests {
         let mut reached = View::from(&with_every_kind());
         reached.binding = Binding::Code;
         reached.show_delivery = Some(false);
-        let mut unreached = reached.clone();
-        unreached.progress.retain(|moment| !moment.step.tells_presence());
         // A phone that typed the code without an offer has the challenge delivered after it.
         let mut late = reached.clone();
         late.progress[1..5].rotate_left(2);
+        let seen = |view: &View, since| {
+            let steps = view.steps(false);
+            (numbers(steps, since), steps.resume_after(since), steps.seq())
+        };
         for end in (1..=8).rev() {
             for view in [&mut reached, &mut late] {
                 view.progress.truncate(end);
-            }
-            let seen = |view: &View, since| {
-                let steps = view.steps(false);
-                (numbers(steps, since), steps.resume_after(since), steps.seq())
-            };
-            for view in [&reached, &late] {
-                unreached.progress = view.steps(false).iter().copied().collect();
+                if end < 8 {
+                    view.end = None;
+                }
+                let mut unreached = view.clone();
+                unreached.progress.retain(|moment| !moment.step.tells_presence());
                 for since in 0..=61 {
                     assert_eq!(seen(view, since), seen(&unreached, since), "{end} after {since}");
                 }

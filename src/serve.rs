@@ -42,6 +42,7 @@ use crate::webhooks::Webhooks;
 
 pub use audit::audit_dir;
 pub use data_directory::{Contents, DataDirectory, FIRST_START, Incomplete};
+pub(crate) use settings::prompt_policy;
 pub(crate) use upstream::{Doubt, cards, probe_upstream};
 
 /// The store's file within the data directory.
@@ -274,6 +275,7 @@ async fn prepare_on(
         bus,
         revocations: Arc::new(revocations),
         webhooks: Some(webhooks.clone()),
+        prompts: prompt_policy(&config.prompts),
         public_url: base(&config.public_url),
         tasks: tasks.clone(),
     };
@@ -292,10 +294,8 @@ async fn prepare_on(
         counts: metrics.ceremonies(),
         tasks: tasks.clone(),
     };
-    let bounds = Bounds {
-        open: pace::open_limits(&config.limits.rates),
-        attention: settings::prompt_policy(&config.prompts),
-    };
+    let bounds =
+        Bounds { open: pace::open_limits(&config.limits.rates), attention: app.prompts.clone() };
     let relay = Relay::start(world, bounds);
     let certify = certify.filter(|_| config.client_direct);
     let door = door::settings(&config, metrics.clone());

@@ -1,7 +1,7 @@
 """Django with fido-relay: a card signs a user in, and approves payments that a webhook settles.
 
     pip install -r requirements.txt ../../clients/python
-    export FIDO_RELAY_API_KEY=rk_...     # client create --scope ceremony:auth,ceremony:approve,ceremony:read
+    export FIDO_RELAY_API_KEY=rk_...     # client create --scope ceremony:auth,ceremony:approve,ceremony:read,prior_auth:assert
     export BANK_WEBHOOK_KEYS=whpk_...    # fido-relay webhook add cli_... https://bank.example.com/hooks/relay
     python bank.py 127.0.0.1:5002 ada    # makes the user ada, and serves
 
@@ -17,6 +17,7 @@ it, or where both are missing `python bank.py settle`, run by cron.
 """
 
 import dataclasses
+import hashlib
 import logging
 import os
 import re
@@ -28,6 +29,13 @@ import django
 from django.conf import settings
 
 settings.configure(
+    # Of tries and known browsers; with several processes, one that they share.
+    CACHES={
+        "default": {
+            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+            "OPTIONS": {"MAX_ENTRIES": 100_000},
+        }
+    },
     ALLOWED_HOSTS=os.environ.get("BANK_HOSTS", "127.0.0.1 localhost").split(),
     DATABASES={
         "default": {
@@ -61,6 +69,7 @@ settings.configure(
 django.setup()
 
 from django.contrib.auth import get_user_model, login  # noqa: E402
+from django.core.cache import cache  # noqa: E402
 from django.db import connection, models, transaction  # noqa: E402
 from django.http import HttpRequest, HttpResponse, JsonResponse  # noqa: E402
 from django.urls import path  # noqa: E402
@@ -86,6 +95,10 @@ relay = FidoRelay(
 )
 KEYS = os.environ.get("BANK_WEBHOOK_KEYS", "").split()
 REDEEM_S = 60
+# So long the relay knows a browser in which the user has succeeded: no proof of who sits there.
+BROWSER, BROWSER_S = "__Host-browser", 90 * 86400
+# Sign-ins in a minute.
+PER_ADDRESS, PER_USERNAME = 20, 10
 
 
 # The model.
@@ -166,13 +179,22 @@ def outcome(ceremony_id: str, expected: Expected, redeem_s: float | None = None)
 def index(request: HttpRequest) -> JsonResponse:
     username = request.user.get_username() if request.user.is_authenticated else None
     # The page's form has this as `form_id`, so that sending it twice makes one payment.
-    return JsonResponse({"username": username, "form_id": secrets.token_urlsafe(16)})
+    answer = JsonResponse({"username": username, "form_id": secrets.token_urlsafe(16)})
+    # With the form, so that sending the form twice tells the relay the same.
+    kept = known_again_by(request) or secrets.token_urlsafe(32)
+    answer.set_cookie(
+        BROWSER, kept, max_age=BROWSER_S, secure=True, httponly=True, samesite="Lax"
+    )
+    return answer
 
 
 @require_POST
 def sign_in(request: HttpRequest) -> JsonResponse:
     """Whether there is such a user makes no difference here."""
     username = request.POST.get("username", "")
+    if is_too_often(request, username):
+        told = {"error": "too many tries within a minute"}
+        return JsonResponse(told, status=429, headers={"Retry-After": "60"})
     if earlier := request.session.get("waits_for"):
         cancel(earlier["ceremony_id"])
         # Only now: an attempt that could not be cancelled is kept, and cancelled by the next one.
@@ -185,6 +207,25 @@ def sign_in(request: HttpRequest) -> JsonResponse:
         raise
     request.session["waits_for"] = dataclasses.asdict(opened.expected)
     return JsonResponse({"code": opened.code, "expires_in": opened.expires_in})
+
+
+def is_too_often(request: HttpRequest, username: str) -> bool:
+    """Counts a try, whether there is such a user or not. Of a username those browsers do not count
+    in which that user has signed in: whoever knows the name must not keep its owner out. A public
+    page asks for a captcha before it comes to this."""
+    counted = [(("address", request.META["REMOTE_ADDR"]), PER_ADDRESS)]
+    if not cache.get(key_of("known", known_again_by(request), username)):
+        counted.append((("username", username), PER_USERNAME))
+    for what, most in counted:
+        key = key_of(*what, int(time.time() // 60))
+        cache.add(key, 0, 60)
+        if cache.incr(key) > most:
+            return True
+    return False
+
+
+def key_of(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def cancel(ceremony_id: str) -> None:
@@ -211,6 +252,8 @@ def finish_sign_in(request: HttpRequest) -> JsonResponse:
         users = get_user_model().objects.filter(username=expected.username, is_active=True)
         if (user := users.first()) is None:
             return JsonResponse({"status": "unproven"})
+        if kept := known_again_by(request):
+            cache.set(key_of("known", kept, expected.username), True, BROWSER_S)
         login(request, user)  # another session id
     return JsonResponse({"status": status})
 
@@ -292,10 +335,18 @@ def webhook(request: HttpRequest) -> HttpResponse:
 
 
 def browser(request: HttpRequest) -> Context:
-    """What the phone shows of the browser that asks. Behind a proxy the address is the proxy's:
-    take it from the header that your proxy sets."""
+    """What the phone shows of the browser that asks, and what it is known again by. Behind a proxy
+    the address is the proxy's: take it from the header that your proxy sets."""
     agent = request.headers.get("User-Agent", "")
-    return Context(ip=request.META["REMOTE_ADDR"], user_agent=agent)
+    context = Context(ip=request.META["REMOTE_ADDR"], user_agent=agent)
+    if kept := known_again_by(request):
+        context["browser"] = kept
+    return context
+
+
+def known_again_by(request: HttpRequest) -> str | None:
+    kept = request.COOKIES.get(BROWSER, "")
+    return kept if re.fullmatch(r"[A-Za-z0-9_-]{43}", kept) else None
 
 
 class RelayErrors:

@@ -14,6 +14,7 @@ than 20 a second begin to wait, raise the relay's `limits.handshakes_per_s_per_i
 
     FIDO_RELAY_URL, FIDO_RELAY_ISSUER       the relay, and its public URL where that is another
     BANK_HOSTS                              host names that are answered to: 127.0.0.1 localhost
+    BANK_TRIES_PER_ADDRESS, _PER_USERNAME   sign-ins in a minute: 20, 10
     FORWARDED_ALLOW_IPS                     proxies whose X-Forwarded-For counts (uvicorn's own)
 """
 
@@ -22,6 +23,7 @@ import hashlib
 import logging
 import os
 import pathlib
+import re
 import secrets
 import socket
 import sys
@@ -29,7 +31,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 
 import uvicorn
@@ -44,13 +46,17 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 PAGE = (pathlib.Path(__file__).parent / "page.html").read_text()
 # Browsers keep a cookie of this prefix from other hosts and from plain http.
-WAITING, SESSION = "__Host-waiting", "__Host-session"
+WAITING, SESSION, BROWSER = "__Host-waiting", "__Host-session", "__Host-browser"
 # Seconds: what the person has, how long a card's yes may be redeemed, how long a session lasts.
 TIMEOUT_S, REDEEM_S, SESSION_S = 120, 60, 900
 # Beyond its timeout an attempt lives for the check of the card's answer and for the redemption.
 ATTEMPT_S = TIMEOUT_S + 120
 # A page that waits holds two connections, and a process usually has 1,024 files.
 REMEMBERED, WAITING_PAGES, PAGES_EACH = 10_000, 400, 4
+# So long the relay knows a browser in which the user has succeeded: no proof of who sits there.
+BROWSER_S = 90 * 86400
+PER_ADDRESS = int(os.environ.get("BANK_TRIES_PER_ADDRESS", "20"))
+PER_USERNAME = int(os.environ.get("BANK_TRIES_PER_USERNAME", "10"))
 # Outcomes that have a remedy which tells nothing about a card.
 REASONS = {"wrong_code", "upstream_unavailable", "upstream_full"}
 
@@ -70,12 +76,16 @@ class Attempt:
     """A sign-in under way."""
 
     opened: Opened
+    browser: str
     pages: int = 0
 
 
 # By the secret in the browser's cookie, so that a browser has one sign-in under way.
 attempts: TTLCache[str, Attempt] = TTLCache(REMEMBERED, ATTEMPT_S)
 signed_in: TTLCache[str, str] = TTLCache(REMEMBERED, SESSION_S)
+# Sign-ins of this minute by address and by username, and who has signed in with which browser.
+tries: TTLCache[tuple[str, str, int], int] = TTLCache(10 * REMEMBERED, 60)
+known: TTLCache[tuple[str, str], bool] = TTLCache(REMEMBERED, BROWSER_S)
 waiting_pages = 0
 
 
@@ -120,6 +130,7 @@ app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=Fals
 
 # A cookie is deleted only by one with the same attributes.
 COOKIE = {"httponly": True, "samesite": "strict", "secure": True}
+BROWSER_COOKIE = {**COOKIE, "samesite": "lax", "max_age": BROWSER_S}
 
 
 def keep(response: Response, name: str, seconds: int) -> str:
@@ -140,6 +151,8 @@ async def page() -> HTMLResponse:
 async def phase_1_receive(
     asked: SignIn, request: Request, response: Response
 ) -> dict[str, str | int]:
+    context = browser(request)
+    limit_tries(context, asked.username)
     earlier = request.cookies.get(WAITING, "")
     if attempt := attempts.get(earlier):
         # The phone shows one request of a user at a time.
@@ -155,7 +168,7 @@ async def phase_1_receive(
             "authentication",
             asked.username,
             timeout_s=TIMEOUT_S,
-            context=browser(request),
+            context=context,
             options={"userVerification": "required"},
         )
     except Problem as refusal:
@@ -164,18 +177,42 @@ async def phase_1_receive(
         if refusal.status == 400 and field == "/username":
             raise HTTPException(422, f"username: {rule}") from None
         raise
-    attempts[keep(response, WAITING, ATTEMPT_S)] = Attempt(opened)
+    attempts[keep(response, WAITING, ATTEMPT_S)] = Attempt(opened, context["browser"])
+    response.set_cookie(BROWSER, context["browser"], **BROWSER_COOKIE)
     return {"id": opened.id, "code": opened.code or "", "expires_in": opened.expires_in}
 
 
 def browser(request: Request) -> Context:
-    """What the phone shows of the browser that asks."""
-    context = Context(user_agent=request.headers.get("user-agent", ""))
+    """What the phone shows of the browser that asks, and what it is known again by."""
+    sent = request.cookies.get(BROWSER, "")
+    secret = sent if re.fullmatch(r"[A-Za-z0-9_-]{43}", sent) else secrets.token_urlsafe(32)
+    context = Context(user_agent=request.headers.get("user-agent", ""), browser=secret)
     try:
         context["ip"] = str(ip_address(request.client.host if request.client else ""))
     except ValueError:
         pass  # a proxy's header may say anything
     return context
+
+
+def limit_tries(context: Context, username: str) -> None:
+    """Refuses by the same words whether there is such a user. Of a username those browsers do not
+    count in which that user has signed in: whoever knows the name must not keep its owner out. A
+    public page asks for a captcha before it comes to this."""
+    now = int(time.time())
+    counted = [("address", network(context.get("ip", "")), PER_ADDRESS)]
+    if (context["browser"], username) not in known:
+        counted.append(("username", username, PER_USERNAME))
+    for kind, name, most in counted:
+        key = (kind, name, now // 60)
+        tries[key] = tries.get(key, 0) + 1
+        if tries[key] > most:
+            detail = "Too many tries within a minute. Please wait a little."
+            raise HTTPException(429, detail, {"Retry-After": str(60 - now % 60)})
+
+
+def network(address: str) -> str:
+    """One customer of a provider has a whole /64 of IPv6."""
+    return str(ip_network((address, 64), strict=False)) if ":" in address else address
 
 
 def phase_2_own(ceremony_id: str, request: Request) -> Attempt:
@@ -248,6 +285,7 @@ async def phase_4_and_5(attempt: Own, request: Request, response: Response) -> d
     if username:
         signed_in.pop(request.cookies.get(SESSION, ""), None)
         signed_in[keep(response, SESSION, SESSION_S)] = username
+        known[attempt.browser, username] = True
     return outcome
 
 

@@ -32,14 +32,15 @@ class Relay:
     """Every ceremony is ended as `ceremony` says, and its token verified as `verdicts` say."""
 
     def __init__(self):
-        self.opened, self.cancelled = 0, []
+        self.opened, self.cancelled, self.browsers = 0, [], []
         self.ceremony = SimpleNamespace(
             id="cer", status="succeeded", reason=None, is_closed=True, result="jws"
         )
         self.verdicts = []
 
-    async def open(self, *_, **__):
+    async def open(self, *_, context, **__):
         self.opened += 1
+        self.browsers.append(context["browser"])
         return replace(OPENED, id=f"cer_{self.opened}")
 
     async def read(self, _):
@@ -65,17 +66,19 @@ def relay(monkeypatch):
     for name, seconds in (("attempts", bank.ATTEMPT_S), ("signed_in", bank.SESSION_S)):
         cache = TTLCache(2, seconds, timer=lambda: clock.now)
         monkeypatch.setattr(bank, name, cache)
+    bank.tries.clear()
+    bank.known.clear()
     return relay
 
 
-def browser():
+def browser(address="127.0.0.1"):
     """With a cookie jar of its own."""
-    transport = httpx.ASGITransport(bank.app)
+    transport = httpx.ASGITransport(bank.app, client=(address, 50000))
     return httpx.AsyncClient(transport=transport, base_url="https://localhost")
 
 
-async def sign_in(page):
-    answer = await page.post("/sign-in", json={"username": "ada"})
+async def sign_in(page, username="ada"):
+    answer = await page.post("/sign-in", json={"username": username})
     return answer.json().get("id"), answer.status_code
 
 
@@ -170,5 +173,53 @@ def test_a_yes_that_is_redeemed_late_signs_nobody_in(relay, monkeypatch):
         monkeypatch.setattr(bank, "REDEEM_S", -1)
         assert await finish(page, asked) == (200, {"status": "expired"})
         assert (await page.get("/me")).json() == {"username": None}
+
+    asyncio.run(story())
+
+
+def test_a_browser_is_known_again_by_its_cookie(relay):
+    async def story():
+        page = browser()
+        answer = await page.post("/sign-in", json={"username": "ada"})
+        kept = answer.headers.get_list("set-cookie")[-1]
+        for part in ("__Host-browser=", "HttpOnly", "SameSite=lax", "Secure", "Max-Age=7776000"):
+            assert part in kept
+        await sign_in(page)
+        await sign_in(browser())
+        first, again, other = relay.browsers
+        assert first == again != other and first in kept and len(first) == 43
+        page.cookies.set("__Host-browser", "short", domain="localhost")
+        await sign_in(page)
+        assert len(relay.browsers[-1]) == 43
+
+    asyncio.run(story())
+
+
+def test_tries_are_limited_and_the_answer_tells_of_no_user(relay, monkeypatch):
+    clock = SimpleNamespace(now=6000)
+    monkeypatch.setattr(bank, "time", SimpleNamespace(time=lambda: clock.now))
+    monkeypatch.setattr(bank, "REMEMBERED", 100)
+    monkeypatch.setattr(bank, "attempts", TTLCache(100, 60))
+    monkeypatch.setattr(bank, "PER_ADDRESS", 4)
+    monkeypatch.setattr(bank, "PER_USERNAME", 2)
+
+    async def story():
+        owner = browser("203.0.113.1")
+        asked, _ = await sign_in(owner)
+        assert (await finish(owner, asked))[1] == {"status": "succeeded"}
+        bank.tries.clear()
+        refused = []
+        for name in ("ada", "nobody"):
+            pages = [browser(f"198.51.100.{n}") for n in range(3)]
+            answers = [await page.post("/sign-in", json={"username": name}) for page in pages]
+            assert [answer.status_code for answer in answers] == [200, 200, 429]
+            refused.append((answers[-1].text, answers[-1].headers["retry-after"]))
+        assert refused[0] == refused[1] and refused[0][1] == "60"
+        assert (await sign_in(owner))[1] == 200, "strangers cost her nothing"
+        crowd = [await sign_in(browser(f"2001:db8::{n}"), f"user-{n}") for n in range(5)]
+        assert [status for _, status in crowd] == [200] * 4 + [429]
+        assert (await sign_in(browser("2001:db8:0:1::1"), "user-9"))[1] == 200
+        clock.now += 60
+        assert (await sign_in(browser("198.51.100.9")))[1] == 200
 
     asyncio.run(story())

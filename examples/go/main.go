@@ -1,6 +1,6 @@
 // Signs a person in, then has a payment approved. Where this prints, a web application renders a page.
 //
-//	export FIDO_RELAY_URL=http://127.0.0.1:8080 FIDO_RELAY_API_KEY=rk_…
+//	export FIDO_RELAY_URL=http://127.0.0.1:8080 FIDO_RELAY_API_KEY=rk_… # with the scope prior_auth:assert
 //	go run . ada@example.com
 package main
 

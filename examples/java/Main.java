@@ -5,7 +5,7 @@ import java.util.Map;
  * Signs a person in, then has a payment approved. Where this prints, a web application renders a page.
  *
  * <pre>
- *   export FIDO_RELAY_URL=http://127.0.0.1:8080 FIDO_RELAY_API_KEY=rk_…
+ *   export FIDO_RELAY_URL=http://127.0.0.1:8080 FIDO_RELAY_API_KEY=rk_…  # with the scope prior_auth:assert
  *   javac -encoding UTF-8 -d out *.java &amp;&amp; java -cp out Main ada@example.com
  * </pre>
  */

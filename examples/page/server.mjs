@@ -15,6 +15,10 @@ import { Relay, RelayError } from "../node/relay.mjs";
 const ATTEMPT_MS = 5 * 60_000;
 const SESSION_MS = 30 * 60_000;
 const MOST_ATTEMPTS = 10_000;
+/** So long the relay knows a browser in which the user has succeeded: no proof of who sits there. */
+const BROWSER_S = 90 * 86_400;
+/** In a minute. Tries by address are the proxy's to limit, which knows the addresses. */
+const TRIES_PER_USERNAME = 10;
 
 const { FIDO_RELAY_URL: url, FIDO_RELAY_API_KEY: apiKey, FIDO_RELAY_ISSUER: issuer } = process.env;
 const relay = await Relay.connect({ url, apiKey, issuer });
@@ -60,8 +64,25 @@ function shown({ id, code, ticket, expires_in, opened_at }) {
   return { url: `${relay.issuer}/v1/ceremonies/${id}`, id, code, ticket, expires_in: Math.max(0, left) };
 }
 
+const tries = new Map();
+const known = new Set();
+let minute = 0;
+
+/** Counts whether there is such a user or not, and not the browsers that this user has signed in with:
+ * who knows no more than the name must not keep its owner out. */
+function limit(username, browser) {
+  const now = Math.floor(Date.now() / 60_000);
+  if (now !== minute) tries.clear();
+  minute = now;
+  if (known.has(`${browser} ${username}`)) return;
+  tries.set(username, (tries.get(username) ?? 0) + 1);
+  if (tries.get(username) > TRIES_PER_USERNAME) throw new Refused(429);
+}
+
 async function signIn({ cookies, body, request, set }) {
   if (typeof body.username !== "string") throw new Refused(400);
+  const browser = /^[\w-]{43}$/.test(cookies.browser) ? cookies.browser : randomBytes(32).toString("base64url");
+  limit(body.username, browser);
   attempts.forget();
   sessions.forget();
   if (attempts.size >= MOST_ATTEMPTS) throw new Refused(503);
@@ -69,9 +90,10 @@ async function signIn({ cookies, body, request, set }) {
   const earlier = attempts.find(cookies.waiting);
   attempts.delete(cookies.waiting);
   if (earlier) await relay.cancel(earlier).catch(console.error);
-  const context = { ip: request.socket.remoteAddress, user_agent: request.headers["user-agent"] };
+  const context = { ip: request.socket.remoteAddress, user_agent: request.headers["user-agent"], browser };
   const opened = await relay.open({ type: "authentication", username: body.username, context });
-  set("waiting", attempts.keep(opened, ATTEMPT_MS));
+  set("waiting", attempts.keep({ ...opened, browser }, ATTEMPT_MS));
+  set("browser", `${browser}; Max-Age=${BROWSER_S}`, "Lax");
   return shown(opened);
 }
 
@@ -95,6 +117,8 @@ async function finish({ cookies, body, set }) {
   if (status === "succeeded") {
     sessions.delete(cookies.session);
     set("session", sessions.keep(opened.username, SESSION_MS));
+    if (known.size >= MOST_ATTEMPTS) known.delete(known.values().next().value);
+    known.add(`${opened.browser} ${opened.username}`);
   }
   return { status, reason: view.reason };
 }
@@ -148,8 +172,8 @@ async function answer(request, response) {
     const [name, value] = pair.split("=");
     if (name.startsWith(prefix)) cookies[name.slice(prefix.length)] = value;
   }
-  const set = (name, value) => response.appendHeader("Set-Cookie",
-    `${prefix}${name}=${value}; Path=/; HttpOnly; SameSite=Strict${secure ? "; Secure" : ""}${value ? "" : "; Max-Age=0"}`);
+  const set = (name, value, sameSite = "Strict") => response.appendHeader("Set-Cookie",
+    `${prefix}${name}=${value}; Path=/; HttpOnly; SameSite=${sameSite}${secure ? "; Secure" : ""}${value ? "" : "; Max-Age=0"}`);
   response.setHeader("Cache-Control", "no-store");
   const route = `${request.method} ${request.url.split("?")[0]}`;
   if (route === "GET /") {

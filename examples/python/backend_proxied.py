@@ -2,7 +2,7 @@ r"""A bank's backend in the backend-proxied pattern: registers a card, signs in,
 
     pip install -r requirements.txt
     fido-relay client create --name "Example Bank" \
-        --scope ceremony:auth,ceremony:reg,ceremony:approve,ceremony:read,device:pair
+        --scope ceremony:auth,ceremony:reg,ceremony:approve,ceremony:read,device:pair,prior_auth:assert
     export FIDO_RELAY_API_KEY=rk_...
     python backend_proxied.py http://127.0.0.1:8080
 

@@ -4,7 +4,7 @@
     python phone.py 'fido-relay://pair?relay=...&token=...'
 
 Written from docs/protocol.md alone, as a mobile app would be. The person sits at the keyboard and
-types the code that the page shows, or "no", or "not me". The card is software_card.py, in place
+types the code that the page shows, whether or not the phone asks for it, or "no", or "not me". The card is software_card.py, in place
 of the card SDK's registerCardOnly() and authenticateCardOnly(). Everything is held in memory: an
 app keeps its device key in the phone's key store, and its card is a card.
 """
@@ -14,6 +14,7 @@ import hashlib
 import json
 import queue
 import random
+import secrets
 import sys
 import threading
 import time
@@ -43,6 +44,9 @@ ADVICE = {"pin_not_set": "set a PIN in the bank's app first",
 # token may be used, and the person asks for a new link.
 AGAIN = Retry(total=4, connect=4, read=0, allowed_methods=None, status_forcelist=[429, 503],
               backoff_factor=0.2, raise_on_status=False)
+CODE_REFUSED = {"wrong_code", "code_malformed", "other_device", "code_ambiguous", "too_many_codes",
+                "device_locked"}
+CODE_LIVES = 120  # seconds that a code which no prompt asked for may wait for its answer
 VERIFYING = 30  # seconds that an answer may be under verification after the ceremony's own time
 
 
@@ -108,6 +112,9 @@ class Phone:
         self._card = SoftwareCard()
         self._socket = None
         self._prompts = {}  # ceremony id -> what is on the screen
+        self._alone = None  # the claim of a code that no prompt asked for
+        self._noticed = set()
+        self._run, self._claims = secrets.token_urlsafe(9), 0
         self._inbox = queue.Queue()  # frames from the relay, lines from the person
 
     def run(self):
@@ -159,8 +166,8 @@ class Phone:
                     socket.send(json.dumps({"type": "auth", "proof": proof}))
                 elif what["type"] == "welcome":
                     self._socket = socket
-                    print("connected")
-                    self._send_answers_again()
+                    print("connected: if a page shows a code now, type it")
+                    self._send_again()
                 elif what["type"] == "goaway":
                     wait = what["reconnect_in_ms"] / 1000
                 else:
@@ -209,17 +216,50 @@ class Phone:
                         print(f"  {ADVICE[reason]}")
             case "error":
                 self._refused(frame)
+            case "notice" if frame["event"] == "prompts_held":
+                if frame["notice_id"] not in self._noticed:  # it comes again with every socket
+                    self._noticed.add(frame["notice_id"])
+                    print(f"{frame['count']} prompts were held back: if you are at a page now, type "
+                          f"its code; if you did not ask for them, \"not me\"")
             case _:
                 pass  # a newer relay may say more
 
     def _offered(self, offer):
         prompt = self._prompts.get(offer["ceremony_id"])
-        if prompt is None:
+        if offer.get("by_code"):
+            self._previewed(offer)
+        elif prompt is None:
             self._prompts[offer["ceremony_id"]] = {"until": in_seconds(offer["expires_in"])}
             self._show(offer)
             print(f"Type the {offer['code_length']}-digit code of the page, \"no\" or \"not me\":")
         else:
             self._say_again(prompt)
+
+    def _previewed(self, offer):
+        """A code found this ceremony, and not the prompt that it was typed into, if any."""
+        ceremony, claim_id = offer["ceremony_id"], offer.get("claim_id")
+        code = None
+        if self._alone and self._alone["claim_id"] == claim_id:
+            code, self._alone = self._alone["code"], None
+        for other, prompt in self._prompts.items():
+            said = prompt.get("said", {})
+            if said.get("type") == "claim" and said["claim_id"] == claim_id:
+                if other == ceremony:  # the prompt's own: the relay did not know it to be shown
+                    return self._say_again(prompt)
+                code = prompt.pop("said")["code"]
+                prompt["agreed"] = False
+        prompt = self._prompts.setdefault(ceremony, {"until": in_seconds(offer["expires_in"])})
+        if "said" in prompt:
+            return self._say_again(prompt)
+        prompt["found"] = code
+        self._show(offer)
+        browser = "a browser that you know" if offer["known_browser"] else "no browser that you know"
+        rang = "was also shown to your phones" if offer["rang"] else "rang on no phone"
+        print(f"  found by your code: it {rang}, and comes from {browser}")
+        if offer["after_not_me"]:
+            print('  You said "not me" a short while ago: if you did not just open this page yourself, '
+                  'type "not me".')
+        print('Did you open this page yourself, to do this? "yes" (or its code), "no" or "not me":')
 
     def _challenged(self, challenge):
         ceremony = challenge["ceremony_id"]
@@ -238,18 +278,23 @@ class Phone:
 
     def _refused(self, error):
         print(f"refused: {error['code']} ({error['message']})")
-        ceremony = error.get("ceremony_id")
+        ceremony, claim_id = error.get("ceremony_id"), error.get("claim_id")
         prompt = self._prompts.get(ceremony)
-        if error["code"] in TAKE_DOWN:
-            self._prompts.pop(ceremony, None)
-        elif error["code"] in ("wrong_code", "code_malformed") and prompt:
-            prompt.pop("said")
-            prompt["agreed"] = False
-            print("Type the code again:")
-        elif error["code"] in TRY_AGAIN:
+        if error["code"] in TRY_AGAIN:
             time.sleep(0.5)
             for prompt in [prompt] if prompt else self._prompts.values():
                 self._say_again(prompt)
+            if self._alone and not ceremony:
+                self._send(self._alone)
+        elif error["code"] in TAKE_DOWN:
+            self._prompts.pop(ceremony, None)
+        elif error["code"] in CODE_REFUSED and prompt:
+            if prompt.get("said", {}).get("claim_id") == claim_id:  # not of an earlier code
+                del prompt["said"]
+                prompt.update(agreed=False, found=None)
+                print("Type the code again:")
+        elif not ceremony and self._alone and claim_id in (None, self._alone["claim_id"]):
+            self._alone = None
 
     def _say_again(self, prompt):
         """What the person or the card has said, if the relay evidently has not heard it."""
@@ -273,9 +318,17 @@ class Phone:
             print(f"  browser's {name}: {isolated(value)}")
 
     def _typed(self, line):
-        waiting = (each for each in self._prompts.items() if "said" not in each[1])
-        ceremony, prompt = next(waiting, (None, None))
-        if not ceremony or not line:
+        waiting = [each for each in self._prompts.items() if "said" not in each[1]]
+        waiting.sort(key=lambda each: not each[1].get("found"))  # what the person's code found first
+        ceremony, prompt = next(iter(waiting), (None, None))
+        if not line:
+            return
+        if not ceremony:
+            if line == "not me":  # to prompts that were held back: nothing answers it
+                self._send({"type": "decline", "reason": "not_me"})
+            else:
+                self._alone, self._alone_until = self._claim(line), in_seconds(CODE_LIVES)
+                self._send(self._alone)
             return
         if line in ("no", "not me"):
             reason = "declined" if line == "no" else "not_me"
@@ -287,8 +340,15 @@ class Phone:
             prompt["said"] = {"type": "card", "ceremony_id": ceremony, "event": "present"}
             self._hold_card(ceremony)
         else:
-            prompt["said"] = {"type": "claim", "ceremony_id": ceremony, "code": line}
+            code = prompt["found"] if line == "yes" and prompt.get("found") else line
+            prompt["said"] = self._claim(code, ceremony)
             self._send(prompt["said"])
+
+    def _claim(self, code, ceremony=None):
+        """The same claim sent again has the same `claim_id`, and counts once."""
+        self._claims += 1
+        named = {"ceremony_id": ceremony} if ceremony else {}
+        return {"type": "claim", **named, "code": code, "claim_id": f"{self._run}.{self._claims}"}
 
     def _hold_card(self, ceremony):
         challenge = self._prompts[ceremony]["challenge"]
@@ -319,11 +379,17 @@ class Phone:
             if time.monotonic() > prompt["until"]:
                 del self._prompts[ceremony]
                 print("time is up")
+        if self._alone and time.monotonic() > self._alone_until:
+            self._alone = None
+            print("the code was not answered: look at the page, and type it again")
 
-    def _send_answers_again(self):
+    def _send_again(self):
+        """What nothing asks for on a new socket."""
         for prompt in self._prompts.values():
-            if "answer" in prompt:
+            if "answer" in prompt or ("found" in prompt and "said" in prompt):
                 self._say_again(prompt)
+        if self._alone:
+            self._send(self._alone)
 
 
 def isolated(text):

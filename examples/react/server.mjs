@@ -16,6 +16,8 @@ const SESSION_MS = 30 * 60_000;
 const REDEEM_S = 120;
 const ATTEMPT_MS = 15 * 60_000;
 const MOST = 10_000;
+/** So long the relay knows a browser in which the user has succeeded. */
+const KNOWN_S = 90 * 86_400;
 
 /** By ceremony: the cookies of the browser that asked, and how it ended once that is known. */
 const attempts = new Map();
@@ -32,9 +34,9 @@ class Refused extends Error {
 const relay = await Relay.connect({ url: RELAY, apiKey: KEY, maxAge: REDEEM_S });
 
 /** Phases 1 and 2: a browser asks, and gets the code, and the ticket to watch with. */
-async function signIn(browser, { username }) {
+async function signIn(browser, { username }, context) {
   if (typeof username !== "string" || username === "") throw new Refused(400);
-  const opened = await relay.open({ type: "authentication", username }).catch((error) => {
+  const opened = await relay.open({ type: "authentication", username, context }).catch((error) => {
     throw [400, 422].includes(error.status) ? new Refused(400) : error;
   });
   forget(attempts, ATTEMPT_MS);
@@ -103,8 +105,8 @@ function forget(kept, mostMs) {
 }
 
 /** SameSite and bodies in JSON keep other sites out, and the prefix other hosts of this domain. */
-function keep(response, name, value) {
-  response.appendHeader("Set-Cookie", `__Host-${name}=${value}; Path=/; HttpOnly; SameSite=Strict; Secure`);
+function keep(response, name, value, sameSite = "Strict") {
+  response.appendHeader("Set-Cookie", `__Host-${name}=${value}; Path=/; HttpOnly; SameSite=${sameSite}; Secure`);
 }
 
 function cookie(request, name) {
@@ -137,7 +139,11 @@ async function answer(request, response, pathname) {
   if (pathname === "/api/sign-in") {
     // One for all tabs: a second tab's sign-in takes nothing from the first.
     if (!browser) keep(response, "browser", (browser = random()));
-    return signIn(browser, body);
+    // Beyond sessions, so that the relay tells this browser from a stranger's; it proves nothing.
+    const known = cookie(request, "known") ?? random();
+    keep(response, "known", `${known}; Max-Age=${KNOWN_S}`, "Lax");
+    const context = { ip: request.socket.remoteAddress, user_agent: request.headers["user-agent"], browser: known };
+    return signIn(browser, body, context);
   }
   if (what === "finish") return finish(browser, id, request, response);
   if (what === "cancel") return cancel(browser, id);

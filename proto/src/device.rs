@@ -9,11 +9,13 @@ use serde_json::value::RawValue;
 
 mod card_error;
 mod notice;
+mod preview;
 mod proofs;
 mod relay_frame;
 
 pub use self::card_error::CardErrorCode;
 pub use self::notice::{Notice, NoticeEvent};
+pub use self::preview::Preview;
 pub use self::proofs::{
     AUTH_TYP, AuthClaims, KEY_POSSESSION_TYP, KEY_ROTATION_TYP, KeyClaims, PAIRING_TYP,
     PairingClaims,
@@ -65,6 +67,10 @@ pub struct Offer {
     pub code_length: u8,
     /// Seconds left when the frame was made.
     pub expires_in: u64,
+    /// Present where a code that was typed on this device found the ceremony: show who asks and
+    /// what for, and send a second `claim` with its id and the code once the person confirms.
+    #[serde(flatten)]
+    pub preview: Option<Preview>,
 }
 
 /// An [`Offer`] with what the card must sign.
@@ -149,6 +155,9 @@ pub enum RelayFrame {
         /// The ceremony it was about.
         #[serde(skip_serializing_if = "Option::is_none")]
         ceremony_id: Option<CeremonyId>,
+        /// That of the `claim` which this answers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        claim_id: Option<PlainText<64>>,
     },
     /// Sign this nonce on this socket with a new `auth` frame.
     Reauth {
@@ -201,13 +210,17 @@ pub enum FrameErrorCode {
     UnknownCeremony,
     /// What was typed is not six digits. No try is lost.
     CodeMalformed,
-    /// Not the code that the page shows. The message tells how many tries are left.
+    /// Not the code that a page shows to this user. The message tells how many tries are left.
     WrongCode,
-    /// The code is right, but for another ceremony of this user, which goes on: this prompt is
-    /// still open, and nobody has answered it.
-    OtherCeremony,
-    /// Too many wrong codes of this user's devices today: none is looked at before tomorrow.
+    /// The code is right, but on another device of this user. No try is lost.
+    OtherDevice,
+    /// Two pages show this code to this user: open a new ceremony at the page. No try is lost.
+    CodeAmbiguous,
+    /// Too many wrong codes of this device today: none is looked at before tomorrow.
     TooManyCodes,
+    /// Too many wrong codes of this device in a row: it takes none any more before the operator
+    /// unlocks it, or it is paired anew.
+    DeviceLocked,
     /// Another of the user's devices has it; take the prompt down.
     ClaimedElsewhere,
     /// Not this device's turn: no challenge was given to it, or the attempt is not the current one.
@@ -238,8 +251,10 @@ impl FrameErrorCode {
             Self::UnknownCeremony => "there is no such ceremony for this device",
             Self::CodeMalformed => "this is not six digits; no try is lost",
             Self::WrongCode => "this is not the code that the page shows",
-            Self::OtherCeremony => "this code is another ceremony's, which goes on",
+            Self::OtherDevice => "this code is for another of the user's devices",
+            Self::CodeAmbiguous => "two ceremonies have this code; begin anew at the page",
             Self::TooManyCodes => "too many wrong codes today; no more are taken",
+            Self::DeviceLocked => "too many wrong codes in a row; this device takes none any more",
             Self::ClaimedElsewhere => "another device has this ceremony",
             Self::NotChallenged => "this device has no such challenge",
             Self::AlreadyAnswered => "another answer was stored first",
@@ -313,10 +328,15 @@ pub struct Ack {
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Claim {
-    /// The ceremony.
-    pub ceremony_id: CeremonyId,
+    /// The ceremony of the prompt that it was typed into; left out, the code alone finds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceremony_id: Option<CeremonyId>,
     /// As the person typed it: digits of any script; blanks and hyphens do not count.
     pub code: String,
+    /// The app's name for this attempt: the answer carries it, and the same claim sent again
+    /// under it counts once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_id: Option<PlainText<64>>,
 }
 
 impl std::fmt::Debug for Claim {
@@ -364,8 +384,9 @@ impl std::fmt::Debug for Answer {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Decline {
-    /// The ceremony.
-    pub ceremony_id: CeremonyId,
+    /// The ceremony; left out with `not_me`, it reports prompts that were held back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceremony_id: Option<CeremonyId>,
     /// Why.
     pub reason: DeclineReason,
 }
@@ -459,10 +480,10 @@ impl DeviceFrame {
         match self {
             Self::Auth(_) | Self::Ping(_) => None,
             Self::Ack(frame) => Some(frame.ceremony_id),
-            Self::Claim(frame) => Some(frame.ceremony_id),
+            Self::Claim(frame) => frame.ceremony_id,
             Self::Card(frame) => Some(frame.ceremony_id),
             Self::Answer(frame) => Some(frame.ceremony_id),
-            Self::Decline(frame) => Some(frame.ceremony_id),
+            Self::Decline(frame) => frame.ceremony_id,
         }
     }
 }

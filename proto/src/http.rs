@@ -9,6 +9,7 @@ mod cards;
 mod clients;
 mod devices;
 mod tokens;
+mod users;
 
 pub use self::cards::{CardAttestation, CardList, CardView};
 pub use self::clients::{ClientView, Scope};
@@ -19,11 +20,12 @@ pub use self::devices::{
 pub use self::tokens::{
     GrantedToken, JwkSet, PublishedJwk, ServerMetadata, TokenError, TokenErrorCode,
 };
+pub use self::users::{HeldBy, PromptLane, UserPrompts};
 
 use crate::ids::{CeremonyId, DeviceId};
-use crate::life::{Binding, CeremonyType, Outcome, Phase, PriorAuth, Reason, Step};
+use crate::life::{Binding, CeremonyType, Outcome, Phase, PriorAuth, Reason, SameNetwork, Step};
 use crate::limits::{CEREMONY_MAX_S, CEREMONY_MIN_S};
-use crate::text::{ClientNonce, DisplayName, Message, PlainText, Username};
+use crate::text::{BrowserSecret, ClientNonce, DisplayName, Message, PlainText, Username};
 use crate::{number, object};
 
 /// What an approval is about, shown on both sides before the card is touched.
@@ -64,6 +66,11 @@ pub struct BrowserContext {
     /// Where it seems to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<PlainText<80>>,
+    /// A secret of this browser, such as a long-lived cookie of the page: at least 128 bits, 22 to
+    /// 128 visible ASCII characters. A browser in which this user has succeeded is told from a
+    /// stranger's by it. It reaches no device, and only a keyed hash of it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub browser: Option<BrowserSecret>,
 }
 
 /// A wish in three strengths (WebAuthn `UserVerificationRequirement`, `ResidentKeyRequirement`).
@@ -256,6 +263,10 @@ pub struct OpenedCeremony {
     pub code: Option<String>,
     /// Read-only access to this ceremony for a page.
     pub ticket: String,
+    /// As what the `prior_auth` of the request counted: `none` without the scope
+    /// `prior_auth:assert`.
+    #[serde(default)]
+    pub prior_auth: PriorAuth,
     /// Seconds left.
     pub expires_in: u64,
 }
@@ -311,6 +322,10 @@ pub struct CeremonyView {
     /// What the outcome alone does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// Whether phone and browser were in one network; only for the initiator, after the code was
+    /// typed, and where the operator has switched it on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_network: Option<SameNetwork>,
     /// The signed result token, only when succeeded and only for the initiator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,

@@ -28,9 +28,9 @@ pub use ids::{
     AttemptId, CardId, CeremonyId, ClientId, ConnectionId, DeviceId, EventId, NodeId, NoticeId,
     TenantId, WebhookId,
 };
-pub use life::{Binding, CeremonyType, Outcome, Phase, Reason, Step};
+pub use life::{Binding, CeremonyType, Outcome, Phase, Reason, SameNetwork, Step};
 pub use problem::{Problem, ProblemCode};
-pub use text::{ClientNonce, DisplayName, Message, PlainText, Username};
+pub use text::{BrowserSecret, ClientNonce, DisplayName, Message, PlainText, Username};
 pub use timestamp::UnixMillis;
 pub use typed_code::TypedCode;
 pub use wire_name::WireName;

@@ -57,6 +57,21 @@ pub enum PriorAuth {
     Session,
 }
 
+/// Whether the phone that typed the code and the browser that asked were in one network, as far as
+/// addresses tell. It reassures of nothing: an attacker may be in the same network, and a person's
+/// own phone often is in another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SameNetwork {
+    /// The same /24 of IPv4 or /48 of IPv6.
+    Yes,
+    /// Another one.
+    No,
+    /// An address is missing, private or shared by many, or they are of two families.
+    Unknown,
+}
+
 /// Where a ceremony stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -162,3 +162,47 @@ pub type DisplayName = PlainText<255>;
 pub type Message = PlainText<140>;
 /// The initiator's own value, given back in the result token.
 pub type ClientNonce = PlainText<128>;
+
+/// A secret that a page keeps in a browser: 22 to 128 visible ASCII characters, which is at least
+/// 128 bits in base64url. Its `Debug` prints nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(into = "String", try_from = "String")]
+#[cfg_attr(feature = "schema", schemars(!into, !try_from))]
+pub struct BrowserSecret(
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^[!-~]{22,128}$")))] Box<str>,
+);
+
+/// A text that is no [`BrowserSecret`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must have 22 to 128 visible ASCII characters")]
+pub struct InvalidBrowserSecret;
+
+impl BrowserSecret {
+    /// The text, to be hashed.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for BrowserSecret {
+    type Error = InvalidBrowserSecret;
+
+    fn try_from(text: String) -> Result<Self, InvalidBrowserSecret> {
+        let fits = (22..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        if fits { Ok(Self(text.into())) } else { Err(InvalidBrowserSecret) }
+    }
+}
+
+impl From<BrowserSecret> for String {
+    fn from(secret: BrowserSecret) -> Self {
+        secret.0.into()
+    }
+}
+
+impl fmt::Debug for BrowserSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BrowserSecret(hidden)")
+    }
+}

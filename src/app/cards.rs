@@ -3,8 +3,8 @@
 
 use fido_relay_proto::{CardId, TenantId, Username};
 
-use super::devices::{self, ended_early, with_card_news};
-use super::{Actor, App, RACES, RevokeError, committed, pairings};
+use super::devices::{ended_early, with_card_news};
+use super::{Actor, App, RACES, RevokeError, committed};
 use crate::ports::{
     Batch, BoxFuture, CardEvents, Cards, Happening, Notice, Revocation, Revoked, SecurityEvent,
     Store, StoreError,
@@ -74,32 +74,6 @@ pub async fn remove_listed(
         }
     }
     Err(StoreError::too_many_races())
-}
-
-/// Removes all that a user had: pairings, cards, devices and the user handle. The name comes before
-/// the cards: what is registered from then on is the next user's. Interrupted, it is to be repeated.
-///
-/// # Errors
-/// The store's.
-pub async fn remove_user(app: &App, actor: &Actor, username: &Username) -> Result<(), StoreError> {
-    let gone = |error| match error {
-        RevokeError::NotFound => Ok(()),
-        RevokeError::Store(error) => Err(error),
-    };
-    pairings::void_of(app, actor, username).await?;
-    if let Some(cards) = &app.cards {
-        cards.retire_name(&actor.tenant, username).await?;
-        for card in cards.of_user(&actor.tenant, username).await? {
-            remove(app, actor, username, card.id).await.or_else(gone)?;
-        }
-    }
-    for device in devices::of_user(&*app.store, &actor.tenant, username).await? {
-        devices::revoke(app, actor, device).await.map(drop).or_else(gone)?;
-    }
-    let entry = actor.entry(app.clock.now(), Happening::UserRemoved { username: username.clone() });
-    app.store.commit(Batch::new().entry(entry)).await?;
-    tracing::info!("a user was removed by the operator");
-    Ok(())
 }
 
 impl CardEvents for App {

@@ -1,4 +1,4 @@
-//! What is done to devices, pairings, initiators and cards, a file or folder for each noun. HTTP
+//! What is done to devices, pairings, initiators, cards and users, a file or folder for each noun. HTTP
 //! handlers, the operator's socket and the command line parse, call these functions and render what
 //! they give; they decide nothing themselves.
 //!
@@ -11,11 +11,13 @@ pub mod devices;
 pub mod pairings;
 #[cfg(test)]
 mod tests;
+pub mod users;
 
 use std::sync::Arc;
 
 use fido_relay_proto::{ClientId, TenantId, UnixMillis};
 
+use crate::fatigue::Policy;
 use crate::ports::{
     Batch, Bus, Cards, Clock, Happening, Revocations, SecurityEvent, Store, StoreError,
 };
@@ -44,6 +46,8 @@ pub struct App {
     pub cards: Option<Arc<dyn Cards>>,
     /// Webhook endpoints, if they are managed here.
     pub webhooks: Option<Webhooks>,
+    /// How often a person is asked.
+    pub prompts: Policy,
     /// Where apps reach the relay, without a trailing slash.
     pub public_url: String,
     /// Who owns acts that must not stop halfway.

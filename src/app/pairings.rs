@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::devices::{self, Device, TooManyDevices};
 use super::{Actor, App, RACES, committed};
+use crate::fatigue::Tries;
 use crate::ports::batch::MAX_CHANGES;
 use crate::ports::{
     Batch, Bucket, Due, DueRule, Happening, Notice, Revision, SecurityEvent, Store, StoreError,
@@ -362,6 +363,7 @@ pub async fn redeem(app: &App, found: &Found, phone: Phone) -> Result<Device, Pa
     let id = DeviceId::from_bytes(random::bytes());
     let (revoked_at, rotated) = (None, None);
     let device = Device {
+        tries: Tries::default(),
         id,
         tenant,
         username,

@@ -42,6 +42,7 @@ pub(super) fn over(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> App {
         revocations: Arc::new(RevocationList::in_memory()),
         cards: None,
         webhooks: None,
+        prompts: Policy::default(),
         public_url: "https://relay.example".to_owned(),
         tasks: Tasks::default(),
     }
@@ -93,12 +94,12 @@ async fn a_users_removal_that_is_refused_anywhere_is_finished_by_the_next_with_e
         let stage = Stage::set().await;
         let told = entries(&*stage.store).await.len();
         stage.store.refuse_after(refused);
-        let removed = cards::remove_user(&stage.app, &stage.actor, &stage.ada).await;
+        let removed = users::remove(&stage.app, &stage.actor, &stage.ada).await;
         assert_eq!(removed.is_err(), refused < events.len(), "{refused}");
         if removed.is_err() {
             let so_far = entries(&*stage.store).await.split_off(told);
             assert_eq!(named(&so_far), events[..refused]);
-            cards::remove_user(&stage.app, &stage.actor, &stage.ada).await.unwrap();
+            users::remove(&stage.app, &stage.actor, &stage.ada).await.unwrap();
         }
         assert_eq!(named(&entries(&*stage.store).await[told..]), events, "{refused}");
     }

@@ -3,12 +3,11 @@
 use std::fmt;
 
 use fido_relay_proto::device::{AckOf, CardErrorCode, CardEvent, DeclineReason};
-use fido_relay_proto::{AttemptId, DeviceId, NodeId, Reason};
+use fido_relay_proto::{AttemptId, DeviceId, NodeId, Reason, SameNetwork};
 use serde_json::value::RawValue;
 
 use super::fact::Fact;
 use super::state::{Approval, TxBinding, UpstreamSession};
-use crate::fatigue::Why;
 
 /// What a FIDO2 server gave to begin with.
 #[derive(Clone)]
@@ -56,6 +55,9 @@ pub enum Event {
         /// Which.
         device: DeviceId,
     },
+    /// The socket of this device died before its app acknowledged the prompt, and no other device
+    /// has it.
+    Lost { device: DeviceId },
     /// The app has it.
     Acked {
         /// Which device.
@@ -71,6 +73,8 @@ pub enum Event {
         attempt: AttemptId,
         /// What.
         code: String,
+        /// Whether phone and browser are in one network, where that is compared.
+        same_network: Option<SameNetwork>,
     },
     /// The FIDO2 server gave a challenge.
     Begun {
@@ -124,11 +128,8 @@ pub enum Event {
     },
     /// The initiator takes it back.
     Cancel,
-    /// Nobody is to be asked any more, and the initiator is not to know.
-    Silence {
-        /// The prompt limit that suppresses it.
-        why: Why,
-    },
+    /// Another of the client's ceremonies has taken its place.
+    Drop,
     /// Nothing but time.
     Tick,
     /// This node takes the ceremony up; whatever another had in flight is lost.
@@ -144,6 +145,7 @@ impl Event {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Sent { .. } => "sent",
+            Self::Lost { .. } => "lost",
             Self::Acked { .. } => "acked",
             Self::Claim { .. } => "claim",
             Self::Begun { .. } => "begun",
@@ -153,7 +155,7 @@ impl Event {
             Self::Completed { .. } => "completed",
             Self::Decline { .. } => "decline",
             Self::Cancel => "cancel",
-            Self::Silence { .. } => "silence",
+            Self::Drop => "drop",
             Self::Tick => "tick",
             Self::Recover { .. } => "recover",
         }
@@ -165,6 +167,7 @@ impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sent { device } => f.debug_struct("Sent").field("device", device).finish(),
+            Self::Lost { device } => f.debug_struct("Lost").field("device", device).finish(),
             Self::Acked { device, of } => {
                 f.debug_struct("Acked").field("device", device).field("of", of).finish()
             }
@@ -201,7 +204,7 @@ impl fmt::Debug for Event {
                 f.debug_struct("Decline").field("device", device).field("reason", reason).finish()
             }
             Self::Cancel => f.write_str("Cancel"),
-            Self::Silence { why } => f.debug_struct("Silence").field("why", why).finish(),
+            Self::Drop => f.write_str("Drop"),
             Self::Tick => f.write_str("Tick"),
             Self::Recover { by } => f.debug_struct("Recover").field("by", by).finish(),
         }

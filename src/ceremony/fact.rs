@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::fatigue::Why;
 
-/// Facts that one ceremony can have, with room: each public step comes once, wrong codes and the
-/// suppression are bounded too.
+/// Facts that one ceremony can have, with room: each public step comes once, wrong codes, lost
+/// prompts and the suppression are bounded too.
 pub const HISTORY_LIMIT: usize = 32;
+/// Times that a prompt counts as lost; after these a prompt that is written has reached a phone.
+pub(super) const LOST_LIMIT: usize = 4;
 
 /// One thing that happened. Every fact is a change of the record, and every change has a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +34,11 @@ pub struct Fact {
 pub enum Kind {
     /// The ceremony was stored; the device is the only one that it is for.
     Opened,
-    /// An offer or challenge was written to the device's socket, the first of all.
+    /// An offer or challenge was written to the device's socket, the first of all or the first
+    /// after [`Kind::Lost`].
     Sent,
+    /// The socket died before its app acknowledged the prompt, and no other device has it.
+    Lost,
     /// The app acknowledged an offer or challenge, the first of all.
     Delivered,
     /// A wrong code was typed on the device.
@@ -67,7 +72,7 @@ pub enum Kind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<NodeId>,
     },
-    /// No device is asked, or none any more, and the initiator does not know.
+    /// No device rings for it, and the initiator does not know.
     Suppressed {
         /// The rule; missing in records of earlier versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,7 +101,7 @@ impl Kind {
             Self::Card { .. } => Some(Step::Card),
             Self::Answered { .. } => Some(Step::Verifying),
             Self::Closed { .. } => Some(Step::Closed),
-            Self::WrongCode { .. } | Self::Suppressed { .. } => None,
+            Self::Lost | Self::WrongCode { .. } | Self::Suppressed { .. } => None,
         }
     }
 }

@@ -7,13 +7,15 @@ use fido_relay_proto::http::{BrowserContext, Transaction, UpstreamOptions};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
     AttemptId, Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DeviceId, DisplayName,
-    Message, NodeId, Outcome, Phase, PlainText, Reason, TenantId, UnixMillis, Username,
+    Message, NodeId, Outcome, Phase, PlainText, Reason, SameNetwork, TenantId, UnixMillis,
+    Username,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::fact::{Fact, ProgressEntry};
+use super::fact::{Fact, Kind, ProgressEntry};
 use super::stored::Stored;
+use crate::fatigue::{BrowserHash, Lane};
 
 /// What was asked for, as it was stored before anybody was told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,8 +46,17 @@ pub struct Request {
     pub context: Option<BrowserContext>,
     /// Given back in the result token.
     pub client_nonce: Option<ClientNonce>,
-    /// How the initiator knew the user.
+    /// How the initiator knew the user, as far as it is believed.
     pub prior_auth: PriorAuth,
+    /// The browser, where the initiator tells browsers apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub browser: Option<BrowserHash>,
+    /// Whose budget its prompt is counted in.
+    #[serde(default, skip_serializing_if = "Lane::is_stranger")]
+    pub lane: Lane,
+    /// Whether its code alone finds it.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub code_alone: bool,
     /// Whether a page's ticket sees the steps that tell presence. Missing in records of earlier
     /// versions, which showed every watcher these steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,6 +69,10 @@ pub struct Request {
     pub opened_at: UnixMillis,
     /// When it expires.
     pub deadline: UnixMillis,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The digits that a person carries from the page to the app. Prints nothing.
@@ -241,10 +256,13 @@ pub enum State {
 pub struct Ceremony {
     /// What was asked for.
     pub request: Request,
-    /// Shown to no phone, or no longer: it waits for its deadline like one whose phones are away,
-    /// so that whoever opened it cannot tell.
+    /// No phone rings for it: it waits for its deadline like one whose phones are away, so that its
+    /// opener cannot tell. A code that is typed on a phone finds it all the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub silent: bool,
+    /// Whether the phone that took it up and the browser were in one network, where that is compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_network: Option<SameNetwork>,
     /// What has happened, in order; at most [`HISTORY_LIMIT`](super::HISTORY_LIMIT) facts.
     pub history: Vec<Fact>,
     /// Where it stands.
@@ -264,8 +282,6 @@ pub enum Prompt<'a> {
     Challenge(&'a Challenge),
     /// That another device has it.
     Elsewhere,
-    /// Nothing any more: another ceremony took its place.
-    Withdrawn,
     /// That it is over.
     Closed(&'a Closed),
 }
@@ -278,8 +294,8 @@ impl Ceremony {
         if self.request.device_id.is_some_and(|only| only != device) {
             return Prompt::Nothing;
         }
-        if self.silent && self.closed().is_none() {
-            return Prompt::Withdrawn;
+        if self.silent && self.is_unclaimed() {
+            return Prompt::Nothing;
         }
         match &self.state {
             State::Offered { .. } => Prompt::Offer,
@@ -300,8 +316,32 @@ impl Ceremony {
 
     /// The public steps of the history, each at most once, in their order.
     pub fn progress(&self) -> impl Iterator<Item = ProgressEntry> + '_ {
-        let entry = |fact: &Fact| Some(ProgressEntry { step: fact.kind.step()?, at: fact.at });
-        self.history.iter().filter_map(entry)
+        let first = |at: usize, step| {
+            self.history.iter().take(at).all(|before| before.kind.step() != Some(step))
+        };
+        self.history.iter().enumerate().filter_map(move |(at, fact)| {
+            let step = fact.kind.step()?;
+            first(at, step).then_some(ProgressEntry { step, at: fact.at })
+        })
+    }
+
+    /// Whether it reached a phone as a prompt: one that was written to a socket which then died
+    /// unacknowledged did not.
+    #[must_use]
+    pub fn rang(&self) -> bool {
+        let last = self.history.iter().rev().find_map(|fact| match fact.kind {
+            Kind::Sent | Kind::Delivered => Some(true),
+            Kind::Lost => Some(false),
+            Kind::Opened
+            | Kind::WrongCode { .. }
+            | Kind::Claimed
+            | Kind::Challenged { .. }
+            | Kind::Card { .. }
+            | Kind::Answered { .. }
+            | Kind::Suppressed { .. }
+            | Kind::Closed { .. } => None,
+        });
+        last.unwrap_or(false)
     }
 
     /// Whether it waits for somebody to take it up: its prompt, if it has one, is every phone's.

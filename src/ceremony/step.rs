@@ -5,7 +5,7 @@ use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{AttemptId, Binding, DeviceId, NodeId, Outcome, Reason, UnixMillis};
 
 use super::event::{Begun, Effect, Event, Refusal, Reply, Transition, Verdict};
-use super::fact::{Fact, HISTORY_LIMIT, Kind};
+use super::fact::{Fact, HISTORY_LIMIT, Kind, LOST_LIMIT};
 use super::policy;
 use super::state::{Answer, Approval, Ceremony, Challenge, Closed, Code, Request, State};
 use crate::fatigue::Why;
@@ -27,7 +27,7 @@ impl Ceremony {
             Binding::Code => State::Offered { code, wrong_codes: 0 },
             Binding::None => State::Preparing { attempt, device: None },
         };
-        Self { request, silent: suppressed.is_some(), history, state }
+        Self { request, silent: suppressed.is_some(), same_network: None, history, state }
     }
 
     /// The call that the present state asks for, at first and after a restart. Never a completion:
@@ -54,13 +54,21 @@ impl Ceremony {
 
     /// One line for each event.
     fn apply(&mut self, now: UnixMillis, event: Event) -> Came {
-        if self.silent && is_a_try(&event) && self.closed().is_none() {
+        // What no device was asked for can be claimed by its code, and nothing else.
+        if self.silent && self.is_unclaimed() && is_about_a_card(&event) {
             return refused(Refusal::AlreadyClosed);
         }
         match event {
-            Event::Sent { device } => self.note(now, device, Kind::Sent),
+            Event::Sent { device } => self.sent(now, device),
+            Event::Lost { device } => self.lost(now, device),
             Event::Acked { device, of } => self.acked(now, device, of),
-            Event::Claim { device, attempt, code } => self.claim(now, device, attempt, &code),
+            Event::Claim { device, attempt, code, same_network } => {
+                let came = self.claim(now, device, attempt, &code);
+                if matches!(came, (Reply::Done, _)) {
+                    self.same_network = same_network;
+                }
+                came
+            }
             Event::Begun { attempt, begun } => self.begun(now, attempt, *begun),
             Event::BeginFailed { attempt, reason } => self.begin_failed(now, attempt, reason),
             Event::Card { device, event, code } => {
@@ -85,13 +93,11 @@ impl Ceremony {
                 | State::Challenged(_)
                 | State::Verifying { .. } => self.close(now, Outcome::Cancelled, None, None),
             },
-            // Whoever has it in hand already is not interrupted.
-            Event::Silence { why } if self.is_unclaimed() && !self.silent => {
-                self.silent = true;
-                self.record(now, None, Kind::Suppressed { why: Some(why) });
-                (Reply::Done, None)
+            // What a device has in hand is not interrupted.
+            Event::Drop if self.is_unclaimed() => {
+                self.close(now, Outcome::Expired, Some(Reason::Deadline), None)
             }
-            Event::Silence { .. } | Event::Tick => ignored(),
+            Event::Drop | Event::Tick => ignored(),
             Event::Recover { by } => match &self.state {
                 State::Verifying { by: holder, .. } if *holder != by => {
                     self.close(now, Outcome::Indeterminate, Some(Reason::Interrupted), None)
@@ -127,6 +133,29 @@ impl Ceremony {
             ) => (Outcome::Expired, Reason::Deadline),
         };
         self.close(now, outcome, Some(reason), None);
+    }
+
+    fn sent(&mut self, now: UnixMillis, device: DeviceId) -> Came {
+        let is_lost = self.closed().is_none() && !self.rang() && self.times_lost() > 0;
+        if is_lost {
+            self.record(now, Some(device), Kind::Sent);
+            return (Reply::Done, None);
+        }
+        self.note(now, device, Kind::Sent)
+    }
+
+    fn lost(&mut self, now: UnixMillis, device: DeviceId) -> Came {
+        let is_delivered = self.history.iter().any(|fact| fact.kind == Kind::Delivered);
+        let may_be = self.is_unclaimed() && self.rang() && !is_delivered;
+        if !may_be || self.times_lost() >= LOST_LIMIT {
+            return ignored();
+        }
+        self.record(now, Some(device), Kind::Lost);
+        (Reply::Done, None)
+    }
+
+    fn times_lost(&self) -> usize {
+        self.history.iter().filter(|fact| fact.kind == Kind::Lost).count()
     }
 
     fn acked(&mut self, now: UnixMillis, device: DeviceId, of: AckOf) -> Came {
@@ -411,18 +440,19 @@ impl Ceremony {
     }
 }
 
-/// Whether a phone wants to get on with it. Its "no" is heard also where nobody was asked.
-fn is_a_try(event: &Event) -> bool {
+fn is_about_a_card(event: &Event) -> bool {
     match event {
-        Event::Claim { .. } | Event::Card { .. } | Event::Answer { .. } => true,
-        Event::Sent { .. }
+        Event::Card { .. } | Event::Answer { .. } => true,
+        Event::Claim { .. }
+        | Event::Sent { .. }
+        | Event::Lost { .. }
         | Event::Acked { .. }
         | Event::Begun { .. }
         | Event::BeginFailed { .. }
         | Event::Completed { .. }
         | Event::Decline { .. }
         | Event::Cancel
-        | Event::Silence { .. }
+        | Event::Drop
         | Event::Tick
         | Event::Recover { .. } => false,
     }

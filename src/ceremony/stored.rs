@@ -3,7 +3,7 @@
 
 use fido_relay_proto::device::CardEvent;
 use fido_relay_proto::limits::CODE_ATTEMPTS;
-use fido_relay_proto::{Reason, Step, UnixMillis};
+use fido_relay_proto::{Reason, SameNetwork, Step, UnixMillis};
 use serde::Deserialize;
 
 use super::fact::{Fact, Kind, ProgressEntry};
@@ -16,6 +16,8 @@ pub(super) struct Stored {
     #[serde(default)]
     silent: bool,
     #[serde(default)]
+    same_network: Option<SameNetwork>,
+    #[serde(default)]
     history: Vec<Fact>,
     /// Of earlier versions: the public steps, without devices and details.
     #[serde(default)]
@@ -26,7 +28,13 @@ pub(super) struct Stored {
 impl From<Stored> for Ceremony {
     fn from(stored: Stored) -> Self {
         let history = if stored.history.is_empty() { history_of(&stored) } else { stored.history };
-        Self { request: stored.request, silent: stored.silent, history, state: stored.state }
+        Self {
+            request: stored.request,
+            silent: stored.silent,
+            same_network: stored.same_network,
+            history,
+            state: stored.state,
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use fido_relay_proto::http::Transaction;
 use fido_relay_proto::{
-    Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DeviceId, Outcome, UnixMillis,
-    Username,
+    Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DeviceId, Outcome, SameNetwork,
+    UnixMillis, Username,
 };
 
 use super::state::{Approval, Ceremony, TxBinding};
@@ -29,6 +29,8 @@ pub struct Success {
     pub transaction: Option<Transaction>,
     /// What vouches for the transaction's words.
     pub tx_binding: Option<TxBinding>,
+    /// Whether phone and browser were in one network, where that is compared.
+    pub same_network: Option<SameNetwork>,
     /// What was verified.
     pub approval: Approval,
     /// When the verdict was stored.
@@ -52,6 +54,7 @@ impl Ceremony {
             binding: request.binding,
             transaction: request.transaction.clone(),
             tx_binding: closed.tx_binding,
+            same_network: self.same_network,
             approval: closed.approval.clone()?,
             at: closed.at,
         })

@@ -120,6 +120,7 @@ impl Administration {
             bus: Arc::new(LocalBus::with_room(1)),
             revocations: Arc::new(list.map_err(Failure::failed)?),
             webhooks: Some(webhooks.map_err(Failure::failed)?),
+            prompts: serve::prompt_policy(&config.prompts),
             public_url: serve::base(&config.public_url),
             tasks: Tasks::default(),
         };

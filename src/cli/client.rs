@@ -52,7 +52,9 @@ Scopes:
   card:revoke       remove users' cards: with ceremony:reg it can take over any account
   presence:read     see whether a device is connected and has a prompt
   webhook:admin     manage webhooks
-  uv:weaken         open sign-ins that do not require the card's PIN")]
+  uv:weaken         open sign-ins that do not require the card's PIN
+  user:unlock       lift the pauses of its own prompts
+  prior_auth:assert have its word on how it knew a user believed")]
     Create {
         /// Its name, as people see it on their phone (at most 64 characters)
         #[arg(long, value_parser = parse_name)]
@@ -78,6 +80,9 @@ Scopes:
         /// Origins of its pages, separated by commas: only they may watch with a ticket
         #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
         page_origin: Vec<Origin>,
+        /// Let only phones that rang answer its ceremonies, not a typed code alone
+        #[arg(long)]
+        no_code_alone: bool,
         /// Make the store if the data directory has none yet and no relay runs on it
         #[arg(long)]
         new_store: bool,
@@ -136,6 +141,12 @@ struct Change {
     /// End its API keys at once
     #[arg(long)]
     end_api_keys: bool,
+    /// Whether its page's code alone finds its ceremonies on a phone that did not ring
+    #[arg(long, value_name = "BOOL")]
+    code_alone: Option<bool>,
+    /// Whether its word on how it knew a user is believed (the scope prior_auth:assert)
+    #[arg(long, value_name = "BOOL")]
+    prior_auth: Option<bool>,
 }
 
 impl Change {
@@ -144,6 +155,8 @@ impl Change {
             allow_from: listed_anew(self.allow_from, self.from_anywhere),
             page_origins: listed_anew(self.page_origin, self.no_pages),
             end_api_keys: self.end_api_keys,
+            code_alone: self.code_alone,
+            prior_auth: self.prior_auth,
         };
         if change.is_empty() {
             return Err(Failure::usage("nothing to change was named: see --help"));
@@ -186,6 +199,7 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
                 jwk,
                 allow_from,
                 page_origin,
+                no_code_alone,
                 new_store: _,
                 quiet,
             } => {
@@ -197,6 +211,7 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
                     jwk: jwk.map(|file| key::read(&file)).transpose()?,
                     allow_from,
                     page_origins: page_origin,
+                    no_code_alone,
                 };
                 let made: NewKey = administration.call(Method::POST, "/clients", &body).await?;
                 match &made.key {
@@ -264,6 +279,15 @@ fn show_clients(mut clients: Vec<ClientEntry>, json: bool) -> Result<(), Failure
         answer(&format!("  made      {}", client.created_at));
         answer(&format!("  scopes    {}", scopes.join(" ")));
         answer(&format!("  bindings  {}", bindings.join(" ")));
+        if !client.code_alone {
+            answer("  codes     only on phones that rang (code_alone = false)");
+        }
+        if client.prior_auth_undecided {
+            answer(
+                "  prior     believed without prior_auth:assert; decide: client change ID \
+                 --prior-auth true|false",
+            );
+        }
         answer(&format!("  API keys  {}", listed(keys.collect())));
         if !client.public_keys.is_empty() {
             let kids = client.public_keys.iter().map(ToString::to_string);

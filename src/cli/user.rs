@@ -1,4 +1,5 @@
-//! `fido-relay user`: parting a name from the person who had it.
+//! `fido-relay user`: why a user's phone does not ring, lifting that, and parting a name from the
+//! person who had it.
 
 use axum::http::Method;
 use clap::{Args, Subcommand};
@@ -6,7 +7,8 @@ use fido_relay_proto::Username;
 
 use super::administration::{Administration, of_user};
 use super::pairing::parse_username;
-use super::{ConfigFile, Failure, block_on};
+use super::{ConfigFile, Failure, answer, block_on, counted};
+use crate::edge::admin::{CodesBlocked, LaneEntry, LaneKind, PhoneEntry, UserEntry};
 
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
 /// does.
@@ -14,12 +16,27 @@ use super::{ConfigFile, Failure, block_on};
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Remove a user's cards (of the built-in FIDO2 server) and phones for good: whoever gets the
-    /// name later inherits nothing
+    /// Show which prompts of a user do not ring and until when, and the wrong codes of their phones
+    Show {
+        /// Whose, as the FIDO2 server knows them
+        #[arg(value_parser = parse_username)]
+        username: Username,
+    },
+    /// Let prompts ring again, also after "not me", and take codes of the user's phones again
+    Unlock {
+        /// Whose, as the FIDO2 server knows them
+        #[arg(value_parser = parse_username)]
+        username: Username,
+    },
+    /// Remove a user's cards (of the built-in FIDO2 server), phones and known browsers for good:
+    /// whoever gets the name later inherits nothing
     Remove {
         /// Whose, as the FIDO2 server knows them
         #[arg(value_parser = parse_username)]
@@ -29,9 +46,71 @@ enum Command {
 
 pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure> {
     let config = file.config()?;
-    let Command::Remove { username } = arguments.command;
+    let Arguments { command, json } = arguments;
     block_on(async {
         let administration = Administration::reach(&config)?;
-        administration.order(Method::DELETE, &of_user("/users", &username)).await
+        match command {
+            Command::Show { username } => {
+                let path = of_user("/users", &username);
+                show(&administration.call(Method::GET, &path, &()).await?, json)
+            }
+            Command::Unlock { username } => {
+                let path = of_user("/users/prompts", &username);
+                administration.order(Method::DELETE, &path).await
+            }
+            Command::Remove { username } => {
+                administration.order(Method::DELETE, &of_user("/users", &username)).await
+            }
+        }
     })
+}
+
+fn show(user: &UserEntry, json: bool) -> Result<(), Failure> {
+    if json {
+        answer(&serde_json::to_string(user).map_err(Failure::failed)?);
+        return Ok(());
+    }
+    for lane in &user.lanes {
+        answer(&format!("prompts  {}: {}", name_of(lane), state_of(lane)));
+    }
+    for phone in &user.devices {
+        answer(&format!("phone    {}", state_of_phone(phone)));
+    }
+    if user.devices.is_empty() {
+        answer("phone    none: nothing can ring");
+    }
+    if let Some(cards) = user.cards {
+        answer(&format!("cards    {cards}"));
+    }
+    answer(&format!("known    {}", counted(user.known_browsers, "browser", "browsers")));
+    Ok(())
+}
+
+fn name_of(lane: &LaneEntry) -> String {
+    let kind = match lane.lane {
+        LaneKind::Stranger => "of strangers",
+        LaneKind::KnownBrowser => "of a known browser",
+        LaneKind::Vouched => "vouched for",
+    };
+    match lane.client_id {
+        Some(client) => format!("{kind} by {client}"),
+        None => kind.to_owned(),
+    }
+}
+
+fn state_of(lane: &LaneEntry) -> String {
+    let (Some(why), Some(until)) = (lane.why, &lane.until) else { return "ring".to_owned() };
+    let setting = lane.setting.as_ref().map(|key| format!(" ({key})")).unwrap_or_default();
+    format!("do not ring until {until}: {}{setting}", why.as_str())
+}
+
+fn state_of_phone(phone: &PhoneEntry) -> String {
+    let name = phone.name.as_ref().map_or("without a name", |name| name.as_str());
+    let blocked = match phone.blocked {
+        Some(CodesBlocked::Today) => ", takes none any more today",
+        Some(CodesBlocked::Locked) => ", locked: takes none until it is unlocked",
+        None => "",
+    };
+    let (today, of) = (phone.wrong_codes_today, phone.wrong_codes_per_day);
+    format!("{}  {name}, {today} of {of} wrong codes today{blocked}", phone.device_id)
 }

@@ -135,7 +135,8 @@ fn read_tenant(
     }
     let username_as_user_handle = reader.take("tenant.username_as_user_handle", true);
     let origins = origins.into_iter().map(|origin| origin.0).collect();
-    Tenant { rp_id, rp_name, origins, username_as_user_handle }
+    let network_in_result = reader.take("tenant.network_in_result", false);
+    Tenant { rp_id, rp_name, origins, username_as_user_handle, network_in_result }
 }
 
 fn size(number: u64) -> usize {

@@ -124,6 +124,8 @@ pub struct Tenant {
     pub origins: Vec<String>,
     /// Whether a card may return the username as its user handle.
     pub username_as_user_handle: bool,
+    /// Whether result tokens tell if phone and browser were in one network.
+    pub network_in_result: bool,
 }
 
 /// The FIDO2 server.

@@ -1,5 +1,5 @@
 //! What only the operator of this machine may do: make and remove initiators, mint pairing tokens,
-//! revoke phones, remove cards.
+//! revoke phones, remove cards, unlock and remove users.
 //!
 //! Served on a Unix socket that only the relay's own user can open ([`super::admin_socket`]), so
 //! there is no further credential. The command line is its only caller; it calls the same router
@@ -8,6 +8,7 @@
 mod cards;
 mod clients;
 mod devices;
+mod users;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use self::clients::{
     ClientEntry, CreateClient, KEY_MAX_S, NewKey, PublicKeyEntry, RemovePublicKey, RotateKey,
 };
 pub use self::devices::DeviceEntry;
+pub use self::users::{CodesBlocked, LaneEntry, LaneKind, PhoneEntry, UserEntry};
 
 use super::admin_webhooks;
 use super::http::fields::from_json;
@@ -81,7 +83,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/devices/{id}", delete(devices::revoke))
         .route("/cards", get(cards::list))
         .route("/cards/{id}", delete(cards::remove))
-        .route("/users", delete(cards::remove_user))
+        .route("/users", get(users::show).delete(users::remove))
+        .route("/users/prompts", delete(users::unlock))
         .merge(admin_webhooks::router())
         .with_state(Arc::new(admin))
 }

@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::ports::{Certify, StoreError};
 use crate::relay::Relay;
 use crate::security::access_token::AccessTokens;
+use crate::security::browsers::Browsers;
 use crate::security::clients::Clients;
 use crate::security::event_ticket::EventTickets;
 use crate::security::keys::Keys;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub tenant: TenantId,
     /// Its id, which a request need not name.
     pub rp_id: String,
+    /// Whether result tokens tell if phone and browser were in one network.
+    pub network_in_result: bool,
     /// Where initiators and apps reach this relay, without a trailing slash.
     pub public_url: String,
     /// Further spellings of `public_url` that a proof may name: on loopback, `localhost` and
@@ -99,6 +102,7 @@ struct Inner {
     clients: Clients,
     pages: http::Pages,
     tickets: Tickets,
+    browsers: Browsers,
     event_tickets: EventTickets,
     places: Arc<Places>,
     access_tokens: AccessTokens,
@@ -122,7 +126,7 @@ impl Edge {
         certify: Option<Arc<dyn Certify>>,
     ) -> Result<Self, StoreError> {
         let keys = Keys::load_or_make(&*relay.world().store, &relay.world().sealer).await?;
-        let results = ResultSigner::new(&keys, &settings.public_url)
+        let results = ResultSigner::new(&keys, &settings.public_url, settings.network_in_result)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let records = RecordSigner::new(&keys, &settings.public_url)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -144,6 +148,7 @@ impl Edge {
             clients: Clients::new(Arc::clone(&relay.world().store)),
             pages: http::Pages::default(),
             tickets: Tickets::new(&keys),
+            browsers: Browsers::new(&keys),
             event_tickets: EventTickets::new(&keys, Arc::clone(&relay.world().store)),
             places: Arc::new(Places::new(settings.watch, door.limits().connections_per_ip)),
             door,

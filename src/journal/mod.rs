@@ -62,6 +62,7 @@ impl Journal {
                 ("card", code.map_or(More::Nothing {}, |card_code| More::Card { card_code }))
             }
             Kind::Answered { attempt, digest, by } => ("answered", answered(attempt, digest, by)),
+            Kind::Lost => return Vec::new(),
             Kind::Suppressed { .. } => return beside(ceremony, fact).into_iter().collect(),
         };
         let mut entry = Entry::new(event, request, fact.at);
@@ -92,6 +93,7 @@ fn beside(ceremony: &Ceremony, fact: &Fact) -> Option<String> {
         }
         Kind::Opened
         | Kind::Sent
+        | Kind::Lost
         | Kind::Delivered
         | Kind::WrongCode { .. }
         | Kind::Claimed

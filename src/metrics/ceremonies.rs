@@ -36,6 +36,7 @@ pub(super) struct Ceremonies {
     durations: Histograms<1>,
     steps: Histograms<1>,
     events: Counters<2>,
+    claims: Counters<1>,
 }
 
 impl Ceremonies {
@@ -62,6 +63,7 @@ impl Ceremonies {
                 ceremony_buckets,
             ),
             events: counters(registry, "events", "Events taken to their end, by what came of them"),
+            claims: counters(registry, "claims", "Codes typed on devices, by what came of them"),
         };
         for kind in TYPES {
             for binding in BINDINGS {
@@ -99,6 +101,10 @@ impl ports::Counts for Ceremonies {
     fn answered(&self, event: &Event, reply: Reply) {
         let labels = [("event", event.name().into()), ("reply", reply.name().into())];
         self.events.get_or_create(&labels).inc();
+    }
+
+    fn claim(&self, came_to: &str) {
+        self.claims.get_or_create(&[("came_to", came_to.to_owned().into())]).inc();
     }
 }
 
@@ -146,6 +152,7 @@ pub fn counts(ceremony: &Ceremony, fact: &Fact) -> Vec<Count> {
             counts
         }
         Kind::Sent
+        | Kind::Lost
         | Kind::Delivered
         | Kind::WrongCode { .. }
         | Kind::Claimed

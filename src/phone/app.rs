@@ -4,15 +4,19 @@
 //! It must not know sockets, clocks or tasks; that a frame was lost it learns from the relay
 //! sending something again.
 
+mod codes;
+mod frames;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use fido_relay_proto::device::{
-    Ack, AckOf, Answer, Card, CardErrorCode, CardEvent, Challenge, Claim, Decline, DeclineReason,
-    FrameErrorCode, Offer,
+    Ack, AckOf, Answer, CardErrorCode, Challenge, DeclineReason, Offer,
 };
 use fido_relay_proto::{AttemptId, CeremonyId, DeviceFrame, NoticeId, RelayFrame};
 use serde_json::value::RawValue;
 
+use self::codes::{Claims, Sent};
+use self::frames::{in_other_bytes, send_answer, send_card, send_decline, worth_another_tap};
 use super::event::PhoneEvent;
 use super::faults::{DropAt, Faults, SecondAnswer};
 use super::person::{Ask, Decision};
@@ -32,10 +36,12 @@ pub(super) enum Act {
     Ask(Box<Ask>),
     /// Let the card sign, and give the result to [`App::signed`].
     UseCard(Box<Challenge>),
-    /// Call [`App::retry`] in a moment: the relay could not take the frame.
-    RetrySoon(CeremonyId),
-    /// Call [`App::timed_out`] after this many seconds, unless the prompt is taken down before.
-    WakeIn(CeremonyId, u64),
+    /// Call [`App::retry`] in a moment: the relay could not take the frame. Without a ceremony it is
+    /// about the code that was typed alone.
+    RetrySoon(Option<CeremonyId>),
+    /// Call [`App::timed_out`] after this many seconds, unless the prompt is taken down before. The
+    /// last one for a ceremony counts, and the last one for codes typed alone.
+    WakeIn(Option<CeremonyId>, u64),
     /// The prompt is gone: nobody need decide or wake any more.
     TakeDown(CeremonyId),
     /// Break the socket.
@@ -48,7 +54,7 @@ enum Stage {
     Asked,
     /// The person agreed. With a code, `sent` is what the relay was told last and `held` the right
     /// one while a wrong one is tried first.
-    Agreed { sent: Option<String>, held: Option<String> },
+    Agreed { sent: Option<Sent>, held: Option<String> },
     /// The card's turn.
     AtCard,
     /// The card signed. Kept until the prompt is taken down.
@@ -62,6 +68,11 @@ struct Prompt {
     offer: Offer,
     challenge: Option<Box<Challenge>>,
     stage: Stage,
+    /// The code that found it where no prompt, or that of another ceremony, asked for it: the
+    /// person confirms, and need not type it again.
+    found_by: Option<String>,
+    /// Whether the person was asked before.
+    asked: bool,
     wrong_codes: u8,
     wrong_codes_to_type: u8,
     card_errors: VecDeque<CardErrorCode>,
@@ -73,19 +84,31 @@ pub(super) struct App {
     prompts: HashMap<CeremonyId, Prompt>,
     /// Notices that were shown.
     noticed: HashSet<NoticeId>,
+    claims: Claims,
+    /// A code that was typed where no prompt asked for it, until it is answered.
+    typed: Option<Sent>,
     /// Counts the sockets, so that an answer is repeated once on each.
     connection: u64,
 }
 
 impl App {
     pub(super) fn new(faults: Faults) -> Self {
-        Self { faults, prompts: HashMap::new(), noticed: HashSet::new(), connection: 0 }
+        Self {
+            faults,
+            prompts: HashMap::new(),
+            noticed: HashSet::new(),
+            claims: Claims::default(),
+            typed: None,
+            connection: 0,
+        }
     }
 
-    /// A new socket was welcomed: what the relay may not have yet goes out first.
+    /// A new socket was welcomed: what the relay may not have yet, and does not ask for by sending
+    /// the prompt again, goes out first.
     pub(super) fn connected(&mut self) -> Vec<Act> {
         self.connection += 1;
         let mut acts = Vec::new();
+        self.claim_again(&mut acts);
         for prompt in self.prompts.values_mut() {
             if let Stage::Answered { answer, accepted: false, sent_on } = &mut prompt.stage {
                 *sent_on = self.connection;
@@ -110,15 +133,11 @@ impl App {
                 acts.push(Act::Tell(PhoneEvent::Closed { ceremony_id, outcome, reason }));
                 acts
             }
-            RelayFrame::Error { code, message, ceremony_id, .. } => {
+            RelayFrame::Error { code, message, ceremony_id, claim_id, .. } => {
                 let mut acts = vec![Act::Tell(PhoneEvent::Refused { code, message, ceremony_id })];
                 match ceremony_id {
-                    Some(id) => self.refused(id, code, &mut acts),
-                    // Not looked at: it may have been about any of them.
-                    None if code.is_retryable() => {
-                        acts.extend(self.prompts.keys().copied().map(Act::RetrySoon));
-                    }
-                    None => {}
+                    Some(id) => self.refused(id, code, claim_id.as_ref(), &mut acts),
+                    None => self.refused_alone(code, claim_id.as_ref(), &mut acts),
                 }
                 acts
             }
@@ -143,6 +162,10 @@ impl App {
         self.breaks(DropAt::OfferReceived, &mut acts);
         self.acknowledge(id, AckOf::Offer, &mut acts);
         self.breaks(DropAt::OfferAcked, &mut acts);
+        if offer.preview.is_some() {
+            self.previewed(offer, &mut acts);
+            return acts;
+        }
         match self.prompts.get_mut(&id) {
             None => {
                 self.show(offer, None, &mut acts);
@@ -200,49 +223,6 @@ impl App {
         acts
     }
 
-    fn refused(&mut self, id: CeremonyId, code: FrameErrorCode, acts: &mut Vec<Act>) {
-        match code {
-            FrameErrorCode::WrongCode | FrameErrorCode::CodeMalformed => {
-                self.wrong_code(id, acts);
-            }
-            FrameErrorCode::ClaimedElsewhere
-            | FrameErrorCode::AlreadyClosed
-            | FrameErrorCode::UnknownCeremony => {
-                if self.prompts.remove(&id).is_some() {
-                    acts.push(Act::TakeDown(id));
-                }
-            }
-            FrameErrorCode::SlowDown | FrameErrorCode::Unavailable => {
-                acts.push(Act::RetrySoon(id));
-            }
-            // The prompt stays; its code, which was for another one, is not typed again.
-            FrameErrorCode::OtherCeremony => {
-                if let Some(prompt) = self.prompts.get_mut(&id) {
-                    prompt.stage = Stage::Asked;
-                }
-            }
-            // Sent again it would be refused again; what stands will be told by other frames.
-            FrameErrorCode::InvalidFrame
-            | FrameErrorCode::UnknownType
-            | FrameErrorCode::TooManyCodes
-            | FrameErrorCode::NotChallenged
-            | FrameErrorCode::AlreadyAnswered => {}
-        }
-    }
-
-    fn wrong_code(&mut self, id: CeremonyId, acts: &mut Vec<Act>) {
-        let Some(prompt) = self.prompts.get_mut(&id) else { return };
-        let Stage::Agreed { held, .. } = &mut prompt.stage else { return };
-        match held.take() {
-            Some(right) => self.type_code(id, right, acts),
-            None => {
-                prompt.wrong_codes += 1;
-                prompt.stage = Stage::Asked;
-                self.ask(id, acts);
-            }
-        }
-    }
-
     /// The person decided.
     pub(super) fn decided(&mut self, id: CeremonyId, decision: Decision) -> Vec<Act> {
         let mut acts = Vec::new();
@@ -261,6 +241,7 @@ impl App {
         let needs_code = prompt.offer.code_length > 0;
         match (&mut prompt.stage, code) {
             (Stage::Asked, _) if prompt.challenge.is_some() => self.hold_card(id, acts),
+            (Stage::Asked, None) if prompt.found_by.is_some() => self.confirm(id, acts),
             (Stage::Asked | Stage::Agreed { .. }, Some(code)) if needs_code => {
                 self.type_code(id, code, acts);
             }
@@ -288,26 +269,14 @@ impl App {
                 prompt.stage = Stage::Declined(reason);
             }
         }
-        send_decline(id, reason, acts);
+        send_decline(Some(id), reason, acts);
     }
 
-    fn type_code(&mut self, id: CeremonyId, right: String, acts: &mut Vec<Act>) {
-        let Some(prompt) = self.prompts.get_mut(&id) else { return };
-        let (code, held) = match prompt.wrong_codes_to_type.checked_sub(1) {
-            Some(left) => {
-                prompt.wrong_codes_to_type = left;
-                (mistyped(&right), Some(right))
-            }
-            None => (right, None),
-        };
-        prompt.stage = Stage::Agreed { sent: Some(code.clone()), held };
-        self.claim(id, code, acts);
-    }
-
-    fn claim(&mut self, ceremony_id: CeremonyId, code: String, acts: &mut Vec<Act>) {
-        acts.push(Act::Send(DeviceFrame::Claim(Claim { ceremony_id, code })));
-        acts.push(Act::Tell(PhoneEvent::Claimed { ceremony_id }));
-        self.breaks(DropAt::ClaimSent, acts);
+    /// The person did not ask for the prompts that were held back.
+    pub(super) fn held_were_not_me(&self) -> Vec<Act> {
+        let mut acts = Vec::new();
+        send_decline(None, DeclineReason::NotMe, &mut acts);
+        acts
     }
 
     /// The person holds the card to the phone by themselves, unless a fault keeps them from it.
@@ -370,8 +339,12 @@ impl App {
     }
 
     /// Sends what the relay could not take before.
-    pub(super) fn retry(&mut self, id: CeremonyId) -> Vec<Act> {
+    pub(super) fn retry(&mut self, id: Option<CeremonyId>) -> Vec<Act> {
         let mut acts = Vec::new();
+        let Some(id) = id else {
+            self.claim_alone(&mut acts);
+            return acts;
+        };
         if let Some(prompt) = self.prompts.get_mut(&id)
             && let Stage::Answered { sent_on, .. } = &mut prompt.stage
         {
@@ -385,33 +358,38 @@ impl App {
     fn repeat(&mut self, id: CeremonyId, acts: &mut Vec<Act>) {
         let Some(prompt) = self.prompts.get_mut(&id) else { return };
         match &mut prompt.stage {
-            Stage::Agreed { sent: Some(code), .. } => {
-                let code = code.clone();
-                self.claim(id, code, acts);
+            Stage::Agreed { sent: Some(sent), .. } => {
+                let sent = sent.clone();
+                self.claim(Some(id), sent, acts);
             }
             Stage::Answered { answer, sent_on, .. } if *sent_on != self.connection => {
                 *sent_on = self.connection;
                 send_answer(answer, acts);
             }
-            Stage::Declined(reason) => send_decline(id, *reason, acts),
+            Stage::Declined(reason) => send_decline(Some(id), *reason, acts),
             Stage::Asked | Stage::Agreed { .. } | Stage::AtCard | Stage::Answered { .. } => {}
         }
     }
 
     /// Time is up. After a reconnect the relay sends what is open and not what has ended since, so
-    /// a prompt may be left over.
-    pub(super) fn timed_out(&mut self, ceremony_id: CeremonyId) -> Vec<Act> {
-        if self.prompts.remove(&ceremony_id).is_none() {
-            return Vec::new();
+    /// a prompt may be left over. A code that was typed alone is not sent to a page that is gone.
+    pub(super) fn timed_out(&mut self, ceremony_id: Option<CeremonyId>) -> Vec<Act> {
+        let told = Act::Tell(PhoneEvent::TimedOut { ceremony_id });
+        match ceremony_id {
+            None => self.typed.take().map(|_| told).into_iter().collect(),
+            Some(id) if self.prompts.remove(&id).is_some() => vec![Act::TakeDown(id), told],
+            Some(_) => Vec::new(),
         }
-        vec![Act::TakeDown(ceremony_id), Act::Tell(PhoneEvent::TimedOut { ceremony_id })]
     }
 
     fn show(&mut self, offer: Offer, challenge: Option<Box<Challenge>>, acts: &mut Vec<Act>) {
-        acts.push(Act::WakeIn(offer.ceremony_id, offer.expires_in.saturating_add(GRACE_S)));
+        let ends_in = offer.expires_in.saturating_add(GRACE_S);
+        acts.push(Act::WakeIn(Some(offer.ceremony_id), ends_in));
         let prompt = Prompt {
             challenge,
             stage: Stage::Asked,
+            found_by: None,
+            asked: false,
             wrong_codes: 0,
             wrong_codes_to_type: self.faults.wrong_codes,
             card_errors: self.faults.card_errors.iter().copied().collect(),
@@ -423,13 +401,15 @@ impl App {
     fn ask(&mut self, id: CeremonyId, acts: &mut Vec<Act>) {
         if let Some(reason) = self.faults.decline {
             self.declines(id, reason, acts);
-        } else if let Some(prompt) = self.prompts.get(&id) {
+        } else if let Some(prompt) = self.prompts.get_mut(&id) {
             let mut offer = prompt.offer.clone();
-            if prompt.challenge.is_some() {
-                // The challenge is here: whatever code it took has been given.
+            if prompt.challenge.is_some() || prompt.found_by.is_some() {
+                // Whatever code it takes has been typed.
                 offer.code_length = 0;
             }
-            acts.push(Act::Ask(Box::new(Ask { offer, wrong_codes: prompt.wrong_codes })));
+            let again = std::mem::replace(&mut prompt.asked, true);
+            let ask = Ask { offer, wrong_codes: prompt.wrong_codes, again };
+            acts.push(Act::Ask(Box::new(ask)));
         }
     }
 
@@ -446,41 +426,4 @@ impl App {
             acts.push(Act::Drop);
         }
     }
-}
-
-fn send_answer(answer: &Answer, acts: &mut Vec<Act>) {
-    let (ceremony_id, attempt) = (answer.ceremony_id, answer.attempt);
-    acts.push(Act::Send(DeviceFrame::Answer(answer.clone())));
-    acts.push(Act::Tell(PhoneEvent::Answered { ceremony_id, attempt }));
-}
-
-fn send_decline(ceremony_id: CeremonyId, reason: DeclineReason, acts: &mut Vec<Act>) {
-    acts.push(Act::Send(DeviceFrame::Decline(Decline { ceremony_id, reason })));
-    acts.push(Act::Tell(PhoneEvent::Declined { ceremony_id, reason }));
-}
-
-fn send_card(ceremony_id: CeremonyId, error: Option<CardErrorCode>, acts: &mut Vec<Act>) {
-    let event = if error.is_some() { CardEvent::Error } else { CardEvent::Present };
-    acts.push(Act::Send(DeviceFrame::Card(Card { ceremony_id, event, code: error })));
-    acts.push(Act::Tell(PhoneEvent::Card { ceremony_id, error }));
-}
-
-/// Tag lost, unknown, signature failed and transmit failed: the person may simply tap again. A
-/// wrong PIN is not among them, for the card counts the tries.
-fn worth_another_tap(error: CardErrorCode) -> bool {
-    matches!(error.number(), Some(600 | 601 | 604 | 607))
-}
-
-/// The code with another last digit.
-fn mistyped(code: &str) -> String {
-    let mut digits: Vec<char> = code.chars().collect();
-    let last = digits.pop().and_then(|c| c.to_digit(10)).unwrap_or(0);
-    digits.push(char::from_digit((last + 1) % 10, 10).unwrap_or('0'));
-    digits.into_iter().collect()
-}
-
-/// The same JSON object with a blank more in it.
-fn in_other_bytes(credential: &RawValue) -> Box<RawValue> {
-    let text = credential.get().replacen('{', "{ ", 1);
-    RawValue::from_string(text).unwrap_or_else(|_| credential.to_owned())
 }

@@ -24,7 +24,7 @@ pub enum PhoneEvent {
         /// In words.
         why: String,
     },
-    /// An offer came.
+    /// An offer came: a prompt, or with `preview` what a typed code has found.
     Offered {
         /// What it says.
         offer: Box<Offer>,
@@ -33,8 +33,8 @@ pub enum PhoneEvent {
     },
     /// A code was sent.
     Claimed {
-        /// The ceremony.
-        ceremony_id: CeremonyId,
+        /// The ceremony of the prompt that it was typed into; `None` where no prompt asked for it.
+        ceremony_id: Option<CeremonyId>,
     },
     /// A challenge came.
     Challenged {
@@ -66,8 +66,8 @@ pub enum PhoneEvent {
     },
     /// The person's "no" was sent.
     Declined {
-        /// The ceremony.
-        ceremony_id: CeremonyId,
+        /// The ceremony; `None`: to prompts that were held back.
+        ceremony_id: Option<CeremonyId>,
         /// Why.
         reason: DeclineReason,
     },
@@ -83,8 +83,9 @@ pub enum PhoneEvent {
     /// The prompt's time was up, and the relay had not told how it ended: the phone took it down
     /// by itself.
     TimedOut {
-        /// The ceremony.
-        ceremony_id: CeremonyId,
+        /// The ceremony; `None`: the relay did not answer a code that was typed alone, which is not
+        /// sent again.
+        ceremony_id: Option<CeremonyId>,
     },
     /// The relay refused a frame.
     Refused {

@@ -46,7 +46,7 @@ pub struct Faults {
     pub card_errors: Vec<CardErrorCode>,
     /// Never hold the card to the phone by itself; a decision through the handle still does.
     pub withhold_card: bool,
-    /// Acknowledge nothing.
+    /// Acknowledge nothing. The relay then gives no challenge where a code is needed.
     pub withhold_acks: bool,
     /// Send the answer twice.
     pub second_answer: Option<SecondAnswer>,

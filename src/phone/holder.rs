@@ -18,6 +18,7 @@ use super::app::{Act, App};
 use super::card::Card;
 use super::event::{PhoneEvent, Stopped};
 use super::faults::Faults;
+use super::handle::{Command, PhoneHandle};
 use super::pairing::Paired;
 use super::person::{Decision, Person};
 use super::reconnect::{Cause, Next, Pace, Reconnect};
@@ -125,50 +126,6 @@ impl Phone {
     }
 }
 
-/// Steers a running phone. Dropping it leaves the phone running.
-#[derive(Clone, Debug)]
-pub struct PhoneHandle {
-    device_id: DeviceId,
-    commands: mpsc::Sender<Command>,
-    stopping: CancellationToken,
-}
-
-impl PhoneHandle {
-    /// The device.
-    #[must_use]
-    pub fn device_id(&self) -> DeviceId {
-        self.device_id
-    }
-
-    /// Decides in the person's place; nothing happens if the phone shows no such prompt.
-    pub async fn decide(&self, ceremony_id: CeremonyId, decision: Decision) {
-        // A phone that has stopped shows no prompt.
-        let _ = self.commands.send(Command::Decide(ceremony_id, decision)).await;
-    }
-
-    /// Breaks the socket without a close frame; the phone connects again.
-    pub async fn break_socket(&self) {
-        let _ = self.commands.send(Command::Break).await;
-    }
-
-    /// Gives the device a new key; the phone tells whether it got one.
-    pub async fn rotate_key(&self) {
-        let _ = self.commands.send(Command::RotateKey).await;
-    }
-
-    /// Closes the socket in order and ends the phone.
-    pub fn stop(&self) {
-        self.stopping.cancel();
-    }
-}
-
-#[derive(Debug)]
-enum Command {
-    Decide(CeremonyId, Decision),
-    Break,
-    RotateKey,
-}
-
 enum Listener {
     Channel(mpsc::Sender<PhoneEvent>),
     Shared(Arc<dyn Fn(DeviceId, PhoneEvent) + Send + Sync>),
@@ -178,8 +135,8 @@ enum Listener {
 /// What a pending future brings.
 enum Due {
     Decided(CeremonyId, Decision),
-    Retry(CeremonyId),
-    TimedOut(CeremonyId),
+    Retry(Option<CeremonyId>),
+    TimedOut(Option<CeremonyId>),
 }
 
 /// Why a socket is no more.
@@ -242,7 +199,7 @@ struct Holder {
     rotation: Rotation,
     pending: FuturesUnordered<Abortable<BoxFuture<'static, Due>>>,
     deciding: HashMap<CeremonyId, AbortHandle>,
-    alarms: HashMap<CeremonyId, AbortHandle>,
+    alarms: HashMap<Option<CeremonyId>, AbortHandle>,
     inbox: mpsc::Receiver<Command>,
     listener: Listener,
     stopping: CancellationToken,
@@ -395,6 +352,14 @@ impl Holder {
                 let acts = self.app.decided(id, decision);
                 self.perform(acts, line).await;
             }
+            Command::TypeCode(code) => {
+                let acts = self.app.typed_alone(code);
+                self.perform(acts, line).await;
+            }
+            Command::HeldNotMe => {
+                let acts = self.app.held_were_not_me();
+                self.perform(acts, line).await;
+            }
             Command::Break => line.breaks(End::Broken),
             // The socket waits meanwhile: a `reauth` is signed with the key that came of it.
             Command::RotateKey => {
@@ -447,10 +412,12 @@ impl Holder {
                         tokio::time::sleep(Duration::from_secs(seconds)).await;
                         Due::TimedOut(id)
                     }));
-                    self.alarms.insert(id, alarm);
+                    if let Some(before) = self.alarms.insert(id, alarm) {
+                        before.abort();
+                    }
                 }
                 Act::TakeDown(id) => {
-                    let waiting = [self.deciding.remove(&id), self.alarms.remove(&id)];
+                    let waiting = [self.deciding.remove(&id), self.alarms.remove(&Some(id))];
                     waiting.into_iter().flatten().for_each(|waiting| waiting.abort());
                 }
                 Act::Drop => line.breaks(End::Broken),

@@ -12,10 +12,13 @@ use tokio::sync::oneshot;
 /// What the phone shows.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// Who asks for what; `code_length` tells whether a code is needed.
+    /// Who asks for what; `code_length` tells whether a code is still to be typed. With `preview` and
+    /// none to type, the person confirms what their code has found.
     pub offer: Offer,
-    /// Codes that the relay has refused for this ceremony.
+    /// Wrong codes that were typed into this prompt.
     pub wrong_codes: u8,
+    /// Whether the person was asked before, and what they did came to nothing.
+    pub again: bool,
 }
 
 /// What the person does about it.
@@ -23,7 +26,8 @@ pub struct Ask {
 pub enum Decision {
     /// Types the code that the page shows, and will hold the card to the phone.
     Code(String),
-    /// Holds the card to the phone; where a code is needed, this alone does nothing.
+    /// Holds the card to the phone, or confirms what a typed code has found; where a code is needed,
+    /// this alone does nothing.
     HoldCard,
     /// Does not want this.
     Decline,
@@ -62,8 +66,8 @@ impl Person for Waits {
     }
 }
 
-/// Types the codes that it is told, before or after the offer comes, and holds the card to
-/// whatever needs no code. Clones share what they were told.
+/// Types the codes that it is told, before or after the offer comes, holds the card to whatever
+/// needs no code, and confirms whatever a code has found. Clones share what they were told.
 #[derive(Clone, Default)]
 pub struct Codes {
     pages: Arc<Mutex<HashMap<CeremonyId, Page>>>,

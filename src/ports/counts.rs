@@ -12,6 +12,9 @@ pub trait Counts: Send + Sync + std::fmt::Debug {
 
     /// An event was taken to its end, also where nothing changed.
     fn answered(&self, event: &Event, reply: Reply);
+
+    /// A typed code came to this: `claimed`, `preview`, or the name of its refusal.
+    fn claim(&self, came_to: &str);
 }
 
 /// Counts nothing.
@@ -24,4 +27,6 @@ impl Counts for NoCounts {
     fn taken_up(&self) {}
 
     fn answered(&self, _: &Event, _: Reply) {}
+
+    fn claim(&self, _: &str) {}
 }

@@ -108,7 +108,13 @@ pub enum Happening {
         /// The user.
         username: Username,
     },
-    /// A ceremony is shown to nobody, or no longer.
+    /// The person said that it was not them who caused the prompts that were held back.
+    NotMeHeld {
+        /// The phone that said so.
+        device_id: DeviceId,
+        username: Username,
+    },
+    /// A ceremony does not ring.
     Silenced {
         /// The ceremony.
         ceremony_id: CeremonyId,
@@ -129,12 +135,21 @@ pub enum Happening {
     WebhookMade { webhook_id: WebhookId, client_id: ClientId },
     /// A webhook endpoint was removed.
     WebhookRemoved { webhook_id: WebhookId, client_id: ClientId },
-    /// So many wrong codes were typed that no more are looked at today.
+    /// So many wrong codes were typed on a device that no more of it are looked at today.
     CodesSpent {
-        /// The phone that typed the last one.
+        /// The device.
         device_id: DeviceId,
         /// Its user.
         username: Username,
+    },
+    /// So many wrong codes were typed on a device in a row that it takes none any more.
+    DeviceLocked { device_id: DeviceId, username: Username },
+    /// Pauses between a user's prompts were lifted: by an initiator those of its own, by the
+    /// operator all of them and the locks of the user's devices.
+    PromptsUnlocked {
+        username: Username,
+        /// The initiator that did it; none: the operator.
+        client_id: Option<ClientId>,
     },
     /// An initiator was made.
     ClientMade {

@@ -1,102 +1,347 @@
-//! Codes that people type. A phone rings for one ceremony at a time, so the code, and not the
-//! prompt that it is typed into, says which one is meant: whoever got an attacker's prompt onto the
-//! phone first gains nothing from the code of the page that the person is looking at.
+//! Codes that people type. The code is the address: it, and not the prompt that it is typed into,
+//! says which ceremony is meant, so an attacker whose prompt came first gains nothing from the code
+//! of the page that the person is looking at, and a ceremony that rings on no phone can be answered
+//! by the person who sits at its page.
 //!
-//! A user's claims are looked at one after the other on a node, and a wrong code is counted before
-//! anybody learns that it was wrong: guessing in parallel buys no further guess.
+//! ```text
+//!   the code of the prompt that it was typed into ───────────▶ claimed: a challenge follows
+//!   of another ceremony, or without a prompt ────▶ preview ──▶ claim with id and code: claimed
+//!   of two · of another device ──────────────────▶ said so, no try is lost
+//!   of none ─────────────────────────────────────▶ wrong: a try of this device, and of the prompt
+//! ```
+//! A device's claims are looked at one after the other on a node, and a wrong code is counted before
+//! anything shows that it was wrong: guessing in parallel buys no further guess.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fido_relay_proto::AttemptId;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_proto::device::{Claim, FrameErrorCode, Offer, Preview};
+use fido_relay_proto::limits::CODE_ATTEMPTS;
+use fido_relay_proto::{AttemptId, CeremonyId, PlainText, RelayFrame, WireName, typed_digits};
 
-use super::connection::Connection;
-use super::{CeremonyKey, DriveError, Driven, Relay};
-use crate::app::devices::UserKey;
-use crate::ceremony::{Ceremony, Event, State};
-use crate::ports::StoreError;
+use super::connection::{Connection, Owner, Shown};
+use super::{CeremonyKey, DriveError, Relay, network};
+use crate::app::devices::{self, Device, UserKey};
+use crate::ceremony::{Ceremony, Event, Reply, State};
+use crate::fatigue::{Blocked, ClaimHash, Lane};
+use crate::ports::{Batch, Happening, Revision, SecurityEvent, StoreError};
 use crate::security::random;
 
-/// Why a code was not looked at.
-#[derive(Debug)]
-pub(super) enum ClaimError {
-    /// This user's phones have typed too many wrong ones today.
-    Spent,
-    /// It could not be stored.
-    Drive(DriveError),
+/// How often a try is counted anew because another write came first.
+const RACES: usize = 64;
+
+/// What a code that was not refused came to.
+enum Came {
+    /// It is taken up, or was before: a challenge follows.
+    Claimed,
+    /// It is right for a ceremony that this device has yet to confirm.
+    Preview(Box<Offer>),
 }
 
-impl From<StoreError> for ClaimError {
-    fn from(error: StoreError) -> Self {
-        Self::Drive(DriveError::Unavailable(error.to_string()))
+/// Why a code was not taken.
+pub(super) struct Refused {
+    code: FrameErrorCode,
+    /// In place of the code's own sentence.
+    message: Option<String>,
+}
+
+impl Refused {
+    pub(super) fn frame(
+        self,
+        ceremony_id: Option<CeremonyId>,
+        claim_id: Option<PlainText<64>>,
+    ) -> RelayFrame {
+        let Self { code, message } = self;
+        RelayFrame::Error {
+            code,
+            message: message.unwrap_or_else(|| code.message().to_owned()),
+            retryable: code.is_retryable(),
+            ceremony_id,
+            claim_id,
+        }
     }
+}
+
+impl From<FrameErrorCode> for Refused {
+    fn from(code: FrameErrorCode) -> Self {
+        Self { code, message: None }
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "a frame could not be looked at or stored");
+        FrameErrorCode::Unavailable.into()
+    }
+}
+
+impl From<Blocked> for Refused {
+    fn from(blocked: Blocked) -> Self {
+        match blocked {
+            Blocked::Today => FrameErrorCode::TooManyCodes.into(),
+            Blocked::Locked => FrameErrorCode::DeviceLocked.into(),
+        }
+    }
+}
+
+/// A wrong code, and how many more may be typed.
+pub(super) fn wrong(left: usize, of: &str) -> Refused {
+    let tries = if left == 1 { "try" } else { "tries" };
+    let message = Some(format!("wrong code, {left} {tries} left{of}"));
+    Refused { code: FrameErrorCode::WrongCode, message }
 }
 
 impl Relay {
-    /// A code was typed into the prompt of `named`, which is one of this phone's. What came of it
-    /// is of the ceremony that it was meant for.
-    pub(super) async fn claim(
-        &self,
-        connection: &Connection,
-        named: &CeremonyKey,
-        code: String,
-    ) -> Result<Driven, ClaimError> {
-        let owner = connection.owner();
-        let user = UserKey::new(&owner.tenant, &owner.username);
-        let _turn = self.node.claims.take(user.as_str()).await;
-        if !self.takes_codes(&user).await? {
-            return Err(ClaimError::Spent);
-        }
-        let meant = self.meant(connection, &user, named, &code).await?;
-        if meant.is_none() && !self.spend_try(&user, owner).await? {
-            return Err(ClaimError::Spent);
-        }
-        let key = meant.clone().unwrap_or_else(|| named.clone());
-        let attempt = AttemptId::from_bytes(random::bytes());
-        let event = Event::Claim { device: owner.device, attempt, code };
-        // While the store refuses, a wrong code is answered by `unavailable` and not counted: silence
-        // would say that a code is right.
-        let may_wait = !self.node.is_refused.load(Ordering::Relaxed);
-        let driven = if key == *named && may_wait {
-            self.drive_soon(&key, event).await
-        } else {
-            // It gets an answer, `other_ceremony`, so the code must not be lost.
-            self.drive(&key, event).await
+    /// What a claim is answered with; none: it is taken up, and a challenge follows.
+    pub(super) async fn claim(&self, connection: &Connection, claim: Claim) -> Option<RelayFrame> {
+        let Claim { ceremony_id, code, claim_id } = claim;
+        let came = match typed_digits::code(&code) {
+            Some(code) => self.look_at(connection, ceremony_id, code, claim_id.as_ref()).await,
+            None => Err(FrameErrorCode::CodeMalformed.into()),
         };
-        driven.map_err(ClaimError::Drive)
+        self.world().counts.claim(&match &came {
+            Ok(Came::Claimed) => "claimed".to_owned(),
+            Ok(Came::Preview(_)) => "preview".to_owned(),
+            Err(refused) => WireName(refused.code).to_string(),
+        });
+        match came {
+            Ok(Came::Claimed) => None,
+            Ok(Came::Preview(offer)) => Some(RelayFrame::Offer(offer)),
+            Err(refused) => Some(refused.frame(ceremony_id, claim_id)),
+        }
     }
 
-    /// Which ceremony a code is for; `None`: it is wrong. Where nothing can be guessed, or there is
-    /// nothing to be guessed, that is the one that was named.
-    async fn meant(
+    async fn look_at(
         &self,
         connection: &Connection,
-        user: &UserKey,
-        named: &CeremonyKey,
-        code: &str,
-    ) -> Result<Option<CeremonyKey>, StoreError> {
-        let device = connection.owner().device;
-        let open_to = |ceremony: &Ceremony| {
-            !ceremony.silent && ceremony.request.device_id.is_none_or(|only| only == device)
+        named: Option<CeremonyId>,
+        code: String,
+        claim_id: Option<&PlainText<64>>,
+    ) -> Result<Came, Refused> {
+        let owner = connection.owner();
+        let named = match named {
+            Some(id) => Some(self.own(connection, id).await?),
+            None => None,
         };
-        let ceremony = self.known(named).await?;
-        let is_wrong = ceremony.is_some_and(|ceremony| match &ceremony.latest().state {
-            State::Offered { code: right, .. } => !right.matches(code),
-            State::Preparing { .. }
-            | State::Challenged(_)
-            | State::Verifying { .. }
-            | State::Closed(_) => false,
-        });
-        if !is_wrong {
-            return Ok(Some(named.clone()));
+        let _turn = self.node.claims.take(&owner.device.to_string()).await;
+        let (device, revision) = self.with_tries(owner).await?;
+        if let Some(blocked) = device.tries.blocked(&self.node.policy, self.world().clock.now()) {
+            return Err(blocked.into());
         }
-        for key in self.node.live.of(user).into_iter().filter(|key| key != named) {
-            let Some(ceremony) = self.known(&key).await? else { continue };
-            let ceremony = ceremony.latest();
-            let State::Offered { code: right, .. } = &ceremony.state else { continue };
-            if open_to(ceremony) && right.matches(code) {
-                return Ok(Some(key));
+        if let Some(ceremony) = &named {
+            match &ceremony.state {
+                State::Offered { code: right, .. } if !right.matches(&code) => {}
+                // No challenge goes to a device whose app does not have the offer.
+                State::Offered { .. } if !connection.has_acked(ceremony.request.id) => {
+                    return self.preview(connection, ceremony, claim_id).await;
+                }
+                State::Offered { .. }
+                | State::Preparing { .. }
+                | State::Challenged(_)
+                | State::Verifying { .. }
+                | State::Closed(_) => {
+                    return self.take_claim(connection, ceremony, code, (device, revision)).await;
+                }
             }
         }
-        Ok(None)
+        if let Some(found) = self.found_by(owner, &code).await? {
+            return self.preview(connection, &found, claim_id).await;
+        }
+        let hash = claim_id.map(|claim_id| hash(claim_id, named.as_deref(), &code));
+        Err(self.count_wrong(owner, named.as_deref(), code, hash).await?)
     }
+
+    /// The ceremony of a prompt that this device may answer.
+    pub(super) async fn own(
+        &self,
+        connection: &Connection,
+        id: CeremonyId,
+    ) -> Result<Arc<Ceremony>, Refused> {
+        let owner = connection.owner();
+        let key = CeremonyKey { tenant: owner.tenant.clone(), id };
+        let copy = match self.node.copies.get(&key) {
+            Some(copy) => Some(copy),
+            None => self.read(&key).await?,
+        };
+        let ceremony = copy.map(|copy| Arc::clone(copy.latest()));
+        // Another user's ceremony and one that does not exist look the same.
+        let is_own = |ceremony: &Arc<Ceremony>| {
+            let request = &ceremony.request;
+            request.username == owner.username
+                && request.device_id.is_none_or(|only| only == owner.device)
+        };
+        ceremony.filter(is_own).ok_or(FrameErrorCode::UnknownCeremony.into())
+    }
+
+    async fn with_tries(&self, owner: &Owner) -> Result<(Device, Revision), Refused> {
+        let store = &*self.world().store;
+        let device = devices::find(store, &owner.tenant, owner.device).await?;
+        // It was revoked a moment ago, and its socket is about to close.
+        device.ok_or(FrameErrorCode::UnknownCeremony.into())
+    }
+
+    /// The one ceremony that waits for this code on this device.
+    async fn found_by(&self, owner: &Owner, code: &str) -> Result<Option<Arc<Ceremony>>, Refused> {
+        let user = UserKey::new(&owner.tenant, &owner.username);
+        let matches = self.node.live.matches(&user, code);
+        let is_here = |device: &Option<_>| device.is_none_or(|only| only == owner.device);
+        let is_elsewhere = matches.iter().any(|found| !is_here(&found.device));
+        let mut here = Vec::new();
+        for found in matches.iter().filter(|found| is_here(&found.device)) {
+            let Some(copy) = self.known(&found.key).await? else { continue };
+            let ceremony = copy.latest();
+            if matches!(&ceremony.state, State::Offered { code: right, .. } if right.matches(code))
+            {
+                here.push(Arc::clone(ceremony));
+            }
+        }
+        match (here.pop(), here.is_empty()) {
+            (Some(found), true) => Ok(Some(found)),
+            (Some(_), false) => Err(FrameErrorCode::CodeAmbiguous.into()),
+            (None, _) if is_elsewhere => Err(FrameErrorCode::OtherDevice.into()),
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// Shows who asks and what for, on this device alone. The FIDO2 server is not asked yet.
+    async fn preview(
+        &self,
+        connection: &Connection,
+        ceremony: &Ceremony,
+        claim_id: Option<&PlainText<64>>,
+    ) -> Result<Came, Refused> {
+        let request = &ceremony.request;
+        let user = UserKey::new(&request.tenant, &request.username);
+        let preview = Preview {
+            by_code: true,
+            rang: ceremony.rang(),
+            known_browser: matches!(request.lane, Lane::Known(_)),
+            after_not_me: self.is_after_not_me(&user).await?,
+            claim_id: claim_id.cloned(),
+        };
+        connection.show(request.id, Shown::Preview);
+        Ok(Came::Preview(Box::new(self.offer(ceremony, Some(preview)))))
+    }
+
+    /// A code for the prompt that it was typed into, which is right or comes after the right one.
+    async fn take_claim(
+        &self,
+        connection: &Connection,
+        ceremony: &Ceremony,
+        code: String,
+        (mut device, revision): (Device, Revision),
+    ) -> Result<Came, Refused> {
+        let (key, id) = (CeremonyKey::from(ceremony), ceremony.request.id);
+        let attempt = AttemptId::from_bytes(random::bytes());
+        let compares = self.node.policy.same_network;
+        let context = ceremony.request.context.as_ref();
+        let same_network = compares.then(|| network::compare(connection.address(), context));
+        let event = Event::Claim { device: device.id, attempt, code, same_network };
+        // While the store refuses, a wrong code is answered by `unavailable` and not counted: silence
+        // would say that a code is right.
+        let driven = if self.node.is_refused.load(Ordering::Relaxed) {
+            self.drive(&key, event).await
+        } else {
+            self.drive_soon(&key, event).await
+        };
+        let driven = driven.map_err(of_drive)?;
+        match driven.reply {
+            Reply::Done | Reply::Accepted { .. } => {
+                if device.tries.right() {
+                    let batch = devices::put(Batch::new(), &device, revision)?;
+                    // The row goes on if it is lost: the next right code ends it.
+                    if let Err(error) = self.commit_noted(batch).await {
+                        tracing::warn!(device = %device.id, %error, "a right code was not noted");
+                    }
+                }
+                Ok(Came::Claimed)
+            }
+            // Sent again, perhaps because the challenge was lost: it is shown again.
+            Reply::Ignored => {
+                connection.unshow(id);
+                connection.show(id, Shown::Wait);
+                self.show(&driven.ceremony, connection);
+                Ok(Came::Claimed)
+            }
+            Reply::Refused(refusal) => Err(super::sockets::refused(refusal)),
+        }
+    }
+
+    /// Counts a wrong code on this device, and on the ceremony of the prompt that it was typed into.
+    /// A claim that was counted before is answered again.
+    async fn count_wrong(
+        &self,
+        owner: &Owner,
+        named: Option<&Ceremony>,
+        code: String,
+        hash: Option<ClaimHash>,
+    ) -> Result<Refused, Refused> {
+        let (policy, now) = (&self.node.policy, self.world().clock.now());
+        for _ in 0..RACES {
+            let (mut device, revision) = self.with_tries(owner).await?;
+            if hash.as_ref().is_some_and(|hash| device.tries.has_counted(hash)) {
+                return Ok(match named.map(|ceremony| &ceremony.state) {
+                    Some(State::Offered { wrong_codes, .. }) => {
+                        wrong(CODE_ATTEMPTS.saturating_sub(*wrong_codes).into(), "")
+                    }
+                    Some(_) => wrong(0, ""),
+                    None => wrong(device.tries.left_today(policy, now), " today"),
+                });
+            }
+            device.tries.spend(policy, now, hash.clone())?;
+            let mut batch = devices::put(Batch::new(), &device, revision)?;
+            let (device_id, username) = (owner.device, owner.username.clone());
+            let news = match device.tries.blocked(policy, now) {
+                Some(Blocked::Today) => Some(Happening::CodesSpent { device_id, username }),
+                Some(Blocked::Locked) => Some(Happening::DeviceLocked { device_id, username }),
+                None => None,
+            };
+            if let Some(what) = &news {
+                let event = SecurityEvent::new(owner.tenant.clone(), now, what.clone());
+                batch = batch.entry(event.entry());
+            }
+            match self.commit_noted(batch).await {
+                Ok(_) => {}
+                Err(StoreError::Conflict(_)) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            if news.is_some() {
+                tracing::warn!(device = %owner.device, "no more codes of this device are taken");
+            }
+            let Some(ceremony) = named else {
+                return Ok(wrong(device.tries.left_today(policy, now), " today"));
+            };
+            let attempt = AttemptId::from_bytes(random::bytes());
+            let event = Event::Claim { device: device.id, attempt, code, same_network: None };
+            let driven = self.drive(&CeremonyKey::from(ceremony), event).await.map_err(of_drive)?;
+            return match driven.reply {
+                Reply::Refused(refusal) => Ok(super::sockets::refused(refusal)),
+                // Another device gave the right code in between.
+                Reply::Done | Reply::Accepted { .. } | Reply::Ignored => {
+                    Ok(FrameErrorCode::ClaimedElsewhere.into())
+                }
+            };
+        }
+        Err(StoreError::too_many_races().into())
+    }
+}
+
+pub(super) fn of_drive(error: DriveError) -> Refused {
+    match error {
+        DriveError::NotFound => FrameErrorCode::UnknownCeremony.into(),
+        DriveError::Unavailable(error) => {
+            tracing::warn!(error, "a claim could not be stored");
+            FrameErrorCode::Unavailable.into()
+        }
+    }
+}
+
+/// Names a claim by the app's name for it and what it says.
+fn hash(claim_id: &PlainText<64>, named: Option<&Ceremony>, code: &str) -> ClaimHash {
+    let id = named.map(|ceremony| ceremony.request.id.to_string()).unwrap_or_default();
+    let said = format!("{}\n{id}\n{code}", claim_id.as_str());
+    ClaimHash(URL_SAFE_NO_PAD.encode(&digest(&SHA256, said.as_bytes()).as_ref()[..16]))
 }

@@ -4,6 +4,7 @@
 //! nothing while empty, and one wake-up for the socket's task. It does not know sockets.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fido_relay_proto::{
@@ -43,6 +44,8 @@ pub struct Outgoing {
 pub(super) enum Shown {
     /// The offer.
     Offer,
+    /// The offer of a ceremony that a typed code found, on this device alone.
+    Preview,
     /// This challenge.
     Challenge(AttemptId),
     /// Nothing new: the relay is at work on what the device gave.
@@ -51,11 +54,20 @@ pub(super) enum Shown {
     Elsewhere,
 }
 
+/// A ceremony on a phone's screen.
+#[derive(Debug)]
+struct Showing {
+    ceremony: CeremonyId,
+    what: Shown,
+    /// Whether the app said that it has it.
+    acked: bool,
+}
+
 #[derive(Debug, Default)]
 struct Mailbox {
     queue: VecDeque<Outgoing>,
     bytes: usize,
-    shown: Vec<(CeremonyId, Shown)>,
+    shown: Vec<Showing>,
     /// The number of the last news told here.
     told: u64,
     /// The device must sign again now.
@@ -93,6 +105,8 @@ pub enum Next {
 pub struct Connection {
     id: ConnectionId,
     owner: Owner,
+    /// Where the phone is, where that is known.
+    address: Option<IpAddr>,
     mailbox: Mutex<Mailbox>,
     wake: Notify,
 }
@@ -101,7 +115,20 @@ impl Connection {
     /// A connection that nothing was shown on yet.
     #[must_use]
     pub fn new(id: ConnectionId, owner: Owner) -> Self {
-        Self { id, owner, mailbox: Mutex::default(), wake: Notify::new() }
+        Self { id, owner, address: None, mailbox: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// The same of a phone at this address.
+    #[must_use]
+    pub fn at(mut self, address: IpAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// Where the phone is, where that is known.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Which socket.
@@ -181,33 +208,55 @@ impl Connection {
     /// Notes that this is shown now; tells whether it is news to this connection.
     pub(super) fn show(&self, ceremony: CeremonyId, what: Shown) -> bool {
         let mut mailbox = self.mailbox();
-        match mailbox.shown.iter_mut().find(|(id, _)| *id == ceremony) {
-            Some((_, shown)) if *shown == what => false,
-            Some((_, shown)) => {
-                *shown = what;
+        match mailbox.shown.iter_mut().find(|showing| showing.ceremony == ceremony) {
+            Some(showing) if showing.what == what => false,
+            Some(showing) => {
+                showing.what = what;
                 true
             }
             None => {
-                mailbox.shown.push((ceremony, what));
+                mailbox.shown.push(Showing { ceremony, what, acked: false });
                 true
             }
         }
     }
 
-    /// Forgets a ceremony; tells whether anything of it was shown here.
+    /// Forgets a ceremony; tells what of it was shown here.
     pub(super) fn unshow(&self, ceremony: CeremonyId) -> Option<Shown> {
         let mut mailbox = self.mailbox();
-        let at = mailbox.shown.iter().position(|(id, _)| *id == ceremony)?;
-        let (_, shown) = mailbox.shown.swap_remove(at);
+        let at = mailbox.shown.iter().position(|showing| showing.ceremony == ceremony)?;
+        let showing = mailbox.shown.swap_remove(at);
         if mailbox.shown.is_empty() {
             mailbox.shown.shrink_to_fit();
         }
-        Some(shown)
+        Some(showing.what)
     }
 
     /// What was last shown of a ceremony.
     pub(super) fn shown(&self, ceremony: CeremonyId) -> Option<Shown> {
-        self.mailbox().shown.iter().find(|(id, _)| *id == ceremony).map(|(_, shown)| *shown)
+        let mailbox = self.mailbox();
+        mailbox.shown.iter().find(|showing| showing.ceremony == ceremony).map(|found| found.what)
+    }
+
+    /// Notes that the app has what it was shown of a ceremony; gives what that is.
+    pub(super) fn acked(&self, ceremony: CeremonyId) -> Option<Shown> {
+        let mut mailbox = self.mailbox();
+        let showing = mailbox.shown.iter_mut().find(|showing| showing.ceremony == ceremony)?;
+        showing.acked = true;
+        Some(showing.what)
+    }
+
+    /// Whether the app said that it has what it was shown of a ceremony.
+    pub(super) fn has_acked(&self, ceremony: CeremonyId) -> bool {
+        self.mailbox().shown.iter().any(|showing| showing.ceremony == ceremony && showing.acked)
+    }
+
+    /// Prompts of which the app never said that it has them.
+    pub(super) fn unacked(&self) -> Vec<CeremonyId> {
+        let is_prompt = |what| matches!(what, Shown::Offer | Shown::Challenge(_));
+        let mailbox = self.mailbox();
+        let unacked = mailbox.shown.iter().filter(|found| is_prompt(found.what) && !found.acked);
+        unacked.map(|found| found.ceremony).collect()
     }
 
     fn mailbox(&self) -> MutexGuard<'_, Mailbox> {

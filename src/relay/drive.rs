@@ -71,7 +71,11 @@ impl Relay {
     ) -> Result<Driven, DriveError> {
         let is_report = matches!(
             event,
-            Event::Sent { .. } | Event::Acked { .. } | Event::Card { .. } | Event::Claim { .. }
+            Event::Sent { .. }
+                | Event::Lost { .. }
+                | Event::Acked { .. }
+                | Event::Card { .. }
+                | Event::Claim { .. }
         );
         if is_report && let Some(driven) = self.let_wait(key, &event).await? {
             return Ok(driven);
@@ -196,7 +200,7 @@ impl Relay {
                     if !self.is_current(key, copy.revision).await.map_err(unavailable)? {
                         continue;
                     }
-                    if self.node.live.count(&ceremony) {
+                    if self.node.places.count(&ceremony) {
                         world.counts.taken_up();
                     }
                 }
@@ -292,11 +296,11 @@ impl Relay {
             None
         };
         // Before the commit: once it is stored, a look may see the end and give the place back.
-        let is_first = self.node.live.count(ceremony);
+        let is_first = self.node.places.count(ceremony);
         let committed = self.commit_noted(batch).await;
         drop(turn);
         if committed.is_err() && is_first {
-            self.node.live.discount(ceremony.request.id);
+            self.node.places.discount(ceremony.request.id);
         }
         let revision = committed?;
         if is_first && !matches!(facts.first(), Some(Fact { kind: Kind::Opened, .. })) {

@@ -1,52 +1,33 @@
-//! Which ceremonies are open: of a user, so that a phone that returns gets them again, and which of
-//! them it rings for; of a client and of the node, so that neither has too many. A cache of what
-//! the store says: built at the start, kept by every look.
+//! Which ceremonies are open of a user: so that a phone that returns gets them again, which of
+//! them it rings for, and which a typed code finds. A cache of what the store says: built at the
+//! start, kept by every look.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
-use fido_relay_proto::life::PriorAuth;
-use fido_relay_proto::{CeremonyId, ClientId, DeviceId, UnixMillis};
+use fido_relay_proto::limits::CODE_DIGITS;
+use fido_relay_proto::{DeviceId, UnixMillis};
 
 use super::ceremonies::CeremonyKey;
+use super::network::Network;
 use crate::app::devices::UserKey;
-use crate::ceremony::Ceremony;
+use crate::ceremony::{Ceremony, Code, State};
+use crate::fatigue::Lane;
+use crate::security::random;
 
-/// Ceremonies that may be open at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenLimits {
-    /// Of one client.
-    pub per_client: usize,
-    /// Of the node.
-    pub per_node: usize,
-}
+/// Ceremonies that do not ring and that a code finds all the same: of a browser, of a client that
+/// vouches for the user, and of a network of strangers, the newest.
+const CLAIMABLE: usize = 3;
+/// Those of strangers together.
+const CLAIMABLE_STRANGERS: usize = 256;
+/// How often a code is drawn anew that is too near another: each of at most 300 excludes about 60 of
+/// a million, so not even one draw in fifty.
+const DRAWS: usize = 1_000;
 
-impl Default for OpenLimits {
-    fn default() -> Self {
-        Self { per_client: 1_000, per_node: 50_000 }
-    }
-}
-
-/// Which limit is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Full {
-    /// The client's own.
-    #[error("the client has as many ceremonies open as it may")]
-    Client,
-    /// The node's.
-    #[error("the node has as many ceremonies open as it may")]
-    Node,
-}
-
-/// User → open ceremonies, and places by client.
+/// User → open ceremonies.
 #[derive(Debug, Default)]
 pub(super) struct Live {
     users: DashMap<UserKey, Vec<Open>>,
-    /// Whose place each ceremony takes: those that are open, and those about to be stored.
-    places: DashMap<CeremonyId, Place>,
-    taken: DashMap<ClientId, usize>,
-    all: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -55,58 +36,93 @@ struct Open {
     silent: bool,
     /// The one phone that it is for, if it is for one.
     device: Option<DeviceId>,
-    /// Its turn, while nobody has taken it up: who knew more of the user comes first, then who
-    /// came first.
-    turn: Option<(bool, UnixMillis)>,
+    lane: Lane,
+    network: Network,
+    opened_at: UnixMillis,
+    /// Whether a phone has yet to take it up.
+    waits: bool,
+    /// What finds it, while it does.
+    code: Option<Code>,
+    /// Whether the code finds it without its id.
+    code_alone: bool,
 }
 
-#[derive(Debug)]
-struct Place {
-    client: ClientId,
-    /// Whether it is counted among those that were opened here or taken up.
-    is_counted: bool,
+/// A ceremony that a code finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Match {
+    pub key: CeremonyKey,
+    /// The one phone that it is for, if it is for one.
+    pub device: Option<DeviceId>,
 }
 
 impl Live {
-    /// Gives an open ceremony its place, whatever the limits say: another node opened it, or they
-    /// were changed.
-    fn meet(&self, ceremony: &Ceremony) {
-        let request = &ceremony.request;
-        let beyond = OpenLimits { per_client: usize::MAX, per_node: usize::MAX };
-        let _ = self.admit(request.id, request.client_id, beyond);
-    }
-
-    /// Notes that this node counts a ceremony whose record it has just seen for certain; tells
-    /// whether it did not before.
-    pub(super) fn count(&self, ceremony: &Ceremony) -> bool {
-        self.meet(ceremony);
-        let place = self.places.get_mut(&ceremony.request.id);
-        place.is_some_and(|mut place| !std::mem::replace(&mut place.is_counted, true))
-    }
-
-    /// Takes back what [`Live::count`] noted.
-    pub(super) fn discount(&self, ceremony: CeremonyId) {
-        if let Some(mut place) = self.places.get_mut(&ceremony) {
-            place.is_counted = false;
-        }
-    }
-
     /// Notes an open ceremony as it stands.
     pub(super) fn insert(&self, user: UserKey, ceremony: &Ceremony) {
-        self.meet(ceremony);
         let request = &ceremony.request;
         let key = CeremonyKey::from(ceremony);
-        let only_a_name = request.prior_auth == PriorAuth::None;
-        let waits = ceremony.is_unclaimed() && !ceremony.silent;
-        let turn = waits.then_some((only_a_name, request.opened_at));
         let mut open = self.users.entry(user).or_default();
-        match open.iter_mut().find(|entry| entry.key == key) {
-            Some(entry) => (entry.silent, entry.turn) = (ceremony.silent, turn),
-            None => {
-                let (silent, device) = (ceremony.silent, request.device_id);
-                open.push(Open { key, silent, device, turn });
+        let (silent, waits) = (ceremony.silent, ceremony.is_unclaimed());
+        if let Some(entry) = open.iter_mut().find(|entry| entry.key == key) {
+            entry.waits = waits;
+            if !waits {
+                entry.code = None;
             }
+            return;
         }
+        let code = match &ceremony.state {
+            State::Offered { code, .. } => Some(code.clone()),
+            State::Preparing { .. }
+            | State::Challenged(_)
+            | State::Verifying { .. }
+            | State::Closed(_) => None,
+        };
+        let (lane, opened_at) = (request.lane.clone(), request.opened_at);
+        let network = Network::of(request.context.as_ref());
+        let (device, code_alone) = (request.device_id, request.code_alone);
+        open.push(Open {
+            key,
+            silent,
+            device,
+            lane: lane.clone(),
+            network,
+            opened_at,
+            waits,
+            code,
+            code_alone,
+        });
+        if silent {
+            keep_newest(&mut open, &lane, network);
+        }
+    }
+
+    /// A code that no slip of one digit and no swap of two neighbours turns into that of another
+    /// ceremony of this user that a code finds.
+    pub(super) fn draw_code(&self, user: &UserKey) -> Code {
+        let open = self.users.get(user);
+        let is_free = |drawn: &Code| {
+            let open = open.as_deref().map_or(&[][..], Vec::as_slice);
+            open.iter().filter_map(|entry| entry.code.as_ref()).all(|code| !is_near(code, drawn))
+        };
+        let mut drawn = Code(random::code(CODE_DIGITS));
+        for _ in 0..DRAWS {
+            if is_free(&drawn) {
+                break;
+            }
+            drawn = Code(random::code(CODE_DIGITS));
+        }
+        drawn
+    }
+
+    /// The user's ceremonies that this code finds without an id.
+    pub(super) fn matches(&self, user: &UserKey, typed: &str) -> Vec<Match> {
+        let Some(open) = self.users.get(user) else { return Vec::new() };
+        let found = |entry: &&Open| {
+            // Each is compared, so that the time does not tell which.
+            let is_right = entry.code.as_ref().is_some_and(|code| code.matches(typed));
+            is_right && entry.code_alone
+        };
+        let found = open.iter().filter(found);
+        found.map(|entry| Match { key: entry.key.clone(), device: entry.device }).collect()
     }
 
     /// Forgets a closed one.
@@ -115,50 +131,6 @@ impl Live {
             open.retain(|entry| entry.key != *ceremony);
             open.is_empty()
         });
-        self.release(ceremony.id);
-    }
-
-    /// Takes a place for a ceremony that is about to be stored, unless it has one. It is taken
-    /// before the ceremony is stored, so that of those who come at once none is one too many.
-    pub(super) fn admit(
-        &self,
-        ceremony: CeremonyId,
-        client: ClientId,
-        limits: OpenLimits,
-    ) -> Result<(), Full> {
-        // The place's entry is held to the end: who comes at once for the same ceremony waits.
-        let Entry::Vacant(place) = self.places.entry(ceremony) else { return Ok(()) };
-        let mut taken = self.taken.entry(client).or_default();
-        if *taken >= limits.per_client {
-            return Err(Full::Client);
-        }
-        let within = |all: usize| (all < limits.per_node).then_some(all + 1);
-        if self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
-            let first = *taken == 0;
-            drop(taken);
-            if first {
-                self.taken.remove_if(&client, |_, taken| *taken == 0);
-            }
-            return Err(Full::Node);
-        }
-        *taken += 1;
-        place.insert(Place { client, is_counted: false });
-        Ok(())
-    }
-
-    /// Gives a place back: the ceremony is closed, or was not stored after all.
-    pub(super) fn release(&self, ceremony: CeremonyId) {
-        let Some((_, Place { client, .. })) = self.places.remove(&ceremony) else { return };
-        self.all.fetch_sub(1, Ordering::Relaxed);
-        self.taken.remove_if_mut(&client, |_, taken| {
-            *taken = taken.saturating_sub(1);
-            *taken == 0
-        });
-    }
-
-    /// How many are open or about to be.
-    pub(super) fn len(&self) -> usize {
-        self.all.load(Ordering::Relaxed)
     }
 
     /// The user's open ceremonies that phones may know of, oldest first.
@@ -175,51 +147,74 @@ impl Live {
         open.iter().map(|entry| entry.key.clone()).collect()
     }
 
-    /// The first of those that wait to be taken up by this phone: it rings for them.
+    /// The first of each lane that wait to be taken up by this phone: it rings for them.
     #[must_use]
     pub(super) fn ringing(&self, user: &UserKey, phone: DeviceId, most: usize) -> Vec<CeremonyKey> {
         let Some(open) = self.users.get(user) else { return Vec::new() };
-        let for_it = open.iter().filter(|entry| entry.device.is_none_or(|only| only == phone));
+        let for_it = |entry: &&Open| entry.device.is_none_or(|only| only == phone);
         let mut waiting: Vec<_> =
-            for_it.filter_map(|entry| Some((entry.turn?, &entry.key))).collect();
-        // Stable: of one millisecond, who was noted first comes first.
-        waiting.sort_by_key(|(turn, _)| *turn);
-        waiting.into_iter().take(most).map(|(_, key)| key.clone()).collect()
+            open.iter().filter(|entry| entry.waits && !entry.silent).filter(for_it).collect();
+        // Stable: of one millisecond, the first that was noted comes first.
+        waiting.sort_by_key(|entry| (&entry.lane, entry.opened_at));
+        let lanes = waiting.chunk_by(|one, other| one.lane == other.lane);
+        lanes.flat_map(|lane| lane.iter().take(most)).map(|entry| entry.key.clone()).collect()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: OpenLimits = OpenLimits { per_client: 2, per_node: 3 };
-
-    fn ceremony(number: u8) -> CeremonyId {
-        CeremonyId::from_bytes([number; 16])
-    }
-
-    fn client(number: u8) -> ClientId {
-        ClientId::from_bytes([number; 16])
-    }
-
-    #[test]
-    fn places_are_bounded_by_client_and_node_and_come_back() {
-        let live = Live::default();
-        for number in [1, 2] {
-            live.admit(ceremony(number), client(1), LIMITS).unwrap();
+/// Of the ceremonies that do not ring, lets codes find the newest alone.
+fn keep_newest(open: &mut [Open], lane: &Lane, network: Network) {
+    let found = |entry: &Open| entry.silent && entry.lane == *lane && entry.code.is_some();
+    let of_network = |entry: &Open| found(entry) && entry.network == network;
+    match lane {
+        Lane::Known(_) | Lane::Vouched(_) => hide_oldest(open, CLAIMABLE, found),
+        Lane::Stranger => {
+            hide_oldest(open, CLAIMABLE, of_network);
+            hide_of_the_crowd(open, found);
         }
-        assert_eq!(live.admit(ceremony(3), client(1), LIMITS), Err(Full::Client));
-        live.admit(ceremony(3), client(2), LIMITS).unwrap();
-        assert_eq!(live.admit(ceremony(4), client(3), LIMITS), Err(Full::Node));
-        assert_eq!(live.admit(ceremony(1), client(1), LIMITS), Ok(()), "it has a place");
-        assert_eq!(live.len(), 3);
-        live.release(ceremony(1));
-        live.release(ceremony(1));
-        live.admit(ceremony(4), client(3), LIMITS).unwrap();
-        for number in [2, 3, 4] {
-            live.release(ceremony(number));
+    }
+}
+
+/// Of too many strangers, takes the code of the oldest of the most crowded network away, never that of
+/// the one that came last.
+fn hide_of_the_crowd(open: &mut [Open], found: impl Fn(&Open) -> bool) {
+    let mut crowds: HashMap<Network, usize> = HashMap::new();
+    for entry in open.iter().filter(|entry| found(entry)) {
+        *crowds.entry(entry.network).or_default() += 1;
+    }
+    let Some((_, earlier)) = open.split_last_mut() else { return };
+    if crowds.values().sum::<usize>() <= CLAIMABLE_STRANGERS {
+        return;
+    }
+    let crowd = |entry: &Open| crowds.get(&entry.network).copied().unwrap_or(0);
+    let those = earlier.iter_mut().filter(|entry| found(entry));
+    let oldest = those.min_by_key(|entry| (std::cmp::Reverse(crowd(entry)), entry.opened_at));
+    if let Some(oldest) = oldest {
+        oldest.code = None;
+    }
+}
+
+/// Takes the codes of the oldest of these away, but for `most`. They stay pending to their
+/// deadline: an early end would tell.
+fn hide_oldest(open: &mut [Open], most: usize, which: impl Fn(&Open) -> bool) {
+    // Of one millisecond, the last that came first.
+    let mut these: Vec<_> = open.iter_mut().rev().filter(|entry| which(entry)).collect();
+    these.sort_by_key(|entry| std::cmp::Reverse(entry.opened_at));
+    for entry in these.into_iter().skip(most) {
+        entry.code = None;
+    }
+}
+
+/// Whether a slip of one digit, or a swap of two neighbours, makes one code of the other.
+fn is_near(one: &Code, other: &Code) -> bool {
+    let differs = |(at, (a, b)): (usize, (u8, u8))| (a != b).then_some(at);
+    let pairs = one.0.bytes().zip(other.0.bytes()).enumerate();
+    let places: Vec<_> = pairs.filter_map(differs).collect();
+    match places[..] {
+        [] | [_] => true,
+        [first, second] if second == first + 1 => {
+            let (a, b) = (one.0.as_bytes(), other.0.as_bytes());
+            a.get(first) == b.get(second) && a.get(second) == b.get(first)
         }
-        assert_eq!(live.len(), 0);
-        assert!(live.taken.is_empty(), "nothing is kept of those who have none");
+        _ => false,
     }
 }

@@ -18,8 +18,10 @@ mod deadlines;
 mod drive;
 mod effects;
 mod live;
+mod network;
 mod news;
 mod open;
+mod places;
 mod prompts;
 mod registry;
 mod revocations;
@@ -42,8 +44,8 @@ use tokio_util::sync::CancellationToken;
 pub use self::ceremonies::{CeremonyKey, RESULTS_S};
 pub use self::connection::{Connection, Next, OUTBOX_BYTES, Outgoing, Owner};
 pub use self::drive::{DriveError, Driven};
-pub use self::live::{Full, OpenLimits};
 pub use self::open::{Asker, OpenError, OpenOrder};
+pub use self::places::{Full, OpenLimits};
 pub use self::registry::Registry;
 pub use self::view::{End, Moment, Steps, View};
 pub use self::watchers::{Watch, Watchers};
@@ -51,8 +53,10 @@ pub use self::watchers::{Watch, Watchers};
 use self::copies::{Copies, Held};
 use self::deadlines::Deadlines;
 use self::live::Live;
+use self::places::Places;
 use self::turns::Turns;
 use crate::app::devices::UserKey;
+use crate::app::users;
 use crate::ceremony::{Ceremony, Event, Refusal, Reply};
 use crate::fatigue::Policy;
 use crate::journal::Journal;
@@ -65,8 +69,7 @@ use crate::security::seal::Sealer;
 use crate::tasks::Tasks;
 
 /// What the relay's own records are due for.
-pub const DUE: [DueRule; 3] =
-    [ceremonies::CEREMONIES, open::IDEMPOTENCY_KEYS, standings::STANDINGS];
+pub const DUE: [DueRule; 3] = [ceremonies::CEREMONIES, open::IDEMPOTENCY_KEYS, users::STANDINGS];
 
 /// Records that one page of a walk over an index names.
 const PAGE: usize = 256;
@@ -148,13 +151,14 @@ struct Node {
     registry: Registry,
     watchers: Arc<Watchers>,
     live: Live,
+    places: Places,
     copies: Copies,
     open_limits: OpenLimits,
     deadlines: Deadlines,
     policy: Policy,
     /// Which ceremony is moved.
     moves: Turns,
-    /// Whose code is looked at.
+    /// The device whose code is looked at.
     claims: Turns,
     /// Whose standing is changed.
     standings: Turns,
@@ -182,6 +186,7 @@ impl Relay {
             registry: Registry::default(),
             watchers: Arc::default(),
             live: Live::default(),
+            places: Places::default(),
             copies: Copies::default(),
             open_limits,
             deadlines: Deadlines::default(),
@@ -247,7 +252,7 @@ impl Relay {
     pub fn census(&self) -> Census {
         Census {
             sockets: self.node.registry.len(),
-            open: self.node.live.len(),
+            open: self.node.places.len(),
             deadlines: self.node.deadlines.len(),
             watched: self.node.watchers.len(),
             copies: self.node.copies.len(),
@@ -438,7 +443,7 @@ impl Relay {
                 self.tick_soon(key);
             }
             // It was never stored, or is swept: nothing of it is open.
-            DriveError::NotFound => self.node.live.release(key.id),
+            DriveError::NotFound => self.node.places.release(key.id),
         }
     }
 
@@ -463,11 +468,13 @@ impl Relay {
         let user = UserKey::new(&key.tenant, &ceremony.request.username);
         match ceremony.wakes_at() {
             Some(at) => {
+                self.node.places.meet(ceremony);
                 self.node.live.insert(user, ceremony);
                 self.node.deadlines.schedule(at, key);
             }
             None => {
                 self.node.live.remove(&user, &key);
+                self.node.places.release(key.id);
                 self.node.deadlines.forget(ceremony.request.deadline, &key);
             }
         }

@@ -8,6 +8,9 @@ use fido_relay_proto::{RelayFrame, TenantId, UnixMillis, Username};
 use super::Relay;
 use super::connection::Connection;
 use crate::app::devices::{self, Device, News, TOLD_FOR_S};
+use crate::ceremony::Request;
+use crate::fatigue::Held;
+use crate::ports::Notice;
 
 impl Relay {
     /// Tells the user's devices on this node.
@@ -41,6 +44,23 @@ impl Relay {
     }
 }
 
+impl Relay {
+    /// Tells the user's devices of prompts that were held back, in a task of its own: the opener must
+    /// not be able to tell by the time that it takes.
+    pub(super) fn tell_held(&self, request: &Request, held: Held) {
+        let relay = self.clone();
+        let (tenant, username) = (request.tenant.clone(), request.username.clone());
+        self.world().tasks.spawn_bare(async move {
+            let (store, now) = (&*relay.world().store, relay.world().clock.now());
+            match devices::tell_held(store, &tenant, &username, held, now).await {
+                Ok(true) => relay.world().bus.publish(Notice::News(tenant, username)).await,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "devices do not hear of held prompts"),
+            }
+        });
+    }
+}
+
 /// A device hears of others alone, and of what happened since it was paired.
 fn concerns(news: &News, device: &Device, now: UnixMillis) -> bool {
     news.device != Some(device.id)
@@ -57,5 +77,7 @@ fn frame(news: &News, now: UnixMillis) -> RelayFrame {
         name: news.name.clone(),
         platform: news.platform,
         ago_s: now.millis_since(news.at) / 1000,
+        count: news.held.map(|held| held.count),
+        since_s: news.held.map(|held| now.millis_since(held.since) / 1000),
     }))
 }

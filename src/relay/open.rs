@@ -8,21 +8,22 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::http::OpenCeremony;
-use fido_relay_proto::limits::{CEREMONY_DEFAULT_S, CODE_DIGITS};
+use fido_relay_proto::life::PriorAuth;
+use fido_relay_proto::limits::CEREMONY_DEFAULT_S;
 use fido_relay_proto::{
     AttemptId, CeremonyId, ClientId, PlainText, TenantId, UnixMillis, WireName,
 };
 use serde::{Deserialize, Serialize};
 
-use super::Relay;
 use super::ceremonies::CeremonyKey;
 use super::copies::Held;
-use super::live::{Full, Live};
+use super::places::{Full, Places};
 use super::standings;
 use super::user_agent;
 use super::view::View;
-use crate::ceremony::{Ceremony, Code, Event, Request};
-use crate::fatigue::{Admission, Why};
+use super::{DriveError, Relay};
+use crate::ceremony::{Ceremony, Event, Request};
+use crate::fatigue::{Admission, BrowserHash, Lane};
 use crate::fault_point::{self, Point};
 use crate::ports::{Batch, Bucket, Due, DueRule, Record, Revision, StoreError, records};
 use crate::security::random;
@@ -56,16 +57,28 @@ pub struct Asker {
     pub id: ClientId,
     /// Its name, as people see it.
     pub name: PlainText<64>,
+    /// Whether its word on how it knew a user is believed.
+    pub is_believed: bool,
+    /// Whether a code alone finds its ceremonies.
+    pub code_alone: bool,
 }
 
 impl OpenOrder {
-    /// What an initiator's body asks for, as of now. `rp_id` is the tenant's.
+    /// What an initiator's body asks for, as of now. `rp_id` is the tenant's. `browser` names the
+    /// browser in place of its secret, which is not kept.
     #[must_use]
-    pub fn new(asker: Asker, body: OpenCeremony, rp_id: String, now: UnixMillis) -> Self {
+    pub fn new(
+        asker: Asker,
+        body: OpenCeremony,
+        browser: Option<BrowserHash>,
+        rp_id: String,
+        now: UnixMillis,
+    ) -> Self {
         let display_name = body.display_name.unwrap_or_else(|| body.username.clone().into());
         let mut context = body.context;
         if let Some(context) = &mut context {
             context.user_agent = context.user_agent.as_deref().and_then(user_agent::reduced);
+            context.browser = None;
         }
         let request = Request {
             id: CeremonyId::from_bytes(random::time_ordered(now)),
@@ -81,7 +94,10 @@ impl OpenOrder {
             transaction: body.transaction,
             context,
             client_nonce: body.client_nonce,
-            prior_auth: body.prior_auth,
+            prior_auth: if asker.is_believed { body.prior_auth } else { PriorAuth::None },
+            browser,
+            lane: Lane::default(),
+            code_alone: asker.code_alone,
             show_delivery: Some(body.show_delivery),
             rp_id,
             options: body.options,
@@ -163,28 +179,32 @@ impl Relay {
                     }
                 }
             }
-            self.node.live.admit(request.id, request.client_id, self.node.open_limits)?;
-            let place = Place { live: Some(&self.node.live), ceremony: request.id };
-            let (batch, admission, passes_at) =
+            let (batch, admission) =
                 self.admit(batch, &request).await.map_err(OpenError::Unavailable)?;
+            let (places, limits) = (&self.node.places, self.node.open_limits);
+            let dropped = places.admit(&request, &admission.lane, limits)?;
+            let place = Place { places: Some(places), ceremony: request.id };
+            if let Some(key) = dropped {
+                self.drop_for_room(key);
+            }
             let attempt = AttemptId::from_bytes(random::bytes());
-            let code = Code(random::code(CODE_DIGITS));
-            let suppressed = match admission {
-                Admission::Shown { .. } => None,
-                Admission::Silent(why) => Some(why),
-            };
+            let code = self.node.live.draw_code(&standings::user(&request));
+            request.lane.clone_from(&admission.lane);
+            let suppressed = admission.held.map(|hold| hold.why);
             let ceremony = Ceremony::open(request.clone(), code, attempt, suppressed);
             let (key, facts) = (CeremonyKey::from(&ceremony), &ceremony.history);
             let before = self.node.copies.before(&key);
             match self.commit(batch, Revision::ABSENT, &ceremony, facts).await {
                 Ok(revision) => {
                     place.keep();
-                    // Only the commit needs the turn; what follows must not hold up others.
-                    drop(turn);
                     let ceremony = Arc::new(ceremony);
+                    // The next code of this user is drawn beside this one.
+                    self.remember(&ceremony);
+                    // What follows must not hold up others.
+                    drop(turn);
                     let copy = Held::new(Arc::clone(&ceremony), revision);
                     self.node.copies.opened(&key, copy, before);
-                    self.follow_opening(&ceremony, admission, passes_at);
+                    self.follow_opening(&ceremony, &admission);
                     return Ok(ceremony);
                 }
                 Err(StoreError::Conflict(_)) => {}
@@ -195,12 +215,7 @@ impl Relay {
     }
 
     /// A ceremony that was just stored.
-    fn follow_opening(
-        &self,
-        ceremony: &Arc<Ceremony>,
-        admission: Admission,
-        passes_at: Option<UnixMillis>,
-    ) {
+    fn follow_opening(&self, ceremony: &Arc<Ceremony>, admission: &Admission) {
         fault_point::reached(Point::Stored);
         tracing::info!(
             ceremony = %ceremony.request.id,
@@ -208,8 +223,12 @@ impl Relay {
             ceremony_type = %WireName(ceremony.request.ceremony_type),
             "opened",
         );
-        self.remember(ceremony);
-        self.follow_admission(ceremony, admission, passes_at);
+        if let Some(hold) = admission.held {
+            self.log_held(&ceremony.request, hold);
+        }
+        if let Some(held) = admission.notice {
+            self.tell_held(&ceremony.request, held);
+        }
         if let Some(effect) = ceremony.pending_effect() {
             self.perform(ceremony, effect);
         }
@@ -226,33 +245,19 @@ impl Relay {
         });
     }
 
-    /// What an admission means for others. In a task of its own: the opener must not be able to
-    /// tell by the time that it takes.
-    fn follow_admission(
-        &self,
-        ceremony: &Ceremony,
-        admission: Admission,
-        passes_at: Option<UnixMillis>,
-    ) {
-        let (relay, request) = (self.clone(), ceremony.request.clone());
-        match admission {
-            Admission::Shown { displaced: None } => {}
-            Admission::Shown { displaced: Some(id) } => {
-                let key = CeremonyKey { tenant: request.tenant, id };
-                self.world().tasks.spawn_bare(async move {
-                    match relay.drive(&key, Event::Silence { why: Why::Displaced }).await {
-                        Ok(driven) if driven.changed => {
-                            relay.log_silent(&driven.ceremony.request, Why::Displaced, None);
-                        }
-                        Ok(_) => {}
-                        Err(error) => tracing::warn!(ceremony = %key.id, %error, "not displaced"),
-                    }
-                });
+    /// Ends a ceremony whose place another has taken.
+    fn drop_for_room(&self, key: CeremonyKey) {
+        let relay = self.clone();
+        self.world().tasks.spawn_bare(async move {
+            match relay.drive_here(&key, Event::Drop).await {
+                Ok(_) => tracing::info!(ceremony = %key.id, "dropped: strangers have no room left"),
+                Err(DriveError::NotFound) => relay.node.places.release(key.id),
+                Err(error) => {
+                    tracing::warn!(ceremony = %key.id, %error, "not dropped");
+                    relay.tick_soon(key);
+                }
             }
-            Admission::Silent(why) => {
-                self.log_silent(&request, why, passes_at);
-            }
-        }
+        });
     }
 
     async fn opened_before(&self, request: &Request) -> Result<Option<Arc<Ceremony>>, OpenError> {
@@ -292,20 +297,20 @@ impl Relay {
 
 /// A place among the open ceremonies, given back unless it is kept.
 struct Place<'a> {
-    live: Option<&'a Live>,
+    places: Option<&'a Places>,
     ceremony: CeremonyId,
 }
 
 impl Place<'_> {
     fn keep(mut self) {
-        self.live = None;
+        self.places = None;
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if let Some(live) = self.live {
-            live.release(self.ceremony);
+        if let Some(places) = self.places {
+            places.release(self.ceremony);
         }
     }
 }

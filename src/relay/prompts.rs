@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use fido_relay_proto::device::{self, FrameErrorCode, Offer};
+use fido_relay_proto::device::{self, FrameErrorCode, Offer, Preview};
 use fido_relay_proto::limits::CODE_DIGITS;
-use fido_relay_proto::{Binding, DeviceId, Outcome, RelayFrame};
+use fido_relay_proto::{Binding, DeviceId, RelayFrame};
 
 use super::Relay;
 use super::ceremonies::CeremonyKey;
@@ -55,7 +55,7 @@ impl Relay {
     }
 
     /// The user's phones on this node.
-    async fn phones_of(&self, ceremony: &Ceremony) -> Vec<Arc<Connection>> {
+    pub(super) async fn phones_of(&self, ceremony: &Ceremony) -> Vec<Arc<Connection>> {
         if self.registry().is_empty() {
             return Vec::new();
         }
@@ -79,7 +79,10 @@ impl Relay {
             let Some(key) = self.ringing(phone).into_iter().find(new) else { return };
             match self.load(&key).await {
                 Ok(Some(waiting)) => self.show(&waiting, phone),
-                Ok(None) => self.node.live.remove(&user(phone), &key),
+                Ok(None) => {
+                    self.node.live.remove(&user(phone), &key);
+                    self.node.places.release(key.id);
+                }
                 Err(error) => {
                     tracing::warn!(ceremony = %key.id, %error, "could not ring for a ceremony");
                     return;
@@ -167,7 +170,7 @@ impl Relay {
         }
     }
 
-    fn show(&self, ceremony: &Ceremony, connection: &Connection) {
+    pub(super) fn show(&self, ceremony: &Ceremony, connection: &Connection) {
         let id = ceremony.request.id;
         match ceremony.prompt_for(connection.owner().device) {
             Prompt::Nothing => {}
@@ -177,16 +180,18 @@ impl Relay {
             Prompt::Wait => {
                 connection.show(id, Shown::Wait);
             }
+            // Its person found it by the code already.
+            Prompt::Offer if connection.shown(id) == Some(Shown::Preview) => {}
             Prompt::Offer => {
                 if connection.show(id, Shown::Offer) {
-                    let offer = Box::new(self.offer(ceremony));
+                    let offer = Box::new(self.offer(ceremony, None));
                     connection.send(&RelayFrame::Offer(offer), Some(id));
                 }
             }
             Prompt::Challenge(challenge) => {
                 if connection.show(id, Shown::Challenge(challenge.attempt)) {
                     let frame = device::Challenge {
-                        offer: self.offer(ceremony),
+                        offer: self.offer(ceremony, None),
                         attempt: challenge.attempt,
                         challenge: challenge.challenge.clone(),
                         origin: challenge.origin.clone(),
@@ -205,14 +210,9 @@ impl Relay {
                         message: FrameErrorCode::ClaimedElsewhere.message().to_owned(),
                         retryable: false,
                         ceremony_id: Some(id),
+                        claim_id: None,
                     };
                     connection.send(&frame, None);
-                }
-            }
-            Prompt::Withdrawn => {
-                if connection.unshow(id).is_some() {
-                    let (outcome, reason) = (Outcome::Expired, None);
-                    connection.send(&RelayFrame::Closed { ceremony_id: id, outcome, reason }, None);
                 }
             }
             Prompt::Closed(closed) => {
@@ -224,7 +224,7 @@ impl Relay {
         }
     }
 
-    fn offer(&self, ceremony: &Ceremony) -> Offer {
+    pub(super) fn offer(&self, ceremony: &Ceremony, preview: Option<Preview>) -> Offer {
         let request = &ceremony.request;
         Offer {
             ceremony_id: request.id,
@@ -241,6 +241,7 @@ impl Relay {
                 Binding::None => 0,
             },
             expires_in: request.deadline.secs_left(self.world().clock.now()),
+            preview,
         }
     }
 }

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use fido_relay_proto::device::{DeviceFrame, FrameErrorCode};
+use fido_relay_proto::device::{AckOf, Decline, DeclineReason, DeviceFrame, FrameErrorCode};
 use fido_relay_proto::http::P256Jwk;
-use fido_relay_proto::{CeremonyId, NodeId, Phase, RelayFrame, typed_digits};
+use fido_relay_proto::{CeremonyId, NodeId, Phase, RelayFrame};
 
-use super::claims::ClaimError;
-use super::connection::Connection;
+use super::claims::{Refused, of_drive, wrong};
+use super::connection::{Connection, Owner, Shown};
 use super::{CeremonyKey, DriveError, Relay};
 use crate::app::devices;
 use crate::ceremony::{Event, Refusal, Reply};
@@ -56,8 +56,33 @@ impl Relay {
     }
 
     /// A socket is gone. A newer one of the same device stays.
+    ///
+    /// A prompt that it took along unacknowledged, and that no other socket here has, reached no
+    /// phone.
     pub fn detach(&self, connection: &Connection) {
-        self.registry().remove(connection.owner().device, connection.id());
+        let owner = connection.owner();
+        self.registry().remove(owner.device, connection.id());
+        for id in connection.unacked() {
+            let (relay, owner) = (self.clone(), owner.clone());
+            self.world().tasks.spawn_bare(async move { relay.note_lost(&owner, id).await });
+        }
+    }
+
+    async fn note_lost(&self, owner: &Owner, id: CeremonyId) {
+        let key = CeremonyKey { tenant: owner.tenant.clone(), id };
+        let lost = async {
+            let loaded = self.load(&key).await;
+            let loaded = loaded.map_err(|error| DriveError::Unavailable(error.to_string()))?;
+            let Some(ceremony) = loaded else { return Ok(()) };
+            let phones = self.phones_of(&ceremony).await;
+            if phones.iter().all(|phone| phone.shown(id).is_none()) {
+                self.drive_soon(&key, Event::Lost { device: owner.device }).await?;
+            }
+            Ok::<(), DriveError>(())
+        };
+        if let Err(error) = lost.await {
+            tracing::debug!(ceremony = %id, %error, "a lost prompt was not noted");
+        }
     }
 
     /// An offer or challenge of this ceremony was written to the socket.
@@ -76,65 +101,62 @@ impl Relay {
 
     /// A frame about a ceremony came in: gives what to answer, if anything.
     pub async fn receive(&self, connection: &Connection, frame: DeviceFrame) -> Option<RelayFrame> {
-        let ceremony_id = frame.ceremony_id()?;
-        let owner = connection.owner();
-        let key = CeremonyKey { tenant: owner.tenant.clone(), id: ceremony_id };
-        // Somebody else's ceremony and one that does not exist look the same.
-        let copy = match self.node.copies.get(&key) {
-            Some(copy) => Ok(Some(copy)),
-            None => self.read(&key).await,
-        };
-        let own = match copy {
-            Ok(Some(copy)) => {
-                let request = &copy.stored.request;
-                request.username == owner.username
-                    && request.device_id.is_none_or(|only| only == owner.device)
-            }
-            Ok(None) => false,
-            Err(error) => {
-                tracing::warn!(ceremony = %key.id, %error, "a frame could not be looked at");
-                return Some(error_frame(FrameErrorCode::Unavailable, ceremony_id));
-            }
-        };
-        if !own {
-            return Some(error_frame(FrameErrorCode::UnknownCeremony, ceremony_id));
+        if let DeviceFrame::Decline(Decline { ceremony_id: None, reason }) = &frame {
+            return self.decline_held(connection, *reason).await;
+        }
+        if let DeviceFrame::Claim(claim) = frame {
+            self.claim(connection, claim).await
+        } else {
+            let ceremony_id = frame.ceremony_id()?;
+            let taken = self.take_frame(connection, ceremony_id, frame).await;
+            taken.unwrap_or_else(|refused| Some(refused.frame(Some(ceremony_id), None)))
+        }
+    }
+
+    async fn take_frame(
+        &self,
+        connection: &Connection,
+        ceremony_id: CeremonyId,
+        frame: DeviceFrame,
+    ) -> Result<Option<RelayFrame>, Refused> {
+        let ceremony = self.own(connection, ceremony_id).await?;
+        if let DeviceFrame::Ack(ack) = &frame
+            && ack.of != AckOf::Closed
+            && connection.acked(ceremony_id) == Some(Shown::Preview)
+        {
+            // A preview is this device's affair until its person confirms.
+            return Ok(None);
         }
         if matches!(frame, DeviceFrame::Answer(_)) {
             fault_point::reached(Point::AnswerReceived);
         }
-        let driven = if let DeviceFrame::Claim(claim) = frame {
-            let Some(code) = typed_digits::code(&claim.code) else {
-                return Some(error_frame(FrameErrorCode::CodeMalformed, ceremony_id));
-            };
-            match self.claim(connection, &key, code).await {
-                Ok(driven) => Ok(driven),
-                Err(ClaimError::Spent) => {
-                    return Some(error_frame(FrameErrorCode::TooManyCodes, ceremony_id));
-                }
-                Err(ClaimError::Drive(error)) => Err(error),
-            }
-        } else {
-            self.drive_soon(&key, event_of(connection, frame, self.node.id)?).await
-        };
-        match driven {
-            Ok(driven) => {
+        let Some(event) = event_of(connection, frame, self.node.id) else { return Ok(None) };
+        let driven = self.drive_soon(&CeremonyKey::from(&*ceremony), event).await;
+        let driven = driven.map_err(of_drive)?;
+        match driven.reply {
+            Reply::Done | Reply::Ignored => Ok(None),
+            Reply::Accepted { attempt } => {
                 // The first time the end is news to all, and shown with the notice of it.
-                if matches!(driven.reply, Reply::Accepted { .. }) && !driven.changed {
+                if !driven.changed {
                     self.show_end(&driven.ceremony, connection);
                 }
-                if driven.ceremony.request.id != ceremony_id {
-                    return Some(error_frame(FrameErrorCode::OtherCeremony, ceremony_id));
-                }
-                reply_frame(driven.reply, ceremony_id)
+                Ok(Some(RelayFrame::Accepted { ceremony_id, attempt }))
             }
-            Err(DriveError::NotFound) => {
-                Some(error_frame(FrameErrorCode::UnknownCeremony, ceremony_id))
-            }
-            Err(error @ DriveError::Unavailable(_)) => {
-                tracing::warn!(ceremony = %key.id, %error, "a frame could not be stored");
-                Some(error_frame(FrameErrorCode::Unavailable, ceremony_id))
-            }
+            Reply::Refused(refusal) => Err(refused(refusal)),
         }
+    }
+
+    /// The person said no to prompts that were held back.
+    async fn decline_held(
+        &self,
+        connection: &Connection,
+        reason: DeclineReason,
+    ) -> Option<RelayFrame> {
+        let refused: Refused = match reason {
+            DeclineReason::Declined => FrameErrorCode::InvalidFrame.into(),
+            DeclineReason::NotMe => self.mute_strangers(connection.owner()).await.err()?.into(),
+        };
+        Some(refused.frame(None, None))
     }
 }
 
@@ -161,37 +183,13 @@ fn event_of(connection: &Connection, frame: DeviceFrame, by: NodeId) -> Option<E
     })
 }
 
-fn reply_frame(reply: Reply, ceremony_id: CeremonyId) -> Option<RelayFrame> {
-    let refusal = match reply {
-        Reply::Done | Reply::Ignored => return None,
-        Reply::Accepted { attempt } => return Some(RelayFrame::Accepted { ceremony_id, attempt }),
-        Reply::Refused(refusal) => refusal,
-    };
-    let code = match refusal {
-        Refusal::WrongCode { left } => {
-            return Some(RelayFrame::Error {
-                code: FrameErrorCode::WrongCode,
-                message: format!(
-                    "wrong code, {left} {} left",
-                    if left == 1 { "try" } else { "tries" }
-                ),
-                retryable: false,
-                ceremony_id: Some(ceremony_id),
-            });
-        }
-        Refusal::ClaimedElsewhere => FrameErrorCode::ClaimedElsewhere,
-        Refusal::NotChallenged => FrameErrorCode::NotChallenged,
-        Refusal::AlreadyAnswered => FrameErrorCode::AlreadyAnswered,
-        Refusal::AlreadyClosed => FrameErrorCode::AlreadyClosed,
-    };
-    Some(error_frame(code, ceremony_id))
-}
-
-fn error_frame(code: FrameErrorCode, ceremony_id: CeremonyId) -> RelayFrame {
-    RelayFrame::Error {
-        code,
-        message: code.message().to_owned(),
-        retryable: code.is_retryable(),
-        ceremony_id: Some(ceremony_id),
+/// How a refused event is told to the device that caused it.
+pub(super) fn refused(refusal: Refusal) -> Refused {
+    match refusal {
+        Refusal::WrongCode { left } => wrong(left.into(), ""),
+        Refusal::ClaimedElsewhere => FrameErrorCode::ClaimedElsewhere.into(),
+        Refusal::NotChallenged => FrameErrorCode::NotChallenged.into(),
+        Refusal::AlreadyAnswered => FrameErrorCode::AlreadyAnswered.into(),
+        Refusal::AlreadyClosed => FrameErrorCode::AlreadyClosed.into(),
     }
 }

@@ -4,26 +4,15 @@
 //!
 //! Without the store nothing is admitted and no code is looked at: both fail closed.
 
-use fido_relay_proto::{Binding, Outcome, UnixMillis};
+use fido_relay_proto::Outcome;
 
 use super::Relay;
 use super::connection::Owner;
 use crate::app::devices::UserKey;
+use crate::app::users;
 use crate::ceremony::{Ceremony, Fact, Kind, Request};
-use crate::fatigue::{Admission, Ask, End, Standing, Why};
-use crate::ports::{
-    Batch, Bucket, Due, DueRule, Happening, Record, Revision, SecurityEvent, StoreError, records,
-};
-
-/// A record dies a day after its last change: nothing in it looks further back.
-pub(super) const STANDINGS: DueRule =
-    DueRule { bucket: Bucket::Standings, due: records::due_of::<Standing> };
-
-impl Record for Standing {
-    fn due(&self) -> Option<Due> {
-        self.dies_at().map(Due::removal)
-    }
-}
+use crate::fatigue::{Admission, Ask, End, Hold, Standing};
+use crate::ports::{Batch, Happening, SecurityEvent, StoreError};
 
 /// How often a try is counted anew because another write came first.
 const RACES: usize = 64;
@@ -32,13 +21,14 @@ pub(super) fn user(request: &Request) -> UserKey {
     UserKey::new(&request.tenant, &request.username)
 }
 
-/// What a fact changes in the user's prompt state, if anything. A suppressed ceremony counts as
-/// none, but for the person's own "no"; and time does by itself what an expiry would.
+/// What a fact changes in the user's prompt state, if anything. A suppressed ceremony was not counted:
+/// only the person's own answer matters. Time does by itself what the expiry of one that rang would.
 pub(super) fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<End> {
     let (outcome, reason) = match fact.kind {
         Kind::Closed { outcome, reason } => (outcome, reason),
         Kind::Opened
         | Kind::Sent
+        | Kind::Lost
         | Kind::Delivered
         | Kind::WrongCode { .. }
         | Kind::Claimed
@@ -47,59 +37,51 @@ pub(super) fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<End> {
         | Kind::Answered { .. }
         | Kind::Suppressed { .. } => return None,
     };
-    let request = &ceremony.request;
-    let end = End {
+    let (request, rang) = (&ceremony.request, !ceremony.silent && ceremony.rang());
+    let counts = match outcome {
+        Outcome::Succeeded | Outcome::Denied => true,
+        Outcome::Expired => !ceremony.silent && !rang,
+        Outcome::Rejected | Outcome::Failed | Outcome::Cancelled | Outcome::Indeterminate => {
+            !ceremony.silent
+        }
+    };
+    counts.then(|| End {
         ceremony: request.id,
         client: request.client_id,
-        prior_auth: request.prior_auth,
+        lane: request.lane.clone(),
+        browser: request.browser.clone(),
+        rang,
         outcome,
         reason,
         at: fact.at,
-    };
-    let counts = !ceremony.silent || end.is_a_word_of_the_person();
-    (outcome != Outcome::Expired && counts).then_some(end)
+    })
 }
 
 impl Relay {
-    /// Decides whether a ceremony that is about to be stored is shown, and adds the user's prompt
-    /// state to the batch that stores it. If it is not shown, also when the same rule would let it
-    /// pass.
+    /// Decides whether a ceremony that is about to be stored rings, and adds the user's prompt state
+    /// to the batch that stores it.
     pub(super) async fn admit(
         &self,
         batch: Batch,
         request: &Request,
-    ) -> Result<(Batch, Admission, Option<UnixMillis>), StoreError> {
+    ) -> Result<(Batch, Admission), StoreError> {
         let ask = Ask {
             ceremony: request.id,
             client: request.client_id,
             prior_auth: request.prior_auth,
-            needs_code: match request.binding {
-                Binding::Code => true,
-                Binding::None => false,
-            },
+            browser: request.browser.clone(),
             until: request.deadline,
         };
-        let now = self.world().clock.now();
-        let policy = &self.node.policy;
-        let (batch, decided) = self
-            .with_standing(batch, &user(request), |standing| {
-                match standing.admit(policy, now, &ask) {
-                    shown @ Admission::Shown { .. } => (shown, None),
-                    silent @ Admission::Silent(why) => {
-                        (silent, standing.passes_at(policy, &ask, why))
-                    }
-                }
-            })
-            .await?;
-        Ok((batch, decided.0, decided.1))
+        let (now, policy) = (self.world().clock.now(), &self.node.policy);
+        self.with_standing(batch, &user(request), |standing| standing.admit(policy, now, &ask))
+            .await
     }
 
     /// Logs why a ceremony does not ring, and for how long others of its kind will not.
-    pub(super) fn log_silent(&self, request: &Request, why: Why, passes_at: Option<UnixMillis>) {
-        let now = self.world().clock.now();
-        let for_s = passes_at.map(|at| at.millis_since(now).div_ceil(1000));
-        tracing::info!(ceremony = %request.id, client = %request.client_id, rule = why.as_str(),
-            setting = why.setting(), for_s, "does not ring");
+    pub(super) fn log_held(&self, request: &Request, hold: Hold) {
+        let for_s = hold.until.millis_since(self.world().clock.now()).div_ceil(1000);
+        tracing::info!(ceremony = %request.id, client = %request.client_id, rule = hold.why.as_str(),
+            setting = hold.why.setting(), for_s, "does not ring");
     }
 
     /// Adds what the end of a ceremony means for the user's prompt state to the batch that stores
@@ -119,42 +101,34 @@ impl Relay {
         Ok(batch)
     }
 
-    /// Whether codes of this user's phones are looked at.
-    pub(super) async fn takes_codes(&self, user: &UserKey) -> Result<bool, StoreError> {
-        let store = &*self.world().store;
-        let found = records::load::<Standing>(store, Bucket::Standings, user.as_str()).await?;
-        let now = self.world().clock.now();
-        Ok(found.is_none_or(|(standing, _)| !standing.codes_are_spent(&self.node.policy, now)))
-    }
-
-    /// Counts a wrong code typed on this device; `false`: there was no try left.
-    pub(super) async fn spend_try(&self, user: &UserKey, by: &Owner) -> Result<bool, StoreError> {
+    /// The person said "not me" to prompts that were held back: strangers are quiet, and the alarm
+    /// is raised.
+    pub(super) async fn mute_strangers(&self, by: &Owner) -> Result<(), StoreError> {
         let (now, policy) = (self.world().clock.now(), &self.node.policy);
+        let user = UserKey::new(&by.tenant, &by.username);
+        let (device_id, username) = (by.device, by.username.clone());
+        let what = Happening::NotMeHeld { device_id, username };
+        let entry = SecurityEvent::new(by.tenant.clone(), now, what).entry();
         let _turn = self.node.standings.take(user.as_str()).await;
         for _ in 0..RACES {
-            let (mut batch, (spent, is_last)) = self
-                .with_standing(Batch::new(), user, |standing| {
-                    let spent = standing.spend_try(policy, now);
-                    (spent, spent && standing.codes_are_spent(policy, now))
-                })
-                .await?;
-            if is_last {
-                let (device_id, username) = (by.device, by.username.clone());
-                let what = Happening::CodesSpent { device_id, username };
-                batch = batch.entry(SecurityEvent::new(by.tenant.clone(), now, what).entry());
-            }
-            match self.commit_noted(batch).await {
+            let mute = |standing: &mut Standing| standing.mute_strangers(policy, now);
+            let (batch, ()) = self.with_standing(Batch::new(), &user, mute).await?;
+            match self.commit_noted(batch.entry(entry.clone())).await {
                 Ok(_) => {
-                    if is_last {
-                        tracing::warn!(device = %by.device, "no more codes are taken today");
-                    }
-                    return Ok(spent);
+                    tracing::warn!(device = %by.device, "\"not me\" to prompts that were held back");
+                    return Ok(());
                 }
                 Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error),
             }
         }
         Err(StoreError::too_many_races())
+    }
+
+    /// Whether the person said "not me" a short while ago.
+    pub(super) async fn is_after_not_me(&self, user: &UserKey) -> Result<bool, StoreError> {
+        let (standing, _) = users::standing(&*self.world().store, user).await?;
+        Ok(standing.is_after_not_me(self.world().clock.now()))
     }
 
     /// Adds the user's changed prompt state to a batch.
@@ -164,23 +138,21 @@ impl Relay {
         user: &UserKey,
         change: impl FnOnce(&mut Standing) -> R,
     ) -> Result<(Batch, R), StoreError> {
-        let (store, key) = (&*self.world().store, user.as_str());
-        let found = records::load::<Standing>(store, Bucket::Standings, key).await?;
-        let (mut standing, revision) = found.unwrap_or((Standing::default(), Revision::ABSENT));
+        let (mut standing, revision) = users::standing(&*self.world().store, user).await?;
         let done = change(&mut standing);
-        Ok((records::put(batch, Bucket::Standings, key, revision, &standing)?, done))
+        Ok((users::put_standing(batch, user, revision, &standing)?, done))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use fido_relay_proto::{DeviceId, Reason};
+    use fido_relay_proto::{DeviceId, Reason, UnixMillis};
 
     use super::*;
     use crate::ceremony::with_every_kind;
 
     #[test]
-    fn only_an_end_other_than_an_expiry_changes_the_prompt_state() {
+    fn an_end_that_time_does_not_bring_by_itself_changes_the_prompt_state() {
         let mut ceremony = with_every_kind();
         let ends = |ceremony: &Ceremony| -> Vec<_> {
             let end = |fact| end_of(ceremony, fact).map(|end| (end.outcome, end.reason, end.at));
@@ -197,6 +169,7 @@ mod tests {
             (false, Outcome::Cancelled, None, true),
             (false, Outcome::Expired, Some(Reason::Deadline), false),
             (false, Outcome::Expired, Some(Reason::SessionExpired), false),
+            (true, Outcome::Succeeded, None, true),
             (true, Outcome::Cancelled, None, false),
             (true, Outcome::Expired, Some(Reason::Deadline), false),
         ] {
@@ -206,5 +179,9 @@ mod tests {
             ceremony.history[last].kind = Kind::Closed { outcome, reason };
             assert_eq!(ends(&ceremony).len(), usize::from(counts), "{silent} {outcome:?}");
         }
+        ceremony.silent = false;
+        ceremony.history.retain(|fact| !matches!(fact.kind, Kind::Sent | Kind::Delivered));
+        let end = ends(&ceremony);
+        assert_eq!(end.len(), 1, "one that expires and reached no phone is counted no longer");
     }
 }

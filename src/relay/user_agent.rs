@@ -127,9 +127,11 @@ mod tests {
             tenant: TenantId::default(),
             id: ClientId::from_bytes([1; 16]),
             name: PlainText::new("Example Bank").unwrap(),
+            is_believed: true,
+            code_alone: true,
         };
         let now = UnixMillis(0);
-        let opened = OpenOrder::new(asker, body, "bank.example".to_owned(), now).request;
+        let opened = OpenOrder::new(asker, body, None, "bank.example".to_owned(), now).request;
         assert_eq!(opened.context.unwrap().user_agent.as_deref(), Some("Chrome"));
     }
 }

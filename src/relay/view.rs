@@ -2,9 +2,10 @@
 //! rules work on. What of this which caller may see is the edge's to decide.
 
 use fido_relay_proto::http::Status;
+use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
-    Binding, CeremonyId, CeremonyType, ClientId, Outcome, Phase, Reason, Step, TenantId,
-    UnixMillis, Username,
+    Binding, CeremonyId, CeremonyType, ClientId, Outcome, Phase, Reason, SameNetwork, Step,
+    TenantId, UnixMillis, Username,
 };
 
 use super::ceremonies::CeremonyKey;
@@ -23,10 +24,14 @@ pub struct View {
     pub ceremony_type: CeremonyType,
     /// Whose card.
     pub username: Username,
+    /// As what the initiator's word on the user counted.
+    pub prior_auth: PriorAuth,
     /// How page and phone are tied together.
     pub binding: Binding,
     /// Whether pages see presence; missing in what an earlier version opened, when all saw it.
     pub show_delivery: Option<bool>,
+    /// Whether phone and browser were in one network, where that is compared.
+    pub same_network: Option<SameNetwork>,
     /// When it expires.
     pub deadline: UnixMillis,
     /// What the page shows, while it is waited for.
@@ -197,8 +202,10 @@ impl From<&Ceremony> for View {
             client_id: request.client_id,
             ceremony_type: request.ceremony_type,
             username: request.username.clone(),
+            prior_auth: request.prior_auth,
             binding: request.binding,
             show_delivery: request.show_delivery,
+            same_network: ceremony.same_network,
             deadline: request.deadline,
             code,
             phase: ceremony.phase(),

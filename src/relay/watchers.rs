@@ -112,6 +112,7 @@ impl Drop for Watch {
 
 #[cfg(test)]
 mod tests {
+    use fido_relay_proto::life::PriorAuth;
     use fido_relay_proto::{Binding, CeremonyType, ClientId, Phase, Step, TenantId, UnixMillis};
     use futures::FutureExt as _;
 
@@ -155,8 +156,10 @@ mod tests {
             client_id: ClientId::from_bytes([2; 16]),
             ceremony_type: CeremonyType::Authentication,
             username: "ada".to_owned().try_into().unwrap(),
+            prior_auth: PriorAuth::None,
             binding: Binding::Code,
             show_delivery: None,
+            same_network: None,
             deadline: UnixMillis(0),
             code: None,
             phase: Phase::Offered,

@@ -130,6 +130,7 @@ mod tests {
     fn keys(key: u8) -> Keys {
         Keys {
             ticket: [key; 32],
+            browser: [0; 32],
             access: [0; 32],
             user_handle: [0; 32],
             result: Vec::new(),

@@ -14,6 +14,8 @@ use crate::ports::{Bucket, Revision, Store, StoreError};
 pub struct Keys {
     /// HMAC-SHA-256 key of tickets.
     pub(super) ticket: [u8; 32],
+    /// HMAC-SHA-256 key of browsers' names.
+    pub(super) browser: [u8; 32],
     /// HMAC-SHA-256 key of access tokens.
     pub(super) access: [u8; 32],
     /// HMAC-SHA-256 key that the built-in FIDO2 server derives user handles with.
@@ -37,11 +39,12 @@ impl Keys {
     /// The store's; also if what is stored is not a key.
     pub async fn load_or_make(store: &dyn Store, sealer: &Sealer) -> Result<Self, StoreError> {
         let ticket = load_or_make_secret(store, sealer, "ticket").await?;
+        let browser = load_or_make_secret(store, sealer, "browser").await?;
         let access = load_or_make_secret(store, sealer, "access").await?;
         let user_handle = load_or_make_secret(store, sealer, "user_handle").await?;
         let result = load_or_make(store, sealer, "result", make_p256).await?;
         let record = load_or_make(store, sealer, "record", make_p256).await?;
-        Ok(Self { ticket, access, user_handle, result, record })
+        Ok(Self { ticket, browser, access, user_handle, result, record })
     }
 
     /// What the built-in FIDO2 server derives user handles with.

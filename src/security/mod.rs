@@ -2,6 +2,7 @@
 //! HTTP, sockets or ceremonies under way.
 
 pub mod access_token;
+pub mod browsers;
 pub mod client_assertion;
 pub mod clients;
 pub mod device_proof;

@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub use fido_relay_proto::http::{JwkSet, PublishedJwk};
 use fido_relay_proto::{
-    Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DeviceId, Outcome, UnixMillis,
-    Username,
+    Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DeviceId, Outcome, SameNetwork,
+    UnixMillis, Username,
 };
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,9 @@ pub struct Claims {
     /// What vouches for the transaction's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tx_binding: Option<TxBinding>,
+    /// Whether phone and browser were in one network; only where the tenant wants it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_network: Option<SameNetwork>,
     /// SHA-256 of the credential id, base64url.
     pub cred_hash: String,
     /// The phone.
@@ -66,16 +69,18 @@ pub struct Claims {
 #[derive(Debug)]
 pub struct ResultSigner {
     issuer: String,
+    tells_network: bool,
     signer: JwsSigner,
 }
 
 impl ResultSigner {
-    /// Signs as `issuer`, the relay's public URL.
+    /// Signs as `issuer`, the relay's public URL; `tells_network`: tokens have `same_network`.
     ///
     /// # Errors
     /// [`UnusableKey`] if what was stored is no P-256 key.
-    pub fn new(keys: &Keys, issuer: &str) -> Result<Self, UnusableKey> {
-        Ok(Self { issuer: issuer.to_owned(), signer: JwsSigner::new(&keys.result)? })
+    pub fn new(keys: &Keys, issuer: &str, tells_network: bool) -> Result<Self, UnusableKey> {
+        let (issuer, signer) = (issuer.to_owned(), JwsSigner::new(&keys.result)?);
+        Ok(Self { issuer, tells_network, signer })
     }
 
     /// What verifiers need.
@@ -120,6 +125,7 @@ impl ResultSigner {
             auth_time: success.at.as_secs(),
             tx_hash,
             tx_binding: success.tx_binding,
+            same_network: success.same_network.filter(|_| self.tells_network),
             cred_hash: success.approval.cred_hash.clone(),
             device_id: success.device_id,
         })

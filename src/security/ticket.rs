@@ -67,6 +67,7 @@ mod tests {
     fn tickets(key: u8) -> Tickets {
         Tickets::new(&Keys {
             ticket: [key; 32],
+            browser: [0; 32],
             access: [0; 32],
             user_handle: [0; 32],
             result: Vec::new(),

@@ -19,6 +19,7 @@ pub(super) fn edge(config: &Config, metrics: Metrics, refusals: Arc<Refusals>) -
     edge::Settings {
         tenant: TenantId::default(),
         rp_id: config.tenant.rp_id.clone(),
+        network_in_result: config.tenant.network_in_result,
         public_url: base(&config.public_url),
         public_aliases: aliases(&config.public_url),
         tenant_origins: config.tenant.origins.clone(),
@@ -38,16 +39,19 @@ pub(super) fn edge(config: &Config, metrics: Metrics, refusals: Arc<Refusals>) -
     }
 }
 
-pub(super) fn prompt_policy(prompts: &Prompts) -> Policy {
+pub(crate) fn prompt_policy(prompts: &Prompts) -> Policy {
     Policy {
         live: prompts.live,
         ringing: prompts.ringing,
         free_prompts: prompts.free,
         waits_ms: prompts.waits.iter().copied().map(millis).collect(),
         prompts_per_hour: prompts.per_hour,
+        vouched_per_hour: prompts.vouched_per_hour,
         declined_quiet_ms: millis(prompts.declined_quiet),
         not_me_mute_ms: millis(prompts.not_me_mute),
         wrong_codes_per_day: prompts.wrong_codes_per_day,
+        wrong_codes_in_a_row: prompts.wrong_codes_in_a_row,
+        same_network: prompts.same_network,
     }
 }
 

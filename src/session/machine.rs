@@ -383,5 +383,6 @@ fn error(code: FrameErrorCode) -> RelayFrame {
         message: code.message().to_owned(),
         retryable: code.is_retryable(),
         ceremony_id: None,
+        claim_id: None,
     }
 }

@@ -158,7 +158,11 @@ pub(super) fn of_happening(event: &SecurityEvent) -> Option<Event> {
             )
         }
         // That nobody was asked is not for whoever wanted to ask: it would tell of the user.
-        Happening::Silenced { .. } | Happening::CodesSpent { .. } => return None,
+        Happening::Silenced { .. }
+        | Happening::CodesSpent { .. }
+        | Happening::DeviceLocked { .. }
+        | Happening::PromptsUnlocked { .. }
+        | Happening::NotMeHeld { .. } => return None,
         // "Not me" is told by the end of the ceremony that it closed.
         Happening::NotMe { .. }
         | Happening::UserRemoved { .. }

@@ -18,6 +18,7 @@ use super::outbox::Delivery;
 use super::*;
 use crate::backends::embedded::MemoryStore;
 use crate::ceremony::{Ceremony, Code, Request};
+use crate::fatigue::Lane;
 use crate::journal::Journal;
 use crate::ports::{
     Answered, Bucket, Happening, Letter, RetryAfter, SecurityEvent, Unsent, records,
@@ -264,6 +265,9 @@ impl Stage {
             context: None,
             client_nonce: None,
             prior_auth: PriorAuth::None,
+            browser: None,
+            lane: Lane::default(),
+            code_alone: true,
             show_delivery: Some(false),
             rp_id: "bank.example".to_owned(),
             options: fido_relay_proto::http::UpstreamOptions::default(),

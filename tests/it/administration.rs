@@ -6,6 +6,7 @@ mod clients;
 mod devices;
 mod operators;
 mod trail;
+mod users;
 mod webhooks;
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fido_relay::app::devices::{self, Device, UserKey};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::ceremony::{Approval, Event, Verdict};
+use fido_relay::fatigue::Tries;
 use fido_relay::phone::DeviceKey;
 use fido_relay::ports::{
     Batch, BoxFuture, Bucket, Completion, Happening, Revision, Store, StoreError, Stored,
@@ -99,6 +100,7 @@ async fn a_registered_card_its_news_and_its_entry_are_one_commit_with_the_ceremo
         paired_at: UnixMillis(1_800_000_000_000),
         revoked_at: None,
         rotated: None,
+        tries: Tries::default(),
     };
     add_device(&*relay.store, &device).await;
     let approval = Approval { cred_hash: "A".repeat(43), user_verified: None, evidence: None };

@@ -16,7 +16,9 @@ use fido_relay_proto::{
     AttemptId, Binding, ConnectionId, DeviceId, Outcome, Phase, RelayFrame, TenantId, Username,
 };
 
+use crate::support::acts::add_device;
 use crate::support::bare_relay::BareRelay;
+use crate::support::handset::a_device;
 
 const PHONE: DeviceId = DeviceId::from_bytes([1; 16]);
 
@@ -50,6 +52,7 @@ fn name(kind: &Kind) -> &'static str {
     match kind {
         Kind::Opened => "opened",
         Kind::Sent => "sent",
+        Kind::Lost => "lost",
         Kind::Delivered => "delivered",
         Kind::WrongCode { .. } => "wrong_code",
         Kind::Claimed => "claimed",
@@ -106,7 +109,9 @@ impl Store for Watched {
     }
 }
 
-fn phone() -> Connection {
+/// Ada's phone.
+async fn phone(store: &dyn Store) -> Connection {
+    add_device(store, &a_device(PHONE, "ada")).await;
     let username = Username::new("ada").unwrap();
     let owner = Owner { device: PHONE, tenant: TenantId::default(), username };
     Connection::new(ConnectionId::from_bytes([1; 16]), owner)
@@ -122,10 +127,11 @@ fn code_of(ceremony: &Ceremony) -> Option<String> {
 /// What the phone does with an offer: it takes it, and the person types the code.
 async fn claim(relay: &BareRelay, key: &CeremonyKey, phone: &Connection) {
     let code = relay.until(key, code_of).await;
+    relay.relay.show_again(key, phone).await;
     relay.relay.sent(phone, key.id).await;
     let ack = DeviceFrame::Ack(Ack { ceremony_id: key.id, of: AckOf::Offer });
     assert!(relay.relay.receive(phone, ack).await.is_none());
-    let claim = DeviceFrame::Claim(Claim { ceremony_id: key.id, code });
+    let claim = DeviceFrame::Claim(Claim { ceremony_id: Some(key.id), code, claim_id: None });
     assert!(relay.relay.receive(phone, claim).await.is_none());
 }
 
@@ -141,7 +147,7 @@ async fn answer(relay: &BareRelay, key: &CeremonyKey, phone: &Connection, attemp
 async fn sign_in(store: &Arc<Watched>, is_local: bool) -> (usize, Vec<Vec<&'static str>>) {
     let relay = BareRelay::start(Arc::clone(store) as Arc<dyn Store>).await;
     relay.fido.is_local.store(is_local, Ordering::Relaxed);
-    let (key, phone) = (relay.open(Binding::Code, None).await, phone());
+    let (key, phone) = (relay.open(Binding::Code, None).await, phone(&*relay.store).await);
     claim(&relay, &key, &phone).await;
     let attempt = relay.challenged(&key).await;
     answer(&relay, &key, &phone, attempt).await;
@@ -187,7 +193,7 @@ async fn what_waits_is_seen_once_it_is_committed_a_moment_later() {
     let store = Arc::new(Watched::default());
     let relay = BareRelay::start(Arc::clone(&store) as Arc<dyn Store>).await;
     *relay.fido.begins_after.lock().unwrap() = Duration::from_secs(2);
-    let (key, phone) = (relay.open(Binding::Code, None).await, phone());
+    let (key, phone) = (relay.open(Binding::Code, None).await, phone(&*relay.store).await);
     claim(&relay, &key, &phone).await;
     let view = relay.relay.view(&key).await.unwrap().unwrap();
     assert_eq!((view.phase, view.steps(true).seq()), (Phase::Offered, 10));
@@ -204,11 +210,12 @@ async fn what_waits_is_seen_once_it_is_committed_a_moment_later() {
 async fn a_wrong_code_is_committed_before_it_is_answered() {
     let store = Arc::new(Watched::default());
     let relay = BareRelay::start(Arc::clone(&store) as Arc<dyn Store>).await;
-    let (key, phone) = (relay.open(Binding::Code, None).await, phone());
+    let (key, phone) = (relay.open(Binding::Code, None).await, phone(&*relay.store).await);
     let right = relay.until(&key, code_of).await;
+    relay.relay.show_again(&key, &phone).await;
     relay.relay.sent(&phone, key.id).await;
     let code = if right == "000000" { "111111" } else { "000000" }.to_owned();
-    let typed = Claim { ceremony_id: key.id, code };
+    let typed = Claim { ceremony_id: Some(key.id), code, claim_id: None };
     let reply = relay.relay.receive(&phone, DeviceFrame::Claim(typed)).await;
     let refused = |reply: &Option<RelayFrame>| match reply {
         Some(RelayFrame::Error { code, .. }) => Some(*code),
@@ -219,11 +226,15 @@ async fn a_wrong_code_is_committed_before_it_is_answered() {
     // Where it cannot be stored, nothing is said of it.
     store.refuses.store(true, Ordering::Relaxed);
     let code = if right == "222222" { "333333" } else { "222222" }.to_owned();
-    let typed = Claim { ceremony_id: key.id, code };
+    let typed = Claim { ceremony_id: Some(key.id), code, claim_id: None };
     let reply = relay.relay.receive(&phone, DeviceFrame::Claim(typed)).await;
     assert_eq!(refused(&reply), Some(FrameErrorCode::Unavailable));
     // Nor is a right one taken that could not be stored.
-    let typed = Claim { ceremony_id: key.id, code: right };
+    store.refuses.store(false, Ordering::Relaxed);
+    let ack = DeviceFrame::Ack(Ack { ceremony_id: key.id, of: AckOf::Offer });
+    assert!(relay.relay.receive(&phone, ack).await.is_none());
+    store.refuses.store(true, Ordering::Relaxed);
+    let typed = Claim { ceremony_id: Some(key.id), code: right, claim_id: None };
     let reply = relay.relay.receive(&phone, DeviceFrame::Claim(typed)).await;
     assert_eq!(refused(&reply), Some(FrameErrorCode::Unavailable));
 }
@@ -232,7 +243,7 @@ async fn a_wrong_code_is_committed_before_it_is_answered() {
 async fn steps_that_the_store_refused_are_stored_once_it_takes_them() {
     let store = Arc::new(Watched::default());
     let relay = BareRelay::start(Arc::clone(&store) as Arc<dyn Store>).await;
-    let (key, phone) = (relay.open(Binding::Code, None).await, phone());
+    let (key, phone) = (relay.open(Binding::Code, None).await, phone(&*relay.store).await);
     let code = relay.until(&key, code_of).await;
     store.refuses.store(true, Ordering::Relaxed);
     relay.relay.sent(&phone, key.id).await;
@@ -248,7 +259,7 @@ async fn steps_that_the_store_refused_are_stored_once_it_takes_them() {
 async fn steps_that_wait_follow_another_nodes_write_with_their_own_times() {
     let store = Arc::new(Watched::shared());
     let relay = BareRelay::start(Arc::clone(&store) as Arc<dyn Store>).await;
-    let (key, phone) = (relay.open(Binding::Code, None).await, phone());
+    let (key, phone) = (relay.open(Binding::Code, None).await, phone(&*relay.store).await);
     relay.clock.forward(1_000);
     relay.relay.sent(&phone, key.id).await;
     // Another node stores a wrong code meanwhile.
@@ -256,7 +267,10 @@ async fn steps_that_wait_follow_another_nodes_write_with_their_own_times() {
     let code = if code_of(&theirs).unwrap() == "000000" { "111111" } else { "000000" }.to_owned();
     let (device, attempt) = (DeviceId::from_bytes([2; 16]), AttemptId::from_bytes([2; 16]));
     let opened_at = theirs.request.opened_at;
-    theirs.step(opened_at.plus_millis(500), Event::Claim { device, attempt, code });
+    theirs.step(
+        opened_at.plus_millis(500),
+        Event::Claim { device, attempt, code, same_network: None },
+    );
     records::save(&store.store, Bucket::Ceremonies, &key.to_string(), revision, &theirs)
         .await
         .unwrap();

@@ -99,6 +99,28 @@ fn now_s(relay: &TestRelay) -> i64 {
     i64::try_from(relay.running.relay().world().clock.now().as_secs()).unwrap()
 }
 
+#[tokio::test]
+async fn the_users_other_phones_hear_that_one_was_revoked() {
+    let scene = Scene::set().await;
+    // Nothing is open for Bob.
+    let paired = scene.relay.pair(&scene.initiator, "bob").await;
+    let mut phone = WirePhone::connect(paired.clone()).await;
+    let tablet = scene.relay.pair(&scene.initiator, "bob").await;
+    assert_eq!(phone.notice().await.event, NoticeEvent::DevicePaired);
+    let path = format!("/v1/devices/{}", tablet.device_id);
+    assert_eq!(scene.initiator.delete(&path).await.status(), 204);
+    let notice = phone.notice().await;
+    assert_eq!(notice.event, NoticeEvent::DeviceRevoked);
+    assert_eq!(notice.device_id, Some(tablet.device_id));
+    // And the one that is left hears nothing of its own end, nor does the next one of what was before.
+    let path = format!("/v1/devices/{}", paired.device_id);
+    assert_eq!(scene.initiator.delete(&path).await.status(), 204);
+    assert_eq!(phone.end().await.0, Some(4403));
+    let next = scene.relay.pair(&scene.initiator, "bob").await;
+    let mut next = WirePhone::connect(next).await;
+    next.hears_nothing().await;
+}
+
 async fn post(relay: &TestRelay, body: &Value) -> Response {
     http().post(format!("{}/v1/device/key", relay.url())).json(body).send().await.unwrap()
 }

@@ -55,7 +55,8 @@ impl Browser {
             assert!(attributes.contains("Secure"), "{attributes}");
             match pair.split_once('=').unwrap() {
                 ("csrftoken", value) => value.clone_into(&mut self.token),
-                (_, value) => value.clone_into(&mut self.session),
+                ("__Host-session", value) => value.clone_into(&mut self.session),
+                (_, _) => {}
             }
         }
     }

@@ -7,11 +7,15 @@ use std::sync::Arc;
 
 use fido_relay::app::devices::Device;
 use fido_relay::backends::embedded::{FileStore, RevocationList, SystemClock};
+use fido_relay::fatigue::Tries;
 use fido_relay::phone::DeviceKey;
-use fido_relay::ports::{Bucket, Clock as _, Revocation, Revocations as _, Revoked, Store};
+use fido_relay::ports::{
+    Bucket, Clock as _, Revision, Revocation, Revocations as _, Revoked, Store,
+};
+use fido_relay::security::clients::{Client, NewClient};
 use fido_relay::serve::{REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE};
 use fido_relay_proto::http::Platform;
-use fido_relay_proto::{DeviceId, TenantId, Username};
+use fido_relay_proto::{DeviceId, PlainText, TenantId, Username};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -56,6 +60,16 @@ impl Machine {
         let output = command.envs(self.variables.iter().cloned()).output().await.unwrap();
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(text).unwrap())
+    }
+
+    /// Another command, which succeeds.
+    async fn runs(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
+        command.args(arguments).current_dir(self.directory.path()).env_clear();
+        let output = command.envs(self.variables.iter().cloned()).output().await.unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {text}");
+        text
     }
 
     #[track_caller]
@@ -104,7 +118,38 @@ async fn a_store_that_a_relay_left_is_well_and_holds_the_same_afterwards() {
     let store = FileStore::open(&machine.data_dir().join(STORE_FILE), &[]).unwrap();
     let keys = store.list(Bucket::Keys, "").await.unwrap();
     let names: Vec<_> = keys.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["access", "record", "result", "ticket", "user_handle"]);
+    assert_eq!(names, ["access", "browser", "record", "result", "ticket", "user_handle"]);
+}
+
+#[tokio::test]
+async fn a_client_of_an_earlier_version_that_is_believed_without_the_scope_is_named_with_its_remedy()
+ {
+    let machine = Machine::used().await;
+    let says = "Old Shop (";
+    let id = {
+        let store = FileStore::open(&machine.data_dir().join(STORE_FILE), &[]).unwrap();
+        let (name, tenant) = (PlainText::new("Old Shop").unwrap(), TenantId::default());
+        let new = NewClient { tenant, name, scopes: Vec::new(), bindings: Vec::new() };
+        let client = Client::new(new, SystemClock.now());
+        let mut value = serde_json::to_value(&client).unwrap();
+        value.as_object_mut().unwrap().remove("knows_prior_auth_scope");
+        let (key, value) = (format!("default.{}", client.id), value.to_string().into_bytes());
+        store.save(Bucket::Clients, &key, Revision::ABSENT, value).await.unwrap();
+        client.id
+    };
+    let text = machine.is_well().await;
+    let remedy = format!("fido-relay client change {id} --prior-auth true");
+    assert!(text.contains("warning  clients:") && text.contains(says), "{text}");
+    assert!(text.contains(&remedy), "{text}");
+    let listed = machine.runs(&["client", "list"]).await;
+    assert!(listed.contains("believed without prior_auth:assert"), "{listed}");
+
+    machine.runs(&["client", "change", &id.to_string(), "--prior-auth", "false"]).await;
+    machine.runs(&["client", "change", &id.to_string(), "--code-alone", "false"]).await;
+    let text = machine.is_well().await;
+    assert!(!text.contains(says), "{text}");
+    let listed = machine.runs(&["client", "list"]).await;
+    assert!(!listed.contains("believed") && listed.contains("code_alone = false"), "{listed}");
 }
 
 #[tokio::test]
@@ -220,6 +265,7 @@ async fn a_clock_behind_what_is_stored_is_told() {
         paired_at: SystemClock.now().plus_secs(3_600),
         revoked_at: None,
         rotated: None,
+        tries: Tries::default(),
     };
     add_device(&store, &device).await;
     drop(store);
@@ -242,6 +288,7 @@ async fn devices_that_a_restored_store_brought_back_and_a_damaged_list_of_them_a
         paired_at: SystemClock.now(),
         revoked_at: None,
         rotated: None,
+        tries: Tries::default(),
     };
     add_device(&store, &device).await;
     let (what, at) = (Revoked::Device(device.id), device.paired_at);

@@ -104,6 +104,8 @@ pub(crate) const ROUTES: &[Route] = &[
     route("POST", "/v1/device/key", Needs::Nothing),
     route("GET", "/v1/users/{username}/devices", Needs::Scope(Scope::DevicePair)),
     route("DELETE", "/v1/users/{username}/pairings", Needs::Scope(Scope::DevicePair)),
+    route("GET", "/v1/users/{username}/prompts", Needs::Scope(Scope::UserUnlock)),
+    route("DELETE", "/v1/users/{username}/prompts", Needs::Scope(Scope::UserUnlock)),
     route("GET", "/v1/users/{username}/cards", Needs::Scope(Scope::CardRead)),
     route("DELETE", "/v1/users/{username}/cards/{id}", Needs::Scope(Scope::CardRevoke)),
     with_body("POST", "/v1/webhooks", Needs::Scope(Scope::WebhookAdmin), webhook),

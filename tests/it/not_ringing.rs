@@ -10,6 +10,7 @@ use serde_json::json;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::support::relay::TestRelay;
+use crate::support::wire_phone::WirePhone;
 
 /// What a subscriber wrote.
 #[derive(Clone, Default)]
@@ -42,9 +43,13 @@ async fn the_log_says_which_rule_holds_a_prompt_back_and_for_how_long() {
     let relay = TestRelay::start_with(|config| config.prompts = Config::default().prompts).await;
     let bank = relay.initiator().await;
     let order = json!({ "type": "authentication", "username": "canary-name" });
+    let mut phone = WirePhone::connect(relay.pair(&bank, "canary-name").await).await;
     for _ in 0..3 {
         let opened = bank.open(&order).await;
+        phone.offer().await;
+        phone.hears_nothing().await;
         bank.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
+        phone.closed().await;
     }
     assert_eq!(written.line("does not ring"), None);
     let opened = bank.open(&order).await;

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use fido_relay::phone::{Decision, DropAt, Faults, PhoneEvent, SecondAnswer, Stopped};
 use fido_relay_proto::device::{DeclineReason, FrameErrorCode};
 use fido_relay_proto::http::{OpenedCeremony, OpenedPairing, Status};
-use fido_relay_proto::{Outcome, Reason, Step};
+use fido_relay_proto::{Outcome, Phase, Reason, Step};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
@@ -83,16 +83,53 @@ async fn faults_of_card_and_person_end_as_they_should() {
 }
 
 #[tokio::test]
-async fn without_acks_nothing_counts_as_delivered() {
+async fn without_acks_nothing_counts_as_delivered_and_no_challenge_comes() {
     let relay = TestRelay::start().await;
     let bank = relay.initiator().await;
     let paired = relay.pair(&bank, "ada").await;
     let faults = Faults { withhold_acks: true, ..Faults::none() };
-    let phone = relay.connect(paired, faults).await;
+    let mut phone = relay.connect(paired, faults).await;
     let opened = register(&bank, &phone).await;
-    let closed = bank.outcome(opened.id).await;
+    let is_preview = |event: &PhoneEvent| matches!(event, PhoneEvent::Offered { offer, .. } if offer.preview.is_some());
+    phone.until(is_preview).await;
+    let view = bank.read(opened.id).await;
+    assert_eq!(view.phase, Phase::Offered);
+    assert!(view.progress.iter().all(|entry| entry.step != Step::Delivered));
+}
+
+#[tokio::test]
+async fn a_code_typed_alone_takes_up_the_ceremony_that_rings_on_no_phone() {
+    let relay = TestRelay::start_with(|config| config.prompts.ringing = 1).await;
+    let bank = relay.initiator().await;
+    let mut phone = relay.phone(&bank, "ada").await;
+    let ringing = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
+    phone.until(|event| matches!(event, PhoneEvent::Offered { .. })).await;
+    let silent = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
+    phone.handle.type_code(silent.code.clone().unwrap()).await;
+    let event = phone.until(|event| matches!(event, PhoneEvent::Offered { .. })).await;
+    let PhoneEvent::Offered { offer, .. } = event else { unreachable!() };
+    assert_eq!(offer.ceremony_id, silent.id);
+    assert!(!offer.preview.unwrap().rang);
+    // The person confirms: they typed it.
+    let closed = bank.outcome(silent.id).await;
     assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
-    assert!(closed.progress.iter().all(|entry| entry.step != Step::Delivered));
+    assert_eq!(bank.read(ringing.id).await.phase, Phase::Offered);
+}
+
+#[tokio::test]
+async fn a_code_typed_under_another_prompt_takes_up_its_own_ceremony_over_a_broken_line() {
+    let relay = TestRelay::start_with(|config| config.prompts.ringing = 1).await;
+    let bank = relay.initiator().await;
+    let paired = relay.pair(&bank, "ada").await;
+    let mut phone = relay.connect(paired, Faults::drops(&[DropAt::ClaimSent])).await;
+    let ringing = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
+    let silent = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
+    let code = Decision::Code(silent.code.clone().unwrap());
+    phone.until(|event| matches!(event, PhoneEvent::Offered { .. })).await;
+    phone.handle.decide(ringing.id, code).await;
+    let closed = bank.outcome(silent.id).await;
+    assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
+    assert_eq!(bank.read(ringing.id).await.phase, Phase::Offered);
 }
 
 #[tokio::test]

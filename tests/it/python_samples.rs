@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fido_relay::config::{HttpUpstream, Upstream};
+use fido_relay::config::{Config, HttpUpstream, Upstream};
 use fido_relay_proto::Outcome;
 use fido_relay_proto::http::{OpenedPairing, Status};
 use serde_json::json;
@@ -135,6 +135,46 @@ async fn the_phone_in_python_comes_back_after_a_restart_to_what_was_open() {
     phone.types(&opened.code.unwrap()).await;
     phone.until("succeeded").await;
     let closed = initiator.outcome(opened.id).await;
+    assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
+}
+
+#[tokio::test]
+async fn the_phone_in_python_takes_up_a_page_by_its_code_under_another_prompt_and_under_none() {
+    let Some(python) = needs::python("codes alone on the phone in Python") else { return };
+    let relay = TestRelay::start_with(|config| config.prompts = Config::default().prompts).await;
+    let initiator = relay.initiator().await;
+    let pairing = initiator.post("/v1/pairings", &json!({ "username": "ada" })).await;
+    let pairing: OpenedPairing = pairing.json().await.unwrap();
+    let mut phone = Terminal::run(&python, "phone.py", &[&pairing.uri], "");
+    phone.until("connected").await;
+    let order = json!({ "type": "registration", "username": "ada" });
+    let ringing = initiator.open(&order).await;
+    phone.until("digit code of the page").await;
+    let silent = initiator.open(&order).await;
+    // Under the other one's prompt, which goes on afterwards.
+    phone.types(&silent.code.unwrap()).await;
+    phone.until("found by your code: it rang on no phone").await;
+    phone.types("yes").await;
+    let closed = initiator.outcome(silent.id).await;
+    assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
+    phone.until("succeeded").await;
+    phone.types(&ringing.code.unwrap()).await;
+    phone.until("succeeded").await;
+    // Prompts that lead to nothing, until the phone rings no more: the code is all there is.
+    for _ in 0..3 {
+        let opened = initiator.open(&order).await;
+        phone.until("digit code of the page").await;
+        initiator.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
+        phone.until("cancelled").await;
+    }
+    phone.types("no code at all").await;
+    let malformed = "code_malformed (this is not six digits; no try is lost)";
+    assert_eq!(phone.until("refused:").await, malformed);
+    let silent = initiator.open(&order).await;
+    phone.types(&silent.code.unwrap()).await;
+    phone.until("found by your code: it rang on no phone").await;
+    phone.types("yes").await;
+    let closed = initiator.outcome(silent.id).await;
     assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
 }
 

@@ -21,7 +21,8 @@ fn rates(change: impl FnOnce(&mut RateLimits)) -> impl FnOnce(&mut Config) {
 }
 
 fn order(username: &str) -> Value {
-    json!({ "type": "authentication", "username": username })
+    // Of strangers the oldest would make room.
+    json!({ "type": "authentication", "username": username, "prior_auth": "session" })
 }
 
 async fn opens(initiator: &Initiator, username: &str) -> Response {

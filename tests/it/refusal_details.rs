@@ -120,7 +120,7 @@ async fn an_opening_that_does_not_fit_names_the_field_and_what_it_takes() {
         (opening("context", json!([])), "/context: an object"),
         (
             opening("context", json!({ CANARY: CANARY })),
-            "/context: unknown field; known: ip, user_agent, location",
+            "/context: unknown field; known: ip, user_agent, location, browser",
         ),
         (
             opening("options", json!({ "userVerification": CANARY })),

@@ -7,6 +7,7 @@ use crate::support::acts::{of_world, operator};
 use fido_relay::app::pairings;
 use fido_relay::backends::embedded::{LocalBus, MemoryStore};
 use fido_relay::ceremony::{Begun, Event, Request, UpstreamSession, Verdict};
+use fido_relay::fatigue::Lane;
 use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido};
 use fido_relay::relay::{CeremonyKey, OpenOrder, Relay, World};
 use fido_relay::security::random;
@@ -93,6 +94,9 @@ fn order(relay: &Relay, life: Duration, key: Option<&str>) -> OpenOrder {
         context: None,
         client_nonce: None,
         prior_auth: PriorAuth::Password,
+        browser: None,
+        lane: Lane::default(),
+        code_alone: true,
         show_delivery: Some(false),
         rp_id: "bank.example".to_owned(),
         options: UpstreamOptions::default(),

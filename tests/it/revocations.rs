@@ -7,6 +7,7 @@ use std::time::Duration;
 use fido_relay::app::devices::{self, Device};
 use fido_relay::app::{Actor, App, RevokeError};
 use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList};
+use fido_relay::fatigue::Tries;
 use fido_relay::ports::{
     Batch, BoxFuture, Bucket, Bus, Notice, Revision, Revocations, Revoked, Store, StoreError,
     Stored, records,
@@ -197,6 +198,7 @@ impl Deaf {
             paired_at: UnixMillis(1_800_000_000_000),
             revoked_at: None,
             rotated: None,
+            tries: Tries::default(),
         };
         add_device(&*self.store, &device).await;
         Owner { device: device.id, tenant: device.tenant, username: device.username }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use fido_relay::app::devices::Device;
 use fido_relay::backends::embedded::SystemClock;
+use fido_relay::fatigue::Tries;
 use fido_relay::phone::{Card, Codes, DeviceKey, Pace, Paired, Phone, PhoneEvent};
 use fido_relay::ports::{Clock as _, Store};
 use fido_relay::security::clients::NewClient;
@@ -156,6 +157,7 @@ impl Place {
                     paired_at: now,
                     revoked_at: None,
                     rotated: None,
+                    tries: Tries::default(),
                 };
                 add_device(&*store, &device).await;
                 let socket_url = format!("ws://{}/v1/device/socket", self.address);

@@ -91,6 +91,11 @@ async fn stored(scene: &Scene) -> Vec<(Bucket, String, Vec<u8>)> {
     let mut all = Vec::new();
     for bucket in Bucket::ALL {
         for (key, stored) in store.list(bucket, "").await.unwrap() {
+            // What another tenant's client does to its own tenant's users.
+            let text = String::from_utf8_lossy(&stored.value).replace('\\', "");
+            if key.starts_with("other.") || text.contains(r#""tenant":"other""#) {
+                continue;
+            }
             all.push((bucket, key, stored.value));
         }
     }
@@ -174,7 +179,9 @@ async fn whoever_a_route_does_not_concern_sees_what_never_was_and_changes_nothin
     }
     assert!(calls >= 25, "only {calls} calls");
     let after = stored(&scene).await;
-    assert!(before == after, "something was changed");
+    let changed: Vec<_> = after.iter().filter(|stored| !before.contains(stored)).collect();
+    let changed: Vec<_> = changed.iter().map(|(bucket, key, _)| (bucket, key)).collect();
+    assert!(before == after, "something was changed: {changed:?}");
     // The same calls do reach it for whom they concern: what was compared is not always a refusal.
     for route in ROUTES.iter().filter(|route| route.method == "GET") {
         let Some(subject) = subject(route.path) else { continue };

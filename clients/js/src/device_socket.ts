@@ -121,6 +121,29 @@ export class DeviceSocket {
     return this.#prompts.claim(ceremonyId, code);
   }
 
+  /**
+   * The person typed a code where no prompt asks for one: an `offer` with `preview` follows, or
+   * `refused`, or `unanswered`, each with the name that is given here.
+   */
+  typeCode(code: string): string {
+    return this.#prompts.typeCode(code);
+  }
+
+  /** The person wants what their code found. False if there is no such preview. */
+  confirm(ceremonyId: string): boolean {
+    return this.#prompts.confirm(ceremonyId);
+  }
+
+  /**
+   * The person did not ask for the prompts that were held back (`notice` `prompts_held`). False if
+   * there is no line to say it on: it is not kept.
+   */
+  reportNotMe(): boolean {
+    if (this.#welcomedAt === undefined) return false;
+    this.#line?.send(JSON.stringify({ type: "decline", reason: "not_me" }));
+    return true;
+  }
+
   /** The person said no. False if there is no such prompt. */
   decline(ceremonyId: string, reason: DeclineReason): boolean {
     return this.#prompts.decline(ceremonyId, reason);

@@ -30,8 +30,10 @@ export type FrameErrorCode =
   | "unknown_ceremony"
   | "code_malformed"
   | "wrong_code"
-  | "other_ceremony"
+  | "other_device"
+  | "code_ambiguous"
   | "too_many_codes"
+  | "device_locked"
   | "claimed_elsewhere"
   | "not_challenged"
   | "already_answered"
@@ -43,7 +45,10 @@ export type NoticeEvent =
   | "device_paired"
   | "device_key_rotated"
   | "card_registered"
-  | "card_removed";
+  | "card_removed"
+  | "device_revoked"
+  | "prompts_held"
+  | "prompts_unlocked";
 
 export type Outcome =
   | "succeeded"
@@ -118,8 +123,11 @@ export interface WelcomeFrame {
 
 export interface OfferFrame {
   type: "offer";
+  after_not_me?: boolean;
+  by_code?: boolean;
   ceremony_id: string;
   ceremony_type: CeremonyType;
+  claim_id?: string;
   client_name: string;
   code_length: number;
   context?: {
@@ -129,7 +137,9 @@ export interface OfferFrame {
   };
   display_name: string;
   expires_in: number;
+  known_browser?: boolean;
   message?: string;
+  rang?: boolean;
   rp_id: string;
   transaction?: {
     fields: Array<{
@@ -186,6 +196,7 @@ export interface ClosedFrame {
 export interface ErrorFrame {
   type: "error";
   ceremony_id?: string;
+  claim_id?: string;
   code: Open<FrameErrorCode>;
   message: string;
   retryable: boolean;
@@ -206,11 +217,13 @@ export interface NoticeFrame {
   type: "notice";
   ago_s: number;
   card_id?: string;
+  count?: number;
   device_id?: string;
   event: Open<NoticeEvent>;
   name?: string;
   notice_id: string;
   platform?: Platform;
+  since_s?: number;
 }
 
 export interface PongFrame {
@@ -234,7 +247,8 @@ export interface AckFrame {
 
 export interface ClaimFrame {
   type: "claim";
-  ceremony_id: string;
+  ceremony_id?: string;
+  claim_id?: string;
   code: string;
 }
 
@@ -254,7 +268,7 @@ export interface AnswerFrame {
 
 export interface DeclineFrame {
   type: "decline";
-  ceremony_id: string;
+  ceremony_id?: string;
   reason: DeclineReason;
 }
 

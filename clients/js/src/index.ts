@@ -7,7 +7,7 @@ export { dialWebSocket, type Dial, type Line, type LineListener } from "./dial.j
 export type * from "./frames.js";
 export { KeyRotationError, rotateDeviceKey, type KeyRotationOrder } from "./key_rotation.js";
 export { pairDevice, parsePairingLink, PairingError, type PairedDevice, type PairingOrder } from "./pairing.js";
-export type { PromptEvent, TakenDown } from "./prompts.js";
+export type { Preview, PromptEvent, TakenDown } from "./prompts.js";
 export type { SocketEnd, StopReason } from "./reconnect.js";
 export { indexedDbStorage, storedDevice, storedSigner, type DeviceStorage } from "./storage.js";
 export { watchCeremony, type Watch } from "./watch.js";

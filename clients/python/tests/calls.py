@@ -30,6 +30,8 @@ CALLS: dict[str, Callable[[FidoRelay], object]] = {
     "revoke": lambda bank: bank.revoke("dev_1"),
     "cards": lambda bank: bank.cards("ada"),
     "remove_card": lambda bank: bank.remove_card("ada", "card"),
+    "prompts": lambda bank: bank.prompts("ada"),
+    "unlock_prompts": lambda bank: bank.unlock_prompts("ada"),
     "webhooks.create": lambda bank: bank.webhooks.create("https://shop.example.com/"),
     "webhooks.all": lambda bank: bank.webhooks.all(),
     "webhooks.read": lambda bank: bank.webhooks.read("whk_1"),

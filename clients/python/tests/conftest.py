@@ -29,7 +29,7 @@ from fido_relay import FidoRelay
 PROGRAM = os.environ.get("FIDO_RELAY_PROGRAM", "target/debug/fido-relay")
 SCOPES = (
     "ceremony:auth,ceremony:reg,ceremony:approve,ceremony:read,device:pair,device:revoke,"
-    "card:read,card:revoke,presence:read"
+    "card:read,card:revoke,presence:read,prior_auth:assert"
 )
 
 

@@ -14,7 +14,14 @@ import pytest
 from calls import CALLS, URL, answering
 from conftest import SCOPES, Endpoint, Phone, Relay, phone_of
 
-from fido_relay import AsyncFidoRelay, FidoRelay, Problem, verify_webhook
+from fido_relay import (
+    AsyncFidoRelay,
+    FidoRelay,
+    Problem,
+    PromptLane,
+    UserPrompts,
+    verify_webhook,
+)
 
 # A page's and a socket's: no backend calls them.
 NO_BACKEND = {"exchangeTicket", "openWatchSocket"}
@@ -66,9 +73,11 @@ def test_a_dead_letter_is_found_and_sent_again(admin: FidoRelay, endpoint: Endpo
     admin.cancel(admin.open("authentication", "nobody").id)
     gone, _ = endpoint.next()
     patience = time.monotonic() + 30
-    while admin.webhooks.read(made.id).state != "gone":
+    # The endpoint is gone first, and then what was on its way to it.
+    while not (letters := admin.webhooks.deliveries(made.id, state="dead").deliveries):
         assert time.monotonic() < patience, "the relay has its answer by now"
-    (dead,) = admin.webhooks.deliveries(made.id, state="dead").deliveries
+    (dead,) = letters
+    assert admin.webhooks.read(made.id).state == "gone"
     assert (dead.id, dead.event, dead.status) == (gone["webhook-id"], "ceremony.closed", 410)
     assert admin.webhooks.deliveries(made.id, state="waiting").deliveries == ()
     endpoint.status = 204
@@ -110,6 +119,20 @@ def test_cards_are_listed_and_removed(relay: Relay, api_key: str, tmp_path: Path
         assert bank.cards("margaret") == []
         assert bank.remove_card("margaret", card.id) is False
         assert bank.cards("a stranger/..") == []
+
+
+def test_prompts_that_do_not_ring_are_seen_and_unlocked_three_times_a_day(relay: Relay) -> None:
+    key = relay.client(scopes=f"{SCOPES},user:unlock,prior_auth:assert")["key"]
+    with FidoRelay(relay.url, api_key=key) as bank:
+        assert bank.prompts("lena") == UserPrompts(PromptLane(True), 3, PromptLane(True))
+        for _ in range(3):
+            bank.unlock_prompts("lena")
+        assert bank.prompts("lena").unlocks_left == 0
+        with pytest.raises(Problem) as caught:
+            bank.unlock_prompts("lena")
+        assert caught.value.code == "too_many_requests"
+        assert caught.value.retry_after is not None and caught.value.retry_after > 80_000
+        assert bank.prompts("nobody").unlocks_left == 3
 
 
 def test_a_users_open_pairings_are_voided() -> None:

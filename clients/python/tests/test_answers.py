@@ -11,7 +11,14 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from fido_relay import FidoRelayError, Problem, UnexpectedAnswer
 
-NO_CONTENT = {"revoke", "remove_card", "void_pairings", "webhooks.delete", "webhooks.resend"}
+NO_CONTENT = {
+    "revoke",
+    "remove_card",
+    "void_pairings",
+    "unlock_prompts",
+    "webhooks.delete",
+    "webhooks.resend",
+}
 BAD_GZIP = {"content-encoding": "gzip", "content-type": "application/json"}
 UNEXPECTED = {
     "html": (200, {"content-type": "text/html"}, b"<html>Log in</html>"),
@@ -108,7 +115,7 @@ def test_a_username_is_one_segment_of_the_path(name: str) -> None:
     assert unquote(parts[3]) == name and parts[3] not in (".", "..")
 
 
-def test_a_lost_answer_makes_no_second_endpoint() -> None:
+def test_a_lost_answer_makes_no_second_endpoint_and_no_second_unlocking() -> None:
     sent: list[str] = []
 
     def lose(request: httpx.Request) -> httpx.Response:
@@ -119,7 +126,8 @@ def test_a_lost_answer_makes_no_second_endpoint() -> None:
         for act in (
             lambda: bank.webhooks.create("https://shop.example.com/hooks"),
             lambda: bank.webhooks.new_key("whk_1", "v1a"),
+            lambda: bank.unlock_prompts("ada"),
         ):
             with pytest.raises(FidoRelayError):
                 act()
-    assert len(sent) == 2
+    assert len(sent) == 3

@@ -66,6 +66,40 @@ def test_a_person_who_says_no_is_heard(relay: Relay, api_key: str, tmp_path: Pat
                 bank.verify_result(closed.result, opened.expected)
 
 
+BROWSER = "4fJjE0b9V1oXw2cG7mQzTn"
+
+
+def test_what_is_said_of_the_user_counts_only_from_who_may_say_it(
+    relay: Relay, bank: FidoRelay
+) -> None:
+    opened = bank.open("authentication", "ida", prior_auth="session", context={"browser": BROWSER})
+    assert opened.prior_auth == "session"
+    other = str(relay.client(scopes="ceremony:auth")["key"])
+    with FidoRelay(relay.url, api_key=other) as stranger:
+        assert stranger.open("authentication", "ida", prior_auth="password").prior_auth == "none"
+    with pytest.raises(Problem, match="/context/browser") as refused:
+        bank.open("authentication", "ida", context={"browser": "short"})
+    assert "short" not in str(refused.value)
+
+
+def test_a_relay_of_before_says_nothing_of_it() -> None:
+    body = {"id": "cer_1", "status": "pending", "phase": "offered", "expires_in": 60, "ticket": "t"}
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(201, json=body)
+
+    async def story() -> None:
+        http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+        async with AsyncFidoRelay("https://relay.example.com", api_key="rk_1", http=http) as bank:
+            opened = await bank.open("authentication", "ida", context={"browser": BROWSER})
+            assert opened.prior_auth == "none"
+
+    asyncio.run(story())
+    assert json.loads(sent[0].content)["context"] == {"browser": BROWSER}
+
+
 def test_wrong_codes_close_it(bank: FidoRelay, phone: Phone) -> None:
     opened = bank.open("authentication", "ada")
     assert opened.code is not None

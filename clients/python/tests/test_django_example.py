@@ -1,5 +1,6 @@
 """The Django application's forms, with a relay that is sometimes away."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ class Away:
     def __init__(self) -> None:
         self.is_down = False
         self.keys: list[str] = []
+        self.browsers: list[str | None] = []
         self.cancelled: list[str] = []
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -30,6 +32,7 @@ class Away:
         path = request.url.path.rsplit("/", 1)[1]
         if request.method == "POST":
             key = request.headers["idempotency-key"]
+            self.browsers.append(json.loads(request.content)["context"].get("browser"))
             if key not in self.keys:
                 self.keys.append(key)
             path = f"cer_{self.keys.index(key)}"
@@ -54,6 +57,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture
 def relay(bank: Any) -> Away:
     away = Away()
+    bank.cache.clear()
     http = httpx.Client(transport=httpx.MockTransport(away.answer))
     bank.relay = FidoRelay(URL, api_key="rk_1", http=http)
     return away
@@ -88,3 +92,34 @@ def test_a_sign_in_is_kept_until_it_is_cancelled(bank: Any, relay: Away) -> None
     relay.is_down = False
     assert page.post("/sign-in", {"username": "ada"}).status_code == 200
     assert relay.cancelled == ["cer_0"]
+
+
+def test_a_browser_is_known_again_by_its_cookie(bank: Any, relay: Away) -> None:
+    page, other = browser(bank), browser(bank)
+    for visitor in (page, page, other):
+        kept = visitor.get("/").cookies["__Host-browser"]
+        assert (kept["samesite"], kept["httponly"], kept["secure"]) == ("Lax", True, True)
+        assert visitor.post("/sign-in", {"username": "ada"}).status_code == 200
+    first, again, another = relay.browsers
+    assert first == again != another == kept.value and len(kept.value) == 43
+
+
+def test_tries_are_limited_and_the_answer_tells_of_no_user(
+    bank: Any, relay: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bank.time, "time", lambda: 6000.0)
+    monkeypatch.setattr(bank, "PER_USERNAME", 2)
+    owner = browser(bank)
+    owner.get("/")
+    secret = owner.cookies["__Host-browser"].value
+    bank.cache.set(bank.key_of("known", secret, "ada"), True, 60)
+    for name in ("ada", "nobody"):
+        for n, status in enumerate((200, 200, 429)):
+            stranger = Client(HTTP_HOST="127.0.0.1", REMOTE_ADDR=f"198.51.100.{n}")
+            answer = stranger.post("/sign-in", {"username": name})
+            assert answer.status_code == status
+        assert answer.json() == {"error": "too many tries within a minute"}
+    assert owner.post("/sign-in", {"username": "ada"}).status_code == 200
+    monkeypatch.setattr(bank, "PER_ADDRESS", 2)
+    assert owner.post("/sign-in", {"username": "eve"}).status_code == 200
+    assert owner.post("/sign-in", {"username": "ada"}).status_code == 429

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from fido_relay import FidoRelayError, Problem
 from flask import Flask, Response, g, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
-from werkzeug.exceptions import HTTPException, SecurityError
+from werkzeug.exceptions import HTTPException, SecurityError, TooManyRequests
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import ceremonies, ceremony_page, payments, phones, relay, sessions, sign_in, storage, words
@@ -60,6 +60,11 @@ def settings(environment: Mapping[str, str]) -> dict[str, Any]:
         # How many proxies in front set X-Forwarded-For, -Proto and -Host.
         "PROXIES": int(environment.get("BANK_PROXIES", "0")),
         "TRUSTED_HOSTS": environment.get("BANK_HOSTS", "127.0.0.1 localhost").split(),
+        # Sign-ins and letters that may be tried in a minute, by one address and for one username.
+        "TRIES": (
+            int(environment.get("BANK_TRIES_PER_ADDRESS", "20")),
+            int(environment.get("BANK_TRIES_PER_USERNAME", "10")),
+        ),
         "SECRET_KEY": environment.get("BANK_SECRET_KEY") or _kept_secret(folder),
     }
 
@@ -164,6 +169,8 @@ def no_page(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:
         return Response.force_type(error.get_response(), request.environ)
+    if isinstance(error, TooManyRequests) and isinstance(error.retry_after, int):
+        return told(words.TOO_OFTEN, 429, error.retry_after)
     said = {404: words.NOT_FOUND, 405: words.NOT_FOUND, 500: words.OURS}
     return told(said.get(status, words.NOT_TAKEN), status)
 

@@ -6,7 +6,7 @@ from typing import Any
 from flask import abort, current_app, flash, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
-from . import ceremonies, sessions, words
+from . import ceremonies, sessions, tries, words
 from .storage import database
 from .web import pages, relay
 
@@ -64,6 +64,7 @@ def finish(ceremony_id: str) -> Response:
         ceremonies.settle_pending(relay(), db, browser, row["username"])
         username = ceremonies.collect_sign_in(db, row["id"], browser)
         if username:
+            tries.know(db, sessions.kept_browser(), username)
             sessions.begin(username, "signed_in")
             flash("You are signed in. Your card confirmed it.")
             return redirect(url_for(".overview"), 303)

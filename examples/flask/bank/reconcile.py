@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from fido_relay import FidoRelay, FidoRelayError, Problem
 from flask import Flask
 
-from . import pairings
+from . import pairings, tries
 from .ceremonies import GRACE_S, settle
 from .sessions import ABSOLUTE_S, ENROLLING_S, IDLE_S
 from .storage import connect
@@ -65,6 +65,7 @@ def _refusals_logged(what: str) -> Iterator[None]:
 
 def purge(db: sqlite3.Connection) -> None:
     """Expired codes, tickets, letters and sessions; what was abandoned for a month."""
+    tries.purge(db)
     now = int(time.time())
     db.execute(
         "UPDATE ceremony SET code = NULL, ticket = NULL WHERE code IS NOT NULL AND expires_at <= ?",

@@ -3,13 +3,18 @@
 The cookie holds a random id (signed by Flask, beside the CSRF token) and nothing of a ceremony.
 Who is signed in stands in the database, so that signing out, "that was not me" and the lifetimes
 hold against a cookie that was kept. The id is another one after each change of who is signed in.
+
+A second cookie tells this browser from a stranger's, for three months: the bank and the relay limit
+those in which the user has signed in before less. It proves nothing of who sits there.
 """
 
 import hashlib
+import re
 import secrets
 import time
 
-from flask import g, session
+from flask import g, request, session
+from werkzeug.wrappers import Response
 
 from .storage import database
 
@@ -18,6 +23,9 @@ ABSOLUTE_S = 8 * 3600
 ENROLLING_S = 15 * 60
 FRESH_S = 5 * 60
 """How lately the card must have been used to add a phone or a card."""
+KEPT = "__Host-browser"
+KEPT_S = 90 * 86400
+"""How long the relay knows a browser after the last success in it."""
 
 
 def hashed(secret: str) -> str:
@@ -29,6 +37,28 @@ def browser() -> str:
     if "browser" not in session:
         session["browser"] = secrets.token_urlsafe(32)
     return hashed(session["browser"])
+
+
+def kept_browser() -> str:
+    """This browser beyond its sessions, as the database and the relay know it: neither is given
+    what the cookie holds."""
+    return hashed(_kept())
+
+
+def keep_browser(response: Response) -> Response:
+    """Another three months, from the last use on."""
+    response.set_cookie(
+        KEPT, _kept(), max_age=KEPT_S, secure=True, httponly=True, samesite="Lax"
+    )
+    return response
+
+
+def _kept() -> str:
+    if "kept" not in g:
+        sent = request.cookies.get(KEPT, "")
+        g.kept = sent if re.fullmatch(r"[A-Za-z0-9_-]{43}", sent) else secrets.token_urlsafe(32)
+    kept: str = g.kept
+    return kept
 
 
 def begin(username: str, level: str) -> None:

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 
 from . import ceremonies, sessions
 from .storage import database
-from .web import ask_for_card, pages, relay, username_sent
+from .web import ask_for_card, limit_tries, pages, relay, username_sent
 
 
 @pages.get("/sign-in")
@@ -24,6 +24,7 @@ def start_sign_in() -> Any:
     username = username_sent()
     if not username:
         return render_template("sign_in.html", mistake="Please enter your username."), 400
+    limit_tries(username)
     return ask_for_card("authentication", username, "none")
 
 
@@ -51,6 +52,8 @@ def start_enrolment() -> Any:
     """The code of the bank's letter: by it alone a person without a card is known."""
     username, code = username_sent(), request.form.get("code", "")
     code = "".join(code.split()).replace("-", "").upper()
+    if username:
+        limit_tries(username)
     # Before it is accepted: its card may be registered by now, or "not me" have voided it. Asked
     # only for a right code, so that a wrong one costs the relay nothing and tells nothing.
     if username and _opens(username, code):

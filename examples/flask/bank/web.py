@@ -9,9 +9,10 @@ from typing import Any
 
 from fido_relay import CeremonyType, Context, FidoRelay, PriorAuth
 from flask import Blueprint, abort, current_app, flash, g, redirect, request, url_for
+from werkzeug.exceptions import TooManyRequests
 from werkzeug.wrappers import Response
 
-from . import ceremonies, sessions
+from . import ceremonies, sessions, tries
 from .storage import database
 
 pages = Blueprint("pages", __name__)
@@ -61,7 +62,10 @@ def ask_for_card(
     ceremony_type: CeremonyType, username: str, prior_auth: PriorAuth, payment_id: int | None = None
 ) -> Response:
     """Phase 1, and off to the page of phases 2 and 3."""
-    context: Context = {"user_agent": request.user_agent.string}
+    context: Context = {
+        "user_agent": request.user_agent.string,
+        "browser": sessions.kept_browser(),
+    }
     if request.remote_addr:
         context["ip"] = request.remote_addr
     order = ceremonies.Order(
@@ -71,7 +75,20 @@ def ask_for_card(
     if row is None:
         flash("That was not asked for: it is closed, or you asked for something else meanwhile.")
         return redirect(url_for(".overview"), 303)
-    return redirect(url_for(".ceremony", ceremony_id=row["id"]), 303)
+    return sessions.keep_browser(redirect(url_for(".ceremony", ceremony_id=row["id"]), 303))
+
+
+def limit_tries(username: str) -> None:
+    """Refuses with 429 what is tried too often, by the same words whoever is meant."""
+    seconds = tries.wait_s(
+        database(),
+        current_app.config["TRIES"],
+        request.remote_addr or "",
+        username,
+        sessions.kept_browser(),
+    )
+    if seconds:
+        raise TooManyRequests(retry_after=seconds)
 
 
 def username_sent() -> str | None:

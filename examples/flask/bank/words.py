@@ -165,6 +165,11 @@ TOO_MANY = Words(
     "More people than usual want in. Your phone was not asked.",
     "Wait {seconds} seconds, then try again.",
 )
+TOO_OFTEN = Words(
+    "Too many tries",
+    "This was tried too often within a minute. Your phone was not asked.",
+    "Wait {seconds} seconds, then try again.",
+)
 NOT_TAKEN = Words(
     "That was not understood",
     "Something in what you entered cannot be used. Your phone was not asked.",

@@ -28,7 +28,7 @@ from bank.reconcile import reconcile  # noqa: E402
 from bank.storage import connect  # noqa: E402
 
 PROGRAM = os.environ.get("FIDO_RELAY_PROGRAM", "fido-relay")
-SCOPES = "ceremony:auth,ceremony:reg,ceremony:approve,ceremony:read,device:pair,device:revoke"
+SCOPES = "ceremony:auth,ceremony:reg,ceremony:approve,ceremony:read,device:pair,device:revoke,prior_auth:assert"
 
 
 class Relay:
@@ -275,6 +275,8 @@ def configured(relay: Relay, api_key: str, tmp_path: Path) -> Configured:
             "FIDO_RELAY_URL": relay.url,
             "FIDO_RELAY_API_KEY": api_key,
             "BANK_DATA_DIR": str(tmp_path),
+            "BANK_TRIES_PER_ADDRESS": "10000",
+            "BANK_TRIES_PER_USERNAME": "10000",
         }
         return create_app(settings({**environment, **variables}))
 

@@ -1,18 +1,21 @@
 """Sessions, cookies, proxies, headers, and a relay that does not answer."""
 
 import contextlib
+import json
 import re
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from bank import relay as bank_relay
-from bank import sessions
+from bank import sessions, tries
 from bank.__main__ import add_user
 from bank.web import printable
 from conftest import PAYMENT, Bank, Browser, Configured, Phone, Relay
 from flask import request
+from werkzeug.test import TestResponse
 
 
 def test_a_session_has_a_new_id_and_two_lifetimes(bank: Bank, phone: Phone) -> None:
@@ -31,6 +34,58 @@ def test_a_session_has_a_new_id_and_two_lifetimes(bank: Bank, phone: Phone) -> N
             browser = bank.signed_in(phone)
             bank.db.execute(f"UPDATE session SET {column} = {column} - ?", (seconds + late,))
             assert browser.get("/").status_code == status, (column, late)
+
+
+def test_a_browser_is_known_again_beyond_its_sessions(bank: Bank) -> None:
+    browser = bank.browser()
+    first = browser.post("/sign-in", username=bank.ada)
+    kept = next(line for line in first.headers.getlist("Set-Cookie") if "__Host-browser" in line)
+    for part in ("Secure", "HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=7776000"):
+        assert part in kept
+    again = browser.post("/sign-in", username=bank.ada)
+    other = bank.browser().post("/sign-in", username=bank.ada)
+    told = [
+        json.loads(bank.row(answer)["request"])["context"]["browser"]
+        for answer in (first, again, other)
+    ]
+    assert told[0] == told[1] != told[2] and len(told[0]) == 64
+    assert told[0] not in kept, "what the cookie holds is in no database"
+    forged = bank.browser()
+    forged.http.set_cookie("__Host-browser", "short", domain="127.0.0.1")
+    assert "__Host-browser=short" not in str(forged.post("/sign-in", username=bank.ada).headers)
+
+
+def test_tries_are_limited_and_the_answer_tells_of_no_user(
+    bank: Bank, phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, clock = bank.signed_in(phone), SimpleNamespace(now=6000.0)
+    owner.post("/sign-out")
+    monkeypatch.setattr(tries, "time", SimpleNamespace(time=lambda: clock.now))
+    bank.app.config["TRIES"] = (8, 2)
+
+    def asks(username: str, address: str, browser: Browser) -> TestResponse:
+        browser.http.environ_base["REMOTE_ADDR"] = address
+        return browser.post("/sign-in", username=username)
+
+    refused = []
+    for username in (bank.ada, "nobody@harbour.example"):
+        answers = [asks(username, f"198.51.100.{n}", bank.browser()) for n in range(3)]
+        assert [answer.status_code for answer in answers] == [303, 303, 429]
+        assert answers[-1].headers["Retry-After"] == "60"
+        refused.append(answers[-1].text)
+    assert refused[0] == refused[1] and "Too many tries" in refused[0]
+    assert asks(bank.ada, "198.51.100.9", owner).status_code == 303, "strangers cost her nothing"
+    # One customer's IPv6 addresses are one network.
+    crowd = [asks(f"user-{n}", f"2001:db8::{n}", bank.browser()).status_code for n in range(9)]
+    assert crowd == [303] * 8 + [429]
+    assert asks("user-9", "2001:db8:0:1::", bank.browser()).status_code == 303
+    letters = [bank.browser().post("/enrol", username="eve", code=f"{n}") for n in range(3)]
+    assert [letter.status_code for letter in letters] == [400, 400, 429]
+    clock.now += 60
+    assert asks(bank.ada, "198.51.100.3", bank.browser()).status_code == 303
+    tries.purge(bank.db)
+    kept = {row["what"] for row in bank.db.execute("SELECT what FROM attempt")}
+    assert f"username {bank.ada}" in kept and "username eve" not in kept
 
 
 def test_proxies_are_believed_only_where_there_are(configured: Configured) -> None:

@@ -2,7 +2,7 @@ import { parsePairingLink } from "@fido-relay/client";
 import { useState } from "react";
 import { Button, Text, TextInput, View } from "react-native";
 import { pair } from "./device";
-import { Prompt } from "./Prompt";
+import { Code, Prompt } from "./Prompt";
 import { useDevice } from "./useDevice";
 
 export function App() {
@@ -10,11 +10,20 @@ export function App() {
   if (device === undefined) return <Text>One moment …</Text>;
   if (device === null) return <Pairing onPaired={setDevice} />;
   const [prompt] = shown.prompts;
+  // A prompt's own field takes the code of any page as well.
+  const asks = prompt?.type === "offer" && !prompt.by_code;
   return (
     <View>
       <Text accessibilityLiveRegion="polite">{shown.connected ? "Connected" : "Connecting …"}</Text>
       {shown.told !== undefined && <Text>{shown.told}</Text>}
-      {prompt && <Prompt key={prompt.ceremony_id} prompt={prompt} socket={socket} />}
+      {prompt && <Prompt key={`${prompt.ceremony_id} ${prompt.type}`} prompt={prompt} socket={socket} />}
+      {!asks && <Code length={6} onCode={(code) => socket.current?.typeCode(code)} />}
+      {shown.held !== undefined && (
+        <View>
+          <Text>{shown.held} requests came and were not shown. If you are at a page now, type its code.</Text>
+          <Button title="These were not mine" onPress={() => socket.current?.reportNotMe()} />
+        </View>
+      )}
     </View>
   );
 }

@@ -10,6 +10,8 @@ const WHAT = { registration: "Register a card", authentication: "Sign in", appro
 
 export function Prompt({ prompt, socket }: { prompt: OfferFrame | ChallengeFrame; socket: RefObject<DeviceSocket | undefined> }) {
   const id = prompt.ceremony_id;
+  // A preview whose code the socket does not know asks for it like any offer.
+  const [asks, setAsks] = useState(false);
   const decline = (reason: "declined" | "not_me") => () => socket.current?.decline(id, reason);
   return (
     <View>
@@ -26,7 +28,9 @@ export function Prompt({ prompt, socket }: { prompt: OfferFrame | ChallengeFrame
       ))}
       {prompt.context?.user_agent !== undefined && <Text>{isolated(prompt.context.user_agent)}</Text>}
       {prompt.context?.location !== undefined && <Text>{isolated(prompt.context.location)}</Text>}
-      {prompt.type === "offer" ? (
+      {prompt.type === "offer" && prompt.by_code && !asks ? (
+        <Found offer={prompt} onYes={() => socket.current?.confirm(id) || setAsks(true)} />
+      ) : prompt.type === "offer" ? (
         <Code length={prompt.code_length} onCode={(code) => socket.current?.claim(id, code)} />
       ) : (
         <Card challenge={prompt} socket={socket} />
@@ -37,7 +41,19 @@ export function Prompt({ prompt, socket }: { prompt: OfferFrame | ChallengeFrame
   );
 }
 
-function Code({ length, onCode }: { length: number; onCode: (code: string) => void }) {
+/** What a code that was typed elsewhere has found. */
+function Found({ offer, onYes }: { offer: OfferFrame; onYes: () => void }) {
+  return (
+    <View>
+      <Text>Found by the code that you typed{offer.rang ? "" : ": it rang on no phone"}.</Text>
+      {offer.known_browser && <Text>You have used this browser before.</Text>}
+      {offer.after_not_me && <Text>You said a short while ago that a request was not yours. Go on only if you opened this page yourself, just now.</Text>}
+      <Button title="Yes, I opened this page myself" onPress={onYes} />
+    </View>
+  );
+}
+
+export function Code({ length, onCode }: { length: number; onCode: (code: string) => void }) {
   const [code, setCode] = useState("");
   return (
     <View>

@@ -13,6 +13,8 @@ export interface Shown {
   prompts: (OfferFrame | ChallengeFrame)[];
   /** Of the last prompt, or of the last code. */
   told?: string;
+  /** Requests that came too often to be shown. */
+  held?: number;
   stopped?: StopReason;
 }
 
@@ -29,7 +31,10 @@ function show(shown: Shown, event: DeviceEvent): Shown {
     case "challenge": {
       if (event.again) return shown;
       const frame = event.kind === "offer" ? event.offer : event.challenge;
-      return { ...shown, prompts: [...without(frame.ceremony_id), frame] };
+      const others = without(frame.ceremony_id);
+      // What the person's own code has found comes first.
+      const found = event.kind === "offer" && event.preview;
+      return { ...shown, prompts: found ? [frame, ...others] : [...others, frame] };
     }
     case "closed":
       return { ...shown, prompts: without(event.closed.ceremony_id), told: event.closed.outcome };
@@ -37,6 +42,10 @@ function show(shown: Shown, event: DeviceEvent): Shown {
       return { ...shown, prompts: without(event.ceremonyId) };
     case "refused":
       return { ...shown, told: event.error.code };
+    case "unanswered":
+      return { ...shown, told: "No answer came: look at the page, and type its code again." };
+    case "notice":
+      return event.notice.event === "prompts_held" ? { ...shown, held: event.notice.count ?? 1 } : shown;
     case "stopped":
       return { ...NOTHING, stopped: event.why };
     default:

@@ -52,6 +52,7 @@ export function Waiting({ attempt, onEnd }: { attempt: api.Attempt; onEnd: (stat
             {attempt.code}
           </output>
           <p>Type it into the app only. Nobody from the shop will ever ask for it.</p>
+          <p>Nothing on the phone? Open the app and type the code.</p>
         </>
       )}
       <p role="status" data-steps={steps.join(" ")}>

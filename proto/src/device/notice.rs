@@ -20,10 +20,16 @@ pub enum NoticeEvent {
     CardRegistered,
     /// A card of this user's was removed.
     CardRemoved,
+    /// Another phone of this user's was revoked.
+    DeviceRevoked,
+    /// Prompts were held back: `count` of them since `since_s` seconds ago.
+    PromptsHeld,
+    /// Pauses between prompts, or a device's lock, were lifted.
+    PromptsUnlocked,
 }
 
-/// Shown to the user's devices, but not to the one that it is about, and again when they reconnect: the same `notice_id` is the
-/// same notice.
+/// Shown to the user's devices, but not to the one that it is about, and again when they
+/// reconnect: the same `notice_id` is the same notice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Notice {
@@ -45,4 +51,10 @@ pub struct Notice {
     pub platform: Option<Platform>,
     /// How long ago, in seconds, when the frame was made.
     pub ago_s: u64,
+    /// With `prompts_held`: how many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// With `prompts_held`: how long ago the first of them was, in seconds, when the frame was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_s: Option<u64>,
 }

@@ -1,8 +1,8 @@
 //! Reading the relay's frames, which only the phone's side needs. It knows no more than their form.
 
 use super::{
-    AttemptId, CeremonyId, ConnectionId, Deserialize, FrameError, FrameErrorCode, Outcome, Reason,
-    RelayFrame, SocketLimits, body, tag,
+    AttemptId, CeremonyId, ConnectionId, Deserialize, FrameError, FrameErrorCode, Outcome,
+    PlainText, Reason, RelayFrame, SocketLimits, body, tag,
 };
 
 #[derive(Deserialize)]
@@ -38,6 +38,7 @@ struct Error {
     message: String,
     retryable: bool,
     ceremony_id: Option<CeremonyId>,
+    claim_id: Option<PlainText<64>>,
 }
 
 #[derive(Deserialize)]
@@ -66,8 +67,8 @@ pub(super) fn decode(text: &str) -> Result<RelayFrame, FrameError> {
             RelayFrame::Closed { ceremony_id, outcome, reason }
         }
         "error" => {
-            let Error { code, message, retryable, ceremony_id } = body(text)?;
-            RelayFrame::Error { code, message, retryable, ceremony_id }
+            let Error { code, message, retryable, ceremony_id, claim_id } = body(text)?;
+            RelayFrame::Error { code, message, retryable, ceremony_id, claim_id }
         }
         "reauth" => {
             let Nonce { nonce, auth_within_s } = body(text)?;

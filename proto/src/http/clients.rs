@@ -44,11 +44,17 @@ pub enum Scope {
     /// Open sign-ins that do not require user verification.
     #[serde(rename = "uv:weaken")]
     UvWeaken,
+    /// Lift the pauses of its own prompts.
+    #[serde(rename = "user:unlock")]
+    UserUnlock,
+    /// Have its `prior_auth` believed: without it, it counts as `none`.
+    #[serde(rename = "prior_auth:assert")]
+    PriorAuthAssert,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::CeremonyAuth,
         Self::CeremonyReg,
         Self::CeremonyApprove,
@@ -60,6 +66,8 @@ impl Scope {
         Self::PresenceRead,
         Self::WebhookAdmin,
         Self::UvWeaken,
+        Self::UserUnlock,
+        Self::PriorAuthAssert,
     ];
 
     /// The scope's name, as in an OAuth `scope` parameter.
@@ -77,6 +85,8 @@ impl Scope {
             Self::PresenceRead => "presence:read",
             Self::WebhookAdmin => "webhook:admin",
             Self::UvWeaken => "uv:weaken",
+            Self::UserUnlock => "user:unlock",
+            Self::PriorAuthAssert => "prior_auth:assert",
         }
     }
 }

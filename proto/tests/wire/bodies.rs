@@ -77,6 +77,7 @@ fn opened() -> OpenedCeremony {
         phase: Phase::Offered,
         code: Some("402917".to_owned()),
         ticket: "ticket-canary".to_owned(),
+        prior_auth: PriorAuth::None,
         expires_in: 120,
     }
 }
@@ -111,6 +112,7 @@ fn view() -> CeremonyView {
         progress: vec![entry(1, Step::Opened), entry(2, Step::Closed)],
         reason: None,
         result: Some("result-canary".to_owned()),
+        same_network: None,
         expires_in: 0,
     }
 }
@@ -119,9 +121,9 @@ fn view() -> CeremonyView {
 fn opening_a_ceremony_has_not_changed() {
     assert_snapshot!(wire(&least()), @r#"{"type":"authentication","username":"ada","binding":"code","prior_auth":"none","options":{}}"#);
     assert_snapshot!(wire(&most()), @r#"{"type":"approval","username":"ada","display_name":"Ada Lovelace","device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","timeout_s":300,"binding":"none","message":"Pay the invoice","transaction":{"title":"Payment to Ada","fields":[{"label":"Amount","value":"120.00 EUR"}]},"context":{"ip":"192.0.2.7","user_agent":"Firefox on Linux","location":"Vienna, AT"},"client_nonce":"n-1","prior_auth":"session","show_delivery":true,"options":{"userVerification":"required","attestation":"indirect","attachment":"cross-platform","algorithms":["es256","eddsa","rs256"],"discoverable_credential":"discouraged","rpId":"bank.example"}}"#);
-    assert_snapshot!(wire(&opened()), @r#"{"id":"cer_EREREREREREREREREREREQ","status":"pending","phase":"offered","code":"402917","ticket":"ticket-canary","expires_in":120}"#);
+    assert_snapshot!(wire(&opened()), @r#"{"id":"cer_EREREREREREREREREREREQ","status":"pending","phase":"offered","code":"402917","ticket":"ticket-canary","prior_auth":"none","expires_in":120}"#);
     let without_code = OpenedCeremony { code: None, phase: Phase::Preparing, ..opened() };
-    assert_snapshot!(wire(&without_code), @r#"{"id":"cer_EREREREREREREREREREREQ","status":"pending","phase":"preparing","ticket":"ticket-canary","expires_in":120}"#);
+    assert_snapshot!(wire(&without_code), @r#"{"id":"cer_EREREREREREREREREREREQ","status":"pending","phase":"preparing","ticket":"ticket-canary","prior_auth":"none","expires_in":120}"#);
 }
 
 #[test]
@@ -211,7 +213,7 @@ fn devices_and_clients_have_not_changed() {
         ..client.clone()
     };
     assert_snapshot!(wire(&bounded), @r#"{"client_id":"cli_VVVVVVVVVVVVVVVVVVVVVQ","name":"Example Bank","scopes":[],"bindings":["code","none"],"allow_from":["192.0.2.0/24"],"page_origins":["https://shop.example"]}"#);
-    assert_snapshot!(wire(&client), @r#"{"client_id":"cli_VVVVVVVVVVVVVVVVVVVVVQ","name":"Example Bank","scopes":["ceremony:auth","ceremony:reg","ceremony:approve","ceremony:read","device:pair","device:revoke","card:read","card:revoke","presence:read","webhook:admin","uv:weaken"],"bindings":["code","none"]}"#);
+    assert_snapshot!(wire(&client), @r#"{"client_id":"cli_VVVVVVVVVVVVVVVVVVVVVQ","name":"Example Bank","scopes":["ceremony:auth","ceremony:reg","ceremony:approve","ceremony:read","device:pair","device:revoke","card:read","card:revoke","presence:read","webhook:admin","uv:weaken","user:unlock","prior_auth:assert"],"bindings":["code","none"]}"#);
 }
 
 #[test]

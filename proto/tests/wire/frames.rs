@@ -14,7 +14,7 @@ use super::samples::{CREDENTIAL, DEVICE, OPTIONS, device_frames, relay_frames};
 fn frames_of_the_relay_have_not_changed() {
     let frames = relay_frames();
     let wire: Vec<_> = frames.iter().map(RelayFrame::encode).collect();
-    assert_eq!(wire.len(), 17);
+    assert_eq!(wire.len(), 20);
     assert_snapshot!(wire[0], @r#"{"type":"hello","nonce":"bm9uY2U","auth_within_s":9}"#);
     assert_snapshot!(wire[1], @r#"{"type":"welcome","connection_id":"con_RERERERERERERERERERERA","heartbeat_s":25,"reauth_in_s":3540,"limits":{"frame_bytes":32768,"frames_per_s":10,"burst":30}}"#);
     assert_snapshot!(wire[2], @r#"{"type":"offer","ceremony_id":"cer_EREREREREREREREREREREQ","ceremony_type":"authentication","client_name":"Example Bank","rp_id":"bank.example","username":"ada@bank.example","display_name":"Ada \"the Countess\" Lovelace","code_length":0,"expires_in":120}"#);
@@ -32,13 +32,16 @@ fn frames_of_the_relay_have_not_changed() {
     assert_snapshot!(wire[14], @r#"{"type":"notice","notice_id":"ntc_VVVVVVVVVVVVVVVVVVVVVQ","event":"device_key_rotated","device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","platform":"ios","ago_s":0}"#);
     assert_snapshot!(wire[15], @r#"{"type":"notice","notice_id":"ntc_VVVVVVVVVVVVVVVVVVVVVQ","event":"card_removed","card_id":"ZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY","ago_s":3}"#);
     assert_snapshot!(wire[16], @r#"{"type":"pong","id":"probe-7"}"#);
+    assert_snapshot!(wire[17], @r#"{"type":"offer","ceremony_id":"cer_EREREREREREREREREREREQ","ceremony_type":"approval","client_name":"Example Bank","rp_id":"bank.example","username":"ada@bank.example","display_name":"Ada \"the Countess\" Lovelace","message":"Zahlung bestätigen","transaction":{"title":"Payment to Ada","fields":[{"label":"Amount","value":"120.00 EUR"}]},"context":{"ip":"192.0.2.7","user_agent":"Firefox on Linux","location":"Vienna, AT"},"code_length":6,"expires_in":120,"by_code":true,"rang":false,"known_browser":true,"after_not_me":false,"claim_id":"claim-3"}"#);
+    assert_snapshot!(wire[18], @r#"{"type":"error","code":"wrong_code","message":"wrong code, 9 tries left today","retryable":false,"claim_id":"claim-3"}"#);
+    assert_snapshot!(wire[19], @r#"{"type":"notice","notice_id":"ntc_VVVVVVVVVVVVVVVVVVVVVQ","event":"prompts_held","ago_s":3,"count":7,"since_s":900}"#);
 }
 
 #[test]
 fn frames_of_a_device_have_not_changed() {
     let frames = device_frames();
     let wire: Vec<_> = frames.iter().map(DeviceFrame::encode).collect();
-    assert_eq!(wire.len(), 11);
+    assert_eq!(wire.len(), 13);
     assert_snapshot!(wire[0], @r#"{"type":"auth","proof":"e30.e30.c2ln"}"#);
     assert_snapshot!(wire[1], @r#"{"type":"ack","ceremony_id":"cer_EREREREREREREREREREREQ","of":"offer"}"#);
     assert_snapshot!(wire[2], @r#"{"type":"ack","ceremony_id":"cer_EREREREREREREREREREREQ","of":"challenge"}"#);
@@ -50,6 +53,8 @@ fn frames_of_a_device_have_not_changed() {
     assert_snapshot!(wire[8], @r#"{"type":"decline","ceremony_id":"cer_EREREREREREREREREREREQ","reason":"declined"}"#);
     assert_snapshot!(wire[9], @r#"{"type":"decline","ceremony_id":"cer_EREREREREREREREREREREQ","reason":"not_me"}"#);
     assert_snapshot!(wire[10], @r#"{"type":"ping","id":"probe-7"}"#);
+    assert_snapshot!(wire[11], @r#"{"type":"claim","code":"402 917","claim_id":"claim-3"}"#);
+    assert_snapshot!(wire[12], @r#"{"type":"decline","reason":"not_me"}"#);
 }
 
 #[test]
@@ -155,8 +160,10 @@ fn words_of_the_wire_have_not_changed() {
         E::UnknownCeremony,
         E::CodeMalformed,
         E::WrongCode,
-        E::OtherCeremony,
+        E::OtherDevice,
+        E::CodeAmbiguous,
         E::TooManyCodes,
+        E::DeviceLocked,
         E::ClaimedElsewhere,
         E::NotChallenged,
         E::AlreadyAnswered,
@@ -164,7 +171,7 @@ fn words_of_the_wire_have_not_changed() {
         E::SlowDown,
         E::Unavailable,
     ];
-    assert_snapshot!(codes.map(word).join(" "), @"invalid_frame unknown_type unknown_ceremony code_malformed wrong_code other_ceremony too_many_codes claimed_elsewhere not_challenged already_answered already_closed slow_down unavailable");
+    assert_snapshot!(codes.map(word).join(" "), @"invalid_frame unknown_type unknown_ceremony code_malformed wrong_code other_device code_ambiguous too_many_codes device_locked claimed_elsewhere not_challenged already_answered already_closed slow_down unavailable");
     let retryable: Vec<_> =
         codes.into_iter().filter(|code| code.is_retryable()).map(word).collect();
     assert_snapshot!(retryable.join(" "), @"slow_down unavailable");

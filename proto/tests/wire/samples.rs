@@ -2,7 +2,7 @@
 
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Auth, Card, CardErrorCode, CardEvent, Challenge, Claim, Decline,
-    DeclineReason, FrameErrorCode, Notice, NoticeEvent, Offer, Probe, SocketLimits,
+    DeclineReason, FrameErrorCode, Notice, NoticeEvent, Offer, Preview, Probe, SocketLimits,
 };
 use fido_relay_proto::http::{BrowserContext, Platform, Transaction, TransactionField};
 use fido_relay_proto::{
@@ -43,6 +43,7 @@ pub(crate) fn context() -> BrowserContext {
         ip: Some(text("192.0.2.7")),
         user_agent: Some("Firefox on Linux".to_owned()),
         location: Some(text("Vienna, AT")),
+        browser: None,
     }
 }
 
@@ -59,6 +60,7 @@ pub(crate) fn bare_offer() -> Offer {
         context: None,
         code_length: 0,
         expires_in: 120,
+        preview: None,
     }
 }
 
@@ -70,6 +72,16 @@ pub(crate) fn full_offer() -> Offer {
         context: Some(context()),
         code_length: 6,
         ..bare_offer()
+    }
+}
+
+fn preview() -> Preview {
+    Preview {
+        by_code: true,
+        rang: false,
+        known_browser: true,
+        after_not_me: false,
+        claim_id: Some(text("claim-3")),
     }
 }
 
@@ -108,12 +120,14 @@ pub(crate) fn relay_frames() -> Vec<RelayFrame> {
             message: "too many frames".to_owned(),
             retryable: true,
             ceremony_id: None,
+            claim_id: None,
         },
         RelayFrame::Error {
             code: FrameErrorCode::WrongCode,
             message: "2 tries left".to_owned(),
             retryable: false,
             ceremony_id: Some(CEREMONY),
+            claim_id: None,
         },
         RelayFrame::Reauth { nonce: "bm9uY2U".to_owned(), auth_within_s: 60 },
         RelayFrame::Goaway { reconnect_in_ms: 1234 },
@@ -125,6 +139,8 @@ pub(crate) fn relay_frames() -> Vec<RelayFrame> {
             name: Some(text("Ada's new phone")),
             platform: Some(Platform::Android),
             ago_s: 12,
+            count: None,
+            since_s: None,
         })),
         RelayFrame::Notice(Box::new(Notice {
             notice_id: NOTICE,
@@ -134,6 +150,8 @@ pub(crate) fn relay_frames() -> Vec<RelayFrame> {
             name: None,
             platform: Some(Platform::Ios),
             ago_s: 0,
+            count: None,
+            since_s: None,
         })),
         RelayFrame::Notice(Box::new(Notice {
             notice_id: NOTICE,
@@ -143,20 +161,45 @@ pub(crate) fn relay_frames() -> Vec<RelayFrame> {
             name: None,
             platform: None,
             ago_s: 3,
+            count: None,
+            since_s: None,
         })),
         RelayFrame::Pong(Probe { id: text("probe-7") }),
+        RelayFrame::Offer(Box::new(Offer { preview: Some(preview()), ..full_offer() })),
+        RelayFrame::Error {
+            code: FrameErrorCode::WrongCode,
+            message: "wrong code, 9 tries left today".to_owned(),
+            retryable: false,
+            ceremony_id: None,
+            claim_id: Some(text("claim-3")),
+        },
+        RelayFrame::Notice(Box::new(Notice {
+            notice_id: NOTICE,
+            event: NoticeEvent::PromptsHeld,
+            device_id: None,
+            card_id: None,
+            name: None,
+            platform: None,
+            ago_s: 3,
+            count: Some(7),
+            since_s: Some(900),
+        })),
     ]
 }
 
 pub(crate) fn device_frames() -> Vec<DeviceFrame> {
     let ack = |of| DeviceFrame::Ack(Ack { ceremony_id: CEREMONY, of });
-    let decline = |reason| DeviceFrame::Decline(Decline { ceremony_id: CEREMONY, reason });
+    let decline = |reason| DeviceFrame::Decline(Decline { ceremony_id: Some(CEREMONY), reason });
     vec![
         DeviceFrame::Auth(Auth { proof: "e30.e30.c2ln".to_owned() }),
         ack(AckOf::Offer),
         ack(AckOf::Challenge),
         ack(AckOf::Closed),
-        DeviceFrame::Claim(Claim { ceremony_id: CEREMONY, code: "402917".to_owned() }),
+        DeviceFrame::Claim(Claim {
+            ceremony_id: Some(CEREMONY),
+            code: "402917".to_owned(),
+            claim_id: None,
+        }),
         DeviceFrame::Card(Card { ceremony_id: CEREMONY, event: CardEvent::Present, code: None }),
         DeviceFrame::Card(Card {
             ceremony_id: CEREMONY,
@@ -171,5 +214,11 @@ pub(crate) fn device_frames() -> Vec<DeviceFrame> {
         decline(DeclineReason::Declined),
         decline(DeclineReason::NotMe),
         DeviceFrame::Ping(Probe { id: text("probe-7") }),
+        DeviceFrame::Claim(Claim {
+            ceremony_id: None,
+            code: "402 917".to_owned(),
+            claim_id: Some(text("claim-3")),
+        }),
+        DeviceFrame::Decline(Decline { ceremony_id: None, reason: DeclineReason::NotMe }),
     ]
 }

@@ -5,12 +5,15 @@ mod record;
 
 use fido_relay_proto::device::{KeyClaims, NoticeEvent};
 use fido_relay_proto::http::RotateDeviceKey;
-use fido_relay_proto::{DeviceId, NoticeId, PlainText, TenantId, UnixMillis, Username};
+use fido_relay_proto::{DeviceId, NoticeId, PlainText, TenantId, UnixMillis, Username, WireName};
 
-pub use self::record::{Device, News, Rotated, TOLD_FOR_S, UserKey, load, news, of_user};
+pub use self::record::{
+    Device, News, Rotated, TOLD_FOR_S, UserKey, find, load, news, of_user, put,
+};
 
-use self::record::{Listed, find, notice_id, put};
+use self::record::{Listed, notice_id};
 use super::{Actor, App, RACES, RevokeError, committed};
+use crate::fatigue::Held;
 use crate::ports::{
     Batch, Happening, Notice, Revision, Revocation, Revoked, SecurityEvent, Store, StoreError,
 };
@@ -70,6 +73,46 @@ pub async fn with_card_news(
     } else {
         Ok(batch)
     }
+}
+
+/// Adds to a batch what concerns all of a user's devices: they have news of it.
+///
+/// # Errors
+/// The store's.
+pub(super) async fn with_user_news(
+    store: &dyn Store,
+    batch: Batch,
+    (tenant, username): (&TenantId, &Username),
+    event: NoticeEvent,
+    at: UnixMillis,
+) -> Result<Batch, StoreError> {
+    let mut listed = Listed::load(store, tenant, username).await?;
+    if listed.user.note(News::of_user(event, at)) { listed.put(batch) } else { Ok(batch) }
+}
+
+/// Gives a user's devices news of prompts that were held back; says whether there is a device.
+///
+/// # Errors
+/// The store's.
+pub async fn tell_held(
+    store: &dyn Store,
+    tenant: &TenantId,
+    username: &Username,
+    held: Held,
+    at: UnixMillis,
+) -> Result<bool, StoreError> {
+    for _ in 0..RACES {
+        let mut listed = Listed::load(store, tenant, username).await?;
+        if !listed.user.note(News::of_prompts(held, at)) {
+            return Ok(false);
+        }
+        match store.commit(listed.put(Batch::new())?).await {
+            Ok(_) => return Ok(true),
+            Err(StoreError::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(StoreError::too_many_races())
 }
 
 /// A user's devices, oldest first.
@@ -218,12 +261,13 @@ async fn revoke_now(app: &App, actor: &Actor, id: DeviceId) -> Result<Device, Re
     let revoked = revoke_listed(&*app.store, tenant, id, at, event).await;
     app.bus.publish(Notice::Revoked(id)).await;
     let device = revoked?.ok_or(RevokeError::NotFound)?;
+    app.bus.publish(Notice::News(tenant.clone(), device.username.clone())).await;
     tracing::info!(device = %id, "revoked");
     Ok(device)
 }
 
 /// Brings the store to what the list of revocations says of a device, if it is not there yet: the
-/// device and the user's list, with the entry of the journal that `event` gives. Gives the device as
+/// device and the user's list, the others' news of it, with the entry of the journal that `event` gives. Gives the device as
 /// it was.
 ///
 /// # Errors
@@ -241,6 +285,8 @@ pub async fn revoke_listed(
         let mut batch = put(Batch::new(), &revoked, revision)?;
         let mut listed = Listed::load(store, tenant, &device.username).await?;
         listed.user.devices.retain(|listed| *listed != id);
+        let notice = notice_id(&format!("{} {id}", WireName(NoticeEvent::DeviceRevoked)));
+        listed.user.note(News::of_device(&device, NoticeEvent::DeviceRevoked, notice, at));
         batch = listed.put(batch)?;
         if let Some(event) = event(&device) {
             batch = batch.entry(event.entry());

@@ -11,7 +11,9 @@ use fido_relay_proto::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::fatigue::{Held, Tries};
 use crate::ports::{Batch, Bucket, Record, Revision, Store, StoreError, records};
+use crate::security::random;
 
 /// News are told for this long, in seconds: a phone that is opened once a week hears them.
 pub const TOLD_FOR_S: u64 = 7 * 24 * 60 * 60;
@@ -42,6 +44,9 @@ pub struct Device {
     /// How it came to its key, if that is not the one that it was paired with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotated: Option<Rotated>,
+    /// Wrong codes that were typed on it.
+    #[serde(default, skip_serializing_if = "Tries::is_empty")]
+    pub tries: Tries,
 }
 
 impl Record for Device {}
@@ -74,6 +79,9 @@ pub struct News {
     pub name: Option<PlainText<64>>,
     /// The device's operating system.
     pub platform: Option<Platform>,
+    /// Prompts that were held back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
     /// When.
     pub at: UnixMillis,
 }
@@ -118,7 +126,10 @@ impl User {
         if lonely || self.news.iter().any(|known| known.id == news.id) {
             return false;
         }
-        self.news.retain(|known| news.at < known.at.plus_secs(TOLD_FOR_S));
+        // However often prompts are held back or unlocked, that pushes out no other news.
+        let of_user = |news: &News| news.device.is_none() && news.card.is_none();
+        let is_newer = |known: &News| of_user(known) && known.event == news.event;
+        self.news.retain(|known| news.at < known.at.plus_secs(TOLD_FOR_S) && !is_newer(known));
         if self.news.len() >= NEWS_PER_USER {
             self.news.remove(0);
         }
@@ -137,14 +148,26 @@ impl News {
         at: UnixMillis,
     ) -> Self {
         let (name, platform) = (device.name.clone(), Some(device.platform));
-        Self { seq: 0, id, event, device: Some(device.id), card: None, name, platform, at }
+        let (card, held) = (None, None);
+        Self { seq: 0, id, event, device: Some(device.id), card, name, platform, held, at }
     }
 
     /// News of a card, not numbered yet.
     pub(super) fn of_card(event: NoticeEvent, card: CardId, at: UnixMillis) -> Self {
         let id = notice_id(&format!("{} {card}", WireName(event)));
-        let (device, name, platform) = (None, None, None);
-        Self { seq: 0, id, event, device, card: Some(card), name, platform, at }
+        Self { id, card: Some(card), ..Self::of_user(event, at) }
+    }
+
+    /// News of the user's prompts, not numbered yet.
+    pub(super) fn of_prompts(held: Held, at: UnixMillis) -> Self {
+        Self { held: Some(held), ..Self::of_user(NoticeEvent::PromptsHeld, at) }
+    }
+
+    /// News that concern all of a user's devices, not numbered yet.
+    pub(super) fn of_user(event: NoticeEvent, at: UnixMillis) -> Self {
+        let id = NoticeId::from_bytes(random::bytes());
+        let (device, card, name, platform, held) = (None, None, None, None, None);
+        Self { seq: 0, id, event, device, card, name, platform, held, at }
     }
 }
 
@@ -197,7 +220,10 @@ pub async fn news(
 }
 
 /// A device that is paired and not revoked, with its revision.
-pub(super) async fn find(
+///
+/// # Errors
+/// The store's.
+pub async fn find(
     store: &dyn Store,
     tenant: &TenantId,
     id: DeviceId,
@@ -231,7 +257,10 @@ impl Listed {
 }
 
 /// Adds a device's new value to a batch.
-pub(super) fn put(batch: Batch, device: &Device, expected: Revision) -> Result<Batch, StoreError> {
+///
+/// # Errors
+/// The store's.
+pub fn put(batch: Batch, device: &Device, expected: Revision) -> Result<Batch, StoreError> {
     let key = key(&device.tenant, device.id);
     records::put(batch, Bucket::Devices, &key, expected, device)
 }

@@ -131,7 +131,7 @@ impl Cards for OneCard {
 }
 
 /// What is done, and the events that must come of it.
-pub(super) const ACTS: [(Act, &[&str]); 19] = [
+pub(super) const ACTS: [(Act, &[&str]); 21] = [
     (Act::OpenPairing, &["pairing_opened"]),
     (Act::Pair, &["device_paired"]),
     (Act::LastWrongCode, &["pairing_voided"]),
@@ -148,6 +148,8 @@ pub(super) const ACTS: [(Act, &[&str]); 19] = [
     (Act::RemoveClient, &["client_removed", "webhook_removed"]),
     (Act::RegisterWebhook, &["webhook_made"]),
     (Act::RemoveWebhook, &["webhook_removed"]),
+    (Act::UnlockUser, &["prompts_unlocked"]),
+    (Act::UnlockOwnPrompts, &["prompts_unlocked"]),
     (Act::RemoveCard, &["card_removed"]),
     (Act::RegisterCard, &["card_registered"]),
     (Act::SuspectClone, &["clone_suspected"]),
@@ -171,6 +173,8 @@ pub(super) enum Act {
     RemoveClient,
     RegisterWebhook,
     RemoveWebhook,
+    UnlockUser,
+    UnlockOwnPrompts,
     RemoveCard,
     RegisterCard,
     SuspectClone,
@@ -184,6 +188,7 @@ impl Act {
             Self::Pair
                 | Self::LastWrongCode
                 | Self::Rename
+                | Self::UnlockOwnPrompts
                 | Self::RotateDeviceKey
                 | Self::RegisterCard
                 | Self::SuspectClone
@@ -343,6 +348,11 @@ impl Stage {
             Act::RemoveWebhook => {
                 let endpoint = webhooks.load(&actor.tenant, *client, self.webhook).await.unwrap();
                 said(webhooks.remove(&endpoint, actor.operator_name()).await)
+            }
+            Act::UnlockUser => said(users::unlock(app, actor, ada).await),
+            Act::UnlockOwnPrompts => {
+                let by = clients_record(app, *client).await;
+                said(users::unlock_own(app, &by, ada).await)
             }
             Act::RemoveCard => said(cards::remove(app, actor, ada, CARD).await),
             Act::RegisterCard | Act::SuspectClone => {

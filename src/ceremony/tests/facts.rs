@@ -128,16 +128,43 @@ fn the_last_wrong_code_is_two_facts_and_an_expiry_is_one_that_is_nobodys() {
 }
 
 #[test]
-fn a_suppression_is_a_fact_with_its_rule_whenever_it_comes() {
-    let opened =
-        Ceremony::open(request(Binding::Code), Code(CODE.to_owned()), FIRST, Some(Why::Hour));
+fn a_suppression_is_a_fact_with_its_rule() {
+    let opened = open_silent(Binding::Code);
     let kind = |why| Kind::Suppressed { why: Some(why) };
     assert!(opened.silent);
     assert_eq!(opened.history[1], Fact { at: OPENED, device: None, kind: kind(Why::Hour) });
     assert_eq!(opened.progress().count(), 1, "watchers are not told");
+}
+
+#[test]
+fn a_prompt_whose_socket_died_unacknowledged_reached_no_phone() {
     let mut told = Told::of(open(Binding::Code));
-    assert_eq!(told.hears(SILENCE)[0].kind, kind(Why::Displaced));
-    assert_eq!(told.hears(SILENCE), []);
+    assert!(!told.ceremony.rang());
+    let lost = Event::Lost { device: PHONE };
+    assert_eq!(told.hears(lost.clone()), [], "it was never sent");
+    told.hears(Event::Sent { device: PHONE });
+    assert!(told.ceremony.rang());
+    assert_eq!(told.hears(lost.clone())[0].kind, Kind::Lost);
+    assert_eq!(told.hears(lost.clone()), [], "once for each time that it was sent");
+    assert!(!told.ceremony.rang());
+    assert_eq!(told.hears(Event::Sent { device: PHONE })[0].kind, Kind::Sent);
+    assert!(told.ceremony.rang());
+    let steps: Vec<_> = told.ceremony.progress().map(|entry| entry.step).collect();
+    assert_eq!(steps, [Step::Opened, Step::Sent], "watchers see it once");
+    told.hears(Event::Acked { device: PHONE, of: AckOf::Offer });
+    assert_eq!(told.hears(lost), [], "an app that has it was asked");
+    assert!(told.ceremony.rang());
+}
+
+#[test]
+fn losses_are_bounded_and_then_a_prompt_that_was_sent_counts() {
+    let mut told = Told::of(open(Binding::Code));
+    for _ in 0..20 {
+        told.hears(Event::Sent { device: PHONE });
+        told.hears(Event::Lost { device: PHONE });
+    }
+    assert!(told.ceremony.rang());
+    assert!(told.ceremony.history.len() <= 10);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use fido_relay_proto::{
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::fatigue::Why;
+use crate::fatigue::{Lane, Why};
 
 mod facts;
 mod properties;
@@ -26,9 +26,6 @@ const OTHER: AttemptId = AttemptId::from_bytes([4; 16]);
 /// The process that runs, and the one after it.
 const NODE: NodeId = NodeId::from_bytes([7; 16]);
 const RESTARTED: NodeId = NodeId::from_bytes([8; 16]);
-
-/// The rule by which a ceremony is suppressed here.
-const SILENCE: Event = Event::Silence { why: Why::Displaced };
 
 const OPENED: UnixMillis = UnixMillis(1_000_000);
 const LIFE_MS: u64 = 120_000;
@@ -63,6 +60,9 @@ fn request(binding: Binding) -> Request {
         context: None,
         client_nonce: None,
         prior_auth: fido_relay_proto::life::PriorAuth::Password,
+        browser: None,
+        lane: Lane::default(),
+        code_alone: true,
         show_delivery: Some(false),
         rp_id: "bank.example".to_owned(),
         options: UpstreamOptions::default(),
@@ -73,6 +73,11 @@ fn request(binding: Binding) -> Request {
 
 pub(crate) fn open(binding: Binding) -> Ceremony {
     Ceremony::open(request(binding), Code(CODE.to_owned()), FIRST, None)
+}
+
+/// One that rings on no phone.
+fn open_silent(binding: Binding) -> Ceremony {
+    Ceremony::open(request(binding), Code(CODE.to_owned()), FIRST, Some(Why::Hour))
 }
 
 /// One ceremony with a fact of every kind, a second apart, for the tests of those who make something
@@ -102,7 +107,7 @@ pub(crate) fn with_every_kind() -> Ceremony {
 }
 
 fn claim(device: DeviceId, attempt: AttemptId, code: &str) -> Event {
-    Event::Claim { device, attempt, code: code.to_owned() }
+    Event::Claim { device, attempt, code: code.to_owned(), same_network: None }
 }
 
 fn begun(attempt: AttemptId) -> Event {

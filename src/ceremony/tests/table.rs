@@ -42,11 +42,11 @@ fn states(binding: Binding) -> Vec<(&'static str, Ceremony)> {
         ("closed, unanswered", after(challenged(), &[Event::Cancel])),
     ];
     match binding {
-        Binding::Code => states.push(("silent", after(offered(), &[SILENCE]))),
+        Binding::Code => states.push(("silent", open_silent(binding))),
         Binding::None => {
             // There is no code to wait for.
             states.remove(0);
-            states.push(("silent", after(challenged(), &[SILENCE])));
+            states.push(("silent", after(open_silent(binding), &[begun(FIRST)])));
         }
     }
     states
@@ -59,6 +59,7 @@ fn events() -> Vec<(&'static str, Event)> {
     let approved = || Verdict::Approved(approval());
     vec![
         ("sent", Event::Sent { device: PHONE }),
+        ("lost", Event::Lost { device: PHONE }),
         ("offer acked", acked(AckOf::Offer)),
         ("challenge acked", acked(AckOf::Challenge)),
         ("closed acked", acked(AckOf::Closed)),
@@ -93,7 +94,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("tablet declined", decline(TABLET, Declined)),
         ("tablet: not me", decline(TABLET, NotMe)),
         ("cancel", Event::Cancel),
-        ("silence", SILENCE),
+        ("drop", Event::Drop),
         ("tick", Event::Tick),
         ("recover", Event::Recover { by: RESTARTED }),
     ]

@@ -138,12 +138,14 @@ impl Server {
                 Scope::CeremonyRead,
                 Scope::DevicePair,
                 Scope::WebhookAdmin,
+                Scope::PriorAuthAssert,
             ],
             bindings: vec![Binding::Code],
             key_lives_s: None,
             jwk: None,
             allow_from: Vec::new(),
             page_origins: Vec::new(),
+            no_code_alone: false,
         };
         let data_dir = data_dir(&scratch);
         let config = config::from_texts(None, &settings(&data_dir));

@@ -16,6 +16,7 @@ use crate::backends::embedded::SystemClock;
 use crate::ceremony::{Ceremony, Code, Event, Request};
 use crate::cli::Failure;
 use crate::cli::scratch::Scratch;
+use crate::fatigue::Lane;
 use crate::ports::{Batch, Bucket, Clock as _, Revision, Store, records};
 use crate::relay::CeremonyKey;
 use crate::security::random;
@@ -98,6 +99,9 @@ fn ended(now: UnixMillis) -> Result<Ceremony, Failure> {
         context: None,
         client_nonce: None,
         prior_auth: PriorAuth::None,
+        browser: None,
+        lane: Lane::default(),
+        code_alone: true,
         show_delivery: Some(false),
         rp_id: "localhost".to_owned(),
         options: UpstreamOptions::default(),

@@ -11,8 +11,8 @@ use std::time::Duration;
 use fido_relay_proto::http::{BrowserContext, CeremonyView, OpenCeremony, Status, Transaction};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
-    Binding, CeremonyId, CeremonyType, ClientId, ClientNonce, DisplayName, Outcome, Phase, Reason,
-    Step, Username,
+    Binding, BrowserSecret, CeremonyId, CeremonyType, ClientId, ClientNonce, DisplayName, Outcome,
+    Phase, Reason, Step, Username,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
@@ -58,8 +58,11 @@ struct Entry {
     ticket: SecretString,
     /// The session that asked for it.
     session: Option<SessionToken>,
-    /// How the bank knew the customer, as it said in the opening (`prior_auth`).
+    /// How the bank knew the customer, as far as a report of "not me" depends on it: `none` in a
+    /// known browser.
     prior_auth: PriorAuth,
+    /// The browser that asked.
+    browser: Option<BrowserSecret>,
     /// What its success has led to here: once, however often a page asks.
     settled: Option<Settled>,
     /// Whether it has its outcome, as far as the bank has seen.
@@ -165,6 +168,7 @@ impl Bank {
             show_delivery: shows_delivery,
             options: Default::default(),
         };
+        let browser = body.context.as_ref().and_then(|context| context.browser.clone());
         let clicked = self.clock.now();
         let opened = self.initiator.open(&body, &random::token()).await?;
         self.narrator.opened(opened.id, ceremony_type, clicked);
@@ -180,12 +184,17 @@ impl Bank {
             client_nonce,
             transaction,
         };
+        let (is_known, left_s) = {
+            let silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+            (silence.is_known(browser.as_ref()), silence.left_s(prior_auth, clicked))
+        };
         self.remember(Entry {
             expected,
             code: opened.code.clone().map(SecretString::from),
             ticket: SecretString::from(opened.ticket.clone()),
             session,
-            prior_auth,
+            prior_auth: if is_known { PriorAuth::None } else { prior_auth },
+            browser,
             settled: None,
             ended: false,
             looks: (0, 0),
@@ -193,8 +202,7 @@ impl Bank {
             delivered: false,
         });
         self.follow(opened.id);
-        let silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
-        let rings_in_s = silence.left_s(prior_auth, clicked);
+        let rings_in_s = left_s.filter(|_| !is_known);
         Ok(OpenedHere { ceremony: opened, rings_in_s, shows_delivery })
     }
 
@@ -279,6 +287,9 @@ impl Bank {
             }
         };
         self.with_entry(id, |entry| {
+            if let Some(browser) = &entry.browser {
+                self.silence.lock().unwrap_or_else(PoisonError::into_inner).know(browser);
+            }
             let settled = entry.settled.take().unwrap_or_else(|| settled(entry));
             entry.settled.insert(settled).clone()
         })

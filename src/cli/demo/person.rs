@@ -189,8 +189,8 @@ fn line(event: &PhoneEvent) -> Option<(CeremonyId, String)> {
         PhoneEvent::Refused { message, ceremony_id: Some(id), .. } => {
             Some((*id, format!("refused     {message}")))
         }
-        PhoneEvent::Declined { ceremony_id, .. } => {
-            Some((*ceremony_id, "declines    the person says no".to_owned()))
+        PhoneEvent::Declined { ceremony_id: Some(id), .. } => {
+            Some((*id, "declines    the person says no".to_owned()))
         }
         PhoneEvent::Connected { .. }
         | PhoneEvent::Reauthenticated
@@ -206,6 +206,7 @@ fn line(event: &PhoneEvent) -> Option<(CeremonyId, String)> {
         | PhoneEvent::Closed { .. }
         | PhoneEvent::TimedOut { .. }
         | PhoneEvent::Refused { ceremony_id: None, .. }
+        | PhoneEvent::Declined { ceremony_id: None, .. }
         | PhoneEvent::GoingAway { .. }
         | PhoneEvent::Disconnected { .. }
         | PhoneEvent::Waiting { .. }

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use fido_relay_proto::http::{BrowserContext, CeremonyView, Transaction};
-use fido_relay_proto::{CeremonyId, Outcome, PlainText, ProblemCode};
+use fido_relay_proto::{BrowserSecret, CeremonyId, Outcome, PlainText, ProblemCode};
 use serde::{Deserialize, Serialize};
 
 use super::bank::Bank;
@@ -22,14 +22,17 @@ use super::result_token::{TxBinding, Verified};
 use super::session::{LIFETIME_S, SessionToken};
 use super::visitor::VISITOR;
 use super::words::{self, Words};
+use crate::security::random;
 
 const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
+const PAGE: &str = include_str!("page/index.html");
+
 /// The page's files: path, kind, text.
 pub const FILES: [(&str, &str, &str); 16] = [
-    ("/", HTML, include_str!("page/index.html")),
+    ("/", HTML, PAGE),
     ("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
     ("/tokens.css", STYLE, include_str!("page/tokens.css")),
     ("/page.css", STYLE, include_str!("page/page.css")),
@@ -50,6 +53,10 @@ pub const FILES: [(&str, &str, &str); 16] = [
 /// The cookie of a session. Without `Secure`, because this bank has no name to have a certificate
 /// for: it is on loopback alone.
 const COOKIE: &str = "harbour_session";
+/// The cookie of a browser, by which the relay tells it from a stranger's (`context.browser`): no
+/// proof of who sits there, and so it outlives sessions. The relay forgets it as late.
+const BROWSER_COOKIE: &str = "harbour_browser";
+const BROWSER_LIFETIME_S: u64 = 90 * 24 * 60 * 60;
 
 /// The site of this bank.
 pub fn router(bank: Bank) -> Router {
@@ -61,10 +68,24 @@ pub fn router(bank: Bank) -> Router {
         .route("/api/ceremonies/{id}/outcome", post(outcome))
         .route("/api/ceremonies/{id}/left", post(left))
         .with_state(bank);
-    FILES.into_iter().fold(api, |site, (path, kind, text)| {
+    let files = FILES.into_iter().filter(|(path, ..)| *path != "/");
+    files.fold(api.route("/", get(page)), |site, (path, kind, text)| {
         let file = ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], text);
         site.route(path, get(move || ready(file.clone())))
     })
+}
+
+async fn page(headers: HeaderMap) -> Response {
+    let mut response =
+        ([(header::CONTENT_TYPE, HeaderValue::from_static(HTML))], PAGE).into_response();
+    let browser = browser(&headers).map_or_else(random::token, String::from);
+    let seconds = BROWSER_LIFETIME_S;
+    let cookie =
+        format!("{BROWSER_COOKIE}={browser}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax");
+    if let Ok(cookie) = HeaderValue::try_from(cookie) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
 }
 
 /// What the page shows before anything is asked: nothing of a customer's, unless they are signed
@@ -109,9 +130,17 @@ fn cookie(value: &str, seconds: u64) -> String {
 }
 
 fn session(headers: &HeaderMap) -> Option<SessionToken> {
+    sent(headers, COOKIE).map(SessionToken::sent)
+}
+
+fn browser(headers: &HeaderMap) -> Option<BrowserSecret> {
+    sent(headers, BROWSER_COOKIE)?.to_owned().try_into().ok()
+}
+
+fn sent<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
-    pairs.find(|(name, _)| name.trim() == COOKIE).map(|(_, value)| SessionToken::sent(value.trim()))
+    pairs.find(|(name, _)| name.trim() == cookie).map(|(_, value)| value.trim())
 }
 
 async fn open(
@@ -126,6 +155,7 @@ async fn open(
         ip: PlainText::new("127.0.0.1").ok(),
         user_agent: user_agent.map(str::to_owned),
         location: PlainText::new(place).ok(),
+        browser: browser(&headers),
     };
     Ok((StatusCode::CREATED, Json(bank.open(action, session(&headers), context).await?)))
 }

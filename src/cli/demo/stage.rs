@@ -246,6 +246,7 @@ async fn admit_bank(
             Scope::CeremonyRead,
             Scope::DevicePair,
             Scope::PresenceRead,
+            Scope::PriorAuthAssert,
         ],
         bindings: vec![Binding::Code],
     };

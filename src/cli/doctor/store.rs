@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use fido_relay_proto::UnixMillis;
+use fido_relay_proto::{ClientId, UnixMillis};
 use tokio::time::Instant;
 
 use super::finding::Finding;
@@ -18,6 +18,7 @@ use crate::cli::health;
 use crate::config::Config;
 use crate::edge::admin::ClientEntry;
 use crate::ports::{Bucket, Clock as _, Revision, Store, StoreError, records};
+use crate::security::clients::Client;
 use crate::security::keys::Keys;
 use crate::security::seal::Sealer;
 use crate::serve::{Contents, DataDirectory, SEAL_KEY_FILE, audit_dir, due_rules};
@@ -55,7 +56,8 @@ pub(super) async fn check(config: &Config) -> Looked {
     let error = match FileStore::open(&directory.store_file(), &due_rules()) {
         Ok(store) => return Looked { findings: own(&store, config).await, runs: false },
         Err(OpenError::InUse { .. }) => {
-            let findings = vec![running(config).await, clock(SystemClock.now(), None)];
+            let mut findings = running(config).await;
+            findings.push(clock(SystemClock.now(), None));
             return Looked { findings, runs: true };
         }
         Err(error) => error,
@@ -65,21 +67,32 @@ pub(super) async fn check(config: &Config) -> Looked {
 }
 
 /// Asks the relay that has the store open.
-async fn running(config: &Config) -> Finding {
+async fn running(config: &Config) -> Vec<Finding> {
     let reached = async {
         let administration = Administration::reach(config).map_err(|failure| failure.text)?;
         let clients = administration.call(Method::GET, "/clients", &()).await;
         let clients: Vec<ClientEntry> = clients.map_err(|failure| failure.text)?;
-        Ok::<usize, String>(clients.len())
+        Ok::<_, String>(clients)
     };
-    let clients = match reached.await {
-        Ok(clients) => clients,
+    let (clients, undecided) = match reached.await {
+        Ok(clients) => {
+            let undecided = clients.iter().filter(|client| client.prior_auth_undecided);
+            let undecided = undecided.map(|client| (client.client_id, client.name.to_string()));
+            (clients.len(), undecided.collect::<Vec<_>>())
+        }
         Err(error) => {
             let remedy = "find the process that has relay.redb open; if it is a relay, restart it: \
                           without its admin socket it cannot be administered";
-            return Finding::wrong("store", error, remedy);
+            return vec![Finding::wrong("store", error, remedy)];
         }
     };
+    let mut findings = vec![readiness(config, clients).await];
+    findings.extend(undecided.into_iter().map(believed));
+    findings
+}
+
+/// Whether the relay that has the store open is ready.
+async fn readiness(config: &Config, clients: usize) -> Finding {
     match health::ask(config.listen_scheme(), config.listen, "readyz", PATIENCE).await {
         Ok(status) if status.is_success() => Finding::good(
             "store",
@@ -130,6 +143,7 @@ async fn own(store: &FileStore, config: &Config) -> Vec<Finding> {
     });
     findings.push(super::revocations::check(store, config).await);
     findings.extend(audit_log(store, config).await);
+    findings.extend(undecided(store).await);
     match newest(store).await {
         Ok(newest) => findings.push(clock(SystemClock.now(), newest)),
         Err(error) => findings.push(Finding::wrong(
@@ -183,6 +197,32 @@ async fn audit_log(store: &dyn Store, config: &Config) -> Option<Finding> {
             Finding::wrong("audit log", error, remedy)
         }
     })
+}
+
+/// Clients of an earlier version whose word on how they knew a user is believed without a scope.
+async fn undecided(store: &dyn Store) -> Vec<Finding> {
+    let clients = match store.list(Bucket::Clients, "").await {
+        Ok(clients) => clients,
+        Err(error) => {
+            let remedy = "bring relay.redb and seal.key back from the same backup";
+            return vec![Finding::wrong("clients", format!("could not be read: {error}"), remedy)];
+        }
+    };
+    let clients = clients.iter().filter_map(|(_, stored)| records::parse::<Client>(stored).ok());
+    let undecided = clients.filter(|client| !client.knows_prior_auth_scope);
+    undecided.map(|client| believed((client.id, client.name.to_string()))).collect()
+}
+
+fn believed((id, name): (ClientId, String)) -> Finding {
+    let says = format!(
+        "{name} ({id}) was made by an earlier version: its prior_auth is believed without the scope \
+         prior_auth:assert, so its prompts wait for none of strangers'"
+    );
+    let remedy = format!(
+        "fido-relay client change {id} --prior-auth true if it checks a password or a session first, \
+         else --prior-auth false"
+    );
+    Finding::doubtful("clients", says, &remedy)
 }
 
 /// The latest time in any ceremony or device.

@@ -18,17 +18,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay_proto::{PlainText, typed_digits};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::health::root;
 use super::{Failure, counted};
 use crate::phone::{
-    DeviceKey, KeptCard, PairingError, PairingLink, Person, Phone, PhoneState, StateError, Waits,
-    pair,
+    DeviceKey, KeptCard, PairingError, PairingLink, Person, Phone, PhoneHandle, PhoneState,
+    StateError, Waits, pair,
 };
 use crate::softcard::SoftCard;
 use crate::tasks::Tasks;
-use person::{FromFile, Input, Lines, Terminal, Types};
+use person::{FromFile, Lines, Terminal, Types, Unasked};
 use screen::Screen;
 use watch::Watch;
 
@@ -43,6 +44,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
   fido-relay phone --once --code 271828                         one ceremony, in a script
 
 Key and card are kept in the state file: pair once.
+
+At a terminal, type the six digits of a page whether or not the phone asks for them: the relay finds
+what they belong to, and the phone shows who asks before anything is taken up.
 
 Without --code or --code-from FILE it ends when standard input is closed, after the ceremony that is
 under way.
@@ -149,9 +153,13 @@ async fn one(args: &Arguments, screen: &Arc<Screen>, tasks: &Tasks) -> Result<()
     ));
     let paired = state.paired.clone();
     let card = Arc::new(KeptCard::new(card, state, args.state.clone()));
-    let (person, input) = person(args, screen);
+    let (person, terminal) = person(args, screen);
+    let input = terminal.as_ref().map(Terminal::input).unwrap_or_default();
     let (handle, events) =
         Phone::new(paired, card, person).with_faults(args.faults.faults()).connect(tasks);
+    if let Some(terminal) = terminal {
+        tasks.spawn_bare(pass_on(terminal, handle.clone(), tasks.stopping().clone()));
+    }
     let (once, scripted) = (args.once, args.is_scripted());
     Watch { screen: Arc::clone(screen), input, once, scripted }.run(|| handle.stop(), events).await
 }
@@ -208,20 +216,35 @@ fn not_paired(relay: &Url, error: &PairingError) -> Failure {
     })
 }
 
-/// Who types, and the standard input that they type in.
-fn person(args: &Arguments, screen: &Arc<Screen>) -> (Arc<dyn Person>, Input) {
+/// Gives the phone what the person types while no prompt asks.
+async fn pass_on(terminal: Terminal, phone: PhoneHandle, stopping: CancellationToken) {
+    let passing = async {
+        while let Some(typed) = terminal.unasked().await {
+            match typed {
+                Unasked::Code(code) => phone.type_code(code).await,
+                Unasked::NotMe => phone.report_not_me().await,
+            }
+        }
+    };
+    tokio::select! {
+        () = passing => {}
+        () = stopping.cancelled() => {}
+    }
+}
+
+/// Who types, and the terminal where it is one at standard input.
+fn person(args: &Arguments, screen: &Arc<Screen>) -> (Arc<dyn Person>, Option<Terminal>) {
     if args.faults.decides() {
-        return (Arc::new(Waits), Input::default());
+        return (Arc::new(Waits), None);
     }
     let at = |asks| {
         let terminal = Terminal::new(Lines::stdin(), Arc::clone(screen), asks);
-        let input = terminal.input();
-        (Arc::new(terminal) as Arc<dyn Person>, input)
+        (Arc::new(terminal.clone()) as Arc<dyn Person>, Some(terminal))
     };
     match (&args.code, &args.code_from) {
-        (Some(code), _) => (Arc::new(Types::new(code.clone())), Input::default()),
+        (Some(code), _) => (Arc::new(Types::new(code.clone())), None),
         (None, Some(path)) if path.as_os_str() == "-" => at(false),
-        (None, Some(path)) => (Arc::new(FromFile::new(path.clone())), Input::default()),
+        (None, Some(path)) => (Arc::new(FromFile::new(path.clone())), None),
         (None, None) => at(true),
     }
 }

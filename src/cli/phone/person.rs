@@ -7,10 +7,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use fido_relay_proto::device::Offer;
+use fido_relay_proto::limits::CODE_DIGITS;
 use fido_relay_proto::{CeremonyId, typed_digits};
 use futures::future::BoxFuture;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -97,11 +98,38 @@ pub(super) struct Terminal {
     /// When the prompts that it has seen end: what is asked again has less time left than it came
     /// with.
     ends: Arc<std::sync::Mutex<HashMap<CeremonyId, Instant>>>,
+    /// How many prompts wait for a line.
+    asking: watch::Sender<usize>,
+}
+
+/// A prompt that waits for a line.
+struct Asking(watch::Sender<usize>);
+
+impl Asking {
+    fn new(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+/// What a person types while no prompt asks.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unasked {
+    /// The code of a page.
+    Code(String),
+    /// That the prompts which were held back were not theirs.
+    NotMe,
 }
 
 impl Terminal {
     pub(super) fn new(lines: Lines, screen: Arc<Screen>, asks: bool) -> Self {
-        Self { lines, screen, asks, ends: Arc::default() }
+        Self { lines, screen, asks, ends: Arc::default(), asking: watch::Sender::new(0) }
     }
 
     #[cfg(test)]
@@ -111,6 +139,32 @@ impl Terminal {
 
     pub(super) fn input(&self) -> Input {
         self.lines.input.clone()
+    }
+
+    /// What the person types while no prompt asks; `None` once nothing more can come. Off a terminal
+    /// lines wait for their prompt.
+    pub(super) async fn unasked(&self) -> Option<Unasked> {
+        if !self.asks || !self.screen.is_terminal() {
+            return None;
+        }
+        let mut asking = self.asking.subscribe();
+        loop {
+            asking.wait_for(|count| *count == 0).await.ok()?;
+            let mut queue = self.lines.queue.lock().await;
+            let line = tokio::select! {
+                biased;
+                _ = asking.wait_for(|count| *count > 0) => continue,
+                line = queue.recv() => line.flatten()?,
+            };
+            match (read(&line, CODE_DIGITS), line.trim()) {
+                (Some(Decision::Code(code)), _) => return Some(Unasked::Code(code)),
+                (Some(Decision::NotMe), _) => return Some(Unasked::NotMe),
+                (_, "") => {}
+                (Some(Decision::Decline | Decision::HoldCard | Decision::Ignore) | None, _) => {
+                    self.screen.say(show::NO_PROMPT);
+                }
+            }
+        }
     }
 
     fn ends_at(&self, offer: &Offer) -> Instant {
@@ -165,7 +219,9 @@ impl Person for Terminal {
             return Box::pin(std::future::ready(Decision::HoldCard));
         }
         let (this, end) = (self.clone(), self.ends_at(&ask.offer));
+        let asking = Asking::new(&self.asking);
         Box::pin(async move {
+            let _asking = asking;
             let mut queue = this.lines.queue.lock().await;
             if this.screen.is_terminal() {
                 // Typed before there was a question.
@@ -189,7 +245,8 @@ impl Person for Terminal {
     }
 }
 
-/// Types one code whenever a code is asked for, but not a second time after a refusal.
+/// Types one code whenever a code is asked for, but not a second time into the same prompt, and
+/// confirms what it finds.
 #[derive(Clone, Debug)]
 pub(super) struct Types(Decision);
 
@@ -202,15 +259,15 @@ impl Types {
 impl Person for Types {
     fn decide(&self, ask: Ask) -> BoxFuture<'static, Decision> {
         let decision = match ask {
-            Ask { wrong_codes: 1.., .. } => Decision::Ignore,
             Ask { offer, .. } if offer.code_length == 0 => Decision::HoldCard,
+            Ask { again: true, .. } => Decision::Ignore,
             Ask { .. } => self.0.clone(),
         };
         Box::pin(std::future::ready(decision))
     }
 }
 
-/// Types the first line of a file, as soon as there is one.
+/// Types the first line of a file, as soon as there is one, and confirms what it finds.
 #[derive(Clone, Debug)]
 pub(super) struct FromFile(PathBuf);
 
@@ -222,11 +279,11 @@ impl FromFile {
 
 impl Person for FromFile {
     fn decide(&self, ask: Ask) -> BoxFuture<'static, Decision> {
-        if ask.wrong_codes > 0 {
-            return Box::pin(std::future::ready(Decision::Ignore));
-        }
         if ask.offer.code_length == 0 {
             return Box::pin(std::future::ready(Decision::HoldCard));
+        }
+        if ask.again {
+            return Box::pin(std::future::ready(Decision::Ignore));
         }
         let path = self.0.clone();
         Box::pin(async move {

@@ -1,6 +1,6 @@
 //! What the phone shows, as text for a terminal.
 
-use fido_relay_proto::device::{CardErrorCode, DeclineReason, NoticeEvent, Offer};
+use fido_relay_proto::device::{CardErrorCode, DeclineReason, FrameErrorCode, NoticeEvent, Offer};
 use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{CeremonyType, WireName};
 
@@ -16,6 +16,10 @@ pub(super) fn question(ask: &Ask, left: Option<u64>) -> String {
     }
     text.push('\n');
     text.push_str(&match ask.offer.code_length {
+        0 if ask.offer.preview.is_some() => {
+            "Did you open this page yourself, to do this? [Enter = yes, n = no, x = this was not me]"
+                .to_owned()
+        }
         0 => "Hold the card to the phone? [Enter = yes, n = no, x = this was not me]".to_owned(),
         digits => format!(
             "Type the {digits}-digit code that the page shows. [n = no, x = this was not me]"
@@ -27,10 +31,14 @@ pub(super) fn question(ask: &Ask, left: Option<u64>) -> String {
 /// The answer to a line that is neither a code nor a choice.
 pub(super) fn not_understood(code_length: u8) -> String {
     match code_length {
-        0 => "Not understood. Press Enter to hold the card, or type n or x.".to_owned(),
+        0 => "Not understood. Press Enter to go on, or type n or x.".to_owned(),
         digits => format!("Not understood. Type the {digits} digits, or n or x."),
     }
 }
+
+/// The answer to a line that is neither, while no prompt asks.
+pub(super) const NO_PROMPT: &str = "Not understood. Nothing asks now: type the 6 digits that a page \
+shows, or x if you did not ask for the prompts that were held back.";
 
 /// The prompt that an event puts on the screen for the first time.
 pub(super) fn prompt(event: &PhoneEvent) -> Option<String> {
@@ -79,8 +87,32 @@ fn offer(offer: &Offer, left: Option<u64>) -> String {
             line("Browser", &parts.join(", "));
         }
     }
+    if let Some(preview) = &offer.preview {
+        line(
+            "Found by",
+            if preview.rang {
+                "the code that you typed; it was also shown to your phones"
+            } else {
+                "the code that you typed; it rang on no phone"
+            },
+        );
+        line(
+            "Known",
+            if preview.known_browser {
+                "you have signed in with this browser before"
+            } else {
+                "you are not known to have used this browser before"
+            },
+        );
+    }
     if let Some(left) = left {
         line("Time left", &format!("{left} s"));
+    }
+    if offer.preview.as_ref().is_some_and(|preview| preview.after_not_me) {
+        text.push_str(
+            "\n  You said \"not me\" a short while ago: if you did not just open this page yourself, \
+             press x.",
+        );
     }
     text
 }
@@ -93,6 +125,29 @@ pub(super) fn advice(reason: &str) -> &'static str {
         "clone_suspected" => " Call the bank before this card is used again.",
         "card_limit" => " Have a card removed that is no longer used.",
         _ => "",
+    }
+}
+
+/// What a person can do about a code that was not taken.
+fn refusal_advice(code: FrameErrorCode) -> &'static str {
+    match code {
+        FrameErrorCode::OtherDevice => " Type it on that one.",
+        FrameErrorCode::CodeAmbiguous => " Start again at the page: it will show another code.",
+        FrameErrorCode::TooManyCodes => " Another phone of yours still takes codes.",
+        FrameErrorCode::DeviceLocked => {
+            " Have the operator unlock it (fido-relay user unlock), or pair this phone anew."
+        }
+        FrameErrorCode::InvalidFrame
+        | FrameErrorCode::UnknownType
+        | FrameErrorCode::UnknownCeremony
+        | FrameErrorCode::CodeMalformed
+        | FrameErrorCode::WrongCode
+        | FrameErrorCode::ClaimedElsewhere
+        | FrameErrorCode::NotChallenged
+        | FrameErrorCode::AlreadyAnswered
+        | FrameErrorCode::AlreadyClosed
+        | FrameErrorCode::SlowDown
+        | FrameErrorCode::Unavailable => "",
     }
 }
 
@@ -120,9 +175,11 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
     Some(match event {
         PhoneEvent::Connected { connection_id } => format!("Connected as {connection_id}."),
         PhoneEvent::Offered { offer, again: false } => {
-            format!("{}: offered.", offer.ceremony_id)
+            let found = if offer.preview.is_some() { "found by the code" } else { "offered" };
+            format!("{}: {found}.", offer.ceremony_id)
         }
-        PhoneEvent::Claimed { ceremony_id } => format!("{ceremony_id}: code sent."),
+        PhoneEvent::Claimed { ceremony_id: Some(id) } => format!("{id}: code sent."),
+        PhoneEvent::Claimed { ceremony_id: None } => "The code was sent.".to_owned(),
         PhoneEvent::Challenged { challenge, again: false } => {
             format!("{}: challenge received.", challenge.offer.ceremony_id)
         }
@@ -140,6 +197,22 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
                     ("a card".to_owned(), "was registered for your account")
                 }
                 NoticeEvent::CardRemoved => ("a card".to_owned(), "was removed from your account"),
+                NoticeEvent::DeviceRevoked => (name, "was removed from your account"),
+                NoticeEvent::PromptsHeld => {
+                    let (count, since) = (notice.count.unwrap_or(1), notice.since_s.unwrap_or(0));
+                    let prompts = counted(
+                        usize::try_from(count).unwrap_or(usize::MAX),
+                        "prompt was",
+                        "prompts were",
+                    );
+                    return Some(format!(
+                        "Notice: {prompts} held back since {since} s ago. If you are at a page now, \
+                         type its code; if these were not yours, type x."
+                    ));
+                }
+                NoticeEvent::PromptsUnlocked => {
+                    return Some("Notice: pauses between prompts were lifted.".to_owned());
+                }
             };
             format!("Notice: {name} ({id}) {what}, {} s ago.", notice.ago_s)
         }
@@ -166,11 +239,12 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
         PhoneEvent::Accepted { ceremony_id, .. } => {
             format!("{ceremony_id}: the relay has the answer; the FIDO2 server verifies it.")
         }
-        PhoneEvent::Declined { ceremony_id, reason: DeclineReason::Declined } => {
-            format!("{ceremony_id}: you said no.")
-        }
-        PhoneEvent::Declined { ceremony_id, reason: DeclineReason::NotMe } => {
-            format!("{ceremony_id}: you said that this was not you.")
+        PhoneEvent::Declined { ceremony_id: Some(id), reason } => match reason {
+            DeclineReason::Declined => format!("{id}: you said no."),
+            DeclineReason::NotMe => format!("{id}: you said that this was not you."),
+        },
+        PhoneEvent::Declined { ceremony_id: None, .. } => {
+            "You said that the prompts that were held back were not yours.".to_owned()
         }
         PhoneEvent::Closed { ceremony_id, outcome, reason } => {
             let outcome = WireName(outcome);
@@ -182,13 +256,17 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
                 None => format!("{ceremony_id}: {outcome}."),
             }
         }
-        PhoneEvent::TimedOut { ceremony_id } => {
-            format!("{ceremony_id}: time is up; the relay did not say how it ended.")
+        PhoneEvent::TimedOut { ceremony_id: Some(id) } => {
+            format!("{id}: time is up; the relay did not say how it ended.")
+        }
+        PhoneEvent::TimedOut { ceremony_id: None } => {
+            "The relay did not answer the code: look at the page, and type it again.".to_owned()
         }
         PhoneEvent::Refused { code, message, ceremony_id } => {
             let about = ceremony_id.map_or_else(|| "The relay".to_owned(), |id| id.to_string());
             // With a wrong code the message says how many tries are left.
-            format!("{about}: {} ({}).", isolated(message), WireName(code))
+            let advice = refusal_advice(*code);
+            format!("{about}: {} ({}).{advice}", isolated(message), WireName(code))
         }
         PhoneEvent::GoingAway { reconnect_in_ms } => {
             let wait = wait(*reconnect_in_ms);

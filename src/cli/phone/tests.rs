@@ -4,17 +4,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Parser as _;
-use fido_relay_proto::device::{CardErrorCode, DeclineReason, FrameErrorCode, Offer};
+use fido_relay_proto::device::{
+    CardErrorCode, DeclineReason, FrameErrorCode, Notice, NoticeEvent, Offer, Preview,
+};
 use fido_relay_proto::http::{BrowserContext, Transaction, TransactionField};
 use fido_relay_proto::{
-    CeremonyId, CeremonyType, ConnectionId, DeviceId, DisplayName, Message, Outcome, PlainText,
-    Reason, Username,
+    CeremonyId, CeremonyType, ConnectionId, DeviceId, DisplayName, Message, NoticeId, Outcome,
+    PlainText, Reason, Username,
 };
 use futures::FutureExt as _;
 use tokio::sync::mpsc;
 
 use super::fleet::{Tally, links};
-use super::person::{FromFile, Input, Lines, Terminal, Types};
+use super::person::{FromFile, Input, Lines, Terminal, Types, Unasked};
 use super::screen::Screen;
 use super::watch::{HINT, Watch};
 use super::{Arguments, show};
@@ -53,11 +55,13 @@ fn ask(code_length: u8, wrong_codes: u8) -> Ask {
             ip: Some(PlainText::new("203.0.113.7").unwrap()),
             user_agent: Some("Firefox".to_owned()),
             location: None,
+            browser: None,
         }),
         code_length,
         expires_in: 118,
+        preview: None,
     };
-    Ask { offer, wrong_codes }
+    Ask { offer, wrong_codes, again: wrong_codes > 0 }
 }
 
 #[test]
@@ -197,6 +201,94 @@ async fn on_a_terminal_the_time_left_counts_down_in_front_of_what_is_typed() {
     let again = tokio::time::timeout(Duration::from_millis(1), terminal.decide(ask(6, 1)));
     assert!(again.await.is_err());
     assert!(shown.take().ends_with("\n 105 s left > \r\u{1b}[K"), "and it was taken down");
+}
+
+#[test]
+fn a_preview_says_how_it_was_found_and_warns_after_not_me() {
+    let mut found = ask(0, 0);
+    let preview = Preview {
+        by_code: true,
+        rang: false,
+        known_browser: false,
+        after_not_me: true,
+        claim_id: None,
+    };
+    found.offer.preview = Some(preview.clone());
+    let expected = "
+  Browser    Firefox, address 203.0.113.7
+  Found by   the code that you typed; it rang on no phone
+  Known      you are not known to have used this browser before
+  Time left  118 s
+  You said \"not me\" a short while ago: if you did not just open this page yourself, press x.
+Did you open this page yourself, to do this? [Enter = yes, n = no, x = this was not me]";
+    let shown = show::question(&found, Some(118));
+    assert!(shown.ends_with(expected), "{shown}");
+    let usual = Preview { rang: true, known_browser: true, after_not_me: false, ..preview };
+    found.offer.preview = Some(usual);
+    let shown = show::question(&found, None);
+    assert!(shown.contains("it was also shown to your phones"), "{shown}");
+    assert!(shown.contains("you have signed in with this browser before"), "{shown}");
+    assert!(!shown.contains("press x"), "{shown}");
+}
+
+#[test]
+fn a_refused_code_and_prompts_held_back_say_what_to_do() {
+    let refused = |code: FrameErrorCode| {
+        let message = code.message().to_owned();
+        show::event(&PhoneEvent::Refused { code, message, ceremony_id: None }).unwrap()
+    };
+    for (code, words) in [
+        (FrameErrorCode::OtherDevice, "(other_device). Type it on that one."),
+        (FrameErrorCode::CodeAmbiguous, "(code_ambiguous). Start again at the page"),
+        (FrameErrorCode::TooManyCodes, "(too_many_codes). Another phone of yours"),
+        (FrameErrorCode::DeviceLocked, "(device_locked). Have the operator unlock it"),
+    ] {
+        assert!(refused(code).contains(words), "{}", refused(code));
+    }
+    let notice = Notice {
+        notice_id: NoticeId::from_bytes([1; 16]),
+        event: NoticeEvent::PromptsHeld,
+        device_id: None,
+        card_id: None,
+        name: None,
+        platform: None,
+        ago_s: 3,
+        count: Some(1),
+        since_s: Some(60),
+    };
+    let told = show::event(&PhoneEvent::Noticed(Box::new(notice))).unwrap();
+    assert!(told.starts_with("Notice: 1 prompt was held back since 60 s ago."), "{told}");
+    assert!(told.ends_with("if these were not yours, type x."), "{told}");
+}
+
+#[tokio::test]
+async fn what_is_typed_while_nothing_asks_is_a_code_alone_or_not_me() {
+    let (terminal, typed, shown) = sitting(true, true);
+    for line in ["", "hello", "n", "271 828"] {
+        typed.send(Some(line.to_owned())).await.unwrap();
+    }
+    assert_eq!(terminal.unasked().await, Some(Unasked::Code("271828".to_owned())));
+    assert_eq!(shown.take().matches("Nothing asks now").count(), 2);
+    typed.send(Some("x".to_owned())).await.unwrap();
+    assert_eq!(terminal.unasked().await, Some(Unasked::NotMe));
+    // A prompt takes the lines over while it asks.
+    let mut unasked = Box::pin(terminal.unasked());
+    assert!((&mut unasked).now_or_never().is_none());
+    let mut deciding = terminal.decide(ask(6, 0));
+    assert!((&mut unasked).now_or_never().is_none());
+    assert!((&mut deciding).now_or_never().is_none());
+    typed.send(Some("314159".to_owned())).await.unwrap();
+    assert!((&mut unasked).now_or_never().is_none());
+    assert_eq!(deciding.await, Decision::Code("314159".to_owned()));
+    typed.send(Some("161803".to_owned())).await.unwrap();
+    assert_eq!(unasked.await, Some(Unasked::Code("161803".to_owned())));
+    typed.send(None).await.unwrap();
+    assert_eq!(terminal.unasked().await, None);
+    // What a file says waits for its prompt.
+    let (file, typed, _) = sitting(false, true);
+    typed.send(Some("271828".to_owned())).await.unwrap();
+    assert_eq!(file.unasked().await, None);
+    assert_eq!(file.decide(ask(6, 0)).await, Decision::Code("271828".to_owned()));
 }
 
 #[tokio::test]

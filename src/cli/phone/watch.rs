@@ -28,7 +28,7 @@ pub(super) const HINT_AFTER: Duration = Duration::from_secs(20);
 pub(super) const HINT: &str = "Nothing has come for a while. Should it have? Prompts for another \
 user, another device or through another relay do not show here. And a relay that has prompted a \
 user often does not ring for some minutes: its log then says \"does not ring\", with the rule and \
-the seconds left. See \"Nothing on the phone?\" in docs/initiators.md.";
+the seconds left. The code of a page counts all the same: at a terminal, type it here. See \"Nothing on the phone?\" in docs/initiators.md.";
 
 /// What the command asked for.
 #[derive(Debug)]
@@ -126,7 +126,8 @@ impl Watch {
 fn is_asked(event: &PhoneEvent) -> bool {
     matches!(
         event,
-        PhoneEvent::Offered { .. } | PhoneEvent::Refused { code: FrameErrorCode::WrongCode, .. }
+        PhoneEvent::Offered { .. }
+            | PhoneEvent::Refused { code: FrameErrorCode::WrongCode, ceremony_id: Some(_), .. }
     )
 }
 
@@ -144,7 +145,7 @@ fn follow(event: &PhoneEvent, open: &mut HashSet<CeremonyId>) {
     } else if let PhoneEvent::Challenged { challenge, .. } = event {
         open.insert(challenge.offer.ceremony_id);
     } else if let PhoneEvent::Closed { ceremony_id, .. }
-    | PhoneEvent::TimedOut { ceremony_id }
+    | PhoneEvent::TimedOut { ceremony_id: Some(ceremony_id) }
     | PhoneEvent::Refused {
         code:
             FrameErrorCode::ClaimedElsewhere
@@ -163,7 +164,8 @@ fn outcome(event: &PhoneEvent) -> Option<Outcome> {
     if let PhoneEvent::Closed { outcome, .. } = event {
         Some(*outcome)
     } else {
-        matches!(event, PhoneEvent::TimedOut { .. }).then_some(Outcome::Indeterminate)
+        matches!(event, PhoneEvent::TimedOut { ceremony_id: Some(_) })
+            .then_some(Outcome::Indeterminate)
     }
 }
 

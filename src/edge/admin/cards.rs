@@ -41,17 +41,3 @@ pub(super) async fn remove(
         Err(RevokeError::Store(error)) => Err(error.into()),
     }
 }
-
-/// `DELETE /users?username=…`: open ceremonies, pairings, cards, devices and the user handle.
-/// Interrupted, it is to be repeated.
-pub(super) async fn remove_user(
-    State(admin): State<Arc<Admin>>,
-    Operator(actor): Operator,
-    QueryOf(Whose { username }): QueryOf<Whose>,
-) -> Result<StatusCode, Refusal> {
-    if let Some(relay) = &admin.relay {
-        relay.cancel_all_of(&admin.tenant, &username).await?;
-    }
-    cards::remove_user(&admin.app, &actor, &username).await?;
-    Ok(StatusCode::NO_CONTENT)
-}

@@ -45,6 +45,9 @@ pub struct CreateClient {
     /// Origins of its pages.
     #[serde(default)]
     pub page_origins: Vec<Origin>,
+    /// Whether a code alone finds none of its ceremonies.
+    #[serde(default)]
+    pub no_code_alone: bool,
 }
 
 /// `POST /clients/{id}/keys`.
@@ -68,6 +71,13 @@ pub struct ClientEntry {
     pub scopes: Vec<Scope>,
     /// The bindings it may use.
     pub bindings: Vec<Binding>,
+    /// Whether a code alone finds its ceremonies.
+    #[serde(default = "yes")]
+    pub code_alone: bool,
+    /// Whether its word on how it knew a user is believed although it has no scope for it: it was
+    /// made by an earlier version, and nobody has decided yet.
+    #[serde(default)]
+    pub prior_auth_undecided: bool,
     /// When it was made (RFC 3339).
     pub created_at: String,
     /// When its live keys end (RFC 3339), the oldest first; `null`: never.
@@ -83,11 +93,17 @@ pub struct ClientEntry {
     pub page_origins: Vec<Origin>,
 }
 
+fn yes() -> bool {
+    true
+}
+
 impl ClientEntry {
     fn of(client: Client, now: UnixMillis) -> Self {
         let live = client.keys.iter().filter(|key| key.is_live(now));
         Self {
             client_id: client.id,
+            code_alone: client.code_alone,
+            prior_auth_undecided: !client.knows_prior_auth_scope,
             created_at: rfc3339::format(client.created_at),
             keys_end: live.map(|key| key.expires_at.map(rfc3339::format)).collect(),
             public_keys: client.public_keys.iter().map(|key| key.kid.clone()).collect(),
@@ -179,7 +195,16 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let order: CreateClient = from_json(&body)?;
-    let CreateClient { name, scopes, bindings, key_lives_s, jwk, allow_from, page_origins } = order;
+    let CreateClient {
+        name,
+        scopes,
+        bindings,
+        key_lives_s,
+        jwk,
+        allow_from,
+        page_origins,
+        no_code_alone,
+    } = order;
     if scopes.is_empty() || bindings.is_empty() {
         return Err(Refusal::unprocessable("a client needs a scope and a binding"));
     }
@@ -192,7 +217,8 @@ pub(super) async fn create(
     let bounds = ClientChange {
         allow_from: Some(allow_from),
         page_origins: Some(page_origins),
-        end_api_keys: false,
+        code_alone: Some(!no_code_alone),
+        ..ClientChange::default()
     };
     let (client_id, key) = clients::create(&admin.app, &actor, new, &bounds, credential).await?;
     let made = NewKey { client_id, key: key.map(|key| key.expose().to_owned()), kid };

@@ -1,6 +1,7 @@
 //! One socket, one task, one loop: leaving, reading, writing, heartbeat, in this order. What to do
 //! about anything is the session's to say; this file only does it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,9 +74,10 @@ async fn open(
     let (session, hello) = Session::accept(0, auth_by, nonce, Arc::clone(limits));
     let permit = Arc::clone(accepted.permit());
     let count = edge.settings().metrics.socket();
-    let place = Some(place);
+    let (place, address) = (Some(place), accepted.client);
+    let connection = None;
     let mut run =
-        Box::new(Run { edge, stream, session, epoch, connection: None, place, permit, count });
+        Box::new(Run { edge, stream, session, epoch, connection, address, place, permit, count });
     match run.write(hello).await {
         Ok(()) => Some(run),
         Err(reason) => {
@@ -92,6 +94,8 @@ struct Run {
     /// The session's time zero.
     epoch: Instant,
     connection: Option<Arc<Connection>>,
+    /// Where the phone is.
+    address: IpAddr,
     /// Its place among strangers, until it is none.
     place: Option<Place>,
     /// Its connection's place on the node.
@@ -205,7 +209,7 @@ impl Run {
                     self.place = None;
                     self.permit.known();
                     self.stream.get_mut().allow(self.edge.inner.socket_limits.frame_after_auth);
-                    self.connection = Some(Arc::new(Connection::new(id, owner)));
+                    self.connection = Some(Arc::new(Connection::new(id, owner).at(self.address)));
                     Ok(id)
                 }
             },

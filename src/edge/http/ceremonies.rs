@@ -24,6 +24,7 @@ use super::segment::Segment;
 use crate::edge::Edge;
 use crate::edge::accept::Accepted;
 use crate::edge::watch::{Found, Sight, Waiting, take_place};
+use crate::fatigue::BrowserHash;
 use crate::relay::{Asker, OpenOrder, View};
 use crate::security::clients::Client;
 
@@ -62,10 +63,14 @@ pub(super) async fn open(
         (key, body)
     });
     let now = edge.relay().world().clock.now();
-    let Client { tenant, id, name, .. } = &*caller.0;
-    let asker = Asker { tenant: tenant.clone(), id: *id, name: name.clone() };
+    let client = &*caller.0;
+    let Client { tenant, id, name, code_alone, .. } = client;
+    let (tenant, name, is_believed) = (tenant.clone(), name.clone(), client.is_believed());
+    let asker = Asker { tenant, id: *id, name, is_believed, code_alone: *code_alone };
+    let secret = value.context.as_ref().and_then(|context| context.browser.as_ref());
+    let browser = secret.map(|secret| BrowserHash(edge.inner.browsers.name(*id, secret)));
     let rp_id = edge.settings().rp_id.clone();
-    let mut order = OpenOrder::new(asker, value, rp_id, now);
+    let mut order = OpenOrder::new(asker, value, browser, rp_id, now);
     order.idempotency = idempotency;
     let view = opened(&edge, &edge.relay().open(order).await?);
     let location = format!("/v1/ceremonies/{}", view.id);
@@ -85,6 +90,10 @@ fn may_show_delivery(caller: &Initiator, order: &OpenCeremony) -> Result<(), Ref
     let refused = |code, detail| Err(Problem::new(code).with_detail(detail).into());
     if !caller.has(Scope::PresenceRead) {
         let detail = "/show_delivery: needs the scope presence:read";
+        return refused(ProblemCode::ScopeMissing, detail);
+    }
+    if !caller.0.is_believed() {
+        let detail = "/show_delivery: needs the scope prior_auth:assert";
         return refused(ProblemCode::ScopeMissing, detail);
     }
     match order.prior_auth {
@@ -156,6 +165,7 @@ fn opened(edge: &Edge, view: &View) -> OpenedCeremony {
         phase: view.phase,
         code: view.code.as_ref().map(|code| code.0.clone()),
         ticket: edge.inner.tickets.issue(&view.tenant, view.id),
+        prior_auth: view.prior_auth,
         expires_in: view.expires_in(edge.relay().world().clock.now()),
     }
 }

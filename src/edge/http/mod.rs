@@ -18,6 +18,7 @@ pub(super) mod refusal;
 mod segment;
 mod status;
 mod token;
+mod users;
 pub(super) mod webhooks;
 
 use axum::Router;
@@ -76,6 +77,7 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/device/key", post(device_keys::rotate))
         .route("/v1/users/{username}/devices", get(devices::list))
         .route("/v1/users/{username}/pairings", delete(pairings::void))
+        .route("/v1/users/{username}/prompts", get(users::prompts).delete(users::unlock))
         .route("/v1/users/{username}/cards", get(cards::list))
         .route("/v1/users/{username}/cards/{id}", delete(cards::remove))
         .route("/v1/webhooks", get(webhooks::list).post(webhooks::register))

@@ -169,6 +169,7 @@ impl Sight {
                 })
                 .collect(),
             reason: self.reason(ceremony),
+            same_network: ceremony.same_network.filter(|_| initiator),
             result: success.and_then(|success| edge.inner.results.sign(success, now)),
             expires_in: ceremony.expires_in(now),
         }

@@ -325,7 +325,7 @@ async fn a_no_is_told_without_asking_and_told_again_when_asked_again() {
             line.offer(&offer).await;
             line.acked(AckOf::Offer).await;
             let DeviceFrame::Decline(no) = line.frame().await else { panic!() };
-            assert_eq!((no.ceremony_id, no.reason), (offer.ceremony_id, reason));
+            assert_eq!((no.ceremony_id, no.reason), (Some(offer.ceremony_id), reason));
         }
         assert_eq!(stage.card.signatures(), 0);
     }
@@ -421,9 +421,9 @@ async fn a_prompt_whose_end_was_never_told_is_taken_down_when_its_time_is_up() {
         | Act::TakeDown(_)
         | Act::Drop => None,
     });
-    assert_eq!(alarm, Some((ceremony_id, offer.expires_in + 15)));
-    let acts = app.timed_out(ceremony_id);
+    assert_eq!(alarm, Some((Some(ceremony_id), offer.expires_in + 15)));
+    let acts = app.timed_out(Some(ceremony_id));
     assert!(matches!(acts[..], [Act::TakeDown(_), Act::Tell(PhoneEvent::TimedOut { .. })]));
-    assert!(app.timed_out(ceremony_id).is_empty());
+    assert!(app.timed_out(Some(ceremony_id)).is_empty());
     assert!(app.decided(ceremony_id, Decision::Code("271828".to_owned())).is_empty());
 }

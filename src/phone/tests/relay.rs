@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fido_relay_proto::device::{
-    AckOf, Auth, CardErrorCode, Challenge, FrameErrorCode, Offer, SocketLimits,
+    AckOf, Auth, CardErrorCode, Challenge, Claim, FrameErrorCode, Offer, Preview, SocketLimits,
 };
 use fido_relay_proto::limits::DEVICE_SUBPROTOCOL;
 use fido_relay_proto::{
@@ -78,6 +78,7 @@ pub(super) fn an_offer(code_length: u8) -> Offer {
         transaction: None,
         context: None,
         code_length,
+        preview: None,
         expires_in: 120,
     }
 }
@@ -122,14 +123,34 @@ impl Line {
         self.send(&RelayFrame::Closed { ceremony_id, outcome, reason: None }).await;
     }
 
-    pub(super) async fn refuse(&mut self, ceremony_id: CeremonyId, code: FrameErrorCode) {
-        let frame = RelayFrame::Error {
-            code,
-            message: "no".to_owned(),
-            retryable: code.is_retryable(),
-            ceremony_id: Some(ceremony_id),
+    /// Shows what the code of this claim has found.
+    pub(super) async fn preview(&mut self, offer: &Offer, claim: &Claim) {
+        let preview = Preview {
+            by_code: true,
+            rang: false,
+            known_browser: false,
+            after_not_me: false,
+            claim_id: claim.claim_id.clone(),
         };
-        self.send(&frame).await;
+        self.offer(&Offer { preview: Some(preview), ..offer.clone() }).await;
+    }
+
+    pub(super) async fn refuse(&mut self, ceremony_id: CeremonyId, code: FrameErrorCode) {
+        self.error(code, Some(ceremony_id), None).await;
+    }
+
+    pub(super) async fn refuse_claim(&mut self, claim: &Claim, code: FrameErrorCode) {
+        self.error(code, claim.ceremony_id, claim.claim_id.clone()).await;
+    }
+
+    pub(super) async fn error(
+        &mut self,
+        code: FrameErrorCode,
+        ceremony_id: Option<CeremonyId>,
+        claim_id: Option<PlainText<64>>,
+    ) {
+        let (message, retryable) = ("no".to_owned(), code.is_retryable());
+        self.send(&RelayFrame::Error { code, message, retryable, ceremony_id, claim_id }).await;
     }
 
     pub(super) async fn close(&mut self, code: u16) {
@@ -157,10 +178,14 @@ impl Line {
         ack.ceremony_id
     }
 
-    pub(super) async fn claimed(&mut self) -> String {
+    pub(super) async fn claim(&mut self) -> Claim {
         let frame = self.frame().await;
         let DeviceFrame::Claim(claim) = frame else { panic!("no claim but {frame:?}") };
-        claim.code
+        claim
+    }
+
+    pub(super) async fn claimed(&mut self) -> String {
+        self.claim().await.code
     }
 
     /// The card's number, `None` for `present`.

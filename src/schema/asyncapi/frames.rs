@@ -64,7 +64,7 @@ fn returns(frame: &DeviceFrame) -> &'static [&'static str] {
     match frame {
         DeviceFrame::Auth(_) => &["welcome", "error"],
         DeviceFrame::Ack(_) | DeviceFrame::Card(_) => &["error"],
-        DeviceFrame::Claim(_) => &["challenge", "closed", "error"],
+        DeviceFrame::Claim(_) => &["challenge", "closed", "error", "offer"],
         DeviceFrame::Answer(_) => &["accepted", "error"],
         DeviceFrame::Decline(_) => &["closed", "error"],
         DeviceFrame::Ping(_) => &["pong", "error"],
@@ -142,7 +142,10 @@ const DESCRIPTION: &str = "\
     With a code: `offer` → `ack` → `claim` → `challenge` → `ack` → `card` → `answer` → `accepted` \
     → `closed` → `ack`. Without one, `challenge` comes first. `closed` may come at any time instead. \
     The same `ceremony_id` and `attempt` are the same prompt; the same answer again gets the same \
-    `accepted`. A frame that is refused gets `error`, and the socket stays.\n\n\
+    `accepted`. A code that is typed under another ceremony's prompt, or under none (`claim` without \
+    `ceremony_id`), gets the `offer` of its own ceremony with `by_code`: once the person confirms, a \
+    second `claim` has its id and the code. A frame that is refused gets `error`, and the socket \
+    stays.\n\n\
     No `Origin`, no cookies, no `Authorization`: a device is known by its proof alone. The relay \
     pings about every `heartbeat_s` seconds; an app whose platform hides WebSocket pings sends \
     `ping` and gets `pong`. One socket per device, the newest wins.\n\n\

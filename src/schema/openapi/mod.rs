@@ -10,6 +10,7 @@ mod devices;
 mod examples;
 mod service;
 mod tokens;
+mod users;
 mod watching;
 mod webhooks;
 
@@ -49,6 +50,7 @@ pub fn document() -> Value {
     watching::describe(&mut draft);
     devices::describe(&mut draft);
     cards::describe(&mut draft);
+    users::describe(&mut draft);
     webhooks::describe(&mut draft);
     tokens::describe(&mut draft);
     client_direct::describe(&mut draft);
@@ -81,6 +83,7 @@ fn tags() -> Value {
         { "name": "watching", "description": "Wait for the outcome as it comes" },
         { "name": "devices", "description": "Phones: pairing, list, key, revocation" },
         { "name": "cards", "description": "Cards: list, removal" },
+        { "name": "users", "description": "Why a user's phone does not ring, and lifting that" },
         { "name": "webhooks", "description": "Endpoints that are told of outcomes" },
         { "name": "access", "description": "Who is calling: tokens, keys, scopes" },
         {
@@ -104,6 +107,8 @@ fn security_schemes() -> Value {
         Scope::PresenceRead => "see whether a device is connected and has a prompt",
         Scope::WebhookAdmin => "manage webhooks",
         Scope::UvWeaken => "open sign-ins that do not require user verification",
+        Scope::UserUnlock => "lift the pauses of its own prompts",
+        Scope::PriorAuthAssert => "have its `prior_auth` believed",
     };
     let scopes: Map<_, _> =
         Scope::ALL.iter().map(|scope| (scope.as_str().to_owned(), about(*scope).into())).collect();

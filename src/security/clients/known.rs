@@ -69,6 +69,8 @@ mod tests {
             name: PlainText::new("Shop").unwrap(),
             scopes: Vec::new(),
             bindings: Vec::new(),
+            code_alone: true,
+            knows_prior_auth_scope: true,
             created_at: UnixMillis(0),
             keys: Vec::new(),
             allow_from: Vec::new(),

@@ -12,6 +12,10 @@ use super::{ClientError, LIVE_KEYS, PREFIX, PUBLIC_KEYS, PublicKey, hash};
 use crate::security::origin::Origin;
 use crate::security::random;
 
+fn yes() -> bool {
+    true
+}
+
 /// One initiator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
@@ -25,6 +29,13 @@ pub struct Client {
     pub scopes: Vec<Scope>,
     /// The bindings it may use.
     pub bindings: Vec<Binding>,
+    /// Whether a code alone finds its ceremonies.
+    #[serde(default = "yes")]
+    pub code_alone: bool,
+    /// Whether it was decided if its `prior_auth` is believed; not of a client of an earlier version,
+    /// which had no such scope: it keeps what it had.
+    #[serde(default)]
+    pub knows_prior_auth_scope: bool,
     /// When it was made.
     pub created_at: UnixMillis,
     /// Its keys, the oldest first.
@@ -45,6 +56,12 @@ impl Client {
     #[must_use]
     pub fn has(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
+    }
+
+    /// Whether its word on how it knew a user is believed.
+    #[must_use]
+    pub fn is_believed(&self) -> bool {
+        self.has(Scope::PriorAuthAssert) || !self.knows_prior_auth_scope
     }
 
     /// Whether the client may use a binding.
@@ -86,6 +103,8 @@ impl Client {
             name,
             scopes,
             bindings,
+            code_alone: true,
+            knows_prior_auth_scope: true,
             created_at: now,
             keys: Vec::new(),
             allow_from: Vec::new(),
@@ -147,7 +166,16 @@ impl Client {
 
     /// Changes what `change` names.
     pub fn apply(&mut self, change: &ClientChange) {
-        let ClientChange { allow_from, page_origins, end_api_keys } = change;
+        let ClientChange { allow_from, page_origins, end_api_keys, code_alone, prior_auth } =
+            change;
+        if let Some(code_alone) = code_alone {
+            self.code_alone = *code_alone;
+        }
+        if let Some(is_believed) = prior_auth {
+            self.knows_prior_auth_scope = true;
+            self.scopes.retain(|scope| *scope != Scope::PriorAuthAssert);
+            self.scopes.extend(is_believed.then_some(Scope::PriorAuthAssert));
+        }
         if *end_api_keys {
             self.keys.clear();
         }
@@ -255,6 +283,12 @@ pub struct ClientChange {
     /// Ends its API keys at once: from then on it signs assertions with its own key.
     #[serde(default)]
     pub end_api_keys: bool,
+    /// Whether a code alone finds its ceremonies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_alone: Option<bool>,
+    /// Whether its word on how it knew a user is believed (the scope `prior_auth:assert`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior_auth: Option<bool>,
 }
 
 impl ClientChange {

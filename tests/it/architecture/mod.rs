@@ -104,10 +104,10 @@ const ROOMS: &[Room] = &[
     // Cryptography without state: what the relay stores is sealed by the relay itself.
     room("security::seal", &["security::random"], LIBRARIES),
     // What is done, for every edge and command: a removed client's webhook endpoints go in the same
-    // commit, so it knows their room.
+    // commit, so it knows their room; what holds a user's prompts back is seen and lifted here.
     room(
         "app",
-        &["ports", "rfc3339", "security", "security::random", "tasks", "webhooks"],
+        &["fatigue", "ports", "rfc3339", "security", "security::random", "tasks", "webhooks"],
         LIBRARIES,
     ),
     room(
@@ -139,6 +139,8 @@ const ROOMS: &[Room] = &[
         "edge",
         &[
             "app",
+            // Why a prompt does not ring, in the rules' own words.
+            "fatigue",
             "session",
             "relay",
             "webhooks",

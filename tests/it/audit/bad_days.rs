@@ -118,6 +118,7 @@ async fn with_required_nothing_new_begins_once_the_disk_is_full_for_a_minute_and
         device: PHONE,
         attempt: AttemptId::from_bytes([1; 16]),
         code: "123456".to_owned(),
+        same_network: None,
     };
     let refused = relay.relay.drive(&second, claim).await;
     assert!(matches!(refused, Err(DriveError::Unavailable(_))), "{refused:?}");

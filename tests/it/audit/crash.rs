@@ -41,6 +41,7 @@ pub(super) async fn play(relay: &BareRelay) {
         device: PHONE,
         attempt: AttemptId::from_bytes([1; 16]),
         code: "not it".to_owned(),
+        same_network: None,
     };
     drive(relay, &waiting, wrong).await;
     let succeeds = relay.open(Binding::None, None).await;

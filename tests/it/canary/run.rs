@@ -108,7 +108,7 @@ impl Run {
         let auth = DeviceFrame::Auth(Auth { proof });
         self.debug.push(format!("{auth:?}"));
         socket.send(&auth).await.unwrap();
-        let mut phone = WirePhone { paired, socket };
+        let mut phone = WirePhone::on(paired, socket);
         assert!(matches!(phone.next().await, RelayFrame::Welcome { .. }));
         phone
     }
@@ -158,7 +158,8 @@ impl Run {
         }
         self.debug.push(format!("{offered:?}"));
         let code = opened.code.clone().unwrap();
-        let claim = fido_relay_proto::device::Claim { ceremony_id: opened.id, code };
+        let claim =
+            fido_relay_proto::device::Claim { ceremony_id: Some(opened.id), code, claim_id: None };
         self.debug.push(format!("{:?}", DeviceFrame::Claim(claim.clone())));
         phone.claim(opened.id, &claim.code).await;
         let challenge = phone.challenge().await;
@@ -236,7 +237,10 @@ impl Run {
                     self.debug.push(format!("{challenge:?}"));
                     phone.card_error(opened.id, 608).await;
                 }
-                "nobegin" => phone.claim(opened.id, opened.code.as_deref().unwrap()).await,
+                "nobegin" => {
+                    phone.offer().await;
+                    phone.claim(opened.id, opened.code.as_deref().unwrap()).await;
+                }
                 _ => {
                     for wrong in ["000001", "000002", "000003"] {
                         phone.claim(opened.id, wrong).await;

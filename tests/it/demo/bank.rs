@@ -390,3 +390,26 @@ async fn a_page_that_left_after_its_card_had_answered_is_settled_without_it() {
     scene.relay.ended(id(&given_up)).await;
     scene.clear().await;
 }
+
+#[tokio::test]
+async fn a_known_browser_is_not_kept_waiting_after_not_me() {
+    let scene = Scene::set().await;
+    let mut tab = Calls::of(&scene);
+    let page = tab.http.get(&scene.url).send().await.unwrap();
+    let set = page.headers()[header::SET_COOKIE].to_str().unwrap().to_owned();
+    for rule in ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=7776000"] {
+        assert!(set.split("; ").any(|given| given == rule), "{rule}: {set}");
+    }
+    set.split(';').next().unwrap().clone_into(&mut tab.cookie);
+    let again = tab.http.get(&scene.url).header("cookie", &tab.cookie).send().await.unwrap();
+    assert!(again.headers()[header::SET_COOKIE].to_str().unwrap().starts_with(&tab.cookie));
+    let card = tab.open("register").await;
+    assert_eq!(format!("harbour_browser={}", scene.relay.browser_of(id(&card))), tab.cookie);
+    tab.succeeds(&card).await;
+    let sign_in = tab.open("sign-in").await;
+    scene.relay.close(id(&sign_in), Outcome::Denied, Some(Reason::NotMe));
+    tab.tell(&sign_in, "outcome").await;
+    assert_eq!(tab.open("sign-in").await["rings_in_s"], Value::Null);
+    assert!(Calls::of(&scene).open("sign-in").await["rings_in_s"].is_u64(), "a stranger's waits");
+    scene.clear().await;
+}

@@ -14,6 +14,7 @@ use fido_relay::cli::demo::result_token::{RESULT_TYP, transaction_hash};
 use fido_relay::cli::demo::web;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, ProgressEntry, Status};
+use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{CeremonyId, ClientId, Outcome, Phase, Problem, ProblemCode, Reason, Step};
 use jsonwebtoken::jwk::{Jwk, JwkSet, ThumbprintHash};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -152,6 +153,13 @@ impl ScriptedRelay {
         self.inner.ceremonies.lock().unwrap()[&id].status == Status::Pending
     }
 
+    /// The browser's secret that this one was opened with.
+    pub(crate) fn browser_of(&self, id: CeremonyId) -> String {
+        let ceremonies = self.inner.ceremonies.lock().unwrap();
+        let context = ceremonies[&id].open.context.as_ref().unwrap();
+        context.browser.as_ref().unwrap().expose().to_owned()
+    }
+
     /// Waits for the next ceremony that is opened after `run` has begun.
     pub(crate) async fn opened_by<F: Future>(&self, run: F) -> CeremonyId {
         let mut changes = self.inner.changes.subscribe();
@@ -222,6 +230,7 @@ async fn open(
         phase: Phase::Offered,
         code: Some(relay.codes.lock().unwrap().pop_front().unwrap_or(CODE).to_owned()),
         ticket,
+        prior_auth: PriorAuth::None,
         expires_in: relay.expires_in.load(Ordering::Relaxed),
     };
     Ok((StatusCode::CREATED, Json(opened)))
@@ -299,6 +308,7 @@ impl Inner {
             reason: ceremony.reason.filter(|reason| opener || !reason.is_hidden_from_pages()),
             result: (opener && ceremony.status == Status::Ended(Outcome::Succeeded))
                 .then(|| self.sign(id, ceremony)),
+            same_network: None,
             expires_in: if pending { self.expires_in.load(Ordering::Relaxed) } else { 0 },
         })
     }

@@ -4,7 +4,7 @@ use fido_relay::security::device_proof;
 use fido_relay_proto::device::{AuthClaims, KeyClaims, PairingClaims};
 use fido_relay_proto::http::{
     CeremonyView, OpenCeremony, OpenedCeremony, P256Jwk, PairDevice, PairedDevice, RotateDeviceKey,
-    RotatedDeviceKey,
+    RotatedDeviceKey, UserPrompts,
 };
 use fido_relay_proto::{DeviceFrame, RelayFrame, TypedCode};
 use serde::Serialize;
@@ -145,6 +145,8 @@ fn what_initiators_are_shown_is_what_they_send_and_get() {
     for block in blocks {
         if block.contains(r#""progress""#) {
             drop(is_all_of::<CeremonyView>(&block));
+        } else if block.contains(r#""stranger""#) {
+            is_all_of::<UserPrompts>(&block);
         } else {
             drop(is_all_of::<OpenedCeremony>(&block));
         }

@@ -44,7 +44,7 @@ macro_rules! every {
 #[test]
 fn a_mobile_team_reads_of_every_frame_error() {
     let codes = every!(FrameErrorCode: InvalidFrame, UnknownType, UnknownCeremony, CodeMalformed, WrongCode,
-        OtherCeremony, TooManyCodes, ClaimedElsewhere, NotChallenged, AlreadyAnswered, AlreadyClosed, SlowDown, Unavailable);
+        OtherDevice, CodeAmbiguous, TooManyCodes, DeviceLocked, ClaimedElsewhere, NotChallenged, AlreadyAnswered, AlreadyClosed, SlowDown, Unavailable);
     all_stand_in(PROTOCOL, codes.into_iter().map(code_of));
 }
 

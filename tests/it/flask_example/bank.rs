@@ -74,6 +74,8 @@ fn command(python: &Path, relay: &str, key: &str, directory: &TempDir, words: &[
         .env("FIDO_RELAY_URL", relay)
         .env("FIDO_RELAY_API_KEY", key)
         .env("BANK_DATA_DIR", directory.path())
+        .env("BANK_TRIES_PER_ADDRESS", "100000")
+        .env("BANK_TRIES_PER_USERNAME", "100000")
         .kill_on_drop(true);
     command
 }

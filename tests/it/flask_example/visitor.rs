@@ -74,9 +74,10 @@ impl Visitor {
     }
 
     fn keep(&mut self, answer: &reqwest::Response) {
-        if let Some(cookie) = answer.headers().get(SET_COOKIE) {
-            let (_, rest) = cookie.to_str().unwrap().split_once("__Host-bank=").unwrap();
-            rest.split_once(';').unwrap().0.clone_into(&mut self.cookie);
+        for cookie in answer.headers().get_all(SET_COOKIE) {
+            if let Some(rest) = cookie.to_str().unwrap().strip_prefix("__Host-bank=") {
+                rest.split_once(';').unwrap().0.clone_into(&mut self.cookie);
+            }
         }
     }
 

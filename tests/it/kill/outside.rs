@@ -164,7 +164,7 @@ impl Initiator {
 fn see(recorder: &Recorder, event: PhoneEvent) {
     let seen = match event {
         PhoneEvent::Offered { offer, .. } => Seen::Offered(offer.ceremony_id),
-        PhoneEvent::Claimed { ceremony_id } => Seen::Claimed(ceremony_id),
+        PhoneEvent::Claimed { ceremony_id: Some(ceremony_id) } => Seen::Claimed(ceremony_id),
         PhoneEvent::Challenged { challenge, .. } => Seen::Challenged {
             id: challenge.offer.ceremony_id,
             attempt: challenge.attempt,

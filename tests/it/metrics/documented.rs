@@ -67,6 +67,7 @@ pub(super) async fn eventful() -> String {
             device: phone.handle.device_id(),
             attempt: fido_relay_proto::AttemptId::from_bytes([1; 16]),
             code: "none".to_owned(),
+            same_network: None,
         };
         let key = fido_relay::relay::CeremonyKey {
             tenant: fido_relay_proto::TenantId::default(),

@@ -91,7 +91,12 @@ async fn after_every_outcome_what_was_opened_is_closed_or_open() {
         let guessed = open(&relay, kind, "code").await;
         for _ in 0..3 {
             let attempt = AttemptId::from_bytes([9; 16]);
-            let claim = Event::Claim { device: DEVICE, attempt, code: "none".to_owned() };
+            let claim = Event::Claim {
+                device: DEVICE,
+                attempt,
+                code: "none".to_owned(),
+                same_network: None,
+            };
             relay.relay.drive(&key(&guessed), claim).await.unwrap();
         }
         open(&relay, kind, "code").await;

@@ -5,6 +5,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay::ceremony::{
     Approval, Begun, Ceremony, Code, Event as Step, Request, TxBinding, UpstreamSession, Verdict,
 };
+use fido_relay::fatigue::Lane;
 use fido_relay_proto::http::UpstreamOptions;
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
@@ -43,6 +44,9 @@ fn opened() -> Ceremony {
         context: None,
         client_nonce: None,
         prior_auth: PriorAuth::Password,
+        browser: None,
+        lane: Lane::default(),
+        code_alone: true,
         show_delivery: Some(false),
         rp_id: "bank.example".to_owned(),
         options: UpstreamOptions::default(),
@@ -57,7 +61,7 @@ fn raw(text: &str) -> Box<RawValue> {
 }
 
 fn claim() -> Step {
-    Step::Claim { device: PHONE, attempt: ATTEMPT, code: "123456".to_owned() }
+    Step::Claim { device: PHONE, attempt: ATTEMPT, code: "123456".to_owned(), same_network: None }
 }
 
 fn begun() -> Step {

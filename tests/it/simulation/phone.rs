@@ -238,7 +238,7 @@ impl SimPhone {
                 true => DeclineReason::NotMe,
                 false => DeclineReason::Declined,
             };
-            let decline = Decline { ceremony_id: ceremony, reason };
+            let decline = Decline { ceremony_id: Some(ceremony), reason };
             self.frame(&relay, DeviceFrame::Decline(decline)).await;
             return;
         }
@@ -276,8 +276,21 @@ impl SimPhone {
         let device = self.device();
         self.world.tell(Event::Claiming { ceremony, device, right });
         for _ in 0..5 {
-            let claim = Claim { ceremony_id: ceremony, code: typed.clone() };
-            if !is_unavailable(&self.frame(relay, DeviceFrame::Claim(claim)).await) {
+            let claim = Claim { ceremony_id: Some(ceremony), code: typed.clone(), claim_id: None };
+            let reply = self.frame(relay, DeviceFrame::Claim(claim)).await;
+            if let Some(RelayFrame::Offer(_)) = &reply {
+                // It is shown who asks, and the person confirms. On a socket the answer comes before
+                // what was queued behind it; here the end may have been heard already.
+                {
+                    let mut memory = self.memory.lock().unwrap();
+                    let seen = memory.seen.entry(ceremony).or_default();
+                    if seen.shows != "closed" {
+                        seen.shows = "offer";
+                    }
+                }
+                let ack = Ack { ceremony_id: ceremony, of: AckOf::Offer };
+                self.frame(relay, DeviceFrame::Ack(ack)).await;
+            } else if !is_unavailable(&reply) {
                 return;
             }
             pause(700).await;

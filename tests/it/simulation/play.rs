@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use fido_relay::app::devices::Device;
 use fido_relay::ceremony::{Ceremony, Event as Step, Request};
+use fido_relay::fatigue::{Lane, Tries};
 use fido_relay::metrics::{Metrics, Standing};
 use fido_relay::ports::{Bucket, Clock as _, Store};
 use fido_relay::relay::{Census, CeremonyKey, OpenOrder, Owner, Relay, World as Ports};
@@ -247,6 +248,7 @@ impl Play {
             paired_at: UnixMillis(START),
             revoked_at: None,
             rotated: None,
+            tries: Tries::default(),
         };
         add_device(&*self.store, &device).await;
     }
@@ -362,6 +364,9 @@ impl Play {
             context: None,
             client_nonce: None,
             prior_auth: PriorAuth::Password,
+            browser: None,
+            lane: Lane::default(),
+            code_alone: true,
             show_delivery: Some(false),
             rp_id: "bank.example".to_owned(),
             options: UpstreamOptions::default(),

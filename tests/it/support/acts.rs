@@ -6,6 +6,7 @@ use fido_relay::app::clients::{self, Credential};
 use fido_relay::app::devices::{self, Device};
 use fido_relay::app::{Actor, App};
 use fido_relay::backends::embedded::{LocalBus, RevocationList, SystemClock};
+use fido_relay::fatigue::Policy;
 use fido_relay::ports::{Batch, Position, Store};
 use fido_relay::relay::World;
 use fido_relay::security::clients::{ClientChange, NewClient};
@@ -22,6 +23,7 @@ pub(crate) fn at_rest(store: Arc<dyn Store>) -> App {
         revocations: Arc::new(RevocationList::in_memory()),
         cards: None,
         webhooks: None,
+        prompts: Policy::default(),
         public_url: "https://relay.example.com".to_owned(),
         tasks: Tasks::default(),
     }

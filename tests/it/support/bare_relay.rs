@@ -9,10 +9,11 @@ use fido_relay::backends::embedded::LocalBus;
 use fido_relay::ceremony::{
     Approval, Begun, Ceremony, Request, State, TxBinding, UpstreamSession, Verdict,
 };
+use fido_relay::fatigue::Lane;
 use fido_relay::ports::{
     Ability, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, NoCounts, Store,
 };
-use fido_relay::relay::{CeremonyKey, OpenOrder, Relay, World};
+use fido_relay::relay::{Bounds, CeremonyKey, OpenOrder, Relay, World};
 use fido_relay::security::random;
 use fido_relay::security::seal::Sealer;
 use fido_relay::tasks::Tasks;
@@ -44,6 +45,7 @@ impl Clock for HandClock {
 /// A FIDO2 server that agrees at once and counts.
 #[derive(Debug, Default)]
 pub(crate) struct AgreeingFido {
+    pub(crate) begins: AtomicUsize,
     pub(crate) completions: AtomicUsize,
     /// Whether it says that it judges locally.
     pub(crate) is_local: AtomicBool,
@@ -59,6 +61,7 @@ impl Fido for AgreeingFido {
     }
 
     fn begin(&self, _: BeginRequest) -> BoxFuture<'_, Result<Begun, BeginFault>> {
+        self.begins.fetch_add(1, Ordering::Relaxed);
         // About as much as a real server's options.
         let options = format!(r#"{{"challenge":"{}"}}"#, "Y".repeat(400));
         let pause = *self.begins_after.lock().unwrap();
@@ -115,6 +118,15 @@ impl BareRelay {
         store: Arc<dyn Store>,
         recording: watch::Receiver<Ability>,
     ) -> Self {
+        Self::start_within(store, recording, crate::support::patient()).await
+    }
+
+    /// The same, within bounds.
+    pub(crate) async fn start_within(
+        store: Arc<dyn Store>,
+        recording: watch::Receiver<Ability>,
+        bounds: Bounds,
+    ) -> Self {
         let fido = Arc::new(AgreeingFido::default());
         let clock = Arc::new(HandClock(AtomicU64::new(1_800_000_000_000)));
         let world = World {
@@ -130,7 +142,7 @@ impl BareRelay {
             counts: Arc::new(NoCounts),
             tasks: Tasks::default(),
         };
-        let relay = Relay::start(world, crate::support::patient());
+        let relay = Relay::start(world, bounds);
         relay.recovered().await;
         Self { relay, clock, fido, store }
     }
@@ -153,6 +165,9 @@ impl BareRelay {
             context: None,
             client_nonce: None,
             prior_auth: PriorAuth::Password,
+            browser: None,
+            lane: Lane::default(),
+            code_alone: true,
             show_delivery: Some(false),
             rp_id: "example.com".to_owned(),
             options: UpstreamOptions::default(),

@@ -9,6 +9,7 @@ pub(crate) mod client_direct;
 pub(crate) mod fido2_server;
 pub(crate) mod figures;
 #[cfg(target_os = "linux")]
+pub(crate) mod handset;
 pub(crate) mod kernel;
 pub(crate) mod key_pair;
 pub(crate) mod needs;
@@ -54,9 +55,12 @@ pub(crate) fn patient() -> Bounds {
         free_prompts: u32::MAX,
         waits_ms: vec![0],
         prompts_per_hour: usize::MAX,
+        vouched_per_hour: usize::MAX,
         declined_quiet_ms: 0,
         not_me_mute_ms: 0,
         wrong_codes_per_day: usize::MAX,
+        wrong_codes_in_a_row: u32::MAX,
+        same_network: false,
     };
     Bounds { attention, ..Bounds::default() }
 }
@@ -69,8 +73,11 @@ pub(crate) fn patient_config() -> Prompts {
         free: u32::MAX,
         waits: vec![Duration::ZERO],
         per_hour: usize::MAX,
+        vouched_per_hour: usize::MAX,
         declined_quiet: Duration::ZERO,
         not_me_mute: Duration::ZERO,
         wrong_codes_per_day: usize::MAX,
+        wrong_codes_in_a_row: u32::MAX,
+        same_network: false,
     }
 }

@@ -221,6 +221,7 @@ impl PaperRelay {
         relay.recovered().await;
         let settings = edge::Settings {
             tenant: TenantId::default(),
+            network_in_result: true,
             rp_id: "example.com".to_owned(),
             public_url: "https://relay.example.com".to_owned(),
             public_aliases: Vec::new(),

@@ -9,7 +9,9 @@ use fido_relay_proto::device::{
     Ack, AckOf, Answer, Card, CardErrorCode, CardEvent, Challenge, Claim, Decline, DeclineReason,
     FrameErrorCode, Notice, Offer,
 };
-use fido_relay_proto::{AttemptId, CeremonyId, DeviceFrame, Outcome, Reason, RelayFrame};
+use fido_relay_proto::{
+    AttemptId, CeremonyId, DeviceFrame, Outcome, PlainText, Reason, RelayFrame,
+};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
@@ -23,13 +25,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct WirePhone {
     pub(crate) paired: Paired,
     pub(crate) socket: Socket,
+    /// Offers that came and that it did not say to have.
+    unacked: Vec<CeremonyId>,
 }
 
 impl WirePhone {
     pub(crate) async fn connect(paired: Paired) -> Self {
         let mut socket = Socket::connect(&paired.socket_url).await.unwrap();
         socket.authenticate(&paired.key, paired.device_id).await.unwrap();
-        Self { paired, socket }
+        Self::on(paired, socket)
+    }
+
+    /// On a socket of the test's own making.
+    pub(crate) fn on(paired: Paired, socket: Socket) -> Self {
+        Self { paired, socket, unacked: Vec::new() }
     }
 
     /// The same device on a new socket; the old one breaks.
@@ -49,7 +58,11 @@ impl WirePhone {
 
     async fn any(&mut self) -> RelayFrame {
         let next = timeout(PATIENCE, self.socket.next_frame()).await;
-        next.expect("the relay says something").unwrap()
+        let next = next.expect("the relay says something").unwrap();
+        if let RelayFrame::Offer(offer) = &next {
+            self.unacked.push(offer.ceremony_id);
+        }
+        next
     }
 
     pub(crate) async fn notice(&mut self) -> Notice {
@@ -104,12 +117,27 @@ impl WirePhone {
         self.socket.send(&frame).await.unwrap();
     }
 
+    /// Has what it was offered, and types a code into it.
     pub(crate) async fn claim(&mut self, ceremony_id: CeremonyId, code: &str) {
-        let code = code.to_owned();
-        self.send(DeviceFrame::Claim(Claim { ceremony_id, code })).await;
+        if self.unacked.contains(&ceremony_id) {
+            self.ack(ceremony_id, AckOf::Offer).await;
+        }
+        self.claim_as(Some(ceremony_id), code, None).await;
+    }
+
+    /// Types a code, into a prompt or into none.
+    pub(crate) async fn claim_as(
+        &mut self,
+        ceremony_id: Option<CeremonyId>,
+        code: &str,
+        claim_id: Option<&str>,
+    ) {
+        let (code, claim_id) = (code.to_owned(), claim_id.map(|id| PlainText::new(id).unwrap()));
+        self.send(DeviceFrame::Claim(Claim { ceremony_id, code, claim_id })).await;
     }
 
     pub(crate) async fn ack(&mut self, ceremony_id: CeremonyId, of: AckOf) {
+        self.unacked.retain(|unacked| *unacked != ceremony_id);
         self.send(DeviceFrame::Ack(Ack { ceremony_id, of })).await;
     }
 
@@ -119,7 +147,7 @@ impl WirePhone {
     }
 
     pub(crate) async fn decline(&mut self, ceremony_id: CeremonyId, reason: DeclineReason) {
-        self.send(DeviceFrame::Decline(Decline { ceremony_id, reason })).await;
+        self.send(DeviceFrame::Decline(Decline { ceremony_id: Some(ceremony_id), reason })).await;
     }
 
     pub(crate) async fn answer(&mut self, ceremony_id: CeremonyId, attempt: AttemptId, text: &str) {

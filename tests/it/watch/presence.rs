@@ -96,6 +96,7 @@ impl Paper {
             User::Suppressed => {
                 for _ in 0..3 {
                     let opened = self.open(order).await;
+                    self.drive(&opened, Event::Sent { device: DEVICE }).await;
                     self.drive(&opened, Event::Cancel).await;
                 }
             }
@@ -119,8 +120,16 @@ impl Paper {
                 reached(7, 300).await;
                 sleep_until(began + CLAIMED_AFTER).await;
                 let (attempt, code) = (AttemptId::from_bytes([7; 16]), opened.code.clone());
-                self.drive(opened, Event::Claim { device: DEVICE, attempt, code: code.unwrap() })
-                    .await;
+                self.drive(
+                    opened,
+                    Event::Claim {
+                        device: DEVICE,
+                        attempt,
+                        code: code.unwrap(),
+                        same_network: None,
+                    },
+                )
+                .await;
             }
         }
     }

@@ -116,7 +116,8 @@ impl Stage {
         let relay = self.relay.running.relay();
         let (world, tenant) = (relay.world(), TenantId::default());
         let now = world.clock.now();
-        let mut order = OpenOrder::new(Asker { tenant, id, name }, body, "localhost".into(), now);
+        let asker = Asker { tenant, id, name, is_believed: true, code_alone: true };
+        let mut order = OpenOrder::new(asker, body, None, "localhost".into(), now);
         order.request.deadline = now.plus_millis(life_ms);
         order.request.show_delivery = show_delivery;
         let View { id, tenant, code, .. } = relay.open(order).await.unwrap();
@@ -155,7 +156,8 @@ impl Stage {
         let wrong = || "no code".to_owned();
         let code = opened.code.clone().filter(|_| right).unwrap_or_else(wrong);
         let attempt = AttemptId::from_bytes(random::bytes());
-        self.drive(opened.id, Event::Claim { device: DEVICE, attempt, code }).await;
+        self.drive(opened.id, Event::Claim { device: DEVICE, attempt, code, same_network: None })
+            .await;
     }
 
     /// The card's answer, in which the FIDO2 server reads what it is to say.

@@ -96,6 +96,51 @@ test("a wrong code is told, and not sent again by itself", LIMIT, async () => {
   assert.equal(phone.count("refused"), 2);
 });
 
+test("the code of a page that rings on no phone finds it, and the person confirms", LIMIT, async () => {
+  const told = { broke: false, answers: [] };
+  const phone = await Phone.of("by-code@example.com", breaking({ at: "sent", mark: '"type":"claim"' }, told));
+  const ringing = await open("by-code@example.com");
+  await phone.until("offer");
+  const silent = await open("by-code@example.com");
+  phone.socket.typeCode(silent.code);
+  const found = async () => {
+    for (let nth = 1; ; nth += 1) {
+      const event = await phone.until("offer", nth);
+      if (event.preview) return event;
+    }
+  };
+  const { offer, preview } = await found();
+  assert.deepEqual([offer.ceremony_id, offer.by_code], [silent.id, true]);
+  assert.deepEqual(preview, { rang: false, knownBrowser: false, afterNotMe: false, typed: true });
+  assert.equal(phone.count("challenge"), 0, "nothing is taken up before the person confirms");
+  assert.ok(phone.socket.confirm(silent.id));
+  const { closed } = await phone.until("closed");
+  assert.deepEqual([closed.ceremony_id, closed.outcome], [silent.id, "succeeded"]);
+  assert.ok(told.broke, "the claim was said again");
+  await ask("DELETE", `/v1/ceremonies/${ringing.id}`);
+});
+
+test("a code typed under another prompt takes up its own ceremony alone", LIMIT, async () => {
+  const phone = await Phone.of("other-code@example.com");
+  const ringing = await open("other-code@example.com");
+  await phone.until("offer");
+  const silent = await open("other-code@example.com");
+  phone.socket.claim(ringing.id, silent.code);
+  assert.equal((await phone.until("ask_again")).ceremonyId, ringing.id);
+  assert.ok(phone.socket.confirm(silent.id));
+  assert.deepEqual((await phone.until("closed")).closed.ceremony_id, silent.id);
+  phone.types(ringing);
+  assert.equal((await phone.until("closed", 2)).closed.outcome, "succeeded");
+});
+
+test("a wrong code without a prompt is told under its own name", LIMIT, async () => {
+  const phone = await Phone.of("by-no-code@example.com");
+  const claimId = phone.socket.typeCode("271828");
+  const { error } = await phone.until("refused");
+  assert.deepEqual([error.code, error.claim_id, error.ceremony_id], ["wrong_code", claimId, undefined]);
+  assert.ok(phone.socket.reportNotMe());
+});
+
 test("a no is heard, also over a broken line, and a cancelled prompt is taken down", LIMIT, async () => {
   const told = { broke: false, answers: [] };
   const phone = await Phone.of("no@example.com", breaking({ at: "unsent", mark: "decline" }, told));

@@ -107,3 +107,119 @@ test("what a card said does not keep a prompt that is over", (context) => {
   assert.deepEqual(told.at(-1), { kind: "taken_down", ceremonyId: id, why: "not_open_any_more" });
   assert.ok(!made.card(id, 603));
 });
+
+/** A claim as it was sent. */
+function claimed(frame = "{}"): { ceremony_id?: string; code: string; claim_id: string } {
+  const { type, ...claim } = JSON.parse(frame);
+  assert.equal(type, "claim");
+  return claim;
+}
+
+function preview(of: OfferFrame, claimId: string): OfferFrame {
+  return { ...of, by_code: true, rang: false, known_browser: false, after_not_me: true, claim_id: claimId };
+}
+
+const prompt: OfferFrame = { ...offer, code_length: 6 };
+const other: OfferFrame = { ...prompt, ceremony_id: "cer_other" };
+
+test("a code typed alone previews, and is claimed with its ceremony once the person confirms", (context) => {
+  const { made, told, taken } = prompts(context);
+  made.connected(FRAME_BYTES);
+  const claimId = made.typeCode("271828");
+  const [first = ""] = taken();
+  assert.deepEqual(claimed(first), { code: "271828", claim_id: claimId });
+  assert.ok(!made.confirm(prompt.ceremony_id), "nothing was found yet");
+  made.connected(FRAME_BYTES);
+  assert.deepEqual(taken(), [first], "it is said again on a new socket, under the same name");
+  const found = preview(prompt, claimId);
+  made.frame(found);
+  const known = { rang: false, knownBrowser: false, afterNotMe: true, typed: true };
+  assert.deepEqual(told, [{ kind: "offer", offer: found, again: false, preview: known }]);
+  made.connected(FRAME_BYTES);
+  assert.deepEqual(taken(), [], "it was answered");
+  assert.ok(made.confirm(prompt.ceremony_id));
+  const [second = ""] = taken();
+  const { claim_id: name, ...claim } = claimed(second);
+  assert.deepEqual(claim, { ceremony_id: prompt.ceremony_id, code: "271828" });
+  assert.notEqual(name, claimId);
+  made.connected(FRAME_BYTES);
+  assert.deepEqual(taken(), [second], "the relay does not offer it again by itself");
+  made.frame({ ...challenge, ceremony_id: prompt.ceremony_id });
+  made.connected(FRAME_BYTES);
+  assert.deepEqual(taken(), []);
+});
+
+test("a code typed under another prompt previews its own, and that prompt asks again", (context) => {
+  const { made, told, taken } = prompts(context);
+  made.connected(FRAME_BYTES);
+  made.frame(other);
+  assert.ok(made.claim(other.ceremony_id, "271828"));
+  const { claim_id: claimId } = claimed(taken()[0]);
+  made.frame(preview(prompt, claimId));
+  assert.deepEqual(told.at(-1), { kind: "ask_again", ceremonyId: other.ceremony_id });
+  made.frame(other);
+  assert.deepEqual(taken(), [], "it has forgotten the code");
+  assert.ok(made.confirm(prompt.ceremony_id));
+  assert.equal(claimed(taken()[0]).code, "271828");
+});
+
+test("a preview of the prompt that the code was typed into is claimed without a question", (context) => {
+  const { made, told, taken } = prompts(context);
+  made.connected(FRAME_BYTES);
+  made.frame(prompt);
+  made.claim(prompt.ceremony_id, "271828");
+  const [said = ""] = taken();
+  const found = preview(prompt, claimed(said).claim_id);
+  made.frame(found);
+  assert.deepEqual(taken(), [said]);
+  assert.deepEqual(told.at(-1), { kind: "offer", offer: found, again: true });
+});
+
+test("a preview outlives a socket on which nothing asks for it, until its time is up", (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { made, told } = prompts(context);
+  made.connected(FRAME_BYTES);
+  made.frame(preview(prompt, made.typeCode("271828")));
+  made.connected(FRAME_BYTES);
+  context.mock.timers.tick(5_000);
+  assert.equal(told.at(-1)?.kind, "offer");
+  assert.ok(made.confirm(prompt.ceremony_id));
+});
+
+test("a refused code is not said again, and an answer to an earlier one refuses no later one", (context) => {
+  for (const code of ["code_malformed", "wrong_code", "other_device", "code_ambiguous", "too_many_codes", "device_locked"]) {
+    const { made, told, taken } = prompts(context);
+    made.connected(FRAME_BYTES);
+    const error = { type: "error", code, message: "no", retryable: false } as const;
+    made.frame({ ...error, claim_id: made.typeCode("111111") });
+    assert.equal(told.at(-1)?.kind, "refused");
+    made.frame(prompt);
+    made.claim(prompt.ceremony_id, "111111");
+    made.claim(prompt.ceremony_id, "222222");
+    const [, first, second = ""] = taken();
+    made.frame({ ...error, ceremony_id: prompt.ceremony_id, claim_id: claimed(first).claim_id });
+    made.connected(FRAME_BYTES);
+    made.frame(prompt);
+    assert.deepEqual(taken(), [second], code);
+    made.frame({ ...error, ceremony_id: prompt.ceremony_id, claim_id: claimed(second).claim_id });
+    made.frame(prompt);
+    assert.deepEqual(taken(), [], code);
+  }
+});
+
+test("a code typed alone is said again when it was not looked at, and given up without an answer", (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { made, told, taken } = prompts(context);
+  made.connected(FRAME_BYTES);
+  const claimId = made.typeCode("271828");
+  const said = taken();
+  for (const named of [{ claim_id: claimId }, {}]) {
+    made.frame({ type: "error", code: "slow_down", message: "no", retryable: true, ...named });
+    context.mock.timers.tick(1_000);
+    assert.deepEqual(taken(), said);
+  }
+  context.mock.timers.tick(120_000);
+  assert.deepEqual(told.at(-1), { kind: "unanswered", claimId });
+  made.connected(FRAME_BYTES);
+  assert.deepEqual(taken(), []);
+});

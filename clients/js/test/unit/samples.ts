@@ -20,6 +20,9 @@ export const relayFrames: RelayFrame[] = [
   {"type":"notice","notice_id":"ntc_VVVVVVVVVVVVVVVVVVVVVQ","event":"device_key_rotated","device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","platform":"ios","ago_s":0},
   {"type":"notice","notice_id":"ntc_VVVVVVVVVVVVVVVVVVVVVQ","event":"card_removed","card_id":"ZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY","ago_s":3},
   {"type":"pong","id":"probe-7"},
+  {"type":"offer","ceremony_id":"cer_EREREREREREREREREREREQ","ceremony_type":"approval","client_name":"Example Bank","rp_id":"bank.example","username":"ada@bank.example","display_name":"Ada \"the Countess\" Lovelace","message":"Zahlung bestätigen","transaction":{"title":"Payment to Ada","fields":[{"label":"Amount","value":"120.00 EUR"}]},"context":{"ip":"192.0.2.7","user_agent":"Firefox on Linux","location":"Vienna, AT"},"code_length":6,"expires_in":120,"by_code":true,"rang":false,"known_browser":true,"after_not_me":false,"claim_id":"claim-3"},
+  {"type":"error","code":"wrong_code","message":"wrong code, 9 tries left today","retryable":false,"claim_id":"claim-3"},
+  {"type":"notice","notice_id":"ntc_VVVVVVVVVVVVVVVVVVVVVQ","event":"prompts_held","ago_s":3,"count":7,"since_s":900},
   {"type":"offer","ceremony_id":"cer_EREREREREREREREREREREQ","ceremony_type":"approval","client_name":"Example Bank","rp_id":"bank.example","username":"ada@bank.example","display_name":"Ada \"the Countess\" Lovelace","message":"Zahlung bestätigen","transaction":{"title":"Payment to Ada","fields":[{"label":"Amount","value":"120.00 EUR"}]},"context":{},"code_length":6,"expires_in":120},
   {"type":"challenge","ceremony_id":"cer_EREREREREREREREREREREQ","ceremony_type":"approval","client_name":"Example Bank","rp_id":"bank.example","username":"ada@bank.example","display_name":"Ada \"the Countess\" Lovelace","message":"Zahlung bestätigen","transaction":{"title":"Payment to Ada","fields":[{"label":"Amount","value":"120.00 EUR"}]},"context":{},"code_length":6,"expires_in":120,"attempt":"att_MzMzMzMzMzMzMzMzMzMzMw","challenge":"Y2hhbGxlbmdl","origin":"https://fido.bank.example","public_key":{"rpId":"bank.example", "timeout":60000.0,"allowCredentials":[ {"id":"AQ"} ]}},
 ];
@@ -36,6 +39,8 @@ export const deviceFrames: DeviceFrame[] = [
   {"type":"decline","ceremony_id":"cer_EREREREREREREREREREREQ","reason":"declined"},
   {"type":"decline","ceremony_id":"cer_EREREREREREREREREREREQ","reason":"not_me"},
   {"type":"ping","id":"probe-7"},
+  {"type":"claim","code":"402 917","claim_id":"claim-3"},
+  {"type":"decline","reason":"not_me"},
 ];
 
 export const watchEvents: WatchEvent[] = [

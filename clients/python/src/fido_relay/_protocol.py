@@ -36,8 +36,10 @@ from .models import (
     Opened,
     OpenOptions,
     Pairing,
+    PriorAuth,
     ProgressEntry,
     Result,
+    UserPrompts,
 )
 
 HOLD_S = 25
@@ -63,6 +65,7 @@ class _Opened:
     expires_in: int
     ticket: str
     code: str | None = None
+    prior_auth: PriorAuth = "none"
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ class Protocol:
             expected=expected,
             code=opened.code,
             ticket=opened.ticket,
+            prior_auth=opened.prior_auth,
         )
 
     def read(self, ceremony_id: str, wait_s: int, since: int, until: float = 0.0) -> Flow[Ceremony]:
@@ -240,6 +244,15 @@ class Protocol:
     def remove_card(self, username: str, card_id: str) -> Flow[bool]:
         path = f"/v1/users/{segment(username)}/cards/{segment(card_id)}"
         return (yield from self._calls.removed(path))
+
+    def prompts(self, username: str) -> Flow[UserPrompts]:
+        path = f"/v1/users/{segment(username)}/prompts"
+        return parsed(UserPrompts, (yield from self._calls.call(Send("GET", path))))
+
+    def unlock_prompts(self, username: str) -> Flow[None]:
+        path = f"/v1/users/{segment(username)}/prompts"
+        # Each one counts, and a day has three.
+        return (yield from self._calls.no_content(Send("DELETE", path, is_idempotent=False)))
 
 
 def _read(ceremony_id: str, wait_s: int, since: int, until: float) -> Send:

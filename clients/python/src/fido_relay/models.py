@@ -37,11 +37,15 @@ class Transaction:
 
 
 class Context(TypedDict, total=False):
-    """The browser, as the backend sees it; shown on the phone."""
+    """The browser, as the backend sees it; shown on the phone, but for `browser`."""
 
     ip: str
     user_agent: str
     location: str
+    browser: str
+    """A secret of this browser (22 to 128 visible ASCII characters, of at least 128 bits), such as
+    a long-lived cookie of the page. The relay tells a browser in which this user has succeeded from
+    a stranger's by it, keeps a keyed hash of it, and shows it to no phone."""
 
 
 class OpenOptions(TypedDict, total=False):
@@ -86,6 +90,8 @@ class Opened:
     """With binding `code`: show it in the page where the person began, and nowhere else."""
     ticket: str = field(repr=False)
     """Lets that page watch this one ceremony."""
+    prior_auth: PriorAuth = "none"
+    """As what `prior_auth` counted: `none` for a client without the scope `prior_auth:assert`."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +189,28 @@ class Card:
     last_used_at: str | None = None
     aaguid: str | None = None
     model: str | None = None
+
+
+@dataclass(frozen=True)
+class PromptLane:
+    """Whether the next prompt of its kind rings."""
+
+    rings: bool
+    why: str | None = None
+    """The rule that holds it back: `muted`, `quiet`, `hour`, `wait`, `live`, or one to come."""
+    rings_in_s: int | None = None
+
+
+@dataclass(frozen=True)
+class UserPrompts:
+    """What holds this client's own prompts for a user back. Without the scope `presence:read` by
+    its own openings and their outcomes alone."""
+
+    stranger: PromptLane
+    """Openings from a browser that is not known, with `prior_auth` `none`."""
+    unlocks_left: int
+    vouched: PromptLane | None = None
+    """Openings with another `prior_auth`, where it is believed."""
 
 
 @dataclass(frozen=True)

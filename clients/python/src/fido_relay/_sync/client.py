@@ -28,6 +28,7 @@ from ..models import (
     OpenOptions,
     Pairing,
     Result,
+    UserPrompts,
 )
 from .driver import Driver
 from .webhooks import Webhooks
@@ -224,3 +225,12 @@ class FidoRelay:
         """Removes a card for good (scope `card:revoke`); false if there is none of this id (any
         more). An error means that it may still be there: call again."""
         return self._driver.run(self._protocol.remove_card(username, card_id))
+
+    def prompts(self, username: str) -> UserPrompts:
+        """What holds this client's own prompts for the user back (scope `user:unlock`)."""
+        return self._driver.run(self._protocol.prompts(username))
+
+    def unlock_prompts(self, username: str) -> None:
+        """Lifts it (scope `user:unlock`): the next prompt of this client rings, unless the person
+        said "not me". Three times a day for a user, then `Problem` `too_many_requests`."""
+        self._driver.run(self._protocol.unlock_prompts(username))

@@ -1,0 +1,59 @@
+"""How often a sign-in may be asked for, and a letter's code be tried: so many times a minute from one
+address, and so many for one username.
+
+Usernames are counted whether there is such a user or not, so that the answer tells nothing, and
+only from browsers in which that user has not signed in: who knows no more than a username keeps its
+owner from nothing. The relay limits how often phones ring; this keeps the bank from being the one
+that makes them.
+"""
+
+import sqlite3
+import time
+from ipaddress import ip_address, ip_network
+
+from .sessions import KEPT_S
+
+
+def wait_s(
+    db: sqlite3.Connection, limits: tuple[int, int], address: str, username: str, browser: str
+) -> int:
+    """Counts a try. Gives the seconds until the next one, or 0 if this one may be made."""
+    per_address, per_username = limits
+    now = int(time.time())
+    counted = [(f"address {_network(address)}", per_address)]
+    known = db.execute(
+        "SELECT 1 FROM known_browser WHERE browser = ? AND username = ?", (browser, username)
+    ).fetchone()
+    if not known:
+        counted.append((f"username {username}", per_username))
+    for what, most in counted:
+        rows = db.execute(
+            "INSERT INTO attempt VALUES (?, ?, 1)"
+            " ON CONFLICT (what, minute) DO UPDATE SET count = count + 1 RETURNING count",
+            (what, now // 60),
+        ).fetchall()
+        if rows[0]["count"] > most:
+            return 60 - now % 60
+    return 0
+
+
+def know(db: sqlite3.Connection, browser: str, username: str) -> None:
+    """The user has signed in with this browser."""
+    db.execute(
+        "INSERT OR REPLACE INTO known_browser VALUES (?, ?, ?)", (browser, username, int(time.time()))
+    )
+
+
+def purge(db: sqlite3.Connection) -> None:
+    now = int(time.time())
+    db.execute("DELETE FROM attempt WHERE minute < ?", (now // 60,))
+    db.execute("DELETE FROM known_browser WHERE seen_at <= ?", (now - KEPT_S,))
+
+
+def _network(address: str) -> str:
+    """One customer of a provider has a whole /64 of IPv6."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return address
+    return str(ip_network((ip, 64), strict=False)) if ip.version == 6 else address

@@ -1,0 +1,32 @@
+//! Browsers that pages tell apart: what is kept of a browser's secret.
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_proto::{BrowserSecret, ClientId};
+
+use super::keys::Keys;
+
+/// Names browsers by a keyed hash, so that a copy of the store names none.
+#[derive(Debug)]
+pub struct Browsers {
+    key: hmac::Key,
+}
+
+impl Browsers {
+    /// Of this installation.
+    #[must_use]
+    pub fn new(keys: &Keys) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &keys.browser) }
+    }
+
+    /// The name of an initiator's browser (22 characters of base64url). Each initiator has browsers
+    /// of its own: none can claim another's.
+    #[must_use]
+    pub fn name(&self, client: ClientId, secret: &BrowserSecret) -> String {
+        let said = format!("{client}\n{}", secret.expose());
+        let tag = hmac::sign(&self.key, said.as_bytes());
+        let half = tag.as_ref().get(..16).unwrap_or_default();
+        URL_SAFE_NO_PAD.encode(half)
+    }
+}

@@ -327,6 +327,9 @@ impl Standing {
     fn settle(&mut self, policy: &Policy, end: &End) {
         let live = self.live.iter().position(|live| live.ceremony == end.ceremony);
         if let Some(live) = live.map(|at| self.live.swap_remove(at))
+            // A cancellation gives nothing back, whatever is known of the phone by then: it would
+            // ring for free.
+            && end.outcome == Outcome::Expired
             && !end.rang
             && let Some(at) = live.at
         {
@@ -363,8 +366,9 @@ impl Standing {
                 | Outcome::Cancelled
                 | Outcome::Indeterminate,
                 _,
-            ) => {}
+            ) => return,
         }
+        // By nothing else: how long the record is kept must not tell whether a phone was reached.
         self.touched = self.touched.max(Some(end.at));
     }
 

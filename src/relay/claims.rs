@@ -147,10 +147,16 @@ impl Relay {
                 }
             }
         }
-        if let Some(found) = self.found_by(owner, &code).await? {
+        let hash = claim_id.map(|claim_id| hash(claim_id, named.as_deref(), &code));
+        let has_counted = hash.as_ref().is_some_and(|hash| device.tries.has_counted(hash));
+        if self.node.is_refused.load(Ordering::Relaxed) {
+            // A preview says that a code is right. It needs a store that counts those that are not.
+            self.commit_noted(devices::put(Batch::new(), &device, revision)?).await?;
+        }
+        // What was wrong once is not held against what was opened since.
+        if !has_counted && let Some(found) = self.found_by(owner, &code).await? {
             return self.preview(connection, &found, claim_id).await;
         }
-        let hash = claim_id.map(|claim_id| hash(claim_id, named.as_deref(), &code));
         Err(self.count_wrong(owner, named.as_deref(), code, hash).await?)
     }
 
@@ -189,8 +195,9 @@ impl Relay {
         let matches = self.node.live.matches(&user, code);
         let is_here = |device: &Option<_>| device.is_none_or(|only| only == owner.device);
         let is_elsewhere = matches.iter().any(|found| !is_here(&found.device));
+        let is_hidden = matches.iter().any(|found| found.hidden);
         let mut here = Vec::new();
-        for found in matches.iter().filter(|found| is_here(&found.device)) {
+        for found in matches.iter().filter(|found| is_here(&found.device) && !found.hidden) {
             let Some(copy) = self.known(&found.key).await? else { continue };
             let ceremony = copy.latest();
             if matches!(&ceremony.state, State::Offered { code: right, .. } if right.matches(code))
@@ -201,7 +208,13 @@ impl Relay {
         match (here.pop(), here.is_empty()) {
             (Some(found), true) => Ok(Some(found)),
             (Some(_), false) => Err(FrameErrorCode::CodeAmbiguous.into()),
+            // The page's own code, and no fault of the person's: the page is to begin anew.
+            (None, _) if is_hidden => Err(FrameErrorCode::CodeAmbiguous.into()),
             (None, _) if is_elsewhere => Err(FrameErrorCode::OtherDevice.into()),
+            // A node that has just started does not know all that is open yet.
+            (None, _) if !self.node.recovered.is_cancelled() => {
+                Err(FrameErrorCode::Unavailable.into())
+            }
             (None, _) => Ok(None),
         }
     }
@@ -222,7 +235,15 @@ impl Relay {
             after_not_me: self.is_after_not_me(&user).await?,
             claim_id: claim_id.cloned(),
         };
-        connection.show(request.id, Shown::Preview);
+        if connection.shown(request.id) != Some(Shown::Offer) {
+            connection.show(request.id, Shown::Preview);
+        }
+        // An end that came meanwhile had nothing here to take down.
+        let now = self.known(&CeremonyKey::from(ceremony)).await?;
+        if now.is_none_or(|now| now.latest().closed().is_some()) {
+            connection.unshow(request.id);
+            return Err(FrameErrorCode::AlreadyClosed.into());
+        }
         Ok(Came::Preview(Box::new(self.offer(ceremony, Some(preview)))))
     }
 

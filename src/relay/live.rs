@@ -41,8 +41,10 @@ struct Open {
     opened_at: UnixMillis,
     /// Whether a phone has yet to take it up.
     waits: bool,
-    /// What finds it, while it does.
+    /// Its code, until a phone has taken it up.
     code: Option<Code>,
+    /// Whether the code no longer finds it: newer ones came.
+    hidden: bool,
     /// Whether the code finds it without its id.
     code_alone: bool,
 }
@@ -53,6 +55,8 @@ pub(super) struct Match {
     pub key: CeremonyKey,
     /// The one phone that it is for, if it is for one.
     pub device: Option<DeviceId>,
+    /// Whether the code no longer finds it.
+    pub hidden: bool,
 }
 
 impl Live {
@@ -88,6 +92,7 @@ impl Live {
             opened_at,
             waits,
             code,
+            hidden: false,
             code_alone,
         });
         if silent {
@@ -113,7 +118,7 @@ impl Live {
         drawn
     }
 
-    /// The user's ceremonies that this code finds without an id.
+    /// The user's ceremonies that have this code and may be found without an id, hidden ones too.
     pub(super) fn matches(&self, user: &UserKey, typed: &str) -> Vec<Match> {
         let Some(open) = self.users.get(user) else { return Vec::new() };
         let found = |entry: &&Open| {
@@ -122,7 +127,13 @@ impl Live {
             is_right && entry.code_alone
         };
         let found = open.iter().filter(found);
-        found.map(|entry| Match { key: entry.key.clone(), device: entry.device }).collect()
+        found
+            .map(|entry| Match {
+                key: entry.key.clone(),
+                device: entry.device,
+                hidden: entry.hidden,
+            })
+            .collect()
     }
 
     /// Forgets a closed one.
@@ -163,7 +174,8 @@ impl Live {
 
 /// Of the ceremonies that do not ring, lets codes find the newest alone.
 fn keep_newest(open: &mut [Open], lane: &Lane, network: Network) {
-    let found = |entry: &Open| entry.silent && entry.lane == *lane && entry.code.is_some();
+    let found =
+        |entry: &Open| entry.silent && entry.lane == *lane && entry.code.is_some() && !entry.hidden;
     let of_network = |entry: &Open| found(entry) && entry.network == network;
     match lane {
         Lane::Known(_) | Lane::Vouched(_) => hide_oldest(open, CLAIMABLE, found),
@@ -174,8 +186,7 @@ fn keep_newest(open: &mut [Open], lane: &Lane, network: Network) {
     }
 }
 
-/// Of too many strangers, takes the code of the oldest of the most crowded network away, never that of
-/// the one that came last.
+/// Of too many strangers, hides the oldest of the most crowded network, never the one that came last.
 fn hide_of_the_crowd(open: &mut [Open], found: impl Fn(&Open) -> bool) {
     let mut crowds: HashMap<Network, usize> = HashMap::new();
     for entry in open.iter().filter(|entry| found(entry)) {
@@ -189,18 +200,18 @@ fn hide_of_the_crowd(open: &mut [Open], found: impl Fn(&Open) -> bool) {
     let those = earlier.iter_mut().filter(|entry| found(entry));
     let oldest = those.min_by_key(|entry| (std::cmp::Reverse(crowd(entry)), entry.opened_at));
     if let Some(oldest) = oldest {
-        oldest.code = None;
+        oldest.hidden = true;
     }
 }
 
-/// Takes the codes of the oldest of these away, but for `most`. They stay pending to their
+/// Hides the oldest of these from their codes, but for `most`. They stay pending to their
 /// deadline: an early end would tell.
 fn hide_oldest(open: &mut [Open], most: usize, which: impl Fn(&Open) -> bool) {
     // Of one millisecond, the last that came first.
     let mut these: Vec<_> = open.iter_mut().rev().filter(|entry| which(entry)).collect();
     these.sort_by_key(|entry| std::cmp::Reverse(entry.opened_at));
     for entry in these.into_iter().skip(most) {
-        entry.code = None;
+        entry.hidden = true;
     }
 }
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ceremonies::CeremonyKey;
 use super::copies::Held;
-use super::places::{Full, Places};
+use super::places::{Dropped, Full, Places};
 use super::standings;
 use super::user_agent;
 use super::view::View;
@@ -183,10 +183,7 @@ impl Relay {
                 self.admit(batch, &request).await.map_err(OpenError::Unavailable)?;
             let (places, limits) = (&self.node.places, self.node.open_limits);
             let dropped = places.admit(&request, &admission.lane, limits)?;
-            let place = Place { places: Some(places), ceremony: request.id };
-            if let Some(key) = dropped {
-                self.drop_for_room(key);
-            }
+            let mut place = Place { places: Some(places), ceremony: request.id, dropped };
             let attempt = AttemptId::from_bytes(random::bytes());
             let code = self.node.live.draw_code(&standings::user(&request));
             request.lane.clone_from(&admission.lane);
@@ -196,7 +193,9 @@ impl Relay {
             let before = self.node.copies.before(&key);
             match self.commit(batch, Revision::ABSENT, &ceremony, facts).await {
                 Ok(revision) => {
-                    place.keep();
+                    if let Some(dropped) = place.keep() {
+                        self.drop_for_room(dropped.key);
+                    }
                     let ceremony = Arc::new(ceremony);
                     // The next code of this user is drawn beside this one.
                     self.remember(&ceremony);
@@ -249,12 +248,15 @@ impl Relay {
     fn drop_for_room(&self, key: CeremonyKey) {
         let relay = self.clone();
         self.world().tasks.spawn_bare(async move {
-            match relay.drive_here(&key, Event::Drop).await {
-                Ok(_) => tracing::info!(ceremony = %key.id, "dropped: strangers have no room left"),
-                Err(DriveError::NotFound) => relay.node.places.release(key.id),
-                Err(error) => {
-                    tracing::warn!(ceremony = %key.id, %error, "not dropped");
-                    relay.tick_soon(key);
+            loop {
+                match relay.drive_here(&key, Event::Drop).await {
+                    Ok(_) => return tracing::info!(ceremony = %key.id, "dropped: no room left"),
+                    Err(DriveError::NotFound) => return relay.node.places.release(key.id),
+                    Err(error) => tracing::warn!(ceremony = %key.id, %error, "not dropped yet"),
+                }
+                let pause = tokio::time::sleep(std::time::Duration::from_secs(1));
+                if relay.world().tasks.stopping().run_until_cancelled(pause).await.is_none() {
+                    return;
                 }
             }
         });
@@ -299,11 +301,14 @@ impl Relay {
 struct Place<'a> {
     places: Option<&'a Places>,
     ceremony: CeremonyId,
+    /// The one that had to make room.
+    dropped: Option<Dropped>,
 }
 
 impl Place<'_> {
-    fn keep(mut self) {
+    fn keep(&mut self) -> Option<Dropped> {
         self.places = None;
+        self.dropped.take()
     }
 }
 
@@ -311,6 +316,9 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         if let Some(places) = self.places {
             places.release(self.ceremony);
+            if let Some(dropped) = self.dropped.take() {
+                places.keep(dropped);
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 //! oldest unclaimed ceremony of the client's most crowded network, never the newcomer: a flood from
 //! one network pushes out itself.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
@@ -54,6 +54,8 @@ pub(super) struct Places {
     clients: DashMap<ClientId, Taken>,
     all: AtomicUsize,
     strangers: AtomicUsize,
+    /// Those that are about to end for another, and still have their place.
+    leaving: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -72,16 +74,32 @@ struct Taken {
     strangers: usize,
     /// Strangers' that no device has claimed, the oldest of each network first.
     unclaimed: HashMap<Network, VecDeque<CeremonyKey>>,
+    /// Those that are about to end for another, and still have their place.
+    leaving: HashSet<CeremonyId>,
+}
+
+/// A ceremony that is to end, since another takes its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Dropped {
+    pub key: CeremonyKey,
+    client: ClientId,
+    network: Network,
 }
 
 impl Taken {
     /// The oldest of the most crowded network.
-    fn take_oldest_of_the_crowd(&mut self) -> Option<CeremonyKey> {
+    fn take_oldest_of_the_crowd(&mut self) -> Option<(Network, CeremonyKey)> {
         let crowd = self.unclaimed.iter().max_by_key(|(network, of)| (of.len(), **network));
         let network = crowd.map(|(network, _)| *network)?;
-        let key = self.unclaimed.get_mut(&network)?.pop_front();
+        let key = self.unclaimed.get_mut(&network)?.pop_front()?;
         self.unclaimed.retain(|_, of| !of.is_empty());
-        key
+        self.leaving.insert(key.id);
+        Some((network, key))
+    }
+
+    fn put_back(&mut self, network: Network, key: CeremonyKey) {
+        self.leaving.remove(&key.id);
+        self.unclaimed.entry(network).or_default().push_front(key);
     }
 
     fn forget(&mut self, network: Network, ceremony: CeremonyId) {
@@ -106,7 +124,7 @@ impl Places {
         request: &Request,
         lane: &Lane,
         limits: OpenLimits,
-    ) -> Result<Option<CeremonyKey>, Full> {
+    ) -> Result<Option<Dropped>, Full> {
         let (id, client) = (request.id, request.client_id);
         // The place's entry is held to the end: another call for the same ceremony waits.
         let Entry::Vacant(place) = self.places.entry(id) else { return Ok(None) };
@@ -114,22 +132,30 @@ impl Places {
         let stranger = matches!(lane, Lane::Stranger).then_some(network);
         let share = |all: usize| (all.saturating_mul(STRANGERS_PERCENT) / 100).max(1);
         let mut taken = self.clients.entry(client).or_default();
-        let is_over = taken.strangers >= share(limits.per_client)
-            || self.strangers.load(Ordering::Relaxed) >= share(limits.per_node);
-        let dropped =
-            if stranger.is_some() && is_over { taken.take_oldest_of_the_crowd() } else { None };
-        // The dropped one's own place is given back when it ends, in a moment.
-        let one_more = usize::from(dropped.is_some());
-        let full = if taken.all >= limits.per_client + one_more {
+        let leaving = self.leaving.load(Ordering::Relaxed);
+        let is_over = taken.strangers.saturating_sub(taken.leaving.len())
+            >= share(limits.per_client)
+            || self.strangers.load(Ordering::Relaxed).saturating_sub(leaving)
+                >= share(limits.per_node);
+        let dropped = match stranger {
+            Some(_) if is_over => taken.take_oldest_of_the_crowd(),
+            Some(_) | None => None,
+        };
+        // What is leaving gives its own place back when it ends, in a moment.
+        let leaving = leaving + usize::from(dropped.is_some());
+        let full = if taken.all.saturating_sub(taken.leaving.len()) >= limits.per_client {
             Some(Full::Client)
         } else {
-            let most = limits.per_node + one_more;
+            let most = limits.per_node.saturating_add(leaving);
             let within = |all: usize| (all < most).then_some(all + 1);
             let added = self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
             added.is_err().then_some(Full::Node)
         };
         if let Some(full) = full {
             let is_first = taken.all == 0;
+            if let Some((network, key)) = dropped {
+                taken.put_back(network, key);
+            }
             drop(taken);
             if is_first {
                 self.clients.remove_if(&client, |_, taken| taken.all == 0);
@@ -144,7 +170,21 @@ impl Places {
             taken.unclaimed.entry(network).or_default().push_back(key);
         }
         place.insert(Place { client, stranger, is_counted: false });
-        Ok(dropped)
+        Ok(dropped.map(|(network, key)| {
+            self.leaving.fetch_add(1, Ordering::Relaxed);
+            Dropped { key, client, network }
+        }))
+    }
+
+    /// Lets a ceremony that was to end keep its place: the one that was to take it was not stored.
+    pub(super) fn keep(&self, dropped: Dropped) {
+        let Dropped { key, client, network } = dropped;
+        if let Some(mut taken) = self.clients.get_mut(&client)
+            && taken.leaving.contains(&key.id)
+        {
+            taken.put_back(network, key);
+            self.leaving.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Notes an open ceremony, whatever the limits say: another node opened it, or they were
@@ -190,6 +230,9 @@ impl Places {
         }
         self.clients.remove_if_mut(&client, |_, taken| {
             taken.all = taken.all.saturating_sub(1);
+            if taken.leaving.remove(&ceremony) {
+                self.leaving.fetch_sub(1, Ordering::Relaxed);
+            }
             if let Some(network) = stranger {
                 taken.strangers = taken.strangers.saturating_sub(1);
                 taken.forget(network, ceremony);
@@ -229,7 +272,7 @@ mod tests {
     fn dropped(places: &Places, number: u8, client: u8, ip: &str) -> Option<u8> {
         let request = request(number, client, ip);
         let dropped = places.admit(&request, &Lane::Stranger, LIMITS).unwrap();
-        dropped.map(|key| key.id.as_bytes()[0])
+        dropped.map(|dropped| dropped.key.id.as_bytes()[0])
     }
 
     #[test]
@@ -245,6 +288,24 @@ mod tests {
         let full = places.admit(&request(7, 1, "::3"), &known(), LIMITS);
         assert_eq!(full, Err(Full::Client));
         assert_eq!(dropped(&places, 1, 1, "192.0.2.1"), None, "it has a place");
+    }
+
+    #[test]
+    fn who_is_refused_or_not_stored_drops_nobody() {
+        let places = Places::default();
+        for number in 1..=4 {
+            dropped(&places, number, 1, "192.0.2.1");
+        }
+        places.admit(&request(5, 1, "::5"), &known(), LIMITS).unwrap();
+        let first = places.admit(&request(6, 1, "192.0.2.1"), &Lane::Stranger, LIMITS);
+        let first = first.unwrap().unwrap();
+        assert_eq!(first.key.id.as_bytes()[0], 1);
+        // While the first is leaving, another newcomer finds room in the same way.
+        assert_eq!(dropped(&places, 7, 1, "192.0.2.1"), Some(2));
+        // The newcomer's commit failed: its place comes back, and the first one keeps its own.
+        places.release(CeremonyId::from_bytes([6; 16]));
+        places.keep(first);
+        assert_eq!(dropped(&places, 8, 1, "192.0.2.1"), Some(1));
     }
 
     #[test]
@@ -279,6 +340,10 @@ mod tests {
         for number in 1..=11 {
             places.release(CeremonyId::from_bytes([number; 16]));
         }
-        assert_eq!((places.len(), places.clients.len()), (0, 0), "nothing is kept");
+        assert_eq!(
+            (places.len(), places.clients.len(), places.leaving.into_inner()),
+            (0, 0, 0),
+            "nothing is kept"
+        );
     }
 }

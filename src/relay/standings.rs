@@ -4,7 +4,7 @@
 //!
 //! Without the store nothing is admitted and no code is looked at: both fail closed.
 
-use fido_relay_proto::Outcome;
+use fido_relay_proto::{Outcome, UnixMillis};
 
 use super::Relay;
 use super::connection::Owner;
@@ -110,6 +110,11 @@ impl Relay {
         let what = Happening::NotMeHeld { device_id, username };
         let entry = SecurityEvent::new(by.tenant.clone(), now, what).entry();
         let _turn = self.node.standings.take(user.as_str()).await;
+        // Said again within a minute it says nothing new.
+        let later = now.plus_millis(policy.not_me_mute_ms.saturating_sub(60_000));
+        if self.is_after_not_me_at(&user, later).await? {
+            return Ok(());
+        }
         for _ in 0..RACES {
             let mute = |standing: &mut Standing| standing.mute_strangers(policy, now);
             let (batch, ()) = self.with_standing(Batch::new(), &user, mute).await?;
@@ -127,8 +132,12 @@ impl Relay {
 
     /// Whether the person said "not me" a short while ago.
     pub(super) async fn is_after_not_me(&self, user: &UserKey) -> Result<bool, StoreError> {
+        self.is_after_not_me_at(user, self.world().clock.now()).await
+    }
+
+    async fn is_after_not_me_at(&self, user: &UserKey, at: UnixMillis) -> Result<bool, StoreError> {
         let (standing, _) = users::standing(&*self.world().store, user).await?;
-        Ok(standing.is_after_not_me(self.world().clock.now()))
+        Ok(standing.is_after_not_me(at))
     }
 
     /// Adds the user's changed prompt state to a batch.
@@ -146,7 +155,7 @@ impl Relay {
 
 #[cfg(test)]
 mod tests {
-    use fido_relay_proto::{DeviceId, Reason, UnixMillis};
+    use fido_relay_proto::{DeviceId, Reason};
 
     use super::*;
     use crate::ceremony::with_every_kind;

@@ -138,7 +138,9 @@ impl Scene {
 
     async fn cookie(&self) -> String {
         let cookies = self.browser.cookies().await;
-        cookies[0]["value"].as_str().unwrap().to_owned()
+        let mut cookies = cookies.as_array().unwrap().iter();
+        let session = cookies.find(|cookie| cookie["name"] == "__Host-bank").unwrap();
+        session["value"].as_str().unwrap().to_owned()
     }
 }
 

@@ -172,7 +172,7 @@ async fn unlocked(
 /// A lane of a user's prompts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneState {
-    /// Which.
+    /// As the user's list of devices names it.
     pub lane: Lane,
     /// Of this initiator alone.
     pub client: Option<ClientId>,

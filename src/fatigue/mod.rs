@@ -9,7 +9,7 @@
 //! ```text
 //!  opened ──▶ admit ──▶ rings, counted in its lane
 //!                  └──▶ held back: no phone rings, a typed code still finds it
-//!  ended  ──▶ ended     (never reached a phone: the count is taken back; success: its lane is free)
+//!  ended  ──▶ ended     (expired unseen: the count is taken back; success: its lane is free)
 //! ```
 //!
 //! Ringing is what is limited; answering by code is not. Each [`Lane`] has a budget of its own, and
@@ -88,14 +88,14 @@ pub struct Admission {
     pub lane: Lane,
     /// Why it does not ring; none: it does.
     pub held: Option<Hold>,
-    /// What the user's phones should now be told of prompts that were held back.
+    /// Prompts that were held back and that the user's phones should now get a notice of.
     pub notice: Option<Held>,
 }
 
 /// A rule that holds prompts back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// The rule.
+    /// By which configuration key an operator changes it: [`Why::setting`].
     pub why: Why,
     /// When it lets the next one pass, if nothing happens before then.
     pub until: UnixMillis,

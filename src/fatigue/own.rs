@@ -1,6 +1,6 @@
 //! An initiator's own prompts: what holds them back, and lifting that.
 //!
-//! What an initiator may be told of its own prompts without learning anything of others: the same
+//! What an initiator may learn of its own prompts without learning anything of others: the same
 //! rules, over its own openings and their outcomes alone, as if each prompt that may ring did reach
 //! a phone. So it is the same for a name that no user has, and for a user whose phones are away.
 //!

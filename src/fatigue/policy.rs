@@ -2,7 +2,7 @@
 
 use super::Lane;
 
-/// The rules' numbers.
+/// Bounds of attention; times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Ceremonies of a lane that ring or wait for their turn.

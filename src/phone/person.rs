@@ -66,8 +66,8 @@ impl Person for Waits {
     }
 }
 
-/// Types the codes that it is told, before or after the offer comes, holds the card to whatever
-/// needs no code, and confirms whatever a code has found. Clones share what they were told.
+/// Types the codes that it was given, before or after the offer comes, holds the card to whatever
+/// needs no code, and confirms whatever a code has found. Clones share these codes.
 #[derive(Clone, Default)]
 pub struct Codes {
     pages: Arc<Mutex<HashMap<CeremonyId, Page>>>,

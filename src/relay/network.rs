@@ -1,4 +1,4 @@
-//! The network that a browser's address belongs to: what strangers are told apart by.
+//! The network that a browser's address belongs to: by it strangers are distinguished.
 
 use std::net::IpAddr;
 

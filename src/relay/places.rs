@@ -23,9 +23,9 @@ const STRANGERS_PERCENT: usize = 80;
 /// Ceremonies that may be open at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenLimits {
-    /// Of one client.
+    /// Of one client, strangers' and others together.
     pub per_client: usize,
-    /// Of the node.
+    /// Of the node, all clients together.
     pub per_node: usize,
 }
 
@@ -38,10 +38,10 @@ impl Default for OpenLimits {
 /// Which limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
-    /// The client's own.
+    /// The client's own, whatever room the node has.
     #[error("the client has as many ceremonies open as it may")]
     Client,
-    /// The node's.
+    /// The node's, whatever room the client has.
     #[error("the node has as many ceremonies open as it may")]
     Node,
 }
@@ -67,7 +67,7 @@ struct Place {
     is_counted: bool,
 }
 
-/// A client's places.
+/// What one client has taken of its own and of the node's places.
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,

@@ -183,7 +183,7 @@ fn event_of(connection: &Connection, frame: DeviceFrame, by: NodeId) -> Option<E
     })
 }
 
-/// How a refused event is told to the device that caused it.
+/// The answer to a device whose event was refused.
 pub(super) fn refused(refusal: Refusal) -> Refused {
     match refusal {
         Refusal::WrongCode { left } => wrong(left.into(), ""),

@@ -121,7 +121,7 @@ impl<'a> Steps<'a> {
         self.from(self.position_after(since))
     }
 
-    /// Whether any follow.
+    /// Whether a watcher that has this number has something to come.
     #[must_use]
     pub fn has_after(self, since: u32) -> bool {
         self.after(since).next().is_some()

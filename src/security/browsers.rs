@@ -14,7 +14,7 @@ pub struct Browsers {
 }
 
 impl Browsers {
-    /// Of this installation.
+    /// With the key of this installation, so that another one names the same browser otherwise.
     #[must_use]
     pub fn new(keys: &Keys) -> Self {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, &keys.browser) }

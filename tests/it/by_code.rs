@@ -103,8 +103,8 @@ async fn an_opening_that_does_not_ring_is_answered_by_its_code_at_the_first_try(
     assert_eq!(outcome(&relay, own.key.id).await, Some((Outcome::Succeeded, None)));
 }
 
-/// Whoever relays a code that belongs to another page's ceremony shows that page's words and no
-/// others, and the prompt that it was typed into goes on.
+/// An attacker who relays a code that belongs to another page's ceremony shows that page's words
+/// and no others, and the prompt that it was typed into goes on.
 #[tokio::test(start_paused = true)]
 async fn a_code_typed_under_another_prompt_previews_its_own_ceremony_alone() {
     let relay = relay().await;

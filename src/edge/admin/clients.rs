@@ -75,7 +75,7 @@ pub struct ClientEntry {
     #[serde(default = "yes")]
     pub code_alone: bool,
     /// Whether its word on how it knew a user is believed although it has no scope for it: it was
-    /// made by an earlier version, and nobody has decided yet.
+    /// made by an earlier version, and the operator has not decided yet.
     #[serde(default)]
     pub prior_auth_undecided: bool,
     /// When it was made (RFC 3339).

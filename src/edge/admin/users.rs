@@ -47,7 +47,7 @@ pub enum LaneKind {
 /// A lane, and what holds back its next prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneEntry {
-    /// Whose prompts.
+    /// What is known of the openings that are counted in this lane.
     pub lane: LaneKind,
     /// Of this initiator alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,7 +95,7 @@ pub enum CodesBlocked {
 /// A phone and its wrong codes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhoneEntry {
-    /// The device.
+    /// The id that it got when it was paired.
     pub device_id: DeviceId,
     /// Its name, if it has one.
     pub name: Option<PlainText<64>>,

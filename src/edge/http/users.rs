@@ -33,7 +33,7 @@ pub(super) async fn prompts(
 }
 
 /// `DELETE /v1/users/{username}/prompts`. It costs what an opening costs: either makes a record for
-/// a name that may be nobody's.
+/// a name that may have no user.
 pub(super) async fn unlock(
     State(edge): State<Edge>,
     caller: Initiator,

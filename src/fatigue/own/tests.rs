@@ -1,4 +1,4 @@
-//! What an initiator is told of its own prompts.
+//! What an initiator learns of its own prompts.
 
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{CeremonyId, Outcome, Reason};

@@ -190,7 +190,7 @@ impl App {
             FrameErrorCode::SlowDown | FrameErrorCode::Unavailable => {
                 acts.push(Act::RetrySoon(Some(id)));
             }
-            // Sent again it would be refused again; what stands will be told by other frames.
+            // Sent again it would be refused again; other frames say how the ceremony is.
             FrameErrorCode::InvalidFrame
             | FrameErrorCode::UnknownType
             | FrameErrorCode::NotChallenged

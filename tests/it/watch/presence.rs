@@ -1,6 +1,6 @@
 //! Who learns that a phone was reached, and so that the user exists and is online: with binding
 //! `code` only those who may read presence. All others get the same at the same time on every road
-//! and by webhook, whoever the user is.
+//! and by webhook, for every kind of user.
 
 use std::time::Duration;
 

@@ -98,7 +98,7 @@ impl Stage {
         self.open_for("ada", binding, life_ms, Some(true)).await
     }
 
-    /// The same for somebody else, with or without the steps that tell presence. `None`: as an
+    /// The same for another user, with or without the steps that tell presence. `None`: as an
     /// earlier version stored it.
     pub(super) async fn open_for(
         &self,

@@ -235,13 +235,16 @@ impl Relay {
             after_not_me: self.is_after_not_me(&user).await?,
             claim_id: claim_id.cloned(),
         };
-        if connection.shown(request.id) != Some(Shown::Offer) {
+        let before = connection.shown(request.id);
+        if before != Some(Shown::Offer) {
             connection.show(request.id, Shown::Preview);
         }
-        // An end that came meanwhile had nothing here to take down.
         let now = self.known(&CeremonyKey::from(ceremony)).await?;
         if now.is_none_or(|now| now.latest().closed().is_some()) {
-            connection.unshow(request.id);
+            // What the app showed before, the end itself takes down.
+            if before.is_none() {
+                connection.unshow(request.id);
+            }
             return Err(FrameErrorCode::AlreadyClosed.into());
         }
         Ok(Came::Preview(Box::new(self.offer(ceremony, Some(preview)))))

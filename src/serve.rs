@@ -291,11 +291,15 @@ async fn prepare_on(
         clock,
         journal: audit::journal(&config),
         recording: recording(audit.as_ref()),
+        push: None,
         counts: metrics.ceremonies(),
         tasks: tasks.clone(),
     };
-    let bounds =
-        Bounds { open: pace::open_limits(&config.limits.rates), attention: app.prompts.clone() };
+    let bounds = Bounds {
+        open: pace::open_limits(&config.limits.rates),
+        attention: app.prompts.clone(),
+        wake_after: Duration::from_secs(2),
+    };
     let relay = Relay::start(world, bounds);
     let certify = certify.filter(|_| config.client_direct);
     let door = door::settings(&config, metrics.clone());

@@ -17,8 +17,8 @@ pub use self::card_error::CardErrorCode;
 pub use self::notice::{Notice, NoticeEvent};
 pub use self::preview::Preview;
 pub use self::proofs::{
-    AUTH_TYP, AuthClaims, KEY_POSSESSION_TYP, KEY_ROTATION_TYP, KeyClaims, PAIRING_TYP,
-    PairingClaims,
+    AUTH_TYP, AuthClaims, KEY_POSSESSION_TYP, KEY_ROTATION_TYP, KeyClaims, PAIRING_TYP, PULL_TYP,
+    PairingClaims, PullClaims,
 };
 
 use crate::http::{BrowserContext, Transaction};

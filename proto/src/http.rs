@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 mod cards;
 mod clients;
 mod devices;
+mod pull;
 mod tokens;
 mod users;
 
@@ -15,8 +16,10 @@ pub use self::cards::{CardAttestation, CardList, CardView};
 pub use self::clients::{ClientView, Scope};
 pub use self::devices::{
     DeviceList, DeviceView, OpenPairing, OpenedPairing, P256Jwk, PairDevice, PairedDevice,
-    Platform, PushTarget, RenameDevice, RotateDeviceKey, RotatedDeviceKey,
+    Platform, PushService, PushTarget, RenameDevice, RotateDeviceKey, RotatedDeviceKey, SetPush,
+    WebPushKeys,
 };
+pub use self::pull::Pulled;
 pub use self::tokens::{
     GrantedToken, JwkSet, PublishedJwk, ServerMetadata, TokenError, TokenErrorCode,
 };

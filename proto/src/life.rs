@@ -97,8 +97,10 @@ pub enum Phase {
 pub enum Step {
     /// Stored.
     Opened,
-    /// Written to a device's socket.
+    /// Written to a device's socket, or listed for a device that pulled.
     Sent,
+    /// Handed to a push service, which wakes a device.
+    Woken,
     /// Acknowledged by the app: a socket write is never "delivered".
     Delivered,
     /// The right code was typed.
@@ -116,9 +118,10 @@ pub enum Step {
 impl Step {
     /// Every step, by number. A ceremony makes its steps in an order of its own: with
     /// [`Binding::None`] the challenge comes before the phone has anything.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Opened,
         Self::Sent,
+        Self::Woken,
         Self::Delivered,
         Self::Claimed,
         Self::Challenged,
@@ -128,12 +131,13 @@ impl Step {
     ];
 
     /// The number that names this step on every road: fixed for each kind, so that it tells
-    /// nothing of the other steps. 12 is kept for a push that wakes a phone.
+    /// nothing of the other steps.
     #[must_use]
     pub const fn number(self) -> u32 {
         match self {
             Self::Opened => 10,
             Self::Sent => 11,
+            Self::Woken => 12,
             Self::Delivered => 13,
             Self::Claimed => 20,
             Self::Challenged => 30,
@@ -148,7 +152,7 @@ impl Step {
     #[must_use]
     pub const fn tells_presence(self) -> bool {
         match self {
-            Self::Sent | Self::Delivered => true,
+            Self::Sent | Self::Woken | Self::Delivered => true,
             Self::Opened
             | Self::Claimed
             | Self::Challenged

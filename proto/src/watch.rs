@@ -136,6 +136,7 @@ pub const fn event_name(step: Step) -> &'static str {
         Step::Closed => "closed",
         Step::Opened
         | Step::Sent
+        | Step::Woken
         | Step::Delivered
         | Step::Claimed
         | Step::Challenged

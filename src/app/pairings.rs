@@ -361,7 +361,7 @@ pub async fn redeem(app: &App, found: &Found, phone: Phone) -> Result<Device, Pa
     let Phone { jwk, name, platform, push } = phone;
     let Pairing { tenant, username, .. } = found.pairing.clone();
     let id = DeviceId::from_bytes(random::bytes());
-    let (revoked_at, rotated) = (None, None);
+    let (revoked_at, rotated, push_removed) = (None, None, None);
     let device = Device {
         tries: Tries::default(),
         id,
@@ -371,6 +371,7 @@ pub async fn redeem(app: &App, found: &Found, phone: Phone) -> Result<Device, Pa
         name,
         platform,
         push,
+        push_removed,
         paired_at: now,
         revoked_at,
         rotated,

@@ -117,7 +117,7 @@ fn name(kind: &Kind) -> Option<(String, Option<u8>)> {
         Kind::Challenged { .. } => ("challenged", None),
         Kind::Card { .. } => ("card", None),
         Kind::Answered { .. } => ("answered", None),
-        Kind::Lost | Kind::Suppressed { .. } => return None,
+        Kind::Lost | Kind::Woken | Kind::Previewed | Kind::Suppressed { .. } => return None,
         Kind::Closed { .. } => ("closed", None),
     };
     Some((name.to_owned(), nth))

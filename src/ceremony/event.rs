@@ -58,6 +58,10 @@ pub enum Event {
     /// The socket of this device died before its app acknowledged the prompt, and no other device
     /// has it.
     Lost { device: DeviceId },
+    /// A push service took a wake for this device.
+    Woken { device: DeviceId },
+    /// The app has the offer that its person found by a code.
+    Previewed { device: DeviceId },
     /// The app has it.
     Acked {
         /// Which device.
@@ -146,6 +150,8 @@ impl Event {
         match self {
             Self::Sent { .. } => "sent",
             Self::Lost { .. } => "lost",
+            Self::Woken { .. } => "woken",
+            Self::Previewed { .. } => "previewed",
             Self::Acked { .. } => "acked",
             Self::Claim { .. } => "claim",
             Self::Begun { .. } => "begun",
@@ -168,6 +174,10 @@ impl fmt::Debug for Event {
         match self {
             Self::Sent { device } => f.debug_struct("Sent").field("device", device).finish(),
             Self::Lost { device } => f.debug_struct("Lost").field("device", device).finish(),
+            Self::Woken { device } => f.debug_struct("Woken").field("device", device).finish(),
+            Self::Previewed { device } => {
+                f.debug_struct("Previewed").field("device", device).finish()
+            }
             Self::Acked { device, of } => {
                 f.debug_struct("Acked").field("device", device).field("of", of).finish()
             }

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::fatigue::Why;
 
-/// Facts that one ceremony can have, with room: each public step comes once, wrong codes, lost
-/// prompts and the suppression are bounded too.
-pub const HISTORY_LIMIT: usize = 32;
+/// Facts that one ceremony can have, with room: most public steps come once; what comes once a
+/// device, wrong codes, lost prompts and the suppression are bounded too.
+pub const HISTORY_LIMIT: usize = 40;
+/// Devices of which one kind of fact is kept: as many as a user may have.
+pub(super) const DEVICES_LIMIT: usize = 5;
 /// Times that a prompt counts as lost; after these a prompt that is written has reached a phone.
 pub(super) const LOST_LIMIT: usize = 4;
 
@@ -34,13 +36,17 @@ pub struct Fact {
 pub enum Kind {
     /// The ceremony was stored; the device is the only one that it is for.
     Opened,
-    /// An offer or challenge was written to the device's socket, the first of all or the first
-    /// after [`Kind::Lost`].
+    /// An offer or challenge was written to the device's socket or listed for it, the first of all
+    /// or the first after [`Kind::Lost`].
     Sent,
+    /// A push service took a wake for the device, once a device.
+    Woken,
     /// The socket died before its app acknowledged the prompt, and no other device has it.
     Lost,
-    /// The app acknowledged an offer or challenge, the first of all.
+    /// The app acknowledged an offer or challenge, once a device.
     Delivered,
+    /// The app acknowledged the offer that a typed code found, on its device alone; once a device.
+    Previewed,
     /// A wrong code was typed on the device.
     WrongCode {
         /// Counted from 1.
@@ -95,13 +101,14 @@ impl Kind {
         match self {
             Self::Opened => Some(Step::Opened),
             Self::Sent => Some(Step::Sent),
+            Self::Woken => Some(Step::Woken),
             Self::Delivered => Some(Step::Delivered),
             Self::Claimed => Some(Step::Claimed),
             Self::Challenged { .. } => Some(Step::Challenged),
             Self::Card { .. } => Some(Step::Card),
             Self::Answered { .. } => Some(Step::Verifying),
             Self::Closed { .. } => Some(Step::Closed),
-            Self::Lost | Self::WrongCode { .. } | Self::Suppressed { .. } => None,
+            Self::Lost | Self::Previewed | Self::WrongCode { .. } | Self::Suppressed { .. } => None,
         }
     }
 }

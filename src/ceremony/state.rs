@@ -325,14 +325,32 @@ impl Ceremony {
         })
     }
 
+    /// Whether this device's app said that it has the offer or challenge. No challenge goes to a
+    /// device that did not.
+    #[must_use]
+    pub fn is_acked_by(&self, device: DeviceId) -> bool {
+        self.has_of(device, Kind::Delivered) || self.has_of(device, Kind::Previewed)
+    }
+
+    /// Whether a push service took a wake for this device.
+    #[must_use]
+    pub fn has_woken(&self, device: DeviceId) -> bool {
+        self.has_of(device, Kind::Woken)
+    }
+
+    fn has_of(&self, device: DeviceId, kind: Kind) -> bool {
+        self.history.iter().any(|fact| fact.kind == kind && fact.device == Some(device))
+    }
+
     /// Whether it reached a phone as a prompt: one that was written to a socket which then died
-    /// unacknowledged did not.
+    /// unacknowledged did not, one for which a push service took a wake did.
     #[must_use]
     pub fn rang(&self) -> bool {
         let last = self.history.iter().rev().find_map(|fact| match fact.kind {
-            Kind::Sent | Kind::Delivered => Some(true),
+            Kind::Sent | Kind::Woken | Kind::Delivered => Some(true),
             Kind::Lost => Some(false),
             Kind::Opened
+            | Kind::Previewed
             | Kind::WrongCode { .. }
             | Kind::Claimed
             | Kind::Challenged { .. }

@@ -5,7 +5,7 @@ use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{AttemptId, Binding, DeviceId, NodeId, Outcome, Reason, UnixMillis};
 
 use super::event::{Begun, Effect, Event, Refusal, Reply, Transition, Verdict};
-use super::fact::{Fact, HISTORY_LIMIT, Kind, LOST_LIMIT};
+use super::fact::{DEVICES_LIMIT, Fact, HISTORY_LIMIT, Kind, LOST_LIMIT};
 use super::policy;
 use super::state::{Answer, Approval, Ceremony, Challenge, Closed, Code, Request, State};
 use crate::fatigue::Why;
@@ -61,6 +61,8 @@ impl Ceremony {
         match event {
             Event::Sent { device } => self.sent(now, device),
             Event::Lost { device } => self.lost(now, device),
+            Event::Woken { device } => self.note_of(now, device, Kind::Woken),
+            Event::Previewed { device } => self.note_of(now, device, Kind::Previewed),
             Event::Acked { device, of } => self.acked(now, device, of),
             Event::Claim { device, attempt, code, same_network } => {
                 let came = self.claim(now, device, attempt, &code);
@@ -146,7 +148,8 @@ impl Ceremony {
 
     fn lost(&mut self, now: UnixMillis, device: DeviceId) -> Came {
         let is_delivered = self.history.iter().any(|fact| fact.kind == Kind::Delivered);
-        let may_be = self.is_unclaimed() && self.rang() && !is_delivered;
+        let is_woken = self.history.iter().any(|fact| fact.kind == Kind::Woken);
+        let may_be = self.is_unclaimed() && self.rang() && !is_delivered && !is_woken;
         if !may_be || self.times_lost() >= LOST_LIMIT {
             return ignored();
         }
@@ -160,7 +163,7 @@ impl Ceremony {
 
     fn acked(&mut self, now: UnixMillis, device: DeviceId, of: AckOf) -> Came {
         match of {
-            AckOf::Offer | AckOf::Challenge => self.note(now, device, Kind::Delivered),
+            AckOf::Offer | AckOf::Challenge => self.note_of(now, device, Kind::Delivered),
             AckOf::Closed => ignored(),
         }
     }
@@ -430,6 +433,17 @@ impl Ceremony {
         (Reply::Done, None)
     }
 
+    /// Notes what changes no state and belongs to a device, once a device.
+    fn note_of(&mut self, now: UnixMillis, device: DeviceId, kind: Kind) -> Came {
+        let mut same = self.history.iter().filter(|fact| fact.kind == kind);
+        let known = same.clone().any(|fact| fact.device == Some(device));
+        if known || same.nth(DEVICES_LIMIT - 1).is_some() || self.closed().is_some() {
+            return ignored();
+        }
+        self.record(now, Some(device), kind);
+        (Reply::Done, None)
+    }
+
     /// Adds a fact and tells its time. Nodes' clocks differ a little and may be set back: a fact
     /// is never noted as earlier than the one before it.
     fn record(&mut self, now: UnixMillis, device: Option<DeviceId>, kind: Kind) -> UnixMillis {
@@ -446,6 +460,8 @@ fn is_about_a_card(event: &Event) -> bool {
         Event::Claim { .. }
         | Event::Sent { .. }
         | Event::Lost { .. }
+        | Event::Woken { .. }
+        | Event::Previewed { .. }
         | Event::Acked { .. }
         | Event::Begun { .. }
         | Event::BeginFailed { .. }

@@ -85,6 +85,7 @@ fn step(stored: &Stored, step: Step, at: UnixMillis) -> Option<Fact> {
     let (device, kind) = match step {
         Step::Opened => (stored.request.device_id, Kind::Opened),
         Step::Sent => (None, Kind::Sent),
+        Step::Woken => (None, Kind::Woken),
         Step::Delivered => (None, Kind::Delivered),
         // With a code, only the device that typed it can have answered.
         Step::Claimed => (claimer.or(accepted.map(|(_, device, ..)| device)), Kind::Claimed),

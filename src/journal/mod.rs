@@ -51,6 +51,7 @@ impl Journal {
             _ if !self.audited => return Vec::new(),
             Kind::Opened => ("opened", opened(request)),
             Kind::Sent => ("sent", More::Nothing {}),
+            Kind::Woken => ("woken", More::Nothing {}),
             Kind::Delivered => ("delivered", More::Nothing {}),
             Kind::WrongCode { nth } => ("wrong_code", More::WrongCode { nth }),
             Kind::Claimed => ("claimed", More::Nothing {}),
@@ -62,7 +63,7 @@ impl Journal {
                 ("card", code.map_or(More::Nothing {}, |card_code| More::Card { card_code }))
             }
             Kind::Answered { attempt, digest, by } => ("answered", answered(attempt, digest, by)),
-            Kind::Lost => return Vec::new(),
+            Kind::Lost | Kind::Previewed => return Vec::new(),
             Kind::Suppressed { .. } => return beside(ceremony, fact).into_iter().collect(),
         };
         let mut entry = Entry::new(event, request, fact.at);
@@ -94,7 +95,9 @@ fn beside(ceremony: &Ceremony, fact: &Fact) -> Option<String> {
         Kind::Opened
         | Kind::Sent
         | Kind::Lost
+        | Kind::Woken
         | Kind::Delivered
+        | Kind::Previewed
         | Kind::WrongCode { .. }
         | Kind::Claimed
         | Kind::Challenged { .. }

@@ -37,6 +37,8 @@ pub(super) struct Ceremonies {
     steps: Histograms<1>,
     events: Counters<2>,
     claims: Counters<1>,
+    wakes: Counters<2>,
+    wake_acks: Histograms<1>,
 }
 
 impl Ceremonies {
@@ -64,6 +66,13 @@ impl Ceremonies {
             ),
             events: counters(registry, "events", "Events taken to their end, by what came of them"),
             claims: counters(registry, "claims", "Codes typed on devices, by what came of them"),
+            wakes: counters(registry, "wakes", "Wakes by push service and by what came of them"),
+            wake_acks: seconds(
+                registry,
+                "ceremony_wake",
+                "From the push service's taking of a wake to its app's acknowledgement",
+                ceremony_buckets,
+            ),
         };
         for kind in TYPES {
             for binding in BINDINGS {
@@ -87,6 +96,9 @@ impl ports::Counts for Ceremonies {
                 Count::Duration(labels, took) => {
                     self.durations.get_or_create(&labels).observe(took.as_secs_f64());
                 }
+                Count::WakeAck(labels, took) => {
+                    self.wake_acks.get_or_create(&labels).observe(took.as_secs_f64());
+                }
                 Count::Step(labels, took) => {
                     self.steps.get_or_create(&labels).observe(took.as_secs_f64());
                 }
@@ -106,6 +118,11 @@ impl ports::Counts for Ceremonies {
     fn claim(&self, came_to: &str) {
         self.claims.get_or_create(&[("came_to", came_to.to_owned().into())]).inc();
     }
+
+    fn wake(&self, service: &'static str, came_to: &'static str) {
+        let labels = [("service", service.into()), ("came_to", came_to.into())];
+        self.wakes.get_or_create(&labels).inc();
+    }
 }
 
 /// From a quick tap to the longest ceremony, 10 minutes.
@@ -124,6 +141,8 @@ pub enum Count {
     Reason(Labels<2>),
     /// `ceremony_duration`: from opened to closed.
     Duration(Labels<1>, Duration),
+    /// `ceremony_wake`.
+    WakeAck(Labels<1>, Duration),
     /// `ceremony_step`: from the public step before to this one.
     Step(Labels<1>, Duration),
 }
@@ -151,9 +170,17 @@ pub fn counts(ceremony: &Ceremony, fact: &Fact) -> Vec<Count> {
             }));
             counts
         }
+        Kind::Delivered => {
+            let is_wake =
+                |before: &&Fact| before.kind == Kind::Woken && before.device == fact.device;
+            let woken = ceremony.history.iter().find(is_wake).filter(|woken| woken.at <= fact.at);
+            let kind = ("type", type_name(request.ceremony_type));
+            woken.map(|woken| Count::WakeAck([kind], took(woken.at, fact.at))).into_iter().collect()
+        }
         Kind::Sent
         | Kind::Lost
-        | Kind::Delivered
+        | Kind::Woken
+        | Kind::Previewed
         | Kind::WrongCode { .. }
         | Kind::Claimed
         | Kind::Challenged { .. }
@@ -204,6 +231,7 @@ fn step_name(step: Step) -> Cow<'static, str> {
     Cow::Borrowed(match step {
         Step::Opened => "opened",
         Step::Sent => "sent",
+        Step::Woken => "woken",
         Step::Delivered => "delivered",
         Step::Claimed => "claimed",
         Step::Challenged => "challenged",

@@ -15,6 +15,9 @@ pub trait Counts: Send + Sync + std::fmt::Debug {
 
     /// A typed code came to this: `claimed`, `preview`, or the name of its refusal.
     fn claim(&self, came_to: &str);
+
+    /// A wake came to this: `handed_over`, or the name of its failure.
+    fn wake(&self, service: &'static str, came_to: &'static str);
 }
 
 /// Counts nothing.
@@ -29,4 +32,6 @@ impl Counts for NoCounts {
     fn answered(&self, _: &Event, _: Reply) {}
 
     fn claim(&self, _: &str) {}
+
+    fn wake(&self, _: &'static str, _: &'static str) {}
 }

@@ -22,7 +22,8 @@ use fido_relay_proto::device::{Claim, FrameErrorCode, Offer, Preview};
 use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{AttemptId, CeremonyId, PlainText, RelayFrame, WireName, typed_digits};
 
-use super::connection::{Connection, Owner, Shown};
+use super::connection::{Owner, Shown};
+use super::contact::Contact;
 use super::{CeremonyKey, DriveError, Relay, network};
 use crate::app::devices::{self, Device, UserKey};
 use crate::ceremony::{Ceremony, Event, Reply, State};
@@ -96,10 +97,10 @@ pub(super) fn wrong(left: usize, of: &str) -> Refused {
 
 impl Relay {
     /// What a claim is answered with; none: it is taken up, and a challenge follows.
-    pub(super) async fn claim(&self, connection: &Connection, claim: Claim) -> Option<RelayFrame> {
+    pub(super) async fn claim(&self, contact: Contact<'_>, claim: Claim) -> Option<RelayFrame> {
         let Claim { ceremony_id, code, claim_id } = claim;
         let came = match typed_digits::code(&code) {
-            Some(code) => self.look_at(connection, ceremony_id, code, claim_id.as_ref()).await,
+            Some(code) => self.look_at(contact, ceremony_id, code, claim_id.as_ref()).await,
             None => Err(FrameErrorCode::CodeMalformed.into()),
         };
         self.world().counts.claim(&match &came {
@@ -116,14 +117,14 @@ impl Relay {
 
     async fn look_at(
         &self,
-        connection: &Connection,
+        contact: Contact<'_>,
         named: Option<CeremonyId>,
         code: String,
         claim_id: Option<&PlainText<64>>,
     ) -> Result<Came, Refused> {
-        let owner = connection.owner();
+        let owner = contact.owner;
         let named = match named {
-            Some(id) => Some(self.own(connection, id).await?),
+            Some(id) => Some(self.own(contact.owner, id).await?),
             None => None,
         };
         let _turn = self.node.claims.take(&owner.device.to_string()).await;
@@ -135,15 +136,15 @@ impl Relay {
             match &ceremony.state {
                 State::Offered { code: right, .. } if !right.matches(&code) => {}
                 // No challenge goes to a device whose app does not have the offer.
-                State::Offered { .. } if !connection.has_acked(ceremony.request.id) => {
-                    return self.preview(connection, ceremony, claim_id).await;
+                State::Offered { .. } if !ceremony.is_acked_by(owner.device) => {
+                    return self.preview(contact, ceremony, claim_id).await;
                 }
                 State::Offered { .. }
                 | State::Preparing { .. }
                 | State::Challenged(_)
                 | State::Verifying { .. }
                 | State::Closed(_) => {
-                    return self.take_claim(connection, ceremony, code, (device, revision)).await;
+                    return self.take_claim(contact, ceremony, code, (device, revision)).await;
                 }
             }
         }
@@ -155,7 +156,7 @@ impl Relay {
         }
         // What was wrong once is not held against what was opened since.
         if !has_counted && let Some(found) = self.found_by(owner, &code).await? {
-            return self.preview(connection, &found, claim_id).await;
+            return self.preview(contact, &found, claim_id).await;
         }
         Err(self.count_wrong(owner, named.as_deref(), code, hash).await?)
     }
@@ -163,10 +164,9 @@ impl Relay {
     /// The ceremony of a prompt that this device may answer.
     pub(super) async fn own(
         &self,
-        connection: &Connection,
+        owner: &Owner,
         id: CeremonyId,
     ) -> Result<Arc<Ceremony>, Refused> {
-        let owner = connection.owner();
         let key = CeremonyKey { tenant: owner.tenant.clone(), id };
         let copy = match self.node.copies.get(&key) {
             Some(copy) => Some(copy),
@@ -174,12 +174,9 @@ impl Relay {
         };
         let ceremony = copy.map(|copy| Arc::clone(copy.latest()));
         // Another user's ceremony and one that does not exist look the same.
-        let is_own = |ceremony: &Arc<Ceremony>| {
-            let request = &ceremony.request;
-            request.username == owner.username
-                && request.device_id.is_none_or(|only| only == owner.device)
-        };
-        ceremony.filter(is_own).ok_or(FrameErrorCode::UnknownCeremony.into())
+        ceremony
+            .filter(|ceremony| owner.has(ceremony))
+            .ok_or(FrameErrorCode::UnknownCeremony.into())
     }
 
     async fn with_tries(&self, owner: &Owner) -> Result<(Device, Revision), Refused> {
@@ -222,7 +219,7 @@ impl Relay {
     /// Shows who asks and what for, on this device alone. The FIDO2 server is not asked yet.
     async fn preview(
         &self,
-        connection: &Connection,
+        contact: Contact<'_>,
         ceremony: &Ceremony,
         claim_id: Option<&PlainText<64>>,
     ) -> Result<Came, Refused> {
@@ -235,15 +232,15 @@ impl Relay {
             after_not_me: self.is_after_not_me(&user).await?,
             claim_id: claim_id.cloned(),
         };
-        let before = connection.shown(request.id);
+        let before = contact.shown(request.id);
         if before != Some(Shown::Offer) {
-            connection.show(request.id, Shown::Preview);
+            contact.show(request.id, Shown::Preview);
         }
         let now = self.known(&CeremonyKey::from(ceremony)).await?;
         if now.is_none_or(|now| now.latest().closed().is_some()) {
             // What the app showed before, the end itself takes down.
             if before.is_none() {
-                connection.unshow(request.id);
+                contact.unshow(request.id);
             }
             return Err(FrameErrorCode::AlreadyClosed.into());
         }
@@ -253,7 +250,7 @@ impl Relay {
     /// A code for the prompt that it was typed into, which is right or comes after the right one.
     async fn take_claim(
         &self,
-        connection: &Connection,
+        contact: Contact<'_>,
         ceremony: &Ceremony,
         code: String,
         (mut device, revision): (Device, Revision),
@@ -262,7 +259,7 @@ impl Relay {
         let attempt = AttemptId::from_bytes(random::bytes());
         let compares = self.node.policy.same_network;
         let context = ceremony.request.context.as_ref();
-        let same_network = compares.then(|| network::compare(connection.address(), context));
+        let same_network = compares.then(|| network::compare(contact.address, context));
         let event = Event::Claim { device: device.id, attempt, code, same_network };
         // While the store refuses, a wrong code is answered by `unavailable` and not counted: silence
         // would say that a code is right.
@@ -285,9 +282,11 @@ impl Relay {
             }
             // Sent again, perhaps because the challenge was lost: it is shown again.
             Reply::Ignored => {
-                connection.unshow(id);
-                connection.show(id, Shown::Wait);
-                self.show(&driven.ceremony, connection);
+                contact.unshow(id);
+                contact.show(id, Shown::Wait);
+                if let Some(socket) = contact.socket {
+                    self.show(&driven.ceremony, socket);
+                }
                 Ok(Came::Claimed)
             }
             Reply::Refused(refusal) => Err(super::sockets::refused(refusal)),

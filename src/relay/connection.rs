@@ -12,6 +12,7 @@ use fido_relay_proto::{
 };
 use tokio::sync::Notify;
 
+use crate::ceremony::Ceremony;
 use crate::session::CloseReason;
 
 /// Frames that may wait for a slow phone.
@@ -28,6 +29,15 @@ pub struct Owner {
     pub tenant: TenantId,
     /// Its user.
     pub username: Username,
+}
+
+impl Owner {
+    /// Whether a ceremony is this device's: its user's, and for no other device alone.
+    pub(super) fn has(&self, ceremony: &Ceremony) -> bool {
+        let request = &ceremony.request;
+        request.username == self.username
+            && request.device_id.is_none_or(|only| only == self.device)
+    }
 }
 
 /// A frame on its way out.
@@ -244,11 +254,6 @@ impl Connection {
         let showing = mailbox.shown.iter_mut().find(|showing| showing.ceremony == ceremony)?;
         showing.acked = true;
         Some(showing.what)
-    }
-
-    /// Whether the app said that it has what it was shown of a ceremony.
-    pub(super) fn has_acked(&self, ceremony: CeremonyId) -> bool {
-        self.mailbox().shown.iter().any(|showing| showing.ceremony == ceremony && showing.acked)
     }
 
     /// Prompts of which the app never said that it has them.

@@ -8,23 +8,28 @@ use std::time::Duration;
 use fido_relay_proto::UnixMillis;
 use tokio::sync::Notify;
 
-use super::ceremonies::CeremonyKey;
 use crate::ports::Clock;
 
 /// Longest sleep, so that a wall clock that was set forward is noticed.
 const NAP: Duration = Duration::from_secs(30);
 
 /// What is due when.
-#[derive(Debug, Default)]
-pub(super) struct Deadlines {
+#[derive(Debug)]
+pub(super) struct Deadlines<K> {
     /// A set, because the same deadline is scheduled after every step of a ceremony.
-    due: Mutex<BTreeSet<(UnixMillis, CeremonyKey)>>,
+    due: Mutex<BTreeSet<(UnixMillis, K)>>,
     sooner: Notify,
 }
 
-impl Deadlines {
-    /// Has this ceremony ticked at `at`.
-    pub(super) fn schedule(&self, at: UnixMillis, key: CeremonyKey) {
+impl<K> Default for Deadlines<K> {
+    fn default() -> Self {
+        Self { due: Mutex::default(), sooner: Notify::new() }
+    }
+}
+
+impl<K: Ord + Clone> Deadlines<K> {
+    /// Has this given by [`Deadlines::due`] at `at`.
+    pub(super) fn schedule(&self, at: UnixMillis, key: K) {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let earliest = due.first().is_none_or(|(first, _)| at < *first);
         due.insert((at, key));
@@ -35,7 +40,7 @@ impl Deadlines {
     }
 
     /// Forgets a deadline that no longer matters, to save the memory.
-    pub(super) fn forget(&self, at: UnixMillis, key: &CeremonyKey) {
+    pub(super) fn forget(&self, at: UnixMillis, key: &K) {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         due.remove(&(at, key.clone()));
     }
@@ -46,7 +51,7 @@ impl Deadlines {
     }
 
     /// Sleeps until something is due and gives it.
-    pub(super) async fn due(&self, clock: &dyn Clock) -> CeremonyKey {
+    pub(super) async fn due(&self, clock: &dyn Clock) -> K {
         loop {
             let sooner = self.sooner.notified();
             let wait = {

@@ -73,6 +73,8 @@ impl Relay {
             event,
             Event::Sent { .. }
                 | Event::Lost { .. }
+                | Event::Woken { .. }
+                | Event::Previewed { .. }
                 | Event::Acked { .. }
                 | Event::Card { .. }
                 | Event::Claim { .. }

@@ -49,6 +49,9 @@ impl Relay {
                         }
                     };
                     relay.report(&key, event).await;
+                    if at_once {
+                        relay.escalate_later(&key);
+                    }
                 });
             }
             Effect::Complete { attempt } => {

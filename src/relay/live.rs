@@ -148,7 +148,9 @@ impl Live {
     #[must_use]
     pub(super) fn of(&self, user: &UserKey) -> Vec<CeremonyKey> {
         let Some(open) = self.users.get(user) else { return Vec::new() };
-        open.iter().filter(|entry| !entry.silent).map(|entry| entry.key.clone()).collect()
+        // One that rings on no phone is a phone's once its person has typed the code.
+        let known = open.iter().filter(|entry| !entry.silent || !entry.waits);
+        known.map(|entry| entry.key.clone()).collect()
     }
 
     /// The user's open ceremonies, those also that phones do not know of.

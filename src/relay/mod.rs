@@ -13,6 +13,7 @@
 mod ceremonies;
 mod claims;
 mod connection;
+mod contact;
 mod copies;
 mod deadlines;
 mod drive;
@@ -23,6 +24,7 @@ mod news;
 mod open;
 mod places;
 mod prompts;
+mod pull;
 mod registry;
 mod revocations;
 mod sockets;
@@ -31,6 +33,7 @@ mod sweeper;
 mod turns;
 mod user_agent;
 mod view;
+mod wakes;
 mod watchers;
 
 use std::sync::Arc;
@@ -46,6 +49,7 @@ pub use self::connection::{Connection, Next, OUTBOX_BYTES, Outgoing, Owner};
 pub use self::drive::{DriveError, Driven};
 pub use self::open::{Asker, OpenError, OpenOrder};
 pub use self::places::{Full, OpenLimits};
+pub use self::pull::PullOrder;
 pub use self::registry::Registry;
 pub use self::view::{End, Moment, Steps, View};
 pub use self::watchers::{Watch, Watchers};
@@ -54,7 +58,9 @@ use self::copies::{Copies, Held};
 use self::deadlines::Deadlines;
 use self::live::Live;
 use self::places::Places;
+use self::pull::Pullers;
 use self::turns::Turns;
+use self::wakes::{UnderWay, WakeCheck};
 use crate::app::devices::UserKey;
 use crate::app::users;
 use crate::ceremony::{Ceremony, Event, Refusal, Reply};
@@ -62,7 +68,7 @@ use crate::fatigue::Policy;
 use crate::journal::Journal;
 use crate::ports::{
     Ability, Batch, Bucket, Bus, Cards, Clock, Counts, DueRecord, DueRule, Duty, Fido, Notice,
-    Revision, Revocations, SecurityEvent, Store, StoreError, records,
+    Push, Revision, Revocations, SecurityEvent, Store, StoreError, records,
 };
 use crate::security::random;
 use crate::security::seal::Sealer;
@@ -88,6 +94,8 @@ pub struct World {
     pub bus: Arc<dyn Bus>,
     /// The FIDO2 server.
     pub fido: Arc<dyn Fido>,
+    /// The push services, if any is configured.
+    pub push: Option<Arc<dyn Push>>,
     /// The FIDO2 server's cards, if it keeps them here.
     pub cards: Option<Arc<dyn Cards>>,
     /// Time.
@@ -127,6 +135,9 @@ pub struct Census {
     pub watched: usize,
     /// Copies of open ceremonies.
     pub copies: usize,
+    /// Devices that wait for news without a socket, and wakes that a push service has not taken yet.
+    pub pulling: usize,
+    pub waking: usize,
 }
 
 /// What initiators may have of a node and of a person.
@@ -136,6 +147,9 @@ pub struct Bounds {
     pub open: OpenLimits,
     /// Prompts, and codes that may be wrong.
     pub attention: Policy,
+    /// How long an app has to acknowledge a prompt before its push service wakes it. 0: a device
+    /// without a socket is woken at once.
+    pub wake_after: Duration,
 }
 
 /// One node of the relay. Clones are the same node.
@@ -154,7 +168,11 @@ struct Node {
     places: Places,
     copies: Copies,
     open_limits: OpenLimits,
-    deadlines: Deadlines,
+    deadlines: Deadlines<CeremonyKey>,
+    wakes: Deadlines<WakeCheck>,
+    waking: UnderWay,
+    wake_after: Duration,
+    pullers: Pullers,
     policy: Policy,
     /// Which ceremony is moved.
     moves: Turns,
@@ -179,7 +197,7 @@ impl Relay {
     /// [`Relay::recovered`] waits for it.
     #[must_use]
     pub fn start(world: World, bounds: Bounds) -> Self {
-        let Bounds { open: open_limits, attention: policy } = bounds;
+        let Bounds { open: open_limits, attention: policy, wake_after } = bounds;
         let node = Arc::new(Node {
             id: NodeId::from_bytes(random::bytes()),
             world,
@@ -190,6 +208,10 @@ impl Relay {
             copies: Copies::default(),
             open_limits,
             deadlines: Deadlines::default(),
+            wakes: Deadlines::default(),
+            waking: UnderWay::default(),
+            wake_after,
+            pullers: Pullers::default(),
             policy,
             moves: Turns::default(),
             claims: Turns::default(),
@@ -205,6 +227,9 @@ impl Relay {
         }
         tasks.spawn_vital("revocations", relay.clone().follow_revocations());
         tasks.spawn_vital("deadlines", relay.clone().follow_deadlines());
+        if let Some(push) = relay.world().push.clone() {
+            tasks.spawn_vital("wakes", relay.clone().follow_wakes(push));
+        }
         tasks.spawn_vital("recovery", {
             let relay = relay.clone();
             async move {
@@ -256,6 +281,8 @@ impl Relay {
             deadlines: self.node.deadlines.len(),
             watched: self.node.watchers.len(),
             copies: self.node.copies.len(),
+            pulling: self.node.pullers.len(),
+            waking: self.node.waking.len(),
         }
     }
 
@@ -405,6 +432,7 @@ impl Relay {
                 return;
             }
         }
+        self.escalate_later(key);
         // Its phone may be back already, from before this node knew what is open for it.
         self.look_until_still(key).await;
     }
@@ -476,6 +504,7 @@ impl Relay {
                 self.node.live.remove(&user, &key);
                 self.node.places.release(key.id);
                 self.node.deadlines.forget(ceremony.request.deadline, &key);
+                self.escalate_others(ceremony);
             }
         }
     }

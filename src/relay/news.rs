@@ -7,7 +7,7 @@ use fido_relay_proto::{RelayFrame, TenantId, UnixMillis, Username};
 
 use super::Relay;
 use super::connection::Connection;
-use crate::app::devices::{self, Device, News, TOLD_FOR_S};
+use crate::app::devices::{self, Device, News, TOLD_FOR_S, UserKey};
 use crate::ceremony::Request;
 use crate::fatigue::Held;
 use crate::ports::Notice;
@@ -15,6 +15,7 @@ use crate::ports::Notice;
 impl Relay {
     /// Tells the user's devices on this node.
     pub(super) async fn tell_news(&self, tenant: &TenantId, username: &Username) {
+        self.node.pullers.wake(&UserKey::new(tenant, username));
         if self.registry().is_empty() {
             return;
         }
@@ -38,9 +39,7 @@ impl Relay {
     /// Tells one device on one socket what concerns it and was not told there yet.
     pub(super) fn tell(&self, device: &Device, news: &[News], connection: &Connection) {
         let now = self.world().clock.now();
-        let frames = news.iter().filter(|news| concerns(news, device, now));
-        let frames = frames.map(|news| (news.seq, frame(news, now)));
-        connection.tell(frames);
+        connection.tell(frames(device, news, now));
     }
 }
 
@@ -59,6 +58,16 @@ impl Relay {
             }
         });
     }
+}
+
+/// The news that concern a device, each with its number.
+pub(super) fn frames<'a>(
+    device: &'a Device,
+    news: &'a [News],
+    now: UnixMillis,
+) -> impl Iterator<Item = (u64, RelayFrame)> + 'a {
+    let concerning = news.iter().filter(move |news| concerns(news, device, now));
+    concerning.map(move |news| (news.seq, frame(news, now)))
 }
 
 /// A device hears of others alone, and of what happened since it was paired.

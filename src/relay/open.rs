@@ -241,6 +241,7 @@ impl Relay {
         self.world().tasks.spawn_bare(async move {
             tokio::time::sleep(SHOWN_AFTER).await;
             relay.publish(&ceremony.request).await;
+            relay.escalate_later(&CeremonyKey::from(&*ceremony));
         });
     }
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use fido_relay_proto::device::{self, FrameErrorCode, Offer, Preview};
 use fido_relay_proto::limits::CODE_DIGITS;
-use fido_relay_proto::{Binding, DeviceId, RelayFrame};
+use fido_relay_proto::{Binding, CeremonyId, DeviceId, RelayFrame};
 
 use super::Relay;
 use super::ceremonies::CeremonyKey;
-use super::connection::{Connection, Shown};
+use super::claims::Refused;
+use super::connection::{Connection, Owner, Shown};
 use super::copies::Held;
+use super::standings;
 use super::view::View;
 use crate::app::devices::{self, UserKey};
 use crate::ceremony::{Ceremony, Prompt};
@@ -19,8 +21,8 @@ use crate::ports::Revision;
 use crate::session::CloseReason;
 
 /// Whose phone it is.
-fn user(phone: &Connection) -> UserKey {
-    UserKey::new(&phone.owner().tenant, &phone.owner().username)
+fn user(phone: &Owner) -> UserKey {
+    UserKey::new(&phone.tenant, &phone.username)
 }
 
 /// Looks at a ceremony in a row at most: more changes than it has steps in its life.
@@ -42,10 +44,11 @@ impl Relay {
             self.show(&ceremony, phone);
         }
         for phone in &phones {
-            if !self.ringing(phone).contains(key) {
+            if !self.ringing(phone.owner()).contains(key) {
                 self.ring_next(phone).await;
             }
         }
+        self.node.pullers.wake(&standings::user(&ceremony.request));
         self.node.watchers.wake(key.id, revision, || View::from(&*ceremony));
         if ceremony.closed().is_some() {
             fault_point::passing(Point::Notified);
@@ -76,11 +79,11 @@ impl Relay {
         let mut rung = Vec::new();
         for _ in 0..LOOKS {
             let new = |key: &CeremonyKey| !rung.contains(key) && phone.shown(key.id).is_none();
-            let Some(key) = self.ringing(phone).into_iter().find(new) else { return };
+            let Some(key) = self.ringing(phone.owner()).into_iter().find(new) else { return };
             match self.load(&key).await {
                 Ok(Some(waiting)) => self.show(&waiting, phone),
                 Ok(None) => {
-                    self.node.live.remove(&user(phone), &key);
+                    self.node.live.remove(&user(phone.owner()), &key);
                     self.node.places.release(key.id);
                 }
                 Err(error) => {
@@ -93,14 +96,18 @@ impl Relay {
     }
 
     /// What this phone rings for.
-    fn ringing(&self, phone: &Connection) -> Vec<CeremonyKey> {
-        self.node.live.ringing(&user(phone), phone.owner().device, self.node.policy.ringing)
+    fn ringing(&self, phone: &Owner) -> Vec<CeremonyKey> {
+        self.node.live.ringing(&user(phone), phone.device, self.node.policy.ringing)
+    }
+
+    /// Whether this phone rings for a ceremony.
+    pub(super) fn rings_for(&self, ceremony: &Ceremony, phone: &Owner) -> bool {
+        self.ringing(phone).contains(&CeremonyKey::from(ceremony))
     }
 
     /// Whether the phone rings for this one. One that shows a prompt already keeps it.
     fn rings(&self, ceremony: &Ceremony, phone: &Connection) -> bool {
-        phone.shown(ceremony.request.id).is_some()
-            || self.ringing(phone).contains(&CeremonyKey::from(ceremony))
+        phone.shown(ceremony.request.id).is_some() || self.rings_for(ceremony, phone.owner())
     }
 
     /// Looks until nothing is new, beside the looks that notices cause: one that read before a
@@ -118,7 +125,7 @@ impl Relay {
 
     /// What may be open for this device.
     pub(super) fn open_for(&self, connection: &Connection) -> Vec<CeremonyKey> {
-        self.node.live.of(&user(connection))
+        self.node.live.of(&user(connection.owner()))
     }
 
     /// Shows a ceremony to a device that has just come. One at a time: the caller writes what is
@@ -184,44 +191,57 @@ impl Relay {
             Prompt::Offer if connection.shown(id) == Some(Shown::Preview) => {}
             Prompt::Offer => {
                 if connection.show(id, Shown::Offer) {
-                    let offer = Box::new(self.offer(ceremony, None));
-                    connection.send(&RelayFrame::Offer(offer), Some(id));
+                    self.send(ceremony, connection, Some(id));
                 }
             }
             Prompt::Challenge(challenge) => {
                 if connection.show(id, Shown::Challenge(challenge.attempt)) {
-                    let frame = device::Challenge {
-                        offer: self.offer(ceremony, None),
-                        attempt: challenge.attempt,
-                        challenge: challenge.challenge.clone(),
-                        origin: challenge.origin.clone(),
-                        public_key: challenge.public_key.clone(),
-                    };
-                    connection.send(&RelayFrame::Challenge(Box::new(frame)), Some(id));
+                    self.send(ceremony, connection, Some(id));
                 }
             }
             Prompt::Elsewhere => {
-                let told = connection.shown(id);
-                if told.is_some_and(|shown| shown != Shown::Elsewhere)
+                let shown = connection.shown(id);
+                if shown.is_some_and(|shown| shown != Shown::Elsewhere)
                     && connection.show(id, Shown::Elsewhere)
                 {
-                    let frame = RelayFrame::Error {
-                        code: FrameErrorCode::ClaimedElsewhere,
-                        message: FrameErrorCode::ClaimedElsewhere.message().to_owned(),
-                        retryable: false,
-                        ceremony_id: Some(id),
-                        claim_id: None,
-                    };
-                    connection.send(&frame, None);
+                    self.send(ceremony, connection, None);
                 }
             }
-            Prompt::Closed(closed) => {
+            Prompt::Closed(_) => {
                 if connection.unshow(id).is_some() {
-                    let (outcome, reason) = (closed.outcome, closed.reason);
-                    connection.send(&RelayFrame::Closed { ceremony_id: id, outcome, reason }, None);
+                    self.send(ceremony, connection, None);
                 }
             }
         }
+    }
+
+    fn send(&self, ceremony: &Ceremony, connection: &Connection, sent: Option<CeremonyId>) {
+        if let Some(frame) = self.frame_for(ceremony, connection.owner().device) {
+            connection.send(&frame, sent);
+        }
+    }
+
+    /// The frame that tells a device how a ceremony stands; none: there is nothing to tell.
+    pub(super) fn frame_for(&self, ceremony: &Ceremony, device: DeviceId) -> Option<RelayFrame> {
+        let ceremony_id = ceremony.request.id;
+        Some(match ceremony.prompt_for(device) {
+            Prompt::Nothing | Prompt::Wait => return None,
+            Prompt::Offer => RelayFrame::Offer(Box::new(self.offer(ceremony, None))),
+            Prompt::Challenge(challenge) => RelayFrame::Challenge(Box::new(device::Challenge {
+                offer: self.offer(ceremony, None),
+                attempt: challenge.attempt,
+                challenge: challenge.challenge.clone(),
+                origin: challenge.origin.clone(),
+                public_key: challenge.public_key.clone(),
+            })),
+            Prompt::Elsewhere => {
+                Refused::from(FrameErrorCode::ClaimedElsewhere).frame(Some(ceremony_id), None)
+            }
+            Prompt::Closed(closed) => {
+                let (outcome, reason) = (closed.outcome, closed.reason);
+                RelayFrame::Closed { ceremony_id, outcome, reason }
+            }
+        })
     }
 
     pub(super) fn offer(&self, ceremony: &Ceremony, preview: Option<Preview>) -> Offer {

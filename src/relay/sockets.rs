@@ -6,13 +6,14 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay_proto::device::{AckOf, Decline, DeclineReason, DeviceFrame, FrameErrorCode};
 use fido_relay_proto::http::P256Jwk;
-use fido_relay_proto::{CeremonyId, NodeId, Phase, RelayFrame};
+use fido_relay_proto::{CeremonyId, DeviceId, NodeId, Phase, RelayFrame};
 
 use super::claims::{Refused, of_drive, wrong};
 use super::connection::{Connection, Owner, Shown};
+use super::contact::Contact;
 use super::{CeremonyKey, DriveError, Relay};
 use crate::app::devices;
-use crate::ceremony::{Event, Refusal, Reply};
+use crate::ceremony::{Ceremony, Event, Refusal, Reply};
 use crate::fault_point::{self, Point};
 use crate::session::CloseReason;
 
@@ -101,44 +102,57 @@ impl Relay {
 
     /// A frame about a ceremony came in: gives what to answer, if anything.
     pub async fn receive(&self, connection: &Connection, frame: DeviceFrame) -> Option<RelayFrame> {
+        self.receive_of(connection.into(), frame).await
+    }
+
+    /// [`Relay::receive`], over whatever road the frame came.
+    pub(super) async fn receive_of(
+        &self,
+        contact: Contact<'_>,
+        frame: DeviceFrame,
+    ) -> Option<RelayFrame> {
         if let DeviceFrame::Decline(Decline { ceremony_id: None, reason }) = &frame {
-            return self.decline_held(connection, *reason).await;
+            return self.decline_held(contact.owner, *reason).await;
         }
         if let DeviceFrame::Claim(claim) = frame {
-            self.claim(connection, claim).await
+            self.claim(contact, claim).await
         } else {
             let ceremony_id = frame.ceremony_id()?;
-            let taken = self.take_frame(connection, ceremony_id, frame).await;
+            let taken = self.take_frame(contact, ceremony_id, frame).await;
             taken.unwrap_or_else(|refused| Some(refused.frame(Some(ceremony_id), None)))
         }
     }
 
     async fn take_frame(
         &self,
-        connection: &Connection,
+        contact: Contact<'_>,
         ceremony_id: CeremonyId,
         frame: DeviceFrame,
     ) -> Result<Option<RelayFrame>, Refused> {
-        let ceremony = self.own(connection, ceremony_id).await?;
-        if let DeviceFrame::Ack(ack) = &frame
-            && ack.of != AckOf::Closed
-            && connection.acked(ceremony_id) == Some(Shown::Preview)
-        {
-            // A preview is this device's affair until its person confirms.
-            return Ok(None);
-        }
+        let ceremony = self.own(contact.owner, ceremony_id).await?;
         if matches!(frame, DeviceFrame::Answer(_)) {
             fault_point::reached(Point::AnswerReceived);
         }
-        let Some(event) = event_of(connection, frame, self.node.id) else { return Ok(None) };
+        let is_preview = self.is_preview(contact, &ceremony);
+        let device = contact.owner.device;
+        let Some(event) = event_of(device, is_preview, frame, self.node.id) else {
+            return Ok(None);
+        };
+        if let (Event::Acked { .. } | Event::Previewed { .. }, Some(socket)) =
+            (&event, contact.socket)
+        {
+            socket.acked(ceremony_id);
+        }
         let driven = self.drive_soon(&CeremonyKey::from(&*ceremony), event).await;
         let driven = driven.map_err(of_drive)?;
         match driven.reply {
             Reply::Done | Reply::Ignored => Ok(None),
             Reply::Accepted { attempt } => {
                 // The first time the end is news to all, and shown with the notice of it.
-                if !driven.changed {
-                    self.show_end(&driven.ceremony, connection);
+                if !driven.changed
+                    && let Some(socket) = contact.socket
+                {
+                    self.show_end(&driven.ceremony, socket);
                 }
                 Ok(Some(RelayFrame::Accepted { ceremony_id, attempt }))
             }
@@ -146,25 +160,32 @@ impl Relay {
         }
     }
 
+    /// Whether what the device has of a ceremony is the preview that a typed code gave: its own
+    /// affair until its person confirms.
+    fn is_preview(&self, contact: Contact<'_>, ceremony: &Ceremony) -> bool {
+        match contact.shown(ceremony.request.id) {
+            Some(shown) => shown == Shown::Preview,
+            None => ceremony.is_unclaimed() && !self.is_for(ceremony, contact.owner),
+        }
+    }
+
     /// The person said no to prompts that were held back.
-    async fn decline_held(
-        &self,
-        connection: &Connection,
-        reason: DeclineReason,
-    ) -> Option<RelayFrame> {
+    async fn decline_held(&self, by: &Owner, reason: DeclineReason) -> Option<RelayFrame> {
         let refused: Refused = match reason {
             DeclineReason::Declined => FrameErrorCode::InvalidFrame.into(),
-            DeclineReason::NotMe => self.mute_strangers(connection.owner()).await.err()?.into(),
+            DeclineReason::NotMe => self.mute_strangers(by).await.err()?.into(),
         };
         Some(refused.frame(None, None))
     }
 }
 
-fn event_of(connection: &Connection, frame: DeviceFrame, by: NodeId) -> Option<Event> {
-    let device = connection.owner().device;
+fn event_of(device: DeviceId, is_preview: bool, frame: DeviceFrame, by: NodeId) -> Option<Event> {
     Some(match frame {
         // A code says itself which ceremony it is for: see `claims`.
         DeviceFrame::Auth(_) | DeviceFrame::Ping(_) | DeviceFrame::Claim(_) => return None,
+        DeviceFrame::Ack(ack) if is_preview && ack.of != AckOf::Closed => {
+            Event::Previewed { device }
+        }
         DeviceFrame::Ack(ack) => Event::Acked { device, of: ack.of },
         DeviceFrame::Card(card) => Event::Card { device, event: card.event, code: card.code },
         DeviceFrame::Answer(answer) => {

@@ -29,7 +29,9 @@ pub(super) fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<End> {
         Kind::Opened
         | Kind::Sent
         | Kind::Lost
+        | Kind::Woken
         | Kind::Delivered
+        | Kind::Previewed
         | Kind::WrongCode { .. }
         | Kind::Claimed
         | Kind::Challenged { .. }

@@ -170,7 +170,7 @@ fn moments(ceremony: &Ceremony) -> Vec<Moment> {
     };
     let moment = |ProgressEntry { step, at }| {
         phase = match step {
-            Step::Opened | Step::Sent | Step::Delivered | Step::Card => phase,
+            Step::Opened | Step::Sent | Step::Woken | Step::Delivered | Step::Card => phase,
             Step::Claimed => Phase::Preparing,
             Step::Challenged => Phase::Challenged,
             Step::Verifying => Phase::Verifying,

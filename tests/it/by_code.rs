@@ -46,7 +46,7 @@ async fn relay_with(change: impl FnOnce(&mut Policy)) -> BareRelay {
     let mut attention = Policy::default();
     change(&mut attention);
     let (store, recording) = (Arc::new(MemoryStore::new()), crate::support::recording());
-    BareRelay::start_within(store, recording, Bounds { open, attention }).await
+    BareRelay::start_within(store, recording, Bounds { open, attention, ..Bounds::default() }).await
 }
 
 async fn opens(relay: &BareRelay, page: Page<'_>) -> Opened {

@@ -99,6 +99,7 @@ async fn a_registered_card_its_news_and_its_entry_are_one_commit_with_the_ceremo
         push: None,
         paired_at: UnixMillis(1_800_000_000_000),
         revoked_at: None,
+        push_removed: None,
         rotated: None,
         tries: Tries::default(),
     };

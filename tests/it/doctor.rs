@@ -264,6 +264,7 @@ async fn a_clock_behind_what_is_stored_is_told() {
         push: None,
         paired_at: SystemClock.now().plus_secs(3_600),
         revoked_at: None,
+        push_removed: None,
         rotated: None,
         tries: Tries::default(),
     };
@@ -287,6 +288,7 @@ async fn devices_that_a_restored_store_brought_back_and_a_damaged_list_of_them_a
         push: None,
         paired_at: SystemClock.now(),
         revoked_at: None,
+        push_removed: None,
         rotated: None,
         tries: Tries::default(),
     };

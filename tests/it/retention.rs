@@ -71,6 +71,7 @@ fn relay() -> Relay {
         sealer: Sealer::new(&[7; 32]).unwrap(),
         journal: crate::support::journal(),
         recording: crate::support::recording(),
+        push: None,
         counts: Arc::new(fido_relay::ports::NoCounts),
         tasks: Tasks::default(),
     };

@@ -197,6 +197,7 @@ impl Deaf {
             push: None,
             paired_at: UnixMillis(1_800_000_000_000),
             revoked_at: None,
+            push_removed: None,
             rotated: None,
             tries: Tries::default(),
         };

@@ -156,6 +156,7 @@ impl Place {
                     push: None,
                     paired_at: now,
                     revoked_at: None,
+                    push_removed: None,
                     rotated: None,
                     tries: Tries::default(),
                 };

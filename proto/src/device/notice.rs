@@ -26,6 +26,9 @@ pub enum NoticeEvent {
     PromptsHeld,
     /// Pauses between prompts, or a device's lock, were lifted.
     PromptsUnlocked,
+    /// The push service no longer knows the address that this device set, and the relay forgot it:
+    /// set a new one. For the device itself, until it has set one.
+    PushRemoved,
 }
 
 /// Shown to the user's devices, but not to the one that it is about, and again when they

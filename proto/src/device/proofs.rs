@@ -37,6 +37,32 @@ pub struct PairingClaims {
     pub iat: u64,
 }
 
+/// Claims of the proof that one HTTP request of a device carries, in the manner of DPoP (RFC 9449
+/// section 4.2).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PullClaims {
+    /// The relay's base URL that the app was given.
+    pub aud: String,
+    /// The request's method, in capitals.
+    pub htm: String,
+    /// The request's URL without query and fragment.
+    pub htu: String,
+    /// Who signs.
+    pub device_id: DeviceId,
+    /// When, in seconds by the phone's clock; kept for the log, not compared.
+    #[serde(deserialize_with = "number::any")]
+    pub iat: u64,
+    /// Names this proof: 16 to 64 characters, never used again.
+    pub jti: String,
+    /// The relay's nonce, from the `DPoP-Nonce` header of its last answer.
+    pub nonce: String,
+    /// SHA-256 (base64url) of the request's body; of nothing where there is none.
+    pub body_sha256: String,
+}
+
+/// `typ` of the proof of one HTTP request.
+pub const PULL_TYP: &str = "fido-relay-pull+jwt";
 /// `typ` of the `auth` proof.
 pub const AUTH_TYP: &str = "fido-relay-device+jwt";
 /// `typ` of the pairing proof.

@@ -105,10 +105,75 @@ pub enum Platform {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PushTarget {
-    /// The push service: `apns`, `fcm` or `webpush`.
-    pub service: PlainText<16>,
-    /// The service's own token for this installation.
+    /// Who carries the wake.
+    pub service: PushService,
+    /// What the service names this installation by: the registration token of FCM, the device token
+    /// of APNs in hexadecimal, the endpoint of a Web Push subscription (RFC 8030).
     pub token: PlainText<2048>,
+    /// Which app the token belongs to: the bundle id with `apns`, the project id with `fcm`. Missing:
+    /// the first that the operator configured. Not with `webpush`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<PlainText<128>>,
+    /// The keys of a Web Push subscription; with `webpush` alone, and always there.
+    #[serde(
+        default,
+        deserialize_with = "object::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub keys: Option<WebPushKeys>,
+}
+
+/// A push service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum PushService {
+    /// The Apple Push Notification service.
+    Apns,
+    /// Firebase Cloud Messaging.
+    Fcm,
+    /// Web Push (RFC 8030): browsers, and UnifiedPush on Android.
+    Webpush,
+}
+
+impl PushService {
+    /// As in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Apns => "apns",
+            Self::Fcm => "fcm",
+            Self::Webpush => "webpush",
+        }
+    }
+}
+
+/// The keys of a Web Push subscription (RFC 8291 section 2), as a browser's
+/// `PushSubscription.toJSON()` gives them.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct WebPushKeys {
+    /// The receiver's public key: an uncompressed P-256 point, base64url.
+    pub p256dh: PlainText<128>,
+    /// The authentication secret: 16 bytes, base64url.
+    pub auth: PlainText<32>,
+}
+
+impl fmt::Debug for WebPushKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebPushKeys").finish_non_exhaustive()
+    }
+}
+
+/// `PUT /v1/device/push`: the address by which the device is woken, in place of the one before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SetPush {
+    /// The new address; `null` removes it.
+    #[serde(deserialize_with = "object::optional")]
+    pub push: Option<PushTarget>,
 }
 
 impl fmt::Debug for PushTarget {

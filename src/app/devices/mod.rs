@@ -1,12 +1,14 @@
 //! The paired phones: what changes them, each time together with what their user's other devices
 //! hear of it and with the entry of the journal. Which of them hold a socket is the relay's business.
 
+mod push;
 mod record;
 
 use fido_relay_proto::device::{KeyClaims, NoticeEvent};
 use fido_relay_proto::http::RotateDeviceKey;
 use fido_relay_proto::{DeviceId, NoticeId, PlainText, TenantId, UnixMillis, Username, WireName};
 
+pub use self::push::forget_push;
 pub use self::record::{
     Device, News, Rotated, TOLD_FOR_S, UserKey, find, load, news, of_user, put,
 };

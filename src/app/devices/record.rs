@@ -9,7 +9,7 @@ use fido_relay_proto::http::{P256Jwk, Platform, PushTarget};
 use fido_relay_proto::{
     CardId, DeviceId, NoticeId, PlainText, TenantId, UnixMillis, Username, WireName,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::fatigue::{Held, Tries};
 use crate::ports::{Batch, Bucket, Record, Revision, Store, StoreError, records};
@@ -35,8 +35,12 @@ pub struct Device {
     pub name: Option<PlainText<64>>,
     /// Its operating system.
     pub platform: Platform,
-    /// How to wake it.
+    /// How to wake it. A form that this version does not know, as an earlier one took any, is none.
+    #[serde(default, deserialize_with = "known_push")]
     pub push: Option<PushTarget>,
+    /// When its push service was found not to know its address any more, until it sets another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push_removed: Option<UnixMillis>,
     /// When it was paired.
     pub paired_at: UnixMillis,
     /// When it was revoked; a revoked device never comes back, it pairs anew.
@@ -50,6 +54,11 @@ pub struct Device {
 }
 
 impl Record for Device {}
+
+fn known_push<'de, D: Deserializer<'de>>(stored: D) -> Result<Option<PushTarget>, D::Error> {
+    let stored = Option::<serde_json::Value>::deserialize(stored)?;
+    Ok(stored.and_then(|stored| serde_json::from_value(stored).ok()))
+}
 
 /// A change of a device's key.
 #[derive(Clone, Debug, Serialize, Deserialize)]

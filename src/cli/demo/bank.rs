@@ -467,6 +467,7 @@ fn said(step: Step, code: Option<&SecretString>, view: &CeremonyView) -> (Who, S
     match step {
         Step::Opened => (Who::Relay, opened_text(code, view.expires_in)),
         Step::Sent => (Who::Relay, "sent        offered to the phone".to_owned()),
+        Step::Woken => (Who::Relay, "woken       the phone by its push service".to_owned()),
         Step::Delivered => (Who::Phone, "delivered   the app has it".to_owned()),
         Step::Claimed => (Who::Phone, "claimed     the page's code is typed in".to_owned()),
         Step::Challenged => {

@@ -210,6 +210,9 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
                          type its code; if these were not yours, type x."
                     ));
                 }
+                NoticeEvent::PushRemoved => {
+                    return Some("Notice: the push address is no longer known.".to_owned());
+                }
                 NoticeEvent::PromptsUnlocked => {
                     return Some("Notice: pauses between prompts were lifted.".to_owned());
                 }

@@ -121,7 +121,8 @@ fn reasons() -> Vec<Reason> {
 
 #[test]
 fn a_web_team_reads_of_every_step_phase_scope_and_problem() {
-    let steps = every!(Step: Opened, Sent, Delivered, Claimed, Challenged, Card, Verifying, Closed);
+    let steps =
+        every!(Step: Opened, Sent, Woken, Delivered, Claimed, Challenged, Card, Verifying, Closed);
     all_stand_in(INITIATORS, steps.into_iter().map(code_of));
     let phases = every!(Phase: Offered, Preparing, Challenged, Verifying, Closed);
     all_stand_in(INITIATORS, phases.into_iter().map(code_of));

@@ -247,6 +247,7 @@ impl Play {
             push: None,
             paired_at: UnixMillis(START),
             revoked_at: None,
+            push_removed: None,
             rotated: None,
             tries: Tries::default(),
         };
@@ -267,6 +268,7 @@ impl Play {
             sealer: Sealer::new(&[7; 32]).unwrap(),
             journal: crate::support::journal(),
             recording: crate::support::recording(),
+            push: None,
             counts: metrics.ceremonies(),
             tasks: tasks.clone(),
         };

@@ -82,6 +82,7 @@ fn grown(count: &Count) -> Vec<(String, f64)> {
         Count::Closed(labels) => vec![(series("ceremonies_closed_total", labels), 1.0)],
         Count::Reason(labels) => vec![(series("ceremony_reasons_total", labels), 1.0)],
         Count::Duration(labels, took) => timed("ceremony_duration", labels, *took),
+        Count::WakeAck(labels, took) => timed("ceremony_wake", labels, *took),
         Count::Step(labels, took) => timed("ceremony_step", labels, *took),
     }
 }

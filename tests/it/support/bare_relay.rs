@@ -139,6 +139,7 @@ impl BareRelay {
             sealer: Sealer::new(&[7; 32]).unwrap(),
             journal: crate::support::journal(),
             recording,
+            push: None,
             counts: Arc::new(NoCounts),
             tasks: Tasks::default(),
         };

@@ -45,6 +45,7 @@ pub(crate) fn a_device(id: DeviceId, username: &str) -> Device {
         push: None,
         paired_at: UnixMillis(1_800_000_000_000),
         revoked_at: None,
+        push_removed: None,
         rotated: None,
         tries: Tries::default(),
     }

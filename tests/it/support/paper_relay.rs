@@ -214,6 +214,7 @@ impl PaperRelay {
             sealer: Sealer::new(&[7; 32]).unwrap(),
             journal: crate::support::journal(),
             recording: crate::support::recording(),
+            push: None,
             counts: metrics.ceremonies(),
             tasks: Tasks::default(),
         };

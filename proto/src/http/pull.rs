@@ -1,0 +1,36 @@
+//! What a device that holds no socket is given by HTTP.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::device::{FrameError, RelayFrame};
+
+/// The answer to `GET /v1/device/ceremonies`: what a socket would have brought.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Pulled {
+    /// `offer` and `challenge` of every prompt that is this device's now; of the ceremonies that the
+    /// request named in `shown`, `closed` or `error` for each that is no longer this device's; and
+    /// notices. A named ceremony without a frame is still being worked on.
+    pub frames: Vec<RelayFrame>,
+    /// Names what the frames say: passed as `since` with `wait`, the next answer comes once they say
+    /// something else.
+    pub state: String,
+}
+
+impl Pulled {
+    /// Reads the answer as an app does: a frame that it does not know is left out.
+    ///
+    /// # Errors
+    /// [`FrameError`] if it is not such an answer.
+    pub fn decode(text: &str) -> Result<Self, FrameError> {
+        #[derive(Deserialize)]
+        struct Raw {
+            frames: Vec<Box<RawValue>>,
+            state: String,
+        }
+        let Raw { frames, state } = serde_json::from_str(text).map_err(|_| FrameError::Invalid)?;
+        let frames = frames.iter().filter_map(|frame| RelayFrame::decode(frame.get()).ok());
+        Ok(Self { frames: frames.collect(), state })
+    }
+}

@@ -1,0 +1,243 @@
+//! What a device without a socket asks for: the frames that a socket would have brought it, at once
+//! or once they say something new. Nothing of it is remembered here; what the device got and
+//! acknowledged is in each ceremony's history.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dashmap::DashMap;
+use fido_relay_proto::device::{DeviceFrame, FrameErrorCode};
+use fido_relay_proto::http::Pulled;
+use fido_relay_proto::{CeremonyId, DeviceId, RelayFrame};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::claims::Refused;
+use super::contact::Contact;
+use super::{CeremonyKey, Owner, Relay, news};
+use crate::app::devices::{self, UserKey};
+use crate::ceremony::{Ceremony, Event, Prompt};
+use crate::ports::StoreError;
+
+/// How long a device may have to wait for a node that has just started and does not know yet what is
+/// open.
+const RECOVERY_WAIT: Duration = Duration::from_secs(5);
+
+/// What a device asks to be given.
+#[derive(Clone, Debug, Default)]
+pub struct PullOrder {
+    /// The ceremonies that the app shows: it is told of those that are no longer its own.
+    pub shown: Vec<CeremonyId>,
+    /// The state that the app has, as its last answer named it.
+    pub since: Option<String>,
+    /// How long to wait for another state.
+    pub wait: Duration,
+}
+
+/// Devices that wait for news: of each the last request alone.
+#[derive(Debug, Default)]
+pub(super) struct Pullers {
+    users: DashMap<UserKey, Vec<(DeviceId, Arc<Notify>)>>,
+}
+
+impl Pullers {
+    /// Wakes what waits for this user.
+    pub(super) fn wake(&self, user: &UserKey) {
+        if let Some(waiting) = self.users.get(user) {
+            waiting.iter().for_each(|(_, notify)| notify.notify_one());
+        }
+    }
+
+    /// Requests that wait.
+    pub(super) fn len(&self) -> usize {
+        self.users.iter().map(|waiting| waiting.len()).sum()
+    }
+}
+
+/// A request that waits; it gives its place up when it is dropped.
+struct Waiting<'a> {
+    pullers: &'a Pullers,
+    user: UserKey,
+    notify: Arc<Notify>,
+}
+
+impl<'a> Waiting<'a> {
+    /// A newer request takes the place of an older one, which is answered at once.
+    fn new(pullers: &'a Pullers, user: UserKey, device: DeviceId) -> Self {
+        let notify = Arc::new(Notify::new());
+        let mut waiting = pullers.users.entry(user.clone()).or_default();
+        if let Some((_, older)) = waiting.iter_mut().find(|(of, _)| *of == device) {
+            std::mem::replace(older, Arc::clone(&notify)).notify_one();
+        } else {
+            waiting.push((device, Arc::clone(&notify)));
+        }
+        drop(waiting);
+        Self { pullers, user, notify }
+    }
+
+    fn has_place(&self) -> bool {
+        let waiting = self.pullers.users.get(&self.user);
+        waiting.is_some_and(|waiting| waiting.iter().any(|(_, own)| Arc::ptr_eq(own, &self.notify)))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.pullers.users.remove_if_mut(&self.user, |_, waiting| {
+            waiting.retain(|(_, own)| !Arc::ptr_eq(own, &self.notify));
+            waiting.is_empty()
+        });
+    }
+}
+
+/// What stands for a device, as it may be answered.
+struct Standing {
+    frames: Vec<RelayFrame>,
+    state: String,
+    /// Prompts among the frames: once they are answered they were sent.
+    prompts: Vec<CeremonyKey>,
+}
+
+impl Relay {
+    /// What a device is to be given, once its state is not `since` or the wait is over. A newer
+    /// request of the device ends the wait of an older one.
+    ///
+    /// # Errors
+    /// The store's; also while this node does not know yet what is open.
+    pub async fn pull(&self, owner: &Owner, order: &PullOrder) -> Result<Pulled, StoreError> {
+        let until = Instant::now() + order.wait;
+        let recovered = tokio::time::timeout(RECOVERY_WAIT, self.recovered()).await;
+        recovered.map_err(|_| StoreError::Unavailable("the node is starting".to_owned()))?;
+        let user = UserKey::new(&owner.tenant, &owner.username);
+        let waiting = Waiting::new(&self.node.pullers, user, owner.device);
+        let draining = self.world().tasks.draining();
+        let standing = loop {
+            let standing = self.standing_for(owner, &order.shown).await?;
+            let is_news = order.since.as_ref() != Some(&standing.state);
+            if is_news || !waiting.has_place() || draining.is_cancelled() {
+                break standing;
+            }
+            tokio::select! {
+                () = waiting.notify.notified() => {}
+                () = draining.cancelled() => {}
+                () = tokio::time::sleep_until(until) => break standing,
+            }
+        };
+        for key in &standing.prompts {
+            let sent = Event::Sent { device: owner.device };
+            if let Err(error) = self.drive_soon(key, sent).await {
+                tracing::debug!(ceremony = %key.id, %error, "a step was not noted");
+            }
+        }
+        Ok(Pulled { frames: standing.frames, state: standing.state })
+    }
+
+    /// A frame of a device that came by HTTP: gives what a socket would answer, if anything.
+    pub async fn receive_pulled(
+        &self,
+        owner: &Owner,
+        address: IpAddr,
+        frame: DeviceFrame,
+    ) -> Option<RelayFrame> {
+        let contact = Contact { owner, address: Some(address), socket: None };
+        self.receive_of(contact, frame).await
+    }
+
+    async fn standing_for(
+        &self,
+        owner: &Owner,
+        shown: &[CeremonyId],
+    ) -> Result<Standing, StoreError> {
+        let user = UserKey::new(&owner.tenant, &owner.username);
+        let mut standing =
+            Standing { frames: Vec::new(), state: String::new(), prompts: Vec::new() };
+        let mut names = Vec::new();
+        for key in self.node.live.of(&user) {
+            let Some(copy) = self.known(&key).await? else { continue };
+            let ceremony = &*copy.stored;
+            let frame = match ceremony.prompt_for(owner.device) {
+                Prompt::Offer | Prompt::Challenge(_) if self.is_for(ceremony, owner) => {
+                    self.frame_for(ceremony, owner.device)
+                }
+                Prompt::Offer
+                | Prompt::Challenge(_)
+                | Prompt::Nothing
+                | Prompt::Wait
+                | Prompt::Elsewhere
+                | Prompt::Closed(_) => None,
+            };
+            if let Some(frame) = frame {
+                names.push(name_of(&frame));
+                standing.frames.push(frame);
+                standing.prompts.push(key);
+            }
+        }
+        for id in shown {
+            if standing.prompts.iter().any(|prompt| prompt.id == *id) {
+                continue;
+            }
+            let key = CeremonyKey { tenant: owner.tenant.clone(), id: *id };
+            let copy = self.known(&key).await?.filter(|copy| owner.has(&copy.stored));
+            let frame = match &copy {
+                Some(copy) => self.end_for(&copy.stored, owner.device),
+                None => Some(Refused::from(FrameErrorCode::UnknownCeremony).frame(Some(*id), None)),
+            };
+            if let Some(frame) = frame {
+                names.push(name_of(&frame));
+                standing.frames.push(frame);
+            }
+        }
+        let store = &*self.world().store;
+        if let Some(device) = devices::load(store, &owner.tenant, owner.device).await? {
+            let news = devices::news(store, &owner.tenant, &owner.username).await?;
+            let now = self.world().clock.now();
+            for (_, frame) in news::frames(&device, &news, now) {
+                names.push(name_of(&frame));
+                standing.frames.push(frame);
+            }
+        }
+        let hash = digest(&SHA256, names.join("\n").as_bytes());
+        standing.state = URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]);
+        Ok(standing)
+    }
+
+    /// Whether the prompt is this device's: it rings there, the app has it already, a wake brought
+    /// the app, or nobody else can take it any more.
+    pub(super) fn is_for(&self, ceremony: &Ceremony, owner: &Owner) -> bool {
+        !ceremony.is_unclaimed()
+            || ceremony.is_acked_by(owner.device)
+            || ceremony.has_woken(owner.device)
+            || self.rings_for(ceremony, owner)
+    }
+
+    /// What an app that shows a ceremony is told of it, if it is to take the prompt down.
+    fn end_for(&self, ceremony: &Ceremony, device: DeviceId) -> Option<RelayFrame> {
+        match ceremony.prompt_for(device) {
+            Prompt::Closed(_) | Prompt::Elsewhere => self.frame_for(ceremony, device),
+            Prompt::Nothing | Prompt::Wait | Prompt::Offer | Prompt::Challenge(_) => None,
+        }
+    }
+}
+
+/// What makes a frame another than the last one of its kind: not how much time is left.
+fn name_of(frame: &RelayFrame) -> String {
+    match frame {
+        RelayFrame::Offer(offer) => format!("offer {}", offer.ceremony_id),
+        RelayFrame::Challenge(challenge) => {
+            format!("challenge {} {}", challenge.offer.ceremony_id, challenge.attempt)
+        }
+        RelayFrame::Closed { ceremony_id, .. } => format!("closed {ceremony_id}"),
+        RelayFrame::Error { ceremony_id, .. } => format!("error {ceremony_id:?}"),
+        RelayFrame::Notice(notice) => format!("notice {}", notice.notice_id),
+        RelayFrame::Hello { .. }
+        | RelayFrame::Welcome { .. }
+        | RelayFrame::Accepted { .. }
+        | RelayFrame::Reauth { .. }
+        | RelayFrame::Pong(_)
+        | RelayFrame::Goaway { .. } => String::new(),
+    }
+}

@@ -266,7 +266,9 @@ async fn welcomed(events: &mut tokio::sync::mpsc::Receiver<PhoneEvent>) -> Resul
                 PhoneEvent::Connected { .. } => return true,
                 PhoneEvent::Disconnected { why, .. } => trouble = why,
                 PhoneEvent::Stopped(why) => trouble = why.to_string(),
-                PhoneEvent::Reauthenticated
+                PhoneEvent::Asleep
+                | PhoneEvent::Woken { .. }
+                | PhoneEvent::Reauthenticated
                 | PhoneEvent::Noticed(_)
                 | PhoneEvent::KeyRotated
                 | PhoneEvent::KeyKept { .. }

@@ -41,6 +41,7 @@ pub(super) fn over(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> App {
         bus: Arc::new(LocalBus::with_room(1)),
         revocations: Arc::new(RevocationList::in_memory()),
         cards: None,
+        push: None,
         webhooks: None,
         prompts: Policy::default(),
         public_url: "https://relay.example".to_owned(),

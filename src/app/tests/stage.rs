@@ -131,7 +131,7 @@ impl Cards for OneCard {
 }
 
 /// What is done, and the events that must come of it.
-pub(super) const ACTS: [(Act, &[&str]); 21] = [
+pub(super) const ACTS: [(Act, &[&str]); 24] = [
     (Act::OpenPairing, &["pairing_opened"]),
     (Act::Pair, &["device_paired"]),
     (Act::LastWrongCode, &["pairing_voided"]),
@@ -139,6 +139,9 @@ pub(super) const ACTS: [(Act, &[&str]); 21] = [
     (Act::Rename, &["device_renamed"]),
     (Act::RotateDeviceKey, &["device_key_rotated"]),
     (Act::RevokeDevice, &["device_revoked"]),
+    (Act::SetPush, &["push_set"]),
+    (Act::MovePush, &["push_removed", "push_set"]),
+    (Act::PairWithPush, &["device_paired", "push_removed", "push_set"]),
     (Act::CreateClient, &["client_made"]),
     (Act::CreateClientWithKeyPair, &["client_made"]),
     (Act::RotateApiKey, &["client_key_made"]),
@@ -164,6 +167,12 @@ pub(super) enum Act {
     Rename,
     RotateDeviceKey,
     RevokeDevice,
+    /// Of an address that no device has.
+    SetPush,
+    /// Of the first device's address by the second.
+    MovePush,
+    /// With the first device's address.
+    PairWithPush,
     CreateClient,
     CreateClientWithKeyPair,
     RotateApiKey,
@@ -190,6 +199,9 @@ impl Act {
                 | Self::Rename
                 | Self::UnlockOwnPrompts
                 | Self::RotateDeviceKey
+                | Self::SetPush
+                | Self::MovePush
+                | Self::PairWithPush
                 | Self::RegisterCard
                 | Self::SuspectClone
         )

@@ -156,7 +156,7 @@ impl Sleeper {
         match end {
             End::Stopping => Some(Stopped::Told),
             // A relay without push services, or one that knows none of this kind.
-            End::Failed(PullError::Refused { status: 404 | 422, .. }) if !self.registered => {
+            End::Failed(PullError::Refused { status: 404 | 422 | 501, .. }) if !self.registered => {
                 Some(Stopped::NoPush)
             }
             End::Failed(_) | End::Broken => None,

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 mod data_directory;
 pub(crate) mod door;
 mod pace;
+pub(crate) mod push;
 mod settings;
 mod upstream;
 pub(crate) mod webhooks;
@@ -31,7 +32,7 @@ use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
 use crate::journal;
 use crate::metrics::Metrics;
-use crate::ports::{Ability, Bus, Clock, DueRule, Store, StoreError};
+use crate::ports::{Ability, Bus, Clock, DueRule, Push, Store, StoreError};
 use crate::relay::{self, Bounds, Relay, World};
 use crate::security::keys::Keys;
 use crate::security::refusals::Refusals;
@@ -89,6 +90,9 @@ pub enum StartError {
     /// Webhooks cannot be sent.
     #[error(transparent)]
     Webhooks(#[from] crate::backends::webhook_http::SettingsError),
+    /// Devices cannot be woken.
+    #[error(transparent)]
+    Push(#[from] crate::backends::push::SettingsError),
     /// The file of an attestation key cannot be used.
     #[error("{0}: {1}")]
     Attestation(&'static str, String),
@@ -140,6 +144,7 @@ impl StartError {
             | Self::Upstream(_)
             | Self::Tls(_)
             | Self::Webhooks(_)
+            | Self::Push(_)
             | Self::Attestation(..) => None,
         }
     }
@@ -280,6 +285,8 @@ async fn prepare_on(
         tasks: tasks.clone(),
     };
     let (fido, certify) = upstream::upstream(&config, &app, &keys)?;
+    let push = push::services(&config, Arc::clone(&app.clock)).await?;
+    let push = push.map(|services| -> Arc<dyn Push> { Arc::new(services) });
     let App { cards, store, clock, bus, revocations, .. } = app.clone();
     let world = World {
         cards,
@@ -291,14 +298,14 @@ async fn prepare_on(
         clock,
         journal: audit::journal(&config),
         recording: recording(audit.as_ref()),
-        push: None,
+        push,
         counts: metrics.ceremonies(),
         tasks: tasks.clone(),
     };
     let bounds = Bounds {
         open: pace::open_limits(&config.limits.rates),
         attention: app.prompts.clone(),
-        wake_after: Duration::from_secs(2),
+        wake_after: config.push.after,
     };
     let relay = Relay::start(world, bounds);
     let certify = certify.filter(|_| config.client_direct);

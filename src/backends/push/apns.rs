@@ -260,7 +260,8 @@ impl Service for Apns {
             return Err(Unpushable("keys belong to webpush"));
         }
         let token = target.token.as_str();
-        let is_hex = token.len().is_multiple_of(2) && token.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_hex =
+            token.len().is_multiple_of(2) && token.bytes().all(|byte| byte.is_ascii_hexdigit());
         if token.is_empty() || token.len() > TOKEN_MAX || !is_hex {
             return Err(Unpushable("token must be the device token in hexadecimal"));
         }

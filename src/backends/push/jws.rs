@@ -46,11 +46,10 @@ impl SigningKey {
     /// What is wrong, and nothing of the text.
     pub(super) fn rsa(pem: &[u8]) -> Result<Self, String> {
         let der = private_key(pem)?;
-        let read = match &der {
-            PrivateKeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()),
-            PrivateKeyDer::Pkcs1(_) | PrivateKeyDer::Sec1(_) | _ => {
-                RsaKeyPair::from_der(der.secret_der())
-            }
+        let read = if let PrivateKeyDer::Pkcs8(der) = &der {
+            RsaKeyPair::from_pkcs8(der.secret_pkcs8_der())
+        } else {
+            RsaKeyPair::from_der(der.secret_der())
         };
         let pair = read.map_err(|_| "its private_key is no RSA key".to_owned())?;
         if pair.public_modulus_len() < RSA_LEAST {

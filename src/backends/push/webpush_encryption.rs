@@ -123,6 +123,8 @@ fn expand<const N: usize>(salt: &[u8], secret: &[u8], info: &[u8]) -> Result<[u8
 
 #[cfg(test)]
 mod tests {
+    use fido_relay_proto::PlainText;
+
     use super::*;
 
     fn bytes(text: &str) -> Vec<u8> {
@@ -130,7 +132,7 @@ mod tests {
     }
 
     fn keys(p256dh: &str, auth: &str) -> WebPushKeys {
-        WebPushKeys { p256dh: p256dh.parse().unwrap(), auth: auth.parse().unwrap() }
+        WebPushKeys { p256dh: PlainText::new(p256dh).unwrap(), auth: PlainText::new(auth).unwrap() }
     }
 
     /// Of RFC 8291 appendix A.

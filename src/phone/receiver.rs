@@ -27,6 +27,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::keys::ReceiverKeys;
+#[cfg(test)]
+pub(super) use self::keys::tests::seal;
 use super::key::KeyError;
 use crate::security::random;
 use crate::tasks::Tasks;
@@ -218,7 +220,7 @@ mod tests {
 
     fn sealed_for(target: &PushTarget, text: &[u8]) -> Vec<u8> {
         let keys = target.keys.as_ref().unwrap();
-        keys::tests::seal(keys.p256dh.as_str(), keys.auth.as_str(), text)
+        seal(keys.p256dh.as_str(), keys.auth.as_str(), text)
     }
 
     #[tokio::test]

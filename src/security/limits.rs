@@ -311,6 +311,7 @@ mod tests {
             attempts_per_s: 1,
             attempts_burst: 20,
             sockets_per_min: 6,
+            ..Rates::default()
         })
     }
 

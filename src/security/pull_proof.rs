@@ -29,7 +29,7 @@ const NONCE_LIFE: Duration = Duration::from_secs(5 * 60);
 const NAMES: usize = 262_144;
 /// Bytes of a nonce: its time, then the MAC over it.
 const TIME: usize = 8;
-const MAC: usize = 16;
+const MAC: usize = 20;
 /// Characters of a proof's name.
 const NAME_CHARS: std::ops::RangeInclusive<usize> = 16..=64;
 

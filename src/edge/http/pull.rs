@@ -249,3 +249,38 @@ impl From<SetPushError> for Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_status_and_what_may_be_repeated_says_when() {
+        let table = [
+            (FrameErrorCode::InvalidFrame, 400),
+            (FrameErrorCode::UnknownType, 400),
+            (FrameErrorCode::DeviceLocked, 403),
+            (FrameErrorCode::UnknownCeremony, 404),
+            (FrameErrorCode::OtherDevice, 409),
+            (FrameErrorCode::CodeAmbiguous, 409),
+            (FrameErrorCode::ClaimedElsewhere, 409),
+            (FrameErrorCode::NotChallenged, 409),
+            (FrameErrorCode::AlreadyAnswered, 409),
+            (FrameErrorCode::AlreadyClosed, 409),
+            (FrameErrorCode::CodeMalformed, 422),
+            (FrameErrorCode::WrongCode, 422),
+            (FrameErrorCode::SlowDown, 429),
+            (FrameErrorCode::TooManyCodes, 429),
+            (FrameErrorCode::Unavailable, 503),
+        ];
+        for (code, status) in table {
+            let answer = answer(Some(session::error(code)));
+            assert_eq!(answer.status().as_u16(), status, "{code:?}");
+            let says_when = answer.headers().contains_key(header::RETRY_AFTER);
+            assert_eq!(says_when, [429, 503].contains(&status), "{code:?}");
+        }
+        let nothing = answer(None);
+        assert_eq!(nothing.status(), StatusCode::NO_CONTENT);
+        assert!(!nothing.headers().contains_key(header::CONTENT_TYPE));
+    }
+}

@@ -4,33 +4,17 @@ use std::sync::Arc;
 
 use fido_relay_proto::http::{Platform, PushService};
 use fido_relay_proto::{PlainText, Username};
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 
 use super::*;
 use crate::app::devices::{add, load, revoke};
-use crate::app::tests::{HandClock, entries, over};
+use crate::app::tests::{AllBut, HandClock, entries, over};
 use crate::app::{Actor, users};
 use crate::backends::embedded::MemoryStore;
 use crate::fatigue::Tries;
 use crate::phone::DeviceKey;
-use crate::ports::{Push, PushFailure, Wake};
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
-
-/// Takes every address but those of this app.
-#[derive(Debug)]
-struct AllBut(&'static str);
-
-impl Push for AllBut {
-    fn permits(&self, target: &PushTarget) -> Result<(), Unpushable> {
-        let is_refused = target.app.as_ref().is_some_and(|app| app.as_str() == self.0);
-        if is_refused { Err(Unpushable("not served here")) } else { Ok(()) }
-    }
-
-    fn wake(&self, _: Wake) -> BoxFuture<'_, Result<(), PushFailure>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
 
 struct Scene {
     app: App,

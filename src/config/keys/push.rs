@@ -14,6 +14,10 @@ use crate::config::weaknesses::is_loopback;
 const TEXT_MAX: usize = 100;
 /// What Apple's ids have.
 const APPLE_ID: usize = 10;
+/// Where the services are, and the Android channel, unless the operator says otherwise.
+const FCM: &str = "https://fcm.googleapis.com/";
+const APNS: &str = "https://api.push.apple.com/";
+const CHANNEL: &str = "sign-in";
 
 pub(super) fn read(reader: &mut Reader) -> Push {
     let after = reader.number("push.after_ms", 2_000, 0..=30_000);
@@ -35,7 +39,9 @@ fn read_webpush(reader: &mut Reader) -> Option<WebPush> {
     let key_file: Option<PathBuf> = reader.optional("push.webpush.key_file");
     let contact: Option<String> = reader.optional("push.webpush.contact");
     let allow_loopback_http = reader.take("push.webpush.allow_loopback_http", false);
-    together(reader, &["push.webpush.key_file", "push.webpush.contact"]);
+    let keys = ["push.webpush.key_file", "push.webpush.contact"];
+    let keys = keys.map(|key| (key, reader.is_given(key)));
+    together(reader, &keys);
     if allow_loopback_http && key_file.is_none() {
         reader.wrong("push.webpush.allow_loopback_http", "needs push.webpush.key_file");
     }
@@ -62,12 +68,15 @@ fn is_contact(text: &str) -> bool {
 
 fn read_fcm(reader: &mut Reader) -> Option<Fcm> {
     let service_accounts: Vec<PathBuf> = reader.take("push.fcm.service_accounts", Vec::new());
-    let channel = reader.take("push.fcm.channel", "sign-in".to_owned());
-    let url = read_url(reader, "push.fcm.url", "https://fcm.googleapis.com");
-    let has_accounts = reader.is_given("push.fcm.service_accounts");
-    for key in ["push.fcm.channel", "push.fcm.url"] {
-        if reader.is_given(key) && !has_accounts {
-            reader.wrong(key, "needs push.fcm.service_accounts");
+    let channel = reader.take("push.fcm.channel", CHANNEL.to_owned());
+    let url = read_url(reader, "push.fcm.url", FCM);
+    if service_accounts.is_empty() {
+        for (key, is_default) in
+            [("push.fcm.channel", channel == CHANNEL), ("push.fcm.url", url.as_str() == FCM)]
+        {
+            if !is_default {
+                reader.wrong(key, "needs push.fcm.service_accounts");
+            }
         }
     }
     (!service_accounts.is_empty()).then_some(Fcm { service_accounts, channel, url })
@@ -78,21 +87,22 @@ fn read_apns(reader: &mut Reader) -> Option<Apns> {
     let key_id = read_apple_id(reader, "push.apns.key_id");
     let team_id = read_apple_id(reader, "push.apns.team_id");
     let topics: Vec<String> = reader.take("push.apns.topics", Vec::new());
-    let url = read_url(reader, "push.apns.url", "https://api.push.apple.com");
-    together(
-        reader,
-        &["push.apns.key_file", "push.apns.key_id", "push.apns.team_id", "push.apns.topics"],
-    );
-    if reader.is_given("push.apns.url") && !reader.is_given("push.apns.key_file") {
+    let url = read_url(reader, "push.apns.url", APNS);
+    // What is in effect is itself a configuration, with an empty list and the default URL.
+    let keys = ["push.apns.key_file", "push.apns.key_id", "push.apns.team_id", "push.apns.topics"];
+    let has_topics = reader.is_given("push.apns.topics") && !topics.is_empty();
+    let keys = keys.map(|key| {
+        let is_given = if key == "push.apns.topics" { has_topics } else { reader.is_given(key) };
+        (key, is_given)
+    });
+    together(reader, &keys);
+    if url.as_str() != APNS && !reader.is_given("push.apns.key_file") {
         reader.wrong("push.apns.url", "needs push.apns.key_file");
     }
     let is_bundle =
         |topic: &String| topic.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-');
     if !topics.iter().all(is_bundle) {
         reader.wrong("push.apns.topics", "must be bundle ids, such as [\"com.example.bank\"]");
-    }
-    if reader.is_given("push.apns.topics") && topics.is_empty() {
-        reader.wrong("push.apns.topics", "must name at least one bundle id");
     }
     let topics = Some(topics).filter(|topics| !topics.is_empty())?;
     Some(Apns { key_file: key_file?, key_id: key_id?, team_id: team_id?, topics, url })
@@ -117,10 +127,12 @@ fn read_url(reader: &mut Reader, key: &'static str, default: &str) -> Url {
 }
 
 /// Of these keys all are given or none.
-fn together(reader: &mut Reader, keys: &[&'static str]) {
-    let (given, missing): (Vec<&str>, Vec<&str>) =
-        keys.iter().copied().partition(|key| reader.is_given(key));
-    if let Some(first) = given.first()
+fn together(reader: &mut Reader, keys: &[(&'static str, bool)]) {
+    let named = |given: bool| -> Vec<&'static str> {
+        keys.iter().filter(|(_, is_given)| *is_given == given).map(|(key, _)| *key).collect()
+    };
+    let missing = named(false);
+    if let Some(first) = named(true).first()
         && !missing.is_empty()
     {
         reader.wrong(first, format!("needs {}", missing.join(", ")));
@@ -214,7 +226,11 @@ mod tests {
             ("ABCDE12345", "ABCDE1234", "push.apns.key_id: must be the 10 letters"),
             ("TEAM567890", "TEAM-67890", "push.apns.team_id: must be the 10 letters"),
             ("com.example.other", "com/example", "push.apns.topics: must be bundle ids"),
-            ("\"com.example.bank\", \"com.example.other\"", "", "must name at least one bundle"),
+            (
+                "\"com.example.bank\", \"com.example.other\"",
+                "",
+                "push.apns.key_file: needs push.apns.topics",
+            ),
             ("key_file = \"v.pem\"\n", "", "push.webpush.contact: needs push.webpush.key_file"),
             ("after_ms = 0", "afterms = 0", "did you mean push.after_ms?"),
         ] {

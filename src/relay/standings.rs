@@ -191,7 +191,9 @@ mod tests {
             assert_eq!(ends(&ceremony).len(), usize::from(counts), "{silent} {outcome:?}");
         }
         ceremony.silent = false;
-        ceremony.history.retain(|fact| !matches!(fact.kind, Kind::Sent | Kind::Delivered));
+        ceremony
+            .history
+            .retain(|fact| !matches!(fact.kind, Kind::Sent | Kind::Woken | Kind::Delivered));
         let end = ends(&ceremony);
         assert_eq!(end.len(), 1, "one that expires and reached no phone is counted no longer");
     }

@@ -396,3 +396,17 @@ async fn a_user_without_a_phone_wakes_nothing() {
     stage.pass(10_000).await;
     assert!(stage.push.woken().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_who_may_know_presence_sees_that_a_phone_was_woken() {
+    let stage = Stage::new().await;
+    stage.sleeper("ada", "adas").await;
+    let key = stage.opens(Binding::Code).await;
+    stage.pass(2_100).await;
+    let view = stage.relay.relay.view(&key).await.unwrap().unwrap();
+    let numbers = |with_presence| {
+        view.steps(with_presence).iter().map(|moment| moment.seq).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(true), [10, 12]);
+    assert_eq!(numbers(false), [10]);
+}

@@ -74,6 +74,7 @@ export type Platform =
 export type Step =
   | "opened"
   | "sent"
+  | "woken"
   | "delivered"
   | "claimed"
   | "challenged"

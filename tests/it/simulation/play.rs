@@ -13,7 +13,7 @@ use fido_relay::ports::{Bucket, Clock as _, Store};
 use fido_relay::relay::{Bounds, Census, CeremonyKey, OpenOrder, Owner, Relay, World as Ports};
 use fido_relay::security::seal::Sealer;
 use fido_relay::tasks::Tasks;
-use fido_relay_proto::http::{Platform, UpstreamOptions};
+use fido_relay_proto::http::UpstreamOptions;
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
     Binding, CeremonyId, CeremonyType, ClientId, DeviceId, PlainText, TenantId, UnixMillis,
@@ -21,7 +21,7 @@ use fido_relay_proto::{
 };
 
 use super::history::Event;
-use super::phone::{MANNERS, Manners, SimPhone, any_key};
+use super::phone::{MANNERS, Manners, SimPhone};
 use super::push::{self, SimPush};
 use super::store::{SimStore, outage};
 use super::upstream::{SimBus, SimFido};

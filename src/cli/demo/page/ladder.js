@@ -29,7 +29,7 @@ export const order = (step) => LADDER.findIndex(([name]) => name === step);
 export const nameOf = (step) => LADDER.find(([name]) => name === step)?.[1] ?? "";
 
 /** What a page of somebody who has not signed in is not shown: it would tell who has a phone. */
-const OF_THE_PHONE = ["sent", "delivered"];
+const OF_THE_PHONE = ["sent", "woken", "delivered"];
 
 /** A ladder on which nothing has been made. */
 export function raise(showsDelivery) {

@@ -171,9 +171,9 @@ pub fn counts(ceremony: &Ceremony, fact: &Fact) -> Vec<Count> {
             counts
         }
         Kind::Delivered => {
-            let is_wake =
-                |before: &&Fact| before.kind == Kind::Woken && before.device == fact.device;
-            let woken = ceremony.history.iter().find(is_wake).filter(|woken| woken.at <= fact.at);
+            let mut before = ceremony.history.iter().take_while(|known| *known != fact);
+            let woken =
+                before.find(|woken| woken.kind == Kind::Woken && woken.device == fact.device);
             let kind = ("type", type_name(request.ceremony_type));
             woken.map(|woken| Count::WakeAck([kind], took(woken.at, fact.at))).into_iter().collect()
         }

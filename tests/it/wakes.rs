@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use fido_relay::app::devices::{self, Device};
 use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::ceremony::{Ceremony, Kind};
+use fido_relay::ceremony::{Ceremony, Kind, Request};
 use fido_relay::fatigue::Policy;
 use fido_relay::ports::{PushFailure, Store};
-use fido_relay::relay::{Bounds, CeremonyKey, Owner, PullOrder};
+use fido_relay::relay::{Bounds, CeremonyKey, OpenOrder, Owner, PullOrder};
 use fido_relay::security::random;
 use fido_relay_proto::device::{Ack, AckOf, Answer, Claim, FrameErrorCode};
 use fido_relay_proto::http::Pulled;
+use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{Binding, CeremonyId, DeviceFrame, DeviceId, Outcome, RelayFrame, TenantId};
 use serde_json::value::RawValue;
 
@@ -56,8 +57,11 @@ impl Stage {
         device
     }
 
+    /// Opens for Ada as a stranger's page does.
     async fn opens(&self, binding: Binding) -> CeremonyKey {
-        let key = self.relay.open(binding, None).await;
+        let request = Request { prior_auth: PriorAuth::None, ..self.relay.request(binding) };
+        let order = OpenOrder { request, idempotency: None };
+        let key = CeremonyKey::from(&self.relay.relay.open(order).await.unwrap());
         tokio::time::sleep(SETTLES).await;
         key
     }
@@ -149,7 +153,7 @@ async fn a_prompt_that_no_app_acknowledges_wakes_its_device_once() {
     stage.pass(200).await;
     let wakes = stage.push.wakes();
     assert_eq!(wakes.len(), 1);
-    assert_eq!((wakes[0].target.token.as_str(), wakes[0].ttl_s), ("adas", 58));
+    assert_eq!((wakes[0].target.token.as_str(), wakes[0].ttl_s), ("adas", 57));
     assert_eq!(wakes[0].id.len(), 22);
     assert_eq!(woken(&*stage.stored(&key).await), 1);
     assert!(stage.stored(&key).await.has_woken(device.id));
@@ -283,6 +287,7 @@ async fn a_slow_service_holds_up_neither_other_wakes_nor_the_ceremony() {
     stage.push.takes(Duration::from_secs(50));
     let key = stage.opens(Binding::Code).await;
     stage.relay.open_for("bob", Binding::Code, None).await;
+    tokio::time::sleep(SETTLES).await;
     stage.pass(2_100).await;
     assert_eq!(stage.relay.relay.census().waking, 2);
     let code = stage.code(&key).await;

@@ -145,6 +145,10 @@ fn a_fact_that_is_left_out_is_missed() {
         let played = play::play(seed);
         for (at, ceremony) in played.stored.iter().enumerate() {
             for (nth, fact) in ceremony.history.iter().enumerate() {
+                // That one has no entry in the journal.
+                if fact.kind == Kind::Previewed {
+                    continue;
+                }
                 let mut stored = played.stored.clone();
                 stored[at].history.remove(nth);
                 let differs = !told::differences(&played.entries, &stored).is_empty();

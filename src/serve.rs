@@ -274,13 +274,14 @@ async fn prepare_on(
         clock,
         bus,
         revocations: Arc::new(revocations),
+        push: None,
         webhooks: Some(webhooks.clone()),
         prompts: prompt_policy(&config.prompts),
         public_url: base(&config.public_url),
         tasks: tasks.clone(),
     };
     let (fido, certify) = upstream::upstream(&config, &app, &keys)?;
-    let App { cards, store, clock, bus, revocations, .. } = app.clone();
+    let App { cards, store, clock, bus, revocations, push, .. } = app.clone();
     let world = World {
         cards,
         store,
@@ -291,7 +292,7 @@ async fn prepare_on(
         clock,
         journal: audit::journal(&config),
         recording: recording(audit.as_ref()),
-        push: None,
+        push,
         counts: metrics.ceremonies(),
         tasks: tasks.clone(),
     };

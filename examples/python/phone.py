@@ -2,6 +2,9 @@
 
     pip install -r requirements.txt
     python phone.py 'fido-relay://pair?relay=...&token=...'
+    python phone.py --pull 'fido-relay://pair?relay=...&token=...'
+
+With --pull it holds no socket and asks by HTTP, as an app does that a push message woke.
 
 Written from docs/protocol.md alone, as a mobile app would be. The person sits at the keyboard and
 types the code that the page shows, whether or not the phone asks for it, or "no", or "not me". The card is software_card.py, in place
@@ -69,7 +72,7 @@ class DeviceKey:
 
 
 def pair(link, name):
-    """Turns a one-time pairing link into a device: its key, its id, its socket's URL."""
+    """Turns a one-time pairing link into a device: its key, its id, its socket's URL, its relay's."""
     parts = urlsplit(link)
     if (parts.scheme, parts.netloc) != ("fido-relay", "pair"):
         raise SystemExit("not a fido-relay://pair link")
@@ -94,7 +97,7 @@ def pair(link, name):
             raise SystemExit(f"not paired, the relay does not answer: {error}") from None
     if response.status_code == 201:
         device = response.json()
-        return key, device["device_id"], device["socket_url"]
+        return key, device["device_id"], device["socket_url"], relay.rstrip("/")
     if response.headers.get("Content-Type", "").startswith("application/problem+json"):
         raise SystemExit(f"not paired: {response.json()['title']}")
     raise SystemExit(f"not paired: HTTP {response.status_code}")
@@ -392,6 +395,120 @@ class Phone:
             self._send(self._alone)
 
 
+class PullingPhone(Phone):
+    """The same phone without a socket: it asks what stands, and says its frames by HTTP."""
+
+    def __init__(self, key, device_id, relay):
+        super().__init__(key, device_id, socket_url=None)
+        self._relay = relay
+        self._nonce, self._http = "", requests.Session()
+        self._seen = set()  # (ceremony, attempt) of prompts: each look lists all that stand
+        self._looked = threading.Event()  # what the last look brought is on the screen
+
+    def run(self):
+        threading.Thread(target=self._read_keyboard, daemon=True).start()
+        threading.Thread(target=self._keep_looking, daemon=True).start()
+        while True:
+            self._take_down_overdue()
+            try:
+                source, what = self._inbox.get(timeout=1)
+            except queue.Empty:
+                continue
+            if source == "keyboard":
+                self._typed(what)
+            elif source == "end":
+                return what
+            else:
+                for frame in what:
+                    self._new(frame)
+                self._looked.set()
+
+    def _keep_looking(self):
+        """In a thread of its own: looks, and looks again once something has changed."""
+        state, failures, first = None, 0, True
+        while True:
+            try:
+                answer = self._look(wait=25, since=state)
+            except requests.RequestException as problem:
+                print(f"no answer: {problem}")
+                failures += 1
+                time.sleep(random.uniform(0, min(60, 0.5 * 2 ** min(failures, 16))))
+                continue
+            if answer.status_code == 401:
+                self._inbox.put(("end", "the relay does not know this device: pair anew"))
+                return
+            if answer.status_code != 200:
+                time.sleep(1 + retry_after(answer.headers))
+                continue
+            failures, state = 0, answer.json()["state"]
+            if first:
+                print("connected by pull: if a page shows a code now, type it")
+                first = False
+            self._looked.clear()
+            self._inbox.put(("look", answer.json()["frames"]))
+            self._looked.wait()
+
+    def _look(self, **query):
+        """What stands; the relay tells of the prompts named in `shown` also that they are over."""
+        shown = ",".join(list(self._prompts)[:16])
+        query = {name: value for name, value in {**query, "shown": shown}.items() if value}
+        return self._ask("GET", "/v1/device/ceremonies", query=query)
+
+    def _ask(self, method, path, body=b"", query=None):
+        """One request with its proof; once more where the nonce was none, or none any more."""
+        for _ in range(2):
+            url = self._relay + path
+            claims = {"aud": self._relay, "htm": method, "htu": url, "device_id": self._device_id,
+                      "jti": secrets.token_urlsafe(16), "nonce": self._nonce,
+                      "body_sha256": encode(hashlib.sha256(body).digest())}
+            proof = self._key.sign("fido-relay-pull+jwt", claims)
+            headers = {"Authorization": f"DPoP {proof}"}
+            if body:
+                headers["Content-Type"] = "application/json"
+            answer = self._http.request(method, url, params=query, data=body or None,
+                                        headers=headers, timeout=70, allow_redirects=False)
+            self._nonce = answer.headers.get("DPoP-Nonce", self._nonce)
+            if answer.status_code != 401:
+                break
+        return answer
+
+    def _new(self, frame):
+        """A look lists what stands each time; only what was not there before is news."""
+        named = (frame["type"], frame.get("ceremony_id"), frame.get("attempt"))
+        if frame["type"] in ("offer", "challenge"):
+            if named in self._seen:
+                return
+            self._seen.add(named)
+        self._frame(frame)
+
+    def _send(self, frame):
+        """Says a frame until the relay has answered it: the same again counts once."""
+        path = "/v1/device" + (f"/ceremonies/{frame['ceremony_id']}" if "ceremony_id" in frame else "")
+        body = json.dumps(frame).encode()
+        for attempt in range(6):
+            try:
+                answer = self._ask("POST", f"{path}/{frame['type']}", body)
+            except requests.RequestException:
+                time.sleep(random.uniform(0, 0.5 * 2 ** attempt))
+                continue
+            kind = answer.headers.get("Content-Type", "")
+            said = answer.json() if kind == "application/json" else {}
+            if answer.status_code in (429, 503) and said.get("retryable", True):
+                time.sleep(retry_after(answer.headers) + 0.1)
+                continue
+            if said:
+                self._frame(said)
+                if said["type"] == "offer":
+                    self._look()  # ends the wait of the other look, which did not show this one
+            elif answer.status_code >= 400:
+                print(f"refused: HTTP {answer.status_code}")
+            return
+        print("the relay does not answer")
+
+    def _say_again(self, prompt):
+        pass  # each frame was answered
+
+
 def isolated(text):
     """A text that cannot reorder what stands beside it (docs/protocol.md, section 8). ASCII cannot,
     and not every terminal knows the isolates."""
@@ -406,12 +523,14 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("link", help="the pairing link: fido-relay://pair?relay=...&token=...")
     arguments.add_argument("--name", default="Python phone", help="what the person calls the phone")
+    arguments.add_argument("--pull", action="store_true", help="hold no socket, ask by HTTP")
     given = arguments.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
-    key, device_id, socket_url = pair(given.link, given.name)
+    key, device_id, socket_url, relay = pair(given.link, given.name)
     print(f"paired as {device_id}")
+    phone = PullingPhone(key, device_id, relay) if given.pull else Phone(key, device_id, socket_url)
     try:
-        sys.exit(Phone(key, device_id, socket_url).run())
+        sys.exit(phone.run())
     except KeyboardInterrupt:
         print("bye")
 

@@ -19,7 +19,7 @@ use fido_relay_proto::{ClientId, TenantId, UnixMillis};
 
 use crate::fatigue::Policy;
 use crate::ports::{
-    Batch, Bus, Cards, Clock, Happening, Revocations, SecurityEvent, Store, StoreError,
+    Batch, Bus, Cards, Clock, Happening, Push, Revocations, SecurityEvent, Store, StoreError,
 };
 use crate::security::clients::Client;
 use crate::tasks::Tasks;
@@ -44,6 +44,8 @@ pub struct App {
     pub revocations: Arc<dyn Revocations>,
     /// The FIDO2 server's cards, if it keeps them here.
     pub cards: Option<Arc<dyn Cards>>,
+    /// The push services, if any is configured.
+    pub push: Option<Arc<dyn Push>>,
     /// Webhook endpoints, if they are managed here.
     pub webhooks: Option<Webhooks>,
     /// How often a person is asked.

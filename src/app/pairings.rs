@@ -29,7 +29,7 @@ use crate::fatigue::Tries;
 use crate::ports::batch::MAX_CHANGES;
 use crate::ports::{
     Batch, Bucket, Due, DueRule, Happening, Notice, Revision, SecurityEvent, Store, StoreError,
-    records,
+    Unpushable, records,
 };
 use crate::security::{device_proof, random};
 
@@ -123,6 +123,9 @@ pub enum PairingError {
     /// The user has [`devices::DEVICES_PER_USER`]; the pairing is still open.
     #[error("this user has as many devices as allowed: revoke one first")]
     TooManyDevices,
+    /// Its push address is none that may be set; the pairing is still open.
+    #[error(transparent)]
+    Unpushable(#[from] Unpushable),
     /// The store's.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -335,6 +338,12 @@ pub async fn pair(
     if !audiences.iter().any(names) {
         return Err(PairingError::Unknown);
     }
+    // Without a push service nothing says what addresses are good: then none is kept.
+    let push = match &app.push {
+        Some(services) => push.map(|target| services.permits(&target).map(|()| target)),
+        None => None,
+    };
+    let push = push.transpose()?;
     redeem(app, &found, Phone { jwk, name, platform, push }).await
 }
 

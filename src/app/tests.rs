@@ -5,13 +5,14 @@ mod stage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fido_relay_proto::http::PushTarget;
 use serde_json::{Value, json};
 
 use self::stage::{ACTS, AUDIENCE, Act, Stage};
 use super::*;
 use crate::backends::embedded::{LocalBus, RevocationList};
 use crate::phone::DeviceKey;
-use crate::ports::Position;
+use crate::ports::{BoxFuture, Position, PushFailure, Unpushable, Wake};
 
 /// A clock that stands until it is set.
 #[derive(Debug)]
@@ -33,6 +34,21 @@ impl Clock for HandClock {
     }
 }
 
+/// Takes every address but those of this app.
+#[derive(Debug)]
+pub(super) struct AllBut(pub(super) &'static str);
+
+impl Push for AllBut {
+    fn permits(&self, target: &PushTarget) -> Result<(), Unpushable> {
+        let is_refused = target.app.as_ref().is_some_and(|app| app.as_str() == self.0);
+        if is_refused { Err(Unpushable("not served here")) } else { Ok(()) }
+    }
+
+    fn wake(&self, _: Wake) -> BoxFuture<'_, Result<(), PushFailure>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
 /// Acts on a store, without cards and webhooks.
 pub(super) fn over(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> App {
     App {
@@ -41,6 +57,7 @@ pub(super) fn over(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> App {
         bus: Arc::new(LocalBus::with_room(1)),
         revocations: Arc::new(RevocationList::in_memory()),
         cards: None,
+        push: None,
         webhooks: None,
         prompts: Policy::default(),
         public_url: "https://relay.example".to_owned(),

@@ -119,6 +119,7 @@ impl Administration {
             // No node hears of it: the phones do when they connect.
             bus: Arc::new(LocalBus::with_room(1)),
             revocations: Arc::new(list.map_err(Failure::failed)?),
+            push: None,
             webhooks: Some(webhooks.map_err(Failure::failed)?),
             prompts: serve::prompt_policy(&config.prompts),
             public_url: serve::base(&config.public_url),

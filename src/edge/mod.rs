@@ -37,6 +37,7 @@ use crate::security::clients::Clients;
 use crate::security::event_ticket::EventTickets;
 use crate::security::keys::Keys;
 use crate::security::limits::{Limits, Rates};
+use crate::security::pull_proof::PullProofs;
 use crate::security::record::RecordSigner;
 use crate::security::refusals::{Refusals, Refused};
 use crate::security::result_token::ResultSigner;
@@ -108,6 +109,7 @@ struct Inner {
     access_tokens: AccessTokens,
     /// What a client assertion may be for: the token endpoint or the issuer.
     token_audiences: Vec<String>,
+    pull_proofs: PullProofs,
     results: ResultSigner,
     records: RecordSigner,
     certify: Option<Arc<dyn Certify>>,
@@ -157,6 +159,7 @@ impl Edge {
                 .clone()
                 .flat_map(|base| [base.clone(), format!("{base}{}", http::TOKEN_PATH)])
                 .collect(),
+            pull_proofs: PullProofs::default(),
             results,
             records,
             certify,

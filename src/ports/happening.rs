@@ -1,5 +1,6 @@
 //! Security events: what happened beside the ceremonies.
 
+use fido_relay_proto::http::PushService;
 use fido_relay_proto::{
     CardId, CeremonyId, ClientId, DeviceId, TenantId, UnixMillis, Username, WebhookId,
 };
@@ -36,6 +37,18 @@ impl SecurityEvent {
             .inspect_err(|error| tracing::error!(%error, "a security event has no JSON form"))
             .unwrap_or_default()
     }
+}
+
+/// Why a device lost the address by which it was woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PushLoss {
+    /// It removed the address itself.
+    Asked,
+    /// Another device set the same address: the app was paired anew.
+    Moved,
+    /// Its push service no longer knows the address.
+    Gone,
 }
 
 /// What happened.
@@ -88,6 +101,15 @@ pub enum Happening {
         /// Its user.
         username: Username,
     },
+    /// A device set the address by which it is woken.
+    PushSet {
+        device_id: DeviceId,
+        username: Username,
+        /// Who carries its wakes.
+        service: PushService,
+    },
+    /// A device is woken no more.
+    PushRemoved { device_id: DeviceId, username: Username, why: PushLoss },
     /// A pairing is void: its code was typed wrong as often as is allowed, or all of the user's
     /// were voided.
     PairingVoided {

@@ -28,7 +28,7 @@ pub use counts::{Counts, NoCounts};
 pub use due::{Due, DueRecord, DueRule, Duty};
 pub use fido::{BeginFault, BeginRequest, Completion, Fido};
 pub use futures::future::BoxFuture;
-pub use happening::{Happening, SecurityEvent};
+pub use happening::{Happening, PushLoss, SecurityEvent};
 pub use journal::{Ability, Position, Row};
 pub use push::{Push, PushFailure, Unpushable, Wake};
 pub use records::Record;

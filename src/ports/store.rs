@@ -51,11 +51,13 @@ pub enum Bucket {
     Journal = 15,
     /// How far each reader of the journal has come, by its name.
     Cursors = 16,
+    /// Which device has a push address, by its service and token.
+    PushAddresses = 17,
 }
 
 impl Bucket {
     /// Every bucket.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Ceremonies,
         Self::Idempotency,
         Self::Devices,
@@ -73,6 +75,7 @@ impl Bucket {
         Self::Assertions,
         Self::Journal,
         Self::Cursors,
+        Self::PushAddresses,
     ];
 
     /// The bucket's name in a backend.
@@ -96,6 +99,7 @@ impl Bucket {
             Self::Assertions => "assertions",
             Self::Journal => "journal",
             Self::Cursors => "cursors",
+            Self::PushAddresses => "push_addresses",
         }
     }
 }

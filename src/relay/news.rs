@@ -2,7 +2,7 @@
 //! the store with the user, so that a phone that was away hears them when it connects; which it has
 //! seen is its own to know, by their ids.
 
-use fido_relay_proto::device::Notice as NoticeFrame;
+use fido_relay_proto::device::{Notice as NoticeFrame, NoticeEvent};
 use fido_relay_proto::{RelayFrame, TenantId, UnixMillis, Username};
 
 use super::Relay;
@@ -68,6 +68,22 @@ pub(super) fn frames<'a>(
 ) -> impl Iterator<Item = (u64, RelayFrame)> + 'a {
     let concerning = news.iter().filter(move |news| concerns(news, device, now));
     concerning.map(move |news| (news.seq, frame(news, now)))
+}
+
+/// What a device hears of itself: that its push address was forgotten, until it has set another.
+pub(super) fn own(device: &Device, now: UnixMillis) -> Option<RelayFrame> {
+    let (notice_id, at) = device.push_notice()?;
+    Some(RelayFrame::Notice(Box::new(NoticeFrame {
+        notice_id,
+        event: NoticeEvent::PushRemoved,
+        device_id: None,
+        card_id: None,
+        name: None,
+        platform: None,
+        ago_s: now.millis_since(at) / 1000,
+        count: None,
+        since_s: None,
+    })))
 }
 
 /// A device hears of others alone, and of what happened since it was paired.

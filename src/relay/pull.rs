@@ -192,10 +192,15 @@ impl Relay {
         if let Some(device) = devices::load(store, &owner.tenant, owner.device).await? {
             let news = devices::news(store, &owner.tenant, &owner.username).await?;
             let now = self.world().clock.now();
-            for (_, frame) in news::frames(&device, &news, now) {
+            let others = news::frames(&device, &news, now).map(|(_, frame)| frame);
+            for frame in others.chain(news::own(&device, now)) {
                 names.push(name_of(&frame));
                 standing.frames.push(frame);
             }
+        } else {
+            // Revoked: nothing is its own any more, and its wait is over.
+            standing = Standing { frames: Vec::new(), state: String::new(), prompts: Vec::new() };
+            names = vec!["revoked".to_owned()];
         }
         let hash = digest(&SHA256, names.join("\n").as_bytes());
         standing.state = URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]);

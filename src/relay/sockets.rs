@@ -11,7 +11,7 @@ use fido_relay_proto::{CeremonyId, DeviceId, NodeId, Phase, RelayFrame};
 use super::claims::{Refused, of_drive, wrong};
 use super::connection::{Connection, Owner, Shown};
 use super::contact::Contact;
-use super::{CeremonyKey, DriveError, Relay};
+use super::{CeremonyKey, DriveError, Relay, news};
 use crate::app::devices;
 use crate::ceremony::{Ceremony, Event, Refusal, Reply};
 use crate::fault_point::{self, Point};
@@ -36,6 +36,9 @@ impl Relay {
             Ok(Some(device)) => {
                 if device.jwk != *proven_by {
                     connection.renew();
+                }
+                if let Some(notice) = news::own(&device, self.world().clock.now()) {
+                    connection.send(&notice, None);
                 }
                 match devices::news(store, &owner.tenant, &owner.username).await {
                     Ok(news) => self.tell(&device, &news, connection),

@@ -9,6 +9,7 @@
 //! | typed pairing codes of an address and of the node | here, in memory; full: **closed** | the try itself needs the store and fails **closed** |
 //! | credentials and answers of an address that were not good | here, in memory; full: **closed** | none is counted: nothing is verified |
 //! | new sockets of a device | here, in memory | has none; the device's record is needed first, and without it the socket gets 1013: **closed** |
+//! | HTTP requests of a device | here, in memory | has none; the device's record is needed first, and without it the answer is 503: **closed** |
 //! | frames of a socket, its heartbeat | in the socket's own session | has none |
 //! | tries of a code; prompts of a user | with the ceremony and the user, in the store | **closed**: no try counts, nothing is shown |
 //! | watching, reading | unlimited but for the connection's own limits | the read fails, and costs nothing |
@@ -59,6 +60,10 @@ pub struct Rates {
     pub attempts_burst: u32,
     /// New sockets of one device within a minute, all of them at once or spread.
     pub sockets_per_min: u32,
+    /// HTTP requests of one device a second, sustained.
+    pub calls_per_s: u32,
+    /// And at once after a silence.
+    pub calls_burst: u32,
 }
 
 impl Default for Rates {
@@ -69,6 +74,8 @@ impl Default for Rates {
             attempts_per_s: 10,
             attempts_burst: 100,
             sockets_per_min: 30,
+            calls_per_s: 10,
+            calls_burst: 30,
         }
     }
 }
@@ -88,6 +95,7 @@ pub struct Limits {
     attempts: Keyed<Network>,
     refused: Keyed<Network>,
     sockets: Keyed<DeviceId>,
+    calls: Keyed<DeviceId>,
     typed: Keyed<Network>,
     typed_of_node: Keyed<()>,
     used: Notify,
@@ -104,6 +112,7 @@ impl Limits {
             attempts: Keyed::new(per_second(rates.attempts_per_s, rates.attempts_burst), ADDRESSES),
             refused: Keyed::new(per_second(rates.attempts_per_s, rates.attempts_burst), ADDRESSES),
             sockets: Keyed::new(every(per_socket, rates.sockets_per_min), usize::MAX),
+            calls: Keyed::new(per_second(rates.calls_per_s, rates.calls_burst), usize::MAX),
             typed: Keyed::new(per_second(TYPED_OF_ADDRESS.0, TYPED_OF_ADDRESS.1), ADDRESSES),
             typed_of_node: Keyed::new(per_second(TYPED_OF_NODE.0, TYPED_OF_NODE.1), usize::MAX),
             used: Notify::new(),
@@ -158,6 +167,15 @@ impl Limits {
         self.sockets.admit(&device)
     }
 
+    /// A device has proven itself in an HTTP request.
+    ///
+    /// # Errors
+    /// [`TooFast`].
+    pub fn call(&self, device: DeviceId) -> Result<(), TooFast> {
+        self.used.notify_one();
+        self.calls.admit(&device)
+    }
+
     /// A typed pairing code is tried from this address. An address over its own limit takes nothing
     /// from the node's.
     ///
@@ -172,8 +190,9 @@ impl Limits {
     /// Keys that something is remembered of.
     #[must_use]
     pub fn remembered(&self) -> usize {
-        let others = self.opens.len() + self.sockets.len() + self.typed_of_node.len();
-        others + self.attempts.len() + self.refused.len() + self.typed.len()
+        let others = self.opens.len() + self.sockets.len() + self.calls.len();
+        let typed = self.typed.len() + self.typed_of_node.len();
+        others + self.attempts.len() + self.refused.len() + typed
     }
 
     /// Forgets, now and then, whoever could start anew. Sleeps while there is nobody.
@@ -185,6 +204,7 @@ impl Limits {
             self.attempts.forget();
             self.refused.forget();
             self.sockets.forget();
+            self.calls.forget();
             self.typed.forget();
             self.typed_of_node.forget();
             if self.remembered() > 0 {
@@ -291,6 +311,7 @@ mod tests {
             attempts_per_s: 1,
             attempts_burst: 20,
             sockets_per_min: 6,
+            ..Rates::default()
         })
     }
 

@@ -11,6 +11,7 @@ pub mod jws;
 pub mod keys;
 pub mod limits;
 pub mod origin;
+pub mod pull_proof;
 pub mod random;
 pub mod receipt;
 pub mod record;

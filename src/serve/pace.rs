@@ -4,14 +4,18 @@
 use std::net::SocketAddr;
 
 use super::{StartError, door};
-use crate::config::{Config, RateLimits};
+use crate::config::{Config, Limits, RateLimits};
 use crate::edge::accept::{self, Door};
 use crate::edge::{self, Edge};
 use crate::relay::{OpenLimits, World};
 use crate::security::limits::Rates;
 
-pub(super) fn rates(limits: &RateLimits) -> Rates {
+/// A device may ask over HTTP as often as it may send frames over its socket.
+pub(super) fn rates(all: &Limits) -> Rates {
+    let limits = &all.rates;
     Rates {
+        calls_per_s: all.frames_per_s,
+        calls_burst: all.frames_burst,
         opens_per_s: limits.opens_per_s,
         opens_burst: limits.opens_burst,
         attempts_per_s: limits.attempts_per_s,

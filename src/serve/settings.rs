@@ -33,7 +33,7 @@ pub(super) fn edge(config: &Config, metrics: Metrics, refusals: Arc<Refusals>) -
             per_ceremony: limits.watchers_per_ceremony,
             per_node: limits.watchers_per_node,
         },
-        rates: pace::rates(&limits.rates),
+        rates: pace::rates(limits),
         metrics,
         refusals,
     }

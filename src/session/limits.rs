@@ -1,7 +1,8 @@
 //! What one device socket may cost, each number with its reason.
 
-use fido_relay_proto::device::SocketLimits;
+use fido_relay_proto::device::{FrameError, SocketLimits};
 use fido_relay_proto::limits::{FRAME_AFTER_AUTH, FRAME_BEFORE_AUTH, JSON_DEPTH, JSON_KEYS};
+use fido_relay_proto::{DeviceFrame, shape};
 
 /// A sustained rate with a burst on top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,16 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Reads a frame of a device, on whichever road it came.
+    ///
+    /// # Errors
+    /// [`FrameError`] if it is none, or is nested too deep or has too many keys.
+    pub fn decode(&self, text: &str) -> Result<DeviceFrame, FrameError> {
+        shape::check(text.as_bytes(), self.json_depth, self.json_keys)
+            .map_err(|_| FrameError::Invalid)?;
+        DeviceFrame::decode(text)
+    }
+
     /// What the app is told, to keep within.
     #[must_use]
     pub fn to_wire(&self) -> SocketLimits {

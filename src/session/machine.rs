@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fido_relay_proto::device::{Auth, FrameError, FrameErrorCode};
-use fido_relay_proto::{ConnectionId, DeviceFrame, RelayFrame, shape};
+use fido_relay_proto::{ConnectionId, DeviceFrame, RelayFrame};
 
 use super::budget::{Meter, PolicyErrors};
 use super::close::CloseReason;
@@ -163,7 +163,7 @@ impl Session {
         if !self.text.admit(now, self.limits.text) {
             return self.policy_error(now, FrameErrorCode::SlowDown);
         }
-        match self.decode(text) {
+        match self.limits.decode(text) {
             Ok(DeviceFrame::Auth(auth)) => self.signed_again(now, auth),
             Ok(DeviceFrame::Ping(probe)) => Action::Reply(RelayFrame::Pong(probe)),
             Ok(
@@ -320,7 +320,7 @@ impl Session {
     /// A frame before the device is known: one `auth`, and nothing after it but a `ping`. An app
     /// that wakes while it authenticates must not lose the socket for asking whether it lives.
     fn first_frame(&mut self, now: u64, text: &str) -> Action {
-        let frame = match self.decode(text) {
+        let frame = match self.limits.decode(text) {
             Ok(DeviceFrame::Ping(probe)) if self.text.admit(now, self.limits.text) => {
                 return Action::Reply(RelayFrame::Pong(probe));
             }
@@ -356,12 +356,6 @@ impl Session {
         }
     }
 
-    fn decode(&self, text: &str) -> Result<DeviceFrame, FrameError> {
-        shape::check(text.as_bytes(), self.limits.json_depth, self.limits.json_keys)
-            .map_err(|_| FrameError::Invalid)?;
-        DeviceFrame::decode(text)
-    }
-
     /// Tells the app in band, unless it was told too often.
     fn policy_error(&mut self, now: u64, code: FrameErrorCode) -> Action {
         let Limits { policy_errors, policy_window_ms, .. } = *self.limits;
@@ -377,7 +371,8 @@ impl Session {
 }
 
 /// An `error` about no ceremony, in words of the relay's own.
-fn error(code: FrameErrorCode) -> RelayFrame {
+#[must_use]
+pub fn error(code: FrameErrorCode) -> RelayFrame {
     RelayFrame::Error {
         code,
         message: code.message().to_owned(),

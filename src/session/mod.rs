@@ -27,5 +27,5 @@ mod tests;
 
 pub use close::CloseReason;
 pub use limits::{Budget, Jitter, Limits};
-pub use machine::{Action, AuthFailure, Session, Tick};
+pub use machine::{Action, AuthFailure, Session, Tick, error};
 pub use nonce::Nonce;

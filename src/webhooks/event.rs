@@ -168,6 +168,8 @@ pub(super) fn of_happening(event: &SecurityEvent) -> Option<Event> {
         | Happening::UserRemoved { .. }
         | Happening::DeviceRenamed { .. }
         | Happening::DeviceKeyRotated { .. }
+        | Happening::PushSet { .. }
+        | Happening::PushRemoved { .. }
         | Happening::PairingVoided { .. }
         | Happening::PairingOpened { .. }
         | Happening::WebhookMade { .. }

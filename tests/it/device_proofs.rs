@@ -1,7 +1,7 @@
 //! Proofs of a device that prove nothing. Whatever is wrong, the socket ends the same way and
 //! nothing else is said, so that nobody learns from the refusal what would be accepted.
 
-mod jws;
+pub(crate) mod jws;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -19,38 +19,48 @@ use crate::support::wire_phone::WirePhone;
 
 const TYP: &str = "fido-relay-device+jwt";
 
-fn good_header() -> Value {
-    json!({ "typ": TYP, "alg": "ES256" })
+fn good_header(cast: &Cast) -> Value {
+    json!({ "typ": cast.typ, "alg": "ES256" })
 }
 
-/// Everybody who takes part.
-struct Cast {
-    paired: Paired,
+/// Everybody who takes part, and what a good proof is on this road.
+pub(crate) struct Cast {
+    pub(crate) paired: Paired,
     /// Another user's device.
-    foreign: Paired,
+    pub(crate) foreign: Paired,
     /// Another device of the same user.
-    second: Paired,
-    revoked: Paired,
-    stranger: DeviceKey,
+    pub(crate) second: Paired,
+    pub(crate) revoked: Paired,
+    pub(crate) stranger: DeviceKey,
     /// From a socket of its own, used there.
-    used_nonce: String,
+    pub(crate) used_nonce: String,
     /// From a socket that is still open.
-    other_nonce: String,
-    host: String,
+    pub(crate) other_nonce: String,
+    pub(crate) host: String,
+    /// The one `typ` that is good.
+    pub(crate) typ: &'static str,
+    /// The one audience that is good.
+    pub(crate) aud: String,
+    /// The claims of a good proof.
+    pub(crate) claims: fn(&Cast, &str) -> Value,
 }
 
 /// Told the nonce, gives a proof.
 type Make = Box<dyn Fn(&Cast, &str) -> String>;
-type Forgery = (&'static str, Make);
+pub(crate) type Forgery = (&'static str, Make);
 
 fn forgery(name: &'static str, make: impl Fn(&Cast, &str) -> String + 'static) -> Forgery {
     (name, Box::new(make))
 }
 
-/// The claims of a good proof.
 fn claims(cast: &Cast, nonce: &str) -> Value {
+    (cast.claims)(cast, nonce)
+}
+
+/// Those of a socket.
+fn of_socket(cast: &Cast, nonce: &str) -> Value {
     json!({
-        "aud": cast.paired.socket_url, "nonce": nonce, "device_id": cast.paired.device_id,
+        "aud": cast.aud, "nonce": nonce, "device_id": cast.paired.device_id,
         "iat": 1_700_000_000_u64,
     })
 }
@@ -67,7 +77,7 @@ fn claim(
             Value::Null => claims.as_object_mut().unwrap().remove(claim),
             value => claims.as_object_mut().unwrap().insert(claim.to_owned(), value),
         };
-        jws(&cast.paired.key, &good_header(), &claims)
+        jws(&cast.paired.key, &good_header(cast), &claims)
     })
 }
 
@@ -92,20 +102,20 @@ fn written(name: &'static str, write: impl Fn(&str, &str, &str) -> String + 'sta
     })
 }
 
-fn good(cast: &Cast, nonce: &str) -> String {
-    jws(&cast.paired.key, &good_header(), &claims(cast, nonce))
+pub(crate) fn good(cast: &Cast, nonce: &str) -> String {
+    jws(&cast.paired.key, &good_header(cast), &claims(cast, nonce))
 }
 
 fn wrong_keys() -> Vec<Forgery> {
     vec![
         forgery("signed by a stranger", |cast, nonce| {
-            jws(&cast.stranger, &good_header(), &claims(cast, nonce))
+            jws(&cast.stranger, &good_header(cast), &claims(cast, nonce))
         }),
         forgery("another user's key for this device", |cast, nonce| {
-            jws(&cast.foreign.key, &good_header(), &claims(cast, nonce))
+            jws(&cast.foreign.key, &good_header(cast), &claims(cast, nonce))
         }),
         forgery("the same user's other key for this device", |cast, nonce| {
-            jws(&cast.second.key, &good_header(), &claims(cast, nonce))
+            jws(&cast.second.key, &good_header(cast), &claims(cast, nonce))
         }),
         claim("another user's device by this key", "device_id", |cast| {
             json!(cast.foreign.device_id)
@@ -117,29 +127,28 @@ fn wrong_keys() -> Vec<Forgery> {
         forgery("an unknown device by its own key", |cast, nonce| {
             let mut claims = claims(cast, nonce);
             claims["device_id"] = json!(DeviceId::from_bytes([8; 16]));
-            jws(&cast.stranger, &good_header(), &claims)
+            jws(&cast.stranger, &good_header(cast), &claims)
         }),
         forgery("a revoked device by its own good key", |cast, nonce| {
-            cast.revoked
-                .key
-                .auth_proof(&cast.paired.socket_url, nonce, cast.revoked.device_id)
-                .unwrap()
+            let mut claims = claims(cast, nonce);
+            claims["device_id"] = json!(cast.revoked.device_id);
+            jws(&cast.revoked.key, &good_header(cast), &claims)
         }),
         header(
             "a stranger's key in the header",
-            |cast| json!({ "typ": TYP, "alg": "ES256", "jwk": cast.stranger.jwk(), "kid": "x" }),
+            |cast| json!({ "typ": cast.typ, "alg": "ES256", "jwk": cast.stranger.jwk(), "kid": "x" }),
         ),
         forgery("a stranger's key in the header and its signature", |cast, nonce| {
-            let header = json!({ "typ": TYP, "alg": "ES256", "jwk": cast.stranger.jwk() });
+            let header = json!({ "typ": cast.typ, "alg": "ES256", "jwk": cast.stranger.jwk() });
             jws(&cast.stranger, &header, &claims(cast, nonce))
         }),
         header(
             "a key by reference",
-            |_| json!({ "typ": TYP, "alg": "ES256", "jku": "http://127.0.0.1:9/keys" }),
+            |cast| json!({ "typ": cast.typ, "alg": "ES256", "jku": "http://127.0.0.1:9/keys" }),
         ),
         header(
             "a certificate by reference",
-            |_| json!({ "typ": TYP, "alg": "ES256", "x5u": "http://127.0.0.1:9/cert" }),
+            |cast| json!({ "typ": cast.typ, "alg": "ES256", "x5u": "http://127.0.0.1:9/cert" }),
         ),
     ]
 }
@@ -162,13 +171,13 @@ fn wrong_claims() -> Vec<Forgery> {
         }),
         claim("another port", "aud", |_| json!("ws://127.0.0.1:1/v1/device/socket")),
         claim("no port", "aud", |_| json!("ws://127.0.0.1/v1/device/socket")),
-        claim("a slash more", "aud", |cast| json!(format!("{}/", cast.paired.socket_url))),
-        claim("a query", "aud", |cast| json!(format!("{}?x", cast.paired.socket_url))),
-        claim("another case", "aud", |cast| json!(cast.paired.socket_url.to_uppercase())),
-        claim("a blank more", "aud", |cast| json!(format!("{} ", cast.paired.socket_url))),
+        claim("a slash more", "aud", |cast| json!(format!("{}/", cast.aud))),
+        claim("a query", "aud", |cast| json!(format!("{}?x", cast.aud))),
+        claim("another case", "aud", |cast| json!(cast.aud.to_uppercase())),
+        claim("a blank more", "aud", |cast| json!(format!("{} ", cast.aud))),
         claim("an empty audience", "aud", |_| json!("")),
         claim("no audience", "aud", |_| Value::Null),
-        claim("a list of audiences", "aud", |cast| json!([cast.paired.socket_url])),
+        claim("a list of audiences", "aud", |cast| json!([cast.aud])),
         claim("an audience that is no text", "aud", |_| json!(1)),
         claim("an invented nonce", "nonce", |_| json!(b64([7; 32]))),
         claim("a nonce used on another socket", "nonce", |cast| json!(cast.used_nonce)),
@@ -187,12 +196,12 @@ fn wrong_claims() -> Vec<Forgery> {
         let bytes = URL_SAFE_NO_PAD.decode(nonce).unwrap();
         let mut claims = claims(cast, nonce);
         claims["nonce"] = json!(URL_SAFE.encode(bytes));
-        jws(&cast.paired.key, &good_header(), &claims)
+        jws(&cast.paired.key, &good_header(cast), &claims)
     }));
     forgeries.push(forgery("two audiences by two members", |cast, nonce| {
         let claims = claims(cast, nonce).to_string();
         let twice = claims.replacen('{', r#"{"aud":"ws://evil.example/v1/device/socket","#, 1);
-        jws_of_texts(&cast.paired.key, &good_header().to_string(), &twice)
+        jws_of_texts(&cast.paired.key, &good_header(cast).to_string(), &twice)
     }));
     forgeries
 }
@@ -206,34 +215,37 @@ fn wrong_headers() -> Vec<Forgery> {
             |_| json!({ "typ": "fido-relay-pairing+jwt", "alg": "ES256" }),
         ),
         header("the typ of a result", |_| json!({ "typ": "ceremony-result+jwt", "alg": "ES256" })),
-        header("the typ in capitals", |_| json!({ "typ": TYP.to_uppercase(), "alg": "ES256" })),
-        header("no alg", |_| json!({ "typ": TYP })),
-        header("an alg of nobody", |_| json!({ "typ": TYP, "alg": "ES999" })),
-        header("alg in small letters", |_| json!({ "typ": TYP, "alg": "es256" })),
-        header("crit of nothing", |_| json!({ "typ": TYP, "alg": "ES256", "crit": [] })),
+        header(
+            "the typ in capitals",
+            |cast| json!({ "typ": cast.typ.to_uppercase(), "alg": "ES256" }),
+        ),
+        header("no alg", |cast| json!({ "typ": cast.typ })),
+        header("an alg of nobody", |cast| json!({ "typ": cast.typ, "alg": "ES999" })),
+        header("alg in small letters", |cast| json!({ "typ": cast.typ, "alg": "es256" })),
+        header("crit of nothing", |cast| json!({ "typ": cast.typ, "alg": "ES256", "crit": [] })),
         header(
             "crit of a claim",
-            |_| json!({ "typ": TYP, "alg": "ES256", "crit": ["exp"], "exp": 1 }),
+            |cast| json!({ "typ": cast.typ, "alg": "ES256", "crit": ["exp"], "exp": 1 }),
         ),
         header(
             "an unencoded payload",
-            |_| json!({ "typ": TYP, "alg": "ES256", "crit": ["b64"], "b64": false }),
+            |cast| json!({ "typ": cast.typ, "alg": "ES256", "crit": ["b64"], "b64": false }),
         ),
-        header("a header that is a list", |_| json!(["ES256", TYP])),
+        header("a header that is a list", |cast| json!(["ES256", cast.typ])),
         header("a header that is a text", |_| json!("ES256")),
     ];
     for alg in ["none", "None", "HS256", "HS512", "RS256", "PS256", "ES384", "EdDSA"] {
         forgeries.push(header(
             "another alg over the same signature",
-            move |_| json!({ "typ": TYP, "alg": alg }),
+            move |cast| json!({ "typ": cast.typ, "alg": alg }),
         ));
     }
     forgeries.push(forgery("alg none and no signature", |cast, nonce| {
-        let header = json!({ "typ": TYP, "alg": "none" });
+        let header = json!({ "typ": cast.typ, "alg": "none" });
         format!("{}.{}.", b64(header.to_string()), b64(claims(cast, nonce).to_string()))
     }));
     forgeries.push(forgery("the public key as an HMAC secret", |cast, nonce| {
-        let header = json!({ "typ": TYP, "alg": "HS256" });
+        let header = json!({ "typ": cast.typ, "alg": "HS256" });
         let input = format!("{}.{}", b64(header.to_string()), b64(claims(cast, nonce).to_string()));
         let secret = cast.paired.key.jwk();
         let secret = serde_json::to_string(secret).unwrap();
@@ -317,19 +329,28 @@ fn wrong_writings() -> Vec<Forgery> {
             json!({ "protected": header, "payload": payload, "signature": signature }).to_string()
         }),
         forgery("a payload that is no object", |cast, _| {
-            jws_of_texts(&cast.paired.key, &good_header().to_string(), "[]")
+            jws_of_texts(&cast.paired.key, &good_header(cast).to_string(), "[]")
         }),
         forgery("a payload that is no JSON", |cast, _| {
-            jws_of_texts(&cast.paired.key, &good_header().to_string(), "aud")
+            jws_of_texts(&cast.paired.key, &good_header(cast).to_string(), "aud")
         }),
         forgery("a payload with something behind", |cast, nonce| {
             let payload = format!("{} x", claims(cast, nonce));
-            jws_of_texts(&cast.paired.key, &good_header().to_string(), &payload)
+            jws_of_texts(&cast.paired.key, &good_header(cast).to_string(), &payload)
         }),
         forgery("a payload without end", |cast, _| {
-            jws_of_texts(&cast.paired.key, &good_header().to_string(), &"[".repeat(800))
+            jws_of_texts(&cast.paired.key, &good_header(cast).to_string(), &"[".repeat(800))
         }),
     ]
+}
+
+/// Every bad proof, whatever the road.
+pub(crate) fn forgeries() -> Vec<Forgery> {
+    let groups =
+        [wrong_keys(), wrong_claims(), wrong_headers(), wrong_signatures(), wrong_writings()];
+    let forgeries: Vec<Forgery> = groups.into_iter().flatten().collect();
+    assert!(forgeries.len() >= 60, "only {}", forgeries.len());
+    forgeries
 }
 
 async fn cast(relay: &TestRelay) -> (Cast, RawSocket) {
@@ -351,6 +372,9 @@ async fn cast(relay: &TestRelay) -> (Cast, RawSocket) {
         revoked,
         stranger: DeviceKey::generate().unwrap(),
         used_nonce,
+        typ: TYP,
+        aud: paired.socket_url.clone(),
+        claims: of_socket,
         other_nonce: open.hello().await,
         host: relay.url().strip_prefix("http://").unwrap().to_owned(),
         paired,
@@ -373,10 +397,7 @@ async fn every_bad_proof_ends_the_socket_in_the_same_words() {
     let upstream = agreeable();
     let relay = TestRelay::start_with(upstream_at(&upstream.url())).await;
     let (cast, _open) = cast(&relay).await;
-    let groups =
-        [wrong_keys(), wrong_claims(), wrong_headers(), wrong_signatures(), wrong_writings()];
-    let forgeries: Vec<Forgery> = groups.into_iter().flatten().collect();
-    assert!(forgeries.len() >= 60, "only {}", forgeries.len());
+    let forgeries = forgeries();
     let refused = Heard::Close(4401, "unauthenticated".to_owned());
     let mut accepted = Vec::new();
     for (name, make) in &forgeries {
@@ -421,7 +442,7 @@ async fn neither_the_phones_clock_nor_further_claims_keep_it_out() {
         let proof = |nonce: &str| {
             let mut claims = claims(&cast, nonce);
             claims[claim] = value;
-            jws(&cast.paired.key, &good_header(), &claims)
+            jws(&cast.paired.key, &good_header(&cast), &claims)
         };
         let heard = answer_to(&relay.url(), proof).await;
         assert!(matches!(&heard, Heard::Text(text) if text.contains("welcome")), "{claim}");

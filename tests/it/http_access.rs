@@ -102,6 +102,11 @@ pub(crate) const ROUTES: &[Route] = &[
     with_body("PATCH", "/v1/devices/{id}", Needs::Scope(Scope::DevicePair), new_name),
     route("DELETE", "/v1/devices/{id}", Needs::Scope(Scope::DeviceRevoke)),
     route("POST", "/v1/device/key", Needs::Nothing),
+    route("GET", "/v1/device/ceremonies", Needs::Nothing),
+    route("POST", "/v1/device/ceremonies/{id}/{act}", Needs::Nothing),
+    route("POST", "/v1/device/claim", Needs::Nothing),
+    route("POST", "/v1/device/decline", Needs::Nothing),
+    route("PUT", "/v1/device/push", Needs::Nothing),
     route("GET", "/v1/users/{username}/devices", Needs::Scope(Scope::DevicePair)),
     route("DELETE", "/v1/users/{username}/pairings", Needs::Scope(Scope::DevicePair)),
     route("GET", "/v1/users/{username}/prompts", Needs::Scope(Scope::UserUnlock)),
@@ -183,7 +188,7 @@ pub(crate) fn concrete(path: &str, ceremony: &str) -> String {
         ceremony
     };
     let path = path.replace("{delivery}", "msg_AAAAAAAAAAAAAAAAAAAAAA");
-    path.replace("{id}", id).replace("{username}", "ada")
+    path.replace("{id}", id).replace("{username}", "ada").replace("{act}", "ack")
 }
 
 async fn call(

@@ -75,6 +75,7 @@ mod page_sample;
 mod pages;
 mod pairing;
 mod phone;
+mod pull;
 mod python_client;
 mod python_samples;
 mod racing_answers;

@@ -65,11 +65,16 @@ impl Terminal {
 
 /// Registers, signs in and has a payment approved; gives what vouches for the payment's words.
 async fn both_samples_together(python: &Path, relay: &TestRelay) -> String {
+    together(python, relay, &[]).await
+}
+
+/// The same with these arguments of the phone.
+async fn together(python: &Path, relay: &TestRelay, arguments: &[&str]) -> String {
     let initiator = relay.initiator().await;
     let url = relay.url();
     let mut backend = Terminal::run(python, "backend_proxied.py", &[&url], &initiator.key);
     let link = backend.until("pair a phone:").await;
-    let mut phone = Terminal::run(python, "phone.py", &[&link], "");
+    let mut phone = Terminal::run(python, "phone.py", &[&[link.as_str()], arguments].concat(), "");
     phone.until("connected").await;
     for (kind, wrong_first) in
         [("registration", false), ("authentication", true), ("approval", false)]
@@ -102,6 +107,36 @@ async fn a_backend_and_a_phone_in_python_work_together_with_nothing_configured()
     let run = both_samples_together(&python, &relay);
     let vouches = tokio::time::timeout(PATIENCE, run).await.unwrap();
     assert_eq!(vouches, "card", "the challenge covers the payment");
+}
+
+#[tokio::test]
+async fn a_phone_in_python_registers_signs_in_and_approves_without_a_socket() {
+    let Some(python) = needs::python("the phone in Python that pulls") else { return };
+    let relay = TestRelay::start().await;
+    let run = together(&python, &relay, &["--pull"]);
+    assert_eq!(tokio::time::timeout(PATIENCE, run).await.unwrap(), "card");
+    assert!(relay.running.relay().registry().is_empty(), "it had no socket");
+}
+
+#[tokio::test]
+async fn a_phone_in_python_that_pulls_takes_up_a_page_by_its_code() {
+    let Some(python) = needs::python("codes alone on the phone that pulls") else { return };
+    let relay = TestRelay::start_with(|config| config.prompts = Config::default().prompts).await;
+    let initiator = relay.initiator().await;
+    let pairing = initiator.post("/v1/pairings", &json!({ "username": "ada" })).await;
+    let pairing: OpenedPairing = pairing.json().await.unwrap();
+    let mut phone = Terminal::run(&python, "phone.py", &["--pull", &pairing.uri], "");
+    phone.until("connected").await;
+    let order = json!({ "type": "registration", "username": "ada" });
+    initiator.open(&order).await;
+    phone.until("digit code of the page").await;
+    let silent = initiator.open(&order).await;
+    phone.types(&silent.code.unwrap()).await;
+    phone.until("found by your code: it rang on no phone").await;
+    phone.types("yes").await;
+    let closed = initiator.outcome(silent.id).await;
+    assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
+    phone.until("succeeded").await;
 }
 
 #[tokio::test]

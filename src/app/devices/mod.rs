@@ -8,7 +8,7 @@ use fido_relay_proto::device::{KeyClaims, NoticeEvent};
 use fido_relay_proto::http::RotateDeviceKey;
 use fido_relay_proto::{DeviceId, NoticeId, PlainText, TenantId, UnixMillis, Username, WireName};
 
-pub use self::push::forget_push;
+pub use self::push::{SetPushError, forget_push, set_push};
 pub use self::record::{
     Device, News, Rotated, TOLD_FOR_S, UserKey, find, load, news, of_user, put,
 };
@@ -32,7 +32,8 @@ const FRESH_S: u64 = 300;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyDevices;
 
-/// Adds a new device to a batch, with its place in the user's list and the others' news of it.
+/// Adds a new device to a batch, with its place in the user's list, its push address and the others'
+/// news of it.
 ///
 /// # Errors
 /// [`TooManyDevices`] inside, the store's outside.
@@ -48,7 +49,11 @@ pub async fn add(
     listed.user.devices.push(device.id);
     let (id, at) = (NoticeId::from_bytes(random::bytes()), device.paired_at);
     listed.user.note(News::of_device(device, NoticeEvent::DevicePaired, id, at));
-    listed.put(put(batch, device, Revision::ABSENT)?).map(Ok)
+    let mut batch = listed.put(put(batch, device, Revision::ABSENT)?)?;
+    if let Some(target) = &device.push {
+        batch = push::take(store, batch, device, target, at).await?;
+    }
+    Ok(Ok(batch))
 }
 
 /// Adds to a batch what a card that was registered or removed means for its user's devices: they
@@ -269,8 +274,8 @@ async fn revoke_now(app: &App, actor: &Actor, id: DeviceId) -> Result<Device, Re
 }
 
 /// Brings the store to what the list of revocations says of a device, if it is not there yet: the
-/// device and the user's list, the others' news of it, with the entry of the journal that `event` gives. Gives the device as
-/// it was.
+/// device, its push address and the user's list, the others' news of it, with the entry of the journal
+/// that `event` gives. Gives the device as it was.
 ///
 /// # Errors
 /// The store's.
@@ -283,8 +288,11 @@ pub async fn revoke_listed(
 ) -> Result<Option<Device>, StoreError> {
     for _ in 0..RACES {
         let Some((device, revision)) = find(store, tenant, id).await? else { return Ok(None) };
-        let revoked = Device { revoked_at: Some(at), ..device.clone() };
+        let revoked = Device { revoked_at: Some(at), push: None, ..device.clone() };
         let mut batch = put(Batch::new(), &revoked, revision)?;
+        if let Some(target) = &device.push {
+            batch = push::free(store, batch, &device, target).await?;
+        }
         let mut listed = Listed::load(store, tenant, &device.username).await?;
         listed.user.devices.retain(|listed| *listed != id);
         let notice = notice_id(&format!("{} {id}", WireName(NoticeEvent::DeviceRevoked)));

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fido_relay_proto::http::{CardAttestation, OpenedPairing, Scope};
+use fido_relay_proto::http::{CardAttestation, OpenedPairing, PushService, PushTarget, Scope};
 use fido_relay_proto::{Binding, CardId, ClientId, DeviceId, PlainText, Username, WebhookId};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::clients::Credential;
 use crate::app::pairings::{Phone, Secret};
@@ -17,7 +17,8 @@ use crate::ports::{BoxFuture, Bucket, Card, CardEvents, DueRecord, Duty, Revisio
 use crate::security::clients::{ClientChange, NewClient, PublicKey};
 use crate::security::seal::Sealer;
 
-use super::over;
+use super::{AllBut, over};
+
 /// A store in memory that refuses one commit.
 #[derive(Debug)]
 pub(super) struct Refusing {
@@ -131,7 +132,7 @@ impl Cards for OneCard {
 }
 
 /// What is done, and the events that must come of it.
-pub(super) const ACTS: [(Act, &[&str]); 21] = [
+pub(super) const ACTS: [(Act, &[&str]); 24] = [
     (Act::OpenPairing, &["pairing_opened"]),
     (Act::Pair, &["device_paired"]),
     (Act::LastWrongCode, &["pairing_voided"]),
@@ -139,6 +140,9 @@ pub(super) const ACTS: [(Act, &[&str]); 21] = [
     (Act::Rename, &["device_renamed"]),
     (Act::RotateDeviceKey, &["device_key_rotated"]),
     (Act::RevokeDevice, &["device_revoked"]),
+    (Act::SetPush, &["push_set"]),
+    (Act::MovePush, &["push_removed", "push_set"]),
+    (Act::PairWithPush, &["device_paired", "push_removed", "push_set"]),
     (Act::CreateClient, &["client_made"]),
     (Act::CreateClientWithKeyPair, &["client_made"]),
     (Act::RotateApiKey, &["client_key_made"]),
@@ -164,6 +168,12 @@ pub(super) enum Act {
     Rename,
     RotateDeviceKey,
     RevokeDevice,
+    /// Of an address that no device has.
+    SetPush,
+    /// Of the first device's address by the second.
+    MovePush,
+    /// With the first device's address.
+    PairWithPush,
     CreateClient,
     CreateClientWithKeyPair,
     RotateApiKey,
@@ -190,13 +200,16 @@ impl Act {
                 | Self::Rename
                 | Self::UnlockOwnPrompts
                 | Self::RotateDeviceKey
+                | Self::SetPush
+                | Self::MovePush
+                | Self::PairWithPush
                 | Self::RegisterCard
                 | Self::SuspectClone
         )
     }
 }
 
-/// One of everything: ada has two devices, a card and an open pairing whose code was typed wrong four
+/// One of everything: ada has two devices, one with a push address, a card and an open pairing whose code was typed wrong four
 /// times; a client has two API keys, a public key and a webhook.
 pub(super) struct Stage {
     pub(super) app: App,
@@ -229,6 +242,7 @@ impl Stage {
         let app = App {
             cards: Some(Arc::new(OneCard(Arc::clone(&store)))),
             webhooks: Some(webhooks),
+            push: Some(Arc::new(AllBut("foreign"))),
             ..over(dyn_store, clock)
         };
         let actor = Actor::operator(TenantId::default(), "ada");
@@ -240,7 +254,8 @@ impl Stage {
             let secret = Secret::Token(&token);
             let found = pairings::look(&*store, secret, app.clock.now()).await.unwrap();
             let (jwk, platform) = (key.jwk().clone(), fido_relay_proto::http::Platform::Other);
-            let phone = Phone { jwk, name: None, platform, push: None };
+            let push = device.is_none().then(address);
+            let phone = Phone { jwk, name: None, platform, push };
             device = Some(pairings::redeem(&app, &found, phone).await.unwrap().id);
         }
         let pairing = pairings::open(&app, &actor, &ada).await.unwrap();
@@ -268,13 +283,14 @@ impl Stage {
         let webhooks = app.webhooks.as_ref().unwrap();
         match act {
             Act::OpenPairing => said(pairings::open(app, actor, ada).await),
-            Act::Pair => {
+            Act::Pair | Act::PairWithPush => {
                 let key = DeviceKey::generate().unwrap();
                 let token = &self.pairing.pairing_token;
                 let order = json!({
                     "pairing_token": token, "jwk": key.jwk(), "platform": "other",
                     "proof": key.pairing_proof(AUDIENCE, token).unwrap(),
                 });
+                let order = if matches!(act, Act::Pair) { order } else { with(order, &address()) };
                 let order = serde_json::from_value(order).unwrap();
                 said(pairings::pair(app, order, &[AUDIENCE.to_owned()]).await)
             }
@@ -307,6 +323,12 @@ impl Stage {
                 let audiences = [AUDIENCE.to_owned()];
                 let rotated = devices::rotate_key(app, &tenant, &order, &audiences).await;
                 said(rotated.map(Option::unwrap))
+            }
+            Act::SetPush | Act::MovePush => {
+                let token = PlainText::new("another").unwrap();
+                let moved = matches!(act, Act::MovePush);
+                let push = if moved { address() } else { PushTarget { token, ..address() } };
+                said(devices::set_push(app, &actor.tenant, *device, Some(push)).await)
             }
             Act::RevokeDevice => said(devices::revoke(app, actor, *device).await),
             Act::CreateClient | Act::CreateClientWithKeyPair => {
@@ -369,6 +391,17 @@ impl Stage {
             }
         }
     }
+}
+
+/// The push address of ada's first device.
+fn address() -> PushTarget {
+    let token = PlainText::new("registration-token").unwrap();
+    PushTarget { service: PushService::Fcm, token, app: None, keys: None }
+}
+
+fn with(mut order: Value, push: &PushTarget) -> Value {
+    order["push"] = json!(push);
+    order
 }
 
 fn said<T, E: ToString>(result: Result<T, E>) -> Result<(), String> {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse as _;
 use fido_relay_proto::{Problem, ProblemCode};
+use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -51,18 +52,43 @@ pub(super) async fn plain<S: Send + Sync>(
     state: &S,
     media_type: &str,
 ) -> Result<Bytes, Refusal> {
-    let headers = request.headers();
+    hold_to_type(request.headers(), media_type)?;
+    let body = timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
+    let body = body.map_err(|_| late())?;
+    body.map_err(|rejection| match rejection.into_response().status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ProblemCode::TooLarge.into(),
+        _ => broken(),
+    })
+}
+
+/// The bytes of a request's body, of at most `limit`; what it says of itself was looked at.
+pub(super) async fn up_to(limit: usize, body: Body) -> Result<Bytes, Refusal> {
+    let body = timeout(BODY_LIMIT, to_bytes(body, limit)).await;
+    body.map_err(|_| late())?.map_err(|error| {
+        if error.into_inner().is::<LengthLimitError>() {
+            ProblemCode::TooLarge.into()
+        } else {
+            broken()
+        }
+    })
+}
+
+/// Holds a body to a type, and to no encoding.
+pub(super) fn hold_to_type(headers: &HeaderMap, media_type: &str) -> Result<(), Refusal> {
     if !is_of(headers, media_type) || headers.contains_key(header::CONTENT_ENCODING) {
         let detail = format!("send {media_type} without a content encoding");
         let problem = Problem::new(ProblemCode::UnsupportedMediaType).with_detail(detail);
         return Err(problem.into());
     }
-    let body = timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
-    let body = body.map_err(|_| Refusal::invalid("the body took too long to arrive"))?;
-    body.map_err(|rejection| match rejection.into_response().status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ProblemCode::TooLarge.into(),
-        _ => Refusal::invalid("the body ended early or was not framed as HTTP has it"),
-    })
+    Ok(())
+}
+
+fn late() -> Refusal {
+    Refusal::invalid("the body took too long to arrive")
+}
+
+fn broken() -> Refusal {
+    Refusal::invalid("the body ended early or was not framed as HTTP has it")
 }
 
 /// Whether a body is of this type, with parameters or without (neither JSON nor forms define any).

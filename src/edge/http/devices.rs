@@ -53,6 +53,7 @@ impl From<PairingError> for Refusal {
             PairingError::Unknown => ProblemCode::ProofRefused.into(),
             PairingError::Used => ProblemCode::Gone.into(),
             PairingError::TooManyDevices => Self::unprocessable(error.to_string()),
+            PairingError::Unpushable(error) => Self::unprocessable(format!("/push: {error}")),
             PairingError::Store(error) => error.into(),
         }
     }

@@ -13,6 +13,8 @@ pub(super) mod fields;
 pub(super) mod origin;
 mod pairings;
 mod probes;
+mod pull;
+mod pull_call;
 mod receipts;
 pub(super) mod refusal;
 mod segment;
@@ -26,7 +28,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use fido_relay_proto::{Problem, ProblemCode};
 
 pub(super) use self::caller::{Initiator, Watcher, wrong};
@@ -75,6 +77,11 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/devices", post(devices::pair))
         .route("/v1/devices/{id}", delete(devices::revoke).patch(devices::rename))
         .route("/v1/device/key", post(device_keys::rotate))
+        .route("/v1/device/ceremonies", get(pull::look))
+        .route("/v1/device/ceremonies/{id}/{act}", post(pull::act))
+        .route("/v1/device/claim", post(pull::claim))
+        .route("/v1/device/decline", post(pull::decline))
+        .route("/v1/device/push", put(pull::set_push))
         .route("/v1/users/{username}/devices", get(devices::list))
         .route("/v1/users/{username}/pairings", delete(pairings::void))
         .route("/v1/users/{username}/prompts", get(users::prompts).delete(users::unlock))
@@ -113,6 +120,7 @@ pub fn router(edge: Edge) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(body_bytes))
+        .layer(middleware::from_fn_with_state(edge.clone(), pull_call::answers))
         .layer(middleware::from_fn_with_state(edge.clone(), origin::cors))
         .layer(middleware::from_fn(authority::well_formed))
         .layer(middleware::from_fn_with_state(edge.clone(), certify::in_own_form))

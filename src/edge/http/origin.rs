@@ -6,6 +6,7 @@
 //!   Origin + ticket      only a page that the ceremony's own client lists
 //!   Origin + key, token  never: such a credential must not be in a page
 //!   preflight            carries no credential: any page that a client of the tenant lists
+//!   /v1/device/…         apps that are pages (`device_origins`), by their proofs
 //!   /fidoapi/…           the relying party's own pages (`tenant.origins`), with its cookie
 //! ```
 //! An origin is compared byte for byte with what was listed. Answers name the one origin, never
@@ -21,6 +22,7 @@ use axum::response::{IntoResponse as _, Response};
 use fido_relay_proto::{ClientId, ProblemCode, TenantId, UnixMillis};
 
 use super::certify;
+use super::pull_call::PROVEN;
 use super::refusal::Refusal;
 use crate::edge::Edge;
 use crate::ports::StoreError;
@@ -32,8 +34,20 @@ struct Rule {
     methods: &'static str,
     /// What a page's request may carry beside the plain headers.
     headers: &'static str,
-    /// Whether the interface is that of a FIDO2 server, which ties two calls by a cookie.
-    certify: bool,
+    /// What a page's script may read of an answer beside the plain headers.
+    readable: &'static str,
+    pages: Whose,
+}
+
+/// Whose pages may call at a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// The relying party's own: the interface of a FIDO2 server, which ties two calls by a cookie.
+    Own,
+    /// Those that are an app, as the operator lists them.
+    Devices,
+    /// Those that a client lists.
+    Clients,
 }
 
 /// The paths that pages watch at. The watcher's socket is not among them: browsers ask no CORS
@@ -46,14 +60,19 @@ const WATCHED: [(&str, &str); 3] = [
 
 fn rule_of(edge: &Edge, request: &Request) -> Option<Rule> {
     if certify::is_served(edge, request) {
-        return Some(Rule { methods: "POST", headers: "Content-Type", certify: true });
+        let (headers, readable) = ("Content-Type", "Retry-After");
+        return Some(Rule { methods: "POST", headers, readable, pages: Whose::Own });
     }
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    if let Some((_, methods)) = PROVEN.iter().find(|(proven, _)| Some(*proven) == path) {
+        let (headers, readable) = ("Authorization, Content-Type", "DPoP-Nonce, Retry-After");
+        return Some(Rule { methods, headers, readable, pages: Whose::Devices });
+    }
     let (_, methods) = WATCHED.iter().find(|(watched, _)| Some(*watched) == path)?;
-    Some(Rule { methods, headers: "Authorization, Last-Event-ID", certify: false })
+    let (headers, readable) = ("Authorization, Last-Event-ID", "Retry-After");
+    Some(Rule { methods, headers, readable, pages: Whose::Clients })
 }
-/// What a page's script may read beside the plain headers.
-const ANSWER_HEADERS: &str = "Retry-After";
+
 /// Seconds for which a browser may remember a preflight.
 const REMEMBERED_S: u64 = 600;
 /// Milliseconds for which a node remembers what pages its tenant's clients list: preflights carry
@@ -128,7 +147,8 @@ pub(super) async fn cors(State(edge): State<Edge>, request: Request, next: Next)
     let preflight = request.method() == Method::OPTIONS && asks && !origins.is_empty();
     let watches = preflight || rule.methods.split(", ").any(|method| request.method() == method);
     let listed = match &*origins {
-        [origin] if rule.certify => Ok(is_own_page(&edge, origin)),
+        [origin] if rule.pages == Whose::Own => Ok(is_own_page(&edge, origin)),
+        [origin] if rule.pages == Whose::Devices => Ok(is_device_page(&edge, origin)),
         [origin] if watches => is_listed(&edge, origin).await,
         _ => Ok(false),
     };
@@ -146,12 +166,12 @@ pub(super) async fn cors(State(edge): State<Edge>, request: Request, next: Next)
     }
     if let (Ok(true), [origin]) = (listed, &*origins) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        if rule.certify {
+        if rule.pages == Whose::Own {
             let cookies = HeaderValue::from_static("true");
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, cookies);
         }
         if !preflight {
-            let readable = HeaderValue::from_static(ANSWER_HEADERS);
+            let readable = HeaderValue::from_static(rule.readable);
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, readable);
         }
     }
@@ -170,6 +190,10 @@ fn allowed(rule: Rule) -> Response {
 /// Whether it is a page of the relying party itself.
 pub(super) fn is_own_page(edge: &Edge, origin: &HeaderValue) -> bool {
     edge.settings().tenant_origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes())
+}
+
+fn is_device_page(edge: &Edge, origin: &HeaderValue) -> bool {
+    edge.settings().device_origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes())
 }
 
 async fn is_listed(edge: &Edge, origin: &HeaderValue) -> Result<bool, StoreError> {

@@ -1,4 +1,4 @@
-//! A path's one variable segment.
+//! A path's variable segments: one or two.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -17,5 +17,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let segment = Path::<String>::from_request_parts(parts, state).await;
         segment.map(|Path(text)| Self(text)).map_err(|_| ProblemCode::NotFound.into())
+    }
+}
+
+/// Two of them.
+#[derive(Debug)]
+pub(super) struct Segments(pub(super) String, pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segments {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let segments = Path::<(String, String)>::from_request_parts(parts, state).await;
+        segments.map(|Path((one, two))| Self(one, two)).map_err(|_| ProblemCode::NotFound.into())
     }
 }

@@ -26,7 +26,8 @@ pub(in crate::edge) struct Places {
 #[derive(Debug)]
 pub(in crate::edge) struct Place {
     places: Arc<Places>,
-    ceremony: CeremonyId,
+    /// None: a device waits for whatever comes.
+    ceremony: Option<CeremonyId>,
     page: Option<IpAddr>,
 }
 
@@ -51,7 +52,7 @@ impl Places {
             *of
         };
         let pages = page.map_or(0, |ip| self.pages.add(ip));
-        let place = Place { places: Arc::clone(self), ceremony, page };
+        let place = Place { places: Arc::clone(self), ceremony: Some(ceremony), page };
         if of > self.limits.per_ceremony || pages > self.pages_per_ip {
             return Err(ProblemCode::TooManyRequests);
         }
@@ -59,6 +60,14 @@ impl Places {
             return Err(ProblemCode::Unavailable);
         }
         Ok(place)
+    }
+
+    /// A place for a device that waits; without one the node's are too many (503). Of a device the
+    /// last request alone waits.
+    pub(in crate::edge) fn enter_device(self: &Arc<Self>) -> Result<Place, ProblemCode> {
+        let here = self.here.fetch_add(1, Ordering::Relaxed) + 1;
+        let place = Place { places: Arc::clone(self), ceremony: None, page: None };
+        if here > self.limits.per_node { Err(ProblemCode::Unavailable) } else { Ok(place) }
     }
 }
 
@@ -68,7 +77,9 @@ impl Drop for Place {
         if let Some(ip) = self.page {
             self.places.pages.remove(ip);
         }
-        if let Entry::Occupied(mut entry) = self.places.of.entry(self.ceremony) {
+        if let Some(ceremony) = self.ceremony
+            && let Entry::Occupied(mut entry) = self.places.of.entry(ceremony)
+        {
             if *entry.get() <= 1 {
                 entry.remove();
             } else {

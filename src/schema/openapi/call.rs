@@ -73,6 +73,8 @@ pub(super) enum Access<'a> {
     Watcher,
     /// The same, or whoever has a ticket for one request.
     EventWatcher,
+    /// A device, by the proof in its request.
+    Device,
 }
 
 /// A call that is being described; [`Call::problems`] ends it.
@@ -104,6 +106,7 @@ impl Call<'_> {
             Access::Client(scopes) => {
                 scopes.iter().flat_map(|scope| client(&[scope.as_str()])).collect()
             }
+            Access::Device => vec![json!({ "dpop": [] })],
             Access::Watcher => [client(&read), vec![json!({ "ticket": [] })]].concat(),
             Access::EventWatcher => {
                 [client(&read), vec![json!({ "ticket": [] }), json!({ "eventTicket": [] })]]
@@ -119,8 +122,13 @@ impl Call<'_> {
     }
 
     /// The path's variable segment.
-    pub(super) fn segment<T: JsonSchema>(mut self, name: &str) -> Self {
+    pub(super) fn segment<T: JsonSchema>(self, name: &str) -> Self {
         let schema = self.draft.components.takes::<T>();
+        self.segment_of(name, schema)
+    }
+
+    /// The same without a type of ours.
+    pub(super) fn segment_of(mut self, name: &str, schema: Value) -> Self {
         self.parameters.push(json!({
             "name": name, "in": "path", "required": true, "schema": schema,
         }));

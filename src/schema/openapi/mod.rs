@@ -8,6 +8,7 @@ mod ceremonies;
 mod client_direct;
 mod devices;
 mod examples;
+mod pull;
 mod service;
 mod tokens;
 mod users;
@@ -49,6 +50,7 @@ pub fn document() -> Value {
     ceremonies::describe(&mut draft);
     watching::describe(&mut draft);
     devices::describe(&mut draft);
+    pull::describe(&mut draft);
     cards::describe(&mut draft);
     users::describe(&mut draft);
     webhooks::describe(&mut draft);
@@ -82,6 +84,7 @@ fn tags() -> Value {
         { "name": "ceremonies", "description": "Open, read, cancel" },
         { "name": "watching", "description": "Wait for the outcome as it comes" },
         { "name": "devices", "description": "Phones: pairing, list, key, revocation" },
+        { "name": "phones", "description": "What a phone does without a socket, and how it is woken" },
         { "name": "cards", "description": "Cards: list, removal" },
         { "name": "users", "description": "Why a user's phone does not ring, and lifting that" },
         { "name": "webhooks", "description": "Endpoints that are told of outcomes" },
@@ -123,6 +126,12 @@ fn security_schemes() -> Value {
             "description": "A client with a key pair signs who it is (`private_key_jwt`, RFC 7523) \
                 and gets an access token for ten minutes.",
             "flows": { "clientCredentials": { "tokenUrl": "/oauth/token", "scopes": scopes } },
+        },
+        "dpop": {
+            "type": "http",
+            "scheme": "dpop",
+            "description": "A device: a JWS by its key over method, URL, body and the relay's nonce, \
+                in the manner of RFC 9449 and as the device protocol has it.",
         },
         "ticket": {
             "type": "http",

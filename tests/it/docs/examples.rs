@@ -1,10 +1,10 @@
 //! The JSON blocks of the device protocol and of the page for initiators.
 
 use fido_relay::security::device_proof;
-use fido_relay_proto::device::{AuthClaims, KeyClaims, PairingClaims};
+use fido_relay_proto::device::{AuthClaims, KeyClaims, PairingClaims, PullClaims};
 use fido_relay_proto::http::{
-    CeremonyView, OpenCeremony, OpenedCeremony, P256Jwk, PairDevice, PairedDevice, RotateDeviceKey,
-    RotatedDeviceKey, UserPrompts,
+    CeremonyView, OpenCeremony, OpenedCeremony, P256Jwk, PairDevice, PairedDevice, Pulled,
+    RotateDeviceKey, RotatedDeviceKey, SetPush, UserPrompts,
 };
 use fido_relay_proto::{DeviceFrame, RelayFrame, TypedCode};
 use serde::Serialize;
@@ -61,6 +61,11 @@ fn every_example_is_a_message_of_this_protocol() {
             }
             None if value["socket_url"].is_string() => drop(is_all_of::<PairedDevice>(&block)),
             None if value["jkt"].is_string() => drop(is_all_of::<PairingClaims>(&block)),
+            None if value["body_sha256"].is_string() => drop(is_all_of::<PullClaims>(&block)),
+            None if value["state"].is_string() => {
+                same(&serde_json::to_string(&Pulled::decode(&block).unwrap()).unwrap(), &block);
+            }
+            None if value.get("push").is_some() => drop(is_all_of::<SetPush>(&block)),
             None if value["nonce"].is_string() => drop(is_all_of::<AuthClaims>(&block)),
             None => drop(is_all_of::<P256Jwk>(&block)),
         }
@@ -118,6 +123,18 @@ fn the_proofs_of_the_examples_verify() {
     let urls = [device.socket_url];
     let proven = device_proof::verify_auth(proof, &pairing.jwk, &urls, nonce).unwrap();
     assert_eq!(proven.device_id, device.device_id);
+}
+
+/// Of the proof that is shown: whose body is the claim that is shown.
+#[test]
+fn the_claims_of_a_request_name_its_body_and_nothing() {
+    let claims: PullClaims = is_all_of(&block_with("body_sha256"));
+    let is_claim = |block: &String| block.starts_with(r#"{"type":"claim","code""#);
+    let body = blocks().into_iter().find(is_claim).unwrap();
+    assert_eq!(claims.body_sha256, fido_relay::app::pairings::token_hash(&body));
+    let nothing = fido_relay::app::pairings::token_hash("");
+    assert!(read("docs/protocol.md").contains(&format!("without a body `{nothing}`")));
+    assert_eq!(claims.htu, format!("{}/v1/device/claim", claims.aud));
 }
 
 #[test]

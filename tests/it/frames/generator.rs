@@ -60,23 +60,23 @@ const PIECES: [&[u8]; 20] = [
     b"/**/",
 ];
 
-pub(super) struct Generator {
-    pub(super) chance: Chance,
+pub(crate) struct Generator {
+    pub(crate) chance: Chance,
     /// A ceremony that is open for the device that sends.
     open: String,
 }
 
 impl Generator {
-    pub(super) fn new(seed: u64, open: Option<CeremonyId>) -> Self {
+    pub(crate) fn new(seed: u64, open: Option<CeremonyId>) -> Self {
         let open = open.map_or(CEREMONY.to_owned(), |id| id.to_string());
         Self { chance: Chance::new(seed), open }
     }
 
-    pub(super) fn one_of<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
+    pub(crate) fn one_of<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
         choices[usize::try_from(self.chance.below(choices.len() as u64)).unwrap()]
     }
 
-    pub(super) fn size(&mut self, below: usize) -> usize {
+    pub(crate) fn size(&mut self, below: usize) -> usize {
         usize::try_from(self.chance.below(below.max(1) as u64)).unwrap()
     }
 
@@ -122,7 +122,7 @@ impl Generator {
     }
 
     /// A text frame's bytes: seldom right, mostly wrong in one to three ways.
-    pub(super) fn frame(&mut self) -> Vec<u8> {
+    pub(crate) fn frame(&mut self) -> Vec<u8> {
         let mut frame = self.valid();
         if self.chance.happens(300) {
             self.misuse_a_field(&mut frame);

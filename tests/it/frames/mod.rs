@@ -13,7 +13,7 @@
 //! ```
 
 mod codec;
-mod generator;
+pub(crate) mod generator;
 #[cfg(target_os = "linux")]
 mod live;
 mod wire;

@@ -22,6 +22,7 @@ pub(crate) fn at_rest(store: Arc<dyn Store>) -> App {
         bus: Arc::new(LocalBus::with_room(1)),
         revocations: Arc::new(RevocationList::in_memory()),
         cards: None,
+        push: None,
         webhooks: None,
         prompts: Policy::default(),
         public_url: "https://relay.example.com".to_owned(),

@@ -18,6 +18,7 @@ pub(crate) mod own_port;
 pub(crate) mod paper_push;
 pub(crate) mod paper_relay;
 pub(crate) mod program;
+pub(crate) mod pull_phone;
 pub(crate) mod raw_socket;
 pub(crate) mod relay;
 pub(crate) mod samples;

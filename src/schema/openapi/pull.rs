@@ -1,0 +1,222 @@
+//! What a phone does without a socket. Its frames are described where the socket's are, in the
+//! AsyncAPI document: here they are objects with a `type`.
+
+use fido_relay_proto::CeremonyId;
+use fido_relay_proto::ProblemCode::{
+    Internal, InvalidRequest, NotFound, NotSupported, OriginNotAllowed, ProofRefused, TooLarge,
+    TooManyRequests, Unavailable, Unprocessable, UnsupportedMediaType,
+};
+use fido_relay_proto::http::SetPush;
+use fido_relay_proto::limits::WAIT_MAX_S;
+use serde_json::{Value, json};
+
+use super::call::{Access, Call, Draft, constant};
+use super::examples::CEREMONY;
+
+const JSON: &str = "application/json";
+const TAG: &str = "phones";
+/// Of every call here.
+const PROOF: &str = "Each request carries a proof of its own (`Authorization: DPoP …`), over the \
+`DPoP-Nonce` of the answer before. Whatever is wrong with it, the answer is the same 401 with a \
+nonce: repeat once. Every answer has a `DPoP-Nonce`, refusals too.";
+
+pub(super) fn describe(draft: &mut Draft) {
+    let frame = frame(draft);
+    look(draft, &frame);
+    let path = "/v1/device/ceremonies/{id}/{act}";
+    let said = draft
+        .call(("POST", path), TAG, "actOnCeremony", "Say what a socket's frame says")
+        .says(&format!(
+            "The body is the frame that a socket would carry; its `type` and `ceremony_id` are those \
+             of the path. The answer is the frame that a socket would be answered with, or 204; an \
+             `error` has a status by its `code`. {PROOF}"
+        ))
+        .asks(&Access::Device)
+        .segment::<CeremonyId>("id")
+        .segment_of("act", json!({
+            "type": "string", "enum": ["ack", "claim", "card", "answer", "decline"],
+        }));
+    let ack = json!({ "type": "ack", "ceremony_id": CEREMONY, "of": "offer" });
+    answers(said.takes_as(JSON, frame.clone(), &[("ack", ack)]), &frame);
+    let claimed = draft
+        .call(("POST", "/v1/device/claim"), TAG, "claimByCode", "A code that no prompt asked for")
+        .says(&format!("A `claim` without a `ceremony_id`. {PROOF}"))
+        .asks(&Access::Device);
+    let code = json!({ "type": "claim", "code": "900553", "claim_id": "q7Zp.3" });
+    answers(claimed.takes_as(JSON, frame.clone(), &[("code", code)]), &frame);
+    let declined = draft
+        .call(("POST", "/v1/device/decline"), TAG, "declineHeld", "\"Not me\" to held prompts")
+        .says(&format!("A `decline` without a `ceremony_id`. {PROOF}"))
+        .asks(&Access::Device);
+    let not_me = json!({ "type": "decline", "reason": "not_me" });
+    answers(declined.takes_as(JSON, frame.clone(), &[("not_me", not_me)]), &frame);
+    let fcm = json!({ "push": { "service": "fcm", "token": "registration-token" } });
+    let call = draft
+        .call(("PUT", "/v1/device/push"), TAG, "setPushAddress", "Set the address of wakes")
+        .says(&format!(
+            "In place of the one before; `null` removes it. An address belongs to one device: it is \
+             taken from the one that had it. 501: no push service is configured. {PROOF}"
+        ))
+        .asks(&Access::Device)
+        .takes::<SetPush>(&[("fcm", fcm)])
+        .gives_nothing(204, "Set");
+    refusals(call).problems(&[
+        InvalidRequest,
+        ProofRefused,
+        OriginNotAllowed,
+        TooLarge,
+        UnsupportedMediaType,
+        Unprocessable,
+        TooManyRequests,
+        Internal,
+        NotSupported,
+        Unavailable,
+    ]);
+}
+
+fn look(draft: &mut Draft, frame: &Value) {
+    let offer = json!({ "type": "closed", "ceremony_id": CEREMONY, "outcome": "cancelled" });
+    let pulled = draft.named(
+        "Pulled",
+        json!({
+            "type": "object",
+            "description": "What a socket would have brought.",
+            "required": ["frames", "state"],
+            "properties": {
+                "frames": { "type": "array", "items": frame },
+                "state": { "type": "string", "description": "What `since` takes" },
+            },
+        }),
+    );
+    let wait =
+        format!("Seconds to hold the answer until the state is not `since`; at most {WAIT_MAX_S}");
+    let (text, number) =
+        (json!({ "type": "string", "maxLength": 64 }), json!({ "type": "integer", "minimum": 0 }));
+    let shown = "Ids of ceremonies that the app shows, at most 16, with commas between them: it is \
+                 told of those that are no longer its own";
+    let call = draft
+        .call(("GET", "/v1/device/ceremonies"), TAG, "pullCeremonies", "What stands for a phone")
+        .says(&format!(
+            "`offer` and `challenge` of what is open for it, `closed` and `error` of what it shows, \
+             and notices. A newer request of the phone ends the wait of an older one. {PROOF}"
+        ))
+        .asks(&Access::Device)
+        .query("wait", &wait, number)
+        .query("since", "The `state` that the app has", text)
+        .query("shown", shown, json!({ "type": "string", "maxLength": 511 }))
+        .gives_as(200, "What stands", JSON, pulled, &[(
+            "closed",
+            json!({ "frames": [offer], "state": "Zm9vYmFyYmF6cXV4cXV1eA" }),
+        )]);
+    refusals(call).problems(&[
+        InvalidRequest,
+        ProofRefused,
+        OriginNotAllowed,
+        TooLarge,
+        TooManyRequests,
+        Unavailable,
+    ]);
+}
+
+/// A frame in either direction.
+fn frame(draft: &mut Draft) -> Value {
+    draft.named("DeviceSocketFrame", json!({
+        "type": "object",
+        "description": "A frame of the device socket, as `/asyncapi.json` and the device protocol \
+                        have them.",
+        "required": ["type"],
+        "properties": { "type": { "type": "string" } },
+        "additionalProperties": true,
+    }))
+}
+
+/// What a frame is answered with.
+fn answers(call: Call<'_>, frame: &Value) {
+    let offer_or_accepted = [(
+        "accepted",
+        json!({ "type": "accepted", "ceremony_id": CEREMONY, "attempt": "att_WjSy8hSeNITWhVK7gc9Xdw" }),
+    )];
+    let error = |code: &str, message: &str, retryable: bool| {
+        let error = json!({
+            "type": "error", "code": code, "message": message, "retryable": retryable,
+            "ceremony_id": CEREMONY,
+        });
+        [("frame", error)]
+    };
+    let about = "A frame of a ceremony, or nothing that is known here";
+    let seconds = || json!({ "type": "integer", "minimum": 0 });
+    let again = "Seconds until it is worth asking again";
+    let call = call
+        .gives_as(200, "`offer` or `accepted`", JSON, frame.clone(), &offer_or_accepted)
+        .gives_nothing(204, "Taken; there is no reply")
+        .gives_as(
+            400,
+            "No frame, or one that is not of the path",
+            JSON,
+            frame.clone(),
+            &error("invalid_frame", "the frame is malformed", false),
+        )
+        .gives_as(
+            403,
+            "`device_locked`",
+            JSON,
+            frame.clone(),
+            &error("device_locked", "this device is locked", false),
+        )
+        .gives_as(
+            404,
+            about,
+            JSON,
+            frame.clone(),
+            &error("unknown_ceremony", "no such ceremony", false),
+        )
+        .gives_as(
+            409,
+            "Not now, and not again",
+            JSON,
+            frame.clone(),
+            &error("already_closed", "the ceremony is closed", false),
+        )
+        .gives_as(
+            422,
+            "A code that is none, or a wrong one",
+            JSON,
+            frame.clone(),
+            &error("wrong_code", "wrong code, 2 tries left", false),
+        )
+        .gives_as(
+            429,
+            "`too_many_codes`, or too many requests",
+            JSON,
+            frame.clone(),
+            &error("too_many_codes", "too many wrong codes", false),
+        )
+        .with("Retry-After", again, seconds(), true)
+        .gives_as(
+            503,
+            "It could not be stored; nothing has happened",
+            JSON,
+            frame.clone(),
+            &error("unavailable", "try again", true),
+        )
+        .with("Retry-After", again, seconds(), true);
+    refusals(call).problems(&[
+        InvalidRequest,
+        ProofRefused,
+        OriginNotAllowed,
+        NotFound,
+        TooLarge,
+        UnsupportedMediaType,
+        TooManyRequests,
+        Internal,
+        Unavailable,
+    ]);
+}
+
+/// The 401 of these calls, and the nonce of every answer.
+fn refusals(call: Call<'_>) -> Call<'_> {
+    let nonce = json!({ "type": "string" });
+    call.gives_nothing(401, "The proof was not accepted: repeat once with the nonce")
+        .with("WWW-Authenticate", "RFC 9449", constant(r#"DPoP error="use_dpop_nonce""#), true)
+        .with_all("DPoP-Nonce", "RFC 9449: for the next proof, for five minutes", &nonce)
+}

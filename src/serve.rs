@@ -5,6 +5,7 @@ pub(crate) mod audit;
 mod data_directory;
 pub(crate) mod door;
 mod pace;
+pub(crate) mod push;
 mod settings;
 mod upstream;
 pub(crate) mod webhooks;
@@ -31,7 +32,7 @@ use crate::edge::admin_socket::AdminSocket;
 use crate::edge::{self, Edge};
 use crate::journal;
 use crate::metrics::Metrics;
-use crate::ports::{Ability, Bus, Clock, DueRule, Store, StoreError};
+use crate::ports::{Ability, Bus, Clock, DueRule, Push, Store, StoreError};
 use crate::relay::{self, Bounds, Relay, World};
 use crate::security::keys::Keys;
 use crate::security::refusals::Refusals;
@@ -89,6 +90,9 @@ pub enum StartError {
     /// Webhooks cannot be sent.
     #[error(transparent)]
     Webhooks(#[from] crate::backends::webhook_http::SettingsError),
+    /// Devices cannot be woken.
+    #[error(transparent)]
+    Push(#[from] crate::backends::push::SettingsError),
     /// The file of an attestation key cannot be used.
     #[error("{0}: {1}")]
     Attestation(&'static str, String),
@@ -140,6 +144,7 @@ impl StartError {
             | Self::Upstream(_)
             | Self::Tls(_)
             | Self::Webhooks(_)
+            | Self::Push(_)
             | Self::Attestation(..) => None,
         }
     }
@@ -268,13 +273,14 @@ async fn prepare_on(
     tasks.spawn_vital("journal", shortened);
     let bus: Arc<dyn Bus> = Arc::new(LocalBus::new());
     let keys = Keys::load_or_make(&*store, &sealer).await?;
+    let push = push::services(&config, Arc::clone(&clock)).await?;
     let app = App {
         cards: cards(&config, Arc::clone(&store)),
         store,
         clock,
         bus,
         revocations: Arc::new(revocations),
-        push: None,
+        push: push.map(|services| -> Arc<dyn Push> { Arc::new(services) }),
         webhooks: Some(webhooks.clone()),
         prompts: prompt_policy(&config.prompts),
         public_url: base(&config.public_url),
@@ -299,7 +305,7 @@ async fn prepare_on(
     let bounds = Bounds {
         open: pace::open_limits(&config.limits.rates),
         attention: app.prompts.clone(),
-        wake_after: Duration::from_secs(2),
+        wake_after: config.push.after,
     };
     let relay = Relay::start(world, bounds);
     let certify = certify.filter(|_| config.client_direct);

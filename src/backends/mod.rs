@@ -4,4 +4,5 @@
 pub mod embedded;
 pub mod fido_builtin;
 pub mod fido_http;
+pub mod push;
 pub mod webhook_http;

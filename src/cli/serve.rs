@@ -146,7 +146,8 @@ fn failure(error: StartError) -> Failure {
         StartError::Attestation(..)
         | StartError::Upstream(_)
         | StartError::Tls(_)
-        | StartError::Webhooks(_) => Failure::usage(error),
+        | StartError::Webhooks(_)
+        | StartError::Push(_) => Failure::usage(error),
         StartError::Listen(..)
         | StartError::Incomplete(_)
         | StartError::Open(_)

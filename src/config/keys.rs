@@ -3,6 +3,7 @@
 
 mod attestation;
 mod door;
+mod push;
 mod rates;
 mod upstream;
 mod webhooks;
@@ -31,6 +32,7 @@ pub(super) fn read(given: Given) -> (Config, Vec<Setting>, Vec<Mistake>) {
     check_client_direct(&mut reader, &config);
     check_relying_party(&mut reader, &config);
     webhooks::check(&mut reader, &config);
+    push::check(&mut reader, &config);
     let (settings, mistakes) = reader.finish();
     (config, settings, mistakes)
 }
@@ -84,6 +86,7 @@ fn read_config(reader: &mut Reader) -> Config {
         post_quantum,
         device_origins: device_origins.into_iter().map(|origin| origin.0).collect(),
         webhooks: webhooks::read(reader),
+        push: push::read(reader),
         prompts: super::prompts::read(reader),
         limits: read_limits(reader),
         receipts,

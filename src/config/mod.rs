@@ -19,6 +19,7 @@ mod effective;
 mod keys;
 mod nearest;
 mod prompts;
+pub mod push;
 mod rates;
 mod reader;
 mod sources;
@@ -37,6 +38,7 @@ use url::Url;
 pub use audit::Audit;
 pub use door::{ForwardedHeader, Proxy, Tls};
 pub use prompts::Prompts;
+pub use push::Push;
 pub use rates::{AdminListener, RateLimits};
 pub use reader::{Mistake, Mistakes, Setting, Source};
 pub use weaknesses::Weakness;
@@ -84,6 +86,8 @@ pub struct Config {
     pub device_origins: Vec<String>,
     /// Where webhooks may go.
     pub webhooks: Webhooks,
+    /// By what devices are woken.
+    pub push: Push,
     /// How much of a person's attention may be asked for.
     pub prompts: Prompts,
     /// What one connection may cost.

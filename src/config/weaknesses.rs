@@ -169,6 +169,12 @@ const RULES: &[Rule] = &[
         |config| config.webhooks.allow_loopback_http,
     ),
     rule(
+        "push.webpush.allow_loopback_http",
+        "a device can have the relay call any port of this machine, and without TLS",
+        "false, outside of development",
+        |config| config.push.webpush.as_ref().is_some_and(|webpush| webpush.allow_loopback_http),
+    ),
+    rule(
         "log.level",
         "debug and trace tell of every connection, also what libraries say of them, and fill disks",
         "info, or debug for one module and an hour",

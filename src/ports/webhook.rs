@@ -23,8 +23,8 @@ pub struct Letter {
     pub registrar: Registrar,
     /// Header names in lower case and their values.
     pub headers: Vec<(&'static str, String)>,
-    /// JSON.
-    pub body: String,
+    /// What is sent, as it is.
+    pub body: Vec<u8>,
 }
 
 impl std::fmt::Debug for Letter {

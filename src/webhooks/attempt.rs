@@ -40,7 +40,7 @@ pub(super) async fn send(
         return failed(WebhookFailure::Internal);
     };
     let registrar = endpoint.registrar();
-    let letter = Letter { url, registrar, headers, body: body.to_owned() };
+    let letter = Letter { url, registrar, headers, body: body.as_bytes().to_vec() };
     match ground.sender.send(letter).await {
         Ok(Answered { status, retry_after }) => {
             let failure = match status {

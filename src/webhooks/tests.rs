@@ -140,7 +140,7 @@ impl WebhookSender for Scripted {
             let arrival = Arrival {
                 host: host.clone(),
                 id: header("webhook-id").1.clone(),
-                body: serde_json::from_str(&letter.body).unwrap(),
+                body: serde_json::from_slice(&letter.body).unwrap(),
                 after: self.start.elapsed(),
                 letter: letter.clone(),
             };

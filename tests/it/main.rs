@@ -76,6 +76,7 @@ mod pages;
 mod pairing;
 mod phone;
 mod pull;
+mod push;
 mod python_client;
 mod python_samples;
 mod racing_answers;

@@ -33,7 +33,7 @@ impl Lookup for Scripted {
 
 fn letter(url: &str) -> Letter {
     let url = url.parse().unwrap();
-    Letter { url, registrar: Registrar::Operator, headers: Vec::new(), body: "{}".to_owned() }
+    Letter { url, registrar: Registrar::Operator, headers: Vec::new(), body: b"{}".to_vec() }
 }
 
 /// Addresses that no delivery may ever go to.

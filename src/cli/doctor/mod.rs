@@ -7,6 +7,7 @@
 mod files;
 mod finding;
 mod network;
+mod push;
 mod revocations;
 mod store;
 mod tls;
@@ -19,8 +20,8 @@ use crate::config::{Loaded, Source};
 pub(super) use files::open_to_others;
 use finding::Finding;
 
-/// Checks configuration, files and their permissions, free space, store, clock, FIDO2 server and
-/// the address that apps dial, on this machine and as this user: run it where and as whom the
+/// Checks configuration, files and their permissions, free space, store, clock, FIDO2 server, push
+/// services and the address that apps dial, on this machine and as this user: run it where and as whom the
 /// relay runs.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -66,6 +67,7 @@ async fn all(loaded: &Loaded, arguments: &Arguments) -> Vec<Finding> {
     findings.extend(tls::check(config));
     findings.push(network::authorities());
     findings.extend(upstream::check(config).await);
+    findings.extend(push::check(config).await);
     if let Some(unreadable) = files::unreadable(config) {
         findings.push(unreadable);
         return findings;

@@ -100,6 +100,15 @@ const CASES: &[Case] = &[
         &[("webhooks.allow_loopback_http", "true")],
         ("webhooks.allow_loopback_http", "webhooks may go"),
     ),
+    (
+        &[],
+        &[
+            ("push.webpush.key_file", "\"vapid.pem\""),
+            ("push.webpush.contact", "\"mailto:ops@example.com\""),
+            ("push.webpush.allow_loopback_http", "true"),
+        ],
+        ("push.webpush.allow_loopback_http", "a device can have"),
+    ),
     (STRONG, &[("log.level", "\"debug\"")], ("log.level", "debug and trace")),
     (STRONG, &[("log.level", "\"warn,hyper=trace\"")], ("log.level", "debug and trace")),
     (STRONG, &[("audit.enabled", "false")], ("audit.enabled", "nobody will")),

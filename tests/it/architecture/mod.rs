@@ -173,6 +173,8 @@ const ROOMS: &[Room] = &[
         LIBRARIES,
     ),
     room("backends::webhook_http", &["ports", "trust"], NOT_A_CALLERS),
+    // Pauses and salts are drawn; endpoints of Web Push are called by a port.
+    room("backends::push", &["ports", "security::random", "trust"], NOT_A_CALLERS),
     room("softcard", &["security::random"], LIBRARIES),
     room(
         "phone",

@@ -91,6 +91,11 @@ pub(crate) fn simplewebauthn(what: &str) -> Option<PathBuf> {
     package(what, "simplewebauthn_server", "@simplewebauthn/server")
 }
 
+/// Node, and what `npm ci` puts into `tests/push`.
+pub(crate) fn push_receiver(what: &str) -> Option<PathBuf> {
+    package(what, "push", "web-push-testing")
+}
+
 /// Node, for a folder of `tests` with this module installed.
 fn package(what: &str, folder: &str, module: &str) -> Option<PathBuf> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");

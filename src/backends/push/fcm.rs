@@ -1,0 +1,248 @@
+//! Firebase Cloud Messaging by its HTTP v1 API, which wakes Android apps (and others that Firebase
+//! serves). One project for each service account.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fido_relay_proto::http::PushTarget;
+use futures::future::BoxFuture;
+use reqwest::Client;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::call::{Lost, Reply, client, exchange};
+use super::credential::Credential;
+use super::dispatch::{Service, Setback};
+use super::fcm_account::{Account, NoToken, Project};
+use super::probe::{Fault, Probe};
+use super::settings::{FcmSettings, Settings, SettingsError};
+use crate::ports::{Clock, Unpushable, Wake};
+
+/// A notification takes the place of the one before.
+const COLLAPSE_KEY: &str = "fido-relay";
+/// What FCM wants between two tries over a quota where it names no time.
+const QUOTA_PAUSE: Duration = Duration::from_secs(60);
+/// No registration token.
+const MADE_UP: &str = "fido-relay-doctor-made-up-token";
+const KEY: &str = "push.fcm.service_accounts";
+
+/// Firebase Cloud Messaging.
+#[derive(Debug)]
+pub(super) struct Fcm {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    base: String,
+    projects: Vec<Project>,
+    channel: String,
+    text: String,
+}
+
+/// The body of an answer that is no success.
+#[derive(Deserialize)]
+struct Failed {
+    error: FailedBecause,
+}
+
+#[derive(Deserialize)]
+struct FailedBecause {
+    #[serde(default)]
+    details: Vec<Detail>,
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    #[serde(default, rename = "errorCode")]
+    error_code: Option<String>,
+}
+
+/// What FCM's own error codes mean for a wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    Gone,
+    Refused,
+    Quota,
+    Failing,
+}
+
+/// `google.firebase.fcm.v1.ErrorCode`. An invalid argument may be an address that never was one, but
+/// also a fault of the relay, and then forgetting addresses would be wrong.
+const CODES: [(&str, Meaning); 7] = [
+    ("UNREGISTERED", Meaning::Gone),
+    ("INVALID_ARGUMENT", Meaning::Refused),
+    ("SENDER_ID_MISMATCH", Meaning::Refused),
+    ("THIRD_PARTY_AUTH_ERROR", Meaning::Refused),
+    ("QUOTA_EXCEEDED", Meaning::Quota),
+    ("UNAVAILABLE", Meaning::Failing),
+    ("INTERNAL", Meaning::Failing),
+];
+
+fn code(reply: &Reply) -> Option<(&'static str, Meaning)> {
+    let failed: Failed = reply.json()?;
+    let said = failed.error.details.into_iter().find_map(|detail| detail.error_code)?;
+    CODES.into_iter().find(|(code, _)| *code == said)
+}
+
+fn judge(reply: &Reply) -> Result<(), Setback> {
+    let asked = reply.retry_after;
+    if reply.status == 200 {
+        return Ok(());
+    }
+    match (code(reply), reply.status) {
+        (Some((_, Meaning::Gone)), _) => Err(Setback::Gone),
+        (Some((code, Meaning::Refused)), _) => Err(Setback::Refused(code.to_owned())),
+        (Some((_, Meaning::Quota)), _) | (None, 429) => {
+            Err(Setback::Later(Some(asked.unwrap_or(QUOTA_PAUSE))))
+        }
+        (Some((_, Meaning::Failing)), _) | (None, 408 | 500..=599) => Err(Setback::Failing(asked)),
+        // A 404 without a code is a URL or a project that is not there, and no address.
+        (None, status) => Err(Setback::Refused(format!("status {status}"))),
+    }
+}
+
+/// Whether another access token may help.
+fn is_unauthorized(reply: &Reply) -> bool {
+    reply.status == 401 && code(reply).is_none()
+}
+
+impl Fcm {
+    pub(super) async fn new(
+        settings: &FcmSettings,
+        all: &Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SettingsError> {
+        let mut projects: Vec<Project> = Vec::new();
+        for file in &settings.service_accounts {
+            let account = Credential::open(file, Box::new(Account::read));
+            let account = account.map_err(|why| SettingsError::File(KEY, why))?;
+            let project = Project::of(account).await;
+            if projects.iter().any(|other| other.id == project.id) {
+                let says = format!("{}: another file has the same project", file.display());
+                return Err(SettingsError::File(KEY, says));
+            }
+            projects.push(project);
+        }
+        Ok(Self {
+            client: client(all.ca_file.as_deref(), |builder| builder)?,
+            clock,
+            base: settings.url.as_str().trim_end_matches('/').to_owned(),
+            projects,
+            channel: settings.channel.clone(),
+            text: all.text.clone(),
+        })
+    }
+
+    fn project(&self, target: &PushTarget) -> Option<&Project> {
+        match &target.app {
+            Some(app) => self.projects.iter().find(|project| project.id == app.as_str()),
+            None => self.projects.first(),
+        }
+    }
+
+    async fn send(&self, wake: &Wake, ttl_s: u64) -> Result<(), Setback> {
+        let Some(project) = self.project(&wake.target) else {
+            return Err(Setback::Refused("no such project".to_owned()));
+        };
+        let body = json!({ "message": {
+            "token": wake.target.token,
+            "notification": { "body": self.text },
+            "data": { "wake": wake.id },
+            "android": {
+                "priority": "HIGH",
+                "ttl": format!("{ttl_s}s"),
+                "collapse_key": COLLAPSE_KEY,
+                "notification": { "channel_id": self.channel },
+            },
+        } });
+        let token = self.token(project, None).await?;
+        let mut reply = self.post(project, &token, &body).await.map_err(|_| LOST)?;
+        if is_unauthorized(&reply) {
+            let token = self.token(project, Some(&token)).await?;
+            reply = self.post(project, &token, &body).await.map_err(|_| LOST)?;
+        }
+        judge(&reply)
+    }
+
+    async fn token(&self, project: &Project, refused: Option<&str>) -> Result<Arc<str>, Setback> {
+        let token = project.token(&self.client, self.clock.now(), refused).await;
+        token.map_err(|no| match no {
+            NoToken::Refused(said) => Setback::Refused(format!("no access token: {said}")),
+            NoToken::Failing(asked, _) => Setback::Failing(asked),
+        })
+    }
+
+    async fn post(&self, project: &Project, token: &str, body: &Value) -> Result<Reply, Lost> {
+        let url = format!("{}/v1/projects/{}/messages:send", self.base, project.id);
+        let request = self.client.post(url).bearer_auth(token).json(body);
+        exchange(request, self.clock.now()).await
+    }
+
+    /// Asks FCM to look at a message to nobody, and not to send it.
+    async fn probe_one(&self, project: &Project) -> Probe {
+        let id = &project.id;
+        let token = match project.token(&self.client, self.clock.now(), None).await {
+            Ok(token) => token,
+            Err(NoToken::Refused(said)) => {
+                let says = format!("Google gives no access token for project {id}: {said}");
+                return Probe::wrong(Fault::FcmAccount, says);
+            }
+            Err(NoToken::Failing(_, said)) => {
+                let says = format!("no access token for project {id}: {said}");
+                return Probe::wrong(Fault::Reach, says);
+            }
+        };
+        let message = json!({ "token": MADE_UP, "data": { "wake": "" } });
+        let body = json!({ "validate_only": true, "message": message });
+        let reply = match self.post(project, &token, &body).await {
+            Ok(reply) => reply,
+            Err(lost) => return Probe::wrong(Fault::Reach, format!("FCM: {}", lost.says)),
+        };
+        let said = match (code(&reply), reply.status) {
+            // The token is wrong, so the credential is right.
+            (Some(("INVALID_ARGUMENT" | "UNREGISTERED" | "SENDER_ID_MISMATCH", _)), _)
+            | (None, 200 | 400) => {
+                return Probe::good(format!("FCM takes the service account of project {id}"));
+            }
+            (Some((code, _)), _) => code.to_owned(),
+            (None, status) => format!("status {status}"),
+        };
+        let fault = match reply.status {
+            401 | 403 | 404 => Fault::FcmPermission,
+            429 | 500..=599 => Fault::Reach,
+            _ => Fault::Unexpected,
+        };
+        Probe::wrong(fault, format!("FCM does not let project {id} send: {said}"))
+    }
+}
+
+/// Nothing was heard, so it may have arrived: the next takes its place.
+const LOST: Setback = Setback::Failing(None);
+
+impl Service for Fcm {
+    fn permits(&self, target: &PushTarget) -> Result<(), Unpushable> {
+        if target.keys.is_some() {
+            return Err(Unpushable("keys belong to webpush"));
+        }
+        if !target.token.as_str().bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Unpushable("token must be the registration token of FCM"));
+        }
+        self.project(target).map(drop).ok_or(Unpushable("app must be a project of this relay"))
+    }
+
+    fn far_end(&self, target: &PushTarget) -> Option<String> {
+        self.project(target).map(|project| project.id.clone())
+    }
+
+    fn call<'a>(&'a self, wake: &'a Wake, ttl_s: u64) -> BoxFuture<'a, Result<(), Setback>> {
+        Box::pin(self.send(wake, ttl_s))
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Vec<Probe>> {
+        Box::pin(async {
+            let mut probes = Vec::new();
+            for project in &self.projects {
+                probes.push(self.probe_one(project).await);
+            }
+            probes
+        })
+    }
+}

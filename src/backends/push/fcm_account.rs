@@ -1,0 +1,224 @@
+//! A service account of Google Cloud, and the access tokens that it gets: the JWT grant of OAuth 2
+//! (RFC 7523). A token is used until shortly before its end, by all calls of its project.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fido_relay_proto::UnixMillis;
+use reqwest::Client;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Mutex;
+use url::{Host, Url};
+
+use super::call::exchange;
+use super::credential::Credential;
+use super::jws::SigningKey;
+
+const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
+const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+/// Seconds that an assertion is good for; Google takes no more.
+const ASSERTION_S: u64 = 3_600;
+/// Seconds before its end from which a token is not used any more.
+const MARGIN_S: u64 = 300;
+
+/// The file of a service account, as far as it is of use.
+#[derive(Deserialize)]
+struct AccountFile {
+    #[serde(rename = "type")]
+    kind: String,
+    project_id: String,
+    #[serde(default)]
+    private_key_id: String,
+    private_key: String,
+    client_email: String,
+    token_uri: Url,
+}
+
+/// A service account.
+#[derive(Debug)]
+pub(super) struct Account {
+    /// The project whose devices it wakes.
+    pub(super) project: String,
+    email: String,
+    key_id: String,
+    key: SigningKey,
+    token_uri: Url,
+}
+
+impl Account {
+    /// The account of a file's bytes.
+    ///
+    /// # Errors
+    /// What is wrong, and nothing of the file.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        let file: AccountFile = serde_json::from_slice(bytes)
+            .map_err(|_| "is not the JSON file of a service account".to_owned())?;
+        if file.kind != "service_account" {
+            return Err("is not of type service_account".to_owned());
+        }
+        let in_a_path = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+        if file.project_id.is_empty() || !file.project_id.chars().all(in_a_path) {
+            return Err("has no project_id that a URL can hold".to_owned());
+        }
+        if !is_safe(&file.token_uri) {
+            return Err("has a token_uri without https".to_owned());
+        }
+        Ok(Self {
+            project: file.project_id,
+            email: file.client_email,
+            key_id: file.private_key_id,
+            key: SigningKey::rsa(file.private_key.as_bytes())?,
+            token_uri: file.token_uri,
+        })
+    }
+
+    fn assertion(&self, now: UnixMillis) -> Option<String> {
+        let now = now.as_secs();
+        let claims = json!({
+            "iss": self.email,
+            "scope": SCOPE,
+            "aud": self.token_uri.as_str(),
+            "iat": now,
+            "exp": now + ASSERTION_S,
+        });
+        self.key.sign(json!({ "typ": "JWT", "kid": self.key_id }), &claims)
+    }
+}
+
+/// Whether nobody listens on the way: https, or this machine.
+fn is_safe(url: &Url) -> bool {
+    let is_loopback = match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(domain)) => domain == "localhost",
+        None => false,
+    };
+    url.scheme() == "https" || (url.scheme() == "http" && is_loopback)
+}
+
+/// Why there is no access token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoToken {
+    /// Google does not give one for this account; the text is of a closed list.
+    Refused(String),
+    /// Its token endpoint does not work, or was not reached.
+    Failing(Option<Duration>, String),
+}
+
+/// A project whose devices can be woken.
+#[derive(Debug)]
+pub(super) struct Project {
+    pub(super) id: String,
+    account: Credential<Account>,
+    token: Mutex<Option<Token>>,
+}
+
+struct Token {
+    account: Arc<Account>,
+    access: Arc<str>,
+    made: u64,
+    /// Seconds from `made` for which it is used.
+    use_s: u64,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Token").field("made", &self.made).finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    access_token: String,
+    #[serde(default)]
+    expires_in: u64,
+}
+
+#[derive(Deserialize)]
+struct NotGranted {
+    error: String,
+}
+
+impl Project {
+    /// The project of this file, which must stay the file's.
+    pub(super) async fn of(account: Credential<Account>) -> Self {
+        let id = account.get().await.project.clone();
+        Self { id, account, token: Mutex::default() }
+    }
+
+    /// An access token that is good for now. `refused`: the one that FCM did not take; then the file
+    /// is read anew first.
+    pub(super) async fn token(
+        &self,
+        client: &Client,
+        now: UnixMillis,
+        refused: Option<&str>,
+    ) -> Result<Arc<str>, NoToken> {
+        let mut held = self.token.lock().await;
+        let is_refused = held.as_ref().is_some_and(|held| refused == Some(&*held.access));
+        let account = match is_refused {
+            true => self.account.again().await,
+            false => self.account.get().await,
+        };
+        if let Some(token) = &*held
+            && !is_refused
+            && Arc::ptr_eq(&token.account, &account)
+            && (token.made..token.made + token.use_s).contains(&now.as_secs())
+        {
+            return Ok(Arc::clone(&token.access));
+        }
+        *held = None;
+        let token = grant(client, account, now).await?;
+        let access = Arc::clone(&token.access);
+        *held = Some(token);
+        Ok(access)
+    }
+}
+
+async fn grant(client: &Client, account: Arc<Account>, now: UnixMillis) -> Result<Token, NoToken> {
+    let refused = |said: &str| NoToken::Refused(said.to_owned());
+    let assertion = account.assertion(now).ok_or_else(|| refused("cannot be signed"))?;
+    let form = [("grant_type", GRANT), ("assertion", &assertion)];
+    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let request = client
+        .post(account.token_uri.clone())
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body);
+    let reply = exchange(request, now).await;
+    let reply = reply.map_err(|lost| NoToken::Failing(None, lost.says))?;
+    match reply.status {
+        200 => {
+            let granted: Option<Granted> = reply.json();
+            let granted = granted.ok_or_else(|| refused("an answer without an access token"))?;
+            let life = granted.expires_in;
+            Ok(Token {
+                account,
+                access: granted.access_token.into(),
+                made: now.as_secs(),
+                use_s: life.saturating_sub(MARGIN_S.min(life / 2)),
+            })
+        }
+        429 | 500..=599 => {
+            let says = format!("its token endpoint answers {}", reply.status);
+            Err(NoToken::Failing(reply.retry_after, says))
+        }
+        status => {
+            let said = reply.json::<NotGranted>().and_then(|said| known(&said.error));
+            Err(NoToken::Refused(said.map_or_else(|| format!("status {status}"), str::to_owned)))
+        }
+    }
+}
+
+/// RFC 6749 section 5.2.
+fn known(error: &str) -> Option<&'static str> {
+    const KNOWN: [&str; 6] = [
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+    ];
+    KNOWN.into_iter().find(|known| *known == error)
+}

@@ -1,0 +1,95 @@
+//! Compact JWS (RFC 7515) as the services take them: ES256 for VAPID and APNs, RS256 for Google's
+//! OAuth 2. It knows keys in PEM, and no claims.
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde_json::Value;
+
+/// The least that RFC 7518 section 3.3 allows, in bytes.
+const RSA_LEAST: usize = 256;
+
+/// A private key that signs.
+pub(super) enum SigningKey {
+    /// P-256, for ES256.
+    Ec(Box<EcdsaKeyPair>),
+    /// For RS256.
+    Rsa(Box<RsaKeyPair>),
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SigningKey")
+    }
+}
+
+impl SigningKey {
+    /// The P-256 key of a PEM text: PKCS #8, as Apple gives it, or SEC 1, as `openssl` does.
+    ///
+    /// # Errors
+    /// What is wrong, and nothing of the text.
+    pub(super) fn p256(pem: &[u8]) -> Result<Self, String> {
+        let der = private_key(pem)?;
+        EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_der())
+            .map(|pair| Self::Ec(Box::new(pair)))
+            .map_err(|_| "holds no private key of the curve P-256".to_owned())
+    }
+
+    /// The RSA key of a PEM text.
+    ///
+    /// # Errors
+    /// What is wrong, and nothing of the text.
+    pub(super) fn rsa(pem: &[u8]) -> Result<Self, String> {
+        let der = private_key(pem)?;
+        let read = if let PrivateKeyDer::Pkcs8(der) = &der {
+            RsaKeyPair::from_pkcs8(der.secret_pkcs8_der())
+        } else {
+            RsaKeyPair::from_der(der.secret_der())
+        };
+        let pair = read.map_err(|_| "its private_key is no RSA key".to_owned())?;
+        if pair.public_modulus_len() < RSA_LEAST {
+            return Err("its private_key has fewer than 2048 bits".to_owned());
+        }
+        Ok(Self::Rsa(Box::new(pair)))
+    }
+
+    /// The public half as a service names it: for P-256 the uncompressed point.
+    pub(super) fn public(&self) -> &[u8] {
+        match self {
+            Self::Ec(pair) => pair.public_key().as_ref(),
+            Self::Rsa(pair) => pair.public_key().as_ref(),
+        }
+    }
+
+    /// These claims, signed; `alg` is put into the header here. `None` only if the cryptographic
+    /// library fails.
+    pub(super) fn sign(&self, mut header: Value, claims: &Value) -> Option<String> {
+        header["alg"] = match self {
+            Self::Ec(_) => "ES256".into(),
+            Self::Rsa(_) => "RS256".into(),
+        };
+        let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let mut jws = format!("{}.{}", encode(&header), encode(claims));
+        let random = SystemRandom::new();
+        let signature = match self {
+            Self::Ec(pair) => pair.sign(&random, jws.as_bytes()).ok()?.as_ref().to_vec(),
+            Self::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &random, jws.as_bytes(), &mut signature).ok()?;
+                signature
+            }
+        };
+        jws.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut jws);
+        Some(jws)
+    }
+}
+
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| "holds no private key in PEM".to_owned())
+}

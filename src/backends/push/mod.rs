@@ -1,0 +1,32 @@
+//! The push services behind [`ports::Push`](crate::ports::Push): Web Push, Firebase Cloud Messaging
+//! and the Apple Push Notification service.
+//!
+//! ```text
+//!   wake ─▶ dispatch: a place, the lane's breaker, a call, again while it is of use
+//!              │                                ▲
+//!              ▼                                │ taken | Setback
+//!           webpush (endpoints of others) · fcm (OAuth 2, HTTP) · apns (HTTP/2)
+//! ```
+//! A service gets the address, the wake's random name, the operator's sentence and how long the
+//! wake is of use. It knows nothing of ceremonies, users or relying parties, so it can tell none.
+
+mod apns;
+mod breaker;
+mod call;
+mod credential;
+mod dispatch;
+mod fcm;
+mod fcm_account;
+mod jws;
+mod lanes;
+mod probe;
+mod services;
+mod settings;
+mod vapid;
+mod webpush;
+mod webpush_encryption;
+
+pub use self::dispatch::Pace;
+pub use self::probe::{Fault, Probe};
+pub use self::services::PushServices;
+pub use self::settings::{ApnsSettings, FcmSettings, Settings, SettingsError, WebPushSettings};

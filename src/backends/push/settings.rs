@@ -1,0 +1,70 @@
+//! What the push services are configured with, and why there are none.
+
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::dispatch::Pace;
+
+/// The push services of a relay; each is there only if it is configured.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The sentence that a notification shows.
+    pub text: String,
+    /// PEM file of certificates that are trusted beside the system's, for `fcm` and `apns`.
+    pub ca_file: Option<PathBuf>,
+    /// Web Push (RFC 8030).
+    pub webpush: Option<WebPushSettings>,
+    /// Firebase Cloud Messaging.
+    pub fcm: Option<FcmSettings>,
+    /// The Apple Push Notification service.
+    pub apns: Option<ApnsSettings>,
+    /// How many wakes at a time, and when a service is left alone.
+    pub pace: Pace,
+}
+
+/// Web Push (RFC 8030), identified by a VAPID key (RFC 8292).
+#[derive(Clone, Debug)]
+pub struct WebPushSettings {
+    /// PEM file of the P-256 private key.
+    pub key_file: PathBuf,
+    /// Whom a push service may write to: a `mailto:` or `https:` URL.
+    pub contact: String,
+}
+
+/// Firebase Cloud Messaging, HTTP v1.
+#[derive(Clone, Debug)]
+pub struct FcmSettings {
+    /// Files of service accounts, one for each project; never empty.
+    pub service_accounts: Vec<PathBuf>,
+    /// The Android channel of the notification.
+    pub channel: String,
+    /// Its base.
+    pub url: Url,
+}
+
+/// The Apple Push Notification service, with a provider token.
+#[derive(Clone, Debug)]
+pub struct ApnsSettings {
+    /// The `.p8` file.
+    pub key_file: PathBuf,
+    /// The key's id.
+    pub key_id: String,
+    /// The team's id.
+    pub team_id: String,
+    /// Bundle ids, the default first; never empty.
+    pub topics: Vec<String>,
+    /// Its base.
+    pub url: Url,
+}
+
+/// Why there are no push services.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// A file cannot be used: the key, and what is wrong with the file.
+    #[error("{0}: {1}")]
+    File(&'static str, String),
+    /// No HTTP client could be made; the text says what TLS lacks.
+    #[error("no HTTP client for push services: {0}")]
+    Client(String),
+}

@@ -1,0 +1,80 @@
+//! The relay's word to a Web Push service about who it is (RFC 8292): a token signed by the VAPID
+//! key, for the origin of the endpoint alone. One is used for all endpoints of an origin until half
+//! of its life is over.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_proto::UnixMillis;
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use super::credential::Credential;
+use super::jws::SigningKey;
+
+/// Seconds that a token is good for: half of the most that RFC 8292 section 2 allows.
+const LIFE_S: u64 = 12 * 60 * 60;
+/// Origins whose token is kept.
+const ORIGINS_MAX: usize = 1_024;
+
+/// Makes tokens.
+#[derive(Debug)]
+pub(super) struct Vapid {
+    key: Credential<SigningKey>,
+    contact: String,
+    made: Mutex<Made>,
+}
+
+/// The headers that one key has signed for.
+#[derive(Default)]
+struct Made {
+    key: Option<Arc<SigningKey>>,
+    by_origin: HashMap<String, (String, u64)>,
+}
+
+impl std::fmt::Debug for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Made").field("origins", &self.by_origin.len()).finish_non_exhaustive()
+    }
+}
+
+impl Vapid {
+    /// The key of this file.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(super) fn open(file: &Path, contact: &str) -> Result<Self, String> {
+        let key = Credential::open(file, Box::new(SigningKey::p256))?;
+        Ok(Self { key, contact: contact.to_owned(), made: Mutex::default() })
+    }
+
+    /// The public key as pages give it to `PushManager.subscribe`.
+    pub(super) async fn public_key(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.key.get().await.public())
+    }
+
+    /// The `Authorization` for an endpoint's origin. `None` only if the cryptographic library fails.
+    pub(super) async fn authorization(&self, origin: &str, now: UnixMillis) -> Option<String> {
+        let (key, now) = (self.key.get().await, now.as_secs());
+        let mut made = self.made.lock().await;
+        if !made.key.as_ref().is_some_and(|before| Arc::ptr_eq(before, &key)) {
+            *made = Made { key: Some(Arc::clone(&key)), by_origin: HashMap::new() };
+        }
+        if let Some((header, at)) = made.by_origin.get(origin)
+            && (*at..*at + LIFE_S / 2).contains(&now)
+        {
+            return Some(header.clone());
+        }
+        let claims = json!({ "aud": origin, "exp": now + LIFE_S, "sub": self.contact });
+        let token = key.sign(json!({ "typ": "JWT" }), &claims)?;
+        let header = format!("vapid t={token}, k={}", URL_SAFE_NO_PAD.encode(key.public()));
+        if made.by_origin.len() >= ORIGINS_MAX {
+            made.by_origin.clear();
+        }
+        made.by_origin.insert(origin.to_owned(), (header.clone(), now));
+        Some(header)
+    }
+}

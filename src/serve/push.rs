@@ -1,0 +1,53 @@
+//! The wiring of push services: which there are by the configuration, and how Web Push endpoints
+//! are called.
+
+use std::sync::Arc;
+
+use crate::backends::push::{
+    ApnsSettings, FcmSettings, Pace, PushServices, Settings, SettingsError, WebPushSettings,
+};
+use crate::backends::webhook_http::{self, WebhookHttp};
+use crate::config::Config;
+use crate::ports::Clock;
+
+/// The services that are configured, if any is.
+pub(crate) async fn services(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> Result<Option<PushServices>, SettingsError> {
+    let given = config.push.clone();
+    if !given.is_configured() {
+        return Ok(None);
+    }
+    // An endpoint is a device's word: any public host on port 443, and nothing else.
+    let guard = webhook_http::Settings {
+        ca_file: given.ca_file.clone(),
+        allow_loopback_http: given.webpush.as_ref().is_some_and(|web| web.allow_loopback_http),
+        ..webhook_http::Settings::default()
+    };
+    let sender = WebhookHttp::new(guard).map_err(|error| match error {
+        webhook_http::SettingsError::CaFile(says) => SettingsError::File("push.ca_file", says),
+        webhook_http::SettingsError::Client(says) => SettingsError::Client(says),
+    })?;
+    let settings = Settings {
+        text: given.text,
+        ca_file: given.ca_file,
+        webpush: given
+            .webpush
+            .map(|web| WebPushSettings { key_file: web.key_file, contact: web.contact }),
+        fcm: given.fcm.map(|fcm| FcmSettings {
+            service_accounts: fcm.service_accounts,
+            channel: fcm.channel,
+            url: fcm.url,
+        }),
+        apns: given.apns.map(|apns| ApnsSettings {
+            key_file: apns.key_file,
+            key_id: apns.key_id,
+            team_id: apns.team_id,
+            topics: apns.topics,
+            url: apns.url,
+        }),
+        pace: Pace::default(),
+    };
+    PushServices::new(&settings, Arc::new(sender), clock).await.map(Some)
+}

@@ -103,7 +103,19 @@ impl App {
         }
     }
 
-    /// A new socket was welcomed: what the relay may not have yet, and does not ask for by sending
+    /// Whether nothing is on the screen and no code waits for its answer.
+    pub(super) fn is_idle(&self) -> bool {
+        self.prompts.is_empty() && self.typed.is_none()
+    }
+
+    /// The ceremonies on the screen, always in the same order.
+    pub(super) fn shown(&self) -> Vec<CeremonyId> {
+        let mut shown: Vec<_> = self.prompts.keys().copied().collect();
+        shown.sort_unstable();
+        shown
+    }
+
+    /// A new socket was welcomed, or the app woke: what the relay may not have yet, and does not ask for by sending
     /// the prompt again, goes out first.
     pub(super) fn connected(&mut self) -> Vec<Act> {
         self.connection += 1;

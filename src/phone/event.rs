@@ -13,6 +13,15 @@ pub enum PhoneEvent {
         /// That socket.
         connection_id: ConnectionId,
     },
+    /// The phone holds no connection: nothing is open, and a wake will come through its push service.
+    Asleep,
+    /// The push service woke the phone, which asks the relay what there is.
+    Woken {
+        /// What the wake is called.
+        wake: String,
+        /// What the notification says.
+        body: String,
+    },
     /// The relay asked for a new proof on this socket, and got it.
     Reauthenticated,
     /// Something happened to another of the user's devices. Told once, however often it comes.
@@ -135,4 +144,7 @@ pub enum Stopped {
     /// 4401 again and again: the relay does not know this device or its key.
     #[error("the relay does not know this device or its key (4401)")]
     Unknown,
+    /// The relay takes no push address of this kind: a phone that sleeps would never be woken.
+    #[error("the relay does not take this phone's push address")]
+    NoPush,
 }

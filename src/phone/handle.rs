@@ -48,6 +48,11 @@ impl PhoneHandle {
         let _ = self.commands.send(Command::RotateKey).await;
     }
 
+    /// Waits until the phone has ended, and its socket with it.
+    pub async fn ended(&self) {
+        self.commands.closed().await;
+    }
+
     /// Closes the socket in order and ends the phone.
     pub fn stop(&self) {
         self.stopping.cancel();

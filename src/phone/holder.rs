@@ -1,37 +1,32 @@
-//! The phone's one task: connects, authenticates, reads, performs what the app wants, and connects
-//! again. Everything that decides lives in [`super::app`] and [`super::reconnect`].
+//! The task of a phone that holds a socket: connects, authenticates, reads, and connects again.
+//! Everything that decides lives in [`super::app`] and [`super::reconnect`]; what the app wants done
+//! [`super::hands`] does.
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay_proto::{CeremonyId, DeviceId, RelayFrame};
-use futures::StreamExt as _;
-use futures::future::{AbortHandle, Abortable, Aborted, BoxFuture};
-use futures::stream::FuturesUnordered;
+use fido_relay_proto::{DeviceFrame, DeviceId, RelayFrame};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::app::{Act, App};
+use super::app::App;
 use super::card::Card;
 use super::event::{PhoneEvent, Stopped};
 use super::faults::Faults;
-use super::handle::{Command, PhoneHandle};
+use super::handle::PhoneHandle;
+use super::hands::{Hands, Listener, Parts};
 use super::pairing::Paired;
-use super::person::{Decision, Person};
+use super::person::Person;
 use super::reconnect::{Cause, Next, Pace, Reconnect};
 use super::roots::Roots;
-use super::rotation::Rotation;
+use super::sleeper::{Bed, Sleeper};
 use super::wire::{ConnectError, Socket, SocketEnd, Welcome};
 use crate::security::random;
 use crate::tasks::Tasks;
 
 /// From dialling to `welcome`.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
-/// A frame that the relay could not take goes out again after half to one and a half of this.
-const RETRY: Duration = Duration::from_millis(1000);
 /// Heartbeats without a sign of the relay after which the socket is taken for dead.
 const SILENT_HEARTBEATS: u32 = 3;
 /// Events that may wait to be read before the phone waits too.
@@ -47,6 +42,7 @@ pub struct Phone {
     faults: Faults,
     pace: Pace,
     roots: Roots,
+    bed: Option<Bed>,
 }
 
 impl fmt::Debug for Phone {
@@ -60,7 +56,7 @@ impl Phone {
     #[must_use]
     pub fn new(paired: Paired, card: Arc<dyn Card>, person: Arc<dyn Person>) -> Self {
         let (faults, pace, roots) = (Faults::none(), Pace::default(), Roots::system());
-        Self { paired, card, person, faults, pace, roots }
+        Self { paired, card, person, faults, pace, roots, bed: None }
     }
 
     /// The same phone, trusting these roots.
@@ -81,6 +77,13 @@ impl Phone {
     #[must_use]
     pub fn with_pace(mut self, pace: Pace) -> Self {
         self.pace = pace;
+        self
+    }
+
+    /// The same phone, which holds no socket: it sleeps here, and is woken by its push service.
+    #[must_use]
+    pub fn asleep(mut self, bed: Bed) -> Self {
+        self.bed = Some(bed);
         self
     }
 
@@ -106,37 +109,23 @@ impl Phone {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let stopping = tasks.stopping().child_token();
         let device_id = self.paired.device_id;
-        let holder = Holder {
+        let hands = Hands::new(Parts {
             app: App::new(self.faults),
-            reconnect: Reconnect::new(self.pace),
-            rotation: Rotation::default(),
             paired: self.paired,
             roots: self.roots,
             card: self.card,
             person: self.person,
-            pending: FuturesUnordered::new(),
-            deciding: HashMap::new(),
-            alarms: HashMap::new(),
             inbox,
             listener,
             stopping: stopping.clone(),
-        };
-        tasks.spawn_bare(holder.run());
+        });
+        let reconnect = Reconnect::new(self.pace);
+        match self.bed {
+            None => tasks.spawn_bare(Holder { hands, reconnect }.run()),
+            Some(bed) => tasks.spawn_bare(Sleeper::new(hands, reconnect, bed).run()),
+        }
         PhoneHandle { device_id, commands, stopping }
     }
-}
-
-enum Listener {
-    Channel(mpsc::Sender<PhoneEvent>),
-    Shared(Arc<dyn Fn(DeviceId, PhoneEvent) + Send + Sync>),
-    Nobody,
-}
-
-/// What a pending future brings.
-enum Due {
-    Decided(CeremonyId, Decision),
-    Retry(Option<CeremonyId>),
-    TimedOut(Option<CeremonyId>),
 }
 
 /// Why a socket is no more.
@@ -190,19 +179,8 @@ struct Line {
 }
 
 struct Holder {
-    paired: Paired,
-    roots: Roots,
-    card: Arc<dyn Card>,
-    person: Arc<dyn Person>,
-    app: App,
+    hands: Hands,
     reconnect: Reconnect,
-    rotation: Rotation,
-    pending: FuturesUnordered<Abortable<BoxFuture<'static, Due>>>,
-    deciding: HashMap<CeremonyId, AbortHandle>,
-    alarms: HashMap<Option<CeremonyId>, AbortHandle>,
-    inbox: mpsc::Receiver<Command>,
-    listener: Listener,
-    stopping: CancellationToken,
 }
 
 impl Holder {
@@ -215,30 +193,30 @@ impl Holder {
                 End::Connect(_) | End::TooSlow | End::Silent | End::GoneAway | End::Broken => None,
             };
             if code == Some(4401) {
-                self.rotation.refused(&mut self.paired);
+                self.hands.rotation.refused(&mut self.hands.paired);
             }
-            self.tell(PhoneEvent::Disconnected { code, why: end.to_string() }).await;
+            self.hands.tell(PhoneEvent::Disconnected { code, why: end.to_string() }).await;
             let left = goaway.map(|at| at.saturating_duration_since(Instant::now()));
             match self.reconnect.after(end.cause(), stood, left, random::below) {
                 Next::Stop(why) => break why,
                 Next::Wait(wait) => {
                     let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                    self.tell(PhoneEvent::Waiting { ms }).await;
-                    if self.wait(Instant::now() + wait).await.is_err() {
+                    self.hands.tell(PhoneEvent::Waiting { ms }).await;
+                    if self.hands.wait(Instant::now() + wait).await.is_err() {
                         break Stopped::Told;
                     }
                 }
             }
         };
-        self.stopping.cancel();
-        self.tell(PhoneEvent::Stopped(stopped)).await;
+        self.hands.end(stopped).await;
     }
 
     /// One socket from dialling to its end: why it ended, how long it stood welcomed, and until
     /// when the relay wants no other.
     async fn hold(&mut self) -> (End, Duration, Option<Instant>) {
-        let connecting = tokio::time::timeout(CONNECT_LIMIT, connect(&self.roots, &self.paired));
-        let stopping = self.stopping.clone();
+        let connecting =
+            tokio::time::timeout(CONNECT_LIMIT, connect(&self.hands.roots, &self.hands.paired));
+        let stopping = self.hands.stopping.clone();
         let (socket, welcome) = tokio::select! {
             biased;
             () = stopping.cancelled() => return (End::Stopping, Duration::ZERO, None),
@@ -249,11 +227,11 @@ impl Holder {
             },
         };
         let since = Instant::now();
-        self.rotation.welcomed();
+        self.hands.rotation.welcomed();
         let mut line = Line { socket: Some(socket), end: None };
-        self.tell(PhoneEvent::Connected { connection_id: welcome.connection_id }).await;
-        let acts = self.app.connected();
-        self.perform(acts, &mut line).await;
+        self.hands.tell(PhoneEvent::Connected { connection_id: welcome.connection_id }).await;
+        let acts = self.hands.app.connected();
+        self.hands.perform(acts, &mut line).await;
         let (end, goaway) = self.attend(&mut line, welcome).await;
         if let (End::Stopping | End::GoneAway, Some(socket)) = (&end, line.socket) {
             socket.close().await;
@@ -268,7 +246,7 @@ impl Holder {
         let silent = tokio::time::sleep(silence);
         tokio::pin!(silent);
         let mut goaway: Option<Instant> = None;
-        let stopping = self.stopping.clone();
+        let stopping = self.hands.stopping.clone();
         loop {
             if let Some(end) = line.end.take() {
                 return (end, goaway);
@@ -280,28 +258,25 @@ impl Holder {
                 () = stopping.cancelled() => return (End::Stopping, goaway),
                 read = socket.next_frame() => match read {
                     Ok(RelayFrame::Reauth { nonce, .. }) => {
-                        let (key, device_id) = (&self.paired.key, self.paired.device_id);
+                        let (key, device_id) = (&self.hands.paired.key, self.hands.paired.device_id);
                         match socket.prove(key, device_id, &nonce).await {
-                            Ok(()) => self.tell(PhoneEvent::Reauthenticated).await,
+                            Ok(()) => self.hands.tell(PhoneEvent::Reauthenticated).await,
                             Err(end) => return (End::Relay(end), goaway),
                         }
                     }
                     Ok(RelayFrame::Goaway { reconnect_in_ms }) => {
                         goaway = Some(Instant::now() + Duration::from_millis(reconnect_in_ms));
-                        self.tell(PhoneEvent::GoingAway { reconnect_in_ms }).await;
+                        self.hands.tell(PhoneEvent::GoingAway { reconnect_in_ms }).await;
                     }
                     Ok(frame) => {
-                        let acts = self.app.frame(frame);
-                        self.perform(acts, line).await;
+                        let acts = self.hands.app.frame(frame);
+                        self.hands.perform(acts, line).await;
                     }
                     // A newer relay may say more than this app knows.
                     Err(SocketEnd::Frame(_)) => {}
                     Err(end) => return (End::Relay(end), goaway),
                 },
-                Some(due) = self.pending.next(), if !self.pending.is_empty() => {
-                    self.due(due, line).await;
-                }
-                Some(command) = self.inbox.recv() => self.command(command, line).await,
+                happened = self.hands.happens() => self.hands.follow(happened, line).await,
                 () = tokio::time::sleep_until(leave_at), if goaway.is_some() => {
                     return (End::GoneAway, goaway);
                 }
@@ -315,144 +290,28 @@ impl Holder {
             }
         }
     }
-
-    /// Without a socket: the person goes on meanwhile. An error means that the phone stops.
-    async fn wait(&mut self, until: Instant) -> Result<(), Stopped> {
-        let stopping = self.stopping.clone();
-        let mut none = Line { socket: None, end: None };
-        loop {
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => return Err(Stopped::Told),
-                () = tokio::time::sleep_until(until) => return Ok(()),
-                Some(due) = self.pending.next(), if !self.pending.is_empty() => {
-                    self.due(due, &mut none).await;
-                }
-                Some(command) = self.inbox.recv() => self.command(command, &mut none).await,
-            }
-        }
-    }
-
-    async fn due(&mut self, due: Result<Due, Aborted>, line: &mut Line) {
-        let acts = match due {
-            Ok(Due::Decided(id, decision)) => {
-                self.deciding.remove(&id);
-                self.app.decided(id, decision)
-            }
-            Ok(Due::Retry(id)) => self.app.retry(id),
-            Ok(Due::TimedOut(id)) => self.app.timed_out(id),
-            Err(Aborted) => return,
-        };
-        self.perform(acts, line).await;
-    }
-
-    async fn command(&mut self, command: Command, line: &mut Line) {
-        match command {
-            Command::Decide(id, decision) => {
-                let acts = self.app.decided(id, decision);
-                self.perform(acts, line).await;
-            }
-            Command::TypeCode(code) => {
-                let acts = self.app.typed_alone(code);
-                self.perform(acts, line).await;
-            }
-            Command::HeldNotMe => {
-                let acts = self.app.held_were_not_me();
-                self.perform(acts, line).await;
-            }
-            Command::Break => line.breaks(End::Broken),
-            // The socket waits meanwhile: a `reauth` is signed with the key that came of it.
-            Command::RotateKey => {
-                let event = self.rotation.begin(&mut self.paired, &self.roots).await;
-                self.tell(event).await;
-            }
-        }
-    }
-
-    /// Does what the app wants. Frames without a socket are lost, as on any phone.
-    async fn perform(&mut self, acts: Vec<Act>, line: &mut Line) {
-        let mut acts = VecDeque::from(acts);
-        while let Some(act) = acts.pop_front() {
-            match act {
-                Act::Send(frame) => {
-                    if let Some(socket) = &mut line.socket
-                        && let Err(end) = socket.send(&frame).await
-                    {
-                        line.breaks(End::Relay(end));
-                    }
-                }
-                Act::Tell(event) => self.tell(event).await,
-                Act::Ask(ask) => {
-                    let id = ask.offer.ceremony_id;
-                    let decision = self.person.decide(*ask);
-                    let abort =
-                        self.later(Box::pin(async move { Due::Decided(id, decision.await) }));
-                    if let Some(before) = self.deciding.insert(id, abort) {
-                        before.abort();
-                    }
-                }
-                Act::UseCard(challenge) => {
-                    let result = self.card.sign(&challenge);
-                    // Before what is left of the batch: it was planned without the answer.
-                    for act in self.app.signed(&challenge, result).into_iter().rev() {
-                        acts.push_front(act);
-                    }
-                }
-                Act::RetrySoon(id) => {
-                    let half = RETRY / 2;
-                    let jitter = random::below(u64::try_from(RETRY.as_millis()).unwrap_or(0));
-                    let wait = half + Duration::from_millis(jitter);
-                    self.later(Box::pin(async move {
-                        tokio::time::sleep(wait).await;
-                        Due::Retry(id)
-                    }));
-                }
-                Act::WakeIn(id, seconds) => {
-                    let alarm = self.later(Box::pin(async move {
-                        tokio::time::sleep(Duration::from_secs(seconds)).await;
-                        Due::TimedOut(id)
-                    }));
-                    if let Some(before) = self.alarms.insert(id, alarm) {
-                        before.abort();
-                    }
-                }
-                Act::TakeDown(id) => {
-                    let waiting = [self.deciding.remove(&id), self.alarms.remove(&Some(id))];
-                    waiting.into_iter().flatten().for_each(|waiting| waiting.abort());
-                }
-                Act::Drop => line.breaks(End::Broken),
-            }
-        }
-    }
-
-    fn later(&self, future: BoxFuture<'static, Due>) -> AbortHandle {
-        let (future, abort) = futures::future::abortable(future);
-        self.pending.push(future);
-        abort
-    }
-
-    async fn tell(&mut self, event: PhoneEvent) {
-        match &self.listener {
-            Listener::Channel(events) => {
-                let sent = tokio::select! {
-                    biased;
-                    sent = events.send(event) => sent,
-                    () = self.stopping.cancelled() => Ok(()),
-                };
-                if sent.is_err() {
-                    self.listener = Listener::Nobody;
-                }
-            }
-            Listener::Shared(listener) => listener(self.paired.device_id, event),
-            Listener::Nobody => {}
-        }
-    }
 }
 
 impl Line {
-    fn breaks(&mut self, end: End) {
+    fn ends(&mut self, end: End) {
         self.socket = None;
         self.end.get_or_insert(end);
+    }
+}
+
+impl super::hands::Line for Line {
+    /// Every answer comes as a frame of its own.
+    async fn send(&mut self, _: &Paired, frame: &DeviceFrame) -> Option<RelayFrame> {
+        if let Some(socket) = &mut self.socket
+            && let Err(end) = socket.send(frame).await
+        {
+            self.ends(End::Relay(end));
+        }
+        None
+    }
+
+    fn breaks(&mut self) {
+        self.ends(End::Broken);
     }
 }
 

@@ -19,7 +19,7 @@ use serde::Serialize;
 /// The device key could not be made, read or used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the device key {0}")]
-pub struct KeyError(&'static str);
+pub struct KeyError(pub(super) &'static str);
 
 /// A phone's P-256 key. A real app keeps it in the phone's secure hardware.
 #[derive(Clone)]
@@ -159,7 +159,7 @@ impl DeviceKey {
     clippy::disallowed_methods,
     reason = "a phone is another machine with another clock; the relay only logs what it says"
 )]
-fn phone_clock_s() -> u64 {
+pub(super) fn phone_clock_s() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())

@@ -1,5 +1,5 @@
-//! The mobile app, simulated: pairs, holds the device socket, asks a person for the code, uses a
-//! card, and keeps its answer until the relay has it.
+//! The mobile app, simulated: pairs, holds the device socket or sleeps until it is woken, asks a
+//! person for the code, uses a card, and keeps its answer until the relay has it.
 //!
 //! It stands on the other side of the wire and must know nothing of the relay's inside: what it
 //! does, an app written from the protocol's text alone could do.
@@ -7,8 +7,10 @@
 //! ```text
 //!   Person ──decision──▶ ┌──────────────────┐ ──frames──▶ ┌──────────────┐
 //!   Card ────answer────▶ │ App: pure, keeps │             │ wire::Socket │ ◀──▶ relay
-//!   events ◀───────────  │ what to re-send  │ ◀──frames── └──────────────┘
-//!                        └──────────────────┘    holder: connect, authenticate, reconnect
+//!   events ◀───────────  │ what to re-send  │ ◀──frames── │ or pull: HTTP│
+//!                        └──────────────────┘             └──────────────┘
+//!                          hands: person, card     holder: connect, authenticate, reconnect
+//!                                                  sleeper: sleep, be woken, pull, sleep
 //! ```
 //!
 //! A test script gives a [`Person`] and [`Faults`], calls [`Phone::connect`] and waits for
@@ -19,15 +21,19 @@ mod card;
 mod event;
 mod faults;
 mod handle;
+mod hands;
 mod holder;
 mod isolated;
 mod key;
 mod pairing;
 mod person;
+mod pull;
+mod receiver;
 mod reconnect;
 mod roots;
 mod rotation;
 mod saved;
+mod sleeper;
 pub mod wire;
 
 #[cfg(test)]
@@ -42,7 +48,10 @@ pub use isolated::isolated;
 pub use key::{DeviceKey, KeyError};
 pub use pairing::{Paired, PairingClient, PairingError, PairingLink, pair};
 pub use person::{Ask, Codes, Decision, Person, Waits};
+pub use pull::{PullClient, PullError};
+pub use receiver::{Receiver, Subscription};
 pub use reconnect::Pace;
 pub use roots::Roots;
 pub use rotation::{key_url, rotate_key};
 pub use saved::{PhoneState, StateError};
+pub use sleeper::Bed;

@@ -91,6 +91,15 @@ pub struct Paired {
     pub key: DeviceKey,
 }
 
+impl Paired {
+    /// The relay's base URL, without a slash at its end.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        let url = &self.socket_url;
+        url.strip_suffix("/v1/device/socket").unwrap_or(url).replacen("ws", "http", 1)
+    }
+}
+
 /// Pairs one phone; who pairs many uses one [`PairingClient`].
 ///
 /// # Errors
@@ -186,6 +195,11 @@ impl PairingClient {
         };
         let PairedDevice { device_id, socket_url } = self.post(&url, &body).await?;
         Ok(Paired { device_id, socket_url, key })
+    }
+
+    /// What it calls with.
+    pub(super) fn http(&self) -> &reqwest::Client {
+        &self.0
     }
 
     /// Posts a body of this protocol and reads the answer.

@@ -6,6 +6,7 @@ use tokio::process::Command;
 async fn a_small_bench_reports_each_figure_beside_its_floor() {
     let bench = Command::new(env!("CARGO_BIN_EXE_fido-relay"))
         .args(["bench", "--phones", "10", "--in-flight", "2", "--seconds", "1", "--watchers", "20"])
+        .args(["--sleepers", "5", "--wakes-per-minute", "300", "--stored", "100"])
         .kill_on_drop(true)
         .output()
         .await
@@ -22,6 +23,10 @@ async fn a_small_bench_reports_each_figure_beside_its_floor() {
     assert!(line("Idle phones: 10", "relay").contains(" connects/s "));
     assert!(line("Ceremonies: 2 in flight", "floor").contains(" p99 "));
     assert!(line("Ceremonies: 2 in flight", "relay").contains(" p50 "));
+    for road in ["floor", "woken", "deliv."] {
+        assert!(line(" of 5 sleeping phones", road).contains(" p99 "), "{report}");
+    }
+    assert!(report.contains("brought no acknowledgement: 0"), "{report}");
     for road in ["floor", "poll", "events", "socket", "webhook"] {
         assert!(line("Watchers: 20 by each way", road).contains(" p99 "));
     }

@@ -183,3 +183,11 @@ async fn a_phone_in_javascript_leaves_a_line_that_died_in_silence() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_without_a_socket_in_javascript_brings_every_ceremony_to_its_one_end() {
+    let Some(node) = needs::node("a device without a socket in JavaScript") else { return };
+    let verdicts = run(&node, "pull.test.js", |config| config.prompts.ringing = 1).await;
+    // The same number of ceremonies succeed in that file; none was completed twice.
+    assert_eq!(verdicts, 17);
+}

@@ -90,6 +90,7 @@ mod revocations;
 #[cfg(unix)]
 mod shutdown;
 mod simulation;
+mod sleeping_phone;
 mod store_contract;
 mod store_files;
 mod strangers;

@@ -69,7 +69,9 @@ impl Told {
             PhoneEvent::Disconnected { code, .. } => format!("closed with {code:?}"),
             PhoneEvent::Closed { outcome, .. } => format!("ended as {outcome:?}"),
             PhoneEvent::Stopped(why) => format!("stopped: {why}"),
-            PhoneEvent::Reauthenticated
+            PhoneEvent::Asleep
+            | PhoneEvent::Woken { .. }
+            | PhoneEvent::Reauthenticated
             | PhoneEvent::Noticed(_)
             | PhoneEvent::KeyRotated
             | PhoneEvent::KeyKept { .. }

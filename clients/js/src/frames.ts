@@ -48,7 +48,8 @@ export type NoticeEvent =
   | "card_removed"
   | "device_revoked"
   | "prompts_held"
-  | "prompts_unlocked";
+  | "prompts_unlocked"
+  | "push_removed";
 
 export type Outcome =
   | "succeeded"

@@ -8,6 +8,8 @@ export type * from "./frames.js";
 export { KeyRotationError, rotateDeviceKey, type KeyRotationOrder } from "./key_rotation.js";
 export { pairDevice, parsePairingLink, PairingError, type PairedDevice, type PairingOrder } from "./pairing.js";
 export type { Preview, PromptEvent, TakenDown } from "./prompts.js";
+export { DevicePull, PullError, type DevicePullOptions, type PullEvent } from "./pull.js";
+export { handlePush, wakeOf, webPushTarget, type PushEventLike, type PushOrder, type PushSubscriptionLike, type PushTarget, type Wake } from "./push.js";
 export type { SocketEnd, StopReason } from "./reconnect.js";
 export { indexedDbStorage, storedDevice, storedSigner, type DeviceStorage } from "./storage.js";
 export { watchCeremony, type Watch } from "./watch.js";

@@ -93,6 +93,16 @@ export class Prompts {
     this.#tell = tell;
   }
 
+  /** Whether anything is shown, or said and not answered. */
+  get isOpen(): boolean {
+    return this.#typed !== undefined || this.ceremonies().length > 0;
+  }
+
+  /** What is shown, and what was answered and has not ended. */
+  ceremonies(): string[] {
+    return [...new Set([...this.#prompts.keys(), ...this.#answers.ceremonies()])];
+  }
+
   /**
    * A socket was welcomed that takes frames of so many bytes: what the relay may not have goes out
    * first.

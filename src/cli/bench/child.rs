@@ -15,9 +15,11 @@ use url::Url;
 use crate::cli::Failure;
 use crate::cli::administration::Administration;
 use crate::cli::demo::initiator::Initiator;
+use crate::cli::demo::vapid_key;
 use crate::cli::scratch::Scratch;
 use crate::config;
 use crate::edge::admin::{CreateClient, NewKey};
+use crate::phone::DeviceKey;
 
 /// How long a child may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -125,11 +127,32 @@ pub(super) struct Server {
     scratch: Scratch,
 }
 
+/// What a relay under measurement is started with beside [`settings`].
+type More = [(&'static str, String)];
+
 impl Server {
     /// Starts a relay with a store of its own.
     pub(super) async fn start() -> Result<Self, Failure> {
+        Self::start_in(Scratch::create().map_err(Failure::failed)?, &[]).await
+    }
+
+    /// A relay that wakes phones by Web Push, after so many milliseconds.
+    pub(super) async fn start_waking(after_ms: u64) -> Result<Self, Failure> {
         let scratch = Scratch::create().map_err(Failure::failed)?;
-        let process = serve(&scratch)?;
+        let key_file = scratch.path().join("vapid.pem");
+        let key = DeviceKey::generate().map_err(Failure::failed)?;
+        vapid_key::write(&key_file, &key).map_err(Failure::failed)?;
+        let more = [
+            ("FIDO_RELAY_PUSH__AFTER_MS", after_ms.to_string()),
+            ("FIDO_RELAY_PUSH__WEBPUSH__KEY_FILE", key_file.to_string_lossy().into_owned()),
+            ("FIDO_RELAY_PUSH__WEBPUSH__CONTACT", "mailto:bench@example.com".to_owned()),
+            ("FIDO_RELAY_PUSH__WEBPUSH__ALLOW_LOOPBACK_HTTP", "true".to_owned()),
+        ];
+        Self::start_in(scratch, &more).await
+    }
+
+    async fn start_in(scratch: Scratch, more: &More) -> Result<Self, Failure> {
+        let process = serve_with(&scratch, more)?;
         let client = CreateClient {
             name: "Bench".to_owned().try_into().map_err(Failure::failed)?,
             scopes: vec![
@@ -138,6 +161,7 @@ impl Server {
                 Scope::CeremonyRead,
                 Scope::DevicePair,
                 Scope::WebhookAdmin,
+                Scope::PresenceRead,
                 Scope::PriorAuthAssert,
             ],
             bindings: vec![Binding::Code],
@@ -173,7 +197,14 @@ impl Server {
 
 /// A relay over the data directory in this scratch directory.
 pub(super) fn serve(scratch: &Scratch) -> Result<Measured, Failure> {
-    Measured::start(&["serve"], &settings(&data_dir(scratch)), "\"listen\":\"")
+    serve_with(scratch, &[])
+}
+
+fn serve_with(scratch: &Scratch, more: &More) -> Result<Measured, Failure> {
+    let data_dir = data_dir(scratch);
+    let mut variables = settings(&data_dir).to_vec();
+    variables.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
+    Measured::start(&["serve"], &variables, "\"listen\":\"")
 }
 
 fn data_dir(scratch: &Scratch) -> String {

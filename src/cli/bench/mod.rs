@@ -1,5 +1,5 @@
-//! `fido-relay bench`: what an idle phone costs, what a ceremony takes, when its watchers know, and
-//! what a full store costs a start, each beside a floor that is measured in the same run, because only ratios travel from
+//! `fido-relay bench`: what an idle phone costs, what a ceremony takes, when its watchers know, how
+//! soon a sleeping phone is woken, and what a full store costs a start, each beside a floor that is measured in the same run, because only ratios travel from
 //! one machine to another.
 //!
 //! The relay under measurement is a child process; phones, initiator and clock are in this one. On
@@ -13,6 +13,7 @@ mod idle;
 mod phones;
 mod report;
 mod start;
+mod wake;
 mod watch;
 mod watchers;
 
@@ -29,6 +30,7 @@ use super::{Failure, answer};
   fido-relay bench
   fido-relay bench --phones 20000           after ulimit -n 65536
   fido-relay bench --only ceremonies --in-flight 256 --seconds 30
+  fido-relay bench --only wake --sleepers 500 --wakes-per-minute 10000
   fido-relay bench --only start --stored 1000000")]
 pub(super) struct Arguments {
     /// Idle phones; needs twice as many file descriptors in all (see `ulimit -n`)
@@ -40,6 +42,12 @@ pub(super) struct Arguments {
     /// Watchers who wait at once, by each way to wait
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     watchers: u32,
+    /// Phones that sleep and are woken, again and again
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    sleepers: u32,
+    /// Wakes of all sleepers in a minute, for as long as users sign in
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    wakes_per_minute: u32,
     /// Ended ceremonies in the store of a relay that starts
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     stored: u32,
@@ -63,6 +71,8 @@ enum Part {
     Ceremonies,
     /// From an end to its watchers
     Watch,
+    /// From an opening to a sleeping phone
+    Wake,
     /// A start with a full store
     Start,
 }
@@ -100,6 +110,11 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
         let watchers = usize::try_from(arguments.watchers).map_err(Failure::usage)?;
         answer(&watch_report(&watch::measure(watchers).await?));
     }
+    if wanted(Part::Wake) {
+        let sleepers = usize::try_from(arguments.sleepers).map_err(Failure::usage)?;
+        let duration = Duration::from_secs(arguments.seconds);
+        answer(&wake_report(&wake::measure(sleepers, arguments.wakes_per_minute, duration).await?));
+    }
     if wanted(Part::Start) {
         let stored = usize::try_from(arguments.stored).map_err(Failure::usage)?;
         answer(&start_report(&start::measure(stored).await?));
@@ -136,6 +151,27 @@ fn watch_report(figures: &watch::Figures) -> String {
         ));
     }
     report
+}
+
+fn wake_report(figures: &wake::Figures) -> String {
+    let line = |latencies: &Latencies| {
+        let millis = |percent| latencies.percentile(percent).as_secs_f64() * 1000.0;
+        format!("p50 {:>6.0} ms   p99 {:>6.0} ms", millis(50), millis(99))
+    };
+    let wake::Figures { sleepers, opened, woken, delivered, per_minute, memory, missed } = figures;
+    format!(
+        "Wakes: {} of {sleepers} sleeping phones, {per_minute:.0} a minute; from the step `opened`\n\
+         \x20 floor   {}   the call that opens is answered\n\
+         \x20 woken   {}   the push service has the wake\n\
+         \x20 deliv.  {}   the app has pulled the offer and acknowledged it\n\
+         \x20 relay   {:>9} bytes of memory more after all wakes than after a tenth of them\n\
+         \x20 wakes that brought no acknowledgement: {missed}\n",
+        woken.count(),
+        line(opened),
+        line(woken),
+        line(delivered),
+        memory,
+    )
 }
 
 fn start_report(figures: &start::Figures) -> String {

@@ -63,7 +63,9 @@ impl Online {
         match event {
             PhoneEvent::Connected { .. } => self.count.fetch_add(1, Ordering::Relaxed),
             PhoneEvent::Disconnected { .. } => self.lost.fetch_add(1, Ordering::Relaxed),
-            PhoneEvent::Reauthenticated
+            PhoneEvent::Asleep
+            | PhoneEvent::Woken { .. }
+            | PhoneEvent::Reauthenticated
             | PhoneEvent::Noticed(_)
             | PhoneEvent::KeyRotated
             | PhoneEvent::KeyKept { .. }

@@ -413,8 +413,7 @@ impl Bank {
         .ok_or(BankError::NotYours)
     }
 
-    /// Narrates each step as it is made. The bank's own credential sees the steps that a page
-    /// without a signed-in customer does not.
+    /// Narrates each step as it is made, of which the bank's credential sees more than a page.
     fn follow(&self, id: CeremonyId) {
         let (bank, stopping) = (self.clone(), self.tasks.stopping().clone());
         self.tasks.spawn("bank follows", async move {

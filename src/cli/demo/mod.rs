@@ -17,6 +17,7 @@ pub mod session;
 pub mod silence;
 pub mod site;
 pub mod stage;
+pub mod vapid_key;
 pub mod visitor;
 pub mod web;
 pub mod words;
@@ -105,7 +106,7 @@ async fn play(
     let narrator = Narrator::on_stdout(Arc::new(SystemClock));
     let manner = if arguments.ask_code { Manner::AsksTerminal } else { Manner::ReadsPage(VISIBLE) };
     let cast = Cast { port: arguments.port, manner, faults: Faults::none() };
-    let stage = tokio::select! {
+    let mut stage = tokio::select! {
         set = Stage::set(directory, cast, Arc::new(SystemClock), narrator.clone()) => {
             set.map_err(|error| not_set(&error))?
         }
@@ -113,7 +114,7 @@ async fn play(
     };
     introduce(&stage, &narrator);
     let proven = tokio::select! {
-        proven = script(&stage, &narrator) => Ok(proven),
+        proven = script(&mut stage, &narrator) => Ok(proven),
         stop = signals.next() => Err(stop),
     };
     if proven.is_ok() && arguments.keep {
@@ -171,17 +172,26 @@ fn introduce(stage: &Stage, narrator: &Narrator) {
     narrator.fact("phone", &format!("{}  ({beside})", stage.phone().device_id()));
 }
 
-/// The three ceremonies, one after the other; how many were proven.
-async fn script(stage: &Stage, narrator: &Narrator) -> usize {
+/// The three ceremonies, one after the other; how many were proven. For the last one the phone
+/// sleeps: the customer is signed in by then, and their page may see that it is woken.
+async fn script(stage: &mut Stage, narrator: &Narrator) -> usize {
     let mut lines = Vec::new();
     let mut visitor = Visitor::new(stage.bank_url().clone());
     for action in [Action::Register, Action::SignIn, Action::Approve] {
+        let slept = match action {
+            Action::Register | Action::SignIn => Ok(()),
+            Action::Approve => stage.phone_sleeps().await,
+        };
         let began = Instant::now();
-        let ended = match &mut visitor {
-            Ok(visitor) => visit(visitor, action).await,
-            Err(error) => Err(NotProven(error.to_string())),
+        let ended = match (slept, &mut visitor) {
+            (Ok(()), Ok(visitor)) => visit(visitor, action).await,
+            (Err(error), _) => Err(NotProven(error.to_string())),
+            (Ok(()), Err(error)) => Err(NotProven(error.to_string())),
         };
         lines.push((action, began.elapsed(), ended));
+    }
+    if let Err(error) = stage.phone_holds().await {
+        narrator.plain(&error.to_string());
     }
     narrator.plain("");
     narrator.heading("Summary");

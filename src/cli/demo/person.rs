@@ -193,6 +193,8 @@ fn line(event: &PhoneEvent) -> Option<(CeremonyId, String)> {
             Some((*id, "declines    the person says no".to_owned()))
         }
         PhoneEvent::Connected { .. }
+        | PhoneEvent::Asleep
+        | PhoneEvent::Woken { .. }
         | PhoneEvent::Reauthenticated
         | PhoneEvent::Noticed(_)
         | PhoneEvent::KeyRotated

@@ -17,11 +17,14 @@ use super::bank::{Account, Bank};
 use super::initiator::{CallError, Initiator};
 use super::narrate::Narrator;
 use super::person::{self, CardHolder, Drawer, Manner};
-use super::{payment, site, web};
+use super::{payment, site, vapid_key, web};
 use crate::app::Actor;
 use crate::app::clients::{self, Credential};
 use crate::config;
-use crate::phone::{DeviceKey, Faults, KeyError, PairingError, Phone, PhoneEvent, PhoneHandle};
+use crate::phone::{
+    Bed, DeviceKey, Faults, KeyError, Paired, PairingClient, PairingError, Phone, PhoneEvent,
+    PhoneHandle, PullClient, Receiver,
+};
 use crate::ports::{Clock, StoreError};
 use crate::security::clients::{ClientChange, ClientError, NewClient};
 use crate::serve::{self, Running, StartError};
@@ -81,6 +84,12 @@ pub enum StageError {
     /// The phone's socket.
     #[error("the phone is not welcomed by the relay: {0}")]
     Phone(String),
+    /// The phone's push service.
+    #[error("the phone's push service cannot listen on 127.0.0.1: {0}")]
+    Receiver(#[source] std::io::Error),
+    /// The relay's key for push services.
+    #[error("the relay's key for push services cannot be written: {0}")]
+    VapidKey(#[source] std::io::Error),
 }
 
 impl From<StoreError> for StageError {
@@ -115,6 +124,8 @@ impl StageError {
             | Self::Call(_)
             | Self::Key(_)
             | Self::Pairing(_)
+            | Self::Receiver(_)
+            | Self::VapidKey(_)
             | Self::Phone(_) => None,
         }
     }
@@ -126,8 +137,42 @@ pub struct Stage {
     relay: Running,
     bank: Bank,
     bank_url: Url,
+    handset: Handset,
     phone: PhoneHandle,
     tasks: Tasks,
+}
+
+/// What stays of the phone, whether it holds a socket or sleeps.
+#[derive(Debug)]
+struct Handset {
+    paired: Paired,
+    drawer: Arc<Drawer>,
+    holder: CardHolder,
+    faults: Faults,
+    client: PairingClient,
+    receiver: Receiver,
+}
+
+impl Handset {
+    /// Starts the phone, and waits until the relay can reach it.
+    async fn start(
+        &self,
+        asleep: bool,
+        bank: &Bank,
+        tasks: &Tasks,
+    ) -> Result<PhoneHandle, StageError> {
+        let (card, person) = (self.drawer.clone(), Arc::new(self.holder.clone()));
+        let mut phone =
+            Phone::new(self.paired.clone(), card, person).with_faults(self.faults.clone());
+        if asleep {
+            let subscription = self.receiver.subscribe()?;
+            phone = phone.asleep(Bed { subscription, client: PullClient::from(&self.client) });
+        }
+        let (phone, mut events) = phone.connect(tasks);
+        welcomed(&mut events).await?;
+        tasks.spawn("phone's story", person::tell(bank.clone(), events));
+        Ok(phone)
+    }
 }
 
 impl Stage {
@@ -171,14 +216,41 @@ impl Stage {
         let pairing = initiator.open_pairing(username).await?;
         let name = "Ada's phone".to_owned().try_into()?;
         let key = DeviceKey::generate()?;
-        let paired =
-            crate::phone::pair(&relay_url, &pairing.pairing_token, Some(name), key).await?;
-        let holder = CardHolder::new(bank.clone(), cast.manner);
-        let phone = Phone::new(paired, Arc::new(Drawer::default()), Arc::new(holder));
-        let (phone, mut events) = phone.with_faults(cast.faults).connect(&tasks);
-        welcomed(&mut events).await?;
-        tasks.spawn("phone's story", person::tell(bank.clone(), events));
-        Ok(Self { relay, bank, bank_url, phone, tasks })
+        let client = PairingClient::new()?;
+        let paired = client.pair(&relay_url, &pairing.pairing_token, Some(name), key).await?;
+        let handset = Handset {
+            paired,
+            drawer: Arc::new(Drawer::default()),
+            holder: CardHolder::new(bank.clone(), cast.manner),
+            faults: cast.faults,
+            client,
+            receiver: Receiver::listen(&tasks).await.map_err(StageError::Receiver)?,
+        };
+        let phone = handset.start(false, &bank, &tasks).await?;
+        Ok(Self { relay, bank, bank_url, handset, phone, tasks })
+    }
+
+    /// The app leaves the screen: from now on only a push reaches the phone.
+    ///
+    /// # Errors
+    /// [`StageError`].
+    pub async fn phone_sleeps(&mut self) -> Result<(), StageError> {
+        self.begin_phone(true).await
+    }
+
+    /// The app is on the screen again, and holds its socket.
+    ///
+    /// # Errors
+    /// [`StageError`].
+    pub async fn phone_holds(&mut self) -> Result<(), StageError> {
+        self.begin_phone(false).await
+    }
+
+    async fn begin_phone(&mut self, asleep: bool) -> Result<(), StageError> {
+        self.phone.stop();
+        self.phone.ended().await;
+        self.phone = self.handset.start(asleep, &self.bank, &self.tasks).await?;
+        Ok(())
     }
 
     /// The bank.
@@ -215,6 +287,8 @@ impl Stage {
 
 async fn start_relay(directory: &Path) -> Result<Running, StageError> {
     let data_dir = directory.join("data");
+    let key_file = directory.join("vapid.pem");
+    vapid_key::write(&key_file, &DeviceKey::generate()?).map_err(StageError::VapidKey)?;
     let settings = [
         ("FIDO_RELAY_LISTEN", "127.0.0.1:0"),
         ("FIDO_RELAY_DATA_DIR", &*data_dir.to_string_lossy()),
@@ -225,6 +299,11 @@ async fn start_relay(directory: &Path) -> Result<Running, StageError> {
         ("FIDO_RELAY_PROMPTS__DECLINED_QUIET_S", "0"),
         ("FIDO_RELAY_PROMPTS__NOT_ME_MUTE_S", &NOT_ME_MUTE.as_secs().to_string()),
         ("FIDO_RELAY_PROMPTS__WRONG_CODES_PER_DAY", "1000"),
+        // The phone's push service is on this machine, and nobody waits to see whether it wakes.
+        ("FIDO_RELAY_PUSH__AFTER_MS", "0"),
+        ("FIDO_RELAY_PUSH__WEBPUSH__KEY_FILE", &*key_file.to_string_lossy()),
+        ("FIDO_RELAY_PUSH__WEBPUSH__CONTACT", "mailto:demo@harbour.example"),
+        ("FIDO_RELAY_PUSH__WEBPUSH__ALLOW_LOOPBACK_HTTP", "true"),
     ];
     let config = config::from_texts(None, &settings)?.config;
     let listener = serve::bind(&config)?;
@@ -263,10 +342,11 @@ async fn welcomed(events: &mut tokio::sync::mpsc::Receiver<PhoneEvent>) -> Resul
     let connected = async {
         while let Some(event) = events.recv().await {
             match event {
-                PhoneEvent::Connected { .. } => return true,
+                PhoneEvent::Connected { .. } | PhoneEvent::Asleep => return true,
                 PhoneEvent::Disconnected { why, .. } => trouble = why,
                 PhoneEvent::Stopped(why) => trouble = why.to_string(),
-                PhoneEvent::Reauthenticated
+                PhoneEvent::Woken { .. }
+                | PhoneEvent::Reauthenticated
                 | PhoneEvent::Noticed(_)
                 | PhoneEvent::KeyRotated
                 | PhoneEvent::KeyKept { .. }

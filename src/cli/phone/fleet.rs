@@ -1,4 +1,4 @@
-//! Many idle phones at once: pairs them, holds their sockets, counts what happens.
+//! Many idle phones at once: pairs them, holds their sockets or lets them sleep, counts what happens.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,7 +16,8 @@ use super::screen::Screen;
 use super::{STOP_LIMIT, failed};
 use crate::cli::{Failure, counted};
 use crate::phone::{
-    Codes, DeviceKey, Paired, PairingClient, PairingError, PairingLink, Phone, PhoneEvent,
+    Bed, Codes, DeviceKey, Paired, PairingClient, PairingError, PairingLink, Phone, PhoneEvent,
+    PullClient, Receiver,
 };
 use crate::softcard::SoftCard;
 use crate::tasks::Tasks;
@@ -32,6 +33,8 @@ const SUMMARY: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     online: Mutex<HashSet<DeviceId>>,
+    asleep: Mutex<HashSet<DeviceId>>,
+    wakes: AtomicU64,
     connects: AtomicU64,
     disconnects: AtomicU64,
     offers: AtomicU64,
@@ -52,10 +55,12 @@ impl Tally {
             }
             PhoneEvent::Disconnected { .. } => {
                 self.online().remove(&device);
+                self.asleep().remove(&device);
                 &self.disconnects
             }
             PhoneEvent::Stopped(_) => {
                 self.online().remove(&device);
+                self.asleep().remove(&device);
                 self.changed.notify_one();
                 &self.stopped
             }
@@ -75,6 +80,15 @@ impl Tally {
             | PhoneEvent::Refused { .. }
             | PhoneEvent::GoingAway { .. }
             | PhoneEvent::Waiting { .. } => return,
+            PhoneEvent::Asleep => {
+                self.asleep().insert(device);
+                self.changed.notify_one();
+                return;
+            }
+            PhoneEvent::Woken { .. } => {
+                self.asleep().remove(&device);
+                &self.wakes
+            }
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -83,9 +97,14 @@ impl Tally {
         self.online.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Phones that hold a socket or never will again.
+    fn asleep(&self) -> std::sync::MutexGuard<'_, HashSet<DeviceId>> {
+        self.asleep.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Phones that hold a socket, sleep, or never will do either again.
     fn settled(&self) -> u64 {
-        self.online().len() as u64 + self.stopped.load(Ordering::Relaxed)
+        let there = self.online().len() + self.asleep().len();
+        there as u64 + self.stopped.load(Ordering::Relaxed)
     }
 }
 
@@ -95,10 +114,14 @@ impl fmt::Display for Tally {
             let number = usize::try_from(counter.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
             counted(number, one, many)
         };
+        write!(f, "{} online", self.online().len())?;
+        let wakes = read(&self.wakes, "wake", "wakes");
+        if !self.asleep().is_empty() || self.wakes.load(Ordering::Relaxed) > 0 {
+            write!(f, ", {} asleep, {wakes}", self.asleep().len())?;
+        }
         write!(
             f,
-            "{} online; {}, {}, {}; {}, {}, {}, {}",
-            self.online().len(),
+            "; {}, {}, {}; {}, {}, {}, {}",
             read(&self.connects, "connect", "connects"),
             read(&self.disconnects, "disconnect", "disconnects"),
             read(&self.stopped, "given up", "given up"),
@@ -110,15 +133,28 @@ impl fmt::Display for Tally {
     }
 }
 
+/// The phones to hold.
+pub(super) struct Fleet<'a> {
+    pub(super) size: usize,
+    /// The file of pairing links.
+    pub(super) pairings: &'a Path,
+    pub(super) name: PlainText<64>,
+    /// In place of the relays of the links.
+    pub(super) relay: Option<&'a Url>,
+    /// How many of a hundred sleep.
+    pub(super) asleep_share: u8,
+}
+
+/// Whether the phone of this number sleeps: spread evenly over the fleet.
+pub(super) fn sleeps(number: usize, share: u8) -> bool {
+    let share = usize::from(share);
+    (number + 1) * share / 100 > number * share / 100
+}
+
 /// Pairs and holds `size` phones until interrupted. Nothing is kept: a link pairs once, so the
 /// next fleet needs new ones.
-pub(super) async fn run(
-    (size, pairings): (usize, &Path),
-    name: PlainText<64>,
-    relay: Option<&Url>,
-    screen: &Screen,
-    tasks: &Tasks,
-) -> Result<(), Failure> {
+pub(super) async fn run(fleet: Fleet<'_>, screen: &Screen, tasks: &Tasks) -> Result<(), Failure> {
+    let Fleet { size, pairings, name, relay, asleep_share } = fleet;
     let text = std::fs::read_to_string(pairings)
         .map_err(|error| Failure::usage(format_args!("{}: {error}", pairings.display())))?;
     let links = links(&text, size)
@@ -129,11 +165,18 @@ pub(super) async fn run(
         .buffer_unordered(PAIRINGS);
     let tally = Arc::new(Tally::default());
     let codes = Arc::new(Codes::default());
+    let receiver = Receiver::listen(tasks).await.map_err(failed)?;
+    let (calls, mut number) = (PullClient::from(&client), 0);
     while let Some(paired) = paired.next().await {
         let counting = Arc::clone(&tally);
         let card = Arc::new(Mutex::new(SoftCard::new()));
-        Phone::new(paired?, card, codes.clone())
-            .connect_with(tasks, Arc::new(move |device, event| counting.count(device, &event)));
+        let mut phone = Phone::new(paired?, card, codes.clone());
+        if sleeps(number, asleep_share) {
+            let subscription = receiver.subscribe().map_err(failed)?;
+            phone = phone.asleep(Bed { subscription, client: calls.clone() });
+        }
+        phone.connect_with(tasks, Arc::new(move |device, event| counting.count(device, &event)));
+        number += 1;
     }
     screen.say(&format!("{} paired. Ctrl-C ends.", counted(size, "phone", "phones")));
     while tally.settled() < size as u64 {

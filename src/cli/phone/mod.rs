@@ -24,8 +24,8 @@ use url::Url;
 use super::health::root;
 use super::{Failure, counted};
 use crate::phone::{
-    DeviceKey, KeptCard, PairingError, PairingLink, Person, Phone, PhoneHandle, PhoneState,
-    StateError, Waits, pair,
+    Bed, DeviceKey, KeptCard, PairingClient, PairingError, PairingLink, Person, Phone, PhoneHandle,
+    PhoneState, PullClient, Receiver, StateError, Waits, pair,
 };
 use crate::softcard::SoftCard;
 use crate::tasks::Tasks;
@@ -42,11 +42,15 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
   fido-relay phone --pair 'fido-relay://pair?relay=…&token=…'   pair, then wait for prompts
   fido-relay phone                                              the same phone again
   fido-relay phone --once --code 271828                         one ceremony, in a script
+  fido-relay phone --asleep                                     no socket: woken by push, answers by HTTP
 
 Key and card are kept in the state file: pair once.
 
 At a terminal, type the six digits of a page whether or not the phone asks for them: the relay finds
 what they belong to, and the phone shows who asks before anything is taken up.
+
+With --asleep it takes Web Push messages on loopback: for a relay on the same machine that has
+push.webpush.key_file, and push.webpush.allow_loopback_http.
 
 Without --code or --code-from FILE it ends when standard input is closed, after the ceremony that is
 under way.
@@ -77,12 +81,19 @@ pub(super) struct Arguments {
     /// End after one ceremony
     #[arg(long)]
     once: bool,
+    /// Hold no socket: sleep until a push wakes the phone, pull, answer by HTTP, and sleep again
+    #[arg(long, conflicts_with = "fleet")]
+    asleep: bool,
     /// Hold this many idle phones instead of one, and count what happens to them
     #[arg(long, value_name = "N", requires = "pairings")]
     fleet: Option<usize>,
     /// The pairing links of the fleet, one a line
     #[arg(long, value_name = "FILE", requires = "fleet")]
     pairings: Option<PathBuf>,
+    /// How many of a hundred of the fleet sleep until they are woken, instead of holding a socket
+    #[arg(long, value_name = "PERCENT", requires = "fleet", default_value_t = 0,
+        value_parser = clap::value_parser!(u8).range(0..=100))]
+    asleep_share: u8,
     #[command(flatten)]
     faults: faults::FaultArgs,
 }
@@ -101,7 +112,14 @@ pub(super) fn run(args: &Arguments) -> Result<(), Failure> {
         let done = match (args.fleet, &args.pairings) {
             (Some(size), Some(pairings)) => {
                 let name = plain_name(&args.name)?;
-                fleet::run((size, pairings), name, args.relay.as_ref(), &screen, &tasks).await
+                let fleet = fleet::Fleet {
+                    size,
+                    pairings,
+                    name,
+                    relay: args.relay.as_ref(),
+                    asleep_share: args.asleep_share,
+                };
+                fleet::run(fleet, &screen, &tasks).await
             }
             _ => one(args, &screen, &tasks).await,
         };
@@ -155,8 +173,14 @@ async fn one(args: &Arguments, screen: &Arc<Screen>, tasks: &Tasks) -> Result<()
     let card = Arc::new(KeptCard::new(card, state, args.state.clone()));
     let (person, terminal) = person(args, screen);
     let input = terminal.as_ref().map(Terminal::input).unwrap_or_default();
-    let (handle, events) =
-        Phone::new(paired, card, person).with_faults(args.faults.faults()).connect(tasks);
+    let mut phone = Phone::new(paired, card, person).with_faults(args.faults.faults());
+    if args.asleep {
+        let receiver = Receiver::listen(tasks).await.map_err(failed)?;
+        let client = PullClient::from(&PairingClient::new().map_err(failed)?);
+        let subscription = receiver.subscribe().map_err(failed)?;
+        phone = phone.asleep(Bed { subscription, client });
+    }
+    let (handle, events) = phone.connect(tasks);
     if let Some(terminal) = terminal {
         tasks.spawn_bare(pass_on(terminal, handle.clone(), tasks.stopping().clone()));
     }

@@ -162,6 +162,10 @@ pub(super) fn remedy(why: Stopped) -> &'static str {
             "; pair again with --pair LINK. Its data directory may be a new one, or the URL another \
              relay's"
         }
+        Stopped::NoPush => {
+            "; run it without --asleep, or configure the relay for Web Push (push.webpush.key_file, \
+             and push.webpush.allow_loopback_http for a receiver on this machine)"
+        }
     }
 }
 
@@ -174,6 +178,10 @@ fn wait(ms: u64) -> String {
 pub(super) fn event(event: &PhoneEvent) -> Option<String> {
     Some(match event {
         PhoneEvent::Connected { connection_id } => format!("Connected as {connection_id}."),
+        PhoneEvent::Asleep => "Asleep: no connection; a push will wake this phone.".to_owned(),
+        PhoneEvent::Woken { wake, body } => {
+            format!("Woken by push {}: {}", isolated(wake), isolated(body))
+        }
         PhoneEvent::Offered { offer, again: false } => {
             let found = if offer.preview.is_some() { "found by the code" } else { "offered" };
             format!("{}: {found}.", offer.ceremony_id)
@@ -280,7 +288,11 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
         PhoneEvent::Stopped(Stopped::Told) => "Stopped.".to_owned(),
         // The command fails, and says why.
         PhoneEvent::Stopped(
-            Stopped::Replaced | Stopped::Revoked | Stopped::TooOld | Stopped::Unknown,
+            Stopped::Replaced
+            | Stopped::Revoked
+            | Stopped::TooOld
+            | Stopped::Unknown
+            | Stopped::NoPush,
         ) => return None,
     })
 }

@@ -93,7 +93,7 @@ impl Watch {
             if let Some(line) = show::event(&event).filter(|_| self.scripted || !is_asked(&event)) {
                 self.screen.say(&line);
             }
-            if !greeted && matches!(event, PhoneEvent::Connected { .. }) {
+            if !greeted && matches!(event, PhoneEvent::Connected { .. } | PhoneEvent::Asleep) {
                 self.screen.say("Waiting for a prompt. Ctrl-C ends.");
                 greeted = true;
             }
@@ -113,7 +113,11 @@ impl Watch {
             if let PhoneEvent::Stopped(why) = event {
                 return match why {
                     Stopped::Told => ended,
-                    Stopped::Replaced | Stopped::Revoked | Stopped::TooOld | Stopped::Unknown => {
+                    Stopped::Replaced
+                    | Stopped::Revoked
+                    | Stopped::TooOld
+                    | Stopped::Unknown
+                    | Stopped::NoPush => {
                         Err(Failure::failed(format_args!("{why}{}", show::remedy(why))))
                     }
                 };

@@ -4,5 +4,6 @@ mod ceremonies;
 mod codes;
 mod connection;
 mod proofs;
+mod pull;
 mod relay;
 mod storage;

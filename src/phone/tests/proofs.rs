@@ -14,7 +14,7 @@ use crate::phone::wire::Socket;
 use crate::phone::{Codes, DeviceKey, Faults, PairingError, PairingLink, pair};
 
 /// The claims, if `jwk` signed them under this `typ`.
-fn verified<T: DeserializeOwned + Clone>(proof: &str, typ: &str, jwk: &P256Jwk) -> T {
+pub(super) fn verified<T: DeserializeOwned + Clone>(proof: &str, typ: &str, jwk: &P256Jwk) -> T {
     assert_eq!(decode_header(proof).unwrap().typ.as_deref(), Some(typ));
     let mut rules = Validation::new(Algorithm::ES256);
     rules.required_spec_claims.clear();

@@ -35,7 +35,7 @@ async fn stage(faults: Faults) -> (Stage, Story, TempDir) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_registers_signs_in_and_approves_through_the_real_relay_by_keyboard_alone() {
     let Some(chromium) = needs::chromium("the demo in a browser") else { return };
-    let (stage, story, _directory) = stage(Faults::none()).await;
+    let (mut stage, story, _directory) = stage(Faults::none()).await;
     let browser = Browser::start(&chromium).await;
     browser.open(stage.bank_url().as_str()).await;
     for (action, headline) in [
@@ -43,6 +43,9 @@ async fn a_browser_registers_signs_in_and_approves_through_the_real_relay_by_key
         ("sign-in", "You are signed in"),
         ("approve", "Payment approved"),
     ] {
+        if action == "approve" {
+            stage.phone_sleeps().await.unwrap();
+        }
         browser.enter(&format!("[data-action={action}]")).await;
         browser.read("#headline", headline).await;
         assert!(browser.focus_is_on("#headline").await, "{action}: the end is read out");
@@ -51,9 +54,18 @@ async fn a_browser_registers_signs_in_and_approves_through_the_real_relay_by_key
         let done = browser.run(
             "return [...document.querySelectorAll('[data-state=done]')].map(li => li.dataset.step)",
         );
-        let every =
-            ["opened", "sent", "delivered", "claimed", "challenged", "card", "verifying", "closed"];
-        let of_the_phone = |step: &&str| ["sent", "delivered"].contains(step);
+        let every = [
+            "opened",
+            "woken",
+            "sent",
+            "delivered",
+            "claimed",
+            "challenged",
+            "card",
+            "verifying",
+            "closed",
+        ];
+        let of_the_phone = |step: &&str| ["woken", "sent", "delivered"].contains(step);
         let shown = every.iter().filter(|step| action == "approve" || !of_the_phone(step));
         let shown: Vec<_> = shown.collect();
         assert_eq!(done.await, serde_json::json!(shown), "{action}: presence is for the signed-in");
@@ -145,6 +157,8 @@ async fn the_demo_tells_every_step_of_three_ceremonies_and_exits_with_0() {
             rest = &rest[found..];
         }
     }
+    let woken = blocks[1..4].iter().map(|block| block.contains("relay  woken "));
+    assert_eq!(woken.collect::<Vec<_>>(), [false, false, true], "the phone sleeps once: {told}");
     assert!(blocks[3].contains("120.00 EUR"), "the phone shows the payment: {}", blocks[3]);
     assert_eq!(blocks[4].matches("succeeded").count(), 3, "{}", blocks[4]);
     assert!(!told.contains('\x1b'), "no colours off a terminal");

@@ -21,6 +21,7 @@ const TITLES = {
 const CODE = ["Type this code into the app on your phone", "Type the code"];
 const ASKS = {
   opened: ["Open the app on your phone and type this code", "Type the code"],
+  woken: ["Open the app on your phone and type this code", "Type the code"],
   sent: ["Open the app on your phone and type this code", "Type the code"],
   delivered: CODE,
   claimed: ["One moment: the challenge is being made", "One moment"],
@@ -34,7 +35,14 @@ const ASKS = {
 };
 
 /** What the picture beside the words is of; a step that is not here has none. */
-const SCENES = { opened: "code", sent: "code", delivered: "code", challenged: "card", card: "card" };
+const SCENES = {
+  opened: "code",
+  woken: "code",
+  sent: "code",
+  delivered: "code",
+  challenged: "card",
+  card: "card",
+};
 const TURNS = { you: "Your turn", phone: "Your phone’s turn", bank: "The bank’s turn" };
 
 /** How an ending is marked, by the bank's word for it. */

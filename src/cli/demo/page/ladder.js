@@ -6,6 +6,7 @@ import { $ } from "./dom.js";
 /** The steps in their order: what has happened, what is to be done for it, and who does it. */
 const LADDER = [
   ["opened", "Started", "Start", "bank"],
+  ["woken", "Your phone was woken", "", "relay"],
   ["sent", "Sent to your phone", "Send it to your phone", "relay"],
   ["delivered", "Shown on your phone", "Show it on your phone", "phone"],
   ["claimed", "Code accepted", "Type the code into the phone", "you"],
@@ -28,12 +29,16 @@ export const order = (step) => LADDER.findIndex(([name]) => name === step);
 
 export const nameOf = (step) => LADDER.find(([name]) => name === step)?.[1] ?? "";
 
+/** Happens where the app sleeps, and is shown once it has happened. */
+const AT_TIMES = ["woken"];
+
 /** What a page of somebody who has not signed in is not shown: it would tell who has a phone. */
-const OF_THE_PHONE = ["sent", "woken", "delivered"];
+const OF_THE_PHONE = ["woken", "sent", "delivered"];
 
 /** A ladder on which nothing has been made. */
 export function raise(showsDelivery) {
-  const shown = LADDER.filter(([step]) => showsDelivery || !OF_THE_PHONE.includes(step));
+  const always = LADDER.filter(([step]) => !AT_TIMES.includes(step));
+  const shown = always.filter(([step]) => showsDelivery || !OF_THE_PHONE.includes(step));
   $("ladder").replaceChildren(...shown.map(rung));
   set($("ladder").firstElementChild, "next");
 }
@@ -71,11 +76,23 @@ function set(li, state, elapsedMs) {
   time.dateTime = `PT${(elapsedMs / 1000).toFixed(3)}S`;
 }
 
+/** Puts in the rungs of what does not always happen. */
+function extend(steps) {
+  for (const [n, entry] of LADDER.entries()) {
+    const [step] = entry;
+    const rungs = [...$("ladder").children];
+    const stands = rungs.some((li) => li.dataset.step === step);
+    if (stands || !AT_TIMES.includes(step) || !steps.has(step)) continue;
+    rungs.find((li) => order(li.dataset.step) > n).before(rung(entry));
+  }
+}
+
 /** Brings the ladder to what the view says; who has to make the next step, if there is one. */
 export function climb(view) {
   const closed = view.status !== "pending";
   const good = view.status === "succeeded";
   const at = new Map(view.progress.map((entry) => [entry.step, Date.parse(entry.at)]));
+  extend(at);
   const opened = at.get("opened");
   const last = Math.max(...[...at.keys()].map(order));
   let turn = null;

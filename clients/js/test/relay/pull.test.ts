@@ -1,0 +1,147 @@
+// A device without a socket against the real relay, with its requests lost at every step.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { DevicePull, PullError, type PullEvent } from "../../src/index.js";
+import { ask, control, CREDENTIAL, endsAfterwards, open, pair, type Opened, type Paired } from "./relay.js";
+
+const LIMIT = { timeout: 60_000 };
+
+/** A phone that holds no socket; its person types the code of the page, its card signs at once. */
+class PullPhone {
+  readonly events: PullEvent[] = [];
+  readonly device: DevicePull;
+  readonly signatures: string[] = [];
+  readonly #codes = new Map<string, string>();
+
+  constructor(paired: Paired, send?: typeof fetch) {
+    const onEvent = (event: PullEvent) => this.#event(event);
+    this.device = new DevicePull({ ...paired, onEvent, ...(send ? { fetch: send } : {}) });
+    endsAfterwards(() => this.device.stop());
+  }
+
+  knows(opened: Opened): void {
+    this.#codes.set(opened.id, opened.code);
+  }
+
+  all<K extends PullEvent["kind"]>(kind: K): Extract<PullEvent, { kind: K }>[] {
+    return this.events.filter((event) => event.kind === kind) as Extract<PullEvent, { kind: K }>[];
+  }
+
+  #event(event: PullEvent): void {
+    this.events.push(event);
+    if (event.kind === "offer" && !event.again) {
+      const { ceremony_id: id } = event.offer;
+      const code = this.#codes.get(id);
+      if (event.preview?.typed) this.device.confirm(id);
+      else if (code !== undefined) this.device.claim(id, code);
+    }
+    if (event.kind === "challenge" && !event.again) {
+      const { ceremony_id: id, attempt } = event.challenge;
+      this.device.cardPresent(id);
+      this.signatures.push(attempt);
+      this.device.answer(id, attempt, CREDENTIAL);
+    }
+  }
+}
+
+/** `fetch`, which loses one request, or the answer to it. */
+function losing(mark: string, when: "unsent" | "sent", told: { lost: boolean; answers: string[] }): typeof fetch {
+  return async (input, init) => {
+    const body = typeof init?.body === "string" ? init.body : "";
+    if (body.includes('"type":"answer"')) told.answers.push(body);
+    const marked = !told.lost && `${init?.method} ${String(input)} ${body}`.includes(mark);
+    if (marked && when === "unsent") {
+      told.lost = true;
+      throw new TypeError("lost on its way");
+    }
+    const response = await fetch(input, init);
+    // A refused proof is asked again by itself.
+    if (!marked || response.status === 401) return response;
+    told.lost = true;
+    throw new TypeError("lost on its way back");
+  };
+}
+
+test("a ceremony comes to its one end over HTTP wherever a request is lost, and the card signs once", LIMIT, async () => {
+  const marks = ["GET ", '"of":"offer"', '"type":"claim"', '"of":"challenge"', '"event":"present"', '"type":"answer"', '"of":"closed"'];
+  const faults = marks.flatMap((mark) => (["unsent", "sent"] as const).map((when) => ({ mark, when })));
+  await Promise.all(
+    faults.map(async ({ mark, when }, number) => {
+      const where = `${when} ${mark}`;
+      const username = `pulling-${number}@example.com`;
+      const told = { lost: false, answers: [] as string[] };
+      const phone = new PullPhone(await pair(username), losing(mark, when, told));
+      const opened = await open(username);
+      phone.knows(opened);
+      await phone.device.pullLoop();
+      assert.ok(told.lost, where);
+      const closed = phone.all("closed").map(({ closed }) => [closed.ceremony_id, closed.outcome]);
+      assert.deepEqual(closed, [[opened.id, "succeeded"]], where);
+      assert.equal(phone.signatures.length, 1, where);
+      assert.equal(new Set(told.answers).size, 1, `${where}: the same answer, byte for byte`);
+      assert.ok(told.answers[0]?.endsWith(`"credential":${CREDENTIAL}}`), where);
+      assert.equal(phone.device.isOpen, false, where);
+    }),
+  );
+});
+
+test("one pull tells what there is and acknowledges it, and a later one tells how it ended", LIMIT, async () => {
+  const phone = new PullPhone(await pair("pulls-once@example.com"));
+  await phone.device.pullOnce();
+  assert.deepEqual(phone.events, []);
+  const opened = await open("pulls-once@example.com");
+  await phone.device.pullOnce();
+  assert.deepEqual(phone.all("offer").map(({ offer, again }) => [offer.ceremony_id, again]), [[opened.id, false]]);
+  await phone.device.pullOnce();
+  assert.deepEqual(phone.all("offer").map(({ again }) => again), [false, true]);
+  await ask("DELETE", `/v1/ceremonies/${opened.id}`);
+  await phone.device.pullOnce();
+  assert.deepEqual(phone.all("closed").map(({ closed }) => closed.outcome), ["cancelled"]);
+  assert.equal(phone.device.isOpen, false);
+});
+
+test("a code that no prompt asked for finds its ceremony over HTTP", LIMIT, async () => {
+  const phone = new PullPhone(await pair("pull-by-code@example.com"));
+  const ringing = await open("pull-by-code@example.com");
+  const silent = await open("pull-by-code@example.com");
+  phone.device.typeCode(silent.code);
+  const looping = phone.device.pullLoop();
+  while (phone.all("closed").length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  const { preview } = phone.all("offer").find(({ offer }) => offer.ceremony_id === silent.id)!;
+  assert.equal(preview?.typed, true);
+  assert.deepEqual(phone.all("closed").map(({ closed }) => [closed.ceremony_id, closed.outcome]), [[silent.id, "succeeded"]]);
+  await ask("DELETE", `/v1/ceremonies/${ringing.id}`);
+  await looping;
+});
+
+test("a wrong code is told, and the right one after it is taken", LIMIT, async () => {
+  const phone = new PullPhone(await pair("pull-mistyping@example.com"));
+  const opened = await open("pull-mistyping@example.com");
+  await phone.device.pullOnce();
+  phone.device.claim(opened.id, opened.code === "000000" ? "000001" : "000000");
+  await phone.device.pullOnce();
+  assert.deepEqual(phone.all("refused").map(({ error }) => error.code), ["wrong_code"]);
+  phone.device.claim(opened.id, opened.code);
+  await phone.device.pullLoop();
+  assert.deepEqual(phone.all("closed").map(({ closed }) => closed.outcome), ["succeeded"]);
+});
+
+test("a nonce of a relay that has started anew since is replaced by itself", LIMIT, async () => {
+  const phone = new PullPhone(await pair("pull-restarted@example.com"));
+  const opened = await open("pull-restarted@example.com");
+  await phone.device.pullOnce();
+  await control("restart");
+  phone.device.claim(opened.id, opened.code);
+  await phone.device.pullLoop();
+  assert.deepEqual(phone.all("closed").map(({ closed }) => closed.outcome), ["succeeded"]);
+});
+
+test("a key that the relay does not know is refused, and after five refusals in a row for good", LIMIT, async () => {
+  const [known, other] = [await pair("pull-known@example.com"), await pair("pull-other@example.com")];
+  const phone = new PullPhone({ device: known.device, signer: other.signer });
+  const refused = (error: unknown) => error instanceof PullError && error.status === 401 && error.code === "proof_refused";
+  await assert.rejects(phone.device.pullOnce(), refused);
+  await assert.rejects(phone.device.pullLoop(), refused);
+  assert.equal(phone.all("trouble").length, 4);
+});

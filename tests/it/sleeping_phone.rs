@@ -1,0 +1,141 @@
+//! The simulated phone without a socket against the real relay and its Web Push: it sleeps, is
+//! woken, pulls, and brings the ceremony to its end; and the command that does so.
+
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use fido_relay::cli::demo::vapid_key;
+use fido_relay::config::push::WebPush;
+use fido_relay::phone::{
+    Bed, Codes, DeviceKey, DropAt, Faults, PairingClient, Phone, PhoneEvent, PullClient, Receiver,
+};
+use fido_relay::softcard::SoftCard;
+use fido_relay_proto::http::{OpenedPairing, Status};
+use fido_relay_proto::{Outcome, Step};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
+use crate::support::relay::{Initiator, TestPhone, TestRelay};
+
+/// A relay that wakes phones of this machine at once.
+async fn waking() -> TestRelay {
+    TestRelay::start_with(|config| {
+        let key_file = config.data_dir.join("vapid.pem");
+        vapid_key::write(&key_file, &DeviceKey::generate().unwrap()).unwrap();
+        config.push.after = std::time::Duration::ZERO;
+        config.push.webpush = Some(WebPush {
+            key_file,
+            contact: "mailto:ops@example.com".to_owned(),
+            allow_loopback_http: true,
+        });
+    })
+    .await
+}
+
+async fn asleep(relay: &TestRelay, bank: &Initiator, faults: Faults) -> TestPhone {
+    let paired = relay.pair(bank, "ada").await;
+    let tasks = relay.running.tasks();
+    let subscription = Receiver::listen(tasks).await.unwrap().subscribe().unwrap();
+    let client = PullClient::from(&PairingClient::new().unwrap());
+    let codes = Codes::default();
+    let card = Arc::new(Mutex::new(SoftCard::new()));
+    let (handle, events) = Phone::new(paired, card, Arc::new(codes.clone()))
+        .with_faults(faults)
+        .asleep(Bed { subscription, client })
+        .connect(tasks);
+    let mut phone = TestPhone { handle, events, codes };
+    phone.until(|event| matches!(event, PhoneEvent::Asleep)).await;
+    phone
+}
+
+#[tokio::test]
+async fn a_sleeping_phone_is_woken_answers_by_http_and_sleeps_again() {
+    let relay = waking().await;
+    let bank = relay.initiator().await;
+    let mut phone = asleep(&relay, &bank, Faults::none()).await;
+    for kind in ["registration", "authentication"] {
+        let opened = bank.open(&json!({ "type": kind, "username": "ada" })).await;
+        phone.until(|event| matches!(event, PhoneEvent::Woken { .. })).await;
+        phone.types(&opened);
+        let closed = bank.outcome(opened.id).await;
+        assert_eq!(closed.status, Status::Ended(Outcome::Succeeded), "{kind}: {closed:?}");
+        let steps: Vec<_> = closed.progress.iter().map(|made| made.step).collect();
+        assert!(steps.contains(&Step::Woken) && steps.contains(&Step::Delivered), "{steps:?}");
+        phone.until(|event| matches!(event, PhoneEvent::Asleep)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_sleeping_phone_that_breaks_off_at_any_moment_still_comes_to_the_end() {
+    for at in [
+        DropAt::OfferReceived,
+        DropAt::OfferAcked,
+        DropAt::ClaimSent,
+        DropAt::ChallengeReceived,
+        DropAt::ChallengeAcked,
+        DropAt::CardPresent,
+        DropAt::AnswerSent,
+        DropAt::Accepted,
+    ] {
+        let relay = waking().await;
+        let bank = relay.initiator().await;
+        let phone = asleep(&relay, &bank, Faults::drops(&[at])).await;
+        let opened = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
+        phone.types(&opened);
+        let closed = bank.outcome(opened.id).await;
+        assert_eq!(closed.status, Status::Ended(Outcome::Succeeded), "{at:?}: {closed:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_command_sleeps_tells_that_it_is_woken_and_ends_with_its_ceremony() {
+    let relay = waking().await;
+    let bank = relay.initiator().await;
+    let pairing = bank.post("/v1/pairings", &json!({ "username": "ada" })).await;
+    let pairing: OpenedPairing = pairing.json().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let codes = directory.path().join("code");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
+    command.args(["phone", "--asleep", "--once", "--pair", &pairing.uri, "--code-from"]);
+    command.arg(&codes).arg("--state").arg(directory.path().join("phone.json"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut said = Vec::new();
+    let mut reads_to = async |part: &str| {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            said.push(line);
+            if said.last().unwrap().contains(part) {
+                return;
+            }
+        }
+        panic!("no {part} in {said:?}");
+    };
+    reads_to("Asleep").await;
+    let opened = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
+    reads_to("Woken by push").await;
+    std::fs::write(&codes, opened.code.clone().unwrap()).unwrap();
+    reads_to("succeeded").await;
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_command_says_what_to_do_where_the_relay_wakes_nobody() {
+    let relay = TestRelay::start().await;
+    let bank = relay.initiator().await;
+    let pairing = bank.post("/v1/pairings", &json!({ "username": "ada" })).await;
+    let pairing: OpenedPairing = pairing.json().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_fido-relay"))
+        .args(["phone", "--asleep", "--code", "271828", "--pair", &pairing.uri, "--state"])
+        .arg(directory.path().join("phone.json"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("push.webpush.key_file"), "{complaint}");
+}

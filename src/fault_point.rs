@@ -22,6 +22,9 @@ pub enum Point {
     Answered,
     /// An offer was written to a phone's socket.
     Offered,
+    /// A push service took a wake; it is not noted. Only devices without a socket are woken, so it
+    /// is not among [`Point::ALL`].
+    Woken,
     /// The right code was taken; no challenge was asked for. It is stored with the challenge, or a
     /// moment after this.
     Claimed,
@@ -76,6 +79,7 @@ impl Point {
             Self::Stored => "stored",
             Self::Answered => "answered_201",
             Self::Offered => "offered",
+            Self::Woken => "woken",
             Self::Claimed => "claimed",
             Self::BeginInFlight => "begin_in_flight",
             Self::Begun => "begun",

@@ -129,15 +129,16 @@ mod tests {
         assert_snapshot!(written.join("\n"), @r#"
 {"event":"opened","at":"1970-01-01T00:16:40.000Z","type":"approval","binding":"code","rp_id":"bank.example","tx_sha256":"10-8dnfqsiF5hmAfmeU2YWaA91UbXRnmw6Rl58wBioE","deadline":"1970-01-01T00:18:40.000Z"}
 {"event":"sent","at":"1970-01-01T00:16:41.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ"}
-{"event":"delivered","at":"1970-01-01T00:16:42.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ"}
-{"event":"wrong_code","at":"1970-01-01T00:16:43.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ","nth":1}
-{"event":"claimed","at":"1970-01-01T00:16:44.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ"}
-{"event":"challenged","at":"1970-01-01T00:16:45.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ","attempt":"att_AwMDAwMDAwMDAwMDAwMDAw"}
-{"event":"card","at":"1970-01-01T00:16:46.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ","card_code":600}
-{"event":"answered","at":"1970-01-01T00:16:47.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ","attempt":"att_AwMDAwMDAwMDAwMDAwMDAw","answer_sha256":"IyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyM","completed_by":"nod_BwcHBwcHBwcHBwcHBwcHBw"}
-{"event":"silenced","ceremony_id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","client_id":"cli_BgYGBgYGBgYGBgYGBgYGBg","username":"ada","why":"hour","tenant":"default","at":"1970-01-01T00:16:48.000Z"}
-{"event":"closed","at":"1970-01-01T00:16:50.000Z","device":"dev_AgICAgICAgICAgICAgICAg","type":"approval","outcome":"denied","reason":"not_me"}
-{"event":"not_me","ceremony_id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","client_id":"cli_BgYGBgYGBgYGBgYGBgYGBg","device_id":"dev_AgICAgICAgICAgICAgICAg","username":"ada","tenant":"default","at":"1970-01-01T00:16:50.000Z"}
+{"event":"woken","at":"1970-01-01T00:16:42.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ"}
+{"event":"delivered","at":"1970-01-01T00:16:43.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ"}
+{"event":"wrong_code","at":"1970-01-01T00:16:45.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ","nth":1}
+{"event":"claimed","at":"1970-01-01T00:16:46.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ"}
+{"event":"challenged","at":"1970-01-01T00:16:47.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ","attempt":"att_AwMDAwMDAwMDAwMDAwMDAw"}
+{"event":"card","at":"1970-01-01T00:16:48.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ","card_code":600}
+{"event":"answered","at":"1970-01-01T00:16:49.000Z","device":"dev_AQEBAQEBAQEBAQEBAQEBAQ","attempt":"att_AwMDAwMDAwMDAwMDAwMDAw","answer_sha256":"IyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyM","completed_by":"nod_BwcHBwcHBwcHBwcHBwcHBw"}
+{"event":"silenced","ceremony_id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","client_id":"cli_BgYGBgYGBgYGBgYGBgYGBg","username":"ada","why":"hour","tenant":"default","at":"1970-01-01T00:16:50.000Z"}
+{"event":"closed","at":"1970-01-01T00:16:52.000Z","device":"dev_AgICAgICAgICAgICAgICAg","type":"approval","outcome":"denied","reason":"not_me"}
+{"event":"not_me","ceremony_id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","client_id":"cli_BgYGBgYGBgYGBgYGBgYGBg","device_id":"dev_AgICAgICAgICAgICAgICAg","username":"ada","tenant":"default","at":"1970-01-01T00:16:52.000Z"}
 "#);
     }
 }

@@ -171,9 +171,9 @@ pub fn counts(ceremony: &Ceremony, fact: &Fact) -> Vec<Count> {
             counts
         }
         Kind::Delivered => {
-            let is_wake =
-                |before: &&Fact| before.kind == Kind::Woken && before.device == fact.device;
-            let woken = ceremony.history.iter().find(is_wake).filter(|woken| woken.at <= fact.at);
+            let mut before = ceremony.history.iter().take_while(|known| *known != fact);
+            let woken =
+                before.find(|woken| woken.kind == Kind::Woken && woken.device == fact.device);
             let kind = ("type", type_name(request.ceremony_type));
             woken.map(|woken| Count::WakeAck([kind], took(woken.at, fact.at))).into_iter().collect()
         }
@@ -253,18 +253,20 @@ mod tests {
             ceremony.history.iter().partition(|fact| matches!(fact.kind, Kind::Closed { .. }));
         let counted: Vec<_> = others.iter().flat_map(|fact| counts(&ceremony, fact)).collect();
         let kind = [("type", "approval".into()), ("binding", "code".into())];
-        assert_eq!(counted, [Count::Opened(kind.clone())]);
+        let wake = Count::WakeAck([kind[0].clone()], Duration::from_secs(1));
+        assert_eq!(counted, [Count::Opened(kind.clone()), wake]);
         let [kind, binding] = kind;
         let ended = ("outcome", Cow::from("denied"));
         let mut expected = vec![
             Count::Closed([kind, binding, ended.clone()]),
-            Count::Duration([ended.clone()], Duration::from_secs(10)),
+            Count::Duration([ended.clone()], Duration::from_secs(12)),
             Count::Reason([ended, ("reason", "not_me".into())]),
         ];
         let steps = [
             ("sent", 1),
+            ("woken", 1),
             ("delivered", 1),
-            ("claimed", 2),
+            ("claimed", 3),
             ("challenged", 1),
             ("card", 1),
             ("verifying", 1),

@@ -20,7 +20,7 @@ use super::claims::Refused;
 use super::contact::Contact;
 use super::{CeremonyKey, Owner, Relay, news};
 use crate::app::devices::{self, UserKey};
-use crate::ceremony::{Ceremony, Event, Prompt};
+use crate::ceremony::{Ceremony, Prompt};
 use crate::ports::StoreError;
 
 /// How long a device may have to wait for a node that has just started and does not know yet what is
@@ -99,7 +99,7 @@ struct Standing {
     frames: Vec<RelayFrame>,
     state: String,
     /// Prompts among the frames: once they are answered they were sent.
-    prompts: Vec<CeremonyKey>,
+    prompts: Vec<CeremonyId>,
 }
 
 impl Relay {
@@ -127,11 +127,8 @@ impl Relay {
                 () = tokio::time::sleep_until(until) => break standing,
             }
         };
-        for key in &standing.prompts {
-            let sent = Event::Sent { device: owner.device };
-            if let Err(error) = self.drive_soon(key, sent).await {
-                tracing::debug!(ceremony = %key.id, %error, "a step was not noted");
-            }
+        for ceremony in standing.prompts {
+            self.note_sent(owner, ceremony).await;
         }
         Ok(Pulled { frames: standing.frames, state: standing.state })
     }
@@ -173,11 +170,11 @@ impl Relay {
             if let Some(frame) = frame {
                 names.push(name_of(&frame));
                 standing.frames.push(frame);
-                standing.prompts.push(key);
+                standing.prompts.push(key.id);
             }
         }
         for id in shown {
-            if standing.prompts.iter().any(|prompt| prompt.id == *id) {
+            if standing.prompts.contains(id) {
                 continue;
             }
             let key = CeremonyKey { tenant: owner.tenant.clone(), id: *id };

@@ -91,8 +91,13 @@ impl Relay {
 
     /// An offer or challenge of this ceremony was written to the socket.
     pub async fn sent(&self, connection: &Connection, ceremony: CeremonyId) {
-        let device = connection.owner().device;
-        let key = CeremonyKey { tenant: connection.owner().tenant.clone(), id: ceremony };
+        self.note_sent(connection.owner(), ceremony).await;
+    }
+
+    /// A prompt left for this device, by whatever road.
+    pub(super) async fn note_sent(&self, owner: &Owner, ceremony: CeremonyId) {
+        let device = owner.device;
+        let key = CeremonyKey { tenant: owner.tenant.clone(), id: ceremony };
         match self.drive_soon(&key, Event::Sent { device }).await {
             Ok(driven) => match driven.ceremony.phase() {
                 Phase::Offered => fault_point::reached(Point::Offered),

@@ -236,13 +236,13 @@ mod tests {
         let ceremony = with_every_kind();
         let mut view = View::from(&ceremony);
         let all = view.steps(true);
-        assert_eq!(numbers(all, 0), [10, 11, 13, 20, 30, 40, 50, 60]);
+        assert_eq!(numbers(all, 0), [10, 11, 12, 13, 20, 30, 40, 50, 60]);
         // As with binding `none`.
-        view.progress.swap(1, 4);
+        view.progress.swap(1, 5);
         let all = view.steps(true);
-        assert_eq!(numbers(all, 0), [10, 30, 13, 20, 11, 40, 50, 60]);
+        assert_eq!(numbers(all, 0), [10, 30, 12, 13, 20, 11, 40, 50, 60]);
         assert_eq!(numbers(all, 11), [40, 50, 60]);
-        assert_eq!(numbers(all, 30), [13, 20, 11, 40, 50, 60]);
+        assert_eq!(numbers(all, 30), [12, 13, 20, 11, 40, 50, 60]);
         assert_eq!(numbers(all, 60), Vec::<u32>::new());
         assert_eq!((all.seq(), all.resume_after(11), all.resume_after(0)), (60, 11, 0));
     }
@@ -250,14 +250,14 @@ mod tests {
     #[test]
     fn after_a_number_that_it_does_not_have_only_the_end_follows() {
         let mut view = View::from(&with_every_kind());
-        for unknown in [1, 12, 61, u32::MAX] {
+        for unknown in [1, 14, 61, u32::MAX] {
             for steps in [view.steps(true), view.steps(false)] {
                 assert_eq!((numbers(steps, unknown), steps.resume_after(unknown)), (vec![60], 50));
             }
         }
         view.progress.pop();
         view.end = None;
-        for unknown in [1, 12, 60, 61, u32::MAX] {
+        for unknown in [1, 14, 60, 61, u32::MAX] {
             for steps in [view.steps(true), view.steps(false)] {
                 assert_eq!((numbers(steps, unknown), steps.resume_after(unknown)), (vec![], 50));
             }
@@ -275,15 +275,15 @@ mod tests {
         reached.show_delivery = Some(false);
         // A phone that typed the code without an offer has the challenge delivered after it.
         let mut late = reached.clone();
-        late.progress[1..5].rotate_left(2);
+        late.progress[1..6].rotate_left(3);
         let seen = |view: &View, since| {
             let steps = view.steps(false);
             (numbers(steps, since), steps.resume_after(since), steps.seq())
         };
-        for end in (1..=8).rev() {
+        for end in (1..=9).rev() {
             for view in [&mut reached, &mut late] {
                 view.progress.truncate(end);
-                if end < 8 {
+                if end < 9 {
                     view.end = None;
                 }
                 let mut unreached = view.clone();
@@ -297,20 +297,20 @@ mod tests {
             }
         }
         let shown = View { binding: Binding::None, ..View::from(&with_every_kind()) };
-        assert_eq!(numbers(shown.steps(false), 10), [11, 13, 20, 30, 40, 50, 60]);
+        assert_eq!(numbers(shown.steps(false), 10), [11, 12, 13, 20, 30, 40, 50, 60]);
     }
 
     #[test]
     fn a_watcher_that_saw_hidden_steps_of_an_earlier_version_goes_on_where_they_are() {
         let mut view = View::from(&with_every_kind());
         (view.binding, view.show_delivery) = (Binding::Code, None);
-        for seen in [10, 11, 13] {
+        for seen in [10, 11, 12, 13] {
             assert_eq!(numbers(view.steps(false), seen), [20, 30, 40, 50, 60], "after {seen}");
             assert_eq!(view.steps(false).resume_after(seen), 10);
         }
-        view.progress[1..5].rotate_left(2);
-        assert_eq!(numbers(view.steps(true), 0), [10, 20, 30, 11, 13, 40, 50, 60]);
-        for seen in [30, 11, 13] {
+        view.progress[1..6].rotate_left(3);
+        assert_eq!(numbers(view.steps(true), 0), [10, 20, 30, 11, 12, 13, 40, 50, 60]);
+        for seen in [30, 11, 12, 13] {
             assert_eq!(numbers(view.steps(false), seen), [40, 50, 60], "after {seen}");
             assert_eq!(view.steps(false).resume_after(seen), 30);
         }

@@ -25,6 +25,7 @@ use super::open::SHOWN_AFTER;
 use super::{Owner, Relay, standings};
 use crate::app::devices::{self, Device};
 use crate::ceremony::{Ceremony, Event, Prompt};
+use crate::fault_point::{self, Point};
 use crate::ports::{Push, PushFailure, StoreError, Wake};
 use crate::security::random;
 
@@ -141,7 +142,10 @@ impl Relay {
             };
             relay.world().counts.wake(service, came.map_or_else(PushFailure::name, |()| "taken"));
             match came {
-                Ok(()) => relay.note_woken(&key, device.id).await,
+                Ok(()) => {
+                    fault_point::reached(Point::Woken);
+                    relay.note_woken(&key, device.id).await;
+                }
                 Err(PushFailure::Gone) => relay.forget_push(&device, &wake).await,
                 Err(error) => {
                     tracing::warn!(ceremony = %key.id, service, %error, "a device was not woken");

@@ -210,8 +210,8 @@ mod tests {
         let told: Vec<_> =
             events.iter().map(|event| (event.client, event.told.body().unwrap())).collect();
         let client = Some(ceremony.request.client_id);
-        let closed = r#"{"type":"ceremony.closed","data":{"id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","type":"approval","outcome":"denied","reason":"not_me","seq":60},"timestamp":"1970-01-01T00:16:50.000Z"}"#;
-        let not_me = r#"{"type":"user.not_me","data":{"id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","username":"ada"},"timestamp":"1970-01-01T00:16:50.000Z"}"#;
+        let closed = r#"{"type":"ceremony.closed","data":{"id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","type":"approval","outcome":"denied","reason":"not_me","seq":60},"timestamp":"1970-01-01T00:16:52.000Z"}"#;
+        let not_me = r#"{"type":"user.not_me","data":{"id":"cer_BQUFBQUFBQUFBQUFBQUFBQ","username":"ada"},"timestamp":"1970-01-01T00:16:52.000Z"}"#;
         assert_eq!(told, [(client, closed.to_owned()), (client, not_me.to_owned())]);
         assert_eq!(events, of_ceremony(&ceremony));
     }

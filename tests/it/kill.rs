@@ -46,6 +46,7 @@ fn must_end(at: Point) -> Outcome {
         | Point::Stored
         | Point::Answered
         | Point::Offered
+        | Point::Woken
         | Point::Claimed
         | Point::BeginInFlight
         | Point::Begun

@@ -98,6 +98,7 @@ mod support;
 mod sweeps;
 mod user_prompts;
 mod vital_tasks;
+mod wakes;
 mod watch;
 mod webhooks;
 mod whole_ceremony;

@@ -75,6 +75,7 @@ export type Platform =
 export type Step =
   | "opened"
   | "sent"
+  | "woken"
   | "delivered"
   | "claimed"
   | "challenged"

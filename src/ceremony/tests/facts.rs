@@ -168,7 +168,46 @@ fn losses_are_bounded_and_then_a_prompt_that_was_sent_counts() {
 }
 
 #[test]
+fn a_wake_that_a_service_took_rang_and_is_not_lost_with_a_socket() {
+    let mut told = Told::of(open(Binding::Code));
+    let woken = Event::Woken { device: PHONE };
+    assert_eq!(told.hears(woken.clone())[0].kind, Kind::Woken);
+    assert_eq!(told.hears(woken), [], "once a device");
+    assert_eq!(told.hears(Event::Woken { device: TABLET }).len(), 1);
+    assert!(told.ceremony.rang() && told.ceremony.has_woken(PHONE));
+    assert!(!told.ceremony.is_acked_by(PHONE), "nobody has it yet");
+    told.hears(Event::Sent { device: PHONE });
+    assert_eq!(told.hears(Event::Lost { device: PHONE }), []);
+    assert!(told.ceremony.rang());
+}
+
+#[test]
+fn each_device_acknowledges_for_itself() {
+    let mut told = Told::of(open(Binding::Code));
+    let acked = |device| Event::Acked { device, of: AckOf::Offer };
+    assert_eq!(told.hears(acked(PHONE)).len(), 1);
+    assert_eq!(told.hears(acked(PHONE)), []);
+    assert!(told.ceremony.is_acked_by(PHONE) && !told.ceremony.is_acked_by(TABLET));
+    assert_eq!(told.hears(Event::Previewed { device: TABLET })[0].kind, Kind::Previewed);
+    assert!(told.ceremony.is_acked_by(TABLET));
+    let steps: Vec<_> = told.ceremony.progress().map(|entry| entry.step).collect();
+    assert_eq!(steps, [Step::Opened, Step::Delivered], "a preview is no step");
+}
+
+#[test]
+fn what_comes_once_a_device_is_kept_of_five() {
+    let mut told = Told::of(open(Binding::Code));
+    for number in 0..20 {
+        let device = DeviceId::from_bytes([number; 16]);
+        told.hears(Event::Woken { device });
+        told.hears(Event::Acked { device, of: AckOf::Offer });
+        told.hears(Event::Previewed { device });
+    }
+    assert_eq!(told.ceremony.history.len(), 1 + 3 * 5);
+}
+
+#[test]
 fn steps_have_the_numbers_that_their_kind_has() {
     let numbers: Vec<_> = Step::ALL.iter().map(|step| step.number()).collect();
-    assert_eq!(numbers, [10, 11, 13, 20, 30, 40, 50, 60]);
+    assert_eq!(numbers, [10, 11, 12, 13, 20, 30, 40, 50, 60]);
 }

@@ -87,7 +87,9 @@ pub(crate) fn with_every_kind() -> Ceremony {
     let mut ceremony = open(Binding::Code);
     let story = [
         Event::Sent { device: PHONE },
+        Event::Woken { device: PHONE },
         Event::Acked { device: PHONE, of: AckOf::Offer },
+        Event::Previewed { device: TABLET },
         claim(PHONE, FIRST, "000000"),
         claim(PHONE, FIRST, CODE),
         begun(FIRST),

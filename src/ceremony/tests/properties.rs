@@ -24,8 +24,9 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     ])
 }
 
-/// Every public step once, three wrong codes, one suppression.
-const MOST_FACTS: usize = 12;
+/// Every public step once, of two devices those that each has, three wrong codes, a lost prompt with
+/// each that was sent again, one suppression.
+const MOST_FACTS: usize = 26;
 const _: () = assert!(MOST_FACTS <= HISTORY_LIMIT);
 
 /// Why a begin call gives no challenge.
@@ -63,6 +64,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Cancel),
         1 => Just(Event::Drop),
         1 => device().prop_map(|device| Event::Lost { device }),
+        1 => device().prop_map(|device| Event::Woken { device }),
+        1 => device().prop_map(|device| Event::Previewed { device }),
         4 => Just(Event::Tick),
         1 => Just(Event::Recover { by: RESTARTED }),
     ]

@@ -60,6 +60,8 @@ fn events() -> Vec<(&'static str, Event)> {
     vec![
         ("sent", Event::Sent { device: PHONE }),
         ("lost", Event::Lost { device: PHONE }),
+        ("woken", Event::Woken { device: PHONE }),
+        ("previewed", Event::Previewed { device: PHONE }),
         ("offer acked", acked(AckOf::Offer)),
         ("challenge acked", acked(AckOf::Challenge)),
         ("closed acked", acked(AckOf::Closed)),

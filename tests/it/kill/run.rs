@@ -139,6 +139,7 @@ impl Run {
             Point::Received
             | Point::Stored
             | Point::Offered
+            | Point::Woken
             | Point::Claimed
             | Point::Begun
             | Point::ChallengeSent

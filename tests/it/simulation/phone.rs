@@ -29,6 +29,8 @@ struct Memory {
     seen: BTreeMap<CeremonyId, Seen>,
     connection: Option<Arc<Connection>>,
     connections: u64,
+    /// Whether the app is awake without a socket.
+    pulls: bool,
 }
 
 /// Every device's key: nothing is signed here.
@@ -98,6 +100,7 @@ impl SimPhone {
     pub(super) fn cut_off(&self) {
         let mut memory = self.memory.lock().unwrap();
         memory.connection = None;
+        memory.pulls = false;
         for seen in memory.seen.values_mut() {
             seen.shows = "nothing";
         }
@@ -179,6 +182,51 @@ impl SimPhone {
         }
     }
 
+    /// The app is awake without a socket from now on; not if it has one or is awake already.
+    pub(super) fn begins_to_pull(&self) -> bool {
+        let mut memory = self.memory.lock().unwrap();
+        let begins = memory.connection.is_none() && !memory.pulls;
+        memory.pulls |= begins;
+        begins
+    }
+
+    /// The app goes back to sleep, and its prompts with it.
+    pub(super) fn ends_to_pull(&self) {
+        let mut memory = self.memory.lock().unwrap();
+        memory.pulls = false;
+        if memory.connection.is_none() {
+            for seen in memory.seen.values_mut() {
+                seen.shows = "nothing";
+            }
+        }
+    }
+
+    /// The ceremonies that it shows a prompt of.
+    pub(super) fn prompts(&self) -> Vec<CeremonyId> {
+        let memory = self.memory.lock().unwrap();
+        let prompts = memory.seen.iter().filter(|(_, seen)| is_prompt(seen.shows));
+        prompts.map(|(id, _)| *id).collect()
+    }
+
+    /// Takes a frame in that a pull brought, unless it says what is shown already.
+    pub(super) fn hears_news(
+        self: Arc<Self>,
+        frame: RelayFrame,
+    ) -> Option<(CeremonyId, Option<AttemptId>)> {
+        let shows = |id| {
+            let memory = self.memory.lock().unwrap();
+            memory.seen.get(&id).map_or(("nothing", None), |seen| (seen.shows, seen.attempt))
+        };
+        let is_shown = match &frame {
+            RelayFrame::Offer(offer) => shows(offer.ceremony_id).0 == "offer",
+            RelayFrame::Challenge(challenge) => {
+                shows(challenge.offer.ceremony_id) == ("challenge", Some(challenge.attempt))
+            }
+            _ => false,
+        };
+        if is_shown { None } else { self.hears(frame) }
+    }
+
     /// Takes a frame in; gives what the person is now asked for.
     fn hears(self: Arc<Self>, frame: RelayFrame) -> Option<(CeremonyId, Option<AttemptId>)> {
         let device = self.device();
@@ -218,7 +266,7 @@ impl SimPhone {
     }
 
     /// What the person does about a prompt.
-    async fn acts(
+    pub(super) async fn acts(
         self: Arc<Self>,
         ceremony: CeremonyId,
         attempt: Option<AttemptId>,
@@ -325,12 +373,23 @@ impl SimPhone {
 
     /// Sends a frame over whatever socket there is, and gives the answer if it is heard.
     async fn frame(&self, relay: &Relay, frame: DeviceFrame) -> Option<RelayFrame> {
-        let connection = self.connection()?;
+        let Some(connection) = self.connection() else {
+            if !self.memory.lock().unwrap().pulls {
+                return None;
+            }
+            let reply = relay.receive_pulled(&self.owner, [192, 0, 2, 7].into(), frame).await;
+            // What is answered to an app that is asleep again is heard by nobody.
+            return reply.filter(|_| self.memory.lock().unwrap().pulls);
+        };
         let reply = relay.receive(&connection, frame).await;
         // An answer to a socket that is gone is heard by nobody.
         let still = self.connection().is_some_and(|own| own.id() == connection.id());
         reply.filter(|_| still)
     }
+}
+
+fn is_prompt(shows: &str) -> bool {
+    ["offer", "challenge"].contains(&shows)
 }
 
 fn is_unavailable(reply: &Option<RelayFrame>) -> bool {

@@ -2,17 +2,18 @@
 //! heals, every deadline passes, and the history is complete.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use fido_relay::app::devices::Device;
 use fido_relay::ceremony::{Ceremony, Event as Step, Request};
-use fido_relay::fatigue::{Lane, Tries};
+use fido_relay::fatigue::Lane;
 use fido_relay::metrics::{Metrics, Standing};
 use fido_relay::ports::{Bucket, Clock as _, Store};
-use fido_relay::relay::{Census, CeremonyKey, OpenOrder, Owner, Relay, World as Ports};
+use fido_relay::relay::{Bounds, Census, CeremonyKey, OpenOrder, Owner, Relay, World as Ports};
 use fido_relay::security::seal::Sealer;
 use fido_relay::tasks::Tasks;
-use fido_relay_proto::http::{Platform, UpstreamOptions};
+use fido_relay_proto::http::UpstreamOptions;
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
     Binding, CeremonyId, CeremonyType, ClientId, DeviceId, PlainText, TenantId, UnixMillis,
@@ -20,7 +21,8 @@ use fido_relay_proto::{
 };
 
 use super::history::Event;
-use super::phone::{MANNERS, Manners, SimPhone, any_key};
+use super::phone::{MANNERS, Manners, SimPhone};
+use super::push::{self, SimPush};
 use super::store::{SimStore, outage};
 use super::upstream::{SimBus, SimFido};
 use super::weather::{Faults, HEALED, World, pause};
@@ -62,6 +64,8 @@ pub(super) struct Play {
     turns: u64,
     opened: Mutex<Vec<CeremonyId>>,
     left: Mutex<Option<Census>>,
+    /// Wakes that a push service took.
+    wakes: Arc<AtomicU64>,
     /// Of the life that is lived.
     metrics: Mutex<Option<Metrics>>,
 }
@@ -74,6 +78,8 @@ pub(super) struct Played {
     /// What the node held in memory after everything had ended and every phone had gone.
     pub(super) left: Census,
     pub(super) figures: String,
+    /// Wakes that a push service took.
+    pub(super) wakes: u64,
     /// Whether the relay lived only once.
     pub(super) only_life: bool,
     /// Every ceremony, as it is stored in the end.
@@ -113,6 +119,7 @@ pub(super) fn play(seed: u64) -> Played {
         turns: TURNS,
         opened: Mutex::default(),
         left: Mutex::default(),
+        wakes: Arc::default(),
         metrics: Mutex::default(),
         world,
     };
@@ -143,6 +150,7 @@ pub(super) fn play(seed: u64) -> Played {
                 history: play.world.history(),
                 left,
                 figures,
+                wakes: play.wakes.load(Ordering::Relaxed),
                 still_counted,
                 only_life: play.world.life() == 1,
                 stored: records.map(|record| serde_json::from_slice(&record).unwrap()).collect(),
@@ -237,27 +245,15 @@ impl Play {
     }
 
     async fn pair(&self, owner: &Owner) {
-        let device = Device {
-            id: owner.device,
-            tenant: owner.tenant.clone(),
-            username: owner.username.clone(),
-            jwk: any_key(),
-            name: None,
-            platform: Platform::Android,
-            push: None,
-            paired_at: UnixMillis(START),
-            revoked_at: None,
-            push_removed: None,
-            rotated: None,
-            tries: Tries::default(),
-        };
-        add_device(&*self.store, &device).await;
+        add_device(&*self.store, &push::device_of(owner, UnixMillis(START))).await;
     }
 
     fn start(&self) -> (Relay, Tasks) {
         let tasks = Tasks::default();
         let metrics = Metrics::default();
         *self.metrics.lock().unwrap() = Some(metrics.clone());
+        let (push, wakes) =
+            SimPush::new(Arc::clone(&self.world), tasks.clone(), Arc::clone(&self.wakes));
         let ports = Ports {
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             revocations: Arc::new(fido_relay::backends::embedded::RevocationList::in_memory()),
@@ -268,11 +264,15 @@ impl Play {
             sealer: Sealer::new(&[7; 32]).unwrap(),
             journal: crate::support::journal(),
             recording: crate::support::recording(),
-            push: None,
+            push: Some(push),
             counts: metrics.ceremonies(),
             tasks: tasks.clone(),
         };
-        (Relay::start(ports, crate::support::patient()), tasks)
+        let wake_after = Duration::from_secs(self.world.chance().below(2) * 2);
+        let relay = Relay::start(ports, Bounds { wake_after, ..crate::support::patient() });
+        let handles = (relay.clone(), tasks.clone(), MANNERS);
+        tasks.spawn_bare(push::follow(wakes, self.phones.clone(), handles));
+        (relay, tasks)
     }
 
     fn connect(&self, phone: usize, relay: &Relay, tasks: &Tasks) {

@@ -11,7 +11,8 @@ use fido_relay::ceremony::{
 };
 use fido_relay::fatigue::Lane;
 use fido_relay::ports::{
-    Ability, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, NoCounts, Store,
+    Ability, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, NoCounts, Push,
+    Store,
 };
 use fido_relay::relay::{Bounds, CeremonyKey, OpenOrder, Relay, World};
 use fido_relay::security::random;
@@ -127,6 +128,16 @@ impl BareRelay {
         recording: watch::Receiver<Ability>,
         bounds: Bounds,
     ) -> Self {
+        Self::start_pushing(store, recording, bounds, None).await
+    }
+
+    /// The same, with push services.
+    pub(crate) async fn start_pushing(
+        store: Arc<dyn Store>,
+        recording: watch::Receiver<Ability>,
+        bounds: Bounds,
+        push: Option<Arc<dyn Push>>,
+    ) -> Self {
         let fido = Arc::new(AgreeingFido::default());
         let clock = Arc::new(HandClock(AtomicU64::new(1_800_000_000_000)));
         let world = World {
@@ -139,7 +150,7 @@ impl BareRelay {
             sealer: Sealer::new(&[7; 32]).unwrap(),
             journal: crate::support::journal(),
             recording,
-            push: None,
+            push,
             counts: Arc::new(NoCounts),
             tasks: Tasks::default(),
         };

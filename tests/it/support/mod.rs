@@ -15,6 +15,7 @@ pub(crate) mod key_pair;
 pub(crate) mod needs;
 pub(crate) mod origins;
 pub(crate) mod own_port;
+pub(crate) mod paper_push;
 pub(crate) mod paper_relay;
 pub(crate) mod program;
 pub(crate) mod pull_phone;

@@ -1,4 +1,5 @@
-// The device socket for as long as the app's root is mounted.
+// The device socket for as long as the app is on the screen. In the background it holds none, and does
+// not reconnect: a push tells the person of what comes meanwhile (docs/apps.md).
 
 import { DeviceSocket, storedDevice } from "@fido-relay/client";
 import type { ChallengeFrame, DeviceEvent, OfferFrame, PairedDevice, StopReason } from "@fido-relay/client";
@@ -47,7 +48,8 @@ function show(shown: Shown, event: DeviceEvent): Shown {
     case "notice":
       return event.notice.event === "prompts_held" ? { ...shown, held: event.notice.count ?? 1 } : shown;
     case "stopped":
-      return { ...NOTHING, stopped: event.why };
+      // By the app itself: it left the screen.
+      return event.why === "told" ? NOTHING : { ...NOTHING, stopped: event.why };
     default:
       return shown;
   }
@@ -65,28 +67,40 @@ export function useDevice() {
 
   useEffect(() => {
     if (!device) return;
-    const controller = new AbortController();
+    const mounted = new AbortController();
     const onEvent = (event: DeviceEvent) => {
-      if (controller.signal.aborted) return;
+      if (mounted.signal.aborted) return;
       dispatch(event);
       const gone = event.kind === "stopped" && (event.why === "revoked" || event.why === "unknown_device");
       if (gone) void forget().then(() => setDevice(null));
     };
-    void deviceSigner().then((signer) => {
-      if (controller.signal.aborted) return;
-      socket.current = new DeviceSocket({ device, signer, storage, onEvent, signal: controller.signal });
-    });
-    // A line may have died while the system held the app: it is asked at once.
-    const state = AppState.addEventListener("change", (now) => {
-      if (now === "active") socket.current?.wake();
-    });
+    let current = "";
+    const enters = async () => {
+      const signer = await deviceSigner();
+      if (mounted.signal.aborted || current !== "active" || socket.current) return;
+      socket.current = new DeviceSocket({ device, signer, storage, onEvent, signal: mounted.signal });
+    };
+    const changes = (now: string) => {
+      current = now;
+      if (now === "active" && !socket.current) void enters();
+      // "inactive" is passed over: the system's NFC sheet lies before the app, which goes on. A line may
+      // have died in between: it is asked at once.
+      else if (now === "active") socket.current?.wake();
+      else if (now === "background") {
+        socket.current?.stop();
+        socket.current = undefined;
+      }
+    };
+    changes(AppState.currentState);
+    const state = AppState.addEventListener("change", changes);
     let network: string | undefined;
     const leave = NetInfo.addEventListener(({ type, isConnected }) => {
       if (network !== undefined && network !== type && isConnected) socket.current?.redial();
       network = type;
     });
     return () => {
-      controller.abort();
+      mounted.abort();
+      socket.current = undefined;
       state.remove();
       leave();
     };

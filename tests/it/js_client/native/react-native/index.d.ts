@@ -20,6 +20,7 @@ export const View: ComponentType<PropsWithChildren>;
 export const NativeModules: Record<string, unknown>;
 export const Platform: { OS: "ios" | "android" | "macos" | "windows" | "web" };
 export const AppState: {
+  currentState: "active" | "background" | "inactive" | "unknown" | "extension";
   addEventListener(
     type: "change",
     listener: (state: "active" | "background" | "inactive" | "unknown" | "extension") => void,

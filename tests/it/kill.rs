@@ -92,6 +92,25 @@ async fn an_approval_keeps_every_promise_wherever_the_relay_is_killed() {
     killed_at_every_step(CeremonyType::Approval).await;
 }
 
+/// The same of a phone that is woken and pulls, also between a wake and its fact: a second wake may
+/// come, and no second ceremony.
+#[tokio::test]
+async fn a_sleeping_phone_keeps_every_promise_wherever_the_relay_is_killed() {
+    let steps = Point::ALL.into_iter().chain([Point::Woken]);
+    stream::iter(steps)
+        .map(|point| async move {
+            let kills = vec![Kill::At(point)];
+            let history = Run::new(CeremonyType::Authentication, kills).asleep().play().await;
+            let broken = checker::broken(&history);
+            let told = format!("asleep, killed at {}\n{history:#?}", point.name());
+            assert!(broken.is_empty(), "{broken:#?}\n{told}");
+            assert_eq!(checker::outcomes(&history), [must_end(point)], "{told}");
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect::<()>()
+        .await;
+}
+
 /// At this step the code is taken and nothing of it is stored.
 #[tokio::test]
 async fn a_right_code_that_died_with_the_relay_is_repeated_and_the_ceremony_succeeds() {

@@ -3,8 +3,8 @@
 use fido_relay_proto::http::{
     Algorithm, Attachment, Attestation, CeremonyView, ClientView, DeviceList, DeviceView,
     OpenCeremony, OpenPairing, OpenedCeremony, OpenedPairing, P256Jwk, PairDevice, PairedDevice,
-    Platform, ProgressEntry, PushTarget, RenameDevice, Requirement, RotateDeviceKey,
-    RotatedDeviceKey, Scope, Status, UpstreamOptions,
+    Platform, ProgressEntry, PushService, PushTarget, RenameDevice, Requirement, RotateDeviceKey,
+    RotatedDeviceKey, Scope, SetPush, Status, UpstreamOptions, WebPushKeys,
 };
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
@@ -66,7 +66,12 @@ fn pair_device() -> PairDevice {
         proof: "proof-canary".to_owned(),
         name: Some(text("Ada's phone")),
         platform: Platform::Android,
-        push: Some(PushTarget { service: text("fcm"), token: text("push-canary") }),
+        push: Some(PushTarget {
+            service: PushService::Fcm,
+            token: text("push-canary"),
+            app: None,
+            keys: None,
+        }),
     }
 }
 
@@ -226,6 +231,30 @@ fn a_scope_has_one_name_everywhere() {
 }
 
 #[test]
+fn push_addresses_have_not_changed() {
+    let keys = WebPushKeys { p256dh: text("BPoint"), auth: text("c2VjcmV0") };
+    let endpoint = PushTarget {
+        service: PushService::Webpush,
+        token: text("https://push.example/push-canary"),
+        app: None,
+        keys: Some(keys),
+    };
+    let set = |push| wire(&SetPush { push });
+    assert_snapshot!(set(Some(endpoint)), @r#"{"push":{"service":"webpush","token":"https://push.example/push-canary","keys":{"p256dh":"BPoint","auth":"c2VjcmV0"}}}"#);
+    let app = PushTarget {
+        service: PushService::Apns,
+        token: text("00fc13"),
+        app: Some(text("com.example.bank")),
+        keys: None,
+    };
+    assert_snapshot!(set(Some(app)), @r#"{"push":{"service":"apns","token":"00fc13","app":"com.example.bank"}}"#);
+    assert_snapshot!(set(None), @r#"{"push":null}"#);
+    for wrong in [r#"{}"#, r#"{"push":{"service":"carrier_pigeon","token":"a"}}"#] {
+        assert!(serde_json::from_str::<SetPush>(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn words_of_the_life_of_a_ceremony_have_not_changed() {
     fn words<T: Serialize>(values: &[T]) -> String {
         let words: Vec<_> =
@@ -235,7 +264,7 @@ fn words_of_the_life_of_a_ceremony_have_not_changed() {
     use CeremonyType::{Approval, Authentication, Registration};
     assert_snapshot!(words(&[Registration, Authentication, Approval]), @r#"["registration","authentication","approval"]"#);
     assert_snapshot!(words(&[Phase::Offered, Phase::Preparing, Phase::Challenged, Phase::Verifying, Phase::Closed]), @r#"["offered","preparing","challenged","verifying","closed"]"#);
-    assert_snapshot!(words(&[Step::Opened, Step::Sent, Step::Delivered, Step::Claimed, Step::Challenged, Step::Card, Step::Verifying, Step::Closed]), @r#"["opened","sent","delivered","claimed","challenged","card","verifying","closed"]"#);
+    assert_snapshot!(words(&Step::ALL), @r#"["opened","sent","woken","delivered","claimed","challenged","card","verifying","closed"]"#);
     assert_snapshot!(words(&[PriorAuth::None, PriorAuth::Password, PriorAuth::Session]), @r#"["none","password","session"]"#);
     assert_snapshot!(words(&[Attachment::Platform, Attachment::CrossPlatform, Attachment::All]), @r#"["platform","cross-platform","all"]"#);
     assert_snapshot!(words(&[Attestation::None, Attestation::Direct, Attestation::Indirect]), @r#"["none","direct","indirect"]"#);

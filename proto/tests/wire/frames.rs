@@ -2,7 +2,8 @@
 
 use fido_relay_proto::device::{
     AUTH_TYP, AckOf, AuthClaims, CardErrorCode, CardEvent, DeclineReason, FrameError,
-    FrameErrorCode, KEY_POSSESSION_TYP, KEY_ROTATION_TYP, KeyClaims, PAIRING_TYP, PairingClaims,
+    FrameErrorCode, KEY_POSSESSION_TYP, KEY_ROTATION_TYP, KeyClaims, PAIRING_TYP, PULL_TYP,
+    PairingClaims, PullClaims,
 };
 use fido_relay_proto::{DeviceFrame, Outcome, Reason, RelayFrame};
 use insta::assert_snapshot;
@@ -207,6 +208,18 @@ fn claims_of_the_proofs_have_not_changed() {
         iat: 1_700_000_000,
     };
     assert_snapshot!(serde_json::to_string(&auth).unwrap(), @r#"{"aud":"wss://relay.example/v1/device/socket","nonce":"bm9uY2U","device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","iat":1700000000}"#);
+    let pull = PullClaims {
+        aud: "https://relay.example".to_owned(),
+        htm: "GET".to_owned(),
+        htu: "https://relay.example/v1/device/ceremonies".to_owned(),
+        device_id: DEVICE,
+        iat: 1_700_000_000,
+        jti: "0123456789abcdef".to_owned(),
+        nonce: "bm9uY2U".to_owned(),
+        body_sha256: "aGFzaA".to_owned(),
+    };
+    assert_snapshot!(serde_json::to_string(&pull).unwrap(), @r#"{"aud":"https://relay.example","htm":"GET","htu":"https://relay.example/v1/device/ceremonies","device_id":"dev_IiIiIiIiIiIiIiIiIiIiIg","iat":1700000000,"jti":"0123456789abcdef","nonce":"bm9uY2U","body_sha256":"aGFzaA"}"#);
+    assert_eq!(PULL_TYP, "fido-relay-pull+jwt");
     let pairing = PairingClaims {
         aud: "https://relay.example/v1/devices".to_owned(),
         token_hash: "aGFzaA".to_owned(),

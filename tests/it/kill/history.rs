@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 /// Nothing that a run waits for takes longer, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One thing that was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]

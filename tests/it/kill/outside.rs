@@ -8,7 +8,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay::fault_point::Point;
-use fido_relay::phone::{self, Card, Codes, DeviceKey, Pace, Phone, PhoneEvent};
+use fido_relay::phone::{
+    self, Bed, Card, Codes, DeviceKey, Pace, PairingClient, Phone, PhoneEvent, PullClient,
+};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony, OpenedPairing, Status};
@@ -16,8 +18,10 @@ use fido_relay_proto::{CeremonyId, CeremonyType};
 use reqwest::StatusCode;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
-use super::history::{Recorder, Seen};
+use super::history::{PATIENCE, Recorder, Seen};
 use super::process::Place;
 use crate::support::agreeable::{agrees, is_completion};
 use crate::support::relay::http;
@@ -97,8 +101,8 @@ impl Initiator {
         assert_eq!(asked.send().await.unwrap().status(), StatusCode::CREATED);
     }
 
-    /// Pairs Ada's phone and holds its socket from now on, over every kill.
-    pub(super) async fn phone(&self, tasks: &Tasks) -> Codes {
+    /// Pairs Ada's phone, which from now on holds its socket over every kill, or sleeps.
+    pub(super) async fn phone(&self, tasks: &Tasks, sleeps: bool) -> Codes {
         let pairing = self
             .http
             .post(format!("{}/v1/pairings", self.url))
@@ -112,9 +116,26 @@ impl Initiator {
         let codes = Codes::default();
         let recorder = self.recorder.clone();
         let pace = Pace { base: Duration::from_millis(50), cap: Duration::from_millis(200) };
-        Phone::new(paired, Arc::new(PaperCard), Arc::new(codes.clone()))
-            .with_pace(pace)
-            .connect_with(tasks, Arc::new(move |_, event| see(&recorder, event)));
+        let phone = Phone::new(paired, Arc::new(PaperCard), Arc::new(codes.clone()));
+        let phone = if sleeps {
+            let subscription = phone::Receiver::listen(tasks).await.unwrap().subscribe().unwrap();
+            let client = PullClient::from(&PairingClient::new().unwrap());
+            phone.asleep(Bed { subscription, client })
+        } else {
+            phone
+        };
+        let (asleep, listens) = watch::channel(false);
+        let hears = move |_, event| {
+            if matches!(event, PhoneEvent::Asleep) {
+                asleep.send_replace(true);
+            }
+            see(&recorder, event);
+        };
+        drop(phone.with_pace(pace).connect_with(tasks, Arc::new(hears)));
+        if sleeps {
+            // Its address is set now.
+            timeout(PATIENCE, listens.clone().wait_for(|asleep| *asleep)).await.unwrap().unwrap();
+        }
         codes
     }
 

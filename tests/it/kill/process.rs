@@ -35,6 +35,9 @@ use crate::webhooks::receiver::Receiver;
 /// A start or a step takes no longer, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The file of the key that the relay signs wakes with.
+const VAPID_KEY: &str = "vapid.pem";
+
 /// What stays when a relay is killed.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -46,8 +49,10 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) async fn new() -> Self {
-        let receiver = Receiver::start().await;
-        Self { data_dir: tempfile::tempdir().unwrap(), port: OwnPort::reserve(), receiver }
+        let (data_dir, receiver) = (tempfile::tempdir().unwrap(), Receiver::start().await);
+        let key = rcgen::KeyPair::generate().unwrap();
+        std::fs::write(data_dir.path().join(VAPID_KEY), key.serialize_pem()).unwrap();
+        Self { data_dir, port: OwnPort::reserve(), receiver }
     }
 
     pub(super) fn webhook_url(&self) -> String {
@@ -190,6 +195,10 @@ impl RelayProcess {
             .env("FIDO_RELAY_TENANT__RP_ID", "localhost")
             .env("FIDO_RELAY_LOG__FORMAT", "json")
             .env("FIDO_RELAY_LIMITS__ATTEMPTS_BURST", "100000")
+            .env("FIDO_RELAY_PUSH__AFTER_MS", "0")
+            .env("FIDO_RELAY_PUSH__WEBPUSH__KEY_FILE", place.path().join(VAPID_KEY))
+            .env("FIDO_RELAY_PUSH__WEBPUSH__CONTACT", "mailto:ops@example.com")
+            .env("FIDO_RELAY_PUSH__WEBPUSH__ALLOW_LOOPBACK_HTTP", "true")
             .envs(place.receiver.variables())
             .envs(armed.map(|point| ("FAULT_POINT", point.name())))
             .stdout(Stdio::piped())

@@ -38,13 +38,19 @@ impl Kill {
 pub(super) struct Run {
     ceremony_type: CeremonyType,
     kills: Vec<Kill>,
+    sleeps: bool,
     recorder: Recorder,
 }
 
 impl Run {
     /// Each relay that is started is killed once; the one after the last kill lives.
     pub(super) fn new(ceremony_type: CeremonyType, kills: Vec<Kill>) -> Self {
-        Self { ceremony_type, kills, recorder: Recorder::default() }
+        Self { ceremony_type, kills, sleeps: false, recorder: Recorder::default() }
+    }
+
+    /// The same with a phone that holds no socket: it is woken, and pulls.
+    pub(super) fn asleep(self) -> Self {
+        Self { sleeps: true, ..self }
     }
 
     /// Plays it and gives everything that was seen.
@@ -56,7 +62,7 @@ impl Run {
         let mut initiator = Initiator::new(&place, place.api_key().await, &self.recorder);
         let mut relay = RelayProcess::start(&place, &server.url(), first, &tasks).await;
         initiator.has_webhooks(&place.webhook_url()).await;
-        let codes = initiator.phone(&tasks).await;
+        let codes = initiator.phone(&tasks, self.sleeps).await;
         let mut opened = None;
         for (nth, kill) in self.kills.iter().enumerate() {
             let ceremony = self.ceremony(&initiator, &codes, &mut opened);

@@ -16,7 +16,7 @@ use crate::support::pull_phone::PullPhone;
 use crate::support::relay::{Initiator, TestRelay};
 
 /// Requests of one device as fast as a test makes them.
-fn fast(config: &mut Config) {
+pub(crate) fn fast(config: &mut Config) {
     (config.limits.frames_per_s, config.limits.frames_burst) = (1_000, 10_000);
 }
 
@@ -37,6 +37,6 @@ fn order(kind: &str) -> Value {
     order
 }
 
-async fn opens(initiator: &Initiator, kind: &str) -> OpenedCeremony {
+pub(crate) async fn opens(initiator: &Initiator, kind: &str) -> OpenedCeremony {
     initiator.open(&order(kind)).await
 }

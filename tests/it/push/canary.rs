@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fido_relay::config::push::{Apns, Fcm, WebPush};
 use fido_relay::security::random;
 use fido_relay_proto::DeviceId;
 use fido_relay_proto::http::{PushService, PushTarget};
@@ -35,31 +34,12 @@ async fn no_byte_for_a_push_service_tells_of_the_ceremony() {
     let scene = Scene::new();
     let (apns, fcm) = (Far::start(&scene.authority).await, Far::start(&scene.authority).await);
     let webpush = Far::plain().await;
-    let fcm_settings = scene.fcm(&fcm);
     let relay = TestRelay::start_with(|config| {
         config.tenant.rp_id = "canary-rp.example".to_owned();
-        let push = &mut config.push;
-        push.after = Duration::ZERO;
-        push.ca_file = Some(scene.path().join("ca.pem"));
-        let key_file = scene.path().join("key.p8");
-        push.webpush = Some(WebPush {
-            key_file: key_file.clone(),
-            contact: "mailto:ops@example.com".to_owned(),
-            allow_loopback_http: true,
-        });
-        push.fcm = Some(Fcm {
-            service_accounts: fcm_settings.service_accounts,
-            channel: fcm_settings.channel,
-            url: fcm_settings.url,
-        });
-        let settings = scene.apns(&apns);
-        push.apns = Some(Apns {
-            key_file,
-            key_id: settings.key_id,
-            team_id: settings.team_id,
-            topics: settings.topics,
-            url: settings.url,
-        });
+        config.push.after = Duration::ZERO;
+        scene.configure_webpush(config, &webpush);
+        scene.configure_fcm(config, &fcm);
+        scene.configure_apns(config, &apns);
     })
     .await;
     let python = needs::python_with("http_ece", "what a Web Push message says");

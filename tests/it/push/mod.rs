@@ -3,6 +3,7 @@
 
 mod apns;
 mod canary;
+mod ceremonies;
 #[cfg(unix)]
 mod doctor;
 mod far;

@@ -9,6 +9,7 @@ use fido_relay::backends::push::{
     ApnsSettings, FcmSettings, Pace, PushServices, Settings, WebPushSettings,
 };
 use fido_relay::backends::webhook_http::{self, WebhookHttp};
+use fido_relay::config::{Config, push};
 use fido_relay::ports::{Clock, Push as _, PushFailure, Wake};
 use fido_relay_proto::http::{PushService, PushTarget, WebPushKeys};
 use fido_relay_proto::{PlainText, UnixMillis};
@@ -112,6 +113,24 @@ impl Scene {
     pub(crate) fn webpush(&self) -> WebPushSettings {
         let contact = "mailto:ops@example.com".to_owned();
         WebPushSettings { key_file: self.path().join("key.p8"), contact }
+    }
+
+    /// The configuration of a relay that wakes by this far end, as the operator would write it.
+    pub(crate) fn configure_webpush(&self, config: &mut Config, _: &Far) {
+        let WebPushSettings { key_file, contact } = self.webpush();
+        config.push.webpush = Some(push::WebPush { key_file, contact, allow_loopback_http: true });
+    }
+
+    pub(crate) fn configure_fcm(&self, config: &mut Config, far: &Far) {
+        let FcmSettings { service_accounts, channel, url } = self.fcm(far);
+        config.push.fcm = Some(push::Fcm { service_accounts, channel, url });
+        config.push.ca_file = Some(self.path().join("ca.pem"));
+    }
+
+    pub(crate) fn configure_apns(&self, config: &mut Config, far: &Far) {
+        let ApnsSettings { key_file, key_id, team_id, topics, url } = self.apns(far);
+        config.push.apns = Some(push::Apns { key_file, key_id, team_id, topics, url });
+        config.push.ca_file = Some(self.path().join("ca.pem"));
     }
 
     pub(crate) fn settings(&self) -> Settings {

@@ -255,6 +255,8 @@ export class DevicePull {
       signal?.removeEventListener("abort", end);
     }
     const { frames, state } = (await response.json()) as { frames: RelayFrame[]; state: string };
+    // What is being said meanwhile gets its answer first: the prompt that comes again is no sign that it was lost.
+    await this.#quiet();
     if (this.#stopped) return;
     this.#since = state;
     // The relay answers: as the welcome of a socket.
@@ -292,12 +294,17 @@ export class DevicePull {
 
   /** Resolves when everything said so far is sent; rejects if something was not. */
   async #sent(): Promise<void> {
+    await this.#quiet();
+    if (this.#unsent !== undefined) throw this.#unsent;
+  }
+
+  /** Resolves when nothing said is on its way. */
+  async #quiet(): Promise<void> {
     let sending: Promise<void>;
     do {
       sending = this.#sending;
       await sending;
     } while (sending !== this.#sending);
-    if (this.#unsent !== undefined) throw this.#unsent;
   }
 
   /** Asks, and once more with the nonce that a refused proof has brought. */

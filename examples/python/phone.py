@@ -447,6 +447,7 @@ class PullingPhone(Phone):
             self._looked.clear()
             self._inbox.put(("look", answer.json()["frames"]))
             self._looked.wait()
+            time.sleep(retry_after(answer.headers))  # a relay that restarts holds no answer
 
     def _look(self, **query):
         """What stands; the relay tells of the prompts named in `shown` also that they are over."""

@@ -107,7 +107,13 @@ fn look(draft: &mut Draft, frame: &Value) {
         .gives_as(200, "What stands", JSON, pulled, &[(
             "closed",
             json!({ "frames": [offer], "state": "Zm9vYmFyYmF6cXV4cXV1eA" }),
-        )]);
+        )])
+        .with(
+            "Retry-After",
+            "The relay is about to restart: seconds until it is worth asking again",
+            json!({ "type": "integer", "minimum": 0 }),
+            false,
+        );
     refusals(call).problems(&[
         InvalidRequest,
         ProofRefused,

@@ -48,7 +48,7 @@ pub use isolated::isolated;
 pub use key::{DeviceKey, KeyError};
 pub use pairing::{Paired, PairingClient, PairingError, PairingLink, pair};
 pub use person::{Ask, Codes, Decision, Person, Waits};
-pub use pull::{PullClient, PullError};
+pub use pull::{PullClient, PullError, PullOrder};
 pub use receiver::{Receiver, Subscription};
 pub use reconnect::Pace;
 pub use roots::Roots;

@@ -245,7 +245,9 @@ impl Sleeper {
         let order = PullOrder { wait_s, since: since.clone(), shown: shown.clone() };
         let (client, paired) = (self.client.clone(), self.hands.paired.clone());
         let answer = Box::pin(async move {
-            tokio::time::sleep(pause).await;
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
             client.pull(&paired, order).await
         });
         Asking { answer, shown, began: Instant::now() }

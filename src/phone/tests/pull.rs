@@ -155,6 +155,16 @@ impl Night {
         self.next(&format!("POST /v1/device/ceremonies/{id}/{verb}")).await
     }
 
+    /// What is said about a ceremony while a look is held or about to be asked for, and that look.
+    async fn meanwhile(&mut self, id: CeremonyId, verb: &str) -> (Option<Asked>, Asked) {
+        let first = soon(verb, self.asked.recv()).await.unwrap();
+        if first.is_for(id, verb) {
+            return (None, first);
+        }
+        assert_eq!(first.what, "GET /v1/device/ceremonies");
+        (Some(first), self.of(id, verb).await)
+    }
+
     async fn acked(&mut self, id: CeremonyId, of: AckOf) {
         let asked = self.of(id, "ack").await;
         let DeviceFrame::Ack(ack) = asked.device_frame() else { panic!("no ack") };
@@ -240,11 +250,15 @@ async fn a_phone_sets_its_address_sleeps_and_goes_through_a_ceremony_once_it_is_
     look.pulled("s1", &[RelayFrame::Offer(Box::new(offer.clone()))]);
     night.acked(id, AckOf::Offer).await;
     // The person types while the relay holds the next look.
-    let (held, claimed) = (night.look().await, night.of(id, "claim").await);
-    assert_eq!(held.query, format!("wait=25&since=s1&shown={id}"));
+    let (held, claimed) = night.meanwhile(id, "claim").await;
     let DeviceFrame::Claim(Claim { code, .. }) = claimed.device_frame() else { panic!() };
     assert_eq!(code, "271828");
     claimed.nothing();
+    let held = match held {
+        Some(held) => held,
+        None => night.look().await,
+    };
+    assert_eq!(held.query, format!("wait=25&since=s1&shown={id}"));
     let challenge = a_challenge(&offer);
     held.pulled("s2", &[RelayFrame::Challenge(Box::new(challenge.clone()))]);
     night.acked(id, AckOf::Challenge).await;
@@ -320,7 +334,7 @@ async fn an_error_frame_is_heard_whatever_its_status() {
     night.wakes(WAKE).await;
     night.look().await.pulled("s1", &[RelayFrame::Offer(Box::new(offer))]);
     night.acked(id, AckOf::Offer).await;
-    let (_held, claimed) = (night.look().await, night.of(id, "claim").await);
+    let (_held, claimed) = night.meanwhile(id, "claim").await;
     let DeviceFrame::Claim(wrong) = claimed.device_frame() else { panic!() };
     assert_ne!(wrong.code, "271828");
     let error = RelayFrame::Error {
@@ -331,7 +345,7 @@ async fn an_error_frame_is_heard_whatever_its_status() {
         claim_id: wrong.claim_id,
     };
     claimed.frame(422, &error);
-    let right = night.of(id, "claim").await;
+    let (_look, right) = night.meanwhile(id, "claim").await;
     let DeviceFrame::Claim(Claim { code, .. }) = right.device_frame() else { panic!() };
     assert_eq!(code, "271828");
     right.nothing();

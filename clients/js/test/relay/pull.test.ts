@@ -13,6 +13,7 @@ class PullPhone {
   readonly device: DevicePull;
   readonly signatures: string[] = [];
   readonly #codes = new Map<string, string>();
+  #waiting: (() => void)[] = [];
 
   constructor(paired: Paired, send?: typeof fetch) {
     const onEvent = (event: PullEvent) => this.#event(event);
@@ -28,8 +29,14 @@ class PullPhone {
     return this.events.filter((event) => event.kind === kind) as Extract<PullEvent, { kind: K }>[];
   }
 
+  /** Waits for the first event of this kind. */
+  async until(kind: PullEvent["kind"]): Promise<void> {
+    while (this.all(kind).length === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
   #event(event: PullEvent): void {
     this.events.push(event);
+    for (const resolve of this.#waiting.splice(0)) resolve();
     if (event.kind === "offer" && !event.again) {
       const { ceremony_id: id } = event.offer;
       const code = this.#codes.get(id);
@@ -107,7 +114,7 @@ test("a code that no prompt asked for finds its ceremony over HTTP", LIMIT, asyn
   const silent = await open("pull-by-code@example.com");
   phone.device.typeCode(silent.code);
   const looping = phone.device.pullLoop();
-  while (phone.all("closed").length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  await phone.until("closed");
   const { preview } = phone.all("offer").find(({ offer }) => offer.ceremony_id === silent.id)!;
   assert.equal(preview?.typed, true);
   assert.deepEqual(phone.all("closed").map(({ closed }) => [closed.ceremony_id, closed.outcome]), [[silent.id, "succeeded"]]);

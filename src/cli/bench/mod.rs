@@ -158,19 +158,20 @@ fn wake_report(figures: &wake::Figures) -> String {
         let millis = |percent| latencies.percentile(percent).as_secs_f64() * 1000.0;
         format!("p50 {:>6.0} ms   p99 {:>6.0} ms", millis(50), millis(99))
     };
-    let wake::Figures { sleepers, opened, woken, delivered, per_minute, memory, missed } = figures;
+    let wake::Figures { sleepers, opened, woken, delivered, per_minute, floor, memory, missed } =
+        figures;
     format!(
         "Wakes: {} of {sleepers} sleeping phones, {per_minute:.0} a minute; from the step `opened`\n\
          \x20 floor   {}   the call that opens is answered\n\
          \x20 woken   {}   the push service has the wake\n\
          \x20 deliv.  {}   the app has pulled the offer and acknowledged it\n\
-         \x20 relay   {:>9} bytes of memory more after all wakes than after a tenth of them\n\
+         \x20 floor   {floor:>9} bytes stay in memory for an opening that wakes no phone\n\
+         \x20 relay   {memory:>9} bytes for one that does\n\
          \x20 wakes that brought no acknowledgement: {missed}\n",
         woken.count(),
         line(opened),
         line(woken),
         line(delivered),
-        memory,
     )
 }
 

@@ -5,11 +5,11 @@
 //! The times are those of the record itself: of the steps `opened`, `woken` and `delivered`. The push
 //! service is this process, which takes a wake at once; a real one adds what it takes.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fido_relay_proto::http::{CeremonyView, OpenCeremony};
+use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{Binding, CeremonyType, DeviceId, Step, UnixMillis};
 use futures::stream::{self, StreamExt as _};
@@ -33,6 +33,8 @@ use crate::tasks::Tasks;
 const ASLEEP_WITHIN: Duration = Duration::from_secs(60);
 /// A wake that brought nothing by then brings nothing.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(20);
+/// Calls under way at once where nothing waits for their time.
+const AT_ONCE: usize = 32;
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// What was found.
@@ -47,8 +49,10 @@ pub(super) struct Figures {
     pub(super) delivered: Latencies,
     /// Wakes a minute, in fact.
     pub(super) per_minute: f64,
-    /// Bytes of the relay's memory at the end over that after a tenth.
-    pub(super) memory: i64,
+    /// Bytes of the relay's memory that an opening leaves behind which wakes no phone.
+    pub(super) floor: u64,
+    /// The same of one that wakes a phone, after the first tenth of them.
+    pub(super) memory: u64,
     /// Openings that no app acknowledged.
     pub(super) missed: usize,
 }
@@ -72,8 +76,9 @@ pub(super) async fn measure(
     let every = Duration::from_secs(60) / per_minute;
     let wakes =
         usize::try_from(duration.as_millis() / every.as_millis().max(1)).unwrap_or(1).max(1);
+    let floor = floor(&server, sleepers, wakes).await?;
     let (progress, began) = (Progress::new("waking", wakes), Instant::now());
-    let warm = AtomicUsize::new(0);
+    let warm = AtomicU64::new(0);
     // Each is opened at its own time, whatever became of those before it.
     let each = stream::iter(0..wakes).map(|number| {
         let (server, progress, warm) = (&server, &progress, &warm);
@@ -83,8 +88,7 @@ pub(super) async fn measure(
             let woken = wake(server, number % sleepers).await;
             progress.step();
             if number == wakes / 10 {
-                let memory = server.process.memory()?;
-                warm.store(usize::try_from(memory).unwrap_or(usize::MAX), Ordering::Relaxed);
+                warm.store(server.process.memory()?, Ordering::Relaxed);
             }
             woken
         }
@@ -92,8 +96,7 @@ pub(super) async fn measure(
     let each: Vec<_> = each.buffer_unordered(wakes).collect().await;
     let took = began.elapsed();
     progress.end();
-    let after = i64::try_from(server.process.memory()?).unwrap_or(i64::MAX);
-    let before = i64::try_from(warm.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+    let grown = server.process.memory()?.saturating_sub(warm.load(Ordering::Relaxed));
     drop(server);
     tasks.stop(STOP_LIMIT).await;
     let each = each.into_iter().collect::<Result<Vec<_>, Failure>>()?;
@@ -106,7 +109,8 @@ pub(super) async fn measure(
         woken: of(|woken| woken.woken),
         delivered: of(|woken| woken.delivered),
         per_minute: each.len() as f64 * 60.0 / took.as_secs_f64(),
-        memory: after - before,
+        floor,
+        memory: grown / (wakes - wakes / 10).max(1) as u64,
         missed,
     })
 }
@@ -139,8 +143,30 @@ async fn put_to_bed(server: &Server, count: usize, tasks: &Tasks) -> Result<(), 
     tokio::time::timeout(ASLEEP_WITHIN, all).await.map_err(late)
 }
 
-/// Opens for one phone, waits until its app has the prompt, and takes it back.
-async fn wake(server: &Server, user: usize) -> Result<Option<Woken>, Failure> {
+/// What so many openings leave in the relay's memory that wake no phone: of users who have none.
+async fn floor(server: &Server, sleepers: usize, count: usize) -> Result<u64, Failure> {
+    let progress = Progress::new("floor", count);
+    let mut openings = stream::iter(0..count)
+        .map(|number| async move {
+            let opened = open(server, sleepers + number % sleepers).await?;
+            server.initiator.cancel(opened.id).await.map_err(Failure::failed)
+        })
+        .buffer_unordered(AT_ONCE);
+    let (mut done, mut before) = (0, 0);
+    while let Some(opened) = openings.next().await {
+        opened?;
+        if done == count / 10 {
+            before = server.process.memory()?;
+        }
+        done += 1;
+        progress.at(done);
+    }
+    progress.end();
+    let grown = server.process.memory()?.saturating_sub(before);
+    Ok(grown / (count - count / 10).max(1) as u64)
+}
+
+async fn open(server: &Server, user: usize) -> Result<OpenedCeremony, Failure> {
     let body = OpenCeremony {
         ceremony_type: CeremonyType::Authentication,
         username: phones::username(user)?,
@@ -156,8 +182,13 @@ async fn wake(server: &Server, user: usize) -> Result<Option<Woken>, Failure> {
         show_delivery: true,
         options: Default::default(),
     };
+    server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)
+}
+
+/// Opens for one phone, waits until its app has the prompt, and takes it back.
+async fn wake(server: &Server, user: usize) -> Result<Option<Woken>, Failure> {
     let began = Instant::now();
-    let opened = server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)?;
+    let opened = open(server, user).await?;
     let answered = began.elapsed();
     let until =
         SystemClock.now().plus_millis(u64::try_from(DELIVERED_WITHIN.as_millis()).unwrap_or(0));

@@ -419,7 +419,8 @@ class PullingPhone(Phone):
             elif source == "end":
                 return what
             else:
-                for frame in what:
+                # What is over is taken down before what is new is shown.
+                for frame in sorted(what, key=lambda frame: frame["type"] in ("offer", "challenge")):
                     self._new(frame)
                 self._looked.set()
 

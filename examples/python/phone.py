@@ -419,7 +419,8 @@ class PullingPhone(Phone):
             elif source == "end":
                 return what
             else:
-                for frame in what:
+                # What is over is taken down before what is new is shown.
+                for frame in sorted(what, key=lambda frame: frame["type"] in ("offer", "challenge")):
                     self._new(frame)
                 self._looked.set()
 
@@ -447,6 +448,7 @@ class PullingPhone(Phone):
             self._looked.clear()
             self._inbox.put(("look", answer.json()["frames"]))
             self._looked.wait()
+            time.sleep(retry_after(answer.headers))  # a relay that restarts holds no answer
 
     def _look(self, **query):
         """What stands; the relay tells of the prompts named in `shown` also that they are over."""

@@ -10,6 +10,7 @@
 //!                                      └─▶ bus: look again ─▶ prompts (phones), watchers
 //! ```
 
+mod census;
 mod ceremonies;
 mod claims;
 mod connection;
@@ -44,6 +45,7 @@ use fido_relay_proto::{NodeId, TenantId, UnixMillis, Username};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::census::Census;
 pub use self::ceremonies::{CeremonyKey, RESULTS_S};
 pub use self::connection::{Connection, Next, OUTBOX_BYTES, Outgoing, Owner};
 pub use self::drive::{DriveError, Driven};
@@ -120,24 +122,6 @@ impl World {
             tracing::warn!(%error, "a security event could not be stored");
         }
     }
-}
-
-/// What a node holds in memory, counted. With nothing open and nobody there it is all zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Census {
-    /// Device sockets.
-    pub sockets: usize,
-    /// Ceremonies without an outcome.
-    pub open: usize,
-    /// Moments at which time alone may change a ceremony.
-    pub deadlines: usize,
-    /// Ceremonies that somebody waits for.
-    pub watched: usize,
-    /// Copies of open ceremonies.
-    pub copies: usize,
-    /// Devices that wait for news without a socket, and wakes that a push service has not taken yet.
-    pub pulling: usize,
-    pub waking: usize,
 }
 
 /// What initiators may have of a node and of a person.
@@ -270,20 +254,6 @@ impl Relay {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.node.registry
-    }
-
-    /// How much this node holds in memory.
-    #[must_use]
-    pub fn census(&self) -> Census {
-        Census {
-            sockets: self.node.registry.len(),
-            open: self.node.places.len(),
-            deadlines: self.node.deadlines.len(),
-            watched: self.node.watchers.len(),
-            copies: self.node.copies.len(),
-            pulling: self.node.pullers.len(),
-            waking: self.node.waking.len(),
-        }
     }
 
     /// A place to wait for changes of a ceremony.

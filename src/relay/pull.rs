@@ -95,11 +95,20 @@ impl Drop for Waiting<'_> {
 }
 
 /// What stands for a device, as it may be answered.
+#[derive(Default)]
 struct Standing {
     frames: Vec<RelayFrame>,
-    state: String,
     /// Prompts among the frames: once they are answered they were sent.
     prompts: Vec<CeremonyId>,
+}
+
+impl Standing {
+    /// Names what the frames say.
+    fn state(&self) -> String {
+        let names: Vec<_> = self.frames.iter().map(name_of).collect();
+        let hash = digest(&SHA256, names.join("\n").as_bytes());
+        URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16])
+    }
 }
 
 impl Relay {
@@ -115,22 +124,25 @@ impl Relay {
         let user = UserKey::new(&owner.tenant, &owner.username);
         let waiting = Waiting::new(&self.node.pullers, user, owner.device);
         let draining = self.world().tasks.draining();
-        let standing = loop {
+        let (standing, state) = loop {
             let standing = self.standing_for(owner, &order.shown).await?;
-            let is_news = order.since.as_ref() != Some(&standing.state);
+            let is_revoked = standing.is_none();
+            let standing = standing.unwrap_or_default();
+            let state = standing.state();
+            let is_news = is_revoked || order.since.as_ref() != Some(&state);
             if is_news || !waiting.has_place() || draining.is_cancelled() {
-                break standing;
+                break (standing, state);
             }
             tokio::select! {
                 () = waiting.notify.notified() => {}
                 () = draining.cancelled() => {}
-                () = tokio::time::sleep_until(until) => break standing,
+                () = tokio::time::sleep_until(until) => break (standing, state),
             }
         };
         for ceremony in standing.prompts {
             self.note_sent(owner, ceremony).await;
         }
-        Ok(Pulled { frames: standing.frames, state: standing.state })
+        Ok(Pulled { frames: standing.frames, state })
     }
 
     /// A frame of a device that came by HTTP: gives what a socket would answer, if anything.
@@ -144,67 +156,67 @@ impl Relay {
         self.receive_of(contact, frame).await
     }
 
+    /// What ended comes first: an app that has room for one prompt takes the old one down before it
+    /// shows the next. None: the device was revoked.
     async fn standing_for(
         &self,
         owner: &Owner,
         shown: &[CeremonyId],
-    ) -> Result<Standing, StoreError> {
+    ) -> Result<Option<Standing>, StoreError> {
+        let store = &*self.world().store;
+        let Some(device) = devices::load(store, &owner.tenant, owner.device).await? else {
+            return Ok(None);
+        };
+        let (prompts, offered) = self.prompts_for(owner).await?;
+        let mut frames = Vec::new();
+        for id in shown.iter().filter(|id| !prompts.contains(id)) {
+            frames.extend(self.end_of(*id, owner).await?);
+        }
+        frames.extend(offered);
+        let news = devices::news(store, &owner.tenant, &owner.username).await?;
+        let now = self.world().clock.now();
+        frames.extend(news::frames(&device, &news, now).map(|(_, frame)| frame));
+        frames.extend(news::own(&device, now));
+        Ok(Some(Standing { frames, prompts }))
+    }
+
+    /// The prompts that are this device's now, with their frames.
+    async fn prompts_for(
+        &self,
+        owner: &Owner,
+    ) -> Result<(Vec<CeremonyId>, Vec<RelayFrame>), StoreError> {
         let user = UserKey::new(&owner.tenant, &owner.username);
-        let mut standing =
-            Standing { frames: Vec::new(), state: String::new(), prompts: Vec::new() };
-        let mut names = Vec::new();
+        let mut prompts = (Vec::new(), Vec::new());
         for key in self.node.live.of(&user) {
             let Some(copy) = self.known(&key).await? else { continue };
             let ceremony = &*copy.stored;
-            let frame = match ceremony.prompt_for(owner.device) {
-                Prompt::Offer | Prompt::Challenge(_) if self.is_for(ceremony, owner) => {
-                    self.frame_for(ceremony, owner.device)
-                }
-                Prompt::Offer
-                | Prompt::Challenge(_)
-                | Prompt::Nothing
-                | Prompt::Wait
-                | Prompt::Elsewhere
-                | Prompt::Closed(_) => None,
+            let is_prompt = match ceremony.prompt_for(owner.device) {
+                Prompt::Offer | Prompt::Challenge(_) => self.is_for(ceremony, owner),
+                Prompt::Nothing | Prompt::Wait | Prompt::Elsewhere | Prompt::Closed(_) => false,
             };
-            if let Some(frame) = frame {
-                names.push(name_of(&frame));
-                standing.frames.push(frame);
-                standing.prompts.push(key.id);
+            if let Some(frame) = self.frame_for(ceremony, owner.device).filter(|_| is_prompt) {
+                prompts.0.push(key.id);
+                prompts.1.push(frame);
             }
         }
-        for id in shown {
-            if standing.prompts.contains(id) {
-                continue;
-            }
-            let key = CeremonyKey { tenant: owner.tenant.clone(), id: *id };
-            let copy = self.known(&key).await?.filter(|copy| owner.has(&copy.stored));
-            let frame = match &copy {
-                Some(copy) => self.end_for(&copy.stored, owner.device),
-                None => Some(Refused::from(FrameErrorCode::UnknownCeremony).frame(Some(*id), None)),
-            };
-            if let Some(frame) = frame {
-                names.push(name_of(&frame));
-                standing.frames.push(frame);
-            }
-        }
-        let store = &*self.world().store;
-        if let Some(device) = devices::load(store, &owner.tenant, owner.device).await? {
-            let news = devices::news(store, &owner.tenant, &owner.username).await?;
-            let now = self.world().clock.now();
-            let others = news::frames(&device, &news, now).map(|(_, frame)| frame);
-            for frame in others.chain(news::own(&device, now)) {
-                names.push(name_of(&frame));
-                standing.frames.push(frame);
-            }
-        } else {
-            // Revoked: nothing is its own any more, and its wait is over.
-            standing = Standing { frames: Vec::new(), state: String::new(), prompts: Vec::new() };
-            names = vec!["revoked".to_owned()];
-        }
-        let hash = digest(&SHA256, names.join("\n").as_bytes());
-        standing.state = URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]);
-        Ok(standing)
+        Ok(prompts)
+    }
+
+    /// What an app that shows this ceremony is told of it, if it is to take the prompt down.
+    async fn end_of(
+        &self,
+        id: CeremonyId,
+        owner: &Owner,
+    ) -> Result<Option<RelayFrame>, StoreError> {
+        let key = CeremonyKey { tenant: owner.tenant.clone(), id };
+        let copy = self.known(&key).await?.filter(|copy| owner.has(&copy.stored));
+        Ok(match &copy {
+            Some(copy) => match copy.stored.prompt_for(owner.device) {
+                Prompt::Closed(_) | Prompt::Elsewhere => self.frame_for(&copy.stored, owner.device),
+                Prompt::Nothing | Prompt::Wait | Prompt::Offer | Prompt::Challenge(_) => None,
+            },
+            None => Some(Refused::from(FrameErrorCode::UnknownCeremony).frame(Some(id), None)),
+        })
     }
 
     /// Whether the prompt is this device's: it rings there, the app has it already, a wake brought
@@ -214,14 +226,6 @@ impl Relay {
             || ceremony.is_acked_by(owner.device)
             || ceremony.has_woken(owner.device)
             || self.rings_for(ceremony, owner)
-    }
-
-    /// What an app that shows a ceremony is told of it, if it is to take the prompt down.
-    fn end_for(&self, ceremony: &Ceremony, device: DeviceId) -> Option<RelayFrame> {
-        match ceremony.prompt_for(device) {
-            Prompt::Closed(_) | Prompt::Elsewhere => self.frame_for(ceremony, device),
-            Prompt::Nothing | Prompt::Wait | Prompt::Offer | Prompt::Challenge(_) => None,
-        }
     }
 }
 

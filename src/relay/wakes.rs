@@ -34,6 +34,9 @@ const SOCKETS_TURN: Duration = Duration::from_secs(2);
 /// From a look that the store refused to the next.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// From a wake for which its service had no ear to the next look.
+const LEFT_ALONE: Duration = Duration::from_secs(5);
+
 /// A look at who has not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WakeCheck {
@@ -149,6 +152,9 @@ impl Relay {
                 Err(PushFailure::Gone) => relay.forget_push(&device, &wake).await,
                 Err(error) => {
                     tracing::warn!(ceremony = %key.id, service, %error, "a device was not woken");
+                    if matches!(error, PushFailure::Failing | PushFailure::Full) {
+                        relay.check_wakes_in(LEFT_ALONE, WakeCheck { key, is_last: true });
+                    }
                 }
             }
         });

@@ -31,7 +31,7 @@ pub enum Refused {
     ForeignId,
     /// A pairing token, a typed pairing code, or the proof with it.
     Pairing,
-    /// A device's proof at its socket.
+    /// A device's proof, at its socket or of a request.
     Proof,
     /// A device's new key.
     Rotation,

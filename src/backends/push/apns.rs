@@ -66,7 +66,7 @@ struct Failed {
 enum Meaning {
     /// The address will never work. A token of the other environment and one of another app are among
     /// these: the app sets another once it hears that its own was forgotten, while a relay that kept
-    /// it would fail for that device without anyone's knowledge. Where the relay's own settings are
+    /// it would fail for that device in silence. Where the relay's own settings are
     /// wrong, that is so for every device, and `doctor` says it.
     Gone,
     /// Another provider token may help.

@@ -16,7 +16,7 @@ use crate::trust::TlsFault;
 const ANSWER_MAX: usize = 16 * 1024;
 /// Longest that a connection may take to come about.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Longest that a call may take, whoever makes it.
+/// Longest that a call may take, that for an access token included.
 const LIMIT: Duration = Duration::from_secs(10);
 /// How long a connection without a call is kept.
 const KEEP_FOR: Duration = Duration::from_secs(300);

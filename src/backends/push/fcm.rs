@@ -176,7 +176,7 @@ impl Fcm {
         exchange(request, self.clock.now()).await
     }
 
-    /// Asks FCM to look at a message to nobody, and not to send it.
+    /// Asks FCM to look at a message to a token that does not exist, and not to send it.
     async fn probe_one(&self, project: &Project) -> Probe {
         let id = &project.id;
         let token = match project.token(&self.client, self.clock.now(), None).await {

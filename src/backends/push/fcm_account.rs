@@ -86,7 +86,7 @@ impl Account {
     }
 }
 
-/// Whether nobody listens on the way: https, or this machine.
+/// Whether the way there is closed to others: https, or this machine.
 fn is_safe(url: &Url) -> bool {
     let is_loopback = match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

@@ -26,7 +26,7 @@ pub(super) struct Lane {
     breaker: Mutex<Breaker>,
     pub(super) places: Semaphore,
     pub(super) calls: Semaphore,
-    /// Told when the breaker has closed.
+    /// Notified when the breaker has closed.
     pub(super) recovered: Notify,
 }
 

@@ -32,6 +32,6 @@ pub enum Fault {
     ApnsKey,
     /// APNs does not take the topic with this key.
     ApnsTopic,
-    /// The service said what nobody expected.
+    /// The service said something that no credential explains.
     Unexpected,
 }

@@ -14,8 +14,8 @@ use super::settings::{Settings, SettingsError};
 use super::webpush::WebPush;
 use crate::ports::{Clock, Push, PushFailure, Unpushable, Wake, WebhookSender};
 
-/// Of what Web Push may have at a time, the part of one origin: endpoints are anyone's, and one that
-/// is slow must leave room for the others.
+/// Of what Web Push may have at a time, the part of one origin: an endpoint is a device's word, and one
+/// that is slow must leave room for the others.
 const ORIGIN_PLACES: usize = 4;
 const ORIGIN_CALLS: usize = 8;
 
@@ -43,6 +43,11 @@ impl PushServices {
             places: (pace.places / ORIGIN_PLACES).max(1),
             calls: (pace.calls / ORIGIN_CALLS).max(1),
         };
+        let projects = settings.fcm.as_ref().map_or(1, |fcm| fcm.service_accounts.len().max(1));
+        let of_projects = Share {
+            places: (pace.places / projects).max(1),
+            calls: (pace.calls / projects).max(1),
+        };
         let dispatch = |service: PushService, by: Arc<dyn Service>, share| {
             Dispatch::new(service.as_str(), by, pace, share)
         };
@@ -54,7 +59,7 @@ impl PushServices {
         }
         if let Some(fcm) = &settings.fcm {
             let fcm = Arc::new(Fcm::new(fcm, settings, Arc::clone(&clock)).await?);
-            services.fcm = Some(dispatch(PushService::Fcm, fcm, whole));
+            services.fcm = Some(dispatch(PushService::Fcm, fcm, of_projects));
         }
         if let Some(apns) = &settings.apns {
             let apns = Arc::new(Apns::new(apns, settings, clock)?);

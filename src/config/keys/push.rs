@@ -235,7 +235,7 @@ mod tests {
             ("after_ms = 0", "afterms = 0", "did you mean push.after_ms?"),
         ] {
             let mistakes = read(&ALL.replacen(from, to, 1)).unwrap_err();
-            assert!(mistakes.iter().any(|told| told.contains(mistake)), "{mistake}: {mistakes:?}");
+            assert!(mistakes.iter().any(|line| line.contains(mistake)), "{mistake}: {mistakes:?}");
         }
         let public = format!("public_url = \"https://relay.example.com\"\n{ALL}");
         let mistakes = read(&public).unwrap_err();

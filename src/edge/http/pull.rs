@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use fido_relay_proto::device::{FrameError, FrameErrorCode};
-use fido_relay_proto::http::{Pulled, SetPush};
+use fido_relay_proto::http::SetPush;
 use fido_relay_proto::limits::WAIT_MAX_S;
 use fido_relay_proto::{CeremonyId, DeviceFrame, Problem, ProblemCode, RelayFrame};
 use serde::Deserialize;
@@ -27,7 +27,7 @@ use crate::session;
 const SHOWN: usize = 16;
 /// Characters of a state: more than any has.
 const STATE: usize = 64;
-/// Seconds until a frame that could not be stored is worth sending again.
+/// Seconds until it is worth asking again: what could not be stored, or a node that restarts.
 const AGAIN_S: u64 = 1;
 /// The same where the day's codes are spent: it may be that long, and may be a day.
 const CODES_AGAIN_S: u64 = 60 * 60;
@@ -46,10 +46,7 @@ struct Look {
 }
 
 /// `GET /v1/device/ceremonies`.
-pub(super) async fn look(
-    State(edge): State<Edge>,
-    call: PullCall,
-) -> Result<Json<Pulled>, Refusal> {
+pub(super) async fn look(State(edge): State<Edge>, call: PullCall) -> Result<Response, Refusal> {
     let Look { wait, since, shown } = fields::from_query(&call.uri)?;
     if since.as_ref().is_some_and(|since| since.len() > STATE) {
         return Err(Refusal::invalid("query since: the state of an earlier answer"));
@@ -70,10 +67,15 @@ pub(super) async fn look(
     let pulled = edge.relay().pull(&owner, &PullOrder { shown, since, wait }).await?;
     // It may have been revoked while it waited.
     let store = &*edge.relay().world().store;
-    match devices::load(store, &owner.tenant, owner.device).await? {
-        Some(_) => Ok(Json(pulled)),
-        None => Err(ProblemCode::ProofRefused.into()),
+    if devices::load(store, &owner.tenant, owner.device).await?.is_none() {
+        return Err(ProblemCode::ProofRefused.into());
     }
+    let mut response = Json(pulled).into_response();
+    if edge.relay().world().tasks.draining().is_cancelled() {
+        // Nothing is held any more: when to ask whoever comes after this process.
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(AGAIN_S));
+    }
+    Ok(response)
 }
 
 /// What a device does about one ceremony.

@@ -4,15 +4,14 @@
 use std::net::IpAddr;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts as _, MatchedPath, Request, State};
+use axum::extract::{FromRequest, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use fido_relay_proto::ProblemCode;
 
-use super::body;
-use super::caller::DeviceCall;
 use super::refusal::Refusal;
+use super::{body, caller, origin};
 use crate::app::devices;
 use crate::edge::Edge;
 use crate::edge::accept::Accepted;
@@ -49,17 +48,22 @@ impl FromRequest<Edge> for PullCall {
     /// Whatever is wrong with the proof, the answer is the same 401. One that is good but for its
     /// nonce costs no more than a good one: every app begins so.
     async fn from_request(request: Request, edge: &Edge) -> Result<Self, Refusal> {
-        let (mut parts, body) = request.into_parts();
-        let DeviceCall { network } = DeviceCall::from_request_parts(&mut parts, edge).await?;
+        let (parts, body) = request.into_parts();
+        origin::of_device(edge, &parts.headers)?;
+        let network = caller::network(parts.extensions.get());
         let proof = proof(&parts.headers).ok_or(ProblemCode::ProofRefused)?.to_owned();
         if parts.method == Method::POST || parts.method == Method::PUT {
             body::hold_to_type(&parts.headers, "application/json")?;
         }
         let body = body::up_to(edge.inner.socket_limits.frame_after_auth, body).await?;
+        // Counted after the proof was looked at: many phones share an address, and a guesser there
+        // does not shut out those that have good ones.
         let bad = |edge: &Edge| {
-            edge.inner.limits.attempt_failed(network);
             edge.refused(refusals::Refused::Proof, network);
-            Refusal::from(ProblemCode::ProofRefused)
+            match edge.inner.limits.refused(network) {
+                Ok(()) => ProblemCode::ProofRefused.into(),
+                Err(too_fast) => Refusal::from(too_fast),
+            }
         };
         let Ok(claimed) = pull_proof::claimed(&proof) else { return Err(bad(edge)) };
         let (store, tenant) = (&*edge.relay().world().store, &edge.settings().tenant);

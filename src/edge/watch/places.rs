@@ -107,7 +107,10 @@ mod tests {
         assert_eq!(places.enter(far, None).unwrap_err(), ProblemCode::Unavailable);
         drop(first);
         assert!(places.enter(near, None).is_ok());
-        drop(third);
+        let device = places.enter_device();
+        assert!(device.is_ok());
+        assert_eq!(places.enter_device().unwrap_err(), ProblemCode::Unavailable);
+        drop((device, third));
         assert_eq!(places.of.len(), 1, "nothing is kept of those who left");
     }
 

@@ -15,10 +15,11 @@ use super::examples::CEREMONY;
 
 const JSON: &str = "application/json";
 const TAG: &str = "phones";
-/// Of every call here.
+/// Of every call here, said at the first.
 const PROOF: &str = "Each request carries a proof of its own (`Authorization: DPoP …`), over the \
 `DPoP-Nonce` of the answer before. Whatever is wrong with it, the answer is the same 401 with a \
 nonce: repeat once. Every answer has a `DPoP-Nonce`, refusals too.";
+const SAME: &str = "Proof and nonce are those of `pullCeremonies`.";
 
 pub(super) fn describe(draft: &mut Draft) {
     let frame = frame(draft);
@@ -29,7 +30,7 @@ pub(super) fn describe(draft: &mut Draft) {
         .says(&format!(
             "The body is the frame that a socket would carry; its `type` and `ceremony_id` are those \
              of the path. The answer is the frame that a socket would be answered with, or 204; an \
-             `error` has a status by its `code`. {PROOF}"
+             `error` has a status by its `code`. {SAME}"
         ))
         .asks(&Access::Device)
         .segment::<CeremonyId>("id")
@@ -40,13 +41,13 @@ pub(super) fn describe(draft: &mut Draft) {
     answers(said.takes_as(JSON, frame.clone(), &[("ack", ack)]), &frame);
     let claimed = draft
         .call(("POST", "/v1/device/claim"), TAG, "claimByCode", "A code that no prompt asked for")
-        .says(&format!("A `claim` without a `ceremony_id`. {PROOF}"))
+        .says(&format!("A `claim` without a `ceremony_id`. {SAME}"))
         .asks(&Access::Device);
     let code = json!({ "type": "claim", "code": "900553", "claim_id": "q7Zp.3" });
     answers(claimed.takes_as(JSON, frame.clone(), &[("code", code)]), &frame);
     let declined = draft
         .call(("POST", "/v1/device/decline"), TAG, "declineHeld", "\"Not me\" to held prompts")
-        .says(&format!("A `decline` without a `ceremony_id`. {PROOF}"))
+        .says(&format!("A `decline` without a `ceremony_id`. {SAME}"))
         .asks(&Access::Device);
     let not_me = json!({ "type": "decline", "reason": "not_me" });
     answers(declined.takes_as(JSON, frame.clone(), &[("not_me", not_me)]), &frame);
@@ -55,7 +56,7 @@ pub(super) fn describe(draft: &mut Draft) {
         .call(("PUT", "/v1/device/push"), TAG, "setPushAddress", "Set the address of wakes")
         .says(&format!(
             "In place of the one before; `null` removes it. An address belongs to one device: it is \
-             taken from the one that had it. 501: no push service is configured. {PROOF}"
+             taken from the one that had it. 501: no push service is configured. {SAME}"
         ))
         .asks(&Access::Device)
         .takes::<SetPush>(&[("fcm", fcm)])
@@ -107,7 +108,13 @@ fn look(draft: &mut Draft, frame: &Value) {
         .gives_as(200, "What stands", JSON, pulled, &[(
             "closed",
             json!({ "frames": [offer], "state": "Zm9vYmFyYmF6cXV4cXV1eA" }),
-        )]);
+        )])
+        .with(
+            "Retry-After",
+            "The relay is about to restart: seconds until it is worth asking again",
+            json!({ "type": "integer", "minimum": 0 }),
+            false,
+        );
     refusals(call).problems(&[
         InvalidRequest,
         ProofRefused,

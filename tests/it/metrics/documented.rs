@@ -3,10 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use fido_relay::ceremony::Event;
+use fido_relay::relay::CeremonyKey;
+use fido_relay_proto::device::AckOf;
+use fido_relay_proto::{CeremonyId, DeviceId, TenantId};
 use serde_json::json;
 
 use super::{text, watched};
 use crate::support::figures::Figures;
+use crate::support::relay::TestRelay;
 
 /// Metric → its label names, from the document.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
@@ -49,6 +54,17 @@ fn names(text: &str) -> BTreeMap<String, (String, String)> {
         .collect()
 }
 
+/// A wake that a push service took, and that its app followed.
+async fn woken(relay: &TestRelay, id: CeremonyId) {
+    let device = DeviceId::from_bytes([7; 16]);
+    let key = CeremonyKey { tenant: TenantId::default(), id };
+    let relay = relay.running.relay();
+    relay.world().counts.wake("fcm", "taken");
+    for event in [Event::Woken { device }, Event::Acked { device, of: AckOf::Offer }] {
+        relay.drive(&key, event).await.unwrap();
+    }
+}
+
 /// The figures of a relay at which one of everything happened, so that every family has a sample.
 pub(super) async fn eventful() -> String {
     let relay = watched().await;
@@ -62,6 +78,7 @@ pub(super) async fn eventful() -> String {
     initiator.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
     initiator.get("/nowhere").await;
     let opened = initiator.open(&json!({ "type": "authentication", "username": "ada" })).await;
+    woken(&relay, opened.id).await;
     for _ in 0..3 {
         let wrong = fido_relay::ceremony::Event::Claim {
             device: phone.handle.device_id(),

@@ -187,10 +187,11 @@ async fn a_device_has_its_frames_a_second_and_failures_are_the_address_s() {
     .await;
     let phone = super::phone(&relay, &relay.initiator().await, "ada").await;
     let mut statuses = Vec::new();
-    for _ in 0..5 {
+    for _ in 0..40 {
         statuses.push(phone.ask_by((&Method::GET, LOOK), "", "x.y.z").await.status().as_u16());
     }
     assert!(statuses.starts_with(&[401]) && statuses.ends_with(&[429]), "{statuses:?}");
+    phone.pull("").await;
 }
 
 #[tokio::test]

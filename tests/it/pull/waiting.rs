@@ -111,12 +111,13 @@ async fn a_node_that_goes_away_answers_who_waits() {
     let relay = relay().await;
     let phone = phone(&relay, &relay.initiator().await, "ada").await;
     let state = phone.pull("").await.state;
-    let query = format!("wait=55&since={state}");
+    let path = format!("{LOOK}?wait=55&since={state}");
     let begun = Instant::now();
-    let (pulled, _) = tokio::join!(phone.pull(&query), async {
+    let (answer, ()) = tokio::join!(phone.send(&Method::GET, &path, ""), async {
         somebody_waits(&relay).await;
         relay.running.tasks().draining().cancel();
     });
-    assert_eq!(pulled.state, state);
+    assert_eq!(answer.status(), 200);
+    assert!(answer.headers().contains_key("retry-after"), "it is not to ask in a row");
     assert!(begun.elapsed() < SOON);
 }

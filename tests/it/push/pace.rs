@@ -138,6 +138,10 @@ async fn ten_thousand_wakes_at_once_take_a_thousand_places_and_sixty_four_calls(
         full += 1;
     }
     assert_eq!(services.under_way(PushService::Apns), 1_000);
+    tokio::select! {
+        _ = far.until(64) => {}
+        came = all.next() => panic!("nothing is answered yet: {came:?}"),
+    }
     far.release();
     while let Some(came) = all.next().await {
         assert_eq!(came, Ok(()));

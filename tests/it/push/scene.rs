@@ -29,7 +29,7 @@ pub(crate) const WAKE: &str = "0123456789abcdefghij-_";
 /// Of a device of Apple's.
 pub(crate) const DEVICE: &str = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
 
-/// A clock that stands where the test sets it.
+/// A clock that shows what the test sets.
 #[derive(Debug)]
 pub(crate) struct SetClock(AtomicU64);
 

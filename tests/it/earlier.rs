@@ -129,7 +129,7 @@ async fn every_record_of_an_earlier_version_is_read_and_says_what_it_is_due_for(
         let store = DataDirectory::at(&earlier.home.data_dir()).open().unwrap();
         let rules = serve::due_rules();
         // Buckets that version 0.1.0 did not have yet.
-        let newer = [Bucket::Journal, Bucket::Cursors];
+        let newer = [Bucket::Journal, Bucket::Cursors, Bucket::PushAddresses];
         for bucket in Bucket::ALL.into_iter().filter(|bucket| !newer.contains(bucket)) {
             let records = store.list(bucket, "").await.unwrap();
             assert!(!records.is_empty(), "{version} left nothing in {bucket:?}");

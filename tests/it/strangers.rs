@@ -59,7 +59,7 @@ struct Said {
 }
 
 async fn call(relay: &str, route: &Route, id: &str, key: Option<&str>) -> Said {
-    let path = route.path.replace("{id}", id).replace("{username}", id);
+    let path = route.path.replace("{id}", id).replace("{username}", id).replace("{act}", "ack");
     let path = path.replace("{delivery}", "evt_AAAAAAAAAAAAAAAAAAAAAA");
     assert!(!path.contains('{'), "{path}");
     let mut request = http().request(route.method.parse().unwrap(), format!("{relay}{path}"));

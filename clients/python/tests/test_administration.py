@@ -23,8 +23,16 @@ from fido_relay import (
     verify_webhook,
 )
 
-# A page's and a socket's: no backend calls them.
-NO_BACKEND = {"exchangeTicket", "openWatchSocket"}
+# A page's, a socket's and a phone's: no backend calls them.
+NO_BACKEND = {
+    "exchangeTicket",
+    "openWatchSocket",
+    "pullCeremonies",
+    "actOnCeremony",
+    "claimByCode",
+    "declineHeld",
+    "setPushAddress",
+}
 
 
 @pytest.fixture

@@ -51,11 +51,6 @@ impl FromRequest<Edge> for PullCall {
         let (parts, body) = request.into_parts();
         origin::of_device(edge, &parts.headers)?;
         let network = caller::network(parts.extensions.get());
-        let proof = proof(&parts.headers).ok_or(ProblemCode::ProofRefused)?.to_owned();
-        if parts.method == Method::POST || parts.method == Method::PUT {
-            body::hold_to_type(&parts.headers, "application/json")?;
-        }
-        let body = body::up_to(edge.inner.socket_limits.frame_after_auth, body).await?;
         // Counted after the proof was looked at: many phones share an address, and a guesser there
         // does not shut out those that have good ones.
         let bad = |edge: &Edge| {
@@ -65,6 +60,11 @@ impl FromRequest<Edge> for PullCall {
                 Err(too_fast) => Refusal::from(too_fast),
             }
         };
+        let Some(proof) = proof(&parts.headers).map(str::to_owned) else { return Err(bad(edge)) };
+        if parts.method == Method::POST || parts.method == Method::PUT {
+            body::hold_to_type(&parts.headers, "application/json")?;
+        }
+        let body = body::up_to(edge.inner.socket_limits.frame_after_auth, body).await?;
         let Ok(claimed) = pull_proof::claimed(&proof) else { return Err(bad(edge)) };
         let (store, tenant) = (&*edge.relay().world().store, &edge.settings().tenant);
         let Some(device) = devices::load(store, tenant, claimed).await? else {

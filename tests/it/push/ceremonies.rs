@@ -4,11 +4,13 @@
 
 use std::time::Duration;
 
+use fido_relay::ceremony::Kind;
 use fido_relay::config::Config;
+use fido_relay::relay::CeremonyKey;
 use fido_relay::softcard::SoftCard;
 use fido_relay_proto::device::AckOf;
 use fido_relay_proto::http::PushTarget;
-use fido_relay_proto::{Outcome, RelayFrame, Step};
+use fido_relay_proto::{CeremonyId, Outcome, RelayFrame, Step, TenantId};
 use reqwest::Method;
 use serde_json::json;
 
@@ -44,6 +46,7 @@ async fn woken_by(
         while far.at(wakes).len() <= nth {
             requests = far.until(requests + 1).await.len();
         }
+        is_noted(&relay, id).await;
         phone.offered(id).await;
         phone.acks(id, AckOf::Offer).await;
         let claimed = phone.types(Some(id), &opened.code.unwrap()).await;
@@ -58,6 +61,20 @@ async fn woken_by(
         assert_eq!(far.at(wakes).len(), nth + 1, "one wake for each");
     }
     assert!(relay.running.relay().registry().is_empty(), "no device had a socket");
+}
+
+/// Waits until the service's answer has become a fact: an end that comes first leaves none.
+async fn is_noted(relay: &TestRelay, id: CeremonyId) {
+    let (relay, tenant) = (relay.running.relay(), TenantId::default());
+    let key = CeremonyKey { tenant, id };
+    let mut watch = relay.watch(&key);
+    let woken = async || {
+        let ceremony = relay.load(&key).await.unwrap().unwrap();
+        ceremony.history.iter().any(|fact| fact.kind == Kind::Woken)
+    };
+    while !woken().await {
+        watch.changed().await;
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ pub trait Counts: Send + Sync + std::fmt::Debug {
     /// A typed code came to this: `claimed`, `preview`, or the name of its refusal.
     fn claim(&self, came_to: &str);
 
-    /// A wake came to this: `handed_over`, or the name of its failure.
+    /// A wake came to this: `taken`, `moot`, or the name of its failure.
     fn wake(&self, service: &'static str, came_to: &'static str);
 }
 

@@ -139,9 +139,13 @@ impl Relay {
         self.world().tasks.spawn_bare(async move {
             let _done = Done(&relay.node.waking, entry);
             let service = wake.target.service.as_str();
-            let stopping = relay.world().tasks.stopping();
-            let Some(came) = stopping.run_until_cancelled(push.wake(wake.clone())).await else {
-                return;
+            let came = tokio::select! {
+                biased;
+                () = relay.world().tasks.stopping().cancelled() => return,
+                () = relay.is_moot(&key, device.id) => {
+                    return relay.world().counts.wake(service, "moot");
+                }
+                came = push.wake(wake.clone()) => came,
             };
             relay.world().counts.wake(service, came.map_or_else(PushFailure::name, |()| "taken"));
             match came {
@@ -158,6 +162,19 @@ impl Relay {
                 }
             }
         });
+    }
+
+    /// Waits until a wake would be for nothing: the app has the prompt, or it is none any more.
+    async fn is_moot(&self, key: &CeremonyKey, device: DeviceId) {
+        let mut watch = self.watch(key);
+        loop {
+            match self.known(key).await {
+                Ok(Some(copy)) if self.is_asleep(copy.latest(), device) => {}
+                Ok(_) => return,
+                Err(error) => tracing::debug!(ceremony = %key.id, %error, "not looked at"),
+            }
+            watch.changed().await;
+        }
     }
 
     async fn note_woken(&self, key: &CeremonyKey, device: DeviceId) {

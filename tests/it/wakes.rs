@@ -301,7 +301,9 @@ async fn a_slow_service_holds_up_neither_other_wakes_nor_the_ceremony() {
     assert!(matches!(accepted, Some(RelayFrame::Accepted { .. })), "{accepted:?}");
     tokio::time::sleep(SETTLES).await;
     assert_eq!(stage.stored(&key).await.closed().unwrap().outcome, Outcome::Succeeded);
+    assert_eq!(stage.relay.relay.census().waking, 1, "what is moot is not sent");
     tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(stage.push.woken(), ["bobs"]);
     assert_eq!(stage.relay.relay.census().waking, 0);
     assert_eq!(woken(&*stage.stored(&key).await), 0, "the end came before");
 }

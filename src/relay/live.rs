@@ -60,18 +60,19 @@ pub(super) struct Match {
 }
 
 impl Live {
-    /// Notes an open ceremony as it stands.
-    pub(super) fn insert(&self, user: UserKey, ceremony: &Ceremony) {
+    /// Notes an open ceremony as it stands. Whether a device has taken it up since: another may ring
+    /// in its place.
+    pub(super) fn insert(&self, user: UserKey, ceremony: &Ceremony) -> bool {
         let request = &ceremony.request;
         let key = CeremonyKey::from(ceremony);
         let mut open = self.users.entry(user).or_default();
         let (silent, waits) = (ceremony.silent, ceremony.is_unclaimed());
         if let Some(entry) = open.iter_mut().find(|entry| entry.key == key) {
-            entry.waits = waits;
+            let was_waiting = std::mem::replace(&mut entry.waits, waits);
             if !waits {
                 entry.code = None;
             }
-            return;
+            return was_waiting && !waits;
         }
         let code = match &ceremony.state {
             State::Offered { code, .. } => Some(code.clone()),
@@ -98,6 +99,7 @@ impl Live {
         if silent {
             keep_newest(&mut open, &lane, network);
         }
+        false
     }
 
     /// A code that no slip of one digit and no swap of two neighbours turns into that of another

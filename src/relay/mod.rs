@@ -467,8 +467,11 @@ impl Relay {
         match ceremony.wakes_at() {
             Some(at) => {
                 self.node.places.meet(ceremony);
-                self.node.live.insert(user, ceremony);
+                let is_taken_up = self.node.live.insert(user, ceremony);
                 self.node.deadlines.schedule(at, key);
+                if is_taken_up {
+                    self.escalate_others(ceremony);
+                }
             }
             None => {
                 self.node.live.remove(&user, &key);

@@ -31,7 +31,7 @@ use crate::security::random;
 
 /// How long a device's socket has for the acknowledgement where others are woken at once.
 const SOCKETS_TURN: Duration = Duration::from_secs(2);
-/// From a look that the store refused to the next.
+/// From a look that the store refused to the next, and between looks at an address.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// From a wake for which its service had no ear to the next look.
@@ -142,7 +142,7 @@ impl Relay {
             let came = tokio::select! {
                 biased;
                 () = relay.world().tasks.stopping().cancelled() => return,
-                () = relay.is_moot(&key, device.id) => {
+                () = relay.is_moot(&key, &device) => {
                     return relay.world().counts.wake(service, "moot");
                 }
                 came = push.wake(wake.clone()) => came,
@@ -164,17 +164,30 @@ impl Relay {
         });
     }
 
-    /// Waits until a wake would be for nothing: the app has the prompt, or it is none any more.
-    async fn is_moot(&self, key: &CeremonyKey, device: DeviceId) {
+    /// Waits until a wake would be for nothing: the app has the prompt, it is none any more, or the
+    /// address is no longer this device's. That is looked at every [`AGAIN`].
+    async fn is_moot(&self, key: &CeremonyKey, device: &Device) {
         let mut watch = self.watch(key);
         loop {
-            match self.known(key).await {
-                Ok(Some(copy)) if self.is_asleep(copy.latest(), device) => {}
-                Ok(_) => return,
+            match self.is_wanted(key, device).await {
+                Ok(true) => {}
+                Ok(false) => return,
                 Err(error) => tracing::debug!(ceremony = %key.id, %error, "not looked at"),
             }
-            watch.changed().await;
+            tokio::select! {
+                _ = watch.changed() => {}
+                () = tokio::time::sleep(AGAIN) => {}
+            }
         }
+    }
+
+    async fn is_wanted(&self, key: &CeremonyKey, device: &Device) -> Result<bool, StoreError> {
+        let copy = self.known(key).await?;
+        if !copy.is_some_and(|copy| self.is_asleep(copy.latest(), device.id)) {
+            return Ok(false);
+        }
+        let now = devices::load(&*self.world().store, &device.tenant, device.id).await?;
+        Ok(now.is_some_and(|now| now.push == device.push))
     }
 
     async fn note_woken(&self, key: &CeremonyKey, device: DeviceId) {
@@ -194,10 +207,10 @@ impl Relay {
         }
     }
 
-    /// The user's other ceremonies, which may ring now that one has ended.
-    pub(super) fn escalate_others(&self, ended: &Ceremony) {
+    /// The user's other ceremonies, which may ring now that this one no longer does.
+    pub(super) fn escalate_others(&self, ceremony: &Ceremony) {
         if self.world().push.is_some() {
-            for key in self.node.live.of(&standings::user(&ended.request)) {
+            for key in self.node.live.of(&standings::user(&ceremony.request)) {
                 self.escalate_later(&key);
             }
         }

@@ -44,6 +44,9 @@ const TYPED_OF_ADDRESS: (u32, u32) = (1, 20);
 /// ([`super::pairing`]); this bounds store writes, and the pairings that a guesser voids by trying
 /// every locator (five tries of all of them would take three days).
 const TYPED_OF_NODE: (u32, u32) = (20, 200);
+/// Between two push addresses that one device sets, and how many at once: apps set one at each start.
+const ADDRESS_EVERY: Duration = Duration::from_secs(10);
+const ADDRESSES_AT_ONCE: u32 = 10;
 /// Between two rounds of forgetting.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
@@ -96,6 +99,7 @@ pub struct Limits {
     refused: Keyed<Network>,
     sockets: Keyed<DeviceId>,
     calls: Keyed<DeviceId>,
+    addresses: Keyed<DeviceId>,
     typed: Keyed<Network>,
     typed_of_node: Keyed<()>,
     used: Notify,
@@ -113,6 +117,7 @@ impl Limits {
             refused: Keyed::new(per_second(rates.attempts_per_s, rates.attempts_burst), ADDRESSES),
             sockets: Keyed::new(every(per_socket, rates.sockets_per_min), usize::MAX),
             calls: Keyed::new(per_second(rates.calls_per_s, rates.calls_burst), usize::MAX),
+            addresses: Keyed::new(every(ADDRESS_EVERY, ADDRESSES_AT_ONCE), usize::MAX),
             typed: Keyed::new(per_second(TYPED_OF_ADDRESS.0, TYPED_OF_ADDRESS.1), ADDRESSES),
             typed_of_node: Keyed::new(per_second(TYPED_OF_NODE.0, TYPED_OF_NODE.1), usize::MAX),
             used: Notify::new(),
@@ -176,6 +181,15 @@ impl Limits {
         self.calls.admit(&device)
     }
 
+    /// A device sets its push address, which each time is an entry of the audit log.
+    ///
+    /// # Errors
+    /// [`TooFast`].
+    pub fn push_address(&self, device: DeviceId) -> Result<(), TooFast> {
+        self.used.notify_one();
+        self.addresses.admit(&device)
+    }
+
     /// A typed pairing code is tried from this address. An address over its own limit takes nothing
     /// from the node's.
     ///
@@ -190,7 +204,8 @@ impl Limits {
     /// Keys that something is remembered of.
     #[must_use]
     pub fn remembered(&self) -> usize {
-        let others = self.opens.len() + self.sockets.len() + self.calls.len();
+        let devices = self.sockets.len() + self.calls.len() + self.addresses.len();
+        let others = self.opens.len() + devices;
         let typed = self.typed.len() + self.typed_of_node.len();
         others + self.attempts.len() + self.refused.len() + typed
     }
@@ -205,6 +220,7 @@ impl Limits {
             self.refused.forget();
             self.sockets.forget();
             self.calls.forget();
+            self.addresses.forget();
             self.typed.forget();
             self.typed_of_node.forget();
             if self.remembered() > 0 {
@@ -321,6 +337,20 @@ mod tests {
 
     fn address(number: u32) -> IpAddr {
         IpAddr::V4(number.into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_sets_ten_push_addresses_at_once_and_then_one_in_ten_seconds() {
+        let limits = limits();
+        let [device, other] = [1, 2].map(|number| DeviceId::from_bytes([number; 16]));
+        for _ in 0..10 {
+            limits.push_address(device).unwrap();
+        }
+        assert_eq!(limits.push_address(device), Err(TooFast { retry_after_s: 10 }));
+        limits.push_address(other).unwrap();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        limits.push_address(device).unwrap();
+        limits.push_address(device).unwrap_err();
     }
 
     #[tokio::test(start_paused = true)]

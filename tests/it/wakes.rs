@@ -8,7 +8,7 @@ use fido_relay::app::devices::{self, Device};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::ceremony::{Ceremony, Kind, Request};
 use fido_relay::fatigue::Policy;
-use fido_relay::ports::{PushFailure, Store};
+use fido_relay::ports::{Clock as _, PushFailure, Store};
 use fido_relay::relay::{Bounds, CeremonyKey, OpenOrder, Owner, PullOrder};
 use fido_relay::security::random;
 use fido_relay_proto::device::{Ack, AckOf, Answer, Claim, FrameErrorCode};
@@ -280,6 +280,42 @@ async fn a_prompt_that_waits_for_its_turn_wakes_when_it_comes() {
     stage.pass(2_100).await;
     assert_eq!(stage.push.woken().len(), 1);
     assert_eq!(woken(&*stage.stored(&second).await), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_whose_turn_comes_as_another_is_taken_up_wakes_too() {
+    let stage = Stage::new().await;
+    let awake = stage.sleeper("ada", "awake").await;
+    stage.sleeper("ada", "asleep").await;
+    let phone = Handset::attach(&stage.relay, awake).await;
+    let first = stage.opens(Binding::Code).await;
+    let second = stage.opens(Binding::Code).await;
+    assert_eq!(phone.offers(&stage.relay).await.len(), 1);
+    stage.pass(2_100).await;
+    assert_eq!(stage.push.woken(), ["asleep"], "of the first");
+    let code = stage.code(&first).await;
+    assert!(phone.types(&stage.relay, Some(first.id), &code, None).await.is_none());
+    assert_eq!(phone.offers(&stage.relay).await.len(), 1, "the second rings");
+    stage.pass(2_100).await;
+    assert_eq!(stage.push.woken(), ["asleep"], "of the second");
+    assert_eq!(woken(&*stage.stored(&second).await), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_is_its_devices_no_more_is_not_woken_by_a_try_that_comes_late() {
+    let stage = Stage::new().await;
+    let device = stage.sleeper("ada", "adas").await;
+    stage.push.takes(Duration::from_secs(30));
+    stage.opens(Binding::Code).await;
+    stage.pass(2_100).await;
+    assert_eq!(stage.relay.relay.census().waking, 1);
+    let (store, tenant) = (&*stage.relay.store, TenantId::default());
+    let now = stage.relay.clock.now();
+    devices::revoke_listed(store, &tenant, device.id, now, |_| None).await.unwrap();
+    stage.pass(1_100).await;
+    assert_eq!(stage.relay.relay.census().waking, 0);
+    stage.pass(40_000).await;
+    assert!(stage.push.woken().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::device::NoticeEvent;
-use fido_relay_proto::http::PushTarget;
+use fido_relay_proto::http::{PushService, PushTarget};
 use fido_relay_proto::{DeviceId, NoticeId, TenantId, UnixMillis, WireName};
 use serde::{Deserialize, Serialize};
 
@@ -52,9 +52,9 @@ pub async fn set_push(
     id: DeviceId,
     target: Option<PushTarget>,
 ) -> Result<(), SetPushError> {
-    let services = app.push.as_ref().ok_or(SetPushError::NotSupported)?;
+    // Without a service an address can still be removed.
     if let Some(target) = &target {
-        services.permits(target)?;
+        app.push.as_ref().ok_or(SetPushError::NotSupported)?.permits(target)?;
     }
     let store = &*app.store;
     for _ in 0..RACES {
@@ -184,7 +184,12 @@ async fn holder(
 /// An address's key in the store, which does not show it.
 fn key(tenant: &TenantId, target: &PushTarget) -> String {
     let PushTarget { service, token, .. } = target;
-    let named = format!("{}\n{}", service.as_str(), token.as_str());
+    // Apple's tokens are hexadecimal, in either case the same.
+    let token = match service {
+        PushService::Apns => token.as_str().to_ascii_lowercase(),
+        PushService::Fcm | PushService::Webpush => token.as_str().to_owned(),
+    };
+    let named = format!("{}\n{token}", service.as_str());
     format!("{tenant}.{}", URL_SAFE_NO_PAD.encode(digest(&SHA256, named.as_bytes())))
 }
 

@@ -143,7 +143,7 @@ impl Dispatch {
             };
             let pause = self.pause(tries, asked);
             // Then it would be of no use.
-            if Instant::now() + pause >= deadline {
+            if pause >= deadline.saturating_duration_since(Instant::now()) {
                 return Err(PushFailure::Late);
             }
             sleep(pause).await;

@@ -230,6 +230,7 @@ pub(super) async fn set_push(
 ) -> Result<StatusCode, Refusal> {
     let PullCall { owner, body, .. } = call;
     let SetPush { push } = fields::from_json(&body)?;
+    edge.inner.limits.push_address(owner.device)?;
     let app = edge.app().clone();
     let tasks = app.tasks.clone();
     let set = tasks.run_detached(async move {

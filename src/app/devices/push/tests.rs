@@ -180,9 +180,21 @@ async fn what_is_not_served_is_not_set() {
     let refused = scene.set(one, Some(foreign)).await.unwrap_err();
     assert_eq!(refused.to_string(), "not served here");
     let without = App { push: None, ..scene.app.clone() };
-    for push in [Some(target("u")), None] {
-        let refused = set_push(&without, &TenantId::default(), one, push).await;
-        assert_eq!(refused, Err(SetPushError::NotSupported));
-    }
+    let refused = set_push(&without, &TenantId::default(), one, Some(target("u"))).await;
+    assert_eq!(refused, Err(SetPushError::NotSupported));
     assert_eq!(scene.device(one).await.push, Some(target("t")));
+    // A person who signs out is not kept in the list by an operator who has switched push off.
+    set_push(&without, &TenantId::default(), one, None).await.unwrap();
+    assert_eq!(scene.device(one).await.push, None);
+}
+
+#[tokio::test]
+async fn a_token_of_apples_is_the_same_in_either_case() {
+    let scene = Scene::new();
+    let apple = |token: &str| Some(PushTarget { service: PushService::Apns, ..target(token) });
+    let one = scene.paired(1, "ada", apple("00FC13")).await;
+    let other = scene.paired(2, "bob", apple("00fc13")).await;
+    assert_eq!(scene.device(one).await.push, None, "moved");
+    assert_eq!(scene.device(other).await.push, apple("00fc13"));
+    assert_eq!(scene.held().await, 1);
 }

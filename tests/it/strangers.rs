@@ -77,7 +77,8 @@ async fn call(relay: &str, route: &Route, id: &str, key: Option<&str>) -> Said {
     }
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
-    let named = response.headers().iter().filter(|(name, _)| *name != "date");
+    let differs = ["date", "dpop-nonce"];
+    let named = response.headers().iter().filter(|(name, _)| !differs.contains(&name.as_str()));
     let headers = named.map(|(name, value)| (name.to_string(), format!("{value:?}"))).collect();
     // A stream that was begun has no end.
     let streams = status < 300 && route.method == "GET" && route.path.ends_with("/events");

@@ -51,7 +51,7 @@ impl Line for Nowhere {
     fn breaks(&mut self) {}
 }
 
-/// Who is told what happens.
+/// Where the events of a phone go.
 pub(super) enum Listener {
     Channel(mpsc::Sender<PhoneEvent>),
     Shared(Arc<dyn Fn(DeviceId, PhoneEvent) + Send + Sync>),

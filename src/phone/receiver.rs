@@ -64,7 +64,7 @@ impl fmt::Debug for Receiver {
 }
 
 impl Receiver {
-    /// Listens on any port of loopback until the tasks are told to stop.
+    /// Listens on any port of loopback until the tasks stop.
     ///
     /// # Errors
     /// If there is no port to be had.

@@ -253,7 +253,7 @@ impl Sleeper {
         Asking { answer, shown, began: Instant::now() }
     }
 
-    /// Whether a notification is a wake; it is told then.
+    /// Whether a notification is a wake; then it becomes an event.
     async fn is_wake(&mut self, text: &str) -> bool {
         let Ok(Wake { wake, body }) = serde_json::from_str(text) else { return false };
         self.hands.tell(PhoneEvent::Woken { wake, body }).await;

@@ -2,7 +2,7 @@
 
 use super::Relay;
 
-/// What a node holds in memory, counted. With nothing open and nobody there it is all zero.
+/// What a node holds in memory, counted. With nothing open and no device connected it is all zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     /// Device sockets.
@@ -11,7 +11,7 @@ pub struct Census {
     pub open: usize,
     /// Moments at which time alone may change a ceremony.
     pub deadlines: usize,
-    /// Ceremonies that somebody waits for.
+    /// Ceremonies that have a watcher.
     pub watched: usize,
     /// Copies of open ceremonies.
     pub copies: usize,

@@ -60,7 +60,7 @@ pub(super) struct Match {
 }
 
 impl Live {
-    /// Notes an open ceremony as it stands. Whether a device has taken it up since: another may ring
+    /// Notes an open ceremony. Gives whether a device has taken it up since: another may ring
     /// in its place.
     pub(super) fn insert(&self, user: UserKey, ceremony: &Ceremony) -> bool {
         let request = &ceremony.request;

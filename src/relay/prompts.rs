@@ -221,7 +221,7 @@ impl Relay {
         }
     }
 
-    /// The frame that tells a device how a ceremony stands; none: there is nothing to tell.
+    /// The frame that gives a device a ceremony's state; none: there is nothing to send.
     pub(super) fn frame_for(&self, ceremony: &Ceremony, device: DeviceId) -> Option<RelayFrame> {
         let ceremony_id = ceremony.request.id;
         Some(match ceremony.prompt_for(device) {

@@ -30,7 +30,7 @@ const RECOVERY_WAIT: Duration = Duration::from_secs(5);
 /// What a device asks to be given.
 #[derive(Clone, Debug, Default)]
 pub struct PullOrder {
-    /// The ceremonies that the app shows: it is told of those that are no longer its own.
+    /// The ceremonies that the app shows: the answer names those that are no longer its own.
     pub shown: Vec<CeremonyId>,
     /// The state that the app has, as its last answer named it.
     pub since: Option<String>,
@@ -94,7 +94,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// What stands for a device, as it may be answered.
+/// The frames of a device, as they may be answered.
 #[derive(Default)]
 struct Standing {
     frames: Vec<RelayFrame>,
@@ -202,7 +202,7 @@ impl Relay {
         Ok(prompts)
     }
 
-    /// What an app that shows this ceremony is told of it, if it is to take the prompt down.
+    /// The frame by which an app that shows this ceremony takes its prompt down, if it is to.
     async fn end_of(
         &self,
         id: CeremonyId,
@@ -220,7 +220,7 @@ impl Relay {
     }
 
     /// Whether the prompt is this device's: it rings there, the app has it already, a wake brought
-    /// the app, or nobody else can take it any more.
+    /// the app, or no other device can take it any more.
     pub(super) fn is_for(&self, ceremony: &Ceremony, owner: &Owner) -> bool {
         !ceremony.is_unclaimed()
             || ceremony.is_acked_by(owner.device)

@@ -1,6 +1,6 @@
 //! The address by which a device is woken: set and removed by the device itself, and forgotten once
 //! its push service no longer knows it. An address belongs to one device: a record under its hash
-//! says to which, and whoever sets it takes it from the device that had it. It knows no push service.
+//! says to which, and setting it takes it from the device that had it. It knows no push service.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;

@@ -299,7 +299,7 @@ async fn start_relay(directory: &Path) -> Result<Running, StageError> {
         ("FIDO_RELAY_PROMPTS__DECLINED_QUIET_S", "0"),
         ("FIDO_RELAY_PROMPTS__NOT_ME_MUTE_S", &NOT_ME_MUTE.as_secs().to_string()),
         ("FIDO_RELAY_PROMPTS__WRONG_CODES_PER_DAY", "1000"),
-        // The phone's push service is on this machine, and nobody waits to see whether it wakes.
+        // The phone's push service is on this machine, and no page waits to see whether it wakes.
         ("FIDO_RELAY_PUSH__AFTER_MS", "0"),
         ("FIDO_RELAY_PUSH__WEBPUSH__KEY_FILE", &*key_file.to_string_lossy()),
         ("FIDO_RELAY_PUSH__WEBPUSH__CONTACT", "mailto:demo@harbour.example"),

@@ -72,7 +72,7 @@ pub(super) async fn look(State(edge): State<Edge>, call: PullCall) -> Result<Res
     }
     let mut response = Json(pulled).into_response();
     if edge.relay().world().tasks.draining().is_cancelled() {
-        // Nothing is held any more: when to ask whoever comes after this process.
+        // Nothing is held any more: when to ask the process that comes after this one.
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(AGAIN_S));
     }
     Ok(response)

@@ -17,7 +17,7 @@ use crate::support::pull_phone::PullPhone;
 use crate::support::relay::TestRelay;
 use crate::support::wire_phone::WirePhone;
 
-/// Takes every address, and wakes nobody.
+/// Takes every address, and wakes no device.
 #[derive(Debug)]
 struct Willing;
 

@@ -1,4 +1,4 @@
-//! A device that holds no socket: what it may do, what it is told, and that nothing is easier for it
+//! A device that holds no socket: what it may do, what it gets, and that nothing is easier for it
 //! than on the socket.
 
 mod addresses;

@@ -20,7 +20,7 @@ async fn somebody_waits(relay: &TestRelay) {
     }
 }
 
-/// Waits from what stands now, while something happens; gives what it then heard.
+/// Waits from the present state, while something happens; gives what it then heard.
 async fn wakes(
     relay: &TestRelay,
     phone: &PullPhone,

@@ -378,7 +378,7 @@ impl SimPhone {
                 return None;
             }
             let reply = relay.receive_pulled(&self.owner, [192, 0, 2, 7].into(), frame).await;
-            // What is answered to an app that is asleep again is heard by nobody.
+            // An app that is asleep again hears no answer.
             return reply.filter(|_| self.memory.lock().unwrap().pulls);
         };
         let reply = relay.receive(&connection, frame).await;

@@ -8,7 +8,7 @@ use fido_relay::ports::{BoxFuture, Push, PushFailure, Unpushable, Wake};
 use fido_relay_proto::PlainText;
 use fido_relay_proto::http::{PushService, PushTarget};
 
-/// Answers every wake alike, until it is told otherwise.
+/// Answers every wake alike, until a test changes the answer.
 #[derive(Debug, Default)]
 pub(crate) struct PaperPush {
     wakes: Mutex<Vec<Wake>>,

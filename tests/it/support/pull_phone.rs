@@ -98,7 +98,7 @@ impl PullPhone {
         self.send(&Method::POST, path, body).await
     }
 
-    /// What stands for it; `query` without its mark.
+    /// What it is given; `query` without its mark.
     pub(crate) async fn pull(&self, query: &str) -> Pulled {
         let response = self.send(&Method::GET, &format!("{LOOK}?{query}"), "").await;
         assert_eq!(response.status(), 200);

@@ -14,9 +14,9 @@ pub struct Push {
     pub text: String,
     /// PEM file of certificates that are trusted beside the system's.
     pub ca_file: Option<PathBuf>,
-    /// Web Push.
+    /// Web Push; none: not configured.
     pub webpush: Option<WebPush>,
-    /// Firebase Cloud Messaging.
+    /// Firebase Cloud Messaging; none: not configured.
     pub fcm: Option<Fcm>,
     /// The Apple Push Notification service.
     pub apns: Option<Apns>,
@@ -48,21 +48,21 @@ pub struct Fcm {
     pub service_accounts: Vec<PathBuf>,
     /// The Android channel of a notification.
     pub channel: String,
-    /// Its base.
+    /// The base URL of the service.
     pub url: Url,
 }
 
 /// The Apple Push Notification service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Apns {
-    /// The `.p8` file.
+    /// The `.p8` file of Apple's key.
     pub key_file: PathBuf,
-    /// The key's id.
+    /// Apple's id of that key.
     pub key_id: String,
-    /// The team's id.
+    /// Apple's id of the team that has it.
     pub team_id: String,
     /// Bundle ids, the default first; never empty.
     pub topics: Vec<String>,
-    /// Its base.
+    /// The base URL of the service.
     pub url: Url,
 }

@@ -5,7 +5,7 @@ use super::Relay;
 /// What a node holds in memory, counted. With nothing open and no device connected it is all zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// Device sockets.
+    /// Device sockets on this node.
     pub sockets: usize,
     /// Ceremonies without an outcome.
     pub open: usize,

@@ -52,7 +52,7 @@ impl Pullers {
         }
     }
 
-    /// Requests that wait.
+    /// Requests that wait on this node.
     pub(super) fn len(&self) -> usize {
         self.users.iter().map(|waiting| waiting.len()).sum()
     }

@@ -36,13 +36,13 @@ const NAME_CHARS: std::ops::RangeInclusive<usize> = 16..=64;
 /// What a request is, as far as its proof covers it.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// In capitals.
+    /// The HTTP method, in capitals.
     pub method: &'a str,
     /// Every spelling of the relay's base URL.
     pub bases: &'a [String],
     /// The path as it was asked for, without a query.
     pub path: &'a str,
-    /// The body's bytes.
+    /// The bytes of the body, as they were sent.
     pub body: &'a [u8],
 }
 
@@ -63,7 +63,7 @@ type Name = [u8; 16];
 pub enum Refused {
     /// Good, but for a nonce that is not or no more good: the app repeats with another.
     Nonce,
-    /// Anything else.
+    /// The proof is bad beyond its nonce.
     Proof,
 }
 

@@ -48,7 +48,7 @@ pub struct PullClaims {
     pub htm: String,
     /// The request's URL without query and fragment.
     pub htu: String,
-    /// Who signs.
+    /// The device whose key signs.
     pub device_id: DeviceId,
     /// When, in seconds by the phone's clock; kept for the log, not compared.
     #[serde(deserialize_with = "number::any")]

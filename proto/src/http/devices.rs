@@ -123,21 +123,21 @@ pub struct PushTarget {
     pub keys: Option<WebPushKeys>,
 }
 
-/// A push service.
+/// Who carries wakes to a platform's devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum PushService {
     /// The Apple Push Notification service.
     Apns,
-    /// Firebase Cloud Messaging.
+    /// Firebase Cloud Messaging, for Android and others.
     Fcm,
     /// Web Push (RFC 8030): browsers, and UnifiedPush on Android.
     Webpush,
 }
 
 impl PushService {
-    /// As in JSON.
+    /// The name that JSON, metrics and logs use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

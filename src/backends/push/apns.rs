@@ -26,7 +26,7 @@ const COLLAPSE_ID: &str = "fido-relay";
 const TOKEN_S: u64 = 50 * 60;
 /// Characters of a device token. Apple's have 64, and more are announced.
 const TOKEN_MAX: usize = 200;
-/// No device's token.
+/// A device token that Apple gave to no device.
 const MADE_UP: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// The Apple Push Notification service.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// What a call may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pass {
-    /// Go ahead.
+    /// The call may be made now.
     Go,
     /// Nothing before this time; the first after it is the one that tries.
     NotBefore(Instant),

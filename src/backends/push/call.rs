@@ -23,7 +23,7 @@ const KEEP_FOR: Duration = Duration::from_secs(300);
 /// Between two signs of life that a connection under way is asked for.
 const PING: Duration = Duration::from_secs(15);
 
-/// An answer.
+/// What a service answered, as far as it counts.
 #[derive(Debug)]
 pub(super) struct Reply {
     /// The HTTP status.

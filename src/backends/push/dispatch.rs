@@ -62,7 +62,7 @@ pub(super) enum Setback {
     Failing(Option<Duration>),
 }
 
-/// One push service.
+/// What one push service adds to the dispatcher.
 pub(super) trait Service: Send + Sync + std::fmt::Debug {
     /// As in [`Push::permits`](crate::ports::Push::permits).
     fn permits(&self, target: &PushTarget) -> Result<(), Unpushable>;

@@ -22,11 +22,11 @@ use crate::ports::{Clock, Unpushable, Wake};
 const COLLAPSE_KEY: &str = "fido-relay";
 /// What FCM wants between two tries over a quota where it names no time.
 const QUOTA_PAUSE: Duration = Duration::from_secs(60);
-/// No registration token.
+/// A registration token that Google gave to no app.
 const MADE_UP: &str = "fido-relay-doctor-made-up-token";
 const KEY: &str = "push.fcm.service_accounts";
 
-/// Firebase Cloud Messaging.
+/// Firebase Cloud Messaging, HTTP v1.
 #[derive(Debug)]
 pub(super) struct Fcm {
     client: Client,

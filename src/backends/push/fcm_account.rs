@@ -35,7 +35,7 @@ struct AccountFile {
     token_uri: Url,
 }
 
-/// A service account.
+/// A service account with its access token.
 #[derive(Debug)]
 pub(super) struct Account {
     /// The project whose devices it wakes.

@@ -16,9 +16,9 @@ const RSA_LEAST: usize = 256;
 
 /// A private key that signs.
 pub(super) enum SigningKey {
-    /// P-256, for ES256.
+    /// A P-256 key, which signs ES256.
     Ec(Box<EcdsaKeyPair>),
-    /// For RS256.
+    /// An RSA key, which signs RS256.
     Rsa(Box<RsaKeyPair>),
 }
 

@@ -14,13 +14,13 @@ const LANES_MAX: usize = 1_024;
 /// What one far end may have at a time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
-    /// Wakes under way.
+    /// Wakes that may be under way at once.
     pub(super) places: usize,
-    /// Calls.
+    /// Calls that may be made at once.
     pub(super) calls: usize,
 }
 
-/// One far end.
+/// The bounds and the breaker of one far end.
 #[derive(Debug)]
 pub(super) struct Lane {
     breaker: Mutex<Breaker>,

@@ -15,7 +15,7 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// Web Push (RFC 8030).
     pub webpush: Option<WebPushSettings>,
-    /// Firebase Cloud Messaging.
+    /// Firebase Cloud Messaging; none: not configured.
     pub fcm: Option<FcmSettings>,
     /// The Apple Push Notification service.
     pub apns: Option<ApnsSettings>,
@@ -39,22 +39,22 @@ pub struct FcmSettings {
     pub service_accounts: Vec<PathBuf>,
     /// The Android channel of the notification.
     pub channel: String,
-    /// Its base.
+    /// The base URL of the service.
     pub url: Url,
 }
 
 /// The Apple Push Notification service, with a provider token.
 #[derive(Clone, Debug)]
 pub struct ApnsSettings {
-    /// The `.p8` file.
+    /// The `.p8` file of Apple's key.
     pub key_file: PathBuf,
-    /// The key's id.
+    /// Apple's id of that key.
     pub key_id: String,
-    /// The team's id.
+    /// Apple's id of the team that has it.
     pub team_id: String,
     /// Bundle ids, the default first; never empty.
     pub topics: Vec<String>,
-    /// Its base.
+    /// The base URL of the service.
     pub url: Url,
 }
 

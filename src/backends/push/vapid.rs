@@ -20,7 +20,7 @@ const LIFE_S: u64 = 12 * 60 * 60;
 /// Origins whose token is kept.
 const ORIGINS_MAX: usize = 1_024;
 
-/// Makes tokens.
+/// Makes the tokens of RFC 8292 and keeps them for reuse.
 #[derive(Debug)]
 pub(super) struct Vapid {
     key: Credential<SigningKey>,

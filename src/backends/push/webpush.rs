@@ -18,7 +18,7 @@ use crate::ports::{Answered, Clock, Letter, Registrar, Unpushable, Unsent, Wake,
 /// A wake that the device has not got takes the place of the one before (RFC 8030 section 5.4).
 const TOPIC: &str = "fido-relay";
 
-/// Web Push.
+/// Web Push: RFC 8030, 8188, 8291, 8292.
 #[derive(Debug)]
 pub(super) struct WebPush {
     sender: Arc<dyn WebhookSender>,

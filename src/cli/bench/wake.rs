@@ -37,7 +37,7 @@ const DELIVERED_WITHIN: Duration = Duration::from_secs(20);
 const AT_ONCE: usize = 32;
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// What was found.
+/// The figures of one run.
 #[derive(Debug)]
 pub(super) struct Figures {
     pub(super) sleepers: usize,

@@ -20,7 +20,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     }
 }
 
-/// Two of them.
+/// Two segments of a path, as they were sent.
 #[derive(Debug)]
 pub(super) struct Segments(pub(super) String, pub(super) String);
 

@@ -41,7 +41,7 @@ pub struct WebPush {
     pub allow_loopback_http: bool,
 }
 
-/// Firebase Cloud Messaging.
+/// Firebase Cloud Messaging, by one service account for each project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fcm {
     /// Files of service accounts; never empty.

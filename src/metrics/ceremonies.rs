@@ -141,7 +141,7 @@ pub enum Count {
     Reason(Labels<2>),
     /// `ceremony_duration`: from opened to closed.
     Duration(Labels<1>, Duration),
-    /// `ceremony_wake`.
+    /// `ceremony_wake`: from a wake to the same device's acknowledgement.
     WakeAck(Labels<1>, Duration),
     /// `ceremony_step`: from the public step before to this one.
     Step(Labels<1>, Duration),

@@ -1,6 +1,6 @@
 //! The task of a phone that holds a socket: connects, authenticates, reads, and connects again.
-//! Everything that decides lives in [`super::app`] and [`super::reconnect`]; what the app wants done
-//! [`super::hands`] does.
+//! Everything that decides lives in [`super::app`] and [`super::reconnect`]; what
+//! the app wants done [`super::hands`] does.
 
 use std::fmt;
 use std::sync::Arc;

@@ -30,11 +30,11 @@ pub enum PullError {
     /// The relay said no.
     #[error("the relay refused (HTTP {status}): {title}")]
     Refused {
-        /// The HTTP status.
+        /// The HTTP status of the problem; an `error` frame is an answer and no refusal.
         status: u16,
         /// The problem's title and detail, or that there was none.
         title: String,
-        /// `Retry-After`, in seconds.
+        /// Seconds of `Retry-After`, where the relay gave them.
         retry_after_s: Option<u64>,
     },
     /// The relay could not be reached, or the connection broke.

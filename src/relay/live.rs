@@ -60,8 +60,7 @@ pub(super) struct Match {
 }
 
 impl Live {
-    /// Notes an open ceremony. Gives whether a device has taken it up since: another may ring
-    /// in its place.
+    /// Notes an open ceremony. Gives whether a device has taken it up since: another may ring then.
     pub(super) fn insert(&self, user: UserKey, ceremony: &Ceremony) -> bool {
         let request = &ceremony.request;
         let key = CeremonyKey::from(ceremony);

@@ -23,8 +23,7 @@ use crate::app::devices::{self, UserKey};
 use crate::ceremony::{Ceremony, Prompt};
 use crate::ports::StoreError;
 
-/// How long a device may have to wait for a node that has just started and does not know yet what is
-/// open.
+/// How long a device waits for a node that has just started to know what is open.
 const RECOVERY_WAIT: Duration = Duration::from_secs(5);
 
 /// What a device asks to be given.

@@ -1,5 +1,5 @@
-//! The wiring of push services: which there are by the configuration, and how Web Push endpoints
-//! are called.
+//! The wiring of push services: which there are by the configuration, and how
+//! Web Push endpoints are called.
 
 use std::sync::Arc;
 

@@ -32,8 +32,7 @@ const FRESH_S: u64 = 300;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyDevices;
 
-/// Adds a new device to a batch, with its place in the user's list, its push address and the others'
-/// news of it.
+/// Adds a new device to a batch, with its place in the user's list, its push address and the news.
 ///
 /// # Errors
 /// [`TooManyDevices`] inside, the store's outside.

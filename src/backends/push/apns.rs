@@ -21,8 +21,8 @@ use crate::ports::{Clock, Unpushable, Wake};
 
 /// A notification takes the place of the one before.
 const COLLAPSE_ID: &str = "fido-relay";
-/// Seconds for which a token is used. Apple refuses one of more than an hour, and a new one within
-/// 20 minutes.
+/// Seconds for which a token is used. Apple refuses one of more than an hour,
+/// and a new one within 20 minutes.
 const TOKEN_S: u64 = 50 * 60;
 /// Characters of a device token. Apple's have 64, and more are announced.
 const TOKEN_MAX: usize = 200;

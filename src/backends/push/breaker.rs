@@ -51,8 +51,8 @@ impl Breaker {
         *self = Self::default();
     }
 
-    /// It did not. After so many in a row it opens; a try that failed doubles the pause, up to four
-    /// times the first.
+    /// It did not. After so many in a row it opens; a try that failed doubles the pause,
+    /// up to four times the first one.
     pub(super) fn failed(&mut self, now: Instant, most: u32, pause: Duration) {
         self.in_a_row = self.in_a_row.saturating_add(1);
         if self.until.is_some() && !self.is_trying {

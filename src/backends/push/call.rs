@@ -26,7 +26,6 @@ const PING: Duration = Duration::from_secs(15);
 /// What a service answered, as far as it counts.
 #[derive(Debug)]
 pub(super) struct Reply {
-    /// The HTTP status.
     pub(super) status: u16,
     /// How long it wants to be left alone.
     pub(super) retry_after: Option<Duration>,

@@ -64,7 +64,6 @@ pub(super) enum Setback {
 
 /// What one push service adds to the dispatcher.
 pub(super) trait Service: Send + Sync + std::fmt::Debug {
-    /// As in [`Push::permits`](crate::ports::Push::permits).
     fn permits(&self, target: &PushTarget) -> Result<(), Unpushable>;
 
     /// Who takes this wake; `None` if nothing of the configuration serves the target.

@@ -38,8 +38,7 @@ impl Receiver {
         is_on_curve.then_some(Self { point, auth })
     }
 
-    /// The text, encrypted under a new key. `None` if it is too long, or the cryptographic library
-    /// fails.
+    /// The text, encrypted under a new key. `None`: it is too long, or the cryptography fails.
     pub(super) fn encrypt(&self, text: &[u8]) -> Option<Vec<u8>> {
         if text.len() >= PADDED {
             return None;

@@ -45,7 +45,7 @@ struct Look {
     shown: Option<String>,
 }
 
-/// `GET /v1/device/ceremonies`.
+/// `GET /v1/device/ceremonies`: at once, or once there is another state.
 pub(super) async fn look(State(edge): State<Edge>, call: PullCall) -> Result<Response, Refusal> {
     let Look { wait, since, shown } = fields::from_query(&call.uri)?;
     if since.as_ref().is_some_and(|since| since.len() > STATE) {
@@ -117,7 +117,7 @@ impl Act {
     }
 }
 
-/// `POST /v1/device/ceremonies/{id}/{act}`.
+/// `POST /v1/device/ceremonies/{id}/{act}`: a frame about one ceremony.
 pub(super) async fn act(
     State(edge): State<Edge>,
     Segments(id, act): Segments,
@@ -223,7 +223,7 @@ const fn again_in(code: FrameErrorCode) -> Option<u64> {
     }
 }
 
-/// `PUT /v1/device/push`.
+/// `PUT /v1/device/push`: runs to its end if the app hangs up.
 pub(super) async fn set_push(
     State(edge): State<Edge>,
     call: PullCall,

@@ -25,7 +25,7 @@ pub(super) struct ReceiverKeys {
 }
 
 impl ReceiverKeys {
-    /// New keys.
+    /// Draws a key pair and a secret for one subscription.
     ///
     /// # Errors
     /// [`KeyError`] if the cryptographic library fails.

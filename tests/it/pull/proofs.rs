@@ -18,7 +18,7 @@ use crate::device_proofs::{Cast, forgeries, good};
 use crate::support::pull_phone::{LOOK, PullPhone};
 use crate::support::relay::{TestRelay, http};
 
-/// SHA-256 of nothing.
+/// SHA-256 of an empty body, as a request without one has it.
 const NOTHING: &str = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU";
 
 fn of_pull(cast: &Cast, nonce: &str) -> Value {

@@ -53,7 +53,7 @@ impl Received {
     }
 }
 
-/// What is answered.
+/// What the server answers to one request.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     /// A status, seconds of `Retry-After`, and a body.
@@ -160,7 +160,7 @@ impl Far {
         self.gate.send_replace(true);
     }
 
-    /// Everything received.
+    /// All requests since the start, in their order.
     pub(crate) fn received(&self) -> Vec<Received> {
         self.desk.received.lock().unwrap().clone()
     }

@@ -152,17 +152,14 @@ impl Scene {
         PushServices::new(&settings, sender, clock).await.unwrap()
     }
 
-    /// With APNs alone.
     pub(crate) async fn with_apns(&self, far: &Far) -> PushServices {
         self.services(Settings { apns: Some(self.apns(far)), ..self.settings() }).await
     }
 
-    /// With FCM alone.
     pub(crate) async fn with_fcm(&self, far: &Far) -> PushServices {
         self.services(Settings { fcm: Some(self.fcm(far)), ..self.settings() }).await
     }
 
-    /// With Web Push alone.
     pub(crate) async fn with_webpush(&self) -> PushServices {
         self.services(Settings { webpush: Some(self.webpush()), ..self.settings() }).await
     }

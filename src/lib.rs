@@ -2,17 +2,15 @@
 //! read.
 //!
 //! An event enters at an edge ([`edge`]), moves one ceremony one step in a pure function
-//! ([`ceremony`]), the new state is saved, and only then are the resulting effects performed
+//! ([`core::ceremony`]), the new state is saved, and only then are the resulting effects performed
 //! ([`relay`]); their results are events again.
 
 pub mod app;
-pub mod audit;
 pub mod backends;
-pub mod ceremony;
 pub mod cli;
 pub mod config;
+pub mod core;
 pub mod edge;
-pub mod fatigue;
 pub mod fault_point;
 pub mod journal;
 pub mod metrics;
@@ -23,8 +21,6 @@ pub mod rfc3339;
 pub mod schema;
 pub mod security;
 pub mod serve;
-pub mod session;
 pub mod softcard;
 pub mod tasks;
 pub mod trust;
-pub mod webhooks;

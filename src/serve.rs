@@ -3,7 +3,7 @@
 
 pub(crate) mod audit;
 mod data_directory;
-pub(crate) mod door;
+pub(crate) mod listening;
 mod pace;
 pub(crate) mod push;
 mod settings;
@@ -20,26 +20,26 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use url::Url;
 
+use crate::app::audit::Audit;
+use crate::app::webhooks::Webhooks;
 use crate::app::{App, pairings};
-use crate::audit::Audit;
 use crate::backends::embedded::{LocalBus, RevocationList, RevocationsError, SystemClock};
 use crate::backends::fido_http;
 use crate::config::Config;
-use crate::edge::accept::{self, Door};
-use crate::edge::admin::{self, Admin};
+use crate::edge::listener::{self, Listener};
 #[cfg(unix)]
-use crate::edge::admin_socket::AdminSocket;
+use crate::edge::operator::socket::AdminSocket;
+use crate::edge::operator::{self, Admin};
 use crate::edge::{self, Edge};
 use crate::journal;
 use crate::metrics::Metrics;
 use crate::ports::{Ability, Bus, Clock, DueRule, Push, Store, StoreError};
-use crate::relay::{self, Bounds, Relay, World};
+use crate::relay::{self, Bounds, Dependencies, Relay};
+use crate::security::encryption::{EncryptError, Encryptor};
 use crate::security::keys::Keys;
 use crate::security::refusals::Refusals;
-use crate::security::seal::{SealError, Sealer};
 use crate::security::{client_assertion, event_ticket};
 use crate::tasks::Tasks;
-use crate::webhooks::Webhooks;
 
 pub use audit::audit_dir;
 pub use data_directory::{Contents, DataDirectory, FIRST_START, Incomplete};
@@ -74,19 +74,19 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// There is no sealing key.
     #[error(transparent)]
-    Seal(#[from] SealError),
+    Seal(#[from] EncryptError),
     /// It cannot be told which devices and cards were revoked.
     #[error(transparent)]
     Revocations(#[from] RevocationsError),
     /// The audit log cannot be written.
     #[error("the audit log: {0}")]
-    Audit(#[from] crate::audit::StartError),
+    Audit(#[from] crate::app::audit::StartError),
     /// The external FIDO2 server's settings do not hold.
     #[error(transparent)]
     Upstream(#[from] fido_http::SettingsError),
     /// The certificate cannot serve.
     #[error("tls: {0}")]
-    Tls(#[from] accept::PairError),
+    Tls(#[from] listener::PairError),
     /// Webhooks cannot be sent.
     #[error(transparent)]
     Webhooks(#[from] crate::backends::webhook_http::SettingsError),
@@ -107,7 +107,7 @@ impl StartError {
         }
         match self {
             Self::Open(error) => error.remedy().map(str::to_owned),
-            Self::Seal(SealError::Malformed(_)) => Some(
+            Self::Seal(EncryptError::Malformed(_)) => Some(
                 "bring that file back from the backup that belongs to relay.redb: no other key \
                  opens what the store has sealed"
                     .to_owned(),
@@ -125,9 +125,9 @@ impl StartError {
             Self::Listen(_, error) if error.kind() == ErrorKind::AddrNotAvailable => {
                 Some("correct listen: the address must be this machine's".to_owned())
             }
-            Self::Seal(SealError::File { source: error, .. })
+            Self::Seal(EncryptError::File { source: error, .. })
             | Self::Revocations(RevocationsError::Io { source: error, .. })
-            | Self::Audit(crate::audit::StartError::Files(error))
+            | Self::Audit(crate::app::audit::StartError::Files(error))
                 if error.kind() == ErrorKind::PermissionDenied =>
             {
                 Some(
@@ -152,14 +152,14 @@ impl StartError {
 
 /// What a relay stands on, where the configuration leaves no choice.
 #[derive(Clone, Debug)]
-pub struct Ground {
+pub struct ServerDependencies {
     /// Where everything is kept.
     pub store: Arc<dyn Store>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
 }
 
-impl Ground {
+impl ServerDependencies {
     /// This machine: a file in the data directory, and the system's clock.
     ///
     /// # Errors
@@ -187,7 +187,7 @@ pub struct Running {
 /// # Errors
 /// [`StartError::Listen`].
 pub fn bind(config: &Config) -> Result<TcpListener, StartError> {
-    accept::bind(config.listen).map_err(|error| StartError::Listen(config.listen, error))
+    listener::bind(config.listen).map_err(|error| StartError::Listen(config.listen, error))
 }
 
 /// A relay that is whole and takes no connection yet: what must answer before `/readyz` says that
@@ -197,7 +197,7 @@ pub struct Prepared {
     running: Running,
     listener: TcpListener,
     edge: Edge,
-    door: Door,
+    door: Listener,
 }
 
 impl Prepared {
@@ -214,8 +214,9 @@ impl Prepared {
     pub fn open(self) -> Result<Running, StartError> {
         let Self { mut running, listener, edge, door } = self;
         let (tasks, router) = (&running.tasks, edge::router(edge.clone()));
-        tasks.spawn_vital("accept", accept::serve(listener, router, tasks.clone(), door));
-        running.admin_address = pace::serve_probes(&running.config, edge, running.relay.world())?;
+        tasks.spawn_vital("accept", listener::serve(listener, router, tasks.clone(), door));
+        running.admin_address =
+            pace::serve_probes(&running.config, edge, running.relay.dependencies())?;
         Ok(running)
     }
 }
@@ -233,7 +234,7 @@ pub async fn start(config: Config, listener: TcpListener) -> Result<Running, Sta
 /// # Errors
 /// [`StartError`]; then nothing runs.
 pub async fn prepare(config: Config, listener: TcpListener) -> Result<Prepared, StartError> {
-    let ground = Ground::of_this_machine(&config)?;
+    let ground = ServerDependencies::of_this_machine(&config)?;
     prepare_on(ground, config, listener).await
 }
 
@@ -242,7 +243,7 @@ pub async fn prepare(config: Config, listener: TcpListener) -> Result<Prepared, 
 /// # Errors
 /// [`StartError`]; then nothing runs.
 pub async fn start_on(
-    ground: Ground,
+    ground: ServerDependencies,
     config: Config,
     listener: TcpListener,
 ) -> Result<Running, StartError> {
@@ -250,7 +251,7 @@ pub async fn start_on(
 }
 
 async fn prepare_on(
-    ground: Ground,
+    ground: ServerDependencies,
     config: Config,
     listener: TcpListener,
 ) -> Result<Prepared, StartError> {
@@ -258,8 +259,8 @@ async fn prepare_on(
         listener.local_addr().map_err(|error| StartError::Listen(config.listen, error))?;
     let config = config.bound_to(address);
     let tasks = Tasks::default();
-    let Ground { store, clock } = ground;
-    let sealer = Sealer::load_or_make(&config.data_dir.join(SEAL_KEY_FILE))?;
+    let ServerDependencies { store, clock } = ground;
+    let sealer = Encryptor::load_or_make(&config.data_dir.join(SEAL_KEY_FILE))?;
     let metrics = Metrics::new(clock.now());
     let store = metrics.store(store);
     let revocations = RevocationList::open(&config.data_dir.join(REVOCATIONS_FILE))?;
@@ -288,7 +289,7 @@ async fn prepare_on(
     };
     let (fido, certify) = upstream::upstream(&config, &app, &keys)?;
     let App { cards, store, clock, bus, revocations, push, .. } = app.clone();
-    let world = World {
+    let world = Dependencies {
         cards,
         store,
         revocations,
@@ -309,12 +310,12 @@ async fn prepare_on(
     };
     let relay = Relay::start(world, bounds);
     let certify = certify.filter(|_| config.client_direct);
-    let door = door::settings(&config, metrics.clone());
-    let door = Door::start(door, &relay.world().clock, &tasks)?;
+    let door = listening::settings(&config, metrics.clone());
+    let door = Listener::start(door, &relay.dependencies().clock, &tasks)?;
     let settings = settings::edge(&config, metrics, refusals);
     let edge = Edge::new(relay.clone(), app.clone(), settings, door.clone(), certify).await?;
     relay.revocations_applied().await;
-    let (store, stopping) = (Arc::clone(&relay.world().store), tasks.stopping().clone());
+    let (store, stopping) = (Arc::clone(&relay.dependencies().store), tasks.stopping().clone());
     tasks.spawn_vital("store", async move {
         stopping.run_until_cancelled(store.damaged()).await;
     });
@@ -373,7 +374,7 @@ impl Running {
     pub fn serve_admin(&self) -> std::io::Result<()> {
         let (app, relay) = (self.app.clone(), Some(self.relay.clone()));
         let admin = Admin { tenant: TenantId::default(), app, relay };
-        AdminSocket::bind(&self.config.data_dir)?.serve(admin::router(admin), &self.tasks);
+        AdminSocket::bind(&self.config.data_dir)?.serve(operator::router(admin), &self.tasks);
         Ok(())
     }
 
@@ -410,7 +411,7 @@ fn recording(audit: Option<&Audit>) -> watch::Receiver<Ability> {
 #[must_use]
 pub fn due_rules() -> Vec<DueRule> {
     let others = [pairings::DUE, event_ticket::DUE, client_assertion::DUE];
-    relay::DUE.into_iter().chain(others).chain(crate::webhooks::DUE).collect()
+    relay::DUE.into_iter().chain(others).chain(crate::app::webhooks::DUE).collect()
 }
 
 /// A URL as others are put behind it.

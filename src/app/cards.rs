@@ -6,8 +6,8 @@ use fido_relay_proto::{CardId, TenantId, Username};
 use super::devices::{ended_early, with_card_news};
 use super::{Actor, App, RACES, RevokeError, committed};
 use crate::ports::{
-    Batch, BoxFuture, CardEvents, Cards, Happening, Notice, Revocation, Revoked, SecurityEvent,
-    Store, StoreError,
+    Batch, BoxFuture, CardEvents, Cards, Notice, Revocation, Revoked, SecurityEvent,
+    SecurityEventKind, Store, StoreError,
 };
 
 /// Removes a user's card for good. The list of revocations comes first, as with devices
@@ -42,7 +42,8 @@ async fn remove_now(
     let what = Revoked::Card(card.record.clone());
     app.revocations.record(Revocation { tenant: tenant.clone(), what, at }).await?;
     let client_id = actor.client_id();
-    let what = Happening::CardRemoved { card_id: id, username: username.clone(), client_id };
+    let what =
+        SecurityEventKind::CardRemoved { card_id: id, username: username.clone(), client_id };
     let event = actor.event(at, what);
     if !remove_listed(&*app.store, &**cards, tenant, &card.record, Some(&event)).await? {
         return Err(RevokeError::NotFound);
@@ -85,7 +86,7 @@ impl CardEvents for App {
         Box::pin(async move {
             let changes = changes.entry(event.entry());
             self.store.commit(with_card_news(&*self.store, changes, &event).await?).await?;
-            if let Happening::CardRegistered { username, .. } = event.what {
+            if let SecurityEventKind::CardRegistered { username, .. } = event.what {
                 self.bus.publish(Notice::News(event.tenant, username)).await;
             }
             Ok(())

@@ -4,7 +4,7 @@
 use fido_relay_proto::{ClientId, UnixMillis};
 
 use super::{Actor, App, RACES};
-use crate::ports::{Batch, Bucket, Happening, Revision, StoreError, records};
+use crate::ports::{Batch, Bucket, Revision, SecurityEventKind, StoreError, records};
 use crate::security::clients::{
     ApiKey, Client, ClientChange, ClientError, NewClient, PublicKey, put_pointer, record_key,
 };
@@ -49,7 +49,7 @@ pub async fn create(
     }
     let client_id = client.id;
     let batch = put(batch, &client, Revision::ABSENT)?;
-    let entry = actor.entry(now, Happening::ClientMade { client_id });
+    let entry = actor.entry(now, SecurityEventKind::ClientMade { client_id });
     app.store.commit(batch.entry(entry)).await?;
     tracing::info!(client = %client_id, "client made");
     Ok((client_id, key))
@@ -68,7 +68,7 @@ pub async fn add_key(
 ) -> Result<ApiKey, ClientError> {
     let now = app.clock.now();
     let key = ApiKey::generate();
-    let what = Happening::ClientKeyMade { client_id: id };
+    let what = SecurityEventKind::ClientKeyMade { client_id: id };
     change(app, actor, id, what, |client| client.add_key(&key, ends, others_end, now)).await?;
     tracing::info!(client = %id, "client key made");
     Ok(key)
@@ -85,7 +85,7 @@ pub async fn alter(
     id: ClientId,
     order: &ClientChange,
 ) -> Result<(), ClientError> {
-    let what = Happening::ClientChanged { client_id: id };
+    let what = SecurityEventKind::ClientChanged { client_id: id };
     let altered = change(app, actor, id, what, |client| {
         client.apply(order);
         Ok(())
@@ -105,7 +105,7 @@ pub async fn add_public_key(
     id: ClientId,
     key: &PublicKey,
 ) -> Result<(), ClientError> {
-    let what = Happening::ClientKeyMade { client_id: id };
+    let what = SecurityEventKind::ClientKeyMade { client_id: id };
     change(app, actor, id, what, |client| client.add_public_key(key.clone())).await?;
     tracing::info!(client = %id, "client public key registered");
     Ok(())
@@ -121,7 +121,7 @@ pub async fn remove_public_key(
     id: ClientId,
     kid: &str,
 ) -> Result<(), ClientError> {
-    let what = Happening::ClientKeyRemoved { client_id: id };
+    let what = SecurityEventKind::ClientKeyRemoved { client_id: id };
     change(app, actor, id, what, |client| client.remove_public_key(kid)).await?;
     tracing::info!(client = %id, "client public key removed");
     Ok(())
@@ -137,7 +137,8 @@ pub async fn remove(app: &App, actor: &Actor, id: ClientId) -> Result<(), Client
         let record = record_key(&client.tenant, id);
         let batch = Batch::new().remove(Bucket::Clients, &record, revision);
         let mut batch = without_pointers(app, batch, &client, &[]).await?;
-        let entry = actor.entry(app.clock.now(), Happening::ClientRemoved { client_id: id });
+        let entry =
+            actor.entry(app.clock.now(), SecurityEventKind::ClientRemoved { client_id: id });
         batch = batch.entry(entry);
         let mut endpoints = Vec::new();
         if let Some(webhooks) = &app.webhooks {
@@ -162,7 +163,7 @@ async fn change(
     app: &App,
     actor: &Actor,
     id: ClientId,
-    what: Happening,
+    what: SecurityEventKind,
     change: impl Fn(&mut Client) -> Result<(), ClientError> + Send + Sync,
 ) -> Result<(), ClientError> {
     let entry = actor.entry(app.clock.now(), what);

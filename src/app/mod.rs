@@ -5,6 +5,7 @@
 //! Every act is one [`Batch`]: the records that it changes and the entry of the journal that says so
 //! are committed together or not at all. An act whose batch meets a conflict is decided anew.
 
+pub mod audit;
 pub mod cards;
 pub mod clients;
 pub mod devices;
@@ -12,18 +13,20 @@ pub mod pairings;
 #[cfg(test)]
 mod tests;
 pub mod users;
+pub mod webhooks;
 
 use std::sync::Arc;
 
 use fido_relay_proto::{ClientId, TenantId, UnixMillis};
 
-use crate::fatigue::Policy;
+use crate::app::webhooks::Webhooks;
+use crate::core::prompt_limits::Policy;
 use crate::ports::{
-    Batch, Bus, Cards, Clock, Happening, Push, Revocations, SecurityEvent, Store, StoreError,
+    Batch, Bus, Cards, Clock, Push, Revocations, SecurityEvent, SecurityEventKind, Store,
+    StoreError,
 };
 use crate::security::clients::Client;
 use crate::tasks::Tasks;
-use crate::webhooks::Webhooks;
 
 /// How often an act is decided anew because another write came first. Each loss means that another
 /// write went through, so this many in a row is a fault, not bad luck.
@@ -104,12 +107,12 @@ impl Actor {
         }
     }
 
-    fn event(&self, at: UnixMillis, what: Happening) -> SecurityEvent {
+    fn event(&self, at: UnixMillis, what: SecurityEventKind) -> SecurityEvent {
         let operator = self.operator_name().map(str::to_owned);
         SecurityEvent { operator, ..SecurityEvent::new(self.tenant.clone(), at, what) }
     }
 
-    fn entry(&self, at: UnixMillis, what: Happening) -> String {
+    fn entry(&self, at: UnixMillis, what: SecurityEventKind) -> String {
         self.event(at, what).entry()
     }
 }

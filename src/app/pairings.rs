@@ -25,11 +25,11 @@ use serde::{Deserialize, Serialize};
 
 use super::devices::{self, Device, TooManyDevices};
 use super::{Actor, App, RACES, committed};
-use crate::fatigue::Tries;
+use crate::core::prompt_limits::Tries;
 use crate::ports::batch::MAX_CHANGES;
 use crate::ports::{
-    Batch, Bucket, Due, DueRule, Happening, Notice, Revision, SecurityEvent, Store, StoreError,
-    Unpushable, records,
+    Batch, Bucket, Due, DueRule, Notice, Revision, SecurityEvent, SecurityEventKind, Store,
+    StoreError, Unpushable, records,
 };
 use crate::security::{device_proof, random};
 
@@ -180,8 +180,10 @@ pub async fn open(
         .map_err(|error| StoreError::Unavailable(format!("no QR code: {error}")))?;
     let (key, expires_at) = (token_hash(&token), now.plus_secs(LIFETIME_S));
     let until = expires_at.plus_secs(LIFETIME_S);
-    let what =
-        Happening::PairingOpened { username: username.clone(), client_id: actor.client_id() };
+    let what = SecurityEventKind::PairingOpened {
+        username: username.clone(),
+        client_id: actor.client_id(),
+    };
     let entry = actor.entry(now, what);
     let located = Record::Located { token_hash: key.clone(), until };
     for _ in 0..DRAWS {
@@ -224,7 +226,7 @@ pub async fn void_of(app: &App, actor: &Actor, username: &Username) -> Result<()
             return Ok(());
         }
         let (username, client_id) = (username.clone(), actor.client_id());
-        let what = Happening::PairingVoided { username, client_id };
+        let what = SecurityEventKind::PairingVoided { username, client_id };
         // A conflict: one was used meanwhile, or a wrong code has cost it a try.
         if app.commit(batch.entry(actor.entry(now, what))).await? && voided < MAX_CHANGES {
             return Ok(());
@@ -299,7 +301,7 @@ async fn look_typed(
         let voided = typed.tries_left == 0;
         let batch = if voided {
             let username = pairing.username.clone();
-            let what = Happening::PairingVoided { username, client_id: None };
+            let what = SecurityEventKind::PairingVoided { username, client_id: None };
             let event = SecurityEvent::new(pairing.tenant.clone(), now, what);
             put(Batch::new(), &key, revision, &pairing.void())?.entry(event.entry())
         } else {
@@ -386,7 +388,7 @@ pub async fn redeem(app: &App, found: &Found, phone: Phone) -> Result<Device, Pa
         rotated,
     };
     let Device { tenant, username, .. } = &device;
-    let what = Happening::DevicePaired { device_id: id, username: username.clone() };
+    let what = SecurityEventKind::DevicePaired { device_id: id, username: username.clone() };
     let entry = SecurityEvent::new(tenant.clone(), now, what).entry();
     for _ in 0..RACES {
         let loaded = records::load(store, Bucket::Pairings, &found.key).await?;

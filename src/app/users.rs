@@ -1,7 +1,7 @@
 //! A user as a whole: why prompts do not ring and until when, lifting that, and parting a name from
 //! the person who had it.
 //!
-//! What is kept of a user's attention ([`Standing`]) is stored here for the relay too, which changes
+//! What is kept of a user's attention ([`UserPromptState`]) is stored here for the relay too, which changes
 //! it together with ceremonies.
 
 use fido_relay_proto::device::NoticeEvent;
@@ -9,17 +9,18 @@ use fido_relay_proto::{ClientId, TenantId, UnixMillis, Username};
 
 use super::devices::{self, Device, UserKey};
 use super::{Actor, App, RACES, RevokeError, cards, pairings};
-use crate::fatigue::{Hold, Lane, Standing, Tries};
+use crate::core::prompt_limits::{Hold, Lane, Tries, UserPromptState};
 use crate::ports::{
-    Batch, Bucket, Due, DueRule, Happening, Notice, Record, Revision, Store, StoreError, records,
+    Batch, Bucket, Due, DueRule, Notice, Record, Revision, SecurityEventKind, Store, StoreError,
+    records,
 };
 use crate::security::clients::Client;
 
 /// A record dies a day after its last change, or with the last browser that it knows.
 pub const STANDINGS: DueRule =
-    DueRule { bucket: Bucket::Standings, due: records::due_of::<Standing> };
+    DueRule { bucket: Bucket::Standings, due: records::due_of::<UserPromptState> };
 
-impl Record for Standing {
+impl Record for UserPromptState {
     fn due(&self) -> Option<Due> {
         self.dies_at().map(Due::removal)
     }
@@ -32,9 +33,9 @@ impl Record for Standing {
 pub async fn standing(
     store: &dyn Store,
     user: &UserKey,
-) -> Result<(Standing, Revision), StoreError> {
+) -> Result<(UserPromptState, Revision), StoreError> {
     let found = records::load(store, Bucket::Standings, user.as_str()).await?;
-    Ok(found.unwrap_or((Standing::default(), Revision::ABSENT)))
+    Ok(found.unwrap_or((UserPromptState::default(), Revision::ABSENT)))
 }
 
 /// Adds what is kept of a user's attention to a batch.
@@ -45,7 +46,7 @@ pub fn put_standing(
     batch: Batch,
     user: &UserKey,
     expected: Revision,
-    standing: &Standing,
+    standing: &UserPromptState,
 ) -> Result<Batch, StoreError> {
     records::put(batch, Bucket::Standings, user.as_str(), expected, standing)
 }
@@ -160,7 +161,7 @@ async fn unlocked(
     let (tenant, event) = (&actor.tenant, NoticeEvent::PromptsUnlocked);
     let batch = devices::with_user_news(&*app.store, batch, (tenant, username), event, at).await?;
     let client_id = actor.client_id();
-    let what = Happening::PromptsUnlocked { username: username.clone(), client_id };
+    let what = SecurityEventKind::PromptsUnlocked { username: username.clone(), client_id };
     if !app.commit(batch.entry(actor.entry(at, what))).await? {
         return Ok(false);
     }
@@ -244,7 +245,8 @@ pub async fn remove(app: &App, actor: &Actor, username: &Username) -> Result<(),
         devices::revoke(app, actor, device).await.map(drop).or_else(gone)?;
     }
     let user = UserKey::new(&actor.tenant, username);
-    let entry = actor.entry(app.clock.now(), Happening::UserRemoved { username: username.clone() });
+    let entry =
+        actor.entry(app.clock.now(), SecurityEventKind::UserRemoved { username: username.clone() });
     for _ in 0..RACES {
         let (_, revision) = standing(&*app.store, &user).await?;
         let mut batch = Batch::new().entry(entry.clone());

@@ -14,12 +14,12 @@ use tower::ServiceExt as _;
 
 use super::{Failure, note};
 use crate::app::App;
-use crate::audit::Offline;
+use crate::app::audit::Offline;
 use crate::backends::embedded::{LocalBus, OpenError, RevocationList, SystemClock};
 use crate::config::Config;
-use crate::edge::admin::{self, Admin, OPERATOR};
+use crate::edge::operator::{self, Admin, OPERATOR};
 use crate::ports::{Clock, Store};
-use crate::security::seal::Sealer;
+use crate::security::encryption::Encryptor;
 use crate::serve::{self, Contents, DataDirectory, REVOCATIONS_FILE, SEAL_KEY_FILE, StartError};
 use crate::tasks::Tasks;
 
@@ -38,7 +38,7 @@ pub(super) struct AtRest {
     router: Router,
     config: Config,
     store: Arc<dyn Store>,
-    sealer: Sealer,
+    sealer: Encryptor,
 }
 
 impl AtRest {
@@ -104,7 +104,7 @@ impl Administration {
         let (store, clock): (Arc<dyn Store>, Arc<dyn Clock>) =
             (Arc::new(store), Arc::new(SystemClock));
         let sealer =
-            Sealer::load(&directory.path().join(SEAL_KEY_FILE)).map_err(Failure::failed)?;
+            Encryptor::load(&directory.path().join(SEAL_KEY_FILE)).map_err(Failure::failed)?;
         let webhooks = serve::webhooks::of_store(
             config,
             Arc::clone(&store),
@@ -126,7 +126,7 @@ impl Administration {
             tasks: Tasks::default(),
         };
         let admin = Admin { tenant: TenantId::default(), app, relay: None };
-        let (router, config) = (admin::router(admin), config.clone());
+        let (router, config) = (operator::router(admin), config.clone());
         Ok(Self::Store(Box::new(AtRest { router, config, store, sealer })))
     }
 
@@ -237,7 +237,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failure {
 /// A client of the admin socket, if somebody answers there.
 #[cfg(unix)]
 fn socket_client(data_dir: &Path) -> Result<Option<reqwest::Client>, Failure> {
-    let path = data_dir.join(crate::edge::admin_socket::SOCKET_NAME);
+    let path = data_dir.join(crate::edge::operator::socket::SOCKET_NAME);
     match std::os::unix::net::UnixStream::connect(&path) {
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {

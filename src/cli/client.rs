@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use super::administration::Administration;
 use super::{ConfigFile, Failure, answer, block_on, one_of};
-use crate::edge::admin::{ClientEntry, CreateClient, NewKey, RotateKey};
+use crate::edge::operator::{ClientEntry, CreateClient, NewKey, RotateKey};
 use crate::security::clients::ClientChange;
 use crate::security::origin::Origin;
 

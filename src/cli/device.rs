@@ -8,7 +8,7 @@ use fido_relay_proto::{DeviceId, Username};
 use super::administration::{Administration, of_user};
 use super::pairing::parse_username;
 use super::{ConfigFile, Failure, answer, block_on};
-use crate::edge::admin::DeviceEntry;
+use crate::edge::operator::DeviceEntry;
 
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
 /// does.

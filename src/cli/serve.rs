@@ -108,7 +108,7 @@ async fn until<T>(tasks: &Tasks, told: impl Future<Output = T>) {
 /// manager starts it afresh.
 async fn stop(running: Running) -> Result<(), Failure> {
     let tasks = running.tasks().clone();
-    let damage = running.relay().world().store.damaged().now_or_never();
+    let damage = running.relay().dependencies().store.damaged().now_or_never();
     let ended = running.stop().await;
     if let Some(damage) = damage {
         return Err(Failure::failed(damage));
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
     use crate::backends::embedded::{MemoryStore, SystemClock};
     use crate::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored};
-    use crate::serve::Ground;
+    use crate::serve::ServerDependencies;
 
     #[tokio::test]
     async fn a_relay_that_lost_a_vital_task_stops_in_order_and_fails() {
@@ -221,7 +221,10 @@ mod tests {
         let mut config = crate::config::from_texts(None, &listen).unwrap().config;
         config.data_dir = directory.path().to_path_buf();
         let listener = serve::bind(&config).unwrap();
-        let ground = Ground { store: Arc::new(Damaged::default()), clock: Arc::new(SystemClock) };
+        let ground = ServerDependencies {
+            store: Arc::new(Damaged::default()),
+            clock: Arc::new(SystemClock),
+        };
         let running = serve::start_on(ground, config, listener).await.unwrap();
         until(&running.tasks().clone(), std::future::pending::<()>()).await;
         let failure = stop(running).await.unwrap_err();

@@ -8,7 +8,7 @@ use fido_relay_proto::Username;
 use super::administration::{Administration, of_user};
 use super::pairing::parse_username;
 use super::{ConfigFile, Failure, answer, block_on, counted};
-use crate::edge::admin::{CodesBlocked, LaneEntry, LaneKind, PhoneEntry, UserEntry};
+use crate::edge::operator::{CodesBlocked, LaneEntry, LaneKind, PhoneEntry, UserEntry};
 
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
 /// does.

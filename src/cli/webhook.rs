@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::administration::Administration;
 use super::{ConfigFile, Failure, answer, block_on, counted, one_of};
-use crate::edge::admin_webhooks::WebhookEntry;
+use crate::edge::operator::webhooks::WebhookEntry;
 
 const HOUR_S: u64 = 3600;
 

@@ -2,7 +2,7 @@
 //! is the order in which they are shown and documented.
 
 mod attestation;
-mod door;
+mod listener;
 mod push;
 mod rates;
 mod upstream;
@@ -27,7 +27,7 @@ use super::{Config, Limits, Log, LogFormat, Tenant, Upstream};
 pub(super) fn read(given: Given) -> (Config, Vec<Setting>, Vec<Mistake>) {
     let mut reader = Reader::new(given);
     let config = read_config(&mut reader);
-    door::check_tls(&mut reader, &config);
+    listener::check_tls(&mut reader, &config);
     check_reach(&mut reader, &config);
     check_client_direct(&mut reader, &config);
     check_relying_party(&mut reader, &config);
@@ -47,8 +47,8 @@ fn read_config(reader: &mut Reader) -> Config {
     let allow_uv_weaken = reader.take("allow_uv_weaken", false);
     let device_origins: Vec<Origin> = reader.take("device_origins", Vec::new());
     let receipts = reader.take("receipts", false);
-    let tls = door::read_tls(reader);
-    let proxy = door::read_proxy(reader);
+    let tls = listener::read_tls(reader);
+    let proxy = listener::read_proxy(reader);
     let admin = rates::read_admin(reader);
     let log = read_log(reader);
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -180,7 +180,7 @@ fn read_limits(reader: &mut Reader) -> Limits {
         )),
         watchers_per_ceremony: size(reader.number("limits.watchers_per_ceremony", 16, 1..=10_000)),
         watchers_per_node: size(reader.number("limits.watchers_per_node", 20_000, 1..=1_000_000)),
-        door: door::read_limits(reader),
+        listener: listener::read_limits(reader),
         rates: rates::read_limits(reader),
     }
 }

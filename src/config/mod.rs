@@ -14,9 +14,9 @@
 //! Knows the wire's bounds and nothing of the modules that it configures.
 
 mod audit;
-mod door;
 mod effective;
 mod keys;
+mod listener;
 mod nearest;
 mod prompts;
 pub mod push;
@@ -36,7 +36,7 @@ use std::time::Duration;
 use url::Url;
 
 pub use audit::Audit;
-pub use door::{ForwardedHeader, Proxy, Tls};
+pub use listener::{ForwardedHeader, Proxy, Tls};
 pub use prompts::Prompts;
 pub use push::Push;
 pub use rates::{AdminListener, RateLimits};
@@ -289,14 +289,14 @@ pub struct Limits {
     /// Of those who wait on the node.
     pub watchers_per_node: usize,
     /// Of the listener itself.
-    pub door: DoorLimits,
+    pub listener: ListenerLimits,
     /// How fast and how many.
     pub rates: RateLimits,
 }
 
 /// How many may come to the listener, and how fast.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DoorLimits {
+pub struct ListenerLimits {
     /// From the TCP accept to the end of the TLS handshake.
     pub tls: Duration,
     /// For a connection without a request, from its last answer.

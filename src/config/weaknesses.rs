@@ -263,44 +263,44 @@ const RAISED_LIMITS: &[RaisedLimit] = &[
         |limits| limits.unauthenticated_per_node > 20_000,
     ),
     raised("limits.tls_s", "a TLS handshake may take more than 15 s", |limits| {
-        limits.door.tls > Duration::from_secs(15)
+        limits.listener.tls > Duration::from_secs(15)
     }),
     raised("limits.idle_s", "a connection without a request stays for over 10 min", |limits| {
-        limits.door.idle > Duration::from_secs(600)
+        limits.listener.idle > Duration::from_secs(600)
     }),
     raised("limits.unread_s", "a stranger may leave its answer untaken for over 30 s", |limits| {
-        limits.door.unread > Duration::from_secs(30)
+        limits.listener.unread > Duration::from_secs(30)
     }),
     raised(
         "limits.unread_known_s",
         "a client may leave its answer untaken for more than 2 minutes",
-        |limits| limits.door.unread_known > Duration::from_secs(120),
+        |limits| limits.listener.unread_known > Duration::from_secs(120),
     ),
     raised("limits.answer_s", "a stranger may take more than 5 min over one answer", |limits| {
-        limits.door.answer > Duration::from_secs(300)
+        limits.listener.answer > Duration::from_secs(300)
     }),
     raised(
         "limits.eviction_age_s",
         "a stranger keeps its place from phones for more than 10 s",
-        |limits| limits.door.eviction_age > Duration::from_secs(10),
+        |limits| limits.listener.eviction_age > Duration::from_secs(10),
     ),
     raised(
         "limits.connections_per_ip",
         "one address may hold more than 5,000 connections",
-        |limits| limits.door.connections_per_ip > 5_000,
+        |limits| limits.listener.connections_per_ip > 5_000,
     ),
     raised("limits.connections_per_node", "more than 500,000 connections", |limits| {
-        limits.door.connections_per_node > 500_000
+        limits.listener.connections_per_node > 500_000
     }),
     raised(
         "limits.handshakes_per_s_per_ip",
         "one address may begin more than 500 connections a second",
-        |limits| limits.door.handshakes_per_s_per_ip > 500,
+        |limits| limits.listener.handshakes_per_s_per_ip > 500,
     ),
     raised(
         "limits.handshakes_per_s_per_node",
         "more than 10,000 new connections a second, each a signature",
-        |limits| limits.door.handshakes_per_s_per_node > 10_000,
+        |limits| limits.listener.handshakes_per_s_per_node > 10_000,
     ),
     raised(
         "limits.attempts_per_s",

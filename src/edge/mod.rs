@@ -2,17 +2,12 @@
 //! becomes an event; what comes back becomes JSON. No rule of a ceremony lives here, and no
 //! backend is known.
 
-pub mod accept;
-pub mod admin;
-#[cfg(unix)]
-pub mod admin_socket;
-pub mod admin_webhooks;
-mod closing;
-mod device_socket;
-mod frame_guard;
-mod handshake;
-mod http;
-mod watch;
+mod fields;
+pub mod listener;
+pub mod operator;
+mod public;
+mod refusal;
+mod segment;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,13 +16,13 @@ use std::time::Duration;
 use fido_relay_proto::TenantId;
 use url::Url;
 
-pub use http::{probes, router};
-pub use watch::WatchLimits;
+pub use self::public::{WatchLimits, probes, router};
 
-use self::accept::Door;
-use self::device_socket::Crowd;
-use self::watch::Places;
+use self::listener::Listener;
+use self::public::device_socket::Crowd;
+use self::public::watch::Places;
 use crate::app::App;
+use crate::core::session;
 use crate::metrics::Metrics;
 use crate::ports::{Certify, StoreError};
 use crate::relay::Relay;
@@ -42,7 +37,6 @@ use crate::security::record::RecordSigner;
 use crate::security::refusals::{Refusals, Refused};
 use crate::security::result_token::ResultSigner;
 use crate::security::ticket::Tickets;
-use crate::session;
 
 /// What the edge is told at the start.
 #[derive(Clone, Debug)]
@@ -98,10 +92,10 @@ struct Inner {
     hosts: Vec<String>,
     socket_limits: Arc<session::Limits>,
     crowd: Arc<Crowd>,
-    door: Door,
+    door: Listener,
     limits: Arc<Limits>,
     clients: Clients,
-    pages: http::Pages,
+    pages: public::http::Pages,
     tickets: Tickets,
     browsers: Browsers,
     event_tickets: EventTickets,
@@ -124,10 +118,11 @@ impl Edge {
         relay: Relay,
         app: App,
         settings: Settings,
-        door: Door,
+        door: Listener,
         certify: Option<Arc<dyn Certify>>,
     ) -> Result<Self, StoreError> {
-        let keys = Keys::load_or_make(&*relay.world().store, &relay.world().sealer).await?;
+        let keys =
+            Keys::load_or_make(&*relay.dependencies().store, &relay.dependencies().sealer).await?;
         let results = ResultSigner::new(&keys, &settings.public_url, settings.network_in_result)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let records = RecordSigner::new(&keys, &settings.public_url)
@@ -147,17 +142,17 @@ impl Edge {
                 door.limits().eviction_age,
             )),
             limits: Arc::new(Limits::new(settings.rates)),
-            clients: Clients::new(Arc::clone(&relay.world().store)),
-            pages: http::Pages::default(),
+            clients: Clients::new(Arc::clone(&relay.dependencies().store)),
+            pages: public::http::Pages::default(),
             tickets: Tickets::new(&keys),
             browsers: Browsers::new(&keys),
-            event_tickets: EventTickets::new(&keys, Arc::clone(&relay.world().store)),
+            event_tickets: EventTickets::new(&keys, Arc::clone(&relay.dependencies().store)),
             places: Arc::new(Places::new(settings.watch, door.limits().connections_per_ip)),
             door,
             access_tokens: AccessTokens::new(&keys),
             token_audiences: bases
                 .clone()
-                .flat_map(|base| [base.clone(), format!("{base}{}", http::TOKEN_PATH)])
+                .flat_map(|base| [base.clone(), format!("{base}{}", public::http::TOKEN_PATH)])
                 .collect(),
             pull_proofs: PullProofs::default(),
             results,
@@ -168,7 +163,7 @@ impl Edge {
             settings,
         };
         let edge = Self { inner: Arc::new(inner) };
-        let tasks = &edge.relay().world().tasks;
+        let tasks = &edge.relay().dependencies().tasks;
         let (limits, stopping) = (Arc::clone(&edge.inner.limits), tasks.stopping().clone());
         tasks.spawn("limits", async move {
             stopping.run_until_cancelled(limits.forget_forever()).await;

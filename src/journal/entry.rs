@@ -11,7 +11,7 @@ use fido_relay_proto::{
 };
 use serde::Serialize;
 
-use crate::ceremony::{Ceremony, Request};
+use crate::core::ceremony::{Ceremony, Request};
 use crate::rfc3339;
 use crate::security::receipt::Receipt;
 

@@ -16,8 +16,8 @@ use fido_relay_proto::Reason;
 pub use self::cursor::{Cursor, NoPlace, Place, Progress, ROWS, Reader, entries, trim, trim_once};
 
 use self::entry::{Entry, More, answered, closed, opened};
-use crate::ceremony::{Ceremony, Fact, Kind};
-use crate::ports::{Batch, Happening, SecurityEvent};
+use crate::core::ceremony::{Ceremony, Fact, Kind};
+use crate::ports::{Batch, SecurityEvent, SecurityEventKind};
 
 /// How the journal of a relay is written.
 #[derive(Clone, Debug, Default)]
@@ -87,10 +87,10 @@ fn beside(ceremony: &Ceremony, fact: &Fact) -> Option<String> {
     let username = request.username.clone();
     let what = match fact.kind {
         Kind::Closed { reason: Some(Reason::NotMe), .. } => {
-            Happening::NotMe { ceremony_id, client_id, device_id: fact.device?, username }
+            SecurityEventKind::NotMe { ceremony_id, client_id, device_id: fact.device?, username }
         }
         Kind::Suppressed { why } => {
-            Happening::Silenced { ceremony_id, client_id, username, why: why? }
+            SecurityEventKind::Silenced { ceremony_id, client_id, username, why: why? }
         }
         Kind::Opened
         | Kind::Sent
@@ -113,7 +113,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::ceremony::with_every_kind;
+    use crate::core::ceremony::with_every_kind;
 
     #[test]
     fn every_kind_of_fact_has_its_entry() {

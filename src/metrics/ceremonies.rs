@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::{Counters, Histograms, Labels, counter, counters, seconds};
-use crate::ceremony::{Ceremony, Event, Fact, Kind, Reply};
+use crate::core::ceremony::{Ceremony, Event, Fact, Kind, Reply};
 use crate::ports;
 
 const TYPES: [CeremonyType; 3] =
@@ -244,7 +244,7 @@ fn step_name(step: Step) -> Cow<'static, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ceremony::with_every_kind;
+    use crate::core::ceremony::with_every_kind;
 
     #[test]
     fn an_opening_is_counted_by_itself_and_everything_else_with_the_end() {

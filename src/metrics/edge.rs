@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use prometheus_client::registry::Registry;
 
 use super::{Counters, Labels, counters};
-use crate::session::CloseReason;
+use crate::core::session::CloseReason;
 
 #[derive(Debug)]
 pub(super) struct EdgeFigures {

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{Histograms, seconds};
-use crate::ceremony::{Begun, UpstreamSession, Verdict};
+use crate::core::ceremony::{Begun, UpstreamSession, Verdict};
 use crate::ports::{BeginFault, BeginRequest, Completion, Fido};
 
 /// What begin calls come to in the ordinary course; further reasons appear when they occur.

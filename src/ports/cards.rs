@@ -5,7 +5,7 @@ use fido_relay_proto::{CardId, TenantId, UnixMillis, Username};
 use futures::future::BoxFuture;
 
 use super::batch::Batch;
-use super::happening::SecurityEvent;
+use super::security_event::SecurityEvent;
 use super::store::StoreError;
 
 /// One card of a user.

@@ -1,6 +1,6 @@
 //! Counting in the process that does it. Implementations return at once.
 
-use crate::ceremony::{Ceremony, Event, Fact, Reply};
+use crate::core::ceremony::{Ceremony, Event, Fact, Reply};
 
 /// Hears of every change of a ceremony that this process committed, once each.
 pub trait Counts: Send + Sync + std::fmt::Debug {

@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 
 use super::batch::Batch;
-use super::happening::Happening;
-use crate::ceremony::{Begun, UpstreamSession, Verdict};
+use super::security_event::SecurityEventKind;
+use crate::core::ceremony::{Begun, UpstreamSession, Verdict};
 
 /// What a challenge is wanted for.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ pub struct Completion {
     pub records: Batch,
     /// What happened to a card, from such a server: its entry of the journal, and what it means for
     /// the user's devices, are committed with the ceremony's end too.
-    pub event: Option<Happening>,
+    pub event: Option<SecurityEventKind>,
 }
 
 impl From<Verdict> for Completion {

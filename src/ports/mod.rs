@@ -11,11 +11,11 @@ pub mod clock;
 pub mod counts;
 pub mod due;
 pub mod fido;
-pub mod happening;
 pub mod journal;
 pub mod push;
 pub mod records;
 pub mod revocations;
+pub mod security_event;
 pub mod store;
 pub mod webhook;
 
@@ -28,10 +28,12 @@ pub use counts::{Counts, NoCounts};
 pub use due::{Due, DueRecord, DueRule, Duty};
 pub use fido::{BeginFault, BeginRequest, Completion, Fido};
 pub use futures::future::BoxFuture;
-pub use happening::{Happening, PushLoss, SecurityEvent};
 pub use journal::{Ability, Position, Row};
 pub use push::{Push, PushFailure, Unpushable, Wake};
 pub use records::Record;
 pub use revocations::{Revocation, Revocations, Revoked};
+pub use security_event::{PushLoss, SecurityEvent, SecurityEventKind};
 pub use store::{Bucket, RecordName, Revision, Store, StoreError, Stored};
-pub use webhook::{Answered, Letter, Registrar, RetryAfter, Unsendable, Unsent, WebhookSender};
+pub use webhook::{
+    Answered, OutgoingRequest, Registrar, RetryAfter, Unsendable, Unsent, WebhookSender,
+};

@@ -16,7 +16,7 @@ pub enum Registrar {
 
 /// One request to an endpoint.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct OutgoingRequest {
     /// Where to.
     pub url: Url,
     /// Who vouches for that.
@@ -27,9 +27,11 @@ pub struct Letter {
     pub body: Vec<u8>,
 }
 
-impl std::fmt::Debug for Letter {
+impl std::fmt::Debug for OutgoingRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Letter").field("registrar", &self.registrar).finish_non_exhaustive()
+        f.debug_struct("OutgoingRequest")
+            .field("registrar", &self.registrar)
+            .finish_non_exhaustive()
     }
 }
 
@@ -108,5 +110,5 @@ pub trait WebhookSender: Send + Sync + std::fmt::Debug {
     fn permits(&self, url: &str, registrar: Registrar) -> Result<Url, Unsendable>;
 
     /// Sends one request, with its own limit of time and of what it reads.
-    fn send(&self, letter: Letter) -> BoxFuture<'_, Result<Answered, Unsent>>;
+    fn send(&self, letter: OutgoingRequest) -> BoxFuture<'_, Result<Answered, Unsent>>;
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use fido_relay_proto::{CeremonyId, TenantId};
 
-use crate::ceremony::Ceremony;
+use crate::core::ceremony::Ceremony;
 use crate::ports::{Batch, Bucket, Due, DueRule, Duty, Record, Revision, StoreError, records};
 
 /// Where a ceremony is stored: no id without its tenant.

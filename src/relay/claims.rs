@@ -26,9 +26,9 @@ use super::connection::{Owner, Shown};
 use super::contact::Contact;
 use super::{CeremonyKey, DriveError, Relay, network};
 use crate::app::devices::{self, Device, UserKey};
-use crate::ceremony::{Ceremony, Event, Reply, State};
-use crate::fatigue::{Blocked, ClaimHash, Lane};
-use crate::ports::{Batch, Happening, Revision, SecurityEvent, StoreError};
+use crate::core::ceremony::{Ceremony, Event, Reply, State};
+use crate::core::prompt_limits::{Blocked, ClaimHash, Lane};
+use crate::ports::{Batch, Revision, SecurityEvent, SecurityEventKind, StoreError};
 use crate::security::random;
 
 /// How often a try is counted anew because another write came first.
@@ -103,7 +103,7 @@ impl Relay {
             Some(code) => self.look_at(contact, ceremony_id, code, claim_id.as_ref()).await,
             None => Err(FrameErrorCode::CodeMalformed.into()),
         };
-        self.world().counts.claim(&match &came {
+        self.dependencies().counts.claim(&match &came {
             Ok(Came::Claimed) => "claimed".to_owned(),
             Ok(Came::Preview(_)) => "preview".to_owned(),
             Err(refused) => WireName(refused.code).to_string(),
@@ -129,7 +129,9 @@ impl Relay {
         };
         let _turn = self.node.claims.take(&owner.device.to_string()).await;
         let (device, revision) = self.with_tries(owner).await?;
-        if let Some(blocked) = device.tries.blocked(&self.node.policy, self.world().clock.now()) {
+        if let Some(blocked) =
+            device.tries.blocked(&self.node.policy, self.dependencies().clock.now())
+        {
             return Err(blocked.into());
         }
         if let Some(ceremony) = &named {
@@ -180,7 +182,7 @@ impl Relay {
     }
 
     async fn with_tries(&self, owner: &Owner) -> Result<(Device, Revision), Refused> {
-        let store = &*self.world().store;
+        let store = &*self.dependencies().store;
         let device = devices::find(store, &owner.tenant, owner.device).await?;
         // It was revoked a moment ago, and its socket is about to close.
         device.ok_or(FrameErrorCode::UnknownCeremony.into())
@@ -189,7 +191,7 @@ impl Relay {
     /// The one ceremony that waits for this code on this device.
     async fn found_by(&self, owner: &Owner, code: &str) -> Result<Option<Arc<Ceremony>>, Refused> {
         let user = UserKey::new(&owner.tenant, &owner.username);
-        let matches = self.node.live.matches(&user, code);
+        let matches = self.node.open_ceremonies.matches(&user, code);
         let is_here = |device: &Option<_>| device.is_none_or(|only| only == owner.device);
         let is_elsewhere = matches.iter().any(|found| !is_here(&found.device));
         let is_hidden = matches.iter().any(|found| found.hidden);
@@ -302,7 +304,7 @@ impl Relay {
         code: String,
         hash: Option<ClaimHash>,
     ) -> Result<Refused, Refused> {
-        let (policy, now) = (&self.node.policy, self.world().clock.now());
+        let (policy, now) = (&self.node.policy, self.dependencies().clock.now());
         for _ in 0..RACES {
             let (mut device, revision) = self.with_tries(owner).await?;
             if hash.as_ref().is_some_and(|hash| device.tries.has_counted(hash)) {
@@ -318,8 +320,10 @@ impl Relay {
             let mut batch = devices::put(Batch::new(), &device, revision)?;
             let (device_id, username) = (owner.device, owner.username.clone());
             let news = match device.tries.blocked(policy, now) {
-                Some(Blocked::Today) => Some(Happening::CodesSpent { device_id, username }),
-                Some(Blocked::Locked) => Some(Happening::DeviceLocked { device_id, username }),
+                Some(Blocked::Today) => Some(SecurityEventKind::CodesSpent { device_id, username }),
+                Some(Blocked::Locked) => {
+                    Some(SecurityEventKind::DeviceLocked { device_id, username })
+                }
                 None => None,
             };
             if let Some(what) = &news {

@@ -12,8 +12,8 @@ use fido_relay_proto::{
 };
 use tokio::sync::Notify;
 
-use crate::ceremony::Ceremony;
-use crate::session::CloseReason;
+use crate::core::ceremony::Ceremony;
+use crate::core::session::CloseReason;
 
 /// Frames that may wait for a slow phone.
 pub(super) const OUTBOX_FRAMES: usize = 32;

@@ -19,7 +19,7 @@ use dashmap::mapref::entry::Entry;
 use fido_relay_proto::UnixMillis;
 
 use super::ceremonies::CeremonyKey;
-use crate::ceremony::{Ceremony, Event, Fact, Transition};
+use crate::core::ceremony::{Ceremony, Event, Fact, Transition};
 use crate::ports::Revision;
 
 /// Ends that wait to be shown; of more, the oldest is read again.
@@ -235,7 +235,7 @@ mod tests {
     use fido_relay_proto::{Binding, DeviceId};
 
     use super::*;
-    use crate::ceremony::{self, Kind};
+    use crate::core::ceremony::{self, Kind};
 
     const PHONE: DeviceId = DeviceId::from_bytes([1; 16]);
     const SENT: Event = Event::Sent { device: PHONE };

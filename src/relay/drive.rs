@@ -9,10 +9,10 @@ use fido_relay_proto::{Reason, WireName};
 use super::ceremonies::{self, CeremonyKey};
 use super::connection::Shown;
 use super::copies::Held;
-use super::standings;
-use super::{Relay, World};
+use super::user_prompts;
+use super::{Dependencies, Relay};
 use crate::app::devices::with_card_news;
-use crate::ceremony::{Ceremony, Effect, Event, Fact, Kind, Reply, Request, Transition};
+use crate::core::ceremony::{Ceremony, Effect, Event, Fact, Kind, Reply, Request, Transition};
 use crate::fault_point::{self, Point};
 use crate::ports::{Ability, Batch, Bucket, Notice, Revision, SecurityEvent, StoreError};
 
@@ -117,12 +117,12 @@ impl Relay {
         event: &Event,
     ) -> Result<Option<Driven>, DriveError> {
         self.may_lead_on(event)?;
-        let world = self.world();
+        let dependencies = self.dependencies();
         let _turn = self.node.moves.take(&key.to_string()).await;
         for _ in 0..RACES {
             let mut copy = self.held(key).await?;
             let waited = copy.steps().len();
-            let transition = copy.step(world.clock.now(), event.clone());
+            let transition = copy.step(dependencies.clock.now(), event.clone());
             if !can_wait(event, &transition, copy.latest()) {
                 return Ok(None);
             }
@@ -138,7 +138,7 @@ impl Relay {
             if let Some(effect) = effect {
                 self.perform(&ceremony, effect);
             }
-            world.counts.answered(event, reply);
+            dependencies.counts.answered(event, reply);
             return Ok(Some(Driven { reply, ceremony, changed }));
         }
         Err(unavailable(StoreError::too_many_races()))
@@ -151,7 +151,7 @@ impl Relay {
         key: &CeremonyKey,
         event: Option<&Event>,
     ) -> Result<Driven, DriveError> {
-        let world = self.world();
+        let dependencies = self.dependencies();
         let _turn = self.node.moves.take(&key.to_string()).await;
         let mut held = self.node.copies.get(key);
         for _ in 0..RACES {
@@ -163,7 +163,7 @@ impl Relay {
                     read.ok_or(DriveError::NotFound)?
                 }
             };
-            let now = world.clock.now();
+            let now = dependencies.clock.now();
             let Transition { reply, facts, mut effect } = match event {
                 Some(event) => copy.step(now, event.clone()),
                 None => Transition { reply: Reply::Ignored, facts: Vec::new(), effect: None },
@@ -172,28 +172,29 @@ impl Relay {
             let mut records = Batch::new();
             let (mut judged, mut is_news) = (None, false);
             if let Some(Effect::Complete { attempt }) = effect
-                && world.fido.judges_locally()
+                && dependencies.fido.judges_locally()
             {
                 let completion = self.judge(copy.latest()).await;
                 records = completion.records;
                 if let Some(what) = completion.event {
-                    let event = SecurityEvent::new(key.tenant.clone(), world.clock.now(), what);
+                    let event =
+                        SecurityEvent::new(key.tenant.clone(), dependencies.clock.now(), what);
                     let with_entry = records.entry(event.entry());
-                    records = with_card_news(&*world.store, with_entry, &event)
+                    records = with_card_news(&*dependencies.store, with_entry, &event)
                         .await
                         .map_err(unavailable)?;
                     is_news = true;
                 }
                 let verdict = completion.verdict;
                 let event = Event::Completed { attempt, verdict };
-                let reply = copy.step(world.clock.now(), event.clone()).reply;
+                let reply = copy.step(dependencies.clock.now(), event.clone()).reply;
                 judged = Some((event, reply));
                 effect = None;
             }
             let ceremony = Arc::clone(copy.latest());
             if copy.steps().is_empty() {
                 // No commit shows that the copy was not old.
-                if was_held && event.is_some() && !world.store.is_exclusive() {
+                if was_held && event.is_some() && !dependencies.store.is_exclusive() {
                     continue;
                 }
                 if let Some(Event::Recover { .. }) = event
@@ -203,14 +204,14 @@ impl Relay {
                         continue;
                     }
                     if self.node.places.count(&ceremony) {
-                        world.counts.taken_up();
+                        dependencies.counts.taken_up();
                     }
                 }
             } else {
                 match self.commit(records, copy.revision, &ceremony, copy.facts()).await {
                     Ok(revision) => {
                         let ceremony = Arc::clone(&ceremony);
-                        let exact = world.store.is_exclusive();
+                        let exact = dependencies.store.is_exclusive();
                         self.node.copies.committed(key, Held::new(ceremony, revision), exact);
                     }
                     Err(StoreError::Conflict(record)) => {
@@ -225,7 +226,7 @@ impl Relay {
                 self.announce(&ceremony).await;
                 if is_news {
                     let Request { tenant, username, .. } = &ceremony.request;
-                    world.bus.publish(Notice::News(tenant.clone(), username.clone())).await;
+                    dependencies.bus.publish(Notice::News(tenant.clone(), username.clone())).await;
                 }
             }
             if let Some(effect) = effect {
@@ -233,7 +234,7 @@ impl Relay {
             }
             let asked = event.map(|event| (event, reply));
             for (event, reply) in asked.into_iter().chain(judged.as_ref().map(|(e, r)| (e, *r))) {
-                world.counts.answered(event, reply);
+                dependencies.counts.answered(event, reply);
             }
             return Ok(Driven { reply, ceremony, changed });
         }
@@ -242,7 +243,7 @@ impl Relay {
 
     /// Whether the record is still at this revision. Only a commit knows where others write too.
     async fn is_current(&self, key: &CeremonyKey, at: Revision) -> Result<bool, StoreError> {
-        let store = &self.world().store;
+        let store = &self.dependencies().store;
         if store.is_exclusive() {
             return Ok(true);
         }
@@ -257,8 +258,8 @@ impl Relay {
     /// Commits what is pending of a ceremony, unless another commit does it before.
     fn commit_soon(&self, key: CeremonyKey) {
         let relay = self.clone();
-        self.world().tasks.spawn_bare(async move {
-            let stopping = relay.world().tasks.stopping().clone();
+        self.dependencies().tasks.spawn_bare(async move {
+            let stopping = relay.dependencies().tasks.stopping().clone();
             let mut pause = PENDING;
             loop {
                 let waited = stopping.run_until_cancelled(tokio::time::sleep(pause)).await;
@@ -286,12 +287,12 @@ impl Relay {
         ceremony: &Ceremony,
         facts: &[Fact],
     ) -> Result<Revision, StoreError> {
-        let World { journal, counts, .. } = self.world();
+        let Dependencies { journal, counts, .. } = self.dependencies();
         let mut batch = ceremonies::put(records, expected, ceremony)?;
         batch = journal.tell(batch, ceremony, facts);
-        let user = standings::user(&ceremony.request);
+        let user = user_prompts::user(&ceremony.request);
         let turn = if facts.iter().any(|fact| matches!(fact.kind, Kind::Closed { .. })) {
-            let turn = self.node.standings.take(user.as_str()).await;
+            let turn = self.node.user_prompts.take(user.as_str()).await;
             batch = self.count_end(batch, ceremony, facts).await?;
             Some(turn)
         } else {
@@ -314,7 +315,7 @@ impl Relay {
 
     /// Refuses what would lead to an approval while somebody must see everything and cannot.
     pub(super) fn must_be_seen(&self) -> Result<(), StoreError> {
-        match *self.world().recording.borrow() {
+        match *self.dependencies().recording.borrow() {
             Ability::Well | Ability::Failing => Ok(()),
             Ability::Forbidding => {
                 Err(StoreError::Unavailable("what happens now could not be recorded".to_owned()))
@@ -334,7 +335,7 @@ impl Relay {
     }
 
     pub(super) async fn publish(&self, request: &Request) {
-        self.world().bus.publish(Notice::Ceremony(request.tenant.clone(), request.id)).await;
+        self.dependencies().bus.publish(Notice::Ceremony(request.tenant.clone(), request.id)).await;
     }
 }
 

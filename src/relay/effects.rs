@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 use super::ceremonies::CeremonyKey;
 use super::open::SHOWN_AFTER;
 use super::{DriveError, Relay};
-use crate::ceremony::{Begun, Ceremony, Effect, Event, State, UpstreamSession, Verdict};
+use crate::core::ceremony::{Begun, Ceremony, Effect, Event, State, UpstreamSession, Verdict};
 use crate::fault_point::{self, Point};
 use crate::ports::{BeginRequest, Completion};
 
@@ -26,7 +26,7 @@ impl Relay {
                 fault_point::reached(Point::Claimed);
                 let request = self.begin_request(ceremony);
                 let at_once = ceremony.request.binding == Binding::None;
-                self.world().tasks.spawn("begin", async move {
+                self.dependencies().tasks.spawn("begin", async move {
                     fault_point::passing(Point::BeginInFlight);
                     // The challenge of an opening that needs no code is what phones are shown of it.
                     let shown = async {
@@ -34,7 +34,7 @@ impl Relay {
                             tokio::time::sleep(SHOWN_AFTER).await;
                         }
                     };
-                    let (begun, ()) = tokio::join!(relay.world().fido.begin(request), shown);
+                    let (begun, ()) = tokio::join!(relay.dependencies().fido.begin(request), shown);
                     fault_point::reached(Point::Begun);
                     let event = match begun {
                         Ok(begun) => relay.sealed(&key, attempt, begun),
@@ -57,7 +57,7 @@ impl Relay {
             Effect::Complete { attempt } => {
                 fault_point::reached(Point::AnswerStored);
                 let ceremony = Arc::clone(ceremony);
-                self.world().tasks.spawn("complete", async move {
+                self.dependencies().tasks.spawn("complete", async move {
                     fault_point::reached(Point::CompletionIntentStored);
                     fault_point::passing(Point::CompletionInFlight);
                     let verdict = relay.judge(&ceremony).await.verdict;
@@ -84,14 +84,14 @@ impl Relay {
         // What a FIDO2 server logs of an answer names its ceremony.
         let span = tracing::info_span!("complete", ceremony = %key.id);
         let (kind, left) = (ceremony.request.ceremony_type, self.time_left_ms(ceremony));
-        let call = self.world().fido.complete(kind, &session, &answer.credential, left);
+        let call = self.dependencies().fido.complete(kind, &session, &answer.credential, left);
         call.instrument(span).await
     }
 
     /// What was begun, with its session sealed for this ceremony: so it is stored, and so it stays
     /// until the completion call.
     fn sealed(&self, key: &CeremonyKey, attempt: AttemptId, mut begun: Begun) -> Event {
-        match self.world().sealer.seal(&key.to_string(), begun.session.0.as_bytes()) {
+        match self.dependencies().sealer.seal(&key.to_string(), begun.session.0.as_bytes()) {
             Ok(sealed) => {
                 begun.session = UpstreamSession(sealed);
                 Event::Begun { attempt, begun: Box::new(begun) }
@@ -104,7 +104,7 @@ impl Relay {
     }
 
     fn opened(&self, key: &CeremonyKey, session: &UpstreamSession) -> Option<UpstreamSession> {
-        let opened = self.world().sealer.open(&key.to_string(), &session.0);
+        let opened = self.dependencies().sealer.open(&key.to_string(), &session.0);
         let session = opened.ok().and_then(|bytes| String::from_utf8(bytes).ok());
         if session.is_none() {
             tracing::error!(ceremony = %key.id, "a stored session does not open");
@@ -127,7 +127,7 @@ impl Relay {
     }
 
     fn time_left_ms(&self, ceremony: &Ceremony) -> u64 {
-        ceremony.request.deadline.millis_since(self.world().clock.now())
+        ceremony.request.deadline.millis_since(self.dependencies().clock.now())
     }
 
     /// Brings a result home. A store that is down for a moment must not lose it: what the FIDO2
@@ -135,7 +135,8 @@ impl Relay {
     /// after which the result would count as unknown anyway.
     async fn report(&self, key: &CeremonyKey, event: Event) {
         // Not by the wall clock, which may be set in the meantime.
-        let give_up = Instant::now() + Duration::from_millis(crate::ceremony::COMPLETION_LIMIT_MS);
+        let give_up =
+            Instant::now() + Duration::from_millis(crate::core::ceremony::COMPLETION_LIMIT_MS);
         let mut pause = Duration::from_millis(50);
         while let Err(error) = self.drive_here(key, event.clone()).await {
             if matches!(error, DriveError::NotFound) || Instant::now() >= give_up {

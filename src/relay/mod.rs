@@ -19,20 +19,20 @@ mod copies;
 mod deadlines;
 mod drive;
 mod effects;
-mod live;
+mod keyed_mutex;
 mod network;
 mod news;
 mod open;
+mod open_ceremonies;
 mod places;
 mod prompts;
 mod pull;
 mod registry;
 mod revocations;
 mod sockets;
-mod standings;
 mod sweeper;
-mod turns;
 mod user_agent;
+mod user_prompts;
 mod view;
 mod wakes;
 mod watchers;
@@ -49,31 +49,31 @@ pub use self::census::Census;
 pub use self::ceremonies::{CeremonyKey, RESULTS_S};
 pub use self::connection::{Connection, Next, OUTBOX_BYTES, Outgoing, Owner};
 pub use self::drive::{DriveError, Driven};
-pub use self::open::{Asker, OpenError, OpenOrder};
+pub use self::open::{Initiator, OpenError, OpenRequest};
 pub use self::places::{Full, OpenLimits};
 pub use self::pull::PullOrder;
 pub use self::registry::Registry;
-pub use self::view::{End, Moment, Steps, View};
+pub use self::view::{End, ProgressEvent, Steps, View};
 pub use self::watchers::{Watch, Watchers};
 
 use self::copies::{Copies, Held};
 use self::deadlines::Deadlines;
-use self::live::Live;
+use self::keyed_mutex::KeyedMutex;
+use self::open_ceremonies::OpenCeremonies;
 use self::places::Places;
 use self::pull::Pullers;
-use self::turns::Turns;
 use self::wakes::{UnderWay, WakeCheck};
 use crate::app::devices::UserKey;
 use crate::app::users;
-use crate::ceremony::{Ceremony, Event, Refusal, Reply};
-use crate::fatigue::Policy;
+use crate::core::ceremony::{Ceremony, Event, Refusal, Reply};
+use crate::core::prompt_limits::Policy;
 use crate::journal::Journal;
 use crate::ports::{
     Ability, Batch, Bucket, Bus, Cards, Clock, Counts, DueRecord, DueRule, Duty, Fido, Notice,
     Push, Revision, Revocations, SecurityEvent, Store, StoreError, records,
 };
+use crate::security::encryption::Encryptor;
 use crate::security::random;
-use crate::security::seal::Sealer;
 use crate::tasks::Tasks;
 
 /// What the relay's own records are due for.
@@ -85,9 +85,9 @@ const PAGE: usize = 256;
 /// Pause before open ceremonies are read again from a store that did not answer.
 const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
 
-/// What a relay needs of the world.
+/// What a relay needs of the dependencies.
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct Dependencies {
     /// Durable records.
     pub store: Arc<dyn Store>,
     /// Revoked devices and removed cards, apart from the store.
@@ -103,7 +103,7 @@ pub struct World {
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// What seals the FIDO2 server's sessions.
-    pub sealer: Sealer,
+    pub sealer: Encryptor,
     /// How the journal is written.
     pub journal: Journal,
     /// Whether what the journal holds is exported.
@@ -114,7 +114,7 @@ pub struct World {
     pub tasks: Tasks,
 }
 
-impl World {
+impl Dependencies {
     /// Commits a security event by itself.
     pub async fn note(&self, event: &SecurityEvent) {
         let noted = self.store.commit(Batch::new().entry(event.entry())).await;
@@ -145,10 +145,10 @@ pub struct Relay {
 #[derive(Debug)]
 struct Node {
     id: NodeId,
-    world: World,
+    dependencies: Dependencies,
     registry: Registry,
     watchers: Arc<Watchers>,
-    live: Live,
+    open_ceremonies: OpenCeremonies,
     places: Places,
     copies: Copies,
     open_limits: OpenLimits,
@@ -159,11 +159,11 @@ struct Node {
     pullers: Pullers,
     policy: Policy,
     /// Which ceremony is moved.
-    moves: Turns,
+    moves: KeyedMutex,
     /// The device whose code is looked at.
-    claims: Turns,
+    claims: KeyedMutex,
     /// Whose standing is changed.
-    standings: Turns,
+    user_prompts: KeyedMutex,
     /// Whether the store refused this node's last commit.
     is_refused: AtomicBool,
     /// Cancelled once recovery has seen everything.
@@ -180,14 +180,14 @@ impl Relay {
     /// Taking up runs beside new work, so that a full store does not keep the node from serving;
     /// [`Relay::recovered`] waits for it.
     #[must_use]
-    pub fn start(world: World, bounds: Bounds) -> Self {
+    pub fn start(dependencies: Dependencies, bounds: Bounds) -> Self {
         let Bounds { open: open_limits, attention: policy, wake_after } = bounds;
         let node = Arc::new(Node {
             id: NodeId::from_bytes(random::bytes()),
-            world,
+            dependencies,
             registry: Registry::default(),
             watchers: Arc::default(),
-            live: Live::default(),
+            open_ceremonies: OpenCeremonies::default(),
             places: Places::default(),
             copies: Copies::default(),
             open_limits,
@@ -197,21 +197,21 @@ impl Relay {
             wake_after,
             pullers: Pullers::default(),
             policy,
-            moves: Turns::default(),
-            claims: Turns::default(),
-            standings: Turns::default(),
+            moves: KeyedMutex::default(),
+            claims: KeyedMutex::default(),
+            user_prompts: KeyedMutex::default(),
             is_refused: AtomicBool::new(false),
             recovered: CancellationToken::new(),
             revocations_applied: CancellationToken::new(),
         });
         let relay = Self { node };
-        let tasks = &relay.world().tasks;
-        if let Some(feed) = relay.world().bus.feed() {
+        let tasks = &relay.dependencies().tasks;
+        if let Some(feed) = relay.dependencies().bus.feed() {
             tasks.spawn_vital("notices", relay.clone().follow_notices(feed));
         }
         tasks.spawn_vital("revocations", relay.clone().follow_revocations());
         tasks.spawn_vital("deadlines", relay.clone().follow_deadlines());
-        if let Some(push) = relay.world().push.clone() {
+        if let Some(push) = relay.dependencies().push.clone() {
             tasks.spawn_vital("wakes", relay.clone().follow_wakes(push));
         }
         tasks.spawn_vital("recovery", {
@@ -241,13 +241,13 @@ impl Relay {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
-        self.world().tasks.run_detached(work).await
+        self.dependencies().tasks.run_detached(work).await
     }
 
     /// What the relay stands on.
     #[must_use]
-    pub fn world(&self) -> &World {
-        &self.node.world
+    pub fn dependencies(&self) -> &Dependencies {
+        &self.node.dependencies
     }
 
     /// The sockets of this node.
@@ -274,7 +274,7 @@ impl Relay {
     /// has or this node has seen there.
     async fn known(&self, key: &CeremonyKey) -> Result<Option<Held>, StoreError> {
         match self.node.copies.get(key) {
-            Some(copy) if self.world().store.is_exclusive() => Ok(Some(copy)),
+            Some(copy) if self.dependencies().store.is_exclusive() => Ok(Some(copy)),
             Some(_) | None => self.read(key).await,
         }
     }
@@ -284,7 +284,7 @@ impl Relay {
     async fn read(&self, key: &CeremonyKey) -> Result<Option<Held>, StoreError> {
         let copies = &self.node.copies;
         let (name, before) = (key.to_string(), copies.before(key));
-        let Some(stored) = self.world().store.load(Bucket::Ceremonies, &name).await? else {
+        let Some(stored) = self.dependencies().store.load(Bucket::Ceremonies, &name).await? else {
             copies.forget(key);
             return Ok(None);
         };
@@ -330,7 +330,7 @@ impl Relay {
         tenant: &TenantId,
         username: &Username,
     ) -> Result<(), DriveError> {
-        for key in self.node.live.all_of(&UserKey::new(tenant, username)) {
+        for key in self.node.open_ceremonies.all_of(&UserKey::new(tenant, username)) {
             match self.cancel(&key).await {
                 Ok(_) | Err(DriveError::NotFound) => {}
                 Err(error) => return Err(error),
@@ -341,7 +341,7 @@ impl Relay {
 
     /// Takes up what is open by the store's index, whatever else is stored.
     async fn recover(&self) {
-        let store = &*self.world().store;
+        let store = &*self.dependencies().store;
         let mut open = 0_u64;
         let mut last: Option<DueRecord> = None;
         loop {
@@ -379,7 +379,7 @@ impl Relay {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let stopping = self.world().tasks.stopping();
+        let stopping = self.dependencies().tasks.stopping();
         loop {
             match stopping.run_until_cancelled(read()).await? {
                 Ok(found) => return Some(found),
@@ -392,7 +392,7 @@ impl Relay {
     }
 
     async fn take_up(&self, key: &CeremonyKey) {
-        let stopping = self.world().tasks.stopping().clone();
+        let stopping = self.dependencies().tasks.stopping().clone();
         while let Err(error) = self.drive(key, Event::Recover { by: self.node.id }).await {
             tracing::error!(ceremony = %key.id, %error, "an open ceremony was not taken up");
             let pause = tokio::time::sleep(RECOVERY_PAUSE);
@@ -408,7 +408,7 @@ impl Relay {
     }
 
     async fn follow_notices(self, mut feed: mpsc::Receiver<Notice>) {
-        let stopping = self.world().tasks.stopping().clone();
+        let stopping = self.dependencies().tasks.stopping().clone();
         while let Some(Some(notice)) = stopping.run_until_cancelled(feed.recv()).await {
             match notice {
                 Notice::Ceremony(tenant, id) => {
@@ -422,8 +422,8 @@ impl Relay {
     }
 
     async fn follow_deadlines(self) {
-        let stopping = self.world().tasks.stopping().clone();
-        let due = || self.node.deadlines.due(&*self.world().clock);
+        let stopping = self.dependencies().tasks.stopping().clone();
+        let due = || self.node.deadlines.due(&*self.dependencies().clock);
         while let Some(key) = stopping.run_until_cancelled(due()).await {
             match self.drive(&key, Event::Tick).await {
                 // Too early, as when the clock was set back: it is due again.
@@ -446,12 +446,12 @@ impl Relay {
     }
 
     fn tick_soon(&self, key: CeremonyKey) {
-        self.node.deadlines.schedule(self.world().clock.now().plus_secs(1), key);
+        self.node.deadlines.schedule(self.dependencies().clock.now().plus_secs(1), key);
     }
 
     /// Commits, and notes whether the store takes commits.
     async fn commit_noted(&self, batch: Batch) -> Result<Revision, StoreError> {
-        let committed = self.world().store.commit(batch).await;
+        let committed = self.dependencies().store.commit(batch).await;
         let is_refused = match &committed {
             Ok(_) | Err(StoreError::Conflict(_)) => false,
             Err(StoreError::Unavailable(_) | StoreError::Fenced(_)) => true,
@@ -467,14 +467,14 @@ impl Relay {
         match ceremony.wakes_at() {
             Some(at) => {
                 self.node.places.meet(ceremony);
-                let is_taken_up = self.node.live.insert(user, ceremony);
+                let is_taken_up = self.node.open_ceremonies.insert(user, ceremony);
                 self.node.deadlines.schedule(at, key);
                 if is_taken_up {
                     self.escalate_others(ceremony);
                 }
             }
             None => {
-                self.node.live.remove(&user, &key);
+                self.node.open_ceremonies.remove(&user, &key);
                 self.node.places.release(key.id);
                 self.node.deadlines.forget(ceremony.request.deadline, &key);
                 self.escalate_others(ceremony);

@@ -7,9 +7,9 @@ use fido_relay_proto::{RelayFrame, TenantId, UnixMillis, Username};
 
 use super::Relay;
 use super::connection::Connection;
-use crate::app::devices::{self, Device, News, TOLD_FOR_S, UserKey};
-use crate::ceremony::Request;
-use crate::fatigue::Held;
+use crate::app::devices::{self, Device, DeviceNotice, TOLD_FOR_S, UserKey};
+use crate::core::ceremony::Request;
+use crate::core::prompt_limits::Held;
 use crate::ports::Notice;
 
 impl Relay {
@@ -19,7 +19,7 @@ impl Relay {
         if self.registry().is_empty() {
             return;
         }
-        let store = &*self.world().store;
+        let store = &*self.dependencies().store;
         let told = async {
             for id in devices::of_user(store, tenant, username).await? {
                 let Some(connection) = self.registry().get(id) else { continue };
@@ -37,8 +37,8 @@ impl Relay {
     }
 
     /// Tells one device on one socket what concerns it and was not told there yet.
-    pub(super) fn tell(&self, device: &Device, news: &[News], connection: &Connection) {
-        let now = self.world().clock.now();
+    pub(super) fn tell(&self, device: &Device, news: &[DeviceNotice], connection: &Connection) {
+        let now = self.dependencies().clock.now();
         connection.tell(frames(device, news, now));
     }
 }
@@ -49,10 +49,10 @@ impl Relay {
     pub(super) fn tell_held(&self, request: &Request, held: Held) {
         let relay = self.clone();
         let (tenant, username) = (request.tenant.clone(), request.username.clone());
-        self.world().tasks.spawn_bare(async move {
-            let (store, now) = (&*relay.world().store, relay.world().clock.now());
+        self.dependencies().tasks.spawn_bare(async move {
+            let (store, now) = (&*relay.dependencies().store, relay.dependencies().clock.now());
             match devices::tell_held(store, &tenant, &username, held, now).await {
-                Ok(true) => relay.world().bus.publish(Notice::News(tenant, username)).await,
+                Ok(true) => relay.dependencies().bus.publish(Notice::News(tenant, username)).await,
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "devices do not hear of held prompts"),
             }
@@ -63,7 +63,7 @@ impl Relay {
 /// The news that concern a device, each with its number.
 pub(super) fn frames<'a>(
     device: &'a Device,
-    news: &'a [News],
+    news: &'a [DeviceNotice],
     now: UnixMillis,
 ) -> impl Iterator<Item = (u64, RelayFrame)> + 'a {
     let concerning = news.iter().filter(move |news| concerns(news, device, now));
@@ -87,13 +87,13 @@ pub(super) fn own(device: &Device, now: UnixMillis) -> Option<RelayFrame> {
 }
 
 /// A device hears of others alone, and of what happened since it was paired.
-fn concerns(news: &News, device: &Device, now: UnixMillis) -> bool {
+fn concerns(news: &DeviceNotice, device: &Device, now: UnixMillis) -> bool {
     news.device != Some(device.id)
         && device.paired_at <= news.at
         && now < news.at.plus_secs(TOLD_FOR_S)
 }
 
-fn frame(news: &News, now: UnixMillis) -> RelayFrame {
+fn frame(news: &DeviceNotice, now: UnixMillis) -> RelayFrame {
     RelayFrame::Notice(Box::new(NoticeFrame {
         notice_id: news.id,
         event: news.event,

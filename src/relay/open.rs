@@ -18,12 +18,12 @@ use serde::{Deserialize, Serialize};
 use super::ceremonies::CeremonyKey;
 use super::copies::Held;
 use super::places::{Dropped, Full, Places};
-use super::standings;
 use super::user_agent;
+use super::user_prompts;
 use super::view::View;
 use super::{DriveError, Relay};
-use crate::ceremony::{Ceremony, Event, Request};
-use crate::fatigue::{Admission, BrowserHash, Lane};
+use crate::core::ceremony::{Ceremony, Event, Request};
+use crate::core::prompt_limits::{Admission, BrowserHash, Lane};
 use crate::fault_point::{self, Point};
 use crate::ports::{Batch, Bucket, Due, DueRule, Record, Revision, StoreError, records};
 use crate::security::random;
@@ -41,7 +41,7 @@ pub(super) const SHOWN_AFTER: Duration = Duration::from_millis(5);
 
 /// A ceremony to be opened.
 #[derive(Debug)]
-pub struct OpenOrder {
+pub struct OpenRequest {
     /// What is asked for; `request.id` is used unless the idempotency key stands for another.
     pub request: Request,
     /// The caller's idempotency key, with the SHA-256 of the request body.
@@ -50,7 +50,7 @@ pub struct OpenOrder {
 
 /// The initiator that asks.
 #[derive(Clone, Debug)]
-pub struct Asker {
+pub struct Initiator {
     /// Its relying party.
     pub tenant: TenantId,
     /// Who.
@@ -63,12 +63,12 @@ pub struct Asker {
     pub code_alone: bool,
 }
 
-impl OpenOrder {
+impl OpenRequest {
     /// What an initiator's body asks for, as of now. `rp_id` is the tenant's. `browser` names the
     /// browser in place of its secret, which is not kept.
     #[must_use]
     pub fn new(
-        asker: Asker,
+        asker: Initiator,
         body: OpenCeremony,
         browser: Option<BrowserHash>,
         rp_id: String,
@@ -150,7 +150,7 @@ impl Relay {
     ///
     /// # Errors
     /// [`OpenError`]; then nothing is open.
-    pub async fn open(&self, order: OpenOrder) -> Result<View, OpenError> {
+    pub async fn open(&self, order: OpenRequest) -> Result<View, OpenError> {
         let relay = self.clone();
         // As with drive: a caller that hangs up leaves nothing half done.
         let opened = self.to_the_end(async move { relay.open_once(order).await }).await;
@@ -161,11 +161,11 @@ impl Relay {
         Ok(View::from(&*ceremony))
     }
 
-    async fn open_once(&self, order: OpenOrder) -> Result<Arc<Ceremony>, OpenError> {
+    async fn open_once(&self, order: OpenRequest) -> Result<Arc<Ceremony>, OpenError> {
         fault_point::reached(Point::Received);
         self.must_be_seen().map_err(OpenError::Unavailable)?;
-        let OpenOrder { mut request, idempotency } = order;
-        let turn = self.node.standings.take(standings::user(&request).as_str()).await;
+        let OpenRequest { mut request, idempotency } = order;
+        let turn = self.node.user_prompts.take(user_prompts::user(&request).as_str()).await;
         for _ in 0..RACES {
             let mut batch = Batch::new();
             if let Some((key, body)) = &idempotency {
@@ -185,7 +185,7 @@ impl Relay {
             let dropped = places.admit(&request, &admission.lane, limits)?;
             let mut place = Place { places: Some(places), ceremony: request.id, dropped };
             let attempt = AttemptId::from_bytes(random::bytes());
-            let code = self.node.live.draw_code(&standings::user(&request));
+            let code = self.node.open_ceremonies.draw_code(&user_prompts::user(&request));
             request.lane.clone_from(&admission.lane);
             let suppressed = admission.held.map(|hold| hold.why);
             let ceremony = Ceremony::open(request.clone(), code, attempt, suppressed);
@@ -238,7 +238,7 @@ impl Relay {
     /// costs would show in the answer's time, and with it who has one.
     fn begin_showing(&self, ceremony: Arc<Ceremony>) {
         let relay = self.clone();
-        self.world().tasks.spawn_bare(async move {
+        self.dependencies().tasks.spawn_bare(async move {
             tokio::time::sleep(SHOWN_AFTER).await;
             relay.publish(&ceremony.request).await;
             relay.escalate_later(&CeremonyKey::from(&*ceremony));
@@ -248,7 +248,7 @@ impl Relay {
     /// Ends a ceremony whose place another has taken.
     fn drop_for_room(&self, key: CeremonyKey) {
         let relay = self.clone();
-        self.world().tasks.spawn_bare(async move {
+        self.dependencies().tasks.spawn_bare(async move {
             loop {
                 match relay.drive_here(&key, Event::Drop).await {
                     Ok(_) => return tracing::info!(ceremony = %key.id, "dropped: no room left"),
@@ -256,7 +256,8 @@ impl Relay {
                     Err(error) => tracing::warn!(ceremony = %key.id, %error, "not dropped yet"),
                 }
                 let pause = tokio::time::sleep(std::time::Duration::from_secs(1));
-                if relay.world().tasks.stopping().run_until_cancelled(pause).await.is_none() {
+                if relay.dependencies().tasks.stopping().run_until_cancelled(pause).await.is_none()
+                {
                     return;
                 }
             }
@@ -275,7 +276,7 @@ impl Relay {
         key: &str,
         body: [u8; 32],
     ) -> Result<Order, OpenError> {
-        let store = &*self.world().store;
+        let store = &*self.dependencies().store;
         let key = format!("{}.{}", request.tenant, idempotency_key(request.client_id, key));
         let found = records::load::<Remembered>(store, Bucket::Idempotency, &key)
             .await

@@ -14,8 +14,8 @@ use fido_relay_proto::{CeremonyId, ClientId};
 
 use super::ceremonies::CeremonyKey;
 use super::network::Network;
-use crate::ceremony::{Ceremony, Request};
-use crate::fatigue::Lane;
+use crate::core::ceremony::{Ceremony, Request};
+use crate::core::prompt_limits::Lane;
 
 /// Strangers' share of a client's places and of the node's, in percent.
 const STRANGERS_PERCENT: usize = 80;
@@ -257,7 +257,7 @@ mod tests {
     const LIMITS: OpenLimits = OpenLimits { per_client: 5, per_node: 9 };
 
     fn request(number: u8, client: u8, ip: &str) -> Request {
-        let mut request = crate::ceremony::open(Binding::Code).request;
+        let mut request = crate::core::ceremony::open(Binding::Code).request;
         request.id = CeremonyId::from_bytes([number; 16]);
         request.client_id = ClientId::from_bytes([client; 16]);
         let ip = Some(PlainText::new(ip).unwrap());
@@ -314,7 +314,7 @@ mod tests {
         for number in 1..=4 {
             dropped(&places, number, 1, "192.0.2.1");
         }
-        let mut claimed = crate::ceremony::with_every_kind();
+        let mut claimed = crate::core::ceremony::with_every_kind();
         claimed.request = request(1, 1, "192.0.2.1");
         places.meet(&claimed);
         assert_eq!(dropped(&places, 5, 1, "198.51.100.1"), Some(2));

@@ -12,13 +12,13 @@ use super::ceremonies::CeremonyKey;
 use super::claims::Refused;
 use super::connection::{Connection, Owner, Shown};
 use super::copies::Held;
-use super::standings;
+use super::user_prompts;
 use super::view::View;
 use crate::app::devices::{self, UserKey};
-use crate::ceremony::{Ceremony, Prompt};
+use crate::core::ceremony::{Ceremony, Prompt};
+use crate::core::session::CloseReason;
 use crate::fault_point::{self, Point};
 use crate::ports::Revision;
-use crate::session::CloseReason;
 
 /// Whose phone it is.
 fn user(phone: &Owner) -> UserKey {
@@ -48,7 +48,7 @@ impl Relay {
                 self.ring_next(phone).await;
             }
         }
-        self.node.pullers.wake(&standings::user(&ceremony.request));
+        self.node.pullers.wake(&user_prompts::user(&ceremony.request));
         self.node.watchers.wake(key.id, revision, || View::from(&*ceremony));
         if ceremony.closed().is_some() {
             fault_point::passing(Point::Notified);
@@ -63,7 +63,7 @@ impl Relay {
             return Vec::new();
         }
         let request = &ceremony.request;
-        let store = &*self.world().store;
+        let store = &*self.dependencies().store;
         match devices::of_user(store, &request.tenant, &request.username).await {
             Ok(ids) => ids.into_iter().filter_map(|id| self.registry().get(id)).collect(),
             Err(error) => {
@@ -83,7 +83,7 @@ impl Relay {
             match self.load(&key).await {
                 Ok(Some(waiting)) => self.show(&waiting, phone),
                 Ok(None) => {
-                    self.node.live.remove(&user(phone.owner()), &key);
+                    self.node.open_ceremonies.remove(&user(phone.owner()), &key);
                     self.node.places.release(key.id);
                 }
                 Err(error) => {
@@ -97,7 +97,7 @@ impl Relay {
 
     /// What this phone rings for.
     fn ringing(&self, phone: &Owner) -> Vec<CeremonyKey> {
-        self.node.live.ringing(&user(phone), phone.device, self.node.policy.ringing)
+        self.node.open_ceremonies.ringing(&user(phone), phone.device, self.node.policy.ringing)
     }
 
     /// Whether this phone rings for a ceremony.
@@ -125,7 +125,7 @@ impl Relay {
 
     /// What may be open for this device.
     pub(super) fn open_for(&self, connection: &Connection) -> Vec<CeremonyKey> {
-        self.node.live.of(&user(connection.owner()))
+        self.node.open_ceremonies.of(&user(connection.owner()))
     }
 
     /// Shows a ceremony to a device that has just come. One at a time: the caller writes what is
@@ -260,7 +260,7 @@ impl Relay {
                 Binding::Code => CODE_DIGITS,
                 Binding::None => 0,
             },
-            expires_in: request.deadline.secs_left(self.world().clock.now()),
+            expires_in: request.deadline.secs_left(self.dependencies().clock.now()),
             preview,
         }
     }

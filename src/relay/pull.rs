@@ -20,7 +20,7 @@ use super::claims::Refused;
 use super::contact::Contact;
 use super::{CeremonyKey, Owner, Relay, news};
 use crate::app::devices::{self, UserKey};
-use crate::ceremony::{Ceremony, Prompt};
+use crate::core::ceremony::{Ceremony, Prompt};
 use crate::ports::StoreError;
 
 /// How long a device waits for a node that has just started to know what is open.
@@ -95,13 +95,13 @@ impl Drop for Waiting<'_> {
 
 /// The frames of a device, as they may be answered.
 #[derive(Default)]
-struct Standing {
+struct PullState {
     frames: Vec<RelayFrame>,
     /// Prompts among the frames: once they are answered they were sent.
     prompts: Vec<CeremonyId>,
 }
 
-impl Standing {
+impl PullState {
     /// Names what the frames say.
     fn state(&self) -> String {
         let names: Vec<_> = self.frames.iter().map(name_of).collect();
@@ -122,7 +122,7 @@ impl Relay {
         recovered.map_err(|_| StoreError::Unavailable("the node is starting".to_owned()))?;
         let user = UserKey::new(&owner.tenant, &owner.username);
         let waiting = Waiting::new(&self.node.pullers, user, owner.device);
-        let draining = self.world().tasks.draining();
+        let draining = self.dependencies().tasks.draining();
         let (standing, state) = loop {
             let standing = self.standing_for(owner, &order.shown).await?;
             let is_revoked = standing.is_none();
@@ -161,8 +161,8 @@ impl Relay {
         &self,
         owner: &Owner,
         shown: &[CeremonyId],
-    ) -> Result<Option<Standing>, StoreError> {
-        let store = &*self.world().store;
+    ) -> Result<Option<PullState>, StoreError> {
+        let store = &*self.dependencies().store;
         let Some(device) = devices::load(store, &owner.tenant, owner.device).await? else {
             return Ok(None);
         };
@@ -173,10 +173,10 @@ impl Relay {
         }
         frames.extend(offered);
         let news = devices::news(store, &owner.tenant, &owner.username).await?;
-        let now = self.world().clock.now();
+        let now = self.dependencies().clock.now();
         frames.extend(news::frames(&device, &news, now).map(|(_, frame)| frame));
         frames.extend(news::own(&device, now));
-        Ok(Some(Standing { frames, prompts }))
+        Ok(Some(PullState { frames, prompts }))
     }
 
     /// The prompts that are this device's now, with their frames.
@@ -186,7 +186,7 @@ impl Relay {
     ) -> Result<(Vec<CeremonyId>, Vec<RelayFrame>), StoreError> {
         let user = UserKey::new(&owner.tenant, &owner.username);
         let mut prompts = (Vec::new(), Vec::new());
-        for key in self.node.live.of(&user) {
+        for key in self.node.open_ceremonies.of(&user) {
             let Some(copy) = self.known(&key).await? else { continue };
             let ceremony = &*copy.stored;
             let is_prompt = match ceremony.prompt_for(owner.device) {

@@ -8,7 +8,7 @@ use fido_relay_proto::{ConnectionId, DeviceId};
 use tokio::sync::Notify;
 
 use super::connection::Connection;
-use crate::session::CloseReason;
+use crate::core::session::CloseReason;
 
 /// Device → its newest connection.
 #[derive(Debug, Default)]

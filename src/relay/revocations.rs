@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::Relay;
 use crate::app::cards::remove_listed;
 use crate::app::devices::{self, Device};
-use crate::ports::{Happening, Revocation, Revoked, SecurityEvent, StoreError};
+use crate::ports::{Revocation, Revoked, SecurityEvent, SecurityEventKind, StoreError};
 
 /// Between two looks at the list. With the time that a socket takes to close it keeps well within
 /// the five seconds in which a revoked device must be gone.
@@ -36,7 +36,7 @@ struct Read {
 impl Relay {
     /// Reads the list to its end, and then reads on until the tasks are stopped.
     pub(super) async fn follow_revocations(self) {
-        let stopping = self.world().tasks.stopping().clone();
+        let stopping = self.dependencies().tasks.stopping().clone();
         let mut read = Read { applied: 0, seen: u64::MAX };
         loop {
             match self.apply_revocations(&mut read).await {
@@ -53,7 +53,7 @@ impl Relay {
     async fn apply_revocations(&self, read: &mut Read) -> Result<(), StoreError> {
         let mut epoch = read.applied;
         loop {
-            let page = self.world().revocations.after(epoch, PAGE).await?;
+            let page = self.dependencies().revocations.after(epoch, PAGE).await?;
             if page.is_empty() {
                 read.seen = epoch;
                 return Ok(());
@@ -72,7 +72,7 @@ impl Relay {
     }
 
     async fn apply_revocation(&self, revocation: Revocation) -> Result<(), StoreError> {
-        let world = self.world();
+        let dependencies = self.dependencies();
         let Revocation { tenant, what, at } = revocation;
         match what {
             Revoked::Device(id) => {
@@ -80,16 +80,20 @@ impl Relay {
                 // never, and its webhook has the same id.
                 let event = |device: &Device| {
                     let (username, client_id) = (device.username.clone(), None);
-                    let what = Happening::DeviceRevoked { device_id: id, username, client_id };
+                    let what =
+                        SecurityEventKind::DeviceRevoked { device_id: id, username, client_id };
                     Some(SecurityEvent::new(device.tenant.clone(), at, what))
                 };
-                if devices::revoke_listed(&*world.store, &tenant, id, at, event).await?.is_some() {
+                if devices::revoke_listed(&*dependencies.store, &tenant, id, at, event)
+                    .await?
+                    .is_some()
+                {
                     tracing::warn!(device = %id, "revoked again, the store had it as paired");
                 }
             }
             Revoked::Card(record) => {
-                if let Some(cards) = &world.cards
-                    && remove_listed(&*world.store, &**cards, &tenant, &record, None).await?
+                if let Some(cards) = &dependencies.cards
+                    && remove_listed(&*dependencies.store, &**cards, &tenant, &record, None).await?
                 {
                     tracing::warn!(%record, "a card was removed again, the store had it");
                 }

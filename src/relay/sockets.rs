@@ -13,9 +13,9 @@ use super::connection::{Connection, Owner, Shown};
 use super::contact::Contact;
 use super::{CeremonyKey, DriveError, Relay, news};
 use crate::app::devices;
-use crate::ceremony::{Ceremony, Event, Refusal, Reply};
+use crate::core::ceremony::{Ceremony, Event, Refusal, Reply};
+use crate::core::session::CloseReason;
 use crate::fault_point::{self, Point};
-use crate::session::CloseReason;
 
 impl Relay {
     /// A device has authenticated: takes its socket in, and gives what is open for it, each to be
@@ -31,13 +31,13 @@ impl Relay {
     ) -> Vec<CeremonyKey> {
         self.registry().insert(Arc::clone(connection));
         let owner = connection.owner();
-        let store = &*self.world().store;
+        let store = &*self.dependencies().store;
         match devices::load(store, &owner.tenant, owner.device).await {
             Ok(Some(device)) => {
                 if device.jwk != *proven_by {
                     connection.renew();
                 }
-                if let Some(notice) = news::own(&device, self.world().clock.now()) {
+                if let Some(notice) = news::own(&device, self.dependencies().clock.now()) {
                     connection.send(&notice, None);
                 }
                 match devices::news(store, &owner.tenant, &owner.username).await {
@@ -68,7 +68,7 @@ impl Relay {
         self.registry().remove(owner.device, connection.id());
         for id in connection.unacked() {
             let (relay, owner) = (self.clone(), owner.clone());
-            self.world().tasks.spawn_bare(async move { relay.note_lost(&owner, id).await });
+            self.dependencies().tasks.spawn_bare(async move { relay.note_lost(&owner, id).await });
         }
     }
 

@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 impl Relay {
     pub(super) async fn sweep_forever(self) {
-        let stopping = self.world().tasks.stopping().clone();
+        let stopping = self.dependencies().tasks.stopping().clone();
         let round = || async {
             match self.sweep().await {
                 Ok(0) => {}
@@ -34,10 +34,10 @@ impl Relay {
     /// # Errors
     /// The store's. What was removed until then stays removed.
     pub async fn sweep(&self) -> Result<u64, StoreError> {
-        let store = &*self.world().store;
+        let store = &*self.dependencies().store;
         let mut removed = 0;
         loop {
-            let now: UnixMillis = self.world().clock.now();
+            let now: UnixMillis = self.dependencies().clock.now();
             let due = store.due(Duty::Remove, now, None, PAGE).await?;
             let before = removed;
             let removals = due.iter().map(|it| store.remove(it.bucket, &it.key, it.revision));

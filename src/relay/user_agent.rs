@@ -45,7 +45,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::relay::{Asker, OpenOrder};
+    use crate::relay::{Initiator, OpenRequest};
 
     /// What browsers send, and what a phone shows of it.
     const ROWS: [(&str, Option<&str>); 16] = [
@@ -123,7 +123,7 @@ mod tests {
             "context": { "user_agent": header },
         }))
         .unwrap();
-        let asker = Asker {
+        let asker = Initiator {
             tenant: TenantId::default(),
             id: ClientId::from_bytes([1; 16]),
             name: PlainText::new("Example Bank").unwrap(),
@@ -131,7 +131,7 @@ mod tests {
             code_alone: true,
         };
         let now = UnixMillis(0);
-        let opened = OpenOrder::new(asker, body, None, "bank.example".to_owned(), now).request;
+        let opened = OpenRequest::new(asker, body, None, "bank.example".to_owned(), now).request;
         assert_eq!(opened.context.unwrap().user_agent.as_deref(), Some("Chrome"));
     }
 }

@@ -9,7 +9,7 @@ use fido_relay_proto::{
 };
 
 use super::ceremonies::CeremonyKey;
-use crate::ceremony::{Ceremony, Code, ProgressEntry, State, Success};
+use crate::core::ceremony::{Ceremony, Code, ProgressEntry, State, Success};
 
 /// A ceremony as it stood when it was looked at.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub struct View {
     /// Where it stands.
     pub phase: Phase,
     /// The public steps, each at most once, in the order in which they were made.
-    pub progress: Vec<Moment>,
+    pub progress: Vec<ProgressEvent>,
     /// The end, if there is one.
     pub end: Option<End>,
     /// What may be signed, if it succeeded.
@@ -59,7 +59,7 @@ pub struct End {
 
 /// One step, and where the ceremony stood when it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct ProgressEvent {
     /// The number of its kind: see [`Step::number`].
     pub seq: u32,
     /// What happened.
@@ -104,7 +104,7 @@ pub struct Steps<'a> {
 
 impl<'a> Steps<'a> {
     /// All that were made, in their order.
-    pub fn iter(self) -> impl DoubleEndedIterator<Item = &'a Moment> {
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = &'a ProgressEvent> {
         self.from(0)
     }
 
@@ -117,7 +117,7 @@ impl<'a> Steps<'a> {
     /// Those that follow the one with number `since`, in the order in which they were made; for 0,
     /// all. After a number that the ceremony does not have, such as that of a step that a restored
     /// backup undid, only the end follows: a watcher has not seen that, whatever it has seen.
-    pub fn after(self, since: u32) -> impl DoubleEndedIterator<Item = &'a Moment> {
+    pub fn after(self, since: u32) -> impl DoubleEndedIterator<Item = &'a ProgressEvent> {
         self.from(self.position_after(since))
     }
 
@@ -134,7 +134,7 @@ impl<'a> Steps<'a> {
         known.rev().find(|moment| self.shows(moment.step)).map_or(0, |moment| moment.seq)
     }
 
-    fn from(self, position: usize) -> impl DoubleEndedIterator<Item = &'a Moment> {
+    fn from(self, position: usize) -> impl DoubleEndedIterator<Item = &'a ProgressEvent> {
         let moments = self.view.progress.get(position..).unwrap_or_default();
         moments.iter().filter(move |moment| self.shows(moment.step))
     }
@@ -163,7 +163,7 @@ impl<'a> Steps<'a> {
 
 /// Every public step with the phase that it led to. It depends on the history alone and not on when
 /// it is read, so that all watchers see the same.
-fn moments(ceremony: &Ceremony) -> Vec<Moment> {
+fn moments(ceremony: &Ceremony) -> Vec<ProgressEvent> {
     let mut phase = match ceremony.request.binding {
         Binding::Code => Phase::Offered,
         Binding::None => Phase::Preparing,
@@ -176,7 +176,7 @@ fn moments(ceremony: &Ceremony) -> Vec<Moment> {
             Step::Verifying => Phase::Verifying,
             Step::Closed => Phase::Closed,
         };
-        Moment { seq: step.number(), step, at, phase }
+        ProgressEvent { seq: step.number(), step, at, phase }
     };
     ceremony.progress().map(moment).collect()
 }
@@ -225,7 +225,7 @@ impl From<&View> for CeremonyKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ceremony::with_every_kind;
+    use crate::core::ceremony::with_every_kind;
 
     fn numbers(steps: Steps<'_>, since: u32) -> Vec<u32> {
         steps.after(since).map(|moment| moment.seq).collect()

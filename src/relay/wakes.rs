@@ -22,9 +22,9 @@ use fido_relay_proto::{CeremonyId, DeviceId};
 
 use super::ceremonies::CeremonyKey;
 use super::open::SHOWN_AFTER;
-use super::{Owner, Relay, standings};
+use super::{Owner, Relay, user_prompts};
 use crate::app::devices::{self, Device};
-use crate::ceremony::{Ceremony, Event, Prompt};
+use crate::core::ceremony::{Ceremony, Event, Prompt};
 use crate::fault_point::{self, Point};
 use crate::ports::{Push, PushFailure, StoreError, Wake};
 use crate::security::random;
@@ -58,7 +58,7 @@ impl UnderWay {
 impl Relay {
     /// Has a ceremony looked at once its devices had their time to acknowledge, counted from now.
     pub(super) fn escalate_later(&self, key: &CeremonyKey) {
-        if self.world().push.is_none() {
+        if self.dependencies().push.is_none() {
             return;
         }
         let after = self.node.wake_after;
@@ -68,13 +68,13 @@ impl Relay {
 
     fn check_wakes_in(&self, wait: Duration, check: WakeCheck) {
         let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        self.node.wakes.schedule(self.world().clock.now().plus_millis(wait), check);
+        self.node.wakes.schedule(self.dependencies().clock.now().plus_millis(wait), check);
     }
 
     /// Looks at each ceremony when its time has come.
     pub(super) async fn follow_wakes(self, push: Arc<dyn Push>) {
-        let stopping = self.world().tasks.stopping().clone();
-        let due = || self.node.wakes.due(&*self.world().clock);
+        let stopping = self.dependencies().tasks.stopping().clone();
+        let due = || self.node.wakes.due(&*self.dependencies().clock);
         while let Some(check) = stopping.run_until_cancelled(due()).await {
             if let Err(error) = self.escalate(&push, &check).await {
                 tracing::warn!(ceremony = %check.key.id, %error, "no device was woken yet");
@@ -90,7 +90,7 @@ impl Relay {
         if !ceremony.is_unclaimed() {
             return Ok(());
         }
-        let (store, request) = (&*self.world().store, &ceremony.request);
+        let (store, request) = (&*self.dependencies().store, &ceremony.request);
         let mut others = false;
         for id in devices::of_user(store, &request.tenant, &request.username).await? {
             if !self.is_asleep(ceremony, id) {
@@ -127,7 +127,7 @@ impl Relay {
     /// Hands a wake over in a task of its own: a service that is slow delays nothing else.
     fn begin_wake(&self, push: &Arc<dyn Push>, ceremony: &Ceremony, device: Device) {
         let Some(target) = device.push.clone() else { return };
-        let now = self.world().clock.now();
+        let now = self.dependencies().clock.now();
         let ttl_s = ceremony.request.deadline.secs_left(now);
         let entry = (ceremony.request.id, device.id);
         if ttl_s == 0 || !self.node.waking.0.insert(entry) {
@@ -136,18 +136,21 @@ impl Relay {
         let (relay, push, key) = (self.clone(), Arc::clone(push), CeremonyKey::from(ceremony));
         let id = URL_SAFE_NO_PAD.encode(random::bytes::<16>());
         let wake = Wake { target, id, ttl_s };
-        self.world().tasks.spawn_bare(async move {
+        self.dependencies().tasks.spawn_bare(async move {
             let _done = Done(&relay.node.waking, entry);
             let service = wake.target.service.as_str();
             let came = tokio::select! {
                 biased;
-                () = relay.world().tasks.stopping().cancelled() => return,
+                () = relay.dependencies().tasks.stopping().cancelled() => return,
                 () = relay.is_moot(&key, &device) => {
-                    return relay.world().counts.wake(service, "moot");
+                    return relay.dependencies().counts.wake(service, "moot");
                 }
                 came = push.wake(wake.clone()) => came,
             };
-            relay.world().counts.wake(service, came.map_or_else(PushFailure::name, |()| "taken"));
+            relay
+                .dependencies()
+                .counts
+                .wake(service, came.map_or_else(PushFailure::name, |()| "taken"));
             match came {
                 Ok(()) => {
                     fault_point::reached(Point::Woken);
@@ -186,7 +189,7 @@ impl Relay {
         if !copy.is_some_and(|copy| self.is_asleep(copy.latest(), device.id)) {
             return Ok(false);
         }
-        let now = devices::load(&*self.world().store, &device.tenant, device.id).await?;
+        let now = devices::load(&*self.dependencies().store, &device.tenant, device.id).await?;
         Ok(now.is_some_and(|now| now.push == device.push))
     }
 
@@ -199,7 +202,7 @@ impl Relay {
 
     /// The service no longer knows the address: the device is to set another.
     async fn forget_push(&self, device: &Device, wake: &Wake) {
-        let (store, now) = (&*self.world().store, self.world().clock.now());
+        let (store, now) = (&*self.dependencies().store, self.dependencies().clock.now());
         match devices::forget_push(store, &device.tenant, device.id, &wake.target, now).await {
             Ok(true) => tracing::info!(device = %device.id, "its push address is no longer known"),
             Ok(false) => {}
@@ -209,8 +212,8 @@ impl Relay {
 
     /// The user's other ceremonies, which may ring now that this one no longer does.
     pub(super) fn escalate_others(&self, ceremony: &Ceremony) {
-        if self.world().push.is_some() {
-            for key in self.node.live.of(&standings::user(&ceremony.request)) {
+        if self.dependencies().push.is_some() {
+            for key in self.node.open_ceremonies.of(&user_prompts::user(&ceremony.request)) {
                 self.escalate_later(&key);
             }
         }

@@ -117,7 +117,7 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::relay::view::Moment;
+    use crate::relay::view::ProgressEvent;
 
     #[tokio::test]
     async fn a_change_between_subscribing_and_waiting_is_not_lost() {
@@ -149,7 +149,7 @@ mod tests {
 
     fn view(id: CeremonyId, steps: u32) -> View {
         let (step, at, phase) = (Step::Sent, UnixMillis(0), Phase::Offered);
-        let moment = |seq| Moment { seq, step, at, phase };
+        let moment = |seq| ProgressEvent { seq, step, at, phase };
         View {
             id,
             tenant: TenantId::default(),

@@ -6,8 +6,8 @@ use std::fmt;
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 
+use super::encryption::Encryptor;
 use super::random;
-use super::seal::Sealer;
 use crate::ports::{Bucket, Revision, Store, StoreError};
 
 /// The keys of one installation.
@@ -37,7 +37,7 @@ impl Keys {
     ///
     /// # Errors
     /// The store's; also if what is stored is not a key.
-    pub async fn load_or_make(store: &dyn Store, sealer: &Sealer) -> Result<Self, StoreError> {
+    pub async fn load_or_make(store: &dyn Store, sealer: &Encryptor) -> Result<Self, StoreError> {
         let ticket = load_or_make_secret(store, sealer, "ticket").await?;
         let browser = load_or_make_secret(store, sealer, "browser").await?;
         let access = load_or_make_secret(store, sealer, "access").await?;
@@ -62,7 +62,7 @@ fn make_p256() -> Result<Vec<u8>, StoreError> {
 
 async fn load_or_make_secret(
     store: &dyn Store,
-    sealer: &Sealer,
+    sealer: &Encryptor,
     name: &str,
 ) -> Result<[u8; 32], StoreError> {
     let secret = load_or_make(store, sealer, name, || Ok(random::bytes::<32>().to_vec())).await?;
@@ -73,7 +73,7 @@ async fn load_or_make_secret(
 
 async fn load_or_make(
     store: &dyn Store,
-    sealer: &Sealer,
+    sealer: &Encryptor,
     name: &str,
     make: impl Fn() -> Result<Vec<u8>, StoreError>,
 ) -> Result<Vec<u8>, StoreError> {

@@ -15,7 +15,7 @@ use fido_relay_proto::{
 use serde::{Deserialize, Serialize};
 
 use super::record::RecordSigner;
-use crate::ceremony::{Ceremony, TxBinding};
+use crate::core::ceremony::{Ceremony, TxBinding};
 
 /// `typ` of a receipt.
 pub const TYP: &str = "ceremony-receipt+jwt";

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::jws::{JwsSigner, UnusableKey};
 use super::keys::Keys;
-use crate::ceremony::{Success, TxBinding};
+use crate::core::ceremony::{Success, TxBinding};
 
 /// `typ` of a result token.
 pub const TYP: &str = "ceremony-result+jwt";

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{AUDIT_DIR, StartError, base};
-use crate::audit::{Audit, Ground, Offline, Settings};
+use crate::app::audit::{Audit, AuditDependencies, Offline, Settings};
 use crate::config::Config;
 use crate::journal::Journal;
 use crate::ports::{Clock, Store, StoreError};
+use crate::security::encryption::Encryptor;
 use crate::security::keys::Keys;
 use crate::security::record::RecordSigner;
 use crate::security::refusals::Refusals;
-use crate::security::seal::Sealer;
 
 /// Where the audit log lies.
 #[must_use]
@@ -32,11 +32,11 @@ pub(crate) fn journal(config: &Config) -> Journal {
 pub(crate) async fn start(
     config: &Config,
     (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
-    sealer: &Sealer,
+    sealer: &Encryptor,
     refusals: &Arc<Refusals>,
 ) -> Result<Option<Audit>, StartError> {
     if !config.audit.enabled {
-        crate::audit::pass_over(Arc::clone(store)).await?;
+        crate::app::audit::pass_over(Arc::clone(store)).await?;
     }
     match ground(config, (store, clock), sealer, refusals).await? {
         Some((settings, ground)) => {
@@ -50,7 +50,7 @@ pub(crate) async fn start(
 pub(crate) async fn offline(
     config: &Config,
     (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
-    sealer: &Sealer,
+    sealer: &Encryptor,
 ) -> Result<Option<Offline>, StartError> {
     match ground(config, (store, clock), sealer, &Arc::default()).await? {
         Some((settings, ground)) => Ok(Offline::open(settings, ground, &journal(config)).await?),
@@ -61,9 +61,9 @@ pub(crate) async fn offline(
 async fn ground(
     config: &Config,
     (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
-    sealer: &Sealer,
+    sealer: &Encryptor,
     refusals: &Arc<Refusals>,
-) -> Result<Option<(Settings, Ground)>, StartError> {
+) -> Result<Option<(Settings, AuditDependencies)>, StartError> {
     if !config.audit.enabled {
         return Ok(None);
     }
@@ -79,7 +79,7 @@ async fn ground(
         anchor: config.audit.anchor.clone(),
         ..Settings::new(audit_dir(config))
     };
-    let ground = Ground {
+    let ground = AuditDependencies {
         store: Arc::clone(store),
         clock: Arc::clone(clock),
         signer: Arc::new(signer),

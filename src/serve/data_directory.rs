@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 use super::{
     AUDIT_DIR, REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE, StartError, audit_dir, due_rules,
 };
-use crate::audit;
+use crate::app::audit;
 use crate::backends::embedded::{
     FileStore, OpenError, Part, make_private_directory, sync_directory,
 };
 use crate::config::Config;
-use crate::security::seal::Sealer;
+use crate::security::encryption::Encryptor;
 
 /// Lies in the data directory from the beginning of a first start until key and store are whole.
 pub const FIRST_START: &str = "first-start";
@@ -137,7 +137,7 @@ impl DataDirectory {
         match self.contents()? {
             Contents::Complete => {
                 // Opening a store writes to it, so a key that is none is found before.
-                Sealer::load(&self.path.join(SEAL_KEY_FILE))?;
+                Encryptor::load(&self.path.join(SEAL_KEY_FILE))?;
                 let store = FileStore::open(&self.store_file(), &due_rules())?;
                 // A first start that was cut off at its very end.
                 drop(std::fs::remove_file(self.path.join(FIRST_START)));
@@ -165,7 +165,7 @@ impl DataDirectory {
             }
             opened => opened?,
         };
-        Sealer::load_or_make(&self.path.join(SEAL_KEY_FILE))?;
+        Encryptor::load_or_make(&self.path.join(SEAL_KEY_FILE))?;
         sync_directory(&mark).map_err(failed)?;
         std::fs::remove_file(&mark).map_err(failed)?;
         sync_directory(&mark).map_err(failed)?;

@@ -3,11 +3,11 @@
 
 use std::net::SocketAddr;
 
-use super::{StartError, door};
+use super::{StartError, listening};
 use crate::config::{Config, Limits, RateLimits};
-use crate::edge::accept::{self, Door};
+use crate::edge::listener::{self, Listener};
 use crate::edge::{self, Edge};
-use crate::relay::{OpenLimits, World};
+use crate::relay::{Dependencies, OpenLimits};
 use crate::security::limits::Rates;
 
 /// A device may ask over HTTP as often as it may send frames over its socket.
@@ -32,14 +32,14 @@ pub(super) fn open_limits(limits: &RateLimits) -> OpenLimits {
 pub(super) fn serve_probes(
     config: &Config,
     edge: Edge,
-    world: &World,
+    world: &Dependencies,
 ) -> Result<Option<SocketAddr>, StartError> {
     let Some(wanted) = config.admin.listen else { return Ok(None) };
     let failed = |error| StartError::Listen(wanted, error);
-    let listener = accept::bind(wanted).map_err(failed)?;
+    let listener = listener::bind(wanted).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let door = Door::start(door::admin_settings(config), &world.clock, &world.tasks)?;
-    let serving = accept::serve(listener, edge::probes(edge), world.tasks.clone(), door);
+    let door = Listener::start(listening::admin_settings(config), &world.clock, &world.tasks)?;
+    let serving = listener::serve(listener, edge::probes(edge), world.tasks.clone(), door);
     world.tasks.spawn_vital("accept on admin.listen", serving);
     Ok(Some(address))
 }

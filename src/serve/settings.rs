@@ -8,11 +8,11 @@ use url::Url;
 
 use super::{base, pace};
 use crate::config::{Config, Limits, Prompts};
+use crate::core::prompt_limits::Policy;
+use crate::core::session;
 use crate::edge;
-use crate::fatigue::Policy;
 use crate::metrics::Metrics;
 use crate::security::refusals::Refusals;
-use crate::session;
 
 pub(super) fn edge(config: &Config, metrics: Metrics, refusals: Arc<Refusals>) -> edge::Settings {
     let limits = &config.limits;

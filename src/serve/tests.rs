@@ -9,7 +9,7 @@ fn what_another_user_owns_comes_with_a_remedy() {
     let denied = || std::io::Error::from(ErrorKind::PermissionDenied);
     let path = PathBuf::from("data/file");
     for error in [
-        StartError::Seal(SealError::File { path: path.clone(), source: denied() }),
+        StartError::Seal(EncryptError::File { path: path.clone(), source: denied() }),
         StartError::Revocations(RevocationsError::Io { path, source: denied() }),
         StartError::Audit(denied().into()),
     ] {

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
+use crate::app::webhooks::Webhooks;
 use crate::backends::webhook_http::{self, SettingsError, WebhookHttp};
 use crate::config::Config;
 use crate::ports::{Clock, Store};
-use crate::security::seal::Sealer;
-use crate::webhooks::Webhooks;
+use crate::security::encryption::Encryptor;
 
 /// The endpoints of a store, to be managed and, if somebody starts them, sent to.
 pub(crate) fn of_store(
     config: &Config,
     store: Arc<dyn Store>,
-    sealer: Sealer,
+    sealer: Encryptor,
     clock: Arc<dyn Clock>,
 ) -> Result<Webhooks, SettingsError> {
     let given = config.webhooks.clone();

@@ -52,7 +52,8 @@ impl Bank {
     }
 
     async fn register(&self, pair: &KeyPair) {
-        let key = PublicKey::from_jwk(&pair.jwk(), self.relay.running.relay().world().clock.now());
+        let key =
+            PublicKey::from_jwk(&pair.jwk(), self.relay.running.relay().dependencies().clock.now());
         self.register_for(self.id, &key.unwrap()).await;
     }
 
@@ -66,7 +67,7 @@ impl Bank {
     }
 
     fn now_s(&self) -> u64 {
-        self.relay.running.relay().world().clock.now().as_secs()
+        self.relay.running.relay().dependencies().clock.now().as_secs()
     }
 
     fn claims(&self) -> Value {

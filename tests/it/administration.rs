@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use fido_relay::app::App;
 use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList, SystemClock};
-use fido_relay::edge::admin::{self, Admin};
-use fido_relay::edge::admin_socket::{AdminSocket, SOCKET_NAME};
+use fido_relay::edge::operator::socket::{AdminSocket, SOCKET_NAME};
+use fido_relay::edge::operator::{self, Admin};
 use fido_relay::ports::{Clock as _, Store};
 use fido_relay::security::clients::{Client, Clients};
 use fido_relay::tasks::Tasks;
@@ -63,7 +63,7 @@ fn serve_admin(data_dir: &Path) -> (Clients, Tasks) {
         ..at_rest(store)
     };
     let admin = Admin { tenant: TenantId::default(), app, relay: None };
-    AdminSocket::bind(data_dir).unwrap().serve(admin::router(admin), &tasks);
+    AdminSocket::bind(data_dir).unwrap().serve(operator::router(admin), &tasks);
     (clients, tasks)
 }
 

@@ -362,7 +362,7 @@ async fn an_alarm_that_was_stored_but_not_counted_counts_when_the_relay_starts()
     assert!(relay.running.stop().await);
     let listener = fido_relay::serve::bind(&config).unwrap();
     let clock = Arc::new(fido_relay::backends::embedded::SystemClock);
-    let ground = fido_relay::serve::Ground { store, clock };
+    let ground = fido_relay::serve::ServerDependencies { store, clock };
     let running = fido_relay::serve::start_on(ground, config, listener).await.unwrap();
     running.relay().recovered().await;
     let mut ada = WirePhone::connect(ada.paired.clone()).await;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::ceremony::{Ceremony, State};
-use fido_relay::fatigue::{BrowserHash, Policy};
+use fido_relay::core::ceremony::{Ceremony, State};
+use fido_relay::core::prompt_limits::{BrowserHash, Policy};
 use fido_relay::ports::Clock as _;
-use fido_relay::relay::{Bounds, CeremonyKey, OpenLimits, OpenOrder};
+use fido_relay::relay::{Bounds, CeremonyKey, OpenLimits, OpenRequest};
 use fido_relay_proto::device::FrameErrorCode;
 use fido_relay_proto::http::BrowserContext;
 use fido_relay_proto::life::PriorAuth;
@@ -57,7 +57,7 @@ async fn opens(relay: &BareRelay, page: Page<'_>) -> Opened {
     request.context = Some(BrowserContext { ip, ..BrowserContext::default() });
     request.browser = page.browser.map(|browser| BrowserHash(browser.to_owned()));
     (request.device_id, request.code_alone) = (page.device, !page.not_alone);
-    let view = relay.relay.open(OpenOrder { request, idempotency: None }).await.unwrap();
+    let view = relay.relay.open(OpenRequest { request, idempotency: None }).await.unwrap();
     Opened { key: CeremonyKey::from(&view), code: view.code.unwrap().0 }
 }
 

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fido_relay::app::devices::{self, Device, UserKey};
 use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::ceremony::{Approval, Event, Verdict};
-use fido_relay::fatigue::Tries;
+use fido_relay::core::ceremony::{Approval, Event, Verdict};
+use fido_relay::core::prompt_limits::Tries;
 use fido_relay::phone::DeviceKey;
 use fido_relay::ports::{
-    Batch, BoxFuture, Bucket, Completion, Happening, Revision, Store, StoreError, Stored,
+    Batch, BoxFuture, Bucket, Completion, Revision, SecurityEventKind, Store, StoreError, Stored,
 };
 use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::NoticeEvent;
@@ -108,7 +108,7 @@ async fn a_registered_card_its_news_and_its_entry_are_one_commit_with_the_ceremo
     let completion = Completion {
         verdict: Verdict::Approved(approval),
         records: Batch::new().put(Bucket::Credentials, "card", Revision::ABSENT, Vec::new()),
-        event: Some(Happening::CardRegistered { card_id: CARD, username: ada.clone() }),
+        event: Some(SecurityEventKind::CardRegistered { card_id: CARD, username: ada.clone() }),
     };
     let key = ends(&relay, completion).await;
     // Its first end met another write of the user's record, and was handed in again.
@@ -135,7 +135,7 @@ async fn a_suspected_copy_is_an_entry_where_nothing_else_of_the_server_is_writte
     let completion = Completion {
         verdict: Verdict::Rejected(Reason::CloneSuspected),
         records: Batch::new(),
-        event: Some(Happening::CloneSuspected { card_id: CARD, username: ada }),
+        event: Some(SecurityEventKind::CloneSuspected { card_id: CARD, username: ada }),
     };
     let key = ends(&relay, completion).await;
     let outcome = relay.until(&key, |ceremony| Some(ceremony.closed()?.outcome)).await;

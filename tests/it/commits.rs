@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::ceremony::{Ceremony, Event, Kind, State};
+use fido_relay::core::ceremony::{Ceremony, Event, Kind, State};
 use fido_relay::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored, records};
 use fido_relay::relay::{CeremonyKey, Connection, Owner};
 use fido_relay_proto::device::{
@@ -163,7 +163,7 @@ async fn sign_in(store: &Arc<Watched>, is_local: bool) -> (usize, Vec<Vec<&'stat
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(loads(), until_shown, "nothing waits any more");
     assert_eq!(relay.fido.completions.load(Ordering::Relaxed), 1);
-    assert!(relay.relay.world().tasks.stop(Duration::from_secs(20)).await);
+    assert!(relay.relay.dependencies().tasks.stop(Duration::from_secs(20)).await);
     assert_eq!(relay.relay.census().copies, 0, "ended and shown");
     (by_the_sign_in, store.commits())
 }

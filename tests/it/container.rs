@@ -228,7 +228,7 @@ fn every_compose_file_has_metrics_and_bounds_memory_and_log() {
         let (_, limit) = relay.split_once("\n    mem_limit: ").unwrap();
         let limit: u64 = limit.split_once("m\n").unwrap().0.parse().unwrap();
         let own =
-            config.limits.door.memory_mib.unwrap_or_else(|| panic!("{file}: no memory limit"));
+            config.limits.listener.memory_mib.unwrap_or_else(|| panic!("{file}: no memory limit"));
         assert!(own < limit && own * 10 >= limit * 8, "{file}: {own} MiB of {limit}");
         assert!(relay.contains("stop_grace_period: 30s") && relay.contains("read_only: true"));
     }

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fido_relay::ceremony::Event;
+use fido_relay::core::ceremony::Event;
 use fido_relay::relay::{CeremonyKey, DriveError};
 use fido_relay_proto::{AttemptId, DeviceId, NodeId, TenantId};
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ async fn reaches(relay: &PaperRelay, id: &str, phase: &str) -> AttemptId {
     }
     let ceremony = relay.relay.load(&key(id)).await.unwrap().unwrap();
     match &ceremony.state {
-        fido_relay::ceremony::State::Challenged(challenge) => challenge.attempt,
+        fido_relay::core::ceremony::State::Challenged(challenge) => challenge.attempt,
         other => panic!("{other:?}"),
     }
 }
@@ -103,7 +103,7 @@ async fn an_answer_counts_to_the_last_moment_and_its_verdict_after_it() {
     let id = relay.open(&order("none")).await.0;
     let attempt = reaches(&relay, &id, "challenged").await;
     let ceremony = relay.relay.load(&key(&id)).await.unwrap().unwrap();
-    let now = relay.relay.world().clock.now();
+    let now = relay.relay.dependencies().clock.now();
     let left = ceremony.request.deadline.millis_since(now);
     sleep(Duration::from_millis(left - 2)).await;
     let driven = relay.relay.drive(&key(&id), answer(attempt)).await.unwrap();

@@ -96,7 +96,7 @@ impl Exchange {
 }
 
 fn now_s(relay: &TestRelay) -> i64 {
-    i64::try_from(relay.running.relay().world().clock.now().as_secs()).unwrap()
+    i64::try_from(relay.running.relay().dependencies().clock.now().as_secs()).unwrap()
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ async fn neither_compression_nor_cookies_have_any_effect() {
 
 /// Short enough to wait for, long enough for a busy machine.
 fn hurried(config: &mut fido_relay::config::Config) {
-    config.limits.door.idle = Duration::from_secs(1);
+    config.limits.listener.idle = Duration::from_secs(1);
     config.limits.headers = Duration::from_secs(1);
     config.limits.accept_to_auth = Duration::from_secs(2);
 }

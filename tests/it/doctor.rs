@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fido_relay::app::devices::Device;
 use fido_relay::backends::embedded::{FileStore, RevocationList, SystemClock};
-use fido_relay::fatigue::Tries;
+use fido_relay::core::prompt_limits::Tries;
 use fido_relay::phone::DeviceKey;
 use fido_relay::ports::{
     Bucket, Clock as _, Revision, Revocation, Revocations as _, Revoked, Store,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fido_relay::phone::Codes;
 use fido_relay::phone::{Faults, KeptCard, Phone, PhoneEvent, PhoneState};
 use fido_relay::ports::{Bucket, Clock, Store as _};
-use fido_relay::serve::{self, DataDirectory, Ground, Running};
+use fido_relay::serve::{self, DataDirectory, Running, ServerDependencies};
 use fido_relay::softcard::SoftCard;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{CeremonyId, Outcome, UnixMillis};
@@ -71,7 +71,8 @@ impl Earlier {
         let at = UnixMillis(self.told["made_at"].as_u64().unwrap() + later_ms);
         let clock = Arc::new(MovedClock(at, Instant::now()));
         let store = Arc::new(DataDirectory::of(&config).open().unwrap());
-        let running = serve::start_on(Ground { store, clock }, config, listener).await.unwrap();
+        let running =
+            serve::start_on(ServerDependencies { store, clock }, config, listener).await.unwrap();
         running.relay().recovered().await;
         let key = self.told["key"].as_str().unwrap().to_owned();
         let initiator = Initiator { url: running.url(), key, http: http() };
@@ -275,7 +276,7 @@ async fn what_an_earlier_version_kept_for_a_time_is_removed_after_it_and_nothing
 }
 
 async fn counts(running: &Running, buckets: &[Bucket]) -> Vec<usize> {
-    let store = &running.relay().world().store;
+    let store = &running.relay().dependencies().store;
     let counts =
         buckets.iter().map(|bucket| async move { store.list(*bucket, "").await.unwrap().len() });
     futures::future::join_all(counts).await

@@ -7,7 +7,7 @@ mod samples;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fido_relay::audit::known_checkpoint;
+use fido_relay::app::audit::known_checkpoint;
 use fido_relay::backends::embedded::SystemClock;
 use fido_relay::cli::audit::receipt;
 use fido_relay::cli::demo::result_token::{self, Expected};

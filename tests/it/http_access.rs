@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fido_relay::app::clients;
-use fido_relay::ceremony::Ceremony;
+use fido_relay::core::ceremony::Ceremony;
 use fido_relay::security::clients::NewClient;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, PlainText, Problem, TenantId};
@@ -150,7 +150,8 @@ pub(crate) const ROUTES: &[Route] = &[
 
 /// The methods and paths that the router's source names.
 fn routes_in_source() -> BTreeSet<(String, String)> {
-    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/edge/http/mod.rs");
+    let source =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/edge/public/http/mod.rs");
     let source: String =
         std::fs::read_to_string(source).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     let mut found = BTreeSet::new();
@@ -351,7 +352,7 @@ async fn own_ceremony(relay: &TestRelay, initiator: &Initiator, scope: Scope) ->
     ceremony.request.client_id = client;
     ceremony.request.id =
         fido_relay_proto::CeremonyId::from_bytes(fido_relay::security::random::bytes());
-    let order = fido_relay::relay::OpenOrder { request: ceremony.request, idempotency: None };
+    let order = fido_relay::relay::OpenRequest { request: ceremony.request, idempotency: None };
     relay.running.relay().open(order).await.unwrap().id.to_string()
 }
 

@@ -16,7 +16,7 @@ use fido_relay::backends::embedded::{FileStore, SystemClock};
 use fido_relay::config::Config;
 use fido_relay::ports::Clock;
 use fido_relay::security::clients::ClientChange;
-use fido_relay::serve::{self, Ground, Running, STORE_FILE};
+use fido_relay::serve::{self, Running, STORE_FILE, ServerDependencies};
 use fido_relay_proto::UnixMillis;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -81,7 +81,7 @@ impl Remote {
             assert!(running.stop().await, "everything ends in time");
         }
         let store = Arc::new(FileStore::open(&self.config.data_dir.join(STORE_FILE), &[]).unwrap());
-        let ground = Ground { store, clock: Arc::new(Ahead(ahead_ms)) };
+        let ground = ServerDependencies { store, clock: Arc::new(Ahead(ahead_ms)) };
         let listener = serve::bind(&self.config).unwrap();
         self.running = Some(serve::start_on(ground, self.config.clone(), listener).await.unwrap());
     }

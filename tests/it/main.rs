@@ -44,8 +44,6 @@ mod doctor;
 #[cfg(unix)]
 mod doctor_upstream;
 #[cfg(unix)]
-mod door;
-#[cfg(unix)]
 mod earlier;
 mod enumeration;
 mod external_upstream;
@@ -65,6 +63,8 @@ mod isolation;
 mod js_client;
 #[cfg(all(unix, debug_assertions))]
 mod kill;
+#[cfg(unix)]
+mod listener;
 #[cfg(unix)]
 mod log_lines;
 mod long_poll;

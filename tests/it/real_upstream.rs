@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fido_relay::backends::embedded::SystemClock;
 use fido_relay::backends::fido_http::{FidoHttp, PathSet, Settings};
-use fido_relay::ceremony::{Begun, UpstreamSession, Verdict};
+use fido_relay::core::ceremony::{Begun, UpstreamSession, Verdict};
 use fido_relay::ports::{BeginRequest, Fido as _};
 use fido_relay::softcard::{Prompt, SoftCard};
 use fido_relay_proto::http::{Requirement, UpstreamOptions};

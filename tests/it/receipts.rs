@@ -122,7 +122,7 @@ async fn without_receipts_nothing_of_the_answer_outlives_the_ceremony() {
         let path = format!("/v1/ceremonies/{}/receipt", opened.id);
         let status = bank.get(&path).await.status().as_u16();
         assert_eq!(status, if receipts { 200 } else { 404 });
-        let store = &relay.running.relay().world().store;
+        let store = &relay.running.relay().dependencies().store;
         let (_, stored) = store.list(Bucket::Ceremonies, "").await.unwrap().remove(0);
         let text = String::from_utf8(stored.value).unwrap();
         assert_eq!(text.contains("clientDataJSON"), receipts, "{text}");

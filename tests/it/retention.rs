@@ -6,12 +6,12 @@ use std::sync::Arc;
 use crate::support::acts::{of_world, operator};
 use fido_relay::app::pairings;
 use fido_relay::backends::embedded::{LocalBus, MemoryStore};
-use fido_relay::ceremony::{Begun, Event, Request, UpstreamSession, Verdict};
-use fido_relay::fatigue::Lane;
+use fido_relay::core::ceremony::{Begun, Event, Request, UpstreamSession, Verdict};
+use fido_relay::core::prompt_limits::Lane;
 use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido};
-use fido_relay::relay::{CeremonyKey, OpenOrder, Relay, World};
+use fido_relay::relay::{CeremonyKey, Dependencies, OpenRequest, Relay};
+use fido_relay::security::encryption::Encryptor;
 use fido_relay::security::random;
-use fido_relay::security::seal::Sealer;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::UpstreamOptions;
 use fido_relay_proto::life::PriorAuth;
@@ -61,14 +61,14 @@ impl Fido for NoFido {
 }
 
 fn relay() -> Relay {
-    let world = World {
+    let world = Dependencies {
         store: Arc::new(MemoryStore::new()),
         revocations: Arc::new(fido_relay::backends::embedded::RevocationList::in_memory()),
         bus: Arc::new(LocalBus::new()),
         fido: Arc::new(NoFido),
         cards: None,
         clock: Arc::new(RuntimeClock(Instant::now())),
-        sealer: Sealer::new(&[7; 32]).unwrap(),
+        sealer: Encryptor::new(&[7; 32]).unwrap(),
         journal: crate::support::journal(),
         recording: crate::support::recording(),
         push: None,
@@ -78,8 +78,8 @@ fn relay() -> Relay {
     Relay::start(world, crate::support::patient())
 }
 
-fn order(relay: &Relay, life: Duration, key: Option<&str>) -> OpenOrder {
-    let now = relay.world().clock.now();
+fn order(relay: &Relay, life: Duration, key: Option<&str>) -> OpenRequest {
+    let now = relay.dependencies().clock.now();
     let request = Request {
         id: CeremonyId::from_bytes(random::bytes()),
         tenant: TenantId::default(),
@@ -104,7 +104,7 @@ fn order(relay: &Relay, life: Duration, key: Option<&str>) -> OpenOrder {
         opened_at: now,
         deadline: now.plus_millis(u64::try_from(life.as_millis()).unwrap()),
     };
-    OpenOrder { request, idempotency: key.map(|key| (key.to_owned(), [1; 32])) }
+    OpenRequest { request, idempotency: key.map(|key| (key.to_owned(), [1; 32])) }
 }
 
 async fn opened(relay: &Relay, life: Duration, key: Option<&str>) -> CeremonyKey {
@@ -112,7 +112,7 @@ async fn opened(relay: &Relay, life: Duration, key: Option<&str>) -> CeremonyKey
 }
 
 async fn records(relay: &Relay, bucket: Bucket) -> usize {
-    relay.world().store.list(bucket, "").await.unwrap().len()
+    relay.dependencies().store.list(bucket, "").await.unwrap().len()
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,7 +155,7 @@ async fn an_idempotency_key_stands_for_its_ceremony_for_a_day_and_then_for_nothi
 #[tokio::test(start_paused = true)]
 async fn a_pairing_token_that_nobody_used_is_removed() {
     let relay = relay();
-    let world = relay.world();
+    let world = relay.dependencies();
     let ada = PlainText::new("ada").unwrap();
     pairings::open(&of_world(world), &operator(), &ada).await.unwrap();
     assert_eq!(records(&relay, Bucket::Pairings).await, 2);

@@ -7,15 +7,15 @@ use std::time::Duration;
 use fido_relay::app::devices::{self, Device};
 use fido_relay::app::{Actor, App, RevokeError};
 use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList};
-use fido_relay::fatigue::Tries;
+use fido_relay::core::prompt_limits::Tries;
+use fido_relay::core::session::CloseReason;
 use fido_relay::ports::{
     Batch, BoxFuture, Bucket, Bus, Notice, Revision, Revocations, Revoked, Store, StoreError,
     Stored, records,
 };
-use fido_relay::relay::{Connection, Next, Owner, Relay, World};
+use fido_relay::relay::{Connection, Dependencies, Next, Owner, Relay};
 use fido_relay::security::random;
 use fido_relay::serve::{REVOCATIONS_FILE, STORE_FILE};
-use fido_relay::session::CloseReason;
 use fido_relay_proto::http::{P256Jwk, Platform};
 use fido_relay_proto::{ConnectionId, DeviceId, TenantId, UnixMillis, Username};
 use serde_json::json;
@@ -166,11 +166,11 @@ impl Deaf {
         let (bus, store) = (Arc::new(DeafBus::default()), Arc::new(Stubborn::default()));
         let list = Arc::new(RevocationList::in_memory());
         let node = || {
-            let world = World {
+            let world = Dependencies {
                 store: Arc::clone(&store) as Arc<dyn Store>,
                 revocations: Arc::clone(&list) as Arc<dyn Revocations>,
                 bus: Arc::clone(&bus) as Arc<dyn Bus>,
-                ..bare.relay.world().clone()
+                ..bare.relay.dependencies().clone()
             };
             Relay::start(world, crate::support::patient())
         };
@@ -183,7 +183,7 @@ impl Deaf {
     }
 
     fn app(&self) -> App {
-        of_world(self.nodes[0].world())
+        of_world(self.nodes[0].dependencies())
     }
 
     async fn paired(&self) -> Owner {

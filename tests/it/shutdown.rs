@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fido_relay::app::devices::Device;
 use fido_relay::backends::embedded::SystemClock;
-use fido_relay::fatigue::Tries;
+use fido_relay::core::prompt_limits::Tries;
 use fido_relay::phone::{Card, Codes, DeviceKey, Pace, Paired, Phone, PhoneEvent};
 use fido_relay::ports::{Clock as _, Store};
 use fido_relay::security::clients::NewClient;

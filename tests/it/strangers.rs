@@ -88,7 +88,7 @@ async fn call(relay: &str, route: &Route, id: &str, key: Option<&str>) -> Said {
 
 /// Everything that is stored.
 async fn stored(scene: &Scene) -> Vec<(Bucket, String, Vec<u8>)> {
-    let store = &scene.relay.running.relay().world().store;
+    let store = &scene.relay.running.relay().dependencies().store;
     let mut all = Vec::new();
     for bucket in Bucket::ALL {
         for (key, stored) in store.list(bucket, "").await.unwrap() {

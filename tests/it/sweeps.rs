@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fido_relay::app::pairings::{self, Phone, Secret};
 use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::ceremony::Event;
+use fido_relay::core::ceremony::Event;
 use fido_relay::ports::{Bucket, Clock as _, Revision};
 use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::http::Platform;
@@ -122,7 +122,7 @@ async fn a_record_that_cannot_be_read_is_due_for_nothing_and_is_kept() {
     let key = relay.open(Binding::None, Some("order-1")).await;
     succeed(&relay, &key).await;
     let ada = Username::new("ada").unwrap();
-    pairings::open(&of_world(relay.relay.world()), &operator(), &ada).await.unwrap();
+    pairings::open(&of_world(relay.relay.dependencies()), &operator(), &ada).await.unwrap();
     for bucket in buckets {
         // A pairing is found by its token and by its typed code.
         let readable = if bucket == Bucket::Pairings { 2 } else { 1 };
@@ -140,7 +140,7 @@ async fn a_record_that_cannot_be_read_is_due_for_nothing_and_is_kept() {
 #[tokio::test]
 async fn a_pairing_token_used_or_not_is_swept_within_half_an_hour() {
     let relay = BareRelay::start(Arc::new(MemoryStore::default())).await;
-    let (app, ada) = (of_world(relay.relay.world()), Username::new("ada").unwrap());
+    let (app, ada) = (of_world(relay.relay.dependencies()), Username::new("ada").unwrap());
     let open = async || pairings::open(&app, &operator(), &ada).await.unwrap().pairing_token;
     open().await;
     let used = open().await;

@@ -135,7 +135,7 @@ async fn an_initiator_lifts_its_own_pauses_alone_and_the_phone_and_the_log_hear_
     let rings = opens(&scene.shop, "ada", "none").await;
     assert_eq!(scene.ada.offer().await.ceremony_id, rings.id);
 
-    let told = events(&*scene.relay.running.relay().world().store).await;
+    let told = events(&*scene.relay.running.relay().dependencies().store).await;
     let told: Vec<_> = told.iter().filter(|it| it["event"] == "prompts_unlocked").collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!((&told[0]["username"], told[0].get("operator")), (&json!("ada"), None));

@@ -55,7 +55,7 @@ async fn a_node_whose_vital_task_panics_is_not_ready_and_says_which() {
     assert_eq!(initiator.get("/readyz").await.status(), 200);
 
     store.is_armed.store(true, Ordering::Relaxed);
-    let world = relay.running.relay().world();
+    let world = relay.running.relay().dependencies();
     let somebody = CeremonyId::from_bytes([1; 16]);
     world.bus.publish(Notice::Ceremony(TenantId::default(), somebody)).await;
     let failed = relay.running.tasks().failed().cancelled();

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use fido_relay::app::devices::{self, Device};
 use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::ceremony::{Ceremony, Kind, Request};
-use fido_relay::fatigue::Policy;
+use fido_relay::core::ceremony::{Ceremony, Kind, Request};
+use fido_relay::core::prompt_limits::Policy;
 use fido_relay::ports::{Clock as _, PushFailure, Store};
-use fido_relay::relay::{Bounds, CeremonyKey, OpenOrder, Owner, PullOrder};
+use fido_relay::relay::{Bounds, CeremonyKey, OpenRequest, Owner, PullOrder};
 use fido_relay::security::random;
 use fido_relay_proto::device::{Ack, AckOf, Answer, Claim, FrameErrorCode};
 use fido_relay_proto::http::Pulled;
@@ -60,7 +60,7 @@ impl Stage {
     /// Opens for Ada as a stranger's page does.
     async fn opens(&self, binding: Binding) -> CeremonyKey {
         let request = Request { prior_auth: PriorAuth::None, ..self.relay.request(binding) };
-        let order = OpenOrder { request, idempotency: None };
+        let order = OpenRequest { request, idempotency: None };
         let key = CeremonyKey::from(&self.relay.relay.open(order).await.unwrap());
         tokio::time::sleep(SETTLES).await;
         key
@@ -353,7 +353,7 @@ async fn after_a_restart_devices_are_woken_that_were_not_before() {
     stage.pass(2_100).await;
     assert_eq!(stage.push.woken(), ["one"]);
     stage.sleeper("ada", "two").await;
-    stage.relay.relay.world().tasks.stop(Duration::from_secs(1)).await;
+    stage.relay.relay.dependencies().tasks.stop(Duration::from_secs(1)).await;
     let stage = Stage::on(store, Duration::from_secs(2)).await;
     stage.pass(2_100).await;
     assert_eq!(stage.push.woken(), ["two"]);

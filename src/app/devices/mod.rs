@@ -10,14 +10,15 @@ use fido_relay_proto::{DeviceId, NoticeId, PlainText, TenantId, UnixMillis, User
 
 pub use self::push::{SetPushError, forget_push, set_push};
 pub use self::record::{
-    Device, News, Rotated, TOLD_FOR_S, UserKey, find, load, news, of_user, put,
+    Device, DeviceNotice, Rotated, TOLD_FOR_S, UserKey, find, load, news, of_user, put,
 };
 
 use self::record::{Listed, notice_id};
 use super::{Actor, App, RACES, RevokeError, committed};
-use crate::fatigue::Held;
+use crate::core::prompt_limits::Held;
 use crate::ports::{
-    Batch, Happening, Notice, Revision, Revocation, Revoked, SecurityEvent, Store, StoreError,
+    Batch, Notice, Revision, Revocation, Revoked, SecurityEvent, SecurityEventKind, Store,
+    StoreError,
 };
 use crate::security::clients::Client;
 use crate::security::{device_proof, random};
@@ -47,7 +48,7 @@ pub async fn add(
     }
     listed.user.devices.push(device.id);
     let (id, at) = (NoticeId::from_bytes(random::bytes()), device.paired_at);
-    listed.user.note(News::of_device(device, NoticeEvent::DevicePaired, id, at));
+    listed.user.note(DeviceNotice::of_device(device, NoticeEvent::DevicePaired, id, at));
     let mut batch = listed.put(put(batch, device, Revision::ABSENT)?)?;
     if let Some(target) = &device.push {
         batch = push::take(store, batch, device, target, at).await?;
@@ -66,15 +67,15 @@ pub async fn with_card_news(
     event: &SecurityEvent,
 ) -> Result<Batch, StoreError> {
     let (notice, card, username) =
-        if let Happening::CardRegistered { card_id, username } = &event.what {
+        if let SecurityEventKind::CardRegistered { card_id, username } = &event.what {
             (NoticeEvent::CardRegistered, *card_id, username)
-        } else if let Happening::CardRemoved { card_id, username, .. } = &event.what {
+        } else if let SecurityEventKind::CardRemoved { card_id, username, .. } = &event.what {
             (NoticeEvent::CardRemoved, *card_id, username)
         } else {
             return Ok(batch);
         };
     let mut listed = Listed::load(store, &event.tenant, username).await?;
-    if listed.user.note(News::of_card(notice, card, event.at)) {
+    if listed.user.note(DeviceNotice::of_card(notice, card, event.at)) {
         listed.put(batch)
     } else {
         Ok(batch)
@@ -93,7 +94,7 @@ pub(super) async fn with_user_news(
     at: UnixMillis,
 ) -> Result<Batch, StoreError> {
     let mut listed = Listed::load(store, tenant, username).await?;
-    if listed.user.note(News::of_user(event, at)) { listed.put(batch) } else { Ok(batch) }
+    if listed.user.note(DeviceNotice::of_user(event, at)) { listed.put(batch) } else { Ok(batch) }
 }
 
 /// Gives a user's devices news of prompts that were held back; says whether there is a device.
@@ -109,7 +110,7 @@ pub async fn tell_held(
 ) -> Result<bool, StoreError> {
     for _ in 0..RACES {
         let mut listed = Listed::load(store, tenant, username).await?;
-        if !listed.user.note(News::of_prompts(held, at)) {
+        if !listed.user.note(DeviceNotice::of_prompts(held, at)) {
             return Ok(false);
         }
         match store.commit(listed.put(Batch::new())?).await {
@@ -157,7 +158,7 @@ pub async fn rename(
         }
         device.name.clone_from(&name);
         let username = device.username.clone();
-        let what = Happening::DeviceRenamed { device_id: id, username, client_id: by.id };
+        let what = SecurityEventKind::DeviceRenamed { device_id: id, username, client_id: by.id };
         let event = SecurityEvent::new(by.tenant.clone(), app.clock.now(), what);
         let batch = put(Batch::new(), &device, revision)?.entry(event.entry());
         if app.commit(batch).await? {
@@ -203,11 +204,16 @@ pub async fn rotate_key(
         let id = notice_id(&format!("{} {}", device.id, device.jwk.x));
         let mut listed = Listed::load(&*app.store, tenant, &device.username).await?;
         let mut batch = put(Batch::new(), &device, revision)?;
-        if listed.user.note(News::of_device(&device, NoticeEvent::DeviceKeyRotated, id, now)) {
+        if listed.user.note(DeviceNotice::of_device(
+            &device,
+            NoticeEvent::DeviceKeyRotated,
+            id,
+            now,
+        )) {
             batch = listed.put(batch)?;
         }
         let (device_id, username) = (device.id, device.username.clone());
-        let what = Happening::DeviceKeyRotated { device_id, username: username.clone() };
+        let what = SecurityEventKind::DeviceKeyRotated { device_id, username: username.clone() };
         let batch = batch.entry(SecurityEvent::new(tenant.clone(), now, what).entry());
         if app.commit(batch).await? {
             tracing::info!(device = %device.id, "key rotated");
@@ -262,7 +268,10 @@ async fn revoke_now(app: &App, actor: &Actor, id: DeviceId) -> Result<Device, Re
     app.revocations.record(Revocation { tenant: tenant.clone(), what, at }).await?;
     let event = |device: &Device| {
         let (username, client_id) = (device.username.clone(), actor.client_id());
-        Some(actor.event(at, Happening::DeviceRevoked { device_id: id, username, client_id }))
+        Some(
+            actor
+                .event(at, SecurityEventKind::DeviceRevoked { device_id: id, username, client_id }),
+        )
     };
     let revoked = revoke_listed(&*app.store, tenant, id, at, event).await;
     app.bus.publish(Notice::Revoked(id)).await;
@@ -295,7 +304,7 @@ pub async fn revoke_listed(
         let mut listed = Listed::load(store, tenant, &device.username).await?;
         listed.user.devices.retain(|listed| *listed != id);
         let notice = notice_id(&format!("{} {id}", WireName(NoticeEvent::DeviceRevoked)));
-        listed.user.note(News::of_device(&device, NoticeEvent::DeviceRevoked, notice, at));
+        listed.user.note(DeviceNotice::of_device(&device, NoticeEvent::DeviceRevoked, notice, at));
         batch = listed.put(batch)?;
         if let Some(event) = event(&device) {
             batch = batch.entry(event.entry());

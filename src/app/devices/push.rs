@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{Device, find, notice_id, put};
 use crate::app::{App, RACES, committed};
 use crate::ports::{
-    Batch, Bucket, Happening, PushLoss, Record, Revision, SecurityEvent, Store, StoreError,
+    Batch, Bucket, PushLoss, Record, Revision, SecurityEvent, SecurityEventKind, Store, StoreError,
     Unpushable, records,
 };
 
@@ -152,7 +152,7 @@ pub(super) async fn take(
         batch = put(batch, &other, revision)?.entry(lost(&other, PushLoss::Moved, at));
     }
     let (device_id, username) = (device.id, device.username.clone());
-    let what = Happening::PushSet { device_id, username, service: target.service };
+    let what = SecurityEventKind::PushSet { device_id, username, service: target.service };
     Ok(batch.entry(SecurityEvent::new(tenant.clone(), at, what).entry()))
 }
 
@@ -195,7 +195,7 @@ fn key(tenant: &TenantId, target: &PushTarget) -> String {
 
 fn lost(device: &Device, why: PushLoss, at: UnixMillis) -> String {
     let (device_id, username) = (device.id, device.username.clone());
-    let what = Happening::PushRemoved { device_id, username, why };
+    let what = SecurityEventKind::PushRemoved { device_id, username, why };
     SecurityEvent::new(device.tenant.clone(), at, what).entry()
 }
 

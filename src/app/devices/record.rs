@@ -11,13 +11,13 @@ use fido_relay_proto::{
 };
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::fatigue::{Held, Tries};
+use crate::core::prompt_limits::{Held, Tries};
 use crate::ports::{Batch, Bucket, Record, Revision, Store, StoreError, records};
 use crate::security::random;
 
-/// News are told for this long, in seconds: a phone that is opened once a week hears them.
+/// DeviceNotice are told for this long, in seconds: a phone that is opened once a week hears them.
 pub const TOLD_FOR_S: u64 = 7 * 24 * 60 * 60;
-/// News of a user's devices and cards that are kept: one for each device and a few rotations.
+/// DeviceNotice of a user's devices and cards that are kept: one for each device and a few rotations.
 const NEWS_PER_USER: usize = 8;
 
 /// One installation of the mobile app.
@@ -73,7 +73,7 @@ pub struct Rotated {
 
 /// Something about a device or a card that the user's other devices are told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct News {
+pub struct DeviceNotice {
     /// Counts the user's news.
     pub seq: u64,
     /// Which notice.
@@ -119,8 +119,8 @@ impl UserKey {
 pub(super) struct User {
     pub(super) devices: Vec<DeviceId>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    news: Vec<News>,
-    /// News so far, those that are forgotten included.
+    news: Vec<DeviceNotice>,
+    /// DeviceNotice so far, those that are forgotten included.
     #[serde(default)]
     told: u64,
 }
@@ -130,26 +130,26 @@ impl Record for User {}
 impl User {
     /// Adds news, numbered, if there is a device to tell that they are not about, and they are not
     /// there yet. Says whether they were added.
-    pub(super) fn note(&mut self, news: News) -> bool {
+    pub(super) fn note(&mut self, news: DeviceNotice) -> bool {
         let lonely = self.devices.iter().all(|listed| Some(*listed) == news.device);
         if lonely || self.news.iter().any(|known| known.id == news.id) {
             return false;
         }
         // However often prompts are held back or unlocked, that pushes out no other news.
-        let of_user = |news: &News| news.device.is_none() && news.card.is_none();
-        let is_newer = |known: &News| of_user(known) && known.event == news.event;
+        let of_user = |news: &DeviceNotice| news.device.is_none() && news.card.is_none();
+        let is_newer = |known: &DeviceNotice| of_user(known) && known.event == news.event;
         self.news.retain(|known| news.at < known.at.plus_secs(TOLD_FOR_S) && !is_newer(known));
         if self.news.len() >= NEWS_PER_USER {
             self.news.remove(0);
         }
         self.told += 1;
-        self.news.push(News { seq: self.told, ..news });
+        self.news.push(DeviceNotice { seq: self.told, ..news });
         true
     }
 }
 
-impl News {
-    /// News of a device, not numbered yet.
+impl DeviceNotice {
+    /// DeviceNotice of a device, not numbered yet.
     pub(super) fn of_device(
         device: &Device,
         event: NoticeEvent,
@@ -161,18 +161,18 @@ impl News {
         Self { seq: 0, id, event, device: Some(device.id), card, name, platform, held, at }
     }
 
-    /// News of a card, not numbered yet.
+    /// DeviceNotice of a card, not numbered yet.
     pub(super) fn of_card(event: NoticeEvent, card: CardId, at: UnixMillis) -> Self {
         let id = notice_id(&format!("{} {card}", WireName(event)));
         Self { id, card: Some(card), ..Self::of_user(event, at) }
     }
 
-    /// News of the user's prompts, not numbered yet.
+    /// DeviceNotice of the user's prompts, not numbered yet.
     pub(super) fn of_prompts(held: Held, at: UnixMillis) -> Self {
         Self { held: Some(held), ..Self::of_user(NoticeEvent::PromptsHeld, at) }
     }
 
-    /// News that concern all of a user's devices, not numbered yet.
+    /// DeviceNotice that concern all of a user's devices, not numbered yet.
     pub(super) fn of_user(event: NoticeEvent, at: UnixMillis) -> Self {
         let id = NoticeId::from_bytes(random::bytes());
         let (device, card, name, platform, held) = (None, None, None, None, None);
@@ -224,7 +224,7 @@ pub async fn news(
     store: &dyn Store,
     tenant: &TenantId,
     username: &Username,
-) -> Result<Vec<News>, StoreError> {
+) -> Result<Vec<DeviceNotice>, StoreError> {
     Ok(Listed::load(store, tenant, username).await?.user.news)
 }
 

@@ -15,7 +15,7 @@ use crate::backends::webhook_http::{Settings, WebhookHttp};
 use crate::phone::DeviceKey;
 use crate::ports::{BoxFuture, Bucket, Card, CardEvents, DueRecord, Duty, Revision, Stored};
 use crate::security::clients::{ClientChange, NewClient, PublicKey};
-use crate::security::seal::Sealer;
+use crate::security::encryption::Encryptor;
 
 use super::{AllBut, over};
 
@@ -237,7 +237,7 @@ impl Stage {
             ca_file: None,
             allow_loopback_http: false,
         });
-        let (sealer, sender) = (Sealer::new(&[7; 32]).unwrap(), Arc::new(sender.unwrap()));
+        let (sealer, sender) = (Encryptor::new(&[7; 32]).unwrap(), Arc::new(sender.unwrap()));
         let webhooks = Webhooks::at_rest(Arc::clone(&dyn_store), sealer, clock.clone(), sender);
         let app = App {
             cards: Some(Arc::new(OneCard(Arc::clone(&store)))),
@@ -382,9 +382,9 @@ impl Stage {
                 let (changes, what) = if matches!(act, Act::RegisterCard) {
                     let place = (Bucket::Credentials, "another", Revision::ABSENT);
                     let changes = Batch::new().put(place.0, place.1, place.2, Vec::new());
-                    (changes, Happening::CardRegistered { card_id, username })
+                    (changes, SecurityEventKind::CardRegistered { card_id, username })
                 } else {
-                    (Batch::new(), Happening::CloneSuspected { card_id, username })
+                    (Batch::new(), SecurityEventKind::CloneSuspected { card_id, username })
                 };
                 let event = SecurityEvent::new(actor.tenant.clone(), app.clock.now(), what);
                 said(CardEvents::commit(app, changes, event).await)

@@ -44,7 +44,7 @@ pub(super) struct Snapshot {
 }
 
 /// What the writer checks a group against, without its own newest changes.
-pub(super) struct Ground {
+pub(super) struct BaseLayers {
     older: Option<Arc<Overlay>>,
     tables: Reading,
 }
@@ -132,15 +132,15 @@ impl Layers {
     }
 
     /// What the writer checks a group against.
-    pub(super) fn ground(&self) -> Result<Ground, StoreError> {
+    pub(super) fn ground(&self) -> Result<BaseLayers, StoreError> {
         let both = self.both();
-        Ok(Ground { older: both.older.clone(), tables: self.database.read()? })
+        Ok(BaseLayers { older: both.older.clone(), tables: self.database.read()? })
     }
 
     /// The revision of a record.
     pub(super) fn revision(
         &self,
-        ground: &Ground,
+        ground: &BaseLayers,
         bucket: Bucket,
         key: &str,
     ) -> Result<Revision, StoreError> {

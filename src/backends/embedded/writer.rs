@@ -18,7 +18,7 @@ use redb::{Durability, TableDefinition};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::layers::{Ground, Layers};
+use super::layers::{BaseLayers, Layers};
 use super::log::{AppendError, Head, LogFile};
 use super::overlay::Applied;
 use super::parts::{OpenPart, Part, Turn};
@@ -82,7 +82,7 @@ pub(super) struct Writer {
 
 /// Batches that become one frame.
 struct Group {
-    ground: Ground,
+    ground: BaseLayers,
     payload: Vec<u8>,
     changes: Vec<Applied>,
     /// What the group's batches say in the journal.

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::options::{Purpose, Session};
 use super::server::{BuiltinFido, CloseFault, OpenFault, Wanted, security_event};
-use crate::ceremony::{Begun, TxBinding, UpstreamSession, Verdict};
+use crate::core::ceremony::{Begun, TxBinding, UpstreamSession, Verdict};
 use crate::ports::{Batch, BeginFault, BeginRequest, Completion, Fido};
 
 impl Fido for BuiltinFido {

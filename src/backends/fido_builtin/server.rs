@@ -18,8 +18,8 @@ use super::certify::Sessions;
 use super::challenge;
 use super::credentials::{AddFault, Credential, Credentials, PER_USER, card_id, hash_text};
 use super::options::{self, Purpose, Session, Wording};
-use crate::ceremony::{Approval, Evidence};
-use crate::ports::{Batch, CardEvents, Clock, Happening, SecurityEvent, Store, StoreError};
+use crate::core::ceremony::{Approval, Evidence};
+use crate::ports::{Batch, CardEvents, Clock, SecurityEvent, SecurityEventKind, Store, StoreError};
 use crate::security::random;
 
 /// How often an answer is judged whose records another write changed meanwhile.
@@ -308,7 +308,11 @@ impl BuiltinFido {
         Err(CloseFault::NotStored(StoreError::too_many_races()))
     }
 
-    async fn commit(&self, changes: Batch, event: Option<Happening>) -> Result<(), StoreError> {
+    async fn commit(
+        &self,
+        changes: Batch,
+        event: Option<SecurityEventKind>,
+    ) -> Result<(), StoreError> {
         let Settings { tenant, events, .. } = &self.settings;
         let event = event.map(|what| SecurityEvent::new(tenant.clone(), self.clock.now(), what));
         match (event, events) {
@@ -448,15 +452,15 @@ pub(super) fn security_event(
     session: &Session,
     credential: &[u8],
     judged: &Result<(Approval, Batch), CloseFault>,
-) -> Option<Happening> {
+) -> Option<SecurityEventKind> {
     let (card_id, username) =
         (card_id(&Answer::parse(credential).ok()?.id), session.username.clone());
     match (judged, &session.purpose) {
         (Ok(_), Purpose::Registration { .. }) => {
-            Some(Happening::CardRegistered { card_id, username })
+            Some(SecurityEventKind::CardRegistered { card_id, username })
         }
         (Err(CloseFault::Refused(VerifyError::SignCount)), _) => {
-            Some(Happening::CloneSuspected { card_id, username })
+            Some(SecurityEventKind::CloneSuspected { card_id, username })
         }
         (Ok(_) | Err(_), _) => None,
     }

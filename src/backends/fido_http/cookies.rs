@@ -12,7 +12,7 @@ use reqwest::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 
 use super::cookie_date;
-use crate::ceremony::UpstreamSession;
+use crate::core::ceremony::UpstreamSession;
 use crate::ports::{latin1, latin1_bytes};
 
 /// Cookies that one begin answer may set for its completion call.

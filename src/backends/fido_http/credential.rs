@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::encoding;
-use crate::ceremony::Approval;
+use crate::core::ceremony::Approval;
 
 /// The flags byte of authenticator data lies behind the 32 bytes of the relying party id's hash
 /// (WebAuthn Level 3 section 6.1).

@@ -35,7 +35,7 @@ use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::ceremony::{Begun, COMPLETION_LIMIT_MS, TxBinding, UpstreamSession, Verdict};
+use crate::core::ceremony::{Begun, COMPLETION_LIMIT_MS, TxBinding, UpstreamSession, Verdict};
 use crate::ports::{BeginFault, BeginRequest, CertifyStep, Clock, Completion, Fido};
 use crate::security::random;
 

@@ -13,7 +13,9 @@ use super::probe::Probe;
 use super::settings::{SettingsError, WebPushSettings};
 use super::vapid::Vapid;
 use super::webpush_encryption::Receiver;
-use crate::ports::{Answered, Clock, Letter, Registrar, Unpushable, Unsent, Wake, WebhookSender};
+use crate::ports::{
+    Answered, Clock, OutgoingRequest, Registrar, Unpushable, Unsent, Wake, WebhookSender,
+};
 
 /// A wake that the device has not got takes the place of the one before (RFC 8030 section 5.4).
 const TOPIC: &str = "fido-relay";
@@ -59,7 +61,7 @@ impl WebPush {
             ("urgency", "high".to_owned()),
             ("topic", TOPIC.to_owned()),
         ];
-        let letter = Letter { url, registrar: Registrar::Operator, headers, body };
+        let letter = OutgoingRequest { url, registrar: Registrar::Operator, headers, body };
         match self.sender.send(letter).await {
             Ok(answered) => judge(answered, |answered| {
                 let asked = answered.retry_after.map(|asked| asked.seconds(self.clock.now()));

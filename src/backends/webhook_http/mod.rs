@@ -26,7 +26,9 @@ use reqwest::{Client, Response, Url, redirect, retry};
 use tokio::time::{Instant, timeout_at};
 
 use self::resolver::{CheckedResolver, ForbiddenAddress};
-use crate::ports::{Answered, Letter, Registrar, RetryAfter, Unsendable, Unsent, WebhookSender};
+use crate::ports::{
+    Answered, OutgoingRequest, Registrar, RetryAfter, Unsendable, Unsent, WebhookSender,
+};
 
 pub use self::resolver::{Lookup, SystemLookup};
 
@@ -112,7 +114,7 @@ impl WebhookHttp {
         Ok(Self { settings, client })
     }
 
-    async fn exchange(&self, url: Url, letter: Letter) -> Result<Answered, Unsent> {
+    async fn exchange(&self, url: Url, letter: OutgoingRequest) -> Result<Answered, Unsent> {
         let mut request = self.client.post(url).body(letter.body);
         for (name, value) in letter.headers {
             request = request.header(name, value);
@@ -135,7 +137,7 @@ impl WebhookSender for WebhookHttp {
         target::permit(&self.settings, url, registrar)
     }
 
-    fn send(&self, letter: Letter) -> BoxFuture<'_, Result<Answered, Unsent>> {
+    fn send(&self, letter: OutgoingRequest) -> BoxFuture<'_, Result<Answered, Unsent>> {
         Box::pin(async move {
             // The operator may have shortened the lists since the endpoint was registered.
             let permitted = self.permits(letter.url.as_str(), letter.registrar);

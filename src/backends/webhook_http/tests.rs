@@ -31,9 +31,14 @@ impl Lookup for Scripted {
     }
 }
 
-fn letter(url: &str) -> Letter {
+fn letter(url: &str) -> OutgoingRequest {
     let url = url.parse().unwrap();
-    Letter { url, registrar: Registrar::Operator, headers: Vec::new(), body: b"{}".to_vec() }
+    OutgoingRequest {
+        url,
+        registrar: Registrar::Operator,
+        headers: Vec::new(),
+        body: b"{}".to_vec(),
+    }
 }
 
 /// Addresses that no delivery may ever go to.
@@ -308,7 +313,8 @@ async fn a_name_with_one_forbidden_address_is_not_connected_to() {
 async fn a_listed_host_that_leaves_the_list_is_not_sent_to_any_more() {
     let lookup = Scripted::new(&[&["1.1.1.1"]]);
     let sender = WebhookHttp::with_lookup(Settings::default(), Arc::clone(&lookup) as _).unwrap();
-    let letter = Letter { registrar: Registrar::Client, ..letter("https://hooks.example.com/") };
+    let letter =
+        OutgoingRequest { registrar: Registrar::Client, ..letter("https://hooks.example.com/") };
     assert_eq!(sender.send(letter).await, Err(Unsent::Forbidden));
     assert_eq!(lookup.asked.load(Ordering::SeqCst), 0, "the name was not even looked up");
 }

@@ -11,7 +11,7 @@ use fido_relay_proto::http::P256Jwk;
 use serde::de::DeserializeOwned;
 
 use super::{ConfigFile, Failure, answer};
-use crate::audit::{self, Question, Report};
+use crate::app::audit::{self, Question, Report};
 use crate::security::jws;
 use crate::security::result_token::JwkSet;
 

@@ -16,7 +16,7 @@ use fido_relay_webauthn::{AttestedBy, KeptAnswer, Shown, VerifyError, verify_kep
 
 use super::super::{Failure, answer};
 use crate::backends::fido_builtin;
-use crate::ceremony::TxBinding;
+use crate::core::ceremony::TxBinding;
 use crate::security::receipt::{self, Receipt};
 use crate::security::record::{self, BadRecord};
 use crate::security::result_token::JwkSet;

@@ -18,7 +18,7 @@ use crate::cli::demo::initiator::Initiator;
 use crate::cli::demo::vapid_key;
 use crate::cli::scratch::Scratch;
 use crate::config;
-use crate::edge::admin::{CreateClient, NewKey};
+use crate::edge::operator::{CreateClient, NewKey};
 use crate::phone::DeviceKey;
 
 /// How long a child may take to listen.

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use fido_relay_proto::{ClientId, PlainText};
 
 use super::{Administration, Failure, answer};
-use crate::edge::admin::{PublicKeyEntry, RemovePublicKey};
+use crate::edge::operator::{PublicKeyEntry, RemovePublicKey};
 
 /// A JWK is a few hundred bytes; a file this long is something else.
 const FILE_MAX: u64 = 16 * 1024;

@@ -72,7 +72,7 @@ fn can_be_made(directory: &Path) -> Finding {
 fn open_modes(directory: &Path) -> Vec<(PathBuf, u32, u32)> {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use crate::edge::admin_socket::SOCKET_NAME;
+    use crate::edge::operator::socket::SOCKET_NAME;
     use crate::serve::{REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE};
 
     let inside = [STORE_FILE, SEAL_KEY_FILE, REVOCATIONS_FILE, SOCKET_NAME]

@@ -8,19 +8,19 @@ use fido_relay_proto::{ClientId, UnixMillis};
 use tokio::time::Instant;
 
 use super::finding::Finding;
+use crate::app::audit::{self, Difference};
 use crate::app::devices::Device;
-use crate::audit::{self, Difference};
 use crate::backends::embedded::{FileStore, OpenError, SystemClock};
-use crate::ceremony::Ceremony;
 use crate::cli::administration::Administration;
 use crate::cli::counted;
 use crate::cli::health;
 use crate::config::Config;
-use crate::edge::admin::ClientEntry;
+use crate::core::ceremony::Ceremony;
+use crate::edge::operator::ClientEntry;
 use crate::ports::{Bucket, Clock as _, Revision, Store, StoreError, records};
 use crate::security::clients::Client;
+use crate::security::encryption::Encryptor;
 use crate::security::keys::Keys;
-use crate::security::seal::Sealer;
 use crate::serve::{Contents, DataDirectory, SEAL_KEY_FILE, audit_dir, due_rules};
 
 /// The record that is written and removed.
@@ -169,7 +169,7 @@ async fn written(store: &dyn Store) -> Result<Duration, StoreError> {
 /// Whether what is sealed in the store opens. Makes neither the key nor anything sealed.
 async fn sealing_key(store: &dyn Store, config: &Config) -> Result<&'static str, String> {
     let sealed = store.list(Bucket::Keys, "").await.map_err(|error| error.to_string())?;
-    let sealer = Sealer::load(&config.data_dir.join(SEAL_KEY_FILE));
+    let sealer = Encryptor::load(&config.data_dir.join(SEAL_KEY_FILE));
     let sealer = sealer.map_err(|error| error.to_string())?;
     if !sealed.is_empty() {
         let keys = Keys::load_or_make(store, &sealer).await;

@@ -6,9 +6,9 @@ use std::path::Path;
 use super::finding::Finding;
 use crate::backends::embedded::SystemClock;
 use crate::config::{Config, Tls};
-use crate::edge::accept::{Pair, PairError};
+use crate::edge::listener::{Pair, PairError};
 use crate::ports::Clock as _;
-use crate::serve::door;
+use crate::serve::listening;
 
 /// Those who renew automatically do so a month ahead; with less than this left, it has failed.
 const FEW_DAYS: i64 = 14;
@@ -16,7 +16,7 @@ const FEW_DAYS: i64 = 14;
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let Some(tls) = &config.tls else { return Vec::new() };
     let now = SystemClock.now();
-    let mut findings = match Pair::load(&door::pair_files(tls), now) {
+    let mut findings = match Pair::load(&listening::pair_files(tls), now) {
         Ok(pair) => vec![time(pair.days_left(now), tls), name(&pair, config)],
         Err(error) => {
             let remedy = remedy(&error);

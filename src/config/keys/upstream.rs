@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::door::read_pair;
+use super::listener::read_pair;
 use crate::config::reader::Reader;
 use crate::config::values::{Origin, UpstreamKind};
 use crate::config::{HttpUpstream, Upstream, UpstreamPaths, UpstreamUsernames};

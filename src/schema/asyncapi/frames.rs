@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::messages::{Case, Naming, carried, split, title};
 use super::{Parts, close_code, close_table, reference};
+use crate::core::session::CloseReason;
 use crate::schema::components::Components;
-use crate::session::CloseReason;
 
 /// Where the channel stands in the document.
 const CHANNEL: &str = "channels/deviceSocket";

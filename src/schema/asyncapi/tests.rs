@@ -8,7 +8,7 @@ use fido_relay_proto::webhook::WebhookEvent;
 use serde_json::Value;
 
 use super::document;
-use crate::session::CloseReason;
+use crate::core::session::CloseReason;
 
 /// Every reference, wherever it stands.
 fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {

@@ -176,8 +176,10 @@ pub(super) async fn all(bank: &Bank) -> Vec<(String, String)> {
     let me: Value = other.get("/v1/clients/self").await.json().await.unwrap();
     let theirs: ClientId = serde_json::from_value(me["client_id"].clone()).unwrap();
     let their_pair = KeyPair::generate("ES256", "theirs");
-    let key =
-        PublicKey::from_jwk(&their_pair.jwk(), bank.relay.running.relay().world().clock.now());
+    let key = PublicKey::from_jwk(
+        &their_pair.jwk(),
+        bank.relay.running.relay().dependencies().clock.now(),
+    );
     bank.register_for(theirs, &key.unwrap()).await;
     add("a key of another client", their_pair.sign(&their_pair.header(), &bank.claims()));
     add("a key of another client under our name", {

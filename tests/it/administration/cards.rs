@@ -97,7 +97,7 @@ async fn a_removed_user_leaves_nothing_to_the_next_one_of_the_name() {
     let mut socket = Socket::connect(&ada.socket_url).await.unwrap();
     assert_eq!(socket.authenticate(&ada.key, ada.device_id).await.unwrap_err().code(), Some(4401));
     assert_eq!(bank.outcome(open.id).await.status, Status::Ended(Outcome::Cancelled));
-    let world = relay.running.relay().world();
+    let world = relay.running.relay().dependencies();
     for secret in [Secret::Token(&link.pairing_token), Secret::Typed(&link.typed_code)] {
         let found = pairings::look(&*world.store, secret, world.clock.now()).await;
         assert!(matches!(found, Err(PairingError::Unknown)), "{found:?}");

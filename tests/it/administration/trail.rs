@@ -49,7 +49,7 @@ async fn the_audit_log_hears_of_clients_devices_and_refusals() {
 
     // Somebody who claims to be that client.
     let url = format!("{}/oauth/token", relay.url());
-    let now_s = relay.running.relay().world().clock.now().as_secs();
+    let now_s = relay.running.relay().dependencies().clock.now().as_secs();
     let id = serde_json::from_value(made["client_id"].clone()).unwrap();
     let forged = KeyPair::generate("ES256", "first");
     let assertion = forged.sign(&forged.header(), &claims(id, &url, now_s));

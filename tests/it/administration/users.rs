@@ -4,7 +4,7 @@
 use fido_relay::app::devices::UserKey;
 use fido_relay::app::users::{put_standing, standing};
 use fido_relay::config::Config;
-use fido_relay::fatigue::{Ask, BrowserHash, End, Lane, Policy};
+use fido_relay::core::prompt_limits::{Ask, BrowserHash, End, Lane, Policy};
 use fido_relay::ports::{Batch, Store};
 use fido_relay_proto::device::{DeclineReason, FrameErrorCode, NoticeEvent};
 use fido_relay_proto::life::PriorAuth;
@@ -153,7 +153,7 @@ async fn who_gets_a_removed_users_name_inherits_neither_browsers_nor_pauses() {
         let bank = relay.initiator().await;
         let opened = opens(&bank).await;
         bank.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
-        let world = relay.running.relay().world();
+        let world = relay.running.relay().dependencies();
         makes_known(&*world.store, "Ada's laptop", world.clock.now()).await;
         let shown = run_json(&data_dir, &["user", "show", "ada", "--json"]).await;
         assert_eq!(shown["known_browsers"], 1, "{shown}");

@@ -96,7 +96,7 @@ async fn the_operator_registers_tests_rotates_looks_after_and_removes_an_endpoin
 async fn records(relay: &TestRelay) -> usize {
     let mut records = 0;
     for bucket in [Bucket::Webhooks, Bucket::Outbox, Bucket::Delivered] {
-        records += relay.running.relay().world().store.list(bucket, "").await.unwrap().len();
+        records += relay.running.relay().dependencies().store.list(bucket, "").await.unwrap().len();
     }
     records
 }

@@ -86,28 +86,42 @@ const ROOMS: &[Room] = &[
     // Pure but for cryptography.
     room("webauthn", &[], NOT_A_VERIFIERS),
     // A suppression names the rule of the prompt limits that asked for it.
-    room("ceremony", &["fatigue"], WORLD),
-    room("session", &[], WORLD),
+    // The modules of the core name one another by the rows below.
+    room("core", &[], WORLD),
+    room("core::ceremony", &["core::prompt_limits"], WORLD),
+    room("core::session", &[], WORLD),
     // What the wire's own types say of themselves, as documents; how a socket ends is the session's.
-    room("schema", &["session"], WORLD),
+    room("schema", &["core::session"], WORLD),
     room("config", &[], LIBRARIES),
     room("tasks", &[], LIBRARIES),
     room("rfc3339", &[], WORLD),
     // Places where a test kills the process; empty in a release build.
     room("fault_point", &[], LIBRARIES),
     // Rules alone, like the core; how a ceremony is made is not their business.
-    room("fatigue", &[], WORLD),
+    room("core::prompt_limits", &[], WORLD),
     // The log tells why somebody was not asked, in the rules' own words.
-    room("ports", &["ceremony", "fatigue", "rfc3339"], LIBRARIES),
-    room("security", &["ceremony", "ports", "security::random", "security::seal"], LIBRARIES),
+    room("ports", &["core::ceremony", "core::prompt_limits", "rfc3339"], LIBRARIES),
+    room(
+        "security",
+        &["core::ceremony", "ports", "security::random", "security::encryption"],
+        LIBRARIES,
+    ),
     room("security::random", &[], LIBRARIES),
     // Cryptography without state: what the relay stores is sealed by the relay itself.
-    room("security::seal", &["security::random"], LIBRARIES),
+    room("security::encryption", &["security::random"], LIBRARIES),
     // What is done, for every edge and command: a removed client's webhook endpoints go in the same
     // commit, so it knows their room; what holds a user's prompts back is seen and lifted here.
     room(
         "app",
-        &["fatigue", "ports", "rfc3339", "security", "security::random", "tasks", "webhooks"],
+        &[
+            "core::prompt_limits",
+            "ports",
+            "rfc3339",
+            "security",
+            "security::random",
+            "tasks",
+            "app::webhooks",
+        ],
         LIBRARIES,
     ),
     room(
@@ -115,24 +129,24 @@ const ROOMS: &[Room] = &[
         &[
             // Whose phones they are, and what revoking one means: the records are the acts'.
             "app",
-            "ceremony",
-            "fatigue",
-            "session",
+            "core::ceremony",
+            "core::prompt_limits",
+            "core::session",
             "journal",
             "ports",
             "tasks",
             "fault_point",
             "security::random",
-            "security::seal",
+            "security::encryption",
         ],
         LIBRARIES,
     ),
     // An entry is made of the record; a receipt is part of it.
-    room("journal", &["ceremony", "ports", "rfc3339", "security"], LIBRARIES),
+    room("journal", &["core::ceremony", "ports", "rfc3339", "security"], LIBRARIES),
     // Signs what it exports.
     room(
-        "audit",
-        &["ceremony", "journal", "ports", "rfc3339", "security", "security::random", "tasks"],
+        "app::audit",
+        &["core::ceremony", "journal", "ports", "rfc3339", "security", "security::random", "tasks"],
         LIBRARIES,
     ),
     room(
@@ -140,10 +154,10 @@ const ROOMS: &[Room] = &[
         &[
             "app",
             // Why a prompt does not ring, in the rules' own words.
-            "fatigue",
-            "session",
+            "core::prompt_limits",
+            "core::session",
             "relay",
-            "webhooks",
+            "app::webhooks",
             "security",
             "security::random",
             "ports",
@@ -156,20 +170,36 @@ const ROOMS: &[Room] = &[
         &["reqwest", "redb", "async_nats"],
     ),
     // Told by the edge, and through ports by the rest; it renders, and serves nothing.
-    room("metrics", &["ceremony", "session", "ports"], LIBRARIES),
+    room("metrics", &["core::ceremony", "core::session", "ports"], LIBRARIES),
     room("backends", &[], WORLD),
-    room("backends::embedded", &["ceremony", "ports", "tasks", "security::random"], NOT_A_STORES),
-    room("backends::nats", &["ceremony", "ports", "tasks", "security::random"], NOT_A_STORES),
+    room(
+        "backends::embedded",
+        &["core::ceremony", "ports", "tasks", "security::random"],
+        NOT_A_STORES,
+    ),
+    room("backends::nats", &["core::ceremony", "ports", "tasks", "security::random"], NOT_A_STORES),
     room(
         "backends::fido_http",
-        &["ceremony", "ports", "tasks", "security::random", "trust"],
+        &["core::ceremony", "ports", "tasks", "security::random", "trust"],
         NOT_A_CALLERS,
     ),
-    room("backends::fido_builtin", &["ceremony", "ports", "tasks", "security::random"], LIBRARIES),
+    room(
+        "backends::fido_builtin",
+        &["core::ceremony", "ports", "tasks", "security::random"],
+        LIBRARIES,
+    ),
     // Signs what it sends, and keeps its keys sealed, as the relay keeps a FIDO2 server's sessions.
     room(
-        "webhooks",
-        &["ceremony", "journal", "ports", "rfc3339", "tasks", "security::random", "security::seal"],
+        "app::webhooks",
+        &[
+            "core::ceremony",
+            "journal",
+            "ports",
+            "rfc3339",
+            "tasks",
+            "security::random",
+            "security::encryption",
+        ],
         LIBRARIES,
     ),
     room("backends::webhook_http", &["ports", "trust"], NOT_A_CALLERS),
@@ -335,22 +365,26 @@ fn said_of(path: &str, code: &str) -> Vec<String> {
 
 #[test]
 fn the_checker_sees_every_way_to_reach_into_another_room() {
-    let relay = ["ceremony must not use relay"];
+    let relay = ["core::ceremony must not use relay"];
     for code in [
         "use crate::relay::Relay;",
-        "use crate::{ceremony::State, relay};",
+        "use crate::{core::ceremony::State, relay};",
         "use crate::{\n    ports::{self, Store},\n    relay::{Relay, drive},\n};",
-        "use super::super::super::relay::Relay;",
+        "use super::super::super::super::relay::Relay;",
         "pub(crate) use crate::relay as r;",
         "fn f() -> crate::relay::Relay { loop {} }",
         "fn f() { let c = '\"'; crate::relay::run(\"//\"); }",
         "fn f<'a>(x: &'a u8) { crate::relay::run(x) }",
     ] {
-        let said = said_of("src/ceremony/step/deep.rs", code);
+        let said = said_of("src/core/ceremony/step/deep.rs", code);
         assert!(said.iter().any(|fault| fault == relay[0]), "{code}: {said:?}");
     }
     for (path, code, fault) in [
-        ("src/edge/http/mod.rs", "use crate::ceremony::State;", "edge must not use ceremony"),
+        (
+            "src/edge/public/http/mod.rs",
+            "use crate::core::ceremony::State;",
+            "edge must not use core::ceremony",
+        ),
         (
             "src/backends/embedded/bus.rs",
             "use super::super::fido_http::FidoHttp;",
@@ -363,9 +397,21 @@ fn the_checker_sees_every_way_to_reach_into_another_room() {
         ),
         ("src/relay/drive.rs", "use crate::security::keys::Keys;", "relay must not use security"),
         ("src/config/mod.rs", "use crate::tasks::Tasks;", "config must not use tasks"),
-        ("src/session/machine.rs", "use std::time::Instant;", "session must not know std::time"),
-        ("src/session/machine.rs", "use std::{fmt, io::Read};", "session must not know std::io"),
-        ("src/ceremony/step.rs", "fn f() { tracing::info!(1) }", "ceremony must not know tracing"),
+        (
+            "src/core/session/machine.rs",
+            "use std::time::Instant;",
+            "core::session must not know std::time",
+        ),
+        (
+            "src/core/session/machine.rs",
+            "use std::{fmt, io::Read};",
+            "core::session must not know std::io",
+        ),
+        (
+            "src/core/ceremony/step.rs",
+            "fn f() { tracing::info!(1) }",
+            "core::ceremony must not know tracing",
+        ),
         ("src/relay/open.rs", "use axum::Json;", "relay must not know axum"),
         ("proto/src/device.rs", "use tokio::sync;", "proto must not know tokio"),
         ("webauthn/src/cose.rs", "use std::time::Instant;", "webauthn must not know std::time"),
@@ -378,22 +424,28 @@ fn the_checker_sees_every_way_to_reach_into_another_room() {
 #[test]
 fn the_checker_lets_pass_what_is_allowed_and_what_is_no_code() {
     for (path, code) in [
-        ("src/relay/drive.rs", "use crate::{ceremony::State, ports::Store, security::random};"),
+        (
+            "src/relay/drive.rs",
+            "use crate::{core::ceremony::State, ports::Store, security::random};",
+        ),
         ("src/relay/drive.rs", "use super::open::Open;\nuse crate::relay::Relay;"),
-        ("src/ceremony/step.rs", "/// See [`crate::relay`].\n// crate::relay::x\n/* tokio::x */"),
-        ("src/ceremony/step.rs", "const X: &str = \"crate::relay::x\";"),
-        ("src/ceremony/step.rs", "const X: &str = r#\"\" crate::relay::x\"#;"),
-        ("src/ceremony/step.rs", "#[cfg(test)]\nmod tests {\n use crate::relay::{x};\n}"),
-        ("src/ceremony/step.rs", "#[cfg(test)]\n#[allow(unused)]\nuse crate::relay::x;"),
-        ("src/ceremony/tests/table.rs", "use crate::relay::x;"),
-        ("src/ceremony/tests.rs", "use crate::relay::x;"),
+        (
+            "src/core/ceremony/step.rs",
+            "/// See [`crate::relay`].\n// crate::relay::x\n/* tokio::x */",
+        ),
+        ("src/core/ceremony/step.rs", "const X: &str = \"crate::relay::x\";"),
+        ("src/core/ceremony/step.rs", "const X: &str = r#\"\" crate::relay::x\"#;"),
+        ("src/core/ceremony/step.rs", "#[cfg(test)]\nmod tests {\n use crate::relay::{x};\n}"),
+        ("src/core/ceremony/step.rs", "#[cfg(test)]\n#[allow(unused)]\nuse crate::relay::x;"),
+        ("src/core/ceremony/tests/table.rs", "use crate::relay::x;"),
+        ("src/core/ceremony/tests.rs", "use crate::relay::x;"),
         ("src/cli/demo.rs", "use crate::{edge, relay, backends::embedded::FileStore};"),
         ("proto/src/http.rs", "use crate::ids::CeremonyId;\nuse super::life::Step;"),
     ] {
         assert_eq!(said_of(path, code), [""; 0], "{code}");
     }
     let after = "#[cfg(test)]\nmod tests {}\nuse crate::relay::x;";
-    assert_eq!(said_of("src/ceremony/step.rs", after), ["ceremony must not use relay"]);
+    assert_eq!(said_of("src/core/ceremony/step.rs", after), ["core::ceremony must not use relay"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fido_relay::phone::Paired;
-use fido_relay::ports::{Batch, Happening, SecurityEvent};
+use fido_relay::ports::{Batch, SecurityEvent, SecurityEventKind};
 use fido_relay_proto::http::OpenedCeremony;
 use fido_relay_proto::webhook::{CreatedWebhook, WebhookEvent};
 use fido_relay_proto::{CardId, TenantId, Username};
@@ -182,11 +182,11 @@ async fn all_that_the_relay_says_by_itself_is_in_the_document_and_all_of_the_doc
     // The FIDO2 server of this relay is another's: its cards are not this relay's to tell of.
     let (card_id, username) = (CardId::from_bytes([9; 32]), Username::new("ada").unwrap());
     for what in [
-        Happening::CardRegistered { card_id, username: username.clone() },
-        Happening::CardRemoved { card_id, username: username.clone(), client_id: None },
-        Happening::CloneSuspected { card_id, username },
+        SecurityEventKind::CardRegistered { card_id, username: username.clone() },
+        SecurityEventKind::CardRemoved { card_id, username: username.clone(), client_id: None },
+        SecurityEventKind::CloneSuspected { card_id, username },
     ] {
-        let world = relay.running.relay().world();
+        let world = relay.running.relay().dependencies();
         let event = SecurityEvent::new(TenantId::default(), world.clock.now(), what);
         world.store.commit(Batch::new().entry(event.entry())).await.unwrap();
     }

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay::audit::{self, Difference, Settings};
+use fido_relay::app::audit::{self, Difference, Settings};
 use fido_relay::backends::embedded::{FileStore, MemoryStore, SystemClock};
-use fido_relay::ceremony::Event;
-use fido_relay::ports::{Ability, Batch, Bucket, Clock as _, Happening, SecurityEvent, Store};
-use fido_relay::relay::{DriveError, OpenError, OpenOrder};
+use fido_relay::core::ceremony::Event;
+use fido_relay::ports::{
+    Ability, Batch, Bucket, Clock as _, SecurityEvent, SecurityEventKind, Store,
+};
+use fido_relay::relay::{DriveError, OpenError, OpenRequest};
 use fido_relay::serve::due_rules;
 use fido_relay_proto::{AttemptId, Binding, ClientId, TenantId};
 use serde_json::Value;
@@ -25,7 +27,7 @@ fn settings(directory: &Path) -> Settings {
 async fn say(store: &dyn Store, number: u32) {
     let mut id = [0; 16];
     id[..4].copy_from_slice(&number.to_be_bytes());
-    let what = Happening::ClientMade { client_id: ClientId::from_bytes(id) };
+    let what = SecurityEventKind::ClientMade { client_id: ClientId::from_bytes(id) };
     let event = SecurityEvent::new(TenantId::default(), SystemClock.now(), what);
     store.commit(Batch::new().entry(event.entry())).await.unwrap();
 }
@@ -106,7 +108,7 @@ async fn with_required_nothing_new_begins_once_the_disk_is_full_for_a_minute_and
     audit.caught_up().await.unwrap();
     let full = fill_the_disk(directory.path());
     let relay = BareRelay::start_with(Arc::clone(&store), audit.ability()).await;
-    let order = || OpenOrder { request: relay.request(Binding::None), idempotency: None };
+    let order = || OpenRequest { request: relay.request(Binding::None), idempotency: None };
     let first = relay.open(Binding::None, None).await;
     until(&audit, Ability::Failing).await;
     tokio::time::sleep(Duration::from_secs(50)).await;

@@ -12,20 +12,22 @@ mod whole;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fido_relay::audit::{self, Audit, Checkpoint, Fault, Ground, Question, Report, Settings};
+use fido_relay::app::audit::{
+    self, Audit, AuditDependencies, Checkpoint, Fault, Question, Report, Settings,
+};
 use fido_relay::backends::embedded::SystemClock;
 use fido_relay::ports::{Clock, Store};
+use fido_relay::security::encryption::Encryptor;
 use fido_relay::security::keys::Keys;
 use fido_relay::security::record::RecordSigner;
 use fido_relay::security::result_token::JwkSet;
-use fido_relay::security::seal::Sealer;
 
 /// Who signs in these tests.
 pub(crate) const ISSUER: &str = "https://relay.example.com";
 
 /// The signer over a store, as the relay makes it.
 pub(crate) async fn signer(store: &dyn Store) -> RecordSigner {
-    let keys = Keys::load_or_make(store, &Sealer::new(&[7; 32]).unwrap()).await.unwrap();
+    let keys = Keys::load_or_make(store, &Encryptor::new(&[7; 32]).unwrap()).await.unwrap();
     RecordSigner::new(&keys, ISSUER).unwrap()
 }
 
@@ -54,7 +56,8 @@ pub(crate) async fn try_start(
     clock: Arc<dyn Clock>,
 ) -> Result<Audit, audit::StartError> {
     let signer = Arc::new(signer(&**store).await);
-    let ground = Ground { store: Arc::clone(store), clock, signer, refusals: Arc::default() };
+    let ground =
+        AuditDependencies { store: Arc::clone(store), clock, signer, refusals: Arc::default() };
     Audit::start(settings, ground, &crate::support::journal()).await
 }
 

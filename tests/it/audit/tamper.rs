@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use fido_relay::audit::{Checkpoint, Settings};
+use fido_relay::app::audit::{Checkpoint, Settings};
 use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::ports::{Batch, Happening, SecurityEvent, Store};
+use fido_relay::ports::{Batch, SecurityEvent, SecurityEventKind, Store};
 use fido_relay::security::result_token::JwkSet;
 use fido_relay_proto::{ClientId, TenantId, UnixMillis};
 use tempfile::TempDir;
@@ -34,7 +34,7 @@ impl Written {
             let audit = start(&store, settings.clone()).await;
             for nth in 0..6 {
                 let client_id = ClientId::from_bytes([nth; 16]);
-                let what = Happening::ClientMade { client_id };
+                let what = SecurityEventKind::ClientMade { client_id };
                 let at = UnixMillis(1_800_000_000_000);
                 let tenant = TenantId::default();
                 let entry = SecurityEvent::new(tenant, at, what).entry();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fido_relay::ceremony::Ceremony;
+use fido_relay::core::ceremony::Ceremony;
 use serde_json::Value;
 
 use super::lines;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fido_relay::audit::Settings;
+use fido_relay::app::audit::Settings;
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::ports::{Bucket, Store};
 use serde_json::Value;

@@ -4,7 +4,7 @@
 use fido_relay::backends::embedded::FileStore;
 use fido_relay::phone::DeviceKey;
 use fido_relay::ports::{Bucket, Clock as _, Store as _};
-use fido_relay::security::seal::Sealer;
+use fido_relay::security::encryption::Encryptor;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::ClientId;
 use fido_relay_proto::http::{OpenedCeremony, OpenedPairing};
@@ -151,7 +151,7 @@ impl Run {
 }
 
 /// The private halves of webhooks' keys, as they lie sealed in the store.
-pub(super) async fn webhook_keys(store: &FileStore, sealer: &Sealer, secrets: &mut Secrets) {
+pub(super) async fn webhook_keys(store: &FileStore, sealer: &Encryptor, secrets: &mut Secrets) {
     for (_, stored) in store.list(Bucket::Webhooks, "").await.unwrap() {
         let endpoint: Value = serde_json::from_slice(&stored.value).unwrap();
         let place = format!("webhooks.{}", endpoint["id"].as_str().unwrap());

@@ -9,9 +9,9 @@ pub(crate) mod secrets;
 pub(crate) mod suite;
 
 use fido_relay::backends::embedded::{FileStore, SystemClock};
-use fido_relay::ceremony::Ceremony;
+use fido_relay::core::ceremony::Ceremony;
 use fido_relay::ports::{Bucket, Clock as _, Store as _, records};
-use fido_relay::security::seal::Sealer;
+use fido_relay::security::encryption::Encryptor;
 use fido_relay::serve::{SEAL_KEY_FILE, STORE_FILE};
 use fido_relay::tasks::Tasks;
 
@@ -23,7 +23,7 @@ use run::{Run, upstream};
 async fn keys_at_rest(home: &Home, run: &mut Run) {
     let seal_key = home.data_dir().join(SEAL_KEY_FILE);
     run.secrets.add("sealing key", std::fs::read_to_string(&seal_key).unwrap().trim());
-    let sealer = Sealer::load_or_make(&seal_key).unwrap();
+    let sealer = Encryptor::load_or_make(&seal_key).unwrap();
     let store = FileStore::open(&home.data_dir().join(STORE_FILE), &[]).unwrap();
     let mut keys = 0;
     for (name, stored) in store.list(Bucket::Keys, "").await.unwrap() {

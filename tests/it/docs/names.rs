@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use fido_relay::session::CloseReason;
+use fido_relay::core::session::CloseReason;
 use fido_relay_proto::device::FrameErrorCode;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Outcome, Phase, ProblemCode, Reason, Step};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fido_relay::backends::fido_http::FidoHttp;
-use fido_relay::ceremony::Verdict;
+use fido_relay::core::ceremony::Verdict;
 use fido_relay::ports::Fido as _;
 use fido_relay_proto::{CeremonyType, Reason};
 use tokio::time::timeout;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fido_relay::ceremony::Verdict;
+use fido_relay::core::ceremony::Verdict;
 use fido_relay::ports::Fido as _;
 use fido_relay_proto::{CeremonyType, Reason};
 use tokio::io::AsyncReadExt as _;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use fido_relay::backends::embedded::SystemClock;
 use fido_relay::backends::fido_http::{FidoHttp, Settings};
-use fido_relay::ceremony::{UpstreamSession, Verdict};
+use fido_relay::core::ceremony::{UpstreamSession, Verdict};
 use fido_relay::ports::{BeginRequest, Fido as _};
 use fido_relay_proto::http::UpstreamOptions;
 use fido_relay_proto::{CeremonyType, DisplayName, TenantId, Username};

@@ -6,7 +6,7 @@ use fido_relay::backends::embedded::SystemClock;
 use fido_relay::backends::fido_http::{
     ClientCert, FidoHttp, PathSet, Settings, SettingsError, UsernameForm,
 };
-use fido_relay::ceremony::{TxBinding, UpstreamSession, Verdict};
+use fido_relay::core::ceremony::{TxBinding, UpstreamSession, Verdict};
 use fido_relay::ports::Fido as _;
 use fido_relay_proto::{CeremonyType, Reason, Username};
 use serde_json::json;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fido_relay::session::{Action, Jitter, Limits, Nonce, Session};
+use fido_relay::core::session::{Action, Jitter, Limits, Nonce, Session};
 use fido_relay_proto::http::{OpenCeremony, PairDevice};
 use fido_relay_proto::limits::{JSON_DEPTH, JSON_KEYS};
 use fido_relay_proto::{ConnectionId, DeviceFrame, RelayFrame, shape};

@@ -6,18 +6,18 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fido_relay::audit::{Audit, Ground, Settings};
+use fido_relay::app::audit::{Audit, AuditDependencies, Settings};
+use fido_relay::app::webhooks;
 use fido_relay::backends::embedded::{FileStore, SystemClock};
-use fido_relay::ceremony::{Ceremony, Closed};
+use fido_relay::core::ceremony::{Ceremony, Closed};
 use fido_relay::fault_point::Point;
 use fido_relay::ports::{Bucket, Store, records};
 use fido_relay::security::clients::NewClient;
+use fido_relay::security::encryption::Encryptor;
 use fido_relay::security::keys::Keys;
 use fido_relay::security::record::RecordSigner;
-use fido_relay::security::seal::Sealer;
 use fido_relay::serve::{AUDIT_DIR, DataDirectory, SEAL_KEY_FILE};
 use fido_relay::tasks::Tasks;
-use fido_relay::webhooks;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, CeremonyId, EventId, Outcome, PlainText, TenantId};
 use serde_json::Value;
@@ -107,14 +107,14 @@ impl Place {
     /// the ceremony's facts make.
     pub(super) async fn audit_is_complete(&self) {
         let store: Arc<dyn Store> = Arc::new(self.store());
-        let sealer = Sealer::load_or_make(&self.path().join(SEAL_KEY_FILE)).unwrap();
+        let sealer = Encryptor::load_or_make(&self.path().join(SEAL_KEY_FILE)).unwrap();
         let keys = Keys::load_or_make(&*store, &sealer).await.unwrap();
         let signer = RecordSigner::new(&keys, &self.url()).unwrap();
         let published = audit::jwks(&signer);
         let directory = self.path().join(AUDIT_DIR);
         let settings = Settings::new(directory.clone());
         let journal = crate::support::journal();
-        let ground = Ground {
+        let ground = AuditDependencies {
             store: Arc::clone(&store),
             clock: Arc::new(SystemClock),
             signer: Arc::new(signer),

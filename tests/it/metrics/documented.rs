@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use fido_relay::ceremony::Event;
+use fido_relay::core::ceremony::Event;
 use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::AckOf;
 use fido_relay_proto::{CeremonyId, DeviceId, TenantId};
@@ -59,7 +59,7 @@ async fn woken(relay: &TestRelay, id: CeremonyId) {
     let device = DeviceId::from_bytes([7; 16]);
     let key = CeremonyKey { tenant: TenantId::default(), id };
     let relay = relay.running.relay();
-    relay.world().counts.wake("fcm", "taken");
+    relay.dependencies().counts.wake("fcm", "taken");
     for event in [Event::Woken { device }, Event::Acked { device, of: AckOf::Offer }] {
         relay.drive(&key, event).await.unwrap();
     }
@@ -80,7 +80,7 @@ pub(super) async fn eventful() -> String {
     let opened = initiator.open(&json!({ "type": "authentication", "username": "ada" })).await;
     woken(&relay, opened.id).await;
     for _ in 0..3 {
-        let wrong = fido_relay::ceremony::Event::Claim {
+        let wrong = fido_relay::core::ceremony::Event::Claim {
             device: phone.handle.device_id(),
             attempt: fido_relay_proto::AttemptId::from_bytes([1; 16]),
             code: "none".to_owned(),

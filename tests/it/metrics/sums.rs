@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fido_relay::ceremony::{Event, State, Verdict};
+use fido_relay::core::ceremony::{Event, State, Verdict};
 use fido_relay::metrics::Standing;
 use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::DeclineReason;

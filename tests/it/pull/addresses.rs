@@ -78,7 +78,7 @@ async fn a_device_hears_on_both_roads_that_its_address_is_gone_until_it_sets_one
     assert!(lost(&one).await.is_empty());
     let mut socket = WirePhone::connect(one.paired.clone()).await;
     socket.hears_nothing().await;
-    let store = &relay.running.relay().world().store;
+    let store = &relay.running.relay().dependencies().store;
     let forgotten = (one.paired.device_id, relay.running.app().clock.now());
     let tenant = TenantId::default();
     devices::forget_push(&**store, &tenant, forgotten.0, &target("u"), forgotten.1).await.unwrap();

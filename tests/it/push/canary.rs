@@ -25,7 +25,7 @@ const USER: &str = "canary-user@harbour.example";
 async fn pair(relay: &TestRelay, push: PushTarget) -> DeviceId {
     let mut device = a_device(DeviceId::from_bytes(random::bytes()), USER);
     device.push = Some(push);
-    add_device(&*relay.running.relay().world().store, &device).await;
+    add_device(&*relay.running.relay().dependencies().store, &device).await;
     device.id
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use fido_relay::ceremony::{Ceremony, Closed, State, Verdict};
+use fido_relay::core::ceremony::{Ceremony, Closed, State, Verdict};
 use fido_relay_proto::{
     Binding, CeremonyId, DeviceId, NodeId, Outcome, Phase, Reason, Step, UnixMillis, Username,
 };

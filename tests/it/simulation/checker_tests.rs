@@ -2,10 +2,10 @@
 //! nothing.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use fido_relay::ceremony::{
+use fido_relay::core::ceremony::{
     Approval, Begun, Ceremony, Code, Event as Step, Request, TxBinding, UpstreamSession, Verdict,
 };
-use fido_relay::fatigue::Lane;
+use fido_relay::core::prompt_limits::Lane;
 use fido_relay_proto::http::UpstreamOptions;
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{

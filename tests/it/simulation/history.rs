@@ -1,7 +1,7 @@
 //! What happened in a simulated world, in the order in which it happened. The checker knows
 //! nothing else.
 
-use fido_relay::ceremony::{Ceremony, Verdict};
+use fido_relay::core::ceremony::{Ceremony, Verdict};
 use fido_relay_proto::{AttemptId, CeremonyId, ClientId, DeviceId, Outcome, UnixMillis, Username};
 
 #[derive(Clone, Debug)]

@@ -28,7 +28,7 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fido_relay::ceremony::{Ceremony, Kind};
+use fido_relay::core::ceremony::{Ceremony, Kind};
 use fido_relay::relay::Census;
 use fido_relay_proto::DeviceId;
 

@@ -134,7 +134,7 @@ impl SimPhone {
         let connection = self.memory.lock().unwrap().connection.take();
         if let Some(connection) = connection {
             relay.detach(&connection);
-            connection.close(fido_relay::session::CloseReason::PeerClosed);
+            connection.close(fido_relay::core::session::CloseReason::PeerClosed);
         }
     }
 

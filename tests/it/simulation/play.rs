@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fido_relay::ceremony::{Ceremony, Event as Step, Request};
-use fido_relay::fatigue::Lane;
+use fido_relay::core::ceremony::{Ceremony, Event as Step, Request};
+use fido_relay::core::prompt_limits::Lane;
 use fido_relay::metrics::{Metrics, Standing};
 use fido_relay::ports::{Bucket, Clock as _, Store};
-use fido_relay::relay::{Bounds, Census, CeremonyKey, OpenOrder, Owner, Relay, World as Ports};
-use fido_relay::security::seal::Sealer;
+use fido_relay::relay::{
+    Bounds, Census, CeremonyKey, Dependencies as Ports, OpenRequest, Owner, Relay,
+};
+use fido_relay::security::encryption::Encryptor;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::UpstreamOptions;
 use fido_relay_proto::life::PriorAuth;
@@ -261,7 +263,7 @@ impl Play {
             fido: Arc::clone(&self.fido) as _,
             cards: None,
             clock: Arc::clone(&self.world) as _,
-            sealer: Sealer::new(&[7; 32]).unwrap(),
+            sealer: Encryptor::new(&[7; 32]).unwrap(),
             journal: crate::support::journal(),
             recording: crate::support::recording(),
             push: Some(push),
@@ -418,7 +420,7 @@ impl Play {
             let by = request.client_id;
             for _ in 0..3 {
                 let order =
-                    OpenOrder { request: request.clone(), idempotency: idempotency.clone() };
+                    OpenRequest { request: request.clone(), idempotency: idempotency.clone() };
                 match relay.open(order).await {
                     Ok(ceremony) => {
                         let (id, of) = (ceremony.id, ceremony.client_id);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fido_relay::app::devices::Device;
-use fido_relay::fatigue::Tries;
+use fido_relay::core::prompt_limits::Tries;
 use fido_relay::ports::{BoxFuture, Push, PushFailure, Unpushable, Wake};
 use fido_relay::relay::{Owner, PullOrder, Relay};
 use fido_relay::tasks::Tasks;

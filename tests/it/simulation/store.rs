@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use fido_relay::ceremony::Ceremony;
+use fido_relay::core::ceremony::Ceremony;
 use fido_relay::ports::{
     Batch, BoxFuture, Bucket, Change, Clock as _, DueRecord, Duty, Position, Revision, Row, Store,
     StoreError, Stored, Write,

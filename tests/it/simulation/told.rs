@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use fido_relay::ceremony::Ceremony;
+use fido_relay::core::ceremony::Ceremony;
 use fido_relay::journal::Journal;
 use fido_relay::metrics::{self, Count};
 use serde_json::Value;

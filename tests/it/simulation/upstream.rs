@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use fido_relay::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
+use fido_relay::core::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
 use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bus, Completion, Fido, Notice};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::{CeremonyType, Reason};

@@ -6,9 +6,9 @@ use fido_relay::app::clients::{self, Credential};
 use fido_relay::app::devices::{self, Device};
 use fido_relay::app::{Actor, App};
 use fido_relay::backends::embedded::{LocalBus, RevocationList, SystemClock};
-use fido_relay::fatigue::Policy;
+use fido_relay::core::prompt_limits::Policy;
 use fido_relay::ports::{Batch, Position, Store};
-use fido_relay::relay::World;
+use fido_relay::relay::Dependencies;
 use fido_relay::security::clients::{ClientChange, NewClient};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::{ClientId, TenantId};
@@ -31,7 +31,7 @@ pub(crate) fn at_rest(store: Arc<dyn Store>) -> App {
 }
 
 /// Acts on what a relay has.
-pub(crate) fn of_world(world: &World) -> App {
+pub(crate) fn of_world(world: &Dependencies) -> App {
     App {
         clock: Arc::clone(&world.clock),
         bus: Arc::clone(&world.bus),

@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fido_relay::backends::embedded::LocalBus;
-use fido_relay::ceremony::{
+use fido_relay::core::ceremony::{
     Approval, Begun, Ceremony, Request, State, TxBinding, UpstreamSession, Verdict,
 };
-use fido_relay::fatigue::Lane;
+use fido_relay::core::prompt_limits::Lane;
 use fido_relay::ports::{
     Ability, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, NoCounts, Push,
     Store,
 };
-use fido_relay::relay::{Bounds, CeremonyKey, OpenOrder, Relay, World};
+use fido_relay::relay::{Bounds, CeremonyKey, Dependencies, OpenRequest, Relay};
+use fido_relay::security::encryption::Encryptor;
 use fido_relay::security::random;
-use fido_relay::security::seal::Sealer;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::UpstreamOptions;
 use fido_relay_proto::life::PriorAuth;
@@ -140,14 +140,14 @@ impl BareRelay {
     ) -> Self {
         let fido = Arc::new(AgreeingFido::default());
         let clock = Arc::new(HandClock(AtomicU64::new(1_800_000_000_000)));
-        let world = World {
+        let world = Dependencies {
             store: Arc::clone(&store),
             revocations: Arc::new(fido_relay::backends::embedded::RevocationList::in_memory()),
             bus: Arc::new(LocalBus::new()),
             fido: Arc::clone(&fido) as Arc<dyn Fido>,
             cards: None,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            sealer: Sealer::new(&[7; 32]).unwrap(),
+            sealer: Encryptor::new(&[7; 32]).unwrap(),
             journal: crate::support::journal(),
             recording,
             push,
@@ -203,7 +203,7 @@ impl BareRelay {
         let idempotency = idempotency.map(|key| (key.to_owned(), [1; 32]));
         let mut request = self.request(binding);
         request.username = Username::new(username).unwrap();
-        let order = OpenOrder { request, idempotency };
+        let order = OpenRequest { request, idempotency };
         CeremonyKey::from(&self.relay.open(order).await.unwrap())
     }
 

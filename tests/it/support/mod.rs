@@ -31,7 +31,7 @@ pub(crate) mod wire_phone;
 use std::time::Duration;
 
 use fido_relay::config::Prompts;
-use fido_relay::fatigue::Policy;
+use fido_relay::core::prompt_limits::Policy;
 use fido_relay::journal::Journal;
 use fido_relay::ports::Ability;
 use fido_relay::relay::Bounds;

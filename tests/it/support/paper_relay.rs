@@ -8,18 +8,18 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use fido_relay::backends::embedded::{LocalBus, MemoryStore};
-use fido_relay::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
-use fido_relay::edge::accept::{Door, DoorSettings};
+use fido_relay::core::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
+use fido_relay::core::session;
+use fido_relay::edge::listener::{Listener, ListenerSettings};
 use fido_relay::edge::{self, Edge};
 use fido_relay::metrics::Metrics;
 use fido_relay::ports::{
     Batch, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, Revision, Store,
     StoreError, Stored,
 };
-use fido_relay::relay::{Relay, World};
+use fido_relay::relay::{Dependencies, Relay};
 use fido_relay::security::clients::NewClient;
-use fido_relay::security::seal::Sealer;
-use fido_relay::session;
+use fido_relay::security::encryption::Encryptor;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, CeremonyType, PlainText, TenantId, UnixMillis};
@@ -204,14 +204,14 @@ impl PaperRelay {
         *fido.begin_takes.lock().unwrap() = moment;
         *fido.complete_takes.lock().unwrap() = moment;
         let metrics = Metrics::default();
-        let world = World {
+        let world = Dependencies {
             store: Arc::clone(&store) as Arc<dyn Store>,
             revocations: Arc::new(fido_relay::backends::embedded::RevocationList::in_memory()),
             bus: Arc::new(LocalBus::new()),
             fido: metrics.upstream(Arc::clone(&fido) as Arc<dyn Fido>),
             cards: None,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            sealer: Sealer::new(&[7; 32]).unwrap(),
+            sealer: Encryptor::new(&[7; 32]).unwrap(),
             journal: crate::support::journal(),
             recording: crate::support::recording(),
             push: None,
@@ -238,9 +238,9 @@ impl PaperRelay {
             refusals: Arc::default(),
             metrics: metrics.clone(),
         };
-        let World { clock: time, tasks, .. } = relay.world();
-        let door = Door::start(DoorSettings::default(), time, tasks).unwrap();
-        let app = of_world(relay.world());
+        let Dependencies { clock: time, tasks, .. } = relay.dependencies();
+        let door = Listener::start(ListenerSettings::default(), time, tasks).unwrap();
+        let app = of_world(relay.dependencies());
         let edge = Edge::new(relay.clone(), app.clone(), settings, door, None).await.unwrap();
         let new = NewClient {
             tenant: TenantId::default(),
@@ -304,7 +304,7 @@ impl PaperRelay {
         let connection = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(far), service)
             .with_upgrades();
-        let tasks = &self.relay.world().tasks;
+        let tasks = &self.relay.dependencies().tasks;
         tasks.spawn_bare(async move { drop(connection.await) });
         let url = format!("ws://relay.example.com/v1/ceremonies/{id}/socket?since={since}");
         let mut request = url.into_client_request().unwrap();

@@ -7,7 +7,7 @@ use fido_relay::config::Config;
 use fido_relay::phone::{self, Card, Codes, DeviceKey, Paired, Phone, PhoneEvent, PhoneHandle};
 use fido_relay::ports::Store;
 use fido_relay::security::clients::NewClient;
-use fido_relay::serve::{self, Ground, Running};
+use fido_relay::serve::{self, Running, ServerDependencies};
 use fido_relay::softcard::{Prompt, SoftCard};
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony, OpenedPairing, Scope};
@@ -55,7 +55,7 @@ impl TestRelay {
     pub(crate) async fn start_on(store: Arc<dyn Store>, change: impl FnOnce(&mut Config)) -> Self {
         let (config, place) = Self::configured(change);
         let listener = serve::bind(&config).unwrap();
-        let ground = Ground { store, clock: Arc::new(SystemClock) };
+        let ground = ServerDependencies { store, clock: Arc::new(SystemClock) };
         let running = serve::start_on(ground, config, listener).await.unwrap();
         Self { running, place }
     }
@@ -68,9 +68,9 @@ impl TestRelay {
         config.data_dir = directory.path().to_path_buf();
         config.limits.drain = std::time::Duration::ZERO;
         // All parties of a test come from one address, as often as they like.
-        config.limits.door.handshakes_per_s_per_ip = 10_000;
-        config.limits.door.handshakes_per_s_per_node = 10_000;
-        config.limits.door.connections_per_ip = 10_000;
+        config.limits.listener.handshakes_per_s_per_ip = 10_000;
+        config.limits.listener.handshakes_per_s_per_node = 10_000;
+        config.limits.listener.connections_per_ip = 10_000;
         config.prompts = super::patient_config();
         // Tests open, pair and dial as fast as they can; those of the rates set their own.
         let rates = &mut config.limits.rates;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use fido_relay::ceremony::Event;
+use fido_relay::core::ceremony::Event;
 use fido_relay_proto::device::{AckOf, CardEvent};
 use fido_relay_proto::http::CeremonyView;
 use fido_relay_proto::watch::WatchEvent;

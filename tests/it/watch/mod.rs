@@ -13,7 +13,7 @@ mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fido_relay::ceremony::Event;
+use fido_relay::core::ceremony::Event;
 use fido_relay_proto::device::{AckOf, CardEvent};
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{Binding, Outcome, Reason, Step};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fido_relay::app::clients;
-use fido_relay::ceremony::{Ceremony, Event};
+use fido_relay::core::ceremony::{Ceremony, Event};
 use fido_relay::ports::{Bucket, Store as _};
 use fido_relay::relay::CeremonyKey;
 use fido_relay::security::clients::Clients;
@@ -51,7 +51,7 @@ async fn a_silent_stream_says_every_quarter_of_a_minute_that_it_is_still_there()
 async fn a_client_that_is_removed_in_the_middle_hears_no_more() {
     let relay = PaperRelay::start().await;
     let (id, ..) = relay.open(&order()).await;
-    let app = of_world(relay.relay.world());
+    let app = of_world(relay.relay.dependencies());
     let clients = Clients::new(app.store.clone());
     let client = clients.list(&TenantId::default()).await.unwrap().remove(0);
     let began = Instant::now();
@@ -66,7 +66,7 @@ async fn a_client_that_is_removed_in_the_middle_hears_no_more() {
     // With news in between it is the news that it does not get.
     let relay = PaperRelay::start().await;
     let (id, ..) = relay.open(&order()).await;
-    let app = of_world(relay.relay.world());
+    let app = of_world(relay.relay.dependencies());
     let clients = Clients::new(app.store.clone());
     let client = clients.list(&TenantId::default()).await.unwrap().remove(0);
     let remove = async {

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use fido_relay::ceremony::Event;
 use fido_relay::config::Config;
+use fido_relay::core::ceremony::Event;
 use fido_relay::ports::{Bucket, Store as _};
 use fido_relay::relay::{Bounds, CeremonyKey};
 use fido_relay::security::clients::NewClient;
@@ -67,7 +67,7 @@ impl Paper {
             scopes: blind(),
             bindings: vec![Binding::Code, Binding::None],
         };
-        let (_, key) = make_client(&of_world(relay.relay.world()), new).await;
+        let (_, key) = make_client(&of_world(relay.relay.dependencies()), new).await;
         suite::made(&key);
         Self { relay, key }
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fido_relay::app::clients;
-use fido_relay::ceremony::{Ceremony, Event};
+use fido_relay::core::ceremony::{Ceremony, Event};
 use fido_relay::ports::{Bucket, Store as _};
 use fido_relay::relay::CeremonyKey;
 use fido_relay::security::clients::Clients;
@@ -125,7 +125,7 @@ async fn a_watcher_whose_client_is_removed_is_closed_with_4401() {
     for has_news in [false, true] {
         let relay = PaperRelay::start().await;
         let (id, ..) = relay.open(&order()).await;
-        let app = of_world(relay.relay.world());
+        let app = of_world(relay.relay.dependencies());
         let clients = Clients::new(app.store.clone());
         let client = clients.list(&TenantId::default()).await.unwrap().remove(0);
         let mut socket = relay.watch_socket(&id, &relay.key, 0).await;

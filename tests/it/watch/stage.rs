@@ -1,8 +1,8 @@
 //! A relay with one ceremony at a time, moved step by step by the test.
 
-use fido_relay::ceremony::{Event, State};
 use fido_relay::config::Config;
-use fido_relay::relay::{Asker, CeremonyKey, OpenOrder, View};
+use fido_relay::core::ceremony::{Event, State};
+use fido_relay::relay::{self, CeremonyKey, OpenRequest, View};
 use fido_relay::security::keys::Keys;
 use fido_relay::security::random;
 use fido_relay::security::ticket::Tickets;
@@ -114,10 +114,10 @@ impl Stage {
         let body: OpenCeremony = serde_json::from_value(body).unwrap();
         let name = PlainText::new("Example Bank").unwrap();
         let relay = self.relay.running.relay();
-        let (world, tenant) = (relay.world(), TenantId::default());
+        let (world, tenant) = (relay.dependencies(), TenantId::default());
         let now = world.clock.now();
-        let asker = Asker { tenant, id, name, is_believed: true, code_alone: true };
-        let mut order = OpenOrder::new(asker, body, None, "localhost".into(), now);
+        let asker = relay::Initiator { tenant, id, name, is_believed: true, code_alone: true };
+        let mut order = OpenRequest::new(asker, body, None, "localhost".into(), now);
         order.request.deadline = now.plus_millis(life_ms);
         order.request.show_delivery = show_delivery;
         let View { id, tenant, code, .. } = relay.open(order).await.unwrap();

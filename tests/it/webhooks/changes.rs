@@ -20,7 +20,7 @@ async fn patch(initiator: &Initiator, id: &str, body: &Value) -> reqwest::Respon
 async fn records(relay: &TestRelay) -> usize {
     let mut records = 0;
     for bucket in [Bucket::Webhooks, Bucket::Outbox, Bucket::Delivered] {
-        records += relay.running.relay().world().store.list(bucket, "").await.unwrap().len();
+        records += relay.running.relay().dependencies().store.list(bucket, "").await.unwrap().len();
     }
     records
 }

@@ -184,7 +184,7 @@ async fn what_may_not_be_registered_is_refused_with_its_reason() {
     let order = json!({ "url": url, "events": ["device.paired"] });
     let refused = without.post("/v1/webhooks", &order).await;
     assert_eq!(refused.status(), 403, "devices are told to who may list them");
-    for _ in 0..fido_relay::webhooks::ENDPOINTS {
+    for _ in 0..fido_relay::app::webhooks::ENDPOINTS {
         register(&initiator, &json!({ "url": url })).await;
     }
     let response = initiator.post("/v1/webhooks", &json!({ "url": url })).await;
@@ -235,7 +235,7 @@ async fn a_secret_is_shown_once_and_lies_nowhere_readable() {
     assert!(rotated.webhook.keys[0].ends_at.is_some());
     let shown = initiator.get(&path).await.text().await.unwrap();
     let listed = initiator.get("/v1/webhooks").await.text().await.unwrap();
-    let world = relay.running.relay().world();
+    let world = relay.running.relay().dependencies();
     let mut stored = String::new();
     for (_, record) in world.store.list(Bucket::Webhooks, "").await.unwrap() {
         stored.push_str(&String::from_utf8(record.value).unwrap());

@@ -13,7 +13,7 @@ use crate::support::relay::TestRelay;
 /// Routes without a credential that verify nothing.
 const VERIFY_NOTHING: [&str; 13] = [
     // Each connection may try once, and how many of an address may be open and how fast they come
-    // is limited: see `door::limits` and `device_socket`.
+    // is limited: see `listener::limits` and `device_socket`.
     "/v1/device/socket",
     "/fidoapi/certify/attestation/options",
     "/fidoapi/certify/assertion/options",

@@ -11,7 +11,7 @@ use crate::app::devices::{add, load, revoke};
 use crate::app::tests::{AllBut, HandClock, entries, over};
 use crate::app::{Actor, users};
 use crate::backends::embedded::MemoryStore;
-use crate::fatigue::Tries;
+use crate::core::prompt_limits::Tries;
 use crate::phone::DeviceKey;
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);

@@ -8,7 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, 
 use super::super::credentials::Credential;
 use super::super::server::Settings;
 use super::bench::{Bench, make, settings};
-use crate::ceremony::Verdict;
+use crate::core::ceremony::Verdict;
 use crate::softcard::{AttestationKey, AttestationStyle, SoftCard};
 
 /// A root, and a card whose certificate under it names another model where that is wanted.

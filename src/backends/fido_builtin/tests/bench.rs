@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 use super::super::server::{BuiltinFido, Settings};
 use super::memory::{MemoryStore, SetClock};
 use super::{ORIGIN, RP_ID};
-use crate::ceremony::{Begun, Verdict};
+use crate::core::ceremony::{Begun, Verdict};
 use crate::ports::{
-    BeginFault, BeginRequest, Completion, Fido as _, Happening, Store as _, StoreError,
+    BeginFault, BeginRequest, Completion, Fido as _, SecurityEventKind, Store as _, StoreError,
 };
 use crate::softcard::{Prompt, SoftCard};
 
@@ -21,7 +21,7 @@ pub(super) struct Bench {
     pub(super) clock: Arc<SetClock>,
     pub(super) server: BuiltinFido,
     /// Security events of completions whose changes were committed.
-    pub(super) heard: Mutex<Vec<Happening>>,
+    pub(super) heard: Mutex<Vec<SecurityEventKind>>,
 }
 
 pub(super) fn settings() -> Settings {

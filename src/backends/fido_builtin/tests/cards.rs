@@ -5,9 +5,9 @@ use fido_relay_proto::{CeremonyType, Reason, TenantId, Username};
 
 use super::super::credentials::{Credentials, PER_USER};
 use super::bench::{Bench, make, sign};
-use crate::ceremony::Verdict;
+use crate::core::ceremony::Verdict;
 use crate::ports::Store as _;
-use crate::ports::{Card, Cards, Happening};
+use crate::ports::{Card, Cards, SecurityEventKind};
 use crate::softcard::SoftCard;
 
 const REGISTRATION: CeremonyType = CeremonyType::Registration;
@@ -177,7 +177,7 @@ async fn a_registration_and_a_suspected_clone_are_told_once_each() {
         Verdict::Rejected(Reason::CloneSuspected)
     );
     let (card_id, username) = (cards(&bench, "ada").await[0].id, Username::new("ada").unwrap());
-    let registered = Happening::CardRegistered { card_id, username: username.clone() };
-    let suspected = Happening::CloneSuspected { card_id, username };
+    let registered = SecurityEventKind::CardRegistered { card_id, username: username.clone() };
+    let suspected = SecurityEventKind::CloneSuspected { card_id, username };
     assert_eq!(*bench.heard.lock().unwrap(), [registered, suspected]);
 }

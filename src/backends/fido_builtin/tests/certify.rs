@@ -10,8 +10,8 @@ use super::super::server::Settings;
 use super::bench::{Bench, settings};
 use super::{ORIGIN, RP_ID};
 use crate::ports::{
-    Batch, BoxFuture, CardEvents, Certify as _, CertifyCall, CertifyReply, CertifyStep, Happening,
-    SecurityEvent, StoreError,
+    Batch, BoxFuture, CardEvents, Certify as _, CertifyCall, CertifyReply, CertifyStep,
+    SecurityEvent, SecurityEventKind, StoreError,
 };
 use crate::softcard::{AttestationStyle, Prompt, SoftCard};
 
@@ -59,7 +59,7 @@ async fn register(bench: &Bench, card: &mut SoftCard, username: &str) -> Certify
 
 /// Keeps what it is to commit, and does not commit it.
 #[derive(Debug, Default)]
-struct Kept(Mutex<Vec<(Vec<String>, Happening)>>);
+struct Kept(Mutex<Vec<(Vec<String>, SecurityEventKind)>>);
 
 impl CardEvents for Kept {
     fn commit(
@@ -86,7 +86,7 @@ async fn what_happens_to_a_card_is_handed_over_with_the_changes_that_it_makes() 
     let (keys, what) = &told[0];
     assert!(keys.iter().any(|key| key.starts_with("default.u.")), "{keys:?}");
     assert!(
-        matches!(what, Happening::CardRegistered { username, .. } if username.as_str() == "ada")
+        matches!(what, SecurityEventKind::CardRegistered { username, .. } if username.as_str() == "ada")
     );
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::super::challenge::for_transaction;
 use super::super::credentials::hash_text;
 use super::bench::{Bench, make, raw, request, settings, sign};
-use crate::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
+use crate::core::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
 use crate::ports::Fido as _;
 use crate::softcard::{AttestationStyle, SoftCard};
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::credentials::Credentials;
 use super::bench::{Bench, make, raw, settings, sign};
-use crate::ceremony::Verdict;
+use crate::core::ceremony::Verdict;
 use crate::ports::Cards;
 use crate::ports::Store as _;
 use crate::softcard::SoftCard;

@@ -1,0 +1,492 @@
+//! The rules: one function, total over states and events, the deadline first.
+
+use fido_relay_proto::device::{AckOf, CardEvent, DeclineReason};
+use fido_relay_proto::limits::CODE_ATTEMPTS;
+use fido_relay_proto::{AttemptId, Binding, DeviceId, NodeId, Outcome, Reason, UnixMillis};
+
+use super::event::{Begun, Effect, Event, Refusal, Reply, Transition, Verdict};
+use super::fact::{DEVICES_LIMIT, Fact, HISTORY_LIMIT, Kind, LOST_LIMIT};
+use super::policy;
+use super::state::{Answer, Approval, Ceremony, Challenge, Closed, Code, Request, State};
+use crate::core::prompt_limits::Why;
+
+/// What is answered, and what must follow.
+type Came = (Reply, Option<Effect>);
+
+impl Ceremony {
+    /// A new ceremony. `attempt` names the begin call that binding `none` makes at once;
+    /// `suppressed` is the rule by which it is shown to no device.
+    #[must_use]
+    pub fn open(request: Request, code: Code, attempt: AttemptId, suppressed: Option<Why>) -> Self {
+        let (at, device) = (request.opened_at, request.device_id);
+        let mut history = vec![Fact { at, device, kind: Kind::Opened }];
+        if let Some(why) = suppressed {
+            history.push(Fact { at, device: None, kind: Kind::Suppressed { why: Some(why) } });
+        }
+        let state = match request.binding {
+            Binding::Code => State::Offered { code, wrong_codes: 0 },
+            Binding::None => State::Preparing { attempt, device: None },
+        };
+        Self { request, silent: suppressed.is_some(), same_network: None, history, state }
+    }
+
+    /// The call that the present state asks for, at first and after a restart. Never a completion:
+    /// whether that one was made cannot be known, see [`Event::Recover`].
+    #[must_use]
+    pub fn pending_effect(&self) -> Option<Effect> {
+        match &self.state {
+            State::Preparing { attempt, .. } => Some(Effect::Begin { attempt: *attempt }),
+            State::Offered { .. }
+            | State::Challenged(_)
+            | State::Verifying { .. }
+            | State::Closed(_) => None,
+        }
+    }
+
+    /// Takes one event at the time `now`. The deadline comes first: an event that arrives after it
+    /// meets a closed ceremony.
+    pub fn step(&mut self, now: UnixMillis, event: Event) -> Transition {
+        let known = self.history.len();
+        self.expire(now, &event);
+        let (reply, effect) = self.apply(now, event);
+        Transition { reply, facts: self.history[known..].to_vec(), effect }
+    }
+
+    /// One line for each event.
+    fn apply(&mut self, now: UnixMillis, event: Event) -> Came {
+        // What no device was asked for can be claimed by its code, and nothing else.
+        if self.silent && self.is_unclaimed() && is_about_a_card(&event) {
+            return refused(Refusal::AlreadyClosed);
+        }
+        match event {
+            Event::Sent { device } => self.sent(now, device),
+            Event::Lost { device } => self.lost(now, device),
+            Event::Woken { device } => self.note_of(now, device, Kind::Woken),
+            Event::Previewed { device } => self.note_of(now, device, Kind::Previewed),
+            Event::Acked { device, of } => self.acked(now, device, of),
+            Event::Claim { device, attempt, code, same_network } => {
+                let came = self.claim(now, device, attempt, &code);
+                if matches!(came, (Reply::Done, _)) {
+                    self.same_network = same_network;
+                }
+                came
+            }
+            Event::Begun { attempt, begun } => self.begun(now, attempt, *begun),
+            Event::BeginFailed { attempt, reason } => self.begin_failed(now, attempt, reason),
+            Event::Card { device, event, code } => {
+                if !self.holds_challenge(device) {
+                    return self.stray_card(device);
+                }
+                let closing = code.filter(|_| event == CardEvent::Error);
+                match closing.and_then(policy::closes_with) {
+                    Some(reason) => self.fail(now, reason, Some(device)),
+                    None => self.note(now, device, Kind::Card { event, code }),
+                }
+            }
+            Event::Answer { device, attempt, credential, digest, by } => {
+                self.answer(now, attempt, Answer { device, credential }, digest, by)
+            }
+            Event::Completed { attempt, verdict } => self.completed(now, attempt, verdict),
+            Event::Decline { device, reason } => self.decline(now, device, reason),
+            Event::Cancel => match &self.state {
+                State::Closed(_) => refused(Refusal::AlreadyClosed),
+                State::Offered { .. }
+                | State::Preparing { .. }
+                | State::Challenged(_)
+                | State::Verifying { .. } => self.close(now, Outcome::Cancelled, None, None),
+            },
+            // What a device has in hand is not interrupted.
+            Event::Drop if self.is_unclaimed() => {
+                self.close(now, Outcome::Expired, Some(Reason::Deadline), None)
+            }
+            Event::Drop | Event::Tick => ignored(),
+            Event::Recover { by } => match &self.state {
+                State::Verifying { by: holder, .. } if *holder != by => {
+                    self.close(now, Outcome::Indeterminate, Some(Reason::Interrupted), None)
+                }
+                State::Offered { .. }
+                | State::Preparing { .. }
+                | State::Challenged(_)
+                | State::Verifying { .. }
+                | State::Closed(_) => (Reply::Done, self.pending_effect()),
+            },
+        }
+    }
+
+    /// Closes a ceremony whose time is up. A verdict still counts while its answer is under
+    /// verification: the answer came in time.
+    fn expire(&mut self, now: UnixMillis, event: &Event) {
+        if self.wakes_at().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        let (outcome, reason) = match (&self.state, event) {
+            (State::Verifying { challenge, .. }, Event::Completed { attempt, .. })
+                if *attempt == challenge.attempt =>
+            {
+                return;
+            }
+            (State::Verifying { .. }, _) => (Outcome::Indeterminate, Reason::UpstreamUnknown),
+            (
+                State::Offered { .. }
+                | State::Preparing { .. }
+                | State::Challenged(_)
+                | State::Closed(_),
+                _,
+            ) => (Outcome::Expired, Reason::Deadline),
+        };
+        self.close(now, outcome, Some(reason), None);
+    }
+
+    fn sent(&mut self, now: UnixMillis, device: DeviceId) -> Came {
+        let is_lost = self.closed().is_none() && !self.rang() && self.times_lost() > 0;
+        if is_lost {
+            self.record(now, Some(device), Kind::Sent);
+            return (Reply::Done, None);
+        }
+        self.note(now, device, Kind::Sent)
+    }
+
+    fn lost(&mut self, now: UnixMillis, device: DeviceId) -> Came {
+        let is_delivered = self.history.iter().any(|fact| fact.kind == Kind::Delivered);
+        let is_woken = self.history.iter().any(|fact| fact.kind == Kind::Woken);
+        let may_be = self.is_unclaimed() && self.rang() && !is_delivered && !is_woken;
+        if !may_be || self.times_lost() >= LOST_LIMIT {
+            return ignored();
+        }
+        self.record(now, Some(device), Kind::Lost);
+        (Reply::Done, None)
+    }
+
+    fn times_lost(&self) -> usize {
+        self.history.iter().filter(|fact| fact.kind == Kind::Lost).count()
+    }
+
+    fn acked(&mut self, now: UnixMillis, device: DeviceId, of: AckOf) -> Came {
+        match of {
+            AckOf::Offer | AckOf::Challenge => self.note_of(now, device, Kind::Delivered),
+            AckOf::Closed => ignored(),
+        }
+    }
+
+    fn claim(
+        &mut self,
+        now: UnixMillis,
+        device: DeviceId,
+        attempt: AttemptId,
+        typed: &str,
+    ) -> Came {
+        match &mut self.state {
+            State::Offered { code, wrong_codes } => {
+                if code.matches(typed) {
+                    self.state = State::Preparing { attempt, device: Some(device) };
+                    self.record(now, Some(device), Kind::Claimed);
+                    return (Reply::Done, Some(Effect::Begin { attempt }));
+                }
+                *wrong_codes += 1;
+                let nth = *wrong_codes;
+                let left = CODE_ATTEMPTS.saturating_sub(nth);
+                self.record(now, Some(device), Kind::WrongCode { nth });
+                if left == 0 {
+                    self.fail(now, Reason::WrongCode, Some(device));
+                }
+                refused(Refusal::WrongCode { left })
+            }
+            State::Preparing { .. } | State::Challenged(_) | State::Verifying { .. } => {
+                if self.is_elsewhere(device) {
+                    refused(Refusal::ClaimedElsewhere)
+                } else {
+                    // The claimer's app may send its claim again after a reconnect.
+                    ignored()
+                }
+            }
+            State::Closed(_) => refused(Refusal::AlreadyClosed),
+        }
+    }
+
+    fn begun(&mut self, now: UnixMillis, attempt: AttemptId, begun: Begun) -> Came {
+        match &self.state {
+            State::Preparing { attempt: current, device } if *current == attempt => {
+                let device = *device;
+                let Begun { session, challenge, origin, public_key, tx_binding } = begun;
+                self.state = State::Challenged(Box::new(Challenge {
+                    attempt,
+                    device,
+                    session,
+                    challenge,
+                    origin,
+                    public_key,
+                    tx_binding,
+                }));
+                self.record(now, device, Kind::Challenged { attempt: Some(attempt) });
+                (Reply::Done, None)
+            }
+            State::Offered { .. }
+            | State::Preparing { .. }
+            | State::Challenged(_)
+            | State::Verifying { .. }
+            | State::Closed(_) => ignored(),
+        }
+    }
+
+    fn begin_failed(&mut self, now: UnixMillis, attempt: AttemptId, reason: Reason) -> Came {
+        match &self.state {
+            State::Preparing { attempt: current, .. } if *current == attempt => {
+                self.fail(now, reason, None)
+            }
+            State::Offered { .. }
+            | State::Preparing { .. }
+            | State::Challenged(_)
+            | State::Verifying { .. }
+            | State::Closed(_) => ignored(),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        now: UnixMillis,
+        attempt: AttemptId,
+        answer: Answer,
+        digest: [u8; 32],
+        by: NodeId,
+    ) -> Came {
+        match &self.state {
+            State::Challenged(challenge)
+                if challenge.attempt == attempt
+                    && challenge.device.is_none_or(|device| device == answer.device) =>
+            {
+                let (challenge, device) = (challenge.clone(), answer.device);
+                self.state = State::Verifying { challenge, answer, digest, since: now, by };
+                self.record(now, Some(device), Kind::Answered { attempt, digest, by: Some(by) });
+                (Reply::Accepted { attempt }, Some(Effect::Complete { attempt }))
+            }
+            State::Verifying { challenge, answer: stored, digest: known, .. } => same_or_refused(
+                (challenge.attempt, stored.device, *known),
+                (attempt, answer.device, digest),
+                Refusal::AlreadyAnswered,
+            ),
+            State::Closed(closed) => match closed.accepted {
+                Some(accepted) => same_or_refused(
+                    accepted,
+                    (attempt, answer.device, digest),
+                    Refusal::AlreadyClosed,
+                ),
+                None => refused(Refusal::AlreadyClosed),
+            },
+            State::Offered { .. } | State::Preparing { .. } | State::Challenged(_) => {
+                refused(self.not_yours())
+            }
+        }
+    }
+
+    fn completed(&mut self, now: UnixMillis, attempt: AttemptId, verdict: Verdict) -> Came {
+        match &self.state {
+            State::Verifying { challenge, .. } if challenge.attempt == attempt => {}
+            State::Offered { .. }
+            | State::Preparing { .. }
+            | State::Challenged(_)
+            | State::Verifying { .. }
+            | State::Closed(_) => return ignored(),
+        }
+        match verdict {
+            Verdict::Approved(mut approval) => {
+                self.complete_evidence(&mut approval);
+                self.close(now, Outcome::Succeeded, None, Some(approval))
+            }
+            Verdict::Rejected(reason) => self.close(now, Outcome::Rejected, Some(reason), None),
+            Verdict::SessionLost => {
+                self.close(now, Outcome::Expired, Some(Reason::SessionExpired), None)
+            }
+            Verdict::Full => self.fail(now, Reason::UpstreamFull, None),
+            Verdict::NotAsked => self.fail(now, Reason::UpstreamUnavailable, None),
+            Verdict::Unknown => {
+                self.close(now, Outcome::Indeterminate, Some(Reason::UpstreamUnknown), None)
+            }
+        }
+    }
+
+    /// The answer dies with its state: what is to be kept of it is taken along into the end.
+    fn complete_evidence(&self, approval: &mut Approval) {
+        if let (Some(evidence), State::Verifying { challenge, answer, .. }) =
+            (&mut approval.evidence, &self.state)
+        {
+            evidence.challenge.clone_from(&challenge.challenge);
+            answer.credential.get().clone_into(&mut evidence.credential);
+        }
+    }
+
+    fn decline(&mut self, now: UnixMillis, device: DeviceId, reason: DeclineReason) -> Came {
+        match &self.state {
+            State::Closed(_) => refused(Refusal::AlreadyClosed),
+            State::Offered { .. }
+            | State::Preparing { .. }
+            | State::Challenged(_)
+            | State::Verifying { .. } => {
+                let reason = match reason {
+                    // A plain "no" counts only from a phone whose turn it is.
+                    DeclineReason::Declined if self.is_elsewhere(device) => {
+                        return refused(Refusal::ClaimedElsewhere);
+                    }
+                    DeclineReason::Declined => Reason::Declined,
+                    // "Not me" counts from any of the user's phones, at any time: it is the alarm.
+                    DeclineReason::NotMe => Reason::NotMe,
+                };
+                self.close_by(now, (Outcome::Denied, Some(reason)), None, Some(device))
+            }
+        }
+    }
+
+    /// Whether another of the user's devices has the ceremony: gave the right code, or the answer.
+    fn is_elsewhere(&self, device: DeviceId) -> bool {
+        let holder = match &self.state {
+            State::Preparing { device: holder, .. } => *holder,
+            State::Challenged(challenge) => challenge.device,
+            State::Verifying { answer, .. } => Some(answer.device),
+            State::Offered { .. } | State::Closed(_) => None,
+        };
+        holder.is_some_and(|holder| holder != device)
+    }
+
+    /// Whether this device has, or may still have, the card at work.
+    fn holds_challenge(&self, device: DeviceId) -> bool {
+        match &self.state {
+            State::Challenged(challenge) => challenge.device.is_none_or(|holder| holder == device),
+            State::Offered { .. }
+            | State::Preparing { .. }
+            | State::Verifying { .. }
+            | State::Closed(_) => false,
+        }
+    }
+
+    /// News of a card that nobody waits for: late from the device whose answer is stored, out of
+    /// place from any other.
+    fn stray_card(&self, device: DeviceId) -> Came {
+        match &self.state {
+            State::Verifying { answer, .. } if answer.device == device => ignored(),
+            State::Offered { .. }
+            | State::Preparing { .. }
+            | State::Challenged(_)
+            | State::Verifying { .. }
+            | State::Closed(_) => refused(self.not_yours()),
+        }
+    }
+
+    /// Why a frame that needs a challenge does not count here.
+    fn not_yours(&self) -> Refusal {
+        match &self.state {
+            State::Closed(_) => Refusal::AlreadyClosed,
+            State::Verifying { .. } => Refusal::AlreadyAnswered,
+            State::Offered { .. } | State::Preparing { .. } | State::Challenged(_) => {
+                Refusal::NotChallenged
+            }
+        }
+    }
+
+    /// An end that no device brought about.
+    fn close(
+        &mut self,
+        now: UnixMillis,
+        outcome: Outcome,
+        reason: Option<Reason>,
+        approval: Option<Approval>,
+    ) -> Came {
+        self.close_by(now, (outcome, reason), approval, None)
+    }
+
+    fn fail(&mut self, now: UnixMillis, reason: Reason, by: Option<DeviceId>) -> Came {
+        self.close_by(now, (Outcome::Failed, Some(reason)), None, by)
+    }
+
+    /// The only way to an outcome. `by` is the device that brought it about.
+    fn close_by(
+        &mut self,
+        now: UnixMillis,
+        (outcome, reason): (Outcome, Option<Reason>),
+        approval: Option<Approval>,
+        by: Option<DeviceId>,
+    ) -> Came {
+        debug_assert!(outcome.allows(reason), "{outcome:?} for {reason:?} is in no document");
+        let (accepted, binding) = match &self.state {
+            State::Verifying { challenge, answer, digest, .. } => {
+                (Some((challenge.attempt, answer.device, *digest)), Some(challenge.tx_binding))
+            }
+            State::Offered { .. }
+            | State::Preparing { .. }
+            | State::Challenged(_)
+            | State::Closed(_) => (None, None),
+        };
+        let tx_binding =
+            binding.filter(|_| approval.is_some() && self.request.transaction.is_some());
+        let device = by.or(accepted.map(|(_, device, _)| device));
+        let at = self.record(now, device, Kind::Closed { outcome, reason });
+        self.state =
+            State::Closed(Box::new(Closed { outcome, reason, at, approval, tx_binding, accepted }));
+        (Reply::Done, None)
+    }
+
+    /// Notes a step that changes no state, once.
+    fn note(&mut self, now: UnixMillis, device: DeviceId, kind: Kind) -> Came {
+        let known = self.progress().any(|entry| Some(entry.step) == kind.step());
+        if known || self.closed().is_some() {
+            return ignored();
+        }
+        self.record(now, Some(device), kind);
+        (Reply::Done, None)
+    }
+
+    /// Notes what changes no state and belongs to a device, once a device.
+    fn note_of(&mut self, now: UnixMillis, device: DeviceId, kind: Kind) -> Came {
+        let mut same = self.history.iter().filter(|fact| fact.kind == kind);
+        let known = same.clone().any(|fact| fact.device == Some(device));
+        if known || same.nth(DEVICES_LIMIT - 1).is_some() || self.closed().is_some() {
+            return ignored();
+        }
+        self.record(now, Some(device), kind);
+        (Reply::Done, None)
+    }
+
+    /// Adds a fact and tells its time. Nodes' clocks differ a little and may be set back: a fact
+    /// is never noted as earlier than the one before it.
+    fn record(&mut self, now: UnixMillis, device: Option<DeviceId>, kind: Kind) -> UnixMillis {
+        let at = self.history.last().map_or(now, |before| before.at.max(now));
+        self.history.push(Fact { at, device, kind });
+        debug_assert!(self.history.len() <= HISTORY_LIMIT, "more facts than a ceremony can have");
+        at
+    }
+}
+
+fn is_about_a_card(event: &Event) -> bool {
+    match event {
+        Event::Card { .. } | Event::Answer { .. } => true,
+        Event::Claim { .. }
+        | Event::Sent { .. }
+        | Event::Lost { .. }
+        | Event::Woken { .. }
+        | Event::Previewed { .. }
+        | Event::Acked { .. }
+        | Event::Begun { .. }
+        | Event::BeginFailed { .. }
+        | Event::Completed { .. }
+        | Event::Decline { .. }
+        | Event::Cancel
+        | Event::Drop
+        | Event::Tick
+        | Event::Recover { .. } => false,
+    }
+}
+
+fn ignored() -> Came {
+    (Reply::Ignored, None)
+}
+
+fn refused(why: Refusal) -> Came {
+    (Reply::Refused(why), None)
+}
+
+/// The same answer again is acknowledged again; any other is told why not.
+fn same_or_refused(
+    stored: (AttemptId, DeviceId, [u8; 32]),
+    given: (AttemptId, DeviceId, [u8; 32]),
+    refusal: Refusal,
+) -> Came {
+    if stored == given { (Reply::Accepted { attempt: given.0 }, None) } else { refused(refusal) }
+}

@@ -1,0 +1,120 @@
+//! What an initiator learns of its own prompts.
+
+use fido_relay_proto::life::PriorAuth;
+use fido_relay_proto::{CeremonyId, Outcome, Reason};
+
+use super::*;
+
+const NOON: UnixMillis = UnixMillis(1_800_000_000_000);
+const SHOP: ClientId = ClientId::from_bytes([1; 16]);
+const BANK: ClientId = ClientId::from_bytes([2; 16]);
+
+fn ask(nth: u128, client: ClientId, prior_auth: PriorAuth, now: UnixMillis) -> Ask {
+    let until = now.plus_secs(120);
+    let ceremony = CeremonyId::from_bytes(nth.to_be_bytes());
+    Ask { ceremony, client, prior_auth, browser: None, until }
+}
+
+/// Asks once, and is cancelled after it reached a phone or did not.
+fn asks(standing: &mut UserPromptState, ask: &Ask, rang: bool, now: UnixMillis, ends: Ends) {
+    let admission = standing.admit(&Policy::default(), now, ask);
+    let (outcome, reason) = ends;
+    // As the relay does: what was held back and cancelled changes nothing.
+    if admission.held.is_some() && !matches!(outcome, Outcome::Succeeded | Outcome::Denied) {
+        return;
+    }
+    let end = End {
+        ceremony: ask.ceremony,
+        client: ask.client,
+        lane: admission.lane,
+        browser: None,
+        rang: rang && admission.held.is_none(),
+        outcome,
+        reason,
+        at: now,
+    };
+    standing.ended(&Policy::default(), &end);
+}
+
+type Ends = (Outcome, Option<Reason>);
+const CANCELLED: Ends = (Outcome::Cancelled, None);
+
+fn own(standing: &UserPromptState, now: UnixMillis) -> [Option<Hold>; 2] {
+    let policy = Policy::default();
+    [Lane::Stranger, Lane::Vouched(SHOP)].map(|lane| standing.own_hold(&policy, now, &lane, SHOP))
+}
+
+#[test]
+fn an_initiator_is_told_the_same_of_a_phone_that_rings_and_of_a_name_that_no_user_has() {
+    let (mut nobody, mut user) = (UserPromptState::default(), UserPromptState::default());
+    let (mut held, mut apart) = (0, 0);
+    for minute in 0..240_u64 {
+        let now = NOON.plus_secs(minute * 60);
+        let nth = u128::from(minute) * 10;
+        if minute % 3 == 0 {
+            let known = if minute % 2 == 0 { PriorAuth::None } else { PriorAuth::Session };
+            let ask = ask(nth, SHOP, known, now);
+            asks(&mut nobody, &ask, false, now, CANCELLED);
+            asks(&mut user, &ask, true, now, CANCELLED);
+        }
+        // Of the user there is more: what others ask, and what the person answers to it.
+        let others = ask(nth + 1, BANK, PriorAuth::None, now);
+        let ends = match minute % 50 {
+            7 => (Outcome::Denied, Some(Reason::NotMe)),
+            23 => (Outcome::Denied, Some(Reason::Declined)),
+            40 => (Outcome::Succeeded, None),
+            _ => CANCELLED,
+        };
+        asks(&mut user, &others, true, now, ends);
+        assert_eq!(own(&user, now), own(&nobody, now), "minute {minute}");
+        held += usize::from(own(&user, now)[0].is_some());
+        let real = |standing: &UserPromptState| {
+            standing.next_hold(&Policy::default(), now, &Lane::Stranger, SHOP)
+        };
+        apart += usize::from(real(&user) != real(&nobody));
+    }
+    assert!(held > 50 && apart > 50, "the two do differ: {held}, {apart}");
+}
+
+#[test]
+fn what_is_told_follows_the_initiators_own_outcomes_and_unlocking() {
+    let (mut standing, policy) = (UserPromptState::default(), Policy::default());
+    let asked = |standing: &mut UserPromptState, nth, ends| {
+        asks(standing, &ask(nth, SHOP, PriorAuth::None, NOON), false, NOON, ends);
+    };
+    let why = |standing: &UserPromptState| own(standing, NOON)[0].map(|hold| hold.why);
+    for nth in 0..3 {
+        assert_eq!(why(&standing), None);
+        asked(&mut standing, nth, CANCELLED);
+    }
+    assert_eq!(why(&standing), Some(Why::Wait));
+    assert_eq!(standing.unlocks_left(NOON, SHOP), 3);
+    standing.unlock(&policy, NOON, SHOP).unwrap();
+    assert_eq!((why(&standing), standing.unlocks_left(NOON, SHOP)), (None, 2));
+    asked(&mut standing, 3, (Outcome::Denied, Some(Reason::Declined)));
+    assert_eq!(why(&standing), Some(Why::Quiet));
+    asked(&mut standing, 4, (Outcome::Succeeded, None));
+    let later = NOON.plus_secs(61);
+    assert_eq!(own(&standing, later), [None; 2]);
+    asked(&mut standing, 5, (Outcome::Denied, Some(Reason::NotMe)));
+    standing.unlock(&policy, NOON, SHOP).unwrap();
+    assert_eq!(why(&standing), Some(Why::Muted), "no initiator lifts it");
+}
+
+#[test]
+fn however_many_initiators_ask_for_a_name_its_record_stays_small() {
+    let mut standing = UserPromptState::default();
+    for nth in 1..=100_u8 {
+        let now = NOON.plus_secs(u64::from(nth));
+        let client = ClientId::from_bytes([nth; 16]);
+        let ask = ask(u128::from(nth), client, PriorAuth::None, now);
+        asks(&mut standing, &ask, false, now, CANCELLED);
+    }
+    assert_eq!(standing.own.len(), INITIATORS);
+    assert!(standing.own.iter().any(|(client, _)| *client == ClientId::from_bytes([100; 16])));
+    let asked = |at: u64| ask(200 + u128::from(at), SHOP, PriorAuth::None, NOON.plus_secs(at));
+    let (day, later) = (NOON.plus_millis(DAY_MS), 100_000);
+    assert!(NOON.plus_secs(later) > day.plus_secs(100));
+    standing.admit(&Policy::default(), NOON.plus_secs(later), &asked(later));
+    assert_eq!(standing.own.len(), 1, "who has not asked for a day is forgotten");
+}

@@ -1,0 +1,263 @@
+//! One connection from its accept to its end, or to its upgrade: then the socket has a task of its
+//! own. Knows that there is a router, and no route.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tower::ServiceExt as _;
+
+use super::http_clock::{Due, HttpClock, Seen};
+use super::peer::PeerStream;
+use super::permits::Permit;
+use super::refused::Refused;
+use super::requests::{Answering, PIECE, Requests, Streams};
+use super::{Accepted, Listener, proxy_protocol};
+use crate::tasks::Tasks;
+
+/// Between two HTTP/2 pings: a peer that is gone is noticed within two of them.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long a peer may take to read its last answers from a relay that stops, or to leave an idle
+/// connection that was closed in order.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Whether a connection may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ConnectionState {
+    Open,
+    /// No request came for long.
+    Idle,
+    /// The relay stops.
+    Stopping,
+}
+
+/// What the loop of a connection turns to.
+enum NextEvent<E> {
+    Over(Result<(), E>),
+    Due(Due),
+    Stop,
+}
+
+/// What a connection needs of the house.
+#[derive(Debug)]
+pub(super) struct ConnectionTask {
+    pub(super) door: Listener,
+    pub(super) router: Router,
+    pub(super) tasks: Tasks,
+}
+
+impl ConnectionTask {
+    pub(super) async fn run(self, stream: TcpStream, peer: SocketAddr, permit: Arc<Permit>) {
+        if let Err(refused) = self.through(stream, peer, permit).await {
+            self.door.count(refused);
+        }
+    }
+
+    async fn through(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        permit: Arc<Permit>,
+    ) -> Result<(), Refused> {
+        let limits = &self.door.0.limits;
+        let now = Instant::now();
+        let Ok(mut stream) = PeerStream::new(stream, Arc::clone(&permit)) else { return Ok(()) };
+        let headers_by = now + limits.headers;
+        let arriving = self.arrive(stream.tcp(), peer, &permit);
+        let arriving = Box::pin(timeout_at(headers_by, arriving));
+        let stopping = self.tasks.stopping();
+        let Some(arrived) = stopping.run_until_cancelled(arriving).await else {
+            return Ok(());
+        };
+        let peer = arrived.map_err(|_| Refused::ProxyHeader)??;
+        let accepted = Accepted {
+            peer,
+            client: peer.ip().to_canonical(),
+            secure: self.door.0.tls.is_some(),
+            auth_by: now + limits.device_auth,
+            permit,
+        };
+        let Some(tls) = &self.door.0.tls else {
+            return self.serve(stream, accepted, headers_by).await;
+        };
+        let shaking = Box::pin(timeout_at(now + limits.tls, tls.acceptor().accept(stream)));
+        let Some(shaken) = stopping.run_until_cancelled(shaking).await else {
+            return Ok(());
+        };
+        let stream = shaken.map_err(|_| Refused::Tls)?;
+        if accepted.permit.is_hung_up() {
+            return Ok(());
+        }
+        let stream = stream.map_err(|error| {
+            tracing::trace!(%peer, %error, "no TLS handshake");
+            Refused::Tls
+        })?;
+        let headers_by = (Instant::now() + limits.headers).min(accepted.auth_by);
+        Box::pin(self.serve(stream, accepted, headers_by)).await
+    }
+
+    /// The other end, which a proxy that must say so names.
+    async fn arrive(
+        &self,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+        permit: &Arc<Permit>,
+    ) -> Result<SocketAddr, Refused> {
+        let trust = &self.door.0.trust;
+        if !(trust.protocol && trust.is_proxy(peer.ip())) {
+            return Ok(peer);
+        }
+        let named = proxy_protocol::read(stream).await.map_err(|error| {
+            tracing::debug!(%peer, %error, "a proxy's connection was refused");
+            Refused::ProxyHeader
+        })?;
+        let Some(client) = named else { return Ok(peer) };
+        let named = SocketAddr::new(client.to_canonical(), 0);
+        if !trust.is_proxy(named.ip()) {
+            self.door.0.rates.address(named.ip())?;
+            permit.count_for(named.ip())?;
+        }
+        Ok(named)
+    }
+
+    /// Serves HTTP until the end, or until the connection becomes a socket.
+    async fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        accepted: Accepted,
+        first_by: Instant,
+    ) -> Result<(), Refused> {
+        let limits = &self.door.0.limits;
+        let (peer, permit) = (accepted.peer, Arc::clone(&accepted.permit));
+        let requests = Arc::new(Requests::default());
+        let service = {
+            let (requests, router, door) =
+                (Arc::clone(&requests), self.router.clone(), self.door.clone());
+            tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+                let http2 = request.version() == hyper::Version::HTTP_2;
+                let answering = Answering::begin(&requests, http2);
+                let mut accepted = accepted.clone();
+                if requests.begun() > 1 {
+                    // A connection may be kept for longer than a device has to authenticate.
+                    accepted.auth_by = Instant::now() + door.0.limits.device_auth;
+                }
+                if let Some(named) = door.0.trust.named(peer.ip(), request.headers()) {
+                    (accepted.client, accepted.secure) = (named.client, named.secure);
+                }
+                request.extensions_mut().insert(accepted);
+                let answer = router.clone().oneshot(request);
+                async move { answer.await.map(|answer| answer.map(|body| answering.sends(body))) }
+            })
+        };
+        let streams = Streams { tasks: self.tasks.clone(), permit: Arc::clone(&permit) };
+        let mut builder = auto::Builder::new(streams);
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            // It would run from the last answer: see `HttpClock`.
+            .header_read_timeout(None)
+            .max_headers(limits.header_count)
+            .max_buf_size(limits.header_bytes);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEP_ALIVE)
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .max_send_buf_size(PIECE)
+            .max_concurrent_streams(64);
+        let service = TowerToHyperService::new(service);
+        let mut serving =
+            pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let mut timer = pin!(sleep_until(first_by));
+        let mut clock = HttpClock::new(first_by, limits.headers, limits.idle);
+        let mut stay = ConnectionState::Open;
+        let mut leave_by = first_by;
+        let mut seen = 0;
+        loop {
+            let turn = poll_fn(|cx| {
+                if let Poll::Ready(result) = serving.as_mut().poll(cx) {
+                    return Poll::Ready(NextEvent::Over(result));
+                }
+                loop {
+                    let due = match stay {
+                        ConnectionState::Open => {
+                            clock.look(Instant::now(), look(&requests, &permit))
+                        }
+                        ConnectionState::Idle | ConnectionState::Stopping => Due::At(leave_by),
+                    };
+                    let Due::At(at) = due else { return Poll::Ready(NextEvent::Due(due)) };
+                    if timer.deadline() != at {
+                        timer.as_mut().reset(at);
+                    }
+                    if timer.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    if stay != ConnectionState::Open {
+                        return Poll::Ready(NextEvent::Due(due));
+                    }
+                }
+            });
+            let turn = tokio::select! {
+                biased;
+                turn = turn => turn,
+                () = self.tasks.stopping().cancelled(), if stay != ConnectionState::Stopping => NextEvent::Stop,
+            };
+            match turn {
+                NextEvent::Over(result) => {
+                    if let Err(error) = result {
+                        tracing::trace!(%peer, error, "a connection ended");
+                    }
+                    return Ok(());
+                }
+                NextEvent::Due(Due::Late(refused)) => return Err(refused),
+                NextEvent::Due(Due::Idle) | NextEvent::Stop => {
+                    if stay == ConnectionState::Open {
+                        serving.as_mut().graceful_shutdown();
+                    }
+                    stay = if matches!(turn, NextEvent::Stop) {
+                        ConnectionState::Stopping
+                    } else {
+                        ConnectionState::Idle
+                    };
+                    leave_by = Instant::now() + LAST_WORDS;
+                }
+                NextEvent::Due(Due::At(_)) => {
+                    // What is being made is waited for; what the peer does not take is not, by a
+                    // relay that stops.
+                    let (begun, now) = (requests.begun(), look(&requests, &permit));
+                    let quiet = if stay == ConnectionState::Stopping {
+                        !requests.are_running()
+                    } else {
+                        !now.is_busy
+                    };
+                    if quiet && (begun == seen || stay == ConnectionState::Idle) {
+                        let stopping = stay == ConnectionState::Stopping;
+                        tracing::debug!(%peer, stopping, "hung up on a peer that does not leave");
+                        return Ok(());
+                    }
+                    seen = if quiet { begun } else { seen };
+                    leave_by = Instant::now() + LAST_WORDS;
+                }
+            }
+        }
+    }
+}
+
+fn look(requests: &Requests, permit: &Permit) -> Seen {
+    Seen {
+        begun: requests.begun(),
+        is_busy: requests.are_running() || requests.are_sending() || permit.is_blocked(),
+        heard: permit.has_heard(),
+        is_http2: requests.is_http2(),
+    }
+}

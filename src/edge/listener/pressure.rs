@@ -1,0 +1,129 @@
+//! Whether the node has room for something new. Whoever begins something asks; what is under way,
+//! what only reads and what says how the node is goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::permits::Permits;
+use super::refused::Refused;
+
+/// One value for everybody who asks. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Pressure {
+    permits: Arc<Permits>,
+    memory: Arc<Memory>,
+}
+
+/// What the memory was found to be.
+#[derive(Debug)]
+struct Memory {
+    /// Bytes that are too many.
+    limit: Option<u64>,
+    short: AtomicBool,
+}
+
+impl Pressure {
+    /// `memory` is in bytes.
+    pub(super) fn new(permits: Arc<Permits>, memory: Option<u64>) -> Self {
+        let memory = Arc::new(Memory { limit: memory, short: AtomicBool::new(false) });
+        Self { permits, memory }
+    }
+
+    /// Why nothing new is begun now, if it is not.
+    #[must_use]
+    pub fn refuses(&self) -> Option<Refused> {
+        if self.memory.short.load(Ordering::Relaxed) {
+            return Some(Refused::PressureMemory);
+        }
+        // Strangers make room for each newcomer, so they are no pressure.
+        (self.permits.known() > self.permits.high_water()).then_some(Refused::PressureConnections)
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.permits.open()
+    }
+
+    /// Looks at the memory. It is short until a twentieth below the limit, so that it does not
+    /// turn with every request.
+    pub(super) fn look(&self) {
+        let (Some(limit), Some(resident)) = (self.memory.limit, resident()) else { return };
+        let was = self.memory.short.load(Ordering::Relaxed);
+        let short = resident > if was { limit - limit / 20 } else { limit };
+        if short != was {
+            self.memory.short.store(short, Ordering::Relaxed);
+            let (resident, limit) = (resident / (1024 * 1024), limit / (1024 * 1024));
+            if short {
+                tracing::error!(resident, limit, "memory is short: nothing new is begun");
+            } else {
+                tracing::info!(resident, limit, "memory is enough again");
+            }
+        }
+    }
+}
+
+/// Bytes of this process that are in memory (`man 5 proc`); where there is no /proc, nothing is
+/// known.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::edge::listener::permits::tests::permits;
+
+    #[tokio::test(start_paused = true)]
+    async fn nine_tenths_of_the_connections_are_enough() {
+        let permits = permits(100, 10);
+        let pressure = Pressure::new(Arc::clone(&permits), None);
+        let enter = || {
+            let permit = permits.enter(IpAddr::from([192, 0, 2, 1]), true).unwrap();
+            permit.known();
+            permit
+        };
+        let mut open: Vec<_> = std::iter::repeat_with(enter).take(9).collect();
+        assert_eq!(pressure.refuses(), None);
+        open.push(enter());
+        assert_eq!(pressure.refuses(), Some(Refused::PressureConnections));
+        open.pop();
+        assert_eq!(pressure.refuses(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_strangers_is_no_pressure_and_leaves_room_for_newcomers_from_elsewhere() {
+        let permits = permits(100, 10);
+        let pressure = Pressure::new(Arc::clone(&permits), None);
+        let mut flood = Vec::new();
+        for host in 0..100 {
+            let ip = IpAddr::from([192, 0, 2, host]);
+            // All of them are too young to make room for one another.
+            flood.extend(permits.enter(ip, true));
+        }
+        assert_eq!(permits.open(), permits.high_water());
+        assert_eq!(pressure.refuses(), None);
+        let phone = permits.enter(IpAddr::from([203, 0, 113, 1]), true).unwrap();
+        assert!(!phone.is_hung_up());
+        assert_eq!((pressure.refuses(), permits.open()), (None, permits.high_water()));
+        assert_eq!(flood.iter().filter(|permit| permit.is_hung_up()).count(), 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn more_memory_than_allowed_is_too_much_until_there_is_enough_again() {
+        let permits = permits(1, 1);
+        let small = Pressure::new(Arc::clone(&permits), Some(4096));
+        small.look();
+        assert_eq!(small.refuses(), Some(Refused::PressureMemory));
+        let large = Pressure::new(permits, Some(1 << 50));
+        large.memory.short.store(true, Ordering::Relaxed);
+        large.look();
+        assert_eq!(large.refuses(), None);
+    }
+}

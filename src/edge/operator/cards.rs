@@ -1,0 +1,43 @@
+//! The operator's side of cards: which a user has, removing a lost one, and removing all that a
+//! user has.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use fido_relay_proto::http::CardView;
+use fido_relay_proto::{CardId, Problem, ProblemCode};
+
+use super::devices::Whose;
+use super::{Admin, Operator};
+use crate::app::{RevokeError, cards};
+use crate::edge::fields::QueryOf;
+use crate::edge::public::http::cards::{kept, view};
+use crate::edge::refusal::Refusal;
+
+/// `GET /cards?username=…`: oldest first.
+pub(super) async fn list(
+    State(admin): State<Arc<Admin>>,
+    QueryOf(Whose { username }): QueryOf<Whose>,
+) -> Result<Json<Vec<CardView>>, Refusal> {
+    let cards = kept(admin.app.cards.as_ref())?.of_user(&admin.tenant, &username).await?;
+    Ok(Json(cards.iter().map(view).collect()))
+}
+
+/// `DELETE /cards/{id}?username=…`.
+pub(super) async fn remove(
+    State(admin): State<Arc<Admin>>,
+    Operator(actor): Operator,
+    Path(id): Path<String>,
+    QueryOf(Whose { username }): QueryOf<Whose>,
+) -> Result<StatusCode, Refusal> {
+    kept(admin.app.cards.as_ref())?;
+    let none = || Problem::new(ProblemCode::NotFound).with_detail("there is no such card");
+    let id: CardId = id.parse().map_err(|_| Refusal::from(none()))?;
+    match cards::remove(&admin.app, &actor, &username, id).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(RevokeError::NotFound) => Err(none().into()),
+        Err(RevokeError::Store(error)) => Err(error.into()),
+    }
+}

@@ -1,0 +1,75 @@
+//! The operator's side of phones: which a user has, and revoking one, say when it is lost and no
+//! backend is at hand. A phone is paired by its person, never here.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use fido_relay_proto::http::Platform;
+use fido_relay_proto::{DeviceId, PlainText, Problem, ProblemCode, Username};
+use serde::{Deserialize, Serialize};
+
+use super::{Admin, Operator};
+use crate::app::RevokeError;
+use crate::app::devices::{self, Device};
+use crate::edge::fields::QueryOf;
+use crate::edge::refusal::Refusal;
+use crate::rfc3339;
+
+/// A device as the operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceEntry {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its name, if it has one.
+    pub name: Option<PlainText<64>>,
+    /// What it runs on.
+    pub platform: Platform,
+    /// When it was paired (RFC 3339).
+    pub paired_at: String,
+    /// Whether it is connected to this node; none where no relay runs.
+    pub online: Option<bool>,
+}
+
+/// Whose devices or cards.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Whose {
+    pub(super) username: Username,
+}
+
+/// `GET /devices?username=…`: oldest first.
+pub(super) async fn list(
+    State(admin): State<Arc<Admin>>,
+    QueryOf(Whose { username }): QueryOf<Whose>,
+) -> Result<Json<Vec<DeviceEntry>>, Refusal> {
+    let online = |id| admin.relay.as_ref().map(|relay| relay.registry().get(id).is_some());
+    let entry = |device: Device| DeviceEntry {
+        device_id: device.id,
+        name: device.name,
+        platform: device.platform,
+        paired_at: rfc3339::format(device.paired_at),
+        online: online(device.id),
+    };
+    let found = devices::list(&admin.app, &admin.tenant, &username).await?;
+    Ok(Json(found.into_iter().map(entry).collect()))
+}
+
+/// `DELETE /devices/{id}`.
+pub(super) async fn revoke(
+    State(admin): State<Arc<Admin>>,
+    Operator(actor): Operator,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let id: DeviceId = id.parse().map_err(|_| none())?;
+    match devices::revoke(&admin.app, &actor, id).await {
+        Ok(_) => Ok(StatusCode::NO_CONTENT),
+        Err(RevokeError::NotFound) => Err(none()),
+        Err(RevokeError::Store(error)) => Err(error.into()),
+    }
+}
+
+fn none() -> Refusal {
+    Problem::new(ProblemCode::NotFound).with_detail("there is no such device").into()
+}

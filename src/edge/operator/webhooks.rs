@@ -1,0 +1,156 @@
+//! Webhooks as the operator manages them: endpoints of any client, on any host that the address
+//! rules let pass.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use fido_relay_proto::webhook::{
+    ChangeWebhook, CreateWebhook, CreatedWebhook, DeliveryList, RotateWebhook, TestedWebhook,
+    WebhookView,
+};
+use fido_relay_proto::{ClientId, EventId, Problem, ProblemCode, WebhookId};
+use serde::{Deserialize, Serialize};
+
+use super::{Admin, Operator, parse_id};
+use crate::app::webhooks::{Endpoint, Webhooks};
+use crate::edge::fields::{QueryOf, from_json};
+use crate::edge::public::http::webhooks::{Which, undelivered, view};
+use crate::edge::refusal::Refusal;
+use crate::ports::Registrar;
+
+/// An endpoint as the operator sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WebhookEntry {
+    /// Whose.
+    pub client_id: ClientId,
+    /// Whether the operator registered it.
+    pub by_operator: bool,
+    /// The endpoint.
+    #[serde(flatten)]
+    pub webhook: WebhookView,
+}
+
+/// The paths of webhooks.
+pub(super) fn router() -> Router<Arc<Admin>> {
+    Router::new()
+        .route("/webhooks", get(list))
+        .route("/clients/{id}/webhooks", post(register))
+        .route("/webhooks/{id}", delete(remove).patch(change))
+        .route("/webhooks/{id}/secrets", post(rotate))
+        .route("/webhooks/{id}/enable", post(enable))
+        .route("/webhooks/{id}/test", post(test))
+        .route("/webhooks/{id}/deliveries", get(deliveries))
+        .route("/webhooks/{id}/deliveries/{delivery}/resend", post(resend))
+}
+
+async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<WebhookEntry>>, Refusal> {
+    let endpoints = webhooks(&admin)?.list_all(&admin.tenant).await?;
+    let entry = |endpoint: &Endpoint| WebhookEntry {
+        client_id: endpoint.client,
+        by_operator: endpoint.by_operator,
+        webhook: view(endpoint),
+    };
+    Ok(Json(endpoints.iter().map(entry).collect()))
+}
+
+async fn register(
+    State(admin): State<Arc<Admin>>,
+    Operator(actor): Operator,
+    Path(client): Path<String>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
+    let client = parse_id(&client)?;
+    let order: CreateWebhook = from_json(&body)?;
+    if admin.clients().find(&admin.tenant, client).await?.is_none() {
+        return Err(not_found("there is no such client"));
+    }
+    let (whose, operator) = ((&admin.tenant, client), actor.operator_name());
+    let (endpoint, secret) = webhooks(&admin)?.register(whose, order, operator).await?;
+    tracing::info!(webhook = %endpoint.id, %client, "webhook registered by the operator");
+    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: view(&endpoint), secret })))
+}
+
+async fn change(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<WebhookView>, Refusal> {
+    let order: ChangeWebhook = from_json(&body)?;
+    let endpoint = find(&admin, &id).await?;
+    let changed = webhooks(&admin)?.change(&endpoint, order, Registrar::Operator).await?;
+    Ok(Json(view(&changed)))
+}
+
+async fn remove(
+    State(admin): State<Arc<Admin>>,
+    Operator(actor): Operator,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let endpoint = find(&admin, &id).await?;
+    webhooks(&admin)?.remove(&endpoint, actor.operator_name()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn rotate(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
+    let order: RotateWebhook = from_json(&body)?;
+    let rotated = webhooks(&admin)?.rotate(&find(&admin, &id).await?, order).await?;
+    let (endpoint, secret) = rotated;
+    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: view(&endpoint), secret })))
+}
+
+async fn enable(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+) -> Result<Json<WebhookView>, Refusal> {
+    let enabled = webhooks(&admin)?.enable(&find(&admin, &id).await?).await?;
+    Ok(Json(view(&enabled)))
+}
+
+async fn test(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+) -> Result<Json<TestedWebhook>, Refusal> {
+    Ok(Json(webhooks(&admin)?.test(&find(&admin, &id).await?).await))
+}
+
+async fn deliveries(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    QueryOf(which): QueryOf<Which>,
+) -> Result<Json<DeliveryList>, Refusal> {
+    let endpoint = find(&admin, &id).await?;
+    Ok(Json(undelivered(webhooks(&admin)?, &endpoint, which).await?))
+}
+
+async fn resend(
+    State(admin): State<Arc<Admin>>,
+    Path((id, event)): Path<(String, String)>,
+) -> Result<StatusCode, Refusal> {
+    let endpoint = find(&admin, &id).await?;
+    let event: EventId = event.parse().map_err(|_| not_found("there is no such delivery"))?;
+    webhooks(&admin)?.resend(&endpoint, event).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+async fn find(admin: &Admin, id: &str) -> Result<Endpoint, Refusal> {
+    let none = || not_found("there is no such webhook");
+    let id: WebhookId = id.parse().map_err(|_| none())?;
+    let all = webhooks(admin)?.list_all(&admin.tenant).await?;
+    all.into_iter().find(|endpoint| endpoint.id == id).ok_or_else(none)
+}
+
+fn webhooks(admin: &Admin) -> Result<&Webhooks, Refusal> {
+    admin.app.webhooks.as_ref().ok_or_else(|| not_found("webhooks are not served here"))
+}
+
+fn not_found(detail: &'static str) -> Refusal {
+    Problem::new(ProblemCode::NotFound).with_detail(detail).into()
+}

@@ -1,0 +1,382 @@
+//! One socket, one task, one loop: leaving, reading, writing, heartbeat, in this order. What to do
+//! about anything is the session's to say; this file only does it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fido_relay_proto::device::Auth;
+use fido_relay_proto::{ConnectionId, RelayFrame};
+use futures::{SinkExt as _, StreamExt as _};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::crowd::Place;
+use crate::app::devices::{self, Device};
+use crate::core::session::{Action, AuthFailure, CloseReason, Jitter, Nonce, Session, Tick};
+use crate::edge::Edge;
+use crate::edge::listener::{Accepted, Permit};
+use crate::edge::public::closing::{self, Socket};
+use crate::edge::public::frame_guard::Guarded;
+use crate::metrics::SocketCount;
+use crate::relay::{Connection, Next, Owner};
+use crate::security::refusals::Refused;
+use crate::security::{device_proof, random};
+
+/// How long a closing handshake may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// The same before the device is known.
+const CLOSE_LIMIT_OF_STRANGER: Duration = Duration::from_millis(500);
+/// The buffer that an idle phone costs: the library's default is 128 KiB. It grows for a longer frame.
+const READ_BUFFER: usize = 256;
+/// Reconnections after a shutdown spread over this many milliseconds.
+const GOAWAY_SPREAD_MS: u64 = 5_000;
+
+/// Longest sleep: a deadline that never comes cannot be added to a clock.
+const NAP_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Runs an upgraded socket to its end.
+///
+/// The task of an idle phone is as large as the largest thing it ever does, unless that has a
+/// room of its own: whatever comes before the long wait, interrupts it or comes after it is boxed.
+pub(super) async fn socket(edge: Edge, upgrade: OnUpgrade, accepted: Accepted, place: Place) {
+    let Some(mut run) = Box::pin(open(edge, upgrade, accepted, place)).await else { return };
+    let reason = run.until_closed().await;
+    Box::pin(run.finish(reason)).await;
+}
+
+/// Takes the upgraded socket over and greets the device.
+async fn open(
+    edge: Edge,
+    upgrade: OnUpgrade,
+    accepted: Accepted,
+    place: Place,
+) -> Option<Box<DeviceConnection>> {
+    let upgraded = timeout_at(accepted.auth_by, upgrade).await.ok()?.ok()?;
+    let limits = &edge.inner.socket_limits;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(2 * crate::relay::OUTBOX_BYTES)
+        .max_message_size(Some(limits.frame_after_auth))
+        .max_frame_size(Some(limits.frame_after_auth));
+    let guarded = Guarded::new(TokioIo::new(upgraded), limits.frame_before_auth);
+    let stream = WebSocketStream::from_raw_socket(guarded, Role::Server, Some(config)).await;
+    let epoch = Instant::now();
+    let auth_by = millis(accepted.auth_by.saturating_duration_since(epoch));
+    let nonce = Nonce::from_bytes(random::bytes());
+    let (session, hello) = Session::accept(0, auth_by, nonce, Arc::clone(limits));
+    let permit = Arc::clone(accepted.permit());
+    let count = edge.settings().metrics.socket();
+    let (place, address) = (Some(place), accepted.client);
+    let connection = None;
+    let mut run = Box::new(DeviceConnection {
+        edge,
+        stream,
+        session,
+        epoch,
+        connection,
+        address,
+        place,
+        permit,
+        count,
+    });
+    match run.write(hello).await {
+        Ok(()) => Some(run),
+        Err(reason) => {
+            run.finish(reason).await;
+            None
+        }
+    }
+}
+
+struct DeviceConnection {
+    edge: Edge,
+    stream: Socket,
+    session: Session,
+    /// The session's time zero.
+    epoch: Instant,
+    connection: Option<Arc<Connection>>,
+    /// Where the phone is.
+    address: IpAddr,
+    /// Its place among strangers, until it is none.
+    place: Option<Place>,
+    /// Its connection's place on the node.
+    permit: Arc<Permit>,
+    count: SocketCount,
+}
+
+/// Takes the connection out of the registry however the socket ends.
+impl Drop for DeviceConnection {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            self.edge.relay().detach(connection);
+        }
+    }
+}
+
+impl DeviceConnection {
+    async fn until_closed(&mut self) -> CloseReason {
+        let tasks = self.edge.relay().dependencies().tasks.clone();
+        let (draining, stopping) = (tasks.draining(), tasks.stopping());
+        let mut told = false;
+        loop {
+            let wakes_in = nap(self.now(), self.session.wakes_at());
+            let connection = self.connection.clone();
+            let woken = async {
+                match &connection {
+                    Some(connection) => connection.woken().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let done = tokio::select! {
+                biased;
+                () = stopping.cancelled() => Err(CloseReason::Restart),
+                () = draining.cancelled(), if !told => {
+                    told = true;
+                    Box::pin(self.go_away()).await
+                }
+                message = self.stream.next() => Box::pin(self.read(message)).await,
+                () = woken => Ok(()),
+                () = sleep(wakes_in) => Box::pin(self.tick()).await,
+            };
+            // What waits to be written goes out after every turn, so that a phone that sends
+            // without pause still hears.
+            let done = match done {
+                Ok(()) => Box::pin(self.drain()).await,
+                Err(reason) => Err(reason),
+            };
+            if let Err(reason) = done {
+                return reason;
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.epoch.elapsed())
+    }
+
+    async fn go_away(&mut self) -> Result<(), CloseReason> {
+        let reconnect_in_ms = random::below(GOAWAY_SPREAD_MS);
+        self.write(RelayFrame::Goaway { reconnect_in_ms }).await
+    }
+
+    async fn read(&mut self, message: Option<Result<Message, Error>>) -> Result<(), CloseReason> {
+        let now = self.now();
+        let action = match message {
+            Some(Ok(Message::Text(text))) => self.session.on_text(now, text.as_str()),
+            Some(Ok(Message::Binary(_))) => self.session.on_binary(now),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.session.on_control(now),
+            Some(Ok(Message::Close(_))) | None => return Err(CloseReason::PeerClosed),
+            Some(Ok(Message::Frame(_))) => Action::Nothing,
+            Some(Err(error)) => return Err(self.reason_of(&error)),
+        };
+        self.act(action).await
+    }
+
+    async fn act(&mut self, action: Action) -> Result<(), CloseReason> {
+        match action {
+            Action::Nothing => Ok(()),
+            Action::Reply(frame) => self.write(frame).await,
+            Action::Close(reason) => Err(reason),
+            Action::Deliver(frame) => {
+                let Some(connection) = self.connection.clone() else {
+                    return Err(CloseReason::Internal);
+                };
+                match self.edge.relay().receive(&connection, frame).await {
+                    Some(reply) => self.write(reply).await,
+                    None => Ok(()),
+                }
+            }
+            Action::Verify { auth, nonce } => self.verify(auth, &nonce).await,
+        }
+    }
+
+    async fn verify(&mut self, auth: Auth, nonce: &Nonce) -> Result<(), CloseReason> {
+        let first = self.connection.is_none();
+        let verified = proven_device(&self.edge.clone(), first, &auth, nonce).await;
+        let mut proven_by = None;
+        let result = match verified {
+            Ok(device) => match &self.connection {
+                Some(known) if known.owner().device == device.id => Ok(known.id()),
+                Some(_) => Err(AuthFailure::Refused),
+                // Known, so the phone may be told: it comes too often, or two take turns.
+                None if self.edge.inner.limits.socket(device.id).is_err() => {
+                    return Err(CloseReason::TooManySockets);
+                }
+                None => {
+                    let Device { id, tenant, username, jwk, .. } = device;
+                    let owner = Owner { device: id, tenant, username };
+                    proven_by = Some(jwk);
+                    let id = ConnectionId::from_bytes(random::bytes());
+                    self.place = None;
+                    self.permit.known();
+                    self.stream.get_mut().allow(self.edge.inner.socket_limits.frame_after_auth);
+                    self.connection = Some(Arc::new(Connection::new(id, owner).at(self.address)));
+                    Ok(id)
+                }
+            },
+            Err(failure) => Err(failure),
+        };
+        let action = self.session.on_auth_result(self.now(), result, jitter());
+        match action {
+            Action::Reply(welcome) => self.write(welcome).await?,
+            Action::Close(reason) => return Err(reason),
+            Action::Nothing | Action::Deliver(_) | Action::Verify { .. } => {}
+        }
+        if let (Some(key), Some(connection)) = (proven_by, self.connection.clone()) {
+            for open in self.edge.relay().attach(&connection, &key).await {
+                self.edge.relay().show_again(&open, &connection).await;
+                self.drain().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tick(&mut self) -> Result<(), CloseReason> {
+        let fresh = || Nonce::from_bytes(random::bytes());
+        match self.session.on_tick(self.now(), jitter(), fresh) {
+            Tick::Nothing => Ok(()),
+            Tick::Ping => self.send(Message::Ping(Vec::new().into())).await,
+            Tick::Send(frame) => self.write(frame).await,
+            Tick::Close(reason) => Err(reason),
+        }
+    }
+
+    /// Writes what waits in the outbox.
+    async fn drain(&mut self) -> Result<(), CloseReason> {
+        let Some(connection) = self.connection.clone() else { return Ok(()) };
+        loop {
+            match connection.next() {
+                Next::Idle => return Ok(()),
+                Next::Close(reason) => return Err(reason),
+                Next::Renew => self.session.renew(self.now()),
+                Next::Write(outgoing) => {
+                    self.send(Message::Text(outgoing.text.into())).await?;
+                    if let Some(ceremony) = outgoing.sent {
+                        self.edge.relay().sent(&connection, ceremony).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write(&mut self, frame: RelayFrame) -> Result<(), CloseReason> {
+        self.send(Message::Text(frame.encode().into())).await
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), CloseReason> {
+        let limit = self.edge.settings().socket_write;
+        match timeout(limit, self.stream.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.reason_of(&error)),
+            Err(_) => Err(CloseReason::WriteStalled),
+        }
+    }
+
+    fn reason_of(&self, error: &Error) -> CloseReason {
+        self.stream.get_ref().fault().unwrap_or_else(|| reason_of(error))
+    }
+
+    /// Ends the socket with a Close: the reply to the peer's, or this reason's.
+    async fn finish(mut self: Box<Self>, reason: CloseReason) {
+        let reason = self.session.end(reason);
+        let device = self.connection.as_ref().map(|connection| connection.owner().device);
+        let device_id = device.map(tracing::field::display);
+        tracing::debug!(device = device_id, reason = reason.name(), "a device socket ended");
+        self.count.ends(reason);
+        if let (CloseReason::Unauthenticated, Some(place)) = (reason, &self.place) {
+            self.edge.refused(Refused::Proof, place.ip);
+        }
+        if let Some(connection) = self.connection.take() {
+            self.edge.relay().detach(&connection);
+        }
+        let frame = match reason.code() {
+            Some(code) => Some(CloseFrame { code: code.into(), reason: reason.name().into() }),
+            None => match closing::reply(&self.stream) {
+                Some(reply) => reply,
+                None => return,
+            },
+        };
+        let limit = if device.is_some() { CLOSE_LIMIT } else { CLOSE_LIMIT_OF_STRANGER };
+        drop(timeout(limit, closing::close(&mut self.stream, frame)).await);
+    }
+}
+
+/// The device that made this proof, as it was when the proof was verified.
+async fn proven_device(
+    edge: &Edge,
+    first: bool,
+    auth: &Auth,
+    nonce: &Nonce,
+) -> Result<Device, AuthFailure> {
+    let refused = |_| AuthFailure::Refused;
+    let claimed = device_proof::claimed(&auth.proof).map_err(refused)?;
+    let tenant = &edge.settings().tenant;
+    let store = &*edge.relay().dependencies().store;
+    let device = match devices::load(store, tenant, claimed.device_id).await {
+        Ok(Some(device)) => device,
+        // On a live socket this is the device itself, so it was there before: revoked.
+        Ok(None) if !first => return Err(AuthFailure::Revoked),
+        Ok(None) => return Err(AuthFailure::Refused),
+        Err(error) => {
+            tracing::warn!(%error, "a device could not be looked up");
+            return Err(AuthFailure::Unavailable);
+        }
+    };
+    let urls = &edge.inner.socket_urls;
+    device_proof::verify_auth(&auth.proof, &device.jwk, urls, &nonce.to_string())
+        .map_err(refused)?;
+    Ok(device)
+}
+
+fn jitter() -> Jitter {
+    Jitter::from_bits(u16::from_le_bytes(random::bytes()))
+}
+
+/// How long to sleep until the session's next deadline, both by the session's clock. From now and
+/// not from the socket's start: sockets live for days.
+fn nap(now: u64, wakes_at: u64) -> Duration {
+    Duration::from_millis(wakes_at.saturating_sub(now).min(NAP_MS))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// RFC 6455 section 7.4.1: the code that fits what the library found.
+fn reason_of(error: &Error) -> CloseReason {
+    match error {
+        Error::Capacity(_) => CloseReason::TooBig,
+        Error::Utf8(_) => CloseReason::NotUtf8,
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => CloseReason::ConnectionLost,
+        Error::Protocol(_) => CloseReason::Protocol,
+        Error::ConnectionClosed | Error::AlreadyClosed => CloseReason::PeerClosed,
+        Error::Io(_)
+        | Error::Tls(_)
+        | Error::WriteBufferFull(_)
+        | Error::AttackAttempt
+        | Error::Url(_)
+        | Error::Http(_)
+        | Error::HttpFormat(_) => CloseReason::ConnectionLost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_is_a_week_old_sleeps_until_its_next_ping() {
+        let week = 7 * 24 * 60 * 60 * 1000;
+        assert_eq!(nap(week, week + 25_000), Duration::from_secs(25));
+        assert_eq!(nap(week, week - 1), Duration::ZERO);
+        assert_eq!(nap(week, u64::MAX), Duration::from_millis(NAP_MS));
+    }
+}

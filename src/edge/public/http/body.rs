@@ -1,0 +1,99 @@
+//! Bodies: plain and small; JSON not deep, before serde sees it.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse as _;
+use fido_relay_proto::{Problem, ProblemCode};
+use http_body_util::LengthLimitError;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::edge::fields;
+use crate::edge::refusal::Refusal;
+
+/// For all of a body to arrive. Some of the paths that take one ask for no credential, so a body
+/// that dribbles must not hold a connection.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
+
+/// A body of type `T`, and the bytes that it was read from.
+#[derive(Debug)]
+pub(super) struct JsonBody<T> {
+    pub(super) value: T,
+    pub(super) bytes: Bytes,
+}
+
+impl<S, T> FromRequest<S> for JsonBody<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+{
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let bytes = plain_json(request, state).await?;
+        Ok(Self { value: fields::from_json(&bytes)?, bytes })
+    }
+}
+
+/// The bytes of a body that says it is JSON and is not encoded.
+pub(super) async fn plain_json<S: Send + Sync>(
+    request: Request,
+    state: &S,
+) -> Result<Bytes, Refusal> {
+    plain(request, state, "application/json").await
+}
+
+/// The bytes of a body that says it is of this type and is not encoded.
+pub(super) async fn plain<S: Send + Sync>(
+    request: Request,
+    state: &S,
+    media_type: &str,
+) -> Result<Bytes, Refusal> {
+    hold_to_type(request.headers(), media_type)?;
+    let body = timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
+    let body = body.map_err(|_| late())?;
+    body.map_err(|rejection| match rejection.into_response().status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ProblemCode::TooLarge.into(),
+        _ => broken(),
+    })
+}
+
+/// The bytes of a request's body, of at most `limit`; what it says of itself was looked at.
+pub(super) async fn up_to(limit: usize, body: Body) -> Result<Bytes, Refusal> {
+    let body = timeout(BODY_LIMIT, to_bytes(body, limit)).await;
+    body.map_err(|_| late())?.map_err(|error| {
+        if error.into_inner().is::<LengthLimitError>() {
+            ProblemCode::TooLarge.into()
+        } else {
+            broken()
+        }
+    })
+}
+
+/// Holds a body to a type, and to no encoding.
+pub(super) fn hold_to_type(headers: &HeaderMap, media_type: &str) -> Result<(), Refusal> {
+    if !is_of(headers, media_type) || headers.contains_key(header::CONTENT_ENCODING) {
+        let detail = format!("send {media_type} without a content encoding");
+        let problem = Problem::new(ProblemCode::UnsupportedMediaType).with_detail(detail);
+        return Err(problem.into());
+    }
+    Ok(())
+}
+
+fn late() -> Refusal {
+    Refusal::invalid("the body took too long to arrive")
+}
+
+fn broken() -> Refusal {
+    Refusal::invalid("the body ended early or was not framed as HTTP has it")
+}
+
+/// Whether a body is of this type, with parameters or without (neither JSON nor forms define any).
+fn is_of(headers: &HeaderMap, media_type: &str) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case(media_type)
+}

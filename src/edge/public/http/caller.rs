@@ -1,0 +1,161 @@
+//! Who is calling: an initiator with its credential, or a page with its ticket.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap, header};
+use fido_relay_proto::http::Scope;
+use fido_relay_proto::{CeremonyId, Problem, ProblemCode, TenantId};
+
+use super::origin;
+use crate::edge::Edge;
+use crate::edge::listener::Accepted;
+use crate::edge::refusal::Refusal;
+use crate::security::clients::Client;
+use crate::security::{access_token, ticket};
+
+/// An initiator that has authenticated.
+#[derive(Debug)]
+pub(in crate::edge) struct AuthenticatedClient(pub(in crate::edge) Arc<Client>);
+
+impl AuthenticatedClient {
+    /// # Errors
+    /// 403, naming the scope that is missing.
+    pub(in crate::edge) fn require(&self, scope: Scope) -> Result<(), Refusal> {
+        if self.has(scope) {
+            return Ok(());
+        }
+        let detail = format!("needs the scope {}", scope.as_str());
+        Err(Problem::new(ProblemCode::ScopeMissing).with_detail(detail).into())
+    }
+
+    pub(in crate::edge) fn has(&self, scope: Scope) -> bool {
+        self.0.has(scope)
+    }
+}
+
+/// Whoever may look at a ceremony.
+#[derive(Debug)]
+pub(in crate::edge) enum Watcher {
+    /// The backend that opened it.
+    AuthenticatedClient(AuthenticatedClient),
+    /// Whoever has the ticket, which is for this ceremony alone.
+    Page {
+        /// The relying party.
+        tenant: TenantId,
+        /// The ceremony.
+        ceremony: CeremonyId,
+        /// The page, if a browser asks: [`origin::may_watch`] decides on it.
+        origin: Option<String>,
+    },
+}
+
+impl Watcher {
+    /// Whoever has a ticket for this ceremony, by whichever way it came.
+    ///
+    /// # Errors
+    /// 403 for an origin that is none.
+    pub(in crate::edge) fn page(
+        headers: &HeaderMap,
+        tenant: TenantId,
+        ceremony: CeremonyId,
+    ) -> Result<Self, Refusal> {
+        let origin = origin::of(headers)?.map(str::to_owned);
+        Ok(Self::Page { tenant, ceremony, origin })
+    }
+}
+
+impl FromRequestParts<Edge> for AuthenticatedClient {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Refusal> {
+        // Before the credential is looked at: whether it is good is not for a page to learn.
+        origin::none(&parts.headers)?;
+        let bearer = bearer(parts).ok_or(ProblemCode::Unauthorized)?;
+        let now = edge.relay().dependencies().clock.now();
+        let (clients, tokens) = (&edge.inner.clients, &edge.inner.access_tokens);
+        let client = if access_token::is_meant(bearer) {
+            tokens.client(clients, bearer, now).await?.map(Arc::new)
+        } else {
+            clients.authenticate(bearer, now).await?
+        };
+        // From the wrong address a good key is as unknown as a bad one.
+        let client = client.filter(|client| may_call(client, address(&parts.extensions)));
+        let client = client.ok_or_else(|| wrong(edge, &parts.extensions))?;
+        if let Some(accepted) = parts.extensions.get::<Accepted>() {
+            accepted.permit().known();
+        }
+        Ok(Self(client))
+    }
+}
+
+impl FromRequestParts<Edge> for Watcher {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Refusal> {
+        let Some(ticket) = bearer(parts).filter(|bearer| ticket::is_meant(bearer)) else {
+            return AuthenticatedClient::from_request_parts(parts, edge)
+                .await
+                .map(Self::AuthenticatedClient);
+        };
+        let opened = edge.inner.tickets.read(ticket);
+        let (tenant, ceremony) = opened.ok_or_else(|| wrong(edge, &parts.extensions))?;
+        Self::page(&parts.headers, tenant, ceremony)
+    }
+}
+
+/// The answer to a credential that is not good: 401, and 429 from an address that sends too many.
+/// Looked at after the credential, so that guesses from a shared address do not shut out a good one.
+pub(in crate::edge) fn wrong(edge: &Edge, extensions: &Extensions) -> Refusal {
+    match edge.inner.limits.refused(network(extensions.get())) {
+        Ok(()) => ProblemCode::Unauthorized.into(),
+        Err(too_fast) => too_fast.into(),
+    }
+}
+
+/// The address whose allowance a request uses. Without a listener there is none, and all share one.
+pub(super) fn network(accepted: Option<&Accepted>) -> IpAddr {
+    accepted.map_or(IpAddr::from([0; 4]), |accepted| accepted.client)
+}
+
+/// A call that a device's own proof vouches for: from an app, or a page that the operator lists,
+/// at an address that has tries left. All of it is known before the body is read.
+#[derive(Debug)]
+pub(super) struct DeviceCall {
+    /// Whose tries it uses.
+    pub(super) network: IpAddr,
+}
+
+impl FromRequestParts<Edge> for DeviceCall {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Refusal> {
+        origin::of_device(edge, &parts.headers)?;
+        let network = network(parts.extensions.get());
+        edge.inner.limits.attempt(network)?;
+        Ok(Self { network })
+    }
+}
+
+/// Where a request comes from.
+pub(super) fn address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<Accepted>().map(|accepted| accepted.client)
+}
+
+/// Whether the client may call from there. Without an address, which no request of the listener
+/// is, only a client that may call from anywhere.
+pub(super) fn may_call(client: &Client, from: Option<IpAddr>) -> bool {
+    match from {
+        Some(address) => client.may_call_from(address),
+        None => client.allow_from.is_empty(),
+    }
+}
+
+/// The bearer token of a request (RFC 6750 section 2.1).
+fn bearer(parts: &Parts) -> Option<&str> {
+    let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
+}

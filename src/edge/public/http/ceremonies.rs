@@ -1,0 +1,224 @@
+//! `/v1/ceremonies`: open, read with long poll, cancel.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::Json;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, Requirement, Scope};
+use fido_relay_proto::life::PriorAuth;
+use fido_relay_proto::limits::{
+    CEREMONY_DEFAULT_S, CEREMONY_MAX_S, CEREMONY_MIN_S, TRANSACTION_FIELDS, WAIT_MAX_S,
+};
+use fido_relay_proto::{CeremonyType, Problem, ProblemCode};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::body::JsonBody;
+use super::caller::{AuthenticatedClient, Watcher};
+use crate::core::prompt_limits::BrowserHash;
+use crate::edge::Edge;
+use crate::edge::fields::QueryOf;
+use crate::edge::listener::Accepted;
+use crate::edge::public::watch::{Found, Sight, Waiting, take_place};
+use crate::edge::refusal::Refusal;
+use crate::edge::segment::Segment;
+use crate::relay::{Initiator, OpenRequest, View};
+use crate::security::clients::Client;
+
+/// Seconds until a restarted relay is worth asking.
+const RESTART_S: u64 = 1;
+/// Longest `Idempotency-Key`.
+const KEY_MAX: usize = 255;
+
+/// `POST /v1/ceremonies`.
+pub(super) async fn open(
+    State(edge): State<Edge>,
+    caller: AuthenticatedClient,
+    headers: HeaderMap,
+    JsonBody { mut value, bytes }: JsonBody<OpenCeremony>,
+) -> Result<Response, Refusal> {
+    caller.require(match value.ceremony_type {
+        CeremonyType::Registration => Scope::CeremonyReg,
+        CeremonyType::Authentication => Scope::CeremonyAuth,
+        CeremonyType::Approval => Scope::CeremonyApprove,
+    })?;
+    if !caller.0.may_bind(value.binding) {
+        let allowed: Vec<_> = caller.0.bindings.iter().map(|binding| binding.as_str()).collect();
+        let detail = format!("/binding: this client may use {}", allowed.join(", "));
+        return Err(Problem::new(ProblemCode::BindingNotAllowed).with_detail(detail).into());
+    }
+    let wish = value.options.user_verification.get_or_insert(Requirement::Required);
+    if *wish != Requirement::Required {
+        caller.require(Scope::UvWeaken)?;
+    }
+    may_show_delivery(&caller, &value)?;
+    edge.inner.limits.open(caller.0.id)?;
+    check(&edge, &value)?;
+    let idempotency = idempotency_key(&headers)?.map(|key| {
+        let mut body = [0; 32];
+        body.copy_from_slice(digest(&SHA256, &bytes).as_ref());
+        (key, body)
+    });
+    let now = edge.relay().dependencies().clock.now();
+    let client = &*caller.0;
+    let Client { tenant, id, name, code_alone, .. } = client;
+    let (tenant, name, is_believed) = (tenant.clone(), name.clone(), client.is_believed());
+    let asker = Initiator { tenant, id: *id, name, is_believed, code_alone: *code_alone };
+    let secret = value.context.as_ref().and_then(|context| context.browser.as_ref());
+    let browser = secret.map(|secret| BrowserHash(edge.inner.browsers.name(*id, secret)));
+    let rp_id = edge.settings().rp_id.clone();
+    let mut order = OpenRequest::new(asker, value, browser, rp_id, now);
+    order.idempotency = idempotency;
+    let view = opened(&edge, &edge.relay().open(order).await?);
+    let location = format!("/v1/ceremonies/{}", view.id);
+    let mut response = (StatusCode::CREATED, Json(view)).into_response();
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// A page is shown whether a phone was reached only by an initiator that may see it, of a user whom
+/// it knew before: else a page for guessed names would tell who exists.
+fn may_show_delivery(caller: &AuthenticatedClient, order: &OpenCeremony) -> Result<(), Refusal> {
+    if !order.show_delivery {
+        return Ok(());
+    }
+    let refused = |code, detail| Err(Problem::new(code).with_detail(detail).into());
+    if !caller.has(Scope::PresenceRead) {
+        let detail = "/show_delivery: needs the scope presence:read";
+        return refused(ProblemCode::ScopeMissing, detail);
+    }
+    if !caller.0.is_believed() {
+        let detail = "/show_delivery: needs the scope prior_auth:assert";
+        return refused(ProblemCode::ScopeMissing, detail);
+    }
+    match order.prior_auth {
+        PriorAuth::None => {
+            let detail = "/show_delivery: needs a prior_auth other than none";
+            refused(ProblemCode::PriorAuthRequired, detail)
+        }
+        PriorAuth::Password | PriorAuth::Session => Ok(()),
+    }
+}
+
+/// What the types alone do not say.
+fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), Refusal> {
+    let unprocessable = |detail: &str| Err(Refusal::unprocessable(detail));
+    let timeout = order.timeout_s.unwrap_or(CEREMONY_DEFAULT_S);
+    if !(CEREMONY_MIN_S..=CEREMONY_MAX_S).contains(&timeout) {
+        return unprocessable("/timeout_s: a whole number from 30 to 600");
+    }
+    if !edge.relay().dependencies().fido.takes_username(&order.username) {
+        return unprocessable(
+            "/username: the FIDO2 server accepts only letters A to Z, digits, '.', '_' and '-'",
+        );
+    }
+    match (&order.transaction, order.ceremony_type) {
+        (None, CeremonyType::Approval) => {
+            return unprocessable("/transaction: missing; an approval needs it");
+        }
+        (Some(_), CeremonyType::Registration | CeremonyType::Authentication) => {
+            return unprocessable("/transaction: only for an approval");
+        }
+        (Some(transaction), CeremonyType::Approval)
+            if !(1..=TRANSACTION_FIELDS).contains(&transaction.fields.len()) =>
+        {
+            return unprocessable("/transaction/fields: a list of 1 to 16");
+        }
+        (Some(_), CeremonyType::Approval)
+        | (None, CeremonyType::Registration | CeremonyType::Authentication) => {}
+    }
+    if order.ceremony_type != CeremonyType::Authentication
+        && order.options.user_verification != Some(Requirement::Required)
+    {
+        return unprocessable("/options/userVerification: required, but for an authentication");
+    }
+    match &order.options.rp_id {
+        Some(rp_id) if rp_id.as_str() != edge.settings().rp_id => {
+            unprocessable("/options/rpId: not served here")
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=KEY_MAX).contains(&key.len()) && values.next().is_none() => {
+            Ok(Some(key.to_owned()))
+        }
+        Ok(_) | Err(_) => Err(Refusal::invalid(
+            "header Idempotency-Key: one, of 1 to 255 visible ASCII characters",
+        )),
+    }
+}
+
+fn opened(edge: &Edge, view: &View) -> OpenedCeremony {
+    OpenedCeremony {
+        id: view.id,
+        status: view.status(),
+        phase: view.phase,
+        code: view.code.as_ref().map(|code| code.0.clone()),
+        ticket: edge.inner.tickets.issue(&view.tenant, view.id),
+        prior_auth: view.prior_auth,
+        expires_in: view.expires_in(edge.relay().dependencies().clock.now()),
+    }
+}
+
+/// The query of a read.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wait {
+    /// Seconds to hold the answer for something new.
+    #[serde(default)]
+    wait: u32,
+    /// The `seq` that the caller knows.
+    since: Option<u32>,
+}
+
+/// `GET /v1/ceremonies/{id}`.
+pub(super) async fn read(
+    State(edge): State<Edge>,
+    watcher: Watcher,
+    Segment(id): Segment,
+    accepted: Option<Extension<Accepted>>,
+    QueryOf(query): QueryOf<Wait>,
+) -> Result<Response, Refusal> {
+    let sight = Sight::new(watcher, &id)?;
+    let until = Instant::now() + Duration::from_secs(u64::from(query.wait).min(WAIT_MAX_S));
+    let (mut waiting, view) = Waiting::begin(&edge, sight).await?;
+    let steps = waiting.sight().steps(&view);
+    let since = query.since.map_or(steps.seq(), |since| steps.resume_after(since));
+    if query.wait == 0 || steps.has_after(since) || view.end.is_some() {
+        return Ok(Json(waiting.sight().body(&edge, &view)).into_response());
+    }
+    // Only who has to be held takes a place.
+    let _place = take_place(&edge, waiting.sight(), accepted.as_deref())?;
+    match waiting.news(since, until).await? {
+        Found::News(view) | Found::Quiet(view) => {
+            Ok(Json(waiting.sight().body(&edge, &view)).into_response())
+        }
+        Found::Stopping(view) => {
+            // What stands, and when to ask whoever comes after this process.
+            let hint = [(header::RETRY_AFTER, HeaderValue::from(RESTART_S))];
+            Ok((hint, Json(waiting.sight().body(&edge, &view))).into_response())
+        }
+    }
+}
+
+/// `DELETE /v1/ceremonies/{id}`.
+pub(super) async fn cancel(
+    State(edge): State<Edge>,
+    caller: AuthenticatedClient,
+    Segment(id): Segment,
+) -> Result<Json<CeremonyView>, Refusal> {
+    let sight = Sight::new(Watcher::AuthenticatedClient(caller), &id)?;
+    sight.look(&edge).await?;
+    let cancelled = edge.relay().cancel(sight.key()).await?.ok_or(ProblemCode::AlreadyClosed)?;
+    Ok(Json(sight.body(&edge, &cancelled)))
+}

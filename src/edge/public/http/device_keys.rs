@@ -1,0 +1,36 @@
+//! `POST /v1/device/key`: a device takes a new key. It proves itself by the keys alone; there is no
+//! initiator in it.
+
+use axum::Json;
+use axum::extract::State;
+use fido_relay_proto::ProblemCode;
+use fido_relay_proto::http::{RotateDeviceKey, RotatedDeviceKey};
+
+use super::body::JsonBody;
+use super::caller::DeviceCall;
+use crate::app::devices;
+use crate::edge::Edge;
+use crate::edge::refusal::Refusal;
+use crate::security::device_proof;
+
+/// Whatever is wrong, the answer is the same 401; an address with too many of them gets 429.
+pub(super) async fn rotate(
+    State(edge): State<Edge>,
+    DeviceCall { network: from }: DeviceCall,
+    JsonBody { value, .. }: JsonBody<RotateDeviceKey>,
+) -> Result<Json<RotatedDeviceKey>, Refusal> {
+    let tasks = edge.app().tasks.clone();
+    // A phone that hangs up has used up its try all the same.
+    let rotated = tasks.run_detached(async move {
+        let (tenant, audiences) = (&edge.settings().tenant, edge.at_every_base("/v1/device/key"));
+        let rotated = devices::rotate_key(edge.app(), tenant, &value, &audiences).await;
+        if let Ok(None) = rotated {
+            edge.inner.limits.attempt_failed(from);
+        }
+        rotated
+    });
+    let rotated = rotated.await.ok_or(ProblemCode::Internal)??;
+    let device = rotated.ok_or(ProblemCode::ProofRefused)?;
+    let (device_id, jkt) = (device.id, device_proof::thumbprint(&device.jwk));
+    Ok(Json(RotatedDeviceKey { device_id, jkt }))
+}

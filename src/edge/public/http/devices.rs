@@ -1,0 +1,118 @@
+//! `/v1/devices` and a user's list of them: pair, list, rename, revoke.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use fido_relay_proto::http::{
+    DeviceList, DeviceView, PairDevice, PairedDevice, RenameDevice, Scope,
+};
+use fido_relay_proto::{DeviceId, ProblemCode, Username};
+
+use super::body::JsonBody;
+use super::caller::{AuthenticatedClient, DeviceCall};
+use crate::app::devices::{self, Device};
+use crate::app::pairings::{self, PairingError};
+use crate::app::{Actor, RevokeError};
+use crate::edge::Edge;
+use crate::edge::refusal::Refusal;
+use crate::edge::segment::Segment;
+use crate::rfc3339;
+
+/// `POST /v1/devices`. Whatever is wrong with token, code or proof, the answer is the same 401; only
+/// the holder of the true token or code learns that it was used before.
+pub(super) async fn pair(
+    State(edge): State<Edge>,
+    DeviceCall { network: from }: DeviceCall,
+    JsonBody { value, .. }: JsonBody<PairDevice>,
+) -> Result<(StatusCode, Json<PairedDevice>), Refusal> {
+    match (&value.pairing_token, &value.typed_code) {
+        (Some(_), None) => {}
+        (None, Some(_)) => edge.inner.limits.typed_code(from)?,
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Refusal::invalid("/pairing_token, /typed_code: give one of the two"));
+        }
+    }
+    let socket_url = edge.inner.socket_urls.first().cloned().unwrap_or_default();
+    let tasks = edge.app().tasks.clone();
+    // A phone that hangs up has used up its try all the same.
+    let paired = tasks.run_detached(async move {
+        let audiences = edge.at_every_base("/v1/devices");
+        let paired = pairings::pair(edge.app(), value, &audiences).await;
+        if let Err(PairingError::Unknown | PairingError::Used) = &paired {
+            edge.inner.limits.attempt_failed(from);
+        }
+        paired
+    });
+    let device_id = paired.await.ok_or(ProblemCode::Internal)??.id;
+    Ok((StatusCode::CREATED, Json(PairedDevice { device_id, socket_url })))
+}
+
+impl From<PairingError> for Refusal {
+    fn from(error: PairingError) -> Self {
+        match error {
+            PairingError::Unknown => ProblemCode::ProofRefused.into(),
+            PairingError::Used => ProblemCode::Gone.into(),
+            PairingError::TooManyDevices => Self::unprocessable(error.to_string()),
+            PairingError::Unpushable(error) => Self::unprocessable(format!("/push: {error}")),
+            PairingError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// `GET /v1/users/{username}/devices`.
+pub(super) async fn list(
+    State(edge): State<Edge>,
+    caller: AuthenticatedClient,
+    Segment(username): Segment,
+) -> Result<Json<DeviceList>, Refusal> {
+    caller.require(Scope::DevicePair)?;
+    let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
+    let found = devices::list(edge.app(), &caller.0.tenant, &username).await?;
+    let devices = found.into_iter().map(|device| view(&edge, &caller, device)).collect();
+    Ok(Json(DeviceList { devices }))
+}
+
+fn view(edge: &Edge, caller: &AuthenticatedClient, device: Device) -> DeviceView {
+    let online = edge.relay().registry().get(device.id).is_some();
+    DeviceView {
+        device_id: device.id,
+        name: device.name,
+        platform: device.platform,
+        paired_at: rfc3339::format(device.paired_at),
+        online: caller.has(Scope::PresenceRead).then_some(online),
+    }
+}
+
+/// `PATCH /v1/devices/{id}`: gives the device another name, and gives it as it then stands.
+pub(super) async fn rename(
+    State(edge): State<Edge>,
+    caller: AuthenticatedClient,
+    Segment(id): Segment,
+    JsonBody { value, .. }: JsonBody<RenameDevice>,
+) -> Result<Json<DeviceView>, Refusal> {
+    caller.require(Scope::DevicePair)?;
+    let id: DeviceId = id.parse().map_err(|_| ProblemCode::NotFound)?;
+    let device = devices::rename(edge.app(), &caller.0, id, value.name).await?;
+    Ok(Json(view(&edge, &caller, device.ok_or(ProblemCode::NotFound)?)))
+}
+
+/// `DELETE /v1/devices/{id}`.
+pub(super) async fn revoke(
+    State(edge): State<Edge>,
+    caller: AuthenticatedClient,
+    Segment(id): Segment,
+) -> Result<StatusCode, Refusal> {
+    caller.require(Scope::DeviceRevoke)?;
+    let id: DeviceId = id.parse().map_err(|_| ProblemCode::NotFound)?;
+    devices::revoke(edge.app(), &Actor::client(&caller.0), id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl From<RevokeError> for Refusal {
+    fn from(error: RevokeError) -> Self {
+        match error {
+            RevokeError::NotFound => ProblemCode::NotFound.into(),
+            RevokeError::Store(error) => error.into(),
+        }
+    }
+}

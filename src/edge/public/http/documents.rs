@@ -1,0 +1,100 @@
+//! `/openapi.json`, `/asyncapi.json` and `/docs`: what this interface is, for programs and for
+//! people. They are the same for everybody, made once in the life of the process, and say nothing
+//! of this installation. No page elsewhere may read them (there is no CORS answer): that would tell
+//! any web page whether a relay stands in the reader's network.
+
+use std::sync::LazyLock;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+use crate::edge::refusal::Refusal;
+use crate::schema::{asyncapi, openapi, page};
+use fido_relay_proto::ProblemCode;
+
+/// A document, ready to be sent.
+struct Document {
+    bytes: Bytes,
+    media_type: &'static str,
+    etag: String,
+    policy: Option<String>,
+}
+
+impl Document {
+    fn new(text: String, media_type: &'static str) -> Self {
+        let hash = digest(&SHA256, text.as_bytes());
+        let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]));
+        Self { bytes: text.into(), media_type, etag, policy: None }
+    }
+
+    /// What may be loaded, run or framed by it: its own style, its own script, and nothing else.
+    fn page(text: String) -> Self {
+        let digest_of = |name: &str| {
+            let (_, rest) = text.split_once(&format!("<{name}>"))?;
+            let (own, _) = rest.split_once(&format!("</{name}>"))?;
+            Some(STANDARD.encode(digest(&SHA256, own.as_bytes())))
+        };
+        let allowed = ["style", "script"]
+            .into_iter()
+            .filter_map(|name| Some(format!(" {name}-src 'sha256-{}';", digest_of(name)?)));
+        let policy = format!(
+            "default-src 'none';{} base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            allowed.collect::<String>()
+        );
+        Self { policy: Some(policy), ..Self::new(text, "text/html; charset=utf-8") }
+    }
+
+    /// The document, unless the caller has it.
+    fn answer(&self, asked: &HeaderMap) -> Result<Response, Refusal> {
+        let value = |text: &str| HeaderValue::from_str(text).map_err(|_| ProblemCode::Internal);
+        let known = asked.get_all(header::IF_NONE_MATCH).into_iter();
+        let known = known.filter_map(|tags| tags.to_str().ok()).flat_map(|tags| tags.split(','));
+        // RFC 9110 section 13.1.2: by the weak comparison.
+        let mut known = known.map(|tag| tag.trim().trim_start_matches("W/"));
+        let mut response = if known.any(|tag| tag == self.etag || tag == "*") {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            let media_type = HeaderValue::from_static(self.media_type);
+            ([(header::CONTENT_TYPE, media_type)], self.bytes.clone()).into_response()
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+        headers.insert(header::ETAG, value(&self.etag)?);
+        if let Some(policy) = &self.policy {
+            headers.insert(header::CONTENT_SECURITY_POLICY, value(policy)?);
+        }
+        Ok(response)
+    }
+}
+
+static OPENAPI: LazyLock<Document> =
+    LazyLock::new(|| Document::new(openapi::document().to_string(), "application/json"));
+static ASYNCAPI: LazyLock<Document> =
+    LazyLock::new(|| Document::new(asyncapi::document().to_string(), "application/json"));
+static PAGE: LazyLock<Document> =
+    LazyLock::new(|| Document::page(page::page(&openapi::document(), &asyncapi::document())));
+
+/// `GET /openapi.json`.
+pub(super) async fn openapi(headers: HeaderMap) -> Result<Response, Refusal> {
+    OPENAPI.answer(&headers)
+}
+
+/// `GET /asyncapi.json`.
+pub(super) async fn asyncapi(headers: HeaderMap) -> Result<Response, Refusal> {
+    ASYNCAPI.answer(&headers)
+}
+
+/// `GET /`: where a person who has only the relay's address finds out what it is. Relative, since
+/// a proxy may serve the relay under a path.
+pub(super) async fn root() -> impl IntoResponse {
+    (StatusCode::SEE_OTHER, [(header::LOCATION, HeaderValue::from_static("docs"))])
+}
+
+/// `GET /docs`.
+pub(super) async fn docs(headers: HeaderMap) -> Result<Response, Refusal> {
+    PAGE.answer(&headers)
+}

@@ -1,0 +1,123 @@
+//! A device's HTTP request that carries a proof of its own, and what all answers to such requests
+//! have: the nonce for the next one. What is asked for is the handlers' business.
+
+use std::net::IpAddr;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use fido_relay_proto::ProblemCode;
+
+use super::{body, caller, origin};
+use crate::app::devices;
+use crate::edge::Edge;
+use crate::edge::listener::Accepted;
+use crate::edge::refusal::Refusal;
+use crate::relay::Owner;
+use crate::security::pull_proof::{self, Asked, Refused};
+use crate::security::refusals;
+
+/// The routes that take such a proof, and the methods that a page's preflight is allowed there.
+pub(super) const PROVEN: [(&str, &str); 5] = [
+    ("/v1/device/ceremonies", "GET"),
+    ("/v1/device/ceremonies/{id}/{act}", "POST"),
+    ("/v1/device/claim", "POST"),
+    ("/v1/device/decline", "POST"),
+    ("/v1/device/push", "PUT"),
+];
+/// RFC 9449 section 8.1.
+const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+/// RFC 9449 section 9.
+const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"DPoP error="use_dpop_nonce""#);
+
+/// A request of a device that proved itself, with the whole body.
+#[derive(Debug)]
+pub(super) struct PullCall {
+    pub(super) owner: Owner,
+    /// Where the device is.
+    pub(super) address: IpAddr,
+    pub(super) uri: Uri,
+    pub(super) body: Bytes,
+}
+
+impl FromRequest<Edge> for PullCall {
+    type Rejection = Refusal;
+
+    /// Whatever is wrong with the proof, the answer is the same 401. One that is good but for its
+    /// nonce costs no more than a good one: every app begins so.
+    async fn from_request(request: Request, edge: &Edge) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        origin::of_device(edge, &parts.headers)?;
+        let network = caller::network(parts.extensions.get());
+        // Counted after the proof was looked at: many phones share an address, and a guesser there
+        // does not shut out those that have good ones.
+        let bad = |edge: &Edge| {
+            edge.refused(refusals::Refused::Proof, network);
+            match edge.inner.limits.refused(network) {
+                Ok(()) => ProblemCode::ProofRefused.into(),
+                Err(too_fast) => Refusal::from(too_fast),
+            }
+        };
+        let Some(proof) = proof(&parts.headers).map(str::to_owned) else { return Err(bad(edge)) };
+        if parts.method == Method::POST || parts.method == Method::PUT {
+            body::hold_to_type(&parts.headers, "application/json")?;
+        }
+        let body = body::up_to(edge.inner.socket_limits.frame_after_auth, body).await?;
+        let Ok(claimed) = pull_proof::claimed(&proof) else { return Err(bad(edge)) };
+        let (store, tenant) = (&*edge.relay().dependencies().store, &edge.settings().tenant);
+        let Some(device) = devices::load(store, tenant, claimed).await? else {
+            return Err(bad(edge));
+        };
+        let (proofs, bases) = (&edge.inner.pull_proofs, edge.at_every_base(""));
+        let asked = Asked {
+            method: parts.method.as_str(),
+            bases: &bases,
+            path: parts.uri.path(),
+            body: &body,
+        };
+        let verified = proofs.verify(&proof, (device.id, &device.jwk), asked);
+        let used = match verified {
+            Ok(proven) => {
+                edge.inner.limits.call(device.id)?;
+                proofs.use_up(proven)
+            }
+            Err(refused) => Err(refused),
+        };
+        match used {
+            Ok(()) => {}
+            Err(Refused::Nonce) => return Err(ProblemCode::ProofRefused.into()),
+            Err(Refused::Proof) => return Err(bad(edge)),
+        }
+        if let Some(accepted) = parts.extensions.get::<Accepted>() {
+            accepted.permit().known();
+        }
+        let owner = Owner { device: device.id, tenant: device.tenant, username: device.username };
+        Ok(Self { owner, address: network, uri: parts.uri, body })
+    }
+}
+
+/// The one proof of a request.
+fn proof(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, proof) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("DPoP").then_some(proof)
+}
+
+/// Gives every answer of these routes a nonce for the next proof, and names the scheme of a 401.
+pub(super) async fn answers(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let is_proven = PROVEN.iter().any(|(proven, _)| Some(*proven) == path);
+    let mut response = next.run(request).await;
+    if is_proven {
+        if let Ok(nonce) = HeaderValue::from_str(&edge.inner.pull_proofs.nonce()) {
+            response.headers_mut().insert(NONCE, nonce);
+        }
+        if response.status() == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
+        }
+    }
+    response
+}

@@ -1,0 +1,35 @@
+//! `/v1/ceremonies/{id}/receipt`: what lets an auditor verify the card's signature years later.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use fido_relay_proto::ProblemCode;
+use fido_relay_proto::http::Scope;
+
+use super::caller::AuthenticatedClient;
+use crate::edge::Edge;
+use crate::edge::refusal::Refusal;
+use crate::edge::segment::Segment;
+use crate::relay::CeremonyKey;
+use crate::security::receipt::Receipt;
+
+/// `GET /v1/ceremonies/{id}/receipt`: a compact JWS, for the initiator that opened the ceremony.
+/// A ceremony without a receipt looks like none at all.
+pub(super) async fn read(
+    State(edge): State<Edge>,
+    caller: AuthenticatedClient,
+    Segment(id): Segment,
+) -> Result<impl IntoResponse, Refusal> {
+    let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
+    let key = CeremonyKey { tenant: caller.0.tenant.clone(), id };
+    let ceremony = edge.relay().load(&key).await?.ok_or(ProblemCode::NotFound)?;
+    if ceremony.request.client_id != caller.0.id {
+        return Err(ProblemCode::NotFound.into());
+    }
+    caller.require(Scope::CeremonyRead)?;
+    let records = &edge.inner.records;
+    let receipt = Receipt::of(records.issuer(), &ceremony).ok_or(ProblemCode::NotFound)?;
+    let jws = receipt.sign(records).ok_or(ProblemCode::Internal)?;
+    // RFC 7515 section 9.2.1.
+    Ok(([(header::CONTENT_TYPE, "application/jose")], jws))
+}

@@ -1,0 +1,262 @@
+//! `POST /oauth/token`: an initiator that signed who it is gets an access token (RFC 6749 section
+//! 4.4, client credentials; RFC 7523, `private_key_jwt`), and the metadata that says so (RFC 8414).
+//!
+//! What is wrong with the request is answered by RFC 6749 section 5.2. Everything that is wrong
+//! with who asks is the same `invalid_client`, to the byte: unknown, badly signed, from elsewhere,
+//! too late, used before. An address that tries too often is told so before its body is read.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fido_relay_proto::http::{
+    GrantedToken, Scope, ServerMetadata, TokenError, TokenErrorCode as Code,
+};
+use fido_relay_proto::{ProblemCode, UnixMillis};
+
+use super::{body, caller, origin};
+use crate::edge::Edge;
+use crate::edge::listener::Accepted;
+use crate::edge::refusal::Refusal;
+use crate::security::access_token::{self, Grant};
+use crate::security::client_assertion::{self, UseError};
+use crate::security::clients::Client;
+use crate::security::refusals::Refused;
+
+/// The token endpoint's path.
+pub(in crate::edge) const PATH: &str = "/oauth/token";
+/// `client_assertion_type` (RFC 7523 section 2.2).
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// Most parameters of a request; six are known.
+const PARAMETERS: usize = 16;
+
+/// Why there is no token.
+enum NoToken {
+    /// By RFC 6749, with a sentence of ours.
+    OAuth(Code, Cow<'static, str>),
+    /// As on every other path.
+    Problem(Refusal),
+}
+
+impl<T: Into<Refusal>> From<T> for NoToken {
+    fn from(refusal: T) -> Self {
+        Self::Problem(refusal.into())
+    }
+}
+
+const INVALID_CLIENT: NoToken =
+    NoToken::OAuth(Code::InvalidClient, Cow::Borrowed("the client assertion was not accepted"));
+
+impl IntoResponse for NoToken {
+    fn into_response(self) -> Response {
+        let (code, description) = match self {
+            Self::Problem(refusal) => return refusal.into_response(),
+            Self::OAuth(code, description) => (code, description),
+        };
+        let status = match code {
+            Code::InvalidClient => StatusCode::UNAUTHORIZED,
+            Code::InvalidRequest | Code::InvalidScope | Code::UnsupportedGrantType => {
+                StatusCode::BAD_REQUEST
+            }
+        };
+        let body = Json(TokenError { error: code, error_description: description.into_owned() });
+        let mut response = (status, body).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 section 11.6.1 wants one; no scheme of HTTP carries an assertion.
+            let challenge = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        no_store(response)
+    }
+}
+
+/// `POST /oauth/token`.
+pub(super) async fn issue(State(edge): State<Edge>, request: Request) -> Response {
+    match exchange(&edge, request).await {
+        Ok(token) => no_store(Json(token).into_response()),
+        Err(no_token) => no_token.into_response(),
+    }
+}
+
+async fn exchange(edge: &Edge, request: Request) -> Result<GrantedToken, NoToken> {
+    // A key that signs assertions must be in a page no more than any other.
+    origin::none(request.headers())?;
+    let from = caller::address(request.extensions());
+    let network = caller::network(request.extensions().get());
+    edge.inner.limits.attempt(network)?;
+    let exchanged = redeem(edge, request, from).await;
+    if matches!(exchanged, Err(NoToken::OAuth(Code::InvalidClient, _))) {
+        edge.inner.limits.attempt_failed(network);
+        edge.refused(Refused::Assertion, network);
+    }
+    exchanged
+}
+
+async fn redeem(
+    edge: &Edge,
+    request: Request,
+    from: Option<IpAddr>,
+) -> Result<GrantedToken, NoToken> {
+    let accepted = request.extensions().get::<Accepted>().cloned();
+    let by_header = request.headers().contains_key(header::AUTHORIZATION);
+    let bytes = body::plain(request, edge, "application/x-www-form-urlencoded").await?;
+    let form = Form::parse(&bytes)?;
+    match form.grant_type.as_deref() {
+        Some("client_credentials") => {}
+        Some(_) => {
+            let text = "grant_type: one of client_credentials";
+            return Err(NoToken::OAuth(Code::UnsupportedGrantType, text.into()));
+        }
+        None => return Err(NoToken::OAuth(Code::InvalidRequest, "grant_type: missing".into())),
+    }
+    if by_header {
+        return Err(INVALID_CLIENT);
+    }
+    let now = edge.relay().dependencies().clock.now();
+    let (client, key) = authenticate(edge, &form, from, now).await?;
+    if let Some(accepted) = accepted {
+        accepted.permit().known();
+    }
+    let scopes = scopes(form.scope.as_deref(), &client)?;
+    let scope = scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ");
+    let grant = Grant {
+        tenant: client.tenant,
+        client: client.id,
+        key,
+        scopes,
+        expires_at: now.plus_secs(access_token::LIFETIME_S),
+    };
+    let token = edge.inner.access_tokens.issue(&grant).ok_or(ProblemCode::Internal)?;
+    tracing::debug!(client = %grant.client, "access token issued");
+    Ok(GrantedToken {
+        access_token: token,
+        token_type: "Bearer".to_owned(),
+        expires_in: access_token::LIFETIME_S,
+        scope,
+    })
+}
+
+/// The client that an assertion is by, and the thumbprint of the key that it signed with.
+async fn authenticate(
+    edge: &Edge,
+    form: &Form,
+    from: Option<IpAddr>,
+    now: UnixMillis,
+) -> Result<(Client, String), NoToken> {
+    let assertion = form.client_assertion.as_deref().ok_or(INVALID_CLIENT)?;
+    if form.client_assertion_type.as_deref() != Some(ASSERTION_TYPE) {
+        return Err(INVALID_CLIENT);
+    }
+    let claimed = client_assertion::claimed(assertion).ok_or(INVALID_CLIENT)?;
+    let tenant = &edge.settings().tenant;
+    let found = edge.inner.clients.find(tenant, claimed).await?;
+    let client = found.ok_or(INVALID_CLIENT)?;
+    // RFC 7521 section 4.2: if it is there, it must say the same.
+    let named = form.client_id.as_ref().is_none_or(|id| *id == client.id.to_string());
+    let near = caller::may_call(&client, from);
+    let verified = client_assertion::verify(assertion, &client, &edge.inner.token_audiences, now);
+    let (true, true, Ok(assertion)) = (named, near, verified) else {
+        return Err(refuse(&client));
+    };
+    let store = &*edge.relay().dependencies().store;
+    match client_assertion::use_up(store, tenant, client.id, &assertion).await {
+        Ok(()) => Ok((client, assertion.key)),
+        Err(UseError::Replayed) => Err(refuse(&client)),
+        Err(UseError::Store(error)) => Err(error.into()),
+    }
+}
+
+/// Of a client that exists.
+fn refuse(client: &Client) -> NoToken {
+    tracing::debug!(client = %client.id, "a client assertion was refused");
+    INVALID_CLIENT
+}
+
+/// What is asked for, if the client has it all; without a word everything that it has.
+fn scopes(asked: Option<&str>, client: &Client) -> Result<Vec<Scope>, NoToken> {
+    let invalid = || {
+        let has: Vec<_> = client.scopes.iter().map(|scope| scope.as_str()).collect();
+        let text = format!("scope: this client has {}", has.join(" "));
+        NoToken::OAuth(Code::InvalidScope, text.into())
+    };
+    let Some(asked) = asked else { return Ok(client.scopes.clone()) };
+    let asked: Result<Vec<Scope>, _> = asked.split(' ').map(str::parse).collect();
+    let mut asked = asked.map_err(|_| invalid())?;
+    asked.sort_unstable();
+    asked.dedup();
+    if asked.iter().all(|scope| client.has(*scope)) { Ok(asked) } else { Err(invalid()) }
+}
+
+fn no_store(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The parameters of a token request. What is not known is ignored (RFC 6749 section 3.2); what is
+/// there without a value counts as not there.
+#[derive(Default)]
+struct Form {
+    grant_type: Option<String>,
+    scope: Option<String>,
+    client_id: Option<String>,
+    client_assertion_type: Option<String>,
+    client_assertion: Option<String>,
+}
+
+impl Form {
+    fn parse(bytes: &[u8]) -> Result<Self, NoToken> {
+        let invalid = |text: String| NoToken::OAuth(Code::InvalidRequest, text.into());
+        let mut form = Self::default();
+        for (count, (name, value)) in url::form_urlencoded::parse(bytes).enumerate() {
+            if count >= PARAMETERS {
+                return Err(invalid(format!("at most {PARAMETERS} parameters")));
+            }
+            let (known, place) = match &*name {
+                "grant_type" => ("grant_type", &mut form.grant_type),
+                "scope" => ("scope", &mut form.scope),
+                "client_id" => ("client_id", &mut form.client_id),
+                "client_assertion_type" => {
+                    ("client_assertion_type", &mut form.client_assertion_type)
+                }
+                "client_assertion" => ("client_assertion", &mut form.client_assertion),
+                // Two ways to authenticate at once are one too many.
+                "client_secret" => {
+                    return Err(invalid("client_secret: there are none here".to_owned()));
+                }
+                _ => continue,
+            };
+            if place.is_some() {
+                return Err(invalid(format!("{known}: given twice")));
+            }
+            if !value.is_empty() {
+                *place = Some(value.into_owned());
+            }
+        }
+        Ok(form)
+    }
+}
+
+/// `GET /.well-known/oauth-authorization-server`.
+pub(super) async fn metadata(State(edge): State<Edge>) -> Response {
+    let issuer = edge.settings().public_url.clone();
+    let metadata = ServerMetadata {
+        token_endpoint: format!("{issuer}{PATH}"),
+        jwks_uri: format!("{issuer}/.well-known/jwks.json"),
+        issuer,
+        scopes_supported: Scope::ALL.iter().map(|scope| scope.as_str().to_owned()).collect(),
+        response_types_supported: Vec::new(),
+        grant_types_supported: vec!["client_credentials".to_owned()],
+        token_endpoint_auth_methods_supported: vec!["private_key_jwt".to_owned()],
+        token_endpoint_auth_signing_alg_values_supported: ["ES256", "EdDSA", "PS256", "RS256"]
+            .map(str::to_owned)
+            .to_vec(),
+    };
+    let mut response = Json(metadata).into_response();
+    let cache = HeaderValue::from_static("public, max-age=300");
+    response.headers_mut().insert(header::CACHE_CONTROL, cache);
+    response
+}

@@ -1,0 +1,75 @@
+//! A user's prompts: why they do not ring, and lifting that.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use fido_relay_proto::http::{HeldBy, PromptLane, Scope, UserPrompts};
+use fido_relay_proto::{ProblemCode, UnixMillis, Username};
+
+use super::caller::AuthenticatedClient;
+use crate::app::users::{self, UnlockError};
+use crate::core::prompt_limits::{Hold, Why};
+use crate::edge::Edge;
+use crate::edge::refusal::Refusal;
+use crate::edge::segment::Segment;
+use crate::security::limits::TooFast;
+
+/// `GET /v1/users/{username}/prompts`.
+pub(super) async fn prompts(
+    State(edge): State<Edge>,
+    caller: AuthenticatedClient,
+    Segment(username): Segment,
+) -> Result<Json<UserPrompts>, Refusal> {
+    caller.require(Scope::UserUnlock)?;
+    let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
+    let (app, now) = (edge.app(), edge.app().clock.now());
+    let sees_presence = caller.has(Scope::PresenceRead);
+    let own = users::own_prompts(app, &caller.0, &username, sees_presence).await?;
+    Ok(Json(UserPrompts {
+        stranger: lane(own.stranger, now),
+        vouched: caller.0.is_believed().then(|| lane(own.vouched, now)),
+        unlocks_left: u32::try_from(own.unlocks_left).unwrap_or(u32::MAX),
+    }))
+}
+
+/// `DELETE /v1/users/{username}/prompts`. It costs what an opening costs: either makes a record for
+/// a name that may have no user.
+pub(super) async fn unlock(
+    State(edge): State<Edge>,
+    caller: AuthenticatedClient,
+    Segment(username): Segment,
+) -> Result<StatusCode, Refusal> {
+    caller.require(Scope::UserUnlock)?;
+    let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
+    edge.inner.limits.open(caller.0.id)?;
+    users::unlock_own(edge.app(), &caller.0, &username).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn lane(hold: Option<Hold>, now: UnixMillis) -> PromptLane {
+    PromptLane {
+        rings: hold.is_none(),
+        why: hold.map(|hold| held_by(hold.why)),
+        rings_in_s: hold.map(|hold| hold.until.millis_since(now).div_ceil(1000)),
+    }
+}
+
+const fn held_by(why: Why) -> HeldBy {
+    match why {
+        Why::Muted => HeldBy::Muted,
+        Why::Quiet => HeldBy::Quiet,
+        Why::Hour => HeldBy::Hour,
+        Why::Live => HeldBy::Live,
+        // The last two hold nothing back any more.
+        Why::Wait | Why::CodesSpent | Why::Displaced => HeldBy::Wait,
+    }
+}
+
+impl From<UnlockError> for Refusal {
+    fn from(error: UnlockError) -> Self {
+        match error {
+            UnlockError::TooOften { retry_after_s } => TooFast { retry_after_s }.into(),
+            UnlockError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What one watcher may see of the one ceremony that it looks at, whichever road it takes.
+
+use axum::extract::FromRequestParts as _;
+use axum::http::request::Parts;
+use axum::http::{Request, header};
+use fido_relay_proto::http::{CeremonyView, ProgressEntry, Scope};
+use fido_relay_proto::watch::WatchEvent;
+use fido_relay_proto::{ProblemCode, Reason, Step, UnixMillis};
+
+use crate::edge::Edge;
+use crate::edge::listener::Accepted;
+use crate::edge::public::http::{AuthenticatedClient, Watcher, origin};
+use crate::edge::refusal::Refusal;
+use crate::relay::{CeremonyKey, Steps, View};
+use crate::rfc3339;
+use crate::security::ticket;
+
+/// A watcher and its ceremony.
+#[derive(Debug)]
+pub(in crate::edge) struct Sight {
+    watcher: Watcher,
+    key: CeremonyKey,
+    /// What an initiator authenticated with, to be asked for again while it watches.
+    credential: Option<Box<Parts>>,
+}
+
+impl Sight {
+    /// Of the ceremony that a path names. A ticket for another, and what is no id, are not found.
+    ///
+    /// # Errors
+    /// 404.
+    pub(in crate::edge) fn new(watcher: Watcher, id: &str) -> Result<Self, Refusal> {
+        let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
+        let tenant = match &watcher {
+            Watcher::AuthenticatedClient(caller) => caller.0.tenant.clone(),
+            Watcher::Page { tenant, ceremony, .. } if *ceremony == id => tenant.clone(),
+            Watcher::Page { .. } => return Err(ProblemCode::NotFound.into()),
+        };
+        Ok(Self { watcher, key: CeremonyKey { tenant, id }, credential: None })
+    }
+
+    /// The same for a watcher that stays: an initiator's credential is looked at again whenever
+    /// the ceremony is.
+    pub(in crate::edge) fn that_lasts(mut self, asked: &Parts) -> Self {
+        if matches!(self.watcher, Watcher::AuthenticatedClient(_)) {
+            // What a caller is known by, and nothing else of a request that may be large.
+            let (mut kept, ()) = Request::new(()).into_parts();
+            for name in [header::AUTHORIZATION, header::ORIGIN] {
+                for value in asked.headers.get_all(&name) {
+                    kept.headers.append(name.clone(), value.clone());
+                }
+            }
+            if let Some(accepted) = asked.extensions.get::<Accepted>() {
+                kept.extensions.insert(accepted.clone());
+            }
+            self.credential = Some(Box::new(kept));
+        }
+        self
+    }
+
+    pub(in crate::edge) fn key(&self) -> &CeremonyKey {
+        &self.key
+    }
+
+    /// The ceremony as it stands, if it may be seen.
+    ///
+    /// # Errors
+    /// 404 for one that does not exist and for somebody else's, 401 for a ticket that has died,
+    /// 403 without the scope; the store's.
+    pub(in crate::edge) async fn look(&self, edge: &Edge) -> Result<View, Refusal> {
+        let view = edge.relay().view(&self.key).await?.ok_or(ProblemCode::NotFound)?;
+        self.may_see(edge, &view).await?;
+        Ok(view)
+    }
+
+    /// The same, later: who it was may not be let in any more.
+    ///
+    /// # Errors
+    /// As [`Sight::look`], and 401.
+    pub(in crate::edge) async fn look_again(&mut self, edge: &Edge) -> Result<View, Refusal> {
+        self.ask_again(edge).await?;
+        self.look(edge).await
+    }
+
+    /// Whether a view that was not read for this watcher may be shown to it, by the same rules.
+    ///
+    /// # Errors
+    /// As [`Sight::look_again`].
+    pub(in crate::edge) async fn may_still_see(
+        &mut self,
+        edge: &Edge,
+        seen: &View,
+    ) -> Result<(), Refusal> {
+        self.ask_again(edge).await?;
+        self.may_see(edge, seen).await
+    }
+
+    async fn ask_again(&mut self, edge: &Edge) -> Result<(), Refusal> {
+        if let Some(credential) = &mut self.credential {
+            let caller = AuthenticatedClient::from_request_parts(credential, edge).await?;
+            self.watcher = Watcher::AuthenticatedClient(caller);
+        }
+        Ok(())
+    }
+
+    /// Somebody else's ceremony and one that does not exist look the same; a page must be one of
+    /// the client's that opened it.
+    async fn may_see(&self, edge: &Edge, ceremony: &View) -> Result<(), Refusal> {
+        match &self.watcher {
+            Watcher::AuthenticatedClient(caller) => {
+                if ceremony.client_id == caller.0.id {
+                    caller.require(Scope::CeremonyRead)
+                } else {
+                    Err(ProblemCode::NotFound.into())
+                }
+            }
+            Watcher::Page { tenant, origin, .. } => {
+                let client = ceremony.client_id;
+                origin::may_watch(edge, origin.as_deref(), tenant, client).await?;
+                let now = edge.relay().dependencies().clock.now();
+                let void = |at: UnixMillis| now >= at.plus_secs(ticket::AFTER_END_S);
+                match ceremony.end {
+                    Some(end) if void(end.at) => Err(ProblemCode::Unauthorized.into()),
+                    Some(_) | None => Ok(()),
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_initiator(&self) -> bool {
+        match self.watcher {
+            Watcher::AuthenticatedClient(_) => true,
+            Watcher::Page { .. } => false,
+        }
+    }
+
+    /// The steps that it sees.
+    pub(in crate::edge) fn steps<'a>(&self, ceremony: &'a View) -> Steps<'a> {
+        ceremony.steps(match &self.watcher {
+            Watcher::AuthenticatedClient(caller) => caller.has(Scope::PresenceRead),
+            Watcher::Page { .. } => ceremony.show_delivery == Some(true),
+        })
+    }
+
+    /// A page sees neither what is about the card nor why the person said no.
+    fn reason(&self, ceremony: &View) -> Option<Reason> {
+        let reason = ceremony.end.and_then(|end| end.reason);
+        reason.filter(|reason| self.is_initiator() || !reason.is_hidden_from_pages())
+    }
+
+    /// What a read is answered with.
+    pub(in crate::edge) fn body(&self, edge: &Edge, ceremony: &View) -> CeremonyView {
+        let now = edge.relay().dependencies().clock.now();
+        let initiator = self.is_initiator();
+        let steps = self.steps(ceremony);
+        let success = ceremony.success.as_ref().filter(|_| initiator);
+        CeremonyView {
+            id: ceremony.id,
+            ceremony_type: ceremony.ceremony_type,
+            username: initiator.then(|| ceremony.username.clone()),
+            status: ceremony.status(),
+            phase: ceremony.phase,
+            seq: steps.seq(),
+            progress: steps
+                .iter()
+                .map(|moment| ProgressEntry {
+                    seq: moment.seq,
+                    step: moment.step,
+                    at: rfc3339::format(moment.at),
+                })
+                .collect(),
+            reason: self.reason(ceremony),
+            same_network: ceremony.same_network.filter(|_| initiator),
+            result: success.and_then(|success| edge.inner.results.sign(success, now)),
+            expires_in: ceremony.expires_in(now),
+        }
+    }
+
+    /// The events that follow number `since`.
+    pub(in crate::edge) fn events<'a>(
+        &'a self,
+        ceremony: &'a View,
+        since: u32,
+    ) -> impl Iterator<Item = WatchEvent> + 'a {
+        self.steps(ceremony).after(since).map(move |moment| {
+            let closed = moment.step == Step::Closed;
+            WatchEvent {
+                seq: moment.seq,
+                step: moment.step,
+                at: rfc3339::format(moment.at),
+                status: if closed {
+                    ceremony.status()
+                } else {
+                    fido_relay_proto::http::Status::Pending
+                },
+                phase: moment.phase,
+                reason: self.reason(ceremony).filter(|_| closed),
+            }
+        })
+    }
+}

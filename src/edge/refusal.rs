@@ -1,0 +1,159 @@
+//! A problem on its way out: `application/problem+json` with the headers that its status asks for.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fido_relay_proto::{Problem, ProblemCode};
+
+use crate::edge::listener::Refused;
+use crate::ports::StoreError;
+use crate::relay::{DriveError, Full, OpenError};
+use crate::security::limits::TooFast;
+use crate::security::random;
+
+/// The WebSocket version of RFC 6455, the only one served.
+pub(super) const WEBSOCKET_VERSION: &str = "13";
+
+/// Seconds after which a refused caller may try again.
+const RETRY_AFTER_S: u64 = 2;
+
+/// The same where everybody is refused at once: 5 to 15, so that they do not come back at once.
+const RETRY_TOGETHER_S: (u64, u64) = (5, 10);
+
+/// The answer of a handler that refuses.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    problem: Problem,
+    retry_after_s: u64,
+    /// What at the door refused, if that did.
+    at_door: Option<Refused>,
+}
+
+impl Refusal {
+    /// 400, with the place of the mistake and what is allowed there. Input is never repeated.
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
+        Problem::new(ProblemCode::InvalidRequest).with_detail(detail).into()
+    }
+
+    /// 422, in the same form.
+    pub(crate) fn unprocessable(detail: impl Into<String>) -> Self {
+        Problem::new(ProblemCode::Unprocessable).with_detail(detail).into()
+    }
+
+    /// What programs go by.
+    pub(crate) fn code(&self) -> ProblemCode {
+        self.problem.code
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { problem, retry_after_s: RETRY_AFTER_S, at_door: None }
+    }
+}
+
+impl From<ProblemCode> for Refusal {
+    fn from(code: ProblemCode) -> Self {
+        Problem::new(code).into()
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let refusal: Self = match refused {
+            Refused::Plaintext => {
+                let detail = "this socket is served over TLS alone: dial it by wss";
+                Problem::new(ProblemCode::UpgradeRequired).with_detail(detail).into()
+            }
+            Refused::HandshakesPerIp
+            | Refused::ConnectionsPerIp
+            | Refused::Sockets
+            | Refused::SocketsPerClient => ProblemCode::TooManyRequests.into(),
+            Refused::HandshakesPerNode
+            | Refused::ConnectionsPerNode
+            | Refused::Tls
+            | Refused::ProxyHeader
+            | Refused::Silent
+            | Refused::Headers
+            | Refused::Stalled
+            | Refused::Evicted
+            | Refused::PressureConnections
+            | Refused::PressureMemory => {
+                let (from, more) = RETRY_TOGETHER_S;
+                let after = from + u64::from(random::bytes::<1>()[0]) % (more + 1);
+                Self { retry_after_s: after, ..ProblemCode::Unavailable.into() }
+            }
+        };
+        Self { at_door: Some(refused), ..refusal }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store refused");
+        ProblemCode::Unavailable.into()
+    }
+}
+
+impl From<TooFast> for Refusal {
+    fn from(TooFast { retry_after_s }: TooFast) -> Self {
+        Self { retry_after_s, ..ProblemCode::TooManyRequests.into() }
+    }
+}
+
+impl From<DriveError> for Refusal {
+    fn from(error: DriveError) -> Self {
+        match error {
+            DriveError::NotFound => ProblemCode::NotFound.into(),
+            DriveError::Unavailable(error) => {
+                tracing::error!(error, "the store refused");
+                ProblemCode::Unavailable.into()
+            }
+        }
+    }
+}
+
+impl From<OpenError> for Refusal {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Mismatch => ProblemCode::IdempotencyMismatch.into(),
+            OpenError::Full(Full::Client) => ProblemCode::TooManyRequests.into(),
+            OpenError::Full(Full::Node) => ProblemCode::Unavailable.into(),
+            OpenError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self { problem, retry_after_s, at_door } = self;
+        let status =
+            StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+            }
+            StatusCode::UPGRADE_REQUIRED => {
+                // RFC 9110 section 7.8: Upgrade is for this connection alone.
+                headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                // RFC 6455 section 4.4.
+                let version = HeaderValue::from_static(WEBSOCKET_VERSION);
+                headers.insert(header::SEC_WEBSOCKET_VERSION, version);
+            }
+            _ => {}
+        }
+        // For the metrics, and for the paths with a form of their own.
+        response.extensions_mut().insert(problem);
+        if let Some(refused) = at_door {
+            response.extensions_mut().insert(refused);
+        }
+        response
+    }
+}

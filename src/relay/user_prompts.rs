@@ -1,0 +1,200 @@
+//! Each user's [`UserPromptState`] in the store: committed together with the ceremony whose opening or end
+//! changes it, so that neither stands without the other. The rules are [`crate::core::prompt_limits`]'s; here
+//! is only where they are kept and when they are asked.
+//!
+//! Without the store nothing is admitted and no code is looked at: both fail closed.
+
+use fido_relay_proto::{Outcome, UnixMillis};
+
+use super::Relay;
+use super::connection::Owner;
+use crate::app::devices::UserKey;
+use crate::app::users;
+use crate::core::ceremony::{Ceremony, Fact, Kind, Request};
+use crate::core::prompt_limits::{Admission, Ask, End, Hold, UserPromptState};
+use crate::ports::{Batch, SecurityEvent, SecurityEventKind, StoreError};
+
+/// How often a try is counted anew because another write came first.
+const RACES: usize = 64;
+
+pub(super) fn user(request: &Request) -> UserKey {
+    UserKey::new(&request.tenant, &request.username)
+}
+
+/// What a fact changes in the user's prompt state, if anything. A suppressed ceremony was not counted:
+/// only the person's own answer matters. Time does by itself what the expiry of one that rang would.
+pub(super) fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<End> {
+    let (outcome, reason) = match fact.kind {
+        Kind::Closed { outcome, reason } => (outcome, reason),
+        Kind::Opened
+        | Kind::Sent
+        | Kind::Lost
+        | Kind::Woken
+        | Kind::Delivered
+        | Kind::Previewed
+        | Kind::WrongCode { .. }
+        | Kind::Claimed
+        | Kind::Challenged { .. }
+        | Kind::Card { .. }
+        | Kind::Answered { .. }
+        | Kind::Suppressed { .. } => return None,
+    };
+    let (request, rang) = (&ceremony.request, !ceremony.silent && ceremony.rang());
+    let counts = match outcome {
+        Outcome::Succeeded | Outcome::Denied => true,
+        Outcome::Expired => !ceremony.silent && !rang,
+        Outcome::Rejected | Outcome::Failed | Outcome::Cancelled | Outcome::Indeterminate => {
+            !ceremony.silent
+        }
+    };
+    counts.then(|| End {
+        ceremony: request.id,
+        client: request.client_id,
+        lane: request.lane.clone(),
+        browser: request.browser.clone(),
+        rang,
+        outcome,
+        reason,
+        at: fact.at,
+    })
+}
+
+impl Relay {
+    /// Decides whether a ceremony that is about to be stored rings, and adds the user's prompt state
+    /// to the batch that stores it.
+    pub(super) async fn admit(
+        &self,
+        batch: Batch,
+        request: &Request,
+    ) -> Result<(Batch, Admission), StoreError> {
+        let ask = Ask {
+            ceremony: request.id,
+            client: request.client_id,
+            prior_auth: request.prior_auth,
+            browser: request.browser.clone(),
+            until: request.deadline,
+        };
+        let (now, policy) = (self.dependencies().clock.now(), &self.node.policy);
+        self.with_standing(batch, &user(request), |standing| standing.admit(policy, now, &ask))
+            .await
+    }
+
+    /// Logs why a ceremony does not ring, and for how long others of its kind will not.
+    pub(super) fn log_held(&self, request: &Request, hold: Hold) {
+        let for_s = hold.until.millis_since(self.dependencies().clock.now()).div_ceil(1000);
+        tracing::info!(ceremony = %request.id, client = %request.client_id, rule = hold.why.as_str(),
+            setting = hold.why.setting(), for_s, "does not ring");
+    }
+
+    /// Adds what the end of a ceremony means for the user's prompt state to the batch that stores
+    /// the end.
+    pub(super) async fn count_end(
+        &self,
+        batch: Batch,
+        ceremony: &Ceremony,
+        facts: &[Fact],
+    ) -> Result<Batch, StoreError> {
+        let end = facts.iter().find_map(|fact| end_of(ceremony, fact));
+        let Some(end) = end else { return Ok(batch) };
+        let policy = &self.node.policy;
+        let (batch, ()) = self
+            .with_standing(batch, &user(&ceremony.request), |standing| standing.ended(policy, &end))
+            .await?;
+        Ok(batch)
+    }
+
+    /// The person said "not me" to prompts that were held back: strangers are quiet, and the alarm
+    /// is raised.
+    pub(super) async fn mute_strangers(&self, by: &Owner) -> Result<(), StoreError> {
+        let (now, policy) = (self.dependencies().clock.now(), &self.node.policy);
+        let user = UserKey::new(&by.tenant, &by.username);
+        let (device_id, username) = (by.device, by.username.clone());
+        let what = SecurityEventKind::NotMeHeld { device_id, username };
+        let entry = SecurityEvent::new(by.tenant.clone(), now, what).entry();
+        let _turn = self.node.user_prompts.take(user.as_str()).await;
+        // Said again within a minute it says nothing new.
+        let later = now.plus_millis(policy.not_me_mute_ms.saturating_sub(60_000));
+        if self.is_after_not_me_at(&user, later).await? {
+            return Ok(());
+        }
+        for _ in 0..RACES {
+            let mute = |standing: &mut UserPromptState| standing.mute_strangers(policy, now);
+            let (batch, ()) = self.with_standing(Batch::new(), &user, mute).await?;
+            match self.commit_noted(batch.entry(entry.clone())).await {
+                Ok(_) => {
+                    tracing::warn!(device = %by.device, "\"not me\" to prompts that were held back");
+                    return Ok(());
+                }
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::too_many_races())
+    }
+
+    /// Whether the person said "not me" a short while ago.
+    pub(super) async fn is_after_not_me(&self, user: &UserKey) -> Result<bool, StoreError> {
+        self.is_after_not_me_at(user, self.dependencies().clock.now()).await
+    }
+
+    async fn is_after_not_me_at(&self, user: &UserKey, at: UnixMillis) -> Result<bool, StoreError> {
+        let (standing, _) = users::standing(&*self.dependencies().store, user).await?;
+        Ok(standing.is_after_not_me(at))
+    }
+
+    /// Adds the user's changed prompt state to a batch.
+    async fn with_standing<R>(
+        &self,
+        batch: Batch,
+        user: &UserKey,
+        change: impl FnOnce(&mut UserPromptState) -> R,
+    ) -> Result<(Batch, R), StoreError> {
+        let (mut standing, revision) = users::standing(&*self.dependencies().store, user).await?;
+        let done = change(&mut standing);
+        Ok((users::put_standing(batch, user, revision, &standing)?, done))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fido_relay_proto::{DeviceId, Reason};
+
+    use super::*;
+    use crate::core::ceremony::with_every_kind;
+
+    #[test]
+    fn an_end_that_time_does_not_bring_by_itself_changes_the_prompt_state() {
+        let mut ceremony = with_every_kind();
+        let ends = |ceremony: &Ceremony| -> Vec<_> {
+            let end = |fact| end_of(ceremony, fact).map(|end| (end.outcome, end.reason, end.at));
+            ceremony.history.iter().filter_map(end).collect()
+        };
+        let denied = (Outcome::Denied, Some(Reason::NotMe), UnixMillis(1_012_000));
+        assert!(ceremony.silent, "a \"no\" is heard also of what was suppressed");
+        assert_eq!(ends(&ceremony), [denied]);
+        let last = ceremony.history.len() - 1;
+        for (silent, outcome, reason, counts) in [
+            (false, Outcome::Denied, Some(Reason::Declined), true),
+            (false, Outcome::Succeeded, None, true),
+            (false, Outcome::Failed, Some(Reason::WrongCode), true),
+            (false, Outcome::Cancelled, None, true),
+            (false, Outcome::Expired, Some(Reason::Deadline), false),
+            (false, Outcome::Expired, Some(Reason::SessionExpired), false),
+            (true, Outcome::Succeeded, None, true),
+            (true, Outcome::Cancelled, None, false),
+            (true, Outcome::Expired, Some(Reason::Deadline), false),
+        ] {
+            ceremony.silent = silent;
+            let device = Some(DeviceId::from_bytes([1; 16]));
+            ceremony.history[last].device = device;
+            ceremony.history[last].kind = Kind::Closed { outcome, reason };
+            assert_eq!(ends(&ceremony).len(), usize::from(counts), "{silent} {outcome:?}");
+        }
+        ceremony.silent = false;
+        ceremony
+            .history
+            .retain(|fact| !matches!(fact.kind, Kind::Sent | Kind::Woken | Kind::Delivered));
+        let end = ends(&ceremony);
+        assert_eq!(end.len(), 1, "one that expires and reached no phone is counted no longer");
+    }
+}

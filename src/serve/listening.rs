@@ -1,0 +1,78 @@
+//! What the configuration says of the listener, as the listener is told.
+
+use crate::config::{Config, ForwardedHeader, Tls};
+use crate::edge::listener::{AcceptLimits, ForwardedBy, ListenerSettings, PairFiles, Trust};
+use crate::metrics::Metrics;
+
+/// The listener's settings.
+pub(super) fn settings(config: &Config, metrics: Metrics) -> ListenerSettings {
+    let proxy = &config.proxy;
+    ListenerSettings {
+        limits: limits(config),
+        tls: config.tls.as_ref().map(|tls| (pair_files(tls), tls.reload)),
+        trust: Trust {
+            proxies: proxy.trusted.clone(),
+            header: proxy.header.map(|header| match header {
+                ForwardedHeader::Forwarded => ForwardedBy::Forwarded,
+                ForwardedHeader::XForwardedFor => ForwardedBy::XForwardedFor,
+            }),
+            protocol: proxy.protocol,
+        },
+        plaintext: config.allow_plaintext,
+        metrics,
+    }
+}
+
+/// The admin listener's: its callers are few and small, and come by plain HTTP.
+pub(super) fn admin_settings(config: &Config) -> ListenerSettings {
+    let limits = AcceptLimits {
+        header_bytes: 8 * 1024,
+        header_count: 32,
+        connections_per_ip: 64,
+        connections_per_node: 128,
+        ..limits(config)
+    };
+    ListenerSettings {
+        limits: AcceptLimits { memory: None, ..limits },
+        ..ListenerSettings::default()
+    }
+}
+
+/// Where the certificate lies.
+pub(crate) fn pair_files(tls: &Tls) -> PairFiles {
+    PairFiles { cert: tls.cert_file.clone(), key: tls.key_file.clone() }
+}
+
+fn limits(config: &Config) -> AcceptLimits {
+    let (limits, door) = (&config.limits, &config.limits.listener);
+    AcceptLimits {
+        tls: door.tls,
+        headers: limits.headers,
+        device_auth: limits.accept_to_auth,
+        header_bytes: limits.header_bytes,
+        header_count: limits.header_count,
+        idle: door.idle,
+        unread: door.unread,
+        unread_known: door.unread_known,
+        answer: door.answer,
+        eviction_age: door.eviction_age,
+        breather: AcceptLimits::default().breather,
+        connections_per_ip: door.connections_per_ip,
+        connections_per_node: door.connections_per_node.min(spare_files()),
+        handshakes_per_s_per_ip: door.handshakes_per_s_per_ip,
+        handshakes_per_s_per_node: door.handshakes_per_s_per_node,
+        memory: door.memory_mib.map(|mib| mib * 1024 * 1024),
+    }
+}
+
+/// Open files that connections may take: a node that runs out of them cannot even say so. The
+/// others are for the store, the logs and calls to the FIDO2 server.
+fn spare_files() -> usize {
+    const OTHERS: u64 = 128;
+    #[cfg(unix)]
+    let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    #[cfg(not(unix))]
+    let allowed: Option<u64> = None;
+    let spare = allowed.map(|allowed| allowed.saturating_sub(OTHERS).max(10));
+    spare.and_then(|spare| usize::try_from(spare).ok()).unwrap_or(usize::MAX)
+}

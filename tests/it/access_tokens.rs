@@ -9,9 +9,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fido_relay::app::clients;
-use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::config::Config;
-use fido_relay::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored};
+use fido_relay::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError};
 use fido_relay::security::clients::{ClientChange, PublicKey};
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, ClientId};
@@ -19,6 +18,7 @@ use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
 use crate::support::acts::operator;
+use crate::support::faulty_store::{self, Faults, FaultyStore};
 use crate::support::key_pair::{ASSERTION_TYPE, KeyPair, claims};
 use crate::support::origins::not_listed;
 use crate::support::relay::{Initiator, TestRelay, http};
@@ -233,38 +233,26 @@ async fn of_fifty_that_use_an_assertion_at_once_one_gets_a_token_also_after_a_re
     assert_eq!(bank.exchange(&bank.assertion()).await.status(), 200);
 }
 
-/// A store that takes everything but used assertions.
-#[derive(Debug)]
-struct Forgetful(MemoryStore);
+/// Takes everything but used assertions.
+#[derive(Debug, Default)]
+struct Forgetful;
 
-impl Store for Forgetful {
-    fn load<'a>(
+impl Faults for Forgetful {
+    fn commit<'a>(
         &'a self,
-        bucket: Bucket,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
-        self.0.load(bucket, key)
-    }
-
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        store: &'a dyn Store,
+        batch: Batch,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
         if batch.changes().iter().any(|change| change.bucket == Bucket::Assertions) {
-            return Box::pin(async { Err(StoreError::Unavailable("no room".to_owned())) });
+            return Box::pin(std::future::ready(faulty_store::refused("no room")));
         }
-        self.0.commit(batch)
-    }
-
-    fn list<'a>(
-        &'a self,
-        bucket: Bucket,
-        prefix: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
-        self.0.list(bucket, prefix)
+        store.commit(batch)
     }
 }
 
 #[tokio::test]
 async fn where_it_cannot_be_known_whether_an_assertion_was_used_there_is_no_token() {
-    let store = Arc::new(Forgetful(MemoryStore::new()));
+    let store = Arc::new(FaultyStore::<Forgetful>::default());
     let bank = Bank::at(TestRelay::start_on(store, patient).await).await;
     let response = bank.exchange(&bank.assertion()).await;
     assert_eq!(response.status(), 503);

@@ -10,7 +10,7 @@ use fido_relay::core::ceremony::{Approval, Event, Verdict};
 use fido_relay::core::prompt_limits::Tries;
 use fido_relay::phone::DeviceKey;
 use fido_relay::ports::{
-    Batch, BoxFuture, Bucket, Completion, Revision, SecurityEventKind, Store, StoreError, Stored,
+    Batch, BoxFuture, Bucket, Completion, Revision, SecurityEventKind, Store, StoreError,
 };
 use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::NoticeEvent;
@@ -21,45 +21,33 @@ use fido_relay_proto::{
 
 use crate::support::acts::{add_device, events};
 use crate::support::bare_relay::BareRelay;
+use crate::support::faulty_store::{Faults, FaultyStore};
 
 const CARD: CardId = CardId::from_bytes([4; 32]);
 
-/// A store in which another write of a user comes before the first one that ends a ceremony.
+/// Another write of a user comes before the first one that ends a ceremony.
 #[derive(Debug, Default)]
 struct Overtaking {
-    store: MemoryStore,
     has_overtaken: AtomicBool,
 }
 
-impl Store for Overtaking {
-    fn load<'a>(
+impl Faults for Overtaking {
+    fn commit<'a>(
         &'a self,
-        bucket: Bucket,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
-        self.store.load(bucket, key)
-    }
-
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        store: &'a dyn Store,
+        batch: Batch,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
         Box::pin(async move {
             let changes = |bucket| batch.changes().iter().find(|change| change.bucket == bucket);
             if changes(Bucket::Ceremonies).is_some()
                 && let Some(user) = changes(Bucket::Users)
                 && !self.has_overtaken.swap(true, Ordering::Relaxed)
             {
-                let now = self.store.load(user.bucket, &user.key).await?.unwrap();
-                self.store.save(user.bucket, &user.key, now.revision, now.value).await?;
+                let now = store.load(user.bucket, &user.key).await?.unwrap();
+                store.save(user.bucket, &user.key, now.revision, now.value).await?;
             }
-            self.store.commit(batch).await
+            store.commit(batch).await
         })
-    }
-
-    fn list<'a>(
-        &'a self,
-        bucket: Bucket,
-        prefix: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
-        self.store.list(bucket, prefix)
     }
 }
 
@@ -87,7 +75,7 @@ async fn revision(store: &dyn Store, bucket: Bucket, key: &str) -> Revision {
 
 #[tokio::test]
 async fn a_registered_card_its_news_and_its_entry_are_one_commit_with_the_ceremonys_end() {
-    let relay = BareRelay::start(Arc::new(Overtaking::default())).await;
+    let relay = BareRelay::start(Arc::new(FaultyStore::<Overtaking>::default())).await;
     let (tenant, ada) = (TenantId::default(), Username::new("ada").unwrap());
     let device = Device {
         id: DeviceId::from_bytes([1; 16]),

@@ -18,14 +18,14 @@ use fido_relay_proto::{
 
 use crate::support::acts::add_device;
 use crate::support::bare_relay::BareRelay;
+use crate::support::faulty_store::{Faults, FaultyStore, refused};
 use crate::support::handset::a_device;
 
 const PHONE: DeviceId = DeviceId::from_bytes([1; 16]);
 
-/// A store in memory that counts what is done to ceremonies, and can refuse.
+/// Counts what is done to ceremonies, and can refuse.
 #[derive(Debug, Default)]
 struct Watched {
-    store: MemoryStore,
     is_shared: bool,
     refuses: AtomicBool,
     loads: AtomicUsize,
@@ -33,9 +33,11 @@ struct Watched {
     commits: Mutex<Vec<Vec<&'static str>>>,
 }
 
-impl Watched {
+type WatchedStore = FaultyStore<Watched>;
+
+impl WatchedStore {
     fn shared() -> Self {
-        Self { is_shared: true, ..Self::default() }
+        Self::new(MemoryStore::new(), Watched { is_shared: true, ..Watched::default() })
     }
 
     async fn stored(&self, key: &CeremonyKey) -> (Ceremony, Revision) {
@@ -66,48 +68,40 @@ fn name(kind: &Kind) -> &'static str {
     }
 }
 
-impl Store for Watched {
+impl Faults for Watched {
     fn is_exclusive(&self) -> bool {
         !self.is_shared
     }
 
-    fn load<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+    fn load(&self, bucket: Bucket, _: &str) -> Result<Option<Stored>, StoreError> {
         if bucket == Bucket::Ceremonies {
             self.loads.fetch_add(1, Ordering::Relaxed);
         }
-        self.store.load(bucket, key)
+        Ok(None)
     }
 
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+    fn commit<'a>(
+        &'a self,
+        store: &'a dyn Store,
+        batch: Batch,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
         Box::pin(async move {
             if self.refuses.load(Ordering::Relaxed) {
-                return Err(StoreError::Unavailable("switched off".to_owned()));
+                return refused("switched off");
             }
             let mut added = None;
             for change in batch.changes().iter().filter(|it| it.bucket == Bucket::Ceremonies) {
                 let fido_relay::ports::Write::Put { value, .. } = &change.write else { continue };
-                let before = self.store.load(change.bucket, &change.key).await?;
+                let before = store.load(change.bucket, &change.key).await?;
                 let known = before
                     .map_or(0, |stored| records::parse::<Ceremony>(&stored).unwrap().history.len());
                 let ceremony: Ceremony = records::decode(value).unwrap();
                 added = Some(ceremony.history[known..].iter().map(|it| name(&it.kind)).collect());
             }
-            let revision = self.store.commit(batch).await?;
+            let revision = store.commit(batch).await?;
             self.commits.lock().unwrap().extend(added);
             Ok(revision)
         })
-    }
-
-    fn list<'a>(
-        &'a self,
-        bucket: Bucket,
-        prefix: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
-        self.store.list(bucket, prefix)
     }
 }
 
@@ -146,7 +140,7 @@ async fn answer(relay: &BareRelay, key: &CeremonyKey, phone: &Connection, attemp
     assert!(matches!(reply, Some(RelayFrame::Accepted { .. })), "{reply:?}");
 }
 
-async fn sign_in(store: &Arc<Watched>, is_local: bool) -> (usize, Vec<Vec<&'static str>>) {
+async fn sign_in(store: &Arc<WatchedStore>, is_local: bool) -> (usize, Vec<Vec<&'static str>>) {
     let relay = BareRelay::start(Arc::clone(store) as Arc<dyn Store>).await;
     relay.fido.is_local.store(is_local, Ordering::Relaxed);
     let (key, phone) = (relay.open(Binding::Code, None).await, phone(&*relay.store).await);
@@ -186,13 +180,13 @@ async fn a_server_on_the_relays_own_store_is_asked_before_the_answer_is_stored()
 
 #[tokio::test(start_paused = true)]
 async fn a_shared_store_gets_the_same_commits() {
-    let (_, commits) = sign_in(&Arc::new(Watched::shared()), false).await;
+    let (_, commits) = sign_in(&Arc::new(WatchedStore::shared()), false).await;
     assert_eq!(commits.len(), 4, "{commits:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_is_seen_once_it_is_committed_a_moment_later() {
-    let store = Arc::new(Watched::default());
+    let store = Arc::new(WatchedStore::default());
     let relay = BareRelay::start(Arc::clone(&store) as Arc<dyn Store>).await;
     *relay.fido.begins_after.lock().unwrap() = Duration::from_secs(2);
     let (key, phone) = (relay.open(Binding::Code, None).await, phone(&*relay.store).await);
@@ -210,7 +204,7 @@ async fn what_waits_is_seen_once_it_is_committed_a_moment_later() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_code_is_committed_before_it_is_answered() {
-    let store = Arc::new(Watched::default());
+    let store = Arc::new(WatchedStore::default());
     let relay = BareRelay::start(Arc::clone(&store) as Arc<dyn Store>).await;
     let (key, phone) = (relay.open(Binding::Code, None).await, phone(&*relay.store).await);
     let right = relay.until(&key, code_of).await;
@@ -243,7 +237,7 @@ async fn a_wrong_code_is_committed_before_it_is_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn steps_that_the_store_refused_are_stored_once_it_takes_them() {
-    let store = Arc::new(Watched::default());
+    let store = Arc::new(WatchedStore::default());
     let relay = BareRelay::start(Arc::clone(&store) as Arc<dyn Store>).await;
     let (key, phone) = (relay.open(Binding::Code, None).await, phone(&*relay.store).await);
     let code = relay.until(&key, code_of).await;
@@ -259,7 +253,7 @@ async fn steps_that_the_store_refused_are_stored_once_it_takes_them() {
 
 #[tokio::test(start_paused = true)]
 async fn steps_that_wait_follow_another_nodes_write_with_their_own_times() {
-    let store = Arc::new(Watched::shared());
+    let store = Arc::new(WatchedStore::shared());
     let relay = BareRelay::start(Arc::clone(&store) as Arc<dyn Store>).await;
     let (key, phone) = (relay.open(Binding::Code, None).await, phone(&*relay.store).await);
     relay.clock.forward(1_000);

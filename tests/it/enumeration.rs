@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored, Write};
 use fido_relay_proto::device::FrameErrorCode;
 use fido_relay_proto::http::{CeremonyView, Status};
@@ -15,16 +14,16 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::agreeable::{agreeable, upstream_at};
+use crate::support::faulty_store::{Faults, FaultyStore};
 use crate::support::relay::{Initiator, TestRelay};
 use crate::support::wire_phone::WirePhone;
 
 /// One access, by the task that made it.
 type Access = (Option<tokio::task::Id>, &'static str, Bucket);
 
-/// A store in memory that remembers who asked it for what.
+/// Remembers which task asked the store for what.
 #[derive(Debug, Default)]
 struct Counting {
-    store: MemoryStore,
     accesses: Mutex<Vec<Access>>,
 }
 
@@ -54,17 +53,17 @@ impl Counting {
     }
 }
 
-impl Store for Counting {
-    fn load<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+impl Faults for Counting {
+    fn load(&self, bucket: Bucket, _: &str) -> Result<Option<Stored>, StoreError> {
         self.note("load", bucket);
-        self.store.load(bucket, key)
+        Ok(None)
     }
 
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+    fn commit<'a>(
+        &'a self,
+        store: &'a dyn Store,
+        batch: Batch,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
         for change in batch.changes() {
             let verb = match (&change.write, change.expected) {
                 (Write::Check, _) => "check",
@@ -74,16 +73,12 @@ impl Store for Counting {
             };
             self.note(verb, change.bucket);
         }
-        self.store.commit(batch)
+        store.commit(batch)
     }
 
-    fn list<'a>(
-        &'a self,
-        bucket: Bucket,
-        prefix: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
+    fn list(&self, bucket: Bucket) -> Result<(), StoreError> {
         self.note("list", bucket);
-        self.store.list(bucket, prefix)
+        Ok(())
     }
 }
 
@@ -92,7 +87,7 @@ const USERS: [&str; 4] = ["unknown", "no-phon", "is-away", "is-here"];
 
 struct Stage {
     relay: TestRelay,
-    store: Arc<Counting>,
+    store: Arc<FaultyStore<Counting>>,
     bank: Initiator,
     _upstream: crate::support::scripted_upstream::ScriptedUpstream,
     _here: WirePhone,
@@ -101,7 +96,7 @@ struct Stage {
 impl Stage {
     async fn set() -> Self {
         let upstream = agreeable();
-        let store = Arc::new(Counting::default());
+        let store = Arc::new(FaultyStore::<Counting>::default());
         let agree = upstream_at(&upstream.url());
         let relay = TestRelay::start_on(Arc::clone(&store) as Arc<dyn Store>, agree).await;
         let bank = relay.initiator().await;

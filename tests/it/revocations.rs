@@ -11,7 +11,7 @@ use fido_relay::core::prompt_limits::Tries;
 use fido_relay::core::session::CloseReason;
 use fido_relay::ports::{
     Batch, BoxFuture, Bucket, Bus, Notice, Revision, Revocations, Revoked, Store, StoreError,
-    Stored, records,
+    records,
 };
 use fido_relay::relay::{Connection, Dependencies, Next, Owner, Relay};
 use fido_relay::security::random;
@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use crate::support::acts::{add_device, events, of_world, operator};
 use crate::support::bare_relay::BareRelay;
+use crate::support::faulty_store::{Faults, FaultyStore, refused};
 use crate::support::raw_socket::{RawSocket, text};
 use crate::support::relay::{Initiator, TestRelay};
 use crate::support::wire_phone::WirePhone;
@@ -108,41 +109,28 @@ impl Bus for DeafBus {
     }
 }
 
-/// A store that refuses to write devices while it is told to.
+/// Refuses so many writes of devices.
 #[derive(Debug, Default)]
 struct Stubborn {
-    store: MemoryStore,
     refusals: AtomicUsize,
 }
 
-impl Store for Stubborn {
-    fn load<'a>(
+impl Faults for Stubborn {
+    fn commit<'a>(
         &'a self,
-        bucket: Bucket,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
-        self.store.load(bucket, key)
-    }
-
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        store: &'a dyn Store,
+        batch: Batch,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
         let refuses = batch.changes().iter().any(|change| change.bucket == Bucket::Devices)
             && self
                 .refusals
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
                 .is_ok();
         if refuses {
-            let refused = Err(StoreError::Unavailable("told to refuse".to_owned()));
-            return Box::pin(std::future::ready(refused));
+            Box::pin(std::future::ready(refused("on purpose")))
+        } else {
+            store.commit(batch)
         }
-        self.store.commit(batch)
-    }
-
-    fn list<'a>(
-        &'a self,
-        bucket: Bucket,
-        prefix: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
-        self.store.list(bucket, prefix)
     }
 }
 
@@ -156,14 +144,15 @@ fn key(x: &str) -> P256Jwk {
 struct Deaf {
     nodes: [Relay; 2],
     bus: Arc<DeafBus>,
-    store: Arc<Stubborn>,
+    store: Arc<FaultyStore<Stubborn>>,
     list: Arc<RevocationList>,
 }
 
 impl Deaf {
     async fn start() -> Self {
         let bare = BareRelay::start(Arc::new(MemoryStore::default())).await;
-        let (bus, store) = (Arc::new(DeafBus::default()), Arc::new(Stubborn::default()));
+        let (bus, store) =
+            (Arc::new(DeafBus::default()), Arc::new(FaultyStore::<Stubborn>::default()));
         let list = Arc::new(RevocationList::in_memory());
         let node = || {
             let world = Dependencies {

@@ -5,48 +5,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::ports::{Batch, BoxFuture, Bucket, Notice, Revision, Store, StoreError, Stored};
+use fido_relay::ports::{Bucket, Notice, Store, StoreError, Stored};
 use fido_relay_proto::{CeremonyId, TenantId};
 use serde_json::Value;
 
+use crate::support::faulty_store::{Faults, FaultyStore};
 use crate::support::figures::Figures;
 use crate::support::relay::{TestRelay, http};
 
-/// A store with a fault that no code expects: once armed, it panics when it reads a ceremony.
+/// A fault that no code expects: once armed, the store panics when it reads a ceremony.
 #[derive(Debug, Default)]
 struct Broken {
-    store: MemoryStore,
     is_armed: AtomicBool,
 }
 
-impl Store for Broken {
-    fn load<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+impl Faults for Broken {
+    fn load(&self, bucket: Bucket, _: &str) -> Result<Option<Stored>, StoreError> {
         let strikes = bucket == Bucket::Ceremonies && self.is_armed.load(Ordering::Relaxed);
         assert!(!strikes, "on purpose");
-        self.store.load(bucket, key)
-    }
-
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
-        self.store.commit(batch)
-    }
-
-    fn list<'a>(
-        &'a self,
-        bucket: Bucket,
-        prefix: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
-        self.store.list(bucket, prefix)
+        Ok(None)
     }
 }
 
 #[tokio::test]
 async fn a_node_whose_vital_task_panics_is_not_ready_and_says_which() {
-    let store = Arc::new(Broken::default());
+    let store = Arc::new(FaultyStore::<Broken>::default());
     let relay = TestRelay::start_on(Arc::clone(&store) as _, |config| {
         config.admin.listen = Some("127.0.0.1:0".parse().unwrap());
     })

@@ -8,15 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fido_relay::backends::embedded::{FileStore, Options, Part};
-use fido_relay::ports::{
-    Batch, BoxFuture, Bucket, DueRecord, Duty, Position, Revision, Row, Store, StoreError, Stored,
-};
+use fido_relay::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored};
 use fido_relay::serve;
-use fido_relay_proto::UnixMillis;
 use redb::{BackendError, StorageBackend};
 use tokio::sync::Notify;
 
 use crate::store_files::opened;
+
+use crate::support::faulty_store::{Faults, FaultyStore};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,10 +91,9 @@ impl Counters {
     }
 }
 
-/// The counting store.
+/// Counts what is done to the store of production.
 #[derive(Debug)]
 pub(super) struct Counting {
-    store: FileStore,
     /// As one node of several would have it: false.
     is_exclusive: bool,
     counters: Arc<Counters>,
@@ -103,7 +101,10 @@ pub(super) struct Counting {
 
 impl Counting {
     /// The store of production in this directory.
-    pub(super) fn open(directory: &Path, is_exclusive: bool) -> (Arc<Self>, Arc<Counters>) {
+    pub(super) fn open(
+        directory: &Path,
+        is_exclusive: bool,
+    ) -> (Arc<FaultyStore<Self, FileStore>>, Arc<Counters>) {
         let counters = Arc::new(Counters::default());
         let (path, counting) = (directory.join(serve::STORE_FILE), Arc::clone(&counters));
         let tables = path.clone();
@@ -114,34 +115,31 @@ impl Counting {
         let rules = serve::due_rules();
         let options = Options { rules: &rules, ..Options::default() };
         let store = FileStore::open_by(&path, options, open).unwrap();
-        (Arc::new(Self { store, is_exclusive, counters: Arc::clone(&counters) }), counters)
+        let counting = Self { is_exclusive, counters: Arc::clone(&counters) };
+        (Arc::new(FaultyStore::new(store, counting)), counters)
     }
 }
 
-impl Store for Counting {
+impl Faults for Counting {
     fn is_exclusive(&self) -> bool {
         self.is_exclusive
     }
 
-    fn load<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
-        Box::pin(async move {
-            let found = self.store.load(bucket, key).await;
-            self.counters.add(Count::Loads, 1);
-            if bucket == Bucket::Ceremonies && matches!(found, Ok(Some(_))) {
-                self.counters.add(Count::CeremonyLoads, 1);
-            }
-            found
-        })
+    fn loaded(&self, bucket: Bucket, found: &Result<Option<Stored>, StoreError>) {
+        self.counters.add(Count::Loads, 1);
+        if bucket == Bucket::Ceremonies && matches!(found, Ok(Some(_))) {
+            self.counters.add(Count::CeremonyLoads, 1);
+        }
     }
 
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
+    fn commit<'a>(
+        &'a self,
+        store: &'a dyn Store,
+        batch: Batch,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
         let is_ceremony = batch.changes().iter().any(|change| change.bucket == Bucket::Ceremonies);
         Box::pin(async move {
-            let committed = self.store.commit(batch).await;
+            let committed = store.commit(batch).await;
             match &committed {
                 Ok(_) if is_ceremony => {
                     self.counters.add(Count::Commits, 1);
@@ -153,45 +151,6 @@ impl Store for Counting {
             }
             committed
         })
-    }
-
-    fn list<'a>(
-        &'a self,
-        bucket: Bucket,
-        prefix: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
-        self.store.list(bucket, prefix)
-    }
-
-    fn page<'a>(
-        &'a self,
-        bucket: Bucket,
-        after: &'a str,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
-        self.store.page(bucket, after, limit)
-    }
-
-    fn due<'a>(
-        &'a self,
-        duty: Duty,
-        until: UnixMillis,
-        after: Option<&'a DueRecord>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<DueRecord>, StoreError>> {
-        self.store.due(duty, until, after, limit)
-    }
-
-    fn journal(
-        &self,
-        after: Position,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
-        self.store.journal(after, limit)
-    }
-
-    fn journaled(&self, after: Position) -> BoxFuture<'_, ()> {
-        self.store.journaled(after)
     }
 }
 

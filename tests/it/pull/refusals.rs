@@ -1,82 +1,26 @@
 //! Requests that are refused for what they are as requests, and a store that does not answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::ports::{
-    Batch, BoxFuture, Bucket, DueRecord, Duty, Revision, Store, StoreError, Stored,
-};
-use fido_relay_proto::UnixMillis;
 use fido_relay_proto::device::AckOf;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{fast, opens, phone, relay};
+use crate::support::paper_relay::Switchable;
 use crate::support::pull_phone::LOOK;
 use crate::support::relay::{TestRelay, http};
 
-/// A store in memory that can be switched off.
-#[derive(Debug)]
-struct Switched {
-    store: MemoryStore,
-    is_off: AtomicBool,
-}
-
-impl Switched {
-    fn on<'a, T: Send + 'a>(
-        &'a self,
-        work: BoxFuture<'a, Result<T, StoreError>>,
-    ) -> BoxFuture<'a, Result<T, StoreError>> {
-        if self.is_off.load(Ordering::Relaxed) {
-            let off = Err(StoreError::Unavailable("switched off".to_owned()));
-            return Box::pin(std::future::ready(off));
-        }
-        work
-    }
-}
-
-impl Store for Switched {
-    fn load<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
-        self.on(self.store.load(bucket, key))
-    }
-
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
-        self.on(self.store.commit(batch))
-    }
-
-    fn list<'a>(
-        &'a self,
-        bucket: Bucket,
-        prefix: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
-        self.on(self.store.list(bucket, prefix))
-    }
-
-    fn due<'a>(
-        &'a self,
-        duty: Duty,
-        until: UnixMillis,
-        after: Option<&'a DueRecord>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<DueRecord>, StoreError>> {
-        self.on(self.store.due(duty, until, after, limit))
-    }
-}
-
 #[tokio::test]
 async fn without_its_store_the_relay_lets_nobody_in_and_says_when_to_come_back() {
-    let store = Arc::new(Switched { store: MemoryStore::new(), is_off: AtomicBool::new(false) });
+    let store = Arc::new(Switchable::default());
     let relay = TestRelay::start_on(Arc::clone(&store) as _, fast).await;
     let initiator = relay.initiator().await;
     let phone = phone(&relay, &initiator, "ada").await;
     let opened = opens(&initiator, "registration").await;
     phone.offered(opened.id).await;
-    store.is_off.store(true, Ordering::Relaxed);
+    store.is_down.store(true, Ordering::Relaxed);
     let ack = json!({ "type": "ack", "ceremony_id": opened.id, "of": "offer" }).to_string();
     for (method, path, body) in [
         (Method::GET, LOOK.to_owned(), ""),
@@ -88,7 +32,7 @@ async fn without_its_store_the_relay_lets_nobody_in_and_says_when_to_come_back()
         assert!(answer.headers().contains_key("retry-after"), "{path}");
         assert!(answer.headers().contains_key("dpop-nonce"), "{path}");
     }
-    store.is_off.store(false, Ordering::Relaxed);
+    store.is_down.store(false, Ordering::Relaxed);
     phone.acks(opened.id, AckOf::Offer).await;
 }
 

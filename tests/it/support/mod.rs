@@ -6,6 +6,7 @@ pub(crate) mod authority;
 pub(crate) mod bare_relay;
 pub(crate) mod child_relay;
 pub(crate) mod client_direct;
+pub(crate) mod faulty_store;
 pub(crate) mod fido2_server;
 pub(crate) mod figures;
 #[cfg(target_os = "linux")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
-use fido_relay::backends::embedded::{LocalBus, MemoryStore};
+use fido_relay::backends::embedded::LocalBus;
 use fido_relay::core::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
 use fido_relay::core::session;
 use fido_relay::edge::listener::{Listener, ListenerSettings};
@@ -35,6 +35,7 @@ use tower::ServiceExt as _;
 
 use crate::canary::suite;
 use crate::support::acts::{make_client, of_world};
+use crate::support::faulty_store::{Faults, FaultyStore, refused};
 
 /// The wall clock of a world whose time is tokio's. It can be set.
 #[derive(Debug)]
@@ -120,51 +121,47 @@ impl Fido for SlowFido {
 }
 
 /// A store in memory that can be switched off.
+pub(crate) type Switchable = FaultyStore<Switch>;
+
 #[derive(Debug, Default)]
-pub(crate) struct Switchable {
-    store: MemoryStore,
+pub(crate) struct Switch {
     pub(crate) is_down: AtomicBool,
     /// The next load of a ceremony gives this: it was read just before the last change.
     pub(crate) read_before: Mutex<Option<Stored>>,
 }
 
-impl Switchable {
-    fn up(&self) -> Result<&MemoryStore, StoreError> {
+impl Switch {
+    fn up(&self) -> Result<(), StoreError> {
         if self.is_down.load(Ordering::Relaxed) {
-            return Err(StoreError::Unavailable("disk canary7Q is full".to_owned()));
+            return refused("disk canary7Q is full");
         }
-        Ok(&self.store)
+        Ok(())
     }
 }
 
-impl Store for Switchable {
-    fn load<'a>(
+impl Faults for Switch {
+    fn load(&self, bucket: Bucket, _: &str) -> Result<Option<Stored>, StoreError> {
+        let before =
+            (bucket == Bucket::Ceremonies).then(|| self.read_before.lock().unwrap().take());
+        match before.flatten() {
+            Some(before) => Ok(Some(before)),
+            None => self.up().map(|()| None),
+        }
+    }
+
+    fn commit<'a>(
         &'a self,
-        bucket: Bucket,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+        store: &'a dyn Store,
+        batch: Batch,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
         Box::pin(async move {
-            let before = match bucket {
-                Bucket::Ceremonies => self.read_before.lock().unwrap().take(),
-                _ => None,
-            };
-            match before {
-                Some(before) => Ok(Some(before)),
-                None => self.up()?.load(bucket, key).await,
-            }
+            self.up()?;
+            store.commit(batch).await
         })
     }
 
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
-        Box::pin(async move { self.up()?.commit(batch).await })
-    }
-
-    fn list<'a>(
-        &'a self,
-        bucket: Bucket,
-        prefix: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
-        Box::pin(async move { self.up()?.list(bucket, prefix).await })
+    fn list(&self, _: Bucket) -> Result<(), StoreError> {
+        self.up()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fido_relay::ports::{Bucket, Notice, Store, StoreError, Stored};
+use fido_relay::ports::{Bucket, Notice, StoreError, Stored};
 use fido_relay_proto::{CeremonyId, TenantId};
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-// The device socket against the real relay, with its line cut at every step.
+// The device socket against the real relay, with its connection cut at every step.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -9,13 +9,13 @@ import { ask, control, CREDENTIAL, open, pair, Phone } from "./relay.js";
 const LIMIT = { timeout: 30_000 };
 
 interface Fault {
-  /** Of a frame from the relay before the app sees it, or to the relay before or after it is sent. */
+  /** Whether to cut when a frame from the relay arrives, or before or after a frame is sent. */
   at: "received" | "unsent" | "sent";
   /** What the frame contains. */
   mark: string;
 }
 
-/** Node's line, which breaks once. */
+/** Node's connection, which breaks once. */
 function breaking({ at, mark }: Fault, told: { broke: boolean; answers: string[] }): Dial {
   return (url, protocol, listener) => {
     const breaks = (when: Fault["at"], message: string) => {
@@ -39,14 +39,14 @@ function breaking({ at, mark }: Fault, told: { broke: boolean; answers: string[]
         if (message.includes('"type":"answer"')) told.answers.push(message);
         if (breaks("unsent", message)) return line.drop();
         line.send(message);
-        // What was written goes out before the end.
+        // Written data is sent before the end.
         if (breaks("sent", message)) setImmediate(() => line.drop());
       },
     };
   };
 }
 
-test("a ceremony comes to its one end wherever the line breaks, and the card signs once", LIMIT, async () => {
+test("a ceremony ends once wherever the connection breaks, and the card signs once", LIMIT, async () => {
   const received = ["hello", "welcome", "offer", "challenge", "accepted", "closed"].map((type): Fault => ({ at: "received", mark: `{"type":"${type}"` }));
   const marks = ['"of":"offer"', '"type":"claim"', '"of":"challenge"', '"event":"present"', '"type":"answer"'];
   const sent = marks.flatMap((mark): Fault[] => [{ at: "unsent", mark }, { at: "sent", mark }]);
@@ -69,7 +69,7 @@ test("a ceremony comes to its one end wherever the line breaks, and the card sig
   );
 });
 
-test("a phone comes back after a restart to what was open, asks no second time, and answers", LIMIT, async () => {
+test("after a restart the phone continues open ceremonies without a second question", LIMIT, async () => {
   const phone = await Phone.of("restarted@example.com");
   const opened = await open("restarted@example.com");
   await phone.until("offer");
@@ -81,7 +81,7 @@ test("a phone comes back after a restart to what was open, asks no second time, 
   assert.equal((await phone.until("closed")).closed.outcome, "succeeded");
 });
 
-test("a wrong code is told, and not sent again by itself", LIMIT, async () => {
+test("a wrong code is reported and not resent", LIMIT, async () => {
   const phone = await Phone.of("mistyping@example.com");
   const opened = await open("mistyping@example.com");
   await phone.until("offer");
@@ -96,7 +96,7 @@ test("a wrong code is told, and not sent again by itself", LIMIT, async () => {
   assert.equal(phone.count("refused"), 2);
 });
 
-test("the code of a page that rings on no phone finds it, and the person confirms", LIMIT, async () => {
+test("the code of a ceremony that does not ring finds it, and the user confirms", LIMIT, async () => {
   const told = { broke: false, answers: [] };
   const phone = await Phone.of("by-code@example.com", breaking({ at: "sent", mark: '"type":"claim"' }, told));
   const ringing = await open("by-code@example.com");
@@ -120,7 +120,7 @@ test("the code of a page that rings on no phone finds it, and the person confirm
   await ask("DELETE", `/v1/ceremonies/${ringing.id}`);
 });
 
-test("a code typed under another prompt takes up its own ceremony alone", LIMIT, async () => {
+test("a code typed into another prompt claims only its own ceremony", LIMIT, async () => {
   const phone = await Phone.of("other-code@example.com");
   const ringing = await open("other-code@example.com");
   await phone.until("offer");
@@ -133,7 +133,7 @@ test("a code typed under another prompt takes up its own ceremony alone", LIMIT,
   assert.equal((await phone.until("closed", 2)).closed.outcome, "succeeded");
 });
 
-test("a wrong code without a prompt is told under its own name", LIMIT, async () => {
+test("a wrong code outside of a prompt is reported with its claim id", LIMIT, async () => {
   const phone = await Phone.of("by-no-code@example.com");
   const claimId = phone.socket.typeCode("271828");
   const { error } = await phone.until("refused");
@@ -141,7 +141,7 @@ test("a wrong code without a prompt is told under its own name", LIMIT, async ()
   assert.ok(phone.socket.reportNotMe());
 });
 
-test("a no is heard, also over a broken line, and a cancelled prompt is taken down", LIMIT, async () => {
+test("a decline arrives despite a broken connection, and a cancelled prompt is taken down", LIMIT, async () => {
   const told = { broke: false, answers: [] };
   const phone = await Phone.of("no@example.com", breaking({ at: "unsent", mark: "decline" }, told));
   const opened = await open("no@example.com");
@@ -157,7 +157,7 @@ test("a no is heard, also over a broken line, and a cancelled prompt is taken do
   assert.equal((await phone.until("closed", 2)).closed.outcome, "cancelled");
 });
 
-test("it signs again when it is asked, and stays", LIMIT, async () => {
+test("a reauth is answered on the same socket", LIMIT, async () => {
   let proofs = 0;
   const counting: Dial = (url, protocol, listener) => {
     const line = dialNode(url, protocol, listener);
@@ -175,7 +175,7 @@ test("it signs again when it is asked, and stays", LIMIT, async () => {
   assert.equal(phone.count("connected"), 1);
 });
 
-test("it ends for good when it is told to, replaced or revoked", LIMIT, async () => {
+test("the socket stops for good when stopped, replaced or revoked", LIMIT, async () => {
   const ends = async (phone: Phone) => (await phone.until("stopped")).why;
   const paired = await pair("ended@example.com");
   const first = new Phone(paired);

@@ -10,7 +10,7 @@ const challenge = relayFrames.find((frame): frame is ChallengeFrame => frame.typ
 const { ceremony_id: id, attempt } = challenge;
 const FRAME_BYTES = 32_768;
 
-/** Prompts with what they sent (acknowledgements left out) and told. */
+/** Prompts, with the frames (acknowledgements left out) and events that they sent. */
 function prompts(context: { after(done: () => void): void }) {
   const sent: string[] = [];
   const told: PromptEvent[] = [];
@@ -25,7 +25,7 @@ function prompts(context: { after(done: () => void): void }) {
   return { made, told, taken: () => sent.splice(0) };
 }
 
-test("an answer that the relay would not take is refused before it is kept", (context) => {
+test("an answer over the relay's limit is refused and not kept", (context) => {
   const { made, taken } = prompts(context);
   made.connected(FRAME_BYTES);
   made.frame(challenge);
@@ -47,7 +47,7 @@ test("an answer that the relay would not take is refused before it is kept", (co
   assert.deepEqual(taken(), [], "nor is it kept");
 });
 
-test("a card's error that ends a ceremony is said again to the same challenge, and to no other", (context) => {
+test("a final card error is sent again for the same challenge only", (context) => {
   for (const code of [602, 603, 605, 606, 608, 613, 617]) {
     const { made, taken } = prompts(context);
     made.connected(FRAME_BYTES);
@@ -66,7 +66,7 @@ test("a card's error that ends a ceremony is said again to the same challenge, a
   }
 });
 
-test("a card that is in the field or may be held again is told once", (context) => {
+test("card presence and retryable card errors are sent once", (context) => {
   const { made, taken } = prompts(context);
   made.connected(FRAME_BYTES);
   made.frame(challenge);
@@ -76,7 +76,7 @@ test("a card that is in the field or may be held again is told once", (context) 
   assert.deepEqual(taken(), []);
 });
 
-test("a card's error does not stand in for a no or an answer that is kept", (context) => {
+test("a card error does not replace a kept decline or answer", (context) => {
   const { made, taken } = prompts(context);
   made.connected(FRAME_BYTES);
   made.frame(challenge);
@@ -96,7 +96,7 @@ test("a card's error does not stand in for a no or an answer that is kept", (con
   assert.deepEqual(taken(), [no]);
 });
 
-test("what a card said does not keep a prompt that is over", (context) => {
+test("a card error does not keep an ended prompt", (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
   const { made, told } = prompts(context);
   made.connected(FRAME_BYTES);
@@ -108,7 +108,7 @@ test("what a card said does not keep a prompt that is over", (context) => {
   assert.ok(!made.card(id, 603));
 });
 
-/** A claim as it was sent. */
+/** A sent claim. */
 function claimed(frame = "{}"): { ceremony_id?: string; code: string; claim_id: string } {
   const { type, ...claim } = JSON.parse(frame);
   assert.equal(type, "claim");
@@ -122,7 +122,7 @@ function preview(of: OfferFrame, claimId: string): OfferFrame {
 const prompt: OfferFrame = { ...offer, code_length: 6 };
 const other: OfferFrame = { ...prompt, ceremony_id: "cer_other" };
 
-test("a code typed alone previews, and is claimed with its ceremony once the person confirms", (context) => {
+test("a code typed outside of a prompt previews, and claims after the confirmation", (context) => {
   const { made, told, taken } = prompts(context);
   made.connected(FRAME_BYTES);
   const claimId = made.typeCode("271828");
@@ -149,7 +149,7 @@ test("a code typed alone previews, and is claimed with its ceremony once the per
   assert.deepEqual(taken(), []);
 });
 
-test("a code typed under another prompt previews its own, and that prompt asks again", (context) => {
+test("a code typed into another prompt previews its own ceremony, and that prompt asks again", (context) => {
   const { made, told, taken } = prompts(context);
   made.connected(FRAME_BYTES);
   made.frame(other);
@@ -163,7 +163,7 @@ test("a code typed under another prompt previews its own, and that prompt asks a
   assert.equal(claimed(taken()[0]).code, "271828");
 });
 
-test("a preview of the prompt that the code was typed into is claimed without a question", (context) => {
+test("a preview of the prompt itself is claimed without a question", (context) => {
   const { made, told, taken } = prompts(context);
   made.connected(FRAME_BYTES);
   made.frame(prompt);
@@ -175,7 +175,7 @@ test("a preview of the prompt that the code was typed into is claimed without a 
   assert.deepEqual(told.at(-1), { kind: "offer", offer: found, again: true });
 });
 
-test("a preview outlives a socket on which nothing asks for it, until its time is up", (context) => {
+test("a preview survives a reconnection until its time is up", (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
   const { made, told } = prompts(context);
   made.connected(FRAME_BYTES);
@@ -186,7 +186,7 @@ test("a preview outlives a socket on which nothing asks for it, until its time i
   assert.ok(made.confirm(prompt.ceremony_id));
 });
 
-test("a refused code is not said again, and an answer to an earlier one refuses no later one", (context) => {
+test("a refused code is not resent, and an answer to an earlier code refuses no later one", (context) => {
   for (const code of ["code_malformed", "wrong_code", "other_device", "code_ambiguous", "too_many_codes", "device_locked"]) {
     const { made, told, taken } = prompts(context);
     made.connected(FRAME_BYTES);
@@ -207,7 +207,7 @@ test("a refused code is not said again, and an answer to an earlier one refuses 
   }
 });
 
-test("a code typed alone is said again when it was not looked at, and given up without an answer", (context) => {
+test("a code typed outside of a prompt is resent after slow_down, and given up without an answer", (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
   const { made, told, taken } = prompts(context);
   made.connected(FRAME_BYTES);

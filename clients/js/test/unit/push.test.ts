@@ -1,10 +1,10 @@
-// What a service worker does with a push.
+// A service worker's handling of a push.
 
 import assert from "node:assert/strict";
 import test from "node:test";
 import { handlePush, wakeOf, webPushTarget } from "../../src/index.js";
 
-/** A service worker's scope, as far as a push is concerned. */
+/** A service worker's scope, the parts used for a push. */
 function worker(text: string | undefined) {
   const told = { shown: [] as [string, object][], pulled: 0, done: undefined as Promise<unknown> | undefined };
   const event = {
@@ -21,7 +21,7 @@ function worker(text: string | undefined) {
   return { told, event, registration };
 }
 
-test("a wake is shown in the operator's words, and then the relay is asked", async () => {
+test("a wake is shown with the operator's sentence before the pull", async () => {
   const { told, event, registration } = worker('{"wake":"w1","body":"Open the app to continue."}');
   const pull = async () => {
     assert.equal(told.shown.length, 1, "the notification comes first");
@@ -35,14 +35,14 @@ test("a wake is shown in the operator's words, and then the relay is asked", asy
   ]);
 });
 
-test("a relay that cannot be asked takes nothing from the notification", async () => {
+test("an unreachable relay does not affect the notification", async () => {
   const { told, event, registration } = worker('{"wake":"w1","body":"Open the app to continue."}');
   handlePush(event, { registration, title: "Example Bank", pull: () => Promise.reject(new Error("no network")) });
   await told.done;
   assert.equal(told.shown.length, 1);
 });
 
-test("what is no wake is not shown, and leads to no request", () => {
+test("a push that is not a wake is not shown and causes no request", () => {
   for (const text of [undefined, "", "no JSON", "null", "[]", "{}", '{"wake":"w1"}', '{"wake":1,"body":"x"}']) {
     const { told, event, registration } = worker(text);
     const pull = async () => {

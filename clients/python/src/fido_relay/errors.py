@@ -80,8 +80,8 @@ class WaitTimeout(FidoRelayError):
 
 
 class UnknownKey(FidoRelayError):
-    """A result token names a key that was not in the relay's set when it was last fetched, less than
-    a minute ago. Verify it again after `retry_after` seconds."""
+    """A result token names a key that was not in the relay's set when it was last fetched, less
+    than a minute ago. Verify it again after `retry_after` seconds."""
 
     code = "unknown_key"
 

@@ -1,4 +1,4 @@
-"""What time and a relay that fails do to sign-ins, with a clock and a relay of the test's own.
+"""Sign-ins under elapsed time and relay failures, with a fake clock and relay.
 
     pip install pytest && PYTHONPATH=../../clients/python/src pytest
 """
@@ -29,7 +29,7 @@ OPENED = Opened(
 
 
 class Relay:
-    """Every ceremony is ended as `ceremony` says, and its token verified as `verdicts` say."""
+    """A fake relay: `ceremony` determines the outcome, `verdicts` the verification."""
 
     def __init__(self):
         self.opened, self.cancelled, self.browsers = 0, [], []
@@ -72,7 +72,7 @@ def relay(monkeypatch):
 
 
 def browser(address="127.0.0.1"):
-    """With a cookie jar of its own."""
+    """A client with its own cookie jar."""
     transport = httpx.ASGITransport(bank.app, client=(address, 50000))
     return httpx.AsyncClient(transport=transport, base_url="https://localhost")
 

@@ -15,7 +15,7 @@ def older(path: Path) -> None:
     db.execute("INSERT INTO payment (username, payee, cents, reference, made_at) VALUES ('ada', 'R', 1, '', 5)")
     db.execute(
         "INSERT INTO ceremony (id, browser, username, type, expected, payment_id, opened_at,"
-        """expires_at) VALUES ('cer_1', 'b', 'ada', 'approval', '{"client_nonce": "n"}', 1, 5, 125)"""
+        """ expires_at) VALUES ('cer_1', 'b', 'ada', 'approval', '{"client_nonce": "n"}', 1, 5, 125)"""
     )
     db.close()
 

@@ -190,7 +190,7 @@ class Phone:
             self._inbox.put(("keyboard", line.strip()))
 
     def _send(self, frame):
-        """Sends if there is a socket; lost frames are sent again when the relay repeats its prompt."""
+        """Sends if there is a socket; a lost frame is sent again when its prompt comes again."""
         if self._socket:
             try:
                 self._socket.send(json.dumps(frame))
@@ -377,7 +377,7 @@ class Phone:
         self._send(self._prompts[ceremony]["answer"])
 
     def _take_down_overdue(self):
-        """Ends of ceremonies are not reported after a reconnection, so prompts also expire locally."""
+        """Ends are not reported after a reconnection, so prompts also expire locally."""
         for ceremony, prompt in list(self._prompts.items()):
             if time.monotonic() > prompt["until"]:
                 del self._prompts[ceremony]
@@ -501,7 +501,7 @@ class PullingPhone(Phone):
             if said:
                 self._frame(said)
                 if said["type"] == "offer":
-                    self._look()  # ends the wait of the other poll, which does not list this prompt as shown
+                    self._look()  # ends the wait of the other poll, which lacks this prompt
             elif answer.status_code >= 400:
                 print(f"refused: HTTP {answer.status_code}")
             return

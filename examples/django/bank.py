@@ -198,8 +198,8 @@ def sign_in(request: HttpRequest) -> JsonResponse:
     """Existing and unknown users are treated alike."""
     username = request.POST.get("username", "")
     if is_too_often(request, username):
-        told = {"error": "too many tries within a minute"}
-        return JsonResponse(told, status=429, headers={"Retry-After": "60"})
+        body = {"error": "too many tries within a minute"}
+        return JsonResponse(body, status=429, headers={"Retry-After": "60"})
     if earlier := request.session.get("waits_for"):
         cancel(earlier["ceremony_id"])
         # Removed only now: an attempt that could not be cancelled is kept for the next try.
@@ -303,8 +303,8 @@ def pay(request: HttpRequest) -> JsonResponse:
         raise
     payment.ceremony_id = opened.id
     payment.save(update_fields=["ceremony_id"])
-    told = {"payment": payment.pk, "code": opened.code, "expires_in": opened.expires_in}
-    return JsonResponse(told, status=201)
+    body = {"payment": payment.pk, "code": opened.code, "expires_in": opened.expires_in}
+    return JsonResponse(body, status=201)
 
 
 @require_safe
@@ -367,8 +367,8 @@ class RelayErrors:
         if not isinstance(error, FidoRelayError):
             return None
         log.warning("the relay: %s", error)
-        told = {"error": "the card service does not answer"}
-        return JsonResponse(told, status=503, headers={"Retry-After": "5"})
+        body = {"error": "the card service does not answer"}
+        return JsonResponse(body, status=503, headers={"Retry-After": "5"})
 
 
 settings.MIDDLEWARE.append(f"{__name__}.RelayErrors")

@@ -298,8 +298,8 @@ async def phase_4_verify(attempt: Attempt) -> tuple[dict[str, str], str | None]:
         if ceremony.status != "succeeded":
             if ceremony.reason in {"not_me", "clone_suspected"}:
                 log.warning("%s ended as %s", ceremony.id, ceremony.reason)
-            told = {"reason": ceremony.reason} if ceremony.reason in REASONS else {}
-            return {"status": ceremony.status, **told}, None
+            details = {"reason": ceremony.reason} if ceremony.reason in REASONS else {}
+            return {"status": ceremony.status, **details}, None
         result = await relay.verify_result(ceremony.result, attempt.opened.expected)
     except InvalidResult as error:
         log.error("%s: %s", attempt.opened.id, error)

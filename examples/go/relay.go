@@ -149,7 +149,7 @@ func (r *Relay) Open(ctx context.Context, ceremony Ceremony, idempotencyKey stri
 // Outcome waits for the end, across timeouts and restarts of the relay; seen gets each step once.
 func (r *Relay) Outcome(ctx context.Context, opened Opened, seen func(step string)) (View, error) {
 	until := time.Unix(opened.OpenedAt+opened.ExpiresIn, 0).Add(grace)
-	told := map[int]bool{}
+	reported := map[int]bool{}
 	for since := 0; ; {
 		view := View{}
 		path := fmt.Sprintf("/v1/ceremonies/%s?wait=%d&since=%d", opened.ID, int(wait.Seconds()), since)
@@ -158,8 +158,8 @@ func (r *Relay) Outcome(ctx context.Context, opened Opened, seen func(step strin
 			return view, err
 		}
 		for _, entry := range view.Progress {
-			if !told[entry.Seq] {
-				told[entry.Seq] = true
+			if !reported[entry.Seq] {
+				reported[entry.Seq] = true
 				seen(entry.Step)
 			}
 		}

@@ -134,12 +134,12 @@ public final class Relay {
     public Map<?, ?> outcome(Map<String, Object> opened, Consumer<String> seen)
             throws Failed, InterruptedException {
         long until = number(opened, "opened_at") + number(opened, "expires_in") + GRACE_S;
-        Set<Long> told = new HashSet<>();
+        Set<Long> reported = new HashSet<>();
         for (long since = 0; ; ) {
             String path = "/v1/ceremonies/" + opened.get("id") + "?wait=" + WAIT_S + "&since=" + since;
             Map<?, ?> view = persist(until, () -> call("GET", path, null, null, CALL));
             for (Object entry : (List<?>) view.get("progress")) {
-                if (told.add(number((Map<?, ?>) entry, "seq"))) {
+                if (reported.add(number((Map<?, ?>) entry, "seq"))) {
                     seen.accept((String) ((Map<?, ?>) entry).get("step"));
                 }
             }
@@ -331,7 +331,7 @@ public final class Relay {
             request.header("Idempotency-Key", idempotencyKey);
         }
         HttpResponse<String> answer;
-        Map<?, ?> told;
+        Map<?, ?> json;
         try {
             answer = http.send(request.build(), BodyHandlers.ofString());
         } catch (IOException unreachable) {
@@ -339,18 +339,18 @@ public final class Relay {
         }
         boolean done = answer.statusCode() / 100 == 2;
         try {
-            told = (Map<?, ?>) Objects.requireNonNull(Json.parse(answer.body()));
+            json = (Map<?, ?>) Objects.requireNonNull(Json.parse(answer.body()));
         } catch (IllegalArgumentException | ClassCastException | NullPointerException foreign) {
             // Anything but a problem (RFC 9457) is a proxy's answer.
-            told = Map.of();
+            json = Map.of();
         }
-        if (done && !told.isEmpty()) {
-            return told;
+        if (done && !json.isEmpty()) {
+            return json;
         }
         String wait = answer.headers().firstValue("retry-after").orElse("");
         throw new Failed(done ? 0 : answer.statusCode(),
-            told.get("code") instanceof String code ? code : "unknown",
-            String.valueOf(told.get(told.containsKey("detail") ? "detail" : "title")),
+            json.get("code") instanceof String code ? code : "unknown",
+            String.valueOf(json.get(json.containsKey("detail") ? "detail" : "title")),
             wait.matches("[0-9]{1,6}") ? Long.parseLong(wait) : 0);
     }
 

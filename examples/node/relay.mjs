@@ -75,12 +75,12 @@ export class Relay {
   /** Waits for the end, across timeouts and restarts of the relay; `seen` gets each step once. */
   async outcome(opened, seen = () => {}) {
     const until = opened.opened_at + opened.expires_in + GRACE_S;
-    const told = new Set();
+    const reported = new Set();
     for (let since = 0; ; ) {
       const view = await this.#persist(until, () => this.read(opened, WAIT_S, since));
       for (const { seq, step } of view.progress) {
-        if (!told.has(seq)) seen(step);
-        told.add(seq);
+        if (!reported.has(seq)) seen(step);
+        reported.add(seq);
       }
       since = view.seq;
       if (view.status !== "pending") return view;

@@ -186,9 +186,9 @@ async function answer(request, response) {
     // Browsers send the Origin on every POST; other sites must not act for this visitor.
     if (request.method === "POST" && request.headers.origin !== origin) throw new Refused(403);
     const body = await bodyOf(request);
-    const told = await ROUTES[route]({ cookies, body, request, set });
+    const result = await ROUTES[route]({ cookies, body, request, set });
     response.setHeader("Content-Type", "application/json");
-    response.end(JSON.stringify(told));
+    response.end(JSON.stringify(result));
   } catch (error) {
     const bad = error instanceof RelayError && [400, 422].includes(error.status);
     response.statusCode = error instanceof Refused ? error.status : bad ? 400 : 503;

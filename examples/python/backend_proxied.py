@@ -66,12 +66,12 @@ class Relay:
 
     def outcome(self, ceremony_id, seen=lambda step: None):
         """Long-polls until the ceremony is closed."""
-        since, told = 0, set()
+        since, reported = 0, set()
         while True:
             view = self._call("GET", f"/v1/ceremonies/{ceremony_id}?wait={WAIT}&since={since}")
             for entry in view["progress"]:
-                if entry["seq"] not in told:
-                    told.add(entry["seq"])
+                if entry["seq"] not in reported:
+                    reported.add(entry["seq"])
                     seen(entry["step"])
             since = view["seq"]
             if view["status"] != "pending":
@@ -136,8 +136,8 @@ def problem(response):
     """The error of the relay (RFC 9457), or the status if something else answered."""
     if not response.headers.get("Content-Type", "").startswith("application/problem+json"):
         return f"HTTP {response.status_code}"
-    told = response.json()
-    return f"{told['code']}: {told['title']} ({told.get('detail', 'no detail')})"
+    error = response.json()
+    return f"{error['code']}: {error['title']} ({error.get('detail', 'no detail')})"
 
 
 def transaction_hash(transaction):

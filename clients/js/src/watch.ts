@@ -20,7 +20,7 @@ export interface Watch extends AsyncIterable<WatchEvent> {
  * backend". `closed` rejects with a `TypeError` if the URL or the ticket is invalid.
  */
 export function watchCeremony(url: string, ticket: string, options: WatchOptions = {}): Watch {
-  const told: WatchEvent[] = [];
+  const received: WatchEvent[] = [];
   const waiting = new Set<() => void>();
   const next = () => {
     for (const resolve of waiting) resolve();
@@ -30,7 +30,7 @@ export function watchCeremony(url: string, ticket: string, options: WatchOptions
   let state: WatchState = { kind: "connecting" };
   const watcher = new Watcher(url.replace(/\/$/, ""), ticket, options, {
     event(event) {
-      told.push(event);
+      received.push(event);
       next();
       guarded(options.onEvent, event);
     },
@@ -48,7 +48,7 @@ export function watchCeremony(url: string, ticket: string, options: WatchOptions
   closed.catch(() => {});
   async function* events(): AsyncGenerator<WatchEvent> {
     for (let at = 0; ; ) {
-      const event = told[at];
+      const event = received[at];
       if (event) {
         at += 1;
         yield event;

@@ -75,8 +75,8 @@ def test_prior_auth_counts_only_with_its_scope(
     opened = bank.open("authentication", "ida", prior_auth="session", context={"browser": BROWSER})
     assert opened.prior_auth == "session"
     other = str(relay.client(scopes="ceremony:auth")["key"])
-    with FidoRelay(relay.url, api_key=other) as stranger:
-        assert stranger.open("authentication", "ida", prior_auth="password").prior_auth == "none"
+    with FidoRelay(relay.url, api_key=other) as other_bank:
+        assert other_bank.open("authentication", "ida", prior_auth="password").prior_auth == "none"
     with pytest.raises(Problem, match="/context/browser") as refused:
         bank.open("authentication", "ida", context={"browser": "short"})
     assert "short" not in str(refused.value)
@@ -142,14 +142,14 @@ class LosesAnswers(httpx.HTTPTransport):
 
 
 def test_a_lost_answer_opens_no_second_ceremony(relay: Relay, api_key: str) -> None:
-    road = LosesAnswers(2)
-    with FidoRelay(relay.url, api_key=api_key, http=httpx.Client(transport=road)) as bank:
+    transport = LosesAnswers(2)
+    with FidoRelay(relay.url, api_key=api_key, http=httpx.Client(transport=transport)) as bank:
         opened = bank.open("authentication", "nobody")
-        assert road.ids == [opened.id] * 3
-        road.ids, road.lost = [], 9
+        assert transport.ids == [opened.id] * 3
+        transport.ids, transport.lost = [], 9
         with pytest.raises(Unreachable):
             bank.open("authentication", "nobody")
-        assert len(set(road.ids)) == 1 and len(road.ids) == 4
+        assert len(set(transport.ids)) == 1 and len(transport.ids) == 4
 
 
 def test_events_come_in_order_once_each_and_end(bank: FidoRelay, phone: Phone) -> None:
@@ -202,12 +202,12 @@ def test_problems_have_their_codes(relay: Relay, bank: FidoRelay) -> None:
         ("not_found", 404, lambda: bank.read("cer_AAAAAAAAAAAAAAAAAAAAAA")),
         ("unprocessable", 422, lambda: bank.open("approval", "ada")),
     ]:
-        with pytest.raises(Problem) as told:
+        with pytest.raises(Problem) as raised:
             act()
-        assert (told.value.code, told.value.status) == (code, status)
-    with FidoRelay(relay.url, api_key="rk_wrong") as stranger, pytest.raises(Problem) as told:
-        stranger.client_id()
-    assert told.value.code == "unauthorized"
+        assert (raised.value.code, raised.value.status) == (code, status)
+    with FidoRelay(relay.url, api_key="rk_wrong") as other_bank, pytest.raises(Problem) as raised:
+        other_bank.client_id()
+    assert raised.value.code == "unauthorized"
 
 
 def test_temporary_refusals_are_retried_after_retry_after() -> None:
@@ -221,16 +221,16 @@ def test_temporary_refusals_are_retried_after_retry_after() -> None:
     http = httpx.Client(transport=httpx.MockTransport(lambda _: answers.pop(0)))
     with FidoRelay("https://relay.example.com", api_key="rk_1", http=http) as bank:
         assert bank.client_id() == "cli_1"
-        with pytest.raises(Problem) as told:
+        with pytest.raises(Problem) as raised:
             bank.devices("ada")
-        assert told.value.retry_after == 3600
+        assert raised.value.retry_after == 3600
     http = httpx.Client(transport=httpx.MockTransport(lambda _: answers.pop(0)))
     with (
         FidoRelay("https://relay.example.com", api_key="rk_1", longest_pause=2, http=http) as page,
-        pytest.raises(Problem) as told,
+        pytest.raises(Problem) as raised,
     ):
         page.devices("ada")
-    assert told.value.retry_after == 3
+    assert raised.value.retry_after == 3
     assert answers == []
 
 
@@ -269,11 +269,11 @@ def test_a_key_pair_replaces_an_api_key(relay: Relay, tmp_path: Path, kind: str)
         # An access token that ended early is replaced, and the call succeeds.
         bank._calls._credential._token = ("at_void", float("inf"))
         assert bank.read(opened.id).status == "cancelled"
-    stranger = ec.generate_private_key(ec.SECP256R1())
-    with FidoRelay(relay.url, client_id=client_id, key_id="one", private_key=stranger) as bank:
-        with pytest.raises(Problem) as told:
+    other_key = ec.generate_private_key(ec.SECP256R1())
+    with FidoRelay(relay.url, client_id=client_id, key_id="one", private_key=other_key) as bank:
+        with pytest.raises(Problem) as raised:
             bank.open("authentication", "nobody")
-        assert told.value.code == "invalid_client"
+        assert raised.value.code == "invalid_client"
 
 
 def test_the_async_client_does_the_same(relay: Relay, api_key: str, phone: Phone) -> None:

@@ -93,10 +93,10 @@ def forge(monkeypatch: pytest.MonkeyPatch) -> Forge:
 
 
 def refusal(forge: Forge, token: str, expected: Expected = EXPECTED, **more: bool) -> str:
-    with pytest.raises(InvalidResult) as told:
+    with pytest.raises(InvalidResult) as raised:
         forge.bank.verify_result(token, expected, **more)
-    assert token not in str(told.value)
-    return told.value.code
+    assert token not in str(raised.value)
+    return raised.value.code
 
 
 def test_a_valid_token_is_accepted(forge: Forge) -> None:

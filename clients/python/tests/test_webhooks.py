@@ -46,9 +46,9 @@ def headers(*signatures: str, at: int) -> dict[str, str]:
 
 
 def refusal(given: dict[str, str], body: bytes = BODY, **keys: Any) -> str:
-    with pytest.raises(InvalidWebhook) as told:
+    with pytest.raises(InvalidWebhook) as raised:
         verify_webhook(given, body, **keys)
-    return told.value.code
+    return raised.value.code
 
 
 def test_any_valid_key_verifies() -> None:
@@ -121,9 +121,9 @@ def test_a_public_key_is_no_secret_and_no_key_verifies_nothing() -> None:
     ):
         with pytest.raises(ValueError):
             verify_webhook(forged, BODY, **keys)
-    with pytest.raises(ValueError) as told:
+    with pytest.raises(ValueError) as raised:
         verify_webhook(forged, BODY, secrets=["whsec_!secret"])
-    assert "!secret" not in str(told.value)
+    assert "!secret" not in str(raised.value)
 
 
 def test_a_relays_webhook_verifies_by_both_schemes(relay: Relay, endpoint: Endpoint) -> None:

@@ -16,11 +16,11 @@ interface Fault {
 }
 
 /** Node's connection, which breaks once. */
-function breaking({ at, mark }: Fault, told: { broke: boolean; answers: string[] }): Dial {
+function breaking({ at, mark }: Fault, record: { broke: boolean; answers: string[] }): Dial {
   return (url, protocol, listener) => {
     const breaks = (when: Fault["at"], message: string) => {
-      if (told.broke || when !== at || !message.includes(mark)) return false;
-      told.broke = true;
+      if (record.broke || when !== at || !message.includes(mark)) return false;
+      record.broke = true;
       return true;
     };
     const line = dialNode(url, protocol, {
@@ -36,7 +36,7 @@ function breaking({ at, mark }: Fault, told: { broke: boolean; answers: string[]
       close: () => line.close(),
       drop: () => line.drop(),
       send: (message) => {
-        if (message.includes('"type":"answer"')) told.answers.push(message);
+        if (message.includes('"type":"answer"')) record.answers.push(message);
         if (breaks("unsent", message)) return line.drop();
         line.send(message);
         // Written data is sent before the end.
@@ -53,17 +53,17 @@ test("a ceremony ends once wherever the connection breaks, and the card signs on
   await Promise.all(
     [...received, ...sent].map(async (fault, number) => {
       const username = `breaking-${number}@example.com`;
-      const told = { broke: false, answers: [] as string[] };
-      const phone = new Phone(await pair(username, number % 2 === 0), breaking(fault, told));
+      const record = { broke: false, answers: [] as string[] };
+      const phone = new Phone(await pair(username, number % 2 === 0), breaking(fault, record));
       const opened = await open(username);
       phone.types(opened);
       const { closed } = await phone.until("closed");
       const where = `${fault.at} ${fault.mark}`;
-      assert.ok(told.broke, where);
+      assert.ok(record.broke, where);
       assert.deepEqual([closed.ceremony_id, closed.outcome], [opened.id, "succeeded"], where);
       assert.equal(phone.signatures.length, 1, where);
-      assert.equal(new Set(told.answers).size, 1, `${where}: the same answer, byte for byte`);
-      assert.ok(told.answers[0]?.endsWith(`"credential":${CREDENTIAL}}`), where);
+      assert.equal(new Set(record.answers).size, 1, `${where}: the same answer, byte for byte`);
+      assert.ok(record.answers[0]?.endsWith(`"credential":${CREDENTIAL}}`), where);
       assert.equal(phone.count("closed"), 1, where);
     }),
   );
@@ -97,8 +97,8 @@ test("a wrong code is reported and not resent", LIMIT, async () => {
 });
 
 test("the code of a ceremony that does not ring finds it, and the user confirms", LIMIT, async () => {
-  const told = { broke: false, answers: [] };
-  const phone = await Phone.of("by-code@example.com", breaking({ at: "sent", mark: '"type":"claim"' }, told));
+  const record = { broke: false, answers: [] };
+  const phone = await Phone.of("by-code@example.com", breaking({ at: "sent", mark: '"type":"claim"' }, record));
   const ringing = await open("by-code@example.com");
   await phone.until("offer");
   const silent = await open("by-code@example.com");
@@ -116,7 +116,7 @@ test("the code of a ceremony that does not ring finds it, and the user confirms"
   assert.ok(phone.socket.confirm(silent.id));
   const { closed } = await phone.until("closed");
   assert.deepEqual([closed.ceremony_id, closed.outcome], [silent.id, "succeeded"]);
-  assert.ok(told.broke, "the claim was said again");
+  assert.ok(record.broke, "the claim was said again");
   await ask("DELETE", `/v1/ceremonies/${ringing.id}`);
 });
 
@@ -142,13 +142,13 @@ test("a wrong code outside of a prompt is reported with its claim id", LIMIT, as
 });
 
 test("a decline arrives despite a broken connection, and a cancelled prompt is taken down", LIMIT, async () => {
-  const told = { broke: false, answers: [] };
-  const phone = await Phone.of("no@example.com", breaking({ at: "unsent", mark: "decline" }, told));
+  const record = { broke: false, answers: [] };
+  const phone = await Phone.of("no@example.com", breaking({ at: "unsent", mark: "decline" }, record));
   const opened = await open("no@example.com");
   await phone.until("offer");
   assert.ok(phone.socket.decline(opened.id, "not_me"));
   const { closed } = await phone.until("closed");
-  assert.deepEqual([closed.outcome, closed.reason, told.broke], ["denied", "not_me", true]);
+  assert.deepEqual([closed.outcome, closed.reason, record.broke], ["denied", "not_me", true]);
   assert.ok(!phone.socket.decline(opened.id, "declined"), "there is no such prompt any more");
   const before = phone.count("offer");
   const other = await open("no@example.com");

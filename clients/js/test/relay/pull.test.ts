@@ -53,19 +53,19 @@ class PullPhone {
 }
 
 /** A `fetch` that loses one request, or the answer to it. */
-function losing(mark: string, when: "unsent" | "sent", told: { lost: boolean; answers: string[] }): typeof fetch {
+function losing(mark: string, when: "unsent" | "sent", record: { lost: boolean; answers: string[] }): typeof fetch {
   return async (input, init) => {
     const body = typeof init?.body === "string" ? init.body : "";
-    if (body.includes('"type":"answer"')) told.answers.push(body);
-    const marked = !told.lost && `${init?.method} ${String(input)} ${body}`.includes(mark);
+    if (body.includes('"type":"answer"')) record.answers.push(body);
+    const marked = !record.lost && `${init?.method} ${String(input)} ${body}`.includes(mark);
     if (marked && when === "unsent") {
-      told.lost = true;
+      record.lost = true;
       throw new TypeError("lost on its way");
     }
     const response = await fetch(input, init);
     // A refused proof is repeated automatically.
     if (!marked || response.status === 401) return response;
-    told.lost = true;
+    record.lost = true;
     throw new TypeError("lost on its way back");
   };
 }
@@ -77,17 +77,17 @@ test("a ceremony ends once over HTTP wherever a request is lost, and the card si
     faults.map(async ({ mark, when }, number) => {
       const where = `${when} ${mark}`;
       const username = `pulling-${number}@example.com`;
-      const told = { lost: false, answers: [] as string[] };
-      const phone = new PullPhone(await pair(username), losing(mark, when, told));
+      const record = { lost: false, answers: [] as string[] };
+      const phone = new PullPhone(await pair(username), losing(mark, when, record));
       const opened = await open(username);
       phone.knows(opened);
       await phone.device.pullLoop();
-      assert.ok(told.lost, where);
+      assert.ok(record.lost, where);
       const closed = phone.all("closed").map(({ closed }) => [closed.ceremony_id, closed.outcome]);
       assert.deepEqual(closed, [[opened.id, "succeeded"]], where);
       assert.equal(phone.signatures.length, 1, where);
-      assert.equal(new Set(told.answers).size, 1, `${where}: the same answer, byte for byte`);
-      assert.ok(told.answers[0]?.endsWith(`"credential":${CREDENTIAL}}`), where);
+      assert.equal(new Set(record.answers).size, 1, `${where}: the same answer, byte for byte`);
+      assert.ok(record.answers[0]?.endsWith(`"credential":${CREDENTIAL}}`), where);
       assert.equal(phone.device.isOpen, false, where);
     }),
   );

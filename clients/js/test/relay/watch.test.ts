@@ -37,9 +37,9 @@ async function begun(): Promise<{ opened: Opened; phone: Phone }> {
 /** Compares the observed events with the relay's record, which has no superseded steps. */
 async function complete(opened: Opened, seen: WatchEvent[]): Promise<void> {
   const view = (await (await ask("GET", `/v1/ceremonies/${opened.id}`)).json()) as { progress: WatchEvent[] };
-  const told = seen.map(({ seq, step, at }) => ({ seq, step, at }));
-  assert.deepEqual(told, view.progress);
-  assert.deepEqual(told.map(({ seq }) => seq), STEPS);
+  const reported = seen.map(({ seq, step, at }) => ({ seq, step, at }));
+  assert.deepEqual(reported, view.progress);
+  assert.deepEqual(reported.map(({ seq }) => seq), STEPS);
   assert.deepEqual([seen.at(-1)?.step, seen.at(-1)?.status], ["closed", "succeeded"]);
 }
 

@@ -6,7 +6,7 @@ import type { RelayFrame } from "../../src/index.js";
 import { deviceFrames, relayFrames, watchEvents } from "./samples.js";
 
 /** A missing or extra frame does not compile. */
-function told(frame: RelayFrame): string {
+function describe(frame: RelayFrame): string {
   switch (frame.type) {
     case "hello":
     case "reauth":
@@ -36,7 +36,7 @@ function told(frame: RelayFrame): string {
 
 test("frames are a union by type with their own fields", () => {
   assert.ok(relayFrames.length >= 17 && deviceFrames.length >= 10 && watchEvents.length >= 2);
-  for (const frame of relayFrames) assert.notEqual(told(frame), "");
+  for (const frame of relayFrames) assert.notEqual(describe(frame), "");
   assert.equal(new Set(relayFrames.map((frame) => frame.type)).size, 11);
   assert.equal(new Set(deviceFrames.map((frame) => frame.type)).size, 7);
 });

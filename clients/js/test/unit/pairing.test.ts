@@ -62,8 +62,8 @@ test("a refusal carries the relay's detail", async () => {
   const signer = await webCryptoSigner(await generateDeviceKey());
   const order = { relay: "https://relay.example", signer, platform: "other", token: "t" } as const;
   const refuses = (problem: object) => async () => Response.json(problem, { status: 400 });
-  const told = { code: "invalid_request", detail: "/name: must not be empty" };
-  await assert.rejects(pairDevice({ ...order, fetch: refuses(told) }), {
+  const problem = { code: "invalid_request", detail: "/name: must not be empty" };
+  await assert.rejects(pairDevice({ ...order, fetch: refuses(problem) }), {
     message: "not paired: 400 invalid_request (/name: must not be empty)",
     detail: "/name: must not be empty",
   });

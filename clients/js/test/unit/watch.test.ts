@@ -121,8 +121,8 @@ test("a busy relay is reported with its status, and so is the end of trouble", a
   const send: typeof fetch = async () => answers.shift() ?? Response.json(view);
   const options = { fetch: send, backoff: { firstMs: 1, mostMs: 1 }, onState: (state: WatchState) => states.push(state) };
   assert.equal((await watchCeremony(URL_OF_ONE, "tkt_x", options).closed).status, "cancelled");
-  const told = states.map((state) => (state.kind === "trouble" ? state.status : state.kind));
-  assert.deepEqual(told, [503, 502, "connected", "over"]);
+  const reported = states.map((state) => (state.kind === "trouble" ? state.status : state.kind));
+  assert.deepEqual(reported, [503, 502, "connected", "over"]);
 });
 
 test("a silent stream or poll is detected within 20 s", async (context) => {
@@ -216,7 +216,7 @@ test("a page that goes offline closes its stream and reconnects when it is back"
     asked += 1;
     return online ? stream("retry: 1\n\n", init?.signal) : OFFLINE(url);
   };
-  const told = (kind: WatchState["kind"]) =>
+  const reported = (kind: WatchState["kind"]) =>
     new Promise<void>((resolve) => {
       waiting = (state) => state.kind === kind && resolve();
     });
@@ -227,11 +227,11 @@ test("a page that goes offline closes its stream and reconnects when it is back"
   };
   context.mock.method(Math, "random", () => 1);
   const options = { fetch: network, onState, backoff: { firstMs: hour, mostMs: hour }, signal: ending(context) };
-  const connected = told("connected");
+  const connected = reported("connected");
   watchCeremony(URL_OF_ONE, "tkt_x", options);
   await connected;
   online = false;
-  const trouble = told("trouble");
+  const trouble = reported("trouble");
   page.dispatchEvent(new Event("offline"));
   await trouble;
   online = true;

@@ -1,7 +1,7 @@
 # The relay as a small image: one binary, no shell, not root.
-# Debian 12 on both sides, so that the binary finds the glibc that it was linked against.
+# Both stages use Debian 12, so that the binary finds the glibc that it was linked against.
 #
-# The tags below move. Pin what you build from to its digest:
+# The tags below move. Pin the base images to their digests:
 #   docker buildx imagetools inspect rust:1.95-slim-bookworm --format '{{.Manifest.Digest}}'
 #   docker build --build-arg BUILD_IMAGE=rust:1.95-slim-bookworm@sha256:… \
 #     --build-arg RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot@sha256:… .
@@ -15,8 +15,8 @@ COPY proto ./proto
 COPY webauthn ./webauthn
 COPY src ./src
 # The registry and the target directory are caches of the builder, not layers of the image.
-# COPY gives a directory that it makes the mode 0755, and what lies in the copied one its own mode:
-# so the data directory lies in one that is copied.
+# COPY creates its target directory with mode 0755 but keeps the modes of the copied contents, so the
+# data directory is inside a directory that is copied.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --profile dist --locked --bin fido-relay \
@@ -32,16 +32,15 @@ LABEL org.opencontainers.image.title="fido-relay" \
     org.opencontainers.image.revision="${REVISION}" \
     org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /fido-relay /usr/local/bin/fido-relay
-# /data with mode 0700. A volume that is mounted here for the first time takes over its owner and
-# mode (65532 is nonroot).
+# /data with mode 0700. A new volume mounted here inherits its owner and mode (65532 is nonroot).
 COPY --from=build --chown=65532:65532 /volumes/ /
 VOLUME /data
-# Every interface of the container. The relay refuses to start like this until it is told either
-# FIDO_RELAY_PUBLIC_URL=https://… (TLS ends at a proxy in front) or FIDO_RELAY_ALLOW_PLAINTEXT=true.
+# All interfaces of the container. With this the relay starts only with FIDO_RELAY_PUBLIC_URL=https://…
+# (TLS ends at a proxy in front) or FIDO_RELAY_ALLOW_PLAINTEXT=true.
 ENV FIDO_RELAY_LISTEN=0.0.0.0:8080 \
     FIDO_RELAY_DATA_DIR=/data
 EXPOSE 8080
-# There is no curl in the image: the binary asks itself.
+# The image has no curl: the binary checks the relay itself.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 \
     CMD ["/usr/local/bin/fido-relay", "health"]
 ENTRYPOINT ["/usr/local/bin/fido-relay"]

@@ -1,19 +1,24 @@
 """Django with fido-relay: a card signs a user in, and approves payments that a webhook settles.
 
     pip install -r requirements.txt ../../clients/python
-    export FIDO_RELAY_API_KEY=rk_...     # client create --scope ceremony:auth,ceremony:approve,ceremony:read,prior_auth:assert
-    export BANK_WEBHOOK_KEYS=whpk_...    # fido-relay webhook add cli_... https://bank.example.com/hooks/relay
-    python bank.py 127.0.0.1:5002 ada    # makes the user ada, and serves
+    export FIDO_RELAY_API_KEY=rk_...     # from the first command below
+    export BANK_WEBHOOK_KEYS=whpk_...    # optional, from the second
+    python bank.py 127.0.0.1:5002 ada    # creates the user ada, and serves
 
-Beside those: FIDO_RELAY_URL, BANK_HOSTS, BANK_DATABASE, BANK_SECRET_KEY (sessions outlive a restart).
+    fido-relay client create --name Bank \\
+        --scope ceremony:auth,ceremony:approve,ceremony:read,prior_auth:assert
+    fido-relay webhook add cli_... https://bank.example.com/hooks/relay
 
-To take over: the model, the views and `settle`. Settings and start are what makes one file run.
-Where a view answers JSON, an application renders a page: the code in it large, and the outcome
-asked for by the page every few seconds, or watched at the relay by its ticket (clients/js).
+Further variables: FIDO_RELAY_URL, BANK_HOSTS, BANK_DATABASE, BANK_SECRET_KEY (without it a restart
+ends all sessions).
 
-A sign-in belongs to the browser that asked: it is kept in that browser's session and redeemed
-from it alone, within a minute. A payment outlives its page: the webhook settles it, or a look at
-it, or where both are missing `python bank.py settle`, run by cron.
+Copy the model, the views and `settle`; settings and start only make this single file run. Where a
+view answers JSON, an application renders a page, which shows the code large and polls for the
+outcome every few seconds, or watches at the relay with its ticket (clients/js).
+
+A sign-in belongs to the browser that asked: it is in that browser's session and can be redeemed
+only from it, within a minute. A payment survives its page: the webhook settles it, or a view of it,
+or `python bank.py settle`, run by cron.
 """
 
 import dataclasses
@@ -29,7 +34,7 @@ import django
 from django.conf import settings
 
 settings.configure(
-    # Of tries and known browsers; with several processes, one that they share.
+    # Holds tries and known browsers; several processes need a shared cache.
     CACHES={
         "default": {
             "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
@@ -60,7 +65,7 @@ settings.configure(
     ROOT_URLCONF=__name__,
     SECRET_KEY=os.environ.get("BANK_SECRET_KEY") or secrets.token_urlsafe(32),
     SESSION_COOKIE_AGE=900,
-    # Browsers take secure cookies on http://127.0.0.1 too, and this prefix from one host alone.
+    # Browsers accept secure cookies on http://127.0.0.1 too, and this prefix from one host only.
     SESSION_COOKIE_NAME="__Host-session",
     SESSION_COOKIE_SECURE=True,
     CSRF_COOKIE_SECURE=True,
@@ -89,15 +94,15 @@ from fido_relay import (  # noqa: E402
 
 log = logging.getLogger("bank")
 URL = os.environ.get("FIDO_RELAY_URL", "http://127.0.0.1:8080")
-# A person waits for each page.
+# Short limits, since a user waits for each page.
 relay = FidoRelay(
     URL, api_key=os.environ.get("FIDO_RELAY_API_KEY", "unset"), longest_pause=2, timeout=8
 )
 KEYS = os.environ.get("BANK_WEBHOOK_KEYS", "").split()
 REDEEM_S = 60
-# So long the relay knows a browser in which the user has succeeded: no proof of who sits there.
+# How long the relay recognises a browser after a success. It does not authenticate the user.
 BROWSER, BROWSER_S = "__Host-browser", 90 * 86400
-# Sign-ins in a minute.
+# Sign-ins a minute.
 PER_ADDRESS, PER_USERNAME = 20, 10
 
 
@@ -108,9 +113,9 @@ class Payment(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT)
     payee = models.CharField(max_length=60)
     cents = models.PositiveIntegerField()
-    state = models.CharField(max_length=16, default="open")  # open, approved, or what the relay said
+    state = models.CharField(max_length=16, default="open")  # open, approved, or the relay's status
     form_id = models.CharField(max_length=64, unique=True)
-    # None until the relay has answered.
+    # Null until the relay has answered.
     ceremony_id = models.CharField(max_length=40, unique=True, null=True)
     client_nonce = models.CharField(max_length=64)
 
@@ -118,7 +123,7 @@ class Payment(models.Model):
         app_label = "bank"
 
     def words(self) -> Transaction:
-        """What the person approves, made from the row that is booked."""
+        """The transaction to approve, made from the row to be booked."""
         amount = f"{self.cents // 100}.{self.cents % 100:02} EUR"
         return Transaction(f"Payment to {self.payee}", (("Amount", amount),))
 
@@ -133,8 +138,8 @@ class Payment(models.Model):
 
 
 def settle(payment: Payment) -> None:
-    """Takes over the ceremony's outcome; any number of calls book it once. Raises FidoRelayError
-    where the relay cannot be asked: nothing is decided then, and the next call decides."""
+    """Applies the ceremony's outcome; any number of calls book it once. Raises FidoRelayError if
+    the relay does not answer: then nothing is decided, and the next call tries again."""
     if payment.state != "open" or payment.ceremony_id is None:
         return
     state = outcome(payment.ceremony_id, payment.expected())
@@ -149,7 +154,7 @@ def settle(payment: Payment) -> None:
 
 
 def outcome(ceremony_id: str, expected: Expected, redeem_s: float | None = None) -> str | None:
-    """How a ceremony ended, `succeeded` only if that is proven; None while it is open."""
+    """The status of an ended ceremony, `succeeded` only if proven; None while it is open."""
     try:
         ceremony = relay.read(ceremony_id)
         if not ceremony.is_closed:
@@ -178,9 +183,9 @@ def outcome(ceremony_id: str, expected: Expected, redeem_s: float | None = None)
 @ensure_csrf_cookie
 def index(request: HttpRequest) -> JsonResponse:
     username = request.user.get_username() if request.user.is_authenticated else None
-    # The page's form has this as `form_id`, so that sending it twice makes one payment.
+    # The form sends this back as `form_id`, so that sending it twice makes one payment.
     answer = JsonResponse({"username": username, "form_id": secrets.token_urlsafe(16)})
-    # With the form, so that sending the form twice tells the relay the same.
+    # Set with the form, so that sending the form twice sends the same request to the relay.
     kept = known_again_by(request) or secrets.token_urlsafe(32)
     answer.set_cookie(
         BROWSER, kept, max_age=BROWSER_S, secure=True, httponly=True, samesite="Lax"
@@ -190,14 +195,14 @@ def index(request: HttpRequest) -> JsonResponse:
 
 @require_POST
 def sign_in(request: HttpRequest) -> JsonResponse:
-    """Whether there is such a user makes no difference here."""
+    """Existing and unknown users are treated alike."""
     username = request.POST.get("username", "")
     if is_too_often(request, username):
-        told = {"error": "too many tries within a minute"}
-        return JsonResponse(told, status=429, headers={"Retry-After": "60"})
+        body = {"error": "too many tries within a minute"}
+        return JsonResponse(body, status=429, headers={"Retry-After": "60"})
     if earlier := request.session.get("waits_for"):
         cancel(earlier["ceremony_id"])
-        # Only now: an attempt that could not be cancelled is kept, and cancelled by the next one.
+        # Removed only now: an attempt that could not be cancelled is kept for the next try.
         del request.session["waits_for"]
     try:
         opened = relay.open("authentication", username, context=browser(request))
@@ -210,9 +215,9 @@ def sign_in(request: HttpRequest) -> JsonResponse:
 
 
 def is_too_often(request: HttpRequest, username: str) -> bool:
-    """Counts a try, whether there is such a user or not. Of a username those browsers do not count
-    in which that user has signed in: whoever knows the name must not keep its owner out. A public
-    page asks for a captcha before it comes to this."""
+    """Counts a try, also for unknown users. Browsers in which the user has signed in do not count
+    towards the username, so that an attacker cannot lock the user out. A public page asks for a
+    captcha before this limit."""
     counted = [(("address", request.META["REMOTE_ADDR"]), PER_ADDRESS)]
     if not cache.get(key_of("known", known_again_by(request), username)):
         counted.append((("username", username), PER_USERNAME))
@@ -229,7 +234,7 @@ def key_of(*parts: object) -> str:
 
 
 def cancel(ceremony_id: str) -> None:
-    """Takes the prompt off the phone, which shows one request of a user at a time."""
+    """Removes the prompt from the phone, which rings for one request of a user at a time."""
     try:
         relay.cancel(ceremony_id)
     except Problem as refusal:
@@ -246,7 +251,7 @@ def finish_sign_in(request: HttpRequest) -> JsonResponse:
     status = outcome(expected.ceremony_id, expected, REDEEM_S)
     if status is None:
         return JsonResponse({"status": "pending"})
-    # Only now: a relay that could not be asked is asked again.
+    # Removed only now, so that an unreachable relay can be asked again.
     del request.session["waits_for"]
     if status == "succeeded":
         users = get_user_model().objects.filter(username=expected.username, is_active=True)
@@ -254,7 +259,7 @@ def finish_sign_in(request: HttpRequest) -> JsonResponse:
             return JsonResponse({"status": "unproven"})
         if kept := known_again_by(request):
             cache.set(key_of("known", kept, expected.username), True, BROWSER_S)
-        login(request, user)  # another session id
+        login(request, user)  # creates a new session id
     return JsonResponse({"status": status})
 
 
@@ -270,13 +275,13 @@ def pay(request: HttpRequest) -> JsonResponse:
     form_id = request.POST.get("form_id") or secrets.token_urlsafe(16)
     if not re.fullmatch(r"[\w-]{16,64}", form_id, re.ASCII):
         return JsonResponse({"error": "form_id: 16 to 64 of A-Z a-z 0-9 _ -"}, status=400)
-    # The row is there before the relay is asked: a form sent twice finds it.
+    # The row is stored before the call, so that a form sent twice finds it.
     given = {"owner_id": request.user.pk, "payee": payee, "cents": int(cents)}
     fresh = given | {"client_nonce": secrets.token_urlsafe(24)}
     payment, _ = Payment.objects.get_or_create(form_id=form_id, defaults=fresh)
     if any(getattr(payment, name) != value for name, value in given.items()):
         return JsonResponse({"error": "form_id: used for another payment"}, status=409)
-    settle(payment)  # an ended one is not asked for again
+    settle(payment)  # an ended one is not opened again
     if payment.state != "open":
         return JsonResponse({"payment": payment.pk, "state": payment.state})
     try:
@@ -298,8 +303,8 @@ def pay(request: HttpRequest) -> JsonResponse:
         raise
     payment.ceremony_id = opened.id
     payment.save(update_fields=["ceremony_id"])
-    told = {"payment": payment.pk, "code": opened.code, "expires_in": opened.expires_in}
-    return JsonResponse(told, status=201)
+    body = {"payment": payment.pk, "code": opened.code, "expires_in": opened.expires_in}
+    return JsonResponse(body, status=201)
 
 
 @require_safe
@@ -314,8 +319,8 @@ def payment(request: HttpRequest, pk: int) -> JsonResponse:
 @csrf_exempt  # authenticated by its signature
 @require_POST
 def webhook(request: HttpRequest) -> HttpResponse:
-    """A webhook says where to look and decides nothing; a repeated one changes nothing. Where the
-    relay cannot be asked it is answered 503, and the relay repeats it."""
+    """A webhook only triggers a read at the relay, so a duplicate changes nothing. If the relay
+    does not answer, the webhook gets 503 and is retried."""
     if not KEYS:
         return HttpResponse(status=404)
     try:
@@ -335,8 +340,8 @@ def webhook(request: HttpRequest) -> HttpResponse:
 
 
 def browser(request: HttpRequest) -> Context:
-    """What the phone shows of the browser that asks, and what it is known again by. Behind a proxy
-    the address is the proxy's: take it from the header that your proxy sets."""
+    """The browser's context for the phone, and the secret that identifies it. Behind a proxy the
+    address is the proxy's: use the header that your proxy sets."""
     agent = request.headers.get("User-Agent", "")
     context = Context(ip=request.META["REMOTE_ADDR"], user_agent=agent)
     if kept := known_again_by(request):
@@ -350,7 +355,7 @@ def known_again_by(request: HttpRequest) -> str | None:
 
 
 class RelayErrors:
-    """Answers 503 where the relay cannot be asked. Nothing was decided then."""
+    """Answers 503 if the relay does not answer. Then nothing was decided."""
 
     def __init__(self, get_response):
         self.get_response = get_response
@@ -362,8 +367,8 @@ class RelayErrors:
         if not isinstance(error, FidoRelayError):
             return None
         log.warning("the relay: %s", error)
-        told = {"error": "the card service does not answer"}
-        return JsonResponse(told, status=503, headers={"Retry-After": "5"})
+        body = {"error": "the card service does not answer"}
+        return JsonResponse(body, status=503, headers={"Retry-After": "5"})
 
 
 settings.MIDDLEWARE.append(f"{__name__}.RelayErrors")

@@ -6,10 +6,10 @@ using System.Text.Json;
 public static class ResultToken
 {
     private const long LeewaySeconds = 30;
-    /// How old a success may be when it is acted upon.
+    /// The maximum age of a success.
     private const long MaxAgeSeconds = 300;
 
-    /// Claims that must be exactly what was sent; one that was not sent must not be there.
+    /// Claims that must equal the sent values; one that was not sent must be absent.
     private static readonly string[] Compared =
         ["iss", "aud", "jti", "sub", "client_nonce", "ceremony_type", "binding", "tx_hash"];
 
@@ -44,10 +44,10 @@ public static class ResultToken
         var decided = claims.GetProperty("auth_time").GetInt64();
         Require(decided >= openedAt - LeewaySeconds && decided <= now + LeewaySeconds
             && now - decided <= MaxAgeSeconds, "decided at another time");
-        // For an approval; "relay" too only if the relay's word for the text is enough for you.
+        // For an approval; also "relay" only if the relay's signature over the text is enough for you.
         Require(Text(claims, "tx_binding") == (Text(expected, "tx_hash") is null ? null : "card"),
             "the words are not vouched for as they must be");
-        // Two factors: leave this out only if your policy takes a card without its PIN.
+        // Two factors: omit this only if your policy accepts a card without its PIN.
         Require(claims.GetProperty("amr").EnumerateArray().Any(method =>
             method.GetString() == "pin"), "the card did not verify its user");
         return claims;
@@ -79,7 +79,7 @@ public static class ResultToken
     private static string? Text(JsonElement of, string name) =>
         of.TryGetProperty(name, out var value) ? value.GetString() : null;
 
-    /// Base64url in its one spelling: without padding, blanks and spare bits.
+    /// Canonical base64url: without padding, blanks and spare bits.
     private static byte[] Decode(string part)
     {
         var standard = part.Replace('-', '+').Replace('_', '/');

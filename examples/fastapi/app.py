@@ -1,21 +1,21 @@
-"""Sign-in with a card in FastAPI, and the relay's events passed on to the page as they come.
+"""Sign-in with a card in FastAPI, with the relay's events forwarded to the page as they come.
 
     pip install -r requirements.txt ../../clients/python
     export FIDO_RELAY_API_KEY=rk_...        # fido-relay client create --name "Harbour Bank"
     python app.py                           # http://127.0.0.1:5001
 
-The five phases are those of examples/flask, which is the complete application; this one is one
-process, and keeps in memory who waits and who is signed in.
+The five phases are those of examples/flask, which is the complete application. This one is a single
+process and keeps attempts and sessions in memory.
 
-The page watches through this application and not at the relay: that needs no page origin and no
-second host in the policy, and no ticket leaves the server. A page that waits costs a task and two
-connections, no thread, so that it delays no other request; WAITING_PAGES bounds them. Where more
-than 20 a second begin to wait, raise the relay's `limits.handshakes_per_s_per_ip` for this host.
+The page watches through this application and not at the relay, so it needs no page origin and no
+second host in the policy, and the ticket stays on the server. A waiting page costs a task and two
+connections, but no thread; WAITING_PAGES limits them. If more than 20 pages a second begin to wait,
+raise the relay's `limits.handshakes_per_s_per_ip` for this host.
 
-    FIDO_RELAY_URL, FIDO_RELAY_ISSUER       the relay, and its public URL where that is another
-    BANK_HOSTS                              host names that are answered to: 127.0.0.1 localhost
-    BANK_TRIES_PER_ADDRESS, _PER_USERNAME   sign-ins in a minute: 20, 10
-    FORWARDED_ALLOW_IPS                     proxies whose X-Forwarded-For counts (uvicorn's own)
+    FIDO_RELAY_URL, FIDO_RELAY_ISSUER       the relay, and its public URL if that differs
+    BANK_HOSTS                              accepted host names, by default 127.0.0.1 localhost
+    BANK_TRIES_PER_ADDRESS, _PER_USERNAME   sign-ins a minute, by default 20, 10
+    FORWARDED_ALLOW_IPS                     trusted proxies (an option of uvicorn)
 """
 
 import base64
@@ -45,19 +45,19 @@ from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 PAGE = (pathlib.Path(__file__).parent / "page.html").read_text()
-# Browsers keep a cookie of this prefix from other hosts and from plain http.
+# Browsers accept cookies with this prefix only from this host over a secure connection.
 WAITING, SESSION, BROWSER = "__Host-waiting", "__Host-session", "__Host-browser"
-# Seconds: what the person has, how long a card's yes may be redeemed, how long a session lasts.
+# Seconds: the user's time, how long a success can be redeemed, the life of a session.
 TIMEOUT_S, REDEEM_S, SESSION_S = 120, 60, 900
-# Beyond its timeout an attempt lives for the check of the card's answer and for the redemption.
+# After its timeout an attempt still needs time for the check of the answer and the redemption.
 ATTEMPT_S = TIMEOUT_S + 120
-# A page that waits holds two connections, and a process usually has 1,024 files.
+# A waiting page holds two connections, and a process usually has 1,024 open files.
 REMEMBERED, WAITING_PAGES, PAGES_EACH = 10_000, 400, 4
-# So long the relay knows a browser in which the user has succeeded: no proof of who sits there.
+# How long the relay recognises a browser after a success. It does not authenticate the user.
 BROWSER_S = 90 * 86400
 PER_ADDRESS = int(os.environ.get("BANK_TRIES_PER_ADDRESS", "20"))
 PER_USERNAME = int(os.environ.get("BANK_TRIES_PER_USERNAME", "10"))
-# Outcomes that have a remedy which tells nothing about a card.
+# Reasons with a remedy, which reveal nothing about a card.
 REASONS = {"wrong_code", "upstream_unavailable", "upstream_full"}
 
 log = logging.getLogger("uvicorn.error")
@@ -73,17 +73,17 @@ relay = AsyncFidoRelay(
 
 @dataclass
 class Attempt:
-    """A sign-in under way."""
+    """An open sign-in."""
 
     opened: Opened
     browser: str
     pages: int = 0
 
 
-# By the secret in the browser's cookie, so that a browser has one sign-in under way.
+# By the secret in the browser's cookie, so that a browser has one open sign-in.
 attempts: TTLCache[str, Attempt] = TTLCache(REMEMBERED, ATTEMPT_S)
 signed_in: TTLCache[str, str] = TTLCache(REMEMBERED, SESSION_S)
-# Sign-ins of this minute by address and by username, and who has signed in with which browser.
+# Sign-ins of this minute by address and by username; browsers in which a user has signed in.
 tries: TTLCache[tuple[str, str, int], int] = TTLCache(10 * REMEMBERED, 60)
 known: TTLCache[tuple[str, str], bool] = TTLCache(REMEMBERED, BROWSER_S)
 waiting_pages = 0
@@ -94,7 +94,7 @@ class SignIn(BaseModel):
 
 
 def digest(name: str) -> str:
-    """What a policy allows the page's own style and script by."""
+    """The hash by which the policy allows the page's own style and script."""
     text = PAGE.partition(f"<{name}>")[2].partition(f"</{name}>")[0]
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
@@ -113,7 +113,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 def from_own_page(request: Request) -> None:
-    """Refuses other hosts of the same site. SameSite cookies refuse other sites already."""
+    """Refuses other hosts of the same site; SameSite cookies already exclude other sites."""
     from_where = request.headers.get("sec-fetch-site", "same-origin")
     if request.method == "POST" and from_where != "same-origin":
         raise HTTPException(403, "Only this application's own page may ask for this.")
@@ -128,13 +128,13 @@ app = FastAPI(
 hosts = os.environ.get("BANK_HOSTS", "127.0.0.1 localhost").split()
 app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
 
-# A cookie is deleted only by one with the same attributes.
+# Deleting a cookie requires the same attributes.
 COOKIE = {"httponly": True, "samesite": "strict", "secure": True}
 BROWSER_COOKIE = {**COOKIE, "samesite": "lax", "max_age": BROWSER_S}
 
 
 def keep(response: Response, name: str, seconds: int) -> str:
-    """A new secret in the browser's cookie."""
+    """Sets a new secret in the browser's cookie."""
     secret = secrets.token_urlsafe(32)
     response.set_cookie(name, secret, max_age=seconds, **COOKIE)
     return secret
@@ -155,7 +155,7 @@ async def phase_1_receive(
     limit_tries(context, asked.username)
     earlier = request.cookies.get(WAITING, "")
     if attempt := attempts.get(earlier):
-        # The phone shows one request of a user at a time.
+        # The phone rings for one request of a user at a time.
         await cancel_at_relay(attempt)
         attempts.pop(earlier, None)
     attempts.expire()
@@ -172,7 +172,7 @@ async def phase_1_receive(
             options={"userVerification": "required"},
         )
     except Problem as refusal:
-        # The relay's rules for names, which it explains without repeating the name.
+        # The relay explains its rules for names without repeating the name.
         field, _, rule = (refusal.detail or "").partition(": ")
         if refusal.status == 400 and field == "/username":
             raise HTTPException(422, f"username: {rule}") from None
@@ -183,21 +183,21 @@ async def phase_1_receive(
 
 
 def browser(request: Request) -> Context:
-    """What the phone shows of the browser that asks, and what it is known again by."""
+    """The browser's context for the phone, and the secret that identifies it."""
     sent = request.cookies.get(BROWSER, "")
     secret = sent if re.fullmatch(r"[A-Za-z0-9_-]{43}", sent) else secrets.token_urlsafe(32)
     context = Context(user_agent=request.headers.get("user-agent", ""), browser=secret)
     try:
         context["ip"] = str(ip_address(request.client.host if request.client else ""))
     except ValueError:
-        pass  # a proxy's header may say anything
+        pass  # a proxy's header may contain anything
     return context
 
 
 def limit_tries(context: Context, username: str) -> None:
-    """Refuses by the same words whether there is such a user. Of a username those browsers do not
-    count in which that user has signed in: whoever knows the name must not keep its owner out. A
-    public page asks for a captcha before it comes to this."""
+    """Limits tries with the same answer for unknown users. Browsers in which the user has signed in
+    do not count towards the username, so that an attacker cannot lock the user out. A public page
+    asks for a captcha before this limit."""
     now = int(time.time())
     counted = [("address", network(context.get("ip", "")), PER_ADDRESS)]
     if (context["browser"], username) not in known:
@@ -211,12 +211,12 @@ def limit_tries(context: Context, username: str) -> None:
 
 
 def network(address: str) -> str:
-    """One customer of a provider has a whole /64 of IPv6."""
+    """The unit to count: an IPv6 customer has a whole /64."""
     return str(ip_network((address, 64), strict=False)) if ":" in address else address
 
 
 def phase_2_own(ceremony_id: str, request: Request) -> Attempt:
-    """To any browser but the one that asked there is no such sign-in."""
+    """Only the browser that asked finds its sign-in."""
     attempt = attempts.get(request.cookies.get(WAITING, ""))
     if attempt is None or attempt.opened.id != ceremony_id:
         raise HTTPException(404, "This browser has no such sign-in under way.")
@@ -227,7 +227,7 @@ Own = Annotated[Attempt, Depends(phase_2_own)]
 
 
 async def place(attempt: Own) -> AsyncIterator[None]:
-    """A page's place among those that wait, until its stream ends."""
+    """Holds a slot for a waiting page until its stream ends."""
     global waiting_pages
     if attempt.pages >= PAGES_EACH:
         raise HTTPException(429, "This sign-in is open in too many pages.", {"Retry-After": "5"})
@@ -242,7 +242,7 @@ async def place(attempt: Own) -> AsyncIterator[None]:
         waiting_pages -= 1
 
 
-# Phase 3: the phone and the card do their part, and the page hears of each step.
+# Phase 3: the phone and the card do their part, and the page gets each step.
 @app.get(
     "/sign-in/{ceremony_id}/events",
     response_class=EventSourceResponse,
@@ -255,13 +255,13 @@ async def phase_3_wait(
         async for event in relay.events(attempt.opened.id, since=last_event_id):
             yield ServerSentEvent(id=str(event.seq), event=event.step, raw_data="")
     except FidoRelayError as error:
-        # The stream ends, and the browser comes back.
+        # The stream ends, and the browser reconnects.
         log.warning("the relay: %s", error)
 
 
 @app.post("/sign-in/{ceremony_id}/cancel", status_code=204)
 async def cancel(attempt: Own) -> None:
-    """Takes the prompt off the phone. The page hears of it as of any other end."""
+    """Removes the prompt from the phone. The page gets the end as usual."""
     await cancel_at_relay(attempt)
 
 
@@ -277,8 +277,8 @@ async def cancel_at_relay(attempt: Attempt) -> None:
 @app.post("/sign-in/{ceremony_id}/finish")
 async def phase_4_and_5(attempt: Own, request: Request, response: Response) -> dict[str, str]:
     outcome, username = await phase_4_verify(attempt)
-    # Only now, so that a relay which could not be asked may be asked again; and only one of
-    # several that ask at once goes on.
+    # Removed only now, so that an unreachable relay can be asked again. Of concurrent requests only
+    # one continues.
     if attempts.pop(request.cookies[WAITING], None) is None:
         raise HTTPException(404, "This sign-in was finished already.")
     response.delete_cookie(WAITING, **COOKIE)
@@ -290,7 +290,7 @@ async def phase_4_and_5(attempt: Own, request: Request, response: Response) -> d
 
 
 async def phase_4_verify(attempt: Attempt) -> tuple[dict[str, str], str | None]:
-    """The outcome, and who is signed in by it."""
+    """The outcome, and the user to sign in."""
     try:
         ceremony = await relay.read(attempt.opened.id)
         if not ceremony.is_closed:
@@ -298,8 +298,8 @@ async def phase_4_verify(attempt: Attempt) -> tuple[dict[str, str], str | None]:
         if ceremony.status != "succeeded":
             if ceremony.reason in {"not_me", "clone_suspected"}:
                 log.warning("%s ended as %s", ceremony.id, ceremony.reason)
-            told = {"reason": ceremony.reason} if ceremony.reason in REASONS else {}
-            return {"status": ceremony.status, **told}, None
+            details = {"reason": ceremony.reason} if ceremony.reason in REASONS else {}
+            return {"status": ceremony.status, **details}, None
         result = await relay.verify_result(ceremony.result, attempt.opened.expected)
     except InvalidResult as error:
         log.error("%s: %s", attempt.opened.id, error)
@@ -307,10 +307,10 @@ async def phase_4_verify(attempt: Attempt) -> tuple[dict[str, str], str | None]:
     except Problem as refusal:
         if refusal.code != "not_found":
             raise
-        # A relay that was set up anew does not know it.
+        # A relay with a new store does not know it.
         return {"status": "unproven"}, None
     if result.auth_time + REDEEM_S < time.time():
-        # A page that was left open must not sign somebody in hours later.
+        # A page that was left open must not sign in hours later.
         return {"status": "expired"}, None
     return {"status": "succeeded"}, result.username
 
@@ -329,7 +329,7 @@ async def sign_out(request: Request, response: Response) -> None:
 
 @app.exception_handler(RequestValidationError)
 async def not_understood(_: Request, error: RequestValidationError) -> JSONResponse:
-    """What is wrong and where. The library's own answer would repeat what was sent."""
+    """The errors and their places. The library's own answer would repeat the input."""
     places = ((one["loc"][1:] or one["loc"], one["msg"]) for one in error.errors())
     wrong = (f"{'.'.join(map(str, place))}: {rule}" for place, rule in places)
     return JSONResponse({"detail": "; ".join(wrong)}, 422)

@@ -1,4 +1,4 @@
-"""What time and a relay that fails do to sign-ins, with a clock and a relay of the test's own.
+"""Sign-ins under elapsed time and relay failures, with a fake clock and relay.
 
     pip install pytest && PYTHONPATH=../../clients/python/src pytest
 """
@@ -29,7 +29,7 @@ OPENED = Opened(
 
 
 class Relay:
-    """Every ceremony is ended as `ceremony` says, and its token verified as `verdicts` say."""
+    """A fake relay: `ceremony` determines the outcome, `verdicts` the verification."""
 
     def __init__(self):
         self.opened, self.cancelled, self.browsers = 0, [], []
@@ -72,7 +72,7 @@ def relay(monkeypatch):
 
 
 def browser(address="127.0.0.1"):
-    """With a cookie jar of its own."""
+    """A client with its own cookie jar."""
     transport = httpx.ASGITransport(bank.app, client=(address, 50000))
     return httpx.AsyncClient(transport=transport, base_url="https://localhost")
 
@@ -87,7 +87,7 @@ async def finish(page, ceremony_id):
     return answer.status_code, answer.json()
 
 
-def test_attempts_and_sessions_end_by_time_and_leave_nothing(relay):
+def test_attempts_and_sessions_expire_and_are_removed(relay):
     async def story():
         page = browser()
         late, _ = await sign_in(page)
@@ -117,7 +117,7 @@ def test_many_attempts_refuse_new_ones_and_drop_none(relay):
     asyncio.run(story())
 
 
-def test_a_browser_that_begins_anew_cancels_its_earlier_attempt(relay):
+def test_a_new_attempt_cancels_the_browsers_earlier_one(relay):
     async def story():
         page = browser()
         earlier, _ = await sign_in(page)
@@ -129,7 +129,7 @@ def test_a_browser_that_begins_anew_cancels_its_earlier_attempt(relay):
     asyncio.run(story())
 
 
-def test_an_attempt_outlives_a_relay_that_cannot_be_asked(relay):
+def test_an_attempt_survives_an_unreachable_relay(relay):
     async def story():
         page = browser()
         asked, _ = await sign_in(page)
@@ -140,7 +140,7 @@ def test_an_attempt_outlives_a_relay_that_cannot_be_asked(relay):
     asyncio.run(story())
 
 
-def test_two_that_finish_at_once_sign_in_one(relay):
+def test_of_two_concurrent_finishes_one_signs_in(relay):
     async def story():
         page = browser()
         asked, _ = await sign_in(page)
@@ -154,7 +154,7 @@ def test_two_that_finish_at_once_sign_in_one(relay):
 @pytest.mark.parametrize(
     "verdict", [InvalidResult("amr"), Problem(404, "not_found", "none", None, None)]
 )
-def test_a_result_that_proves_nothing_ends_the_attempt(relay, verdict):
+def test_an_unproven_result_ends_the_attempt(relay, verdict):
     async def story():
         page = browser()
         asked, _ = await sign_in(page)
@@ -166,7 +166,7 @@ def test_a_result_that_proves_nothing_ends_the_attempt(relay, verdict):
     asyncio.run(story())
 
 
-def test_a_yes_that_is_redeemed_late_signs_nobody_in(relay, monkeypatch):
+def test_a_late_redemption_does_not_sign_in(relay, monkeypatch):
     async def story():
         page = browser()
         asked, _ = await sign_in(page)
@@ -177,7 +177,7 @@ def test_a_yes_that_is_redeemed_late_signs_nobody_in(relay, monkeypatch):
     asyncio.run(story())
 
 
-def test_a_browser_is_known_again_by_its_cookie(relay):
+def test_a_browser_is_recognised_by_its_cookie(relay):
     async def story():
         page = browser()
         answer = await page.post("/sign-in", json={"username": "ada"})
@@ -195,7 +195,7 @@ def test_a_browser_is_known_again_by_its_cookie(relay):
     asyncio.run(story())
 
 
-def test_tries_are_limited_and_the_answer_tells_of_no_user(relay, monkeypatch):
+def test_tries_are_limited_and_the_answer_reveals_no_user(relay, monkeypatch):
     clock = SimpleNamespace(now=6000)
     monkeypatch.setattr(bank, "time", SimpleNamespace(time=lambda: clock.now))
     monkeypatch.setattr(bank, "REMEMBERED", 100)

@@ -1,7 +1,7 @@
-"""How the bank is served: `gunicorn` in this folder reads this file.
+"""Server configuration, read by `gunicorn` in this folder.
 
-Pages that wait do so at the relay, so that a thread is busy for milliseconds; those that ask the
-relay are bounded (bank/relay.py), so that some threads are free however long the relay takes.
+Pages wait at the relay, so a request occupies a thread for milliseconds. Calls to the relay have
+bounded concurrency (bank/relay.py), so some threads stay free even if the relay is slow.
 """
 
 import os
@@ -15,10 +15,10 @@ workers = int(os.environ.get("BANK_WORKERS", "2"))
 threads = 16
 keepalive = 5
 backlog = 1024
-# A worker that does not answer at all is replaced; a stop lets requests end first.
+# A hanging worker is replaced; on shutdown requests may finish.
 timeout = 30
 graceful_timeout = 30
-# Which proxies are trusted is BANK_PROXIES' to say, and to it alone.
+# Only BANK_PROXIES decides which proxies are trusted.
 secure_scheme_headers: dict[str, str] = {}
 
 _stop = threading.Event()
@@ -30,7 +30,7 @@ def when_ready(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Each worker has a reconciler; they take turns."""
+    """Each worker has a reconciler thread; they take turns."""
     from bank import reconcile
 
     threading.Thread(

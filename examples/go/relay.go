@@ -1,5 +1,5 @@
-// A backend's side of fido-relay with Go's standard library (1.18 or later): opens ceremonies, waits
-// for their outcome, verifies the signed result. This is the file to take; main.go uses it.
+// A backend's client of fido-relay with Go's standard library (1.18 or later): opens ceremonies, waits
+// for their outcome, verifies the signed result. Copy this file and verify.go; main.go uses them.
 package main
 
 import (
@@ -21,12 +21,12 @@ import (
 
 const (
 	wait     = 25 * time.Second // one long poll
-	slack    = 10 * time.Second // what any call may take longer than that
-	keysFor  = 5 * time.Second  // fetching the keys: verifications wait for it
-	openFor  = 30 * time.Second // an opening is repeated while the relay cannot be reached
-	grace    = 60 * time.Second // after its deadline an outcome is waited for: the relay may restart
-	unknown  = 60               // seconds for which an unknown key is not asked for again
-	known    = 3600             // seconds for which a known key is not asked about
+	slack    = 10 * time.Second // tolerance of any call beyond that
+	keysFor  = 5 * time.Second  // limit for fetching the keys, since verifications wait for it
+	openFor  = 30 * time.Second // how long an opening is retried while the relay is unreachable
+	grace    = 60 * time.Second // how long to wait for an outcome after its deadline, since the relay may restart
+	unknown  = 60               // minimum age in seconds of the key set before it is fetched for an unknown key
+	known    = 3600             // maximum age in seconds of the key set
 	mostBody = 1 << 20
 )
 
@@ -43,7 +43,7 @@ type Ceremony struct {
 	Transaction *Transaction `json:"transaction,omitempty"`
 }
 
-// Transaction is what a person approves.
+// Transaction is what a user approves.
 type Transaction struct {
 	Title  string  `json:"title"`
 	Fields []Field `json:"fields"`
@@ -55,7 +55,7 @@ type Field struct {
 	Value string `json:"value"`
 }
 
-// Opened is what Outcome and Verify need: keep it in the session, on the server.
+// Opened is what Outcome and Verify need: keep it in the server-side session.
 type Opened struct {
 	Ceremony
 	ID        string `json:"id"`
@@ -77,7 +77,7 @@ type View struct {
 	Result string `json:"result"`
 }
 
-// RelayError is a refusal of the relay's, or its silence (Status 0).
+// RelayError is a refusal by the relay; Status 0 means no answer.
 type RelayError struct {
 	Status     int
 	Code       string `json:"code"`
@@ -90,7 +90,7 @@ func (e *RelayError) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s: %s %s", e.Status, e.Code, e.Title, e.Detail))
 }
 
-// Passes tells whether the same call may succeed later.
+// Passes reports whether the same call may succeed later.
 func (e *RelayError) Passes() bool {
 	return e.Status == 0 || e.Status == 429 || e.Status >= 500 && e.Status != 501
 }
@@ -98,12 +98,12 @@ func (e *RelayError) Passes() bool {
 // Relay is safe for use by several goroutines.
 type Relay struct {
 	URL, APIKey, ClientID string
-	// Issuer is the relay's public URL, also where the backend reaches it by another one.
+	// Issuer is the relay's public URL, which may differ from the one that the backend uses.
 	Issuer string
-	// TxBinding "relay" takes approvals whose words the relay alone vouches for, as with an external
-	// FIDO2 server; "card" asks for the card's own signature over them.
+	// TxBinding "card" requires the card's own signature over the text of an approval; "relay" also
+	// accepts the relay's, as with an external FIDO2 server.
 	TxBinding string
-	// Leeway and MaxAge are in seconds; MaxAge is how old a success may be when it is acted upon.
+	// Leeway and MaxAge are in seconds; MaxAge is the maximum age of a success.
 	Leeway, MaxAge int64
 
 	// fetching holds a value while a goroutine fetches the keys; mutex guards what follows it.
@@ -113,14 +113,14 @@ type Relay struct {
 	fetched  int64
 }
 
-// NewRelay trusts the relay of this URL.
+// NewRelay returns a client of the relay at this URL.
 func NewRelay(url, apiKey, clientID string) *Relay {
 	url = strings.TrimSuffix(url, "/")
 	return &Relay{URL: url, APIKey: apiKey, ClientID: clientID, Issuer: url, TxBinding: "card", Leeway: 30, MaxAge: 300,
 		fetching: make(chan struct{}, 1)}
 }
 
-// Connect does the same, asking the relay for the client id.
+// Connect returns a client and fetches the client id.
 func Connect(ctx context.Context, url, apiKey string) (*Relay, error) {
 	relay := NewRelay(url, apiKey, "")
 	var self struct {
@@ -131,8 +131,8 @@ func Connect(ctx context.Context, url, apiKey string) (*Relay, error) {
 	return relay, err
 }
 
-// Open opens a ceremony. Repeats carry the same key, so they open no second one; to repeat after a
-// restart of your own, give the same key and the same ceremony, its nonce included.
+// Open opens a ceremony. Retries send the same key, so they open no second one; to retry after a
+// restart of your own, pass the same key and the same ceremony, its nonce included.
 func (r *Relay) Open(ctx context.Context, ceremony Ceremony, idempotencyKey string) (Opened, error) {
 	if ceremony.ClientNonce == "" {
 		ceremony.ClientNonce = Random()
@@ -146,10 +146,10 @@ func (r *Relay) Open(ctx context.Context, ceremony Ceremony, idempotencyKey stri
 	return opened, err
 }
 
-// Outcome waits for the end, over timeouts and restarts of the relay; seen gets each step once.
+// Outcome waits for the end, across timeouts and restarts of the relay; seen gets each step once.
 func (r *Relay) Outcome(ctx context.Context, opened Opened, seen func(step string)) (View, error) {
 	until := time.Unix(opened.OpenedAt+opened.ExpiresIn, 0).Add(grace)
-	told := map[int]bool{}
+	reported := map[int]bool{}
 	for since := 0; ; {
 		view := View{}
 		path := fmt.Sprintf("/v1/ceremonies/%s?wait=%d&since=%d", opened.ID, int(wait.Seconds()), since)
@@ -158,8 +158,8 @@ func (r *Relay) Outcome(ctx context.Context, opened Opened, seen func(step strin
 			return view, err
 		}
 		for _, entry := range view.Progress {
-			if !told[entry.Seq] {
-				told[entry.Seq] = true
+			if !reported[entry.Seq] {
+				reported[entry.Seq] = true
 				seen(entry.Step)
 			}
 		}
@@ -173,7 +173,7 @@ func (r *Relay) Outcome(ctx context.Context, opened Opened, seen func(step strin
 	}
 }
 
-// Cancel takes a ceremony back. One that has ended already keeps its outcome.
+// Cancel cancels a ceremony. One that has ended keeps its outcome.
 func (r *Relay) Cancel(ctx context.Context, opened Opened) error {
 	err := r.call(ctx, "DELETE", "/v1/ceremonies/"+opened.ID, nil, "", nil)
 	var refusal *RelayError
@@ -183,7 +183,7 @@ func (r *Relay) Cancel(ctx context.Context, opened Opened) error {
 	return err
 }
 
-// Random is a fresh nonce or idempotency key.
+// Random returns a fresh nonce or idempotency key.
 func Random() string {
 	bytes := make([]byte, 16)
 	if _, err := rand.Read(bytes); err != nil {
@@ -192,7 +192,7 @@ func Random() string {
 	return base64.RawURLEncoding.EncodeToString(bytes)
 }
 
-// persist repeats a call that may succeed later.
+// persist retries a call that may succeed later.
 func (r *Relay) persist(ctx context.Context, until time.Time, call func() error) error {
 	for most := time.Second; ; {
 		err := call()
@@ -219,7 +219,7 @@ func (r *Relay) persist(ctx context.Context, until time.Time, call func() error)
 	}
 }
 
-// A redirect could carry the key to another host.
+// A redirect could leak the key to another host.
 var client = http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {
 	return http.ErrUseLastResponse
 }}
@@ -247,7 +247,7 @@ func (r *Relay) call(ctx context.Context, method, path string, body any, idempot
 	defer answer.Body.Close()
 	decoder := json.NewDecoder(io.LimitReader(answer.Body, mostBody))
 	if answer.StatusCode < 200 || answer.StatusCode > 299 {
-		// RFC 9457: programs go by "code". What is no problem is of a proxy.
+		// RFC 9457: programs use "code". Anything else is a proxy's answer.
 		refusal := RelayError{Code: "unknown"}
 		_ = decoder.Decode(&refusal)
 		refusal.Status = answer.StatusCode

@@ -40,9 +40,9 @@ type jwk struct {
 	Y     string `json:"y"`
 }
 
-// Verify gives the claims of a token (Result of a View) that proves the success of what was opened;
-// now is in seconds since 1970. A *RelayError tells that the keys to judge the token by are not at
-// hand: ask again then. Act once for each CeremonyID.
+// Verify returns the claims of a token (Result of a View) that proves the success of what was opened;
+// now is in seconds since 1970. A *RelayError means that the keys cannot be fetched: then try again.
+// Act once for each CeremonyID.
 func (r *Relay) Verify(ctx context.Context, token string, opened Opened, now int64) (*Claims, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
@@ -105,7 +105,7 @@ func (r *Relay) Verify(ctx context.Context, token string, opened Opened, now int
 		{claims.IssuedAt > 0 && claims.IssuedAt <= now+r.Leeway && now < claims.Expires+r.Leeway, "not valid now"},
 		{claims.AuthTime >= opened.OpenedAt-r.Leeway && claims.AuthTime <= now+r.Leeway, "decided at another time"},
 		{now-claims.AuthTime <= r.MaxAge, "decided too long ago"},
-		// Two factors: leave this out only if your policy takes a card without its PIN.
+		// Two factors: omit this only if your policy accepts a card without its PIN.
 		{contains(claims.Methods, "pin"), "the card did not verify its user"},
 		{claims.TxHash == txHash, "another transaction"},
 		{txBinding, "the words are not vouched for as they must be"},
@@ -129,13 +129,13 @@ func TransactionHash(transaction Transaction) string {
 	return base64.RawURLEncoding.EncodeToString(digest[:])
 }
 
-// quote writes a string by RFC 8785, which json.Marshal does not. The relay takes no control
-// characters, so nothing else is to be escaped.
+// quote encodes a string by RFC 8785, which json.Marshal does not. The relay refuses control
+// characters, so nothing else needs escaping.
 func quote(text string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
 }
 
-// key is the published one of this id. The set is fetched again for one that is not in it.
+// key returns the published key of this id. The set is fetched again for an unknown one.
 func (r *Relay) key(ctx context.Context, id string, now int64) (*ecdsa.PublicKey, error) {
 	key, found, fresh := r.kept(id, now)
 	asked := false
@@ -162,7 +162,7 @@ func (r *Relay) key(ctx context.Context, id string, now int64) (*ecdsa.PublicKey
 	return &public, nil
 }
 
-// kept is the key of this id, if there is one, and whether the set need not be fetched for it.
+// kept returns the cached key of this id, if any, and whether the cached set is recent enough.
 func (r *Relay) kept(id string, now int64) (key jwk, found, fresh bool) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -174,7 +174,7 @@ func (r *Relay) kept(id string, now int64) (key jwk, found, fresh bool) {
 	return key, found, now-r.fetched < lifetime
 }
 
-// fetch gets the set, unless another goroutine gets it meanwhile.
+// fetch fetches the set, unless another goroutine does meanwhile.
 func (r *Relay) fetch(ctx context.Context, id string, now int64) (asked bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, keysFor)
 	defer cancel()
@@ -210,7 +210,7 @@ func object(part string, into any) error {
 	return json.Unmarshal(text, into)
 }
 
-// decode reads base64url in its one spelling: the package passes over line feeds and spare bits.
+// decode reads canonical base64url: the package ignores line feeds and spare bits.
 func decode(part string) ([]byte, error) {
 	bytes, err := base64.RawURLEncoding.DecodeString(part)
 	if err != nil || base64.RawURLEncoding.EncodeToString(bytes) != part {

@@ -7,8 +7,8 @@ import java.util.Map;
 import java.util.stream.Collectors;
 
 /**
- * RFC 8259, strictly, without exponents: maps, lists, strings, BigDecimal, Boolean, null. It takes
- * the place of your JSON library, since the JDK has none.
+ * A strict parser of RFC 8259 without exponents: maps, lists, strings, BigDecimal, Boolean, null. Use
+ * your JSON library instead; the JDK has none.
  */
 final class Json {
     private final String text;
@@ -18,7 +18,7 @@ final class Json {
         this.text = text;
     }
 
-    /** @throws IllegalArgumentException if it is no JSON */
+    /** @throws IllegalArgumentException if it is not JSON */
     static Object parse(String text) {
         Json json = new Json(text);
         Object value = json.value(0);
@@ -57,7 +57,7 @@ final class Json {
         }
     }
 
-    /** Whether the container ends here; otherwise takes the comma before its next element. */
+    /** Whether the container ends here; otherwise consumes the comma before its next element. */
     private boolean closes(char end, boolean first) {
         blanks();
         if (peek() == end) {
@@ -133,7 +133,7 @@ final class Json {
         }
     }
 
-    /** Maps, lists, strings, numbers, booleans and null, without blanks. */
+    /** Encodes maps, lists, strings, numbers, booleans and null, without blanks. */
     static String write(Object value) {
         if (value instanceof Map<?, ?> map) {
             return map.entrySet().stream()
@@ -146,7 +146,7 @@ final class Json {
         return value instanceof String text ? quote(text) : String.valueOf(value);
     }
 
-    /** A string as RFC 8785 writes it; texts of the relay have no control characters. */
+    /** Encodes a string by RFC 8785; the relay's texts have no control characters. */
     private static String quote(String text) {
         return '"' + text.replace("\\", "\\\\").replace("\"", "\\\"") + '"';
     }

@@ -2,10 +2,12 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Signs a person in, then has a payment approved. Where this prints, a web application renders a page.
+ * Signs a user in, then has a payment approved. Where it prints, a web application renders a page. The
+ * user needs a phone and a registered card, the API key the scopes
+ * ceremony:auth,ceremony:approve,ceremony:read,prior_auth:assert.
  *
  * <pre>
- *   export FIDO_RELAY_URL=http://127.0.0.1:8080 FIDO_RELAY_API_KEY=rk_…  # with the scope prior_auth:assert
+ *   export FIDO_RELAY_URL=http://127.0.0.1:8080 FIDO_RELAY_API_KEY=rk_…
  *   javac -encoding UTF-8 -d out *.java &amp;&amp; java -cp out Main ada@example.com
  * </pre>
  */

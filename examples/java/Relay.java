@@ -35,33 +35,33 @@ import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 
 /**
- * A backend's side of fido-relay with what the JDK has (17.0.3 or later): opens ceremonies, waits
- * for their outcome, verifies the signed result. This is the file to take; Main uses it.
+ * A backend's client of fido-relay with the JDK only (17.0.3 or later): opens ceremonies, waits for
+ * their outcome, verifies the signed result. Copy this file; Main is an example of its use.
  */
 public final class Relay {
-    /** Seconds that one long poll may be held, and that any call may take longer than that. */
+    /** Seconds for which the relay may hold a long poll, and tolerance of a call beyond that. */
     private static final int WAIT_S = 25;
     private static final int SLACK_S = 10;
-    /** Seconds that fetching the keys may take: verifications wait for it. */
+    /** Limit in seconds for fetching the keys, since verifications wait for it. */
     private static final int KEYS_S = 5;
-    /** Seconds for which an opening is repeated while the relay cannot be reached. */
+    /** Seconds for which an opening is retried while the relay is unreachable. */
     private static final int OPEN_FOR_S = 30;
-    /** Seconds after its deadline for which an outcome is waited for: the relay may restart. */
+    /** Seconds to wait for an outcome after its deadline, since the relay may restart. */
     private static final int GRACE_S = 60;
     private static final Duration CALL = Duration.ofSeconds(WAIT_S + SLACK_S);
-    /** Seconds for which an unknown key is not asked for again, and a known one is not asked about. */
+    /** Minimum age in seconds of the key set before it is fetched for an unknown key; its maximum age. */
     private static final int UNKNOWN_KEY_S = 60;
     private static final int KNOWN_KEY_S = 3600;
 
-    /** Allowed difference of the clocks, in seconds. */
+    /** Tolerated clock difference, in seconds. */
     public long leeway = 30;
-    /** How old a success may be when it is acted upon, in seconds. */
+    /** The maximum age of a success, in seconds. */
     public long maxAge = 300;
-    /** The relay's public URL, also where the backend reaches it by another one. */
+    /** The relay's public URL, which may differ from the one that the backend uses. */
     public String issuer;
     /**
-     * "relay" takes approvals whose words the relay alone vouches for, as with an external FIDO2
-     * server; "card" asks for the card's own signature over them.
+     * "card" requires the card's own signature over the text of an approval; "relay" also accepts the
+     * relay's, as with an external FIDO2 server.
      */
     public String txBinding = "card";
 
@@ -79,13 +79,13 @@ public final class Relay {
         this.clientId = clientId;
     }
 
-    /** The same, asking the relay for the client id. */
+    /** Creates a client and fetches the client id. */
     public static Relay connect(String url, String apiKey) throws Failed, InterruptedException {
         Map<?, ?> self = new Relay(url, apiKey, null).call("GET", "/v1/clients/self", null, null, CALL);
         return new Relay(url, apiKey, (String) self.get("client_id"));
     }
 
-    /** The relay refused, or could not be reached: status is 0 then. */
+    /** The relay refused, or was unreachable (status 0). */
     public static final class Failed extends Exception {
         public final int status;
         public final String code;
@@ -112,9 +112,9 @@ public final class Relay {
     }
 
     /**
-     * Opens a ceremony (the body of POST /v1/ceremonies) and gives what {@link #outcome} and
-     * {@link #verify} need: keep it in the session, on the server. Repeats carry the same key, so
-     * they open no second one; to repeat after a restart of your own, give the same key and the same
+     * Opens a ceremony (the body of POST /v1/ceremonies) and returns what {@link #outcome} and
+     * {@link #verify} need: keep it in the server-side session. Retries send the same key, so they
+     * open no second one; to retry after a restart of your own, pass the same key and the same
      * ceremony, its client_nonce included.
      */
     public Map<String, Object> open(Map<String, Object> ceremony, String idempotencyKey)
@@ -130,16 +130,16 @@ public final class Relay {
         return opened;
     }
 
-    /** Waits for the end, over timeouts and restarts of the relay; seen gets each step once. */
+    /** Waits for the end, across timeouts and restarts of the relay; seen gets each step once. */
     public Map<?, ?> outcome(Map<String, Object> opened, Consumer<String> seen)
             throws Failed, InterruptedException {
         long until = number(opened, "opened_at") + number(opened, "expires_in") + GRACE_S;
-        Set<Long> told = new HashSet<>();
+        Set<Long> reported = new HashSet<>();
         for (long since = 0; ; ) {
             String path = "/v1/ceremonies/" + opened.get("id") + "?wait=" + WAIT_S + "&since=" + since;
             Map<?, ?> view = persist(until, () -> call("GET", path, null, null, CALL));
             for (Object entry : (List<?>) view.get("progress")) {
-                if (told.add(number((Map<?, ?>) entry, "seq"))) {
+                if (reported.add(number((Map<?, ?>) entry, "seq"))) {
                     seen.accept((String) ((Map<?, ?>) entry).get("step"));
                 }
             }
@@ -153,7 +153,7 @@ public final class Relay {
         }
     }
 
-    /** Takes a ceremony back. One that has ended already keeps its outcome. */
+    /** Cancels a ceremony. One that has ended keeps its outcome. */
     public void cancel(Map<String, Object> opened) throws Failed, InterruptedException {
         try {
             call("DELETE", "/v1/ceremonies/" + opened.get("id"), null, null, CALL);
@@ -165,11 +165,11 @@ public final class Relay {
     }
 
     /**
-     * The claims of a token ("result" of what {@link #outcome} gave) that proves the success of what
-     * was opened. Act once for each jti.
+     * Returns the claims of a token ("result" of the outcome) that proves the success of what was
+     * opened. Act once for each jti.
      *
      * @param now seconds since 1970
-     * @throws Failed while the keys to judge the token by are not at hand: ask again then
+     * @throws Failed if the keys cannot be fetched: then try again
      */
     public Map<?, ?> verify(String token, Map<String, Object> opened, long now)
             throws Refused, Failed, InterruptedException {
@@ -214,7 +214,7 @@ public final class Relay {
         require(decided >= number(opened, "opened_at") - leeway && decided <= now + leeway,
             "decided at another time");
         require(now - decided <= maxAge, "decided too long ago");
-        // Two factors: leave this out only if your policy takes a card without its PIN.
+        // Two factors: omit this only if your policy accepts a card without its PIN.
         require(claims.get("amr") instanceof List<?> amr && amr.contains("pin"),
             "the card did not verify its user");
         Object vouches = claims.get("tx_binding");
@@ -257,7 +257,7 @@ public final class Relay {
         }
     }
 
-    /** The published key of this id. The set is fetched again for one that is not in it. */
+    /** The published key of this id. The set is fetched again for an unknown one. */
     private PublicKey key(Object kid, long now)
             throws GeneralSecurityException, Refused, Failed, InterruptedException {
         boolean asked = !published.isFreshFor(kid, now) && fetch(kid, now);
@@ -304,7 +304,7 @@ public final class Relay {
         Map<?, ?> run() throws Failed, InterruptedException;
     }
 
-    /** Repeats a call that may succeed later, until a time in seconds. */
+    /** Retries a call that may succeed later, until a time in seconds. */
     private static Map<?, ?> persist(long until, Call call) throws Failed, InterruptedException {
         for (long most = 1000; ; most = Math.min(2 * most, 8000)) {
             try {
@@ -331,7 +331,7 @@ public final class Relay {
             request.header("Idempotency-Key", idempotencyKey);
         }
         HttpResponse<String> answer;
-        Map<?, ?> told;
+        Map<?, ?> json;
         try {
             answer = http.send(request.build(), BodyHandlers.ofString());
         } catch (IOException unreachable) {
@@ -339,18 +339,18 @@ public final class Relay {
         }
         boolean done = answer.statusCode() / 100 == 2;
         try {
-            told = (Map<?, ?>) Objects.requireNonNull(Json.parse(answer.body()));
+            json = (Map<?, ?>) Objects.requireNonNull(Json.parse(answer.body()));
         } catch (IllegalArgumentException | ClassCastException | NullPointerException foreign) {
-            // What is no problem of RFC 9457 is of a proxy.
-            told = Map.of();
+            // Anything but a problem (RFC 9457) is a proxy's answer.
+            json = Map.of();
         }
-        if (done && !told.isEmpty()) {
-            return told;
+        if (done && !json.isEmpty()) {
+            return json;
         }
         String wait = answer.headers().firstValue("retry-after").orElse("");
         throw new Failed(done ? 0 : answer.statusCode(),
-            told.get("code") instanceof String code ? code : "unknown",
-            String.valueOf(told.get(told.containsKey("detail") ? "detail" : "title")),
+            json.get("code") instanceof String code ? code : "unknown",
+            String.valueOf(json.get(json.containsKey("detail") ? "detail" : "title")),
             wait.matches("[0-9]{1,6}") ? Long.parseLong(wait) : 0);
     }
 
@@ -363,7 +363,7 @@ public final class Relay {
         }
     }
 
-    /** Base64url in its one spelling: the JDK's decoder passes over padding and spare bits. */
+    /** Canonical base64url: the JDK's decoder ignores padding and spare bits. */
     private static byte[] decode(String part) throws Refused {
         try {
             byte[] bytes = Base64.getUrlDecoder().decode(part);

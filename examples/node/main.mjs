@@ -1,6 +1,8 @@
-// Signs a person in, then has a payment approved. Where this prints, a web application renders a page.
+// Signs a user in, then has a payment approved. Where it prints, a web application renders a page. The
+// user needs a phone and a registered card, the API key the scopes
+// ceremony:auth,ceremony:approve,ceremony:read,prior_auth:assert.
 //
-//   export FIDO_RELAY_URL=http://127.0.0.1:8080 FIDO_RELAY_API_KEY=rk_…   # with the scope prior_auth:assert
+//   export FIDO_RELAY_URL=http://127.0.0.1:8080 FIDO_RELAY_API_KEY=rk_…
 //   node main.mjs ada@example.com
 import { Relay } from "./relay.mjs";
 

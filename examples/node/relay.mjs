@@ -1,22 +1,22 @@
-// A backend's side of fido-relay with Node's own modules (Node 20 or later): opens ceremonies, waits
-// for their outcome, verifies the signed result. This is the file to take; main.mjs uses it.
+// A backend's client of fido-relay with Node's own modules (Node 20 or later): opens ceremonies, waits
+// for their outcome, verifies the signed result. Copy this file; main.mjs is an example of its use.
 import { createHash, createPublicKey, randomUUID, verify } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 
-/** Seconds that one long poll may be held, and that any call may take longer than that. */
+/** Seconds for which the relay may hold a long poll, and tolerance of a call beyond that. */
 const [WAIT_S, SLACK_S] = [25, 10];
-/** Seconds that fetching the keys may take: verifications wait for it. */
+/** Limit in seconds for fetching the keys, since verifications wait for it. */
 const KEYS_S = 5;
-/** Seconds for which an opening is repeated while the relay cannot be reached. */
+/** Seconds for which an opening is retried while the relay is unreachable. */
 const OPEN_FOR_S = 30;
-/** Seconds after a ceremony's deadline for which its outcome is waited for: the relay may restart. */
+/** Seconds to wait for the outcome after a ceremony's deadline, since the relay may restart. */
 const GRACE_S = 60;
-/** Seconds for which an unknown key is not asked for again, and a known one is not asked about. */
+/** Minimum age in seconds of the key set before it is fetched for an unknown key; its maximum age. */
 const [UNKNOWN_KEY_S, KNOWN_KEY_S] = [60, 3600];
 
 const seconds = () => Math.floor(Date.now() / 1000);
 
-/** The relay refused, or could not be reached: `status` is 0 then. */
+/** The relay refused, or was unreachable (`status` 0). */
 export class RelayError extends Error {
   constructor(status, code, detail, retryAfter) {
     super(`${status} ${code}: ${detail}`);
@@ -40,10 +40,9 @@ export class Relay {
   #fetching;
 
   /**
-   * `issuer` is the relay's public URL where the backend reaches it by another one. `txBinding`
-   * "relay" takes approvals whose words the relay alone vouches for, as with an external FIDO2
-   * server; "card" asks for the card's own signature over them. `maxAge`: how old, in seconds, a
-   * success may be when it is acted upon.
+   * `issuer` is the relay's public URL if the backend uses another one. `txBinding` "card" requires
+   * the card's own signature over the text of an approval; "relay" also accepts the relay's, as with
+   * an external FIDO2 server. `maxAge`: the maximum age of a success in seconds.
    */
   constructor({ url, apiKey, clientId, issuer = url, txBinding = "card", leeway = 30, maxAge = 300 }) {
     if (!url || !apiKey) throw new TypeError("a relay has a URL and an API key");
@@ -52,7 +51,7 @@ export class Relay {
     Object.assign(this, { clientId, issuer: issuer.replace(/\/$/, ""), txBinding, leeway, maxAge });
   }
 
-  /** The same, asking the relay for the client id. */
+  /** Creates a client and fetches the client id. */
   static async connect(options) {
     const relay = new Relay(options);
     relay.clientId = (await relay.#call("GET", "/v1/clients/self")).client_id;
@@ -60,9 +59,9 @@ export class Relay {
   }
 
   /**
-   * Opens a ceremony (the body of `POST /v1/ceremonies`) and gives what `outcome` and `verify` need:
-   * keep it in the session, on the server. Repeats carry the same key, so they open no second one;
-   * to repeat after a restart of your own, give the same key and the same ceremony.
+   * Opens a ceremony (the body of `POST /v1/ceremonies`) and returns what `outcome` and `verify` need:
+   * keep it in the server-side session. Retries send the same key, so they open no second one; to
+   * retry after a restart of your own, pass the same key and the same ceremony.
    */
   async open(ceremony, idempotencyKey = randomUUID()) {
     const body = { client_nonce: randomUUID(), ...ceremony };
@@ -73,15 +72,15 @@ export class Relay {
     return { ...body, ...opened, opened_at };
   }
 
-  /** Waits for the end, over timeouts and restarts of the relay; `seen` gets each step once. */
+  /** Waits for the end, across timeouts and restarts of the relay; `seen` gets each step once. */
   async outcome(opened, seen = () => {}) {
     const until = opened.opened_at + opened.expires_in + GRACE_S;
-    const told = new Set();
+    const reported = new Set();
     for (let since = 0; ; ) {
       const view = await this.#persist(until, () => this.read(opened, WAIT_S, since));
       for (const { seq, step } of view.progress) {
-        if (!told.has(seq)) seen(step);
-        told.add(seq);
+        if (!reported.has(seq)) seen(step);
+        reported.add(seq);
       }
       since = view.seq;
       if (view.status !== "pending") return view;
@@ -89,12 +88,12 @@ export class Relay {
     }
   }
 
-  /** The ceremony as it stands once a step follows number `since`, or `wait` seconds are over. */
+  /** The state of the ceremony when a step follows number `since` or `wait` seconds are over. */
   read(opened, wait = 0, since = 0) {
     return this.#call("GET", `/v1/ceremonies/${opened.id}?wait=${wait}&since=${since}`);
   }
 
-  /** Takes a ceremony back. One that has ended already keeps its outcome. */
+  /** Cancels a ceremony. One that has ended keeps its outcome. */
   async cancel(opened) {
     await this.#call("DELETE", `/v1/ceremonies/${opened.id}`).catch((error) => {
       if (error.code !== "already_closed") throw error;
@@ -102,9 +101,9 @@ export class Relay {
   }
 
   /**
-   * The claims of a token (`result` of what `outcome` gave) that proves the success of what was
-   * opened. Throws `Refused` for any other, and a `RelayError` while the keys to judge it by are not
-   * at hand: ask again then. Act once for each `jti`.
+   * Returns the claims of a token (`result` of the outcome) that proves the success of `opened`.
+   * Throws `Refused` for any other, and a `RelayError` if the keys cannot be fetched: then try again.
+   * Act once for each `jti`.
    */
   async verify(token, opened, now = seconds()) {
     const parts = String(token).split(".");
@@ -134,14 +133,14 @@ export class Relay {
     require(iat <= now + this.leeway && now < exp + this.leeway, "not valid now");
     require(auth_time >= opened.opened_at - this.leeway && auth_time <= now + this.leeway, "decided at another time");
     require(now - auth_time <= this.maxAge, "decided too long ago");
-    // Two factors: leave this out only if your policy takes a card without its PIN.
+    // Two factors: omit this only if your policy accepts a card without its PIN.
     require(Array.isArray(amr) && amr.includes("pin"), "the card did not verify its user");
     const bindings = opened.transaction ? ["card", this.txBinding] : [undefined];
     require(bindings.includes(tx_binding), "the words are not vouched for as they must be");
     return claims;
   }
 
-  /** The published key of this id. The set is fetched again for one that is not in it. */
+  /** The published key of this id. The set is fetched again for an unknown one. */
   async #key(kid, now) {
     let asked = false;
     if (now - this.#fetched >= (this.#keys.has(kid) ? KNOWN_KEY_S : UNKNOWN_KEY_S)) {
@@ -163,7 +162,7 @@ export class Relay {
     this.#fetched = now;
   }
 
-  /** Repeats a call that may succeed later, until a time in seconds. */
+  /** Retries a call that may succeed later, until a time in seconds. */
   async #persist(until, call) {
     for (let n = 0; ; n += 1) {
       try {
@@ -188,7 +187,7 @@ export class Relay {
       signal: AbortSignal.timeout(mostS * 1000),
     }).catch(unreachable);
     if (answer.ok) return answer.json().catch(unreachable);
-    // RFC 9457: programs go by `code`. What is no problem is of a proxy.
+    // RFC 9457: programs use `code`. Anything else is a proxy's answer.
     const problem = await answer.json().catch(() => ({}));
     const retryAfter = Number(/^\d+$/.exec(answer.headers.get("retry-after")) ?? 0);
     throw new RelayError(answer.status, problem.code ?? "unknown", problem.detail ?? problem.title ?? "", retryAfter);
@@ -204,7 +203,7 @@ export function transactionHash({ title, fields }) {
   return createHash("sha256").update(canonical).digest("base64url");
 }
 
-/** Base64url in its one spelling: Buffer alone passes over padding and foreign characters. */
+/** Canonical base64url: Buffer alone ignores padding and foreign characters. */
 function decode(part) {
   const bytes = Buffer.from(part, "base64url");
   require(bytes.toString("base64url") === part, "not base64url");

@@ -1,12 +1,12 @@
-// The backend of page.html: signs a browser in with the sample of ../node. Sessions are in memory, so
-// one process only.
+// The backend of page.html: signs a browser in with the client of ../node. Sessions are in memory, so it
+// is a single process. The API key needs the scopes ceremony:auth,ceremony:read.
 //
 //   export FIDO_RELAY_URL=http://127.0.0.1:8080 FIDO_RELAY_API_KEY=rk_…
 //   node server.mjs 8000
 //   fido-relay client change cli_… --page-origin http://127.0.0.1:8000
 //
-// Behind TLS set SHOP_ORIGIN to what browsers see (https://shop.example), and FIDO_RELAY_ISSUER to the
-// relay's public URL, which the page dials, where this program reaches the relay by another one.
+// Behind TLS set SHOP_ORIGIN to the browsers' URL (https://shop.example). If this program uses another
+// URL of the relay than the public one, set FIDO_RELAY_ISSUER to the public one, which the page uses.
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -15,9 +15,9 @@ import { Relay, RelayError } from "../node/relay.mjs";
 const ATTEMPT_MS = 5 * 60_000;
 const SESSION_MS = 30 * 60_000;
 const MOST_ATTEMPTS = 10_000;
-/** So long the relay knows a browser in which the user has succeeded: no proof of who sits there. */
+/** How long the relay recognises a browser after a success. It does not authenticate the user. */
 const BROWSER_S = 90 * 86_400;
-/** In a minute. Tries by address are the proxy's to limit, which knows the addresses. */
+/** Per minute. The proxy, which knows the addresses, limits tries by address. */
 const TRIES_PER_USERNAME = 10;
 
 const { FIDO_RELAY_URL: url, FIDO_RELAY_API_KEY: apiKey, FIDO_RELAY_ISSUER: issuer } = process.env;
@@ -31,7 +31,7 @@ const hash = (tag) => {
 const policy = `default-src 'none'; script-src ${hash("script")}; style-src ${hash("style")}; ` +
   `connect-src 'self' ${new URL(relay.issuer).origin}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
 
-/** Values that end by time, each under the name that a browser's cookie holds. */
+/** Values with an expiry, by the secret in a browser's cookie. */
 class Kept extends Map {
   keep(value, forMs) {
     const name = randomBytes(32).toString("base64url");
@@ -58,7 +58,7 @@ class Refused extends Error {
   }
 }
 
-/** What the page needs to show and watch an attempt: no key, no name. */
+/** What the page needs to show and watch an attempt: no API key, no name. */
 function shown({ id, code, ticket, expires_in, opened_at }) {
   const left = opened_at + expires_in - Math.floor(Date.now() / 1000);
   return { url: `${relay.issuer}/v1/ceremonies/${id}`, id, code, ticket, expires_in: Math.max(0, left) };
@@ -68,8 +68,8 @@ const tries = new Map();
 const known = new Set();
 let minute = 0;
 
-/** Counts whether there is such a user or not, and not the browsers that this user has signed in with:
- * who knows no more than the name must not keep its owner out. */
+/** Counts unknown users too. Browsers in which the user has signed in do not count, so that an attacker
+ * cannot lock the user out. */
 function limit(username, browser) {
   const now = Math.floor(Date.now() / 60_000);
   if (now !== minute) tries.clear();
@@ -86,7 +86,7 @@ async function signIn({ cookies, body, request, set }) {
   attempts.forget();
   sessions.forget();
   if (attempts.size >= MOST_ATTEMPTS) throw new Refused(503);
-  // A browser has one attempt: the earlier one's prompt leaves the phone.
+  // A browser has one attempt: cancel the earlier one.
   const earlier = attempts.find(cookies.waiting);
   attempts.delete(cookies.waiting);
   if (earlier) await relay.cancel(earlier).catch(console.error);
@@ -105,13 +105,13 @@ async function finish({ cookies, body, set }) {
   let { status } = view;
   if (status === "succeeded") {
     await relay.verify(view.result, opened).catch((error) => {
-      // Without the relay's keys nothing is decided: the attempt is kept, and the page asks again.
+      // Without the relay's keys nothing is decided: keep the attempt, and let the page ask again.
       if (error instanceof RelayError) throw error;
       console.error(error);
       status = "unproven";
     });
   }
-  // Of two calls at once one takes it.
+  // Of two concurrent calls one continues.
   if (!attempts.delete(cookies.waiting)) throw new Refused(404);
   set("waiting", "");
   if (status === "succeeded") {
@@ -183,12 +183,12 @@ async function answer(request, response) {
   }
   try {
     if (!Object.hasOwn(ROUTES, route)) throw new Refused(404);
-    // Browsers name the page on every POST; no other site's may act for this visitor.
+    // Browsers send the Origin on every POST; other sites must not act for this visitor.
     if (request.method === "POST" && request.headers.origin !== origin) throw new Refused(403);
     const body = await bodyOf(request);
-    const told = await ROUTES[route]({ cookies, body, request, set });
+    const result = await ROUTES[route]({ cookies, body, request, set });
     response.setHeader("Content-Type", "application/json");
-    response.end(JSON.stringify(told));
+    response.end(JSON.stringify(result));
   } catch (error) {
     const bad = error instanceof RelayError && [400, 422].includes(error.status);
     response.statusCode = error instanceof Refused ? error.status : bad ? 400 : 503;

@@ -1,4 +1,4 @@
-r"""A bank's backend in the backend-proxied pattern: registers a card, signs in, has a payment approved.
+r"""A bank's backend in the backend-proxied pattern: registers a card, signs in, approves a payment.
 
     pip install -r requirements.txt
     fido-relay client create --name "Example Bank" \
@@ -6,9 +6,9 @@ r"""A bank's backend in the backend-proxied pattern: registers a card, signs in,
     export FIDO_RELAY_API_KEY=rk_...
     python backend_proxied.py http://127.0.0.1:8080
 
-It opens ceremonies at fido-relay and waits for their outcome; challenge and answer never come
-here. Where this program prints, a web application would render a page. Run phone.py beside it, or
-`fido-relay phone`.
+It opens ceremonies at fido-relay and waits for their outcome; challenges and answers do not pass
+through it. Where it prints, a web application would render a page. It prints a pairing link for a
+phone: run phone.py or `fido-relay phone --pair LINK` in another terminal.
 """
 
 import argparse
@@ -26,10 +26,10 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-WAIT = 25  # seconds that one long poll may be held
+WAIT = 25  # seconds for which the relay may hold one long poll
 TIMEOUT = WAIT + 10
-# A request that was not answered, or with 429 or 5xx, is repeated as it is, also a POST: an open
-# has an Idempotency-Key, and another pairing link does no harm. Retry-After is kept to.
+# Requests without an answer, or with 429 or 5xx, are retried, respecting Retry-After. This is safe
+# for POST too: an open has an Idempotency-Key, and another pairing link does no harm.
 REPEAT = Retry(
     total=4,
     allowed_methods=None,
@@ -52,33 +52,33 @@ class Relay:
         self._keys = {}
 
     def pair(self, username):
-        """A link that makes a phone this user's device. The user must be authenticated by now."""
+        """Returns a link that makes a phone this user's device. Authenticate the user first."""
         return self._call("POST", "/v1/pairings", json={"username": username})["uri"]
 
     def has_device(self, username):
         return bool(self._call("GET", f"/v1/users/{segment(username)}/devices")["devices"])
 
     def open(self, ceremony_type, username, **more):
-        """Opens a ceremony. Repetitions have the same key and body, which opens no second one."""
+        """Opens a ceremony. Retries send the same key and body, so they open no second one."""
         body = {"type": ceremony_type, "username": username, "client_nonce": uuid.uuid4().hex, **more}
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         return body, self._call("POST", "/v1/ceremonies", json=body, headers=headers)
 
     def outcome(self, ceremony_id, seen=lambda step: None):
-        """Holds one long poll after the other until the ceremony is closed."""
-        since, told = 0, set()
+        """Long-polls until the ceremony is closed."""
+        since, reported = 0, set()
         while True:
             view = self._call("GET", f"/v1/ceremonies/{ceremony_id}?wait={WAIT}&since={since}")
             for entry in view["progress"]:
-                if entry["seq"] not in told:
-                    told.add(entry["seq"])
+                if entry["seq"] not in reported:
+                    reported.add(entry["seq"])
                     seen(entry["step"])
             since = view["seq"]
             if view["status"] != "pending":
                 return view
 
     def verify(self, view, asked):
-        """The claims of a result token, if it is the relay's word on what this backend asked."""
+        """Returns the claims of the result token if they match what this backend opened."""
         token = view["result"]
         header = jwt.get_unverified_header(token)
         if header.get("typ") != "ceremony-result+jwt":
@@ -86,7 +86,7 @@ class Relay:
         claims = jwt.decode(
             token,
             self._key(header.get("kid")),
-            algorithms=["ES256"],  # never what the token itself says
+            algorithms=["ES256"],  # never the token's own `alg`
             audience=self._client_id,
             issuer=self._url,
             leeway=5,
@@ -110,7 +110,7 @@ class Relay:
         return claims
 
     def _key(self, kid):
-        """The relay's keys are kept, and fetched again for one that is not among them."""
+        """The relay's key; the cached set is fetched again for an unknown one."""
         if kid not in self._keys:
             shown = jwt.PyJWKSet.from_dict(self._call("GET", "/.well-known/jwks.json"))
             self._keys = {key.key_id: key for key in shown.keys}
@@ -128,29 +128,29 @@ class Relay:
 
 
 def segment(text):
-    """One segment of a path, whatever is in it."""
+    """Quotes one segment of a path."""
     return quote(text, safe="")
 
 
 def problem(response):
-    """What is wrong (RFC 9457: programs go by "code"), or that it was no relay that answered."""
+    """The error of the relay (RFC 9457), or the status if something else answered."""
     if not response.headers.get("Content-Type", "").startswith("application/problem+json"):
         return f"HTTP {response.status_code}"
-    told = response.json()
-    return f"{told['code']}: {told['title']} ({told.get('detail', 'no detail')})"
+    error = response.json()
+    return f"{error['code']}: {error['title']} ({error.get('detail', 'no detail')})"
 
 
 def transaction_hash(transaction):
     """SHA-256 of the transaction's canonical JSON (RFC 8785), base64url without padding.
 
-    For objects of strings with these ASCII keys, sorted keys and no blanks are all of RFC 8785.
+    For strings with these ASCII keys, sorted keys and no blanks are sufficient for RFC 8785.
     """
     canonical = json.dumps(transaction, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
 
 
 def run(relay, ceremony_type, username, **more):
-    """One ceremony from open to verified result."""
+    """Runs one ceremony from opening to verified result."""
     asked, opened = relay.open(ceremony_type, username, **more)
     print(f"{ceremony_type}: type this code into the app: {opened['code']}")
     view = relay.outcome(opened["id"], seen=lambda step: print(f"  {step}"))

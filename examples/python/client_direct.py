@@ -1,11 +1,11 @@
 """Registers and authenticates a user directly at a FIDO2 server ("client-direct").
 
     pip install -r requirements.txt
-    python client_direct.py https://fido.example.com
+    python client_direct.py https://fido.example.com   # the vendor's server
+    python client_direct.py http://localhost:8080      # fido-relay serve on this machine
 
-Against fido-relay and against the vendor's server alike, only the base URL changes. Where this
-program calls its software card, a desktop application would hand the options to the mobile app
-and wait for the answer of the card SDK.
+Only the base URL differs. Where this program calls its software card, a desktop application would
+pass the options to the mobile app and wait for the answer of the card SDK.
 """
 
 import argparse
@@ -20,7 +20,7 @@ TIMEOUT = 30  # seconds, per request
 
 
 def post(url, body, cookies=None):
-    """The server's answer, whose "status" is "ok" or something else."""
+    """Posts and returns the server's answer, whose "status" is "ok" after a success."""
     response = requests.post(
         url, json=body, cookies=cookies, timeout=TIMEOUT, allow_redirects=False
     )
@@ -29,7 +29,7 @@ def post(url, body, cookies=None):
     except requests.JSONDecodeError:
         data = None
     if not isinstance(data, dict) or "status" not in data:
-        # Something in between answered, not the FIDO2 server.
+        # A proxy answered, not the FIDO2 server.
         data = {"status": "failed", "errorMessage": f"HTTP {response.status_code}"}
     return data, response.cookies
 
@@ -99,5 +99,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except requests.RequestException as error:
-        # Never repeated: an answer that was lost may have been a registration that was made.
+        # Not retried: the registration may have succeeded without its answer arriving.
         sys.exit(f"the server does not answer: {error}")

@@ -1,15 +1,15 @@
-"""A phone in the backend-proxied pattern: pairs, holds the device socket, lets the card answer.
+"""A phone in the backend-proxied pattern: pairs, holds the device socket, has the card sign.
 
     pip install -r requirements.txt
     python phone.py 'fido-relay://pair?relay=...&token=...'
     python phone.py --pull 'fido-relay://pair?relay=...&token=...'
 
-With --pull it holds no socket and asks by HTTP, as an app does that a push message woke.
+With --pull it uses HTTP instead of a socket, as an app does after a push message.
 
-Written from docs/protocol.md alone, as a mobile app would be. The person sits at the keyboard and
-types the code that the page shows, whether or not the phone asks for it, or "no", or "not me". The card is software_card.py, in place
-of the card SDK's registerCardOnly() and authenticateCardOnly(). Everything is held in memory: an
-app keeps its device key in the phone's key store, and its card is a card.
+Written from docs/protocol.md alone, like a mobile app. The user at the keyboard types the code of
+the page, whether or not the phone asks for it, or "no", or "not me". The card is software_card.py
+instead of the card SDK's registerCardOnly() and authenticateCardOnly(). Everything is kept in
+memory; an app keeps its device key in the phone's key store.
 """
 
 import argparse
@@ -43,18 +43,18 @@ ADVICE = {"pin_not_set": "set a PIN in the bank's app first",
           "already_registered": "this card is registered already: use it to sign in",
           "clone_suspected": "call the bank before you use this card again",
           "card_limit": "have a card removed that you no longer use"}
-# A pairing that is refused for now is sent again as it is. One whose answer was lost is not: the
-# token may be used, and the person asks for a new link.
+# A pairing that is refused temporarily is retried. One without an answer is not: the token may be
+# used up, and the user asks for a new link.
 AGAIN = Retry(total=4, connect=4, read=0, allowed_methods=None, status_forcelist=[429, 503],
               backoff_factor=0.2, raise_on_status=False)
 CODE_REFUSED = {"wrong_code", "code_malformed", "other_device", "code_ambiguous", "too_many_codes",
                 "device_locked"}
-CODE_LIVES = 120  # seconds that a code which no prompt asked for may wait for its answer
-VERIFYING = 30  # seconds that an answer may be under verification after the ceremony's own time
+CODE_LIVES = 120  # seconds for which a code typed outside of a prompt waits for its answer
+VERIFYING = 30  # seconds for which an answer may be verified after the ceremony's deadline
 
 
 class DeviceKey:
-    """The key that proves the phone to the relay. Not the card's: that one proves the person."""
+    """The key that authenticates the phone to the relay; the card's key authenticates the user."""
 
     def __init__(self):
         self._private = ec.generate_private_key(ec.SECP256R1())
@@ -72,7 +72,7 @@ class DeviceKey:
 
 
 def pair(link, name):
-    """Turns a one-time pairing link into a device: its key, its id, its socket's URL, its relay's."""
+    """Pairs by a one-time link; returns the device key, device id, socket URL and relay URL."""
     parts = urlsplit(link)
     if (parts.scheme, parts.netloc) != ("fido-relay", "pair"):
         raise SystemExit("not a fido-relay://pair link")
@@ -104,7 +104,7 @@ def pair(link, name):
 
 
 def retry_after(headers):
-    """Seconds that a refusal asks for. The relay sends no dates, but a proxy may."""
+    """`Retry-After` in seconds. The relay sends no dates, but a proxy may."""
     text = headers.get("Retry-After", "")
     return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
 
@@ -114,11 +114,11 @@ class Phone:
         self._key, self._device_id, self._socket_url = key, device_id, socket_url
         self._card = SoftwareCard()
         self._socket = None
-        self._prompts = {}  # ceremony id -> what is on the screen
-        self._alone = None  # the claim of a code that no prompt asked for
+        self._prompts = {}  # ceremony id -> the shown prompt
+        self._alone = None  # the claim of a code typed outside of a prompt
         self._noticed = set()
         self._run, self._claims = secrets.token_urlsafe(9), 0
-        self._inbox = queue.Queue()  # frames from the relay, lines from the person
+        self._inbox = queue.Queue()  # frames from the relay, lines from the keyboard
 
     def run(self):
         threading.Thread(target=self._read_keyboard, daemon=True).start()
@@ -127,7 +127,7 @@ class Phone:
             started, code, wait = time.monotonic(), None, None
             try:
                 code, wait = self._one_socket()
-            except InvalidStatus as refusal:  # the upgrade was answered in HTTP
+            except InvalidStatus as refusal:  # the upgrade was refused by an HTTP status
                 if refusal.response.status_code == 426:
                     return "this app is too old"
                 wait = 5 + retry_after(refusal.response.headers)
@@ -144,7 +144,7 @@ class Phone:
             time.sleep(wait)
 
     def _one_socket(self):
-        """From dialling to the end; gives the close code and the wait that a goaway asked for."""
+        """Runs one socket to its end; returns the close code and the delay of a goaway."""
         wait = None
         with connect(self._socket_url, subprotocols=["fido-relay.v1"], compression=None,
                      max_size=512 * 1024) as socket:
@@ -158,7 +158,7 @@ class Phone:
                 if source == "keyboard":
                     self._typed(what)
                 elif source is not socket:
-                    continue  # the last words of an earlier socket
+                    continue  # from an earlier socket
                 elif isinstance(what, ConnectionClosed):
                     self._socket = None
                     return (what.rcvd.code if what.rcvd else None), wait
@@ -177,11 +177,11 @@ class Phone:
                     self._frame(what)
 
     def _read_socket(self, socket):
-        # The library answers the relay's pings, and sends its own to notice a dead connection.
+        # The library answers the relay's pings, and sends its own to detect a dead connection.
         try:
             for text in socket:
                 self._inbox.put((socket, json.loads(text)))
-            socket.recv()  # after a close in order, this tells how it ended
+            socket.recv()  # after a clean close, this raises with the close code
         except ConnectionClosed as end:
             self._inbox.put((socket, end))
 
@@ -190,14 +190,14 @@ class Phone:
             self._inbox.put(("keyboard", line.strip()))
 
     def _send(self, frame):
-        """Sends if there is a socket; what is lost, the relay asks for again."""
+        """Sends if there is a socket; a lost frame is sent again when its prompt comes again."""
         if self._socket:
             try:
                 self._socket.send(json.dumps(frame))
             except ConnectionClosed:
-                pass  # the reader tells
+                pass  # the reader thread reports it
 
-    # What the relay says about ceremonies.
+    # Frames of the relay about ceremonies.
 
     def _frame(self, frame):
         ceremony = frame.get("ceremony_id")
@@ -209,7 +209,7 @@ class Phone:
                 self._send({"type": "ack", "ceremony_id": ceremony, "of": "challenge"})
                 self._challenged(frame)
             case "accepted":
-                pass  # stored; the answer is kept all the same until "closed" has come
+                pass  # stored; the answer is kept until "closed" nevertheless
             case "closed":
                 self._send({"type": "ack", "ceremony_id": ceremony, "of": "closed"})
                 if self._prompts.pop(ceremony, None):
@@ -220,12 +220,12 @@ class Phone:
             case "error":
                 self._refused(frame)
             case "notice" if frame["event"] == "prompts_held":
-                if frame["notice_id"] not in self._noticed:  # it comes again with every socket
+                if frame["notice_id"] not in self._noticed:  # sent again on every socket
                     self._noticed.add(frame["notice_id"])
                     print(f"{frame['count']} prompts were held back: if you are at a page now, type "
                           f"its code; if you did not ask for them, \"not me\"")
             case _:
-                pass  # a newer relay may say more
+                pass  # unknown frames of a newer relay are ignored
 
     def _offered(self, offer):
         prompt = self._prompts.get(offer["ceremony_id"])
@@ -239,7 +239,7 @@ class Phone:
             self._say_again(prompt)
 
     def _previewed(self, offer):
-        """A code found this ceremony, and not the prompt that it was typed into, if any."""
+        """A typed code found this ceremony instead of the prompt that it was typed into, if any."""
         ceremony, claim_id = offer["ceremony_id"], offer.get("claim_id")
         code = None
         if self._alone and self._alone["claim_id"] == claim_id:
@@ -247,7 +247,7 @@ class Phone:
         for other, prompt in self._prompts.items():
             said = prompt.get("said", {})
             if said.get("type") == "claim" and said["claim_id"] == claim_id:
-                if other == ceremony:  # the prompt's own: the relay did not know it to be shown
+                if other == ceremony:  # the prompt's own: the relay did not know that it is shown
                     return self._say_again(prompt)
                 code = prompt.pop("said")["code"]
                 prompt["agreed"] = False
@@ -267,7 +267,7 @@ class Phone:
     def _challenged(self, challenge):
         ceremony = challenge["ceremony_id"]
         prompt = self._prompts.get(ceremony)
-        if prompt is None:  # no code was needed, or this app was started anew: the person decides
+        if prompt is None:  # no code needed, or the app was restarted: ask the user
             until = in_seconds(challenge["expires_in"])
             self._prompts[ceremony] = {"until": until, "challenge": challenge}
             self._show(challenge)
@@ -292,7 +292,7 @@ class Phone:
         elif error["code"] in TAKE_DOWN:
             self._prompts.pop(ceremony, None)
         elif error["code"] in CODE_REFUSED and prompt:
-            if prompt.get("said", {}).get("claim_id") == claim_id:  # not of an earlier code
+            if prompt.get("said", {}).get("claim_id") == claim_id:  # not for an earlier code
                 del prompt["said"]
                 prompt.update(agreed=False, found=None)
                 print("Type the code again:")
@@ -300,12 +300,12 @@ class Phone:
             self._alone = None
 
     def _say_again(self, prompt):
-        """What the person or the card has said, if the relay evidently has not heard it."""
+        """Sends the user's or card's answer again, after the relay evidently did not receive it."""
         frame = prompt.get("answer") or prompt.get("said")
         if frame:
             self._send(frame)
 
-    # What the person and the card do.
+    # Actions of the user and the card.
 
     def _show(self, offer):
         client, rp_id, person = (isolated(offer[name]) for name in ("client_name", "rp_id", "display_name"))
@@ -322,12 +322,12 @@ class Phone:
 
     def _typed(self, line):
         waiting = [each for each in self._prompts.items() if "said" not in each[1]]
-        waiting.sort(key=lambda each: not each[1].get("found"))  # what the person's code found first
+        waiting.sort(key=lambda each: not each[1].get("found"))  # previews of the user's code first
         ceremony, prompt = next(iter(waiting), (None, None))
         if not line:
             return
         if not ceremony:
-            if line == "not me":  # to prompts that were held back: nothing answers it
+            if line == "not me":  # about held-back prompts; it has no reply
                 self._send({"type": "decline", "reason": "not_me"})
             else:
                 self._alone, self._alone_until = self._claim(line), in_seconds(CODE_LIVES)
@@ -348,7 +348,7 @@ class Phone:
             self._send(prompt["said"])
 
     def _claim(self, code, ceremony=None):
-        """The same claim sent again has the same `claim_id`, and counts once."""
+        """A claim; sent again with the same `claim_id` it counts once."""
         self._claims += 1
         named = {"ceremony_id": ceremony} if ceremony else {}
         return {"type": "claim", **named, "code": code, "claim_id": f"{self._run}.{self._claims}"}
@@ -366,7 +366,7 @@ class Phone:
             print(f"the card failed: {problem}")
             self._send({"type": "card", "ceremony_id": ceremony, "event": "error", "code": number})
             return
-        # Kept until "closed": on a new socket it is sent again as it is, never signed again.
+        # Kept until "closed": sent again unchanged on a new socket, never signed again.
         self._prompts[ceremony]["answer"] = {
             "type": "answer",
             "ceremony_id": ceremony,
@@ -377,7 +377,7 @@ class Phone:
         self._send(self._prompts[ceremony]["answer"])
 
     def _take_down_overdue(self):
-        """What ended while there was no socket is not told: then the time ends it."""
+        """Ends are not reported after a reconnection, so prompts also expire locally."""
         for ceremony, prompt in list(self._prompts.items()):
             if time.monotonic() > prompt["until"]:
                 del self._prompts[ceremony]
@@ -387,7 +387,7 @@ class Phone:
             print("the code was not answered: look at the page, and type it again")
 
     def _send_again(self):
-        """What nothing asks for on a new socket."""
+        """Sends again what the relay does not ask for on a new socket."""
         for prompt in self._prompts.values():
             if "answer" in prompt or ("found" in prompt and "said" in prompt):
                 self._say_again(prompt)
@@ -396,14 +396,14 @@ class Phone:
 
 
 class PullingPhone(Phone):
-    """The same phone without a socket: it asks what stands, and says its frames by HTTP."""
+    """The same phone without a socket: it polls for frames and posts its own by HTTP."""
 
     def __init__(self, key, device_id, relay):
         super().__init__(key, device_id, socket_url=None)
         self._relay = relay
         self._nonce, self._http = "", requests.Session()
-        self._seen = set()  # (ceremony, attempt) of prompts: each look lists all that stand
-        self._looked = threading.Event()  # what the last look brought is on the screen
+        self._seen = set()  # (ceremony, attempt) of prompts, since each poll lists all of them
+        self._looked = threading.Event()  # the frames of the last poll are processed
 
     def run(self):
         threading.Thread(target=self._read_keyboard, daemon=True).start()
@@ -419,13 +419,13 @@ class PullingPhone(Phone):
             elif source == "end":
                 return what
             else:
-                # What is over is taken down before what is new is shown.
+                # Remove ended prompts before showing new ones.
                 for frame in sorted(what, key=lambda frame: frame["type"] in ("offer", "challenge")):
                     self._new(frame)
                 self._looked.set()
 
     def _keep_looking(self):
-        """In a thread of its own: looks, and looks again once something has changed."""
+        """In a separate thread: polls for changes."""
         state, failures, first = None, 0, True
         while True:
             try:
@@ -448,16 +448,16 @@ class PullingPhone(Phone):
             self._looked.clear()
             self._inbox.put(("look", answer.json()["frames"]))
             self._looked.wait()
-            time.sleep(retry_after(answer.headers))  # a relay that restarts holds no answer
+            time.sleep(retry_after(answer.headers))  # set if the relay is about to restart
 
     def _look(self, **query):
-        """What stands; the relay tells of the prompts named in `shown` also that they are over."""
+        """Polls for open prompts; the relay also reports the end of those named in `shown`."""
         shown = ",".join(list(self._prompts)[:16])
         query = {name: value for name, value in {**query, "shown": shown}.items() if value}
         return self._ask("GET", "/v1/device/ceremonies", query=query)
 
     def _ask(self, method, path, body=b"", query=None):
-        """One request with its proof; once more where the nonce was none, or none any more."""
+        """Sends a request with its proof; once more if the nonce was missing or expired."""
         for _ in range(2):
             url = self._relay + path
             claims = {"aud": self._relay, "htm": method, "htu": url, "device_id": self._device_id,
@@ -475,7 +475,7 @@ class PullingPhone(Phone):
         return answer
 
     def _new(self, frame):
-        """A look lists what stands each time; only what was not there before is news."""
+        """Handles a frame, unless it is a prompt of an earlier poll."""
         named = (frame["type"], frame.get("ceremony_id"), frame.get("attempt"))
         if frame["type"] in ("offer", "challenge"):
             if named in self._seen:
@@ -484,7 +484,7 @@ class PullingPhone(Phone):
         self._frame(frame)
 
     def _send(self, frame):
-        """Says a frame until the relay has answered it: the same again counts once."""
+        """Posts a frame until the relay has answered; a repeated frame counts once."""
         path = "/v1/device" + (f"/ceremonies/{frame['ceremony_id']}" if "ceremony_id" in frame else "")
         body = json.dumps(frame).encode()
         for attempt in range(6):
@@ -501,19 +501,19 @@ class PullingPhone(Phone):
             if said:
                 self._frame(said)
                 if said["type"] == "offer":
-                    self._look()  # ends the wait of the other look, which did not show this one
+                    self._look()  # ends the wait of the other poll, which lacks this prompt
             elif answer.status_code >= 400:
                 print(f"refused: HTTP {answer.status_code}")
             return
         print("the relay does not answer")
 
     def _say_again(self, prompt):
-        pass  # each frame was answered
+        pass  # every frame was acknowledged by its HTTP answer
 
 
 def isolated(text):
-    """A text that cannot reorder what stands beside it (docs/protocol.md, section 8). ASCII cannot,
-    and not every terminal knows the isolates."""
+    """Isolates a text so that it cannot reorder its surroundings (docs/protocol.md, section 8).
+    ASCII needs no isolates, which not every terminal supports."""
     return text if text.isascii() else f"\u2068{text}\u2069"
 
 

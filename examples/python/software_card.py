@@ -1,8 +1,8 @@
-"""A FIDO2 card in software, in place of the phone and the card that it reads over NFC.
+"""A simulated FIDO2 card, in place of a phone and a card that it reads over NFC.
 
-It does what the card SDK's registerCardOnly() and authenticateCardOnly() do: take the options
-that the server gave, and return the card's answer as JSON. One ES256 key pair per account, no
-PIN, attestation "none". For trying things out: a real card never lets its keys out.
+Like the card SDK's registerCardOnly() and authenticateCardOnly() it takes the server's options and
+returns the card's answer as JSON. One ES256 key pair per account, no PIN, attestation "none". For
+experiments only: a real card never exports its keys.
 """
 
 import base64
@@ -35,7 +35,7 @@ class SoftwareCard:
         self._signatures = 0
 
     def register(self, options, origin):
-        """Makes a key pair for the account that the options name."""
+        """Creates a key pair for the account in the options."""
         if not any(wanted["alg"] == ES256 for wanted in options["pubKeyCredParams"]):
             raise ValueError("the card knows ES256 only")
         key = ec.generate_private_key(ec.SECP256R1())

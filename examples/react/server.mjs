@@ -1,5 +1,5 @@
 // The sample's backend, in Node without a package: it opens ceremonies with its API key, gives the
-// page what it needs to watch, and signs in whom a verified result names. Sessions are in memory.
+// page a ticket to watch, and signs in the user of a verified result. Sessions are in memory.
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -12,14 +12,14 @@ const FILES = { "/": ["index.html", "text/html"], "/app.js": ["app.js", "text/ja
 const POLICY = `default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ${new URL(RELAY).origin}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
 const BODY_BYTES = 4096;
 const SESSION_MS = 30 * 60_000;
-/** A success is redeemed within this time, and an attempt forgotten after it. */
+/** How long a success can be redeemed and an attempt is kept. */
 const REDEEM_S = 120;
 const ATTEMPT_MS = 15 * 60_000;
 const MOST = 10_000;
-/** So long the relay knows a browser in which the user has succeeded. */
+/** How long the relay recognises a browser after a success. */
 const KNOWN_S = 90 * 86_400;
 
-/** By ceremony: the cookies of the browser that asked, and how it ended once that is known. */
+/** By ceremony: the cookies of the browser that asked, and the outcome once known. */
 const attempts = new Map();
 /** By the session cookie. */
 const sessions = new Map();
@@ -33,7 +33,7 @@ class Refused extends Error {
 
 const relay = await Relay.connect({ url: RELAY, apiKey: KEY, maxAge: REDEEM_S });
 
-/** Phases 1 and 2: a browser asks, and gets the code, and the ticket to watch with. */
+/** Phases 1 and 2: opens a ceremony; the browser gets the code and the ticket. */
 async function signIn(browser, { username }, context) {
   if (typeof username !== "string" || username === "") throw new Refused(400);
   const opened = await relay.open({ type: "authentication", username, context }).catch((error) => {
@@ -45,14 +45,14 @@ async function signIn(browser, { username }, context) {
   return { id, code, ticket, expires_in, url: `${RELAY}/v1/ceremonies/${id}` };
 }
 
-/** To any browser but the one that asked there is no such sign-in. */
+/** Only the browser that asked finds its sign-in. */
 function own(browser, id) {
   const attempt = attempts.get(id);
   if (!attempt?.browsers.includes(browser)) throw new Refused(404);
   return attempt;
 }
 
-/** Phases 4 and 5: the result is verified, and the browser signed in, once. */
+/** Phases 4 and 5: verifies the result and signs the browser in, once. */
 async function finish(browser, id, request, response) {
   const attempt = own(browser, id);
   if (!attempt.status) {
@@ -60,13 +60,13 @@ async function finish(browser, id, request, response) {
     let { status } = ceremony;
     if (status === "succeeded") {
       await relay.verify(ceremony.result, attempt.opened).catch((error) => {
-        // A relay that is out of reach may answer the next time.
+        // An unreachable relay may answer the next time.
         if (error instanceof RelayError) throw error;
         console.error(`${id}: ${error.message}`);
         status = "unproven";
       });
     }
-    // Two requests at once: the first one through decides.
+    // Of two concurrent requests the first one decides.
     if (!attempt.status && status !== "pending") {
       attempt.status = status;
       if (status === "succeeded") begin(attempt, browser, request, response);
@@ -80,15 +80,15 @@ async function cancel(browser, id) {
   return {};
 }
 
-/** Neither cookie from before the sign-in is worth anything after it. */
+/** A sign-in invalidates both earlier cookies. */
 function begin(done, browser, request, response) {
   forget(sessions, SESSION_MS);
   sessions.delete(cookie(request, "session"));
   const [session, renewed] = [random(), random()];
   sessions.set(session, { username: done.opened.username, at: Date.now() });
-  // Other tabs go on with their attempts.
+  // Attempts of other tabs continue.
   for (const attempt of attempts.values()) if (attempt.browsers.includes(browser)) attempt.browsers = [renewed];
-  // If this answer is lost, the browser asks again with what it has, and hears the status alone.
+  // If this answer is lost, the browser asks again with its old cookies, and gets only the status.
   done.browsers.push(browser);
   keep(response, "session", session);
   keep(response, "browser", renewed);
@@ -96,7 +96,7 @@ function begin(done, browser, request, response) {
 
 const random = () => randomBytes(32).toString("base64url");
 
-/** Drops what is too old, and the oldest of too many. */
+/** Drops expired entries, and the oldest of too many. */
 function forget(kept, mostMs) {
   for (const [id, { at }] of kept) {
     if (at + mostMs > Date.now() && kept.size < MOST) return;
@@ -104,7 +104,7 @@ function forget(kept, mostMs) {
   }
 }
 
-/** SameSite and bodies in JSON keep other sites out, and the prefix other hosts of this domain. */
+/** SameSite and JSON bodies exclude other sites, the prefix other hosts of this domain. */
 function keep(response, name, value, sameSite = "Strict") {
   response.appendHeader("Set-Cookie", `__Host-${name}=${value}; Path=/; HttpOnly; SameSite=${sameSite}; Secure`);
 }
@@ -137,9 +137,9 @@ async function answer(request, response, pathname) {
   const body = await json(request);
   let browser = cookie(request, "browser");
   if (pathname === "/api/sign-in") {
-    // One for all tabs: a second tab's sign-in takes nothing from the first.
+    // One for all tabs, so that a second tab's sign-in does not affect the first.
     if (!browser) keep(response, "browser", (browser = random()));
-    // Beyond sessions, so that the relay tells this browser from a stranger's; it proves nothing.
+    // Outlives sessions, so that the relay recognises this browser; it does not authenticate.
     const known = cookie(request, "known") ?? random();
     keep(response, "known", `${known}; Max-Age=${KNOWN_S}`, "Lax");
     const context = { ip: request.socket.remoteAddress, user_agent: request.headers["user-agent"], browser: known };

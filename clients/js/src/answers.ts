@@ -1,15 +1,15 @@
-// What cards have signed, from the signature to the end of the ceremony (docs/protocol.md, section
-// 10), in memory and in the app's storage: an app that is killed in between sends it again.
+// Card answers, kept from the signature to the end of the ceremony (docs/protocol.md, section 10), in
+// memory and in the app's storage, so that an app that is killed in between sends them again.
 
 import type { DeviceStorage } from "./storage.js";
 
 export interface KeptAnswer {
   attempt: string;
-  /** As it goes over the wire, byte for byte. */
+  /** The frame as it is sent, byte for byte. */
   frame: string;
 }
 
-/** Under this name of the storage. Answers of another device are none of this one's. */
+/** The storage key. Answers of another device are ignored. */
 const NAME = "answers";
 interface Stored {
   device_id: string;
@@ -23,17 +23,17 @@ export class Answers {
   readonly #deviceId: string;
   readonly #failed: (error: unknown) => void;
   #written: Promise<void> = Promise.resolve();
-  /** What the next write writes, if one waits. */
+  /** The content of the next write, if one waits. */
   #next: Stored | undefined;
 
-  /** `failed` is called for each time that the storage does not do what it is asked. */
+  /** `failed` is called for each failure of the storage. */
   constructor(storage?: DeviceStorage, deviceId = "", failed: (error: unknown) => void = () => {}) {
     this.#storage = storage;
     this.#deviceId = deviceId;
     this.#failed = failed;
   }
 
-  /** Takes what an earlier run of the app has left. Never rejects. */
+  /** Loads the answers of an earlier run of the app. Never rejects. */
   async load(): Promise<void> {
     try {
       const stored = (await this.#storage?.get(NAME)) as Stored | null | undefined;
@@ -69,13 +69,13 @@ export class Answers {
     if (this.#kept.delete(ceremonyId)) this.#write();
   }
 
-  /** Forgets all: in memory alone, or in the storage as well. */
+  /** Deletes all: in memory only, or in the storage as well. */
   clear(stored: boolean): void {
     this.#kept.clear();
     if (stored) this.#write();
   }
 
-  /** One write at a time; of those that wait, the last. */
+  /** One write at a time; of waiting writes only the last is made. */
   #write(): void {
     const storage = this.#storage;
     if (!storage) return;

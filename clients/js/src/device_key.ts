@@ -1,5 +1,5 @@
-// The device key and what it signs (docs/protocol.md, sections 3 and 4): compact JWS, ES256. The key
-// itself stays where it is: in WebCrypto, not extractable, or behind a signer of the app's.
+// The device key and its signatures (docs/protocol.md, sections 3 and 4): compact JWS, ES256. The
+// private key stays in WebCrypto, not extractable, or behind the app's own signer.
 
 /** A P-256 public key (RFC 7517). */
 export interface P256Jwk {
@@ -9,22 +9,22 @@ export interface P256Jwk {
   y: string;
 }
 
-/** A device key. The phone's own key store is one, behind a few lines of the app's. */
+/** A device key; an app can implement it in a few lines over the phone's key store. */
 export interface DeviceSigner {
   readonly jwk: P256Jwk;
-  /** ECDSA with SHA-256 over these bytes: 64 bytes R ‖ S, or DER as key stores give it. */
+  /** ECDSA with SHA-256 over these bytes: 64 bytes R ‖ S, or DER as key stores return it. */
   sign(bytes: Uint8Array): Promise<Uint8Array>;
-  /** SHA-256, where there is no WebCrypto. */
+  /** SHA-256, required where there is no WebCrypto. */
   sha256?(bytes: Uint8Array): Promise<Uint8Array>;
 }
 
-/** A `CryptoKeyPair`, spelt so that types of an app without browser types know it too. */
+/** A `CryptoKeyPair`, declared here for apps without browser types. */
 export interface DeviceKeyPair {
   readonly privateKey: object;
   readonly publicKey: object;
 }
 
-/** Browsers have WebCrypto in secure contexts alone, React Native never. */
+/** Browsers have WebCrypto in secure contexts only, React Native never. */
 function subtle(): SubtleCrypto {
   const found = globalThis.crypto?.subtle as SubtleCrypto | undefined;
   if (!found) {
@@ -35,12 +35,12 @@ function subtle(): SubtleCrypto {
   return found;
 }
 
-/** A new key in WebCrypto. It cannot be extracted; IndexedDB can keep it as it is. */
+/** Creates a key in WebCrypto. It is not extractable; IndexedDB can store it. */
 export async function generateDeviceKey(): Promise<DeviceKeyPair> {
   return subtle().generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign", "verify"]);
 }
 
-/** A signer over a key of WebCrypto's. */
+/** A signer with a WebCrypto key. */
 export async function webCryptoSigner(pair: DeviceKeyPair): Promise<DeviceSigner> {
   const { privateKey, publicKey } = pair as CryptoKeyPair;
   const { x, y } = await subtle().exportKey("jwk", publicKey);
@@ -93,7 +93,7 @@ export async function signed(
   return `${input}.${base64url(signature.length === 64 ? signature : fromDer(signature))}`;
 }
 
-/** R ‖ S out of DER: SEQUENCE of two INTEGERs of at most 33 bytes each. */
+/** Converts DER (SEQUENCE of two INTEGERs of at most 33 bytes each) to R ‖ S. */
 function fromDer(der: Uint8Array): Uint8Array {
   const raw = new Uint8Array(64);
   let at = 2;

@@ -1,5 +1,5 @@
-// The device socket (docs/protocol.md): one line at a time, proven with the device key, dialled again
-// by the document's rules, until it is told to stop or the relay forbids it.
+// The device socket (docs/protocol.md): one connection at a time, authenticated with the device key,
+// reconnected by the protocol's rules until it is stopped or the relay forbids it.
 
 import { Answers } from "./answers.js";
 import { signed, type DeviceSigner } from "./device_key.js";
@@ -13,47 +13,47 @@ import { Reconnect, type SocketEnd, type StopReason } from "./reconnect.js";
 import type { DeviceStorage } from "./storage.js";
 
 const PROTOCOL = "fido-relay.v1";
-/** From dialling to the welcome; the relay itself allows 10 s. */
+/** From connecting to the welcome; the relay itself allows 10 s. */
 const WELCOME_MS = 15_000;
-/** What a line that is asked after a pause of the app's may take to answer. */
+/** How long a probe may take to be answered after a pause of the app. */
 const WAKE_MS = 5_000;
 
 export type DeviceEvent =
   | PromptEvent
   | { kind: "connected"; connectionId: string }
   | { kind: "disconnected"; end: SocketEnd; retryInMs?: number }
-  /** Something happened to another of the user's devices; told once. */
+  /** An event about another of the user's devices; reported once. */
   | { kind: "notice"; notice: NoticeFrame }
-  /** The relay counts the new key: forget the old one. */
+  /** The new key is valid: delete the old one. */
   | { kind: "key_rotated" }
-  /** The relay has not taken the new key, and will not: forget that one. */
+  /** The relay refused the new key for good: delete it. */
   | { kind: "key_kept"; error: unknown }
-  /** The signer failed; the socket is dialled again. */
+  /** The signer failed; the socket reconnects. */
   | { kind: "not_signed"; error: unknown }
-  /** The storage failed. What it should have kept is kept in memory. */
+  /** The storage failed; the values are kept in memory. */
   | { kind: "not_stored"; error: unknown }
-  /** It will not be dialled again. The last event. */
+  /** The socket will not reconnect. The last event. */
   | { kind: "stopped"; why: StopReason };
 
 export interface DeviceSocketOptions {
   device: PairedDevice;
   signer: DeviceSigner;
   /**
-   * The new key of an exchange of which neither `key_rotated` nor `key_kept` was heard, as the app
-   * was ended before: it is settled which of the two counts.
+   * The new key of a rotation that the app began before it was ended, without `key_rotated` or
+   * `key_kept`: the socket finds out which of the two keys is valid.
    */
   nextSigner?: DeviceSigner;
-  /** Keeps answers of the card until the relay has them, also when the app is killed. */
+  /** Keeps the card's answers until the relay has them, also when the app is killed. */
   storage?: DeviceStorage;
-  /** Told of everything, in order. */
+  /** Receives every event, in order. */
   onEvent: (event: DeviceEvent) => void;
-  /** The platform's own `WebSocket` if nothing is given. */
+  /** By default the platform's own `WebSocket`. */
   dial?: Dial;
   /** Stops the socket. */
   signal?: AbortSignal;
-  /** `notice_id`s that were shown before; they are remembered for seven days. */
+  /** `notice_id`s that were shown before; remembered for seven days. */
   noticed?: Iterable<string>;
-  /** In place of the global one, for `rotateKey`. */
+  /** Replaces the global `fetch` in `rotateKey`. */
   fetch?: typeof fetch;
 }
 
@@ -65,20 +65,20 @@ export class DeviceSocket {
   readonly #reconnect = new Reconnect();
   readonly #noticed: Set<string>;
   readonly #onAbort = () => this.stop();
-  /** The key that counts, as far as is known. */
+  /** The valid key, as far as is known. */
   #signer: DeviceSigner;
   #exchange: KeyExchange | undefined;
-  /** Whose proof went out last. */
+  /** The key that signed the last proof. */
   #proven: DeviceSigner | undefined;
   #line: Line | undefined;
   #welcomedAt: number | undefined;
   #goawayMs: number | undefined;
   #waiting: ReturnType<typeof setTimeout> | undefined;
-  /** Nothing is dialled before the storage has given what it keeps. */
+  /** Connects only after the storage has been read. */
   #loading = false;
   #stopped = false;
 
-  /** Dials at once, or when the storage has been read. */
+  /** Connects at once, or when the storage has been read. */
   constructor(options: DeviceSocketOptions) {
     if (!options.dial && typeof WebSocket === "undefined") {
       throw new TypeError("there is no WebSocket here: give `dial`, such as dialNode of @fido-relay/client/node");
@@ -89,7 +89,7 @@ export class DeviceSocket {
     const { storage } = options;
     this.#answers = new Answers(storage, options.device.device_id, (error) => this.#tell({ kind: "not_stored", error }));
     const send = (frame: string) => {
-      // What is lost here the relay asks for again, or it is kept.
+      // A frame lost here is kept, or the relay asks for it again.
       if (this.#welcomedAt !== undefined) this.#line?.send(frame);
     };
     this.#prompts = new Prompts(this.#answers, send, (event) => this.#tell(event));
@@ -104,10 +104,10 @@ export class DeviceSocket {
   }
 
   /**
-   * Exchanges the device key. **Store the key of `next` beside the old one before**, and forget one
-   * of the two at `key_rotated` (the promise resolves) or `key_kept` (it rejects). Until then both
-   * are tried, and the request is sent again; what the person does goes on. It cannot be called
-   * off: an app that ends in between gives `nextSigner` when it starts again.
+   * Rotates the device key. **Store the key of `next` beside the old one first**, and delete one of
+   * the two at `key_rotated` (the promise resolves) or `key_kept` (it rejects). Until then both are
+   * tried and the request is repeated; prompts continue. It cannot be cancelled: an app that ends in
+   * between passes `nextSigner` when it starts again.
    */
   rotateKey(next: DeviceSigner): Promise<void> {
     if (this.#exchange || this.#stopped) {
@@ -116,27 +116,27 @@ export class DeviceSocket {
     return this.#settle(next, false);
   }
 
-  /** The code that the person typed. False if no prompt waits for one. */
+  /** The code that the user typed into a prompt. False if that prompt does not wait for one. */
   claim(ceremonyId: string, code: string): boolean {
     return this.#prompts.claim(ceremonyId, code);
   }
 
   /**
-   * The person typed a code where no prompt asks for one: an `offer` with `preview` follows, or
-   * `refused`, or `unanswered`, each with the name that is given here.
+   * A code that the user typed outside of a prompt: an `offer` with `preview`, `refused` or
+   * `unanswered` follows, each with the returned claim id.
    */
   typeCode(code: string): string {
     return this.#prompts.typeCode(code);
   }
 
-  /** The person wants what their code found. False if there is no such preview. */
+  /** The user confirms a preview. False if there is no such preview. */
   confirm(ceremonyId: string): boolean {
     return this.#prompts.confirm(ceremonyId);
   }
 
   /**
-   * The person did not ask for the prompts that were held back (`notice` `prompts_held`). False if
-   * there is no line to say it on: it is not kept.
+   * The user did not request the held-back prompts (`notice` `prompts_held`). False without a
+   * connection: it is not kept.
    */
   reportNotMe(): boolean {
     if (this.#welcomedAt === undefined) return false;
@@ -144,33 +144,33 @@ export class DeviceSocket {
     return true;
   }
 
-  /** The person said no. False if there is no such prompt. */
+  /** The user declines. False if there is no such prompt. */
   decline(ceremonyId: string, reason: DeclineReason): boolean {
     return this.#prompts.decline(ceremonyId, reason);
   }
 
-  /** A card is in the field. */
+  /** The NFC field detected a card. */
   cardPresent(ceremonyId: string): boolean {
     return this.#prompts.card(ceremonyId);
   }
 
-  /** The card failed with the SDK's number, 600 to 617. */
+  /** The card failed with this error number of the SDK, 600 to 617. */
   cardFailed(ceremonyId: string, code: number): boolean {
     return this.#prompts.card(ceremonyId, code);
   }
 
   /**
-   * What the card SDK returned, as its JSON text. It is kept and sent again on every socket until
-   * the ceremony is closed. False if that challenge is not open, or was answered before. Throws a
-   * `RangeError`, and sends nothing, if it is larger than the relay takes.
+   * The card SDK's result, as its JSON text. It is kept and sent again on every socket until the
+   * ceremony is closed. False if that challenge is not open, or was answered before. Throws a
+   * `RangeError`, and sends nothing, if it exceeds the relay's limit.
    */
   answer(ceremonyId: string, attempt: string, credential: string): boolean {
     return this.#prompts.answer(ceremonyId, attempt, credential);
   }
 
   /**
-   * The app came to the foreground: dials at once if it waits, and asks a line that stands whether
-   * it still does.
+   * The app came to the foreground: connects at once if it waits, and probes an existing
+   * connection.
    */
   wake(): void {
     this.#exchange?.wake();
@@ -179,13 +179,13 @@ export class DeviceSocket {
     this.#dial();
   }
 
-  /** The network changed: leaves the line that may be dead, and dials at once. */
+  /** The network changed: drops the connection, which may be dead, and reconnects at once. */
   redial(): void {
     this.#leave();
     this.wake();
   }
 
-  /** Closes in order and ends it. */
+  /** Closes the socket in order and ends it. */
   stop(): void {
     this.#stop("told");
   }
@@ -206,7 +206,7 @@ export class DeviceSocket {
         throw error;
       },
     );
-    // Who goes by the events needs no promise.
+    // Apps that use the events need not handle the promise.
     done.catch(() => {});
     return done;
   }
@@ -215,7 +215,7 @@ export class DeviceSocket {
     try {
       this.#options.onEvent(event);
     } catch (error) {
-      // The listener's own fault is none of the connection's.
+      // An error of the listener must not affect the connection.
       queueMicrotask(() => {
         throw error;
       });
@@ -229,7 +229,7 @@ export class DeviceSocket {
     if (!this.#stopped) this.#dial();
   }
 
-  /** Leaves the line without its consent. */
+  /** Drops the connection and ignores its further events. */
   #leave(): void {
     if (this.#loading) return;
     this.#line?.drop();
@@ -252,7 +252,7 @@ export class DeviceSocket {
         ended: (end) => this.#ended(line, end),
       });
     } catch {
-      // Such as an URL that the platform refuses: said like any other end.
+      // For example a URL that the platform refuses: handled like any other end.
     }
     this.#line = line;
     this.#liveness.dialled(WELCOME_MS);
@@ -285,21 +285,21 @@ export class DeviceSocket {
     } else if (this.#welcomedAt !== undefined) {
       if (frame.type === "error" && frame.ceremony_id === undefined) {
         this.#liveness.answered();
-        // Of what this client sends, an older relay does not know `ping` alone.
+        // Of this client's frames, older relays do not know `ping` only.
         if (frame.code === "unknown_type") return;
       }
       this.#prompts.frame(frame);
     }
   }
 
-  /** During an exchange this is most likely the relay asking for the new key. */
+  /** During a rotation this is most likely the relay's request for the new key. */
   async #proveAgain(nonce: string): Promise<void> {
     const [line, exchange] = [this.#line, this.#exchange];
     await exchange?.asked();
     if (line !== this.#line) return;
     if (!exchange || exchange !== this.#exchange) return this.#prove(nonce);
-    // The request got no answer, and the relay answers no later proof on a standing socket. It does
-    // answer the first proof on a new one, which settles an exchange whose answers are all lost.
+    // The request got no answer, and the relay does not answer later proofs on an open socket. It does
+    // answer the first proof on a new one, which settles the rotation.
     this.#signer = exchange.next;
     this.redial();
   }
@@ -309,7 +309,7 @@ export class DeviceSocket {
     const signer = this.#signer;
     const { device } = this.#options;
     try {
-      // `aud` is what was dialled, and never what somebody says it was.
+      // `aud` must be the URL that was dialled, never one from a message.
       const claims = { aud: device.socket_url, nonce, device_id: device.device_id };
       const proof = await signed(signer, "fido-relay-device+jwt", claims);
       if (line !== this.#line) return;
@@ -330,7 +330,7 @@ export class DeviceSocket {
     const next = this.#reconnect.after(end, stood, this.#goawayMs);
     this.#line = this.#welcomedAt = this.#goawayMs = undefined;
     const exchange = this.#exchange;
-    // Perhaps the other key counts.
+    // Perhaps the other key is valid.
     if (exchange && end.code === 4401) {
       this.#signer = this.#proven === exchange.next ? exchange.signer : exchange.next;
     }
@@ -354,7 +354,7 @@ export class DeviceSocket {
     this.#line?.close();
     this.#line = this.#welcomedAt = undefined;
     this.#prompts.stop();
-    // What a device that is gone has signed nobody takes; otherwise the next run of the app sends it.
+    // A revoked device's answers are useless; in all other cases the next run of the app sends them.
     this.#answers.clear(why === "revoked" || why === "unknown_device");
     this.#tell({ kind: "stopped", why });
   }

@@ -1,15 +1,15 @@
-// How a device socket reaches its relay: whatever WebSocket there is. What it hides (pings, the
-// HTTP status of a refusal) the device socket does without.
+// How a device socket connects to its relay: any WebSocket. The device socket does without what it
+// hides (pings, the HTTP status of a refusal).
 
 import type { SocketEnd } from "./reconnect.js";
 
-/** Told by a line what happens on it. */
+/** Receives the events of a connection. */
 export interface LineListener {
   /** A text message. */
   text(message: string): void;
-  /** Any sign of life, pings included. */
+  /** Any received frame, pings included. */
   alive(): void;
-  /** It ended, or never came to be; nothing follows. */
+  /** It ended, or was never established; no event follows. */
   ended(end: SocketEnd): void;
 }
 
@@ -22,7 +22,7 @@ export interface Line {
   drop(): void;
 }
 
-/** Opens a line with this subprotocol; follows no redirect, offers no compression. */
+/** Connects with this subprotocol; follows no redirect, offers no compression. */
 export type Dial = (url: string, protocol: string, listener: LineListener) => Line;
 
 /**

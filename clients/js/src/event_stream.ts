@@ -1,12 +1,12 @@
-// Server-sent events (WHATWG HTML, section 9.2.6) out of a byte stream, as far as a relay uses them.
+// Parser for server-sent events (WHATWG HTML, section 9.2.6), as far as a relay uses them.
 
-/** What a stream says. `comment` counts as a sign of life alone. */
+/** An item of the stream. `comment` is only a keep-alive. */
 export type StreamItem =
   | { kind: "event"; id: string; data: string }
   | { kind: "retry"; ms: number }
   | { kind: "comment" };
 
-/** Takes a stream's text in pieces of any size. */
+/** Accepts the text in pieces of any size. */
 export class EventStreamParser {
   #rest = "";
   #id = "";

@@ -1,4 +1,4 @@
-// The public face of the package; `@fido-relay/client/node` has Node's own way to dial.
+// The public API of the package; `@fido-relay/client/node` adds Node's own `dial`.
 
 export { standardBase64 } from "./card.js";
 export { base64url, generateDeviceKey, webCryptoSigner, type DeviceKeyPair, type DeviceSigner, type P256Jwk } from "./device_key.js";

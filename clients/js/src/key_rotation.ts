@@ -1,5 +1,5 @@
-// The exchange of a device key (docs/protocol.md, section 3): both keys sign, one request, and the
-// same request again for as long as nobody knows what became of it. It knows no sockets.
+// Rotation of a device key (docs/protocol.md, section 3): both keys sign one request, which is
+// repeated until its result is known. It knows no sockets.
 
 import { signed, thumbprint, type DeviceSigner } from "./device_key.js";
 import type { PairedDevice } from "./pairing.js";
@@ -8,12 +8,12 @@ import { detailOf, withDetail } from "./problem.js";
 
 const FIRST_MS = 500;
 const MOST_MS = 60_000;
-/** For one answer. The socket has 60 s to sign anew, and waits for it. */
+/** Limit for one answer. A socket waits for it and has 60 s to sign again. */
 const ANSWER_MS = 15_000;
-/** A clock this far from the relay's is one that a refusal may be about; the relay allows 300 s. */
+/** A clock difference above which a refusal may be about the clock; the relay allows 300 s. */
 const SKEW_S = 60;
 
-/** Why a device has no new key (or is not known to have one); go by `code`. */
+/** The device has no new key, or is not known to have one; use `code`. */
 export class KeyRotationError extends Error {
   override name = "KeyRotationError";
   constructor(
@@ -21,9 +21,9 @@ export class KeyRotationError extends Error {
     readonly status: number,
     /** The problem's `code`, such as `proof_refused`; `called_off` if it was stopped before. */
     readonly code: string,
-    /** Whether the old key counts for certain. If not, keep both. */
+    /** Whether the old key is certainly still valid. If not, keep both. */
     readonly settled: boolean,
-    /** What the relay says is wrong, for a log: the field and what it takes. */
+    /** The relay's explanation, for a log: the field and what it accepts. */
     readonly detail?: string,
   ) {
     super(`the device key is not exchanged: ${status} ${code}${withDetail(detail)}`);
@@ -32,24 +32,24 @@ export class KeyRotationError extends Error {
 
 export interface KeyRotationOrder {
   device: PairedDevice;
-  /** The key that counts until now. */
+  /** The key that is valid until now. */
   signer: DeviceSigner;
-  /** The key that shall count. Store it beside the old one before. */
+  /** The new key. Store it beside the old one first. */
   next: DeviceSigner;
   /** Gives up waiting: `settled` is false then. */
   signal?: AbortSignal;
   fetch?: typeof fetch;
 }
 
-/** Where a device's key is exchanged, from where its socket is. */
+/** The rotation endpoint, from the socket's URL. */
 export function keyUrl(socketUrl: string): string {
   return `${socketUrl.replace(/\/v1\/device\/socket$/, "").replace(/^ws/, "http")}/v1/device/key`;
 }
 
 /**
- * Asks the relay to take `next` in place of the device's key, again and again until it has said yes
- * or no; rejects with a `KeyRotationError`, or as a signer does that fails before anything is sent.
- * For an app without a `DeviceSocket`, which has a `rotateKey` of its own.
+ * Asks the relay to replace the device's key by `next`, repeatedly until it has accepted or refused;
+ * rejects with a `KeyRotationError`, or with the signer's own error if it fails before anything is
+ * sent. For an app without a `DeviceSocket`, which has its own `rotateKey`.
  */
 export async function rotateDeviceKey(order: KeyRotationOrder): Promise<void> {
   const { device, signer, next, signal, fetch } = order;
@@ -64,21 +64,21 @@ export async function rotateDeviceKey(order: KeyRotationOrder): Promise<void> {
   }
 }
 
-/** What came of one request. */
+/** The result of one request. */
 type Answer = { taken: true } | { refused: KeyRotationError; date: number } | { unknown: true; waitMs: number };
 
-/** One exchange, to its end. */
+/** One rotation, to its end. */
 export class KeyExchange {
   readonly #url: string;
   readonly #fetch: typeof fetch | undefined;
   readonly #stopped = new AbortController();
   #awake = new AbortController();
-  /** Whether the relay may have taken the new key without our learning it. */
+  /** Whether the relay may have accepted the new key without an answer that arrived. */
   #begun: boolean;
   /** Added to the clock, in seconds. */
   #skew = 0;
   #settled = false;
-  /** Ends with the request that is under way. */
+  /** Aborts the request in flight. */
   #request: Promise<unknown> = Promise.resolve();
 
   constructor(
@@ -93,12 +93,12 @@ export class KeyExchange {
     this.#fetch = send;
   }
 
-  /** Resolves when the relay has taken the key, and rejects when it will not, or when stopped. */
+  /** Resolves when the relay has accepted the key; rejects when it refuses, or when stopped. */
   async run(): Promise<void> {
     for (let failures = 0, corrected = false; ; failures += 1) {
       if (this.#settled) return;
       if (this.#stopped.signal.aborted) throw new KeyRotationError(0, "called_off", false);
-      // Before the request: a call during it must not be lost.
+      // Set before the request, so that a call during it is not lost.
       this.#awake = new AbortController();
       const request = this.#ask();
       this.#request = request.catch(() => {});
@@ -106,7 +106,7 @@ export class KeyExchange {
       if (this.#settled || "taken" in answer) return;
       if ("refused" in answer) {
         const skew = answer.date - Math.floor(Date.now() / 1000);
-        // Once: by the relay's clock it may be accepted.
+        // Once: with the relay's clock it may be accepted.
         if (corrected || !(Math.abs(skew - this.#skew) > SKEW_S)) throw answer.refused;
         [corrected, this.#skew] = [true, skew];
         continue;
@@ -116,17 +116,17 @@ export class KeyExchange {
     }
   }
 
-  /** Ends with the request that is under way, whatever comes of it. */
+  /** Stops, whatever becomes of the request in flight. */
   async asked(): Promise<void> {
     await this.#request;
   }
 
-  /** There may be a network again: asks at once. */
+  /** The network may be back: repeats the request at once. */
   wake(): void {
     this.#awake.abort();
   }
 
-  /** The relay has welcomed the new key: that is an answer as well. */
+  /** The relay has welcomed the new key, which is an answer as well. */
   welcomed(): void {
     this.#settled = true;
     this.stop();
@@ -163,10 +163,10 @@ export class KeyExchange {
         const date = Math.floor(Date.parse(headers.get("date") ?? "") / 1000);
         return { refused: new KeyRotationError(status, code, true, detailOf(answer)), date };
       }
-      // Too early, or somebody else's word: the relay's own is yet to come.
+      // Too early, or a proxy's answer: the relay's own is yet to come.
       return { unknown: true, waitMs: retryAfterMs(headers.get("retry-after")) };
     } catch (error) {
-      // A signer that fails has sent nothing.
+      // If the signer failed, nothing was sent.
       if (!this.#begun) throw error;
       return { unknown: true, waitMs: 0 };
     } finally {

@@ -1,28 +1,28 @@
-// Whether a line still carries anything: docs/protocol.md, section 4. Most platforms hide WebSocket
-// pings, and a network that goes away says nothing, so a line that is silent is asked.
+// Detects dead connections (docs/protocol.md, section 4). Most platforms hide WebSocket pings, and a
+// lost network is silent, so a silent connection is probed.
 
-/** Heartbeats of silence after which a line is asked, and what its answer may take. */
+/** Heartbeats of silence before a probe, and for its answer. */
 const ASK_AFTER = 2;
 const ANSWER_WITHIN = 0.5;
 
-/** The watchdog of one line at a time. */
+/** The watchdog of one connection at a time. */
 export class Liveness {
   readonly #send: (frame: string) => void;
   readonly #dead: () => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** When `#timer` ends the line, by `performance.now()`; undefined while it only looks. */
+  /** When `#timer` ends the connection, by `performance.now()`; undefined while it only watches. */
   #until: number | undefined;
   #heartbeatMs: number | undefined;
   #heard = 0;
   #asked = 0;
 
-  /** `dead` is called once, for a line that gave no sign of life in time. */
+  /** `dead` is called once, for a connection without any frame in time. */
   constructor(send: (frame: string) => void, dead: () => void) {
     this.#send = send;
     this.#dead = dead;
   }
 
-  /** A line was dialled; its welcome is due within this time. */
+  /** A connection was opened; its welcome is due within this time. */
   dialled(welcomeMs: number): void {
     this.#heartbeatMs = undefined;
     this.#expect(welcomeMs);
@@ -33,14 +33,14 @@ export class Liveness {
     this.answered();
   }
 
-  /** Any sign of life, pings included. It answers no question: it may have waited in a buffer. */
+  /** Any received frame, pings included. It does not answer a probe: it may have waited in a buffer. */
   heard(): void {
     this.#heard = performance.now();
   }
 
   /**
-   * The `pong` of this id; or, without an id, an error about no ceremony: a relay that does not
-   * know `ping` says `unknown_type`.
+   * The `pong` of this id; or, without an id, an error about no ceremony: an older relay answers
+   * `ping` with `unknown_type`.
    */
   answered(id = String(this.#asked)): void {
     if (this.#heartbeatMs === undefined || id !== String(this.#asked)) return;
@@ -49,10 +49,10 @@ export class Liveness {
     this.#look(this.#heartbeatMs);
   }
 
-  /** Has the line show within this time that it is alive. */
+  /** Requires an answer of the connection within this time. */
   ask(withinMs: number): void {
     if (this.#timer === undefined) return;
-    // A question that is out already, or a handshake, is given no more time than it had.
+    // A pending probe or handshake keeps its earlier limit.
     if (this.#until !== undefined && this.#until <= performance.now() + withinMs) return;
     if (this.#heartbeatMs !== undefined) {
       this.#asked += 1;

@@ -1,6 +1,6 @@
-// A line for Node without a library: RFC 6455 over node:http, which most WebSocket classes cannot
-// match here. It sends no Origin and offers no compression, hears pings, and sees the HTTP status
-// and Retry-After of a refusal.
+// A connection for Node without a library: RFC 6455 over node:http, because most WebSocket classes
+// lack what is needed here: it sends no Origin, offers no compression, sees pings, and sees the HTTP
+// status and Retry-After of a refusal.
 
 import { createHash, randomBytes } from "node:crypto";
 import { request as requestHttp, type RequestOptions } from "node:http";
@@ -10,16 +10,16 @@ import type { Dial, Line, LineListener } from "./dial.js";
 import { retryAfterMs } from "./pause.js";
 import type { SocketEnd } from "./reconnect.js";
 
-/** The largest message that is taken: options of a FIDO2 server may be large. */
+/** The largest accepted message: options of a FIDO2 server may be large. */
 const MESSAGE_BYTES = 1024 * 1024;
 const [CONTINUED, TEXT, CLOSE, PING, PONG] = [0x0, 0x1, 0x8, 0x9, 0xa];
 
-/** Dials with TLS options of the app's, such as a `ca` of its own. */
+/** Connects with the app's TLS options, such as a `ca`. */
 export function dialer(options: RequestOptions & { ca?: string | Buffer } = {}): Dial {
   return (url, protocol, listener) => new NodeLine(url, protocol, listener, options);
 }
 
-/** Dials with the system's roots. */
+/** Connects with the system's roots. */
 export const dialNode: Dial = dialer();
 
 class NodeLine implements Line {
@@ -106,7 +106,7 @@ class NodeLine implements Line {
       const start = short < 126 ? 2 : short === 126 ? 4 : 10;
       if (buffer.length < start) return;
       const length = start === 2 ? short : start === 4 ? buffer.readUInt16BE(2) : Number(buffer.readBigUInt64BE(2));
-      // A server masks nothing and was offered no extension.
+      // Servers do not mask frames, and no extension was offered.
       if (short & 0x80 || (buffer[0] ?? 0) & 0x70) return this.#end({ code: 1002 });
       if (length > MESSAGE_BYTES) return this.#end({ code: 1009 });
       if (buffer.length < start + length) return;

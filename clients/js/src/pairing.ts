@@ -5,39 +5,39 @@ import type { Platform } from "./frames.js";
 import { reasonOf, retryAfterMs } from "./pause.js";
 import { detailOf, withDetail } from "./problem.js";
 
-/** What pairing gives. Store it with the key. */
+/** The result of pairing. Store it with the key. */
 export interface PairedDevice {
   device_id: string;
   socket_url: string;
 }
 
 export type PairingOrder = {
-  /** Base URL of the relay, without a trailing slash. Show its host to the person before. */
+  /** Base URL of the relay, without a trailing slash. Show its host to the user before pairing. */
   relay: string;
   signer: DeviceSigner;
   platform: Platform;
-  /** What the person calls the phone. */
+  /** The user's name for the phone. */
   name?: string;
-  /** `http` for a relay on this machine: for development builds alone. */
+  /** Allow `http` for a relay on this machine: for development builds only. */
   allowLoopback?: boolean;
   signal?: AbortSignal;
   fetch?: typeof fetch;
 } & ({ token: string } | { typedCode: string });
 
-/** Why there is no new device; go by `code` (docs/protocol.md, section 3). */
+/** Pairing failed; use `code` (docs/protocol.md, section 3). */
 export class PairingError extends Error {
   override name = "PairingError";
   constructor(
     /** The refusal's HTTP status; 0 without an answer. */
     readonly status: number,
     /**
-     * The problem's `code`; `unreachable` without an answer; `insecure_socket` if the relay named a
-     * socket that is not encrypted.
+     * The problem's `code`; `unreachable` without an answer; `insecure_socket` if the relay returned an
+     * unencrypted socket URL.
      */
     readonly code: string,
     /** With 429 and 503: milliseconds to wait before sending the same again. */
     readonly retryAfterMs: number,
-    /** What the relay says is wrong, for a log: the field and what it takes. */
+    /** The relay's explanation, for a log: the field and what it accepts. */
     readonly detail?: string,
   ) {
     super(`not paired: ${status} ${code}${withDetail(detail)}`);
@@ -57,14 +57,14 @@ export function parsePairingLink(link: string): { relay: string; token: string }
   }
 }
 
-/** The one form of a typed code, out of any spelling. */
+/** The canonical form of a typed code. */
 export function plainTypedCode(code: string): string {
   const plain = code.toUpperCase().replace(/[\s-]/g, "").replace(/[IL]/g, "1").replace(/O/g, "0");
   if (!/^[0-9A-HJKMNP-TV-Z]{10}$/.test(plain)) throw new TypeError("not a pairing code");
   return plain;
 }
 
-/** Makes the signer's key a device of the user whom the token or the code was made for. */
+/** Makes the signer's key a device of the user for whom the token or code was created. */
 export async function pairDevice(order: PairingOrder): Promise<PairedDevice> {
   const { signer, platform, name } = order;
   const loopback = /^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/.test(order.relay);
@@ -102,7 +102,7 @@ export async function pairDevice(order: PairingOrder): Promise<PairedDevice> {
   const { device_id, socket_url, code } = answer;
   if (response.status === 201 && typeof device_id === "string" && typeof socket_url === "string") {
     const near = /^ws:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?\//.test(socket_url);
-    // Proofs and answers go there, for as long as the device lives.
+    // Proofs and answers go to this URL for the life of the device.
     if (!socket_url.startsWith("wss://") && !(near && order.allowLoopback)) {
       throw new PairingError(response.status, "insecure_socket", 0);
     }

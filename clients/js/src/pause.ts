@@ -1,6 +1,6 @@
-// Waiting that can be called off, and the chance that keeps many clients apart.
+// Waiting with a signal, and random delays that keep many clients apart.
 
-/** Why it was aborted. React Native's signals have no reason to give. */
+/** The reason of the abort. React Native's signals have none. */
 export function reasonOf(signal: AbortSignal): unknown {
   return signal.reason ?? Object.assign(new Error("this was called off"), { name: "AbortError" });
 }
@@ -26,7 +26,7 @@ export function backoff(failures: number, first: number, most: number, random = 
   return random() * Math.min(most, first * 2 ** Math.min(failures, 16));
 }
 
-/** A longer wait is not believed: it would pass for a client that hangs, and overflow its timer. */
+/** Longer waits are capped: they would look like a hanging client, and overflow its timer. */
 const RETRY_AFTER_MOST_S = 600;
 
 /** A `Retry-After` in milliseconds, at most 10 minutes; 0 without one. The relay sends seconds; a

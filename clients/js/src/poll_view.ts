@@ -1,8 +1,8 @@
-// The answer of a long poll, as the events that a stream would have brought.
+// Converts the answer of a long poll to the events of a stream.
 
 import type { Phase, Step, WatchEvent } from "./frames.js";
 
-/** The answer of a long poll, as far as it is needed. */
+/** The answer of a long poll, the fields used here. */
 export interface View {
   status: WatchEvent["status"];
   phase: WatchEvent["phase"];
@@ -17,7 +17,7 @@ const LEADS_TO: { [step in Step]?: Phase } = {
   closed: "closed",
 };
 
-/** The events that make up what a long poll tells: word for word what the stream says. */
+/** The events that correspond to the answer, identical to those of a stream. */
 export function eventsOf(view: View): WatchEvent[] {
   const steps = view.progress.map((entry) => entry.step);
   // With binding `none` a challenge is prepared from the first.

@@ -1,4 +1,4 @@
-// What errors say of a refusal (RFC 9457).
+// Texts of refusals (RFC 9457) for error messages.
 
 /** A problem's `detail` as the end of an error's message. */
 export function withDetail(detail: string | undefined): string {

@@ -1,30 +1,30 @@
-// What the app shows, and what the person and the card have said: kept until the relay evidently has
-// it (docs/protocol.md, section 10). It knows no sockets; that something was lost it learns from
-// the relay sending something again.
+// What the app shows, and what user and card have answered: kept until the relay evidently has it
+// (docs/protocol.md, section 10). It knows no sockets: when the relay sends a frame again, the
+// answer to it was lost.
 
 import type { Answers } from "./answers.js";
 import type { AckOf, ChallengeFrame, ClosedFrame, DeclineReason, ErrorFrame, OfferFrame, RelayFrame } from "./frames.js";
 
-/** After a welcome, what is not sent again within this time is over. */
+/** A prompt that is not sent again within this time after a welcome has ended. */
 const OPEN_AGAIN_MS = 5_000;
 /** An answer under verification outlives the ceremony's time. */
 const VERIFYING_MS = 30_000;
 const RETRY_MS = 500;
-/** A code that was typed alone waits so long for its answer: pages show a code for about as long. */
+/** How long a code typed outside of a prompt waits for its answer: about as long as a page shows it. */
 const TYPED_MS = 120_000;
 /** Card errors that leave the ceremony open; every other one ends it (docs/protocol.md, section 8). */
 const CARD_AGAIN = new Set([600, 601, 604, 607]);
 
-/** Why a prompt is to be taken down without a `closed`. */
+/** Why a prompt is taken down without a `closed`. */
 export type TakenDown = "time_is_up" | "not_open_any_more" | "claimed_elsewhere" | "already_closed" | "unknown_ceremony";
 
-/** How a code found the ceremony that is offered. */
+/** How a typed code found the offered ceremony. */
 export interface Preview {
-  /** Whether phones were asked for it beforehand. */
+  /** Whether phones rang for it before. */
   rang: boolean;
-  /** Whether the user succeeded before in the browser that asks. */
+  /** Whether the user succeeded before in the requesting browser. */
   knownBrowser: boolean;
-  /** The person said "not me" a short while ago: warn before the confirmation. */
+  /** The user said "not me" a short while ago: warn before the confirmation. */
   afterNotMe: boolean;
   /** Whether `confirm` knows the code; if not, ask for it as for any offer. */
   typed: boolean;
@@ -32,23 +32,23 @@ export interface Preview {
 
 export type PromptEvent =
   /**
-   * Show it and ask for the code; `again` if it is shown already. With `preview` it was found by a
-   * code that was typed: show who asks and what for, and `confirm` if the person says so.
+   * Show it and ask for the code; `again` if it is already shown. With `preview` a typed code found
+   * it: show the initiator and the purpose, and call `confirm` if the user agrees.
    */
   | { kind: "offer"; offer: OfferFrame; again: boolean; preview?: Preview }
-  /** The code that was typed into this prompt was another ceremony's, which is previewed: ask again. */
+  /** The code typed into this prompt belongs to another ceremony, which is previewed: ask again. */
   | { kind: "ask_again"; ceremonyId: string }
-  /** No answer came to a code that was typed alone. It is not sent any more. */
+  /** A code typed outside of a prompt got no answer. It is not sent any more. */
   | { kind: "unanswered"; claimId: string }
-  /** Show it and ask for the card; `again` if this very challenge is shown or answered already. */
+  /** Show it and ask for the card; `again` if this very challenge is already shown or answered. */
   | { kind: "challenge"; challenge: ChallengeFrame; again: boolean }
   /** The answer is stored. */
   | { kind: "accepted"; ceremonyId: string; attempt: string }
-  /** It is over: say how it ended. */
+  /** The ceremony has ended: show the outcome. */
   | { kind: "closed"; closed: ClosedFrame }
   /** Take it down. */
   | { kind: "taken_down"; ceremonyId: string; why: TakenDown }
-  /** The relay refused a frame; where it is one of a code, ask again. */
+  /** The relay refused a frame; if it was a code, ask again. */
   | { kind: "refused"; error: ErrorFrame };
 
 interface Claim {
@@ -59,14 +59,14 @@ interface Claim {
 
 interface Prompt {
   attempt?: string;
-  /** `card`: an error of the card that ends the ceremony. */
+  /** `card`: a card error that ends the ceremony. */
   said?: { type: "claim" | "decline" | "card"; frame: string; claim?: Claim };
-  /** A typed code found it, this one if it is known: the relay does not send it again by itself. */
+  /** Found by a typed code (this one, if known): the relay does not send it again by itself. */
   found?: { code?: string };
   timer: ReturnType<typeof setTimeout> | undefined;
   /** By `performance.now()`. */
   until: number;
-  /** The socket on which the relay has shown it last. */
+  /** The socket on which the relay sent it last. */
   shownOn: number;
 }
 
@@ -74,17 +74,17 @@ export class Prompts {
   readonly #send: (frame: string) => void;
   readonly #tell: (event: PromptEvent) => void;
   readonly #prompts = new Map<string, Prompt>();
-  /** Also of ceremonies whose prompt is gone. */
+  /** Also of ceremonies without a prompt. */
   readonly #answers: Answers;
   readonly #timers = new Set<ReturnType<typeof setTimeout>>();
-  /** A code that was typed where no prompt asked for it, until it is answered. */
+  /** A code typed outside of a prompt, until it is answered. */
   #typed: (Claim & { timer: ReturnType<typeof setTimeout> }) | undefined;
-  /** No two runs of the app name a claim alike. */
+  /** Unique across runs of the app. */
   readonly #run = Math.random().toString(36).slice(2);
   #claims = 0;
   #over = false;
   #socket = 0;
-  /** The largest frame that the relay takes, in bytes. */
+  /** The largest frame that the relay accepts, in bytes. */
   #limit = Infinity;
 
   constructor(answers: Answers, send: (frame: string) => void, tell: (event: PromptEvent) => void) {
@@ -93,29 +93,28 @@ export class Prompts {
     this.#tell = tell;
   }
 
-  /** Whether anything is shown, or said and not answered. */
+  /** Whether anything is shown, or sent and unanswered. */
   get isOpen(): boolean {
     return this.#typed !== undefined || this.ceremonies().length > 0;
   }
 
-  /** What is shown, and what was answered and has not ended. */
+  /** Ceremonies that are shown, or answered and not ended. */
   ceremonies(): string[] {
     return [...new Set([...this.#prompts.keys(), ...this.#answers.ceremonies()])];
   }
 
   /**
-   * A socket was welcomed that takes frames of so many bytes: what the relay may not have goes out
-   * first.
+   * A socket with this frame limit was welcomed: first sends again what the relay may not have.
    */
   connected(limit: number): void {
     this.#socket += 1;
     this.#limit = limit;
     for (const [id, { frame }] of this.#answers.entries()) {
-      // Sending it would end every socket.
+      // Sending it would close every socket.
       if (bytesOf(frame) > limit) this.#answers.delete(id);
       else this.#send(frame);
     }
-    // Nothing asks for these.
+    // The relay does not ask for these again.
     if (this.#typed) this.#send(this.#typed.frame);
     for (const { found, said } of this.#prompts.values()) {
       if (found && said?.type === "claim") this.#send(said.frame);
@@ -144,7 +143,7 @@ export class Prompts {
     } else if (frame.type === "error") this.#refused(frame);
   }
 
-  /** The person typed the code. False if there is nothing that it could be for. */
+  /** The user typed the code. False if no prompt can take it. */
   claim(ceremonyId: string, code: string): boolean {
     const prompt = this.#prompts.get(ceremonyId);
     if (!prompt || prompt.attempt !== undefined) return false;
@@ -152,7 +151,7 @@ export class Prompts {
     return this.#says(prompt, { type: "claim", frame: claim.frame, claim });
   }
 
-  /** The person typed a code, into no prompt. */
+  /** The user typed a code outside of a prompt. */
   typeCode(code: string): string {
     const claim = this.#claim(code);
     const unanswered = () => {
@@ -160,19 +159,19 @@ export class Prompts {
       this.#tell({ kind: "unanswered", claimId: claim.claimId });
     };
     clearTimeout(this.#typed?.timer);
-    // Nothing is told after the end.
+    // No events after the end.
     if (!this.#over) this.#typed = { ...claim, timer: setTimeout(unanswered, TYPED_MS) };
     this.#send(claim.frame);
     return claim.claimId;
   }
 
-  /** The person wants what their code found. False if that code is not known, or it is taken up. */
+  /** The user confirms a preview. False if its code is unknown, or it is already claimed. */
   confirm(ceremonyId: string): boolean {
     const code = this.#prompts.get(ceremonyId)?.found?.code;
     return code !== undefined && this.claim(ceremonyId, code);
   }
 
-  /** The person said no. */
+  /** The user declines. */
   decline(ceremonyId: string, reason: DeclineReason): boolean {
     const prompt = this.#prompts.get(ceremonyId);
     if (!prompt) return false;
@@ -180,7 +179,7 @@ export class Prompts {
     return this.#says(prompt, { type: "decline", frame });
   }
 
-  /** A card is in the field, or failed with the SDK's number. */
+  /** The NFC field detected a card, or it failed with this error number of the SDK. */
   card(ceremonyId: string, error?: number): boolean {
     const prompt = this.#prompts.get(ceremonyId);
     if (!prompt) return false;
@@ -188,15 +187,15 @@ export class Prompts {
     const frame = JSON.stringify({ type: "card", ceremony_id: ceremonyId, ...what });
     const ends = error !== undefined && error >= 600 && error <= 617 && !CARD_AGAIN.has(error);
     const kept = prompt.said !== undefined || this.#answers.has(ceremonyId);
-    // The card is not asked twice for what it has said for good.
+    // A final error of the card is not asked for twice.
     if (ends && prompt.attempt !== undefined && !kept) prompt.said = { type: "card", frame };
     this.#send(frame);
     return true;
   }
 
   /**
-   * The card signed. The SDK's JSON text goes out as it is; a second answer does not. Throws a
-   * `RangeError`, and keeps nothing, if it is more than the relay takes.
+   * The card signed. The SDK's JSON text is sent unchanged; a second answer is ignored. Throws a
+   * `RangeError`, and keeps nothing, if it exceeds the relay's limit.
    */
   answer(ceremonyId: string, attempt: string, credential: string): boolean {
     const prompt = this.#prompts.get(ceremonyId);
@@ -215,7 +214,7 @@ export class Prompts {
     return true;
   }
 
-  /** Forgets every prompt, timers too. */
+  /** Drops every prompt and timer. */
   stop(): void {
     this.#over = true;
     for (const { timer } of this.#prompts.values()) clearTimeout(timer);
@@ -230,12 +229,12 @@ export class Prompts {
     if (offer.by_code) return this.#previewed(offer);
     const known = this.#prompts.get(id);
     this.#show(offer);
-    // The relay offers what it has not been told.
+    // The relay offers it again, so it has not received the claim.
     if (known?.said && known.said.type !== "card") this.#send(known.said.frame);
     this.#tell({ kind: "offer", offer, again: known !== undefined });
   }
 
-  /** The relay shows what a typed code found. */
+  /** The relay previews the ceremony that a typed code found. */
   #previewed(offer: OfferFrame): void {
     const { ceremony_id: id, claim_id: claimId } = offer;
     const named = ({ said }: Prompt) => claimId !== undefined && said?.claim?.claimId === claimId;
@@ -244,7 +243,7 @@ export class Prompts {
     const prompt = this.#show(offer);
     const { said } = prompt;
     const decided = said !== undefined || prompt.attempt !== undefined;
-    // Typed into this very prompt, which the relay did not know to be shown; or once more alone.
+    // The code belongs to this very prompt, which the relay did not know to be shown; or it was repeated.
     if (decided && said && code !== undefined) this.#send(said.frame);
     if (decided) this.#tell({ kind: "offer", offer, again: true });
     else {
@@ -259,7 +258,7 @@ export class Prompts {
     this.#tell({ kind: "ask_again", ceremonyId: into[0] });
   }
 
-  /** What was typed alone needs no more sending, if this claim's answer came or none is named. */
+  /** Stops resending a code typed outside of a prompt, if this claim was answered or none is named. */
   #answered(claimId?: string): string | undefined {
     const typed = this.#typed;
     if (!typed || (claimId !== undefined && typed.claimId !== claimId)) return undefined;
@@ -272,14 +271,14 @@ export class Prompts {
     const { ceremony_id: id, attempt } = challenge;
     this.#ack(id, "challenge");
     const kept = this.#answers.get(id);
-    // Answered, but not shown: by an earlier run of the app.
+    // Answered by an earlier run of the app, so it is not shown.
     const again = this.#prompts.get(id)?.attempt === attempt || kept?.attempt === attempt;
     const prompt = this.#show(challenge);
     prompt.attempt = attempt;
-    // What a card said, it said to its own challenge.
+    // A card's error belongs to its own challenge.
     if (prompt.said?.type === "claim" || (prompt.said?.type === "card" && !again)) delete prompt.said;
     if (prompt.said) this.#send(prompt.said.frame);
-    // An answer to an earlier challenge is of no more use.
+    // An answer to an earlier challenge is obsolete.
     if (kept && kept.attempt !== attempt) this.#answers.delete(id);
     this.#tell({ kind: "challenge", challenge, again });
   }
@@ -298,7 +297,7 @@ export class Prompts {
       case "code_ambiguous":
       case "too_many_codes":
       case "device_locked":
-        // Of a code that was typed before the last one there is nothing left.
+        // An earlier typed code leaves nothing behind.
         if (prompt?.said?.claim && (error.claim_id ?? prompt.said.claim.claimId) === prompt.said.claim.claimId) {
           delete prompt.said;
           delete prompt.found?.code;
@@ -366,7 +365,7 @@ export class Prompts {
   #takeDown(ceremonyId: string, why: TakenDown): void {
     const prompt = this.#prompts.get(ceremonyId);
     if (why === "time_is_up") {
-      // The answer stays: the next socket may still hear how it ended.
+      // The answer is kept: the next socket may still report the end.
       clearTimeout(prompt?.timer);
       this.#prompts.delete(ceremonyId);
     } else this.#forget(ceremonyId);
@@ -388,7 +387,7 @@ export class Prompts {
   }
 }
 
-/** How long a frame is on the wire. */
+/** The length of a frame on the wire. */
 function bytesOf(frame: string): number {
   return new TextEncoder().encode(frame).length;
 }

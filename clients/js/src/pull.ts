@@ -1,6 +1,5 @@
-// The device's HTTP road (docs/protocol.md): the frames of a socket as requests, each with a proof of
-// its own, for an app that has just woken or cannot hold a socket. What the frames mean is as it is
-// over a socket: `Prompts` decides it for both.
+// Pull (docs/protocol.md, section 16): the frames of a socket as HTTP requests, each with its own
+// proof, for an app that has just woken or cannot hold a socket. `Prompts` handles the frames of both.
 
 import { Answers } from "./answers.js";
 import { base64url, hashOf, signed, type DeviceSigner } from "./device_key.js";
@@ -14,20 +13,20 @@ import type { DeviceStorage } from "./storage.js";
 
 /** How long the relay may hold a request while something is open. */
 const WAIT_S = 25;
-/** What an answer may take beyond that. */
+/** How much longer than that an answer may take. */
 const ANSWER_MS = 15_000;
-/** The largest frame that a relay takes, unless its operator has set another. */
+/** The default limit of a frame. */
 const FRAME_BYTES = 32 * 1024;
 /** Ceremonies that one request may name. */
 const SHOWN = 16;
 const FIRST_MS = 500;
 const MOST_MS = 60_000;
-/** An answer that says nothing new and came sooner was not held: the relay is about to stop. */
+/** An unchanged answer that came sooner was not held: the relay is about to stop. */
 const HELD_MS = 1_000;
-/** Proofs refused in a row after which the relay evidently does not know the device. */
+/** Consecutive refused proofs after which the device is considered unknown. */
 const PROOFS = 5;
 
-/** Why a request brought nothing; go by `code`. */
+/** A request failed; use `code`. */
 export class PullError extends Error {
   override name = "PullError";
   constructor(
@@ -37,7 +36,7 @@ export class PullError extends Error {
     readonly code: string,
     /** With 429 and 503: milliseconds to wait before sending the same again. */
     readonly retryAfterMs: number,
-    /** What the relay says is wrong, for a log. */
+    /** The relay's explanation, for a log. */
     readonly detail?: string,
   ) {
     super(`the relay was not asked: ${status} ${code}${withDetail(detail)}`);
@@ -46,27 +45,27 @@ export class PullError extends Error {
 
 export type PullEvent =
   | PromptEvent
-  /** Something happened to another of the user's devices, or this device's push address is gone; told once. */
+  /** An event about another of the user's devices, or this device's push address is gone; once. */
   | { kind: "notice"; notice: NoticeFrame }
-  /** The relay could not be asked. `pullLoop` asks again after this long; `pullOnce` has rejected. */
+  /** A request failed. `pullLoop` repeats it after this long; `pullOnce` has rejected. */
   | { kind: "trouble"; error: unknown; retryInMs?: number }
-  /** The storage failed. What it should have kept is kept in memory. */
+  /** The storage failed; the values are kept in memory. */
   | { kind: "not_stored"; error: unknown };
 
 export interface DevicePullOptions {
   device: PairedDevice;
   signer: DeviceSigner;
-  /** Keeps answers of the card until the relay has them, also when the app is killed. */
+  /** Keeps the card's answers until the relay has them, also when the app is killed. */
   storage?: DeviceStorage;
-  /** Told of everything, in order. */
+  /** Receives every event, in order. */
   onEvent: (event: PullEvent) => void;
-  /** `notice_id`s that were shown before; they are remembered for seven days. */
+  /** `notice_id`s that were shown before; remembered for seven days. */
   noticed?: Iterable<string>;
-  /** In place of the global one. */
+  /** Replaces the global `fetch`. */
   fetch?: typeof fetch;
 }
 
-/** What is asked of the relay. */
+/** A request to the relay. */
 interface Call {
   method: "GET" | "POST" | "PUT";
   path: string;
@@ -76,7 +75,7 @@ interface Call {
   signal?: AbortSignal | undefined;
 }
 
-/** A device without a socket. Nothing is asked before the app says so. */
+/** A device without a socket. It sends requests only when the app calls it. */
 export class DevicePull {
   readonly #options: DevicePullOptions;
   readonly #base: string;
@@ -84,18 +83,18 @@ export class DevicePull {
   readonly #prompts: Prompts;
   readonly #noticed: Set<string>;
   #loaded: Promise<void> | undefined;
-  /** The relay's last nonce. */
+  /** The last nonce from the relay. */
   #nonce = "";
-  /** The state that the last answer named, for as long as nothing was missed since. */
+  /** The `state` of the last answer, as long as no frame was lost since. */
   #since: string | undefined;
-  /** Frames go out one after the other, in the order in which they were said. */
+  /** Frames are sent one after the other, in their order. */
   #sending: Promise<void> = Promise.resolve();
   #unsent: unknown;
   /** The request that the relay holds, and the ceremonies that it names. */
   #held: { ends: AbortController; shown: string } | undefined;
   #endedEarly = false;
   #stopped = false;
-  /** Ends what is under way. */
+  /** Aborts the requests in flight. */
   readonly #stopping = new AbortController();
 
   constructor(options: DevicePullOptions) {
@@ -106,14 +105,14 @@ export class DevicePull {
     this.#prompts = new Prompts(this.#answers, (frame) => this.#say(frame), (event) => this.#tell(event));
   }
 
-  /** Whether anything is shown, or said and not answered. */
+  /** Whether anything is shown, or sent and unanswered. */
   get isOpen(): boolean {
     return this.#prompts.isOpen;
   }
 
   /**
-   * Asks once, such as when a push has woken the app: resolves when everything that came is told,
-   * acknowledged, and what the relay may not have is sent; rejects with a `PullError`.
+   * Pulls once, such as when a push has woken the app: resolves when everything received is reported
+   * and acknowledged, and what the relay may not have is sent; rejects with a `PullError`.
    */
   async pullOnce(signal?: AbortSignal): Promise<void> {
     this.#since = undefined;
@@ -123,9 +122,9 @@ export class DevicePull {
   }
 
   /**
-   * Asks again and again for as long as anything is open, and resolves when nothing is. What passes
-   * (no network, 429, 5xx) is told as `trouble`, and asked again; a device that the relay does not
-   * know rejects with a `PullError` 401. Call it while the app is on the screen.
+   * Pulls for as long as anything is open, and resolves when nothing is. Temporary failures (no
+   * network, 429, 5xx) are reported as `trouble` and retried; rejects with a `PullError` 401 if the
+   * relay does not know the device. Call it while the app is on the screen.
    */
   async pullLoop(signal?: AbortSignal): Promise<void> {
     this.#since = undefined;
@@ -147,7 +146,7 @@ export class DevicePull {
         if (refused === PROOFS) throw error;
         const retryInMs = error.retryAfterMs + backoff(failures, FIRST_MS, MOST_MS);
         failures += 1;
-        // What was lost the relay shows again, or it is kept.
+        // A frame that was lost is kept, or the relay shows its prompt again.
         this.#since = undefined;
         this.#tell({ kind: "trouble", error, retryInMs });
         await pause(retryInMs, signal);
@@ -155,58 +154,58 @@ export class DevicePull {
     }
   }
 
-  /** Sets the address by which the device is woken, or removes it. Rejects with a `PullError`. */
+  /** Sets the device's push address, or removes it. Rejects with a `PullError`. */
   async setPush(push: PushTarget | null): Promise<void> {
     await this.#call({ method: "PUT", path: "/v1/device/push", body: JSON.stringify({ push }) });
   }
 
-  /** The code that the person typed. False if no prompt waits for one. */
+  /** The code that the user typed into a prompt. False if that prompt does not wait for one. */
   claim(ceremonyId: string, code: string): boolean {
     return this.#prompts.claim(ceremonyId, code);
   }
 
   /**
-   * The person typed a code where no prompt asks for one: an `offer` with `preview` follows, or
-   * `refused`, or `unanswered`, each with the name that is given here. Call `pullLoop` then, too.
+   * A code that the user typed outside of a prompt: an `offer` with `preview`, `refused` or
+   * `unanswered` follows, each with the returned claim id. Also call `pullLoop` then.
    */
   typeCode(code: string): string {
     return this.#prompts.typeCode(code);
   }
 
-  /** The person wants what their code found. False if there is no such preview. */
+  /** The user confirms a preview. False if there is no such preview. */
   confirm(ceremonyId: string): boolean {
     return this.#prompts.confirm(ceremonyId);
   }
 
-  /** The person did not ask for the prompts that were held back. Rejects with a `PullError`: it is not kept. */
+  /** The user did not request the held-back prompts. Rejects with a `PullError`: it is not kept. */
   async reportNotMe(): Promise<void> {
     const body = JSON.stringify({ type: "decline", reason: "not_me" });
     await this.#call({ method: "POST", path: "/v1/device/decline", body });
   }
 
-  /** The person said no. False if there is no such prompt. */
+  /** The user declines. False if there is no such prompt. */
   decline(ceremonyId: string, reason: DeclineReason): boolean {
     return this.#prompts.decline(ceremonyId, reason);
   }
 
-  /** A card is in the field. */
+  /** The NFC field detected a card. */
   cardPresent(ceremonyId: string): boolean {
     return this.#prompts.card(ceremonyId);
   }
 
-  /** The card failed with the SDK's number, 600 to 617. */
+  /** The card failed with this error number of the SDK, 600 to 617. */
   cardFailed(ceremonyId: string, code: number): boolean {
     return this.#prompts.card(ceremonyId, code);
   }
 
-  /** What the card SDK returned, as its JSON text; as `DeviceSocket.answer`. */
+  /** The card SDK's result, as its JSON text; see `DeviceSocket.answer`. */
   answer(ceremonyId: string, attempt: string, credential: string): boolean {
     return this.#prompts.answer(ceremonyId, attempt, credential);
   }
 
   /**
-   * Ends everything that is under way, and forgets every prompt; kept answers stay in the storage.
-   * Call it before the same device opens a socket.
+   * Aborts all requests and drops every prompt; kept answers stay in the storage. Call it before the
+   * same device opens a socket.
    */
   stop(): void {
     this.#stopped = true;
@@ -219,7 +218,7 @@ export class DevicePull {
     try {
       this.#options.onEvent(event);
     } catch (error) {
-      // The listener's own fault is none of the road's.
+      // An error of the listener must not affect the requests.
       queueMicrotask(() => {
         throw error;
       });
@@ -246,7 +245,7 @@ export class DevicePull {
       response = await this.#call({ ...call, holdMs: waitS * 1000, signal: ends.signal });
     } catch (error) {
       if (signal?.aborted) throw reasonOf(signal);
-      // Something else is to be asked now.
+      // The query has changed.
       this.#endedEarly = ends.signal.aborted;
       if (this.#endedEarly) return;
       throw error;
@@ -255,11 +254,12 @@ export class DevicePull {
       signal?.removeEventListener("abort", end);
     }
     const { frames, state } = (await response.json()) as { frames: RelayFrame[]; state: string };
-    // What is being said meanwhile gets its answer first: the prompt that comes again is no sign that it was lost.
+    // Wait for answers to frames in flight: until then a prompt that comes again does not mean that one
+    // was lost.
     await this.#quiet();
     if (this.#stopped) return;
     this.#since = state;
-    // The relay answers: as the welcome of a socket.
+    // The relay answers: equivalent to a socket's welcome.
     if (isFirst) this.#prompts.connected(FRAME_BYTES);
     for (const frame of frames) {
       if (frame.type !== "notice") this.#prompts.frame(frame);
@@ -274,7 +274,7 @@ export class DevicePull {
     return this.#prompts.ceremonies().sort().slice(0, SHOWN).join(",");
   }
 
-  /** Sends a frame after those before it; what is lost is said again with the next pull. */
+  /** Sends a frame after those before it; a lost one is sent again with the next pull. */
   #say(frame: string): void {
     this.#sending = this.#sending.then(async () => {
       if (this.#stopped || this.#unsent !== undefined) return;
@@ -287,18 +287,18 @@ export class DevicePull {
       } catch (error) {
         this.#unsent = error;
       }
-      // The look that is held would not say what was lost, nor how what it does not name has ended.
+      // The held request would report neither the lost frame nor the end of ceremonies that it does not name.
       if (this.#held && (this.#unsent !== undefined || this.#held.shown !== this.#shown())) this.#held.ends.abort();
     });
   }
 
-  /** Resolves when everything said so far is sent; rejects if something was not. */
+  /** Resolves when all frames so far are sent; rejects if one was not. */
   async #sent(): Promise<void> {
     await this.#quiet();
     if (this.#unsent !== undefined) throw this.#unsent;
   }
 
-  /** Resolves when nothing said is on its way. */
+  /** Resolves when no frame is in flight. */
   async #quiet(): Promise<void> {
     let sending: Promise<void>;
     do {
@@ -307,13 +307,13 @@ export class DevicePull {
     } while (sending !== this.#sending);
   }
 
-  /** Asks, and once more with the nonce that a refused proof has brought. */
+  /** Sends a request, and once more with the nonce of a refused proof. */
   async #call(call: Call): Promise<Response> {
     if (this.#stopped) throw new PullError(0, "called_off", 0);
     const nonce = this.#nonce;
     let response = await this.#once(call);
     if (response.status === 401 && this.#nonce !== nonce) response = await this.#once(call);
-    // An `error` frame comes with a status of its own, and is an answer.
+    // An `error` frame has its own status, and is an answer.
     if (response.ok || response.headers.get("content-type")?.startsWith("application/json")) return response;
     const problem = (await response.json().catch(() => ({}))) as Record<string, unknown>;
     const code = typeof problem["code"] === "string" ? problem["code"] : "unknown";
@@ -350,7 +350,7 @@ export class DevicePull {
         signal: ends.signal,
       });
       this.#nonce = response.headers.get("dpop-nonce") ?? this.#nonce;
-      // The whole answer, while the timer still counts: what is read later is here already.
+      // Read the whole answer while the timer still runs.
       const text = response.status === 204 ? null : await response.text();
       return new Response(text, { status: response.status, headers: response.headers });
     } catch {
@@ -366,7 +366,7 @@ export class DevicePull {
 
 let made = 0;
 
-/** A name that no proof had before: chance, the time and a count, as not every platform has better. */
+/** A unique `jti` from random numbers, time and a counter, as not every platform has better. */
 function neverUsed(): string {
   const bytes = new Uint8Array(16);
   const crypto = globalThis.crypto as Crypto | undefined;

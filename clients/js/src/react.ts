@@ -5,11 +5,11 @@ import type { WatchEvent } from "./frames.js";
 import { watchCeremony } from "./watch.js";
 import type { WatchOptions, WatchState } from "./watch_options.js";
 
-/** What a component shows of a ceremony. */
+/** The state of a watch, for a component. */
 export interface CeremonyView {
-  /** So far, in order. */
+  /** All events so far, in order. */
   events: readonly WatchEvent[];
-  /** Of the connection. */
+  /** The state of the connection. */
   state: WatchState;
   /** The last event: now the page asks its backend. */
   closed?: WatchEvent;
@@ -22,9 +22,9 @@ export type CeremonyOptions = Pick<WatchOptions, "deadlineMs" | "road" | "firstB
 const BEGINNING: CeremonyView = { events: [], state: { kind: "connecting" } };
 
 /**
- * Watches the ceremony at `url` with its ticket for as long as the component is mounted and both
- * stay the same; nothing while one is undefined. StrictMode's second mount begins anew. The options
- * are those of the first render with this URL.
+ * Watches the ceremony at `url` with its ticket while the component is mounted and both stay the
+ * same; does nothing while one is undefined. StrictMode's second mount starts again. The options are
+ * those of the first render with this URL.
  */
 export function useCeremony(url?: string, ticket?: string, options: CeremonyOptions = {}): CeremonyView {
   const [shown, setShown] = useState({ url, ticket, view: BEGINNING });
@@ -51,6 +51,6 @@ export function useCeremony(url?: string, ticket?: string, options: CeremonyOpti
     );
     return () => controller.abort();
   }, [url, ticket]);
-  // Until the effect has run, what is kept is of the ceremony before.
+  // Until the effect has run, the state belongs to the previous ceremony.
   return shown.url === url && shown.ticket === ticket ? shown.view : BEGINNING;
 }

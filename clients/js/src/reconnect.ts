@@ -1,27 +1,27 @@
-// When to dial again, and when not: docs/protocol.md, sections 11 and 13. Pure: it is told what
-// happened, and chance is given to it.
+// When to reconnect, and when not (docs/protocol.md, sections 11 and 13). Pure: events and randomness
+// are passed in.
 
 import { backoff } from "./pause.js";
 
 const FIRST_MS = 500;
 const MOST_MS = 60_000;
-/** A socket that stood this long ends the row of failures. */
+/** A socket that lasted this long resets the count of failures. */
 const SETTLED_MS = 10_000;
 const LATER_MS = 5_000;
-/** Proofs refused in a row after which the relay evidently does not know the device. */
+/** Consecutive refused proofs after which the device is considered unknown. */
 const PROOFS = 5;
 
-/** How a socket ended, or why there was none. */
+/** How a socket ended, or failed to open. */
 export interface SocketEnd {
   /** The close code, if there was one. */
   code?: number;
   /** The upgrade was refused with this HTTP status. Most WebSocket libraries hide it. */
   status?: number;
-  /** What the refusal said in `Retry-After`, in milliseconds. */
+  /** The refusal's `Retry-After`, in milliseconds. */
   retryAfterMs?: number;
 }
 
-/** Why a device socket will not be dialled again. */
+/** Why a device socket will not reconnect. */
 export type StopReason =
   /** `stop()` was called, or its signal aborted. */
   | "told"
@@ -29,9 +29,9 @@ export type StopReason =
   | "revoked"
   /** 4409: a newer socket of this device took over. */
   | "replaced"
-  /** 4426: tell the person to update the app. */
+  /** 4426: tell the user to update the app. */
   | "too_old"
-  /** Five proofs refused in a row: offer to pair again. */
+  /** Five consecutive refused proofs: offer to pair again. */
   | "unknown_device";
 
 export type NextDial = { waitMs: number } | { stop: StopReason };
@@ -43,7 +43,7 @@ const NEVER = new Map<number, StopReason>([
 ]);
 const LATER = new Set([1002, 1003, 1007, 1008, 1009, 1013, 4429]);
 
-/** What is remembered from one socket to the next. */
+/** The state kept between sockets. */
 export class Reconnect {
   #failures = 0;
   #refusedProofs = 0;
@@ -54,8 +54,8 @@ export class Reconnect {
   }
 
   /**
-   * Decides after a socket that was welcomed and stood for `stoodMs` (0: never welcomed).
-   * `goawayMs` is what the relay asked for, counted from the close.
+   * Decides after a socket that was welcomed and lasted `stoodMs` (0: never welcomed). `goawayMs` is
+   * the delay that the relay requested, counted from the close.
    */
   after(end: SocketEnd, stoodMs: number, goawayMs?: number): NextDial {
     const code = end.code ?? 0;
@@ -67,7 +67,7 @@ export class Reconnect {
       this.#refusedProofs += 1;
       if (this.#refusedProofs >= PROOFS) return { stop: "unknown_device" };
     } else if (code !== 0 && code !== 1005 && code !== 1006) {
-      // Another answer came in between: no longer five in a row.
+      // Another end came in between: no longer five in a row.
       this.#refusedProofs = 0;
     }
     if (goawayMs !== undefined) return { waitMs: goawayMs };

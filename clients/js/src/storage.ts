@@ -1,22 +1,22 @@
-// What an app keeps beyond its own end: its key, its device, and answers that the relay may not have.
-// The app says where.
+// What an app keeps across restarts, in a place that it supplies: its key, its device, and answers
+// that the relay may not have.
 
 import { generateDeviceKey, webCryptoSigner, type DeviceKeyPair, type DeviceSigner } from "./device_key.js";
 import type { PairedDevice } from "./pairing.js";
 
 /**
- * A place of the app's for values under names of the client's and its own. `device` and `answers`
- * are plain JSON; `key` is a `CryptoKeyPair`, which IndexedDB takes and a store of texts does not:
- * there the app gives a `signer` of its own.
+ * A key-value store supplied by the app; it may also hold the app's own keys. `device` and `answers`
+ * are plain JSON; `key` is a `CryptoKeyPair`, which IndexedDB can store. With a store of strings the
+ * app supplies its own `signer`.
  */
 export interface DeviceStorage {
-  /** `undefined` or `null` for what was never set. */
+  /** `undefined` or `null` for a key that was never set. */
   get(name: string): Promise<unknown>;
   set(name: string, value: unknown): Promise<void>;
   delete(name: string): Promise<void>;
 }
 
-/** A browser's own database. */
+/** IndexedDB of the browser. */
 export function indexedDbStorage(database = "fido-relay"): DeviceStorage {
   const run = async (mode: IDBTransactionMode, use: (kept: IDBObjectStore) => IDBRequest): Promise<unknown> => {
     const opening = indexedDB.open(database, 1);
@@ -27,7 +27,7 @@ export function indexedDbStorage(database = "fido-relay"): DeviceStorage {
     });
     try {
       return await new Promise<unknown>((resolve, reject) => {
-        // "strict": a tab that is killed has written what it said it had.
+        // "strict": a write that resolved survives a killed tab.
         const transaction = opened.transaction("kept", mode, { durability: "strict" });
         const request = use(transaction.objectStore("kept"));
         transaction.oncomplete = () => resolve(request.result);
@@ -44,7 +44,7 @@ export function indexedDbStorage(database = "fido-relay"): DeviceStorage {
   };
 }
 
-/** A signer over the key that is kept under this name; without one, over a new key that is kept. */
+/** A signer with the stored key of this name, or with a new key that is then stored. */
 export async function storedSigner(storage: DeviceStorage, name = "key"): Promise<DeviceSigner> {
   const kept = (await storage.get(name)) as DeviceKeyPair | null | undefined;
   if (kept) return webCryptoSigner(kept);
@@ -53,7 +53,7 @@ export async function storedSigner(storage: DeviceStorage, name = "key"): Promis
   return webCryptoSigner(made);
 }
 
-/** The device that the app keeps under `device`, if it was paired. */
+/** The stored `device`, if it was paired. */
 export async function storedDevice(storage: DeviceStorage): Promise<PairedDevice | undefined> {
   return ((await storage.get("device")) as PairedDevice | null | undefined) ?? undefined;
 }

@@ -1,26 +1,26 @@
-// Watching one ceremony with its ticket: over fetch, so that the ticket goes into a header and never
-// into a URL.
+// Watches one ceremony with its ticket, over fetch, so that the ticket is in a header and never in a
+// URL.
 
 import type { WatchEvent } from "./frames.js";
 import type { WatchOptions, WatchState } from "./watch_options.js";
 import { Watcher } from "./watcher.js";
 
-/** Iterate over it for every event. It is no promise itself, so an async function may return it. */
+/** Iterate over it for every event. It is not a promise, so an async function may return it. */
 export interface Watch extends AsyncIterable<WatchEvent> {
   /** The last event. Rejects when the watch ends without it. */
   readonly closed: Promise<WatchEvent>;
   readonly state: WatchState;
-  /** There may be a network again: asks at once where it waits. Browsers' own events do the same. */
+  /** The network may be back: retries at once if it waits. Browsers' own events do the same. */
   wake(): void;
 }
 
 /**
  * Watches the ceremony at `url` (`https://relay…/v1/ceremonies/cer_…`) to its end: each event once
- * and in order, over lost connections and restarts. "succeeded" in a page means "now ask your
- * backend". `closed` rejects with a `TypeError` if the URL or the ticket is none that could be sent.
+ * and in order, across lost connections and restarts. "succeeded" in a page means "now ask your
+ * backend". `closed` rejects with a `TypeError` if the URL or the ticket is invalid.
  */
 export function watchCeremony(url: string, ticket: string, options: WatchOptions = {}): Watch {
-  const told: WatchEvent[] = [];
+  const received: WatchEvent[] = [];
   const waiting = new Set<() => void>();
   const next = () => {
     for (const resolve of waiting) resolve();
@@ -30,7 +30,7 @@ export function watchCeremony(url: string, ticket: string, options: WatchOptions
   let state: WatchState = { kind: "connecting" };
   const watcher = new Watcher(url.replace(/\/$/, ""), ticket, options, {
     event(event) {
-      told.push(event);
+      received.push(event);
       next();
       guarded(options.onEvent, event);
     },
@@ -44,11 +44,11 @@ export function watchCeremony(url: string, ticket: string, options: WatchOptions
     over = true;
     next();
   });
-  // One who only iterates meets the failure there.
+  // Callers that only iterate get the failure there.
   closed.catch(() => {});
   async function* events(): AsyncGenerator<WatchEvent> {
     for (let at = 0; ; ) {
-      const event = told[at];
+      const event = received[at];
       if (event) {
         at += 1;
         yield event;
@@ -70,7 +70,7 @@ export function watchCeremony(url: string, ticket: string, options: WatchOptions
   };
 }
 
-/** Calls a listener. Its own fault is none of the connection's. */
+/** Calls a listener. Its errors must not affect the connection. */
 function guarded<T>(listener: ((value: T) => void) | undefined, value: T): void {
   try {
     listener?.(value);

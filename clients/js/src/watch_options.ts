@@ -1,9 +1,9 @@
-// What a page says to a watch, and what a watch says to a page.
+// Options and state of a watch.
 
 import type { WatchEvent } from "./frames.js";
 import { withDetail } from "./problem.js";
 
-/** What a page says of its connection. Nothing of it decides anything: the watch goes on. */
+/** The state of the connection, for the page to show. It needs no action: the watch continues. */
 export type WatchState =
   | { kind: "connecting" }
   | { kind: "connected"; road: "events" | "poll" }
@@ -14,56 +14,56 @@ export type WatchState =
 export interface WatchTrouble {
   kind: "trouble";
   /**
-   * - `unreachable`: no answer: no network, no relay, a policy of the page (`connect-src`).
+   * - `unreachable`: no answer: no network, no relay, or the page's own policy (`connect-src`).
    * - `hidden`: the relay's host answers, but the browser withholds the answer from this page. Its
-   *   origin is not listed (`fido-relay client change … --page-origin`), or a proxy answers in the
-   *   relay's place.
-   * - `silent`: a connection that stood brings nothing any more.
+   *   origin is not listed (`fido-relay client change … --page-origin`), or a proxy answers instead
+   *   of the relay.
+   * - `silent`: an open connection delivers nothing.
    * - `busy`: the relay, or a proxy, answered with `status`: 408, 429 or 5xx.
    */
   why: "unreachable" | "hidden" | "silent" | "busy";
   status?: number;
-  /** In a row. */
+  /** Consecutive failures. */
   failures: number;
   retryInMs: number;
 }
 
 export interface WatchOptions {
-  /** Calls the watch off: `closed` and the iteration reject with its reason. */
+  /** Aborts the watch: `closed` and the iteration reject with its reason. */
   signal?: AbortSignal;
-  /** Told of every event, in order. */
+  /** Receives every event, in order. */
   onEvent?: (event: WatchEvent) => void;
-  /** Told of every change of `state`, of trouble and of its end. */
+  /** Receives every change of `state`. */
   onState?: (state: WatchState) => void;
-  /** Milliseconds after which the watch gives up with a `WatchError`; 15 minutes if nothing is given. */
+  /** Milliseconds after which the watch gives up with a `WatchError`; by default 15 minutes. */
   deadlineMs?: number;
-  /** The number of the last event that is known already. */
+  /** The number of the last known event. */
   since?: number;
   /**
-   * The road that is taken first; the long poll never goes back to events. Without it: events where
-   * `fetch` can stream, which React Native's cannot.
+   * The first transport; long polling never returns to events. By default events where `fetch` can
+   * stream, which React Native's cannot.
    */
   road?: "events" | "poll";
-  /** Milliseconds for a stream's first byte: a proxy that holds it back longer buffers. */
+  /** Milliseconds for a stream's first byte: a proxy that takes longer buffers. */
   firstByteMs?: number;
   /** The longest first wait after a failure, and the longest of all, in milliseconds. */
   backoff?: { firstMs: number; mostMs: number };
-  /** In place of the global one. */
+  /** Replaces the global `fetch`. */
   fetch?: typeof fetch;
 }
 
-/** The watch ended without the last event, and asking again would not help. */
+/** The watch ended without the last event, and a retry would not help. */
 export class WatchError extends Error {
   override name = "WatchError";
   constructor(
     /**
-     * 401: the ticket is void, also 60 s after the end. 403: the page's origin is not listed. 0: the
+     * 401: the ticket is invalid, also 60 s after the end. 403: the page's origin is not listed. 0: the
      * deadline has passed.
      */
     readonly status: number,
     /** The problem's `code`, such as `unauthorized`; at the deadline the trouble's `why`, or `deadline`. */
     readonly code: string,
-    /** What the relay says is wrong, for a log: the field and what it takes. */
+    /** The relay's explanation, for a log: the field and what it accepts. */
     readonly detail?: string,
   ) {
     super(`the ceremony is not watched any more: ${status} ${code}${withDetail(detail)}`);

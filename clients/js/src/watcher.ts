@@ -1,5 +1,5 @@
-// One watch's connections: server-sent events over fetch, and the long poll where events do not get
-// through. It knows the relay's documents for initiators, and nothing of devices.
+// The connections of one watch: server-sent events over fetch, and long polling where events do not
+// get through.
 
 import { EventStreamParser } from "./event_stream.js";
 import type { WatchEvent } from "./frames.js";
@@ -8,37 +8,37 @@ import { eventsOf, type View } from "./poll_view.js";
 import { detailOf } from "./problem.js";
 import { WatchError, type WatchOptions, type WatchState, type WatchTrouble } from "./watch_options.js";
 
-/** Comments come every 15 s: a stream that is silent for longer is dead. */
+/** Keep-alive comments come every 15 s: a stream that is silent for longer is dead. */
 const SILENCE_MS = 18_000;
-/** What a long poll asks for, and how much longer its answer may take. */
+/** The wait of a long poll, and how much longer its answer may take. */
 const POLL_S = 14;
 const POLL_SLACK_MS = 5_000;
-/** For a poll that asks for no wait, and for the look whether the relay's host answers at all. */
+/** For a poll without a wait, and for the check whether the relay's host answers at all. */
 const QUICK_MS = 10_000;
-/** A ceremony takes 10 minutes at most, and its ticket dies a minute later. */
+/** A ceremony takes 10 minutes at most, and its ticket expires a minute later. */
 const DEADLINE_MS = 15 * 60_000;
-/** Timers overflow beyond. */
+/** Timers overflow beyond this. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
-/** Whether the platform's `fetch` gives a body piece by piece. */
+/** Whether the platform's `fetch` streams the body. */
 function streams(): boolean {
   return typeof Response !== "undefined" && "body" in Response.prototype;
 }
 
-/** Why a road ended without the last event. */
+/** Why a connection ended without the last event. */
 interface Broken {
-  /** What the relay asked for. */
+  /** The delay that the relay requested. */
   waitMs?: number;
-  /** The wait is the relay's own and has its jitter already. */
+  /** The delay is the relay's own and already has jitter. */
   exact?: boolean;
-  /** Nothing failed: what was asked was answered. */
+  /** Nothing failed: the request was answered. */
   answered?: boolean;
-  /** What the page may say of it. */
+  /** The trouble to report. */
   why?: WatchTrouble["why"];
   status?: number;
 }
 
-/** Told by a watcher what it learns. */
+/** Receives events and states. */
 export interface Listener {
   event(event: WatchEvent): void;
   state(state: WatchState): void;
@@ -53,20 +53,20 @@ export class Watcher {
   readonly #first: number;
   readonly #most: number;
   readonly #stopped = new AbortController();
-  /** Why it was stopped. React Native's signals have no reason of their own. */
+  /** The reason of the stop. React Native's signals have none. */
   #reason: unknown;
   #awake = new AbortController();
-  /** The request that is under way. */
+  /** The request in flight. */
   #connection: Connection | undefined;
-  /** The number of the last event: what the relay goes on after. */
+  /** The number of the last event, after which the relay continues. */
   #since: number;
-  /** The numbers of all. They need not grow from one event to the next. */
+  /** The numbers of all events. They need not grow. */
   readonly #seen: Set<number>;
   #last: WatchEvent | undefined;
   #road: "events" | "poll";
   #connected = false;
   #trouble: WatchTrouble["why"] | undefined;
-  /** Streams in a row that brought no event. */
+  /** Consecutive streams without an event. */
   #barren = 0;
 
   constructor(url: string, ticket: string, options: WatchOptions, listener: Listener) {
@@ -98,7 +98,7 @@ export class Watcher {
     const deadline = setTimeout(late, Math.min(deadlineMs, LONGEST_TIMER_MS));
     const shown = () => globalThis.document?.visibilityState === "visible" && this.wake();
     const back = () => this.wake();
-    // What is open then is most likely dead, and another try finds out.
+    // An open connection is most likely dead; a new one will tell.
     const gone = () => this.#connection?.end();
     signal?.addEventListener("abort", abort, { once: true });
     globalThis.addEventListener?.("online", back);
@@ -122,7 +122,7 @@ export class Watcher {
   }
 
   async #watch(): Promise<WatchEvent> {
-    // What can never be sent would look like a network that is down, for ever.
+    // An invalid request would look like a network failure for ever.
     new Headers({ Authorization: `Bearer ${this.#ticket}` });
     if (!/^https?:/.test(new URL(this.#url, globalThis.location?.href).href)) {
       throw new TypeError("a relay is watched by http or https");
@@ -158,7 +158,7 @@ export class Watcher {
     }
   }
 
-  /** Says how it stands when a road has ended. */
+  /** Reports the state when a connection has ended. */
   #tell({ answered, why, status }: Broken, failures: number, retryInMs: number): void {
     if (answered) return;
     this.#connected = false;
@@ -168,7 +168,7 @@ export class Watcher {
     this.#listener.state({ kind: "trouble", why, ...more, failures: Math.max(1, failures), retryInMs });
   }
 
-  /** Something of the relay's came. */
+  /** Data from the relay arrived. */
   #heard(road: "events" | "poll"): void {
     if (this.#connected) return;
     this.#connected = true;
@@ -177,8 +177,8 @@ export class Watcher {
   }
 
   /**
-   * Tells an answer that the browser withholds from none. A page may ask for what it cannot read:
-   * that it came is all that it learns.
+   * Distinguishes an answer that the browser withholds from no answer. A page may send a request whose
+   * answer it cannot read; it learns only that an answer came.
    */
   async #noAnswer(): Promise<"unreachable" | "hidden"> {
     if (globalThis.location === undefined) return "unreachable";
@@ -196,7 +196,7 @@ export class Watcher {
     }
   }
 
-  /** One connection for events, to its end. */
+  /** One event stream, to its end. */
   async #stream(): Promise<Broken> {
     const connection = (this.#connection = new Connection(this.#stopped.signal));
     try {
@@ -206,7 +206,7 @@ export class Watcher {
       const response = await this.#fetch(`${this.#url}/events`, headers, connection);
       const refused = await this.#refusal(response);
       if (refused) return refused;
-      // 204: closed, and all of it was seen before; the long poll tells how it ended.
+      // 204: closed, and all events were seen before; the long poll has the outcome.
       const events = response.headers.get("content-type")?.startsWith("text/event-stream");
       if (response.status === 204 || !events || !response.body) {
         this.#road = "poll";
@@ -215,7 +215,7 @@ export class Watcher {
       return await this.#read(response.body.getReader(), connection);
     } catch (error) {
       if (!connection.late) throw error;
-      // Held back, or dead. One that had spoken may have died with its network.
+      // Buffered, or dead. One that delivered before may have lost its network.
       if (connection.spoke) return { waitMs: 0, exact: true, why: "silent" };
       this.#road = "poll";
       return { waitMs: 0, exact: true };
@@ -251,7 +251,7 @@ export class Watcher {
   /** One long poll. */
   async #poll(): Promise<Broken> {
     const connection = (this.#connection = new Connection(this.#stopped.signal));
-    // After trouble an answer at once, so that its end is known.
+    // After trouble ask without a wait, so that the end of the trouble is known at once.
     const wait = this.#connected ? POLL_S : 0;
     try {
       connection.limit(wait ? wait * 1000 + POLL_SLACK_MS : QUICK_MS);
@@ -261,12 +261,12 @@ export class Watcher {
       if (refused) return refused;
       const view = (await response.json()) as View;
       const events = eventsOf(view);
-      // The answer begins with the first step; the stream would with the one after `since`.
+      // The answer begins with the first step; a stream begins after `since`.
       const known = events.findIndex(({ seq }) => seq === this.#since);
       for (const event of events.slice(known + 1)) this.#take(event);
       if (view.phase === "closed") this.#last ??= events.at(-1);
       this.#heard("poll");
-      // The next one waits at the relay.
+      // The next request waits at the relay.
       return wait ? { answered: true } : { waitMs: 0, exact: true, answered: true };
     } catch (error) {
       if (connection.late) return { why: "silent" };
@@ -277,12 +277,12 @@ export class Watcher {
   }
 
   #fetch(url: string, headers: Record<string, string>, connection: Connection): Promise<Response> {
-    // Called without a `this` of ours, which browsers refuse.
+    // Browsers refuse `fetch` with a foreign `this`.
     const send = this.#options.fetch ?? fetch;
     return send(url, {
       headers: { ...headers, Authorization: `Bearer ${this.#ticket}` },
-      // No `cache`: the relay forbids to store anything, and React Native's fetch would add to the
-      // query, which the relay refuses.
+      // No `cache` option: the relay forbids caching anyway, and React Native's fetch would add a query
+      // parameter, which the relay refuses.
       signal: connection.signal,
       credentials: "omit",
       redirect: "error",
@@ -290,7 +290,7 @@ export class Watcher {
     });
   }
 
-  /** What a status other than success asks for; throws if asking again would not help. */
+  /** Handles an unsuccessful status; throws if a retry would not help. */
   async #refusal(response: Response): Promise<Broken | undefined> {
     if (response.ok) return undefined;
     const { status } = response;
@@ -310,13 +310,13 @@ export class Watcher {
   }
 }
 
-/** One request, which ends by the watch's signal or by its own clock. */
+/** One request, which the watch's signal or its own timer ends. */
 class Connection {
   readonly #controller = new AbortController();
   readonly #outer: AbortSignal;
   readonly #stop = () => this.#controller.abort();
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** Its own clock ended it. */
+  /** Its own timer ended it. */
   late = false;
   /** A byte of the body has come. */
   spoke = false;
@@ -343,7 +343,7 @@ class Connection {
   end(): void {
     clearTimeout(this.#timer);
     this.#outer.removeEventListener("abort", this.#stop);
-    // What was not read to its end must not hold its place at the relay.
+    // An unread body must not hold its place at the relay.
     this.#controller.abort();
   }
 }

@@ -1,7 +1,7 @@
-"""Makes `fido_relay/_sync` from `fido_relay/_async`: the same code without the waiting.
+"""Generates `fido_relay/_sync` from `fido_relay/_async`: the same code without async.
 
 python scripts/unasync.py           writes it
-python scripts/unasync.py --check   fails where it would write something else
+python scripts/unasync.py --check   fails if the files differ
 """
 
 import re
@@ -13,11 +13,11 @@ PACKAGE = Path(__file__).parents[1] / "src/fido_relay"
 RULES = (
     (
         r'\A"""(.*?)"""',
-        r'"""\1\n\nMade from `_async` by `scripts/unasync.py`; not to be edited."""',
+        r'"""\1\n\nGenerated from `_async` by `scripts/unasync.py`; do not edit."""',
     ),
-    (r"The client that is awaited\.", "The client that blocks."),
-    (r" `_sync` is made from this folder by `scripts/unasync\.py`\.", ""),
-    (r"one backend; for one event loop\.", "one backend; safe to use from several threads."),
+    (r"The async client\.", "The blocking client."),
+    (r" `_sync` is generated from this folder by `scripts/unasync\.py`\.", ""),
+    (r"one relay; for one event loop\.", "one relay; safe to use from several threads."),
     (r"import asyncio\n(?=import time\n)", ""),
     (r"import asyncio\n", "import time\n"),
     (r"\basyncio\.sleep\b", "time.sleep"),
@@ -46,7 +46,7 @@ def main() -> int:
         there = {path.name: path.read_text() for path in (PACKAGE / "_sync").glob("*.py")}
         others = [name for name in made | there if made.get(name) != there.get(name)]
         left = [name for name in names if re.search("async |await|asyncio", made[name].lower())]
-        print(f"not as made: {others}, with waiting left: {left}")
+        print(f"not as generated: {others}, with async left: {left}")
         return 1 if others or left else 0
     for name, source in made.items():
         (PACKAGE / "_sync" / name).write_text(source)

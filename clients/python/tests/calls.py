@@ -1,4 +1,4 @@
-"""Every call of the client, for tests of what all of them have in common."""
+"""Every call of the client, for tests of their common behaviour."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,5 +1,4 @@
-"""A real relay and a simulated phone, as the program itself brings them: `FIDO_RELAY_PROGRAM` is
-the path to `fido-relay`."""
+"""A real relay and a simulated phone, run by `fido-relay`, whose path is `FIDO_RELAY_PROGRAM`."""
 
 import http.server
 import json
@@ -34,7 +33,7 @@ SCOPES = (
 
 
 class Relay:
-    """A relay with a directory of its own; it keeps its port over restarts."""
+    """A relay with its own data directory; it keeps its port across restarts."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -49,7 +48,7 @@ class Relay:
             "FIDO_RELAY_WEBHOOKS__ALLOW_LOOPBACK_HTTP": "true",
             "FIDO_RELAY_WEBHOOKS__ALLOWED_HOSTS": "127.0.0.1",
             "FIDO_RELAY_RECEIPTS": "true",
-            # Tests ask the same person as often as they like.
+            # Tests prompt the same user without limits.
             "FIDO_RELAY_PROMPTS__LIVE": "100",
             "FIDO_RELAY_PROMPTS__RINGING": "100",
             "FIDO_RELAY_PROMPTS__FREE": "1000",
@@ -72,7 +71,7 @@ class Relay:
             found = re.search(r" listen=(\S+)", line)
             if found:
                 self.listen = found[1]
-                # Read on, lest the relay wait for somebody to.
+                # Read on, so that the relay's pipe does not fill up.
                 threading.Thread(target=lambda: [None for _ in log], daemon=True).start()
                 return
         pytest.fail("the relay does not serve")
@@ -105,7 +104,7 @@ class Relay:
 
 
 class Phone:
-    """A phone of a user's with a card in it; the test is its person."""
+    """A user's phone with a card; the test acts as the user."""
 
     def __init__(self, relay: Relay, link: str, state: Path) -> None:
         arguments = ["phone", "--pair", link, "--state", str(state), "--code-from", "-"]
@@ -138,7 +137,7 @@ class Phone:
                 return
 
     def types(self, text: str | None) -> None:
-        """The page's code, or `no`, or `x` for "that was not me"."""
+        """Types the page's code, or `no`, or `x` for "that was not me"."""
         assert self.process.stdin is not None and text is not None
         self.process.stdin.write(f"{text}\n")
         self.process.stdin.flush()
@@ -149,7 +148,7 @@ class Phone:
 
 
 class Endpoint(http.server.ThreadingHTTPServer):
-    """A webhook's receiver, which answers `status`."""
+    """A webhook receiver, which answers `status`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -202,7 +201,7 @@ def bank(relay: Relay, api_key: str) -> Iterator[FidoRelay]:
 
 @contextmanager
 def phone_of(relay: Relay, api_key: str, username: str, directory: Path) -> Iterator[Phone]:
-    """This user's, with a card that is registered."""
+    """A phone of this user, with a registered card."""
     with FidoRelay(relay.url, api_key=api_key) as client:
         phone = Phone(relay, client.open_pairing(username).uri, directory / "phone.json")
         opened = client.open("registration", username)
@@ -215,7 +214,7 @@ def phone_of(relay: Relay, api_key: str, username: str, directory: Path) -> Iter
 
 @pytest.fixture(scope="session")
 def phone(relay: Relay, api_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
-    """Ada's."""
+    """Ada's phone."""
     with phone_of(relay, api_key, "ada", tmp_path_factory.mktemp("phone")) as phone:
         yield phone
 

@@ -23,7 +23,7 @@ from fido_relay import (
     verify_webhook,
 )
 
-# A page's, a socket's and a phone's: no backend calls them.
+# Calls of pages, sockets and phones, not of backends.
 NO_BACKEND = {
     "exchangeTicket",
     "openWatchSocket",
@@ -81,7 +81,7 @@ def test_a_dead_letter_is_found_and_sent_again(admin: FidoRelay, endpoint: Endpo
     admin.cancel(admin.open("authentication", "nobody").id)
     gone, _ = endpoint.next()
     patience = time.monotonic() + 30
-    # The endpoint is gone first, and then what was on its way to it.
+    # First the endpoint becomes gone, then its waiting deliveries become dead letters.
     while not (letters := admin.webhooks.deliveries(made.id, state="dead").deliveries):
         assert time.monotonic() < patience, "the relay has its answer by now"
     (dead,) = letters
@@ -97,7 +97,7 @@ def test_a_dead_letter_is_found_and_sent_again(admin: FidoRelay, endpoint: Endpo
     admin.webhooks.delete(made.id)
 
 
-def test_an_update_sends_what_is_given_alone() -> None:
+def test_an_update_sends_only_the_given_fields() -> None:
     sent: list[tuple[str, str, Any]] = []
     view = {"id": "whk_1", "url": "https://a.example.com/", "events": ["user.not_me"]}
     view |= {"state": "enabled", "keys": [], "created_at": "2026-03-14T09:26:53.589Z"}
@@ -173,7 +173,7 @@ def test_a_receipt_is_there_after_a_success(bank: FidoRelay, phone: Phone) -> No
     assert jwt.get_unverified_header(receipt)["typ"] == "ceremony-receipt+jwt"
 
 
-def test_what_is_not_supported_is_asked_once() -> None:
+def test_an_unsupported_call_is_not_retried() -> None:
     asked: list[str] = []
 
     def refuse(request: httpx.Request) -> httpx.Response:
@@ -186,7 +186,7 @@ def test_what_is_not_supported_is_asked_once() -> None:
     assert (caught.value.code, len(asked)) == ("not_supported", 1)
 
 
-def test_every_call_of_a_backend_is_there(relay: Relay) -> None:
+def test_the_client_has_every_call_of_a_backend(relay: Relay) -> None:
     document = relay.printed("schema")
     wanted = {
         (method.upper(), re.sub(r"\{\w+\}", "*", path))

@@ -1,4 +1,4 @@
-"""What is no answer of the relay's is one error, and what is sent is what the relay can take."""
+"""Answers that are not the relay's are one error, and requests are ones that the relay accepts."""
 
 import gzip
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ UNEXPECTED = {
 
 
 class Raw(httpx.SyncByteStream):
-    """A body that httpx has yet to decode."""
+    """A compressed body, which httpx decodes."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body

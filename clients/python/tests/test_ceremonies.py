@@ -28,7 +28,7 @@ from fido_relay._flow import retry_after
 PAYMENT = Transaction("Payment to Grace Hopper", (("Amount", "120.00 €"), ("Reference", "Rent")))
 
 
-def test_a_sign_in_is_told_step_by_step_and_its_result_verifies(
+def test_a_sign_in_reports_each_step_and_its_result_verifies(
     bank: FidoRelay, phone: Phone
 ) -> None:
     opened = bank.open("authentication", "ada", message="Sign in", prior_auth="password")
@@ -43,7 +43,7 @@ def test_a_sign_in_is_told_step_by_step_and_its_result_verifies(
     assert (result.username, result.ceremony_id) == ("ada", opened.id)
 
 
-def test_an_approval_is_bound_to_its_words(bank: FidoRelay, phone: Phone) -> None:
+def test_an_approval_is_bound_to_its_text(bank: FidoRelay, phone: Phone) -> None:
     opened = bank.open("approval", "ada", transaction=PAYMENT)
     phone.until(f"{opened.id}: offered")
     phone.types(opened.code)
@@ -51,7 +51,7 @@ def test_an_approval_is_bound_to_its_words(bank: FidoRelay, phone: Phone) -> Non
     assert bank.verify_result(closed.result, opened.expected).tx_binding == "card"
 
 
-def test_a_person_who_says_no_is_heard(relay: Relay, api_key: str, tmp_path: Path) -> None:
+def test_a_declined_ceremony_is_denied(relay: Relay, api_key: str, tmp_path: Path) -> None:
     with (
         FidoRelay(relay.url, api_key=api_key) as bank,
         phone_of(relay, api_key, "grace", tmp_path) as phone,
@@ -69,20 +69,20 @@ def test_a_person_who_says_no_is_heard(relay: Relay, api_key: str, tmp_path: Pat
 BROWSER = "4fJjE0b9V1oXw2cG7mQzTn"
 
 
-def test_what_is_said_of_the_user_counts_only_from_who_may_say_it(
+def test_prior_auth_counts_only_with_its_scope(
     relay: Relay, bank: FidoRelay
 ) -> None:
     opened = bank.open("authentication", "ida", prior_auth="session", context={"browser": BROWSER})
     assert opened.prior_auth == "session"
     other = str(relay.client(scopes="ceremony:auth")["key"])
-    with FidoRelay(relay.url, api_key=other) as stranger:
-        assert stranger.open("authentication", "ida", prior_auth="password").prior_auth == "none"
+    with FidoRelay(relay.url, api_key=other) as other_bank:
+        assert other_bank.open("authentication", "ida", prior_auth="password").prior_auth == "none"
     with pytest.raises(Problem, match="/context/browser") as refused:
         bank.open("authentication", "ida", context={"browser": "short"})
     assert "short" not in str(refused.value)
 
 
-def test_a_relay_of_before_says_nothing_of_it() -> None:
+def test_an_older_relay_returns_no_prior_auth() -> None:
     body = {"id": "cer_1", "status": "pending", "phase": "offered", "expires_in": 60, "ticket": "t"}
     sent: list[httpx.Request] = []
 
@@ -111,13 +111,13 @@ def test_wrong_codes_close_it(bank: FidoRelay, phone: Phone) -> None:
     assert (closed.status, closed.reason) == ("failed", "wrong_code")
 
 
-def test_what_is_cancelled_is_cancelled_and_an_outcome_stays(bank: FidoRelay) -> None:
+def test_cancel_closes_and_keeps_an_earlier_outcome(bank: FidoRelay) -> None:
     opened = bank.open("authentication", "nobody")
     assert bank.cancel(opened.id).status == "cancelled"
     assert bank.cancel(opened.id).status == "cancelled"
 
 
-def test_patience_ends_before_the_ceremony_does(bank: FidoRelay) -> None:
+def test_wait_times_out_before_the_ceremony_ends(bank: FidoRelay) -> None:
     opened = bank.open("authentication", "nobody")
     with pytest.raises(WaitTimeout):
         bank.wait(opened.id, 1.2)
@@ -125,7 +125,7 @@ def test_patience_ends_before_the_ceremony_does(bank: FidoRelay) -> None:
 
 
 class LosesAnswers(httpx.HTTPTransport):
-    """Lets the first answers to an open get lost: the relay has them, the backend does not."""
+    """Loses the first answers to an open: the relay has stored the ceremony."""
 
     def __init__(self, lost: int) -> None:
         super().__init__()
@@ -142,14 +142,14 @@ class LosesAnswers(httpx.HTTPTransport):
 
 
 def test_a_lost_answer_opens_no_second_ceremony(relay: Relay, api_key: str) -> None:
-    road = LosesAnswers(2)
-    with FidoRelay(relay.url, api_key=api_key, http=httpx.Client(transport=road)) as bank:
+    transport = LosesAnswers(2)
+    with FidoRelay(relay.url, api_key=api_key, http=httpx.Client(transport=transport)) as bank:
         opened = bank.open("authentication", "nobody")
-        assert road.ids == [opened.id] * 3
-        road.ids, road.lost = [], 9
+        assert transport.ids == [opened.id] * 3
+        transport.ids, transport.lost = [], 9
         with pytest.raises(Unreachable):
             bank.open("authentication", "nobody")
-        assert len(set(road.ids)) == 1 and len(road.ids) == 4
+        assert len(set(transport.ids)) == 1 and len(transport.ids) == 4
 
 
 def test_events_come_in_order_once_each_and_end(bank: FidoRelay, phone: Phone) -> None:
@@ -167,7 +167,7 @@ def test_events_come_in_order_once_each_and_end(bank: FidoRelay, phone: Phone) -
     assert list(bank.events(opened.id, since=numbers[-1])) == [], "204: all of it was seen"
 
 
-def test_both_ways_to_wait_outlive_a_restart(tmp_path: Path) -> None:
+def test_wait_and_events_survive_a_restart(tmp_path: Path) -> None:
     relay = Relay(tmp_path)
     key = relay.client()["key"]
     with FidoRelay(relay.url, api_key=key) as bank:
@@ -202,15 +202,15 @@ def test_problems_have_their_codes(relay: Relay, bank: FidoRelay) -> None:
         ("not_found", 404, lambda: bank.read("cer_AAAAAAAAAAAAAAAAAAAAAA")),
         ("unprocessable", 422, lambda: bank.open("approval", "ada")),
     ]:
-        with pytest.raises(Problem) as told:
+        with pytest.raises(Problem) as raised:
             act()
-        assert (told.value.code, told.value.status) == (code, status)
-    with FidoRelay(relay.url, api_key="rk_wrong") as stranger, pytest.raises(Problem) as told:
-        stranger.client_id()
-    assert told.value.code == "unauthorized"
+        assert (raised.value.code, raised.value.status) == (code, status)
+    with FidoRelay(relay.url, api_key="rk_wrong") as other_bank, pytest.raises(Problem) as raised:
+        other_bank.client_id()
+    assert raised.value.code == "unauthorized"
 
 
-def test_what_may_pass_is_tried_again_as_the_relay_asks() -> None:
+def test_temporary_refusals_are_retried_after_retry_after() -> None:
     answers = [
         httpx.Response(503, headers={"retry-after": "0"}, json={"code": "unavailable"}),
         httpx.Response(502, text="<html>"),
@@ -221,16 +221,16 @@ def test_what_may_pass_is_tried_again_as_the_relay_asks() -> None:
     http = httpx.Client(transport=httpx.MockTransport(lambda _: answers.pop(0)))
     with FidoRelay("https://relay.example.com", api_key="rk_1", http=http) as bank:
         assert bank.client_id() == "cli_1"
-        with pytest.raises(Problem) as told:
+        with pytest.raises(Problem) as raised:
             bank.devices("ada")
-        assert told.value.retry_after == 3600
+        assert raised.value.retry_after == 3600
     http = httpx.Client(transport=httpx.MockTransport(lambda _: answers.pop(0)))
     with (
         FidoRelay("https://relay.example.com", api_key="rk_1", longest_pause=2, http=http) as page,
-        pytest.raises(Problem) as told,
+        pytest.raises(Problem) as raised,
     ):
         page.devices("ada")
-    assert told.value.retry_after == 3
+    assert raised.value.retry_after == 3
     assert answers == []
 
 
@@ -248,7 +248,7 @@ def test_a_proxys_retry_after_may_be_a_date(text: str, least: float, most: float
 
 
 @pytest.mark.parametrize("kind", ["ES256", "EdDSA"])
-def test_a_key_pair_stands_in_for_an_api_key(relay: Relay, tmp_path: Path, kind: str) -> None:
+def test_a_key_pair_replaces_an_api_key(relay: Relay, tmp_path: Path, kind: str) -> None:
     private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
     if kind == "ES256":
         private = ec.generate_private_key(ec.SECP256R1())
@@ -266,17 +266,17 @@ def test_a_key_pair_stands_in_for_an_api_key(relay: Relay, tmp_path: Path, kind:
         opened = bank.open("authentication", "nobody")
         bank.cancel(opened.id)
         assert [event.status for event in bank.events(opened.id)][-1] == "cancelled"
-        # A token that ended before its time: another is had, the call goes through.
+        # An access token that ended early is replaced, and the call succeeds.
         bank._calls._credential._token = ("at_void", float("inf"))
         assert bank.read(opened.id).status == "cancelled"
-    stranger = ec.generate_private_key(ec.SECP256R1())
-    with FidoRelay(relay.url, client_id=client_id, key_id="one", private_key=stranger) as bank:
-        with pytest.raises(Problem) as told:
+    other_key = ec.generate_private_key(ec.SECP256R1())
+    with FidoRelay(relay.url, client_id=client_id, key_id="one", private_key=other_key) as bank:
+        with pytest.raises(Problem) as raised:
             bank.open("authentication", "nobody")
-        assert told.value.code == "invalid_client"
+        assert raised.value.code == "invalid_client"
 
 
-def test_the_awaited_client_does_the_same(relay: Relay, api_key: str, phone: Phone) -> None:
+def test_the_async_client_does_the_same(relay: Relay, api_key: str, phone: Phone) -> None:
     async def sign_in() -> None:
         async with AsyncFidoRelay(relay.url, api_key=api_key) as bank:
             opened = await bank.open("authentication", "ada")

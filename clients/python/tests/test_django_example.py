@@ -94,7 +94,7 @@ def test_a_sign_in_is_kept_until_it_is_cancelled(bank: Any, relay: Away) -> None
     assert relay.cancelled == ["cer_0"]
 
 
-def test_a_browser_is_known_again_by_its_cookie(bank: Any, relay: Away) -> None:
+def test_a_browser_is_recognised_by_its_cookie(bank: Any, relay: Away) -> None:
     page, other = browser(bank), browser(bank)
     for visitor in (page, page, other):
         kept = visitor.get("/").cookies["__Host-browser"]
@@ -104,7 +104,7 @@ def test_a_browser_is_known_again_by_its_cookie(bank: Any, relay: Away) -> None:
     assert first == again != another == kept.value and len(kept.value) == 43
 
 
-def test_tries_are_limited_and_the_answer_tells_of_no_user(
+def test_tries_are_limited_and_the_answer_reveals_no_user(
     bank: Any, relay: Away, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bank.time, "time", lambda: 6000.0)

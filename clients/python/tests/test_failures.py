@@ -1,4 +1,4 @@
-"""Without an answer: in bounded time, for a reason that is named."""
+"""Without an answer calls end in bounded time with a named reason."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ from fido_relay import (
 
 @pytest.fixture
 def deaf() -> Iterator[str]:
-    """Takes connections and requests, and never answers."""
+    """Accepts connections and requests, and never answers."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
@@ -56,7 +56,7 @@ def test_a_silent_relay_takes_no_longer_than_timeout(deaf: str, is_awaited: bool
 
 @contextmanager
 def dribbling(begin: bytes) -> Iterator[str]:
-    """Answers each connection so far, and goes on one byte at a time, without an end."""
+    """Answers each connection with a prefix, and then one byte at a time without an end."""
 
     def dribble(connection: socket.socket) -> None:
         with connection, suppress(OSError):
@@ -94,7 +94,7 @@ BODY = b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n"
         (EVENTS, "events", WaitTimeout, True),
     ],
 )
-def test_answers_that_dribble_end_with_the_call(
+def test_slow_answers_end_with_the_call(
     begin: bytes, call: str, failure: type[FidoRelayError], is_own: bool, is_awaited: bool
 ) -> None:
     async def awaited(url: str) -> None:
@@ -117,7 +117,7 @@ def test_answers_that_dribble_end_with_the_call(
     assert time.monotonic() - begun < 4
 
 
-def test_pauses_between_repetitions_count_too() -> None:
+def test_pauses_between_retries_count_towards_timeout() -> None:
     asked: list[str] = []
 
     def busy(request: httpx.Request) -> httpx.Response:
@@ -157,7 +157,7 @@ def free_port() -> int:
 
 @contextmanager
 def tls_server(directory: Path) -> Iterator[str]:
-    """Has a certificate that no authority has issued."""
+    """A server with a self-signed certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate(directory))
     server = context.wrap_socket(
@@ -179,13 +179,13 @@ def tls_server(directory: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("is_awaited", [False, True])
-def test_dns_refusal_and_tls_are_told_apart(
+def test_dns_refusal_and_tls_failures_have_their_classes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_awaited: bool
 ) -> None:
     resolve = socket.getaddrinfo
 
     def resolver(host: object, *more: Any, **other: Any) -> Any:
-        """Needs no network to know that a name is not there (RFC 6761)."""
+        """A name that does not resolve, also without a network (RFC 6761)."""
         if host in ("relay.invalid", b"relay.invalid"):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return resolve(host, *more, **other)
@@ -206,7 +206,7 @@ def test_dns_refusal_and_tls_are_told_apart(
             assert isinstance(caught.value.__cause__, httpx.ConnectError)
 
 
-def test_waits_name_why_they_never_reached_the_relay() -> None:
+def test_waits_report_why_the_relay_is_unreachable() -> None:
     with FidoRelay(f"http://127.0.0.1:{free_port()}", api_key="rk_1") as bank:
         for act in (
             lambda: bank.wait("cer_1", 0.3),
@@ -236,7 +236,7 @@ def test_a_key_with_a_line_break_is_refused_early(key: str) -> None:
         "https://user@relay.example.com",
     ],
 )
-def test_an_address_that_is_none_is_refused_early(url: str) -> None:
+def test_an_invalid_url_is_refused_early(url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         FidoRelay(url, api_key="rk_1")
     with pytest.raises(ValueError, match="base_url"):
@@ -279,6 +279,6 @@ def test_usernames_stay_out_of_the_librarys_log(
         InvalidWebhook("signature"),
     ],
 )
-def test_errors_cross_a_task_queue(error: FidoRelayError) -> None:
+def test_errors_can_be_pickled(error: FidoRelayError) -> None:
     other = pickle.loads(pickle.dumps(error))
     assert (type(other), str(other), vars(other)) == (type(error), str(error), vars(error))

@@ -1,4 +1,4 @@
-"""The package itself: made from one source, typed for its users, whole when it is published."""
+"""The package itself: generated from one source, typed, and complete when published."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ def test_the_blocking_client_is_as_generated() -> None:
     run("scripts/unasync.py", "--check")
 
 
-# The oldest and the newest Python that are promised, each under one of the checkers.
+# The oldest and the newest supported Python, each with one of the checkers.
 
 
 def test_mypy_accepts_client_and_its_use(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_mypy_accepts_client_and_its_use(tmp_path: Path) -> None:
 
 
 def test_pyright_accepts_client_and_its_use() -> None:
-    # Of PyPI, with the compiler inside; it needs a node and no download.
+    # The PyPI package includes the compiler; it needs node and no download.
     python = ("--pythonpath", sys.executable)
     run("-m", "pyright", "--pythonversion", "3.13", *python, PYRIGHT_PYTHON_IGNORE_WARNINGS="1")
 
@@ -47,7 +47,7 @@ def test_pyright_accepts_client_and_its_use() -> None:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], Path, Path]:
     """The names of the sources, the sdist, and the wheel that is built from it."""
-    # A build writes beside its sources.
+    # A build writes beside its sources, so it works on a copy.
     source = tmp_path_factory.mktemp("source") / "package"
     out = tmp_path_factory.mktemp("built")
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*MADE))
@@ -65,7 +65,7 @@ def test_the_sdist_has_every_file(built: tuple[set[str], Path, Path]) -> None:
     assert names - packed == set()
 
 
-def test_the_wheel_installs_and_names_its_terms(
+def test_the_wheel_installs_and_names_its_licence(
     built: tuple[set[str], Path, Path], tmp_path: Path
 ) -> None:
     wheel = built[2]

@@ -1,4 +1,4 @@
-"""Result tokens: only the relay's own word on exactly what was asked for is taken."""
+"""Result tokens: only the relay's own result for exactly what was opened is accepted."""
 
 import base64
 import dataclasses
@@ -22,7 +22,7 @@ EXPECTED = Expected("cer_1", "approval", "ada", "nonce", tx_hash=WORDS.hash())
 
 
 class Forge:
-    """A relay's keys, and how often somebody asked for them."""
+    """A relay's keys, and a count of their fetches."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.keys = {"one": ec.generate_private_key(ec.SECP256R1())}
@@ -39,7 +39,7 @@ class Forge:
         return FidoRelay(URL, api_key="rk_1", http=httpx.Client(transport=transport), **more)
 
     def later(self, seconds: float) -> None:
-        """Moves the clock of what is kept, and no other."""
+        """Moves only the clock of the key cache."""
         self.passed_s += seconds
         passed_s, monotonic = self.passed_s, time.monotonic
         clock = types.SimpleNamespace(monotonic=lambda: monotonic() + passed_s)
@@ -93,13 +93,13 @@ def forge(monkeypatch: pytest.MonkeyPatch) -> Forge:
 
 
 def refusal(forge: Forge, token: str, expected: Expected = EXPECTED, **more: bool) -> str:
-    with pytest.raises(InvalidResult) as told:
+    with pytest.raises(InvalidResult) as raised:
         forge.bank.verify_result(token, expected, **more)
-    assert token not in str(told.value)
-    return told.value.code
+    assert token not in str(raised.value)
+    return raised.value.code
 
 
-def test_a_proper_token_is_taken(forge: Forge) -> None:
+def test_a_valid_token_is_accepted(forge: Forge) -> None:
     result = forge.bank.verify_result(forge.token(), EXPECTED)
     assert (result.tx_binding, result.device_id) == ("card", "dev_1")
 
@@ -131,7 +131,7 @@ def test_a_proper_token_is_taken(forge: Forge) -> None:
         ({"amr": None}, "amr"),
     ],
 )
-def test_every_claim_must_be_what_was_asked(
+def test_every_claim_must_match_the_opening(
     forge: Forge, claims: dict[str, Any], code: str
 ) -> None:
     assert refusal(forge, forge.token(**claims)) == code
@@ -146,12 +146,12 @@ def test_a_card_that_did_not_verify_its_holder_is_refused_by_default(
     assert forge.bank.verify_result(token, EXPECTED, need_pin=False).amr == tuple(amr)
 
 
-def test_an_approval_without_words_to_compare_is_refused(forge: Forge) -> None:
+def test_an_approval_without_an_expected_hash_is_refused(forge: Forge) -> None:
     expected = dataclasses.replace(EXPECTED, tx_hash=None)
     assert refusal(forge, forge.token(tx_hash=None), expected) == "tx_hash"
 
 
-def test_only_an_approval_may_speak_of_a_transaction(forge: Forge) -> None:
+def test_only_an_approval_may_have_a_transaction(forge: Forge) -> None:
     sign_in = dataclasses.replace(EXPECTED, ceremony_type="authentication", tx_hash=None)
     kind: dict[str, Any] = {"ceremony_type": "authentication"}
     assert refusal(forge, forge.token(**kind), sign_in) == "tx_hash"
@@ -162,7 +162,7 @@ def test_only_an_approval_may_speak_of_a_transaction(forge: Forge) -> None:
     assert result.tx_binding is None
 
 
-def test_another_hand_form_or_algorithm_is_refused(forge: Forge) -> None:
+def test_another_signer_form_or_algorithm_is_refused(forge: Forge) -> None:
     assert refusal(forge, "nonsense") == "form"
     deep = base64.urlsafe_b64encode(b"[" * 99_999).decode()
     assert refusal(forge, f"{deep}.e30.c2ln") == "form"
@@ -256,8 +256,8 @@ def test_a_leeway_out_of_range_is_refused(leeway: float) -> None:
         FidoRelay(URL, api_key="rk_1", leeway=leeway)
 
 
-def test_the_words_are_hashed_in_their_canonical_form() -> None:
-    # tx_hash of the same words by the relay's own implementation is held in test_ceremonies.
+def test_the_transaction_is_hashed_in_canonical_form() -> None:
+    # test_ceremonies compares it with the relay's own tx_hash.
     canonical = '{"fields":[{"label":"Amount","value":"120.00 EUR"}],"title":"Payment"}'
     digest = hashlib.sha256(canonical.encode()).digest()
     assert WORDS.hash() == base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,4 +1,4 @@
-"""What a team's type checker sees; checked by mypy and pyright, run by no test."""
+"""Typical usage, for type checkers only: checked by mypy and pyright, not run."""
 
 # pyright: strict
 

@@ -1,2 +1,2 @@
 """Harbour Bank: a web application whose users sign in and approve payments with a FIDO2 card that
-only their phone can read, by way of fido-relay."""
+only their phone can read, through fido-relay."""

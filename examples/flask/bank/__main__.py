@@ -19,7 +19,8 @@ LETTER_S = 30 * 86400
 
 
 def add_user(app: Flask, username: str, display_name: str) -> str:
-    """Makes a user; for one that is there, a new letter (a lost card, say). Gives its code."""
+    """Creates a user, or a new letter for an existing one (after a lost card, say). Returns its
+    code."""
     name = username_of(username)
     if not name:
         raise SystemExit("the username is empty, too long or has characters that are not shown")

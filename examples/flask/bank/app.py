@@ -1,6 +1,6 @@
-"""The application: configuration, what goes around every request, and the pages of errors.
+"""The application: configuration, middleware, and error pages.
 
-Configuration comes from the environment; `settings` names all of it.
+All configuration is read from environment variables by `settings`.
 """
 
 import base64
@@ -25,11 +25,11 @@ from .web import pages
 
 log = logging.getLogger(__name__)
 
-# Their import adds the pages to the blueprint.
+# Importing them registers their pages on the blueprint.
 PAGES = (sign_in, ceremony_page, payments, phones)
 
-# Everything is from here, but for the relay, at which a page watches its ceremony. The QR code of a
-# pairing is a `data:` picture, in which nothing runs.
+# Everything is served from here, except the relay, which pages connect to. The QR code of a pairing
+# is a `data:` image, which cannot run scripts.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src {relay}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -38,7 +38,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    # The CSRF protection looks at the referrer of the bank's own pages.
+    # The CSRF protection checks the referrer of the bank's own pages.
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -52,15 +52,15 @@ def settings(environment: Mapping[str, str]) -> dict[str, Any]:
     return {
         "DATABASE": folder / "bank.sqlite3",
         "RELAY_URL": environment.get("FIDO_RELAY_URL", "http://127.0.0.1:8080"),
-        # Its public URL, where the bank dials another: pages watch there.
+        # Its public URL, if the bank connects to another one: pages watch there.
         "RELAY_ISSUER": environment.get("FIDO_RELAY_ISSUER"),
         "RELAY_API_KEY": environment.get("FIDO_RELAY_API_KEY", ""),
         "WEBHOOK_PUBLIC_KEYS": [key for key in keys if key.startswith("whpk_")],
         "WEBHOOK_SECRETS": [key for key in keys if key.startswith("whsec_")],
-        # How many proxies in front set X-Forwarded-For, -Proto and -Host.
+        # The number of proxies in front that set X-Forwarded-For, -Proto and -Host.
         "PROXIES": int(environment.get("BANK_PROXIES", "0")),
         "TRUSTED_HOSTS": environment.get("BANK_HOSTS", "127.0.0.1 localhost").split(),
-        # Sign-ins and letters that may be tried in a minute, by one address and for one username.
+        # Sign-in and letter attempts a minute, per address and per username.
         "TRIES": (
             int(environment.get("BANK_TRIES_PER_ADDRESS", "20")),
             int(environment.get("BANK_TRIES_PER_USERNAME", "10")),
@@ -70,8 +70,8 @@ def settings(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _kept_secret(folder: Path) -> str:
-    """Made at the first start, readable by the bank's user alone, and whole when it appears:
-    several workers may start at the same time."""
+    """Created at the first start, readable by the bank's user only, and atomically: several workers
+    may start at the same time."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = folder / "secret-key"
     if not file.exists():
@@ -85,18 +85,18 @@ def _kept_secret(folder: Path) -> str:
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
-    """The bank; `flask --app bank.app run` finds this."""
+    """The application factory, found by `flask --app bank.app run`."""
     app = Flask(__name__)
     app.config.update(
-        # Browsers take a `__Host-` cookie from this very host alone, over https or from this
-        # machine (Safari: over https only).
+        # Browsers accept a `__Host-` cookie only from this very host, over https or on loopback
+        # (Safari: only over https).
         SESSION_COOKIE_NAME="__Host-bank",
         SESSION_COOKIE_SECURE=True,
         SESSION_COOKIE_HTTPONLY=True,
-        # Not `Strict`: a visit by a link would come without it, get a new one, and be signed out.
-        # Every change is a POST with a token.
+        # Not `Strict`: a visit through a link would come without the cookie, get a new one, and be
+        # signed out. Every change is a POST with a token.
         SESSION_COOKIE_SAMESITE="Lax",
-        # A token of a form is as good as the session that it belongs to.
+        # A form's token lives as long as its session.
         WTF_CSRF_TIME_LIMIT=None,
         MAX_CONTENT_LENGTH=64 * 1024,
     )
@@ -122,7 +122,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     csrf = CSRFProtect(app)
     app.register_blueprint(pages)
     app.register_blueprint(hooks)
-    # Webhooks have a signature instead.
+    # Webhooks are authenticated by their signature instead.
     csrf.exempt(hooks)
 
     @app.before_request
@@ -147,14 +147,14 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
 
 def no_relay(error: FidoRelayError) -> Response:
-    """A request to the relay failed. Whether it was carried out is not known in every case."""
+    """A request to the relay failed; it may have taken effect nevertheless."""
     if isinstance(error, Problem):
         if error.status == 429:
             return told(words.TOO_MANY, 429, error.retry_after or 5)
         if error.code in ceremonies.NOT_TAKEN:
             return told(words.NOT_TAKEN, 400)
         if error.status < 500:
-            # A missing key or scope, most likely: for the operator, not for the person.
+            # Most likely a missing key or scope: the operator's problem, not the user's.
             log.error("the relay refuses: %s", error)
             return told(words.OURS, 500)
         return told(words.NOT_NOW, 503, error.retry_after or 5)
@@ -164,7 +164,7 @@ def no_relay(error: FidoRelayError) -> Response:
 
 def no_page(error: HTTPException) -> Response:
     if isinstance(error, SecurityError):
-        # A wrong host name: pages have links, which cannot be made for it.
+        # A wrong host name: no links can be built for it, so no page.
         return Response("This is not the host that you asked for.\n", 400, mimetype="text/plain")
     status = error.code or 500
     if status < 400:
@@ -176,12 +176,12 @@ def no_page(error: HTTPException) -> Response:
 
 
 def told(said: words.Words, status: int, retry_after: float | None = None) -> Response:
-    """A page that says what is wrong and what to do; for a webhook the status alone."""
+    """An error page with advice; for a webhook only the status."""
     advice = said.advice.format(seconds=int(retry_after or 0))
     if request.blueprint == "hooks":
         response = Response(status=status)
     else:
-        # An error may come before the session was looked up.
+        # The error may have occurred before the session was loaded.
         for name in ("user", "level"):
             g.setdefault(name, None)
         page = render_template("error.html", words=said, advice=advice)

@@ -1,4 +1,4 @@
-"""The five phases of a card's part in what the bank does, one after the other.
+"""The five phases of a ceremony, in order.
 
     Phase 1  the backend receives the request          -> opens a ceremony at the relay
     Phase 2  the challenge goes to the phone           -> the page shows the code for it
@@ -7,9 +7,9 @@
     Phase 5  the backend completes what was asked      -> a session, a card, a payment: once
 
 Between phases 2 and 4 everything happens at the relay: challenges and card answers never come
-here. Phases 4 and 5 are `settle`. The page, a webhook, the reconciler and every later action of
-the same user call it; the first call acts, further calls change nothing. Nothing here knows of HTTP
-or of pages.
+here. Phases 4 and 5 are `settle`, which the page, a webhook, the reconciler and every later action
+of the same user call; the first call acts, further calls change nothing. This module is independent
+of HTTP and pages.
 """
 
 import hashlib
@@ -39,16 +39,16 @@ from .storage import transaction
 log = logging.getLogger(__name__)
 
 UNPROVEN = "unproven"
-"""Beside the relay's outcomes: it reports success, and the result token does not prove it."""
+"""An additional outcome: the relay reports success, but the result token does not prove it."""
 LASTS_S = 120
-"""How long the person has."""
+"""Lifetime of a ceremony."""
 GRACE_S = 60
-"""What the check of an answer that came in time may add, and what clocks may differ by."""
+"""Tolerance for the check of an answer that came in time, and for clock differences."""
 COLLECT_S = 60
-"""How long after the card's yes a sign-in can be collected by its browser."""
+"""How long after the card's answer the browser can collect a sign-in."""
 OPTIONS = {"userVerification": "required"}
 NOT_TAKEN = ("invalid_request", "unprocessable")
-"""The relay's refusals of what was entered: the same again is refused again."""
+"""Refusals that a retry with the same input cannot change."""
 
 
 # ---- Phase 1: the backend receives the request -----------------------------------------------
@@ -56,7 +56,7 @@ NOT_TAKEN = ("invalid_request", "unprocessable")
 
 @dataclass(frozen=True)
 class Order:
-    """What a browser wants confirmed by a card, as one form said it."""
+    """A request for confirmation by a card, from one form of a browser."""
 
     browser: str
     form_id: str
@@ -72,21 +72,21 @@ class Order:
 
 
 def form_key(browser: str, form_id: str, purpose: str) -> str:
-    """A form of one browser. A form id that another browser has seen is worth nothing."""
+    """Binds a form id to its browser, so that another browser cannot use it."""
     return hashlib.sha256(f"{browser}.{purpose}.{form_id}".encode()).hexdigest()
 
 
 def phase_1_receive(relay: FidoRelay, db: sqlite3.Connection, order: Order) -> sqlite3.Row | None:
     """Opens a ceremony, or finds the one that the same form has opened; `None` if its payment is
-    closed, or the browser is asking for something else at this moment.
+    closed, or the browser has another request at this moment.
 
-    A browser asks for one thing at a time, and a payment is asked for once at a time: what is still
-    open is cancelled first. Whether the user exists makes no difference here, nor at the relay.
+    A browser has one open request at a time, and so has a payment: earlier ones are cancelled
+    first. Existing and unknown users are treated alike, here and at the relay.
     """
     row = _of_form(db, order.key)
     if row is None:
         for other in pending(db, order.browser, order.payment_id):
-            # Of a double click, the other request may have noted this form meanwhile.
+            # After a double click, the other request may have stored this form meanwhile.
             if other["key"] != order.key:
                 cancel(relay, db, other)
         _note(db, order)
@@ -104,12 +104,12 @@ def _of_form(db: sqlite3.Connection, key: str) -> sqlite3.Row | None:
 
 
 def _note(db: sqlite3.Connection, order: Order) -> None:
-    """Before the relay is asked: a repetition after a lost answer must be the very same request."""
+    """Stores the request before it is sent, so that a retry sends the identical one."""
     user = db.execute(
         "SELECT display_name FROM user WHERE username = ?", (order.username,)
     ).fetchone()
     request = {
-        # Shown on the phone. Sent in any case, so that requests do not differ.
+        # Shown on the phone. Also sent for unknown users, so that requests do not differ.
         "display_name": user["display_name"] if user else order.username,
         "context": order.context,
         "prior_auth": order.prior_auth,
@@ -160,14 +160,14 @@ def _open(relay: FidoRelay, db: sqlite3.Connection, row: sqlite3.Row) -> sqlite3
         ),
     ).rowcount
     if not is_wanted:
-        # Withdrawn while the relay was asked.
+        # Withdrawn during the call.
         relay.cancel(opened.id)
     return _of_form(db, row["key"])
 
 
 def _drop(db: sqlite3.Connection, row: sqlite3.Row) -> None:
-    """What the relay does not take: the form can be sent again with other words, and a payment that
-    was never asked for in these ones leaves the list."""
+    """Removes a request that the relay refused, so that the form can be sent again with other text;
+    its payment is withdrawn unless an earlier ceremony of it was opened."""
     with transaction(db):
         db.execute(
             "DELETE FROM ceremony WHERE key = ? AND id IS NULL AND status = 'pending'",
@@ -187,7 +187,7 @@ def _transaction(db: sqlite3.Connection, row: sqlite3.Row) -> Transaction:
 
 
 def words_of(payment: sqlite3.Row) -> Transaction:
-    """The payment in the words that the person reads on the phone and the card vouches for."""
+    """The transaction text that the user reads on the phone and the card signs."""
     fields = [("Amount", amount(payment["cents"]))]
     if payment["reference"]:
         fields.append(("Reference", payment["reference"]))
@@ -202,10 +202,10 @@ def amount(cents: int) -> str:
 
 
 def phase_2_show(db: sqlite3.Connection, ceremony_id: str, browser: str) -> sqlite3.Row | None:
-    """What the page shows, the code among it: to the browser where it began, and to no other.
+    """The ceremony with its code, for the browser that began it only.
 
-    The relay has offered the ceremony to the phone. It sends the challenge once the person has
-    typed the code there that stands in the page.
+    The relay has offered the ceremony to the phone. It sends the challenge once the user has typed
+    the page's code there.
     """
     found: sqlite3.Row | None = db.execute(
         "SELECT * FROM ceremony WHERE id = ? AND browser = ?", (ceremony_id, browser)
@@ -217,13 +217,14 @@ def phase_2_show(db: sqlite3.Connection, ceremony_id: str, browser: str) -> sqli
 
 
 def phase_3_watch(relay_url: str, row: sqlite3.Row) -> str:
-    """Where the page watches the steps by its ticket (`static/waiting.js`), so that a page that
-    waits costs this backend nothing. The ticket reads this one ceremony, and never the result."""
+    """The URL at which the page watches the steps with its ticket (`static/waiting.js`), so that a
+    waiting page costs this backend nothing. The ticket reads this ceremony only, never the
+    result."""
     return f"{relay_url}/v1/ceremonies/{row['id']}"
 
 
 def cancel(relay: FidoRelay, db: sqlite3.Connection, row: sqlite3.Row) -> None:
-    """Takes the prompt off the phone. An outcome that was there first stays, and is acted upon."""
+    """Removes the prompt from the phone. An earlier outcome stays, and is acted upon."""
     if row["id"] is None:
         is_cancelled = db.execute(
             "UPDATE ceremony SET status = 'cancelled', closed_at = ?"
@@ -246,7 +247,7 @@ def cancel(relay: FidoRelay, db: sqlite3.Connection, row: sqlite3.Row) -> None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a ceremony ended. Without `result` nothing was proven, whatever `status` says."""
+    """The end of a ceremony. Only `result` proves a success, not `status`."""
 
     status: str
     reason: str | None = None
@@ -255,13 +256,13 @@ class Verdict:
 
 
 def phase_4_verify(relay: FidoRelay, db: sqlite3.Connection, row: sqlite3.Row) -> Verdict | None:
-    """How it ended, proven; `None` as long as it goes on."""
+    """The verified end; `None` while the ceremony is open."""
     try:
         ceremony = relay.read(row["id"])
     except Problem as refusal:
         if refusal.code != "not_found":
             raise
-        # The relay keeps outcomes for a day: this one will not be known any more.
+        # The relay keeps outcomes for a day: this one is lost.
         return Verdict("indeterminate", "forgotten")
     if not ceremony.is_closed:
         return None
@@ -282,7 +283,7 @@ def _proven(
         ceremony_type=row["type"],
         username=row["username"],
         client_nonce=json.loads(row["request"])["client_nonce"],
-        # Not of what was sent to the phone, but of what is about to be booked.
+        # Computed from the row to be booked, not from what was sent to the phone.
         tx_hash=_transaction(db, row).hash() if row["payment_id"] is not None else None,
     )
     result = relay.verify_result(ceremony.result, expected, need_pin=True)
@@ -295,8 +296,8 @@ def _proven(
 
 
 def phase_5_act(db: sqlite3.Connection, row: sqlite3.Row, verdict: Verdict) -> None:
-    """Stores the outcome and does what follows from it, in one transaction, once."""
-    # A yes counts from when the card gave it, however late this bank comes to know.
+    """Stores the outcome and its consequences in one transaction, once."""
+    # The time of the card's answer counts, not the time of this call.
     closed_at = verdict.result.auth_time if verdict.result else int(time.time())
     with transaction(db):
         is_first = db.execute(
@@ -313,7 +314,7 @@ def phase_5_act(db: sqlite3.Connection, row: sqlite3.Row, verdict: Verdict) -> N
             pairings.note(db, row["username"])
         elif verdict.reason == "not_me":
             _alarm(db, row)
-        # A sign-in is its browser's to collect.
+        # A sign-in waits for its browser to collect it.
 
 
 def _book(
@@ -335,7 +336,7 @@ def _book(
 
 
 def _end_enrolment(db: sqlite3.Connection, username: str) -> None:
-    """The letter opens nothing any more, nor does a session that began with it."""
+    """Voids the letter and the sessions that began with it."""
     db.execute("UPDATE user SET activation_hash = NULL WHERE username = ?", (username,))
     db.execute(
         "DELETE FROM session WHERE username = ? AND level = 'enrolling'", (username,)
@@ -343,8 +344,8 @@ def _end_enrolment(db: sqlite3.Connection, username: str) -> None:
 
 
 def _alarm(db: sqlite3.Connection, row: sqlite3.Row) -> None:
-    """The user did not ask for this. If it came from within a session, that session is not the
-    user's; if it was a registration, the letter may be in wrong hands."""
+    """The user reported that they did not request this. Ends the requesting session, which is not
+    the user's; after a registration also voids the letter, which somebody else may have."""
     log.warning("security: not me, of ceremony %s (%s)", row["id"], row["type"])
     db.execute("DELETE FROM session WHERE browser = ?", (row["browser"],))
     pairings.note(db, row["username"])
@@ -358,7 +359,7 @@ def _alarm(db: sqlite3.Connection, row: sqlite3.Row) -> None:
 
 
 def settle(relay: FidoRelay, db: sqlite3.Connection, ceremony_id: str) -> None:
-    """Verifies and acts upon a ceremony of this bank that may have ended."""
+    """Verifies a ceremony that may have ended, and acts upon it."""
     row = db.execute("SELECT * FROM ceremony WHERE id = ?", (ceremony_id,)).fetchone()
     if row is None or row["status"] != "pending":
         return
@@ -371,10 +372,11 @@ def settle(relay: FidoRelay, db: sqlite3.Connection, ceremony_id: str) -> None:
 def settle_pending(
     relay: FidoRelay, db: sqlite3.Connection, browser: str, username: str
 ) -> None:
-    """Settle before you decide: a page that closed and a webhook that never came are ordinary.
+    """Settles the user's open ceremonies before a decision, since pages close and webhooks get
+    lost.
 
-    Sign-ins of other browsers are left out: they change nothing for this user, and strangers can
-    open as many as they like.
+    Sign-ins of other browsers are left out: they change nothing for this user, and anyone can open
+    any number of them.
     """
     rows = db.execute(
         "SELECT id FROM ceremony WHERE status = 'pending' AND id IS NOT NULL"
@@ -388,7 +390,7 @@ def settle_pending(
 def pending(
     db: sqlite3.Connection, browser: str | None, payment_id: int | None
 ) -> list[sqlite3.Row]:
-    """What this browser is asking for, or what is asked for this payment."""
+    """The open ceremonies of this browser or this payment."""
     return db.execute(
         "SELECT * FROM ceremony WHERE status = 'pending' AND (browser = ? OR payment_id = ?)",
         (browser, payment_id),
@@ -396,7 +398,7 @@ def pending(
 
 
 def collect_sign_in(db: sqlite3.Connection, ceremony_id: str, browser: str) -> str | None:
-    """Who may be signed in now: once, by the browser that asked, soon after the card's yes."""
+    """The user to sign in: once, in the requesting browser, soon after the card's answer."""
     rows = db.execute(
         "UPDATE ceremony SET collected = 1 WHERE id = ? AND browser = ?"
         " AND type = 'authentication' AND status = 'succeeded' AND collected = 0"

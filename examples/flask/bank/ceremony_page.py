@@ -1,4 +1,4 @@
-"""A ceremony as its browser sees it: phases 2 and 3 on the page that waits, then 4 and 5."""
+"""The pages of a ceremony: phases 2 and 3 on the waiting page, then 4 and 5."""
 
 import time
 from typing import Any
@@ -21,7 +21,7 @@ LADDER = (
 
 
 def _own_ceremony(ceremony_id: str) -> Any:
-    """Phase 2. Of this browser: to any other there is none."""
+    """Phase 2. Other browsers get 404."""
     row = ceremonies.phase_2_show(database(), ceremony_id, sessions.browser())
     return row or abort(404)
 
@@ -55,7 +55,7 @@ def ceremony(ceremony_id: str) -> str:
 
 @pages.post("/ceremony/<ceremony_id>/finish")
 def finish(ceremony_id: str) -> Response:
-    """Phases 4 and 5, and for a sign-in the session."""
+    """Phases 4 and 5, and after a sign-in the session."""
     db, browser = database(), sessions.browser()
     row = _own_ceremony(ceremony_id)
     ceremonies.settle(relay(), db, row["id"])

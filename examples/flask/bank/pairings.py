@@ -1,8 +1,8 @@
-"""Pairing links: at most one is open for a user, and none outlives the letter that opened it, nor
-"that was not me".
+"""Pairing links: a user has at most one open link, which is voided with the letter that opened it
+and by "that was not me".
 
-That links are to be voided is stored in the transaction that makes it so, and removed after the
-relay has done it. Until then the reconciler repeats it: a relay that is down pairs no phone either.
+The transaction that ends a link also stores that it must be voided; the note is removed after the
+relay has done it. Until then the reconciler retries; a relay that is down pairs no phone either.
 """
 
 import logging
@@ -31,8 +31,8 @@ def void(relay: FidoRelay, db: sqlite3.Connection, username: str) -> None:
 
 
 def void_noted(relay: FidoRelay, db: sqlite3.Connection, username: str) -> None:
-    """Of this user, at once. A failure is left to the reconciler: the outcome that was stored
-    stands all the same, and is not to be reported as unknown."""
+    """Voids this user's links now. A failure is left to the reconciler, since it must not affect
+    the report of the stored outcome."""
     if username in noted(db):
         try:
             void(relay, db, username)

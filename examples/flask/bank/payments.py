@@ -1,4 +1,4 @@
-"""Payments: noted, approved with the card for their exact words, or withdrawn."""
+"""Payments: stored, approved with the card for their exact text, or withdrawn."""
 
 import re
 import time
@@ -11,7 +11,7 @@ from . import ceremonies, sessions
 from .storage import database
 from .web import ask_for_card, form_id, pages, printable, relay, required
 
-# An integer of SQLite: there is no payment of a larger number.
+# The largest SQLite integer, so also the largest id of a payment.
 PAYMENT = f"/payments/<int(max={2**63 - 1}):payment_id>"
 
 
@@ -39,7 +39,7 @@ def _overview(mistake: str | None = None) -> str:
 @pages.post("/payments")
 @required("signed_in")
 def pay() -> Any:
-    """Notes the payment, and has its exact words approved. Nothing is paid before."""
+    """Stores the payment, and opens an approval of its exact text. Nothing is paid before."""
     payee = printable(request.form.get("payee", ""), 60)
     reference = printable(request.form.get("reference", ""), 140)
     cents = cents_of(request.form.get("amount", ""))
@@ -57,7 +57,7 @@ def pay() -> Any:
     )
     payment = db.execute("SELECT * FROM payment WHERE key = ?", (key,)).fetchone()
     words = (payee, cents, reference)
-    # There is none if the relay did not take the words that another request sent by this form.
+    # None if the relay refused the text of another request of this form.
     if not payment or (payment["payee"], payment["cents"], payment["reference"]) != words:
         return _overview("This form was sent before with other words. Please look at it again."), 400
     return ask_for_card("approval", username, "session", payment["id"])
@@ -84,7 +84,8 @@ def approve(payment_id: int) -> Response:
 @pages.post(f"{PAYMENT}/withdraw")
 @required("signed_in")
 def withdraw(payment_id: int) -> Response:
-    """First at the relay, so that the phone never says "succeeded" for what is closed here."""
+    """Cancels at the relay first, so that the phone never shows "succeeded" for a withdrawn
+    payment."""
     db, payment = database(), _own_payment(payment_id)
     for row in ceremonies.pending(db, None, payment["id"]):
         ceremonies.cancel(relay(), db, row)
@@ -101,7 +102,7 @@ def withdraw(payment_id: int) -> Response:
 
 
 def cents_of(text: str) -> int | None:
-    # At most two digits after it: `1.000` is a thousand to some and one to others.
+    # At most two digits after it, since `1.000` is a thousand in some countries and one in others.
     written = re.fullmatch(r"([0-9]{1,7})(?:[.,]([0-9]{1,2}))?", text.strip())
     if written is None:
         return None

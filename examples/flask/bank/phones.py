@@ -20,12 +20,12 @@ def phones() -> str:
 @pages.post("/phones")
 @required("signed_in", "enrolling", fresh=True)
 def pair() -> Any:
-    """The relay tells the user's earlier phones of a new one; tell the user by mail too."""
+    """The relay notifies the user's existing phones of a new one; also notify the user by mail."""
     username = g.user["username"]
     pairings.void(relay(), database(), username)
     pairing = relay().open_pairing(username)
-    # What ended this session meanwhile may have voided the links before this one was opened: then
-    # it is shown to no one.
+    # If the session has ended meanwhile, the links may have been voided before this one was opened:
+    # then it must not be shown.
     sessions.load()
     if g.level is None:
         flash("Please sign in first.")
@@ -36,7 +36,7 @@ def pair() -> Any:
 @pages.post("/phones/<device_id>/revoke")
 @required("signed_in")
 def revoke(device_id: str) -> Response:
-    # The relay lets this bank revoke any of its users' phones: whose it is, is ours to check.
+    # The relay lets this bank revoke every user's phone, so the owner must be checked here.
     if device_id not in {device.device_id for device in relay().devices(g.user["username"])}:
         abort(404)
     relay().revoke(device_id)

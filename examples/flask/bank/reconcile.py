@@ -1,5 +1,5 @@
-"""The reconciler: settles what no page and no webhook has settled, of every type, and removes what
-has served its purpose. `python -m bank reconcile` does it once; under gunicorn a thread does."""
+"""The reconciler: settles ceremonies that no page and no webhook has settled, and removes old rows.
+`python -m bank reconcile` runs it once; under gunicorn a thread runs it."""
 
 import logging
 import random
@@ -21,16 +21,16 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 10
 AGAIN_S = 15
-"""Between two looks at the same ceremony."""
+"""Seconds between two checks of the same ceremony."""
 AT_ONCE = 200
-"""Ceremonies of one run: payments first, then registrations, and of each type those that were not
-looked at for longest. Strangers can open as many sign-ins as they like."""
+"""Ceremonies of one run: payments first, then registrations, and of each type those that were
+checked longest ago. Sign-ins come last, since anyone can open any number of them."""
 ABANDONED_S = 30 * 86400
 
 
 def reconcile(relay: FidoRelay, db: sqlite3.Connection, *, again_s: int = AGAIN_S) -> int:
-    """Gives how many ceremonies it settled. Raises `FidoRelayError` where the relay cannot answer;
-    what was settled before stays settled."""
+    """Returns the number of settled ceremonies. Raises `FidoRelayError` if the relay cannot answer;
+    earlier ones stay settled."""
     purge(db)
     for username in pairings.noted(db):
         with _refusals_logged("voiding pairing links"):
@@ -54,7 +54,7 @@ def reconcile(relay: FidoRelay, db: sqlite3.Connection, *, again_s: int = AGAIN_
 
 @contextmanager
 def _refusals_logged(what: str) -> Iterator[None]:
-    """One request that the relay refuses must not hold up the others."""
+    """One refused request must not block the others."""
     try:
         yield
     except Problem as refusal:
@@ -64,14 +64,15 @@ def _refusals_logged(what: str) -> Iterator[None]:
 
 
 def purge(db: sqlite3.Connection) -> None:
-    """Expired codes, tickets, letters and sessions; what was abandoned for a month."""
+    """Removes expired codes, tickets, letters and sessions, and rows abandoned for a month."""
     tries.purge(db)
     now = int(time.time())
     db.execute(
         "UPDATE ceremony SET code = NULL, ticket = NULL WHERE code IS NOT NULL AND expires_at <= ?",
         (now - GRACE_S,),
     )
-    # The relay's answer was lost, and the form not sent again: without its code no card confirms it.
+    # The relay's answer was lost and the form not sent again: without its code no card can confirm
+    # it.
     db.execute(
         "UPDATE ceremony SET status = 'expired', closed_at = ?"
         " WHERE status = 'pending' AND id IS NULL AND expires_at <= ?",
@@ -86,7 +87,7 @@ def purge(db: sqlite3.Connection) -> None:
     db.execute(
         "DELETE FROM ceremony WHERE status != 'pending' AND closed_at <= ?", (now - ABANDONED_S,)
     )
-    # Approved payments are the bank's books, and stay.
+    # Approved payments stay as records.
     db.execute(
         "DELETE FROM payment WHERE state != 'approved' AND made_at <= ? AND NOT EXISTS"
         " (SELECT 1 FROM ceremony WHERE payment_id = payment.id)",
@@ -95,7 +96,7 @@ def purge(db: sqlite3.Connection) -> None:
 
 
 def run(app: Flask, stop: threading.Event) -> None:
-    """Reconciles until `stop` is set; of several workers that run this, one does at a time."""
+    """Reconciles until `stop` is set; of several workers one works at a time."""
     while not stop.wait(EVERY_S * random.uniform(0.5, 1)):
         try:
             db = connect(app.config["DATABASE"])
@@ -107,7 +108,7 @@ def run(app: Flask, stop: threading.Event) -> None:
         except (FidoRelayError, sqlite3.OperationalError) as error:
             log.warning("reconciling goes on later: %s", error)
         except Exception:
-            # The thread outlives every single failure.
+            # The thread must survive every failure.
             log.exception("reconciling")
 
 

@@ -1,7 +1,7 @@
-"""The client of the relay, with a bound on what may wait for it.
+"""The client of the relay, with bounded concurrency.
 
-Each request of this application may ask the relay, and a relay that hangs must not hang the pages
-that do not need it: of a worker's threads only `AT_ONCE` wait for the relay, for a few seconds."""
+A relay that hangs must not block pages that do not need it, so only `AT_ONCE` of a worker's threads
+wait for the relay, each for a few seconds."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,12 +13,12 @@ from fido_relay import FidoRelay
 AT_ONCE = 12
 """Fewer than a worker has threads (gunicorn.conf.py)."""
 PATIENCE_S = 4.0
-"""For each silence of an answer, and twice that for all of a body, however it dribbles in. The bank
-holds no long poll: pages watch at the relay."""
+"""Timeout of each read, and twice that for a whole body. The bank uses no long polls: pages watch
+at the relay."""
 
 
 class BoundedTransport(httpx.HTTPTransport):
-    """Refuses at once where too many wait already; the client reports that as unreachable."""
+    """Fails at once if too many calls wait already; the client reports the relay as unreachable."""
 
     def __init__(self) -> None:
         super().__init__(limits=httpx.Limits(max_keepalive_connections=AT_ONCE))
@@ -38,7 +38,7 @@ class BoundedTransport(httpx.HTTPTransport):
 
 
 class HeldStream(httpx.SyncByteStream):
-    """A body that keeps its place until it is closed: the thread waits for it too."""
+    """A body that holds its slot until it is closed, since the thread waits for it too."""
 
     def __init__(self, stream: httpx.SyncByteStream, release: Callable[[], None]) -> None:
         self._stream, self._release = stream, release
@@ -63,7 +63,7 @@ def connect(config: dict[str, Any]) -> FidoRelay:
         config["RELAY_URL"],
         api_key=config["RELAY_API_KEY"],
         issuer=config["RELAY_ISSUER"],
-        # A person waits for the page: longer pauses that the relay asks for are passed on.
+        # A user waits for the page: if the relay asks for a longer pause, the page reports it.
         longest_pause=2,
         retries=1,
         timeout=2 * PATIENCE_S,

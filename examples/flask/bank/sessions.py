@@ -1,11 +1,11 @@
-"""Which browser this is, and who is signed in with it.
+"""Browsers and their sessions.
 
-The cookie holds a random id (signed by Flask, beside the CSRF token) and nothing of a ceremony.
-Who is signed in stands in the database, so that signing out, "that was not me" and the lifetimes
-hold against a cookie that was kept. The id is another one after each change of who is signed in.
+The cookie holds a random id (signed by Flask, beside the CSRF token) and nothing of a ceremony. The
+session is in the database, so that signing out, "that was not me" and expiry also apply to copied
+cookies. Each sign-in and sign-out changes the id.
 
-A second cookie tells this browser from a stranger's, for three months: the bank and the relay limit
-those in which the user has signed in before less. It proves nothing of who sits there.
+A second cookie identifies the browser for three months: bank and relay have separate limits for
+browsers in which the user has signed in before. It does not authenticate the user.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ IDLE_S = 10 * 60
 ABSOLUTE_S = 8 * 3600
 ENROLLING_S = 15 * 60
 FRESH_S = 5 * 60
-"""How lately the card must have been used to add a phone or a card."""
+"""How recently the card must have been used to add a phone or a card."""
 KEPT = "__Host-browser"
 KEPT_S = 90 * 86400
 """How long the relay knows a browser after the last success in it."""
@@ -33,20 +33,19 @@ def hashed(secret: str) -> str:
 
 
 def browser() -> str:
-    """This browser, as the database knows it; a new one gets an id."""
+    """The hashed id of this browser; a new browser gets an id."""
     if "browser" not in session:
         session["browser"] = secrets.token_urlsafe(32)
     return hashed(session["browser"])
 
 
 def kept_browser() -> str:
-    """This browser beyond its sessions, as the database and the relay know it: neither is given
-    what the cookie holds."""
+    """The long-lived id of this browser as database and relay get it: a hash of the cookie."""
     return hashed(_kept())
 
 
 def keep_browser(response: Response) -> Response:
-    """Another three months, from the last use on."""
+    """Extends the cookie by three months from the last use."""
     response.set_cookie(
         KEPT, _kept(), max_age=KEPT_S, secure=True, httponly=True, samesite="Lax"
     )
@@ -62,7 +61,7 @@ def _kept() -> str:
 
 
 def begin(username: str, level: str) -> None:
-    """Signs in, under a new id: one that was planted before is worth nothing."""
+    """Signs in under a new id, which prevents session fixation."""
     end()
     now = int(time.time())
     database().execute(
@@ -78,7 +77,7 @@ def end() -> None:
 
 
 def load() -> None:
-    """Finds out who asks: `g.user`, `g.level`, `g.is_fresh`."""
+    """Loads the session: `g.user`, `g.level`, `g.is_fresh`."""
     g.user, g.level, g.is_fresh = None, None, False
     if "browser" not in session:
         return

@@ -1,4 +1,4 @@
-"""Signing in and out, and enrolling by the bank's letter."""
+"""Signing in and out, and enrolment with the code of the bank's letter."""
 
 import hmac
 import time
@@ -20,7 +20,7 @@ def sign_in() -> str:
 
 @pages.post("/sign-in")
 def start_sign_in() -> Any:
-    """Does not look up the user: the answer is the same whether there is one."""
+    """Does not look up the user, so that the answer does not reveal whether one exists."""
     username = username_sent()
     if not username:
         return render_template("sign_in.html", mistake="Please enter your username."), 400
@@ -30,7 +30,7 @@ def start_sign_in() -> Any:
 
 @pages.post("/sign-out")
 def sign_out() -> Response:
-    """Always possible; what still waits for a card is taken off the phone if the relay answers."""
+    """Always possible; open prompts are cancelled if the relay answers."""
     db, browser = database(), sessions.browser()
     sessions.end()
     try:
@@ -49,13 +49,13 @@ def enrol() -> str:
 
 @pages.post("/enrol")
 def start_enrolment() -> Any:
-    """The code of the bank's letter: by it alone a person without a card is known."""
+    """The code of the bank's letter, which authenticates a user without a card."""
     username, code = username_sent(), request.form.get("code", "")
     code = "".join(code.split()).replace("-", "").upper()
     if username:
         limit_tries(username)
-    # Before it is accepted: its card may be registered by now, or "not me" have voided it. Asked
-    # only for a right code, so that a wrong one costs the relay nothing and tells nothing.
+    # Settle first: the card may be registered by now, or "not me" may have voided the letter. Only
+    # for a right code, so that a wrong one causes no call and reveals nothing.
     if username and _opens(username, code):
         ceremonies.settle_pending(relay(), database(), sessions.browser(), username)
     if not username or not _opens(username, code):

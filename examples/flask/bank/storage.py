@@ -1,4 +1,4 @@
-"""One SQLite file, opened once for each request. It knows nothing of the relay."""
+"""One SQLite file, opened once per request. Independent of the relay."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 def connect(path: str | Path) -> sqlite3.Connection:
-    """Every statement is a transaction of its own, unless it stands within `transaction`."""
+    """Autocommit, except within `transaction`."""
     db = sqlite3.connect(path, isolation_level=None, timeout=5)
     db.row_factory = sqlite3.Row
     db.execute("PRAGMA foreign_keys = ON")
@@ -22,7 +22,7 @@ def connect(path: str | Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing, without another writer in between."""
+    """An immediate transaction: atomic, without another writer in between."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -33,15 +33,15 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def database() -> sqlite3.Connection:
-    """The connection of the request that is being answered."""
+    """The connection of the current request."""
     if "db" not in g:
         g.db = connect(current_app.config["DATABASE"])
     return g.db
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Brings the file to the newest version: each migration in one transaction, once, also where
-    several workers start at the same time. To change the schema, add a file."""
+    """Migrates to the newest version: each migration in one transaction, once, also if several
+    workers start at the same time. To change the schema, add a file."""
     files = sorted(MIGRATIONS.glob("*.sql"))
     db.execute(
         "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, applied_at INTEGER)"
@@ -51,7 +51,7 @@ def migrate(db: sqlite3.Connection) -> None:
     for version, file in enumerate(files, 1):
         if version <= _version(db):
             continue
-        # The version comes first: of two workers, the second fails before it changes anything.
+        # The version is written first, so that the second of two workers fails before any change.
         script = (
             f"BEGIN IMMEDIATE; INSERT INTO schema_version VALUES ({version}, strftime('%s', 'now'));"
             f"{file.read_text()}; COMMIT;"
@@ -73,7 +73,7 @@ def _version(db: sqlite3.Connection) -> int:
 def init(app: Flask) -> None:
     db = connect(app.config["DATABASE"])
     db.execute("PRAGMA journal_mode = WAL")
-    # `DROP TABLE` of a table that others refer to.
+    # Allows `DROP TABLE` of a referenced table.
     db.execute("PRAGMA foreign_keys = OFF")
     migrate(db)
     db.close()

@@ -1,10 +1,9 @@
-"""How often a sign-in may be asked for, and a letter's code be tried: so many times a minute from one
-address, and so many for one username.
+"""Rate limits of sign-ins and letter codes, per minute: by address and by username.
 
-Usernames are counted whether there is such a user or not, so that the answer tells nothing, and
-only from browsers in which that user has not signed in: who knows no more than a username keeps its
-owner from nothing. The relay limits how often phones ring; this keeps the bank from being the one
-that makes them.
+Unknown usernames are counted like existing ones, so that the answer reveals nothing. Browsers in
+which the user has signed in before do not count towards the username, so that an attacker cannot
+lock the user out. The relay limits how often phones ring; these limits keep the bank's form from
+being used to ring them.
 """
 
 import sqlite3
@@ -17,7 +16,7 @@ from .sessions import KEPT_S
 def wait_s(
     db: sqlite3.Connection, limits: tuple[int, int], address: str, username: str, browser: str
 ) -> int:
-    """Counts a try. Gives the seconds until the next one, or 0 if this one may be made."""
+    """Counts a try. Returns the seconds until the next one, or 0 if this one is allowed."""
     per_address, per_username = limits
     now = int(time.time())
     counted = [(f"address {_network(address)}", per_address)]
@@ -38,7 +37,7 @@ def wait_s(
 
 
 def know(db: sqlite3.Connection, browser: str, username: str) -> None:
-    """The user has signed in with this browser."""
+    """Records that the user has signed in with this browser."""
     db.execute(
         "INSERT OR REPLACE INTO known_browser VALUES (?, ?, ?)", (browser, username, int(time.time()))
     )
@@ -51,7 +50,7 @@ def purge(db: sqlite3.Connection) -> None:
 
 
 def _network(address: str) -> str:
-    """One customer of a provider has a whole /64 of IPv6."""
+    """The unit to count: an IPv6 customer has a whole /64."""
     try:
         ip = ip_address(address)
     except ValueError:

@@ -1,5 +1,5 @@
-"""What the pages share. Every change is a POST with a CSRF token; one that needs a card opens a
-ceremony and leads to its page."""
+"""Shared by all pages. Every change is a POST with a CSRF token; one that needs a card opens a
+ceremony and redirects to its page."""
 
 import functools
 import re
@@ -26,10 +26,10 @@ def relay() -> FidoRelay:
 
 
 def required(*levels: str, fresh: bool = False) -> Callable[..., Any]:
-    """For pages of those who are signed in (or, if `levels` says so, enrolling) alone.
+    """Restricts a page to signed-in users (or, by `levels`, enrolling ones).
 
-    Settles first: what this user has said on the phone meanwhile, such as "that was not me", may
-    end this very session. While the relay cannot say, the page is not given.
+    Settles first, since an answer on the phone such as "that was not me" may end this session.
+    While the relay does not answer, the page is not served.
     """
 
     def wrap(page: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,7 +53,7 @@ def required(*levels: str, fresh: bool = False) -> Callable[..., Any]:
 
 
 def form_id() -> str:
-    """The one-time id of the form that was sent: the same one asks for the same thing once."""
+    """The one-time id of the form, which makes repeated submissions idempotent."""
     sent = request.form.get("form_id", "")
     return sent if re.fullmatch(r"[A-Za-z0-9_-]{22}", sent) else abort(400)
 
@@ -61,7 +61,7 @@ def form_id() -> str:
 def ask_for_card(
     ceremony_type: CeremonyType, username: str, prior_auth: PriorAuth, payment_id: int | None = None
 ) -> Response:
-    """Phase 1, and off to the page of phases 2 and 3."""
+    """Phase 1, and a redirect to the page of phases 2 and 3."""
     context: Context = {
         "user_agent": request.user_agent.string,
         "browser": sessions.kept_browser(),
@@ -79,7 +79,7 @@ def ask_for_card(
 
 
 def limit_tries(username: str) -> None:
-    """Refuses with 429 what is tried too often, by the same words whoever is meant."""
+    """Refuses with 429 after too many tries, with the same text for every username."""
     seconds = tries.wait_s(
         database(),
         current_app.config["TRIES"],
@@ -96,13 +96,13 @@ def username_sent() -> str | None:
 
 
 def username_of(text: str) -> str | None:
-    """In the one spelling that is stored and asked for."""
+    """The normalised username."""
     return printable(text.lower(), 255)
 
 
 def printable(text: str, longest: int) -> str | None:
-    """What may be shown on a phone: one line without control or invisible characters, in one
-    spelling. Whether a joiner is where its script needs it is the relay's to judge."""
+    """A text for the phone: one normalised line without control or invisible characters. The relay
+    checks whether joiners are allowed where they are."""
     text = unicodedata.normalize("NFC", " ".join(text.split()))
     seen = text.translate(JOINERS)
     return text if seen.isprintable() and len(text) <= longest else None

@@ -1,4 +1,4 @@
-"""The relay's webhooks: a ceremony is settled at once also where its page was closed."""
+"""The relay's webhooks: settle a ceremony at once even if its page was closed."""
 
 import logging
 
@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 
 @hooks.post("/hooks/relay")
 def relay() -> tuple[str, int]:
-    """Standard Webhooks. A webhook only says where to look: it decides nothing, and the same one
-    twice changes nothing. If the relay cannot be asked now, it gets 503 and comes again."""
+    """Standard Webhooks. A webhook only triggers a read at the relay, so a duplicate changes
+    nothing. If the relay does not answer now, the webhook gets 503 and is retried."""
     secrets = current_app.config["WEBHOOK_SECRETS"]
     public_keys = current_app.config["WEBHOOK_PUBLIC_KEYS"]
     if not (secrets or public_keys):

@@ -1,8 +1,8 @@
-"""What the pages say: how it ended, and what to do now.
+"""Texts of the pages for every outcome, with advice.
 
-What went wrong at the card is shown on the phone, which is in its holder's hand; a page may be in
-anyone's. So nothing here depends on a card error, nor on whether the user exists, except where a
-card is registered: then the person is known. "Nothing was done" is said only where that is certain.
+The phone, which the user holds, explains card errors; anyone may see the page. So no text here
+depends on a card error or on whether the user exists, except after a registration, where the user
+is authenticated. "Nothing was done" is used only where that is certain.
 """
 
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ NOT_REGISTERED = {
         "Have a card removed that you no longer use, then start again.",
     ),
 }
-"""Only where a card is registered: the person is known, and has the card in hand."""
+"""Only for registrations: the user is authenticated and has the card in hand."""
 INDETERMINATE_REGISTRATION = Words(
     "Not confirmed",
     "We could not learn how this ended.",
@@ -127,7 +127,7 @@ SERVICE = ("upstream_unavailable", "upstream_full", "upstream_rejected")
 
 
 def of(ceremony_type: str, status: str, reason: str | None) -> Words:
-    """The words for any outcome: an unknown one is no success."""
+    """The text for any outcome; an unknown one is not a success."""
     if status == "succeeded":
         return DONE[ceremony_type]
     if status == "denied" and reason == "not_me" and ceremony_type == "registration":

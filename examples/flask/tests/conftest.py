@@ -1,5 +1,5 @@
-"""The bank in this process, on a real relay with a simulated phone: `FIDO_RELAY_PROGRAM` is the path
-to `fido-relay` (found on the PATH without it)."""
+"""The bank in this process, with a real relay and a simulated phone: `FIDO_RELAY_PROGRAM` is the
+path to `fido-relay` (by default found on the PATH)."""
 
 import json
 import os
@@ -32,14 +32,14 @@ SCOPES = "ceremony:auth,ceremony:reg,ceremony:approve,ceremony:read,device:pair,
 
 
 class Relay:
-    """A relay with a directory of its own; it keeps its port over restarts."""
+    """A relay with its own data directory; it keeps its port across restarts."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.environment = {
             "FIDO_RELAY_LISTEN": "127.0.0.1:0",
             "FIDO_RELAY_DATA_DIR": str(directory / "data"),
-            # Tests ask the same person as often as they like.
+            # Tests prompt the same user without limits.
             "FIDO_RELAY_PROMPTS__LIVE": "100",
             "FIDO_RELAY_PROMPTS__RINGING": "100",
             "FIDO_RELAY_PROMPTS__FREE": "1000",
@@ -89,7 +89,7 @@ class Relay:
 
 
 class Phone:
-    """A user's phone with a card at it."""
+    """A user's phone with a card."""
 
     def __init__(self, relay: Relay, link: str, state: Path) -> None:
         self.process = subprocess.Popen(
@@ -121,7 +121,7 @@ class Phone:
                 return
 
     def types(self, text: str) -> None:
-        """The page's code, or `no`, or `x` for "that was not me"."""
+        """Types the page's code, or `no`, or `x` for "that was not me"."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{text}\n")
         self.process.stdin.flush()
@@ -132,7 +132,7 @@ class Phone:
 
 
 class Browser:
-    """One browser at the bank: its cookies, and forms with what their page holds."""
+    """One browser: its cookies, and forms with their hidden fields."""
 
     def __init__(self, app: Flask) -> None:
         self.http: Client = app.test_client()
@@ -141,7 +141,7 @@ class Browser:
         return self.http.get(path, base_url="http://127.0.0.1", **more)
 
     def form(self, page: str = "/sign-in") -> dict[str, str]:
-        """The hidden fields that a form of this page has."""
+        """The hidden fields of a form of this page."""
         text = self.get(page).text
         csrf = re.search(r'name="csrf_token" value="([^"]+)"', text)
         assert csrf, text
@@ -155,13 +155,13 @@ class Browser:
 
 
 class Bank:
-    """The application with its user Ada, and what a test looks at behind it."""
+    """The application with its user Ada, and access to its state."""
 
     def __init__(self, app: Flask, relay: Relay, directory: Path) -> None:
         self.app, self.relay, self.directory = app, relay, directory
         self.client = app.extensions["fido_relay"]
         self.phones: list[Phone] = []
-        # The relay is shared: what earlier tests did of their Ada must not count.
+        # The relay is shared: earlier tests' state of Ada must not count.
         self.ada = f"ada-{secrets.token_hex(4)}@harbour.example"
 
     @property
@@ -211,7 +211,7 @@ class Bank:
         return phone
 
     def asks(self, answer: TestResponse, phone: Phone | None) -> Any:
-        """The ceremony of a page that waits, once the phone shows it."""
+        """The ceremony of a waiting page, once the phone shows it."""
         assert answer.status_code == 303, answer.text
         row = self.row(answer)
         if phone:
@@ -224,7 +224,7 @@ class Bank:
         return self.one("SELECT * FROM ceremony WHERE id = ?", found[1])
 
     def closes(self, ceremony_id: str) -> None:
-        """The relay has the outcome, and the bank has not been told."""
+        """The relay has the outcome, and the bank does not know it."""
         self.client.wait(ceremony_id, 30)
         assert self.status(ceremony_id) == "pending"
 
@@ -232,7 +232,7 @@ class Bank:
         return str(self.one("SELECT status FROM ceremony WHERE id = ?", ceremony_id)["status"])
 
     def confirms(self, answer: TestResponse, phone: Phone) -> Any:
-        """The card says yes; the page and the webhook are missing."""
+        """The card approves, without page and webhook."""
         row = self.asks(answer, phone)
         phone.types(row["code"])
         self.closes(row["id"])
@@ -268,7 +268,7 @@ Configured = Callable[..., Flask]
 
 @pytest.fixture
 def configured(relay: Relay, api_key: str, tmp_path: Path) -> Configured:
-    """The application with these variables beside what it needs."""
+    """The application with these additional variables."""
 
     def configure(**variables: str) -> Flask:
         environment = {
@@ -298,7 +298,7 @@ def letter(bank: Bank) -> str:
 
 @pytest.fixture
 def phone(bank: Bank, letter: str) -> Phone:
-    """Ada's, with her card registered."""
+    """Ada's phone, with a registered card."""
     browser = bank.enrolling(letter)
     phone = bank.phone(browser)
     row = bank.confirms(browser.post("/cards"), phone)

@@ -1,4 +1,4 @@
-"""Pairing links: one at a time, and none outlives its letter or "that was not me"."""
+"""Pairing links: one at a time, voided with the letter and by "that was not me"."""
 
 import html
 import re
@@ -19,7 +19,7 @@ def link_of(browser: Browser) -> str:
 
 
 def pairs(bank: Bank, link: str) -> bool:
-    """Whether another phone is paired by this link. Without an input it ends by itself."""
+    """Whether another phone can pair with this link. Without input the program ends by itself."""
     run = subprocess.run(
         [PROGRAM, "phone", "--pair", link, "--state", str(bank.directory / "other.json")],
         cwd=bank.relay.directory,
@@ -48,7 +48,7 @@ def test_a_link_ends_with_the_registration(bank: Bank, letter: str, outcome: str
     assert not pairings.noted(bank.db)
 
 
-def test_a_link_ends_upon_not_me_to_a_payment(bank: Bank, phone: Phone) -> None:
+def test_not_me_to_a_payment_ends_a_link(bank: Bank, phone: Phone) -> None:
     browser = bank.signed_in(phone)
     link = link_of(browser)
     payment = {"payee": "Rowan", "amount": "1", "reference": ""}
@@ -66,7 +66,7 @@ def test_a_link_ends_with_the_next_one(bank: Bank, letter: str) -> None:
     assert pairs(bank, second)
 
 
-def test_voiding_with_the_relay_down_is_done_later(
+def test_voiding_is_retried_after_the_relay_was_down(
     bank: Bank, letter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser = bank.enrolling(letter)
@@ -81,7 +81,7 @@ def test_voiding_with_the_relay_down_is_done_later(
         raise Unreachable("no answer")
 
     monkeypatch.setattr(bank.client, "void_pairings", down)
-    # The outcome stands: it is not reported as unknown.
+    # The stored outcome is reported.
     assert browser.post(f"/ceremony/{row['id']}/finish").status_code == 303
     assert bank.status(row["id"]) == "denied"
     assert not bank.one("SELECT * FROM session")
@@ -124,7 +124,7 @@ def test_a_link_opened_while_its_session_ends_is_not_shown(
     assert (answer.status_code, answer.headers["Location"]) == (303, "/sign-in")
 
 
-def test_what_is_noted_while_links_are_voided_stays(bank: Bank) -> None:
+def test_notes_added_during_voiding_stay(bank: Bank) -> None:
     db = bank.db
 
     class Overtaken(FidoRelay):

@@ -1,4 +1,4 @@
-"""A payment is paid once, for the words that the card confirmed, or the phone is told."""
+"""A payment is booked once, for the text that the card confirmed."""
 
 import json
 import threading
@@ -36,14 +36,14 @@ def test_a_double_click_pays_once(bank: Bank, phone: Phone) -> None:
     assert bank.one("SELECT count(*) AS n FROM payment")["n"] == 1
     row = bank.confirms(answers[0], phone)
     browser.post(f"/ceremony/{row['id']}/finish")
-    # Also when it is paid by then; the same form with other words is none.
+    # Also after it was booked; the same form with another text is refused.
     assert bank.row(browser.post("/payments", form, **PAYMENT))["id"] == row["id"]
     other = browser.post("/payments", form, **{**PAYMENT, "amount": "1"})
     assert other.status_code == 400 and "was sent before" in other.text
     assert bank.one("SELECT count(*) AS n FROM payment")["n"] == 1
 
 
-def test_a_repetition_after_a_lost_answer_is_the_same_ceremony(
+def test_a_retry_after_a_lost_answer_is_the_same_ceremony(
     bank: Bank, phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser = bank.signed_in(phone)
@@ -61,7 +61,7 @@ def test_a_repetition_after_a_lost_answer_is_the_same_ceremony(
     assert bank.row(browser.post("/payments", form, **PAYMENT))["id"] == opened[0]
 
 
-def test_a_payment_withdrawn_is_taken_off_the_phone(bank: Bank, phone: Phone) -> None:
+def test_a_withdrawn_payment_is_removed_from_the_phone(bank: Bank, phone: Phone) -> None:
     browser = bank.signed_in(phone)
     row = bank.asks(browser.post("/payments", **PAYMENT), phone)
     browser.post(f"/payments/{row['payment_id']}/withdraw")
@@ -72,21 +72,21 @@ def test_a_payment_withdrawn_is_taken_off_the_phone(bank: Bank, phone: Phone) ->
 
 
 @pytest.mark.parametrize("action", ["approve", "withdraw"])
-def test_a_payment_number_beyond_all_is_not_found(bank: Bank, phone: Phone, action: str) -> None:
+def test_an_oversized_payment_id_is_not_found(bank: Bank, phone: Phone, action: str) -> None:
     browser = bank.signed_in(phone)
     for number in (2**63 - 1, 2**63, 10**23 - 1):
         assert browser.post(f"/payments/{number}/{action}").status_code == 404
 
 
-def test_words_that_the_relay_refuses_leave_no_payment(bank: Bank, phone: Phone) -> None:
+def test_a_text_that_the_relay_refuses_leaves_no_payment(bank: Bank, phone: Phone) -> None:
     browser = bank.signed_in(phone)
     form = browser.form("/")
     refused = browser.post("/payments", form, **{**PAYMENT, "payee": "Row\u200dan"})
     assert refused.status_code == 400 and "look it over" in refused.text
     assert "/approve" not in browser.get("/").text
-    # Sent again with other words, the form is taken.
+    # With another text the form is accepted.
     row = bank.asks(browser.post("/payments", form, **PAYMENT), phone)
-    # Words that were asked for before are not at fault.
+    # An earlier ceremony of this text keeps the payment.
     bank.db.execute("UPDATE payment SET payee = ? WHERE id = ?", ("Row\u200dan", row["payment_id"]))
     assert browser.post(f"/payments/{row['payment_id']}/approve").status_code == 400
     assert "/approve" in browser.get("/").text
@@ -100,12 +100,12 @@ def test_a_payment_confirmed_first_is_not_withdrawn(bank: Bank, phone: Phone) ->
     assert bank.one("SELECT * FROM payment")["state"] == "approved"
 
 
-def test_another_try_or_question_cancels_the_one_before(bank: Bank, phone: Phone) -> None:
+def test_another_request_cancels_the_previous_one(bank: Bank, phone: Phone) -> None:
     browser, elsewhere = bank.signed_in(phone), bank.signed_in(phone)
     first = bank.asks(browser.post("/payments", **PAYMENT), phone)
     second = bank.asks(browser.post(f"/payments/{first['payment_id']}/approve"), phone)
     assert bank.client.read(first["id"]).status == "cancelled"
-    # From another browser of hers, too.
+    # Also from another browser of the user.
     third = bank.asks(elsewhere.post(f"/payments/{first['payment_id']}/approve"), phone)
     assert bank.client.read(second["id"]).status == "cancelled"
     elsewhere.post("/sign-out")
@@ -121,7 +121,7 @@ def test_another_try_or_question_cancels_the_one_before(bank: Bank, phone: Phone
         ({"auth_time": 4_000_000_000}, ceremonies.UNPROVEN),
     ],
 )
-def test_a_result_without_pin_or_of_another_time_proves_nothing(
+def test_a_result_without_pin_or_with_another_time_is_unproven(
     bank: Bank,
     phone: Phone,
     configured: Configured,
@@ -129,7 +129,7 @@ def test_a_result_without_pin_or_of_another_time_proves_nothing(
     claims: dict[str, Any],
     status: str,
 ) -> None:
-    """The relay's own token with other claims, by a key that its set now has."""
+    """The relay's own token with other claims, signed by a key that is in its set now."""
     forge(monkeypatch, claims)
     again = Bank(configured(), bank.relay, bank.directory)
     again.ada = bank.ada
@@ -167,7 +167,7 @@ def forge(monkeypatch: pytest.MonkeyPatch, claims: dict[str, Any]) -> None:
         "UPDATE ceremony SET request = json_set(request, '$.client_nonce', 'another')",
     ],
 )
-def test_a_result_of_other_words_books_nothing(
+def test_a_result_for_another_text_books_nothing(
     bank: Bank, phone: Phone, change: str
 ) -> None:
     browser = bank.signed_in(phone)
@@ -192,7 +192,7 @@ def test_a_sign_in_is_collected_once_and_soon(bank: Bank, phone: Phone) -> None:
     assert bank.one("SELECT count(*) AS n FROM session")["n"] == 1
 
 
-def test_amounts_have_one_separator_of_decimals() -> None:
+def test_amounts_have_one_decimal_separator() -> None:
     taken = {"120": 12000, "120.50": 12050, "120,50": 12050, " 0,5 ": 50, "1000000,00": 100_000_000}
     for text, cents in taken.items():
         assert cents_of(text) == cents, text

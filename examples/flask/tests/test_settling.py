@@ -1,4 +1,4 @@
-"""Settle before you decide, and the reconciler: page and webhook are missing in all of these."""
+"""Settling before decisions, and the reconciler: all without page and webhook."""
 
 import threading
 import time
@@ -15,11 +15,11 @@ def test_a_letter_is_void_once_its_card_is_registered(bank: Bank, letter: str) -
     bank.confirms(browser.post("/cards"), phone)
     again = bank.browser().post("/enrol", username=bank.ada, code=letter)
     assert again.status_code == 400 and "the code was used" in again.text
-    # Nor does what began with it before pair another phone.
+    # A session that began with it cannot pair another phone.
     assert other.post("/phones").headers["Location"] == "/sign-in"
 
 
-def test_a_session_that_asked_ends_upon_not_me(bank: Bank, letter: str) -> None:
+def test_not_me_ends_the_requesting_session(bank: Bank, letter: str) -> None:
     browser = bank.enrolling(letter)
     phone = bank.phone(browser)
     row = bank.asks(browser.post("/cards"), phone)
@@ -52,7 +52,7 @@ def test_every_action_settles_before_it_decides(
     fields: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A session whose owner says "not me" at this very moment: the action is not done."""
+    """A session whose owner says "not me" at this moment: the action must not happen."""
     browser = bank.browser()
     form = browser.form()
     with browser.http.session_transaction(base_url="http://127.0.0.1") as cookie:
@@ -118,14 +118,14 @@ def test_two_settles_at_once_book_once(bank: Bank, phone: Phone) -> None:
     assert bank.one("SELECT count(*) AS n FROM booked")["n"] == 1
 
 
-def test_an_outcome_that_the_relay_forgot_is_no_success(bank: Bank) -> None:
+def test_a_lost_outcome_is_not_a_success(bank: Bank) -> None:
     row = bank.asks(bank.browser().post("/sign-in", username=bank.ada), None)
     bank.db.execute("UPDATE ceremony SET id = 'cer_AAAAAAAAAAAAAAAAAAAAAA'")
     assert bank.reconcile() == 1
     assert bank.one("SELECT * FROM ceremony WHERE key = ?", row["key"])["status"] == "indeterminate"
 
 
-def test_a_purge_removes_what_has_served_its_purpose(bank: Bank, letter: str) -> None:
+def test_a_purge_removes_old_rows(bank: Bank, letter: str) -> None:
     bank.enrolling(letter)
     waits = bank.asks(bank.browser().post("/sign-in", username=bank.ada), None)
     lost = bank.asks(bank.browser().post("/sign-in", username=bank.ada), None)
@@ -137,7 +137,7 @@ def test_a_purge_removes_what_has_served_its_purpose(bank: Bank, letter: str) ->
             (bank.ada, month, state),
         )
     reconcile.purge(db)
-    # Neither is over yet.
+    # Neither has ended yet.
     assert bank.one("SELECT code FROM ceremony WHERE id = ?", waits["id"])["code"]
     assert bank.one("SELECT * FROM session") and bank.one("SELECT * FROM user")["activation_hash"]
     assert [row["state"] for row in db.execute("SELECT state FROM payment")] == ["approved"]
@@ -158,7 +158,7 @@ def test_a_purge_removes_what_has_served_its_purpose(bank: Bank, letter: str) ->
     assert bank.one("SELECT count(*) AS n FROM ceremony")["n"] == 1
 
 
-def test_the_reconciler_looks_at_payments_first(
+def test_the_reconciler_checks_payments_first(
     bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     types, db, seen = ("authentication", "registration", "approval"), bank.db, []

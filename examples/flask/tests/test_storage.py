@@ -1,4 +1,4 @@
-"""Migrations: an older database is carried on, a newer one refused."""
+"""Migrations: an older database is migrated, a newer one refused."""
 
 import threading
 from pathlib import Path
@@ -8,7 +8,7 @@ from bank import storage
 
 
 def older(path: Path) -> None:
-    """As the first version made it, before there was a table of versions."""
+    """A database of the first version, without a table of versions."""
     db = storage.connect(path)
     db.executescript((storage.MIGRATIONS / "001_first.sql").read_text())
     db.execute("INSERT INTO user VALUES ('ada', 'Ada', 'hash')")
@@ -20,7 +20,7 @@ def older(path: Path) -> None:
     db.close()
 
 
-def test_an_older_database_is_carried_on_by_several_workers(tmp_path: Path) -> None:
+def test_an_older_database_is_migrated_by_several_workers(tmp_path: Path) -> None:
     path = tmp_path / "bank.sqlite3"
     older(path)
     start, failed = threading.Barrier(4), []

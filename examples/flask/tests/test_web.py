@@ -36,7 +36,7 @@ def test_a_session_has_a_new_id_and_two_lifetimes(bank: Bank, phone: Phone) -> N
             assert browser.get("/").status_code == status, (column, late)
 
 
-def test_a_browser_is_known_again_beyond_its_sessions(bank: Bank) -> None:
+def test_a_browser_is_recognised_across_sessions(bank: Bank) -> None:
     browser = bank.browser()
     first = browser.post("/sign-in", username=bank.ada)
     kept = next(line for line in first.headers.getlist("Set-Cookie") if "__Host-browser" in line)
@@ -55,7 +55,7 @@ def test_a_browser_is_known_again_beyond_its_sessions(bank: Bank) -> None:
     assert "__Host-browser=short" not in str(forged.post("/sign-in", username=bank.ada).headers)
 
 
-def test_tries_are_limited_and_the_answer_tells_of_no_user(
+def test_tries_are_limited_and_the_answer_reveals_no_user(
     bank: Bank, phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, clock = bank.signed_in(phone), SimpleNamespace(now=6000.0)
@@ -75,7 +75,7 @@ def test_tries_are_limited_and_the_answer_tells_of_no_user(
         refused.append(answers[-1].text)
     assert refused[0] == refused[1] and "Too many tries" in refused[0]
     assert asks(bank.ada, "198.51.100.9", owner).status_code == 303, "strangers cost her nothing"
-    # One customer's IPv6 addresses are one network.
+    # A /64 counts as one address.
     crowd = [asks(f"user-{n}", f"2001:db8::{n}", bank.browser()).status_code for n in range(9)]
     assert crowd == [303] * 8 + [429]
     assert asks("user-9", "2001:db8:0:1::", bank.browser()).status_code == 303
@@ -88,7 +88,7 @@ def test_tries_are_limited_and_the_answer_tells_of_no_user(
     assert f"username {bank.ada}" in kept and "username eve" not in kept
 
 
-def test_proxies_are_believed_only_where_there_are(configured: Configured) -> None:
+def test_forwarding_headers_are_trusted_only_behind_proxies(configured: Configured) -> None:
     forged = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.7, 198.51.100.2"}
     seen: list[tuple[str | None, bool]] = []
     for proxies in ("0", "1"):
@@ -101,14 +101,14 @@ def test_proxies_are_believed_only_where_there_are(configured: Configured) -> No
     assert wrong.status_code == 400
 
 
-def test_a_page_may_connect_to_the_relay_alone(configured: Configured) -> None:
+def test_a_page_may_connect_only_to_the_relay(configured: Configured) -> None:
     app = configured(FIDO_RELAY_ISSUER="https://relay.example.com/some/path")
     answer = app.test_client().get("/sign-in", base_url="http://127.0.0.1")
     policy = answer.headers["Content-Security-Policy"]
     assert "connect-src https://relay.example.com;" in policy and "unsafe" not in policy
 
 
-def test_without_scripts_a_button_asks(bank: Bank, phone: Phone) -> None:
+def test_without_scripts_a_button_polls(bank: Bank, phone: Phone) -> None:
     browser = bank.browser()
     row = bank.asks(browser.post("/sign-in", username=bank.ada), phone)
     page = browser.get(f"/ceremony/{row['id']}").text
@@ -120,7 +120,7 @@ def test_without_scripts_a_button_asks(bank: Bank, phone: Phone) -> None:
     assert browser.post(f"/ceremony/{row['id']}/finish").headers["Location"] == "/"
 
 
-def test_with_the_relay_down_nothing_is_claimed_or_given(
+def test_with_the_relay_down_no_page_and_no_claim_is_made(
     bank: Bank, phone: Phone, relay: Relay
 ) -> None:
     browser, stranger = bank.signed_in(phone), bank.browser()
@@ -148,7 +148,7 @@ def test_with_the_relay_down_nothing_is_claimed_or_given(
 
 
 def dribble(hangs: socket.socket, stop: threading.Event) -> None:
-    """Answers every connection with headers, then a byte of the body now and then."""
+    """Answers every connection with headers, then slowly with single bytes."""
     hangs.settimeout(0.05)
     answering: list[socket.socket] = []
     while not stop.is_set():
@@ -164,10 +164,10 @@ def dribble(hangs: socket.socket, stop: threading.Event) -> None:
 
 
 @pytest.mark.parametrize("dribbles", [False, True])
-def test_a_relay_that_hangs_holds_a_bounded_part_of_a_worker(
+def test_a_hanging_relay_occupies_a_bounded_number_of_threads(
     configured: Configured, monkeypatch: pytest.MonkeyPatch, dribbles: bool
 ) -> None:
-    """More requests than may wait: the rest are refused at once, whatever the relay does."""
+    """Requests over the limit fail at once, whatever the relay does."""
     monkeypatch.setattr(bank_relay, "PATIENCE_S", 2.0)
     stop = threading.Event()
     with socket.create_server(("127.0.0.1", 0), backlog=64) as hangs:
@@ -193,12 +193,12 @@ def test_a_relay_that_hangs_holds_a_bounded_part_of_a_worker(
         if dribbles:
             answers.join()
     assert len(took) == bank_relay.AT_ONCE + 4
-    # Two attempts, and the pause between them.
+    # Two attempts and the pause between them.
     assert max(took) < 2 * bank_relay.PATIENCE_S + 4
     assert sum(seconds < bank_relay.PATIENCE_S for seconds in took) >= 4
 
 
-def test_a_user_is_added_as_the_pages_take_the_name(bank: Bank) -> None:
+def test_add_user_normalises_like_the_pages(bank: Bank) -> None:
     written = f"  E\u0301VE \t {bank.ada.upper()} "
     code = add_user(bank.app, written, "Eve")
     assert bank.one("SELECT * FROM user")["username"] == f"\u00e9ve {bank.ada}"
@@ -208,7 +208,7 @@ def test_a_user_is_added_as_the_pages_take_the_name(bank: Bank) -> None:
             add_user(bank.app, text, "Eve")
 
 
-def test_names_of_every_script_are_taken_in_one_spelling() -> None:
+def test_names_of_every_script_are_normalised() -> None:
     names = {
         "ada": "ada",
         " ada  l": "ada l",

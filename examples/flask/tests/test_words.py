@@ -1,4 +1,4 @@
-"""Every ending has words, and none sounds like a success that is none."""
+"""Every outcome has a text, and no failure reads like a success."""
 
 from bank import words
 
@@ -27,7 +27,7 @@ ENDINGS = [
 ]
 
 
-def test_no_ending_sounds_like_a_success() -> None:
+def test_no_failure_text_reads_like_a_success() -> None:
     good = {words.of(kind, "succeeded", None).headline for kind in words.DONE}
     for kind in words.DONE:
         for status, reason in ENDINGS:
@@ -37,7 +37,7 @@ def test_no_ending_sounds_like_a_success() -> None:
         assert "Call the bank" in words.of(kind, "rejected", "clone_suspected").advice
 
 
-def test_nothing_was_done_is_said_only_where_it_is_certain() -> None:
+def test_nothing_was_done_is_used_only_where_certain() -> None:
     for kind in words.DONE:
         for status in ("indeterminate", "unproven", "something_new"):
             assert "Nothing" not in words.of(kind, status, None).detail
@@ -45,7 +45,7 @@ def test_nothing_was_done_is_said_only_where_it_is_certain() -> None:
         assert "Nothing" not in said.detail
 
 
-def test_a_page_says_nothing_of_the_card_but_at_its_registration() -> None:
+def test_only_registration_pages_mention_the_card() -> None:
     reasons = ("pin_not_set", "already_registered", "card_limit")
     for kind in words.DONE:
         card = {words.of(kind, "failed", r) for r in ("pin_failed", "no_credential", "card_613")}

@@ -10,7 +10,7 @@ export function App() {
   if (device === undefined) return <Text>One moment …</Text>;
   if (device === null) return <Pairing onPaired={setDevice} />;
   const [prompt] = shown.prompts;
-  // A prompt's own field takes the code of any page as well.
+  // A prompt's own field also accepts the code of any page.
   const asks = prompt?.type === "offer" && !prompt.by_code;
   return (
     <View>

@@ -3,14 +3,14 @@ import { useState, type RefObject } from "react";
 import { Button, Text, TextInput, View } from "react-native";
 import { cardCode, tap } from "./card";
 
-/** A text of the relay's, isolated from what stands around it. */
+/** A text from the relay, isolated from its surroundings. */
 const isolated = (text: string) => `\u2068${text}\u2069`;
 
 const WHAT = { registration: "Register a card", authentication: "Sign in", approval: "Approve" };
 
 export function Prompt({ prompt, socket }: { prompt: OfferFrame | ChallengeFrame; socket: RefObject<DeviceSocket | undefined> }) {
   const id = prompt.ceremony_id;
-  // A preview whose code the socket does not know asks for it like any offer.
+  // A preview whose code the socket does not know asks for the code like any offer.
   const [asks, setAsks] = useState(false);
   const decline = (reason: "declined" | "not_me") => () => socket.current?.decline(id, reason);
   return (
@@ -41,7 +41,7 @@ export function Prompt({ prompt, socket }: { prompt: OfferFrame | ChallengeFrame
   );
 }
 
-/** What a code that was typed elsewhere has found. */
+/** The preview of a ceremony that a typed code found. */
 function Found({ offer, onYes }: { offer: OfferFrame; onYes: () => void }) {
   return (
     <View>
@@ -75,7 +75,7 @@ function Card({ challenge, socket }: { challenge: ChallengeFrame; socket: RefObj
       socket.current?.answer(challenge.ceremony_id, challenge.attempt, credential);
       setState("signed");
     } catch (error) {
-      // What the card may try again leaves the prompt; anything else the relay closes.
+      // After a retryable error the prompt stays; after any other the relay closes the ceremony.
       socket.current?.cardFailed(challenge.ceremony_id, cardCode(error));
       setState("pin");
     }

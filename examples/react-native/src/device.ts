@@ -1,4 +1,4 @@
-// The device: its key, what it keeps, and its pairing.
+// The device: its key, its storage, and its pairing.
 
 import "react-native-get-random-values";
 import { base64url, pairDevice, parsePairingLink } from "@fido-relay/client";
@@ -10,7 +10,7 @@ import AsyncStorage from "@react-native-async-storage/async-storage";
 import * as SecureStore from "expo-secure-store";
 import { Platform } from "react-native";
 
-/** The device and answers that the relay may not have: neither is a secret, and answers may be large. */
+/** Holds the device and unsent answers: neither is secret, and answers may be large. */
 export const storage: DeviceStorage = {
   async get(name) {
     const text = await AsyncStorage.getItem(`fido-relay.${name}`);
@@ -21,12 +21,12 @@ export const storage: DeviceStorage = {
 };
 
 const KEY = "fido-relay.key";
-/** In no backup, and on no other phone. */
+/** Excluded from backups and other phones. */
 const ONLY_HERE = { keychainAccessible: SecureStore.WHEN_UNLOCKED_THIS_DEVICE_ONLY };
 
 /**
  * The device key, in the system's key store. A native module that signs inside the Secure Enclave or
- * StrongBox is better: give its public key and its `sign`, which may return DER.
+ * StrongBox is better: pass its public key and its `sign`, which may return DER.
  */
 export async function deviceSigner(): Promise<DeviceSigner> {
   const kept = await SecureStore.getItemAsync(KEY, ONLY_HERE);
@@ -40,7 +40,7 @@ export async function deviceSigner(): Promise<DeviceSigner> {
   };
 }
 
-/** Pairs by the link of a QR code. Show `parsePairingLink(link).relay` to the person before. */
+/** Pairs by the link of a QR code. Show `parsePairingLink(link).relay` to the user before. */
 export async function pair(link: string): Promise<PairedDevice> {
   const platform = Platform.OS === "ios" || Platform.OS === "android" ? Platform.OS : "other";
   const device = await pairDevice({ ...parsePairingLink(link), signer: await deviceSigner(), platform });
@@ -48,7 +48,7 @@ export async function pair(link: string): Promise<PairedDevice> {
   return device;
 }
 
-/** The relay knows this device no more: neither key nor answers are of any use. */
+/** The relay no longer knows this device: deletes key and answers. */
 export async function forget(): Promise<void> {
   await storage.delete("device");
   await storage.delete("answers");

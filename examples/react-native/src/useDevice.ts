@@ -1,5 +1,5 @@
-// The device socket for as long as the app is on the screen. In the background it holds none, and does
-// not reconnect: a push tells the person of what comes meanwhile (docs/apps.md).
+// The device socket while the app is on the screen. In the background there is no socket and no
+// reconnection: a push notifies the user meanwhile (docs/apps.md).
 
 import { DeviceSocket, storedDevice } from "@fido-relay/client";
 import type { ChallengeFrame, DeviceEvent, OfferFrame, PairedDevice, StopReason } from "@fido-relay/client";
@@ -10,11 +10,11 @@ import { deviceSigner, forget, storage } from "./device";
 
 export interface Shown {
   connected: boolean;
-  /** What the person is asked, one at a time; others wait their turn. */
+  /** Open prompts, shown one at a time. */
   prompts: (OfferFrame | ChallengeFrame)[];
-  /** Of the last prompt, or of the last code. */
+  /** The result of the last prompt or code. */
   told?: string;
-  /** Requests that came too often to be shown. */
+  /** Held-back prompts. */
   held?: number;
   stopped?: StopReason;
 }
@@ -33,7 +33,7 @@ function show(shown: Shown, event: DeviceEvent): Shown {
       if (event.again) return shown;
       const frame = event.kind === "offer" ? event.offer : event.challenge;
       const others = without(frame.ceremony_id);
-      // What the person's own code has found comes first.
+      // Previews of the user's own code come first.
       const found = event.kind === "offer" && event.preview;
       return { ...shown, prompts: found ? [frame, ...others] : [...others, frame] };
     }
@@ -48,14 +48,14 @@ function show(shown: Shown, event: DeviceEvent): Shown {
     case "notice":
       return event.notice.event === "prompts_held" ? { ...shown, held: event.notice.count ?? 1 } : shown;
     case "stopped":
-      // By the app itself: it left the screen.
+      // Stopped by the app, which left the screen.
       return event.why === "told" ? NOTHING : { ...NOTHING, stopped: event.why };
     default:
       return shown;
   }
 }
 
-/** Holds the socket of a paired device; `device` is null while there is none. */
+/** Holds the socket of a paired device; `device` is null before pairing. */
 export function useDevice() {
   const [device, setDevice] = useState<PairedDevice | null>();
   const [shown, dispatch] = useReducer(show, NOTHING);
@@ -83,8 +83,8 @@ export function useDevice() {
     const changes = (now: string) => {
       current = now;
       if (now === "active" && !socket.current) void enters();
-      // "inactive" is passed over: the system's NFC sheet lies before the app, which goes on. A line may
-      // have died in between: it is asked at once.
+      // "inactive" is ignored, since the app continues behind the system's NFC sheet. The connection may
+      // have died meanwhile, so it is probed at once.
       else if (now === "active") socket.current?.wake();
       else if (now === "background") {
         socket.current?.stop();

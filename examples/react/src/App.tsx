@@ -5,7 +5,7 @@ import { Waiting } from "./Waiting.js";
 
 /** Tells other tabs of this browser that somebody signed in or out. */
 const CHANNEL = "session";
-/** Where a tab keeps its attempt, so that a reload goes on with it. */
+/** The tab's attempt, so that a reload continues it. */
 const KEPT = "attempt";
 
 const ENDS: Record<string, string> = {
@@ -30,7 +30,7 @@ export function App() {
     else sessionStorage.removeItem(KEPT);
   }, [attempt]);
 
-  /** The backend says who is signed in, and nothing else does. */
+  /** Only the backend knows who is signed in. */
   const look = useCallback(async () => {
     try {
       setUsername(await api.me());
@@ -52,7 +52,7 @@ export function App() {
     return () => channel.close();
   }, [look]);
 
-  // Another tab signed in: what this one still asks of the phone is taken back.
+  // Another tab signed in: cancel this tab's prompt.
   useEffect(() => {
     if (!username || !attempt) return;
     void api.cancel(attempt.id).catch(() => {});

@@ -11,9 +11,9 @@ const SAYS: Record<string, string> = {
   verifying: "Your card has answered. It is being checked.",
 };
 
-/** Milliseconds beyond the ceremony's time in which its end may still be heard. */
+/** Milliseconds after the deadline in which the end may still arrive. */
 const GRACE_MS = 60_000;
-/** Between two questions to the backend when the page cannot hear the end itself. */
+/** Pause between two polls of the backend when the watch has failed. */
 const AGAIN_MS = 2_000;
 
 export function Waiting({ attempt, onEnd }: { attempt: api.Attempt; onEnd: (status: string) => void }) {
@@ -24,7 +24,7 @@ export function Waiting({ attempt, onEnd }: { attempt: api.Attempt; onEnd: (stat
   const steps = events.map(({ step }) => step);
   const said = steps.filter((step) => step in SAYS).at(-1) ?? "opened";
 
-  // Heard or not heard: how it ended the backend says, which holds the signed result.
+  // In either case the backend, which can verify the signed result, has the outcome.
   const over = closed !== undefined || error !== undefined;
   useEffect(() => {
     if (!over) return;
@@ -66,7 +66,7 @@ export function Waiting({ attempt, onEnd }: { attempt: api.Attempt; onEnd: (stat
         disabled={cancelling || steps.includes("verifying")}
         onClick={() => {
           setCancelling(true);
-          // Whatever comes of it, the watch tells the end.
+          // Whatever the answer is, the watch reports the end.
           void api.cancel(attempt.id).catch(() => setCancelling(false));
         }}
       >
@@ -76,7 +76,7 @@ export function Waiting({ attempt, onEnd }: { attempt: api.Attempt; onEnd: (stat
   );
 }
 
-/** What the person may do meanwhile: the ceremony goes on without this page. */
+/** Advice for the user: the ceremony continues without this page. */
 function Trouble({ state }: { state: WatchState }) {
   if (state.kind !== "trouble") return null;
   return (

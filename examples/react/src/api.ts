@@ -1,8 +1,8 @@
-// The page's own backend (server.mjs). It alone has the API key, and it alone says who is signed in.
+// The page's own backend (server.mjs). Only it has the API key and knows who is signed in.
 
 export interface Attempt {
   id: string;
-  /** Where the ceremony is watched, with the ticket. */
+  /** The URL to watch, with the ticket. */
   url: string;
   ticket: string;
   code: string;
@@ -35,7 +35,7 @@ export async function signIn(username: string): Promise<Attempt> {
   return { ...opened, until: Date.now() + expires_in * 1000 };
 }
 
-/** How it ended; `pending` if it has not. The same each time. */
+/** The outcome; `pending` while open. Idempotent. */
 export const finish = async (id: string) => (await call<{ status: string }>("POST", `sign-in/${id}/finish`, {})).status;
 
 export const cancel = (id: string) => call<object>("POST", `sign-in/${id}/cancel`, {});

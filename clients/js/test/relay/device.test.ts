@@ -1,4 +1,4 @@
-// The device socket against the real relay, with its line cut at every step.
+// The device socket against the real relay, with its connection cut at every step.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -9,18 +9,18 @@ import { ask, control, CREDENTIAL, open, pair, Phone } from "./relay.js";
 const LIMIT = { timeout: 30_000 };
 
 interface Fault {
-  /** Of a frame from the relay before the app sees it, or to the relay before or after it is sent. */
+  /** Whether to cut when a frame from the relay arrives, or before or after a frame is sent. */
   at: "received" | "unsent" | "sent";
   /** What the frame contains. */
   mark: string;
 }
 
-/** Node's line, which breaks once. */
-function breaking({ at, mark }: Fault, told: { broke: boolean; answers: string[] }): Dial {
+/** Node's connection, which breaks once. */
+function breaking({ at, mark }: Fault, record: { broke: boolean; answers: string[] }): Dial {
   return (url, protocol, listener) => {
     const breaks = (when: Fault["at"], message: string) => {
-      if (told.broke || when !== at || !message.includes(mark)) return false;
-      told.broke = true;
+      if (record.broke || when !== at || !message.includes(mark)) return false;
+      record.broke = true;
       return true;
     };
     const line = dialNode(url, protocol, {
@@ -36,40 +36,40 @@ function breaking({ at, mark }: Fault, told: { broke: boolean; answers: string[]
       close: () => line.close(),
       drop: () => line.drop(),
       send: (message) => {
-        if (message.includes('"type":"answer"')) told.answers.push(message);
+        if (message.includes('"type":"answer"')) record.answers.push(message);
         if (breaks("unsent", message)) return line.drop();
         line.send(message);
-        // What was written goes out before the end.
+        // Written data is sent before the end.
         if (breaks("sent", message)) setImmediate(() => line.drop());
       },
     };
   };
 }
 
-test("a ceremony comes to its one end wherever the line breaks, and the card signs once", LIMIT, async () => {
+test("a ceremony ends once wherever the connection breaks, and the card signs once", LIMIT, async () => {
   const received = ["hello", "welcome", "offer", "challenge", "accepted", "closed"].map((type): Fault => ({ at: "received", mark: `{"type":"${type}"` }));
   const marks = ['"of":"offer"', '"type":"claim"', '"of":"challenge"', '"event":"present"', '"type":"answer"'];
   const sent = marks.flatMap((mark): Fault[] => [{ at: "unsent", mark }, { at: "sent", mark }]);
   await Promise.all(
     [...received, ...sent].map(async (fault, number) => {
       const username = `breaking-${number}@example.com`;
-      const told = { broke: false, answers: [] as string[] };
-      const phone = new Phone(await pair(username, number % 2 === 0), breaking(fault, told));
+      const record = { broke: false, answers: [] as string[] };
+      const phone = new Phone(await pair(username, number % 2 === 0), breaking(fault, record));
       const opened = await open(username);
       phone.types(opened);
       const { closed } = await phone.until("closed");
       const where = `${fault.at} ${fault.mark}`;
-      assert.ok(told.broke, where);
+      assert.ok(record.broke, where);
       assert.deepEqual([closed.ceremony_id, closed.outcome], [opened.id, "succeeded"], where);
       assert.equal(phone.signatures.length, 1, where);
-      assert.equal(new Set(told.answers).size, 1, `${where}: the same answer, byte for byte`);
-      assert.ok(told.answers[0]?.endsWith(`"credential":${CREDENTIAL}}`), where);
+      assert.equal(new Set(record.answers).size, 1, `${where}: the same answer, byte for byte`);
+      assert.ok(record.answers[0]?.endsWith(`"credential":${CREDENTIAL}}`), where);
       assert.equal(phone.count("closed"), 1, where);
     }),
   );
 });
 
-test("a phone comes back after a restart to what was open, asks no second time, and answers", LIMIT, async () => {
+test("after a restart the phone continues open ceremonies without a second question", LIMIT, async () => {
   const phone = await Phone.of("restarted@example.com");
   const opened = await open("restarted@example.com");
   await phone.until("offer");
@@ -81,7 +81,7 @@ test("a phone comes back after a restart to what was open, asks no second time, 
   assert.equal((await phone.until("closed")).closed.outcome, "succeeded");
 });
 
-test("a wrong code is told, and not sent again by itself", LIMIT, async () => {
+test("a wrong code is reported and not resent", LIMIT, async () => {
   const phone = await Phone.of("mistyping@example.com");
   const opened = await open("mistyping@example.com");
   await phone.until("offer");
@@ -96,9 +96,9 @@ test("a wrong code is told, and not sent again by itself", LIMIT, async () => {
   assert.equal(phone.count("refused"), 2);
 });
 
-test("the code of a page that rings on no phone finds it, and the person confirms", LIMIT, async () => {
-  const told = { broke: false, answers: [] };
-  const phone = await Phone.of("by-code@example.com", breaking({ at: "sent", mark: '"type":"claim"' }, told));
+test("the code of a ceremony that does not ring finds it, and the user confirms", LIMIT, async () => {
+  const record = { broke: false, answers: [] };
+  const phone = await Phone.of("by-code@example.com", breaking({ at: "sent", mark: '"type":"claim"' }, record));
   const ringing = await open("by-code@example.com");
   await phone.until("offer");
   const silent = await open("by-code@example.com");
@@ -116,11 +116,11 @@ test("the code of a page that rings on no phone finds it, and the person confirm
   assert.ok(phone.socket.confirm(silent.id));
   const { closed } = await phone.until("closed");
   assert.deepEqual([closed.ceremony_id, closed.outcome], [silent.id, "succeeded"]);
-  assert.ok(told.broke, "the claim was said again");
+  assert.ok(record.broke, "the claim was said again");
   await ask("DELETE", `/v1/ceremonies/${ringing.id}`);
 });
 
-test("a code typed under another prompt takes up its own ceremony alone", LIMIT, async () => {
+test("a code typed into another prompt claims only its own ceremony", LIMIT, async () => {
   const phone = await Phone.of("other-code@example.com");
   const ringing = await open("other-code@example.com");
   await phone.until("offer");
@@ -133,7 +133,7 @@ test("a code typed under another prompt takes up its own ceremony alone", LIMIT,
   assert.equal((await phone.until("closed", 2)).closed.outcome, "succeeded");
 });
 
-test("a wrong code without a prompt is told under its own name", LIMIT, async () => {
+test("a wrong code outside of a prompt is reported with its claim id", LIMIT, async () => {
   const phone = await Phone.of("by-no-code@example.com");
   const claimId = phone.socket.typeCode("271828");
   const { error } = await phone.until("refused");
@@ -141,14 +141,14 @@ test("a wrong code without a prompt is told under its own name", LIMIT, async ()
   assert.ok(phone.socket.reportNotMe());
 });
 
-test("a no is heard, also over a broken line, and a cancelled prompt is taken down", LIMIT, async () => {
-  const told = { broke: false, answers: [] };
-  const phone = await Phone.of("no@example.com", breaking({ at: "unsent", mark: "decline" }, told));
+test("a decline arrives despite a broken connection, and a cancelled prompt is taken down", LIMIT, async () => {
+  const record = { broke: false, answers: [] };
+  const phone = await Phone.of("no@example.com", breaking({ at: "unsent", mark: "decline" }, record));
   const opened = await open("no@example.com");
   await phone.until("offer");
   assert.ok(phone.socket.decline(opened.id, "not_me"));
   const { closed } = await phone.until("closed");
-  assert.deepEqual([closed.outcome, closed.reason, told.broke], ["denied", "not_me", true]);
+  assert.deepEqual([closed.outcome, closed.reason, record.broke], ["denied", "not_me", true]);
   assert.ok(!phone.socket.decline(opened.id, "declined"), "there is no such prompt any more");
   const before = phone.count("offer");
   const other = await open("no@example.com");
@@ -157,7 +157,7 @@ test("a no is heard, also over a broken line, and a cancelled prompt is taken do
   assert.equal((await phone.until("closed", 2)).closed.outcome, "cancelled");
 });
 
-test("it signs again when it is asked, and stays", LIMIT, async () => {
+test("a reauth is answered on the same socket", LIMIT, async () => {
   let proofs = 0;
   const counting: Dial = (url, protocol, listener) => {
     const line = dialNode(url, protocol, listener);
@@ -175,7 +175,7 @@ test("it signs again when it is asked, and stays", LIMIT, async () => {
   assert.equal(phone.count("connected"), 1);
 });
 
-test("it ends for good when it is told to, replaced or revoked", LIMIT, async () => {
+test("the socket stops for good when stopped, replaced or revoked", LIMIT, async () => {
   const ends = async (phone: Phone) => (await phone.until("stopped")).why;
   const paired = await pair("ended@example.com");
   const first = new Phone(paired);

@@ -1,4 +1,4 @@
-// A line that dies without a word, against the real relay, as browsers and React Native see it: no
+// A connection that dies silently, against the real relay, as browsers and React Native see it: no
 // pings, and no end.
 
 import assert from "node:assert/strict";
@@ -13,14 +13,14 @@ const HEARTBEAT_MS = 2_000;
 /** For a busy machine. */
 const SLACK_MS = 5_000;
 
-/** Lines that hide pings, and carry nothing any more once the network is gone. */
+/** Connections that hide pings, and deliver nothing once the network is gone. */
 class Network {
   gone = false;
   #pongs = 0;
   #waiting: (() => void)[] = [];
 
   readonly dial: Dial = (url, protocol, listener) => {
-    // A network that came back is no help to the lines of the one before.
+    // A network that came back does not revive old connections.
     let dead = false;
     const carries = () => !(dead ||= this.gone);
     const line = dialNode(url, protocol, {
@@ -55,7 +55,7 @@ class Network {
   }
 }
 
-test("a line that is asked answers and stays, and one that died is left within three heartbeats", LIMIT, async () => {
+test("a probed connection stays if it answers, and is replaced within three heartbeats if it died", LIMIT, async () => {
   const network = new Network();
   const phone = new Phone(await pair("silent@example.com"), network.dial);
   await phone.until("connected");

@@ -1,15 +1,15 @@
-// A proxy in front of the relay that misbehaves as proxies and networks do.
+// A proxy in front of the relay that fails in the ways of proxies and networks.
 
 import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { endsAfterwards, RELAY } from "./relay.js";
 
 export interface Manners {
-  /** Breaks the connection at the event of this number, with it or just before it. Once for each. */
+  /** Breaks the connection at the event of this number, with it or just before it; once for each. */
   cutAt?: { seq: number; before: boolean }[];
   /** Holds an answer back until it is whole. */
   buffers?: boolean;
-  /** Answers in the relay's place, with this status. */
+  /** Answers instead of the relay, with this status. */
   refuses?: (path: string, nth: number) => { status: number; retryAfter?: number } | undefined;
 }
 
@@ -75,7 +75,7 @@ export class Proxy {
     // Nothing follows a cut: no connection loses its middle.
     if (this.#cut.has(to)) return;
     const cuts = this.#manners.cutAt ?? [];
-    // A piece may hold several events: the cut is at the event, not at the piece.
+    // A chunk may hold several events: the cut is at the event, not at the chunk.
     const text = piece.toString();
     const found = cuts.findIndex(({ seq }) => text.includes(`id: ${seq}\n`));
     const cut = cuts[found];

@@ -7,7 +7,7 @@ import { ask, control, CREDENTIAL, endsAfterwards, open, pair, type Opened, type
 
 const LIMIT = { timeout: 60_000 };
 
-/** A phone that holds no socket; its person types the code of the page, its card signs at once. */
+/** A phone without a socket; its user types the code of the page, its card signs at once. */
 class PullPhone {
   readonly events: PullEvent[] = [];
   readonly device: DevicePull;
@@ -52,48 +52,48 @@ class PullPhone {
   }
 }
 
-/** `fetch`, which loses one request, or the answer to it. */
-function losing(mark: string, when: "unsent" | "sent", told: { lost: boolean; answers: string[] }): typeof fetch {
+/** A `fetch` that loses one request, or the answer to it. */
+function losing(mark: string, when: "unsent" | "sent", record: { lost: boolean; answers: string[] }): typeof fetch {
   return async (input, init) => {
     const body = typeof init?.body === "string" ? init.body : "";
-    if (body.includes('"type":"answer"')) told.answers.push(body);
-    const marked = !told.lost && `${init?.method} ${String(input)} ${body}`.includes(mark);
+    if (body.includes('"type":"answer"')) record.answers.push(body);
+    const marked = !record.lost && `${init?.method} ${String(input)} ${body}`.includes(mark);
     if (marked && when === "unsent") {
-      told.lost = true;
+      record.lost = true;
       throw new TypeError("lost on its way");
     }
     const response = await fetch(input, init);
-    // A refused proof is asked again by itself.
+    // A refused proof is repeated automatically.
     if (!marked || response.status === 401) return response;
-    told.lost = true;
+    record.lost = true;
     throw new TypeError("lost on its way back");
   };
 }
 
-test("a ceremony comes to its one end over HTTP wherever a request is lost, and the card signs once", LIMIT, async () => {
+test("a ceremony ends once over HTTP wherever a request is lost, and the card signs once", LIMIT, async () => {
   const marks = ["GET ", '"of":"offer"', '"type":"claim"', '"of":"challenge"', '"event":"present"', '"type":"answer"', '"of":"closed"'];
   const faults = marks.flatMap((mark) => (["unsent", "sent"] as const).map((when) => ({ mark, when })));
   await Promise.all(
     faults.map(async ({ mark, when }, number) => {
       const where = `${when} ${mark}`;
       const username = `pulling-${number}@example.com`;
-      const told = { lost: false, answers: [] as string[] };
-      const phone = new PullPhone(await pair(username), losing(mark, when, told));
+      const record = { lost: false, answers: [] as string[] };
+      const phone = new PullPhone(await pair(username), losing(mark, when, record));
       const opened = await open(username);
       phone.knows(opened);
       await phone.device.pullLoop();
-      assert.ok(told.lost, where);
+      assert.ok(record.lost, where);
       const closed = phone.all("closed").map(({ closed }) => [closed.ceremony_id, closed.outcome]);
       assert.deepEqual(closed, [[opened.id, "succeeded"]], where);
       assert.equal(phone.signatures.length, 1, where);
-      assert.equal(new Set(told.answers).size, 1, `${where}: the same answer, byte for byte`);
-      assert.ok(told.answers[0]?.endsWith(`"credential":${CREDENTIAL}}`), where);
+      assert.equal(new Set(record.answers).size, 1, `${where}: the same answer, byte for byte`);
+      assert.ok(record.answers[0]?.endsWith(`"credential":${CREDENTIAL}}`), where);
       assert.equal(phone.device.isOpen, false, where);
     }),
   );
 });
 
-test("one pull tells what there is and acknowledges it, and a later one tells how it ended", LIMIT, async () => {
+test("a pull reports and acknowledges prompts, and a later one the outcome", LIMIT, async () => {
   const phone = new PullPhone(await pair("pulls-once@example.com"));
   await phone.device.pullOnce();
   assert.deepEqual(phone.events, []);
@@ -108,7 +108,7 @@ test("one pull tells what there is and acknowledges it, and a later one tells ho
   assert.equal(phone.device.isOpen, false);
 });
 
-test("a code that no prompt asked for finds its ceremony over HTTP", LIMIT, async () => {
+test("a code typed outside of a prompt finds its ceremony over HTTP", LIMIT, async () => {
   const phone = new PullPhone(await pair("pull-by-code@example.com"));
   const ringing = await open("pull-by-code@example.com");
   const silent = await open("pull-by-code@example.com");
@@ -122,7 +122,7 @@ test("a code that no prompt asked for finds its ceremony over HTTP", LIMIT, asyn
   await looping;
 });
 
-test("a wrong code is told, and the right one after it is taken", LIMIT, async () => {
+test("a wrong code is reported, and the right one after it is accepted", LIMIT, async () => {
   const phone = new PullPhone(await pair("pull-mistyping@example.com"));
   const opened = await open("pull-mistyping@example.com");
   await phone.device.pullOnce();
@@ -134,7 +134,7 @@ test("a wrong code is told, and the right one after it is taken", LIMIT, async (
   assert.deepEqual(phone.all("closed").map(({ closed }) => closed.outcome), ["succeeded"]);
 });
 
-test("a nonce of a relay that has started anew since is replaced by itself", LIMIT, async () => {
+test("a nonce from before a restart of the relay is replaced automatically", LIMIT, async () => {
   const phone = new PullPhone(await pair("pull-restarted@example.com"));
   const opened = await open("pull-restarted@example.com");
   await phone.device.pullOnce();
@@ -144,7 +144,7 @@ test("a nonce of a relay that has started anew since is replaced by itself", LIM
   assert.deepEqual(phone.all("closed").map(({ closed }) => closed.outcome), ["succeeded"]);
 });
 
-test("a key that the relay does not know is refused, and after five refusals in a row for good", LIMIT, async () => {
+test("an unknown key is refused, and after five refusals in a row for good", LIMIT, async () => {
   const [known, other] = [await pair("pull-known@example.com"), await pair("pull-other@example.com")];
   const phone = new PullPhone({ device: known.device, signer: other.signer });
   const refused = (error: unknown) => error instanceof PullError && error.status === 401 && error.code === "proof_refused";

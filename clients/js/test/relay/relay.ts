@@ -1,4 +1,4 @@
-// The real relay that a test runs against: how it is asked, and the phones of its users.
+// The real relay under test: calls to it, and its users' phones.
 
 import { createConnection } from "node:net";
 import { afterEach } from "node:test";
@@ -16,12 +16,12 @@ export const RELAY = given("FIDO_RELAY_TEST_URL");
 const KEY = given("FIDO_RELAY_TEST_KEY");
 const CONTROL = Number(given("FIDO_RELAY_TEST_CONTROL"));
 
-/** What this relay's FIDO2 server takes for a card's answer, with blanks that nobody may touch. */
+/** An answer that this relay's FIDO2 server accepts, with blanks that must be preserved. */
 export const CREDENTIAL = '{"id":"AQIDBA",  "rawId":"AQIDBA","type":"public-key","response":{ }}';
 
 const ends: (() => void)[] = [];
 
-/** Ends it after the test, whatever becomes of that: what is open keeps the process. */
+/** Ends it after the test, whatever its result: open handles would keep the process alive. */
 export function endsAfterwards(end: () => void): void {
   ends.push(end);
 }
@@ -41,7 +41,7 @@ export interface Opened {
   ticket: string;
 }
 
-/** Asks as the initiator does. */
+/** Calls the relay as the initiator. */
 export async function ask(method: string, path: string, body?: object): Promise<Response> {
   return fetch(`${RELAY}${path}`, {
     method,
@@ -56,7 +56,7 @@ export async function open(username: string, more: object = {}): Promise<Opened>
   return (await response.json()) as Opened;
 }
 
-/** Has the test's own side do something to the relay, and waits until it is done. */
+/** Has the Rust side of the test do something to the relay, and waits until it is done. */
 export function control(command: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = createConnection(CONTROL, "127.0.0.1", () => socket.write(`${command}\n`));
@@ -68,7 +68,7 @@ export function control(command: string): Promise<void> {
   });
 }
 
-/** A device of this user's, by the token or by the typed code. */
+/** A device of this user's, paired by the token or by the typed code. */
 export async function pair(username: string, typed = false): Promise<Paired> {
   const pairing = (await (await ask("POST", "/v1/pairings", { username })).json()) as Record<string, string>;
   const signer = await webCryptoSigner(await generateDeviceKey());
@@ -78,7 +78,7 @@ export async function pair(username: string, typed = false): Promise<Paired> {
   return { signer, device: await pairDevice({ ...order, ...secret }) };
 }
 
-/** A phone whose person types the code of the page, and whose card signs at once. */
+/** A phone whose user types the code of the page, and whose card signs at once. */
 export class Phone {
   readonly events: DeviceEvent[] = [];
   readonly socket: DeviceSocket;
@@ -98,14 +98,14 @@ export class Phone {
     endsAfterwards(() => this.socket.stop());
   }
 
-  /** A paired one that is connected. */
+  /** A paired, connected phone. */
   static async of(username: string, dial?: Dial): Promise<Phone> {
     const phone = new Phone(await pair(username), dial);
     await phone.until("connected");
     return phone;
   }
 
-  /** The person reads the code in the page. */
+  /** The user reads the code in the page. */
   types(opened: Opened): void {
     this.#codes.set(opened.id, opened.code);
     if (this.#offered.has(opened.id)) this.socket.claim(opened.id, opened.code);

@@ -1,4 +1,4 @@
-// The exchange of a device key against the real relay, with its answers lost in every way.
+// Rotation of a device key against the real relay, with its answers lost in every way.
 
 import assert from "node:assert/strict";
 import { createHash, generateKeyPairSync, sign } from "node:crypto";
@@ -39,7 +39,7 @@ function losing(many: number, where: "there" | "back", onLoss = () => {}) {
   return { fetch: send };
 }
 
-/** Whether the relay knows the device by this key. */
+/** Whether the relay accepts this key for the device. */
 async function counts(device: Paired["device"], signer: DeviceSigner): Promise<boolean> {
   const phone = new Phone({ device, signer });
   const ended = phone.until("disconnected").then(({ end }) => assert.equal(end.code, 4401));
@@ -60,7 +60,7 @@ async function succeeds(phone: Phone, username: string): Promise<void> {
   assert.deepEqual([closed.ceremony_id, closed.outcome], [opened.id, "succeeded"]);
 }
 
-test("a running socket takes a new key in its place, and the user's other phone is told once", LIMIT, async () => {
+test("a rotation keeps the socket, and the user's other phone gets one notice", LIMIT, async () => {
   const username = "rotating@example.com";
   const [paired, next] = [await pair(username), keyStore()];
   const [phone, other] = [new Phone(paired), await Phone.of(username)];
@@ -81,7 +81,7 @@ test("a running socket takes a new key in its place, and the user's other phone 
 });
 
 for (const where of ["there", "back"] as const) {
-  test(`an exchange that is lost on its way ${where} is asked for again until it is answered`, LIMIT, async () => {
+  test(`a rotation lost on its way ${where} is repeated until it is answered`, LIMIT, async () => {
     const username = `lost-${where}@example.com`;
     const [paired, next, network] = [await pair(username), await newKey(), losing(3, where)];
     const other = await Phone.of(username);
@@ -100,7 +100,7 @@ for (const where of ["there", "back"] as const) {
     await worksAndTheOtherDoesNot(paired, next);
   });
 
-  test(`an app that ends when the exchange is lost on its way ${where} goes on with both keys`, LIMIT, async () => {
+  test(`an app that ends after a rotation was lost on its way ${where} continues with both keys`, LIMIT, async () => {
     const username = `killed-${where}@example.com`;
     const [paired, next] = [await pair(username), await newKey()];
     // A request that is stopped earlier may never reach the relay; a little later the relay's welcome
@@ -110,7 +110,7 @@ for (const where of ["there", "back"] as const) {
     await phone.until("connected");
     await assert.rejects(phone.socket.rotateKey(next), { code: "called_off", settled: false });
     assert.equal(phone.events.at(-1)?.kind, "stopped");
-    // Where the relay has the new key, its welcome is the answer: no other comes.
+    // Where the relay has the new key, its welcome is the only answer.
     const network = where === "back" ? never : losing(0, where);
     const again = new Phone(paired, undefined, undefined, { nextSigner: next, fetch: network.fetch });
     await again.until("key_rotated");
@@ -122,7 +122,7 @@ for (const where of ["there", "back"] as const) {
   });
 }
 
-test("an exchange whose every answer is lost is settled by the welcome of a new socket", LIMIT, async () => {
+test("a rotation whose answers are all lost is settled by a new socket's welcome", LIMIT, async () => {
   const [paired, next] = [await pair("unanswered@example.com"), await newKey()];
   const phone = new Phone(paired, undefined, undefined, { fetch: losing(Infinity, "back").fetch });
   await phone.until("connected");
@@ -133,7 +133,7 @@ test("an exchange whose every answer is lost is settled by the welcome of a new 
   await worksAndTheOtherDoesNot(paired, next);
 });
 
-test("an app whose unfinished exchange reaches the relay only after the old key is welcome goes on", LIMIT, async () => {
+test("an app continues if its unfinished rotation arrives after the old key was welcomed", LIMIT, async () => {
   const [paired, next] = [await pair("late@example.com"), await newKey()];
   const never = losing(Infinity, "back").fetch;
   const late: typeof fetch = async (...request) => {
@@ -147,7 +147,7 @@ test("an app whose unfinished exchange reaches the relay only after the old key 
   await worksAndTheOtherDoesNot(paired, next);
 });
 
-test("a key that is refused is said to be, and the old one stays", LIMIT, async () => {
+test("a refused key is reported, and the old one stays", LIMIT, async () => {
   const username = "refused@example.com";
   const [paired, next] = [await pair(username), await newKey()];
   const tampering: typeof fetch = (url, request) => {
@@ -167,7 +167,7 @@ test("a key that is refused is said to be, and the old one stays", LIMIT, async 
   assert.ok(!(await counts(paired.device, next)) && (await counts(paired.device, paired.signer)));
 });
 
-test("a phone whose clock is wrong signs again by the relay's", LIMIT, async () => {
+test("a phone with a wrong clock signs again with the relay's time", LIMIT, async () => {
   const [paired, next] = [await pair("early@example.com"), await newKey()];
   const now = Date.now;
   endsAfterwards(() => (Date.now = now));
@@ -180,7 +180,7 @@ test("a phone whose clock is wrong signs again by the relay's", LIMIT, async () 
   await rotateDeviceKey({ ...paired, next, fetch: counting });
   assert.equal(asked, 2);
   await worksAndTheOtherDoesNot(paired, next);
-  // A clock has no part in it when the device is none any more.
+  // After a revocation the clock does not matter.
   await ask("DELETE", `/v1/devices/${paired.device.device_id}`);
   const gone = rotateDeviceKey({ ...paired, signer: next, next: await newKey(), fetch: counting });
   await assert.rejects(gone, { name: "KeyRotationError", status: 401, settled: true });

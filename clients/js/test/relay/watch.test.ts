@@ -1,4 +1,4 @@
-// Watching against the real relay, over everything that breaks on the way.
+// Watching against the real relay, across every kind of failure.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -12,7 +12,7 @@ const SOON = { firstMs: 20, mostMs: 100 };
 const STEPS = [10, 11, 13, 20, 30, 40, 50, 60];
 let users = 0;
 
-/** A watch that does not outlive its test. */
+/** A watch that ends with its test. */
 function watchCeremony(url: string, ticket: string, options: WatchOptions = {}): Watch {
   const controller = new AbortController();
   endsAfterwards(() => controller.abort());
@@ -21,7 +21,7 @@ function watchCeremony(url: string, ticket: string, options: WatchOptions = {}):
 
 const at = (base: string, opened: Opened) => `${base}/v1/ceremonies/${opened.id}`;
 
-/** What the ceremony was, by one road without a mishap. */
+/** The events of the ceremony, by one transport without failures. */
 const whole = (opened: Opened, road: "events" | "poll") =>
   all(watchCeremony(at(RELAY, opened), opened.ticket, { road }));
 
@@ -34,16 +34,16 @@ async function begun(): Promise<{ opened: Opened; phone: Phone }> {
   return { opened: await open(username, shown), phone };
 }
 
-/** Holds what was seen to what the relay has on record, which an overtaken step is not. */
+/** Compares the observed events with the relay's record, which has no superseded steps. */
 async function complete(opened: Opened, seen: WatchEvent[]): Promise<void> {
   const view = (await (await ask("GET", `/v1/ceremonies/${opened.id}`)).json()) as { progress: WatchEvent[] };
-  const told = seen.map(({ seq, step, at }) => ({ seq, step, at }));
-  assert.deepEqual(told, view.progress);
-  assert.deepEqual(told.map(({ seq }) => seq), STEPS);
+  const reported = seen.map(({ seq, step, at }) => ({ seq, step, at }));
+  assert.deepEqual(reported, view.progress);
+  assert.deepEqual(reported.map(({ seq }) => seq), STEPS);
   assert.deepEqual([seen.at(-1)?.step, seen.at(-1)?.status], ["closed", "succeeded"]);
 }
 
-test("events and the long poll tell a ceremony word for word alike, and the promise its end", LIMIT, async () => {
+test("events and long polling report the same events, and the promise the last one", LIMIT, async () => {
   const { opened, phone } = await begun();
   const heard: WatchEvent[] = [];
   const watch = watchCeremony(at(RELAY, opened), opened.ticket, { onEvent: (event) => heard.push(event) });
@@ -63,7 +63,7 @@ test("events and the long poll tell a ceremony word for word alike, and the prom
   assert.deepEqual([await all(known), (await known.closed).status], [[], "succeeded"], "nothing twice, and the end");
 });
 
-test("a connection lost at any event loses none and repeats none", LIMIT, async () => {
+test("a connection lost at any event loses and repeats none", LIMIT, async () => {
   const cuts = STEPS.flatMap((seq) => [true, false].map((before) => [{ seq, before }]));
   const everywhere = STEPS.flatMap((seq) => [true, false].map((before) => ({ seq, before })));
   await Promise.all(
@@ -78,7 +78,7 @@ test("a connection lost at any event loses none and repeats none", LIMIT, async 
       assert.deepEqual(await whole(opened, "events"), seen);
       const left = cutAt.filter(({ seq }) => seen.some((event) => event.seq === seq));
       assert.deepEqual(left, [], "the connection was cut at every event that was to be");
-      // A loss after the last event is none: nothing follows it.
+      // A loss after the last event has no effect.
       assert.ok(planned === 1 || proxy.asked.length >= 2 * seen.length, `${proxy.asked.length} requests`);
       const resumed = proxy.asked.filter(({ lastEventId }) => lastEventId !== undefined);
       assert.ok(planned === 1 || resumed.length >= seen.length - 1, "it goes on by number");
@@ -87,7 +87,7 @@ test("a connection lost at any event loses none and repeats none", LIMIT, async 
   );
 });
 
-test("what a proxy holds back comes by the long poll, while it happens", LIMIT, async () => {
+test("events that a proxy buffers come by long polling while they happen", LIMIT, async () => {
   const proxy = await Proxy.start({ buffers: true });
   const { opened, phone } = await begun();
   const seen: WatchEvent[] = [];
@@ -101,7 +101,7 @@ test("what a proxy holds back comes by the long poll, while it happens", LIMIT, 
   assert.ok(proxy.asked.filter(({ path }) => path.includes("?wait=")).length > 1);
 });
 
-test("where events fail the long poll serves, and Retry-After is kept", LIMIT, async () => {
+test("where events fail long polling is used, and Retry-After is respected", LIMIT, async () => {
   const refuses = (path: string, nth: number) => {
     if (path.endsWith("/events")) return { status: 502 };
     return nth <= 3 ? { status: 429, retryAfter: 1 } : undefined;
@@ -115,7 +115,7 @@ test("where events fail the long poll serves, and Retry-After is kept", LIMIT, a
   assert.deepEqual(proxy.asked.slice(0, 3).map(({ path }) => path.endsWith("/events")), [true, true, false]);
 });
 
-test("a restart of the relay in the middle is not noticed, by either road", LIMIT, async () => {
+test("a restart of the relay does not affect a watch, on either transport", LIMIT, async () => {
   const { opened, phone } = await begun();
   const roads = (["events", "poll"] as const).map((road) => {
     const seen: WatchEvent[] = [];
@@ -133,7 +133,7 @@ test("a restart of the relay in the middle is not noticed, by either road", LIMI
   }
 });
 
-test("a watch is called off, wherever it is, and gives its place back", LIMIT, async () => {
+test("an aborted watch ends at any point and frees its place", LIMIT, async () => {
   const { opened, phone } = await begun();
   for (const road of ["events", "poll"] as const) {
     // More often than there are places.
@@ -154,7 +154,7 @@ test("a watch is called off, wherever it is, and gives its place back", LIMIT, a
   await complete(opened, await whole(opened, "events"));
 });
 
-test("a ticket that is none, or another's, ends the watch and says so", LIMIT, async () => {
+test("an invalid or foreign ticket ends the watch with an error", LIMIT, async () => {
   const [one, other] = [await open("one@example.com"), await open("other@example.com")];
   for (const road of ["events", "poll"] as const) {
     for (const ticket of ["tkt_none", other.ticket]) {
@@ -167,7 +167,7 @@ test("a ticket that is none, or another's, ends the watch and says so", LIMIT, a
   assert.equal((await watchCeremony(at(RELAY, one), one.ticket).closed).status, "cancelled");
 });
 
-test("a ticket that has died ends the watch and says so", LIMIT, async () => {
+test("an expired ticket ends the watch with an error", LIMIT, async () => {
   const opened = await open("late@example.com");
   await ask("DELETE", `/v1/ceremonies/${opened.id}`);
   assert.equal((await watchCeremony(at(RELAY, opened), opened.ticket).closed).status, "cancelled");

@@ -9,7 +9,7 @@ test("a challenge of any length becomes padded standard base64", () => {
   }
 });
 
-test("a challenge is spelt for the SDK as in the protocol's document", () => {
+test("a challenge is converted for the SDK as in the protocol's example", () => {
   const challenge = "efIC0xqlp2fY0_WzvQELkx6yOa8J0Z8FvBXID2K2FuA";
   assert.equal(standardBase64(challenge), "efIC0xqlp2fY0/WzvQELkx6yOa8J0Z8FvBXID2K2FuA=");
 });

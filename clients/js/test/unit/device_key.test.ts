@@ -15,13 +15,13 @@ test("bytes of every length are written as base64url without padding", () => {
   }
 });
 
-test("a thumbprint is the one of the protocol's document", async () => {
+test("a thumbprint equals the protocol's example", async () => {
   const jwk = { kty: "EC", crv: "P-256", x: "9fjWdRK7k5V5MYEJBrZtQsGE3paNeL6RaCNBS9oOPno", y: "Ws-jsQ0etwp6oEbuf7gfqT9ynHL2VFqe6RBUexMzYbQ" } as const;
   const signer: DeviceSigner = { jwk, sign: () => assert.fail() };
   assert.equal(await thumbprint(signer), "sekCIl1_aNUbzq8yNuXsttOE4dWf9gFVe9_Pq4Tl37s");
 });
 
-test("a key in WebCrypto cannot be extracted, and signs what verifies", async () => {
+test("a WebCrypto key is not extractable, and its signatures verify", async () => {
   const pair = (await generateDeviceKey()) as CryptoKeyPair;
   assert.equal(pair.privateKey.extractable, false);
   const jws = parts(await signed(await webCryptoSigner(pair), "some+jwt", { aud: "wss://relay.example" }));
@@ -33,7 +33,7 @@ test("a key in WebCrypto cannot be extracted, and signs what verifies", async ()
   assert.ok(await crypto.subtle.verify(algorithm, pair.publicKey, jws.signature, input));
 });
 
-test("a key store's DER signatures and its own SHA-256 serve as well", async () => {
+test("a signer with DER signatures and its own SHA-256 works", async () => {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const { x = "", y = "" } = publicKey.export({ format: "jwk" });
   let hashed = 0;
@@ -56,7 +56,7 @@ test("a key store's DER signatures and its own SHA-256 serve as well", async () 
   await assert.rejects(signed({ ...signer, sign: async () => new Uint8Array(70) }, "some+jwt", {}), TypeError);
 });
 
-test("without WebCrypto the error says what is missing and what helps", async (context) => {
+test("without WebCrypto the error names what is missing and the remedy", async (context) => {
   const own = Object.getOwnPropertyDescriptor(globalThis, "crypto")!;
   context.after(() => Object.defineProperty(globalThis, "crypto", own));
   const jwk = { kty: "EC", crv: "P-256", x: "x", y: "y" } as const;

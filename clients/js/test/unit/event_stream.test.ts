@@ -4,7 +4,7 @@ import { EventStreamParser, type StreamItem } from "../../src/event_stream.js";
 
 const STREAM = 'retry: 3211\n\nid: 3\nevent: progress\ndata: {"seq":3}\n\n: still here\r\n\r\nid: 8\nevent: closed\ndata: {"ö":\ndata: 8}\n\nid: 9\ndata: cut';
 
-test("a stream says the same wherever it is cut into pieces", () => {
+test("a stream gives the same events however it is split", () => {
   const whole: StreamItem[] = [
     { kind: "retry", ms: 3211 },
     { kind: "event", id: "3", data: '{"seq":3}' },

@@ -9,7 +9,7 @@ const newKey = async () => webCryptoSigner(await generateDeviceKey());
 /** Longer than any test takes. */
 const later = () => new Response("{}", { status: 503, headers: { "Retry-After": "60" } });
 
-test("an exchange that is called off during its request ends with that request", LIMIT, async () => {
+test("a rotation stopped during its request ends with it", LIMIT, async () => {
   const controller = new AbortController();
   const send: typeof fetch = async () => {
     controller.abort();

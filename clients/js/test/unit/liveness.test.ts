@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test, { type TestContext } from "node:test";
 import { HEARTBEAT_MS, ScriptedRelay } from "./scripted.js";
 
-/** A welcomed device socket on a held clock. */
+/** A welcomed device socket on a fake clock. */
 async function connected(context: TestContext): Promise<ScriptedRelay> {
   ScriptedRelay.holdTime(context);
   const relay = new ScriptedRelay(context);
@@ -11,14 +11,14 @@ async function connected(context: TestContext): Promise<ScriptedRelay> {
   return relay;
 }
 
-test("a line that is silent is left and dialled anew within three heartbeats", async (context) => {
+test("a silent connection is replaced within three heartbeats", async (context) => {
   const relay = await connected(context);
   ScriptedRelay.pass(context, 3 * HEARTBEAT_MS);
   assert.equal(relay.lines.length, 2);
   assert.ok(relay.lines[0]?.dropped);
 });
 
-test("a line that answers what it is asked stays, with pings hidden, for hours", async (context) => {
+test("a connection that answers probes stays open for hours with pings hidden", async (context) => {
   const relay = await connected(context);
   let asked = 0;
   ScriptedRelay.pass(context, 2 * 3_600_000, () => {
@@ -31,7 +31,7 @@ test("a line that answers what it is asked stays, with pings hidden, for hours",
   assert.ok(asked > 100 && asked <= (2 * 3_600_000) / HEARTBEAT_MS, `${asked}`);
 });
 
-test("a line whose pings are heard is asked nothing", async (context) => {
+test("a connection with visible pings is not probed", async (context) => {
   const relay = await connected(context);
   let passed = 0;
   ScriptedRelay.pass(context, 600_000, () => {
@@ -42,7 +42,7 @@ test("a line whose pings are heard is asked nothing", async (context) => {
   assert.equal(relay.lines.length, 1);
 });
 
-test("an older relay's answer to a ping keeps the line, and the app hears nothing of it", async (context) => {
+test("an older relay's error for a ping counts as a sign of life and is not reported", async (context) => {
   const relay = await connected(context);
   ScriptedRelay.pass(context, 600_000, () => {
     for (const _ of relay.pings()) relay.says({ type: "error", code: "unknown_type", message: "?", retryable: false });
@@ -51,11 +51,11 @@ test("an older relay's answer to a ping keeps the line, and the app hears nothin
   assert.deepEqual(relay.events.map(({ kind }) => kind), ["connected"]);
 });
 
-test("waking asks a standing line at once, and dials anew if no answer comes in 5 s", async (context) => {
+test("wake() probes an open connection and replaces it after 5 s without an answer", async (context) => {
   const relay = await connected(context);
   relay.socket.wake();
   assert.equal(relay.pings().length, 1);
-  // What waited in a buffer while the app slept says nothing of the line now.
+  // Frames that were buffered while the app slept are no sign of life.
   relay.line.listener.alive();
   relay.says({ type: "pong", id: "another" });
   ScriptedRelay.pass(context, 3_000);
@@ -67,7 +67,7 @@ test("waking asks a standing line at once, and dials anew if no answer comes in 
   assert.equal(relay.lines.length, 2);
 });
 
-test("waking leaves a line alone that answers", async (context) => {
+test("wake() keeps a connection that answers", async (context) => {
   const relay = await connected(context);
   for (let turn = 0; turn < 3; turn += 1) {
     relay.socket.wake();
@@ -78,7 +78,7 @@ test("waking leaves a line alone that answers", async (context) => {
   assert.equal(relay.lines.length, 1);
 });
 
-test("waking shortens a question that is out, and a handshake", async (context) => {
+test("wake() shortens a pending probe and a handshake", async (context) => {
   const relay = await connected(context);
   ScriptedRelay.pass(context, 2.1 * HEARTBEAT_MS);
   assert.equal(relay.pings().length, 1);
@@ -91,7 +91,7 @@ test("waking shortens a question that is out, and a handshake", async (context) 
   assert.equal(relay.lines.length, 3);
 });
 
-test("waking a socket that was stopped does nothing", async (context) => {
+test("wake() on a stopped socket does nothing", async (context) => {
   const relay = await connected(context);
   relay.socket.stop();
   relay.socket.wake();

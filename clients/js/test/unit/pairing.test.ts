@@ -3,7 +3,7 @@ import test from "node:test";
 import { generateDeviceKey, webCryptoSigner } from "../../src/device_key.js";
 import { pairDevice, parsePairingLink, plainTypedCode } from "../../src/pairing.js";
 
-test("pairing links and typed codes are read, and nothing but https is dialled", async () => {
+test("pairing links and typed codes are parsed, and only https is used", async () => {
   const link = "fido-relay://pair?relay=http%3A%2F%2F127.0.0.1%3A32805&token=QhGm-_E";
   assert.deepEqual(parsePairingLink(link), { relay: "http://127.0.0.1:32805", token: "QhGm-_E" });
   for (const bad of ["https://pair?relay=a&token=b", "fido-relay://pair?relay=a", "fido-relay://other?relay=a&token=b", "fido-relay://pair?relay=%&token=b"]) {
@@ -19,7 +19,7 @@ test("pairing links and typed codes are read, and nothing but https is dialled",
   }
 });
 
-test("a device whose socket would not be encrypted is refused, but on this machine for development", async () => {
+test("a plaintext socket URL is refused except on loopback for development", async () => {
   const signer = await webCryptoSigner(await generateDeviceKey());
   const pairs = (socket_url: string, allowLoopback: boolean) => {
     const answer = async () => Response.json({ device_id: "dev_x", socket_url }, { status: 201 });
@@ -45,7 +45,7 @@ test("a device whose socket would not be encrypted is refused, but on this machi
   }
 });
 
-test("a relay out of reach is told apart from a pairing that was called off", async () => {
+test("an unreachable relay differs from an aborted pairing", async () => {
   const signer = await webCryptoSigner(await generateDeviceKey());
   const order = { relay: "https://relay.example", signer, platform: "other", token: "t" } as const;
   const offline: typeof fetch = () => Promise.reject(new TypeError("fetch failed"));
@@ -58,12 +58,12 @@ test("a relay out of reach is told apart from a pairing that was called off", as
   await assert.rejects(pairDevice({ ...order, signal: controller.signal, fetch: calledOff }), { name: "AbortError" });
 });
 
-test("a refusal says what the relay says is wrong", async () => {
+test("a refusal carries the relay's detail", async () => {
   const signer = await webCryptoSigner(await generateDeviceKey());
   const order = { relay: "https://relay.example", signer, platform: "other", token: "t" } as const;
   const refuses = (problem: object) => async () => Response.json(problem, { status: 400 });
-  const told = { code: "invalid_request", detail: "/name: must not be empty" };
-  await assert.rejects(pairDevice({ ...order, fetch: refuses(told) }), {
+  const problem = { code: "invalid_request", detail: "/name: must not be empty" };
+  await assert.rejects(pairDevice({ ...order, fetch: refuses(problem) }), {
     message: "not paired: 400 invalid_request (/name: must not be empty)",
     detail: "/name: must not be empty",
   });

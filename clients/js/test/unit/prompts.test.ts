@@ -10,22 +10,22 @@ const challenge = relayFrames.find((frame): frame is ChallengeFrame => frame.typ
 const { ceremony_id: id, attempt } = challenge;
 const FRAME_BYTES = 32_768;
 
-/** Prompts with what they sent (acknowledgements left out) and told. */
+/** Prompts, with the frames (acknowledgements left out) and events that they sent. */
 function prompts(context: { after(done: () => void): void }) {
   const sent: string[] = [];
-  const told: PromptEvent[] = [];
+  const events: PromptEvent[] = [];
   const made = new Prompts(
     new Answers(),
     (frame) => {
       if (!frame.includes('"type":"ack"')) sent.push(frame);
     },
-    (event) => told.push(event),
+    (event) => events.push(event),
   );
   context.after(() => made.stop());
-  return { made, told, taken: () => sent.splice(0) };
+  return { made, events, taken: () => sent.splice(0) };
 }
 
-test("an answer that the relay would not take is refused before it is kept", (context) => {
+test("an answer over the relay's limit is refused and not kept", (context) => {
   const { made, taken } = prompts(context);
   made.connected(FRAME_BYTES);
   made.frame(challenge);
@@ -47,7 +47,7 @@ test("an answer that the relay would not take is refused before it is kept", (co
   assert.deepEqual(taken(), [], "nor is it kept");
 });
 
-test("a card's error that ends a ceremony is said again to the same challenge, and to no other", (context) => {
+test("a final card error is sent again for the same challenge only", (context) => {
   for (const code of [602, 603, 605, 606, 608, 613, 617]) {
     const { made, taken } = prompts(context);
     made.connected(FRAME_BYTES);
@@ -66,7 +66,7 @@ test("a card's error that ends a ceremony is said again to the same challenge, a
   }
 });
 
-test("a card that is in the field or may be held again is told once", (context) => {
+test("card presence and retryable card errors are sent once", (context) => {
   const { made, taken } = prompts(context);
   made.connected(FRAME_BYTES);
   made.frame(challenge);
@@ -76,7 +76,7 @@ test("a card that is in the field or may be held again is told once", (context) 
   assert.deepEqual(taken(), []);
 });
 
-test("a card's error does not stand in for a no or an answer that is kept", (context) => {
+test("a card error does not replace a kept decline or answer", (context) => {
   const { made, taken } = prompts(context);
   made.connected(FRAME_BYTES);
   made.frame(challenge);
@@ -96,19 +96,19 @@ test("a card's error does not stand in for a no or an answer that is kept", (con
   assert.deepEqual(taken(), [no]);
 });
 
-test("what a card said does not keep a prompt that is over", (context) => {
+test("a card error does not keep an ended prompt", (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
-  const { made, told } = prompts(context);
+  const { made, events } = prompts(context);
   made.connected(FRAME_BYTES);
   made.frame(challenge);
   made.card(id, 603);
   made.connected(FRAME_BYTES);
   context.mock.timers.tick(5_000);
-  assert.deepEqual(told.at(-1), { kind: "taken_down", ceremonyId: id, why: "not_open_any_more" });
+  assert.deepEqual(events.at(-1), { kind: "taken_down", ceremonyId: id, why: "not_open_any_more" });
   assert.ok(!made.card(id, 603));
 });
 
-/** A claim as it was sent. */
+/** A sent claim. */
 function claimed(frame = "{}"): { ceremony_id?: string; code: string; claim_id: string } {
   const { type, ...claim } = JSON.parse(frame);
   assert.equal(type, "claim");
@@ -122,8 +122,8 @@ function preview(of: OfferFrame, claimId: string): OfferFrame {
 const prompt: OfferFrame = { ...offer, code_length: 6 };
 const other: OfferFrame = { ...prompt, ceremony_id: "cer_other" };
 
-test("a code typed alone previews, and is claimed with its ceremony once the person confirms", (context) => {
-  const { made, told, taken } = prompts(context);
+test("a code typed outside of a prompt previews, and claims after the confirmation", (context) => {
+  const { made, events, taken } = prompts(context);
   made.connected(FRAME_BYTES);
   const claimId = made.typeCode("271828");
   const [first = ""] = taken();
@@ -134,7 +134,7 @@ test("a code typed alone previews, and is claimed with its ceremony once the per
   const found = preview(prompt, claimId);
   made.frame(found);
   const known = { rang: false, knownBrowser: false, afterNotMe: true, typed: true };
-  assert.deepEqual(told, [{ kind: "offer", offer: found, again: false, preview: known }]);
+  assert.deepEqual(events, [{ kind: "offer", offer: found, again: false, preview: known }]);
   made.connected(FRAME_BYTES);
   assert.deepEqual(taken(), [], "it was answered");
   assert.ok(made.confirm(prompt.ceremony_id));
@@ -149,22 +149,22 @@ test("a code typed alone previews, and is claimed with its ceremony once the per
   assert.deepEqual(taken(), []);
 });
 
-test("a code typed under another prompt previews its own, and that prompt asks again", (context) => {
-  const { made, told, taken } = prompts(context);
+test("a code typed into another prompt previews its own ceremony, and that prompt asks again", (context) => {
+  const { made, events, taken } = prompts(context);
   made.connected(FRAME_BYTES);
   made.frame(other);
   assert.ok(made.claim(other.ceremony_id, "271828"));
   const { claim_id: claimId } = claimed(taken()[0]);
   made.frame(preview(prompt, claimId));
-  assert.deepEqual(told.at(-1), { kind: "ask_again", ceremonyId: other.ceremony_id });
+  assert.deepEqual(events.at(-1), { kind: "ask_again", ceremonyId: other.ceremony_id });
   made.frame(other);
   assert.deepEqual(taken(), [], "it has forgotten the code");
   assert.ok(made.confirm(prompt.ceremony_id));
   assert.equal(claimed(taken()[0]).code, "271828");
 });
 
-test("a preview of the prompt that the code was typed into is claimed without a question", (context) => {
-  const { made, told, taken } = prompts(context);
+test("a preview of the prompt itself is claimed without a question", (context) => {
+  const { made, events, taken } = prompts(context);
   made.connected(FRAME_BYTES);
   made.frame(prompt);
   made.claim(prompt.ceremony_id, "271828");
@@ -172,27 +172,27 @@ test("a preview of the prompt that the code was typed into is claimed without a 
   const found = preview(prompt, claimed(said).claim_id);
   made.frame(found);
   assert.deepEqual(taken(), [said]);
-  assert.deepEqual(told.at(-1), { kind: "offer", offer: found, again: true });
+  assert.deepEqual(events.at(-1), { kind: "offer", offer: found, again: true });
 });
 
-test("a preview outlives a socket on which nothing asks for it, until its time is up", (context) => {
+test("a preview survives a reconnection until its time is up", (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
-  const { made, told } = prompts(context);
+  const { made, events } = prompts(context);
   made.connected(FRAME_BYTES);
   made.frame(preview(prompt, made.typeCode("271828")));
   made.connected(FRAME_BYTES);
   context.mock.timers.tick(5_000);
-  assert.equal(told.at(-1)?.kind, "offer");
+  assert.equal(events.at(-1)?.kind, "offer");
   assert.ok(made.confirm(prompt.ceremony_id));
 });
 
-test("a refused code is not said again, and an answer to an earlier one refuses no later one", (context) => {
+test("a refused code is not resent, and an answer to an earlier code refuses no later one", (context) => {
   for (const code of ["code_malformed", "wrong_code", "other_device", "code_ambiguous", "too_many_codes", "device_locked"]) {
-    const { made, told, taken } = prompts(context);
+    const { made, events, taken } = prompts(context);
     made.connected(FRAME_BYTES);
     const error = { type: "error", code, message: "no", retryable: false } as const;
     made.frame({ ...error, claim_id: made.typeCode("111111") });
-    assert.equal(told.at(-1)?.kind, "refused");
+    assert.equal(events.at(-1)?.kind, "refused");
     made.frame(prompt);
     made.claim(prompt.ceremony_id, "111111");
     made.claim(prompt.ceremony_id, "222222");
@@ -207,9 +207,9 @@ test("a refused code is not said again, and an answer to an earlier one refuses 
   }
 });
 
-test("a code typed alone is said again when it was not looked at, and given up without an answer", (context) => {
+test("a code typed outside of a prompt is resent after slow_down, and given up without an answer", (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
-  const { made, told, taken } = prompts(context);
+  const { made, events, taken } = prompts(context);
   made.connected(FRAME_BYTES);
   const claimId = made.typeCode("271828");
   const said = taken();
@@ -219,7 +219,7 @@ test("a code typed alone is said again when it was not looked at, and given up w
     assert.deepEqual(taken(), said);
   }
   context.mock.timers.tick(120_000);
-  assert.deepEqual(told.at(-1), { kind: "unanswered", claimId });
+  assert.deepEqual(events.at(-1), { kind: "unanswered", claimId });
   made.connected(FRAME_BYTES);
   assert.deepEqual(taken(), []);
 });

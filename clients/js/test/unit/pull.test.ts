@@ -1,4 +1,4 @@
-// The HTTP road against a scripted relay: what is signed, and what follows from an answer.
+// Pull against a scripted relay: what is signed, and how answers are handled.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -39,7 +39,7 @@ const refused = (nonce: string) =>
   new Response('{"code":"proof_refused"}', { status: 401, headers: { "Content-Type": "application/problem+json", "DPoP-Nonce": nonce } });
 const sha256 = (text: string) => createHash("sha256").update(text).digest("base64url");
 
-test("a proof names the relay, the request, the device and the body, and is never the same", async () => {
+test("a proof covers relay, request, device and body, and is unique", async () => {
   const { device: app, asked } = device((one) => (one.method === "GET" ? pulled() : new Response(null, { status: 204 })));
   await app.pullOnce();
   await app.setPush(null);
@@ -60,7 +60,7 @@ test("a proof names the relay, the request, the device and the body, and is neve
   assert.notEqual(look.claims["jti"], set.claims["jti"]);
 });
 
-test("a proof that is refused is signed once more, with the relay's new nonce, and no third time", async () => {
+test("a refused proof is signed once more with the new nonce, and no third time", async () => {
   const { device: app, asked } = device((_, number) => refused(`n${number}`));
   await assert.rejects(app.pullOnce(), (error: unknown) => error instanceof PullError && error.code === "proof_refused");
   assert.deepEqual(asked.map(({ claims }) => claims["nonce"]), ["", "n1"]);
@@ -70,7 +70,7 @@ test("a proof that is refused is signed once more, with the relay's new nonce, a
   assert.equal(other.asked.length, 3, "the same nonce again is no reason to sign again");
 });
 
-test("an error frame with a status of its own is told as it is over a socket", async () => {
+test("an error frame over HTTP is reported as over a socket", async () => {
   const offer = { type: "offer", ceremony_id: "cer_a", ceremony_type: "authentication", code_length: 6, expires_in: 60 };
   const wrong = { type: "error", code: "wrong_code", message: "wrong code", retryable: false, ceremony_id: "cer_a" };
   const { device: app, asked, events } = device((one) => {
@@ -88,7 +88,7 @@ test("an error frame with a status of its own is told as it is over a socket", a
   app.stop();
 });
 
-test("a request that is refused rejects with what the relay says, and when to come back", async () => {
+test("a refused request rejects with the relay's code and Retry-After", async () => {
   const problem = '{"code":"too_many_requests","detail":"slowly"}';
   const headers = { "Content-Type": "application/problem+json", "Retry-After": "7" };
   const { device: app } = device(() => new Response(problem, { status: 429, headers }));
@@ -98,7 +98,7 @@ test("a request that is refused rejects with what the relay says, and when to co
   await assert.rejects(silent.device.pullOnce(), { status: 0, code: "unreachable" });
 });
 
-test("a notice is told once, and a stopped device asks nothing more", async () => {
+test("a notice is reported once, and a stopped device sends nothing", async () => {
   const notice = { type: "notice", notice_id: "ntc_a", event: "push_removed", ago_s: 1 };
   const { device: app, asked, events } = device(() => pulled(notice), { noticed: ["ntc_b"] });
   await app.pullOnce();

@@ -1,55 +1,55 @@
-// What a service worker does with a push.
+// A service worker's handling of a push.
 
 import assert from "node:assert/strict";
 import test from "node:test";
 import { handlePush, wakeOf, webPushTarget } from "../../src/index.js";
 
-/** A service worker's scope, as far as a push is concerned. */
+/** A service worker's scope, the parts used for a push. */
 function worker(text: string | undefined) {
-  const told = { shown: [] as [string, object][], pulled: 0, done: undefined as Promise<unknown> | undefined };
+  const record = { shown: [] as [string, object][], pulled: 0, done: undefined as Promise<unknown> | undefined };
   const event = {
     data: text === undefined ? null : { text: () => text },
     waitUntil: (done: Promise<unknown>) => {
-      told.done = done;
+      record.done = done;
     },
   };
   const registration = {
     showNotification: async (title: string, options: object) => {
-      told.shown.push([title, options]);
+      record.shown.push([title, options]);
     },
   };
-  return { told, event, registration };
+  return { record, event, registration };
 }
 
-test("a wake is shown in the operator's words, and then the relay is asked", async () => {
-  const { told, event, registration } = worker('{"wake":"w1","body":"Open the app to continue."}');
+test("a wake is shown with the operator's sentence before the pull", async () => {
+  const { record, event, registration } = worker('{"wake":"w1","body":"Open the app to continue."}');
   const pull = async () => {
-    assert.equal(told.shown.length, 1, "the notification comes first");
-    told.pulled += 1;
+    assert.equal(record.shown.length, 1, "the notification comes first");
+    record.pulled += 1;
   };
   assert.equal(handlePush(event, { registration, title: "Example Bank", pull }), true);
-  await told.done;
-  assert.equal(told.pulled, 1);
-  assert.deepEqual(told.shown, [
+  await record.done;
+  assert.equal(record.pulled, 1);
+  assert.deepEqual(record.shown, [
     ["Example Bank", { body: "Open the app to continue.", tag: "fido-relay", renotify: true, data: { wake: "w1" } }],
   ]);
 });
 
-test("a relay that cannot be asked takes nothing from the notification", async () => {
-  const { told, event, registration } = worker('{"wake":"w1","body":"Open the app to continue."}');
+test("an unreachable relay does not affect the notification", async () => {
+  const { record, event, registration } = worker('{"wake":"w1","body":"Open the app to continue."}');
   handlePush(event, { registration, title: "Example Bank", pull: () => Promise.reject(new Error("no network")) });
-  await told.done;
-  assert.equal(told.shown.length, 1);
+  await record.done;
+  assert.equal(record.shown.length, 1);
 });
 
-test("what is no wake is not shown, and leads to no request", () => {
+test("a push that is not a wake is not shown and causes no request", () => {
   for (const text of [undefined, "", "no JSON", "null", "[]", "{}", '{"wake":"w1"}', '{"wake":1,"body":"x"}']) {
-    const { told, event, registration } = worker(text);
+    const { record, event, registration } = worker(text);
     const pull = async () => {
-      told.pulled += 1;
+      record.pulled += 1;
     };
     assert.equal(handlePush(event, { registration, title: "Example Bank", pull }), false, text);
-    assert.deepEqual([told.shown.length, told.pulled, told.done], [0, 0, undefined], text);
+    assert.deepEqual([record.shown.length, record.pulled, record.done], [0, 0, undefined], text);
     assert.equal(wakeOf(text), undefined, text);
   }
 });

@@ -4,7 +4,7 @@ import { Reconnect, type SocketEnd } from "../../src/reconnect.js";
 
 const atMost = (end: SocketEnd, stood = 0, goaway?: number) => new Reconnect(() => 1).after(end, stood, goaway);
 
-test("waits double with every failure up to a minute, drawn from nothing to that", () => {
+test("waits have full jitter and double up to a minute", () => {
   const [most, least] = [new Reconnect(() => 1), new Reconnect(() => 0)];
   const waits = Array.from({ length: 9 }, () => most.after({ code: 1006 }, 0));
   const expected = [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000];
@@ -14,7 +14,7 @@ test("waits double with every failure up to a minute, drawn from nothing to that
   assert.deepEqual(least.after({ code: 1006 }, 0), { waitMs: 0 });
 });
 
-test("every close code is followed as the protocol's document says", () => {
+test("every close code is handled as the protocol says", () => {
   for (const code of [1000, 1001, 1005, 1006, 1011, 1012, 4401, 4408, 4999]) {
     assert.deepEqual(atMost({ code }), { waitMs: 500 }, String(code));
   }
@@ -29,7 +29,7 @@ test("every close code is followed as the protocol's document says", () => {
   assert.deepEqual(atMost({ code: 1012 }, 20_000, 3_270), { waitMs: 3_270 }, "goaway is kept exactly");
 });
 
-test("five refused proofs in a row end it, and a welcome between them does not count", () => {
+test("five refused proofs in a row stop the socket", () => {
   const reconnect = new Reconnect(() => 0);
   for (let turn = 0; turn < 4; turn += 1) reconnect.after({ code: 4401 }, 0);
   reconnect.after({ code: 1006 }, 50);

@@ -1,10 +1,10 @@
-// A relay's side of a device socket, played by the test, on a clock that the test moves.
+// A scripted relay for a device socket, on a fake clock.
 
 import type { TestContext } from "node:test";
 import { DeviceSocket, type DeviceEvent, type DeviceSocketOptions, type LineListener, type RelayFrame } from "../../src/index.js";
 import { relayFrames } from "./samples.js";
 
-/** In the welcome that the relay's side says. */
+/** Values of the welcome. */
 export const HEARTBEAT_MS = 25_000;
 
 const [hello, welcome] = ["hello", "welcome"].map((type) => relayFrames.find((frame) => frame.type === type)!);
@@ -16,7 +16,7 @@ export interface ScriptedLine {
   dropped: boolean;
 }
 
-/** A device socket whose lines lead here. */
+/** A device socket whose connections lead here. */
 export class ScriptedRelay {
   readonly lines: ScriptedLine[] = [];
   readonly events: DeviceEvent[] = [];
@@ -47,13 +47,13 @@ export class ScriptedRelay {
     context.after(() => this.socket.stop());
   }
 
-  /** Gives the clock and all timers to the test. */
+  /** Replaces the clock and all timers. */
   static holdTime(context: TestContext): void {
     context.mock.timers.enable({ apis: ["setTimeout"] });
     context.mock.method(performance, "now", () => ScriptedRelay.#clock);
   }
 
-  /** Lets time pass, tenths of seconds at a time; `meanwhile` runs in each. */
+  /** Advances the clock in tenths of seconds; `meanwhile` runs in each. */
   static pass(context: TestContext, ms: number, meanwhile: () => void = () => {}): void {
     for (let passed = 0; passed < ms; passed += 100) {
       ScriptedRelay.#clock += 100;
@@ -66,13 +66,13 @@ export class ScriptedRelay {
     return this.lines.at(-1)!;
   }
 
-  /** On the newest line, as a message of the relay. */
+  /** Sends a message of the relay on the newest connection. */
   says(frame: RelayFrame | object): void {
     this.line.listener.alive();
     this.line.listener.text(JSON.stringify(frame));
   }
 
-  /** Takes the proof on the newest line. */
+  /** Accepts the proof on the newest connection. */
   async welcomes(): Promise<void> {
     await settled();
     this.says(hello!);
@@ -80,7 +80,7 @@ export class ScriptedRelay {
     this.says(welcome!);
   }
 
-  /** The questions on the newest line that are still open, taken off. */
+  /** The unanswered probes on the newest connection, removed from the list. */
   pings(): { id: string }[] {
     const { sent } = this.line;
     const frames = sent.splice(0).map((frame) => ({ frame, parsed: JSON.parse(frame) as { type: string; id: string } }));

@@ -9,7 +9,7 @@ const { ceremony_id: id, attempt } = challenge;
 const CREDENTIAL = '{"id":"AQ",  "n":1.50}';
 const FRAME = `{"type":"answer","ceremony_id":"${id}","attempt":"${attempt}","credential":${CREDENTIAL}}`;
 
-/** A storage of texts, as most of an app's are. */
+/** A store of strings, as most apps have. */
 function texts(): DeviceStorage & { kept: Map<string, string> } {
   const kept = new Map<string, string>();
   return {
@@ -20,10 +20,10 @@ function texts(): DeviceStorage & { kept: Map<string, string> } {
   };
 }
 
-/** What a device says that is no proof. */
+/** Frames of the device other than proofs. */
 const said = (relay: ScriptedRelay) => relay.line.sent.filter((frame) => !frame.includes('"type":"auth"'));
 
-test("an app that is killed after the card signed sends the answer again, and asks for no second tap", async (context) => {
+test("an app killed after the card signed resends the answer without a second tap", async (context) => {
   const storage = texts();
   const killed = new ScriptedRelay(context, { storage });
   await killed.welcomes();
@@ -42,7 +42,7 @@ test("an app that is killed after the card signed sends the answer again, and as
   assert.equal(storage.kept.size, 0, "nothing of a ceremony is kept after its end");
 });
 
-test("an answer is kept when the app stops the socket, and thrown away when the device is revoked", async (context) => {
+test("an answer is kept when the app stops, and deleted when the device is revoked", async (context) => {
   const storage = texts();
   const stopped = new ScriptedRelay(context, { storage });
   await stopped.welcomes();
@@ -66,7 +66,7 @@ test("answers of another device are not sent", async (context) => {
   assert.deepEqual(said(relay), []);
 });
 
-test("a storage that fails costs neither the socket nor the answer, and the app is told", async (context) => {
+test("a storage failure is reported and affects neither socket nor answer", async (context) => {
   const fails = () => Promise.reject(new Error("full"));
   const relay = new ScriptedRelay(context, { storage: { get: fails, set: fails, delete: fails } });
   await relay.welcomes();
@@ -77,7 +77,7 @@ test("a storage that fails costs neither the socket nor the answer, and the app 
   assert.equal(relay.events.filter(({ kind }) => kind === "not_stored").length, 2);
 });
 
-test("nothing is dialled before the storage has answered, whatever the app calls meanwhile", async (context) => {
+test("the socket connects only after the storage was read", async (context) => {
   let give: (value: unknown) => void = () => assert.fail();
   const storage = { ...texts(), get: () => new Promise<unknown>((resolve) => (give = resolve)) };
   const relay = new ScriptedRelay(context, { storage });
@@ -90,7 +90,7 @@ test("nothing is dialled before the storage has answered, whatever the app calls
   assert.equal(relay.lines.length, 1);
 });
 
-test("a key is made once and found again, and a device where the app has put it", async () => {
+test("a key is created once and loaded again, and so is a device", async () => {
   const kept = new Map<string, unknown>();
   const storage: DeviceStorage = {
     get: async (name) => kept.get(name),

@@ -7,7 +7,7 @@ import { settled } from "./scripted.js";
 
 const URL_OF_ONE = "https://relay.example/v1/ceremonies/cer_x";
 
-test("a URL or a ticket that could never be sent is a mistake, and not a network that is down", async () => {
+test("an invalid URL or ticket is a TypeError, not a network failure", async () => {
   const never: typeof fetch = () => assert.fail("it was sent");
   for (const [url, ticket] of [
     ["/v1/ceremonies/cer_x", "tkt_x"],
@@ -22,13 +22,13 @@ test("a URL or a ticket that could never be sent is a mistake, and not a network
   }
 });
 
-test("the first wait after a failure is at most the one that was given, and the next twice that", async (context) => {
+test("waits after failures start at the given limit and double", async (context) => {
   context.mock.method(Math, "random", () => 1);
   const waits: number[] = [];
   const controller = new AbortController();
   const real = setTimeout;
   context.mock.method(globalThis, "setTimeout", (run: () => void, ms: number) => {
-    // What a request may take at most is no wait.
+    // The limit of a request is not a wait.
     if (ms >= 5_000) return real(run, ms);
     waits.push(ms);
     if (waits.length === 3) controller.abort();
@@ -40,7 +40,7 @@ test("the first wait after a failure is at most the one that was given, and the 
   assert.deepEqual(waits, [100, 200, 400]);
 });
 
-test("a Retry-After is kept, up to ten minutes", () => {
+test("Retry-After is respected, up to ten minutes", () => {
   const waits = ["7", "600", "601", "99999999", "-1", "soon", null].map(retryAfterMs);
   assert.deepEqual(waits, [7_000, 600_000, 600_000, 600_000, 0, 0, 0]);
   const inAMinute = retryAfterMs(new Date(Date.now() + 60_000).toUTCString());
@@ -56,7 +56,7 @@ const OPENED = { seq: 1, step: "opened", at: "2026-01-31T12:00:00.042Z" };
 const swallowed: typeof fetch = (_, init) =>
   new Promise((_, reject) => init?.signal?.addEventListener("abort", () => reject(new Error("aborted"))));
 
-/** A stream that says so much and then nothing. */
+/** A stream that delivers this much and then nothing. */
 function stream(text: string, signal?: AbortSignal | null): Response {
   const body = new ReadableStream({
     start(controller) {
@@ -67,20 +67,20 @@ function stream(text: string, signal?: AbortSignal | null): Response {
   return new Response(body, { headers: { "Content-Type": "text/event-stream" } });
 }
 
-/** Calls a watch off after its test. */
+/** Aborts a watch after its test. */
 function ending(context: TestContext): AbortSignal {
   const controller = new AbortController();
   context.after(() => controller.abort());
   return controller.signal;
 }
 
-test("a watch that an async function returns is the watch, not its end", async (context) => {
+test("an async function can return a watch", async (context) => {
   const begin = async () => watchCeremony(URL_OF_ONE, "tkt_x", { fetch: swallowed, signal: ending(context) });
   const watch: Watch = await begin();
   assert.deepEqual([watch.state.kind, "then" in watch], ["connecting", false]);
 });
 
-test("a relay that cannot be reached is told at once, again with every try, and at the deadline", async () => {
+test("an unreachable relay is reported with every try and at the deadline", async () => {
   const states: WatchState[] = [];
   const watch = watchCeremony(URL_OF_ONE, "tkt_x", {
     fetch: OFFLINE,
@@ -96,7 +96,7 @@ test("a relay that cannot be reached is told at once, again with every try, and 
   assert.deepEqual([states.at(-1), watch.state], [{ kind: "over" }, { kind: "over" }]);
 });
 
-test("an answer that the browser withholds is told apart from none", async (context) => {
+test("a withheld answer differs from no answer", async (context) => {
   Object.assign(globalThis, { location: new URL("https://shop.example/") });
   context.after(() => delete (globalThis as { location?: unknown }).location);
   const asked: string[] = [];
@@ -114,18 +114,18 @@ test("an answer that the browser withholds is told apart from none", async (cont
   assert.equal(await why(OFFLINE), "unreachable");
 });
 
-test("a relay that is too busy is told with its status, and the end of trouble too", async () => {
+test("a busy relay is reported with its status, and so is the end of trouble", async () => {
   const states: WatchState[] = [];
   const answers = [new Response("{}", { status: 503 }), new Response("{}", { status: 502 })];
   const view = { status: "cancelled", phase: "closed", progress: [{ ...OPENED, step: "closed" }] };
   const send: typeof fetch = async () => answers.shift() ?? Response.json(view);
   const options = { fetch: send, backoff: { firstMs: 1, mostMs: 1 }, onState: (state: WatchState) => states.push(state) };
   assert.equal((await watchCeremony(URL_OF_ONE, "tkt_x", options).closed).status, "cancelled");
-  const told = states.map((state) => (state.kind === "trouble" ? state.status : state.kind));
-  assert.deepEqual(told, [503, 502, "connected", "over"]);
+  const reported = states.map((state) => (state.kind === "trouble" ? state.status : state.kind));
+  assert.deepEqual(reported, [503, 502, "connected", "over"]);
 });
 
-test("a stream that dies in silence is noticed within 20 s, and so is a poll", async (context) => {
+test("a silent stream or poll is detected within 20 s", async (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
   const states: WatchState[] = [];
   const asked: string[] = [];
@@ -158,7 +158,7 @@ test("a stream that dies in silence is noticed within 20 s, and so is a poll", a
   assert.ok(states.filter((state) => state.kind === "trouble").length >= 2, JSON.stringify(states));
 });
 
-test("a poll that stands asks for less than the 20 s in which its death is noticed", async (context) => {
+test("a long poll waits for less than the 20 s in which its death is detected", async (context) => {
   const asked: string[] = [];
   const view = { status: "pending", phase: "offered", progress: [OPENED] };
   await new Promise<void>((resolve) => {
@@ -173,7 +173,7 @@ test("a poll that stands asks for less than the 20 s in which its death is notic
   assert.deepEqual(asked, ["wait=0&since=0", "wait=14&since=1"]);
 });
 
-test("where fetch cannot stream the long poll begins at once", async (context) => {
+test("without a streaming fetch the watch starts with long polling", async (context) => {
   const own = Object.getOwnPropertyDescriptor(Response.prototype, "body")!;
   context.after(() => Object.defineProperty(Response.prototype, "body", own));
   delete (Response.prototype as { body?: unknown }).body;
@@ -188,7 +188,7 @@ test("where fetch cannot stream the long poll begins at once", async (context) =
   assert.equal(first, `${URL_OF_ONE}?wait=0&since=0`);
 });
 
-test("waking asks at once where a watch waits after a failure", async (context) => {
+test("wake() retries at once during a wait", async (context) => {
   const asked: string[] = [];
   const failing: typeof fetch = async (url) => {
     asked.push(String(url));
@@ -204,7 +204,7 @@ test("waking asks at once where a watch waits after a failure", async (context) 
   assert.equal(asked.length, 2);
 });
 
-test("a page that goes offline leaves its stream, and asks at once when it is back", async (context) => {
+test("a page that goes offline closes its stream and reconnects when it is back", async (context) => {
   const page = new EventTarget();
   const methods = ["addEventListener", "removeEventListener"] as const;
   for (const name of methods) Object.assign(globalThis, { [name]: page[name].bind(page) });
@@ -216,7 +216,7 @@ test("a page that goes offline leaves its stream, and asks at once when it is ba
     asked += 1;
     return online ? stream("retry: 1\n\n", init?.signal) : OFFLINE(url);
   };
-  const told = (kind: WatchState["kind"]) =>
+  const reported = (kind: WatchState["kind"]) =>
     new Promise<void>((resolve) => {
       waiting = (state) => state.kind === kind && resolve();
     });
@@ -227,11 +227,11 @@ test("a page that goes offline leaves its stream, and asks at once when it is ba
   };
   context.mock.method(Math, "random", () => 1);
   const options = { fetch: network, onState, backoff: { firstMs: hour, mostMs: hour }, signal: ending(context) };
-  const connected = told("connected");
+  const connected = reported("connected");
   watchCeremony(URL_OF_ONE, "tkt_x", options);
   await connected;
   online = false;
-  const trouble = told("trouble");
+  const trouble = reported("trouble");
   page.dispatchEvent(new Event("offline"));
   await trouble;
   online = true;

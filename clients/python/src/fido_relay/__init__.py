@@ -1,7 +1,7 @@
 """fido-relay for backends: open a ceremony, show its code, wait, verify the signed result, act.
 
-`FidoRelay` blocks, `AsyncFidoRelay` is awaited; the two do the same. Nothing of this package logs,
-and no object of it prints a key, a code, a ticket or a token.
+`FidoRelay` blocks, `AsyncFidoRelay` is its async twin. The package logs nothing, and no object
+prints a key, a code, a ticket or a token.
 """
 
 from ._async.client import AsyncFidoRelay

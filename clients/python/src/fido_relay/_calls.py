@@ -1,7 +1,7 @@
-"""A call to the relay: its credential, its repetitions, and the total of its time.
+"""A call to the relay: its credential, its retries, and its total time.
 
-A repetition is always of the very same request: an open has an `Idempotency-Key`, a read changes
-nothing, and a second revocation or cancellation is answered as such.
+A retry sends the identical request, which is safe: an open has an `Idempotency-Key`, a read changes
+nothing, and a second revocation or cancellation has its own answer.
 """
 
 import dataclasses
@@ -64,15 +64,15 @@ class Calls:
 
     @property
     def is_renewable(self) -> bool:
-        """Whether another access token can be had where one was refused."""
+        """Whether a refused access token can be replaced."""
         return self._credential.is_renewable
 
     def until(self, hold: float = 0.0) -> float:
-        """When a call that begins now has taken all its time."""
+        """The deadline of a call that begins now."""
         return time.monotonic() + self._timeout + hold
 
     def call(self, request: Send, *, is_public: bool = False) -> Flow[Answer]:
-        """An answer that is a success, after as many repetitions as there may be."""
+        """Returns a successful answer, with retries."""
         if not request.until:
             request = dataclasses.replace(request, until=self.until(request.hold))
         attempt = 0
@@ -98,7 +98,7 @@ class Calls:
             attempt += 1
 
     def no_content(self, request: Send) -> Flow[None]:
-        """A call whose success has no body: a page with status 200 is none."""
+        """A call whose success has no body: a proxy's page with status 200 is an error."""
         answer = yield from self.call(request)
         if answer.status not in (202, 204):
             wrong = ValueError("a body where there is none")
@@ -115,7 +115,7 @@ class Calls:
             return False
 
     def authorized(self, request: Send) -> Flow[Answer]:
-        """Sends it with the credential; once more if an access token ended before its time."""
+        """Sends it with the credential; once more if the access token was refused early."""
         try:
             answer = yield from self._with_bearer(request, another=False)
             if answer.status == 401 and self._credential.is_renewable:
@@ -125,7 +125,7 @@ class Calls:
             return later.answer
 
     def bearer(self, until: float, another: bool) -> Flow[str]:
-        """For a stream, which repeats by itself."""
+        """The credential for a stream, which handles retries itself."""
         try:
             return (yield from self._credential.bearer(until, another))
         except NotNow as later:
@@ -138,7 +138,7 @@ class Calls:
 
 
 def _checked(url: str) -> str:
-    """Without its last slash. `urlsplit` itself takes line breaks out without a word."""
+    """Returns the URL without its last slash. `urlsplit` would silently remove line breaks."""
     parts = urlsplit(url)
     is_plain = url.isascii() and url.isprintable() and " " not in url
     is_base = parts.hostname and not (parts.query or parts.fragment or parts.username)

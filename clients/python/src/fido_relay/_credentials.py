@@ -1,4 +1,4 @@
-"""How a backend says who it is: an API key, or a key pair of its own (`private_key_jwt`)."""
+"""Credentials of a backend: an API key, or its own key pair (`private_key_jwt`)."""
 
 import re
 import time
@@ -16,11 +16,11 @@ PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPri
 
 ASSERTION_LIFETIME_S = 60
 RENEW_BEFORE_S = 60
-"""An access token this close to its end is not used for a request that may be held."""
+"""An access token this close to its expiry is not used, since the relay may hold a request."""
 
 
 class NotNow(Exception):
-    """The token endpoint cannot answer now; it may later."""
+    """The token endpoint failed temporarily."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__("the token endpoint cannot answer now")
@@ -69,7 +69,7 @@ class KeyPair:
         return f"KeyPair(client_id={self.client_id!r}, key_id={self._key_id!r})"
 
     def bearer(self, until: float, another: bool) -> Flow[str]:
-        """A token that still lives for a while; with `another` not the one held until now."""
+        """An access token with some lifetime left; with `another` a new one."""
         held = self._token
         if held and not another and time.monotonic() < held[1]:
             return held[0]
@@ -102,7 +102,7 @@ class KeyPair:
 
 
 def visible(name: str, text: str) -> str:
-    """The text, if a header can carry it. It is not repeated: it may be a secret."""
+    """Returns the text if a header can carry it. Errors do not repeat it: it may be a secret."""
     if re.fullmatch(r"[!-~]+", text):
         return text
     raise ValueError(f"{name} has a space, a line break or no ASCII: strip what a file ends with")
@@ -115,7 +115,7 @@ def _loaded(key: str | bytes | PrivateKey) -> PrivateKey:
         pem = key.encode() if isinstance(key, str) else key
         loaded = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError):
-        # Not the library's words, which may be about the key's bytes.
+        # The library's message is dropped: it may contain bytes of the key.
         raise ValueError("private_key is no unencrypted PEM") from None
     if isinstance(loaded, PrivateKey):
         return loaded

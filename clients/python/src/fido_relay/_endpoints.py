@@ -25,7 +25,7 @@ class Endpoints:
         self, url: str, events: Sequence[str] | None, schemes: Sequence[WebhookScheme] | None
     ) -> Flow[Webhook]:
         body = _given(url=url, events=events, schemes=schemes)
-        # A second registration would have every event sent twice.
+        # A second registration would receive every event twice.
         request = Send("POST", "/v1/webhooks", json=body, is_idempotent=False)
         return parsed(Webhook, (yield from self._calls.call(request)))
 
@@ -49,7 +49,7 @@ class Endpoints:
         self, webhook_id: str, scheme: WebhookScheme, old_lives_s: int | None
     ) -> Flow[Webhook]:
         body = _given(scheme=scheme, old_lives_s=old_lives_s)
-        # A repetition would be a key that this side never sees.
+        # A retry would create a key that the caller never sees.
         path = f"{_path(webhook_id)}/secrets"
         request = Send("POST", path, json=body, is_idempotent=False)
         return parsed(Webhook, (yield from self._calls.call(request)))
@@ -80,5 +80,5 @@ def _path(webhook_id: str) -> str:
 
 
 def _given(**fields: Any) -> dict[str, Any]:
-    """Without what the relay is to decide."""
+    """Drops the values that are left to the relay."""
     return {name: value for name, value in fields.items() if value is not None}

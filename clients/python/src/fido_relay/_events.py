@@ -1,4 +1,4 @@
-"""Server-sent events of one ceremony: what a line means, and when to come back. No IO here."""
+"""Server-sent events of one ceremony: parsing and reconnection. No IO here."""
 
 import json
 import random
@@ -11,11 +11,11 @@ from .errors import FidoRelayError, UnexpectedAnswer, WaitTimeout
 from .models import Event
 
 SILENCE_S = 30.0
-"""Added to the silence that the HTTP client bears: the relay sends a comment every 15 s."""
+"""Added to the HTTP client's read timeout: the relay sends a comment every 15 s."""
 
 
 class Watch:
-    """One watcher over as many connections as it takes."""
+    """One watcher across its connections."""
 
     def __init__(self, ceremony_id: str, since: int, timeout: float) -> None:
         self.since = since
@@ -32,7 +32,7 @@ class Watch:
         self._is_renewed = False
 
     def begin(self) -> float:
-        """Before each connection: until when it may take."""
+        """Starts a connection; returns its deadline."""
         self._check_time()
         self._data, self._rest = [], b""
         return self._ends
@@ -52,7 +52,7 @@ class Watch:
         return status == 200 and kind == "text/event-stream"
 
     def pause_after(self, answer: Answer, is_renewable: bool) -> float:
-        """Seconds until the next request, after an answer that is no stream."""
+        """Seconds until the next request, after an answer other than a stream."""
         if answer.status == 204:
             self.is_over = True
             return 0.0
@@ -60,7 +60,7 @@ class Watch:
             wrong = TypeError(f"a body of type {answer.headers.get('content-type')}")
             raise UnexpectedAnswer(answer.status, "events") from wrong
         if answer.status == 401 and is_renewable and not self._is_renewed:
-            # Its access token may have ended: another one, once between two events.
+            # The access token may have expired: get another one, once between two events.
             self.needs_another_token = self._is_renewed = True
             return 0.0
         self._failure = refusal(answer)
@@ -77,7 +77,7 @@ class Watch:
         return self._bounded(pause)
 
     def take(self, part: bytes) -> Iterator[Event]:
-        """The events that these bytes complete, unless they were seen before."""
+        """The events that these bytes complete, except those seen before."""
         self._failure = None
         self._check_time()
         *lines, self._rest = (self._rest + part).split(b"\n")

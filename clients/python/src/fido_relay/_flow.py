@@ -1,6 +1,5 @@
-"""Conversations with the relay, without the waiting: a flow is a generator that yields what to
-send or how long to pause, and is given the answers. So the rules are written once, and two small
-drivers, one that blocks and one that is awaited, perform them. No IO here.
+"""Calls to the relay as generators without IO. A flow yields requests and pauses and receives the
+answers, so that the logic is written once and two small drivers, blocking and async, perform it.
 """
 
 import json
@@ -19,15 +18,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Send:
-    """A request. The relay may hold its answer for `hold` seconds; at `until` (of the monotonic
-    clock) the caller no longer waits."""
+    """A request. The relay may hold its answer for `hold` seconds; `until` is the caller's deadline
+    (monotonic clock)."""
 
     method: str
     path: str
     hold: float = 0.0
     until: float = 0.0
     is_idempotent: bool = True
-    """Whether it may be sent again when the fate of the first one is not known."""
+    """Whether it may be retried when the fate of the first request is unknown."""
     params: Mapping[str, str | int] | None = None
     json: Mapping[str, Any] | None = None
     form: Mapping[str, str] | None = field(default=None, repr=False)
@@ -36,7 +35,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, whole."""
+    """A complete answer."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -45,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Pause:
-    """Nothing for so many seconds."""
+    """A wait of so many seconds."""
 
     seconds: float
 
@@ -56,7 +55,7 @@ FIRST_S, LONGEST_S = 0.2, 5.0
 
 
 def send(request: Send) -> Flow[Answer]:
-    """Sends it. A transport error is raised here, in the midst of the flow."""
+    """Sends it. The driver raises transport errors here, inside the flow."""
     answer = yield request
     assert answer is not None, "a driver answers what is sent"
     return answer
@@ -67,12 +66,12 @@ def is_success(answer: Answer) -> bool:
 
 
 def may_pass(answer: Answer) -> bool:
-    """Whether the same request may be answered otherwise a little later: 501 says never."""
+    """Whether a retry may succeed; a 501 is permanent."""
     return answer.status == 429 or (answer.status >= 500 and answer.status != 501)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds. The relay sends no dates, but a proxy may (RFC 9110, section 10.2.3)."""
+    """In seconds. The relay sends no dates, but a proxy may (RFC 9110, section 10.2.3)."""
     text = headers.get("retry-after", "")
     if text.isascii() and text.isdigit() and len(text) < 8:
         return float(text)
@@ -83,14 +82,13 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def back_off(attempt: int) -> float:
-    """Grows from one attempt to the next, and is drawn by chance so that callers do not march in
-    step."""
+    """Grows with each attempt, and is random so that callers do not retry in step."""
     longest: float = min(LONGEST_S, FIRST_S * 2.0 ** min(attempt, 10))
     return random.uniform(longest / 2, longest)
 
 
 def refusal(answer: Answer) -> FidoRelayError:
-    """The error of an answer that is no success, be it the relay's or a proxy's."""
+    """The error for an unsuccessful answer of the relay or a proxy."""
     if answer.status < 400:
         error: FidoRelayError = UnexpectedAnswer(answer.status, "an answer of its own")
         error.__cause__ = ValueError("a redirect, which is not followed")
@@ -102,7 +100,7 @@ def refusal(answer: Answer) -> FidoRelayError:
         title = str(body.get("title") or body.get("error_description") or code)
         detail = body.get("detail")
     except (ValueError, AttributeError, RecursionError) as problem:
-        # A proxy's page.
+        # The page of a proxy.
         code, title, detail, cause = "unknown", f"HTTP {answer.status}", None, problem
     said = str(detail) if detail else None
     error = Problem(answer.status, code, title, said, retry_after(answer.headers))
@@ -111,10 +109,10 @@ def refusal(answer: Answer) -> FidoRelayError:
 
 
 def pause_before(answer: Answer, attempt: int) -> float:
-    """What the relay asked for, and never less than the own pace."""
+    """The relay's `Retry-After`, and at least the back-off."""
     return max(retry_after(answer.headers) or 0.0, back_off(attempt))
 
 
 def segment(text: str) -> str:
-    """One segment of a path. Dots too: HTTP libraries take `..` as the segment above."""
+    """Quotes one segment of a path; also dots, since HTTP libraries resolve `..`."""
     return quote(text, safe="").replace(".", "%2E")

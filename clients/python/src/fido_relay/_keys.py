@@ -1,4 +1,4 @@
-"""The relay's public keys, kept for as long as the relay says. No IO here."""
+"""The relay's public keys, cached for as long as the relay says. No IO here."""
 
 import re
 import time
@@ -14,9 +14,9 @@ from ._parse import parsed
 from .errors import InvalidResult, UnexpectedAnswer, UnknownKey
 
 AGAIN_S = 60.0
-"""Between two fetches for a key that is not known."""
+"""Between two fetches for unknown keys."""
 KEPT_S, KEPT_AT_MOST_S = 300.0, 3600.0
-"""How long a set counts without `max-age`, and the most that `max-age` may ask for."""
+"""How long a set is cached without `max-age`, and the longest accepted `max-age`."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class _KeySet:
 
 
 class Keys:
-    """A withdrawn key is dropped at the next fetch, so at the latest when the set's age is over."""
+    """A withdrawn key is dropped at the next fetch, at the latest when the cached set expires."""
 
     def __init__(self) -> None:
         self._keys: dict[str, jwt.PyJWK] = {}
@@ -46,7 +46,7 @@ class Keys:
         self._fresh_until = self._fetched_at + _kept(answer.headers)
 
     def get(self, kid: str, *, is_latest: bool) -> jwt.PyJWK:
-        """With `is_latest` the set was fetched for this very token: what it lacks, there is not."""
+        """With `is_latest` the set was fetched for this token: a missing key does not exist."""
         if kid in self._keys:
             return self._keys[kid]
         if is_latest:
@@ -60,7 +60,7 @@ def _is_ours(jwk: Mapping[str, Any]) -> bool:
 
 
 def _kept(headers: Mapping[str, str]) -> float:
-    """Seconds (RFC 9111, section 5.2.2). A cache on the way says how old its copy is."""
+    """In seconds (RFC 9111, section 5.2.2), less the `Age` of a cached copy."""
     control = headers.get("cache-control", "").lower()
     if re.search(r"\bno-(store|cache)\b", control):
         return 0.0

@@ -1,5 +1,5 @@
-"""JSON answers as dataclasses, by their annotations: a field of another type is an error, a field
-that the dataclass does not have is passed over, a name that a `Literal` does not list is kept."""
+"""Parses JSON answers into dataclasses by their annotations: a wrong type is an error, an unknown
+field is ignored, a value that a `Literal` does not list is kept."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def parsed(form: type[T], answer: Answer) -> T:
-    """The body of a successful answer."""
+    """Parses the body of a successful answer."""
     try:
         return parse(form, json.loads(answer.body))
     except (ValueError, TypeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""The initiator's side of fido-relay as flows: what is sent and what is believed."""
+"""The initiator's side of fido-relay as flows: requests and checks of the answers."""
 
 import re
 import secrets
@@ -43,9 +43,9 @@ from .models import (
 )
 
 HOLD_S = 25
-"""Seconds that one long poll is held."""
+"""Seconds for which one long poll is held."""
 WAIT_S = 660.0
-"""A ceremony lives at most 600 s, and the check of an answer may go beyond."""
+"""A ceremony lives at most 600 s, and the check of an answer may take longer."""
 IDEMPOTENCY_KEY = re.compile(r"[!-~](?:[\t -~]{0,253}[!-~])?")
 JWS = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]+")
 
@@ -79,7 +79,7 @@ class _Cards:
 
 
 class Protocol:
-    """What was learnt of the relay, and the calls for ceremonies and users."""
+    """The calls for ceremonies and users, with cached facts about the relay."""
 
     def __init__(self, calls: Calls, client_id: str | None, leeway: float) -> None:
         if not 0 <= leeway <= 300:
@@ -149,7 +149,7 @@ class Protocol:
             try:
                 answer = yield from self._calls.authorized(_read(ceremony_id, hold, since, ends))
             except httpx.TransportError as error:
-                # The relay may be restarting; what it has stored, it has.
+                # The relay may be restarting; the ceremony is stored.
                 failure = unreachable(error)
             if answer is None or not is_success(answer):
                 pause = back_off(failures)
@@ -188,7 +188,7 @@ class Protocol:
 
     def verify(self, token: str | None, expected: Expected, need_pin: bool) -> Flow[Result]:
         if token is None:
-            # Nothing succeeded, or a ticket asked.
+            # The ceremony did not succeed, or a ticket read it.
             raise InvalidResult("form")
         until = self._calls.until()
         kid = _results.key_id(token)
@@ -215,7 +215,7 @@ class Protocol:
         return answer.body.decode()
 
     def open_pairing(self, username: str) -> Flow[Pairing]:
-        # Without a key for repetitions: a pairing whose answer was lost ends by itself, unused.
+        # No idempotency key needed: a pairing whose answer was lost expires unused.
         request = Send("POST", "/v1/pairings", json={"username": username})
         return parsed(Pairing, (yield from self._calls.call(request)))
 
@@ -251,7 +251,7 @@ class Protocol:
 
     def unlock_prompts(self, username: str) -> Flow[None]:
         path = f"/v1/users/{segment(username)}/prompts"
-        # Each one counts, and a day has three.
+        # Not retried: each call counts, and a day has three.
         return (yield from self._calls.no_content(Send("DELETE", path, is_idempotent=False)))
 
 

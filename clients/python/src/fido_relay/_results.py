@@ -1,4 +1,4 @@
-"""Result tokens: whether one is the relay's word on exactly what was asked for. No IO here."""
+"""Verifies that a result token is the relay's result for exactly what was opened. No IO here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,12 @@ from .models import Expected, Result
 TYP = "ceremony-result+jwt"
 ALG = "ES256"
 LEEWAY_S = 30.0
-"""Between the relay's clock and this one: as much as the relay grants."""
+"""Between the relay's clock and this one: the relay's own tolerance."""
 REQUIRED = ["iss", "aud", "sub", "jti", "iat", "exp"]
 
 
 def key_id(token: str) -> str:
-    """The key that a result token names, once its header is one of a result token."""
+    """The `kid` of a token with the header of a result token."""
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, RecursionError):
@@ -44,10 +44,10 @@ def verified(
     need_pin: bool,
     leeway: float,
 ) -> Result:
-    """What it says, if it is signed by `key` and says what is expected."""
+    """The result, if `key` signed the token and its claims are as expected."""
     claims = _claims(token, key, issuer, client_id, leeway)
     wanted: dict[str, str | None] = {
-        # The library would also take a list that has it among others.
+        # The library would also accept a list with other audiences.
         "aud": client_id,
         "jti": expected.ceremony_id,
         "sub": expected.username,
@@ -57,7 +57,7 @@ def verified(
         "outcome": "succeeded",
     }
     is_approval = expected.ceremony_type == "approval"
-    # None is equal to a claim that is not there, which only other types may lack.
+    # None equals a missing claim, which is right only for other types.
     wanted["tx_hash"] = (expected.tx_hash or "") if is_approval else None
     for name, value in wanted.items():
         if claims.get(name) != value:
@@ -68,7 +68,7 @@ def verified(
     if claims.get("tx_binding") not in (("card", "relay") if is_approval else (None,)):
         raise InvalidResult("tx_binding")
     auth_time = claims.get("auth_time")
-    # `True` is an `int` to Python.
+    # In Python `True` is an `int`.
     if type(auth_time) is not int or auth_time > claims["iat"] + leeway:
         raise InvalidResult("auth_time")
     for name in ("cred_hash", "device_id"):
@@ -94,7 +94,7 @@ def _claims(
         return jwt.decode(
             token,
             key,
-            algorithms=[ALG],  # Never the token's own word.
+            algorithms=[ALG],  # Never the token's own `alg`.
             audience=client_id,
             issuer=issuer,
             leeway=leeway,

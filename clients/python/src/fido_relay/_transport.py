@@ -1,4 +1,4 @@
-"""What both drivers share: limits of time, reasons of failure, and the HTTP library's log."""
+"""Shared by both drivers: timeouts, kinds of failures, masking in the HTTP library's log."""
 
 import logging
 import re
@@ -12,21 +12,21 @@ from ._flow import Send
 from .errors import CallTimeout, ConnectionRefused, HostNotFound, TlsFailed, Unreachable
 
 ATTEMPT_S = 10.0
-"""For connecting, and for each silence before an answer, with a client of our own."""
+"""Timeout for connecting and for each read, with our own HTTP client."""
 LONGEST_S = 86_400.0
-"""The clock of a socket takes no infinity."""
+"""Socket timeouts cannot be infinite."""
 USERNAME = re.compile(r"(/v1/users/)[^/?#]+")
 
 
 class Limit(float):
-    """Seconds of one wait, none of which goes beyond `until` (of the monotonic clock). The HTTP
-    library carries it as it is, from the request to each wait of its connection."""
+    """A timeout in seconds with a deadline, `until` (monotonic clock). The HTTP library passes the
+    object unchanged from the request to each wait of its connection."""
 
     until: float
 
 
 def remaining(limit: float | None, late: type[Exception]) -> float | None:
-    """Seconds of a wait that begins now."""
+    """The timeout of a wait that begins now."""
     if not isinstance(limit, Limit):
         return limit
     left = min(float(limit), limit.until - time.monotonic())
@@ -36,8 +36,8 @@ def remaining(limit: float | None, late: type[Exception]) -> float | None:
 
 
 def limits(own: httpx.Timeout, request: Send) -> httpx.Timeout:
-    """The HTTP client's own limits, as far as the call has that much time. Only what the relay may
-    hold is added."""
+    """The HTTP client's own timeouts, capped by the deadline of the call; the relay's `hold` is
+    added to the read timeout."""
     left = min(max(request.until - time.monotonic(), 0.001), LONGEST_S)
 
     def at_most(limit: float | None) -> Limit:
@@ -54,10 +54,10 @@ def limits(own: httpx.Timeout, request: Send) -> httpx.Timeout:
 
 
 def unreachable(error: httpx.TransportError) -> Unreachable:
-    """The class of `Unreachable` by what is beneath the HTTP library's error."""
+    """The class of `Unreachable` for the cause of the HTTP library's error."""
     chain: list[BaseException] = [error]
     for one in chain:
-        # Several addresses of a name fail as a group.
+        # Failures of several addresses of a name are an exception group.
         beneath = (one.__cause__, one.__context__, *getattr(one, "exceptions", ()))
         chain += [other for other in beneath if other is not None and other not in chain]
     reasons: tuple[tuple[type[BaseException], type[Unreachable]], ...] = (
@@ -73,13 +73,13 @@ def unreachable(error: httpx.TransportError) -> Unreachable:
 
 
 def was_sent(error: httpx.TransportError) -> bool:
-    """Whether the relay may have the request."""
+    """Whether the relay may have received the request."""
     unsent = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
     return not isinstance(error, unsent)
 
 
 class _UsernameFilter(logging.Filter):
-    """httpx logs each URL at INFO, and some of the relay's have a username in their path."""
+    """httpx logs each URL at INFO, and some paths of the relay contain a username."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,6 +102,6 @@ _filter = _UsernameFilter()
 
 
 def keep_usernames_out_of_the_log(base_url: str) -> None:
-    """Masks usernames in the log lines of requests to this relay, and in no others."""
+    """Masks usernames in log lines of requests to this relay only."""
     _filter.prefixes.add(f"{str(httpx.URL(base_url)).rstrip('/')}/v1/users/")
     logging.getLogger("httpx").addFilter(_filter)

@@ -1,9 +1,9 @@
-"""What can go wrong, each with a stable `code`. No message repeats what was sent. An exception
-keeps its arguments as they are, so that a task queue can pickle it."""
+"""Exceptions, each with a stable `code`. No message repeats what was sent. Exceptions keep their
+arguments unchanged, so that a task queue can pickle them."""
 
 
 class FidoRelayError(Exception):
-    """Everything that this package raises of its own."""
+    """Base class of the exceptions of this package."""
 
     code = "error"
 
@@ -20,15 +20,15 @@ class Problem(FidoRelayError):
         self.title = title
         self.detail = detail
         self.retry_after = retry_after
-        """Seconds after which to try again, where the relay says so."""
+        """Seconds to wait before a retry, if the relay says so."""
 
     def __str__(self) -> str:
         return f"{self.code}: {self.title}" + (f" ({self.detail})" if self.detail else "")
 
 
 class UnexpectedAnswer(FidoRelayError):
-    """An answer that is none of the relay's: a page of a proxy, a redirect, another form.
-    `__cause__` says what is wrong with it."""
+    """An answer that is not the relay's: a proxy's page, a redirect, another format. `__cause__`
+    has the details."""
 
     code = "unexpected_answer"
 
@@ -42,26 +42,26 @@ class UnexpectedAnswer(FidoRelayError):
 
 
 class Unreachable(FidoRelayError):
-    """No answer, also not to the repetitions. The subclasses name the common reasons;
-    `__cause__` is the HTTP library's error."""
+    """No answer, also not to the retries. The subclasses name the common reasons; `__cause__` is
+    the HTTP library's error."""
 
     code = "unreachable"
 
 
 class HostNotFound(Unreachable):
-    """The host's name has no address (DNS)."""
+    """The host name cannot be resolved (DNS)."""
 
     code = "host_not_found"
 
 
 class ConnectionRefused(Unreachable):
-    """The host is there, and nothing listens at the port."""
+    """The host is reachable, but nothing listens on the port."""
 
     code = "connection_refused"
 
 
 class TlsFailed(Unreachable):
-    """The connection is not trusted: an unknown issuer, another host's certificate, an old one."""
+    """The certificate is not trusted: unknown issuer, another host's, or expired."""
 
     code = "tls_failed"
 
@@ -73,15 +73,15 @@ class CallTimeout(Unreachable):
 
 
 class WaitTimeout(FidoRelayError):
-    """The caller's own patience ended before the ceremony did. It goes on at the relay. Where the
-    last request had no answer, `__cause__` is its error."""
+    """The caller's timeout ended before the ceremony, which continues at the relay. If the last
+    request had no answer, `__cause__` is its error."""
 
     code = "wait_timeout"
 
 
 class UnknownKey(FidoRelayError):
-    """A result token names a key that the relay did not have when its keys were last fetched, less
-    than a minute ago. Nothing is decided: verify it again after `retry_after` seconds."""
+    """A result token names a key that was not in the relay's set when it was last fetched, less
+    than a minute ago. Verify it again after `retry_after` seconds."""
 
     code = "unknown_key"
 
@@ -94,24 +94,24 @@ class UnknownKey(FidoRelayError):
 
 
 class InvalidResult(FidoRelayError):
-    """A result token that proves nothing of what was asked for: do not act."""
+    """The result token does not prove what was expected: do not act."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
-        """What is wrong: `form`, `typ`, `alg`, `kid`, `signature`, `expired`, or a claim's name."""
+        """The failed check: `form`, `typ`, `alg`, `kid`, `signature`, `expired`, or a claim."""
 
     def __str__(self) -> str:
         return f"the result token is not accepted: {self.code}"
 
 
 class InvalidWebhook(FidoRelayError):
-    """Something that the relay did not send like this: answer 400."""
+    """The request is not a webhook of the relay: answer 400."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
-        """What is wrong: `headers`, `timestamp`, `signature` or `form`."""
+        """The failed check: `headers`, `timestamp`, `signature` or `form`."""
 
     def __str__(self) -> str:
         return f"the webhook is not accepted: {self.code}"

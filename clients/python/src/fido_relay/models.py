@@ -1,7 +1,7 @@
-"""What is sent to the relay and what it answers. Answers may gain fields, which are passed over,
-and names, which a type checker does not know.
+"""Requests and answers. Later relays may add fields, which are ignored, and values, which a type
+checker does not know.
 
-Codes, tickets, tokens and links are left out where an object is printed.
+`repr` leaves out codes, tickets, tokens and links.
 """
 
 import base64
@@ -21,7 +21,7 @@ DeliveryState = Literal["waiting", "dead"]
 
 @dataclass(frozen=True)
 class Transaction:
-    """What an approval is about: a title and 1 to 16 lines of label and value."""
+    """The transaction of an approval: a title and 1 to 16 lines of label and value."""
 
     title: str
     fields: tuple[tuple[str, str], ...]
@@ -37,19 +37,19 @@ class Transaction:
 
 
 class Context(TypedDict, total=False):
-    """The browser, as the backend sees it; shown on the phone, but for `browser`."""
+    """The browser as the backend sees it; shown on the phone, except `browser`."""
 
     ip: str
     user_agent: str
     location: str
     browser: str
     """A secret of this browser (22 to 128 visible ASCII characters, of at least 128 bits), such as
-    a long-lived cookie of the page. The relay tells a browser in which this user has succeeded from
-    a stranger's by it, keeps a keyed hash of it, and shows it to no phone."""
+    a long-lived cookie of the page. By it the relay recognises browsers in which this user has
+    succeeded; it keeps a keyed hash and shows it to no phone."""
 
 
 class OpenOptions(TypedDict, total=False):
-    """What an open may say beside type and username."""
+    """Optional fields of an open."""
 
     display_name: str
     device_id: str
@@ -66,8 +66,8 @@ class OpenOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Expected:
-    """What a result token must say to be the answer to one open. Keep it where only the backend
-    writes, such as a server-side session: it is what ties the outcome to who asked."""
+    """The claims that a result token of one open must have. Keep it where only the backend writes,
+    such as a server-side session: it binds the outcome to the browser that asked."""
 
     ceremony_id: str
     ceremony_type: CeremonyType
@@ -79,7 +79,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Opened:
-    """A ceremony that is stored at the relay."""
+    """An opened ceremony, stored at the relay."""
 
     id: str
     status: str
@@ -87,11 +87,11 @@ class Opened:
     expires_in: int
     expected: Expected
     code: str | None = field(repr=False)
-    """With binding `code`: show it in the page where the person began, and nowhere else."""
+    """With binding `code`: show it in the page where the user began, and nowhere else."""
     ticket: str = field(repr=False)
     """Lets that page watch this one ceremony."""
     prior_auth: PriorAuth = "none"
-    """As what `prior_auth` counted: `none` for a client without the scope `prior_auth:assert`."""
+    """The believed `prior_auth`: `none` for a client without the scope `prior_auth:assert`."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class ProgressEntry:
 
 @dataclass(frozen=True)
 class Ceremony:
-    """A ceremony as it stands."""
+    """The state of a ceremony."""
 
     id: str
     type: CeremonyType
@@ -117,7 +117,7 @@ class Ceremony:
     expires_in: int
     reason: str | None = None
     result: str | None = field(default=None, repr=False)
-    """The signed result token of a ceremony that succeeded; good for 60 s, new at every read."""
+    """The signed result token after a success; valid for 60 s, new at every read."""
 
     @property
     def is_closed(self) -> bool:
@@ -138,24 +138,24 @@ class Event:
 
 @dataclass(frozen=True)
 class Result:
-    """What a verified result token says. Act once for each `ceremony_id`."""
+    """The content of a verified result token. Act once for each `ceremony_id`."""
 
     ceremony_id: str
     ceremony_type: CeremonyType
     username: str
     device_id: str
     amr: tuple[str, ...]
-    """RFC 8176; with `pin` in it the card verified its holder."""
+    """RFC 8176; contains `pin` if the card verified its holder."""
     auth_time: int
     cred_hash: str
     tx_binding: str | None
-    """Approvals: `card` when the card signed the words, `relay` when only the relay did."""
+    """Approvals: `card` if the card signed the text, `relay` if only the relay did."""
     claims: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """A one-time way to make a phone this user's device. Whoever has it becomes that device."""
+    """A one-time secret that makes a phone this user's device: protect it."""
 
     expires_in: int
     uri: str = field(repr=False)
@@ -166,7 +166,7 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Device:
-    """A phone of a user's."""
+    """A user's phone."""
 
     device_id: str
     name: str | None
@@ -178,13 +178,13 @@ class Device:
 
 @dataclass(frozen=True)
 class Card:
-    """A card of a user's; `id` is the `cred_hash` of its results."""
+    """A user's card; `id` is the `cred_hash` of its results."""
 
     id: str
     registered_at: str
     attestation: str
     claimed: bool
-    """Whether `aaguid` and `model` are the card's word alone."""
+    """Whether `aaguid` and `model` are only the card's claim."""
     can_verify_user: bool
     last_used_at: str | None = None
     aaguid: str | None = None
@@ -193,29 +193,29 @@ class Card:
 
 @dataclass(frozen=True)
 class PromptLane:
-    """Whether the next prompt of its kind rings."""
+    """Whether the next prompt in this lane rings."""
 
     rings: bool
     why: str | None = None
-    """The rule that holds it back: `muted`, `quiet`, `hour`, `wait`, `live`, or one to come."""
+    """The rule that holds it back: `muted`, `quiet`, `hour`, `wait`, `live`, or a later one."""
     rings_in_s: int | None = None
 
 
 @dataclass(frozen=True)
 class UserPrompts:
-    """What holds this client's own prompts for a user back. Without the scope `presence:read` by
-    its own openings and their outcomes alone."""
+    """Why this client's own prompts for a user do not ring. Without the scope `presence:read` it
+    follows only from the client's own openings and their outcomes."""
 
     stranger: PromptLane
-    """Openings from a browser that is not known, with `prior_auth` `none`."""
+    """Openings from an unknown browser with `prior_auth` `none`."""
     unlocks_left: int
     vouched: PromptLane | None = None
-    """Openings with another `prior_auth`, where it is believed."""
+    """Openings with another `prior_auth`, if it is believed."""
 
 
 @dataclass(frozen=True)
 class WebhookKey:
-    """A key that signs what an endpoint is sent."""
+    """A key that signs an endpoint's webhooks."""
 
     scheme: WebhookScheme
     created_at: str
@@ -236,12 +236,12 @@ class Webhook:
     keys: tuple[WebhookKey, ...]
     created_at: str
     secret: str | None = field(default=None, repr=False)
-    """`whsec_…`, only where a `v1` key was just made: the one time that it is seen."""
+    """`whsec_…`, only in the answer that created a `v1` key."""
 
 
 @dataclass(frozen=True)
 class WebhookTest:
-    """What came of a test."""
+    """The result of a test."""
 
     delivered: bool
     status: int | None = None
@@ -250,7 +250,7 @@ class WebhookTest:
 
 @dataclass(frozen=True)
 class Delivery:
-    """An event that has not reached its endpoint."""
+    """An undelivered event."""
 
     id: str
     event: str
@@ -263,7 +263,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Deliveries:
-    """A page of them. `next`, where there is one, is the `after` of those that follow."""
+    """A page of deliveries. `next`, if present, is the `after` of the next page."""
 
     deliveries: tuple[Delivery, ...]
     next: str | None = None

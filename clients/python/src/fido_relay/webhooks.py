@@ -1,5 +1,5 @@
-"""Verifies what the relay sends to a webhook: Standard Webhooks 1.0, `v1` by its official library,
-`v1a` (Ed25519, which that does not know) by the specification's own words."""
+"""Verifies webhooks of the relay: Standard Webhooks 1.0, `v1` by its official library, `v1a`
+(Ed25519, which the library lacks) by the specification."""
 
 import base64
 import binascii
@@ -17,7 +17,7 @@ from ._parse import parse
 from .errors import InvalidWebhook
 
 TOLERANCE_S = 300
-"""Between the sender's clock and this one; the official library takes no more."""
+"""Between the sender's clock and this one; also the official library's limit."""
 
 
 class WebhookHeaders(Protocol):
@@ -28,10 +28,10 @@ class WebhookHeaders(Protocol):
 
 @dataclass(frozen=True)
 class WebhookEvent:
-    """What happened to what. It decides nothing: read the ceremony with your own credential."""
+    """A notification. It decides nothing: read the ceremony with your own credential."""
 
     webhook_id: str
-    """The same in every repetition: remember it for three days, act once."""
+    """The same in every retry: remember it for three days, act once."""
     type: str
     timestamp: str
     data: Mapping[str, Any] = field(repr=False)
@@ -45,12 +45,12 @@ def verify_webhook(
     public_keys: Sequence[str] = (),
     tolerance_s: int = TOLERANCE_S,
 ) -> WebhookEvent:
-    """The event, if one of the keys that live signed exactly these bytes, lately.
+    """Returns the event if one of the keys signed exactly these bytes recently.
 
-    `secrets` are `whsec_…` (`v1`), `public_keys` are `whpk_…` (`v1a`); during a rotation give the
-    old and the new. A signature of a scheme without a key counts for nothing.
+    `secrets` are `whsec_…` (`v1`), `public_keys` are `whpk_…` (`v1a`); during a rotation pass the
+    old and the new. Signatures of a scheme without a key are ignored.
 
-    Raises `InvalidWebhook`; `ValueError` without any key, or for what is none.
+    Raises `InvalidWebhook`; `ValueError` without any key, or for an invalid one.
     """
     if not secrets and not public_keys:
         raise ValueError("no key to verify with")
@@ -68,7 +68,7 @@ def verify_webhook(
     if abs(time.time() - int(timestamp)) > tolerance_s:
         raise InvalidWebhook("timestamp")
     official = {f"webhook-{name}": value for name, value in named.items()}
-    # The library stumbles over entries that are of no form it knows.
+    # The library fails on entries of unknown formats.
     entries = (entry for entry in named["signature"].split(" ") if entry.startswith("v1,"))
     official["webhook-signature"] = " ".join(entries)
     signed = f"{named['id']}.{timestamp}.".encode() + body
@@ -89,7 +89,7 @@ def _secret(text: str) -> Webhook:
     except ValueError:
         key = b""
     if not (key and text.startswith("whsec_")):
-        # Nothing of the text itself: it is a secret.
+        # The message must not contain the text: it is a secret.
         raise ValueError("a secret is whsec_ and base64")
     return Webhook(key)
 
@@ -106,7 +106,7 @@ def _v1(secret: Webhook, headers: dict[str, str], body: bytes) -> bool:
         secret.verify(body, headers, json_parse=False)
         return True
     except (WebhookVerificationError, ValueError):
-        # ValueError: an entry that is no version and base64, or a body that is no text.
+        # ValueError: a malformed entry, or a body that is not text.
         return False
 
 

@@ -1,9 +1,9 @@
-// Phase 3: the page watches its ceremony at the relay, by the ticket that reads this ceremony alone,
-// and shows the steps. Once it is closed, the bank's backend verifies what came of it: this script
-// decides nothing. It takes the long poll, which passes every proxy, so that it has one road to
-// test; the package of clients/js streams events, and falls back to this.
+// Phase 3: the page watches its ceremony at the relay, with the ticket for this ceremony, and shows the
+// steps. Once it is closed, the bank's backend verifies the result: this script decides nothing. It
+// uses long polling, which works through every proxy; the package of clients/js streams events and
+// falls back to long polling.
 
-// What the person has to do next, by the last step that was made.
+// What the user has to do next, by the last step.
 const ASKS = {
   opened: "Open the app on your phone and type this code",
   claimed: "One moment: the card service is asked",
@@ -14,10 +14,10 @@ const ASKS = {
 };
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 8000;
-// The check of an answer that came in time may go beyond it.
+// The check of an answer that came in time may end later.
 const GRACE_MS = 30_000;
 const SHORT_S = 15;
-// What the relay is asked to wait for a step, and how long it may take to say that there is none.
+// The wait of a long poll, and the limit for its answer.
 const HOLD_S = 20;
 const ANSWER_MS = 30_000;
 
@@ -29,12 +29,12 @@ let last = "opened";
 let shown = null;
 let over = false;
 
-/** Asks until the ceremony is closed, over interruptions and restarts. */
+/** Polls until the ceremony is closed, across interruptions and restarts. */
 async function watch() {
   let since = 0;
   let failures = 0;
   while (performance.now() < deadline + GRACE_MS) {
-    // After an interruption everything again: that is answered at once, not at the next step.
+    // After an interruption start from 0, which is answered at once and not at the next step.
     const response = await ask(failures ? 0 : since);
     if (over) return;
     if (response?.ok) {
@@ -49,7 +49,7 @@ async function watch() {
         continue;
       }
     }
-    // The ticket has ended with its ceremony.
+    // The ticket has expired after its ceremony.
     if (response?.status === 401 || response?.status === 404) return finish();
     trouble(true);
     const asked = Number(response?.headers.get("Retry-After") ?? 0) * 1000;
@@ -59,7 +59,7 @@ async function watch() {
   finish();
 }
 
-/** One long poll; null where nothing answers, which a connection that died counts as, too. */
+/** One long poll; null without an answer, also after a dead connection. */
 function ask(since) {
   return fetch(`${url}?wait=${HOLD_S}&since=${since}`, {
     headers: { Authorization: `Bearer ${ticket}` },
@@ -90,15 +90,15 @@ function show(steps) {
   }
   last = steps.findLast((step) => step in ASKS) ?? last;
   if (last === shown) return;
-  // What was on the page when it opened has been read with it.
+  // The initial text of the page was already read out.
   if (shown) say(ASKS[last]);
   shown = last;
   $("ask").textContent = ASKS[last];
-  // A code that was typed is of no more use.
+  // The code was used.
   if ($("code-block")) $("code-block").hidden = done.has("claimed");
 }
 
-/** Whether the relay is out of sight: then the person says when it is done, as without scripts. */
+/** Whether the relay is unreachable: then the user confirms by a button, as without scripts. */
 function trouble(is) {
   if (is && $("trouble").hidden) {
     say($("trouble").textContent);
@@ -124,7 +124,7 @@ function say(text) {
 }
 
 $("cancel").form.addEventListener("submit", () => (over = true));
-// A page that comes back from the browser's memory shows a code that may be void: ask anew.
+// A page restored from the browser's cache may show an expired code: reload.
 window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 tick();
 setInterval(tick, 250);

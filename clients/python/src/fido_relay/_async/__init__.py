@@ -1,1 +1,1 @@
-"""The client that is awaited. `_sync` is made from this folder by `scripts/unasync.py`."""
+"""The async client. `_sync` is generated from this folder by `scripts/unasync.py`."""

@@ -1,4 +1,4 @@
-"""The client that is awaited. Its rules are in `_protocol`; here is only the driving."""
+"""The async client. The logic is in `_protocol`; this module only drives it."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -33,25 +33,25 @@ from .webhooks import AsyncWebhooks
 
 
 class AsyncFidoRelay:
-    """One relay, seen by one backend; for one event loop.
+    """A backend's client of one relay; for one event loop.
 
         relay = AsyncFidoRelay(url, api_key=os.environ["FIDO_RELAY_API_KEY"])
 
-    In production with a key pair of your own instead of `api_key`: `client_id`, `key_id` (the
-    `kid` of the registered JWK) and `private_key` (PEM, or a key of `cryptography`).
+    In production use your own key pair instead of `api_key`: `client_id`, `key_id` (the `kid` of
+    the registered JWK) and `private_key` (PEM, or a key of `cryptography`).
 
-    `issuer` is the relay's public URL where that is not `base_url`.
+    `issuer` is the relay's public URL if that is not `base_url`.
 
-    `timeout` is the most seconds that a call takes, with all its repetitions (and beside what
-    `wait_s` or a `timeout` of its own asks for). `retries` is how often a request is repeated that
-    was not answered, or with 429 or 5xx; if the relay asks for more seconds before it than
-    `longest_pause`, the refusal is raised instead.
+    `timeout` is the longest that a call takes, in seconds, with all its retries (plus `wait_s`;
+    some calls have their own `timeout`). `retries` is how often a request is repeated that was not
+    answered, or with 429 or 5xx; if the relay asks for a pause longer than `longest_pause`, the
+    refusal is raised instead.
 
-    `leeway` is by how many seconds this machine's clock may differ from the relay's.
+    `leeway` is the tolerated difference between this machine's clock and the relay's, in seconds.
 
-    `http` is an `httpx.AsyncClient` of your own, for proxies or certificates. Its timeouts hold for
-    each attempt, beside what the relay is asked to hold an answer; it is closed with this. They
-    are its own to keep: with it `timeout` cannot end an answer whose headers dribble in.
+    `http` is your own `httpx.AsyncClient`, for proxies or certificates; it is closed with this
+    object. Its timeouts apply to each attempt, plus the seconds that the relay is asked to hold an
+    answer. With it `timeout` cannot end an answer whose headers arrive slowly.
     """
 
     webhooks: AsyncWebhooks
@@ -106,7 +106,7 @@ class AsyncFidoRelay:
         await self._driver.close()
 
     async def client_id(self) -> str:
-        """Who this backend is to the relay: `cli_…`."""
+        """This backend's client id: `cli_…`."""
         return await self._driver.run(self._protocol.client_id())
 
     async def open(
@@ -119,22 +119,22 @@ class AsyncFidoRelay:
     ) -> Opened:
         """Opens a ceremony; see `OpenOptions` for the rest.
 
-        `client_nonce` and `idempotency_key` are made fresh unless given. Repetitions keep the key,
-        so that a lost answer never opens a second ceremony. Keep `expected` of what is given for
+        `client_nonce` and `idempotency_key` are generated unless given. Retries reuse the key, so
+        that a lost answer never opens a second ceremony. Keep `expected` of the returned object for
         `verify_result`.
         """
         flow = self._protocol.open(ceremony_type, username, idempotency_key, more)
         return await self._driver.run(flow)
 
     async def read(self, ceremony_id: str, *, wait_s: int = 0, since: int = 0) -> Ceremony:
-        """The ceremony as it stands; with `wait_s` (at most 55) as soon as there is a step after
-        number `since`, or when the wait is over."""
+        """The current state; with `wait_s` (at most 55) as soon as there is a step after number
+        `since`, or when the wait is over."""
         return await self._driver.run(self._protocol.read(ceremony_id, wait_s, since))
 
     async def wait(
         self, ceremony_id: str, timeout: float = WAIT_S, *, on_step: OnStep | None = None
     ) -> Ceremony:
-        """Waits for the outcome, also across restarts of the relay; tells each step once.
+        """Waits for the outcome, also across restarts of the relay; reports each step once.
 
         Raises `WaitTimeout` after `timeout` seconds without one.
         """
@@ -143,11 +143,11 @@ class AsyncFidoRelay:
     async def events(
         self, ceremony_id: str, *, since: int = 0, timeout: float = WAIT_S
     ) -> AsyncGenerator[Event, None]:
-        """The steps after number `since` as they happen (server-sent events), each once, over as
-        many connections as it takes. Ends after the step `closed`; raises `WaitTimeout` after
-        `timeout` seconds without it.
+        """The steps after number `since` as they happen (server-sent events), each once, with
+        reconnections. Ends after the step `closed`; raises `WaitTimeout` after `timeout` seconds
+        without it.
 
-        Left early, it holds its connection until it is closed (`aclosing` of `contextlib`).
+        If left early, it holds its connection until it is closed (`aclosing` of `contextlib`).
         """
         watch = Watch(ceremony_id, since, timeout)
         while not watch.is_over:
@@ -175,31 +175,31 @@ class AsyncFidoRelay:
             await asyncio.sleep(pause)
 
     async def cancel(self, ceremony_id: str) -> Ceremony:
-        """Cancels it, and tells what became of it: an outcome that was there first stays."""
+        """Cancels it and returns its state: an earlier outcome stays."""
         return await self._driver.run(self._protocol.cancel(ceremony_id))
 
     async def verify_result(
         self, token: str | None, expected: Expected, *, need_pin: bool = True
     ) -> Result:
-        """What a result token proves, if it is the relay's word on what was `expected`.
+        """Verifies that a result token is the relay's result for what was `expected`.
 
         The card must have verified its holder by the PIN (two factors), unless `need_pin` is
-        false. Raises `InvalidResult`: do not act then. Act once for each ceremony.
+        false. Raises `InvalidResult`: then do not act. Act once for each ceremony.
         """
         return await self._driver.run(self._protocol.verify(token, expected, need_pin))
 
     async def receipt(self, ceremony_id: str) -> str | None:
-        """The signed receipt (a compact JWS) of a ceremony that succeeded, to keep with your own
-        record; none where the relay has none of it. It is no result: act on `verify_result`."""
+        """The signed receipt (a compact JWS) of a successful ceremony, to keep with your own
+        record; None if there is none. It is not a result: act on `verify_result`."""
         return await self._driver.run(self._protocol.receipt(ceremony_id))
 
     async def open_pairing(self, username: str) -> Pairing:
-        """A one-time way to make a phone this user's device: authenticate the user first."""
+        """A one-time secret that makes a phone this user's device: authenticate the user first."""
         return await self._driver.run(self._protocol.open_pairing(username))
 
     async def void_pairings(self, username: str) -> None:
-        """Voids every pairing of the user that is still open (scope `device:pair`). An error means
-        that some may still be open: call again. A device that was paired before stays."""
+        """Voids every open pairing of the user (scope `device:pair`). After an error some may still
+        be open: call again. Paired devices stay."""
         await self._driver.run(self._protocol.void_pairings(username))
 
     async def devices(self, username: str) -> list[Device]:
@@ -207,12 +207,12 @@ class AsyncFidoRelay:
         return await self._driver.run(self._protocol.devices(username))
 
     async def rename(self, device_id: str, name: str) -> Device:
-        """Gives a phone another name, and returns it as it then stands. `Problem` `not_found` if
-        there is none of this id (any more)."""
+        """Renames a phone and returns it. Raises `Problem` `not_found` if the id does not exist
+        (any more)."""
         return await self._driver.run(self._protocol.rename(device_id, name))
 
     async def revoke(self, device_id: str) -> bool:
-        """Revokes a phone for good; false if there is none of this id (any more)."""
+        """Revokes a phone for good; false if the id does not exist (any more)."""
         return await self._driver.run(self._protocol.revoke(device_id))
 
     async def cards(self, username: str) -> list[Card]:
@@ -220,15 +220,15 @@ class AsyncFidoRelay:
         return await self._driver.run(self._protocol.cards(username))
 
     async def remove_card(self, username: str, card_id: str) -> bool:
-        """Removes a card for good (scope `card:revoke`); false if there is none of this id (any
-        more). An error means that it may still be there: call again."""
+        """Removes a card for good (scope `card:revoke`); false if the id does not exist (any more).
+        After an error it may still exist: call again."""
         return await self._driver.run(self._protocol.remove_card(username, card_id))
 
     async def prompts(self, username: str) -> UserPrompts:
-        """What holds this client's own prompts for the user back (scope `user:unlock`)."""
+        """Why this client's own prompts for the user do not ring (scope `user:unlock`)."""
         return await self._driver.run(self._protocol.prompts(username))
 
     async def unlock_prompts(self, username: str) -> None:
-        """Lifts it (scope `user:unlock`): the next prompt of this client rings, unless the person
+        """Lifts that (scope `user:unlock`): the next prompt of this client rings, unless the user
         said "not me". Three times a day for a user, then `Problem` `too_many_requests`."""
         await self._driver.run(self._protocol.unlock_prompts(username))

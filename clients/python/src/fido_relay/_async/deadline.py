@@ -1,5 +1,5 @@
-"""Holds each wait of a connection to the deadline of its request: the HTTP library's own limits
-begin anew with every byte."""
+"""Ends each wait of a connection at the deadline of its request, because the HTTP library's own
+timeouts restart with every byte."""
 
 import ssl
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ class AsyncDeadlineStream(httpcore.AsyncNetworkStream):
 
 
 class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
-    """Makes such connections."""
+    """Creates such connections."""
 
     def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
         self._backend = backend
@@ -61,8 +61,8 @@ class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
 
 
 def hold_to_deadlines(http: httpx.AsyncClient) -> None:
-    """Of a client of our own. httpx has no option for the network beneath it, and one that is
-    given a transport no longer takes proxies from the environment."""
+    """Patches our own HTTP client: httpx has no option for its network backend, and a client with a
+    custom transport no longer uses proxies from the environment."""
     for transport in (http._transport, *http._mounts.values()):
         if isinstance(transport, httpx.AsyncHTTPTransport):
             pool = transport._pool

@@ -20,7 +20,7 @@ class AsyncDriver:
 
     def __init__(self, base_url: str, http: httpx.AsyncClient | None) -> None:
         self._base_url = base_url
-        # Each wait holds a connection: with a bound, enough of them would keep `open` waiting.
+        # Unbounded, since each wait holds a connection and must not delay an `open`.
         pool = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         self._http = http or httpx.AsyncClient(limits=pool, timeout=ATTEMPT_S)
         if http is None:
@@ -62,7 +62,7 @@ class AsyncDriver:
         )
 
     async def answer(self, response: httpx.Response, until: float) -> Answer:
-        """All of it, unless it dribbles in beyond the time of the call."""
+        """Reads the whole answer within the deadline of the call."""
         body = bytearray()
         try:
             async for part in response.aiter_bytes():

@@ -8,8 +8,8 @@ from .driver import AsyncDriver
 
 
 class AsyncWebhooks:
-    """The endpoints of one client; it needs the scope `webhook:admin`. A call about an endpoint
-    that there is not raises `Problem` `not_found`."""
+    """The endpoints of one client, which needs the scope `webhook:admin`. A call for an unknown
+    endpoint raises `Problem` `not_found`."""
 
     def __init__(self, driver: AsyncDriver, endpoints: Endpoints) -> None:
         self._driver = driver
@@ -22,10 +22,10 @@ class AsyncWebhooks:
         events: Sequence[str] | None = None,
         schemes: Sequence[WebhookScheme] | None = None,
     ) -> Webhook:
-        """Registers an endpoint: for `ceremony.closed`, signed by `v1a`, unless said otherwise.
+        """Registers an endpoint, by default for `ceremony.closed`, signed by `v1a`.
 
-        Not repeated after a lost answer (`Unreachable`): look into `all` before the next try. The
-        `secret` of the scheme `v1` is shown here and never again.
+        Not retried after a lost answer (`Unreachable`): check `all` before the next try. The
+        `secret` of the scheme `v1` is returned only here.
         """
         return await self._driver.run(self._endpoints.create(url, events, schemes))
 
@@ -40,24 +40,24 @@ class AsyncWebhooks:
     async def update(
         self, webhook_id: str, *, url: str | None = None, events: Sequence[str] | None = None
     ) -> Webhook:
-        """Changes the address or the events; the keys stay."""
+        """Changes the URL or the events; the keys stay."""
         return await self._driver.run(self._endpoints.update(webhook_id, url, events))
 
     async def delete(self, webhook_id: str) -> bool:
-        """Removes an endpoint with all that has not reached it; false if there is none."""
+        """Removes an endpoint with its undelivered events; false if it does not exist."""
         return await self._driver.run(self._endpoints.delete(webhook_id))
 
     async def new_key(
         self, webhook_id: str, scheme: WebhookScheme, *, old_lives_s: int | None = None
     ) -> Webhook:
-        """Makes a key, beside which earlier ones of its scheme sign for `old_lives_s` (a day).
+        """Creates a key; earlier keys of its scheme also sign for `old_lives_s` (a day).
 
-        Not repeated after a lost answer (`Unreachable`); a second call makes a second key.
+        Not retried after a lost answer (`Unreachable`); a second call creates a second key.
         """
         return await self._driver.run(self._endpoints.new_key(webhook_id, scheme, old_lives_s))
 
     async def enable(self, webhook_id: str) -> Webhook:
-        """Has an endpoint that was `gone` tried again."""
+        """Enables an endpoint that was `gone`."""
         return await self._driver.run(self._endpoints.enable(webhook_id))
 
     async def test(self, webhook_id: str) -> WebhookTest:
@@ -67,9 +67,9 @@ class AsyncWebhooks:
     async def deliveries(
         self, webhook_id: str, *, state: DeliveryState | None = None, after: str | None = None
     ) -> Deliveries:
-        """A page of what has not reached an endpoint."""
+        """A page of undelivered events."""
         return await self._driver.run(self._endpoints.deliveries(webhook_id, state, after))
 
     async def resend(self, webhook_id: str, delivery_id: str) -> None:
-        """Has a dead letter tried for another 72 hours."""
+        """Retries a dead letter for another 72 hours."""
         await self._driver.run(self._endpoints.resend(webhook_id, delivery_id))

@@ -1,3 +1,3 @@
-"""The client that blocks.
+"""The blocking client.
 
-Made from `_async` by `scripts/unasync.py`; not to be edited."""
+Generated from `_async` by `scripts/unasync.py`; do not edit."""

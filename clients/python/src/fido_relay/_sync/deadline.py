@@ -1,7 +1,7 @@
-"""Holds each wait of a connection to the deadline of its request: the HTTP library's own limits
-begin anew with every byte.
+"""Ends each wait of a connection at the deadline of its request, because the HTTP library's own
+timeouts restart with every byte.
 
-Made from `_async` by `scripts/unasync.py`; not to be edited."""
+Generated from `_async` by `scripts/unasync.py`; do not edit."""
 
 import ssl
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ class DeadlineStream(httpcore.NetworkStream):
 
 
 class DeadlineBackend(httpcore.NetworkBackend):
-    """Makes such connections."""
+    """Creates such connections."""
 
     def __init__(self, backend: httpcore.NetworkBackend) -> None:
         self._backend = backend
@@ -63,8 +63,8 @@ class DeadlineBackend(httpcore.NetworkBackend):
 
 
 def hold_to_deadlines(http: httpx.Client) -> None:
-    """Of a client of our own. httpx has no option for the network beneath it, and one that is
-    given a transport no longer takes proxies from the environment."""
+    """Patches our own HTTP client: httpx has no option for its network backend, and a client with a
+    custom transport no longer uses proxies from the environment."""
     for transport in (http._transport, *http._mounts.values()):
         if isinstance(transport, httpx.HTTPTransport):
             pool = transport._pool

@@ -1,6 +1,6 @@
 """Performs flows with httpx.
 
-Made from `_async` by `scripts/unasync.py`; not to be edited."""
+Generated from `_async` by `scripts/unasync.py`; do not edit."""
 
 import time
 from contextlib import AbstractContextManager
@@ -21,7 +21,7 @@ class Driver:
 
     def __init__(self, base_url: str, http: httpx.Client | None) -> None:
         self._base_url = base_url
-        # Each wait holds a connection: with a bound, enough of them would keep `open` waiting.
+        # Unbounded, since each wait holds a connection and must not delay an `open`.
         pool = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         self._http = http or httpx.Client(limits=pool, timeout=ATTEMPT_S)
         if http is None:
@@ -63,7 +63,7 @@ class Driver:
         )
 
     def answer(self, response: httpx.Response, until: float) -> Answer:
-        """All of it, unless it dribbles in beyond the time of the call."""
+        """Reads the whole answer within the deadline of the call."""
         body = bytearray()
         try:
             for part in response.iter_bytes():

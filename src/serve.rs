@@ -83,16 +83,16 @@ pub enum StartError {
     Audit(#[from] crate::app::audit::StartError),
     /// The external FIDO2 server's settings do not hold.
     #[error(transparent)]
-    Upstream(#[from] fido_http::SettingsError),
+    Upstream(#[from] fido_http::FidoHttpSettingsError),
     /// The certificate cannot serve.
     #[error("tls: {0}")]
     Tls(#[from] listener::PairError),
     /// Webhooks cannot be sent.
     #[error(transparent)]
-    Webhooks(#[from] crate::backends::webhook_http::SettingsError),
+    Webhooks(#[from] crate::backends::webhook_http::WebhookHttpSettingsError),
     /// Devices cannot be woken.
     #[error(transparent)]
-    Push(#[from] crate::backends::push::SettingsError),
+    Push(#[from] crate::backends::push::PushSettingsError),
     /// The file of an attestation key cannot be used.
     #[error("{0}: {1}")]
     Attestation(&'static str, String),

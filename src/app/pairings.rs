@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::devices::{self, Device, TooManyDevices};
 use super::{Actor, App, RACES, committed};
-use crate::core::prompt_limits::Tries;
+use crate::core::prompt_limits::CodeAttempts;
 use crate::ports::batch::MAX_CHANGES;
 use crate::ports::{
     Batch, Bucket, Due, DueRule, Notice, Revision, SecurityEvent, SecurityEventKind, Store,
@@ -374,7 +374,7 @@ pub async fn redeem(app: &App, found: &Found, phone: Phone) -> Result<Device, Pa
     let id = DeviceId::from_bytes(random::bytes());
     let (revoked_at, rotated, push_removed) = (None, None, None);
     let device = Device {
-        tries: Tries::default(),
+        tries: CodeAttempts::default(),
         id,
         tenant,
         username,

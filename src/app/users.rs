@@ -9,7 +9,7 @@ use fido_relay_proto::{ClientId, TenantId, UnixMillis, Username};
 
 use super::devices::{self, Device, UserKey};
 use super::{Actor, App, RACES, RevokeError, cards, pairings};
-use crate::core::prompt_limits::{Hold, Lane, Tries, UserPromptState};
+use crate::core::prompt_limits::{CodeAttempts, Lane, Suppression, UserPromptState};
 use crate::ports::{
     Batch, Bucket, Due, DueRule, Notice, Record, Revision, SecurityEventKind, Store, StoreError,
     records,
@@ -22,7 +22,7 @@ pub const STANDINGS: DueRule =
 
 impl Record for UserPromptState {
     fn due(&self) -> Option<Due> {
-        self.dies_at().map(Due::removal)
+        self.expires_at().map(Due::removal)
     }
 }
 
@@ -55,9 +55,9 @@ pub fn put_standing(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnPrompts {
     /// Of a browser that is not known.
-    pub stranger: Option<Hold>,
+    pub stranger: Option<Suppression>,
     /// That it vouches for.
-    pub vouched: Option<Hold>,
+    pub vouched: Option<Suppression>,
     /// How often it may still lift this today.
     pub unlocks_left: usize,
 }
@@ -78,9 +78,9 @@ pub async fn own_prompts(
     let now = app.clock.now();
     let hold = |lane: &Lane| {
         if sees_presence {
-            standing.next_hold(&app.prompts, now, lane, by.id)
+            standing.next_suppression(&app.prompts, now, lane, by.id)
         } else {
-            standing.own_hold(&app.prompts, now, lane, by.id)
+            standing.own_suppression(&app.prompts, now, lane, by.id)
         }
     };
     Ok(OwnPrompts {
@@ -138,7 +138,7 @@ pub async fn unlock(app: &App, actor: &Actor, username: &Username) -> Result<(),
             let found = devices::find(&*app.store, &actor.tenant, id).await?;
             let Some((mut device, revision)) = found else { continue };
             if !device.tries.is_empty() {
-                device.tries = Tries::default();
+                device.tries = CodeAttempts::default();
                 batch = devices::put(batch, &device, revision)?;
             }
         }
@@ -178,7 +178,7 @@ pub struct LaneState {
     /// Of this initiator alone.
     pub client: Option<ClientId>,
     /// What holds back its next prompt.
-    pub hold: Option<Hold>,
+    pub hold: Option<Suppression>,
 }
 
 /// A user as the operator sees them.
@@ -204,7 +204,7 @@ pub async fn show(
     let (standing, _) = standing(&*app.store, &UserKey::new(tenant, username)).await?;
     let now = app.clock.now();
     let state = |lane: Lane, client: Option<ClientId>| {
-        let hold = standing.hold(&app.prompts, now, &lane, client);
+        let hold = standing.suppression(&app.prompts, now, &lane, client);
         LaneState { lane, client, hold }
     };
     let lanes = standing.lanes(now).into_iter().map(|lane| {

@@ -16,7 +16,7 @@ use fido_relay_proto::Reason;
 pub use self::cursor::{Cursor, NoPlace, Place, Progress, ROWS, Reader, entries, trim, trim_once};
 
 use self::entry::{Entry, More, answered, closed, opened};
-use crate::core::ceremony::{Ceremony, Fact, Kind};
+use crate::core::ceremony::{Ceremony, Fact, FactKind};
 use crate::ports::{Batch, SecurityEvent, SecurityEventKind};
 
 /// How the journal of a relay is written.
@@ -43,28 +43,30 @@ impl Journal {
     pub fn entries(&self, ceremony: &Ceremony, fact: &Fact) -> Vec<String> {
         let request = &ceremony.request;
         let (event, more) = match fact.kind {
-            Kind::Closed { outcome, reason } => {
+            FactKind::Closed { outcome, reason } => {
                 let receipts = (self.issuer.as_str(), self.receipts && self.audited);
                 ("closed", closed(ceremony, (outcome, reason), receipts))
             }
             // Only the audit log says these.
             _ if !self.audited => return Vec::new(),
-            Kind::Opened => ("opened", opened(request)),
-            Kind::Sent => ("sent", More::Nothing {}),
-            Kind::Woken => ("woken", More::Nothing {}),
-            Kind::Delivered => ("delivered", More::Nothing {}),
-            Kind::WrongCode { nth } => ("wrong_code", More::WrongCode { nth }),
-            Kind::Claimed => ("claimed", More::Nothing {}),
-            Kind::Challenged { attempt } => (
+            FactKind::Opened => ("opened", opened(request)),
+            FactKind::Sent => ("sent", More::Nothing {}),
+            FactKind::Woken => ("woken", More::Nothing {}),
+            FactKind::Delivered => ("delivered", More::Nothing {}),
+            FactKind::WrongCode { nth } => ("wrong_code", More::WrongCode { nth }),
+            FactKind::Claimed => ("claimed", More::Nothing {}),
+            FactKind::Challenged { attempt } => (
                 "challenged",
                 attempt.map_or(More::Nothing {}, |attempt| More::Challenged { attempt }),
             ),
-            Kind::Card { code, .. } => {
+            FactKind::Card { code, .. } => {
                 ("card", code.map_or(More::Nothing {}, |card_code| More::Card { card_code }))
             }
-            Kind::Answered { attempt, digest, by } => ("answered", answered(attempt, digest, by)),
-            Kind::Lost | Kind::Previewed => return Vec::new(),
-            Kind::Suppressed { .. } => return beside(ceremony, fact).into_iter().collect(),
+            FactKind::Answered { attempt, digest, by } => {
+                ("answered", answered(attempt, digest, by))
+            }
+            FactKind::Lost | FactKind::Previewed => return Vec::new(),
+            FactKind::Suppressed { .. } => return beside(ceremony, fact).into_iter().collect(),
         };
         let mut entry = Entry::new(event, request, fact.at);
         (entry.device, entry.more) = (fact.device, more);
@@ -86,24 +88,24 @@ fn beside(ceremony: &Ceremony, fact: &Fact) -> Option<String> {
     let (ceremony_id, client_id) = (request.id, request.client_id);
     let username = request.username.clone();
     let what = match fact.kind {
-        Kind::Closed { reason: Some(Reason::NotMe), .. } => {
+        FactKind::Closed { reason: Some(Reason::NotMe), .. } => {
             SecurityEventKind::NotMe { ceremony_id, client_id, device_id: fact.device?, username }
         }
-        Kind::Suppressed { why } => {
+        FactKind::Suppressed { why } => {
             SecurityEventKind::Silenced { ceremony_id, client_id, username, why: why? }
         }
-        Kind::Opened
-        | Kind::Sent
-        | Kind::Lost
-        | Kind::Woken
-        | Kind::Delivered
-        | Kind::Previewed
-        | Kind::WrongCode { .. }
-        | Kind::Claimed
-        | Kind::Challenged { .. }
-        | Kind::Card { .. }
-        | Kind::Answered { .. }
-        | Kind::Closed { .. } => return None,
+        FactKind::Opened
+        | FactKind::Sent
+        | FactKind::Lost
+        | FactKind::Woken
+        | FactKind::Delivered
+        | FactKind::Previewed
+        | FactKind::WrongCode { .. }
+        | FactKind::Claimed
+        | FactKind::Challenged { .. }
+        | FactKind::Card { .. }
+        | FactKind::Answered { .. }
+        | FactKind::Closed { .. } => return None,
     };
     Some(SecurityEvent::new(request.tenant.clone(), fact.at, what).entry())
 }

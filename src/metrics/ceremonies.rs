@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::{Counters, Histograms, Labels, counter, counters, seconds};
-use crate::core::ceremony::{Ceremony, Event, Fact, Kind, Reply};
+use crate::core::ceremony::{Ceremony, Event, Fact, FactKind, Reply};
 use crate::ports;
 
 const TYPES: [CeremonyType; 3] =
@@ -152,8 +152,8 @@ pub enum Count {
 pub fn counts(ceremony: &Ceremony, fact: &Fact) -> Vec<Count> {
     let request = &ceremony.request;
     match fact.kind {
-        Kind::Opened => vec![Count::Opened(of_kind(request.ceremony_type, request.binding))],
-        Kind::Closed { outcome, reason } => {
+        FactKind::Opened => vec![Count::Opened(of_kind(request.ceremony_type, request.binding))],
+        FactKind::Closed { outcome, reason } => {
             let [kind, binding] = of_kind(request.ceremony_type, request.binding);
             let ended = ("outcome", outcome_name(outcome));
             let lasted = took(request.opened_at, fact.at);
@@ -170,23 +170,23 @@ pub fn counts(ceremony: &Ceremony, fact: &Fact) -> Vec<Count> {
             }));
             counts
         }
-        Kind::Delivered => {
+        FactKind::Delivered => {
             let mut before = ceremony.history.iter().take_while(|known| *known != fact);
             let woken =
-                before.find(|woken| woken.kind == Kind::Woken && woken.device == fact.device);
+                before.find(|woken| woken.kind == FactKind::Woken && woken.device == fact.device);
             let kind = ("type", type_name(request.ceremony_type));
             woken.map(|woken| Count::WakeAck([kind], took(woken.at, fact.at))).into_iter().collect()
         }
-        Kind::Sent
-        | Kind::Lost
-        | Kind::Woken
-        | Kind::Previewed
-        | Kind::WrongCode { .. }
-        | Kind::Claimed
-        | Kind::Challenged { .. }
-        | Kind::Card { .. }
-        | Kind::Answered { .. }
-        | Kind::Suppressed { .. } => Vec::new(),
+        FactKind::Sent
+        | FactKind::Lost
+        | FactKind::Woken
+        | FactKind::Previewed
+        | FactKind::WrongCode { .. }
+        | FactKind::Claimed
+        | FactKind::Challenged { .. }
+        | FactKind::Card { .. }
+        | FactKind::Answered { .. }
+        | FactKind::Suppressed { .. } => Vec::new(),
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
     fn an_opening_is_counted_by_itself_and_everything_else_with_the_end() {
         let ceremony = with_every_kind();
         let (ends, others): (Vec<_>, Vec<_>) =
-            ceremony.history.iter().partition(|fact| matches!(fact.kind, Kind::Closed { .. }));
+            ceremony.history.iter().partition(|fact| matches!(fact.kind, FactKind::Closed { .. }));
         let counted: Vec<_> = others.iter().flat_map(|fact| counts(&ceremony, fact)).collect();
         let kind = [("type", "approval".into()), ("binding", "code".into())];
         let wake = Count::WakeAck([kind[0].clone()], Duration::from_secs(1));

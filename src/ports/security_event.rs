@@ -6,7 +6,7 @@ use fido_relay_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::core::prompt_limits::Why;
+use crate::core::prompt_limits::SuppressionReason;
 use crate::rfc3339;
 
 /// Something beside ceremonies that a security team wants to know. No secret is part of it.
@@ -145,7 +145,7 @@ pub enum SecurityEventKind {
         /// For whom.
         username: Username,
         /// By which rule.
-        why: Why,
+        why: SuppressionReason,
     },
     /// A one-time token was made by which a phone can become a user's device.
     PairingOpened {

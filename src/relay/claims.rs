@@ -27,7 +27,7 @@ use super::contact::Contact;
 use super::{CeremonyKey, DriveError, Relay, network};
 use crate::app::devices::{self, Device, UserKey};
 use crate::core::ceremony::{Ceremony, Event, Reply, State};
-use crate::core::prompt_limits::{Blocked, ClaimHash, Lane};
+use crate::core::prompt_limits::{AttemptsExhausted, ClaimHash, Lane};
 use crate::ports::{Batch, Revision, SecurityEvent, SecurityEventKind, StoreError};
 use crate::security::random;
 
@@ -79,11 +79,11 @@ impl From<StoreError> for Refused {
     }
 }
 
-impl From<Blocked> for Refused {
-    fn from(blocked: Blocked) -> Self {
+impl From<AttemptsExhausted> for Refused {
+    fn from(blocked: AttemptsExhausted) -> Self {
         match blocked {
-            Blocked::Today => FrameErrorCode::TooManyCodes.into(),
-            Blocked::Locked => FrameErrorCode::DeviceLocked.into(),
+            AttemptsExhausted::Today => FrameErrorCode::TooManyCodes.into(),
+            AttemptsExhausted::Locked => FrameErrorCode::DeviceLocked.into(),
         }
     }
 }
@@ -130,7 +130,7 @@ impl Relay {
         let _turn = self.node.claims.take(&owner.device.to_string()).await;
         let (device, revision) = self.with_tries(owner).await?;
         if let Some(blocked) =
-            device.tries.blocked(&self.node.policy, self.dependencies().clock.now())
+            device.tries.exhausted(&self.node.policy, self.dependencies().clock.now())
         {
             return Err(blocked.into());
         }
@@ -273,7 +273,7 @@ impl Relay {
         let driven = driven.map_err(of_drive)?;
         match driven.reply {
             Reply::Done | Reply::Accepted { .. } => {
-                if device.tries.right() {
+                if device.tries.reset_row() {
                     let batch = devices::put(Batch::new(), &device, revision)?;
                     // The row goes on if it is lost: the next right code ends it.
                     if let Err(error) = self.commit_noted(batch).await {
@@ -316,12 +316,14 @@ impl Relay {
                     None => wrong(device.tries.left_today(policy, now), " today"),
                 });
             }
-            device.tries.spend(policy, now, hash.clone())?;
+            device.tries.count_wrong(policy, now, hash.clone())?;
             let mut batch = devices::put(Batch::new(), &device, revision)?;
             let (device_id, username) = (owner.device, owner.username.clone());
-            let news = match device.tries.blocked(policy, now) {
-                Some(Blocked::Today) => Some(SecurityEventKind::CodesSpent { device_id, username }),
-                Some(Blocked::Locked) => {
+            let news = match device.tries.exhausted(policy, now) {
+                Some(AttemptsExhausted::Today) => {
+                    Some(SecurityEventKind::CodesSpent { device_id, username })
+                }
+                Some(AttemptsExhausted::Locked) => {
                     Some(SecurityEventKind::DeviceLocked { device_id, username })
                 }
                 None => None,

@@ -235,7 +235,7 @@ mod tests {
     use fido_relay_proto::{Binding, DeviceId};
 
     use super::*;
-    use crate::core::ceremony::{self, Kind};
+    use crate::core::ceremony::{self, FactKind};
 
     const PHONE: DeviceId = DeviceId::from_bytes([1; 16]);
     const SENT: Event = Event::Sent { device: PHONE };
@@ -267,7 +267,7 @@ mod tests {
 
         let newer = copies.read(&key(), after(&[SENT]), Revision(2), copies.before(&key()));
         let facts: Vec<_> = newer.facts().iter().map(|fact| (fact.kind, fact.at)).collect();
-        assert_eq!(facts, [(Kind::Delivered, at)]);
+        assert_eq!(facts, [(FactKind::Delivered, at)]);
         assert_eq!(newer.steps().len(), 1);
         assert!(!copies.keep(&key(), &copy), "its record is older");
     }

@@ -12,7 +12,7 @@ use super::copies::Held;
 use super::user_prompts;
 use super::{Dependencies, Relay};
 use crate::app::devices::with_card_news;
-use crate::core::ceremony::{Ceremony, Effect, Event, Fact, Kind, Reply, Request, Transition};
+use crate::core::ceremony::{Ceremony, Effect, Event, Fact, FactKind, Reply, Request, Transition};
 use crate::fault_point::{self, Point};
 use crate::ports::{Ability, Batch, Bucket, Notice, Revision, SecurityEvent, StoreError};
 
@@ -291,7 +291,7 @@ impl Relay {
         let mut batch = ceremonies::put(records, expected, ceremony)?;
         batch = journal.tell(batch, ceremony, facts);
         let user = user_prompts::user(&ceremony.request);
-        let turn = if facts.iter().any(|fact| matches!(fact.kind, Kind::Closed { .. })) {
+        let turn = if facts.iter().any(|fact| matches!(fact.kind, FactKind::Closed { .. })) {
             let turn = self.node.user_prompts.take(user.as_str()).await;
             batch = self.count_end(batch, ceremony, facts).await?;
             Some(turn)
@@ -306,7 +306,7 @@ impl Relay {
             self.node.places.discount(ceremony.request.id);
         }
         let revision = committed?;
-        if is_first && !matches!(facts.first(), Some(Fact { kind: Kind::Opened, .. })) {
+        if is_first && !matches!(facts.first(), Some(Fact { kind: FactKind::Opened, .. })) {
             counts.taken_up();
         }
         counts.committed(ceremony, facts);

@@ -9,7 +9,7 @@ use super::Relay;
 use super::connection::Connection;
 use crate::app::devices::{self, Device, DeviceNotice, TOLD_FOR_S, UserKey};
 use crate::core::ceremony::Request;
-use crate::core::prompt_limits::Held;
+use crate::core::prompt_limits::SuppressedPrompts;
 use crate::ports::Notice;
 
 impl Relay {
@@ -46,7 +46,7 @@ impl Relay {
 impl Relay {
     /// Tells the user's devices of prompts that were held back, in a task of its own: the opener must
     /// not be able to tell by the time that it takes.
-    pub(super) fn tell_held(&self, request: &Request, held: Held) {
+    pub(super) fn tell_held(&self, request: &Request, held: SuppressedPrompts) {
         let relay = self.clone();
         let (tenant, username) = (request.tenant.clone(), request.username.clone());
         self.dependencies().tasks.spawn_bare(async move {

@@ -23,7 +23,7 @@ use super::user_prompts;
 use super::view::View;
 use super::{DriveError, Relay};
 use crate::core::ceremony::{Ceremony, Event, Request};
-use crate::core::prompt_limits::{Admission, BrowserHash, Lane};
+use crate::core::prompt_limits::{BrowserHash, Lane, PromptDecision};
 use crate::fault_point::{self, Point};
 use crate::ports::{Batch, Bucket, Due, DueRule, Record, Revision, StoreError, records};
 use crate::security::random;
@@ -187,7 +187,7 @@ impl Relay {
             let attempt = AttemptId::from_bytes(random::bytes());
             let code = self.node.open_ceremonies.draw_code(&user_prompts::user(&request));
             request.lane.clone_from(&admission.lane);
-            let suppressed = admission.held.map(|hold| hold.why);
+            let suppressed = admission.suppression.map(|suppression| suppression.reason);
             let ceremony = Ceremony::open(request.clone(), code, attempt, suppressed);
             let (key, facts) = (CeremonyKey::from(&ceremony), &ceremony.history);
             let before = self.node.copies.before(&key);
@@ -214,7 +214,7 @@ impl Relay {
     }
 
     /// A ceremony that was just stored.
-    fn follow_opening(&self, ceremony: &Arc<Ceremony>, admission: &Admission) {
+    fn follow_opening(&self, ceremony: &Arc<Ceremony>, admission: &PromptDecision) {
         fault_point::reached(Point::Stored);
         tracing::info!(
             ceremony = %ceremony.request.id,
@@ -222,8 +222,8 @@ impl Relay {
             ceremony_type = %WireName(ceremony.request.ceremony_type),
             "opened",
         );
-        if let Some(hold) = admission.held {
-            self.log_held(&ceremony.request, hold);
+        if let Some(suppression) = admission.suppression {
+            self.log_suppressed(&ceremony.request, suppression);
         }
         if let Some(held) = admission.notice {
             self.tell_held(&ceremony.request, held);

@@ -65,7 +65,7 @@ impl OpenCeremonies {
         let request = &ceremony.request;
         let key = CeremonyKey::from(ceremony);
         let mut open = self.users.entry(user).or_default();
-        let (silent, waits) = (ceremony.silent, ceremony.is_unclaimed());
+        let (silent, waits) = (ceremony.suppressed, ceremony.is_unclaimed());
         if let Some(entry) = open.iter_mut().find(|entry| entry.key == key) {
             let was_waiting = std::mem::replace(&mut entry.waits, waits);
             if !waits {

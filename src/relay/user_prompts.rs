@@ -10,8 +10,10 @@ use super::Relay;
 use super::connection::Owner;
 use crate::app::devices::UserKey;
 use crate::app::users;
-use crate::core::ceremony::{Ceremony, Fact, Kind, Request};
-use crate::core::prompt_limits::{Admission, Ask, End, Hold, UserPromptState};
+use crate::core::ceremony::{Ceremony, Fact, FactKind, Request};
+use crate::core::prompt_limits::{
+    CeremonyEnd, PromptDecision, PromptRequest, Suppression, UserPromptState,
+};
 use crate::ports::{Batch, SecurityEvent, SecurityEventKind, StoreError};
 
 /// How often a try is counted anew because another write came first.
@@ -23,31 +25,31 @@ pub(super) fn user(request: &Request) -> UserKey {
 
 /// What a fact changes in the user's prompt state, if anything. A suppressed ceremony was not counted:
 /// only the person's own answer matters. Time does by itself what the expiry of one that rang would.
-pub(super) fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<End> {
+pub(super) fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<CeremonyEnd> {
     let (outcome, reason) = match fact.kind {
-        Kind::Closed { outcome, reason } => (outcome, reason),
-        Kind::Opened
-        | Kind::Sent
-        | Kind::Lost
-        | Kind::Woken
-        | Kind::Delivered
-        | Kind::Previewed
-        | Kind::WrongCode { .. }
-        | Kind::Claimed
-        | Kind::Challenged { .. }
-        | Kind::Card { .. }
-        | Kind::Answered { .. }
-        | Kind::Suppressed { .. } => return None,
+        FactKind::Closed { outcome, reason } => (outcome, reason),
+        FactKind::Opened
+        | FactKind::Sent
+        | FactKind::Lost
+        | FactKind::Woken
+        | FactKind::Delivered
+        | FactKind::Previewed
+        | FactKind::WrongCode { .. }
+        | FactKind::Claimed
+        | FactKind::Challenged { .. }
+        | FactKind::Card { .. }
+        | FactKind::Answered { .. }
+        | FactKind::Suppressed { .. } => return None,
     };
-    let (request, rang) = (&ceremony.request, !ceremony.silent && ceremony.rang());
+    let (request, rang) = (&ceremony.request, !ceremony.suppressed && ceremony.rang());
     let counts = match outcome {
         Outcome::Succeeded | Outcome::Denied => true,
-        Outcome::Expired => !ceremony.silent && !rang,
+        Outcome::Expired => !ceremony.suppressed && !rang,
         Outcome::Rejected | Outcome::Failed | Outcome::Cancelled | Outcome::Indeterminate => {
-            !ceremony.silent
+            !ceremony.suppressed
         }
     };
-    counts.then(|| End {
+    counts.then(|| CeremonyEnd {
         ceremony: request.id,
         client: request.client_id,
         lane: request.lane.clone(),
@@ -66,8 +68,8 @@ impl Relay {
         &self,
         batch: Batch,
         request: &Request,
-    ) -> Result<(Batch, Admission), StoreError> {
-        let ask = Ask {
+    ) -> Result<(Batch, PromptDecision), StoreError> {
+        let ask = PromptRequest {
             ceremony: request.id,
             client: request.client_id,
             prior_auth: request.prior_auth,
@@ -80,10 +82,10 @@ impl Relay {
     }
 
     /// Logs why a ceremony does not ring, and for how long others of its kind will not.
-    pub(super) fn log_held(&self, request: &Request, hold: Hold) {
-        let for_s = hold.until.millis_since(self.dependencies().clock.now()).div_ceil(1000);
-        tracing::info!(ceremony = %request.id, client = %request.client_id, rule = hold.why.as_str(),
-            setting = hold.why.setting(), for_s, "does not ring");
+    pub(super) fn log_suppressed(&self, request: &Request, suppression: Suppression) {
+        let for_s = suppression.until.millis_since(self.dependencies().clock.now()).div_ceil(1000);
+        tracing::info!(ceremony = %request.id, client = %request.client_id, rule = suppression.reason.as_str(),
+            setting = suppression.reason.setting(), for_s, "does not ring");
     }
 
     /// Adds what the end of a ceremony means for the user's prompt state to the batch that stores
@@ -170,7 +172,7 @@ mod tests {
             ceremony.history.iter().filter_map(end).collect()
         };
         let denied = (Outcome::Denied, Some(Reason::NotMe), UnixMillis(1_012_000));
-        assert!(ceremony.silent, "a \"no\" is heard also of what was suppressed");
+        assert!(ceremony.suppressed, "a \"no\" is heard also of what was suppressed");
         assert_eq!(ends(&ceremony), [denied]);
         let last = ceremony.history.len() - 1;
         for (silent, outcome, reason, counts) in [
@@ -184,16 +186,16 @@ mod tests {
             (true, Outcome::Cancelled, None, false),
             (true, Outcome::Expired, Some(Reason::Deadline), false),
         ] {
-            ceremony.silent = silent;
+            ceremony.suppressed = silent;
             let device = Some(DeviceId::from_bytes([1; 16]));
             ceremony.history[last].device = device;
-            ceremony.history[last].kind = Kind::Closed { outcome, reason };
+            ceremony.history[last].kind = FactKind::Closed { outcome, reason };
             assert_eq!(ends(&ceremony).len(), usize::from(counts), "{silent} {outcome:?}");
         }
-        ceremony.silent = false;
-        ceremony
-            .history
-            .retain(|fact| !matches!(fact.kind, Kind::Sent | Kind::Woken | Kind::Delivered));
+        ceremony.suppressed = false;
+        ceremony.history.retain(|fact| {
+            !matches!(fact.kind, FactKind::Sent | FactKind::Woken | FactKind::Delivered)
+        });
         let end = ends(&ceremony);
         assert_eq!(end.len(), 1, "one that expires and reached no phone is counted no longer");
     }

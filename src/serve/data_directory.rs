@@ -18,7 +18,7 @@ use super::{
 };
 use crate::app::audit;
 use crate::backends::embedded::{
-    FileStore, OpenError, Part, make_private_directory, sync_directory,
+    FileStore, OpenError, StoreFile, make_private_directory, sync_directory,
 };
 use crate::config::Config;
 use crate::security::encryption::Encryptor;
@@ -158,7 +158,7 @@ impl DataDirectory {
         let store = match FileStore::open(&self.store_file(), &due_rules()) {
             // A power cut while its file was made: nothing was ever in it.
             Err(OpenError::Damaged { .. }) if was_cut_off => {
-                for part in Part::ALL {
+                for part in StoreFile::ALL {
                     std::fs::remove_file(part.file(&self.store_file())).map_err(failed)?;
                 }
                 FileStore::open(&self.store_file(), &due_rules())?

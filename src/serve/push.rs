@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use crate::backends::push::{
-    ApnsSettings, FcmSettings, Pace, PushServices, Settings, SettingsError, WebPushSettings,
+    ApnsSettings, DispatchLimits, FcmSettings, PushServices, PushSettings, PushSettingsError,
+    WebPushSettings,
 };
 use crate::backends::webhook_http::{self, WebhookHttp};
 use crate::config::Config;
@@ -14,22 +15,24 @@ use crate::ports::Clock;
 pub(crate) async fn services(
     config: &Config,
     clock: Arc<dyn Clock>,
-) -> Result<Option<PushServices>, SettingsError> {
+) -> Result<Option<PushServices>, PushSettingsError> {
     let given = config.push.clone();
     if !given.is_configured() {
         return Ok(None);
     }
     // An endpoint is a device's word: any public host on port 443, and nothing else.
-    let guard = webhook_http::Settings {
+    let guard = webhook_http::WebhookHttpSettings {
         ca_file: given.ca_file.clone(),
         allow_loopback_http: given.webpush.as_ref().is_some_and(|web| web.allow_loopback_http),
-        ..webhook_http::Settings::default()
+        ..webhook_http::WebhookHttpSettings::default()
     };
     let sender = WebhookHttp::new(guard).map_err(|error| match error {
-        webhook_http::SettingsError::CaFile(says) => SettingsError::File("push.ca_file", says),
-        webhook_http::SettingsError::Client(says) => SettingsError::Client(says),
+        webhook_http::WebhookHttpSettingsError::CaFile(says) => {
+            PushSettingsError::File("push.ca_file", says)
+        }
+        webhook_http::WebhookHttpSettingsError::Client(says) => PushSettingsError::Client(says),
     })?;
-    let settings = Settings {
+    let settings = PushSettings {
         text: given.text,
         ca_file: given.ca_file,
         webpush: given
@@ -47,7 +50,7 @@ pub(crate) async fn services(
             topics: apns.topics,
             url: apns.url,
         }),
-        pace: Pace::default(),
+        pace: DispatchLimits::default(),
     };
     PushServices::new(&settings, Arc::new(sender), clock).await.map(Some)
 }

@@ -63,7 +63,7 @@ pub(super) fn socket_limits(limits: &Limits) -> session::Limits {
     let defaults = session::Limits::default();
     session::Limits {
         frame_after_auth: limits.frame_bytes,
-        text: session::Budget {
+        text: session::FrameBudget {
             every_ms: 1000 / u64::from(limits.frames_per_s.max(1)),
             burst: limits.frames_burst,
         },

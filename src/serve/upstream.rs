@@ -13,7 +13,7 @@ use super::StartError;
 use crate::app::App;
 use crate::backends::embedded::SystemClock;
 use crate::backends::fido_builtin::{self, BuiltinFido, Credentials};
-use crate::backends::fido_http::{self, ClientCert, FidoHttp, Unreachable, UsernameForm};
+use crate::backends::fido_http::{self, ClientCert, FidoHttp, UpstreamUnreachable, UsernameForm};
 use crate::config::{
     Attestation, AttestationKind, AttestationTrust, Config, HttpUpstream, Upstream, UpstreamPaths,
     UpstreamUsernames,
@@ -35,8 +35,8 @@ pub(crate) enum Doubt {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) async fn probe_upstream(config: &Config) -> Result<Option<Doubt>, Unreachable> {
-    let told = |error: StartError| Unreachable { says: error.to_string(), tls: None };
+pub(crate) async fn probe_upstream(config: &Config) -> Result<Option<Doubt>, UpstreamUnreachable> {
+    let told = |error: StartError| UpstreamUnreachable { says: error.to_string(), tls: None };
     match &config.upstream {
         Upstream::Builtin => attestation(&config.attestation, &SystemClock)
             .map(|policy| doubt(&policy, &SystemClock).map(Doubt::Metadata))
@@ -69,7 +69,7 @@ pub(super) fn upstream(config: &Config, app: &App, keys: &Keys) -> Result<Upstre
             if let Some(doubt) = doubt(&attestation, clock.as_ref()) {
                 tracing::warn!("{doubt}");
             }
-            let settings = fido_builtin::Settings {
+            let settings = fido_builtin::BuiltinFidoSettings {
                 tenant: TenantId::default(),
                 rp_id: tenant.rp_id.clone(),
                 rp_name: tenant.rp_name.clone(),
@@ -89,7 +89,7 @@ pub(super) fn upstream(config: &Config, app: &App, keys: &Keys) -> Result<Upstre
             Ok((Arc::clone(&server) as Arc<dyn Fido>, Some(server)))
         }
         Upstream::Http(http) => {
-            let settings = fido_http::Settings {
+            let settings = fido_http::FidoHttpSettings {
                 receipts: config.receipts,
                 secure_cookies: config.public_url.scheme() == "https",
                 ..http_settings(http)
@@ -100,8 +100,8 @@ pub(super) fn upstream(config: &Config, app: &App, keys: &Keys) -> Result<Upstre
     }
 }
 
-fn http_settings(http: &HttpUpstream) -> fido_http::Settings {
-    fido_http::Settings {
+fn http_settings(http: &HttpUpstream) -> fido_http::FidoHttpSettings {
+    fido_http::FidoHttpSettings {
         origin: http.origin.clone(),
         paths: match http.paths {
             UpstreamPaths::Certify => fido_http::PathSet::Certify,
@@ -119,7 +119,7 @@ fn http_settings(http: &HttpUpstream) -> fido_http::Settings {
             UpstreamUsernames::AsIs => UsernameForm::AsIs,
             UpstreamUsernames::Restricted => UsernameForm::Restricted,
         },
-        ..fido_http::Settings::new(http.url.clone())
+        ..fido_http::FidoHttpSettings::new(http.url.clone())
     }
 }
 

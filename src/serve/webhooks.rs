@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::app::webhooks::Webhooks;
-use crate::backends::webhook_http::{self, SettingsError, WebhookHttp};
+use crate::backends::webhook_http::{self, WebhookHttp, WebhookHttpSettingsError};
 use crate::config::Config;
 use crate::ports::{Clock, Store};
 use crate::security::encryption::Encryptor;
@@ -14,9 +14,9 @@ pub(crate) fn of_store(
     store: Arc<dyn Store>,
     sealer: Encryptor,
     clock: Arc<dyn Clock>,
-) -> Result<Webhooks, SettingsError> {
+) -> Result<Webhooks, WebhookHttpSettingsError> {
     let given = config.webhooks.clone();
-    let settings = webhook_http::Settings {
+    let settings = webhook_http::WebhookHttpSettings {
         allowed_hosts: given.allowed_hosts,
         allowed_ports: given.allowed_ports,
         allowed_networks: given.allowed_networks,

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fido_relay::app::devices::{self, Device, UserKey};
 use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::core::ceremony::{Approval, Event, Verdict};
-use fido_relay::core::prompt_limits::Tries;
+use fido_relay::core::ceremony::{Event, Verdict, VerifiedAnswer};
+use fido_relay::core::prompt_limits::CodeAttempts;
 use fido_relay::phone::DeviceKey;
 use fido_relay::ports::{
     Batch, BoxFuture, Bucket, Completion, Revision, SecurityEventKind, Store, StoreError,
@@ -89,10 +89,11 @@ async fn a_registered_card_its_news_and_its_entry_are_one_commit_with_the_ceremo
         revoked_at: None,
         push_removed: None,
         rotated: None,
-        tries: Tries::default(),
+        tries: CodeAttempts::default(),
     };
     add_device(&*relay.store, &device).await;
-    let approval = Approval { cred_hash: "A".repeat(43), user_verified: None, evidence: None };
+    let approval =
+        VerifiedAnswer { cred_hash: "A".repeat(43), user_verified: None, evidence: None };
     let completion = Completion {
         verdict: Verdict::Approved(approval),
         records: Batch::new().put(Bucket::Credentials, "card", Revision::ABSENT, Vec::new()),

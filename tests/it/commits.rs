@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::core::ceremony::{Ceremony, Event, Kind, State};
+use fido_relay::core::ceremony::{Ceremony, Event, FactKind, State};
 use fido_relay::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored, records};
 use fido_relay::relay::{CeremonyKey, Connection, Owner};
 use fido_relay_proto::device::{
@@ -50,21 +50,21 @@ impl WatchedStore {
     }
 }
 
-fn name(kind: &Kind) -> &'static str {
+fn name(kind: &FactKind) -> &'static str {
     match kind {
-        Kind::Opened => "opened",
-        Kind::Sent => "sent",
-        Kind::Lost => "lost",
-        Kind::Woken => "woken",
-        Kind::Delivered => "delivered",
-        Kind::Previewed => "previewed",
-        Kind::WrongCode { .. } => "wrong_code",
-        Kind::Claimed => "claimed",
-        Kind::Challenged { .. } => "challenged",
-        Kind::Card { .. } => "card",
-        Kind::Answered { .. } => "answered",
-        Kind::Suppressed { .. } => "suppressed",
-        Kind::Closed { .. } => "closed",
+        FactKind::Opened => "opened",
+        FactKind::Sent => "sent",
+        FactKind::Lost => "lost",
+        FactKind::Woken => "woken",
+        FactKind::Delivered => "delivered",
+        FactKind::Previewed => "previewed",
+        FactKind::WrongCode { .. } => "wrong_code",
+        FactKind::Claimed => "claimed",
+        FactKind::Challenged { .. } => "challenged",
+        FactKind::Card { .. } => "card",
+        FactKind::Answered { .. } => "answered",
+        FactKind::Suppressed { .. } => "suppressed",
+        FactKind::Closed { .. } => "closed",
     }
 }
 

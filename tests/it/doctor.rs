@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fido_relay::app::devices::Device;
 use fido_relay::backends::embedded::{FileStore, RevocationList, SystemClock};
-use fido_relay::core::prompt_limits::Tries;
+use fido_relay::core::prompt_limits::CodeAttempts;
 use fido_relay::phone::DeviceKey;
 use fido_relay::ports::{
     Bucket, Clock as _, Revision, Revocation, Revocations as _, Revoked, Store,
@@ -266,7 +266,7 @@ async fn a_clock_behind_what_is_stored_is_told() {
         revoked_at: None,
         push_removed: None,
         rotated: None,
-        tries: Tries::default(),
+        tries: CodeAttempts::default(),
     };
     add_device(&store, &device).await;
     drop(store);
@@ -290,7 +290,7 @@ async fn devices_that_a_restored_store_brought_back_and_a_damaged_list_of_them_a
         revoked_at: None,
         push_removed: None,
         rotated: None,
-        tries: Tries::default(),
+        tries: CodeAttempts::default(),
     };
     add_device(&store, &device).await;
     let (what, at) = (Revoked::Device(device.id), device.paired_at);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fido_relay::backends::embedded::{FileStore, Options, Part};
+use fido_relay::backends::embedded::{FileStore, StoreFile, StoreOptions};
 use fido_relay::phone::{Decision, Faults, PhoneEvent};
 use fido_relay::ports::Store;
 use fido_relay::serve;
@@ -49,14 +49,14 @@ impl Disk {
     fn file_store(&self, directory: &TempDir) -> FileStore {
         let path = directory.path().join("store.redb");
         let (tables, disk) = (path.clone(), self.clone());
-        let open = move |part: Part| {
+        let open = move |part: StoreFile| {
             let mut options = std::fs::OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
             let file = options.open(part.file(&tables))?;
             let inner = FileBackend::new(file).map_err(std::io::Error::other)?;
             Ok(Box::new(OnDisk { inner, disk: disk.clone() }) as Box<dyn StorageBackend>)
         };
-        FileStore::open_by(&path, Options::default(), open).unwrap()
+        FileStore::open_by(&path, StoreOptions::default(), open).unwrap()
     }
 
     fn fills_up(&self) {

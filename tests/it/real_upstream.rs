@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay::backends::embedded::SystemClock;
-use fido_relay::backends::fido_http::{FidoHttp, PathSet, Settings};
+use fido_relay::backends::fido_http::{FidoHttp, FidoHttpSettings, PathSet};
 use fido_relay::core::ceremony::{Begun, UpstreamSession, Verdict};
 use fido_relay::ports::{BeginRequest, Fido as _};
 use fido_relay::softcard::{Prompt, SoftCard};
@@ -21,7 +21,7 @@ const RP_ID: &str = "example.com";
 /// Calls in flight at once: more than the server has time for, few enough for its backlog.
 const CONCURRENCY: usize = 32;
 
-fn made(settings: Settings) -> FidoHttp {
+fn made(settings: FidoHttpSettings) -> FidoHttp {
     FidoHttp::new(settings, Arc::new(SystemClock)).unwrap()
 }
 
@@ -100,7 +100,7 @@ async fn a_card_is_registered_then_signs_in_and_approves() {
         return;
     };
     for paths in [PathSet::Certify, PathSet::Alias] {
-        let mut settings = Settings::new(server.url().parse().unwrap());
+        let mut settings = FidoHttpSettings::new(server.url().parse().unwrap());
         settings.paths = paths;
         let fido = made(settings);
         assert_eq!(fido.probe().await, Ok(()));
@@ -129,7 +129,7 @@ async fn an_answer_in_another_ceremonys_session_or_in_none_is_not_approved() {
     let Some(server) = Fido2Server::start("crossed sessions at a real FIDO2 server", &[]) else {
         return;
     };
-    let fido = made(Settings::new(server.url().parse().unwrap()));
+    let fido = made(FidoHttpSettings::new(server.url().parse().unwrap()));
     let (mut ada, mut bob) = (Holder::new("ada"), Holder::new("bob"));
     let registration = CeremonyType::Registration;
 
@@ -156,13 +156,13 @@ async fn an_answer_in_another_ceremonys_session_or_in_none_is_not_approved() {
 #[tokio::test]
 async fn an_answer_for_another_origin_is_rejected() {
     let Some(server) = Fido2Server::start("origins at a real FIDO2 server", &[]) else { return };
-    let mut settings = Settings::new(server.url().parse().unwrap());
+    let mut settings = FidoHttpSettings::new(server.url().parse().unwrap());
     settings.origin = Some("https://evil.example".to_owned());
     let fido = made(settings);
     let verdict = run(&fido, CeremonyType::Registration, &mut Holder::new("ada")).await;
     assert_eq!(verdict, Verdict::Rejected(Reason::UpstreamRejected));
 
-    let mut settings = Settings::new(server.url().parse().unwrap());
+    let mut settings = FidoHttpSettings::new(server.url().parse().unwrap());
     settings.origin = Some(server.url().to_owned());
     let fido = made(settings);
     assert_approved(&run(&fido, CeremonyType::Registration, &mut Holder::new("ada")).await, "ada");
@@ -180,7 +180,7 @@ struct Interleaved {
 #[tokio::test]
 async fn five_hundred_interleaved_ceremonies_each_end_in_their_own_session() {
     let Some(server) = Fido2Server::start("500 interleaved ceremonies", &[]) else { return };
-    let mut settings = Settings::new(server.url().parse().unwrap());
+    let mut settings = FidoHttpSettings::new(server.url().parse().unwrap());
     // It is about whose session, not about how fast a busy machine is.
     settings.begin_limit = Duration::from_secs(15);
     settings.complete_limit = Duration::from_secs(15);

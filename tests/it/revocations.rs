@@ -7,7 +7,7 @@ use std::time::Duration;
 use fido_relay::app::devices::{self, Device};
 use fido_relay::app::{Actor, App, RevokeError};
 use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList};
-use fido_relay::core::prompt_limits::Tries;
+use fido_relay::core::prompt_limits::CodeAttempts;
 use fido_relay::core::session::CloseReason;
 use fido_relay::ports::{
     Batch, BoxFuture, Bucket, Bus, Notice, Revision, Revocations, Revoked, Store, StoreError,
@@ -188,7 +188,7 @@ impl Deaf {
             revoked_at: None,
             push_removed: None,
             rotated: None,
-            tries: Tries::default(),
+            tries: CodeAttempts::default(),
         };
         add_device(&*self.store, &device).await;
         Owner { device: device.id, tenant: device.tenant, username: device.username }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fido_relay::app::devices::Device;
 use fido_relay::backends::embedded::SystemClock;
-use fido_relay::core::prompt_limits::Tries;
+use fido_relay::core::prompt_limits::CodeAttempts;
 use fido_relay::phone::{Card, Codes, DeviceKey, Pace, Paired, Phone, PhoneEvent};
 use fido_relay::ports::{Clock as _, Store};
 use fido_relay::security::clients::NewClient;
@@ -160,7 +160,7 @@ impl Place {
                     revoked_at: None,
                     push_removed: None,
                     rotated: None,
-                    tries: Tries::default(),
+                    tries: CodeAttempts::default(),
                 };
                 add_device(&*store, &device).await;
                 let socket_url = format!("ws://{}/v1/device/socket", self.address);

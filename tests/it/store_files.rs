@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use fido_relay::backends::embedded::{FileStore, OpenError, Options, Part, Turn};
+use fido_relay::backends::embedded::{FileStore, LogSlot, OpenError, StoreFile, StoreOptions};
 use fido_relay::ports::{Bucket, Due, DueRule, Duty, Revision, Store};
 use fido_relay_proto::UnixMillis;
 use redb::backends::FileBackend;
@@ -18,7 +18,7 @@ use crate::store_contract::{due_keys, put_due};
 const BUCKET: Bucket = Bucket::Ceremonies;
 
 fn log_files(tables: &Path) -> [PathBuf; 2] {
-    [Turn::Even, Turn::Odd].map(|turn| Part::Log(turn).file(tables))
+    [LogSlot::Even, LogSlot::Odd].map(|turn| StoreFile::Log(turn).file(tables))
 }
 
 pub(crate) fn opened(path: &Path) -> std::io::Result<FileBackend> {
@@ -30,10 +30,10 @@ pub(crate) fn opened(path: &Path) -> std::io::Result<FileBackend> {
 /// Log files so small that a checkpoint comes every few records.
 pub(crate) fn small(path: &Path) -> FileStore {
     let tables = path.to_owned();
-    let open = move |part: Part| {
+    let open = move |part: StoreFile| {
         Ok(Box::new(opened(&part.file(&tables))?) as Box<dyn redb::StorageBackend>)
     };
-    let options = Options { log_bytes: 64 * 1024, ..Options::default() };
+    let options = StoreOptions { log_bytes: 64 * 1024, ..StoreOptions::default() };
     FileStore::open_by(path, options, open).unwrap()
 }
 
@@ -189,15 +189,18 @@ async fn an_earlier_store_is_moved_whole_also_when_that_is_cut_off() {
     let tables = path.clone();
     let copies = Arc::new(std::sync::Mutex::new(0_usize));
     let (counted, cuts) = (Arc::clone(&copies), directory.path().to_owned());
-    let open = move |part: Part| {
+    let open = move |part: StoreFile| {
         let path = part.file(&tables);
         let inner = opened(&path)?;
         let copies = Arc::clone(&counted);
-        let is_tables = part == Part::Tables;
+        let is_tables = part == StoreFile::Tables;
         Ok(Box::new(Copying { inner, path, cuts: cuts.clone(), copies, is_tables })
             as Box<dyn redb::StorageBackend>)
     };
-    drop(FileStore::open_by(&path, Options { rules: &rules, ..Options::default() }, open).unwrap());
+    drop(
+        FileStore::open_by(&path, StoreOptions { rules: &rules, ..StoreOptions::default() }, open)
+            .unwrap(),
+    );
     let copies = *copies.lock().unwrap();
     assert!(copies > 2 * Bucket::ALL.len(), "{copies}");
     let last = directory.path().join("a.redb");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fido_relay::app::devices::{self, Device};
 use fido_relay::backends::embedded::MemoryStore;
-use fido_relay::core::ceremony::{Ceremony, Kind, Request};
+use fido_relay::core::ceremony::{Ceremony, FactKind, Request};
 use fido_relay::core::prompt_limits::Policy;
 use fido_relay::ports::{Clock as _, PushFailure, Store};
 use fido_relay::relay::{Bounds, CeremonyKey, OpenRequest, Owner, PullOrder};
@@ -139,7 +139,7 @@ fn offers(frames: &[RelayFrame]) -> Vec<CeremonyId> {
 }
 
 fn woken(ceremony: &Ceremony) -> usize {
-    ceremony.history.iter().filter(|fact| fact.kind == Kind::Woken).count()
+    ceremony.history.iter().filter(|fact| fact.kind == FactKind::Woken).count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,7 +225,10 @@ async fn a_suppressed_ceremony_wakes_nothing_and_is_pulled_by_nobody_until_its_c
     let ceremony = stage.stored(&key).await;
     assert_eq!(ceremony.closed().unwrap().outcome, Outcome::Succeeded);
     let kinds: Vec<_> = ceremony.history.iter().map(|fact| fact.kind).collect();
-    assert!(kinds.contains(&Kind::Previewed) && !kinds.contains(&Kind::Delivered), "{kinds:?}");
+    assert!(
+        kinds.contains(&FactKind::Previewed) && !kinds.contains(&FactKind::Delivered),
+        "{kinds:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

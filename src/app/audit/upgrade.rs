@@ -9,7 +9,7 @@ use fido_relay_proto::{CeremonyId, UnixMillis};
 use serde::Deserialize;
 
 use super::log::segments;
-use crate::core::ceremony::{Ceremony, Fact, Kind};
+use crate::core::ceremony::{Ceremony, Fact, FactKind};
 use crate::journal::Journal;
 use crate::ports::{Bucket, Store, StoreError, records};
 use crate::rfc3339;
@@ -107,18 +107,20 @@ impl Written {
 }
 
 /// What the entry of a fact is known by; none: an earlier version wrote it only as it happened.
-fn name(kind: &Kind) -> Option<(String, Option<u8>)> {
+fn name(kind: &FactKind) -> Option<(String, Option<u8>)> {
     let (name, nth) = match kind {
-        Kind::Opened => ("opened", None),
-        Kind::Sent => ("sent", None),
-        Kind::Delivered => ("delivered", None),
-        Kind::WrongCode { nth } => ("wrong_code", Some(*nth)),
-        Kind::Claimed => ("claimed", None),
-        Kind::Challenged { .. } => ("challenged", None),
-        Kind::Card { .. } => ("card", None),
-        Kind::Answered { .. } => ("answered", None),
-        Kind::Lost | Kind::Woken | Kind::Previewed | Kind::Suppressed { .. } => return None,
-        Kind::Closed { .. } => ("closed", None),
+        FactKind::Opened => ("opened", None),
+        FactKind::Sent => ("sent", None),
+        FactKind::Delivered => ("delivered", None),
+        FactKind::WrongCode { nth } => ("wrong_code", Some(*nth)),
+        FactKind::Claimed => ("claimed", None),
+        FactKind::Challenged { .. } => ("challenged", None),
+        FactKind::Card { .. } => ("card", None),
+        FactKind::Answered { .. } => ("answered", None),
+        FactKind::Lost | FactKind::Woken | FactKind::Previewed | FactKind::Suppressed { .. } => {
+            return None;
+        }
+        FactKind::Closed { .. } => ("closed", None),
     };
     Some((name.to_owned(), nth))
 }

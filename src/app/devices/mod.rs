@@ -15,7 +15,7 @@ pub use self::record::{
 
 use self::record::{Listed, notice_id};
 use super::{Actor, App, RACES, RevokeError, committed};
-use crate::core::prompt_limits::Held;
+use crate::core::prompt_limits::SuppressedPrompts;
 use crate::ports::{
     Batch, Notice, Revision, Revocation, Revoked, SecurityEvent, SecurityEventKind, Store,
     StoreError,
@@ -105,7 +105,7 @@ pub async fn tell_held(
     store: &dyn Store,
     tenant: &TenantId,
     username: &Username,
-    held: Held,
+    held: SuppressedPrompts,
     at: UnixMillis,
 ) -> Result<bool, StoreError> {
     for _ in 0..RACES {

@@ -11,7 +11,7 @@ use fido_relay_proto::{
 };
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::core::prompt_limits::{Held, Tries};
+use crate::core::prompt_limits::{CodeAttempts, SuppressedPrompts};
 use crate::ports::{Batch, Bucket, Record, Revision, Store, StoreError, records};
 use crate::security::random;
 
@@ -49,8 +49,8 @@ pub struct Device {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotated: Option<Rotated>,
     /// Wrong codes that were typed on it.
-    #[serde(default, skip_serializing_if = "Tries::is_empty")]
-    pub tries: Tries,
+    #[serde(default, skip_serializing_if = "CodeAttempts::is_empty")]
+    pub tries: CodeAttempts,
 }
 
 impl Record for Device {}
@@ -90,7 +90,7 @@ pub struct DeviceNotice {
     pub platform: Option<Platform>,
     /// Prompts that were held back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held: Option<Held>,
+    pub held: Option<SuppressedPrompts>,
     /// When.
     pub at: UnixMillis,
 }
@@ -168,7 +168,7 @@ impl DeviceNotice {
     }
 
     /// DeviceNotice of the user's prompts, not numbered yet.
-    pub(super) fn of_prompts(held: Held, at: UnixMillis) -> Self {
+    pub(super) fn of_prompts(held: SuppressedPrompts, at: UnixMillis) -> Self {
         Self { held: Some(held), ..Self::of_user(NoticeEvent::PromptsHeld, at) }
     }
 

@@ -11,7 +11,7 @@ use crate::app::clients::Credential;
 use crate::app::pairings::{Phone, Secret};
 use crate::app::*;
 use crate::backends::embedded::{MemoryStore, SystemClock};
-use crate::backends::webhook_http::{Settings, WebhookHttp};
+use crate::backends::webhook_http::{WebhookHttp, WebhookHttpSettings};
 use crate::phone::DeviceKey;
 use crate::ports::{BoxFuture, Bucket, Card, CardEvents, DueRecord, Duty, Revision, Stored};
 use crate::security::clients::{ClientChange, NewClient, PublicKey};
@@ -230,7 +230,7 @@ impl Stage {
         let left = AtomicUsize::new(usize::MAX);
         let store = Arc::new(Refusing { store: MemoryStore::new(), left });
         let (dyn_store, clock) = (Arc::clone(&store) as Arc<dyn Store>, Arc::new(SystemClock));
-        let sender = WebhookHttp::new(Settings {
+        let sender = WebhookHttp::new(WebhookHttpSettings {
             allowed_hosts: Vec::new(),
             allowed_ports: Vec::new(),
             allowed_networks: Vec::new(),

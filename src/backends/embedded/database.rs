@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use super::guard::guarded;
 use super::log::is_refusal;
 use super::migrate::migrate;
-use super::parts::{OpenPart, Part, Tables};
-use super::tables::{Meta, Reading};
+use super::store_file::{OpenStoreFile, StoreFile, TablesFile};
+use super::tables::{Meta, TablesReader};
 use crate::ports::{DueRule, StoreError};
 
 /// Memory for cached pages, in bytes. redb's default of 1 GiB is more than a relay's machine may
@@ -97,7 +97,7 @@ const REMEDY_FOR_DAMAGE: &str = "look into the machine's log for errors of the d
 pub(super) struct Database {
     /// What the log and errors call the file.
     path: PathBuf,
-    parts: Arc<OpenPart>,
+    parts: Arc<OpenStoreFile>,
     cache: usize,
     /// The opening of the store that this process made ([`Meta::opening`]).
     opening: OnceLock<[u8; 16]>,
@@ -116,7 +116,7 @@ impl Database {
     /// Opens the tables, or makes them. Errors name `path`.
     pub(super) fn open(
         path: &Path,
-        parts: Arc<OpenPart>,
+        parts: Arc<OpenStoreFile>,
         rules: &[DueRule],
         cache: usize,
     ) -> Result<(Self, Meta), OpenError> {
@@ -153,11 +153,11 @@ impl Database {
     }
 
     /// A reader's view, unmoved by later writes.
-    pub(super) fn read(&self) -> Result<Reading, StoreError> {
+    pub(super) fn read(&self) -> Result<TablesReader, StoreError> {
         self.guard(|| {
             let transaction: ReadTransaction =
                 self.with_open(|database| Ok(database.begin_read()?))?;
-            Ok(Reading::new(transaction))
+            Ok(TablesReader::new(transaction))
         })
     }
 
@@ -315,19 +315,19 @@ fn is_damaged_read(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
-fn open(builder: &redb::Builder, parts: &OpenPart) -> Result<redb::Database, DatabaseError> {
-    builder.create_with_backend(Tables(parts(Part::Tables)?))
+fn open(builder: &redb::Builder, parts: &OpenStoreFile) -> Result<redb::Database, DatabaseError> {
+    builder.create_with_backend(TablesFile(parts(StoreFile::Tables)?))
 }
 
 /// Each part of a store in a file of its own: the tables in `path`, the log's files beside it.
-pub(super) fn files(path: &Path) -> Result<Arc<OpenPart>, OpenError> {
+pub(super) fn files(path: &Path) -> Result<Arc<OpenStoreFile>, OpenError> {
     let failed = |source| OpenError::Io { path: path.to_owned(), source };
     if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         make_private_directory(directory)
             .map_err(|source| OpenError::Io { path: directory.to_owned(), source })?;
     }
     let path = path.to_owned();
-    for part in Part::ALL {
+    for part in StoreFile::ALL {
         let file = part.file(&path);
         let new = !file.exists();
         drop(private_file(&file).map_err(failed)?);
@@ -335,7 +335,7 @@ pub(super) fn files(path: &Path) -> Result<Arc<OpenPart>, OpenError> {
             sync_directory(&file).map_err(failed)?;
         }
     }
-    Ok(Arc::new(move |part: Part| {
+    Ok(Arc::new(move |part: StoreFile| {
         let file = private_file(&part.file(&path))?;
         let file = FileBackend::new(file).map_err(io::Error::other)?;
         Ok(Box::new(file) as Box<_>)

@@ -11,17 +11,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::database::Database;
-use super::overlay::{Applied, Entry, Overlay, revision_of};
-use super::tables::Reading;
+use super::overlay::{AppliedChange, Entry, Overlay, revision_of};
+use super::tables::TablesReader;
 use crate::ports::{Bucket, DueRecord, Duty, Position, Revision, StoreError, Stored};
 
 #[derive(Debug, Default)]
-struct Both {
+struct LayerPair {
     newer: Overlay,
     older: Option<Arc<Overlay>>,
 }
 
-impl Both {
+impl LayerPair {
     fn get(&self, bucket: Bucket, key: &str) -> Option<&Entry> {
         self.newer.get(bucket, key).or_else(|| self.older.as_ref()?.get(bucket, key))
     }
@@ -31,7 +31,7 @@ impl Both {
 #[derive(Debug)]
 pub(super) struct Layers {
     pub(super) database: Database,
-    both: RwLock<Both>,
+    both: RwLock<LayerPair>,
     tables_written: Mutex<(Instant, Result<(), StoreError>)>,
     /// The last row of the journal that this process wrote.
     journaled: watch::Sender<Position>,
@@ -40,13 +40,13 @@ pub(super) struct Layers {
 /// The tables, and the changes over them from some key on, at one moment.
 pub(super) struct Snapshot {
     pub(super) over: BTreeMap<String, Entry>,
-    pub(super) tables: Reading,
+    pub(super) tables: TablesReader,
 }
 
 /// What the writer checks a group against, without its own newest changes.
-pub(super) struct BaseLayers {
+pub(super) struct CommittedLayers {
     older: Option<Arc<Overlay>>,
-    tables: Reading,
+    tables: TablesReader,
 }
 
 impl Layers {
@@ -57,7 +57,7 @@ impl Layers {
         Self { database, both, tables_written, journaled }
     }
 
-    fn both(&self) -> RwLockReadGuard<'_, Both> {
+    fn both(&self) -> RwLockReadGuard<'_, LayerPair> {
         self.both.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -132,15 +132,15 @@ impl Layers {
     }
 
     /// What the writer checks a group against.
-    pub(super) fn ground(&self) -> Result<BaseLayers, StoreError> {
+    pub(super) fn ground(&self) -> Result<CommittedLayers, StoreError> {
         let both = self.both();
-        Ok(BaseLayers { older: both.older.clone(), tables: self.database.read()? })
+        Ok(CommittedLayers { older: both.older.clone(), tables: self.database.read()? })
     }
 
     /// The revision of a record.
     pub(super) fn revision(
         &self,
-        ground: &BaseLayers,
+        ground: &CommittedLayers,
         bucket: Bucket,
         key: &str,
     ) -> Result<Revision, StoreError> {
@@ -154,7 +154,7 @@ impl Layers {
     }
 
     /// Makes changes visible that are flushed, the journal's `row` among them.
-    pub(super) fn apply(&self, changes: Vec<Applied>, row: Option<Position>) {
+    pub(super) fn apply(&self, changes: Vec<AppliedChange>, row: Option<Position>) {
         let mut both = self.both.write().unwrap_or_else(PoisonError::into_inner);
         changes.into_iter().for_each(|change| both.newer.set(change));
         drop(both);

@@ -17,7 +17,7 @@ use std::io;
 use aws_lc_rs::digest::{Context, SHA256};
 use redb::StorageBackend;
 
-use super::payload::{self, Group};
+use super::payload::{self, BatchGroup};
 
 /// Where a frame may begin.
 const ALIGN: u64 = 64;
@@ -34,7 +34,7 @@ const CHECKSUM: usize = 16;
 
 /// What a file begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct LogHead {
     /// A random name of the opening of the store that began it.
     pub(super) opening: [u8; 16],
     pub(super) generation: u64,
@@ -46,7 +46,7 @@ pub(super) struct Head {
 #[derive(Debug)]
 pub(super) struct LogFile {
     file: Box<dyn StorageBackend>,
-    head: Head,
+    head: LogHead,
     /// Where the next frame goes.
     end: u64,
     /// The number of the next frame.
@@ -81,14 +81,14 @@ pub(super) fn is_refusal(error: &io::Error) -> bool {
 
 /// What a file holds.
 #[derive(Debug)]
-pub(super) struct Content {
-    pub(super) head: Head,
-    pub(super) frames: Vec<Group>,
+pub(super) struct LogContent {
+    pub(super) head: LogHead,
+    pub(super) frames: Vec<BatchGroup>,
 }
 
 impl LogFile {
     /// Begins a file anew: from now on it holds nothing.
-    pub(super) fn begin(file: Box<dyn StorageBackend>, head: Head) -> io::Result<Self> {
+    pub(super) fn begin(file: Box<dyn StorageBackend>, head: LogHead) -> io::Result<Self> {
         let allocated = file.len()?;
         let end = aligned(HEAD_BYTES as u64);
         let mut log = Self { file, head, end, next: head.first, allocated };
@@ -99,7 +99,7 @@ impl LogFile {
     }
 
     /// Begins it anew in place.
-    pub(super) fn begin_again(self, head: Head) -> io::Result<Self> {
+    pub(super) fn begin_again(self, head: LogHead) -> io::Result<Self> {
         Self::begin(self.file, head)
     }
 
@@ -108,7 +108,7 @@ impl LogFile {
         self.file = file;
     }
 
-    pub(super) fn head(&self) -> Head {
+    pub(super) fn head(&self) -> LogHead {
         self.head
     }
 
@@ -181,7 +181,7 @@ impl LogFile {
 
 const HEAD_BYTES: usize = 8 + 16 + 8 + 8 + CHECKSUM;
 
-impl Head {
+impl LogHead {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEAD_BYTES);
         bytes.extend(MAGIC);
@@ -207,14 +207,14 @@ impl Head {
 }
 
 /// Reads a file; none: it was never begun.
-pub(super) fn read(file: &dyn StorageBackend) -> Result<Option<Content>, ReadError> {
+pub(super) fn read(file: &dyn StorageBackend) -> Result<Option<LogContent>, ReadError> {
     let length = file.len()?;
     let mut head = [0; HEAD_BYTES];
     if length < head.len() as u64 {
         return Ok(None);
     }
     file.read(0, &mut head)?;
-    let Some(head) = Head::decode(&head) else { return Ok(None) };
+    let Some(head) = LogHead::decode(&head) else { return Ok(None) };
     let mut bytes = vec![0; usize::try_from(length.min(SIZE)).unwrap_or_default()];
     file.read(0, &mut bytes)?;
     let mut frames = Vec::new();
@@ -231,14 +231,14 @@ pub(super) fn read(file: &dyn StorageBackend) -> Result<Option<Content>, ReadErr
         }
         beyond += ALIGN;
     }
-    Ok(Some(Content { head, frames }))
+    Ok(Some(LogContent { head, frames }))
 }
 
 /// The payload of the frame at this place, if it is valid, of this file and of such a number.
 fn frame_at<'b>(
     bytes: &'b [u8],
     at: u64,
-    head: &Head,
+    head: &LogHead,
     is_number: impl Fn(u64) -> bool,
 ) -> Option<&'b [u8]> {
     let frame = bytes.get(usize::try_from(at).ok()?..)?;
@@ -257,7 +257,7 @@ fn frame_at<'b>(
     (checksum(&[&head.opening, magic, of, number, &length, payload]) == *sum).then_some(payload)
 }
 
-fn frame(head: &Head, number: u64, payload: &[u8]) -> Vec<u8> {
+fn frame(head: &LogHead, number: u64, payload: &[u8]) -> Vec<u8> {
     let (of, number) = (head.generation.to_le_bytes(), number.to_le_bytes());
     let length = (payload.len() as u64).to_le_bytes();
     let sum = checksum(&[&head.opening, &MAGIC, &of, &number, &length, payload]);

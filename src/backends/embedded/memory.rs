@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use fido_relay_proto::UnixMillis;
 use tokio::sync::watch;
 
-use super::overlay::{Applied, Overlay, revision_of};
+use super::overlay::{AppliedChange, Overlay, revision_of};
 use crate::ports::{
     Batch, BoxFuture, Bucket, Change, DueRecord, Duty, Position, Revision, Row, Store, StoreError,
     Stored, Write,
@@ -15,7 +15,7 @@ use crate::ports::{
 /// Records that live as long as the process.
 #[derive(Default)]
 pub struct MemoryStore {
-    inner: Mutex<Inner>,
+    inner: Mutex<MemoryState>,
     /// The last row of the journal.
     journaled: watch::Sender<Position>,
 }
@@ -27,12 +27,12 @@ impl std::fmt::Debug for MemoryStore {
 }
 
 #[derive(Default)]
-struct Inner {
+struct MemoryState {
     revision: u64,
     records: Overlay,
 }
 
-impl Inner {
+impl MemoryState {
     fn is_at(&self, change: &Change) -> bool {
         let found = self.records.get(change.bucket, &change.key);
         found.map_or(Revision::ABSENT, revision_of) == change.expected
@@ -52,7 +52,7 @@ impl MemoryStore {
         Self::default()
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, MemoryState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -69,7 +69,7 @@ impl MemoryStore {
             let position = Position(revision.0);
             let entry = Some(Row::stored(position, &entries));
             let (bucket, key) = (Bucket::Journal, position.key().into());
-            inner.records.set(Applied { bucket, key, entry });
+            inner.records.set(AppliedChange { bucket, key, entry });
             self.journaled.send_replace(position);
         }
         for Change { bucket, key, write, .. } in changes {
@@ -77,10 +77,10 @@ impl MemoryStore {
                 Write::Check => {}
                 Write::Put { value, due } => {
                     let entry = Some(Stored { revision, value, due });
-                    inner.records.set(Applied { bucket, key, entry });
+                    inner.records.set(AppliedChange { bucket, key, entry });
                 }
                 Write::Remove => {
-                    inner.records.set(Applied { bucket, key: key.clone(), entry: None });
+                    inner.records.set(AppliedChange { bucket, key: key.clone(), entry: None });
                     inner.records.forget(bucket, &key);
                 }
             }

@@ -4,7 +4,7 @@
 
 use redb::{Database, ReadableTable as _, TableDefinition, TableHandle as _, WriteTransaction};
 
-use super::tables::{LogState, Meta, Writing};
+use super::tables::{LogState, Meta, TablesWriter};
 use crate::ports::{Bucket, DueRule, Revision, Stored};
 
 /// The last revision that was given.
@@ -55,7 +55,7 @@ fn prepare(database: &Database) -> Result<Meta, redb::Error> {
             Meta { opening: [0; 16], revision, generation: 0, first: 1, log }
         }
     };
-    drop(Writing::open(&transaction)?);
+    drop(TablesWriter::open(&transaction)?);
     meta.write(&transaction)?;
     transaction.commit()?;
     Ok(meta)
@@ -88,7 +88,7 @@ fn move_some(
     let mut moved = 0;
     {
         let mut earlier = transaction.open_table(records(bucket))?;
-        let mut tables = Writing::open(&transaction)?;
+        let mut tables = TablesWriter::open(&transaction)?;
         while moved < CHUNK {
             let Some((key, row)) = earlier.pop_first()? else { break };
             let (revision, value) = row.value();

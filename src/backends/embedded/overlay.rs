@@ -13,7 +13,7 @@ pub(super) type Entry = Option<Stored>;
 
 /// One change, as it was committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Applied {
+pub(super) struct AppliedChange {
     pub(super) bucket: Bucket,
     pub(super) key: Box<str>,
     pub(super) entry: Entry,
@@ -32,8 +32,8 @@ impl Overlay {
         self.records[bucket as usize].get(key)
     }
 
-    pub(super) fn set(&mut self, change: Applied) {
-        let Applied { bucket, key, entry } = change;
+    pub(super) fn set(&mut self, change: AppliedChange) {
+        let AppliedChange { bucket, key, entry } = change;
         if let Some(due) = entry.as_ref().and_then(|stored| stored.due) {
             self.due.insert((due.duty, due.at, bucket, key.clone()));
         }

@@ -10,12 +10,12 @@
 
 use fido_relay_proto::UnixMillis;
 
-use super::overlay::Applied;
+use super::overlay::AppliedChange;
 use crate::ports::{Bucket, Due, Duty, Revision, Stored};
 
 /// Adds a change. Keys have at most 200 bytes and values at most a batch's, so lengths fit.
-pub(super) fn encode(change: &Applied, into: &mut Vec<u8>) {
-    let Applied { bucket, key, entry } = change;
+pub(super) fn encode(change: &AppliedChange, into: &mut Vec<u8>) {
+    let AppliedChange { bucket, key, entry } = change;
     into.extend([u8::from(entry.is_some()), *bucket as u8]);
     into.extend(u16::try_from(key.len()).unwrap_or(u16::MAX).to_le_bytes());
     into.extend(key.as_bytes());
@@ -34,9 +34,9 @@ pub(super) fn encode(change: &Applied, into: &mut Vec<u8>) {
 
 /// What a frame holds.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct BatchGroup {
     pub(super) revision: u64,
-    pub(super) changes: Vec<Applied>,
+    pub(super) changes: Vec<AppliedChange>,
 }
 
 /// The beginning of a payload, to which [`encode`] adds changes.
@@ -52,7 +52,7 @@ pub(super) fn set_revision(payload: &mut [u8], revision: u64) {
 }
 
 /// Reads a payload; none: it was not written by this.
-pub(super) fn decode(mut bytes: &[u8]) -> Option<Group> {
+pub(super) fn decode(mut bytes: &[u8]) -> Option<BatchGroup> {
     let revision = u64::from_le_bytes(take(&mut bytes)?);
     let mut changes = Vec::new();
     while !bytes.is_empty() {
@@ -77,9 +77,9 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<Group> {
             }
             _ => return None,
         };
-        changes.push(Applied { bucket, key, entry });
+        changes.push(AppliedChange { bucket, key, entry });
     }
-    Some(Group { revision, changes })
+    Some(BatchGroup { revision, changes })
 }
 
 pub(super) fn bucket_of(number: u8) -> Option<Bucket> {

@@ -5,17 +5,17 @@
 //! missing: the store is refused as damaged.
 
 use super::database::{Database, OpenError};
-use super::log::{self, Content, Head, LogFile, ReadError};
+use super::log::{self, LogContent, LogFile, LogHead, ReadError};
 use super::overlay::Overlay;
-use super::parts::{OpenPart, Part, Turn};
-use super::tables::{LogState, Meta, Writing};
+use super::store_file::{LogSlot, OpenStoreFile, StoreFile};
+use super::tables::{LogState, Meta, TablesWriter};
 use crate::security::random;
 
 /// Brings the tables up to the log, and begins a file.
 pub(super) fn open_log(
     database: &Database,
     mut meta: Meta,
-    parts: &OpenPart,
+    parts: &OpenStoreFile,
 ) -> Result<(Meta, LogFile), OpenError> {
     let damaged = |reason: String| OpenError::Damaged { path: database.path().to_owned(), reason };
     if meta.log == LogState::Open {
@@ -23,7 +23,7 @@ pub(super) fn open_log(
         let mut generation = meta.generation;
         let mut read_on = Some(read(parts, generation, meta.opening).map_err(&damaged)?);
         while let Some(content) = read_on {
-            let Some(Content { head, frames }) = content else {
+            let Some(LogContent { head, frames }) = content else {
                 return Err(damaged(format!("its log of generation {generation} is missing")));
             };
             if head.first != meta.first {
@@ -48,9 +48,9 @@ pub(super) fn open_log(
     }
     meta.generation += 1;
     meta.opening = random::bytes();
-    let head = Head { opening: meta.opening, generation: meta.generation, first: meta.first };
+    let head = LogHead { opening: meta.opening, generation: meta.generation, first: meta.first };
     let failed = |source| OpenError::Io { path: database.path().to_owned(), source };
-    let log = parts(Part::Log(Turn::of(head.generation)))
+    let log = parts(StoreFile::Log(LogSlot::of(head.generation)))
         .and_then(|file| LogFile::begin(file, head))
         .map_err(failed)?;
     meta.log = LogState::Open;
@@ -58,11 +58,15 @@ pub(super) fn open_log(
     Ok((meta, log))
 }
 
-fn read(parts: &OpenPart, generation: u64, opening: [u8; 16]) -> Result<Option<Content>, String> {
-    let file = parts(Part::Log(Turn::of(generation))).map_err(|error| error.to_string())?;
+fn read(
+    parts: &OpenStoreFile,
+    generation: u64,
+    opening: [u8; 16],
+) -> Result<Option<LogContent>, String> {
+    let file = parts(StoreFile::Log(LogSlot::of(generation))).map_err(|error| error.to_string())?;
     let content = log::read(&*file).map_err(|error: ReadError| error.to_string());
     drop(file.close());
-    let is_its = |content: &Content| {
+    let is_its = |content: &LogContent| {
         content.head.generation == generation && content.head.opening == opening
     };
     Ok(content?.filter(is_its))
@@ -81,7 +85,7 @@ pub(super) fn write_tables(
 ) -> Result<(), redb::Error> {
     let transaction = database.write()?;
     if let Some(overlay) = overlay {
-        Writing::open(&transaction)?.apply(overlay)?;
+        TablesWriter::open(&transaction)?.apply(overlay)?;
     }
     meta.write(&transaction)?;
     transaction.commit()?;

@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::checkpoint::Checkpoints;
 use super::database::{self, Database, OpenError};
 use super::layers::Layers;
-use super::parts::{OpenPart, Part};
 use super::recovery;
-use super::writer::{self, Order, Work, Writer};
+use super::store_file::{OpenStoreFile, StoreFile};
+use super::writer::{self, WriteOp, WriteRequest, Writer};
 use crate::ports::{
     Batch, BoxFuture, Bucket, DueRecord, DueRule, Duty, Position, Revision, Store, StoreError,
     Stored,
@@ -31,7 +31,7 @@ const BAD_FOR: Duration = Duration::from_millis(500);
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
-pub struct Options<'r> {
+pub struct StoreOptions<'r> {
     /// What records of an earlier version become due for.
     pub rules: &'r [DueRule],
     /// Bytes of the tables that are kept in memory.
@@ -40,7 +40,7 @@ pub struct Options<'r> {
     pub log_bytes: u64,
 }
 
-impl Default for Options<'_> {
+impl Default for StoreOptions<'_> {
     fn default() -> Self {
         Self { rules: &[], cache: database::CACHE, log_bytes: writer::LOG_BYTES }
     }
@@ -51,7 +51,7 @@ impl Default for Options<'_> {
 #[derive(Debug)]
 pub struct FileStore {
     layers: Arc<Layers>,
-    queue: Option<mpsc::Sender<Order>>,
+    queue: Option<mpsc::Sender<WriteRequest>>,
     writer: Option<JoinHandle<()>>,
     /// Held during a trial write.
     trial: tokio::sync::Mutex<()>,
@@ -65,7 +65,7 @@ impl FileStore {
     /// # Errors
     /// [`OpenError`]: another process has it open, or it cannot be made, read or understood.
     pub fn open(path: &Path, rules: &[DueRule]) -> Result<Self, OpenError> {
-        let options = Options { rules, ..Options::default() };
+        let options = StoreOptions { rules, ..StoreOptions::default() };
         Self::start(path, database::files(path)?, options)
     }
 
@@ -76,14 +76,18 @@ impl FileStore {
     /// [`OpenError`].
     pub fn open_by(
         path: &Path,
-        options: Options<'_>,
-        open: impl Fn(Part) -> std::io::Result<Box<dyn StorageBackend>> + Send + Sync + 'static,
+        options: StoreOptions<'_>,
+        open: impl Fn(StoreFile) -> std::io::Result<Box<dyn StorageBackend>> + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
         Self::start(path, Arc::new(open), options)
     }
 
-    fn start(path: &Path, parts: Arc<OpenPart>, options: Options<'_>) -> Result<Self, OpenError> {
-        let Options { rules, cache, log_bytes } = options;
+    fn start(
+        path: &Path,
+        parts: Arc<OpenStoreFile>,
+        options: StoreOptions<'_>,
+    ) -> Result<Self, OpenError> {
+        let StoreOptions { rules, cache, log_bytes } = options;
         let (database, meta) = Database::open(path, Arc::clone(&parts), rules, cache)?;
         let (meta, log) = recovery::open_log(&database, meta, &*parts)?;
         database.belongs_to(meta.opening);
@@ -133,14 +137,14 @@ impl FileStore {
         if is_recent {
             return ended;
         }
-        self.write(Work::Trial).await.map(drop)
+        self.write(WriteOp::Trial).await.map(drop)
     }
 
-    async fn write(&self, work: Work) -> Result<Revision, StoreError> {
+    async fn write(&self, work: WriteOp) -> Result<Revision, StoreError> {
         let gone = || StoreError::Unavailable("the store's writer has ended".to_owned());
         let (reply, result) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(gone)?;
-        queue.send(Order { work, reply }).await.map_err(|_| gone())?;
+        queue.send(WriteRequest { work, reply }).await.map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }
 }
@@ -180,7 +184,7 @@ impl Store for FileStore {
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
         Box::pin(async move {
             batch.validate()?;
-            self.write(Work::Commit(batch)).await
+            self.write(WriteOp::Commit(batch)).await
         })
     }
 

@@ -39,7 +39,7 @@ pub(super) enum LogState {
 /// What the tables say of themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
-    /// The opening that began the log ([`Head::opening`](super::log::Head)).
+    /// The opening that began the log ([`LogHead::opening`](super::log::Head)).
     pub(super) opening: [u8; 16],
     /// The last revision that was given.
     pub(super) revision: u64,
@@ -103,12 +103,12 @@ impl Meta {
 }
 
 /// Both tables, to be written.
-pub(super) struct Writing<'t> {
+pub(super) struct TablesWriter<'t> {
     records: Table<'t, Name, Row>,
     due: Table<'t, DueName, u64>,
 }
 
-impl<'t> Writing<'t> {
+impl<'t> TablesWriter<'t> {
     pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
         let (records, due) = (transaction.open_table(RECORDS)?, transaction.open_table(DUE)?);
         Ok(Self { records, due })
@@ -148,12 +148,12 @@ impl<'t> Writing<'t> {
 }
 
 /// The tables as they are at one moment.
-pub(super) struct Reading {
+pub(super) struct TablesReader {
     transaction: ReadTransaction,
     records: OnceLock<ReadOnlyTable<Name, Row>>,
 }
 
-impl Reading {
+impl TablesReader {
     pub(super) fn new(transaction: ReadTransaction) -> Self {
         Self { transaction, records: OnceLock::new() }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
-use super::{FileStore, OpenError, Options, Part};
+use super::{FileStore, OpenError, StoreFile, StoreOptions};
 use crate::ports::{Bucket, Revision, Store as _, StoreError};
 
 /// A file whose disk fails every change while `failing` is set.
@@ -69,11 +69,11 @@ impl StorageBackend for FailingFile {
 fn store_on_failing_disk(path: &Path) -> (FileStore, Arc<AtomicBool>) {
     let failing = Arc::new(AtomicBool::new(false));
     let (tables, switch) = (path.to_owned(), Arc::clone(&failing));
-    let open = move |part: Part| {
+    let open = move |part: StoreFile| {
         let inner = file(&part.file(&tables))?;
         Ok(Box::new(FailingFile { inner, failing: Arc::clone(&switch) }) as Box<_>)
     };
-    (FileStore::open_by(path, Options::default(), open).unwrap(), failing)
+    (FileStore::open_by(path, StoreOptions::default(), open).unwrap(), failing)
 }
 
 fn file(path: &Path) -> std::io::Result<FileBackend> {
@@ -225,9 +225,9 @@ async fn damage_that_is_met_while_it_runs_ends_the_store_and_not_the_process() {
         fill(&store).await;
         // From here on nothing of it is in memory: without a cache every page is read again.
         drop(store);
-        let options = Options { cache: 0, ..Options::default() };
+        let options = StoreOptions { cache: 0, ..StoreOptions::default() };
         let tables = path.clone();
-        let open = move |part: Part| Ok(Box::new(file(&part.file(&tables))?) as Box<_>);
+        let open = move |part: StoreFile| Ok(Box::new(file(&part.file(&tables))?) as Box<_>);
         let store = FileStore::open_by(&path, options, open).unwrap();
         let pages = usize::try_from(std::fs::metadata(&path).unwrap().len()).unwrap() / PAGE;
         for page in 1..pages {

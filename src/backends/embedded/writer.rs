@@ -18,11 +18,11 @@ use redb::{Durability, TableDefinition};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::layers::{BaseLayers, Layers};
-use super::log::{AppendError, Head, LogFile};
-use super::overlay::Applied;
-use super::parts::{OpenPart, Part, Turn};
+use super::layers::{CommittedLayers, Layers};
+use super::log::{AppendError, LogFile, LogHead};
+use super::overlay::AppliedChange;
 use super::payload;
+use super::store_file::{LogSlot, OpenStoreFile, StoreFile};
 use super::tables::{LogState, Meta};
 use super::{checkpoint, recovery};
 use crate::ports::{Batch, Bucket, Position, Revision, Row, StoreError, Stored, Write};
@@ -49,18 +49,18 @@ const TRIAL: usize = 128 * 1024;
 /// Where a trial write goes.
 const TRIALS: TableDefinition<'static, (), &[u8]> = TableDefinition::new("trial");
 
-type Answer = Result<Revision, StoreError>;
+type WriteResult = Result<Revision, StoreError>;
 
 /// Work that waits for its turn.
 #[derive(Debug)]
-pub(super) struct Order {
-    pub(super) work: Work,
-    pub(super) reply: oneshot::Sender<Answer>,
+pub(super) struct WriteRequest {
+    pub(super) work: WriteOp,
+    pub(super) reply: oneshot::Sender<WriteResult>,
 }
 
 /// What the writer is to do.
 #[derive(Debug)]
-pub(super) enum Work {
+pub(super) enum WriteOp {
     Commit(Batch),
     /// Writes what is never read, to see whether the disk takes it.
     Trial,
@@ -68,7 +68,7 @@ pub(super) enum Work {
 
 pub(super) struct Writer {
     pub(super) layers: Arc<Layers>,
-    pub(super) parts: Arc<OpenPart>,
+    pub(super) parts: Arc<OpenStoreFile>,
     pub(super) meta: Meta,
     pub(super) log: LogFile,
     /// Bytes of a file after which the next is begun.
@@ -81,21 +81,21 @@ pub(super) struct Writer {
 }
 
 /// Batches that become one frame.
-struct Group {
-    ground: BaseLayers,
+struct BatchGroup {
+    ground: CommittedLayers,
     payload: Vec<u8>,
-    changes: Vec<Applied>,
+    changes: Vec<AppliedChange>,
     /// What the group's batches say in the journal.
     entries: Vec<String>,
     entry_bytes: usize,
     /// What the frame makes of each record.
     pending: HashMap<(Bucket, Box<str>), Revision>,
     revision: u64,
-    answers: Vec<(oneshot::Sender<Answer>, Answer)>,
+    answers: Vec<(oneshot::Sender<WriteResult>, WriteResult)>,
 }
 
-impl Group {
-    fn push(&mut self, change: Applied) {
+impl BatchGroup {
+    fn push(&mut self, change: AppliedChange) {
         payload::encode(&change, &mut self.payload);
         self.changes.push(change);
     }
@@ -108,7 +108,7 @@ impl Group {
         self.revision += 1;
         let position = Position(self.revision);
         let entry = Some(Row::stored(position, &self.entries));
-        self.push(Applied { bucket: Bucket::Journal, key: position.key().into(), entry });
+        self.push(AppliedChange { bucket: Bucket::Journal, key: position.key().into(), entry });
         Some(position)
     }
 }
@@ -116,7 +116,7 @@ impl Group {
 impl Writer {
     /// Writes until every sender is gone and the queue is empty, then empties the log and closes
     /// the tables.
-    pub(super) fn run(mut self, queue: &mut mpsc::Receiver<Order>) {
+    pub(super) fn run(mut self, queue: &mut mpsc::Receiver<WriteRequest>) {
         let mut orders = Vec::with_capacity(GROUP);
         while queue.blocking_recv_many(&mut orders, GROUP) > 0 {
             let mut waiting = orders.drain(..).peekable();
@@ -134,8 +134,8 @@ impl Writer {
     /// Writes as many orders as one frame takes.
     fn write_group(
         &mut self,
-        orders: &mut impl Iterator<Item = Order>,
-        queue: &mut mpsc::Receiver<Order>,
+        orders: &mut impl Iterator<Item = WriteRequest>,
+        queue: &mut mpsc::Receiver<WriteRequest>,
     ) {
         let ground = match self.layers.database.fenced().map_or_else(|| self.layers.ground(), Err) {
             Ok(ground) => ground,
@@ -145,7 +145,7 @@ impl Writer {
             }
         };
         let revision = self.meta.revision;
-        let mut group = Group {
+        let mut group = BatchGroup {
             ground,
             payload: payload::begin(revision),
             changes: Vec::new(),
@@ -155,10 +155,10 @@ impl Writer {
             revision,
             answers: Vec::new(),
         };
-        for Order { work, reply } in orders {
+        for WriteRequest { work, reply } in orders {
             let answer = match work {
-                Work::Commit(batch) => self.add(&mut group, batch),
-                Work::Trial => self.try_disk().map(|()| Revision::ABSENT),
+                WriteOp::Commit(batch) => self.add(&mut group, batch),
+                WriteOp::Trial => self.try_disk().map(|()| Revision::ABSENT),
             };
             group.answers.push((reply, answer));
             if group.payload.len() + group.entry_bytes >= FRAME {
@@ -181,7 +181,7 @@ impl Writer {
     }
 
     /// Checks a batch and adds it to the frame.
-    fn add(&self, group: &mut Group, batch: Batch) -> Answer {
+    fn add(&self, group: &mut BatchGroup, batch: Batch) -> WriteResult {
         for change in batch.changes() {
             let name = (change.bucket, change.key.clone());
             let found = match group.pending.get(&name) {
@@ -207,7 +207,7 @@ impl Writer {
             group.revision = revision.0;
             let stands = entry.as_ref().map_or(Revision::ABSENT, |stored| stored.revision);
             group.pending.insert((bucket, key.clone()), stands);
-            group.push(Applied { bucket, key, entry });
+            group.push(AppliedChange { bucket, key, entry });
         }
         // A batch of conditions alone uses up no revision.
         Ok(if group.revision == before.0 { before } else { revision })
@@ -216,8 +216,8 @@ impl Writer {
     /// Appends the frame. After an error it does not stand.
     fn append(
         &mut self,
-        group: &mut Group,
-        queue: &mut mpsc::Receiver<Order>,
+        group: &mut BatchGroup,
+        queue: &mut mpsc::Receiver<WriteRequest>,
     ) -> Result<(), StoreError> {
         let length = group.payload.len();
         if !self.log.has_room(length) && (self.layers.is_turning() || !self.turn()) {
@@ -240,7 +240,7 @@ impl Writer {
 
     /// Makes sure that a frame whose write failed does not stand. Nothing is acknowledged, and no
     /// other batch is looked at, before that is known.
-    fn settle(&mut self, queue: &mut mpsc::Receiver<Order>) -> Result<(), StoreError> {
+    fn settle(&mut self, queue: &mut mpsc::Receiver<WriteRequest>) -> Result<(), StoreError> {
         let give_up = Instant::now() + SETTLE_LIMIT;
         while let Err(error) = self.log.withdraw() {
             if Instant::now() >= give_up {
@@ -260,8 +260,8 @@ impl Writer {
 
     /// Opens the log's file again: some errors stay with an open file.
     fn reopen(&mut self) {
-        let turn = Turn::of(self.log.head().generation);
-        match (self.parts)(Part::Log(turn)) {
+        let turn = LogSlot::of(self.log.head().generation);
+        match (self.parts)(StoreFile::Log(turn)) {
             Ok(file) => self.log.replace(file),
             Err(error) => tracing::warn!(%error, "the log's file cannot be opened again"),
         }
@@ -269,14 +269,14 @@ impl Writer {
 
     /// Begins the other file, and has this one brought into the tables; tells whether it did.
     fn turn(&mut self) -> bool {
-        let head = Head {
+        let head = LogHead {
             opening: self.meta.opening,
             generation: self.log.head().generation + 1,
             first: self.log.next(),
         };
         let begun = match self.spare.take() {
             Some(spare) => spare.begin_again(head),
-            None => (self.parts)(Part::Log(Turn::of(head.generation)))
+            None => (self.parts)(StoreFile::Log(LogSlot::of(head.generation)))
                 .and_then(|file| LogFile::begin(file, head)),
         };
         match begun {

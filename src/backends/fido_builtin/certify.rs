@@ -16,8 +16,8 @@ use serde_json::{Map, Value, json};
 
 use super::begin_body::BeginBody;
 use super::credentials::PER_USER;
-use super::options::{Purpose, Session};
-use super::server::{BuiltinFido, CloseFault, OpenFault, Wanted};
+use super::options::{FidoSession, Purpose};
+use super::server::{BuiltinFido, CloseRefusal, OpenRefusal, OpenRequest};
 use crate::ports::{Certify, CertifyCall, CertifyReply, CertifyStep};
 use crate::security::random;
 
@@ -32,24 +32,24 @@ const SESSION_EXPIRED: &str = "E0024R";
 
 /// Sessions by their cookie, each with its end.
 #[derive(Default)]
-pub(super) struct Sessions(Mutex<Held>);
+pub(super) struct FidoSessions(Mutex<Held>);
 
 #[derive(Default)]
 struct Held {
-    by_token: HashMap<String, (UnixMillis, Session)>,
+    by_token: HashMap<String, (UnixMillis, FidoSession)>,
     /// Tokens in the order of their end, which is that of their beginning.
     ending: VecDeque<(UnixMillis, String)>,
 }
 
-impl std::fmt::Debug for Sessions {
+impl std::fmt::Debug for FidoSessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Sessions(hidden)")
+        f.write_str("FidoSessions(hidden)")
     }
 }
 
-impl Sessions {
+impl FidoSessions {
     /// Keeps a session and gives its token; `None` if there is no room.
-    fn keep(&self, session: Session, now: UnixMillis) -> Option<String> {
+    fn keep(&self, session: FidoSession, now: UnixMillis) -> Option<String> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while held.ending.front().is_some_and(|(end, _)| *end <= now) {
             if let Some((_, token)) = held.ending.pop_front() {
@@ -72,7 +72,7 @@ impl Sessions {
     }
 
     /// Takes a session away; `None` if there is none under this token, or no more.
-    fn take(&self, token: &str, now: UnixMillis) -> Option<Session> {
+    fn take(&self, token: &str, now: UnixMillis) -> Option<FidoSession> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (end, session) = held.by_token.remove(token)?;
         (now < end).then_some(session)
@@ -102,7 +102,7 @@ impl BuiltinFido {
             body.options.user_verification = Some(Requirement::Required);
         }
         let opened = self
-            .open(&Wanted {
+            .open(&OpenRequest {
                 registration,
                 username: &body.username,
                 display_name: &body.display_name,
@@ -117,12 +117,14 @@ impl BuiltinFido {
             Err(error) => {
                 tracing::debug!(%error, "a client-direct ceremony was not opened");
                 return match error {
-                    OpenFault::RpId => failed(400, "the relying party id is not served here"),
-                    OpenFault::Algorithms => failed(400, "none of these algorithms is known here"),
-                    OpenFault::Transaction => failed(400, "the request is malformed"),
-                    OpenFault::NoAccount => failed(403, "there is no account for this user"),
-                    OpenFault::CardLimit => card_limit(),
-                    OpenFault::Store(_) => failed(507, "the store cannot be reached"),
+                    OpenRefusal::RpId => failed(400, "the relying party id is not served here"),
+                    OpenRefusal::Algorithms => {
+                        failed(400, "none of these algorithms is known here")
+                    }
+                    OpenRefusal::Transaction => failed(400, "the request is malformed"),
+                    OpenRefusal::NoAccount => failed(403, "there is no account for this user"),
+                    OpenRefusal::CardLimit => card_limit(),
+                    OpenRefusal::Store(_) => failed(507, "the store cannot be reached"),
                 };
             }
         };
@@ -143,7 +145,7 @@ impl BuiltinFido {
             .cookie
             .as_deref()
             .and_then(|header| tokens(header).find_map(|token| self.sessions.take(token, now)));
-        let right_kind = |session: &Session| {
+        let right_kind = |session: &FidoSession| {
             matches!(session.purpose, Purpose::Registration { .. }) == registration
         };
         let Some(session) = session.filter(right_kind) else { return expired() };
@@ -152,19 +154,19 @@ impl BuiltinFido {
             Err(error) => {
                 error.log();
                 match error {
-                    CloseFault::Refused(step) if step.is_malformed() => {
+                    CloseRefusal::Refused(step) if step.is_malformed() => {
                         failed(400, "the credential is malformed")
                     }
-                    CloseFault::Refused(VerifyError::UserVerification) => {
+                    CloseRefusal::Refused(VerifyError::UserVerification) => {
                         failed(401, "the card did not verify its user: it may have no PIN")
                     }
-                    CloseFault::Refused(VerifyError::CredentialIdTaken) => {
+                    CloseRefusal::Refused(VerifyError::CredentialIdTaken) => {
                         failed(401, "the card is registered already")
                     }
-                    CloseFault::Refused(_) => failed(401, "verification failed"),
-                    CloseFault::Expired => expired(),
-                    CloseFault::CardLimit => card_limit(),
-                    CloseFault::NotRead(_) | CloseFault::NotStored(_) => {
+                    CloseRefusal::Refused(_) => failed(401, "verification failed"),
+                    CloseRefusal::Expired => expired(),
+                    CloseRefusal::CardLimit => card_limit(),
+                    CloseRefusal::NotRead(_) | CloseRefusal::NotStored(_) => {
                         failed(507, "the credential could not be stored")
                     }
                 }

@@ -29,7 +29,7 @@ pub(super) const PER_USER: usize = 20;
 
 /// A credential record (WebAuthn section 4).
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Credential {
+pub(super) struct StoredCredential {
     /// The credential's id.
     pub(super) id: Bytes,
     /// The relying party that it was made for.
@@ -130,7 +130,10 @@ impl Credentials {
     }
 
     /// The user's credentials, in the order of their registration.
-    pub(super) async fn of_user(&self, username: &Username) -> Result<Vec<Credential>, StoreError> {
+    pub(super) async fn of_user(
+        &self,
+        username: &Username,
+    ) -> Result<Vec<StoredCredential>, StoreError> {
         let listed = self.store.list(Bucket::Credentials, &self.prefix(username)).await?;
         let decoded = listed.iter().map(|(_, stored)| decode(&stored.value));
         let mut credentials = decoded.collect::<Result<Vec<_>, _>>()?;
@@ -143,7 +146,7 @@ impl Credentials {
         &self,
         username: &Username,
         id: &[u8],
-    ) -> Result<Option<(Revision, Credential)>, StoreError> {
+    ) -> Result<Option<(Revision, StoredCredential)>, StoreError> {
         let stored = self.store.load(Bucket::Credentials, &self.key(username, id)).await?;
         stored.map(|stored| Ok((stored.revision, decode(&stored.value)?))).transpose()
     }
@@ -154,7 +157,7 @@ impl Credentials {
         &self,
         username: &Username,
         epoch: u64,
-        credential: &Credential,
+        credential: &StoredCredential,
     ) -> Result<Batch, AddFault> {
         // Before the listing: a credential that is added after it moves this record.
         let (now, moved) = self.epoch(username).await?;
@@ -182,7 +185,7 @@ impl Credentials {
         &self,
         username: &Username,
         revision: Revision,
-        credential: &Credential,
+        credential: &StoredCredential,
     ) -> Result<Batch, StoreError> {
         let (key, value) = (self.key(username, &credential.id.0), encode(credential)?);
         Ok(Batch::new().put(Bucket::Credentials, &key, revision, value))
@@ -263,7 +266,7 @@ pub(super) fn card_id(id: &[u8]) -> CardId {
     CardId::from_bytes(hash)
 }
 
-fn card(user: &str, credential: &Credential) -> Card {
+fn card(user: &str, credential: &StoredCredential) -> Card {
     let id = card_id(&credential.id.0);
     let aaguid: Option<[u8; 16]> = credential.aaguid.0.as_slice().try_into().ok();
     let aaguid = aaguid.filter(|aaguid| *aaguid != [0; 16]);
@@ -293,12 +296,12 @@ fn card(user: &str, credential: &Credential) -> Card {
     }
 }
 
-fn encode(credential: &Credential) -> Result<Vec<u8>, StoreError> {
+fn encode(credential: &StoredCredential) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(credential)
         .map_err(|_| StoreError::Unavailable("a credential record has no JSON form".to_owned()))
 }
 
-fn decode(value: &[u8]) -> Result<Credential, StoreError> {
+fn decode(value: &[u8]) -> Result<StoredCredential, StoreError> {
     serde_json::from_slice(value)
         .map_err(|_| StoreError::Unavailable("a credential record is malformed".to_owned()))
 }

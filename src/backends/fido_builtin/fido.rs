@@ -7,8 +7,8 @@ use fido_relay_webauthn::VerifyError;
 use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 
-use super::options::{Purpose, Session};
-use super::server::{BuiltinFido, CloseFault, OpenFault, Wanted, security_event};
+use super::options::{FidoSession, Purpose};
+use super::server::{BuiltinFido, CloseRefusal, OpenRefusal, OpenRequest, security_event};
 use crate::core::ceremony::{Begun, TxBinding, UpstreamSession, Verdict};
 use crate::ports::{Batch, BeginFault, BeginRequest, Completion, Fido};
 
@@ -27,7 +27,7 @@ impl Fido for BuiltinFido {
                 CeremonyType::Registration | CeremonyType::Authentication => None,
             };
             let opened = self
-                .open(&Wanted {
+                .open(&OpenRequest {
                     registration: request.ceremony_type == CeremonyType::Registration,
                     username: &request.username,
                     display_name: &request.display_name,
@@ -39,12 +39,12 @@ impl Fido for BuiltinFido {
                 .await
                 .map_err(|error| {
                     let reason = match &error {
-                        OpenFault::NoAccount => Reason::NoCredential,
-                        OpenFault::CardLimit => Reason::CardLimit,
-                        OpenFault::RpId | OpenFault::Algorithms | OpenFault::Transaction => {
+                        OpenRefusal::NoAccount => Reason::NoCredential,
+                        OpenRefusal::CardLimit => Reason::CardLimit,
+                        OpenRefusal::RpId | OpenRefusal::Algorithms | OpenRefusal::Transaction => {
                             Reason::UpstreamRejected
                         }
-                        OpenFault::Store(_) => Reason::UpstreamUnavailable,
+                        OpenRefusal::Store(_) => Reason::UpstreamUnavailable,
                     };
                     fault(reason, &error.to_string())
                 })?;
@@ -73,7 +73,7 @@ impl Fido for BuiltinFido {
         _time_left_ms: u64,
     ) -> BoxFuture<'a, Completion> {
         Box::pin(async move {
-            let Ok(session) = serde_json::from_str::<Session>(&session.0) else {
+            let Ok(session) = serde_json::from_str::<FidoSession>(&session.0) else {
                 tracing::warn!("a stored session of the built-in FIDO2 server is malformed");
                 return Verdict::SessionLost.into();
             };
@@ -103,14 +103,14 @@ impl Fido for BuiltinFido {
 }
 
 /// What a fault means for the ceremony.
-fn verdict_of(fault: &CloseFault) -> Verdict {
+fn verdict_of(fault: &CloseRefusal) -> Verdict {
     match fault {
-        CloseFault::Refused(step) => Verdict::Rejected(reason_of(*step)),
+        CloseRefusal::Refused(step) => Verdict::Rejected(reason_of(*step)),
         // Only where two registrations ran at the same time.
-        CloseFault::CardLimit => Verdict::Rejected(Reason::UpstreamRejected),
-        CloseFault::Expired => Verdict::SessionLost,
-        CloseFault::NotStored(_) => Verdict::Full,
-        CloseFault::NotRead(_) => Verdict::NotAsked,
+        CloseRefusal::CardLimit => Verdict::Rejected(Reason::UpstreamRejected),
+        CloseRefusal::Expired => Verdict::SessionLost,
+        CloseRefusal::NotStored(_) => Verdict::Full,
+        CloseRefusal::NotRead(_) => Verdict::NotAsked,
     }
 }
 

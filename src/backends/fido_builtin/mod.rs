@@ -26,4 +26,4 @@ pub use challenge::{
     for_transaction as transaction_challenge, over_digest as challenge_over_digest,
 };
 pub use credentials::{Credentials, record_key};
-pub use server::{BuiltinFido, Settings};
+pub use server::{BuiltinFido, BuiltinFidoSettings};

@@ -21,7 +21,7 @@ const ALGORITHMS: [Algorithm; 7] = [
 /// A ceremony between its two calls: everything that the second needs, so that it survives a
 /// restart and may be made on another node. Holds the challenge: never to be printed.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Session {
+pub(super) struct FidoSession {
     /// What it is for.
     pub(super) purpose: Purpose,
     /// Whose card.
@@ -61,7 +61,7 @@ pub(super) enum Purpose {
 }
 
 /// What both kinds of options object are made from.
-pub(super) struct Wording<'a> {
+pub(super) struct OptionsInput<'a> {
     /// The challenge.
     pub(super) challenge: &'a Bytes,
     /// The relying party's id.
@@ -94,7 +94,7 @@ pub(super) fn requires_verification(options: &UpstreamOptions) -> bool {
 
 /// The options object of a registration.
 pub(super) fn creation(
-    wording: &Wording<'_>,
+    wording: &OptionsInput<'_>,
     rp_name: &str,
     user: (&Bytes, &str, &str),
     algorithms: &[i64],
@@ -130,7 +130,7 @@ pub(super) fn creation(
 }
 
 /// The options object of an authentication.
-pub(super) fn request(wording: &Wording<'_>, allowed: &[Bytes]) -> Map<String, Value> {
+pub(super) fn request(wording: &OptionsInput<'_>, allowed: &[Bytes]) -> Map<String, Value> {
     let mut object = Map::new();
     object.insert("challenge".into(), json!(wording.challenge));
     object.insert("timeout".into(), wording.timeout_ms.into());

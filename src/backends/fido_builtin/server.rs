@@ -14,11 +14,11 @@ use fido_relay_webauthn::{
 };
 use serde_json::{Map, Value};
 
-use super::certify::Sessions;
+use super::certify::FidoSessions;
 use super::challenge;
-use super::credentials::{AddFault, Credential, Credentials, PER_USER, card_id, hash_text};
-use super::options::{self, Purpose, Session, Wording};
-use crate::core::ceremony::{Approval, Evidence};
+use super::credentials::{AddFault, Credentials, PER_USER, StoredCredential, card_id, hash_text};
+use super::options::{self, FidoSession, OptionsInput, Purpose};
+use crate::core::ceremony::{ReceiptEvidence, VerifiedAnswer};
 use crate::ports::{Batch, CardEvents, Clock, SecurityEvent, SecurityEventKind, Store, StoreError};
 use crate::security::random;
 
@@ -36,7 +36,7 @@ const LAST_USED_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What a relying party is, and what it accepts.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct BuiltinFidoSettings {
     /// The tenant whose credentials these are.
     pub tenant: TenantId,
     /// The relying party id.
@@ -70,7 +70,7 @@ pub struct Settings {
     pub events: Option<Arc<dyn CardEvents>>,
 }
 
-impl Settings {
+impl BuiltinFidoSettings {
     /// A relying party of the default tenant with one origin, no frames, any attestation, and a
     /// user handle key of its own.
     #[must_use]
@@ -99,12 +99,12 @@ impl Settings {
 pub struct BuiltinFido {
     pub(super) credentials: Credentials,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) settings: Settings,
-    pub(super) sessions: Sessions,
+    pub(super) settings: BuiltinFidoSettings,
+    pub(super) sessions: FidoSessions,
 }
 
 /// What a ceremony is wanted for.
-pub(super) struct Wanted<'a> {
+pub(super) struct OpenRequest<'a> {
     pub(super) registration: bool,
     pub(super) username: &'a Username,
     pub(super) display_name: &'a DisplayName,
@@ -115,14 +115,14 @@ pub(super) struct Wanted<'a> {
 }
 
 /// A ceremony that was opened.
-pub(super) struct Opened {
-    pub(super) session: Session,
+pub(super) struct OpenedSession {
+    pub(super) session: FidoSession,
     pub(super) public_key: Map<String, Value>,
 }
 
 /// Why a ceremony was not opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum OpenFault {
+pub(super) enum OpenRefusal {
     #[error("the relying party id is not served here")]
     RpId,
     #[error("the user has no credential")]
@@ -139,7 +139,7 @@ pub(super) enum OpenFault {
 
 /// Why a ceremony was not completed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum CloseFault {
+pub(super) enum CloseRefusal {
     /// The answer does not verify.
     #[error(transparent)]
     Refused(#[from] VerifyError),
@@ -157,7 +157,7 @@ pub(super) enum CloseFault {
     NotStored(StoreError),
 }
 
-impl CloseFault {
+impl CloseRefusal {
     /// Tells the operator why: the caller learns only that verification failed.
     pub(super) fn log(&self) {
         match self {
@@ -178,39 +178,46 @@ impl CloseFault {
 impl BuiltinFido {
     /// A server over a store and a clock.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        settings: BuiltinFidoSettings,
+    ) -> Self {
         Self {
             credentials: Credentials::new(store, settings.tenant.clone()),
             clock,
             settings,
-            sessions: Sessions::default(),
+            sessions: FidoSessions::default(),
         }
     }
 
     /// Makes a challenge and the options object around it.
-    pub(super) async fn open(&self, wanted: &Wanted<'_>) -> Result<Opened, OpenFault> {
+    pub(super) async fn open(
+        &self,
+        wanted: &OpenRequest<'_>,
+    ) -> Result<OpenedSession, OpenRefusal> {
         let settings = &self.settings;
         if wanted.rp_id != settings.rp_id
             && !settings.other_rp_ids.iter().any(|id| id == wanted.rp_id)
         {
-            return Err(OpenFault::RpId);
+            return Err(OpenRefusal::RpId);
         }
         let (challenge, transaction_nonce) = match wanted.transaction {
             None => (random::bytes(), None),
             Some(transaction) => {
                 let nonce = random::bytes();
                 let challenge = challenge::for_transaction(&nonce, transaction);
-                (challenge.ok_or(OpenFault::Transaction)?, Some(Bytes(nonce.to_vec())))
+                (challenge.ok_or(OpenRefusal::Transaction)?, Some(Bytes(nonce.to_vec())))
             }
         };
         let challenge = Bytes(challenge.to_vec());
         let mut known = self.credentials.of_user(wanted.username).await?;
         if wanted.registration && known.len() >= PER_USER {
-            return Err(OpenFault::CardLimit);
+            return Err(OpenRefusal::CardLimit);
         }
         known.retain(|credential| credential.rp_id == wanted.rp_id);
         let ids: Vec<Bytes> = known.iter().map(|credential| credential.id.clone()).collect();
-        let wording = Wording {
+        let wording = OptionsInput {
             challenge: &challenge,
             rp_id: wanted.rp_id,
             options: wanted.options,
@@ -224,14 +231,14 @@ impl BuiltinFido {
                 known.first().map_or(derived, |credential| credential.user_handle.clone());
             let algorithms = options::algorithms(wanted.options, settings.post_quantum);
             if algorithms.is_empty() {
-                return Err(OpenFault::Algorithms);
+                return Err(OpenRefusal::Algorithms);
             }
             let user = (&user_handle, wanted.username.as_str(), wanted.display_name.as_str());
             let object = options::creation(&wording, &settings.rp_name, user, &algorithms, &ids);
             (Purpose::Registration { user_handle, epoch, algorithms }, object)
         } else {
             if ids.is_empty() {
-                return Err(OpenFault::NoAccount);
+                return Err(OpenRefusal::NoAccount);
             }
             // A card that remembers the user itself needs no list.
             let discoverable =
@@ -240,7 +247,7 @@ impl BuiltinFido {
             let object = options::request(&wording, &allowed);
             (Purpose::Authentication { allowed }, object)
         };
-        let session = Session {
+        let session = FidoSession {
             purpose,
             username: wanted.username.clone(),
             rp_id: wanted.rp_id.to_owned(),
@@ -249,13 +256,13 @@ impl BuiltinFido {
             user_verification: options::requires_verification(wanted.options),
             begun_at: self.clock.now(),
         };
-        Ok(Opened { session, public_key })
+        Ok(OpenedSession { session, public_key })
     }
 
     /// One handle per user from the first begin on, so that a card overwrites a registration that
     /// was never completed. It reveals no user (14.6.1).
     fn user_handle(&self, username: &Username, epoch: u64) -> Bytes {
-        let Settings { tenant, user_handle_key, .. } = &self.settings;
+        let BuiltinFidoSettings { tenant, user_handle_key, .. } = &self.settings;
         let named = format!("{tenant}\n{epoch}\n{username}");
         Bytes(hmac::sign(user_handle_key, named.as_bytes()).as_ref().to_vec())
     }
@@ -264,12 +271,12 @@ impl BuiltinFido {
     /// committed for the approval to count. An answer whose changes met a conflict is judged anew.
     pub(super) async fn judge(
         &self,
-        session: &Session,
+        session: &FidoSession,
         credential: &[u8],
-    ) -> Result<(Approval, Batch), CloseFault> {
+    ) -> Result<(VerifiedAnswer, Batch), CloseRefusal> {
         let now = self.clock.now();
         if now.millis_since(session.begun_at) > SESSION_MAX_MS {
-            return Err(CloseFault::Expired);
+            return Err(CloseRefusal::Expired);
         }
         let answer = Answer::parse(credential)?;
         match &session.purpose {
@@ -285,9 +292,9 @@ impl BuiltinFido {
     /// Judges an answer and commits what follows. An error means that no approval was stored.
     pub(super) async fn close(
         &self,
-        session: &Session,
+        session: &FidoSession,
         credential: &[u8],
-    ) -> Result<Approval, CloseFault> {
+    ) -> Result<VerifiedAnswer, CloseRefusal> {
         for _ in 0..CLOSE_TRIES {
             let judged = self.judge(session, credential).await;
             let event = security_event(session, credential, &judged);
@@ -297,7 +304,7 @@ impl BuiltinFido {
             };
             match (self.commit(changes, event).await, closed) {
                 (Err(StoreError::Conflict(_)), _) => {}
-                (Err(fault), Ok(_)) => return Err(CloseFault::NotStored(fault)),
+                (Err(fault), Ok(_)) => return Err(CloseRefusal::NotStored(fault)),
                 (Err(fault), Err(refused)) => {
                     tracing::error!(%fault, "a refused card's event was not stored");
                     return Err(refused);
@@ -305,7 +312,7 @@ impl BuiltinFido {
                 (Ok(()), closed) => return closed,
             }
         }
-        Err(CloseFault::NotStored(StoreError::too_many_races()))
+        Err(CloseRefusal::NotStored(StoreError::too_many_races()))
     }
 
     async fn commit(
@@ -313,7 +320,7 @@ impl BuiltinFido {
         changes: Batch,
         event: Option<SecurityEventKind>,
     ) -> Result<(), StoreError> {
-        let Settings { tenant, events, .. } = &self.settings;
+        let BuiltinFidoSettings { tenant, events, .. } = &self.settings;
         let event = event.map(|what| SecurityEvent::new(tenant.clone(), self.clock.now(), what));
         match (event, events) {
             (Some(event), Some(events)) => events.commit(changes, event).await,
@@ -323,7 +330,7 @@ impl BuiltinFido {
         }
     }
 
-    fn expected<'a>(&'a self, session: &'a Session) -> Expected<'a> {
+    fn expected<'a>(&'a self, session: &'a FidoSession) -> Expected<'a> {
         Expected {
             challenge: &session.challenge.0,
             rp_id: &session.rp_id,
@@ -334,24 +341,24 @@ impl BuiltinFido {
     }
 
     /// What only this server knows of what it verified.
-    fn evidence(&self, session: &Session, public_key: &[u8]) -> Option<Box<Evidence>> {
+    fn evidence(&self, session: &FidoSession, public_key: &[u8]) -> Option<Box<ReceiptEvidence>> {
         self.settings.receipts.then(|| {
-            Box::new(Evidence {
+            Box::new(ReceiptEvidence {
                 public_key: Some(Bytes(public_key.to_vec()).text()),
                 transaction_nonce: session.transaction_nonce.as_ref().map(Bytes::text),
-                ..Evidence::default()
+                ..ReceiptEvidence::default()
             })
         })
     }
 
     async fn register(
         &self,
-        session: &Session,
+        session: &FidoSession,
         answer: Answer,
         (user_handle, epoch): (&Bytes, u64),
         algorithms: &[i64],
         now: UnixMillis,
-    ) -> Result<(Approval, Batch), CloseFault> {
+    ) -> Result<(VerifiedAnswer, Batch), CloseRefusal> {
         let expected = self.expected(session);
         let policy = &self.settings.attestation;
         let at = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
@@ -362,12 +369,12 @@ impl BuiltinFido {
                 "the attestation of a card counts as none: its statement could not be judged"
             );
         }
-        let approval = Approval {
+        let approval = VerifiedAnswer {
             cred_hash: hash_text(&made.id),
             user_verified: Some(made.user_verified),
             evidence: self.evidence(session, &made.public_key),
         };
-        let record = Credential {
+        let record = StoredCredential {
             id: Bytes(made.id),
             rp_id: session.rp_id.clone(),
             user_handle: user_handle.clone(),
@@ -387,25 +394,25 @@ impl BuiltinFido {
         match self.credentials.add(&session.username, epoch, &record).await {
             Ok(changes) => Ok((approval, changes)),
             Err(AddFault::Taken) => Err(VerifyError::CredentialIdTaken.into()),
-            Err(AddFault::TooMany) => Err(CloseFault::CardLimit),
-            Err(AddFault::Retired) => Err(CloseFault::Expired),
-            Err(AddFault::Store(fault)) => Err(CloseFault::NotRead(fault)),
+            Err(AddFault::TooMany) => Err(CloseRefusal::CardLimit),
+            Err(AddFault::Retired) => Err(CloseRefusal::Expired),
+            Err(AddFault::Store(fault)) => Err(CloseRefusal::NotRead(fault)),
         }
     }
 
     async fn authenticate(
         &self,
-        session: &Session,
+        session: &FidoSession,
         answer: &Answer,
         allowed: &[Bytes],
         now: UnixMillis,
-    ) -> Result<(Approval, Batch), CloseFault> {
+    ) -> Result<(VerifiedAnswer, Batch), CloseRefusal> {
         let expected = self.expected(session);
         // The user was named by the initiator, and the credential is looked up under that name.
         let name = session.username.as_str().as_bytes();
         let by_name = self.settings.username_as_user_handle && name.len() <= USER_HANDLE_BYTES;
         let loaded = self.credentials.load(&session.username, &answer.id).await;
-        let loaded = loaded.map_err(CloseFault::NotRead)?;
+        let loaded = loaded.map_err(CloseRefusal::NotRead)?;
         let handles = loaded.as_ref().map(|(_, record)| {
             let own = record.user_handle.0.as_slice();
             [own, if by_name { name } else { own }]
@@ -421,7 +428,7 @@ impl BuiltinFido {
         let Some((revision, mut record)) = loaded else {
             return Err(VerifyError::UnknownCredential.into());
         };
-        let approval = Approval {
+        let approval = VerifiedAnswer {
             cred_hash: hash_text(&answer.id),
             user_verified: Some(used.user_verified),
             evidence: self.evidence(session, &record.public_key.0),
@@ -443,15 +450,15 @@ impl BuiltinFido {
         record.seen_uv = seen_uv;
         record.last_used_at = Some(now);
         let changes = self.credentials.update(&session.username, revision, &record);
-        Ok((approval, changes.map_err(CloseFault::NotStored)?))
+        Ok((approval, changes.map_err(CloseRefusal::NotStored)?))
     }
 }
 
 /// The security event that a judged answer is.
 pub(super) fn security_event(
-    session: &Session,
+    session: &FidoSession,
     credential: &[u8],
-    judged: &Result<(Approval, Batch), CloseFault>,
+    judged: &Result<(VerifiedAnswer, Batch), CloseRefusal>,
 ) -> Option<SecurityEventKind> {
     let (card_id, username) =
         (card_id(&Answer::parse(credential).ok()?.id), session.username.clone());
@@ -459,7 +466,7 @@ pub(super) fn security_event(
         (Ok(_), Purpose::Registration { .. }) => {
             Some(SecurityEventKind::CardRegistered { card_id, username })
         }
-        (Err(CloseFault::Refused(VerifyError::SignCount)), _) => {
+        (Err(CloseRefusal::Refused(VerifyError::SignCount)), _) => {
             Some(SecurityEventKind::CloneSuspected { card_id, username })
         }
         (Ok(_) | Err(_), _) => None,

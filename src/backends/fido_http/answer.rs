@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use fido_relay_proto::limits::{JSON_DEPTH, JSON_OPTIONS_KEYS};
 use fido_relay_proto::shape;
 
-use super::call::Heard;
+use super::call::HttpAnswer;
 use super::encoding;
 
 /// The server's code for a session that ran out between begin and complete.
@@ -21,7 +21,7 @@ const SESSION_EXPIRED: &str = "E0024R";
 
 /// What an answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum AnswerKind {
     /// Success, exactly.
     Ok,
     /// A refusal.
@@ -58,7 +58,7 @@ fn string(value: Option<&RawValue>) -> Option<String> {
     serde_json::from_str(value?.get()).ok()
 }
 
-fn common(heard: &Heard) -> Option<Common<'_>> {
+fn common(heard: &HttpAnswer) -> Option<Common<'_>> {
     if !heard.is_json {
         return None;
     }
@@ -71,7 +71,7 @@ fn common(heard: &Heard) -> Option<Common<'_>> {
 }
 
 /// Judges an answer by the table.
-pub(super) fn said(heard: &Heard) -> Said {
+pub(super) fn said(heard: &HttpAnswer) -> AnswerKind {
     let common = common(heard);
     let status = common.as_ref().and_then(|common| string(common.status));
     let session_lost = common.as_ref().is_some_and(|common| {
@@ -80,23 +80,23 @@ pub(super) fn said(heard: &Heard) -> Said {
             .any(|field| field.is_some_and(|text| text.get().contains(SESSION_EXPIRED)))
     });
     match (heard.status, status.as_deref()) {
-        (200, Some("ok")) => Said::Ok,
-        (507, _) => Said::Full,
-        (408, _) => Said::SessionLost,
-        (200 | 400..=599, _) if session_lost => Said::SessionLost,
+        (200, Some("ok")) => AnswerKind::Ok,
+        (507, _) => AnswerKind::Full,
+        (408, _) => AnswerKind::SessionLost,
+        (200 | 400..=599, _) if session_lost => AnswerKind::SessionLost,
         // `"false"` is the server's word for a fault of the session; with 401 that is all it is.
-        (401, Some("false")) => Said::SessionLost,
-        (200, Some(_)) => Said::No,
-        (403, Some(_)) => Said::NoAccount,
-        (400..=499, Some(_)) => Said::No,
-        (400..=499, None) => Said::Gateway,
-        (500..=599, _) => Said::Unwell,
-        _ => Said::Garbled,
+        (401, Some("false")) => AnswerKind::SessionLost,
+        (200, Some(_)) => AnswerKind::No,
+        (403, Some(_)) => AnswerKind::NoAccount,
+        (400..=499, Some(_)) => AnswerKind::No,
+        (400..=499, None) => AnswerKind::Gateway,
+        (500..=599, _) => AnswerKind::Unwell,
+        _ => AnswerKind::Garbled,
     }
 }
 
 /// An answer in a few words for the log: status and codes, never its texts.
-pub(super) fn describe(heard: &Heard) -> String {
+pub(super) fn describe(heard: &HttpAnswer) -> String {
     let mut text = format!("HTTP {}", heard.status);
     let Some(common) = common(heard) else {
         text.push_str(", not a JSON object");
@@ -142,15 +142,15 @@ pub(super) fn is_modest(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn heard(status: u16, body: &str) -> Heard {
+    fn heard(status: u16, body: &str) -> HttpAnswer {
         let (set_cookies, encoding) = (Vec::new(), None);
-        Heard { status, is_json: true, set_cookies, encoding, body: body.into() }
+        HttpAnswer { status, is_json: true, set_cookies, encoding, body: body.into() }
     }
 
     #[test]
     fn only_the_exact_form_is_success() {
-        assert_eq!(said(&heard(200, r#"{"status":"ok"}"#)), Said::Ok);
-        assert_eq!(said(&heard(200, r#" { "x": [1], "status" : "\u006fk" } "#)), Said::Ok);
+        assert_eq!(said(&heard(200, r#"{"status":"ok"}"#)), AnswerKind::Ok);
+        assert_eq!(said(&heard(200, r#" { "x": [1], "status" : "\u006fk" } "#)), AnswerKind::Ok);
         for (status, body) in [
             (200, r#"{"status":"OK"}"#),
             (200, r#"{"status":"ok "}"#),
@@ -168,10 +168,10 @@ mod tests {
             (400, r#"{"status":"ok"}"#),
             (500, r#"{"status":"ok"}"#),
         ] {
-            assert_ne!(said(&heard(status, body)), Said::Ok, "{status} {body}");
+            assert_ne!(said(&heard(status, body)), AnswerKind::Ok, "{status} {body}");
         }
-        let html = Heard { is_json: false, ..heard(200, r#"{"status":"ok"}"#) };
-        assert_eq!(said(&html), Said::Garbled);
+        let html = HttpAnswer { is_json: false, ..heard(200, r#"{"status":"ok"}"#) };
+        assert_eq!(said(&html), AnswerKind::Garbled);
     }
 
     #[test]
@@ -181,27 +181,27 @@ mod tests {
             r#"{"status":"failed","errorMessage":"E0024R: session expired"}"#,
         ] {
             for status in [200, 400, 401, 403, 500] {
-                assert_eq!(said(&heard(status, body)), Said::SessionLost, "{status} {body}");
+                assert_eq!(said(&heard(status, body)), AnswerKind::SessionLost, "{status} {body}");
             }
         }
-        assert_eq!(said(&heard(408, "")), Said::SessionLost);
-        assert_eq!(said(&heard(401, r#"{"status":"false"}"#)), Said::SessionLost);
-        assert_eq!(said(&heard(401, r#"{"status":"failed"}"#)), Said::No);
-        assert_eq!(said(&heard(200, r#"{"status":"false"}"#)), Said::No);
+        assert_eq!(said(&heard(408, "")), AnswerKind::SessionLost);
+        assert_eq!(said(&heard(401, r#"{"status":"false"}"#)), AnswerKind::SessionLost);
+        assert_eq!(said(&heard(401, r#"{"status":"failed"}"#)), AnswerKind::No);
+        assert_eq!(said(&heard(200, r#"{"status":"false"}"#)), AnswerKind::No);
     }
 
     #[test]
     fn statuses_that_nobody_named_count_as_the_first_of_their_class() {
-        assert_eq!(said(&heard(429, r#"{"status":"failed"}"#)), Said::No);
-        assert_eq!(said(&heard(599, "{}")), Said::Unwell);
-        assert_eq!(said(&heard(299, r#"{"status":"failed"}"#)), Said::Garbled);
+        assert_eq!(said(&heard(429, r#"{"status":"failed"}"#)), AnswerKind::No);
+        assert_eq!(said(&heard(599, "{}")), AnswerKind::Unwell);
+        assert_eq!(said(&heard(299, r#"{"status":"failed"}"#)), AnswerKind::Garbled);
     }
 
     #[test]
     fn a_refusal_is_the_servers_own_only_with_a_status() {
         for status in [400, 401, 403, 404, 413, 429] {
             for body in ["", "<html>", "{}", r#"{"message":"no"}"#, r#"{"status":429}"#] {
-                assert_eq!(said(&heard(status, body)), Said::Gateway, "{status} {body}");
+                assert_eq!(said(&heard(status, body)), AnswerKind::Gateway, "{status} {body}");
             }
         }
     }
@@ -222,12 +222,12 @@ mod tests {
     #[test]
     fn deep_or_crowded_answers_are_not_read() {
         let deep = format!(r#"{{"status":"ok","x":{}{}}}"#, "[".repeat(8), "]".repeat(8));
-        assert_eq!(said(&heard(200, &deep)), Said::Garbled);
+        assert_eq!(said(&heard(200, &deep)), AnswerKind::Garbled);
         let keys: Vec<_> = (0..256).map(|i| format!(r#""k{i}":"[[[[\"::""#)).collect();
         let crowded = format!(r#"{{"status":"ok",{}}}"#, keys.join(","));
-        assert_eq!(said(&heard(200, &crowded)), Said::Garbled);
+        assert_eq!(said(&heard(200, &crowded)), AnswerKind::Garbled);
         let full = format!(r#"{{"status":"ok",{}}}"#, keys[1..].join(","));
-        assert_eq!(said(&heard(200, &full)), Said::Ok);
+        assert_eq!(said(&heard(200, &full)), AnswerKind::Ok);
     }
 
     #[test]

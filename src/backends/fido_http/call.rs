@@ -13,7 +13,7 @@ use reqwest::{Certificate, Client, Identity, Response, Url, redirect, retry};
 use tokio::time::{Instant, timeout_at};
 
 use super::gateway_headers;
-use super::settings::{ClientCert, Settings, SettingsError};
+use super::settings::{ClientCert, FidoHttpSettings, FidoHttpSettingsError};
 use crate::trust::{self, TlsFault};
 
 /// Largest answer that is read, in bytes. A begin answer with 64 known credentials has 20 KiB.
@@ -22,7 +22,7 @@ pub(super) const ANSWER_MAX: usize = 256 * 1024;
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
 /// An answer that arrived whole.
-pub(super) struct Heard {
+pub(super) struct HttpAnswer {
     /// The HTTP status.
     pub(super) status: u16,
     /// Whether it calls itself JSON.
@@ -35,17 +35,17 @@ pub(super) struct Heard {
     pub(super) body: Vec<u8>,
 }
 
-impl Heard {
+impl HttpAnswer {
     /// Holds an answer to the encoding that was asked for.
     ///
     /// # Errors
-    /// [`Lost::Unknown`], if its body is compressed.
-    pub(super) fn plain(self) -> Result<Self, Lost> {
+    /// [`NoAnswer::Unknown`], if its body is compressed.
+    pub(super) fn plain(self) -> Result<Self, NoAnswer> {
         match self.encoding {
             None => Ok(self),
             Some(_) => {
                 let why = "the answer has a Content-Encoding, although identity was asked for";
-                Err(Lost::Unknown(why.to_owned()))
+                Err(NoAnswer::Unknown(why.to_owned()))
             }
         }
     }
@@ -53,7 +53,7 @@ impl Heard {
 
 /// Why there is no whole answer. The texts are for the log and hold nothing of either body.
 #[derive(Debug)]
-pub(super) enum Lost {
+pub(super) enum NoAnswer {
     /// No connection came about: not a byte of the request has left.
     Unsent(String),
     /// The request may have arrived.
@@ -64,18 +64,18 @@ pub(super) enum Lost {
 /// on a kept one the client could not tell a request that the server never saw from one that it
 /// did, and would repeat it by itself.
 #[derive(Debug)]
-pub(super) struct Caller {
+pub(super) struct HttpCaller {
     base: String,
     pooled: Client,
     fresh: Client,
 }
 
-impl Caller {
-    pub(super) fn new(settings: &Settings) -> Result<Self, SettingsError> {
+impl HttpCaller {
+    pub(super) fn new(settings: &FidoHttpSettings) -> Result<Self, FidoHttpSettingsError> {
         settings.check()?;
         let https = settings.base_url.scheme() == "https";
         if https && settings.ca_file.is_none() && trust::system_roots() == 0 {
-            return Err(SettingsError::NoRoots);
+            return Err(FidoHttpSettingsError::NoRoots);
         }
         let files = Files::read(settings)?;
         let pooled = client(&files, settings.begin_limit, 64)?;
@@ -91,7 +91,7 @@ impl Caller {
         cookies: Option<HeaderValue>,
         body: String,
         limit: Instant,
-    ) -> Result<Heard, Lost> {
+    ) -> Result<HttpAnswer, NoAnswer> {
         self.post(&self.pooled, path, cookies, body, limit).await
     }
 
@@ -102,16 +102,17 @@ impl Caller {
         cookies: Option<HeaderValue>,
         body: String,
         limit: Instant,
-    ) -> Result<Heard, Lost> {
+    ) -> Result<HttpAnswer, NoAnswer> {
         self.post(&self.fresh, path, cookies, body, limit).await
     }
 
     /// The HTTP status of whatever answers there.
-    pub(super) async fn probe(&self) -> Result<u16, Unreachable> {
-        let url = self.url("/").map_err(|says| Unreachable { says, tls: None })?;
+    pub(super) async fn probe(&self) -> Result<u16, UpstreamUnreachable> {
+        let url = self.url("/").map_err(|says| UpstreamUnreachable { says, tls: None })?;
         let sent = self.pooled.get(url).send().await;
         let answered = sent.map(|response| response.status().as_u16());
-        answered.map_err(|error| Unreachable { tls: TlsFault::of(&error), says: told(error) })
+        answered
+            .map_err(|error| UpstreamUnreachable { tls: TlsFault::of(&error), says: told(error) })
     }
 
     async fn post(
@@ -121,8 +122,8 @@ impl Caller {
         cookies: Option<HeaderValue>,
         body: String,
         limit: Instant,
-    ) -> Result<Heard, Lost> {
-        let url = self.url(path).map_err(Lost::Unsent)?;
+    ) -> Result<HttpAnswer, NoAnswer> {
+        let url = self.url(path).map_err(NoAnswer::Unsent)?;
         let mut request = client.post(url).header(CONTENT_TYPE, "application/json").body(body);
         if let Some(cookies) = cookies {
             request = request.header(COOKIE, cookies);
@@ -130,14 +131,14 @@ impl Caller {
         let exchange = async {
             // Connecting covers TCP and TLS; the request is written only after both.
             let response = request.send().await.map_err(|error| match error.is_connect() {
-                true => Lost::Unsent(told(error)),
-                false => Lost::Unknown(told(error)),
+                true => NoAnswer::Unsent(told(error)),
+                false => NoAnswer::Unknown(told(error)),
             })?;
             read(response).await
         };
         match timeout_at(limit, exchange).await {
             Ok(heard) => heard,
-            Err(_) => Err(Lost::Unknown("no whole answer in time".to_owned())),
+            Err(_) => Err(NoAnswer::Unknown("no whole answer in time".to_owned())),
         }
     }
 
@@ -148,7 +149,7 @@ impl Caller {
 
 /// Why a server cannot be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreachable {
+pub struct UpstreamUnreachable {
     /// A sentence for the operator, without secrets.
     pub says: String,
     /// Set if TLS failed in a way that has a remedy.
@@ -163,13 +164,14 @@ struct Files {
 }
 
 impl Files {
-    fn read(settings: &Settings) -> Result<Self, SettingsError> {
+    fn read(settings: &FidoHttpSettings) -> Result<Self, FidoHttpSettingsError> {
         let roots = settings.ca_file.as_ref().map(|file| {
-            trust::certificates(file).map_err(|why| SettingsError::file("ca_file", file, why))
+            trust::certificates(file)
+                .map_err(|why| FidoHttpSettingsError::file("ca_file", file, why))
         });
         let headers = settings.headers_file.as_ref().map(|file| {
             let headers = gateway_headers::read(file);
-            headers.map_err(|why| SettingsError::file("headers_file", file, why))
+            headers.map_err(|why| FidoHttpSettingsError::file("headers_file", file, why))
         });
         let mut headers = headers.transpose()?.unwrap_or_default();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -182,15 +184,17 @@ impl Files {
 }
 
 /// One buffer of both, as the HTTP library wants it. Its errors name no content.
-fn identity(files: &ClientCert) -> Result<Identity, SettingsError> {
+fn identity(files: &ClientCert) -> Result<Identity, FidoHttpSettingsError> {
     let read = |key, file| {
-        std::fs::read(file).map_err(|error| SettingsError::file(key, file, error.to_string()))
+        std::fs::read(file)
+            .map_err(|error| FidoHttpSettingsError::file(key, file, error.to_string()))
     };
     let mut pem = read("client_cert_file", &files.cert_file)?;
     pem.push(b'\n');
     pem.extend(read("client_key_file", &files.key_file)?);
-    Identity::from_pem(&pem)
-        .map_err(|error| SettingsError::file("client_cert_file", &files.cert_file, told(error)))
+    Identity::from_pem(&pem).map_err(|error| {
+        FidoHttpSettingsError::file("client_cert_file", &files.cert_file, told(error))
+    })
 }
 
 /// A client that follows nothing, keeps nothing and repeats nothing. HTTP/1.1 only: one
@@ -200,7 +204,7 @@ fn identity(files: &ClientCert) -> Result<Identity, SettingsError> {
 ///
 /// A connection gets half of the call's limit; a stalled one thus always ends as "not
 /// connected" and never as a call of unknown fate.
-fn client(files: &Files, limit: Duration, keep: usize) -> Result<Client, SettingsError> {
+fn client(files: &Files, limit: Duration, keep: usize) -> Result<Client, FidoHttpSettingsError> {
     let mut builder = trust::http_client();
     if let Some(identity) = &files.identity {
         builder = builder.identity(identity.clone());
@@ -217,17 +221,17 @@ fn client(files: &Files, limit: Duration, keep: usize) -> Result<Client, Setting
         .pool_max_idle_per_host(keep)
         .connect_timeout(limit / 2)
         .build()
-        .map_err(|error| SettingsError::Client(told(error)))
+        .map_err(|error| FidoHttpSettingsError::Client(told(error)))
 }
 
-async fn read(mut response: Response) -> Result<Heard, Lost> {
-    let too_big = || Lost::Unknown(format!("the answer has more than {ANSWER_MAX} bytes"));
+async fn read(mut response: Response) -> Result<HttpAnswer, NoAnswer> {
+    let too_big = || NoAnswer::Unknown(format!("the answer has more than {ANSWER_MAX} bytes"));
     let status = response.status().as_u16();
     let headers = response.headers();
     // RFC 9112 section 6.3: a sign of two messages that were made to look like one.
     if headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING) {
         let text = "the answer has both Content-Length and Transfer-Encoding";
-        return Err(Lost::Unknown(text.to_owned()));
+        return Err(NoAnswer::Unknown(text.to_owned()));
     }
     let is_json = headers.get(CONTENT_TYPE).is_some_and(is_json);
     let set_cookies = headers.get_all(SET_COOKIE).iter().cloned().collect();
@@ -237,7 +241,9 @@ async fn read(mut response: Response) -> Result<Heard, Lost> {
         return Err(too_big());
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Lost::Unknown(told(error)))? {
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| NoAnswer::Unknown(told(error)))?
+    {
         if body.len() + chunk.len() > ANSWER_MAX {
             return Err(too_big());
         }
@@ -246,7 +252,7 @@ async fn read(mut response: Response) -> Result<Heard, Lost> {
     if encoding.is_none() && body.starts_with(BYTE_ORDER_MARK) {
         body.drain(..BYTE_ORDER_MARK.len());
     }
-    Ok(Heard { status, is_json, set_cookies, encoding, body })
+    Ok(HttpAnswer { status, is_json, set_cookies, encoding, body })
 }
 
 /// `application/json`, or a type with the structured syntax suffix `+json` (RFC 6839).

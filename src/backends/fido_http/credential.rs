@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::encoding;
-use crate::core::ceremony::Approval;
+use crate::core::ceremony::VerifiedAnswer;
 
 /// The flags byte of authenticator data lies behind the 32 bytes of the relying party id's hash
 /// (WebAuthn Level 3 section 6.1).
@@ -18,37 +18,37 @@ const USER_VERIFIED: u8 = 0x04;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Credential {
+struct CredentialJson {
     id: Option<String>,
     raw_id: Option<String>,
-    response: Option<Response>,
+    response: Option<ResponseJson>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Response {
+struct ResponseJson {
     authenticator_data: Option<String>,
     attestation_object: Option<String>,
 }
 
 /// What is known of a verified answer. Without a readable credential id the hash is empty.
-pub(super) fn approval(ceremony_type: CeremonyType, credential: &RawValue) -> Approval {
-    let seen: Option<Credential> = serde_json::from_str(credential.get()).ok();
+pub(super) fn approval(ceremony_type: CeremonyType, credential: &RawValue) -> VerifiedAnswer {
+    let seen: Option<CredentialJson> = serde_json::from_str(credential.get()).ok();
     let Some(seen) = seen else {
-        return Approval { cred_hash: String::new(), user_verified: None, evidence: None };
+        return VerifiedAnswer { cred_hash: String::new(), user_verified: None, evidence: None };
     };
     let id = seen.raw_id.or(seen.id).and_then(|id| encoding::decoded(&id));
     let cred_hash = id.map_or_else(String::new, |id| {
         encoding::encoded(digest::digest(&digest::SHA256, &id).as_ref())
     });
     let user_verified = seen.response.and_then(|response| user_verified(ceremony_type, &response));
-    Approval { cred_hash, user_verified, evidence: None }
+    VerifiedAnswer { cred_hash, user_verified, evidence: None }
 }
 
 /// The flag as the server verified it. An assertion's is in `authenticatorData`, which the card
 /// signed. A registration's is in `attestationObject`, beside which `authenticatorData` is a copy
 /// that servers do not read; where one is sent all the same, the two must agree.
-fn user_verified(ceremony_type: CeremonyType, response: &Response) -> Option<bool> {
+fn user_verified(ceremony_type: CeremonyType, response: &ResponseJson) -> Option<bool> {
     let decoded = |text: &Option<String>| text.as_deref().map(encoding::decoded);
     let flag = |data: Vec<u8>| data.get(FLAGS_AT).map(|flags| flags & USER_VERIFIED != 0);
     let signed = decoded(&response.authenticator_data).map(|data| flag(data?));
@@ -79,7 +79,7 @@ mod tests {
     const AUTHENTICATION: CeremonyType = CeremonyType::Authentication;
     const REGISTRATION: CeremonyType = CeremonyType::Registration;
 
-    fn of(ceremony_type: CeremonyType, json: &str) -> Approval {
+    fn of(ceremony_type: CeremonyType, json: &str) -> VerifiedAnswer {
         approval(ceremony_type, &RawValue::from_string(json.to_owned()).unwrap())
     }
 
@@ -151,7 +151,7 @@ mod tests {
         for json in [r#"[]"#, r#"{}"#, r#"{"id":"!"}"#, r#"{"id":1}"#] {
             assert_eq!(
                 of(AUTHENTICATION, json),
-                Approval { cred_hash: String::new(), user_verified: None, evidence: None }
+                VerifiedAnswer { cred_hash: String::new(), user_verified: None, evidence: None }
             );
         }
         let short = r#"{"response":{"authenticatorData":"AQ"}}"#;

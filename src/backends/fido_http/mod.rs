@@ -39,12 +39,12 @@ use crate::core::ceremony::{Begun, COMPLETION_LIMIT_MS, TxBinding, UpstreamSessi
 use crate::ports::{BeginFault, BeginRequest, CertifyStep, Clock, Completion, Fido};
 use crate::security::random;
 
-use answer::Said;
-use call::{Caller, Heard, Lost};
+use answer::AnswerKind;
+use call::{HttpAnswer, HttpCaller, NoAnswer};
 use cookies::{Cookies, Paths};
 
-pub use call::Unreachable;
-pub use settings::{ClientCert, PathSet, Settings, SettingsError, UsernameForm};
+pub use call::UpstreamUnreachable;
+pub use settings::{ClientCert, FidoHttpSettings, FidoHttpSettingsError, PathSet, UsernameForm};
 
 /// Repeats of a begin call that was refused or met a 5xx.
 const RETRIES_UNWELL: u32 = 2;
@@ -59,15 +59,15 @@ const STORING: Duration = Duration::from_secs(2);
 /// A FIDO2 server reached over HTTP. Cheap to share, holds no state of any ceremony.
 #[derive(Debug)]
 pub struct FidoHttp {
-    settings: Settings,
-    caller: Caller,
+    settings: FidoHttpSettings,
+    caller: HttpCaller,
     origin: String,
     /// For the ends of cookies.
     clock: Arc<dyn Clock>,
 }
 
 /// Why one begin call gave no challenge, by the row of the table that it falls under.
-enum Row {
+enum BeginFailure {
     /// The server refused: nothing to repeat.
     Refused,
     /// The server knows no card of this user: nothing to repeat.
@@ -86,10 +86,13 @@ impl FidoHttp {
     /// A backend for the server that the settings name. Connects to nobody yet.
     ///
     /// # Errors
-    /// [`SettingsError`], if the base URL cannot serve, a file cannot be read or the TLS set-up
+    /// [`FidoHttpSettingsError`], if the base URL cannot serve, a file cannot be read or the TLS set-up
     /// fails.
-    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, SettingsError> {
-        let caller = Caller::new(&settings)?;
+    pub fn new(
+        settings: FidoHttpSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, FidoHttpSettingsError> {
+        let caller = HttpCaller::new(&settings)?;
         let origin = settings
             .origin
             .clone()
@@ -101,11 +104,11 @@ impl FidoHttp {
     ///
     /// # Errors
     /// Why not, within the limit of a begin call.
-    pub async fn reach(&self) -> Result<u16, Unreachable> {
+    pub async fn reach(&self) -> Result<u16, UpstreamUnreachable> {
         let limit = Instant::now() + self.settings.begin_limit;
         timeout_at(limit, self.caller.probe()).await.unwrap_or_else(|_| {
             let says = "the server did not answer in time".to_owned();
-            Err(Unreachable { says, tls: None })
+            Err(UpstreamUnreachable { says, tls: None })
         })
     }
 
@@ -120,32 +123,38 @@ impl FidoHttp {
         &self,
         request: &BeginRequest,
         deadline: Instant,
-    ) -> Result<Begun, (Row, String)> {
+    ) -> Result<Begun, (BeginFailure, String)> {
         let step = begin_step(request.ceremony_type);
         let path = self.settings.paths.path(step);
         let limit = deadline.min(Instant::now() + self.settings.begin_limit);
         let heard = self.caller.begin(path, None, request::body(request), limit).await;
-        let heard = heard.and_then(Heard::plain).map_err(|lost| match lost {
-            Lost::Unsent(why) => (Row::Unwell, why),
-            Lost::Unknown(why) => (Row::Garbled, why),
+        let heard = heard.and_then(HttpAnswer::plain).map_err(|lost| match lost {
+            NoAnswer::Unsent(why) => (BeginFailure::Unwell, why),
+            NoAnswer::Unknown(why) => (BeginFailure::Garbled, why),
         })?;
         let row = match answer::said(&heard) {
-            Said::Ok => {
+            AnswerKind::Ok => {
                 let begun = self.begun(request.ceremony_type, &heard);
-                return begun.map_err(|why| (Row::Garbled, why.to_owned()));
+                return begun.map_err(|why| (BeginFailure::Garbled, why.to_owned()));
             }
             // Who registers needs no account yet: there, 403 is a refusal like any other.
-            Said::NoAccount if step == CertifyStep::AssertionOptions => Row::NoCredential,
-            Said::No | Said::NoAccount | Said::Gateway => Row::Refused,
-            Said::SessionLost => Row::SessionLost,
-            Said::Full => Row::Full,
-            Said::Unwell => Row::Unwell,
-            Said::Garbled => Row::Garbled,
+            AnswerKind::NoAccount if step == CertifyStep::AssertionOptions => {
+                BeginFailure::NoCredential
+            }
+            AnswerKind::No | AnswerKind::NoAccount | AnswerKind::Gateway => BeginFailure::Refused,
+            AnswerKind::SessionLost => BeginFailure::SessionLost,
+            AnswerKind::Full => BeginFailure::Full,
+            AnswerKind::Unwell => BeginFailure::Unwell,
+            AnswerKind::Garbled => BeginFailure::Garbled,
         };
         Err((row, answer::describe(&heard)))
     }
 
-    fn begun(&self, ceremony_type: CeremonyType, heard: &Heard) -> Result<Begun, &'static str> {
+    fn begun(
+        &self,
+        ceremony_type: CeremonyType,
+        heard: &HttpAnswer,
+    ) -> Result<Begun, &'static str> {
         let (challenge, public_key) = answer::options(&heard.body)?;
         let begin = self.url_path(begin_step(ceremony_type));
         let complete = self.url_path(complete_step(ceremony_type));
@@ -175,12 +184,16 @@ impl FidoHttp {
                 Err(fault) => fault,
             };
             let (used, allowed, reason) = match row {
-                Row::Refused => (&mut 0, 0, Reason::UpstreamRejected),
-                Row::NoCredential => (&mut 0, 0, Reason::NoCredential),
-                Row::Full => (&mut 0, 0, Reason::UpstreamFull),
-                Row::SessionLost => (&mut session, RETRIES_SESSION, Reason::UpstreamUnavailable),
-                Row::Unwell => (&mut unwell, RETRIES_UNWELL, Reason::UpstreamUnavailable),
-                Row::Garbled => (&mut garbled, RETRIES_GARBLED, Reason::UpstreamUnavailable),
+                BeginFailure::Refused => (&mut 0, 0, Reason::UpstreamRejected),
+                BeginFailure::NoCredential => (&mut 0, 0, Reason::NoCredential),
+                BeginFailure::Full => (&mut 0, 0, Reason::UpstreamFull),
+                BeginFailure::SessionLost => {
+                    (&mut session, RETRIES_SESSION, Reason::UpstreamUnavailable)
+                }
+                BeginFailure::Unwell => (&mut unwell, RETRIES_UNWELL, Reason::UpstreamUnavailable),
+                BeginFailure::Garbled => {
+                    (&mut garbled, RETRIES_GARBLED, Reason::UpstreamUnavailable)
+                }
             };
             let pause = self.pause();
             if *used >= allowed || Instant::now() + pause >= deadline {
@@ -212,7 +225,7 @@ impl FidoHttp {
             let body = credential.get().to_owned();
             let cookies = cookies.header(self.clock.now());
             let heard = self.caller.complete(path, cookies, body, limit).await;
-            match heard.and_then(Heard::plain) {
+            match heard.and_then(HttpAnswer::plain) {
                 Ok(heard) => {
                     let mut verdict = verdict(answer::said(&heard), ceremony_type, credential);
                     if let (true, Verdict::Approved(approval)) =
@@ -226,11 +239,11 @@ impl FidoHttp {
                     }
                     return verdict;
                 }
-                Err(Lost::Unknown(why)) => {
+                Err(NoAnswer::Unknown(why)) => {
                     tracing::warn!(why, "the answer to a completion call was never learnt");
                     return Verdict::Unknown;
                 }
-                Err(Lost::Unsent(why)) => {
+                Err(NoAnswer::Unsent(why)) => {
                     let again = Instant::now() + self.pause();
                     if again >= last_start {
                         tracing::warn!(why, "a completion call never left");
@@ -277,15 +290,15 @@ impl Fido for FidoHttp {
 }
 
 /// What a completed call means for the ceremony.
-fn verdict(said: Said, ceremony_type: CeremonyType, credential: &RawValue) -> Verdict {
+fn verdict(said: AnswerKind, ceremony_type: CeremonyType, credential: &RawValue) -> Verdict {
     match said {
-        Said::Ok => Verdict::Approved(credential::approval(ceremony_type, credential)),
-        Said::No | Said::NoAccount => Verdict::Rejected(Reason::UpstreamRejected),
-        Said::SessionLost => Verdict::SessionLost,
-        Said::Full => Verdict::Full,
+        AnswerKind::Ok => Verdict::Approved(credential::approval(ceremony_type, credential)),
+        AnswerKind::No | AnswerKind::NoAccount => Verdict::Rejected(Reason::UpstreamRejected),
+        AnswerKind::SessionLost => Verdict::SessionLost,
+        AnswerKind::Full => Verdict::Full,
         // The answer says nothing about what became of the request. A gateway's refusal mostly
         // means that it never got through, but no status proves that.
-        Said::Unwell | Said::Garbled | Said::Gateway => Verdict::Unknown,
+        AnswerKind::Unwell | AnswerKind::Garbled | AnswerKind::Gateway => Verdict::Unknown,
     }
 }
 

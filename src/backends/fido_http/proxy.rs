@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::FidoHttp;
 use super::answer;
-use super::call::Lost;
+use super::call::NoAnswer;
 use super::cookies;
 use crate::ports::{Certify, CertifyCall, CertifyReply, CertifyStep, latin1};
 
@@ -59,7 +59,7 @@ impl FidoHttp {
                 tracing::warn!(answer = answer::describe(&heard), "the server made no sense");
                 refusal(502, "the FIDO2 server made no sense")
             }
-            Err(Lost::Unsent(why) | Lost::Unknown(why)) => {
+            Err(NoAnswer::Unsent(why) | NoAnswer::Unknown(why)) => {
                 tracing::warn!(why, "the FIDO2 server did not answer");
                 refusal(502, "the FIDO2 server did not answer")
             }

@@ -65,7 +65,7 @@ pub struct ClientCert {
 /// Where the server is and how it is called. Its files are read once, by
 /// [`FidoHttp::new`](super::FidoHttp::new).
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct FidoHttpSettings {
     /// `http` or `https`, a host, and perhaps a path under which `/fidoapi/…` lies. No other
     /// host is ever called.
     pub base_url: Url,
@@ -95,7 +95,7 @@ pub struct Settings {
     pub secure_cookies: bool,
 }
 
-impl Settings {
+impl FidoHttpSettings {
     /// The defaults for a server: certify paths, the base URL's origin, 5 s to begin, 10 s to
     /// complete.
     #[must_use]
@@ -117,7 +117,7 @@ impl Settings {
     }
 
     /// Whether the settings can serve.
-    pub(super) fn check(&self) -> Result<(), SettingsError> {
+    pub(super) fn check(&self) -> Result<(), FidoHttpSettingsError> {
         let url = &self.base_url;
         let plain = matches!(url.scheme(), "http" | "https")
             && url.has_host()
@@ -126,10 +126,10 @@ impl Settings {
             && url.query().is_none()
             && url.fragment().is_none();
         if !plain {
-            return Err(SettingsError::BaseUrl);
+            return Err(FidoHttpSettingsError::BaseUrl);
         }
         if self.complete_limit > Duration::from_secs(15) {
-            return Err(SettingsError::CompleteLimit);
+            return Err(FidoHttpSettingsError::CompleteLimit);
         }
         Ok(())
     }
@@ -137,7 +137,7 @@ impl Settings {
 
 /// Why settings cannot serve.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
+pub enum FidoHttpSettingsError {
     /// Not a plain `http` or `https` URL.
     #[error("the FIDO2 server's base URL must be http or https, without user, query and fragment")]
     BaseUrl,
@@ -164,7 +164,7 @@ pub enum SettingsError {
     Client(String),
 }
 
-impl SettingsError {
+impl FidoHttpSettingsError {
     pub(super) fn file(key: &'static str, path: &Path, why: String) -> Self {
         Self::File { key, path: path.to_owned(), why }
     }

@@ -11,12 +11,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::call::{Lost, Reply, client, exchange};
-use super::credential::Credential;
-use super::dispatch::{Service, Setback};
+use super::call::{HttpReply, NoReply, client, exchange};
+use super::credential_file::CredentialFile;
+use super::dispatch::{DeliveryError, PushServiceClient};
 use super::jws::SigningKey;
-use super::probe::{Fault, Probe};
-use super::settings::{ApnsSettings, Settings, SettingsError};
+use super::probe::{ProbeFault, PushProbe};
+use super::settings::{ApnsSettings, PushSettings, PushSettingsError};
 use crate::ports::{Clock, Unpushable, Wake};
 
 /// A notification takes the place of the one before.
@@ -35,35 +35,35 @@ pub(super) struct Apns {
     client: Client,
     clock: Arc<dyn Clock>,
     base: String,
-    key: Credential<SigningKey>,
+    key: CredentialFile<SigningKey>,
     key_id: String,
     team_id: String,
     topics: Vec<String>,
     text: String,
-    token: Mutex<Option<Token>>,
+    token: Mutex<Option<ProviderToken>>,
 }
 
-struct Token {
+struct ProviderToken {
     key: Arc<SigningKey>,
     jws: Arc<str>,
     made: u64,
 }
 
-impl std::fmt::Debug for Token {
+impl std::fmt::Debug for ProviderToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Token").field("made", &self.made).finish_non_exhaustive()
+        f.debug_struct("ProviderToken").field("made", &self.made).finish_non_exhaustive()
     }
 }
 
 /// The body of an answer that is no success.
 #[derive(Deserialize)]
-struct Failed {
+struct ApnsErrorBody {
     reason: String,
 }
 
 /// What a reason means for a wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
+enum ApnsDisposition {
     /// The address will never work. A token of the other environment and one of another app are among
     /// these: the app sets another once it hears that its own was forgotten, while a relay that kept
     /// it would fail for that device in silence. Where the relay's own settings are
@@ -77,53 +77,53 @@ enum Meaning {
 }
 
 /// Every reason that Apple documents ("Handling notification responses from APNs").
-const REASONS: [(&str, Meaning); 32] = [
-    ("BadCollapseId", Meaning::Refused),
-    ("BadDeviceToken", Meaning::Gone),
-    ("BadExpirationDate", Meaning::Refused),
-    ("BadMessageId", Meaning::Refused),
-    ("BadPriority", Meaning::Refused),
-    ("BadTopic", Meaning::Refused),
-    ("DeviceTokenNotForTopic", Meaning::Gone),
-    ("DuplicateHeaders", Meaning::Refused),
-    ("IdleTimeout", Meaning::Failing),
-    ("InvalidPushType", Meaning::Refused),
-    ("MissingDeviceToken", Meaning::Refused),
-    ("MissingTopic", Meaning::Refused),
-    ("PayloadEmpty", Meaning::Refused),
-    ("TopicDisallowed", Meaning::Refused),
-    ("BadCertificate", Meaning::Refused),
-    ("BadCertificateEnvironment", Meaning::Refused),
-    ("BadEnvironmentKeyIdInToken", Meaning::Refused),
-    ("ExpiredProviderToken", Meaning::OldToken),
-    ("Forbidden", Meaning::Refused),
-    ("InvalidProviderToken", Meaning::Refused),
-    ("MissingProviderToken", Meaning::Refused),
-    ("UnrelatedKeyIdInToken", Meaning::Refused),
-    ("BadPath", Meaning::Refused),
-    ("MethodNotAllowed", Meaning::Refused),
-    ("ExpiredToken", Meaning::Gone),
-    ("Unregistered", Meaning::Gone),
-    ("PayloadTooLarge", Meaning::Refused),
-    ("TooManyProviderTokenUpdates", Meaning::Later),
-    ("TooManyRequests", Meaning::Later),
-    ("InternalServerError", Meaning::Failing),
-    ("ServiceUnavailable", Meaning::Failing),
-    ("Shutdown", Meaning::Failing),
+const REASONS: [(&str, ApnsDisposition); 32] = [
+    ("BadCollapseId", ApnsDisposition::Refused),
+    ("BadDeviceToken", ApnsDisposition::Gone),
+    ("BadExpirationDate", ApnsDisposition::Refused),
+    ("BadMessageId", ApnsDisposition::Refused),
+    ("BadPriority", ApnsDisposition::Refused),
+    ("BadTopic", ApnsDisposition::Refused),
+    ("DeviceTokenNotForTopic", ApnsDisposition::Gone),
+    ("DuplicateHeaders", ApnsDisposition::Refused),
+    ("IdleTimeout", ApnsDisposition::Failing),
+    ("InvalidPushType", ApnsDisposition::Refused),
+    ("MissingDeviceToken", ApnsDisposition::Refused),
+    ("MissingTopic", ApnsDisposition::Refused),
+    ("PayloadEmpty", ApnsDisposition::Refused),
+    ("TopicDisallowed", ApnsDisposition::Refused),
+    ("BadCertificate", ApnsDisposition::Refused),
+    ("BadCertificateEnvironment", ApnsDisposition::Refused),
+    ("BadEnvironmentKeyIdInToken", ApnsDisposition::Refused),
+    ("ExpiredProviderToken", ApnsDisposition::OldToken),
+    ("Forbidden", ApnsDisposition::Refused),
+    ("InvalidProviderToken", ApnsDisposition::Refused),
+    ("MissingProviderToken", ApnsDisposition::Refused),
+    ("UnrelatedKeyIdInToken", ApnsDisposition::Refused),
+    ("BadPath", ApnsDisposition::Refused),
+    ("MethodNotAllowed", ApnsDisposition::Refused),
+    ("ExpiredToken", ApnsDisposition::Gone),
+    ("Unregistered", ApnsDisposition::Gone),
+    ("PayloadTooLarge", ApnsDisposition::Refused),
+    ("TooManyProviderTokenUpdates", ApnsDisposition::Later),
+    ("TooManyRequests", ApnsDisposition::Later),
+    ("InternalServerError", ApnsDisposition::Failing),
+    ("ServiceUnavailable", ApnsDisposition::Failing),
+    ("Shutdown", ApnsDisposition::Failing),
 ];
 
 /// What an answer means, and its name for the log.
-fn meaning(reply: &Reply) -> (Meaning, String) {
-    let said = reply.json().map(|failed: Failed| failed.reason);
+fn meaning(reply: &HttpReply) -> (ApnsDisposition, String) {
+    let said = reply.json().map(|failed: ApnsErrorBody| failed.reason);
     let known = REASONS.into_iter().find(|(reason, _)| said.as_deref() == Some(*reason));
     if let Some((reason, meaning)) = known {
         return (meaning, reason.to_owned());
     }
     let meaning = match reply.status {
-        410 => Meaning::Gone,
-        429 => Meaning::Later,
-        408 | 500..=599 => Meaning::Failing,
-        _ => Meaning::Refused,
+        410 => ApnsDisposition::Gone,
+        429 => ApnsDisposition::Later,
+        408 | 500..=599 => ApnsDisposition::Failing,
+        _ => ApnsDisposition::Refused,
     };
     (meaning, format!("status {}", reply.status))
 }
@@ -131,15 +131,15 @@ fn meaning(reply: &Reply) -> (Meaning, String) {
 impl Apns {
     pub(super) fn new(
         settings: &ApnsSettings,
-        all: &Settings,
+        all: &PushSettings,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, SettingsError> {
-        let key = Credential::open(&settings.key_file, Box::new(SigningKey::p256));
+    ) -> Result<Self, PushSettingsError> {
+        let key = CredentialFile::open(&settings.key_file, Box::new(SigningKey::p256));
         Ok(Self {
             client: client(all.ca_file.as_deref(), reqwest::ClientBuilder::http2_prior_knowledge)?,
             clock,
             base: settings.url.as_str().trim_end_matches('/').to_owned(),
-            key: key.map_err(|why| SettingsError::File("push.apns.key_file", why))?,
+            key: key.map_err(|why| PushSettingsError::File("push.apns.key_file", why))?,
             key_id: settings.key_id.clone(),
             team_id: settings.team_id.clone(),
             topics: settings.topics.clone(),
@@ -169,12 +169,12 @@ impl Apns {
         }
         let claims = json!({ "iss": self.team_id, "iat": now });
         let jws: Arc<str> = key.sign(json!({ "kid": self.key_id }), &claims)?.into();
-        *held = Some(Token { key, jws: Arc::clone(&jws), made: now });
+        *held = Some(ProviderToken { key, jws: Arc::clone(&jws), made: now });
         Some(jws)
     }
 
-    async fn send(&self, wake: &Wake, ttl_s: u64) -> Result<(), Setback> {
-        let refused = |said: &str| Setback::Refused(said.to_owned());
+    async fn send(&self, wake: &Wake, ttl_s: u64) -> Result<(), DeliveryError> {
+        let refused = |said: &str| DeliveryError::Refused(said.to_owned());
         let topic = self.topic(&wake.target).ok_or_else(|| refused("no such topic"))?;
         let body = json!({
             "aps": {
@@ -191,20 +191,22 @@ impl Apns {
             let token = token.ok_or_else(|| refused("cannot be signed"))?;
             let reply = self.post(wake.target.token.as_str(), topic, ttl_s, &token, &body).await;
             // Nothing was heard, so it may have arrived: the next takes its place.
-            let reply = reply.map_err(|_| Setback::Failing(None))?;
+            let reply = reply.map_err(|_| DeliveryError::Failing(None))?;
             if reply.status == 200 {
                 return Ok(());
             }
             let asked = reply.retry_after;
             match meaning(&reply) {
-                (Meaning::OldToken, _) if old.is_none() => old = Some(token),
-                (Meaning::OldToken | Meaning::Refused, said) => return Err(Setback::Refused(said)),
-                (Meaning::Gone, said) => {
-                    tracing::info!(service = "apns", said, "an address will never work");
-                    return Err(Setback::Gone);
+                (ApnsDisposition::OldToken, _) if old.is_none() => old = Some(token),
+                (ApnsDisposition::OldToken | ApnsDisposition::Refused, said) => {
+                    return Err(DeliveryError::Refused(said));
                 }
-                (Meaning::Later, _) => return Err(Setback::Later(asked)),
-                (Meaning::Failing, _) => return Err(Setback::Failing(asked)),
+                (ApnsDisposition::Gone, said) => {
+                    tracing::info!(service = "apns", said, "an address will never work");
+                    return Err(DeliveryError::Gone);
+                }
+                (ApnsDisposition::Later, _) => return Err(DeliveryError::Later(asked)),
+                (ApnsDisposition::Failing, _) => return Err(DeliveryError::Failing(asked)),
             }
         }
     }
@@ -216,7 +218,7 @@ impl Apns {
         ttl_s: u64,
         token: &str,
         body: &Value,
-    ) -> Result<Reply, Lost> {
+    ) -> Result<HttpReply, NoReply> {
         let now = self.clock.now();
         let request = self
             .client
@@ -232,29 +234,31 @@ impl Apns {
     }
 
     /// Calls Apple for a device that there is not, with each topic.
-    async fn probe_topic(&self, topic: &str) -> Probe {
+    async fn probe_topic(&self, topic: &str) -> PushProbe {
         let Some(token) = self.token(self.clock.now(), None).await else {
-            return Probe::wrong(Fault::ApnsKey, "no provider token could be signed");
+            return PushProbe::wrong(ProbeFault::ApnsKey, "no provider token could be signed");
         };
         let reply = match self.post(MADE_UP, topic, 1, &token, &json!({ "aps": {} })).await {
             Ok(reply) => reply,
-            Err(lost) => return Probe::wrong(Fault::Reach, format!("APNs: {}", lost.says)),
+            Err(lost) => {
+                return PushProbe::wrong(ProbeFault::Reach, format!("APNs: {}", lost.says));
+            }
         };
         let (meaning, said) = meaning(&reply);
-        if meaning == Meaning::Gone || reply.status == 200 {
-            return Probe::good(format!("APNs takes the key for the topic {topic}"));
+        if meaning == ApnsDisposition::Gone || reply.status == 200 {
+            return PushProbe::good(format!("APNs takes the key for the topic {topic}"));
         }
         let fault = match (reply.status, said.as_str()) {
-            (_, "TopicDisallowed" | "BadTopic") => Fault::ApnsTopic,
-            (403, _) => Fault::ApnsKey,
-            (429 | 500..=599, _) => Fault::Reach,
-            (_, _) => Fault::Unexpected,
+            (_, "TopicDisallowed" | "BadTopic") => ProbeFault::ApnsTopic,
+            (403, _) => ProbeFault::ApnsKey,
+            (429 | 500..=599, _) => ProbeFault::Reach,
+            (_, _) => ProbeFault::Unexpected,
         };
-        Probe::wrong(fault, format!("APNs refuses the topic {topic}: {said}"))
+        PushProbe::wrong(fault, format!("APNs refuses the topic {topic}: {said}"))
     }
 }
 
-impl Service for Apns {
+impl PushServiceClient for Apns {
     fn permits(&self, target: &PushTarget) -> Result<(), Unpushable> {
         if target.keys.is_some() {
             return Err(Unpushable("keys belong to webpush"));
@@ -273,11 +277,11 @@ impl Service for Apns {
         self.topic(target).map(|_| String::new())
     }
 
-    fn call<'a>(&'a self, wake: &'a Wake, ttl_s: u64) -> BoxFuture<'a, Result<(), Setback>> {
+    fn call<'a>(&'a self, wake: &'a Wake, ttl_s: u64) -> BoxFuture<'a, Result<(), DeliveryError>> {
         Box::pin(self.send(wake, ttl_s))
     }
 
-    fn probe(&self) -> BoxFuture<'_, Vec<Probe>> {
+    fn probe(&self) -> BoxFuture<'_, Vec<PushProbe>> {
         Box::pin(async {
             let mut probes = Vec::new();
             for topic in &self.topics {

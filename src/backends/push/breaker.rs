@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 /// What a call may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pass {
+pub(super) enum BreakerDecision {
     /// The call may be made now.
-    Go,
+    Allow,
     /// Nothing before this time; the first after it is the one that tries.
-    NotBefore(Instant),
+    WaitUntil(Instant),
 }
 
 /// The failures of one far end.
@@ -28,15 +28,15 @@ pub(super) struct Breaker {
 
 impl Breaker {
     /// Whether a call may go. Open, it lets one through for each pause.
-    pub(super) fn pass(&mut self, now: Instant, pause: Duration) -> Pass {
+    pub(super) fn pass(&mut self, now: Instant, pause: Duration) -> BreakerDecision {
         match self.until {
-            None => Pass::Go,
-            Some(until) if now < until => Pass::NotBefore(until),
+            None => BreakerDecision::Allow,
+            Some(until) if now < until => BreakerDecision::WaitUntil(until),
             Some(_) => {
                 // Another may follow if this one never comes back.
                 self.until = Some(now + pause);
                 self.is_trying = true;
-                Pass::Go
+                BreakerDecision::Allow
             }
         }
     }
@@ -83,24 +83,28 @@ mod tests {
     async fn it_opens_after_so_many_in_a_row_and_one_try_closes_it() {
         let mut breaker = Breaker::default();
         for _ in 0..4 {
-            assert_eq!(breaker.pass(Instant::now(), PAUSE), Pass::Go);
+            assert_eq!(breaker.pass(Instant::now(), PAUSE), BreakerDecision::Allow);
             breaker.failed(Instant::now(), 5, PAUSE);
         }
         breaker.well();
         assert!(breaker.is_at_rest());
         for _ in 0..5 {
-            assert_eq!(breaker.pass(Instant::now(), PAUSE), Pass::Go);
+            assert_eq!(breaker.pass(Instant::now(), PAUSE), BreakerDecision::Allow);
             breaker.failed(Instant::now(), 5, PAUSE);
         }
         let until = Instant::now() + PAUSE;
-        assert_eq!(breaker.pass(Instant::now(), PAUSE), Pass::NotBefore(until));
+        assert_eq!(breaker.pass(Instant::now(), PAUSE), BreakerDecision::WaitUntil(until));
         tokio::time::advance(PAUSE).await;
         assert!(!breaker.is_open(Instant::now()));
-        assert_eq!(breaker.pass(Instant::now(), PAUSE), Pass::Go);
+        assert_eq!(breaker.pass(Instant::now(), PAUSE), BreakerDecision::Allow);
         let next = Instant::now() + PAUSE;
-        assert_eq!(breaker.pass(Instant::now(), PAUSE), Pass::NotBefore(next), "one alone");
+        assert_eq!(
+            breaker.pass(Instant::now(), PAUSE),
+            BreakerDecision::WaitUntil(next),
+            "one alone"
+        );
         breaker.well();
-        assert_eq!(breaker.pass(Instant::now(), PAUSE), Pass::Go);
+        assert_eq!(breaker.pass(Instant::now(), PAUSE), BreakerDecision::Allow);
         assert!(breaker.is_at_rest());
     }
 
@@ -110,12 +114,12 @@ mod tests {
         for times in [1, 2, 4, 4] {
             breaker.failed(Instant::now(), 1, PAUSE);
             let until = Instant::now() + PAUSE * times;
-            assert_eq!(breaker.pass(Instant::now(), PAUSE), Pass::NotBefore(until));
+            assert_eq!(breaker.pass(Instant::now(), PAUSE), BreakerDecision::WaitUntil(until));
             breaker.failed(Instant::now(), 1, PAUSE);
             let same = breaker.pass(Instant::now(), PAUSE);
-            assert_eq!(same, Pass::NotBefore(until), "a late failure changes nothing");
+            assert_eq!(same, BreakerDecision::WaitUntil(until), "a late failure changes nothing");
             tokio::time::advance(PAUSE * times).await;
-            assert_eq!(breaker.pass(Instant::now(), PAUSE), Pass::Go);
+            assert_eq!(breaker.pass(Instant::now(), PAUSE), BreakerDecision::Allow);
         }
     }
 }

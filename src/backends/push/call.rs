@@ -9,7 +9,7 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response, redirect, retry};
 use serde::de::DeserializeOwned;
 
-use super::settings::SettingsError;
+use super::settings::PushSettingsError;
 use crate::trust::TlsFault;
 
 /// Bytes of an answer that are read.
@@ -25,14 +25,14 @@ const PING: Duration = Duration::from_secs(15);
 
 /// What a service answered, as far as it counts.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct HttpReply {
     pub(super) status: u16,
     /// How long it wants to be left alone.
     pub(super) retry_after: Option<Duration>,
     body: Vec<u8>,
 }
 
-impl Reply {
+impl HttpReply {
     /// The body, if it is the JSON of this type.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_slice(&self.body).ok()
@@ -41,7 +41,7 @@ impl Reply {
 
 /// There is no answer. The text is for the operator who probes.
 #[derive(Clone, Debug)]
-pub(super) struct Lost {
+pub(super) struct NoReply {
     pub(super) says: String,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Lost {
 pub(super) fn client(
     ca_file: Option<&Path>,
     adjust: fn(ClientBuilder) -> ClientBuilder,
-) -> Result<Client, SettingsError> {
+) -> Result<Client, PushSettingsError> {
     let mut builder = crate::trust::http_client()
         .user_agent(concat!("fido-relay/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
@@ -64,20 +64,23 @@ pub(super) fn client(
     if let Some(file) = ca_file {
         let unreadable = |why| {
             let says = format!("{}: {why}", file.display());
-            SettingsError::File("push.ca_file", says)
+            PushSettingsError::File("push.ca_file", says)
         };
         builder = builder.tls_certs_merge(crate::trust::certificates(file).map_err(unreadable)?);
     }
-    adjust(builder).build().map_err(|error| SettingsError::Client(error.to_string()))
+    adjust(builder).build().map_err(|error| PushSettingsError::Client(error.to_string()))
 }
 
 /// Sends a request and reads as much of the answer as is of use.
-pub(super) async fn exchange(request: RequestBuilder, now: UnixMillis) -> Result<Reply, Lost> {
+pub(super) async fn exchange(
+    request: RequestBuilder,
+    now: UnixMillis,
+) -> Result<HttpReply, NoReply> {
     let response = request.send().await.map_err(|error| lost(&error))?;
     let status = response.status().as_u16();
     let retry_after = retry_after(&response, now);
     let body = read(response).await.map_err(|error| lost(&error))?;
-    Ok(Reply { status, retry_after, body })
+    Ok(HttpReply { status, retry_after, body })
 }
 
 async fn read(mut response: Response) -> reqwest::Result<Vec<u8>> {
@@ -103,12 +106,12 @@ fn retry_after(response: &Response, now: UnixMillis) -> Option<Duration> {
 }
 
 /// Without the URL, which may name an address.
-fn lost(error: &reqwest::Error) -> Lost {
+fn lost(error: &reqwest::Error) -> NoReply {
     let says = match TlsFault::of(error) {
         Some(fault) => fault.to_string(),
         None if error.is_timeout() => "it does not answer in time".to_owned(),
         None if error.is_connect() => "it cannot be reached".to_owned(),
         None => "the connection broke off".to_owned(),
     };
-    Lost { says }
+    NoReply { says }
 }

@@ -9,9 +9,9 @@ use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use super::breaker::Pass;
-use super::lanes::{Lane, Lanes, Share};
-use super::probe::Probe;
+use super::breaker::BreakerDecision;
+use super::far_end_queue::{FarEndQueue, FarEndQueues, QueueLimits};
+use super::probe::PushProbe;
 use crate::ports::{PushFailure, Unpushable, Wake};
 use crate::security::random;
 
@@ -20,7 +20,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(15);
 
 /// How many wakes a service may have, and when a far end is left alone.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct DispatchLimits {
     /// Wakes of a service that are under way, those that wait for a try among them.
     pub places: usize,
     /// Calls of a service at a time.
@@ -35,7 +35,7 @@ pub struct Pace {
     pub pause: Duration,
 }
 
-impl Default for Pace {
+impl Default for DispatchLimits {
     fn default() -> Self {
         Self {
             places: 1_000,
@@ -50,7 +50,7 @@ impl Default for Pace {
 
 /// Why one call handed nothing over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Setback {
+pub(super) enum DeliveryError {
     /// The address is no longer known.
     Gone,
     /// The far end works, and this wake is not to be sent again. The text is for the log, and of a
@@ -63,36 +63,36 @@ pub(super) enum Setback {
 }
 
 /// What one push service adds to the dispatcher.
-pub(super) trait Service: Send + Sync + std::fmt::Debug {
+pub(super) trait PushServiceClient: Send + Sync + std::fmt::Debug {
     fn permits(&self, target: &PushTarget) -> Result<(), Unpushable>;
 
     /// Who takes this wake; `None` if nothing of the configuration serves the target.
     fn far_end(&self, target: &PushTarget) -> Option<String>;
 
     /// Makes one call. `ttl_s` is what is left of the wake.
-    fn call<'a>(&'a self, wake: &'a Wake, ttl_s: u64) -> BoxFuture<'a, Result<(), Setback>>;
+    fn call<'a>(&'a self, wake: &'a Wake, ttl_s: u64) -> BoxFuture<'a, Result<(), DeliveryError>>;
 
     /// Finds out whether the service takes the relay's credentials, without waking anything.
-    fn probe(&self) -> BoxFuture<'_, Vec<Probe>>;
+    fn probe(&self) -> BoxFuture<'_, Vec<PushProbe>>;
 }
 
 /// The wakes of one service.
 #[derive(Debug)]
-pub(super) struct Dispatch {
+pub(super) struct Dispatcher {
     name: &'static str,
-    service: Arc<dyn Service>,
-    pace: Pace,
+    service: Arc<dyn PushServiceClient>,
+    pace: DispatchLimits,
     places: Semaphore,
     calls: Semaphore,
-    lanes: Lanes,
+    lanes: FarEndQueues,
 }
 
-impl Dispatch {
+impl Dispatcher {
     pub(super) fn new(
         name: &'static str,
-        service: Arc<dyn Service>,
-        pace: Pace,
-        share: Share,
+        service: Arc<dyn PushServiceClient>,
+        pace: DispatchLimits,
+        share: QueueLimits,
     ) -> Self {
         Self {
             name,
@@ -100,11 +100,11 @@ impl Dispatch {
             pace,
             places: Semaphore::new(pace.places),
             calls: Semaphore::new(pace.calls),
-            lanes: Lanes::new(share),
+            lanes: FarEndQueues::new(share),
         }
     }
 
-    pub(super) fn service(&self) -> &dyn Service {
+    pub(super) fn service(&self) -> &dyn PushServiceClient {
         &*self.service
     }
 
@@ -133,12 +133,12 @@ impl Dispatch {
             let asked = match tried {
                 Err(_) => return Err(PushFailure::Late),
                 Ok(Ok(())) => return Ok(()),
-                Ok(Err(Setback::Gone)) => return Err(PushFailure::Gone),
-                Ok(Err(Setback::Refused(said))) => {
+                Ok(Err(DeliveryError::Gone)) => return Err(PushFailure::Gone),
+                Ok(Err(DeliveryError::Refused(said))) => {
                     tracing::warn!(service = self.name, said, "a wake was refused");
                     return Err(PushFailure::Refused);
                 }
-                Ok(Err(Setback::Later(asked) | Setback::Failing(asked))) => asked,
+                Ok(Err(DeliveryError::Later(asked) | DeliveryError::Failing(asked))) => asked,
             };
             let pause = self.pause(tries, asked);
             // Then it would be of no use.
@@ -151,7 +151,12 @@ impl Dispatch {
     }
 
     /// One call, once there is room for it and the far end is to be called.
-    async fn attempt(&self, lane: &Lane, wake: &Wake, deadline: Instant) -> Result<(), Setback> {
+    async fn attempt(
+        &self,
+        lane: &FarEndQueue,
+        wake: &Wake,
+        deadline: Instant,
+    ) -> Result<(), DeliveryError> {
         let (_lane_call, _call) = loop {
             // Neither is ever closed.
             let call = (lane.calls.acquire().await.ok(), self.calls.acquire().await.ok());
@@ -159,8 +164,8 @@ impl Dispatch {
             let recovered = lane.recovered.notified();
             let pass = lane.breaker().pass(Instant::now(), self.pace.pause);
             match pass {
-                Pass::Go => break call,
-                Pass::NotBefore(until) => {
+                BreakerDecision::Allow => break call,
+                BreakerDecision::WaitUntil(until) => {
                     drop(call);
                     tokio::select! {
                         () = recovered => {}
@@ -171,22 +176,23 @@ impl Dispatch {
         };
         let left = deadline.saturating_duration_since(Instant::now()).as_secs().max(1);
         let called = timeout(self.pace.call_limit, self.service.call(wake, left)).await;
-        let called = called.unwrap_or(Err(Setback::Failing(None)));
+        let called = called.unwrap_or(Err(DeliveryError::Failing(None)));
         self.judge(lane, &called);
         called
     }
 
-    fn judge(&self, lane: &Lane, called: &Result<(), Setback>) {
+    fn judge(&self, lane: &FarEndQueue, called: &Result<(), DeliveryError>) {
         let mut breaker = lane.breaker();
         let was_at_rest = breaker.is_at_rest();
         match called {
-            Ok(()) | Err(Setback::Gone | Setback::Refused(_) | Setback::Later(_)) => {
+            Ok(())
+            | Err(DeliveryError::Gone | DeliveryError::Refused(_) | DeliveryError::Later(_)) => {
                 breaker.well();
                 if !was_at_rest {
                     lane.recovered.notify_waiters();
                 }
             }
-            Err(Setback::Failing(_)) => {
+            Err(DeliveryError::Failing(_)) => {
                 let now = Instant::now();
                 let was_open = breaker.is_open(now);
                 breaker.failed(now, self.pace.failures, self.pace.pause);

@@ -10,12 +10,12 @@ use reqwest::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::call::{Lost, Reply, client, exchange};
-use super::credential::Credential;
-use super::dispatch::{Service, Setback};
-use super::fcm_account::{Account, NoToken, Project};
-use super::probe::{Fault, Probe};
-use super::settings::{FcmSettings, Settings, SettingsError};
+use super::call::{HttpReply, NoReply, client, exchange};
+use super::credential_file::CredentialFile;
+use super::dispatch::{DeliveryError, PushServiceClient};
+use super::fcm_account::{AccessTokenError, FcmProject, ServiceAccount};
+use super::probe::{ProbeFault, PushProbe};
+use super::settings::{FcmSettings, PushSettings, PushSettingsError};
 use crate::ports::{Clock, Unpushable, Wake};
 
 /// A notification takes the place of the one before.
@@ -32,32 +32,32 @@ pub(super) struct Fcm {
     client: Client,
     clock: Arc<dyn Clock>,
     base: String,
-    projects: Vec<Project>,
+    projects: Vec<FcmProject>,
     channel: String,
     text: String,
 }
 
 /// The body of an answer that is no success.
 #[derive(Deserialize)]
-struct Failed {
-    error: FailedBecause,
+struct FcmErrorBody {
+    error: FcmError,
 }
 
 #[derive(Deserialize)]
-struct FailedBecause {
+struct FcmError {
     #[serde(default)]
-    details: Vec<Detail>,
+    details: Vec<FcmErrorDetail>,
 }
 
 #[derive(Deserialize)]
-struct Detail {
+struct FcmErrorDetail {
     #[serde(default, rename = "errorCode")]
     error_code: Option<String>,
 }
 
 /// What FCM's own error codes mean for a wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
+enum FcmDisposition {
     Gone,
     Refused,
     Quota,
@@ -66,58 +66,60 @@ enum Meaning {
 
 /// `google.firebase.fcm.v1.ErrorCode`. An invalid argument may be an address that never was one, but
 /// also a fault of the relay, and then forgetting addresses would be wrong.
-const CODES: [(&str, Meaning); 7] = [
-    ("UNREGISTERED", Meaning::Gone),
-    ("INVALID_ARGUMENT", Meaning::Refused),
-    ("SENDER_ID_MISMATCH", Meaning::Refused),
-    ("THIRD_PARTY_AUTH_ERROR", Meaning::Refused),
-    ("QUOTA_EXCEEDED", Meaning::Quota),
-    ("UNAVAILABLE", Meaning::Failing),
-    ("INTERNAL", Meaning::Failing),
+const CODES: [(&str, FcmDisposition); 7] = [
+    ("UNREGISTERED", FcmDisposition::Gone),
+    ("INVALID_ARGUMENT", FcmDisposition::Refused),
+    ("SENDER_ID_MISMATCH", FcmDisposition::Refused),
+    ("THIRD_PARTY_AUTH_ERROR", FcmDisposition::Refused),
+    ("QUOTA_EXCEEDED", FcmDisposition::Quota),
+    ("UNAVAILABLE", FcmDisposition::Failing),
+    ("INTERNAL", FcmDisposition::Failing),
 ];
 
-fn code(reply: &Reply) -> Option<(&'static str, Meaning)> {
-    let failed: Failed = reply.json()?;
+fn code(reply: &HttpReply) -> Option<(&'static str, FcmDisposition)> {
+    let failed: FcmErrorBody = reply.json()?;
     let said = failed.error.details.into_iter().find_map(|detail| detail.error_code)?;
     CODES.into_iter().find(|(code, _)| *code == said)
 }
 
-fn judge(reply: &Reply) -> Result<(), Setback> {
+fn judge(reply: &HttpReply) -> Result<(), DeliveryError> {
     let asked = reply.retry_after;
     if reply.status == 200 {
         return Ok(());
     }
     match (code(reply), reply.status) {
-        (Some((_, Meaning::Gone)), _) => Err(Setback::Gone),
-        (Some((code, Meaning::Refused)), _) => Err(Setback::Refused(code.to_owned())),
-        (Some((_, Meaning::Quota)), _) | (None, 429) => {
-            Err(Setback::Later(Some(asked.unwrap_or(QUOTA_PAUSE))))
+        (Some((_, FcmDisposition::Gone)), _) => Err(DeliveryError::Gone),
+        (Some((code, FcmDisposition::Refused)), _) => Err(DeliveryError::Refused(code.to_owned())),
+        (Some((_, FcmDisposition::Quota)), _) | (None, 429) => {
+            Err(DeliveryError::Later(Some(asked.unwrap_or(QUOTA_PAUSE))))
         }
-        (Some((_, Meaning::Failing)), _) | (None, 408 | 500..=599) => Err(Setback::Failing(asked)),
+        (Some((_, FcmDisposition::Failing)), _) | (None, 408 | 500..=599) => {
+            Err(DeliveryError::Failing(asked))
+        }
         // A 404 without a code is a URL or a project that is not there, and no address.
-        (None, status) => Err(Setback::Refused(format!("status {status}"))),
+        (None, status) => Err(DeliveryError::Refused(format!("status {status}"))),
     }
 }
 
 /// Whether another access token may help.
-fn is_unauthorized(reply: &Reply) -> bool {
+fn is_unauthorized(reply: &HttpReply) -> bool {
     reply.status == 401 && code(reply).is_none()
 }
 
 impl Fcm {
     pub(super) async fn new(
         settings: &FcmSettings,
-        all: &Settings,
+        all: &PushSettings,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, SettingsError> {
-        let mut projects: Vec<Project> = Vec::new();
+    ) -> Result<Self, PushSettingsError> {
+        let mut projects: Vec<FcmProject> = Vec::new();
         for file in &settings.service_accounts {
-            let account = Credential::open(file, Box::new(Account::read));
-            let account = account.map_err(|why| SettingsError::File(KEY, why))?;
-            let project = Project::of(account).await;
+            let account = CredentialFile::open(file, Box::new(ServiceAccount::read));
+            let account = account.map_err(|why| PushSettingsError::File(KEY, why))?;
+            let project = FcmProject::of(account).await;
             if projects.iter().any(|other| other.id == project.id) {
                 let says = format!("{}: another file has the same project", file.display());
-                return Err(SettingsError::File(KEY, says));
+                return Err(PushSettingsError::File(KEY, says));
             }
             projects.push(project);
         }
@@ -131,16 +133,16 @@ impl Fcm {
         })
     }
 
-    fn project(&self, target: &PushTarget) -> Option<&Project> {
+    fn project(&self, target: &PushTarget) -> Option<&FcmProject> {
         match &target.app {
             Some(app) => self.projects.iter().find(|project| project.id == app.as_str()),
             None => self.projects.first(),
         }
     }
 
-    async fn send(&self, wake: &Wake, ttl_s: u64) -> Result<(), Setback> {
+    async fn send(&self, wake: &Wake, ttl_s: u64) -> Result<(), DeliveryError> {
         let Some(project) = self.project(&wake.target) else {
-            return Err(Setback::Refused("no such project".to_owned()));
+            return Err(DeliveryError::Refused("no such project".to_owned()));
         };
         let body = json!({ "message": {
             "token": wake.target.token,
@@ -162,62 +164,73 @@ impl Fcm {
         judge(&reply)
     }
 
-    async fn token(&self, project: &Project, refused: Option<&str>) -> Result<Arc<str>, Setback> {
+    async fn token(
+        &self,
+        project: &FcmProject,
+        refused: Option<&str>,
+    ) -> Result<Arc<str>, DeliveryError> {
         let token = project.token(&self.client, self.clock.now(), refused).await;
         token.map_err(|no| match no {
-            NoToken::Refused(said) => Setback::Refused(format!("no access token: {said}")),
-            NoToken::Failing(asked, _) => Setback::Failing(asked),
+            AccessTokenError::Refused(said) => {
+                DeliveryError::Refused(format!("no access token: {said}"))
+            }
+            AccessTokenError::Failing(asked, _) => DeliveryError::Failing(asked),
         })
     }
 
-    async fn post(&self, project: &Project, token: &str, body: &Value) -> Result<Reply, Lost> {
+    async fn post(
+        &self,
+        project: &FcmProject,
+        token: &str,
+        body: &Value,
+    ) -> Result<HttpReply, NoReply> {
         let url = format!("{}/v1/projects/{}/messages:send", self.base, project.id);
         let request = self.client.post(url).bearer_auth(token).json(body);
         exchange(request, self.clock.now()).await
     }
 
     /// Asks FCM to look at a message to a token that does not exist, and not to send it.
-    async fn probe_one(&self, project: &Project) -> Probe {
+    async fn probe_one(&self, project: &FcmProject) -> PushProbe {
         let id = &project.id;
         let token = match project.token(&self.client, self.clock.now(), None).await {
             Ok(token) => token,
-            Err(NoToken::Refused(said)) => {
+            Err(AccessTokenError::Refused(said)) => {
                 let says = format!("Google gives no access token for project {id}: {said}");
-                return Probe::wrong(Fault::FcmAccount, says);
+                return PushProbe::wrong(ProbeFault::FcmAccount, says);
             }
-            Err(NoToken::Failing(_, said)) => {
+            Err(AccessTokenError::Failing(_, said)) => {
                 let says = format!("no access token for project {id}: {said}");
-                return Probe::wrong(Fault::Reach, says);
+                return PushProbe::wrong(ProbeFault::Reach, says);
             }
         };
         let message = json!({ "token": MADE_UP, "data": { "wake": "" } });
         let body = json!({ "validate_only": true, "message": message });
         let reply = match self.post(project, &token, &body).await {
             Ok(reply) => reply,
-            Err(lost) => return Probe::wrong(Fault::Reach, format!("FCM: {}", lost.says)),
+            Err(lost) => return PushProbe::wrong(ProbeFault::Reach, format!("FCM: {}", lost.says)),
         };
         let said = match (code(&reply), reply.status) {
             // The token is wrong, so the credential is right.
             (Some(("INVALID_ARGUMENT" | "UNREGISTERED" | "SENDER_ID_MISMATCH", _)), _)
             | (None, 200 | 400) => {
-                return Probe::good(format!("FCM takes the service account of project {id}"));
+                return PushProbe::good(format!("FCM takes the service account of project {id}"));
             }
             (Some((code, _)), _) => code.to_owned(),
             (None, status) => format!("status {status}"),
         };
         let fault = match reply.status {
-            401 | 403 | 404 => Fault::FcmPermission,
-            429 | 500..=599 => Fault::Reach,
-            _ => Fault::Unexpected,
+            401 | 403 | 404 => ProbeFault::FcmPermission,
+            429 | 500..=599 => ProbeFault::Reach,
+            _ => ProbeFault::Unexpected,
         };
-        Probe::wrong(fault, format!("FCM does not let project {id} send: {said}"))
+        PushProbe::wrong(fault, format!("FCM does not let project {id} send: {said}"))
     }
 }
 
 /// Nothing was heard, so it may have arrived: the next takes its place.
-const LOST: Setback = Setback::Failing(None);
+const LOST: DeliveryError = DeliveryError::Failing(None);
 
-impl Service for Fcm {
+impl PushServiceClient for Fcm {
     fn permits(&self, target: &PushTarget) -> Result<(), Unpushable> {
         if target.keys.is_some() {
             return Err(Unpushable("keys belong to webpush"));
@@ -232,11 +245,11 @@ impl Service for Fcm {
         self.project(target).map(|project| project.id.clone())
     }
 
-    fn call<'a>(&'a self, wake: &'a Wake, ttl_s: u64) -> BoxFuture<'a, Result<(), Setback>> {
+    fn call<'a>(&'a self, wake: &'a Wake, ttl_s: u64) -> BoxFuture<'a, Result<(), DeliveryError>> {
         Box::pin(self.send(wake, ttl_s))
     }
 
-    fn probe(&self) -> BoxFuture<'_, Vec<Probe>> {
+    fn probe(&self) -> BoxFuture<'_, Vec<PushProbe>> {
         Box::pin(async {
             let mut probes = Vec::new();
             for project in &self.projects {

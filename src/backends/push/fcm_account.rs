@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use url::{Host, Url};
 
 use super::call::exchange;
-use super::credential::Credential;
+use super::credential_file::CredentialFile;
 use super::jws::SigningKey;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
@@ -24,7 +24,7 @@ const MARGIN_S: u64 = 300;
 
 /// The file of a service account, as far as it is of use.
 #[derive(Deserialize)]
-struct AccountFile {
+struct ServiceAccountJson {
     #[serde(rename = "type")]
     kind: String,
     project_id: String,
@@ -37,7 +37,7 @@ struct AccountFile {
 
 /// A service account with its access token.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(super) struct ServiceAccount {
     /// The project whose devices it wakes.
     pub(super) project: String,
     email: String,
@@ -46,13 +46,13 @@ pub(super) struct Account {
     token_uri: Url,
 }
 
-impl Account {
+impl ServiceAccount {
     /// The account of a file's bytes.
     ///
     /// # Errors
     /// What is wrong, and nothing of the file.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
-        let file: AccountFile = serde_json::from_slice(bytes)
+        let file: ServiceAccountJson = serde_json::from_slice(bytes)
             .map_err(|_| "is not the JSON file of a service account".to_owned())?;
         if file.kind != "service_account" {
             return Err("is not of type service_account".to_owned());
@@ -99,7 +99,7 @@ fn is_safe(url: &Url) -> bool {
 
 /// Why there is no access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NoToken {
+pub(super) enum AccessTokenError {
     /// Google does not give one for this account; the text is of a closed list.
     Refused(String),
     /// Its token endpoint does not work, or was not reached.
@@ -108,41 +108,41 @@ pub(super) enum NoToken {
 
 /// A project whose devices can be woken.
 #[derive(Debug)]
-pub(super) struct Project {
+pub(super) struct FcmProject {
     pub(super) id: String,
-    account: Credential<Account>,
-    token: Mutex<Option<Token>>,
+    account: CredentialFile<ServiceAccount>,
+    token: Mutex<Option<AccessToken>>,
 }
 
-struct Token {
-    account: Arc<Account>,
+struct AccessToken {
+    account: Arc<ServiceAccount>,
     access: Arc<str>,
     made: u64,
     /// Seconds from `made` for which it is used.
     use_s: u64,
 }
 
-impl std::fmt::Debug for Token {
+impl std::fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Token").field("made", &self.made).finish_non_exhaustive()
+        f.debug_struct("AccessToken").field("made", &self.made).finish_non_exhaustive()
     }
 }
 
 #[derive(Deserialize)]
-struct Granted {
+struct TokenGrant {
     access_token: String,
     #[serde(default)]
     expires_in: u64,
 }
 
 #[derive(Deserialize)]
-struct NotGranted {
+struct TokenGrantError {
     error: String,
 }
 
-impl Project {
+impl FcmProject {
     /// The project of this file, which must stay the file's.
-    pub(super) async fn of(account: Credential<Account>) -> Self {
+    pub(super) async fn of(account: CredentialFile<ServiceAccount>) -> Self {
         let id = account.get().await.project.clone();
         Self { id, account, token: Mutex::default() }
     }
@@ -154,7 +154,7 @@ impl Project {
         client: &Client,
         now: UnixMillis,
         refused: Option<&str>,
-    ) -> Result<Arc<str>, NoToken> {
+    ) -> Result<Arc<str>, AccessTokenError> {
         let mut held = self.token.lock().await;
         let is_refused = held.as_ref().is_some_and(|held| refused == Some(&*held.access));
         let account = match is_refused {
@@ -176,8 +176,12 @@ impl Project {
     }
 }
 
-async fn grant(client: &Client, account: Arc<Account>, now: UnixMillis) -> Result<Token, NoToken> {
-    let refused = |said: &str| NoToken::Refused(said.to_owned());
+async fn grant(
+    client: &Client,
+    account: Arc<ServiceAccount>,
+    now: UnixMillis,
+) -> Result<AccessToken, AccessTokenError> {
+    let refused = |said: &str| AccessTokenError::Refused(said.to_owned());
     let assertion = account.assertion(now).ok_or_else(|| refused("cannot be signed"))?;
     let form = [("grant_type", GRANT), ("assertion", &assertion)];
     let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
@@ -186,13 +190,13 @@ async fn grant(client: &Client, account: Arc<Account>, now: UnixMillis) -> Resul
         .header("content-type", "application/x-www-form-urlencoded")
         .body(body);
     let reply = exchange(request, now).await;
-    let reply = reply.map_err(|lost| NoToken::Failing(None, lost.says))?;
+    let reply = reply.map_err(|lost| AccessTokenError::Failing(None, lost.says))?;
     match reply.status {
         200 => {
-            let granted: Option<Granted> = reply.json();
+            let granted: Option<TokenGrant> = reply.json();
             let granted = granted.ok_or_else(|| refused("an answer without an access token"))?;
             let life = granted.expires_in;
-            Ok(Token {
+            Ok(AccessToken {
                 account,
                 access: granted.access_token.into(),
                 made: now.as_secs(),
@@ -201,11 +205,13 @@ async fn grant(client: &Client, account: Arc<Account>, now: UnixMillis) -> Resul
         }
         429 | 500..=599 => {
             let says = format!("its token endpoint answers {}", reply.status);
-            Err(NoToken::Failing(reply.retry_after, says))
+            Err(AccessTokenError::Failing(reply.retry_after, says))
         }
         status => {
-            let said = reply.json::<NotGranted>().and_then(|said| known(&said.error));
-            Err(NoToken::Refused(said.map_or_else(|| format!("status {status}"), str::to_owned)))
+            let said = reply.json::<TokenGrantError>().and_then(|said| known(&said.error));
+            Err(AccessTokenError::Refused(
+                said.map_or_else(|| format!("status {status}"), str::to_owned),
+            ))
         }
     }
 }

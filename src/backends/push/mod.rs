@@ -13,12 +13,12 @@
 mod apns;
 mod breaker;
 mod call;
-mod credential;
+mod credential_file;
 mod dispatch;
+mod far_end_queue;
 mod fcm;
 mod fcm_account;
 mod jws;
-mod lanes;
 mod probe;
 mod services;
 mod settings;
@@ -26,7 +26,9 @@ mod vapid;
 mod webpush;
 mod webpush_encryption;
 
-pub use self::dispatch::Pace;
-pub use self::probe::{Fault, Probe};
+pub use self::dispatch::DispatchLimits;
+pub use self::probe::{ProbeFault, PushProbe};
 pub use self::services::PushServices;
-pub use self::settings::{ApnsSettings, FcmSettings, Settings, SettingsError, WebPushSettings};
+pub use self::settings::{
+    ApnsSettings, FcmSettings, PushSettings, PushSettingsError, WebPushSettings,
+};

@@ -2,26 +2,26 @@
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
+pub struct PushProbe {
     /// What was found, as a sentence without its end.
     pub says: String,
     /// What is wrong, if something is.
-    pub fault: Option<Fault>,
+    pub fault: Option<ProbeFault>,
 }
 
-impl Probe {
+impl PushProbe {
     pub(super) fn good(says: impl Into<String>) -> Self {
         Self { says: says.into(), fault: None }
     }
 
-    pub(super) fn wrong(fault: Fault, says: impl Into<String>) -> Self {
+    pub(super) fn wrong(fault: ProbeFault, says: impl Into<String>) -> Self {
         Self { says: says.into(), fault: Some(fault) }
     }
 }
 
 /// What is wrong with a push service, as far as an operator can mend it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum ProbeFault {
     /// It was not reached, or is failing.
     Reach,
     /// Google gives no access token for the service account.

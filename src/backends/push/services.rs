@@ -6,11 +6,11 @@ use fido_relay_proto::http::{PushService, PushTarget};
 use futures::future::BoxFuture;
 
 use super::apns::Apns;
-use super::dispatch::{Dispatch, Service};
+use super::dispatch::{Dispatcher, PushServiceClient};
+use super::far_end_queue::QueueLimits;
 use super::fcm::Fcm;
-use super::lanes::Share;
-use super::probe::Probe;
-use super::settings::{Settings, SettingsError};
+use super::probe::PushProbe;
+use super::settings::{PushSettings, PushSettingsError};
 use super::webpush::WebPush;
 use crate::ports::{Clock, Push, PushFailure, Unpushable, Wake, WebhookSender};
 
@@ -22,34 +22,34 @@ const ORIGIN_CALLS: usize = 8;
 /// The push services that are configured.
 #[derive(Debug)]
 pub struct PushServices {
-    webpush: Option<Dispatch>,
-    fcm: Option<Dispatch>,
-    apns: Option<Dispatch>,
+    webpush: Option<Dispatcher>,
+    fcm: Option<Dispatcher>,
+    apns: Option<Dispatcher>,
 }
 
 impl PushServices {
     /// The services of these settings. `sender` is what Web Push endpoints are called by.
     ///
     /// # Errors
-    /// [`SettingsError`].
+    /// [`PushSettingsError`].
     pub async fn new(
-        settings: &Settings,
+        settings: &PushSettings,
         sender: Arc<dyn WebhookSender>,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<Self, PushSettingsError> {
         let pace = settings.pace;
-        let whole = Share { places: pace.places, calls: pace.calls };
-        let part = Share {
+        let whole = QueueLimits { places: pace.places, calls: pace.calls };
+        let part = QueueLimits {
             places: (pace.places / ORIGIN_PLACES).max(1),
             calls: (pace.calls / ORIGIN_CALLS).max(1),
         };
         let projects = settings.fcm.as_ref().map_or(1, |fcm| fcm.service_accounts.len().max(1));
-        let of_projects = Share {
+        let of_projects = QueueLimits {
             places: (pace.places / projects).max(1),
             calls: (pace.calls / projects).max(1),
         };
-        let dispatch = |service: PushService, by: Arc<dyn Service>, share| {
-            Dispatch::new(service.as_str(), by, pace, share)
+        let dispatch = |service: PushService, by: Arc<dyn PushServiceClient>, share| {
+            Dispatcher::new(service.as_str(), by, pace, share)
         };
         let mut services = Self { webpush: None, fcm: None, apns: None };
         if let Some(webpush) = &settings.webpush {
@@ -68,7 +68,7 @@ impl PushServices {
         Ok(services)
     }
 
-    fn of(&self, service: PushService) -> Option<&Dispatch> {
+    fn of(&self, service: PushService) -> Option<&Dispatcher> {
         match service {
             PushService::Apns => self.apns.as_ref(),
             PushService::Fcm => self.fcm.as_ref(),
@@ -79,17 +79,17 @@ impl PushServices {
     /// Wakes of a service that are under way.
     #[must_use]
     pub fn under_way(&self, service: PushService) -> usize {
-        self.of(service).map_or(0, Dispatch::under_way)
+        self.of(service).map_or(0, Dispatcher::under_way)
     }
 
     /// Far ends of a service that are remembered.
     #[must_use]
     pub fn far_ends(&self, service: PushService) -> usize {
-        self.of(service).map_or(0, Dispatch::far_ends)
+        self.of(service).map_or(0, Dispatcher::far_ends)
     }
 
     /// Looks at each service that is configured, and wakes nothing.
-    pub async fn probe(&self) -> Vec<Probe> {
+    pub async fn probe(&self) -> Vec<PushProbe> {
         let mut probes = Vec::new();
         for dispatch in [&self.webpush, &self.fcm, &self.apns].into_iter().flatten() {
             probes.extend(dispatch.service().probe().await);

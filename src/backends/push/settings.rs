@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::dispatch::Pace;
+use super::dispatch::DispatchLimits;
 
 /// The push services of a relay; each is there only if it is configured.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct PushSettings {
     /// The sentence that a notification shows.
     pub text: String,
     /// PEM file of certificates that are trusted beside the system's, for `fcm` and `apns`.
@@ -20,7 +20,7 @@ pub struct Settings {
     /// The Apple Push Notification service.
     pub apns: Option<ApnsSettings>,
     /// How many wakes at a time, and when a service is left alone.
-    pub pace: Pace,
+    pub pace: DispatchLimits,
 }
 
 /// Web Push (RFC 8030), identified by a VAPID key (RFC 8292).
@@ -60,7 +60,7 @@ pub struct ApnsSettings {
 
 /// Why there are no push services.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
+pub enum PushSettingsError {
     /// A file cannot be used: the key, and what is wrong with the file.
     #[error("{0}: {1}")]
     File(&'static str, String),

@@ -12,7 +12,7 @@ use fido_relay_proto::UnixMillis;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::credential::Credential;
+use super::credential_file::CredentialFile;
 use super::jws::SigningKey;
 
 /// Seconds that a token is good for: half of the most that RFC 8292 section 2 allows.
@@ -23,21 +23,23 @@ const ORIGINS_MAX: usize = 1_024;
 /// Makes the tokens of RFC 8292 and keeps them for reuse.
 #[derive(Debug)]
 pub(super) struct Vapid {
-    key: Credential<SigningKey>,
+    key: CredentialFile<SigningKey>,
     contact: String,
-    made: Mutex<Made>,
+    made: Mutex<SignedHeaders>,
 }
 
 /// The headers that one key has signed for.
 #[derive(Default)]
-struct Made {
+struct SignedHeaders {
     key: Option<Arc<SigningKey>>,
     by_origin: HashMap<String, (String, u64)>,
 }
 
-impl std::fmt::Debug for Made {
+impl std::fmt::Debug for SignedHeaders {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Made").field("origins", &self.by_origin.len()).finish_non_exhaustive()
+        f.debug_struct("SignedHeaders")
+            .field("origins", &self.by_origin.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -47,7 +49,7 @@ impl Vapid {
     /// # Errors
     /// Why it cannot be used.
     pub(super) fn open(file: &Path, contact: &str) -> Result<Self, String> {
-        let key = Credential::open(file, Box::new(SigningKey::p256))?;
+        let key = CredentialFile::open(file, Box::new(SigningKey::p256))?;
         Ok(Self { key, contact: contact.to_owned(), made: Mutex::default() })
     }
 
@@ -61,7 +63,7 @@ impl Vapid {
         let (key, now) = (self.key.get().await, now.as_secs());
         let mut made = self.made.lock().await;
         if !made.key.as_ref().is_some_and(|before| Arc::ptr_eq(before, &key)) {
-            *made = Made { key: Some(Arc::clone(&key)), by_origin: HashMap::new() };
+            *made = SignedHeaders { key: Some(Arc::clone(&key)), by_origin: HashMap::new() };
         }
         if let Some((header, at)) = made.by_origin.get(origin)
             && (*at..*at + LIFE_S / 2).contains(&now)

@@ -8,11 +8,11 @@ use fido_relay_proto::http::PushTarget;
 use futures::future::BoxFuture;
 use serde_json::json;
 
-use super::dispatch::{Service, Setback};
-use super::probe::Probe;
-use super::settings::{SettingsError, WebPushSettings};
+use super::dispatch::{DeliveryError, PushServiceClient};
+use super::probe::PushProbe;
+use super::settings::{PushSettingsError, WebPushSettings};
 use super::vapid::Vapid;
-use super::webpush_encryption::Receiver;
+use super::webpush_encryption::SubscriptionKeys;
 use crate::ports::{
     Answered, Clock, OutgoingRequest, Registrar, Unpushable, Unsent, Wake, WebhookSender,
 };
@@ -35,17 +35,17 @@ impl WebPush {
         text: &str,
         sender: Arc<dyn WebhookSender>,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, SettingsError> {
-        let unusable = |why| SettingsError::File("push.webpush.key_file", why);
+    ) -> Result<Self, PushSettingsError> {
+        let unusable = |why| PushSettingsError::File("push.webpush.key_file", why);
         let vapid = Vapid::open(&settings.key_file, &settings.contact).map_err(unusable)?;
         Ok(Self { sender, clock, vapid, text: text.to_owned() })
     }
 
-    async fn send(&self, wake: &Wake, ttl_s: u64) -> Result<(), Setback> {
-        let refused = |said: &str| Setback::Refused(said.to_owned());
+    async fn send(&self, wake: &Wake, ttl_s: u64) -> Result<(), DeliveryError> {
+        let refused = |said: &str| DeliveryError::Refused(said.to_owned());
         let endpoint = self.sender.permits(wake.target.token.as_str(), Registrar::Operator);
         let url = endpoint.map_err(|_| refused("not to be connected to"))?;
-        let receiver = wake.target.keys.as_ref().and_then(Receiver::new);
+        let receiver = wake.target.keys.as_ref().and_then(SubscriptionKeys::new);
         let text = json!({ "wake": wake.id, "body": self.text }).to_string();
         let body = receiver.and_then(|receiver| receiver.encrypt(text.as_bytes()));
         let body = body.ok_or_else(|| refused("cannot be encrypted"))?;
@@ -67,7 +67,7 @@ impl WebPush {
                 let asked = answered.retry_after.map(|asked| asked.seconds(self.clock.now()));
                 asked.map(Duration::from_secs)
             }),
-            Err(Unsent::Timeout | Unsent::Unreachable) => Err(Setback::Failing(None)),
+            Err(Unsent::Timeout | Unsent::Unreachable) => Err(DeliveryError::Failing(None)),
             Err(Unsent::Forbidden) => Err(refused("not to be connected to")),
         }
     }
@@ -77,23 +77,23 @@ impl WebPush {
 fn judge(
     answered: Answered,
     asked: impl FnOnce(Answered) -> Option<Duration>,
-) -> Result<(), Setback> {
+) -> Result<(), DeliveryError> {
     match answered.status {
         200..=202 => Ok(()),
-        404 | 410 => Err(Setback::Gone),
-        429 => Err(Setback::Later(asked(answered))),
-        408 | 500..=599 => Err(Setback::Failing(asked(answered))),
-        status => Err(Setback::Refused(format!("status {status}"))),
+        404 | 410 => Err(DeliveryError::Gone),
+        429 => Err(DeliveryError::Later(asked(answered))),
+        408 | 500..=599 => Err(DeliveryError::Failing(asked(answered))),
+        status => Err(DeliveryError::Refused(format!("status {status}"))),
     }
 }
 
-impl Service for WebPush {
+impl PushServiceClient for WebPush {
     fn permits(&self, target: &PushTarget) -> Result<(), Unpushable> {
         if target.app.is_some() {
             return Err(Unpushable("app does not belong to webpush"));
         }
         let keys = target.keys.as_ref().ok_or(Unpushable("webpush needs keys"))?;
-        if Receiver::new(keys).is_none() {
+        if SubscriptionKeys::new(keys).is_none() {
             return Err(Unpushable(
                 "keys must be an uncompressed P-256 point (p256dh) and 16 bytes (auth), base64url",
             ));
@@ -113,14 +113,16 @@ impl Service for WebPush {
         Some(endpoint.map_or_else(|_| String::new(), |url| url.origin().ascii_serialization()))
     }
 
-    fn call<'a>(&'a self, wake: &'a Wake, ttl_s: u64) -> BoxFuture<'a, Result<(), Setback>> {
+    fn call<'a>(&'a self, wake: &'a Wake, ttl_s: u64) -> BoxFuture<'a, Result<(), DeliveryError>> {
         Box::pin(self.send(wake, ttl_s))
     }
 
-    fn probe(&self) -> BoxFuture<'_, Vec<Probe>> {
+    fn probe(&self) -> BoxFuture<'_, Vec<PushProbe>> {
         Box::pin(async {
             let key = self.vapid.public_key().await;
-            vec![Probe::good(format!("the VAPID key can be used; applicationServerKey is {key}"))]
+            vec![PushProbe::good(format!(
+                "the VAPID key can be used; applicationServerKey is {key}"
+            ))]
         })
     }
 }

@@ -22,12 +22,12 @@ const LAST: u8 = 2;
 
 /// The receiver of a subscription.
 #[derive(Debug)]
-pub(super) struct Receiver {
+pub(super) struct SubscriptionKeys {
     point: [u8; 65],
     auth: [u8; 16],
 }
 
-impl Receiver {
+impl SubscriptionKeys {
     /// The receiver with these keys; `None` unless they are an uncompressed point of the curve and
     /// 16 bytes, in base64url with padding or without.
     pub(super) fn new(keys: &WebPushKeys) -> Option<Self> {
@@ -104,9 +104,9 @@ impl ContentKeys {
     }
 }
 
-struct Length(usize);
+struct OkmLength(usize);
 
-impl KeyType for Length {
+impl KeyType for OkmLength {
     fn len(&self) -> usize {
         self.0
     }
@@ -116,7 +116,7 @@ impl KeyType for Length {
 fn expand<const N: usize>(salt: &[u8], secret: &[u8], info: &[u8]) -> Result<[u8; N], ()> {
     let mut out = [0; N];
     let key = Salt::new(HKDF_SHA256, salt).extract(secret);
-    let filled = key.expand(&[info], Length(N)).and_then(|okm| okm.fill(&mut out));
+    let filled = key.expand(&[info], OkmLength(N)).and_then(|okm| okm.fill(&mut out));
     filled.map(|()| out).map_err(|_| ())
 }
 
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_example_of_rfc_8291_comes_out_byte_for_byte() {
-        let receiver = Receiver::new(&keys(POINT, AUTH)).unwrap();
+        let receiver = SubscriptionKeys::new(&keys(POINT, AUTH)).unwrap();
         let sender = bytes("yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw");
         let sender = PrivateKey::from_private_key(&ECDH_P256, &sender).unwrap();
         let salt = bytes("DGv6ra1nlYgDCS1FRnbzlw").try_into().unwrap();
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn every_body_has_one_length_and_no_two_are_alike() {
-        let receiver = Receiver::new(&keys(POINT, AUTH)).unwrap();
+        let receiver = SubscriptionKeys::new(&keys(POINT, AUTH)).unwrap();
         let bodies = [&b""[..], b"{}", &[b'x'; PADDED - 1]].map(|text| receiver.encrypt(text));
         let lengths = bodies.each_ref().map(|body| body.as_ref().unwrap().len());
         assert_eq!(lengths, [16 + 4 + 1 + 65 + PADDED + 16; 3]);
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn keys_that_are_no_receivers_are_refused() {
-        assert!(Receiver::new(&keys(&format!("{POINT}="), &format!("{AUTH}=="))).is_some());
+        assert!(SubscriptionKeys::new(&keys(&format!("{POINT}="), &format!("{AUTH}=="))).is_some());
         let mut off_curve = bytes(POINT);
         off_curve[64] ^= 1;
         let compressed = [&[2], &bytes(POINT)[1..33]].concat();
@@ -202,7 +202,7 @@ mod tests {
             (POINT, "AAAA"),
             (POINT, "BTBZMqHH6r4Tts7J_aSIggAA"),
         ] {
-            assert!(Receiver::new(&keys(point, auth)).is_none(), "{point} {auth}");
+            assert!(SubscriptionKeys::new(&keys(point, auth)).is_none(), "{point} {auth}");
         }
     }
 }

@@ -44,7 +44,7 @@ const KEEP_FOR: Duration = Duration::from_secs(30);
 
 /// Where deliveries may go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct WebhookHttpSettings {
     /// Hosts that initiators may name: a host, or `*.` and a domain.
     pub allowed_hosts: Vec<String>,
     /// Ports beside 443.
@@ -59,7 +59,7 @@ pub struct Settings {
 
 /// Why there is no sender.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
+pub enum WebhookHttpSettingsError {
     /// The file of certificates cannot be read.
     #[error("webhooks.ca_file: {0}")]
     CaFile(String),
@@ -71,7 +71,7 @@ pub enum SettingsError {
 /// Sends deliveries.
 #[derive(Debug)]
 pub struct WebhookHttp {
-    settings: Settings,
+    settings: WebhookHttpSettings,
     client: Client,
 }
 
@@ -79,16 +79,19 @@ impl WebhookHttp {
     /// A sender with the operating system's resolver.
     ///
     /// # Errors
-    /// [`SettingsError`].
-    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+    /// [`WebhookHttpSettingsError`].
+    pub fn new(settings: WebhookHttpSettings) -> Result<Self, WebhookHttpSettingsError> {
         Self::with_lookup(settings, Arc::new(SystemLookup))
     }
 
     /// A sender that asks somebody else for addresses.
     ///
     /// # Errors
-    /// [`SettingsError`].
-    pub fn with_lookup(settings: Settings, lookup: Arc<dyn Lookup>) -> Result<Self, SettingsError> {
+    /// [`WebhookHttpSettingsError`].
+    pub fn with_lookup(
+        settings: WebhookHttpSettings,
+        lookup: Arc<dyn Lookup>,
+    ) -> Result<Self, WebhookHttpSettingsError> {
         let resolver = CheckedResolver {
             lookup,
             allowed: settings.allowed_networks.clone().into(),
@@ -107,10 +110,12 @@ impl WebhookHttp {
             .dns_resolver(resolver);
         if let Some(file) = &settings.ca_file {
             let roots = crate::trust::certificates(file);
-            let unreadable = |why| SettingsError::CaFile(format!("{}: {why}", file.display()));
+            let unreadable =
+                |why| WebhookHttpSettingsError::CaFile(format!("{}: {why}", file.display()));
             builder = builder.tls_certs_merge(roots.map_err(unreadable)?);
         }
-        let client = builder.build().map_err(|error| SettingsError::Client(error.to_string()))?;
+        let client =
+            builder.build().map_err(|error| WebhookHttpSettingsError::Client(error.to_string()))?;
         Ok(Self { settings, client })
     }
 

@@ -9,13 +9,13 @@ use std::net::IpAddr;
 use fido_relay_proto::limits::WEBHOOK_URL;
 use url::{Host, Url};
 
-use super::Settings;
+use super::WebhookHttpSettings;
 use super::address;
 use crate::ports::{Registrar, Unsendable};
 
 /// The URL, if deliveries may go there.
 pub(super) fn permit(
-    settings: &Settings,
+    settings: &WebhookHttpSettings,
     text: &str,
     registrar: Registrar,
 ) -> Result<Url, Unsendable> {

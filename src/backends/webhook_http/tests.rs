@@ -227,7 +227,8 @@ fn no_reserved_address_is_permitted_and_no_public_one_refused() {
 
 #[test]
 fn a_url_is_taken_in_one_form_alone_and_an_address_only_if_it_is_public() {
-    let settings = Settings { allowed_ports: vec![8444], ..Settings::default() };
+    let settings =
+        WebhookHttpSettings { allowed_ports: vec![8444], ..WebhookHttpSettings::default() };
     for text in REFUSED {
         for registrar in [Registrar::Client, Registrar::Operator] {
             assert!(target::permit(&settings, text, registrar).is_err(), "{text}");
@@ -259,7 +260,7 @@ fn a_url_is_taken_in_one_form_alone_and_an_address_only_if_it_is_public() {
 #[test]
 fn an_initiator_names_only_hosts_that_the_operator_listed() {
     let hosts = ["hooks.example.com", "*.example.net", "1.1.1.1"].map(str::to_owned).to_vec();
-    let settings = Settings { allowed_hosts: hosts, ..Settings::default() };
+    let settings = WebhookHttpSettings { allowed_hosts: hosts, ..WebhookHttpSettings::default() };
     for (host, listed) in [
         ("hooks.example.com", true),
         ("a.example.net", true),
@@ -280,7 +281,8 @@ fn an_initiator_names_only_hosts_that_the_operator_listed() {
 
 #[test]
 fn the_switch_for_development_opens_this_machine_and_nothing_else() {
-    let settings = Settings { allow_loopback_http: true, ..Settings::default() };
+    let settings =
+        WebhookHttpSettings { allow_loopback_http: true, ..WebhookHttpSettings::default() };
     for (text, permitted) in [
         ("http://localhost:3000/", true),
         ("http://127.0.0.1:3000/", true),
@@ -292,7 +294,7 @@ fn the_switch_for_development_opens_this_machine_and_nothing_else() {
     ] {
         let found = target::permit(&settings, text, Registrar::Client);
         assert_eq!(found.is_ok(), permitted, "{text}");
-        let off = target::permit(&Settings::default(), text, Registrar::Operator);
+        let off = target::permit(&WebhookHttpSettings::default(), text, Registrar::Operator);
         assert!(off.is_err(), "{text}");
     }
 }
@@ -302,7 +304,7 @@ async fn a_name_with_one_forbidden_address_is_not_connected_to() {
     for address in FORBIDDEN {
         for answer in [&[*address][..], &["1.1.1.1", address], &[address, "1.1.1.1"]] {
             let lookup = Scripted::new(&[answer]);
-            let sender = WebhookHttp::with_lookup(Settings::default(), lookup).unwrap();
+            let sender = WebhookHttp::with_lookup(WebhookHttpSettings::default(), lookup).unwrap();
             let sent = sender.send(letter("https://hooks.example.com/")).await;
             assert_eq!(sent, Err(Unsent::Forbidden), "{answer:?}");
         }
@@ -312,7 +314,8 @@ async fn a_name_with_one_forbidden_address_is_not_connected_to() {
 #[tokio::test]
 async fn a_listed_host_that_leaves_the_list_is_not_sent_to_any_more() {
     let lookup = Scripted::new(&[&["1.1.1.1"]]);
-    let sender = WebhookHttp::with_lookup(Settings::default(), Arc::clone(&lookup) as _).unwrap();
+    let sender =
+        WebhookHttp::with_lookup(WebhookHttpSettings::default(), Arc::clone(&lookup) as _).unwrap();
     let letter =
         OutgoingRequest { registrar: Registrar::Client, ..letter("https://hooks.example.com/") };
     assert_eq!(sender.send(letter).await, Err(Unsent::Forbidden));
@@ -339,10 +342,10 @@ async fn a_name_that_changes_its_mind_never_reaches_the_forbidden_address() {
     let port = good.local_addr().unwrap().port();
     let forbidden = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let (good, forbidden) = (counting(good), counting(forbidden));
-    let settings = Settings {
+    let settings = WebhookHttpSettings {
         allowed_ports: vec![port],
         allowed_networks: vec!["127.0.0.2/32".parse().unwrap()],
-        ..Settings::default()
+        ..WebhookHttpSettings::default()
     };
     let lookup = Scripted::new(&[
         &["127.0.0.2"],
@@ -388,7 +391,8 @@ fn answering(text: String) -> (u16, Arc<AtomicUsize>) {
 }
 
 fn on_loopback() -> WebhookHttp {
-    let settings = Settings { allow_loopback_http: true, ..Settings::default() };
+    let settings =
+        WebhookHttpSettings { allow_loopback_http: true, ..WebhookHttpSettings::default() };
     WebhookHttp::new(settings).unwrap()
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::finding::Finding;
 use super::tls::secret_is_open;
 use crate::backends::embedded::SystemClock;
-use crate::backends::push::{Fault, Probe, SettingsError};
+use crate::backends::push::{ProbeFault, PushProbe, PushSettingsError};
 use crate::config::Config;
 use crate::serve::push;
 
@@ -27,50 +27,50 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     open.into_iter().chain(services.probe().await.into_iter().map(found)).collect()
 }
 
-fn found(probe: Probe) -> Finding {
+fn found(probe: PushProbe) -> Finding {
     match probe.fault {
         None => Finding::good("push", probe.says),
         Some(fault) => Finding::wrong("push", probe.says, remedy(fault)),
     }
 }
 
-fn file_remedy(error: &SettingsError) -> &'static str {
+fn file_remedy(error: &PushSettingsError) -> &'static str {
     match error {
-        SettingsError::File(key, _) if key.starts_with("push.fcm") => {
+        PushSettingsError::File(key, _) if key.starts_with("push.fcm") => {
             "download the service account's key as JSON again, and let the relay's user read it"
         }
-        SettingsError::File(key, _) if key.starts_with("push.apns") => {
+        PushSettingsError::File(key, _) if key.starts_with("push.apns") => {
             "name the .p8 file as Apple gave it, and let the relay's user read it"
         }
-        SettingsError::File(key, _) if key.starts_with("push.webpush") => {
+        PushSettingsError::File(key, _) if key.starts_with("push.webpush") => {
             "name a P-256 private key in PEM, and let the relay's user read it"
         }
-        SettingsError::File(..) => "correct the path, and write the file as PEM",
-        SettingsError::Client(_) => crate::trust::REMEDY,
+        PushSettingsError::File(..) => "correct the path, and write the file as PEM",
+        PushSettingsError::Client(_) => crate::trust::REMEDY,
     }
 }
 
-fn remedy(fault: Fault) -> &'static str {
+fn remedy(fault: ProbeFault) -> &'static str {
     match fault {
-        Fault::Reach => {
+        ProbeFault::Reach => {
             "let this machine reach the service by https, or look at the service's status page; \
              set push.ca_file if a gateway of yours ends its TLS"
         }
-        Fault::FcmAccount => {
+        ProbeFault::FcmAccount => {
             "look at this machine's clock, and make a new key for the service account: this one \
              was removed or disabled"
         }
-        Fault::FcmPermission => {
+        ProbeFault::FcmPermission => {
             "enable the Firebase Cloud Messaging API in the project, and give the service account \
              the role Firebase Cloud Messaging API Admin"
         }
-        Fault::ApnsKey => {
+        ProbeFault::ApnsKey => {
             "correct push.apns.key_id and push.apns.team_id for this .p8 file, use a key that was \
              made for this environment (push.apns.url), and look at this machine's clock"
         }
-        Fault::ApnsTopic => {
+        ProbeFault::ApnsTopic => {
             "correct push.apns.topics to bundle ids of this team that have push notifications"
         }
-        Fault::Unexpected => "look at push.fcm.url and push.apns.url",
+        ProbeFault::Unexpected => "look at push.fcm.url and push.apns.url",
     }
 }

@@ -7,7 +7,7 @@ use fido_relay_proto::{AttemptId, DeviceId, NodeId, Reason, SameNetwork};
 use serde_json::value::RawValue;
 
 use super::fact::Fact;
-use super::state::{Approval, TxBinding, UpstreamSession};
+use super::state::{TxBinding, UpstreamSession, VerifiedAnswer};
 
 /// What a FIDO2 server gave to begin with.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ impl fmt::Debug for Begun {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Verified.
-    Approved(Approval),
+    Approved(VerifiedAnswer),
     /// Refused, for a reason of [`Outcome::Rejected`](fido_relay_proto::Outcome::allows).
     Rejected(Reason),
     /// The server's session had run out.

@@ -7,7 +7,7 @@ use fido_relay_proto::device::{CardErrorCode, CardEvent};
 use fido_relay_proto::{AttemptId, DeviceId, NodeId, Outcome, Reason, Step, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::core::prompt_limits::Why;
+use crate::core::prompt_limits::SuppressionReason;
 
 /// Facts that one ceremony can have, with room: most public steps come once; what comes once a
 /// device, wrong codes, lost prompts and the suppression are bounded too.
@@ -27,17 +27,17 @@ pub struct Fact {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceId>,
     /// What happened, with its details.
-    pub kind: Kind,
+    pub kind: FactKind,
 }
 
 /// The kinds of facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum FactKind {
     /// The ceremony was stored; the device is the only one that it is for.
     Opened,
     /// An offer or challenge was written to the device's socket or listed for it, the first of all
-    /// or the first after [`Kind::Lost`].
+    /// or the first after [`FactKind::Lost`].
     Sent,
     /// A push service took a wake for the device, once a device.
     Woken,
@@ -82,7 +82,7 @@ pub enum Kind {
     Suppressed {
         /// The rule; missing in records of earlier versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        why: Option<Why>,
+        why: Option<SuppressionReason>,
     },
     /// The outcome; the device is the one that ended it, or whose answer was accepted.
     Closed {
@@ -94,7 +94,7 @@ pub enum Kind {
     },
 }
 
-impl Kind {
+impl FactKind {
     /// The public step that it is; none for kinds that watchers do not see.
     #[must_use]
     pub const fn step(&self) -> Option<Step> {

@@ -24,11 +24,11 @@ mod success;
 mod tests;
 
 pub use event::{Begun, Effect, Event, Refusal, Reply, Transition, Verdict};
-pub use fact::{Fact, HISTORY_LIMIT, Kind, ProgressEntry};
+pub use fact::{Fact, FactKind, HISTORY_LIMIT, ProgressEntry};
 pub use policy::COMPLETION_LIMIT_MS;
 pub use state::{
-    Answer, Approval, Ceremony, Challenge, Closed, Code, Evidence, Prompt, Request, State,
-    TxBinding, UpstreamSession,
+    Answer, Ceremony, Challenge, Closed, Code, Prompt, ReceiptEvidence, Request, State, TxBinding,
+    UpstreamSession, VerifiedAnswer,
 };
 pub use success::Success;
 #[cfg(test)]

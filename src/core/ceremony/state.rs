@@ -13,7 +13,7 @@ use fido_relay_proto::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::fact::{Fact, Kind, ProgressEntry};
+use super::fact::{Fact, FactKind, ProgressEntry};
 use super::stored::Stored;
 use crate::core::prompt_limits::{BrowserHash, Lane};
 
@@ -162,7 +162,7 @@ impl fmt::Debug for Answer {
 
 /// What is known of a verified answer: material for the result token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Approval {
+pub struct VerifiedAnswer {
     /// SHA-256 of the credential id (base64url without padding).
     pub cred_hash: String,
     /// Whether the card verified the user (flag UV of the signed authenticator data); `None`
@@ -170,13 +170,13 @@ pub struct Approval {
     pub user_verified: Option<bool>,
     /// What the verdict was about; only where receipts are wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<Box<Evidence>>,
+    pub evidence: Option<Box<ReceiptEvidence>>,
 }
 
 /// What lets somebody verify the card's signature again, years later. The FIDO2 server says what
 /// it alone knows, the ceremony adds what it holds when it closes. Its `Debug` prints nothing.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Evidence {
+pub struct ReceiptEvidence {
     /// The credential's public key (COSE, base64url), where the server is known to have used it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
@@ -189,9 +189,9 @@ pub struct Evidence {
     pub credential: String,
 }
 
-impl fmt::Debug for Evidence {
+impl fmt::Debug for ReceiptEvidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Evidence(hidden)")
+        f.write_str("ReceiptEvidence(hidden)")
     }
 }
 
@@ -205,7 +205,7 @@ pub struct Closed {
     /// When.
     pub at: UnixMillis,
     /// What was verified; only when succeeded.
-    pub approval: Option<Approval>,
+    pub approval: Option<VerifiedAnswer>,
     /// Who vouches for the transaction's words; only when succeeded and for an approval.
     pub tx_binding: Option<TxBinding>,
     /// The answer that was accepted, if one was: (attempt, device, SHA-256 of its bytes), so that
@@ -258,8 +258,8 @@ pub struct Ceremony {
     pub request: Request,
     /// No phone rings for it: it waits for its deadline like one whose phones are away, so that its
     /// opener cannot tell. A code that is typed on a phone finds it all the same.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub silent: bool,
+    #[serde(rename = "silent", skip_serializing_if = "std::ops::Not::not")]
+    pub suppressed: bool,
     /// Whether the phone that took it up and the browser were in one network, where that is compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_network: Option<SameNetwork>,
@@ -294,7 +294,7 @@ impl Ceremony {
         if self.request.device_id.is_some_and(|only| only != device) {
             return Prompt::Nothing;
         }
-        if self.silent && self.is_unclaimed() {
+        if self.suppressed && self.is_unclaimed() {
             return Prompt::Nothing;
         }
         match &self.state {
@@ -329,16 +329,16 @@ impl Ceremony {
     /// device that did not.
     #[must_use]
     pub fn is_acked_by(&self, device: DeviceId) -> bool {
-        self.has_of(device, Kind::Delivered) || self.has_of(device, Kind::Previewed)
+        self.has_of(device, FactKind::Delivered) || self.has_of(device, FactKind::Previewed)
     }
 
     /// Whether a push service took a wake for this device.
     #[must_use]
     pub fn has_woken(&self, device: DeviceId) -> bool {
-        self.has_of(device, Kind::Woken)
+        self.has_of(device, FactKind::Woken)
     }
 
-    fn has_of(&self, device: DeviceId, kind: Kind) -> bool {
+    fn has_of(&self, device: DeviceId, kind: FactKind) -> bool {
         self.history.iter().any(|fact| fact.kind == kind && fact.device == Some(device))
     }
 
@@ -347,17 +347,17 @@ impl Ceremony {
     #[must_use]
     pub fn rang(&self) -> bool {
         let last = self.history.iter().rev().find_map(|fact| match fact.kind {
-            Kind::Sent | Kind::Woken | Kind::Delivered => Some(true),
-            Kind::Lost => Some(false),
-            Kind::Opened
-            | Kind::Previewed
-            | Kind::WrongCode { .. }
-            | Kind::Claimed
-            | Kind::Challenged { .. }
-            | Kind::Card { .. }
-            | Kind::Answered { .. }
-            | Kind::Suppressed { .. }
-            | Kind::Closed { .. } => None,
+            FactKind::Sent | FactKind::Woken | FactKind::Delivered => Some(true),
+            FactKind::Lost => Some(false),
+            FactKind::Opened
+            | FactKind::Previewed
+            | FactKind::WrongCode { .. }
+            | FactKind::Claimed
+            | FactKind::Challenged { .. }
+            | FactKind::Card { .. }
+            | FactKind::Answered { .. }
+            | FactKind::Suppressed { .. }
+            | FactKind::Closed { .. } => None,
         });
         last.unwrap_or(false)
     }

@@ -5,29 +5,34 @@ use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{AttemptId, Binding, DeviceId, NodeId, Outcome, Reason, UnixMillis};
 
 use super::event::{Begun, Effect, Event, Refusal, Reply, Transition, Verdict};
-use super::fact::{DEVICES_LIMIT, Fact, HISTORY_LIMIT, Kind, LOST_LIMIT};
+use super::fact::{DEVICES_LIMIT, Fact, FactKind, HISTORY_LIMIT, LOST_LIMIT};
 use super::policy;
-use super::state::{Answer, Approval, Ceremony, Challenge, Closed, Code, Request, State};
-use crate::core::prompt_limits::Why;
+use super::state::{Answer, Ceremony, Challenge, Closed, Code, Request, State, VerifiedAnswer};
+use crate::core::prompt_limits::SuppressionReason;
 
 /// What is answered, and what must follow.
-type Came = (Reply, Option<Effect>);
+type StepResult = (Reply, Option<Effect>);
 
 impl Ceremony {
     /// A new ceremony. `attempt` names the begin call that binding `none` makes at once;
     /// `suppressed` is the rule by which it is shown to no device.
     #[must_use]
-    pub fn open(request: Request, code: Code, attempt: AttemptId, suppressed: Option<Why>) -> Self {
+    pub fn open(
+        request: Request,
+        code: Code,
+        attempt: AttemptId,
+        suppressed: Option<SuppressionReason>,
+    ) -> Self {
         let (at, device) = (request.opened_at, request.device_id);
-        let mut history = vec![Fact { at, device, kind: Kind::Opened }];
+        let mut history = vec![Fact { at, device, kind: FactKind::Opened }];
         if let Some(why) = suppressed {
-            history.push(Fact { at, device: None, kind: Kind::Suppressed { why: Some(why) } });
+            history.push(Fact { at, device: None, kind: FactKind::Suppressed { why: Some(why) } });
         }
         let state = match request.binding {
             Binding::Code => State::Offered { code, wrong_codes: 0 },
             Binding::None => State::Preparing { attempt, device: None },
         };
-        Self { request, silent: suppressed.is_some(), same_network: None, history, state }
+        Self { request, suppressed: suppressed.is_some(), same_network: None, history, state }
     }
 
     /// The call that the present state asks for, at first and after a restart. Never a completion:
@@ -53,16 +58,16 @@ impl Ceremony {
     }
 
     /// One line for each event.
-    fn apply(&mut self, now: UnixMillis, event: Event) -> Came {
+    fn apply(&mut self, now: UnixMillis, event: Event) -> StepResult {
         // What no device was asked for can be claimed by its code, and nothing else.
-        if self.silent && self.is_unclaimed() && is_about_a_card(&event) {
+        if self.suppressed && self.is_unclaimed() && is_about_a_card(&event) {
             return refused(Refusal::AlreadyClosed);
         }
         match event {
             Event::Sent { device } => self.sent(now, device),
             Event::Lost { device } => self.lost(now, device),
-            Event::Woken { device } => self.note_of(now, device, Kind::Woken),
-            Event::Previewed { device } => self.note_of(now, device, Kind::Previewed),
+            Event::Woken { device } => self.note_of(now, device, FactKind::Woken),
+            Event::Previewed { device } => self.note_of(now, device, FactKind::Previewed),
             Event::Acked { device, of } => self.acked(now, device, of),
             Event::Claim { device, attempt, code, same_network } => {
                 let came = self.claim(now, device, attempt, &code);
@@ -80,7 +85,7 @@ impl Ceremony {
                 let closing = code.filter(|_| event == CardEvent::Error);
                 match closing.and_then(policy::closes_with) {
                     Some(reason) => self.fail(now, reason, Some(device)),
-                    None => self.note(now, device, Kind::Card { event, code }),
+                    None => self.note(now, device, FactKind::Card { event, code }),
                 }
             }
             Event::Answer { device, attempt, credential, digest, by } => {
@@ -137,33 +142,33 @@ impl Ceremony {
         self.close(now, outcome, Some(reason), None);
     }
 
-    fn sent(&mut self, now: UnixMillis, device: DeviceId) -> Came {
+    fn sent(&mut self, now: UnixMillis, device: DeviceId) -> StepResult {
         let is_lost = self.closed().is_none() && !self.rang() && self.times_lost() > 0;
         if is_lost {
-            self.record(now, Some(device), Kind::Sent);
+            self.record(now, Some(device), FactKind::Sent);
             return (Reply::Done, None);
         }
-        self.note(now, device, Kind::Sent)
+        self.note(now, device, FactKind::Sent)
     }
 
-    fn lost(&mut self, now: UnixMillis, device: DeviceId) -> Came {
-        let is_delivered = self.history.iter().any(|fact| fact.kind == Kind::Delivered);
-        let is_woken = self.history.iter().any(|fact| fact.kind == Kind::Woken);
+    fn lost(&mut self, now: UnixMillis, device: DeviceId) -> StepResult {
+        let is_delivered = self.history.iter().any(|fact| fact.kind == FactKind::Delivered);
+        let is_woken = self.history.iter().any(|fact| fact.kind == FactKind::Woken);
         let may_be = self.is_unclaimed() && self.rang() && !is_delivered && !is_woken;
         if !may_be || self.times_lost() >= LOST_LIMIT {
             return ignored();
         }
-        self.record(now, Some(device), Kind::Lost);
+        self.record(now, Some(device), FactKind::Lost);
         (Reply::Done, None)
     }
 
     fn times_lost(&self) -> usize {
-        self.history.iter().filter(|fact| fact.kind == Kind::Lost).count()
+        self.history.iter().filter(|fact| fact.kind == FactKind::Lost).count()
     }
 
-    fn acked(&mut self, now: UnixMillis, device: DeviceId, of: AckOf) -> Came {
+    fn acked(&mut self, now: UnixMillis, device: DeviceId, of: AckOf) -> StepResult {
         match of {
-            AckOf::Offer | AckOf::Challenge => self.note_of(now, device, Kind::Delivered),
+            AckOf::Offer | AckOf::Challenge => self.note_of(now, device, FactKind::Delivered),
             AckOf::Closed => ignored(),
         }
     }
@@ -174,18 +179,18 @@ impl Ceremony {
         device: DeviceId,
         attempt: AttemptId,
         typed: &str,
-    ) -> Came {
+    ) -> StepResult {
         match &mut self.state {
             State::Offered { code, wrong_codes } => {
                 if code.matches(typed) {
                     self.state = State::Preparing { attempt, device: Some(device) };
-                    self.record(now, Some(device), Kind::Claimed);
+                    self.record(now, Some(device), FactKind::Claimed);
                     return (Reply::Done, Some(Effect::Begin { attempt }));
                 }
                 *wrong_codes += 1;
                 let nth = *wrong_codes;
                 let left = CODE_ATTEMPTS.saturating_sub(nth);
-                self.record(now, Some(device), Kind::WrongCode { nth });
+                self.record(now, Some(device), FactKind::WrongCode { nth });
                 if left == 0 {
                     self.fail(now, Reason::WrongCode, Some(device));
                 }
@@ -203,7 +208,7 @@ impl Ceremony {
         }
     }
 
-    fn begun(&mut self, now: UnixMillis, attempt: AttemptId, begun: Begun) -> Came {
+    fn begun(&mut self, now: UnixMillis, attempt: AttemptId, begun: Begun) -> StepResult {
         match &self.state {
             State::Preparing { attempt: current, device } if *current == attempt => {
                 let device = *device;
@@ -217,7 +222,7 @@ impl Ceremony {
                     public_key,
                     tx_binding,
                 }));
-                self.record(now, device, Kind::Challenged { attempt: Some(attempt) });
+                self.record(now, device, FactKind::Challenged { attempt: Some(attempt) });
                 (Reply::Done, None)
             }
             State::Offered { .. }
@@ -228,7 +233,7 @@ impl Ceremony {
         }
     }
 
-    fn begin_failed(&mut self, now: UnixMillis, attempt: AttemptId, reason: Reason) -> Came {
+    fn begin_failed(&mut self, now: UnixMillis, attempt: AttemptId, reason: Reason) -> StepResult {
         match &self.state {
             State::Preparing { attempt: current, .. } if *current == attempt => {
                 self.fail(now, reason, None)
@@ -248,7 +253,7 @@ impl Ceremony {
         answer: Answer,
         digest: [u8; 32],
         by: NodeId,
-    ) -> Came {
+    ) -> StepResult {
         match &self.state {
             State::Challenged(challenge)
                 if challenge.attempt == attempt
@@ -256,7 +261,11 @@ impl Ceremony {
             {
                 let (challenge, device) = (challenge.clone(), answer.device);
                 self.state = State::Verifying { challenge, answer, digest, since: now, by };
-                self.record(now, Some(device), Kind::Answered { attempt, digest, by: Some(by) });
+                self.record(
+                    now,
+                    Some(device),
+                    FactKind::Answered { attempt, digest, by: Some(by) },
+                );
                 (Reply::Accepted { attempt }, Some(Effect::Complete { attempt }))
             }
             State::Verifying { challenge, answer: stored, digest: known, .. } => same_or_refused(
@@ -278,7 +287,7 @@ impl Ceremony {
         }
     }
 
-    fn completed(&mut self, now: UnixMillis, attempt: AttemptId, verdict: Verdict) -> Came {
+    fn completed(&mut self, now: UnixMillis, attempt: AttemptId, verdict: Verdict) -> StepResult {
         match &self.state {
             State::Verifying { challenge, .. } if challenge.attempt == attempt => {}
             State::Offered { .. }
@@ -305,7 +314,7 @@ impl Ceremony {
     }
 
     /// The answer dies with its state: what is to be kept of it is taken along into the end.
-    fn complete_evidence(&self, approval: &mut Approval) {
+    fn complete_evidence(&self, approval: &mut VerifiedAnswer) {
         if let (Some(evidence), State::Verifying { challenge, answer, .. }) =
             (&mut approval.evidence, &self.state)
         {
@@ -314,7 +323,7 @@ impl Ceremony {
         }
     }
 
-    fn decline(&mut self, now: UnixMillis, device: DeviceId, reason: DeclineReason) -> Came {
+    fn decline(&mut self, now: UnixMillis, device: DeviceId, reason: DeclineReason) -> StepResult {
         match &self.state {
             State::Closed(_) => refused(Refusal::AlreadyClosed),
             State::Offered { .. }
@@ -359,7 +368,7 @@ impl Ceremony {
 
     /// News of a card that nobody waits for: late from the device whose answer is stored, out of
     /// place from any other.
-    fn stray_card(&self, device: DeviceId) -> Came {
+    fn stray_card(&self, device: DeviceId) -> StepResult {
         match &self.state {
             State::Verifying { answer, .. } if answer.device == device => ignored(),
             State::Offered { .. }
@@ -387,12 +396,12 @@ impl Ceremony {
         now: UnixMillis,
         outcome: Outcome,
         reason: Option<Reason>,
-        approval: Option<Approval>,
-    ) -> Came {
+        approval: Option<VerifiedAnswer>,
+    ) -> StepResult {
         self.close_by(now, (outcome, reason), approval, None)
     }
 
-    fn fail(&mut self, now: UnixMillis, reason: Reason, by: Option<DeviceId>) -> Came {
+    fn fail(&mut self, now: UnixMillis, reason: Reason, by: Option<DeviceId>) -> StepResult {
         self.close_by(now, (Outcome::Failed, Some(reason)), None, by)
     }
 
@@ -401,9 +410,9 @@ impl Ceremony {
         &mut self,
         now: UnixMillis,
         (outcome, reason): (Outcome, Option<Reason>),
-        approval: Option<Approval>,
+        approval: Option<VerifiedAnswer>,
         by: Option<DeviceId>,
-    ) -> Came {
+    ) -> StepResult {
         debug_assert!(outcome.allows(reason), "{outcome:?} for {reason:?} is in no document");
         let (accepted, binding) = match &self.state {
             State::Verifying { challenge, answer, digest, .. } => {
@@ -417,14 +426,14 @@ impl Ceremony {
         let tx_binding =
             binding.filter(|_| approval.is_some() && self.request.transaction.is_some());
         let device = by.or(accepted.map(|(_, device, _)| device));
-        let at = self.record(now, device, Kind::Closed { outcome, reason });
+        let at = self.record(now, device, FactKind::Closed { outcome, reason });
         self.state =
             State::Closed(Box::new(Closed { outcome, reason, at, approval, tx_binding, accepted }));
         (Reply::Done, None)
     }
 
     /// Notes a step that changes no state, once.
-    fn note(&mut self, now: UnixMillis, device: DeviceId, kind: Kind) -> Came {
+    fn note(&mut self, now: UnixMillis, device: DeviceId, kind: FactKind) -> StepResult {
         let known = self.progress().any(|entry| Some(entry.step) == kind.step());
         if known || self.closed().is_some() {
             return ignored();
@@ -434,7 +443,7 @@ impl Ceremony {
     }
 
     /// Notes what changes no state and belongs to a device, once a device.
-    fn note_of(&mut self, now: UnixMillis, device: DeviceId, kind: Kind) -> Came {
+    fn note_of(&mut self, now: UnixMillis, device: DeviceId, kind: FactKind) -> StepResult {
         let mut same = self.history.iter().filter(|fact| fact.kind == kind);
         let known = same.clone().any(|fact| fact.device == Some(device));
         if known || same.nth(DEVICES_LIMIT - 1).is_some() || self.closed().is_some() {
@@ -446,7 +455,7 @@ impl Ceremony {
 
     /// Adds a fact and tells its time. Nodes' clocks differ a little and may be set back: a fact
     /// is never noted as earlier than the one before it.
-    fn record(&mut self, now: UnixMillis, device: Option<DeviceId>, kind: Kind) -> UnixMillis {
+    fn record(&mut self, now: UnixMillis, device: Option<DeviceId>, kind: FactKind) -> UnixMillis {
         let at = self.history.last().map_or(now, |before| before.at.max(now));
         self.history.push(Fact { at, device, kind });
         debug_assert!(self.history.len() <= HISTORY_LIMIT, "more facts than a ceremony can have");
@@ -474,11 +483,11 @@ fn is_about_a_card(event: &Event) -> bool {
     }
 }
 
-fn ignored() -> Came {
+fn ignored() -> StepResult {
     (Reply::Ignored, None)
 }
 
-fn refused(why: Refusal) -> Came {
+fn refused(why: Refusal) -> StepResult {
     (Reply::Refused(why), None)
 }
 
@@ -487,6 +496,6 @@ fn same_or_refused(
     stored: (AttemptId, DeviceId, [u8; 32]),
     given: (AttemptId, DeviceId, [u8; 32]),
     refusal: Refusal,
-) -> Came {
+) -> StepResult {
     if stored == given { (Reply::Accepted { attempt: given.0 }, None) } else { refused(refusal) }
 }

@@ -6,15 +6,15 @@ use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{Reason, SameNetwork, Step, UnixMillis};
 use serde::Deserialize;
 
-use super::fact::{Fact, Kind, ProgressEntry};
+use super::fact::{Fact, FactKind, ProgressEntry};
 use super::state::{Ceremony, Request, State};
 
 /// A record of any version.
 #[derive(Deserialize)]
 pub(super) struct Stored {
     request: Request,
-    #[serde(default)]
-    silent: bool,
+    #[serde(default, rename = "silent")]
+    suppressed: bool,
     #[serde(default)]
     same_network: Option<SameNetwork>,
     #[serde(default)]
@@ -30,7 +30,7 @@ impl From<Stored> for Ceremony {
         let history = if stored.history.is_empty() { history_of(&stored) } else { stored.history };
         Self {
             request: stored.request,
-            silent: stored.silent,
+            suppressed: stored.suppressed,
             same_network: stored.same_network,
             history,
             state: stored.state,
@@ -52,9 +52,9 @@ fn history_of(stored: &Stored) -> Vec<Fact> {
     };
     let last = stored.progress.last().map_or(stored.request.opened_at, |entry| entry.at);
     let mut internal: Vec<_> =
-        (1..=wrong_codes).map(|nth| fact(last, Kind::WrongCode { nth })).collect();
-    if stored.silent {
-        internal.push(fact(last, Kind::Suppressed { why: None }));
+        (1..=wrong_codes).map(|nth| fact(last, FactKind::WrongCode { nth })).collect();
+    if stored.suppressed {
+        internal.push(fact(last, FactKind::Suppressed { why: None }));
     }
     let steps = stored.progress.iter().filter_map(|entry| step(stored, entry.step, entry.at));
     let (mut history, end): (Vec<_>, Vec<_>) =
@@ -83,22 +83,22 @@ fn step(stored: &Stored, step: Step, at: UnixMillis) -> Option<Fact> {
         State::Closed(_) => (None, accepted.map(|(attempt, ..)| attempt)),
     };
     let (device, kind) = match step {
-        Step::Opened => (stored.request.device_id, Kind::Opened),
-        Step::Sent => (None, Kind::Sent),
-        Step::Woken => (None, Kind::Woken),
-        Step::Delivered => (None, Kind::Delivered),
+        Step::Opened => (stored.request.device_id, FactKind::Opened),
+        Step::Sent => (None, FactKind::Sent),
+        Step::Woken => (None, FactKind::Woken),
+        Step::Delivered => (None, FactKind::Delivered),
         // With a code, only the device that typed it can have answered.
-        Step::Claimed => (claimer.or(accepted.map(|(_, device, ..)| device)), Kind::Claimed),
-        Step::Challenged => (claimer, Kind::Challenged { attempt }),
-        Step::Card => (claimer, Kind::Card { event: CardEvent::Present, code: None }),
+        Step::Claimed => (claimer.or(accepted.map(|(_, device, ..)| device)), FactKind::Claimed),
+        Step::Challenged => (claimer, FactKind::Challenged { attempt }),
+        Step::Card => (claimer, FactKind::Card { event: CardEvent::Present, code: None }),
         Step::Verifying => {
             let (attempt, device, digest, by) = accepted?;
-            (Some(device), Kind::Answered { attempt, digest, by })
+            (Some(device), FactKind::Answered { attempt, digest, by })
         }
         Step::Closed => {
             let State::Closed(closed) = &stored.state else { return None };
             let (outcome, reason) = (closed.outcome, closed.reason);
-            (accepted.map(|(_, device, ..)| device), Kind::Closed { outcome, reason })
+            (accepted.map(|(_, device, ..)| device), FactKind::Closed { outcome, reason })
         }
     };
     Some(Fact { at, device, kind })

@@ -6,7 +6,7 @@ use fido_relay_proto::{
     UnixMillis, Username,
 };
 
-use super::state::{Approval, Ceremony, TxBinding};
+use super::state::{Ceremony, TxBinding, VerifiedAnswer};
 
 /// A ceremony that succeeded, as its initiator may be told.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub struct Success {
     /// Whether phone and browser were in one network, where that is compared.
     pub same_network: Option<SameNetwork>,
     /// What was verified.
-    pub approval: Approval,
+    pub approval: VerifiedAnswer,
     /// When the verdict was stored.
     pub at: UnixMillis,
 }

@@ -1,4 +1,4 @@
-//! What one lane may still ask for: prompts of the last hour, and those since the last success.
+//! The counts of one lane: prompts of the last hour, and those since the last success.
 
 use fido_relay_proto::UnixMillis;
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ impl Budget {
         !self.minutes.is_empty() || self.muted_until.is_some_and(|until| now < until)
     }
 
-    pub(super) fn forget_what_is_over(&mut self, now: UnixMillis, latest_mute: UnixMillis) {
+    pub(super) fn prune(&mut self, now: UnixMillis, latest_mute: UnixMillis) {
         self.minutes.iter_mut().for_each(|(from, _)| *from = now.min(*from));
         self.minutes.retain(|(from, _)| now < from.plus_millis(MINUTE_MS + HOUR_MS));
         self.last = self.last.map(|last| now.min(last));

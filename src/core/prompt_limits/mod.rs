@@ -1,43 +1,43 @@
-//! How much of a person's attention may be asked for, and by which askers: the rules against
-//! prompting a person until they give in ("MFA fatigue") and against guessing codes.
+//! Rate limits on prompts per user, across all initiators: the rules against prompting a person
+//! until they give in ("MFA fatigue") and against guessing codes.
 //!
-//! One record for each username that was ever asked for, whether there is such a user or not, so
-//! that neither an answer nor its delay tells. Pure: it knows no store, no clock and no socket. It
-//! does not know what a ceremony is either: only that one was opened, by which client and from which
-//! browser, and how it ended.
+//! There is one record for each username that was ever requested, whether such a user exists or not,
+//! so that neither an answer nor its delay reveals which. Pure: no store, no clock and no socket. Of
+//! a ceremony these rules know only that it was opened, by which client and from which browser, and
+//! how it ended.
 //!
 //! ```text
 //!  opened ──▶ admit ──▶ rings, counted in its lane
-//!                  └──▶ held back: no phone rings, a typed code still finds it
-//!  ended  ──▶ ended     (expired unseen: the count is taken back; success: its lane is free)
+//!                  └──▶ suppressed: no phone rings, a typed code still finds it
+//!  closed ──▶ ended     (expired unseen: the count is taken back; success: its lane is free)
 //! ```
 //!
-//! Ringing is what is limited; answering by code is not. Each [`Lane`] has a budget of its own, and
-//! no lane takes anything from another: an asker who knows a username and no more uses up what
-//! strangers have, and nothing of a browser in which the user has succeeded before.
+//! Ringing is limited; answering by code is not. Each [`Lane`] has a budget of its own, and no lane
+//! takes anything from another: an initiator that knows only a username uses up the budget of
+//! strangers, and nothing of a browser in which the user has succeeded before.
 
 mod budget;
+mod code_attempts;
 mod own;
 mod policy;
-mod tries;
 
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{CeremonyId, ClientId, Outcome, Reason, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use self::budget::Budget;
+pub use self::code_attempts::{AttemptsExhausted, ClaimHash, CodeAttempts};
 pub use self::policy::Policy;
-pub use self::tries::{Blocked, ClaimHash, Tries};
 
 const MINUTE_MS: u64 = 60 * 1000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
-/// Browsers that are remembered for a user.
+/// Known browsers that are kept per user.
 const BROWSERS: usize = 8;
 /// How long a browser is known after the user's last success in it, in milliseconds.
 const BROWSER_KNOWN_MS: u64 = 90 * DAY_MS;
-/// How often an initiator may lift the pauses of its own prompts within a day.
+/// Unlocks of its own prompts that an initiator has within a day.
 pub const UNLOCKS_PER_DAY: usize = 3;
 
 /// A keyed hash of a browser's secret (base64url): two are equal where the browsers are.
@@ -45,13 +45,13 @@ pub const UNLOCKS_PER_DAY: usize = 3;
 #[serde(transparent)]
 pub struct BrowserHash(pub String);
 
-/// Whose budget a prompt is counted in. A lane's prompts wait for each other and for no others.
+/// The budget that a prompt is counted in. Prompts of one lane never delay those of another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
     /// A browser in which the user has succeeded before.
     Known(BrowserHash),
-    /// This initiator says that it knew the user by a password or a session.
+    /// The initiator asserts that it knew the user by a password or a session.
     Vouched(ClientId),
     /// All initiators that know no more than a username.
     #[default]
@@ -59,78 +59,75 @@ pub enum Lane {
 }
 
 impl Lane {
-    /// Whether the asker knew no more than a username.
+    /// Whether the initiator knew no more than a username.
     #[must_use]
     pub fn is_stranger(&self) -> bool {
         *self == Self::Stranger
     }
 }
 
-/// A ceremony that asks for the person's attention.
+/// A newly opened ceremony that wants to prompt the user.
 #[derive(Clone, Debug)]
-pub struct Ask {
-    /// The ceremony.
+pub struct PromptRequest {
     pub ceremony: CeremonyId,
-    /// Its initiator.
     pub client: ClientId,
-    /// How the initiator knew the user, as far as it is believed.
+    /// How the initiator knew the user, if it may assert that.
     pub prior_auth: PriorAuth,
     /// The browser, where the initiator tells browsers apart.
     pub browser: Option<BrowserHash>,
-    /// When it expires.
+    /// The ceremony's deadline.
     pub until: UnixMillis,
 }
 
-/// What becomes of it.
+/// Whether a ceremony rings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admission {
+pub struct PromptDecision {
     /// Where it is counted if it rings.
     pub lane: Lane,
     /// Why it does not ring; none: it does.
-    pub held: Option<Hold>,
-    /// Prompts that were held back and that the user's phones should now get a notice of.
-    pub notice: Option<Held>,
+    pub suppression: Option<Suppression>,
+    /// Suppressed prompts that the user's phones should get a notice of now.
+    pub notice: Option<SuppressedPrompts>,
 }
 
-/// A rule that holds prompts back.
+/// A rule that suppresses prompts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hold {
-    /// By which configuration key an operator changes it: [`Why::setting`].
-    pub why: Why,
-    /// When it lets the next one pass, if nothing happens before then.
+pub struct Suppression {
+    pub reason: SuppressionReason,
+    /// When it lets the next prompt pass, if nothing happens before then.
     pub until: UnixMillis,
 }
 
-/// Prompts that were held back.
+/// Prompts that were suppressed since the last notice of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
-    /// How many since the last notice.
+pub struct SuppressedPrompts {
     pub count: u32,
-    /// When the first of them was.
+    /// When the first of them was suppressed.
     pub since: UnixMillis,
 }
 
-/// Why a ceremony does not ring.
+/// The rule by which a ceremony does not ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Why {
+pub enum SuppressionReason {
     /// The person said "not me" a while ago.
     Muted,
     /// The person declined this initiator's prompt a moment ago.
     Quiet,
     /// Too many wrong codes of the user's phones; only in records of earlier versions.
     CodesSpent,
-    /// As many prompts as an hour may have.
+    /// The lane's prompts of this hour are used up.
     Hour,
-    /// Too soon after prompts that led to nothing.
+    /// Too soon after prompts without a success.
     Wait,
-    /// As many ceremonies at a time as a lane may have.
+    /// The lane has its maximum of open ceremonies.
     Live,
-    /// One that knew more of the user took its place; only in records of earlier versions.
+    /// A ceremony whose initiator knew more of the user took its place; only in records of earlier
+    /// versions.
     Displaced,
 }
 
-impl Why {
+impl SuppressionReason {
     /// Its name in logs and records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -159,17 +156,17 @@ impl Why {
     }
 }
 
-/// What is known of one user's attention.
+/// The prompt counts and pauses of one username.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserPromptState {
-    live: Vec<Live>,
-    /// Of prompts behind which there was only a username.
+    live: Vec<CountedPrompt>,
+    /// The budget of [`Lane::Stranger`].
     #[serde(rename = "plain")]
     strangers: Budget,
     /// Browsers in which the user has succeeded, each with a lane of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     browsers: Vec<Browser>,
-    /// Of prompts that an initiator vouched for, each with a lane of its own.
+    /// The budgets of [`Lane::Vouched`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     clients: Vec<(ClientId, Budget)>,
     /// Initiators whose prompt was declined, and until when they are quiet.
@@ -180,21 +177,21 @@ pub struct UserPromptState {
     /// Initiators whose next prompt rings whatever strangers have used up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     passes: Vec<ClientId>,
-    /// What each initiator's own prompts come to if every one reaches a phone.
+    /// The same rules over each initiator's own prompts alone, as if each reached a phone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     own: Vec<(ClientId, UserPromptState)>,
-    /// Prompts that were held back since the last notice of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    held: Option<Held>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    held_noticed: Option<UnixMillis>,
+    #[serde(default, rename = "held", skip_serializing_if = "Option::is_none")]
+    suppressed: Option<SuppressedPrompts>,
+    /// When the last notice of suppressed prompts was due.
+    #[serde(default, rename = "held_noticed", skip_serializing_if = "Option::is_none")]
+    noticed: Option<UnixMillis>,
     /// The last change.
     touched: Option<UnixMillis>,
 }
 
-/// A prompt that was counted, and may still be taken back.
+/// A prompt of an open ceremony, with what is needed to take its count back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Live {
+struct CountedPrompt {
     ceremony: CeremonyId,
     #[serde(default, skip_serializing_if = "Lane::is_stranger")]
     lane: Lane,
@@ -215,77 +212,87 @@ struct Browser {
     budget: Budget,
 }
 
-/// How a ceremony ended, as far as it matters here.
+/// The end of a ceremony, as far as it changes the prompt state.
 #[derive(Clone, Debug)]
-pub struct End {
-    /// The ceremony.
+pub struct CeremonyEnd {
     pub ceremony: CeremonyId,
-    /// Its initiator.
     pub client: ClientId,
     /// The lane that it was admitted in.
     pub lane: Lane,
-    /// The browser that asked.
+    /// The browser that opened it.
     pub browser: Option<BrowserHash>,
     /// Whether it reached a phone as a prompt.
     pub rang: bool,
-    /// The outcome.
     pub outcome: Outcome,
-    /// Its reason.
     pub reason: Option<Reason>,
-    /// When.
     pub at: UnixMillis,
 }
 
 impl UserPromptState {
-    /// Decides whether a ceremony rings, and counts it if so. The same ceremony again is decided as
-    /// before and counted once.
-    pub fn admit(&mut self, policy: &Policy, now: UnixMillis, ask: &Ask) -> Admission {
-        self.admit_own(policy, now, ask);
-        self.decide(policy, now, ask)
+    /// Decides whether a ceremony rings, and counts it if so. Idempotent for one ceremony.
+    pub fn admit(
+        &mut self,
+        policy: &Policy,
+        now: UnixMillis,
+        request: &PromptRequest,
+    ) -> PromptDecision {
+        self.admit_own(policy, now, request);
+        self.decide(policy, now, request)
     }
 
-    fn decide(&mut self, policy: &Policy, now: UnixMillis, ask: &Ask) -> Admission {
-        self.forget_what_is_over(policy, now);
-        if let Some(live) = self.live.iter().find(|live| live.ceremony == ask.ceremony) {
-            return Admission { lane: live.lane.clone(), held: None, notice: None };
+    fn decide(
+        &mut self,
+        policy: &Policy,
+        now: UnixMillis,
+        request: &PromptRequest,
+    ) -> PromptDecision {
+        self.prune(policy, now);
+        if let Some(live) = self.live.iter().find(|live| live.ceremony == request.ceremony) {
+            return PromptDecision { lane: live.lane.clone(), suppression: None, notice: None };
         }
-        let lane = self.lane_of(ask);
+        let lane = self.lane_of(request);
         self.touched = Some(now);
-        let held = self.hold(policy, now, &lane, Some(ask.client));
-        let pass = self.passes.iter().position(|client| *client == ask.client);
-        if held.is_some_and(|hold| !self.may_pass(&lane, ask.client, hold)) {
-            return Admission { lane, held, notice: self.note_held(now) };
+        let suppression = self.suppression(policy, now, &lane, Some(request.client));
+        let pass = self.passes.iter().position(|client| *client == request.client);
+        if suppression.is_some_and(|rule| !self.may_pass(&lane, request.client, rule)) {
+            return PromptDecision { lane, suppression, notice: self.note_suppressed(now) };
         }
-        if held.is_some()
+        if suppression.is_some()
             && let Some(pass) = pass
         {
             self.passes.swap_remove(pass);
         }
         let before = self.budget_mut(&lane).count(now);
-        let (ceremony, until) = (ask.ceremony, ask.until);
-        self.live.push(Live { ceremony, lane: lane.clone(), until, at: Some(now), before });
-        Admission { lane, held: None, notice: None }
+        let (ceremony, until) = (request.ceremony, request.until);
+        self.live.push(CountedPrompt {
+            ceremony,
+            lane: lane.clone(),
+            until,
+            at: Some(now),
+            before,
+        });
+        PromptDecision { lane, suppression: None, notice: None }
     }
 
-    fn lane_of(&self, ask: &Ask) -> Lane {
+    fn lane_of(&self, request: &PromptRequest) -> Lane {
         let known = |hash: &&BrowserHash| self.browsers.iter().any(|known| known.hash == **hash);
-        match (ask.browser.as_ref().filter(known), ask.prior_auth) {
+        match (request.browser.as_ref().filter(known), request.prior_auth) {
             (Some(hash), _) => Lane::Known(hash.clone()),
-            (None, PriorAuth::Password | PriorAuth::Session) => Lane::Vouched(ask.client),
+            (None, PriorAuth::Password | PriorAuth::Session) => Lane::Vouched(request.client),
             (None, PriorAuth::None) => Lane::Stranger,
         }
     }
 
-    /// The rule that would hold back a prompt of this lane now, and of this initiator if one is
+    /// The rule that would suppress a prompt of this lane now, and of this initiator if one is
     /// given.
     #[must_use]
-    pub fn hold(
+    pub fn suppression(
         &self,
         policy: &Policy,
         now: UnixMillis,
         lane: &Lane,
         client: Option<ClientId>,
-    ) -> Option<Hold> {
+    ) -> Option<Suppression> {
         let none = Budget::default();
         let budget = self.budget(lane).unwrap_or(&none);
         let quiet =
@@ -296,39 +303,43 @@ impl UserPromptState {
         };
         let pause_ms = policy.pause_ms(lane, budget.unanswered);
         let rules = [
-            (Why::Muted, budget.muted_until),
-            (Why::Quiet, quiet),
-            (Why::Hour, nth_end(budget.ends_within_the_hour(), policy.per_hour(lane))),
-            (Why::Wait, budget.last.map(|last| last.plus_millis(pause_ms))),
-            (Why::Live, live()),
+            (SuppressionReason::Muted, budget.muted_until),
+            (SuppressionReason::Quiet, quiet),
+            (
+                SuppressionReason::Hour,
+                nth_end(budget.ends_within_the_hour(), policy.per_hour(lane)),
+            ),
+            (SuppressionReason::Wait, budget.last.map(|last| last.plus_millis(pause_ms))),
+            (SuppressionReason::Live, live()),
         ];
-        let holds = |(why, until): (Why, Option<UnixMillis>)| {
-            until.filter(|until| now < *until).map(|until| Hold { why, until })
+        let applies = |(reason, until): (SuppressionReason, Option<UnixMillis>)| {
+            until.filter(|until| now < *until).map(|until| Suppression { reason, until })
         };
-        rules.into_iter().find_map(holds)
+        rules.into_iter().find_map(applies)
     }
 
-    fn note_held(&mut self, now: UnixMillis) -> Option<Held> {
-        let held = self.held.get_or_insert(Held { count: 0, since: now });
-        held.count = held.count.saturating_add(1);
-        if self.held_noticed.is_some_and(|at| now < at.plus_millis(HOUR_MS)) {
+    /// Counts a suppressed prompt. Gives those that a notice is due of: at most one notice an hour.
+    fn note_suppressed(&mut self, now: UnixMillis) -> Option<SuppressedPrompts> {
+        let suppressed = self.suppressed.get_or_insert(SuppressedPrompts { count: 0, since: now });
+        suppressed.count = suppressed.count.saturating_add(1);
+        if self.noticed.is_some_and(|at| now < at.plus_millis(HOUR_MS)) {
             return None;
         }
-        self.held_noticed = Some(now);
-        self.held.take()
+        self.noticed = Some(now);
+        self.suppressed.take()
     }
 
-    /// A ceremony has ended. Giving the same end again changes nothing.
-    pub fn ended(&mut self, policy: &Policy, end: &End) {
+    /// Applies the end of a ceremony. Idempotent.
+    pub fn ended(&mut self, policy: &Policy, end: &CeremonyEnd) {
         self.ended_own(policy, end);
         self.settle(policy, end);
     }
 
-    fn settle(&mut self, policy: &Policy, end: &End) {
+    fn settle(&mut self, policy: &Policy, end: &CeremonyEnd) {
         let live = self.live.iter().position(|live| live.ceremony == end.ceremony);
         if let Some(live) = live.map(|at| self.live.swap_remove(at))
-            // A cancellation gives nothing back, whatever is known of the phone by then: it would
-            // ring for free.
+            // A cancellation gives nothing back: an initiator could open and cancel to ring a phone
+            // without spending its budget.
             && end.outcome == Outcome::Expired
             && !end.rang
             && let Some(at) = live.at
@@ -337,8 +348,8 @@ impl UserPromptState {
         }
         match (end.outcome, end.reason) {
             (Outcome::Succeeded, _) => {
-                // What a code alone found was not counted, and frees nothing: else an attacker
-                // could ring thrice more for each sign-in of the person.
+                // A ceremony found by its code alone was not counted, and frees nothing: otherwise
+                // an attacker could ring three more times for each sign-in of the person.
                 if end.rang {
                     self.budget_mut(&end.lane).clear();
                 }
@@ -348,7 +359,7 @@ impl UserPromptState {
             }
             (Outcome::Denied, Some(Reason::NotMe)) => {
                 self.mute_strangers(policy, end.at);
-                // Of the others only the initiator whose word this was.
+                // Of the vouched lanes only that of the initiator which opened this one.
                 if matches!(end.lane, Lane::Vouched(_)) {
                     let until = end.at.plus_millis(policy.not_me_mute_ms);
                     self.budget_mut(&end.lane).mute(until);
@@ -368,23 +379,24 @@ impl UserPromptState {
                 _,
             ) => return,
         }
-        // By nothing else: how long the record is kept must not tell whether a phone was reached.
+        // No other end counts as a change: how long the record is kept must not reveal whether a
+        // phone was reached.
         self.touched = self.touched.max(Some(end.at));
     }
 
-    /// The person said "not me" to prompts that were held back.
+    /// The person said "not me" to suppressed prompts.
     pub fn mute_strangers(&mut self, policy: &Policy, at: UnixMillis) {
         self.strangers.mute(at.plus_millis(policy.not_me_mute_ms));
         self.touched = self.touched.max(Some(at));
     }
 
-    /// Whether the person said "not me" a short while ago.
+    /// Whether strangers are muted because the person said "not me".
     #[must_use]
     pub fn is_after_not_me(&self, now: UnixMillis) -> bool {
         self.strangers.muted_until.is_some_and(|until| now < until)
     }
 
-    /// Lifts every pause, "not me" included, on the operator's word.
+    /// Lifts every pause, "not me" included; for the operator.
     pub fn unlock_all(&mut self, now: UnixMillis) {
         self.strangers = Budget::default();
         self.clients.clear();
@@ -394,7 +406,7 @@ impl UserPromptState {
         self.touched = Some(now);
     }
 
-    /// The lanes that have a budget of their own now.
+    /// The lanes with a budget of their own at this time.
     #[must_use]
     pub fn lanes(&self, now: UnixMillis) -> Vec<Lane> {
         let known = |browser: &&Browser| now < browser.succeeded.plus_millis(BROWSER_KNOWN_MS);
@@ -410,9 +422,9 @@ impl UserPromptState {
         self.quiet.iter().filter(move |(_, until)| now < *until).map(|(client, _)| *client)
     }
 
-    /// When nothing of the record matters any more.
+    /// When the record no longer changes any decision and may be removed.
     #[must_use]
-    pub fn dies_at(&self) -> Option<UnixMillis> {
+    pub fn expires_at(&self) -> Option<UnixMillis> {
         let known = self.browsers.iter().map(|known| known.succeeded.plus_millis(BROWSER_KNOWN_MS));
         let touched = self.touched.map(|touched| touched.plus_millis(DAY_MS));
         known.max().max(touched)
@@ -446,7 +458,7 @@ impl UserPromptState {
         }
     }
 
-    /// A browser that is known no longer is a stranger.
+    /// A browser that is no longer known counts as a stranger.
     fn budget_mut(&mut self, lane: &Lane) -> &mut Budget {
         match lane {
             Lane::Stranger => &mut self.strangers,
@@ -465,10 +477,10 @@ impl UserPromptState {
         }
     }
 
-    /// Drops what no longer matters. Nodes' clocks differ and may be set back: no pause becomes
-    /// longer by that than it is.
-    fn forget_what_is_over(&mut self, policy: &Policy, now: UnixMillis) {
-        // Its end may come a little late, and then takes the count back.
+    /// Drops what has ended. Nodes' clocks differ and may be set back, so every kept time is clamped:
+    /// no pause becomes longer than its configured length.
+    fn prune(&mut self, policy: &Policy, now: UnixMillis) {
+        // Kept for an hour more: a late end still takes its count back.
         self.live.retain(|live| now < live.until.plus_millis(HOUR_MS));
         let latest = now.plus_millis(policy.declined_quiet_ms);
         self.quiet.iter_mut().for_each(|(_, until)| *until = latest.min(*until));
@@ -477,17 +489,17 @@ impl UserPromptState {
         self.unlocks.retain(|(_, at)| now < at.plus_millis(DAY_MS));
         self.browsers.iter_mut().for_each(|known| known.succeeded = now.min(known.succeeded));
         self.browsers.retain(|known| now < known.succeeded.plus_millis(BROWSER_KNOWN_MS));
-        self.held_noticed = self.held_noticed.map(|at| now.min(at));
+        self.noticed = self.noticed.map(|at| now.min(at));
         let latest = now.plus_millis(policy.not_me_mute_ms);
-        self.strangers.forget_what_is_over(now, latest);
-        self.browsers.iter_mut().for_each(|known| known.budget.forget_what_is_over(now, latest));
-        self.clients.iter_mut().for_each(|(_, budget)| budget.forget_what_is_over(now, latest));
+        self.strangers.prune(now, latest);
+        self.browsers.iter_mut().for_each(|known| known.budget.prune(now, latest));
+        self.clients.iter_mut().for_each(|(_, budget)| budget.prune(now, latest));
         self.clients.retain(|(_, budget)| budget.is_in_use(now));
-        self.forget_own(now);
+        self.prune_own(now);
     }
 }
 
-/// When fewer than `limit` of these are left.
+/// The time from which fewer than `limit` of these have yet to end.
 fn nth_end(ends: impl Iterator<Item = UnixMillis>, limit: usize) -> Option<UnixMillis> {
     let mut ends: Vec<_> = ends.collect();
     ends.sort_unstable();

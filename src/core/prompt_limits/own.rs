@@ -1,60 +1,63 @@
-//! An initiator's own prompts: what holds them back, and lifting that.
+//! An initiator's own prompts: what suppresses them, and lifting that.
 //!
-//! What an initiator may learn of its own prompts without learning anything of others: the same
-//! rules, over its own openings and their outcomes alone, as if each prompt that may ring did reach
-//! a phone. So it is the same for a name that no user has, and for a user whose phones are away.
+//! What an initiator may learn of its own prompts reveals nothing of others: it follows from the same
+//! rules over its own openings and their outcomes alone, as if each prompt that may ring reached a
+//! phone. So it is the same for a username without a user and for a user whose phones are offline.
 //!
-//! How many are open at a time is left out: the end of one that others' prompts held back is not
-//! counted, and whether there was such a one must not show.
+//! The limit on open ceremonies is left out: the end of a ceremony that was suppressed because of
+//! other initiators is not counted, and whether there was one must not show.
 
 use fido_relay_proto::{ClientId, UnixMillis};
 
-use super::{Ask, DAY_MS, End, Hold, Lane, Policy, UNLOCKS_PER_DAY, UserPromptState, Why, nth_end};
+use super::{
+    CeremonyEnd, DAY_MS, Lane, Policy, PromptRequest, Suppression, SuppressionReason,
+    UNLOCKS_PER_DAY, UserPromptState, nth_end,
+};
 
-/// Initiators that are reckoned for; the one that has not asked for longest is forgotten.
+/// Initiators with counts of their own; the one with the oldest last opening is dropped.
 const INITIATORS: usize = 8;
 
 impl UserPromptState {
-    /// What holds back an initiator's next prompt of this lane, by its own openings and their
+    /// What suppresses an initiator's next prompt of this lane, by its own openings and their
     /// outcomes alone.
     #[must_use]
-    pub fn own_hold(
+    pub fn own_suppression(
         &self,
         policy: &Policy,
         now: UnixMillis,
         lane: &Lane,
         client: ClientId,
-    ) -> Option<Hold> {
+    ) -> Option<Suppression> {
         let (_, own) = self.own.iter().find(|(of, _)| *of == client)?;
-        own.next_hold(policy, now, lane, client)
+        own.next_suppression(policy, now, lane, client)
     }
 
-    /// What holds back an initiator's next prompt of this lane.
+    /// What suppresses an initiator's next prompt of this lane.
     #[must_use]
-    pub fn next_hold(
+    pub fn next_suppression(
         &self,
         policy: &Policy,
         now: UnixMillis,
         lane: &Lane,
         client: ClientId,
-    ) -> Option<Hold> {
-        let hold = self.hold(policy, now, lane, Some(client))?;
-        (!self.may_pass(lane, client, hold)).then_some(hold)
+    ) -> Option<Suppression> {
+        let rule = self.suppression(policy, now, lane, Some(client))?;
+        (!self.may_pass(lane, client, rule)).then_some(rule)
     }
 
-    /// Lifts the pauses of one initiator's own prompts, on its word: it is no longer quiet, what it
-    /// vouches for is free, and its next prompt rings whatever strangers have used up. "Not me"
-    /// stays.
+    /// Lifts the pauses of one initiator's own prompts at its request: it is no longer quiet, its
+    /// vouched budget is cleared, and its next prompt rings even if strangers have used up theirs.
+    /// "Not me" stays.
     ///
     /// # Errors
-    /// It has done so as often as a day allows, until this time.
+    /// Its unlocks of today are used up, until this time.
     pub fn unlock(
         &mut self,
         policy: &Policy,
         now: UnixMillis,
         client: ClientId,
     ) -> Result<(), UnixMillis> {
-        self.forget_what_is_over(policy, now);
+        self.prune(policy, now);
         let own = self.unlocks.iter().filter(|(by, _)| *by == client);
         let ends = own.map(|(_, at)| at.plus_millis(DAY_MS));
         if let Some(until) = nth_end(ends, UNLOCKS_PER_DAY) {
@@ -66,7 +69,7 @@ impl UserPromptState {
         Ok(())
     }
 
-    /// How often an initiator may still lift the pauses of its own prompts today.
+    /// Unlocks of its own prompts that an initiator has left today.
     #[must_use]
     pub fn unlocks_left(&self, now: UnixMillis, client: ClientId) -> usize {
         let today =
@@ -85,31 +88,33 @@ impl UserPromptState {
         self.touched = Some(now);
     }
 
-    /// Whether an initiator has lifted what holds this prompt back.
-    pub(super) fn may_pass(&self, lane: &Lane, client: ClientId, hold: Hold) -> bool {
-        *lane == Lane::Stranger && hold.why != Why::Muted && self.passes.contains(&client)
+    /// Whether an initiator has lifted what suppresses this prompt.
+    pub(super) fn may_pass(&self, lane: &Lane, client: ClientId, suppression: Suppression) -> bool {
+        *lane == Lane::Stranger
+            && suppression.reason != SuppressionReason::Muted
+            && self.passes.contains(&client)
     }
 
-    pub(super) fn admit_own(&mut self, policy: &Policy, now: UnixMillis, ask: &Ask) {
-        // Of a known browser its initiator knows already that the user succeeded there, and such
-        // prompts take nothing from the lanes that are reckoned here.
-        if !matches!(self.lane_of(ask), Lane::Known(_)) {
-            let ask = Ask { browser: None, ..ask.clone() };
-            let own = self.own_mut(ask.client);
-            own.decide(policy, now, &ask);
+    pub(super) fn admit_own(&mut self, policy: &Policy, now: UnixMillis, request: &PromptRequest) {
+        // The initiator of a known browser knows already that the user succeeded there, and such
+        // prompts take nothing from the lanes that are counted here.
+        if !matches!(self.lane_of(request), Lane::Known(_)) {
+            let request = PromptRequest { browser: None, ..request.clone() };
+            let own = self.own_mut(request.client);
+            own.decide(policy, now, &request);
             own.live.clear();
-            (own.held, own.held_noticed) = (None, None);
+            (own.suppressed, own.noticed) = (None, None);
         }
     }
 
-    pub(super) fn ended_own(&mut self, policy: &Policy, end: &End) {
+    pub(super) fn ended_own(&mut self, policy: &Policy, end: &CeremonyEnd) {
         if !matches!(end.lane, Lane::Known(_)) {
-            let own = End { rang: true, browser: None, ..end.clone() };
+            let own = CeremonyEnd { rang: true, browser: None, ..end.clone() };
             self.own_mut(end.client).settle(policy, &own);
         }
     }
 
-    pub(super) fn forget_own(&mut self, now: UnixMillis) {
+    pub(super) fn prune_own(&mut self, now: UnixMillis) {
         self.own.iter_mut().for_each(|(_, own)| own.touched = own.touched.map(|at| now.min(at)));
         let is_recent = |at: UnixMillis| now < at.plus_millis(DAY_MS);
         self.own.retain(|(_, own)| own.touched.is_some_and(is_recent));

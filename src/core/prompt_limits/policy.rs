@@ -1,13 +1,13 @@
-//! The rules' numbers, which an operator may set.
+//! The limits of the rules, as an operator may configure them.
 
 use super::Lane;
 
-/// Bounds of attention; times in milliseconds.
+/// The limits on prompts and codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Ceremonies of a lane that ring or wait for their turn.
+    /// Open ceremonies of a lane, ringing or waiting.
     pub live: usize,
-    /// Those of them that phones ring for, while no phone has taken them up.
+    /// Those of them that may ring at a time before a phone claims them.
     pub ringing: usize,
     /// Prompts without a success in between that need no pause.
     pub free_prompts: u32,
@@ -16,7 +16,7 @@ pub struct Policy {
     /// Prompts of strangers, and of one known browser, within an hour, counted by the minute: the
     /// last one of a minute counts up to 59 seconds longer.
     pub prompts_per_hour: usize,
-    /// Prompts that one initiator vouches for, within an hour.
+    /// Prompts of one initiator with `prior_auth`, within an hour.
     pub vouched_per_hour: usize,
     /// Pause for one initiator after the person declined its prompt, in milliseconds.
     pub declined_quiet_ms: u64,

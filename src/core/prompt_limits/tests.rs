@@ -28,9 +28,9 @@ impl Person {
         self
     }
 
-    fn ask(&mut self, prior_auth: PriorAuth, browser: Option<&str>) -> Ask {
+    fn ask(&mut self, prior_auth: PriorAuth, browser: Option<&str>) -> PromptRequest {
         self.asked += 1;
-        Ask {
+        PromptRequest {
             ceremony: ceremony(self.asked),
             client: SHOP,
             prior_auth,
@@ -39,26 +39,26 @@ impl Person {
         }
     }
 
-    fn admit(&mut self, ask: &Ask) -> Option<Why> {
+    fn admit(&mut self, ask: &PromptRequest) -> Option<SuppressionReason> {
         let admission = self.standing.admit(&self.policy, self.now, ask);
         self.lane = admission.lane;
-        admission.held.map(|hold| hold.why)
+        admission.suppression.map(|suppression| suppression.reason)
     }
 
     /// An asker that knows the username and no more.
-    fn asked(&mut self) -> Option<Why> {
+    fn asked(&mut self) -> Option<SuppressionReason> {
         let ask = self.ask(PriorAuth::None, None);
         self.admit(&ask)
     }
 
     /// An initiator that vouches for the user.
-    fn asked_by(&mut self, client: ClientId) -> Option<Why> {
-        let ask = Ask { client, ..self.ask(PriorAuth::Password, None) };
+    fn asked_by(&mut self, client: ClientId) -> Option<SuppressionReason> {
+        let ask = PromptRequest { client, ..self.ask(PriorAuth::Password, None) };
         self.admit(&ask)
     }
 
     /// A browser that its page tells from others.
-    fn asked_from(&mut self, browser: &str) -> Option<Why> {
+    fn asked_from(&mut self, browser: &str) -> Option<SuppressionReason> {
         let ask = self.ask(PriorAuth::None, Some(browser));
         self.admit(&ask)
     }
@@ -75,7 +75,7 @@ impl Person {
         rang: bool,
         (outcome, reason): (Outcome, Option<Reason>),
     ) {
-        let end = End {
+        let end = CeremonyEnd {
             ceremony: ceremony(self.asked),
             client,
             lane: self.lane.clone(),
@@ -118,9 +118,9 @@ fn three_prompts_are_free_and_then_the_pauses_grow_to_half_an_hour() {
         person.ends(Outcome::Cancelled, None);
     }
     for pause in [MINUTE, 5 * MINUTE, 30 * MINUTE, 30 * MINUTE] {
-        assert_eq!(person.asked(), Some(Why::Wait));
+        assert_eq!(person.asked(), Some(SuppressionReason::Wait));
         person.waits(pause - 1);
-        assert_eq!(person.asked(), Some(Why::Wait), "{pause} ms are not over");
+        assert_eq!(person.asked(), Some(SuppressionReason::Wait), "{pause} ms are not over");
         person.waits(1);
         assert_eq!(person.asked(), None, "{pause} ms are over");
         person.ends(Outcome::Expired, Some(Reason::Deadline));
@@ -136,7 +136,7 @@ fn one_that_is_held_back_does_not_make_the_pause_longer() {
     }
     for _ in 0..50 {
         person.waits(1000);
-        assert_eq!(person.asked(), Some(Why::Wait));
+        assert_eq!(person.asked(), Some(SuppressionReason::Wait));
     }
     person.waits(10_000);
     assert_eq!(person.asked(), None, "an attacker cannot push the pause ahead of them");
@@ -170,7 +170,7 @@ fn cancelling_early_gives_nothing_back() {
         // Its phone's word may come later than the cancellation.
         person.ends_as(SHOP, None, false, (Outcome::Cancelled, None));
     }
-    assert_eq!(person.asked(), Some(Why::Wait));
+    assert_eq!(person.asked(), Some(SuppressionReason::Wait));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_success_makes_its_own_lane_free_again_and_no_other() {
         assert_eq!(person.asked_from("laptop"), None);
         person.ends_as(SHOP, Some("laptop"), true, (Outcome::Succeeded, None));
     }
-    assert_eq!(person.asked(), Some(Why::Wait), "strangers gain nothing by it");
+    assert_eq!(person.asked(), Some(SuppressionReason::Wait), "strangers gain nothing by it");
     person.waits(MINUTE);
     assert_eq!(person.asked(), None);
     person.ends(Outcome::Succeeded, None);
@@ -193,7 +193,7 @@ fn a_success_makes_its_own_lane_free_again_and_no_other() {
         assert_eq!(person.asked(), None);
         person.ends(Outcome::Cancelled, None);
     }
-    assert_eq!(person.asked(), Some(Why::Wait));
+    assert_eq!(person.asked(), Some(SuppressionReason::Wait));
 }
 
 #[test]
@@ -203,9 +203,9 @@ fn a_success_that_rang_on_no_phone_frees_nothing_and_makes_its_browser_known() {
         person.asked();
         person.ends(Outcome::Cancelled, None);
     }
-    assert_eq!(person.asked_from("laptop"), Some(Why::Wait));
+    assert_eq!(person.asked_from("laptop"), Some(SuppressionReason::Wait));
     person.ends_as(SHOP, Some("laptop"), false, (Outcome::Succeeded, None));
-    assert_eq!(person.asked(), Some(Why::Wait), "an attacker gains no prompt by it");
+    assert_eq!(person.asked(), Some(SuppressionReason::Wait), "an attacker gains no prompt by it");
     assert_eq!(person.asked_from("laptop"), None);
 }
 
@@ -218,16 +218,16 @@ fn an_hour_has_ten_prompts_of_strangers_and_twenty_of_each_initiator_that_vouche
         person.ends(Outcome::Cancelled, None);
         person.waits(1);
     }
-    assert_eq!(person.asked(), Some(Why::Hour));
+    assert_eq!(person.asked(), Some(SuppressionReason::Hour));
     for client in [SHOP, BANK] {
         for _ in 0..20 {
             assert_eq!(person.asked_by(client), None);
             person.ends_as(client, None, true, (Outcome::Cancelled, None));
         }
-        assert_eq!(person.asked_by(client), Some(Why::Hour));
+        assert_eq!(person.asked_by(client), Some(SuppressionReason::Hour));
     }
     person.waits(60 * MINUTE);
-    assert_eq!(person.asked(), Some(Why::Hour), "they are counted by the minute");
+    assert_eq!(person.asked(), Some(SuppressionReason::Hour), "they are counted by the minute");
     person.waits(MINUTE - 10);
     assert_eq!(person.asked(), None);
 }
@@ -248,14 +248,14 @@ fn three_live_at_a_time_in_a_lane_and_a_place_is_free_when_one_ends_or_expires()
     for _ in 0..3 {
         assert_eq!(person.asked(), None);
     }
-    assert_eq!(person.asked(), Some(Why::Live));
+    assert_eq!(person.asked(), Some(SuppressionReason::Live));
     assert_eq!(person.asked_by(BANK), None, "another lane");
     person.asked = 2;
     person.lane = Lane::Stranger;
     person.ends(Outcome::Cancelled, None);
     person.asked = 100;
     assert_eq!(person.asked(), None);
-    assert_eq!(person.asked(), Some(Why::Live));
+    assert_eq!(person.asked(), Some(SuppressionReason::Live));
     person.waits(2 * MINUTE);
     assert_eq!(person.asked(), None, "an expiry needs no word");
 }
@@ -270,8 +270,12 @@ fn a_flood_by_the_name_alone_costs_the_other_lanes_nothing() {
     }
     person.lane = Lane::Stranger;
     person.says_not_me();
-    assert_eq!(person.asked(), Some(Why::Muted));
-    assert_eq!(person.asked_from("nobody knows it"), Some(Why::Muted), "it is a stranger");
+    assert_eq!(person.asked(), Some(SuppressionReason::Muted));
+    assert_eq!(
+        person.asked_from("nobody knows it"),
+        Some(SuppressionReason::Muted),
+        "it is a stranger"
+    );
     assert_eq!(person.asked_by(SHOP), None);
     assert_eq!(person.asked_from("laptop"), None);
 }
@@ -298,10 +302,10 @@ fn not_me_mutes_strangers_of_all_initiators_for_twenty_minutes() {
     person.asked();
     person.says_not_me();
     assert!(person.standing.is_after_not_me(person.now));
-    let ask = Ask { client: BANK, ..person.ask(PriorAuth::None, None) };
-    assert_eq!(person.admit(&ask), Some(Why::Muted), "other initiators too");
+    let ask = PromptRequest { client: BANK, ..person.ask(PriorAuth::None, None) };
+    assert_eq!(person.admit(&ask), Some(SuppressionReason::Muted), "other initiators too");
     person.waits(20 * MINUTE - 1);
-    assert_eq!(person.asked(), Some(Why::Muted));
+    assert_eq!(person.asked(), Some(SuppressionReason::Muted));
     person.waits(1);
     assert_eq!(person.asked(), None);
     assert!(!person.standing.is_after_not_me(person.now));
@@ -313,8 +317,8 @@ fn not_me_to_one_that_vouches_mutes_strangers_and_that_initiator_alone() {
     person.succeeds_in("laptop");
     person.asked_by(SHOP);
     person.says_not_me();
-    assert_eq!(person.asked_by(SHOP), Some(Why::Muted));
-    assert_eq!(person.asked(), Some(Why::Muted));
+    assert_eq!(person.asked_by(SHOP), Some(SuppressionReason::Muted));
+    assert_eq!(person.asked(), Some(SuppressionReason::Muted));
     assert_eq!(person.asked_by(BANK), None);
     assert_eq!(person.asked_from("laptop"), None);
 }
@@ -324,8 +328,8 @@ fn after_a_plain_no_the_same_initiator_is_quiet_for_a_minute_and_others_are_not(
     let mut person = Person::new();
     person.asked();
     person.ends(Outcome::Denied, Some(Reason::Declined));
-    assert_eq!(person.asked(), Some(Why::Quiet));
-    let ask = Ask { client: BANK, ..person.ask(PriorAuth::None, None) };
+    assert_eq!(person.asked(), Some(SuppressionReason::Quiet));
+    let ask = PromptRequest { client: BANK, ..person.ask(PriorAuth::None, None) };
     assert_eq!(person.admit(&ask), None);
     person.waits(MINUTE);
     assert_eq!(person.asked(), None);
@@ -375,18 +379,18 @@ fn an_initiator_lifts_the_pauses_of_its_own_prompts_three_times_a_day() {
         person.asked();
         person.ends(Outcome::Cancelled, None);
     }
-    assert_eq!(person.asked(), Some(Why::Wait));
+    assert_eq!(person.asked(), Some(SuppressionReason::Wait));
     assert_eq!(person.standing.unlock(&person.policy, person.now, SHOP), Ok(()));
-    let others = Ask { client: BANK, ..person.ask(PriorAuth::None, None) };
-    assert_eq!(person.admit(&others), Some(Why::Wait), "of no other");
+    let others = PromptRequest { client: BANK, ..person.ask(PriorAuth::None, None) };
+    assert_eq!(person.admit(&others), Some(SuppressionReason::Wait), "of no other");
     assert_eq!(person.asked(), None);
     person.ends(Outcome::Cancelled, None);
-    assert_eq!(person.asked(), Some(Why::Wait), "for one prompt");
+    assert_eq!(person.asked(), Some(SuppressionReason::Wait), "for one prompt");
     assert_eq!(person.standing.unlock(&person.policy, person.now, SHOP), Ok(()));
     person.lane = Lane::Stranger;
     person.says_not_me();
     assert_eq!(person.standing.unlock(&person.policy, person.now, SHOP), Ok(()));
-    assert_eq!(person.asked(), Some(Why::Muted), "\"not me\" is the person's");
+    assert_eq!(person.asked(), Some(SuppressionReason::Muted), "\"not me\" is the person's");
     let first_again = NOON.plus_millis(DAY_MS);
     let fourth = person.standing.unlock(&person.policy, person.now, SHOP);
     assert_eq!(fourth, Err(first_again), "the fourth");
@@ -398,17 +402,17 @@ fn an_initiator_lifts_the_pauses_of_its_own_prompts_three_times_a_day() {
 /// at it this rule does not.
 #[test]
 fn each_rule_says_when_it_lets_pass() {
-    type Story = (Why, fn(&mut Person));
+    type Story = (SuppressionReason, fn(&mut Person));
     let stories: [Story; 5] = [
-        (Why::Muted, |person| {
+        (SuppressionReason::Muted, |person| {
             person.asked();
             person.says_not_me();
         }),
-        (Why::Quiet, |person| {
+        (SuppressionReason::Quiet, |person| {
             person.asked();
             person.ends(Outcome::Denied, Some(Reason::Declined));
         }),
-        (Why::Hour, |person| {
+        (SuppressionReason::Hour, |person| {
             person.policy.free_prompts = 100;
             for _ in 0..10 {
                 person.asked();
@@ -416,14 +420,14 @@ fn each_rule_says_when_it_lets_pass() {
                 person.waits(40_000);
             }
         }),
-        (Why::Wait, |person| {
+        (SuppressionReason::Wait, |person| {
             for _ in 0..4 {
                 person.asked();
                 person.ends(Outcome::Cancelled, None);
                 person.waits(61_000);
             }
         }),
-        (Why::Live, |person| {
+        (SuppressionReason::Live, |person| {
             for _ in 0..3 {
                 person.asked();
                 person.waits(1000);
@@ -435,14 +439,14 @@ fn each_rule_says_when_it_lets_pass() {
         let mut person = Person::new();
         story(&mut person);
         let ask = person.ask(PriorAuth::None, None);
-        let held = person.standing.admit(&person.policy, person.now, &ask).held.unwrap();
-        assert_eq!(held.why, why);
-        assert!(held.until > person.now, "{why:?}");
-        let before = UnixMillis(held.until.0 - 1);
-        let still = person.standing.clone().admit(&person.policy, before, &ask).held;
-        assert_eq!(still.map(|hold| hold.why), Some(why));
-        let then = person.standing.admit(&person.policy, held.until, &ask).held;
-        assert_ne!(then.map(|hold| hold.why), Some(why), "{held:?}");
+        let rule = person.standing.admit(&person.policy, person.now, &ask).suppression.unwrap();
+        assert_eq!(rule.reason, why);
+        assert!(rule.until > person.now, "{why:?}");
+        let before = UnixMillis(rule.until.0 - 1);
+        let still = person.standing.clone().admit(&person.policy, before, &ask).suppression;
+        assert_eq!(still.map(|suppression| suppression.reason), Some(why));
+        let then = person.standing.admit(&person.policy, rule.until, &ask).suppression;
+        assert_ne!(then.map(|suppression| suppression.reason), Some(why), "{rule:?}");
     }
 }
 
@@ -463,11 +467,11 @@ fn the_record_stays_small_and_dies_a_day_after_its_last_change_or_with_its_brows
     }
     assert!(longest < 7_000, "{longest} bytes");
     let days = person.now.plus_millis(90 * 24 * 60 * MINUTE);
-    assert!(person.standing.dies_at().is_some_and(|at| at <= days));
+    assert!(person.standing.expires_at().is_some_and(|at| at <= days));
     let mut stranger = Person::new();
     stranger.asked();
-    assert_eq!(stranger.standing.dies_at(), Some(NOON.plus_millis(DAY_MS)));
-    assert_eq!(UserPromptState::default().dies_at(), None);
+    assert_eq!(stranger.standing.expires_at(), Some(NOON.plus_millis(DAY_MS)));
+    assert_eq!(UserPromptState::default().expires_at(), None);
 }
 
 #[test]
@@ -481,7 +485,7 @@ fn a_clock_that_is_set_back_makes_no_pause_longer_than_it_is() {
     person.lane = Lane::Stranger;
     person.says_not_me();
     person.now = NOON;
-    assert_eq!(person.asked(), Some(Why::Muted));
+    assert_eq!(person.asked(), Some(SuppressionReason::Muted));
     person.waits(24 * 60 * MINUTE);
     assert_eq!(person.asked(), None);
 }
@@ -495,6 +499,6 @@ fn a_record_of_an_earlier_version_keeps_what_strangers_had_used_up() {
         "quiet":[],"wrong_codes":[1800000000000],"touched":1800000000000}"#;
     let mut person = Person::new();
     person.standing = serde_json::from_str(earlier).unwrap();
-    assert_eq!(person.asked(), Some(Why::Wait));
+    assert_eq!(person.asked(), Some(SuppressionReason::Wait));
     assert_eq!(person.asked_by(SHOP), None);
 }

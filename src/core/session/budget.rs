@@ -1,18 +1,18 @@
 //! Counting in a few words: a rate in one number, and the rare list of policy errors.
 
-use super::limits::Budget;
+use super::limits::FrameBudget;
 
 /// The generic cell rate algorithm: a token bucket held as the one instant at which it will be
 /// full again.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub(super) struct TokenBucket {
     full_at: u64,
 }
 
-impl Meter {
+impl TokenBucket {
     /// Takes one frame out of the budget; tells whether there was one. A refused frame costs
     /// nothing, so that a peer that slows down is served again at once.
-    pub(super) fn admit(&mut self, now: u64, budget: Budget) -> bool {
+    pub(super) fn admit(&mut self, now: u64, budget: FrameBudget) -> bool {
         let from = self.full_at.max(now);
         let burst = u64::from(budget.burst.max(1));
         let allowed = budget.every_ms.saturating_mul(burst - 1);
@@ -27,12 +27,12 @@ impl Meter {
 /// The policy errors of one socket. Most sockets never make one, so nothing is kept for them.
 #[derive(Debug, Default)]
 pub(super) struct PolicyErrors {
-    recent: Option<Box<Recent>>,
+    recent: Option<Box<ErrorTimes>>,
 }
 
 /// When the latest errors were, the oldest first.
 #[derive(Debug, Default)]
-struct Recent {
+struct ErrorTimes {
     times: Vec<u64>,
 }
 

@@ -6,7 +6,7 @@ use fido_relay_proto::{DeviceFrame, shape};
 
 /// A sustained rate with a burst on top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub struct FrameBudget {
     /// Milliseconds that each frame costs: 100 is ten a second, sustained.
     pub every_ms: u64,
     /// Frames at once after a silence; at least 1.
@@ -25,10 +25,10 @@ pub struct Limits {
     /// Object keys in any frame.
     pub json_keys: usize,
     /// Text frames.
-    pub text: Budget,
+    pub text: FrameBudget,
     /// Pings and pongs. The burst leaves room for the pongs that a sleeping phone's network held
     /// back and the app's own pings.
-    pub control: Budget,
+    pub control: FrameBudget,
     /// As many policy errors within [`Self::policy_window_ms`] close the socket; at least 1.
     pub policy_errors: usize,
     /// The window of [`Self::policy_errors`].
@@ -58,8 +58,8 @@ impl Default for Limits {
             frame_after_auth: FRAME_AFTER_AUTH,
             json_depth: JSON_DEPTH,
             json_keys: JSON_KEYS,
-            text: Budget { every_ms: 100, burst: 30 },
-            control: Budget { every_ms: 500, burst: 4 },
+            text: FrameBudget { every_ms: 100, burst: 30 },
+            control: FrameBudget { every_ms: 500, burst: 4 },
             policy_errors: 5,
             policy_window_ms: 60_000,
             ping_every_ms: 25_000,

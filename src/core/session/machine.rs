@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fido_relay_proto::device::{Auth, FrameError, FrameErrorCode};
 use fido_relay_proto::{ConnectionId, DeviceFrame, RelayFrame};
 
-use super::budget::{Meter, PolicyErrors};
+use super::budget::{PolicyErrors, TokenBucket};
 use super::close::CloseReason;
 use super::limits::{Jitter, Limits};
 use super::nonce::Nonce;
@@ -78,8 +78,8 @@ enum SessionState {
 pub struct Session {
     standing: SessionState,
     limits: Arc<Limits>,
-    text: Meter,
-    control: Meter,
+    text: TokenBucket,
+    control: TokenBucket,
     errors: PolicyErrors,
     ping_at: u64,
     /// Pings since the last sign of life.
@@ -103,8 +103,8 @@ impl Session {
         let session = Self {
             standing: SessionState::Awaiting { nonce: Box::new(nonce), until: auth_deadline },
             limits,
-            text: Meter::default(),
-            control: Meter::default(),
+            text: TokenBucket::default(),
+            control: TokenBucket::default(),
             errors: PolicyErrors::default(),
             ping_at: u64::MAX,
             silent: 0,

@@ -14,7 +14,7 @@ use super::devices::Whose;
 use super::{Admin, Operator};
 use crate::app::devices::Device;
 use crate::app::users::{self, LaneState};
-use crate::core::prompt_limits::{Blocked, Lane, Policy, Why};
+use crate::core::prompt_limits::{AttemptsExhausted, Lane, Policy, SuppressionReason};
 use crate::edge::fields::QueryOf;
 use crate::edge::refusal::Refusal;
 use crate::rfc3339;
@@ -56,7 +56,7 @@ pub struct LaneEntry {
     pub rings: bool,
     /// The rule that holds it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<Why>,
+    pub why: Option<SuppressionReason>,
     /// The key of the configuration that sets the rule's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setting: Option<String>,
@@ -75,9 +75,9 @@ impl From<LaneState> for LaneEntry {
             },
             client_id: client,
             rings: hold.is_none(),
-            why: hold.map(|hold| hold.why),
-            setting: hold.and_then(|hold| hold.why.setting()).map(str::to_owned),
-            until: hold.map(|hold| rfc3339::format(hold.until)),
+            why: hold.map(|suppression| suppression.reason),
+            setting: hold.and_then(|suppression| suppression.reason.setting()).map(str::to_owned),
+            until: hold.map(|suppression| rfc3339::format(suppression.until)),
         }
     }
 }
@@ -119,9 +119,9 @@ impl PhoneEntry {
             platform: device.platform,
             wrong_codes_today: per_day.saturating_sub(device.tries.left_today(policy, now)),
             wrong_codes_per_day: per_day,
-            blocked: device.tries.blocked(policy, now).map(|blocked| match blocked {
-                Blocked::Today => CodesBlocked::Today,
-                Blocked::Locked => CodesBlocked::Locked,
+            blocked: device.tries.exhausted(policy, now).map(|blocked| match blocked {
+                AttemptsExhausted::Today => CodesBlocked::Today,
+                AttemptsExhausted::Locked => CodesBlocked::Locked,
             }),
         }
     }

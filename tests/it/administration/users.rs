@@ -4,7 +4,7 @@
 use fido_relay::app::devices::UserKey;
 use fido_relay::app::users::{put_standing, standing};
 use fido_relay::config::Config;
-use fido_relay::core::prompt_limits::{Ask, BrowserHash, End, Lane, Policy};
+use fido_relay::core::prompt_limits::{BrowserHash, CeremonyEnd, Lane, Policy, PromptRequest};
 use fido_relay::ports::{Batch, Store};
 use fido_relay_proto::device::{DeclineReason, FrameErrorCode, NoticeEvent};
 use fido_relay_proto::life::PriorAuth;
@@ -136,10 +136,11 @@ async fn makes_known(store: &dyn Store, browser: &str, now: UnixMillis) {
     let browser = Some(BrowserHash(browser.to_owned()));
     let until = now.plus_secs(60);
     let prior_auth = PriorAuth::None;
-    let ask = Ask { ceremony, client, prior_auth, browser: browser.clone(), until };
+    let ask = PromptRequest { ceremony, client, prior_auth, browser: browser.clone(), until };
     standing.admit(&Policy::default(), now, &ask);
     let (lane, outcome) = (Lane::Stranger, Outcome::Succeeded);
-    let end = End { ceremony, client, lane, browser, rang: true, outcome, reason: None, at: now };
+    let end =
+        CeremonyEnd { ceremony, client, lane, browser, rang: true, outcome, reason: None, at: now };
     standing.ended(&Policy::default(), &end);
     let batch = put_standing(Batch::new(), &user, revision, &standing).unwrap();
     store.commit(batch).await.unwrap();

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fido_relay::backends::embedded::{FileStore, MemoryStore, Options, Part};
+use fido_relay::backends::embedded::{FileStore, MemoryStore, StoreFile, StoreOptions};
 use fido_relay::ports::{Bucket, Revision, Store};
 use redb::StorageBackend;
 
@@ -67,12 +67,12 @@ async fn the_store_on_disk_holds_what_a_model_has_also_when_it_is_opened_again()
 
 fn open(disk: &TornDisk) -> Result<FileStore, String> {
     let files = disk.clone();
-    let open = move |part: Part| {
-        let number = Part::ALL.iter().position(|of| *of == part).unwrap();
+    let open = move |part: StoreFile| {
+        let number = StoreFile::ALL.iter().position(|of| *of == part).unwrap();
         Ok(Box::new(files.file(number)) as Box<dyn StorageBackend>)
     };
     // So small that files of the log are brought into the tables again and again.
-    let options = Options { log_bytes: 24 * 1024, ..Options::default() };
+    let options = StoreOptions { log_bytes: 24 * 1024, ..StoreOptions::default() };
     FileStore::open_by(Path::new("torn.redb"), options, open).map_err(|error| error.to_string())
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fido_relay::backends::embedded::{FileStore, Options, Part};
+use fido_relay::backends::embedded::{FileStore, StoreFile, StoreOptions};
 use fido_relay::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored};
 use fido_relay::serve;
 use redb::{BackendError, StorageBackend};
@@ -108,12 +108,12 @@ impl Counting {
         let counters = Arc::new(Counters::default());
         let (path, counting) = (directory.join(serve::STORE_FILE), Arc::clone(&counters));
         let tables = path.clone();
-        let open = move |part: Part| {
+        let open = move |part: StoreFile| {
             let (file, counters) = (opened(&part.file(&tables))?, Arc::clone(&counting));
             Ok(Box::new(CountingFile { file, counters }) as Box<dyn StorageBackend>)
         };
         let rules = serve::due_rules();
-        let options = Options { rules: &rules, ..Options::default() };
+        let options = StoreOptions { rules: &rules, ..StoreOptions::default() };
         let store = FileStore::open_by(&path, options, open).unwrap();
         let counting = Self { is_exclusive, counters: Arc::clone(&counters) };
         (Arc::new(FaultyStore::new(store, counting)), counters)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay::backends::embedded::SystemClock;
-use fido_relay::backends::fido_http::{FidoHttp, Settings};
+use fido_relay::backends::fido_http::{FidoHttp, FidoHttpSettings};
 use fido_relay::core::ceremony::{UpstreamSession, Verdict};
 use fido_relay::ports::{BeginRequest, Fido as _};
 use fido_relay_proto::http::UpstreamOptions;
@@ -25,13 +25,13 @@ const CREDENTIAL: &str = r#"{"id":"AQIDBA","rawId":"AQIDBA","type":"public-key",
 const OK: &str = r#"{"status":"ok","errorMessage":""}"#;
 
 /// The backend with limits that a test can wait for.
-fn settings(url: &str) -> Settings {
-    let mut settings = Settings::new(url.parse().unwrap());
+fn settings(url: &str) -> FidoHttpSettings {
+    let mut settings = FidoHttpSettings::new(url.parse().unwrap());
     settings.retry_pause = Duration::from_millis(2);
     settings
 }
 
-fn made(settings: Settings) -> FidoHttp {
+fn made(settings: FidoHttpSettings) -> FidoHttp {
     FidoHttp::new(settings, Arc::new(SystemClock)).unwrap()
 }
 

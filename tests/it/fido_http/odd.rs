@@ -1,7 +1,7 @@
 //! Every odd way of a server or of a gateway before it, as a row of a table: which cookies its
 //! completion call gets, and what both calls come to.
 
-use fido_relay::backends::fido_http::{ClientCert, Settings};
+use fido_relay::backends::fido_http::{ClientCert, FidoHttpSettings};
 use fido_relay::ports::Fido as _;
 use fido_relay_proto::{CeremonyType, Reason};
 use tempfile::TempDir;
@@ -158,7 +158,7 @@ async fn reached(
     server: &ScriptedUpstream,
     authority: &Authority,
     directory: &TempDir,
-) -> (Settings, Option<TlsFront>) {
+) -> (FidoHttpSettings, Option<TlsFront>) {
     let Tls { ca_file, demands, client_cert } = way else {
         let base = if way == Below { "/pre" } else { "" };
         return (settings(&format!("{}{base}", server.url())), None);

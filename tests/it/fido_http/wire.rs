@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use fido_relay::backends::embedded::SystemClock;
 use fido_relay::backends::fido_http::{
-    ClientCert, FidoHttp, PathSet, Settings, SettingsError, UsernameForm,
+    ClientCert, FidoHttp, FidoHttpSettings, FidoHttpSettingsError, PathSet, UsernameForm,
 };
 use fido_relay::core::ceremony::{TxBinding, UpstreamSession, Verdict};
 use fido_relay::ports::Fido as _;
@@ -256,8 +256,9 @@ fn a_base_url_that_hides_something_is_refused() {
         "https://fido.example/?a",
         "https://fido.example/#a",
     ] {
-        let refused = FidoHttp::new(Settings::new(url.parse().unwrap()), Arc::new(SystemClock));
-        assert!(matches!(refused, Err(SettingsError::BaseUrl)), "{url}");
+        let refused =
+            FidoHttp::new(FidoHttpSettings::new(url.parse().unwrap()), Arc::new(SystemClock));
+        assert!(matches!(refused, Err(FidoHttpSettingsError::BaseUrl)), "{url}");
     }
 }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use fido_relay::config::Config;
-use fido_relay::core::ceremony::Kind;
+use fido_relay::core::ceremony::FactKind;
 use fido_relay::relay::CeremonyKey;
 use fido_relay::softcard::SoftCard;
 use fido_relay_proto::device::AckOf;
@@ -70,7 +70,7 @@ async fn is_noted(relay: &TestRelay, id: CeremonyId) {
     let mut watch = relay.watch(&key);
     let woken = async || {
         let ceremony = relay.load(&key).await.unwrap().unwrap();
-        ceremony.history.iter().any(|fact| fact.kind == Kind::Woken)
+        ceremony.history.iter().any(|fact| fact.kind == FactKind::Woken)
     };
     while !woken().await {
         watch.changed().await;

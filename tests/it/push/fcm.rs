@@ -1,7 +1,7 @@
 //! FCM HTTP v1 over real TLS: the grant, the message, and what each of its error codes comes to.
 
 use axum::http::Version;
-use fido_relay::backends::push::{FcmSettings, Settings, SettingsError};
+use fido_relay::backends::push::{FcmSettings, PushSettings, PushSettingsError};
 use fido_relay::ports::{Push as _, PushFailure};
 use fido_relay_proto::http::PushService;
 use jsonwebtoken::Algorithm;
@@ -152,7 +152,8 @@ async fn each_project_has_its_own_account_and_a_replaced_file_counts_at_once() {
     scene.put_account("other.json", &far, "other-app", &scene.rsa);
     let service_accounts = vec![scene.path().join("account.json"), scene.path().join("other.json")];
     let fcm = FcmSettings { service_accounts, ..fcm };
-    let services = scene.services(Settings { fcm: Some(fcm.clone()), ..scene.settings() }).await;
+    let services =
+        scene.services(PushSettings { fcm: Some(fcm.clone()), ..scene.settings() }).await;
     let to = |app| target(PushService::Fcm, "t", Some(app), None);
     assert_eq!(services.permits(&to("other-app")), Ok(()));
     assert!(services.permits(&to("unknown")).is_err());
@@ -174,13 +175,13 @@ async fn each_project_has_its_own_account_and_a_replaced_file_counts_at_once() {
     assert_eq!(assertion(&granted[2], &next)["iat"], START);
 
     scene.put_account("other.json", &far, PROJECT, &next);
-    let settings = Settings { fcm: Some(fcm), ..scene.settings() };
+    let settings = PushSettings { fcm: Some(fcm), ..scene.settings() };
     let sender = std::sync::Arc::new(
         fido_relay::backends::webhook_http::WebhookHttp::new(Default::default()).unwrap(),
     );
     let clock = std::sync::Arc::clone(&scene.clock) as _;
     let twice = fido_relay::backends::push::PushServices::new(&settings, sender, clock).await;
-    let Err(SettingsError::File(key, says)) = twice else { panic!() };
+    let Err(PushSettingsError::File(key, says)) = twice else { panic!() };
     assert_eq!(key, "push.fcm.service_accounts");
     assert!(says.ends_with("another file has the same project"), "{says}");
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay::backends::push::{Pace, PushServices, Settings};
+use fido_relay::backends::push::{DispatchLimits, PushServices, PushSettings};
 use fido_relay::ports::{Push as _, PushFailure};
 use fido_relay_proto::http::PushService;
 use futures::StreamExt as _;
@@ -15,9 +15,9 @@ use super::far::{Answer, Far};
 use super::scene::{Scene, apns_target, fcm_target, quick, sent, wake};
 use super::webpush::endpoint;
 
-async fn apns_at(scene: &Scene, far: &Far, pace: Pace) -> PushServices {
+async fn apns_at(scene: &Scene, far: &Far, pace: DispatchLimits) -> PushServices {
     let apns = Some(scene.apns(far));
-    scene.services(Settings { apns, pace, ..scene.settings() }).await
+    scene.services(PushSettings { apns, pace, ..scene.settings() }).await
 }
 
 #[tokio::test]
@@ -96,8 +96,9 @@ async fn no_origin_and_no_service_waits_for_another_that_is_slow() {
     let (slow, well) = (Far::plain().await, Far::plain().await);
     let fcm = Far::start(&scene.authority).await;
     slow.usually(Answer::Held);
-    let pace = Pace { places: 40, calls: 16, call_limit: Duration::from_secs(20), ..quick() };
-    let settings = Settings {
+    let pace =
+        DispatchLimits { places: 40, calls: 16, call_limit: Duration::from_secs(20), ..quick() };
+    let settings = PushSettings {
         webpush: Some(scene.webpush()),
         fcm: Some(scene.fcm(&fcm)),
         pace,
@@ -130,7 +131,7 @@ async fn ten_thousand_wakes_at_once_take_a_thousand_places_and_sixty_four_calls(
     let scene = Scene::new();
     let far = Far::start(&scene.authority).await;
     far.usually(Answer::Held);
-    let pace = Pace { call_limit: Duration::from_secs(9), ..Pace::default() };
+    let pace = DispatchLimits { call_limit: Duration::from_secs(9), ..DispatchLimits::default() };
     let services = apns_at(&scene, &far, pace).await;
     let all = (0..10_000).map(|_| services.wake(wake(apns_target(), 60)));
     let mut all: FuturesUnordered<_> = all.collect();
@@ -156,7 +157,7 @@ async fn ten_thousand_wakes_at_once_take_a_thousand_places_and_sixty_four_calls(
 async fn ten_thousand_wakes_one_after_another_leave_nothing_behind() {
     let scene = Scene::new();
     let far = Far::start(&scene.authority).await;
-    let services = apns_at(&scene, &far, Pace::default()).await;
+    let services = apns_at(&scene, &far, DispatchLimits::default()).await;
     let most = futures::stream::iter(0..10_000)
         .map(|_| services.wake(wake(apns_target(), 60)))
         .buffer_unordered(500)

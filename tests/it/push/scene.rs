@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fido_relay::backends::push::{
-    ApnsSettings, FcmSettings, Pace, PushServices, Settings, WebPushSettings,
+    ApnsSettings, DispatchLimits, FcmSettings, PushServices, PushSettings, WebPushSettings,
 };
 use fido_relay::backends::webhook_http::{self, WebhookHttp};
 use fido_relay::config::{Config, push};
@@ -46,12 +46,12 @@ impl Clock for SetClock {
 }
 
 /// Quick enough for a test, and with the same order of things.
-pub(crate) fn quick() -> Pace {
-    Pace {
+pub(crate) fn quick() -> DispatchLimits {
+    DispatchLimits {
         call_limit: Duration::from_millis(1_500),
         first_retry: Duration::from_millis(20),
         pause: Duration::from_millis(400),
-        ..Pace::default()
+        ..DispatchLimits::default()
     }
 }
 
@@ -133,19 +133,19 @@ impl Scene {
         config.push.ca_file = Some(self.path().join("ca.pem"));
     }
 
-    pub(crate) fn settings(&self) -> Settings {
-        Settings {
+    pub(crate) fn settings(&self) -> PushSettings {
+        PushSettings {
             text: TEXT.to_owned(),
             ca_file: Some(self.path().join("ca.pem")),
             pace: quick(),
-            ..Settings::default()
+            ..PushSettings::default()
         }
     }
 
-    pub(crate) async fn services(&self, settings: Settings) -> PushServices {
-        let guard = webhook_http::Settings {
+    pub(crate) async fn services(&self, settings: PushSettings) -> PushServices {
+        let guard = webhook_http::WebhookHttpSettings {
             allow_loopback_http: true,
-            ..webhook_http::Settings::default()
+            ..webhook_http::WebhookHttpSettings::default()
         };
         let sender = Arc::new(WebhookHttp::new(guard).unwrap());
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
@@ -153,15 +153,15 @@ impl Scene {
     }
 
     pub(crate) async fn with_apns(&self, far: &Far) -> PushServices {
-        self.services(Settings { apns: Some(self.apns(far)), ..self.settings() }).await
+        self.services(PushSettings { apns: Some(self.apns(far)), ..self.settings() }).await
     }
 
     pub(crate) async fn with_fcm(&self, far: &Far) -> PushServices {
-        self.services(Settings { fcm: Some(self.fcm(far)), ..self.settings() }).await
+        self.services(PushSettings { fcm: Some(self.fcm(far)), ..self.settings() }).await
     }
 
     pub(crate) async fn with_webpush(&self) -> PushServices {
-        self.services(Settings { webpush: Some(self.webpush()), ..self.settings() }).await
+        self.services(PushSettings { webpush: Some(self.webpush()), ..self.settings() }).await
     }
 }
 

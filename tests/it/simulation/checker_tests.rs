@@ -3,7 +3,8 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay::core::ceremony::{
-    Approval, Begun, Ceremony, Code, Event as Step, Request, TxBinding, UpstreamSession, Verdict,
+    Begun, Ceremony, Code, Event as Step, Request, TxBinding, UpstreamSession, Verdict,
+    VerifiedAnswer,
 };
 use fido_relay::core::prompt_limits::Lane;
 use fido_relay_proto::http::UpstreamOptions;
@@ -88,7 +89,7 @@ fn answer(by: DeviceId) -> Step {
 }
 
 fn approved() -> Verdict {
-    Verdict::Approved(Approval {
+    Verdict::Approved(VerifiedAnswer {
         cred_hash: "hash".to_owned(),
         user_verified: None,
         evidence: None,

@@ -28,7 +28,7 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fido_relay::core::ceremony::{Ceremony, Kind};
+use fido_relay::core::ceremony::{Ceremony, FactKind};
 use fido_relay::relay::Census;
 use fido_relay_proto::DeviceId;
 
@@ -80,14 +80,14 @@ fn broken_by(seed: u64, told: bool) -> Vec<String> {
         ));
     }
     let woken = |ceremony: &Ceremony| {
-        let facts = ceremony.history.iter().filter(|fact| fact.kind == Kind::Woken);
+        let facts = ceremony.history.iter().filter(|fact| fact.kind == FactKind::Woken);
         facts.map(|fact| fact.device).collect::<Vec<_>>()
     };
     for ceremony in &played.stored {
         let devices = woken(ceremony);
         let each: BTreeSet<_> =
             devices.iter().map(|device| device.map(|id| id.to_string())).collect();
-        if each.len() != devices.len() || ceremony.silent && !devices.is_empty() {
+        if each.len() != devices.len() || ceremony.suppressed && !devices.is_empty() {
             broken.push(format!("{} woke {devices:?}", ceremony.request.id));
         }
     }
@@ -146,7 +146,7 @@ fn a_fact_that_is_left_out_is_missed() {
         for (at, ceremony) in played.stored.iter().enumerate() {
             for (nth, fact) in ceremony.history.iter().enumerate() {
                 // These have no entry in the journal.
-                if matches!(fact.kind, Kind::Previewed | Kind::Lost) {
+                if matches!(fact.kind, FactKind::Previewed | FactKind::Lost) {
                     continue;
                 }
                 let mut stored = played.stored.clone();

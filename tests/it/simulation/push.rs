@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fido_relay::app::devices::Device;
-use fido_relay::core::prompt_limits::Tries;
+use fido_relay::core::prompt_limits::CodeAttempts;
 use fido_relay::ports::{BoxFuture, Push, PushFailure, Unpushable, Wake};
 use fido_relay::relay::{Owner, PullOrder, Relay};
 use fido_relay::tasks::Tasks;
@@ -88,7 +88,7 @@ pub(super) fn device_of(owner: &Owner, paired_at: UnixMillis) -> Device {
         paired_at,
         revoked_at: None,
         rotated: None,
-        tries: Tries::default(),
+        tries: CodeAttempts::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use fido_relay::core::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
+use fido_relay::core::ceremony::{Begun, TxBinding, UpstreamSession, Verdict, VerifiedAnswer};
 use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bus, Completion, Fido, Notice};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::{CeremonyType, Reason};
@@ -27,7 +27,11 @@ impl SimFido {
     fn verdict(&self, session: &str) -> Verdict {
         if !self.world.happens(self.world.faults().upstream) {
             let cred_hash = session.to_owned();
-            return Verdict::Approved(Approval { cred_hash, user_verified: None, evidence: None });
+            return Verdict::Approved(VerifiedAnswer {
+                cred_hash,
+                user_verified: None,
+                evidence: None,
+            });
         }
         match self.world.chance().below(4) {
             0 | 1 => Verdict::Rejected(Reason::UpstreamRejected),

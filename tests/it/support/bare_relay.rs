@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fido_relay::backends::embedded::LocalBus;
 use fido_relay::core::ceremony::{
-    Approval, Begun, Ceremony, Request, State, TxBinding, UpstreamSession, Verdict,
+    Begun, Ceremony, Request, State, TxBinding, UpstreamSession, Verdict, VerifiedAnswer,
 };
 use fido_relay::core::prompt_limits::Lane;
 use fido_relay::ports::{
@@ -92,7 +92,7 @@ impl Fido for AgreeingFido {
             return Box::pin(std::future::ready(completion));
         }
         let cred_hash = "A".repeat(43);
-        let approval = Approval { cred_hash, user_verified: Some(true), evidence: None };
+        let approval = VerifiedAnswer { cred_hash, user_verified: Some(true), evidence: None };
         Box::pin(std::future::ready(Verdict::Approved(approval).into()))
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay::app::devices::Device;
-use fido_relay::core::prompt_limits::Tries;
+use fido_relay::core::prompt_limits::CodeAttempts;
 use fido_relay::phone::DeviceKey;
 use fido_relay::relay::{Connection, Next, Owner};
 use fido_relay::security::random;
@@ -47,7 +47,7 @@ pub(crate) fn a_device(id: DeviceId, username: &str) -> Device {
         revoked_at: None,
         push_removed: None,
         rotated: None,
-        tries: Tries::default(),
+        tries: CodeAttempts::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use fido_relay::backends::embedded::LocalBus;
-use fido_relay::core::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
+use fido_relay::core::ceremony::{Begun, TxBinding, UpstreamSession, Verdict, VerifiedAnswer};
 use fido_relay::core::session;
 use fido_relay::edge::listener::{Listener, ListenerSettings};
 use fido_relay::edge::{self, Edge};
@@ -110,7 +110,7 @@ impl Fido for SlowFido {
                 return verdict.into();
             }
             let cred_hash = "A".repeat(43);
-            let approval = Approval { cred_hash, user_verified: Some(true), evidence: None };
+            let approval = VerifiedAnswer { cred_hash, user_verified: Some(true), evidence: None };
             Verdict::Approved(approval).into()
         })
     }

@@ -11,7 +11,7 @@ use crate::app::devices::{add, load, revoke};
 use crate::app::tests::{AllBut, HandClock, entries, over};
 use crate::app::{Actor, users};
 use crate::backends::embedded::MemoryStore;
-use crate::core::prompt_limits::Tries;
+use crate::core::prompt_limits::CodeAttempts;
 use crate::phone::DeviceKey;
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -47,7 +47,7 @@ impl Scene {
             paired_at: NOW,
             revoked_at: None,
             rotated: None,
-            tries: Tries::default(),
+            tries: CodeAttempts::default(),
         };
         let batch = add(&*self.store, Batch::new(), &device).await.unwrap().unwrap();
         self.store.commit(batch).await.unwrap();

@@ -5,8 +5,8 @@ use fido_relay_proto::{CeremonyType, Username};
 use fido_relay_webauthn::{AttestationPolicy, Attested, Model, VerifyError};
 use rcgen::{BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, Issuer, KeyPair};
 
-use super::super::credentials::Credential;
-use super::super::server::Settings;
+use super::super::credentials::StoredCredential;
+use super::super::server::BuiltinFidoSettings;
 use super::bench::{Bench, make, settings};
 use crate::core::ceremony::Verdict;
 use crate::softcard::{AttestationKey, AttestationStyle, SoftCard};
@@ -38,10 +38,10 @@ fn card(other_model: bool) -> (Vec<u8>, SoftCard) {
 }
 
 fn with_policy(attestation: AttestationPolicy) -> Bench {
-    Bench::with(Settings { attestation, ..settings() })
+    Bench::with(BuiltinFidoSettings { attestation, ..settings() })
 }
 
-async fn stored(bench: &Bench) -> Credential {
+async fn stored(bench: &Bench) -> StoredCredential {
     let ada = Username::new("ada").unwrap();
     bench.server.credentials.of_user(&ada).await.unwrap().remove(0)
 }
@@ -96,7 +96,7 @@ async fn post_quantum_algorithms_are_offered_first_where_they_are_on_and_not_tak
     assert_eq!(offered(&off, both()).await, Some(vec![-7]));
     assert_eq!(offered(&off, Some(vec![Algorithm::MlDsa65])).await, None);
 
-    let on = Bench::with(Settings { post_quantum: true, ..settings() });
+    let on = Bench::with(BuiltinFidoSettings { post_quantum: true, ..settings() });
     assert_eq!(offered(&on, None).await, Some(vec![-49, -48, -7, -8, -35, -257, -37]));
     assert_eq!(offered(&on, both()).await, Some(vec![-48, -7]));
     for algorithm in [Algorithm::MlDsa44, Algorithm::MlDsa65] {

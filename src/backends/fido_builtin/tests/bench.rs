@@ -7,7 +7,7 @@ use fido_relay_proto::http::{Transaction, UpstreamOptions};
 use fido_relay_proto::{CeremonyType, DisplayName, TenantId, Username};
 use serde_json::value::RawValue;
 
-use super::super::server::{BuiltinFido, Settings};
+use super::super::server::{BuiltinFido, BuiltinFidoSettings};
 use super::memory::{MemoryStore, SetClock};
 use super::{ORIGIN, RP_ID};
 use crate::core::ceremony::{Begun, Verdict};
@@ -24,8 +24,8 @@ pub(super) struct Bench {
     pub(super) heard: Mutex<Vec<SecurityEventKind>>,
 }
 
-pub(super) fn settings() -> Settings {
-    Settings::new(RP_ID, "Example", ORIGIN)
+pub(super) fn settings() -> BuiltinFidoSettings {
+    BuiltinFidoSettings::new(RP_ID, "Example", ORIGIN)
 }
 
 impl Bench {
@@ -33,7 +33,7 @@ impl Bench {
         Self::with(settings())
     }
 
-    pub(super) fn with(settings: Settings) -> Self {
+    pub(super) fn with(settings: BuiltinFidoSettings) -> Self {
         let store = Arc::new(MemoryStore::default());
         let clock = Arc::new(SetClock::default());
         let server = BuiltinFido::new(store.clone(), clock.clone(), settings);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::super::server::Settings;
+use super::super::server::BuiltinFidoSettings;
 use super::bench::{Bench, settings};
 use super::{ORIGIN, RP_ID};
 use crate::ports::{
@@ -77,7 +77,7 @@ impl CardEvents for Kept {
 async fn what_happens_to_a_card_is_handed_over_with_the_changes_that_it_makes() {
     let kept = Arc::new(Kept::default());
     let events = Some(Arc::clone(&kept) as Arc<dyn CardEvents>);
-    let bench = Bench::with(Settings { events, ..settings() });
+    let bench = Bench::with(BuiltinFidoSettings { events, ..settings() });
     let mut card = SoftCard::new();
     assert_eq!(register(&bench, &mut card, "ada").await.status, 200);
     assert_eq!(bench.store.keys(), [""; 0], "nothing is committed beside it");
@@ -281,7 +281,7 @@ async fn an_empty_rp_id_is_none() {
 async fn a_call_asks_for_less_than_user_verification_only_where_the_operator_allows_it() {
     let begin = json!({"username": "ada", "userVerification": "discouraged"}).to_string();
     for (allowed, wish, status) in [(false, "required", 401), (true, "discouraged", 200)] {
-        let bench = Bench::with(Settings { uv_weaken: allowed, ..settings() });
+        let bench = Bench::with(BuiltinFidoSettings { uv_weaken: allowed, ..settings() });
         let mut reply = call(&bench, AttestationOptions, None, &begin).await;
         let mut options = body(&reply);
         assert_eq!(options["authenticatorSelection"]["userVerification"], wish);

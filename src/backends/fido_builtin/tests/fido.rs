@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::super::challenge::for_transaction;
 use super::super::credentials::hash_text;
 use super::bench::{Bench, make, raw, request, settings, sign};
-use crate::core::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
+use crate::core::ceremony::{Begun, TxBinding, UpstreamSession, Verdict, VerifiedAnswer};
 use crate::ports::Fido as _;
 use crate::softcard::{AttestationStyle, SoftCard};
 
@@ -26,7 +26,7 @@ fn public_key(begun: &Begun) -> Value {
     serde_json::from_str(begun.public_key.get()).unwrap()
 }
 
-fn approval(verdict: Verdict) -> Approval {
+fn approval(verdict: Verdict) -> VerifiedAnswer {
     let Verdict::Approved(approval) = verdict else { panic!("not approved: {verdict:?}") };
     approval
 }
@@ -60,7 +60,11 @@ async fn a_card_of_each_algorithm_and_style_registers_and_signs_in() {
             let id = bytes(id["rawId"].as_str().unwrap()).unwrap();
             assert_eq!(
                 made,
-                Approval { cred_hash: hash_text(&id), user_verified: Some(true), evidence: None }
+                VerifiedAnswer {
+                    cred_hash: hash_text(&id),
+                    user_verified: Some(true),
+                    evidence: None
+                }
             );
             for _ in 0..2 {
                 let used = approval(bench.authenticate(&mut card, "ada").await);

@@ -105,7 +105,7 @@ fn an_end_names_the_device_that_brought_it_about_or_whose_answer_was_accepted() 
         }
         let facts = told.hears(end.clone());
         assert_eq!(facts.last().unwrap().device, device, "{end:?} after {before:?}");
-        assert!(matches!(facts.last().unwrap().kind, Kind::Closed { .. }));
+        assert!(matches!(facts.last().unwrap().kind, FactKind::Closed { .. }));
     }
 }
 
@@ -117,22 +117,25 @@ fn the_last_wrong_code_is_two_facts_and_an_expiry_is_one_that_is_nobodys() {
     }
     let kinds: Vec<_> =
         told.hears(claim(PHONE, FIRST, "000000")).iter().map(|fact| fact.kind).collect();
-    let closed = Kind::Closed { outcome: Outcome::Failed, reason: Some(Reason::WrongCode) };
-    assert_eq!(kinds, [Kind::WrongCode { nth: 3 }, closed]);
+    let closed = FactKind::Closed { outcome: Outcome::Failed, reason: Some(Reason::WrongCode) };
+    assert_eq!(kinds, [FactKind::WrongCode { nth: 3 }, closed]);
 
     let mut late = Told::of(open(Binding::Code));
     late.now = OPENED.plus_millis(LIFE_MS);
     let facts = late.hears(decline(PHONE, DeclineReason::NotMe));
-    let kind = Kind::Closed { outcome: Outcome::Expired, reason: Some(Reason::Deadline) };
+    let kind = FactKind::Closed { outcome: Outcome::Expired, reason: Some(Reason::Deadline) };
     assert_eq!(facts, [Fact { at: late.now, device: None, kind }], "no end of the phone's");
 }
 
 #[test]
 fn a_suppression_is_a_fact_with_its_rule() {
-    let opened = open_silent(Binding::Code);
-    let kind = |why| Kind::Suppressed { why: Some(why) };
-    assert!(opened.silent);
-    assert_eq!(opened.history[1], Fact { at: OPENED, device: None, kind: kind(Why::Hour) });
+    let opened = open_suppressed(Binding::Code);
+    let kind = |why| FactKind::Suppressed { why: Some(why) };
+    assert!(opened.suppressed);
+    assert_eq!(
+        opened.history[1],
+        Fact { at: OPENED, device: None, kind: kind(SuppressionReason::Hour) }
+    );
     assert_eq!(opened.progress().count(), 1, "watchers are not told");
 }
 
@@ -144,10 +147,10 @@ fn a_prompt_whose_socket_died_unacknowledged_reached_no_phone() {
     assert_eq!(told.hears(lost.clone()), [], "it was never sent");
     told.hears(Event::Sent { device: PHONE });
     assert!(told.ceremony.rang());
-    assert_eq!(told.hears(lost.clone())[0].kind, Kind::Lost);
+    assert_eq!(told.hears(lost.clone())[0].kind, FactKind::Lost);
     assert_eq!(told.hears(lost.clone()), [], "once for each time that it was sent");
     assert!(!told.ceremony.rang());
-    assert_eq!(told.hears(Event::Sent { device: PHONE })[0].kind, Kind::Sent);
+    assert_eq!(told.hears(Event::Sent { device: PHONE })[0].kind, FactKind::Sent);
     assert!(told.ceremony.rang());
     let steps: Vec<_> = told.ceremony.progress().map(|entry| entry.step).collect();
     assert_eq!(steps, [Step::Opened, Step::Sent], "watchers see it once");
@@ -171,7 +174,7 @@ fn losses_are_bounded_and_then_a_prompt_that_was_sent_counts() {
 fn a_wake_that_a_service_took_rang_and_is_not_lost_with_a_socket() {
     let mut told = Told::of(open(Binding::Code));
     let woken = Event::Woken { device: PHONE };
-    assert_eq!(told.hears(woken.clone())[0].kind, Kind::Woken);
+    assert_eq!(told.hears(woken.clone())[0].kind, FactKind::Woken);
     assert_eq!(told.hears(woken), [], "once a device");
     assert_eq!(told.hears(Event::Woken { device: TABLET }).len(), 1);
     assert!(told.ceremony.rang() && told.ceremony.has_woken(PHONE));
@@ -188,7 +191,7 @@ fn each_device_acknowledges_for_itself() {
     assert_eq!(told.hears(acked(PHONE)).len(), 1);
     assert_eq!(told.hears(acked(PHONE)), []);
     assert!(told.ceremony.is_acked_by(PHONE) && !told.ceremony.is_acked_by(TABLET));
-    assert_eq!(told.hears(Event::Previewed { device: TABLET })[0].kind, Kind::Previewed);
+    assert_eq!(told.hears(Event::Previewed { device: TABLET })[0].kind, FactKind::Previewed);
     assert!(told.ceremony.is_acked_by(TABLET));
     let steps: Vec<_> = told.ceremony.progress().map(|entry| entry.step).collect();
     assert_eq!(steps, [Step::Opened, Step::Delivered], "a preview is no step");

@@ -10,7 +10,7 @@ use fido_relay_proto::{
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::core::prompt_limits::{Lane, Why};
+use crate::core::prompt_limits::{Lane, SuppressionReason};
 
 mod facts;
 mod properties;
@@ -76,8 +76,8 @@ pub(crate) fn open(binding: Binding) -> Ceremony {
 }
 
 /// One that rings on no phone.
-fn open_silent(binding: Binding) -> Ceremony {
-    Ceremony::open(request(binding), Code(CODE.to_owned()), FIRST, Some(Why::Hour))
+fn open_suppressed(binding: Binding) -> Ceremony {
+    Ceremony::open(request(binding), Code(CODE.to_owned()), FIRST, Some(SuppressionReason::Hour))
 }
 
 /// One ceremony with a fact of every kind, a second apart, for the tests of those who make something
@@ -101,9 +101,9 @@ pub(crate) fn with_every_kind() -> Ceremony {
         at = at.plus_millis(1000);
         assert_eq!(ceremony.step(at, event).facts.len(), 1);
     }
-    let kind = Kind::Suppressed { why: Some(Why::Hour) };
+    let kind = FactKind::Suppressed { why: Some(SuppressionReason::Hour) };
     ceremony.history.push(Fact { at: at.plus_millis(1000), device: None, kind });
-    ceremony.silent = true;
+    ceremony.suppressed = true;
     ceremony.step(at.plus_millis(3000), decline(TABLET, DeclineReason::NotMe));
     ceremony
 }

@@ -122,7 +122,7 @@ proptest! {
                 prop_assert!(facts.is_empty() && effect.is_none());
             } else if life.ceremony.closed().is_some() {
                 let last = facts.last().map(|fact| fact.kind);
-                let closes = matches!(last, Some(Kind::Closed { .. }));
+                let closes = matches!(last, Some(FactKind::Closed { .. }));
                 prop_assert!(closes);
                 end = Some(json(&life.ceremony));
             }
@@ -221,7 +221,7 @@ proptest! {
     #[test]
     fn what_is_silent_shows_nothing_until_it_is_claimed((binding, story) in story()) {
         let mut life = Life::new(binding);
-        life.ceremony = open_silent(binding);
+        life.ceremony = open_suppressed(binding);
         for (wait, event) in &story {
             let effect = life.step(*wait, event).effect;
             if life.ceremony.is_unclaimed() {

@@ -452,7 +452,7 @@ fn a_clock_that_is_set_back_leaves_the_steps_in_order() {
 
 #[test]
 fn a_silent_ceremony_rings_on_no_phone_and_its_code_takes_it_up_all_the_same() {
-    let mut play = Play::of(open_silent(Binding::Code));
+    let mut play = Play::of(open_suppressed(Binding::Code));
     assert_eq!((play.shows(PHONE), play.shows(TABLET)), ("nothing", "nothing"));
     let claimed = play.hears(claim(PHONE, OTHER, CODE));
     assert_eq!(claimed, (DONE, Some(Effect::Begin { attempt: OTHER })));
@@ -464,7 +464,7 @@ fn a_silent_ceremony_rings_on_no_phone_and_its_code_takes_it_up_all_the_same() {
 #[test]
 fn a_silent_ceremony_ends_as_one_that_no_phone_answered() {
     for binding in BOTH {
-        let mut play = Play::of(open_silent(binding));
+        let mut play = Play::of(open_suppressed(binding));
         if binding == Binding::None {
             // The FIDO2 server's answer moves it on, so that its opener sees what it always sees.
             assert_eq!(play.hears(begun(FIRST)), (DONE, None));
@@ -480,7 +480,7 @@ fn a_silent_ceremony_ends_as_one_that_no_phone_answered() {
 
 #[test]
 fn what_rang_on_no_phone_can_still_raise_the_alarm() {
-    let mut play = Play::of(open_silent(Binding::Code));
+    let mut play = Play::of(open_suppressed(Binding::Code));
     play.hears(decline(TABLET, DeclineReason::NotMe));
     play.ends(Outcome::Denied, Some(Reason::NotMe));
 }

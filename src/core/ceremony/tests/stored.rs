@@ -97,11 +97,11 @@ fn it_goes_on_as_if_this_version_had_written_it() {
         completed(FIRST, Verdict::Approved(approval())),
     ];
     let ends = [
-        Kind::WrongCode { nth: 2 },
-        Kind::Closed { outcome: Outcome::Denied, reason: Some(Reason::NotMe) },
-        Kind::Challenged { attempt: Some(FIRST) },
-        Kind::Answered { attempt: FIRST, digest: [35; 32], by: Some(NODE) },
-        Kind::Closed { outcome: Outcome::Succeeded, reason: None },
+        FactKind::WrongCode { nth: 2 },
+        FactKind::Closed { outcome: Outcome::Denied, reason: Some(Reason::NotMe) },
+        FactKind::Challenged { attempt: Some(FIRST) },
+        FactKind::Answered { attempt: FIRST, digest: [35; 32], by: Some(NODE) },
+        FactKind::Closed { outcome: Outcome::Succeeded, reason: None },
     ];
     for ((mut ceremony, event), kind) in earlier().into_iter().zip(next).zip(ends) {
         let last = ceremony.history.last().unwrap().at;

@@ -42,11 +42,11 @@ fn states(binding: Binding) -> Vec<(&'static str, Ceremony)> {
         ("closed, unanswered", after(challenged(), &[Event::Cancel])),
     ];
     match binding {
-        Binding::Code => states.push(("silent", open_silent(binding))),
+        Binding::Code => states.push(("silent", open_suppressed(binding))),
         Binding::None => {
             // There is no code to wait for.
             states.remove(0);
-            states.push(("silent", after(open_silent(binding), &[begun(FIRST)])));
+            states.push(("silent", after(open_suppressed(binding), &[begun(FIRST)])));
         }
     }
     states
@@ -203,7 +203,7 @@ fn at_the_deadline_every_event_finds_a_closed_ceremony_except_the_verdict_that_i
                     (Outcome::Expired, Some(Reason::Deadline))
                 };
                 assert_eq!((closed, effect), (Some(expected), None), "{state}: {name}");
-                let [Fact { kind: Kind::Closed { outcome, reason }, .. }] = facts[..] else {
+                let [Fact { kind: FactKind::Closed { outcome, reason }, .. }] = facts[..] else {
                     panic!("{state}: {name} tells {facts:?}")
                 };
                 assert_eq!((outcome, reason), expected, "{state}: {name}");

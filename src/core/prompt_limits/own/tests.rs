@@ -9,26 +9,32 @@ const NOON: UnixMillis = UnixMillis(1_800_000_000_000);
 const SHOP: ClientId = ClientId::from_bytes([1; 16]);
 const BANK: ClientId = ClientId::from_bytes([2; 16]);
 
-fn ask(nth: u128, client: ClientId, prior_auth: PriorAuth, now: UnixMillis) -> Ask {
+fn ask(nth: u128, client: ClientId, prior_auth: PriorAuth, now: UnixMillis) -> PromptRequest {
     let until = now.plus_secs(120);
     let ceremony = CeremonyId::from_bytes(nth.to_be_bytes());
-    Ask { ceremony, client, prior_auth, browser: None, until }
+    PromptRequest { ceremony, client, prior_auth, browser: None, until }
 }
 
 /// Asks once, and is cancelled after it reached a phone or did not.
-fn asks(standing: &mut UserPromptState, ask: &Ask, rang: bool, now: UnixMillis, ends: Ends) {
+fn asks(
+    standing: &mut UserPromptState,
+    ask: &PromptRequest,
+    rang: bool,
+    now: UnixMillis,
+    ends: Ends,
+) {
     let admission = standing.admit(&Policy::default(), now, ask);
     let (outcome, reason) = ends;
     // As the relay does: what was held back and cancelled changes nothing.
-    if admission.held.is_some() && !matches!(outcome, Outcome::Succeeded | Outcome::Denied) {
+    if admission.suppression.is_some() && !matches!(outcome, Outcome::Succeeded | Outcome::Denied) {
         return;
     }
-    let end = End {
+    let end = CeremonyEnd {
         ceremony: ask.ceremony,
         client: ask.client,
         lane: admission.lane,
         browser: None,
-        rang: rang && admission.held.is_none(),
+        rang: rang && admission.suppression.is_none(),
         outcome,
         reason,
         at: now,
@@ -39,9 +45,10 @@ fn asks(standing: &mut UserPromptState, ask: &Ask, rang: bool, now: UnixMillis, 
 type Ends = (Outcome, Option<Reason>);
 const CANCELLED: Ends = (Outcome::Cancelled, None);
 
-fn own(standing: &UserPromptState, now: UnixMillis) -> [Option<Hold>; 2] {
+fn own(standing: &UserPromptState, now: UnixMillis) -> [Option<Suppression>; 2] {
     let policy = Policy::default();
-    [Lane::Stranger, Lane::Vouched(SHOP)].map(|lane| standing.own_hold(&policy, now, &lane, SHOP))
+    [Lane::Stranger, Lane::Vouched(SHOP)]
+        .map(|lane| standing.own_suppression(&policy, now, &lane, SHOP))
 }
 
 #[test]
@@ -69,7 +76,7 @@ fn an_initiator_is_told_the_same_of_a_phone_that_rings_and_of_a_name_that_no_use
         assert_eq!(own(&user, now), own(&nobody, now), "minute {minute}");
         held += usize::from(own(&user, now)[0].is_some());
         let real = |standing: &UserPromptState| {
-            standing.next_hold(&Policy::default(), now, &Lane::Stranger, SHOP)
+            standing.next_suppression(&Policy::default(), now, &Lane::Stranger, SHOP)
         };
         apart += usize::from(real(&user) != real(&nobody));
     }
@@ -82,23 +89,24 @@ fn what_is_told_follows_the_initiators_own_outcomes_and_unlocking() {
     let asked = |standing: &mut UserPromptState, nth, ends| {
         asks(standing, &ask(nth, SHOP, PriorAuth::None, NOON), false, NOON, ends);
     };
-    let why = |standing: &UserPromptState| own(standing, NOON)[0].map(|hold| hold.why);
+    let why =
+        |standing: &UserPromptState| own(standing, NOON)[0].map(|suppression| suppression.reason);
     for nth in 0..3 {
         assert_eq!(why(&standing), None);
         asked(&mut standing, nth, CANCELLED);
     }
-    assert_eq!(why(&standing), Some(Why::Wait));
+    assert_eq!(why(&standing), Some(SuppressionReason::Wait));
     assert_eq!(standing.unlocks_left(NOON, SHOP), 3);
     standing.unlock(&policy, NOON, SHOP).unwrap();
     assert_eq!((why(&standing), standing.unlocks_left(NOON, SHOP)), (None, 2));
     asked(&mut standing, 3, (Outcome::Denied, Some(Reason::Declined)));
-    assert_eq!(why(&standing), Some(Why::Quiet));
+    assert_eq!(why(&standing), Some(SuppressionReason::Quiet));
     asked(&mut standing, 4, (Outcome::Succeeded, None));
     let later = NOON.plus_secs(61);
     assert_eq!(own(&standing, later), [None; 2]);
     asked(&mut standing, 5, (Outcome::Denied, Some(Reason::NotMe)));
     standing.unlock(&policy, NOON, SHOP).unwrap();
-    assert_eq!(why(&standing), Some(Why::Muted), "no initiator lifts it");
+    assert_eq!(why(&standing), Some(SuppressionReason::Muted), "no initiator lifts it");
 }
 
 #[test]

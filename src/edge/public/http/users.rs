@@ -8,7 +8,7 @@ use fido_relay_proto::{ProblemCode, UnixMillis, Username};
 
 use super::caller::AuthenticatedClient;
 use crate::app::users::{self, UnlockError};
-use crate::core::prompt_limits::{Hold, Why};
+use crate::core::prompt_limits::{Suppression, SuppressionReason};
 use crate::edge::Edge;
 use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
@@ -46,22 +46,24 @@ pub(super) async fn unlock(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn lane(hold: Option<Hold>, now: UnixMillis) -> PromptLane {
+fn lane(hold: Option<Suppression>, now: UnixMillis) -> PromptLane {
     PromptLane {
         rings: hold.is_none(),
-        why: hold.map(|hold| held_by(hold.why)),
-        rings_in_s: hold.map(|hold| hold.until.millis_since(now).div_ceil(1000)),
+        why: hold.map(|suppression| held_by(suppression.reason)),
+        rings_in_s: hold.map(|suppression| suppression.until.millis_since(now).div_ceil(1000)),
     }
 }
 
-const fn held_by(why: Why) -> HeldBy {
+const fn held_by(why: SuppressionReason) -> HeldBy {
     match why {
-        Why::Muted => HeldBy::Muted,
-        Why::Quiet => HeldBy::Quiet,
-        Why::Hour => HeldBy::Hour,
-        Why::Live => HeldBy::Live,
+        SuppressionReason::Muted => HeldBy::Muted,
+        SuppressionReason::Quiet => HeldBy::Quiet,
+        SuppressionReason::Hour => HeldBy::Hour,
+        SuppressionReason::Live => HeldBy::Live,
         // The last two hold nothing back any more.
-        Why::Wait | Why::CodesSpent | Why::Displaced => HeldBy::Wait,
+        SuppressionReason::Wait | SuppressionReason::CodesSpent | SuppressionReason::Displaced => {
+            HeldBy::Wait
+        }
     }
 }
 

@@ -13,7 +13,7 @@ const LANES_MAX: usize = 1_024;
 
 /// What one far end may have at a time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Share {
+pub(super) struct QueueLimits {
     /// Wakes that may be under way at once.
     pub(super) places: usize,
     /// Calls that may be made at once.
@@ -22,7 +22,7 @@ pub(super) struct Share {
 
 /// The bounds and the breaker of one far end.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct FarEndQueue {
     breaker: Mutex<Breaker>,
     pub(super) places: Semaphore,
     pub(super) calls: Semaphore,
@@ -30,8 +30,8 @@ pub(super) struct Lane {
     pub(super) recovered: Notify,
 }
 
-impl Lane {
-    fn new(share: Share) -> Self {
+impl FarEndQueue {
+    fn new(share: QueueLimits) -> Self {
         Self {
             breaker: Mutex::default(),
             places: Semaphore::new(share.places),
@@ -47,24 +47,24 @@ impl Lane {
 
 /// The lanes of one service.
 #[derive(Debug)]
-pub(super) struct Lanes {
-    share: Share,
-    lanes: Mutex<HashMap<String, Arc<Lane>>>,
+pub(super) struct FarEndQueues {
+    share: QueueLimits,
+    lanes: Mutex<HashMap<String, Arc<FarEndQueue>>>,
 }
 
-impl Lanes {
-    pub(super) fn new(share: Share) -> Self {
+impl FarEndQueues {
+    pub(super) fn new(share: QueueLimits) -> Self {
         Self { share, lanes: Mutex::default() }
     }
 
     /// The lane of a far end; `None` if as many as there is room for are in use.
-    pub(super) fn of(&self, far_end: &str) -> Option<Arc<Lane>> {
+    pub(super) fn of(&self, far_end: &str) -> Option<Arc<FarEndQueue>> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = lanes.get(far_end) {
             return Some(Arc::clone(lane));
         }
         if lanes.len() >= LANES_MAX {
-            let in_use = |lane: &Arc<Lane>| Arc::strong_count(lane) > 1;
+            let in_use = |lane: &Arc<FarEndQueue>| Arc::strong_count(lane) > 1;
             lanes.retain(|_, lane| in_use(lane) || !lane.breaker().is_at_rest());
             if lanes.len() >= LANES_MAX {
                 lanes.retain(|_, lane| in_use(lane));
@@ -73,7 +73,7 @@ impl Lanes {
                 return None;
             }
         }
-        let lane = Arc::new(Lane::new(self.share));
+        let lane = Arc::new(FarEndQueue::new(self.share));
         lanes.insert(far_end.to_owned(), Arc::clone(&lane));
         Some(lane)
     }
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn far_ends_in_use_keep_their_lane_and_the_others_make_room() {
-        let lanes = Lanes::new(Share { places: 1, calls: 1 });
+        let lanes = FarEndQueues::new(QueueLimits { places: 1, calls: 1 });
         let kept: Vec<_> = (0..LANES_MAX).map(|n| lanes.of(&n.to_string()).unwrap()).collect();
         assert!(lanes.of("one more").is_none(), "all are in use");
         assert!(Arc::ptr_eq(&lanes.of("7").unwrap(), &kept[7]));

@@ -8,49 +8,49 @@ use redb::{BackendError, StorageBackend};
 
 /// A part of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Part {
+pub enum StoreFile {
     /// The tables. The process that has this part open has the store for itself.
     Tables,
     /// One of the log's two files.
-    Log(Turn),
+    Log(LogSlot),
 }
 
 /// Which of the log's two files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Turn {
+pub enum LogSlot {
     Even,
     Odd,
 }
 
-impl Turn {
+impl LogSlot {
     /// The file of a generation.
     pub(super) fn of(generation: u64) -> Self {
         if generation.is_multiple_of(2) { Self::Even } else { Self::Odd }
     }
 }
 
-impl Part {
-    pub const ALL: [Self; 3] = [Self::Tables, Self::Log(Turn::Even), Self::Log(Turn::Odd)];
+impl StoreFile {
+    pub const ALL: [Self; 3] = [Self::Tables, Self::Log(LogSlot::Even), Self::Log(LogSlot::Odd)];
 
     /// Where it lies if the tables lie at `tables`.
     #[must_use]
     pub fn file(self, tables: &Path) -> PathBuf {
         match self {
             Self::Tables => tables.to_owned(),
-            Self::Log(Turn::Even) => tables.with_extension("log0"),
-            Self::Log(Turn::Odd) => tables.with_extension("log1"),
+            Self::Log(LogSlot::Even) => tables.with_extension("log0"),
+            Self::Log(LogSlot::Odd) => tables.with_extension("log1"),
         }
     }
 }
 
 /// Opens a part; called again after a failure. A part that does not exist is empty.
-pub type OpenPart = dyn Fn(Part) -> io::Result<Box<dyn StorageBackend>> + Send + Sync;
+pub type OpenStoreFile = dyn Fn(StoreFile) -> io::Result<Box<dyn StorageBackend>> + Send + Sync;
 
 /// The tables' file, for redb.
 #[derive(Debug)]
-pub(super) struct Tables(pub(super) Box<dyn StorageBackend>);
+pub(super) struct TablesFile(pub(super) Box<dyn StorageBackend>);
 
-impl StorageBackend for Tables {
+impl StorageBackend for TablesFile {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }

@@ -13,40 +13,40 @@ use tokio::sync::Mutex;
 const FILE_MAX: u64 = 64 * 1024;
 
 /// Reads a credential out of a file's bytes; an error repeats nothing of them.
-pub(super) type Read<T> = Box<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
+pub(super) type ParseCredential<T> = Box<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
 
 /// By what a change of a file shows.
-type Stamp = (Option<SystemTime>, u64);
+type FileStamp = (Option<SystemTime>, u64);
 
 /// The credential of one file.
-pub(super) struct Credential<T> {
+pub(super) struct CredentialFile<T> {
     file: PathBuf,
-    read: Read<T>,
-    held: Mutex<Held<T>>,
+    read: ParseCredential<T>,
+    held: Mutex<CachedCredential<T>>,
 }
 
-struct Held<T> {
+struct CachedCredential<T> {
     value: Arc<T>,
     /// Of the file that was read last, whether it could be used or not.
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
 }
 
-impl<T> std::fmt::Debug for Credential<T> {
+impl<T> std::fmt::Debug for CredentialFile<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credential").field("file", &self.file).finish_non_exhaustive()
+        f.debug_struct("CredentialFile").field("file", &self.file).finish_non_exhaustive()
     }
 }
 
-impl<T> Credential<T> {
+impl<T> CredentialFile<T> {
     /// The credential of this file.
     ///
     /// # Errors
     /// Why the file cannot be used, with its name.
-    pub(super) fn open(file: &Path, read: Read<T>) -> Result<Self, String> {
+    pub(super) fn open(file: &Path, read: ParseCredential<T>) -> Result<Self, String> {
         let named = |why: String| format!("{}: {why}", file.display());
         let stamp = stamp(file).map_err(|error| named(error.to_string()))?;
         let value = Arc::new(bytes(file).and_then(|bytes| read(&bytes)).map_err(named)?);
-        let held = Mutex::new(Held { value, stamp: Some(stamp) });
+        let held = Mutex::new(CachedCredential { value, stamp: Some(stamp) });
         Ok(Self { file: file.to_owned(), read, held })
     }
 
@@ -70,19 +70,21 @@ impl<T> Credential<T> {
         Arc::clone(&held.value)
     }
 
-    fn renew(&self, held: &mut Held<T>) {
+    fn renew(&self, held: &mut CachedCredential<T>) {
         let file = self.file.display();
         match bytes(&self.file).and_then(|bytes| (self.read)(&bytes)) {
             Ok(value) => {
                 held.value = Arc::new(value);
-                tracing::info!(%file, "a push credential was read");
+                tracing::info!(%file, "a push credential file was read again");
             }
-            Err(why) => tracing::error!(%file, why, "the push credential before it is kept"),
+            Err(why) => {
+                tracing::error!(%file, why, "a push credential file cannot be used; the credential read before is kept")
+            }
         }
     }
 }
 
-fn stamp(file: &Path) -> std::io::Result<Stamp> {
+fn stamp(file: &Path) -> std::io::Result<FileStamp> {
     let metadata = std::fs::metadata(file)?;
     Ok((metadata.modified().ok(), metadata.len()))
 }

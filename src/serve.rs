@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use url::Url;
 
 use crate::app::audit::Audit;
+use crate::app::ceremonies;
 use crate::app::webhooks::Webhooks;
 use crate::app::{App, pairings};
 use crate::backends::embedded::{LocalBus, RevocationList, RevocationsError, SystemClock};
@@ -33,8 +34,8 @@ use crate::edge::operator::{self, Admin};
 use crate::edge::{self, Edge};
 use crate::journal;
 use crate::metrics::Metrics;
+use crate::node::{Bounds, Dependencies, Relay};
 use crate::ports::{Ability, Bus, Clock, DueRule, Push, Store, StoreError};
-use crate::relay::{self, Bounds, Dependencies, Relay};
 use crate::security::encryption::{EncryptError, Encryptor};
 use crate::security::keys::Keys;
 use crate::security::refusals::Refusals;
@@ -411,7 +412,7 @@ fn recording(audit: Option<&Audit>) -> watch::Receiver<Ability> {
 #[must_use]
 pub fn due_rules() -> Vec<DueRule> {
     let others = [pairings::DUE, event_ticket::DUE, client_assertion::DUE];
-    relay::DUE.into_iter().chain(others).chain(crate::app::webhooks::DUE).collect()
+    ceremonies::DUE.into_iter().chain(others).chain(crate::app::webhooks::DUE).collect()
 }
 
 /// A URL as others are put behind it.

@@ -5,9 +5,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fido_relay_proto::{Problem, ProblemCode};
 
+use crate::app::ceremonies::{DriveError, Full, OpenError};
 use crate::edge::listener::Refused;
 use crate::ports::StoreError;
-use crate::relay::{DriveError, Full, OpenError};
 use crate::security::limits::TooFast;
 use crate::security::random;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::config::{Config, Prompts};
+use fido_relay::node::Bounds;
 use fido_relay::ports::{Bucket, Store};
-use fido_relay::relay::Bounds;
 use fido_relay_proto::device::{DeclineReason, FrameErrorCode};
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony};
 use fido_relay_proto::{Outcome, Phase, Reason, RelayFrame};

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use fido_relay::app::ceremonies::{CeremonyKey, OpenLimits, OpenRequest};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::{Ceremony, State};
 use fido_relay::core::prompt_limits::{BrowserHash, Policy};
+use fido_relay::node::Bounds;
 use fido_relay::ports::Clock as _;
-use fido_relay::relay::{Bounds, CeremonyKey, OpenLimits, OpenRequest};
 use fido_relay_proto::device::FrameErrorCode;
 use fido_relay_proto::http::BrowserContext;
 use fido_relay_proto::life::PriorAuth;

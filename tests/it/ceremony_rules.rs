@@ -2,8 +2,8 @@
 //! core promises in its own tests is held here against frames, several sockets and a FIDO2 server
 //! that counts.
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::core::ceremony::Event;
-use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::{AckOf, Challenge, DeclineReason, FrameErrorCode};
 use fido_relay_proto::http::{OpenedCeremony, Status};
 use fido_relay_proto::{

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::core::ceremony::{Ceremony, Event, State};
-use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::{AttemptId, DeviceId, NodeId, TenantId};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};

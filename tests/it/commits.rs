@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::{Ceremony, Event, Kind, State};
+use fido_relay::delivery::{Connection, Owner};
 use fido_relay::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored, records};
-use fido_relay::relay::{CeremonyKey, Connection, Owner};
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Card, CardEvent, Claim, DeviceFrame, FrameErrorCode,
 };

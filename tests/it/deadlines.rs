@@ -4,8 +4,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::{CeremonyKey, DriveError};
 use fido_relay::core::ceremony::Event;
-use fido_relay::relay::{CeremonyKey, DriveError};
 use fido_relay_proto::{AttemptId, DeviceId, NodeId, TenantId};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::State;
-use fido_relay::relay::{Connection, Owner};
+use fido_relay::delivery::{Connection, Owner};
 use fido_relay_proto::device::{Answer, DeviceFrame, FrameErrorCode};
 use fido_relay_proto::{
     AttemptId, Binding, CeremonyId, ConnectionId, DeviceId, Outcome, RelayFrame, TenantId, Username,

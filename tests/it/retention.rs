@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use crate::support::acts::{of_world, operator};
+use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest};
 use fido_relay::app::pairings;
 use fido_relay::backends::embedded::{LocalBus, MemoryStore};
 use fido_relay::core::ceremony::{Begun, Event, Request, UpstreamSession, Verdict};
 use fido_relay::core::prompt_limits::Lane;
+use fido_relay::node::{Dependencies, Relay};
 use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido};
-use fido_relay::relay::{CeremonyKey, Dependencies, OpenRequest, Relay};
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::security::random;
 use fido_relay::tasks::Tasks;

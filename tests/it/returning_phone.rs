@@ -2,10 +2,11 @@
 //! came back after its answer was taken was told nothing: the relay had shown it nothing on the
 //! new socket, and so saw nothing to take down.
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::core::ceremony::Event;
+use fido_relay::delivery::{Connection, Next, Owner};
 use fido_relay::phone::{DropAt, Faults, PhoneEvent};
 use fido_relay::ports::{Bucket, Store as _};
-use fido_relay::relay::{CeremonyKey, Connection, Next, Owner};
 use fido_relay_proto::{ConnectionId, DeviceId, Outcome, RelayFrame, TenantId, Username};
 use serde_json::json;
 

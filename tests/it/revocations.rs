@@ -9,11 +9,12 @@ use fido_relay::app::{Actor, App, RevokeError};
 use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList};
 use fido_relay::core::prompt_limits::Tries;
 use fido_relay::core::session::CloseReason;
+use fido_relay::delivery::{Connection, Next, Owner};
+use fido_relay::node::{Dependencies, Relay};
 use fido_relay::ports::{
     Batch, BoxFuture, Bucket, Bus, Notice, Revision, Revocations, Revoked, Store, StoreError,
     Stored, records,
 };
-use fido_relay::relay::{Connection, Dependencies, Next, Owner, Relay};
 use fido_relay::security::random;
 use fido_relay::serve::{REVOCATIONS_FILE, STORE_FILE};
 use fido_relay_proto::http::{P256Jwk, Platform};

@@ -7,11 +7,11 @@
 
 use std::sync::Arc;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::app::pairings::{self, Phone, Secret};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::Event;
 use fido_relay::ports::{Bucket, Clock as _, Revision};
-use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::http::Platform;
 use fido_relay_proto::{Binding, DeviceId, NodeId, Outcome, Username};
 use futures::{StreamExt as _, stream};

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest};
 use fido_relay::app::devices::{self, Device};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::{Ceremony, Kind, Request};
 use fido_relay::core::prompt_limits::Policy;
+use fido_relay::delivery::{Owner, PullOrder};
+use fido_relay::node::Bounds;
 use fido_relay::ports::{Clock as _, PushFailure, Store};
-use fido_relay::relay::{Bounds, CeremonyKey, OpenRequest, Owner, PullOrder};
 use fido_relay::security::random;
 use fido_relay_proto::device::{Ack, AckOf, Answer, Claim, FrameErrorCode};
 use fido_relay_proto::http::Pulled;

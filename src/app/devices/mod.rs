@@ -3,6 +3,7 @@
 
 mod push;
 mod record;
+mod revocation_sync;
 
 use fido_relay_proto::device::{KeyClaims, NoticeEvent};
 use fido_relay_proto::http::RotateDeviceKey;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay::app::audit::{self, Difference, Settings};
+use fido_relay::app::ceremonies::{DriveError, OpenError, OpenRequest};
 use fido_relay::backends::embedded::{FileStore, MemoryStore, SystemClock};
 use fido_relay::core::ceremony::Event;
 use fido_relay::ports::{
     Ability, Batch, Bucket, Clock as _, SecurityEvent, SecurityEventKind, Store,
 };
-use fido_relay::relay::{DriveError, OpenError, OpenRequest};
 use fido_relay::serve::due_rules;
 use fido_relay_proto::{AttemptId, Binding, ClientId, TenantId};
 use serde_json::Value;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay::app::audit::Settings;
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::backends::embedded::{MemoryStore, SystemClock};
 use fido_relay::core::ceremony::{Ceremony, Event};
 use fido_relay::ports::{Bucket, Store, Stored, records};
-use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::{AckOf, CardEvent};
 use fido_relay_proto::{AttemptId, Binding, DeviceId, NodeId};
 use serde_json::value::RawValue;

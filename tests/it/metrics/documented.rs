@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::core::ceremony::Event;
-use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::AckOf;
 use fido_relay_proto::{CeremonyId, DeviceId, TenantId};
 use serde_json::json;
@@ -86,7 +86,7 @@ pub(super) async fn eventful() -> String {
             code: "none".to_owned(),
             same_network: None,
         };
-        let key = fido_relay::relay::CeremonyKey {
+        let key = fido_relay::app::ceremonies::CeremonyKey {
             tenant: fido_relay_proto::TenantId::default(),
             id: opened.id,
         };

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::core::ceremony::{Event, State, Verdict};
 use fido_relay::metrics::Standing;
-use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::DeclineReason;
 use fido_relay_proto::{AttemptId, DeviceId, NodeId, Reason, TenantId};
 use serde_json::{Value, json};

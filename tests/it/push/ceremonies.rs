@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::config::Config;
 use fido_relay::core::ceremony::Kind;
-use fido_relay::relay::CeremonyKey;
 use fido_relay::softcard::SoftCard;
 use fido_relay_proto::device::AckOf;
 use fido_relay_proto::http::PushTarget;

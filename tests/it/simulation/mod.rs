@@ -29,7 +29,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fido_relay::core::ceremony::{Ceremony, Kind};
-use fido_relay::relay::Census;
+use fido_relay::node::Census;
 use fido_relay_proto::DeviceId;
 
 use crate::support::figures::Figures;

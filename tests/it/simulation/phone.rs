@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use fido_relay::relay::{Connection, Next, Owner, Relay};
+use fido_relay::delivery::{Connection, Next, Owner};
+use fido_relay::node::Relay;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Card, CardErrorCode, CardEvent, Claim, Decline, DeclineReason,

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest};
 use fido_relay::core::ceremony::{Ceremony, Event as Step, Request};
 use fido_relay::core::prompt_limits::Lane;
+use fido_relay::delivery::Owner;
 use fido_relay::metrics::{Metrics, Standing};
+use fido_relay::node::{Bounds, Census, Dependencies as Ports, Relay};
 use fido_relay::ports::{Bucket, Clock as _, Store};
-use fido_relay::relay::{
-    Bounds, Census, CeremonyKey, Dependencies as Ports, OpenRequest, Owner, Relay,
-};
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::UpstreamOptions;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use fido_relay::app::devices::Device;
 use fido_relay::core::prompt_limits::Tries;
+use fido_relay::delivery::{Owner, PullOrder};
+use fido_relay::node::Relay;
 use fido_relay::ports::{BoxFuture, Push, PushFailure, Unpushable, Wake};
-use fido_relay::relay::{Owner, PullOrder, Relay};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::UnixMillis;
 use fido_relay_proto::http::{Platform, PushTarget};

@@ -5,16 +5,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest};
 use fido_relay::backends::embedded::LocalBus;
 use fido_relay::core::ceremony::{
     Approval, Begun, Ceremony, Request, State, TxBinding, UpstreamSession, Verdict,
 };
 use fido_relay::core::prompt_limits::Lane;
+use fido_relay::node::{Bounds, Dependencies, Relay};
 use fido_relay::ports::{
     Ability, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, NoCounts, Push,
     Store,
 };
-use fido_relay::relay::{Bounds, CeremonyKey, Dependencies, OpenRequest, Relay};
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::security::random;
 use fido_relay::tasks::Tasks;

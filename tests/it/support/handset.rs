@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use fido_relay::app::devices::Device;
 use fido_relay::core::prompt_limits::Tries;
+use fido_relay::delivery::{Connection, Next, Owner};
 use fido_relay::phone::DeviceKey;
-use fido_relay::relay::{Connection, Next, Owner};
 use fido_relay::security::random;
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Claim, Decline, DeclineReason, FrameErrorCode, Offer,

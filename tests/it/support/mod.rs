@@ -33,8 +33,8 @@ use std::time::Duration;
 use fido_relay::config::Prompts;
 use fido_relay::core::prompt_limits::Policy;
 use fido_relay::journal::Journal;
+use fido_relay::node::Bounds;
 use fido_relay::ports::Ability;
-use fido_relay::relay::Bounds;
 use tokio::sync::watch;
 
 /// How the journal is written in these tests.

@@ -13,11 +13,11 @@ use fido_relay::core::session;
 use fido_relay::edge::listener::{Listener, ListenerSettings};
 use fido_relay::edge::{self, Edge};
 use fido_relay::metrics::Metrics;
+use fido_relay::node::{Dependencies, Relay};
 use fido_relay::ports::{
     Batch, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, Revision, Store,
     StoreError, Stored,
 };
-use fido_relay::relay::{Dependencies, Relay};
 use fido_relay::security::clients::NewClient;
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::tasks::Tasks;
@@ -196,7 +196,7 @@ impl PaperRelay {
         Self::start_within(crate::support::patient()).await
     }
 
-    pub(crate) async fn start_within(bounds: fido_relay::relay::Bounds) -> Self {
+    pub(crate) async fn start_within(bounds: fido_relay::node::Bounds) -> Self {
         let (fido, store) = (Arc::new(SlowFido::default()), Arc::new(Switchable::default()));
         let epoch = AtomicU64::new(1_800_000_000_000);
         let clock = Arc::new(TokioClock { started: Instant::now(), epoch });

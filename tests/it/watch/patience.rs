@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::app::clients;
 use fido_relay::core::ceremony::{Ceremony, Event};
 use fido_relay::ports::{Bucket, Store as _};
-use fido_relay::relay::CeremonyKey;
 use fido_relay::security::clients::Clients;
 use fido_relay_proto::TenantId;
 use futures::future::{join, join_all};
@@ -140,5 +140,5 @@ async fn a_thousand_watchers_all_hear_of_the_end_and_leave_nothing_behind() {
     for (events, comments) in all {
         assert_eq!((events, comments), (vec!["Opened".to_owned(), "Closed".to_owned()], 0));
     }
-    assert_eq!(relay.relay.census(), fido_relay::relay::Census::default());
+    assert_eq!(relay.relay.census(), fido_relay::node::Census::default());
 }

@@ -1,8 +1,9 @@
 //! A relay with one ceremony at a time, moved step by step by the test.
 
+use fido_relay::app::ceremonies;
+use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest, View};
 use fido_relay::config::Config;
 use fido_relay::core::ceremony::{Event, State};
-use fido_relay::relay::{self, CeremonyKey, OpenRequest, View};
 use fido_relay::security::keys::Keys;
 use fido_relay::security::random;
 use fido_relay::security::ticket::Tickets;
@@ -116,7 +117,7 @@ impl Stage {
         let relay = self.relay.running.relay();
         let (world, tenant) = (relay.dependencies(), TenantId::default());
         let now = world.clock.now();
-        let asker = relay::Initiator { tenant, id, name, is_believed: true, code_alone: true };
+        let asker = ceremonies::Initiator { tenant, id, name, is_believed: true, code_alone: true };
         let mut order = OpenRequest::new(asker, body, None, "localhost".into(), now);
         order.request.deadline = now.plus_millis(life_ms);
         order.request.show_delivery = show_delivery;

@@ -20,12 +20,12 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::crowd::Place;
 use crate::app::devices::{self, Device};
 use crate::core::session::{Action, AuthFailure, CloseReason, Jitter, Nonce, Session, Tick};
+use crate::delivery::{Connection, Next, Owner};
 use crate::edge::Edge;
 use crate::edge::listener::{Accepted, Permit};
 use crate::edge::public::closing::{self, Socket};
 use crate::edge::public::frame_guard::Guarded;
 use crate::metrics::SocketCount;
-use crate::relay::{Connection, Next, Owner};
 use crate::security::refusals::Refused;
 use crate::security::{device_proof, random};
 
@@ -63,7 +63,7 @@ async fn open(
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        .max_write_buffer_size(2 * crate::relay::OUTBOX_BYTES)
+        .max_write_buffer_size(2 * crate::delivery::OUTBOX_BYTES)
         .max_message_size(Some(limits.frame_after_auth))
         .max_frame_size(Some(limits.frame_after_auth));
     let guarded = Guarded::new(TokioIo::new(upgraded), limits.frame_before_auth);

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::body::JsonBody;
 use super::caller::{AuthenticatedClient, Watcher};
+use crate::app::ceremonies::{Initiator, OpenRequest, View};
 use crate::core::prompt_limits::BrowserHash;
 use crate::edge::Edge;
 use crate::edge::fields::QueryOf;
@@ -25,7 +26,6 @@ use crate::edge::listener::Accepted;
 use crate::edge::public::watch::{Found, Sight, Waiting, take_place};
 use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
-use crate::relay::{Initiator, OpenRequest, View};
 use crate::security::clients::Client;
 
 /// Seconds until a restarted relay is worth asking.

@@ -17,11 +17,11 @@ use serde::Deserialize;
 use super::pull_call::PullCall;
 use crate::app::devices::{self, SetPushError};
 use crate::core::session;
+use crate::delivery::PullOrder;
 use crate::edge::Edge;
 use crate::edge::fields;
 use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segments;
-use crate::relay::PullOrder;
 
 /// Ceremonies that an app may say that it shows.
 const SHOWN: usize = 16;

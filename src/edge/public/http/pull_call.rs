@@ -12,10 +12,10 @@ use fido_relay_proto::ProblemCode;
 
 use super::{body, caller, origin};
 use crate::app::devices;
+use crate::delivery::Owner;
 use crate::edge::Edge;
 use crate::edge::listener::Accepted;
 use crate::edge::refusal::Refusal;
-use crate::relay::Owner;
 use crate::security::pull_proof::{self, Asked, Refused};
 use crate::security::refusals;
 

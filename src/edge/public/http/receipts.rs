@@ -7,10 +7,10 @@ use fido_relay_proto::ProblemCode;
 use fido_relay_proto::http::Scope;
 
 use super::caller::AuthenticatedClient;
+use crate::app::ceremonies::CeremonyKey;
 use crate::edge::Edge;
 use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
-use crate::relay::CeremonyKey;
 use crate::security::receipt::Receipt;
 
 /// `GET /v1/ceremonies/{id}/receipt`: a compact JWS, for the initiator that opened the ceremony.

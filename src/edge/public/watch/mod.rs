@@ -28,11 +28,12 @@ use tokio::time::Instant;
 use self::places::Place;
 pub(in crate::edge) use self::places::Places;
 pub(super) use self::sight::Sight;
+use crate::app::ceremonies::View;
+use crate::delivery::Watch;
 use crate::edge::Edge;
 use crate::edge::fields;
 use crate::edge::listener::Accepted;
 use crate::edge::refusal::Refusal;
-use crate::relay::{View, Watch};
 
 /// Between two signs of life to a watcher that stays (proxies close what is silent for a minute),
 /// and two looks at whether it may.

@@ -7,11 +7,11 @@ use fido_relay_proto::http::{CeremonyView, ProgressEntry, Scope};
 use fido_relay_proto::watch::WatchEvent;
 use fido_relay_proto::{ProblemCode, Reason, Step, UnixMillis};
 
+use crate::app::ceremonies::{CeremonyKey, Steps, View};
 use crate::edge::Edge;
 use crate::edge::listener::Accepted;
 use crate::edge::public::http::{AuthenticatedClient, Watcher, origin};
 use crate::edge::refusal::Refusal;
-use crate::relay::{CeremonyKey, Steps, View};
 use crate::rfc3339;
 use crate::security::ticket;
 

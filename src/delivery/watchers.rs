@@ -11,7 +11,7 @@ use dashmap::DashMap;
 use fido_relay_proto::CeremonyId;
 use tokio::sync::watch;
 
-use super::view::View;
+use crate::app::ceremonies::view::View;
 use crate::ports::Revision;
 
 /// What was seen last of a ceremony since there are watchers of it.
@@ -117,7 +117,7 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::relay::view::ProgressEvent;
+    use crate::app::ceremonies::view::ProgressEvent;
 
     #[tokio::test]
     async fn a_change_between_subscribing_and_waiting_is_not_lost() {

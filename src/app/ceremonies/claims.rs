@@ -22,12 +22,15 @@ use fido_relay_proto::device::{Claim, FrameErrorCode, Offer, Preview};
 use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{AttemptId, CeremonyId, PlainText, RelayFrame, WireName, typed_digits};
 
-use super::connection::{Owner, Shown};
-use super::contact::Contact;
-use super::{CeremonyKey, DriveError, Relay, network};
+use crate::app::ceremonies::CeremonyKey;
+use crate::app::ceremonies::DriveError;
+use crate::app::ceremonies::network;
 use crate::app::devices::{self, Device, UserKey};
 use crate::core::ceremony::{Ceremony, Event, Reply, State};
 use crate::core::prompt_limits::{Blocked, ClaimHash, Lane};
+use crate::delivery::connection::{Owner, Shown};
+use crate::delivery::frame_source::Contact;
+use crate::node::Relay;
 use crate::ports::{Batch, Revision, SecurityEvent, SecurityEventKind, StoreError};
 use crate::security::random;
 
@@ -43,14 +46,14 @@ enum Came {
 }
 
 /// Why a code was not taken.
-pub(super) struct Refused {
+pub(crate) struct Refused {
     code: FrameErrorCode,
     /// In place of the code's own sentence.
     message: Option<String>,
 }
 
 impl Refused {
-    pub(super) fn frame(
+    pub(crate) fn frame(
         self,
         ceremony_id: Option<CeremonyId>,
         claim_id: Option<PlainText<64>>,
@@ -89,7 +92,7 @@ impl From<Blocked> for Refused {
 }
 
 /// A wrong code, and how many more may be typed.
-pub(super) fn wrong(left: usize, of: &str) -> Refused {
+pub(crate) fn wrong(left: usize, of: &str) -> Refused {
     let tries = if left == 1 { "try" } else { "tries" };
     let message = Some(format!("wrong code, {left} {tries} left{of}"));
     Refused { code: FrameErrorCode::WrongCode, message }
@@ -97,7 +100,7 @@ pub(super) fn wrong(left: usize, of: &str) -> Refused {
 
 impl Relay {
     /// What a claim is answered with; none: it is taken up, and a challenge follows.
-    pub(super) async fn claim(&self, contact: Contact<'_>, claim: Claim) -> Option<RelayFrame> {
+    pub(crate) async fn claim(&self, contact: Contact<'_>, claim: Claim) -> Option<RelayFrame> {
         let Claim { ceremony_id, code, claim_id } = claim;
         let came = match typed_digits::code(&code) {
             Some(code) => self.look_at(contact, ceremony_id, code, claim_id.as_ref()).await,
@@ -164,7 +167,7 @@ impl Relay {
     }
 
     /// The ceremony of a prompt that this device may answer.
-    pub(super) async fn own(
+    pub(crate) async fn own(
         &self,
         owner: &Owner,
         id: CeremonyId,
@@ -291,7 +294,7 @@ impl Relay {
                 }
                 Ok(Came::Claimed)
             }
-            Reply::Refused(refusal) => Err(super::sockets::refused(refusal)),
+            Reply::Refused(refusal) => Err(crate::delivery::sockets::refused(refusal)),
         }
     }
 
@@ -345,7 +348,7 @@ impl Relay {
             let event = Event::Claim { device: device.id, attempt, code, same_network: None };
             let driven = self.drive(&CeremonyKey::from(ceremony), event).await.map_err(of_drive)?;
             return match driven.reply {
-                Reply::Refused(refusal) => Ok(super::sockets::refused(refusal)),
+                Reply::Refused(refusal) => Ok(crate::delivery::sockets::refused(refusal)),
                 // Another device gave the right code in between.
                 Reply::Done | Reply::Accepted { .. } | Reply::Ignored => {
                     Ok(FrameErrorCode::ClaimedElsewhere.into())
@@ -356,7 +359,7 @@ impl Relay {
     }
 }
 
-pub(super) fn of_drive(error: DriveError) -> Refused {
+pub(crate) fn of_drive(error: DriveError) -> Refused {
     match error {
         DriveError::NotFound => FrameErrorCode::UnknownCeremony.into(),
         DriveError::Unavailable(error) => {

@@ -31,7 +31,7 @@ fn first_of(words: &Words, text: &str) -> Option<&'static str> {
 }
 
 /// "Chrome on Windows", or the half that is known.
-pub(super) fn reduced(header: &str) -> Option<String> {
+pub(crate) fn reduced(header: &str) -> Option<String> {
     match (first_of(BROWSERS, header), first_of(SYSTEMS, header)) {
         (Some(browser), Some(system)) => Some(format!("{browser} on {system}")),
         (browser, system) => browser.or(system).map(str::to_owned),
@@ -45,7 +45,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::relay::{Initiator, OpenRequest};
+    use crate::app::ceremonies::{Initiator, OpenRequest};
 
     /// What browsers send, and what a phone shows of it.
     const ROWS: [(&str, Option<&str>); 16] = [

@@ -6,24 +6,24 @@
 
 use fido_relay_proto::{Outcome, UnixMillis};
 
-use super::Relay;
-use super::connection::Owner;
 use crate::app::devices::UserKey;
 use crate::app::users;
 use crate::core::ceremony::{Ceremony, Fact, Kind, Request};
 use crate::core::prompt_limits::{Admission, Ask, End, Hold, UserPromptState};
+use crate::delivery::connection::Owner;
+use crate::node::Relay;
 use crate::ports::{Batch, SecurityEvent, SecurityEventKind, StoreError};
 
 /// How often a try is counted anew because another write came first.
 const RACES: usize = 64;
 
-pub(super) fn user(request: &Request) -> UserKey {
+pub(crate) fn user(request: &Request) -> UserKey {
     UserKey::new(&request.tenant, &request.username)
 }
 
 /// What a fact changes in the user's prompt state, if anything. A suppressed ceremony was not counted:
 /// only the person's own answer matters. Time does by itself what the expiry of one that rang would.
-pub(super) fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<End> {
+pub(crate) fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<End> {
     let (outcome, reason) = match fact.kind {
         Kind::Closed { outcome, reason } => (outcome, reason),
         Kind::Opened
@@ -62,7 +62,7 @@ pub(super) fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<End> {
 impl Relay {
     /// Decides whether a ceremony that is about to be stored rings, and adds the user's prompt state
     /// to the batch that stores it.
-    pub(super) async fn admit(
+    pub(crate) async fn admit(
         &self,
         batch: Batch,
         request: &Request,
@@ -80,7 +80,7 @@ impl Relay {
     }
 
     /// Logs why a ceremony does not ring, and for how long others of its kind will not.
-    pub(super) fn log_held(&self, request: &Request, hold: Hold) {
+    pub(crate) fn log_held(&self, request: &Request, hold: Hold) {
         let for_s = hold.until.millis_since(self.dependencies().clock.now()).div_ceil(1000);
         tracing::info!(ceremony = %request.id, client = %request.client_id, rule = hold.why.as_str(),
             setting = hold.why.setting(), for_s, "does not ring");
@@ -88,7 +88,7 @@ impl Relay {
 
     /// Adds what the end of a ceremony means for the user's prompt state to the batch that stores
     /// the end.
-    pub(super) async fn count_end(
+    pub(crate) async fn count_end(
         &self,
         batch: Batch,
         ceremony: &Ceremony,
@@ -105,7 +105,7 @@ impl Relay {
 
     /// The person said "not me" to prompts that were held back: strangers are quiet, and the alarm
     /// is raised.
-    pub(super) async fn mute_strangers(&self, by: &Owner) -> Result<(), StoreError> {
+    pub(crate) async fn mute_strangers(&self, by: &Owner) -> Result<(), StoreError> {
         let (now, policy) = (self.dependencies().clock.now(), &self.node.policy);
         let user = UserKey::new(&by.tenant, &by.username);
         let (device_id, username) = (by.device, by.username.clone());
@@ -133,7 +133,7 @@ impl Relay {
     }
 
     /// Whether the person said "not me" a short while ago.
-    pub(super) async fn is_after_not_me(&self, user: &UserKey) -> Result<bool, StoreError> {
+    pub(crate) async fn is_after_not_me(&self, user: &UserKey) -> Result<bool, StoreError> {
         self.is_after_not_me_at(user, self.dependencies().clock.now()).await
     }
 

@@ -7,17 +7,17 @@ use fido_relay_proto::device::{self, FrameErrorCode, Offer, Preview};
 use fido_relay_proto::limits::CODE_DIGITS;
 use fido_relay_proto::{Binding, CeremonyId, DeviceId, RelayFrame};
 
-use super::Relay;
-use super::ceremonies::CeremonyKey;
-use super::claims::Refused;
-use super::connection::{Connection, Owner, Shown};
-use super::copies::Held;
-use super::user_prompts;
-use super::view::View;
+use crate::app::ceremonies::claims::Refused;
+use crate::app::ceremonies::copies::Held;
+use crate::app::ceremonies::record::CeremonyKey;
+use crate::app::ceremonies::user_prompts;
+use crate::app::ceremonies::view::View;
 use crate::app::devices::{self, UserKey};
 use crate::core::ceremony::{Ceremony, Prompt};
 use crate::core::session::CloseReason;
+use crate::delivery::connection::{Connection, Owner, Shown};
 use crate::fault_point::{self, Point};
+use crate::node::Relay;
 use crate::ports::Revision;
 
 /// Whose phone it is.
@@ -31,7 +31,7 @@ const LOOKS: usize = 16;
 impl Relay {
     /// Looks at a ceremony again: shows it to the user's phones on this node, wakes its watchers.
     /// Gives what it saw.
-    pub(super) async fn look(&self, key: &CeremonyKey) -> Option<Revision> {
+    pub(crate) async fn look(&self, key: &CeremonyKey) -> Option<Revision> {
         let found = self.known(key).await.unwrap_or_else(|error| {
             tracing::warn!(ceremony = %key.id, %error, "could not look at a ceremony");
             None
@@ -58,7 +58,7 @@ impl Relay {
     }
 
     /// The user's phones on this node.
-    pub(super) async fn phones_of(&self, ceremony: &Ceremony) -> Vec<Arc<Connection>> {
+    pub(crate) async fn phones_of(&self, ceremony: &Ceremony) -> Vec<Arc<Connection>> {
         if self.registry().is_empty() {
             return Vec::new();
         }
@@ -101,7 +101,7 @@ impl Relay {
     }
 
     /// Whether this phone rings for a ceremony.
-    pub(super) fn rings_for(&self, ceremony: &Ceremony, phone: &Owner) -> bool {
+    pub(crate) fn rings_for(&self, ceremony: &Ceremony, phone: &Owner) -> bool {
         self.ringing(phone).contains(&CeremonyKey::from(ceremony))
     }
 
@@ -112,7 +112,7 @@ impl Relay {
 
     /// Looks until nothing is new, beside the looks that notices cause: one that read before a
     /// change and showed after it would otherwise leave a prompt that nobody takes down.
-    pub(super) async fn look_until_still(&self, key: &CeremonyKey) {
+    pub(crate) async fn look_until_still(&self, key: &CeremonyKey) {
         let mut seen = None;
         for _ in 0..LOOKS {
             let now = self.look(key).await;
@@ -124,7 +124,7 @@ impl Relay {
     }
 
     /// What may be open for this device.
-    pub(super) fn open_for(&self, connection: &Connection) -> Vec<CeremonyKey> {
+    pub(crate) fn open_for(&self, connection: &Connection) -> Vec<CeremonyKey> {
         self.node.open_ceremonies.of(&user(connection.owner()))
     }
 
@@ -155,14 +155,14 @@ impl Relay {
     }
 
     /// Closes the socket of a revoked device, if it is here.
-    pub(super) fn drop_revoked(&self, device: DeviceId) {
+    pub(crate) fn drop_revoked(&self, device: DeviceId) {
         if let Some(connection) = self.registry().get(device) {
             connection.close(CloseReason::Revoked);
         }
     }
 
     /// Lets a device whose key has changed sign again, if it is here.
-    pub(super) fn renew(&self, device: DeviceId) {
+    pub(crate) fn renew(&self, device: DeviceId) {
         if let Some(connection) = self.registry().get(device) {
             connection.renew();
         }
@@ -170,14 +170,14 @@ impl Relay {
 
     /// Tells a phone whose answer was accepted how it ended, if it has: also one that was away
     /// when it was told.
-    pub(super) fn show_end(&self, ceremony: &Ceremony, connection: &Connection) {
+    pub(crate) fn show_end(&self, ceremony: &Ceremony, connection: &Connection) {
         if ceremony.closed().is_some() {
             connection.show(ceremony.request.id, Shown::Wait);
             self.show(ceremony, connection);
         }
     }
 
-    pub(super) fn show(&self, ceremony: &Ceremony, connection: &Connection) {
+    pub(crate) fn show(&self, ceremony: &Ceremony, connection: &Connection) {
         let id = ceremony.request.id;
         match ceremony.prompt_for(connection.owner().device) {
             Prompt::Nothing => {}
@@ -222,7 +222,7 @@ impl Relay {
     }
 
     /// The frame that gives a device a ceremony's state; none: there is nothing to send.
-    pub(super) fn frame_for(&self, ceremony: &Ceremony, device: DeviceId) -> Option<RelayFrame> {
+    pub(crate) fn frame_for(&self, ceremony: &Ceremony, device: DeviceId) -> Option<RelayFrame> {
         let ceremony_id = ceremony.request.id;
         Some(match ceremony.prompt_for(device) {
             Prompt::Nothing | Prompt::Wait => return None,
@@ -244,7 +244,7 @@ impl Relay {
         })
     }
 
-    pub(super) fn offer(&self, ceremony: &Ceremony, preview: Option<Preview>) -> Offer {
+    pub(crate) fn offer(&self, ceremony: &Ceremony, preview: Option<Preview>) -> Offer {
         let request = &ceremony.request;
         Offer {
             ceremony_id: request.id,

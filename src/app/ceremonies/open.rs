@@ -15,16 +15,17 @@ use fido_relay_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::ceremonies::CeremonyKey;
-use super::copies::Held;
-use super::places::{Dropped, Full, Places};
-use super::user_agent;
-use super::user_prompts;
-use super::view::View;
-use super::{DriveError, Relay};
+use crate::app::ceremonies::DriveError;
+use crate::app::ceremonies::copies::Held;
+use crate::app::ceremonies::record::CeremonyKey;
+use crate::app::ceremonies::slots::{Dropped, Full, Places};
+use crate::app::ceremonies::user_agent;
+use crate::app::ceremonies::user_prompts;
+use crate::app::ceremonies::view::View;
 use crate::core::ceremony::{Ceremony, Event, Request};
 use crate::core::prompt_limits::{Admission, BrowserHash, Lane};
 use crate::fault_point::{self, Point};
+use crate::node::Relay;
 use crate::ports::{Batch, Bucket, Due, DueRule, Record, Revision, StoreError, records};
 use crate::security::random;
 
@@ -37,7 +38,7 @@ const RACES: usize = 64;
 /// How long after its commit an opening is shown to phones. More than the opener's answer takes to
 /// leave, and nothing to a person: with no pause a connected phone's work showed in the answer's
 /// time, by 0.4 ms on two cores.
-pub(super) const SHOWN_AFTER: Duration = Duration::from_millis(5);
+pub(crate) const SHOWN_AFTER: Duration = Duration::from_millis(5);
 
 /// A ceremony to be opened.
 #[derive(Debug)]
@@ -123,7 +124,7 @@ pub enum OpenError {
 }
 
 /// An idempotency key dies with the day that it stands for its ceremony.
-pub(super) const IDEMPOTENCY_KEYS: DueRule =
+pub(crate) const IDEMPOTENCY_KEYS: DueRule =
     DueRule { bucket: Bucket::Idempotency, due: records::due_of::<Remembered> };
 
 impl Record for Remembered {

@@ -18,7 +18,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use fido_relay_proto::UnixMillis;
 
-use super::ceremonies::CeremonyKey;
+use crate::app::ceremonies::record::CeremonyKey;
 use crate::core::ceremony::{Ceremony, Event, Fact, Transition};
 use crate::ports::Revision;
 
@@ -30,44 +30,44 @@ const STRIPES: usize = 256;
 
 /// A committed record, and the steps that followed it.
 #[derive(Clone, Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     /// As it is stored: what watchers, initiators and phones may see.
-    pub(super) stored: Arc<Ceremony>,
-    pub(super) revision: Revision,
+    pub(crate) stored: Arc<Ceremony>,
+    pub(crate) revision: Revision,
     steps: Vec<Step>,
 }
 
 /// A step that changed the ceremony and is not stored.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
+pub(crate) struct Step {
     at: UnixMillis,
-    pub(super) event: Event,
+    pub(crate) event: Event,
     /// The ceremony after it.
-    pub(super) after: Arc<Ceremony>,
+    pub(crate) after: Arc<Ceremony>,
 }
 
 impl Held {
-    pub(super) fn new(stored: Arc<Ceremony>, revision: Revision) -> Self {
+    pub(crate) fn new(stored: Arc<Ceremony>, revision: Revision) -> Self {
         Self { stored, revision, steps: Vec::new() }
     }
 
     /// The ceremony after its last step.
-    pub(super) fn latest(&self) -> &Arc<Ceremony> {
+    pub(crate) fn latest(&self) -> &Arc<Ceremony> {
         self.steps.last().map_or(&self.stored, |step| &step.after)
     }
 
     /// The steps that are not stored.
-    pub(super) fn steps(&self) -> &[Step] {
+    pub(crate) fn steps(&self) -> &[Step] {
         &self.steps
     }
 
     /// What happened since the stored revision.
-    pub(super) fn facts(&self) -> &[Fact] {
+    pub(crate) fn facts(&self) -> &[Fact] {
         self.latest().history.get(self.stored.history.len()..).unwrap_or_default()
     }
 
     /// Applies an event.
-    pub(super) fn step(&mut self, at: UnixMillis, event: Event) -> Transition {
+    pub(crate) fn step(&mut self, at: UnixMillis, event: Event) -> Transition {
         let mut after = Ceremony::clone(self.latest());
         let transition = after.step(at, event.clone());
         if !transition.facts.is_empty() {
@@ -90,11 +90,11 @@ impl Held {
 /// How many ends there were before a record was asked for. What is asked for can come so late that
 /// its ceremony has ended meanwhile, and no copy shows it any more.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Before(u64);
+pub(crate) struct Before(u64);
 
 /// The copies of a node: as many as it knows open ceremonies, and ends that were not shown yet.
 #[derive(Debug)]
-pub(super) struct Copies {
+pub(crate) struct Copies {
     open: DashMap<CeremonyKey, Held>,
     /// How many ends were committed here, by the hash of their keys. Changed and compared under the
     /// lock of an entry of `open`.
@@ -118,7 +118,7 @@ impl Copies {
     }
 
     /// To be called before a record is read or made that is then to be a copy.
-    pub(super) fn before(&self, key: &CeremonyKey) -> Before {
+    pub(crate) fn before(&self, key: &CeremonyKey) -> Before {
         Before(self.ends(key).load(Ordering::SeqCst))
     }
 
@@ -126,7 +126,7 @@ impl Copies {
         self.ends(key).load(Ordering::SeqCst) != before.0
     }
 
-    pub(super) fn get(&self, key: &CeremonyKey) -> Option<Held> {
+    pub(crate) fn get(&self, key: &CeremonyKey) -> Option<Held> {
         let open = self.open.get(key).map(|copy| copy.clone());
         open.or_else(|| self.end_of(key))
     }
@@ -140,7 +140,7 @@ impl Copies {
     }
 
     /// Notes a record that was read, if it is open and newer than the copy; gives the newest.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         key: &CeremonyKey,
         stored: Arc<Ceremony>,
@@ -171,7 +171,7 @@ impl Copies {
     }
 
     /// Notes what this node has opened.
-    pub(super) fn opened(&self, key: &CeremonyKey, copy: Held, before: Before) {
+    pub(crate) fn opened(&self, key: &CeremonyKey, copy: Held, before: Before) {
         if let Entry::Vacant(place) = self.open.entry(key.clone())
             && !self.is_late(key, before)
         {
@@ -181,7 +181,7 @@ impl Copies {
 
     /// Notes what this node has committed. If copies are `exact`, an end is kept until it was shown:
     /// showing it would read the record otherwise.
-    pub(super) fn committed(&self, key: &CeremonyKey, copy: Held, exact: bool) {
+    pub(crate) fn committed(&self, key: &CeremonyKey, copy: Held, exact: bool) {
         let entry = self.open.entry(key.clone());
         if matches!(&entry, Entry::Occupied(held) if held.get().revision > copy.revision) {
             return;
@@ -204,7 +204,7 @@ impl Copies {
     }
 
     /// Keeps a copy's steps until they are committed; `false`: a newer record has come meanwhile.
-    pub(super) fn keep(&self, key: &CeremonyKey, copy: &Held) -> bool {
+    pub(crate) fn keep(&self, key: &CeremonyKey, copy: &Held) -> bool {
         let entry = self.open.entry(key.clone());
         if matches!(&entry, Entry::Occupied(held) if held.get().revision > copy.revision) {
             return false;
@@ -214,17 +214,17 @@ impl Copies {
     }
 
     /// Whether something waits for the ceremony's next commit.
-    pub(super) fn have_steps(&self, key: &CeremonyKey) -> bool {
+    pub(crate) fn have_steps(&self, key: &CeremonyKey) -> bool {
         self.open.get(key).is_some_and(|copy| !copy.steps.is_empty())
     }
 
-    pub(super) fn forget(&self, key: &CeremonyKey) {
+    pub(crate) fn forget(&self, key: &CeremonyKey) {
         self.open.remove(key);
         self.ended().retain(|(ended, _)| ended != key);
     }
 
     /// How many are of open ceremonies.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.open.len()
     }
 }

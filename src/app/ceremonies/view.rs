@@ -8,7 +8,7 @@ use fido_relay_proto::{
     TenantId, UnixMillis, Username,
 };
 
-use super::ceremonies::CeremonyKey;
+use crate::app::ceremonies::record::CeremonyKey;
 use crate::core::ceremony::{Ceremony, Code, ProgressEntry, State, Success};
 
 /// A ceremony as it stood when it was looked at.

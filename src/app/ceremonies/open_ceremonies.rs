@@ -8,8 +8,8 @@ use dashmap::DashMap;
 use fido_relay_proto::limits::CODE_DIGITS;
 use fido_relay_proto::{DeviceId, UnixMillis};
 
-use super::ceremonies::CeremonyKey;
-use super::network::Network;
+use crate::app::ceremonies::network::Network;
+use crate::app::ceremonies::record::CeremonyKey;
 use crate::app::devices::UserKey;
 use crate::core::ceremony::{Ceremony, Code, State};
 use crate::core::prompt_limits::Lane;
@@ -26,7 +26,7 @@ const DRAWS: usize = 1_000;
 
 /// User → open ceremonies.
 #[derive(Debug, Default)]
-pub(super) struct OpenCeremonies {
+pub(crate) struct OpenCeremonies {
     users: DashMap<UserKey, Vec<Open>>,
 }
 
@@ -51,7 +51,7 @@ struct Open {
 
 /// A ceremony that a code finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Match {
+pub(crate) struct Match {
     pub key: CeremonyKey,
     /// The one phone that it is for, if it is for one.
     pub device: Option<DeviceId>,
@@ -61,7 +61,7 @@ pub(super) struct Match {
 
 impl OpenCeremonies {
     /// Notes an open ceremony. Gives whether a device has taken it up since: another may ring then.
-    pub(super) fn insert(&self, user: UserKey, ceremony: &Ceremony) -> bool {
+    pub(crate) fn insert(&self, user: UserKey, ceremony: &Ceremony) -> bool {
         let request = &ceremony.request;
         let key = CeremonyKey::from(ceremony);
         let mut open = self.users.entry(user).or_default();
@@ -103,7 +103,7 @@ impl OpenCeremonies {
 
     /// A code that no slip of one digit and no swap of two neighbours turns into that of another
     /// ceremony of this user that a code finds.
-    pub(super) fn draw_code(&self, user: &UserKey) -> Code {
+    pub(crate) fn draw_code(&self, user: &UserKey) -> Code {
         let open = self.users.get(user);
         let is_free = |drawn: &Code| {
             let open = open.as_deref().map_or(&[][..], Vec::as_slice);
@@ -120,7 +120,7 @@ impl OpenCeremonies {
     }
 
     /// The user's ceremonies that have this code and may be found without an id, hidden ones too.
-    pub(super) fn matches(&self, user: &UserKey, typed: &str) -> Vec<Match> {
+    pub(crate) fn matches(&self, user: &UserKey, typed: &str) -> Vec<Match> {
         let Some(open) = self.users.get(user) else { return Vec::new() };
         let found = |entry: &&Open| {
             // Each is compared, so that the time does not tell which.
@@ -138,7 +138,7 @@ impl OpenCeremonies {
     }
 
     /// Forgets a closed one.
-    pub(super) fn remove(&self, user: &UserKey, ceremony: &CeremonyKey) {
+    pub(crate) fn remove(&self, user: &UserKey, ceremony: &CeremonyKey) {
         self.users.remove_if_mut(user, |_, open| {
             open.retain(|entry| entry.key != *ceremony);
             open.is_empty()
@@ -147,7 +147,7 @@ impl OpenCeremonies {
 
     /// The user's open ceremonies that phones may know of, oldest first.
     #[must_use]
-    pub(super) fn of(&self, user: &UserKey) -> Vec<CeremonyKey> {
+    pub(crate) fn of(&self, user: &UserKey) -> Vec<CeremonyKey> {
         let Some(open) = self.users.get(user) else { return Vec::new() };
         // One that rings on no phone is a phone's once its person has typed the code.
         let known = open.iter().filter(|entry| !entry.silent || !entry.waits);
@@ -156,14 +156,14 @@ impl OpenCeremonies {
 
     /// The user's open ceremonies, those also that phones do not know of.
     #[must_use]
-    pub(super) fn all_of(&self, user: &UserKey) -> Vec<CeremonyKey> {
+    pub(crate) fn all_of(&self, user: &UserKey) -> Vec<CeremonyKey> {
         let Some(open) = self.users.get(user) else { return Vec::new() };
         open.iter().map(|entry| entry.key.clone()).collect()
     }
 
     /// The first of each lane that wait to be taken up by this phone: it rings for them.
     #[must_use]
-    pub(super) fn ringing(&self, user: &UserKey, phone: DeviceId, most: usize) -> Vec<CeremonyKey> {
+    pub(crate) fn ringing(&self, user: &UserKey, phone: DeviceId, most: usize) -> Vec<CeremonyKey> {
         let Some(open) = self.users.get(user) else { return Vec::new() };
         let for_it = |entry: &&Open| entry.device.is_none_or(|only| only == phone);
         let mut waiting: Vec<_> =

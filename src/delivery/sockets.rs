@@ -8,14 +8,17 @@ use fido_relay_proto::device::{AckOf, Decline, DeclineReason, DeviceFrame, Frame
 use fido_relay_proto::http::P256Jwk;
 use fido_relay_proto::{CeremonyId, DeviceId, NodeId, Phase, RelayFrame};
 
-use super::claims::{Refused, of_drive, wrong};
-use super::connection::{Connection, Owner, Shown};
-use super::contact::Contact;
-use super::{CeremonyKey, DriveError, Relay, news};
+use crate::app::ceremonies::CeremonyKey;
+use crate::app::ceremonies::DriveError;
+use crate::app::ceremonies::claims::{Refused, of_drive, wrong};
 use crate::app::devices;
 use crate::core::ceremony::{Ceremony, Event, Refusal, Reply};
 use crate::core::session::CloseReason;
+use crate::delivery::connection::{Connection, Owner, Shown};
+use crate::delivery::frame_source::Contact;
+use crate::delivery::notices;
 use crate::fault_point::{self, Point};
+use crate::node::Relay;
 
 impl Relay {
     /// A device has authenticated: takes its socket in, and gives what is open for it, each to be
@@ -37,7 +40,7 @@ impl Relay {
                 if device.jwk != *proven_by {
                     connection.renew();
                 }
-                if let Some(notice) = news::own(&device, self.dependencies().clock.now()) {
+                if let Some(notice) = notices::own(&device, self.dependencies().clock.now()) {
                     connection.send(&notice, None);
                 }
                 match devices::news(store, &owner.tenant, &owner.username).await {
@@ -95,7 +98,7 @@ impl Relay {
     }
 
     /// A prompt left for this device, by whatever road.
-    pub(super) async fn note_sent(&self, owner: &Owner, ceremony: CeremonyId) {
+    pub(crate) async fn note_sent(&self, owner: &Owner, ceremony: CeremonyId) {
         let device = owner.device;
         let key = CeremonyKey { tenant: owner.tenant.clone(), id: ceremony };
         match self.drive_soon(&key, Event::Sent { device }).await {
@@ -114,7 +117,7 @@ impl Relay {
     }
 
     /// [`Relay::receive`], over whatever road the frame came.
-    pub(super) async fn receive_of(
+    pub(crate) async fn receive_of(
         &self,
         contact: Contact<'_>,
         frame: DeviceFrame,
@@ -213,7 +216,7 @@ fn event_of(device: DeviceId, is_preview: bool, frame: DeviceFrame, by: NodeId) 
 }
 
 /// The answer to a device whose event was refused.
-pub(super) fn refused(refusal: Refusal) -> Refused {
+pub(crate) fn refused(refusal: Refusal) -> Refused {
     match refusal {
         Refusal::WrongCode { left } => wrong(left.into(), ""),
         Refusal::ClaimedElsewhere => FrameErrorCode::ClaimedElsewhere.into(),

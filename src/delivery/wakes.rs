@@ -20,12 +20,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashSet;
 use fido_relay_proto::{CeremonyId, DeviceId};
 
-use super::ceremonies::CeremonyKey;
-use super::open::SHOWN_AFTER;
-use super::{Owner, Relay, user_prompts};
+use crate::app::ceremonies::open::SHOWN_AFTER;
+use crate::app::ceremonies::record::CeremonyKey;
+use crate::app::ceremonies::user_prompts;
 use crate::app::devices::{self, Device};
 use crate::core::ceremony::{Ceremony, Event, Prompt};
+use crate::delivery::Owner;
 use crate::fault_point::{self, Point};
+use crate::node::Relay;
 use crate::ports::{Push, PushFailure, StoreError, Wake};
 use crate::security::random;
 
@@ -39,7 +41,7 @@ const LEFT_ALONE: Duration = Duration::from_secs(5);
 
 /// A look at who has not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct WakeCheck {
+pub(crate) struct WakeCheck {
     key: CeremonyKey,
     /// Whether devices that hold a socket had their time, too.
     is_last: bool,
@@ -47,17 +49,17 @@ pub(super) struct WakeCheck {
 
 /// Wakes that are under way: of a ceremony one for each device.
 #[derive(Debug, Default)]
-pub(super) struct UnderWay(DashSet<(CeremonyId, DeviceId)>);
+pub(crate) struct UnderWay(DashSet<(CeremonyId, DeviceId)>);
 
 impl UnderWay {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 }
 
 impl Relay {
     /// Has a ceremony looked at once its devices had their time to acknowledge, counted from now.
-    pub(super) fn escalate_later(&self, key: &CeremonyKey) {
+    pub(crate) fn escalate_later(&self, key: &CeremonyKey) {
         if self.dependencies().push.is_none() {
             return;
         }
@@ -72,7 +74,7 @@ impl Relay {
     }
 
     /// Looks at each ceremony when its time has come.
-    pub(super) async fn follow_wakes(self, push: Arc<dyn Push>) {
+    pub(crate) async fn follow_wakes(self, push: Arc<dyn Push>) {
         let stopping = self.dependencies().tasks.stopping().clone();
         let due = || self.node.wakes.due(&*self.dependencies().clock);
         while let Some(check) = stopping.run_until_cancelled(due()).await {
@@ -211,7 +213,7 @@ impl Relay {
     }
 
     /// The user's other ceremonies, which may ring now that this one no longer does.
-    pub(super) fn escalate_others(&self, ceremony: &Ceremony) {
+    pub(crate) fn escalate_others(&self, ceremony: &Ceremony) {
         if self.dependencies().push.is_some() {
             for key in self.node.open_ceremonies.of(&user_prompts::user(&ceremony.request)) {
                 self.escalate_later(&key);

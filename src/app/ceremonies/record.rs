@@ -29,7 +29,7 @@ impl From<&Ceremony> for CeremonyKey {
 }
 
 /// Adds the ceremony to a batch.
-pub(super) fn put(
+pub(crate) fn put(
     batch: Batch,
     expected: Revision,
     ceremony: &Ceremony,
@@ -52,5 +52,5 @@ impl Record for Ceremony {
 }
 
 /// The rule of [`Bucket::Ceremonies`].
-pub(super) const CEREMONIES: DueRule =
+pub(crate) const CEREMONIES: DueRule =
     DueRule { bucket: Bucket::Ceremonies, due: records::due_of::<Ceremony> };

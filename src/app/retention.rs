@@ -6,7 +6,7 @@ use std::time::Duration;
 use fido_relay_proto::UnixMillis;
 use futures::future::join_all;
 
-use super::Relay;
+use crate::node::Relay;
 use crate::ports::{Duty, StoreError};
 
 /// Records that are removed at a time: together, so that they share a flush.
@@ -15,7 +15,7 @@ const PAGE: usize = 256;
 const PAUSE: Duration = Duration::from_secs(60);
 
 impl Relay {
-    pub(super) async fn sweep_forever(self) {
+    pub(crate) async fn sweep_forever(self) {
         let stopping = self.dependencies().tasks.stopping().clone();
         let round = || async {
             match self.sweep().await {

@@ -8,7 +8,7 @@ const STRIPES: usize = 256;
 /// Whatever is done for one key is done one after the other: many at once would otherwise spend
 /// their time on lost races.
 #[derive(Debug)]
-pub(super) struct KeyedMutex([Mutex<()>; STRIPES]);
+pub(crate) struct KeyedMutex([Mutex<()>; STRIPES]);
 
 impl Default for KeyedMutex {
     fn default() -> Self {
@@ -18,7 +18,7 @@ impl Default for KeyedMutex {
 
 impl KeyedMutex {
     /// Waits for this key's turn; it lasts as long as what is given.
-    pub(super) async fn take(&self, key: &str) -> MutexGuard<'_, ()> {
+    pub(crate) async fn take(&self, key: &str) -> MutexGuard<'_, ()> {
         let hash = |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte));
         self.0[key.bytes().fold(0, hash) % STRIPES].lock().await
     }

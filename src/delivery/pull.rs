@@ -16,11 +16,14 @@ use fido_relay_proto::{CeremonyId, DeviceId, RelayFrame};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::claims::Refused;
-use super::contact::Contact;
-use super::{CeremonyKey, Owner, Relay, news};
+use crate::app::ceremonies::CeremonyKey;
+use crate::app::ceremonies::claims::Refused;
 use crate::app::devices::{self, UserKey};
 use crate::core::ceremony::{Ceremony, Prompt};
+use crate::delivery::Owner;
+use crate::delivery::frame_source::Contact;
+use crate::delivery::notices;
+use crate::node::Relay;
 use crate::ports::StoreError;
 
 /// How long a device waits for a node that has just started to know what is open.
@@ -39,20 +42,20 @@ pub struct PullOrder {
 
 /// Devices that wait for news: of each the last request alone.
 #[derive(Debug, Default)]
-pub(super) struct Pullers {
+pub(crate) struct Pullers {
     users: DashMap<UserKey, Vec<(DeviceId, Arc<Notify>)>>,
 }
 
 impl Pullers {
     /// Wakes what waits for this user.
-    pub(super) fn wake(&self, user: &UserKey) {
+    pub(crate) fn wake(&self, user: &UserKey) {
         if let Some(waiting) = self.users.get(user) {
             waiting.iter().for_each(|(_, notify)| notify.notify_one());
         }
     }
 
     /// Requests that wait on this node.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.users.iter().map(|waiting| waiting.len()).sum()
     }
 }
@@ -174,8 +177,8 @@ impl Relay {
         frames.extend(offered);
         let news = devices::news(store, &owner.tenant, &owner.username).await?;
         let now = self.dependencies().clock.now();
-        frames.extend(news::frames(&device, &news, now).map(|(_, frame)| frame));
-        frames.extend(news::own(&device, now));
+        frames.extend(notices::frames(&device, &news, now).map(|(_, frame)| frame));
+        frames.extend(notices::own(&device, now));
         Ok(Some(PullState { frames, prompts }))
     }
 
@@ -220,7 +223,7 @@ impl Relay {
 
     /// Whether the prompt is this device's: it rings there, the app has it already, a wake brought
     /// the app, or no other device can take it any more.
-    pub(super) fn is_for(&self, ceremony: &Ceremony, owner: &Owner) -> bool {
+    pub(crate) fn is_for(&self, ceremony: &Ceremony, owner: &Owner) -> bool {
         !ceremony.is_unclaimed()
             || ceremony.is_acked_by(owner.device)
             || ceremony.has_woken(owner.device)

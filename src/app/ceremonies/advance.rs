@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use fido_relay_proto::{Reason, WireName};
 
-use super::ceremonies::{self, CeremonyKey};
-use super::connection::Shown;
-use super::copies::Held;
-use super::user_prompts;
-use super::{Dependencies, Relay};
+use crate::app::ceremonies::copies::Held;
+use crate::app::ceremonies::record::{self, CeremonyKey};
+use crate::app::ceremonies::user_prompts;
 use crate::app::devices::with_card_news;
 use crate::core::ceremony::{Ceremony, Effect, Event, Fact, Kind, Reply, Request, Transition};
+use crate::delivery::connection::Shown;
 use crate::fault_point::{self, Point};
+use crate::node::Dependencies;
+use crate::node::Relay;
 use crate::ports::{Ability, Batch, Bucket, Notice, Revision, SecurityEvent, StoreError};
 
 /// How often one event is stepped anew because another write came first. Every loss is another
@@ -64,7 +65,7 @@ impl Relay {
 
     /// [`Relay::drive`] for what a device did: a step that [`can_wait`] is stored a moment later, and
     /// needs no task of its own: before it is noted nothing has happened, and then all is done.
-    pub(super) async fn drive_soon(
+    pub(crate) async fn drive_soon(
         &self,
         key: &CeremonyKey,
         event: Event,
@@ -86,7 +87,7 @@ impl Relay {
     }
 
     /// [`Relay::drive`] for a task of the relay's own, which nobody ends early.
-    pub(super) async fn drive_here(
+    pub(crate) async fn drive_here(
         &self,
         key: &CeremonyKey,
         event: Event,
@@ -280,7 +281,7 @@ impl Relay {
     /// The only place that stores a ceremony; `facts` are all that happened since `expected`. Its
     /// end is one commit with what the end means for the user's prompt state: a "no" holds before
     /// phones and watchers hear of it, and no ended ceremony counts as open.
-    pub(super) async fn commit(
+    pub(crate) async fn commit(
         &self,
         records: Batch,
         expected: Revision,
@@ -288,7 +289,7 @@ impl Relay {
         facts: &[Fact],
     ) -> Result<Revision, StoreError> {
         let Dependencies { journal, counts, .. } = self.dependencies();
-        let mut batch = ceremonies::put(records, expected, ceremony)?;
+        let mut batch = record::put(records, expected, ceremony)?;
         batch = journal.tell(batch, ceremony, facts);
         let user = user_prompts::user(&ceremony.request);
         let turn = if facts.iter().any(|fact| matches!(fact.kind, Kind::Closed { .. })) {
@@ -314,7 +315,7 @@ impl Relay {
     }
 
     /// Refuses what would lead to an approval while somebody must see everything and cannot.
-    pub(super) fn must_be_seen(&self) -> Result<(), StoreError> {
+    pub(crate) fn must_be_seen(&self) -> Result<(), StoreError> {
         match *self.dependencies().recording.borrow() {
             Ability::Well | Ability::Failing => Ok(()),
             Ability::Forbidding => {
@@ -334,7 +335,7 @@ impl Relay {
         self.publish(&ceremony.request).await;
     }
 
-    pub(super) async fn publish(&self, request: &Request) {
+    pub(crate) async fn publish(&self, request: &Request) {
         self.dependencies().bus.publish(Notice::Ceremony(request.tenant.clone(), request.id)).await;
     }
 }

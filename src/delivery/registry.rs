@@ -7,8 +7,8 @@ use dashmap::DashMap;
 use fido_relay_proto::{ConnectionId, DeviceId};
 use tokio::sync::Notify;
 
-use super::connection::Connection;
 use crate::core::session::CloseReason;
+use crate::delivery::connection::Connection;
 
 /// Device → its newest connection.
 #[derive(Debug, Default)]

@@ -14,9 +14,9 @@
 
 use std::time::Duration;
 
-use super::Relay;
 use crate::app::cards::remove_listed;
 use crate::app::devices::{self, Device};
+use crate::node::Relay;
 use crate::ports::{Revocation, Revoked, SecurityEvent, SecurityEventKind, StoreError};
 
 /// Between two looks at the list. With the time that a socket takes to close it keeps well within
@@ -35,7 +35,7 @@ struct Read {
 
 impl Relay {
     /// Reads the list to its end, and then reads on until the tasks are stopped.
-    pub(super) async fn follow_revocations(self) {
+    pub(crate) async fn follow_revocations(self) {
         let stopping = self.dependencies().tasks.stopping().clone();
         let mut read = Read { applied: 0, seen: u64::MAX };
         loop {

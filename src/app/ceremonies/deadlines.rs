@@ -15,7 +15,7 @@ const NAP: Duration = Duration::from_secs(30);
 
 /// What is due when.
 #[derive(Debug)]
-pub(super) struct Deadlines<K> {
+pub(crate) struct Deadlines<K> {
     /// A set, because the same deadline is scheduled after every step of a ceremony.
     due: Mutex<BTreeSet<(UnixMillis, K)>>,
     sooner: Notify,
@@ -29,7 +29,7 @@ impl<K> Default for Deadlines<K> {
 
 impl<K: Ord + Clone> Deadlines<K> {
     /// Has this given by [`Deadlines::due`] at `at`.
-    pub(super) fn schedule(&self, at: UnixMillis, key: K) {
+    pub(crate) fn schedule(&self, at: UnixMillis, key: K) {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let earliest = due.first().is_none_or(|(first, _)| at < *first);
         due.insert((at, key));
@@ -40,18 +40,18 @@ impl<K: Ord + Clone> Deadlines<K> {
     }
 
     /// Forgets a deadline that no longer matters, to save the memory.
-    pub(super) fn forget(&self, at: UnixMillis, key: &K) {
+    pub(crate) fn forget(&self, at: UnixMillis, key: &K) {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         due.remove(&(at, key.clone()));
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.due.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Sleeps until something is due and gives it.
-    pub(super) async fn due(&self, clock: &dyn Clock) -> K {
+    pub(crate) async fn due(&self, clock: &dyn Clock) -> K {
         loop {
             let sooner = self.sooner.notified();
             let wait = {

@@ -12,8 +12,8 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use fido_relay_proto::{CeremonyId, ClientId};
 
-use super::ceremonies::CeremonyKey;
-use super::network::Network;
+use crate::app::ceremonies::network::Network;
+use crate::app::ceremonies::record::CeremonyKey;
 use crate::core::ceremony::{Ceremony, Request};
 use crate::core::prompt_limits::Lane;
 
@@ -48,7 +48,7 @@ pub enum Full {
 
 /// Who has which place.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(crate) struct Places {
     /// Of those that are open, and of those about to be stored.
     places: DashMap<CeremonyId, Place>,
     clients: DashMap<ClientId, Taken>,
@@ -80,7 +80,7 @@ struct Taken {
 
 /// A ceremony that is to end, since another takes its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Dropped {
+pub(crate) struct Dropped {
     pub key: CeremonyKey,
     client: ClientId,
     network: Network,
@@ -119,7 +119,7 @@ impl Places {
     ///
     /// # Errors
     /// [`Full`].
-    pub(super) fn admit(
+    pub(crate) fn admit(
         &self,
         request: &Request,
         lane: &Lane,
@@ -177,7 +177,7 @@ impl Places {
     }
 
     /// Lets a ceremony that was to end keep its place: the one that was to take it was not stored.
-    pub(super) fn keep(&self, dropped: Dropped) {
+    pub(crate) fn keep(&self, dropped: Dropped) {
         let Dropped { key, client, network } = dropped;
         if let Some(mut taken) = self.clients.get_mut(&client)
             && taken.leaving.contains(&key.id)
@@ -189,7 +189,7 @@ impl Places {
 
     /// Notes an open ceremony, whatever the limits say: another node opened it, or they were
     /// changed.
-    pub(super) fn meet(&self, ceremony: &Ceremony) {
+    pub(crate) fn meet(&self, ceremony: &Ceremony) {
         let request = &ceremony.request;
         let beyond = OpenLimits { per_client: usize::MAX, per_node: usize::MAX };
         let _ = self.admit(request, &request.lane, beyond);
@@ -206,21 +206,21 @@ impl Places {
 
     /// Notes that this node counts a ceremony whose record it has just seen for certain; tells
     /// whether it did not before.
-    pub(super) fn count(&self, ceremony: &Ceremony) -> bool {
+    pub(crate) fn count(&self, ceremony: &Ceremony) -> bool {
         self.meet(ceremony);
         let place = self.places.get_mut(&ceremony.request.id);
         place.is_some_and(|mut place| !std::mem::replace(&mut place.is_counted, true))
     }
 
     /// Takes back what [`Places::count`] noted.
-    pub(super) fn discount(&self, ceremony: CeremonyId) {
+    pub(crate) fn discount(&self, ceremony: CeremonyId) {
         if let Some(mut place) = self.places.get_mut(&ceremony) {
             place.is_counted = false;
         }
     }
 
     /// Gives a place back: the ceremony is closed, or was not stored after all.
-    pub(super) fn release(&self, ceremony: CeremonyId) {
+    pub(crate) fn release(&self, ceremony: CeremonyId) {
         let Some((_, Place { client, stranger, .. })) = self.places.remove(&ceremony) else {
             return;
         };
@@ -242,7 +242,7 @@ impl Places {
     }
 
     /// How many are open or about to be.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.load(Ordering::Relaxed)
     }
 }

@@ -8,17 +8,18 @@ use fido_relay_proto::{AttemptId, Binding, Reason};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::ceremonies::CeremonyKey;
-use super::open::SHOWN_AFTER;
-use super::{DriveError, Relay};
+use crate::app::ceremonies::DriveError;
+use crate::app::ceremonies::open::SHOWN_AFTER;
+use crate::app::ceremonies::record::CeremonyKey;
 use crate::core::ceremony::{Begun, Ceremony, Effect, Event, State, UpstreamSession, Verdict};
 use crate::fault_point::{self, Point};
+use crate::node::Relay;
 use crate::ports::{BeginRequest, Completion};
 
 impl Relay {
     /// Performs an effect. A completion's state is stored; a right code may be stored with the
     /// challenge, since asking for another does no harm.
-    pub(super) fn perform(&self, ceremony: &Arc<Ceremony>, effect: Effect) {
+    pub(crate) fn perform(&self, ceremony: &Arc<Ceremony>, effect: Effect) {
         let key = CeremonyKey::from(&**ceremony);
         let relay = self.clone();
         match effect {
@@ -72,7 +73,7 @@ impl Relay {
     }
 
     /// Hands in the ceremony's answer.
-    pub(super) async fn judge(&self, ceremony: &Ceremony) -> Completion {
+    pub(crate) async fn judge(&self, ceremony: &Ceremony) -> Completion {
         let key = CeremonyKey::from(ceremony);
         let State::Verifying { challenge, answer, .. } = &ceremony.state else {
             tracing::error!(ceremony = %key.id, "a completion without an answer");

@@ -5,16 +5,16 @@
 use fido_relay_proto::device::{Notice as NoticeFrame, NoticeEvent};
 use fido_relay_proto::{RelayFrame, TenantId, UnixMillis, Username};
 
-use super::Relay;
-use super::connection::Connection;
 use crate::app::devices::{self, Device, DeviceNotice, TOLD_FOR_S, UserKey};
 use crate::core::ceremony::Request;
 use crate::core::prompt_limits::Held;
+use crate::delivery::connection::Connection;
+use crate::node::Relay;
 use crate::ports::Notice;
 
 impl Relay {
     /// Tells the user's devices on this node.
-    pub(super) async fn tell_news(&self, tenant: &TenantId, username: &Username) {
+    pub(crate) async fn tell_news(&self, tenant: &TenantId, username: &Username) {
         self.node.pullers.wake(&UserKey::new(tenant, username));
         if self.registry().is_empty() {
             return;
@@ -37,7 +37,7 @@ impl Relay {
     }
 
     /// Tells one device on one socket what concerns it and was not told there yet.
-    pub(super) fn tell(&self, device: &Device, news: &[DeviceNotice], connection: &Connection) {
+    pub(crate) fn tell(&self, device: &Device, news: &[DeviceNotice], connection: &Connection) {
         let now = self.dependencies().clock.now();
         connection.tell(frames(device, news, now));
     }
@@ -46,7 +46,7 @@ impl Relay {
 impl Relay {
     /// Tells the user's devices of prompts that were held back, in a task of its own: the opener must
     /// not be able to tell by the time that it takes.
-    pub(super) fn tell_held(&self, request: &Request, held: Held) {
+    pub(crate) fn tell_held(&self, request: &Request, held: Held) {
         let relay = self.clone();
         let (tenant, username) = (request.tenant.clone(), request.username.clone());
         self.dependencies().tasks.spawn_bare(async move {
@@ -61,7 +61,7 @@ impl Relay {
 }
 
 /// The news that concern a device, each with its number.
-pub(super) fn frames<'a>(
+pub(crate) fn frames<'a>(
     device: &'a Device,
     news: &'a [DeviceNotice],
     now: UnixMillis,
@@ -71,7 +71,7 @@ pub(super) fn frames<'a>(
 }
 
 /// What a device hears of itself: that its push address was forgotten, until it has set another.
-pub(super) fn own(device: &Device, now: UnixMillis) -> Option<RelayFrame> {
+pub(crate) fn own(device: &Device, now: UnixMillis) -> Option<RelayFrame> {
     let (notice_id, at) = device.push_notice()?;
     Some(RelayFrame::Notice(Box::new(NoticeFrame {
         notice_id,

@@ -16,7 +16,7 @@ use crate::core::ceremony::Ceremony;
 use crate::core::session::CloseReason;
 
 /// Frames that may wait for a slow phone.
-pub(super) const OUTBOX_FRAMES: usize = 32;
+pub(crate) const OUTBOX_FRAMES: usize = 32;
 /// Bytes that may wait for a slow phone.
 pub const OUTBOX_BYTES: usize = 256 * 1024;
 
@@ -33,7 +33,7 @@ pub struct Owner {
 
 impl Owner {
     /// Whether a ceremony is this device's: its user's, and for no other device alone.
-    pub(super) fn has(&self, ceremony: &Ceremony) -> bool {
+    pub(crate) fn has(&self, ceremony: &Ceremony) -> bool {
         let request = &ceremony.request;
         request.username == self.username
             && request.device_id.is_none_or(|only| only == self.device)
@@ -51,7 +51,7 @@ pub struct Outgoing {
 
 /// What a connection was last shown of a ceremony.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(crate) enum Shown {
     /// The offer.
     Offer,
     /// The offer of a ceremony that a typed code found, on this device alone.
@@ -163,7 +163,7 @@ impl Connection {
     /// Queues news, each with its number, those left out that were told here before. All that
     /// there is to tell comes at once: what is not among them and has a smaller number than the
     /// last is never told.
-    pub(super) fn tell(&self, news: impl Iterator<Item = (u64, RelayFrame)>) {
+    pub(crate) fn tell(&self, news: impl Iterator<Item = (u64, RelayFrame)>) {
         let mut mailbox = self.mailbox();
         for (seq, frame) in news {
             if seq > mailbox.told {
@@ -176,7 +176,7 @@ impl Connection {
     }
 
     /// Asks the socket's task to let the device sign again.
-    pub(super) fn renew(&self) {
+    pub(crate) fn renew(&self) {
         self.mailbox().renew = true;
         self.wake.notify_one();
     }
@@ -216,7 +216,7 @@ impl Connection {
     }
 
     /// Notes that this is shown now; tells whether it is news to this connection.
-    pub(super) fn show(&self, ceremony: CeremonyId, what: Shown) -> bool {
+    pub(crate) fn show(&self, ceremony: CeremonyId, what: Shown) -> bool {
         let mut mailbox = self.mailbox();
         match mailbox.shown.iter_mut().find(|showing| showing.ceremony == ceremony) {
             Some(showing) if showing.what == what => false,
@@ -232,7 +232,7 @@ impl Connection {
     }
 
     /// Forgets a ceremony; tells what of it was shown here.
-    pub(super) fn unshow(&self, ceremony: CeremonyId) -> Option<Shown> {
+    pub(crate) fn unshow(&self, ceremony: CeremonyId) -> Option<Shown> {
         let mut mailbox = self.mailbox();
         let at = mailbox.shown.iter().position(|showing| showing.ceremony == ceremony)?;
         let showing = mailbox.shown.swap_remove(at);
@@ -243,13 +243,13 @@ impl Connection {
     }
 
     /// What was last shown of a ceremony.
-    pub(super) fn shown(&self, ceremony: CeremonyId) -> Option<Shown> {
+    pub(crate) fn shown(&self, ceremony: CeremonyId) -> Option<Shown> {
         let mailbox = self.mailbox();
         mailbox.shown.iter().find(|showing| showing.ceremony == ceremony).map(|found| found.what)
     }
 
     /// Notes that the app has what it was shown of a ceremony; gives what that is.
-    pub(super) fn acked(&self, ceremony: CeremonyId) -> Option<Shown> {
+    pub(crate) fn acked(&self, ceremony: CeremonyId) -> Option<Shown> {
         let mut mailbox = self.mailbox();
         let showing = mailbox.shown.iter_mut().find(|showing| showing.ceremony == ceremony)?;
         showing.acked = true;
@@ -257,7 +257,7 @@ impl Connection {
     }
 
     /// Prompts of which the app never said that it has them.
-    pub(super) fn unacked(&self) -> Vec<CeremonyId> {
+    pub(crate) fn unacked(&self) -> Vec<CeremonyId> {
         let is_prompt = |what| matches!(what, Shown::Offer | Shown::Challenge(_));
         let mailbox = self.mailbox();
         let unacked = mailbox.shown.iter().filter(|found| is_prompt(found.what) && !found.acked);

@@ -1,50 +1,28 @@
-//! One node of the relay: its ceremonies and what it shows devices, over the same store, bus and clock.
+//! One node of the relay: its ceremonies and their delivery, started over the same store, bus, clock
+//! and push services, whichever these are. It wires the rooms together and decides nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use fido_relay_proto::NodeId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::ceremonies::copies::Copies;
-use crate::app::ceremonies::deadlines::Deadlines;
-use crate::app::ceremonies::keyed_mutex::KeyedMutex;
-use crate::app::ceremonies::open_ceremonies::OpenCeremonies;
-use crate::app::ceremonies::slots::Places;
-use crate::app::ceremonies::{CeremonyKey, OpenLimits};
+use crate::app::ceremonies::{Ceremonies, CeremonyDependencies, OpenLimits};
+use crate::app::devices::RevocationSync;
+use crate::app::retention;
 use crate::core::prompt_limits::Policy;
-use crate::delivery::pull::Pullers;
-use crate::delivery::wakes::{UnderWay, WakeCheck};
-use crate::delivery::{Registry, Watch, Watchers};
+use crate::delivery::{Delivery, DeliveryDependencies, LocalDevices};
 use crate::journal::Journal;
 use crate::ports::{
     Ability, Batch, Bus, Cards, Clock, Counts, Fido, Push, Revocations, SecurityEvent, Store,
+    StoreError,
 };
 use crate::security::encryption::Encryptor;
 use crate::security::random;
 use crate::tasks::Tasks;
 
-/// What a node holds in memory, counted. With nothing open and no device connected it is all zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Census {
-    /// Device sockets on this node.
-    pub sockets: usize,
-    /// Ceremonies without an outcome.
-    pub open: usize,
-    /// Moments at which time alone may change a ceremony.
-    pub deadlines: usize,
-    /// Ceremonies that have a watcher.
-    pub watched: usize,
-    /// Copies of open ceremonies.
-    pub copies: usize,
-    /// Devices that wait for news without a socket, and wakes that a push service has not taken yet.
-    pub pulling: usize,
-    pub waking: usize,
-}
-
-/// What a relay needs of the dependencies.
+/// What a node needs of the world.
 #[derive(Clone, Debug)]
 pub struct Dependencies {
     /// Durable records.
@@ -59,17 +37,14 @@ pub struct Dependencies {
     pub push: Option<Arc<dyn Push>>,
     /// The FIDO2 server's cards, if it keeps them here.
     pub cards: Option<Arc<dyn Cards>>,
-    /// Time.
     pub clock: Arc<dyn Clock>,
-    /// What seals the FIDO2 server's sessions.
+    /// Encrypts the FIDO2 server's sessions.
     pub sealer: Encryptor,
-    /// How the journal is written.
     pub journal: Journal,
     /// Whether what the journal holds is exported.
     pub recording: watch::Receiver<Ability>,
     /// Counts what this process commits.
     pub counts: Arc<dyn Counts>,
-    /// Who owns the tasks.
     pub tasks: Tasks,
 }
 
@@ -85,50 +60,42 @@ impl Dependencies {
 
 /// What initiators may have of a node and of a person.
 #[derive(Clone, Debug, Default)]
-pub struct Bounds {
-    /// Ceremonies at a time.
+pub struct RelayLimits {
+    /// Ceremonies that are open at a time.
     pub open: OpenLimits,
     /// Prompts, and codes that may be wrong.
-    pub attention: Policy,
+    pub prompts: Policy,
     /// How long an app has to acknowledge a prompt before its push service wakes it. 0: a device
     /// without a socket is woken at once.
     pub wake_after: Duration,
 }
 
+/// How much a node holds in memory. With nothing open and no device connected it is all zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeGauges {
+    /// Device sockets on this node.
+    pub sockets: usize,
+    /// Ceremonies without an outcome.
+    pub open: usize,
+    /// Times at which a ceremony may change without an event from outside.
+    pub deadlines: usize,
+    /// Ceremonies that have a watcher.
+    pub watched: usize,
+    /// Copies of open ceremonies.
+    pub copies: usize,
+    /// Pulls that wait for another state.
+    pub pulling: usize,
+    /// Wakes that a push service has not taken yet.
+    pub waking: usize,
+}
+
 /// One node of the relay. Clones are the same node.
 #[derive(Clone, Debug)]
 pub struct Relay {
-    pub(crate) node: Arc<Node>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) id: NodeId,
-    pub(crate) dependencies: Dependencies,
-    pub(crate) registry: Registry,
-    pub(crate) watchers: Arc<Watchers>,
-    pub(crate) open_ceremonies: OpenCeremonies,
-    pub(crate) places: Places,
-    pub(crate) copies: Copies,
-    pub(crate) open_limits: OpenLimits,
-    pub(crate) deadlines: Deadlines<CeremonyKey>,
-    pub(crate) wakes: Deadlines<WakeCheck>,
-    pub(crate) waking: UnderWay,
-    pub(crate) wake_after: Duration,
-    pub(crate) pullers: Pullers,
-    pub(crate) policy: Policy,
-    /// Which ceremony is moved.
-    pub(crate) moves: KeyedMutex,
-    /// The device whose code is looked at.
-    pub(crate) claims: KeyedMutex,
-    /// Whose standing is changed.
-    pub(crate) user_prompts: KeyedMutex,
-    /// Whether the store refused this node's last commit.
-    pub(crate) is_refused: AtomicBool,
-    /// Cancelled once recovery has seen everything.
-    pub(crate) recovered: CancellationToken,
-    /// Cancelled once the store has every revocation that was known at the start.
-    pub(crate) revocations_applied: CancellationToken,
+    pub ceremonies: Ceremonies,
+    pub delivery: Delivery,
+    dependencies: Arc<Dependencies>,
+    revocations_applied: CancellationToken,
 }
 
 impl Relay {
@@ -137,101 +104,118 @@ impl Relay {
     /// stopped.
     ///
     /// Taking up runs beside new work, so that a full store does not keep the node from serving;
-    /// [`Relay::recovered`] waits for it.
+    /// [`Ceremonies::recovered`] waits for it.
     #[must_use]
-    pub fn start(dependencies: Dependencies, bounds: Bounds) -> Self {
-        let Bounds { open: open_limits, attention: policy, wake_after } = bounds;
-        let node = Arc::new(Node {
-            id: NodeId::from_bytes(random::bytes()),
-            dependencies,
-            registry: Registry::default(),
-            watchers: Arc::default(),
-            open_ceremonies: OpenCeremonies::default(),
-            places: Places::default(),
-            copies: Copies::default(),
-            open_limits,
-            deadlines: Deadlines::default(),
-            wakes: Deadlines::default(),
-            waking: UnderWay::default(),
-            wake_after,
-            pullers: Pullers::default(),
-            policy,
-            moves: KeyedMutex::default(),
-            claims: KeyedMutex::default(),
-            user_prompts: KeyedMutex::default(),
-            is_refused: AtomicBool::new(false),
-            recovered: CancellationToken::new(),
-            revocations_applied: CancellationToken::new(),
-        });
-        let relay = Self { node };
-        let tasks = &relay.dependencies().tasks;
-        if let Some(feed) = relay.dependencies().bus.feed() {
-            tasks.spawn_vital("notices", relay.clone().follow_notices(feed));
+    pub fn start(dependencies: Dependencies, limits: RelayLimits) -> Self {
+        let relay = Self::new(dependencies, limits);
+        let Dependencies { store, revocations, bus, push, cards, clock, tasks, .. } =
+            &*relay.dependencies;
+        let (ceremonies, delivery) = (&relay.ceremonies, &relay.delivery);
+        if let Some(feed) = bus.feed() {
+            tasks.spawn_vital("notices", delivery.clone().follow_notices(feed));
         }
-        tasks.spawn_vital("revocations", relay.clone().follow_revocations());
-        tasks.spawn_vital("deadlines", relay.clone().follow_deadlines());
-        if let Some(push) = relay.dependencies().push.clone() {
-            tasks.spawn_vital("wakes", relay.clone().follow_wakes(push));
+        let sync = RevocationSync {
+            revocations: Arc::clone(revocations),
+            store: Arc::clone(store),
+            cards: cards.clone(),
+            applied: relay.revocations_applied.clone(),
+        };
+        let sockets = delivery.clone();
+        let close = move |device| sockets.registry().close_revoked(device);
+        tasks.spawn_vital("revocations", sync.follow(tasks.clone(), close));
+        tasks.spawn_vital("deadlines", ceremonies.clone().follow_deadlines());
+        if let Some(push) = push {
+            tasks.spawn_vital("wakes", delivery.clone().follow_wakes(Arc::clone(push)));
         }
+        let (mut recovery, delivery) = (ceremonies.recovery(), delivery.clone());
+        let (store, clock) = (Arc::clone(store), Arc::clone(clock));
         tasks.spawn_vital("recovery", {
-            let relay = relay.clone();
+            let tasks = tasks.clone();
             async move {
-                relay.recover().await;
-                relay.node.recovered.cancel();
-                relay.sweep_forever().await;
+                while let Some(ceremony) = recovery.next().await {
+                    // Its device may be back already, from before this node knew what is open.
+                    delivery.look_until_unchanged(&ceremony).await;
+                }
+                retention::sweep_forever(&*store, &*clock, &tasks).await;
             }
         });
         relay
     }
 
-    /// Waits until every ceremony that was open at the start is taken up.
-    pub async fn recovered(&self) {
-        self.node.recovered.cancelled().await;
+    fn new(dependencies: Dependencies, limits: RelayLimits) -> Self {
+        let RelayLimits { open, prompts, wake_after } = limits;
+        let Dependencies {
+            store,
+            bus,
+            fido,
+            push,
+            clock,
+            sealer,
+            journal,
+            recording,
+            counts,
+            tasks,
+            ..
+        } = dependencies.clone();
+        let wake_after = push.is_some().then_some(wake_after);
+        let devices = Arc::new(LocalDevices::new(Arc::clone(&clock), wake_after));
+        let of_delivery = DeliveryDependencies {
+            store: Arc::clone(&store),
+            push,
+            clock: Arc::clone(&clock),
+            counts: Arc::clone(&counts),
+            tasks: tasks.clone(),
+        };
+        let of_ceremonies = CeremonyDependencies {
+            store,
+            bus,
+            fido,
+            clock,
+            encryptor: sealer,
+            journal,
+            recording,
+            counts,
+            tasks,
+            observer: devices.clone(),
+        };
+        let node = NodeId::from_bytes(random::bytes());
+        let ceremonies = Ceremonies::new(node, of_ceremonies, prompts, open);
+        let delivery = Delivery::new(ceremonies.clone(), of_delivery, devices);
+        let dependencies = Arc::new(dependencies);
+        Self { ceremonies, delivery, dependencies, revocations_applied: CancellationToken::new() }
     }
 
     /// Waits until the store has every revocation that was known at the start. No device is to be
     /// let in before: the store may be an earlier state of itself.
     pub async fn revocations_applied(&self) {
-        self.node.revocations_applied.cancelled().await;
+        self.revocations_applied.cancelled().await;
     }
 
-    /// Runs something that must finish in a task of its own; none if that task was ended early.
-    pub(crate) async fn to_the_end<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Option<T> {
-        self.dependencies().tasks.run_detached(work).await
-    }
-
-    /// What the relay stands on.
+    /// What the node was started with.
     #[must_use]
     pub fn dependencies(&self) -> &Dependencies {
-        &self.node.dependencies
+        &self.dependencies
     }
 
-    /// The sockets of this node.
-    #[must_use]
-    pub fn registry(&self) -> &Registry {
-        &self.node.registry
+    /// Removes what has passed its retention, as the node does by itself every minute.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sweep(&self) -> Result<u64, StoreError> {
+        retention::sweep(&*self.dependencies.store, &*self.dependencies.clock).await
     }
 
-    /// A place to wait for changes of a ceremony.
     #[must_use]
-    pub fn watch(&self, ceremony: &CeremonyKey) -> Watch {
-        self.node.watchers.subscribe(ceremony.id)
-    }
-
-    /// How much this node holds in memory.
-    #[must_use]
-    pub fn census(&self) -> Census {
-        Census {
-            sockets: self.node.registry.len(),
-            open: self.node.places.len(),
-            deadlines: self.node.deadlines.len(),
-            watched: self.node.watchers.len(),
-            copies: self.node.copies.len(),
-            pulling: self.node.pullers.len(),
-            waking: self.node.waking.len(),
+    pub fn gauges(&self) -> NodeGauges {
+        let (ceremonies, delivery) = (self.ceremonies.gauges(), self.delivery.gauges());
+        NodeGauges {
+            sockets: delivery.sockets,
+            open: ceremonies.open,
+            deadlines: ceremonies.deadlines,
+            watched: delivery.watched,
+            copies: ceremonies.copies,
+            pulling: delivery.pulling,
+            waking: delivery.waking,
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::edge::operator::{self, Admin};
 use crate::edge::{self, Edge};
 use crate::journal;
 use crate::metrics::Metrics;
-use crate::node::{Bounds, Dependencies, Relay};
+use crate::node::{Dependencies, Relay, RelayLimits};
 use crate::ports::{Ability, Bus, Clock, DueRule, Push, Store, StoreError};
 use crate::security::encryption::{EncryptError, Encryptor};
 use crate::security::keys::Keys;
@@ -304,9 +304,9 @@ async fn prepare_on(
         counts: metrics.ceremonies(),
         tasks: tasks.clone(),
     };
-    let bounds = Bounds {
+    let bounds = RelayLimits {
         open: pace::open_limits(&config.limits.rates),
-        attention: app.prompts.clone(),
+        prompts: app.prompts.clone(),
         wake_after: config.push.after,
     };
     let relay = Relay::start(world, bounds);
@@ -386,7 +386,7 @@ impl Running {
     pub async fn stop(self) -> bool {
         self.tasks.draining().cancel();
         let drain = self.config.limits.drain;
-        drop(tokio::time::timeout(drain, self.relay.registry().emptied()).await);
+        drop(tokio::time::timeout(drain, self.relay.delivery.registry().emptied()).await);
         let ended = self.tasks.stop(STOP_LIMIT).await;
         match self.audit {
             // Last, when nobody is left who could tell it anything.

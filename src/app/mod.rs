@@ -11,7 +11,7 @@ pub mod ceremonies;
 pub mod clients;
 pub mod devices;
 pub mod pairings;
-mod retention;
+pub mod retention;
 #[cfg(test)]
 mod tests;
 pub mod users;

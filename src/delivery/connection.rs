@@ -1,49 +1,26 @@
 //! The relay's end of one device socket: what is to be written to it, and what it was shown.
 //!
-//! An idle phone costs the relay one of these, so it holds no channel: a queue that allocates
-//! nothing while empty, and one wake-up for the socket's task. It does not know sockets.
+//! Each connected device costs one of these, so it holds no channel: a queue that allocates nothing
+//! while empty, and one wake-up for the task of the socket.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use fido_relay_proto::{
-    AttemptId, CeremonyId, ConnectionId, DeviceId, RelayFrame, TenantId, Username,
-};
+use fido_relay_proto::{AttemptId, CeremonyId, ConnectionId, RelayFrame};
 use tokio::sync::Notify;
 
-use crate::core::ceremony::Ceremony;
+use crate::app::ceremonies::DeviceIdentity;
 use crate::core::session::CloseReason;
 
-/// Frames that may wait for a slow phone.
-pub(crate) const OUTBOX_FRAMES: usize = 32;
-/// Bytes that may wait for a slow phone.
+/// Frames that may wait for a slow device.
+pub(super) const OUTBOX_FRAMES: usize = 32;
+/// Bytes that may wait for a slow device.
 pub const OUTBOX_BYTES: usize = 256 * 1024;
 
-/// Whose socket it is.
-#[derive(Clone, Debug)]
-pub struct Owner {
-    /// The device.
-    pub device: DeviceId,
-    /// Its relying party.
-    pub tenant: TenantId,
-    /// Its user.
-    pub username: Username,
-}
-
-impl Owner {
-    /// Whether a ceremony is this device's: its user's, and for no other device alone.
-    pub(crate) fn has(&self, ceremony: &Ceremony) -> bool {
-        let request = &ceremony.request;
-        request.username == self.username
-            && request.device_id.is_none_or(|only| only == self.device)
-    }
-}
-
-/// A frame on its way out.
+/// A frame that is to be written.
 #[derive(Debug)]
-pub struct Outgoing {
-    /// The text to write.
+pub struct OutgoingFrame {
     pub text: String,
     /// The ceremony that counts as sent once the text is written.
     pub sent: Option<CeremonyId>,
@@ -51,7 +28,7 @@ pub struct Outgoing {
 
 /// What a connection was last shown of a ceremony.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shown {
+pub(super) enum Shown {
     /// The offer.
     Offer,
     /// The offer of a ceremony that a typed code found, on this device alone.
@@ -64,9 +41,9 @@ pub(crate) enum Shown {
     Elsewhere,
 }
 
-/// A ceremony on a phone's screen.
+/// What a connection was last shown of one ceremony.
 #[derive(Debug)]
-struct Showing {
+struct ShownCeremony {
     ceremony: CeremonyId,
     what: Shown,
     /// Whether the app said that it has it.
@@ -74,39 +51,36 @@ struct Showing {
 }
 
 #[derive(Debug, Default)]
-struct Mailbox {
-    queue: VecDeque<Outgoing>,
+struct Outbox {
+    queue: VecDeque<OutgoingFrame>,
     bytes: usize,
-    shown: Vec<Showing>,
-    /// The number of the last news told here.
-    told: u64,
-    /// The device must sign again now.
+    shown: Vec<ShownCeremony>,
+    /// The number of the last notice that was queued.
+    noticed: u64,
+    /// Whether the device must sign again now.
     renew: bool,
     closing: Option<CloseReason>,
 }
 
-impl Mailbox {
+impl Outbox {
     fn push(&mut self, frame: &RelayFrame, sent: Option<CeremonyId>) {
         let text = frame.encode();
         if self.queue.len() >= OUTBOX_FRAMES || self.bytes + text.len() > OUTBOX_BYTES {
             self.closing.get_or_insert(CloseReason::OutboxFull);
         } else {
             self.bytes += text.len();
-            self.queue.push_back(Outgoing { text, sent });
+            self.queue.push_back(OutgoingFrame { text, sent });
         }
     }
 }
 
 /// What the socket's task should do next.
 #[derive(Debug)]
-pub enum Next {
-    /// Write this.
-    Write(Outgoing),
-    /// Close, for this reason.
+pub enum ConnectionAction {
+    Write(OutgoingFrame),
     Close(CloseReason),
-    /// Let the device sign again, now and not when its hour is over.
+    /// Have the device sign again, now and not when its hour is over.
     Renew,
-    /// Wait.
     Idle,
 }
 
@@ -114,99 +88,96 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Connection {
     id: ConnectionId,
-    owner: Owner,
-    /// Where the phone is, where that is known.
+    identity: DeviceIdentity,
+    /// The device's address, where it is known.
     address: Option<IpAddr>,
-    mailbox: Mutex<Mailbox>,
+    outbox: Mutex<Outbox>,
     wake: Notify,
 }
 
 impl Connection {
     /// A connection that nothing was shown on yet.
     #[must_use]
-    pub fn new(id: ConnectionId, owner: Owner) -> Self {
-        Self { id, owner, address: None, mailbox: Mutex::default(), wake: Notify::new() }
+    pub fn new(id: ConnectionId, identity: DeviceIdentity) -> Self {
+        Self { id, identity, address: None, outbox: Mutex::default(), wake: Notify::new() }
     }
 
-    /// The same of a phone at this address.
+    /// The same of a device at this address.
     #[must_use]
     pub fn at(mut self, address: IpAddr) -> Self {
         self.address = Some(address);
         self
     }
 
-    /// Where the phone is, where that is known.
+    /// The device's address, where it is known.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// Which socket.
     #[must_use]
     pub fn id(&self) -> ConnectionId {
         self.id
     }
 
-    /// Whose.
     #[must_use]
-    pub fn owner(&self) -> &Owner {
-        &self.owner
+    pub fn identity(&self) -> &DeviceIdentity {
+        &self.identity
     }
 
-    /// Queues a frame; `sent` names the ceremony that counts as sent once it is written. A phone
-    /// that does not read its frames loses its socket, and gets what is open again when it returns.
+    /// Queues a frame; `sent` names the ceremony that counts as sent once it is written. A device
+    /// that does not read its frames loses its socket, and is shown what is open when it returns.
     pub fn send(&self, frame: &RelayFrame, sent: Option<CeremonyId>) {
-        self.mailbox().push(frame, sent);
+        self.outbox().push(frame, sent);
         self.wake.notify_one();
     }
 
-    /// Queues news, each with its number, those left out that were told here before. All that
-    /// there is to tell comes at once: what is not among them and has a smaller number than the
-    /// last is never told.
-    pub(crate) fn tell(&self, news: impl Iterator<Item = (u64, RelayFrame)>) {
-        let mut mailbox = self.mailbox();
-        for (seq, frame) in news {
-            if seq > mailbox.told {
-                mailbox.told = seq;
-                mailbox.push(&frame, None);
+    /// Queues notices by their numbers, without those that were queued before. All that there are
+    /// come at once: one that is not among them and has a smaller number than the last is never sent.
+    pub(super) fn send_notices(&self, notices: impl Iterator<Item = (u64, RelayFrame)>) {
+        let mut outbox = self.outbox();
+        for (seq, frame) in notices {
+            if seq > outbox.noticed {
+                outbox.noticed = seq;
+                outbox.push(&frame, None);
             }
         }
-        drop(mailbox);
+        drop(outbox);
         self.wake.notify_one();
     }
 
-    /// Asks the socket's task to let the device sign again.
-    pub(crate) fn renew(&self) {
-        self.mailbox().renew = true;
+    /// Asks the socket's task to have the device sign again.
+    pub(super) fn renew(&self) {
+        self.outbox().renew = true;
         self.wake.notify_one();
     }
 
-    /// Asks the socket's task to close. The first reason stands.
+    /// Asks the socket's task to close, for the first reason that is given.
     pub fn close(&self, reason: CloseReason) {
-        self.mailbox().closing.get_or_insert(reason);
+        self.outbox().closing.get_or_insert(reason);
         self.wake.notify_one();
     }
 
-    /// What to do next: leaving comes before writing.
+    /// What to do next: closing comes before writing.
     #[must_use]
-    pub fn next(&self) -> Next {
-        let mut mailbox = self.mailbox();
-        if let Some(reason) = mailbox.closing {
-            return Next::Close(reason);
+    pub fn next(&self) -> ConnectionAction {
+        let mut outbox = self.outbox();
+        if let Some(reason) = outbox.closing {
+            return ConnectionAction::Close(reason);
         }
-        if std::mem::take(&mut mailbox.renew) {
-            return Next::Renew;
+        if std::mem::take(&mut outbox.renew) {
+            return ConnectionAction::Renew;
         }
-        match mailbox.queue.pop_front() {
+        match outbox.queue.pop_front() {
             Some(outgoing) => {
-                mailbox.bytes -= outgoing.text.len();
-                if mailbox.queue.is_empty() {
-                    // An idle phone should not pay for its busy moments.
-                    mailbox.queue.shrink_to_fit();
+                outbox.bytes -= outgoing.text.len();
+                if outbox.queue.is_empty() {
+                    // An idle connection keeps no memory for its busy moments.
+                    outbox.queue.shrink_to_fit();
                 }
-                Next::Write(outgoing)
+                ConnectionAction::Write(outgoing)
             }
-            None => Next::Idle,
+            None => ConnectionAction::Idle,
         }
     }
 
@@ -215,57 +186,58 @@ impl Connection {
         self.wake.notified().await;
     }
 
-    /// Notes that this is shown now; tells whether it is news to this connection.
-    pub(crate) fn show(&self, ceremony: CeremonyId, what: Shown) -> bool {
-        let mut mailbox = self.mailbox();
-        match mailbox.shown.iter_mut().find(|showing| showing.ceremony == ceremony) {
-            Some(showing) if showing.what == what => false,
-            Some(showing) => {
-                showing.what = what;
+    /// Notes that this is shown now; `true` if it was not before.
+    pub(super) fn show(&self, ceremony: CeremonyId, what: Shown) -> bool {
+        let mut outbox = self.outbox();
+        match outbox.shown.iter_mut().find(|entry| entry.ceremony == ceremony) {
+            Some(entry) if entry.what == what => false,
+            Some(entry) => {
+                entry.what = what;
                 true
             }
             None => {
-                mailbox.shown.push(Showing { ceremony, what, acked: false });
+                outbox.shown.push(ShownCeremony { ceremony, what, acked: false });
                 true
             }
         }
     }
 
-    /// Forgets a ceremony; tells what of it was shown here.
-    pub(crate) fn unshow(&self, ceremony: CeremonyId) -> Option<Shown> {
-        let mut mailbox = self.mailbox();
-        let at = mailbox.shown.iter().position(|showing| showing.ceremony == ceremony)?;
-        let showing = mailbox.shown.swap_remove(at);
-        if mailbox.shown.is_empty() {
-            mailbox.shown.shrink_to_fit();
+    /// Forgets a ceremony; gives what was last shown of it.
+    pub(super) fn unshow(&self, ceremony: CeremonyId) -> Option<Shown> {
+        let mut outbox = self.outbox();
+        let at = outbox.shown.iter().position(|entry| entry.ceremony == ceremony)?;
+        let entry = outbox.shown.swap_remove(at);
+        if outbox.shown.is_empty() {
+            outbox.shown.shrink_to_fit();
         }
-        Some(showing.what)
+        Some(entry.what)
     }
 
     /// What was last shown of a ceremony.
-    pub(crate) fn shown(&self, ceremony: CeremonyId) -> Option<Shown> {
-        let mailbox = self.mailbox();
-        mailbox.shown.iter().find(|showing| showing.ceremony == ceremony).map(|found| found.what)
+    pub(super) fn shown(&self, ceremony: CeremonyId) -> Option<Shown> {
+        let outbox = self.outbox();
+        outbox.shown.iter().find(|entry| entry.ceremony == ceremony).map(|found| found.what)
     }
 
-    /// Notes that the app has what it was shown of a ceremony; gives what that is.
-    pub(crate) fn acked(&self, ceremony: CeremonyId) -> Option<Shown> {
-        let mut mailbox = self.mailbox();
-        let showing = mailbox.shown.iter_mut().find(|showing| showing.ceremony == ceremony)?;
-        showing.acked = true;
-        Some(showing.what)
+    /// Notes that the app has what it was shown of a ceremony.
+    pub(super) fn acked(&self, ceremony: CeremonyId) {
+        let mut outbox = self.outbox();
+        let shown = outbox.shown.iter_mut().find(|entry| entry.ceremony == ceremony);
+        if let Some(entry) = shown {
+            entry.acked = true;
+        }
     }
 
     /// Prompts of which the app never said that it has them.
-    pub(crate) fn unacked(&self) -> Vec<CeremonyId> {
+    pub(super) fn unacked(&self) -> Vec<CeremonyId> {
         let is_prompt = |what| matches!(what, Shown::Offer | Shown::Challenge(_));
-        let mailbox = self.mailbox();
-        let unacked = mailbox.shown.iter().filter(|found| is_prompt(found.what) && !found.acked);
+        let outbox = self.outbox();
+        let unacked = outbox.shown.iter().filter(|found| is_prompt(found.what) && !found.acked);
         unacked.map(|found| found.ceremony).collect()
     }
 
-    fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
         // Every change under the lock is complete in itself, so a poisoned one is still good.
-        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

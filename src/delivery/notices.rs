@@ -1,77 +1,67 @@
-//! Telling a user's devices what became of the others and of the user's cards. The news stand in
-//! the store with the user, so that a phone that was away hears them when it connects; which it has
-//! seen is its own to know, by their ids.
+//! Notices to a user's devices of what became of the other devices and of the user's cards. They are
+//! stored with the user, so that a device that was away hears them when it connects; the device itself
+//! knows, by their ids, which it has seen.
 
 use fido_relay_proto::device::{Notice as NoticeFrame, NoticeEvent};
 use fido_relay_proto::{RelayFrame, TenantId, UnixMillis, Username};
 
+use super::Delivery;
+use super::connection::Connection;
 use crate::app::devices::{self, Device, DeviceNotice, TOLD_FOR_S, UserKey};
-use crate::core::ceremony::Request;
-use crate::core::prompt_limits::Held;
-use crate::delivery::connection::Connection;
-use crate::node::Relay;
-use crate::ports::Notice;
+use crate::ports::StoreError;
 
-impl Relay {
-    /// Tells the user's devices on this node.
-    pub(crate) async fn tell_news(&self, tenant: &TenantId, username: &Username) {
-        self.node.pullers.wake(&UserKey::new(tenant, username));
+impl Delivery {
+    /// Sends the user's devices on this node what they have not been sent yet.
+    pub(super) async fn send_notices(&self, tenant: &TenantId, username: &Username) {
+        self.state.pulls.wake(&UserKey::new(tenant, username));
         if self.registry().is_empty() {
             return;
         }
-        let store = &*self.dependencies().store;
-        let told = async {
-            for id in devices::of_user(store, tenant, username).await? {
-                let Some(connection) = self.registry().get(id) else { continue };
-                if let Some(device) = devices::load(store, tenant, id).await? {
-                    let news = devices::news(store, tenant, username).await?;
-                    self.tell(&device, &news, &connection);
-                }
-            }
-            Ok::<(), crate::ports::StoreError>(())
-        };
-        if let Err(error) = told.await {
-            // They are told when they connect again.
+        if let Err(error) = self.send_notices_to_sockets(tenant, username).await {
+            // They are sent when the devices connect again.
             tracing::warn!(%error, "devices could not be told the news");
         }
     }
 
-    /// Tells one device on one socket what concerns it and was not told there yet.
-    pub(crate) fn tell(&self, device: &Device, news: &[DeviceNotice], connection: &Connection) {
-        let now = self.dependencies().clock.now();
-        connection.tell(frames(device, news, now));
-    }
-}
-
-impl Relay {
-    /// Tells the user's devices of prompts that were held back, in a task of its own: the opener must
-    /// not be able to tell by the time that it takes.
-    pub(crate) fn tell_held(&self, request: &Request, held: Held) {
-        let relay = self.clone();
-        let (tenant, username) = (request.tenant.clone(), request.username.clone());
-        self.dependencies().tasks.spawn_bare(async move {
-            let (store, now) = (&*relay.dependencies().store, relay.dependencies().clock.now());
-            match devices::tell_held(store, &tenant, &username, held, now).await {
-                Ok(true) => relay.dependencies().bus.publish(Notice::News(tenant, username)).await,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "devices do not hear of held prompts"),
+    async fn send_notices_to_sockets(
+        &self,
+        tenant: &TenantId,
+        username: &Username,
+    ) -> Result<(), StoreError> {
+        let store = self.store();
+        for id in devices::of_user(store, tenant, username).await? {
+            let Some(connection) = self.registry().get(id) else { continue };
+            if let Some(device) = devices::load(store, tenant, id).await? {
+                let notices = devices::news(store, tenant, username).await?;
+                self.send_new(&device, &notices, &connection);
             }
-        });
+        }
+        Ok(())
+    }
+
+    /// Sends over one socket what concerns its device and was not sent there yet.
+    pub(super) fn send_new(
+        &self,
+        device: &Device,
+        notices: &[DeviceNotice],
+        connection: &Connection,
+    ) {
+        connection.send_notices(frames(device, notices, self.dependencies().clock.now()));
     }
 }
 
-/// The news that concern a device, each with its number.
-pub(crate) fn frames<'a>(
+/// The notices that concern a device, each with its number.
+pub(super) fn frames<'a>(
     device: &'a Device,
-    news: &'a [DeviceNotice],
+    notices: &'a [DeviceNotice],
     now: UnixMillis,
 ) -> impl Iterator<Item = (u64, RelayFrame)> + 'a {
-    let concerning = news.iter().filter(move |news| concerns(news, device, now));
-    concerning.map(move |news| (news.seq, frame(news, now)))
+    let concerning = notices.iter().filter(move |notice| concerns(notice, device, now));
+    concerning.map(move |notice| (notice.seq, frame(notice, now)))
 }
 
-/// What a device hears of itself: that its push address was forgotten, until it has set another.
-pub(crate) fn own(device: &Device, now: UnixMillis) -> Option<RelayFrame> {
+/// The notice of a device itself that its push address was removed, until it has set another.
+pub(super) fn own(device: &Device, now: UnixMillis) -> Option<RelayFrame> {
     let (notice_id, at) = device.push_notice()?;
     Some(RelayFrame::Notice(Box::new(NoticeFrame {
         notice_id,
@@ -87,22 +77,22 @@ pub(crate) fn own(device: &Device, now: UnixMillis) -> Option<RelayFrame> {
 }
 
 /// A device hears of others alone, and of what happened since it was paired.
-fn concerns(news: &DeviceNotice, device: &Device, now: UnixMillis) -> bool {
-    news.device != Some(device.id)
-        && device.paired_at <= news.at
-        && now < news.at.plus_secs(TOLD_FOR_S)
+fn concerns(notice: &DeviceNotice, device: &Device, now: UnixMillis) -> bool {
+    notice.device != Some(device.id)
+        && device.paired_at <= notice.at
+        && now < notice.at.plus_secs(TOLD_FOR_S)
 }
 
-fn frame(news: &DeviceNotice, now: UnixMillis) -> RelayFrame {
+fn frame(notice: &DeviceNotice, now: UnixMillis) -> RelayFrame {
     RelayFrame::Notice(Box::new(NoticeFrame {
-        notice_id: news.id,
-        event: news.event,
-        device_id: news.device,
-        card_id: news.card,
-        name: news.name.clone(),
-        platform: news.platform,
-        ago_s: now.millis_since(news.at) / 1000,
-        count: news.held.map(|held| held.count),
-        since_s: news.held.map(|held| now.millis_since(held.since) / 1000),
+        notice_id: notice.id,
+        event: notice.event,
+        device_id: notice.device,
+        card_id: notice.card,
+        name: notice.name.clone(),
+        platform: notice.platform,
+        ago_s: now.millis_since(notice.at) / 1000,
+        count: notice.held.map(|held| held.count),
+        since_s: notice.held.map(|held| now.millis_since(held.since) / 1000),
     }))
 }

@@ -1,70 +1,60 @@
-//! Showing phones what the stored state asks for. Called whenever somebody should look again, and
-//! when a phone returns: both come to the same.
+//! Prompts on device sockets: what the stored ceremony asks for is shown whenever a notice says to
+//! look, and when a device returns; both come to the same.
 
 use std::sync::Arc;
 
-use fido_relay_proto::device::{self, FrameErrorCode, Offer, Preview};
-use fido_relay_proto::limits::CODE_DIGITS;
-use fido_relay_proto::{Binding, CeremonyId, DeviceId, RelayFrame};
+use fido_relay_proto::CeremonyId;
 
-use crate::app::ceremonies::claims::Refused;
-use crate::app::ceremonies::copies::Held;
-use crate::app::ceremonies::record::CeremonyKey;
-use crate::app::ceremonies::user_prompts;
-use crate::app::ceremonies::view::View;
-use crate::app::devices::{self, UserKey};
+use super::Delivery;
+use super::connection::{Connection, Shown};
+use super::frames::frame_for;
+use crate::app::ceremonies::{
+    CeremonyCopy, CeremonyKey, CeremonySnapshot, DeviceIdentity, user_of,
+};
+use crate::app::devices;
 use crate::core::ceremony::{Ceremony, Prompt};
-use crate::core::session::CloseReason;
-use crate::delivery::connection::{Connection, Owner, Shown};
 use crate::fault_point::{self, Point};
-use crate::node::Relay;
 use crate::ports::Revision;
 
-/// Whose phone it is.
-fn user(phone: &Owner) -> UserKey {
-    UserKey::new(&phone.tenant, &phone.username)
-}
-
-/// Looks at a ceremony in a row at most: more changes than it has steps in its life.
+/// Most looks at a ceremony in a row: more than it changes in its life.
 const LOOKS: usize = 16;
 
-impl Relay {
-    /// Looks at a ceremony again: shows it to the user's phones on this node, wakes its watchers.
-    /// Gives what it saw.
-    pub(crate) async fn look(&self, key: &CeremonyKey) -> Option<Revision> {
-        let found = self.known(key).await.unwrap_or_else(|error| {
+impl Delivery {
+    /// Looks at a ceremony again: shows it to the user's devices on this node and wakes its watchers.
+    /// Gives the revision that it saw.
+    pub(super) async fn look(&self, key: &CeremonyKey) -> Option<Revision> {
+        let found = self.ceremonies().newest(key).await.unwrap_or_else(|error| {
             tracing::warn!(ceremony = %key.id, %error, "could not look at a ceremony");
             None
         })?;
-        let phones = self.phones_of(&found.stored).await;
-        // What came while the phones were looked up is shown in its place.
-        let newer = self.node.copies.get(key).filter(|copy| copy.revision > found.revision);
-        let Held { stored: ceremony, revision, .. } = newer.unwrap_or(found);
-        for phone in &phones {
-            self.show(&ceremony, phone);
+        let connections = self.connections_for(&found.stored).await;
+        // What was committed while the devices were looked up is shown in its place.
+        let newer = self.ceremonies().copy(key).filter(|copy| copy.revision > found.revision);
+        let CeremonyCopy { stored: ceremony, revision, .. } = newer.unwrap_or(found);
+        for connection in &connections {
+            self.show(&ceremony, connection);
         }
-        for phone in &phones {
-            if !self.ringing(phone.owner()).contains(key) {
-                self.ring_next(phone).await;
+        for connection in &connections {
+            if !self.ceremonies().ringing_on(connection.identity()).contains(key) {
+                self.ring_next(connection).await;
             }
         }
-        self.node.pullers.wake(&user_prompts::user(&ceremony.request));
-        self.node.watchers.wake(key.id, revision, || View::from(&*ceremony));
+        self.state.pulls.wake(&user_of(&ceremony.request));
+        self.state.watchers.wake(key.id, revision, || CeremonySnapshot::from(&*ceremony));
         if ceremony.closed().is_some() {
             fault_point::passing(Point::Notified);
-            self.node.copies.forget(key);
+            self.ceremonies().forget_copy(key);
         }
         Some(revision)
     }
 
-    /// The user's phones on this node.
-    pub(crate) async fn phones_of(&self, ceremony: &Ceremony) -> Vec<Arc<Connection>> {
+    /// The sockets of the user's devices on this node.
+    pub(super) async fn connections_for(&self, ceremony: &Ceremony) -> Vec<Arc<Connection>> {
         if self.registry().is_empty() {
             return Vec::new();
         }
         let request = &ceremony.request;
-        let store = &*self.dependencies().store;
-        match devices::of_user(store, &request.tenant, &request.username).await {
+        match devices::of_user(self.store(), &request.tenant, &request.username).await {
             Ok(ids) => ids.into_iter().filter_map(|id| self.registry().get(id)).collect(),
             Err(error) => {
                 tracing::warn!(ceremony = %request.id, %error, "could not read a user's devices");
@@ -73,19 +63,19 @@ impl Relay {
         }
     }
 
-    /// Once a ceremony no longer rings, the phone rings for the next one that waits. What this node
+    /// Once a ceremony no longer rings, the device rings for the next one that waits. What this node
     /// remembers of that one may be old, so the store is asked, until both say the same.
-    async fn ring_next(&self, phone: &Connection) {
+    async fn ring_next(&self, connection: &Connection) {
+        let identity = connection.identity();
         let mut rung = Vec::new();
         for _ in 0..LOOKS {
-            let new = |key: &CeremonyKey| !rung.contains(key) && phone.shown(key.id).is_none();
-            let Some(key) = self.ringing(phone.owner()).into_iter().find(new) else { return };
-            match self.load(&key).await {
-                Ok(Some(waiting)) => self.show(&waiting, phone),
-                Ok(None) => {
-                    self.node.open_ceremonies.remove(&user(phone.owner()), &key);
-                    self.node.places.release(key.id);
-                }
+            let is_new =
+                |key: &CeremonyKey| !rung.contains(key) && connection.shown(key.id).is_none();
+            let next = self.ceremonies().ringing_on(identity).into_iter().find(is_new);
+            let Some(key) = next else { return };
+            match self.ceremonies().load(&key).await {
+                Ok(Some(waiting)) => self.show(&waiting, connection),
+                Ok(None) => self.ceremonies().forget_missing(&identity.user(), &key),
                 Err(error) => {
                     tracing::warn!(ceremony = %key.id, %error, "could not ring for a ceremony");
                     return;
@@ -95,24 +85,23 @@ impl Relay {
         }
     }
 
-    /// What this phone rings for.
-    fn ringing(&self, phone: &Owner) -> Vec<CeremonyKey> {
-        self.node.open_ceremonies.ringing(&user(phone), phone.device, self.node.policy.ringing)
+    /// Whether a device rings for a ceremony.
+    pub(super) fn rings_on(&self, ceremony: &Ceremony, device: &DeviceIdentity) -> bool {
+        self.ceremonies().ringing_on(device).contains(&CeremonyKey::from(ceremony))
     }
 
-    /// Whether this phone rings for a ceremony.
-    pub(crate) fn rings_for(&self, ceremony: &Ceremony, phone: &Owner) -> bool {
-        self.ringing(phone).contains(&CeremonyKey::from(ceremony))
+    /// Whether the prompt is this device's: it rings there, the app has it already, a wake brought
+    /// the app, or no other device can claim it any more.
+    pub(super) fn is_prompt_of(&self, ceremony: &Ceremony, device: &DeviceIdentity) -> bool {
+        !ceremony.is_unclaimed()
+            || ceremony.is_acked_by(device.device)
+            || ceremony.has_woken(device.device)
+            || self.rings_on(ceremony, device)
     }
 
-    /// Whether the phone rings for this one. One that shows a prompt already keeps it.
-    fn rings(&self, ceremony: &Ceremony, phone: &Connection) -> bool {
-        phone.shown(ceremony.request.id).is_some() || self.rings_for(ceremony, phone.owner())
-    }
-
-    /// Looks until nothing is new, beside the looks that notices cause: one that read before a
-    /// change and showed after it would otherwise leave a prompt that nobody takes down.
-    pub(crate) async fn look_until_still(&self, key: &CeremonyKey) {
+    /// Looks until nothing is new, beside the looks that notices cause. One that read before a change
+    /// and showed after it would otherwise leave a prompt that no later look takes down.
+    pub(crate) async fn look_until_unchanged(&self, key: &CeremonyKey) {
         let mut seen = None;
         for _ in 0..LOOKS {
             let now = self.look(key).await;
@@ -123,25 +112,20 @@ impl Relay {
         }
     }
 
-    /// What may be open for this device.
-    pub(crate) fn open_for(&self, connection: &Connection) -> Vec<CeremonyKey> {
-        self.node.open_ceremonies.of(&user(connection.owner()))
-    }
-
-    /// Shows a ceremony to a device that has just come. One at a time: the caller writes what is
+    /// Shows a ceremony to a device that has just connected. One at a time: the caller writes what is
     /// shown before it asks for the next, since all of them may be more than an outbox holds.
     ///
-    /// It looks until nothing is new: a change between a reading and its showing told this
-    /// connection nothing, since there was nothing yet to take down.
+    /// It looks until nothing is new: a change between a reading and its showing had nothing to take
+    /// down on this connection yet.
     pub async fn show_again(&self, key: &CeremonyKey, connection: &Connection) {
         let mut shown = None;
         for _ in 0..LOOKS {
-            match self.known(key).await {
+            match self.ceremonies().newest(key).await {
                 Ok(Some(copy)) if shown == Some(copy.revision) => return,
-                Ok(Some(Held { stored, revision, .. })) => {
+                Ok(Some(CeremonyCopy { stored, revision, .. })) => {
                     self.show(&stored, connection);
                     if connection.shown(key.id).is_none() {
-                        // Another's turn, and perhaps this node did not know whose.
+                        // Another ceremony's turn, and perhaps this node did not know which.
                         self.ring_next(connection).await;
                     }
                     shown = Some(revision);
@@ -154,41 +138,32 @@ impl Relay {
         }
     }
 
-    /// Closes the socket of a revoked device, if it is here.
-    pub(crate) fn drop_revoked(&self, device: DeviceId) {
-        if let Some(connection) = self.registry().get(device) {
-            connection.close(CloseReason::Revoked);
-        }
-    }
-
-    /// Lets a device whose key has changed sign again, if it is here.
-    pub(crate) fn renew(&self, device: DeviceId) {
-        if let Some(connection) = self.registry().get(device) {
-            connection.renew();
-        }
-    }
-
-    /// Tells a phone whose answer was accepted how it ended, if it has: also one that was away
-    /// when it was told.
-    pub(crate) fn show_end(&self, ceremony: &Ceremony, connection: &Connection) {
+    /// Tells a device whose answer was accepted how the ceremony ended, if it has: also one that was
+    /// away when it ended.
+    pub(super) fn show_end(&self, ceremony: &Ceremony, connection: &Connection) {
         if ceremony.closed().is_some() {
             connection.show(ceremony.request.id, Shown::Wait);
             self.show(ceremony, connection);
         }
     }
 
-    pub(crate) fn show(&self, ceremony: &Ceremony, connection: &Connection) {
+    /// Shows a ceremony on a socket, if it is to be and that is news there.
+    pub(super) fn show(&self, ceremony: &Ceremony, connection: &Connection) {
         let id = ceremony.request.id;
-        match ceremony.prompt_for(connection.owner().device) {
+        let shown = connection.shown(id);
+        match ceremony.prompt_for(connection.identity().device) {
             Prompt::Nothing => {}
+            // A device that shows a prompt already keeps it.
             Prompt::Offer | Prompt::Challenge(_)
-                if ceremony.is_unclaimed() && !self.rings(ceremony, connection) => {}
-            // Noted, so that a phone that has come back meanwhile hears how it ends.
+                if ceremony.is_unclaimed()
+                    && shown.is_none()
+                    && !self.rings_on(ceremony, connection.identity()) => {}
+            // Noted, so that a device that has come back meanwhile hears how it ends.
             Prompt::Wait => {
                 connection.show(id, Shown::Wait);
             }
             // Its person found it by the code already.
-            Prompt::Offer if connection.shown(id) == Some(Shown::Preview) => {}
+            Prompt::Offer if shown == Some(Shown::Preview) => {}
             Prompt::Offer => {
                 if connection.show(id, Shown::Offer) {
                     self.send(ceremony, connection, Some(id));
@@ -200,10 +175,7 @@ impl Relay {
                 }
             }
             Prompt::Elsewhere => {
-                let shown = connection.shown(id);
-                if shown.is_some_and(|shown| shown != Shown::Elsewhere)
-                    && connection.show(id, Shown::Elsewhere)
-                {
+                if shown.is_some() && connection.show(id, Shown::Elsewhere) {
                     self.send(ceremony, connection, None);
                 }
             }
@@ -216,52 +188,9 @@ impl Relay {
     }
 
     fn send(&self, ceremony: &Ceremony, connection: &Connection, sent: Option<CeremonyId>) {
-        if let Some(frame) = self.frame_for(ceremony, connection.owner().device) {
+        let now = self.dependencies().clock.now();
+        if let Some(frame) = frame_for(ceremony, connection.identity().device, now) {
             connection.send(&frame, sent);
-        }
-    }
-
-    /// The frame that gives a device a ceremony's state; none: there is nothing to send.
-    pub(crate) fn frame_for(&self, ceremony: &Ceremony, device: DeviceId) -> Option<RelayFrame> {
-        let ceremony_id = ceremony.request.id;
-        Some(match ceremony.prompt_for(device) {
-            Prompt::Nothing | Prompt::Wait => return None,
-            Prompt::Offer => RelayFrame::Offer(Box::new(self.offer(ceremony, None))),
-            Prompt::Challenge(challenge) => RelayFrame::Challenge(Box::new(device::Challenge {
-                offer: self.offer(ceremony, None),
-                attempt: challenge.attempt,
-                challenge: challenge.challenge.clone(),
-                origin: challenge.origin.clone(),
-                public_key: challenge.public_key.clone(),
-            })),
-            Prompt::Elsewhere => {
-                Refused::from(FrameErrorCode::ClaimedElsewhere).frame(Some(ceremony_id), None)
-            }
-            Prompt::Closed(closed) => {
-                let (outcome, reason) = (closed.outcome, closed.reason);
-                RelayFrame::Closed { ceremony_id, outcome, reason }
-            }
-        })
-    }
-
-    pub(crate) fn offer(&self, ceremony: &Ceremony, preview: Option<Preview>) -> Offer {
-        let request = &ceremony.request;
-        Offer {
-            ceremony_id: request.id,
-            ceremony_type: request.ceremony_type,
-            client_name: request.client_name.clone(),
-            rp_id: request.rp_id.clone(),
-            username: request.username.clone(),
-            display_name: request.display_name.clone(),
-            message: request.message.clone(),
-            transaction: request.transaction.clone(),
-            context: request.context.clone(),
-            code_length: match request.binding {
-                Binding::Code => CODE_DIGITS,
-                Binding::None => 0,
-            },
-            expires_in: request.deadline.secs_left(self.dependencies().clock.now()),
-            preview,
         }
     }
 }

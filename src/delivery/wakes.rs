@@ -1,15 +1,15 @@
-//! Escalation: a prompt that no app acknowledged wakes the device through its push service. Whether
-//! that is needed is decided by the ceremony's history alone, so a socket that is dead and does not
-//! know it suppresses nothing; and a wake that a service took is a fact of the ceremony, so no other
-//! follows for that device.
+//! Wakes: a device whose app has not acknowledged its prompt is woken through its push service.
+//! Whether that is needed follows from the ceremony's history alone, so a socket that died unnoticed
+//! suppresses no wake; and a wake that a service took is a fact of the ceremony, so no other follows
+//! for that device.
 //!
 //! ```text
 //!   a prompt begins to ring ──▶ (after) not acknowledged ──▶ push service ──▶ fact `woken`
 //!                                                              │ no longer knows the address
 //!                                                              ▼ forgotten; the device hears of it
 //! ```
-//! The node that opened a ceremony escalates it, and after a restart the node that takes it up. Of a
-//! crash between the service's answer and the fact a second wake may come: it takes the place of the
+//! The node that opened a ceremony wakes its devices, and after a restart the node that takes it up.
+//! After a crash between the service's answer and the fact a second wake may come: it replaces the
 //! first on the device.
 
 use std::sync::Arc;
@@ -20,79 +20,91 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashSet;
 use fido_relay_proto::{CeremonyId, DeviceId};
 
-use crate::app::ceremonies::open::SHOWN_AFTER;
-use crate::app::ceremonies::record::CeremonyKey;
-use crate::app::ceremonies::user_prompts;
+use super::Delivery;
+use crate::app::ceremonies::{CeremonyKey, DELIVERY_DELAY, Deadlines, DeviceIdentity};
 use crate::app::devices::{self, Device};
 use crate::core::ceremony::{Ceremony, Event, Prompt};
-use crate::delivery::Owner;
 use crate::fault_point::{self, Point};
-use crate::node::Relay;
-use crate::ports::{Push, PushFailure, StoreError, Wake};
+use crate::ports::{Clock, Push, PushFailure, StoreError, Wake};
 use crate::security::random;
 
 /// How long a device's socket has for the acknowledgement where others are woken at once.
-const SOCKETS_TURN: Duration = Duration::from_secs(2);
+const SOCKET_ACK_LIMIT: Duration = Duration::from_secs(2);
 /// From a look that the store refused to the next, and between looks at an address.
-const AGAIN: Duration = Duration::from_secs(1);
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// From a wake that its push service could not take to the next look.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// From a wake for which its service had no ear to the next look.
-const LEFT_ALONE: Duration = Duration::from_secs(5);
-
-/// A look at who has not acknowledged.
+/// A look at which devices have not acknowledged a prompt.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct WakeCheck {
+struct WakeCheck {
     key: CeremonyKey,
-    /// Whether devices that hold a socket had their time, too.
+    /// Whether the time of devices that hold a socket is over, too.
     is_last: bool,
+}
+
+/// When ceremonies are looked at for devices that must be woken.
+#[derive(Debug)]
+pub(super) struct WakeSchedule {
+    checks: Deadlines<WakeCheck>,
+    clock: Arc<dyn Clock>,
+    /// How long an app has to acknowledge; none: no push service is configured.
+    after: Option<Duration>,
+}
+
+impl WakeSchedule {
+    pub(super) fn new(clock: Arc<dyn Clock>, after: Option<Duration>) -> Self {
+        Self { checks: Deadlines::default(), clock, after }
+    }
+
+    /// Has a ceremony looked at once its devices had their time to acknowledge, counted from now.
+    pub(super) fn schedule_first(&self, key: &CeremonyKey) {
+        let Some(after) = self.after else { return };
+        let (wait, is_last) = if after.is_zero() { (DELIVERY_DELAY, false) } else { (after, true) };
+        self.schedule(wait, WakeCheck { key: key.clone(), is_last });
+    }
+
+    fn schedule(&self, wait: Duration, check: WakeCheck) {
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.checks.schedule(self.clock.now().plus_millis(wait), check);
+    }
+
+    async fn due(&self) -> WakeCheck {
+        self.checks.due(&*self.clock).await
+    }
 }
 
 /// Wakes that are under way: of a ceremony one for each device.
 #[derive(Debug, Default)]
-pub(crate) struct UnderWay(DashSet<(CeremonyId, DeviceId)>);
+pub(super) struct WakesUnderWay(DashSet<(CeremonyId, DeviceId)>);
 
-impl UnderWay {
-    pub(crate) fn len(&self) -> usize {
+impl WakesUnderWay {
+    pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 }
 
-impl Relay {
-    /// Has a ceremony looked at once its devices had their time to acknowledge, counted from now.
-    pub(crate) fn escalate_later(&self, key: &CeremonyKey) {
-        if self.dependencies().push.is_none() {
-            return;
-        }
-        let after = self.node.wake_after;
-        let (wait, is_last) = if after.is_zero() { (SHOWN_AFTER, false) } else { (after, true) };
-        self.check_wakes_in(wait, WakeCheck { key: key.clone(), is_last });
-    }
-
-    fn check_wakes_in(&self, wait: Duration, check: WakeCheck) {
-        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        self.node.wakes.schedule(self.dependencies().clock.now().plus_millis(wait), check);
-    }
-
-    /// Looks at each ceremony when its time has come.
+impl Delivery {
+    /// Looks at ceremonies as they are due, until the tasks are stopped.
     pub(crate) async fn follow_wakes(self, push: Arc<dyn Push>) {
         let stopping = self.dependencies().tasks.stopping().clone();
-        let due = || self.node.wakes.due(&*self.dependencies().clock);
-        while let Some(check) = stopping.run_until_cancelled(due()).await {
-            if let Err(error) = self.escalate(&push, &check).await {
+        let schedule = &self.state.devices.wakes;
+        while let Some(check) = stopping.run_until_cancelled(schedule.due()).await {
+            if let Err(error) = self.check(&push, &check).await {
                 tracing::warn!(ceremony = %check.key.id, %error, "no device was woken yet");
-                self.check_wakes_in(AGAIN, check);
+                schedule.schedule(LOOK_PAUSE, check);
             }
         }
     }
 
-    async fn escalate(&self, push: &Arc<dyn Push>, check: &WakeCheck) -> Result<(), StoreError> {
+    async fn check(&self, push: &Arc<dyn Push>, check: &WakeCheck) -> Result<(), StoreError> {
         let WakeCheck { key, is_last } = check;
-        let Some(copy) = self.known(key).await? else { return Ok(()) };
+        let Some(copy) = self.ceremonies().newest(key).await? else { return Ok(()) };
         let ceremony = copy.latest();
         if !ceremony.is_unclaimed() {
             return Ok(());
         }
-        let (store, request) = (&*self.dependencies().store, &ceremony.request);
+        let (store, request) = (self.store(), &ceremony.request);
         let mut others = false;
         for id in devices::of_user(store, &request.tenant, &request.username).await? {
             if !self.is_asleep(ceremony, id) {
@@ -107,7 +119,8 @@ impl Relay {
             }
         }
         if others {
-            self.check_wakes_in(SOCKETS_TURN, WakeCheck { key: key.clone(), is_last: true });
+            let check = WakeCheck { key: key.clone(), is_last: true };
+            self.state.devices.wakes.schedule(SOCKET_ACK_LIMIT, check);
         }
         Ok(())
     }
@@ -119,11 +132,12 @@ impl Relay {
             Prompt::Nothing | Prompt::Wait | Prompt::Elsewhere | Prompt::Closed(_) => false,
         };
         let (tenant, username) = (&ceremony.request.tenant, &ceremony.request.username);
-        let owner = || Owner { device, tenant: tenant.clone(), username: username.clone() };
+        let identity =
+            || DeviceIdentity { device, tenant: tenant.clone(), username: username.clone() };
         is_prompt
             && !ceremony.is_acked_by(device)
             && !ceremony.has_woken(device)
-            && self.rings_for(ceremony, &owner())
+            && self.rings_on(ceremony, &identity())
     }
 
     /// Hands a wake over in a task of its own: a service that is slow delays nothing else.
@@ -132,45 +146,46 @@ impl Relay {
         let now = self.dependencies().clock.now();
         let ttl_s = ceremony.request.deadline.secs_left(now);
         let entry = (ceremony.request.id, device.id);
-        if ttl_s == 0 || !self.node.waking.0.insert(entry) {
+        if ttl_s == 0 || !self.state.wakes.0.insert(entry) {
             return;
         }
-        let (relay, push, key) = (self.clone(), Arc::clone(push), CeremonyKey::from(ceremony));
+        let (delivery, push, key) = (self.clone(), Arc::clone(push), CeremonyKey::from(ceremony));
         let id = URL_SAFE_NO_PAD.encode(random::bytes::<16>());
         let wake = Wake { target, id, ttl_s };
         self.dependencies().tasks.spawn_bare(async move {
-            let _done = Done(&relay.node.waking, entry);
+            let _done = WakeGuard(&delivery.state.wakes, entry);
             let service = wake.target.service.as_str();
-            let came = tokio::select! {
+            let result = tokio::select! {
                 biased;
-                () = relay.dependencies().tasks.stopping().cancelled() => return,
-                () = relay.is_moot(&key, &device) => {
-                    return relay.dependencies().counts.wake(service, "moot");
+                () = delivery.dependencies().tasks.stopping().cancelled() => return,
+                () = delivery.is_moot(&key, &device) => {
+                    return delivery.dependencies().counts.wake(service, "moot");
                 }
-                came = push.wake(wake.clone()) => came,
+                result = push.wake(wake.clone()) => result,
             };
-            relay
+            delivery
                 .dependencies()
                 .counts
-                .wake(service, came.map_or_else(PushFailure::name, |()| "taken"));
-            match came {
+                .wake(service, result.map_or_else(PushFailure::name, |()| "taken"));
+            match result {
                 Ok(()) => {
                     fault_point::reached(Point::Woken);
-                    relay.note_woken(&key, device.id).await;
+                    delivery.note_woken(&key, device.id).await;
                 }
-                Err(PushFailure::Gone) => relay.forget_push(&device, &wake).await,
+                Err(PushFailure::Gone) => delivery.forget_push(&device, &wake).await,
                 Err(error) => {
                     tracing::warn!(ceremony = %key.id, service, %error, "a device was not woken");
                     if matches!(error, PushFailure::Failing | PushFailure::Full) {
-                        relay.check_wakes_in(LEFT_ALONE, WakeCheck { key, is_last: true });
+                        let check = WakeCheck { key, is_last: true };
+                        delivery.state.devices.wakes.schedule(RETRY_PAUSE, check);
                     }
                 }
             }
         });
     }
 
-    /// Waits until a wake would be for nothing: the app has the prompt, it is none any more, or the
-    /// address is no longer this device's. That is looked at every [`AGAIN`].
+    /// Waits until a wake is moot: the app has the prompt, the prompt is gone, or the address is no
+    /// longer this device's. That is looked at every [`LOOK_PAUSE`].
     async fn is_moot(&self, key: &CeremonyKey, device: &Device) {
         let mut watch = self.watch(key);
         loop {
@@ -181,22 +196,22 @@ impl Relay {
             }
             tokio::select! {
                 _ = watch.changed() => {}
-                () = tokio::time::sleep(AGAIN) => {}
+                () = tokio::time::sleep(LOOK_PAUSE) => {}
             }
         }
     }
 
     async fn is_wanted(&self, key: &CeremonyKey, device: &Device) -> Result<bool, StoreError> {
-        let copy = self.known(key).await?;
+        let copy = self.ceremonies().newest(key).await?;
         if !copy.is_some_and(|copy| self.is_asleep(copy.latest(), device.id)) {
             return Ok(false);
         }
-        let now = devices::load(&*self.dependencies().store, &device.tenant, device.id).await?;
+        let now = devices::load(self.store(), &device.tenant, device.id).await?;
         Ok(now.is_some_and(|now| now.push == device.push))
     }
 
     async fn note_woken(&self, key: &CeremonyKey, device: DeviceId) {
-        let woken = self.drive_soon(key, Event::Woken { device }).await;
+        let woken = self.ceremonies().advance_soon(key, Event::Woken { device }).await;
         if let Err(error) = woken {
             tracing::debug!(ceremony = %key.id, %error, "a step was not noted");
         }
@@ -204,28 +219,19 @@ impl Relay {
 
     /// The service no longer knows the address: the device is to set another.
     async fn forget_push(&self, device: &Device, wake: &Wake) {
-        let (store, now) = (&*self.dependencies().store, self.dependencies().clock.now());
+        let (store, now) = (self.store(), self.dependencies().clock.now());
         match devices::forget_push(store, &device.tenant, device.id, &wake.target, now).await {
             Ok(true) => tracing::info!(device = %device.id, "its push address is no longer known"),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "a dead push address was not forgotten"),
         }
     }
-
-    /// The user's other ceremonies, which may ring now that this one no longer does.
-    pub(crate) fn escalate_others(&self, ceremony: &Ceremony) {
-        if self.dependencies().push.is_some() {
-            for key in self.node.open_ceremonies.of(&user_prompts::user(&ceremony.request)) {
-                self.escalate_later(&key);
-            }
-        }
-    }
 }
 
-/// Takes a wake out of those under way, however it ends.
-struct Done<'a>(&'a UnderWay, (CeremonyId, DeviceId));
+/// Removes a wake from those under way, however it ends.
+struct WakeGuard<'a>(&'a WakesUnderWay, (CeremonyId, DeviceId));
 
-impl Drop for Done<'_> {
+impl Drop for WakeGuard<'_> {
     fn drop(&mut self) {
         self.0.0.remove(&self.1);
     }

@@ -1,9 +1,9 @@
 //! Watchers of ceremonies on this node: subscribe, look, wait. A watch misses no change after its
 //! subscription, however late it begins to wait.
 //!
-//! What wakes watchers has just read the record, and gives them what it saw: a thousand watchers of
-//! one ceremony read and parse its record once. What they are given may be old by the time that they
-//! use it, as a look of their own may, and it never goes back.
+//! Watchers are given the view that the look which wakes them has just read: a thousand watchers of
+//! one ceremony read and parse its record once. A view may be old by the time that it is used, as one
+//! that the watcher reads itself may, and it never goes back.
 
 use std::sync::Arc;
 
@@ -11,27 +11,27 @@ use dashmap::DashMap;
 use fido_relay_proto::CeremonyId;
 use tokio::sync::watch;
 
-use crate::app::ceremonies::view::View;
+use crate::app::ceremonies::CeremonySnapshot;
 use crate::ports::Revision;
 
-/// What was seen last of a ceremony since there are watchers of it.
-type Seen = Option<(Revision, Arc<View>)>;
+/// The newest view of a ceremony since it has watchers.
+type Seen = Option<(Revision, Arc<CeremonySnapshot>)>;
 
-/// A ceremony that is watched. Its watchers are counted under the map's lock, which the count of
-/// receivers is not: one may be about to drop.
+/// A ceremony that is watched. Its watchers are counted under the map's lock; the channel's count of
+/// receivers is not exact there, since one may be about to drop.
 #[derive(Debug)]
-struct Room {
+struct WatchedCeremony {
     seen: watch::Sender<Seen>,
     watchers: usize,
 }
 
-/// Rooms by ceremony.
+/// The watched ceremonies of a node.
 #[derive(Debug, Default)]
 pub struct Watchers {
-    rooms: DashMap<CeremonyId, Room>,
+    watched: DashMap<CeremonyId, WatchedCeremony>,
 }
 
-/// A watcher of a ceremony; the room is kept until it drops.
+/// A watcher of a ceremony; the ceremony counts as watched until it drops.
 #[derive(Debug)]
 pub struct Watch {
     watchers: Arc<Watchers>,
@@ -40,21 +40,26 @@ pub struct Watch {
 }
 
 impl Watchers {
-    /// A place to wait for changes of a ceremony.
+    /// Subscribes to the changes of a ceremony.
     #[must_use]
     pub fn subscribe(self: &Arc<Self>, ceremony: CeremonyId) -> Watch {
-        let mut room = self.rooms.entry(ceremony).or_default();
-        room.watchers += 1;
-        let mut seen = room.seen.subscribe();
-        // A look of the watcher's own may be older than what those before it were given.
+        let mut watched = self.watched.entry(ceremony).or_default();
+        watched.watchers += 1;
+        let mut seen = watched.seen.subscribe();
+        // What the watcher has read itself may be older than what earlier watchers were given.
         seen.mark_changed();
         Watch { watchers: Arc::clone(self), ceremony, seen }
     }
 
-    /// Gives every watcher of this ceremony what was just seen of it. Of two looks at the same time
-    /// the later may have seen the earlier state, which is not given.
-    pub fn wake(&self, ceremony: CeremonyId, revision: Revision, view: impl FnOnce() -> View) {
-        let seen = self.rooms.get(&ceremony).map(|room| room.seen.clone());
+    /// Gives every watcher of this ceremony its view at this revision, unless they have a newer one: of
+    /// two looks at the same time the later may have read the earlier state.
+    pub fn wake(
+        &self,
+        ceremony: CeremonyId,
+        revision: Revision,
+        view: impl FnOnce() -> CeremonySnapshot,
+    ) {
+        let seen = self.watched.get(&ceremony).map(|watched| watched.seen.clone());
         let Some(seen) = seen else { return };
         seen.send_if_modified(|seen| {
             let is_newer = seen.as_ref().is_none_or(|(known, _)| *known < revision);
@@ -65,33 +70,31 @@ impl Watchers {
         });
     }
 
-    /// Ceremonies that somebody waits for.
+    /// How many ceremonies are watched.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rooms.len()
+        self.watched.len()
     }
 
-    /// Whether nobody waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rooms.is_empty()
+        self.watched.is_empty()
     }
 }
 
-impl Default for Room {
+impl Default for WatchedCeremony {
     fn default() -> Self {
         Self { seen: watch::Sender::new(None), watchers: 0 }
     }
 }
 
 impl Watch {
-    /// Waits for something that was seen after what was given last, and gives the newest of it: at
-    /// first what earlier watchers were given, if there are any. A call that is dropped early loses
-    /// nothing.
-    pub async fn changed(&mut self) -> Arc<View> {
+    /// Waits for a view that is newer than the last one, and gives the newest: at first what earlier
+    /// watchers were given, if there are any. A call that is dropped early loses nothing.
+    pub async fn changed(&mut self) -> Arc<CeremonySnapshot> {
         loop {
             if self.seen.changed().await.is_err() {
-                // The room is there for as long as this watch.
+                // The sender lives as long as this watch.
                 return std::future::pending().await;
             }
             if let Some((_, view)) = &*self.seen.borrow_and_update() {
@@ -103,9 +106,9 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.watchers.rooms.remove_if_mut(&self.ceremony, |_, room| {
-            room.watchers -= 1;
-            room.watchers == 0
+        self.watchers.watched.remove_if_mut(&self.ceremony, |_, watched| {
+            watched.watchers -= 1;
+            watched.watchers == 0
         });
     }
 }
@@ -117,7 +120,7 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::app::ceremonies::view::ProgressEvent;
+    use crate::app::ceremonies::ProgressEvent;
 
     #[tokio::test]
     async fn a_change_between_subscribing_and_waiting_is_not_lost() {
@@ -132,7 +135,7 @@ mod tests {
     async fn what_was_seen_never_goes_back_and_is_given_once_to_each_however_late() {
         let watchers = Arc::new(Watchers::default());
         let id = CeremonyId::from_bytes([1; 16]);
-        watchers.wake(id, Revision(1), || unreachable!("nobody waits"));
+        watchers.wake(id, Revision(1), || unreachable!("no watcher"));
         let mut watch = watchers.subscribe(id);
         watchers.wake(id, Revision(7), || view(id, 3));
         watchers.wake(id, Revision(6), || unreachable!("it is older"));
@@ -147,10 +150,10 @@ mod tests {
         assert_eq!(late.changed().await.steps(true).seq(), 4);
     }
 
-    fn view(id: CeremonyId, steps: u32) -> View {
+    fn view(id: CeremonyId, steps: u32) -> CeremonySnapshot {
         let (step, at, phase) = (Step::Sent, UnixMillis(0), Phase::Offered);
-        let moment = |seq| ProgressEvent { seq, step, at, phase };
-        View {
+        let event = |seq| ProgressEvent { seq, step, at, phase };
+        CeremonySnapshot {
             id,
             tenant: TenantId::default(),
             client_id: ClientId::from_bytes([2; 16]),
@@ -163,14 +166,14 @@ mod tests {
             deadline: UnixMillis(0),
             code: None,
             phase: Phase::Offered,
-            progress: (1..=steps).map(moment).collect(),
+            progress: (1..=steps).map(event).collect(),
             end: None,
             success: None,
         }
     }
 
     #[test]
-    fn the_room_is_gone_however_those_who_leave_and_who_wakes_them_meet() {
+    fn a_ceremony_is_unwatched_however_leaving_and_waking_meet() {
         let watchers = Arc::new(Watchers::default());
         let id = CeremonyId::from_bytes([1; 16]);
         for revision in 1..=2_000 {
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_room_is_gone_when_the_last_watcher_leaves() {
+    async fn a_ceremony_is_unwatched_when_the_last_watcher_leaves() {
         let watchers = Arc::new(Watchers::default());
         let id = CeremonyId::from_bytes([1; 16]);
         let first = watchers.subscribe(id);

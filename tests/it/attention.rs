@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::config::{Config, Prompts};
-use fido_relay::node::Bounds;
+use fido_relay::node::RelayLimits;
 use fido_relay::ports::{Bucket, Store};
 use fido_relay_proto::device::{DeclineReason, FrameErrorCode};
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony};
@@ -122,7 +122,7 @@ async fn a_fourth_prompt_is_shown_to_nobody_and_its_opener_cannot_tell() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_ceremony_expires_like_one_whose_phone_is_away() {
     for binding in ["code", "none"] {
-        let mut bounds = Bounds::default();
+        let mut bounds = RelayLimits::default();
         bounds.attention.live = 1;
         let relay = PaperRelay::start_within(bounds).await;
         let mut ends = Vec::new();

@@ -8,7 +8,7 @@ use fido_relay::app::ceremonies::{CeremonyKey, OpenLimits, OpenRequest};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::{Ceremony, State};
 use fido_relay::core::prompt_limits::{BrowserHash, Policy};
-use fido_relay::node::Bounds;
+use fido_relay::node::RelayLimits;
 use fido_relay::ports::Clock as _;
 use fido_relay_proto::device::FrameErrorCode;
 use fido_relay_proto::http::BrowserContext;
@@ -47,7 +47,12 @@ async fn relay_with(change: impl FnOnce(&mut Policy)) -> BareRelay {
     let mut attention = Policy::default();
     change(&mut attention);
     let (store, recording) = (Arc::new(MemoryStore::new()), crate::support::recording());
-    BareRelay::start_within(store, recording, Bounds { open, attention, ..Bounds::default() }).await
+    BareRelay::start_within(
+        store,
+        recording,
+        RelayLimits { open, attention, ..RelayLimits::default() },
+    )
+    .await
 }
 
 async fn opens(relay: &BareRelay, page: Page<'_>) -> Opened {

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fido_relay::app::ceremonies::CeremonyKey;
+use fido_relay::app::ceremonies::{CeremonyKey, DeviceIdentity};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::{Ceremony, Event, Kind, State};
-use fido_relay::delivery::{Connection, Owner};
+use fido_relay::delivery::Connection;
 use fido_relay::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored, records};
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Card, CardEvent, Claim, DeviceFrame, FrameErrorCode,
@@ -116,7 +116,7 @@ impl Store for Watched {
 async fn phone(store: &dyn Store) -> Connection {
     add_device(store, &a_device(PHONE, "ada")).await;
     let username = Username::new("ada").unwrap();
-    let owner = Owner { device: PHONE, tenant: TenantId::default(), username };
+    let owner = DeviceIdentity { device: PHONE, tenant: TenantId::default(), username };
     Connection::new(ConnectionId::from_bytes([1; 16]), owner)
 }
 

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fido_relay::app::ceremonies::{CeremonyKey, DriveError};
+use fido_relay::app::ceremonies::{AdvanceError, CeremonyKey};
 use fido_relay::core::ceremony::Event;
 use fido_relay_proto::{AttemptId, DeviceId, NodeId, TenantId};
 use serde_json::{Value, json};
@@ -245,7 +245,7 @@ async fn a_store_that_is_away_is_a_503_that_says_when_to_come_back() {
     }
     assert_eq!(relay.call("GET", "/healthz", "", &Value::Null).await.status, 200);
     let refused = relay.relay.drive(&key(&id), Event::Cancel).await;
-    assert!(matches!(refused, Err(DriveError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(AdvanceError::Unavailable(_))), "{refused:?}");
     relay.store.is_down.store(false, Ordering::Relaxed);
     assert_eq!(relay.read(&id).await["status"], "pending", "nothing is lost");
 }

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest};
+use fido_relay::app::ceremonies::{CeremonyKey, DeviceIdentity, OpenRequest};
 use fido_relay::app::devices::{self, Device};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::{Ceremony, Kind, Request};
 use fido_relay::core::prompt_limits::Policy;
-use fido_relay::delivery::{Owner, PullOrder};
-use fido_relay::node::Bounds;
+use fido_relay::delivery::PullRequest;
+use fido_relay::node::RelayLimits;
 use fido_relay::ports::{Clock as _, PushFailure, Store};
 use fido_relay::security::random;
 use fido_relay_proto::device::{Ack, AckOf, Answer, Claim, FrameErrorCode};
@@ -44,7 +44,8 @@ impl Stage {
 
     async fn on(store: Arc<dyn Store>, wake_after: Duration) -> Self {
         let push = PaperPush::new();
-        let bounds = Bounds { attention: Policy::default(), wake_after, ..Bounds::default() };
+        let bounds =
+            RelayLimits { attention: Policy::default(), wake_after, ..RelayLimits::default() };
         let recording = crate::support::recording();
         let services = Arc::clone(&push) as _;
         let relay = BareRelay::start_pushing(store, recording, bounds, Some(services)).await;
@@ -78,13 +79,13 @@ impl Stage {
         self.relay.relay.load(key).await.unwrap().unwrap()
     }
 
-    async fn pulls(&self, device: &Device, order: &PullOrder) -> Pulled {
+    async fn pulls(&self, device: &Device, order: &PullRequest) -> Pulled {
         self.relay.relay.pull(&owner(device), order).await.unwrap()
     }
 
     /// What the device is given now.
     async fn gets(&self, device: &Device) -> Vec<RelayFrame> {
-        self.pulls(device, &PullOrder::default()).await.frames
+        self.pulls(device, &PullRequest::default()).await.frames
     }
 
     async fn sends(&self, device: &Device, frame: DeviceFrame) -> Option<RelayFrame> {
@@ -127,9 +128,9 @@ impl Stage {
     }
 }
 
-fn owner(device: &Device) -> Owner {
+fn owner(device: &Device) -> DeviceIdentity {
     let Device { id, tenant, username, .. } = device.clone();
-    Owner { device: id, tenant, username }
+    DeviceIdentity { device: id, tenant, username }
 }
 
 fn offers(frames: &[RelayFrame]) -> Vec<CeremonyId> {
@@ -377,11 +378,11 @@ async fn without_a_code_the_challenge_itself_wakes() {
 async fn a_wait_ends_with_what_is_new_and_a_newer_one_of_the_device_ends_an_older() {
     let stage = Stage::new().await;
     let device = stage.sleeper("ada", "adas").await;
-    let nothing = stage.pulls(&device, &PullOrder::default()).await;
+    let nothing = stage.pulls(&device, &PullRequest::default()).await;
     assert!(nothing.frames.is_empty());
     let wait = Duration::from_secs(25);
     let since = Some(nothing.state.clone());
-    let order = PullOrder { since, wait, ..PullOrder::default() };
+    let order = PullRequest { since, wait, ..PullRequest::default() };
     let began = tokio::time::Instant::now();
     let same = stage.pulls(&device, &order).await;
     assert_eq!((same.state.as_str(), began.elapsed()), (nothing.state.as_str(), wait));
@@ -395,7 +396,7 @@ async fn a_wait_ends_with_what_is_new_and_a_newer_one_of_the_device_ends_an_olde
     tokio::time::sleep(SETTLES).await;
     assert!(stage.stored(&key).await.rang(), "what was listed was sent");
 
-    let order = PullOrder { since: Some(pulled.state), wait, ..PullOrder::default() };
+    let order = PullRequest { since: Some(pulled.state), wait, ..PullRequest::default() };
     let older = async { relay.pull(&owner, &order).await.unwrap() };
     let newer = async {
         tokio::time::sleep(SETTLES).await;
@@ -404,7 +405,7 @@ async fn a_wait_ends_with_what_is_new_and_a_newer_one_of_the_device_ends_an_olde
         tokio::join!(newer, async { stage.relay.relay.cancel(&key).await.unwrap() }).0.unwrap();
         began
     };
-    let shown = PullOrder { shown: vec![key.id], ..PullOrder::default() };
+    let shown = PullRequest { shown: vec![key.id], ..PullRequest::default() };
     let (older, _) = tokio::join!(older, newer);
     assert_eq!(offers(&older.frames), [key.id], "it stood when the newer one came");
     let frames = stage.pulls(&device, &shown).await.frames;
@@ -425,9 +426,10 @@ async fn what_is_another_users_is_unknown_by_pull_as_by_socket() {
         refused(stage.types(&bob, Some(key.id), &code).await),
         FrameErrorCode::UnknownCeremony
     );
-    let order = PullOrder { shown: vec![key.id], ..PullOrder::default() };
+    let order = PullRequest { shown: vec![key.id], ..PullRequest::default() };
     let frames = stage.pulls(&bob, &order).await.frames;
-    let never = PullOrder { shown: vec![CeremonyId::from_bytes([9; 16])], ..PullOrder::default() };
+    let never =
+        PullRequest { shown: vec![CeremonyId::from_bytes([9; 16])], ..PullRequest::default() };
     let unknown = stage.pulls(&bob, &never).await.frames;
     for frames in [frames, unknown] {
         let [frame] = <[RelayFrame; 1]>::try_from(frames).unwrap();

@@ -18,11 +18,11 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use fido_relay_proto::UnixMillis;
 
-use crate::app::ceremonies::record::CeremonyKey;
+use super::CeremonyKey;
 use crate::core::ceremony::{Ceremony, Event, Fact, Transition};
 use crate::ports::Revision;
 
-/// Ends that wait to be shown; of more, the oldest is read again.
+/// Most ended ceremonies that are kept until their end was shown; of more, the oldest is read again.
 const ENDS: usize = 1_024;
 
 /// Keys whose hashes fall together share a count of ends; more would only cost memory.
@@ -30,160 +30,159 @@ const STRIPES: usize = 256;
 
 /// A committed record, and the steps that followed it.
 #[derive(Clone, Debug)]
-pub(crate) struct Held {
-    /// As it is stored: what watchers, initiators and phones may see.
+pub(crate) struct CeremonyCopy {
+    /// As it is stored: what watchers, initiators and devices may see.
     pub(crate) stored: Arc<Ceremony>,
     pub(crate) revision: Revision,
-    steps: Vec<Step>,
+    pending: Vec<PendingStep>,
 }
 
 /// A step that changed the ceremony and is not stored.
 #[derive(Clone, Debug)]
-pub(crate) struct Step {
+struct PendingStep {
     at: UnixMillis,
-    pub(crate) event: Event,
+    event: Event,
     /// The ceremony after it.
-    pub(crate) after: Arc<Ceremony>,
+    after: Arc<Ceremony>,
 }
 
-impl Held {
-    pub(crate) fn new(stored: Arc<Ceremony>, revision: Revision) -> Self {
-        Self { stored, revision, steps: Vec::new() }
+impl CeremonyCopy {
+    pub(super) fn new(stored: Arc<Ceremony>, revision: Revision) -> Self {
+        Self { stored, revision, pending: Vec::new() }
     }
 
     /// The ceremony after its last step.
     pub(crate) fn latest(&self) -> &Arc<Ceremony> {
-        self.steps.last().map_or(&self.stored, |step| &step.after)
+        self.pending.last().map_or(&self.stored, |step| &step.after)
     }
 
-    /// The steps that are not stored.
-    pub(crate) fn steps(&self) -> &[Step] {
-        &self.steps
+    /// Whether it has steps that are not stored.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     /// What happened since the stored revision.
-    pub(crate) fn facts(&self) -> &[Fact] {
+    pub(super) fn facts(&self) -> &[Fact] {
         self.latest().history.get(self.stored.history.len()..).unwrap_or_default()
     }
 
-    /// Applies an event.
-    pub(crate) fn step(&mut self, at: UnixMillis, event: Event) -> Transition {
+    pub(super) fn step(&mut self, at: UnixMillis, event: Event) -> Transition {
         let mut after = Ceremony::clone(self.latest());
         let transition = after.step(at, event.clone());
         if !transition.facts.is_empty() {
-            self.steps.push(Step { at, event, after: Arc::new(after) });
+            self.pending.push(PendingStep { at, event, after: Arc::new(after) });
         }
         transition
     }
 
-    /// Its steps applied again to a newer record. A step that this record knows, or that came too
-    /// late for it, falls away.
+    /// Its pending steps applied again to a newer record. A step that this record has already, or that
+    /// came too late for it, is dropped.
     fn onto(&self, stored: Arc<Ceremony>, revision: Revision) -> Self {
         let mut copy = Self::new(stored, revision);
-        for Step { at, event, .. } in &self.steps {
+        for PendingStep { at, event, .. } in &self.pending {
             copy.step(*at, event.clone());
         }
         copy
     }
 }
 
-/// How many ends there were before a record was asked for. What is asked for can come so late that
-/// its ceremony has ended meanwhile, and no copy shows it any more.
+/// How many ends were counted before a record was read. The read can take so long that its ceremony
+/// has ended meanwhile, and no copy shows it any more.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Before(u64);
+pub(super) struct EndsBefore(u64);
 
 /// The copies of a node: as many as it knows open ceremonies, and ends that were not shown yet.
 #[derive(Debug)]
-pub(crate) struct Copies {
-    open: DashMap<CeremonyKey, Held>,
+pub(super) struct CeremonyCopies {
+    open: DashMap<CeremonyKey, CeremonyCopy>,
     /// How many ends were committed here, by the hash of their keys. Changed and compared under the
     /// lock of an entry of `open`.
     ends: [AtomicU64; STRIPES],
     /// Locked after an entry of `open`, never before; the oldest first. A look takes its end out, so
     /// there are few.
-    ended: Mutex<VecDeque<(CeremonyKey, Held)>>,
+    ended: Mutex<VecDeque<(CeremonyKey, CeremonyCopy)>>,
 }
 
-impl Default for Copies {
+impl Default for CeremonyCopies {
     fn default() -> Self {
         let ends = std::array::from_fn(|_| AtomicU64::new(0));
         Self { open: DashMap::new(), ends, ended: Mutex::default() }
     }
 }
 
-impl Copies {
+impl CeremonyCopies {
     fn ends(&self, key: &CeremonyKey) -> &AtomicU64 {
         let hash = self.open.hasher().hash_one(key);
         &self.ends[usize::try_from(hash % STRIPES as u64).unwrap_or_default()]
     }
 
-    /// To be called before a record is read or made that is then to be a copy.
-    pub(crate) fn before(&self, key: &CeremonyKey) -> Before {
-        Before(self.ends(key).load(Ordering::SeqCst))
+    /// To be called before a record is read or made of which a copy is then kept.
+    pub(super) fn ends_before(&self, key: &CeremonyKey) -> EndsBefore {
+        EndsBefore(self.ends(key).load(Ordering::SeqCst))
     }
 
-    fn is_late(&self, key: &CeremonyKey, before: Before) -> bool {
+    fn is_late(&self, key: &CeremonyKey, before: EndsBefore) -> bool {
         self.ends(key).load(Ordering::SeqCst) != before.0
     }
 
-    pub(crate) fn get(&self, key: &CeremonyKey) -> Option<Held> {
+    pub(super) fn get(&self, key: &CeremonyKey) -> Option<CeremonyCopy> {
         let open = self.open.get(key).map(|copy| copy.clone());
         open.or_else(|| self.end_of(key))
     }
 
-    fn end_of(&self, key: &CeremonyKey) -> Option<Held> {
+    fn end_of(&self, key: &CeremonyKey) -> Option<CeremonyCopy> {
         self.ended().iter().find(|(ended, _)| ended == key).map(|(_, copy)| copy.clone())
     }
 
-    fn ended(&self) -> MutexGuard<'_, VecDeque<(CeremonyKey, Held)>> {
+    fn ended(&self) -> MutexGuard<'_, VecDeque<(CeremonyKey, CeremonyCopy)>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a record that was read, if it is open and newer than the copy; gives the newest.
-    pub(crate) fn read(
+    pub(super) fn read(
         &self,
         key: &CeremonyKey,
         stored: Arc<Ceremony>,
         revision: Revision,
-        before: Before,
-    ) -> Held {
+        before: EndsBefore,
+    ) -> CeremonyCopy {
         let has_ended = stored.closed().is_some();
         match self.open.entry(key.clone()) {
-            Entry::Occupied(held) if held.get().revision >= revision => held.get().clone(),
-            Entry::Occupied(held) if has_ended => {
-                held.remove();
-                Held::new(stored, revision)
+            Entry::Occupied(known) if known.get().revision >= revision => known.get().clone(),
+            Entry::Occupied(known) if has_ended => {
+                known.remove();
+                CeremonyCopy::new(stored, revision)
             }
-            Entry::Occupied(mut held) => {
-                let newer = held.get().onto(stored, revision);
-                held.insert(newer.clone());
+            Entry::Occupied(mut known) => {
+                let newer = known.get().onto(stored, revision);
+                known.insert(newer.clone());
                 newer
             }
-            Entry::Vacant(_) if has_ended => Held::new(stored, revision),
+            Entry::Vacant(_) if has_ended => CeremonyCopy::new(stored, revision),
             Entry::Vacant(_) if self.is_late(key, before) => {
-                self.end_of(key).unwrap_or_else(|| Held::new(stored, revision))
+                self.end_of(key).unwrap_or_else(|| CeremonyCopy::new(stored, revision))
             }
-            Entry::Vacant(place) => match self.end_of(key) {
+            Entry::Vacant(vacant) => match self.end_of(key) {
                 Some(end) => end,
-                None => place.insert(Held::new(stored, revision)).clone(),
+                None => vacant.insert(CeremonyCopy::new(stored, revision)).clone(),
             },
         }
     }
 
     /// Notes what this node has opened.
-    pub(crate) fn opened(&self, key: &CeremonyKey, copy: Held, before: Before) {
-        if let Entry::Vacant(place) = self.open.entry(key.clone())
+    pub(super) fn opened(&self, key: &CeremonyKey, copy: CeremonyCopy, before: EndsBefore) {
+        if let Entry::Vacant(vacant) = self.open.entry(key.clone())
             && !self.is_late(key, before)
         {
-            place.insert(copy);
+            vacant.insert(copy);
         }
     }
 
     /// Notes what this node has committed. If copies are `exact`, an end is kept until it was shown:
     /// showing it would read the record otherwise.
-    pub(crate) fn committed(&self, key: &CeremonyKey, copy: Held, exact: bool) {
+    pub(super) fn committed(&self, key: &CeremonyKey, copy: CeremonyCopy, exact: bool) {
         let entry = self.open.entry(key.clone());
-        if matches!(&entry, Entry::Occupied(held) if held.get().revision > copy.revision) {
+        if matches!(&entry, Entry::Occupied(known) if known.get().revision > copy.revision) {
             return;
         }
         if copy.stored.closed().is_none() {
@@ -198,33 +197,33 @@ impl Copies {
                 ended.pop_front();
             }
         }
-        if let Entry::Occupied(held) = entry {
-            held.remove();
+        if let Entry::Occupied(known) = entry {
+            known.remove();
         }
     }
 
     /// Keeps a copy's steps until they are committed; `false`: a newer record has come meanwhile.
-    pub(crate) fn keep(&self, key: &CeremonyKey, copy: &Held) -> bool {
+    pub(super) fn keep(&self, key: &CeremonyKey, copy: &CeremonyCopy) -> bool {
         let entry = self.open.entry(key.clone());
-        if matches!(&entry, Entry::Occupied(held) if held.get().revision > copy.revision) {
+        if matches!(&entry, Entry::Occupied(known) if known.get().revision > copy.revision) {
             return false;
         }
         entry.insert(copy.clone());
         true
     }
 
-    /// Whether something waits for the ceremony's next commit.
-    pub(crate) fn have_steps(&self, key: &CeremonyKey) -> bool {
-        self.open.get(key).is_some_and(|copy| !copy.steps.is_empty())
+    /// Whether steps wait for the ceremony's next commit.
+    pub(super) fn have_pending(&self, key: &CeremonyKey) -> bool {
+        self.open.get(key).is_some_and(|copy| !copy.pending.is_empty())
     }
 
-    pub(crate) fn forget(&self, key: &CeremonyKey) {
+    pub(super) fn forget(&self, key: &CeremonyKey) {
         self.open.remove(key);
         self.ended().retain(|(ended, _)| ended != key);
     }
 
     /// How many are of open ceremonies.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.open.len()
     }
 }
@@ -257,56 +256,60 @@ mod tests {
 
     #[test]
     fn steps_follow_a_newer_record_and_what_it_knows_falls_away() {
-        let copies = Copies::default();
-        let mut copy = copies.read(&key(), after(&[]), Revision(1), copies.before(&key()));
+        let copies = CeremonyCopies::default();
+        let mut copy = copies.read(&key(), after(&[]), Revision(1), copies.ends_before(&key()));
         let at = copy.stored.request.opened_at.plus_secs(3);
         copy.step(at, SENT);
         copy.step(at, ACKED);
         assert!(copies.keep(&key(), &copy));
         assert_eq!(copies.get(&key()).unwrap().facts().len(), 2);
 
-        let newer = copies.read(&key(), after(&[SENT]), Revision(2), copies.before(&key()));
+        let newer = copies.read(&key(), after(&[SENT]), Revision(2), copies.ends_before(&key()));
         let facts: Vec<_> = newer.facts().iter().map(|fact| (fact.kind, fact.at)).collect();
         assert_eq!(facts, [(Kind::Delivered, at)]);
-        assert_eq!(newer.steps().len(), 1);
+        assert_eq!(newer.pending.len(), 1);
         assert!(!copies.keep(&key(), &copy), "its record is older");
     }
 
     #[test]
     fn a_copy_never_goes_back_and_is_dropped_with_its_end() {
-        let copies = Copies::default();
-        copies.committed(&key(), Held::new(after(&[SENT]), Revision(2)), true);
+        let copies = CeremonyCopies::default();
+        copies.committed(&key(), CeremonyCopy::new(after(&[SENT]), Revision(2)), true);
         assert_eq!(
-            copies.read(&key(), after(&[]), Revision(1), copies.before(&key())).revision,
+            copies.read(&key(), after(&[]), Revision(1), copies.ends_before(&key())).revision,
             Revision(2)
         );
         let ended = after(&[SENT, Event::Cancel]);
         assert_eq!(
-            copies.read(&key(), ended, Revision(3), copies.before(&key())).revision,
+            copies.read(&key(), ended, Revision(3), copies.ends_before(&key())).revision,
             Revision(3)
         );
         assert_eq!(copies.len(), 0);
-        copies.read(&key(), after(&[Event::Cancel]), Revision(3), copies.before(&key()));
+        copies.read(&key(), after(&[Event::Cancel]), Revision(3), copies.ends_before(&key()));
         assert_eq!(copies.len(), 0, "an end that was read is not kept");
     }
 
     #[test]
     fn what_comes_late_is_no_copy_once_its_end_was_shown() {
-        let copies = Copies::default();
-        let before = copies.before(&key());
-        let ended = Held::new(after(&[Event::Cancel]), Revision(2));
+        let copies = CeremonyCopies::default();
+        let before = copies.ends_before(&key());
+        let ended = CeremonyCopy::new(after(&[Event::Cancel]), Revision(2));
         copies.committed(&key(), ended, true);
         copies.forget(&key());
         copies.read(&key(), after(&[]), Revision(1), before);
-        copies.opened(&key(), Held::new(after(&[]), Revision(1)), before);
+        copies.opened(&key(), CeremonyCopy::new(after(&[]), Revision(1)), before);
         assert_eq!(copies.len(), 0);
-        copies.opened(&key(), Held::new(after(&[]), Revision(1)), copies.before(&key()));
+        copies.opened(
+            &key(),
+            CeremonyCopy::new(after(&[]), Revision(1)),
+            copies.ends_before(&key()),
+        );
         assert_eq!(copies.len(), 1);
     }
 
     #[test]
     fn an_end_is_kept_until_it_was_shown_and_of_many_the_newest() {
-        let copies = Copies::default();
+        let copies = CeremonyCopies::default();
         let ended = after(&[Event::Cancel]);
         let keys: Vec<_> = (0..ENDS + 5)
             .map(|nth| {
@@ -316,17 +319,17 @@ mod tests {
             })
             .collect();
         for key in &keys {
-            copies.committed(key, Held::new(Arc::clone(&ended), Revision(2)), true);
+            copies.committed(key, CeremonyCopy::new(Arc::clone(&ended), Revision(2)), true);
         }
         assert_eq!(keys.iter().filter(|key| copies.get(key).is_some()).count(), ENDS);
         let last = keys.last().unwrap();
         assert_eq!(
-            copies.read(last, after(&[]), Revision(1), copies.before(last)).revision,
+            copies.read(last, after(&[]), Revision(1), copies.ends_before(last)).revision,
             Revision(2)
         );
         copies.forget(last);
         assert!(copies.get(last).is_none());
-        copies.committed(last, Held::new(ended, Revision(2)), false);
+        copies.committed(last, CeremonyCopy::new(ended, Revision(2)), false);
         assert!(copies.get(last).is_none(), "where others write, the store says how it ended");
         assert_eq!(copies.len(), 0);
     }

@@ -1,5 +1,5 @@
-//! One task asleep until the earliest deadline. An entry that no longer matters is harmless: the
-//! tick it causes changes nothing.
+//! A queue of keys by the time at which each is due. An entry that no longer matters is harmless: what
+//! it causes changes nothing.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 use crate::ports::Clock;
 
 /// Longest sleep, so that a wall clock that was set forward is noticed.
-const NAP: Duration = Duration::from_secs(30);
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// What is due when.
+/// Keys by due time.
 #[derive(Debug)]
 pub(crate) struct Deadlines<K> {
     /// A set, because the same deadline is scheduled after every step of a ceremony.
@@ -28,7 +28,7 @@ impl<K> Default for Deadlines<K> {
 }
 
 impl<K: Ord + Clone> Deadlines<K> {
-    /// Has this given by [`Deadlines::due`] at `at`.
+    /// Has [`Deadlines::due`] give this key at `at`.
     pub(crate) fn schedule(&self, at: UnixMillis, key: K) {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let earliest = due.first().is_none_or(|(first, _)| at < *first);
@@ -39,18 +39,17 @@ impl<K: Ord + Clone> Deadlines<K> {
         }
     }
 
-    /// Forgets a deadline that no longer matters, to save the memory.
+    /// Removes a deadline that no longer matters, to save memory.
     pub(crate) fn forget(&self, at: UnixMillis, key: &K) {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         due.remove(&(at, key.clone()));
     }
 
-    /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.due.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Sleeps until something is due and gives it.
+    /// Sleeps until the earliest key is due, and removes it.
     pub(crate) async fn due(&self, clock: &dyn Clock) -> K {
         loop {
             let sooner = self.sooner.notified();
@@ -61,9 +60,9 @@ impl<K: Ord + Clone> Deadlines<K> {
                     Some((at, key)) if at <= now => return key,
                     Some((at, key)) => {
                         due.insert((at, key));
-                        Duration::from_millis(at.millis_since(now)).min(NAP)
+                        Duration::from_millis(at.millis_since(now)).min(LONGEST_SLEEP)
                     }
-                    None => NAP,
+                    None => LONGEST_SLEEP,
                 }
             };
             tokio::select! {

@@ -8,20 +8,18 @@ use fido_relay_proto::{AttemptId, Binding, Reason};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::app::ceremonies::DriveError;
-use crate::app::ceremonies::open::SHOWN_AFTER;
-use crate::app::ceremonies::record::CeremonyKey;
+use super::open::DELIVERY_DELAY;
+use super::{AdvanceError, Ceremonies, CeremonyKey};
 use crate::core::ceremony::{Begun, Ceremony, Effect, Event, State, UpstreamSession, Verdict};
 use crate::fault_point::{self, Point};
-use crate::node::Relay;
 use crate::ports::{BeginRequest, Completion};
 
-impl Relay {
+impl Ceremonies {
     /// Performs an effect. A completion's state is stored; a right code may be stored with the
     /// challenge, since asking for another does no harm.
-    pub(crate) fn perform(&self, ceremony: &Arc<Ceremony>, effect: Effect) {
+    pub(super) fn perform(&self, ceremony: &Arc<Ceremony>, effect: Effect) {
         let key = CeremonyKey::from(&**ceremony);
-        let relay = self.clone();
+        let ceremonies = self.clone();
         match effect {
             Effect::Begin { attempt } => {
                 fault_point::reached(Point::Claimed);
@@ -32,13 +30,13 @@ impl Relay {
                     // The challenge of an opening that needs no code is what phones are shown of it.
                     let shown = async {
                         if at_once {
-                            tokio::time::sleep(SHOWN_AFTER).await;
+                            tokio::time::sleep(DELIVERY_DELAY).await;
                         }
                     };
-                    let (begun, ()) = tokio::join!(relay.dependencies().fido.begin(request), shown);
+                    let (begun, ()) = tokio::join!(ceremonies.dependencies().fido.begin(request), shown);
                     fault_point::reached(Point::Begun);
                     let event = match begun {
-                        Ok(begun) => relay.sealed(&key, attempt, begun),
+                        Ok(begun) => ceremonies.sealed(&key, attempt, begun),
                         Err(fault) => {
                             // A user without a card is no fault that an operator could mend.
                             if fault.reason == Reason::NoCredential {
@@ -49,9 +47,9 @@ impl Relay {
                             Event::BeginFailed { attempt, reason: fault.reason }
                         }
                     };
-                    relay.report(&key, event).await;
+                    ceremonies.report(&key, event).await;
                     if at_once {
-                        relay.escalate_later(&key);
+                        ceremonies.dependencies().observer.may_ring(&key);
                     }
                 });
             }
@@ -61,19 +59,19 @@ impl Relay {
                 self.dependencies().tasks.spawn("complete", async move {
                     fault_point::reached(Point::CompletionIntentStored);
                     fault_point::passing(Point::CompletionInFlight);
-                    let verdict = relay.judge(&ceremony).await.verdict;
+                    let verdict = ceremonies.judge(&ceremony).await.verdict;
                     fault_point::reached(Point::UpstreamAnswered);
                     if verdict == Verdict::Unknown {
                         tracing::error!(ceremony = %key.id, "a completion's answer was not learnt");
                     }
-                    relay.report(&key, Event::Completed { attempt, verdict }).await;
+                    ceremonies.report(&key, Event::Completed { attempt, verdict }).await;
                 });
             }
         }
     }
 
     /// Hands in the ceremony's answer.
-    pub(crate) async fn judge(&self, ceremony: &Ceremony) -> Completion {
+    pub(super) async fn judge(&self, ceremony: &Ceremony) -> Completion {
         let key = CeremonyKey::from(ceremony);
         let State::Verifying { challenge, answer, .. } = &ceremony.state else {
             tracing::error!(ceremony = %key.id, "a completion without an answer");
@@ -92,7 +90,7 @@ impl Relay {
     /// What was begun, with its session sealed for this ceremony: so it is stored, and so it stays
     /// until the completion call.
     fn sealed(&self, key: &CeremonyKey, attempt: AttemptId, mut begun: Begun) -> Event {
-        match self.dependencies().sealer.seal(&key.to_string(), begun.session.0.as_bytes()) {
+        match self.dependencies().encryptor.seal(&key.to_string(), begun.session.0.as_bytes()) {
             Ok(sealed) => {
                 begun.session = UpstreamSession(sealed);
                 Event::Begun { attempt, begun: Box::new(begun) }
@@ -105,7 +103,7 @@ impl Relay {
     }
 
     fn opened(&self, key: &CeremonyKey, session: &UpstreamSession) -> Option<UpstreamSession> {
-        let opened = self.dependencies().sealer.open(&key.to_string(), &session.0);
+        let opened = self.dependencies().encryptor.open(&key.to_string(), &session.0);
         let session = opened.ok().and_then(|bytes| String::from_utf8(bytes).ok());
         if session.is_none() {
             tracing::error!(ceremony = %key.id, "a stored session does not open");
@@ -139,8 +137,8 @@ impl Relay {
         let give_up =
             Instant::now() + Duration::from_millis(crate::core::ceremony::COMPLETION_LIMIT_MS);
         let mut pause = Duration::from_millis(50);
-        while let Err(error) = self.drive_here(key, event.clone()).await {
-            if matches!(error, DriveError::NotFound) || Instant::now() >= give_up {
+        while let Err(error) = self.advance_here(key, event.clone()).await {
+            if matches!(error, AdvanceError::NotFound) || Instant::now() >= give_up {
                 tracing::error!(ceremony = %key.id, %error, "a result was not stored");
                 return;
             }

@@ -1,75 +1,233 @@
-//! Ceremonies: load, step, save, then act; what comes of the act is an event again.
+//! Ceremonies of one node: opening them, advancing them by events, and what follows from that.
+//!
+//! There is one way to change a ceremony, [`Ceremonies::advance`]: load, step, commit, then perform
+//! the effect, whose result is an event again. After a commit every node gets a [`Notice`] to look at
+//! the ceremony again; a notice that is lost or comes twice does no harm. This room knows the store,
+//! the bus, the FIDO2 port and the core. It must not know sockets, push services, watchers or HTTP:
+//! what delivery on this node must hear besides the notice goes through [`CeremonyObserver`].
+//!
+//! ```text
+//!  event ─▶ advance: load → step → commit ─┬─▶ effects: begin | complete ─▶ event
+//!                                          └─▶ bus: look again ─▶ delivery (devices, watchers)
+//! ```
 
-pub(crate) mod advance;
-pub(crate) mod claims;
-pub(crate) mod copies;
-pub(crate) mod deadlines;
-pub(crate) mod effects;
-pub(crate) mod keyed_mutex;
-pub(crate) mod network;
-pub(crate) mod open;
-pub(crate) mod open_ceremonies;
-pub(crate) mod record;
-pub(crate) mod slots;
-pub(crate) mod user_agent;
-pub(crate) mod user_prompts;
-pub(crate) mod view;
+mod advance;
+mod claims;
+mod commit;
+mod copies;
+mod deadlines;
+mod device_identity;
+mod effects;
+mod frame_refusal;
+mod idempotency;
+mod keyed_mutex;
+mod network;
+mod open;
+mod open_index;
+mod prompt_states;
+mod record;
+mod recovery;
+mod slots;
+mod user_agent;
+mod view;
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
-use fido_relay_proto::{TenantId, UnixMillis, Username};
-use tokio::sync::mpsc;
+use fido_relay_proto::{CeremonyId, DeviceId, NodeId, TenantId, Username};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-pub use self::advance::{DriveError, Driven};
+pub use self::advance::{AdvanceError, Advanced};
+pub use self::device_identity::DeviceIdentity;
 pub use self::open::{Initiator, OpenError, OpenRequest};
-pub use self::record::{CeremonyKey, RESULTS_S};
-pub use self::slots::{Full, OpenLimits};
-pub use self::view::{End, ProgressEvent, Steps, View};
+pub use self::record::CeremonyKey;
+pub use self::slots::{OpenLimitReached, OpenLimits};
+pub use self::view::{CeremonyEnd, CeremonySnapshot, ProgressEvent, VisibleSteps};
 
-use self::copies::Held;
+pub(crate) use self::claims::ClaimOutcome;
+pub(crate) use self::copies::CeremonyCopy;
+pub(crate) use self::deadlines::Deadlines;
+pub(crate) use self::frame_refusal::FrameRefusal;
+pub(crate) use self::open::DELIVERY_DELAY;
+pub(crate) use self::record::user_of;
+
+use self::copies::CeremonyCopies;
+use self::keyed_mutex::KeyedMutex;
+use self::open_index::OpenIndex;
+use self::slots::OpenSlots;
 use crate::app::devices::UserKey;
 use crate::app::users;
 use crate::core::ceremony::{Ceremony, Event, Refusal, Reply};
-use crate::node::Relay;
+use crate::core::prompt_limits::Policy;
+use crate::journal::Journal;
 use crate::ports::{
-    Batch, Bucket, DueRecord, DueRule, Duty, Notice, Revision, StoreError, records,
+    Ability, Bucket, Bus, Clock, Counts, DueRule, Fido, Store, StoreError, records,
 };
+use crate::security::encryption::Encryptor;
+use crate::tasks::Tasks;
 
-/// What the relay's own records are due for.
-pub const DUE: [DueRule; 3] = [record::CEREMONIES, open::IDEMPOTENCY_KEYS, users::STANDINGS];
+/// When the records of this room, and those that it changes with them, are due.
+pub const DUE: [DueRule; 3] = [record::CEREMONIES, idempotency::KEYS, users::STANDINGS];
 
-/// Records that one page of a walk over an index names.
-const PAGE: usize = 256;
+/// What delivery on this node must hear of besides the notice on the bus. Implementations return at
+/// once, and hold no [`Ceremonies`]: the handle holds them.
+pub trait CeremonyObserver: fmt::Debug + Send + Sync {
+    /// Devices may ring for this ceremony from now on.
+    fn may_ring(&self, ceremony: &CeremonyKey);
 
-/// Pause before open ceremonies are read again from a store that did not answer.
-const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
+    /// The ceremony closed with this device's answer. Called before the notice goes out, so that the
+    /// device hears of the end also if its socket never showed the ceremony.
+    fn answer_decided(&self, ceremony: CeremonyId, device: DeviceId);
+}
 
-impl Relay {
+/// What ceremonies need of the world.
+#[derive(Clone, Debug)]
+pub struct CeremonyDependencies {
+    pub store: Arc<dyn Store>,
+    pub bus: Arc<dyn Bus>,
+    pub fido: Arc<dyn Fido>,
+    pub clock: Arc<dyn Clock>,
+    /// Encrypts the FIDO2 server's sessions.
+    pub encryptor: Encryptor,
+    pub journal: Journal,
+    /// Whether what the journal holds is exported.
+    pub recording: watch::Receiver<Ability>,
+    pub counts: Arc<dyn Counts>,
+    pub tasks: Tasks,
+    pub observer: Arc<dyn CeremonyObserver>,
+}
+
+/// The ceremonies of one node. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Ceremonies {
+    state: Arc<CeremoniesState>,
+}
+
+#[derive(Debug)]
+struct CeremoniesState {
+    node: NodeId,
+    dependencies: CeremonyDependencies,
+    policy: Policy,
+    open_limits: OpenLimits,
+    open: OpenIndex,
+    slots: OpenSlots,
+    copies: CeremonyCopies,
+    deadlines: Deadlines<CeremonyKey>,
+    /// By ceremony: one advance at a time.
+    advances: KeyedMutex,
+    /// By device: one claim at a time.
+    claims: KeyedMutex,
+    /// By user: one change of the prompt state at a time.
+    prompt_states: KeyedMutex,
+    /// Whether the store refused this node's last commit.
+    store_refuses: AtomicBool,
+    /// Cancelled once recovery has seen everything.
+    recovered: CancellationToken,
+}
+
+/// How much of ceremonies this node holds in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CeremonyGauges {
+    pub(crate) open: usize,
+    pub(crate) deadlines: usize,
+    pub(crate) copies: usize,
+}
+
+impl Ceremonies {
+    /// The ceremonies of this node. [`Ceremonies::follow_deadlines`] and [`Ceremonies::recovery`] are
+    /// to be run beside them.
+    #[must_use]
+    pub fn new(
+        node: NodeId,
+        dependencies: CeremonyDependencies,
+        policy: Policy,
+        open_limits: OpenLimits,
+    ) -> Self {
+        let state = CeremoniesState {
+            node,
+            dependencies,
+            policy,
+            open_limits,
+            open: OpenIndex::default(),
+            slots: OpenSlots::default(),
+            copies: CeremonyCopies::default(),
+            deadlines: Deadlines::default(),
+            advances: KeyedMutex::default(),
+            claims: KeyedMutex::default(),
+            prompt_states: KeyedMutex::default(),
+            store_refuses: AtomicBool::new(false),
+            recovered: CancellationToken::new(),
+        };
+        Self { state: Arc::new(state) }
+    }
+
+    fn dependencies(&self) -> &CeremonyDependencies {
+        &self.state.dependencies
+    }
+
+    fn store(&self) -> &dyn Store {
+        &*self.state.dependencies.store
+    }
+
+    /// The node that takes answers here, and completes them.
+    pub(crate) fn node(&self) -> NodeId {
+        self.state.node
+    }
+
+    pub(crate) fn gauges(&self) -> CeremonyGauges {
+        CeremonyGauges {
+            open: self.state.slots.len(),
+            deadlines: self.state.deadlines.len(),
+            copies: self.state.copies.len(),
+        }
+    }
+
     /// The ceremony as it is stored.
     ///
     /// # Errors
     /// The store's.
     pub async fn load(&self, key: &CeremonyKey) -> Result<Option<Arc<Ceremony>>, StoreError> {
-        Ok(self.known(key).await?.map(|copy| copy.stored))
+        Ok(self.newest(key).await?.map(|copy| copy.stored))
+    }
+
+    /// The ceremony as an edge sees it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn view(&self, key: &CeremonyKey) -> Result<Option<CeremonySnapshot>, StoreError> {
+        Ok(self.load(key).await?.as_deref().map(CeremonySnapshot::from))
     }
 
     /// The newest that this node knows: its copy where that is exact, and otherwise what the store
     /// has or this node has seen there.
-    pub(crate) async fn known(&self, key: &CeremonyKey) -> Result<Option<Held>, StoreError> {
-        match self.node.copies.get(key) {
-            Some(copy) if self.dependencies().store.is_exclusive() => Ok(Some(copy)),
+    pub(crate) async fn newest(
+        &self,
+        key: &CeremonyKey,
+    ) -> Result<Option<CeremonyCopy>, StoreError> {
+        match self.copy(key) {
+            Some(copy) if self.store().is_exclusive() => Ok(Some(copy)),
             Some(_) | None => self.read(key).await,
         }
     }
 
-    /// Reads the ceremony, and notes it if it is open; a record that this node knows, or a later
-    /// one of which it knows, is not parsed again.
-    pub(crate) async fn read(&self, key: &CeremonyKey) -> Result<Option<Held>, StoreError> {
-        let copies = &self.node.copies;
-        let (name, before) = (key.to_string(), copies.before(key));
-        let Some(stored) = self.dependencies().store.load(Bucket::Ceremonies, &name).await? else {
+    /// This node's copy, which may be old where other nodes write too.
+    pub(crate) fn copy(&self, key: &CeremonyKey) -> Option<CeremonyCopy> {
+        self.state.copies.get(key)
+    }
+
+    /// Forgets the copy of a ceremony whose end was shown.
+    pub(crate) fn forget_copy(&self, key: &CeremonyKey) {
+        self.state.copies.forget(key);
+    }
+
+    /// Reads the ceremony, and notes it if it is open. A record that this node has a copy of, or a
+    /// later one of, is not parsed again.
+    async fn read(&self, key: &CeremonyKey) -> Result<Option<CeremonyCopy>, StoreError> {
+        let copies = &self.state.copies;
+        let (name, before) = (key.to_string(), copies.ends_before(key));
+        let Some(stored) = self.store().load(Bucket::Ceremonies, &name).await? else {
             copies.forget(key);
             return Ok(None);
         };
@@ -84,185 +242,74 @@ impl Relay {
         }
     }
 
-    /// The ceremony as an edge sees it.
+    /// Cancels a ceremony on its initiator's behalf; `None` if it had its outcome already.
     ///
     /// # Errors
-    /// The store's.
-    pub async fn view(&self, key: &CeremonyKey) -> Result<Option<View>, StoreError> {
-        Ok(self.load(key).await?.as_deref().map(View::from))
-    }
-
-    /// Takes a ceremony back, on its initiator's behalf; `None` if it had its outcome already.
-    ///
-    /// # Errors
-    /// [`DriveError`].
-    pub async fn cancel(&self, key: &CeremonyKey) -> Result<Option<View>, DriveError> {
-        let driven = self.drive(key, Event::Cancel).await?;
-        Ok(match driven.reply {
+    /// [`AdvanceError`].
+    pub async fn cancel(
+        &self,
+        key: &CeremonyKey,
+    ) -> Result<Option<CeremonySnapshot>, AdvanceError> {
+        let advanced = self.advance(key, Event::Cancel).await?;
+        Ok(match advanced.reply {
             Reply::Refused(Refusal::AlreadyClosed) => None,
             Reply::Done | Reply::Accepted { .. } | Reply::Ignored | Reply::Refused(_) => {
-                Some(View::from(&*driven.ceremony))
+                Some(CeremonySnapshot::from(&*advanced.ceremony))
             }
         })
     }
 
-    /// Takes back all that is open for a user.
+    /// Cancels all that is open for a user.
     ///
     /// # Errors
-    /// [`DriveError`].
+    /// [`AdvanceError`].
     pub async fn cancel_all_of(
         &self,
         tenant: &TenantId,
         username: &Username,
-    ) -> Result<(), DriveError> {
-        for key in self.node.open_ceremonies.all_of(&UserKey::new(tenant, username)) {
+    ) -> Result<(), AdvanceError> {
+        for key in self.state.open.all_of(&UserKey::new(tenant, username)) {
             match self.cancel(&key).await {
-                Ok(_) | Err(DriveError::NotFound) => {}
+                Ok(_) | Err(AdvanceError::NotFound) => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// Takes up what is open by the store's index, whatever else is stored.
-    pub(crate) async fn recover(&self) {
-        let store = &*self.dependencies().store;
-        let mut open = 0_u64;
-        let mut last: Option<DueRecord> = None;
-        loop {
-            let due = || store.due(Duty::Close, UnixMillis(u64::MAX), last.as_ref(), PAGE);
-            let Some(page) = self.until_read(due).await else { return };
-            for record in &page {
-                let load = || store.load(record.bucket, &record.key);
-                let Some(stored) = self.until_read(load).await else { return };
-                let Some(stored) = stored else { continue };
-                match records::parse::<Ceremony>(&stored) {
-                    Ok(ceremony) => {
-                        open += 1;
-                        // Which reads it again: what was just read may be over by now.
-                        self.take_up(&CeremonyKey::from(&ceremony)).await;
-                    }
-                    Err(error) => {
-                        let id = record.key.rsplit('.').next();
-                        tracing::error!(ceremony = id, %error, "a ceremony was passed over");
-                    }
-                }
-            }
-            match page.last() {
-                Some(record) => last = Some(record.clone()),
-                None => break,
-            }
-            tokio::task::yield_now().await;
-        }
-        if open > 0 {
-            tracing::info!(open, "took up the ceremonies that were open");
-        }
+    /// The open ceremonies of a device's user that devices may know of, oldest first.
+    pub(crate) fn open_for(&self, device: &DeviceIdentity) -> Vec<CeremonyKey> {
+        self.state.open.known_to_devices(&device.user())
     }
 
-    /// Reads until the store answers; none: the node stops.
-    pub(crate) async fn until_read<T, F>(&self, read: impl Fn() -> F) -> Option<T>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        let stopping = self.dependencies().tasks.stopping();
-        loop {
-            match stopping.run_until_cancelled(read()).await? {
-                Ok(found) => return Some(found),
-                Err(error) => {
-                    tracing::error!(%error, "ceremonies could not be read, trying again");
-                    stopping.run_until_cancelled(tokio::time::sleep(RECOVERY_PAUSE)).await?;
-                }
-            }
-        }
+    /// The ceremonies that this device rings for.
+    pub(crate) fn ringing_on(&self, device: &DeviceIdentity) -> Vec<CeremonyKey> {
+        self.state.open.ringing(&device.user(), device.device, self.state.policy.ringing)
     }
 
-    pub(crate) async fn take_up(&self, key: &CeremonyKey) {
-        let stopping = self.dependencies().tasks.stopping().clone();
-        while let Err(error) = self.drive(key, Event::Recover { by: self.node.id }).await {
-            tracing::error!(ceremony = %key.id, %error, "an open ceremony was not taken up");
-            let pause = tokio::time::sleep(RECOVERY_PAUSE);
-            if matches!(error, DriveError::NotFound)
-                || stopping.run_until_cancelled(pause).await.is_none()
-            {
-                return;
-            }
-        }
-        self.escalate_later(key);
-        // Its phone may be back already, from before this node knew what is open for it.
-        self.look_until_still(key).await;
-    }
-
-    pub(crate) async fn follow_notices(self, mut feed: mpsc::Receiver<Notice>) {
-        let stopping = self.dependencies().tasks.stopping().clone();
-        while let Some(Some(notice)) = stopping.run_until_cancelled(feed.recv()).await {
-            match notice {
-                Notice::Ceremony(tenant, id) => {
-                    self.look(&CeremonyKey { tenant, id }).await;
-                }
-                Notice::Revoked(device) => self.drop_revoked(device),
-                Notice::News(tenant, username) => self.tell_news(&tenant, &username).await,
-                Notice::Rekeyed(device) => self.renew(device),
-            }
-        }
-    }
-
-    pub(crate) async fn follow_deadlines(self) {
-        let stopping = self.dependencies().tasks.stopping().clone();
-        let due = || self.node.deadlines.due(&*self.dependencies().clock);
-        while let Some(key) = stopping.run_until_cancelled(due()).await {
-            match self.drive(&key, Event::Tick).await {
-                // Too early, as when the clock was set back: it is due again.
-                Ok(driven) => self.remember(&driven.ceremony),
-                Err(error) => self.retry_deadline(key, &error),
-            }
-        }
-    }
-
-    /// A deadline that the store refused comes again: nothing else would close the ceremony.
-    pub(crate) fn retry_deadline(&self, key: CeremonyKey, error: &DriveError) {
-        match error {
-            DriveError::Unavailable(_) => {
-                tracing::warn!(ceremony = %key.id, %error, "a deadline could not be stored");
-                self.tick_soon(key);
-            }
-            // It was never stored, or is swept: nothing of it is open.
-            DriveError::NotFound => self.node.places.release(key.id),
-        }
-    }
-
-    pub(crate) fn tick_soon(&self, key: CeremonyKey) {
-        self.node.deadlines.schedule(self.dependencies().clock.now().plus_secs(1), key);
-    }
-
-    /// Commits, and notes whether the store takes commits.
-    pub(crate) async fn commit_noted(&self, batch: Batch) -> Result<Revision, StoreError> {
-        let committed = self.dependencies().store.commit(batch).await;
-        let is_refused = match &committed {
-            Ok(_) | Err(StoreError::Conflict(_)) => false,
-            Err(StoreError::Unavailable(_) | StoreError::Fenced(_)) => true,
-        };
-        self.node.is_refused.store(is_refused, Ordering::Relaxed);
-        committed
+    /// Forgets a ceremony that the store does not have.
+    pub(crate) fn forget_missing(&self, user: &UserKey, key: &CeremonyKey) {
+        self.state.open.remove(user, key);
+        self.state.slots.release(key.id);
     }
 
     /// Keeps what this node must know of an open ceremony between looks.
-    pub(crate) fn remember(&self, ceremony: &Ceremony) {
-        let key = CeremonyKey::from(ceremony);
-        let user = UserKey::new(&key.tenant, &ceremony.request.username);
-        match ceremony.wakes_at() {
-            Some(at) => {
-                self.node.places.meet(ceremony);
-                let is_taken_up = self.node.open_ceremonies.insert(user, ceremony);
-                self.node.deadlines.schedule(at, key);
-                if is_taken_up {
-                    self.escalate_others(ceremony);
-                }
-            }
-            None => {
-                self.node.open_ceremonies.remove(&user, &key);
-                self.node.places.release(key.id);
-                self.node.deadlines.forget(ceremony.request.deadline, &key);
-                self.escalate_others(ceremony);
+    fn remember(&self, ceremony: &Ceremony) {
+        let (key, user) = (CeremonyKey::from(ceremony), user_of(&ceremony.request));
+        let may_others_ring = if let Some(at) = ceremony.wakes_at() {
+            self.state.slots.meet(ceremony);
+            let is_taken_up = self.state.open.insert(&user, ceremony);
+            self.state.deadlines.schedule(at, key);
+            is_taken_up
+        } else {
+            self.state.open.remove(&user, &key);
+            self.state.slots.release(key.id);
+            self.state.deadlines.forget(ceremony.request.deadline, &key);
+            true
+        };
+        if may_others_ring {
+            for other in self.state.open.known_to_devices(&user) {
+                self.dependencies().observer.may_ring(&other);
             }
         }
     }

@@ -8,11 +8,11 @@ use ipnet::IpNet;
 
 /// A /24 of IPv4 or a /48 of IPv6; one for all openings that name no address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Network(Option<[u8; 6]>);
+pub(super) struct Network(Option<[u8; 6]>);
 
 impl Network {
     /// The network of the browser that asked.
-    pub(crate) fn of(context: Option<&BrowserContext>) -> Self {
+    pub(super) fn of(context: Option<&BrowserContext>) -> Self {
         Self::of_address(address_of(context))
     }
 
@@ -52,7 +52,7 @@ const SHARED: [&str; 9] = [
 ];
 
 /// Compares the phone's address with that of the browser.
-pub(crate) fn compare(phone: Option<IpAddr>, context: Option<&BrowserContext>) -> SameNetwork {
+pub(super) fn compare(phone: Option<IpAddr>, context: Option<&BrowserContext>) -> SameNetwork {
     let is_shared = |address: &IpAddr| {
         let nets = SHARED.iter().filter_map(|net| net.parse::<IpNet>().ok());
         nets.into_iter().any(|net| net.contains(address))

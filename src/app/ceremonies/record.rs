@@ -4,15 +4,14 @@ use std::fmt;
 
 use fido_relay_proto::{CeremonyId, TenantId};
 
-use crate::core::ceremony::Ceremony;
+use crate::app::devices::UserKey;
+use crate::core::ceremony::{Ceremony, Request};
 use crate::ports::{Batch, Bucket, Due, DueRule, Duty, Record, Revision, StoreError, records};
 
 /// Where a ceremony is stored: no id without its tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CeremonyKey {
-    /// The relying party.
     pub tenant: TenantId,
-    /// The ceremony.
     pub id: CeremonyId,
 }
 
@@ -22,14 +21,25 @@ impl fmt::Display for CeremonyKey {
     }
 }
 
-impl From<&Ceremony> for CeremonyKey {
-    fn from(ceremony: &Ceremony) -> Self {
-        Self { tenant: ceremony.request.tenant.clone(), id: ceremony.request.id }
+impl From<&Request> for CeremonyKey {
+    fn from(request: &Request) -> Self {
+        Self { tenant: request.tenant.clone(), id: request.id }
     }
 }
 
+impl From<&Ceremony> for CeremonyKey {
+    fn from(ceremony: &Ceremony) -> Self {
+        Self::from(&ceremony.request)
+    }
+}
+
+/// The user whose devices a ceremony is for.
+pub(crate) fn user_of(request: &Request) -> UserKey {
+    UserKey::new(&request.tenant, &request.username)
+}
+
 /// Adds the ceremony to a batch.
-pub(crate) fn put(
+pub(super) fn put(
     batch: Batch,
     expected: Revision,
     ceremony: &Ceremony,
@@ -38,8 +48,8 @@ pub(crate) fn put(
     records::put(batch, Bucket::Ceremonies, &key, expected, ceremony)
 }
 
-/// How long a ceremony is kept after its end, in seconds: results stay fetchable this long.
-pub const RESULTS_S: u64 = 24 * 60 * 60;
+/// How long a ceremony is kept after its end, in seconds: results can be fetched this long.
+const RESULTS_S: u64 = 24 * 60 * 60;
 
 impl Record for Ceremony {
     /// An open one closes at its deadline; a closed one is removed a day after its end.
@@ -52,5 +62,5 @@ impl Record for Ceremony {
 }
 
 /// The rule of [`Bucket::Ceremonies`].
-pub(crate) const CEREMONIES: DueRule =
+pub(super) const CEREMONIES: DueRule =
     DueRule { bucket: Bucket::Ceremonies, due: records::due_of::<Ceremony> };

@@ -1,9 +1,9 @@
-//! Places of open ceremonies, of a client and of the node, so that neither has too many.
+//! Slots for open ceremonies, by client and by node.
 //!
-//! Strangers have a share of a client's places and of the node's; the rest is kept for browsers in
-//! which the user has succeeded and for users that an initiator vouches for. A full share drops the
-//! oldest unclaimed ceremony of the client's most crowded network, never the newcomer: a flood from
-//! one network pushes out itself.
+//! Strangers have a share of a client's slots and of the node's; the rest is reserved for browsers in
+//! which the user has succeeded and for users that an initiator vouches for. When that share is used
+//! up, an opening evicts the oldest unclaimed ceremony of the client's most crowded network, never
+//! itself: a flood from one network pushes out itself.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,15 +12,15 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use fido_relay_proto::{CeremonyId, ClientId};
 
-use crate::app::ceremonies::network::Network;
-use crate::app::ceremonies::record::CeremonyKey;
+use super::CeremonyKey;
+use super::network::Network;
 use crate::core::ceremony::{Ceremony, Request};
 use crate::core::prompt_limits::Lane;
 
-/// Strangers' share of a client's places and of the node's, in percent.
+/// Strangers' share of a client's slots and of the node's, in percent.
 const STRANGERS_PERCENT: usize = 80;
 
-/// Ceremonies that may be open at a time.
+/// How many ceremonies may be open at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenLimits {
     /// Of one client, strangers' and others together.
@@ -37,7 +37,7 @@ impl Default for OpenLimits {
 
 /// Which limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Full {
+pub enum OpenLimitReached {
     /// The client's own, whatever room the node has.
     #[error("the client has as many ceremonies open as it may")]
     Client,
@@ -46,47 +46,47 @@ pub enum Full {
     Node,
 }
 
-/// Who has which place.
+/// Which open ceremony has a slot.
 #[derive(Debug, Default)]
-pub(crate) struct Places {
+pub(super) struct OpenSlots {
     /// Of those that are open, and of those about to be stored.
-    places: DashMap<CeremonyId, Place>,
-    clients: DashMap<ClientId, Taken>,
+    slots: DashMap<CeremonyId, Slot>,
+    clients: DashMap<ClientId, ClientSlots>,
     all: AtomicUsize,
     strangers: AtomicUsize,
-    /// Those that are about to end for another, and still have their place.
+    /// Evicted ceremonies that have not ended yet.
     leaving: AtomicUsize,
 }
 
 #[derive(Debug)]
-struct Place {
+struct Slot {
     client: ClientId,
-    /// Of a stranger: its network.
+    /// The network of a stranger; none: the initiator knows the browser or vouches for the user.
     stranger: Option<Network>,
     /// Whether it is counted among those that were opened here or taken up.
     is_counted: bool,
 }
 
-/// What one client has taken of its own and of the node's places.
+/// The slots of one client.
 #[derive(Debug, Default)]
-struct Taken {
+struct ClientSlots {
     all: usize,
     strangers: usize,
-    /// Strangers' that no device has claimed, the oldest of each network first.
+    /// Strangers' ceremonies that no device has claimed, the oldest of each network first.
     unclaimed: HashMap<Network, VecDeque<CeremonyKey>>,
-    /// Those that are about to end for another, and still have their place.
+    /// Evicted ceremonies that have not ended yet.
     leaving: HashSet<CeremonyId>,
 }
 
-/// A ceremony that is to end, since another takes its place.
+/// A ceremony that is to end because another takes its slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Dropped {
+pub(super) struct Evicted {
     pub key: CeremonyKey,
     client: ClientId,
     network: Network,
 }
 
-impl Taken {
+impl ClientSlots {
     /// The oldest of the most crowded network.
     fn take_oldest_of_the_crowd(&mut self) -> Option<(Network, CeremonyKey)> {
         let crowd = self.unclaimed.iter().max_by_key(|(network, of)| (of.len(), **network));
@@ -112,22 +112,22 @@ impl Taken {
     }
 }
 
-impl Places {
-    /// Takes a place for a ceremony that is about to be stored, unless it has one, and gives the one
-    /// that is dropped for it. It is taken before the ceremony is stored, so that of those who come
-    /// at once none is one too many.
+impl OpenSlots {
+    /// Takes a slot for a ceremony that is about to be stored, unless it has one, and gives the
+    /// ceremony that is evicted for it. Slots are taken before the commit, so that openings at the
+    /// same time stay within the limits together.
     ///
     /// # Errors
-    /// [`Full`].
-    pub(crate) fn admit(
+    /// [`OpenLimitReached`].
+    pub(super) fn admit(
         &self,
         request: &Request,
         lane: &Lane,
         limits: OpenLimits,
-    ) -> Result<Option<Dropped>, Full> {
+    ) -> Result<Option<Evicted>, OpenLimitReached> {
         let (id, client) = (request.id, request.client_id);
-        // The place's entry is held to the end: another call for the same ceremony waits.
-        let Entry::Vacant(place) = self.places.entry(id) else { return Ok(None) };
+        // The entry is held to the end: another call for the same ceremony waits.
+        let Entry::Vacant(vacant) = self.slots.entry(id) else { return Ok(None) };
         let network = Network::of(request.context.as_ref());
         let stranger = matches!(lane, Lane::Stranger).then_some(network);
         let share = |all: usize| (all.saturating_mul(STRANGERS_PERCENT) / 100).max(1);
@@ -137,23 +137,23 @@ impl Places {
             >= share(limits.per_client)
             || self.strangers.load(Ordering::Relaxed).saturating_sub(leaving)
                 >= share(limits.per_node);
-        let dropped = match stranger {
+        let evicted = match stranger {
             Some(_) if is_over => taken.take_oldest_of_the_crowd(),
             Some(_) | None => None,
         };
-        // What is leaving gives its own place back when it ends, in a moment.
-        let leaving = leaving + usize::from(dropped.is_some());
+        // An evicted ceremony gives its own slot back when it ends, in a moment.
+        let leaving = leaving + usize::from(evicted.is_some());
         let full = if taken.all.saturating_sub(taken.leaving.len()) >= limits.per_client {
-            Some(Full::Client)
+            Some(OpenLimitReached::Client)
         } else {
             let most = limits.per_node.saturating_add(leaving);
             let within = |all: usize| (all < most).then_some(all + 1);
             let added = self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
-            added.is_err().then_some(Full::Node)
+            added.is_err().then_some(OpenLimitReached::Node)
         };
         if let Some(full) = full {
             let is_first = taken.all == 0;
-            if let Some((network, key)) = dropped {
+            if let Some((network, key)) = evicted {
                 taken.put_back(network, key);
             }
             drop(taken);
@@ -169,16 +169,16 @@ impl Places {
             let key = CeremonyKey { tenant: request.tenant.clone(), id };
             taken.unclaimed.entry(network).or_default().push_back(key);
         }
-        place.insert(Place { client, stranger, is_counted: false });
-        Ok(dropped.map(|(network, key)| {
+        vacant.insert(Slot { client, stranger, is_counted: false });
+        Ok(evicted.map(|(network, key)| {
             self.leaving.fetch_add(1, Ordering::Relaxed);
-            Dropped { key, client, network }
+            Evicted { key, client, network }
         }))
     }
 
-    /// Lets a ceremony that was to end keep its place: the one that was to take it was not stored.
-    pub(crate) fn keep(&self, dropped: Dropped) {
-        let Dropped { key, client, network } = dropped;
+    /// Lets an evicted ceremony keep its slot: the one that was to take it was not stored.
+    fn restore(&self, evicted: Evicted) {
+        let Evicted { key, client, network } = evicted;
         if let Some(mut taken) = self.clients.get_mut(&client)
             && taken.leaving.contains(&key.id)
         {
@@ -189,39 +189,38 @@ impl Places {
 
     /// Notes an open ceremony, whatever the limits say: another node opened it, or they were
     /// changed.
-    pub(crate) fn meet(&self, ceremony: &Ceremony) {
+    pub(super) fn meet(&self, ceremony: &Ceremony) {
         let request = &ceremony.request;
         let beyond = OpenLimits { per_client: usize::MAX, per_node: usize::MAX };
         let _ = self.admit(request, &request.lane, beyond);
         if ceremony.is_unclaimed() {
             return;
         }
-        let place = self.places.get(&request.id).map(|place| (place.client, place.stranger));
-        if let Some((client, Some(network))) = place
+        let slot = self.slots.get(&request.id).map(|slot| (slot.client, slot.stranger));
+        if let Some((client, Some(network))) = slot
             && let Some(mut taken) = self.clients.get_mut(&client)
         {
             taken.forget(network, request.id);
         }
     }
 
-    /// Notes that this node counts a ceremony whose record it has just seen for certain; tells
-    /// whether it did not before.
-    pub(crate) fn count(&self, ceremony: &Ceremony) -> bool {
+    /// Counts a ceremony whose record this node has just seen for certain; `true` the first time.
+    pub(super) fn count(&self, ceremony: &Ceremony) -> bool {
         self.meet(ceremony);
-        let place = self.places.get_mut(&ceremony.request.id);
-        place.is_some_and(|mut place| !std::mem::replace(&mut place.is_counted, true))
+        let slot = self.slots.get_mut(&ceremony.request.id);
+        slot.is_some_and(|mut slot| !std::mem::replace(&mut slot.is_counted, true))
     }
 
-    /// Takes back what [`Places::count`] noted.
-    pub(crate) fn discount(&self, ceremony: CeremonyId) {
-        if let Some(mut place) = self.places.get_mut(&ceremony) {
-            place.is_counted = false;
+    /// Undoes [`OpenSlots::count`].
+    pub(super) fn discount(&self, ceremony: CeremonyId) {
+        if let Some(mut slot) = self.slots.get_mut(&ceremony) {
+            slot.is_counted = false;
         }
     }
 
-    /// Gives a place back: the ceremony is closed, or was not stored after all.
-    pub(crate) fn release(&self, ceremony: CeremonyId) {
-        let Some((_, Place { client, stranger, .. })) = self.places.remove(&ceremony) else {
+    /// Gives a slot back: the ceremony is closed, or was not stored after all.
+    pub(super) fn release(&self, ceremony: CeremonyId) {
+        let Some((_, Slot { client, stranger, .. })) = self.slots.remove(&ceremony) else {
             return;
         };
         self.all.fetch_sub(1, Ordering::Relaxed);
@@ -242,8 +241,45 @@ impl Places {
     }
 
     /// How many are open or about to be.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.all.load(Ordering::Relaxed)
+    }
+}
+
+/// A slot that is given back unless it is kept.
+pub(super) struct SlotGuard<'a> {
+    slots: Option<&'a OpenSlots>,
+    ceremony: CeremonyId,
+    evicted: Option<Evicted>,
+}
+
+impl<'a> SlotGuard<'a> {
+    /// [`OpenSlots::admit`], undone on drop.
+    pub(super) fn admit(
+        slots: &'a OpenSlots,
+        request: &Request,
+        lane: &Lane,
+        limits: OpenLimits,
+    ) -> Result<Self, OpenLimitReached> {
+        let evicted = slots.admit(request, lane, limits)?;
+        Ok(Self { slots: Some(slots), ceremony: request.id, evicted })
+    }
+
+    /// Keeps the slot; gives the ceremony that is to end for it.
+    pub(super) fn keep(mut self) -> Option<Evicted> {
+        self.slots = None;
+        self.evicted.take()
+    }
+}
+
+impl Drop for SlotGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(slots) = self.slots {
+            slots.release(self.ceremony);
+            if let Some(evicted) = self.evicted.take() {
+                slots.restore(evicted);
+            }
+        }
     }
 }
 
@@ -269,79 +305,79 @@ mod tests {
         Lane::Vouched(ClientId::from_bytes([9; 16]))
     }
 
-    fn dropped(places: &Places, number: u8, client: u8, ip: &str) -> Option<u8> {
+    fn evicted(slots: &OpenSlots, number: u8, client: u8, ip: &str) -> Option<u8> {
         let request = request(number, client, ip);
-        let dropped = places.admit(&request, &Lane::Stranger, LIMITS).unwrap();
-        dropped.map(|dropped| dropped.key.id.as_bytes()[0])
+        let evicted = slots.admit(&request, &Lane::Stranger, LIMITS).unwrap();
+        evicted.map(|evicted| evicted.key.id.as_bytes()[0])
     }
 
     #[test]
-    fn strangers_over_their_share_drop_the_oldest_of_the_most_crowded_network() {
-        let places = Places::default();
+    fn strangers_over_their_share_evict_the_oldest_of_the_most_crowded_network() {
+        let slots = OpenSlots::default();
         for (number, ip) in [(1, "192.0.2.1"), (2, "198.51.100.1"), (3, "198.51.100.2"), (4, "::1")]
         {
-            assert_eq!(dropped(&places, number, 1, ip), None);
+            assert_eq!(evicted(&slots, number, 1, ip), None);
         }
-        assert_eq!(dropped(&places, 5, 1, "203.0.113.9"), Some(2), "not the newcomer");
-        places.release(CeremonyId::from_bytes([2; 16]));
-        assert_eq!(places.admit(&request(6, 1, "::2"), &known(), LIMITS), Ok(None), "the reserve");
-        let full = places.admit(&request(7, 1, "::3"), &known(), LIMITS);
-        assert_eq!(full, Err(Full::Client));
-        assert_eq!(dropped(&places, 1, 1, "192.0.2.1"), None, "it has a place");
+        assert_eq!(evicted(&slots, 5, 1, "203.0.113.9"), Some(2), "not the newcomer");
+        slots.release(CeremonyId::from_bytes([2; 16]));
+        assert_eq!(slots.admit(&request(6, 1, "::2"), &known(), LIMITS), Ok(None), "the reserve");
+        let full = slots.admit(&request(7, 1, "::3"), &known(), LIMITS);
+        assert_eq!(full, Err(OpenLimitReached::Client));
+        assert_eq!(evicted(&slots, 1, 1, "192.0.2.1"), None, "it has a slot");
     }
 
     #[test]
-    fn who_is_refused_or_not_stored_drops_nobody() {
-        let places = Places::default();
+    fn an_opening_that_is_refused_or_not_stored_evicts_none() {
+        let slots = OpenSlots::default();
         for number in 1..=4 {
-            dropped(&places, number, 1, "192.0.2.1");
+            evicted(&slots, number, 1, "192.0.2.1");
         }
-        places.admit(&request(5, 1, "::5"), &known(), LIMITS).unwrap();
-        let first = places.admit(&request(6, 1, "192.0.2.1"), &Lane::Stranger, LIMITS);
+        slots.admit(&request(5, 1, "::5"), &known(), LIMITS).unwrap();
+        let first = slots.admit(&request(6, 1, "192.0.2.1"), &Lane::Stranger, LIMITS);
         let first = first.unwrap().unwrap();
         assert_eq!(first.key.id.as_bytes()[0], 1);
         // While the first is leaving, another newcomer finds room in the same way.
-        assert_eq!(dropped(&places, 7, 1, "192.0.2.1"), Some(2));
-        // The newcomer's commit failed: its place comes back, and the first one keeps its own.
-        places.release(CeremonyId::from_bytes([6; 16]));
-        places.keep(first);
-        assert_eq!(dropped(&places, 8, 1, "192.0.2.1"), Some(1));
+        assert_eq!(evicted(&slots, 7, 1, "192.0.2.1"), Some(2));
+        // The newcomer's commit failed: its slot comes back, and the first one keeps its own.
+        slots.release(CeremonyId::from_bytes([6; 16]));
+        slots.restore(first);
+        assert_eq!(evicted(&slots, 8, 1, "192.0.2.1"), Some(1));
     }
 
     #[test]
-    fn what_a_device_has_claimed_is_not_dropped() {
-        let places = Places::default();
+    fn what_a_device_has_claimed_is_not_evicted() {
+        let slots = OpenSlots::default();
         for number in 1..=4 {
-            dropped(&places, number, 1, "192.0.2.1");
+            evicted(&slots, number, 1, "192.0.2.1");
         }
         let mut claimed = crate::core::ceremony::with_every_kind();
         claimed.request = request(1, 1, "192.0.2.1");
-        places.meet(&claimed);
-        assert_eq!(dropped(&places, 5, 1, "198.51.100.1"), Some(2));
+        slots.meet(&claimed);
+        assert_eq!(evicted(&slots, 5, 1, "198.51.100.1"), Some(2));
     }
 
     #[test]
-    fn places_are_bounded_by_client_and_node_and_come_back() {
-        let places = Places::default();
+    fn slots_are_bounded_by_client_and_node_and_come_back() {
+        let slots = OpenSlots::default();
         for number in 1..=5 {
-            places.admit(&request(number, 1, "::1"), &known(), LIMITS).unwrap();
+            slots.admit(&request(number, 1, "::1"), &known(), LIMITS).unwrap();
         }
         let sixth = request(6, 1, "::1");
-        assert_eq!(places.admit(&sixth, &known(), LIMITS), Err(Full::Client));
+        assert_eq!(slots.admit(&sixth, &known(), LIMITS), Err(OpenLimitReached::Client));
         for number in 7..=10 {
-            places.admit(&request(number, 2, "::1"), &known(), LIMITS).unwrap();
+            slots.admit(&request(number, 2, "::1"), &known(), LIMITS).unwrap();
         }
         let tenth = request(11, 3, "::1");
-        assert_eq!(places.admit(&tenth, &known(), LIMITS), Err(Full::Node));
-        assert_eq!(places.len(), 9);
-        places.release(CeremonyId::from_bytes([1; 16]));
-        places.release(CeremonyId::from_bytes([1; 16]));
-        places.admit(&tenth, &known(), LIMITS).unwrap();
+        assert_eq!(slots.admit(&tenth, &known(), LIMITS), Err(OpenLimitReached::Node));
+        assert_eq!(slots.len(), 9);
+        slots.release(CeremonyId::from_bytes([1; 16]));
+        slots.release(CeremonyId::from_bytes([1; 16]));
+        slots.admit(&tenth, &known(), LIMITS).unwrap();
         for number in 1..=11 {
-            places.release(CeremonyId::from_bytes([number; 16]));
+            slots.release(CeremonyId::from_bytes([number; 16]));
         }
         assert_eq!(
-            (places.len(), places.clients.len(), places.leaving.into_inner()),
+            (slots.len(), slots.clients.len(), slots.leaving.into_inner()),
             (0, 0, 0),
             "nothing is kept"
         );

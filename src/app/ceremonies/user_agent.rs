@@ -31,7 +31,7 @@ fn first_of(words: &Words, text: &str) -> Option<&'static str> {
 }
 
 /// "Chrome on Windows", or the half that is known.
-pub(crate) fn reduced(header: &str) -> Option<String> {
+pub(super) fn reduced(header: &str) -> Option<String> {
     match (first_of(BROWSERS, header), first_of(SYSTEMS, header)) {
         (Some(browser), Some(system)) => Some(format!("{browser} on {system}")),
         (browser, system) => browser.or(system).map(str::to_owned),
@@ -123,7 +123,7 @@ mod tests {
             "context": { "user_agent": header },
         }))
         .unwrap();
-        let asker = Initiator {
+        let initiator = Initiator {
             tenant: TenantId::default(),
             id: ClientId::from_bytes([1; 16]),
             name: PlainText::new("Example Bank").unwrap(),
@@ -131,7 +131,8 @@ mod tests {
             code_alone: true,
         };
         let now = UnixMillis(0);
-        let opened = OpenRequest::new(asker, body, None, "bank.example".to_owned(), now).request;
+        let opened =
+            OpenRequest::new(initiator, body, None, "bank.example".to_owned(), now).request;
         assert_eq!(opened.context.unwrap().user_agent.as_deref(), Some("Chrome"));
     }
 }

@@ -1,5 +1,5 @@
-//! A ceremony as an edge sees it: where it stands and whose it is, without the record that the
-//! rules work on. What of this which caller may see is the edge's to decide.
+//! A ceremony as edges see it, without the record that the rules work on. What of it a caller may see
+//! is the edge's to decide.
 
 use fido_relay_proto::http::Status;
 use fido_relay_proto::life::PriorAuth;
@@ -8,69 +8,56 @@ use fido_relay_proto::{
     TenantId, UnixMillis, Username,
 };
 
-use crate::app::ceremonies::record::CeremonyKey;
-use crate::core::ceremony::{Ceremony, Code, ProgressEntry, State, Success};
+use super::CeremonyKey;
+use crate::core::ceremony::{Ceremony, Code, ProgressEntry, Success};
 
 /// A ceremony as it stood when it was looked at.
 #[derive(Clone, Debug)]
-pub struct View {
-    /// The ceremony.
+pub struct CeremonySnapshot {
     pub id: CeremonyId,
-    /// Its relying party.
     pub tenant: TenantId,
-    /// Who opened it.
+    /// The initiator that opened it.
     pub client_id: ClientId,
-    /// What it is for.
     pub ceremony_type: CeremonyType,
-    /// Whose card.
     pub username: Username,
-    /// As what the initiator's word on the user counted.
+    /// How the user was authenticated before, as far as the initiator is believed.
     pub prior_auth: PriorAuth,
-    /// How page and phone are tied together.
     pub binding: Binding,
-    /// Whether pages see presence; missing in what an earlier version opened, when all saw it.
+    /// Whether pages see presence. Ceremonies of earlier versions have none: there all pages did.
     pub show_delivery: Option<bool>,
     /// Whether phone and browser were in one network, where that is compared.
     pub same_network: Option<SameNetwork>,
-    /// When it expires.
     pub deadline: UnixMillis,
-    /// What the page shows, while it is waited for.
+    /// What the page shows until a device has claimed the ceremony.
     pub code: Option<Code>,
-    /// Where it stands.
     pub phase: Phase,
     /// The public steps, each at most once, in the order in which they were made.
     pub progress: Vec<ProgressEvent>,
-    /// The end, if there is one.
-    pub end: Option<End>,
+    pub end: Option<CeremonyEnd>,
     /// What may be signed, if it succeeded.
     pub success: Option<Box<Success>>,
 }
 
 /// How a ceremony ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
-    /// Exactly one per ceremony.
+pub struct CeremonyEnd {
     pub outcome: Outcome,
-    /// What the outcome alone does not say.
     pub reason: Option<Reason>,
-    /// When.
     pub at: UnixMillis,
 }
 
-/// One step, and where the ceremony stood when it was made.
+/// One public step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgressEvent {
     /// The number of its kind: see [`Step::number`].
     pub seq: u32,
-    /// What happened.
     pub step: Step,
-    /// When.
     pub at: UnixMillis,
-    /// Where the ceremony stood after it.
+    /// The ceremony's phase after it.
     pub phase: Phase,
 }
 
-impl View {
+impl CeremonySnapshot {
     /// `pending`, or the outcome.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -80,12 +67,12 @@ impl View {
     /// The steps that a watcher sees, with a right to presence or without. With binding `none`
     /// every watcher sees all: presence is not private there.
     #[must_use]
-    pub fn steps(&self, with_presence: bool) -> Steps<'_> {
+    pub fn steps(&self, with_presence: bool) -> VisibleSteps<'_> {
         let shows_all = match self.binding {
             Binding::Code => with_presence,
             Binding::None => true,
         };
-        Steps { view: self, shows_all }
+        VisibleSteps { view: self, shows_all }
     }
 
     /// Seconds left; 0 when closed.
@@ -95,15 +82,14 @@ impl View {
     }
 }
 
-/// The steps of a [`View`] that one watcher sees.
+/// The steps of a [`CeremonySnapshot`] that one watcher sees.
 #[derive(Clone, Copy, Debug)]
-pub struct Steps<'a> {
-    view: &'a View,
+pub struct VisibleSteps<'a> {
+    view: &'a CeremonySnapshot,
     shows_all: bool,
 }
 
-impl<'a> Steps<'a> {
-    /// All that were made, in their order.
+impl<'a> VisibleSteps<'a> {
     pub fn iter(self) -> impl DoubleEndedIterator<Item = &'a ProgressEvent> {
         self.from(0)
     }
@@ -131,12 +117,12 @@ impl<'a> Steps<'a> {
     #[must_use]
     pub fn resume_after(self, since: u32) -> u32 {
         let known = self.view.progress.iter().take(self.position_after(since));
-        known.rev().find(|moment| self.shows(moment.step)).map_or(0, |moment| moment.seq)
+        known.rev().find(|event| self.shows(event.step)).map_or(0, |event| event.seq)
     }
 
     fn from(self, position: usize) -> impl DoubleEndedIterator<Item = &'a ProgressEvent> {
-        let moments = self.view.progress.get(position..).unwrap_or_default();
-        moments.iter().filter(move |moment| self.shows(moment.step))
+        let events = self.view.progress.get(position..).unwrap_or_default();
+        events.iter().filter(move |event| self.shows(event.step))
     }
 
     fn shows(self, step: Step) -> bool {
@@ -153,7 +139,7 @@ impl<'a> Steps<'a> {
             Some(_) | None => since,
         };
         let progress = &self.view.progress;
-        match progress.iter().position(|moment| moment.seq == since) {
+        match progress.iter().position(|event| event.seq == since) {
             _ if since == 0 => 0,
             Some(at) => at + 1,
             None => progress.len() - usize::from(self.view.end.is_some()),
@@ -161,14 +147,14 @@ impl<'a> Steps<'a> {
     }
 }
 
-/// Every public step with the phase that it led to. It depends on the history alone and not on when
+/// Every public step with the phase that it led to. This depends on the history alone and not on when
 /// it is read, so that all watchers see the same.
-fn moments(ceremony: &Ceremony) -> Vec<ProgressEvent> {
+fn progress_events(ceremony: &Ceremony) -> Vec<ProgressEvent> {
     let mut phase = match ceremony.request.binding {
         Binding::Code => Phase::Offered,
         Binding::None => Phase::Preparing,
     };
-    let moment = |ProgressEntry { step, at }| {
+    let event = |ProgressEntry { step, at }| {
         phase = match step {
             Step::Opened | Step::Sent | Step::Woken | Step::Delivered | Step::Card => phase,
             Step::Claimed => Phase::Preparing,
@@ -178,20 +164,13 @@ fn moments(ceremony: &Ceremony) -> Vec<ProgressEvent> {
         };
         ProgressEvent { seq: step.number(), step, at, phase }
     };
-    ceremony.progress().map(moment).collect()
+    ceremony.progress().map(event).collect()
 }
 
-impl From<&Ceremony> for View {
+impl From<&Ceremony> for CeremonySnapshot {
     fn from(ceremony: &Ceremony) -> Self {
         let request = &ceremony.request;
-        let code = match &ceremony.state {
-            State::Offered { code, .. } => Some(code.clone()),
-            State::Preparing { .. }
-            | State::Challenged(_)
-            | State::Verifying { .. }
-            | State::Closed(_) => None,
-        };
-        let end = ceremony.closed().map(|closed| End {
+        let end = ceremony.closed().map(|closed| CeremonyEnd {
             outcome: closed.outcome,
             reason: closed.reason,
             at: closed.at,
@@ -207,17 +186,17 @@ impl From<&Ceremony> for View {
             show_delivery: request.show_delivery,
             same_network: ceremony.same_network,
             deadline: request.deadline,
-            code,
+            code: ceremony.code().cloned(),
             phase: ceremony.phase(),
-            progress: moments(ceremony),
+            progress: progress_events(ceremony),
             end,
             success: ceremony.success().map(Box::new),
         }
     }
 }
 
-impl From<&View> for CeremonyKey {
-    fn from(view: &View) -> Self {
+impl From<&CeremonySnapshot> for CeremonyKey {
+    fn from(view: &CeremonySnapshot) -> Self {
         Self { tenant: view.tenant.clone(), id: view.id }
     }
 }
@@ -227,14 +206,14 @@ mod tests {
     use super::*;
     use crate::core::ceremony::with_every_kind;
 
-    fn numbers(steps: Steps<'_>, since: u32) -> Vec<u32> {
-        steps.after(since).map(|moment| moment.seq).collect()
+    fn numbers(steps: VisibleSteps<'_>, since: u32) -> Vec<u32> {
+        steps.after(since).map(|event| event.seq).collect()
     }
 
     #[test]
     fn what_follows_a_number_is_a_matter_of_order_and_internal_facts_have_none() {
         let ceremony = with_every_kind();
-        let mut view = View::from(&ceremony);
+        let mut view = CeremonySnapshot::from(&ceremony);
         let all = view.steps(true);
         assert_eq!(numbers(all, 0), [10, 11, 12, 13, 20, 30, 40, 50, 60]);
         // As with binding `none`.
@@ -249,7 +228,7 @@ mod tests {
 
     #[test]
     fn after_a_number_that_it_does_not_have_only_the_end_follows() {
-        let mut view = View::from(&with_every_kind());
+        let mut view = CeremonySnapshot::from(&with_every_kind());
         for unknown in [1, 14, 61, u32::MAX] {
             for steps in [view.steps(true), view.steps(false)] {
                 assert_eq!((numbers(steps, unknown), steps.resume_after(unknown)), (vec![60], 50));
@@ -270,13 +249,13 @@ mod tests {
 
     #[test]
     fn hidden_steps_are_in_no_list_and_their_numbers_ask_for_nothing() {
-        let mut reached = View::from(&with_every_kind());
+        let mut reached = CeremonySnapshot::from(&with_every_kind());
         reached.binding = Binding::Code;
         reached.show_delivery = Some(false);
         // A phone that typed the code without an offer has the challenge delivered after it.
         let mut late = reached.clone();
         late.progress[1..6].rotate_left(3);
-        let seen = |view: &View, since| {
+        let seen = |view: &CeremonySnapshot, since| {
             let steps = view.steps(false);
             (numbers(steps, since), steps.resume_after(since), steps.seq())
         };
@@ -287,7 +266,7 @@ mod tests {
                     view.end = None;
                 }
                 let mut unreached = view.clone();
-                unreached.progress.retain(|moment| !moment.step.tells_presence());
+                unreached.progress.retain(|event| !event.step.tells_presence());
                 for since in 0..=61 {
                     assert_eq!(seen(view, since), seen(&unreached, since), "{end} after {since}");
                 }
@@ -296,13 +275,16 @@ mod tests {
                 assert_eq!(seen(&reached, 11), seen(&reached, 10));
             }
         }
-        let shown = View { binding: Binding::None, ..View::from(&with_every_kind()) };
+        let shown = CeremonySnapshot {
+            binding: Binding::None,
+            ..CeremonySnapshot::from(&with_every_kind())
+        };
         assert_eq!(numbers(shown.steps(false), 10), [11, 12, 13, 20, 30, 40, 50, 60]);
     }
 
     #[test]
     fn a_watcher_that_saw_hidden_steps_of_an_earlier_version_goes_on_where_they_are() {
-        let mut view = View::from(&with_every_kind());
+        let mut view = CeremonySnapshot::from(&with_every_kind());
         (view.binding, view.show_delivery) = (Binding::Code, None);
         for seen in [10, 11, 12, 13] {
             assert_eq!(numbers(view.steps(false), seen), [20, 30, 40, 50, 60], "after {seen}");

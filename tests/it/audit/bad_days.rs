@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay::app::audit::{self, Difference, Settings};
-use fido_relay::app::ceremonies::{DriveError, OpenError, OpenRequest};
+use fido_relay::app::ceremonies::{AdvanceError, OpenError, OpenRequest};
 use fido_relay::backends::embedded::{FileStore, MemoryStore, SystemClock};
 use fido_relay::core::ceremony::Event;
 use fido_relay::ports::{
@@ -123,7 +123,7 @@ async fn with_required_nothing_new_begins_once_the_disk_is_full_for_a_minute_and
         same_network: None,
     };
     let refused = relay.relay.drive(&second, claim).await;
-    assert!(matches!(refused, Err(DriveError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(AdvanceError::Unavailable(_))), "{refused:?}");
     // What approves nothing goes on, for an hour.
     drive(&relay, &first, Event::Cancel).await;
     tokio::time::sleep(Duration::from_secs(3_600)).await;

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use fido_relay::delivery::{Connection, Next, Owner};
+use fido_relay::app::ceremonies::DeviceIdentity;
+use fido_relay::delivery::{Connection, ConnectionAction};
 use fido_relay::node::Relay;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::{
@@ -43,7 +44,7 @@ pub(super) fn any_key() -> P256Jwk {
 /// One device and its person.
 #[derive(Debug)]
 pub(super) struct SimPhone {
-    pub(super) owner: Owner,
+    pub(super) owner: DeviceIdentity,
     world: Arc<World>,
     codes: Arc<Mutex<HashMap<CeremonyId, String>>>,
     memory: Mutex<Memory>,
@@ -72,7 +73,7 @@ pub(super) const MANNERS: Manners = Manners {
 
 impl SimPhone {
     pub(super) fn new(
-        owner: Owner,
+        owner: DeviceIdentity,
         world: Arc<World>,
         codes: Arc<Mutex<HashMap<CeremonyId, String>>>,
     ) -> Arc<Self> {
@@ -148,10 +149,10 @@ impl SimPhone {
     ) {
         loop {
             match connection.next() {
-                Next::Idle => connection.woken().await,
+                ConnectionAction::Idle => connection.woken().await,
                 // Its key stays the same here.
-                Next::Renew => {}
-                Next::Close(_) => {
+                ConnectionAction::Renew => {}
+                ConnectionAction::Close(_) => {
                     relay.detach(&connection);
                     let mut memory = self.memory.lock().unwrap();
                     if memory.connection.as_ref().is_some_and(|own| own.id() == connection.id()) {
@@ -159,7 +160,7 @@ impl SimPhone {
                     }
                     return;
                 }
-                Next::Write(outgoing) => {
+                ConnectionAction::Write(outgoing) => {
                     if self.connection().is_none_or(|own| own.id() != connection.id()) {
                         continue;
                     }

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::DeviceIdentity;
 use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest};
 use fido_relay::core::ceremony::{Ceremony, Event as Step, Request};
 use fido_relay::core::prompt_limits::Lane;
-use fido_relay::delivery::Owner;
 use fido_relay::metrics::{Metrics, Standing};
-use fido_relay::node::{Bounds, Census, Dependencies as Ports, Relay};
+use fido_relay::node::{Dependencies as Ports, NodeGauges, Relay, RelayLimits};
 use fido_relay::ports::{Bucket, Clock as _, Store};
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::tasks::Tasks;
@@ -65,7 +65,7 @@ pub(super) struct Play {
     climate: Climate,
     turns: u64,
     opened: Mutex<Vec<CeremonyId>>,
-    left: Mutex<Option<Census>>,
+    left: Mutex<Option<NodeGauges>>,
     /// Wakes that a push service took.
     wakes: Arc<AtomicU64>,
     /// Of the life that is lived.
@@ -78,7 +78,7 @@ pub(super) struct Played {
     pub(super) climate: Climate,
     pub(super) history: Vec<Event>,
     /// What the node held in memory after everything had ended and every phone had gone.
-    pub(super) left: Census,
+    pub(super) left: NodeGauges,
     pub(super) figures: String,
     /// Wakes that a push service took.
     pub(super) wakes: u64,
@@ -97,8 +97,8 @@ fn username(name: &str) -> Username {
 }
 
 /// Two devices of Ada's and one of somebody else.
-fn owners() -> [Owner; 3] {
-    [(1, "ada"), (2, "ada"), (3, "bob")].map(|(number, name)| Owner {
+fn owners() -> [DeviceIdentity; 3] {
+    [(1, "ada"), (2, "ada"), (3, "bob")].map(|(number, name)| DeviceIdentity {
         device: DeviceId::from_bytes([number; 16]),
         tenant: TenantId::default(),
         username: username(name),
@@ -246,7 +246,7 @@ impl Play {
         }
     }
 
-    async fn pair(&self, owner: &Owner) {
+    async fn pair(&self, owner: &DeviceIdentity) {
         add_device(&*self.store, &push::device_of(owner, UnixMillis(START))).await;
     }
 
@@ -271,7 +271,7 @@ impl Play {
             tasks: tasks.clone(),
         };
         let wake_after = Duration::from_secs(self.world.chance().below(2) * 2);
-        let relay = Relay::start(ports, Bounds { wake_after, ..crate::support::patient() });
+        let relay = Relay::start(ports, RelayLimits { wake_after, ..crate::support::patient() });
         let handles = (relay.clone(), tasks.clone(), MANNERS);
         tasks.spawn_bare(push::follow(wakes, self.phones.clone(), handles));
         (relay, tasks)

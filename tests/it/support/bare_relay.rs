@@ -11,7 +11,7 @@ use fido_relay::core::ceremony::{
     Approval, Begun, Ceremony, Request, State, TxBinding, UpstreamSession, Verdict,
 };
 use fido_relay::core::prompt_limits::Lane;
-use fido_relay::node::{Bounds, Dependencies, Relay};
+use fido_relay::node::{Dependencies, Relay, RelayLimits};
 use fido_relay::ports::{
     Ability, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, NoCounts, Push,
     Store,
@@ -127,7 +127,7 @@ impl BareRelay {
     pub(crate) async fn start_within(
         store: Arc<dyn Store>,
         recording: watch::Receiver<Ability>,
-        bounds: Bounds,
+        bounds: RelayLimits,
     ) -> Self {
         Self::start_pushing(store, recording, bounds, None).await
     }
@@ -136,7 +136,7 @@ impl BareRelay {
     pub(crate) async fn start_pushing(
         store: Arc<dyn Store>,
         recording: watch::Receiver<Ability>,
-        bounds: Bounds,
+        bounds: RelayLimits,
         push: Option<Arc<dyn Push>>,
     ) -> Self {
         let fido = Arc::new(AgreeingFido::default());

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::DeviceIdentity;
 use fido_relay::app::devices::Device;
 use fido_relay::core::prompt_limits::Tries;
-use fido_relay::delivery::{Connection, Next, Owner};
+use fido_relay::delivery::{Connection, ConnectionAction};
 use fido_relay::phone::DeviceKey;
 use fido_relay::security::random;
 use fido_relay_proto::device::{
@@ -65,7 +66,7 @@ impl Handset {
 
     async fn attach_at(relay: &BareRelay, device: Device, address: Option<IpAddr>) -> Self {
         let Device { id, tenant, username, .. } = device.clone();
-        let owner = Owner { device: id, tenant, username };
+        let owner = DeviceIdentity { device: id, tenant, username };
         let connection = Connection::new(ConnectionId::from_bytes(random::bytes()), owner);
         let connection = match address {
             Some(address) => connection.at(address),
@@ -105,7 +106,7 @@ impl Handset {
     pub(crate) async fn sees(&self, relay: &BareRelay) -> Vec<RelayFrame> {
         tokio::time::sleep(SETTLES).await;
         let mut seen = Vec::new();
-        while let Next::Write(outgoing) = self.connection.next() {
+        while let ConnectionAction::Write(outgoing) = self.connection.next() {
             if let Some(ceremony) = outgoing.sent {
                 relay.relay.sent(&self.connection, ceremony).await;
             }

@@ -33,7 +33,7 @@ use std::time::Duration;
 use fido_relay::config::Prompts;
 use fido_relay::core::prompt_limits::Policy;
 use fido_relay::journal::Journal;
-use fido_relay::node::Bounds;
+use fido_relay::node::RelayLimits;
 use fido_relay::ports::Ability;
 use tokio::sync::watch;
 
@@ -50,7 +50,7 @@ pub(crate) fn recording() -> watch::Receiver<Ability> {
 
 /// A person who never tires: for tests that ask more of one user in a second than anybody would in
 /// a day. The rules themselves have tests of their own.
-pub(crate) fn patient() -> Bounds {
+pub(crate) fn patient() -> RelayLimits {
     let attention = Policy {
         live: usize::MAX,
         ringing: usize::MAX,
@@ -64,7 +64,7 @@ pub(crate) fn patient() -> Bounds {
         wrong_codes_in_a_row: u32::MAX,
         same_network: false,
     };
-    Bounds { attention, ..Bounds::default() }
+    RelayLimits { attention, ..RelayLimits::default() }
 }
 
 /// [`patient`] as a configuration.

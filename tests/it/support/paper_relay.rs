@@ -196,7 +196,7 @@ impl PaperRelay {
         Self::start_within(crate::support::patient()).await
     }
 
-    pub(crate) async fn start_within(bounds: fido_relay::node::Bounds) -> Self {
+    pub(crate) async fn start_within(bounds: fido_relay::node::RelayLimits) -> Self {
         let (fido, store) = (Arc::new(SlowFido::default()), Arc::new(Switchable::default()));
         let epoch = AtomicU64::new(1_800_000_000_000);
         let clock = Arc::new(TokioClock { started: Instant::now(), epoch });

@@ -140,5 +140,5 @@ async fn a_thousand_watchers_all_hear_of_the_end_and_leave_nothing_behind() {
     for (events, comments) in all {
         assert_eq!((events, comments), (vec!["Opened".to_owned(), "Closed".to_owned()], 0));
     }
-    assert_eq!(relay.relay.census(), fido_relay::node::Census::default());
+    assert_eq!(relay.relay.census(), fido_relay::node::NodeGauges::default());
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::config::Config;
 use fido_relay::core::ceremony::Event;
-use fido_relay::node::Bounds;
+use fido_relay::node::RelayLimits;
 use fido_relay::ports::{Bucket, Store as _};
 use fido_relay::security::clients::NewClient;
 use fido_relay_proto::device::{AckOf, DeclineReason};
@@ -61,7 +61,7 @@ struct Paper {
 
 impl Paper {
     async fn start() -> Self {
-        let relay = PaperRelay::start_within(Bounds::default()).await;
+        let relay = PaperRelay::start_within(RelayLimits::default()).await;
         let new = NewClient {
             tenant: TenantId::default(),
             name: PlainText::new("Example Bank").unwrap(),

@@ -1,7 +1,7 @@
 //! A relay with one ceremony at a time, moved step by step by the test.
 
 use fido_relay::app::ceremonies;
-use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest, View};
+use fido_relay::app::ceremonies::{CeremonyKey, CeremonySnapshot, OpenRequest};
 use fido_relay::config::Config;
 use fido_relay::core::ceremony::{Event, State};
 use fido_relay::security::keys::Keys;
@@ -121,7 +121,7 @@ impl Stage {
         let mut order = OpenRequest::new(asker, body, None, "localhost".into(), now);
         order.request.deadline = now.plus_millis(life_ms);
         order.request.show_delivery = show_delivery;
-        let View { id, tenant, code, .. } = relay.open(order).await.unwrap();
+        let CeremonySnapshot { id, tenant, code, .. } = relay.open(order).await.unwrap();
         let keys = Keys::load_or_make(&*world.store, &world.sealer).await.unwrap();
         let ticket = Tickets::new(&keys).issue(&tenant, id);
         Opened { id, ticket, code: code.map(|code| code.0) }

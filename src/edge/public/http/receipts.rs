@@ -22,7 +22,7 @@ pub(super) async fn read(
 ) -> Result<impl IntoResponse, Refusal> {
     let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
     let key = CeremonyKey { tenant: caller.0.tenant.clone(), id };
-    let ceremony = edge.relay().load(&key).await?.ok_or(ProblemCode::NotFound)?;
+    let ceremony = edge.relay().ceremonies.load(&key).await?.ok_or(ProblemCode::NotFound)?;
     if ceremony.request.client_id != caller.0.id {
         return Err(ProblemCode::NotFound.into());
     }

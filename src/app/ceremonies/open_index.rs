@@ -1,6 +1,6 @@
-//! Which ceremonies are open of a user: so that a phone that returns gets them again, which of
-//! them it rings for, and which a typed code finds. A cache of what the store says: built at the
-//! start, kept by every look.
+//! The open ceremonies of each user: which of them a returning device is shown, which it rings for,
+//! and which a typed code finds. A cache of what the store says: built at the start, updated by every
+//! look.
 
 use std::collections::HashMap;
 
@@ -8,42 +8,41 @@ use dashmap::DashMap;
 use fido_relay_proto::limits::CODE_DIGITS;
 use fido_relay_proto::{DeviceId, UnixMillis};
 
-use crate::app::ceremonies::network::Network;
-use crate::app::ceremonies::record::CeremonyKey;
+use super::CeremonyKey;
+use super::network::Network;
 use crate::app::devices::UserKey;
-use crate::core::ceremony::{Ceremony, Code, State};
+use crate::core::ceremony::{Ceremony, Code};
 use crate::core::prompt_limits::Lane;
 use crate::security::random;
 
-/// Ceremonies that do not ring and that a code finds all the same: of a browser, of a client that
-/// vouches for the user, and of a network of strangers, the newest.
+/// Suppressed ceremonies that a code finds all the same: the newest of a browser, of a client that
+/// vouches for the user, and of a network of strangers.
 const CLAIMABLE: usize = 3;
-/// Those of strangers together.
+/// The same for all networks of strangers together.
 const CLAIMABLE_STRANGERS: usize = 256;
-/// How often a code is drawn anew that is too near another: each of at most 300 excludes about 60 of
-/// a million, so not even one draw in fifty.
+/// Draws of a code that is not too near another. Each of at most 300 codes excludes about 60 of a
+/// million, so fewer than one draw in fifty is lost.
 const DRAWS: usize = 1_000;
 
-/// User → open ceremonies.
+/// Open ceremonies by user.
 #[derive(Debug, Default)]
-pub(crate) struct OpenCeremonies {
-    users: DashMap<UserKey, Vec<Open>>,
+pub(super) struct OpenIndex {
+    users: DashMap<UserKey, Vec<OpenEntry>>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenEntry {
     key: CeremonyKey,
-    silent: bool,
-    /// The one phone that it is for, if it is for one.
+    suppressed: bool,
+    /// The one device that it is for; none: all of the user's.
     device: Option<DeviceId>,
     lane: Lane,
     network: Network,
     opened_at: UnixMillis,
-    /// Whether a phone has yet to take it up.
-    waits: bool,
-    /// Its code, until a phone has taken it up.
+    unclaimed: bool,
+    /// Its code, until a device has claimed it.
     code: Option<Code>,
-    /// Whether the code no longer finds it: newer ones came.
+    /// Whether the code no longer finds it because newer ones came.
     hidden: bool,
     /// Whether the code finds it without its id.
     code_alone: bool,
@@ -51,51 +50,45 @@ struct Open {
 
 /// A ceremony that a code finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Match {
+pub(super) struct CodeMatch {
     pub key: CeremonyKey,
-    /// The one phone that it is for, if it is for one.
+    /// The one device that it is for; none: all of the user's.
     pub device: Option<DeviceId>,
-    /// Whether the code no longer finds it.
+    /// Whether the code no longer finds it because newer ones came.
     pub hidden: bool,
 }
 
-impl OpenCeremonies {
-    /// Notes an open ceremony. Gives whether a device has taken it up since: another may ring then.
-    pub(crate) fn insert(&self, user: UserKey, ceremony: &Ceremony) -> bool {
+impl OpenIndex {
+    /// Notes an open ceremony; `true` if a device has claimed it since: another may ring then.
+    pub(super) fn insert(&self, user: &UserKey, ceremony: &Ceremony) -> bool {
         let request = &ceremony.request;
         let key = CeremonyKey::from(ceremony);
-        let mut open = self.users.entry(user).or_default();
-        let (silent, waits) = (ceremony.silent, ceremony.is_unclaimed());
+        let mut open = self.users.entry(user.clone()).or_default();
+        let (suppressed, unclaimed) = (ceremony.silent, ceremony.is_unclaimed());
         if let Some(entry) = open.iter_mut().find(|entry| entry.key == key) {
-            let was_waiting = std::mem::replace(&mut entry.waits, waits);
-            if !waits {
+            let was_unclaimed = std::mem::replace(&mut entry.unclaimed, unclaimed);
+            if !unclaimed {
                 entry.code = None;
             }
-            return was_waiting && !waits;
+            return was_unclaimed && !unclaimed;
         }
-        let code = match &ceremony.state {
-            State::Offered { code, .. } => Some(code.clone()),
-            State::Preparing { .. }
-            | State::Challenged(_)
-            | State::Verifying { .. }
-            | State::Closed(_) => None,
-        };
+        let code = ceremony.code().cloned();
         let (lane, opened_at) = (request.lane.clone(), request.opened_at);
         let network = Network::of(request.context.as_ref());
         let (device, code_alone) = (request.device_id, request.code_alone);
-        open.push(Open {
+        open.push(OpenEntry {
             key,
-            silent,
+            suppressed,
             device,
             lane: lane.clone(),
             network,
             opened_at,
-            waits,
+            unclaimed,
             code,
             hidden: false,
             code_alone,
         });
-        if silent {
+        if suppressed {
             keep_newest(&mut open, &lane, network);
         }
         false
@@ -103,7 +96,7 @@ impl OpenCeremonies {
 
     /// A code that no slip of one digit and no swap of two neighbours turns into that of another
     /// ceremony of this user that a code finds.
-    pub(crate) fn draw_code(&self, user: &UserKey) -> Code {
+    pub(super) fn draw_code(&self, user: &UserKey) -> Code {
         let open = self.users.get(user);
         let is_free = |drawn: &Code| {
             let open = open.as_deref().map_or(&[][..], Vec::as_slice);
@@ -120,16 +113,16 @@ impl OpenCeremonies {
     }
 
     /// The user's ceremonies that have this code and may be found without an id, hidden ones too.
-    pub(crate) fn matches(&self, user: &UserKey, typed: &str) -> Vec<Match> {
+    pub(super) fn matches(&self, user: &UserKey, typed: &str) -> Vec<CodeMatch> {
         let Some(open) = self.users.get(user) else { return Vec::new() };
-        let found = |entry: &&Open| {
+        let found = |entry: &&OpenEntry| {
             // Each is compared, so that the time does not tell which.
             let is_right = entry.code.as_ref().is_some_and(|code| code.matches(typed));
             is_right && entry.code_alone
         };
         let found = open.iter().filter(found);
         found
-            .map(|entry| Match {
+            .map(|entry| CodeMatch {
                 key: entry.key.clone(),
                 device: entry.device,
                 hidden: entry.hidden,
@@ -137,37 +130,41 @@ impl OpenCeremonies {
             .collect()
     }
 
-    /// Forgets a closed one.
-    pub(crate) fn remove(&self, user: &UserKey, ceremony: &CeremonyKey) {
+    pub(super) fn remove(&self, user: &UserKey, ceremony: &CeremonyKey) {
         self.users.remove_if_mut(user, |_, open| {
             open.retain(|entry| entry.key != *ceremony);
             open.is_empty()
         });
     }
 
-    /// The user's open ceremonies that phones may know of, oldest first.
-    #[must_use]
-    pub(crate) fn of(&self, user: &UserKey) -> Vec<CeremonyKey> {
+    /// The user's open ceremonies that devices may know of, oldest first.
+    pub(super) fn known_to_devices(&self, user: &UserKey) -> Vec<CeremonyKey> {
         let Some(open) = self.users.get(user) else { return Vec::new() };
-        // One that rings on no phone is a phone's once its person has typed the code.
-        let known = open.iter().filter(|entry| !entry.silent || !entry.waits);
+        // A suppressed one becomes a device's once its person has typed the code there.
+        let known = open.iter().filter(|entry| !entry.suppressed || !entry.unclaimed);
         known.map(|entry| entry.key.clone()).collect()
     }
 
-    /// The user's open ceremonies, those also that phones do not know of.
-    #[must_use]
-    pub(crate) fn all_of(&self, user: &UserKey) -> Vec<CeremonyKey> {
+    /// The user's open ceremonies, suppressed ones too.
+    pub(super) fn all_of(&self, user: &UserKey) -> Vec<CeremonyKey> {
         let Some(open) = self.users.get(user) else { return Vec::new() };
         open.iter().map(|entry| entry.key.clone()).collect()
     }
 
-    /// The first of each lane that wait to be taken up by this phone: it rings for them.
-    #[must_use]
-    pub(crate) fn ringing(&self, user: &UserKey, phone: DeviceId, most: usize) -> Vec<CeremonyKey> {
+    /// The ceremonies that this device rings for: the first unclaimed ones of each lane.
+    pub(super) fn ringing(
+        &self,
+        user: &UserKey,
+        device: DeviceId,
+        most: usize,
+    ) -> Vec<CeremonyKey> {
         let Some(open) = self.users.get(user) else { return Vec::new() };
-        let for_it = |entry: &&Open| entry.device.is_none_or(|only| only == phone);
-        let mut waiting: Vec<_> =
-            open.iter().filter(|entry| entry.waits && !entry.silent).filter(for_it).collect();
+        let for_it = |entry: &&OpenEntry| entry.device.is_none_or(|only| only == device);
+        let mut waiting: Vec<_> = open
+            .iter()
+            .filter(|entry| entry.unclaimed && !entry.suppressed)
+            .filter(for_it)
+            .collect();
         // Stable: of one millisecond, the first that was noted comes first.
         waiting.sort_by_key(|entry| (&entry.lane, entry.opened_at));
         let lanes = waiting.chunk_by(|one, other| one.lane == other.lane);
@@ -175,11 +172,12 @@ impl OpenCeremonies {
     }
 }
 
-/// Of the ceremonies that do not ring, lets codes find the newest alone.
-fn keep_newest(open: &mut [Open], lane: &Lane, network: Network) {
-    let found =
-        |entry: &Open| entry.silent && entry.lane == *lane && entry.code.is_some() && !entry.hidden;
-    let of_network = |entry: &Open| found(entry) && entry.network == network;
+/// Of suppressed ceremonies, lets codes find the newest alone.
+fn keep_newest(open: &mut [OpenEntry], lane: &Lane, network: Network) {
+    let found = |entry: &OpenEntry| {
+        entry.suppressed && entry.lane == *lane && entry.code.is_some() && !entry.hidden
+    };
+    let of_network = |entry: &OpenEntry| found(entry) && entry.network == network;
     match lane {
         Lane::Known(_) | Lane::Vouched(_) => hide_oldest(open, CLAIMABLE, found),
         Lane::Stranger => {
@@ -189,8 +187,9 @@ fn keep_newest(open: &mut [Open], lane: &Lane, network: Network) {
     }
 }
 
-/// Of too many strangers, hides the oldest of the most crowded network, never the one that came last.
-fn hide_of_the_crowd(open: &mut [Open], found: impl Fn(&Open) -> bool) {
+/// Of too many strangers, hides the oldest of the most crowded network, never the one that was inserted
+/// last.
+fn hide_of_the_crowd(open: &mut [OpenEntry], found: impl Fn(&OpenEntry) -> bool) {
     let mut crowds: HashMap<Network, usize> = HashMap::new();
     for entry in open.iter().filter(|entry| found(entry)) {
         *crowds.entry(entry.network).or_default() += 1;
@@ -199,7 +198,7 @@ fn hide_of_the_crowd(open: &mut [Open], found: impl Fn(&Open) -> bool) {
     if crowds.values().sum::<usize>() <= CLAIMABLE_STRANGERS {
         return;
     }
-    let crowd = |entry: &Open| crowds.get(&entry.network).copied().unwrap_or(0);
+    let crowd = |entry: &OpenEntry| crowds.get(&entry.network).copied().unwrap_or(0);
     let those = earlier.iter_mut().filter(|entry| found(entry));
     let oldest = those.min_by_key(|entry| (std::cmp::Reverse(crowd(entry)), entry.opened_at));
     if let Some(oldest) = oldest {
@@ -207,9 +206,9 @@ fn hide_of_the_crowd(open: &mut [Open], found: impl Fn(&Open) -> bool) {
     }
 }
 
-/// Hides the oldest of these from their codes, but for `most`. They stay pending to their
-/// deadline: an early end would tell.
-fn hide_oldest(open: &mut [Open], most: usize, which: impl Fn(&Open) -> bool) {
+/// Hides the oldest of these from their codes, but for `most`. They stay pending to their deadline:
+/// an early end would reveal the suppression.
+fn hide_oldest(open: &mut [OpenEntry], most: usize, which: impl Fn(&OpenEntry) -> bool) {
     // Of one millisecond, the last that came first.
     let mut these: Vec<_> = open.iter_mut().rev().filter(|entry| which(entry)).collect();
     these.sort_by_key(|entry| std::cmp::Reverse(entry.opened_at));

@@ -1,29 +1,22 @@
-//! Each user's [`UserPromptState`] in the store: committed together with the ceremony whose opening or end
-//! changes it, so that neither stands without the other. The rules are [`crate::core::prompt_limits`]'s; here
-//! is only where they are kept and when they are asked.
+//! Each user's [`UserPromptState`], committed together with the ceremony whose opening or end changes
+//! it, so that neither is stored without the other. The rules are [`crate::core::prompt_limits`]'s;
+//! here is only when they are applied.
 //!
 //! Without the store nothing is admitted and no code is looked at: both fail closed.
 
 use fido_relay_proto::{Outcome, UnixMillis};
 
-use crate::app::devices::UserKey;
-use crate::app::users;
+use super::{Ceremonies, DeviceIdentity, user_of};
+use crate::app::devices::{self, UserKey};
+use crate::app::{RACES, users};
 use crate::core::ceremony::{Ceremony, Fact, Kind, Request};
-use crate::core::prompt_limits::{Admission, Ask, End, Hold, UserPromptState};
-use crate::delivery::connection::Owner;
-use crate::node::Relay;
-use crate::ports::{Batch, SecurityEvent, SecurityEventKind, StoreError};
+use crate::core::prompt_limits::{Admission, Ask, End, Held, Hold, UserPromptState};
+use crate::ports::{Batch, Notice, SecurityEvent, SecurityEventKind, StoreError};
 
-/// How often a try is counted anew because another write came first.
-const RACES: usize = 64;
-
-pub(crate) fn user(request: &Request) -> UserKey {
-    UserKey::new(&request.tenant, &request.username)
-}
-
-/// What a fact changes in the user's prompt state, if anything. A suppressed ceremony was not counted:
-/// only the person's own answer matters. Time does by itself what the expiry of one that rang would.
-pub(crate) fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<End> {
+/// What a fact changes in the user's prompt state, if anything. A suppressed ceremony was not counted,
+/// so only the person's own answer to it matters. One that rang and expires needs no record: its count
+/// lapses with time.
+fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<End> {
     let (outcome, reason) = match fact.kind {
         Kind::Closed { outcome, reason } => (outcome, reason),
         Kind::Opened
@@ -59,10 +52,10 @@ pub(crate) fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<End> {
     })
 }
 
-impl Relay {
+impl Ceremonies {
     /// Decides whether a ceremony that is about to be stored rings, and adds the user's prompt state
     /// to the batch that stores it.
-    pub(crate) async fn admit(
+    pub(super) async fn admit(
         &self,
         batch: Batch,
         request: &Request,
@@ -74,13 +67,34 @@ impl Relay {
             browser: request.browser.clone(),
             until: request.deadline,
         };
-        let (now, policy) = (self.dependencies().clock.now(), &self.node.policy);
-        self.with_standing(batch, &user(request), |standing| standing.admit(policy, now, &ask))
-            .await
+        let (now, policy) = (self.dependencies().clock.now(), &self.state.policy);
+        self.with_prompt_state(batch, &user_of(request), |prompt_state| {
+            prompt_state.admit(policy, now, &ask)
+        })
+        .await
+    }
+
+    /// Tells the user's devices of prompts that were held back. In a task of its own, so that response
+    /// time does not reveal it to the initiator.
+    pub(super) fn publish_held_prompts(&self, request: &Request, held: Held) {
+        let ceremonies = self.clone();
+        let (tenant, username) = (request.tenant.clone(), request.username.clone());
+        self.dependencies().tasks.spawn_bare(async move {
+            let now = ceremonies.dependencies().clock.now();
+            let store = ceremonies.store();
+            match devices::tell_held(store, &tenant, &username, held, now).await {
+                Ok(true) => {
+                    let notice = Notice::News(tenant, username);
+                    ceremonies.dependencies().bus.publish(notice).await;
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "devices do not hear of held prompts"),
+            }
+        });
     }
 
     /// Logs why a ceremony does not ring, and for how long others of its kind will not.
-    pub(crate) fn log_held(&self, request: &Request, hold: Hold) {
+    pub(super) fn log_suppressed(&self, request: &Request, hold: Hold) {
         let for_s = hold.until.millis_since(self.dependencies().clock.now()).div_ceil(1000);
         tracing::info!(ceremony = %request.id, client = %request.client_id, rule = hold.why.as_str(),
             setting = hold.why.setting(), for_s, "does not ring");
@@ -88,7 +102,7 @@ impl Relay {
 
     /// Adds what the end of a ceremony means for the user's prompt state to the batch that stores
     /// the end.
-    pub(crate) async fn count_end(
+    pub(super) async fn count_end(
         &self,
         batch: Batch,
         ceremony: &Ceremony,
@@ -96,30 +110,33 @@ impl Relay {
     ) -> Result<Batch, StoreError> {
         let end = facts.iter().find_map(|fact| end_of(ceremony, fact));
         let Some(end) = end else { return Ok(batch) };
-        let policy = &self.node.policy;
+        let policy = &self.state.policy;
         let (batch, ()) = self
-            .with_standing(batch, &user(&ceremony.request), |standing| standing.ended(policy, &end))
+            .with_prompt_state(batch, &user_of(&ceremony.request), |prompt_state| {
+                prompt_state.ended(policy, &end)
+            })
             .await?;
         Ok(batch)
     }
 
-    /// The person said "not me" to prompts that were held back: strangers are quiet, and the alarm
-    /// is raised.
-    pub(crate) async fn mute_strangers(&self, by: &Owner) -> Result<(), StoreError> {
-        let (now, policy) = (self.dependencies().clock.now(), &self.node.policy);
-        let user = UserKey::new(&by.tenant, &by.username);
+    /// The person said "not me" to prompts that were held back: strangers' prompts do not ring for a
+    /// while, and a security event says so.
+    pub(crate) async fn mute_strangers(&self, by: &DeviceIdentity) -> Result<(), StoreError> {
+        let (now, policy) = (self.dependencies().clock.now(), &self.state.policy);
+        let user = by.user();
         let (device_id, username) = (by.device, by.username.clone());
         let what = SecurityEventKind::NotMeHeld { device_id, username };
         let entry = SecurityEvent::new(by.tenant.clone(), now, what).entry();
-        let _turn = self.node.user_prompts.take(user.as_str()).await;
-        // Said again within a minute it says nothing new.
+        let _turn = self.state.prompt_states.take(user.as_str()).await;
+        // "Not me" again within a minute changes nothing.
         let later = now.plus_millis(policy.not_me_mute_ms.saturating_sub(60_000));
         if self.is_after_not_me_at(&user, later).await? {
             return Ok(());
         }
         for _ in 0..RACES {
-            let mute = |standing: &mut UserPromptState| standing.mute_strangers(policy, now);
-            let (batch, ()) = self.with_standing(Batch::new(), &user, mute).await?;
+            let mute =
+                |prompt_state: &mut UserPromptState| prompt_state.mute_strangers(policy, now);
+            let (batch, ()) = self.with_prompt_state(Batch::new(), &user, mute).await?;
             match self.commit_noted(batch.entry(entry.clone())).await {
                 Ok(_) => {
                     tracing::warn!(device = %by.device, "\"not me\" to prompts that were held back");
@@ -133,25 +150,25 @@ impl Relay {
     }
 
     /// Whether the person said "not me" a short while ago.
-    pub(crate) async fn is_after_not_me(&self, user: &UserKey) -> Result<bool, StoreError> {
+    pub(super) async fn is_after_not_me(&self, user: &UserKey) -> Result<bool, StoreError> {
         self.is_after_not_me_at(user, self.dependencies().clock.now()).await
     }
 
     async fn is_after_not_me_at(&self, user: &UserKey, at: UnixMillis) -> Result<bool, StoreError> {
-        let (standing, _) = users::standing(&*self.dependencies().store, user).await?;
-        Ok(standing.is_after_not_me(at))
+        let (prompt_state, _) = users::standing(self.store(), user).await?;
+        Ok(prompt_state.is_after_not_me(at))
     }
 
     /// Adds the user's changed prompt state to a batch.
-    async fn with_standing<R>(
+    async fn with_prompt_state<R>(
         &self,
         batch: Batch,
         user: &UserKey,
         change: impl FnOnce(&mut UserPromptState) -> R,
     ) -> Result<(Batch, R), StoreError> {
-        let (mut standing, revision) = users::standing(&*self.dependencies().store, user).await?;
-        let done = change(&mut standing);
-        Ok((users::put_standing(batch, user, revision, &standing)?, done))
+        let (mut prompt_state, revision) = users::standing(self.store(), user).await?;
+        let done = change(&mut prompt_state);
+        Ok((users::put_standing(batch, user, revision, &prompt_state)?, done))
     }
 }
 

@@ -15,8 +15,7 @@ use crate::core::prompt_limits::Policy;
 use crate::delivery::{Delivery, DeliveryDependencies, LocalDevices};
 use crate::journal::Journal;
 use crate::ports::{
-    Ability, Batch, Bus, Cards, Clock, Counts, Fido, Push, Revocations, SecurityEvent, Store,
-    StoreError,
+    Ability, Bus, Cards, Clock, Counts, Fido, Push, Revocations, Store, StoreError,
 };
 use crate::security::encryption::Encryptor;
 use crate::security::random;
@@ -39,23 +38,13 @@ pub struct Dependencies {
     pub cards: Option<Arc<dyn Cards>>,
     pub clock: Arc<dyn Clock>,
     /// Encrypts the FIDO2 server's sessions.
-    pub sealer: Encryptor,
+    pub encryptor: Encryptor,
     pub journal: Journal,
     /// Whether what the journal holds is exported.
     pub recording: watch::Receiver<Ability>,
     /// Counts what this process commits.
     pub counts: Arc<dyn Counts>,
     pub tasks: Tasks,
-}
-
-impl Dependencies {
-    /// Commits a security event by itself.
-    pub async fn note(&self, event: &SecurityEvent) {
-        let noted = self.store.commit(Batch::new().entry(event.entry())).await;
-        if let Err(error) = noted {
-            tracing::warn!(%error, "a security event could not be stored");
-        }
-    }
 }
 
 /// What initiators may have of a node and of a person.
@@ -99,9 +88,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Starts a node: it follows the bus and the clock, takes up every open ceremony where the
-    /// store says it stands, and removes what has passed its retention, until the tasks are
-    /// stopped.
+    /// Starts a node: it follows the bus and the clock, takes up every open ceremony as it is stored,
+    /// and removes what has passed its retention, until the tasks are stopped.
     ///
     /// Taking up runs beside new work, so that a full store does not keep the node from serving;
     /// [`Ceremonies::recovered`] waits for it.
@@ -150,7 +138,7 @@ impl Relay {
             fido,
             push,
             clock,
-            sealer,
+            encryptor,
             journal,
             recording,
             counts,
@@ -171,7 +159,7 @@ impl Relay {
             bus,
             fido,
             clock,
-            encryptor: sealer,
+            encryptor,
             journal,
             recording,
             counts,

@@ -294,7 +294,7 @@ async fn prepare_on(
         cards,
         store,
         revocations,
-        sealer,
+        encryptor: sealer,
         bus,
         fido: metrics.upstream(fido),
         clock,

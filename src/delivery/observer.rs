@@ -1,4 +1,4 @@
-//! What ceremonies tell delivery on this node between their commit and the notice on the bus.
+//! The part of delivery that ceremonies of this node notify directly, beside the notice on the bus.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -147,7 +147,7 @@ impl Delivery {
         }
     }
 
-    /// Shows a ceremony on a socket, if it is to be and that is news there.
+    /// Shows on a socket what the ceremony asks for, unless it shows that already.
     pub(super) fn show(&self, ceremony: &Ceremony, connection: &Connection) {
         let id = ceremony.request.id;
         let shown = connection.shown(id);

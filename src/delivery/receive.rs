@@ -76,7 +76,7 @@ impl Delivery {
         match advanced.reply {
             Reply::Done | Reply::Ignored => Ok(None),
             Reply::Accepted { attempt } => {
-                // The first time the end is news to all, and shown with the notice of it.
+                // The first time, the notice of the end shows it.
                 if !advanced.changed
                     && let Some(socket) = source.socket
                 {

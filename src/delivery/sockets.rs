@@ -7,7 +7,7 @@ use fido_relay_proto::{CeremonyId, Phase};
 
 use super::connection::Connection;
 use super::{Delivery, notices};
-use crate::app::ceremonies::{AdvanceError, CeremonyKey, DeviceIdentity};
+use crate::app::ceremonies::{AdvanceError, Advanced, CeremonyKey, DeviceIdentity};
 use crate::app::devices;
 use crate::core::ceremony::Event;
 use crate::core::session::CloseReason;
@@ -94,13 +94,21 @@ impl Delivery {
     /// A prompt left for this device, over whichever road.
     pub(super) async fn note_sent(&self, identity: &DeviceIdentity, ceremony: CeremonyId) {
         let (key, device) = (identity.ceremony_key(ceremony), identity.device);
-        match self.ceremonies().advance_soon(&key, Event::Sent { device }).await {
-            Ok(advanced) => match advanced.ceremony.phase() {
-                Phase::Offered => fault_point::reached(Point::Offered),
-                Phase::Challenged => fault_point::reached(Point::ChallengeSent),
-                Phase::Preparing | Phase::Verifying | Phase::Closed => {}
-            },
-            Err(error) => tracing::debug!(%ceremony, %error, "a step was not noted"),
+        let advanced = self.note(&key, Event::Sent { device }).await;
+        match advanced.map(|advanced| advanced.ceremony.phase()) {
+            Some(Phase::Offered) => fault_point::reached(Point::Offered),
+            Some(Phase::Challenged) => fault_point::reached(Point::ChallengeSent),
+            Some(Phase::Preparing | Phase::Verifying | Phase::Closed) | None => {}
         }
+    }
+
+    /// Advances a ceremony by a step that has no caller to answer: an error is only logged.
+    pub(super) async fn note(&self, key: &CeremonyKey, event: Event) -> Option<Advanced> {
+        let advanced = self.ceremonies().advance_soon(key, event).await;
+        advanced
+            .inspect_err(
+                |error| tracing::debug!(ceremony = %key.id, %error, "a step was not noted"),
+            )
+            .ok()
     }
 }

@@ -170,7 +170,7 @@ impl Delivery {
             match result {
                 Ok(()) => {
                     fault_point::reached(Point::Woken);
-                    delivery.note_woken(&key, device.id).await;
+                    delivery.note(&key, Event::Woken { device: device.id }).await;
                 }
                 Err(PushFailure::Gone) => delivery.forget_push(&device, &wake).await,
                 Err(error) => {
@@ -208,13 +208,6 @@ impl Delivery {
         }
         let now = devices::load(self.store(), &device.tenant, device.id).await?;
         Ok(now.is_some_and(|now| now.push == device.push))
-    }
-
-    async fn note_woken(&self, key: &CeremonyKey, device: DeviceId) {
-        let woken = self.ceremonies().advance_soon(key, Event::Woken { device }).await;
-        if let Err(error) = woken {
-            tracing::debug!(ceremony = %key.id, %error, "a step was not noted");
-        }
     }
 
     /// The service no longer knows the address: the device is to set another.

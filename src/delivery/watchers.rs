@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ceremony_is_unwatched_however_leaving_and_waking_meet() {
+    fn a_ceremony_is_unwatched_however_leaving_and_waking_race() {
         let watchers = Arc::new(Watchers::default());
         let id = CeremonyId::from_bytes([1; 16]);
         for revision in 1..=2_000 {

@@ -122,7 +122,8 @@ impl Edge {
         certify: Option<Arc<dyn Certify>>,
     ) -> Result<Self, StoreError> {
         let keys =
-            Keys::load_or_make(&*relay.dependencies().store, &relay.dependencies().sealer).await?;
+            Keys::load_or_make(&*relay.dependencies().store, &relay.dependencies().encryptor)
+                .await?;
         let results = ResultSigner::new(&keys, &settings.public_url, settings.network_in_result)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let records = RecordSigner::new(&keys, &settings.public_url)

@@ -76,7 +76,7 @@ async fn ends(relay: &BareRelay, completion: Completion) -> CeremonyKey {
         digest: [1; 32],
         by: NodeId::from_bytes([1; 16]),
     };
-    relay.relay.drive(&key, event).await.unwrap();
+    relay.relay.ceremonies.advance(&key, event).await.unwrap();
     relay.until(&key, |ceremony| ceremony.closed().map(drop)).await;
     key
 }

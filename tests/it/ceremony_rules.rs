@@ -232,9 +232,9 @@ async fn a_hundred_copies_at_once_are_one_completion() {
         by: NodeId::from_bytes([1; 16]),
     };
     let relay = scene.relay.running.relay();
-    let copies = (0..100).map(|_| relay.drive(&key, event.clone()));
-    for driven in futures::future::join_all(copies).await {
-        let reply = format!("{:?}", driven.unwrap().reply);
+    let copies = (0..100).map(|_| relay.ceremonies.advance(&key, event.clone()));
+    for advanced in futures::future::join_all(copies).await {
+        let reply = format!("{:?}", advanced.unwrap().reply);
         assert!(reply.contains("Accepted"), "{reply}");
     }
     let end = outcome(&scene, scene.open.id).await;

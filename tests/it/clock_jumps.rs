@@ -37,7 +37,7 @@ fn order(binding: &str) -> Value {
 
 async fn load(relay: &PaperRelay, id: &str) -> Arc<Ceremony> {
     let key = CeremonyKey { tenant: TenantId::default(), id: id.parse().unwrap() };
-    relay.relay.load(&key).await.unwrap().unwrap()
+    relay.relay.ceremonies.load(&key).await.unwrap().unwrap()
 }
 
 async fn challenged(relay: &PaperRelay, id: &str) -> AttemptId {
@@ -58,7 +58,7 @@ async fn answer(relay: &PaperRelay, id: &str, attempt: AttemptId) -> String {
         digest: [1; 32],
         by: NodeId::from_bytes([1; 16]),
     };
-    format!("{:?}", relay.relay.drive(&key, event).await.unwrap().reply)
+    format!("{:?}", relay.relay.ceremonies.advance(&key, event).await.unwrap().reply)
 }
 
 /// A ceremony in this phase, whose FIDO2 server never answers again.

@@ -349,13 +349,14 @@ async fn own_ceremony(relay: &TestRelay, initiator: &Initiator, scope: Scope) ->
     let opened = opener.open(&authentication()).await;
     let key =
         fido_relay::app::ceremonies::CeremonyKey { tenant: TenantId::default(), id: opened.id };
-    let mut ceremony = Ceremony::clone(&*relay.running.relay().load(&key).await.unwrap().unwrap());
+    let mut ceremony =
+        Ceremony::clone(&*relay.running.relay().ceremonies.load(&key).await.unwrap().unwrap());
     ceremony.request.client_id = client;
     ceremony.request.id =
         fido_relay_proto::CeremonyId::from_bytes(fido_relay::security::random::bytes());
     let order =
         fido_relay::app::ceremonies::OpenRequest { request: ceremony.request, idempotency: None };
-    relay.running.relay().open(order).await.unwrap().id.to_string()
+    relay.running.relay().ceremonies.open(order).await.unwrap().id.to_string()
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ async fn every_watcher_is_woken_by_a_change() {
     }
     let relay = scene.relay.running.relay();
     let key = fido_relay::app::ceremonies::CeremonyKey { tenant: Default::default(), id };
-    assert!(relay.load(&key).await.unwrap().unwrap().closed().is_some());
+    assert!(relay.ceremonies.load(&key).await.unwrap().unwrap().closed().is_some());
 }
 
 #[tokio::test]

@@ -45,13 +45,13 @@ async fn of_two_different_answers_at_once_exactly_one_counts_a_thousand_times() 
         let [mine, theirs] = frames;
         let (first, second) = if round % 4 < 2 {
             tokio::join!(
-                relay.relay.receive(&sockets[0], mine),
-                relay.relay.receive(&sockets[1], theirs)
+                relay.relay.delivery.receive(&sockets[0], mine),
+                relay.relay.delivery.receive(&sockets[1], theirs)
             )
         } else {
             let (second, first) = tokio::join!(
-                relay.relay.receive(&sockets[1], theirs),
-                relay.relay.receive(&sockets[0], mine)
+                relay.relay.delivery.receive(&sockets[1], theirs),
+                relay.relay.delivery.receive(&sockets[0], mine)
             );
             (first, second)
         };

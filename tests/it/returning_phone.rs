@@ -38,7 +38,7 @@ async fn a_phone_that_returns_while_its_ceremony_ends_does_not_keep_the_prompt()
     let (id, ..) = relay.open(&order).await;
     let key = CeremonyKey { tenant: TenantId::default(), id: id.parse().unwrap() };
     let offered = relay.store.load(Bucket::Ceremonies, &key.to_string()).await.unwrap();
-    relay.relay.drive(&key, Event::Cancel).await.unwrap();
+    relay.relay.ceremonies.advance(&key, Event::Cancel).await.unwrap();
     let owner = DeviceIdentity {
         device: DeviceId::from_bytes([1; 16]),
         tenant: TenantId::default(),
@@ -46,7 +46,7 @@ async fn a_phone_that_returns_while_its_ceremony_ends_does_not_keep_the_prompt()
     };
     let connection = Connection::new(ConnectionId::from_bytes([2; 16]), owner);
     *relay.store.read_before.lock().unwrap() = offered;
-    relay.relay.show_again(&key, &connection).await;
+    relay.relay.delivery.show_again(&key, &connection).await;
     let mut told = Vec::new();
     while let ConnectionAction::Write(frame) = connection.next() {
         told.push(RelayFrame::decode(&frame.text).unwrap());

@@ -178,7 +178,7 @@ impl Deaf {
         };
         let nodes = [node(), node()];
         for node in &nodes {
-            node.recovered().await;
+            node.ceremonies.recovered().await;
             node.revocations_applied().await;
         }
         Self { nodes, bus, store, list }
@@ -211,7 +211,7 @@ impl Deaf {
     async fn connects(&self, owner: &DeviceIdentity) -> Arc<Connection> {
         let id = ConnectionId::from_bytes(random::bytes());
         let connection = Arc::new(Connection::new(id, owner.clone()));
-        self.nodes[1].attach(&connection, &key("x")).await;
+        self.nodes[1].delivery.attach(&connection, &key("x")).await;
         assert!(matches!(connection.next(), ConnectionAction::Idle));
         connection
     }
@@ -282,7 +282,7 @@ async fn a_socket_registered_after_its_key_was_rotated_has_to_sign_with_the_new_
     let attach = async |proven_by: &str| {
         let id = ConnectionId::from_bytes(random::bytes());
         let connection = Arc::new(Connection::new(id, owner.clone()));
-        deaf.nodes[1].attach(&connection, &key(proven_by)).await;
+        deaf.nodes[1].delivery.attach(&connection, &key(proven_by)).await;
         connection.next()
     };
     assert!(matches!(attach("x").await, ConnectionAction::Renew));

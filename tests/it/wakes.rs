@@ -45,7 +45,7 @@ impl Stage {
     async fn on(store: Arc<dyn Store>, wake_after: Duration) -> Self {
         let push = PaperPush::new();
         let bounds =
-            RelayLimits { attention: Policy::default(), wake_after, ..RelayLimits::default() };
+            RelayLimits { prompts: Policy::default(), wake_after, ..RelayLimits::default() };
         let recording = crate::support::recording();
         let services = Arc::clone(&push) as _;
         let relay = BareRelay::start_pushing(store, recording, bounds, Some(services)).await;
@@ -64,7 +64,7 @@ impl Stage {
     async fn opens(&self, binding: Binding) -> CeremonyKey {
         let request = Request { prior_auth: PriorAuth::None, ..self.relay.request(binding) };
         let order = OpenRequest { request, idempotency: None };
-        let key = CeremonyKey::from(&self.relay.relay.open(order).await.unwrap());
+        let key = CeremonyKey::from(&self.relay.relay.ceremonies.open(order).await.unwrap());
         tokio::time::sleep(SETTLES).await;
         key
     }
@@ -76,11 +76,11 @@ impl Stage {
     }
 
     async fn stored(&self, key: &CeremonyKey) -> Arc<Ceremony> {
-        self.relay.relay.load(key).await.unwrap().unwrap()
+        self.relay.relay.ceremonies.load(key).await.unwrap().unwrap()
     }
 
     async fn pulls(&self, device: &Device, order: &PullRequest) -> Pulled {
-        self.relay.relay.pull(&owner(device), order).await.unwrap()
+        self.relay.relay.delivery.pull(&owner(device), order).await.unwrap()
     }
 
     /// What the device is given now.
@@ -90,7 +90,7 @@ impl Stage {
 
     async fn sends(&self, device: &Device, frame: DeviceFrame) -> Option<RelayFrame> {
         let address = [192, 0, 2, 7].into();
-        self.relay.relay.receive_pulled(&owner(device), address, frame).await
+        self.relay.relay.delivery.receive_pulled(&owner(device), address, frame).await
     }
 
     async fn acks(&self, device: &Device, ceremony_id: CeremonyId) {
@@ -109,7 +109,7 @@ impl Stage {
     }
 
     async fn code(&self, key: &CeremonyKey) -> String {
-        self.relay.relay.view(key).await.unwrap().unwrap().code.unwrap().0
+        self.relay.relay.ceremonies.view(key).await.unwrap().unwrap().code.unwrap().0
     }
 
     /// Pulls the challenge, answers it, and gives what that was answered with.
@@ -173,7 +173,7 @@ async fn an_acknowledged_prompt_wakes_nothing_and_a_socket_that_is_dead_suppress
     assert_eq!(phone.offers(&stage.relay).await.len(), 1);
     stage.pass(10_000).await;
     assert!(stage.push.woken().is_empty());
-    stage.relay.relay.cancel(&key).await.unwrap();
+    stage.relay.relay.ceremonies.cancel(&key).await.unwrap();
     phone.sees(&stage.relay).await;
 
     let key = stage.opens(Binding::Code).await;
@@ -208,7 +208,7 @@ async fn a_suppressed_ceremony_wakes_nothing_and_is_pulled_by_nobody_until_its_c
         let key = stage.opens(Binding::Code).await;
         stage.pass(2_100).await;
         assert_eq!(stage.push.woken().len(), 1);
-        stage.relay.relay.cancel(&key).await.unwrap();
+        stage.relay.relay.ceremonies.cancel(&key).await.unwrap();
     }
     let key = stage.opens(Binding::Code).await;
     stage.pass(10_000).await;
@@ -263,7 +263,7 @@ async fn an_address_that_its_service_no_longer_knows_is_forgotten() {
     assert!(kept.push.is_none() && kept.push_removed.is_some());
     assert_eq!(woken(&*stage.stored(&key).await), 0);
     stage.push.says(None);
-    stage.relay.relay.cancel(&key).await.unwrap();
+    stage.relay.relay.ceremonies.cancel(&key).await.unwrap();
     stage.opens(Binding::Code).await;
     stage.pass(10_000).await;
     assert!(stage.push.woken().is_empty());
@@ -278,7 +278,7 @@ async fn a_prompt_that_waits_for_its_turn_wakes_when_it_comes() {
     stage.pass(2_100).await;
     assert_eq!(stage.push.woken().len(), 1);
     assert_eq!(woken(&*stage.stored(&second).await), 0, "one rings");
-    stage.relay.relay.cancel(&first).await.unwrap();
+    stage.relay.relay.ceremonies.cancel(&first).await.unwrap();
     tokio::time::sleep(SETTLES).await;
     stage.pass(2_100).await;
     assert_eq!(stage.push.woken().len(), 1);
@@ -311,12 +311,12 @@ async fn an_address_that_is_its_devices_no_more_is_not_woken_by_a_try_that_comes
     stage.push.takes(Duration::from_secs(30));
     stage.opens(Binding::Code).await;
     stage.pass(2_100).await;
-    assert_eq!(stage.relay.relay.census().waking, 1);
+    assert_eq!(stage.relay.relay.gauges().waking, 1);
     let (store, tenant) = (&*stage.relay.store, TenantId::default());
     let now = stage.relay.clock.now();
     devices::revoke_listed(store, &tenant, device.id, now, |_| None).await.unwrap();
     stage.pass(1_100).await;
-    assert_eq!(stage.relay.relay.census().waking, 0);
+    assert_eq!(stage.relay.relay.gauges().waking, 0);
     stage.pass(40_000).await;
     assert!(stage.push.woken().is_empty());
 }
@@ -331,7 +331,7 @@ async fn a_slow_service_holds_up_neither_other_wakes_nor_the_ceremony() {
     stage.relay.open_for("bob", Binding::Code, None).await;
     tokio::time::sleep(SETTLES).await;
     stage.pass(2_100).await;
-    assert_eq!(stage.relay.relay.census().waking, 2);
+    assert_eq!(stage.relay.relay.gauges().waking, 2);
     let code = stage.code(&key).await;
     assert_eq!(offers(&stage.gets(&device).await), [key.id]);
     stage.acks(&device, key.id).await;
@@ -340,10 +340,10 @@ async fn a_slow_service_holds_up_neither_other_wakes_nor_the_ceremony() {
     assert!(matches!(accepted, Some(RelayFrame::Accepted { .. })), "{accepted:?}");
     tokio::time::sleep(SETTLES).await;
     assert_eq!(stage.stored(&key).await.closed().unwrap().outcome, Outcome::Succeeded);
-    assert_eq!(stage.relay.relay.census().waking, 1, "what is moot is not sent");
+    assert_eq!(stage.relay.relay.gauges().waking, 1, "what is moot is not sent");
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(stage.push.woken(), ["bobs"]);
-    assert_eq!(stage.relay.relay.census().waking, 0);
+    assert_eq!(stage.relay.relay.gauges().waking, 0);
     assert_eq!(woken(&*stage.stored(&key).await), 0, "the end came before");
 }
 
@@ -388,7 +388,7 @@ async fn a_wait_ends_with_what_is_new_and_a_newer_one_of_the_device_ends_an_olde
     assert_eq!((same.state.as_str(), began.elapsed()), (nothing.state.as_str(), wait));
 
     let (owner, relay) = (owner(&device), stage.relay.relay.clone());
-    let waits = async { relay.pull(&owner, &order).await.unwrap() };
+    let waits = async { relay.delivery.pull(&owner, &order).await.unwrap() };
     let began = tokio::time::Instant::now();
     let (pulled, key) = tokio::join!(waits, stage.opens(Binding::Code));
     assert_eq!(offers(&pulled.frames), [key.id]);
@@ -397,12 +397,14 @@ async fn a_wait_ends_with_what_is_new_and_a_newer_one_of_the_device_ends_an_olde
     assert!(stage.stored(&key).await.rang(), "what was listed was sent");
 
     let order = PullRequest { since: Some(pulled.state), wait, ..PullRequest::default() };
-    let older = async { relay.pull(&owner, &order).await.unwrap() };
+    let older = async { relay.delivery.pull(&owner, &order).await.unwrap() };
     let newer = async {
         tokio::time::sleep(SETTLES).await;
         let began = tokio::time::Instant::now();
-        let newer = relay.pull(&owner, &order);
-        tokio::join!(newer, async { stage.relay.relay.cancel(&key).await.unwrap() }).0.unwrap();
+        let newer = relay.delivery.pull(&owner, &order);
+        tokio::join!(newer, async { stage.relay.relay.ceremonies.cancel(&key).await.unwrap() })
+            .0
+            .unwrap();
         began
     };
     let shown = PullRequest { shown: vec![key.id], ..PullRequest::default() };
@@ -413,7 +415,7 @@ async fn a_wait_ends_with_what_is_new_and_a_newer_one_of_the_device_ends_an_olde
         panic!("{frames:?}")
     };
     assert_eq!(*ceremony_id, key.id);
-    assert_eq!(stage.relay.relay.census().pulling, 0);
+    assert_eq!(stage.relay.relay.gauges().pulling, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -453,7 +455,7 @@ async fn only_who_may_know_presence_sees_that_a_phone_was_woken() {
     stage.sleeper("ada", "adas").await;
     let key = stage.opens(Binding::Code).await;
     stage.pass(2_100).await;
-    let view = stage.relay.relay.view(&key).await.unwrap().unwrap();
+    let view = stage.relay.relay.ceremonies.view(&key).await.unwrap().unwrap();
     let numbers = |with_presence| {
         view.steps(with_presence).iter().map(|moment| moment.seq).collect::<Vec<_>>()
     };

@@ -1,10 +1,10 @@
-//! This node's copies of open ceremonies: what it opened, moved or looked at need not be read and
+//! This node's copies of open ceremonies: what it opened, advanced or looked at need not be read and
 //! parsed again.
 //!
 //! A copy is a record that was committed, at its revision, with the *pending* steps that followed on
 //! this node and are not committed yet. Its revision never goes back. Only the task that holds the
-//! ceremony's turn adds pending steps or commits them; a newer record takes the place of an
-//! older one and the pending steps are applied again to it.
+//! ceremony's turn adds pending steps or commits them; a newer record replaces an older one,
+//! and the pending steps are applied again to it.
 //!
 //! A copy decides nothing by itself where others write too: a commit does, by compare-and-set. Where
 //! this process alone writes, it is exact.
@@ -98,8 +98,8 @@ pub(super) struct CeremonyCopies {
     /// How many ends were committed here, by the hash of their keys. Changed and compared under the
     /// lock of an entry of `open`.
     ends: [AtomicU64; STRIPES],
-    /// Locked after an entry of `open`, never before; the oldest first. A look takes its end out, so
-    /// there are few.
+    /// Locked after an entry of `open`, never before; the oldest first. A look removes the end that it shows,
+    /// so there are few.
     ended: Mutex<VecDeque<(CeremonyKey, CeremonyCopy)>>,
 }
 

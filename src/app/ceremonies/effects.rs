@@ -27,16 +27,17 @@ impl Ceremonies {
                 let at_once = ceremony.request.binding == Binding::None;
                 self.dependencies().tasks.spawn("begin", async move {
                     fault_point::passing(Point::BeginInFlight);
-                    // The challenge of an opening that needs no code is what phones are shown of it.
-                    let shown = async {
+                    // Without a code, the challenge is the first that devices are shown, and must not
+                    // reach them before the 201 has left.
+                    let delay = async {
                         if at_once {
                             tokio::time::sleep(DELIVERY_DELAY).await;
                         }
                     };
-                    let (begun, ()) = tokio::join!(ceremonies.dependencies().fido.begin(request), shown);
+                    let (begun, ()) = tokio::join!(ceremonies.dependencies().fido.begin(request), delay);
                     fault_point::reached(Point::Begun);
                     let event = match begun {
-                        Ok(begun) => ceremonies.sealed(&key, attempt, begun),
+                        Ok(begun) => ceremonies.begun(&key, attempt, begun),
                         Err(fault) => {
                             // A user without a card is no fault that an operator could mend.
                             if fault.reason == Reason::NoCredential {
@@ -70,26 +71,26 @@ impl Ceremonies {
         }
     }
 
-    /// Hands in the ceremony's answer.
+    /// Has the FIDO2 server judge the ceremony's answer.
     pub(super) async fn judge(&self, ceremony: &Ceremony) -> Completion {
         let key = CeremonyKey::from(ceremony);
         let State::Verifying { challenge, answer, .. } = &ceremony.state else {
             tracing::error!(ceremony = %key.id, "a completion without an answer");
             return Verdict::NotAsked.into();
         };
-        let Some(session) = self.opened(&key, &challenge.session) else {
+        let Some(session) = self.decrypt_session(&key, &challenge.session) else {
             return Verdict::NotAsked.into();
         };
-        // What a FIDO2 server logs of an answer names its ceremony.
+        // What a FIDO2 server logs of an answer names the ceremony.
         let span = tracing::info_span!("complete", ceremony = %key.id);
         let (kind, left) = (ceremony.request.ceremony_type, self.time_left_ms(ceremony));
         let call = self.dependencies().fido.complete(kind, &session, &answer.credential, left);
         call.instrument(span).await
     }
 
-    /// What was begun, with its session sealed for this ceremony: so it is stored, and so it stays
-    /// until the completion call.
-    fn sealed(&self, key: &CeremonyKey, attempt: AttemptId, mut begun: Begun) -> Event {
+    /// The event of a challenge, with its session encrypted for this ceremony: in that form it is
+    /// stored until the completion call.
+    fn begun(&self, key: &CeremonyKey, attempt: AttemptId, mut begun: Begun) -> Event {
         match self.dependencies().encryptor.seal(&key.to_string(), begun.session.0.as_bytes()) {
             Ok(sealed) => {
                 begun.session = UpstreamSession(sealed);
@@ -102,7 +103,11 @@ impl Ceremonies {
         }
     }
 
-    fn opened(&self, key: &CeremonyKey, session: &UpstreamSession) -> Option<UpstreamSession> {
+    fn decrypt_session(
+        &self,
+        key: &CeremonyKey,
+        session: &UpstreamSession,
+    ) -> Option<UpstreamSession> {
         let opened = self.dependencies().encryptor.open(&key.to_string(), &session.0);
         let session = opened.ok().and_then(|bytes| String::from_utf8(bytes).ok());
         if session.is_none() {
@@ -129,9 +134,9 @@ impl Ceremonies {
         ceremony.request.deadline.millis_since(self.dependencies().clock.now())
     }
 
-    /// Brings a result home. A store that is down for a moment must not lose it: what the FIDO2
-    /// server said cannot be asked again. It gives up only when the ceremony's own limit is due,
-    /// after which the result would count as unknown anyway.
+    /// Advances the ceremony by a call's result, again while the store does not answer: the FIDO2
+    /// server cannot be asked twice. It gives up only when the ceremony's own limit is due, after
+    /// which the result would count as unknown anyway.
     async fn report(&self, key: &CeremonyKey, event: Event) {
         // Not by the wall clock, which may be set in the meantime.
         let give_up =

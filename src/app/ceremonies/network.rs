@@ -1,4 +1,4 @@
-//! The network that a browser's address belongs to: by it strangers are distinguished.
+//! The network of an address: strangers are told apart by that of their browser.
 
 use std::net::IpAddr;
 
@@ -31,7 +31,7 @@ impl Network {
     }
 }
 
-/// The address that an initiator names.
+/// The browser's address, as the initiator names it.
 fn address_of(context: Option<&BrowserContext>) -> Option<IpAddr> {
     let ip = context.and_then(|context| context.ip.as_ref())?;
     ip.as_str().parse::<IpAddr>().ok().map(|address| address.to_canonical())
@@ -51,22 +51,22 @@ const SHARED: [&str; 9] = [
     "::1/128",
 ];
 
-/// Compares the phone's address with that of the browser.
-pub(super) fn compare(phone: Option<IpAddr>, context: Option<&BrowserContext>) -> SameNetwork {
+/// Compares the device's address with that of the browser.
+pub(super) fn compare(device: Option<IpAddr>, context: Option<&BrowserContext>) -> SameNetwork {
     let is_shared = |address: &IpAddr| {
         let nets = SHARED.iter().filter_map(|net| net.parse::<IpNet>().ok());
         nets.into_iter().any(|net| net.contains(address))
     };
-    let phone = phone.map(|address| address.to_canonical());
-    let both = phone.zip(address_of(context));
-    let both = both.filter(|(phone, browser)| {
-        phone.is_ipv4() == browser.is_ipv4() && !is_shared(phone) && !is_shared(browser)
+    let device = device.map(|address| address.to_canonical());
+    let both = device.zip(address_of(context));
+    let both = both.filter(|(device, browser)| {
+        device.is_ipv4() == browser.is_ipv4() && !is_shared(device) && !is_shared(browser)
     });
     match both {
         None => SameNetwork::Unknown,
-        Some((phone, browser)) => {
+        Some((device, browser)) => {
             let of = |address| Network::of_address(Some(address));
-            if of(phone) == of(browser) { SameNetwork::Yes } else { SameNetwork::No }
+            if of(device) == of(browser) { SameNetwork::Yes } else { SameNetwork::No }
         }
     }
 }

@@ -64,7 +64,7 @@ impl OpenIndex {
         let request = &ceremony.request;
         let key = CeremonyKey::from(ceremony);
         let mut open = self.users.entry(user.clone()).or_default();
-        let (suppressed, unclaimed) = (ceremony.silent, ceremony.is_unclaimed());
+        let (suppressed, unclaimed) = (ceremony.suppressed, ceremony.is_unclaimed());
         if let Some(entry) = open.iter_mut().find(|entry| entry.key == key) {
             let was_unclaimed = std::mem::replace(&mut entry.unclaimed, unclaimed);
             if !unclaimed {
@@ -116,7 +116,7 @@ impl OpenIndex {
     pub(super) fn matches(&self, user: &UserKey, typed: &str) -> Vec<CodeMatch> {
         let Some(open) = self.users.get(user) else { return Vec::new() };
         let found = |entry: &&OpenEntry| {
-            // Each is compared, so that the time does not tell which.
+            // Each is compared, so that response time does not reveal which matched.
             let is_right = entry.code.as_ref().is_some_and(|code| code.matches(typed));
             is_right && entry.code_alone
         };

@@ -32,12 +32,12 @@ fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<End> {
         | Kind::Answered { .. }
         | Kind::Suppressed { .. } => return None,
     };
-    let (request, rang) = (&ceremony.request, !ceremony.silent && ceremony.rang());
+    let (request, rang) = (&ceremony.request, !ceremony.suppressed && ceremony.rang());
     let counts = match outcome {
         Outcome::Succeeded | Outcome::Denied => true,
-        Outcome::Expired => !ceremony.silent && !rang,
+        Outcome::Expired => !ceremony.suppressed && !rang,
         Outcome::Rejected | Outcome::Failed | Outcome::Cancelled | Outcome::Indeterminate => {
-            !ceremony.silent
+            !ceremony.suppressed
         }
     };
     counts.then(|| End {
@@ -187,10 +187,10 @@ mod tests {
             ceremony.history.iter().filter_map(end).collect()
         };
         let denied = (Outcome::Denied, Some(Reason::NotMe), UnixMillis(1_012_000));
-        assert!(ceremony.silent, "a \"no\" is heard also of what was suppressed");
+        assert!(ceremony.suppressed, "a \"no\" is heard also of what was suppressed");
         assert_eq!(ends(&ceremony), [denied]);
         let last = ceremony.history.len() - 1;
-        for (silent, outcome, reason, counts) in [
+        for (suppressed, outcome, reason, counts) in [
             (false, Outcome::Denied, Some(Reason::Declined), true),
             (false, Outcome::Succeeded, None, true),
             (false, Outcome::Failed, Some(Reason::WrongCode), true),
@@ -201,13 +201,13 @@ mod tests {
             (true, Outcome::Cancelled, None, false),
             (true, Outcome::Expired, Some(Reason::Deadline), false),
         ] {
-            ceremony.silent = silent;
+            ceremony.suppressed = suppressed;
             let device = Some(DeviceId::from_bytes([1; 16]));
             ceremony.history[last].device = device;
             ceremony.history[last].kind = Kind::Closed { outcome, reason };
-            assert_eq!(ends(&ceremony).len(), usize::from(counts), "{silent} {outcome:?}");
+            assert_eq!(ends(&ceremony).len(), usize::from(counts), "{suppressed} {outcome:?}");
         }
-        ceremony.silent = false;
+        ceremony.suppressed = false;
         ceremony
             .history
             .retain(|fact| !matches!(fact.kind, Kind::Sent | Kind::Woken | Kind::Delivered));

@@ -25,8 +25,8 @@ pub(crate) struct Recovery {
 }
 
 impl Recovery {
-    /// Takes up the next ceremony where the store says it stands, and gives it; none: all are taken
-    /// up, or the node stops.
+    /// Takes up the next ceremony as it is stored, and gives its key; none: all are taken up, or the
+    /// node stops.
     pub(crate) async fn next(&mut self) -> Option<CeremonyKey> {
         let key = self.take_up_next().await;
         if key.is_none() {

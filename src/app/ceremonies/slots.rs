@@ -131,43 +131,44 @@ impl OpenSlots {
         let network = Network::of(request.context.as_ref());
         let stranger = matches!(lane, Lane::Stranger).then_some(network);
         let share = |all: usize| (all.saturating_mul(STRANGERS_PERCENT) / 100).max(1);
-        let mut taken = self.clients.entry(client).or_default();
+        let mut client_slots = self.clients.entry(client).or_default();
         let leaving = self.leaving.load(Ordering::Relaxed);
-        let is_over = taken.strangers.saturating_sub(taken.leaving.len())
+        let is_over = client_slots.strangers.saturating_sub(client_slots.leaving.len())
             >= share(limits.per_client)
             || self.strangers.load(Ordering::Relaxed).saturating_sub(leaving)
                 >= share(limits.per_node);
         let evicted = match stranger {
-            Some(_) if is_over => taken.take_oldest_of_the_crowd(),
+            Some(_) if is_over => client_slots.take_oldest_of_the_crowd(),
             Some(_) | None => None,
         };
         // An evicted ceremony gives its own slot back when it ends, in a moment.
         let leaving = leaving + usize::from(evicted.is_some());
-        let full = if taken.all.saturating_sub(taken.leaving.len()) >= limits.per_client {
-            Some(OpenLimitReached::Client)
-        } else {
-            let most = limits.per_node.saturating_add(leaving);
-            let within = |all: usize| (all < most).then_some(all + 1);
-            let added = self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
-            added.is_err().then_some(OpenLimitReached::Node)
-        };
+        let full =
+            if client_slots.all.saturating_sub(client_slots.leaving.len()) >= limits.per_client {
+                Some(OpenLimitReached::Client)
+            } else {
+                let most = limits.per_node.saturating_add(leaving);
+                let within = |all: usize| (all < most).then_some(all + 1);
+                let added = self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
+                added.is_err().then_some(OpenLimitReached::Node)
+            };
         if let Some(full) = full {
-            let is_first = taken.all == 0;
+            let is_first = client_slots.all == 0;
             if let Some((network, key)) = evicted {
-                taken.put_back(network, key);
+                client_slots.put_back(network, key);
             }
-            drop(taken);
+            drop(client_slots);
             if is_first {
-                self.clients.remove_if(&client, |_, taken| taken.all == 0);
+                self.clients.remove_if(&client, |_, client_slots| client_slots.all == 0);
             }
             return Err(full);
         }
-        taken.all += 1;
+        client_slots.all += 1;
         if let Some(network) = stranger {
-            taken.strangers += 1;
+            client_slots.strangers += 1;
             self.strangers.fetch_add(1, Ordering::Relaxed);
             let key = CeremonyKey { tenant: request.tenant.clone(), id };
-            taken.unclaimed.entry(network).or_default().push_back(key);
+            client_slots.unclaimed.entry(network).or_default().push_back(key);
         }
         vacant.insert(Slot { client, stranger, is_counted: false });
         Ok(evicted.map(|(network, key)| {
@@ -179,10 +180,10 @@ impl OpenSlots {
     /// Lets an evicted ceremony keep its slot: the one that was to take it was not stored.
     fn restore(&self, evicted: Evicted) {
         let Evicted { key, client, network } = evicted;
-        if let Some(mut taken) = self.clients.get_mut(&client)
-            && taken.leaving.contains(&key.id)
+        if let Some(mut client_slots) = self.clients.get_mut(&client)
+            && client_slots.leaving.contains(&key.id)
         {
-            taken.put_back(network, key);
+            client_slots.put_back(network, key);
             self.leaving.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -198,9 +199,9 @@ impl OpenSlots {
         }
         let slot = self.slots.get(&request.id).map(|slot| (slot.client, slot.stranger));
         if let Some((client, Some(network))) = slot
-            && let Some(mut taken) = self.clients.get_mut(&client)
+            && let Some(mut client_slots) = self.clients.get_mut(&client)
         {
-            taken.forget(network, request.id);
+            client_slots.forget(network, request.id);
         }
     }
 
@@ -227,16 +228,16 @@ impl OpenSlots {
         if stranger.is_some() {
             self.strangers.fetch_sub(1, Ordering::Relaxed);
         }
-        self.clients.remove_if_mut(&client, |_, taken| {
-            taken.all = taken.all.saturating_sub(1);
-            if taken.leaving.remove(&ceremony) {
+        self.clients.remove_if_mut(&client, |_, client_slots| {
+            client_slots.all = client_slots.all.saturating_sub(1);
+            if client_slots.leaving.remove(&ceremony) {
                 self.leaving.fetch_sub(1, Ordering::Relaxed);
             }
             if let Some(network) = stranger {
-                taken.strangers = taken.strangers.saturating_sub(1);
-                taken.forget(network, ceremony);
+                client_slots.strangers = client_slots.strangers.saturating_sub(1);
+                client_slots.forget(network, ceremony);
             }
-            taken.all == 0
+            client_slots.all == 0
         });
     }
 

@@ -1,5 +1,5 @@
 //! A browser's `User-Agent`, reduced to words of this file. An attacker who opens a ceremony under a
-//! victim's name chooses that header; the victim's phone shows none of it beside a bank's name.
+//! victim's name chooses that header; the victim's device shows none of it beside a bank's name.
 
 /// What is shown, and the words that stand for it. The first that fits counts: most browsers also
 /// name those that they descend from.

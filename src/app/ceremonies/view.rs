@@ -25,7 +25,7 @@ pub struct CeremonySnapshot {
     pub binding: Binding,
     /// Whether pages see presence. Ceremonies of earlier versions have none: there all pages did.
     pub show_delivery: Option<bool>,
-    /// Whether phone and browser were in one network, where that is compared.
+    /// Whether device and browser were in one network, where that is compared.
     pub same_network: Option<SameNetwork>,
     pub deadline: UnixMillis,
     /// What the page shows until a device has claimed the ceremony.

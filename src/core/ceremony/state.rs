@@ -258,8 +258,8 @@ pub struct Ceremony {
     pub request: Request,
     /// No phone rings for it: it waits for its deadline like one whose phones are away, so that its
     /// opener cannot tell. A code that is typed on a phone finds it all the same.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub silent: bool,
+    #[serde(rename = "silent", skip_serializing_if = "std::ops::Not::not")]
+    pub suppressed: bool,
     /// Whether the phone that took it up and the browser were in one network, where that is compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_network: Option<SameNetwork>,
@@ -294,7 +294,7 @@ impl Ceremony {
         if self.request.device_id.is_some_and(|only| only != device) {
             return Prompt::Nothing;
         }
-        if self.silent && self.is_unclaimed() {
+        if self.suppressed && self.is_unclaimed() {
             return Prompt::Nothing;
         }
         match &self.state {

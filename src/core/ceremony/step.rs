@@ -27,7 +27,7 @@ impl Ceremony {
             Binding::Code => State::Offered { code, wrong_codes: 0 },
             Binding::None => State::Preparing { attempt, device: None },
         };
-        Self { request, silent: suppressed.is_some(), same_network: None, history, state }
+        Self { request, suppressed: suppressed.is_some(), same_network: None, history, state }
     }
 
     /// The call that the present state asks for, at first and after a restart. Never a completion:
@@ -55,7 +55,7 @@ impl Ceremony {
     /// One line for each event.
     fn apply(&mut self, now: UnixMillis, event: Event) -> Came {
         // What no device was asked for can be claimed by its code, and nothing else.
-        if self.silent && self.is_unclaimed() && is_about_a_card(&event) {
+        if self.suppressed && self.is_unclaimed() && is_about_a_card(&event) {
             return refused(Refusal::AlreadyClosed);
         }
         match event {

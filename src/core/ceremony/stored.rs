@@ -13,8 +13,8 @@ use super::state::{Ceremony, Request, State};
 #[derive(Deserialize)]
 pub(super) struct Stored {
     request: Request,
-    #[serde(default)]
-    silent: bool,
+    #[serde(default, rename = "silent")]
+    suppressed: bool,
     #[serde(default)]
     same_network: Option<SameNetwork>,
     #[serde(default)]
@@ -30,7 +30,7 @@ impl From<Stored> for Ceremony {
         let history = if stored.history.is_empty() { history_of(&stored) } else { stored.history };
         Self {
             request: stored.request,
-            silent: stored.silent,
+            suppressed: stored.suppressed,
             same_network: stored.same_network,
             history,
             state: stored.state,
@@ -53,7 +53,7 @@ fn history_of(stored: &Stored) -> Vec<Fact> {
     let last = stored.progress.last().map_or(stored.request.opened_at, |entry| entry.at);
     let mut internal: Vec<_> =
         (1..=wrong_codes).map(|nth| fact(last, Kind::WrongCode { nth })).collect();
-    if stored.silent {
+    if stored.suppressed {
         internal.push(fact(last, Kind::Suppressed { why: None }));
     }
     let steps = stored.progress.iter().filter_map(|entry| step(stored, entry.step, entry.at));

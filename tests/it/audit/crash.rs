@@ -21,7 +21,7 @@ use crate::support::bare_relay::BareRelay;
 pub(super) const PHONE: DeviceId = DeviceId::from_bytes([9; 16]);
 
 pub(super) async fn drive(relay: &BareRelay, key: &CeremonyKey, event: Event) {
-    relay.relay.drive(key, event).await.unwrap();
+    relay.relay.ceremonies.advance(key, event).await.unwrap();
 }
 
 async fn answer(relay: &BareRelay, key: &CeremonyKey, attempt: AttemptId) {

@@ -46,7 +46,7 @@ async fn changes(bench: &Bench, watchers: usize) -> Counts {
         for event in
             [Event::Sent { device }, Event::Acked { device, of: AckOf::Offer }, Event::Cancel]
         {
-            bench.relay.running.relay().drive(&key, event).await.unwrap();
+            bench.relay.running.relay().ceremonies.advance(&key, event).await.unwrap();
         }
         before
     };

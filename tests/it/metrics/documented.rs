@@ -61,7 +61,7 @@ async fn woken(relay: &TestRelay, id: CeremonyId) {
     let relay = relay.running.relay();
     relay.dependencies().counts.wake("fcm", "taken");
     for event in [Event::Woken { device }, Event::Acked { device, of: AckOf::Offer }] {
-        relay.drive(&key, event).await.unwrap();
+        relay.ceremonies.advance(&key, event).await.unwrap();
     }
 }
 
@@ -90,7 +90,7 @@ pub(super) async fn eventful() -> String {
             tenant: fido_relay_proto::TenantId::default(),
             id: opened.id,
         };
-        relay.running.relay().drive(&key, wrong).await.unwrap();
+        relay.running.relay().ceremonies.advance(&key, wrong).await.unwrap();
     }
 
     text(&relay).await

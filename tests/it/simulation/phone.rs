@@ -125,8 +125,8 @@ impl SimPhone {
             memory.connection = Some(Arc::clone(&connection));
             connection
         };
-        for open in relay.attach(&connection, &any_key()).await {
-            relay.show_again(&open, &connection).await;
+        for open in relay.delivery.attach(&connection, &any_key()).await {
+            relay.delivery.show_again(&open, &connection).await;
         }
         self.listen(connection, relay, tasks, manners).await;
     }
@@ -135,7 +135,7 @@ impl SimPhone {
     pub(super) fn vanish(&self, relay: &Relay) {
         let connection = self.memory.lock().unwrap().connection.take();
         if let Some(connection) = connection {
-            relay.detach(&connection);
+            relay.delivery.detach(&connection);
             connection.close(fido_relay::core::session::CloseReason::PeerClosed);
         }
     }
@@ -153,7 +153,7 @@ impl SimPhone {
                 // Its key stays the same here.
                 ConnectionAction::Renew => {}
                 ConnectionAction::Close(_) => {
-                    relay.detach(&connection);
+                    relay.delivery.detach(&connection);
                     let mut memory = self.memory.lock().unwrap();
                     if memory.connection.as_ref().is_some_and(|own| own.id() == connection.id()) {
                         memory.connection = None;
@@ -167,7 +167,7 @@ impl SimPhone {
                     let frame = RelayFrame::decode(&outgoing.text).unwrap();
                     let reaction = Arc::clone(&self).hears(frame);
                     if let Some(ceremony) = outgoing.sent {
-                        relay.sent(&connection, ceremony).await;
+                        relay.delivery.sent(&connection, ceremony).await;
                     }
                     if let Some((ceremony, attempt)) = reaction {
                         let acts = Arc::clone(&self).acts(
@@ -379,11 +379,12 @@ impl SimPhone {
             if !self.memory.lock().unwrap().pulls {
                 return None;
             }
-            let reply = relay.receive_pulled(&self.owner, [192, 0, 2, 7].into(), frame).await;
+            let reply =
+                relay.delivery.receive_pulled(&self.owner, [192, 0, 2, 7].into(), frame).await;
             // An app that is asleep again hears no answer.
             return reply.filter(|_| self.memory.lock().unwrap().pulls);
         };
-        let reply = relay.receive(&connection, frame).await;
+        let reply = relay.delivery.receive(&connection, frame).await;
         // An answer to a socket that is gone is heard by nobody.
         let still = self.connection().is_some_and(|own| own.id() == connection.id());
         reply.filter(|_| still)

@@ -207,7 +207,7 @@ impl Play {
         }
         self.world.set_faults(HEALED);
         self.world.set_outage(None);
-        relay.recovered().await;
+        relay.ceremonies.recovered().await;
         pause(3_000).await;
         // Where no notice is lost, who stayed must show the same as who returns.
         let stay = self.climate == Climate::Calm && self.world.happens(700);
@@ -263,7 +263,7 @@ impl Play {
             fido: Arc::clone(&self.fido) as _,
             cards: None,
             clock: Arc::clone(&self.world) as _,
-            sealer: Encryptor::new(&[7; 32]).unwrap(),
+            encryptor: Encryptor::new(&[7; 32]).unwrap(),
             journal: crate::support::journal(),
             recording: crate::support::recording(),
             push: Some(push),
@@ -304,7 +304,7 @@ impl Play {
                 }
                 let relay = relay.clone();
                 tasks.spawn_bare(async move {
-                    drop(relay.drive(&key(id), Step::Cancel).await);
+                    drop(relay.ceremonies.advance(&key(id), Step::Cancel).await);
                 });
             }
             (60..70, Some(id)) => self.read(relay, tasks, id),
@@ -421,7 +421,7 @@ impl Play {
             for _ in 0..3 {
                 let order =
                     OpenRequest { request: request.clone(), idempotency: idempotency.clone() };
-                match relay.open(order).await {
+                match relay.ceremonies.open(order).await {
                     Ok(ceremony) => {
                         let (id, of) = (ceremony.id, ceremony.client_id);
                         if let Some(code) = &ceremony.code {
@@ -441,7 +441,7 @@ impl Play {
         let (relay, world) = (relay.clone(), Arc::clone(&self.world));
         tasks.spawn_bare(async move {
             let asked = world.events();
-            if let Ok(found) = relay.load(&key(id)).await {
+            if let Ok(found) = relay.ceremonies.load(&key(id)).await {
                 let outcome = found.as_deref().and_then(Ceremony::closed).map(|end| end.outcome);
                 world.tell(Event::Read { ceremony: id, outcome, found: found.is_some(), asked });
             }
@@ -450,7 +450,7 @@ impl Play {
 
     /// Nothing goes wrong any more, everybody is there, and every deadline passes.
     async fn heal(&self, relay: &Relay, fresh: bool) {
-        relay.recovered().await;
+        relay.ceremonies.recovered().await;
         pause(2_000).await;
         self.world.tell(Event::Healed { fresh });
         let last = self.look_at_phones();
@@ -462,14 +462,14 @@ impl Play {
             phone.vanish(relay);
         }
         pause(1_000).await;
-        let mut left = relay.census();
+        let mut left = relay.gauges();
         // A deadline that was set by a clock gone ahead is the last to go; nothing else may wait.
         for _ in 0..120 {
             if left.deadlines == 0 {
                 break;
             }
             pause(60_000).await;
-            left.deadlines = relay.census().deadlines;
+            left.deadlines = relay.gauges().deadlines;
         }
         *self.left.lock().unwrap() = Some(left);
     }

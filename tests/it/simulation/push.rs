@@ -116,7 +116,7 @@ async fn pull(phone: Arc<SimPhone>, relay: &Relay, tasks: &Tasks, manners: Manne
     let mut order = PullRequest::default();
     for _ in 0..LOOKS {
         order.shown = phone.prompts();
-        let pulled = relay.pull(&phone.owner, &order).await;
+        let pulled = relay.delivery.pull(&phone.owner, &order).await;
         if phone.connection().is_some() {
             break;
         }

@@ -148,7 +148,7 @@ impl BareRelay {
             fido: Arc::clone(&fido) as Arc<dyn Fido>,
             cards: None,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            sealer: Encryptor::new(&[7; 32]).unwrap(),
+            encryptor: Encryptor::new(&[7; 32]).unwrap(),
             journal: crate::support::journal(),
             recording,
             push,
@@ -156,7 +156,7 @@ impl BareRelay {
             tasks: Tasks::default(),
         };
         let relay = Relay::start(world, bounds);
-        relay.recovered().await;
+        relay.ceremonies.recovered().await;
         Self { relay, clock, fido, store }
     }
 
@@ -205,7 +205,7 @@ impl BareRelay {
         let mut request = self.request(binding);
         request.username = Username::new(username).unwrap();
         let order = OpenRequest { request, idempotency };
-        CeremonyKey::from(&self.relay.open(order).await.unwrap())
+        CeremonyKey::from(&self.relay.ceremonies.open(order).await.unwrap())
     }
 
     /// Waits until the ceremony's state gives what is looked for.
@@ -214,9 +214,9 @@ impl BareRelay {
         key: &CeremonyKey,
         looked_for: impl Fn(&Ceremony) -> Option<T>,
     ) -> T {
-        let mut watch = self.relay.watch(key);
+        let mut watch = self.relay.delivery.watch(key);
         loop {
-            let ceremony = self.relay.load(key).await.unwrap().unwrap();
+            let ceremony = self.relay.ceremonies.load(key).await.unwrap().unwrap();
             if let Some(found) = looked_for(&ceremony) {
                 return found;
             }

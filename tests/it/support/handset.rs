@@ -73,8 +73,8 @@ impl Handset {
             None => connection,
         };
         let connection = Arc::new(connection);
-        for key in relay.relay.attach(&connection, &device.jwk).await {
-            relay.relay.show_again(&key, &connection).await;
+        for key in relay.relay.delivery.attach(&connection, &device.jwk).await {
+            relay.relay.delivery.show_again(&key, &connection).await;
         }
         Self { device, connection }
     }
@@ -88,13 +88,13 @@ impl Handset {
 
     /// The same phone on a new socket; the old one has died.
     pub(crate) async fn reconnects(self, relay: &BareRelay) -> Self {
-        relay.relay.detach(&self.connection);
+        relay.relay.delivery.detach(&self.connection);
         Self::attach(relay, self.device).await
     }
 
     /// Its socket dies.
     pub(crate) fn leaves(self, relay: &BareRelay) -> Device {
-        relay.relay.detach(&self.connection);
+        relay.relay.delivery.detach(&self.connection);
         self.device
     }
 
@@ -108,7 +108,7 @@ impl Handset {
         let mut seen = Vec::new();
         while let ConnectionAction::Write(outgoing) = self.connection.next() {
             if let Some(ceremony) = outgoing.sent {
-                relay.relay.sent(&self.connection, ceremony).await;
+                relay.relay.delivery.sent(&self.connection, ceremony).await;
             }
             seen.push(RelayFrame::decode(&outgoing.text).unwrap());
         }
@@ -133,7 +133,7 @@ impl Handset {
     }
 
     pub(crate) async fn sends(&self, relay: &BareRelay, frame: DeviceFrame) -> Option<RelayFrame> {
-        relay.relay.receive(&self.connection, frame).await
+        relay.relay.delivery.receive(&self.connection, frame).await
     }
 
     pub(crate) async fn types(

@@ -51,7 +51,7 @@ pub(crate) fn recording() -> watch::Receiver<Ability> {
 /// A person who never tires: for tests that ask more of one user in a second than anybody would in
 /// a day. The rules themselves have tests of their own.
 pub(crate) fn patient() -> RelayLimits {
-    let attention = Policy {
+    let prompts = Policy {
         live: usize::MAX,
         ringing: usize::MAX,
         free_prompts: u32::MAX,
@@ -64,7 +64,7 @@ pub(crate) fn patient() -> RelayLimits {
         wrong_codes_in_a_row: u32::MAX,
         same_network: false,
     };
-    RelayLimits { attention, ..RelayLimits::default() }
+    RelayLimits { prompts, ..RelayLimits::default() }
 }
 
 /// [`patient`] as a configuration.

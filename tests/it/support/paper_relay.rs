@@ -211,7 +211,7 @@ impl PaperRelay {
             fido: metrics.upstream(Arc::clone(&fido) as Arc<dyn Fido>),
             cards: None,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            sealer: Encryptor::new(&[7; 32]).unwrap(),
+            encryptor: Encryptor::new(&[7; 32]).unwrap(),
             journal: crate::support::journal(),
             recording: crate::support::recording(),
             push: None,
@@ -219,7 +219,7 @@ impl PaperRelay {
             tasks: Tasks::default(),
         };
         let relay = Relay::start(world, bounds);
-        relay.recovered().await;
+        relay.ceremonies.recovered().await;
         let settings = edge::Settings {
             tenant: TenantId::default(),
             network_in_result: true,

@@ -82,7 +82,7 @@ impl Paper {
     }
 
     async fn drive(&self, opened: &OpenedCeremony, event: Event) {
-        self.relay.relay.drive(&key(opened), event).await.unwrap();
+        self.relay.relay.ceremonies.advance(&key(opened), event).await.unwrap();
     }
 
     /// What happened before.
@@ -203,7 +203,7 @@ async fn heard_of(user: User) -> Vec<Vec<Heard>> {
     let everybody = bearers.iter().flat_map(|bearer| Road::ALL.map(|road| (*bearer, road)));
     let watching = everybody.map(|(bearer, road)| paper.watch(road, &id, bearer, began));
     let (heard, ()) = join(join_all(watching), paper.play(user, &opened, began)).await;
-    let ceremony = paper.relay.relay.load(&key(&opened)).await.unwrap().unwrap();
+    let ceremony = paper.relay.relay.ceremonies.load(&key(&opened)).await.unwrap().unwrap();
     let reached = ceremony.progress().filter(|entry| entry.step.tells_presence()).count();
     let expected = match user {
         User::Unknown | User::Muted | User::Suppressed => 0,
@@ -366,7 +366,7 @@ async fn webhooks_bodies_and_a_restart_tell_nothing_of_a_phone_that_has_the_prom
         format!("{headers:?} {body}")
     });
     let stop = async {
-        while stage.relay.running.relay().census().watched < users.len() {
+        while stage.relay.running.relay().gauges().watched < users.len() {
             tokio::task::yield_now().await;
         }
         stage.relay.running.tasks().stopping().cancel();

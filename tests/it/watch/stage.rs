@@ -121,21 +121,21 @@ impl Stage {
         let mut order = OpenRequest::new(asker, body, None, "localhost".into(), now);
         order.request.deadline = now.plus_millis(life_ms);
         order.request.show_delivery = show_delivery;
-        let CeremonySnapshot { id, tenant, code, .. } = relay.open(order).await.unwrap();
-        let keys = Keys::load_or_make(&*world.store, &world.sealer).await.unwrap();
+        let CeremonySnapshot { id, tenant, code, .. } = relay.ceremonies.open(order).await.unwrap();
+        let keys = Keys::load_or_make(&*world.store, &world.encryptor).await.unwrap();
         let ticket = Tickets::new(&keys).issue(&tenant, id);
         Opened { id, ticket, code: code.map(|code| code.0) }
     }
 
     pub(super) async fn drive(&self, id: CeremonyId, event: Event) {
         let key = CeremonyKey { tenant: TenantId::default(), id };
-        self.relay.running.relay().drive(&key, event).await.unwrap();
+        self.relay.running.relay().ceremonies.advance(&key, event).await.unwrap();
     }
 
     /// The steps that the record has.
     pub(super) async fn progress(&self, id: CeremonyId) -> Vec<Step> {
         let key = CeremonyKey { tenant: TenantId::default(), id };
-        let ceremony = self.relay.running.relay().load(&key).await.unwrap().unwrap();
+        let ceremony = self.relay.running.relay().ceremonies.load(&key).await.unwrap().unwrap();
         ceremony.progress().map(|entry| entry.step).collect()
     }
 
@@ -143,9 +143,9 @@ impl Stage {
     pub(super) async fn challenged(&self, id: CeremonyId) -> AttemptId {
         let key = CeremonyKey { tenant: TenantId::default(), id };
         let relay = self.relay.running.relay();
-        let mut watch = relay.watch(&key);
+        let mut watch = relay.delivery.watch(&key);
         loop {
-            let ceremony = relay.load(&key).await.unwrap().unwrap();
+            let ceremony = relay.ceremonies.load(&key).await.unwrap().unwrap();
             if let State::Challenged(challenge) = &ceremony.state {
                 return challenge.attempt;
             }

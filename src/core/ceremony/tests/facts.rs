@@ -131,7 +131,7 @@ fn the_last_wrong_code_is_two_facts_and_an_expiry_is_one_that_is_nobodys() {
 fn a_suppression_is_a_fact_with_its_rule() {
     let opened = open_silent(Binding::Code);
     let kind = |why| Kind::Suppressed { why: Some(why) };
-    assert!(opened.silent);
+    assert!(opened.suppressed);
     assert_eq!(opened.history[1], Fact { at: OPENED, device: None, kind: kind(Why::Hour) });
     assert_eq!(opened.progress().count(), 1, "watchers are not told");
 }

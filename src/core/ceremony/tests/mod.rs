@@ -103,7 +103,7 @@ pub(crate) fn with_every_kind() -> Ceremony {
     }
     let kind = Kind::Suppressed { why: Some(Why::Hour) };
     ceremony.history.push(Fact { at: at.plus_millis(1000), device: None, kind });
-    ceremony.silent = true;
+    ceremony.suppressed = true;
     ceremony.step(at.plus_millis(3000), decline(TABLET, DeclineReason::NotMe));
     ceremony
 }

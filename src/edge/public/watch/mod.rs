@@ -3,7 +3,7 @@
 //! ```text
 //!                                      ┌─▶ GET …/{id}?wait=    what stands, once
 //!        subscribe → look → wait ──────┼─▶ GET …/{id}/events   server-sent events
-//!    (relay::watchers)  (sight)        └─▶ GET …/{id}/socket   text frames
+//!    (delivery::watchers)(sight)       └─▶ GET …/{id}/socket   text frames
 //! ```
 //! An event's number is that of its kind of step, and what follows it is a matter of the stored
 //! history, so a watcher may leave one road at any event and go on by another, at another node, or

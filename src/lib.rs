@@ -3,20 +3,21 @@
 //!
 //! An event enters at an edge ([`edge`]), moves one ceremony one step in a pure function
 //! ([`core::ceremony`]), the new state is saved, and only then are the resulting effects performed
-//! ([`relay`]); their results are events again.
+//! ([`app::ceremonies`]); their results are events again.
 
 pub mod app;
 pub mod backends;
 pub mod cli;
 pub mod config;
 pub mod core;
+pub mod delivery;
 pub mod edge;
 pub mod fault_point;
 pub mod journal;
 pub mod metrics;
+pub mod node;
 pub mod phone;
 pub mod ports;
-pub mod relay;
 pub mod rfc3339;
 pub mod schema;
 pub mod security;

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use url::Url;
 
 use crate::app::audit::Audit;
+use crate::app::ceremonies;
 use crate::app::webhooks::Webhooks;
 use crate::app::{App, pairings};
 use crate::backends::embedded::{LocalBus, RevocationList, RevocationsError, SystemClock};
@@ -33,8 +34,8 @@ use crate::edge::operator::{self, Admin};
 use crate::edge::{self, Edge};
 use crate::journal;
 use crate::metrics::Metrics;
+use crate::node::{Dependencies, Relay, RelayLimits};
 use crate::ports::{Ability, Bus, Clock, DueRule, Push, Store, StoreError};
-use crate::relay::{self, Bounds, Dependencies, Relay};
 use crate::security::encryption::{EncryptError, Encryptor};
 use crate::security::keys::Keys;
 use crate::security::refusals::Refusals;
@@ -293,7 +294,7 @@ async fn prepare_on(
         cards,
         store,
         revocations,
-        sealer,
+        encryptor: sealer,
         bus,
         fido: metrics.upstream(fido),
         clock,
@@ -303,9 +304,9 @@ async fn prepare_on(
         counts: metrics.ceremonies(),
         tasks: tasks.clone(),
     };
-    let bounds = Bounds {
+    let bounds = RelayLimits {
         open: pace::open_limits(&config.limits.rates),
-        attention: app.prompts.clone(),
+        prompts: app.prompts.clone(),
         wake_after: config.push.after,
     };
     let relay = Relay::start(world, bounds);
@@ -385,7 +386,7 @@ impl Running {
     pub async fn stop(self) -> bool {
         self.tasks.draining().cancel();
         let drain = self.config.limits.drain;
-        drop(tokio::time::timeout(drain, self.relay.registry().emptied()).await);
+        drop(tokio::time::timeout(drain, self.relay.delivery.registry().emptied()).await);
         let ended = self.tasks.stop(STOP_LIMIT).await;
         match self.audit {
             // Last, when nobody is left who could tell it anything.
@@ -411,7 +412,7 @@ fn recording(audit: Option<&Audit>) -> watch::Receiver<Ability> {
 #[must_use]
 pub fn due_rules() -> Vec<DueRule> {
     let others = [pairings::DUE, event_ticket::DUE, client_assertion::DUE];
-    relay::DUE.into_iter().chain(others).chain(crate::app::webhooks::DUE).collect()
+    ceremonies::DUE.into_iter().chain(others).chain(crate::app::webhooks::DUE).collect()
 }
 
 /// A URL as others are put behind it.

@@ -7,9 +7,11 @@
 
 pub mod audit;
 pub mod cards;
+pub mod ceremonies;
 pub mod clients;
 pub mod devices;
 pub mod pairings;
+pub mod retention;
 #[cfg(test)]
 mod tests;
 pub mod users;

@@ -24,8 +24,8 @@ use self::public::watch::Places;
 use crate::app::App;
 use crate::core::session;
 use crate::metrics::Metrics;
+use crate::node::Relay;
 use crate::ports::{Certify, StoreError};
-use crate::relay::Relay;
 use crate::security::access_token::AccessTokens;
 use crate::security::browsers::Browsers;
 use crate::security::clients::Clients;
@@ -122,7 +122,8 @@ impl Edge {
         certify: Option<Arc<dyn Certify>>,
     ) -> Result<Self, StoreError> {
         let keys =
-            Keys::load_or_make(&*relay.dependencies().store, &relay.dependencies().sealer).await?;
+            Keys::load_or_make(&*relay.dependencies().store, &relay.dependencies().encryptor)
+                .await?;
         let results = ResultSigner::new(&keys, &settings.public_url, settings.network_in_result)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let records = RecordSigner::new(&keys, &settings.public_url)

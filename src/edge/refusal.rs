@@ -5,9 +5,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fido_relay_proto::{Problem, ProblemCode};
 
+use crate::app::ceremonies::{AdvanceError, OpenError, OpenLimitReached};
 use crate::edge::listener::Refused;
 use crate::ports::StoreError;
-use crate::relay::{DriveError, Full, OpenError};
 use crate::security::limits::TooFast;
 use crate::security::random;
 
@@ -101,11 +101,11 @@ impl From<TooFast> for Refusal {
     }
 }
 
-impl From<DriveError> for Refusal {
-    fn from(error: DriveError) -> Self {
+impl From<AdvanceError> for Refusal {
+    fn from(error: AdvanceError) -> Self {
         match error {
-            DriveError::NotFound => ProblemCode::NotFound.into(),
-            DriveError::Unavailable(error) => {
+            AdvanceError::NotFound => ProblemCode::NotFound.into(),
+            AdvanceError::Unavailable(error) => {
                 tracing::error!(error, "the store refused");
                 ProblemCode::Unavailable.into()
             }
@@ -117,8 +117,8 @@ impl From<OpenError> for Refusal {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Mismatch => ProblemCode::IdempotencyMismatch.into(),
-            OpenError::Full(Full::Client) => ProblemCode::TooManyRequests.into(),
-            OpenError::Full(Full::Node) => ProblemCode::Unavailable.into(),
+            OpenError::Full(OpenLimitReached::Client) => ProblemCode::TooManyRequests.into(),
+            OpenError::Full(OpenLimitReached::Node) => ProblemCode::Unavailable.into(),
             OpenError::Unavailable(error) => error.into(),
         }
     }

@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 
 use super::{StartError, listening};
+use crate::app::ceremonies::OpenLimits;
 use crate::config::{Config, Limits, RateLimits};
 use crate::edge::listener::{self, Listener};
 use crate::edge::{self, Edge};
-use crate::relay::{Dependencies, OpenLimits};
+use crate::node::Dependencies;
 use crate::security::limits::Rates;
 
 /// A device may ask over HTTP as often as it may send frames over its socket.

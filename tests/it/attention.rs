@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::config::{Config, Prompts};
+use fido_relay::node::RelayLimits;
 use fido_relay::ports::{Bucket, Store};
-use fido_relay::relay::Bounds;
 use fido_relay_proto::device::{DeclineReason, FrameErrorCode};
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony};
 use fido_relay_proto::{Outcome, Phase, Reason, RelayFrame};
@@ -122,8 +122,8 @@ async fn a_fourth_prompt_is_shown_to_nobody_and_its_opener_cannot_tell() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_ceremony_expires_like_one_whose_phone_is_away() {
     for binding in ["code", "none"] {
-        let mut bounds = Bounds::default();
-        bounds.attention.live = 1;
+        let mut bounds = RelayLimits::default();
+        bounds.prompts.live = 1;
         let relay = PaperRelay::start_within(bounds).await;
         let mut ends = Vec::new();
         for nth in 1..=4 {
@@ -364,7 +364,7 @@ async fn an_alarm_that_was_stored_but_not_counted_counts_when_the_relay_starts()
     let clock = Arc::new(fido_relay::backends::embedded::SystemClock);
     let ground = fido_relay::serve::ServerDependencies { store, clock };
     let running = fido_relay::serve::start_on(ground, config, listener).await.unwrap();
-    running.relay().recovered().await;
+    running.relay().ceremonies.recovered().await;
     let mut ada = WirePhone::connect(ada.paired.clone()).await;
     opens(&bank, "password").await;
     ada.hears_nothing().await;

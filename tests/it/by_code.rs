@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use fido_relay::app::ceremonies::{CeremonyKey, OpenLimits, OpenRequest};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::{Ceremony, State};
 use fido_relay::core::prompt_limits::{BrowserHash, Policy};
+use fido_relay::node::RelayLimits;
 use fido_relay::ports::Clock as _;
-use fido_relay::relay::{Bounds, CeremonyKey, OpenLimits, OpenRequest};
 use fido_relay_proto::device::FrameErrorCode;
 use fido_relay_proto::http::BrowserContext;
 use fido_relay_proto::life::PriorAuth;
@@ -43,10 +44,15 @@ async fn relay() -> BareRelay {
 
 async fn relay_with(change: impl FnOnce(&mut Policy)) -> BareRelay {
     let open = OpenLimits { per_client: 100_000, per_node: 100_000 };
-    let mut attention = Policy::default();
-    change(&mut attention);
+    let mut prompts = Policy::default();
+    change(&mut prompts);
     let (store, recording) = (Arc::new(MemoryStore::new()), crate::support::recording());
-    BareRelay::start_within(store, recording, Bounds { open, attention, ..Bounds::default() }).await
+    BareRelay::start_within(
+        store,
+        recording,
+        RelayLimits { open, prompts, ..RelayLimits::default() },
+    )
+    .await
 }
 
 async fn opens(relay: &BareRelay, page: Page<'_>) -> Opened {
@@ -57,13 +63,14 @@ async fn opens(relay: &BareRelay, page: Page<'_>) -> Opened {
     request.context = Some(BrowserContext { ip, ..BrowserContext::default() });
     request.browser = page.browser.map(|browser| BrowserHash(browser.to_owned()));
     (request.device_id, request.code_alone) = (page.device, !page.not_alone);
-    let view = relay.relay.open(OpenRequest { request, idempotency: None }).await.unwrap();
+    let view =
+        relay.relay.ceremonies.open(OpenRequest { request, idempotency: None }).await.unwrap();
     Opened { key: CeremonyKey::from(&view), code: view.code.unwrap().0 }
 }
 
 async fn stored(relay: &BareRelay, id: CeremonyId) -> Arc<Ceremony> {
     let key = CeremonyKey { tenant: TenantId::default(), id };
-    relay.relay.load(&key).await.unwrap().unwrap()
+    relay.relay.ceremonies.load(&key).await.unwrap().unwrap()
 }
 
 async fn outcome(relay: &BareRelay, id: CeremonyId) -> Option<(Outcome, Option<Reason>)> {
@@ -79,7 +86,7 @@ async fn tires(relay: &BareRelay, phone: &Handset) {
     for _ in 0..3 {
         let opened = opens(relay, Page::default()).await;
         assert_eq!(phone.offers(relay).await.len(), 1);
-        relay.relay.cancel(&opened.key).await.unwrap();
+        relay.relay.ceremonies.cancel(&opened.key).await.unwrap();
         phone.sees(relay).await;
     }
 }
@@ -318,7 +325,7 @@ async fn a_thousand_openings_ring_three_times_and_after_pauses_and_lock_nobody_o
             assert_eq!(outcome(&relay, id).await, Some((Outcome::Succeeded, None)));
             answered += 1;
         }
-        relay.relay.cancel(&opened.key).await.unwrap();
+        relay.relay.ceremonies.cancel(&opened.key).await.unwrap();
         phone.sees(&relay).await;
     }
     assert_eq!(answered, 100);
@@ -384,7 +391,7 @@ async fn no_slip_in_a_code_previews_another_ceremony_among_five_thousand() {
     assert_eq!(phone.previews(&relay, &own.code).await.ceremony_id, own.key.id);
     relay.clock.forward(61_000);
     tokio::time::sleep(std::time::Duration::from_secs(120)).await;
-    let census = relay.relay.census();
+    let census = relay.relay.gauges();
     assert_eq!((census.open, census.copies, census.deadlines), (0, 0, 0), "all are over");
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::app::devices::{self, Device, UserKey};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::{Event, Verdict, VerifiedAnswer};
@@ -12,7 +13,6 @@ use fido_relay::phone::DeviceKey;
 use fido_relay::ports::{
     Batch, BoxFuture, Bucket, Completion, Revision, SecurityEventKind, Store, StoreError,
 };
-use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::NoticeEvent;
 use fido_relay_proto::http::Platform;
 use fido_relay_proto::{
@@ -64,7 +64,7 @@ async fn ends(relay: &BareRelay, completion: Completion) -> CeremonyKey {
         digest: [1; 32],
         by: NodeId::from_bytes([1; 16]),
     };
-    relay.relay.drive(&key, event).await.unwrap();
+    relay.relay.ceremonies.advance(&key, event).await.unwrap();
     relay.until(&key, |ceremony| ceremony.closed().map(drop)).await;
     key
 }

@@ -2,8 +2,8 @@
 //! core promises in its own tests is held here against frames, several sockets and a FIDO2 server
 //! that counts.
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::core::ceremony::Event;
-use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::{AckOf, Challenge, DeclineReason, FrameErrorCode};
 use fido_relay_proto::http::{OpenedCeremony, Status};
 use fido_relay_proto::{
@@ -232,9 +232,9 @@ async fn a_hundred_copies_at_once_are_one_completion() {
         by: NodeId::from_bytes([1; 16]),
     };
     let relay = scene.relay.running.relay();
-    let copies = (0..100).map(|_| relay.drive(&key, event.clone()));
-    for driven in futures::future::join_all(copies).await {
-        let reply = format!("{:?}", driven.unwrap().reply);
+    let copies = (0..100).map(|_| relay.ceremonies.advance(&key, event.clone()));
+    for advanced in futures::future::join_all(copies).await {
+        let reply = format!("{:?}", advanced.unwrap().reply);
         assert!(reply.contains("Accepted"), "{reply}");
     }
     let end = outcome(&scene, scene.open.id).await;

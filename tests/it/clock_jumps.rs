@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::core::ceremony::{Ceremony, Event, State};
-use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::{AttemptId, DeviceId, NodeId, TenantId};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -37,7 +37,7 @@ fn order(binding: &str) -> Value {
 
 async fn load(relay: &PaperRelay, id: &str) -> Arc<Ceremony> {
     let key = CeremonyKey { tenant: TenantId::default(), id: id.parse().unwrap() };
-    relay.relay.load(&key).await.unwrap().unwrap()
+    relay.relay.ceremonies.load(&key).await.unwrap().unwrap()
 }
 
 async fn challenged(relay: &PaperRelay, id: &str) -> AttemptId {
@@ -58,7 +58,7 @@ async fn answer(relay: &PaperRelay, id: &str, attempt: AttemptId) -> String {
         digest: [1; 32],
         by: NodeId::from_bytes([1; 16]),
     };
-    format!("{:?}", relay.relay.drive(&key, event).await.unwrap().reply)
+    format!("{:?}", relay.relay.ceremonies.advance(&key, event).await.unwrap().reply)
 }
 
 /// A ceremony in this phase, whose FIDO2 server never answers again.

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::{CeremonyKey, DeviceIdentity};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::{Ceremony, Event, FactKind, State};
+use fido_relay::delivery::Connection;
 use fido_relay::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError, Stored, records};
-use fido_relay::relay::{CeremonyKey, Connection, Owner};
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Card, CardEvent, Claim, DeviceFrame, FrameErrorCode,
 };
@@ -109,7 +110,7 @@ impl Faults for Watched {
 async fn phone(store: &dyn Store) -> Connection {
     add_device(store, &a_device(PHONE, "ada")).await;
     let username = Username::new("ada").unwrap();
-    let owner = Owner { device: PHONE, tenant: TenantId::default(), username };
+    let owner = DeviceIdentity { device: PHONE, tenant: TenantId::default(), username };
     Connection::new(ConnectionId::from_bytes([1; 16]), owner)
 }
 
@@ -123,20 +124,20 @@ fn code_of(ceremony: &Ceremony) -> Option<String> {
 /// What the phone does with an offer: it takes it, and the person types the code.
 async fn claim(relay: &BareRelay, key: &CeremonyKey, phone: &Connection) {
     let code = relay.until(key, code_of).await;
-    relay.relay.show_again(key, phone).await;
-    relay.relay.sent(phone, key.id).await;
+    relay.relay.delivery.show_again(key, phone).await;
+    relay.relay.delivery.sent(phone, key.id).await;
     let ack = DeviceFrame::Ack(Ack { ceremony_id: key.id, of: AckOf::Offer });
-    assert!(relay.relay.receive(phone, ack).await.is_none());
+    assert!(relay.relay.delivery.receive(phone, ack).await.is_none());
     let claim = DeviceFrame::Claim(Claim { ceremony_id: Some(key.id), code, claim_id: None });
-    assert!(relay.relay.receive(phone, claim).await.is_none());
+    assert!(relay.relay.delivery.receive(phone, claim).await.is_none());
 }
 
 async fn answer(relay: &BareRelay, key: &CeremonyKey, phone: &Connection, attempt: AttemptId) {
     let card = Card { ceremony_id: key.id, event: CardEvent::Present, code: None };
-    assert!(relay.relay.receive(phone, DeviceFrame::Card(card)).await.is_none());
+    assert!(relay.relay.delivery.receive(phone, DeviceFrame::Card(card)).await.is_none());
     let credential = serde_json::from_str(r#"{"id":"mine"}"#).unwrap();
     let answer = DeviceFrame::Answer(Answer { ceremony_id: key.id, attempt, credential });
-    let reply = relay.relay.receive(phone, answer).await;
+    let reply = relay.relay.delivery.receive(phone, answer).await;
     assert!(matches!(reply, Some(RelayFrame::Accepted { .. })), "{reply:?}");
 }
 
@@ -158,7 +159,7 @@ async fn sign_in(store: &Arc<WatchedStore>, is_local: bool) -> (usize, Vec<Vec<&
     assert_eq!(loads(), until_shown, "nothing waits any more");
     assert_eq!(relay.fido.completions.load(Ordering::Relaxed), 1);
     assert!(relay.relay.dependencies().tasks.stop(Duration::from_secs(20)).await);
-    assert_eq!(relay.relay.census().copies, 0, "ended and shown");
+    assert_eq!(relay.relay.gauges().copies, 0, "ended and shown");
     (by_the_sign_in, store.commits())
 }
 
@@ -191,11 +192,11 @@ async fn what_waits_is_seen_once_it_is_committed_a_moment_later() {
     *relay.fido.begins_after.lock().unwrap() = Duration::from_secs(2);
     let (key, phone) = (relay.open(Binding::Code, None).await, phone(&*relay.store).await);
     claim(&relay, &key, &phone).await;
-    let view = relay.relay.view(&key).await.unwrap().unwrap();
+    let view = relay.relay.ceremonies.view(&key).await.unwrap().unwrap();
     assert_eq!((view.phase, view.steps(true).seq()), (Phase::Offered, 10));
     assert_eq!(store.commits().len(), 1);
     tokio::time::sleep(Duration::from_millis(60)).await;
-    let view = relay.relay.view(&key).await.unwrap().unwrap();
+    let view = relay.relay.ceremonies.view(&key).await.unwrap().unwrap();
     assert_eq!((view.phase, view.steps(true).seq()), (Phase::Preparing, 20));
     assert_eq!(store.commits()[1..], [vec!["sent", "delivered", "claimed"]]);
     relay.challenged(&key).await;
@@ -208,11 +209,11 @@ async fn a_wrong_code_is_committed_before_it_is_answered() {
     let relay = BareRelay::start(Arc::clone(&store) as Arc<dyn Store>).await;
     let (key, phone) = (relay.open(Binding::Code, None).await, phone(&*relay.store).await);
     let right = relay.until(&key, code_of).await;
-    relay.relay.show_again(&key, &phone).await;
-    relay.relay.sent(&phone, key.id).await;
+    relay.relay.delivery.show_again(&key, &phone).await;
+    relay.relay.delivery.sent(&phone, key.id).await;
     let code = if right == "000000" { "111111" } else { "000000" }.to_owned();
     let typed = Claim { ceremony_id: Some(key.id), code, claim_id: None };
-    let reply = relay.relay.receive(&phone, DeviceFrame::Claim(typed)).await;
+    let reply = relay.relay.delivery.receive(&phone, DeviceFrame::Claim(typed)).await;
     let refused = |reply: &Option<RelayFrame>| match reply {
         Some(RelayFrame::Error { code, .. }) => Some(*code),
         _ => None,
@@ -223,15 +224,15 @@ async fn a_wrong_code_is_committed_before_it_is_answered() {
     store.refuses.store(true, Ordering::Relaxed);
     let code = if right == "222222" { "333333" } else { "222222" }.to_owned();
     let typed = Claim { ceremony_id: Some(key.id), code, claim_id: None };
-    let reply = relay.relay.receive(&phone, DeviceFrame::Claim(typed)).await;
+    let reply = relay.relay.delivery.receive(&phone, DeviceFrame::Claim(typed)).await;
     assert_eq!(refused(&reply), Some(FrameErrorCode::Unavailable));
     // Nor is a right one taken that could not be stored.
     store.refuses.store(false, Ordering::Relaxed);
     let ack = DeviceFrame::Ack(Ack { ceremony_id: key.id, of: AckOf::Offer });
-    assert!(relay.relay.receive(&phone, ack).await.is_none());
+    assert!(relay.relay.delivery.receive(&phone, ack).await.is_none());
     store.refuses.store(true, Ordering::Relaxed);
     let typed = Claim { ceremony_id: Some(key.id), code: right, claim_id: None };
-    let reply = relay.relay.receive(&phone, DeviceFrame::Claim(typed)).await;
+    let reply = relay.relay.delivery.receive(&phone, DeviceFrame::Claim(typed)).await;
     assert_eq!(refused(&reply), Some(FrameErrorCode::Unavailable));
 }
 
@@ -242,7 +243,7 @@ async fn steps_that_the_store_refused_are_stored_once_it_takes_them() {
     let (key, phone) = (relay.open(Binding::Code, None).await, phone(&*relay.store).await);
     let code = relay.until(&key, code_of).await;
     store.refuses.store(true, Ordering::Relaxed);
-    relay.relay.sent(&phone, key.id).await;
+    relay.relay.delivery.sent(&phone, key.id).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(store.commits().len(), 1);
     store.refuses.store(false, Ordering::Relaxed);
@@ -257,7 +258,7 @@ async fn steps_that_wait_follow_another_nodes_write_with_their_own_times() {
     let relay = BareRelay::start(Arc::clone(&store) as Arc<dyn Store>).await;
     let (key, phone) = (relay.open(Binding::Code, None).await, phone(&*relay.store).await);
     relay.clock.forward(1_000);
-    relay.relay.sent(&phone, key.id).await;
+    relay.relay.delivery.sent(&phone, key.id).await;
     // Another node stores a wrong code meanwhile.
     let (mut theirs, revision) = store.stored(&key).await;
     let code = if code_of(&theirs).unwrap() == "000000" { "111111" } else { "000000" }.to_owned();

@@ -4,8 +4,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::{AdvanceError, CeremonyKey};
 use fido_relay::core::ceremony::Event;
-use fido_relay::relay::{CeremonyKey, DriveError};
 use fido_relay_proto::{AttemptId, DeviceId, NodeId, TenantId};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -43,7 +43,7 @@ async fn reaches(relay: &PaperRelay, id: &str, phase: &str) -> AttemptId {
     while relay.read(id).await["phase"] != phase {
         sleep(Duration::from_millis(1)).await;
     }
-    let ceremony = relay.relay.load(&key(id)).await.unwrap().unwrap();
+    let ceremony = relay.relay.ceremonies.load(&key(id)).await.unwrap().unwrap();
     match &ceremony.state {
         fido_relay::core::ceremony::State::Challenged(challenge) => challenge.attempt,
         other => panic!("{other:?}"),
@@ -90,7 +90,7 @@ async fn it_expires_without_anybody_watching() {
     let relay = PaperRelay::start().await;
     let id = relay.open(&order("code")).await.0;
     sleep(Duration::from_secs(31)).await;
-    let ceremony = relay.relay.load(&key(&id)).await.unwrap().unwrap();
+    let ceremony = relay.relay.ceremonies.load(&key(&id)).await.unwrap().unwrap();
     let closed = ceremony.closed().expect("closed by the relay itself");
     let late = closed.at.millis_since(ceremony.request.deadline);
     assert!(late < 100, "{late} ms late");
@@ -102,12 +102,12 @@ async fn an_answer_counts_to_the_last_moment_and_its_verdict_after_it() {
     *relay.fido.complete_takes.lock().unwrap() = Some(Duration::from_secs(5));
     let id = relay.open(&order("none")).await.0;
     let attempt = reaches(&relay, &id, "challenged").await;
-    let ceremony = relay.relay.load(&key(&id)).await.unwrap().unwrap();
+    let ceremony = relay.relay.ceremonies.load(&key(&id)).await.unwrap().unwrap();
     let now = relay.relay.dependencies().clock.now();
     let left = ceremony.request.deadline.millis_since(now);
     sleep(Duration::from_millis(left - 2)).await;
-    let driven = relay.relay.drive(&key(&id), answer(attempt)).await.unwrap();
-    assert!(format!("{:?}", driven.reply).contains("Accepted"), "{:?}", driven.reply);
+    let advanced = relay.relay.ceremonies.advance(&key(&id), answer(attempt)).await.unwrap();
+    assert!(format!("{:?}", advanced.reply).contains("Accepted"), "{:?}", advanced.reply);
     let (view, seconds) = ends(&relay, &id).await;
     assert_eq!(view["status"], "succeeded");
     assert!(close_to(seconds, 5.0), "{seconds}");
@@ -120,8 +120,8 @@ async fn an_answer_after_the_deadline_is_never_handed_in() {
     let id = relay.open(&order("none")).await.0;
     let attempt = reaches(&relay, &id, "challenged").await;
     sleep(Duration::from_secs(30)).await;
-    let driven = relay.relay.drive(&key(&id), answer(attempt)).await.unwrap();
-    assert!(format!("{:?}", driven.reply).contains("AlreadyClosed"), "{:?}", driven.reply);
+    let advanced = relay.relay.ceremonies.advance(&key(&id), answer(attempt)).await.unwrap();
+    assert!(format!("{:?}", advanced.reply).contains("AlreadyClosed"), "{:?}", advanced.reply);
     assert_eq!(ends(&relay, &id).await.0["status"], "expired");
     assert_eq!(relay.fido.completions.load(Ordering::Relaxed), 0);
 }
@@ -132,7 +132,7 @@ async fn a_completion_without_an_answer_is_indeterminate_and_never_made_again() 
     *relay.fido.complete_takes.lock().unwrap() = None;
     let id = relay.open(&order("none")).await.0;
     let attempt = reaches(&relay, &id, "challenged").await;
-    relay.relay.drive(&key(&id), answer(attempt)).await.unwrap();
+    relay.relay.ceremonies.advance(&key(&id), answer(attempt)).await.unwrap();
     let (view, seconds) = ends(&relay, &id).await;
     assert_eq!(view["status"], "indeterminate");
     assert_eq!(view["result"], Value::Null);
@@ -175,7 +175,7 @@ async fn a_result_is_kept_for_a_day_and_then_gone() {
     let relay = PaperRelay::start().await;
     let id = relay.open(&order("none")).await.0;
     let attempt = reaches(&relay, &id, "challenged").await;
-    relay.relay.drive(&key(&id), answer(attempt)).await.unwrap();
+    relay.relay.ceremonies.advance(&key(&id), answer(attempt)).await.unwrap();
     assert_eq!(ends(&relay, &id).await.0["status"], "succeeded");
     sleep(Duration::from_secs(24 * 3600 - 60)).await;
     let late = relay.read(&id).await;
@@ -244,8 +244,8 @@ async fn a_store_that_is_away_is_a_503_that_says_when_to_come_back() {
         assert!(!came.body.to_string().contains("canary7Q"), "{path}: {}", came.body);
     }
     assert_eq!(relay.call("GET", "/healthz", "", &Value::Null).await.status, 200);
-    let refused = relay.relay.drive(&key(&id), Event::Cancel).await;
-    assert!(matches!(refused, Err(DriveError::Unavailable(_))), "{refused:?}");
+    let refused = relay.relay.ceremonies.advance(&key(&id), Event::Cancel).await;
+    assert!(matches!(refused, Err(AdvanceError::Unavailable(_))), "{refused:?}");
     relay.store.is_down.store(false, Ordering::Relaxed);
     assert_eq!(relay.read(&id).await["status"], "pending", "nothing is lost");
 }
@@ -259,7 +259,7 @@ async fn neither_a_verdict_nor_a_deadline_is_lost_while_the_store_is_away() {
     sleep(Duration::from_secs(25)).await;
     let answered = relay.open(&order("none")).await.0;
     let attempt = reaches(&relay, &answered, "challenged").await;
-    relay.relay.drive(&key(&answered), answer(attempt)).await.unwrap();
+    relay.relay.ceremonies.advance(&key(&answered), answer(attempt)).await.unwrap();
     relay.store.is_down.store(true, Ordering::Relaxed);
     // The verdict comes and the deadline passes meanwhile.
     sleep(Duration::from_secs(10)).await;

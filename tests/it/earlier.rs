@@ -73,7 +73,7 @@ impl Earlier {
         let store = Arc::new(DataDirectory::of(&config).open().unwrap());
         let running =
             serve::start_on(ServerDependencies { store, clock }, config, listener).await.unwrap();
-        running.relay().recovered().await;
+        running.relay().ceremonies.recovered().await;
         let key = self.told["key"].as_str().unwrap().to_owned();
         let initiator = Initiator { url: running.url(), key, http: http() };
         (running, initiator)

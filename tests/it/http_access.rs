@@ -347,13 +347,16 @@ async fn own_ceremony(relay: &TestRelay, initiator: &Initiator, scope: Scope) ->
     let client = serde_json::from_value(whoami["client_id"].clone()).unwrap();
     let opener = relay.initiator().await;
     let opened = opener.open(&authentication()).await;
-    let key = fido_relay::relay::CeremonyKey { tenant: TenantId::default(), id: opened.id };
-    let mut ceremony = Ceremony::clone(&*relay.running.relay().load(&key).await.unwrap().unwrap());
+    let key =
+        fido_relay::app::ceremonies::CeremonyKey { tenant: TenantId::default(), id: opened.id };
+    let mut ceremony =
+        Ceremony::clone(&*relay.running.relay().ceremonies.load(&key).await.unwrap().unwrap());
     ceremony.request.client_id = client;
     ceremony.request.id =
         fido_relay_proto::CeremonyId::from_bytes(fido_relay::security::random::bytes());
-    let order = fido_relay::relay::OpenRequest { request: ceremony.request, idempotency: None };
-    relay.running.relay().open(order).await.unwrap().id.to_string()
+    let order =
+        fido_relay::app::ceremonies::OpenRequest { request: ceremony.request, idempotency: None };
+    relay.running.relay().ceremonies.open(order).await.unwrap().id.to_string()
 }
 
 #[tokio::test]

@@ -76,8 +76,8 @@ async fn every_watcher_is_woken_by_a_change() {
         assert_eq!((status, &view["status"]), (200, &json!("cancelled")));
     }
     let relay = scene.relay.running.relay();
-    let key = fido_relay::relay::CeremonyKey { tenant: Default::default(), id };
-    assert!(relay.load(&key).await.unwrap().unwrap().closed().is_some());
+    let key = fido_relay::app::ceremonies::CeremonyKey { tenant: Default::default(), id };
+    assert!(relay.ceremonies.load(&key).await.unwrap().unwrap().closed().is_some());
 }
 
 #[tokio::test]

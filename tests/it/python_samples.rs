@@ -115,7 +115,7 @@ async fn a_phone_in_python_registers_signs_in_and_approves_without_a_socket() {
     let relay = TestRelay::start().await;
     let run = together(&python, &relay, &["--pull"]);
     assert_eq!(tokio::time::timeout(PATIENCE, run).await.unwrap(), "card");
-    assert!(relay.running.relay().registry().is_empty(), "it had no socket");
+    assert!(relay.running.relay().delivery.registry().is_empty(), "it had no socket");
 }
 
 #[tokio::test]

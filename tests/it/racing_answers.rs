@@ -5,9 +5,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use fido_relay::app::ceremonies::DeviceIdentity;
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::State;
-use fido_relay::relay::{Connection, Owner};
+use fido_relay::delivery::Connection;
 use fido_relay_proto::device::{Answer, DeviceFrame, FrameErrorCode};
 use fido_relay_proto::{
     AttemptId, Binding, CeremonyId, ConnectionId, DeviceId, Outcome, RelayFrame, TenantId, Username,
@@ -18,7 +19,7 @@ use crate::support::bare_relay::BareRelay;
 const ROUNDS: usize = 1_000;
 
 fn socket(nth: u8) -> Connection {
-    let owner = Owner {
+    let owner = DeviceIdentity {
         device: DeviceId::from_bytes([nth; 16]),
         tenant: TenantId::default(),
         username: Username::new("ada").unwrap(),
@@ -44,13 +45,13 @@ async fn of_two_different_answers_at_once_exactly_one_counts_a_thousand_times() 
         let [mine, theirs] = frames;
         let (first, second) = if round % 4 < 2 {
             tokio::join!(
-                relay.relay.receive(&sockets[0], mine),
-                relay.relay.receive(&sockets[1], theirs)
+                relay.relay.delivery.receive(&sockets[0], mine),
+                relay.relay.delivery.receive(&sockets[1], theirs)
             )
         } else {
             let (second, first) = tokio::join!(
-                relay.relay.receive(&sockets[1], theirs),
-                relay.relay.receive(&sockets[0], mine)
+                relay.relay.delivery.receive(&sockets[1], theirs),
+                relay.relay.delivery.receive(&sockets[0], mine)
             );
             (first, second)
         };
@@ -78,7 +79,7 @@ async fn of_two_different_answers_at_once_exactly_one_counts_a_thousand_times() 
             })
             .await;
         assert_eq!(outcome, Outcome::Succeeded);
-        assert_eq!(by, sockets[accepted[0]].owner().device, "the one that was told so");
+        assert_eq!(by, sockets[accepted[0]].identity().device, "the one that was told so");
         assert_eq!(relay.fido.completions.load(Ordering::Relaxed), round + 1);
     }
     assert!(won.iter().all(|won| *won > 0), "they never raced: {won:?}");

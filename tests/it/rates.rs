@@ -119,7 +119,7 @@ async fn a_full_node_says_so_to_every_client_and_has_room_again() {
     assert_eq!(opens(&other, "ada").await.status(), 201);
     // What was open is counted again after a restart.
     let relay = relay.restart().await;
-    relay.running.relay().recovered().await;
+    relay.running.relay().ceremonies.recovered().await;
     assert!(wait_of(&opens(&one, "ada").await, 503) >= 1);
 }
 

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use crate::support::acts::{of_world, operator};
+use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest};
 use fido_relay::app::pairings;
 use fido_relay::backends::embedded::{LocalBus, MemoryStore};
 use fido_relay::core::ceremony::{Begun, Event, Request, UpstreamSession, Verdict};
 use fido_relay::core::prompt_limits::Lane;
+use fido_relay::node::{Dependencies, Relay};
 use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido};
-use fido_relay::relay::{CeremonyKey, Dependencies, OpenRequest, Relay};
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::security::random;
 use fido_relay::tasks::Tasks;
@@ -68,7 +69,7 @@ fn relay() -> Relay {
         fido: Arc::new(NoFido),
         cards: None,
         clock: Arc::new(RuntimeClock(Instant::now())),
-        sealer: Encryptor::new(&[7; 32]).unwrap(),
+        encryptor: Encryptor::new(&[7; 32]).unwrap(),
         journal: crate::support::journal(),
         recording: crate::support::recording(),
         push: None,
@@ -108,7 +109,7 @@ fn order(relay: &Relay, life: Duration, key: Option<&str>) -> OpenRequest {
 }
 
 async fn opened(relay: &Relay, life: Duration, key: Option<&str>) -> CeremonyKey {
-    CeremonyKey::from(&relay.open(order(relay, life, key)).await.unwrap())
+    CeremonyKey::from(&relay.ceremonies.open(order(relay, life, key)).await.unwrap())
 }
 
 async fn records(relay: &Relay, bucket: Bucket) -> usize {
@@ -119,25 +120,27 @@ async fn records(relay: &Relay, bucket: Bucket) -> usize {
 async fn a_result_is_kept_for_a_day_after_the_end_and_is_gone_soon_after_it() {
     let relay = relay();
     let key = opened(&relay, MINUTE, None).await;
-    relay.drive(&key, Event::Cancel).await.unwrap();
+    relay.ceremonies.advance(&key, Event::Cancel).await.unwrap();
     sleep(24 * HOUR - MINUTE).await;
-    assert!(relay.load(&key).await.unwrap().is_some());
+    assert!(relay.ceremonies.load(&key).await.unwrap().is_some());
     sleep(20 * MINUTE).await;
-    assert!(relay.load(&key).await.unwrap().is_none());
+    assert!(relay.ceremonies.load(&key).await.unwrap().is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_open_ceremony_is_never_swept() {
     let relay = relay();
     let ended = opened(&relay, MINUTE, None).await;
-    relay.drive(&ended, Event::Cancel).await.unwrap();
+    relay.ceremonies.advance(&ended, Event::Cancel).await.unwrap();
     // Longer than any that the edge would open, so that the walks meet it open.
     let open = opened(&relay, 100 * HOUR, None).await;
     sleep(99 * HOUR).await;
-    assert!(relay.load(&ended).await.unwrap().is_none(), "there were walks");
-    assert!(relay.load(&open).await.unwrap().is_some_and(|found| found.closed().is_none()));
+    assert!(relay.ceremonies.load(&ended).await.unwrap().is_none(), "there were walks");
+    assert!(
+        relay.ceremonies.load(&open).await.unwrap().is_some_and(|found| found.closed().is_none())
+    );
     sleep(2 * HOUR).await;
-    let closed = relay.load(&open).await.unwrap().unwrap();
+    let closed = relay.ceremonies.load(&open).await.unwrap().unwrap();
     assert!(closed.closed().is_some(), "it expired and is kept for its day");
 }
 
@@ -171,7 +174,7 @@ async fn over_days_the_store_holds_what_one_day_brought() {
         for hour in 0..24 {
             for nth in 0..20 {
                 let key = opened(&relay, MINUTE, Some(&format!("{hour}.{nth}"))).await;
-                drop(relay.drive(&key, Event::Cancel).await);
+                drop(relay.ceremonies.advance(&key, Event::Cancel).await);
             }
             sleep(HOUR).await;
             most = most.max(records(&relay, Bucket::Ceremonies).await);

@@ -2,10 +2,11 @@
 //! came back after its answer was taken was told nothing: the relay had shown it nothing on the
 //! new socket, and so saw nothing to take down.
 
+use fido_relay::app::ceremonies::{CeremonyKey, DeviceIdentity};
 use fido_relay::core::ceremony::Event;
+use fido_relay::delivery::{Connection, ConnectionAction};
 use fido_relay::phone::{DropAt, Faults, PhoneEvent};
 use fido_relay::ports::{Bucket, Store as _};
-use fido_relay::relay::{CeremonyKey, Connection, Next, Owner};
 use fido_relay_proto::{ConnectionId, DeviceId, Outcome, RelayFrame, TenantId, Username};
 use serde_json::json;
 
@@ -37,17 +38,17 @@ async fn a_phone_that_returns_while_its_ceremony_ends_does_not_keep_the_prompt()
     let (id, ..) = relay.open(&order).await;
     let key = CeremonyKey { tenant: TenantId::default(), id: id.parse().unwrap() };
     let offered = relay.store.load(Bucket::Ceremonies, &key.to_string()).await.unwrap();
-    relay.relay.drive(&key, Event::Cancel).await.unwrap();
-    let owner = Owner {
+    relay.relay.ceremonies.advance(&key, Event::Cancel).await.unwrap();
+    let owner = DeviceIdentity {
         device: DeviceId::from_bytes([1; 16]),
         tenant: TenantId::default(),
         username: Username::new("ada").unwrap(),
     };
     let connection = Connection::new(ConnectionId::from_bytes([2; 16]), owner);
     *relay.store.read_before.lock().unwrap() = offered;
-    relay.relay.show_again(&key, &connection).await;
+    relay.relay.delivery.show_again(&key, &connection).await;
     let mut told = Vec::new();
-    while let Next::Write(frame) = connection.next() {
+    while let ConnectionAction::Write(frame) = connection.next() {
         told.push(RelayFrame::decode(&frame.text).unwrap());
     }
     assert!(

@@ -4,16 +4,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::DeviceIdentity;
 use fido_relay::app::devices::{self, Device};
 use fido_relay::app::{Actor, App, RevokeError};
 use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList};
 use fido_relay::core::prompt_limits::CodeAttempts;
 use fido_relay::core::session::CloseReason;
+use fido_relay::delivery::{Connection, ConnectionAction};
+use fido_relay::node::{Dependencies, Relay};
 use fido_relay::ports::{
     Batch, BoxFuture, Bucket, Bus, Notice, Revision, Revocations, Revoked, Store, StoreError,
     records,
 };
-use fido_relay::relay::{Connection, Dependencies, Next, Owner, Relay};
 use fido_relay::security::random;
 use fido_relay::serve::{REVOCATIONS_FILE, STORE_FILE};
 use fido_relay_proto::http::{P256Jwk, Platform};
@@ -165,7 +167,7 @@ impl Deaf {
         };
         let nodes = [node(), node()];
         for node in &nodes {
-            node.recovered().await;
+            node.ceremonies.recovered().await;
             node.revocations_applied().await;
         }
         Self { nodes, bus, store, list }
@@ -175,7 +177,7 @@ impl Deaf {
         of_world(self.nodes[0].dependencies())
     }
 
-    async fn paired(&self) -> Owner {
+    async fn paired(&self) -> DeviceIdentity {
         let device = Device {
             id: DeviceId::from_bytes(random::bytes()),
             tenant: TenantId::default(),
@@ -191,15 +193,15 @@ impl Deaf {
             tries: CodeAttempts::default(),
         };
         add_device(&*self.store, &device).await;
-        Owner { device: device.id, tenant: device.tenant, username: device.username }
+        DeviceIdentity { device: device.id, tenant: device.tenant, username: device.username }
     }
 
     /// A socket of this device on the second node.
-    async fn connects(&self, owner: &Owner) -> Arc<Connection> {
+    async fn connects(&self, owner: &DeviceIdentity) -> Arc<Connection> {
         let id = ConnectionId::from_bytes(random::bytes());
         let connection = Arc::new(Connection::new(id, owner.clone()));
-        self.nodes[1].attach(&connection, &key("x")).await;
-        assert!(matches!(connection.next(), Next::Idle));
+        self.nodes[1].delivery.attach(&connection, &key("x")).await;
+        assert!(matches!(connection.next(), ConnectionAction::Idle));
         connection
     }
 }
@@ -209,9 +211,9 @@ async fn closes(connection: &Connection) -> (CloseReason, Duration) {
     let began = tokio::time::Instant::now();
     loop {
         match connection.next() {
-            Next::Close(reason) => return (reason, began.elapsed()),
-            Next::Idle => connection.woken().await,
-            Next::Write(_) | Next::Renew => {}
+            ConnectionAction::Close(reason) => return (reason, began.elapsed()),
+            ConnectionAction::Idle => connection.woken().await,
+            ConnectionAction::Write(_) | ConnectionAction::Renew => {}
         }
     }
 }
@@ -269,11 +271,11 @@ async fn a_socket_registered_after_its_key_was_rotated_has_to_sign_with_the_new_
     let attach = async |proven_by: &str| {
         let id = ConnectionId::from_bytes(random::bytes());
         let connection = Arc::new(Connection::new(id, owner.clone()));
-        deaf.nodes[1].attach(&connection, &key(proven_by)).await;
+        deaf.nodes[1].delivery.attach(&connection, &key(proven_by)).await;
         connection.next()
     };
-    assert!(matches!(attach("x").await, Next::Renew));
-    assert!(matches!(attach("new").await, Next::Idle));
+    assert!(matches!(attach("x").await, ConnectionAction::Renew));
+    assert!(matches!(attach("new").await, ConnectionAction::Idle));
 }
 
 #[tokio::test(start_paused = true)]

@@ -248,7 +248,7 @@ async fn whether_a_phone_is_online_shows_with_its_scope_alone() {
     drop(phone);
     // Gone or there: the same bytes.
     let gone: DeviceId = scene.ada.device_id;
-    while scene.relay.running.relay().registry().get(gone).is_some() {
+    while scene.relay.running.relay().delivery.registry().get(gone).is_some() {
         tokio::task::yield_now().await;
     }
     assert_eq!(without.get(path).await.text().await.unwrap(), shown);

@@ -7,11 +7,11 @@
 
 use std::sync::Arc;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::app::pairings::{self, Phone, Secret};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::Event;
 use fido_relay::ports::{Bucket, Clock as _, Revision};
-use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::http::Platform;
 use fido_relay_proto::{Binding, DeviceId, NodeId, Outcome, Username};
 use futures::{StreamExt as _, stream};
@@ -43,7 +43,7 @@ async fn succeed(relay: &BareRelay, key: &CeremonyKey) {
         digest: [1; 32],
         by: NodeId::from_bytes([1; 16]),
     };
-    relay.relay.drive(key, event).await.unwrap();
+    relay.relay.ceremonies.advance(key, event).await.unwrap();
     let outcome = relay.until(key, |ceremony| Some(ceremony.closed()?.outcome)).await;
     assert_eq!(outcome, Outcome::Succeeded);
 }
@@ -56,7 +56,7 @@ async fn live(relay: &BareRelay, nth: usize) {
         succeed(relay, &key).await;
     } else {
         let key = relay.open_for(&user, Binding::Code, Some(&idempotency)).await;
-        relay.relay.drive(&key, Event::Cancel).await.unwrap();
+        relay.relay.ceremonies.advance(&key, Event::Cancel).await.unwrap();
     }
 }
 
@@ -97,13 +97,13 @@ async fn a_closed_ceremony_and_its_idempotency_key_go_after_a_day_and_not_a_mome
     succeed(&relay, &key).await;
     relay.clock.forward(DAY_MS - 1);
     assert_eq!(relay.relay.sweep().await, Ok(0));
-    let kept = relay.relay.load(&key).await.unwrap().expect("its day is not over");
+    let kept = relay.relay.ceremonies.load(&key).await.unwrap().expect("its day is not over");
     assert_eq!(kept.closed().unwrap().outcome, Outcome::Succeeded);
     assert_eq!(relay.open(Binding::None, Some("order-1")).await, key, "the same order");
     relay.clock.forward(1);
     // With the user's prompt state.
     assert_eq!(relay.relay.sweep().await, Ok(3));
-    assert!(relay.relay.load(&key).await.unwrap().is_none());
+    assert!(relay.relay.ceremonies.load(&key).await.unwrap().is_none());
     assert_eq!(relay.count(Bucket::Idempotency).await, 0);
 }
 

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::{CeremonyKey, DeviceIdentity, OpenRequest};
 use fido_relay::app::devices::{self, Device};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::{Ceremony, FactKind, Request};
 use fido_relay::core::prompt_limits::Policy;
+use fido_relay::delivery::PullRequest;
+use fido_relay::node::RelayLimits;
 use fido_relay::ports::{Clock as _, PushFailure, Store};
-use fido_relay::relay::{Bounds, CeremonyKey, OpenRequest, Owner, PullOrder};
 use fido_relay::security::random;
 use fido_relay_proto::device::{Ack, AckOf, Answer, Claim, FrameErrorCode};
 use fido_relay_proto::http::Pulled;
@@ -42,7 +44,8 @@ impl Stage {
 
     async fn on(store: Arc<dyn Store>, wake_after: Duration) -> Self {
         let push = PaperPush::new();
-        let bounds = Bounds { attention: Policy::default(), wake_after, ..Bounds::default() };
+        let bounds =
+            RelayLimits { prompts: Policy::default(), wake_after, ..RelayLimits::default() };
         let recording = crate::support::recording();
         let services = Arc::clone(&push) as _;
         let relay = BareRelay::start_pushing(store, recording, bounds, Some(services)).await;
@@ -61,7 +64,7 @@ impl Stage {
     async fn opens(&self, binding: Binding) -> CeremonyKey {
         let request = Request { prior_auth: PriorAuth::None, ..self.relay.request(binding) };
         let order = OpenRequest { request, idempotency: None };
-        let key = CeremonyKey::from(&self.relay.relay.open(order).await.unwrap());
+        let key = CeremonyKey::from(&self.relay.relay.ceremonies.open(order).await.unwrap());
         tokio::time::sleep(SETTLES).await;
         key
     }
@@ -73,21 +76,21 @@ impl Stage {
     }
 
     async fn stored(&self, key: &CeremonyKey) -> Arc<Ceremony> {
-        self.relay.relay.load(key).await.unwrap().unwrap()
+        self.relay.relay.ceremonies.load(key).await.unwrap().unwrap()
     }
 
-    async fn pulls(&self, device: &Device, order: &PullOrder) -> Pulled {
-        self.relay.relay.pull(&owner(device), order).await.unwrap()
+    async fn pulls(&self, device: &Device, order: &PullRequest) -> Pulled {
+        self.relay.relay.delivery.pull(&owner(device), order).await.unwrap()
     }
 
     /// What the device is given now.
     async fn gets(&self, device: &Device) -> Vec<RelayFrame> {
-        self.pulls(device, &PullOrder::default()).await.frames
+        self.pulls(device, &PullRequest::default()).await.frames
     }
 
     async fn sends(&self, device: &Device, frame: DeviceFrame) -> Option<RelayFrame> {
         let address = [192, 0, 2, 7].into();
-        self.relay.relay.receive_pulled(&owner(device), address, frame).await
+        self.relay.relay.delivery.receive_pulled(&owner(device), address, frame).await
     }
 
     async fn acks(&self, device: &Device, ceremony_id: CeremonyId) {
@@ -106,7 +109,7 @@ impl Stage {
     }
 
     async fn code(&self, key: &CeremonyKey) -> String {
-        self.relay.relay.view(key).await.unwrap().unwrap().code.unwrap().0
+        self.relay.relay.ceremonies.view(key).await.unwrap().unwrap().code.unwrap().0
     }
 
     /// Pulls the challenge, answers it, and gives what that was answered with.
@@ -125,9 +128,9 @@ impl Stage {
     }
 }
 
-fn owner(device: &Device) -> Owner {
+fn owner(device: &Device) -> DeviceIdentity {
     let Device { id, tenant, username, .. } = device.clone();
-    Owner { device: id, tenant, username }
+    DeviceIdentity { device: id, tenant, username }
 }
 
 fn offers(frames: &[RelayFrame]) -> Vec<CeremonyId> {
@@ -170,7 +173,7 @@ async fn an_acknowledged_prompt_wakes_nothing_and_a_socket_that_is_dead_suppress
     assert_eq!(phone.offers(&stage.relay).await.len(), 1);
     stage.pass(10_000).await;
     assert!(stage.push.woken().is_empty());
-    stage.relay.relay.cancel(&key).await.unwrap();
+    stage.relay.relay.ceremonies.cancel(&key).await.unwrap();
     phone.sees(&stage.relay).await;
 
     let key = stage.opens(Binding::Code).await;
@@ -205,7 +208,7 @@ async fn a_suppressed_ceremony_wakes_nothing_and_is_pulled_by_nobody_until_its_c
         let key = stage.opens(Binding::Code).await;
         stage.pass(2_100).await;
         assert_eq!(stage.push.woken().len(), 1);
-        stage.relay.relay.cancel(&key).await.unwrap();
+        stage.relay.relay.ceremonies.cancel(&key).await.unwrap();
     }
     let key = stage.opens(Binding::Code).await;
     stage.pass(10_000).await;
@@ -263,7 +266,7 @@ async fn an_address_that_its_service_no_longer_knows_is_forgotten() {
     assert!(kept.push.is_none() && kept.push_removed.is_some());
     assert_eq!(woken(&*stage.stored(&key).await), 0);
     stage.push.says(None);
-    stage.relay.relay.cancel(&key).await.unwrap();
+    stage.relay.relay.ceremonies.cancel(&key).await.unwrap();
     stage.opens(Binding::Code).await;
     stage.pass(10_000).await;
     assert!(stage.push.woken().is_empty());
@@ -278,7 +281,7 @@ async fn a_prompt_that_waits_for_its_turn_wakes_when_it_comes() {
     stage.pass(2_100).await;
     assert_eq!(stage.push.woken().len(), 1);
     assert_eq!(woken(&*stage.stored(&second).await), 0, "one rings");
-    stage.relay.relay.cancel(&first).await.unwrap();
+    stage.relay.relay.ceremonies.cancel(&first).await.unwrap();
     tokio::time::sleep(SETTLES).await;
     stage.pass(2_100).await;
     assert_eq!(stage.push.woken().len(), 1);
@@ -311,12 +314,12 @@ async fn an_address_that_is_its_devices_no_more_is_not_woken_by_a_try_that_comes
     stage.push.takes(Duration::from_secs(30));
     stage.opens(Binding::Code).await;
     stage.pass(2_100).await;
-    assert_eq!(stage.relay.relay.census().waking, 1);
+    assert_eq!(stage.relay.relay.gauges().waking, 1);
     let (store, tenant) = (&*stage.relay.store, TenantId::default());
     let now = stage.relay.clock.now();
     devices::revoke_listed(store, &tenant, device.id, now, |_| None).await.unwrap();
     stage.pass(1_100).await;
-    assert_eq!(stage.relay.relay.census().waking, 0);
+    assert_eq!(stage.relay.relay.gauges().waking, 0);
     stage.pass(40_000).await;
     assert!(stage.push.woken().is_empty());
 }
@@ -331,7 +334,7 @@ async fn a_slow_service_holds_up_neither_other_wakes_nor_the_ceremony() {
     stage.relay.open_for("bob", Binding::Code, None).await;
     tokio::time::sleep(SETTLES).await;
     stage.pass(2_100).await;
-    assert_eq!(stage.relay.relay.census().waking, 2);
+    assert_eq!(stage.relay.relay.gauges().waking, 2);
     let code = stage.code(&key).await;
     assert_eq!(offers(&stage.gets(&device).await), [key.id]);
     stage.acks(&device, key.id).await;
@@ -340,10 +343,10 @@ async fn a_slow_service_holds_up_neither_other_wakes_nor_the_ceremony() {
     assert!(matches!(accepted, Some(RelayFrame::Accepted { .. })), "{accepted:?}");
     tokio::time::sleep(SETTLES).await;
     assert_eq!(stage.stored(&key).await.closed().unwrap().outcome, Outcome::Succeeded);
-    assert_eq!(stage.relay.relay.census().waking, 1, "what is moot is not sent");
+    assert_eq!(stage.relay.relay.gauges().waking, 1, "what is moot is not sent");
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(stage.push.woken(), ["bobs"]);
-    assert_eq!(stage.relay.relay.census().waking, 0);
+    assert_eq!(stage.relay.relay.gauges().waking, 0);
     assert_eq!(woken(&*stage.stored(&key).await), 0, "the end came before");
 }
 
@@ -378,17 +381,17 @@ async fn without_a_code_the_challenge_itself_wakes() {
 async fn a_wait_ends_with_what_is_new_and_a_newer_one_of_the_device_ends_an_older() {
     let stage = Stage::new().await;
     let device = stage.sleeper("ada", "adas").await;
-    let nothing = stage.pulls(&device, &PullOrder::default()).await;
+    let nothing = stage.pulls(&device, &PullRequest::default()).await;
     assert!(nothing.frames.is_empty());
     let wait = Duration::from_secs(25);
     let since = Some(nothing.state.clone());
-    let order = PullOrder { since, wait, ..PullOrder::default() };
+    let order = PullRequest { since, wait, ..PullRequest::default() };
     let began = tokio::time::Instant::now();
     let same = stage.pulls(&device, &order).await;
     assert_eq!((same.state.as_str(), began.elapsed()), (nothing.state.as_str(), wait));
 
     let (owner, relay) = (owner(&device), stage.relay.relay.clone());
-    let waits = async { relay.pull(&owner, &order).await.unwrap() };
+    let waits = async { relay.delivery.pull(&owner, &order).await.unwrap() };
     let began = tokio::time::Instant::now();
     let (pulled, key) = tokio::join!(waits, stage.opens(Binding::Code));
     assert_eq!(offers(&pulled.frames), [key.id]);
@@ -396,16 +399,18 @@ async fn a_wait_ends_with_what_is_new_and_a_newer_one_of_the_device_ends_an_olde
     tokio::time::sleep(SETTLES).await;
     assert!(stage.stored(&key).await.rang(), "what was listed was sent");
 
-    let order = PullOrder { since: Some(pulled.state), wait, ..PullOrder::default() };
-    let older = async { relay.pull(&owner, &order).await.unwrap() };
+    let order = PullRequest { since: Some(pulled.state), wait, ..PullRequest::default() };
+    let older = async { relay.delivery.pull(&owner, &order).await.unwrap() };
     let newer = async {
         tokio::time::sleep(SETTLES).await;
         let began = tokio::time::Instant::now();
-        let newer = relay.pull(&owner, &order);
-        tokio::join!(newer, async { stage.relay.relay.cancel(&key).await.unwrap() }).0.unwrap();
+        let newer = relay.delivery.pull(&owner, &order);
+        tokio::join!(newer, async { stage.relay.relay.ceremonies.cancel(&key).await.unwrap() })
+            .0
+            .unwrap();
         began
     };
-    let shown = PullOrder { shown: vec![key.id], ..PullOrder::default() };
+    let shown = PullRequest { shown: vec![key.id], ..PullRequest::default() };
     let (older, _) = tokio::join!(older, newer);
     assert_eq!(offers(&older.frames), [key.id], "it stood when the newer one came");
     let frames = stage.pulls(&device, &shown).await.frames;
@@ -413,7 +418,7 @@ async fn a_wait_ends_with_what_is_new_and_a_newer_one_of_the_device_ends_an_olde
         panic!("{frames:?}")
     };
     assert_eq!(*ceremony_id, key.id);
-    assert_eq!(stage.relay.relay.census().pulling, 0);
+    assert_eq!(stage.relay.relay.gauges().pulling, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -426,9 +431,10 @@ async fn what_is_another_users_is_unknown_by_pull_as_by_socket() {
         refused(stage.types(&bob, Some(key.id), &code).await),
         FrameErrorCode::UnknownCeremony
     );
-    let order = PullOrder { shown: vec![key.id], ..PullOrder::default() };
+    let order = PullRequest { shown: vec![key.id], ..PullRequest::default() };
     let frames = stage.pulls(&bob, &order).await.frames;
-    let never = PullOrder { shown: vec![CeremonyId::from_bytes([9; 16])], ..PullOrder::default() };
+    let never =
+        PullRequest { shown: vec![CeremonyId::from_bytes([9; 16])], ..PullRequest::default() };
     let unknown = stage.pulls(&bob, &never).await.frames;
     for frames in [frames, unknown] {
         let [frame] = <[RelayFrame; 1]>::try_from(frames).unwrap();
@@ -452,7 +458,7 @@ async fn only_who_may_know_presence_sees_that_a_phone_was_woken() {
     stage.sleeper("ada", "adas").await;
     let key = stage.opens(Binding::Code).await;
     stage.pass(2_100).await;
-    let view = stage.relay.relay.view(&key).await.unwrap().unwrap();
+    let view = stage.relay.relay.ceremonies.view(&key).await.unwrap().unwrap();
     let numbers = |with_presence| {
         view.steps(with_presence).iter().map(|moment| moment.seq).collect::<Vec<_>>()
     };

@@ -3,6 +3,7 @@
 
 mod push;
 mod record;
+mod revocation_sync;
 
 use fido_relay_proto::device::{KeyClaims, NoticeEvent};
 use fido_relay_proto::http::RotateDeviceKey;
@@ -12,6 +13,7 @@ pub use self::push::{SetPushError, forget_push, set_push};
 pub use self::record::{
     Device, DeviceNotice, Rotated, TOLD_FOR_S, UserKey, find, load, news, of_user, put,
 };
+pub use self::revocation_sync::RevocationSync;
 
 use self::record::{Listed, notice_id};
 use super::{Actor, App, RACES, RevokeError, committed};

@@ -12,13 +12,13 @@ use tokio::time::Instant;
 
 use super::child::{self, Measured};
 use super::report::Progress;
+use crate::app::ceremonies::CeremonyKey;
 use crate::backends::embedded::SystemClock;
 use crate::cli::Failure;
 use crate::cli::scratch::Scratch;
 use crate::core::ceremony::{Ceremony, Code, Event, Request};
 use crate::core::prompt_limits::Lane;
 use crate::ports::{Batch, Bucket, Clock as _, Revision, Store, records};
-use crate::relay::CeremonyKey;
 use crate::security::random;
 use crate::serve::DataDirectory;
 

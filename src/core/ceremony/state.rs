@@ -373,6 +373,18 @@ impl Ceremony {
         }
     }
 
+    /// The code that is waited for, if one is.
+    #[must_use]
+    pub fn code(&self) -> Option<&Code> {
+        match &self.state {
+            State::Offered { code, .. } => Some(code),
+            State::Preparing { .. }
+            | State::Challenged(_)
+            | State::Verifying { .. }
+            | State::Closed(_) => None,
+        }
+    }
+
     /// The phase's public name.
     #[must_use]
     pub fn phase(&self) -> Phase {

@@ -44,7 +44,7 @@ pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     QueryOf(Whose { username }): QueryOf<Whose>,
 ) -> Result<Json<Vec<DeviceEntry>>, Refusal> {
-    let online = |id| admin.relay.as_ref().map(|relay| relay.registry().get(id).is_some());
+    let online = |id| admin.relay.as_ref().map(|relay| relay.delivery.registry().get(id).is_some());
     let entry = |device: Device| DeviceEntry {
         device_id: device.id,
         name: device.name,

@@ -35,7 +35,7 @@ pub use self::users::{CodesBlocked, LaneEntry, LaneKind, PhoneEntry, UserEntry};
 use crate::app::{Actor, App, pairings};
 use crate::edge::fields::from_json;
 use crate::edge::refusal::Refusal;
-use crate::relay::Relay;
+use crate::node::Relay;
 use crate::security::clients::Clients;
 
 /// The header with the operator's name, which is the caller's own word: that the caller may open the

@@ -161,7 +161,7 @@ pub(super) async fn remove(
     QueryOf(Whose { username }): QueryOf<Whose>,
 ) -> Result<StatusCode, Refusal> {
     if let Some(relay) = &admin.relay {
-        relay.cancel_all_of(&admin.tenant, &username).await?;
+        relay.ceremonies.cancel_all_of(&admin.tenant, &username).await?;
     }
     users::remove(&admin.app, &actor, &username).await?;
     Ok(StatusCode::NO_CONTENT)

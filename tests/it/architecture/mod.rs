@@ -124,18 +124,49 @@ const ROOMS: &[Room] = &[
         ],
         LIBRARIES,
     ),
+    // Advancing ceremonies: whose devices they are, and each user's prompt state, are records of `app`.
+    // What devices are shown is not known here; delivery hears of it by a trait of this room.
     room(
-        "relay",
+        "app::ceremonies",
         &[
-            // Whose phones they are, and what revoking one means: the records are the acts'.
             "app",
             "core::ceremony",
             "core::prompt_limits",
-            "core::session",
             "journal",
             "ports",
             "tasks",
             "fault_point",
+            "security::random",
+            "security::encryption",
+        ],
+        LIBRARIES,
+    ),
+    // Reads ceremonies and hands them events; how a socket ends is the session's.
+    room(
+        "delivery",
+        &[
+            "app",
+            "app::ceremonies",
+            "core::ceremony",
+            "core::session",
+            "ports",
+            "tasks",
+            "fault_point",
+            "security::random",
+        ],
+        LIBRARIES,
+    ),
+    // Wires ceremonies and delivery together, over ports of any kind.
+    room(
+        "node",
+        &[
+            "app",
+            "app::ceremonies",
+            "core::prompt_limits",
+            "delivery",
+            "journal",
+            "ports",
+            "tasks",
             "security::random",
             "security::encryption",
         ],
@@ -156,7 +187,9 @@ const ROOMS: &[Room] = &[
             // Why a prompt does not ring, in the rules' own words.
             "core::prompt_limits",
             "core::session",
-            "relay",
+            "app::ceremonies",
+            "delivery",
+            "node",
             "app::webhooks",
             "security",
             "security::random",
@@ -365,19 +398,19 @@ fn said_of(path: &str, code: &str) -> Vec<String> {
 
 #[test]
 fn the_checker_sees_every_way_to_reach_into_another_room() {
-    let relay = ["core::ceremony must not use relay"];
+    let delivery = ["core::ceremony must not use delivery"];
     for code in [
-        "use crate::relay::Relay;",
-        "use crate::{core::ceremony::State, relay};",
-        "use crate::{\n    ports::{self, Store},\n    relay::{Relay, drive},\n};",
-        "use super::super::super::super::relay::Relay;",
-        "pub(crate) use crate::relay as r;",
-        "fn f() -> crate::relay::Relay { loop {} }",
-        "fn f() { let c = '\"'; crate::relay::run(\"//\"); }",
-        "fn f<'a>(x: &'a u8) { crate::relay::run(x) }",
+        "use crate::delivery::Delivery;",
+        "use crate::{core::ceremony::State, delivery};",
+        "use crate::{\n    ports::{self, Store},\n    delivery::{Delivery, pull},\n};",
+        "use super::super::super::super::delivery::Delivery;",
+        "pub(crate) use crate::delivery as d;",
+        "fn f() -> crate::delivery::Delivery { loop {} }",
+        "fn f() { let c = '\"'; crate::delivery::run(\"//\"); }",
+        "fn f<'a>(x: &'a u8) { crate::delivery::run(x) }",
     ] {
         let said = said_of("src/core/ceremony/step/deep.rs", code);
-        assert!(said.iter().any(|fault| fault == relay[0]), "{code}: {said:?}");
+        assert!(said.iter().any(|fault| fault == delivery[0]), "{code}: {said:?}");
     }
     for (path, code, fault) in [
         (
@@ -395,7 +428,16 @@ fn the_checker_sees_every_way_to_reach_into_another_room() {
             "use super::embedded::FileStore;",
             "backends::fido_http must not use backends::embedded",
         ),
-        ("src/relay/drive.rs", "use crate::security::keys::Keys;", "relay must not use security"),
+        (
+            "src/app/ceremonies/advance.rs",
+            "use crate::delivery::Delivery;",
+            "app::ceremonies must not use delivery",
+        ),
+        (
+            "src/delivery/pull.rs",
+            "use crate::security::keys::Keys;",
+            "delivery must not use security",
+        ),
         ("src/config/mod.rs", "use crate::tasks::Tasks;", "config must not use tasks"),
         (
             "src/core/session/machine.rs",
@@ -412,7 +454,7 @@ fn the_checker_sees_every_way_to_reach_into_another_room() {
             "fn f() { tracing::info!(1) }",
             "core::ceremony must not know tracing",
         ),
-        ("src/relay/open.rs", "use axum::Json;", "relay must not know axum"),
+        ("src/delivery/pull.rs", "use axum::Json;", "delivery must not know axum"),
         ("proto/src/device.rs", "use tokio::sync;", "proto must not know tokio"),
         ("webauthn/src/cose.rs", "use std::time::Instant;", "webauthn must not know std::time"),
         ("src/somewhere/mod.rs", "", "lies in no room of the table"),
@@ -425,27 +467,30 @@ fn the_checker_sees_every_way_to_reach_into_another_room() {
 fn the_checker_lets_pass_what_is_allowed_and_what_is_no_code() {
     for (path, code) in [
         (
-            "src/relay/drive.rs",
+            "src/delivery/pull.rs",
             "use crate::{core::ceremony::State, ports::Store, security::random};",
         ),
-        ("src/relay/drive.rs", "use super::open::Open;\nuse crate::relay::Relay;"),
+        ("src/delivery/pull.rs", "use super::prompts::Prompts;\nuse crate::delivery::Delivery;"),
         (
             "src/core/ceremony/step.rs",
-            "/// See [`crate::relay`].\n// crate::relay::x\n/* tokio::x */",
+            "/// See [`crate::delivery`].\n// crate::delivery::x\n/* tokio::x */",
         ),
-        ("src/core/ceremony/step.rs", "const X: &str = \"crate::relay::x\";"),
-        ("src/core/ceremony/step.rs", "const X: &str = r#\"\" crate::relay::x\"#;"),
-        ("src/core/ceremony/step.rs", "#[cfg(test)]\nmod tests {\n use crate::relay::{x};\n}"),
-        ("src/core/ceremony/step.rs", "#[cfg(test)]\n#[allow(unused)]\nuse crate::relay::x;"),
-        ("src/core/ceremony/tests/table.rs", "use crate::relay::x;"),
-        ("src/core/ceremony/tests.rs", "use crate::relay::x;"),
-        ("src/cli/demo.rs", "use crate::{edge, relay, backends::embedded::FileStore};"),
+        ("src/core/ceremony/step.rs", "const X: &str = \"crate::delivery::x\";"),
+        ("src/core/ceremony/step.rs", "const X: &str = r#\"\" crate::delivery::x\"#;"),
+        ("src/core/ceremony/step.rs", "#[cfg(test)]\nmod tests {\n use crate::delivery::{x};\n}"),
+        ("src/core/ceremony/step.rs", "#[cfg(test)]\n#[allow(unused)]\nuse crate::delivery::x;"),
+        ("src/core/ceremony/tests/table.rs", "use crate::delivery::x;"),
+        ("src/core/ceremony/tests.rs", "use crate::delivery::x;"),
+        ("src/cli/demo.rs", "use crate::{edge, delivery, backends::embedded::FileStore};"),
         ("proto/src/http.rs", "use crate::ids::CeremonyId;\nuse super::life::Step;"),
     ] {
         assert_eq!(said_of(path, code), [""; 0], "{code}");
     }
-    let after = "#[cfg(test)]\nmod tests {}\nuse crate::relay::x;";
-    assert_eq!(said_of("src/core/ceremony/step.rs", after), ["core::ceremony must not use relay"]);
+    let after = "#[cfg(test)]\nmod tests {}\nuse crate::delivery::x;";
+    assert_eq!(
+        said_of("src/core/ceremony/step.rs", after),
+        ["core::ceremony must not use delivery"]
+    );
 }
 
 #[test]
@@ -456,7 +501,7 @@ fn the_checker_sees_a_file_without_a_word_of_its_own() {
     );
     let long = format!("//! Long.\n{}", "\n".repeat(MOST_LINES));
     assert_eq!(file_faults("src/a.rs", &long), ["src/a.rs: 501 lines, and no reason for them"]);
-    for path in ["src/relay/utils.rs", "src/helpers/mod.rs", "tests/it/common/mod.rs"] {
+    for path in ["src/delivery/utils.rs", "src/helpers/mod.rs", "tests/it/common/mod.rs"] {
         assert_eq!(file_faults(path, "//! X.").len(), 1, "{path}");
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay::app::audit::{self, Difference, Settings};
+use fido_relay::app::ceremonies::{AdvanceError, OpenError, OpenRequest};
 use fido_relay::backends::embedded::{FileStore, MemoryStore, SystemClock};
 use fido_relay::core::ceremony::Event;
 use fido_relay::ports::{
     Ability, Batch, Bucket, Clock as _, SecurityEvent, SecurityEventKind, Store,
 };
-use fido_relay::relay::{DriveError, OpenError, OpenRequest};
 use fido_relay::serve::due_rules;
 use fido_relay_proto::{AttemptId, Binding, ClientId, TenantId};
 use serde_json::Value;
@@ -114,7 +114,7 @@ async fn with_required_nothing_new_begins_once_the_disk_is_full_for_a_minute_and
     tokio::time::sleep(Duration::from_secs(50)).await;
     let second = relay.open(Binding::Code, None).await;
     until(&audit, Ability::Forbidding).await;
-    let refused = relay.relay.open(order()).await;
+    let refused = relay.relay.ceremonies.open(order()).await;
     assert!(matches!(refused, Err(OpenError::Unavailable(_))), "{refused:?}");
     let claim = Event::Claim {
         device: PHONE,
@@ -122,14 +122,14 @@ async fn with_required_nothing_new_begins_once_the_disk_is_full_for_a_minute_and
         code: "123456".to_owned(),
         same_network: None,
     };
-    let refused = relay.relay.drive(&second, claim).await;
-    assert!(matches!(refused, Err(DriveError::Unavailable(_))), "{refused:?}");
+    let refused = relay.relay.ceremonies.advance(&second, claim).await;
+    assert!(matches!(refused, Err(AdvanceError::Unavailable(_))), "{refused:?}");
     // What approves nothing goes on, for an hour.
     drive(&relay, &first, Event::Cancel).await;
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     std::fs::remove_file(&full).unwrap();
     until(&audit, Ability::Well).await;
-    relay.relay.open(order()).await.unwrap();
+    relay.relay.ceremonies.open(order()).await.unwrap();
     audit.caught_up().await.unwrap();
     assert!(audit.close().await);
     verify(directory.path(), &keys, None).unwrap();

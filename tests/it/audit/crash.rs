@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fido_relay::app::audit::Settings;
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::backends::embedded::{MemoryStore, SystemClock};
 use fido_relay::core::ceremony::{Ceremony, Event};
 use fido_relay::ports::{Bucket, Store, Stored, records};
-use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::{AckOf, CardEvent};
 use fido_relay_proto::{AttemptId, Binding, DeviceId, NodeId};
 use serde_json::value::RawValue;
@@ -21,7 +21,7 @@ use crate::support::bare_relay::BareRelay;
 pub(super) const PHONE: DeviceId = DeviceId::from_bytes([9; 16]);
 
 pub(super) async fn drive(relay: &BareRelay, key: &CeremonyKey, event: Event) {
-    relay.relay.drive(key, event).await.unwrap();
+    relay.relay.ceremonies.advance(key, event).await.unwrap();
 }
 
 async fn answer(relay: &BareRelay, key: &CeremonyKey, attempt: AttemptId) {

@@ -40,8 +40,8 @@ async fn the_log_tells_who_asked_who_answered_and_how_it_ended_and_no_secret() {
     bank.delete(&format!("/v1/ceremonies/{}", denied.id)).await;
     let mut stored = Vec::new();
     for id in &ids {
-        let key = fido_relay::relay::CeremonyKey { tenant: Default::default(), id: *id };
-        stored.push(relay.running.relay().load(&key).await.unwrap().unwrap());
+        let key = fido_relay::app::ceremonies::CeremonyKey { tenant: Default::default(), id: *id };
+        stored.push(relay.running.relay().ceremonies.load(&key).await.unwrap().unwrap());
     }
     let directory = fido_relay::serve::audit_dir(relay.running.config());
     let kept = relay.stop().await;

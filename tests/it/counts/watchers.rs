@@ -1,8 +1,8 @@
 //! Watchers that wait for one ceremony share what woke them: what a change costs the store does not
 //! depend on how many wait for it.
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::core::ceremony::Event;
-use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::AckOf;
 use fido_relay_proto::{DeviceId, TenantId};
 use futures::future::{join, join_all};
@@ -46,7 +46,7 @@ async fn changes(bench: &Bench, watchers: usize) -> Counts {
         for event in
             [Event::Sent { device }, Event::Acked { device, of: AckOf::Offer }, Event::Cancel]
         {
-            bench.relay.running.relay().drive(&key, event).await.unwrap();
+            bench.relay.running.relay().ceremonies.advance(&key, event).await.unwrap();
         }
         before
     };

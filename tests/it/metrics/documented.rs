@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::core::ceremony::Event;
-use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::AckOf;
 use fido_relay_proto::{CeremonyId, DeviceId, TenantId};
 use serde_json::json;
@@ -61,7 +61,7 @@ async fn woken(relay: &TestRelay, id: CeremonyId) {
     let relay = relay.running.relay();
     relay.dependencies().counts.wake("fcm", "taken");
     for event in [Event::Woken { device }, Event::Acked { device, of: AckOf::Offer }] {
-        relay.drive(&key, event).await.unwrap();
+        relay.ceremonies.advance(&key, event).await.unwrap();
     }
 }
 
@@ -86,11 +86,11 @@ pub(super) async fn eventful() -> String {
             code: "none".to_owned(),
             same_network: None,
         };
-        let key = fido_relay::relay::CeremonyKey {
+        let key = fido_relay::app::ceremonies::CeremonyKey {
             tenant: fido_relay_proto::TenantId::default(),
             id: opened.id,
         };
-        relay.running.relay().drive(&key, wrong).await.unwrap();
+        relay.running.relay().ceremonies.advance(&key, wrong).await.unwrap();
     }
 
     text(&relay).await

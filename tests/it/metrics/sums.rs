@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::core::ceremony::{Event, State, Verdict};
 use fido_relay::metrics::Standing;
-use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::DeclineReason;
 use fido_relay_proto::{AttemptId, DeviceId, NodeId, Reason, TenantId};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ async fn open(relay: &PaperRelay, kind: &str, binding: &str) -> String {
 
 async fn answered(relay: &PaperRelay, id: &str) {
     let attempt = loop {
-        let ceremony = relay.relay.load(&key(id)).await.unwrap().unwrap();
+        let ceremony = relay.relay.ceremonies.load(&key(id)).await.unwrap().unwrap();
         if let State::Challenged(challenge) = &ceremony.state {
             break challenge.attempt;
         }
@@ -45,12 +45,12 @@ async fn answered(relay: &PaperRelay, id: &str) {
     };
     // Twice: the second is acknowledged again and changes nothing.
     for _ in 0..2 {
-        relay.relay.drive(&key(id), answer.clone()).await.unwrap();
+        relay.relay.ceremonies.advance(&key(id), answer.clone()).await.unwrap();
     }
 }
 
 fn figures(relay: &PaperRelay) -> Figures {
-    let open = relay.relay.census().open;
+    let open = relay.relay.gauges().open;
     Figures::read(&relay.metrics.render(Standing { open, ..Standing::default() }))
 }
 
@@ -82,9 +82,9 @@ async fn after_every_outcome_what_was_opened_is_closed_or_open() {
         }
         let denied = open(&relay, kind, "code").await;
         let decline = Event::Decline { device: DEVICE, reason: DeclineReason::NotMe };
-        relay.relay.drive(&key(&denied), decline.clone()).await.unwrap();
+        relay.relay.ceremonies.advance(&key(&denied), decline.clone()).await.unwrap();
         // Late and twice: counted as an event, not as an end.
-        relay.relay.drive(&key(&denied), decline).await.unwrap();
+        relay.relay.ceremonies.advance(&key(&denied), decline).await.unwrap();
         let cancelled = open(&relay, kind, "code").await;
         let path = format!("/v1/ceremonies/{cancelled}");
         assert_eq!(relay.call("DELETE", &path, &relay.key, &Value::Null).await.status, 200);
@@ -97,7 +97,7 @@ async fn after_every_outcome_what_was_opened_is_closed_or_open() {
                 code: "none".to_owned(),
                 same_network: None,
             };
-            relay.relay.drive(&key(&guessed), claim).await.unwrap();
+            relay.relay.ceremonies.advance(&key(&guessed), claim).await.unwrap();
         }
         open(&relay, kind, "code").await;
     }

@@ -72,7 +72,7 @@ async fn registration_sign_in_and_approval_need_no_socket() {
             assert!(steps.contains(&step), "{kind}: {steps:?}");
         }
     }
-    assert!(relay.running.relay().registry().is_empty(), "no device had a socket");
+    assert!(relay.running.relay().delivery.registry().is_empty(), "no device had a socket");
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::config::Config;
 use fido_relay::core::ceremony::FactKind;
-use fido_relay::relay::CeremonyKey;
 use fido_relay::softcard::SoftCard;
 use fido_relay_proto::device::AckOf;
 use fido_relay_proto::http::PushTarget;
@@ -60,16 +60,16 @@ async fn woken_by(
         assert!(view.progress.iter().any(|entry| entry.step == Step::Woken), "{kind}");
         assert_eq!(far.at(wakes).len(), nth + 1, "one wake for each");
     }
-    assert!(relay.running.relay().registry().is_empty(), "no device had a socket");
+    assert!(relay.running.relay().delivery.registry().is_empty(), "no device had a socket");
 }
 
 /// Waits until the service's answer has become a fact: an end that comes first leaves none.
 async fn is_noted(relay: &TestRelay, id: CeremonyId) {
     let (relay, tenant) = (relay.running.relay(), TenantId::default());
     let key = CeremonyKey { tenant, id };
-    let mut watch = relay.watch(&key);
+    let mut watch = relay.delivery.watch(&key);
     let woken = async || {
-        let ceremony = relay.load(&key).await.unwrap().unwrap();
+        let ceremony = relay.ceremonies.load(&key).await.unwrap().unwrap();
         ceremony.history.iter().any(|fact| fact.kind == FactKind::Woken)
     };
     while !woken().await {

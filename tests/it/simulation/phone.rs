@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use fido_relay::relay::{Connection, Next, Owner, Relay};
+use fido_relay::app::ceremonies::DeviceIdentity;
+use fido_relay::delivery::{Connection, ConnectionAction};
+use fido_relay::node::Relay;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Card, CardErrorCode, CardEvent, Claim, Decline, DeclineReason,
@@ -42,7 +44,7 @@ pub(super) fn any_key() -> P256Jwk {
 /// One device and its person.
 #[derive(Debug)]
 pub(super) struct SimPhone {
-    pub(super) owner: Owner,
+    pub(super) owner: DeviceIdentity,
     world: Arc<World>,
     codes: Arc<Mutex<HashMap<CeremonyId, String>>>,
     memory: Mutex<Memory>,
@@ -71,7 +73,7 @@ pub(super) const MANNERS: Manners = Manners {
 
 impl SimPhone {
     pub(super) fn new(
-        owner: Owner,
+        owner: DeviceIdentity,
         world: Arc<World>,
         codes: Arc<Mutex<HashMap<CeremonyId, String>>>,
     ) -> Arc<Self> {
@@ -123,8 +125,8 @@ impl SimPhone {
             memory.connection = Some(Arc::clone(&connection));
             connection
         };
-        for open in relay.attach(&connection, &any_key()).await {
-            relay.show_again(&open, &connection).await;
+        for open in relay.delivery.attach(&connection, &any_key()).await {
+            relay.delivery.show_again(&open, &connection).await;
         }
         self.listen(connection, relay, tasks, manners).await;
     }
@@ -133,7 +135,7 @@ impl SimPhone {
     pub(super) fn vanish(&self, relay: &Relay) {
         let connection = self.memory.lock().unwrap().connection.take();
         if let Some(connection) = connection {
-            relay.detach(&connection);
+            relay.delivery.detach(&connection);
             connection.close(fido_relay::core::session::CloseReason::PeerClosed);
         }
     }
@@ -147,25 +149,25 @@ impl SimPhone {
     ) {
         loop {
             match connection.next() {
-                Next::Idle => connection.woken().await,
+                ConnectionAction::Idle => connection.woken().await,
                 // Its key stays the same here.
-                Next::Renew => {}
-                Next::Close(_) => {
-                    relay.detach(&connection);
+                ConnectionAction::Renew => {}
+                ConnectionAction::Close(_) => {
+                    relay.delivery.detach(&connection);
                     let mut memory = self.memory.lock().unwrap();
                     if memory.connection.as_ref().is_some_and(|own| own.id() == connection.id()) {
                         memory.connection = None;
                     }
                     return;
                 }
-                Next::Write(outgoing) => {
+                ConnectionAction::Write(outgoing) => {
                     if self.connection().is_none_or(|own| own.id() != connection.id()) {
                         continue;
                     }
                     let frame = RelayFrame::decode(&outgoing.text).unwrap();
                     let reaction = Arc::clone(&self).hears(frame);
                     if let Some(ceremony) = outgoing.sent {
-                        relay.sent(&connection, ceremony).await;
+                        relay.delivery.sent(&connection, ceremony).await;
                     }
                     if let Some((ceremony, attempt)) = reaction {
                         let acts = Arc::clone(&self).acts(
@@ -377,11 +379,12 @@ impl SimPhone {
             if !self.memory.lock().unwrap().pulls {
                 return None;
             }
-            let reply = relay.receive_pulled(&self.owner, [192, 0, 2, 7].into(), frame).await;
+            let reply =
+                relay.delivery.receive_pulled(&self.owner, [192, 0, 2, 7].into(), frame).await;
             // An app that is asleep again hears no answer.
             return reply.filter(|_| self.memory.lock().unwrap().pulls);
         };
-        let reply = relay.receive(&connection, frame).await;
+        let reply = relay.delivery.receive(&connection, frame).await;
         // An answer to a socket that is gone is heard by nobody.
         let still = self.connection().is_some_and(|own| own.id() == connection.id());
         reply.filter(|_| still)

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::DeviceIdentity;
+use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest};
 use fido_relay::core::ceremony::{Ceremony, Event as Step, Request};
 use fido_relay::core::prompt_limits::Lane;
 use fido_relay::metrics::{Metrics, Standing};
+use fido_relay::node::{Dependencies as Ports, NodeGauges, Relay, RelayLimits};
 use fido_relay::ports::{Bucket, Clock as _, Store};
-use fido_relay::relay::{
-    Bounds, Census, CeremonyKey, Dependencies as Ports, OpenRequest, Owner, Relay,
-};
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::UpstreamOptions;
@@ -65,7 +65,7 @@ pub(super) struct Play {
     climate: Climate,
     turns: u64,
     opened: Mutex<Vec<CeremonyId>>,
-    left: Mutex<Option<Census>>,
+    left: Mutex<Option<NodeGauges>>,
     /// Wakes that a push service took.
     wakes: Arc<AtomicU64>,
     /// Of the life that is lived.
@@ -78,7 +78,7 @@ pub(super) struct Played {
     pub(super) climate: Climate,
     pub(super) history: Vec<Event>,
     /// What the node held in memory after everything had ended and every phone had gone.
-    pub(super) left: Census,
+    pub(super) left: NodeGauges,
     pub(super) figures: String,
     /// Wakes that a push service took.
     pub(super) wakes: u64,
@@ -97,8 +97,8 @@ fn username(name: &str) -> Username {
 }
 
 /// Two devices of Ada's and one of somebody else.
-fn owners() -> [Owner; 3] {
-    [(1, "ada"), (2, "ada"), (3, "bob")].map(|(number, name)| Owner {
+fn owners() -> [DeviceIdentity; 3] {
+    [(1, "ada"), (2, "ada"), (3, "bob")].map(|(number, name)| DeviceIdentity {
         device: DeviceId::from_bytes([number; 16]),
         tenant: TenantId::default(),
         username: username(name),
@@ -207,7 +207,7 @@ impl Play {
         }
         self.world.set_faults(HEALED);
         self.world.set_outage(None);
-        relay.recovered().await;
+        relay.ceremonies.recovered().await;
         pause(3_000).await;
         // Where no notice is lost, who stayed must show the same as who returns.
         let stay = self.climate == Climate::Calm && self.world.happens(700);
@@ -246,7 +246,7 @@ impl Play {
         }
     }
 
-    async fn pair(&self, owner: &Owner) {
+    async fn pair(&self, owner: &DeviceIdentity) {
         add_device(&*self.store, &push::device_of(owner, UnixMillis(START))).await;
     }
 
@@ -263,7 +263,7 @@ impl Play {
             fido: Arc::clone(&self.fido) as _,
             cards: None,
             clock: Arc::clone(&self.world) as _,
-            sealer: Encryptor::new(&[7; 32]).unwrap(),
+            encryptor: Encryptor::new(&[7; 32]).unwrap(),
             journal: crate::support::journal(),
             recording: crate::support::recording(),
             push: Some(push),
@@ -271,7 +271,7 @@ impl Play {
             tasks: tasks.clone(),
         };
         let wake_after = Duration::from_secs(self.world.chance().below(2) * 2);
-        let relay = Relay::start(ports, Bounds { wake_after, ..crate::support::patient() });
+        let relay = Relay::start(ports, RelayLimits { wake_after, ..crate::support::patient() });
         let handles = (relay.clone(), tasks.clone(), MANNERS);
         tasks.spawn_bare(push::follow(wakes, self.phones.clone(), handles));
         (relay, tasks)
@@ -304,7 +304,7 @@ impl Play {
                 }
                 let relay = relay.clone();
                 tasks.spawn_bare(async move {
-                    drop(relay.drive(&key(id), Step::Cancel).await);
+                    drop(relay.ceremonies.advance(&key(id), Step::Cancel).await);
                 });
             }
             (60..70, Some(id)) => self.read(relay, tasks, id),
@@ -421,7 +421,7 @@ impl Play {
             for _ in 0..3 {
                 let order =
                     OpenRequest { request: request.clone(), idempotency: idempotency.clone() };
-                match relay.open(order).await {
+                match relay.ceremonies.open(order).await {
                     Ok(ceremony) => {
                         let (id, of) = (ceremony.id, ceremony.client_id);
                         if let Some(code) = &ceremony.code {
@@ -441,7 +441,7 @@ impl Play {
         let (relay, world) = (relay.clone(), Arc::clone(&self.world));
         tasks.spawn_bare(async move {
             let asked = world.events();
-            if let Ok(found) = relay.load(&key(id)).await {
+            if let Ok(found) = relay.ceremonies.load(&key(id)).await {
                 let outcome = found.as_deref().and_then(Ceremony::closed).map(|end| end.outcome);
                 world.tell(Event::Read { ceremony: id, outcome, found: found.is_some(), asked });
             }
@@ -450,7 +450,7 @@ impl Play {
 
     /// Nothing goes wrong any more, everybody is there, and every deadline passes.
     async fn heal(&self, relay: &Relay, fresh: bool) {
-        relay.recovered().await;
+        relay.ceremonies.recovered().await;
         pause(2_000).await;
         self.world.tell(Event::Healed { fresh });
         let last = self.look_at_phones();
@@ -462,14 +462,14 @@ impl Play {
             phone.vanish(relay);
         }
         pause(1_000).await;
-        let mut left = relay.census();
+        let mut left = relay.gauges();
         // A deadline that was set by a clock gone ahead is the last to go; nothing else may wait.
         for _ in 0..120 {
             if left.deadlines == 0 {
                 break;
             }
             pause(60_000).await;
-            left.deadlines = relay.census().deadlines;
+            left.deadlines = relay.gauges().deadlines;
         }
         *self.left.lock().unwrap() = Some(left);
     }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::DeviceIdentity;
 use fido_relay::app::devices::Device;
 use fido_relay::core::prompt_limits::CodeAttempts;
+use fido_relay::delivery::PullRequest;
+use fido_relay::node::Relay;
 use fido_relay::ports::{BoxFuture, Push, PushFailure, Unpushable, Wake};
-use fido_relay::relay::{Owner, PullOrder, Relay};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::UnixMillis;
 use fido_relay_proto::http::{Platform, PushTarget};
@@ -75,7 +77,7 @@ impl Push for SimPush {
 }
 
 /// The stored device of a phone, with its address at the services.
-pub(super) fn device_of(owner: &Owner, paired_at: UnixMillis) -> Device {
+pub(super) fn device_of(owner: &DeviceIdentity, paired_at: UnixMillis) -> Device {
     Device {
         id: owner.device,
         tenant: owner.tenant.clone(),
@@ -111,10 +113,10 @@ pub(super) async fn follow(
 
 /// What an app does that was woken: it pulls until nothing is open, or its socket is there.
 async fn pull(phone: Arc<SimPhone>, relay: &Relay, tasks: &Tasks, manners: Manners) {
-    let mut order = PullOrder::default();
+    let mut order = PullRequest::default();
     for _ in 0..LOOKS {
         order.shown = phone.prompts();
-        let pulled = relay.pull(&phone.owner, &order).await;
+        let pulled = relay.delivery.pull(&phone.owner, &order).await;
         if phone.connection().is_some() {
             break;
         }

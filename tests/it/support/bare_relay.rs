@@ -5,16 +5,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest};
 use fido_relay::backends::embedded::LocalBus;
 use fido_relay::core::ceremony::{
     Begun, Ceremony, Request, State, TxBinding, UpstreamSession, Verdict, VerifiedAnswer,
 };
 use fido_relay::core::prompt_limits::Lane;
+use fido_relay::node::{Dependencies, Relay, RelayLimits};
 use fido_relay::ports::{
     Ability, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, NoCounts, Push,
     Store,
 };
-use fido_relay::relay::{Bounds, CeremonyKey, Dependencies, OpenRequest, Relay};
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::security::random;
 use fido_relay::tasks::Tasks;
@@ -126,7 +127,7 @@ impl BareRelay {
     pub(crate) async fn start_within(
         store: Arc<dyn Store>,
         recording: watch::Receiver<Ability>,
-        bounds: Bounds,
+        bounds: RelayLimits,
     ) -> Self {
         Self::start_pushing(store, recording, bounds, None).await
     }
@@ -135,7 +136,7 @@ impl BareRelay {
     pub(crate) async fn start_pushing(
         store: Arc<dyn Store>,
         recording: watch::Receiver<Ability>,
-        bounds: Bounds,
+        bounds: RelayLimits,
         push: Option<Arc<dyn Push>>,
     ) -> Self {
         let fido = Arc::new(AgreeingFido::default());
@@ -147,7 +148,7 @@ impl BareRelay {
             fido: Arc::clone(&fido) as Arc<dyn Fido>,
             cards: None,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            sealer: Encryptor::new(&[7; 32]).unwrap(),
+            encryptor: Encryptor::new(&[7; 32]).unwrap(),
             journal: crate::support::journal(),
             recording,
             push,
@@ -155,7 +156,7 @@ impl BareRelay {
             tasks: Tasks::default(),
         };
         let relay = Relay::start(world, bounds);
-        relay.recovered().await;
+        relay.ceremonies.recovered().await;
         Self { relay, clock, fido, store }
     }
 
@@ -204,7 +205,7 @@ impl BareRelay {
         let mut request = self.request(binding);
         request.username = Username::new(username).unwrap();
         let order = OpenRequest { request, idempotency };
-        CeremonyKey::from(&self.relay.open(order).await.unwrap())
+        CeremonyKey::from(&self.relay.ceremonies.open(order).await.unwrap())
     }
 
     /// Waits until the ceremony's state gives what is looked for.
@@ -213,9 +214,9 @@ impl BareRelay {
         key: &CeremonyKey,
         looked_for: impl Fn(&Ceremony) -> Option<T>,
     ) -> T {
-        let mut watch = self.relay.watch(key);
+        let mut watch = self.relay.delivery.watch(key);
         loop {
-            let ceremony = self.relay.load(key).await.unwrap().unwrap();
+            let ceremony = self.relay.ceremonies.load(key).await.unwrap().unwrap();
             if let Some(found) = looked_for(&ceremony) {
                 return found;
             }

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::DeviceIdentity;
 use fido_relay::app::devices::Device;
 use fido_relay::core::prompt_limits::CodeAttempts;
+use fido_relay::delivery::{Connection, ConnectionAction};
 use fido_relay::phone::DeviceKey;
-use fido_relay::relay::{Connection, Next, Owner};
 use fido_relay::security::random;
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Claim, Decline, DeclineReason, FrameErrorCode, Offer,
@@ -65,15 +66,15 @@ impl Handset {
 
     async fn attach_at(relay: &BareRelay, device: Device, address: Option<IpAddr>) -> Self {
         let Device { id, tenant, username, .. } = device.clone();
-        let owner = Owner { device: id, tenant, username };
+        let owner = DeviceIdentity { device: id, tenant, username };
         let connection = Connection::new(ConnectionId::from_bytes(random::bytes()), owner);
         let connection = match address {
             Some(address) => connection.at(address),
             None => connection,
         };
         let connection = Arc::new(connection);
-        for key in relay.relay.attach(&connection, &device.jwk).await {
-            relay.relay.show_again(&key, &connection).await;
+        for key in relay.relay.delivery.attach(&connection, &device.jwk).await {
+            relay.relay.delivery.show_again(&key, &connection).await;
         }
         Self { device, connection }
     }
@@ -87,13 +88,13 @@ impl Handset {
 
     /// The same phone on a new socket; the old one has died.
     pub(crate) async fn reconnects(self, relay: &BareRelay) -> Self {
-        relay.relay.detach(&self.connection);
+        relay.relay.delivery.detach(&self.connection);
         Self::attach(relay, self.device).await
     }
 
     /// Its socket dies.
     pub(crate) fn leaves(self, relay: &BareRelay) -> Device {
-        relay.relay.detach(&self.connection);
+        relay.relay.delivery.detach(&self.connection);
         self.device
     }
 
@@ -105,9 +106,9 @@ impl Handset {
     pub(crate) async fn sees(&self, relay: &BareRelay) -> Vec<RelayFrame> {
         tokio::time::sleep(SETTLES).await;
         let mut seen = Vec::new();
-        while let Next::Write(outgoing) = self.connection.next() {
+        while let ConnectionAction::Write(outgoing) = self.connection.next() {
             if let Some(ceremony) = outgoing.sent {
-                relay.relay.sent(&self.connection, ceremony).await;
+                relay.relay.delivery.sent(&self.connection, ceremony).await;
             }
             seen.push(RelayFrame::decode(&outgoing.text).unwrap());
         }
@@ -132,7 +133,7 @@ impl Handset {
     }
 
     pub(crate) async fn sends(&self, relay: &BareRelay, frame: DeviceFrame) -> Option<RelayFrame> {
-        relay.relay.receive(&self.connection, frame).await
+        relay.relay.delivery.receive(&self.connection, frame).await
     }
 
     pub(crate) async fn types(

@@ -34,8 +34,8 @@ use std::time::Duration;
 use fido_relay::config::Prompts;
 use fido_relay::core::prompt_limits::Policy;
 use fido_relay::journal::Journal;
+use fido_relay::node::RelayLimits;
 use fido_relay::ports::Ability;
-use fido_relay::relay::Bounds;
 use tokio::sync::watch;
 
 /// How the journal is written in these tests.
@@ -51,8 +51,8 @@ pub(crate) fn recording() -> watch::Receiver<Ability> {
 
 /// A person who never tires: for tests that ask more of one user in a second than anybody would in
 /// a day. The rules themselves have tests of their own.
-pub(crate) fn patient() -> Bounds {
-    let attention = Policy {
+pub(crate) fn patient() -> RelayLimits {
+    let prompts = Policy {
         live: usize::MAX,
         ringing: usize::MAX,
         free_prompts: u32::MAX,
@@ -65,7 +65,7 @@ pub(crate) fn patient() -> Bounds {
         wrong_codes_in_a_row: u32::MAX,
         same_network: false,
     };
-    Bounds { attention, ..Bounds::default() }
+    RelayLimits { prompts, ..RelayLimits::default() }
 }
 
 /// [`patient`] as a configuration.

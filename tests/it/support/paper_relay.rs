@@ -13,11 +13,11 @@ use fido_relay::core::session;
 use fido_relay::edge::listener::{Listener, ListenerSettings};
 use fido_relay::edge::{self, Edge};
 use fido_relay::metrics::Metrics;
+use fido_relay::node::{Dependencies, Relay};
 use fido_relay::ports::{
     Batch, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, Revision, Store,
     StoreError, Stored,
 };
-use fido_relay::relay::{Dependencies, Relay};
 use fido_relay::security::clients::NewClient;
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::tasks::Tasks;
@@ -193,7 +193,7 @@ impl PaperRelay {
         Self::start_within(crate::support::patient()).await
     }
 
-    pub(crate) async fn start_within(bounds: fido_relay::relay::Bounds) -> Self {
+    pub(crate) async fn start_within(bounds: fido_relay::node::RelayLimits) -> Self {
         let (fido, store) = (Arc::new(SlowFido::default()), Arc::new(Switchable::default()));
         let epoch = AtomicU64::new(1_800_000_000_000);
         let clock = Arc::new(TokioClock { started: Instant::now(), epoch });
@@ -208,7 +208,7 @@ impl PaperRelay {
             fido: metrics.upstream(Arc::clone(&fido) as Arc<dyn Fido>),
             cards: None,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            sealer: Encryptor::new(&[7; 32]).unwrap(),
+            encryptor: Encryptor::new(&[7; 32]).unwrap(),
             journal: crate::support::journal(),
             recording: crate::support::recording(),
             push: None,
@@ -216,7 +216,7 @@ impl PaperRelay {
             tasks: Tasks::default(),
         };
         let relay = Relay::start(world, bounds);
-        relay.recovered().await;
+        relay.ceremonies.recovered().await;
         let settings = edge::Settings {
             tenant: TenantId::default(),
             network_in_result: true,

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::app::clients;
 use fido_relay::core::ceremony::{Ceremony, Event};
 use fido_relay::ports::{Bucket, Store as _};
-use fido_relay::relay::CeremonyKey;
 use fido_relay::security::clients::Clients;
 use fido_relay_proto::TenantId;
 use futures::future::{join, join_all};
@@ -44,7 +44,7 @@ async fn a_silent_stream_says_every_quarter_of_a_minute_that_it_is_still_there()
     assert_eq!(events, ["Opened", "Closed"], "it expired");
     // 120 s of life; at the last multiple the one or the other may be first.
     assert!((7..=8).contains(&comments), "{comments}");
-    assert_eq!(relay.relay.census().watched, 0);
+    assert_eq!(relay.relay.gauges().watched, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,7 +72,7 @@ async fn a_client_that_is_removed_in_the_middle_hears_no_more() {
     let remove = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         clients::remove(&app, &operator(), client.id).await.unwrap();
-        relay.relay.drive(&key(&id), Event::Cancel).await.unwrap();
+        relay.relay.ceremonies.advance(&key(&id), Event::Cancel).await.unwrap();
     };
     let ((events, _), ()) = join(stream(&relay, &id, &relay.key), remove).await;
     assert_eq!(events, ["Opened"]);
@@ -109,9 +109,9 @@ async fn a_reader_that_takes_nothing_loses_its_place() {
     let unread = relay.open_stream(&path, Some(&ticket)).await;
     assert_eq!(unread.status(), 200);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(relay.relay.census().watched, 1);
+    assert_eq!(relay.relay.gauges().watched, 1);
     tokio::time::sleep(Duration::from_secs(30)).await;
-    assert_eq!(relay.relay.census().watched, 0, "the ceremony is still open, the place is free");
+    assert_eq!(relay.relay.gauges().watched, 0, "the ceremony is still open, the place is free");
     drop(unread);
 
     // And one that goes away frees it at once.
@@ -119,7 +119,7 @@ async fn a_reader_that_takes_nothing_loses_its_place() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     drop(gone);
     tokio::time::sleep(Duration::from_millis(10)).await;
-    assert_eq!(relay.relay.census().watched, 0);
+    assert_eq!(relay.relay.gauges().watched, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,13 +132,13 @@ async fn a_thousand_watchers_all_hear_of_the_end_and_leave_nothing_behind() {
     });
     let end = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(relay.relay.census().watched, 1, "one room for all of them");
-        relay.relay.drive(&key(&id), Event::Cancel).await.unwrap();
+        assert_eq!(relay.relay.gauges().watched, 1, "one room for all of them");
+        relay.relay.ceremonies.advance(&key(&id), Event::Cancel).await.unwrap();
     };
     let (all, ()) = join(join_all(watchers), end).await;
     assert_eq!(all.len(), 1_000);
     for (events, comments) in all {
         assert_eq!((events, comments), (vec!["Opened".to_owned(), "Closed".to_owned()], 0));
     }
-    assert_eq!(relay.relay.census(), fido_relay::relay::Census::default());
+    assert_eq!(relay.relay.gauges(), fido_relay::node::NodeGauges::default());
 }

@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::config::Config;
 use fido_relay::core::ceremony::Event;
+use fido_relay::node::RelayLimits;
 use fido_relay::ports::{Bucket, Store as _};
-use fido_relay::relay::{Bounds, CeremonyKey};
 use fido_relay::security::clients::NewClient;
 use fido_relay_proto::device::{AckOf, DeclineReason};
 use fido_relay_proto::http::{OpenedCeremony, Scope};
@@ -60,7 +61,7 @@ struct Paper {
 
 impl Paper {
     async fn start() -> Self {
-        let relay = PaperRelay::start_within(Bounds::default()).await;
+        let relay = PaperRelay::start_within(RelayLimits::default()).await;
         let new = NewClient {
             tenant: TenantId::default(),
             name: PlainText::new("Example Bank").unwrap(),
@@ -81,7 +82,7 @@ impl Paper {
     }
 
     async fn drive(&self, opened: &OpenedCeremony, event: Event) {
-        self.relay.relay.drive(&key(opened), event).await.unwrap();
+        self.relay.relay.ceremonies.advance(&key(opened), event).await.unwrap();
     }
 
     /// What happened before.
@@ -202,7 +203,7 @@ async fn heard_of(user: User) -> Vec<Vec<Heard>> {
     let everybody = bearers.iter().flat_map(|bearer| Road::ALL.map(|road| (*bearer, road)));
     let watching = everybody.map(|(bearer, road)| paper.watch(road, &id, bearer, began));
     let (heard, ()) = join(join_all(watching), paper.play(user, &opened, began)).await;
-    let ceremony = paper.relay.relay.load(&key(&opened)).await.unwrap().unwrap();
+    let ceremony = paper.relay.relay.ceremonies.load(&key(&opened)).await.unwrap().unwrap();
     let reached = ceremony.progress().filter(|entry| entry.step.tells_presence()).count();
     let expected = match user {
         User::Unknown | User::Muted | User::Suppressed => 0,
@@ -365,7 +366,7 @@ async fn webhooks_bodies_and_a_restart_tell_nothing_of_a_phone_that_has_the_prom
         format!("{headers:?} {body}")
     });
     let stop = async {
-        while stage.relay.running.relay().census().watched < users.len() {
+        while stage.relay.running.relay().gauges().watched < users.len() {
             tokio::task::yield_now().await;
         }
         stage.relay.running.tasks().stopping().cancel();

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::app::clients;
 use fido_relay::core::ceremony::{Ceremony, Event};
 use fido_relay::ports::{Bucket, Store as _};
-use fido_relay::relay::CeremonyKey;
 use fido_relay::security::clients::Clients;
 use fido_relay_proto::TenantId;
 use futures::{SinkExt as _, StreamExt as _};
@@ -57,7 +57,7 @@ fn said(code: u16, reason: &str) -> (u16, String) {
 /// The place of a socket that ended is given back.
 async fn is_free(relay: &PaperRelay) {
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(relay.relay.census().watched, 0);
+    assert_eq!(relay.relay.gauges().watched, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +80,7 @@ async fn a_watcher_that_answers_pings_stays_until_the_end() {
     let mut socket = relay.watch_socket(&id, &ticket, 0).await;
     let end = async {
         tokio::time::sleep(BEAT * 20 + BEAT / 2).await;
-        relay.relay.drive(&key(&id), Event::Cancel).await.unwrap();
+        relay.relay.ceremonies.advance(&key(&id), Event::Cancel).await.unwrap();
     };
     let (heard, ()) = futures::future::join(rest(&mut socket), end).await;
     let steps = ["opened", "closed"].map(str::to_owned).to_vec();
@@ -95,7 +95,7 @@ async fn a_watcher_that_leaves_its_pings_unanswered_is_closed_with_1001() {
     // Nothing is read, so nothing is answered.
     let mut socket = relay.watch_socket(&id, &ticket, 0).await;
     tokio::time::sleep(BEAT * 3 - Duration::from_secs(1)).await;
-    assert_eq!(relay.relay.census().watched, 1, "two pings may stay unanswered");
+    assert_eq!(relay.relay.gauges().watched, 1, "two pings may stay unanswered");
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (steps, pings, close) = rest(&mut socket).await;
     assert_eq!((steps, pings, close), (vec!["opened".to_owned()], 2, said(1001, "silent")));
@@ -134,7 +134,7 @@ async fn a_watcher_whose_client_is_removed_is_closed_with_4401() {
             tokio::time::sleep(Duration::from_secs(1)).await;
             clients::remove(&app, &operator(), client.id).await.unwrap();
             if has_news {
-                relay.relay.drive(&key(&id), Event::Cancel).await.unwrap();
+                relay.relay.ceremonies.advance(&key(&id), Event::Cancel).await.unwrap();
             }
         };
         let ((steps, _, close), ()) = futures::future::join(rest(&mut socket), remove).await;
@@ -182,7 +182,7 @@ async fn a_watcher_of_a_relay_that_cannot_look_is_closed_with_1013_and_goes_on_l
         is_free(&relay).await;
     }
     let mut again = relay.watch_socket(&id, &ticket, 1).await;
-    relay.relay.drive(&key(&id), Event::Cancel).await.unwrap();
+    relay.relay.ceremonies.advance(&key(&id), Event::Cancel).await.unwrap();
     let (steps, _, close) = rest(&mut again).await;
     assert_eq!((steps, close), (vec!["closed".to_owned()], said(1000, "closed")));
 }

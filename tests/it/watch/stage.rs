@@ -1,8 +1,9 @@
 //! A relay with one ceremony at a time, moved step by step by the test.
 
+use fido_relay::app::ceremonies;
+use fido_relay::app::ceremonies::{CeremonyKey, CeremonySnapshot, OpenRequest};
 use fido_relay::config::Config;
 use fido_relay::core::ceremony::{Event, State};
-use fido_relay::relay::{self, CeremonyKey, OpenRequest, View};
 use fido_relay::security::keys::Keys;
 use fido_relay::security::random;
 use fido_relay::security::ticket::Tickets;
@@ -116,25 +117,25 @@ impl Stage {
         let relay = self.relay.running.relay();
         let (world, tenant) = (relay.dependencies(), TenantId::default());
         let now = world.clock.now();
-        let asker = relay::Initiator { tenant, id, name, is_believed: true, code_alone: true };
+        let asker = ceremonies::Initiator { tenant, id, name, is_believed: true, code_alone: true };
         let mut order = OpenRequest::new(asker, body, None, "localhost".into(), now);
         order.request.deadline = now.plus_millis(life_ms);
         order.request.show_delivery = show_delivery;
-        let View { id, tenant, code, .. } = relay.open(order).await.unwrap();
-        let keys = Keys::load_or_make(&*world.store, &world.sealer).await.unwrap();
+        let CeremonySnapshot { id, tenant, code, .. } = relay.ceremonies.open(order).await.unwrap();
+        let keys = Keys::load_or_make(&*world.store, &world.encryptor).await.unwrap();
         let ticket = Tickets::new(&keys).issue(&tenant, id);
         Opened { id, ticket, code: code.map(|code| code.0) }
     }
 
     pub(super) async fn drive(&self, id: CeremonyId, event: Event) {
         let key = CeremonyKey { tenant: TenantId::default(), id };
-        self.relay.running.relay().drive(&key, event).await.unwrap();
+        self.relay.running.relay().ceremonies.advance(&key, event).await.unwrap();
     }
 
     /// The steps that the record has.
     pub(super) async fn progress(&self, id: CeremonyId) -> Vec<Step> {
         let key = CeremonyKey { tenant: TenantId::default(), id };
-        let ceremony = self.relay.running.relay().load(&key).await.unwrap().unwrap();
+        let ceremony = self.relay.running.relay().ceremonies.load(&key).await.unwrap().unwrap();
         ceremony.progress().map(|entry| entry.step).collect()
     }
 
@@ -142,9 +143,9 @@ impl Stage {
     pub(super) async fn challenged(&self, id: CeremonyId) -> AttemptId {
         let key = CeremonyKey { tenant: TenantId::default(), id };
         let relay = self.relay.running.relay();
-        let mut watch = relay.watch(&key);
+        let mut watch = relay.delivery.watch(&key);
         loop {
-            let ceremony = relay.load(&key).await.unwrap().unwrap();
+            let ceremony = relay.ceremonies.load(&key).await.unwrap().unwrap();
             if let State::Challenged(challenge) = &ceremony.state {
                 return challenge.attempt;
             }

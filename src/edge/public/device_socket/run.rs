@@ -18,14 +18,15 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::crowd::Place;
+use crate::app::ceremonies::DeviceIdentity;
 use crate::app::devices::{self, Device};
 use crate::core::session::{Action, AuthFailure, CloseReason, Jitter, Nonce, Session, Tick};
+use crate::delivery::{Connection, ConnectionAction};
 use crate::edge::Edge;
 use crate::edge::listener::{Accepted, Permit};
 use crate::edge::public::closing::{self, Socket};
 use crate::edge::public::frame_guard::Guarded;
 use crate::metrics::SocketCount;
-use crate::relay::{Connection, Next, Owner};
 use crate::security::refusals::Refused;
 use crate::security::{device_proof, random};
 
@@ -63,7 +64,7 @@ async fn open(
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        .max_write_buffer_size(2 * crate::relay::OUTBOX_BYTES)
+        .max_write_buffer_size(2 * crate::delivery::OUTBOX_BYTES)
         .max_message_size(Some(limits.frame_after_auth))
         .max_frame_size(Some(limits.frame_after_auth));
     let guarded = Guarded::new(TokioIo::new(upgraded), limits.frame_before_auth);
@@ -116,7 +117,7 @@ struct DeviceConnection {
 impl Drop for DeviceConnection {
     fn drop(&mut self) {
         if let Some(connection) = &self.connection {
-            self.edge.relay().detach(connection);
+            self.edge.relay().delivery.detach(connection);
         }
     }
 }
@@ -189,7 +190,7 @@ impl DeviceConnection {
                 let Some(connection) = self.connection.clone() else {
                     return Err(CloseReason::Internal);
                 };
-                match self.edge.relay().receive(&connection, frame).await {
+                match self.edge.relay().delivery.receive(&connection, frame).await {
                     Some(reply) => self.write(reply).await,
                     None => Ok(()),
                 }
@@ -204,7 +205,7 @@ impl DeviceConnection {
         let mut proven_by = None;
         let result = match verified {
             Ok(device) => match &self.connection {
-                Some(known) if known.owner().device == device.id => Ok(known.id()),
+                Some(known) if known.identity().device == device.id => Ok(known.id()),
                 Some(_) => Err(AuthFailure::Refused),
                 // Known, so the phone may be told: it comes too often, or two take turns.
                 None if self.edge.inner.limits.socket(device.id).is_err() => {
@@ -212,7 +213,7 @@ impl DeviceConnection {
                 }
                 None => {
                     let Device { id, tenant, username, jwk, .. } = device;
-                    let owner = Owner { device: id, tenant, username };
+                    let owner = DeviceIdentity { device: id, tenant, username };
                     proven_by = Some(jwk);
                     let id = ConnectionId::from_bytes(random::bytes());
                     self.place = None;
@@ -231,8 +232,8 @@ impl DeviceConnection {
             Action::Nothing | Action::Deliver(_) | Action::Verify { .. } => {}
         }
         if let (Some(key), Some(connection)) = (proven_by, self.connection.clone()) {
-            for open in self.edge.relay().attach(&connection, &key).await {
-                self.edge.relay().show_again(&open, &connection).await;
+            for open in self.edge.relay().delivery.attach(&connection, &key).await {
+                self.edge.relay().delivery.show_again(&open, &connection).await;
                 self.drain().await?;
             }
         }
@@ -254,13 +255,13 @@ impl DeviceConnection {
         let Some(connection) = self.connection.clone() else { return Ok(()) };
         loop {
             match connection.next() {
-                Next::Idle => return Ok(()),
-                Next::Close(reason) => return Err(reason),
-                Next::Renew => self.session.renew(self.now()),
-                Next::Write(outgoing) => {
+                ConnectionAction::Idle => return Ok(()),
+                ConnectionAction::Close(reason) => return Err(reason),
+                ConnectionAction::Renew => self.session.renew(self.now()),
+                ConnectionAction::Write(outgoing) => {
                     self.send(Message::Text(outgoing.text.into())).await?;
                     if let Some(ceremony) = outgoing.sent {
-                        self.edge.relay().sent(&connection, ceremony).await;
+                        self.edge.relay().delivery.sent(&connection, ceremony).await;
                     }
                 }
             }
@@ -287,7 +288,7 @@ impl DeviceConnection {
     /// Ends the socket with a Close: the reply to the peer's, or this reason's.
     async fn finish(mut self: Box<Self>, reason: CloseReason) {
         let reason = self.session.end(reason);
-        let device = self.connection.as_ref().map(|connection| connection.owner().device);
+        let device = self.connection.as_ref().map(|connection| connection.identity().device);
         let device_id = device.map(tracing::field::display);
         tracing::debug!(device = device_id, reason = reason.name(), "a device socket ended");
         self.count.ends(reason);
@@ -295,7 +296,7 @@ impl DeviceConnection {
             self.edge.refused(Refused::Proof, place.ip);
         }
         if let Some(connection) = self.connection.take() {
-            self.edge.relay().detach(&connection);
+            self.edge.relay().delivery.detach(&connection);
         }
         let frame = match reason.code() {
             Some(code) => Some(CloseFrame { code: code.into(), reason: reason.name().into() }),

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::body::JsonBody;
 use super::caller::{AuthenticatedClient, Watcher};
+use crate::app::ceremonies::{CeremonySnapshot, Initiator, OpenRequest};
 use crate::core::prompt_limits::BrowserHash;
 use crate::edge::Edge;
 use crate::edge::fields::QueryOf;
@@ -25,7 +26,6 @@ use crate::edge::listener::Accepted;
 use crate::edge::public::watch::{Found, Sight, Waiting, take_place};
 use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
-use crate::relay::{Initiator, OpenRequest, View};
 use crate::security::clients::Client;
 
 /// Seconds until a restarted relay is worth asking.
@@ -72,7 +72,7 @@ pub(super) async fn open(
     let rp_id = edge.settings().rp_id.clone();
     let mut order = OpenRequest::new(asker, value, browser, rp_id, now);
     order.idempotency = idempotency;
-    let view = opened(&edge, &edge.relay().open(order).await?);
+    let view = opened(&edge, &edge.relay().ceremonies.open(order).await?);
     let location = format!("/v1/ceremonies/{}", view.id);
     let mut response = (StatusCode::CREATED, Json(view)).into_response();
     if let Ok(location) = HeaderValue::from_str(&location) {
@@ -158,7 +158,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     }
 }
 
-fn opened(edge: &Edge, view: &View) -> OpenedCeremony {
+fn opened(edge: &Edge, view: &CeremonySnapshot) -> OpenedCeremony {
     OpenedCeremony {
         id: view.id,
         status: view.status(),
@@ -219,6 +219,7 @@ pub(super) async fn cancel(
 ) -> Result<Json<CeremonyView>, Refusal> {
     let sight = Sight::new(Watcher::AuthenticatedClient(caller), &id)?;
     sight.look(&edge).await?;
-    let cancelled = edge.relay().cancel(sight.key()).await?.ok_or(ProblemCode::AlreadyClosed)?;
+    let cancelled =
+        edge.relay().ceremonies.cancel(sight.key()).await?.ok_or(ProblemCode::AlreadyClosed)?;
     Ok(Json(sight.body(&edge, &cancelled)))
 }

@@ -73,7 +73,7 @@ pub(super) async fn list(
 }
 
 fn view(edge: &Edge, caller: &AuthenticatedClient, device: Device) -> DeviceView {
-    let online = edge.relay().registry().get(device.id).is_some();
+    let online = edge.relay().delivery.registry().get(device.id).is_some();
     DeviceView {
         device_id: device.id,
         name: device.name,

@@ -32,7 +32,7 @@ pub fn probes(edge: Edge) -> Router {
 /// `GET /metrics`.
 async fn figures(State(edge): State<Edge>) -> Response {
     let relay = edge.relay();
-    let census = relay.census();
+    let census = relay.gauges();
     let standing = Standing {
         ready: status::ready(&edge).await.is_ok(),
         sockets: census.sockets,

@@ -17,11 +17,11 @@ use serde::Deserialize;
 use super::pull_call::PullCall;
 use crate::app::devices::{self, SetPushError};
 use crate::core::session;
+use crate::delivery::PullRequest;
 use crate::edge::Edge;
 use crate::edge::fields;
 use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segments;
-use crate::relay::PullOrder;
 
 /// Ceremonies that an app may say that it shows.
 const SHOWN: usize = 16;
@@ -64,7 +64,7 @@ pub(super) async fn look(State(edge): State<Edge>, call: PullCall) -> Result<Res
         (Some(_), _) => Some(edge.inner.places.enter_device()?),
     };
     let PullCall { owner, .. } = call;
-    let pulled = edge.relay().pull(&owner, &PullOrder { shown, since, wait }).await?;
+    let pulled = edge.relay().delivery.pull(&owner, &PullRequest { shown, since, wait }).await?;
     // It may have been revoked while it waited.
     let store = &*edge.relay().dependencies().store;
     if devices::load(store, &owner.tenant, owner.device).await?.is_none() {
@@ -165,7 +165,7 @@ async fn receive(
     let relay = edge.relay().clone();
     let tasks = relay.dependencies().tasks.clone();
     let received = tasks
-        .run_detached(async move { relay.receive_pulled(&owner, address, frame).await })
+        .run_detached(async move { relay.delivery.receive_pulled(&owner, address, frame).await })
         .await
         .ok_or(ProblemCode::Internal)?;
     Ok(answer(received))

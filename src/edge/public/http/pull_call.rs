@@ -11,11 +11,11 @@ use axum::response::Response;
 use fido_relay_proto::ProblemCode;
 
 use super::{body, caller, origin};
+use crate::app::ceremonies::DeviceIdentity;
 use crate::app::devices;
 use crate::edge::Edge;
 use crate::edge::listener::Accepted;
 use crate::edge::refusal::Refusal;
-use crate::relay::Owner;
 use crate::security::pull_proof::{self, Asked, Refused};
 use crate::security::refusals;
 
@@ -35,7 +35,7 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"DPoP error="use_dpop_
 /// A request of a device that proved itself, with the whole body.
 #[derive(Debug)]
 pub(super) struct PullCall {
-    pub(super) owner: Owner,
+    pub(super) owner: DeviceIdentity,
     /// Where the device is.
     pub(super) address: IpAddr,
     pub(super) uri: Uri,
@@ -93,7 +93,8 @@ impl FromRequest<Edge> for PullCall {
         if let Some(accepted) = parts.extensions.get::<Accepted>() {
             accepted.permit().known();
         }
-        let owner = Owner { device: device.id, tenant: device.tenant, username: device.username };
+        let owner =
+            DeviceIdentity { device: device.id, tenant: device.tenant, username: device.username };
         Ok(Self { owner, address: network, uri: parts.uri, body })
     }
 }

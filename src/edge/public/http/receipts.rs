@@ -7,10 +7,10 @@ use fido_relay_proto::ProblemCode;
 use fido_relay_proto::http::Scope;
 
 use super::caller::AuthenticatedClient;
+use crate::app::ceremonies::CeremonyKey;
 use crate::edge::Edge;
 use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
-use crate::relay::CeremonyKey;
 use crate::security::receipt::Receipt;
 
 /// `GET /v1/ceremonies/{id}/receipt`: a compact JWS, for the initiator that opened the ceremony.
@@ -22,7 +22,7 @@ pub(super) async fn read(
 ) -> Result<impl IntoResponse, Refusal> {
     let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
     let key = CeremonyKey { tenant: caller.0.tenant.clone(), id };
-    let ceremony = edge.relay().load(&key).await?.ok_or(ProblemCode::NotFound)?;
+    let ceremony = edge.relay().ceremonies.load(&key).await?.ok_or(ProblemCode::NotFound)?;
     if ceremony.request.client_id != caller.0.id {
         return Err(ProblemCode::NotFound.into());
     }

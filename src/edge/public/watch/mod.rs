@@ -3,7 +3,7 @@
 //! ```text
 //!                                      ┌─▶ GET …/{id}?wait=    what stands, once
 //!        subscribe → look → wait ──────┼─▶ GET …/{id}/events   server-sent events
-//!    (relay::watchers)  (sight)        └─▶ GET …/{id}/socket   text frames
+//!    (delivery::watchers)(sight)       └─▶ GET …/{id}/socket   text frames
 //! ```
 //! An event's number is that of its kind of step, and what follows it is a matter of the stored
 //! history, so a watcher may leave one road at any event and go on by another, at another node, or
@@ -28,11 +28,12 @@ use tokio::time::Instant;
 use self::places::Place;
 pub(in crate::edge) use self::places::Places;
 pub(super) use self::sight::Sight;
+use crate::app::ceremonies::CeremonySnapshot;
+use crate::delivery::Watch;
 use crate::edge::Edge;
 use crate::edge::fields;
 use crate::edge::listener::Accepted;
 use crate::edge::refusal::Refusal;
-use crate::relay::{View, Watch};
 
 /// Between two signs of life to a watcher that stays (proxies close what is silent for a minute),
 /// and two looks at whether it may.
@@ -51,11 +52,11 @@ pub struct WatchLimits {
 #[derive(Debug)]
 pub(super) enum Found {
     /// There is a step that was not known, or nothing more to come.
-    News(Arc<View>),
+    News(Arc<CeremonySnapshot>),
     /// Time is up.
-    Quiet(Arc<View>),
+    Quiet(Arc<CeremonySnapshot>),
     /// The relay stops: somebody else is to be asked.
-    Stopping(Arc<View>),
+    Stopping(Arc<CeremonySnapshot>),
 }
 
 /// A watcher that waits, from its first look on.
@@ -65,7 +66,7 @@ pub(super) struct Waiting {
     sight: Sight,
     watch: Watch,
     /// What was seen last; none after a time without news.
-    seen: Option<Arc<View>>,
+    seen: Option<Arc<CeremonySnapshot>>,
 }
 
 impl Waiting {
@@ -73,8 +74,11 @@ impl Waiting {
     ///
     /// # Errors
     /// As [`Sight::look`].
-    pub(super) async fn begin(edge: &Edge, sight: Sight) -> Result<(Self, Arc<View>), Refusal> {
-        let watch = edge.relay().watch(sight.key());
+    pub(super) async fn begin(
+        edge: &Edge,
+        sight: Sight,
+    ) -> Result<(Self, Arc<CeremonySnapshot>), Refusal> {
+        let watch = edge.relay().delivery.watch(sight.key());
         let view = Arc::new(sight.look(edge).await?);
         let seen = Some(Arc::clone(&view));
         Ok((Self { edge: edge.clone(), sight, watch, seen }, view))
@@ -85,7 +89,7 @@ impl Waiting {
     }
 
     /// Whether there is something for this watcher: a step that it does not see is not.
-    fn is_news(&self, view: &View, since: u32) -> bool {
+    fn is_news(&self, view: &CeremonySnapshot, since: u32) -> bool {
         view.end.is_some() || self.sight.steps(view).has_after(since)
     }
 

@@ -7,11 +7,11 @@ use fido_relay_proto::http::{CeremonyView, ProgressEntry, Scope};
 use fido_relay_proto::watch::WatchEvent;
 use fido_relay_proto::{ProblemCode, Reason, Step, UnixMillis};
 
+use crate::app::ceremonies::{CeremonyKey, CeremonySnapshot, VisibleSteps};
 use crate::edge::Edge;
 use crate::edge::listener::Accepted;
 use crate::edge::public::http::{AuthenticatedClient, Watcher, origin};
 use crate::edge::refusal::Refusal;
-use crate::relay::{CeremonyKey, Steps, View};
 use crate::rfc3339;
 use crate::security::ticket;
 
@@ -67,8 +67,8 @@ impl Sight {
     /// # Errors
     /// 404 for one that does not exist and for somebody else's, 401 for a ticket that has died,
     /// 403 without the scope; the store's.
-    pub(in crate::edge) async fn look(&self, edge: &Edge) -> Result<View, Refusal> {
-        let view = edge.relay().view(&self.key).await?.ok_or(ProblemCode::NotFound)?;
+    pub(in crate::edge) async fn look(&self, edge: &Edge) -> Result<CeremonySnapshot, Refusal> {
+        let view = edge.relay().ceremonies.view(&self.key).await?.ok_or(ProblemCode::NotFound)?;
         self.may_see(edge, &view).await?;
         Ok(view)
     }
@@ -77,7 +77,10 @@ impl Sight {
     ///
     /// # Errors
     /// As [`Sight::look`], and 401.
-    pub(in crate::edge) async fn look_again(&mut self, edge: &Edge) -> Result<View, Refusal> {
+    pub(in crate::edge) async fn look_again(
+        &mut self,
+        edge: &Edge,
+    ) -> Result<CeremonySnapshot, Refusal> {
         self.ask_again(edge).await?;
         self.look(edge).await
     }
@@ -89,7 +92,7 @@ impl Sight {
     pub(in crate::edge) async fn may_still_see(
         &mut self,
         edge: &Edge,
-        seen: &View,
+        seen: &CeremonySnapshot,
     ) -> Result<(), Refusal> {
         self.ask_again(edge).await?;
         self.may_see(edge, seen).await
@@ -105,7 +108,7 @@ impl Sight {
 
     /// Somebody else's ceremony and one that does not exist look the same; a page must be one of
     /// the client's that opened it.
-    async fn may_see(&self, edge: &Edge, ceremony: &View) -> Result<(), Refusal> {
+    async fn may_see(&self, edge: &Edge, ceremony: &CeremonySnapshot) -> Result<(), Refusal> {
         match &self.watcher {
             Watcher::AuthenticatedClient(caller) => {
                 if ceremony.client_id == caller.0.id {
@@ -135,7 +138,7 @@ impl Sight {
     }
 
     /// The steps that it sees.
-    pub(in crate::edge) fn steps<'a>(&self, ceremony: &'a View) -> Steps<'a> {
+    pub(in crate::edge) fn steps<'a>(&self, ceremony: &'a CeremonySnapshot) -> VisibleSteps<'a> {
         ceremony.steps(match &self.watcher {
             Watcher::AuthenticatedClient(caller) => caller.has(Scope::PresenceRead),
             Watcher::Page { .. } => ceremony.show_delivery == Some(true),
@@ -143,13 +146,13 @@ impl Sight {
     }
 
     /// A page sees neither what is about the card nor why the person said no.
-    fn reason(&self, ceremony: &View) -> Option<Reason> {
+    fn reason(&self, ceremony: &CeremonySnapshot) -> Option<Reason> {
         let reason = ceremony.end.and_then(|end| end.reason);
         reason.filter(|reason| self.is_initiator() || !reason.is_hidden_from_pages())
     }
 
     /// What a read is answered with.
-    pub(in crate::edge) fn body(&self, edge: &Edge, ceremony: &View) -> CeremonyView {
+    pub(in crate::edge) fn body(&self, edge: &Edge, ceremony: &CeremonySnapshot) -> CeremonyView {
         let now = edge.relay().dependencies().clock.now();
         let initiator = self.is_initiator();
         let steps = self.steps(ceremony);
@@ -179,7 +182,7 @@ impl Sight {
     /// The events that follow number `since`.
     pub(in crate::edge) fn events<'a>(
         &'a self,
-        ceremony: &'a View,
+        ceremony: &'a CeremonySnapshot,
         since: u32,
     ) -> impl Iterator<Item = WatchEvent> + 'a {
         self.steps(ceremony).after(since).map(move |moment| {

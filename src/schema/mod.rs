@@ -8,6 +8,7 @@
 pub mod asyncapi;
 mod components;
 pub mod openapi;
+pub mod operations;
 pub mod page;
 mod portable;
 

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::schema::components::Components;
+use crate::schema::operations::{Access, Operation, Route};
 
 /// The document while it is made.
 pub(super) struct Draft {
@@ -23,23 +24,19 @@ impl Draft {
         Self { components: Components::new(), responses: Map::new(), paths: Map::new() }
     }
 
-    /// Begins a call. `id` names it in generated clients and never changes.
-    pub(super) fn call(
-        &mut self,
-        (method, path): (&str, &'static str),
-        tag: &str,
-        id: &str,
-        summary: &str,
-    ) -> Call<'_> {
+    /// Begins the description of an operation, with who may call it.
+    pub(super) fn call(&mut self, operation: Operation, summary: &str) -> Call<'_> {
+        let route = operation.route();
+        let (security, refusals) = security(route.access);
         let mut said = Map::new();
-        said.insert("operationId".into(), id.into());
-        said.insert("tags".into(), json!([tag]));
+        said.insert("operationId".into(), route.operation_id().into());
+        said.insert("tags".into(), json!([route.tag]));
         said.insert("summary".into(), summary.into());
-        let method = method.to_lowercase();
+        said.insert("security".into(), security.into());
+        // Two of a header, or no host: see `edge::public::extract::authority`.
+        let always = [&[ProblemCode::InvalidRequest], refusals].concat();
         let (parameters, responses) = (Vec::new(), BTreeMap::new());
-        // Two of a header, or no host: see `edge::http::authority`.
-        let always = vec![ProblemCode::InvalidRequest];
-        Call { draft: self, path, method, said, parameters, responses, last: None, always }
+        Call { draft: self, route, said, parameters, responses, last: None, always }
     }
 
     /// A reference to the schema of what the relay reads as `T`.
@@ -63,61 +60,51 @@ impl Draft {
     }
 }
 
-/// Who may call.
-pub(super) enum Access<'a> {
-    /// Anybody.
-    Anybody,
-    /// A client with any of these scopes; without any, every client.
-    Client(&'a [Scope]),
-    /// A client that may read, or a page with the ticket.
-    Watcher,
-    /// The same, or whoever has a ticket for one request.
-    EventWatcher,
-    /// A device, by the proof in its request.
-    Device,
+/// What OpenAPI calls the security requirements of an operation, and the problems by which every
+/// such operation is refused.
+fn security(access: Access) -> (Vec<Value>, &'static [ProblemCode]) {
+    use ProblemCode::{
+        OriginNotAllowed, ProofRefused, ScopeMissing, TooLarge, TooManyRequests, Unauthorized,
+        Unavailable,
+    };
+    let client =
+        |scopes: &[&str]| vec![json!({ "apiKey": scopes }), json!({ "accessToken": scopes })];
+    let watcher = || [client(&[Scope::CeremonyRead.as_str()]), vec![json!({ "ticket": [] })]];
+    let every_client: &[_] = &[Unauthorized, OriginNotAllowed, TooManyRequests, Unavailable];
+    let scoped: &[_] =
+        &[Unauthorized, ScopeMissing, OriginNotAllowed, TooManyRequests, Unavailable];
+    match access {
+        Access::Anybody => (Vec::new(), &[]),
+        Access::Client([]) => (client(&[]), every_client),
+        Access::Client(scopes) => {
+            (scopes.iter().flat_map(|scope| client(&[scope.as_str()])).collect(), scoped)
+        }
+        Access::Watcher => (watcher().concat(), scoped),
+        Access::EventWatcher => {
+            ([watcher().concat(), vec![json!({ "eventTicket": [] })]].concat(), scoped)
+        }
+        Access::Device => (
+            vec![json!({ "dpop": [] })],
+            &[ProofRefused, OriginNotAllowed, TooLarge, TooManyRequests, Unavailable],
+        ),
+    }
 }
 
 /// A call that is being described; [`Call::problems`] ends it.
 pub(super) struct Call<'a> {
     draft: &'a mut Draft,
-    path: &'static str,
-    method: String,
+    route: &'static Route,
     said: Map<String, Value>,
     parameters: Vec<Value>,
     responses: BTreeMap<u16, Value>,
     last: Option<u16>,
-    /// What any call of its kind may be refused with.
+    /// Problems that follow from who may call, from the path and from the body.
     always: Vec<ProblemCode>,
 }
 
 impl Call<'_> {
     pub(super) fn says(mut self, text: &str) -> Self {
         self.said.insert("description".into(), text.into());
-        self
-    }
-
-    pub(super) fn asks(mut self, access: &Access<'_>) -> Self {
-        let client =
-            |scopes: &[&str]| vec![json!({ "apiKey": scopes }), json!({ "accessToken": scopes })];
-        let read = [Scope::CeremonyRead.as_str()];
-        let security = match access {
-            Access::Anybody => Vec::new(),
-            Access::Client([]) => client(&[]),
-            Access::Client(scopes) => {
-                scopes.iter().flat_map(|scope| client(&[scope.as_str()])).collect()
-            }
-            Access::Device => vec![json!({ "dpop": [] })],
-            Access::Watcher => [client(&read), vec![json!({ "ticket": [] })]].concat(),
-            Access::EventWatcher => {
-                [client(&read), vec![json!({ "ticket": [] }), json!({ "eventTicket": [] })]]
-                    .concat()
-            }
-        };
-        if !security.is_empty() {
-            // Too many credentials that are not good.
-            self.always.push(ProblemCode::TooManyRequests);
-        }
-        self.said.insert("security".into(), security.into());
         self
     }
 
@@ -132,6 +119,7 @@ impl Call<'_> {
         self.parameters.push(json!({
             "name": name, "in": "path", "required": true, "schema": schema,
         }));
+        self.always.push(ProblemCode::NotFound);
         self
     }
 
@@ -158,13 +146,14 @@ impl Call<'_> {
 
     /// A body that the relay reads as `T`. An example that is none is left out, and the tests miss
     /// it.
-    pub(super) fn takes<T>(self, examples: &[(&str, Value)]) -> Self
+    pub(super) fn takes<T>(mut self, examples: &[(&str, Value)]) -> Self
     where
         T: JsonSchema + Serialize + DeserializeOwned,
     {
         let schema = self.draft.components.takes::<T>();
         let examples = examples.iter().map(|(name, value)| (*name, real::<T>(value)));
         let examples = examples.collect::<Vec<_>>();
+        self.always.extend([ProblemCode::TooLarge, ProblemCode::UnsupportedMediaType]);
         self.takes_as("application/json", schema, &examples)
     }
 
@@ -230,15 +219,17 @@ impl Call<'_> {
         self
     }
 
-    /// Ends the call: these problems and no others. Where a status has an answer of its own
-    /// already, a problem is its second media type.
+    /// Ends the call: these problems, those that follow from its access, path and body, and no
+    /// others. Where a status has an answer of its own already, a problem is its second media type.
     pub(super) fn problems(self, codes: &[ProblemCode]) {
-        let Self { draft, path, method, mut said, parameters, mut responses, always, .. } = self;
+        let Self { draft, route, mut said, parameters, mut responses, always, .. } = self;
         let schema = draft.components.gives::<Problem>();
         let mut by_status: BTreeMap<u16, Vec<ProblemCode>> = BTreeMap::new();
-        let always = always.iter().filter(|code| !codes.contains(code));
-        for code in codes.iter().chain(always) {
-            by_status.entry(code.status()).or_default().push(*code);
+        for code in codes.iter().chain(&always) {
+            let of_status = by_status.entry(code.status()).or_default();
+            if !of_status.contains(code) {
+                of_status.push(*code);
+            }
         }
         for (status, codes) in by_status {
             let problem = problem(&schema, status, &codes);
@@ -257,8 +248,8 @@ impl Call<'_> {
         }
         let responses = responses.into_iter().map(|(status, told)| (status.to_string(), told));
         said.insert("responses".into(), Value::Object(responses.collect()));
-        let calls = draft.paths.entry(path).or_insert_with(|| json!({}));
-        calls[method] = said.into();
+        let calls = draft.paths.entry(route.path).or_insert_with(|| json!({}));
+        calls[route.method.as_str().to_lowercase()] = said.into();
     }
 }
 

@@ -6,6 +6,9 @@
 
 use fido_relay_proto::http::Scope;
 
+/// The scope of a client that reads and watches its ceremonies.
+pub const WATCH_SCOPE: Scope = Scope::CeremonyRead;
+
 /// Who may call an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -115,10 +118,13 @@ macro_rules! operations {
 use Access::{Anybody, Client, Device, EventWatcher, Watcher};
 
 const OPEN: Access = Client(&[Scope::CeremonyAuth, Scope::CeremonyReg, Scope::CeremonyApprove]);
-const READ: Access = Client(&[Scope::CeremonyRead]);
+const READ: Access = Client(&[WATCH_SCOPE]);
 const PAIR: Access = Client(&[Scope::DevicePair]);
 const UNLOCK: Access = Client(&[Scope::UserUnlock]);
 const HOOKS: Access = Client(&[Scope::WebhookAdmin]);
+const REVOKE: Access = Client(&[Scope::DeviceRevoke]);
+const CARDS: Access = Client(&[Scope::CardRead]);
+const UNCARD: Access = Client(&[Scope::CardRevoke]);
 
 operations! {
     OpenCeremony         Post   "/v1/ceremonies"                       "ceremonies" OPEN;
@@ -133,7 +139,7 @@ operations! {
     PairDevice           Post   "/v1/devices"                          "devices"    Anybody;
     ListDevices          Get    "/v1/users/{username}/devices"         "devices"    PAIR;
     RenameDevice         Patch  "/v1/devices/{id}"                     "devices"    PAIR;
-    RevokeDevice         Delete "/v1/devices/{id}"                     "devices"    Client(&[Scope::DeviceRevoke]);
+    RevokeDevice         Delete "/v1/devices/{id}"                     "devices"    REVOKE;
     RotateDeviceKey      Post   "/v1/device/key"                       "devices"    Anybody;
     OpenDeviceSocket     Get    "/v1/device/socket"                    "devices"    Anybody;
     PullCeremonies       Get    "/v1/device/ceremonies"                "phones"     Device;
@@ -141,8 +147,8 @@ operations! {
     ClaimByCode          Post   "/v1/device/claim"                     "phones"     Device;
     DeclineHeld          Post   "/v1/device/decline"                   "phones"     Device;
     SetPushAddress       Put    "/v1/device/push"                      "phones"     Device;
-    ListCards            Get    "/v1/users/{username}/cards"           "cards"      Client(&[Scope::CardRead]);
-    RemoveCard           Delete "/v1/users/{username}/cards/{id}"      "cards"      Client(&[Scope::CardRevoke]);
+    ListCards            Get    "/v1/users/{username}/cards"           "cards"      CARDS;
+    RemoveCard           Delete "/v1/users/{username}/cards/{id}"      "cards"      UNCARD;
     ReadPrompts          Get    "/v1/users/{username}/prompts"         "users"      UNLOCK;
     UnlockPrompts        Delete "/v1/users/{username}/prompts"         "users"      UNLOCK;
     CreateWebhook        Post   "/v1/webhooks"                         "webhooks"   HOOKS;

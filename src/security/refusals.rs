@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use ipnet::IpNet;
 use serde::Serialize;
 
+use crate::address_prefix::prefix;
+
 /// Networks that are told apart within a minute, of all kinds of refusals; the others are summed
 /// together by kind.
 pub const SUMS: usize = 60;
@@ -54,10 +56,8 @@ pub struct Refusals(Mutex<BTreeMap<(Refused, Option<IpNet>), u64>>);
 impl Refusals {
     /// Counts one that came from this address.
     pub fn count(&self, what: Refused, from: IpAddr) {
-        let prefix = if from.is_ipv4() { PREFIXES.0 } else { PREFIXES.1 };
-        let network = IpNet::new(from, prefix).ok().map(|network| network.trunc());
         let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut key = (what, network);
+        let mut key = (what, Some(prefix(from, PREFIXES)));
         if sums.len() >= COUNTED && !sums.contains_key(&key) {
             key.1 = None;
         }

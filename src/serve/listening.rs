@@ -56,7 +56,7 @@ fn limits(config: &Config) -> AcceptLimits {
         unread_known: door.unread_known,
         answer: door.answer,
         eviction_age: door.eviction_age,
-        breather: AcceptLimits::default().breather,
+        accept_backoff: AcceptLimits::default().accept_backoff,
         connections_per_ip: door.connections_per_ip,
         connections_per_node: door.connections_per_node.min(spare_files()),
         handshakes_per_s_per_ip: door.handshakes_per_s_per_ip,

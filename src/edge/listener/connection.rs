@@ -17,9 +17,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tower::ServiceExt as _;
 
+use super::handle::ConnectionHandle;
 use super::http_clock::{Due, HttpClock, Seen};
 use super::peer::PeerStream;
-use super::permits::Permit;
 use super::refused::Refused;
 use super::requests::{Answering, PIECE, Requests, Streams};
 use super::{Accepted, Listener, proxy_protocol};
@@ -29,7 +29,7 @@ use crate::tasks::Tasks;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long a peer may take to read its last answers from a relay that stops, or to leave an idle
 /// connection that was closed in order.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const SHUTDOWN_FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
 /// Whether a connection may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,18 +48,23 @@ enum NextEvent<E> {
     Stop,
 }
 
-/// What a connection needs of the house.
+/// What a connection needs of its listener.
 #[derive(Debug)]
 pub(super) struct ConnectionTask {
-    pub(super) door: Listener,
+    pub(super) listener: Listener,
     pub(super) router: Router,
     pub(super) tasks: Tasks,
 }
 
 impl ConnectionTask {
-    pub(super) async fn run(self, stream: TcpStream, peer: SocketAddr, permit: Arc<Permit>) {
-        if let Err(refused) = self.through(stream, peer, permit).await {
-            self.door.count(refused);
+    pub(super) async fn run(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        handle: Arc<ConnectionHandle>,
+    ) {
+        if let Err(refused) = self.through(stream, peer, handle).await {
+            self.listener.count(refused);
         }
     }
 
@@ -67,13 +72,13 @@ impl ConnectionTask {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        permit: Arc<Permit>,
+        handle: Arc<ConnectionHandle>,
     ) -> Result<(), Refused> {
-        let limits = &self.door.0.limits;
+        let limits = &self.listener.0.limits;
         let now = Instant::now();
-        let Ok(mut stream) = PeerStream::new(stream, Arc::clone(&permit)) else { return Ok(()) };
+        let Ok(mut stream) = PeerStream::new(stream, Arc::clone(&handle)) else { return Ok(()) };
         let headers_by = now + limits.headers;
-        let arriving = self.arrive(stream.tcp(), peer, &permit);
+        let arriving = self.arrive(stream.tcp(), peer, &handle);
         let arriving = Box::pin(timeout_at(headers_by, arriving));
         let stopping = self.tasks.stopping();
         let Some(arrived) = stopping.run_until_cancelled(arriving).await else {
@@ -83,11 +88,11 @@ impl ConnectionTask {
         let accepted = Accepted {
             peer,
             client: peer.ip().to_canonical(),
-            secure: self.door.0.tls.is_some(),
+            secure: self.listener.0.tls.is_some(),
             auth_by: now + limits.device_auth,
-            permit,
+            handle,
         };
-        let Some(tls) = &self.door.0.tls else {
+        let Some(tls) = &self.listener.0.tls else {
             return self.serve(stream, accepted, headers_by).await;
         };
         let shaking = Box::pin(timeout_at(now + limits.tls, tls.acceptor().accept(stream)));
@@ -95,7 +100,7 @@ impl ConnectionTask {
             return Ok(());
         };
         let stream = shaken.map_err(|_| Refused::Tls)?;
-        if accepted.permit.is_hung_up() {
+        if accepted.handle.hang_up().is_hung_up() {
             return Ok(());
         }
         let stream = stream.map_err(|error| {
@@ -111,9 +116,9 @@ impl ConnectionTask {
         &self,
         stream: &mut TcpStream,
         peer: SocketAddr,
-        permit: &Arc<Permit>,
+        handle: &Arc<ConnectionHandle>,
     ) -> Result<SocketAddr, Refused> {
-        let trust = &self.door.0.trust;
+        let trust = &self.listener.0.trust;
         if !(trust.protocol && trust.is_proxy(peer.ip())) {
             return Ok(peer);
         }
@@ -124,8 +129,8 @@ impl ConnectionTask {
         let Some(client) = named else { return Ok(peer) };
         let named = SocketAddr::new(client.to_canonical(), 0);
         if !trust.is_proxy(named.ip()) {
-            self.door.0.rates.address(named.ip())?;
-            permit.count_for(named.ip())?;
+            self.listener.0.rates.address(named.ip())?;
+            handle.count_for(named.ip())?;
         }
         Ok(named)
     }
@@ -137,21 +142,21 @@ impl ConnectionTask {
         accepted: Accepted,
         first_by: Instant,
     ) -> Result<(), Refused> {
-        let limits = &self.door.0.limits;
-        let (peer, permit) = (accepted.peer, Arc::clone(&accepted.permit));
+        let limits = &self.listener.0.limits;
+        let (peer, handle) = (accepted.peer, Arc::clone(&accepted.handle));
         let requests = Arc::new(Requests::default());
         let service = {
-            let (requests, router, door) =
-                (Arc::clone(&requests), self.router.clone(), self.door.clone());
+            let (requests, router, listener) =
+                (Arc::clone(&requests), self.router.clone(), self.listener.clone());
             tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
                 let http2 = request.version() == hyper::Version::HTTP_2;
                 let answering = Answering::begin(&requests, http2);
                 let mut accepted = accepted.clone();
                 if requests.begun() > 1 {
                     // A connection may be kept for longer than a device has to authenticate.
-                    accepted.auth_by = Instant::now() + door.0.limits.device_auth;
+                    accepted.auth_by = Instant::now() + listener.0.limits.device_auth;
                 }
-                if let Some(named) = door.0.trust.named(peer.ip(), request.headers()) {
+                if let Some(named) = listener.0.trust.named(peer.ip(), request.headers()) {
                     (accepted.client, accepted.secure) = (named.client, named.secure);
                 }
                 request.extensions_mut().insert(accepted);
@@ -159,7 +164,7 @@ impl ConnectionTask {
                 async move { answer.await.map(|answer| answer.map(|body| answering.sends(body))) }
             })
         };
-        let streams = Streams { tasks: self.tasks.clone(), permit: Arc::clone(&permit) };
+        let streams = Streams { tasks: self.tasks.clone(), connection: Arc::clone(&handle) };
         let mut builder = auto::Builder::new(streams);
         builder
             .http1()
@@ -191,7 +196,7 @@ impl ConnectionTask {
                 loop {
                     let due = match stay {
                         ConnectionState::Open => {
-                            clock.look(Instant::now(), look(&requests, &permit))
+                            clock.look(Instant::now(), look(&requests, &handle))
                         }
                         ConnectionState::Idle | ConnectionState::Stopping => Due::At(leave_by),
                     };
@@ -229,12 +234,12 @@ impl ConnectionTask {
                     } else {
                         ConnectionState::Idle
                     };
-                    leave_by = Instant::now() + LAST_WORDS;
+                    leave_by = Instant::now() + SHUTDOWN_FLUSH_LIMIT;
                 }
                 NextEvent::Due(Due::At(_)) => {
                     // What is being made is waited for; what the peer does not take is not, by a
                     // relay that stops.
-                    let (begun, now) = (requests.begun(), look(&requests, &permit));
+                    let (begun, now) = (requests.begun(), look(&requests, &handle));
                     let quiet = if stay == ConnectionState::Stopping {
                         !requests.are_running()
                     } else {
@@ -246,18 +251,18 @@ impl ConnectionTask {
                         return Ok(());
                     }
                     seen = if quiet { begun } else { seen };
-                    leave_by = Instant::now() + LAST_WORDS;
+                    leave_by = Instant::now() + SHUTDOWN_FLUSH_LIMIT;
                 }
             }
         }
     }
 }
 
-fn look(requests: &Requests, permit: &Permit) -> Seen {
+fn look(requests: &Requests, handle: &ConnectionHandle) -> Seen {
     Seen {
         begun: requests.begun(),
-        is_busy: requests.are_running() || requests.are_sending() || permit.is_blocked(),
-        heard: permit.has_heard(),
+        is_busy: requests.are_running() || requests.are_sending() || handle.is_blocked(),
+        heard: handle.has_heard(),
         is_http2: requests.is_http2(),
     }
 }

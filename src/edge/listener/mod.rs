@@ -9,9 +9,10 @@
 //! ```
 
 mod connection;
+mod evicting_limit;
+mod handle;
 mod http_clock;
 mod peer;
-mod permits;
 mod pressure;
 mod proxy;
 mod proxy_protocol;
@@ -19,7 +20,6 @@ mod rates;
 mod refused;
 mod requests;
 mod strangers;
-pub(super) mod tally;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -35,12 +35,10 @@ pub use self::proxy::{ForwardedBy, Trust};
 pub use self::refused::Refused;
 pub use self::tls::{Pair, PairError, PairFiles};
 
-use self::permits::Permits;
-#[cfg(test)]
-pub(super) use self::permits::tests::permit;
-pub(super) use self::permits::{Permit, evict};
-use self::rates::Rates;
-pub(super) use self::strangers::Strangers;
+pub(super) use self::evicting_limit::{EvictableSlot, EvictingLimit};
+pub(super) use self::handle::ConnectionHandle;
+use self::handle::Connections;
+use self::rates::HandshakeRates;
 use self::tls::Tls;
 use crate::metrics::Metrics;
 use crate::ports::Clock;
@@ -67,7 +65,7 @@ pub struct AcceptLimits {
     /// Headers of one request.
     pub header_count: usize,
     /// Pause after an accept that failed for lack of file descriptors.
-    pub breather: Duration,
+    pub accept_backoff: Duration,
     /// A connection without a request for this long ends, once its last one was answered.
     pub idle: Duration,
     /// A peer that has not authenticated takes some of its answer within this.
@@ -98,7 +96,7 @@ impl Default for AcceptLimits {
             device_auth: Duration::from_secs(10),
             header_bytes: 16 * 1024,
             header_count: 64,
-            breather: Duration::from_millis(50),
+            accept_backoff: Duration::from_millis(50),
             idle: Duration::from_secs(75),
             unread: Duration::from_secs(10),
             unread_known: Duration::from_secs(30),
@@ -130,16 +128,16 @@ pub struct ListenerSettings {
 
 /// The listener's side of everything: who may come in, and how. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct Listener(Arc<Inner>);
+pub struct Listener(Arc<ListenerInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct ListenerInner {
     limits: AcceptLimits,
     tls: Option<Arc<Tls>>,
     trust: Trust,
     plaintext: bool,
-    permits: Arc<Permits>,
-    rates: Rates,
+    connections: Arc<Connections>,
+    rates: HandshakeRates,
     pressure: Pressure,
     metrics: Metrics,
 }
@@ -165,13 +163,15 @@ impl Listener {
             }
             None => None,
         };
-        let permits = Arc::new(Permits::new(limits, metrics.clone()));
-        let pressure = Pressure::new(Arc::clone(&permits), limits.memory);
-        let rates = Rates::new(limits.handshakes_per_s_per_ip, limits.handshakes_per_s_per_node);
-        let inner = Inner { limits, tls, trust, plaintext, permits, rates, pressure, metrics };
-        let door = Self(Arc::new(inner));
-        tasks.spawn("door", door.clone().look(tasks.clone()));
-        Ok(door)
+        let connections = Arc::new(Connections::new(limits, metrics.clone()));
+        let pressure = Pressure::new(Arc::clone(&connections), limits.memory);
+        let rates =
+            HandshakeRates::new(limits.handshakes_per_s_per_ip, limits.handshakes_per_s_per_node);
+        let inner =
+            ListenerInner { limits, tls, trust, plaintext, connections, rates, pressure, metrics };
+        let listener = Self(Arc::new(inner));
+        tasks.spawn("listener", listener.clone().look(tasks.clone()));
+        Ok(listener)
     }
 
     /// Somebody was turned away before there was a request to answer.
@@ -223,15 +223,15 @@ impl Listener {
     }
 
     /// A place for a connection from there, before anything was read from it.
-    fn admit(&self, peer: IpAddr) -> Result<Arc<Permit>, Refused> {
-        let Inner { trust, rates, permits, .. } = &*self.0;
+    fn admit(&self, peer: IpAddr) -> Result<Arc<ConnectionHandle>, Refused> {
+        let ListenerInner { trust, rates, connections, .. } = &*self.0;
         let is_proxy = trust.is_proxy(peer);
         if is_proxy {
             rates.any_connection()?;
         } else {
             rates.connection(peer)?;
         }
-        permits.enter(peer, !is_proxy)
+        connections.enter(peer, is_proxy)
     }
 }
 
@@ -248,13 +248,13 @@ pub struct Accepted {
     pub secure: bool,
     /// When a device on this connection must have authenticated.
     pub auth_by: Instant,
-    permit: Arc<Permit>,
+    handle: Arc<ConnectionHandle>,
 }
 
 impl Accepted {
-    /// The connection's place, which a socket keeps for as long as it lives.
-    pub(super) fn permit(&self) -> &Arc<Permit> {
-        &self.permit
+    /// The connection, whose slot a socket keeps for as long as it lives.
+    pub(super) fn handle(&self) -> &Arc<ConnectionHandle> {
+        &self.handle
     }
 }
 
@@ -273,26 +273,26 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves until the tasks are asked to stop; open requests then still end.
-pub async fn serve(listener: TcpListener, router: Router, tasks: Tasks, door: Listener) {
+pub async fn serve(socket: TcpListener, router: Router, tasks: Tasks, listener: Listener) {
     let stopping = tasks.stopping().clone();
-    while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
+    while let Some(accepted) = stopping.run_until_cancelled(socket.accept()).await {
         match accepted {
-            Ok((stream, peer)) => match door.admit(peer.ip()) {
-                Ok(permit) => {
-                    let visit = connection::ConnectionTask {
-                        door: door.clone(),
+            Ok((stream, peer)) => match listener.admit(peer.ip()) {
+                Ok(handle) => {
+                    let task = connection::ConnectionTask {
+                        listener: listener.clone(),
                         router: router.clone(),
                         tasks: tasks.clone(),
                     };
-                    tasks.spawn_bare(visit.run(stream, peer, permit));
+                    tasks.spawn_bare(task.run(stream, peer, handle));
                 }
-                Err(refused) => door.count(refused),
+                Err(refused) => listener.count(refused),
             },
             // One connection's fault (ECONNABORTED) or the node's (EMFILE): either way the loop
             // must live, and must not spin.
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
-                tokio::time::sleep(door.0.limits.breather).await;
+                tokio::time::sleep(listener.0.limits.accept_backoff).await;
             }
         }
     }

@@ -1,11 +1,11 @@
 //! The TCP stream of one peer, below TLS and HTTP: every byte passes here, so that one mechanism
 //! covers answers, event streams and sockets, in the clear and over TLS.
 //!
-//! - A peer that takes nothing of what waits for it is hung up on: [`Permit::unread`] after its
-//!   last byte, and a stranger [`Permit::answer`] after the writes began to wait.
+//! - A peer that takes nothing of what waits for it is hung up on: [`ConnectionHandle::unread`] after its
+//!   last byte, and a stranger [`ConnectionHandle::answer`] after the writes began to wait.
 //! - The kernel holds little that the peer has not taken, and gives up on it after
-//!   [`Permit::kernel_limit`] (bytes that it holds are written as far as the layers above can tell).
-//! - [`Permit::hang_up`] ends the connection at whatever layer it is.
+//!   [`ConnectionHandle::kernel_limit`] (bytes that it holds are written as far as the layers above can tell).
+//! - [`HangUp`](super::handle::HangUp) ends the connection at whatever layer it is.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::permits::Permit;
+use super::handle::ConnectionHandle;
 use super::refused::Refused;
 
 /// Bytes that the kernel may hold for a peer, sent or not; Linux doubles it for its own overhead.
@@ -29,7 +29,7 @@ const SEND_BUFFER: usize = 32 * 1024;
 #[derive(Debug)]
 pub(super) struct PeerStream {
     stream: TcpStream,
-    permit: Arc<Permit>,
+    connection: Arc<ConnectionHandle>,
     stall: Option<Box<Stall>>,
     /// The kernel waits for as long as for a peer that has authenticated.
     is_patient: bool,
@@ -47,12 +47,12 @@ struct Stall {
 impl PeerStream {
     /// # Errors
     /// The operating system's, for a peer that is gone already.
-    pub(super) fn new(stream: TcpStream, permit: Arc<Permit>) -> io::Result<Self> {
+    pub(super) fn new(stream: TcpStream, connection: Arc<ConnectionHandle>) -> io::Result<Self> {
         // Prompts are small and urgent.
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
         socket.set_send_buffer_size(SEND_BUFFER)?;
-        let mut peer = Self { stream, permit, stall: None, is_patient: false };
+        let mut peer = Self { stream, connection, stall: None, is_patient: false };
         peer.set_kernel_limit();
         Ok(peer)
     }
@@ -64,10 +64,10 @@ impl PeerStream {
 
     /// RFC 5482: how long sent bytes may stay unacknowledged, and unsent ones unsent.
     fn set_kernel_limit(&mut self) {
-        self.is_patient = !self.permit.is_stranger();
+        self.is_patient = self.connection.is_authenticated();
         #[cfg(target_os = "linux")]
         if let Err(error) =
-            SockRef::from(&self.stream).set_tcp_user_timeout(Some(self.permit.kernel_limit()))
+            SockRef::from(&self.stream).set_tcp_user_timeout(Some(self.connection.kernel_limit()))
         {
             tracing::trace!(%error, "TCP_USER_TIMEOUT is not set");
         }
@@ -76,11 +76,11 @@ impl PeerStream {
     /// Before any read or write: whether the connection was hung up on.
     fn stands(&mut self, cx: &Context<'_>) -> io::Result<()> {
         // Registered first: a hang-up after the look wakes the task.
-        self.permit.driver().register(cx.waker());
-        if self.permit.is_hung_up() {
+        self.connection.hang_up().driver().register(cx.waker());
+        if self.connection.hang_up().is_hung_up() {
             return Err(ErrorKind::ConnectionAborted.into());
         }
-        if self.is_patient == self.permit.is_stranger() {
+        if self.is_patient != self.connection.is_authenticated() {
             self.set_kernel_limit();
         }
         Ok(())
@@ -89,7 +89,7 @@ impl PeerStream {
     /// Notices that the kernel gave up on a peer.
     fn judged<T>(&self, done: io::Result<T>) -> io::Result<T> {
         if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut) {
-            self.permit.hang_up(Refused::Stalled);
+            self.connection.hang_up().hang_up(Refused::Stalled);
         }
         done
     }
@@ -110,9 +110,9 @@ impl PeerStream {
             let now = Instant::now();
             Box::new(Stall { began: now, moved: now, timer: Box::pin(sleep_until(now)) })
         });
-        self.permit.set_blocked(true);
-        let moves_by = stall.moved + self.permit.unread();
-        let over_by = self.permit.answer().map(|limit| stall.began + limit);
+        self.connection.set_blocked(true);
+        let moves_by = stall.moved + self.connection.unread();
+        let over_by = self.connection.answer().map(|limit| stall.began + limit);
         let by = over_by.map_or(moves_by, |over_by| over_by.min(moves_by));
         if stall.timer.deadline() != by {
             stall.timer.as_mut().reset(by);
@@ -120,7 +120,7 @@ impl PeerStream {
         if stall.timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        self.permit.hang_up(Refused::Stalled);
+        self.connection.hang_up().hang_up(Refused::Stalled);
         Poll::Ready(Err(ErrorKind::TimedOut.into()))
     }
 }
@@ -137,7 +137,7 @@ impl AsyncRead for PeerStream {
             return Poll::Pending;
         };
         if buffer.filled().len() > before {
-            self.permit.hears();
+            self.connection.hears();
         }
         Poll::Ready(self.judged(read))
     }
@@ -172,7 +172,7 @@ impl AsyncWrite for PeerStream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stands(cx)?;
         self.stall = None;
-        self.permit.set_blocked(false);
+        self.connection.set_blocked(false);
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -185,7 +185,7 @@ impl Drop for PeerStream {
     /// A reset throws away what the peer did not take; without one the kernel would go on offering
     /// it, out of anybody's sight.
     fn drop(&mut self) {
-        if self.permit.is_hung_up() {
+        if self.connection.hang_up().is_hung_up() {
             drop(self.stream.set_zero_linger());
         }
     }

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::permits::Permits;
+use super::handle::Connections;
 use super::refused::Refused;
 
 /// One value for everybody who asks. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Pressure {
-    permits: Arc<Permits>,
+    connections: Arc<Connections>,
     memory: Arc<Memory>,
 }
 
@@ -24,9 +24,9 @@ struct Memory {
 
 impl Pressure {
     /// `memory` is in bytes.
-    pub(super) fn new(permits: Arc<Permits>, memory: Option<u64>) -> Self {
+    pub(super) fn new(connections: Arc<Connections>, memory: Option<u64>) -> Self {
         let memory = Arc::new(Memory { limit: memory, short: AtomicBool::new(false) });
-        Self { permits, memory }
+        Self { connections, memory }
     }
 
     /// Why nothing new is begun now, if it is not.
@@ -36,13 +36,13 @@ impl Pressure {
             return Some(Refused::PressureMemory);
         }
         // Strangers make room for each newcomer, so they are no pressure.
-        (self.permits.known() > self.permits.high_water()).then_some(Refused::PressureConnections)
+        self.connections.are_short().then_some(Refused::PressureConnections)
     }
 
     /// Connections that are open.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.permits.open()
+        self.connections.open()
     }
 
     /// Looks at the memory. It is short until a twentieth below the limit, so that it does not
@@ -77,16 +77,16 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::edge::listener::permits::tests::permits;
+    use crate::edge::listener::handle::tests::connections;
 
     #[tokio::test(start_paused = true)]
     async fn nine_tenths_of_the_connections_are_enough() {
-        let permits = permits(100, 10);
-        let pressure = Pressure::new(Arc::clone(&permits), None);
+        let connections = connections(100, 10);
+        let pressure = Pressure::new(Arc::clone(&connections), None);
         let enter = || {
-            let permit = permits.enter(IpAddr::from([192, 0, 2, 1]), true).unwrap();
-            permit.known();
-            permit
+            let connection = connections.enter(IpAddr::from([192, 0, 2, 1]), false).unwrap();
+            connection.authenticated();
+            connection
         };
         let mut open: Vec<_> = std::iter::repeat_with(enter).take(9).collect();
         assert_eq!(pressure.refuses(), None);
@@ -98,30 +98,30 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_strangers_is_no_pressure_and_leaves_room_for_newcomers_from_elsewhere() {
-        let permits = permits(100, 10);
-        let pressure = Pressure::new(Arc::clone(&permits), None);
+        let connections = connections(100, 10);
+        let pressure = Pressure::new(Arc::clone(&connections), None);
         let mut flood = Vec::new();
         for host in 0..100 {
             let ip = IpAddr::from([192, 0, 2, host]);
             // All of them are too young to make room for one another.
-            flood.extend(permits.enter(ip, true));
+            flood.extend(connections.enter(ip, false));
         }
-        assert_eq!(permits.open(), permits.high_water());
+        assert_eq!(connections.open(), 9);
         assert_eq!(pressure.refuses(), None);
-        let phone = permits.enter(IpAddr::from([203, 0, 113, 1]), true).unwrap();
+        let phone = connections.enter(IpAddr::from([203, 0, 113, 1]), false).unwrap();
         assert!(!phone.is_hung_up());
-        assert_eq!((pressure.refuses(), permits.open()), (None, permits.high_water()));
-        assert_eq!(flood.iter().filter(|permit| permit.is_hung_up()).count(), 1);
+        assert_eq!((pressure.refuses(), connections.open()), (None, 9));
+        assert_eq!(flood.iter().filter(|connection| connection.hang_up().is_hung_up()).count(), 1);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn more_memory_than_allowed_is_too_much_until_there_is_enough_again() {
-        let permits = permits(1, 1);
-        let small = Pressure::new(Arc::clone(&permits), Some(4096));
+        let connections = connections(1, 1);
+        let small = Pressure::new(Arc::clone(&connections), Some(4096));
         small.look();
         assert_eq!(small.refuses(), Some(Refused::PressureMemory));
-        let large = Pressure::new(permits, Some(1 << 50));
+        let large = Pressure::new(connections, Some(1 << 50));
         large.memory.short.store(true, Ordering::Relaxed);
         large.look();
         assert_eq!(large.refuses(), None);

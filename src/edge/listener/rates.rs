@@ -1,13 +1,15 @@
-//! How many may come in a second: of one address, and in all. A refused one costs no more than a
+//! How many connections a second: of one address, and in all. A refused one costs no more than a
 //! look into a table.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::Quota;
+use ipnet::IpNet;
 
 use super::refused::Refused;
-use super::tally::block;
+use crate::address_prefix::subscriber;
+use crate::security::limits::KeyedRateLimit;
 
 /// Seconds' worth that may come at once of one address: a page, its app and some tries after a
 /// lost network come together, and so do the phones of a household or an office.
@@ -20,18 +22,18 @@ const MANY: usize = 1024;
 
 /// New connections a second.
 #[derive(Debug)]
-pub(super) struct Rates {
-    of_ip: DefaultKeyedRateLimiter<IpAddr>,
-    of_client: DefaultKeyedRateLimiter<IpAddr>,
-    of_node: DefaultDirectRateLimiter,
+pub(super) struct HandshakeRates {
+    of_ip: KeyedRateLimit<IpNet>,
+    of_client: KeyedRateLimit<IpNet>,
+    of_node: KeyedRateLimit<()>,
 }
 
-impl Rates {
+impl HandshakeRates {
     pub(super) fn new(per_ip: u32, per_node: u32) -> Self {
         Self {
-            of_ip: RateLimiter::dashmap(quota(per_ip, BURST_OF_IP_S)),
-            of_client: RateLimiter::dashmap(quota(per_ip, BURST_OF_IP_S)),
-            of_node: RateLimiter::direct(quota(per_node, BURST_OF_NODE_S)),
+            of_ip: KeyedRateLimit::new(quota(per_ip, BURST_OF_IP_S), usize::MAX),
+            of_client: KeyedRateLimit::new(quota(per_ip, BURST_OF_IP_S), usize::MAX),
+            of_node: KeyedRateLimit::new(quota(per_node, BURST_OF_NODE_S), usize::MAX),
         }
     }
 
@@ -45,17 +47,17 @@ impl Rates {
     /// Whether one more may connect from this address, if a proxy that was counted for the node
     /// names it.
     pub(super) fn address(&self, ip: IpAddr) -> Result<(), Refused> {
-        self.of_ip.check_key(&block(ip)).map_err(|_| Refused::HandshakesPerIp)
+        self.of_ip.admit(&subscriber(ip)).map_err(|_| Refused::HandshakesPerIp)
     }
 
     /// Whether one more may connect, whoever it is: a proxy's connections are many people's.
     pub(super) fn any_connection(&self) -> Result<(), Refused> {
-        self.of_node.check().map_err(|_| Refused::HandshakesPerNode)
+        self.of_node.admit(&()).map_err(|_| Refused::HandshakesPerNode)
     }
 
     /// Whether a client whose connections a proxy makes may open one more device socket.
     pub(super) fn socket(&self, client: IpAddr) -> Result<(), Refused> {
-        self.of_client.check_key(&block(client)).map_err(|_| Refused::SocketsPerClient)
+        self.of_client.admit(&subscriber(client)).map_err(|_| Refused::SocketsPerClient)
     }
 
     /// Forgets addresses that have not come for a while. Called every second, this bounds what is
@@ -63,8 +65,7 @@ impl Rates {
     pub(super) fn forget(&self) {
         for limiter in [&self.of_ip, &self.of_client] {
             if limiter.len() > MANY {
-                limiter.retain_recent();
-                limiter.shrink_to_fit();
+                limiter.forget();
             }
         }
     }
@@ -81,7 +82,7 @@ mod tests {
 
     #[test]
     fn who_comes_too_often_is_refused_and_takes_nothing_from_others() {
-        let rates = Rates::new(1, 3);
+        let rates = HandshakeRates::new(1, 3);
         let (often, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
         let refused = (0..100).map(|_| rates.connection(often)).filter(Result::is_err).count();
         assert!((88..=90).contains(&refused), "{refused}");
@@ -93,9 +94,9 @@ mod tests {
 
     #[test]
     fn addresses_that_do_not_come_any_more_are_forgotten() {
-        let rates = Rates::new(100_000, 1_000_000);
+        let rates = HandshakeRates::new(100_000, 1_000_000);
         for number in 0..5_000_u32 {
-            rates.of_ip.check_key(&IpAddr::from(number.to_be_bytes())).unwrap();
+            rates.address(IpAddr::from(number.to_be_bytes())).unwrap();
         }
         // Each address had one of 100,000 a second: that is made good within microseconds.
         while rates.of_ip.len() > MANY {

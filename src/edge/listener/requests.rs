@@ -17,7 +17,7 @@ use hyper::body::{Frame, SizeHint};
 use hyper::rt::Executor;
 use tokio::time::{Instant, sleep};
 
-use super::permits::Permit;
+use super::handle::ConnectionHandle;
 use super::refused::Refused;
 use crate::tasks::Tasks;
 
@@ -177,10 +177,10 @@ fn of_stream(change: impl FnOnce(&StreamProgress)) {
 }
 
 impl StreamProgress {
-    fn deadline(&self, permit: &Permit) -> Option<Instant> {
+    fn deadline(&self, connection: &ConnectionHandle) -> Option<Instant> {
         let handed = self.handed.get()?;
-        let moves_by = handed + permit.unread();
-        let over_by = self.began.get().zip(permit.answer()).map(|(began, limit)| began + limit);
+        let moves_by = handed + connection.unread();
+        let over_by = self.began.get().zip(connection.answer()).map(|(began, limit)| began + limit);
         Some(over_by.map_or(moves_by, |over_by| over_by.min(moves_by)))
     }
 }
@@ -189,7 +189,7 @@ impl StreamProgress {
 #[derive(Clone, Debug)]
 pub(super) struct Streams {
     pub(super) tasks: Tasks,
-    pub(super) permit: Arc<Permit>,
+    pub(super) connection: Arc<ConnectionHandle>,
 }
 
 impl<F> Executor<F> for Streams
@@ -197,21 +197,21 @@ where
     F: Future + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let watched = watched(stream, Arc::clone(&self.permit));
+        let watched = watched(stream, Arc::clone(&self.connection));
         self.tasks.spawn_bare(STREAM.scope(StreamProgress::default(), watched));
     }
 }
 
 /// Runs a stream until its answer is taken, or resets it: other streams of the connection may be
 /// those of other clients, if the peer is a proxy. A stranger is hung up on as a whole.
-async fn watched(stream: impl Future, permit: Arc<Permit>) {
+async fn watched(stream: impl Future, connection: Arc<ConnectionHandle>) {
     let mut stream = pin!(stream);
     let mut timer = pin!(sleep(Duration::ZERO));
     std::future::poll_fn(|cx| {
         if stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let Some(by) = STREAM.with(|progress| progress.deadline(&permit)) else {
+        let Some(by) = STREAM.with(|progress| progress.deadline(&connection)) else {
             return Poll::Pending;
         };
         if timer.deadline() != by {
@@ -220,10 +220,10 @@ async fn watched(stream: impl Future, permit: Arc<Permit>) {
         if timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        if permit.is_stranger() {
-            permit.hang_up(Refused::Stalled);
+        if connection.is_authenticated() {
+            connection.hang_up().count(Refused::Stalled);
         } else {
-            permit.count(Refused::Stalled);
+            connection.hang_up().hang_up(Refused::Stalled);
         }
         Poll::Ready(())
     })

@@ -9,17 +9,20 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::time::Instant;
 
+use crate::address_prefix::prefix;
+
 /// Prefix lengths (IPv4, IPv6) that are compared, the widest first.
-const LEVELS: [(u32, u32); 3] = [(24, 48), (32, 56), (32, 64)];
+const LEVELS: [(u8, u8); 3] = [(24, 48), (32, 56), (32, 64)];
 
 /// Peers with what is needed to hang up on them.
 #[derive(Debug)]
-pub(in crate::edge) struct Strangers<T> {
+pub(super) struct Strangers<T> {
     last: u64,
     peers: HashMap<u64, Peer<T>>,
     all: Group,
@@ -33,16 +36,16 @@ struct Peer<T> {
 }
 
 /// The networks of an address, by [`LEVELS`].
-type Path = [IpAddr; LEVELS.len()];
+type Path = [IpNet; LEVELS.len()];
 
 /// The peers of one network.
 #[derive(Debug, Default)]
 struct Group {
     /// Numbers ascend with time: the first is the oldest peer.
     peers: BTreeSet<u64>,
-    within: HashMap<IpAddr, Group>,
+    within: HashMap<IpNet, Group>,
     /// The networks within, the most crowded last; of equals the one with the oldest peer.
-    ranks: BTreeSet<(Rank, IpAddr)>,
+    ranks: BTreeSet<(Rank, IpNet)>,
 }
 
 type Rank = (usize, Reverse<u64>);
@@ -55,7 +58,7 @@ impl<T> Default for Strangers<T> {
 
 impl<T> Strangers<T> {
     /// Adds a peer and gives its number, which is never 0.
-    pub(in crate::edge) fn insert(&mut self, ip: IpAddr, since: Instant, handle: T) -> u64 {
+    pub(super) fn insert(&mut self, ip: IpAddr, since: Instant, handle: T) -> u64 {
         self.last += 1;
         let path = path(ip);
         self.all.change(&path, &mut |peers| {
@@ -66,7 +69,7 @@ impl<T> Strangers<T> {
     }
 
     /// Removes a peer that left or authenticated, if it was not displaced before.
-    pub(in crate::edge) fn remove(&mut self, number: u64) -> Option<T> {
+    pub(super) fn remove(&mut self, number: u64) -> Option<T> {
         let peer = self.peers.remove(&number)?;
         self.all.change(&peer.path, &mut |peers| {
             peers.remove(&number);
@@ -74,34 +77,24 @@ impl<T> Strangers<T> {
         Some(peer.handle)
     }
 
-    pub(in crate::edge) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.peers.len()
     }
 
     /// Peers of this address (IPv6: of its /64).
-    pub(in crate::edge) fn of(&self, ip: IpAddr) -> usize {
+    pub(super) fn of(&self, ip: IpAddr) -> usize {
         self.all.at(&path(ip)).map_or(0, |group| group.peers.len())
     }
 
     /// Removes the oldest peer of this address, if it is at least of this age.
-    pub(in crate::edge) fn displace_of(
-        &mut self,
-        ip: IpAddr,
-        now: Instant,
-        age: Duration,
-    ) -> Option<T> {
+    pub(super) fn displace_of(&mut self, ip: IpAddr, now: Instant, age: Duration) -> Option<T> {
         let oldest = *self.all.at(&path(ip))?.peers.first()?;
         self.is_of_age(oldest, now, age).then(|| self.remove(oldest)).flatten()
     }
 
     /// Removes the oldest peer of the most crowded network, if it is at least of this age or the
     /// newcomer's own network is less crowded, also with the newcomer.
-    pub(in crate::edge) fn displace(
-        &mut self,
-        newcomer: IpAddr,
-        now: Instant,
-        age: Duration,
-    ) -> Option<T> {
+    pub(super) fn displace(&mut self, newcomer: IpAddr, now: Instant, age: Duration) -> Option<T> {
         let mut group = &self.all;
         let mut fairer = None;
         for own in path(newcomer) {
@@ -124,7 +117,7 @@ impl<T> Strangers<T> {
 
 impl Group {
     /// Changes the peers of this network and of those within it along the path.
-    fn change(&mut self, path: &[IpAddr], change: &mut impl FnMut(&mut BTreeSet<u64>)) {
+    fn change(&mut self, path: &[IpNet], change: &mut impl FnMut(&mut BTreeSet<u64>)) {
         change(&mut self.peers);
         let Some((network, rest)) = path.split_first() else { return };
         let group = self.within.entry(*network).or_default();
@@ -142,20 +135,13 @@ impl Group {
         self.peers.first().map(|oldest| (self.peers.len(), Reverse(*oldest)))
     }
 
-    fn at(&self, path: &[IpAddr]) -> Option<&Self> {
+    fn at(&self, path: &[IpNet]) -> Option<&Self> {
         path.iter().try_fold(self, |group, network| group.within.get(network))
     }
 }
 
 fn path(ip: IpAddr) -> Path {
-    let mask = |bits: u32, of: u32| u128::MAX.checked_shl(of - bits).unwrap_or(0);
-    LEVELS.map(|(v4, v6)| match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let bits = u128::from(ip.to_bits()) & mask(v4, 32);
-            IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or_default()))
-        }
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & mask(v6, 128))),
-    })
+    LEVELS.map(|bits| prefix(ip, bits))
 }
 
 #[cfg(test)]

@@ -9,20 +9,21 @@ use axum::http::StatusCode;
 use fido_relay_proto::http::CardView;
 use fido_relay_proto::{CardId, Problem, ProblemCode};
 
-use super::devices::Whose;
+use super::devices::UserQuery;
 use super::{Admin, Operator};
 use crate::app::{RevokeError, cards};
 use crate::edge::fields::QueryOf;
-use crate::edge::public::http::cards::{kept, view};
 use crate::edge::refusal::Refusal;
+use crate::edge::views::{self, cards_kept_here};
 
 /// `GET /cards?username=…`: oldest first.
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
-    QueryOf(Whose { username }): QueryOf<Whose>,
+    QueryOf(UserQuery { username }): QueryOf<UserQuery>,
 ) -> Result<Json<Vec<CardView>>, Refusal> {
-    let cards = kept(admin.app.cards.as_ref())?.of_user(&admin.tenant, &username).await?;
-    Ok(Json(cards.iter().map(view).collect()))
+    let cards =
+        cards_kept_here(admin.app.cards.as_ref())?.of_user(&admin.tenant, &username).await?;
+    Ok(Json(cards.iter().map(views::card).collect()))
 }
 
 /// `DELETE /cards/{id}?username=…`.
@@ -30,9 +31,9 @@ pub(super) async fn remove(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
     Path(id): Path<String>,
-    QueryOf(Whose { username }): QueryOf<Whose>,
+    QueryOf(UserQuery { username }): QueryOf<UserQuery>,
 ) -> Result<StatusCode, Refusal> {
-    kept(admin.app.cards.as_ref())?;
+    cards_kept_here(admin.app.cards.as_ref())?;
     let none = || Problem::new(ProblemCode::NotFound).with_detail("there is no such card");
     let id: CardId = id.parse().map_err(|_| Refusal::from(none()))?;
     match cards::remove(&admin.app, &actor, &username, id).await {

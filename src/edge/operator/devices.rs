@@ -35,14 +35,14 @@ pub struct DeviceEntry {
 /// Whose devices or cards.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Whose {
+pub(super) struct UserQuery {
     pub(super) username: Username,
 }
 
 /// `GET /devices?username=…`: oldest first.
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
-    QueryOf(Whose { username }): QueryOf<Whose>,
+    QueryOf(UserQuery { username }): QueryOf<UserQuery>,
 ) -> Result<Json<Vec<DeviceEntry>>, Refusal> {
     let online = |id| admin.relay.as_ref().map(|relay| relay.registry().get(id).is_some());
     let entry = |device: Device| DeviceEntry {

@@ -10,7 +10,7 @@ use fido_relay_proto::http::Platform;
 use fido_relay_proto::{ClientId, DeviceId, PlainText, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use super::devices::Whose;
+use super::devices::UserQuery;
 use super::{Admin, Operator};
 use crate::app::devices::Device;
 use crate::app::users::{self, LaneState};
@@ -32,7 +32,7 @@ pub struct UserEntry {
     pub cards: Option<usize>,
 }
 
-/// Whose prompts a lane has.
+/// UserQuery prompts a lane has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LaneKind {
@@ -130,7 +130,7 @@ impl PhoneEntry {
 /// `GET /users?username=…`: alike for a name that no user has.
 pub(super) async fn show(
     State(admin): State<Arc<Admin>>,
-    QueryOf(Whose { username }): QueryOf<Whose>,
+    QueryOf(UserQuery { username }): QueryOf<UserQuery>,
 ) -> Result<Json<UserEntry>, Refusal> {
     let state = users::show(&admin.app, &admin.tenant, &username).await?;
     let (policy, now) = (&admin.app.prompts, admin.app.clock.now());
@@ -147,7 +147,7 @@ pub(super) async fn show(
 pub(super) async fn unlock(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
-    QueryOf(Whose { username }): QueryOf<Whose>,
+    QueryOf(UserQuery { username }): QueryOf<UserQuery>,
 ) -> Result<StatusCode, Refusal> {
     users::unlock(&admin.app, &actor, &username).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -158,7 +158,7 @@ pub(super) async fn unlock(
 pub(super) async fn remove(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
-    QueryOf(Whose { username }): QueryOf<Whose>,
+    QueryOf(UserQuery { username }): QueryOf<UserQuery>,
 ) -> Result<StatusCode, Refusal> {
     if let Some(relay) = &admin.relay {
         relay.cancel_all_of(&admin.tenant, &username).await?;

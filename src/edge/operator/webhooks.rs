@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::{Admin, Operator, parse_id};
 use crate::app::webhooks::{Endpoint, Webhooks};
 use crate::edge::fields::{QueryOf, from_json};
-use crate::edge::public::http::webhooks::{Which, undelivered, view};
 use crate::edge::refusal::Refusal;
+use crate::edge::views::{self, DeliveryQuery};
 use crate::ports::Registrar;
 
 /// An endpoint as the operator sees it.
@@ -52,7 +52,7 @@ async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<WebhookEntry>>
     let entry = |endpoint: &Endpoint| WebhookEntry {
         client_id: endpoint.client,
         by_operator: endpoint.by_operator,
-        webhook: view(endpoint),
+        webhook: views::webhook(endpoint),
     };
     Ok(Json(endpoints.iter().map(entry).collect()))
 }
@@ -71,7 +71,7 @@ async fn register(
     let (whose, operator) = ((&admin.tenant, client), actor.operator_name());
     let (endpoint, secret) = webhooks(&admin)?.register(whose, order, operator).await?;
     tracing::info!(webhook = %endpoint.id, %client, "webhook registered by the operator");
-    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: view(&endpoint), secret })))
+    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: views::webhook(&endpoint), secret })))
 }
 
 async fn change(
@@ -82,7 +82,7 @@ async fn change(
     let order: ChangeWebhook = from_json(&body)?;
     let endpoint = find(&admin, &id).await?;
     let changed = webhooks(&admin)?.change(&endpoint, order, Registrar::Operator).await?;
-    Ok(Json(view(&changed)))
+    Ok(Json(views::webhook(&changed)))
 }
 
 async fn remove(
@@ -103,7 +103,7 @@ async fn rotate(
     let order: RotateWebhook = from_json(&body)?;
     let rotated = webhooks(&admin)?.rotate(&find(&admin, &id).await?, order).await?;
     let (endpoint, secret) = rotated;
-    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: view(&endpoint), secret })))
+    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: views::webhook(&endpoint), secret })))
 }
 
 async fn enable(
@@ -111,7 +111,7 @@ async fn enable(
     Path(id): Path<String>,
 ) -> Result<Json<WebhookView>, Refusal> {
     let enabled = webhooks(&admin)?.enable(&find(&admin, &id).await?).await?;
-    Ok(Json(view(&enabled)))
+    Ok(Json(views::webhook(&enabled)))
 }
 
 async fn test(
@@ -124,10 +124,10 @@ async fn test(
 async fn deliveries(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
-    QueryOf(which): QueryOf<Which>,
+    QueryOf(query): QueryOf<DeliveryQuery>,
 ) -> Result<Json<DeliveryList>, Refusal> {
     let endpoint = find(&admin, &id).await?;
-    Ok(Json(undelivered(webhooks(&admin)?, &endpoint, which).await?))
+    Ok(Json(views::undelivered(webhooks(&admin)?, &endpoint, query).await?))
 }
 
 async fn resend(

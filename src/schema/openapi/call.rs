@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use fido_relay_proto::http::Scope;
 use fido_relay_proto::schemars::JsonSchema;
 use fido_relay_proto::{Problem, ProblemCode};
 use serde::Serialize;
@@ -10,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::schema::components::Components;
-use crate::schema::operations::{Access, Operation, Route};
+use crate::schema::operations::{Access, Operation, Route, WATCH_SCOPE};
 
 /// The document while it is made.
 pub(super) struct Draft {
@@ -69,7 +68,7 @@ fn security(access: Access) -> (Vec<Value>, &'static [ProblemCode]) {
     };
     let client =
         |scopes: &[&str]| vec![json!({ "apiKey": scopes }), json!({ "accessToken": scopes })];
-    let watcher = || [client(&[Scope::CeremonyRead.as_str()]), vec![json!({ "ticket": [] })]];
+    let watcher = || [client(&[WATCH_SCOPE.as_str()]), vec![json!({ "ticket": [] })]];
     let every_client: &[_] = &[Unauthorized, OriginNotAllowed, TooManyRequests, Unavailable];
     let scoped: &[_] =
         &[Unauthorized, ScopeMissing, OriginNotAllowed, TooManyRequests, Unavailable];

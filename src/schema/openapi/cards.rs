@@ -24,7 +24,6 @@ pub(super) fn describe(draft: &mut Draft) {
         .segment::<Username>("username")
         .gives::<CardList>(200, "The list", &[("one", json!({ "cards": [card] }))])
         .problems(&[NotSupported]);
-    let path = "/v1/users/{username}/cards/{id}";
     draft
         .call(Operation::RemoveCard, "Remove a card, say one that is lost")
         .says(

@@ -15,7 +15,6 @@ use super::examples::{AT, DEVICE, JWS, jwk};
 use crate::schema::operations::Operation;
 
 pub(super) fn describe(draft: &mut Draft) {
-    let (tag, one) = ("devices", "/v1/devices/{id}");
     draft
         .call(Operation::OpenPairing, "Begin to pair a phone with a user")
         .says(

@@ -10,8 +10,6 @@ use super::call::{Draft, constant};
 use super::examples::{CLIENT, JWS, jwk};
 use crate::schema::operations::Operation;
 
-const TAG: &str = "access";
-
 pub(super) fn describe(draft: &mut Draft) {
     draft
         .call(Operation::ReadClient, "Who am I, and what may I")

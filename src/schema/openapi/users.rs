@@ -8,7 +8,6 @@ use super::call::Draft;
 use crate::schema::operations::Operation;
 
 pub(super) fn describe(draft: &mut Draft) {
-    let path = "/v1/users/{username}/prompts";
     let rings = json!({ "rings": true });
     let waits = json!({ "rings": false, "why": "wait", "rings_in_s": 42 });
     let free = json!({ "stranger": rings, "vouched": rings, "unlocks_left": 3 });

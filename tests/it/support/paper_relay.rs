@@ -220,7 +220,7 @@ impl PaperRelay {
         };
         let relay = Relay::start(world, bounds);
         relay.recovered().await;
-        let settings = edge::Settings {
+        let settings = edge::EdgeSettings {
             tenant: TenantId::default(),
             network_in_result: true,
             rp_id: "example.com".to_owned(),

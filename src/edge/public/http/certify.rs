@@ -10,10 +10,10 @@ use fido_relay_proto::limits::JSON_OPTIONS_KEYS;
 use fido_relay_proto::{Problem, ProblemCode};
 use serde_json::json;
 
-use super::body::plain_json;
-use super::{authority, caller, origin};
-use crate::edge::Edge;
 use crate::edge::fields;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::body::plain_json;
+use crate::edge::public::extract::{authority, caller, origin};
 use crate::edge::refusal::Refusal;
 use crate::ports::{CertifyCall, CertifyStep, latin1, latin1_bytes};
 
@@ -21,13 +21,13 @@ use crate::ports::{CertifyCall, CertifyStep, latin1, latin1_bytes};
 const PREFIX: &str = "/fidoapi/";
 
 /// Whether a request is for this interface, and it is served.
-pub(super) fn is_served(edge: &Edge, request: &Request) -> bool {
+pub(in crate::edge) fn is_served(edge: &Edge, request: &Request) -> bool {
     edge.inner.certify.is_some() && request.uri().path().starts_with(PREFIX)
 }
 
 /// Turns this relay's own refusals into answers of the interface, with the problem's `code` as one
 /// more member: programs that are written for it read `status` and `errorMessage`.
-pub(super) async fn in_own_form(
+pub(in crate::edge) async fn in_own_form(
     State(edge): State<Edge>,
     request: Request,
     next: Next,
@@ -56,7 +56,7 @@ pub(super) async fn in_own_form(
 }
 
 /// Begin a registration.
-pub(super) async fn attestation_options(
+pub(in crate::edge) async fn attestation_options(
     State(edge): State<Edge>,
     request: Request,
 ) -> Result<Response, Refusal> {
@@ -64,7 +64,7 @@ pub(super) async fn attestation_options(
 }
 
 /// Complete a registration.
-pub(super) async fn attestation_result(
+pub(in crate::edge) async fn attestation_result(
     State(edge): State<Edge>,
     request: Request,
 ) -> Result<Response, Refusal> {
@@ -72,7 +72,7 @@ pub(super) async fn attestation_result(
 }
 
 /// Begin an authentication.
-pub(super) async fn assertion_options(
+pub(in crate::edge) async fn assertion_options(
     State(edge): State<Edge>,
     request: Request,
 ) -> Result<Response, Refusal> {
@@ -80,7 +80,7 @@ pub(super) async fn assertion_options(
 }
 
 /// Complete an authentication.
-pub(super) async fn assertion_result(
+pub(in crate::edge) async fn assertion_result(
     State(edge): State<Edge>,
     request: Request,
 ) -> Result<Response, Refusal> {

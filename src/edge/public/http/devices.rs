@@ -8,19 +8,20 @@ use fido_relay_proto::http::{
 };
 use fido_relay_proto::{DeviceId, ProblemCode, Username};
 
-use super::body::JsonBody;
-use super::caller::{AuthenticatedClient, DeviceCall};
 use crate::app::devices::{self, Device};
 use crate::app::pairings::{self, PairingError};
 use crate::app::{Actor, RevokeError};
-use crate::edge::Edge;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::body::JsonBody;
+use crate::edge::public::extract::caller::{AuthenticatedClient, DeviceCall};
 use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
 use crate::rfc3339;
+use crate::schema::operations::Operation;
 
 /// `POST /v1/devices`. Whatever is wrong with token, code or proof, the answer is the same 401; only
 /// the holder of the true token or code learns that it was used before.
-pub(super) async fn pair(
+pub(in crate::edge) async fn pair(
     State(edge): State<Edge>,
     DeviceCall { network: from }: DeviceCall,
     JsonBody { value, .. }: JsonBody<PairDevice>,
@@ -36,7 +37,7 @@ pub(super) async fn pair(
     let tasks = edge.app().tasks.clone();
     // A phone that hangs up has used up its try all the same.
     let paired = tasks.run_detached(async move {
-        let audiences = edge.at_every_base("/v1/devices");
+        let audiences = edge.at_every_base(Operation::PairDevice.path());
         let paired = pairings::pair(edge.app(), value, &audiences).await;
         if let Err(PairingError::Unknown | PairingError::Used) = &paired {
             edge.inner.limits.attempt_failed(from);
@@ -60,14 +61,14 @@ impl From<PairingError> for Refusal {
 }
 
 /// `GET /v1/users/{username}/devices`.
-pub(super) async fn list(
+pub(in crate::edge) async fn list(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(username): Segment,
 ) -> Result<Json<DeviceList>, Refusal> {
-    caller.require(Scope::DevicePair)?;
+    caller.require_route_scope()?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
-    let found = devices::list(edge.app(), &caller.0.tenant, &username).await?;
+    let found = devices::list(edge.app(), &caller.client.tenant, &username).await?;
     let devices = found.into_iter().map(|device| view(&edge, &caller, device)).collect();
     Ok(Json(DeviceList { devices }))
 }
@@ -84,27 +85,27 @@ fn view(edge: &Edge, caller: &AuthenticatedClient, device: Device) -> DeviceView
 }
 
 /// `PATCH /v1/devices/{id}`: gives the device another name, and gives it as it then stands.
-pub(super) async fn rename(
+pub(in crate::edge) async fn rename(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
     JsonBody { value, .. }: JsonBody<RenameDevice>,
 ) -> Result<Json<DeviceView>, Refusal> {
-    caller.require(Scope::DevicePair)?;
+    caller.require_route_scope()?;
     let id: DeviceId = id.parse().map_err(|_| ProblemCode::NotFound)?;
-    let device = devices::rename(edge.app(), &caller.0, id, value.name).await?;
+    let device = devices::rename(edge.app(), &caller.client, id, value.name).await?;
     Ok(Json(view(&edge, &caller, device.ok_or(ProblemCode::NotFound)?)))
 }
 
 /// `DELETE /v1/devices/{id}`.
-pub(super) async fn revoke(
+pub(in crate::edge) async fn revoke(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
 ) -> Result<StatusCode, Refusal> {
-    caller.require(Scope::DeviceRevoke)?;
+    caller.require_route_scope()?;
     let id: DeviceId = id.parse().map_err(|_| ProblemCode::NotFound)?;
-    devices::revoke(edge.app(), &Actor::client(&caller.0), id).await?;
+    devices::revoke(edge.app(), &Actor::client(&caller.client), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

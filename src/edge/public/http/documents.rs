@@ -79,22 +79,22 @@ static PAGE: LazyLock<Document> =
     LazyLock::new(|| Document::page(page::page(&openapi::document(), &asyncapi::document())));
 
 /// `GET /openapi.json`.
-pub(super) async fn openapi(headers: HeaderMap) -> Result<Response, Refusal> {
+pub(in crate::edge) async fn openapi(headers: HeaderMap) -> Result<Response, Refusal> {
     OPENAPI.answer(&headers)
 }
 
 /// `GET /asyncapi.json`.
-pub(super) async fn asyncapi(headers: HeaderMap) -> Result<Response, Refusal> {
+pub(in crate::edge) async fn asyncapi(headers: HeaderMap) -> Result<Response, Refusal> {
     ASYNCAPI.answer(&headers)
 }
 
 /// `GET /`: where a person who has only the relay's address finds out what it is. Relative, since
 /// a proxy may serve the relay under a path.
-pub(super) async fn root() -> impl IntoResponse {
+pub(in crate::edge) async fn root() -> impl IntoResponse {
     (StatusCode::SEE_OTHER, [(header::LOCATION, HeaderValue::from_static("docs"))])
 }
 
 /// `GET /docs`.
-pub(super) async fn docs(headers: HeaderMap) -> Result<Response, Refusal> {
+pub(in crate::edge) async fn docs(headers: HeaderMap) -> Result<Response, Refusal> {
     PAGE.answer(&headers)
 }

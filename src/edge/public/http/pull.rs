@@ -17,8 +17,8 @@ use serde::Deserialize;
 use super::pull_call::PullCall;
 use crate::app::devices::{self, SetPushError};
 use crate::core::session;
-use crate::edge::Edge;
 use crate::edge::fields;
+use crate::edge::public::Edge;
 use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segments;
 use crate::relay::PullOrder;
@@ -35,7 +35,7 @@ const CODES_AGAIN_S: u64 = 60 * 60;
 /// The query of a look.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Look {
+struct PullQuery {
     /// Seconds to hold the answer for another state.
     #[serde(default)]
     wait: u32,
@@ -46,8 +46,11 @@ struct Look {
 }
 
 /// `GET /v1/device/ceremonies`: at once, or once there is another state.
-pub(super) async fn look(State(edge): State<Edge>, call: PullCall) -> Result<Response, Refusal> {
-    let Look { wait, since, shown } = fields::from_query(&call.uri)?;
+pub(in crate::edge) async fn look(
+    State(edge): State<Edge>,
+    call: PullCall,
+) -> Result<Response, Refusal> {
+    let PullQuery { wait, since, shown } = fields::from_query(&call.uri)?;
     if since.as_ref().is_some_and(|since| since.len() > STATE) {
         return Err(Refusal::invalid("query since: the state of an earlier answer"));
     }
@@ -58,10 +61,13 @@ pub(super) async fn look(State(edge): State<Edge>, call: PullCall) -> Result<Res
     let wrong = "query shown: ids of ceremonies, at most 16, with a comma between them";
     let shown = shown.ok_or_else(|| Refusal::invalid(wrong))?;
     let wait = Duration::from_secs(u64::from(wait).min(WAIT_MAX_S));
-    // Only who may be held takes a place.
-    let _place = match (&since, wait) {
+    // Only a request that may be held takes a slot. Of a device the last request alone waits.
+    let _slot = match (&since, wait) {
         (None, _) | (_, Duration::ZERO) => None,
-        (Some(_), _) => Some(edge.inner.places.enter_device()?),
+        (Some(_), _) => {
+            let slot = edge.inner.watchers.acquire_unkeyed();
+            Some(slot.map_err(|_| ProblemCode::Unavailable)?)
+        }
     };
     let PullCall { owner, .. } = call;
     let pulled = edge.relay().pull(&owner, &PullOrder { shown, since, wait }).await?;
@@ -80,7 +86,7 @@ pub(super) async fn look(State(edge): State<Edge>, call: PullCall) -> Result<Res
 
 /// What a device does about one ceremony.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Act {
+enum PullAction {
     Ack,
     Claim,
     Card,
@@ -88,7 +94,7 @@ enum Act {
     Decline,
 }
 
-impl Act {
+impl PullAction {
     fn named(name: &str) -> Option<Self> {
         let acts = [Self::Ack, Self::Claim, Self::Card, Self::Answer, Self::Decline];
         acts.into_iter().find(|act| act.name() == name)
@@ -118,31 +124,37 @@ impl Act {
 }
 
 /// `POST /v1/device/ceremonies/{id}/{act}`: a frame about one ceremony.
-pub(super) async fn act(
+pub(in crate::edge) async fn act(
     State(edge): State<Edge>,
     Segments(id, act): Segments,
     call: PullCall,
 ) -> Result<Response, Refusal> {
     let id: CeremonyId = id.parse().map_err(|_| ProblemCode::NotFound)?;
-    let act = Act::named(&act).ok_or(ProblemCode::NotFound)?;
+    let act = PullAction::named(&act).ok_or(ProblemCode::NotFound)?;
     receive(&edge, call, act, Some(id)).await
 }
 
 /// `POST /v1/device/claim`: a code that no prompt asked for.
-pub(super) async fn claim(State(edge): State<Edge>, call: PullCall) -> Result<Response, Refusal> {
-    receive(&edge, call, Act::Claim, None).await
+pub(in crate::edge) async fn claim(
+    State(edge): State<Edge>,
+    call: PullCall,
+) -> Result<Response, Refusal> {
+    receive(&edge, call, PullAction::Claim, None).await
 }
 
 /// `POST /v1/device/decline`: "not me" to prompts that were held back.
-pub(super) async fn decline(State(edge): State<Edge>, call: PullCall) -> Result<Response, Refusal> {
-    receive(&edge, call, Act::Decline, None).await
+pub(in crate::edge) async fn decline(
+    State(edge): State<Edge>,
+    call: PullCall,
+) -> Result<Response, Refusal> {
+    receive(&edge, call, PullAction::Decline, None).await
 }
 
 /// Takes a frame to the relay. An app that hangs up has said it all the same.
 async fn receive(
     edge: &Edge,
     call: PullCall,
-    act: Act,
+    act: PullAction,
     id: Option<CeremonyId>,
 ) -> Result<Response, Refusal> {
     let PullCall { owner, address, body, .. } = call;
@@ -156,7 +168,7 @@ async fn receive(
             return Ok(answer(Some(session::error(FrameErrorCode::InvalidFrame))));
         }
     };
-    if Act::of(&frame) != Some(act) {
+    if PullAction::of(&frame) != Some(act) {
         return Err(Refusal::invalid("/type: that of the path"));
     }
     if frame.ceremony_id() != id {
@@ -224,7 +236,7 @@ const fn again_in(code: FrameErrorCode) -> Option<u64> {
 }
 
 /// `PUT /v1/device/push`: runs to its end if the app hangs up.
-pub(super) async fn set_push(
+pub(in crate::edge) async fn set_push(
     State(edge): State<Edge>,
     call: PullCall,
 ) -> Result<StatusCode, Refusal> {

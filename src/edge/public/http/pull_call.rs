@@ -10,23 +10,16 @@ use axum::middleware::Next;
 use axum::response::Response;
 use fido_relay_proto::ProblemCode;
 
-use super::{body, caller, origin};
 use crate::app::devices;
-use crate::edge::Edge;
 use crate::edge::listener::Accepted;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::{body, caller, origin};
 use crate::edge::refusal::Refusal;
 use crate::relay::Owner;
+use crate::schema::operations::{Access, Route};
 use crate::security::pull_proof::{self, Asked, Refused};
 use crate::security::refusals;
 
-/// The routes that take such a proof, and the methods that a page's preflight is allowed there.
-pub(super) const PROVEN: [(&str, &str); 5] = [
-    ("/v1/device/ceremonies", "GET"),
-    ("/v1/device/ceremonies/{id}/{act}", "POST"),
-    ("/v1/device/claim", "POST"),
-    ("/v1/device/decline", "POST"),
-    ("/v1/device/push", "PUT"),
-];
 /// RFC 9449 section 8.1.
 const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 /// RFC 9449 section 9.
@@ -34,7 +27,7 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"DPoP error="use_dpop_
 
 /// A request of a device that proved itself, with the whole body.
 #[derive(Debug)]
-pub(super) struct PullCall {
+pub(in crate::edge) struct PullCall {
     pub(super) owner: Owner,
     /// Where the device is.
     pub(super) address: IpAddr,
@@ -91,7 +84,7 @@ impl FromRequest<Edge> for PullCall {
             Err(Refused::Proof) => return Err(bad(edge)),
         }
         if let Some(accepted) = parts.extensions.get::<Accepted>() {
-            accepted.permit().known();
+            accepted.handle().authenticated();
         }
         let owner = Owner { device: device.id, tenant: device.tenant, username: device.username };
         Ok(Self { owner, address: network, uri: parts.uri, body })
@@ -107,9 +100,13 @@ fn proof(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Gives every answer of these routes a nonce for the next proof, and names the scheme of a 401.
-pub(super) async fn answers(State(edge): State<Edge>, request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let is_proven = PROVEN.iter().any(|(proven, _)| Some(*proven) == path);
+pub(in crate::edge) async fn answers(
+    State(edge): State<Edge>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let is_proven = Route::at(path).any(|route| route.access == Access::Device);
     let mut response = next.run(request).await;
     if is_proven {
         if let Ok(nonce) = HeaderValue::from_str(&edge.inner.pull_proofs.nonce()) {

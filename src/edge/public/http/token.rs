@@ -17,40 +17,41 @@ use fido_relay_proto::http::{
 };
 use fido_relay_proto::{ProblemCode, UnixMillis};
 
-use super::{body, caller, origin};
-use crate::edge::Edge;
 use crate::edge::listener::Accepted;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::{body, caller, origin};
 use crate::edge::refusal::Refusal;
+use crate::schema::operations::Operation;
 use crate::security::access_token::{self, Grant};
 use crate::security::client_assertion::{self, UseError};
 use crate::security::clients::Client;
 use crate::security::refusals::Refused;
 
-/// The token endpoint's path.
-pub(in crate::edge) const PATH: &str = "/oauth/token";
 /// `client_assertion_type` (RFC 7523 section 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// Most parameters of a request; six are known.
 const PARAMETERS: usize = 16;
 
 /// Why there is no token.
-enum NoToken {
+enum TokenRefusal {
     /// By RFC 6749, with a sentence of ours.
     OAuth(Code, Cow<'static, str>),
     /// As on every other path.
     Problem(Refusal),
 }
 
-impl<T: Into<Refusal>> From<T> for NoToken {
+impl<T: Into<Refusal>> From<T> for TokenRefusal {
     fn from(refusal: T) -> Self {
         Self::Problem(refusal.into())
     }
 }
 
-const INVALID_CLIENT: NoToken =
-    NoToken::OAuth(Code::InvalidClient, Cow::Borrowed("the client assertion was not accepted"));
+const INVALID_CLIENT: TokenRefusal = TokenRefusal::OAuth(
+    Code::InvalidClient,
+    Cow::Borrowed("the client assertion was not accepted"),
+);
 
-impl IntoResponse for NoToken {
+impl IntoResponse for TokenRefusal {
     fn into_response(self) -> Response {
         let (code, description) = match self {
             Self::Problem(refusal) => return refusal.into_response(),
@@ -74,21 +75,21 @@ impl IntoResponse for NoToken {
 }
 
 /// `POST /oauth/token`.
-pub(super) async fn issue(State(edge): State<Edge>, request: Request) -> Response {
+pub(in crate::edge) async fn issue(State(edge): State<Edge>, request: Request) -> Response {
     match exchange(&edge, request).await {
         Ok(token) => no_store(Json(token).into_response()),
         Err(no_token) => no_token.into_response(),
     }
 }
 
-async fn exchange(edge: &Edge, request: Request) -> Result<GrantedToken, NoToken> {
+async fn exchange(edge: &Edge, request: Request) -> Result<GrantedToken, TokenRefusal> {
     // A key that signs assertions must be in a page no more than any other.
     origin::none(request.headers())?;
     let from = caller::address(request.extensions());
     let network = caller::network(request.extensions().get());
     edge.inner.limits.attempt(network)?;
     let exchanged = redeem(edge, request, from).await;
-    if matches!(exchanged, Err(NoToken::OAuth(Code::InvalidClient, _))) {
+    if matches!(exchanged, Err(TokenRefusal::OAuth(Code::InvalidClient, _))) {
         edge.inner.limits.attempt_failed(network);
         edge.refused(Refused::Assertion, network);
     }
@@ -99,7 +100,7 @@ async fn redeem(
     edge: &Edge,
     request: Request,
     from: Option<IpAddr>,
-) -> Result<GrantedToken, NoToken> {
+) -> Result<GrantedToken, TokenRefusal> {
     let accepted = request.extensions().get::<Accepted>().cloned();
     let by_header = request.headers().contains_key(header::AUTHORIZATION);
     let bytes = body::plain(request, edge, "application/x-www-form-urlencoded").await?;
@@ -108,9 +109,11 @@ async fn redeem(
         Some("client_credentials") => {}
         Some(_) => {
             let text = "grant_type: one of client_credentials";
-            return Err(NoToken::OAuth(Code::UnsupportedGrantType, text.into()));
+            return Err(TokenRefusal::OAuth(Code::UnsupportedGrantType, text.into()));
         }
-        None => return Err(NoToken::OAuth(Code::InvalidRequest, "grant_type: missing".into())),
+        None => {
+            return Err(TokenRefusal::OAuth(Code::InvalidRequest, "grant_type: missing".into()));
+        }
     }
     if by_header {
         return Err(INVALID_CLIENT);
@@ -118,7 +121,7 @@ async fn redeem(
     let now = edge.relay().dependencies().clock.now();
     let (client, key) = authenticate(edge, &form, from, now).await?;
     if let Some(accepted) = accepted {
-        accepted.permit().known();
+        accepted.handle().authenticated();
     }
     let scopes = scopes(form.scope.as_deref(), &client)?;
     let scope = scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ");
@@ -145,7 +148,7 @@ async fn authenticate(
     form: &Form,
     from: Option<IpAddr>,
     now: UnixMillis,
-) -> Result<(Client, String), NoToken> {
+) -> Result<(Client, String), TokenRefusal> {
     let assertion = form.client_assertion.as_deref().ok_or(INVALID_CLIENT)?;
     if form.client_assertion_type.as_deref() != Some(ASSERTION_TYPE) {
         return Err(INVALID_CLIENT);
@@ -170,17 +173,17 @@ async fn authenticate(
 }
 
 /// Of a client that exists.
-fn refuse(client: &Client) -> NoToken {
+fn refuse(client: &Client) -> TokenRefusal {
     tracing::debug!(client = %client.id, "a client assertion was refused");
     INVALID_CLIENT
 }
 
 /// What is asked for, if the client has it all; without a word everything that it has.
-fn scopes(asked: Option<&str>, client: &Client) -> Result<Vec<Scope>, NoToken> {
+fn scopes(asked: Option<&str>, client: &Client) -> Result<Vec<Scope>, TokenRefusal> {
     let invalid = || {
         let has: Vec<_> = client.scopes.iter().map(|scope| scope.as_str()).collect();
         let text = format!("scope: this client has {}", has.join(" "));
-        NoToken::OAuth(Code::InvalidScope, text.into())
+        TokenRefusal::OAuth(Code::InvalidScope, text.into())
     };
     let Some(asked) = asked else { return Ok(client.scopes.clone()) };
     let asked: Result<Vec<Scope>, _> = asked.split(' ').map(str::parse).collect();
@@ -208,8 +211,8 @@ struct Form {
 }
 
 impl Form {
-    fn parse(bytes: &[u8]) -> Result<Self, NoToken> {
-        let invalid = |text: String| NoToken::OAuth(Code::InvalidRequest, text.into());
+    fn parse(bytes: &[u8]) -> Result<Self, TokenRefusal> {
+        let invalid = |text: String| TokenRefusal::OAuth(Code::InvalidRequest, text.into());
         let mut form = Self::default();
         for (count, (name, value)) in url::form_urlencoded::parse(bytes).enumerate() {
             if count >= PARAMETERS {
@@ -241,11 +244,11 @@ impl Form {
 }
 
 /// `GET /.well-known/oauth-authorization-server`.
-pub(super) async fn metadata(State(edge): State<Edge>) -> Response {
+pub(in crate::edge) async fn metadata(State(edge): State<Edge>) -> Response {
     let issuer = edge.settings().public_url.clone();
     let metadata = ServerMetadata {
-        token_endpoint: format!("{issuer}{PATH}"),
-        jwks_uri: format!("{issuer}/.well-known/jwks.json"),
+        token_endpoint: issuer.clone() + Operation::IssueToken.path(),
+        jwks_uri: issuer.clone() + Operation::ReadKeys.path(),
         issuer,
         scopes_supported: Scope::ALL.iter().map(|scope| scope.as_str().to_owned()).collect(),
         response_types_supported: Vec::new(),

@@ -17,10 +17,9 @@ use fido_relay_proto::watch::{WatchEvent, event_name};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, timeout};
 
-use super::places::Place;
-use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting, take_place};
-use crate::edge::Edge;
-use crate::edge::public::http::{Watcher, wrong};
+use super::{KEEP_ALIVE, Resume, WaitOutcome, WatchAccess, WatchSession, WatchSlots, take_slots};
+use crate::edge::public::Edge;
+use crate::edge::public::extract::caller::{Watcher, wrong};
 use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
 use crate::security::random;
@@ -50,32 +49,32 @@ pub(in crate::edge) async fn stream(
             (Watcher::page(&parts.headers, opens.tenant.clone(), opens.ceremony)?, Some(opens))
         }
     };
-    let sight = Sight::new(watcher, &id)?.that_lasts(&parts);
+    let access = WatchAccess::new(watcher, &id)?.that_lasts(&parts);
     let since = resume.after(&parts.headers)?;
-    let (waiting, view) = Waiting::begin(&edge, sight).await?;
+    let (session, view) = WatchSession::begin(&edge, access).await?;
     // Used up only by whoever may see something with it, and before it is.
     if let Some(opens) = ticket
         && !edge.inner.event_tickets.redeem(&opens).await?
     {
         return Err(wrong(&edge, &parts.extensions));
     }
-    let steps = waiting.sight().steps(&view);
+    let steps = session.access().steps(&view);
     let since = steps.resume_after(since);
     if view.end.is_some() && !steps.has_after(since) {
         // Nothing will ever come: this tells a browser not to ask again.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let place = take_place(&edge, waiting.sight(), parts.extensions.get())?;
-    Ok(respond(&edge, waiting, since, place))
+    let slots = take_slots(&edge, session.access(), parts.extensions.get())?;
+    Ok(respond(&edge, session, since, slots))
 }
 
-fn respond(edge: &Edge, waiting: Waiting, since: u32, place: Place) -> Response {
+fn respond(edge: &Edge, session: WatchSession, since: u32, slots: WatchSlots) -> Response {
     let (sender, receiver) = mpsc::channel::<Bytes>(1);
     let tasks = edge.relay().dependencies().tasks.clone();
     let limit = edge.settings().socket_write;
     tasks.spawn_bare(async move {
-        watch(waiting, since, limit, &sender).await;
-        drop(place);
+        watch(session, since, limit, &sender).await;
+        drop(slots);
     });
     let body = futures::stream::unfold(receiver, async |mut receiver| {
         let bytes = receiver.recv().await?;
@@ -91,7 +90,7 @@ fn respond(edge: &Edge, waiting: Waiting, since: u32, place: Place) -> Response 
 }
 
 /// Tells events until there is nothing more to come, nobody to take them, or no right to them.
-async fn watch(mut waiting: Waiting, mut since: u32, limit: Duration, sender: &Sender<Bytes>) {
+async fn watch(mut session: WatchSession, mut since: u32, limit: Duration, sender: &Sender<Bytes>) {
     let write = async |text: String| {
         matches!(timeout(limit, sender.send(Bytes::from(text))).await, Ok(Ok(())))
     };
@@ -105,11 +104,11 @@ async fn watch(mut waiting: Waiting, mut since: u32, limit: Duration, sender: &S
         let found = tokio::select! {
             biased;
             () = sender.closed() => return,
-            found = waiting.news(since, until) => found,
+            found = session.news(since, until) => found,
         };
         let taken = match found {
-            Ok(Found::News(view)) => {
-                let events: Vec<_> = waiting.sight().events(&view, since).collect();
+            Ok(WaitOutcome::News(view)) => {
+                let events: Vec<_> = session.access().events(&view, since).collect();
                 let text: String = events.iter().map(written).collect();
                 since = events.last().map_or(since, |last| last.seq);
                 let taken = text.is_empty() || write(text).await;
@@ -118,8 +117,8 @@ async fn watch(mut waiting: Waiting, mut since: u32, limit: Duration, sender: &S
                 }
                 taken
             }
-            Ok(Found::Quiet(_)) => write(": still here\n\n".to_owned()).await,
-            Ok(Found::Stopping(_)) => return,
+            Ok(WaitOutcome::TimedOut(_)) => write(": still here\n\n".to_owned()).await,
+            Ok(WaitOutcome::Stopping(_)) => return,
             Err(refusal) => {
                 tracing::debug!(reason = %WireName(refusal.code()), "a stream of events ended");
                 return;

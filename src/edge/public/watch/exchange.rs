@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fido_relay_proto::watch::EventTicket;
 
-use super::Sight;
-use crate::edge::Edge;
-use crate::edge::public::http::Watcher;
+use super::WatchAccess;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::caller::Watcher;
 use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
 use crate::security::event_ticket::LIFETIME_S;
@@ -19,8 +19,8 @@ pub(in crate::edge) async fn exchange(
     watcher: Watcher,
     Segment(id): Segment,
 ) -> Result<(StatusCode, Json<EventTicket>), Refusal> {
-    let sight = Sight::new(watcher, &id)?;
-    let view = sight.look(&edge).await?;
+    let access = WatchAccess::new(watcher, &id)?;
+    let view = access.look(&edge).await?;
     let now = edge.relay().dependencies().clock.now();
     let ticket = edge.inner.event_tickets.issue(&view.tenant, view.id, now);
     Ok((StatusCode::CREATED, Json(EventTicket { ticket, expires_in: LIFETIME_S })))

@@ -20,9 +20,9 @@ const BODY_LIMIT: Duration = Duration::from_secs(10);
 
 /// A body of type `T`, and the bytes that it was read from.
 #[derive(Debug)]
-pub(super) struct JsonBody<T> {
-    pub(super) value: T,
-    pub(super) bytes: Bytes,
+pub(in crate::edge) struct JsonBody<T> {
+    pub(in crate::edge) value: T,
+    pub(in crate::edge) bytes: Bytes,
 }
 
 impl<S, T> FromRequest<S> for JsonBody<T>
@@ -39,7 +39,7 @@ where
 }
 
 /// The bytes of a body that says it is JSON and is not encoded.
-pub(super) async fn plain_json<S: Send + Sync>(
+pub(in crate::edge) async fn plain_json<S: Send + Sync>(
     request: Request,
     state: &S,
 ) -> Result<Bytes, Refusal> {
@@ -47,7 +47,7 @@ pub(super) async fn plain_json<S: Send + Sync>(
 }
 
 /// The bytes of a body that says it is of this type and is not encoded.
-pub(super) async fn plain<S: Send + Sync>(
+pub(in crate::edge) async fn plain<S: Send + Sync>(
     request: Request,
     state: &S,
     media_type: &str,
@@ -62,7 +62,7 @@ pub(super) async fn plain<S: Send + Sync>(
 }
 
 /// The bytes of a request's body, of at most `limit`; what it says of itself was looked at.
-pub(super) async fn up_to(limit: usize, body: Body) -> Result<Bytes, Refusal> {
+pub(in crate::edge) async fn up_to(limit: usize, body: Body) -> Result<Bytes, Refusal> {
     let body = timeout(BODY_LIMIT, to_bytes(body, limit)).await;
     body.map_err(|_| late())?.map_err(|error| {
         if error.into_inner().is::<LengthLimitError>() {
@@ -74,7 +74,7 @@ pub(super) async fn up_to(limit: usize, body: Body) -> Result<Bytes, Refusal> {
 }
 
 /// Holds a body to a type, and to no encoding.
-pub(super) fn hold_to_type(headers: &HeaderMap, media_type: &str) -> Result<(), Refusal> {
+pub(in crate::edge) fn hold_to_type(headers: &HeaderMap, media_type: &str) -> Result<(), Refusal> {
     if !is_of(headers, media_type) || headers.contains_key(header::CONTENT_ENCODING) {
         let detail = format!("send {media_type} without a content encoding");
         let problem = Problem::new(ProblemCode::UnsupportedMediaType).with_detail(detail);

@@ -23,7 +23,7 @@ const ONCE: [HeaderName; 7] = [
 ];
 
 /// Refuses with 400 what names no server, or several, or has a field of [`ONCE`] twice.
-pub(super) async fn well_formed(request: Request, next: Next) -> Response {
+pub(in crate::edge) async fn well_formed(request: Request, next: Next) -> Response {
     match check(&request) {
         Ok(()) => next.run(request).await,
         Err(detail) => {
@@ -61,7 +61,7 @@ fn is_server(authority: &Authority) -> bool {
 }
 
 /// The host that a request names, in small letters, without the port.
-pub(super) fn host(request: &Request) -> Option<String> {
+pub(in crate::edge) fn host(request: &Request) -> Option<String> {
     let in_header = || request.headers().get(header::HOST)?.as_bytes().try_into().ok();
     let authority: Authority = request.uri().authority().cloned().or_else(in_header)?;
     Some(authority.host().trim_end_matches('.').to_ascii_lowercase())

@@ -10,17 +10,39 @@ use fido_relay_proto::http::Scope;
 use fido_relay_proto::{CeremonyId, Problem, ProblemCode, TenantId};
 
 use super::origin;
-use crate::edge::Edge;
 use crate::edge::listener::Accepted;
+use crate::edge::public::Edge;
 use crate::edge::refusal::Refusal;
+use crate::schema::operations::{Access, Route};
 use crate::security::clients::Client;
 use crate::security::{access_token, ticket};
 
 /// An initiator that has authenticated.
 #[derive(Debug)]
-pub(in crate::edge) struct AuthenticatedClient(pub(in crate::edge) Arc<Client>);
+pub(in crate::edge) struct AuthenticatedClient {
+    pub(in crate::edge) client: Arc<Client>,
+    route: Option<&'static Route>,
+}
 
 impl AuthenticatedClient {
+    /// Requires the one scope that the table of operations names for this request.
+    ///
+    /// # Errors
+    /// 403, naming the scope that is missing; 500 where the table names none or several.
+    pub(in crate::edge) fn require_route_scope(&self) -> Result<(), Refusal> {
+        match self.route.map(|route| route.access) {
+            Some(Access::Client([scope])) => self.require(*scope),
+            Some(
+                Access::Anybody
+                | Access::Client(_)
+                | Access::Watcher
+                | Access::EventWatcher
+                | Access::Device,
+            )
+            | None => Err(ProblemCode::Internal.into()),
+        }
+    }
+
     /// # Errors
     /// 403, naming the scope that is missing.
     pub(in crate::edge) fn require(&self, scope: Scope) -> Result<(), Refusal> {
@@ -32,28 +54,26 @@ impl AuthenticatedClient {
     }
 
     pub(in crate::edge) fn has(&self, scope: Scope) -> bool {
-        self.0.has(scope)
+        self.client.has(scope)
     }
 }
 
-/// Whoever may look at a ceremony.
+/// A caller that may watch a ceremony.
 #[derive(Debug)]
 pub(in crate::edge) enum Watcher {
     /// The backend that opened it.
     AuthenticatedClient(AuthenticatedClient),
-    /// Whoever has the ticket, which is for this ceremony alone.
+    /// The holder of a ticket, which is for this ceremony alone.
     Page {
-        /// The relying party.
         tenant: TenantId,
-        /// The ceremony.
         ceremony: CeremonyId,
-        /// The page, if a browser asks: [`origin::may_watch`] decides on it.
+        /// The page, if a browser asks: `WatchAccess` compares it with what the client lists.
         origin: Option<String>,
     },
 }
 
 impl Watcher {
-    /// Whoever has a ticket for this ceremony, by whichever way it came.
+    /// The holder of a ticket for this ceremony, by whichever way the ticket came.
     ///
     /// # Errors
     /// 403 for an origin that is none.
@@ -85,9 +105,9 @@ impl FromRequestParts<Edge> for AuthenticatedClient {
         let client = client.filter(|client| may_call(client, address(&parts.extensions)));
         let client = client.ok_or_else(|| wrong(edge, &parts.extensions))?;
         if let Some(accepted) = parts.extensions.get::<Accepted>() {
-            accepted.permit().known();
+            accepted.handle().authenticated();
         }
-        Ok(Self(client))
+        Ok(Self { client, route: parts.extensions.get().copied() })
     }
 }
 
@@ -116,16 +136,16 @@ pub(in crate::edge) fn wrong(edge: &Edge, extensions: &Extensions) -> Refusal {
 }
 
 /// The address whose allowance a request uses. Without a listener there is none, and all share one.
-pub(super) fn network(accepted: Option<&Accepted>) -> IpAddr {
+pub(in crate::edge) fn network(accepted: Option<&Accepted>) -> IpAddr {
     accepted.map_or(IpAddr::from([0; 4]), |accepted| accepted.client)
 }
 
 /// A call that a device's own proof vouches for: from an app, or a page that the operator lists,
 /// at an address that has tries left. All of it is known before the body is read.
 #[derive(Debug)]
-pub(super) struct DeviceCall {
+pub(in crate::edge) struct DeviceCall {
     /// Whose tries it uses.
-    pub(super) network: IpAddr,
+    pub(in crate::edge) network: IpAddr,
 }
 
 impl FromRequestParts<Edge> for DeviceCall {
@@ -140,13 +160,13 @@ impl FromRequestParts<Edge> for DeviceCall {
 }
 
 /// Where a request comes from.
-pub(super) fn address(extensions: &Extensions) -> Option<IpAddr> {
+pub(in crate::edge) fn address(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<Accepted>().map(|accepted| accepted.client)
 }
 
 /// Whether the client may call from there. Without an address, which no request of the listener
 /// is, only a client that may call from anywhere.
-pub(super) fn may_call(client: &Client, from: Option<IpAddr>) -> bool {
+pub(in crate::edge) fn may_call(client: &Client, from: Option<IpAddr>) -> bool {
     match from {
         Some(address) => client.may_call_from(address),
         None => client.allow_from.is_empty(),

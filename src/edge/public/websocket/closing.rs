@@ -11,11 +11,11 @@ use futures::StreamExt as _;
 use super::frame_guard::Guarded;
 
 /// An upgraded connection whose frames are judged.
-pub(super) type Socket = WebSocketStream<Guarded<TokioIo<Upgraded>>>;
+pub(in crate::edge) type Socket = WebSocketStream<Guarded<TokioIo<Upgraded>>>;
 
 /// The reply to the Close that ended reading: its code comes back (section 5.5.1), its text does
 /// not. `None` if the peer sent none that may be replied to.
-pub(super) fn reply(stream: &Socket) -> Option<Option<CloseFrame>> {
+pub(in crate::edge) fn reply(stream: &Socket) -> Option<Option<CloseFrame>> {
     let code = stream.get_ref().peer_close()?;
     Some(code.map(|code| CloseFrame { code: code.into(), reason: "".into() }))
 }
@@ -25,7 +25,7 @@ pub(super) fn reply(stream: &Socket) -> Option<Option<CloseFrame>> {
 ///
 /// What the peer still sends is read and dropped: a connection that is closed on unread bytes is
 /// reset, and the peer may lose the frame that says why.
-pub(super) async fn close(stream: &mut Socket, frame: Option<CloseFrame>) {
+pub(in crate::edge) async fn close(stream: &mut Socket, frame: Option<CloseFrame>) {
     if stream.close(frame).await.is_err() {
         return;
     }

@@ -5,26 +5,27 @@ use axum::http::request::Parts;
 use axum::http::{Request, header};
 use fido_relay_proto::http::{CeremonyView, ProgressEntry, Scope};
 use fido_relay_proto::watch::WatchEvent;
-use fido_relay_proto::{ProblemCode, Reason, Step, UnixMillis};
+use fido_relay_proto::{ClientId, ProblemCode, Reason, Step, TenantId, UnixMillis};
 
-use crate::edge::Edge;
 use crate::edge::listener::Accepted;
-use crate::edge::public::http::{AuthenticatedClient, Watcher, origin};
+use crate::edge::public::Edge;
+use crate::edge::public::extract::caller::{AuthenticatedClient, Watcher};
 use crate::edge::refusal::Refusal;
 use crate::relay::{CeremonyKey, Steps, View};
 use crate::rfc3339;
+use crate::schema::operations::WATCH_SCOPE;
 use crate::security::ticket;
 
 /// A watcher and its ceremony.
 #[derive(Debug)]
-pub(in crate::edge) struct Sight {
+pub(in crate::edge) struct WatchAccess {
     watcher: Watcher,
     key: CeremonyKey,
     /// What an initiator authenticated with, to be asked for again while it watches.
     credential: Option<Box<Parts>>,
 }
 
-impl Sight {
+impl WatchAccess {
     /// Of the ceremony that a path names. A ticket for another, and what is no id, are not found.
     ///
     /// # Errors
@@ -32,7 +33,7 @@ impl Sight {
     pub(in crate::edge) fn new(watcher: Watcher, id: &str) -> Result<Self, Refusal> {
         let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
         let tenant = match &watcher {
-            Watcher::AuthenticatedClient(caller) => caller.0.tenant.clone(),
+            Watcher::AuthenticatedClient(caller) => caller.client.tenant.clone(),
             Watcher::Page { tenant, ceremony, .. } if *ceremony == id => tenant.clone(),
             Watcher::Page { .. } => return Err(ProblemCode::NotFound.into()),
         };
@@ -76,7 +77,7 @@ impl Sight {
     /// The same, later: who it was may not be let in any more.
     ///
     /// # Errors
-    /// As [`Sight::look`], and 401.
+    /// As [`WatchAccess::look`], and 401.
     pub(in crate::edge) async fn look_again(&mut self, edge: &Edge) -> Result<View, Refusal> {
         self.ask_again(edge).await?;
         self.look(edge).await
@@ -85,7 +86,7 @@ impl Sight {
     /// Whether a view that was not read for this watcher may be shown to it, by the same rules.
     ///
     /// # Errors
-    /// As [`Sight::look_again`].
+    /// As [`WatchAccess::look_again`].
     pub(in crate::edge) async fn may_still_see(
         &mut self,
         edge: &Edge,
@@ -108,15 +109,15 @@ impl Sight {
     async fn may_see(&self, edge: &Edge, ceremony: &View) -> Result<(), Refusal> {
         match &self.watcher {
             Watcher::AuthenticatedClient(caller) => {
-                if ceremony.client_id == caller.0.id {
-                    caller.require(Scope::CeremonyRead)
+                if ceremony.client_id == caller.client.id {
+                    caller.require(WATCH_SCOPE)
                 } else {
                     Err(ProblemCode::NotFound.into())
                 }
             }
             Watcher::Page { tenant, origin, .. } => {
                 let client = ceremony.client_id;
-                origin::may_watch(edge, origin.as_deref(), tenant, client).await?;
+                may_watch(edge, origin.as_deref(), tenant, client).await?;
                 let now = edge.relay().dependencies().clock.now();
                 let void = |at: UnixMillis| now >= at.plus_secs(ticket::AFTER_END_S);
                 match ceremony.end {
@@ -197,5 +198,25 @@ impl Sight {
                 reason: self.reason(ceremony).filter(|_| closed),
             }
         })
+    }
+}
+
+/// Lets a page watch a ceremony of this client, if the client lists it; a caller without an origin
+/// is no page.
+///
+/// # Errors
+/// 403 for any other page; the store's.
+async fn may_watch(
+    edge: &Edge,
+    origin: Option<&str>,
+    tenant: &TenantId,
+    client: ClientId,
+) -> Result<(), Refusal> {
+    let Some(origin) = origin else { return Ok(()) };
+    let client = edge.inner.clients.find(tenant, client).await?;
+    if client.is_some_and(|client| client.has_page(origin)) {
+        Ok(())
+    } else {
+        Err(ProblemCode::OriginNotAllowed.into())
     }
 }

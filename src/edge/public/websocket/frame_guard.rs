@@ -182,7 +182,7 @@ fn may_be_sent(code: u16) -> bool {
 
 /// A connection whose incoming frames are looked at.
 #[derive(Debug)]
-pub(super) struct Guarded<S> {
+pub(in crate::edge) struct Guarded<S> {
     inner: S,
     frames: Frames,
     stop: Option<Stop>,
@@ -190,17 +190,17 @@ pub(super) struct Guarded<S> {
 
 impl<S> Guarded<S> {
     /// Messages may have so many bytes.
-    pub(super) fn new(inner: S, max_message: usize) -> Self {
+    pub(in crate::edge) fn new(inner: S, max_message: usize) -> Self {
         Self { inner, frames: Frames::new(max_message), stop: None }
     }
 
     /// From now on messages may have so many bytes.
-    pub(super) fn allow(&mut self, max_message: usize) {
+    pub(in crate::edge) fn allow(&mut self, max_message: usize) {
         self.frames.max_message = u64::try_from(max_message).unwrap_or(u64::MAX);
     }
 
     /// Why a read failed, if it did for what came and not for the connection.
-    pub(super) fn fault(&self) -> Option<CloseReason> {
+    pub(in crate::edge) fn fault(&self) -> Option<CloseReason> {
         self.stop.map(|stop| match stop {
             Stop::Fault(reason) => reason,
             Stop::Closed(_) => CloseReason::PeerClosed,
@@ -208,7 +208,7 @@ impl<S> Guarded<S> {
     }
 
     /// The Close that the peer sent: its code, or `None` inside for one without.
-    pub(super) fn peer_close(&self) -> Option<Option<u16>> {
+    pub(in crate::edge) fn peer_close(&self) -> Option<Option<u16>> {
         match self.stop? {
             Stop::Closed(code) => Some(code),
             Stop::Fault(_) => None,
@@ -216,7 +216,7 @@ impl<S> Guarded<S> {
     }
 
     /// The connection itself, to read what is not judged any more.
-    pub(super) fn unguarded(&mut self) -> &mut S {
+    pub(in crate::edge) fn unguarded(&mut self) -> &mut S {
         &mut self.inner
     }
 }

@@ -17,13 +17,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::crowd::Place;
 use crate::app::devices::{self, Device};
 use crate::core::session::{Action, AuthFailure, CloseReason, Jitter, Nonce, Session, Tick};
-use crate::edge::Edge;
-use crate::edge::listener::{Accepted, Permit};
-use crate::edge::public::closing::{self, Socket};
-use crate::edge::public::frame_guard::Guarded;
+use crate::edge::listener::{Accepted, ConnectionHandle, EvictableSlot};
+use crate::edge::public::Edge;
+use crate::edge::public::websocket::closing::{self, Socket};
+use crate::edge::public::websocket::frame_guard::Guarded;
 use crate::metrics::SocketCount;
 use crate::relay::{Connection, Next, Owner};
 use crate::security::refusals::Refused;
@@ -39,16 +38,16 @@ const READ_BUFFER: usize = 256;
 const GOAWAY_SPREAD_MS: u64 = 5_000;
 
 /// Longest sleep: a deadline that never comes cannot be added to a clock.
-const NAP_MS: u64 = 24 * 60 * 60 * 1000;
+const LONGEST_SLEEP_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Runs an upgraded socket to its end.
 ///
 /// The task of an idle phone is as large as the largest thing it ever does, unless that has a
 /// room of its own: whatever comes before the long wait, interrupts it or comes after it is boxed.
-pub(super) async fn socket(edge: Edge, upgrade: OnUpgrade, accepted: Accepted, place: Place) {
-    let Some(mut run) = Box::pin(open(edge, upgrade, accepted, place)).await else { return };
-    let reason = run.until_closed().await;
-    Box::pin(run.finish(reason)).await;
+pub(super) async fn run(edge: Edge, upgrade: OnUpgrade, accepted: Accepted, slot: EvictableSlot) {
+    let Some(mut socket) = Box::pin(open(edge, upgrade, accepted, slot)).await else { return };
+    let reason = socket.until_closed().await;
+    Box::pin(socket.finish(reason)).await;
 }
 
 /// Takes the upgraded socket over and greets the device.
@@ -56,7 +55,7 @@ async fn open(
     edge: Edge,
     upgrade: OnUpgrade,
     accepted: Accepted,
-    place: Place,
+    slot: EvictableSlot,
 ) -> Option<Box<DeviceConnection>> {
     let upgraded = timeout_at(accepted.auth_by, upgrade).await.ok()?.ok()?;
     let limits = &edge.inner.socket_limits;
@@ -72,25 +71,25 @@ async fn open(
     let auth_by = millis(accepted.auth_by.saturating_duration_since(epoch));
     let nonce = Nonce::from_bytes(random::bytes());
     let (session, hello) = Session::accept(0, auth_by, nonce, Arc::clone(limits));
-    let permit = Arc::clone(accepted.permit());
+    let handle = Arc::clone(accepted.handle());
     let count = edge.settings().metrics.socket();
-    let (place, address) = (Some(place), accepted.client);
+    let (slot, address) = (Some(slot), accepted.client);
     let connection = None;
-    let mut run = Box::new(DeviceConnection {
+    let mut socket = Box::new(DeviceConnection {
         edge,
         stream,
         session,
         epoch,
         connection,
         address,
-        place,
-        permit,
+        slot,
+        handle,
         count,
     });
-    match run.write(hello).await {
-        Ok(()) => Some(run),
+    match socket.write(hello).await {
+        Ok(()) => Some(socket),
         Err(reason) => {
-            run.finish(reason).await;
+            socket.finish(reason).await;
             None
         }
     }
@@ -105,10 +104,9 @@ struct DeviceConnection {
     connection: Option<Arc<Connection>>,
     /// Where the phone is.
     address: IpAddr,
-    /// Its place among strangers, until it is none.
-    place: Option<Place>,
-    /// Its connection's place on the node.
-    permit: Arc<Permit>,
+    /// Among unauthenticated device sockets, until the device has authenticated.
+    slot: Option<EvictableSlot>,
+    handle: Arc<ConnectionHandle>,
     count: SocketCount,
 }
 
@@ -127,7 +125,7 @@ impl DeviceConnection {
         let (draining, stopping) = (tasks.draining(), tasks.stopping());
         let mut told = false;
         loop {
-            let wakes_in = nap(self.now(), self.session.wakes_at());
+            let wakes_in = sleep_until_deadline(self.now(), self.session.wakes_at());
             let connection = self.connection.clone();
             let woken = async {
                 match &connection {
@@ -215,8 +213,8 @@ impl DeviceConnection {
                     let owner = Owner { device: id, tenant, username };
                     proven_by = Some(jwk);
                     let id = ConnectionId::from_bytes(random::bytes());
-                    self.place = None;
-                    self.permit.known();
+                    self.slot = None;
+                    self.handle.authenticated();
                     self.stream.get_mut().allow(self.edge.inner.socket_limits.frame_after_auth);
                     self.connection = Some(Arc::new(Connection::new(id, owner).at(self.address)));
                     Ok(id)
@@ -291,8 +289,8 @@ impl DeviceConnection {
         let device_id = device.map(tracing::field::display);
         tracing::debug!(device = device_id, reason = reason.name(), "a device socket ended");
         self.count.ends(reason);
-        if let (CloseReason::Unauthenticated, Some(place)) = (reason, &self.place) {
-            self.edge.refused(Refused::Proof, place.ip);
+        if reason == CloseReason::Unauthenticated && self.slot.is_some() {
+            self.edge.refused(Refused::Proof, self.address);
         }
         if let Some(connection) = self.connection.take() {
             self.edge.relay().detach(&connection);
@@ -342,8 +340,8 @@ fn jitter() -> Jitter {
 
 /// How long to sleep until the session's next deadline, both by the session's clock. From now and
 /// not from the socket's start: sockets live for days.
-fn nap(now: u64, wakes_at: u64) -> Duration {
-    Duration::from_millis(wakes_at.saturating_sub(now).min(NAP_MS))
+fn sleep_until_deadline(now: u64, wakes_at: u64) -> Duration {
+    Duration::from_millis(wakes_at.saturating_sub(now).min(LONGEST_SLEEP_MS))
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -375,8 +373,8 @@ mod tests {
     #[test]
     fn a_socket_that_is_a_week_old_sleeps_until_its_next_ping() {
         let week = 7 * 24 * 60 * 60 * 1000;
-        assert_eq!(nap(week, week + 25_000), Duration::from_secs(25));
-        assert_eq!(nap(week, week - 1), Duration::ZERO);
-        assert_eq!(nap(week, u64::MAX), Duration::from_millis(NAP_MS));
+        assert_eq!(sleep_until_deadline(week, week + 25_000), Duration::from_secs(25));
+        assert_eq!(sleep_until_deadline(week, week - 1), Duration::ZERO);
+        assert_eq!(sleep_until_deadline(week, u64::MAX), Duration::from_millis(LONGEST_SLEEP_MS));
     }
 }

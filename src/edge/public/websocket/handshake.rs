@@ -14,11 +14,11 @@ use crate::edge::refusal::{Refusal, WEBSOCKET_VERSION};
 
 /// A handshake that is in order.
 #[derive(Debug)]
-pub(super) struct Handshake {
+pub(in crate::edge) struct Handshake {
     /// The connection, once it is upgraded.
-    pub(super) upgrade: OnUpgrade,
+    pub(in crate::edge) upgrade: OnUpgrade,
     /// What the request is answered with.
-    pub(super) response: Response,
+    pub(in crate::edge) response: Response,
 }
 
 impl Handshake {
@@ -27,7 +27,7 @@ impl Handshake {
     ///
     /// # Errors
     /// 426.
-    pub(super) fn accept(
+    pub(in crate::edge) fn accept(
         request: &mut Request,
         subprotocol: &'static str,
     ) -> Result<Self, Refusal> {
@@ -59,7 +59,7 @@ impl Handshake {
 }
 
 /// The items of a comma-separated header.
-pub(super) fn items<'a>(
+pub(in crate::edge) fn items<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = &'a str> + use<'a> {

@@ -6,8 +6,8 @@ mod concurrency;
 mod fields;
 pub mod listener;
 pub mod operator;
+mod problem_response;
 mod public;
-mod refusal;
 mod segment;
 mod views;
 

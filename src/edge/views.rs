@@ -10,7 +10,7 @@ use fido_relay_proto::{EventId, Problem, ProblemCode};
 use serde::Deserialize;
 
 use crate::app::webhooks::{Endpoint, SigningKey, Undelivered, WebhookError, Webhooks};
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 use crate::ports::{Card, Cards, StoreError};
 use crate::rfc3339;
 
@@ -20,7 +20,7 @@ use crate::rfc3339;
 /// 501.
 pub(in crate::edge) fn cards_kept_here(
     cards: Option<&Arc<dyn Cards>>,
-) -> Result<&Arc<dyn Cards>, Refusal> {
+) -> Result<&Arc<dyn Cards>, ProblemResponse> {
     let detail =
         "cards are listed and removed at the FIDO2 server itself: it is not the built-in one";
     cards.ok_or_else(|| Problem::new(ProblemCode::NotSupported).with_detail(detail).into())
@@ -96,7 +96,7 @@ pub(in crate::edge) fn webhook(endpoint: &Endpoint) -> WebhookView {
     }
 }
 
-impl From<WebhookError> for Refusal {
+impl From<WebhookError> for ProblemResponse {
     fn from(error: WebhookError) -> Self {
         match error {
             // The same bytes whatever was not found.

@@ -18,10 +18,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tower::ServiceExt as _;
 
 use super::handle::ConnectionHandle;
-use super::http_clock::{Due, HttpClock, Seen};
+use super::http_clock::{ConnectionActivity, HttpClock, HttpDeadline};
+use super::listener_refusal::ListenerRefusal;
 use super::peer::PeerStream;
-use super::refused::Refused;
-use super::requests::{Answering, PIECE, Requests, Streams};
+use super::requests::{AnswerGuard, PIECE, RequestCounters, StreamExecutor};
 use super::{Accepted, Listener, proxy_protocol};
 use crate::tasks::Tasks;
 
@@ -44,7 +44,7 @@ enum ConnectionState {
 /// What the loop of a connection turns to.
 enum NextEvent<E> {
     Over(Result<(), E>),
-    Due(Due),
+    HttpDeadline(HttpDeadline),
     Stop,
 }
 
@@ -73,7 +73,7 @@ impl ConnectionTask {
         stream: TcpStream,
         peer: SocketAddr,
         handle: Arc<ConnectionHandle>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), ListenerRefusal> {
         let limits = &self.listener.0.limits;
         let now = Instant::now();
         let Ok(mut stream) = PeerStream::new(stream, Arc::clone(&handle)) else { return Ok(()) };
@@ -84,7 +84,7 @@ impl ConnectionTask {
         let Some(arrived) = stopping.run_until_cancelled(arriving).await else {
             return Ok(());
         };
-        let peer = arrived.map_err(|_| Refused::ProxyHeader)??;
+        let peer = arrived.map_err(|_| ListenerRefusal::ProxyHeader)??;
         let accepted = Accepted {
             peer,
             client: peer.ip().to_canonical(),
@@ -99,13 +99,13 @@ impl ConnectionTask {
         let Some(shaken) = stopping.run_until_cancelled(shaking).await else {
             return Ok(());
         };
-        let stream = shaken.map_err(|_| Refused::Tls)?;
+        let stream = shaken.map_err(|_| ListenerRefusal::Tls)?;
         if accepted.handle.hang_up().is_hung_up() {
             return Ok(());
         }
         let stream = stream.map_err(|error| {
             tracing::trace!(%peer, %error, "no TLS handshake");
-            Refused::Tls
+            ListenerRefusal::Tls
         })?;
         let headers_by = (Instant::now() + limits.headers).min(accepted.auth_by);
         Box::pin(self.serve(stream, accepted, headers_by)).await
@@ -117,14 +117,14 @@ impl ConnectionTask {
         stream: &mut TcpStream,
         peer: SocketAddr,
         handle: &Arc<ConnectionHandle>,
-    ) -> Result<SocketAddr, Refused> {
+    ) -> Result<SocketAddr, ListenerRefusal> {
         let trust = &self.listener.0.trust;
         if !(trust.protocol && trust.is_proxy(peer.ip())) {
             return Ok(peer);
         }
         let named = proxy_protocol::read(stream).await.map_err(|error| {
             tracing::debug!(%peer, %error, "a proxy's connection was refused");
-            Refused::ProxyHeader
+            ListenerRefusal::ProxyHeader
         })?;
         let Some(client) = named else { return Ok(peer) };
         let named = SocketAddr::new(client.to_canonical(), 0);
@@ -141,16 +141,16 @@ impl ConnectionTask {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         accepted: Accepted,
         first_by: Instant,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), ListenerRefusal> {
         let limits = &self.listener.0.limits;
         let (peer, handle) = (accepted.peer, Arc::clone(&accepted.handle));
-        let requests = Arc::new(Requests::default());
+        let requests = Arc::new(RequestCounters::default());
         let service = {
             let (requests, router, listener) =
                 (Arc::clone(&requests), self.router.clone(), self.listener.clone());
             tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
                 let http2 = request.version() == hyper::Version::HTTP_2;
-                let answering = Answering::begin(&requests, http2);
+                let answering = AnswerGuard::begin(&requests, http2);
                 let mut accepted = accepted.clone();
                 if requests.begun() > 1 {
                     // A connection may be kept for longer than a device has to authenticate.
@@ -164,7 +164,7 @@ impl ConnectionTask {
                 async move { answer.await.map(|answer| answer.map(|body| answering.sends(body))) }
             })
         };
-        let streams = Streams { tasks: self.tasks.clone(), connection: Arc::clone(&handle) };
+        let streams = StreamExecutor { tasks: self.tasks.clone(), connection: Arc::clone(&handle) };
         let mut builder = auto::Builder::new(streams);
         builder
             .http1()
@@ -185,68 +185,72 @@ impl ConnectionTask {
             pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let mut timer = pin!(sleep_until(first_by));
         let mut clock = HttpClock::new(first_by, limits.headers, limits.idle);
-        let mut stay = ConnectionState::Open;
+        let mut state = ConnectionState::Open;
         let mut leave_by = first_by;
         let mut seen = 0;
         loop {
-            let turn = poll_fn(|cx| {
+            let event = poll_fn(|cx| {
                 if let Poll::Ready(result) = serving.as_mut().poll(cx) {
                     return Poll::Ready(NextEvent::Over(result));
                 }
                 loop {
-                    let due = match stay {
+                    let due = match state {
                         ConnectionState::Open => {
                             clock.look(Instant::now(), look(&requests, &handle))
                         }
-                        ConnectionState::Idle | ConnectionState::Stopping => Due::At(leave_by),
+                        ConnectionState::Idle | ConnectionState::Stopping => {
+                            HttpDeadline::At(leave_by)
+                        }
                     };
-                    let Due::At(at) = due else { return Poll::Ready(NextEvent::Due(due)) };
+                    let HttpDeadline::At(at) = due else {
+                        return Poll::Ready(NextEvent::HttpDeadline(due));
+                    };
                     if timer.deadline() != at {
                         timer.as_mut().reset(at);
                     }
                     if timer.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
                     }
-                    if stay != ConnectionState::Open {
-                        return Poll::Ready(NextEvent::Due(due));
+                    if state != ConnectionState::Open {
+                        return Poll::Ready(NextEvent::HttpDeadline(due));
                     }
                 }
             });
-            let turn = tokio::select! {
+            let event = tokio::select! {
                 biased;
-                turn = turn => turn,
-                () = self.tasks.stopping().cancelled(), if stay != ConnectionState::Stopping => NextEvent::Stop,
+                event = event => event,
+                () = self.tasks.stopping().cancelled(), if state != ConnectionState::Stopping => NextEvent::Stop,
             };
-            match turn {
+            match event {
                 NextEvent::Over(result) => {
                     if let Err(error) = result {
                         tracing::trace!(%peer, error, "a connection ended");
                     }
                     return Ok(());
                 }
-                NextEvent::Due(Due::Late(refused)) => return Err(refused),
-                NextEvent::Due(Due::Idle) | NextEvent::Stop => {
-                    if stay == ConnectionState::Open {
+                NextEvent::HttpDeadline(HttpDeadline::Late(refused)) => return Err(refused),
+                NextEvent::HttpDeadline(HttpDeadline::Idle) | NextEvent::Stop => {
+                    if state == ConnectionState::Open {
                         serving.as_mut().graceful_shutdown();
                     }
-                    stay = if matches!(turn, NextEvent::Stop) {
+                    state = if matches!(event, NextEvent::Stop) {
                         ConnectionState::Stopping
                     } else {
                         ConnectionState::Idle
                     };
                     leave_by = Instant::now() + SHUTDOWN_FLUSH_LIMIT;
                 }
-                NextEvent::Due(Due::At(_)) => {
+                NextEvent::HttpDeadline(HttpDeadline::At(_)) => {
                     // What is being made is waited for; what the peer does not take is not, by a
                     // relay that stops.
                     let (begun, now) = (requests.begun(), look(&requests, &handle));
-                    let quiet = if stay == ConnectionState::Stopping {
+                    let quiet = if state == ConnectionState::Stopping {
                         !requests.are_running()
                     } else {
                         !now.is_busy
                     };
-                    if quiet && (begun == seen || stay == ConnectionState::Idle) {
-                        let stopping = stay == ConnectionState::Stopping;
+                    if quiet && (begun == seen || state == ConnectionState::Idle) {
+                        let stopping = state == ConnectionState::Stopping;
                         tracing::debug!(%peer, stopping, "hung up on a peer that does not leave");
                         return Ok(());
                     }
@@ -258,8 +262,8 @@ impl ConnectionTask {
     }
 }
 
-fn look(requests: &Requests, handle: &ConnectionHandle) -> Seen {
-    Seen {
+fn look(requests: &RequestCounters, handle: &ConnectionHandle) -> ConnectionActivity {
+    ConnectionActivity {
         begun: requests.begun(),
         is_busy: requests.are_running() || requests.are_sending() || handle.is_blocked(),
         heard: handle.has_heard(),

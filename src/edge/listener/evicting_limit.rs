@@ -3,7 +3,7 @@
 //!
 //! A peer that has authenticated keeps its slot in all and has none of its address: thousands of
 //! phones may share the one address of their mobile network. Where there is no slot, the oldest
-//! unauthenticated peer of the most crowded network is evicted ([`Strangers`]), so that a flood
+//! unauthenticated peer of the most crowded network is evicted ([`UnauthenticatedPeers`]), so that a flood
 //! evicts itself and not the phones that come meanwhile. A newcomer is refused only where no peer
 //! may be evicted.
 
@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::handle::HangUp;
-use super::strangers::Strangers;
+use super::hang_up::HangUp;
+use super::unauthenticated_peers::UnauthenticatedPeers;
 use crate::edge::concurrency::LimitReached;
 
-/// The number of a slot that is kept: those of [`Strangers`] begin with 1.
+/// The number of a slot that is kept: those of [`UnauthenticatedPeers`] begin with 1.
 const KEPT: u64 = 0;
 
 /// A limit whose unauthenticated peers make room.
@@ -35,7 +35,7 @@ pub(in crate::edge) struct EvictingLimit {
 
 #[derive(Debug, Default)]
 struct Members {
-    strangers: Strangers<Arc<HangUp>>,
+    strangers: UnauthenticatedPeers<Arc<HangUp>>,
     /// Slots of authenticated peers and of trusted proxies.
     kept: usize,
 }
@@ -105,11 +105,11 @@ impl EvictingLimit {
             evicted.extend(self.evict_of_address(&mut members, ip, now)?);
         }
         while members.len() >= self.high_water()
-            && let Some(stranger) = members.strangers.displace(ip, now, self.eviction_age)
+            && let Some(stranger) = members.strangers.evict_for(ip, now, self.eviction_age)
         {
             evicted.push(stranger);
         }
-        // Strangers that are too young to be evicted leave the reserve free all the same.
+        // UnauthenticatedPeers that are too young to be evicted leave the reserve free all the same.
         let strangers_fill = !is_proxy && members.strangers.len() > 0;
         let most = if strangers_fill { self.high_water() } else { self.total };
         let number = if members.len() >= most {
@@ -136,7 +136,7 @@ impl EvictingLimit {
         if members.strangers.of(ip) < self.per_address {
             return Ok(None);
         }
-        let oldest = members.strangers.displace_of(ip, now, self.eviction_age);
+        let oldest = members.strangers.evict_oldest_of(ip, now, self.eviction_age);
         oldest.map(Some).ok_or(LimitReached::PerKey)
     }
 

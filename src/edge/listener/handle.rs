@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::task::AtomicWaker;
-
 use super::AcceptLimits;
 use super::evicting_limit::{EvictableSlot, EvictingLimit};
-use super::refused::Refused;
+use super::hang_up::HangUp;
+use super::listener_refusal::ListenerRefusal;
 use crate::edge::concurrency::LimitReached;
 use crate::metrics::Metrics;
 
@@ -46,7 +45,7 @@ impl Connections {
         self: &Arc<Self>,
         ip: IpAddr,
         is_proxy: bool,
-    ) -> Result<Arc<ConnectionHandle>, Refused> {
+    ) -> Result<Arc<ConnectionHandle>, ListenerRefusal> {
         let hang_up = Arc::new(HangUp::new(self.metrics.clone()));
         let slot = self.slots.acquire(ip, is_proxy, &hang_up).map_err(refused)?;
         Ok(Arc::new(ConnectionHandle {
@@ -59,50 +58,10 @@ impl Connections {
     }
 }
 
-fn refused(reached: LimitReached) -> Refused {
+fn refused(reached: LimitReached) -> ListenerRefusal {
     match reached {
-        LimitReached::PerKey => Refused::ConnectionsPerIp,
-        LimitReached::Total => Refused::ConnectionsPerNode,
-    }
-}
-
-/// Ends a connection from outside, at whatever layer it is.
-#[derive(Debug)]
-pub(in crate::edge) struct HangUp {
-    hung_up: AtomicBool,
-    /// The task that drives the connection.
-    driver: AtomicWaker,
-    metrics: Metrics,
-}
-
-impl HangUp {
-    pub(super) fn new(metrics: Metrics) -> Self {
-        Self { hung_up: AtomicBool::new(false), driver: AtomicWaker::new(), metrics }
-    }
-
-    /// Counted once, by its first reason.
-    pub(super) fn hang_up(&self, why: Refused) {
-        if !self.hung_up.swap(true, Ordering::AcqRel) {
-            self.count(why);
-            self.driver.wake();
-        }
-    }
-
-    /// Never called with a lock held: it wakes a task.
-    pub(super) fn evict(&self) {
-        self.hang_up(Refused::Evicted);
-    }
-
-    pub(super) fn count(&self, why: Refused) {
-        self.metrics.turned_away(why.name());
-    }
-
-    pub(super) fn is_hung_up(&self) -> bool {
-        self.hung_up.load(Ordering::Acquire)
-    }
-
-    pub(super) fn driver(&self) -> &AtomicWaker {
-        &self.driver
+        LimitReached::PerKey => ListenerRefusal::ConnectionsPerIp,
+        LimitReached::Total => ListenerRefusal::ConnectionsPerNode,
     }
 }
 
@@ -120,7 +79,7 @@ pub(in crate::edge) struct ConnectionHandle {
 
 impl ConnectionHandle {
     /// Counts the connection for this address until the peer authenticates: a proxy has named it.
-    pub(super) fn count_for(&self, ip: IpAddr) -> Result<(), Refused> {
+    pub(super) fn count_for(&self, ip: IpAddr) -> Result<(), ListenerRefusal> {
         self.slot.count_for(ip, &self.hang_up).map_err(refused)
     }
 
@@ -195,13 +154,17 @@ pub(super) mod tests {
         let (near, far) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
         let enter = |ip| connections.enter(ip, false);
         let open = [enter(near).unwrap(), enter(near).unwrap()];
-        assert_eq!(enter(near).unwrap_err(), Refused::ConnectionsPerIp);
+        assert_eq!(enter(near).unwrap_err(), ListenerRefusal::ConnectionsPerIp);
         assert_eq!(open[0].answer(), Some(connections.limits.answer));
         open.iter().for_each(|connection| connection.authenticated());
         assert_eq!(open[0].answer(), None);
         let more = [enter(near).unwrap(), enter(far).unwrap()];
         more.iter().for_each(|connection| connection.authenticated());
-        assert_eq!(enter(far).unwrap_err(), Refused::ConnectionsPerNode, "all are authenticated");
+        assert_eq!(
+            enter(far).unwrap_err(),
+            ListenerRefusal::ConnectionsPerNode,
+            "all are authenticated"
+        );
         drop((open, more));
         assert_eq!(connections.open(), 0);
     }

@@ -11,16 +11,17 @@
 mod connection;
 mod evicting_limit;
 mod handle;
+mod hang_up;
 mod http_clock;
+mod listener_refusal;
 mod peer;
 mod pressure;
 mod proxy;
 mod proxy_protocol;
 mod rates;
-mod refused;
 mod requests;
-mod strangers;
 mod tls;
+mod unauthenticated_peers;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -30,10 +31,10 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+pub use self::listener_refusal::ListenerRefusal;
 pub use self::pressure::Pressure;
-pub use self::proxy::{ForwardedBy, Trust};
-pub use self::refused::Refused;
-pub use self::tls::{Pair, PairError, PairFiles};
+pub use self::proxy::{ForwardedBy, ProxyTrust};
+pub use self::tls::{Certificate, CertificateError, CertificateFiles};
 
 pub(super) use self::evicting_limit::{EvictableSlot, EvictingLimit};
 pub(super) use self::handle::ConnectionHandle;
@@ -117,9 +118,9 @@ pub struct ListenerSettings {
     /// What a connection may cost.
     pub limits: AcceptLimits,
     /// The certificate, if TLS is spoken here, and how often it is looked at again.
-    pub tls: Option<(PairFiles, Duration)>,
+    pub tls: Option<(CertificateFiles, Duration)>,
     /// Proxies in front.
-    pub trust: Trust,
+    pub trust: ProxyTrust,
     /// Device sockets without TLS are taken from other machines.
     pub plaintext: bool,
     /// What counts whoever is turned away.
@@ -134,7 +135,7 @@ pub struct Listener(Arc<ListenerInner>);
 struct ListenerInner {
     limits: AcceptLimits,
     tls: Option<Arc<Tls>>,
-    trust: Trust,
+    trust: ProxyTrust,
     plaintext: bool,
     connections: Arc<Connections>,
     rates: HandshakeRates,
@@ -146,14 +147,14 @@ impl Listener {
     /// A door that nobody has come through, and its tasks.
     ///
     /// # Errors
-    /// [`PairError`]; then nothing runs.
+    /// [`CertificateError`]; then nothing runs.
     pub fn start(
         settings: ListenerSettings,
         clock: &Arc<dyn Clock>,
         tasks: &Tasks,
-    ) -> Result<Self, PairError> {
+    ) -> Result<Self, CertificateError> {
         let ListenerSettings { limits, tls, trust, plaintext, metrics } = settings;
-        metrics.may_turn_away(Refused::ALL.map(Refused::name));
+        metrics.may_turn_away(ListenerRefusal::ALL.map(ListenerRefusal::name));
         let tls = match tls {
             Some((files, every)) => {
                 let tls = Arc::new(Tls::load(files, clock.now())?);
@@ -175,7 +176,7 @@ impl Listener {
     }
 
     /// Somebody was turned away before there was a request to answer.
-    fn count(&self, refused: Refused) {
+    fn count(&self, refused: ListenerRefusal) {
         self.0.metrics.turned_away(refused.name());
     }
 
@@ -199,10 +200,10 @@ impl Listener {
     ///
     /// # Errors
     /// Why not.
-    pub(super) fn device_socket(&self, accepted: &Accepted) -> Result<(), Refused> {
+    pub(super) fn device_socket(&self, accepted: &Accepted) -> Result<(), ListenerRefusal> {
         let open = accepted.secure || self.0.plaintext || accepted.client.is_loopback();
         if !open {
-            return Err(Refused::Plaintext);
+            return Err(ListenerRefusal::Plaintext);
         }
         if let Some(refused) = self.0.pressure.refuses() {
             return Err(refused);
@@ -223,7 +224,7 @@ impl Listener {
     }
 
     /// A place for a connection from there, before anything was read from it.
-    fn admit(&self, peer: IpAddr) -> Result<Arc<ConnectionHandle>, Refused> {
+    fn admit(&self, peer: IpAddr) -> Result<Arc<ConnectionHandle>, ListenerRefusal> {
         let ListenerInner { trust, rates, connections, .. } = &*self.0;
         let is_proxy = trust.is_proxy(peer);
         if is_proxy {

@@ -5,7 +5,7 @@
 //!   last byte, and a stranger [`ConnectionHandle::answer`] after the writes began to wait.
 //! - The kernel holds little that the peer has not taken, and gives up on it after
 //!   [`ConnectionHandle::kernel_limit`] (bytes that it holds are written as far as the layers above can tell).
-//! - [`HangUp`](super::handle::HangUp) ends the connection at whatever layer it is.
+//! - [`HangUp`](super::hang_up::HangUp) ends the connection at whatever layer it is.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::handle::ConnectionHandle;
-use super::refused::Refused;
+use super::listener_refusal::ListenerRefusal;
 
 /// Bytes that the kernel may hold for a peer, sent or not; Linux doubles it for its own overhead.
 /// It asks for more once a third of that has drained, which is what shows that a peer reads
@@ -89,7 +89,7 @@ impl PeerStream {
     /// Notices that the kernel gave up on a peer.
     fn judged<T>(&self, done: io::Result<T>) -> io::Result<T> {
         if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut) {
-            self.connection.hang_up().hang_up(Refused::Stalled);
+            self.connection.hang_up().hang_up(ListenerRefusal::Stalled);
         }
         done
     }
@@ -120,7 +120,7 @@ impl PeerStream {
         if stall.timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        self.connection.hang_up().hang_up(Refused::Stalled);
+        self.connection.hang_up().hang_up(ListenerRefusal::Stalled);
         Poll::Ready(Err(ErrorKind::TimedOut.into()))
     }
 }

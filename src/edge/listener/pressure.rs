@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::handle::Connections;
-use super::refused::Refused;
+use super::listener_refusal::ListenerRefusal;
 
 /// One value for everybody who asks. Clones are the same.
 #[derive(Clone, Debug)]
@@ -31,12 +31,12 @@ impl Pressure {
 
     /// Why nothing new is begun now, if it is not.
     #[must_use]
-    pub fn refuses(&self) -> Option<Refused> {
+    pub fn refuses(&self) -> Option<ListenerRefusal> {
         if self.memory.short.load(Ordering::Relaxed) {
-            return Some(Refused::PressureMemory);
+            return Some(ListenerRefusal::PressureMemory);
         }
         // Strangers make room for each newcomer, so they are no pressure.
-        self.connections.are_short().then_some(Refused::PressureConnections)
+        self.connections.are_short().then_some(ListenerRefusal::PressureConnections)
     }
 
     /// Connections that are open.
@@ -91,7 +91,7 @@ mod tests {
         let mut open: Vec<_> = std::iter::repeat_with(enter).take(9).collect();
         assert_eq!(pressure.refuses(), None);
         open.push(enter());
-        assert_eq!(pressure.refuses(), Some(Refused::PressureConnections));
+        assert_eq!(pressure.refuses(), Some(ListenerRefusal::PressureConnections));
         open.pop();
         assert_eq!(pressure.refuses(), None);
     }
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(connections.open(), 9);
         assert_eq!(pressure.refuses(), None);
         let phone = connections.enter(IpAddr::from([203, 0, 113, 1]), false).unwrap();
-        assert!(!phone.is_hung_up());
+        assert!(!phone.hang_up().is_hung_up());
         assert_eq!((pressure.refuses(), connections.open()), (None, 9));
         assert_eq!(flood.iter().filter(|connection| connection.hang_up().is_hung_up()).count(), 1);
     }
@@ -120,7 +120,7 @@ mod tests {
         let connections = connections(1, 1);
         let small = Pressure::new(Arc::clone(&connections), Some(4096));
         small.look();
-        assert_eq!(small.refuses(), Some(Refused::PressureMemory));
+        assert_eq!(small.refuses(), Some(ListenerRefusal::PressureMemory));
         let large = Pressure::new(connections, Some(1 << 50));
         large.memory.short.store(true, Ordering::Relaxed);
         large.look();

@@ -24,7 +24,7 @@ pub enum ForwardedBy {
 
 /// Proxies in front.
 #[derive(Clone, Debug, Default)]
-pub struct Trust {
+pub struct ProxyTrust {
     /// Whose word counts.
     pub proxies: Vec<IpNet>,
     /// Where it stands.
@@ -35,7 +35,7 @@ pub struct Trust {
 
 /// Who asks, as far as proxies say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Named {
+pub(super) struct ForwardedClient {
     pub(super) client: IpAddr,
     /// It came to the proxy by https.
     pub(super) secure: bool,
@@ -44,7 +44,7 @@ pub(super) struct Named {
 /// One hop as its proxy described it; without an address if that was hidden or made no sense.
 type Hop = (Option<IpAddr>, bool);
 
-impl Trust {
+impl ProxyTrust {
     /// Whether this is one of the proxies.
     pub(super) fn is_proxy(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
@@ -52,25 +52,25 @@ impl Trust {
     }
 
     /// Whom a trusted proxy names; `None` if it names nobody that can be believed, or is no proxy.
-    pub(super) fn named(&self, peer: IpAddr, headers: &HeaderMap) -> Option<Named> {
+    pub(super) fn named(&self, peer: IpAddr, headers: &HeaderMap) -> Option<ForwardedClient> {
         if !self.is_proxy(peer) {
             return None;
         }
         match self.header? {
             ForwardedBy::Forwarded => {
-                self.first_stranger(lines(headers, &header::FORWARDED).flat_map(forwarded))
+                self.first_untrusted(lines(headers, &header::FORWARDED).flat_map(forwarded))
             }
-            ForwardedBy::XForwardedFor => self.first_stranger(x_forwarded(headers)),
+            ForwardedBy::XForwardedFor => self.first_untrusted(x_forwarded(headers)),
         }
     }
 
     /// The first of these hops, told from the right, that is no proxy of ours; if all are, the
     /// last told.
-    fn first_stranger(&self, hops: impl Iterator<Item = Hop>) -> Option<Named> {
+    fn first_untrusted(&self, hops: impl Iterator<Item = Hop>) -> Option<ForwardedClient> {
         let mut last = None;
         for (address, secure) in hops {
             let client = address?.to_canonical();
-            last = Some(Named { client, secure });
+            last = Some(ForwardedClient { client, secure });
             if !self.is_proxy(client) {
                 break;
             }
@@ -196,9 +196,9 @@ mod tests {
 
     const PROXY: &str = "10.0.0.1";
 
-    fn trust(header: ForwardedBy) -> Trust {
+    fn trust(header: ForwardedBy) -> ProxyTrust {
         let proxies = ["10.0.0.0/24", "fd00::/64"].map(|network| network.parse().unwrap());
-        Trust { proxies: proxies.to_vec(), header: Some(header), protocol: false }
+        ProxyTrust { proxies: proxies.to_vec(), header: Some(header), protocol: false }
     }
 
     fn named(header: ForwardedBy, lines: &[(&'static str, &str)]) -> Option<(String, bool)> {
@@ -310,7 +310,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::FORWARDED, HeaderValue::from_static("for=192.0.2.60"));
         headers.insert(X_FORWARDED_FOR, HeaderValue::from_static("192.0.2.61"));
-        let asks = |trust: &Trust, peer: &str| {
+        let asks = |trust: &ProxyTrust, peer: &str| {
             trust.named(peer.parse().unwrap(), &headers).map(|named| named.client.to_string())
         };
         let by_forwarded = trust(ForwardedBy::Forwarded);
@@ -321,6 +321,6 @@ mod tests {
         for stranger in ["10.0.1.1", "127.0.0.1", "fd00:0:0:1::1", "192.0.2.60"] {
             assert_eq!(asks(&by_forwarded, stranger), None, "{stranger}");
         }
-        assert_eq!(asks(&Trust::default(), PROXY), None);
+        assert_eq!(asks(&ProxyTrust::default(), PROXY), None);
     }
 }

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use governor::Quota;
 use ipnet::IpNet;
 
-use super::refused::Refused;
+use super::listener_refusal::ListenerRefusal;
 use crate::address_prefix::subscriber;
 use crate::security::limits::KeyedRateLimit;
 
@@ -39,25 +39,25 @@ impl HandshakeRates {
 
     /// Whether one more may connect from this address. An address that comes too often is refused
     /// before it takes from what is everybody's.
-    pub(super) fn connection(&self, ip: IpAddr) -> Result<(), Refused> {
+    pub(super) fn connection(&self, ip: IpAddr) -> Result<(), ListenerRefusal> {
         self.address(ip)?;
         self.any_connection()
     }
 
     /// Whether one more may connect from this address, if a proxy that was counted for the node
     /// names it.
-    pub(super) fn address(&self, ip: IpAddr) -> Result<(), Refused> {
-        self.of_ip.admit(&subscriber(ip)).map_err(|_| Refused::HandshakesPerIp)
+    pub(super) fn address(&self, ip: IpAddr) -> Result<(), ListenerRefusal> {
+        self.of_ip.admit(&subscriber(ip)).map_err(|_| ListenerRefusal::HandshakesPerIp)
     }
 
     /// Whether one more may connect, whoever it is: a proxy's connections are many people's.
-    pub(super) fn any_connection(&self) -> Result<(), Refused> {
-        self.of_node.admit(&()).map_err(|_| Refused::HandshakesPerNode)
+    pub(super) fn any_connection(&self) -> Result<(), ListenerRefusal> {
+        self.of_node.admit(&()).map_err(|_| ListenerRefusal::HandshakesPerNode)
     }
 
     /// Whether a client whose connections a proxy makes may open one more device socket.
-    pub(super) fn socket(&self, client: IpAddr) -> Result<(), Refused> {
-        self.of_client.admit(&subscriber(client)).map_err(|_| Refused::SocketsPerClient)
+    pub(super) fn socket(&self, client: IpAddr) -> Result<(), ListenerRefusal> {
+        self.of_client.admit(&subscriber(client)).map_err(|_| ListenerRefusal::SocketsPerClient)
     }
 
     /// Forgets addresses that have not come for a while. Called every second, this bounds what is
@@ -86,10 +86,10 @@ mod tests {
         let (often, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
         let refused = (0..100).map(|_| rates.connection(often)).filter(Result::is_err).count();
         assert!((88..=90).contains(&refused), "{refused}");
-        assert_eq!(rates.connection(often), Err(Refused::HandshakesPerIp));
+        assert_eq!(rates.connection(often), Err(ListenerRefusal::HandshakesPerIp));
         assert_eq!(rates.connection(other), Ok(()));
         while rates.any_connection().is_ok() {}
-        assert_eq!(rates.connection(other), Err(Refused::HandshakesPerNode));
+        assert_eq!(rates.connection(other), Err(ListenerRefusal::HandshakesPerNode));
     }
 
     #[test]

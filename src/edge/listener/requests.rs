@@ -18,16 +18,16 @@ use hyper::rt::Executor;
 use tokio::time::{Instant, sleep};
 
 use super::handle::ConnectionHandle;
-use super::refused::Refused;
+use super::listener_refusal::ListenerRefusal;
 use crate::tasks::Tasks;
 
 /// Bytes of an answer that HTTP/2 is given at a time. It takes a piece once the window has room for
 /// a byte, so with 64 streams this bounds what one connection holds at 256 KiB.
 pub(super) const PIECE: usize = 4 * 1024;
 
-/// Requests of one connection.
+/// RequestCounters of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Requests {
+pub(super) struct RequestCounters {
     begun: AtomicUsize,
     /// Answers that are being made.
     running: AtomicUsize,
@@ -36,7 +36,7 @@ pub(super) struct Requests {
     http2: AtomicBool,
 }
 
-impl Requests {
+impl RequestCounters {
     pub(super) fn begun(&self) -> usize {
         self.begun.load(Ordering::Relaxed)
     }
@@ -56,13 +56,13 @@ impl Requests {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct Answering {
-    requests: Arc<Requests>,
+pub(super) struct AnswerGuard {
+    requests: Arc<RequestCounters>,
     is_sent: bool,
 }
 
-impl Answering {
-    pub(super) fn begin(requests: &Arc<Requests>, http2: bool) -> Self {
+impl AnswerGuard {
+    pub(super) fn begin(requests: &Arc<RequestCounters>, http2: bool) -> Self {
         requests.begun.fetch_add(1, Ordering::Relaxed);
         requests.running.fetch_add(1, Ordering::Relaxed);
         requests.http2.store(http2, Ordering::Relaxed);
@@ -87,7 +87,7 @@ impl Answering {
     }
 }
 
-impl Drop for Answering {
+impl Drop for AnswerGuard {
     fn drop(&mut self) {
         let counter = if self.is_sent { &self.requests.sending } else { &self.requests.running };
         counter.fetch_sub(1, Ordering::Relaxed);
@@ -101,7 +101,7 @@ pub(super) struct AnswerBody {
     in_pieces: bool,
     /// Of the last frame.
     rest: Bytes,
-    _answering: Answering,
+    _answering: AnswerGuard,
 }
 
 impl AnswerBody {
@@ -187,12 +187,12 @@ impl StreamProgress {
 
 /// Runs the HTTP/2 streams of one connection.
 #[derive(Clone, Debug)]
-pub(super) struct Streams {
+pub(super) struct StreamExecutor {
     pub(super) tasks: Tasks,
     pub(super) connection: Arc<ConnectionHandle>,
 }
 
-impl<F> Executor<F> for Streams
+impl<F> Executor<F> for StreamExecutor
 where
     F: Future + Send + 'static,
 {
@@ -221,9 +221,9 @@ async fn watched(stream: impl Future, connection: Arc<ConnectionHandle>) {
             return Poll::Pending;
         }
         if connection.is_authenticated() {
-            connection.hang_up().count(Refused::Stalled);
+            connection.hang_up().count(ListenerRefusal::Stalled);
         } else {
-            connection.hang_up().hang_up(Refused::Stalled);
+            connection.hang_up().hang_up(ListenerRefusal::Stalled);
         }
         Poll::Ready(())
     })

@@ -13,14 +13,14 @@ use super::devices::UserQuery;
 use super::{Admin, Operator};
 use crate::app::{RevokeError, cards};
 use crate::edge::fields::QueryOf;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::views::{self, cards_kept_here};
 
 /// `GET /cards?username=…`: oldest first.
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     QueryOf(UserQuery { username }): QueryOf<UserQuery>,
-) -> Result<Json<Vec<CardView>>, Refusal> {
+) -> Result<Json<Vec<CardView>>, ProblemResponse> {
     let cards =
         cards_kept_here(admin.app.cards.as_ref())?.of_user(&admin.tenant, &username).await?;
     Ok(Json(cards.iter().map(views::card).collect()))
@@ -32,10 +32,10 @@ pub(super) async fn remove(
     Operator(actor): Operator,
     Path(id): Path<String>,
     QueryOf(UserQuery { username }): QueryOf<UserQuery>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     cards_kept_here(admin.app.cards.as_ref())?;
     let none = || Problem::new(ProblemCode::NotFound).with_detail("there is no such card");
-    let id: CardId = id.parse().map_err(|_| Refusal::from(none()))?;
+    let id: CardId = id.parse().map_err(|_| ProblemResponse::from(none()))?;
     match cards::remove(&admin.app, &actor, &username, id).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(RevokeError::NotFound) => Err(none().into()),

@@ -14,7 +14,7 @@ use super::{Admin, Operator};
 use crate::app::RevokeError;
 use crate::app::devices::{self, Device};
 use crate::edge::fields::QueryOf;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 use crate::rfc3339;
 
 /// A device as the operator sees it.
@@ -43,7 +43,7 @@ pub(super) struct UserQuery {
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     QueryOf(UserQuery { username }): QueryOf<UserQuery>,
-) -> Result<Json<Vec<DeviceEntry>>, Refusal> {
+) -> Result<Json<Vec<DeviceEntry>>, ProblemResponse> {
     let online = |id| admin.relay.as_ref().map(|relay| relay.registry().get(id).is_some());
     let entry = |device: Device| DeviceEntry {
         device_id: device.id,
@@ -61,7 +61,7 @@ pub(super) async fn revoke(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
     Path(id): Path<String>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     let id: DeviceId = id.parse().map_err(|_| none())?;
     match devices::revoke(&admin.app, &actor, id).await {
         Ok(_) => Ok(StatusCode::NO_CONTENT),
@@ -70,6 +70,6 @@ pub(super) async fn revoke(
     }
 }
 
-fn none() -> Refusal {
+fn none() -> ProblemResponse {
     Problem::new(ProblemCode::NotFound).with_detail("there is no such device").into()
 }

@@ -34,7 +34,7 @@ pub use self::users::{CodesBlocked, LaneEntry, LaneKind, PhoneEntry, UserEntry};
 
 use crate::app::{Actor, App, pairings};
 use crate::edge::fields::from_json;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 use crate::relay::Relay;
 use crate::security::clients::Clients;
 
@@ -95,12 +95,12 @@ async fn open_pairing(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
     body: Bytes,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let OpenPairing { username } = from_json(&body)?;
     let opened = pairings::open(&admin.app, &actor, &username).await?;
     Ok((StatusCode::CREATED, axum::Json(opened)).into_response())
 }
 
-pub(super) fn parse_id(id: &str) -> Result<ClientId, Refusal> {
+pub(super) fn parse_id(id: &str) -> Result<ClientId, ProblemResponse> {
     id.parse().map_err(|_| ProblemCode::NotFound.into())
 }

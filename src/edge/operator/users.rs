@@ -16,7 +16,7 @@ use crate::app::devices::Device;
 use crate::app::users::{self, LaneState};
 use crate::core::prompt_limits::{Blocked, Lane, Policy, Why};
 use crate::edge::fields::QueryOf;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 use crate::rfc3339;
 
 /// A user as the operator sees them.
@@ -131,7 +131,7 @@ impl PhoneEntry {
 pub(super) async fn show(
     State(admin): State<Arc<Admin>>,
     QueryOf(UserQuery { username }): QueryOf<UserQuery>,
-) -> Result<Json<UserEntry>, Refusal> {
+) -> Result<Json<UserEntry>, ProblemResponse> {
     let state = users::show(&admin.app, &admin.tenant, &username).await?;
     let (policy, now) = (&admin.app.prompts, admin.app.clock.now());
     let known = |lane: &&LaneState| matches!(lane.lane, Lane::Known(_));
@@ -148,7 +148,7 @@ pub(super) async fn unlock(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
     QueryOf(UserQuery { username }): QueryOf<UserQuery>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     users::unlock(&admin.app, &actor, &username).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -159,7 +159,7 @@ pub(super) async fn remove(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
     QueryOf(UserQuery { username }): QueryOf<UserQuery>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     if let Some(relay) = &admin.relay {
         relay.cancel_all_of(&admin.tenant, &username).await?;
     }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{Admin, Operator, parse_id};
 use crate::app::webhooks::{Endpoint, Webhooks};
 use crate::edge::fields::{QueryOf, from_json};
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::views::{self, DeliveryQuery};
 use crate::ports::Registrar;
 
@@ -47,7 +47,7 @@ pub(super) fn router() -> Router<Arc<Admin>> {
         .route("/webhooks/{id}/deliveries/{delivery}/resend", post(resend))
 }
 
-async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<WebhookEntry>>, Refusal> {
+async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<WebhookEntry>>, ProblemResponse> {
     let endpoints = webhooks(&admin)?.list_all(&admin.tenant).await?;
     let entry = |endpoint: &Endpoint| WebhookEntry {
         client_id: endpoint.client,
@@ -62,7 +62,7 @@ async fn register(
     Operator(actor): Operator,
     Path(client): Path<String>,
     body: Bytes,
-) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
+) -> Result<(StatusCode, Json<CreatedWebhook>), ProblemResponse> {
     let client = parse_id(&client)?;
     let order: CreateWebhook = from_json(&body)?;
     if admin.clients().find(&admin.tenant, client).await?.is_none() {
@@ -78,7 +78,7 @@ async fn change(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<Json<WebhookView>, Refusal> {
+) -> Result<Json<WebhookView>, ProblemResponse> {
     let order: ChangeWebhook = from_json(&body)?;
     let endpoint = find(&admin, &id).await?;
     let changed = webhooks(&admin)?.change(&endpoint, order, Registrar::Operator).await?;
@@ -89,7 +89,7 @@ async fn remove(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
     Path(id): Path<String>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     let endpoint = find(&admin, &id).await?;
     webhooks(&admin)?.remove(&endpoint, actor.operator_name()).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -99,7 +99,7 @@ async fn rotate(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
+) -> Result<(StatusCode, Json<CreatedWebhook>), ProblemResponse> {
     let order: RotateWebhook = from_json(&body)?;
     let rotated = webhooks(&admin)?.rotate(&find(&admin, &id).await?, order).await?;
     let (endpoint, secret) = rotated;
@@ -109,7 +109,7 @@ async fn rotate(
 async fn enable(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
-) -> Result<Json<WebhookView>, Refusal> {
+) -> Result<Json<WebhookView>, ProblemResponse> {
     let enabled = webhooks(&admin)?.enable(&find(&admin, &id).await?).await?;
     Ok(Json(views::webhook(&enabled)))
 }
@@ -117,7 +117,7 @@ async fn enable(
 async fn test(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
-) -> Result<Json<TestedWebhook>, Refusal> {
+) -> Result<Json<TestedWebhook>, ProblemResponse> {
     Ok(Json(webhooks(&admin)?.test(&find(&admin, &id).await?).await))
 }
 
@@ -125,7 +125,7 @@ async fn deliveries(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
     QueryOf(query): QueryOf<DeliveryQuery>,
-) -> Result<Json<DeliveryList>, Refusal> {
+) -> Result<Json<DeliveryList>, ProblemResponse> {
     let endpoint = find(&admin, &id).await?;
     Ok(Json(views::undelivered(webhooks(&admin)?, &endpoint, query).await?))
 }
@@ -133,24 +133,24 @@ async fn deliveries(
 async fn resend(
     State(admin): State<Arc<Admin>>,
     Path((id, event)): Path<(String, String)>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     let endpoint = find(&admin, &id).await?;
     let event: EventId = event.parse().map_err(|_| not_found("there is no such delivery"))?;
     webhooks(&admin)?.resend(&endpoint, event).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
-async fn find(admin: &Admin, id: &str) -> Result<Endpoint, Refusal> {
+async fn find(admin: &Admin, id: &str) -> Result<Endpoint, ProblemResponse> {
     let none = || not_found("there is no such webhook");
     let id: WebhookId = id.parse().map_err(|_| none())?;
     let all = webhooks(admin)?.list_all(&admin.tenant).await?;
     all.into_iter().find(|endpoint| endpoint.id == id).ok_or_else(none)
 }
 
-fn webhooks(admin: &Admin) -> Result<&Webhooks, Refusal> {
+fn webhooks(admin: &Admin) -> Result<&Webhooks, ProblemResponse> {
     admin.app.webhooks.as_ref().ok_or_else(|| not_found("webhooks are not served here"))
 }
 
-fn not_found(detail: &'static str) -> Refusal {
+fn not_found(detail: &'static str) -> ProblemResponse {
     Problem::new(ProblemCode::NotFound).with_detail(detail).into()
 }

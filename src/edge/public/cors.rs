@@ -20,7 +20,7 @@ use fido_relay_proto::ProblemCode;
 
 use super::Edge;
 use super::http::certify;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 use crate::ports::StoreError;
 use crate::schema::operations::{Access, Operation, Route};
 
@@ -96,8 +96,8 @@ pub(super) async fn cors(State(edge): State<Edge>, request: Request, next: Next)
     let mut response = match (preflight, &listed) {
         (false, _) => next.run(request).await,
         (true, Ok(true)) => allowed(rule),
-        (true, Ok(false)) => Refusal::from(ProblemCode::OriginNotAllowed).into_response(),
-        (true, Err(error)) => Refusal::from(error.clone()).into_response(),
+        (true, Ok(false)) => ProblemResponse::from(ProblemCode::OriginNotAllowed).into_response(),
+        (true, Err(error)) => ProblemResponse::from(error.clone()).into_response(),
     };
     // Also on what is given without an origin: a page would be answered otherwise.
     let varies = response.status().is_success() || !origins.is_empty();

@@ -10,23 +10,23 @@ use super::Edge;
 use super::extract::caller;
 use crate::edge::listener;
 use crate::schema::operations::{Operation, Route};
-use crate::security::refusals::Refused;
+use crate::security::refusals::RefusalKind;
 
 /// What a refusal is to the audit log, by the path template, the operation and the problem that
 /// answers it.
-fn refused(path: &str, operation: Option<Operation>, problem: ProblemCode) -> Option<Refused> {
+fn refused(path: &str, operation: Option<Operation>, problem: ProblemCode) -> Option<RefusalKind> {
     let names_something = path.contains("{id}");
     if problem == ProblemCode::Unauthorized {
-        Some(Refused::Key)
+        Some(RefusalKind::Key)
     } else if problem == ProblemCode::ScopeMissing {
-        Some(Refused::Scope)
+        Some(RefusalKind::Scope)
     } else if problem == ProblemCode::NotFound && names_something {
-        Some(Refused::ForeignId)
+        Some(RefusalKind::ForeignId)
     } else if problem == ProblemCode::ProofRefused && operation == Some(Operation::PairDevice) {
-        Some(Refused::Pairing)
+        Some(RefusalKind::Pairing)
     } else if problem == ProblemCode::ProofRefused && operation == Some(Operation::RotateDeviceKey)
     {
-        Some(Refused::Rotation)
+        Some(RefusalKind::Rotation)
     } else {
         None
     }
@@ -55,7 +55,7 @@ pub(super) async fn counted(
     }
     let problem = problem.and_then(|code| serde_json::to_value(code).ok());
     let problem = problem.as_ref().and_then(serde_json::Value::as_str);
-    if let Some(refused) = response.extensions().get::<listener::Refused>() {
+    if let Some(refused) = response.extensions().get::<listener::ListenerRefusal>() {
         edge.settings().metrics.turned_away(refused.name());
     }
     let status = response.status().as_u16();

@@ -14,7 +14,7 @@ use super::http::{
     receipts, status, token, users, webhooks,
 };
 use super::{Edge, cors, count_answers, device_socket, watch};
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 use crate::schema::operations::{Method, Operation, ROUTES, Route};
 
 /// What begins something new. Device sockets do too, and ask the listener for themselves.
@@ -128,11 +128,11 @@ fn handler(route: &Route) -> MethodRouter<Edge> {
     }
 }
 
-pub(super) async fn not_found() -> Refusal {
+pub(super) async fn not_found() -> ProblemResponse {
     ProblemCode::NotFound.into()
 }
 
-pub(super) async fn method_not_allowed() -> Refusal {
+pub(super) async fn method_not_allowed() -> ProblemResponse {
     ProblemCode::MethodNotAllowed.into()
 }
 
@@ -141,7 +141,7 @@ async fn refuse_under_pressure(
     State(edge): State<Edge>,
     request: Request,
     next: Next,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let route = request.extensions().get::<&'static Route>();
     let begins = route.is_some_and(|route| BEGINNINGS.contains(&route.operation));
     if begins && let Some(refused) = edge.inner.listener.pressure().refuses() {

@@ -25,7 +25,7 @@ use crate::security::keys::Keys;
 use crate::security::limits::{Limits, Rates};
 use crate::security::pull_proof::PullProofs;
 use crate::security::record::RecordSigner;
-use crate::security::refusals::{Refusals, Refused};
+use crate::security::refusals::{RefusalKind, Refusals};
 use crate::security::result_token::ResultSigner;
 use crate::security::ticket::Tickets;
 
@@ -183,7 +183,7 @@ impl Edge {
     }
 
     /// Sums a refusal of what came from this address.
-    pub(super) fn refused(&self, what: Refused, from: IpAddr) {
+    pub(super) fn refused(&self, what: RefusalKind, from: IpAddr) {
         self.inner.settings.refusals.count(what, from);
     }
 

@@ -239,9 +239,9 @@ impl PaperRelay {
             metrics: metrics.clone(),
         };
         let Dependencies { clock: time, tasks, .. } = relay.dependencies();
-        let door = Listener::start(ListenerSettings::default(), time, tasks).unwrap();
+        let listener = Listener::start(ListenerSettings::default(), time, tasks).unwrap();
         let app = of_world(relay.dependencies());
-        let edge = Edge::new(relay.clone(), app.clone(), settings, door, None).await.unwrap();
+        let edge = Edge::new(relay.clone(), app.clone(), settings, listener, None).await.unwrap();
         let new = NewClient {
             tenant: TenantId::default(),
             name: PlainText::new("Example Bank").unwrap(),

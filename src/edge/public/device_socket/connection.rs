@@ -22,10 +22,10 @@ use crate::core::session::{Action, AuthFailure, CloseReason, Jitter, Nonce, Sess
 use crate::edge::listener::{Accepted, ConnectionHandle, EvictableSlot};
 use crate::edge::public::Edge;
 use crate::edge::public::websocket::closing::{self, Socket};
-use crate::edge::public::websocket::frame_guard::Guarded;
+use crate::edge::public::websocket::frame_guard::FrameGuard;
 use crate::metrics::SocketCount;
 use crate::relay::{Connection, Next, Owner};
-use crate::security::refusals::Refused;
+use crate::security::refusals::RefusalKind;
 use crate::security::{device_proof, random};
 
 /// How long a closing handshake may take.
@@ -65,7 +65,7 @@ async fn open(
         .max_write_buffer_size(2 * crate::relay::OUTBOX_BYTES)
         .max_message_size(Some(limits.frame_after_auth))
         .max_frame_size(Some(limits.frame_after_auth));
-    let guarded = Guarded::new(TokioIo::new(upgraded), limits.frame_before_auth);
+    let guarded = FrameGuard::new(TokioIo::new(upgraded), limits.frame_before_auth);
     let stream = WebSocketStream::from_raw_socket(guarded, Role::Server, Some(config)).await;
     let epoch = Instant::now();
     let auth_by = millis(accepted.auth_by.saturating_duration_since(epoch));
@@ -290,7 +290,7 @@ impl DeviceConnection {
         tracing::debug!(device = device_id, reason = reason.name(), "a device socket ended");
         self.count.ends(reason);
         if reason == CloseReason::Unauthenticated && self.slot.is_some() {
-            self.edge.refused(Refused::Proof, self.address);
+            self.edge.refused(RefusalKind::Proof, self.address);
         }
         if let Some(connection) = self.connection.take() {
             self.edge.relay().detach(&connection);

@@ -9,18 +9,18 @@ use axum::response::{IntoResponse as _, Response};
 use fido_relay_proto::ProblemCode;
 use fido_relay_proto::limits::DEVICE_SUBPROTOCOL;
 
-use crate::edge::listener::{Accepted, Refused};
+use crate::edge::listener::{Accepted, ListenerRefusal};
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::origin;
 use crate::edge::public::websocket::handshake::Handshake;
-use crate::edge::refusal::Refusal;
 
 /// Checks the handshake and leaves the socket to a task of its own.
 pub(super) async fn upgrade(
     State(edge): State<Edge>,
     Extension(accepted): Extension<Accepted>,
     mut request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     origin::of_device(&edge, request.headers())?;
     let Handshake { upgrade, response } = Handshake::accept(&mut request, DEVICE_SUBPROTOCOL)?;
     if edge.relay().dependencies().tasks.draining().is_cancelled() {
@@ -28,14 +28,14 @@ pub(super) async fn upgrade(
     }
     let acquired = edge.inner.listener.device_socket(&accepted).and_then(|()| {
         let (limit, hang_up) = (&edge.inner.unauthenticated, accepted.handle().hang_up());
-        limit.acquire(accepted.client, false, hang_up).map_err(|_| Refused::Sockets)
+        limit.acquire(accepted.client, false, hang_up).map_err(|_| ListenerRefusal::Sockets)
     });
     let slot = match acquired {
         Ok(slot) => slot,
         Err(refused) => {
             // There is no other use for the connection of an app that gets no socket.
             let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
-            return Ok((close, Refusal::from(refused)).into_response());
+            return Ok((close, ProblemResponse::from(refused)).into_response());
         }
     };
     let tasks = edge.relay().dependencies().tasks.clone();

@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use fido_relay_proto::{Problem, ProblemCode};
 
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 
 /// Fields that stand once. Of two, a proxy in front may go by one and the relay by the other.
 /// `Origin` is not among them: [`super::origin::of`] refuses two with 403.
@@ -28,7 +28,7 @@ pub(in crate::edge) async fn well_formed(request: Request, next: Next) -> Respon
         Ok(()) => next.run(request).await,
         Err(detail) => {
             let problem = Problem::new(ProblemCode::InvalidRequest).with_detail(detail);
-            Refusal::from(problem).into_response()
+            ProblemResponse::from(problem).into_response()
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::edge::fields;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 
 /// For all of a body to arrive. Some of the paths that take one ask for no credential, so a body
 /// that dribbles must not hold a connection.
@@ -30,9 +30,9 @@ where
     S: Send + Sync,
     T: DeserializeOwned,
 {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ProblemResponse> {
         let bytes = plain_json(request, state).await?;
         Ok(Self { value: fields::from_json(&bytes)?, bytes })
     }
@@ -42,7 +42,7 @@ where
 pub(in crate::edge) async fn plain_json<S: Send + Sync>(
     request: Request,
     state: &S,
-) -> Result<Bytes, Refusal> {
+) -> Result<Bytes, ProblemResponse> {
     plain(request, state, "application/json").await
 }
 
@@ -51,7 +51,7 @@ pub(in crate::edge) async fn plain<S: Send + Sync>(
     request: Request,
     state: &S,
     media_type: &str,
-) -> Result<Bytes, Refusal> {
+) -> Result<Bytes, ProblemResponse> {
     hold_to_type(request.headers(), media_type)?;
     let body = timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
     let body = body.map_err(|_| late())?;
@@ -62,7 +62,7 @@ pub(in crate::edge) async fn plain<S: Send + Sync>(
 }
 
 /// The bytes of a request's body, of at most `limit`; what it says of itself was looked at.
-pub(in crate::edge) async fn up_to(limit: usize, body: Body) -> Result<Bytes, Refusal> {
+pub(in crate::edge) async fn up_to(limit: usize, body: Body) -> Result<Bytes, ProblemResponse> {
     let body = timeout(BODY_LIMIT, to_bytes(body, limit)).await;
     body.map_err(|_| late())?.map_err(|error| {
         if error.into_inner().is::<LengthLimitError>() {
@@ -74,7 +74,10 @@ pub(in crate::edge) async fn up_to(limit: usize, body: Body) -> Result<Bytes, Re
 }
 
 /// Holds a body to a type, and to no encoding.
-pub(in crate::edge) fn hold_to_type(headers: &HeaderMap, media_type: &str) -> Result<(), Refusal> {
+pub(in crate::edge) fn hold_to_type(
+    headers: &HeaderMap,
+    media_type: &str,
+) -> Result<(), ProblemResponse> {
     if !is_of(headers, media_type) || headers.contains_key(header::CONTENT_ENCODING) {
         let detail = format!("send {media_type} without a content encoding");
         let problem = Problem::new(ProblemCode::UnsupportedMediaType).with_detail(detail);
@@ -83,12 +86,12 @@ pub(in crate::edge) fn hold_to_type(headers: &HeaderMap, media_type: &str) -> Re
     Ok(())
 }
 
-fn late() -> Refusal {
-    Refusal::invalid("the body took too long to arrive")
+fn late() -> ProblemResponse {
+    ProblemResponse::invalid("the body took too long to arrive")
 }
 
-fn broken() -> Refusal {
-    Refusal::invalid("the body ended early or was not framed as HTTP has it")
+fn broken() -> ProblemResponse {
+    ProblemResponse::invalid("the body ended early or was not framed as HTTP has it")
 }
 
 /// Whether a body is of this type, with parameters or without (neither JSON nor forms define any).

@@ -11,8 +11,8 @@ use fido_relay_proto::{CeremonyId, Problem, ProblemCode, TenantId};
 
 use super::origin;
 use crate::edge::listener::Accepted;
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
-use crate::edge::refusal::Refusal;
 use crate::schema::operations::{Access, Route};
 use crate::security::clients::Client;
 use crate::security::{access_token, ticket};
@@ -29,7 +29,7 @@ impl AuthenticatedClient {
     ///
     /// # Errors
     /// 403, naming the scope that is missing; 500 where the table names none or several.
-    pub(in crate::edge) fn require_route_scope(&self) -> Result<(), Refusal> {
+    pub(in crate::edge) fn require_route_scope(&self) -> Result<(), ProblemResponse> {
         match self.route.map(|route| route.access) {
             Some(Access::Client([scope])) => self.require(*scope),
             Some(
@@ -45,7 +45,7 @@ impl AuthenticatedClient {
 
     /// # Errors
     /// 403, naming the scope that is missing.
-    pub(in crate::edge) fn require(&self, scope: Scope) -> Result<(), Refusal> {
+    pub(in crate::edge) fn require(&self, scope: Scope) -> Result<(), ProblemResponse> {
         if self.has(scope) {
             return Ok(());
         }
@@ -81,16 +81,16 @@ impl Watcher {
         headers: &HeaderMap,
         tenant: TenantId,
         ceremony: CeremonyId,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, ProblemResponse> {
         let origin = origin::of(headers)?.map(str::to_owned);
         Ok(Self::Page { tenant, ceremony, origin })
     }
 }
 
 impl FromRequestParts<Edge> for AuthenticatedClient {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
-    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, ProblemResponse> {
         // Before the credential is looked at: whether it is good is not for a page to learn.
         origin::none(&parts.headers)?;
         let bearer = bearer(parts).ok_or(ProblemCode::Unauthorized)?;
@@ -112,9 +112,9 @@ impl FromRequestParts<Edge> for AuthenticatedClient {
 }
 
 impl FromRequestParts<Edge> for Watcher {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
-    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, ProblemResponse> {
         let Some(ticket) = bearer(parts).filter(|bearer| ticket::is_meant(bearer)) else {
             return AuthenticatedClient::from_request_parts(parts, edge)
                 .await
@@ -128,7 +128,7 @@ impl FromRequestParts<Edge> for Watcher {
 
 /// The answer to a credential that is not good: 401, and 429 from an address that sends too many.
 /// Looked at after the credential, so that guesses from a shared address do not shut out a good one.
-pub(in crate::edge) fn wrong(edge: &Edge, extensions: &Extensions) -> Refusal {
+pub(in crate::edge) fn wrong(edge: &Edge, extensions: &Extensions) -> ProblemResponse {
     match edge.inner.limits.refused(network(extensions.get())) {
         Ok(()) => ProblemCode::Unauthorized.into(),
         Err(too_fast) => too_fast.into(),
@@ -149,9 +149,9 @@ pub(in crate::edge) struct DeviceCall {
 }
 
 impl FromRequestParts<Edge> for DeviceCall {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
-    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, ProblemResponse> {
         origin::of_device(edge, &parts.headers)?;
         let network = network(parts.extensions.get());
         edge.inner.limits.attempt(network)?;

@@ -4,14 +4,14 @@
 use axum::http::{HeaderMap, header};
 use fido_relay_proto::ProblemCode;
 
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
-use crate::edge::refusal::Refusal;
 
 /// The `Origin` of a request: none from a backend or an app, one from a browser.
 ///
 /// # Errors
 /// 403, if there are several or it is not even text.
-pub(in crate::edge) fn of(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+pub(in crate::edge) fn of(headers: &HeaderMap) -> Result<Option<&str>, ProblemResponse> {
     let mut origins = headers.get_all(header::ORIGIN).into_iter();
     match (origins.next(), origins.next()) {
         (None, _) => Ok(None),
@@ -26,7 +26,7 @@ pub(in crate::edge) fn of(headers: &HeaderMap) -> Result<Option<&str>, Refusal> 
 ///
 /// # Errors
 /// 403 for any other page.
-pub(in crate::edge) fn of_device(edge: &Edge, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(in crate::edge) fn of_device(edge: &Edge, headers: &HeaderMap) -> Result<(), ProblemResponse> {
     let listed = |origin: &str| edge.settings().device_origins.iter().any(|o| o == origin);
     if of(headers)?.is_none_or(listed) { Ok(()) } else { Err(ProblemCode::OriginNotAllowed.into()) }
 }
@@ -35,7 +35,7 @@ pub(in crate::edge) fn of_device(edge: &Edge, headers: &HeaderMap) -> Result<(),
 ///
 /// # Errors
 /// 403, whatever the page.
-pub(in crate::edge) fn none(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(in crate::edge) fn none(headers: &HeaderMap) -> Result<(), ProblemResponse> {
     if headers.contains_key(header::ORIGIN) {
         Err(ProblemCode::OriginNotAllowed.into())
     } else {

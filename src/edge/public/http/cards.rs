@@ -8,9 +8,9 @@ use fido_relay_proto::http::CardList;
 use fido_relay_proto::{CardId, ProblemCode, Username};
 
 use crate::app::{Actor, cards};
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::AuthenticatedClient;
-use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
 use crate::edge::views::{self, cards_kept_here};
 
@@ -19,7 +19,7 @@ pub(in crate::edge) async fn list(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(username): Segment,
-) -> Result<Json<CardList>, Refusal> {
+) -> Result<Json<CardList>, ProblemResponse> {
     caller.require_route_scope()?;
     let cards = cards_kept_here(edge.app().cards.as_ref())?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
@@ -32,7 +32,7 @@ pub(in crate::edge) async fn remove(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     path: Result<Path<(String, String)>, PathRejection>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     caller.require_route_scope()?;
     cards_kept_here(edge.app().cards.as_ref())?;
     let Path((username, id)) = path.map_err(|_| ProblemCode::NotFound)?;

@@ -19,11 +19,11 @@ use tokio::time::Instant;
 use crate::core::prompt_limits::BrowserHash;
 use crate::edge::fields::QueryOf;
 use crate::edge::listener::Accepted;
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::body::JsonBody;
 use crate::edge::public::extract::caller::{AuthenticatedClient, Watcher};
 use crate::edge::public::watch::{WaitOutcome, WatchAccess, WatchSession, take_slots};
-use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
 use crate::relay::{Initiator, OpenRequest, View};
 use crate::security::clients::Client;
@@ -39,7 +39,7 @@ pub(in crate::edge) async fn open(
     caller: AuthenticatedClient,
     headers: HeaderMap,
     JsonBody { mut value, bytes }: JsonBody<OpenCeremony>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     caller.require(match value.ceremony_type {
         CeremonyType::Registration => Scope::CeremonyReg,
         CeremonyType::Authentication => Scope::CeremonyAuth,
@@ -84,7 +84,10 @@ pub(in crate::edge) async fn open(
 
 /// A page is shown whether a phone was reached only by an initiator that may see it, of a user whom
 /// it knew before: else a page for guessed names would tell who exists.
-fn may_show_delivery(caller: &AuthenticatedClient, order: &OpenCeremony) -> Result<(), Refusal> {
+fn may_show_delivery(
+    caller: &AuthenticatedClient,
+    order: &OpenCeremony,
+) -> Result<(), ProblemResponse> {
     if !order.show_delivery {
         return Ok(());
     }
@@ -107,8 +110,8 @@ fn may_show_delivery(caller: &AuthenticatedClient, order: &OpenCeremony) -> Resu
 }
 
 /// What the types alone do not say.
-fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), Refusal> {
-    let unprocessable = |detail: &str| Err(Refusal::unprocessable(detail));
+fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), ProblemResponse> {
+    let unprocessable = |detail: &str| Err(ProblemResponse::unprocessable(detail));
     let timeout = order.timeout_s.unwrap_or(CEREMONY_DEFAULT_S);
     if !(CEREMONY_MIN_S..=CEREMONY_MAX_S).contains(&timeout) {
         return unprocessable("/timeout_s: a whole number from 30 to 600");
@@ -146,14 +149,14 @@ fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), Refusal> {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ProblemResponse> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=KEY_MAX).contains(&key.len()) && values.next().is_none() => {
             Ok(Some(key.to_owned()))
         }
-        Ok(_) | Err(_) => Err(Refusal::invalid(
+        Ok(_) | Err(_) => Err(ProblemResponse::invalid(
             "header Idempotency-Key: one, of 1 to 255 visible ASCII characters",
         )),
     }
@@ -189,7 +192,7 @@ pub(in crate::edge) async fn read(
     Segment(id): Segment,
     accepted: Option<Extension<Accepted>>,
     QueryOf(query): QueryOf<ReadQuery>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let access = WatchAccess::new(watcher, &id)?;
     let until = Instant::now() + Duration::from_secs(u64::from(query.wait).min(WAIT_MAX_S));
     let (mut session, view) = WatchSession::begin(&edge, access).await?;
@@ -217,7 +220,7 @@ pub(in crate::edge) async fn cancel(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-) -> Result<Json<CeremonyView>, Refusal> {
+) -> Result<Json<CeremonyView>, ProblemResponse> {
     let access = WatchAccess::new(Watcher::AuthenticatedClient(caller), &id)?;
     access.look(&edge).await?;
     let cancelled = edge.relay().cancel(access.key()).await?.ok_or(ProblemCode::AlreadyClosed)?;

@@ -11,10 +11,10 @@ use fido_relay_proto::{Problem, ProblemCode};
 use serde_json::json;
 
 use crate::edge::fields;
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::body::plain_json;
 use crate::edge::public::extract::{authority, caller, origin};
-use crate::edge::refusal::Refusal;
 use crate::ports::{CertifyCall, CertifyStep, latin1, latin1_bytes};
 
 /// Where every path of this interface begins.
@@ -59,7 +59,7 @@ pub(in crate::edge) async fn in_own_form(
 pub(in crate::edge) async fn attestation_options(
     State(edge): State<Edge>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     call(&edge, CertifyStep::AttestationOptions, request).await
 }
 
@@ -67,7 +67,7 @@ pub(in crate::edge) async fn attestation_options(
 pub(in crate::edge) async fn attestation_result(
     State(edge): State<Edge>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     call(&edge, CertifyStep::AttestationResult, request).await
 }
 
@@ -75,7 +75,7 @@ pub(in crate::edge) async fn attestation_result(
 pub(in crate::edge) async fn assertion_options(
     State(edge): State<Edge>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     call(&edge, CertifyStep::AssertionOptions, request).await
 }
 
@@ -83,13 +83,13 @@ pub(in crate::edge) async fn assertion_options(
 pub(in crate::edge) async fn assertion_result(
     State(edge): State<Edge>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     call(&edge, CertifyStep::AssertionResult, request).await
 }
 
 /// These paths ask for no credential, so a page that a browser was led to under a name of its own
 /// (DNS rebinding) must find nothing here, least of all on a developer's machine.
-fn is_for_us(edge: &Edge, request: &Request) -> Result<(), Refusal> {
+fn is_for_us(edge: &Edge, request: &Request) -> Result<(), ProblemResponse> {
     let ours = |host: String| edge.inner.hosts.contains(&host);
     if !authority::host(request).is_some_and(ours) {
         let detail = "the Host must be that of public_url or of one of tenant.origins";
@@ -103,7 +103,11 @@ fn is_for_us(edge: &Edge, request: &Request) -> Result<(), Refusal> {
     }
 }
 
-async fn call(edge: &Edge, step: CertifyStep, request: Request) -> Result<Response, Refusal> {
+async fn call(
+    edge: &Edge,
+    step: CertifyStep,
+    request: Request,
+) -> Result<Response, ProblemResponse> {
     let certify = edge.inner.certify.as_ref().ok_or(ProblemCode::NotFound)?;
     is_for_us(edge, &request)?;
     let from = caller::network(request.extensions().get());

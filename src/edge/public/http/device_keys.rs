@@ -7,10 +7,10 @@ use fido_relay_proto::ProblemCode;
 use fido_relay_proto::http::{RotateDeviceKey, RotatedDeviceKey};
 
 use crate::app::devices;
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::body::JsonBody;
 use crate::edge::public::extract::caller::DeviceCall;
-use crate::edge::refusal::Refusal;
 use crate::schema::operations::Operation;
 use crate::security::device_proof;
 
@@ -19,7 +19,7 @@ pub(in crate::edge) async fn rotate(
     State(edge): State<Edge>,
     DeviceCall { network: from }: DeviceCall,
     JsonBody { value, .. }: JsonBody<RotateDeviceKey>,
-) -> Result<Json<RotatedDeviceKey>, Refusal> {
+) -> Result<Json<RotatedDeviceKey>, ProblemResponse> {
     let tasks = edge.app().tasks.clone();
     // A phone that hangs up has used up its try all the same.
     let rotated = tasks.run_detached(async move {

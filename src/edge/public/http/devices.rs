@@ -11,10 +11,10 @@ use fido_relay_proto::{DeviceId, ProblemCode, Username};
 use crate::app::devices::{self, Device};
 use crate::app::pairings::{self, PairingError};
 use crate::app::{Actor, RevokeError};
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::body::JsonBody;
 use crate::edge::public::extract::caller::{AuthenticatedClient, DeviceCall};
-use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
 use crate::rfc3339;
 use crate::schema::operations::Operation;
@@ -25,12 +25,14 @@ pub(in crate::edge) async fn pair(
     State(edge): State<Edge>,
     DeviceCall { network: from }: DeviceCall,
     JsonBody { value, .. }: JsonBody<PairDevice>,
-) -> Result<(StatusCode, Json<PairedDevice>), Refusal> {
+) -> Result<(StatusCode, Json<PairedDevice>), ProblemResponse> {
     match (&value.pairing_token, &value.typed_code) {
         (Some(_), None) => {}
         (None, Some(_)) => edge.inner.limits.typed_code(from)?,
         (Some(_), Some(_)) | (None, None) => {
-            return Err(Refusal::invalid("/pairing_token, /typed_code: give one of the two"));
+            return Err(ProblemResponse::invalid(
+                "/pairing_token, /typed_code: give one of the two",
+            ));
         }
     }
     let socket_url = edge.inner.socket_urls.first().cloned().unwrap_or_default();
@@ -48,7 +50,7 @@ pub(in crate::edge) async fn pair(
     Ok((StatusCode::CREATED, Json(PairedDevice { device_id, socket_url })))
 }
 
-impl From<PairingError> for Refusal {
+impl From<PairingError> for ProblemResponse {
     fn from(error: PairingError) -> Self {
         match error {
             PairingError::Unknown => ProblemCode::ProofRefused.into(),
@@ -65,7 +67,7 @@ pub(in crate::edge) async fn list(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(username): Segment,
-) -> Result<Json<DeviceList>, Refusal> {
+) -> Result<Json<DeviceList>, ProblemResponse> {
     caller.require_route_scope()?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
     let found = devices::list(edge.app(), &caller.client.tenant, &username).await?;
@@ -90,7 +92,7 @@ pub(in crate::edge) async fn rename(
     caller: AuthenticatedClient,
     Segment(id): Segment,
     JsonBody { value, .. }: JsonBody<RenameDevice>,
-) -> Result<Json<DeviceView>, Refusal> {
+) -> Result<Json<DeviceView>, ProblemResponse> {
     caller.require_route_scope()?;
     let id: DeviceId = id.parse().map_err(|_| ProblemCode::NotFound)?;
     let device = devices::rename(edge.app(), &caller.client, id, value.name).await?;
@@ -102,14 +104,14 @@ pub(in crate::edge) async fn revoke(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     caller.require_route_scope()?;
     let id: DeviceId = id.parse().map_err(|_| ProblemCode::NotFound)?;
     devices::revoke(edge.app(), &Actor::client(&caller.client), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-impl From<RevokeError> for Refusal {
+impl From<RevokeError> for ProblemResponse {
     fn from(error: RevokeError) -> Self {
         match error {
             RevokeError::NotFound => ProblemCode::NotFound.into(),

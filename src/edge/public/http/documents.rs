@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 use crate::schema::{asyncapi, openapi, page};
 use fido_relay_proto::ProblemCode;
 
@@ -49,7 +49,7 @@ impl Document {
     }
 
     /// The document, unless the caller has it.
-    fn answer(&self, asked: &HeaderMap) -> Result<Response, Refusal> {
+    fn answer(&self, asked: &HeaderMap) -> Result<Response, ProblemResponse> {
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| ProblemCode::Internal);
         let known = asked.get_all(header::IF_NONE_MATCH).into_iter();
         let known = known.filter_map(|tags| tags.to_str().ok()).flat_map(|tags| tags.split(','));
@@ -79,12 +79,12 @@ static PAGE: LazyLock<Document> =
     LazyLock::new(|| Document::page(page::page(&openapi::document(), &asyncapi::document())));
 
 /// `GET /openapi.json`.
-pub(in crate::edge) async fn openapi(headers: HeaderMap) -> Result<Response, Refusal> {
+pub(in crate::edge) async fn openapi(headers: HeaderMap) -> Result<Response, ProblemResponse> {
     OPENAPI.answer(&headers)
 }
 
 /// `GET /asyncapi.json`.
-pub(in crate::edge) async fn asyncapi(headers: HeaderMap) -> Result<Response, Refusal> {
+pub(in crate::edge) async fn asyncapi(headers: HeaderMap) -> Result<Response, ProblemResponse> {
     ASYNCAPI.answer(&headers)
 }
 
@@ -95,6 +95,6 @@ pub(in crate::edge) async fn root() -> impl IntoResponse {
 }
 
 /// `GET /docs`.
-pub(in crate::edge) async fn docs(headers: HeaderMap) -> Result<Response, Refusal> {
+pub(in crate::edge) async fn docs(headers: HeaderMap) -> Result<Response, ProblemResponse> {
     PAGE.answer(&headers)
 }

@@ -18,8 +18,8 @@ use super::pull_call::PullCall;
 use crate::app::devices::{self, SetPushError};
 use crate::core::session;
 use crate::edge::fields;
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
-use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segments;
 use crate::relay::PullOrder;
 
@@ -49,17 +49,17 @@ struct PullQuery {
 pub(in crate::edge) async fn look(
     State(edge): State<Edge>,
     call: PullCall,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let PullQuery { wait, since, shown } = fields::from_query(&call.uri)?;
     if since.as_ref().is_some_and(|since| since.len() > STATE) {
-        return Err(Refusal::invalid("query since: the state of an earlier answer"));
+        return Err(ProblemResponse::invalid("query since: the state of an earlier answer"));
     }
     let shown = shown.filter(|shown| !shown.is_empty());
     let shown = shown.iter().flat_map(|shown| shown.split(',')).map(str::parse::<CeremonyId>);
     let shown = shown.take(SHOWN + 1).collect::<Result<Vec<_>, _>>();
     let shown = shown.ok().filter(|shown| shown.len() <= SHOWN);
     let wrong = "query shown: ids of ceremonies, at most 16, with a comma between them";
-    let shown = shown.ok_or_else(|| Refusal::invalid(wrong))?;
+    let shown = shown.ok_or_else(|| ProblemResponse::invalid(wrong))?;
     let wait = Duration::from_secs(u64::from(wait).min(WAIT_MAX_S));
     // Only a request that may be held takes a slot. Of a device the last request alone waits.
     let _slot = match (&since, wait) {
@@ -128,7 +128,7 @@ pub(in crate::edge) async fn act(
     State(edge): State<Edge>,
     Segments(id, act): Segments,
     call: PullCall,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let id: CeremonyId = id.parse().map_err(|_| ProblemCode::NotFound)?;
     let act = PullAction::named(&act).ok_or(ProblemCode::NotFound)?;
     receive(&edge, call, act, Some(id)).await
@@ -138,7 +138,7 @@ pub(in crate::edge) async fn act(
 pub(in crate::edge) async fn claim(
     State(edge): State<Edge>,
     call: PullCall,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     receive(&edge, call, PullAction::Claim, None).await
 }
 
@@ -146,7 +146,7 @@ pub(in crate::edge) async fn claim(
 pub(in crate::edge) async fn decline(
     State(edge): State<Edge>,
     call: PullCall,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     receive(&edge, call, PullAction::Decline, None).await
 }
 
@@ -156,7 +156,7 @@ async fn receive(
     call: PullCall,
     act: PullAction,
     id: Option<CeremonyId>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let PullCall { owner, address, body, .. } = call;
     let text = std::str::from_utf8(&body).map_err(|_| FrameError::Invalid);
     let frame = match text.and_then(|text| edge.inner.socket_limits.decode(text)) {
@@ -169,10 +169,12 @@ async fn receive(
         }
     };
     if PullAction::of(&frame) != Some(act) {
-        return Err(Refusal::invalid("/type: that of the path"));
+        return Err(ProblemResponse::invalid("/type: that of the path"));
     }
     if frame.ceremony_id() != id {
-        return Err(Refusal::invalid("/ceremony_id: that of the path, or none where it has none"));
+        return Err(ProblemResponse::invalid(
+            "/ceremony_id: that of the path, or none where it has none",
+        ));
     }
     let relay = edge.relay().clone();
     let tasks = relay.dependencies().tasks.clone();
@@ -239,7 +241,7 @@ const fn again_in(code: FrameErrorCode) -> Option<u64> {
 pub(in crate::edge) async fn set_push(
     State(edge): State<Edge>,
     call: PullCall,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     let PullCall { owner, body, .. } = call;
     let SetPush { push } = fields::from_json(&body)?;
     edge.inner.limits.push_address(owner.device)?;
@@ -252,7 +254,7 @@ pub(in crate::edge) async fn set_push(
     Ok(StatusCode::NO_CONTENT)
 }
 
-impl From<SetPushError> for Refusal {
+impl From<SetPushError> for ProblemResponse {
     fn from(error: SetPushError) -> Self {
         match error {
             SetPushError::NotSupported => {

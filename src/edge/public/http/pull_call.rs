@@ -12,12 +12,12 @@ use fido_relay_proto::ProblemCode;
 
 use crate::app::devices;
 use crate::edge::listener::Accepted;
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::{body, caller, origin};
-use crate::edge::refusal::Refusal;
 use crate::relay::Owner;
 use crate::schema::operations::{Access, Route};
-use crate::security::pull_proof::{self, Asked, Refused};
+use crate::security::pull_proof::{self, Asked, PullProofError};
 use crate::security::refusals;
 
 /// RFC 9449 section 8.1.
@@ -36,21 +36,21 @@ pub(in crate::edge) struct PullCall {
 }
 
 impl FromRequest<Edge> for PullCall {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
     /// Whatever is wrong with the proof, the answer is the same 401. One that is good but for its
     /// nonce costs no more than a good one: every app begins so.
-    async fn from_request(request: Request, edge: &Edge) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, edge: &Edge) -> Result<Self, ProblemResponse> {
         let (parts, body) = request.into_parts();
         origin::of_device(edge, &parts.headers)?;
         let network = caller::network(parts.extensions.get());
         // Counted after the proof was looked at: many phones share an address, and a guesser there
         // does not shut out those that have good ones.
         let bad = |edge: &Edge| {
-            edge.refused(refusals::Refused::Proof, network);
+            edge.refused(refusals::RefusalKind::Proof, network);
             match edge.inner.limits.refused(network) {
                 Ok(()) => ProblemCode::ProofRefused.into(),
-                Err(too_fast) => Refusal::from(too_fast),
+                Err(too_fast) => ProblemResponse::from(too_fast),
             }
         };
         let Some(proof) = proof(&parts.headers).map(str::to_owned) else { return Err(bad(edge)) };
@@ -80,8 +80,8 @@ impl FromRequest<Edge> for PullCall {
         };
         match used {
             Ok(()) => {}
-            Err(Refused::Nonce) => return Err(ProblemCode::ProofRefused.into()),
-            Err(Refused::Proof) => return Err(bad(edge)),
+            Err(PullProofError::Nonce) => return Err(ProblemCode::ProofRefused.into()),
+            Err(PullProofError::Proof) => return Err(bad(edge)),
         }
         if let Some(accepted) = parts.extensions.get::<Accepted>() {
             accepted.handle().authenticated();

@@ -5,9 +5,9 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use fido_relay_proto::ProblemCode;
 
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::AuthenticatedClient;
-use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
 use crate::relay::CeremonyKey;
 use crate::security::receipt::Receipt;
@@ -18,7 +18,7 @@ pub(in crate::edge) async fn read(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-) -> Result<impl IntoResponse, Refusal> {
+) -> Result<impl IntoResponse, ProblemResponse> {
     let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
     let key = CeremonyKey { tenant: caller.client.tenant.clone(), id };
     let ceremony = edge.relay().load(&key).await?.ok_or(ProblemCode::NotFound)?;

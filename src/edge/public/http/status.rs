@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use fido_relay_proto::http::ClientView;
 use fido_relay_proto::{Problem, ProblemCode};
 
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::AuthenticatedClient;
-use crate::edge::refusal::Refusal;
 use crate::ports::{Ability, Bucket};
 
 /// `GET /healthz`: the process answers.
@@ -18,7 +18,9 @@ pub(in crate::edge) async fn healthz() -> &'static str {
 }
 
 /// `GET /readyz`: see [`ready`].
-pub(in crate::edge) async fn readyz(State(edge): State<Edge>) -> Result<&'static str, Refusal> {
+pub(in crate::edge) async fn readyz(
+    State(edge): State<Edge>,
+) -> Result<&'static str, ProblemResponse> {
     ready(&edge).await.map(|()| "ready\n")
 }
 
@@ -26,7 +28,7 @@ pub(in crate::edge) async fn readyz(State(edge): State<Edge>) -> Result<&'static
 /// task ended that it cannot do without, and not while the store takes no writes (a full disk), does
 /// not answer, or the audit log cannot be written. The FIDO2 server is not asked: if it is down, every node is as
 /// unready as this one, and ceremonies say so themselves.
-pub(in crate::edge) async fn ready(edge: &Edge) -> Result<(), Refusal> {
+pub(in crate::edge) async fn ready(edge: &Edge) -> Result<(), ProblemResponse> {
     let world = edge.relay().dependencies();
     let not = |why: String| Problem::new(ProblemCode::Unavailable).with_detail(why).into();
     if let Some(task) = world.tasks.fallen() {

@@ -18,14 +18,14 @@ use fido_relay_proto::http::{
 use fido_relay_proto::{ProblemCode, UnixMillis};
 
 use crate::edge::listener::Accepted;
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::{body, caller, origin};
-use crate::edge::refusal::Refusal;
 use crate::schema::operations::Operation;
 use crate::security::access_token::{self, Grant};
 use crate::security::client_assertion::{self, UseError};
 use crate::security::clients::Client;
-use crate::security::refusals::Refused;
+use crate::security::refusals::RefusalKind;
 
 /// `client_assertion_type` (RFC 7523 section 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -37,10 +37,10 @@ enum TokenRefusal {
     /// By RFC 6749, with a sentence of ours.
     OAuth(Code, Cow<'static, str>),
     /// As on every other path.
-    Problem(Refusal),
+    Problem(ProblemResponse),
 }
 
-impl<T: Into<Refusal>> From<T> for TokenRefusal {
+impl<T: Into<ProblemResponse>> From<T> for TokenRefusal {
     fn from(refusal: T) -> Self {
         Self::Problem(refusal.into())
     }
@@ -91,7 +91,7 @@ async fn exchange(edge: &Edge, request: Request) -> Result<GrantedToken, TokenRe
     let exchanged = redeem(edge, request, from).await;
     if matches!(exchanged, Err(TokenRefusal::OAuth(Code::InvalidClient, _))) {
         edge.inner.limits.attempt_failed(network);
-        edge.refused(Refused::Assertion, network);
+        edge.refused(RefusalKind::Assertion, network);
     }
     exchanged
 }
@@ -104,7 +104,7 @@ async fn redeem(
     let accepted = request.extensions().get::<Accepted>().cloned();
     let by_header = request.headers().contains_key(header::AUTHORIZATION);
     let bytes = body::plain(request, edge, "application/x-www-form-urlencoded").await?;
-    let form = Form::parse(&bytes)?;
+    let form = TokenRequest::parse(&bytes)?;
     match form.grant_type.as_deref() {
         Some("client_credentials") => {}
         Some(_) => {
@@ -145,7 +145,7 @@ async fn redeem(
 /// The client that an assertion is by, and the thumbprint of the key that it signed with.
 async fn authenticate(
     edge: &Edge,
-    form: &Form,
+    form: &TokenRequest,
     from: Option<IpAddr>,
     now: UnixMillis,
 ) -> Result<(Client, String), TokenRefusal> {
@@ -202,7 +202,7 @@ fn no_store(mut response: Response) -> Response {
 /// The parameters of a token request. What is not known is ignored (RFC 6749 section 3.2); what is
 /// there without a value counts as not there.
 #[derive(Default)]
-struct Form {
+struct TokenRequest {
     grant_type: Option<String>,
     scope: Option<String>,
     client_id: Option<String>,
@@ -210,7 +210,7 @@ struct Form {
     client_assertion: Option<String>,
 }
 
-impl Form {
+impl TokenRequest {
     fn parse(bytes: &[u8]) -> Result<Self, TokenRefusal> {
         let invalid = |text: String| TokenRefusal::OAuth(Code::InvalidRequest, text.into());
         let mut form = Self::default();

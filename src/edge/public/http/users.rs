@@ -8,9 +8,9 @@ use fido_relay_proto::{ProblemCode, UnixMillis, Username};
 
 use crate::app::users::{self, UnlockError};
 use crate::core::prompt_limits::{Hold, Why};
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::AuthenticatedClient;
-use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
 use crate::security::limits::TooFast;
 
@@ -19,7 +19,7 @@ pub(in crate::edge) async fn prompts(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(username): Segment,
-) -> Result<Json<UserPrompts>, Refusal> {
+) -> Result<Json<UserPrompts>, ProblemResponse> {
     caller.require_route_scope()?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
     let (app, now) = (edge.app(), edge.app().clock.now());
@@ -38,7 +38,7 @@ pub(in crate::edge) async fn unlock(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(username): Segment,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     caller.require_route_scope()?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
     edge.inner.limits.open(caller.client.id)?;
@@ -65,7 +65,7 @@ const fn held_by(why: Why) -> HeldBy {
     }
 }
 
-impl From<UnlockError> for Refusal {
+impl From<UnlockError> for ProblemResponse {
     fn from(error: UnlockError) -> Self {
         match error {
             UnlockError::TooOften { retry_after_s } => TooFast { retry_after_s }.into(),

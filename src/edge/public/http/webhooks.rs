@@ -16,10 +16,10 @@ use fido_relay_proto::{EventId, ProblemCode};
 
 use crate::app::webhooks::{Endpoint, Webhooks};
 use crate::edge::fields::QueryOf;
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::body::JsonBody;
 use crate::edge::public::extract::caller::AuthenticatedClient;
-use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
 use crate::edge::views::{self, DeliveryQuery};
 use crate::ports::Registrar;
@@ -29,7 +29,7 @@ pub(in crate::edge) async fn register(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     JsonBody { value, .. }: JsonBody<CreateWebhook>,
-) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
+) -> Result<(StatusCode, Json<CreatedWebhook>), ProblemResponse> {
     caller.require_route_scope()?;
     may_hear(&caller, &value.events)?;
     let webhooks = webhooks(&edge)?.clone();
@@ -45,7 +45,7 @@ pub(in crate::edge) async fn register(
 pub(in crate::edge) async fn list(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
-) -> Result<Json<WebhookList>, Refusal> {
+) -> Result<Json<WebhookList>, ProblemResponse> {
     caller.require_route_scope()?;
     let endpoints = webhooks(&edge)?.list(&caller.client.tenant, caller.client.id).await?;
     Ok(Json(WebhookList { webhooks: endpoints.iter().map(views::webhook).collect() }))
@@ -56,7 +56,7 @@ pub(in crate::edge) async fn read(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-) -> Result<Json<WebhookView>, Refusal> {
+) -> Result<Json<WebhookView>, ProblemResponse> {
     Ok(Json(views::webhook(&own(&edge, &caller, &id).await?)))
 }
 
@@ -66,7 +66,7 @@ pub(in crate::edge) async fn change(
     caller: AuthenticatedClient,
     Segment(id): Segment,
     JsonBody { value, .. }: JsonBody<ChangeWebhook>,
-) -> Result<Json<WebhookView>, Refusal> {
+) -> Result<Json<WebhookView>, ProblemResponse> {
     let endpoint = own(&edge, &caller, &id).await?;
     may_hear(&caller, value.events.as_deref().unwrap_or_default())?;
     let webhooks = webhooks(&edge)?.clone();
@@ -78,7 +78,7 @@ pub(in crate::edge) async fn change(
 }
 
 /// Events about every user's devices and cards need the scope that lists them.
-fn may_hear(caller: &AuthenticatedClient, events: &[WebhookEvent]) -> Result<(), Refusal> {
+fn may_hear(caller: &AuthenticatedClient, events: &[WebhookEvent]) -> Result<(), ProblemResponse> {
     for event in events {
         match event {
             WebhookEvent::DevicePaired | WebhookEvent::DeviceRevoked => {
@@ -100,7 +100,7 @@ pub(in crate::edge) async fn remove(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     let endpoint = own(&edge, &caller, &id).await?;
     let webhooks = webhooks(&edge)?.clone();
     finish(&edge, async move { webhooks.remove(&endpoint, None).await }).await??;
@@ -114,7 +114,7 @@ pub(in crate::edge) async fn rotate(
     caller: AuthenticatedClient,
     Segment(id): Segment,
     JsonBody { value, .. }: JsonBody<RotateWebhook>,
-) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
+) -> Result<(StatusCode, Json<CreatedWebhook>), ProblemResponse> {
     let endpoint = own(&edge, &caller, &id).await?;
     let webhooks = webhooks(&edge)?.clone();
     let rotated = finish(&edge, async move { webhooks.rotate(&endpoint, value).await });
@@ -128,7 +128,7 @@ pub(in crate::edge) async fn enable(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-) -> Result<Json<WebhookView>, Refusal> {
+) -> Result<Json<WebhookView>, ProblemResponse> {
     let endpoint = own(&edge, &caller, &id).await?;
     let webhooks = webhooks(&edge)?.clone();
     let enabled = finish(&edge, async move { webhooks.enable(&endpoint).await }).await??;
@@ -140,7 +140,7 @@ pub(in crate::edge) async fn test(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-) -> Result<Json<TestedWebhook>, Refusal> {
+) -> Result<Json<TestedWebhook>, ProblemResponse> {
     let endpoint = own(&edge, &caller, &id).await?;
     Ok(Json(webhooks(&edge)?.test(&endpoint).await))
 }
@@ -150,8 +150,8 @@ pub(in crate::edge) async fn deliveries(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-    query: Result<QueryOf<DeliveryQuery>, Refusal>,
-) -> Result<Json<DeliveryList>, Refusal> {
+    query: Result<QueryOf<DeliveryQuery>, ProblemResponse>,
+) -> Result<Json<DeliveryList>, ProblemResponse> {
     let endpoint = own(&edge, &caller, &id).await?;
     let QueryOf(query) = query?;
     Ok(Json(views::undelivered(webhooks(&edge)?, &endpoint, query).await?))
@@ -162,7 +162,7 @@ pub(in crate::edge) async fn resend(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     path: Result<Path<(String, String)>, PathRejection>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     caller.require_route_scope()?;
     let Path((id, event)) = path.map_err(|_| ProblemCode::NotFound)?;
     let endpoint = own(&edge, &caller, &id).await?;
@@ -172,11 +172,15 @@ pub(in crate::edge) async fn resend(
     Ok(StatusCode::ACCEPTED)
 }
 
-fn webhooks(edge: &Edge) -> Result<&Webhooks, Refusal> {
+fn webhooks(edge: &Edge) -> Result<&Webhooks, ProblemResponse> {
     edge.app().webhooks.as_ref().ok_or_else(|| ProblemCode::NotFound.into())
 }
 
-async fn own(edge: &Edge, caller: &AuthenticatedClient, id: &str) -> Result<Endpoint, Refusal> {
+async fn own(
+    edge: &Edge,
+    caller: &AuthenticatedClient,
+    id: &str,
+) -> Result<Endpoint, ProblemResponse> {
     caller.require_route_scope()?;
     let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
     Ok(webhooks(edge)?.load(&caller.client.tenant, caller.client.id, id).await?)
@@ -187,6 +191,6 @@ async fn own(edge: &Edge, caller: &AuthenticatedClient, id: &str) -> Result<Endp
 async fn finish<T: Send + 'static>(
     edge: &Edge,
     work: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Refusal> {
+) -> Result<T, ProblemResponse> {
     edge.app().tasks.run_detached(work).await.ok_or_else(|| ProblemCode::Internal.into())
 }

@@ -8,9 +8,9 @@ use fido_relay_proto::watch::WatchEvent;
 use fido_relay_proto::{ClientId, ProblemCode, Reason, Step, TenantId, UnixMillis};
 
 use crate::edge::listener::Accepted;
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::{AuthenticatedClient, Watcher};
-use crate::edge::refusal::Refusal;
 use crate::relay::{CeremonyKey, Steps, View};
 use crate::rfc3339;
 use crate::schema::operations::WATCH_SCOPE;
@@ -30,7 +30,7 @@ impl WatchAccess {
     ///
     /// # Errors
     /// 404.
-    pub(in crate::edge) fn new(watcher: Watcher, id: &str) -> Result<Self, Refusal> {
+    pub(in crate::edge) fn new(watcher: Watcher, id: &str) -> Result<Self, ProblemResponse> {
         let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
         let tenant = match &watcher {
             Watcher::AuthenticatedClient(caller) => caller.client.tenant.clone(),
@@ -68,7 +68,7 @@ impl WatchAccess {
     /// # Errors
     /// 404 for one that does not exist and for somebody else's, 401 for a ticket that has died,
     /// 403 without the scope; the store's.
-    pub(in crate::edge) async fn look(&self, edge: &Edge) -> Result<View, Refusal> {
+    pub(in crate::edge) async fn look(&self, edge: &Edge) -> Result<View, ProblemResponse> {
         let view = edge.relay().view(&self.key).await?.ok_or(ProblemCode::NotFound)?;
         self.may_see(edge, &view).await?;
         Ok(view)
@@ -78,7 +78,10 @@ impl WatchAccess {
     ///
     /// # Errors
     /// As [`WatchAccess::look`], and 401.
-    pub(in crate::edge) async fn look_again(&mut self, edge: &Edge) -> Result<View, Refusal> {
+    pub(in crate::edge) async fn look_again(
+        &mut self,
+        edge: &Edge,
+    ) -> Result<View, ProblemResponse> {
         self.ask_again(edge).await?;
         self.look(edge).await
     }
@@ -91,12 +94,12 @@ impl WatchAccess {
         &mut self,
         edge: &Edge,
         seen: &View,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ProblemResponse> {
         self.ask_again(edge).await?;
         self.may_see(edge, seen).await
     }
 
-    async fn ask_again(&mut self, edge: &Edge) -> Result<(), Refusal> {
+    async fn ask_again(&mut self, edge: &Edge) -> Result<(), ProblemResponse> {
         if let Some(credential) = &mut self.credential {
             let caller = AuthenticatedClient::from_request_parts(credential, edge).await?;
             self.watcher = Watcher::AuthenticatedClient(caller);
@@ -106,7 +109,7 @@ impl WatchAccess {
 
     /// Somebody else's ceremony and one that does not exist look the same; a page must be one of
     /// the client's that opened it.
-    async fn may_see(&self, edge: &Edge, ceremony: &View) -> Result<(), Refusal> {
+    async fn may_see(&self, edge: &Edge, ceremony: &View) -> Result<(), ProblemResponse> {
         match &self.watcher {
             Watcher::AuthenticatedClient(caller) => {
                 if ceremony.client_id == caller.client.id {
@@ -211,7 +214,7 @@ async fn may_watch(
     origin: Option<&str>,
     tenant: &TenantId,
     client: ClientId,
-) -> Result<(), Refusal> {
+) -> Result<(), ProblemResponse> {
     let Some(origin) = origin else { return Ok(()) };
     let client = edge.inner.clients.find(tenant, client).await?;
     if client.is_some_and(|client| client.has_page(origin)) {

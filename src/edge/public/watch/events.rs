@@ -17,10 +17,12 @@ use fido_relay_proto::watch::{WatchEvent, event_name};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, timeout};
 
-use super::{KEEP_ALIVE, Resume, WaitOutcome, WatchAccess, WatchSession, WatchSlots, take_slots};
+use super::{
+    KEEP_ALIVE, ResumeQuery, WaitOutcome, WatchAccess, WatchSession, WatchSlots, take_slots,
+};
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::{Watcher, wrong};
-use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
 use crate::security::random;
 
@@ -33,14 +35,16 @@ pub(in crate::edge) async fn stream(
     State(edge): State<Edge>,
     Segment(id): Segment,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let (mut parts, _) = request.into_parts();
-    let resume = Resume::of(&parts)?;
+    let resume = ResumeQuery::of(&parts)?;
     let (watcher, ticket) = match &resume.ticket {
         None => (Watcher::from_request_parts(&mut parts, &edge).await?, None),
         // Two credentials in one request contradict each other.
         Some(_) if parts.headers.contains_key(header::AUTHORIZATION) => {
-            return Err(Refusal::invalid("query ticket: not beside an Authorization header"));
+            return Err(ProblemResponse::invalid(
+                "query ticket: not beside an Authorization header",
+            ));
         }
         Some(ticket) => {
             let now = edge.relay().dependencies().clock.now();

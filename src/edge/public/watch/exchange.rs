@@ -7,9 +7,9 @@ use axum::http::StatusCode;
 use fido_relay_proto::watch::EventTicket;
 
 use super::WatchAccess;
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::Watcher;
-use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
 use crate::security::event_ticket::LIFETIME_S;
 
@@ -18,7 +18,7 @@ pub(in crate::edge) async fn exchange(
     State(edge): State<Edge>,
     watcher: Watcher,
     Segment(id): Segment,
-) -> Result<(StatusCode, Json<EventTicket>), Refusal> {
+) -> Result<(StatusCode, Json<EventTicket>), ProblemResponse> {
     let access = WatchAccess::new(watcher, &id)?;
     let view = access.look(&edge).await?;
     let now = edge.relay().dependencies().clock.now();

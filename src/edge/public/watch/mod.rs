@@ -29,8 +29,8 @@ use crate::address_prefix::subscriber;
 use crate::edge::concurrency::{LimitReached, Slot};
 use crate::edge::fields;
 use crate::edge::listener::Accepted;
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
-use crate::edge::refusal::Refusal;
 use crate::relay::{View, Watch};
 
 /// Between two signs of life to a watcher that stays (proxies close what is silent for a minute),
@@ -65,7 +65,7 @@ impl WatchSession {
     pub(super) async fn begin(
         edge: &Edge,
         access: WatchAccess,
-    ) -> Result<(Self, Arc<View>), Refusal> {
+    ) -> Result<(Self, Arc<View>), ProblemResponse> {
         let watch = edge.relay().watch(access.key());
         let view = Arc::new(access.look(edge).await?);
         let seen = Some(Arc::clone(&view));
@@ -91,7 +91,7 @@ impl WatchSession {
         &mut self,
         since: u32,
         until: Instant,
-    ) -> Result<WaitOutcome, Refusal> {
+    ) -> Result<WaitOutcome, ProblemResponse> {
         let mut view = match &self.seen {
             Some(seen) => Arc::clone(seen),
             None => {
@@ -149,23 +149,24 @@ pub(super) fn take_slots(
 /// The query of an answer that stays open.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Resume {
+struct ResumeQuery {
     /// The `seq` that the watcher has.
     since: Option<u32>,
     /// In place of an `Authorization` header, where the operation takes one.
     ticket: Option<String>,
 }
 
-impl Resume {
-    fn of(parts: &Parts) -> Result<Self, Refusal> {
+impl ResumeQuery {
+    fn of(parts: &Parts) -> Result<Self, ProblemResponse> {
         fields::from_query(&parts.uri)
     }
 
     /// Where to go on: after the last event that the watcher says it has. What a browser sends
     /// when it reconnects is newer than the URL that it was given at first.
-    fn after(&self, headers: &HeaderMap) -> Result<u32, Refusal> {
+    fn after(&self, headers: &HeaderMap) -> Result<u32, ProblemResponse> {
         let Some(last) = headers.get("last-event-id") else { return Ok(self.since.unwrap_or(0)) };
         let number = last.to_str().ok().and_then(|last| last.parse().ok());
-        number.ok_or_else(|| Refusal::invalid("header Last-Event-ID: the number of an event"))
+        number
+            .ok_or_else(|| ProblemResponse::invalid("header Last-Event-ID: the number of an event"))
     }
 }

@@ -19,15 +19,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::{KEEP_ALIVE, Resume, WaitOutcome, WatchAccess, WatchSession, take_slots};
+use super::{KEEP_ALIVE, ResumeQuery, WaitOutcome, WatchAccess, WatchSession, take_slots};
 use crate::core::session::CloseReason;
 use crate::edge::listener::Accepted;
+use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::Watcher;
 use crate::edge::public::websocket::closing::{self, Socket};
-use crate::edge::public::websocket::frame_guard::Guarded;
+use crate::edge::public::websocket::frame_guard::FrameGuard;
 use crate::edge::public::websocket::handshake::{self, Handshake};
-use crate::edge::refusal::Refusal;
 use crate::edge::segment::Segment;
 use crate::security::ticket;
 
@@ -49,13 +49,13 @@ pub(in crate::edge) async fn upgrade(
     State(edge): State<Edge>,
     Segment(id): Segment,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let (mut parts, body) = request.into_parts();
-    let resume = Resume::of(&parts)?;
+    let resume = ResumeQuery::of(&parts)?;
     // A ticket in a URL is for those who have no better place for it.
     if resume.ticket.is_some() {
         let detail = "query ticket: not taken here; offer it as a subprotocol, ticket.<ticket>";
-        return Err(Refusal::invalid(detail));
+        return Err(ProblemResponse::invalid(detail));
     }
     if let Some(bearer) = offered_ticket(&parts.headers) {
         parts.headers.insert(header::AUTHORIZATION, bearer);
@@ -99,7 +99,7 @@ async fn run(session: WatchSession, since: u32, limit: Duration, upgrade: OnUpgr
         .max_write_buffer_size(16 * 1024)
         .max_message_size(Some(FRAME_BYTES))
         .max_frame_size(Some(FRAME_BYTES));
-    let guarded = Guarded::new(TokioIo::new(upgraded), FRAME_BYTES);
+    let guarded = FrameGuard::new(TokioIo::new(upgraded), FRAME_BYTES);
     let mut stream = WebSocketStream::from_raw_socket(guarded, Role::Server, Some(config)).await;
     let end = watch(session, since, limit, &mut stream).await;
     tracing::debug!(reason = end.map(WatchEnd::name), "a watcher's socket ended");

@@ -8,10 +8,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 
 use futures::StreamExt as _;
 
-use super::frame_guard::Guarded;
+use super::frame_guard::FrameGuard;
 
 /// An upgraded connection whose frames are judged.
-pub(in crate::edge) type Socket = WebSocketStream<Guarded<TokioIo<Upgraded>>>;
+pub(in crate::edge) type Socket = WebSocketStream<FrameGuard<TokioIo<Upgraded>>>;
 
 /// The reply to the Close that ended reading: its code comes back (section 5.5.1), its text does
 /// not. `None` if the peer sent none that may be replied to.
@@ -30,7 +30,7 @@ pub(in crate::edge) async fn close(stream: &mut Socket, frame: Option<CloseFrame
         return;
     }
     while let Some(Ok(_)) = stream.next().await {}
-    let connection = stream.get_mut().unguarded();
+    let connection = stream.get_mut().inner_mut();
     if connection.shutdown().await.is_ok() {
         drop(tokio::io::copy(connection, &mut tokio::io::sink()).await);
     }

@@ -10,7 +10,7 @@ use fido_relay_proto::ProblemCode;
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::edge::refusal::{Refusal, WEBSOCKET_VERSION};
+use crate::edge::problem_response::{ProblemResponse, WEBSOCKET_VERSION};
 
 /// A handshake that is in order.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Handshake {
     pub(in crate::edge) fn accept(
         request: &mut Request,
         subprotocol: &'static str,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, ProblemResponse> {
         let headers = request.headers();
         // axum has a route for GET answer HEAD as well.
         let asks = request.method() == Method::GET

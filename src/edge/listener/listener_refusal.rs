@@ -3,7 +3,7 @@
 
 /// Why a connection or a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refused {
+pub enum ListenerRefusal {
     /// Too many connections a second of one address.
     HandshakesPerIp,
     /// Too many connections a second.
@@ -37,7 +37,7 @@ pub enum Refused {
     PressureMemory,
 }
 
-impl Refused {
+impl ListenerRefusal {
     /// Every name, for counters that start at zero.
     pub const ALL: [Self; 15] = [
         Self::HandshakesPerIp,

@@ -22,7 +22,7 @@ const LEVELS: [(u8, u8); 3] = [(24, 48), (32, 56), (32, 64)];
 
 /// Peers with what is needed to hang up on them.
 #[derive(Debug)]
-pub(super) struct Strangers<T> {
+pub(super) struct UnauthenticatedPeers<T> {
     last: u64,
     peers: HashMap<u64, Peer<T>>,
     all: Group,
@@ -50,13 +50,13 @@ struct Group {
 
 type Rank = (usize, Reverse<u64>);
 
-impl<T> Default for Strangers<T> {
+impl<T> Default for UnauthenticatedPeers<T> {
     fn default() -> Self {
         Self { last: 0, peers: HashMap::new(), all: Group::default() }
     }
 }
 
-impl<T> Strangers<T> {
+impl<T> UnauthenticatedPeers<T> {
     /// Adds a peer and gives its number, which is never 0.
     pub(super) fn insert(&mut self, ip: IpAddr, since: Instant, handle: T) -> u64 {
         self.last += 1;
@@ -87,14 +87,14 @@ impl<T> Strangers<T> {
     }
 
     /// Removes the oldest peer of this address, if it is at least of this age.
-    pub(super) fn displace_of(&mut self, ip: IpAddr, now: Instant, age: Duration) -> Option<T> {
+    pub(super) fn evict_oldest_of(&mut self, ip: IpAddr, now: Instant, age: Duration) -> Option<T> {
         let oldest = *self.all.at(&path(ip))?.peers.first()?;
         self.is_of_age(oldest, now, age).then(|| self.remove(oldest)).flatten()
     }
 
     /// Removes the oldest peer of the most crowded network, if it is at least of this age or the
     /// newcomer's own network is less crowded, also with the newcomer.
-    pub(super) fn displace(&mut self, newcomer: IpAddr, now: Instant, age: Duration) -> Option<T> {
+    pub(super) fn evict_for(&mut self, newcomer: IpAddr, now: Instant, age: Duration) -> Option<T> {
         let mut group = &self.all;
         let mut fairer = None;
         for own in path(newcomer) {
@@ -156,22 +156,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_oldest_of_the_most_crowded_network_makes_room() {
-        let mut strangers = Strangers::default();
+        let mut strangers = UnauthenticatedPeers::default();
         let now = Instant::now();
         // One of 198.51.100.0/24, and of 192.0.2.0/24 three by two addresses.
         for address in ["198.51.100.1", "192.0.2.1", "192.0.2.2", "192.0.2.2"] {
             strangers.insert(ip(address), now, address);
         }
-        assert_eq!(strangers.displace(ip("203.0.113.1"), now, AGE), Some("192.0.2.2"));
+        assert_eq!(strangers.evict_for(ip("203.0.113.1"), now, AGE), Some("192.0.2.2"));
         // Two against one: with the newcomer 198.51.100.0/24 would be as crowded.
-        assert_eq!(strangers.displace(ip("198.51.100.2"), now, AGE), None);
-        assert_eq!(strangers.displace(ip("198.51.100.2"), now + AGE, AGE), Some("192.0.2.1"));
+        assert_eq!(strangers.evict_for(ip("198.51.100.2"), now, AGE), None);
+        assert_eq!(strangers.evict_for(ip("198.51.100.2"), now + AGE, AGE), Some("192.0.2.1"));
         assert_eq!((strangers.len(), strangers.of(ip("192.0.2.2"))), (2, 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn ipv6_networks_count_by_their_48_56_and_64() {
-        let mut strangers = Strangers::default();
+        let mut strangers = UnauthenticatedPeers::default();
         let now = Instant::now();
         for address in
             ["2001:db8:1::1", "2001:db8:2:100::1", "2001:db8:2:201::1", "2001:db8:2:202::"]
@@ -179,27 +179,30 @@ mod tests {
             strangers.insert(ip(address), now, address);
         }
         let newcomer = ip("2001:db8:3::1");
-        assert_eq!(strangers.displace(newcomer, now, AGE), Some("2001:db8:2:201::1"));
+        assert_eq!(strangers.evict_for(newcomer, now, AGE), Some("2001:db8:2:201::1"));
         assert_eq!(strangers.of(ip("2001:db8:2:202:ffff::9")), 1, "one /64 is one address");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_address_gives_up_its_own_oldest_once_that_is_of_age() {
-        let mut strangers = Strangers::default();
+        let mut strangers = UnauthenticatedPeers::default();
         let (here, now) = (ip("192.0.2.1"), Instant::now());
         let first = strangers.insert(here, now, 1);
         strangers.insert(here, now + AGE, 2);
-        assert_eq!(strangers.displace_of(here, now + AGE - Duration::from_millis(1), AGE), None);
-        assert_eq!(strangers.displace_of(here, now + AGE, AGE), Some(1));
+        assert_eq!(
+            strangers.evict_oldest_of(here, now + AGE - Duration::from_millis(1), AGE),
+            None
+        );
+        assert_eq!(strangers.evict_oldest_of(here, now + AGE, AGE), Some(1));
         assert_eq!(strangers.remove(first), None, "it is gone already");
-        assert_eq!(strangers.displace_of(here, now + AGE, AGE), None, "the other one is new");
+        assert_eq!(strangers.evict_oldest_of(here, now + AGE, AGE), None, "the other one is new");
     }
 
     /// 2,000 strangers of 105 addresses that come again as fast as the node lets them in, and 77
     /// phones, each of which needs half a second to authenticate.
     #[tokio::test(start_paused = true)]
     async fn a_crowd_of_a_hundred_addresses_displaces_itself_and_no_phone() {
-        let mut strangers = Strangers::default();
+        let mut strangers = UnauthenticatedPeers::default();
         let began = Instant::now();
         let mut crowd = (0_u32..).map(|number| {
             let number = number % 105;
@@ -214,12 +217,13 @@ mod tests {
         for tick in 0_u32..4_000 {
             let now = began + Duration::from_millis(u64::from(tick));
             let attacker = crowd.next().unwrap();
-            if strangers.len() < 2_000 || strangers.displace(attacker, now, AGE).is_some() {
+            if strangers.len() < 2_000 || strangers.evict_for(attacker, now, AGE).is_some() {
                 strangers.insert(attacker, now, false);
             }
             if tick >= 2_000 && phones.len() < 77 && tick % 13 == 0 {
                 let phone = IpAddr::from([100, 64, u8::try_from(phones.len()).unwrap(), 1]);
-                let room = strangers.len() < 2_000 || strangers.displace(phone, now, AGE).is_some();
+                let room =
+                    strangers.len() < 2_000 || strangers.evict_for(phone, now, AGE).is_some();
                 assert!(room, "phone {} finds no place", phones.len());
                 phones.push((strangers.insert(phone, now, true), now));
             }
@@ -234,7 +238,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_kept_of_those_who_left() {
-        let mut strangers = Strangers::default();
+        let mut strangers = UnauthenticatedPeers::default();
         let now = Instant::now();
         let numbers: Vec<_> = ["192.0.2.1", "192.0.2.9", "2001:db8::1"]
             .map(|address| strangers.insert(ip(address), now, ()))

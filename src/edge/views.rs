@@ -14,7 +14,7 @@ use crate::edge::problem_response::ProblemResponse;
 use crate::ports::{Card, Cards, StoreError};
 use crate::rfc3339;
 
-/// The cards, where the FIDO2 server keeps them here.
+/// The cards, where the built-in FIDO2 server keeps them.
 ///
 /// # Errors
 /// 501.
@@ -26,7 +26,6 @@ pub(in crate::edge) fn cards_kept_here(
     cards.ok_or_else(|| Problem::new(ProblemCode::NotSupported).with_detail(detail).into())
 }
 
-/// A card as the outside sees it.
 pub(in crate::edge) fn card(card: &Card) -> CardView {
     CardView {
         id: card.id,
@@ -47,7 +46,7 @@ fn uuid(bytes: [u8; 16]) -> String {
     parts.map(|part| digits.get(part).unwrap_or_default()).join("-")
 }
 
-/// What `GET …/deliveries` may be asked.
+/// The query of `GET …/deliveries`.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::edge) struct DeliveryQuery {
@@ -55,7 +54,7 @@ pub(in crate::edge) struct DeliveryQuery {
     pub(in crate::edge) after: Option<EventId>,
 }
 
-/// A page of what has not arrived.
+/// A page of undelivered events.
 pub(in crate::edge) async fn undelivered(
     webhooks: &Webhooks,
     endpoint: &Endpoint,
@@ -78,7 +77,6 @@ fn delivery(found: Undelivered) -> DeliveryView {
     }
 }
 
-/// An endpoint as its owner sees it.
 pub(in crate::edge) fn webhook(endpoint: &Endpoint) -> WebhookView {
     let key = |key: &SigningKey| WebhookKeyView {
         scheme: key.scheme,
@@ -99,17 +97,17 @@ pub(in crate::edge) fn webhook(endpoint: &Endpoint) -> WebhookView {
 impl From<WebhookError> for ProblemResponse {
     fn from(error: WebhookError) -> Self {
         match error {
-            // The same bytes whatever was not found.
+            // The same bytes for every kind of thing.
             WebhookError::NotFound => ProblemCode::NotFound.into(),
             WebhookError::Store(error) => error.into(),
             WebhookError::Keys => ProblemCode::Internal.into(),
-            told @ (WebhookError::Url(_)
+            refused @ (WebhookError::Url(_)
             | WebhookError::Lists
             | WebhookError::TooMany
             | WebhookError::TooManyKeys
             | WebhookError::OldKeys
             | WebhookError::Unchanged
-            | WebhookError::Gone) => Self::unprocessable(told.to_string()),
+            | WebhookError::Gone) => Self::unprocessable(refused.to_string()),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! One connection from its accept to its end, or to its upgrade: then the socket has a task of its
-//! own. Knows that there is a router, and no route.
+//! One connection from its accept to its end, or to its upgrade: then a task of the socket takes
+//! over. Knows that there is a router, and no route.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -35,20 +35,20 @@ const SHUTDOWN_FLUSH_LIMIT: Duration = Duration::from_secs(3);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ConnectionState {
     Open,
-    /// No request came for long.
+    /// Shut down in order, because no request came for long.
     Idle,
     /// The relay stops.
     Stopping,
 }
 
-/// What the loop of a connection turns to.
+/// What the loop of a connection handles next.
 enum NextEvent<E> {
     Over(Result<(), E>),
     HttpDeadline(HttpDeadline),
     Stop,
 }
 
-/// What a connection needs of its listener.
+/// Serves one connection.
 #[derive(Debug)]
 pub(super) struct ConnectionTask {
     pub(super) listener: Listener,
@@ -78,7 +78,7 @@ impl ConnectionTask {
         let now = Instant::now();
         let Ok(mut stream) = PeerStream::new(stream, Arc::clone(&handle)) else { return Ok(()) };
         let headers_by = now + limits.headers;
-        let arriving = self.arrive(stream.tcp(), peer, &handle);
+        let arriving = self.read_peer(stream.tcp(), peer, &handle);
         let arriving = Box::pin(timeout_at(headers_by, arriving));
         let stopping = self.tasks.stopping();
         let Some(arrived) = stopping.run_until_cancelled(arriving).await else {
@@ -111,8 +111,9 @@ impl ConnectionTask {
         Box::pin(self.serve(stream, accepted, headers_by)).await
     }
 
-    /// The other end, which a proxy that must say so names.
-    async fn arrive(
+    /// The address of the other end, read from the PROXY protocol header where the peer is a proxy
+    /// that sends one.
+    async fn read_peer(
         &self,
         stream: &mut TcpStream,
         peer: SocketAddr,
@@ -196,7 +197,7 @@ impl ConnectionTask {
                 loop {
                     let due = match state {
                         ConnectionState::Open => {
-                            clock.look(Instant::now(), look(&requests, &handle))
+                            clock.check(Instant::now(), activity(&requests, &handle))
                         }
                         ConnectionState::Idle | ConnectionState::Stopping => {
                             HttpDeadline::At(leave_by)
@@ -241,9 +242,9 @@ impl ConnectionTask {
                     leave_by = Instant::now() + SHUTDOWN_FLUSH_LIMIT;
                 }
                 NextEvent::HttpDeadline(HttpDeadline::At(_)) => {
-                    // What is being made is waited for; what the peer does not take is not, by a
-                    // relay that stops.
-                    let (begun, now) = (requests.begun(), look(&requests, &handle));
+                    // A relay that stops waits for answers that are being made, but not for the
+                    // peer to read them.
+                    let (begun, now) = (requests.begun(), activity(&requests, &handle));
                     let quiet = if state == ConnectionState::Stopping {
                         !requests.are_running()
                     } else {
@@ -262,7 +263,7 @@ impl ConnectionTask {
     }
 }
 
-fn look(requests: &RequestCounters, handle: &ConnectionHandle) -> ConnectionActivity {
+fn activity(requests: &RequestCounters, handle: &ConnectionHandle) -> ConnectionActivity {
     ConnectionActivity {
         begun: requests.begun(),
         is_busy: requests.are_running() || requests.are_sending() || handle.is_blocked(),

@@ -21,7 +21,7 @@ use crate::edge::concurrency::LimitReached;
 /// The number of a slot that is kept: those of [`UnauthenticatedPeers`] begin with 1.
 const KEPT: u64 = 0;
 
-/// A limit whose unauthenticated peers make room.
+/// A limit whose unauthenticated peers make room for newcomers.
 #[derive(Debug)]
 pub(in crate::edge) struct EvictingLimit {
     per_address: usize,
@@ -35,7 +35,7 @@ pub(in crate::edge) struct EvictingLimit {
 
 #[derive(Debug, Default)]
 struct Members {
-    strangers: UnauthenticatedPeers<Arc<HangUp>>,
+    unauthenticated: UnauthenticatedPeers<Arc<HangUp>>,
     /// Slots of authenticated peers and of trusted proxies.
     kept: usize,
 }
@@ -44,13 +44,13 @@ struct Members {
 #[derive(Debug)]
 pub(in crate::edge) struct EvictableSlot {
     limit: Arc<EvictingLimit>,
-    /// Among the strangers, or [`KEPT`].
+    /// Its number among the unauthenticated, or [`KEPT`].
     number: AtomicU64,
 }
 
 impl Members {
     fn len(&self) -> usize {
-        self.strangers.len() + self.kept
+        self.unauthenticated.len() + self.kept
     }
 }
 
@@ -105,23 +105,23 @@ impl EvictingLimit {
             evicted.extend(self.evict_of_address(&mut members, ip, now)?);
         }
         while members.len() >= self.high_water()
-            && let Some(stranger) = members.strangers.evict_for(ip, now, self.eviction_age)
+            && let Some(peer) = members.unauthenticated.evict_for(ip, now, self.eviction_age)
         {
-            evicted.push(stranger);
+            evicted.push(peer);
         }
-        // UnauthenticatedPeers that are too young to be evicted leave the reserve free all the same.
-        let strangers_fill = !is_proxy && members.strangers.len() > 0;
-        let most = if strangers_fill { self.high_water() } else { self.total };
+        // Unauthenticated peers leave the reserve free even if they are too young to be evicted.
+        let is_evictable = !is_proxy && members.unauthenticated.len() > 0;
+        let most = if is_evictable { self.high_water() } else { self.total };
         let number = if members.len() >= most {
             None
         } else if is_proxy {
             members.kept += 1;
             Some(KEPT)
         } else {
-            Some(members.strangers.insert(ip, now, Arc::clone(hang_up)))
+            Some(members.unauthenticated.insert(ip, now, Arc::clone(hang_up)))
         };
         drop(members);
-        evicted.iter().for_each(|stranger| stranger.evict());
+        evicted.iter().for_each(|peer| peer.evict());
         let number = AtomicU64::new(number.ok_or(LimitReached::Total)?);
         Ok(EvictableSlot { limit: Arc::clone(self), number })
     }
@@ -133,10 +133,10 @@ impl EvictingLimit {
         ip: IpAddr,
         now: Instant,
     ) -> Result<Option<Arc<HangUp>>, LimitReached> {
-        if members.strangers.of(ip) < self.per_address {
+        if members.unauthenticated.of(ip) < self.per_address {
             return Ok(None);
         }
-        let oldest = members.strangers.evict_oldest_of(ip, now, self.eviction_age);
+        let oldest = members.unauthenticated.evict_oldest_of(ip, now, self.eviction_age);
         oldest.map(Some).ok_or(LimitReached::PerKey)
     }
 
@@ -155,10 +155,10 @@ impl EvictableSlot {
         let mut members = self.limit.members();
         let evicted = self.limit.evict_of_address(&mut members, ip, now)?;
         members.kept -= 1;
-        let number = members.strangers.insert(ip, now, Arc::clone(hang_up));
+        let number = members.unauthenticated.insert(ip, now, Arc::clone(hang_up));
         self.number.store(number, Ordering::Relaxed);
         drop(members);
-        evicted.iter().for_each(|stranger| stranger.evict());
+        evicted.iter().for_each(|peer| peer.evict());
         Ok(())
     }
 
@@ -166,7 +166,7 @@ impl EvictableSlot {
     pub(super) fn keep(&self) {
         if self.is_evictable() {
             let mut members = self.limit.members();
-            if members.strangers.remove(self.number.load(Ordering::Relaxed)).is_some() {
+            if members.unauthenticated.remove(self.number.load(Ordering::Relaxed)).is_some() {
                 members.kept += 1;
                 self.number.store(KEPT, Ordering::Relaxed);
             }
@@ -184,7 +184,7 @@ impl Drop for EvictableSlot {
         match self.number.load(Ordering::Relaxed) {
             KEPT => members.kept -= 1,
             // One that was evicted is gone already.
-            number => drop(members.strangers.remove(number)),
+            number => drop(members.unauthenticated.remove(number)),
         }
     }
 }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_oldest_stranger_is_evicted_for_a_newcomer() {
+    async fn the_oldest_unauthenticated_peer_is_evicted_for_a_newcomer() {
         let limit = EvictingLimit::new(2, 3, AGE);
         let [oldest, other, third, fourth, fifth] = peers();
         let acquire = |ip, peer| limit.acquire(ip, false, peer).unwrap();
@@ -243,18 +243,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_kept_slot_is_evicted_and_the_reserve_is_theirs() {
         let limit = EvictingLimit::with_reserve(9, 4, 1, AGE);
-        let [known, proxy, stranger, late] = peers();
+        let [known, proxy, young, late] = peers();
         let slots = [
             limit.acquire(NEAR, false, &known).unwrap(),
             limit.acquire(NEAR, true, &proxy).unwrap(),
-            limit.acquire(NEAR, false, &stranger).unwrap(),
+            limit.acquire(NEAR, false, &young).unwrap(),
         ];
         slots[0].keep();
-        // Three are taken, which is all that strangers may fill; the only stranger is too young.
+        // Three are taken, which is all that newcomers may fill; the only evictable one is too young.
         assert_eq!(limit.acquire(NEAR, false, &late).unwrap_err(), LimitReached::Total);
         tokio::time::advance(AGE).await;
         let more = limit.acquire(FAR, false, &late).unwrap();
-        assert!(stranger.is_hung_up() && !known.is_hung_up() && !proxy.is_hung_up());
+        assert!(young.is_hung_up() && !known.is_hung_up() && !proxy.is_hung_up());
         more.keep();
         let last = limit.acquire(NEAR, true, &proxy).unwrap();
         assert_eq!(limit.acquire(FAR, false, &late).unwrap_err(), LimitReached::Total);

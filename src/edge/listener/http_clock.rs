@@ -1,13 +1,13 @@
-//! When a connection that speaks HTTP has waited long enough for its peer's next request. Pure: it
-//! takes the time and what happened as arguments.
+//! Deadlines of the peer's next request on an HTTP connection. Pure: time and activity are
+//! arguments.
 //!
 //! ```text
 //!   accept ──first_by──▶ first request ─▶ answered ──idle──▶ closed
 //!                              ▲             │ first byte of the next
 //!                              └──headers────┘
 //! ```
-//! The limit of a request's headers runs from its first byte and not from the last answer: a
-//! balancer that keeps connections for a minute must find them open.
+//! The limit of a request's headers runs from its first byte and not from the last answer, so that
+//! a balancer that keeps idle connections for a minute finds them open.
 
 use std::time::Duration;
 
@@ -15,31 +15,31 @@ use tokio::time::Instant;
 
 use super::listener_refusal::ListenerRefusal;
 
-/// What the connection came to since the last look.
+/// What happened on the connection since the last check.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionActivity {
     /// Requests whose headers have arrived.
     pub(super) begun: usize,
     /// An answer is being made, or the peer is taking one.
     pub(super) is_busy: bool,
-    /// Bytes were read, of whatever meaning.
+    /// Bytes were read, whether or not they belong to a request.
     pub(super) heard: bool,
     /// Over HTTP/2 bytes need not be a request: an idle peer answers pings.
     pub(super) is_http2: bool,
 }
 
-/// What the connection must do, or when to look again.
+/// What the connection must do, or when to check again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HttpDeadline {
-    /// Nothing before this time.
+    /// Check again at this time, or at any activity.
     At(Instant),
-    /// The connection is idle: to be closed in order.
+    /// The connection is idle, and is to be closed in order.
     Idle,
-    /// The peer is late.
+    /// The peer missed a deadline.
     Late(ListenerRefusal),
 }
 
-/// The time of one connection.
+/// The deadlines of one connection.
 #[derive(Debug)]
 pub(super) struct HttpClock {
     first_by: Instant,
@@ -64,7 +64,7 @@ impl HttpClock {
         Self { first_by, headers, idle, quiet: None, again: None }
     }
 
-    pub(super) fn look(&mut self, now: Instant, seen: ConnectionActivity) -> HttpDeadline {
+    pub(super) fn check(&mut self, now: Instant, seen: ConnectionActivity) -> HttpDeadline {
         if seen.begun == 0 {
             let late = now >= self.first_by;
             return if late {
@@ -75,7 +75,7 @@ impl HttpClock {
         }
         if seen.is_busy {
             self.quiet = None;
-            // The end of an HTTP/2 stream may pass unseen, so this is looked at again in any case.
+            // The end of an HTTP/2 stream may go unnoticed, so there is a next check in any case.
             let again = self.again.filter(|again| now < *again).unwrap_or(now + self.idle);
             self.again = Some(again);
             return HttpDeadline::At(again);
@@ -83,7 +83,7 @@ impl HttpClock {
         let begun = seen.begun;
         let fresh = Pause { begun, since: now, head_since: None };
         let quiet = match self.quiet {
-            // What came until now belongs to the requests that were answered.
+            // Bytes until now belong to the requests that were answered.
             None => fresh,
             Some(quiet) if quiet.begun != begun => fresh,
             Some(quiet) if seen.heard && !seen.is_http2 => {
@@ -129,7 +129,7 @@ mod tests {
         }
 
         fn at(&mut self, ms: u64, seen: ConnectionActivity) -> HttpDeadline {
-            self.clock.look(self.began + Duration::from_millis(ms), seen)
+            self.clock.check(self.began + Duration::from_millis(ms), seen)
         }
 
         fn by(&self, ms: u64) -> HttpDeadline {

@@ -1,10 +1,10 @@
-//! The accept loop: one deadline from the TCP accept to the first request, so that neither silence
-//! nor dribbling holds a place for long, then one for each pause of a peer. `axum::serve` has none,
+//! The accept loop: one deadline from the TCP accept to the first request, so that neither a silent
+//! nor a slow peer holds a slot for long, then one for each pause of a peer. `axum::serve` has none,
 //! and hyper's own header timer runs from the last answer and for HTTP/1 alone.
 //!
 //! ```text
-//!   accept ─▶ rate, place ─▶ PROXY header ─▶ TLS ─▶ first request ─▶ next request  (http_clock)
-//!               │ no           └──────┴─────────────┴── too late, or no sense: gone
+//!   accept ─▶ rate, slot ──▶ PROXY header ─▶ TLS ─▶ first request ─▶ next request  (http_clock)
+//!               │ no           └──────┴─────────────┴── late or malformed: closed
 //!               └─▶ closed at once, before any work for it        peer takes its answer (peer)
 //! ```
 
@@ -48,10 +48,10 @@ use crate::tasks::Tasks;
 /// Connections waiting to be accepted. A thousand phones that reconnect at once must not meet a
 /// retransmission timer: 8,000 at once took 0.34 s with this, 5.5 s with 128.
 const BACKLOG: u32 = 4096;
-/// How often the door looks at itself: at its memory, and at addresses to forget.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two checks of the memory and of addresses to forget.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// What a connection may cost before it is known.
+/// What a connection may cost before its peer has authenticated.
 #[derive(Clone, Copy, Debug)]
 pub struct AcceptLimits {
     /// From the accept until the TLS handshake is done.
@@ -71,13 +71,13 @@ pub struct AcceptLimits {
     pub idle: Duration,
     /// A peer that has not authenticated takes some of its answer within this.
     pub unread: Duration,
-    /// The same for a peer that has, and for a trusted proxy.
+    /// The same for an authenticated peer, and for a trusted proxy.
     pub unread_known: Duration,
     /// A peer that has not authenticated takes all of one answer within this.
     pub answer: Duration,
-    /// Connections of one address over which nobody has authenticated.
+    /// Unauthenticated connections of one address.
     pub connections_per_ip: usize,
-    /// A younger connection of a stranger is not ended for one of a network that is as crowded.
+    /// A younger unauthenticated connection is not evicted for one of a network that is as crowded.
     pub eviction_age: Duration,
     /// Connections of the node.
     pub connections_per_node: usize,
@@ -85,7 +85,7 @@ pub struct AcceptLimits {
     pub handshakes_per_s_per_ip: u32,
     /// New connections a second of the node.
     pub handshakes_per_s_per_node: u32,
-    /// Bytes of resident memory above which nothing new is begun.
+    /// Bytes of resident memory above which requests that begin something are refused.
     pub memory: Option<u64>,
 }
 
@@ -112,22 +112,21 @@ impl Default for AcceptLimits {
     }
 }
 
-/// What the door is told at the start.
+/// What the configuration says of a listener.
 #[derive(Clone, Debug, Default)]
 pub struct ListenerSettings {
-    /// What a connection may cost.
     pub limits: AcceptLimits,
-    /// The certificate, if TLS is spoken here, and how often it is looked at again.
+    /// The certificate, if TLS ends here, and how often its files are checked for changes.
     pub tls: Option<(CertificateFiles, Duration)>,
     /// Proxies in front.
     pub trust: ProxyTrust,
-    /// Device sockets without TLS are taken from other machines.
+    /// Whether device sockets without TLS are accepted from other machines.
     pub plaintext: bool,
-    /// What counts whoever is turned away.
+    /// Counts refused and ended connections.
     pub metrics: Metrics,
 }
 
-/// The listener's side of everything: who may come in, and how. Clones are the same.
+/// Which connections are accepted, and how they are served. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Listener(Arc<ListenerInner>);
 
@@ -144,7 +143,7 @@ struct ListenerInner {
 }
 
 impl Listener {
-    /// A door that nobody has come through, and its tasks.
+    /// Loads the certificate and starts the tasks of the listener; [`serve`] accepts connections.
     ///
     /// # Errors
     /// [`CertificateError`]; then nothing runs.
@@ -171,11 +170,11 @@ impl Listener {
         let inner =
             ListenerInner { limits, tls, trust, plaintext, connections, rates, pressure, metrics };
         let listener = Self(Arc::new(inner));
-        tasks.spawn("listener", listener.clone().look(tasks.clone()));
+        tasks.spawn("listener", listener.clone().check_forever(tasks.clone()));
         Ok(listener)
     }
 
-    /// Somebody was turned away before there was a request to answer.
+    /// Counts a connection that was refused or ended before there was a request to answer.
     fn count(&self, refused: ListenerRefusal) {
         self.0.metrics.turned_away(refused.name());
     }
@@ -185,12 +184,11 @@ impl Listener {
         self.0.tls.is_some()
     }
 
-    /// What a connection may cost.
     pub(super) fn limits(&self) -> &AcceptLimits {
         &self.0.limits
     }
 
-    /// Whether there is room for something new.
+    /// Whether requests that begin something are accepted now.
     #[must_use]
     pub fn pressure(&self) -> &Pressure {
         &self.0.pressure
@@ -199,7 +197,7 @@ impl Listener {
     /// Whether a device socket may be opened by this request.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason of the refusal.
     pub(super) fn device_socket(&self, accepted: &Accepted) -> Result<(), ListenerRefusal> {
         let open = accepted.secure || self.0.plaintext || accepted.client.is_loopback();
         if !open {
@@ -208,22 +206,22 @@ impl Listener {
         if let Some(refused) = self.0.pressure.refuses() {
             return Err(refused);
         }
-        // Who connects by itself was counted when it did.
+        // A client that connects without a proxy was counted at its accept.
         if accepted.client == accepted.peer.ip().to_canonical() {
             return Ok(());
         }
         self.0.rates.socket(accepted.client)
     }
 
-    async fn look(self, tasks: Tasks) {
+    async fn check_forever(self, tasks: Tasks) {
         let stopping = tasks.stopping().clone();
-        while stopping.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+        while stopping.run_until_cancelled(tokio::time::sleep(CHECK_EVERY)).await.is_some() {
             self.0.rates.forget();
-            self.0.pressure.look();
+            self.0.pressure.check();
         }
     }
 
-    /// A place for a connection from there, before anything was read from it.
+    /// Accepts or refuses a connection from this peer before anything is read from it.
     fn admit(&self, peer: IpAddr) -> Result<Arc<ConnectionHandle>, ListenerRefusal> {
         let ListenerInner { trust, rates, connections, .. } = &*self.0;
         let is_proxy = trust.is_proxy(peer);
@@ -236,16 +234,16 @@ impl Listener {
     }
 }
 
-/// What is known of whoever asks; an extension of each request.
+/// What the listener knows of the sender of a request; an extension of each request.
 #[derive(Clone, Debug)]
 pub struct Accepted {
     /// The other end of the TCP connection: a proxy, where there is one that speaks HTTP.
     pub peer: SocketAddr,
-    /// Who asks: the peer, or whom a trusted proxy names. Limits and rules by address are about
-    /// this one.
+    /// The address of the client: the peer, or the one that a trusted proxy names. Limits and rules
+    /// by address are about this one.
     pub client: IpAddr,
-    /// Whether nobody in between can read along, as far as is known here: TLS ends here, or a
-    /// trusted proxy says that the client came by https.
+    /// Whether the connection is encrypted as far as the relay knows: TLS ends here, or a trusted
+    /// proxy says that the client uses https.
     pub secure: bool,
     /// When a device on this connection must have authenticated.
     pub auth_by: Instant,
@@ -253,13 +251,13 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// The connection, whose slot a socket keeps for as long as it lives.
+    /// The connection, whose slot a socket keeps until it ends.
     pub(super) fn handle(&self) -> &Arc<ConnectionHandle> {
         &self.handle
     }
 }
 
-/// A listener with a backlog that fits a reconnection storm.
+/// Binds with a backlog that fits a reconnection storm.
 ///
 /// # Errors
 /// The operating system's.
@@ -273,7 +271,7 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves until the tasks are asked to stop; open requests then still end.
+/// Accepts and serves connections until the tasks are asked to stop; open requests then still end.
 pub async fn serve(socket: TcpListener, router: Router, tasks: Tasks, listener: Listener) {
     let stopping = tasks.stopping().clone();
     while let Some(accepted) = stopping.run_until_cancelled(socket.accept()).await {
@@ -289,8 +287,8 @@ pub async fn serve(socket: TcpListener, router: Router, tasks: Tasks, listener: 
                 }
                 Err(refused) => listener.count(refused),
             },
-            // One connection's fault (ECONNABORTED) or the node's (EMFILE): either way the loop
-            // must live, and must not spin.
+            // Caused by one connection (ECONNABORTED) or by the node (EMFILE): in both cases the
+            // loop must go on, and must not spin.
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
                 tokio::time::sleep(listener.0.limits.accept_backoff).await;

@@ -1,10 +1,11 @@
 //! The TCP stream of one peer, below TLS and HTTP: every byte passes here, so that one mechanism
 //! covers answers, event streams and sockets, in the clear and over TLS.
 //!
-//! - A peer that takes nothing of what waits for it is hung up on: [`ConnectionHandle::unread`] after its
-//!   last byte, and a stranger [`ConnectionHandle::answer`] after the writes began to wait.
-//! - The kernel holds little that the peer has not taken, and gives up on it after
-//!   [`ConnectionHandle::kernel_limit`] (bytes that it holds are written as far as the layers above can tell).
+//! - A peer that reads nothing of what waits for it is hung up on [`ConnectionHandle::unread`] after
+//!   its last byte, and before it has authenticated [`ConnectionHandle::answer`] after the writes
+//!   began to wait.
+//! - The kernel buffers little that the peer has not read, and gives up on the peer after
+//!   [`ConnectionHandle::kernel_limit`] (for the layers above, buffered bytes are written).
 //! - [`HangUp`](super::hang_up::HangUp) ends the connection at whatever layer it is.
 
 use std::io::{self, ErrorKind, IoSlice};
@@ -25,13 +26,13 @@ use super::listener_refusal::ListenerRefusal;
 /// (`TCP_NOTSENT_LOWAT` would make it ask only after a whole segment of up to 64 KiB).
 const SEND_BUFFER: usize = 32 * 1024;
 
-/// A TCP stream with the limits of its peer, kept by the layers above for as long as it is open.
+/// A TCP stream that holds its peer to the limits; the layers above keep it until it ends.
 #[derive(Debug)]
 pub(super) struct PeerStream {
     stream: TcpStream,
     connection: Arc<ConnectionHandle>,
     stall: Option<Box<Stall>>,
-    /// The kernel waits for as long as for a peer that has authenticated.
+    /// Whether the kernel has the limit of an authenticated peer.
     is_patient: bool,
 }
 
@@ -39,7 +40,7 @@ pub(super) struct PeerStream {
 #[derive(Debug)]
 struct Stall {
     began: Instant,
-    /// The peer took something.
+    /// When the peer last took bytes.
     moved: Instant,
     timer: Pin<Box<Sleep>>,
 }
@@ -73,9 +74,9 @@ impl PeerStream {
         }
     }
 
-    /// Before any read or write: whether the connection was hung up on.
-    fn stands(&mut self, cx: &Context<'_>) -> io::Result<()> {
-        // Registered first: a hang-up after the look wakes the task.
+    /// Fails a read or write on a connection that was hung up on.
+    fn check_open(&mut self, cx: &Context<'_>) -> io::Result<()> {
+        // Registered first, so that a hang-up after the check wakes the task.
         self.connection.hang_up().driver().register(cx.waker());
         if self.connection.hang_up().is_hung_up() {
             return Err(ErrorKind::ConnectionAborted.into());
@@ -86,15 +87,15 @@ impl PeerStream {
         Ok(())
     }
 
-    /// Notices that the kernel gave up on a peer.
-    fn judged<T>(&self, done: io::Result<T>) -> io::Result<T> {
+    /// Hangs up where the kernel gave up on the peer.
+    fn hang_up_on_timeout<T>(&self, done: io::Result<T>) -> io::Result<T> {
         if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut) {
             self.connection.hang_up().hang_up(ListenerRefusal::Stalled);
         }
         done
     }
 
-    /// What a write came to, with the limits of one that waits.
+    /// The result of a write, with the limits of one that waits.
     fn wrote<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -104,7 +105,7 @@ impl PeerStream {
             if let Some(stall) = &mut self.stall {
                 stall.moved = Instant::now();
             }
-            return Poll::Ready(self.judged(done));
+            return Poll::Ready(self.hang_up_on_timeout(done));
         }
         let stall = self.stall.get_or_insert_with(|| {
             let now = Instant::now();
@@ -131,7 +132,7 @@ impl AsyncRead for PeerStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stands(cx)?;
+        self.check_open(cx)?;
         let before = buffer.filled().len();
         let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
             return Poll::Pending;
@@ -139,7 +140,7 @@ impl AsyncRead for PeerStream {
         if buffer.filled().len() > before {
             self.connection.hears();
         }
-        Poll::Ready(self.judged(read))
+        Poll::Ready(self.hang_up_on_timeout(read))
     }
 }
 
@@ -149,7 +150,7 @@ impl AsyncWrite for PeerStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.stands(cx)?;
+        self.check_open(cx)?;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.wrote(cx, written)
     }
@@ -159,7 +160,7 @@ impl AsyncWrite for PeerStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stands(cx)?;
+        self.check_open(cx)?;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.wrote(cx, written)
     }
@@ -170,7 +171,7 @@ impl AsyncWrite for PeerStream {
 
     /// The layers above flush once everything they had is written: nothing waits any more.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stands(cx)?;
+        self.check_open(cx)?;
         self.stall = None;
         self.connection.set_blocked(false);
         Pin::new(&mut self.stream).poll_flush(cx)
@@ -182,8 +183,8 @@ impl AsyncWrite for PeerStream {
 }
 
 impl Drop for PeerStream {
-    /// A reset throws away what the peer did not take; without one the kernel would go on offering
-    /// it, out of anybody's sight.
+    /// A reset discards what the peer did not read; without one the kernel would go on sending it
+    /// after the connection is gone from the limits.
     fn drop(&mut self) {
         if self.connection.hang_up().is_hung_up() {
             drop(self.stream.set_zero_linger());

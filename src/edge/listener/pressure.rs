@@ -1,5 +1,5 @@
-//! Whether the node has room for something new. Whoever begins something asks; what is under way,
-//! what only reads and what says how the node is goes on.
+//! Whether the node accepts requests that begin something. Requests that continue or read something
+//! and the health checks go on under pressure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::handle::Connections;
 use super::listener_refusal::ListenerRefusal;
 
-/// One value for everybody who asks. Clones are the same.
+/// The pressure of the node. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Pressure {
     connections: Arc<Connections>,
     memory: Arc<Memory>,
 }
 
-/// What the memory was found to be.
+/// The last check of the memory.
 #[derive(Debug)]
 struct Memory {
-    /// Bytes that are too many.
+    /// Resident bytes above which memory is short.
     limit: Option<u64>,
     short: AtomicBool,
 }
@@ -29,25 +29,25 @@ impl Pressure {
         Self { connections, memory }
     }
 
-    /// Why nothing new is begun now, if it is not.
+    /// The reason why nothing new may begin now, if there is one.
     #[must_use]
     pub fn refuses(&self) -> Option<ListenerRefusal> {
         if self.memory.short.load(Ordering::Relaxed) {
             return Some(ListenerRefusal::PressureMemory);
         }
-        // Strangers make room for each newcomer, so they are no pressure.
+        // Unauthenticated peers make room for newcomers, so they are no pressure.
         self.connections.are_short().then_some(ListenerRefusal::PressureConnections)
     }
 
-    /// Connections that are open.
+    /// Open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.open()
     }
 
-    /// Looks at the memory. It is short until a twentieth below the limit, so that it does not
-    /// turn with every request.
-    pub(super) fn look(&self) {
+    /// Checks the memory. Once short, it stays so until a twentieth below the limit, so that the
+    /// state does not change with every request.
+    pub(super) fn check(&self) {
         let (Some(limit), Some(resident)) = (self.memory.limit, resident()) else { return };
         let was = self.memory.short.load(Ordering::Relaxed);
         let short = resident > if was { limit - limit / 20 } else { limit };
@@ -63,8 +63,7 @@ impl Pressure {
     }
 }
 
-/// Bytes of this process that are in memory (`man 5 proc`); where there is no /proc, nothing is
-/// known.
+/// Resident bytes of this process (`man 5 proc`); none where there is no /proc.
 fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -103,7 +102,7 @@ mod tests {
         let mut flood = Vec::new();
         for host in 0..100 {
             let ip = IpAddr::from([192, 0, 2, host]);
-            // All of them are too young to make room for one another.
+            // All of them are too young to be evicted for one another.
             flood.extend(connections.enter(ip, false));
         }
         assert_eq!(connections.open(), 9);
@@ -119,11 +118,11 @@ mod tests {
     fn more_memory_than_allowed_is_too_much_until_there_is_enough_again() {
         let connections = connections(1, 1);
         let small = Pressure::new(Arc::clone(&connections), Some(4096));
-        small.look();
+        small.check();
         assert_eq!(small.refuses(), Some(ListenerRefusal::PressureMemory));
         let large = Pressure::new(connections, Some(1 << 50));
         large.memory.short.store(true, Ordering::Relaxed);
-        large.look();
+        large.check();
         assert_eq!(large.refuses(), None);
     }
 }

@@ -11,13 +11,13 @@ use super::listener_refusal::ListenerRefusal;
 use crate::address_prefix::subscriber;
 use crate::security::limits::KeyedRateLimit;
 
-/// Seconds' worth that may come at once of one address: a page, its app and some tries after a
-/// lost network come together, and so do the phones of a household or an office.
+/// Burst of one address, in seconds of its rate: a page, its app and some retries after a lost
+/// network connect together, and so do the phones of a household or an office.
 const BURST_OF_IP_S: u32 = 10;
-/// Seconds' worth that may come at once in all: a thousand phones that reconnect after a restart
-/// come within moments, and about as many fit into the accept queue.
+/// Burst of the node, in seconds of its rate: a thousand phones reconnect within moments after a
+/// restart, and about as many fit into the accept queue.
 const BURST_OF_NODE_S: u32 = 4;
-/// Addresses to remember before those are looked for that may be forgotten.
+/// Remembered addresses above which those that may be forgotten are searched for.
 const MANY: usize = 1024;
 
 /// New connections a second.
@@ -37,31 +37,30 @@ impl HandshakeRates {
         }
     }
 
-    /// Whether one more may connect from this address. An address that comes too often is refused
-    /// before it takes from what is everybody's.
+    /// Admits a connection of this address. An address over its own rate takes nothing from the
+    /// node's.
     pub(super) fn connection(&self, ip: IpAddr) -> Result<(), ListenerRefusal> {
         self.address(ip)?;
         self.any_connection()
     }
 
-    /// Whether one more may connect from this address, if a proxy that was counted for the node
-    /// names it.
+    /// Admits a connection of this address that a proxy made, which was counted for the node.
     pub(super) fn address(&self, ip: IpAddr) -> Result<(), ListenerRefusal> {
         self.of_ip.admit(&subscriber(ip)).map_err(|_| ListenerRefusal::HandshakesPerIp)
     }
 
-    /// Whether one more may connect, whoever it is: a proxy's connections are many people's.
+    /// Admits a connection by the node's rate alone: a proxy's connections are of many clients.
     pub(super) fn any_connection(&self) -> Result<(), ListenerRefusal> {
         self.of_node.admit(&()).map_err(|_| ListenerRefusal::HandshakesPerNode)
     }
 
-    /// Whether a client whose connections a proxy makes may open one more device socket.
+    /// Admits a device socket of a client behind a proxy.
     pub(super) fn socket(&self, client: IpAddr) -> Result<(), ListenerRefusal> {
         self.of_client.admit(&subscriber(client)).map_err(|_| ListenerRefusal::SocketsPerClient)
     }
 
-    /// Forgets addresses that have not come for a while. Called every second, this bounds what is
-    /// remembered by those who came within [`BURST_OF_IP_S`].
+    /// Forgets addresses that have not connected for a while. Called every second, this bounds the
+    /// remembered addresses to those of the last [`BURST_OF_IP_S`].
     pub(super) fn forget(&self) {
         for limiter in [&self.of_ip, &self.of_client] {
             if limiter.len() > MANY {

@@ -1,8 +1,8 @@
 //! The requests of one connection, and the answers that its peer takes.
 //!
-//! Over HTTP/1.1 an answer waits for its peer in the stream below ([`super::peer`]). Over HTTP/2 it
+//! Over HTTP/1.1 an answer waits for its peer in the TCP stream ([`super::peer`]). Over HTTP/2 it
 //! may wait above that, for the stream's window (RFC 9113 section 5.2), while nothing waits to be
-//! written: so there each stream has a watch of its own.
+//! written, so each HTTP/2 stream has a timer.
 
 use std::cell::Cell;
 use std::pin::{Pin, pin};
@@ -25,7 +25,7 @@ use crate::tasks::Tasks;
 /// a byte, so with 64 streams this bounds what one connection holds at 256 KiB.
 pub(super) const PIECE: usize = 4 * 1024;
 
-/// RequestCounters of one connection.
+/// Counts the requests of one connection.
 #[derive(Debug, Default)]
 pub(super) struct RequestCounters {
     begun: AtomicUsize,
@@ -69,12 +69,12 @@ impl AnswerGuard {
         Self { requests: Arc::clone(requests), is_sent: false }
     }
 
-    /// The answer is made; what is left is to send it.
+    /// Turns the guard into one of an answer that is being sent.
     pub(super) fn sends(mut self, body: Body) -> AnswerBody {
         self.requests.sending.fetch_add(1, Ordering::Relaxed);
         self.requests.running.fetch_sub(1, Ordering::Relaxed);
         self.is_sent = true;
-        // A stream of events has no end by which it must be taken.
+        // A stream of events has no end, so it has no deadline either.
         if !body.is_end_stream() && body.size_hint().exact().is_some() {
             of_stream(|stream| stream.began.set(Some(Instant::now())));
         }
@@ -94,12 +94,12 @@ impl Drop for AnswerGuard {
     }
 }
 
-/// An answer's body, which shows what of it was taken.
+/// An answer's body, which records what of it was sent.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     body: Body,
     in_pieces: bool,
-    /// Of the last frame.
+    /// The unsent part of the last frame.
     rest: Bytes,
     _answering: AnswerGuard,
 }
@@ -171,7 +171,7 @@ struct StreamProgress {
     handed: Cell<Option<Instant>>,
 }
 
-/// Over HTTP/1.1 there is none.
+/// Changes the progress of the HTTP/2 stream that runs; over HTTP/1.1 there is none.
 fn of_stream(change: impl FnOnce(&StreamProgress)) {
     let _ = STREAM.try_with(change);
 }
@@ -202,8 +202,8 @@ where
     }
 }
 
-/// Runs a stream until its answer is taken, or resets it: other streams of the connection may be
-/// those of other clients, if the peer is a proxy. A stranger is hung up on as a whole.
+/// Runs a stream until its answer is sent, or resets it: other streams of the connection may belong
+/// to other clients, if the peer is a proxy. An unauthenticated peer loses its whole connection.
 async fn watched(stream: impl Future, connection: Arc<ConnectionHandle>) {
     let mut stream = pin!(stream);
     let mut timer = pin!(sleep(Duration::ZERO));

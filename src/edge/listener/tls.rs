@@ -1,10 +1,10 @@
-//! TLS on the relay's own listener: a pair of files, looked at again while it serves.
+//! TLS on the relay's own listener: a certificate and its key, read again when their files change.
 //!
 //! ```text
 //!   every interval, SIGHUP ──▶ changed? ──▶ load: readable, fits, in time ──▶ new handshakes get it
-//!                                                     └── no: a line at error, the old pair stays
+//!                                                     └── no: a line at error, the old one stays
 //! ```
-//! Connections that stand keep what they agreed upon. Knows nothing of HTTP.
+//! Established connections keep their certificate. Knows nothing of HTTP.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,64 +24,43 @@ use tokio_rustls::rustls::{Error, InconsistentKeys, ServerConfig};
 use crate::ports::Clock;
 use crate::tasks::Tasks;
 
-/// Where the pair lies.
+/// The files of a certificate.
 #[derive(Clone, Debug)]
 pub struct CertificateFiles {
-    /// PEM: the certificate and those that lead to its root.
+    /// PEM: the certificate and its chain.
     pub cert: PathBuf,
     /// PEM: its private key.
     pub key: PathBuf,
 }
 
-/// Why a pair cannot serve.
+/// Why a certificate cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// A file cannot be read, or is no PEM.
     #[error("{} cannot be read: {reason}", path.display())]
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// What the system or the parser says.
-        reason: String,
-    },
-    /// The certificate makes no sense.
+    Unreadable { path: PathBuf, reason: String },
+    /// The certificate cannot be parsed.
     #[error("{} holds no certificate that can be used: {reason}", path.display())]
-    Certificate {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The key is of a kind that nothing here signs with.
+    Certificate { path: PathBuf, reason: String },
+    /// The key is of an unsupported kind.
     #[error("{} holds no key that can be used", path.display())]
-    Key {
-        /// Which.
-        path: PathBuf,
-    },
+    Key { path: PathBuf },
     /// The certificate is for another key.
     #[error("the key in {} is not that of the certificate", path.display())]
-    Mismatch {
-        /// The key's.
-        path: PathBuf,
-    },
-    /// The certificate's time is over, or has not come.
+    Mismatch { path: PathBuf },
+    /// The certificate has expired, or is not valid yet.
     #[error("the certificate in {} is not valid now: {reason}", path.display())]
-    Time {
-        /// Which.
-        path: PathBuf,
-        /// Since when, or from when.
-        reason: String,
-    },
-    /// There is no randomness or no TLS to be had.
+    Time { path: PathBuf, reason: String },
+    /// The cryptographic library failed.
     #[error("TLS cannot be had: {0}")]
     Tls(#[from] Error),
 }
 
-/// A pair that fits and is in time.
+/// A certificate that matches its key and is valid now.
 #[derive(Debug)]
 pub struct Certificate {
     key: CertifiedKey,
-    /// Seconds of Unix time.
+    /// In seconds of Unix time.
     ends_at: i64,
 }
 
@@ -120,7 +99,7 @@ impl Certificate {
         Ok(Self { key, ends_at })
     }
 
-    /// Whole days until its time is over.
+    /// Whole days until it expires.
     #[must_use]
     pub fn days_left(&self, now: UnixMillis) -> i64 {
         (self.ends_at - i64::try_from(now.0 / 1000).unwrap_or(i64::MAX)) / (24 * 60 * 60)
@@ -149,15 +128,15 @@ fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> 
         .collect()
 }
 
-/// What the files looked like; another look means that they may have changed.
+/// Modification time and size of both files; a difference means that they may have changed.
 type FileStamps = [Option<(SystemTime, u64)>; 2];
 
-/// The listener's TLS.
+/// The TLS configuration in use.
 #[derive(Debug)]
 pub(super) struct Tls {
     files: CertificateFiles,
     current: ArcSwap<ServerConfig>,
-    /// Kept over all pairs: a phone resumes with a ticket of before.
+    /// Kept when the certificate changes, so that a phone resumes with an earlier ticket.
     tickets: Arc<dyn ProducesTickets>,
 }
 
@@ -172,7 +151,7 @@ impl Tls {
         TlsAcceptor::from(self.current.load_full())
     }
 
-    /// Looks at the files until the tasks stop.
+    /// Loads the files again when they change or on SIGHUP, until the tasks stop.
     pub(super) async fn watch(
         self: Arc<Self>,
         every: Duration,
@@ -181,16 +160,16 @@ impl Tls {
     ) {
         let stopping = tasks.stopping().clone();
         let mut signal = reload_signal();
-        let mut seen = self.look();
+        let mut seen = self.stamps();
         loop {
-            let told = tokio::select! {
+            let requested = tokio::select! {
                 () = stopping.cancelled() => return,
                 () = reload_requested(&mut signal) => true,
                 () = tokio::time::sleep(every) => false,
             };
-            let look = self.look();
-            if told || look != seen {
-                seen = look;
+            let stamps = self.stamps();
+            if requested || stamps != seen {
+                seen = stamps;
                 self.reload(clock.now());
             }
         }
@@ -210,7 +189,7 @@ impl Tls {
         }
     }
 
-    fn look(&self) -> FileStamps {
+    fn stamps(&self) -> FileStamps {
         [&self.files.cert, &self.files.key].map(|path| {
             let found = std::fs::metadata(path).ok()?;
             Some((found.modified().ok()?, found.len()))

@@ -1,9 +1,9 @@
-//! Peers that have not authenticated, by network and by age, and which of them makes room.
+//! Peers that have not authenticated, by network and by age, and which of them is evicted.
 //!
 //! ```text
 //!   all ─▶ /24 or /48 ─▶ address or /56 ─▶ address or /64      at each level the most crowded
 //! ```
-//! The most crowded network gives up its oldest peer, so that an attacker displaces itself: a
+//! The oldest peer of the most crowded network is evicted, so that an attacker evicts itself: a
 //! newcomer from elsewhere always finds room, and a peer that is quick to authenticate is never
 //! the oldest. Pure: no clock, no lock, and nothing of what a peer is.
 
@@ -156,53 +156,50 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_oldest_of_the_most_crowded_network_makes_room() {
-        let mut strangers = UnauthenticatedPeers::default();
+        let mut peers = UnauthenticatedPeers::default();
         let now = Instant::now();
         // One of 198.51.100.0/24, and of 192.0.2.0/24 three by two addresses.
         for address in ["198.51.100.1", "192.0.2.1", "192.0.2.2", "192.0.2.2"] {
-            strangers.insert(ip(address), now, address);
+            peers.insert(ip(address), now, address);
         }
-        assert_eq!(strangers.evict_for(ip("203.0.113.1"), now, AGE), Some("192.0.2.2"));
+        assert_eq!(peers.evict_for(ip("203.0.113.1"), now, AGE), Some("192.0.2.2"));
         // Two against one: with the newcomer 198.51.100.0/24 would be as crowded.
-        assert_eq!(strangers.evict_for(ip("198.51.100.2"), now, AGE), None);
-        assert_eq!(strangers.evict_for(ip("198.51.100.2"), now + AGE, AGE), Some("192.0.2.1"));
-        assert_eq!((strangers.len(), strangers.of(ip("192.0.2.2"))), (2, 1));
+        assert_eq!(peers.evict_for(ip("198.51.100.2"), now, AGE), None);
+        assert_eq!(peers.evict_for(ip("198.51.100.2"), now + AGE, AGE), Some("192.0.2.1"));
+        assert_eq!((peers.len(), peers.of(ip("192.0.2.2"))), (2, 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn ipv6_networks_count_by_their_48_56_and_64() {
-        let mut strangers = UnauthenticatedPeers::default();
+        let mut peers = UnauthenticatedPeers::default();
         let now = Instant::now();
         for address in
             ["2001:db8:1::1", "2001:db8:2:100::1", "2001:db8:2:201::1", "2001:db8:2:202::"]
         {
-            strangers.insert(ip(address), now, address);
+            peers.insert(ip(address), now, address);
         }
         let newcomer = ip("2001:db8:3::1");
-        assert_eq!(strangers.evict_for(newcomer, now, AGE), Some("2001:db8:2:201::1"));
-        assert_eq!(strangers.of(ip("2001:db8:2:202:ffff::9")), 1, "one /64 is one address");
+        assert_eq!(peers.evict_for(newcomer, now, AGE), Some("2001:db8:2:201::1"));
+        assert_eq!(peers.of(ip("2001:db8:2:202:ffff::9")), 1, "one /64 is one address");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_address_gives_up_its_own_oldest_once_that_is_of_age() {
-        let mut strangers = UnauthenticatedPeers::default();
+        let mut peers = UnauthenticatedPeers::default();
         let (here, now) = (ip("192.0.2.1"), Instant::now());
-        let first = strangers.insert(here, now, 1);
-        strangers.insert(here, now + AGE, 2);
-        assert_eq!(
-            strangers.evict_oldest_of(here, now + AGE - Duration::from_millis(1), AGE),
-            None
-        );
-        assert_eq!(strangers.evict_oldest_of(here, now + AGE, AGE), Some(1));
-        assert_eq!(strangers.remove(first), None, "it is gone already");
-        assert_eq!(strangers.evict_oldest_of(here, now + AGE, AGE), None, "the other one is new");
+        let first = peers.insert(here, now, 1);
+        peers.insert(here, now + AGE, 2);
+        assert_eq!(peers.evict_oldest_of(here, now + AGE - Duration::from_millis(1), AGE), None);
+        assert_eq!(peers.evict_oldest_of(here, now + AGE, AGE), Some(1));
+        assert_eq!(peers.remove(first), None, "it is gone already");
+        assert_eq!(peers.evict_oldest_of(here, now + AGE, AGE), None, "the other one is new");
     }
 
-    /// 2,000 strangers of 105 addresses that come again as fast as the node lets them in, and 77
+    /// 2,000 peers of 105 addresses that come again as fast as the node lets them in, and 77
     /// phones, each of which needs half a second to authenticate.
     #[tokio::test(start_paused = true)]
     async fn a_crowd_of_a_hundred_addresses_displaces_itself_and_no_phone() {
-        let mut strangers = UnauthenticatedPeers::default();
+        let mut peers = UnauthenticatedPeers::default();
         let began = Instant::now();
         let mut crowd = (0_u32..).map(|number| {
             let number = number % 105;
@@ -217,19 +214,18 @@ mod tests {
         for tick in 0_u32..4_000 {
             let now = began + Duration::from_millis(u64::from(tick));
             let attacker = crowd.next().unwrap();
-            if strangers.len() < 2_000 || strangers.evict_for(attacker, now, AGE).is_some() {
-                strangers.insert(attacker, now, false);
+            if peers.len() < 2_000 || peers.evict_for(attacker, now, AGE).is_some() {
+                peers.insert(attacker, now, false);
             }
             if tick >= 2_000 && phones.len() < 77 && tick % 13 == 0 {
                 let phone = IpAddr::from([100, 64, u8::try_from(phones.len()).unwrap(), 1]);
-                let room =
-                    strangers.len() < 2_000 || strangers.evict_for(phone, now, AGE).is_some();
+                let room = peers.len() < 2_000 || peers.evict_for(phone, now, AGE).is_some();
                 assert!(room, "phone {} finds no place", phones.len());
-                phones.push((strangers.insert(phone, now, true), now));
+                phones.push((peers.insert(phone, now, true), now));
             }
             for (phone, since) in &phones {
                 if *since + Duration::from_millis(500) == now {
-                    assert_eq!(strangers.remove(*phone), Some(true), "it lost its place");
+                    assert_eq!(peers.remove(*phone), Some(true), "it lost its place");
                 }
             }
         }
@@ -238,14 +234,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_kept_of_those_who_left() {
-        let mut strangers = UnauthenticatedPeers::default();
+        let mut peers = UnauthenticatedPeers::default();
         let now = Instant::now();
         let numbers: Vec<_> = ["192.0.2.1", "192.0.2.9", "2001:db8::1"]
-            .map(|address| strangers.insert(ip(address), now, ()))
+            .map(|address| peers.insert(ip(address), now, ()))
             .into();
         for number in numbers {
-            strangers.remove(number);
+            peers.remove(number);
         }
-        assert!(strangers.all.within.is_empty() && strangers.all.ranks.is_empty());
+        assert!(peers.all.within.is_empty() && peers.all.ranks.is_empty());
     }
 }

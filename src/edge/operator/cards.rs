@@ -1,5 +1,4 @@
-//! The operator's side of cards: which a user has, removing a lost one, and removing all that a
-//! user has.
+//! A user's cards as the operator manages them: list, and remove a lost one.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The operator's side of initiators: making them, their keys, where they call from and which pages
-//! are theirs. What a key may do is not decided here.
+//! Initiators as the operator manages them: their keys, the networks that they call from and their
+//! pages.
 
 use std::fmt;
 use std::sync::Arc;
@@ -63,9 +63,7 @@ pub struct RotateKey {
 /// A client as the operator sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClientEntry {
-    /// The client.
     pub client_id: ClientId,
-    /// Its name.
     pub name: PlainText<64>,
     /// What it may do.
     pub scopes: Vec<Scope>,
@@ -74,8 +72,8 @@ pub struct ClientEntry {
     /// Whether a code alone finds its ceremonies.
     #[serde(default = "yes")]
     pub code_alone: bool,
-    /// Whether its word on how it knew a user is believed although it has no scope for it: it was
-    /// made by an earlier version, and the operator has not decided yet.
+    /// Whether its `prior_auth` is believed although it has no scope for it: it was made by an
+    /// earlier version, and the operator has not decided yet.
     #[serde(default)]
     pub prior_auth_undecided: bool,
     /// When it was made (RFC 3339).
@@ -119,9 +117,8 @@ impl ClientEntry {
 /// The answer to `POST /clients` and `POST /clients/{id}/keys`.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct NewKey {
-    /// Whose.
     pub client_id: ClientId,
-    /// The API key: the one time that it is seen. None where the client has a key pair of its own.
+    /// The API key, shown this once. None where the client has a key pair of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The name of its public key.
@@ -163,7 +160,6 @@ impl From<&PublicKey> for PublicKeyEntry {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RemovePublicKey {
-    /// Which.
     pub kid: PlainText<128>,
 }
 

@@ -1,5 +1,5 @@
-//! The operator's side of phones: which a user has, and revoking one, say when it is lost and no
-//! backend is at hand. A phone is paired by its person, never here.
+//! A user's phones as the operator manages them: list, and revoke one that is lost while no backend
+//! is at hand. A phone is paired by its user, never here.
 
 use std::sync::Arc;
 
@@ -20,7 +20,6 @@ use crate::rfc3339;
 /// A device as the operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceEntry {
-    /// The device.
     pub device_id: DeviceId,
     /// Its name, if it has one.
     pub name: Option<PlainText<64>>,
@@ -32,7 +31,7 @@ pub struct DeviceEntry {
     pub online: Option<bool>,
 }
 
-/// Whose devices or cards.
+/// The query of operations on a user's devices, cards or prompts.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UserQuery {

@@ -1,4 +1,4 @@
-//! What only the operator of this machine may do: make and remove initiators, mint pairing tokens,
+//! What only the operator of this machine may do: create and remove initiators, open pairings,
 //! revoke phones, remove cards, unlock and remove users.
 //!
 //! Served on a Unix socket that only the relay's own user can open ([`socket`]), so
@@ -38,16 +38,14 @@ use crate::edge::problem_response::ProblemResponse;
 use crate::relay::Relay;
 use crate::security::clients::Clients;
 
-/// The header with the operator's name, which is the caller's own word: that the caller may open the
-/// socket is all that is known.
+/// The header with the operator's name, which is not verified: the only proof is that the caller may
+/// open the socket.
 pub const OPERATOR: &str = "x-operator";
 
-/// What the administration works on.
+/// The state of the administration.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// The relying party.
     pub tenant: TenantId,
-    /// What is done here.
     pub app: App,
     /// The relay that runs, if one does.
     pub relay: Option<Relay>,
@@ -59,7 +57,7 @@ impl Admin {
     }
 }
 
-/// Who asks, by the name that the request gives.
+/// The operator who calls, by the name in the request.
 pub(super) struct Operator(pub(super) Actor);
 
 impl FromRequestParts<Arc<Admin>> for Operator {

@@ -1,5 +1,5 @@
-//! The operator's side of users: what holds their prompts back, lifting it, and parting a name from
-//! the person who had it.
+//! Users as the operator manages them: what suppresses their prompts, lifting that, and removing a
+//! user so that the name can be given to another person.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub struct UserEntry {
     pub cards: Option<usize>,
 }
 
-/// UserQuery prompts a lane has.
+/// The prompts that a lane counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LaneKind {
@@ -82,7 +82,7 @@ impl From<LaneState> for LaneEntry {
     }
 }
 
-/// Why no code of a phone is looked at.
+/// Why the codes of a phone are not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CodesBlocked {
@@ -105,7 +105,7 @@ pub struct PhoneEntry {
     pub wrong_codes_today: usize,
     /// How many a day may have.
     pub wrong_codes_per_day: usize,
-    /// Why no code of it is looked at.
+    /// Why its codes are not accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<CodesBlocked>,
 }

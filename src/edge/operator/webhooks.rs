@@ -1,5 +1,5 @@
 //! Webhooks as the operator manages them: endpoints of any client, on any host that the address
-//! rules let pass.
+//! rules allow.
 
 use std::sync::Arc;
 
@@ -25,16 +25,13 @@ use crate::ports::Registrar;
 /// An endpoint as the operator sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WebhookEntry {
-    /// Whose.
     pub client_id: ClientId,
     /// Whether the operator registered it.
     pub by_operator: bool,
-    /// The endpoint.
     #[serde(flatten)]
     pub webhook: WebhookView,
 }
 
-/// The paths of webhooks.
 pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new()
         .route("/webhooks", get(list))

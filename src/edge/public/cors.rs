@@ -1,5 +1,5 @@
-//! What the `Origin` of a request allows: which page may watch which ceremony, and the CORS answers
-//! (Fetch standard, section 3.2) that let its browser hand it what it watches.
+//! CORS (Fetch standard, section 3.2): which pages may call which paths, and what their scripts may
+//! read of the answers.
 //!
 //! ```text
 //!   no Origin            a backend or an app: the credential alone decides
@@ -27,19 +27,19 @@ use crate::schema::operations::{Access, Operation, Route};
 /// Seconds for which a browser may remember a preflight.
 const REMEMBERED_S: u64 = 600;
 
-/// What a page may do at a path.
+/// What pages may do at a path.
 #[derive(Clone, Copy)]
 struct CorsRule {
     /// The method that a preflight allows.
     method: &'static str,
-    /// What a page's request may carry beside the plain headers.
+    /// Headers that a page's request may have beside the safelisted ones.
     headers: &'static str,
-    /// What a page's script may read of an answer beside the plain headers.
+    /// Headers that a page's script may read beside the safelisted ones.
     readable: &'static str,
     pages: PagesOf,
 }
 
-/// Whose pages may call at a path.
+/// The owners of the pages that may call a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PagesOf {
     /// The relying party: the interface of a FIDO2 server ties two calls by a cookie.
@@ -78,8 +78,8 @@ impl CorsRule {
 
 /// Answers preflights where pages may call, and names the page's origin in their answers.
 ///
-/// Refusals are named too where some client lists the page, so that a page reads "this ticket is
-/// void" and not a failure of the network. What a refusal says is no secret.
+/// Refusals name it too where some client lists the page, so that a page reads "this ticket is void"
+/// and not a failure of the network. The text of a refusal is no secret.
 pub(super) async fn cors(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     let Some(rule) = CorsRule::of(&edge, &request) else { return next.run(request).await };
     let origins = request.headers().get_all(header::ORIGIN).into_iter().cloned();
@@ -99,7 +99,7 @@ pub(super) async fn cors(State(edge): State<Edge>, request: Request, next: Next)
         (true, Ok(false)) => ProblemResponse::from(ProblemCode::OriginNotAllowed).into_response(),
         (true, Err(error)) => ProblemResponse::from(error.clone()).into_response(),
     };
-    // Also on what is given without an origin: a page would be answered otherwise.
+    // Also on answers to requests without an origin: a page would get another one.
     let varies = response.status().is_success() || !origins.is_empty();
     let headers = response.headers_mut();
     if varies {
@@ -120,15 +120,14 @@ pub(super) async fn cors(State(edge): State<Edge>, request: Request, next: Next)
 }
 
 fn allowed(rule: CorsRule) -> Response {
-    let told: [(HeaderName, HeaderValue); 3] = [
+    let headers: [(HeaderName, HeaderValue); 3] = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(rule.method)),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(rule.headers)),
         (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(REMEMBERED_S)),
     ];
-    (StatusCode::NO_CONTENT, axum::response::AppendHeaders(told)).into_response()
+    (StatusCode::NO_CONTENT, axum::response::AppendHeaders(headers)).into_response()
 }
 
-/// Whether it is a page of the relying party itself.
 fn is_own_page(edge: &Edge, origin: &HeaderValue) -> bool {
     edge.settings().tenant_origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes())
 }

@@ -12,8 +12,7 @@ use crate::edge::listener;
 use crate::schema::operations::{Operation, Route};
 use crate::security::refusals::RefusalKind;
 
-/// What a refusal is to the audit log, by the path template, the operation and the problem that
-/// answers it.
+/// The kind of a refusal in the audit log, by path template, operation and problem.
 fn refused(path: &str, operation: Option<Operation>, problem: ProblemCode) -> Option<RefusalKind> {
     let names_something = path.contains("{id}");
     if problem == ProblemCode::Unauthorized {
@@ -32,7 +31,7 @@ fn refused(path: &str, operation: Option<Operation>, problem: ProblemCode) -> Op
     }
 }
 
-/// Counts an answer by its path template: what a stranger writes into a path never becomes a label.
+/// Counts an answer by its path template: the text of a path never becomes a label.
 /// Handlers find the [`Route`] that they serve in the request's extensions.
 pub(super) async fn counted(
     State(edge): State<Edge>,

@@ -3,8 +3,8 @@
 //! ```text
 //!   routes ──▶ http, watch, device_socket ──▶ extract, websocket ──▶ state
 //! ```
-//! The arrows are the only direction of use: [`routes`] alone names handlers, and what two kinds of
-//! handlers need is an extractor or a WebSocket part.
+//! The arrows are the only direction of use: `routes` alone names handlers, and what two kinds of
+//! handlers share is in `extract` or `websocket`.
 
 mod cors;
 mod count_answers;

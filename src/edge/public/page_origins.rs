@@ -24,7 +24,7 @@ impl PageOrigins {
         now: UnixMillis,
     ) -> Result<Arc<BTreeSet<String>>, StoreError> {
         if let Some((at, origins)) = self.remembered() {
-            // A clock that was set back must not keep what it saw for longer.
+            // A clock that was set back must not extend the time.
             if at <= now && now.millis_since(at) < LISTED_FOR_MS {
                 return Ok(origins);
             }

@@ -1,5 +1,5 @@
-//! The admin listener: what watches a node asks here, and finds nothing else. It is a listener of
-//! its own, so that no route to the public one leads to the figures.
+//! The admin listener: metrics and health for the monitoring of a node. It is a separate listener,
+//! so that no route of the public one leads to the metrics.
 
 use axum::Router;
 use axum::extract::State;

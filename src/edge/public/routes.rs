@@ -17,7 +17,8 @@ use super::{Edge, cors, count_answers, device_socket, watch};
 use crate::edge::problem_response::ProblemResponse;
 use crate::schema::operations::{Method, Operation, ROUTES, Route};
 
-/// What begins something new. Device sockets do too, and ask the listener for themselves.
+/// Operations that begin something, which a node under pressure refuses. Device sockets do too, and
+/// ask the listener themselves.
 const BEGINNINGS: [Operation; 7] = [
     Operation::OpenCeremony,
     Operation::OpenPairing,
@@ -28,8 +29,8 @@ const BEGINNINGS: [Operation; 7] = [
     Operation::BeginAuthenticationAlias,
 ];
 
-/// For a year, and for this host alone: others of the domain are not the relay's to bind (RFC 6797
-/// section 6.1). Not sent where TLS ends at a proxy: the policy is then the proxy's.
+/// For a year, and for this host alone: subdomains are not the relay's (RFC 6797 section 6.1). Not
+/// sent where TLS ends at a proxy: the policy is then the proxy's.
 const YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// The router of the public listener.
@@ -136,7 +137,7 @@ pub(super) async fn method_not_allowed() -> ProblemResponse {
     ProblemCode::MethodNotAllowed.into()
 }
 
-/// Begins something new only where there is room for it.
+/// Refuses [`BEGINNINGS`] while the node is under pressure.
 async fn refuse_under_pressure(
     State(edge): State<Edge>,
     request: Request,
@@ -150,7 +151,7 @@ async fn refuse_under_pressure(
     Ok(next.run(request).await)
 }
 
-/// No answer of the relay is to be cached, guessed at or framed.
+/// Forbids caching, unless the handler allows it, and guessing the type of an answer.
 pub(super) async fn plain_answers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

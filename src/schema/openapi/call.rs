@@ -1,4 +1,4 @@
-//! One call, described: a chain of what it asks for and of all that it may answer.
+//! The description of one operation: a chain of its parameters and of all its answers.
 
 use std::collections::BTreeMap;
 
@@ -113,7 +113,7 @@ impl Call<'_> {
         self.segment_of(name, schema)
     }
 
-    /// The same without a type of ours.
+    /// The same without a type of `proto`.
     pub(super) fn segment_of(mut self, name: &str, schema: Value) -> Self {
         self.parameters.push(json!({
             "name": name, "in": "path", "required": true, "schema": schema,
@@ -143,8 +143,8 @@ impl Call<'_> {
         self
     }
 
-    /// A body that the relay reads as `T`. An example that is none is left out, and the tests miss
-    /// it.
+    /// A body that the relay reads as `T`. An example that is not of this type becomes `null`, which
+    /// fails a test.
     pub(super) fn takes<T>(mut self, examples: &[(&str, Value)]) -> Self
     where
         T: JsonSchema + Serialize + DeserializeOwned,
@@ -156,7 +156,7 @@ impl Call<'_> {
         self.takes_as("application/json", schema, &examples)
     }
 
-    /// A body of another media type or without a type of ours.
+    /// A body of another media type or without a type of `proto`.
     pub(super) fn takes_as(
         mut self,
         media_type: &str,
@@ -179,7 +179,7 @@ impl Call<'_> {
         self.gives_as(status, about, "application/json", schema, &examples)
     }
 
-    /// An answer of another media type or without a type of ours.
+    /// An answer of another media type or without a type of `proto`.
     pub(super) fn gives_as(
         mut self,
         status: u16,
@@ -245,14 +245,14 @@ impl Call<'_> {
         if !parameters.is_empty() {
             said.insert("parameters".into(), parameters.into());
         }
-        let responses = responses.into_iter().map(|(status, told)| (status.to_string(), told));
+        let responses = responses.into_iter().map(|(status, answer)| (status.to_string(), answer));
         said.insert("responses".into(), Value::Object(responses.collect()));
         let calls = draft.paths.entry(route.path).or_insert_with(|| json!({}));
         calls[route.method.as_str().to_lowercase()] = said.into();
     }
 }
 
-/// The value as the type says it, or nothing if it is none of that type.
+/// The example as the type writes it, or `null` if it is not of that type.
 fn real<T: Serialize + DeserializeOwned>(example: &Value) -> Value {
     let real = serde_json::from_value::<T>(example.clone()).and_then(serde_json::to_value);
     real.unwrap_or_default()
@@ -270,12 +270,11 @@ fn header(about: &str, schema: Value, always: bool) -> Value {
     json!({ "description": about, "required": always, "schema": schema })
 }
 
-/// The one text that there is.
+/// The schema of a constant.
 pub(super) fn constant(text: &str) -> Value {
     json!({ "type": "string", "enum": [text] })
 }
 
-/// A problem as it is answered.
 fn example(code: ProblemCode) -> Problem {
     let problem = Problem::new(code);
     if code == ProblemCode::InvalidRequest {
@@ -287,8 +286,8 @@ fn example(code: ProblemCode) -> Problem {
     }
 }
 
-/// The answer of a status with these codes: they are the names of the examples. In the schema they
-/// would be one of their own for each answer, which generators make a class of, or fail on.
+/// The answer of a status with these codes, which are the names of its examples. A schema for each
+/// set of codes would become a class in generated clients, or make generators fail.
 fn problem(schema: &Value, status: u16, codes: &[ProblemCode]) -> Value {
     let about: Vec<_> = codes.iter().map(|code| code.title()).collect();
     let mut examples = Map::new();

@@ -1,5 +1,5 @@
-//! The FIDO2 server's own REST interface, as far as the relay knows it: the vendor's, in which more
-//! members may be than are said here.
+//! The FIDO2 server's own REST interface, as far as the relay knows it: the vendor's messages may
+//! have more members than are described here.
 
 use fido_relay_proto::ProblemCode::{self, NotFound, TooLarge, UnsupportedMediaType};
 use fido_relay_proto::Username;

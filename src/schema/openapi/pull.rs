@@ -14,7 +14,7 @@ use super::examples::CEREMONY;
 use crate::schema::operations::Operation;
 
 const JSON: &str = "application/json";
-/// Of every call here, said at the first.
+/// Holds for every operation here, and is described at the first.
 const PROOF: &str = "Each request carries a proof of its own (`Authorization: DPoP …`), over the \
 `DPoP-Nonce` of the answer before. Whatever is wrong with it, the answer is the same 401 with a \
 nonce: repeat once. Every answer has a `DPoP-Nonce`, refusals too.";

@@ -1,5 +1,5 @@
-//! One socket, one task, one loop: leaving, reading, writing, heartbeat, in this order. What to do
-//! about anything is the session's to say; this file only does it.
+//! One socket, one task, one loop: leaving, reading, writing, heartbeat, in this order. The session
+//! decides, and the loop does what it says.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use crate::security::{device_proof, random};
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// The same before the device is known.
 const CLOSE_LIMIT_OF_STRANGER: Duration = Duration::from_millis(500);
-/// The buffer that an idle phone costs: the library's default is 128 KiB. It grows for a longer frame.
+/// The read buffer of an idle phone: the library's default is 128 KiB. It grows for a longer frame.
 const READ_BUFFER: usize = 256;
 /// Reconnections after a shutdown spread over this many milliseconds.
 const GOAWAY_SPREAD_MS: u64 = 5_000;
@@ -42,8 +42,8 @@ const LONGEST_SLEEP_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Runs an upgraded socket to its end.
 ///
-/// The task of an idle phone is as large as the largest thing it ever does, unless that has a
-/// room of its own: whatever comes before the long wait, interrupts it or comes after it is boxed.
+/// The task of an idle phone is as large as the largest future in it, so the futures before, within
+/// and after the long wait are boxed.
 pub(super) async fn run(edge: Edge, upgrade: OnUpgrade, accepted: Accepted, slot: EvictableSlot) {
     let Some(mut socket) = Box::pin(open(edge, upgrade, accepted, slot)).await else { return };
     let reason = socket.until_closed().await;
@@ -102,7 +102,7 @@ struct DeviceConnection {
     /// The session's time zero.
     epoch: Instant,
     connection: Option<Arc<Connection>>,
-    /// Where the phone is.
+    /// The phone's.
     address: IpAddr,
     /// Among unauthenticated device sockets, until the device has authenticated.
     slot: Option<EvictableSlot>,
@@ -123,7 +123,7 @@ impl DeviceConnection {
     async fn until_closed(&mut self) -> CloseReason {
         let tasks = self.edge.relay().dependencies().tasks.clone();
         let (draining, stopping) = (tasks.draining(), tasks.stopping());
-        let mut told = false;
+        let mut gone_away = false;
         loop {
             let wakes_in = sleep_until_deadline(self.now(), self.session.wakes_at());
             let connection = self.connection.clone();
@@ -136,16 +136,16 @@ impl DeviceConnection {
             let done = tokio::select! {
                 biased;
                 () = stopping.cancelled() => Err(CloseReason::Restart),
-                () = draining.cancelled(), if !told => {
-                    told = true;
+                () = draining.cancelled(), if !gone_away => {
+                    gone_away = true;
                     Box::pin(self.go_away()).await
                 }
                 message = self.stream.next() => Box::pin(self.read(message)).await,
                 () = woken => Ok(()),
                 () = sleep(wakes_in) => Box::pin(self.tick()).await,
             };
-            // What waits to be written goes out after every turn, so that a phone that sends
-            // without pause still hears.
+            // The outbox is written after every event, so that a phone that sends without pause
+            // still receives.
             let done = match done {
                 Ok(()) => Box::pin(self.drain()).await,
                 Err(reason) => Err(reason),
@@ -204,7 +204,7 @@ impl DeviceConnection {
             Ok(device) => match &self.connection {
                 Some(known) if known.owner().device == device.id => Ok(known.id()),
                 Some(_) => Err(AuthFailure::Refused),
-                // Known, so the phone may be told: it comes too often, or two take turns.
+                // The phone is authenticated, so it may learn that it connects too often.
                 None if self.edge.inner.limits.socket(device.id).is_err() => {
                     return Err(CloseReason::TooManySockets);
                 }
@@ -307,7 +307,7 @@ impl DeviceConnection {
     }
 }
 
-/// The device that made this proof, as it was when the proof was verified.
+/// The device that made this proof, as it is stored when the proof is verified.
 async fn proven_device(
     edge: &Edge,
     first: bool,
@@ -320,7 +320,7 @@ async fn proven_device(
     let store = &*edge.relay().dependencies().store;
     let device = match devices::load(store, tenant, claimed.device_id).await {
         Ok(Some(device)) => device,
-        // On a live socket this is the device itself, so it was there before: revoked.
+        // On an authenticated socket the device existed before, so it was revoked.
         Ok(None) if !first => return Err(AuthFailure::Revoked),
         Ok(None) => return Err(AuthFailure::Refused),
         Err(error) => {
@@ -338,8 +338,8 @@ fn jitter() -> Jitter {
     Jitter::from_bits(u16::from_le_bytes(random::bytes()))
 }
 
-/// How long to sleep until the session's next deadline, both by the session's clock. From now and
-/// not from the socket's start: sockets live for days.
+/// The time until the session's next deadline, by the session's clock. It counts from now and not
+/// from the socket's start, because sockets live for days.
 fn sleep_until_deadline(now: u64, wakes_at: u64) -> Duration {
     Duration::from_millis(wakes_at.saturating_sub(now).min(LONGEST_SLEEP_MS))
 }
@@ -348,7 +348,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// RFC 6455 section 7.4.1: the code that fits what the library found.
+/// The close reason (RFC 6455 section 7.4.1) of an error of the library.
 fn reason_of(error: &Error) -> CloseReason {
     match error {
         Error::Capacity(_) => CloseReason::TooBig,

@@ -1,5 +1,5 @@
-//! `GET /v1/device/socket`: the upgrade. A browser's page has no business here, and cookies are
-//! not looked at: a device is known by its proof alone.
+//! `GET /v1/device/socket`: the upgrade. Pages are refused unless the operator lists them, and
+//! cookies are ignored: a device authenticates by its proof alone.
 
 mod connection;
 
@@ -15,7 +15,7 @@ use crate::edge::public::Edge;
 use crate::edge::public::extract::origin;
 use crate::edge::public::websocket::handshake::Handshake;
 
-/// Checks the handshake and leaves the socket to a task of its own.
+/// Checks the handshake and spawns the task of the socket.
 pub(super) async fn upgrade(
     State(edge): State<Edge>,
     Extension(accepted): Extension<Accepted>,
@@ -33,7 +33,7 @@ pub(super) async fn upgrade(
     let slot = match acquired {
         Ok(slot) => slot,
         Err(refused) => {
-            // There is no other use for the connection of an app that gets no socket.
+            // An app that gets no socket has no other use for the connection.
             let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
             return Ok((close, ProblemResponse::from(refused)).into_response());
         }

@@ -1,4 +1,4 @@
-//! Bodies: plain and small; JSON not deep, before serde sees it.
+//! Bodies: bounded in size, time and media type, and JSON in shape before serde reads it.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use crate::edge::fields;
 use crate::edge::problem_response::ProblemResponse;
 
-/// For all of a body to arrive. Some of the paths that take one ask for no credential, so a body
-/// that dribbles must not hold a connection.
+/// Time for a whole body to arrive. Some operations with a body ask for no credential, so a slow
+/// body must not hold a connection.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
 
 /// A body of type `T`, and the bytes that it was read from.
@@ -38,7 +38,7 @@ where
     }
 }
 
-/// The bytes of a body that says it is JSON and is not encoded.
+/// The bytes of a body whose headers say that it is JSON without an encoding.
 pub(in crate::edge) async fn plain_json<S: Send + Sync>(
     request: Request,
     state: &S,
@@ -46,7 +46,7 @@ pub(in crate::edge) async fn plain_json<S: Send + Sync>(
     plain(request, state, "application/json").await
 }
 
-/// The bytes of a body that says it is of this type and is not encoded.
+/// The bytes of a body whose headers say that it is of this type without an encoding.
 pub(in crate::edge) async fn plain<S: Send + Sync>(
     request: Request,
     state: &S,
@@ -61,7 +61,7 @@ pub(in crate::edge) async fn plain<S: Send + Sync>(
     })
 }
 
-/// The bytes of a request's body, of at most `limit`; what it says of itself was looked at.
+/// The bytes of a body, of at most `limit`; the caller has checked its headers.
 pub(in crate::edge) async fn up_to(limit: usize, body: Body) -> Result<Bytes, ProblemResponse> {
     let body = timeout(BODY_LIMIT, to_bytes(body, limit)).await;
     body.map_err(|_| late())?.map_err(|error| {
@@ -73,7 +73,7 @@ pub(in crate::edge) async fn up_to(limit: usize, body: Body) -> Result<Bytes, Pr
     })
 }
 
-/// Holds a body to a type, and to no encoding.
+/// Checks that a body is of this type and has no encoding.
 pub(in crate::edge) fn hold_to_type(
     headers: &HeaderMap,
     media_type: &str,

@@ -1,4 +1,4 @@
-//! Who is calling: an initiator with its credential, or a page with its ticket.
+//! The caller of a request: an initiator with its credential, a page with its ticket, or a device.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -73,10 +73,10 @@ pub(in crate::edge) enum Watcher {
 }
 
 impl Watcher {
-    /// The holder of a ticket for this ceremony, by whichever way the ticket came.
+    /// The holder of a ticket for this ceremony, however the ticket was sent.
     ///
     /// # Errors
-    /// 403 for an origin that is none.
+    /// 403 for a malformed origin.
     pub(in crate::edge) fn page(
         headers: &HeaderMap,
         tenant: TenantId,
@@ -91,7 +91,7 @@ impl FromRequestParts<Edge> for AuthenticatedClient {
     type Rejection = ProblemResponse;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, ProblemResponse> {
-        // Before the credential is looked at: whether it is good is not for a page to learn.
+        // Before the credential is verified: a page must not learn whether it is good.
         origin::none(&parts.headers)?;
         let bearer = bearer(parts).ok_or(ProblemCode::Unauthorized)?;
         let now = edge.relay().dependencies().clock.now();
@@ -101,9 +101,9 @@ impl FromRequestParts<Edge> for AuthenticatedClient {
         } else {
             clients.authenticate(bearer, now).await?
         };
-        // From the wrong address a good key is as unknown as a bad one.
+        // From a wrong address a good key is answered like a bad one.
         let client = client.filter(|client| may_call(client, address(&parts.extensions)));
-        let client = client.ok_or_else(|| wrong(edge, &parts.extensions))?;
+        let client = client.ok_or_else(|| wrong_credential(edge, &parts.extensions))?;
         if let Some(accepted) = parts.extensions.get::<Accepted>() {
             accepted.handle().authenticated();
         }
@@ -121,30 +121,30 @@ impl FromRequestParts<Edge> for Watcher {
                 .map(Self::AuthenticatedClient);
         };
         let opened = edge.inner.tickets.read(ticket);
-        let (tenant, ceremony) = opened.ok_or_else(|| wrong(edge, &parts.extensions))?;
+        let (tenant, ceremony) = opened.ok_or_else(|| wrong_credential(edge, &parts.extensions))?;
         Self::page(&parts.headers, tenant, ceremony)
     }
 }
 
-/// The answer to a credential that is not good: 401, and 429 from an address that sends too many.
-/// Looked at after the credential, so that guesses from a shared address do not shut out a good one.
-pub(in crate::edge) fn wrong(edge: &Edge, extensions: &Extensions) -> ProblemResponse {
+/// The answer to a wrong credential: 401, and 429 from an address that sends too many. The rate is
+/// checked after the credential, so that guesses from a shared address do not block a good one.
+pub(in crate::edge) fn wrong_credential(edge: &Edge, extensions: &Extensions) -> ProblemResponse {
     match edge.inner.limits.refused(network(extensions.get())) {
         Ok(()) => ProblemCode::Unauthorized.into(),
         Err(too_fast) => too_fast.into(),
     }
 }
 
-/// The address whose allowance a request uses. Without a listener there is none, and all share one.
+/// The address whose rates a request uses. Without a listener all requests share one.
 pub(in crate::edge) fn network(accepted: Option<&Accepted>) -> IpAddr {
     accepted.map_or(IpAddr::from([0; 4]), |accepted| accepted.client)
 }
 
-/// A call that a device's own proof vouches for: from an app, or a page that the operator lists,
-/// at an address that has tries left. All of it is known before the body is read.
+/// A call with a device's proof in its body: from an app, or a page that the operator lists, at an
+/// address that has tries left. All of it is checked before the body is read.
 #[derive(Debug)]
 pub(in crate::edge) struct DeviceCall {
-    /// Whose tries it uses.
+    /// The address whose tries it uses.
     pub(in crate::edge) network: IpAddr,
 }
 
@@ -159,13 +159,13 @@ impl FromRequestParts<Edge> for DeviceCall {
     }
 }
 
-/// Where a request comes from.
+/// The client's address; none without a listener.
 pub(in crate::edge) fn address(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<Accepted>().map(|accepted| accepted.client)
 }
 
-/// Whether the client may call from there. Without an address, which no request of the listener
-/// is, only a client that may call from anywhere.
+/// Whether the client may call from this address; without an address only a client that may call
+/// from anywhere.
 pub(in crate::edge) fn may_call(client: &Client, from: Option<IpAddr>) -> bool {
     match from {
         Some(address) => client.may_call_from(address),

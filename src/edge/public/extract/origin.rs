@@ -10,7 +10,7 @@ use crate::edge::public::Edge;
 /// The `Origin` of a request: none from a backend or an app, one from a browser.
 ///
 /// # Errors
-/// 403, if there are several or it is not even text.
+/// 403, if there are several or it is not text.
 pub(in crate::edge) fn of(headers: &HeaderMap) -> Result<Option<&str>, ProblemResponse> {
     let mut origins = headers.get_all(header::ORIGIN).into_iter();
     match (origins.next(), origins.next()) {
@@ -22,7 +22,7 @@ pub(in crate::edge) fn of(headers: &HeaderMap) -> Result<Option<&str>, ProblemRe
     }
 }
 
-/// Holds what devices ask to apps, which send no `Origin`, and to pages that the operator lists.
+/// Restricts device operations to apps, which send no `Origin`, and to pages that the operator lists.
 ///
 /// # Errors
 /// 403 for any other page.
@@ -31,10 +31,10 @@ pub(in crate::edge) fn of_device(edge: &Edge, headers: &HeaderMap) -> Result<(),
     if of(headers)?.is_none_or(listed) { Ok(()) } else { Err(ProblemCode::OriginNotAllowed.into()) }
 }
 
-/// Holds a credential of an initiator to requests that no page made.
+/// Restricts a credential of an initiator to requests that no page made.
 ///
 /// # Errors
-/// 403, whatever the page.
+/// 403 for every page.
 pub(in crate::edge) fn none(headers: &HeaderMap) -> Result<(), ProblemResponse> {
     if headers.contains_key(header::ORIGIN) {
         Err(ProblemCode::OriginNotAllowed.into())

@@ -28,7 +28,7 @@ use crate::edge::segment::Segment;
 use crate::relay::{Initiator, OpenRequest, View};
 use crate::security::clients::Client;
 
-/// Seconds until a restarted relay is worth asking.
+/// `Retry-After` of a node that stops, in seconds.
 const RESTART_S: u64 = 1;
 /// Longest `Idempotency-Key`.
 const KEY_MAX: usize = 255;
@@ -82,8 +82,8 @@ pub(in crate::edge) async fn open(
     Ok(response)
 }
 
-/// A page is shown whether a phone was reached only by an initiator that may see it, of a user whom
-/// it knew before: else a page for guessed names would tell who exists.
+/// Allows `show_delivery` only to an initiator that may see delivery, and for a user whom it knew
+/// before: otherwise a page with guessed names would reveal which users exist.
 fn may_show_delivery(
     caller: &AuthenticatedClient,
     order: &OpenCeremony,
@@ -109,7 +109,7 @@ fn may_show_delivery(
     }
 }
 
-/// What the types alone do not say.
+/// Checks what the types alone do not.
 fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), ProblemResponse> {
     let unprocessable = |detail: &str| Err(ProblemResponse::unprocessable(detail));
     let timeout = order.timeout_s.unwrap_or(CEREMONY_DEFAULT_S);
@@ -178,7 +178,7 @@ fn opened(edge: &Edge, view: &View) -> OpenedCeremony {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::edge) struct ReadQuery {
-    /// Seconds to hold the answer for something new.
+    /// Seconds to hold the answer until there is a new step.
     #[serde(default)]
     wait: u32,
     /// The `seq` that the caller knows.
@@ -208,7 +208,7 @@ pub(in crate::edge) async fn read(
             Ok(Json(session.access().body(&edge, &view)).into_response())
         }
         WaitOutcome::Stopping(view) => {
-            // What stands, and when to ask whoever comes after this process.
+            // The ceremony as it is, and when to ask the process that comes after this one.
             let hint = [(header::RETRY_AFTER, HeaderValue::from(RESTART_S))];
             Ok((hint, Json(session.access().body(&edge, &view))).into_response())
         }

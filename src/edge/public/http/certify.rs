@@ -17,10 +17,10 @@ use crate::edge::public::extract::body::plain_json;
 use crate::edge::public::extract::{authority, caller, origin};
 use crate::ports::{CertifyCall, CertifyStep, latin1, latin1_bytes};
 
-/// Where every path of this interface begins.
+/// The prefix of every path of this interface.
 const PREFIX: &str = "/fidoapi/";
 
-/// Whether a request is for this interface, and it is served.
+/// Whether a request is for this interface, where it is served.
 pub(in crate::edge) fn is_served(edge: &Edge, request: &Request) -> bool {
     edge.inner.certify.is_some() && request.uri().path().starts_with(PREFIX)
 }
@@ -87,9 +87,9 @@ pub(in crate::edge) async fn assertion_result(
     call(&edge, CertifyStep::AssertionResult, request).await
 }
 
-/// These paths ask for no credential, so a page that a browser was led to under a name of its own
-/// (DNS rebinding) must find nothing here, least of all on a developer's machine.
-fn is_for_us(edge: &Edge, request: &Request) -> Result<(), ProblemResponse> {
+/// Checks host and origin. These paths ask for no credential, so a page under an attacker's name
+/// (DNS rebinding) must not reach them, least of all on a developer's machine.
+fn check_host_and_origin(edge: &Edge, request: &Request) -> Result<(), ProblemResponse> {
     let ours = |host: String| edge.inner.hosts.contains(&host);
     if !authority::host(request).is_some_and(ours) {
         let detail = "the Host must be that of public_url or of one of tenant.origins";
@@ -109,14 +109,14 @@ async fn call(
     request: Request,
 ) -> Result<Response, ProblemResponse> {
     let certify = edge.inner.certify.as_ref().ok_or(ProblemCode::NotFound)?;
-    is_for_us(edge, &request)?;
+    check_host_and_origin(edge, &request)?;
     let from = caller::network(request.extensions().get());
     // HTTP/2 may split cookies over several headers (RFC 9113 section 8.2.3).
     let cookies = request.headers().get_all(header::COOKIE).into_iter();
     let cookies: Vec<_> = cookies.map(|value| latin1(value.as_bytes())).collect();
     let cookie = (!cookies.is_empty()).then(|| cookies.join("; "));
     let body = plain_json(request, edge).await?.to_vec();
-    // The FIDO2 server reads it into a tree, and these callers have no credential.
+    // The FIDO2 server parses it into a tree, and these callers have no credential.
     fields::hold_to_shape(&body, JSON_OPTIONS_KEYS)?;
     let reply = certify.call(CertifyCall { step, cookie, body }).await;
     let verifies = match step {

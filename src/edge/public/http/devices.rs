@@ -19,8 +19,8 @@ use crate::edge::segment::Segment;
 use crate::rfc3339;
 use crate::schema::operations::Operation;
 
-/// `POST /v1/devices`. Whatever is wrong with token, code or proof, the answer is the same 401; only
-/// the holder of the true token or code learns that it was used before.
+/// `POST /v1/devices`. Every failure of token, code or proof is answered by the same 401; only the
+/// holder of the true token or code learns that it was used before.
 pub(in crate::edge) async fn pair(
     State(edge): State<Edge>,
     DeviceCall { network: from }: DeviceCall,
@@ -37,7 +37,7 @@ pub(in crate::edge) async fn pair(
     }
     let socket_url = edge.inner.socket_urls.first().cloned().unwrap_or_default();
     let tasks = edge.app().tasks.clone();
-    // A phone that hangs up has used up its try all the same.
+    // Detached, so that a phone that hangs up has used up its try.
     let paired = tasks.run_detached(async move {
         let audiences = edge.at_every_base(Operation::PairDevice.path());
         let paired = pairings::pair(edge.app(), value, &audiences).await;
@@ -86,7 +86,7 @@ fn view(edge: &Edge, caller: &AuthenticatedClient, device: Device) -> DeviceView
     }
 }
 
-/// `PATCH /v1/devices/{id}`: gives the device another name, and gives it as it then stands.
+/// `PATCH /v1/devices/{id}`: gives the device another name, and answers with the changed device.
 pub(in crate::edge) async fn rename(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,

@@ -1,6 +1,6 @@
 //! `/v1/device/ceremonies`, `/v1/device/claim`, `/v1/device/decline`, `/v1/device/push`: what a device
-//! does without a socket. Its frames are those of the socket, read by the same rules; what follows
-//! from them is the relay's to say.
+//! does without a socket. Its frames are those of the socket and read by the same rules; `relay`
+//! handles them.
 
 use std::time::Duration;
 
@@ -23,20 +23,20 @@ use crate::edge::public::Edge;
 use crate::edge::segment::Segments;
 use crate::relay::PullOrder;
 
-/// Ceremonies that an app may say that it shows.
+/// Ceremonies that an app may list as shown.
 const SHOWN: usize = 16;
-/// Characters of a state: more than any has.
+/// Bytes of a state, which is more than any has.
 const STATE: usize = 64;
-/// Seconds until it is worth asking again: what could not be stored, or a node that restarts.
+/// `Retry-After` in seconds of what could not be stored, and of a node that restarts.
 const AGAIN_S: u64 = 1;
-/// The same where the day's codes are spent: it may be that long, and may be a day.
+/// The same where the device has no codes left today: it may be an hour, and may be a day.
 const CODES_AGAIN_S: u64 = 60 * 60;
 
-/// The query of a look.
+/// The query of `pullCeremonies`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PullQuery {
-    /// Seconds to hold the answer for another state.
+    /// Seconds to hold the answer until the state is another.
     #[serde(default)]
     wait: u32,
     /// The state that the app has.
@@ -78,7 +78,7 @@ pub(in crate::edge) async fn look(
     }
     let mut response = Json(pulled).into_response();
     if edge.relay().dependencies().tasks.draining().is_cancelled() {
-        // Nothing is held any more: when to ask the process that comes after this one.
+        // A draining node holds no answers: when to ask the process that comes after this one.
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(AGAIN_S));
     }
     Ok(response)
@@ -110,7 +110,7 @@ impl PullAction {
         }
     }
 
-    /// What a frame does; none: it is of a socket alone.
+    /// The action of a frame; none for frames of a socket alone.
     const fn of(frame: &DeviceFrame) -> Option<Self> {
         match frame {
             DeviceFrame::Ack(_) => Some(Self::Ack),
@@ -150,7 +150,7 @@ pub(in crate::edge) async fn decline(
     receive(&edge, call, PullAction::Decline, None).await
 }
 
-/// Takes a frame to the relay. An app that hangs up has said it all the same.
+/// Gives a frame to the relay, detached: it counts although the app hangs up.
 async fn receive(
     edge: &Edge,
     call: PullCall,
@@ -185,7 +185,7 @@ async fn receive(
     Ok(answer(received))
 }
 
-/// What a socket would have been written, as an answer.
+/// The frame that a socket would be sent, as an answer.
 fn answer(frame: Option<RelayFrame>) -> Response {
     let Some(frame) = frame else { return StatusCode::NO_CONTENT.into_response() };
     let code = if let RelayFrame::Error { code, .. } = &frame { Some(*code) } else { None };

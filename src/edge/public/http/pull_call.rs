@@ -1,5 +1,5 @@
-//! A device's HTTP request that carries a proof of its own, and what all answers to such requests
-//! have: the nonce for the next one. What is asked for is the handlers' business.
+//! A device's HTTP request with a proof (RFC 9449), and the nonce for the next one that every answer
+//! to such a request has.
 
 use std::net::IpAddr;
 
@@ -29,7 +29,7 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"DPoP error="use_dpop_
 #[derive(Debug)]
 pub(in crate::edge) struct PullCall {
     pub(super) owner: Owner,
-    /// Where the device is.
+    /// The device's.
     pub(super) address: IpAddr,
     pub(super) uri: Uri,
     pub(super) body: Bytes,
@@ -38,14 +38,14 @@ pub(in crate::edge) struct PullCall {
 impl FromRequest<Edge> for PullCall {
     type Rejection = ProblemResponse;
 
-    /// Whatever is wrong with the proof, the answer is the same 401. One that is good but for its
-    /// nonce costs no more than a good one: every app begins so.
+    /// Every wrong proof is answered by the same 401. A proof that is good but for its nonce uses no
+    /// more of the rates than a good one, because every app begins with one.
     async fn from_request(request: Request, edge: &Edge) -> Result<Self, ProblemResponse> {
         let (parts, body) = request.into_parts();
         origin::of_device(edge, &parts.headers)?;
         let network = caller::network(parts.extensions.get());
-        // Counted after the proof was looked at: many phones share an address, and a guesser there
-        // does not shut out those that have good ones.
+        // Counted after the proof was verified: many phones share an address, and a guesser among
+        // them must not block the others.
         let bad = |edge: &Edge| {
             edge.refused(refusals::RefusalKind::Proof, network);
             match edge.inner.limits.refused(network) {
@@ -91,7 +91,7 @@ impl FromRequest<Edge> for PullCall {
     }
 }
 
-/// The one proof of a request.
+/// The proof of a request that has exactly one.
 fn proof(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
     let (value, None) = (values.next()?, values.next()) else { return None };

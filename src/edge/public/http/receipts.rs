@@ -13,7 +13,7 @@ use crate::relay::CeremonyKey;
 use crate::security::receipt::Receipt;
 
 /// `GET /v1/ceremonies/{id}/receipt`: a compact JWS, for the initiator that opened the ceremony.
-/// A ceremony without a receipt looks like none at all.
+/// A ceremony without a receipt is not found.
 pub(in crate::edge) async fn read(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,

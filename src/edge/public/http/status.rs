@@ -24,10 +24,10 @@ pub(in crate::edge) async fn readyz(
     ready(&edge).await.map(|()| "ready\n")
 }
 
-/// Whether this node may take traffic; the refusal says why not. Not while it drains, not after a
-/// task ended that it cannot do without, and not while the store takes no writes (a full disk), does
-/// not answer, or the audit log cannot be written. The FIDO2 server is not asked: if it is down, every node is as
-/// unready as this one, and ceremonies say so themselves.
+/// Whether this node may take traffic; the refusal says why not. Not while it drains, after a vital
+/// task ended, while the store takes no writes (a full disk) or does not answer, and while the audit
+/// log cannot be written. The FIDO2 server is not asked: while it is down no node is of more use,
+/// and ceremonies report it themselves.
 pub(in crate::edge) async fn ready(edge: &Edge) -> Result<(), ProblemResponse> {
     let world = edge.relay().dependencies();
     let not = |why: String| Problem::new(ProblemCode::Unavailable).with_detail(why).into();
@@ -51,7 +51,7 @@ pub(in crate::edge) async fn ready(edge: &Edge) -> Result<(), ProblemResponse> {
     Ok(())
 }
 
-/// `GET /.well-known/jwks.json`: what result tokens verify with, and receipts and the audit log's
+/// `GET /.well-known/jwks.json`: the keys that verify result tokens, receipts and the audit log's
 /// checkpoints.
 pub(in crate::edge) async fn jwks(State(edge): State<Edge>) -> Response {
     let mut set = edge.inner.results.jwks();

@@ -1,9 +1,9 @@
 //! `POST /oauth/token`: an initiator that signed who it is gets an access token (RFC 6749 section
 //! 4.4, client credentials; RFC 7523, `private_key_jwt`), and the metadata that says so (RFC 8414).
 //!
-//! What is wrong with the request is answered by RFC 6749 section 5.2. Everything that is wrong
-//! with who asks is the same `invalid_client`, to the byte: unknown, badly signed, from elsewhere,
-//! too late, used before. An address that tries too often is told so before its body is read.
+//! A wrong request is answered by RFC 6749 section 5.2. Every failure to authenticate is the same
+//! `invalid_client`, to the byte: unknown, badly signed, from a wrong address, too late, used
+//! before. An address that tries too often is refused before its body is read.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -29,12 +29,12 @@ use crate::security::refusals::RefusalKind;
 
 /// `client_assertion_type` (RFC 7523 section 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// Most parameters of a request; six are known.
+/// Parameters that a request may have; six are known.
 const PARAMETERS: usize = 16;
 
-/// Why there is no token.
+/// Why a request gets no token.
 enum TokenRefusal {
-    /// By RFC 6749, with a sentence of ours.
+    /// By RFC 6749, with its description.
     OAuth(Code, Cow<'static, str>),
     /// As on every other path.
     Problem(ProblemResponse),
@@ -83,7 +83,7 @@ pub(in crate::edge) async fn issue(State(edge): State<Edge>, request: Request) -
 }
 
 async fn exchange(edge: &Edge, request: Request) -> Result<GrantedToken, TokenRefusal> {
-    // A key that signs assertions must be in a page no more than any other.
+    // A page must not have a key that signs assertions.
     origin::none(request.headers())?;
     let from = caller::address(request.extensions());
     let network = caller::network(request.extensions().get());
@@ -142,7 +142,7 @@ async fn redeem(
     })
 }
 
-/// The client that an assertion is by, and the thumbprint of the key that it signed with.
+/// The client that signed an assertion, and the thumbprint of its key.
 async fn authenticate(
     edge: &Edge,
     form: &TokenRequest,
@@ -172,13 +172,13 @@ async fn authenticate(
     }
 }
 
-/// Of a client that exists.
+/// Logs and refuses an assertion of a client that exists.
 fn refuse(client: &Client) -> TokenRefusal {
     tracing::debug!(client = %client.id, "a client assertion was refused");
     INVALID_CLIENT
 }
 
-/// What is asked for, if the client has it all; without a word everything that it has.
+/// The requested scopes, if the client has all of them; without a request all that it has.
 fn scopes(asked: Option<&str>, client: &Client) -> Result<Vec<Scope>, TokenRefusal> {
     let invalid = || {
         let has: Vec<_> = client.scopes.iter().map(|scope| scope.as_str()).collect();
@@ -199,8 +199,8 @@ fn no_store(mut response: Response) -> Response {
     response
 }
 
-/// The parameters of a token request. What is not known is ignored (RFC 6749 section 3.2); what is
-/// there without a value counts as not there.
+/// The parameters of a token request. Unknown ones are ignored (RFC 6749 section 3.2), and one
+/// without a value counts as missing.
 #[derive(Default)]
 struct TokenRequest {
     grant_type: Option<String>,
@@ -226,7 +226,7 @@ impl TokenRequest {
                     ("client_assertion_type", &mut form.client_assertion_type)
                 }
                 "client_assertion" => ("client_assertion", &mut form.client_assertion),
-                // Two ways to authenticate at once are one too many.
+                // RFC 6749 section 2.3 allows one way to authenticate in a request.
                 "client_secret" => {
                     return Err(invalid("client_secret: there are none here".to_owned()));
                 }

@@ -32,8 +32,8 @@ pub(in crate::edge) async fn prompts(
     }))
 }
 
-/// `DELETE /v1/users/{username}/prompts`. It costs what an opening costs: either makes a record for
-/// a name that may have no user.
+/// `DELETE /v1/users/{username}/prompts`. It uses the rate of openings: both make a record for a
+/// name that may have no user.
 pub(in crate::edge) async fn unlock(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
@@ -60,7 +60,7 @@ const fn held_by(why: Why) -> HeldBy {
         Why::Quiet => HeldBy::Quiet,
         Why::Hour => HeldBy::Hour,
         Why::Live => HeldBy::Live,
-        // The last two hold nothing back any more.
+        // The last two no longer hold anything back.
         Why::Wait | Why::CodesSpent | Why::Displaced => HeldBy::Wait,
     }
 }

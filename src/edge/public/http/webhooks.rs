@@ -1,5 +1,5 @@
-//! `/v1/webhooks`: an initiator's own endpoints, and what has not reached them. Another client's
-//! endpoint is not found, as one that never was.
+//! `/v1/webhooks`: an initiator's own endpoints, and undelivered events. Another client's endpoint
+//! is not found, like one that does not exist.
 
 use std::future::Future;
 
@@ -186,8 +186,8 @@ async fn own(
     Ok(webhooks(edge)?.load(&caller.client.tenant, caller.client.id, id).await?)
 }
 
-/// Runs in a task of its own: a caller that hangs up must not part what is stored from what the
-/// dispatcher is told.
+/// Runs detached: a caller that hangs up must not separate what is stored from what the dispatcher
+/// receives.
 async fn finish<T: Send + 'static>(
     edge: &Edge,
     work: impl Future<Output = T> + Send + 'static,

@@ -1,4 +1,4 @@
-//! What one watcher may see of the one ceremony that it looks at, whichever road it takes.
+//! What one watcher may see of its ceremony, by every kind of answer.
 
 use axum::extract::FromRequestParts as _;
 use axum::http::request::Parts;
@@ -21,12 +21,13 @@ use crate::security::ticket;
 pub(in crate::edge) struct WatchAccess {
     watcher: Watcher,
     key: CeremonyKey,
-    /// What an initiator authenticated with, to be asked for again while it watches.
+    /// The credential of an initiator that stays, to be verified again while it watches.
     credential: Option<Box<Parts>>,
 }
 
 impl WatchAccess {
-    /// Of the ceremony that a path names. A ticket for another, and what is no id, are not found.
+    /// Access to the ceremony that a path names. A malformed id is not found, and neither is the
+    /// ceremony of another ticket.
     ///
     /// # Errors
     /// 404.
@@ -40,11 +41,11 @@ impl WatchAccess {
         Ok(Self { watcher, key: CeremonyKey { tenant, id }, credential: None })
     }
 
-    /// The same for a watcher that stays: an initiator's credential is looked at again whenever
-    /// the ceremony is.
-    pub(in crate::edge) fn that_lasts(mut self, asked: &Parts) -> Self {
+    /// The same for a watcher that stays: an initiator's credential is verified again before each
+    /// look at the ceremony.
+    pub(in crate::edge) fn kept_verified(mut self, asked: &Parts) -> Self {
         if matches!(self.watcher, Watcher::AuthenticatedClient(_)) {
-            // What a caller is known by, and nothing else of a request that may be large.
+            // The credential and nothing else of a request that may be large.
             let (mut kept, ()) = Request::new(()).into_parts();
             for name in [header::AUTHORIZATION, header::ORIGIN] {
                 for value in asked.headers.get_all(&name) {
@@ -63,10 +64,10 @@ impl WatchAccess {
         &self.key
     }
 
-    /// The ceremony as it stands, if it may be seen.
+    /// The ceremony, if the watcher may see it.
     ///
     /// # Errors
-    /// 404 for one that does not exist and for somebody else's, 401 for a ticket that has died,
+    /// 404 for a ceremony that does not exist and for another client's, 401 for an expired ticket,
     /// 403 without the scope; the store's.
     pub(in crate::edge) async fn look(&self, edge: &Edge) -> Result<View, ProblemResponse> {
         let view = edge.relay().view(&self.key).await?.ok_or(ProblemCode::NotFound)?;
@@ -74,7 +75,7 @@ impl WatchAccess {
         Ok(view)
     }
 
-    /// The same, later: who it was may not be let in any more.
+    /// The same for a watcher that stays.
     ///
     /// # Errors
     /// As [`WatchAccess::look`], and 401.
@@ -82,11 +83,11 @@ impl WatchAccess {
         &mut self,
         edge: &Edge,
     ) -> Result<View, ProblemResponse> {
-        self.ask_again(edge).await?;
+        self.verify_again(edge).await?;
         self.look(edge).await
     }
 
-    /// Whether a view that was not read for this watcher may be shown to it, by the same rules.
+    /// Checks by the same rules whether a view that another watcher read may be shown to this one.
     ///
     /// # Errors
     /// As [`WatchAccess::look_again`].
@@ -95,11 +96,11 @@ impl WatchAccess {
         edge: &Edge,
         seen: &View,
     ) -> Result<(), ProblemResponse> {
-        self.ask_again(edge).await?;
+        self.verify_again(edge).await?;
         self.may_see(edge, seen).await
     }
 
-    async fn ask_again(&mut self, edge: &Edge) -> Result<(), ProblemResponse> {
+    async fn verify_again(&mut self, edge: &Edge) -> Result<(), ProblemResponse> {
         if let Some(credential) = &mut self.credential {
             let caller = AuthenticatedClient::from_request_parts(credential, edge).await?;
             self.watcher = Watcher::AuthenticatedClient(caller);
@@ -107,8 +108,8 @@ impl WatchAccess {
         Ok(())
     }
 
-    /// Somebody else's ceremony and one that does not exist look the same; a page must be one of
-    /// the client's that opened it.
+    /// Another client's ceremony is answered like one that does not exist; a page must be listed by
+    /// the client that opened it.
     async fn may_see(&self, edge: &Edge, ceremony: &View) -> Result<(), ProblemResponse> {
         match &self.watcher {
             Watcher::AuthenticatedClient(caller) => {
@@ -138,7 +139,7 @@ impl WatchAccess {
         }
     }
 
-    /// The steps that it sees.
+    /// The steps that the watcher sees.
     pub(in crate::edge) fn steps<'a>(&self, ceremony: &'a View) -> Steps<'a> {
         ceremony.steps(match &self.watcher {
             Watcher::AuthenticatedClient(caller) => caller.has(Scope::PresenceRead),
@@ -146,13 +147,13 @@ impl WatchAccess {
         })
     }
 
-    /// A page sees neither what is about the card nor why the person said no.
+    /// A page sees no reason that is about the card, nor why the person declined.
     fn reason(&self, ceremony: &View) -> Option<Reason> {
         let reason = ceremony.end.and_then(|end| end.reason);
         reason.filter(|reason| self.is_initiator() || !reason.is_hidden_from_pages())
     }
 
-    /// What a read is answered with.
+    /// The body of a read.
     pub(in crate::edge) fn body(&self, edge: &Edge, ceremony: &View) -> CeremonyView {
         let now = edge.relay().dependencies().clock.now();
         let initiator = self.is_initiator();
@@ -204,7 +205,7 @@ impl WatchAccess {
     }
 }
 
-/// Lets a page watch a ceremony of this client, if the client lists it; a caller without an origin
+/// Lets a page watch a ceremony of this client if the client lists it; without an origin the caller
 /// is no page.
 ///
 /// # Errors

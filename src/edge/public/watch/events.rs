@@ -1,8 +1,8 @@
 //! `GET /v1/ceremonies/{id}/events`: server-sent events (HTML standard, section 9.2).
 //!
-//! A task of its own watches and writes into a channel of one place, of which the response's body
-//! is the other end. A watcher that does not take its bytes is hung up on by the listener, which
-//! ends the body and with it the task and its place.
+//! A task watches and writes into a channel with room for one message; the response's body is the
+//! other end. The listener hangs up on a watcher that does not read, which drops the body and with
+//! it the task and its slots.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -22,15 +22,15 @@ use super::{
 };
 use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
-use crate::edge::public::extract::caller::{Watcher, wrong};
+use crate::edge::public::extract::caller::{Watcher, wrong_credential};
 use crate::edge::segment::Segment;
 use crate::security::random;
 
-/// A browser whose stream ended comes back after this many milliseconds, and up to as many more:
-/// after a restart they must not all come at once.
+/// Milliseconds after which a browser reconnects: at least, and up to so many more, so that not all
+/// reconnect at once after a restart.
 const RETRY_MS: (u64, u64) = (1_000, 4_000);
 
-/// Checks who asks, and leaves the stream to a task of its own.
+/// Checks the caller and spawns the task of the stream.
 pub(in crate::edge) async fn stream(
     State(edge): State<Edge>,
     Segment(id): Segment,
@@ -49,23 +49,23 @@ pub(in crate::edge) async fn stream(
         Some(ticket) => {
             let now = edge.relay().dependencies().clock.now();
             let opens = edge.inner.event_tickets.read(ticket, now);
-            let opens = opens.ok_or_else(|| wrong(&edge, &parts.extensions))?;
+            let opens = opens.ok_or_else(|| wrong_credential(&edge, &parts.extensions))?;
             (Watcher::page(&parts.headers, opens.tenant.clone(), opens.ceremony)?, Some(opens))
         }
     };
-    let access = WatchAccess::new(watcher, &id)?.that_lasts(&parts);
+    let access = WatchAccess::new(watcher, &id)?.kept_verified(&parts);
     let since = resume.after(&parts.headers)?;
     let (session, view) = WatchSession::begin(&edge, access).await?;
-    // Used up only by whoever may see something with it, and before it is.
+    // Used up only by a watcher that may see the ceremony, and before it sees anything.
     if let Some(opens) = ticket
         && !edge.inner.event_tickets.redeem(&opens).await?
     {
-        return Err(wrong(&edge, &parts.extensions));
+        return Err(wrong_credential(&edge, &parts.extensions));
     }
     let steps = session.access().steps(&view);
     let since = steps.resume_after(since);
     if view.end.is_some() && !steps.has_after(since) {
-        // Nothing will ever come: this tells a browser not to ask again.
+        // There will be no more events; by 204 a browser does not reconnect.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let slots = take_slots(&edge, session.access(), parts.extensions.get())?;
@@ -86,14 +86,14 @@ fn respond(edge: &Edge, session: WatchSession, since: u32, slots: WatchSlots) ->
     });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        // A proxy that compresses or collects would hold the events back.
+        // A proxy that compresses or buffers would hold the events back.
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform")),
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (headers, Body::from_stream(body)).into_response()
 }
 
-/// Tells events until there is nothing more to come, nobody to take them, or no right to them.
+/// Writes events until the last one, until the watcher is gone, or until it may not see them.
 async fn watch(mut session: WatchSession, mut since: u32, limit: Duration, sender: &Sender<Bytes>) {
     let write = async |text: String| {
         matches!(timeout(limit, sender.send(Bytes::from(text))).await, Ok(Ok(())))
@@ -113,7 +113,7 @@ async fn watch(mut session: WatchSession, mut since: u32, limit: Duration, sende
         let taken = match found {
             Ok(WaitOutcome::News(view)) => {
                 let events: Vec<_> = session.access().events(&view, since).collect();
-                let text: String = events.iter().map(written).collect();
+                let text: String = events.iter().map(formatted).collect();
                 since = events.last().map_or(since, |last| last.seq);
                 let taken = text.is_empty() || write(text).await;
                 if view.end.is_some() {
@@ -134,8 +134,8 @@ async fn watch(mut session: WatchSession, mut since: u32, limit: Duration, sende
     }
 }
 
-/// One event.
-fn written(event: &WatchEvent) -> String {
+/// An event in the format of the stream.
+fn formatted(event: &WatchEvent) -> String {
     let name = event_name(event.step);
     let mut text = format!("id: {}\nevent: {name}\ndata: ", event.seq);
     // JSON has no line breaks of its own, so it is one line of data.

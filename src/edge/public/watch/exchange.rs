@@ -1,5 +1,5 @@
-//! `POST /v1/ceremonies/{id}/events/ticket`: a ticket in an `Authorization` header for one in a
-//! URL, which is all that a browser's `EventSource` can send.
+//! `POST /v1/ceremonies/{id}/events/ticket`: exchanges a credential of an `Authorization` header for
+//! a ticket in a URL, which is all that a browser's `EventSource` can send.
 
 use axum::Json;
 use axum::extract::State;
@@ -13,7 +13,8 @@ use crate::edge::public::extract::caller::Watcher;
 use crate::edge::segment::Segment;
 use crate::security::event_ticket::LIFETIME_S;
 
-/// Gives a ticket for one request of the ceremony's events, with a page's rights whoever asks.
+/// Gives a ticket for one request of the ceremony's events. It has a page's rights, also where an
+/// initiator asked for it.
 pub(in crate::edge) async fn exchange(
     State(edge): State<Edge>,
     watcher: Watcher,

@@ -33,8 +33,8 @@ use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::relay::{View, Watch};
 
-/// Between two signs of life to a watcher that stays (proxies close what is silent for a minute),
-/// and two looks at whether it may.
+/// Between two signs of life to a watcher that stays (proxies close connections that are silent for
+/// a minute), and between two checks of its credential.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// How a wait ended, with the ceremony as it was then.
@@ -47,18 +47,18 @@ pub(super) enum WaitOutcome {
     Stopping(Arc<View>),
 }
 
-/// A watcher that waits, from its first look on.
+/// A watcher that waits, from its first look at the ceremony on.
 #[derive(Debug)]
 pub(super) struct WatchSession {
     edge: Edge,
     access: WatchAccess,
     watch: Watch,
-    /// What was seen last; none after a time without news.
+    /// The last view; none after a wait that timed out.
     seen: Option<Arc<View>>,
 }
 
 impl WatchSession {
-    /// Begins, and only then looks, so that no change falls between.
+    /// Subscribes and only then looks, so that no change is missed between.
     ///
     /// # Errors
     /// As [`WatchAccess::look`].
@@ -76,14 +76,14 @@ impl WatchSession {
         &self.access
     }
 
-    /// Whether there is something for this watcher: a step that it does not see is not.
+    /// Whether there is a step that this watcher sees, or the end.
     fn is_news(&self, view: &View, since: u32) -> bool {
         view.end.is_some() || self.access.steps(view).has_after(since)
     }
 
-    /// Waits for a step that follows number `since`, or for the end, until `until`. Reads the
-    /// ceremony only if there was no news for as long as it waited: each change comes with what was
-    /// seen of it. A call that is dropped early loses none.
+    /// Waits for a step that follows number `since`, or for the end, until `until`. It reads the
+    /// ceremony only after a wait that timed out: each change comes with a view of it. It is
+    /// cancellation safe.
     ///
     /// # Errors
     /// As [`WatchAccess::look_again`].
@@ -113,7 +113,7 @@ impl WatchSession {
                 }
                 () = stopping.cancelled() => return Ok(WaitOutcome::Stopping(view)),
             };
-            // What is given may be older than the watcher's own look, which is never taken back.
+            // A published view may be older than the watcher's own look, and never replaces it.
             if self.is_news(&seen, since) && seen.tenant == view.tenant {
                 self.seen = Some(Arc::clone(&seen));
                 view = seen;
@@ -161,8 +161,8 @@ impl ResumeQuery {
         fields::from_query(&parts.uri)
     }
 
-    /// Where to go on: after the last event that the watcher says it has. What a browser sends
-    /// when it reconnects is newer than the URL that it was given at first.
+    /// The number of the last event that the watcher has. The header that a browser sends when it
+    /// reconnects is newer than the URL of its first request.
     fn after(&self, headers: &HeaderMap) -> Result<u32, ProblemResponse> {
         let Some(last) = headers.get("last-event-id") else { return Ok(self.since.unwrap_or(0)) };
         let number = last.to_str().ok().and_then(|last| last.parse().ok());

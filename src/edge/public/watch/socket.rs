@@ -1,5 +1,5 @@
-//! `GET /v1/ceremonies/{id}/socket`: the events as WebSocket text frames. A watcher has nothing to
-//! say: whatever it sends but pongs, a few pings and a close ends the socket.
+//! `GET /v1/ceremonies/{id}/socket`: the events as WebSocket text frames. A watcher sends nothing
+//! but pongs, a few pings and a close: any other frame ends the socket.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,14 +37,14 @@ const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// Bytes of a frame that a watcher may send: no more than a control frame has.
 const FRAME_BYTES: usize = 125;
-/// The library's default of 128 KiB is for those who have something to say.
+/// Enough for control frames; the library's default is 128 KiB.
 const READ_BUFFER: usize = 256;
-/// Control frames between two pings of ours.
+/// Control frames of the watcher between two pings of the relay.
 const CONTROLS: u32 = 20;
-/// Pings that may stay without any sign of life.
+/// Pings that may stay unanswered.
 const SILENT_PINGS: u32 = 2;
 
-/// Checks who asks, and leaves the socket to a task of its own.
+/// Checks the caller and spawns the task of the socket.
 pub(in crate::edge) async fn upgrade(
     State(edge): State<Edge>,
     Segment(id): Segment,
@@ -52,7 +52,7 @@ pub(in crate::edge) async fn upgrade(
 ) -> Result<Response, ProblemResponse> {
     let (mut parts, body) = request.into_parts();
     let resume = ResumeQuery::of(&parts)?;
-    // A ticket in a URL is for those who have no better place for it.
+    // A ticket in a URL is for `EventSource`, which has no other way.
     if resume.ticket.is_some() {
         let detail = "query ticket: not taken here; offer it as a subprotocol, ticket.<ticket>";
         return Err(ProblemResponse::invalid(detail));
@@ -61,7 +61,7 @@ pub(in crate::edge) async fn upgrade(
         parts.headers.insert(header::AUTHORIZATION, bearer);
     }
     let watcher = Watcher::from_request_parts(&mut parts, &edge).await?;
-    let access = WatchAccess::new(watcher, &id)?.that_lasts(&parts);
+    let access = WatchAccess::new(watcher, &id)?.kept_verified(&parts);
     let since = resume.after(&parts.headers)?;
     let (session, view) = WatchSession::begin(&edge, access).await?;
     let since = session.access().steps(&view).resume_after(since);
@@ -78,8 +78,8 @@ pub(in crate::edge) async fn upgrade(
     Ok(response)
 }
 
-/// The ticket among the subprotocols, as a bearer credential, where there is no other. An API key
-/// has no business there: whatever sends subprotocols instead of headers is a page.
+/// The ticket among the subprotocols, as a bearer credential, where there is no other. An API key is
+/// not taken from there: callers that cannot send headers are pages.
 fn offered_ticket(headers: &HeaderMap) -> Option<HeaderValue> {
     if headers.contains_key(header::AUTHORIZATION) {
         return None;
@@ -113,8 +113,8 @@ async fn run(session: WatchSession, since: u32, limit: Duration, upgrade: OnUpgr
     drop(timeout(CLOSE_LIMIT, closing::close(&mut stream, frame)).await);
 }
 
-/// Sends events until there are no more, or no right to them. `None`: the peer closed, or the
-/// connection broke.
+/// Sends events until the last one, or until the watcher may not see them. `None`: the peer closed,
+/// or the connection broke.
 async fn watch(
     mut session: WatchSession,
     mut since: u32,
@@ -171,7 +171,7 @@ async fn watch(
     }
 }
 
-/// What a read that failed comes to.
+/// How the socket ends after a read that failed.
 fn fault(stream: &Socket, error: &Error) -> Option<WatchEnd> {
     match (stream.get_ref().fault(), error) {
         (Some(CloseReason::PeerClosed), _) => None,

@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 
 use super::frame_guard::FrameGuard;
 
-/// An upgraded connection whose frames are judged.
+/// An upgraded connection whose incoming frames are checked.
 pub(in crate::edge) type Socket = WebSocketStream<FrameGuard<TokioIo<Upgraded>>>;
 
 /// The reply to the Close that ended reading: its code comes back (section 5.5.1), its text does
@@ -21,10 +21,10 @@ pub(in crate::edge) fn reply(stream: &Socket) -> Option<Option<CloseFrame>> {
 }
 
 /// Sends a Close, waits for the peer's if it has not come, and ends the connection from this side
-/// first (section 7.1.1). Without a limit of time: the caller sets one.
+/// first (section 7.1.1). The caller sets a limit of time.
 ///
-/// What the peer still sends is read and dropped: a connection that is closed on unread bytes is
-/// reset, and the peer may lose the frame that says why.
+/// Bytes that the peer still sends are read and dropped: a connection that is closed with unread
+/// bytes is reset, and the peer may lose the Close.
 pub(in crate::edge) async fn close(stream: &mut Socket, frame: Option<CloseFrame>) {
     if stream.close(frame).await.is_err() {
         return;

@@ -1,11 +1,10 @@
-//! Judges the headers of WebSocket frames (RFC 6455 section 5.2) on their way in, before the
-//! library reads them, where the library does not: it assembles fragments without a limit on their
-//! number, takes a length in more bytes than it needs, and its size limit cannot be raised once a
-//! device is known.
+//! Checks the headers of incoming WebSocket frames (RFC 6455 section 5.2) before the library reads
+//! them, where the library does not: it assembles fragments without a limit on their number, accepts
+//! a length in more bytes than it needs, and its size limit cannot be raised once a device has
+//! authenticated.
 //!
-//! Close frames end here, whole: the library would answer the registered code 1014 with 1002, and
-//! would report a forbidden code as a goodbye. Whatever else is wrong with a frame is the
-//! library's to find.
+//! Close frames end here: the library would answer the registered code 1014 with 1002, and would
+//! report a forbidden code as an orderly end. Every other fault of a frame is found by the library.
 
 use std::io;
 use std::pin::Pin;
@@ -17,8 +16,8 @@ use tokio::time::Instant;
 
 use crate::core::session::CloseReason;
 
-/// Fragments of one message. A frame of 32 KiB fits into two of a phone's TCP segments a dozen
-/// times; more parts than this are made, not needed.
+/// Fragments of one message. A message of 32 KiB is about two dozen TCP segments of a phone, so no
+/// honest sender needs more.
 const FRAGMENTS: u32 = 16;
 /// From a message's first fragment to the header of its last.
 const FRAGMENTS_WITHIN: Duration = Duration::from_secs(5);
@@ -31,7 +30,7 @@ const CLOSE: u8 = 0x08;
 /// Largest payload of a control frame (RFC 6455 section 5.5).
 const CONTROL_MAX: u64 = 125;
 
-/// A fault of the peer, or its Close: either ends reading.
+/// Why no more frames are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReadEnd {
     /// The peer broke a rule.
@@ -40,7 +39,7 @@ enum ReadEnd {
     Closed(Option<u16>),
 }
 
-/// A message whose last fragment has not begun.
+/// A message whose last fragment has not started.
 #[derive(Debug)]
 struct FragmentedMessage {
     fragments: u32,
@@ -48,7 +47,7 @@ struct FragmentedMessage {
     since: Instant,
 }
 
-/// The headers of one direction of a connection.
+/// The frame headers of one direction of a connection.
 #[derive(Debug)]
 struct FrameHeaders {
     max_message: u64,

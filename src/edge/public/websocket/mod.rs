@@ -1,4 +1,4 @@
-//! What both sockets share: the handshake, the judge of incoming frames, the closing handshake.
+//! What both sockets share: the handshake, the checks of incoming frames, the closing handshake.
 
 pub(super) mod closing;
 pub(super) mod frame_guard;

@@ -5,6 +5,7 @@
 //! ([`core::ceremony`]), the new state is saved, and only then are the resulting effects performed
 //! ([`app::ceremonies`]); their results are events again.
 
+mod address_prefix;
 pub mod app;
 pub mod backends;
 pub mod cli;

@@ -87,7 +87,7 @@ pub enum StartError {
     Upstream(#[from] fido_http::FidoHttpSettingsError),
     /// The certificate cannot serve.
     #[error("tls: {0}")]
-    Tls(#[from] listener::PairError),
+    Tls(#[from] listener::CertificateError),
     /// Webhooks cannot be sent.
     #[error(transparent)]
     Webhooks(#[from] crate::backends::webhook_http::WebhookHttpSettingsError),
@@ -196,9 +196,9 @@ pub fn bind(config: &Config) -> Result<TcpListener, StartError> {
 #[derive(Debug)]
 pub struct Prepared {
     running: Running,
-    listener: TcpListener,
+    socket: TcpListener,
     edge: Edge,
-    door: Listener,
+    listener: Listener,
 }
 
 impl Prepared {
@@ -213,9 +213,10 @@ impl Prepared {
     /// # Errors
     /// [`StartError::Listen`], if the admin listener's address cannot be had.
     pub fn open(self) -> Result<Running, StartError> {
-        let Self { mut running, listener, edge, door } = self;
+        let Self { mut running, socket, edge, listener } = self;
         let (tasks, router) = (&running.tasks, edge::router(edge.clone()));
-        tasks.spawn_vital("accept", listener::serve(listener, router, tasks.clone(), door));
+        let serving = listener::serve(socket, router, tasks.clone(), listener);
+        tasks.spawn_vital("accept", serving);
         running.admin_address =
             pace::serve_probes(&running.config, edge, running.relay.dependencies())?;
         Ok(running)
@@ -254,10 +255,9 @@ pub async fn start_on(
 async fn prepare_on(
     ground: ServerDependencies,
     config: Config,
-    listener: TcpListener,
+    socket: TcpListener,
 ) -> Result<Prepared, StartError> {
-    let address =
-        listener.local_addr().map_err(|error| StartError::Listen(config.listen, error))?;
+    let address = socket.local_addr().map_err(|error| StartError::Listen(config.listen, error))?;
     let config = config.bound_to(address);
     let tasks = Tasks::default();
     let ServerDependencies { store, clock } = ground;
@@ -311,17 +311,17 @@ async fn prepare_on(
     };
     let relay = Relay::start(world, bounds);
     let certify = certify.filter(|_| config.client_direct);
-    let door = listening::settings(&config, metrics.clone());
-    let door = Listener::start(door, &relay.dependencies().clock, &tasks)?;
+    let listener = listening::settings(&config, metrics.clone());
+    let listener = Listener::start(listener, &relay.dependencies().clock, &tasks)?;
     let settings = settings::edge(&config, metrics, refusals);
-    let edge = Edge::new(relay.clone(), app.clone(), settings, door.clone(), certify).await?;
+    let edge = Edge::new(relay.clone(), app.clone(), settings, listener.clone(), certify).await?;
     relay.revocations_applied().await;
     let (store, stopping) = (Arc::clone(&relay.dependencies().store), tasks.stopping().clone());
     tasks.spawn_vital("store", async move {
         stopping.run_until_cancelled(store.damaged()).await;
     });
     let running = Running { config, relay, app, tasks, audit, webhooks, admin_address: None };
-    Ok(Prepared { running, listener, edge, door })
+    Ok(Prepared { running, socket, edge, listener })
 }
 
 impl Running {

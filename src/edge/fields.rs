@@ -21,28 +21,29 @@ use serde::forward_to_deserialize_any;
 use serde_json::Value;
 use serde_json::error::Category;
 
-use super::refusal::Refusal;
+use super::problem_response::ProblemResponse;
 
 /// Reads a JSON object.
 ///
 /// # Errors
 /// 400, with the RFC 6901 pointer of the first field that does not fit.
-pub(in crate::edge) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+pub(in crate::edge) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ProblemResponse> {
     // serde also fills a struct from an array; a body is an object.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Refusal::invalid("the body must be a JSON object"));
+        return Err(ProblemResponse::invalid("the body must be a JSON object"));
     }
     hold_to_shape(bytes, JSON_KEYS)?;
-    serde_json::from_slice(bytes).map_err(|error| Refusal::invalid(explain::<T>(bytes, &error)))
+    serde_json::from_slice(bytes)
+        .map_err(|error| ProblemResponse::invalid(explain::<T>(bytes, &error)))
 }
 
 /// Holds a JSON text to its bounds before anything parses it.
 ///
 /// # Errors
 /// 400, with the bound that it breaks.
-pub(super) fn hold_to_shape(bytes: &[u8], max_keys: usize) -> Result<(), Refusal> {
+pub(super) fn hold_to_shape(bytes: &[u8], max_keys: usize) -> Result<(), ProblemResponse> {
     shape::check(bytes, JSON_DEPTH, max_keys).map_err(|error| {
-        Refusal::invalid(match error {
+        ProblemResponse::invalid(match error {
             ShapeError::TooDeep => format!("the body may be nested {JSON_DEPTH} levels deep"),
             ShapeError::TooManyKeys => format!("the body may have {max_keys} keys"),
         })
@@ -51,8 +52,8 @@ pub(super) fn hold_to_shape(bytes: &[u8], max_keys: usize) -> Result<(), Refusal
 
 fn explain<T: DeserializeOwned>(bytes: &[u8], refused: &serde_json::Error) -> String {
     match serde_json::from_slice::<Value>(bytes) {
-        Ok(value) => match T::deserialize(Given::Json(&value)) {
-            Err(mistake) => mistake.to_text("", "/"),
+        Ok(value) => match T::deserialize(RequestValue::Json(&value)) {
+            Err(error) => error.to_text("", "/"),
             // A `Value` keeps the last of two fields with the same name.
             Ok(_) => format!(
                 "a field is given twice at line {} column {}",
@@ -72,12 +73,12 @@ fn explain<T: DeserializeOwned>(bytes: &[u8], refused: &serde_json::Error) -> St
 ///
 /// # Errors
 /// 400, with the first parameter that does not fit.
-pub(in crate::edge) fn from_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
+pub(in crate::edge) fn from_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ProblemResponse> {
     let pairs = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let pairs: Vec<_> = pairs.collect();
-    let entries = pairs.iter().map(|(name, value)| (&**name, Given::Text(value)));
+    let entries = pairs.iter().map(|(name, value)| (&**name, RequestValue::Text(value)));
     T::deserialize(MapAccessDeserializer::new(Entries { entries, value: None }))
-        .map_err(|mistake| Refusal::invalid(mistake.to_text("query", " ")))
+        .map_err(|error| ProblemResponse::invalid(error.to_text("query", " ")))
 }
 
 /// The query of a request as a `T`.
@@ -85,16 +86,16 @@ pub(in crate::edge) fn from_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, R
 pub(in crate::edge) struct QueryOf<T>(pub(in crate::edge) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ProblemResponse> {
         from_query(&parts.uri).map(Self)
     }
 }
 
 /// Why a value is not of its type, without a word of the value.
 #[derive(Debug)]
-struct Mistake {
+struct FieldError {
     /// Names of fields and numbers of list entries, the innermost first. A name is there only if
     /// the type has a field of it: values of unknown fields are not looked at.
     path: Vec<String>,
@@ -102,7 +103,7 @@ struct Mistake {
     what: String,
 }
 
-impl Mistake {
+impl FieldError {
     fn of(what: impl Into<String>) -> Self {
         Self { path: Vec::new(), what: what.into() }
     }
@@ -125,9 +126,9 @@ impl Mistake {
 }
 
 /// What a visitor expects, in words that are not Rust's.
-fn expects(expected: &dyn Expected) -> Mistake {
+fn expects(expected: &dyn Expected) -> FieldError {
     let text = expected.to_string();
-    Mistake::of(match text.as_str() {
+    FieldError::of(match text.as_str() {
         "u8" | "u16" | "u32" | "u64" => "a whole number",
         "a sequence" => "a list",
         "a boolean" => "true or false",
@@ -137,15 +138,15 @@ fn expects(expected: &dyn Expected) -> Mistake {
     })
 }
 
-impl std::fmt::Display for Mistake {
+impl std::fmt::Display for FieldError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.to_text("", "/"))
     }
 }
 
-impl std::error::Error for Mistake {}
+impl std::error::Error for FieldError {}
 
-impl Error for Mistake {
+impl Error for FieldError {
     /// From the types of `proto`, whose errors never repeat a text.
     fn custom<T: Display>(message: T) -> Self {
         Self::of(message.to_string())
@@ -182,15 +183,15 @@ impl Error for Mistake {
 
 /// A value of a request.
 #[derive(Clone, Copy)]
-enum Given<'a> {
+enum RequestValue<'a> {
     Json(&'a Value),
     /// Of a query, where a number is written as text too.
     Text(&'a str),
 }
 
-impl Given<'_> {
+impl RequestValue<'_> {
     /// An integer, as JSON or as text.
-    fn integer<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn integer<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         match self {
             Self::Text(text) => match text.parse() {
                 Ok(number) => visitor.visit_u64(number),
@@ -201,10 +202,10 @@ impl Given<'_> {
     }
 }
 
-impl<'de> Deserializer<'de> for Given<'_> {
-    type Error = Mistake;
+impl<'de> Deserializer<'de> for RequestValue<'_> {
+    type Error = FieldError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         let value = match self {
             Self::Text(text) => return visitor.visit_str(text),
             Self::Json(value) => value,
@@ -224,13 +225,14 @@ impl<'de> Deserializer<'de> for Given<'_> {
             }
             Value::Array(items) => visitor.visit_seq(Items { items: items.iter().enumerate() }),
             Value::Object(map) => {
-                let entries = map.iter().map(|(name, value)| (name.as_str(), Given::Json(value)));
+                let entries =
+                    map.iter().map(|(name, value)| (name.as_str(), RequestValue::Json(value)));
                 visitor.visit_map(Entries { entries, value: None })
             }
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         match self {
             Self::Json(Value::Null) => visitor.visit_none(),
             Self::Json(_) | Self::Text(_) => visitor.visit_some(self),
@@ -241,7 +243,7 @@ impl<'de> Deserializer<'de> for Given<'_> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Mistake> {
+    ) -> Result<V::Value, FieldError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -250,7 +252,7 @@ impl<'de> Deserializer<'de> for Given<'_> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Mistake> {
+    ) -> Result<V::Value, FieldError> {
         match self {
             Self::Json(Value::Object(_)) => self.deserialize_any(visitor),
             Self::Json(_) | Self::Text(_) => Err(expects(&visitor)),
@@ -262,23 +264,23 @@ impl<'de> Deserializer<'de> for Given<'_> {
         _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Mistake> {
+    ) -> Result<V::Value, FieldError> {
         match self {
             Self::Json(Value::String(text)) => visitor.visit_enum(variant(text)),
             Self::Text(text) => visitor.visit_enum(variant(text)),
-            Self::Json(_) => Err(Mistake::unknown_variant("", variants)),
+            Self::Json(_) => Err(FieldError::unknown_variant("", variants)),
         }
     }
 
-    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         self.integer(visitor)
     }
 
-    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         self.integer(visitor)
     }
 
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         self.integer(visitor)
     }
 
@@ -289,8 +291,8 @@ impl<'de> Deserializer<'de> for Given<'_> {
 }
 
 /// The name of an enum's value: the requests have no other enums.
-fn variant<'de>(name: &str) -> impl EnumAccess<'de, Error = Mistake> {
-    let name: StrDeserializer<'_, Mistake> = name.into_deserializer();
+fn variant<'de>(name: &str) -> impl EnumAccess<'de, Error = FieldError> {
+    let name: StrDeserializer<'_, FieldError> = name.into_deserializer();
     name
 }
 
@@ -300,15 +302,15 @@ struct Items<I> {
 }
 
 impl<'de, 'a, I: Iterator<Item = (usize, &'a Value)>> SeqAccess<'de> for Items<I> {
-    type Error = Mistake;
+    type Error = FieldError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-    ) -> Result<Option<T::Value>, Mistake> {
+    ) -> Result<Option<T::Value>, FieldError> {
         let Some((index, value)) = self.items.next() else { return Ok(None) };
-        let read = seed.deserialize(Given::Json(value));
-        read.map(Some).map_err(|mistake| mistake.under(index.to_string()))
+        let read = seed.deserialize(RequestValue::Json(value));
+        read.map(Some).map_err(|error| error.under(index.to_string()))
     }
 }
 
@@ -316,24 +318,27 @@ impl<'de, 'a, I: Iterator<Item = (usize, &'a Value)>> SeqAccess<'de> for Items<I
 struct Entries<'a, I> {
     entries: I,
     /// What follows the name that was given last.
-    value: Option<(&'a str, Given<'a>)>,
+    value: Option<(&'a str, RequestValue<'a>)>,
 }
 
-impl<'de, 'a, I: Iterator<Item = (&'a str, Given<'a>)>> MapAccess<'de> for Entries<'a, I> {
-    type Error = Mistake;
+impl<'de, 'a, I: Iterator<Item = (&'a str, RequestValue<'a>)>> MapAccess<'de> for Entries<'a, I> {
+    type Error = FieldError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
-    ) -> Result<Option<K::Value>, Mistake> {
+    ) -> Result<Option<K::Value>, FieldError> {
         let Some((name, value)) = self.entries.next() else { return Ok(None) };
         self.value = Some((name, value));
-        let name: StrDeserializer<'_, Mistake> = name.into_deserializer();
+        let name: StrDeserializer<'_, FieldError> = name.into_deserializer();
         seed.deserialize(name).map(Some)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Mistake> {
-        let (name, value) = self.value.take().ok_or_else(|| Mistake::of("malformed"))?;
-        seed.deserialize(value).map_err(|mistake| mistake.under(name))
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, FieldError> {
+        let (name, value) = self.value.take().ok_or_else(|| FieldError::of("malformed"))?;
+        seed.deserialize(value).map_err(|error| error.under(name))
     }
 }

@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use fido_relay_proto::ProblemCode;
 
-use super::refusal::Refusal;
+use super::problem_response::ProblemResponse;
 
 /// The decoded segment. One that does not decode to text names nothing, so it is not found like
 /// any other name of nothing.
@@ -12,9 +12,9 @@ use super::refusal::Refusal;
 pub(in crate::edge) struct Segment(pub(in crate::edge) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segment {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ProblemResponse> {
         let segment = Path::<String>::from_request_parts(parts, state).await;
         segment.map(|Path(text)| Self(text)).map_err(|_| ProblemCode::NotFound.into())
     }
@@ -25,9 +25,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 pub(super) struct Segments(pub(super) String, pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segments {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ProblemResponse> {
         let segments = Path::<(String, String)>::from_request_parts(parts, state).await;
         segments.map(|Path((one, two))| Self(one, two)).map_err(|_| ProblemCode::NotFound.into())
     }

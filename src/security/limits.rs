@@ -19,7 +19,7 @@
 //! anew, so memory follows the traffic of the last moments.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,8 +30,11 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
+use ipnet::IpNet;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::address_prefix::subscriber;
 
 /// What a failed attempt costs of the allowance, an honest one costing 1.
 const FAILURE_COSTS: u32 = 10;
@@ -94,14 +97,14 @@ pub struct TooFast {
 /// Every rate of a node.
 #[derive(Debug)]
 pub struct Limits {
-    opens: Keyed<ClientId>,
-    attempts: Keyed<Network>,
-    refused: Keyed<Network>,
-    sockets: Keyed<DeviceId>,
-    calls: Keyed<DeviceId>,
-    addresses: Keyed<DeviceId>,
-    typed: Keyed<Network>,
-    typed_of_node: Keyed<()>,
+    opens: KeyedRateLimit<ClientId>,
+    attempts: KeyedRateLimit<IpNet>,
+    refused: KeyedRateLimit<IpNet>,
+    sockets: KeyedRateLimit<DeviceId>,
+    calls: KeyedRateLimit<DeviceId>,
+    addresses: KeyedRateLimit<DeviceId>,
+    typed: KeyedRateLimit<IpNet>,
+    typed_of_node: KeyedRateLimit<()>,
     used: Notify,
 }
 
@@ -112,14 +115,32 @@ impl Limits {
         let minute = Duration::from_secs(60);
         let per_socket = minute / rates.sockets_per_min.max(1);
         Self {
-            opens: Keyed::new(per_second(rates.opens_per_s, rates.opens_burst), usize::MAX),
-            attempts: Keyed::new(per_second(rates.attempts_per_s, rates.attempts_burst), ADDRESSES),
-            refused: Keyed::new(per_second(rates.attempts_per_s, rates.attempts_burst), ADDRESSES),
-            sockets: Keyed::new(every(per_socket, rates.sockets_per_min), usize::MAX),
-            calls: Keyed::new(per_second(rates.calls_per_s, rates.calls_burst), usize::MAX),
-            addresses: Keyed::new(every(ADDRESS_EVERY, ADDRESSES_AT_ONCE), usize::MAX),
-            typed: Keyed::new(per_second(TYPED_OF_ADDRESS.0, TYPED_OF_ADDRESS.1), ADDRESSES),
-            typed_of_node: Keyed::new(per_second(TYPED_OF_NODE.0, TYPED_OF_NODE.1), usize::MAX),
+            opens: KeyedRateLimit::new(
+                per_second(rates.opens_per_s, rates.opens_burst),
+                usize::MAX,
+            ),
+            attempts: KeyedRateLimit::new(
+                per_second(rates.attempts_per_s, rates.attempts_burst),
+                ADDRESSES,
+            ),
+            refused: KeyedRateLimit::new(
+                per_second(rates.attempts_per_s, rates.attempts_burst),
+                ADDRESSES,
+            ),
+            sockets: KeyedRateLimit::new(every(per_socket, rates.sockets_per_min), usize::MAX),
+            calls: KeyedRateLimit::new(
+                per_second(rates.calls_per_s, rates.calls_burst),
+                usize::MAX,
+            ),
+            addresses: KeyedRateLimit::new(every(ADDRESS_EVERY, ADDRESSES_AT_ONCE), usize::MAX),
+            typed: KeyedRateLimit::new(
+                per_second(TYPED_OF_ADDRESS.0, TYPED_OF_ADDRESS.1),
+                ADDRESSES,
+            ),
+            typed_of_node: KeyedRateLimit::new(
+                per_second(TYPED_OF_NODE.0, TYPED_OF_NODE.1),
+                usize::MAX,
+            ),
             used: Notify::new(),
         }
     }
@@ -139,12 +160,12 @@ impl Limits {
     /// [`TooFast`].
     pub fn attempt(&self, address: IpAddr) -> Result<(), TooFast> {
         self.used.notify_one();
-        self.attempts.admit(&Network::of(address))
+        self.attempts.admit(&subscriber(address))
     }
 
     /// The attempt was no good: it costs as much as several.
     pub fn attempt_failed(&self, address: IpAddr) {
-        let network = Network::of(address);
+        let network = subscriber(address);
         for _ in 1..FAILURE_COSTS {
             if self.attempts.admit(&network).is_err() {
                 return;
@@ -160,7 +181,7 @@ impl Limits {
     /// [`TooFast`].
     pub fn refused(&self, address: IpAddr) -> Result<(), TooFast> {
         self.used.notify_one();
-        self.refused.admit(&Network::of(address))
+        self.refused.admit(&subscriber(address))
     }
 
     /// A device has authenticated on a new socket.
@@ -197,7 +218,7 @@ impl Limits {
     /// [`TooFast`].
     pub fn typed_code(&self, address: IpAddr) -> Result<(), TooFast> {
         self.used.notify_one();
-        self.typed.admit(&Network::of(address))?;
+        self.typed.admit(&subscriber(address))?;
         self.typed_of_node.admit(&())
     }
 
@@ -230,19 +251,6 @@ impl Limits {
     }
 }
 
-/// Whose allowance an address uses: an IPv6 host has its whole /64 to choose from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Network(IpAddr);
-
-impl Network {
-    fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(v4) => IpAddr::V4(v4),
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        })
-    }
-}
-
 /// The runtime's clock, which tests can stop.
 #[derive(Clone, Copy, Debug)]
 struct Monotonic {
@@ -261,7 +269,7 @@ type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, Monotonic, NoOpMiddleware
 
 /// One rate, for each key.
 #[derive(Debug)]
-struct Keyed<K: Hash + Eq + Clone> {
+pub(crate) struct KeyedRateLimit<K: Hash + Eq + Clone> {
     limiter: Limiter<K>,
     clock: Monotonic,
     most: usize,
@@ -269,15 +277,16 @@ struct Keyed<K: Hash + Eq + Clone> {
     searched: AtomicU64,
 }
 
-impl<K: Hash + Eq + Clone> Keyed<K> {
-    fn new(quota: Quota, most: usize) -> Self {
+impl<K: Hash + Eq + Clone> KeyedRateLimit<K> {
+    /// At most so many keys are remembered; while there is no room, other keys are refused.
+    pub(crate) fn new(quota: Quota, most: usize) -> Self {
         // Some time before now: the algorithm counts from its clock's zero.
         let clock = Monotonic { start: Instant::now() };
         let limiter = RateLimiter::new(quota, DashMapStateStore::default(), clock);
         Self { limiter, clock, most, searched: AtomicU64::new(0) }
     }
 
-    fn admit(&self, key: &K) -> Result<(), TooFast> {
+    pub(crate) fn admit(&self, key: &K) -> Result<(), TooFast> {
         if self.most < usize::MAX && self.len() >= self.most {
             // A search walks over every key: a flood of refused calls must not make each of them walk.
             let second = self.clock.start.elapsed().as_secs() + 1;
@@ -294,12 +303,13 @@ impl<K: Hash + Eq + Clone> Keyed<K> {
         })
     }
 
-    fn forget(&self) {
+    /// Forgets keys that could start anew.
+    pub(crate) fn forget(&self) {
         self.limiter.retain_recent();
         self.limiter.shrink_to_fit();
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.limiter.len()
     }
 }
@@ -436,7 +446,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_keys_are_remembered_than_there_is_room_for() {
-        let keyed: Keyed<u32> = Keyed::new(per_second(1, 5), 100);
+        let keyed: KeyedRateLimit<u32> = KeyedRateLimit::new(per_second(1, 5), 100);
         for key in 0..100 {
             keyed.admit(&key).unwrap();
         }

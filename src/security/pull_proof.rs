@@ -60,14 +60,14 @@ type Name = [u8; 16];
 
 /// Why a proof is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum PullProofError {
     /// Good, but for a nonce that is not or no more good: the app repeats with another.
     Nonce,
     /// The proof is bad beyond its nonce.
     Proof,
 }
 
-impl From<BadProof> for Refused {
+impl From<BadProof> for PullProofError {
     fn from(_: BadProof) -> Self {
         Self::Proof
     }
@@ -123,13 +123,13 @@ impl PullProofs {
     /// Verifies a proof of this device's key over a request.
     ///
     /// # Errors
-    /// [`Refused`].
+    /// [`PullProofError`].
     pub fn verify(
         &self,
         proof: &str,
         (device, jwk): (DeviceId, &P256Jwk),
         asked: Asked<'_>,
-    ) -> Result<Proven, Refused> {
+    ) -> Result<Proven, PullProofError> {
         let claims: PullClaims = device_proof::verify(proof, jwk, PULL_TYP)?;
         let PullClaims { aud, htm, htu, device_id, iat: _, jti, nonce, body_sha256 } = claims;
         let Asked { method, bases, path, body } = asked;
@@ -141,15 +141,15 @@ impl PullProofs {
         let is_good =
             is_here && htm == method && device_id == device && is_named && body_sha256 == hash;
         if !is_good {
-            return Err(Refused::Proof);
+            return Err(PullProofError::Proof);
         }
         let name = name_of(device, &jti);
         let state = self.state();
         if !self.is_fresh(&state, &nonce) {
-            return Err(Refused::Nonce);
+            return Err(PullProofError::Nonce);
         }
         if state.used.contains(&name) || state.older.contains(&name) {
-            return Err(Refused::Proof);
+            return Err(PullProofError::Proof);
         }
         Ok(Proven { name, life: state.life })
     }
@@ -157,13 +157,13 @@ impl PullProofs {
     /// Uses a proof up: of any number of the same the first alone.
     ///
     /// # Errors
-    /// [`Refused::Proof`] for every other, and [`Refused::Nonce`] where there is no room to remember
+    /// [`PullProofError::Proof`] for every other, and [`PullProofError::Nonce`] where there is no room to remember
     /// it.
-    pub fn use_up(&self, proven: Proven) -> Result<(), Refused> {
+    pub fn use_up(&self, proven: Proven) -> Result<(), PullProofError> {
         let Proven { name, life } = proven;
         let (now, mut state) = (Instant::now(), self.state());
         if life != state.life {
-            return Err(Refused::Nonce);
+            return Err(PullProofError::Nonce);
         }
         if state.turns_at <= now {
             let used = std::mem::take(&mut state.used);
@@ -173,13 +173,13 @@ impl PullProofs {
             state.turns_at = now + NONCE_LIFE;
         }
         if state.older.contains(&name) || state.used.contains(&name) {
-            return Err(Refused::Proof);
+            return Err(PullProofError::Proof);
         }
         if state.used.len() >= self.most {
             tracing::warn!("too many pull proofs to remember: every nonce ends now");
             (state.key, state.life) = (fresh_key(), state.life + 1);
             (state.used, state.older) = (HashSet::new(), HashSet::new());
-            return Err(Refused::Nonce);
+            return Err(PullProofError::Nonce);
         }
         state.used.insert(name);
         Ok(())

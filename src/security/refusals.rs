@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use ipnet::IpNet;
 use serde::Serialize;
 
+use crate::address_prefix::prefix;
+
 /// Networks that are told apart within a minute, of all kinds of refusals; the others are summed
 /// together by kind.
 pub const SUMS: usize = 60;
@@ -20,7 +22,7 @@ const PREFIXES: (u8, u8) = (24, 48);
 /// What was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Refused {
+pub enum RefusalKind {
     /// An API key or access token that is none.
     Key,
     /// A client assertion at the token endpoint.
@@ -41,7 +43,7 @@ pub enum Refused {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sum {
     event: &'static str,
-    what: Refused,
+    what: RefusalKind,
     /// The address prefix that it came from; none: from networks beyond [`SUMS`].
     network: Option<IpNet>,
     count: u64,
@@ -49,15 +51,13 @@ pub struct Sum {
 
 /// Counts refusals in memory; what was not taken when the process ends is lost.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<BTreeMap<(Refused, Option<IpNet>), u64>>);
+pub struct Refusals(Mutex<BTreeMap<(RefusalKind, Option<IpNet>), u64>>);
 
 impl Refusals {
     /// Counts one that came from this address.
-    pub fn count(&self, what: Refused, from: IpAddr) {
-        let prefix = if from.is_ipv4() { PREFIXES.0 } else { PREFIXES.1 };
-        let network = IpNet::new(from, prefix).ok().map(|network| network.trunc());
+    pub fn count(&self, what: RefusalKind, from: IpAddr) {
         let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut key = (what, network);
+        let mut key = (what, Some(prefix(from, PREFIXES)));
         if sums.len() >= COUNTED && !sums.contains_key(&key) {
             key.1 = None;
         }
@@ -91,16 +91,16 @@ mod tests {
         let refusals = Refusals::default();
         for number in 0..5_000_u16 {
             refusals.count(
-                Refused::Key,
+                RefusalKind::Key,
                 IpAddr::from([10, (number / 250) as u8, (number % 250) as u8, 1]),
             );
-            refusals.count(Refused::Scope, "2001:db8::1".parse().unwrap());
+            refusals.count(RefusalKind::Scope, "2001:db8::1".parse().unwrap());
         }
         let sums = refusals.take();
         assert!(sums.len() <= SUMS + 7);
         let of =
             |what| sums.iter().filter(|sum| sum.what == what).map(|sum| sum.count).sum::<u64>();
-        assert_eq!((of(Refused::Key), of(Refused::Scope)), (5_000, 5_000));
+        assert_eq!((of(RefusalKind::Key), of(RefusalKind::Scope)), (5_000, 5_000));
         let text = serde_json::to_string(&sums[0]).unwrap();
         assert!(text.starts_with(r#"{"event":"refused","what":"key","network":null"#), "{text}");
         assert!(refusals.take().is_empty());

@@ -1,7 +1,9 @@
 //! What the configuration says of the listener, as the listener is told.
 
 use crate::config::{Config, ForwardedHeader, Tls};
-use crate::edge::listener::{AcceptLimits, ForwardedBy, ListenerSettings, PairFiles, Trust};
+use crate::edge::listener::{
+    AcceptLimits, CertificateFiles, ForwardedBy, ListenerSettings, ProxyTrust,
+};
 use crate::metrics::Metrics;
 
 /// The listener's settings.
@@ -9,8 +11,8 @@ pub(super) fn settings(config: &Config, metrics: Metrics) -> ListenerSettings {
     let proxy = &config.proxy;
     ListenerSettings {
         limits: limits(config),
-        tls: config.tls.as_ref().map(|tls| (pair_files(tls), tls.reload)),
-        trust: Trust {
+        tls: config.tls.as_ref().map(|tls| (certificate_files(tls), tls.reload)),
+        trust: ProxyTrust {
             proxies: proxy.trusted.clone(),
             header: proxy.header.map(|header| match header {
                 ForwardedHeader::Forwarded => ForwardedBy::Forwarded,
@@ -39,29 +41,29 @@ pub(super) fn admin_settings(config: &Config) -> ListenerSettings {
 }
 
 /// Where the certificate lies.
-pub(crate) fn pair_files(tls: &Tls) -> PairFiles {
-    PairFiles { cert: tls.cert_file.clone(), key: tls.key_file.clone() }
+pub(crate) fn certificate_files(tls: &Tls) -> CertificateFiles {
+    CertificateFiles { cert: tls.cert_file.clone(), key: tls.key_file.clone() }
 }
 
 fn limits(config: &Config) -> AcceptLimits {
-    let (limits, door) = (&config.limits, &config.limits.listener);
+    let (limits, listener) = (&config.limits, &config.limits.listener);
     AcceptLimits {
-        tls: door.tls,
+        tls: listener.tls,
         headers: limits.headers,
         device_auth: limits.accept_to_auth,
         header_bytes: limits.header_bytes,
         header_count: limits.header_count,
-        idle: door.idle,
-        unread: door.unread,
-        unread_known: door.unread_known,
-        answer: door.answer,
-        eviction_age: door.eviction_age,
-        breather: AcceptLimits::default().breather,
-        connections_per_ip: door.connections_per_ip,
-        connections_per_node: door.connections_per_node.min(spare_files()),
-        handshakes_per_s_per_ip: door.handshakes_per_s_per_ip,
-        handshakes_per_s_per_node: door.handshakes_per_s_per_node,
-        memory: door.memory_mib.map(|mib| mib * 1024 * 1024),
+        idle: listener.idle,
+        unread: listener.unread,
+        unread_known: listener.unread_known,
+        answer: listener.answer,
+        eviction_age: listener.eviction_age,
+        accept_backoff: AcceptLimits::default().accept_backoff,
+        connections_per_ip: listener.connections_per_ip,
+        connections_per_node: listener.connections_per_node.min(spare_files()),
+        handshakes_per_s_per_ip: listener.handshakes_per_s_per_ip,
+        handshakes_per_s_per_node: listener.handshakes_per_s_per_node,
+        memory: listener.memory_mib.map(|mib| mib * 1024 * 1024),
     }
 }
 

@@ -37,10 +37,11 @@ pub(super) fn serve_probes(
 ) -> Result<Option<SocketAddr>, StartError> {
     let Some(wanted) = config.admin.listen else { return Ok(None) };
     let failed = |error| StartError::Listen(wanted, error);
-    let listener = listener::bind(wanted).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    let door = Listener::start(listening::admin_settings(config), &world.clock, &world.tasks)?;
-    let serving = listener::serve(listener, edge::probes(edge), world.tasks.clone(), door);
+    let socket = listener::bind(wanted).map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    let settings = listening::admin_settings(config);
+    let listener = Listener::start(settings, &world.clock, &world.tasks)?;
+    let serving = listener::serve(socket, edge::probes(edge), world.tasks.clone(), listener);
     world.tasks.spawn_vital("accept on admin.listen", serving);
     Ok(Some(address))
 }

@@ -14,9 +14,13 @@ use crate::edge;
 use crate::metrics::Metrics;
 use crate::security::refusals::Refusals;
 
-pub(super) fn edge(config: &Config, metrics: Metrics, refusals: Arc<Refusals>) -> edge::Settings {
+pub(super) fn edge(
+    config: &Config,
+    metrics: Metrics,
+    refusals: Arc<Refusals>,
+) -> edge::EdgeSettings {
     let limits = &config.limits;
-    edge::Settings {
+    edge::EdgeSettings {
         tenant: TenantId::default(),
         rp_id: config.tenant.rp_id.clone(),
         network_in_result: config.tenant.network_in_result,

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::finding::Finding;
 use crate::backends::embedded::SystemClock;
 use crate::config::{Config, Tls};
-use crate::edge::listener::{Pair, PairError};
+use crate::edge::listener::{Certificate, CertificateError};
 use crate::ports::Clock as _;
 use crate::serve::listening;
 
@@ -16,7 +16,7 @@ const FEW_DAYS: i64 = 14;
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let Some(tls) = &config.tls else { return Vec::new() };
     let now = SystemClock.now();
-    let mut findings = match Pair::load(&listening::pair_files(tls), now) {
+    let mut findings = match Certificate::load(&listening::certificate_files(tls), now) {
         Ok(pair) => vec![time(pair.days_left(now), tls), name(&pair, config)],
         Err(error) => {
             let remedy = remedy(&error);
@@ -37,7 +37,7 @@ fn time(days: i64, tls: &Tls) -> Finding {
     }
 }
 
-fn name(pair: &Pair, config: &Config) -> Finding {
+fn name(pair: &Certificate, config: &Config) -> Finding {
     let host = config.public_url.host_str().unwrap_or_default();
     if pair.covers(host) {
         return Finding::good("tls", format!("it is a certificate for {host}"));
@@ -46,18 +46,22 @@ fn name(pair: &Pair, config: &Config) -> Finding {
     Finding::wrong("tls", says, "get one for that name, or correct public_url")
 }
 
-fn remedy(error: &PairError) -> &'static str {
+fn remedy(error: &CertificateError) -> &'static str {
     match error {
-        PairError::Unreadable { .. } => {
+        CertificateError::Unreadable { .. } => {
             "correct the path, let the relay's user read the file, and write it as PEM"
         }
-        PairError::Certificate { .. } => {
+        CertificateError::Certificate { .. } => {
             "put the certificate and those that lead to its root into tls.cert_file, as PEM"
         }
-        PairError::Key { .. } => "use an ECDSA, RSA or Ed25519 key as PKCS#8, SEC 1 or PKCS#1",
-        PairError::Mismatch { .. } => "put the key that the certificate was made for there",
-        PairError::Time { .. } => "renew the certificate, and look at this machine's clock",
-        PairError::Tls(_) => "nothing in the configuration: this machine gives no randomness",
+        CertificateError::Key { .. } => {
+            "use an ECDSA, RSA or Ed25519 key as PKCS#8, SEC 1 or PKCS#1"
+        }
+        CertificateError::Mismatch { .. } => "put the key that the certificate was made for there",
+        CertificateError::Time { .. } => "renew the certificate, and look at this machine's clock",
+        CertificateError::Tls(_) => {
+            "nothing in the configuration: this machine gives no randomness"
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! One connection from its accept to its end, or to its upgrade: then the socket has a task of its
-//! own. Knows that there is a router, and no route.
+//! One connection from its accept to its end, or to its upgrade: then a task of the socket takes
+//! over. Knows that there is a router, and no route.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -17,11 +17,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tower::ServiceExt as _;
 
-use super::http_clock::{Due, HttpClock, Seen};
+use super::handle::ConnectionHandle;
+use super::http_clock::{ConnectionActivity, HttpClock, HttpDeadline};
+use super::listener_refusal::ListenerRefusal;
 use super::peer::PeerStream;
-use super::permits::Permit;
-use super::refused::Refused;
-use super::requests::{Answering, PIECE, Requests, Streams};
+use super::requests::{AnswerGuard, PIECE, RequestCounters, StreamExecutor};
 use super::{Accepted, Listener, proxy_protocol};
 use crate::tasks::Tasks;
 
@@ -29,37 +29,42 @@ use crate::tasks::Tasks;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long a peer may take to read its last answers from a relay that stops, or to leave an idle
 /// connection that was closed in order.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const SHUTDOWN_FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
 /// Whether a connection may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ConnectionState {
     Open,
-    /// No request came for long.
+    /// Shut down in order, because no request came for long.
     Idle,
     /// The relay stops.
     Stopping,
 }
 
-/// What the loop of a connection turns to.
+/// What the loop of a connection handles next.
 enum NextEvent<E> {
     Over(Result<(), E>),
-    Due(Due),
+    HttpDeadline(HttpDeadline),
     Stop,
 }
 
-/// What a connection needs of the house.
+/// Serves one connection.
 #[derive(Debug)]
 pub(super) struct ConnectionTask {
-    pub(super) door: Listener,
+    pub(super) listener: Listener,
     pub(super) router: Router,
     pub(super) tasks: Tasks,
 }
 
 impl ConnectionTask {
-    pub(super) async fn run(self, stream: TcpStream, peer: SocketAddr, permit: Arc<Permit>) {
-        if let Err(refused) = self.through(stream, peer, permit).await {
-            self.door.count(refused);
+    pub(super) async fn run(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        handle: Arc<ConnectionHandle>,
+    ) {
+        if let Err(refused) = self.through(stream, peer, handle).await {
+            self.listener.count(refused);
         }
     }
 
@@ -67,65 +72,66 @@ impl ConnectionTask {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        permit: Arc<Permit>,
-    ) -> Result<(), Refused> {
-        let limits = &self.door.0.limits;
+        handle: Arc<ConnectionHandle>,
+    ) -> Result<(), ListenerRefusal> {
+        let limits = &self.listener.0.limits;
         let now = Instant::now();
-        let Ok(mut stream) = PeerStream::new(stream, Arc::clone(&permit)) else { return Ok(()) };
+        let Ok(mut stream) = PeerStream::new(stream, Arc::clone(&handle)) else { return Ok(()) };
         let headers_by = now + limits.headers;
-        let arriving = self.arrive(stream.tcp(), peer, &permit);
+        let arriving = self.read_peer(stream.tcp(), peer, &handle);
         let arriving = Box::pin(timeout_at(headers_by, arriving));
         let stopping = self.tasks.stopping();
         let Some(arrived) = stopping.run_until_cancelled(arriving).await else {
             return Ok(());
         };
-        let peer = arrived.map_err(|_| Refused::ProxyHeader)??;
+        let peer = arrived.map_err(|_| ListenerRefusal::ProxyHeader)??;
         let accepted = Accepted {
             peer,
             client: peer.ip().to_canonical(),
-            secure: self.door.0.tls.is_some(),
+            secure: self.listener.0.tls.is_some(),
             auth_by: now + limits.device_auth,
-            permit,
+            handle,
         };
-        let Some(tls) = &self.door.0.tls else {
+        let Some(tls) = &self.listener.0.tls else {
             return self.serve(stream, accepted, headers_by).await;
         };
         let shaking = Box::pin(timeout_at(now + limits.tls, tls.acceptor().accept(stream)));
         let Some(shaken) = stopping.run_until_cancelled(shaking).await else {
             return Ok(());
         };
-        let stream = shaken.map_err(|_| Refused::Tls)?;
-        if accepted.permit.is_hung_up() {
+        let stream = shaken.map_err(|_| ListenerRefusal::Tls)?;
+        if accepted.handle.hang_up().is_hung_up() {
             return Ok(());
         }
         let stream = stream.map_err(|error| {
             tracing::trace!(%peer, %error, "no TLS handshake");
-            Refused::Tls
+            ListenerRefusal::Tls
         })?;
         let headers_by = (Instant::now() + limits.headers).min(accepted.auth_by);
         Box::pin(self.serve(stream, accepted, headers_by)).await
     }
 
-    /// The other end, which a proxy that must say so names.
-    async fn arrive(
+    /// The address of the other end, read from the PROXY protocol header where the peer is a proxy
+    /// that sends one.
+    async fn read_peer(
         &self,
         stream: &mut TcpStream,
         peer: SocketAddr,
-        permit: &Arc<Permit>,
-    ) -> Result<SocketAddr, Refused> {
-        let trust = &self.door.0.trust;
+        handle: &Arc<ConnectionHandle>,
+    ) -> Result<SocketAddr, ListenerRefusal> {
+        let trust = &self.listener.0.trust;
         if !(trust.protocol && trust.is_proxy(peer.ip())) {
             return Ok(peer);
         }
         let named = proxy_protocol::read(stream).await.map_err(|error| {
             tracing::debug!(%peer, %error, "a proxy's connection was refused");
-            Refused::ProxyHeader
+            ListenerRefusal::ProxyHeader
         })?;
         let Some(client) = named else { return Ok(peer) };
         let named = SocketAddr::new(client.to_canonical(), 0);
         if !trust.is_proxy(named.ip()) {
-            self.door.0.rates.address(named.ip())?;
-            permit.count_for(named.ip())?;
+            self.listener.0.rates.address(named.ip())?;
+            handle.count_for(named.ip())?;
         }
         Ok(named)
     }
@@ -136,22 +142,22 @@ impl ConnectionTask {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         accepted: Accepted,
         first_by: Instant,
-    ) -> Result<(), Refused> {
-        let limits = &self.door.0.limits;
-        let (peer, permit) = (accepted.peer, Arc::clone(&accepted.permit));
-        let requests = Arc::new(Requests::default());
+    ) -> Result<(), ListenerRefusal> {
+        let limits = &self.listener.0.limits;
+        let (peer, handle) = (accepted.peer, Arc::clone(&accepted.handle));
+        let requests = Arc::new(RequestCounters::default());
         let service = {
-            let (requests, router, door) =
-                (Arc::clone(&requests), self.router.clone(), self.door.clone());
+            let (requests, router, listener) =
+                (Arc::clone(&requests), self.router.clone(), self.listener.clone());
             tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
                 let http2 = request.version() == hyper::Version::HTTP_2;
-                let answering = Answering::begin(&requests, http2);
+                let answering = AnswerGuard::begin(&requests, http2);
                 let mut accepted = accepted.clone();
                 if requests.begun() > 1 {
                     // A connection may be kept for longer than a device has to authenticate.
-                    accepted.auth_by = Instant::now() + door.0.limits.device_auth;
+                    accepted.auth_by = Instant::now() + listener.0.limits.device_auth;
                 }
-                if let Some(named) = door.0.trust.named(peer.ip(), request.headers()) {
+                if let Some(named) = listener.0.trust.named(peer.ip(), request.headers()) {
                     (accepted.client, accepted.secure) = (named.client, named.secure);
                 }
                 request.extensions_mut().insert(accepted);
@@ -159,7 +165,7 @@ impl ConnectionTask {
                 async move { answer.await.map(|answer| answer.map(|body| answering.sends(body))) }
             })
         };
-        let streams = Streams { tasks: self.tasks.clone(), permit: Arc::clone(&permit) };
+        let streams = StreamExecutor { tasks: self.tasks.clone(), connection: Arc::clone(&handle) };
         let mut builder = auto::Builder::new(streams);
         builder
             .http1()
@@ -180,84 +186,88 @@ impl ConnectionTask {
             pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let mut timer = pin!(sleep_until(first_by));
         let mut clock = HttpClock::new(first_by, limits.headers, limits.idle);
-        let mut stay = ConnectionState::Open;
+        let mut state = ConnectionState::Open;
         let mut leave_by = first_by;
         let mut seen = 0;
         loop {
-            let turn = poll_fn(|cx| {
+            let event = poll_fn(|cx| {
                 if let Poll::Ready(result) = serving.as_mut().poll(cx) {
                     return Poll::Ready(NextEvent::Over(result));
                 }
                 loop {
-                    let due = match stay {
+                    let due = match state {
                         ConnectionState::Open => {
-                            clock.look(Instant::now(), look(&requests, &permit))
+                            clock.check(Instant::now(), activity(&requests, &handle))
                         }
-                        ConnectionState::Idle | ConnectionState::Stopping => Due::At(leave_by),
+                        ConnectionState::Idle | ConnectionState::Stopping => {
+                            HttpDeadline::At(leave_by)
+                        }
                     };
-                    let Due::At(at) = due else { return Poll::Ready(NextEvent::Due(due)) };
+                    let HttpDeadline::At(at) = due else {
+                        return Poll::Ready(NextEvent::HttpDeadline(due));
+                    };
                     if timer.deadline() != at {
                         timer.as_mut().reset(at);
                     }
                     if timer.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
                     }
-                    if stay != ConnectionState::Open {
-                        return Poll::Ready(NextEvent::Due(due));
+                    if state != ConnectionState::Open {
+                        return Poll::Ready(NextEvent::HttpDeadline(due));
                     }
                 }
             });
-            let turn = tokio::select! {
+            let event = tokio::select! {
                 biased;
-                turn = turn => turn,
-                () = self.tasks.stopping().cancelled(), if stay != ConnectionState::Stopping => NextEvent::Stop,
+                event = event => event,
+                () = self.tasks.stopping().cancelled(), if state != ConnectionState::Stopping => NextEvent::Stop,
             };
-            match turn {
+            match event {
                 NextEvent::Over(result) => {
                     if let Err(error) = result {
                         tracing::trace!(%peer, error, "a connection ended");
                     }
                     return Ok(());
                 }
-                NextEvent::Due(Due::Late(refused)) => return Err(refused),
-                NextEvent::Due(Due::Idle) | NextEvent::Stop => {
-                    if stay == ConnectionState::Open {
+                NextEvent::HttpDeadline(HttpDeadline::Late(refused)) => return Err(refused),
+                NextEvent::HttpDeadline(HttpDeadline::Idle) | NextEvent::Stop => {
+                    if state == ConnectionState::Open {
                         serving.as_mut().graceful_shutdown();
                     }
-                    stay = if matches!(turn, NextEvent::Stop) {
+                    state = if matches!(event, NextEvent::Stop) {
                         ConnectionState::Stopping
                     } else {
                         ConnectionState::Idle
                     };
-                    leave_by = Instant::now() + LAST_WORDS;
+                    leave_by = Instant::now() + SHUTDOWN_FLUSH_LIMIT;
                 }
-                NextEvent::Due(Due::At(_)) => {
-                    // What is being made is waited for; what the peer does not take is not, by a
-                    // relay that stops.
-                    let (begun, now) = (requests.begun(), look(&requests, &permit));
-                    let quiet = if stay == ConnectionState::Stopping {
+                NextEvent::HttpDeadline(HttpDeadline::At(_)) => {
+                    // A relay that stops waits for answers that are being made, but not for the
+                    // peer to read them.
+                    let (begun, now) = (requests.begun(), activity(&requests, &handle));
+                    let quiet = if state == ConnectionState::Stopping {
                         !requests.are_running()
                     } else {
                         !now.is_busy
                     };
-                    if quiet && (begun == seen || stay == ConnectionState::Idle) {
-                        let stopping = stay == ConnectionState::Stopping;
+                    if quiet && (begun == seen || state == ConnectionState::Idle) {
+                        let stopping = state == ConnectionState::Stopping;
                         tracing::debug!(%peer, stopping, "hung up on a peer that does not leave");
                         return Ok(());
                     }
                     seen = if quiet { begun } else { seen };
-                    leave_by = Instant::now() + LAST_WORDS;
+                    leave_by = Instant::now() + SHUTDOWN_FLUSH_LIMIT;
                 }
             }
         }
     }
 }
 
-fn look(requests: &Requests, permit: &Permit) -> Seen {
-    Seen {
+fn activity(requests: &RequestCounters, handle: &ConnectionHandle) -> ConnectionActivity {
+    ConnectionActivity {
         begun: requests.begun(),
-        is_busy: requests.are_running() || requests.are_sending() || permit.is_blocked(),
-        heard: permit.has_heard(),
+        is_busy: requests.are_running() || requests.are_sending() || handle.is_blocked(),
+        heard: handle.has_heard(),
         is_http2: requests.is_http2(),
     }
 }

@@ -1,26 +1,27 @@
-//! The accept loop: one deadline from the TCP accept to the first request, so that neither silence
-//! nor dribbling holds a place for long, then one for each pause of a peer. `axum::serve` has none,
+//! The accept loop: one deadline from the TCP accept to the first request, so that neither a silent
+//! nor a slow peer holds a slot for long, then one for each pause of a peer. `axum::serve` has none,
 //! and hyper's own header timer runs from the last answer and for HTTP/1 alone.
 //!
 //! ```text
-//!   accept ─▶ rate, place ─▶ PROXY header ─▶ TLS ─▶ first request ─▶ next request  (http_clock)
-//!               │ no           └──────┴─────────────┴── too late, or no sense: gone
+//!   accept ─▶ rate, slot ──▶ PROXY header ─▶ TLS ─▶ first request ─▶ next request  (http_clock)
+//!               │ no           └──────┴─────────────┴── late or malformed: closed
 //!               └─▶ closed at once, before any work for it        peer takes its answer (peer)
 //! ```
 
 mod connection;
+mod evicting_limit;
+mod handle;
+mod hang_up;
 mod http_clock;
+mod listener_refusal;
 mod peer;
-mod permits;
 mod pressure;
 mod proxy;
 mod proxy_protocol;
 mod rates;
-mod refused;
 mod requests;
-mod strangers;
-pub(super) mod tally;
 mod tls;
+mod unauthenticated_peers;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -30,17 +31,15 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+pub use self::listener_refusal::ListenerRefusal;
 pub use self::pressure::Pressure;
-pub use self::proxy::{ForwardedBy, Trust};
-pub use self::refused::Refused;
-pub use self::tls::{Pair, PairError, PairFiles};
+pub use self::proxy::{ForwardedBy, ProxyTrust};
+pub use self::tls::{Certificate, CertificateError, CertificateFiles};
 
-use self::permits::Permits;
-#[cfg(test)]
-pub(super) use self::permits::tests::permit;
-pub(super) use self::permits::{Permit, evict};
-use self::rates::Rates;
-pub(super) use self::strangers::Strangers;
+pub(super) use self::evicting_limit::{EvictableSlot, EvictingLimit};
+pub(super) use self::handle::ConnectionHandle;
+use self::handle::Connections;
+use self::rates::HandshakeRates;
 use self::tls::Tls;
 use crate::metrics::Metrics;
 use crate::ports::Clock;
@@ -49,10 +48,10 @@ use crate::tasks::Tasks;
 /// Connections waiting to be accepted. A thousand phones that reconnect at once must not meet a
 /// retransmission timer: 8,000 at once took 0.34 s with this, 5.5 s with 128.
 const BACKLOG: u32 = 4096;
-/// How often the door looks at itself: at its memory, and at addresses to forget.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two checks of the memory and of addresses to forget.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// What a connection may cost before it is known.
+/// What a connection may cost before its peer has authenticated.
 #[derive(Clone, Copy, Debug)]
 pub struct AcceptLimits {
     /// From the accept until the TLS handshake is done.
@@ -67,18 +66,18 @@ pub struct AcceptLimits {
     /// Headers of one request.
     pub header_count: usize,
     /// Pause after an accept that failed for lack of file descriptors.
-    pub breather: Duration,
+    pub accept_backoff: Duration,
     /// A connection without a request for this long ends, once its last one was answered.
     pub idle: Duration,
     /// A peer that has not authenticated takes some of its answer within this.
     pub unread: Duration,
-    /// The same for a peer that has, and for a trusted proxy.
+    /// The same for an authenticated peer, and for a trusted proxy.
     pub unread_known: Duration,
     /// A peer that has not authenticated takes all of one answer within this.
     pub answer: Duration,
-    /// Connections of one address over which nobody has authenticated.
+    /// Unauthenticated connections of one address.
     pub connections_per_ip: usize,
-    /// A younger connection of a stranger is not ended for one of a network that is as crowded.
+    /// A younger unauthenticated connection is not evicted for one of a network that is as crowded.
     pub eviction_age: Duration,
     /// Connections of the node.
     pub connections_per_node: usize,
@@ -86,7 +85,7 @@ pub struct AcceptLimits {
     pub handshakes_per_s_per_ip: u32,
     /// New connections a second of the node.
     pub handshakes_per_s_per_node: u32,
-    /// Bytes of resident memory above which nothing new is begun.
+    /// Bytes of resident memory above which requests that begin something are refused.
     pub memory: Option<u64>,
 }
 
@@ -98,7 +97,7 @@ impl Default for AcceptLimits {
             device_auth: Duration::from_secs(10),
             header_bytes: 16 * 1024,
             header_count: 64,
-            breather: Duration::from_millis(50),
+            accept_backoff: Duration::from_millis(50),
             idle: Duration::from_secs(75),
             unread: Duration::from_secs(10),
             unread_known: Duration::from_secs(30),
@@ -113,49 +112,48 @@ impl Default for AcceptLimits {
     }
 }
 
-/// What the door is told at the start.
+/// What the configuration says of a listener.
 #[derive(Clone, Debug, Default)]
 pub struct ListenerSettings {
-    /// What a connection may cost.
     pub limits: AcceptLimits,
-    /// The certificate, if TLS is spoken here, and how often it is looked at again.
-    pub tls: Option<(PairFiles, Duration)>,
+    /// The certificate, if TLS ends here, and how often its files are checked for changes.
+    pub tls: Option<(CertificateFiles, Duration)>,
     /// Proxies in front.
-    pub trust: Trust,
-    /// Device sockets without TLS are taken from other machines.
+    pub trust: ProxyTrust,
+    /// Whether device sockets without TLS are accepted from other machines.
     pub plaintext: bool,
-    /// What counts whoever is turned away.
+    /// Counts refused and ended connections.
     pub metrics: Metrics,
 }
 
-/// The listener's side of everything: who may come in, and how. Clones are the same.
+/// Which connections are accepted, and how they are served. Clones share one state.
 #[derive(Clone, Debug)]
-pub struct Listener(Arc<Inner>);
+pub struct Listener(Arc<ListenerInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct ListenerInner {
     limits: AcceptLimits,
     tls: Option<Arc<Tls>>,
-    trust: Trust,
+    trust: ProxyTrust,
     plaintext: bool,
-    permits: Arc<Permits>,
-    rates: Rates,
+    connections: Arc<Connections>,
+    rates: HandshakeRates,
     pressure: Pressure,
     metrics: Metrics,
 }
 
 impl Listener {
-    /// A door that nobody has come through, and its tasks.
+    /// Loads the certificate and starts the tasks of the listener; [`serve`] accepts connections.
     ///
     /// # Errors
-    /// [`PairError`]; then nothing runs.
+    /// [`CertificateError`]; then nothing runs.
     pub fn start(
         settings: ListenerSettings,
         clock: &Arc<dyn Clock>,
         tasks: &Tasks,
-    ) -> Result<Self, PairError> {
+    ) -> Result<Self, CertificateError> {
         let ListenerSettings { limits, tls, trust, plaintext, metrics } = settings;
-        metrics.may_turn_away(Refused::ALL.map(Refused::name));
+        metrics.may_turn_away(ListenerRefusal::ALL.map(ListenerRefusal::name));
         let tls = match tls {
             Some((files, every)) => {
                 let tls = Arc::new(Tls::load(files, clock.now())?);
@@ -165,17 +163,19 @@ impl Listener {
             }
             None => None,
         };
-        let permits = Arc::new(Permits::new(limits, metrics.clone()));
-        let pressure = Pressure::new(Arc::clone(&permits), limits.memory);
-        let rates = Rates::new(limits.handshakes_per_s_per_ip, limits.handshakes_per_s_per_node);
-        let inner = Inner { limits, tls, trust, plaintext, permits, rates, pressure, metrics };
-        let door = Self(Arc::new(inner));
-        tasks.spawn("door", door.clone().look(tasks.clone()));
-        Ok(door)
+        let connections = Arc::new(Connections::new(limits, metrics.clone()));
+        let pressure = Pressure::new(Arc::clone(&connections), limits.memory);
+        let rates =
+            HandshakeRates::new(limits.handshakes_per_s_per_ip, limits.handshakes_per_s_per_node);
+        let inner =
+            ListenerInner { limits, tls, trust, plaintext, connections, rates, pressure, metrics };
+        let listener = Self(Arc::new(inner));
+        tasks.spawn("listener", listener.clone().check_forever(tasks.clone()));
+        Ok(listener)
     }
 
-    /// Somebody was turned away before there was a request to answer.
-    fn count(&self, refused: Refused) {
+    /// Counts a connection that was refused or ended before there was a request to answer.
+    fn count(&self, refused: ListenerRefusal) {
         self.0.metrics.turned_away(refused.name());
     }
 
@@ -184,12 +184,11 @@ impl Listener {
         self.0.tls.is_some()
     }
 
-    /// What a connection may cost.
     pub(super) fn limits(&self) -> &AcceptLimits {
         &self.0.limits
     }
 
-    /// Whether there is room for something new.
+    /// Whether requests that begin something are accepted now.
     #[must_use]
     pub fn pressure(&self) -> &Pressure {
         &self.0.pressure
@@ -198,67 +197,67 @@ impl Listener {
     /// Whether a device socket may be opened by this request.
     ///
     /// # Errors
-    /// Why not.
-    pub(super) fn device_socket(&self, accepted: &Accepted) -> Result<(), Refused> {
+    /// The reason of the refusal.
+    pub(super) fn device_socket(&self, accepted: &Accepted) -> Result<(), ListenerRefusal> {
         let open = accepted.secure || self.0.plaintext || accepted.client.is_loopback();
         if !open {
-            return Err(Refused::Plaintext);
+            return Err(ListenerRefusal::Plaintext);
         }
         if let Some(refused) = self.0.pressure.refuses() {
             return Err(refused);
         }
-        // Who connects by itself was counted when it did.
+        // A client that connects without a proxy was counted at its accept.
         if accepted.client == accepted.peer.ip().to_canonical() {
             return Ok(());
         }
         self.0.rates.socket(accepted.client)
     }
 
-    async fn look(self, tasks: Tasks) {
+    async fn check_forever(self, tasks: Tasks) {
         let stopping = tasks.stopping().clone();
-        while stopping.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+        while stopping.run_until_cancelled(tokio::time::sleep(CHECK_EVERY)).await.is_some() {
             self.0.rates.forget();
-            self.0.pressure.look();
+            self.0.pressure.check();
         }
     }
 
-    /// A place for a connection from there, before anything was read from it.
-    fn admit(&self, peer: IpAddr) -> Result<Arc<Permit>, Refused> {
-        let Inner { trust, rates, permits, .. } = &*self.0;
+    /// Accepts or refuses a connection from this peer before anything is read from it.
+    fn admit(&self, peer: IpAddr) -> Result<Arc<ConnectionHandle>, ListenerRefusal> {
+        let ListenerInner { trust, rates, connections, .. } = &*self.0;
         let is_proxy = trust.is_proxy(peer);
         if is_proxy {
             rates.any_connection()?;
         } else {
             rates.connection(peer)?;
         }
-        permits.enter(peer, !is_proxy)
+        connections.enter(peer, is_proxy)
     }
 }
 
-/// What is known of whoever asks; an extension of each request.
+/// What the listener knows of the sender of a request; an extension of each request.
 #[derive(Clone, Debug)]
 pub struct Accepted {
     /// The other end of the TCP connection: a proxy, where there is one that speaks HTTP.
     pub peer: SocketAddr,
-    /// Who asks: the peer, or whom a trusted proxy names. Limits and rules by address are about
-    /// this one.
+    /// The address of the client: the peer, or the one that a trusted proxy names. Limits and rules
+    /// by address are about this one.
     pub client: IpAddr,
-    /// Whether nobody in between can read along, as far as is known here: TLS ends here, or a
-    /// trusted proxy says that the client came by https.
+    /// Whether the connection is encrypted as far as the relay knows: TLS ends here, or a trusted
+    /// proxy says that the client uses https.
     pub secure: bool,
     /// When a device on this connection must have authenticated.
     pub auth_by: Instant,
-    permit: Arc<Permit>,
+    handle: Arc<ConnectionHandle>,
 }
 
 impl Accepted {
-    /// The connection's place, which a socket keeps for as long as it lives.
-    pub(super) fn permit(&self) -> &Arc<Permit> {
-        &self.permit
+    /// The connection, whose slot a socket keeps until it ends.
+    pub(super) fn handle(&self) -> &Arc<ConnectionHandle> {
+        &self.handle
     }
 }
 
-/// A listener with a backlog that fits a reconnection storm.
+/// Binds with a backlog that fits a reconnection storm.
 ///
 /// # Errors
 /// The operating system's.
@@ -272,27 +271,27 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves until the tasks are asked to stop; open requests then still end.
-pub async fn serve(listener: TcpListener, router: Router, tasks: Tasks, door: Listener) {
+/// Accepts and serves connections until the tasks are asked to stop; open requests then still end.
+pub async fn serve(socket: TcpListener, router: Router, tasks: Tasks, listener: Listener) {
     let stopping = tasks.stopping().clone();
-    while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
+    while let Some(accepted) = stopping.run_until_cancelled(socket.accept()).await {
         match accepted {
-            Ok((stream, peer)) => match door.admit(peer.ip()) {
-                Ok(permit) => {
-                    let visit = connection::ConnectionTask {
-                        door: door.clone(),
+            Ok((stream, peer)) => match listener.admit(peer.ip()) {
+                Ok(handle) => {
+                    let task = connection::ConnectionTask {
+                        listener: listener.clone(),
                         router: router.clone(),
                         tasks: tasks.clone(),
                     };
-                    tasks.spawn_bare(visit.run(stream, peer, permit));
+                    tasks.spawn_bare(task.run(stream, peer, handle));
                 }
-                Err(refused) => door.count(refused),
+                Err(refused) => listener.count(refused),
             },
-            // One connection's fault (ECONNABORTED) or the node's (EMFILE): either way the loop
-            // must live, and must not spin.
+            // Caused by one connection (ECONNABORTED) or by the node (EMFILE): in both cases the
+            // loop must go on, and must not spin.
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
-                tokio::time::sleep(door.0.limits.breather).await;
+                tokio::time::sleep(listener.0.limits.accept_backoff).await;
             }
         }
     }

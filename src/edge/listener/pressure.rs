@@ -1,53 +1,53 @@
-//! Whether the node has room for something new. Whoever begins something asks; what is under way,
-//! what only reads and what says how the node is goes on.
+//! Whether the node accepts requests that begin something. Requests that continue or read something
+//! and the health checks go on under pressure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::permits::Permits;
-use super::refused::Refused;
+use super::handle::Connections;
+use super::listener_refusal::ListenerRefusal;
 
-/// One value for everybody who asks. Clones are the same.
+/// The pressure of the node. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Pressure {
-    permits: Arc<Permits>,
+    connections: Arc<Connections>,
     memory: Arc<Memory>,
 }
 
-/// What the memory was found to be.
+/// The last check of the memory.
 #[derive(Debug)]
 struct Memory {
-    /// Bytes that are too many.
+    /// Resident bytes above which memory is short.
     limit: Option<u64>,
     short: AtomicBool,
 }
 
 impl Pressure {
     /// `memory` is in bytes.
-    pub(super) fn new(permits: Arc<Permits>, memory: Option<u64>) -> Self {
+    pub(super) fn new(connections: Arc<Connections>, memory: Option<u64>) -> Self {
         let memory = Arc::new(Memory { limit: memory, short: AtomicBool::new(false) });
-        Self { permits, memory }
+        Self { connections, memory }
     }
 
-    /// Why nothing new is begun now, if it is not.
+    /// The reason why nothing new may begin now, if there is one.
     #[must_use]
-    pub fn refuses(&self) -> Option<Refused> {
+    pub fn refuses(&self) -> Option<ListenerRefusal> {
         if self.memory.short.load(Ordering::Relaxed) {
-            return Some(Refused::PressureMemory);
+            return Some(ListenerRefusal::PressureMemory);
         }
-        // Strangers make room for each newcomer, so they are no pressure.
-        (self.permits.known() > self.permits.high_water()).then_some(Refused::PressureConnections)
+        // Unauthenticated peers make room for newcomers, so they are no pressure.
+        self.connections.are_short().then_some(ListenerRefusal::PressureConnections)
     }
 
-    /// Connections that are open.
+    /// Open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.permits.open()
+        self.connections.open()
     }
 
-    /// Looks at the memory. It is short until a twentieth below the limit, so that it does not
-    /// turn with every request.
-    pub(super) fn look(&self) {
+    /// Checks the memory. Once short, it stays so until a twentieth below the limit, so that the
+    /// state does not change with every request.
+    pub(super) fn check(&self) {
         let (Some(limit), Some(resident)) = (self.memory.limit, resident()) else { return };
         let was = self.memory.short.load(Ordering::Relaxed);
         let short = resident > if was { limit - limit / 20 } else { limit };
@@ -63,8 +63,7 @@ impl Pressure {
     }
 }
 
-/// Bytes of this process that are in memory (`man 5 proc`); where there is no /proc, nothing is
-/// known.
+/// Resident bytes of this process (`man 5 proc`); none where there is no /proc.
 fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -77,53 +76,53 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::edge::listener::permits::tests::permits;
+    use crate::edge::listener::handle::tests::connections;
 
     #[tokio::test(start_paused = true)]
     async fn nine_tenths_of_the_connections_are_enough() {
-        let permits = permits(100, 10);
-        let pressure = Pressure::new(Arc::clone(&permits), None);
+        let connections = connections(100, 10);
+        let pressure = Pressure::new(Arc::clone(&connections), None);
         let enter = || {
-            let permit = permits.enter(IpAddr::from([192, 0, 2, 1]), true).unwrap();
-            permit.known();
-            permit
+            let connection = connections.enter(IpAddr::from([192, 0, 2, 1]), false).unwrap();
+            connection.authenticated();
+            connection
         };
         let mut open: Vec<_> = std::iter::repeat_with(enter).take(9).collect();
         assert_eq!(pressure.refuses(), None);
         open.push(enter());
-        assert_eq!(pressure.refuses(), Some(Refused::PressureConnections));
+        assert_eq!(pressure.refuses(), Some(ListenerRefusal::PressureConnections));
         open.pop();
         assert_eq!(pressure.refuses(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_strangers_is_no_pressure_and_leaves_room_for_newcomers_from_elsewhere() {
-        let permits = permits(100, 10);
-        let pressure = Pressure::new(Arc::clone(&permits), None);
+        let connections = connections(100, 10);
+        let pressure = Pressure::new(Arc::clone(&connections), None);
         let mut flood = Vec::new();
         for host in 0..100 {
             let ip = IpAddr::from([192, 0, 2, host]);
-            // All of them are too young to make room for one another.
-            flood.extend(permits.enter(ip, true));
+            // All of them are too young to be evicted for one another.
+            flood.extend(connections.enter(ip, false));
         }
-        assert_eq!(permits.open(), permits.high_water());
+        assert_eq!(connections.open(), 9);
         assert_eq!(pressure.refuses(), None);
-        let phone = permits.enter(IpAddr::from([203, 0, 113, 1]), true).unwrap();
-        assert!(!phone.is_hung_up());
-        assert_eq!((pressure.refuses(), permits.open()), (None, permits.high_water()));
-        assert_eq!(flood.iter().filter(|permit| permit.is_hung_up()).count(), 1);
+        let phone = connections.enter(IpAddr::from([203, 0, 113, 1]), false).unwrap();
+        assert!(!phone.hang_up().is_hung_up());
+        assert_eq!((pressure.refuses(), connections.open()), (None, 9));
+        assert_eq!(flood.iter().filter(|connection| connection.hang_up().is_hung_up()).count(), 1);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn more_memory_than_allowed_is_too_much_until_there_is_enough_again() {
-        let permits = permits(1, 1);
-        let small = Pressure::new(Arc::clone(&permits), Some(4096));
-        small.look();
-        assert_eq!(small.refuses(), Some(Refused::PressureMemory));
-        let large = Pressure::new(permits, Some(1 << 50));
+        let connections = connections(1, 1);
+        let small = Pressure::new(Arc::clone(&connections), Some(4096));
+        small.check();
+        assert_eq!(small.refuses(), Some(ListenerRefusal::PressureMemory));
+        let large = Pressure::new(connections, Some(1 << 50));
         large.memory.short.store(true, Ordering::Relaxed);
-        large.look();
+        large.check();
         assert_eq!(large.refuses(), None);
     }
 }

@@ -1,9 +1,9 @@
-//! Whose word about a client's address counts, and what it says: `Forwarded` (RFC 7239) and
-//! `X-Forwarded-For`. Pure: an address and headers in, an address out.
+//! The client's address behind trusted proxies, from `Forwarded` (RFC 7239) and `X-Forwarded-For`.
+//! Pure: an address and headers in, an address out.
 //!
-//! Each proxy adds what it knows at the right end, so only the right end is to be believed: from
-//! there leftwards every trusted proxy vouches for its left neighbour, and the first address that
-//! is no trusted proxy is the client. What stands further left the client wrote itself.
+//! Each proxy appends its peer at the right end. Read from there leftwards, every trusted proxy
+//! vouches for its left neighbour, and the first address that is no trusted proxy is the client.
+//! Everything further left was written by the client itself.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,55 +22,54 @@ pub enum ForwardedBy {
     XForwardedFor,
 }
 
-/// Proxies in front.
+/// The trusted proxies, and how they name the client.
 #[derive(Clone, Debug, Default)]
-pub struct Trust {
-    /// Whose word counts.
+pub struct ProxyTrust {
+    /// Proxies whose forwarding headers are trusted. Empty: headers are ignored.
     pub proxies: Vec<IpNet>,
-    /// Where it stands.
+    /// The header that they write.
     pub header: Option<ForwardedBy>,
-    /// Their connections begin with a PROXY protocol header.
+    /// Whether their connections begin with a PROXY protocol header.
     pub protocol: bool,
 }
 
-/// Who asks, as far as proxies say.
+/// The client of a request, as trusted proxies name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Named {
+pub(super) struct ForwardedClient {
     pub(super) client: IpAddr,
-    /// It came to the proxy by https.
+    /// Whether the client used https to the proxy.
     pub(super) secure: bool,
 }
 
-/// One hop as its proxy described it; without an address if that was hidden or made no sense.
+/// One hop as its proxy described it: the address, unless it is hidden or malformed, and https.
 type Hop = (Option<IpAddr>, bool);
 
-impl Trust {
+impl ProxyTrust {
     /// Whether this is one of the proxies.
     pub(super) fn is_proxy(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.proxies.iter().any(|network| network.contains(&ip))
     }
 
-    /// Whom a trusted proxy names; `None` if it names nobody that can be believed, or is no proxy.
-    pub(super) fn named(&self, peer: IpAddr, headers: &HeaderMap) -> Option<Named> {
+    /// The client that a trusted proxy names; `None` if the peer is none or its header is unusable.
+    pub(super) fn named(&self, peer: IpAddr, headers: &HeaderMap) -> Option<ForwardedClient> {
         if !self.is_proxy(peer) {
             return None;
         }
         match self.header? {
             ForwardedBy::Forwarded => {
-                self.first_stranger(lines(headers, &header::FORWARDED).flat_map(forwarded))
+                self.first_untrusted(lines(headers, &header::FORWARDED).flat_map(forwarded))
             }
-            ForwardedBy::XForwardedFor => self.first_stranger(x_forwarded(headers)),
+            ForwardedBy::XForwardedFor => self.first_untrusted(x_forwarded(headers)),
         }
     }
 
-    /// The first of these hops, told from the right, that is no proxy of ours; if all are, the
-    /// last told.
-    fn first_stranger(&self, hops: impl Iterator<Item = Hop>) -> Option<Named> {
+    /// The first of these hops, the rightmost first, that is no trusted proxy; if all are, the last.
+    fn first_untrusted(&self, hops: impl Iterator<Item = Hop>) -> Option<ForwardedClient> {
         let mut last = None;
         for (address, secure) in hops {
             let client = address?.to_canonical();
-            last = Some(Named { client, secure });
+            last = Some(ForwardedClient { client, secure });
             if !self.is_proxy(client) {
                 break;
             }
@@ -79,14 +78,14 @@ impl Trust {
     }
 }
 
-/// A header's lines, the last first. One that is no text makes no sense, and is no hop.
+/// A header's lines, the last first. A line that is not text is replaced by a malformed one.
 fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let lines: Vec<_> = headers.get_all(name).iter().map(|line| line.to_str()).collect();
     lines.into_iter().rev().map(|line| line.unwrap_or("\""))
 }
 
-/// The hops of a `Forwarded` line from the right. A line that breaks the grammar is one hop that
-/// makes no sense: nothing in it can be told apart from what a client wrote.
+/// The hops of a `Forwarded` line from the right. A line that breaks the grammar is one malformed
+/// hop: nothing in it can be distinguished from what a client wrote.
 fn forwarded(line: &str) -> Vec<Hop> {
     let mut elements: Vec<_> = elements(line).unwrap_or_else(|| vec![(None, false)]);
     elements.reverse();
@@ -113,7 +112,7 @@ fn elements(line: &str) -> Option<Vec<Hop>> {
                 return None;
             }
             let (value, after) = value(after)?;
-            // A parameter stands once in an element.
+            // A parameter is allowed once in an element.
             let place = match name.to_ascii_lowercase().as_str() {
                 "for" => Some(&mut address),
                 "proto" => Some(&mut proto),
@@ -140,8 +139,8 @@ fn elements(line: &str) -> Option<Vec<Hop>> {
     }
 }
 
-/// A token, or a quoted string with its escapes taken out, and what follows it. Ports and brackets
-/// belong into quotes, but proxies leave them out, and nothing is to be mistaken about it.
+/// A token, or a quoted string without its escapes, and the rest of the text. Addresses with ports
+/// and brackets must be quoted, but proxies leave the quotes out, and they are unambiguous without.
 fn value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ';', ' ', '\t']).unwrap_or(text.len());
@@ -167,7 +166,7 @@ fn is_token(byte: u8) -> bool {
 }
 
 /// The hops of `X-Forwarded-For` from the right, each with what `X-Forwarded-Proto` says at its
-/// place. A single word there is for all: proxies overwrite it.
+/// place. A single word there applies to all hops, as proxies overwrite it.
 fn x_forwarded(headers: &HeaderMap) -> impl Iterator<Item = Hop> {
     let items = |name: &HeaderName| -> Vec<&str> {
         lines(headers, name).flat_map(|line| line.rsplit(',')).map(str::trim).collect()
@@ -196,9 +195,9 @@ mod tests {
 
     const PROXY: &str = "10.0.0.1";
 
-    fn trust(header: ForwardedBy) -> Trust {
+    fn trust(header: ForwardedBy) -> ProxyTrust {
         let proxies = ["10.0.0.0/24", "fd00::/64"].map(|network| network.parse().unwrap());
-        Trust { proxies: proxies.to_vec(), header: Some(header), protocol: false }
+        ProxyTrust { proxies: proxies.to_vec(), header: Some(header), protocol: false }
     }
 
     fn named(header: ForwardedBy, lines: &[(&'static str, &str)]) -> Option<(String, bool)> {
@@ -226,14 +225,14 @@ mod tests {
             ("for=[2001:db8:cafe::17]", Some(("2001:db8:cafe::17", false))),
             ("for=\"\\1\\92.0.2.60\"", Some(("192.0.2.60", false))),
             ("for=\"::ffff:192.0.2.60\"", Some(("192.0.2.60", false))),
-            // A client that names itself somebody else stands further left.
+            // A forged address is further left.
             ("for=198.51.100.9, for=192.0.2.60", Some(("192.0.2.60", false))),
             (
                 "for=198.51.100.9;proto=https, for=192.0.2.60;proto=http",
                 Some(("192.0.2.60", false)),
             ),
             ("for=10.0.0.7, for=192.0.2.60", Some(("192.0.2.60", false))),
-            // A chain of ours.
+            // A chain of trusted proxies.
             ("for=192.0.2.60;proto=https, for=10.0.0.7;proto=http", Some(("192.0.2.60", true))),
             (
                 "for=1.1.1.1, for=192.0.2.60, for=\"[fd00::1]\", for=10.0.0.9",
@@ -241,7 +240,7 @@ mod tests {
             ),
             ("for=10.0.0.7", Some(("10.0.0.7", false))),
             (",, for=192.0.2.60 ,", Some(("192.0.2.60", false))),
-            // Hidden, unknown or no sense at the place that counts: nobody.
+            // Hidden, unknown or malformed at the deciding hop: no client.
             ("for=unknown", None),
             ("for=_hidden", None),
             ("for=\"_SEVKISEK\";proto=https", None),
@@ -310,7 +309,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::FORWARDED, HeaderValue::from_static("for=192.0.2.60"));
         headers.insert(X_FORWARDED_FOR, HeaderValue::from_static("192.0.2.61"));
-        let asks = |trust: &Trust, peer: &str| {
+        let asks = |trust: &ProxyTrust, peer: &str| {
             trust.named(peer.parse().unwrap(), &headers).map(|named| named.client.to_string())
         };
         let by_forwarded = trust(ForwardedBy::Forwarded);
@@ -318,9 +317,9 @@ mod tests {
         assert_eq!(asks(&by_forwarded, "::ffff:10.0.0.1").as_deref(), Some("192.0.2.60"));
         let by_x = trust(ForwardedBy::XForwardedFor);
         assert_eq!(asks(&by_x, PROXY).as_deref(), Some("192.0.2.61"));
-        for stranger in ["10.0.1.1", "127.0.0.1", "fd00:0:0:1::1", "192.0.2.60"] {
-            assert_eq!(asks(&by_forwarded, stranger), None, "{stranger}");
+        for peer in ["10.0.1.1", "127.0.0.1", "fd00:0:0:1::1", "192.0.2.60"] {
+            assert_eq!(asks(&by_forwarded, peer), None, "{peer}");
         }
-        assert_eq!(asks(&Trust::default(), PROXY), None);
+        assert_eq!(asks(&ProxyTrust::default(), PROXY), None);
     }
 }

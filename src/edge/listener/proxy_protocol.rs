@@ -35,7 +35,8 @@ pub(super) async fn read(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<Option<IpAddr>, HeaderError> {
     let mut start = [0; SIGNATURE.len()];
-    // Byte by byte as far as it can be one: who sends less and waits is told at once.
+    // Byte by byte while it can be a header: a peer that sends something else and waits is refused
+    // at once.
     for at in 0..start.len() {
         start[at] = stream.read_u8().await?;
         let so_far = &start[..=at];

@@ -1,8 +1,8 @@
 //! The requests of one connection, and the answers that its peer takes.
 //!
-//! Over HTTP/1.1 an answer waits for its peer in the stream below ([`super::peer`]). Over HTTP/2 it
+//! Over HTTP/1.1 an answer waits for its peer in the TCP stream ([`super::peer`]). Over HTTP/2 it
 //! may wait above that, for the stream's window (RFC 9113 section 5.2), while nothing waits to be
-//! written: so there each stream has a watch of its own.
+//! written, so each HTTP/2 stream has a timer.
 
 use std::cell::Cell;
 use std::pin::{Pin, pin};
@@ -17,17 +17,17 @@ use hyper::body::{Frame, SizeHint};
 use hyper::rt::Executor;
 use tokio::time::{Instant, sleep};
 
-use super::permits::Permit;
-use super::refused::Refused;
+use super::handle::ConnectionHandle;
+use super::listener_refusal::ListenerRefusal;
 use crate::tasks::Tasks;
 
 /// Bytes of an answer that HTTP/2 is given at a time. It takes a piece once the window has room for
 /// a byte, so with 64 streams this bounds what one connection holds at 256 KiB.
 pub(super) const PIECE: usize = 4 * 1024;
 
-/// Requests of one connection.
+/// Counts the requests of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Requests {
+pub(super) struct RequestCounters {
     begun: AtomicUsize,
     /// Answers that are being made.
     running: AtomicUsize,
@@ -36,7 +36,7 @@ pub(super) struct Requests {
     http2: AtomicBool,
 }
 
-impl Requests {
+impl RequestCounters {
     pub(super) fn begun(&self) -> usize {
         self.begun.load(Ordering::Relaxed)
     }
@@ -56,25 +56,25 @@ impl Requests {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct Answering {
-    requests: Arc<Requests>,
+pub(super) struct AnswerGuard {
+    requests: Arc<RequestCounters>,
     is_sent: bool,
 }
 
-impl Answering {
-    pub(super) fn begin(requests: &Arc<Requests>, http2: bool) -> Self {
+impl AnswerGuard {
+    pub(super) fn begin(requests: &Arc<RequestCounters>, http2: bool) -> Self {
         requests.begun.fetch_add(1, Ordering::Relaxed);
         requests.running.fetch_add(1, Ordering::Relaxed);
         requests.http2.store(http2, Ordering::Relaxed);
         Self { requests: Arc::clone(requests), is_sent: false }
     }
 
-    /// The answer is made; what is left is to send it.
+    /// Turns the guard into one of an answer that is being sent.
     pub(super) fn sends(mut self, body: Body) -> AnswerBody {
         self.requests.sending.fetch_add(1, Ordering::Relaxed);
         self.requests.running.fetch_sub(1, Ordering::Relaxed);
         self.is_sent = true;
-        // A stream of events has no end by which it must be taken.
+        // A stream of events has no end, so it has no deadline either.
         if !body.is_end_stream() && body.size_hint().exact().is_some() {
             of_stream(|stream| stream.began.set(Some(Instant::now())));
         }
@@ -87,21 +87,21 @@ impl Answering {
     }
 }
 
-impl Drop for Answering {
+impl Drop for AnswerGuard {
     fn drop(&mut self) {
         let counter = if self.is_sent { &self.requests.sending } else { &self.requests.running };
         counter.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// An answer's body, which shows what of it was taken.
+/// An answer's body, which records what of it was sent.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     body: Body,
     in_pieces: bool,
-    /// Of the last frame.
+    /// The unsent part of the last frame.
     rest: Bytes,
-    _answering: Answering,
+    _answering: AnswerGuard,
 }
 
 impl AnswerBody {
@@ -171,47 +171,47 @@ struct StreamProgress {
     handed: Cell<Option<Instant>>,
 }
 
-/// Over HTTP/1.1 there is none.
+/// Changes the progress of the HTTP/2 stream that runs; over HTTP/1.1 there is none.
 fn of_stream(change: impl FnOnce(&StreamProgress)) {
     let _ = STREAM.try_with(change);
 }
 
 impl StreamProgress {
-    fn deadline(&self, permit: &Permit) -> Option<Instant> {
+    fn deadline(&self, connection: &ConnectionHandle) -> Option<Instant> {
         let handed = self.handed.get()?;
-        let moves_by = handed + permit.unread();
-        let over_by = self.began.get().zip(permit.answer()).map(|(began, limit)| began + limit);
+        let moves_by = handed + connection.unread();
+        let over_by = self.began.get().zip(connection.answer()).map(|(began, limit)| began + limit);
         Some(over_by.map_or(moves_by, |over_by| over_by.min(moves_by)))
     }
 }
 
 /// Runs the HTTP/2 streams of one connection.
 #[derive(Clone, Debug)]
-pub(super) struct Streams {
+pub(super) struct StreamExecutor {
     pub(super) tasks: Tasks,
-    pub(super) permit: Arc<Permit>,
+    pub(super) connection: Arc<ConnectionHandle>,
 }
 
-impl<F> Executor<F> for Streams
+impl<F> Executor<F> for StreamExecutor
 where
     F: Future + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let watched = watched(stream, Arc::clone(&self.permit));
+        let watched = watched(stream, Arc::clone(&self.connection));
         self.tasks.spawn_bare(STREAM.scope(StreamProgress::default(), watched));
     }
 }
 
-/// Runs a stream until its answer is taken, or resets it: other streams of the connection may be
-/// those of other clients, if the peer is a proxy. A stranger is hung up on as a whole.
-async fn watched(stream: impl Future, permit: Arc<Permit>) {
+/// Runs a stream until its answer is sent, or resets it: other streams of the connection may belong
+/// to other clients, if the peer is a proxy. An unauthenticated peer loses its whole connection.
+async fn watched(stream: impl Future, connection: Arc<ConnectionHandle>) {
     let mut stream = pin!(stream);
     let mut timer = pin!(sleep(Duration::ZERO));
     std::future::poll_fn(|cx| {
         if stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let Some(by) = STREAM.with(|progress| progress.deadline(&permit)) else {
+        let Some(by) = STREAM.with(|progress| progress.deadline(&connection)) else {
             return Poll::Pending;
         };
         if timer.deadline() != by {
@@ -220,10 +220,10 @@ async fn watched(stream: impl Future, permit: Arc<Permit>) {
         if timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        if permit.is_stranger() {
-            permit.hang_up(Refused::Stalled);
+        if connection.is_authenticated() {
+            connection.hang_up().count(ListenerRefusal::Stalled);
         } else {
-            permit.count(Refused::Stalled);
+            connection.hang_up().hang_up(ListenerRefusal::Stalled);
         }
         Poll::Ready(())
     })

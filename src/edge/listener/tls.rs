@@ -1,10 +1,10 @@
-//! TLS on the relay's own listener: a pair of files, looked at again while it serves.
+//! TLS on the relay's own listener: a certificate and its key, read again when their files change.
 //!
 //! ```text
 //!   every interval, SIGHUP ──▶ changed? ──▶ load: readable, fits, in time ──▶ new handshakes get it
-//!                                                     └── no: a line at error, the old pair stays
+//!                                                     └── no: a line at error, the old one stays
 //! ```
-//! Connections that stand keep what they agreed upon. Knows nothing of HTTP.
+//! Established connections keep their certificate. Knows nothing of HTTP.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,82 +24,62 @@ use tokio_rustls::rustls::{Error, InconsistentKeys, ServerConfig};
 use crate::ports::Clock;
 use crate::tasks::Tasks;
 
-/// Where the pair lies.
+/// The files of a certificate.
 #[derive(Clone, Debug)]
-pub struct PairFiles {
-    /// PEM: the certificate and those that lead to its root.
+pub struct CertificateFiles {
+    /// PEM: the certificate and its chain.
     pub cert: PathBuf,
     /// PEM: its private key.
     pub key: PathBuf,
 }
 
-/// Why a pair cannot serve.
+/// Why a certificate cannot serve.
 #[derive(Debug, thiserror::Error)]
-pub enum PairError {
+pub enum CertificateError {
     /// A file cannot be read, or is no PEM.
     #[error("{} cannot be read: {reason}", path.display())]
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// What the system or the parser says.
-        reason: String,
-    },
-    /// The certificate makes no sense.
+    Unreadable { path: PathBuf, reason: String },
+    /// The certificate cannot be parsed.
     #[error("{} holds no certificate that can be used: {reason}", path.display())]
-    Certificate {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The key is of a kind that nothing here signs with.
+    Certificate { path: PathBuf, reason: String },
+    /// The key is of an unsupported kind.
     #[error("{} holds no key that can be used", path.display())]
-    Key {
-        /// Which.
-        path: PathBuf,
-    },
+    Key { path: PathBuf },
     /// The certificate is for another key.
     #[error("the key in {} is not that of the certificate", path.display())]
-    Mismatch {
-        /// The key's.
-        path: PathBuf,
-    },
-    /// The certificate's time is over, or has not come.
+    Mismatch { path: PathBuf },
+    /// The certificate has expired, or is not valid yet.
     #[error("the certificate in {} is not valid now: {reason}", path.display())]
-    Time {
-        /// Which.
-        path: PathBuf,
-        /// Since when, or from when.
-        reason: String,
-    },
-    /// There is no randomness or no TLS to be had.
+    Time { path: PathBuf, reason: String },
+    /// The cryptographic library failed.
     #[error("TLS cannot be had: {0}")]
     Tls(#[from] Error),
 }
 
-/// A pair that fits and is in time.
+/// A certificate that matches its key and is valid now.
 #[derive(Debug)]
-pub struct Pair {
+pub struct Certificate {
     key: CertifiedKey,
-    /// Seconds of Unix time.
+    /// In seconds of Unix time.
     ends_at: i64,
 }
 
-impl Pair {
+impl Certificate {
     /// Reads and checks the files.
     ///
     /// # Errors
-    /// [`PairError`].
-    pub fn load(files: &PairFiles, now: UnixMillis) -> Result<Self, PairError> {
+    /// [`CertificateError`].
+    pub fn load(files: &CertificateFiles, now: UnixMillis) -> Result<Self, CertificateError> {
         let chain = chain(&files.cert)?;
-        let unusable = |reason: String| PairError::Certificate { path: files.cert.clone(), reason };
+        let unusable =
+            |reason: String| CertificateError::Certificate { path: files.cert.clone(), reason };
         let leaf = chain.first().ok_or_else(|| unusable("there is none in it".to_owned()))?;
         let (_, parsed) = x509_parser::parse_x509_certificate(leaf)
             .map_err(|error| unusable(error.to_string()))?;
         let validity = parsed.validity();
         let (from, ends_at) = (validity.not_before.timestamp(), validity.not_after.timestamp());
         let now = i64::try_from(now.0 / 1000).unwrap_or(i64::MAX);
-        let untimely = |reason: String| PairError::Time { path: files.cert.clone(), reason };
+        let untimely = |reason: String| CertificateError::Time { path: files.cert.clone(), reason };
         if now > ends_at {
             return Err(untimely(format!("it ended at {}", validity.not_after)));
         }
@@ -107,19 +87,19 @@ impl Pair {
             return Err(untimely(format!("it begins at {}", validity.not_before)));
         }
         let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| {
-            PairError::Unreadable { path: files.key.clone(), reason: error.to_string() }
+            CertificateError::Unreadable { path: files.key.clone(), reason: error.to_string() }
         })?;
-        let unfit = || PairError::Key { path: files.key.clone() };
+        let unfit = || CertificateError::Key { path: files.key.clone() };
         let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|_| unfit())?;
         let key = CertifiedKey::new(chain, key);
         match key.keys_match() {
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
-            Err(_) => return Err(PairError::Mismatch { path: files.key.clone() }),
+            Err(_) => return Err(CertificateError::Mismatch { path: files.key.clone() }),
         }
         Ok(Self { key, ends_at })
     }
 
-    /// Whole days until its time is over.
+    /// Whole days until it expires.
     #[must_use]
     pub fn days_left(&self, now: UnixMillis) -> i64 {
         (self.ends_at - i64::try_from(now.0 / 1000).unwrap_or(i64::MAX)) / (24 * 60 * 60)
@@ -137,8 +117,8 @@ impl Pair {
     }
 }
 
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, PairError> {
-    let unreadable = |error: rustls_pki_types::pem::Error| PairError::Unreadable {
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let unreadable = |error: rustls_pki_types::pem::Error| CertificateError::Unreadable {
         path: path.to_owned(),
         reason: error.to_string(),
     };
@@ -148,22 +128,22 @@ fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, PairError> {
         .collect()
 }
 
-/// What the files looked like; another look means that they may have changed.
-type Look = [Option<(SystemTime, u64)>; 2];
+/// Modification time and size of both files; a difference means that they may have changed.
+type FileStamps = [Option<(SystemTime, u64)>; 2];
 
-/// The listener's TLS.
+/// The TLS configuration in use.
 #[derive(Debug)]
 pub(super) struct Tls {
-    files: PairFiles,
+    files: CertificateFiles,
     current: ArcSwap<ServerConfig>,
-    /// Kept over all pairs: a phone resumes with a ticket of before.
+    /// Kept when the certificate changes, so that a phone resumes with an earlier ticket.
     tickets: Arc<dyn ProducesTickets>,
 }
 
 impl Tls {
-    pub(super) fn load(files: PairFiles, now: UnixMillis) -> Result<Self, PairError> {
+    pub(super) fn load(files: CertificateFiles, now: UnixMillis) -> Result<Self, CertificateError> {
         let tickets = aws_lc_rs::Ticketer::new()?;
-        let config = serving(Pair::load(&files, now)?, &tickets)?;
+        let config = serving(Certificate::load(&files, now)?, &tickets)?;
         Ok(Self { files, current: ArcSwap::from_pointee(config), tickets })
     }
 
@@ -171,7 +151,7 @@ impl Tls {
         TlsAcceptor::from(self.current.load_full())
     }
 
-    /// Looks at the files until the tasks stop.
+    /// Loads the files again when they change or on SIGHUP, until the tasks stop.
     pub(super) async fn watch(
         self: Arc<Self>,
         every: Duration,
@@ -179,24 +159,24 @@ impl Tls {
         tasks: Tasks,
     ) {
         let stopping = tasks.stopping().clone();
-        let mut hangups = hangups();
-        let mut seen = self.look();
+        let mut signal = reload_signal();
+        let mut seen = self.stamps();
         loop {
-            let told = tokio::select! {
+            let requested = tokio::select! {
                 () = stopping.cancelled() => return,
-                () = hung_up(&mut hangups) => true,
+                () = reload_requested(&mut signal) => true,
                 () = tokio::time::sleep(every) => false,
             };
-            let look = self.look();
-            if told || look != seen {
-                seen = look;
+            let stamps = self.stamps();
+            if requested || stamps != seen {
+                seen = stamps;
                 self.reload(clock.now());
             }
         }
     }
 
     fn reload(&self, now: UnixMillis) {
-        let loaded = Pair::load(&self.files, now)
+        let loaded = Certificate::load(&self.files, now)
             .and_then(|pair| Ok((pair.days_left(now), serving(pair, &self.tickets)?)));
         match loaded {
             Ok((days, config)) => {
@@ -209,7 +189,7 @@ impl Tls {
         }
     }
 
-    fn look(&self) -> Look {
+    fn stamps(&self) -> FileStamps {
         [&self.files.cert, &self.files.key].map(|path| {
             let found = std::fs::metadata(path).ok()?;
             Some((found.modified().ok()?, found.len()))
@@ -217,7 +197,10 @@ impl Tls {
     }
 }
 
-fn serving(pair: Pair, tickets: &Arc<dyn ProducesTickets>) -> Result<ServerConfig, PairError> {
+fn serving(
+    pair: Certificate,
+    tickets: &Arc<dyn ProducesTickets>,
+) -> Result<ServerConfig, CertificateError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])?
@@ -229,23 +212,23 @@ fn serving(pair: Pair, tickets: &Arc<dyn ProducesTickets>) -> Result<ServerConfi
 }
 
 #[cfg(unix)]
-type Hangups = Option<tokio::signal::unix::Signal>;
+type ReloadSignal = Option<tokio::signal::unix::Signal>;
 #[cfg(not(unix))]
-type Hangups = ();
+type ReloadSignal = ();
 
 #[cfg(unix)]
-fn hangups() -> Hangups {
-    let hangups = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
-    hangups.inspect_err(|error| tracing::warn!(%error, "SIGHUP is not heard")).ok()
+fn reload_signal() -> ReloadSignal {
+    let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+    signal.inspect_err(|error| tracing::warn!(%error, "SIGHUP is not heard")).ok()
 }
 
 #[cfg(not(unix))]
-fn hangups() -> Hangups {}
+fn reload_signal() -> ReloadSignal {}
 
 #[cfg(unix)]
-async fn hung_up(hangups: &mut Hangups) {
-    if let Some(hangups) = hangups
-        && hangups.recv().await.is_some()
+async fn reload_requested(signal: &mut ReloadSignal) {
+    if let Some(signal) = signal
+        && signal.recv().await.is_some()
     {
         return;
     }
@@ -253,6 +236,6 @@ async fn hung_up(hangups: &mut Hangups) {
 }
 
 #[cfg(not(unix))]
-async fn hung_up(_hangups: &mut Hangups) {
+async fn reload_requested(_hangups: &mut ReloadSignal) {
     std::future::pending().await
 }

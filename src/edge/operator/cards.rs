@@ -1,5 +1,4 @@
-//! The operator's side of cards: which a user has, removing a lost one, and removing all that a
-//! user has.
+//! A user's cards as the operator manages them: list, and remove a lost one.
 
 use std::sync::Arc;
 
@@ -9,20 +8,21 @@ use axum::http::StatusCode;
 use fido_relay_proto::http::CardView;
 use fido_relay_proto::{CardId, Problem, ProblemCode};
 
-use super::devices::Whose;
+use super::devices::UserQuery;
 use super::{Admin, Operator};
 use crate::app::{RevokeError, cards};
 use crate::edge::fields::QueryOf;
-use crate::edge::public::http::cards::{kept, view};
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::views::{self, cards_kept_here};
 
 /// `GET /cards?username=…`: oldest first.
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
-    QueryOf(Whose { username }): QueryOf<Whose>,
-) -> Result<Json<Vec<CardView>>, Refusal> {
-    let cards = kept(admin.app.cards.as_ref())?.of_user(&admin.tenant, &username).await?;
-    Ok(Json(cards.iter().map(view).collect()))
+    QueryOf(UserQuery { username }): QueryOf<UserQuery>,
+) -> Result<Json<Vec<CardView>>, ProblemResponse> {
+    let cards =
+        cards_kept_here(admin.app.cards.as_ref())?.of_user(&admin.tenant, &username).await?;
+    Ok(Json(cards.iter().map(views::card).collect()))
 }
 
 /// `DELETE /cards/{id}?username=…`.
@@ -30,11 +30,11 @@ pub(super) async fn remove(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
     Path(id): Path<String>,
-    QueryOf(Whose { username }): QueryOf<Whose>,
-) -> Result<StatusCode, Refusal> {
-    kept(admin.app.cards.as_ref())?;
+    QueryOf(UserQuery { username }): QueryOf<UserQuery>,
+) -> Result<StatusCode, ProblemResponse> {
+    cards_kept_here(admin.app.cards.as_ref())?;
     let none = || Problem::new(ProblemCode::NotFound).with_detail("there is no such card");
-    let id: CardId = id.parse().map_err(|_| Refusal::from(none()))?;
+    let id: CardId = id.parse().map_err(|_| ProblemResponse::from(none()))?;
     match cards::remove(&admin.app, &actor, &username, id).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(RevokeError::NotFound) => Err(none().into()),

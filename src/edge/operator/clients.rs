@@ -1,5 +1,5 @@
-//! The operator's side of initiators: making them, their keys, where they call from and which pages
-//! are theirs. What a key may do is not decided here.
+//! Initiators as the operator manages them: their keys, the networks that they call from and their
+//! pages.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Admin, Operator, parse_id};
 use crate::app::clients::{self, Credential};
 use crate::edge::fields::from_json;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 use crate::rfc3339;
 use crate::security::clients::{Client, ClientChange, ClientError, NewClient, PublicKey};
 use crate::security::origin::Origin;
@@ -63,9 +63,7 @@ pub struct RotateKey {
 /// A client as the operator sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClientEntry {
-    /// The client.
     pub client_id: ClientId,
-    /// Its name.
     pub name: PlainText<64>,
     /// What it may do.
     pub scopes: Vec<Scope>,
@@ -74,8 +72,8 @@ pub struct ClientEntry {
     /// Whether a code alone finds its ceremonies.
     #[serde(default = "yes")]
     pub code_alone: bool,
-    /// Whether its word on how it knew a user is believed although it has no scope for it: it was
-    /// made by an earlier version, and the operator has not decided yet.
+    /// Whether its `prior_auth` is believed although it has no scope for it: it was made by an
+    /// earlier version, and the operator has not decided yet.
     #[serde(default)]
     pub prior_auth_undecided: bool,
     /// When it was made (RFC 3339).
@@ -119,9 +117,8 @@ impl ClientEntry {
 /// The answer to `POST /clients` and `POST /clients/{id}/keys`.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct NewKey {
-    /// Whose.
     pub client_id: ClientId,
-    /// The API key: the one time that it is seen. None where the client has a key pair of its own.
+    /// The API key, shown this once. None where the client has a key pair of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The name of its public key.
@@ -163,26 +160,27 @@ impl From<&PublicKey> for PublicKeyEntry {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RemovePublicKey {
-    /// Which.
     pub kid: PlainText<128>,
 }
 
-impl From<ClientError> for Refusal {
+impl From<ClientError> for ProblemResponse {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::NotFound => {
                 Problem::new(ProblemCode::NotFound).with_detail("there is no such client").into()
             }
-            ClientError::TooManyKeys => Refusal::unprocessable("the client has two live keys"),
+            ClientError::TooManyKeys => {
+                ProblemResponse::unprocessable("the client has two live keys")
+            }
             error @ (ClientError::KidTaken
             | ClientError::TooManyPublicKeys
-            | ClientError::NoSuchKid) => Refusal::unprocessable(error.to_string()),
+            | ClientError::NoSuchKid) => ProblemResponse::unprocessable(error.to_string()),
             ClientError::Store(error) => error.into(),
         }
     }
 }
 
-pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
+pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Response, ProblemResponse> {
     let now = admin.app.clock.now();
     let clients = admin.clients().list(&admin.tenant).await?;
     let entries: Vec<_> = clients.into_iter().map(|client| ClientEntry::of(client, now)).collect();
@@ -193,7 +191,7 @@ pub(super) async fn create(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
     body: Bytes,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let order: CreateClient = from_json(&body)?;
     let CreateClient {
         name,
@@ -206,7 +204,7 @@ pub(super) async fn create(
         no_code_alone,
     } = order;
     if scopes.is_empty() || bindings.is_empty() {
-        return Err(Refusal::unprocessable("a client needs a scope and a binding"));
+        return Err(ProblemResponse::unprocessable("a client needs a scope and a binding"));
     }
     let now = admin.app.clock.now();
     let key_end = end(now, key_lives_s)?;
@@ -230,7 +228,7 @@ pub(super) async fn alter(
     Operator(actor): Operator,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     let id = parse_id(&id)?;
     clients::alter(&admin.app, &actor, id, &from_json(&body)?).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -239,7 +237,7 @@ pub(super) async fn alter(
 pub(super) async fn public_keys(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let found = admin.clients().find(&admin.tenant, parse_id(&id)?).await?;
     let client = found.ok_or(ClientError::NotFound)?;
     let entries: Vec<_> = client.public_keys.iter().map(PublicKeyEntry::from).collect();
@@ -251,7 +249,7 @@ pub(super) async fn add_public_key(
     Operator(actor): Operator,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let id = parse_id(&id)?;
     let key = public_key(&from_json(&body)?, admin.app.clock.now())?;
     clients::add_public_key(&admin.app, &actor, id, &key).await?;
@@ -263,22 +261,22 @@ pub(super) async fn remove_public_key(
     Operator(actor): Operator,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     let id = parse_id(&id)?;
     let RemovePublicKey { kid } = from_json(&body)?;
     clients::remove_public_key(&admin.app, &actor, id, kid.as_str()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn public_key(jwk: &serde_json::Value, now: UnixMillis) -> Result<PublicKey, Refusal> {
-    PublicKey::from_jwk(jwk, now).map_err(|error| Refusal::unprocessable(error.to_string()))
+fn public_key(jwk: &serde_json::Value, now: UnixMillis) -> Result<PublicKey, ProblemResponse> {
+    PublicKey::from_jwk(jwk, now).map_err(|error| ProblemResponse::unprocessable(error.to_string()))
 }
 
 pub(super) async fn remove(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
     Path(id): Path<String>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     clients::remove(&admin.app, &actor, parse_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -288,7 +286,7 @@ pub(super) async fn rotate_key(
     Operator(actor): Operator,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let id = parse_id(&id)?;
     let RotateKey { key_lives_s, old_lives_s } = from_json(&body)?;
     let now = admin.app.clock.now();
@@ -298,10 +296,10 @@ pub(super) async fn rotate_key(
     Ok((StatusCode::CREATED, axum::Json(made)).into_response())
 }
 
-fn end(now: UnixMillis, lives_s: Option<u64>) -> Result<Option<UnixMillis>, Refusal> {
+fn end(now: UnixMillis, lives_s: Option<u64>) -> Result<Option<UnixMillis>, ProblemResponse> {
     match lives_s {
         Some(lives_s) if lives_s > KEY_MAX_S => {
-            Err(Refusal::unprocessable("a key that ends must end within ten years"))
+            Err(ProblemResponse::unprocessable("a key that ends must end within ten years"))
         }
         ends => Ok(ends.map(|lives_s| now.plus_secs(lives_s))),
     }

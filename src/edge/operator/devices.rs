@@ -1,5 +1,5 @@
-//! The operator's side of phones: which a user has, and revoking one, say when it is lost and no
-//! backend is at hand. A phone is paired by its person, never here.
+//! A user's phones as the operator manages them: list, and revoke one that is lost while no backend
+//! is at hand. A phone is paired by its user, never here.
 
 use std::sync::Arc;
 
@@ -14,13 +14,12 @@ use super::{Admin, Operator};
 use crate::app::RevokeError;
 use crate::app::devices::{self, Device};
 use crate::edge::fields::QueryOf;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 use crate::rfc3339;
 
 /// A device as the operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceEntry {
-    /// The device.
     pub device_id: DeviceId,
     /// Its name, if it has one.
     pub name: Option<PlainText<64>>,
@@ -32,18 +31,18 @@ pub struct DeviceEntry {
     pub online: Option<bool>,
 }
 
-/// Whose devices or cards.
+/// The query of operations on a user's devices, cards or prompts.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Whose {
+pub(super) struct UserQuery {
     pub(super) username: Username,
 }
 
 /// `GET /devices?username=…`: oldest first.
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
-    QueryOf(Whose { username }): QueryOf<Whose>,
-) -> Result<Json<Vec<DeviceEntry>>, Refusal> {
+    QueryOf(UserQuery { username }): QueryOf<UserQuery>,
+) -> Result<Json<Vec<DeviceEntry>>, ProblemResponse> {
     let online = |id| admin.relay.as_ref().map(|relay| relay.delivery.registry().get(id).is_some());
     let entry = |device: Device| DeviceEntry {
         device_id: device.id,
@@ -61,7 +60,7 @@ pub(super) async fn revoke(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
     Path(id): Path<String>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     let id: DeviceId = id.parse().map_err(|_| none())?;
     match devices::revoke(&admin.app, &actor, id).await {
         Ok(_) => Ok(StatusCode::NO_CONTENT),
@@ -70,6 +69,6 @@ pub(super) async fn revoke(
     }
 }
 
-fn none() -> Refusal {
+fn none() -> ProblemResponse {
     Problem::new(ProblemCode::NotFound).with_detail("there is no such device").into()
 }

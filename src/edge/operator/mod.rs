@@ -1,4 +1,4 @@
-//! What only the operator of this machine may do: make and remove initiators, mint pairing tokens,
+//! What only the operator of this machine may do: create and remove initiators, open pairings,
 //! revoke phones, remove cards, unlock and remove users.
 //!
 //! Served on a Unix socket that only the relay's own user can open ([`socket`]), so
@@ -34,20 +34,18 @@ pub use self::users::{CodesBlocked, LaneEntry, LaneKind, PhoneEntry, UserEntry};
 
 use crate::app::{Actor, App, pairings};
 use crate::edge::fields::from_json;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 use crate::node::Relay;
 use crate::security::clients::Clients;
 
-/// The header with the operator's name, which is the caller's own word: that the caller may open the
-/// socket is all that is known.
+/// The header with the operator's name, which is not verified: the only proof is that the caller may
+/// open the socket.
 pub const OPERATOR: &str = "x-operator";
 
-/// What the administration works on.
+/// The state of the administration.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// The relying party.
     pub tenant: TenantId,
-    /// What is done here.
     pub app: App,
     /// The relay that runs, if one does.
     pub relay: Option<Relay>,
@@ -59,7 +57,7 @@ impl Admin {
     }
 }
 
-/// Who asks, by the name that the request gives.
+/// The operator who calls, by the name in the request.
 pub(super) struct Operator(pub(super) Actor);
 
 impl FromRequestParts<Arc<Admin>> for Operator {
@@ -95,12 +93,12 @@ async fn open_pairing(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
     body: Bytes,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let OpenPairing { username } = from_json(&body)?;
     let opened = pairings::open(&admin.app, &actor, &username).await?;
     Ok((StatusCode::CREATED, axum::Json(opened)).into_response())
 }
 
-pub(super) fn parse_id(id: &str) -> Result<ClientId, Refusal> {
+pub(super) fn parse_id(id: &str) -> Result<ClientId, ProblemResponse> {
     id.parse().map_err(|_| ProblemCode::NotFound.into())
 }

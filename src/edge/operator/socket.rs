@@ -25,8 +25,8 @@ pub struct AdminSocket {
 impl AdminSocket {
     /// Binds the socket in the data directory, in the place of one that a relay left behind.
     ///
-    /// The caller holds the directory's store, so a socket that answers belongs to nobody who
-    /// should be disturbed: that is an error.
+    /// The caller holds the directory's store, so no other relay serves it; a socket that answers
+    /// all the same belongs to another process and is an error.
     ///
     /// # Errors
     /// An input or output error; `AddrInUse` if another process answers there.
@@ -36,7 +36,7 @@ impl AdminSocket {
             let text = format!("another process answers at {}", path.display());
             return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
         }
-        // Made where nobody else can reach, then moved: at no moment is there a socket with wider
+        // Made in a private directory, then moved: at no moment is there a socket with wider
         // permissions, and a stale one is replaced in one step.
         let private = data_dir.join(format!(".admin-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&private);

@@ -1,5 +1,5 @@
-//! The operator's side of users: what holds their prompts back, lifting it, and parting a name from
-//! the person who had it.
+//! Users as the operator manages them: what suppresses their prompts, lifting that, and removing a
+//! user so that the name can be given to another person.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use fido_relay_proto::http::Platform;
 use fido_relay_proto::{ClientId, DeviceId, PlainText, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use super::devices::Whose;
+use super::devices::UserQuery;
 use super::{Admin, Operator};
 use crate::app::devices::Device;
 use crate::app::users::{self, LaneState};
 use crate::core::prompt_limits::{AttemptsExhausted, Lane, Policy, SuppressionReason};
 use crate::edge::fields::QueryOf;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 use crate::rfc3339;
 
 /// A user as the operator sees them.
@@ -32,7 +32,7 @@ pub struct UserEntry {
     pub cards: Option<usize>,
 }
 
-/// Whose prompts a lane has.
+/// The prompts that a lane counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LaneKind {
@@ -82,7 +82,7 @@ impl From<LaneState> for LaneEntry {
     }
 }
 
-/// Why no code of a phone is looked at.
+/// Why the codes of a phone are not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CodesBlocked {
@@ -105,7 +105,7 @@ pub struct PhoneEntry {
     pub wrong_codes_today: usize,
     /// How many a day may have.
     pub wrong_codes_per_day: usize,
-    /// Why no code of it is looked at.
+    /// Why its codes are not accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<CodesBlocked>,
 }
@@ -130,8 +130,8 @@ impl PhoneEntry {
 /// `GET /users?username=…`: alike for a name that no user has.
 pub(super) async fn show(
     State(admin): State<Arc<Admin>>,
-    QueryOf(Whose { username }): QueryOf<Whose>,
-) -> Result<Json<UserEntry>, Refusal> {
+    QueryOf(UserQuery { username }): QueryOf<UserQuery>,
+) -> Result<Json<UserEntry>, ProblemResponse> {
     let state = users::show(&admin.app, &admin.tenant, &username).await?;
     let (policy, now) = (&admin.app.prompts, admin.app.clock.now());
     let known = |lane: &&LaneState| matches!(lane.lane, Lane::Known(_));
@@ -147,8 +147,8 @@ pub(super) async fn show(
 pub(super) async fn unlock(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
-    QueryOf(Whose { username }): QueryOf<Whose>,
-) -> Result<StatusCode, Refusal> {
+    QueryOf(UserQuery { username }): QueryOf<UserQuery>,
+) -> Result<StatusCode, ProblemResponse> {
     users::unlock(&admin.app, &actor, &username).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -158,8 +158,8 @@ pub(super) async fn unlock(
 pub(super) async fn remove(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
-    QueryOf(Whose { username }): QueryOf<Whose>,
-) -> Result<StatusCode, Refusal> {
+    QueryOf(UserQuery { username }): QueryOf<UserQuery>,
+) -> Result<StatusCode, ProblemResponse> {
     if let Some(relay) = &admin.relay {
         relay.ceremonies.cancel_all_of(&admin.tenant, &username).await?;
     }

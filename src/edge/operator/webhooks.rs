@@ -1,5 +1,5 @@
 //! Webhooks as the operator manages them: endpoints of any client, on any host that the address
-//! rules let pass.
+//! rules allow.
 
 use std::sync::Arc;
 
@@ -18,23 +18,20 @@ use serde::{Deserialize, Serialize};
 use super::{Admin, Operator, parse_id};
 use crate::app::webhooks::{Endpoint, Webhooks};
 use crate::edge::fields::{QueryOf, from_json};
-use crate::edge::public::http::webhooks::{Which, undelivered, view};
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::views::{self, DeliveryQuery};
 use crate::ports::Registrar;
 
 /// An endpoint as the operator sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WebhookEntry {
-    /// Whose.
     pub client_id: ClientId,
     /// Whether the operator registered it.
     pub by_operator: bool,
-    /// The endpoint.
     #[serde(flatten)]
     pub webhook: WebhookView,
 }
 
-/// The paths of webhooks.
 pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new()
         .route("/webhooks", get(list))
@@ -47,12 +44,12 @@ pub(super) fn router() -> Router<Arc<Admin>> {
         .route("/webhooks/{id}/deliveries/{delivery}/resend", post(resend))
 }
 
-async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<WebhookEntry>>, Refusal> {
+async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<WebhookEntry>>, ProblemResponse> {
     let endpoints = webhooks(&admin)?.list_all(&admin.tenant).await?;
     let entry = |endpoint: &Endpoint| WebhookEntry {
         client_id: endpoint.client,
         by_operator: endpoint.by_operator,
-        webhook: view(endpoint),
+        webhook: views::webhook(endpoint),
     };
     Ok(Json(endpoints.iter().map(entry).collect()))
 }
@@ -62,7 +59,7 @@ async fn register(
     Operator(actor): Operator,
     Path(client): Path<String>,
     body: Bytes,
-) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
+) -> Result<(StatusCode, Json<CreatedWebhook>), ProblemResponse> {
     let client = parse_id(&client)?;
     let order: CreateWebhook = from_json(&body)?;
     if admin.clients().find(&admin.tenant, client).await?.is_none() {
@@ -71,25 +68,25 @@ async fn register(
     let (whose, operator) = ((&admin.tenant, client), actor.operator_name());
     let (endpoint, secret) = webhooks(&admin)?.register(whose, order, operator).await?;
     tracing::info!(webhook = %endpoint.id, %client, "webhook registered by the operator");
-    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: view(&endpoint), secret })))
+    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: views::webhook(&endpoint), secret })))
 }
 
 async fn change(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<Json<WebhookView>, Refusal> {
+) -> Result<Json<WebhookView>, ProblemResponse> {
     let order: ChangeWebhook = from_json(&body)?;
     let endpoint = find(&admin, &id).await?;
     let changed = webhooks(&admin)?.change(&endpoint, order, Registrar::Operator).await?;
-    Ok(Json(view(&changed)))
+    Ok(Json(views::webhook(&changed)))
 }
 
 async fn remove(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
     Path(id): Path<String>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     let endpoint = find(&admin, &id).await?;
     webhooks(&admin)?.remove(&endpoint, actor.operator_name()).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -99,58 +96,58 @@ async fn rotate(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
+) -> Result<(StatusCode, Json<CreatedWebhook>), ProblemResponse> {
     let order: RotateWebhook = from_json(&body)?;
     let rotated = webhooks(&admin)?.rotate(&find(&admin, &id).await?, order).await?;
     let (endpoint, secret) = rotated;
-    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: view(&endpoint), secret })))
+    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: views::webhook(&endpoint), secret })))
 }
 
 async fn enable(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
-) -> Result<Json<WebhookView>, Refusal> {
+) -> Result<Json<WebhookView>, ProblemResponse> {
     let enabled = webhooks(&admin)?.enable(&find(&admin, &id).await?).await?;
-    Ok(Json(view(&enabled)))
+    Ok(Json(views::webhook(&enabled)))
 }
 
 async fn test(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
-) -> Result<Json<TestedWebhook>, Refusal> {
+) -> Result<Json<TestedWebhook>, ProblemResponse> {
     Ok(Json(webhooks(&admin)?.test(&find(&admin, &id).await?).await))
 }
 
 async fn deliveries(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
-    QueryOf(which): QueryOf<Which>,
-) -> Result<Json<DeliveryList>, Refusal> {
+    QueryOf(query): QueryOf<DeliveryQuery>,
+) -> Result<Json<DeliveryList>, ProblemResponse> {
     let endpoint = find(&admin, &id).await?;
-    Ok(Json(undelivered(webhooks(&admin)?, &endpoint, which).await?))
+    Ok(Json(views::undelivered(webhooks(&admin)?, &endpoint, query).await?))
 }
 
 async fn resend(
     State(admin): State<Arc<Admin>>,
     Path((id, event)): Path<(String, String)>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     let endpoint = find(&admin, &id).await?;
     let event: EventId = event.parse().map_err(|_| not_found("there is no such delivery"))?;
     webhooks(&admin)?.resend(&endpoint, event).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
-async fn find(admin: &Admin, id: &str) -> Result<Endpoint, Refusal> {
+async fn find(admin: &Admin, id: &str) -> Result<Endpoint, ProblemResponse> {
     let none = || not_found("there is no such webhook");
     let id: WebhookId = id.parse().map_err(|_| none())?;
     let all = webhooks(admin)?.list_all(&admin.tenant).await?;
     all.into_iter().find(|endpoint| endpoint.id == id).ok_or_else(none)
 }
 
-fn webhooks(admin: &Admin) -> Result<&Webhooks, Refusal> {
+fn webhooks(admin: &Admin) -> Result<&Webhooks, ProblemResponse> {
     admin.app.webhooks.as_ref().ok_or_else(|| not_found("webhooks are not served here"))
 }
 
-fn not_found(detail: &'static str) -> Refusal {
+fn not_found(detail: &'static str) -> ProblemResponse {
     Problem::new(ProblemCode::NotFound).with_detail(detail).into()
 }

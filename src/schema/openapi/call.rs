@@ -1,8 +1,7 @@
-//! One call, described: a chain of what it asks for and of all that it may answer.
+//! The description of one operation: a chain of its parameters and of all its answers.
 
 use std::collections::BTreeMap;
 
-use fido_relay_proto::http::Scope;
 use fido_relay_proto::schemars::JsonSchema;
 use fido_relay_proto::{Problem, ProblemCode};
 use serde::Serialize;
@@ -10,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::schema::components::Components;
+use crate::schema::operations::{Access, Operation, Route, WATCH_SCOPE};
 
 /// The document while it is made.
 pub(super) struct Draft {
@@ -23,23 +23,19 @@ impl Draft {
         Self { components: Components::new(), responses: Map::new(), paths: Map::new() }
     }
 
-    /// Begins a call. `id` names it in generated clients and never changes.
-    pub(super) fn call(
-        &mut self,
-        (method, path): (&str, &'static str),
-        tag: &str,
-        id: &str,
-        summary: &str,
-    ) -> Call<'_> {
+    /// Begins the description of an operation, with who may call it.
+    pub(super) fn call(&mut self, operation: Operation, summary: &str) -> Call<'_> {
+        let route = operation.route();
+        let (security, refusals) = security(route.access);
         let mut said = Map::new();
-        said.insert("operationId".into(), id.into());
-        said.insert("tags".into(), json!([tag]));
+        said.insert("operationId".into(), route.operation_id().into());
+        said.insert("tags".into(), json!([route.tag]));
         said.insert("summary".into(), summary.into());
-        let method = method.to_lowercase();
+        said.insert("security".into(), security.into());
+        // Two of a header, or no host: see `edge::public::extract::authority`.
+        let always = [&[ProblemCode::InvalidRequest], refusals].concat();
         let (parameters, responses) = (Vec::new(), BTreeMap::new());
-        // Two of a header, or no host: see `edge::http::authority`.
-        let always = vec![ProblemCode::InvalidRequest];
-        Call { draft: self, path, method, said, parameters, responses, last: None, always }
+        Call { draft: self, route, said, parameters, responses, last: None, always }
     }
 
     /// A reference to the schema of what the relay reads as `T`.
@@ -63,30 +59,45 @@ impl Draft {
     }
 }
 
-/// Who may call.
-pub(super) enum Access<'a> {
-    /// Anybody.
-    Anybody,
-    /// A client with any of these scopes; without any, every client.
-    Client(&'a [Scope]),
-    /// A client that may read, or a page with the ticket.
-    Watcher,
-    /// The same, or whoever has a ticket for one request.
-    EventWatcher,
-    /// A device, by the proof in its request.
-    Device,
+/// What OpenAPI calls the security requirements of an operation, and the problems by which every
+/// such operation is refused.
+fn security(access: Access) -> (Vec<Value>, &'static [ProblemCode]) {
+    use ProblemCode::{
+        OriginNotAllowed, ProofRefused, ScopeMissing, TooLarge, TooManyRequests, Unauthorized,
+        Unavailable,
+    };
+    let client =
+        |scopes: &[&str]| vec![json!({ "apiKey": scopes }), json!({ "accessToken": scopes })];
+    let watcher = || [client(&[WATCH_SCOPE.as_str()]), vec![json!({ "ticket": [] })]];
+    let every_client: &[_] = &[Unauthorized, OriginNotAllowed, TooManyRequests, Unavailable];
+    let scoped: &[_] =
+        &[Unauthorized, ScopeMissing, OriginNotAllowed, TooManyRequests, Unavailable];
+    match access {
+        Access::Anybody => (Vec::new(), &[]),
+        Access::Client([]) => (client(&[]), every_client),
+        Access::Client(scopes) => {
+            (scopes.iter().flat_map(|scope| client(&[scope.as_str()])).collect(), scoped)
+        }
+        Access::Watcher => (watcher().concat(), scoped),
+        Access::EventWatcher => {
+            ([watcher().concat(), vec![json!({ "eventTicket": [] })]].concat(), scoped)
+        }
+        Access::Device => (
+            vec![json!({ "dpop": [] })],
+            &[ProofRefused, OriginNotAllowed, TooLarge, TooManyRequests, Unavailable],
+        ),
+    }
 }
 
 /// A call that is being described; [`Call::problems`] ends it.
 pub(super) struct Call<'a> {
     draft: &'a mut Draft,
-    path: &'static str,
-    method: String,
+    route: &'static Route,
     said: Map<String, Value>,
     parameters: Vec<Value>,
     responses: BTreeMap<u16, Value>,
     last: Option<u16>,
-    /// What any call of its kind may be refused with.
+    /// Problems that follow from who may call, from the path and from the body.
     always: Vec<ProblemCode>,
 }
 
@@ -96,42 +107,18 @@ impl Call<'_> {
         self
     }
 
-    pub(super) fn asks(mut self, access: &Access<'_>) -> Self {
-        let client =
-            |scopes: &[&str]| vec![json!({ "apiKey": scopes }), json!({ "accessToken": scopes })];
-        let read = [Scope::CeremonyRead.as_str()];
-        let security = match access {
-            Access::Anybody => Vec::new(),
-            Access::Client([]) => client(&[]),
-            Access::Client(scopes) => {
-                scopes.iter().flat_map(|scope| client(&[scope.as_str()])).collect()
-            }
-            Access::Device => vec![json!({ "dpop": [] })],
-            Access::Watcher => [client(&read), vec![json!({ "ticket": [] })]].concat(),
-            Access::EventWatcher => {
-                [client(&read), vec![json!({ "ticket": [] }), json!({ "eventTicket": [] })]]
-                    .concat()
-            }
-        };
-        if !security.is_empty() {
-            // Too many credentials that are not good.
-            self.always.push(ProblemCode::TooManyRequests);
-        }
-        self.said.insert("security".into(), security.into());
-        self
-    }
-
     /// The path's variable segment.
     pub(super) fn segment<T: JsonSchema>(self, name: &str) -> Self {
         let schema = self.draft.components.takes::<T>();
         self.segment_of(name, schema)
     }
 
-    /// The same without a type of ours.
+    /// The same without a type of `proto`.
     pub(super) fn segment_of(mut self, name: &str, schema: Value) -> Self {
         self.parameters.push(json!({
             "name": name, "in": "path", "required": true, "schema": schema,
         }));
+        self.always.push(ProblemCode::NotFound);
         self
     }
 
@@ -156,19 +143,20 @@ impl Call<'_> {
         self
     }
 
-    /// A body that the relay reads as `T`. An example that is none is left out, and the tests miss
-    /// it.
-    pub(super) fn takes<T>(self, examples: &[(&str, Value)]) -> Self
+    /// A body that the relay reads as `T`. An example that is not of this type becomes `null`, which
+    /// fails a test.
+    pub(super) fn takes<T>(mut self, examples: &[(&str, Value)]) -> Self
     where
         T: JsonSchema + Serialize + DeserializeOwned,
     {
         let schema = self.draft.components.takes::<T>();
         let examples = examples.iter().map(|(name, value)| (*name, real::<T>(value)));
         let examples = examples.collect::<Vec<_>>();
+        self.always.extend([ProblemCode::TooLarge, ProblemCode::UnsupportedMediaType]);
         self.takes_as("application/json", schema, &examples)
     }
 
-    /// A body of another media type or without a type of ours.
+    /// A body of another media type or without a type of `proto`.
     pub(super) fn takes_as(
         mut self,
         media_type: &str,
@@ -191,7 +179,7 @@ impl Call<'_> {
         self.gives_as(status, about, "application/json", schema, &examples)
     }
 
-    /// An answer of another media type or without a type of ours.
+    /// An answer of another media type or without a type of `proto`.
     pub(super) fn gives_as(
         mut self,
         status: u16,
@@ -230,15 +218,17 @@ impl Call<'_> {
         self
     }
 
-    /// Ends the call: these problems and no others. Where a status has an answer of its own
-    /// already, a problem is its second media type.
+    /// Ends the call: these problems, those that follow from its access, path and body, and no
+    /// others. Where a status has an answer of its own already, a problem is its second media type.
     pub(super) fn problems(self, codes: &[ProblemCode]) {
-        let Self { draft, path, method, mut said, parameters, mut responses, always, .. } = self;
+        let Self { draft, route, mut said, parameters, mut responses, always, .. } = self;
         let schema = draft.components.gives::<Problem>();
         let mut by_status: BTreeMap<u16, Vec<ProblemCode>> = BTreeMap::new();
-        let always = always.iter().filter(|code| !codes.contains(code));
-        for code in codes.iter().chain(always) {
-            by_status.entry(code.status()).or_default().push(*code);
+        for code in codes.iter().chain(&always) {
+            let of_status = by_status.entry(code.status()).or_default();
+            if !of_status.contains(code) {
+                of_status.push(*code);
+            }
         }
         for (status, codes) in by_status {
             let problem = problem(&schema, status, &codes);
@@ -255,14 +245,14 @@ impl Call<'_> {
         if !parameters.is_empty() {
             said.insert("parameters".into(), parameters.into());
         }
-        let responses = responses.into_iter().map(|(status, told)| (status.to_string(), told));
+        let responses = responses.into_iter().map(|(status, answer)| (status.to_string(), answer));
         said.insert("responses".into(), Value::Object(responses.collect()));
-        let calls = draft.paths.entry(path).or_insert_with(|| json!({}));
-        calls[method] = said.into();
+        let calls = draft.paths.entry(route.path).or_insert_with(|| json!({}));
+        calls[route.method.as_str().to_lowercase()] = said.into();
     }
 }
 
-/// The value as the type says it, or nothing if it is none of that type.
+/// The example as the type writes it, or `null` if it is not of that type.
 fn real<T: Serialize + DeserializeOwned>(example: &Value) -> Value {
     let real = serde_json::from_value::<T>(example.clone()).and_then(serde_json::to_value);
     real.unwrap_or_default()
@@ -280,12 +270,11 @@ fn header(about: &str, schema: Value, always: bool) -> Value {
     json!({ "description": about, "required": always, "schema": schema })
 }
 
-/// The one text that there is.
+/// The schema of a constant.
 pub(super) fn constant(text: &str) -> Value {
     json!({ "type": "string", "enum": [text] })
 }
 
-/// A problem as it is answered.
 fn example(code: ProblemCode) -> Problem {
     let problem = Problem::new(code);
     if code == ProblemCode::InvalidRequest {
@@ -297,8 +286,8 @@ fn example(code: ProblemCode) -> Problem {
     }
 }
 
-/// The answer of a status with these codes: they are the names of the examples. In the schema they
-/// would be one of their own for each answer, which generators make a class of, or fail on.
+/// The answer of a status with these codes, which are the names of its examples. A schema for each
+/// set of codes would become a class in generated clients, or make generators fail.
 fn problem(schema: &Value, status: u16, codes: &[ProblemCode]) -> Value {
     let about: Vec<_> = codes.iter().map(|code| code.title()).collect();
     let mut examples = Map::new();

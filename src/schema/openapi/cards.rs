@@ -1,14 +1,13 @@
 //! Cards: list, removal.
 
-use fido_relay_proto::ProblemCode::{
-    NotFound, NotSupported, OriginNotAllowed, ScopeMissing, Unauthorized, Unavailable,
-};
-use fido_relay_proto::http::{CardList, Scope};
+use fido_relay_proto::ProblemCode::NotSupported;
+use fido_relay_proto::http::CardList;
 use fido_relay_proto::{CardId, Username};
 use serde_json::json;
 
-use super::call::{Access, Draft};
+use super::call::Draft;
 use super::examples::AT;
+use crate::schema::operations::Operation;
 
 pub(super) fn describe(draft: &mut Draft) {
     let card = json!({
@@ -18,38 +17,21 @@ pub(super) fn describe(draft: &mut Draft) {
         "can_verify_user": true,
     });
     draft
-        .call(("GET", "/v1/users/{username}/cards"), "cards", "listCards", "List a user's cards")
+        .call(Operation::ListCards, "List a user's cards")
         .says(
             "A user who is not known has none. 501 with a FIDO2 server that is not the built-in one.",
         )
-        .asks(&Access::Client(&[Scope::CardRead]))
         .segment::<Username>("username")
         .gives::<CardList>(200, "The list", &[("one", json!({ "cards": [card] }))])
-        .problems(&[
-            Unauthorized,
-            ScopeMissing,
-            OriginNotAllowed,
-            NotFound,
-            NotSupported,
-            Unavailable,
-        ]);
-    let path = "/v1/users/{username}/cards/{id}";
+        .problems(&[NotSupported]);
     draft
-        .call(("DELETE", path), "cards", "removeCard", "Remove a card, say one that is lost")
+        .call(Operation::RemoveCard, "Remove a card, say one that is lost")
         .says(
             "For good: no ceremony succeeds with it from then on, also none that has begun. 501 with \
              a FIDO2 server that is not the built-in one.",
         )
-        .asks(&Access::Client(&[Scope::CardRevoke]))
         .segment::<Username>("username")
         .segment::<CardId>("id")
         .gives_nothing(204, "Removed")
-        .problems(&[
-            Unauthorized,
-            ScopeMissing,
-            OriginNotAllowed,
-            NotFound,
-            NotSupported,
-            Unavailable,
-        ]);
+        .problems(&[NotSupported]);
 }

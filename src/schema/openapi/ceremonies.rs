@@ -1,51 +1,32 @@
 //! Open, read, cancel; the receipt.
 
 use fido_relay_proto::ProblemCode::{
-    AlreadyClosed, BindingNotAllowed, IdempotencyMismatch, Internal, InvalidRequest, NotFound,
-    OriginNotAllowed, PriorAuthRequired, ScopeMissing, TooLarge, TooManyRequests, Unauthorized,
-    Unavailable, Unprocessable, UnsupportedMediaType,
+    AlreadyClosed, BindingNotAllowed, IdempotencyMismatch, Internal, OriginNotAllowed,
+    PriorAuthRequired, ScopeMissing, Unprocessable,
 };
-use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, Scope};
+use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony};
 use fido_relay_proto::{CeremonyId, limits};
 use serde_json::{Value, json};
 
-use super::call::{Access, Draft};
+use super::call::Draft;
 use super::examples::{AT, CEREMONY, JWS, TICKET};
+use crate::schema::operations::Operation;
 
 pub(super) fn describe(draft: &mut Draft) {
     open(draft);
     read(draft);
     draft
-        .call(
-            ("DELETE", "/v1/ceremonies/{id}"),
-            "ceremonies",
-            "cancelCeremony",
-            "Cancel a ceremony",
-        )
+        .call(Operation::CancelCeremony, "Cancel a ceremony")
         .says("The phone's prompt is taken down.")
-        .asks(&Access::Client(&[Scope::CeremonyRead]))
         .segment::<CeremonyId>("id")
         .gives::<CeremonyView>(200, "Cancelled", &[("cancelled", cancelled())])
-        .problems(&[
-            Unauthorized,
-            ScopeMissing,
-            OriginNotAllowed,
-            NotFound,
-            AlreadyClosed,
-            Unavailable,
-        ]);
+        .problems(&[AlreadyClosed]);
     draft
-        .call(
-            ("GET", "/v1/ceremonies/{id}/receipt"),
-            "ceremonies",
-            "readReceipt",
-            "Read what the card signed",
-        )
+        .call(Operation::ReadReceipt, "Read what the card signed")
         .says(
             "For an auditor years later, where the relay keeps receipts (`receipts = true`). The \
              key is in `/.well-known/jwks.json`. A ceremony without a receipt is not found.",
         )
-        .asks(&Access::Client(&[Scope::CeremonyRead]))
         .segment::<CeremonyId>("id")
         .gives_as(
             200,
@@ -54,7 +35,7 @@ pub(super) fn describe(draft: &mut Draft) {
             json!({ "type": "string" }),
             &[("receipt", JWS.into())],
         )
-        .problems(&[Unauthorized, ScopeMissing, OriginNotAllowed, NotFound, Internal, Unavailable]);
+        .problems(&[Internal]);
 }
 
 fn open(draft: &mut Draft) {
@@ -74,7 +55,7 @@ fn open(draft: &mut Draft) {
         "ticket": TICKET, "expires_in": 119,
     });
     draft
-        .call(("POST", "/v1/ceremonies"), "ceremonies", "openCeremony", "Open a ceremony")
+        .call(Operation::OpenCeremony, "Open a ceremony")
         .says(
             "Registration needs the scope `ceremony:reg`, authentication `ceremony:auth`, approval \
              `ceremony:approve`. 201 means that it is stored. The answer is the same, and takes as \
@@ -82,7 +63,6 @@ fn open(draft: &mut Draft) {
              go together: an approval without a transaction, anything else with one, an `rpId` that \
              is not served here.",
         )
-        .asks(&Access::Client(&[Scope::CeremonyAuth, Scope::CeremonyReg, Scope::CeremonyApprove]))
         .header(
             "Idempotency-Key",
             "The same key and body within 24 hours is the same ceremony; the same key with another \
@@ -103,20 +83,7 @@ fn open(draft: &mut Draft) {
             json!({ "type": "string", "format": "uri-reference", "examples": [location()] }),
             true,
         )
-        .problems(&[
-            InvalidRequest,
-            Unauthorized,
-            ScopeMissing,
-            BindingNotAllowed,
-            PriorAuthRequired,
-            OriginNotAllowed,
-            TooLarge,
-            UnsupportedMediaType,
-            IdempotencyMismatch,
-            Unprocessable,
-            TooManyRequests,
-            Unavailable,
-        ]);
+        .problems(&[ScopeMissing, BindingNotAllowed, PriorAuthRequired, OriginNotAllowed, IdempotencyMismatch, Unprocessable]);
 }
 
 fn read(draft: &mut Draft) {
@@ -126,18 +93,12 @@ fn read(draft: &mut Draft) {
         limits::WAIT_MAX_S
     );
     draft
-        .call(
-            ("GET", "/v1/ceremonies/{id}"),
-            "ceremonies",
-            "readCeremony",
-            "Read a ceremony, or wait for news of it",
-        )
+        .call(Operation::ReadCeremony, "Read a ceremony, or wait for news of it")
         .says(
             "With `wait` a long poll: give the `seq` of the last answer as `since`. The answer \
              has every step so far: take those that you have not seen. The result token is there \
              when it succeeded, for the client alone, and signed anew at each read. A ticket sees no username, no result, nothing about the card, and not why the person said no. With binding `code`, whether a phone was reached (the steps `sent` and `delivered`) shows only with the scope `presence:read`, and to tickets of a ceremony opened with `show_delivery`: for others these steps change no `seq` and end no wait.",
         )
-        .asks(&Access::Watcher)
         .segment::<CeremonyId>("id")
         .query("wait", &wait, number(0))
         .query("since", "The `seq` that the caller knows; without it, what stands", number(0))
@@ -151,15 +112,7 @@ fn read(draft: &mut Draft) {
             json!({ "type": "integer", "minimum": 0 }),
             false,
         )
-        .problems(&[
-            InvalidRequest,
-            Unauthorized,
-            ScopeMissing,
-            OriginNotAllowed,
-            NotFound,
-            TooManyRequests,
-            Unavailable,
-        ]);
+        .problems(&[]);
 }
 
 /// A number in a query.

@@ -1,35 +1,32 @@
-//! The FIDO2 server's own REST interface, as far as the relay knows it: the vendor's, in which more
-//! members may be than are said here.
+//! The FIDO2 server's own REST interface, as far as the relay knows it: the vendor's messages may
+//! have more members than are described here.
 
 use fido_relay_proto::ProblemCode::{self, NotFound, TooLarge, UnsupportedMediaType};
 use fido_relay_proto::Username;
 use serde_json::{Value, json};
 
-use super::call::{Access, Draft, constant};
+use super::call::{Draft, constant};
+use crate::schema::operations::Operation;
 
-/// What a step is called, its two paths, and whether it begins.
-const STEPS: [(&str, [&str; 2], &str, bool); 4] = [
+/// A step under its two paths, and whether it begins.
+const STEPS: [([Operation; 2], &str, bool); 4] = [
     (
-        "beginRegistration",
-        ["/fidoapi/certify/attestation/options", "/fidoapi/register/begin"],
+        [Operation::BeginRegistration, Operation::BeginRegistrationAlias],
         "Begin a registration",
         true,
     ),
     (
-        "completeRegistration",
-        ["/fidoapi/certify/attestation/result", "/fidoapi/register/complete"],
+        [Operation::CompleteRegistration, Operation::CompleteRegistrationAlias],
         "Complete a registration",
         false,
     ),
     (
-        "beginAuthentication",
-        ["/fidoapi/certify/assertion/options", "/fidoapi/authenticate/begin"],
+        [Operation::BeginAuthentication, Operation::BeginAuthenticationAlias],
         "Begin an authentication",
         true,
     ),
     (
-        "completeAuthentication",
-        ["/fidoapi/certify/assertion/result", "/fidoapi/authenticate/complete"],
+        [Operation::CompleteAuthentication, Operation::CompleteAuthenticationAlias],
         "Complete an authentication",
         false,
     ),
@@ -39,13 +36,13 @@ const STEPS: [(&str, [&str; 2], &str, bool); 4] = [
 const SESSION: &str = "The session: made by a begin call, taken back once it is used up";
 
 pub(super) fn describe(draft: &mut Draft) {
-    for (id, [path, alias], summary, begins) in STEPS {
-        step(draft, (id, path), summary, begins);
-        step(draft, (&format!("{id}Alias"), alias), &format!("{summary} (alias)"), begins);
+    for ([operation, alias], summary, begins) in STEPS {
+        step(draft, operation, summary, begins);
+        step(draft, alias, &format!("{summary} (alias)"), begins);
     }
 }
 
-fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begins: bool) {
+fn step(draft: &mut Draft, operation: Operation, summary: &str, begins: bool) {
     let about = if begins {
         "A session cookie ties it to the completing call. Answers 404 where `client_direct` is off. \
          With an external FIDO2 server its own answer is passed on, whatever that is."
@@ -61,11 +58,11 @@ fn step(draft: &mut Draft, (id, path): (&str, &'static str), summary: &str, begi
     } else {
         json!({ "id": "AQIDBA", "rawId": "AQIDBA", "type": "public-key", "response": {} })
     };
-    let call = draft
-        .call(("POST", path), "client-direct", id, summary)
-        .says(about)
-        .asks(&Access::Anybody)
-        .takes_as("application/json", body, &[("usual", example)]);
+    let call = draft.call(operation, summary).says(about).takes_as(
+        "application/json",
+        body,
+        &[("usual", example)],
+    );
     let coded = |status: u16, word: &str, code: &str| {
         let word = json!({ "status": word, "errorMessage": "", "statuscode": code,
             "responseCode": status });

@@ -1,29 +1,27 @@
 //! Phones: pairing, list, name, key, revocation.
 
 use fido_relay_proto::ProblemCode::{
-    Gone, Internal, InvalidRequest, NotFound, OriginNotAllowed, ProofRefused, ScopeMissing,
-    TooLarge, TooManyRequests, Unauthorized, Unavailable, Unprocessable, UnsupportedMediaType,
+    Gone, Internal, OriginNotAllowed, ProofRefused, TooManyRequests, Unavailable, Unprocessable,
 };
 use fido_relay_proto::http::{
     DeviceList, DeviceView, OpenPairing, OpenedPairing, PairDevice, PairedDevice, RenameDevice,
-    RotateDeviceKey, RotatedDeviceKey, Scope,
+    RotateDeviceKey, RotatedDeviceKey,
 };
 use fido_relay_proto::{DeviceId, Username};
 use serde_json::{Value, json};
 
-use super::call::{Access, Draft};
+use super::call::Draft;
 use super::examples::{AT, DEVICE, JWS, jwk};
+use crate::schema::operations::Operation;
 
 pub(super) fn describe(draft: &mut Draft) {
-    let (tag, one) = ("devices", "/v1/devices/{id}");
     draft
-        .call(("POST", "/v1/pairings"), tag, "openPairing", "Begin to pair a phone with a user")
+        .call(Operation::OpenPairing, "Begin to pair a phone with a user")
         .says(
             "One secret in three forms, for ten minutes and one phone: a link, the same as a QR code, \
              and a short code to type. Whoever gets it becomes this user's phone: authenticate the \
              user by other means first.",
         )
-        .asks(&Access::Client(&[Scope::DevicePair]))
         .takes::<OpenPairing>(&[("ada", json!({ "username": "ada" }))])
         .gives::<OpenedPairing>(201, "Begun", &[(
             "begun",
@@ -33,68 +31,41 @@ pub(super) fn describe(draft: &mut Draft) {
                 "qr_svg": "<svg …/>", "expires_in": 600,
             }),
         )])
-        .problems(&[
-            InvalidRequest,
-            Unauthorized,
-            ScopeMissing,
-            OriginNotAllowed,
-            TooLarge,
-            UnsupportedMediaType,
-            Unavailable,
-        ]);
+        .problems(&[]);
     draft
-        .call(
-            ("DELETE", "/v1/users/{username}/pairings"),
-            tag,
-            "voidPairings",
-            "Void a user's pairings that are open",
-        )
+        .call(Operation::VoidPairings, "Void a user's pairings that are open")
         .says(
             "From then on no link, QR code or typed code of before makes a phone. The answer is the \
              same where there is none.",
         )
-        .asks(&Access::Client(&[Scope::DevicePair]))
         .segment::<Username>("username")
         .gives_nothing(204, "Voided")
-        .problems(&[Unauthorized, ScopeMissing, OriginNotAllowed, NotFound, Unavailable]);
+        .problems(&[]);
     pair(draft);
     draft
-        .call(("GET", "/v1/users/{username}/devices"), tag, "listDevices", "List a user's phones")
+        .call(Operation::ListDevices, "List a user's phones")
         .says("A user who is not known has none. `online` needs the scope `presence:read`.")
-        .asks(&Access::Client(&[Scope::DevicePair]))
         .segment::<Username>("username")
         .gives::<DeviceList>(200, "The list", &[("one", json!({ "devices": [view()] }))])
-        .problems(&[Unauthorized, ScopeMissing, OriginNotAllowed, NotFound, Unavailable]);
+        .problems(&[]);
     draft
-        .call(("PATCH", one), tag, "renameDevice", "Give a phone another name")
-        .asks(&Access::Client(&[Scope::DevicePair]))
+        .call(Operation::RenameDevice, "Give a phone another name")
         .segment::<DeviceId>("id")
         .takes::<RenameDevice>(&[("name", json!({ "name": "Ada's phone" }))])
         .gives::<DeviceView>(200, "As it now stands", &[("renamed", view())])
-        .problems(&[
-            InvalidRequest,
-            Unauthorized,
-            ScopeMissing,
-            OriginNotAllowed,
-            NotFound,
-            TooLarge,
-            UnsupportedMediaType,
-            Unavailable,
-        ]);
+        .problems(&[]);
     draft
-        .call(("DELETE", one), tag, "revokeDevice", "Revoke a phone")
+        .call(Operation::RevokeDevice, "Revoke a phone")
         .says("For good, also for one that is revoked already. Its socket closes within seconds.")
-        .asks(&Access::Client(&[Scope::DeviceRevoke]))
         .segment::<DeviceId>("id")
         .gives_nothing(204, "Revoked")
-        .problems(&[Unauthorized, ScopeMissing, OriginNotAllowed, NotFound, Unavailable]);
+        .problems(&[]);
     draft
-        .call(("POST", "/v1/device/key"), tag, "rotateDeviceKey", "A phone takes a new key")
+        .call(Operation::RotateDeviceKey, "A phone takes a new key")
         .says(
             "Both keys sign: the old one hands over, the new one is there. Whatever is wrong, the \
              answer is the same 401. The same again gets the same answer.",
         )
-        .asks(&Access::Anybody)
         .takes::<RotateDeviceKey>(&[(
             "rotation",
             json!({ "new_jwk": jwk(), "old_proof": JWS, "new_proof": JWS }),
@@ -103,16 +74,7 @@ pub(super) fn describe(draft: &mut Draft) {
             "rotated",
             json!({ "device_id": DEVICE, "jkt": "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s" }),
         )])
-        .problems(&[
-            InvalidRequest,
-            ProofRefused,
-            OriginNotAllowed,
-            TooLarge,
-            UnsupportedMediaType,
-            TooManyRequests,
-            Internal,
-            Unavailable,
-        ]);
+        .problems(&[ProofRefused, OriginNotAllowed, TooManyRequests, Internal, Unavailable]);
 }
 
 fn pair(draft: &mut Draft) {
@@ -123,27 +85,15 @@ fn pair(draft: &mut Draft) {
     let paired =
         json!({ "device_id": DEVICE, "socket_url": "wss://relay.example.com/v1/device/socket" });
     draft
-        .call(("POST", "/v1/devices"), "devices", "pairDevice", "A phone becomes a user's device")
+        .call(Operation::PairDevice, "A phone becomes a user's device")
         .says(
             "Called by the phone. Whatever is wrong with token, code or proof, the answer is the same \
              401; who holds the true one learns by 410 that it was used before. 422: the user has as \
              many phones as allowed.",
         )
-        .asks(&Access::Anybody)
         .takes::<PairDevice>(&[("by_token", order)])
         .gives::<PairedDevice>(201, "Paired", &[("paired", paired)])
-        .problems(&[
-            InvalidRequest,
-            ProofRefused,
-            OriginNotAllowed,
-            Gone,
-            TooLarge,
-            UnsupportedMediaType,
-            Unprocessable,
-            TooManyRequests,
-            Internal,
-            Unavailable,
-        ]);
+        .problems(&[ProofRefused, OriginNotAllowed, Gone, Unprocessable, TooManyRequests, Internal, Unavailable]);
 }
 
 fn view() -> Value {

@@ -1,5 +1,5 @@
-//! Values that examples share. Those that are bodies are read as the types that they are examples
-//! of, so none can rot.
+//! Values that examples share. Examples of bodies are parsed as their types, so that a test finds
+//! outdated ones.
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document of the HTTP interface: one file for each noun, in the order in which a
-//! reader meets them. A route of the public listener that is not here fails a test, and so does an
-//! answer of the relay that no call here has.
+//! reader meets them. An operation of the table that is not described fails a test, and so does an
+//! answer of the relay that no description has.
 
 mod call;
 mod cards;

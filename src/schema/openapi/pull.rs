@@ -3,19 +3,18 @@
 
 use fido_relay_proto::CeremonyId;
 use fido_relay_proto::ProblemCode::{
-    Internal, InvalidRequest, NotFound, NotSupported, OriginNotAllowed, ProofRefused, TooLarge,
-    TooManyRequests, Unavailable, Unprocessable, UnsupportedMediaType,
+    Internal, NotFound, NotSupported, Unprocessable, UnsupportedMediaType,
 };
 use fido_relay_proto::http::SetPush;
 use fido_relay_proto::limits::WAIT_MAX_S;
 use serde_json::{Value, json};
 
-use super::call::{Access, Call, Draft, constant};
+use super::call::{Call, Draft, constant};
 use super::examples::CEREMONY;
+use crate::schema::operations::Operation;
 
 const JSON: &str = "application/json";
-const TAG: &str = "phones";
-/// Of every call here, said at the first.
+/// Holds for every operation here, and is described at the first.
 const PROOF: &str = "Each request carries a proof of its own (`Authorization: DPoP …`), over the \
 `DPoP-Nonce` of the answer before. Whatever is wrong with it, the answer is the same 401 with a \
 nonce: repeat once. Every answer has a `DPoP-Nonce`, refusals too.";
@@ -24,15 +23,13 @@ const SAME: &str = "Proof and nonce are those of `pullCeremonies`.";
 pub(super) fn describe(draft: &mut Draft) {
     let frame = frame(draft);
     look(draft, &frame);
-    let path = "/v1/device/ceremonies/{id}/{act}";
     let said = draft
-        .call(("POST", path), TAG, "actOnCeremony", "Say what a socket's frame says")
+        .call(Operation::ActOnCeremony, "Say what a socket's frame says")
         .says(&format!(
             "The body is the frame that a socket would carry; its `type` and `ceremony_id` are those \
              of the path. The answer is the frame that a socket would be answered with, or 204; an \
              `error` has a status by its `code`. {SAME}"
         ))
-        .asks(&Access::Device)
         .segment::<CeremonyId>("id")
         .segment_of("act", json!({
             "type": "string", "enum": ["ack", "claim", "card", "answer", "decline"],
@@ -40,39 +37,25 @@ pub(super) fn describe(draft: &mut Draft) {
     let ack = json!({ "type": "ack", "ceremony_id": CEREMONY, "of": "offer" });
     answers(said.takes_as(JSON, frame.clone(), &[("ack", ack)]), &frame);
     let claimed = draft
-        .call(("POST", "/v1/device/claim"), TAG, "claimByCode", "A code that no prompt asked for")
-        .says(&format!("A `claim` without a `ceremony_id`. {SAME}"))
-        .asks(&Access::Device);
+        .call(Operation::ClaimByCode, "A code that no prompt asked for")
+        .says(&format!("A `claim` without a `ceremony_id`. {SAME}"));
     let code = json!({ "type": "claim", "code": "900553", "claim_id": "q7Zp.3" });
     answers(claimed.takes_as(JSON, frame.clone(), &[("code", code)]), &frame);
     let declined = draft
-        .call(("POST", "/v1/device/decline"), TAG, "declineHeld", "\"Not me\" to held prompts")
-        .says(&format!("A `decline` without a `ceremony_id`. {SAME}"))
-        .asks(&Access::Device);
+        .call(Operation::DeclineHeld, "\"Not me\" to held prompts")
+        .says(&format!("A `decline` without a `ceremony_id`. {SAME}"));
     let not_me = json!({ "type": "decline", "reason": "not_me" });
     answers(declined.takes_as(JSON, frame.clone(), &[("not_me", not_me)]), &frame);
     let fcm = json!({ "push": { "service": "fcm", "token": "registration-token" } });
     let call = draft
-        .call(("PUT", "/v1/device/push"), TAG, "setPushAddress", "Set the address of wakes")
+        .call(Operation::SetPushAddress, "Set the address of wakes")
         .says(&format!(
             "In place of the one before; `null` removes it. An address belongs to one device: it is \
              taken from the one that had it. 501: no push service is configured. {SAME}"
         ))
-        .asks(&Access::Device)
         .takes::<SetPush>(&[("fcm", fcm)])
         .gives_nothing(204, "Set");
-    refusals(call).problems(&[
-        InvalidRequest,
-        ProofRefused,
-        OriginNotAllowed,
-        TooLarge,
-        UnsupportedMediaType,
-        Unprocessable,
-        TooManyRequests,
-        Internal,
-        NotSupported,
-        Unavailable,
-    ]);
+    refusals(call).problems(&[Unprocessable, Internal, NotSupported]);
 }
 
 fn look(draft: &mut Draft, frame: &Value) {
@@ -96,12 +79,11 @@ fn look(draft: &mut Draft, frame: &Value) {
     let shown = "Ids of ceremonies that the app shows, at most 16, with commas between them: it is \
                  told of those that are no longer its own";
     let call = draft
-        .call(("GET", "/v1/device/ceremonies"), TAG, "pullCeremonies", "What stands for a phone")
+        .call(Operation::PullCeremonies, "What stands for a phone")
         .says(&format!(
             "`offer` and `challenge` of what is open for it, `closed` and `error` of what it shows, \
              and notices. A newer request of the phone ends the wait of an older one. {PROOF}"
         ))
-        .asks(&Access::Device)
         .query("wait", &wait, number)
         .query("since", "The `state` that the app has", text)
         .query("shown", shown, json!({ "type": "string", "maxLength": 511 }))
@@ -115,14 +97,7 @@ fn look(draft: &mut Draft, frame: &Value) {
             json!({ "type": "integer", "minimum": 0 }),
             false,
         );
-    refusals(call).problems(&[
-        InvalidRequest,
-        ProofRefused,
-        OriginNotAllowed,
-        TooLarge,
-        TooManyRequests,
-        Unavailable,
-    ]);
+    refusals(call).problems(&[]);
 }
 
 /// A frame in either direction.
@@ -207,17 +182,7 @@ fn answers(call: Call<'_>, frame: &Value) {
             &error("unavailable", "try again", true),
         )
         .with("Retry-After", again, seconds(), true);
-    refusals(call).problems(&[
-        InvalidRequest,
-        ProofRefused,
-        OriginNotAllowed,
-        NotFound,
-        TooLarge,
-        UnsupportedMediaType,
-        TooManyRequests,
-        Internal,
-        Unavailable,
-    ]);
+    refusals(call).problems(&[NotFound, UnsupportedMediaType, Internal]);
 }
 
 /// The 401 of these calls, and the nonce of every answer.

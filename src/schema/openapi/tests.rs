@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::document;
+use crate::schema::operations::ROUTES;
 
 fn calls(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
     document["paths"].as_object().unwrap().iter().flat_map(|(path, calls)| {
@@ -50,6 +51,15 @@ fn every_call_has_a_name_of_its_own_a_tag_that_is_explained_and_who_may_call() {
         let in_path = call["parameters"].as_array().into_iter().flatten();
         assert_eq!(in_path.filter(|it| it["in"] == "path").count(), variables, "{method} {path}");
     }
+}
+
+#[test]
+fn every_operation_is_described() {
+    let document = document();
+    let described: BTreeSet<_> =
+        calls(&document).map(|(path, method, _)| (path.clone(), method.to_uppercase())).collect();
+    let operations = ROUTES.iter().map(|it| (it.path.to_owned(), it.method.as_str().to_owned()));
+    assert_eq!(described, operations.collect());
 }
 
 #[test]

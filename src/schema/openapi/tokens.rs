@@ -1,22 +1,19 @@
 //! Who is calling: tokens, their server's metadata, the relay's keys, the client itself.
 
 use fido_relay_proto::ProblemCode::{
-    Internal, InvalidRequest, OriginNotAllowed, TooLarge, TooManyRequests, Unauthorized,
-    Unavailable, UnsupportedMediaType,
+    Internal, OriginNotAllowed, TooLarge, TooManyRequests, Unavailable, UnsupportedMediaType,
 };
 use fido_relay_proto::http::{ClientView, GrantedToken, JwkSet, Scope, ServerMetadata, TokenError};
 use serde_json::{Value, json};
 
-use super::call::{Access, Draft, constant};
+use super::call::{Draft, constant};
 use super::examples::{CLIENT, JWS, jwk};
-
-const TAG: &str = "access";
+use crate::schema::operations::Operation;
 
 pub(super) fn describe(draft: &mut Draft) {
     draft
-        .call(("GET", "/v1/clients/self"), TAG, "readClient", "Who am I, and what may I")
+        .call(Operation::ReadClient, "Who am I, and what may I")
         .says("For every client, whatever its scopes.")
-        .asks(&Access::Client(&[]))
         .gives::<ClientView>(
             200,
             "The client",
@@ -28,17 +25,11 @@ pub(super) fn describe(draft: &mut Draft) {
                 }),
             )],
         )
-        .problems(&[Unauthorized, OriginNotAllowed, Unavailable]);
+        .problems(&[]);
     token(draft);
     let base = "https://relay.example.com";
     draft
-        .call(
-            ("GET", "/.well-known/oauth-authorization-server"),
-            TAG,
-            "readServerMetadata",
-            "Metadata of the token endpoint (RFC 8414)",
-        )
-        .asks(&Access::Anybody)
+        .call(Operation::ReadServerMetadata, "Metadata of the token endpoint (RFC 8414)")
         .gives::<ServerMetadata>(
             200,
             "The metadata",
@@ -64,13 +55,7 @@ pub(super) fn describe(draft: &mut Draft) {
     key["alg"] = "ES256".into();
     key["use"] = "sig".into();
     draft
-        .call(
-            ("GET", "/.well-known/jwks.json"),
-            TAG,
-            "readKeys",
-            "The keys that verify result tokens and receipts",
-        )
-        .asks(&Access::Anybody)
+        .call(Operation::ReadKeys, "The keys that verify result tokens and receipts")
         .gives::<JwkSet>(200, "The keys (RFC 7517)", &[("one", json!({ "keys": [key] }))])
         .with("Cache-Control", "For five minutes", json!({ "type": "string" }), true)
         .problems(&[]);
@@ -105,13 +90,12 @@ fn token(draft: &mut Draft) {
     let error =
         |code: &str, about: &str| -> Value { json!({ "error": code, "error_description": about }) };
     draft
-        .call(("POST", "/oauth/token"), TAG, "issueToken", "Get an access token")
+        .call(Operation::IssueToken, "Get an access token")
         .says(
             "OAuth 2.0 client credentials with `private_key_jwt` (RFC 6749 section 4.4, RFC 7523). \
              An assertion is good once. Parameters that are not known are ignored; one that is there \
              twice is refused, and so is a client secret.",
         )
-        .asks(&Access::Anybody)
         .takes_as("application/x-www-form-urlencoded", form, &[("token", example)])
         .gives::<GrantedToken>(200, "Granted", &[("granted", granted)])
         .with("Cache-Control", "RFC 6749 section 5.1", constant("no-store"), true)
@@ -123,13 +107,5 @@ fn token(draft: &mut Draft) {
             error("invalid_client", "the client assertion was not accepted"),
         )])
         .with("WWW-Authenticate", "RFC 9110", constant("Bearer"), true)
-        .problems(&[
-            InvalidRequest,
-            OriginNotAllowed,
-            TooLarge,
-            UnsupportedMediaType,
-            TooManyRequests,
-            Internal,
-            Unavailable,
-        ]);
+        .problems(&[OriginNotAllowed, TooLarge, UnsupportedMediaType, TooManyRequests, Internal, Unavailable]);
 }

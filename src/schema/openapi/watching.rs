@@ -2,46 +2,34 @@
 
 use fido_relay_proto::CeremonyId;
 use fido_relay_proto::ProblemCode::{
-    InvalidRequest, NotFound, OriginNotAllowed, ScopeMissing, TooManyRequests, Unauthorized,
-    Unavailable, UpgradeRequired,
+    OriginNotAllowed, TooManyRequests, Unavailable, UpgradeRequired,
 };
 use fido_relay_proto::limits::{DEVICE_SUBPROTOCOL, WATCH_SUBPROTOCOL};
 use fido_relay_proto::watch::{EventTicket, WatchEvent};
 use serde_json::{Value, json};
 
-use super::call::{Access, Draft, constant};
+use super::call::{Draft, constant};
 use super::ceremonies::number;
+use crate::schema::operations::Operation;
 
 pub(super) fn describe(draft: &mut Draft) {
     events(draft);
     draft
-        .call(
-            ("POST", "/v1/ceremonies/{id}/events/ticket"),
-            "watching",
-            "exchangeTicket",
-            "Get a ticket for one request of the events",
-        )
+        .call(Operation::ExchangeTicket, "Get a ticket for one request of the events")
         .says("For `EventSource`, which sends no `Authorization` header. It has a page's rights.")
-        .asks(&Access::Watcher)
         .segment::<CeremonyId>("id")
         .gives::<EventTicket>(
             201,
             "Issued",
             &[("issued", json!({ "ticket": "evt_…", "expires_in": 30 }))],
         )
-        .problems(&[Unauthorized, ScopeMissing, OriginNotAllowed, NotFound, Unavailable]);
+        .problems(&[]);
     draft
-        .call(
-            ("GET", "/v1/ceremonies/{id}/socket"),
-            "watching",
-            "openWatchSocket",
-            "Watch a ceremony over a WebSocket",
-        )
+        .call(Operation::OpenWatchSocket, "Watch a ceremony over a WebSocket")
         .says(
             "A WebSocket handshake (RFC 6455). A page without headers of its own offers \
              `ticket.<ticket>` as a second subprotocol. The relay alone talks.",
         )
-        .asks(&Access::Watcher)
         .segment::<CeremonyId>("id")
         .query("since", "The `seq` that the watcher has: only later events are told", number(0))
         .header("Last-Event-ID", "The same; it wins over `since`", number(0))
@@ -52,24 +40,14 @@ pub(super) fn describe(draft: &mut Draft) {
         )
         .gives_nothing(101, "A socket")
         .with("Sec-WebSocket-Protocol", "What the socket speaks", constant(WATCH_SUBPROTOCOL), true)
-        .problems(&[
-            InvalidRequest,
-            Unauthorized,
-            ScopeMissing,
-            OriginNotAllowed,
-            NotFound,
-            UpgradeRequired,
-            TooManyRequests,
-            Unavailable,
-        ]);
+        .problems(&[UpgradeRequired]);
     draft
-        .call(("GET", "/v1/device/socket"), "devices", "openDeviceSocket", "A phone's socket")
+        .call(Operation::OpenDeviceSocket, "A phone's socket")
         .says(
             "A WebSocket handshake (RFC 6455). The phone proves itself in its first frame; until \
              then it is nobody. Off loopback over TLS alone: 426 also means that it was dialled \
              without.",
         )
-        .asks(&Access::Anybody)
         .header(
             "Sec-WebSocket-Protocol",
             "What the socket is to speak; without it: 426",
@@ -103,18 +81,12 @@ fn events(draft: &mut Draft) {
     });
     let event = draft.named("ServerSentEvent", event);
     draft
-        .call(
-            ("GET", "/v1/ceremonies/{id}/events"),
-            "watching",
-            "watchCeremony",
-            "Watch a ceremony by server-sent events",
-        )
+        .call(Operation::WatchCeremony, "Watch a ceremony by server-sent events")
         .says(
             "One event for each step, with its `seq` as `id`; the last is named `closed` and ends \
              the stream. A comment every 15 s says that the relay is still there. Two credentials in \
              one request are refused.",
         )
-        .asks(&Access::EventWatcher)
         .segment::<CeremonyId>("id")
         .query("since", "The `seq` that the watcher has: only later events are told", number(0))
         .header("Last-Event-ID", "The same, by a browser that reconnects; it wins", number(0))
@@ -126,15 +98,7 @@ fn events(draft: &mut Draft) {
             &[],
         )
         .gives_nothing(204, "There will be no more events: do not reconnect")
-        .problems(&[
-            InvalidRequest,
-            Unauthorized,
-            ScopeMissing,
-            OriginNotAllowed,
-            NotFound,
-            TooManyRequests,
-            Unavailable,
-        ]);
+        .problems(&[]);
 }
 
 fn subprotocol(name: &str) -> Value {

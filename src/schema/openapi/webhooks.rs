@@ -1,10 +1,6 @@
 //! Endpoints that are told of outcomes, and what has not reached them.
 
-use fido_relay_proto::ProblemCode::{
-    self, Internal, InvalidRequest, NotFound, OriginNotAllowed, ScopeMissing, TooLarge,
-    Unauthorized, Unavailable, Unprocessable, UnsupportedMediaType,
-};
-use fido_relay_proto::http::Scope;
+use fido_relay_proto::ProblemCode::{Internal, NotFound, Unprocessable};
 use fido_relay_proto::webhook::{
     ChangeWebhook, CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, RotateWebhook,
     TestedWebhook, WebhookList, WebhookView,
@@ -12,93 +8,69 @@ use fido_relay_proto::webhook::{
 use fido_relay_proto::{EventId, WebhookId};
 use serde_json::{Value, json};
 
-use super::call::{Access, Draft};
+use super::call::Draft;
 use super::examples::{AT, EVENT, WEBHOOK};
-
-const TAG: &str = "webhooks";
-const ONE: &str = "/v1/webhooks/{id}";
-const ADMIN: Access<'static> = Access::Client(&[Scope::WebhookAdmin]);
-/// Of a call about one endpoint.
-const USUAL: [ProblemCode; 5] =
-    [Unauthorized, ScopeMissing, OriginNotAllowed, NotFound, Unavailable];
+use crate::schema::operations::Operation;
 
 pub(super) fn describe(draft: &mut Draft) {
     let order = json!({ "url": "https://shop.example.com/hooks", "events": ["ceremony.closed"] });
     draft
-        .call(("POST", "/v1/webhooks"), TAG, "createWebhook", "Register an endpoint")
+        .call(Operation::CreateWebhook, "Register an endpoint")
         .says(
             "On a host and port that the operator allows; otherwise 422. Events of devices need the \
              scope `device:pair` too. The `v1` secret is seen here and never again.",
         )
-        .asks(&ADMIN)
         .takes::<CreateWebhook>(&[("outcomes", order)])
         .gives::<CreatedWebhook>(201, "Registered", &[("registered", view())])
-        .problems(&[&USUAL[..], &body(), &[Unprocessable, Internal]].concat());
+        .problems(&[NotFound, Unprocessable, Internal]);
     draft
-        .call(("GET", "/v1/webhooks"), TAG, "listWebhooks", "List the client's endpoints")
-        .asks(&ADMIN)
+        .call(Operation::ListWebhooks, "List the client's endpoints")
         .gives::<WebhookList>(200, "The list", &[("one", json!({ "webhooks": [view()] }))])
-        .problems(&USUAL);
+        .problems(&[NotFound]);
     draft
-        .call(("GET", ONE), TAG, "readWebhook", "Read an endpoint")
-        .asks(&ADMIN)
+        .call(Operation::ReadWebhook, "Read an endpoint")
         .segment::<WebhookId>("id")
         .gives::<WebhookView>(200, "The endpoint", &[("endpoint", view())])
-        .problems(&USUAL);
+        .problems(&[]);
     draft
-        .call(("PATCH", ONE), TAG, "changeWebhook", "Change an endpoint")
+        .call(Operation::ChangeWebhook, "Change an endpoint")
         .says(
             "Another URL, other events, or both, by the rules of registering one; keys stay. What \
              waits goes to the new URL at once. Of events that are new to the endpoint nothing \
              from before is sent; what waits of others is still sent.",
         )
-        .asks(&ADMIN)
         .segment::<WebhookId>("id")
         .takes::<ChangeWebhook>(&[(
             "moved",
             json!({ "url": "https://shop.example.com/new-hooks" }),
         )])
         .gives::<WebhookView>(200, "As it now stands", &[("endpoint", view())])
-        .problems(&[&USUAL[..], &body(), &[Unprocessable, Internal]].concat());
+        .problems(&[Unprocessable, Internal]);
     draft
-        .call(("DELETE", ONE), TAG, "removeWebhook", "Remove an endpoint")
+        .call(Operation::RemoveWebhook, "Remove an endpoint")
         .says("With all that is kept of its deliveries.")
-        .asks(&ADMIN)
         .segment::<WebhookId>("id")
         .gives_nothing(204, "Removed")
-        .problems(&[&USUAL[..], &[Internal]].concat());
+        .problems(&[Internal]);
     draft
-        .call(
-            ("POST", "/v1/webhooks/{id}/secrets"),
-            TAG,
-            "rotateWebhookKey",
-            "Make a new key for an endpoint",
-        )
+        .call(Operation::RotateWebhookKey, "Make a new key for an endpoint")
         .says("Earlier keys of its kind sign beside it for as long as is said, at most 30 days.")
-        .asks(&ADMIN)
         .segment::<WebhookId>("id")
         .takes::<RotateWebhook>(&[("rotation", json!({ "scheme": "v1a", "old_lives_s": 3600 }))])
         .gives::<CreatedWebhook>(201, "Made", &[("made", view())])
-        .problems(&[&USUAL[..], &body(), &[Unprocessable, Internal]].concat());
+        .problems(&[Unprocessable, Internal]);
     draft
-        .call(
-            ("POST", "/v1/webhooks/{id}/enable"),
-            TAG,
-            "enableWebhook",
-            "Send to an endpoint again that was gone",
-        )
+        .call(Operation::EnableWebhook, "Send to an endpoint again that was gone")
         .says(
             "What happened in the first 72 hours after its 410 is there as dead letters, to be sent \
              again one by one.",
         )
-        .asks(&ADMIN)
         .segment::<WebhookId>("id")
         .gives::<WebhookView>(200, "Enabled", &[("endpoint", view())])
-        .problems(&[&USUAL[..], &[Internal]].concat());
+        .problems(&[Internal]);
     draft
-        .call(("POST", "/v1/webhooks/{id}/test"), TAG, "testWebhook", "Send a test now")
+        .call(Operation::TestWebhook, "Send a test now")
         .says("Once and without a repetition; the answer says what came of it.")
-        .asks(&ADMIN)
         .segment::<WebhookId>("id")
         .gives::<TestedWebhook>(
             200,
@@ -108,7 +80,7 @@ pub(super) fn describe(draft: &mut Draft) {
                 ("failed", json!({ "delivered": false, "status": 500, "failure": "status" })),
             ],
         )
-        .problems(&USUAL);
+        .problems(&[]);
     deliveries(draft);
 }
 
@@ -118,39 +90,23 @@ fn deliveries(draft: &mut Draft) {
         "failure": "timeout",
     });
     draft
-        .call(
-            ("GET", "/v1/webhooks/{id}/deliveries"),
-            TAG,
-            "listDeliveries",
-            "List what has not reached an endpoint",
-        )
+        .call(Operation::ListDeliveries, "List what has not reached an endpoint")
         .says("In pages: give `next` as `after` until there is none.")
-        .asks(&ADMIN)
         .segment::<WebhookId>("id")
         .query_of::<DeliveryState>("state", "Only what is so")
         .query_of::<EventId>("after", "Where the last page ended")
         .gives::<DeliveryList>(200, "A page", &[("one", json!({ "deliveries": [delivery] }))])
-        .problems(&[&USUAL[..], &[InvalidRequest]].concat());
+        .problems(&[]);
     draft
-        .call(
-            ("POST", "/v1/webhooks/{id}/deliveries/{delivery}/resend"),
-            TAG,
-            "resendDelivery",
-            "Send a dead letter again",
-        )
+        .call(Operation::ResendDelivery, "Send a dead letter again")
         .says(
             "For another 72 hours. The same answer for one that is being tried: the call can be \
              repeated. 404 for one that has arrived. 422 while the endpoint is gone.",
         )
-        .asks(&ADMIN)
         .segment::<WebhookId>("id")
         .segment::<EventId>("delivery")
         .gives_nothing(202, "It will be tried again")
-        .problems(&[&USUAL[..], &[Unprocessable, Internal]].concat());
-}
-
-fn body() -> [ProblemCode; 3] {
-    [InvalidRequest, TooLarge, UnsupportedMediaType]
+        .problems(&[Unprocessable, Internal]);
 }
 
 fn view() -> Value {

@@ -33,14 +33,14 @@ impl Scene {
         })
     }
 
-    fn verify(&self, claims: &Value) -> Result<Proven, Refused> {
+    fn verify(&self, claims: &Value) -> Result<Proven, PullProofError> {
         let proof = self.key.sign(PULL_TYP, claims).unwrap();
         let bases = [BASE.to_owned(), "https://relay.example.org".to_owned()];
         let asked = Asked { method: "POST", bases: &bases, path: PATH, body: BODY };
         self.proofs.verify(&proof, (self.device, self.key.jwk()), asked)
     }
 
-    fn take(&self, claims: &Value) -> Result<(), Refused> {
+    fn take(&self, claims: &Value) -> Result<(), PullProofError> {
         self.verify(claims).and_then(|proven| self.proofs.use_up(proven))
     }
 }
@@ -50,9 +50,9 @@ async fn a_proof_is_taken_once_while_its_nonce_is_good() {
     let scene = Scene::new();
     let claims = scene.claims("0123456789abcdef");
     assert_eq!(scene.take(&claims), Ok(()));
-    assert_eq!(scene.take(&claims), Err(Refused::Proof), "again");
+    assert_eq!(scene.take(&claims), Err(PullProofError::Proof), "again");
     let anew = scene.claims("0123456789abcdef");
-    assert_eq!(scene.take(&anew), Err(Refused::Proof), "its name with another nonce");
+    assert_eq!(scene.take(&anew), Err(PullProofError::Proof), "its name with another nonce");
 
     let late = scene.claims("another-name-of-it");
     tokio::time::advance(NONCE_LIFE - Duration::from_millis(1)).await;
@@ -60,7 +60,7 @@ async fn a_proof_is_taken_once_while_its_nonce_is_good() {
     let mut claims = late.clone();
     claims["jti"] = json!("a-third-name-of-it");
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert_eq!(scene.take(&claims), Err(Refused::Nonce), "five minutes old");
+    assert_eq!(scene.take(&claims), Err(PullProofError::Nonce), "five minutes old");
 }
 
 /// Two that were verified before either was used.
@@ -70,7 +70,7 @@ fn of_two_at_once_one_is_taken() {
     let claims = scene.claims("0123456789abcdef");
     let (one, two) = (scene.verify(&claims).unwrap(), scene.verify(&claims).unwrap());
     assert_eq!(scene.proofs.use_up(one), Ok(()));
-    assert_eq!(scene.proofs.use_up(two), Err(Refused::Proof));
+    assert_eq!(scene.proofs.use_up(two), Err(PullProofError::Proof));
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +83,7 @@ async fn a_name_is_remembered_for_as_long_as_a_nonce_and_then_forgotten() {
     tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(scene.take(&scene.claims("turns-the-generations")), Ok(()));
     tokio::time::advance(NONCE_LIFE - Duration::from_secs(3)).await;
-    assert_eq!(scene.take(&claims), Err(Refused::Proof));
+    assert_eq!(scene.take(&claims), Err(PullProofError::Proof));
     tokio::time::advance(3 * NONCE_LIFE).await;
     assert_eq!(scene.take(&scene.claims("the-last-of-the-names")), Ok(()));
     let state = scene.proofs.state();
@@ -99,10 +99,10 @@ fn without_room_every_nonce_ends_and_nothing_is_taken_twice() {
     }
     let (fourth, held) = (scene.claims("name-number-0004"), scene.claims("name-number-0005"));
     let held = scene.verify(&held).unwrap();
-    assert_eq!(scene.take(&fourth), Err(Refused::Nonce));
-    assert_eq!(scene.proofs.use_up(held), Err(Refused::Nonce), "verified by the key before");
+    assert_eq!(scene.take(&fourth), Err(PullProofError::Nonce));
+    assert_eq!(scene.proofs.use_up(held), Err(PullProofError::Nonce), "verified by the key before");
     for claims in &taken {
-        assert_eq!(scene.take(claims), Err(Refused::Nonce));
+        assert_eq!(scene.take(claims), Err(PullProofError::Nonce));
     }
     assert_eq!(scene.take(&scene.claims("name-number-0006")), Ok(()), "with a fresh nonce");
 }
@@ -126,7 +126,7 @@ fn a_nonce_of_another_process_or_of_a_hand_is_none() {
     for nonce in nonces {
         let mut claims = scene.claims("0123456789abcdef");
         claims["nonce"] = json!(nonce);
-        assert_eq!(scene.take(&claims), Err(Refused::Nonce), "{nonce}");
+        assert_eq!(scene.take(&claims), Err(PullProofError::Nonce), "{nonce}");
     }
 }
 
@@ -153,13 +153,13 @@ fn every_claim_counts() {
     for (claim, value) in wrong {
         let mut claims = scene.claims("0123456789abcdef");
         claims[claim] = value.clone();
-        assert_eq!(scene.take(&claims), Err(Refused::Proof), "{claim} {value}");
+        assert_eq!(scene.take(&claims), Err(PullProofError::Proof), "{claim} {value}");
     }
     let names: Vec<_> = scene.claims("").as_object().unwrap().keys().cloned().collect();
     for missing in names {
         let mut claims = scene.claims("0123456789abcdef");
         claims.as_object_mut().unwrap().remove(&missing);
-        assert_eq!(scene.take(&claims), Err(Refused::Proof), "without {missing}");
+        assert_eq!(scene.take(&claims), Err(PullProofError::Proof), "without {missing}");
     }
     assert_eq!(scene.take(&scene.claims("0123456789abcdef")), Ok(()));
 }

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::Path;
 
+mod circles;
 mod source;
 
 use source::Source;
@@ -95,6 +96,7 @@ const ROOMS: &[Room] = &[
     room("config", &[], LIBRARIES),
     room("tasks", &[], LIBRARIES),
     room("rfc3339", &[], WORLD),
+    room("address_prefix", &[], LIBRARIES),
     // Places where a test kills the process; empty in a release build.
     room("fault_point", &[], LIBRARIES),
     // Rules alone, like the core; how a ceremony is made is not their business.
@@ -103,7 +105,7 @@ const ROOMS: &[Room] = &[
     room("ports", &["core::ceremony", "core::prompt_limits", "rfc3339"], LIBRARIES),
     room(
         "security",
-        &["core::ceremony", "ports", "security::random", "security::encryption"],
+        &["address_prefix", "core::ceremony", "ports", "security::random", "security::encryption"],
         LIBRARIES,
     ),
     room("security::random", &[], LIBRARIES),
@@ -183,6 +185,7 @@ const ROOMS: &[Room] = &[
     room(
         "edge",
         &[
+            "address_prefix",
             "app",
             // Why a prompt does not ring, in the rules' own words.
             "core::prompt_limits",
@@ -197,7 +200,7 @@ const ROOMS: &[Room] = &[
             "tasks",
             "metrics",
             "rfc3339",
-            // The documents of the interface, to be served.
+            // The operations of the interface, and the documents made of them, to be served.
             "schema",
         ],
         &["reqwest", "redb", "async_nats"],

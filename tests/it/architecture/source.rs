@@ -36,6 +36,12 @@ impl Source {
         self.paths.iter().filter_map(|path| self.absolute(path, elsewhere)).collect()
     }
 
+    /// Every path that begins with `self`, from the crate's root.
+    pub(super) fn own_children(&self) -> impl Iterator<Item = Vec<String>> {
+        let own = self.paths.iter().filter(|path| path[0] == "self");
+        own.map(|path| self.module.iter().chain(&path[1..]).cloned().collect())
+    }
+
     /// Every path that does not begin in the own crate.
     pub(super) fn used_libraries(&self) -> impl Iterator<Item = &[String]> {
         self.paths

@@ -70,7 +70,7 @@ async fn an_idle_connection_is_closed_in_order() {
 
 #[test]
 fn the_defaults_let_a_balancer_be_idle_for_a_minute() {
-    let door = Config::default().limits.listener;
-    assert_eq!(door.idle, Duration::from_secs(75));
+    let listener = Config::default().limits.listener;
+    assert_eq!(listener.idle, Duration::from_secs(75));
     assert_eq!(Config::default().limits.headers, Duration::from_secs(5));
 }

@@ -1,4 +1,4 @@
-//! The door: TLS of the relay's own, places and rates by address, proxies in front, pressure, and
+//! The listener: TLS of the relay's own, places and rates by address, proxies in front, pressure, and
 //! a flood of those who never say what they want.
 
 mod flood;

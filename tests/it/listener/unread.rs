@@ -218,7 +218,7 @@ async fn watchers_that_read_nothing_give_their_places_back() {
 
 #[test]
 fn the_defaults_are_ten_seconds_for_a_stranger_and_thirty_for_others() {
-    let door = Config::default().limits.listener;
-    let limits = [door.unread, door.unread_known, door.answer, door.eviction_age];
+    let listener = Config::default().limits.listener;
+    let limits = [listener.unread, listener.unread_known, listener.answer, listener.eviction_age];
     assert_eq!(limits.map(|limit| limit.as_secs()), [10, 30, 60, 2]);
 }

@@ -83,7 +83,7 @@ impl Documented {
 
 impl<S: Subscriber> Layer<S> for Documented {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() != "fido_relay::edge::public::http::probes" {
+        if event.metadata().target() != "fido_relay::edge::public::count_answers" {
             return;
         }
         let mut answer = Answer::default();

@@ -216,8 +216,8 @@ impl PaperRelay {
             tasks: Tasks::default(),
         };
         let relay = Relay::start(world, bounds);
-        relay.ceremonies.recovered().await;
-        let settings = edge::Settings {
+        relay.recovered().await;
+        let settings = edge::EdgeSettings {
             tenant: TenantId::default(),
             network_in_result: true,
             rp_id: "example.com".to_owned(),
@@ -236,9 +236,9 @@ impl PaperRelay {
             metrics: metrics.clone(),
         };
         let Dependencies { clock: time, tasks, .. } = relay.dependencies();
-        let door = Listener::start(ListenerSettings::default(), time, tasks).unwrap();
+        let listener = Listener::start(ListenerSettings::default(), time, tasks).unwrap();
         let app = of_world(relay.dependencies());
-        let edge = Edge::new(relay.clone(), app.clone(), settings, door, None).await.unwrap();
+        let edge = Edge::new(relay.clone(), app.clone(), settings, listener, None).await.unwrap();
         let new = NewClient {
             tenant: TenantId::default(),
             name: PlainText::new("Example Bank").unwrap(),

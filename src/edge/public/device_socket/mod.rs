@@ -1,8 +1,7 @@
-//! `GET /v1/device/socket`: the upgrade. A browser's page has no business here, and cookies are
-//! not looked at: a device is known by its proof alone.
+//! `GET /v1/device/socket`: the upgrade. Pages are refused unless the operator lists them, and
+//! cookies are ignored: a device authenticates by its proof alone.
 
-mod crowd;
-mod run;
+mod connection;
 
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderValue, header};
@@ -10,39 +9,36 @@ use axum::response::{IntoResponse as _, Response};
 use fido_relay_proto::ProblemCode;
 use fido_relay_proto::limits::DEVICE_SUBPROTOCOL;
 
-pub(in crate::edge) use self::crowd::Crowd;
-use super::handshake::Handshake;
-use super::http::origin;
-use crate::edge::Edge;
-use crate::edge::listener::{Accepted, Refused};
-use crate::edge::refusal::Refusal;
+use crate::edge::listener::{Accepted, ListenerRefusal};
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::origin;
+use crate::edge::public::websocket::handshake::Handshake;
 
-/// Checks the handshake and leaves the socket to a task of its own.
+/// Checks the handshake and spawns the task of the socket.
 pub(super) async fn upgrade(
     State(edge): State<Edge>,
     Extension(accepted): Extension<Accepted>,
     mut request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     origin::of_device(&edge, request.headers())?;
     let Handshake { upgrade, response } = Handshake::accept(&mut request, DEVICE_SUBPROTOCOL)?;
     if edge.relay().dependencies().tasks.draining().is_cancelled() {
         return Err(ProblemCode::Unavailable.into());
     }
-    let crowd = &edge.inner.crowd;
-    let taken = edge
-        .inner
-        .door
-        .device_socket(&accepted)
-        .and_then(|()| crowd.enter(accepted.client, accepted.permit()).ok_or(Refused::Sockets));
-    let place = match taken {
-        Ok(place) => place,
+    let acquired = edge.inner.listener.device_socket(&accepted).and_then(|()| {
+        let (limit, hang_up) = (&edge.inner.unauthenticated, accepted.handle().hang_up());
+        limit.acquire(accepted.client, false, hang_up).map_err(|_| ListenerRefusal::Sockets)
+    });
+    let slot = match acquired {
+        Ok(slot) => slot,
         Err(refused) => {
-            // There is no other use for the connection of an app that gets no socket.
+            // An app that gets no socket has no other use for the connection.
             let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
-            return Ok((close, Refusal::from(refused)).into_response());
+            return Ok((close, ProblemResponse::from(refused)).into_response());
         }
     };
     let tasks = edge.relay().dependencies().tasks.clone();
-    tasks.spawn_bare(run::socket(edge, upgrade, accepted, place));
+    tasks.spawn_bare(connection::run(edge, upgrade, accepted, slot));
     Ok(response)
 }

@@ -16,37 +16,38 @@ use fido_relay_proto::{CeremonyType, Problem, ProblemCode};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::body::JsonBody;
-use super::caller::{AuthenticatedClient, Watcher};
 use crate::app::ceremonies::{CeremonySnapshot, Initiator, OpenRequest};
 use crate::core::prompt_limits::BrowserHash;
-use crate::edge::Edge;
 use crate::edge::fields::QueryOf;
 use crate::edge::listener::Accepted;
-use crate::edge::public::watch::{Found, Sight, Waiting, take_place};
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::body::JsonBody;
+use crate::edge::public::extract::caller::{AuthenticatedClient, Watcher};
+use crate::edge::public::watch::{WaitOutcome, WatchAccess, WatchSession, take_slots};
 use crate::edge::segment::Segment;
 use crate::security::clients::Client;
 
-/// Seconds until a restarted relay is worth asking.
+/// `Retry-After` of a node that stops, in seconds.
 const RESTART_S: u64 = 1;
 /// Longest `Idempotency-Key`.
 const KEY_MAX: usize = 255;
 
 /// `POST /v1/ceremonies`.
-pub(super) async fn open(
+pub(in crate::edge) async fn open(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     headers: HeaderMap,
     JsonBody { mut value, bytes }: JsonBody<OpenCeremony>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     caller.require(match value.ceremony_type {
         CeremonyType::Registration => Scope::CeremonyReg,
         CeremonyType::Authentication => Scope::CeremonyAuth,
         CeremonyType::Approval => Scope::CeremonyApprove,
     })?;
-    if !caller.0.may_bind(value.binding) {
-        let allowed: Vec<_> = caller.0.bindings.iter().map(|binding| binding.as_str()).collect();
+    if !caller.client.may_bind(value.binding) {
+        let allowed: Vec<_> =
+            caller.client.bindings.iter().map(|binding| binding.as_str()).collect();
         let detail = format!("/binding: this client may use {}", allowed.join(", "));
         return Err(Problem::new(ProblemCode::BindingNotAllowed).with_detail(detail).into());
     }
@@ -55,7 +56,7 @@ pub(super) async fn open(
         caller.require(Scope::UvWeaken)?;
     }
     may_show_delivery(&caller, &value)?;
-    edge.inner.limits.open(caller.0.id)?;
+    edge.inner.limits.open(caller.client.id)?;
     check(&edge, &value)?;
     let idempotency = idempotency_key(&headers)?.map(|key| {
         let mut body = [0; 32];
@@ -63,7 +64,7 @@ pub(super) async fn open(
         (key, body)
     });
     let now = edge.relay().dependencies().clock.now();
-    let client = &*caller.0;
+    let client = &*caller.client;
     let Client { tenant, id, name, code_alone, .. } = client;
     let (tenant, name, is_believed) = (tenant.clone(), name.clone(), client.is_believed());
     let asker = Initiator { tenant, id: *id, name, is_believed, code_alone: *code_alone };
@@ -81,9 +82,12 @@ pub(super) async fn open(
     Ok(response)
 }
 
-/// A page is shown whether a phone was reached only by an initiator that may see it, of a user whom
-/// it knew before: else a page for guessed names would tell who exists.
-fn may_show_delivery(caller: &AuthenticatedClient, order: &OpenCeremony) -> Result<(), Refusal> {
+/// Allows `show_delivery` only to an initiator that may see delivery, and for a user whom it knew
+/// before: otherwise a page with guessed names would reveal which users exist.
+fn may_show_delivery(
+    caller: &AuthenticatedClient,
+    order: &OpenCeremony,
+) -> Result<(), ProblemResponse> {
     if !order.show_delivery {
         return Ok(());
     }
@@ -92,7 +96,7 @@ fn may_show_delivery(caller: &AuthenticatedClient, order: &OpenCeremony) -> Resu
         let detail = "/show_delivery: needs the scope presence:read";
         return refused(ProblemCode::ScopeMissing, detail);
     }
-    if !caller.0.is_believed() {
+    if !caller.client.is_believed() {
         let detail = "/show_delivery: needs the scope prior_auth:assert";
         return refused(ProblemCode::ScopeMissing, detail);
     }
@@ -105,9 +109,9 @@ fn may_show_delivery(caller: &AuthenticatedClient, order: &OpenCeremony) -> Resu
     }
 }
 
-/// What the types alone do not say.
-fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), Refusal> {
-    let unprocessable = |detail: &str| Err(Refusal::unprocessable(detail));
+/// Checks what the types alone do not.
+fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), ProblemResponse> {
+    let unprocessable = |detail: &str| Err(ProblemResponse::unprocessable(detail));
     let timeout = order.timeout_s.unwrap_or(CEREMONY_DEFAULT_S);
     if !(CEREMONY_MIN_S..=CEREMONY_MAX_S).contains(&timeout) {
         return unprocessable("/timeout_s: a whole number from 30 to 600");
@@ -145,14 +149,14 @@ fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), Refusal> {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ProblemResponse> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=KEY_MAX).contains(&key.len()) && values.next().is_none() => {
             Ok(Some(key.to_owned()))
         }
-        Ok(_) | Err(_) => Err(Refusal::invalid(
+        Ok(_) | Err(_) => Err(ProblemResponse::invalid(
             "header Idempotency-Key: one, of 1 to 255 visible ASCII characters",
         )),
     }
@@ -173,8 +177,8 @@ fn opened(edge: &Edge, view: &CeremonySnapshot) -> OpenedCeremony {
 /// The query of a read.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wait {
-    /// Seconds to hold the answer for something new.
+pub(in crate::edge) struct ReadQuery {
+    /// Seconds to hold the answer until there is a new step.
     #[serde(default)]
     wait: u32,
     /// The `seq` that the caller knows.
@@ -182,44 +186,44 @@ pub(super) struct Wait {
 }
 
 /// `GET /v1/ceremonies/{id}`.
-pub(super) async fn read(
+pub(in crate::edge) async fn read(
     State(edge): State<Edge>,
     watcher: Watcher,
     Segment(id): Segment,
     accepted: Option<Extension<Accepted>>,
-    QueryOf(query): QueryOf<Wait>,
-) -> Result<Response, Refusal> {
-    let sight = Sight::new(watcher, &id)?;
+    QueryOf(query): QueryOf<ReadQuery>,
+) -> Result<Response, ProblemResponse> {
+    let access = WatchAccess::new(watcher, &id)?;
     let until = Instant::now() + Duration::from_secs(u64::from(query.wait).min(WAIT_MAX_S));
-    let (mut waiting, view) = Waiting::begin(&edge, sight).await?;
-    let steps = waiting.sight().steps(&view);
+    let (mut session, view) = WatchSession::begin(&edge, access).await?;
+    let steps = session.access().steps(&view);
     let since = query.since.map_or(steps.seq(), |since| steps.resume_after(since));
     if query.wait == 0 || steps.has_after(since) || view.end.is_some() {
-        return Ok(Json(waiting.sight().body(&edge, &view)).into_response());
+        return Ok(Json(session.access().body(&edge, &view)).into_response());
     }
-    // Only who has to be held takes a place.
-    let _place = take_place(&edge, waiting.sight(), accepted.as_deref())?;
-    match waiting.news(since, until).await? {
-        Found::News(view) | Found::Quiet(view) => {
-            Ok(Json(waiting.sight().body(&edge, &view)).into_response())
+    // Only a request that is held takes a slot.
+    let _slots = take_slots(&edge, session.access(), accepted.as_deref())?;
+    match session.news(since, until).await? {
+        WaitOutcome::News(view) | WaitOutcome::TimedOut(view) => {
+            Ok(Json(session.access().body(&edge, &view)).into_response())
         }
-        Found::Stopping(view) => {
-            // What stands, and when to ask whoever comes after this process.
+        WaitOutcome::Stopping(view) => {
+            // The ceremony as it is, and when to ask the process that comes after this one.
             let hint = [(header::RETRY_AFTER, HeaderValue::from(RESTART_S))];
-            Ok((hint, Json(waiting.sight().body(&edge, &view))).into_response())
+            Ok((hint, Json(session.access().body(&edge, &view))).into_response())
         }
     }
 }
 
 /// `DELETE /v1/ceremonies/{id}`.
-pub(super) async fn cancel(
+pub(in crate::edge) async fn cancel(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-) -> Result<Json<CeremonyView>, Refusal> {
-    let sight = Sight::new(Watcher::AuthenticatedClient(caller), &id)?;
-    sight.look(&edge).await?;
+) -> Result<Json<CeremonyView>, ProblemResponse> {
+    let access = WatchAccess::new(Watcher::AuthenticatedClient(caller), &id)?;
+    access.look(&edge).await?;
     let cancelled =
-        edge.relay().ceremonies.cancel(sight.key()).await?.ok_or(ProblemCode::AlreadyClosed)?;
-    Ok(Json(sight.body(&edge, &cancelled)))
+        edge.relay().ceremonies.cancel(access.key()).await?.ok_or(ProblemCode::AlreadyClosed)?;
+    Ok(Json(access.body(&edge, &cancelled)))
 }

@@ -10,24 +10,24 @@ use fido_relay_proto::limits::JSON_OPTIONS_KEYS;
 use fido_relay_proto::{Problem, ProblemCode};
 use serde_json::json;
 
-use super::body::plain_json;
-use super::{authority, caller, origin};
-use crate::edge::Edge;
 use crate::edge::fields;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::body::plain_json;
+use crate::edge::public::extract::{authority, caller, origin};
 use crate::ports::{CertifyCall, CertifyStep, latin1, latin1_bytes};
 
-/// Where every path of this interface begins.
+/// The prefix of every path of this interface.
 const PREFIX: &str = "/fidoapi/";
 
-/// Whether a request is for this interface, and it is served.
-pub(super) fn is_served(edge: &Edge, request: &Request) -> bool {
+/// Whether a request is for this interface, where it is served.
+pub(in crate::edge) fn is_served(edge: &Edge, request: &Request) -> bool {
     edge.inner.certify.is_some() && request.uri().path().starts_with(PREFIX)
 }
 
 /// Turns this relay's own refusals into answers of the interface, with the problem's `code` as one
 /// more member: programs that are written for it read `status` and `errorMessage`.
-pub(super) async fn in_own_form(
+pub(in crate::edge) async fn in_own_form(
     State(edge): State<Edge>,
     request: Request,
     next: Next,
@@ -56,40 +56,40 @@ pub(super) async fn in_own_form(
 }
 
 /// Begin a registration.
-pub(super) async fn attestation_options(
+pub(in crate::edge) async fn attestation_options(
     State(edge): State<Edge>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     call(&edge, CertifyStep::AttestationOptions, request).await
 }
 
 /// Complete a registration.
-pub(super) async fn attestation_result(
+pub(in crate::edge) async fn attestation_result(
     State(edge): State<Edge>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     call(&edge, CertifyStep::AttestationResult, request).await
 }
 
 /// Begin an authentication.
-pub(super) async fn assertion_options(
+pub(in crate::edge) async fn assertion_options(
     State(edge): State<Edge>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     call(&edge, CertifyStep::AssertionOptions, request).await
 }
 
 /// Complete an authentication.
-pub(super) async fn assertion_result(
+pub(in crate::edge) async fn assertion_result(
     State(edge): State<Edge>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     call(&edge, CertifyStep::AssertionResult, request).await
 }
 
-/// These paths ask for no credential, so a page that a browser was led to under a name of its own
-/// (DNS rebinding) must find nothing here, least of all on a developer's machine.
-fn is_for_us(edge: &Edge, request: &Request) -> Result<(), Refusal> {
+/// Checks host and origin. These paths ask for no credential, so a page under an attacker's name
+/// (DNS rebinding) must not reach them, least of all on a developer's machine.
+fn check_host_and_origin(edge: &Edge, request: &Request) -> Result<(), ProblemResponse> {
     let ours = |host: String| edge.inner.hosts.contains(&host);
     if !authority::host(request).is_some_and(ours) {
         let detail = "the Host must be that of public_url or of one of tenant.origins";
@@ -103,16 +103,20 @@ fn is_for_us(edge: &Edge, request: &Request) -> Result<(), Refusal> {
     }
 }
 
-async fn call(edge: &Edge, step: CertifyStep, request: Request) -> Result<Response, Refusal> {
+async fn call(
+    edge: &Edge,
+    step: CertifyStep,
+    request: Request,
+) -> Result<Response, ProblemResponse> {
     let certify = edge.inner.certify.as_ref().ok_or(ProblemCode::NotFound)?;
-    is_for_us(edge, &request)?;
+    check_host_and_origin(edge, &request)?;
     let from = caller::network(request.extensions().get());
     // HTTP/2 may split cookies over several headers (RFC 9113 section 8.2.3).
     let cookies = request.headers().get_all(header::COOKIE).into_iter();
     let cookies: Vec<_> = cookies.map(|value| latin1(value.as_bytes())).collect();
     let cookie = (!cookies.is_empty()).then(|| cookies.join("; "));
     let body = plain_json(request, edge).await?.to_vec();
-    // The FIDO2 server reads it into a tree, and these callers have no credential.
+    // The FIDO2 server parses it into a tree, and these callers have no credential.
     fields::hold_to_shape(&body, JSON_OPTIONS_KEYS)?;
     let reply = certify.call(CertifyCall { step, cookie, body }).await;
     let verifies = match step {

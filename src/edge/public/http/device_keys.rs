@@ -1,28 +1,30 @@
-//! `POST /v1/device/key`: a device takes a new key. It proves itself by the keys alone; there is no
-//! initiator in it.
+//! `POST /v1/device/key`: a device takes a new key. It authenticates by both keys alone, without an
+//! initiator.
 
 use axum::Json;
 use axum::extract::State;
 use fido_relay_proto::ProblemCode;
 use fido_relay_proto::http::{RotateDeviceKey, RotatedDeviceKey};
 
-use super::body::JsonBody;
-use super::caller::DeviceCall;
 use crate::app::devices;
-use crate::edge::Edge;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::body::JsonBody;
+use crate::edge::public::extract::caller::DeviceCall;
+use crate::schema::operations::Operation;
 use crate::security::device_proof;
 
-/// Whatever is wrong, the answer is the same 401; an address with too many of them gets 429.
-pub(super) async fn rotate(
+/// Every failure is answered by the same 401; an address with too many of them gets 429.
+pub(in crate::edge) async fn rotate(
     State(edge): State<Edge>,
     DeviceCall { network: from }: DeviceCall,
     JsonBody { value, .. }: JsonBody<RotateDeviceKey>,
-) -> Result<Json<RotatedDeviceKey>, Refusal> {
+) -> Result<Json<RotatedDeviceKey>, ProblemResponse> {
     let tasks = edge.app().tasks.clone();
-    // A phone that hangs up has used up its try all the same.
+    // Detached, so that a phone that hangs up has used up its try.
     let rotated = tasks.run_detached(async move {
-        let (tenant, audiences) = (&edge.settings().tenant, edge.at_every_base("/v1/device/key"));
+        let (tenant, audiences) =
+            (&edge.settings().tenant, edge.at_every_base(Operation::RotateDeviceKey.path()));
         let rotated = devices::rotate_key(edge.app(), tenant, &value, &audiences).await;
         if let Ok(None) = rotated {
             edge.inner.limits.attempt_failed(from);

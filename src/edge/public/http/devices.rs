@@ -8,35 +8,38 @@ use fido_relay_proto::http::{
 };
 use fido_relay_proto::{DeviceId, ProblemCode, Username};
 
-use super::body::JsonBody;
-use super::caller::{AuthenticatedClient, DeviceCall};
 use crate::app::devices::{self, Device};
 use crate::app::pairings::{self, PairingError};
 use crate::app::{Actor, RevokeError};
-use crate::edge::Edge;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::body::JsonBody;
+use crate::edge::public::extract::caller::{AuthenticatedClient, DeviceCall};
 use crate::edge::segment::Segment;
 use crate::rfc3339;
+use crate::schema::operations::Operation;
 
-/// `POST /v1/devices`. Whatever is wrong with token, code or proof, the answer is the same 401; only
-/// the holder of the true token or code learns that it was used before.
-pub(super) async fn pair(
+/// `POST /v1/devices`. Every failure of token, code or proof is answered by the same 401; only the
+/// holder of the true token or code learns that it was used before.
+pub(in crate::edge) async fn pair(
     State(edge): State<Edge>,
     DeviceCall { network: from }: DeviceCall,
     JsonBody { value, .. }: JsonBody<PairDevice>,
-) -> Result<(StatusCode, Json<PairedDevice>), Refusal> {
+) -> Result<(StatusCode, Json<PairedDevice>), ProblemResponse> {
     match (&value.pairing_token, &value.typed_code) {
         (Some(_), None) => {}
         (None, Some(_)) => edge.inner.limits.typed_code(from)?,
         (Some(_), Some(_)) | (None, None) => {
-            return Err(Refusal::invalid("/pairing_token, /typed_code: give one of the two"));
+            return Err(ProblemResponse::invalid(
+                "/pairing_token, /typed_code: give one of the two",
+            ));
         }
     }
     let socket_url = edge.inner.socket_urls.first().cloned().unwrap_or_default();
     let tasks = edge.app().tasks.clone();
-    // A phone that hangs up has used up its try all the same.
+    // Detached, so that a phone that hangs up has used up its try.
     let paired = tasks.run_detached(async move {
-        let audiences = edge.at_every_base("/v1/devices");
+        let audiences = edge.at_every_base(Operation::PairDevice.path());
         let paired = pairings::pair(edge.app(), value, &audiences).await;
         if let Err(PairingError::Unknown | PairingError::Used) = &paired {
             edge.inner.limits.attempt_failed(from);
@@ -47,7 +50,7 @@ pub(super) async fn pair(
     Ok((StatusCode::CREATED, Json(PairedDevice { device_id, socket_url })))
 }
 
-impl From<PairingError> for Refusal {
+impl From<PairingError> for ProblemResponse {
     fn from(error: PairingError) -> Self {
         match error {
             PairingError::Unknown => ProblemCode::ProofRefused.into(),
@@ -60,14 +63,14 @@ impl From<PairingError> for Refusal {
 }
 
 /// `GET /v1/users/{username}/devices`.
-pub(super) async fn list(
+pub(in crate::edge) async fn list(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(username): Segment,
-) -> Result<Json<DeviceList>, Refusal> {
-    caller.require(Scope::DevicePair)?;
+) -> Result<Json<DeviceList>, ProblemResponse> {
+    caller.require_route_scope()?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
-    let found = devices::list(edge.app(), &caller.0.tenant, &username).await?;
+    let found = devices::list(edge.app(), &caller.client.tenant, &username).await?;
     let devices = found.into_iter().map(|device| view(&edge, &caller, device)).collect();
     Ok(Json(DeviceList { devices }))
 }
@@ -83,32 +86,32 @@ fn view(edge: &Edge, caller: &AuthenticatedClient, device: Device) -> DeviceView
     }
 }
 
-/// `PATCH /v1/devices/{id}`: gives the device another name, and gives it as it then stands.
-pub(super) async fn rename(
+/// `PATCH /v1/devices/{id}`: gives the device another name, and answers with the changed device.
+pub(in crate::edge) async fn rename(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
     JsonBody { value, .. }: JsonBody<RenameDevice>,
-) -> Result<Json<DeviceView>, Refusal> {
-    caller.require(Scope::DevicePair)?;
+) -> Result<Json<DeviceView>, ProblemResponse> {
+    caller.require_route_scope()?;
     let id: DeviceId = id.parse().map_err(|_| ProblemCode::NotFound)?;
-    let device = devices::rename(edge.app(), &caller.0, id, value.name).await?;
+    let device = devices::rename(edge.app(), &caller.client, id, value.name).await?;
     Ok(Json(view(&edge, &caller, device.ok_or(ProblemCode::NotFound)?)))
 }
 
 /// `DELETE /v1/devices/{id}`.
-pub(super) async fn revoke(
+pub(in crate::edge) async fn revoke(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-) -> Result<StatusCode, Refusal> {
-    caller.require(Scope::DeviceRevoke)?;
+) -> Result<StatusCode, ProblemResponse> {
+    caller.require_route_scope()?;
     let id: DeviceId = id.parse().map_err(|_| ProblemCode::NotFound)?;
-    devices::revoke(edge.app(), &Actor::client(&caller.0), id).await?;
+    devices::revoke(edge.app(), &Actor::client(&caller.client), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-impl From<RevokeError> for Refusal {
+impl From<RevokeError> for ProblemResponse {
     fn from(error: RevokeError) -> Self {
         match error {
             RevokeError::NotFound => ProblemCode::NotFound.into(),

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 use crate::schema::{asyncapi, openapi, page};
 use fido_relay_proto::ProblemCode;
 
@@ -49,7 +49,7 @@ impl Document {
     }
 
     /// The document, unless the caller has it.
-    fn answer(&self, asked: &HeaderMap) -> Result<Response, Refusal> {
+    fn answer(&self, asked: &HeaderMap) -> Result<Response, ProblemResponse> {
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| ProblemCode::Internal);
         let known = asked.get_all(header::IF_NONE_MATCH).into_iter();
         let known = known.filter_map(|tags| tags.to_str().ok()).flat_map(|tags| tags.split(','));
@@ -79,22 +79,22 @@ static PAGE: LazyLock<Document> =
     LazyLock::new(|| Document::page(page::page(&openapi::document(), &asyncapi::document())));
 
 /// `GET /openapi.json`.
-pub(super) async fn openapi(headers: HeaderMap) -> Result<Response, Refusal> {
+pub(in crate::edge) async fn openapi(headers: HeaderMap) -> Result<Response, ProblemResponse> {
     OPENAPI.answer(&headers)
 }
 
 /// `GET /asyncapi.json`.
-pub(super) async fn asyncapi(headers: HeaderMap) -> Result<Response, Refusal> {
+pub(in crate::edge) async fn asyncapi(headers: HeaderMap) -> Result<Response, ProblemResponse> {
     ASYNCAPI.answer(&headers)
 }
 
 /// `GET /`: where a person who has only the relay's address finds out what it is. Relative, since
 /// a proxy may serve the relay under a path.
-pub(super) async fn root() -> impl IntoResponse {
+pub(in crate::edge) async fn root() -> impl IntoResponse {
     (StatusCode::SEE_OTHER, [(header::LOCATION, HeaderValue::from_static("docs"))])
 }
 
 /// `GET /docs`.
-pub(super) async fn docs(headers: HeaderMap) -> Result<Response, Refusal> {
+pub(in crate::edge) async fn docs(headers: HeaderMap) -> Result<Response, ProblemResponse> {
     PAGE.answer(&headers)
 }

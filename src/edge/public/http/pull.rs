@@ -1,6 +1,6 @@
 //! `/v1/device/ceremonies`, `/v1/device/claim`, `/v1/device/decline`, `/v1/device/push`: what a device
-//! does without a socket. Its frames are those of the socket, read by the same rules; what follows
-//! from them is the relay's to say.
+//! does without a socket. Its frames are those of the socket and read by the same rules; `relay`
+//! handles them.
 
 use std::time::Duration;
 
@@ -18,25 +18,25 @@ use super::pull_call::PullCall;
 use crate::app::devices::{self, SetPushError};
 use crate::core::session;
 use crate::delivery::PullRequest;
-use crate::edge::Edge;
 use crate::edge::fields;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
 use crate::edge::segment::Segments;
 
-/// Ceremonies that an app may say that it shows.
+/// Ceremonies that an app may list as shown.
 const SHOWN: usize = 16;
-/// Characters of a state: more than any has.
+/// Bytes of a state, which is more than any has.
 const STATE: usize = 64;
-/// Seconds until it is worth asking again: what could not be stored, or a node that restarts.
+/// `Retry-After` in seconds of what could not be stored, and of a node that restarts.
 const AGAIN_S: u64 = 1;
-/// The same where the day's codes are spent: it may be that long, and may be a day.
+/// The same where the device has no codes left today: it may be an hour, and may be a day.
 const CODES_AGAIN_S: u64 = 60 * 60;
 
-/// The query of a look.
+/// The query of `pullCeremonies`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Look {
-    /// Seconds to hold the answer for another state.
+struct PullQuery {
+    /// Seconds to hold the answer until the state is another.
     #[serde(default)]
     wait: u32,
     /// The state that the app has.
@@ -46,22 +46,28 @@ struct Look {
 }
 
 /// `GET /v1/device/ceremonies`: at once, or once there is another state.
-pub(super) async fn look(State(edge): State<Edge>, call: PullCall) -> Result<Response, Refusal> {
-    let Look { wait, since, shown } = fields::from_query(&call.uri)?;
+pub(in crate::edge) async fn look(
+    State(edge): State<Edge>,
+    call: PullCall,
+) -> Result<Response, ProblemResponse> {
+    let PullQuery { wait, since, shown } = fields::from_query(&call.uri)?;
     if since.as_ref().is_some_and(|since| since.len() > STATE) {
-        return Err(Refusal::invalid("query since: the state of an earlier answer"));
+        return Err(ProblemResponse::invalid("query since: the state of an earlier answer"));
     }
     let shown = shown.filter(|shown| !shown.is_empty());
     let shown = shown.iter().flat_map(|shown| shown.split(',')).map(str::parse::<CeremonyId>);
     let shown = shown.take(SHOWN + 1).collect::<Result<Vec<_>, _>>();
     let shown = shown.ok().filter(|shown| shown.len() <= SHOWN);
     let wrong = "query shown: ids of ceremonies, at most 16, with a comma between them";
-    let shown = shown.ok_or_else(|| Refusal::invalid(wrong))?;
+    let shown = shown.ok_or_else(|| ProblemResponse::invalid(wrong))?;
     let wait = Duration::from_secs(u64::from(wait).min(WAIT_MAX_S));
-    // Only who may be held takes a place.
-    let _place = match (&since, wait) {
+    // Only a request that may be held takes a slot. Of a device the last request alone waits.
+    let _slot = match (&since, wait) {
         (None, _) | (_, Duration::ZERO) => None,
-        (Some(_), _) => Some(edge.inner.places.enter_device()?),
+        (Some(_), _) => {
+            let slot = edge.inner.watchers.acquire_unkeyed();
+            Some(slot.map_err(|_| ProblemCode::Unavailable)?)
+        }
     };
     let PullCall { owner, .. } = call;
     let pulled = edge.relay().delivery.pull(&owner, &PullRequest { shown, since, wait }).await?;
@@ -72,7 +78,7 @@ pub(super) async fn look(State(edge): State<Edge>, call: PullCall) -> Result<Res
     }
     let mut response = Json(pulled).into_response();
     if edge.relay().dependencies().tasks.draining().is_cancelled() {
-        // Nothing is held any more: when to ask the process that comes after this one.
+        // A draining node holds no answers: when to ask the process that comes after this one.
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(AGAIN_S));
     }
     Ok(response)
@@ -80,7 +86,7 @@ pub(super) async fn look(State(edge): State<Edge>, call: PullCall) -> Result<Res
 
 /// What a device does about one ceremony.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Act {
+enum PullAction {
     Ack,
     Claim,
     Card,
@@ -88,7 +94,7 @@ enum Act {
     Decline,
 }
 
-impl Act {
+impl PullAction {
     fn named(name: &str) -> Option<Self> {
         let acts = [Self::Ack, Self::Claim, Self::Card, Self::Answer, Self::Decline];
         acts.into_iter().find(|act| act.name() == name)
@@ -104,7 +110,7 @@ impl Act {
         }
     }
 
-    /// What a frame does; none: it is of a socket alone.
+    /// The action of a frame; none for frames of a socket alone.
     const fn of(frame: &DeviceFrame) -> Option<Self> {
         match frame {
             DeviceFrame::Ack(_) => Some(Self::Ack),
@@ -118,33 +124,39 @@ impl Act {
 }
 
 /// `POST /v1/device/ceremonies/{id}/{act}`: a frame about one ceremony.
-pub(super) async fn act(
+pub(in crate::edge) async fn act(
     State(edge): State<Edge>,
     Segments(id, act): Segments,
     call: PullCall,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let id: CeremonyId = id.parse().map_err(|_| ProblemCode::NotFound)?;
-    let act = Act::named(&act).ok_or(ProblemCode::NotFound)?;
+    let act = PullAction::named(&act).ok_or(ProblemCode::NotFound)?;
     receive(&edge, call, act, Some(id)).await
 }
 
 /// `POST /v1/device/claim`: a code that no prompt asked for.
-pub(super) async fn claim(State(edge): State<Edge>, call: PullCall) -> Result<Response, Refusal> {
-    receive(&edge, call, Act::Claim, None).await
+pub(in crate::edge) async fn claim(
+    State(edge): State<Edge>,
+    call: PullCall,
+) -> Result<Response, ProblemResponse> {
+    receive(&edge, call, PullAction::Claim, None).await
 }
 
 /// `POST /v1/device/decline`: "not me" to prompts that were held back.
-pub(super) async fn decline(State(edge): State<Edge>, call: PullCall) -> Result<Response, Refusal> {
-    receive(&edge, call, Act::Decline, None).await
+pub(in crate::edge) async fn decline(
+    State(edge): State<Edge>,
+    call: PullCall,
+) -> Result<Response, ProblemResponse> {
+    receive(&edge, call, PullAction::Decline, None).await
 }
 
-/// Takes a frame to the relay. An app that hangs up has said it all the same.
+/// Gives a frame to the relay, detached: it counts although the app hangs up.
 async fn receive(
     edge: &Edge,
     call: PullCall,
-    act: Act,
+    act: PullAction,
     id: Option<CeremonyId>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let PullCall { owner, address, body, .. } = call;
     let text = std::str::from_utf8(&body).map_err(|_| FrameError::Invalid);
     let frame = match text.and_then(|text| edge.inner.socket_limits.decode(text)) {
@@ -156,11 +168,13 @@ async fn receive(
             return Ok(answer(Some(session::error(FrameErrorCode::InvalidFrame))));
         }
     };
-    if Act::of(&frame) != Some(act) {
-        return Err(Refusal::invalid("/type: that of the path"));
+    if PullAction::of(&frame) != Some(act) {
+        return Err(ProblemResponse::invalid("/type: that of the path"));
     }
     if frame.ceremony_id() != id {
-        return Err(Refusal::invalid("/ceremony_id: that of the path, or none where it has none"));
+        return Err(ProblemResponse::invalid(
+            "/ceremony_id: that of the path, or none where it has none",
+        ));
     }
     let relay = edge.relay().clone();
     let tasks = relay.dependencies().tasks.clone();
@@ -171,7 +185,7 @@ async fn receive(
     Ok(answer(received))
 }
 
-/// What a socket would have been written, as an answer.
+/// The frame that a socket would be sent, as an answer.
 fn answer(frame: Option<RelayFrame>) -> Response {
     let Some(frame) = frame else { return StatusCode::NO_CONTENT.into_response() };
     let code = if let RelayFrame::Error { code, .. } = &frame { Some(*code) } else { None };
@@ -224,10 +238,10 @@ const fn again_in(code: FrameErrorCode) -> Option<u64> {
 }
 
 /// `PUT /v1/device/push`: runs to its end if the app hangs up.
-pub(super) async fn set_push(
+pub(in crate::edge) async fn set_push(
     State(edge): State<Edge>,
     call: PullCall,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     let PullCall { owner, body, .. } = call;
     let SetPush { push } = fields::from_json(&body)?;
     edge.inner.limits.push_address(owner.device)?;
@@ -240,7 +254,7 @@ pub(super) async fn set_push(
     Ok(StatusCode::NO_CONTENT)
 }
 
-impl From<SetPushError> for Refusal {
+impl From<SetPushError> for ProblemResponse {
     fn from(error: SetPushError) -> Self {
         match error {
             SetPushError::NotSupported => {

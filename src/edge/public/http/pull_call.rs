@@ -1,5 +1,5 @@
-//! A device's HTTP request that carries a proof of its own, and what all answers to such requests
-//! have: the nonce for the next one. What is asked for is the handlers' business.
+//! A device's HTTP request with a proof (RFC 9449), and the nonce for the next one that every answer
+//! to such a request has.
 
 use std::net::IpAddr;
 
@@ -10,23 +10,16 @@ use axum::middleware::Next;
 use axum::response::Response;
 use fido_relay_proto::ProblemCode;
 
-use super::{body, caller, origin};
 use crate::app::ceremonies::DeviceIdentity;
 use crate::app::devices;
-use crate::edge::Edge;
 use crate::edge::listener::Accepted;
-use crate::edge::refusal::Refusal;
-use crate::security::pull_proof::{self, Asked, Refused};
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::{body, caller, origin};
+use crate::schema::operations::{Access, Route};
+use crate::security::pull_proof::{self, Asked, PullProofError};
 use crate::security::refusals;
 
-/// The routes that take such a proof, and the methods that a page's preflight is allowed there.
-pub(super) const PROVEN: [(&str, &str); 5] = [
-    ("/v1/device/ceremonies", "GET"),
-    ("/v1/device/ceremonies/{id}/{act}", "POST"),
-    ("/v1/device/claim", "POST"),
-    ("/v1/device/decline", "POST"),
-    ("/v1/device/push", "PUT"),
-];
 /// RFC 9449 section 8.1.
 const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 /// RFC 9449 section 9.
@@ -34,30 +27,30 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"DPoP error="use_dpop_
 
 /// A request of a device that proved itself, with the whole body.
 #[derive(Debug)]
-pub(super) struct PullCall {
+pub(in crate::edge) struct PullCall {
     pub(super) owner: DeviceIdentity,
-    /// Where the device is.
+    /// The device's.
     pub(super) address: IpAddr,
     pub(super) uri: Uri,
     pub(super) body: Bytes,
 }
 
 impl FromRequest<Edge> for PullCall {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
-    /// Whatever is wrong with the proof, the answer is the same 401. One that is good but for its
-    /// nonce costs no more than a good one: every app begins so.
-    async fn from_request(request: Request, edge: &Edge) -> Result<Self, Refusal> {
+    /// Every wrong proof is answered by the same 401. A proof that is good but for its nonce uses no
+    /// more of the rates than a good one, because every app begins with one.
+    async fn from_request(request: Request, edge: &Edge) -> Result<Self, ProblemResponse> {
         let (parts, body) = request.into_parts();
         origin::of_device(edge, &parts.headers)?;
         let network = caller::network(parts.extensions.get());
-        // Counted after the proof was looked at: many phones share an address, and a guesser there
-        // does not shut out those that have good ones.
+        // Counted after the proof was verified: many phones share an address, and a guesser among
+        // them must not block the others.
         let bad = |edge: &Edge| {
-            edge.refused(refusals::Refused::Proof, network);
+            edge.refused(refusals::RefusalKind::Proof, network);
             match edge.inner.limits.refused(network) {
                 Ok(()) => ProblemCode::ProofRefused.into(),
-                Err(too_fast) => Refusal::from(too_fast),
+                Err(too_fast) => ProblemResponse::from(too_fast),
             }
         };
         let Some(proof) = proof(&parts.headers).map(str::to_owned) else { return Err(bad(edge)) };
@@ -87,11 +80,11 @@ impl FromRequest<Edge> for PullCall {
         };
         match used {
             Ok(()) => {}
-            Err(Refused::Nonce) => return Err(ProblemCode::ProofRefused.into()),
-            Err(Refused::Proof) => return Err(bad(edge)),
+            Err(PullProofError::Nonce) => return Err(ProblemCode::ProofRefused.into()),
+            Err(PullProofError::Proof) => return Err(bad(edge)),
         }
         if let Some(accepted) = parts.extensions.get::<Accepted>() {
-            accepted.permit().known();
+            accepted.handle().authenticated();
         }
         let owner =
             DeviceIdentity { device: device.id, tenant: device.tenant, username: device.username };
@@ -99,7 +92,7 @@ impl FromRequest<Edge> for PullCall {
     }
 }
 
-/// The one proof of a request.
+/// The proof of a request that has exactly one.
 fn proof(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
     let (value, None) = (values.next()?, values.next()) else { return None };
@@ -108,9 +101,13 @@ fn proof(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Gives every answer of these routes a nonce for the next proof, and names the scheme of a 401.
-pub(super) async fn answers(State(edge): State<Edge>, request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let is_proven = PROVEN.iter().any(|(proven, _)| Some(*proven) == path);
+pub(in crate::edge) async fn answers(
+    State(edge): State<Edge>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let is_proven = Route::at(path).any(|route| route.access == Access::Device);
     let mut response = next.run(request).await;
     if is_proven {
         if let Ok(nonce) = HeaderValue::from_str(&edge.inner.pull_proofs.nonce()) {

@@ -4,29 +4,28 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use fido_relay_proto::ProblemCode;
-use fido_relay_proto::http::Scope;
 
-use super::caller::AuthenticatedClient;
 use crate::app::ceremonies::CeremonyKey;
-use crate::edge::Edge;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::caller::AuthenticatedClient;
 use crate::edge::segment::Segment;
 use crate::security::receipt::Receipt;
 
 /// `GET /v1/ceremonies/{id}/receipt`: a compact JWS, for the initiator that opened the ceremony.
-/// A ceremony without a receipt looks like none at all.
-pub(super) async fn read(
+/// A ceremony without a receipt is not found.
+pub(in crate::edge) async fn read(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-) -> Result<impl IntoResponse, Refusal> {
+) -> Result<impl IntoResponse, ProblemResponse> {
     let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
-    let key = CeremonyKey { tenant: caller.0.tenant.clone(), id };
+    let key = CeremonyKey { tenant: caller.client.tenant.clone(), id };
     let ceremony = edge.relay().ceremonies.load(&key).await?.ok_or(ProblemCode::NotFound)?;
-    if ceremony.request.client_id != caller.0.id {
+    if ceremony.request.client_id != caller.client.id {
         return Err(ProblemCode::NotFound.into());
     }
-    caller.require(Scope::CeremonyRead)?;
+    caller.require_route_scope()?;
     let records = &edge.inner.records;
     let receipt = Receipt::of(records.issuer(), &ceremony).ok_or(ProblemCode::NotFound)?;
     let jws = receipt.sign(records).ok_or(ProblemCode::Internal)?;

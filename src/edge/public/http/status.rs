@@ -7,26 +7,28 @@ use axum::response::{IntoResponse, Response};
 use fido_relay_proto::http::ClientView;
 use fido_relay_proto::{Problem, ProblemCode};
 
-use super::caller::AuthenticatedClient;
-use crate::edge::Edge;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::caller::AuthenticatedClient;
 use crate::ports::{Ability, Bucket};
 
 /// `GET /healthz`: the process answers.
-pub(super) async fn healthz() -> &'static str {
+pub(in crate::edge) async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// `GET /readyz`: see [`ready`].
-pub(super) async fn readyz(State(edge): State<Edge>) -> Result<&'static str, Refusal> {
+pub(in crate::edge) async fn readyz(
+    State(edge): State<Edge>,
+) -> Result<&'static str, ProblemResponse> {
     ready(&edge).await.map(|()| "ready\n")
 }
 
-/// Whether this node may take traffic; the refusal says why not. Not while it drains, not after a
-/// task ended that it cannot do without, and not while the store takes no writes (a full disk), does
-/// not answer, or the audit log cannot be written. The FIDO2 server is not asked: if it is down, every node is as
-/// unready as this one, and ceremonies say so themselves.
-pub(super) async fn ready(edge: &Edge) -> Result<(), Refusal> {
+/// Whether this node may take traffic; the refusal says why not. Not while it drains, after a vital
+/// task ended, while the store takes no writes (a full disk) or does not answer, and while the audit
+/// log cannot be written. The FIDO2 server is not asked: while it is down no node is of more use,
+/// and ceremonies report it themselves.
+pub(in crate::edge) async fn ready(edge: &Edge) -> Result<(), ProblemResponse> {
     let world = edge.relay().dependencies();
     let not = |why: String| Problem::new(ProblemCode::Unavailable).with_detail(why).into();
     if let Some(task) = world.tasks.fallen() {
@@ -49,9 +51,9 @@ pub(super) async fn ready(edge: &Edge) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// `GET /.well-known/jwks.json`: what result tokens verify with, and receipts and the audit log's
+/// `GET /.well-known/jwks.json`: the keys that verify result tokens, receipts and the audit log's
 /// checkpoints.
-pub(super) async fn jwks(State(edge): State<Edge>) -> Response {
+pub(in crate::edge) async fn jwks(State(edge): State<Edge>) -> Response {
     let mut set = edge.inner.results.jwks();
     set.keys.push(edge.inner.records.published().clone());
     let mut response = Json(set).into_response();
@@ -61,6 +63,6 @@ pub(super) async fn jwks(State(edge): State<Edge>) -> Response {
 }
 
 /// `GET /v1/clients/self`.
-pub(super) async fn who_am_i(AuthenticatedClient(client): AuthenticatedClient) -> Json<ClientView> {
-    Json(client.view())
+pub(in crate::edge) async fn who_am_i(caller: AuthenticatedClient) -> Json<ClientView> {
+    Json(caller.client.view())
 }

@@ -1,9 +1,9 @@
 //! `POST /oauth/token`: an initiator that signed who it is gets an access token (RFC 6749 section
 //! 4.4, client credentials; RFC 7523, `private_key_jwt`), and the metadata that says so (RFC 8414).
 //!
-//! What is wrong with the request is answered by RFC 6749 section 5.2. Everything that is wrong
-//! with who asks is the same `invalid_client`, to the byte: unknown, badly signed, from elsewhere,
-//! too late, used before. An address that tries too often is told so before its body is read.
+//! A wrong request is answered by RFC 6749 section 5.2. Every failure to authenticate is the same
+//! `invalid_client`, to the byte: unknown, badly signed, from a wrong address, too late, used
+//! before. An address that tries too often is refused before its body is read.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -17,40 +17,41 @@ use fido_relay_proto::http::{
 };
 use fido_relay_proto::{ProblemCode, UnixMillis};
 
-use super::{body, caller, origin};
-use crate::edge::Edge;
 use crate::edge::listener::Accepted;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::{body, caller, origin};
+use crate::schema::operations::Operation;
 use crate::security::access_token::{self, Grant};
 use crate::security::client_assertion::{self, UseError};
 use crate::security::clients::Client;
-use crate::security::refusals::Refused;
+use crate::security::refusals::RefusalKind;
 
-/// The token endpoint's path.
-pub(in crate::edge) const PATH: &str = "/oauth/token";
 /// `client_assertion_type` (RFC 7523 section 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// Most parameters of a request; six are known.
+/// Parameters that a request may have; six are known.
 const PARAMETERS: usize = 16;
 
-/// Why there is no token.
-enum NoToken {
-    /// By RFC 6749, with a sentence of ours.
+/// Why a request gets no token.
+enum TokenRefusal {
+    /// By RFC 6749, with its description.
     OAuth(Code, Cow<'static, str>),
     /// As on every other path.
-    Problem(Refusal),
+    Problem(ProblemResponse),
 }
 
-impl<T: Into<Refusal>> From<T> for NoToken {
+impl<T: Into<ProblemResponse>> From<T> for TokenRefusal {
     fn from(refusal: T) -> Self {
         Self::Problem(refusal.into())
     }
 }
 
-const INVALID_CLIENT: NoToken =
-    NoToken::OAuth(Code::InvalidClient, Cow::Borrowed("the client assertion was not accepted"));
+const INVALID_CLIENT: TokenRefusal = TokenRefusal::OAuth(
+    Code::InvalidClient,
+    Cow::Borrowed("the client assertion was not accepted"),
+);
 
-impl IntoResponse for NoToken {
+impl IntoResponse for TokenRefusal {
     fn into_response(self) -> Response {
         let (code, description) = match self {
             Self::Problem(refusal) => return refusal.into_response(),
@@ -74,23 +75,23 @@ impl IntoResponse for NoToken {
 }
 
 /// `POST /oauth/token`.
-pub(super) async fn issue(State(edge): State<Edge>, request: Request) -> Response {
+pub(in crate::edge) async fn issue(State(edge): State<Edge>, request: Request) -> Response {
     match exchange(&edge, request).await {
         Ok(token) => no_store(Json(token).into_response()),
         Err(no_token) => no_token.into_response(),
     }
 }
 
-async fn exchange(edge: &Edge, request: Request) -> Result<GrantedToken, NoToken> {
-    // A key that signs assertions must be in a page no more than any other.
+async fn exchange(edge: &Edge, request: Request) -> Result<GrantedToken, TokenRefusal> {
+    // A page must not have a key that signs assertions.
     origin::none(request.headers())?;
     let from = caller::address(request.extensions());
     let network = caller::network(request.extensions().get());
     edge.inner.limits.attempt(network)?;
     let exchanged = redeem(edge, request, from).await;
-    if matches!(exchanged, Err(NoToken::OAuth(Code::InvalidClient, _))) {
+    if matches!(exchanged, Err(TokenRefusal::OAuth(Code::InvalidClient, _))) {
         edge.inner.limits.attempt_failed(network);
-        edge.refused(Refused::Assertion, network);
+        edge.refused(RefusalKind::Assertion, network);
     }
     exchanged
 }
@@ -99,18 +100,20 @@ async fn redeem(
     edge: &Edge,
     request: Request,
     from: Option<IpAddr>,
-) -> Result<GrantedToken, NoToken> {
+) -> Result<GrantedToken, TokenRefusal> {
     let accepted = request.extensions().get::<Accepted>().cloned();
     let by_header = request.headers().contains_key(header::AUTHORIZATION);
     let bytes = body::plain(request, edge, "application/x-www-form-urlencoded").await?;
-    let form = Form::parse(&bytes)?;
+    let form = TokenRequest::parse(&bytes)?;
     match form.grant_type.as_deref() {
         Some("client_credentials") => {}
         Some(_) => {
             let text = "grant_type: one of client_credentials";
-            return Err(NoToken::OAuth(Code::UnsupportedGrantType, text.into()));
+            return Err(TokenRefusal::OAuth(Code::UnsupportedGrantType, text.into()));
         }
-        None => return Err(NoToken::OAuth(Code::InvalidRequest, "grant_type: missing".into())),
+        None => {
+            return Err(TokenRefusal::OAuth(Code::InvalidRequest, "grant_type: missing".into()));
+        }
     }
     if by_header {
         return Err(INVALID_CLIENT);
@@ -118,7 +121,7 @@ async fn redeem(
     let now = edge.relay().dependencies().clock.now();
     let (client, key) = authenticate(edge, &form, from, now).await?;
     if let Some(accepted) = accepted {
-        accepted.permit().known();
+        accepted.handle().authenticated();
     }
     let scopes = scopes(form.scope.as_deref(), &client)?;
     let scope = scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ");
@@ -139,13 +142,13 @@ async fn redeem(
     })
 }
 
-/// The client that an assertion is by, and the thumbprint of the key that it signed with.
+/// The client that signed an assertion, and the thumbprint of its key.
 async fn authenticate(
     edge: &Edge,
-    form: &Form,
+    form: &TokenRequest,
     from: Option<IpAddr>,
     now: UnixMillis,
-) -> Result<(Client, String), NoToken> {
+) -> Result<(Client, String), TokenRefusal> {
     let assertion = form.client_assertion.as_deref().ok_or(INVALID_CLIENT)?;
     if form.client_assertion_type.as_deref() != Some(ASSERTION_TYPE) {
         return Err(INVALID_CLIENT);
@@ -169,18 +172,18 @@ async fn authenticate(
     }
 }
 
-/// Of a client that exists.
-fn refuse(client: &Client) -> NoToken {
+/// Logs and refuses an assertion of a client that exists.
+fn refuse(client: &Client) -> TokenRefusal {
     tracing::debug!(client = %client.id, "a client assertion was refused");
     INVALID_CLIENT
 }
 
-/// What is asked for, if the client has it all; without a word everything that it has.
-fn scopes(asked: Option<&str>, client: &Client) -> Result<Vec<Scope>, NoToken> {
+/// The requested scopes, if the client has all of them; without a request all that it has.
+fn scopes(asked: Option<&str>, client: &Client) -> Result<Vec<Scope>, TokenRefusal> {
     let invalid = || {
         let has: Vec<_> = client.scopes.iter().map(|scope| scope.as_str()).collect();
         let text = format!("scope: this client has {}", has.join(" "));
-        NoToken::OAuth(Code::InvalidScope, text.into())
+        TokenRefusal::OAuth(Code::InvalidScope, text.into())
     };
     let Some(asked) = asked else { return Ok(client.scopes.clone()) };
     let asked: Result<Vec<Scope>, _> = asked.split(' ').map(str::parse).collect();
@@ -196,10 +199,10 @@ fn no_store(mut response: Response) -> Response {
     response
 }
 
-/// The parameters of a token request. What is not known is ignored (RFC 6749 section 3.2); what is
-/// there without a value counts as not there.
+/// The parameters of a token request. Unknown ones are ignored (RFC 6749 section 3.2), and one
+/// without a value counts as missing.
 #[derive(Default)]
-struct Form {
+struct TokenRequest {
     grant_type: Option<String>,
     scope: Option<String>,
     client_id: Option<String>,
@@ -207,9 +210,9 @@ struct Form {
     client_assertion: Option<String>,
 }
 
-impl Form {
-    fn parse(bytes: &[u8]) -> Result<Self, NoToken> {
-        let invalid = |text: String| NoToken::OAuth(Code::InvalidRequest, text.into());
+impl TokenRequest {
+    fn parse(bytes: &[u8]) -> Result<Self, TokenRefusal> {
+        let invalid = |text: String| TokenRefusal::OAuth(Code::InvalidRequest, text.into());
         let mut form = Self::default();
         for (count, (name, value)) in url::form_urlencoded::parse(bytes).enumerate() {
             if count >= PARAMETERS {
@@ -223,7 +226,7 @@ impl Form {
                     ("client_assertion_type", &mut form.client_assertion_type)
                 }
                 "client_assertion" => ("client_assertion", &mut form.client_assertion),
-                // Two ways to authenticate at once are one too many.
+                // RFC 6749 section 2.3 allows one way to authenticate in a request.
                 "client_secret" => {
                     return Err(invalid("client_secret: there are none here".to_owned()));
                 }
@@ -241,11 +244,11 @@ impl Form {
 }
 
 /// `GET /.well-known/oauth-authorization-server`.
-pub(super) async fn metadata(State(edge): State<Edge>) -> Response {
+pub(in crate::edge) async fn metadata(State(edge): State<Edge>) -> Response {
     let issuer = edge.settings().public_url.clone();
     let metadata = ServerMetadata {
-        token_endpoint: format!("{issuer}{PATH}"),
-        jwks_uri: format!("{issuer}/.well-known/jwks.json"),
+        token_endpoint: issuer.clone() + Operation::IssueToken.path(),
+        jwks_uri: issuer.clone() + Operation::ReadKeys.path(),
         issuer,
         scopes_supported: Scope::ALL.iter().map(|scope| scope.as_str().to_owned()).collect(),
         response_types_supported: Vec::new(),

@@ -6,43 +6,43 @@ use axum::http::StatusCode;
 use fido_relay_proto::http::{HeldBy, PromptLane, Scope, UserPrompts};
 use fido_relay_proto::{ProblemCode, UnixMillis, Username};
 
-use super::caller::AuthenticatedClient;
 use crate::app::users::{self, UnlockError};
 use crate::core::prompt_limits::{Suppression, SuppressionReason};
-use crate::edge::Edge;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::caller::AuthenticatedClient;
 use crate::edge::segment::Segment;
 use crate::security::limits::TooFast;
 
 /// `GET /v1/users/{username}/prompts`.
-pub(super) async fn prompts(
+pub(in crate::edge) async fn prompts(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(username): Segment,
-) -> Result<Json<UserPrompts>, Refusal> {
-    caller.require(Scope::UserUnlock)?;
+) -> Result<Json<UserPrompts>, ProblemResponse> {
+    caller.require_route_scope()?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
     let (app, now) = (edge.app(), edge.app().clock.now());
     let sees_presence = caller.has(Scope::PresenceRead);
-    let own = users::own_prompts(app, &caller.0, &username, sees_presence).await?;
+    let own = users::own_prompts(app, &caller.client, &username, sees_presence).await?;
     Ok(Json(UserPrompts {
         stranger: lane(own.stranger, now),
-        vouched: caller.0.is_believed().then(|| lane(own.vouched, now)),
+        vouched: caller.client.is_believed().then(|| lane(own.vouched, now)),
         unlocks_left: u32::try_from(own.unlocks_left).unwrap_or(u32::MAX),
     }))
 }
 
-/// `DELETE /v1/users/{username}/prompts`. It costs what an opening costs: either makes a record for
-/// a name that may have no user.
-pub(super) async fn unlock(
+/// `DELETE /v1/users/{username}/prompts`. It uses the rate of openings: both make a record for a
+/// name that may have no user.
+pub(in crate::edge) async fn unlock(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(username): Segment,
-) -> Result<StatusCode, Refusal> {
-    caller.require(Scope::UserUnlock)?;
+) -> Result<StatusCode, ProblemResponse> {
+    caller.require_route_scope()?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
-    edge.inner.limits.open(caller.0.id)?;
-    users::unlock_own(edge.app(), &caller.0, &username).await?;
+    edge.inner.limits.open(caller.client.id)?;
+    users::unlock_own(edge.app(), &caller.client, &username).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -60,14 +60,14 @@ const fn held_by(why: SuppressionReason) -> HeldBy {
         SuppressionReason::Quiet => HeldBy::Quiet,
         SuppressionReason::Hour => HeldBy::Hour,
         SuppressionReason::Live => HeldBy::Live,
-        // The last two hold nothing back any more.
+        // The last two no longer hold anything back.
         SuppressionReason::Wait | SuppressionReason::CodesSpent | SuppressionReason::Displaced => {
             HeldBy::Wait
         }
     }
 }
 
-impl From<UnlockError> for Refusal {
+impl From<UnlockError> for ProblemResponse {
     fn from(error: UnlockError) -> Self {
         match error {
             UnlockError::TooOften { retry_after_s } => TooFast { retry_after_s }.into(),

@@ -1,5 +1,5 @@
-//! `/v1/webhooks`: an initiator's own endpoints, and what has not reached them. Another client's
-//! endpoint is not found, as one that never was.
+//! `/v1/webhooks`: an initiator's own endpoints, and undelivered events. Another client's endpoint
+//! is not found, like one that does not exist.
 
 use std::future::Future;
 
@@ -9,91 +9,64 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::webhook::{
-    ChangeWebhook, CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, DeliveryView,
-    RotateWebhook, TestedWebhook, WebhookEvent, WebhookKeyView, WebhookList, WebhookView,
+    ChangeWebhook, CreateWebhook, CreatedWebhook, DeliveryList, RotateWebhook, TestedWebhook,
+    WebhookEvent, WebhookList, WebhookView,
 };
 use fido_relay_proto::{EventId, ProblemCode};
-use serde::Deserialize;
 
-use super::body::JsonBody;
-use super::caller::AuthenticatedClient;
-use crate::app::webhooks::{Endpoint, Undelivered, WebhookError, Webhooks};
-use crate::edge::Edge;
+use crate::app::webhooks::{Endpoint, Webhooks};
 use crate::edge::fields::QueryOf;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::body::JsonBody;
+use crate::edge::public::extract::caller::AuthenticatedClient;
 use crate::edge::segment::Segment;
-use crate::ports::{Registrar, StoreError};
-use crate::rfc3339;
-
-impl From<WebhookError> for Refusal {
-    fn from(error: WebhookError) -> Self {
-        match error {
-            // The same bytes whatever was not found.
-            WebhookError::NotFound => ProblemCode::NotFound.into(),
-            WebhookError::Store(error) => error.into(),
-            WebhookError::Keys => ProblemCode::Internal.into(),
-            told @ (WebhookError::Url(_)
-            | WebhookError::Lists
-            | WebhookError::TooMany
-            | WebhookError::TooManyKeys
-            | WebhookError::OldKeys
-            | WebhookError::Unchanged
-            | WebhookError::Gone) => Self::unprocessable(told.to_string()),
-        }
-    }
-}
-
-/// What `GET …/deliveries` may be asked.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::edge) struct Which {
-    pub(in crate::edge) state: Option<DeliveryState>,
-    pub(in crate::edge) after: Option<EventId>,
-}
+use crate::edge::views::{self, DeliveryQuery};
+use crate::ports::Registrar;
 
 /// `POST /v1/webhooks`.
-pub(super) async fn register(
+pub(in crate::edge) async fn register(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     JsonBody { value, .. }: JsonBody<CreateWebhook>,
-) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
-    caller.require(Scope::WebhookAdmin)?;
+) -> Result<(StatusCode, Json<CreatedWebhook>), ProblemResponse> {
+    caller.require_route_scope()?;
     may_hear(&caller, &value.events)?;
     let webhooks = webhooks(&edge)?.clone();
-    let (tenant, client) = (caller.0.tenant.clone(), caller.0.id);
+    let (tenant, client) = (caller.client.tenant.clone(), caller.client.id);
     let made =
         finish(&edge, async move { webhooks.register((&tenant, client), value, None).await });
     let (endpoint, secret) = made.await??;
     tracing::info!(webhook = %endpoint.id, %client, "webhook registered");
-    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: view(&endpoint), secret })))
+    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: views::webhook(&endpoint), secret })))
 }
 
 /// `GET /v1/webhooks`.
-pub(super) async fn list(
+pub(in crate::edge) async fn list(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
-) -> Result<Json<WebhookList>, Refusal> {
-    caller.require(Scope::WebhookAdmin)?;
-    let endpoints = webhooks(&edge)?.list(&caller.0.tenant, caller.0.id).await?;
-    Ok(Json(WebhookList { webhooks: endpoints.iter().map(view).collect() }))
+) -> Result<Json<WebhookList>, ProblemResponse> {
+    caller.require_route_scope()?;
+    let endpoints = webhooks(&edge)?.list(&caller.client.tenant, caller.client.id).await?;
+    Ok(Json(WebhookList { webhooks: endpoints.iter().map(views::webhook).collect() }))
 }
 
 /// `GET /v1/webhooks/{id}`.
-pub(super) async fn read(
+pub(in crate::edge) async fn read(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-) -> Result<Json<WebhookView>, Refusal> {
-    Ok(Json(view(&own(&edge, &caller, &id).await?)))
+) -> Result<Json<WebhookView>, ProblemResponse> {
+    Ok(Json(views::webhook(&own(&edge, &caller, &id).await?)))
 }
 
 /// `PATCH /v1/webhooks/{id}`.
-pub(super) async fn change(
+pub(in crate::edge) async fn change(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
     JsonBody { value, .. }: JsonBody<ChangeWebhook>,
-) -> Result<Json<WebhookView>, Refusal> {
+) -> Result<Json<WebhookView>, ProblemResponse> {
     let endpoint = own(&edge, &caller, &id).await?;
     may_hear(&caller, value.events.as_deref().unwrap_or_default())?;
     let webhooks = webhooks(&edge)?.clone();
@@ -101,11 +74,11 @@ pub(super) async fn change(
         finish(&edge, async move { webhooks.change(&endpoint, value, Registrar::Client).await });
     let changed = changed.await??;
     tracing::info!(webhook = id, "webhook changed");
-    Ok(Json(view(&changed)))
+    Ok(Json(views::webhook(&changed)))
 }
 
 /// Events about every user's devices and cards need the scope that lists them.
-fn may_hear(caller: &AuthenticatedClient, events: &[WebhookEvent]) -> Result<(), Refusal> {
+fn may_hear(caller: &AuthenticatedClient, events: &[WebhookEvent]) -> Result<(), ProblemResponse> {
     for event in events {
         match event {
             WebhookEvent::DevicePaired | WebhookEvent::DeviceRevoked => {
@@ -123,11 +96,11 @@ fn may_hear(caller: &AuthenticatedClient, events: &[WebhookEvent]) -> Result<(),
 }
 
 /// `DELETE /v1/webhooks/{id}`.
-pub(super) async fn remove(
+pub(in crate::edge) async fn remove(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ProblemResponse> {
     let endpoint = own(&edge, &caller, &id).await?;
     let webhooks = webhooks(&edge)?.clone();
     finish(&edge, async move { webhooks.remove(&endpoint, None).await }).await??;
@@ -136,61 +109,61 @@ pub(super) async fn remove(
 }
 
 /// `POST /v1/webhooks/{id}/secrets`.
-pub(super) async fn rotate(
+pub(in crate::edge) async fn rotate(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
     JsonBody { value, .. }: JsonBody<RotateWebhook>,
-) -> Result<(StatusCode, Json<CreatedWebhook>), Refusal> {
+) -> Result<(StatusCode, Json<CreatedWebhook>), ProblemResponse> {
     let endpoint = own(&edge, &caller, &id).await?;
     let webhooks = webhooks(&edge)?.clone();
     let rotated = finish(&edge, async move { webhooks.rotate(&endpoint, value).await });
     let (endpoint, secret) = rotated.await??;
     tracing::info!(webhook = %endpoint.id, "webhook key made");
-    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: view(&endpoint), secret })))
+    Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: views::webhook(&endpoint), secret })))
 }
 
 /// `POST /v1/webhooks/{id}/enable`.
-pub(super) async fn enable(
+pub(in crate::edge) async fn enable(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-) -> Result<Json<WebhookView>, Refusal> {
+) -> Result<Json<WebhookView>, ProblemResponse> {
     let endpoint = own(&edge, &caller, &id).await?;
     let webhooks = webhooks(&edge)?.clone();
     let enabled = finish(&edge, async move { webhooks.enable(&endpoint).await }).await??;
-    Ok(Json(view(&enabled)))
+    Ok(Json(views::webhook(&enabled)))
 }
 
 /// `POST /v1/webhooks/{id}/test`.
-pub(super) async fn test(
+pub(in crate::edge) async fn test(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-) -> Result<Json<TestedWebhook>, Refusal> {
+) -> Result<Json<TestedWebhook>, ProblemResponse> {
     let endpoint = own(&edge, &caller, &id).await?;
     Ok(Json(webhooks(&edge)?.test(&endpoint).await))
 }
 
 /// `GET /v1/webhooks/{id}/deliveries`.
-pub(super) async fn deliveries(
+pub(in crate::edge) async fn deliveries(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     Segment(id): Segment,
-    which: Result<QueryOf<Which>, Refusal>,
-) -> Result<Json<DeliveryList>, Refusal> {
+    query: Result<QueryOf<DeliveryQuery>, ProblemResponse>,
+) -> Result<Json<DeliveryList>, ProblemResponse> {
     let endpoint = own(&edge, &caller, &id).await?;
-    let QueryOf(which) = which?;
-    Ok(Json(undelivered(webhooks(&edge)?, &endpoint, which).await?))
+    let QueryOf(query) = query?;
+    Ok(Json(views::undelivered(webhooks(&edge)?, &endpoint, query).await?))
 }
 
 /// `POST /v1/webhooks/{id}/deliveries/{delivery}/resend`.
-pub(super) async fn resend(
+pub(in crate::edge) async fn resend(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     path: Result<Path<(String, String)>, PathRejection>,
-) -> Result<StatusCode, Refusal> {
-    caller.require(Scope::WebhookAdmin)?;
+) -> Result<StatusCode, ProblemResponse> {
+    caller.require_route_scope()?;
     let Path((id, event)) = path.map_err(|_| ProblemCode::NotFound)?;
     let endpoint = own(&edge, &caller, &id).await?;
     let event: EventId = event.parse().map_err(|_| ProblemCode::NotFound)?;
@@ -199,62 +172,25 @@ pub(super) async fn resend(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// A page of what has not arrived.
-pub(in crate::edge) async fn undelivered(
-    webhooks: &Webhooks,
-    endpoint: &Endpoint,
-    which: Which,
-) -> Result<DeliveryList, StoreError> {
-    let (found, next) = webhooks.undelivered(endpoint, which.state, which.after).await?;
-    let deliveries = found.into_iter().map(delivery_view).collect();
-    Ok(DeliveryList { deliveries, next })
-}
-
-fn delivery_view(found: Undelivered) -> DeliveryView {
-    DeliveryView {
-        id: found.id,
-        event: found.event,
-        at: rfc3339::format(found.at),
-        state: found.state,
-        attempts: found.attempts,
-        failure: found.failure,
-        status: found.status,
-    }
-}
-
-/// An endpoint as its owner sees it.
-pub(in crate::edge) fn view(endpoint: &Endpoint) -> WebhookView {
-    let key = |key: &crate::app::webhooks::SigningKey| WebhookKeyView {
-        scheme: key.scheme,
-        public_key: key.public_key.clone(),
-        created_at: rfc3339::format(key.created_at),
-        ends_at: key.ends_at.map(rfc3339::format),
-    };
-    WebhookView {
-        id: endpoint.id,
-        url: endpoint.url.clone(),
-        events: endpoint.events.clone(),
-        state: endpoint.state,
-        keys: endpoint.keys.iter().map(key).collect(),
-        created_at: rfc3339::format(endpoint.created_at),
-    }
-}
-
-fn webhooks(edge: &Edge) -> Result<&Webhooks, Refusal> {
+fn webhooks(edge: &Edge) -> Result<&Webhooks, ProblemResponse> {
     edge.app().webhooks.as_ref().ok_or_else(|| ProblemCode::NotFound.into())
 }
 
-async fn own(edge: &Edge, caller: &AuthenticatedClient, id: &str) -> Result<Endpoint, Refusal> {
-    caller.require(Scope::WebhookAdmin)?;
+async fn own(
+    edge: &Edge,
+    caller: &AuthenticatedClient,
+    id: &str,
+) -> Result<Endpoint, ProblemResponse> {
+    caller.require_route_scope()?;
     let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
-    Ok(webhooks(edge)?.load(&caller.0.tenant, caller.0.id, id).await?)
+    Ok(webhooks(edge)?.load(&caller.client.tenant, caller.client.id, id).await?)
 }
 
-/// Runs in a task of its own: a caller that hangs up must not part what is stored from what the
-/// dispatcher is told.
+/// Runs detached: a caller that hangs up must not separate what is stored from what the dispatcher
+/// receives.
 async fn finish<T: Send + 'static>(
     edge: &Edge,
     work: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Refusal> {
+) -> Result<T, ProblemResponse> {
     edge.app().tasks.run_detached(work).await.ok_or_else(|| ProblemCode::Internal.into())
 }

@@ -1,8 +1,8 @@
 //! `GET /v1/ceremonies/{id}/events`: server-sent events (HTML standard, section 9.2).
 //!
-//! A task of its own watches and writes into a channel of one place, of which the response's body
-//! is the other end. A watcher that does not take its bytes is hung up on by the listener, which
-//! ends the body and with it the task and its place.
+//! A task watches and writes into a channel with room for one message; the response's body is the
+//! other end. The listener hangs up on a watcher that does not read, which drops the body and with
+//! it the task and its slots.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -17,65 +17,68 @@ use fido_relay_proto::watch::{WatchEvent, event_name};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, timeout};
 
-use super::places::Place;
-use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting, take_place};
-use crate::edge::Edge;
-use crate::edge::public::http::{Watcher, wrong};
-use crate::edge::refusal::Refusal;
+use super::{
+    KEEP_ALIVE, ResumeQuery, WaitOutcome, WatchAccess, WatchSession, WatchSlots, take_slots,
+};
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::caller::{Watcher, wrong_credential};
 use crate::edge::segment::Segment;
 use crate::security::random;
 
-/// A browser whose stream ended comes back after this many milliseconds, and up to as many more:
-/// after a restart they must not all come at once.
+/// Milliseconds after which a browser reconnects: at least, and up to so many more, so that not all
+/// reconnect at once after a restart.
 const RETRY_MS: (u64, u64) = (1_000, 4_000);
 
-/// Checks who asks, and leaves the stream to a task of its own.
+/// Checks the caller and spawns the task of the stream.
 pub(in crate::edge) async fn stream(
     State(edge): State<Edge>,
     Segment(id): Segment,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let (mut parts, _) = request.into_parts();
-    let resume = Resume::of(&parts)?;
+    let resume = ResumeQuery::of(&parts)?;
     let (watcher, ticket) = match &resume.ticket {
         None => (Watcher::from_request_parts(&mut parts, &edge).await?, None),
         // Two credentials in one request contradict each other.
         Some(_) if parts.headers.contains_key(header::AUTHORIZATION) => {
-            return Err(Refusal::invalid("query ticket: not beside an Authorization header"));
+            return Err(ProblemResponse::invalid(
+                "query ticket: not beside an Authorization header",
+            ));
         }
         Some(ticket) => {
             let now = edge.relay().dependencies().clock.now();
             let opens = edge.inner.event_tickets.read(ticket, now);
-            let opens = opens.ok_or_else(|| wrong(&edge, &parts.extensions))?;
+            let opens = opens.ok_or_else(|| wrong_credential(&edge, &parts.extensions))?;
             (Watcher::page(&parts.headers, opens.tenant.clone(), opens.ceremony)?, Some(opens))
         }
     };
-    let sight = Sight::new(watcher, &id)?.that_lasts(&parts);
+    let access = WatchAccess::new(watcher, &id)?.kept_verified(&parts);
     let since = resume.after(&parts.headers)?;
-    let (waiting, view) = Waiting::begin(&edge, sight).await?;
-    // Used up only by whoever may see something with it, and before it is.
+    let (session, view) = WatchSession::begin(&edge, access).await?;
+    // Used up only by a watcher that may see the ceremony, and before it sees anything.
     if let Some(opens) = ticket
         && !edge.inner.event_tickets.redeem(&opens).await?
     {
-        return Err(wrong(&edge, &parts.extensions));
+        return Err(wrong_credential(&edge, &parts.extensions));
     }
-    let steps = waiting.sight().steps(&view);
+    let steps = session.access().steps(&view);
     let since = steps.resume_after(since);
     if view.end.is_some() && !steps.has_after(since) {
-        // Nothing will ever come: this tells a browser not to ask again.
+        // There will be no more events; by 204 a browser does not reconnect.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let place = take_place(&edge, waiting.sight(), parts.extensions.get())?;
-    Ok(respond(&edge, waiting, since, place))
+    let slots = take_slots(&edge, session.access(), parts.extensions.get())?;
+    Ok(respond(&edge, session, since, slots))
 }
 
-fn respond(edge: &Edge, waiting: Waiting, since: u32, place: Place) -> Response {
+fn respond(edge: &Edge, session: WatchSession, since: u32, slots: WatchSlots) -> Response {
     let (sender, receiver) = mpsc::channel::<Bytes>(1);
     let tasks = edge.relay().dependencies().tasks.clone();
     let limit = edge.settings().socket_write;
     tasks.spawn_bare(async move {
-        watch(waiting, since, limit, &sender).await;
-        drop(place);
+        watch(session, since, limit, &sender).await;
+        drop(slots);
     });
     let body = futures::stream::unfold(receiver, async |mut receiver| {
         let bytes = receiver.recv().await?;
@@ -83,15 +86,15 @@ fn respond(edge: &Edge, waiting: Waiting, since: u32, place: Place) -> Response 
     });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        // A proxy that compresses or collects would hold the events back.
+        // A proxy that compresses or buffers would hold the events back.
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform")),
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (headers, Body::from_stream(body)).into_response()
 }
 
-/// Tells events until there is nothing more to come, nobody to take them, or no right to them.
-async fn watch(mut waiting: Waiting, mut since: u32, limit: Duration, sender: &Sender<Bytes>) {
+/// Writes events until the last one, until the watcher is gone, or until it may not see them.
+async fn watch(mut session: WatchSession, mut since: u32, limit: Duration, sender: &Sender<Bytes>) {
     let write = async |text: String| {
         matches!(timeout(limit, sender.send(Bytes::from(text))).await, Ok(Ok(())))
     };
@@ -105,12 +108,12 @@ async fn watch(mut waiting: Waiting, mut since: u32, limit: Duration, sender: &S
         let found = tokio::select! {
             biased;
             () = sender.closed() => return,
-            found = waiting.news(since, until) => found,
+            found = session.news(since, until) => found,
         };
         let taken = match found {
-            Ok(Found::News(view)) => {
-                let events: Vec<_> = waiting.sight().events(&view, since).collect();
-                let text: String = events.iter().map(written).collect();
+            Ok(WaitOutcome::News(view)) => {
+                let events: Vec<_> = session.access().events(&view, since).collect();
+                let text: String = events.iter().map(formatted).collect();
                 since = events.last().map_or(since, |last| last.seq);
                 let taken = text.is_empty() || write(text).await;
                 if view.end.is_some() {
@@ -118,8 +121,8 @@ async fn watch(mut waiting: Waiting, mut since: u32, limit: Duration, sender: &S
                 }
                 taken
             }
-            Ok(Found::Quiet(_)) => write(": still here\n\n".to_owned()).await,
-            Ok(Found::Stopping(_)) => return,
+            Ok(WaitOutcome::TimedOut(_)) => write(": still here\n\n".to_owned()).await,
+            Ok(WaitOutcome::Stopping(_)) => return,
             Err(refusal) => {
                 tracing::debug!(reason = %WireName(refusal.code()), "a stream of events ended");
                 return;
@@ -131,8 +134,8 @@ async fn watch(mut waiting: Waiting, mut since: u32, limit: Duration, sender: &S
     }
 }
 
-/// One event.
-fn written(event: &WatchEvent) -> String {
+/// An event in the format of the stream.
+fn formatted(event: &WatchEvent) -> String {
     let name = event_name(event.step);
     let mut text = format!("id: {}\nevent: {name}\ndata: ", event.seq);
     // JSON has no line breaks of its own, so it is one line of data.

@@ -1,19 +1,17 @@
-//! The room of those who watch a ceremony. There is one way to wait, and three roads out of it:
+//! Watching a ceremony. There is one way to wait, and three kinds of answers that use it:
 //!
 //! ```text
-//!                                      ┌─▶ GET …/{id}?wait=    what stands, once
+//!                                      ┌─▶ GET …/{id}?wait=    one answer
 //!        subscribe → look → wait ──────┼─▶ GET …/{id}/events   server-sent events
-//!    (delivery::watchers)(sight)       └─▶ GET …/{id}/socket   text frames
+//!    (relay::watchers)  (access)       └─▶ GET …/{id}/socket   text frames
 //! ```
-//! An event's number is that of its kind of step, and what follows it is a matter of the stored
-//! history, so a watcher may leave one road at any event and go on by another, at another node, or
-//! after a restart. What is told is what is stored: nothing is kept for a watcher but the number
-//! that it has.
+//! An event's number is that of its kind of step, and what follows it is read from the stored
+//! history, so a watcher may change from one kind of answer to another after any event, also at
+//! another node, or after a restart. The only state kept for a watcher is the number that it has.
 
+mod access;
 pub(super) mod events;
 pub(super) mod exchange;
-mod places;
-mod sight;
 pub(super) mod socket;
 
 use std::sync::Arc;
@@ -21,92 +19,87 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use fido_relay_proto::ProblemCode;
+use fido_relay_proto::{CeremonyId, ProblemCode};
+use ipnet::IpNet;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use self::places::Place;
-pub(in crate::edge) use self::places::Places;
-pub(super) use self::sight::Sight;
+pub(super) use self::access::WatchAccess;
+use crate::address_prefix::subscriber;
 use crate::app::ceremonies::CeremonySnapshot;
 use crate::delivery::Watch;
-use crate::edge::Edge;
+use crate::edge::concurrency::{LimitReached, Slot};
 use crate::edge::fields;
 use crate::edge::listener::Accepted;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
 
-/// Between two signs of life to a watcher that stays (proxies close what is silent for a minute),
-/// and two looks at whether it may.
+/// Between two signs of life to a watcher that stays (proxies close connections that are silent for
+/// a minute), and between two checks of its credential.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// How many may watch.
-#[derive(Clone, Copy, Debug)]
-pub struct WatchLimits {
-    /// One ceremony.
-    pub per_ceremony: usize,
-    /// On this node.
-    pub per_node: usize,
-}
-
-/// What a wait came to, with what stood at its end.
+/// How a wait ended, with the ceremony as it was then.
 #[derive(Debug)]
-pub(super) enum Found {
-    /// There is a step that was not known, or nothing more to come.
+pub(super) enum WaitOutcome {
+    /// There is a step that the watcher did not know, or there will be no more.
     News(Arc<CeremonySnapshot>),
-    /// Time is up.
-    Quiet(Arc<CeremonySnapshot>),
-    /// The relay stops: somebody else is to be asked.
+    TimedOut(Arc<CeremonySnapshot>),
+    /// The relay stops: the watcher has to ask another node.
     Stopping(Arc<CeremonySnapshot>),
 }
 
-/// A watcher that waits, from its first look on.
+/// A watcher that waits, from its first look at the ceremony on.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct WatchSession {
     edge: Edge,
-    sight: Sight,
+    access: WatchAccess,
     watch: Watch,
-    /// What was seen last; none after a time without news.
+    /// The last view; none after a wait that timed out.
     seen: Option<Arc<CeremonySnapshot>>,
 }
 
-impl Waiting {
-    /// Begins, and only then looks, so that no change falls between.
+impl WatchSession {
+    /// Subscribes and only then looks, so that no change is missed between.
     ///
     /// # Errors
-    /// As [`Sight::look`].
+    /// As [`WatchAccess::look`].
     pub(super) async fn begin(
         edge: &Edge,
-        sight: Sight,
-    ) -> Result<(Self, Arc<CeremonySnapshot>), Refusal> {
-        let watch = edge.relay().delivery.watch(sight.key());
-        let view = Arc::new(sight.look(edge).await?);
+        access: WatchAccess,
+    ) -> Result<(Self, Arc<CeremonySnapshot>), ProblemResponse> {
+        let watch = edge.relay().delivery.watch(access.key());
+        let view = Arc::new(access.look(edge).await?);
         let seen = Some(Arc::clone(&view));
-        Ok((Self { edge: edge.clone(), sight, watch, seen }, view))
+        Ok((Self { edge: edge.clone(), access, watch, seen }, view))
     }
 
-    pub(super) fn sight(&self) -> &Sight {
-        &self.sight
+    pub(super) fn access(&self) -> &WatchAccess {
+        &self.access
     }
 
-    /// Whether there is something for this watcher: a step that it does not see is not.
+    /// Whether there is a step that this watcher sees, or the end.
     fn is_news(&self, view: &CeremonySnapshot, since: u32) -> bool {
-        view.end.is_some() || self.sight.steps(view).has_after(since)
+        view.end.is_some() || self.access.steps(view).has_after(since)
     }
 
-    /// Waits for a step that follows number `since`, or for the end, until `until`. Reads the
-    /// ceremony only if there was no news for as long as it waited: each change comes with what was
-    /// seen of it. A call that is dropped early loses none.
+    /// Waits for a step that follows number `since`, or for the end, until `until`. It reads the
+    /// ceremony only after a wait that timed out: each change comes with a view of it. It is
+    /// cancellation safe.
     ///
     /// # Errors
-    /// As [`Sight::look_again`].
-    pub(super) async fn news(&mut self, since: u32, until: Instant) -> Result<Found, Refusal> {
+    /// As [`WatchAccess::look_again`].
+    pub(super) async fn news(
+        &mut self,
+        since: u32,
+        until: Instant,
+    ) -> Result<WaitOutcome, ProblemResponse> {
         let mut view = match &self.seen {
             Some(seen) => Arc::clone(seen),
             None => {
-                let view = Arc::new(self.sight.look_again(&self.edge).await?);
+                let view = Arc::new(self.access.look_again(&self.edge).await?);
                 self.seen = Some(Arc::clone(&view));
                 if self.is_news(&view, since) {
-                    return Ok(Found::News(view));
+                    return Ok(WaitOutcome::News(view));
                 }
                 view
             }
@@ -117,51 +110,64 @@ impl Waiting {
                 seen = self.watch.changed() => seen,
                 () = tokio::time::sleep_until(until) => {
                     self.seen = None;
-                    return Ok(Found::Quiet(view));
+                    return Ok(WaitOutcome::TimedOut(view));
                 }
-                () = stopping.cancelled() => return Ok(Found::Stopping(view)),
+                () = stopping.cancelled() => return Ok(WaitOutcome::Stopping(view)),
             };
-            // What is given may be older than the watcher's own look, which is never taken back.
+            // A published view may be older than the watcher's own look, and never replaces it.
             if self.is_news(&seen, since) && seen.tenant == view.tenant {
                 self.seen = Some(Arc::clone(&seen));
                 view = seen;
             }
         }
-        self.sight.may_still_see(&self.edge, &view).await?;
-        Ok(Found::News(view))
+        self.access.may_still_see(&self.edge, &view).await?;
+        Ok(WaitOutcome::News(view))
     }
 }
 
-/// A place for a watcher. A ticket does not authenticate its address: pages are bounded by address.
-pub(super) fn take_place(
+/// What a watcher takes of the node's concurrency limits while it waits.
+pub(super) type WatchSlots = (Option<Slot<IpNet>>, Slot<CeremonyId>);
+
+/// Takes the slots of a watcher. A ticket does not authenticate its address, so pages are bounded by
+/// address as well.
+///
+/// # Errors
+/// 429 for too many of this ceremony or address, 503 for too many of this node.
+pub(super) fn take_slots(
     edge: &Edge,
-    sight: &Sight,
+    access: &WatchAccess,
     accepted: Option<&Accepted>,
-) -> Result<Place, ProblemCode> {
-    let page = accepted.map(|accepted| accepted.client).filter(|_| !sight.is_initiator());
-    edge.inner.places.enter(sight.key().id, page)
+) -> Result<WatchSlots, ProblemCode> {
+    let page = accepted.map(|accepted| accepted.client).filter(|_| !access.is_initiator());
+    let page = page.map(|ip| edge.inner.watching_pages.acquire(subscriber(ip))).transpose();
+    let slot = |page| Ok((page, edge.inner.watchers.acquire(access.key().id)?));
+    page.and_then(slot).map_err(|reached| match reached {
+        LimitReached::PerKey => ProblemCode::TooManyRequests,
+        LimitReached::Total => ProblemCode::Unavailable,
+    })
 }
 
-/// The query of a road that stays open.
+/// The query of an answer that stays open.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Resume {
+struct ResumeQuery {
     /// The `seq` that the watcher has.
     since: Option<u32>,
-    /// In place of an `Authorization` header, where the road takes one.
+    /// In place of an `Authorization` header, where the operation takes one.
     ticket: Option<String>,
 }
 
-impl Resume {
-    fn of(parts: &Parts) -> Result<Self, Refusal> {
+impl ResumeQuery {
+    fn of(parts: &Parts) -> Result<Self, ProblemResponse> {
         fields::from_query(&parts.uri)
     }
 
-    /// Where to go on: after the last event that the watcher says it has. What a browser sends
-    /// when it reconnects is newer than the URL that it was given at first.
-    fn after(&self, headers: &HeaderMap) -> Result<u32, Refusal> {
+    /// The number of the last event that the watcher has. The header that a browser sends when it
+    /// reconnects is newer than the URL of its first request.
+    fn after(&self, headers: &HeaderMap) -> Result<u32, ProblemResponse> {
         let Some(last) = headers.get("last-event-id") else { return Ok(self.since.unwrap_or(0)) };
         let number = last.to_str().ok().and_then(|last| last.parse().ok());
-        number.ok_or_else(|| Refusal::invalid("header Last-Event-ID: the number of an event"))
+        number
+            .ok_or_else(|| ProblemResponse::invalid("header Last-Event-ID: the number of an event"))
     }
 }

@@ -1,5 +1,5 @@
-//! `GET /v1/ceremonies/{id}/socket`: the events as WebSocket text frames. A watcher has nothing to
-//! say: whatever it sends but pongs, a few pings and a close ends the socket.
+//! `GET /v1/ceremonies/{id}/socket`: the events as WebSocket text frames. A watcher sends nothing
+//! but pongs, a few pings and a close: any other frame ends the socket.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +19,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::{Found, KEEP_ALIVE, Resume, Sight, Waiting, take_place};
+use super::{KEEP_ALIVE, ResumeQuery, WaitOutcome, WatchAccess, WatchSession, take_slots};
 use crate::core::session::CloseReason;
-use crate::edge::Edge;
 use crate::edge::listener::Accepted;
-use crate::edge::public::closing::{self, Socket};
-use crate::edge::public::frame_guard::Guarded;
-use crate::edge::public::handshake::{self, Handshake};
-use crate::edge::public::http::Watcher;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::caller::Watcher;
+use crate::edge::public::websocket::closing::{self, Socket};
+use crate::edge::public::websocket::frame_guard::FrameGuard;
+use crate::edge::public::websocket::handshake::{self, Handshake};
 use crate::edge::segment::Segment;
 use crate::security::ticket;
 
@@ -37,49 +37,49 @@ const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// Bytes of a frame that a watcher may send: no more than a control frame has.
 const FRAME_BYTES: usize = 125;
-/// The library's default of 128 KiB is for those who have something to say.
+/// Enough for control frames; the library's default is 128 KiB.
 const READ_BUFFER: usize = 256;
-/// Control frames between two pings of ours.
+/// Control frames of the watcher between two pings of the relay.
 const CONTROLS: u32 = 20;
-/// Pings that may stay without any sign of life.
+/// Pings that may stay unanswered.
 const SILENT_PINGS: u32 = 2;
 
-/// Checks who asks, and leaves the socket to a task of its own.
+/// Checks the caller and spawns the task of the socket.
 pub(in crate::edge) async fn upgrade(
     State(edge): State<Edge>,
     Segment(id): Segment,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ProblemResponse> {
     let (mut parts, body) = request.into_parts();
-    let resume = Resume::of(&parts)?;
-    // A ticket in a URL is for those who have no better place for it.
+    let resume = ResumeQuery::of(&parts)?;
+    // A ticket in a URL is for `EventSource`, which has no other way.
     if resume.ticket.is_some() {
         let detail = "query ticket: not taken here; offer it as a subprotocol, ticket.<ticket>";
-        return Err(Refusal::invalid(detail));
+        return Err(ProblemResponse::invalid(detail));
     }
     if let Some(bearer) = offered_ticket(&parts.headers) {
         parts.headers.insert(header::AUTHORIZATION, bearer);
     }
     let watcher = Watcher::from_request_parts(&mut parts, &edge).await?;
-    let sight = Sight::new(watcher, &id)?.that_lasts(&parts);
+    let access = WatchAccess::new(watcher, &id)?.kept_verified(&parts);
     let since = resume.after(&parts.headers)?;
-    let (waiting, view) = Waiting::begin(&edge, sight).await?;
-    let since = waiting.sight().steps(&view).resume_after(since);
-    let permit = parts.extensions.get::<Accepted>().map(|here| Arc::clone(here.permit()));
+    let (session, view) = WatchSession::begin(&edge, access).await?;
+    let since = session.access().steps(&view).resume_after(since);
+    let connection = parts.extensions.get::<Accepted>().map(|it| Arc::clone(it.handle()));
     let mut request = Request::from_parts(parts, body);
     let Handshake { upgrade, response } = Handshake::accept(&mut request, WATCH_SUBPROTOCOL)?;
-    let place = take_place(&edge, waiting.sight(), request.extensions().get())?;
+    let slots = take_slots(&edge, session.access(), request.extensions().get())?;
     let tasks = edge.relay().dependencies().tasks.clone();
     let limit = edge.settings().socket_write;
     tasks.spawn_bare(async move {
-        run(waiting, since, limit, upgrade).await;
-        drop((place, permit));
+        run(session, since, limit, upgrade).await;
+        drop((slots, connection));
     });
     Ok(response)
 }
 
-/// The ticket among the subprotocols, as a bearer credential, where there is no other. An API key
-/// has no business there: whatever sends subprotocols instead of headers is a page.
+/// The ticket among the subprotocols, as a bearer credential, where there is no other. An API key is
+/// not taken from there: callers that cannot send headers are pages.
 fn offered_ticket(headers: &HeaderMap) -> Option<HeaderValue> {
     if headers.contains_key(header::AUTHORIZATION) {
         return None;
@@ -91,7 +91,7 @@ fn offered_ticket(headers: &HeaderMap) -> Option<HeaderValue> {
     ticket::is_meant(ticket).then_some(bearer)
 }
 
-async fn run(waiting: Waiting, since: u32, limit: Duration, upgrade: OnUpgrade) {
+async fn run(session: WatchSession, since: u32, limit: Duration, upgrade: OnUpgrade) {
     let Ok(Ok(upgraded)) = timeout(UPGRADE_LIMIT, upgrade).await else { return };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
@@ -99,9 +99,9 @@ async fn run(waiting: Waiting, since: u32, limit: Duration, upgrade: OnUpgrade) 
         .max_write_buffer_size(16 * 1024)
         .max_message_size(Some(FRAME_BYTES))
         .max_frame_size(Some(FRAME_BYTES));
-    let guarded = Guarded::new(TokioIo::new(upgraded), FRAME_BYTES);
+    let guarded = FrameGuard::new(TokioIo::new(upgraded), FRAME_BYTES);
     let mut stream = WebSocketStream::from_raw_socket(guarded, Role::Server, Some(config)).await;
-    let end = watch(waiting, since, limit, &mut stream).await;
+    let end = watch(session, since, limit, &mut stream).await;
     tracing::debug!(reason = end.map(WatchEnd::name), "a watcher's socket ended");
     let frame = match end {
         Some(end) => Some(CloseFrame { code: end.code().into(), reason: end.name().into() }),
@@ -113,10 +113,10 @@ async fn run(waiting: Waiting, since: u32, limit: Duration, upgrade: OnUpgrade) 
     drop(timeout(CLOSE_LIMIT, closing::close(&mut stream, frame)).await);
 }
 
-/// Sends events until there are no more, or no right to them. `None`: the peer closed, or the
-/// connection broke.
+/// Sends events until the last one, or until the watcher may not see them. `None`: the peer closed,
+/// or the connection broke.
 async fn watch(
-    mut waiting: Waiting,
+    mut session: WatchSession,
     mut since: u32,
     limit: Duration,
     stream: &mut Socket,
@@ -135,22 +135,24 @@ async fn watch(
                     Some(Err(error)) => return fault(stream, &error),
                 }
             }
-            found = waiting.news(since, until) => found,
+            found = session.news(since, until) => found,
         };
         let (messages, ended) = match found {
-            Ok(Found::News(view)) => {
-                let events: Vec<_> = waiting.sight().events(&view, since).collect();
+            Ok(WaitOutcome::News(view)) => {
+                let events: Vec<_> = session.access().events(&view, since).collect();
                 since = events.last().map_or(since, |last| last.seq);
                 let texts = events.iter().filter_map(|event| serde_json::to_string(event).ok());
                 (texts.map(|text| Message::Text(text.into())).collect(), view.end.is_some())
             }
-            Ok(Found::Quiet(_)) if unanswered >= SILENT_PINGS => return Some(WatchEnd::Silent),
-            Ok(Found::Quiet(_)) => {
+            Ok(WaitOutcome::TimedOut(_)) if unanswered >= SILENT_PINGS => {
+                return Some(WatchEnd::Silent);
+            }
+            Ok(WaitOutcome::TimedOut(_)) => {
                 (controls, unanswered) = (0, unanswered + 1);
                 until = Instant::now() + KEEP_ALIVE;
                 (vec![Message::Ping(Vec::new().into())], false)
             }
-            Ok(Found::Stopping(_)) => return Some(WatchEnd::Restart),
+            Ok(WaitOutcome::Stopping(_)) => return Some(WatchEnd::Restart),
             Err(refusal) if refusal.code() == ProblemCode::Unavailable => {
                 return Some(WatchEnd::Unavailable);
             }
@@ -169,7 +171,7 @@ async fn watch(
     }
 }
 
-/// What a read that failed comes to.
+/// How the socket ends after a read that failed.
 fn fault(stream: &Socket, error: &Error) -> Option<WatchEnd> {
     match (stream.get_ref().fault(), error) {
         (Some(CloseReason::PeerClosed), _) => None,

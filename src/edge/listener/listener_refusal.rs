@@ -1,9 +1,9 @@
-//! Why the listener refuses or ends a connection, each reason with its name. The name goes to a
-//! counter (`fido_relay_refused_total`); a line in the log for each would be a flood of its own.
+//! Why the listener refuses or ends a connection. The reason's name is a label of the counter
+//! `fido_relay_refused_total`; log lines would themselves be a flood.
 
 /// Why a connection or a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refused {
+pub enum ListenerRefusal {
     /// Too many connections a second of one address.
     HandshakesPerIp,
     /// Too many connections a second.
@@ -20,10 +20,10 @@ pub enum Refused {
     Silent,
     /// A later request whose headers took too long from their first byte.
     Headers,
-    /// A peer that took nothing of an answer for too long, or a stranger that took too long over
-    /// all of it.
+    /// A peer that read nothing of an answer for too long, or an unauthenticated one that took too
+    /// long over all of it.
     Stalled,
-    /// A peer that had not authenticated, for a newcomer where there was no place.
+    /// An unauthenticated peer that made room for a newcomer.
     Evicted,
     /// A device socket without TLS, from another machine.
     Plaintext,
@@ -31,13 +31,13 @@ pub enum Refused {
     Sockets,
     /// Too many device sockets a second of one client behind a proxy.
     SocketsPerClient,
-    /// Something new while nearly all connections are taken.
+    /// A request that begins something while nearly all connections are taken.
     PressureConnections,
-    /// Something new while memory is short.
+    /// A request that begins something while memory is short.
     PressureMemory,
 }
 
-impl Refused {
+impl ListenerRefusal {
     /// Every name, for counters that start at zero.
     pub const ALL: [Self; 15] = [
         Self::HandshakesPerIp,

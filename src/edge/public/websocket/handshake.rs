@@ -10,15 +10,15 @@ use fido_relay_proto::ProblemCode;
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::edge::refusal::{Refusal, WEBSOCKET_VERSION};
+use crate::edge::problem_response::{ProblemResponse, WEBSOCKET_VERSION};
 
 /// A handshake that is in order.
 #[derive(Debug)]
-pub(super) struct Handshake {
+pub(in crate::edge) struct Handshake {
     /// The connection, once it is upgraded.
-    pub(super) upgrade: OnUpgrade,
+    pub(in crate::edge) upgrade: OnUpgrade,
     /// What the request is answered with.
-    pub(super) response: Response,
+    pub(in crate::edge) response: Response,
 }
 
 impl Handshake {
@@ -27,10 +27,10 @@ impl Handshake {
     ///
     /// # Errors
     /// 426.
-    pub(super) fn accept(
+    pub(in crate::edge) fn accept(
         request: &mut Request,
         subprotocol: &'static str,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, ProblemResponse> {
         let headers = request.headers();
         // axum has a route for GET answer HEAD as well.
         let asks = request.method() == Method::GET
@@ -59,7 +59,7 @@ impl Handshake {
 }
 
 /// The items of a comma-separated header.
-pub(super) fn items<'a>(
+pub(in crate::edge) fn items<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = &'a str> + use<'a> {

@@ -1,25 +1,28 @@
-//! Peers that have not authenticated, by network and by age, and which of them makes room.
+//! Peers that have not authenticated, by network and by age, and which of them is evicted.
 //!
 //! ```text
 //!   all ─▶ /24 or /48 ─▶ address or /56 ─▶ address or /64      at each level the most crowded
 //! ```
-//! The most crowded network gives up its oldest peer, so that an attacker displaces itself: a
+//! The oldest peer of the most crowded network is evicted, so that an attacker evicts itself: a
 //! newcomer from elsewhere always finds room, and a peer that is quick to authenticate is never
 //! the oldest. Pure: no clock, no lock, and nothing of what a peer is.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::time::Instant;
 
+use crate::address_prefix::prefix;
+
 /// Prefix lengths (IPv4, IPv6) that are compared, the widest first.
-const LEVELS: [(u32, u32); 3] = [(24, 48), (32, 56), (32, 64)];
+const LEVELS: [(u8, u8); 3] = [(24, 48), (32, 56), (32, 64)];
 
 /// Peers with what is needed to hang up on them.
 #[derive(Debug)]
-pub(in crate::edge) struct Strangers<T> {
+pub(super) struct UnauthenticatedPeers<T> {
     last: u64,
     peers: HashMap<u64, Peer<T>>,
     all: Group,
@@ -33,29 +36,29 @@ struct Peer<T> {
 }
 
 /// The networks of an address, by [`LEVELS`].
-type Path = [IpAddr; LEVELS.len()];
+type Path = [IpNet; LEVELS.len()];
 
 /// The peers of one network.
 #[derive(Debug, Default)]
 struct Group {
     /// Numbers ascend with time: the first is the oldest peer.
     peers: BTreeSet<u64>,
-    within: HashMap<IpAddr, Group>,
+    within: HashMap<IpNet, Group>,
     /// The networks within, the most crowded last; of equals the one with the oldest peer.
-    ranks: BTreeSet<(Rank, IpAddr)>,
+    ranks: BTreeSet<(Rank, IpNet)>,
 }
 
 type Rank = (usize, Reverse<u64>);
 
-impl<T> Default for Strangers<T> {
+impl<T> Default for UnauthenticatedPeers<T> {
     fn default() -> Self {
         Self { last: 0, peers: HashMap::new(), all: Group::default() }
     }
 }
 
-impl<T> Strangers<T> {
+impl<T> UnauthenticatedPeers<T> {
     /// Adds a peer and gives its number, which is never 0.
-    pub(in crate::edge) fn insert(&mut self, ip: IpAddr, since: Instant, handle: T) -> u64 {
+    pub(super) fn insert(&mut self, ip: IpAddr, since: Instant, handle: T) -> u64 {
         self.last += 1;
         let path = path(ip);
         self.all.change(&path, &mut |peers| {
@@ -66,7 +69,7 @@ impl<T> Strangers<T> {
     }
 
     /// Removes a peer that left or authenticated, if it was not displaced before.
-    pub(in crate::edge) fn remove(&mut self, number: u64) -> Option<T> {
+    pub(super) fn remove(&mut self, number: u64) -> Option<T> {
         let peer = self.peers.remove(&number)?;
         self.all.change(&peer.path, &mut |peers| {
             peers.remove(&number);
@@ -74,34 +77,24 @@ impl<T> Strangers<T> {
         Some(peer.handle)
     }
 
-    pub(in crate::edge) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.peers.len()
     }
 
     /// Peers of this address (IPv6: of its /64).
-    pub(in crate::edge) fn of(&self, ip: IpAddr) -> usize {
+    pub(super) fn of(&self, ip: IpAddr) -> usize {
         self.all.at(&path(ip)).map_or(0, |group| group.peers.len())
     }
 
     /// Removes the oldest peer of this address, if it is at least of this age.
-    pub(in crate::edge) fn displace_of(
-        &mut self,
-        ip: IpAddr,
-        now: Instant,
-        age: Duration,
-    ) -> Option<T> {
+    pub(super) fn evict_oldest_of(&mut self, ip: IpAddr, now: Instant, age: Duration) -> Option<T> {
         let oldest = *self.all.at(&path(ip))?.peers.first()?;
         self.is_of_age(oldest, now, age).then(|| self.remove(oldest)).flatten()
     }
 
     /// Removes the oldest peer of the most crowded network, if it is at least of this age or the
     /// newcomer's own network is less crowded, also with the newcomer.
-    pub(in crate::edge) fn displace(
-        &mut self,
-        newcomer: IpAddr,
-        now: Instant,
-        age: Duration,
-    ) -> Option<T> {
+    pub(super) fn evict_for(&mut self, newcomer: IpAddr, now: Instant, age: Duration) -> Option<T> {
         let mut group = &self.all;
         let mut fairer = None;
         for own in path(newcomer) {
@@ -124,7 +117,7 @@ impl<T> Strangers<T> {
 
 impl Group {
     /// Changes the peers of this network and of those within it along the path.
-    fn change(&mut self, path: &[IpAddr], change: &mut impl FnMut(&mut BTreeSet<u64>)) {
+    fn change(&mut self, path: &[IpNet], change: &mut impl FnMut(&mut BTreeSet<u64>)) {
         change(&mut self.peers);
         let Some((network, rest)) = path.split_first() else { return };
         let group = self.within.entry(*network).or_default();
@@ -142,20 +135,13 @@ impl Group {
         self.peers.first().map(|oldest| (self.peers.len(), Reverse(*oldest)))
     }
 
-    fn at(&self, path: &[IpAddr]) -> Option<&Self> {
+    fn at(&self, path: &[IpNet]) -> Option<&Self> {
         path.iter().try_fold(self, |group, network| group.within.get(network))
     }
 }
 
 fn path(ip: IpAddr) -> Path {
-    let mask = |bits: u32, of: u32| u128::MAX.checked_shl(of - bits).unwrap_or(0);
-    LEVELS.map(|(v4, v6)| match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let bits = u128::from(ip.to_bits()) & mask(v4, 32);
-            IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or_default()))
-        }
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & mask(v6, 128))),
-    })
+    LEVELS.map(|bits| prefix(ip, bits))
 }
 
 #[cfg(test)]
@@ -170,50 +156,50 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_oldest_of_the_most_crowded_network_makes_room() {
-        let mut strangers = Strangers::default();
+        let mut peers = UnauthenticatedPeers::default();
         let now = Instant::now();
         // One of 198.51.100.0/24, and of 192.0.2.0/24 three by two addresses.
         for address in ["198.51.100.1", "192.0.2.1", "192.0.2.2", "192.0.2.2"] {
-            strangers.insert(ip(address), now, address);
+            peers.insert(ip(address), now, address);
         }
-        assert_eq!(strangers.displace(ip("203.0.113.1"), now, AGE), Some("192.0.2.2"));
+        assert_eq!(peers.evict_for(ip("203.0.113.1"), now, AGE), Some("192.0.2.2"));
         // Two against one: with the newcomer 198.51.100.0/24 would be as crowded.
-        assert_eq!(strangers.displace(ip("198.51.100.2"), now, AGE), None);
-        assert_eq!(strangers.displace(ip("198.51.100.2"), now + AGE, AGE), Some("192.0.2.1"));
-        assert_eq!((strangers.len(), strangers.of(ip("192.0.2.2"))), (2, 1));
+        assert_eq!(peers.evict_for(ip("198.51.100.2"), now, AGE), None);
+        assert_eq!(peers.evict_for(ip("198.51.100.2"), now + AGE, AGE), Some("192.0.2.1"));
+        assert_eq!((peers.len(), peers.of(ip("192.0.2.2"))), (2, 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn ipv6_networks_count_by_their_48_56_and_64() {
-        let mut strangers = Strangers::default();
+        let mut peers = UnauthenticatedPeers::default();
         let now = Instant::now();
         for address in
             ["2001:db8:1::1", "2001:db8:2:100::1", "2001:db8:2:201::1", "2001:db8:2:202::"]
         {
-            strangers.insert(ip(address), now, address);
+            peers.insert(ip(address), now, address);
         }
         let newcomer = ip("2001:db8:3::1");
-        assert_eq!(strangers.displace(newcomer, now, AGE), Some("2001:db8:2:201::1"));
-        assert_eq!(strangers.of(ip("2001:db8:2:202:ffff::9")), 1, "one /64 is one address");
+        assert_eq!(peers.evict_for(newcomer, now, AGE), Some("2001:db8:2:201::1"));
+        assert_eq!(peers.of(ip("2001:db8:2:202:ffff::9")), 1, "one /64 is one address");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_address_gives_up_its_own_oldest_once_that_is_of_age() {
-        let mut strangers = Strangers::default();
+        let mut peers = UnauthenticatedPeers::default();
         let (here, now) = (ip("192.0.2.1"), Instant::now());
-        let first = strangers.insert(here, now, 1);
-        strangers.insert(here, now + AGE, 2);
-        assert_eq!(strangers.displace_of(here, now + AGE - Duration::from_millis(1), AGE), None);
-        assert_eq!(strangers.displace_of(here, now + AGE, AGE), Some(1));
-        assert_eq!(strangers.remove(first), None, "it is gone already");
-        assert_eq!(strangers.displace_of(here, now + AGE, AGE), None, "the other one is new");
+        let first = peers.insert(here, now, 1);
+        peers.insert(here, now + AGE, 2);
+        assert_eq!(peers.evict_oldest_of(here, now + AGE - Duration::from_millis(1), AGE), None);
+        assert_eq!(peers.evict_oldest_of(here, now + AGE, AGE), Some(1));
+        assert_eq!(peers.remove(first), None, "it is gone already");
+        assert_eq!(peers.evict_oldest_of(here, now + AGE, AGE), None, "the other one is new");
     }
 
-    /// 2,000 strangers of 105 addresses that come again as fast as the node lets them in, and 77
+    /// 2,000 peers of 105 addresses that come again as fast as the node lets them in, and 77
     /// phones, each of which needs half a second to authenticate.
     #[tokio::test(start_paused = true)]
     async fn a_crowd_of_a_hundred_addresses_displaces_itself_and_no_phone() {
-        let mut strangers = Strangers::default();
+        let mut peers = UnauthenticatedPeers::default();
         let began = Instant::now();
         let mut crowd = (0_u32..).map(|number| {
             let number = number % 105;
@@ -228,18 +214,18 @@ mod tests {
         for tick in 0_u32..4_000 {
             let now = began + Duration::from_millis(u64::from(tick));
             let attacker = crowd.next().unwrap();
-            if strangers.len() < 2_000 || strangers.displace(attacker, now, AGE).is_some() {
-                strangers.insert(attacker, now, false);
+            if peers.len() < 2_000 || peers.evict_for(attacker, now, AGE).is_some() {
+                peers.insert(attacker, now, false);
             }
             if tick >= 2_000 && phones.len() < 77 && tick % 13 == 0 {
                 let phone = IpAddr::from([100, 64, u8::try_from(phones.len()).unwrap(), 1]);
-                let room = strangers.len() < 2_000 || strangers.displace(phone, now, AGE).is_some();
+                let room = peers.len() < 2_000 || peers.evict_for(phone, now, AGE).is_some();
                 assert!(room, "phone {} finds no place", phones.len());
-                phones.push((strangers.insert(phone, now, true), now));
+                phones.push((peers.insert(phone, now, true), now));
             }
             for (phone, since) in &phones {
                 if *since + Duration::from_millis(500) == now {
-                    assert_eq!(strangers.remove(*phone), Some(true), "it lost its place");
+                    assert_eq!(peers.remove(*phone), Some(true), "it lost its place");
                 }
             }
         }
@@ -248,14 +234,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_kept_of_those_who_left() {
-        let mut strangers = Strangers::default();
+        let mut peers = UnauthenticatedPeers::default();
         let now = Instant::now();
         let numbers: Vec<_> = ["192.0.2.1", "192.0.2.9", "2001:db8::1"]
-            .map(|address| strangers.insert(ip(address), now, ()))
+            .map(|address| peers.insert(ip(address), now, ()))
             .into();
         for number in numbers {
-            strangers.remove(number);
+            peers.remove(number);
         }
-        assert!(strangers.all.within.is_empty() && strangers.all.ranks.is_empty());
+        assert!(peers.all.within.is_empty() && peers.all.ranks.is_empty());
     }
 }

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use fido_relay_proto::{Problem, ProblemCode};
 
 use crate::app::ceremonies::{AdvanceError, OpenError, OpenLimitReached};
-use crate::edge::listener::Refused;
+use crate::edge::listener::ListenerRefusal;
 use crate::ports::StoreError;
 use crate::security::limits::TooFast;
 use crate::security::random;
@@ -22,14 +22,14 @@ const RETRY_TOGETHER_S: (u64, u64) = (5, 10);
 
 /// The answer of a handler that refuses.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct ProblemResponse {
     problem: Problem,
     retry_after_s: u64,
-    /// What at the door refused, if that did.
-    at_door: Option<Refused>,
+    /// Why the listener refused, if it did.
+    by_listener: Option<ListenerRefusal>,
 }
 
-impl Refusal {
+impl ProblemResponse {
     /// 400, with the place of the mistake and what is allowed there. Input is never repeated.
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
         Problem::new(ProblemCode::InvalidRequest).with_detail(detail).into()
@@ -46,62 +46,62 @@ impl Refusal {
     }
 }
 
-impl From<Problem> for Refusal {
+impl From<Problem> for ProblemResponse {
     fn from(problem: Problem) -> Self {
-        Self { problem, retry_after_s: RETRY_AFTER_S, at_door: None }
+        Self { problem, retry_after_s: RETRY_AFTER_S, by_listener: None }
     }
 }
 
-impl From<ProblemCode> for Refusal {
+impl From<ProblemCode> for ProblemResponse {
     fn from(code: ProblemCode) -> Self {
         Problem::new(code).into()
     }
 }
 
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Self {
+impl From<ListenerRefusal> for ProblemResponse {
+    fn from(refused: ListenerRefusal) -> Self {
         let refusal: Self = match refused {
-            Refused::Plaintext => {
+            ListenerRefusal::Plaintext => {
                 let detail = "this socket is served over TLS alone: dial it by wss";
                 Problem::new(ProblemCode::UpgradeRequired).with_detail(detail).into()
             }
-            Refused::HandshakesPerIp
-            | Refused::ConnectionsPerIp
-            | Refused::Sockets
-            | Refused::SocketsPerClient => ProblemCode::TooManyRequests.into(),
-            Refused::HandshakesPerNode
-            | Refused::ConnectionsPerNode
-            | Refused::Tls
-            | Refused::ProxyHeader
-            | Refused::Silent
-            | Refused::Headers
-            | Refused::Stalled
-            | Refused::Evicted
-            | Refused::PressureConnections
-            | Refused::PressureMemory => {
+            ListenerRefusal::HandshakesPerIp
+            | ListenerRefusal::ConnectionsPerIp
+            | ListenerRefusal::Sockets
+            | ListenerRefusal::SocketsPerClient => ProblemCode::TooManyRequests.into(),
+            ListenerRefusal::HandshakesPerNode
+            | ListenerRefusal::ConnectionsPerNode
+            | ListenerRefusal::Tls
+            | ListenerRefusal::ProxyHeader
+            | ListenerRefusal::Silent
+            | ListenerRefusal::Headers
+            | ListenerRefusal::Stalled
+            | ListenerRefusal::Evicted
+            | ListenerRefusal::PressureConnections
+            | ListenerRefusal::PressureMemory => {
                 let (from, more) = RETRY_TOGETHER_S;
                 let after = from + u64::from(random::bytes::<1>()[0]) % (more + 1);
                 Self { retry_after_s: after, ..ProblemCode::Unavailable.into() }
             }
         };
-        Self { at_door: Some(refused), ..refusal }
+        Self { by_listener: Some(refused), ..refusal }
     }
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for ProblemResponse {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the store refused");
         ProblemCode::Unavailable.into()
     }
 }
 
-impl From<TooFast> for Refusal {
+impl From<TooFast> for ProblemResponse {
     fn from(TooFast { retry_after_s }: TooFast) -> Self {
         Self { retry_after_s, ..ProblemCode::TooManyRequests.into() }
     }
 }
 
-impl From<AdvanceError> for Refusal {
+impl From<AdvanceError> for ProblemResponse {
     fn from(error: AdvanceError) -> Self {
         match error {
             AdvanceError::NotFound => ProblemCode::NotFound.into(),
@@ -113,7 +113,7 @@ impl From<AdvanceError> for Refusal {
     }
 }
 
-impl From<OpenError> for Refusal {
+impl From<OpenError> for ProblemResponse {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Mismatch => ProblemCode::IdempotencyMismatch.into(),
@@ -124,9 +124,9 @@ impl From<OpenError> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ProblemResponse {
     fn into_response(self) -> Response {
-        let Self { problem, retry_after_s, at_door } = self;
+        let Self { problem, retry_after_s, by_listener } = self;
         let status =
             StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(&problem)).into_response();
@@ -151,7 +151,7 @@ impl IntoResponse for Refusal {
         }
         // For the metrics, and for the paths with a form of their own.
         response.extensions_mut().insert(problem);
-        if let Some(refused) = at_door {
+        if let Some(refused) = by_listener {
             response.extensions_mut().insert(refused);
         }
         response

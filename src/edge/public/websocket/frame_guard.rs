@@ -1,11 +1,10 @@
-//! Judges the headers of WebSocket frames (RFC 6455 section 5.2) on their way in, before the
-//! library reads them, where the library does not: it assembles fragments without a limit on their
-//! number, takes a length in more bytes than it needs, and its size limit cannot be raised once a
-//! device is known.
+//! Checks the headers of incoming WebSocket frames (RFC 6455 section 5.2) before the library reads
+//! them, where the library does not: it assembles fragments without a limit on their number, accepts
+//! a length in more bytes than it needs, and its size limit cannot be raised once a device has
+//! authenticated.
 //!
-//! Close frames end here, whole: the library would answer the registered code 1014 with 1002, and
-//! would report a forbidden code as a goodbye. Whatever else is wrong with a frame is the
-//! library's to find.
+//! Close frames end here: the library would answer the registered code 1014 with 1002, and would
+//! report a forbidden code as an orderly end. Every other fault of a frame is found by the library.
 
 use std::io;
 use std::pin::Pin;
@@ -17,8 +16,8 @@ use tokio::time::Instant;
 
 use crate::core::session::CloseReason;
 
-/// Fragments of one message. A frame of 32 KiB fits into two of a phone's TCP segments a dozen
-/// times; more parts than this are made, not needed.
+/// Fragments of one message. A message of 32 KiB is about two dozen TCP segments of a phone, so no
+/// honest sender needs more.
 const FRAGMENTS: u32 = 16;
 /// From a message's first fragment to the header of its last.
 const FRAGMENTS_WITHIN: Duration = Duration::from_secs(5);
@@ -31,37 +30,37 @@ const CLOSE: u8 = 0x08;
 /// Largest payload of a control frame (RFC 6455 section 5.5).
 const CONTROL_MAX: u64 = 125;
 
-/// A fault of the peer, or its Close: either ends reading.
+/// Why no more frames are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
+enum ReadEnd {
     /// The peer broke a rule.
     Fault(CloseReason),
     /// The peer sent a Close, with this code if it gave one.
     Closed(Option<u16>),
 }
 
-/// A message whose last fragment has not begun.
+/// A message whose last fragment has not started.
 #[derive(Debug)]
-struct Unfinished {
+struct FragmentedMessage {
     fragments: u32,
     bytes: u64,
     since: Instant,
 }
 
-/// The headers of one direction of a connection.
+/// The frame headers of one direction of a connection.
 #[derive(Debug)]
-struct Frames {
+struct FrameHeaders {
     max_message: u64,
     header: [u8; 10],
     filled: usize,
     /// Bytes of masking key and payload until the next header.
     skip: u64,
-    message: Option<Unfinished>,
+    message: Option<FragmentedMessage>,
     /// Masking key and payload, as far as they came, of a Close.
     close: Option<Vec<u8>>,
 }
 
-impl Frames {
+impl FrameHeaders {
     fn new(max_message: usize) -> Self {
         let max_message = u64::try_from(max_message).unwrap_or(u64::MAX);
         Self { max_message, header: [0; 10], filled: 0, skip: 0, message: None, close: None }
@@ -69,7 +68,7 @@ impl Frames {
 
     /// Reads the next bytes of the stream. An error comes with the number of bytes before the frame
     /// that caused it.
-    fn observe(&mut self, now: Instant, bytes: &[u8]) -> Result<(), (usize, Stop)> {
+    fn observe(&mut self, now: Instant, bytes: &[u8]) -> Result<(), (usize, ReadEnd)> {
         let (mut rest, mut frame_at) = (bytes, 0);
         while let Some((first, after)) = rest.split_first() {
             if self.skip > 0 {
@@ -88,7 +87,7 @@ impl Frames {
                 self.filled += 1;
                 rest = after;
                 let Some(length) = self.payload() else { continue };
-                self.begins(now, length).map_err(|fault| (frame_at, Stop::Fault(fault)))?;
+                self.begins(now, length).map_err(|fault| (frame_at, ReadEnd::Fault(fault)))?;
                 let masked = self.header[1] & MASKED != 0;
                 self.skip = length.saturating_add(if masked { 4 } else { 0 });
                 self.filled = 0;
@@ -129,7 +128,7 @@ impl Frames {
         if opcode & CONTROL != 0 {
             return self.begins_control(opcode, length);
         }
-        let fresh = Unfinished { fragments: 0, bytes: 0, since: now };
+        let fresh = FragmentedMessage { fragments: 0, bytes: 0, since: now };
         let before = self.message.take().filter(|_| opcode == 0);
         let mut message = before.unwrap_or(fresh);
         message.fragments += 1;
@@ -159,17 +158,17 @@ impl Frames {
 }
 
 /// RFC 6455 section 5.5.1: what a Close says, its masking key before its payload.
-fn closed(masked: &[u8]) -> Stop {
+fn closed(masked: &[u8]) -> ReadEnd {
     let (key, payload) = masked.split_at(4);
     let plain = payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key);
     let plain: Vec<u8> = plain.collect();
     match plain.split_at_checked(2) {
-        None if plain.is_empty() => Stop::Closed(None),
-        None => Stop::Fault(CloseReason::Protocol),
+        None if plain.is_empty() => ReadEnd::Closed(None),
+        None => ReadEnd::Fault(CloseReason::Protocol),
         Some((code, reason)) => match u16::from_be_bytes([code[0], code[1]]) {
-            code if !may_be_sent(code) => Stop::Fault(CloseReason::Protocol),
-            _ if std::str::from_utf8(reason).is_err() => Stop::Fault(CloseReason::NotUtf8),
-            code => Stop::Closed(Some(code)),
+            code if !may_be_sent(code) => ReadEnd::Fault(CloseReason::Protocol),
+            _ if std::str::from_utf8(reason).is_err() => ReadEnd::Fault(CloseReason::NotUtf8),
+            code => ReadEnd::Closed(Some(code)),
         },
     }
 }
@@ -182,46 +181,46 @@ fn may_be_sent(code: u16) -> bool {
 
 /// A connection whose incoming frames are looked at.
 #[derive(Debug)]
-pub(super) struct Guarded<S> {
+pub(in crate::edge) struct FrameGuard<S> {
     inner: S,
-    frames: Frames,
-    stop: Option<Stop>,
+    frames: FrameHeaders,
+    stop: Option<ReadEnd>,
 }
 
-impl<S> Guarded<S> {
+impl<S> FrameGuard<S> {
     /// Messages may have so many bytes.
-    pub(super) fn new(inner: S, max_message: usize) -> Self {
-        Self { inner, frames: Frames::new(max_message), stop: None }
+    pub(in crate::edge) fn new(inner: S, max_message: usize) -> Self {
+        Self { inner, frames: FrameHeaders::new(max_message), stop: None }
     }
 
     /// From now on messages may have so many bytes.
-    pub(super) fn allow(&mut self, max_message: usize) {
+    pub(in crate::edge) fn allow(&mut self, max_message: usize) {
         self.frames.max_message = u64::try_from(max_message).unwrap_or(u64::MAX);
     }
 
     /// Why a read failed, if it did for what came and not for the connection.
-    pub(super) fn fault(&self) -> Option<CloseReason> {
+    pub(in crate::edge) fn fault(&self) -> Option<CloseReason> {
         self.stop.map(|stop| match stop {
-            Stop::Fault(reason) => reason,
-            Stop::Closed(_) => CloseReason::PeerClosed,
+            ReadEnd::Fault(reason) => reason,
+            ReadEnd::Closed(_) => CloseReason::PeerClosed,
         })
     }
 
     /// The Close that the peer sent: its code, or `None` inside for one without.
-    pub(super) fn peer_close(&self) -> Option<Option<u16>> {
+    pub(in crate::edge) fn peer_close(&self) -> Option<Option<u16>> {
         match self.stop? {
-            Stop::Closed(code) => Some(code),
-            Stop::Fault(_) => None,
+            ReadEnd::Closed(code) => Some(code),
+            ReadEnd::Fault(_) => None,
         }
     }
 
     /// The connection itself, to read what is not judged any more.
-    pub(super) fn unguarded(&mut self) -> &mut S {
+    pub(in crate::edge) fn inner_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FrameGuard<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -247,7 +246,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for FrameGuard<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -289,10 +288,10 @@ mod tests {
 
     /// The verdict, which is the same whether the bytes come at once or one by one.
     #[track_caller]
-    fn stopped(bytes: &[u8]) -> Result<(), Stop> {
+    fn stopped(bytes: &[u8]) -> Result<(), ReadEnd> {
         let now = Instant::now();
-        let at_once = Frames::new(70_000).observe(now, bytes).map_err(|(_, stop)| stop);
-        let mut frames = Frames::new(70_000);
+        let at_once = FrameHeaders::new(70_000).observe(now, bytes).map_err(|(_, stop)| stop);
+        let mut frames = FrameHeaders::new(70_000);
         let one_by_one = bytes.chunks(1).try_for_each(|byte| frames.observe(now, byte));
         assert_eq!(at_once, one_by_one.map_err(|(_, stop)| stop));
         at_once
@@ -301,8 +300,8 @@ mod tests {
     #[track_caller]
     fn judged(bytes: &[u8]) -> Result<(), CloseReason> {
         stopped(bytes).map_err(|stop| match stop {
-            Stop::Fault(reason) => reason,
-            Stop::Closed(_) => CloseReason::PeerClosed,
+            ReadEnd::Fault(reason) => reason,
+            ReadEnd::Closed(_) => CloseReason::PeerClosed,
         })
     }
 
@@ -320,19 +319,22 @@ mod tests {
         let registered = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014];
         for code in (0..=5000).chain([u16::MAX]) {
             let right = registered.contains(&code) || (3000..5000).contains(&code);
-            let verdict =
-                if right { Stop::Closed(Some(code)) } else { Stop::Fault(CloseReason::Protocol) };
+            let verdict = if right {
+                ReadEnd::Closed(Some(code))
+            } else {
+                ReadEnd::Fault(CloseReason::Protocol)
+            };
             assert_eq!(stopped(&close(&code.to_be_bytes())), Err(verdict), "{code}");
         }
-        let protocol = Err(Stop::Fault(CloseReason::Protocol));
-        assert_eq!(stopped(&close(b"")), Err(Stop::Closed(None)));
+        let protocol = Err(ReadEnd::Fault(CloseReason::Protocol));
+        assert_eq!(stopped(&close(b"")), Err(ReadEnd::Closed(None)));
         assert_eq!(stopped(&close(b"\x03")), protocol);
-        assert_eq!(stopped(&close(b"\x03\xe8b\xc3\xbcro")), Err(Stop::Closed(Some(1000))));
-        let bad_text = Err(Stop::Fault(CloseReason::NotUtf8));
+        assert_eq!(stopped(&close(b"\x03\xe8b\xc3\xbcro")), Err(ReadEnd::Closed(Some(1000))));
+        let bad_text = Err(ReadEnd::Fault(CloseReason::NotUtf8));
         assert_eq!(stopped(&close(b"\x03\xe8b\xfcro")), bad_text);
         assert_eq!(
             stopped(&close(&[b"\x03\xe8".as_slice(), &[b'a'; 123]].concat())),
-            Err(Stop::Closed(Some(1000)))
+            Err(ReadEnd::Closed(Some(1000)))
         );
         for first in [CLOSE, FIN | CLOSE | 0x40, FIN | CLOSE | 0x10] {
             let mut frame = close(b"\x03\xe8");
@@ -347,13 +349,13 @@ mod tests {
     fn frames_before_a_close_are_still_read() {
         let (message, now) = (frame(FIN | 1, 14), Instant::now());
         let both = [message.clone(), close(b"\x03\xe8")].concat();
-        let stop = Err((message.len(), Stop::Closed(Some(1000))));
-        assert_eq!(Frames::new(100).observe(now, &both), stop);
-        let mut frames = Frames::new(100);
+        let stop = Err((message.len(), ReadEnd::Closed(Some(1000))));
+        assert_eq!(FrameHeaders::new(100).observe(now, &both), stop);
+        let mut frames = FrameHeaders::new(100);
         assert_eq!(frames.observe(now, &both[..message.len() + 1]), Ok(()));
         assert_eq!(
             frames.observe(now, &both[message.len() + 1..]),
-            Err((0, Stop::Closed(Some(1000))))
+            Err((0, ReadEnd::Closed(Some(1000))))
         );
     }
 
@@ -396,12 +398,12 @@ mod tests {
 
     #[test]
     fn a_message_must_not_take_long_to_begin_its_last_part() {
-        let (start, mut frames) = (Instant::now(), Frames::new(100));
+        let (start, mut frames) = (Instant::now(), FrameHeaders::new(100));
         assert_eq!(frames.observe(start, &frame(1, 1)), Ok(()));
         let just = start + FRAGMENTS_WITHIN;
         assert_eq!(frames.observe(just, &frame(0, 1)), Ok(()));
         let late = just + Duration::from_millis(1);
-        let slow = Stop::Fault(CloseReason::Fragments);
+        let slow = ReadEnd::Fault(CloseReason::Fragments);
         assert_eq!(frames.observe(late, &frame(FIN, 1)), Err((0, slow)));
     }
 }

@@ -1,4 +1,4 @@
-//! Bodies: plain and small; JSON not deep, before serde sees it.
+//! Bodies: bounded in size, time and media type, and JSON in shape before serde reads it.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::edge::fields;
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 
-/// For all of a body to arrive. Some of the paths that take one ask for no credential, so a body
-/// that dribbles must not hold a connection.
+/// Time for a whole body to arrive. Some operations with a body ask for no credential, so a slow
+/// body must not hold a connection.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
 
 /// A body of type `T`, and the bytes that it was read from.
 #[derive(Debug)]
-pub(super) struct JsonBody<T> {
-    pub(super) value: T,
-    pub(super) bytes: Bytes,
+pub(in crate::edge) struct JsonBody<T> {
+    pub(in crate::edge) value: T,
+    pub(in crate::edge) bytes: Bytes,
 }
 
 impl<S, T> FromRequest<S> for JsonBody<T>
@@ -30,28 +30,28 @@ where
     S: Send + Sync,
     T: DeserializeOwned,
 {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ProblemResponse> {
         let bytes = plain_json(request, state).await?;
         Ok(Self { value: fields::from_json(&bytes)?, bytes })
     }
 }
 
-/// The bytes of a body that says it is JSON and is not encoded.
-pub(super) async fn plain_json<S: Send + Sync>(
+/// The bytes of a body whose headers say that it is JSON without an encoding.
+pub(in crate::edge) async fn plain_json<S: Send + Sync>(
     request: Request,
     state: &S,
-) -> Result<Bytes, Refusal> {
+) -> Result<Bytes, ProblemResponse> {
     plain(request, state, "application/json").await
 }
 
-/// The bytes of a body that says it is of this type and is not encoded.
-pub(super) async fn plain<S: Send + Sync>(
+/// The bytes of a body whose headers say that it is of this type without an encoding.
+pub(in crate::edge) async fn plain<S: Send + Sync>(
     request: Request,
     state: &S,
     media_type: &str,
-) -> Result<Bytes, Refusal> {
+) -> Result<Bytes, ProblemResponse> {
     hold_to_type(request.headers(), media_type)?;
     let body = timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
     let body = body.map_err(|_| late())?;
@@ -61,8 +61,8 @@ pub(super) async fn plain<S: Send + Sync>(
     })
 }
 
-/// The bytes of a request's body, of at most `limit`; what it says of itself was looked at.
-pub(super) async fn up_to(limit: usize, body: Body) -> Result<Bytes, Refusal> {
+/// The bytes of a body, of at most `limit`; the caller has checked its headers.
+pub(in crate::edge) async fn up_to(limit: usize, body: Body) -> Result<Bytes, ProblemResponse> {
     let body = timeout(BODY_LIMIT, to_bytes(body, limit)).await;
     body.map_err(|_| late())?.map_err(|error| {
         if error.into_inner().is::<LengthLimitError>() {
@@ -73,8 +73,11 @@ pub(super) async fn up_to(limit: usize, body: Body) -> Result<Bytes, Refusal> {
     })
 }
 
-/// Holds a body to a type, and to no encoding.
-pub(super) fn hold_to_type(headers: &HeaderMap, media_type: &str) -> Result<(), Refusal> {
+/// Checks that a body is of this type and has no encoding.
+pub(in crate::edge) fn hold_to_type(
+    headers: &HeaderMap,
+    media_type: &str,
+) -> Result<(), ProblemResponse> {
     if !is_of(headers, media_type) || headers.contains_key(header::CONTENT_ENCODING) {
         let detail = format!("send {media_type} without a content encoding");
         let problem = Problem::new(ProblemCode::UnsupportedMediaType).with_detail(detail);
@@ -83,12 +86,12 @@ pub(super) fn hold_to_type(headers: &HeaderMap, media_type: &str) -> Result<(), 
     Ok(())
 }
 
-fn late() -> Refusal {
-    Refusal::invalid("the body took too long to arrive")
+fn late() -> ProblemResponse {
+    ProblemResponse::invalid("the body took too long to arrive")
 }
 
-fn broken() -> Refusal {
-    Refusal::invalid("the body ended early or was not framed as HTTP has it")
+fn broken() -> ProblemResponse {
+    ProblemResponse::invalid("the body ended early or was not framed as HTTP has it")
 }
 
 /// Whether a body is of this type, with parameters or without (neither JSON nor forms define any).

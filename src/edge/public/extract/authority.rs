@@ -8,9 +8,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use fido_relay_proto::{Problem, ProblemCode};
 
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
 
-/// Fields that stand once. Of two, a proxy in front may go by one and the relay by the other.
+/// Fields that a request may have once. Of two, a proxy may use one and the relay the other.
 /// `Origin` is not among them: [`super::origin::of`] refuses two with 403.
 const ONCE: [HeaderName; 7] = [
     header::HOST,
@@ -22,13 +22,13 @@ const ONCE: [HeaderName; 7] = [
     HeaderName::from_static("idempotency-key"),
 ];
 
-/// Refuses with 400 what names no server, or several, or has a field of [`ONCE`] twice.
-pub(super) async fn well_formed(request: Request, next: Next) -> Response {
+/// Refuses with 400 a request that names no server, or several, or has a field of [`ONCE`] twice.
+pub(in crate::edge) async fn well_formed(request: Request, next: Next) -> Response {
     match check(&request) {
         Ok(()) => next.run(request).await,
         Err(detail) => {
             let problem = Problem::new(ProblemCode::InvalidRequest).with_detail(detail);
-            Refusal::from(problem).into_response()
+            ProblemResponse::from(problem).into_response()
         }
     }
 }
@@ -60,8 +60,8 @@ fn is_server(authority: &Authority) -> bool {
     !authority.as_str().contains('@') && !authority.host().is_empty()
 }
 
-/// The host that a request names, in small letters, without the port.
-pub(super) fn host(request: &Request) -> Option<String> {
+/// The host that a request names, in lower case, without the port.
+pub(in crate::edge) fn host(request: &Request) -> Option<String> {
     let in_header = || request.headers().get(header::HOST)?.as_bytes().try_into().ok();
     let authority: Authority = request.uri().authority().cloned().or_else(in_header)?;
     Some(authority.host().trim_end_matches('.').to_ascii_lowercase())

@@ -1,5 +1,5 @@
-//! One socket, one task, one loop: leaving, reading, writing, heartbeat, in this order. What to do
-//! about anything is the session's to say; this file only does it.
+//! One socket, one task, one loop: leaving, reading, writing, heartbeat, in this order. The session
+//! decides, and the loop does what it says.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,39 +17,38 @@ use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::crowd::Place;
 use crate::app::ceremonies::DeviceIdentity;
 use crate::app::devices::{self, Device};
 use crate::core::session::{Action, AuthFailure, CloseReason, Jitter, Nonce, Session, Tick};
 use crate::delivery::{Connection, ConnectionAction};
-use crate::edge::Edge;
-use crate::edge::listener::{Accepted, Permit};
-use crate::edge::public::closing::{self, Socket};
-use crate::edge::public::frame_guard::Guarded;
+use crate::edge::listener::{Accepted, ConnectionHandle, EvictableSlot};
+use crate::edge::public::Edge;
+use crate::edge::public::websocket::closing::{self, Socket};
+use crate::edge::public::websocket::frame_guard::FrameGuard;
 use crate::metrics::SocketCount;
-use crate::security::refusals::Refused;
+use crate::security::refusals::RefusalKind;
 use crate::security::{device_proof, random};
 
 /// How long a closing handshake may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// The same before the device is known.
 const CLOSE_LIMIT_OF_STRANGER: Duration = Duration::from_millis(500);
-/// The buffer that an idle phone costs: the library's default is 128 KiB. It grows for a longer frame.
+/// The read buffer of an idle phone: the library's default is 128 KiB. It grows for a longer frame.
 const READ_BUFFER: usize = 256;
 /// Reconnections after a shutdown spread over this many milliseconds.
 const GOAWAY_SPREAD_MS: u64 = 5_000;
 
 /// Longest sleep: a deadline that never comes cannot be added to a clock.
-const NAP_MS: u64 = 24 * 60 * 60 * 1000;
+const LONGEST_SLEEP_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Runs an upgraded socket to its end.
 ///
-/// The task of an idle phone is as large as the largest thing it ever does, unless that has a
-/// room of its own: whatever comes before the long wait, interrupts it or comes after it is boxed.
-pub(super) async fn socket(edge: Edge, upgrade: OnUpgrade, accepted: Accepted, place: Place) {
-    let Some(mut run) = Box::pin(open(edge, upgrade, accepted, place)).await else { return };
-    let reason = run.until_closed().await;
-    Box::pin(run.finish(reason)).await;
+/// The task of an idle phone is as large as the largest future in it, so the futures before, within
+/// and after the long wait are boxed.
+pub(super) async fn run(edge: Edge, upgrade: OnUpgrade, accepted: Accepted, slot: EvictableSlot) {
+    let Some(mut socket) = Box::pin(open(edge, upgrade, accepted, slot)).await else { return };
+    let reason = socket.until_closed().await;
+    Box::pin(socket.finish(reason)).await;
 }
 
 /// Takes the upgraded socket over and greets the device.
@@ -57,7 +56,7 @@ async fn open(
     edge: Edge,
     upgrade: OnUpgrade,
     accepted: Accepted,
-    place: Place,
+    slot: EvictableSlot,
 ) -> Option<Box<DeviceConnection>> {
     let upgraded = timeout_at(accepted.auth_by, upgrade).await.ok()?.ok()?;
     let limits = &edge.inner.socket_limits;
@@ -67,31 +66,31 @@ async fn open(
         .max_write_buffer_size(2 * crate::delivery::OUTBOX_BYTES)
         .max_message_size(Some(limits.frame_after_auth))
         .max_frame_size(Some(limits.frame_after_auth));
-    let guarded = Guarded::new(TokioIo::new(upgraded), limits.frame_before_auth);
+    let guarded = FrameGuard::new(TokioIo::new(upgraded), limits.frame_before_auth);
     let stream = WebSocketStream::from_raw_socket(guarded, Role::Server, Some(config)).await;
     let epoch = Instant::now();
     let auth_by = millis(accepted.auth_by.saturating_duration_since(epoch));
     let nonce = Nonce::from_bytes(random::bytes());
     let (session, hello) = Session::accept(0, auth_by, nonce, Arc::clone(limits));
-    let permit = Arc::clone(accepted.permit());
+    let handle = Arc::clone(accepted.handle());
     let count = edge.settings().metrics.socket();
-    let (place, address) = (Some(place), accepted.client);
+    let (slot, address) = (Some(slot), accepted.client);
     let connection = None;
-    let mut run = Box::new(DeviceConnection {
+    let mut socket = Box::new(DeviceConnection {
         edge,
         stream,
         session,
         epoch,
         connection,
         address,
-        place,
-        permit,
+        slot,
+        handle,
         count,
     });
-    match run.write(hello).await {
-        Ok(()) => Some(run),
+    match socket.write(hello).await {
+        Ok(()) => Some(socket),
         Err(reason) => {
-            run.finish(reason).await;
+            socket.finish(reason).await;
             None
         }
     }
@@ -104,12 +103,11 @@ struct DeviceConnection {
     /// The session's time zero.
     epoch: Instant,
     connection: Option<Arc<Connection>>,
-    /// Where the phone is.
+    /// The phone's.
     address: IpAddr,
-    /// Its place among strangers, until it is none.
-    place: Option<Place>,
-    /// Its connection's place on the node.
-    permit: Arc<Permit>,
+    /// Among unauthenticated device sockets, until the device has authenticated.
+    slot: Option<EvictableSlot>,
+    handle: Arc<ConnectionHandle>,
     count: SocketCount,
 }
 
@@ -126,9 +124,9 @@ impl DeviceConnection {
     async fn until_closed(&mut self) -> CloseReason {
         let tasks = self.edge.relay().dependencies().tasks.clone();
         let (draining, stopping) = (tasks.draining(), tasks.stopping());
-        let mut told = false;
+        let mut gone_away = false;
         loop {
-            let wakes_in = nap(self.now(), self.session.wakes_at());
+            let wakes_in = sleep_until_deadline(self.now(), self.session.wakes_at());
             let connection = self.connection.clone();
             let woken = async {
                 match &connection {
@@ -139,16 +137,16 @@ impl DeviceConnection {
             let done = tokio::select! {
                 biased;
                 () = stopping.cancelled() => Err(CloseReason::Restart),
-                () = draining.cancelled(), if !told => {
-                    told = true;
+                () = draining.cancelled(), if !gone_away => {
+                    gone_away = true;
                     Box::pin(self.go_away()).await
                 }
                 message = self.stream.next() => Box::pin(self.read(message)).await,
                 () = woken => Ok(()),
                 () = sleep(wakes_in) => Box::pin(self.tick()).await,
             };
-            // What waits to be written goes out after every turn, so that a phone that sends
-            // without pause still hears.
+            // The outbox is written after every event, so that a phone that sends without pause
+            // still receives.
             let done = match done {
                 Ok(()) => Box::pin(self.drain()).await,
                 Err(reason) => Err(reason),
@@ -207,7 +205,7 @@ impl DeviceConnection {
             Ok(device) => match &self.connection {
                 Some(known) if known.identity().device == device.id => Ok(known.id()),
                 Some(_) => Err(AuthFailure::Refused),
-                // Known, so the phone may be told: it comes too often, or two take turns.
+                // The phone is authenticated, so it may learn that it connects too often.
                 None if self.edge.inner.limits.socket(device.id).is_err() => {
                     return Err(CloseReason::TooManySockets);
                 }
@@ -216,8 +214,8 @@ impl DeviceConnection {
                     let owner = DeviceIdentity { device: id, tenant, username };
                     proven_by = Some(jwk);
                     let id = ConnectionId::from_bytes(random::bytes());
-                    self.place = None;
-                    self.permit.known();
+                    self.slot = None;
+                    self.handle.authenticated();
                     self.stream.get_mut().allow(self.edge.inner.socket_limits.frame_after_auth);
                     self.connection = Some(Arc::new(Connection::new(id, owner).at(self.address)));
                     Ok(id)
@@ -292,8 +290,8 @@ impl DeviceConnection {
         let device_id = device.map(tracing::field::display);
         tracing::debug!(device = device_id, reason = reason.name(), "a device socket ended");
         self.count.ends(reason);
-        if let (CloseReason::Unauthenticated, Some(place)) = (reason, &self.place) {
-            self.edge.refused(Refused::Proof, place.ip);
+        if reason == CloseReason::Unauthenticated && self.slot.is_some() {
+            self.edge.refused(RefusalKind::Proof, self.address);
         }
         if let Some(connection) = self.connection.take() {
             self.edge.relay().delivery.detach(&connection);
@@ -310,7 +308,7 @@ impl DeviceConnection {
     }
 }
 
-/// The device that made this proof, as it was when the proof was verified.
+/// The device that made this proof, as it is stored when the proof is verified.
 async fn proven_device(
     edge: &Edge,
     first: bool,
@@ -323,7 +321,7 @@ async fn proven_device(
     let store = &*edge.relay().dependencies().store;
     let device = match devices::load(store, tenant, claimed.device_id).await {
         Ok(Some(device)) => device,
-        // On a live socket this is the device itself, so it was there before: revoked.
+        // On an authenticated socket the device existed before, so it was revoked.
         Ok(None) if !first => return Err(AuthFailure::Revoked),
         Ok(None) => return Err(AuthFailure::Refused),
         Err(error) => {
@@ -341,17 +339,17 @@ fn jitter() -> Jitter {
     Jitter::from_bits(u16::from_le_bytes(random::bytes()))
 }
 
-/// How long to sleep until the session's next deadline, both by the session's clock. From now and
-/// not from the socket's start: sockets live for days.
-fn nap(now: u64, wakes_at: u64) -> Duration {
-    Duration::from_millis(wakes_at.saturating_sub(now).min(NAP_MS))
+/// The time until the session's next deadline, by the session's clock. It counts from now and not
+/// from the socket's start, because sockets live for days.
+fn sleep_until_deadline(now: u64, wakes_at: u64) -> Duration {
+    Duration::from_millis(wakes_at.saturating_sub(now).min(LONGEST_SLEEP_MS))
 }
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// RFC 6455 section 7.4.1: the code that fits what the library found.
+/// The close reason (RFC 6455 section 7.4.1) of an error of the library.
 fn reason_of(error: &Error) -> CloseReason {
     match error {
         Error::Capacity(_) => CloseReason::TooBig,
@@ -376,8 +374,8 @@ mod tests {
     #[test]
     fn a_socket_that_is_a_week_old_sleeps_until_its_next_ping() {
         let week = 7 * 24 * 60 * 60 * 1000;
-        assert_eq!(nap(week, week + 25_000), Duration::from_secs(25));
-        assert_eq!(nap(week, week - 1), Duration::ZERO);
-        assert_eq!(nap(week, u64::MAX), Duration::from_millis(NAP_MS));
+        assert_eq!(sleep_until_deadline(week, week + 25_000), Duration::from_secs(25));
+        assert_eq!(sleep_until_deadline(week, week - 1), Duration::ZERO);
+        assert_eq!(sleep_until_deadline(week, u64::MAX), Duration::from_millis(LONGEST_SLEEP_MS));
     }
 }

@@ -1,49 +1,51 @@
-//! What one watcher may see of the one ceremony that it looks at, whichever road it takes.
+//! What one watcher may see of its ceremony, by every kind of answer.
 
 use axum::extract::FromRequestParts as _;
 use axum::http::request::Parts;
 use axum::http::{Request, header};
 use fido_relay_proto::http::{CeremonyView, ProgressEntry, Scope};
 use fido_relay_proto::watch::WatchEvent;
-use fido_relay_proto::{ProblemCode, Reason, Step, UnixMillis};
+use fido_relay_proto::{ClientId, ProblemCode, Reason, Step, TenantId, UnixMillis};
 
 use crate::app::ceremonies::{CeremonyKey, CeremonySnapshot, VisibleSteps};
-use crate::edge::Edge;
 use crate::edge::listener::Accepted;
-use crate::edge::public::http::{AuthenticatedClient, Watcher, origin};
-use crate::edge::refusal::Refusal;
+use crate::edge::problem_response::ProblemResponse;
+use crate::edge::public::Edge;
+use crate::edge::public::extract::caller::{AuthenticatedClient, Watcher};
 use crate::rfc3339;
+use crate::schema::operations::WATCH_SCOPE;
 use crate::security::ticket;
 
 /// A watcher and its ceremony.
 #[derive(Debug)]
-pub(in crate::edge) struct Sight {
+pub(in crate::edge) struct WatchAccess {
     watcher: Watcher,
     key: CeremonyKey,
-    /// What an initiator authenticated with, to be asked for again while it watches.
+    /// The credential of an initiator that stays, to be verified again while it watches.
     credential: Option<Box<Parts>>,
 }
 
-impl Sight {
-    /// Of the ceremony that a path names. A ticket for another, and what is no id, are not found.
+impl WatchAccess {
+    /// Access to the ceremony that a path names. A malformed id is not found, and neither is the
+    /// ceremony of another ticket.
     ///
     /// # Errors
     /// 404.
-    pub(in crate::edge) fn new(watcher: Watcher, id: &str) -> Result<Self, Refusal> {
+    pub(in crate::edge) fn new(watcher: Watcher, id: &str) -> Result<Self, ProblemResponse> {
         let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
         let tenant = match &watcher {
-            Watcher::AuthenticatedClient(caller) => caller.0.tenant.clone(),
+            Watcher::AuthenticatedClient(caller) => caller.client.tenant.clone(),
             Watcher::Page { tenant, ceremony, .. } if *ceremony == id => tenant.clone(),
             Watcher::Page { .. } => return Err(ProblemCode::NotFound.into()),
         };
         Ok(Self { watcher, key: CeremonyKey { tenant, id }, credential: None })
     }
 
-    /// The same for a watcher that stays: an initiator's credential is looked at again whenever
-    /// the ceremony is.
-    pub(in crate::edge) fn that_lasts(mut self, asked: &Parts) -> Self {
+    /// The same for a watcher that stays: an initiator's credential is verified again before each
+    /// look at the ceremony.
+    pub(in crate::edge) fn kept_verified(mut self, asked: &Parts) -> Self {
         if matches!(self.watcher, Watcher::AuthenticatedClient(_)) {
-            // What a caller is known by, and nothing else of a request that may be large.
+            // The credential and nothing else of a request that may be large.
             let (mut kept, ()) = Request::new(()).into_parts();
             for name in [header::AUTHORIZATION, header::ORIGIN] {
                 for value in asked.headers.get_all(&name) {
@@ -62,43 +64,46 @@ impl Sight {
         &self.key
     }
 
-    /// The ceremony as it stands, if it may be seen.
+    /// The ceremony, if the watcher may see it.
     ///
     /// # Errors
-    /// 404 for one that does not exist and for somebody else's, 401 for a ticket that has died,
+    /// 404 for a ceremony that does not exist and for another client's, 401 for an expired ticket,
     /// 403 without the scope; the store's.
-    pub(in crate::edge) async fn look(&self, edge: &Edge) -> Result<CeremonySnapshot, Refusal> {
+    pub(in crate::edge) async fn look(
+        &self,
+        edge: &Edge,
+    ) -> Result<CeremonySnapshot, ProblemResponse> {
         let view = edge.relay().ceremonies.view(&self.key).await?.ok_or(ProblemCode::NotFound)?;
         self.may_see(edge, &view).await?;
         Ok(view)
     }
 
-    /// The same, later: who it was may not be let in any more.
+    /// The same for a watcher that stays.
     ///
     /// # Errors
-    /// As [`Sight::look`], and 401.
+    /// As [`WatchAccess::look`], and 401.
     pub(in crate::edge) async fn look_again(
         &mut self,
         edge: &Edge,
-    ) -> Result<CeremonySnapshot, Refusal> {
-        self.ask_again(edge).await?;
+    ) -> Result<CeremonySnapshot, ProblemResponse> {
+        self.verify_again(edge).await?;
         self.look(edge).await
     }
 
-    /// Whether a view that was not read for this watcher may be shown to it, by the same rules.
+    /// Checks by the same rules whether a view that another watcher read may be shown to this one.
     ///
     /// # Errors
-    /// As [`Sight::look_again`].
+    /// As [`WatchAccess::look_again`].
     pub(in crate::edge) async fn may_still_see(
         &mut self,
         edge: &Edge,
         seen: &CeremonySnapshot,
-    ) -> Result<(), Refusal> {
-        self.ask_again(edge).await?;
+    ) -> Result<(), ProblemResponse> {
+        self.verify_again(edge).await?;
         self.may_see(edge, seen).await
     }
 
-    async fn ask_again(&mut self, edge: &Edge) -> Result<(), Refusal> {
+    async fn verify_again(&mut self, edge: &Edge) -> Result<(), ProblemResponse> {
         if let Some(credential) = &mut self.credential {
             let caller = AuthenticatedClient::from_request_parts(credential, edge).await?;
             self.watcher = Watcher::AuthenticatedClient(caller);
@@ -106,20 +111,24 @@ impl Sight {
         Ok(())
     }
 
-    /// Somebody else's ceremony and one that does not exist look the same; a page must be one of
-    /// the client's that opened it.
-    async fn may_see(&self, edge: &Edge, ceremony: &CeremonySnapshot) -> Result<(), Refusal> {
+    /// Another client's ceremony is answered like one that does not exist; a page must be listed by
+    /// the client that opened it.
+    async fn may_see(
+        &self,
+        edge: &Edge,
+        ceremony: &CeremonySnapshot,
+    ) -> Result<(), ProblemResponse> {
         match &self.watcher {
             Watcher::AuthenticatedClient(caller) => {
-                if ceremony.client_id == caller.0.id {
-                    caller.require(Scope::CeremonyRead)
+                if ceremony.client_id == caller.client.id {
+                    caller.require(WATCH_SCOPE)
                 } else {
                     Err(ProblemCode::NotFound.into())
                 }
             }
             Watcher::Page { tenant, origin, .. } => {
                 let client = ceremony.client_id;
-                origin::may_watch(edge, origin.as_deref(), tenant, client).await?;
+                may_watch(edge, origin.as_deref(), tenant, client).await?;
                 let now = edge.relay().dependencies().clock.now();
                 let void = |at: UnixMillis| now >= at.plus_secs(ticket::AFTER_END_S);
                 match ceremony.end {
@@ -137,7 +146,7 @@ impl Sight {
         }
     }
 
-    /// The steps that it sees.
+    /// The steps that the watcher sees.
     pub(in crate::edge) fn steps<'a>(&self, ceremony: &'a CeremonySnapshot) -> VisibleSteps<'a> {
         ceremony.steps(match &self.watcher {
             Watcher::AuthenticatedClient(caller) => caller.has(Scope::PresenceRead),
@@ -145,13 +154,13 @@ impl Sight {
         })
     }
 
-    /// A page sees neither what is about the card nor why the person said no.
+    /// A page sees no reason that is about the card, nor why the person declined.
     fn reason(&self, ceremony: &CeremonySnapshot) -> Option<Reason> {
         let reason = ceremony.end.and_then(|end| end.reason);
         reason.filter(|reason| self.is_initiator() || !reason.is_hidden_from_pages())
     }
 
-    /// What a read is answered with.
+    /// The body of a read.
     pub(in crate::edge) fn body(&self, edge: &Edge, ceremony: &CeremonySnapshot) -> CeremonyView {
         let now = edge.relay().dependencies().clock.now();
         let initiator = self.is_initiator();
@@ -200,5 +209,25 @@ impl Sight {
                 reason: self.reason(ceremony).filter(|_| closed),
             }
         })
+    }
+}
+
+/// Lets a page watch a ceremony of this client if the client lists it; without an origin the caller
+/// is no page.
+///
+/// # Errors
+/// 403 for any other page; the store's.
+async fn may_watch(
+    edge: &Edge,
+    origin: Option<&str>,
+    tenant: &TenantId,
+    client: ClientId,
+) -> Result<(), ProblemResponse> {
+    let Some(origin) = origin else { return Ok(()) };
+    let client = edge.inner.clients.find(tenant, client).await?;
+    if client.is_some_and(|client| client.has_page(origin)) {
+        Ok(())
+    } else {
+        Err(ProblemCode::OriginNotAllowed.into())
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::limit::Limit;
 use super::reader::Reader;
 
 /// The audit log.
@@ -26,17 +27,24 @@ pub struct Audit {
     pub anchor: Vec<String>,
 }
 
-/// Reads the keys of this table.
+const CHECKPOINT_ENTRIES: Limit = Limit::new("audit.checkpoint_entries", 1_000, 1..=1_000_000)
+    .documented(&["entries from one signed checkpoint to the next, at most"]);
+const CHECKPOINT_MINUTES: Limit =
+    Limit::new("audit.checkpoint_minutes", 10, 1..=1_440).documented(&[
+        "minutes from one signed checkpoint to the next while there are new entries, at most",
+    ]);
+const RETENTION_DAYS: Limit = Limit::new("audit.retention_days", 0, 0..=36_500).documented(&[
+    "days that a file of the log is kept after its last entry; 0 keeps them for good",
+]);
+
 pub(super) fn read(reader: &mut Reader, receipts: bool) -> Audit {
     let audit = Audit {
         enabled: reader.take("audit.enabled", true),
         dir: reader.optional("audit.dir"),
         required: reader.take("audit.required", false),
-        checkpoint_entries: reader.number("audit.checkpoint_entries", 1_000, 1..=1_000_000),
-        checkpoint_every: Duration::from_secs(
-            60 * reader.number("audit.checkpoint_minutes", 10, 1..=1_440),
-        ),
-        retention_days: reader.number("audit.retention_days", 0, 0..=36_500),
+        checkpoint_entries: reader.limit(CHECKPOINT_ENTRIES),
+        checkpoint_every: Duration::from_mins(reader.limit(CHECKPOINT_MINUTES)),
+        retention_days: reader.limit(RETENTION_DAYS),
         receipts: reader.take("audit.receipts", false),
         anchor: reader.take("audit.anchor", Vec::new()),
     };

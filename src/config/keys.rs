@@ -4,15 +4,12 @@
 mod attestation;
 mod listener;
 mod push;
-mod rates;
 mod upstream;
 mod webhooks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use fido_relay_proto::limits;
 use url::Url;
 
 pub(super) use self::webhooks::is_host;
@@ -21,7 +18,7 @@ use super::reader::{Mistake, Reader, Setting};
 use super::sources::Given;
 use super::values::{LogLevel, Origin};
 use super::weaknesses::is_loopback;
-use super::{Config, Limits, Log, LogFormat, Tenant, Upstream};
+use super::{Config, Limits, Log, LogFormat, Prompts, Tenant, Upstream};
 
 /// Reads every key. The configuration is to be used only if there are no mistakes.
 pub(super) fn read(given: Given) -> (Config, Vec<Setting>, Vec<Mistake>) {
@@ -49,7 +46,7 @@ fn read_config(reader: &mut Reader) -> Config {
     let receipts = reader.take("receipts", false);
     let tls = listener::read_tls(reader);
     let proxy = listener::read_proxy(reader);
-    let admin = rates::read_admin(reader);
+    let admin = listener::read_admin(reader);
     let log = read_log(reader);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let upstream = upstream::read(reader);
@@ -87,8 +84,8 @@ fn read_config(reader: &mut Reader) -> Config {
         device_origins: device_origins.into_iter().map(|origin| origin.0).collect(),
         webhooks: webhooks::read(reader),
         push: push::read(reader),
-        prompts: super::prompts::read(reader),
-        limits: read_limits(reader),
+        prompts: Prompts::read(reader),
+        limits: Limits::read(reader),
         receipts,
         audit: audit::read(reader, receipts),
     }
@@ -140,49 +137,6 @@ fn read_tenant(
     let origins = origins.into_iter().map(|origin| origin.0).collect();
     let network_in_result = reader.take("tenant.network_in_result", false);
     Tenant { rp_id, rp_name, origins, username_as_user_handle, network_in_result }
-}
-
-fn size(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-fn small(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-fn read_limits(reader: &mut Reader) -> Limits {
-    let seconds = Duration::from_secs;
-    let body = limits::HTTP_BODY as u64;
-    let frame = limits::FRAME_AFTER_AUTH as u64;
-    Limits {
-        accept_to_auth: seconds(reader.number("limits.accept_to_auth_s", 10, 1..=60)),
-        headers: seconds(reader.number("limits.headers_s", 5, 1..=60)),
-        header_bytes: size(reader.number("limits.header_bytes", 16_384, 8_192..=262_144)),
-        header_count: size(reader.number("limits.header_count", 64, 16..=256)),
-        body_bytes: size(reader.number("limits.body_bytes", body, 8_192..=1_048_576)),
-        frame_bytes: size(reader.number("limits.frame_bytes", frame, 8_192..=262_144)),
-        frames_per_s: small(reader.number("limits.frames_per_s", 10, 1..=1_000)),
-        frames_burst: small(reader.number("limits.frames_burst", 30, 1..=10_000)),
-        heartbeat: seconds(reader.number("limits.heartbeat_s", 25, 5..=300)),
-        drain: seconds(reader.number("limits.drain_s", 2, 0..=20)),
-        silent_pings: u8::try_from(reader.number("limits.silent_pings", 2, 1..=10)).unwrap_or(2),
-        auth_lifetime: seconds(reader.number("limits.auth_lifetime_s", 3_600, 300..=86_400)),
-        write: seconds(reader.number("limits.write_s", 5, 1..=60)),
-        unauthenticated_per_ip: size(reader.number(
-            "limits.unauthenticated_per_ip",
-            20,
-            1..=100_000,
-        )),
-        unauthenticated_per_node: size(reader.number(
-            "limits.unauthenticated_per_node",
-            2_000,
-            1..=1_000_000,
-        )),
-        watchers_per_ceremony: size(reader.number("limits.watchers_per_ceremony", 16, 1..=10_000)),
-        watchers_per_node: size(reader.number("limits.watchers_per_node", 20_000, 1..=1_000_000)),
-        listener: listener::read_limits(reader),
-        rates: rates::read_limits(reader),
-    }
 }
 
 /// Whoever can reach the relay must do so by https, or the operator says that they need not.

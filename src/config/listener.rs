@@ -1,6 +1,7 @@
 //! What the listener itself is told: its certificate, and whom to believe about a client's
 //! address. Knows nothing of sockets.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,4 +36,13 @@ pub enum ForwardedHeader {
     Forwarded,
     /// `X-Forwarded-For`, with `X-Forwarded-Proto` beside it.
     XForwardedFor,
+}
+
+/// The listener for metrics and health.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AdminListener {
+    /// `None`: there is none.
+    pub listen: Option<SocketAddr>,
+    /// Whether other machines may reach it.
+    pub allow_remote: bool,
 }

@@ -16,11 +16,12 @@
 mod audit;
 mod effective;
 mod keys;
+mod limit;
+mod limits;
 mod listener;
 mod nearest;
 mod prompts;
 pub mod push;
-mod rates;
 mod reader;
 mod sources;
 #[cfg(test)]
@@ -36,10 +37,10 @@ use std::time::Duration;
 use url::Url;
 
 pub use audit::Audit;
-pub use listener::{ForwardedHeader, Proxy, Tls};
+pub use limits::{Limits, ListenerLimits, RateLimits};
+pub use listener::{AdminListener, ForwardedHeader, Proxy, Tls};
 pub use prompts::Prompts;
 pub use push::Push;
-pub use rates::{AdminListener, RateLimits};
 pub use reader::{Mistake, Mistakes, Setting, Source};
 pub use weaknesses::Weakness;
 pub(crate) use weaknesses::is_loopback;
@@ -249,76 +250,6 @@ pub enum AttestationKind {
     SelfSigned,
     /// A statement signed under a certificate.
     Certified,
-}
-
-/// What one connection may cost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// From TCP accept to an authenticated device.
-    pub accept_to_auth: Duration,
-    /// For a request's headers to arrive, from their first byte.
-    pub headers: Duration,
-    /// Bytes of a request's headers.
-    pub header_bytes: usize,
-    /// Headers of a request.
-    pub header_count: usize,
-    /// Bytes of a request's body.
-    pub body_bytes: usize,
-    /// Bytes of one frame of an authenticated device.
-    pub frame_bytes: usize,
-    /// Frames a second of one device, sustained.
-    pub frames_per_s: u32,
-    /// Frames at once after a silence.
-    pub frames_burst: u32,
-    /// Between two pings, ± 20 %.
-    pub heartbeat: Duration,
-    /// How long a stopping relay still works, for its phones to leave.
-    pub drain: Duration,
-    /// Pings that may stay unanswered.
-    pub silent_pings: u8,
-    /// How long one proof keeps a socket.
-    pub auth_lifetime: Duration,
-    /// For one write to a device's socket.
-    pub write: Duration,
-    /// Sockets of one address that have not authenticated.
-    pub unauthenticated_per_ip: usize,
-    /// Sockets of the node that have not authenticated.
-    pub unauthenticated_per_node: usize,
-    /// Of those who wait for one ceremony.
-    pub watchers_per_ceremony: usize,
-    /// Of those who wait on the node.
-    pub watchers_per_node: usize,
-    /// Of the listener itself.
-    pub listener: ListenerLimits,
-    /// How fast and how many.
-    pub rates: RateLimits,
-}
-
-/// How many may come to the listener, and how fast.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerLimits {
-    /// From the TCP accept to the end of the TLS handshake.
-    pub tls: Duration,
-    /// For a connection without a request, from its last answer.
-    pub idle: Duration,
-    /// For a peer that has not authenticated to take some of its answer.
-    pub unread: Duration,
-    /// The same for a peer that has, and for a trusted proxy.
-    pub unread_known: Duration,
-    /// For a peer that has not authenticated to take all of one answer.
-    pub answer: Duration,
-    /// From which a stranger's connection makes room for any other stranger's.
-    pub eviction_age: Duration,
-    /// Connections of one address over which nobody has authenticated.
-    pub connections_per_ip: usize,
-    /// Connections of the node.
-    pub connections_per_node: usize,
-    /// New connections a second of one address, sustained.
-    pub handshakes_per_s_per_ip: u32,
-    /// New connections a second of the node, sustained.
-    pub handshakes_per_s_per_node: u32,
-    /// MiB of resident memory above which nothing new is begun; `None`: not looked at.
-    pub memory_mib: Option<u64>,
 }
 
 /// A valid configuration, and where each value of it came from.

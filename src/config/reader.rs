@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::limit::{Limit, LimitValue};
 use super::nearest::nearest_key;
 use super::sources::{Given, PREFIX, Raw};
 use super::values::{Invalid, Value};
@@ -98,6 +98,8 @@ pub struct Setting {
     pub value: Option<String>,
     /// Where it came from.
     pub source: Source,
+    /// Its bounds and documentation, if it is a limit.
+    pub(super) limit: Option<Limit>,
 }
 
 impl Setting {
@@ -129,7 +131,7 @@ impl Reader {
     pub(super) fn optional<T: Value>(&mut self, key: &'static str) -> Option<T> {
         let (value, source) = self.parse(key);
         let shown = value.as_ref().map(T::to_toml);
-        self.settings.push(Setting { key, value: shown, source });
+        self.settings.push(Setting { key, value: shown, source, limit: None });
         value
     }
 
@@ -137,37 +139,22 @@ impl Reader {
     pub(super) fn take<T: Value>(&mut self, key: &'static str, default: T) -> T {
         let (value, source) = self.parse(key);
         let value = value.unwrap_or(default);
-        self.settings.push(Setting { key, value: Some(value.to_toml()), source });
+        let shown = Some(value.to_toml());
+        self.settings.push(Setting { key, value: shown, source, limit: None });
         value
     }
 
-    /// The key's whole number within bounds, or the default.
-    pub(super) fn number(
-        &mut self,
-        key: &'static str,
-        default: u64,
-        bounds: RangeInclusive<u64>,
-    ) -> u64 {
-        let value = self.take(key, default);
-        if bounds.contains(&value) {
-            return value;
+    /// The limit's value, if one was given within its bounds, or its default.
+    pub(super) fn limit<T: LimitValue>(&mut self, limit: Limit) -> T {
+        let (value, source) = self.parse(limit.key);
+        let value = value.or(limit.default);
+        let shown = value.as_ref().map(u64::to_toml);
+        self.settings.push(Setting { key: limit.key, value: shown, source, limit: Some(limit) });
+        if value.is_none_or(|value| (limit.min..=limit.max).contains(&value)) {
+            return T::from_number(value);
         }
-        self.wrong(key, format!("must be between {} and {}", bounds.start(), bounds.end()));
-        default
-    }
-
-    /// The key's whole number within bounds, if one was given.
-    pub(super) fn optional_number(
-        &mut self,
-        key: &'static str,
-        bounds: RangeInclusive<u64>,
-    ) -> Option<u64> {
-        let value = self.optional(key)?;
-        if bounds.contains(&value) {
-            return Some(value);
-        }
-        self.wrong(key, format!("must be between {} and {}", bounds.start(), bounds.end()));
-        None
+        self.wrong(limit.key, format!("must be between {} and {}", limit.min, limit.max));
+        T::from_number(limit.default)
     }
 
     /// Shows what an optional key comes to when nobody gave it.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::limit::Limit;
 use super::*;
 
 fn file(text: &str) -> Result<Loaded, Mistakes> {
@@ -437,18 +438,40 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
     assert_eq!(config, Config::default());
 }
 
+/// The row of a key. What it means is the limit's own documentation, or what the document says.
+fn documented(setting: &Setting, row: &str) -> String {
+    let default = setting.value.as_ref().map_or("not set".to_owned(), |v| format!("`{v}`"));
+    let (default, meaning) = match setting.limit.map(Limit::described) {
+        Some((bounds, meaning)) => (format!("{default} ({bounds})"), meaning),
+        None => (default, row.splitn(5, " | ").nth(3).unwrap_or_default().to_owned()),
+    };
+    let meaning = meaning.trim_end_matches(" |");
+    format!("| `{}` | `{}` | {default} | {meaning} |", setting.key, setting.variable())
+}
+
+/// `UPDATE_DOCS=1` writes the rows anew.
 #[test]
-fn every_key_is_documented_with_its_variable_and_default() {
-    let document = include_str!("../../docs/configuration.md");
-    let rows: Vec<_> = document.lines().filter(|line| line.starts_with("| `")).collect();
-    let settings = variables(&[]).unwrap().settings;
-    for setting in &settings {
-        let default = setting.value.as_ref().map_or("not set".to_owned(), |v| format!("`{v}`"));
-        let row = format!("| `{}` | `{}` | {default} | ", setting.key, setting.variable());
-        let documented = rows.iter().filter(|line| line.starts_with(&row)).count();
-        assert_eq!(documented, 1, "docs/configuration.md lacks: {row}");
+fn every_key_is_documented_with_its_variable_default_and_bounds() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let document = std::fs::read_to_string(&path).unwrap();
+    let mut missing = variables(&[]).unwrap().settings;
+    let mut expected = String::new();
+    for line in document.lines() {
+        let key = line.strip_prefix("| `").and_then(|row| row.split('`').next());
+        let setting = key.map(|key| {
+            let place = missing.iter().position(|setting| setting.key == key);
+            missing.remove(place.unwrap_or_else(|| panic!("not a key, or twice: {line}")))
+        });
+        expected += &setting.map_or(line.to_owned(), |setting| documented(&setting, line));
+        expected += "\n";
     }
-    assert_eq!(rows.len(), settings.len(), "docs/configuration.md has keys that do not exist");
+    let missing: Vec<_> = missing.iter().map(|setting| documented(setting, "")).collect();
+    assert!(missing.is_empty(), "docs/configuration.md lacks:\n{}", missing.join("\n"));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, expected).unwrap();
+    } else {
+        assert!(document == expected, "docs/configuration.md is old: run with UPDATE_DOCS=1");
+    }
 }
 
 #[test]

@@ -5,12 +5,12 @@
 //! command line's to look at. The same words stand in `SECURITY.md`, held by a test.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use url::Url;
 
-use super::{AttestationKind, Config, Limits, Upstream};
+use super::limit::Limit;
+use super::{AttestationKind, Config, Limits, ListenerLimits, Prompts, RateLimits, Upstream};
 
 /// A setting that makes this relay weaker than it could be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,23 +42,6 @@ const fn rule(
     applies: fn(&Config) -> bool,
 ) -> Rule {
     Rule { weakness: Weakness { key, text, remedy }, applies }
-}
-
-/// A limit above what this relay was measured with.
-const fn raised(
-    key: &'static str,
-    text: &'static str,
-    applies: fn(&Limits) -> bool,
-) -> RaisedLimit {
-    RaisedLimit {
-        weakness: Weakness { key, text, remedy: "the default, or measure first" },
-        applies,
-    }
-}
-
-struct RaisedLimit {
-    weakness: Weakness,
-    applies: fn(&Limits) -> bool,
 }
 
 const RULES: &[Rule] = &[
@@ -187,125 +170,10 @@ const RULES: &[Rule] = &[
         |config| !config.audit.enabled && !config.is_for_this_machine(),
     ),
     rule(
-        "prompts.wrong_codes_per_day",
-        "more than 20 wrong codes a day: a stolen phone may guess for long",
-        "the default of 10",
-        |config| config.prompts.wrong_codes_per_day > 20,
-    ),
-    rule(
-        "prompts.ringing",
-        "a phone may ring for more than 3 ceremonies at a time: people confirm what they do not read",
-        "the default of 1",
-        |config| config.prompts.ringing > 3,
-    ),
-    rule(
-        "prompts.per_hour",
-        "a person may be asked more than 30 times an hour, until they give in",
-        "the default of 10",
-        |config| config.prompts.per_hour > 30,
-    ),
-    rule(
-        "prompts.free",
-        "a person may be asked more than 10 times without a pause, until they give in",
-        "the default of 3",
-        |config| config.prompts.free > 10,
-    ),
-    rule(
         "log.level",
         "nothing is logged, so nobody will know what happened",
         "info, or at least warn",
         |config| config.log.level.trim().eq_ignore_ascii_case("off"),
-    ),
-];
-
-const RAISED_LIMITS: &[RaisedLimit] = &[
-    raised("limits.accept_to_auth_s", "strangers hold a connection for more than 30 s", |limits| {
-        limits.accept_to_auth > Duration::from_secs(30)
-    }),
-    raised("limits.headers_s", "a request may dribble its headers for more than 15 s", |limits| {
-        limits.headers > Duration::from_secs(15)
-    }),
-    raised("limits.header_bytes", "strangers send more than 64 KiB of headers", |limits| {
-        limits.header_bytes > 65_536
-    }),
-    raised("limits.header_count", "strangers send more than 128 headers", |limits| {
-        limits.header_count > 128
-    }),
-    raised("limits.body_bytes", "strangers send bodies of more than 256 KiB", |limits| {
-        limits.body_bytes > 262_144
-    }),
-    raised("limits.frame_bytes", "each phone may send frames of more than 64 KiB", |limits| {
-        limits.frame_bytes > 65_536
-    }),
-    raised("limits.frames_per_s", "each phone may send more than 100 frames a second", |limits| {
-        limits.frames_per_s > 100
-    }),
-    raised("limits.frames_burst", "each phone may send more than 300 frames at once", |limits| {
-        limits.frames_burst > 300
-    }),
-    raised("limits.silent_pings", "a phone may be gone for 5 pings before it shows", |limits| {
-        limits.silent_pings > 4
-    }),
-    raised("limits.auth_lifetime_s", "one proof keeps a socket for more than 4 hours", |limits| {
-        limits.auth_lifetime > Duration::from_secs(14_400)
-    }),
-    raised("limits.write_s", "a phone may keep a write waiting for more than 30 s", |limits| {
-        limits.write > Duration::from_secs(30)
-    }),
-    raised(
-        "limits.unauthenticated_per_ip",
-        "one address may hold more than 5,000 sockets that nobody knows",
-        |limits| limits.unauthenticated_per_ip > 5_000,
-    ),
-    raised(
-        "limits.unauthenticated_per_node",
-        "strangers may hold more than 20,000 sockets",
-        |limits| limits.unauthenticated_per_node > 20_000,
-    ),
-    raised("limits.tls_s", "a TLS handshake may take more than 15 s", |limits| {
-        limits.listener.tls > Duration::from_secs(15)
-    }),
-    raised("limits.idle_s", "a connection without a request stays for over 10 min", |limits| {
-        limits.listener.idle > Duration::from_secs(600)
-    }),
-    raised("limits.unread_s", "a stranger may leave its answer untaken for over 30 s", |limits| {
-        limits.listener.unread > Duration::from_secs(30)
-    }),
-    raised(
-        "limits.unread_known_s",
-        "a client may leave its answer untaken for more than 2 minutes",
-        |limits| limits.listener.unread_known > Duration::from_secs(120),
-    ),
-    raised("limits.answer_s", "a stranger may take more than 5 min over one answer", |limits| {
-        limits.listener.answer > Duration::from_secs(300)
-    }),
-    raised(
-        "limits.eviction_age_s",
-        "a stranger keeps its place from phones for more than 10 s",
-        |limits| limits.listener.eviction_age > Duration::from_secs(10),
-    ),
-    raised(
-        "limits.connections_per_ip",
-        "one address may hold more than 5,000 connections",
-        |limits| limits.listener.connections_per_ip > 5_000,
-    ),
-    raised("limits.connections_per_node", "more than 500,000 connections", |limits| {
-        limits.listener.connections_per_node > 500_000
-    }),
-    raised(
-        "limits.handshakes_per_s_per_ip",
-        "one address may begin more than 500 connections a second",
-        |limits| limits.listener.handshakes_per_s_per_ip > 500,
-    ),
-    raised(
-        "limits.handshakes_per_s_per_node",
-        "more than 10,000 new connections a second, each a signature",
-        |limits| limits.listener.handshakes_per_s_per_node > 10_000,
-    ),
-    raised(
-        "limits.attempts_per_s",
-        "one address may try more than 500 pairing tokens a second, or 50 that fail",
-        |limits| limits.rates.attempts_per_s > 500,
     ),
 ];
 
@@ -314,8 +182,9 @@ impl Config {
     #[must_use]
     pub fn weaknesses(&self) -> Vec<Weakness> {
         let settings = RULES.iter().filter(|rule| (rule.applies)(self)).map(|rule| rule.weakness);
-        let limits = RAISED_LIMITS.iter().filter(|rule| (rule.applies)(&self.limits));
-        settings.chain(limits.map(|rule| rule.weakness)).collect()
+        let limits = self.prompts.weaknesses().chain(self.limits.weaknesses());
+        let of_listener = self.limits.listener.weaknesses().chain(self.limits.rates.weaknesses());
+        settings.chain(limits).chain(of_listener).collect()
     }
 
     /// Neither listens for others nor is offered to them by a proxy in front.
@@ -333,8 +202,15 @@ impl Weakness {
     #[must_use]
     pub fn all() -> Vec<Self> {
         let settings = RULES.iter().map(|rule| rule.weakness);
-        settings.chain(RAISED_LIMITS.iter().map(|rule| rule.weakness)).collect()
+        let limits = limits().filter_map(|limit| Some(limit.weakness?.1));
+        settings.chain(limits).collect()
     }
+}
+
+/// Every limit of a table whose values may be weak.
+fn limits() -> impl Iterator<Item = &'static Limit> {
+    let tables = [Prompts::LIMITS, Limits::LIMITS, ListenerLimits::LIMITS, RateLimits::LIMITS];
+    tables.into_iter().flatten()
 }
 
 /// More machines than stand in front of a relay.

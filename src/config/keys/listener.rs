@@ -1,21 +1,23 @@
-//! The keys of the listener itself: TLS, proxies in front, and how many may come how fast.
+//! The keys of the listener itself: TLS, proxies in front, and the admin listener.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{size, small};
-use crate::config::listener::{Proxy, Tls};
+use crate::config::limit::Limit;
 use crate::config::reader::Reader;
-use crate::config::{Config, ListenerLimits};
+use crate::config::{AdminListener, Config, Proxy, Tls};
 
 /// No private network is wider than 10.0.0.0/8 and fc00::/7.
 const WIDEST: (u8, u8) = (8, 7);
 
+const RELOAD: Limit = Limit::new("tls.reload_s", 30, 1..=3_600)
+    .documented(&["seconds between two looks at the files; SIGHUP is heard at once"]);
+
 pub(super) fn read_tls(reader: &mut Reader) -> Option<Tls> {
     let pair = read_pair(reader, "tls.cert_file", "tls.key_file");
-    let reload = Duration::from_secs(reader.number("tls.reload_s", 30, 1..=3_600));
+    let reload = reader.limit(RELOAD);
     pair.map(|(cert_file, key_file)| Tls { cert_file, key_file, reload })
 }
 
@@ -69,33 +71,18 @@ fn is_too_wide(network: &IpNet) -> bool {
     }
 }
 
-pub(super) fn read_limits(reader: &mut Reader) -> ListenerLimits {
-    let seconds = Duration::from_secs;
-    ListenerLimits {
-        tls: seconds(reader.number("limits.tls_s", 5, 1..=30)),
-        idle: seconds(reader.number("limits.idle_s", 75, 5..=3_600)),
-        unread: seconds(reader.number("limits.unread_s", 10, 1..=120)),
-        unread_known: seconds(reader.number("limits.unread_known_s", 30, 1..=600)),
-        answer: seconds(reader.number("limits.answer_s", 60, 5..=3_600)),
-        eviction_age: seconds(reader.number("limits.eviction_age_s", 2, 1..=60)),
-        connections_per_ip: size(reader.number("limits.connections_per_ip", 200, 1..=1_000_000)),
-        connections_per_node: size(reader.number(
-            "limits.connections_per_node",
-            50_000,
-            10..=10_000_000,
-        )),
-        handshakes_per_s_per_ip: small(reader.number(
-            "limits.handshakes_per_s_per_ip",
-            20,
-            1..=100_000,
-        )),
-        handshakes_per_s_per_node: small(reader.number(
-            "limits.handshakes_per_s_per_node",
-            1_000,
-            1..=1_000_000,
-        )),
-        memory_mib: reader.optional_number("limits.memory_mib", 64..=1_048_576),
+pub(super) fn read_admin(reader: &mut Reader) -> AdminListener {
+    let listen: Option<SocketAddr> = reader.optional("admin.listen");
+    let allow_remote = reader.take("admin.allow_remote", false);
+    match listen {
+        Some(address) if !address.ip().is_loopback() && !allow_remote => {
+            let text = "must be a loopback address, such as \"127.0.0.1:9090\": whoever reaches it \
+                        reads the figures without a credential; or set admin.allow_remote = true";
+            reader.wrong("admin.listen", text);
+        }
+        Some(_) | None => {}
     }
+    AdminListener { listen, allow_remote }
 }
 
 /// What is served with a certificate is dialled with https.

@@ -6,10 +6,15 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::Config;
+use crate::config::limit::Limit;
 use crate::config::push::{Apns, Fcm, Push, WebPush};
 use crate::config::reader::Reader;
 use crate::config::weaknesses::is_loopback;
 
+const AFTER: Limit = Limit::new("push.after_ms", 2_000, 0..=30_000).documented(&[
+    "milliseconds that an app has to acknowledge a prompt before its device is woken. 0: a device",
+    "without a socket is woken at once, one with a socket after 2 s",
+]);
 /// Characters of the sentence: a body of Web Push has room for them in any script.
 const TEXT_MAX: usize = 100;
 /// What Apple's ids have.
@@ -20,7 +25,7 @@ const APNS: &str = "https://api.push.apple.com/";
 const CHANNEL: &str = "sign-in";
 
 pub(super) fn read(reader: &mut Reader) -> Push {
-    let after = reader.number("push.after_ms", 2_000, 0..=30_000);
+    let after = reader.limit(AFTER);
     let text = reader.take("push.text", "Open the app to continue.".to_owned());
     if text.chars().count() > TEXT_MAX {
         reader.wrong("push.text", format!("must be a text of 1 to {TEXT_MAX} characters"));

@@ -1,13 +1,21 @@
 //! The keys of the FIDO2 server: the built-in one, or another over HTTP.
 
-use std::time::Duration;
-
 use url::Url;
 
 use super::listener::read_pair;
+use crate::config::limit::Limit;
 use crate::config::reader::Reader;
 use crate::config::values::{Origin, UpstreamKind};
 use crate::config::{HttpUpstream, Upstream, UpstreamPaths, UpstreamUsernames};
+
+const BEGIN_TIMEOUT: Limit =
+    Limit::new("upstream.begin_timeout_s", 5, 1..=30).documented(&["seconds for one begin call"]);
+// The core counts an answer's fate as unknown after 20 s, so a call must end well before.
+const COMPLETE_TIMEOUT: Limit =
+    Limit::new("upstream.complete_timeout_s", 10, 1..=15).documented(&[
+        "seconds for the completion call. It is never repeated; without an answer the outcome is",
+        "`indeterminate`",
+    ]);
 
 pub(super) fn read(reader: &mut Reader) -> Upstream {
     // One variable is enough to choose the vendor's server in a container.
@@ -21,9 +29,8 @@ pub(super) fn read(reader: &mut Reader) -> Upstream {
     let ca_file = reader.optional("upstream.ca_file");
     let client_cert = read_pair(reader, "upstream.client_cert_file", "upstream.client_key_file");
     let headers_file = reader.optional("upstream.headers_file");
-    let begin_timeout = reader.number("upstream.begin_timeout_s", 5, 1..=30);
-    // The core counts an answer's fate as unknown after 20 s, so a call must end well before.
-    let complete_timeout = reader.number("upstream.complete_timeout_s", 10, 1..=15);
+    let begin_timeout = reader.limit(BEGIN_TIMEOUT);
+    let complete_timeout = reader.limit(COMPLETE_TIMEOUT);
     match (kind, url) {
         (UpstreamKind::Http, Some(url)) => {
             for (given, key) in [
@@ -38,8 +45,8 @@ pub(super) fn read(reader: &mut Reader) -> Upstream {
                 url,
                 origin: origin.map(|origin| origin.0),
                 paths,
-                begin_timeout: Duration::from_secs(begin_timeout),
-                complete_timeout: Duration::from_secs(complete_timeout),
+                begin_timeout,
+                complete_timeout,
                 ca_file,
                 client_cert,
                 headers_file,

@@ -1,4 +1,4 @@
-//! What is recorded for later: the audit log and receipts.
+//! The table `audit`: the audit log.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,21 +9,20 @@ use super::reader::Reader;
 /// The audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// Whether there is one.
     pub enabled: bool,
-    /// Where its files lie; `None`: `audit` in the data directory.
+    /// Directory of its files; `None`: `audit` in the data directory.
     pub dir: Option<PathBuf>,
-    /// Whether nothing may be approved that cannot be recorded.
+    /// Whether ceremonies are refused while the log cannot be written.
     pub required: bool,
-    /// Entries from one signed checkpoint to the next, at most.
+    /// Most entries from one signed checkpoint to the next.
     pub checkpoint_entries: u64,
-    /// Time from one signed checkpoint to the next while there are new entries, at most.
+    /// Longest time from one signed checkpoint to the next while there are new entries.
     pub checkpoint_every: Duration,
-    /// Days that a file is kept after its last entry; 0: for good.
+    /// Days that a file is kept after its last entry; 0: forever.
     pub retention_days: u64,
-    /// Whether receipts are written into the log, too.
+    /// Whether receipts are written into the log.
     pub receipts: bool,
-    /// A program and its arguments that is handed each checkpoint; empty: none.
+    /// Program and arguments that get each checkpoint on standard input; empty: none.
     pub anchor: Vec<String>,
 }
 
@@ -49,10 +48,10 @@ pub(super) fn read(reader: &mut Reader, receipts: bool) -> Audit {
         anchor: reader.take("audit.anchor", Vec::new()),
     };
     if audit.required && !audit.enabled {
-        reader.wrong("audit.required", "contradicts audit.enabled = false");
+        reader.reject("audit.required", "contradicts audit.enabled = false");
     }
     if audit.receipts && !(audit.enabled && receipts) {
-        reader.wrong("audit.receipts", "needs receipts = true and audit.enabled = true");
+        reader.reject("audit.receipts", "needs receipts = true and audit.enabled = true");
     }
     audit
 }

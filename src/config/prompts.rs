@@ -35,15 +35,15 @@ limits! {
         per_hour: usize = Limit::new("prompts.per_hour", 10, 1..=100_000)
             .weak_above(30, "a person may be asked more than 30 times an hour, until they give in")
             .better("the default of 10");
-        /// Prompts within an hour that one initiator vouches for: the most that one whose key was
-        /// stolen can ring.
+        /// Prompts within an hour that one initiator vouches for: what an initiator whose key was
+        /// stolen can ring at most.
         vouched_per_hour: usize = Limit::new("prompts.vouched_per_hour", 20, 1..=100_000);
         /// Seconds without a prompt of the initiator whose prompt was declined, in any lane.
         declined_quiet: Duration = Limit::new("prompts.declined_quiet_s", 60, 0..=PAUSE_MAX_S);
         /// Seconds without a prompt of strangers after "not me", and of the initiator that vouched
         /// for the one reported. Known browsers ring.
         not_me_mute: Duration = Limit::new("prompts.not_me_mute_s", 1_200, 60..=PAUSE_MAX_S);
-        /// Wrong codes of a phone within a day, after which none of it is looked at.
+        /// Wrong codes of a phone within a day, after which its codes are refused unchecked.
         wrong_codes_per_day: usize = Limit::new("prompts.wrong_codes_per_day", 10, 3..=1_000)
             .weak_above(20, "more than 20 wrong codes a day: a stolen phone may guess for long")
             .better("the default of 10");
@@ -63,7 +63,7 @@ fn read_waits(reader: &mut Reader) -> Vec<Duration> {
     let waits: Vec<u64> = reader.take("prompts.waits_s", vec![60, 300, 1_800]);
     if waits.is_empty() || waits.iter().any(|wait| *wait > PAUSE_MAX_S) {
         let text = format!("must be at least one number, none over {PAUSE_MAX_S}");
-        reader.wrong("prompts.waits_s", text);
+        reader.reject("prompts.waits_s", text);
     }
     waits.into_iter().map(Duration::from_secs).collect()
 }

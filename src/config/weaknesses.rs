@@ -1,8 +1,7 @@
-//! Settings that are allowed and weak, each with what to do instead. What is dangerous beyond an
-//! operator's choice is no weakness but a mistake, and refused where the keys are read.
-//!
-//! Pure over a [`Config`]: what only the machine knows (who may read the data directory) is the
-//! command line's to look at. The same words stand in `SECURITY.md`, held by a test.
+//! Settings that are allowed but weak, each with a remedy. A setting that is too dangerous to leave
+//! to the operator is an error instead, reported where the keys are read. Pure over a [`Config`]:
+//! checks of the machine (permissions of the data directory) are the command line's. `SECURITY.md`
+//! lists the same texts, held by a test.
 
 use std::net::IpAddr;
 
@@ -15,11 +14,9 @@ use super::{AttestationKind, Config, Limits, ListenerLimits, Prompts, RateLimits
 /// A setting that makes this relay weaker than it could be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weakness {
-    /// The key, as in the file.
+    /// The dotted key.
     pub key: &'static str,
-    /// What is weak about the setting.
     pub text: &'static str,
-    /// What to set instead.
     pub remedy: &'static str,
 }
 
@@ -29,7 +26,7 @@ impl std::fmt::Display for Weakness {
     }
 }
 
-/// A weakness and how it shows.
+/// A weakness and its condition.
 struct Rule {
     weakness: Weakness,
     applies: fn(&Config) -> bool,
@@ -54,7 +51,7 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "listen",
-        "whoever reaches this address goes past the proxy, without TLS",
+        "other machines reach this address past the proxy and without TLS",
         "tls.cert_file, or proxy.trusted, or a loopback address behind a proxy on this machine",
         |config| {
             let open = !config.listen.ip().is_loopback() && config.tls.is_none();
@@ -69,16 +66,16 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "admin.listen",
-        "other machines read this relay's figures, without a credential and without TLS",
-        "a loopback address, and whoever collects them on this machine",
+        "other machines read this relay's metrics, without a credential and without TLS",
+        "a loopback address, with the collector of metrics on this machine",
         |config| config.admin.listen.is_some_and(|address| !address.ip().is_loopback()),
     ),
     rule(
         "upstream.url",
-        "the FIDO2 server is called over the network without https: whoever is in between decides \
+        "the FIDO2 server is called over the network without https: a machine in between decides \
          who is signed in",
         "https, or the same machine",
-        |config| matches!(&config.upstream, Upstream::Http(http) if !is_safe_way(&http.url)),
+        |config| matches!(&config.upstream, Upstream::Http(http) if !is_protected(&http.url)),
     ),
     rule(
         "upstream.origin",
@@ -91,7 +88,7 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "client_direct",
-        "/fidoapi/… is served without any credential to whoever reaches this relay",
+        "/fidoapi/… is served without any credential to every machine that reaches this relay",
         "client_direct = false, or authentication in front of /fidoapi/",
         |config| config.client_direct && !config.is_for_this_machine(),
     ),
@@ -109,7 +106,7 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "device_origins",
-        "an origin without https: whoever is on the way to its pages can open device sockets",
+        "an origin without https: a machine on the way to its pages can open device sockets",
         "https origins",
         |config| config.device_origins.iter().any(|origin| is_plain_origin(origin)),
     ),
@@ -131,7 +128,7 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "attestation.roots_file",
-        "cards must bring a certificate, but anybody's will do",
+        "cards must have a certificate, but of any authority",
         "a file with your card maker's roots, or attestation.trust",
         |config| {
             let wants = config.attestation.accept == [AttestationKind::Certified];
@@ -141,7 +138,7 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "webhooks.allowed_networks",
-        "whoever registers an endpoint can have the relay call into these networks",
+        "an initiator that registers an endpoint can have the relay call into these networks",
         "an empty list, or the endpoints' own addresses",
         |config| !config.webhooks.allowed_networks.is_empty(),
     ),
@@ -159,26 +156,26 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "log.level",
-        "debug and trace tell of every connection, also what libraries say of them, and fill disks",
+        "debug and trace log every connection, with what libraries log of it, and fill disks",
         "info, or debug for one module and an hour",
-        |config| !config.is_for_this_machine() && is_talkative(&config.log.level),
+        |config| !config.is_for_this_machine() && is_verbose(&config.log.level),
     ),
     rule(
         "audit.enabled",
-        "nobody will be able to show who asked, who answered and how it ended",
+        "there is no record of who asked, who answered and how it ended",
         "true",
         |config| !config.audit.enabled && !config.is_for_this_machine(),
     ),
     rule(
         "log.level",
-        "nothing is logged, so nobody will know what happened",
+        "nothing is logged, so there is no trace of what happened",
         "info, or at least warn",
         |config| config.log.level.trim().eq_ignore_ascii_case("off"),
     ),
 ];
 
 impl Config {
-    /// What an operator should know at every start, in the order of the keys.
+    /// The weak settings, warned of at every start.
     #[must_use]
     pub fn weaknesses(&self) -> Vec<Weakness> {
         let settings = RULES.iter().filter(|rule| (rule.applies)(self)).map(|rule| rule.weakness);
@@ -187,7 +184,7 @@ impl Config {
         settings.chain(limits).chain(of_listener).collect()
     }
 
-    /// Neither listens for others nor is offered to them by a proxy in front.
+    /// Whether the relay is neither bound nor published off loopback.
     pub(super) fn is_for_this_machine(&self) -> bool {
         self.listen.ip().is_loopback() && is_loopback(&self.public_url)
     }
@@ -198,7 +195,7 @@ impl Config {
 }
 
 impl Weakness {
-    /// Every weakness that there is, for the document that lists them.
+    /// Every possible weakness, as `SECURITY.md` lists them.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let settings = RULES.iter().map(|rule| rule.weakness);
@@ -213,7 +210,7 @@ fn limits() -> impl Iterator<Item = &'static Limit> {
     tables.into_iter().flatten()
 }
 
-/// More machines than stand in front of a relay.
+/// Whether a network has more machines than a relay has proxies.
 fn is_wide(network: &IpNet) -> bool {
     match network {
         IpNet::V4(network) => network.prefix_len() < 24,
@@ -226,22 +223,22 @@ fn is_builtin(config: &Config) -> bool {
 }
 
 /// Whether any module logs at debug or trace.
-fn is_talkative(level: &str) -> bool {
+fn is_verbose(level: &str) -> bool {
     let levels = level.split(',').map(|part| part.rsplit('=').next().unwrap_or(part).trim());
     levels.map(str::to_ascii_lowercase).any(|level| level == "debug" || level == "trace")
 }
 
-/// Whether an origin is a web page's without https, on another machine.
+/// Whether an origin is that of a web page without https, off loopback.
 fn is_plain_origin(origin: &str) -> bool {
     Url::parse(origin).is_ok_and(|url| url.scheme() == "http" && !is_loopback(&url))
 }
 
-/// Whether nobody else can listen on the way to a URL.
-fn is_safe_way(url: &Url) -> bool {
+/// Whether calls to a URL cannot be read on the network.
+fn is_protected(url: &Url) -> bool {
     is_loopback(url) || url.scheme() == "https"
 }
 
-/// Whether a URL leads to the machine that opens it.
+/// Whether the host of a URL is a loopback address or name.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),

@@ -57,7 +57,7 @@ impl Relay {
     pub async fn drive(&self, key: &CeremonyKey, event: Event) -> Result<Driven, DriveError> {
         self.may_lead_on(&event)?;
         let (relay, key) = (self.clone(), key.clone());
-        self.to_the_end(async move { relay.move_once(&key, Some(&event)).await })
+        self.run_detached(async move { relay.move_once(&key, Some(&event)).await })
             .await
             .unwrap_or_else(|| Err(DriveError::Unavailable("a task ended early".to_owned())))
     }
@@ -258,7 +258,7 @@ impl Relay {
     /// Commits what is pending of a ceremony, unless another commit does it before.
     fn commit_soon(&self, key: CeremonyKey) {
         let relay = self.clone();
-        self.dependencies().tasks.spawn_bare(async move {
+        self.dependencies().tasks.spawn_untraced(async move {
             let stopping = relay.dependencies().tasks.stopping().clone();
             let mut pause = PENDING;
             loop {

@@ -237,7 +237,7 @@ impl Relay {
     }
 
     /// Runs something that must finish in a task of its own; none if that task was ended early.
-    pub(crate) async fn to_the_end<T: Send + 'static>(
+    pub(crate) async fn run_detached<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {

@@ -49,7 +49,7 @@ impl Relay {
     pub(super) fn tell_held(&self, request: &Request, held: Held) {
         let relay = self.clone();
         let (tenant, username) = (request.tenant.clone(), request.username.clone());
-        self.dependencies().tasks.spawn_bare(async move {
+        self.dependencies().tasks.spawn_untraced(async move {
             let (store, now) = (&*relay.dependencies().store, relay.dependencies().clock.now());
             match devices::tell_held(store, &tenant, &username, held, now).await {
                 Ok(true) => relay.dependencies().bus.publish(Notice::News(tenant, username)).await,

@@ -153,7 +153,7 @@ impl Relay {
     pub async fn open(&self, order: OpenRequest) -> Result<View, OpenError> {
         let relay = self.clone();
         // As with drive: a caller that hangs up leaves nothing half done.
-        let opened = self.to_the_end(async move { relay.open_once(order).await }).await;
+        let opened = self.run_detached(async move { relay.open_once(order).await }).await;
         let ceremony = opened.unwrap_or_else(|| {
             Err(OpenError::Unavailable(StoreError::Unavailable("a task ended early".to_owned())))
         })?;
@@ -238,7 +238,7 @@ impl Relay {
     /// costs would show in the answer's time, and with it who has one.
     fn begin_showing(&self, ceremony: Arc<Ceremony>) {
         let relay = self.clone();
-        self.dependencies().tasks.spawn_bare(async move {
+        self.dependencies().tasks.spawn_untraced(async move {
             tokio::time::sleep(SHOWN_AFTER).await;
             relay.publish(&ceremony.request).await;
             relay.escalate_later(&CeremonyKey::from(&*ceremony));
@@ -248,7 +248,7 @@ impl Relay {
     /// Ends a ceremony whose place another has taken.
     fn drop_for_room(&self, key: CeremonyKey) {
         let relay = self.clone();
-        self.dependencies().tasks.spawn_bare(async move {
+        self.dependencies().tasks.spawn_untraced(async move {
             loop {
                 match relay.drive_here(&key, Event::Drop).await {
                     Ok(_) => return tracing::info!(ceremony = %key.id, "dropped: no room left"),

@@ -68,7 +68,9 @@ impl Relay {
         self.registry().remove(owner.device, connection.id());
         for id in connection.unacked() {
             let (relay, owner) = (self.clone(), owner.clone());
-            self.dependencies().tasks.spawn_bare(async move { relay.note_lost(&owner, id).await });
+            self.dependencies()
+                .tasks
+                .spawn_untraced(async move { relay.note_lost(&owner, id).await });
         }
     }
 

@@ -136,7 +136,7 @@ impl Relay {
         let (relay, push, key) = (self.clone(), Arc::clone(push), CeremonyKey::from(ceremony));
         let id = URL_SAFE_NO_PAD.encode(random::bytes::<16>());
         let wake = Wake { target, id, ttl_s };
-        self.dependencies().tasks.spawn_bare(async move {
+        self.dependencies().tasks.spawn_untraced(async move {
             let _done = Done(&relay.node.waking, entry);
             let service = wake.target.service.as_str();
             let came = tokio::select! {

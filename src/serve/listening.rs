@@ -1,10 +1,16 @@
-//! What the configuration says of the listener, as the listener is told.
+//! The listeners: their settings, made from the configuration, and the admin listener itself.
 
+use std::net::SocketAddr;
+
+use super::StartError;
 use crate::config::{Config, ForwardedHeader, Tls};
-use crate::edge::listener::{AcceptLimits, ForwardedBy, ListenerSettings, PairFiles, Trust};
+use crate::edge::listener::{
+    self, AcceptLimits, ForwardedBy, Listener, ListenerSettings, PairFiles, Trust,
+};
+use crate::edge::{self, Edge};
 use crate::metrics::Metrics;
+use crate::relay::Dependencies;
 
-/// The listener's settings.
 pub(super) fn settings(config: &Config, metrics: Metrics) -> ListenerSettings {
     let proxy = &config.proxy;
     ListenerSettings {
@@ -23,7 +29,23 @@ pub(super) fn settings(config: &Config, metrics: Metrics) -> ListenerSettings {
     }
 }
 
-/// The admin listener's: its callers are few and small, and come by plain HTTP.
+/// Serves the admin listener, if it is configured, and returns its address.
+pub(super) fn serve_probes(
+    config: &Config,
+    edge: Edge,
+    dependencies: &Dependencies,
+) -> Result<Option<SocketAddr>, StartError> {
+    let Some(address) = config.admin.listen else { return Ok(None) };
+    let failed = |error| StartError::Listen(address, error);
+    let listener = listener::bind(address).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let accept = Listener::start(admin_settings(config), &dependencies.clock, &dependencies.tasks)?;
+    let serving = listener::serve(listener, edge::probes(edge), dependencies.tasks.clone(), accept);
+    dependencies.tasks.spawn_vital("accept on admin.listen", serving);
+    Ok(Some(bound))
+}
+
+/// Settings of the admin listener: few callers with small requests, by plain HTTP.
 pub(super) fn admin_settings(config: &Config) -> ListenerSettings {
     let limits = AcceptLimits {
         header_bytes: 8 * 1024,
@@ -38,35 +60,34 @@ pub(super) fn admin_settings(config: &Config) -> ListenerSettings {
     }
 }
 
-/// Where the certificate lies.
 pub(crate) fn pair_files(tls: &Tls) -> PairFiles {
     PairFiles { cert: tls.cert_file.clone(), key: tls.key_file.clone() }
 }
 
 fn limits(config: &Config) -> AcceptLimits {
-    let (limits, door) = (&config.limits, &config.limits.listener);
+    let (limits, listener) = (&config.limits, &config.limits.listener);
     AcceptLimits {
-        tls: door.tls,
+        tls: listener.tls,
         headers: limits.headers,
         device_auth: limits.accept_to_auth,
         header_bytes: limits.header_bytes,
         header_count: limits.header_count,
-        idle: door.idle,
-        unread: door.unread,
-        unread_known: door.unread_known,
-        answer: door.answer,
-        eviction_age: door.eviction_age,
+        idle: listener.idle,
+        unread: listener.unread,
+        unread_known: listener.unread_known,
+        answer: listener.answer,
+        eviction_age: listener.eviction_age,
         breather: AcceptLimits::default().breather,
-        connections_per_ip: door.connections_per_ip,
-        connections_per_node: door.connections_per_node.min(spare_files()),
-        handshakes_per_s_per_ip: door.handshakes_per_s_per_ip,
-        handshakes_per_s_per_node: door.handshakes_per_s_per_node,
-        memory: door.memory_mib.map(|mib| mib * 1024 * 1024),
+        connections_per_ip: listener.connections_per_ip,
+        connections_per_node: listener.connections_per_node.min(spare_files()),
+        handshakes_per_s_per_ip: listener.handshakes_per_s_per_ip,
+        handshakes_per_s_per_node: listener.handshakes_per_s_per_node,
+        memory: listener.memory_mib.map(|mib| mib * 1024 * 1024),
     }
 }
 
-/// Open files that connections may take: a node that runs out of them cannot even say so. The
-/// others are for the store, the logs and calls to the FIDO2 server.
+/// Open files that connections may use. The rest is for the store, the logs and calls to the FIDO2
+/// server: a node without free file descriptors cannot even answer 503.
 fn spare_files() -> usize {
     const OTHERS: u64 = 128;
     #[cfg(unix)]

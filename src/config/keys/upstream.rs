@@ -1,4 +1,4 @@
-//! The keys of the FIDO2 server: the built-in one, or another over HTTP.
+//! The keys of the FIDO2 server: built in, or external over HTTP.
 
 use url::Url;
 
@@ -10,7 +10,7 @@ use crate::config::{HttpUpstream, Upstream, UpstreamPaths, UpstreamUsernames};
 
 const BEGIN_TIMEOUT: Limit =
     Limit::new("upstream.begin_timeout_s", 5, 1..=30).documented(&["seconds for one begin call"]);
-// The core counts an answer's fate as unknown after 20 s, so a call must end well before.
+// The core treats the result of a completion as unknown after 20 s, so the call must end before.
 const COMPLETE_TIMEOUT: Limit =
     Limit::new("upstream.complete_timeout_s", 10, 1..=15).documented(&[
         "seconds for the completion call. It is never repeated; without an answer the outcome is",
@@ -18,7 +18,7 @@ const COMPLETE_TIMEOUT: Limit =
     ]);
 
 pub(super) fn read(reader: &mut Reader) -> Upstream {
-    // One variable is enough to choose the vendor's server in a container.
+    // One variable is enough to choose an external server in a container.
     let implied =
         if reader.is_given("upstream.url") { UpstreamKind::Http } else { UpstreamKind::Builtin };
     let kind = reader.take("upstream.kind", implied);
@@ -38,7 +38,7 @@ pub(super) fn read(reader: &mut Reader) -> Upstream {
                 (client_cert.is_some(), "upstream.client_cert_file"),
             ] {
                 if given && url.scheme() != "https" {
-                    reader.wrong(key, "needs an https upstream.url: there is no TLS without it");
+                    reader.reject(key, "needs an https upstream.url: there is no TLS without it");
                 }
             }
             Upstream::Http(HttpUpstream {
@@ -55,17 +55,17 @@ pub(super) fn read(reader: &mut Reader) -> Upstream {
         }
         (UpstreamKind::Http, None) => {
             if !reader.is_given("upstream.url") {
-                reader.wrong("upstream.kind", "\"http\" needs upstream.url");
+                reader.reject("upstream.kind", "\"http\" needs upstream.url");
             }
             Upstream::Builtin
         }
         (UpstreamKind::Builtin, url) => {
             if url.is_some() {
-                reader.wrong("upstream.url", "contradicts upstream.kind = \"builtin\"");
+                reader.reject("upstream.url", "contradicts upstream.kind = \"builtin\"");
             }
             if origin.is_some() {
                 let text = "is for an upstream over HTTP; the built-in server uses tenant.origins";
-                reader.wrong("upstream.origin", text);
+                reader.reject("upstream.origin", text);
             }
             for (given, key) in [
                 (usernames != UpstreamUsernames::AsIs, "upstream.usernames"),
@@ -74,7 +74,7 @@ pub(super) fn read(reader: &mut Reader) -> Upstream {
                 (headers_file.is_some(), "upstream.headers_file"),
             ] {
                 if given {
-                    reader.wrong(key, "is for an upstream over HTTP");
+                    reader.reject(key, "is for an upstream over HTTP");
                 }
             }
             Upstream::Builtin

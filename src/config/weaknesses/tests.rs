@@ -42,7 +42,7 @@ const CASES: &[Case] = &[
         ],
         ("allow_plaintext", "other machines reach"),
     ),
-    (STRONG, &[("listen", "\"0.0.0.0:8080\"")], ("listen", "whoever reaches")),
+    (STRONG, &[("listen", "\"0.0.0.0:8080\"")], ("listen", "other machines reach")),
     (
         STRONG,
         &[("proxy.trusted", "[\"10.1.0.0/23\"]"), ("proxy.header", "\"x-forwarded-for\"")],
@@ -93,7 +93,7 @@ const CASES: &[Case] = &[
     (
         STRONG,
         &[("webhooks.allowed_networks", "[\"10.1.2.3/32\"]")],
-        ("webhooks.allowed_networks", "whoever registers"),
+        ("webhooks.allowed_networks", "an initiator that"),
     ),
     (
         &[],
@@ -111,7 +111,7 @@ const CASES: &[Case] = &[
     ),
     (STRONG, &[("log.level", "\"debug\"")], ("log.level", "debug and trace")),
     (STRONG, &[("log.level", "\"warn,hyper=trace\"")], ("log.level", "debug and trace")),
-    (STRONG, &[("audit.enabled", "false")], ("audit.enabled", "nobody will")),
+    (STRONG, &[("audit.enabled", "false")], ("audit.enabled", "there is no record")),
     (STRONG, &[("log.level", "\"off\"")], ("log.level", "nothing is logged")),
 ];
 

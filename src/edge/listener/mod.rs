@@ -284,7 +284,7 @@ pub async fn serve(listener: TcpListener, router: Router, tasks: Tasks, door: Li
                         router: router.clone(),
                         tasks: tasks.clone(),
                     };
-                    tasks.spawn_bare(visit.run(stream, peer, permit));
+                    tasks.spawn_untraced(visit.run(stream, peer, permit));
                 }
                 Err(refused) => door.count(refused),
             },

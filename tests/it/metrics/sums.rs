@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fido_relay::core::ceremony::{Event, State, Verdict};
-use fido_relay::metrics::Standing;
+use fido_relay::metrics::NodeGauges;
 use fido_relay::relay::CeremonyKey;
 use fido_relay_proto::device::DeclineReason;
 use fido_relay_proto::{AttemptId, DeviceId, NodeId, Reason, TenantId};
@@ -51,7 +51,7 @@ async fn answered(relay: &PaperRelay, id: &str) {
 
 fn figures(relay: &PaperRelay) -> Figures {
     let open = relay.relay.census().open;
-    Figures::read(&relay.metrics.render(Standing { open, ..Standing::default() }))
+    Figures::read(&relay.metrics.render(NodeGauges { open, ..NodeGauges::default() }))
 }
 
 #[track_caller]

@@ -43,6 +43,6 @@ pub(super) async fn upgrade(
         }
     };
     let tasks = edge.relay().dependencies().tasks.clone();
-    tasks.spawn_bare(run::socket(edge, upgrade, accepted, place));
+    tasks.spawn_untraced(run::socket(edge, upgrade, accepted, place));
     Ok(response)
 }

@@ -13,7 +13,7 @@ use fido_relay_proto::{Problem, ProblemCode, UnixMillis};
 use super::{caller, status};
 use crate::edge::Edge;
 use crate::edge::listener::Refused;
-use crate::metrics::{self, Standing, WebhookStanding};
+use crate::metrics::{self, NodeGauges, WebhookGauges};
 use crate::security::refusals as security;
 
 /// Every route of the admin listener.
@@ -33,7 +33,7 @@ pub fn probes(edge: Edge) -> Router {
 async fn figures(State(edge): State<Edge>) -> Response {
     let relay = edge.relay();
     let census = relay.census();
-    let standing = Standing {
+    let gauges = NodeGauges {
         ready: status::ready(&edge).await.is_ok(),
         sockets: census.sockets,
         open: census.open,
@@ -43,18 +43,18 @@ async fn figures(State(edge): State<Edge>) -> Response {
         panics: relay.dependencies().tasks.panics(),
         webhooks: deliveries(&edge),
     };
-    let rendered = edge.settings().metrics.render(standing);
+    let rendered = edge.settings().metrics.render(gauges);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], rendered).into_response()
 }
 
-fn deliveries(edge: &Edge) -> WebhookStanding {
-    let Some(webhooks) = &edge.app().webhooks else { return WebhookStanding::default() };
+fn deliveries(edge: &Edge) -> WebhookGauges {
+    let Some(webhooks) = &edge.app().webhooks else { return WebhookGauges::default() };
     let figures = webhooks.figures();
     let late = match figures.oldest_due {
         0 => 0,
         due => edge.relay().dependencies().clock.now().millis_since(UnixMillis(due)),
     };
-    WebhookStanding {
+    WebhookGauges {
         delivered: figures.delivered,
         failed: figures.failed,
         dead: figures.dead,

@@ -29,7 +29,7 @@ pub(super) async fn readyz(State(edge): State<Edge>) -> Result<&'static str, Ref
 pub(super) async fn ready(edge: &Edge) -> Result<(), Refusal> {
     let world = edge.relay().dependencies();
     let not = |why: String| Problem::new(ProblemCode::Unavailable).with_detail(why).into();
-    if let Some(task) = world.tasks.fallen() {
+    if let Some(task) = world.tasks.first_failed_task() {
         return Err(not(format!("the task \"{task}\" ended: this node must be started afresh")));
     }
     if world.tasks.draining().is_cancelled() {

@@ -73,7 +73,7 @@ fn respond(edge: &Edge, waiting: Waiting, since: u32, place: Place) -> Response 
     let (sender, receiver) = mpsc::channel::<Bytes>(1);
     let tasks = edge.relay().dependencies().tasks.clone();
     let limit = edge.settings().socket_write;
-    tasks.spawn_bare(async move {
+    tasks.spawn_untraced(async move {
         watch(waiting, since, limit, &sender).await;
         drop(place);
     });

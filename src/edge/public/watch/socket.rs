@@ -71,7 +71,7 @@ pub(in crate::edge) async fn upgrade(
     let place = take_place(&edge, waiting.sight(), request.extensions().get())?;
     let tasks = edge.relay().dependencies().tasks.clone();
     let limit = edge.settings().socket_write;
-    tasks.spawn_bare(async move {
+    tasks.spawn_untraced(async move {
         run(waiting, since, limit, upgrade).await;
         drop((place, permit));
     });

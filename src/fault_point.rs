@@ -1,32 +1,30 @@
-//! Named places on a ceremony's road where a test can have this process stand still, so as to kill
-//! it exactly there. Only builds with debug assertions have them: in a release build both functions
-//! are empty, the names are not in the program, and no variable is read.
-//!
-//! `FAULT_POINT=answer_stored` in the environment arms the first arrival at that place,
-//! `FAULT_POINT=answer_stored:2` the second. Whoever arrives says so on standard output in one
-//! line, `fault point reached: answer_stored`, and then:
-//! - at [`reached`] its thread parks for good: nothing after it ever happens;
-//! - at [`passing`] it goes on, because the step that the place is named for (an answer that
-//!   arrives, a call in flight) lies outside of this process. The test kills once it sees it there.
-//!
-//! It must not know what happens at these places, nor anything of the relay.
+//! Named points in the course of a ceremony where a test can halt this process, to kill it exactly
+//! there. Only builds with debug assertions have them: in a release build both functions are empty,
+//! the names are not in the program, and no variable is read.
+//! `FAULT_POINT=answer_stored` in the environment arms the first arrival at that point,
+//! `FAULT_POINT=answer_stored:2` the second. The arriving thread prints
+//! `fault point reached: answer_stored` on standard output, and then:
+//! - at [`reached`] parks forever: nothing after the point happens;
+//! - at [`passing`] goes on, because the step (an answer that arrives, a call in flight) is outside
+//! of
+//!   this process. The test kills the process when it observes the step.
 
-/// The steps of a ceremony, in their order.
+/// The points of a ceremony, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
-    /// An order to open is parsed and checked; nothing is stored.
+    /// A request to open is parsed and checked; nothing is stored.
     Received,
-    /// The ceremony is stored; nobody was told.
+    /// The ceremony is stored; nothing is sent.
     Stored,
     /// The initiator's 201 is on its way ([`passing`]).
     Answered,
     /// An offer was written to a phone's socket.
     Offered,
-    /// A push service took a wake; it is not noted. Only devices without a socket are woken, so it
-    /// is not among [`Point::ALL`].
+    /// A push service accepted a wake; it is not stored. Only devices without a socket are woken,
+    /// so it is not in [`Point::ALL`].
     Woken,
-    /// The right code was taken; no challenge was asked for. It is stored with the challenge, or a
-    /// moment after this.
+    /// The right code was accepted; the begin call has not started. The claim is stored with the
+    /// challenge, or shortly after this point.
     Claimed,
     /// The begin call is about to leave ([`passing`]).
     BeginInFlight,
@@ -34,25 +32,26 @@ pub enum Point {
     Begun,
     /// The challenge was written to a phone's socket.
     ChallengeSent,
-    /// The card's answer is here; it is not stored.
+    /// The card's answer is received; it is not stored.
     AnswerReceived,
-    /// The answer is stored, and in the same commit who completes it; nothing follows yet.
+    /// The answer is stored, in one commit with the node that completes it; the call has not
+    /// started.
     AnswerStored,
-    /// The task that completes has begun; nothing has left.
+    /// The task of the completion call has started; nothing is sent.
     CompletionIntentStored,
     /// The completion call is about to leave ([`passing`]).
     CompletionInFlight,
-    /// The FIDO2 server's word is here; it is not stored.
+    /// The FIDO2 server's answer is received; it is not stored.
     UpstreamAnswered,
-    /// The outcome is stored; nobody was told.
+    /// The outcome is stored; nothing is sent.
     Closed,
-    /// Phones and watchers are being told the outcome ([`passing`]).
+    /// Devices and watchers are being notified of the outcome ([`passing`]).
     Notified,
 }
 
 #[cfg(debug_assertions)]
 impl Point {
-    /// Every point, in the order of a ceremony.
+    /// In the order of a ceremony.
     pub const ALL: [Self; 15] = [
         Self::Received,
         Self::Stored,
@@ -71,7 +70,7 @@ impl Point {
         Self::Notified,
     ];
 
-    /// Its name in the variable and on standard output.
+    /// The name in the variable and on standard output.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -95,22 +94,22 @@ impl Point {
     }
 }
 
-/// Says so and stands still for good, if this is the arrival that the test waits for.
+/// Prints the point and parks forever, if this is the awaited arrival.
 #[cfg(debug_assertions)]
 pub fn reached(point: Point) {
     if armed::is_due(point.name()) {
-        armed::say(point.name());
+        armed::print(point.name());
         loop {
             std::thread::park();
         }
     }
 }
 
-/// Says so and goes on, if this is the arrival that the test waits for.
+/// Prints the point and goes on, if this is the awaited arrival.
 #[cfg(debug_assertions)]
 pub fn passing(point: Point) {
     if armed::is_due(point.name()) {
-        armed::say(point.name());
+        armed::print(point.name());
     }
 }
 
@@ -132,7 +131,7 @@ mod armed {
 
     const VARIABLE: &str = "FAULT_POINT";
 
-    /// What the test waits for: the place and which arrival.
+    /// The awaited point, and which arrival at it.
     static AWAITED: LazyLock<Option<(String, u32)>> = LazyLock::new(|| {
         #[expect(clippy::disallowed_methods, reason = "no setting: it arms a test's own process")]
         let text = std::env::var(VARIABLE).ok()?;
@@ -146,10 +145,10 @@ mod armed {
         name == point && ARRIVALS.fetch_add(1, Ordering::Relaxed) + 1 == *nth
     }
 
-    pub(super) fn say(point: &str) {
+    pub(super) fn print(point: &str) {
         let line = format!("fault point reached: {point}\n");
         let mut out = std::io::stdout().lock();
-        // A test that no longer listens waits for nothing either.
+        // A test that has closed the pipe waits for nothing.
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     }
 }

@@ -1,4 +1,4 @@
-//! Arguments → configuration → run → exit code.
+//! The binary: everything is in [`fido_relay::cli`].
 
 use std::process::ExitCode;
 

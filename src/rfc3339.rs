@@ -15,7 +15,7 @@ pub fn format(at: UnixMillis) -> String {
         .unwrap_or_default()
 }
 
-/// The time that [`format`] wrote.
+/// Parses a time that [`format`] wrote.
 #[must_use]
 pub fn parse(text: &str) -> Option<UnixMillis> {
     let part = |from: usize, to: usize| text.get(from..to)?.parse::<u16>().ok();
@@ -41,7 +41,7 @@ pub fn serialize<S: serde::Serializer>(at: &UnixMillis, to: S) -> Result<S::Ok, 
 /// The deserializer's, and for a text that [`format`] did not write.
 pub fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<UnixMillis, D::Error> {
     let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(from)?;
-    parse(&text).ok_or_else(|| serde::de::Error::custom("no time"))
+    parse(&text).ok_or_else(|| serde::de::Error::custom("must be an RFC 3339 time"))
 }
 
 #[cfg(test)]

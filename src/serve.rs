@@ -1,10 +1,9 @@
-//! The wiring: from a configuration to a running relay. The one place that knows every room, and
-//! the only one that chooses backends.
+//! The wiring: from a configuration to a running relay. The only module that uses every other one
+//! and that chooses backends.
 
 pub(crate) mod audit;
 mod data_directory;
 pub(crate) mod listening;
-mod pace;
 pub(crate) mod push;
 mod settings;
 mod upstream;
@@ -35,7 +34,7 @@ use crate::edge::{self, Edge};
 use crate::journal;
 use crate::metrics::Metrics;
 use crate::node::{Dependencies, Relay, RelayLimits};
-use crate::ports::{Ability, Bus, Clock, DueRule, Push, Store, StoreError};
+use crate::ports::{Ability, Bus, Clock, DueRule, Push, Store, StoreError, WebhookSender};
 use crate::security::encryption::{EncryptError, Encryptor};
 use crate::security::keys::Keys;
 use crate::security::refusals::Refusals;
@@ -43,64 +42,60 @@ use crate::security::{client_assertion, event_ticket};
 use crate::tasks::Tasks;
 
 pub use audit::audit_dir;
-pub use data_directory::{Contents, DataDirectory, FIRST_START, Incomplete};
+pub use data_directory::{Contents, DataDirectory, FIRST_START, IncompleteDirectory};
 pub(crate) use settings::prompt_policy;
-pub(crate) use upstream::{Doubt, cards, probe_upstream};
+pub(crate) use upstream::{UpstreamWarning, cards, probe_upstream};
 
-/// The store's file within the data directory.
+/// File of the store in the data directory.
 pub const STORE_FILE: &str = "relay.redb";
-/// The sealing key's file within the data directory.
+/// File of the sealing key in the data directory.
 pub const SEAL_KEY_FILE: &str = "seal.key";
-/// The file of revoked devices and removed cards within the data directory.
+/// File of revoked devices and removed cards in the data directory.
 pub const REVOCATIONS_FILE: &str = "revocations";
-/// The audit log's directory within the data directory, unless another is configured.
+/// Directory of the audit log in the data directory, unless `audit.dir` is set.
 pub const AUDIT_DIR: &str = "audit";
-/// How long a stopping relay waits for what is under way.
+/// Limit for work under way when the relay stops.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Why a relay did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be had.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
-    /// A part of the data directory is missing without which the others are of no use.
+    /// A part of the data directory is missing that the others need.
     #[error(transparent)]
-    Incomplete(#[from] Incomplete),
-    /// The store's file cannot be had.
+    Incomplete(#[from] IncompleteDirectory),
     #[error(transparent)]
     Open(#[from] crate::backends::embedded::OpenError),
-    /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is no sealing key.
+    /// The sealing key cannot be read or made.
     #[error(transparent)]
     Seal(#[from] EncryptError),
-    /// It cannot be told which devices and cards were revoked.
+    /// The list of revoked devices and cards cannot be read.
     #[error(transparent)]
     Revocations(#[from] RevocationsError),
-    /// The audit log cannot be written.
     #[error("the audit log: {0}")]
     Audit(#[from] crate::app::audit::StartError),
-    /// The external FIDO2 server's settings do not hold.
+    /// The settings of the external FIDO2 server are invalid.
     #[error(transparent)]
     Upstream(#[from] fido_http::FidoHttpSettingsError),
-    /// The certificate cannot serve.
+    /// The certificate or its key cannot be used.
     #[error("tls: {0}")]
     Tls(#[from] listener::CertificateError),
-    /// Webhooks cannot be sent.
+    /// The settings of webhooks are invalid.
     #[error(transparent)]
     Webhooks(#[from] crate::backends::webhook_http::WebhookHttpSettingsError),
-    /// Devices cannot be woken.
+    /// The settings of push services are invalid.
     #[error(transparent)]
     Push(#[from] crate::backends::push::PushSettingsError),
-    /// The file of an attestation key cannot be used.
+    /// The file of this key of the configuration cannot be used.
     #[error("{0}: {1}")]
     Attestation(&'static str, String),
 }
 
 impl StartError {
-    /// What an operator can do about it, where that does not follow from the error itself.
+    /// A remedy, where it does not follow from the error itself.
     #[must_use]
     pub fn remedy(&self) -> Option<String> {
         if let Self::Incomplete(incomplete) = self {
@@ -151,29 +146,38 @@ impl StartError {
     }
 }
 
-/// What a relay stands on, where the configuration leaves no choice.
+/// The parts of a relay that are not chosen by the configuration, or can be replaced.
 #[derive(Clone, Debug)]
 pub struct ServerDependencies {
-    /// Where everything is kept.
     pub store: Arc<dyn Store>,
-    /// What time it is.
     pub clock: Arc<dyn Clock>,
+    pub bus: Arc<dyn Bus>,
+    /// `None`: the configured push services.
+    pub push: Option<Arc<dyn Push>>,
+    /// `None`: webhooks are sent over HTTP.
+    pub webhook_sender: Option<Arc<dyn WebhookSender>>,
 }
 
 impl ServerDependencies {
-    /// This machine: a file in the data directory, and the system's clock.
+    /// A relay of one node on this store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock, bus: Arc::new(LocalBus::new()), push: None, webhook_sender: None }
+    }
+
+    /// The store in the data directory and the system clock.
     ///
     /// # Errors
     /// [`StartError::Incomplete`], [`StartError::Open`] and [`StartError::Seal`].
     pub fn of_this_machine(config: &Config) -> Result<Self, StartError> {
         let store = Arc::new(DataDirectory::of(config).open()?);
-        Ok(Self { store, clock: Arc::new(SystemClock) })
+        Ok(Self::new(store, Arc::new(SystemClock)))
     }
 }
 
-/// A relay that serves.
+/// A relay that takes connections.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningServer {
     config: Config,
     relay: Relay,
     app: App,
@@ -183,7 +187,7 @@ pub struct Running {
     admin_address: Option<SocketAddr>,
 }
 
-/// A listener where the configuration says.
+/// Binds the address of `listen`.
 ///
 /// # Errors
 /// [`StartError::Listen`].
@@ -191,98 +195,101 @@ pub fn bind(config: &Config) -> Result<TcpListener, StartError> {
     listener::bind(config.listen).map_err(|error| StartError::Listen(config.listen, error))
 }
 
-/// A relay that is whole and takes no connection yet: what must answer before `/readyz` says that
-/// the node is ready is served first.
+/// A relay that is wired and takes no connections yet. What must answer before `/readyz` reports
+/// the node as ready is started in between.
 #[derive(Debug)]
-pub struct Prepared {
-    running: Running,
-    socket: TcpListener,
+pub struct PreparedServer {
+    running: RunningServer,
+    listener: TcpListener,
     edge: Edge,
-    listener: Listener,
+    accept: Listener,
 }
 
-impl Prepared {
-    /// The relay before its first connection: what must answer earlier, the admin socket, starts here.
+impl PreparedServer {
+    /// The relay before its first connection, to start the admin socket.
     #[must_use]
-    pub fn running(&self) -> &Running {
+    pub fn running(&self) -> &RunningServer {
         &self.running
     }
 
-    /// Takes connections from now on.
+    /// Starts taking connections.
     ///
     /// # Errors
-    /// [`StartError::Listen`], if the admin listener's address cannot be had.
-    pub fn open(self) -> Result<Running, StartError> {
-        let Self { mut running, socket, edge, listener } = self;
+    /// [`StartError::Listen`] for the admin listener.
+    pub fn open(self) -> Result<RunningServer, StartError> {
+        let Self { mut running, listener, edge, accept } = self;
         let (tasks, router) = (&running.tasks, edge::router(edge.clone()));
-        let serving = listener::serve(socket, router, tasks.clone(), listener);
-        tasks.spawn_vital("accept", serving);
+        tasks.spawn_vital("accept", listener::serve(listener, router, tasks.clone(), accept));
         running.admin_address =
-            pace::serve_probes(&running.config, edge, running.relay.dependencies())?;
+            listening::serve_probes(&running.config, edge, running.relay.dependencies())?;
         Ok(running)
     }
 }
 
-/// Starts a relay on this listener. It serves until [`Running::stop`].
+/// Starts a relay on this listener. It serves until [`RunningServer::stop`].
 ///
 /// # Errors
 /// [`StartError`]; then nothing runs.
-pub async fn start(config: Config, listener: TcpListener) -> Result<Running, StartError> {
+pub async fn start(config: Config, listener: TcpListener) -> Result<RunningServer, StartError> {
     prepare(config, listener).await?.open()
 }
 
-/// [`start`], up to the first connection.
+/// [`start`] without taking connections.
 ///
 /// # Errors
 /// [`StartError`]; then nothing runs.
-pub async fn prepare(config: Config, listener: TcpListener) -> Result<Prepared, StartError> {
-    let ground = ServerDependencies::of_this_machine(&config)?;
-    prepare_on(ground, config, listener).await
+pub async fn prepare(config: Config, listener: TcpListener) -> Result<PreparedServer, StartError> {
+    let dependencies = ServerDependencies::of_this_machine(&config)?;
+    prepare_with(dependencies, config, listener).await
 }
 
-/// [`start`] on other ground than this machine.
+/// [`start`] with other dependencies than this machine's.
 ///
 /// # Errors
 /// [`StartError`]; then nothing runs.
-pub async fn start_on(
-    ground: ServerDependencies,
+pub async fn start_with(
+    dependencies: ServerDependencies,
     config: Config,
     listener: TcpListener,
-) -> Result<Running, StartError> {
-    prepare_on(ground, config, listener).await?.open()
+) -> Result<RunningServer, StartError> {
+    prepare_with(dependencies, config, listener).await?.open()
 }
 
-async fn prepare_on(
-    ground: ServerDependencies,
+async fn prepare_with(
+    dependencies: ServerDependencies,
     config: Config,
-    socket: TcpListener,
-) -> Result<Prepared, StartError> {
-    let address = socket.local_addr().map_err(|error| StartError::Listen(config.listen, error))?;
+    listener: TcpListener,
+) -> Result<PreparedServer, StartError> {
+    let address =
+        listener.local_addr().map_err(|error| StartError::Listen(config.listen, error))?;
     let config = config.bound_to(address);
     let tasks = Tasks::default();
-    let ServerDependencies { store, clock } = ground;
+    let ServerDependencies { store, clock, bus, push, webhook_sender } = dependencies;
     let sealer = Encryptor::load_or_make(&config.data_dir.join(SEAL_KEY_FILE))?;
     let metrics = Metrics::new(clock.now());
     let store = metrics.store(store);
     let revocations = RevocationList::open(&config.data_dir.join(REVOCATIONS_FILE))?;
     let refusals = Arc::new(Refusals::default());
     let audit = audit::start(&config, (&store, &clock), &sealer, &refusals).await?;
+    let webhook_sender = webhook_sender.map_or_else(|| webhooks::sender(&config), Ok)?;
     let webhooks =
-        webhooks::of_store(&config, Arc::clone(&store), sealer.clone(), Arc::clone(&clock))?;
-    let (webhooks, told) = webhooks.start(&tasks).await?;
-    let readers = audit.iter().map(Audit::progress).chain([told]).collect();
-    let shortened = journal::trim(Arc::clone(&store), readers, tasks.stopping().clone());
-    tasks.spawn_vital("journal", shortened);
-    let bus: Arc<dyn Bus> = Arc::new(LocalBus::new());
+        Webhooks::at_rest(Arc::clone(&store), sealer.clone(), Arc::clone(&clock), webhook_sender);
+    let (webhooks, fan_out) = webhooks.start(&tasks).await?;
+    let readers = audit.iter().map(Audit::progress).chain([fan_out]).collect();
+    let trimming = journal::trim(Arc::clone(&store), readers, tasks.stopping().clone());
+    tasks.spawn_vital("journal", trimming);
     let keys = Keys::load_or_make(&*store, &sealer).await?;
-    let push = push::services(&config, Arc::clone(&clock)).await?;
+    let push = match push {
+        Some(push) => Some(push),
+        None => push::port(&config, Arc::clone(&clock)).await?,
+    };
     let app = App {
         cards: cards(&config, Arc::clone(&store)),
         store,
         clock,
         bus,
         revocations: Arc::new(revocations),
-        push: push.map(|services| -> Arc<dyn Push> { Arc::new(services) }),
+        push,
         webhooks: Some(webhooks.clone()),
         prompts: prompt_policy(&config.prompts),
         public_url: base(&config.public_url),
@@ -290,7 +297,7 @@ async fn prepare_on(
     };
     let (fido, certify) = upstream::upstream(&config, &app, &keys)?;
     let App { cards, store, clock, bus, revocations, push, .. } = app.clone();
-    let world = Dependencies {
+    let dependencies = Dependencies {
         cards,
         store,
         revocations,
@@ -305,26 +312,26 @@ async fn prepare_on(
         tasks: tasks.clone(),
     };
     let bounds = RelayLimits {
-        open: pace::open_limits(&config.limits.rates),
+        open: settings::open_limits(&config.limits.rates),
         prompts: app.prompts.clone(),
         wake_after: config.push.after,
     };
-    let relay = Relay::start(world, bounds);
+    let relay = Relay::start(dependencies, bounds);
     let certify = certify.filter(|_| config.client_direct);
-    let listener = listening::settings(&config, metrics.clone());
-    let listener = Listener::start(listener, &relay.dependencies().clock, &tasks)?;
+    let listener_settings = listening::settings(&config, metrics.clone());
+    let accept = Listener::start(listener_settings, &relay.dependencies().clock, &tasks)?;
     let settings = settings::edge(&config, metrics, refusals);
-    let edge = Edge::new(relay.clone(), app.clone(), settings, listener.clone(), certify).await?;
+    let edge = Edge::new(relay.clone(), app.clone(), settings, accept.clone(), certify).await?;
     relay.revocations_applied().await;
     let (store, stopping) = (Arc::clone(&relay.dependencies().store), tasks.stopping().clone());
     tasks.spawn_vital("store", async move {
         stopping.run_until_cancelled(store.damaged()).await;
     });
-    let running = Running { config, relay, app, tasks, audit, webhooks, admin_address: None };
-    Ok(Prepared { running, socket, edge, listener })
+    let running = RunningServer { config, relay, app, tasks, audit, webhooks, admin_address: None };
+    Ok(PreparedServer { running, listener, edge, accept })
 }
 
-impl Running {
+impl RunningServer {
     /// The configuration in effect, with the port that the listener got.
     #[must_use]
     pub fn config(&self) -> &Config {
@@ -337,37 +344,34 @@ impl Running {
         base(&self.config.public_url)
     }
 
-    /// The relay itself.
     #[must_use]
     pub fn relay(&self) -> &Relay {
         &self.relay
     }
 
-    /// What is done to its devices, pairings, initiators and cards.
+    /// The use cases for devices, pairings, initiators and cards.
     #[must_use]
     pub fn app(&self) -> &App {
         &self.app
     }
 
-    /// Its webhooks.
     #[must_use]
     pub fn webhooks(&self) -> &Webhooks {
         &self.webhooks
     }
 
-    /// Where metrics and health are served for whoever watches the node, if they are.
+    /// Address of the admin listener, if there is one.
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
     }
 
-    /// Who owns its tasks.
     #[must_use]
     pub fn tasks(&self) -> &Tasks {
         &self.tasks
     }
 
-    /// Serves the administration on the data directory's socket, for the command line.
+    /// Serves the operator API on the admin socket of the data directory, for the command line.
     ///
     /// # Errors
     /// [`AdminSocket::bind`]'s.
@@ -379,43 +383,42 @@ impl Running {
         Ok(())
     }
 
-    /// Stops. First the node drains: it is not ready any more and phones are told to reconnect,
-    /// but everything still works, for the configured time or until the last phone has left. Then
-    /// it takes no more connections, closes sockets with 1012, lets calls that are under way end,
-    /// and flushes. Tells whether everything ended in time.
+    /// Stops in order and returns whether everything ended in time. First the node drains: it is no
+    /// longer ready and sends `goaway` to devices, but still works, for the configured time or
+    /// until the last device has left. Then it takes no more connections, closes sockets with 1012,
+    /// waits for calls under way, and flushes.
     pub async fn stop(self) -> bool {
         self.tasks.draining().cancel();
         let drain = self.config.limits.drain;
         drop(tokio::time::timeout(drain, self.relay.delivery.registry().emptied()).await);
         let ended = self.tasks.stop(STOP_LIMIT).await;
         match self.audit {
-            // Last, when nobody is left who could tell it anything.
+            // Last, when no task is left that adds entries.
             Some(audit) => audit.close().await && ended,
             None => ended,
         }
     }
 
-    /// The audit log, if there is one.
     #[must_use]
     pub fn audit(&self) -> Option<&Audit> {
         self.audit.as_ref()
     }
 }
 
-/// Whether the audit log keeps up; without one nothing has to be recorded.
+/// Whether the audit log keeps up; without one nothing is recorded.
 fn recording(audit: Option<&Audit>) -> watch::Receiver<Ability> {
-    // Of a sender that is gone the value stays.
+    // A receiver keeps the last value of a dropped sender.
     audit.map_or_else(|| watch::channel(Ability::Well).1, Audit::ability)
 }
 
-/// What every kind of record is due for.
+/// The duties of every kind of record.
 #[must_use]
 pub fn due_rules() -> Vec<DueRule> {
     let others = [pairings::DUE, event_ticket::DUE, client_assertion::DUE];
     ceremonies::DUE.into_iter().chain(others).chain(crate::app::webhooks::DUE).collect()
 }
 
-/// A URL as others are put behind it.
+/// A URL without its trailing slash, to append paths to.
 pub(crate) fn base(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }

@@ -1,11 +1,10 @@
-//! Every task has an owner: the one place that spawns, with a name for the log and one
-//! cancellation for all. It knows no task's work.
-//!
-//! A panic ends one task and no other. Most tasks are one ceremony's or one socket's, and there the
-//! matter ends: it is logged and counted. A few are *vital*: without them the node takes requests
-//! and answers some of them wrongly or never, and nothing outside would show it. When one of these
-//! ends before it was told to, the node as a whole has failed: [`Tasks::failed`] says so, the node
-//! is no longer ready, and whoever runs it stops it in order, so that it is started afresh.
+//! Spawns every task of the process, with a name for the log and one cancellation for all, so that
+//! every task has an owner.
+//! A panic ends one task and no other. Most tasks belong to one ceremony or one socket: their panic
+//! is logged and counted. A few are *vital*: without them the node would answer some requests
+//! wrongly or never, and nothing outside would show it. When one of these ends before the stop, the
+//! node has failed: [`Tasks::failed`] is cancelled, the node is no longer ready, and `serve` stops
+//! it in order, so that a service manager starts it afresh.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -19,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-/// Spawns tasks and waits for them at the end. Clones share the same tasks.
+/// Spawns tasks and waits for them at the stop. Clones share the same tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -28,19 +27,17 @@ pub struct Tasks {
     health: Arc<Health>,
 }
 
-/// What went wrong with tasks.
+/// Counts and failures of tasks.
 #[derive(Debug, Default)]
 struct Health {
     started: AtomicU64,
     panics: AtomicU64,
-    /// The vital task that ended first.
-    fallen: OnceLock<&'static str>,
+    first_failed: OnceLock<&'static str>,
     failed: CancellationToken,
 }
 
 impl Tasks {
-    /// Runs a future to its end under a name. It must end by itself once
-    /// [`Tasks::stopping`] is cancelled.
+    /// Spawns a future under a name. It must end by itself once [`Tasks::stopping`] is cancelled.
     pub fn spawn<F>(&self, name: &'static str, future: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -54,13 +51,13 @@ impl Tasks {
         self.track(watched.instrument(tracing::debug_span!("task", name)));
     }
 
-    /// Like [`Tasks::spawn`] without a span: for the many tasks whose size counts.
-    pub fn spawn_bare<F>(&self, future: F)
+    /// Like [`Tasks::spawn`] without name and span, for many small tasks: a span makes each larger.
+    pub fn spawn_untraced<F>(&self, future: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let health = Arc::clone(&self.health);
-        // Combinators and no `async` block, which would hold the future twice.
+        // Combinators, since an `async` block would hold the future twice.
         self.track(AssertUnwindSafe(future).catch_unwind().map(move |end| {
             if end.is_err() {
                 health.count_panic("unnamed");
@@ -68,8 +65,8 @@ impl Tasks {
         }));
     }
 
-    /// Like [`Tasks::spawn`], for a task without which the node is no good: if it ends before
-    /// [`Tasks::stopping`] is cancelled, by a panic or by itself, the node has failed.
+    /// Like [`Tasks::spawn`], for a task that the node needs: if it ends before [`Tasks::stopping`]
+    /// is cancelled, by a panic or by itself, the node has failed.
     pub fn spawn_vital<F>(&self, name: &'static str, future: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -92,61 +89,61 @@ impl Tasks {
         drop(self.tracker.spawn(future));
     }
 
-    /// Runs work that must finish in a task of its own, whatever becomes of the caller; none if that
-    /// task was ended early.
+    /// Runs work in a task of its own, so that it finishes even if the caller is dropped. `None`:
+    /// the task panicked.
     pub async fn run_detached<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
-        let (tell, told) = oneshot::channel();
-        // The caller may not wait for the answer any more: the work counts all the same.
-        self.spawn_bare(async move { drop(tell.send(work.await)) });
-        told.await.ok()
+        let (sender, receiver) = oneshot::channel();
+        // The caller may no longer wait for the result.
+        self.spawn_untraced(async move { drop(sender.send(work.await)) });
+        receiver.await.ok()
     }
 
-    /// Cancelled when the process is to stop.
+    /// Cancelled when the process stops.
     #[must_use]
     pub fn stopping(&self) -> &CancellationToken {
         &self.stopping
     }
 
-    /// Cancelled when the process will stop soon: no new guests, but what is under way goes on.
+    /// Cancelled before the stop: the node takes no new work, and work under way goes on.
     #[must_use]
     pub fn draining(&self) -> &CancellationToken {
         &self.draining
     }
 
-    /// Cancelled when a vital task has ended before its time.
+    /// Cancelled when a vital task has ended before the stop.
     #[must_use]
     pub fn failed(&self) -> &CancellationToken {
         &self.health.failed
     }
 
-    /// The vital task that ended before its time, if one has; the first of several.
+    /// The first vital task that ended before the stop.
     #[must_use]
-    pub fn fallen(&self) -> Option<&'static str> {
-        self.health.fallen.get().copied()
+    pub fn first_failed_task(&self) -> Option<&'static str> {
+        self.health.first_failed.get().copied()
     }
 
-    /// Tasks that were started so far.
+    /// Number of tasks started so far.
     #[must_use]
     pub fn started(&self) -> u64 {
         self.health.started.load(Ordering::Relaxed)
     }
 
-    /// Panics so far, of vital tasks and others.
+    /// Number of panics so far.
     #[must_use]
     pub fn panics(&self) -> u64 {
         self.health.panics.load(Ordering::Relaxed)
     }
 
-    /// Tasks that have not ended.
+    /// Number of tasks that have not ended.
     #[must_use]
     pub fn alive(&self) -> usize {
         self.tracker.len()
     }
 
-    /// Asks every task to stop and waits for them, at most `limit`. Tells whether all ended.
+    /// Stops every task and waits for them, at most `limit`. Returns whether all ended.
     pub async fn stop(&self, limit: Duration) -> bool {
         self.draining.cancel();
         self.stopping.cancel();
@@ -156,7 +153,7 @@ impl Tasks {
 }
 
 impl Health {
-    /// The panic's own words are not repeated: they may hold what no log may.
+    /// The text of the panic is not logged, since it may hold secrets.
     fn count_panic(&self, task: &'static str) {
         self.panics.fetch_add(1, Ordering::Relaxed);
         tracing::error!(task, "a task panicked");
@@ -164,8 +161,8 @@ impl Health {
 
     fn fail(&self, task: &'static str) {
         tracing::error!(task, "a vital task ended: this node must be started afresh");
-        // The first stands; the rest follow from it.
-        let _ = self.fallen.set(task);
+        // The first is kept; later ones follow from it.
+        let _ = self.first_failed.set(task);
         self.failed.cancel();
     }
 }
@@ -177,14 +174,14 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
 
     #[tokio::test]
-    async fn a_panic_in_an_ordinary_task_is_counted_and_is_nobody_elses_matter() {
+    async fn a_panic_in_an_ordinary_task_is_counted_and_ends_no_other_task() {
         let tasks = Tasks::default();
         tasks.spawn("one", async { panic!("on purpose") });
-        tasks.spawn_bare(async { panic!("on purpose") });
+        tasks.spawn_untraced(async { panic!("on purpose") });
         tasks.spawn("another", async {});
         assert!(tasks.stop(SOON).await);
         assert_eq!(tasks.panics(), 2);
-        assert_eq!(tasks.fallen(), None);
+        assert_eq!(tasks.first_failed_task(), None);
         assert!(!tasks.failed().is_cancelled());
     }
 
@@ -193,21 +190,21 @@ mod tests {
         let tasks = Tasks::default();
         tasks.spawn_vital("heart", async { panic!("on purpose") });
         tokio::time::timeout(SOON, tasks.failed().cancelled()).await.unwrap();
-        assert_eq!((tasks.fallen(), tasks.panics()), (Some("heart"), 1));
+        assert_eq!((tasks.first_failed_task(), tasks.panics()), (Some("heart"), 1));
 
         let tasks = Tasks::default();
         tasks.spawn_vital("lungs", async {});
         tokio::time::timeout(SOON, tasks.failed().cancelled()).await.unwrap();
-        assert_eq!((tasks.fallen(), tasks.panics()), (Some("lungs"), 0));
+        assert_eq!((tasks.first_failed_task(), tasks.panics()), (Some("lungs"), 0));
     }
 
     #[tokio::test]
-    async fn a_vital_task_that_ends_when_it_was_told_to_is_no_failure() {
+    async fn a_vital_task_that_ends_at_the_stop_is_no_failure() {
         let tasks = Tasks::default();
-        let told = tasks.stopping().clone();
-        tasks.spawn_vital("heart", async move { told.cancelled().await });
+        let stopping = tasks.stopping().clone();
+        tasks.spawn_vital("heart", async move { stopping.cancelled().await });
         assert!(tasks.stop(SOON).await);
-        assert_eq!(tasks.fallen(), None);
+        assert_eq!(tasks.first_failed_task(), None);
         assert!(!tasks.failed().is_cancelled());
     }
 }

@@ -1,9 +1,8 @@
-//! The certificate authorities that this machine trusts, and HTTP clients that do.
-//!
-//! A machine may have none: a minimal container, a broken `SSL_CERT_FILE`. The TLS library then
-//! refuses to make a client at all, also one that will only ever speak plain HTTP. Here it makes
-//! an empty one, so that what needs no certificate works and a call by https fails with
-//! the reason.
+//! The certificate authorities that this machine trusts, HTTP clients that trust them, and the
+//! causes of failed TLS handshakes. A machine may have none: a minimal container, a broken
+//! `SSL_CERT_FILE`. The TLS library then refuses to make any client, even one for plain HTTP. Here
+//! the client gets an empty list of authorities instead, so that plain HTTP works and a call by
+//! https fails with the reason.
 
 use std::error::Error;
 use std::path::Path;
@@ -13,10 +12,10 @@ use tokio_rustls::rustls::{
     AlertDescription, CertificateError, Error as TlsError, OtherError, RootCertStore,
 };
 
-/// What an operator can do when [`system_roots`] is 0.
+/// Remedy when [`system_roots`] is 0.
 pub const REMEDY: &str = "install them (Debian, Ubuntu, Alpine: ca-certificates) or name a file of them in SSL_CERT_FILE";
 
-/// How many authorities this machine trusts; read once.
+/// Number of authorities that this machine trusts; read once.
 #[must_use]
 pub fn system_roots() -> usize {
     static ROOTS: OnceLock<usize> = OnceLock::new();
@@ -26,7 +25,7 @@ pub fn system_roots() -> usize {
     })
 }
 
-/// A client that trusts this machine's authorities, if there are any.
+/// Builder of a client that trusts the authorities of this machine.
 pub fn http_client() -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder();
     if system_roots() == 0 { builder.tls_certs_only([]) } else { builder }
@@ -35,41 +34,36 @@ pub fn http_client() -> reqwest::ClientBuilder {
 /// The certificates of a PEM file, at least one.
 ///
 /// # Errors
-/// Why there is none, without the file's name.
+/// The reason, without the name of the file.
 pub fn certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, String> {
     let pem = std::fs::read(file).map_err(|error| error.to_string())?;
     let bundle = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| error.to_string())?;
     if bundle.is_empty() { Err("holds no certificate".to_owned()) } else { Ok(bundle) }
 }
 
-/// Why TLS with a server failed, as far as an operator can mend it.
+/// Why a TLS handshake with a server failed, where an operator can fix it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsFault {
-    /// The chain leads to no authority that is trusted here.
+    /// The chain leads to no trusted authority.
     #[error("the certificate is of an authority that this machine does not trust")]
     UnknownAuthority,
     /// A certificate with `CA:TRUE`, as `openssl req -x509` makes it.
     #[error("the certificate is an authority's own, and no server's")]
     AuthorityAsServer,
-    /// It is for other names.
     #[error("the certificate is for another name")]
     OtherName,
-    /// Its time is over.
     #[error("the certificate has expired")]
     Expired,
-    /// Its time is still to come.
     #[error("the certificate is not valid yet")]
     NotYetValid,
-    /// The server wants to see a certificate of the client.
     #[error("the server requires a client certificate")]
     ClientCertificateRequired,
-    /// The server has seen one and refuses it.
     #[error("the server refuses the client certificate")]
     ClientCertificateRefused,
 }
 
 impl TlsFault {
-    /// The fault behind an error of an HTTP client; `None` if it is another.
+    /// The fault that caused an error of an HTTP client; `None`: another cause.
     #[must_use]
     pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
         let error = tls_error(error)?;
@@ -103,8 +97,8 @@ impl TlsFault {
     }
 }
 
-/// What servers say of a client certificate that they do not accept (RFC 8446 section 6.2). The last
-/// is for a signature by another authority with the name of the right one.
+/// Alerts for a client certificate that the server does not accept (RFC 8446 section 6.2). The last
+/// is for a signature by another authority of the same name.
 const REFUSALS: [AlertDescription; 7] = [
     AlertDescription::BadCertificate,
     AlertDescription::UnsupportedCertificate,
@@ -115,8 +109,8 @@ const REFUSALS: [AlertDescription; 7] = [
     AlertDescription::DecryptError,
 ];
 
-/// The TLS library's error within another. An input or output error does not name the one that it
-/// is made of as its source.
+/// Finds the error of the TLS library within another. An I/O error does not return the error that
+/// it wraps as its source.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
     if let Some(error) = error.downcast_ref() {
         return Some(error);

@@ -1,5 +1,5 @@
-//! How a command reaches the administration: over the socket of the relay that runs in the data
-//! directory, or, when none does, by opening its store and calling the same router here.
+//! Calls the operator API: over the admin socket of the relay that runs on the data directory, or,
+//! when none runs, by opening the store and calling the same router in this process.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use tower::ServiceExt as _;
 use super::{Failure, note};
 use crate::app::App;
 use crate::app::audit::Offline;
+use crate::app::webhooks::Webhooks;
 use crate::backends::embedded::{LocalBus, OpenError, RevocationList, SystemClock};
 use crate::config::Config;
 use crate::edge::operator::{self, Admin, OPERATOR};
@@ -23,26 +24,26 @@ use crate::security::encryption::Encryptor;
 use crate::serve::{self, Contents, DataDirectory, REVOCATIONS_FILE, SEAL_KEY_FILE, StartError};
 use crate::tasks::Tasks;
 
-/// A way to the administration.
+/// Access to the operator API.
 #[derive(Debug)]
 pub(super) enum Administration {
-    /// Of the relay that runs.
+    /// Of a running relay.
     Socket(reqwest::Client),
     /// Of a store that no relay has open.
-    Store(Box<AtRest>),
+    Store(Box<OfflineAdministration>),
 }
 
-/// The administration of a store that no relay has open, and what enters its acts in the audit log.
+/// The operator API of a store that no relay has open, with what its audit log needs.
 #[derive(Debug)]
-pub(super) struct AtRest {
+pub(super) struct OfflineAdministration {
     router: Router,
     config: Config,
     store: Arc<dyn Store>,
     sealer: Encryptor,
 }
 
-impl AtRest {
-    /// Has the log opened before an act is done: with `audit.required` nothing is done unrecorded.
+impl OfflineAdministration {
+    /// Opens the audit log before a change: with `audit.required` nothing is changed unrecorded.
     async fn audit_log(&self, method: &Method) -> Result<Option<Offline>, Failure> {
         if *method == Method::GET {
             return Ok(None);
@@ -53,13 +54,15 @@ impl AtRest {
             Ok(Some(log)) => Ok(Some(log)),
             Ok(None) => {
                 if self.config.audit.enabled {
-                    note("the next start of the relay enters what is done here in its audit log");
+                    note("the next start of the relay writes this change to its audit log");
                 }
                 Ok(None)
             }
             Err(error) if self.config.audit.required => Err(Failure::unstarted(&error)),
             Err(error) => {
-                note(&format!("{error}: the next start of the relay enters what is done here"));
+                note(&format!(
+                    "{error}: the next start of the relay writes this change to its audit log"
+                ));
                 Ok(None)
             }
         }
@@ -67,13 +70,13 @@ impl AtRest {
 }
 
 impl Administration {
-    /// Finds the way. Without a relay and without a store there is none: nothing is made.
+    /// Connects to the relay or opens the store. Fails if there is neither.
     pub(super) fn reach(config: &Config) -> Result<Self, Failure> {
         Self::reach_or_make(config, false)
     }
 
-    /// [`Self::reach`], which makes the store if `new_store` and there is none. Says on standard
-    /// error which directory it works on, so that a command in the wrong one is noticed.
+    /// [`Self::reach`], which makes a missing store if `new_store` is set. Prints the directory to
+    /// standard error, so that a command in the wrong one is noticed.
     pub(super) fn reach_or_make(config: &Config, new_store: bool) -> Result<Self, Failure> {
         let directory = DataDirectory::of(config);
         let path = directory.path().display();
@@ -105,32 +108,29 @@ impl Administration {
             (Arc::new(store), Arc::new(SystemClock));
         let sealer =
             Encryptor::load(&directory.path().join(SEAL_KEY_FILE)).map_err(Failure::failed)?;
-        let webhooks = serve::webhooks::of_store(
-            config,
-            Arc::clone(&store),
-            sealer.clone(),
-            Arc::clone(&clock),
-        );
+        let sender = serve::webhooks::sender(config).map_err(Failure::failed)?;
+        let webhooks =
+            Webhooks::at_rest(Arc::clone(&store), sealer.clone(), Arc::clone(&clock), sender);
         let list = RevocationList::open(&directory.path().join(REVOCATIONS_FILE));
         let app = App {
             cards: serve::cards(config, Arc::clone(&store)),
             store: Arc::clone(&store),
             clock,
-            // No node hears of it: the phones do when they connect.
+            // No node is running: devices are notified when they connect.
             bus: Arc::new(LocalBus::with_room(1)),
             revocations: Arc::new(list.map_err(Failure::failed)?),
             push: None,
-            webhooks: Some(webhooks.map_err(Failure::failed)?),
+            webhooks: Some(webhooks),
             prompts: serve::prompt_policy(&config.prompts),
             public_url: serve::base(&config.public_url),
             tasks: Tasks::default(),
         };
         let admin = Admin { tenant: TenantId::default(), app, relay: None };
         let (router, config) = (operator::router(admin), config.clone());
-        Ok(Self::Store(Box::new(AtRest { router, config, store, sealer })))
+        Ok(Self::Store(Box::new(OfflineAdministration { router, config, store, sealer })))
     }
 
-    /// Calls and reads the answer.
+    /// Sends a request and parses the response.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -142,7 +142,7 @@ impl Administration {
             .map_err(|error| Failure::failed(format!("the relay's answer is not known: {error}")))
     }
 
-    /// Calls and takes any success for an answer.
+    /// Sends a request whose response has no body.
     pub(super) async fn order(&self, method: Method, path: &str) -> Result<(), Failure> {
         self.order_with(method, path, &()).await
     }
@@ -175,19 +175,19 @@ impl Administration {
                 let status = response.status();
                 (status, response.bytes().await.map_err(Failure::failed)?)
             }
-            Self::Store(at_rest) => {
-                let log = at_rest.audit_log(&method).await?;
+            Self::Store(offline) => {
+                let log = offline.audit_log(&method).await?;
                 let request = Request::builder()
                     .method(method)
                     .uri(path)
                     .header(OPERATOR, operator())
                     .body(Body::from(body))
                     .map_err(Failure::failed)?;
-                let Ok(response) = at_rest.router.clone().oneshot(request).await;
+                let Ok(response) = offline.router.clone().oneshot(request).await;
                 if let Some(mut log) = log
                     && !log.export().await
                 {
-                    note("the audit log was not written: the next start of the relay does it");
+                    note("the audit log was not written: the next start of the relay writes it");
                 }
                 let status = response.status();
                 let body = axum::body::to_bytes(response.into_body(), usize::MAX).await;
@@ -198,13 +198,13 @@ impl Administration {
     }
 }
 
-/// The name that is recorded for what is done: the account behind `sudo`, else the one that is
-/// logged in, else the number of this process's user.
+/// The name of the operator for the audit log: the account behind `sudo`, else the login, else the
+/// user id of this process.
 fn operator() -> HeaderValue {
     let named = ["SUDO_USER", "LOGNAME", "USER"].into_iter().filter_map(std::env::var_os);
     let mut named = named.filter(|name| !name.is_empty());
     let name = named.next().unwrap_or_else(|| user_id().into());
-    // Control characters are no part of a header, nor of a name.
+    // A header takes no control characters.
     let bytes: Vec<_> = name.as_encoded_bytes().iter().filter(|b| **b >= b' ').copied().collect();
     HeaderValue::from_bytes(&bytes).unwrap_or(HeaderValue::from_static(""))
 }
@@ -219,7 +219,7 @@ fn user_id() -> String {
     String::new()
 }
 
-/// A path about a user.
+/// A path with the user as its query.
 pub(super) fn of_user(path: &str, username: &Username) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.append_pair("username", username.as_str());
@@ -234,7 +234,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failure {
     }
 }
 
-/// A client of the admin socket, if somebody answers there.
+/// An HTTP client of the admin socket; `None`: no relay is running.
 #[cfg(unix)]
 fn socket_client(data_dir: &Path) -> Result<Option<reqwest::Client>, Failure> {
     let path = data_dir.join(crate::edge::operator::socket::SOCKET_NAME);

@@ -8,7 +8,7 @@ use fido_relay_proto::{CardId, Username};
 
 use super::administration::{Administration, of_user};
 use super::pairing::parse_username;
-use super::{ConfigFile, Failure, answer, block_on};
+use super::{ConfigFile, Failure, answer, block_on, show};
 
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
 /// does. Only for the built-in FIDO2 server.
@@ -25,16 +25,16 @@ pub(super) struct Arguments {
 enum Command {
     /// List a user's cards, the oldest first
     List {
-        /// Whose, as the FIDO2 server knows them
+        /// The user, as the FIDO2 server knows them
         #[arg(value_parser = parse_username)]
         username: Username,
     },
-    /// Remove a card for good: it signs nobody in any more, also not in a ceremony that has begun
+    /// Remove a card for good: it can no longer sign in, not even in an open ceremony
     Remove {
-        /// Whose, as the FIDO2 server knows them
+        /// The user, as the FIDO2 server knows them
         #[arg(value_parser = parse_username)]
         username: Username,
-        /// Which, as in the list
+        /// The card's id, as in the list
         #[arg(allow_hyphen_values = true)]
         id: CardId,
     },
@@ -48,7 +48,8 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
         match command {
             Command::List { username } => {
                 let path = of_user("/cards", &username);
-                show(administration.call(Method::GET, &path, &()).await?, json)
+                let cards: Vec<_> = administration.call(Method::GET, &path, &()).await?;
+                show(cards.as_slice(), json, print)
             }
             Command::Remove { username, id } => {
                 let path = of_user(&format!("/cards/{id}"), &username);
@@ -58,12 +59,8 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
     })
 }
 
-fn show(cards: Vec<CardView>, json: bool) -> Result<(), Failure> {
-    if json {
-        answer(&serde_json::to_string(&cards).map_err(Failure::failed)?);
-        return Ok(());
-    }
-    for card in &cards {
+fn print(cards: &[CardView]) {
+    for card in cards {
         let model = card.model.as_ref().or(card.aaguid.as_ref()).map_or("unknown", String::as_str);
         let claimed = if card.claimed { " (claimed)" } else { "" };
         let pin =
@@ -75,5 +72,4 @@ fn show(cards: Vec<CardView>, json: bool) -> Result<(), Failure> {
     if cards.is_empty() {
         answer("This user has no card.");
     }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! `fido-relay client`: initiators, their credentials, and where they and their pages are.
+//! `fido-relay client`: initiators, their credentials, networks and page origins.
 
 mod key;
 
@@ -12,7 +12,7 @@ use fido_relay_proto::{Binding, ClientId, PlainText};
 use ipnet::IpNet;
 
 use super::administration::Administration;
-use super::{ConfigFile, Failure, answer, block_on, one_of};
+use super::{ConfigFile, Failure, answer, block_on, one_of, show};
 use crate::edge::operator::{ClientEntry, CreateClient, NewKey, RotateKey};
 use crate::security::clients::ClientChange;
 use crate::security::origin::Origin;
@@ -33,7 +33,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make an initiator and its first API key, or one with a key pair of its own
+    /// Create an initiator and its first API key, or one with a key pair of its own
     #[command(after_help = "Examples:
   fido-relay client create --name Shop
   fido-relay client create --name Enrolment --scope ceremony:reg,ceremony:read,device:pair
@@ -43,7 +43,7 @@ enum Command {
 
 Scopes:
   ceremony:auth     open sign-ins
-  ceremony:reg      open registrations: whoever has it can take over any account
+  ceremony:reg      open registrations: its holder can take over any account
   ceremony:approve  open approvals of transactions
   ceremony:read     read and cancel what it opened
   device:pair       make pairing tokens, list devices
@@ -54,12 +54,12 @@ Scopes:
   webhook:admin     manage webhooks
   uv:weaken         open sign-ins that do not require the card's PIN
   user:unlock       lift the pauses of its own prompts
-  prior_auth:assert have its word on how it knew a user believed")]
+  prior_auth:assert have its statement on how it knew a user (prior_auth) believed")]
     Create {
-        /// Its name, as people see it on their phone (at most 64 characters)
+        /// Name that is shown on phones (at most 64 characters)
         #[arg(long, value_parser = parse_name)]
         name: PlainText<64>,
-        /// What it may do, separated by commas
+        /// Scopes, separated by commas
         #[arg(long, value_delimiter = ',', default_value = "ceremony:auth,ceremony:read",
               value_parser = one_of::<Scope>(Scope::ALL.map(Scope::as_str), |name| name.parse().ok()))]
         scope: Vec<Scope>,
@@ -68,10 +68,10 @@ Scopes:
         #[arg(long, value_delimiter = ',', default_value = "code",
               value_parser = one_of(["code", "none"], parse_binding))]
         binding: Vec<Binding>,
-        /// Days that the key lives; without it the key does not end
+        /// Days until the key expires; without it never
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
         key_days: Option<u64>,
-        /// Its public key: then it gets no API key and asks for access tokens at /oauth/token
+        /// Public key: the initiator gets no API key and asks for access tokens at /oauth/token
         #[arg(long, value_name = "FILE", conflicts_with = "key_days")]
         jwk: Option<PathBuf>,
         /// Networks that it may call from, separated by commas; without it from anywhere
@@ -90,32 +90,32 @@ Scopes:
         #[arg(long, conflicts_with = "jwk")]
         quiet: bool,
     },
-    /// Change where an initiator calls from and which pages are its own
+    /// Change an initiator's networks, page origins or API keys
     #[command(after_help = "Each list replaces the one before. Examples:
   fido-relay client change cli_3q2-7wAAAAAAAAAAAAAAAA --page-origin https://shop.example
   fido-relay client change cli_3q2-7wAAAAAAAAAAAAAAAA --allow-from 192.0.2.0/24,2001:db8::/32
   fido-relay client change cli_3q2-7wAAAAAAAAAAAAAAAA --end-api-keys    it has a key pair now")]
-    Change(Change),
+    Change(ChangeArguments),
     /// Public keys that an initiator authenticates with at /oauth/token
     Key(key::Arguments),
     /// List the initiators
     List,
     /// Remove an initiator; its keys end at once
     Remove {
-        /// Which, as in the list
+        /// The client's id, as in the list
         id: ClientId,
     },
-    /// Give an initiator a new API key; the one before it lives on for a while
+    /// Give an initiator a new API key; the old one stays valid for a while
     #[command(after_help = "Examples:
   fido-relay client rotate cli_3q2-7wAAAAAAAAAAAAAAAA
   fido-relay client rotate cli_3q2-7wAAAAAAAAAAAAAAAA --old-hours 0    it leaked: end it now")]
     Rotate {
-        /// Which, as in the list
+        /// The client's id, as in the list
         id: ClientId,
-        /// Days that the new key lives; without it the key does not end
+        /// Days until the new key expires; without it never
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
         key_days: Option<u64>,
-        /// Hours that the old key still lives
+        /// Hours that the old key stays valid
         #[arg(long, value_name = "HOURS", default_value = "24",
               value_parser = clap::value_parser!(u64).range(0..=8760))]
         old_hours: u64,
@@ -123,8 +123,8 @@ Scopes:
 }
 
 #[derive(Debug, Args)]
-struct Change {
-    /// Which, as in the list
+struct ChangeArguments {
+    /// The client's id, as in the list
     id: ClientId,
     /// Networks that it may call from, separated by commas
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
@@ -144,16 +144,16 @@ struct Change {
     /// Whether its page's code alone finds its ceremonies on a phone that did not ring
     #[arg(long, value_name = "BOOL")]
     code_alone: Option<bool>,
-    /// Whether its word on how it knew a user is believed (the scope prior_auth:assert)
+    /// Whether its prior_auth is believed (the scope prior_auth:assert)
     #[arg(long, value_name = "BOOL")]
     prior_auth: Option<bool>,
 }
 
-impl Change {
+impl ChangeArguments {
     fn change(self) -> Result<ClientChange, Failure> {
         let change = ClientChange {
-            allow_from: listed_anew(self.allow_from, self.from_anywhere),
-            page_origins: listed_anew(self.page_origin, self.no_pages),
+            allow_from: new_list(self.allow_from, self.from_anywhere),
+            page_origins: new_list(self.page_origin, self.no_pages),
             end_api_keys: self.end_api_keys,
             code_alone: self.code_alone,
             prior_auth: self.prior_auth,
@@ -165,8 +165,8 @@ impl Change {
     }
 }
 
-/// A list that was named, or that was named to be empty.
-fn listed_anew<T>(list: Vec<T>, emptied: bool) -> Option<Vec<T>> {
+/// The new list, empty if a flag says so; `None`: no change.
+fn new_list<T>(list: Vec<T>, emptied: bool) -> Option<Vec<T>> {
     (emptied || !list.is_empty()).then_some(list)
 }
 
@@ -219,7 +219,7 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
                         answer(key);
                         Ok(())
                     }
-                    Some(_) | None => show_key(&made, json),
+                    Some(_) | None => show(&made, json, print_key),
                 }
             }
             Command::Change(change) => {
@@ -229,8 +229,10 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
             }
             Command::Key(arguments) => key::run(&administration, arguments, json).await,
             Command::List => {
-                let clients = administration.call(Method::GET, "/clients", &()).await?;
-                show_clients(clients, json)
+                let mut clients: Vec<ClientEntry> =
+                    administration.call(Method::GET, "/clients", &()).await?;
+                clients.sort_by(|one, other| one.created_at.cmp(&other.created_at));
+                show(clients.as_slice(), json, print_clients)
             }
             Command::Remove { id } => {
                 administration.order(Method::DELETE, &format!("/clients/{id}")).await
@@ -240,35 +242,25 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
                 let body = RotateKey { key_lives_s, old_lives_s: old_hours * HOUR_S };
                 let path = format!("/clients/{id}/keys");
                 let made: NewKey = administration.call(Method::POST, &path, &body).await?;
-                show_key(&made, json)
+                show(&made, json, print_key)
             }
         }
     })
 }
 
-fn show_key(made: &NewKey, json: bool) -> Result<(), Failure> {
-    if json {
-        answer(&serde_json::to_string(made).map_err(Failure::failed)?);
-    } else {
-        answer(&format!("client   {}", made.client_id));
-        if let Some(kid) = &made.kid {
-            answer(&format!("kid      {kid}"));
-        }
-        if let Some(key) = &made.key {
-            answer(&format!("API key  {key}"));
-            answer("\nThe key is shown this once; the relay keeps only its hash.");
-        }
+fn print_key(made: &NewKey) {
+    answer(&format!("client   {}", made.client_id));
+    if let Some(kid) = &made.kid {
+        answer(&format!("kid      {kid}"));
     }
-    Ok(())
+    if let Some(key) = &made.key {
+        answer(&format!("API key  {key}"));
+        answer("\nThe key is shown this once; the relay keeps only its hash.");
+    }
 }
 
-fn show_clients(mut clients: Vec<ClientEntry>, json: bool) -> Result<(), Failure> {
-    clients.sort_by(|one, other| one.created_at.cmp(&other.created_at));
-    if json {
-        answer(&serde_json::to_string(&clients).map_err(Failure::failed)?);
-        return Ok(());
-    }
-    for client in &clients {
+fn print_clients(clients: &[ClientEntry]) {
+    for client in clients {
         let scopes: Vec<_> = client.scopes.iter().map(|scope| scope.as_str()).collect();
         let bindings: Vec<_> = client.bindings.iter().map(|binding| binding.as_str()).collect();
         let keys = client.keys_end.iter().map(|end| match end {
@@ -305,7 +297,6 @@ fn show_clients(mut clients: Vec<ClientEntry>, json: bool) -> Result<(), Failure
     if clients.is_empty() {
         answer("There is no client yet: fido-relay client create --name NAME");
     }
-    Ok(())
 }
 
 fn listed(keys: Vec<String>) -> String {

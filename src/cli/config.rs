@@ -1,5 +1,4 @@
-//! `fido-relay config`: the configuration in effect, as a TOML file that says where each value
-//! came from.
+//! `fido-relay config`: prints the configuration in effect, with the source of each value.
 
 use clap::Args;
 
@@ -15,7 +14,7 @@ use super::{ConfigFile, Failure, answer, complain};
 
 Every key is described in docs/configuration.md.")]
 pub(super) struct Arguments {
-    /// Print nothing but mistakes and warnings
+    /// Print only errors and warnings
     #[arg(long)]
     check: bool,
 }

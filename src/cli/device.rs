@@ -1,5 +1,4 @@
-//! `fido-relay device`: a user's phones, and revoking one that is lost. A backend does the same over
-//! HTTP.
+//! `fido-relay device`: lists a user's phones and revokes them. A backend does the same over HTTP.
 
 use axum::http::Method;
 use clap::{Args, Subcommand};
@@ -7,7 +6,7 @@ use fido_relay_proto::{DeviceId, Username};
 
 use super::administration::{Administration, of_user};
 use super::pairing::parse_username;
-use super::{ConfigFile, Failure, answer, block_on};
+use super::{ConfigFile, Failure, answer, block_on, show};
 use crate::edge::operator::DeviceEntry;
 
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
@@ -25,13 +24,13 @@ pub(super) struct Arguments {
 enum Command {
     /// List a user's phones, the oldest first
     List {
-        /// Whose, as the FIDO2 server knows them
+        /// The user, as the FIDO2 server knows them
         #[arg(value_parser = parse_username)]
         username: Username,
     },
-    /// Revoke a phone for good: its socket closes at once, and it has to be paired anew
+    /// Revoke a phone for good: its socket closes at once, and it must be paired again
     Revoke {
-        /// Which, as in the list
+        /// The phone's device id, as in the list
         id: DeviceId,
     },
 }
@@ -44,8 +43,8 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
         match command {
             Command::List { username } => {
                 let path = of_user("/devices", &username);
-                let devices = administration.call(Method::GET, &path, &()).await?;
-                show(devices, json)
+                let devices: Vec<_> = administration.call(Method::GET, &path, &()).await?;
+                show(devices.as_slice(), json, print)
             }
             Command::Revoke { id } => {
                 administration.order(Method::DELETE, &format!("/devices/{id}")).await
@@ -54,12 +53,8 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
     })
 }
 
-fn show(devices: Vec<DeviceEntry>, json: bool) -> Result<(), Failure> {
-    if json {
-        answer(&serde_json::to_string(&devices).map_err(Failure::failed)?);
-        return Ok(());
-    }
-    for device in &devices {
+fn print(devices: &[DeviceEntry]) {
+    for device in devices {
         let name = device.name.as_ref().map_or("without a name", |name| name.as_str());
         let online = match device.online {
             Some(true) => ", connected",
@@ -72,5 +67,4 @@ fn show(devices: Vec<DeviceEntry>, json: bool) -> Result<(), Failure> {
     if devices.is_empty() {
         answer("This user has no phone.");
     }
-    Ok(())
 }

@@ -1,5 +1,4 @@
-//! `fido-relay health`: whether the relay of this configuration is alive, for a container's health
-//! check, where there is no other HTTP client.
+//! `fido-relay health`: the health check of a container, which has no other HTTP client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -35,10 +34,9 @@ pub(super) fn run(file: &ConfigFile, arguments: &Arguments) -> Result<(), Failur
     })
 }
 
-/// What a relay that listens there answers to a GET; a sentence if none does.
-///
-/// With TLS the certificate is not looked at: it is one for the name that others dial, and whether
-/// something lives at this machine's own address is all that is asked.
+/// The status that a relay at this address answers to a GET, or a sentence if none answers.
+/// The certificate is not verified: it is for the public name, and this is a call to the machine's
+/// own address that sends no secret.
 pub(super) async fn ask(
     scheme: &str,
     listen: SocketAddr,
@@ -46,18 +44,20 @@ pub(super) async fn ask(
     limit: Duration,
 ) -> Result<StatusCode, String> {
     let listen = reachable(listen);
-    let told = |error: reqwest::Error| format!("no relay answers at {listen}: {}", root(&error));
+    let unreachable =
+        |error: reqwest::Error| format!("no relay answers at {listen}: {}", root(&error));
     let client = crate::trust::http_client()
         .no_proxy()
         .timeout(limit)
         .tls_danger_accept_invalid_certs(true)
         .build()
-        .map_err(told)?;
-    let response = client.get(format!("{scheme}://{listen}/{path}")).send().await.map_err(told)?;
+        .map_err(unreachable)?;
+    let response =
+        client.get(format!("{scheme}://{listen}/{path}")).send().await.map_err(unreachable)?;
     Ok(response.status())
 }
 
-/// An address to dial for one to listen on: every interface includes this machine's own.
+/// The address to dial for a listening address: loopback for all interfaces.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -67,7 +67,7 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// The innermost cause: the outer ones only say that a request was made.
+/// The innermost cause: the outer errors only say that a request failed.
 pub(super) fn root<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> &'a (dyn std::error::Error + 'static) {

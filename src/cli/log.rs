@@ -1,4 +1,4 @@
-//! Where log lines go: standard error, coloured for a person at a terminal, JSON for machines.
+//! Log lines on standard error: coloured text at a terminal, or JSON.
 
 use std::io::IsTerminal as _;
 
@@ -11,15 +11,15 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::Failure;
 use crate::config::{Log, LogFormat};
 
-/// Libraries that write down whole messages, with proofs, challenges and answers in them, below
-/// this level. However fine a log an operator asks for, they are not heard below it.
-const TOLD_OF_MESSAGES: [(&str, LevelFilter); 2] =
+/// Libraries that log whole messages, with proofs, challenges and answers, below this level. Their
+/// finer lines are dropped whatever `log.level` says.
+const MESSAGE_LOGGERS: [(&str, LevelFilter); 2] =
     [("tungstenite", LevelFilter::INFO), ("tokio_tungstenite", LevelFilter::INFO)];
 
-/// Sends log lines from now on to standard error.
+/// Installs the subscriber of the process.
 pub(super) fn install(log: &Log) -> Result<(), Failure> {
     let filter: Targets = log.level.parse().map_err(Failure::usage)?;
-    let bounds = Targets::new().with_default(LevelFilter::TRACE).with_targets(TOLD_OF_MESSAGES);
+    let bounds = Targets::new().with_default(LevelFilter::TRACE).with_targets(MESSAGE_LOGGERS);
     let filter = filter.and(bounds);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match log.format {

@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 
 use crate::config::{Config, Loaded};
 use crate::serve::StartError;
@@ -78,17 +79,17 @@ enum Command {
     Bench(bench::Arguments),
     /// Print the configuration in effect, with the source of each value
     Config(config::Arguments),
-    /// Make, list and remove the initiators that may open ceremonies
+    /// Create, list and remove the initiators that may open ceremonies
     Client(client::Arguments),
     /// Register, list, test and remove webhook endpoints, and send dead letters again
     Webhook(webhook::Arguments),
-    /// Mint one-time tokens that pair a phone with a user
+    /// Create one-time tokens that pair a phone with a user
     Pairing(pairing::Arguments),
     /// List a user's phones and revoke them
     Device(device::Arguments),
     /// List a user's cards and remove them
     Card(card::Arguments),
-    /// Remove a user with all that belongs to them
+    /// Show, unlock or remove a user
     User(user::Arguments),
     /// A simulated app and card against any relay, for a terminal or a script
     Phone(Box<phone::Arguments>),
@@ -98,11 +99,11 @@ enum Command {
     Audit(audit::Arguments),
     /// Print the OpenAPI or AsyncAPI document of the interface
     Schema(schema::Arguments),
-    /// Check everything that a relay of this configuration stands on, with remedies
+    /// Check everything that a relay of this configuration needs, with remedies
     Doctor(doctor::Arguments),
 }
 
-/// Why a command did not do it: what is told, and the exit code.
+/// Why a command failed: the text on standard error and the exit code.
 #[derive(Debug)]
 pub struct Failure {
     text: String,
@@ -110,12 +111,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// It was tried and did not work: exit code 1.
+    /// The command was tried and failed: exit code 1.
     pub fn failed(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), code: 1 }
     }
 
-    /// The data directory cannot be used: what is wrong and what to do about it, in one line.
+    /// The relay or its data directory cannot be used: the error and its remedy in one line.
     fn unstarted(error: &StartError) -> Self {
         match error.remedy() {
             Some(remedy) => Self::failed(format!("{error}. To go on, {remedy}")),
@@ -128,13 +129,13 @@ impl Failure {
         Self { text: "interrupted".to_owned(), code: by.exit_code() }
     }
 
-    /// It was asked for wrongly, or the configuration is wrong: exit code 2.
+    /// The arguments or the configuration are wrong: exit code 2.
     pub fn usage(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), code: 2 }
     }
 }
 
-/// Runs the command that the process was started with.
+/// Runs the command of the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
     let Arguments { file, command } = Arguments::parse();
@@ -164,24 +165,38 @@ pub fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where the command line complains")]
+#[expect(clippy::print_stderr, reason = "the one place that prints to standard error")]
 fn complain(text: &str) {
     eprintln!("fido-relay: {text}");
 }
 
-/// Tells a person beside what a command prints for programs.
+/// Prints a remark to standard error, beside the output for programs.
 fn note(text: &str) {
     complain(text);
 }
 
-/// Prints what a command was asked for. A reader that has seen enough (`| head`) is no failure.
+/// Prints the output of a command. A reader that closes the pipe (`| head`) is no failure.
 fn answer(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}");
 }
 
-/// Takes one of a few names: they are listed in the help and in the refusal of another, with the
-/// most similar one.
+/// Prints a value as JSON, or as text by the given function.
+fn show<T: Serialize + ?Sized>(
+    value: &T,
+    json: bool,
+    print: impl FnOnce(&T),
+) -> Result<(), Failure> {
+    if json {
+        answer(&serde_json::to_string(value).map_err(Failure::failed)?);
+    } else {
+        print(value);
+    }
+    Ok(())
+}
+
+/// Parses one of a few names. The help lists them, and so does the error, with the most similar
+/// one.
 fn one_of<T: Clone + Send + Sync + 'static>(
     names: impl IntoIterator<Item = &'static str>,
     parse: fn(&str) -> Option<T>,

@@ -1,5 +1,5 @@
-//! `fido-relay pairing`: one-time tokens that pair a phone with a user, for trying things out and
-//! for whoever hands out phones. A backend asks for them over HTTP.
+//! `fido-relay pairing`: creates one-time tokens that pair a phone with a user, for tests and for a
+//! help desk. A backend creates them over HTTP.
 
 use axum::http::Method;
 use clap::{Args, Subcommand};
@@ -9,7 +9,7 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
 use super::administration::Administration;
-use super::{ConfigFile, Failure, answer, block_on, complain};
+use super::{ConfigFile, Failure, answer, block_on, complain, show};
 use crate::config::is_loopback;
 use crate::phone::PairingLink;
 
@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Mint a token; whoever scans it first has a phone of this user's
+    /// Create a token: the first phone that scans it is paired with the user
     #[command(after_help = "Examples:
   fido-relay pairing create --username ada@example.com
   fido-relay pairing create --username ada@example.com --json")]
@@ -31,7 +31,7 @@ enum Command {
         /// Print the link alone, for a script
         #[arg(long)]
         quiet: bool,
-        /// Whose phone it will be, as the FIDO2 server knows them
+        /// The user, as the FIDO2 server knows them
         #[arg(long, value_parser = parse_username)]
         username: Username,
         /// Print JSON
@@ -58,7 +58,7 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
             answer(&opened.uri);
             return Ok(());
         }
-        show(&opened, json)?;
+        show(&opened, json, print)?;
         if let Some(note) = unreachable_for_phones(&opened.uri) {
             complain(&note);
         }
@@ -66,7 +66,7 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
     })
 }
 
-/// What to do about a link to a loopback address, which on a phone is the phone itself.
+/// A remark on a link to a loopback address, which on a phone is the phone itself.
 fn unreachable_for_phones(uri: &str) -> Option<String> {
     let PairingLink { relay, .. } = uri.parse().ok()?;
     let port = relay.port_or_known_default()?;
@@ -79,13 +79,10 @@ fn unreachable_for_phones(uri: &str) -> Option<String> {
     })
 }
 
-fn show(opened: &OpenedPairing, json: bool) -> Result<(), Failure> {
-    if json {
-        answer(&serde_json::to_string(opened).map_err(Failure::failed)?);
-        return Ok(());
-    }
+fn print(opened: &OpenedPairing) {
     if let Ok(code) = QrCode::new(&opened.uri) {
-        // Terminals are mostly light on dark, and scanners want the opposite: blocks are the paper.
+        // Terminals are mostly light on dark and scanners need dark on light, so the colours are
+        // swapped.
         let mut picture = code.render::<Dense1x2>();
         picture.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark);
         answer(&picture.build());
@@ -94,7 +91,6 @@ fn show(opened: &OpenedPairing, json: bool) -> Result<(), Failure> {
     answer(&format!("\nTo type instead: {}", opened.typed_code));
     let minutes = opened.expires_in.div_ceil(60);
     answer(&format!("\nGood for one phone, within {minutes} minutes."));
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,22 +1,21 @@
-//! `fido-relay schema`: the documents of the interface, as a relay of this version serves them.
+//! `fido-relay schema`: prints the OpenAPI and AsyncAPI documents.
 
 use clap::{Args, ValueEnum};
 
 use super::{Failure, answer};
 use crate::schema::{asyncapi, openapi};
 
-/// What is printed is what `/openapi.json` and `/asyncapi.json` serve.
+/// A relay of this version serves the same documents at /openapi.json and /asyncapi.json.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   fido-relay schema > openapi.json                   to make a client from, or to compare versions
   fido-relay schema asyncapi > asyncapi.json         sockets, events and webhooks")]
 pub(super) struct Arguments {
-    /// Which document
+    /// The document
     #[arg(value_enum, default_value = "openapi")]
     document: Document,
 }
 
-/// The documents.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Document {
     /// The HTTP calls (OpenAPI 3.1)

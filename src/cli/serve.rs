@@ -1,4 +1,4 @@
-//! `fido-relay serve`: runs the relay until it is told to stop.
+//! `fido-relay serve`: runs the relay until a signal stops it.
 
 use clap::Args;
 use futures::FutureExt as _;
@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use super::signals::Signals;
 use super::{ConfigFile, Failure, doctor, log};
 use crate::config::{Config, Upstream};
-use crate::serve::{self, DataDirectory, Running, StartError};
+use crate::serve::{self, DataDirectory, RunningServer, StartError};
 use crate::tasks::Tasks;
 use crate::trust;
 
@@ -26,7 +26,7 @@ pub(super) struct Arguments {}
 pub(super) fn run(file: &ConfigFile, _arguments: &Arguments) -> Result<(), Failure> {
     let config = file.config()?;
     log::install(&config.log)?;
-    introduce(&config);
+    log_start(&config);
     for weakness in config.weaknesses() {
         tracing::warn!("{weakness}");
     }
@@ -42,11 +42,11 @@ pub(super) fn run(file: &ConfigFile, _arguments: &Arguments) -> Result<(), Failu
     #[cfg(unix)]
     raise_open_files();
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
-    runtime.block_on(serve_until_told(config))
+    runtime.block_on(serve_until_stopped(config))
 }
 
-/// The first line: what this relay will be, before anything of it can fail.
-fn introduce(config: &Config) {
+/// Logs the main settings before anything can fail.
+fn log_start(config: &Config) {
     let directory = DataDirectory::of(config);
     let fido2_server = match &config.upstream {
         Upstream::Builtin => "built-in",
@@ -62,32 +62,32 @@ fn introduce(config: &Config) {
     );
 }
 
-/// As many open files as the system allows: the usual limit of 1,024 is meant for programs that
-/// still count them with `select`.
+/// Raises the limit of open files to what the system allows: the usual limit of 1,024 is meant for
+/// programs that use `select`.
 #[cfg(unix)]
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::debug!(%error, "the limit of open files stays");
+        tracing::debug!(%error, "the limit of open files could not be raised");
     }
 }
 
-/// With a handler of SIGXFSZ a write beyond a limit of file sizes fails, as on a full disk; without
-/// one the signal ends the process. The handler stays when what it returns is dropped.
+/// Installs a handler of SIGXFSZ, so that a write beyond the limit of file size fails as on a full
+/// disk instead of ending the process. The handler stays when the returned stream is dropped.
 #[cfg(unix)]
-fn survive_full_files() -> std::io::Result<()> {
+fn handle_file_size_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
 
     signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
-async fn serve_until_told(config: Config) -> Result<(), Failure> {
-    // Before anything is under way that a signal could interrupt.
+async fn serve_until_stopped(config: Config) -> Result<(), Failure> {
+    // Before any work that a signal could interrupt.
     let mut signals = Signals::new().map_err(Failure::failed)?;
     #[cfg(unix)]
-    survive_full_files().map_err(Failure::failed)?;
+    handle_file_size_signal().map_err(Failure::failed)?;
     let running = start(config).await?;
     until(running.tasks(), signals.next()).await;
     tokio::select! {
@@ -96,34 +96,34 @@ async fn serve_until_told(config: Config) -> Result<(), Failure> {
     }
 }
 
-/// Waits until told to stop, or until the node is no good any more.
-async fn until<T>(tasks: &Tasks, told: impl Future<Output = T>) {
+/// Waits for a signal, or until the node has failed.
+async fn until<T>(tasks: &Tasks, signal: impl Future<Output = T>) {
     tokio::select! {
-        _ = told => tracing::info!("stopping"),
+        _ = signal => tracing::info!("stopping"),
         () = tasks.failed().cancelled() => tracing::error!("stopping: a vital task ended"),
     }
 }
 
-/// Stops in order. A node that was no good any more has failed all the same, so that a service
-/// manager starts it afresh.
-async fn stop(running: Running) -> Result<(), Failure> {
+/// Stops in order. A failed node is a failure of the command, so that a service manager starts it
+/// afresh.
+async fn stop(running: RunningServer) -> Result<(), Failure> {
     let tasks = running.tasks().clone();
     let damage = running.relay().dependencies().store.damaged().now_or_never();
     let ended = running.stop().await;
     if let Some(damage) = damage {
         return Err(Failure::failed(damage));
     }
-    match (tasks.fallen(), ended) {
+    match (tasks.first_failed_task(), ended) {
         (Some(task), _) => Err(Failure::failed(format!("the task \"{task}\" ended by itself"))),
         (None, true) => Ok(()),
         (None, false) => Err(Failure::failed("stopped, but not everything under way had ended")),
     }
 }
 
-async fn start(config: Config) -> Result<Running, Failure> {
+async fn start(config: Config) -> Result<RunningServer, Failure> {
     let listener = serve::bind(&config).map_err(failure)?;
     let prepared = serve::prepare(config, listener).await.map_err(failure)?;
-    // Before the first connection: who hears that the node is ready may administer it.
+    // Before the first connection, so that a ready node can be administered.
     #[cfg(unix)]
     if let Err(error) = prepared.running().serve_admin() {
         tracing::warn!(%error, "no admin socket: client and pairing work only while this is stopped");
@@ -140,7 +140,7 @@ async fn start(config: Config) -> Result<Running, Failure> {
     Ok(running)
 }
 
-/// What the configuration says wrongly is told apart from what this machine cannot do now.
+/// Errors of the configuration have exit code 2, those of the machine 1.
 fn failure(error: StartError) -> Failure {
     match error {
         StartError::Attestation(..)
@@ -184,11 +184,11 @@ mod tests {
         assert!(tasks.stopping().is_cancelled());
     }
 
-    /// A store that was found damaged; everything else of it works.
+    /// A store that reports damage and works otherwise.
     #[derive(Debug, Default)]
-    struct Damaged(MemoryStore);
+    struct DamagedStore(MemoryStore);
 
-    impl Store for Damaged {
+    impl Store for DamagedStore {
         fn load<'a>(
             &'a self,
             bucket: Bucket,
@@ -221,11 +221,9 @@ mod tests {
         let mut config = crate::config::from_texts(None, &listen).unwrap().config;
         config.data_dir = directory.path().to_path_buf();
         let listener = serve::bind(&config).unwrap();
-        let ground = ServerDependencies {
-            store: Arc::new(Damaged::default()),
-            clock: Arc::new(SystemClock),
-        };
-        let running = serve::start_on(ground, config, listener).await.unwrap();
+        let store = Arc::new(DamagedStore::default());
+        let dependencies = ServerDependencies::new(store, Arc::new(SystemClock));
+        let running = serve::start_with(dependencies, config, listener).await.unwrap();
         until(&running.tasks().clone(), std::future::pending::<()>()).await;
         let failure = stop(running).await.unwrap_err();
         assert_eq!(failure.text, "it is damaged. To go on, restore it");

@@ -1,5 +1,4 @@
-//! `fido-relay user`: why a user's phone does not ring, lifting that, and parting a name from the
-//! person who had it.
+//! `fido-relay user`: shows why a user's phone does not ring, unlocks it, and removes the user.
 
 use axum::http::Method;
 use clap::{Args, Subcommand};
@@ -7,7 +6,7 @@ use fido_relay_proto::Username;
 
 use super::administration::{Administration, of_user};
 use super::pairing::parse_username;
-use super::{ConfigFile, Failure, answer, block_on, counted};
+use super::{ConfigFile, Failure, answer, block_on, counted, show};
 use crate::edge::operator::{CodesBlocked, LaneEntry, LaneKind, PhoneEntry, UserEntry};
 
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
@@ -25,20 +24,20 @@ pub(super) struct Arguments {
 enum Command {
     /// Show which prompts of a user do not ring and until when, and the wrong codes of their phones
     Show {
-        /// Whose, as the FIDO2 server knows them
+        /// The user, as the FIDO2 server knows them
         #[arg(value_parser = parse_username)]
         username: Username,
     },
-    /// Let prompts ring again, also after "not me", and take codes of the user's phones again
+    /// Let prompts ring again, also after "not me", and accept codes of the user's phones again
     Unlock {
-        /// Whose, as the FIDO2 server knows them
+        /// The user, as the FIDO2 server knows them
         #[arg(value_parser = parse_username)]
         username: Username,
     },
-    /// Remove a user's cards (of the built-in FIDO2 server), phones and known browsers for good:
-    /// whoever gets the name later inherits nothing
+    /// Remove a user's cards (of the built-in FIDO2 server), phones and known browsers for good, so
+    /// that another person can get the name
     Remove {
-        /// Whose, as the FIDO2 server knows them
+        /// The user, as the FIDO2 server knows them
         #[arg(value_parser = parse_username)]
         username: Username,
     },
@@ -52,7 +51,8 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
         match command {
             Command::Show { username } => {
                 let path = of_user("/users", &username);
-                show(&administration.call(Method::GET, &path, &()).await?, json)
+                let user: UserEntry = administration.call(Method::GET, &path, &()).await?;
+                show(&user, json, print)
             }
             Command::Unlock { username } => {
                 let path = of_user("/users/prompts", &username);
@@ -65,11 +65,7 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
     })
 }
 
-fn show(user: &UserEntry, json: bool) -> Result<(), Failure> {
-    if json {
-        answer(&serde_json::to_string(user).map_err(Failure::failed)?);
-        return Ok(());
-    }
+fn print(user: &UserEntry) {
     for lane in &user.lanes {
         answer(&format!("prompts  {}: {}", name_of(lane), state_of(lane)));
     }
@@ -83,7 +79,6 @@ fn show(user: &UserEntry, json: bool) -> Result<(), Failure> {
         answer(&format!("cards    {cards}"));
     }
     answer(&format!("known    {}", counted(user.known_browsers, "browser", "browsers")));
-    Ok(())
 }
 
 fn name_of(lane: &LaneEntry) -> String {
@@ -107,8 +102,8 @@ fn state_of(lane: &LaneEntry) -> String {
 fn state_of_phone(phone: &PhoneEntry) -> String {
     let name = phone.name.as_ref().map_or("without a name", |name| name.as_str());
     let blocked = match phone.blocked {
-        Some(CodesBlocked::Today) => ", takes none any more today",
-        Some(CodesBlocked::Locked) => ", locked: takes none until it is unlocked",
+        Some(CodesBlocked::Today) => ", takes no more codes today",
+        Some(CodesBlocked::Locked) => ", locked: takes no codes until it is unlocked",
         None => "",
     };
     let (today, of) = (phone.wrong_codes_today, phone.wrong_codes_per_day);

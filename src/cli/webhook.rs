@@ -1,16 +1,15 @@
-//! `fido-relay webhook`: endpoints that are told what happens, and what has not reached them.
+//! `fido-relay webhook`: webhook endpoints, and deliveries that have not reached them.
 
 use axum::http::Method;
 use clap::{Args, Subcommand};
 use fido_relay_proto::webhook::{
-    ChangeWebhook, CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, RotateWebhook,
-    TestedWebhook, WebhookEvent, WebhookScheme, WebhookState, WebhookView,
+    ChangeWebhook, CreateWebhook, CreatedWebhook, DeliveryList, DeliveryState, DeliveryView,
+    RotateWebhook, TestedWebhook, WebhookEvent, WebhookScheme, WebhookState, WebhookView,
 };
 use fido_relay_proto::{ClientId, EventId, WebhookId, WireName};
-use serde::Serialize;
 
 use super::administration::Administration;
-use super::{ConfigFile, Failure, answer, block_on, counted, one_of};
+use super::{ConfigFile, Failure, answer, block_on, counted, one_of, show};
 use crate::edge::operator::webhooks::WebhookEntry;
 
 const HOUR_S: u64 = 3600;
@@ -35,16 +34,16 @@ enum Command {
   fido-relay webhook add cli_3q2-7wAAAAAAAAAAAAAAAA https://shop.example.com/hooks \\
       --event ceremony.closed,user.not_me")]
     Add {
-        /// Whose, as in `fido-relay client list`
+        /// The client's id, as in `fido-relay client list`
         client: ClientId,
-        /// Where to: https
+        /// URL of the endpoint: https
         url: String,
-        /// What it is told, separated by commas
+        /// Events that it gets, separated by commas
         #[arg(long, value_delimiter = ',', default_value = "ceremony.closed",
               value_parser = one_of::<WebhookEvent>(WebhookEvent::ALL.map(WebhookEvent::as_str),
                                     |name| name.parse().ok()))]
         event: Vec<WebhookEvent>,
-        /// How it is signed, separated by commas: v1a (Ed25519) or v1 (a shared secret)
+        /// Signature schemes, separated by commas: v1a (Ed25519) or v1 (a shared secret)
         #[arg(long, value_delimiter = ',', default_value = "v1a",
               value_parser = one_of::<WebhookScheme>(["v1a", "v1"], |name| name.parse().ok()))]
         scheme: Vec<WebhookScheme>,
@@ -54,12 +53,12 @@ enum Command {
   fido-relay webhook change whk_3q2-7wAAAAAAAAAAAAAAAA --url https://shop.example.com/new
   fido-relay webhook change whk_3q2-7wAAAAAAAAAAAAAAAA --event ceremony.closed,user.not_me")]
     Change {
-        /// Which, as in the list
+        /// The webhook's id, as in the list
         id: WebhookId,
-        /// Where to from now on, also for what waits: https
+        /// New URL, also for waiting deliveries: https
         #[arg(long)]
         url: Option<String>,
-        /// The events that it gets from now on, separated by commas
+        /// New events, separated by commas
         #[arg(long, value_delimiter = ',',
               value_parser = one_of::<WebhookEvent>(WebhookEvent::ALL.map(WebhookEvent::as_str),
                                     |name| name.parse().ok()))]
@@ -67,14 +66,14 @@ enum Command {
     },
     /// List the endpoints
     List,
-    /// Remove an endpoint and all that is kept of its deliveries
+    /// Remove an endpoint and its deliveries
     Remove {
-        /// Which, as in the list
+        /// The webhook's id, as in the list
         id: WebhookId,
     },
     /// Give an endpoint a new key; earlier ones of its scheme sign beside it for a while
     Rotate {
-        /// Which, as in the list
+        /// The webhook's id, as in the list
         id: WebhookId,
         /// v1a or v1
         #[arg(long, default_value = "v1a",
@@ -87,27 +86,27 @@ enum Command {
     },
     /// Send again to an endpoint that answered 410
     Enable {
-        /// Which, as in the list
+        /// The webhook's id, as in the list
         id: WebhookId,
     },
     /// Send a test event, once
     Test {
-        /// Which, as in the list
+        /// The webhook's id, as in the list
         id: WebhookId,
     },
-    /// List what has not reached an endpoint
+    /// List deliveries that have not reached an endpoint
     Deliveries {
-        /// Which endpoint, as in the list
+        /// The webhook's id, as in the list
         id: WebhookId,
         /// Only those in this state: dead or waiting
         #[arg(long, value_parser = one_of::<DeliveryState>(["dead", "waiting"], |name| name.parse().ok()))]
         state: Option<DeliveryState>,
     },
-    /// Have a dead letter tried again, or all of an endpoint's
+    /// Try a dead letter again, or every one of an endpoint
     Resend {
-        /// Which endpoint, as in the list
+        /// The webhook's id, as in the list
         id: WebhookId,
-        /// Which delivery; without it every dead letter of the endpoint
+        /// The delivery's id; without it every dead letter of the endpoint
         delivery: Option<EventId>,
     },
 }
@@ -121,7 +120,9 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
             Command::Add { client, url, event, scheme } => {
                 let body = CreateWebhook { url, events: event, schemes: scheme };
                 let path = format!("/clients/{client}/webhooks");
-                show_made(&administration.call(Method::POST, &path, &body).await?, json)
+                let created: CreatedWebhook =
+                    administration.call(Method::POST, &path, &body).await?;
+                show(&created, json, print_created)
             }
             Command::Change { id, url, event } => {
                 let body = ChangeWebhook { url, events: (!event.is_empty()).then_some(event) };
@@ -130,15 +131,11 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
                 }
                 let path = format!("/webhooks/{id}");
                 let changed: WebhookView = administration.call(Method::PATCH, &path, &body).await?;
-                if json {
-                    return show_json(&changed);
-                }
-                show(&changed);
-                Ok(())
+                show(&changed, json, print)
             }
             Command::List => {
                 let entries: Vec<_> = administration.call(Method::GET, "/webhooks", &()).await?;
-                show_list(&entries, json)
+                show(entries.as_slice(), json, print_list)
             }
             Command::Remove { id } => {
                 administration.order(Method::DELETE, &format!("/webhooks/{id}")).await
@@ -146,7 +143,9 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
             Command::Rotate { id, scheme, old_hours } => {
                 let body = RotateWebhook { scheme, old_lives_s: old_hours * HOUR_S };
                 let path = format!("/webhooks/{id}/secrets");
-                show_made(&administration.call(Method::POST, &path, &body).await?, json)
+                let created: CreatedWebhook =
+                    administration.call(Method::POST, &path, &body).await?;
+                show(&created, json, print_created)
             }
             Command::Enable { id } => {
                 administration.order(Method::POST, &format!("/webhooks/{id}/enable")).await
@@ -171,7 +170,7 @@ fn tries(attempts: u32) -> String {
     counted(usize::try_from(attempts).unwrap_or(usize::MAX), "try", "tries")
 }
 
-/// Page after page of what has not arrived.
+/// Fetches the undelivered events page by page.
 async fn for_each_page(
     administration: &Administration,
     id: WebhookId,
@@ -216,24 +215,15 @@ async fn resend_all(administration: &Administration, id: WebhookId) -> Result<()
     Ok(())
 }
 
-fn show_json(value: &impl Serialize) -> Result<(), Failure> {
-    answer(&serde_json::to_string(value).map_err(Failure::failed)?);
-    Ok(())
-}
-
-fn show_made(made: &CreatedWebhook, json: bool) -> Result<(), Failure> {
-    if json {
-        return show_json(made);
-    }
-    show(&made.webhook);
-    if let Some(secret) = &made.secret {
+fn print_created(created: &CreatedWebhook) {
+    print(&created.webhook);
+    if let Some(secret) = &created.secret {
         answer(&format!("  secret  {secret}"));
         answer("\nThe secret is shown this once.");
     }
-    Ok(())
 }
 
-fn show(webhook: &WebhookView) {
+fn print(webhook: &WebhookView) {
     let events: Vec<_> = webhook.events.iter().map(|event| event.as_str()).collect();
     answer(&format!("{}  {}", webhook.id, webhook.url));
     answer(&format!("  events  {}", events.join(" ")));
@@ -248,27 +238,23 @@ fn show(webhook: &WebhookView) {
     }
 }
 
-fn show_list(entries: &[WebhookEntry], json: bool) -> Result<(), Failure> {
-    if json {
-        return show_json(&entries);
-    }
+fn print_list(entries: &[WebhookEntry]) {
     for entry in entries {
-        show(&entry.webhook);
+        print(&entry.webhook);
         answer(&format!("  client  {}", entry.client_id));
     }
     if entries.is_empty() {
         answer("There is no webhook yet: fido-relay webhook add CLIENT URL");
     }
-    Ok(())
 }
 
 fn show_test(tested: TestedWebhook, json: bool) -> Result<(), Failure> {
     let TestedWebhook { delivered, status, failure } = tested;
-    if json {
-        show_json(&tested)?;
-    } else if delivered {
-        answer("Delivered: the endpoint answered 2xx.");
-    }
+    show(&tested, json, |tested| {
+        if tested.delivered {
+            answer("Delivered: the endpoint answered 2xx.");
+        }
+    })?;
     if delivered {
         return Ok(());
     }
@@ -277,21 +263,18 @@ fn show_test(tested: TestedWebhook, json: bool) -> Result<(), Failure> {
 }
 
 fn show_deliveries(page: &DeliveryList, json: bool) -> Result<(), Failure> {
-    for delivery in &page.deliveries {
-        if json {
-            show_json(delivery)?;
-            continue;
-        }
-        let status = delivery.status.map(|status| format!(" {status}")).unwrap_or_default();
-        answer(&format!(
-            "{}  {}  {}  {}, {}, {}{status}",
-            delivery.id,
-            delivery.at,
-            delivery.event.as_str(),
-            WireName(delivery.state),
-            tries(delivery.attempts),
-            WireName(delivery.failure),
-        ));
-    }
-    Ok(())
+    page.deliveries.iter().try_for_each(|delivery| show(delivery, json, print_delivery))
+}
+
+fn print_delivery(delivery: &DeliveryView) {
+    let status = delivery.status.map(|status| format!(" {status}")).unwrap_or_default();
+    answer(&format!(
+        "{}  {}  {}  {}, {}, {}{status}",
+        delivery.id,
+        delivery.at,
+        delivery.event.as_str(),
+        WireName(delivery.state),
+        tries(delivery.attempts),
+        WireName(delivery.failure),
+    ));
 }

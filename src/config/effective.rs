@@ -1,12 +1,12 @@
-//! The configuration in effect as a TOML text that says where each value came from, and that is
-//! itself a configuration file.
+//! The configuration in effect as TOML: a configuration file with the source of each value as a
+//! comment.
 
 use std::fmt::Write as _;
 
 use super::Loaded;
 
 impl Loaded {
-    /// The settings in effect as TOML, each with its source as a comment.
+    /// A configuration file of the settings in effect.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut text = String::new();

@@ -1,31 +1,28 @@
-//! Every key, with its default and bounds, and what must be true of them together. The order here
-//! is the order in which they are shown and documented.
+//! Reads every key, with its default and bounds, and checks keys that depend on each other. Keys
+//! are shown in the order in which they are read.
 
 mod attestation;
 mod listener;
 mod push;
-mod rates;
 mod upstream;
 mod webhooks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use fido_relay_proto::limits;
 use url::Url;
 
 pub(super) use self::webhooks::is_host;
 use super::audit;
-use super::reader::{Mistake, Reader, Setting};
-use super::sources::Given;
+use super::reader::{ConfigError, Reader, Setting};
+use super::sources::RawConfig;
 use super::values::{LogLevel, Origin};
 use super::weaknesses::is_loopback;
-use super::{Config, Limits, Log, LogFormat, Tenant, Upstream};
+use super::{Config, Limits, Log, LogFormat, Prompts, Tenant, Upstream};
 
-/// Reads every key. The configuration is to be used only if there are no mistakes.
-pub(super) fn read(given: Given) -> (Config, Vec<Setting>, Vec<Mistake>) {
-    let mut reader = Reader::new(given);
+/// Reads every key. The configuration is valid only if there are no errors.
+pub(super) fn read(raw: RawConfig) -> (Config, Vec<Setting>, Vec<ConfigError>) {
+    let mut reader = Reader::new(raw);
     let config = read_config(&mut reader);
     listener::check_tls(&mut reader, &config);
     check_reach(&mut reader, &config);
@@ -33,8 +30,8 @@ pub(super) fn read(given: Given) -> (Config, Vec<Setting>, Vec<Mistake>) {
     check_relying_party(&mut reader, &config);
     webhooks::check(&mut reader, &config);
     push::check(&mut reader, &config);
-    let (settings, mistakes) = reader.finish();
-    (config, settings, mistakes)
+    let (settings, errors) = reader.finish();
+    (config, settings, errors)
 }
 
 fn read_config(reader: &mut Reader) -> Config {
@@ -49,7 +46,7 @@ fn read_config(reader: &mut Reader) -> Config {
     let receipts = reader.take("receipts", false);
     let tls = listener::read_tls(reader);
     let proxy = listener::read_proxy(reader);
-    let admin = rates::read_admin(reader);
+    let admin = listener::read_admin(reader);
     let log = read_log(reader);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let upstream = upstream::read(reader);
@@ -62,7 +59,7 @@ fn read_config(reader: &mut Reader) -> Config {
         reader.derived("public_url", &url);
         url
     });
-    // A proxy in front offers to everybody what listens on loopback.
+    // A proxy in front publishes a listener on loopback.
     let for_this_machine = listen.ip().is_loopback() && is_loopback(&public_url);
     Config {
         listen,
@@ -87,14 +84,14 @@ fn read_config(reader: &mut Reader) -> Config {
         device_origins: device_origins.into_iter().map(|origin| origin.0).collect(),
         webhooks: webhooks::read(reader),
         push: push::read(reader),
-        prompts: super::prompts::read(reader),
-        limits: read_limits(reader),
+        prompts: Prompts::read(reader),
+        limits: Limits::read(reader),
         receipts,
         audit: audit::read(reader, receipts),
     }
 }
 
-/// What a machine's own programs dial. An unspecified address (`0.0.0.0`) is none to dial.
+/// The URL for programs on this machine. An unspecified address (`0.0.0.0`) cannot be dialled.
 fn default_public_url(scheme: &str, listen: SocketAddr) -> Url {
     let host = if listen.ip().is_unspecified() {
         "localhost".to_owned()
@@ -134,7 +131,7 @@ fn read_tenant(
     };
     let origins = reader.take("tenant.origins", vec![Origin(default_origin)]);
     if origins.is_empty() {
-        reader.wrong("tenant.origins", "must name at least one origin");
+        reader.reject("tenant.origins", "must name at least one origin");
     }
     let username_as_user_handle = reader.take("tenant.username_as_user_handle", true);
     let origins = origins.into_iter().map(|origin| origin.0).collect();
@@ -142,70 +139,27 @@ fn read_tenant(
     Tenant { rp_id, rp_name, origins, username_as_user_handle, network_in_result }
 }
 
-fn size(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-fn small(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-fn read_limits(reader: &mut Reader) -> Limits {
-    let seconds = Duration::from_secs;
-    let body = limits::HTTP_BODY as u64;
-    let frame = limits::FRAME_AFTER_AUTH as u64;
-    Limits {
-        accept_to_auth: seconds(reader.number("limits.accept_to_auth_s", 10, 1..=60)),
-        headers: seconds(reader.number("limits.headers_s", 5, 1..=60)),
-        header_bytes: size(reader.number("limits.header_bytes", 16_384, 8_192..=262_144)),
-        header_count: size(reader.number("limits.header_count", 64, 16..=256)),
-        body_bytes: size(reader.number("limits.body_bytes", body, 8_192..=1_048_576)),
-        frame_bytes: size(reader.number("limits.frame_bytes", frame, 8_192..=262_144)),
-        frames_per_s: small(reader.number("limits.frames_per_s", 10, 1..=1_000)),
-        frames_burst: small(reader.number("limits.frames_burst", 30, 1..=10_000)),
-        heartbeat: seconds(reader.number("limits.heartbeat_s", 25, 5..=300)),
-        drain: seconds(reader.number("limits.drain_s", 2, 0..=20)),
-        silent_pings: u8::try_from(reader.number("limits.silent_pings", 2, 1..=10)).unwrap_or(2),
-        auth_lifetime: seconds(reader.number("limits.auth_lifetime_s", 3_600, 300..=86_400)),
-        write: seconds(reader.number("limits.write_s", 5, 1..=60)),
-        unauthenticated_per_ip: size(reader.number(
-            "limits.unauthenticated_per_ip",
-            20,
-            1..=100_000,
-        )),
-        unauthenticated_per_node: size(reader.number(
-            "limits.unauthenticated_per_node",
-            2_000,
-            1..=1_000_000,
-        )),
-        watchers_per_ceremony: size(reader.number("limits.watchers_per_ceremony", 16, 1..=10_000)),
-        watchers_per_node: size(reader.number("limits.watchers_per_node", 20_000, 1..=1_000_000)),
-        listener: listener::read_limits(reader),
-        rates: rates::read_limits(reader),
-    }
-}
-
-/// Whoever can reach the relay must do so by https, or the operator says that they need not.
+/// Off loopback the relay must be reached by https, unless `allow_plaintext` is set.
 fn check_reach(reader: &mut Reader, config: &Config) {
     if !matches!(config.public_url.path(), "" | "/") {
-        reader.wrong("public_url", "must not have a path: the relay is served at the root");
+        reader.reject("public_url", "must not have a path: the relay is served at the root");
     }
     if config.is_plain_off_loopback() && !config.allow_plaintext {
         let text = "must be https when listen is not a loopback address (with tls.cert_file, or with \
                     a proxy in front), or set allow_plaintext = true";
-        reader.wrong("public_url", text);
+        reader.reject("public_url", text);
     }
 }
 
-/// These paths ask for no credential, and the built-in server registers for whoever asks: off this
-/// machine that hands every account to everybody, which is more than "serve these paths" says.
+/// These paths take no credential, and the built-in server registers a card for any caller. Off
+/// loopback that gives every account away, so it needs a second setting.
 fn check_client_direct(reader: &mut Reader, config: &Config) {
     let builtin = matches!(config.upstream, Upstream::Builtin);
     let open = config.client_direct && builtin && !config.is_for_this_machine();
     if open && !config.allow_open_registration {
-        let text = "would let anybody who reaches this relay register a card for any user: leave \
+        let text = "would let anyone who reaches this relay register a card for any user: leave \
                     it off, or set allow_open_registration = true as well";
-        reader.wrong("client_direct", text);
+        reader.reject("client_direct", text);
     }
 }
 
@@ -219,10 +173,10 @@ fn check_relying_party(reader: &mut Reader, config: &Config) {
     if !is_domain || rp_id.parse::<IpAddr>().is_ok() {
         let text =
             "must be a domain in lower case, such as \"example.com\", without scheme and port";
-        reader.wrong("tenant.rp_id", text);
+        reader.reject("tenant.rp_id", text);
         return;
     }
-    // Another server has its own idea of origins.
+    // An external server checks origins itself.
     if !matches!(config.upstream, Upstream::Builtin) {
         return;
     }
@@ -234,11 +188,11 @@ fn check_relying_party(reader: &mut Reader, config: &Config) {
         });
         if !within {
             let text = format!("each must be on {rp_id} (tenant.rp_id) or a domain below it");
-            reader.wrong("tenant.origins", text);
+            reader.reject("tenant.origins", text);
             return;
         }
         if url.scheme() != "https" && url.domain() != Some("localhost") {
-            reader.wrong("tenant.origins", "must be https, except on localhost");
+            reader.reject("tenant.origins", "must be https, except on localhost");
             return;
         }
     }

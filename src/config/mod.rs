@@ -1,26 +1,27 @@
-//! Configuration: one TOML file and `FIDO_RELAY_*` variables, merged, validated, every mistake
-//! told at once.
+//! Configuration: one TOML file and `FIDO_RELAY_*` variables, merged and validated; every error is
+//! reported at once.
 //!
 //! ```text
 //!   defaults ◀ file (fido-relay.toml) ◀ variables (FIDO_RELAY_LISTEN, FIDO_RELAY_UPSTREAM__URL)
 //!                     └── sources ──┘         a variable wins over the file
-//!                             │ reader: each key is taken once, by type and bounds;
-//!                             ▼ what nobody takes is unknown
-//!                  Config  +  the settings in effect  |  mistakes
+//!                             │ reader: each key is read once, by type and bounds;
+//!                             ▼ a key that is not read is unknown
+//!                  Config  +  the settings in effect  |  errors
 //! ```
-//! No key holds a secret: what the relay signs with lies in its store, and a URL with a password
-//! is refused. Mistakes never repeat a value, since somebody may have put one in the wrong place.
+//! No key holds a secret: the relay's keys are in its store, and a URL with a password is refused.
+//! Errors never repeat a value, since it may be a secret in the wrong place.
 //!
-//! Knows the wire's bounds and nothing of the modules that it configures.
+//! Knows the bounds of the wire types, and no module that it configures.
 
 mod audit;
 mod effective;
 mod keys;
+mod limit;
+mod limits;
 mod listener;
 mod nearest;
 mod prompts;
 pub mod push;
-mod rates;
 mod reader;
 mod sources;
 #[cfg(test)]
@@ -36,11 +37,11 @@ use std::time::Duration;
 use url::Url;
 
 pub use audit::Audit;
-pub use listener::{ForwardedHeader, Proxy, Tls};
+pub use limits::{Limits, ListenerLimits, RateLimits};
+pub use listener::{AdminListener, ForwardedHeader, Proxy, Tls};
 pub use prompts::Prompts;
 pub use push::Push;
-pub use rates::{AdminListener, RateLimits};
-pub use reader::{Mistake, Mistakes, Setting, Source};
+pub use reader::{ConfigError, ConfigErrors, Setting, Source};
 pub use weaknesses::Weakness;
 pub(crate) use weaknesses::is_loopback;
 pub use webhooks::Webhooks;
@@ -48,66 +49,56 @@ pub use webhooks::Webhooks;
 /// The file that is read when none is named, if it exists in the working directory.
 pub const DEFAULT_FILE: &str = "fido-relay.toml";
 
-/// Everything that an operator can choose. See `docs/configuration.md` for keys and bounds.
+/// A valid configuration. `docs/configuration.md` has the keys and bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where HTTP and device sockets are served.
+    /// Address of HTTP and device sockets.
     pub listen: SocketAddr,
-    /// What apps and initiators dial: scheme, host, port, no path.
+    /// URL that apps and initiators dial: scheme, host, port, no path.
     pub public_url: Url,
     /// Serve off loopback without https.
     pub allow_plaintext: bool,
-    /// Where the store and the admin socket lie.
+    /// Directory of the store and the admin socket.
     pub data_dir: PathBuf,
     /// TLS on the relay's own listener; `None`: it speaks plain HTTP.
     pub tls: Option<Tls>,
-    /// Proxies in front.
     pub proxy: Proxy,
-    /// Where metrics and health are served for whoever watches the node.
+    /// Listener of metrics and health.
     pub admin: AdminListener,
-    /// What is logged and how.
     pub log: Log,
-    /// The relying party.
     pub tenant: Tenant,
-    /// The FIDO2 server.
     pub upstream: Upstream,
-    /// Whether the FIDO2 server's own paths are served.
+    /// Whether the FIDO2 server's own paths (`/fidoapi/…`) are served.
     pub client_direct: bool,
-    /// Serve them for the built-in server off this machine, where anybody may register a card for
-    /// any user.
+    /// Whether `client_direct` is allowed for the built-in server off loopback, where anyone may
+    /// register a card for any user.
     pub allow_open_registration: bool,
     /// Whether client-direct calls of the built-in server may ask for less than user verification.
     pub allow_uv_weaken: bool,
-    /// Which cards the built-in server takes.
+    /// Which cards the built-in server accepts.
     pub attestation: Attestation,
-    /// Whether the built-in server offers ML-DSA, the signatures of FIPS 204.
+    /// Whether the built-in server offers ML-DSA (FIPS 204).
     pub post_quantum: bool,
     /// `Origin` values that the device socket accepts; apps send none.
     pub device_origins: Vec<String>,
-    /// Where webhooks may go.
     pub webhooks: Webhooks,
-    /// By what devices are woken.
     pub push: Push,
-    /// How much of a person's attention may be asked for.
     pub prompts: Prompts,
-    /// What one connection may cost.
     pub limits: Limits,
-    /// Whether what a card signed is kept for a receipt.
+    /// Whether the card's signed answer is kept for a receipt.
     pub receipts: bool,
-    /// The audit log.
     pub audit: Audit,
 }
 
-/// What is logged and how.
+/// Format and level of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// For people or for machines.
     pub format: LogFormat,
     /// A level, or levels by module: `info`, `warn,fido_relay=debug`.
     pub level: String,
 }
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// Lines for people.
@@ -121,52 +112,50 @@ pub enum LogFormat {
 pub struct Tenant {
     /// The WebAuthn relying party id, a domain.
     pub rp_id: String,
-    /// Its name as cards and phones show it.
+    /// Its display name on cards and phones.
     pub rp_name: String,
-    /// Origins whose ceremonies the built-in server accepts; never empty. The first is the one
-    /// that it puts into challenges.
+    /// Origins that the built-in server accepts; never empty. Challenges carry the first.
     pub origins: Vec<String>,
     /// Whether a card may return the username as its user handle.
     pub username_as_user_handle: bool,
-    /// Whether result tokens tell if phone and browser were in one network.
+    /// Whether result tokens carry `same_network`.
     pub network_in_result: bool,
 }
 
-/// The FIDO2 server.
+/// The FIDO2 server that makes challenges and verifies answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Upstream {
-    /// The one inside the relay.
+    /// Inside the relay.
     Builtin,
-    /// Another, over HTTP.
+    /// An external server over HTTP.
     Http(HttpUpstream),
 }
 
-/// A FIDO2 server over HTTP.
+/// An external FIDO2 server over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpUpstream {
-    /// Its base, without `/fidoapi`.
+    /// Base URL, without `/fidoapi`.
     pub url: Url,
-    /// What cards put into `clientDataJSON`; `None`: the URL's own origin.
+    /// Origin in `clientDataJSON`; `None`: that of the URL.
     pub origin: Option<String>,
-    /// Which of its two sets of paths is called.
+    /// Which of the server's two sets of paths is called.
     pub paths: UpstreamPaths,
-    /// The longest that beginning may take.
+    /// Limit of one begin call.
     pub begin_timeout: Duration,
-    /// The longest that completing may take.
+    /// Limit of the completion call.
     pub complete_timeout: Duration,
-    /// PEM file of authorities that are trusted beside the system's.
+    /// PEM file of certificate authorities, trusted beside the system's.
     pub ca_file: Option<PathBuf>,
-    /// PEM files of the certificate that the server is shown, and of its key.
+    /// PEM files of the client certificate and of its key.
     pub client_cert: Option<(PathBuf, PathBuf)>,
-    /// File of headers that go with every call.
+    /// File of headers that are sent with every call.
     pub headers_file: Option<PathBuf>,
-    /// Which usernames the server accepts.
     pub usernames: UpstreamUsernames,
 }
 
 impl HttpUpstream {
-    /// A server at this URL, with everything else at its default.
+    /// A server at this URL, with defaults for the rest.
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self {
@@ -186,165 +175,93 @@ impl HttpUpstream {
 /// Which usernames an external server accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamUsernames {
-    /// All that the relay takes.
+    /// All that the relay accepts.
     AsIs,
     /// Of letters A to Z, digits, `.`, `_` and `-`.
     Restricted,
 }
 
-/// The vendor's server knows each call by two paths.
+/// Which paths are called: the vendor's server has two for each call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamPaths {
-    /// `/fidoapi/certify/attestation/options` and its like.
+    /// `/fidoapi/certify/attestation/options`, …
     Certify,
-    /// `/fidoapi/register/begin` and its like.
+    /// `/fidoapi/register/begin`, …
     Short,
 }
 
-/// Which cards the built-in server takes at registration.
+/// Which cards the built-in server accepts at registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attestation {
-    /// The kinds of attestation it takes; never empty.
+    /// Accepted kinds of attestation; never empty.
     pub accept: Vec<AttestationKind>,
-    /// PEM file of certificates that statements may lead to.
+    /// PEM file of root certificates for attestation statements.
     pub roots_file: Option<PathBuf>,
-    /// A card maker whose roots statements may lead to.
+    /// A card maker whose root certificates are trusted.
     pub trust: Option<AttestationTrust>,
-    /// FIDO metadata, whose roots statements may lead to.
+    /// FIDO metadata, whose root certificates are trusted.
     pub metadata_file: Option<PathBuf>,
-    /// PEM file of the root that the metadata's signature leads to; `None`: the FIDO Alliance's.
+    /// PEM file of the root of the metadata's signature; `None`: the FIDO Alliance's.
     pub metadata_root_file: Option<PathBuf>,
-    /// The only models that may register; empty: any.
+    /// Models that may register; empty: any.
     pub aaguids: Vec<Aaguid>,
 }
 
 impl Attestation {
-    /// Whether statements must lead to a root.
+    /// Whether attestation statements must chain to a root.
     #[must_use]
     pub fn knows_roots(&self) -> bool {
         self.roots_file.is_some() || self.trust.is_some() || self.metadata_file.is_some()
     }
 }
 
-/// A card maker whose roots are built in.
+/// A card maker whose root certificates are built in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AttestationTrust {
     /// Arculus, by CompoSecure.
     Arculus,
 }
 
-/// A model of authenticators, by the text form of its AAGUID.
+/// A model of authenticators by its AAGUID, with the text that was configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aaguid {
     pub bytes: [u8; 16],
     text: String,
 }
 
-/// What a card may say of itself at registration (WebAuthn section 6.5.4, attestation types).
+/// Attestation types (WebAuthn section 6.5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AttestationKind {
-    /// Nothing.
     None,
-    /// A statement signed by the new credential itself.
+    /// Self attestation: a statement signed by the new credential.
     SelfSigned,
-    /// A statement signed under a certificate.
+    /// A statement signed by a key with a certificate.
     Certified,
 }
 
-/// What one connection may cost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// From TCP accept to an authenticated device.
-    pub accept_to_auth: Duration,
-    /// For a request's headers to arrive, from their first byte.
-    pub headers: Duration,
-    /// Bytes of a request's headers.
-    pub header_bytes: usize,
-    /// Headers of a request.
-    pub header_count: usize,
-    /// Bytes of a request's body.
-    pub body_bytes: usize,
-    /// Bytes of one frame of an authenticated device.
-    pub frame_bytes: usize,
-    /// Frames a second of one device, sustained.
-    pub frames_per_s: u32,
-    /// Frames at once after a silence.
-    pub frames_burst: u32,
-    /// Between two pings, ± 20 %.
-    pub heartbeat: Duration,
-    /// How long a stopping relay still works, for its phones to leave.
-    pub drain: Duration,
-    /// Pings that may stay unanswered.
-    pub silent_pings: u8,
-    /// How long one proof keeps a socket.
-    pub auth_lifetime: Duration,
-    /// For one write to a device's socket.
-    pub write: Duration,
-    /// Sockets of one address that have not authenticated.
-    pub unauthenticated_per_ip: usize,
-    /// Sockets of the node that have not authenticated.
-    pub unauthenticated_per_node: usize,
-    /// Of those who wait for one ceremony.
-    pub watchers_per_ceremony: usize,
-    /// Of those who wait on the node.
-    pub watchers_per_node: usize,
-    /// Of the listener itself.
-    pub listener: ListenerLimits,
-    /// How fast and how many.
-    pub rates: RateLimits,
-}
-
-/// How many may come to the listener, and how fast.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerLimits {
-    /// From the TCP accept to the end of the TLS handshake.
-    pub tls: Duration,
-    /// For a connection without a request, from its last answer.
-    pub idle: Duration,
-    /// For a peer that has not authenticated to take some of its answer.
-    pub unread: Duration,
-    /// The same for a peer that has, and for a trusted proxy.
-    pub unread_known: Duration,
-    /// For a peer that has not authenticated to take all of one answer.
-    pub answer: Duration,
-    /// From which a stranger's connection makes room for any other stranger's.
-    pub eviction_age: Duration,
-    /// Connections of one address over which nobody has authenticated.
-    pub connections_per_ip: usize,
-    /// Connections of the node.
-    pub connections_per_node: usize,
-    /// New connections a second of one address, sustained.
-    pub handshakes_per_s_per_ip: u32,
-    /// New connections a second of the node, sustained.
-    pub handshakes_per_s_per_node: u32,
-    /// MiB of resident memory above which nothing new is begun; `None`: not looked at.
-    pub memory_mib: Option<u64>,
-}
-
-/// A valid configuration, and where each value of it came from.
+/// A valid configuration and the source of each value.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The configuration.
     pub config: Config,
-    /// Every key in its documented order.
+    /// Every key in the order in which it is read.
     pub settings: Vec<Setting>,
 }
 
 impl Default for Config {
-    /// With nothing configured: everything on this machine.
+    /// Without any configuration: a relay for this machine alone.
     fn default() -> Self {
-        keys::read(sources::Given::default()).0
+        keys::read(sources::RawConfig::default()).0
     }
 }
 
 impl Config {
-    /// What is spoken at `listen`: `https` with a certificate, or `http`.
+    /// The scheme at `listen`: `https` with a certificate, else `http`.
     #[must_use]
     pub fn listen_scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    /// Puts the port that the listener got where the configuration asked for any (port 0).
+    /// Replaces port 0 with the port that the listener got.
     #[must_use]
     pub fn bound_to(mut self, bound: SocketAddr) -> Self {
         if self.listen.port() == 0 {
@@ -362,39 +279,39 @@ impl Config {
     }
 }
 
-/// Reads the named file (or [`DEFAULT_FILE`] if it exists) and the process's variables.
+/// Reads the named file (or [`DEFAULT_FILE`] if it exists) and the environment.
 ///
 /// # Errors
-/// Every mistake in them.
-pub fn load(file: Option<&Path>) -> Result<Loaded, Mistakes> {
-    let mut given = sources::Given::default();
+/// Every error in them.
+pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigErrors> {
+    let mut raw = sources::RawConfig::default();
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
     match std::fs::read_to_string(path) {
-        Ok(text) => given.add_file(path, &text),
+        Ok(text) => raw.add_file(path, &text),
         Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => given.add_unreadable(path, &error),
+        Err(error) => raw.add_unreadable(path, &error),
     }
-    given.add_variables(std::env::vars_os());
-    finish(given)
+    raw.add_variables(std::env::vars_os());
+    finish(raw)
 }
 
-/// Reads a file's text and variables that the caller has at hand.
+/// Reads the text of a file and the given variables.
 ///
 /// # Errors
-/// Every mistake in them.
+/// Every error in them.
 pub fn from_texts(
     file: Option<(&Path, &str)>,
     variables: &[(&str, &str)],
-) -> Result<Loaded, Mistakes> {
-    let mut given = sources::Given::default();
+) -> Result<Loaded, ConfigErrors> {
+    let mut raw = sources::RawConfig::default();
     if let Some((path, text)) = file {
-        given.add_file(path, text);
+        raw.add_file(path, text);
     }
-    given.add_variables(variables.iter().map(|(name, value)| (name.into(), value.into())));
-    finish(given)
+    raw.add_variables(variables.iter().map(|(name, value)| (name.into(), value.into())));
+    finish(raw)
 }
 
-fn finish(given: sources::Given) -> Result<Loaded, Mistakes> {
-    let (config, settings, mistakes) = keys::read(given);
-    if mistakes.is_empty() { Ok(Loaded { config, settings }) } else { Err(Mistakes(mistakes)) }
+fn finish(raw: sources::RawConfig) -> Result<Loaded, ConfigErrors> {
+    let (config, settings, errors) = keys::read(raw);
+    if errors.is_empty() { Ok(Loaded { config, settings }) } else { Err(ConfigErrors(errors)) }
 }

@@ -1,7 +1,7 @@
 //! Suggests a known name for an unknown one.
 
-/// Between 0 and 1: how much alike two texts must be for one to be meant by the other.
-const ALIKE: f64 = 0.65;
+/// Least similarity (0 to 1) of a suggestion.
+const MIN_SIMILARITY: f64 = 0.65;
 
 /// The most similar of the known names, if one is similar enough.
 pub(super) fn nearest<'a>(
@@ -10,7 +10,7 @@ pub(super) fn nearest<'a>(
 ) -> Option<&'a str> {
     let likeness = |name: &str| strsim::normalized_damerau_levenshtein(given, name);
     let alike = known.into_iter().map(|name| (likeness(name), name));
-    let alike = alike.filter(|(likeness, _)| *likeness >= ALIKE);
+    let alike = alike.filter(|(likeness, _)| *likeness >= MIN_SIMILARITY);
     alike.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 

@@ -1,29 +1,26 @@
-//! By what devices are woken whose app holds no socket. Knows nothing of the services' protocols.
+//! The push services that wake a device whose app holds no socket.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
 
-/// The push services, and when they are asked. Without a service nothing is woken.
+/// The push services, and when they are used. Without one no device is woken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Push {
-    /// How long an app has to acknowledge a prompt before its device is woken.
+    /// Time for an app to acknowledge a prompt before its device is woken.
     pub after: Duration,
     /// The sentence of a notification.
     pub text: String,
-    /// PEM file of certificates that are trusted beside the system's.
+    /// PEM file of certificate authorities, trusted beside the system's.
     pub ca_file: Option<PathBuf>,
-    /// Web Push; none: not configured.
     pub webpush: Option<WebPush>,
-    /// Firebase Cloud Messaging; none: not configured.
     pub fcm: Option<Fcm>,
-    /// The Apple Push Notification service.
     pub apns: Option<Apns>,
 }
 
 impl Push {
-    /// Whether there is anything to wake a device by.
+    /// Whether any service is configured.
     #[must_use]
     pub fn is_configured(&self) -> bool {
         self.webpush.is_some() || self.fcm.is_some() || self.apns.is_some()
@@ -35,9 +32,9 @@ impl Push {
 pub struct WebPush {
     /// PEM file of the VAPID key.
     pub key_file: PathBuf,
-    /// Whom a push service may write to.
+    /// Contact for the push services: a `mailto:` or `https:` URL.
     pub contact: String,
-    /// Whether endpoints may be on this machine, by http too.
+    /// Whether endpoints may be on loopback and use http.
     pub allow_loopback_http: bool,
 }
 
@@ -55,11 +52,11 @@ pub struct Fcm {
 /// The Apple Push Notification service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Apns {
-    /// The `.p8` file of Apple's key.
+    /// The `.p8` file of the signing key.
     pub key_file: PathBuf,
-    /// Apple's id of that key.
+    /// Apple's id of the key.
     pub key_id: String,
-    /// Apple's id of the team that has it.
+    /// Apple's id of the team that owns the key.
     pub team_id: String,
     /// Bundle ids, the default first; never empty.
     pub topics: Vec<String>,

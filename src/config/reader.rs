@@ -1,28 +1,25 @@
-//! Takes each key once, by type and bounds, and remembers what is in effect, where it came from
-//! and what is wrong. A key that nobody takes is unknown.
+//! Reads each key once, by type and bounds, and keeps the setting, its source and the errors. A key
+//! that is not read is unknown.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::limit::{Limit, LimitValue};
 use super::nearest::nearest_key;
-use super::sources::{Given, PREFIX, Raw};
+use super::sources::{PREFIX, RawConfig, RawSetting};
 use super::values::{Invalid, Value};
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody gave it.
     Default,
-    /// The file.
     File {
-        /// Which.
         path: PathBuf,
-        /// Its line, counted from 1.
+        /// Counted from 1.
         line: Option<usize>,
     },
-    /// A variable of this name.
+    /// The environment variable of this name.
     Variable(String),
 }
 
@@ -37,24 +34,21 @@ impl fmt::Display for Source {
     }
 }
 
-/// One thing that is wrong, and where. The text never repeats a value.
+/// An error in the configuration. The text never repeats a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    /// Where.
+pub struct ConfigError {
     pub source: Source,
-    /// The key, if it is about one.
     pub key: Option<String>,
-    /// What is wrong.
     pub text: String,
 }
 
-impl Mistake {
+impl ConfigError {
     pub(super) fn new(source: Source, key: Option<&str>, text: impl Into<String>) -> Self {
         Self { source, key: key.map(str::to_owned), text: text.into() }
     }
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.source != Source::Default {
             write!(f, "{}: ", self.source)?;
@@ -66,11 +60,11 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Everything that is wrong; never empty.
+/// Every error in a configuration; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes(pub Vec<Mistake>);
+pub struct ConfigErrors(pub Vec<ConfigError>);
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -80,24 +74,25 @@ impl fmt::Display for Mistakes {
                 many => format!("{many} mistakes"),
             }
         )?;
-        for mistake in &self.0 {
-            write!(f, "\n  {mistake}")?;
+        for error in &self.0 {
+            write!(f, "\n  {error}")?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for ConfigErrors {}
 
 /// A key with the value in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// The dotted key.
     pub key: &'static str,
-    /// Its value as TOML; `None` if it has none.
+    /// As TOML; `None`: not set.
     pub value: Option<String>,
-    /// Where it came from.
     pub source: Source,
+    /// Its bounds and documentation, if it is a limit.
+    pub(super) limit: Option<Limit>,
 }
 
 impl Setting {
@@ -112,98 +107,83 @@ fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.to_ascii_uppercase().replace('.', "__"))
 }
 
-/// Takes keys from what was given.
+/// Reads keys from the merged sources.
 #[derive(Debug)]
 pub(super) struct Reader {
-    values: BTreeMap<String, (Raw, Source)>,
+    values: BTreeMap<String, (RawSetting, Source)>,
     settings: Vec<Setting>,
-    mistakes: Vec<Mistake>,
+    errors: Vec<ConfigError>,
 }
 
 impl Reader {
-    pub(super) fn new(given: Given) -> Self {
-        Self { values: given.values, settings: Vec::new(), mistakes: given.mistakes }
+    pub(super) fn new(raw: RawConfig) -> Self {
+        Self { values: raw.values, settings: Vec::new(), errors: raw.errors }
     }
 
-    /// The key's value, if one was given and is right.
+    /// The value of a key, if it is given and valid.
     pub(super) fn optional<T: Value>(&mut self, key: &'static str) -> Option<T> {
         let (value, source) = self.parse(key);
         let shown = value.as_ref().map(T::to_toml);
-        self.settings.push(Setting { key, value: shown, source });
+        self.settings.push(Setting { key, value: shown, source, limit: None });
         value
     }
 
-    /// The key's value, or the default.
+    /// The value of a key, or the default.
     pub(super) fn take<T: Value>(&mut self, key: &'static str, default: T) -> T {
         let (value, source) = self.parse(key);
         let value = value.unwrap_or(default);
-        self.settings.push(Setting { key, value: Some(value.to_toml()), source });
+        let shown = Some(value.to_toml());
+        self.settings.push(Setting { key, value: shown, source, limit: None });
         value
     }
 
-    /// The key's whole number within bounds, or the default.
-    pub(super) fn number(
-        &mut self,
-        key: &'static str,
-        default: u64,
-        bounds: RangeInclusive<u64>,
-    ) -> u64 {
-        let value = self.take(key, default);
-        if bounds.contains(&value) {
-            return value;
+    /// The value of a limit within its bounds, or its default.
+    pub(super) fn limit<T: LimitValue>(&mut self, limit: Limit) -> T {
+        let (value, source) = self.parse(limit.key);
+        let value = value.or(limit.default);
+        let shown = value.as_ref().map(u64::to_toml);
+        self.settings.push(Setting { key: limit.key, value: shown, source, limit: Some(limit) });
+        if value.is_none_or(|value| (limit.min..=limit.max).contains(&value)) {
+            return T::from_number(value);
         }
-        self.wrong(key, format!("must be between {} and {}", bounds.start(), bounds.end()));
-        default
+        self.reject(limit.key, format!("must be between {} and {}", limit.min, limit.max));
+        T::from_number(limit.default)
     }
 
-    /// The key's whole number within bounds, if one was given.
-    pub(super) fn optional_number(
-        &mut self,
-        key: &'static str,
-        bounds: RangeInclusive<u64>,
-    ) -> Option<u64> {
-        let value = self.optional(key)?;
-        if bounds.contains(&value) {
-            return Some(value);
-        }
-        self.wrong(key, format!("must be between {} and {}", bounds.start(), bounds.end()));
-        None
-    }
-
-    /// Shows what an optional key comes to when nobody gave it.
+    /// Shows the value that is derived for an optional key that is not given.
     pub(super) fn derived<T: Value>(&mut self, key: &'static str, value: &T) {
         if let Some(setting) = self.settings.iter_mut().find(|setting| setting.key == key) {
             setting.value = Some(value.to_toml());
         }
     }
 
-    /// Notes that the key's value does not go together with others, unless something is already
-    /// wrong with it: then it is not what the operator meant.
-    pub(super) fn wrong(&mut self, key: &str, text: impl Into<String>) {
-        if self.mistakes.iter().any(|mistake| mistake.key.as_deref() == Some(key)) {
+    /// Reports that the value of a key contradicts others, unless the key already has an error:
+    /// then its value is not the one that the operator meant.
+    pub(super) fn reject(&mut self, key: &str, text: impl Into<String>) {
+        if self.errors.iter().any(|error| error.key.as_deref() == Some(key)) {
             return;
         }
         let setting = self.settings.iter().find(|setting| setting.key == key);
         let source = setting.map_or(Source::Default, |setting| setting.source.clone());
-        self.mistakes.push(Mistake::new(source, Some(key), text));
+        self.errors.push(ConfigError::new(source, Some(key), text));
     }
 
-    /// Whether somebody gave the key, rightly or not.
+    /// Whether the key is given, valid or not.
     pub(super) fn is_given(&self, key: &str) -> bool {
-        let taken = self.settings.iter().find(|setting| setting.key == key);
-        self.values.contains_key(key) || taken.is_some_and(|s| s.source != Source::Default)
+        let read = self.settings.iter().find(|setting| setting.key == key);
+        self.values.contains_key(key) || read.is_some_and(|s| s.source != Source::Default)
     }
 
-    /// What is in effect and what is wrong; keys that were not taken are unknown.
-    pub(super) fn finish(mut self) -> (Vec<Setting>, Vec<Mistake>) {
+    /// The settings and the errors; keys that were not read are unknown.
+    pub(super) fn finish(mut self) -> (Vec<Setting>, Vec<ConfigError>) {
         for (key, (_, source)) in std::mem::take(&mut self.values) {
             let text = self.why_unknown(&key, &source);
-            self.mistakes.push(Mistake::new(source, Some(&key), text));
+            self.errors.push(ConfigError::new(source, Some(&key), text));
         }
-        (self.settings, self.mistakes)
+        (self.settings, self.errors)
     }
 
-    /// What is wrong with an unknown key, with the known one that it resembles.
+    /// The error text of an unknown key, with the known key that it resembles.
     fn why_unknown(&self, key: &str, source: &Source) -> String {
         let known: Vec<_> = self.settings.iter().map(|setting| setting.key).collect();
         let within: Vec<_> =
@@ -230,13 +210,13 @@ impl Reader {
     fn parse<T: Value>(&mut self, key: &'static str) -> (Option<T>, Source) {
         let Some((raw, source)) = self.values.remove(key) else { return (None, Source::Default) };
         let parsed = match &raw {
-            Raw::Text(text) => T::from_text(text),
-            Raw::Value(value) => T::from_toml(value),
+            RawSetting::Text(text) => T::from_text(text),
+            RawSetting::Value(value) => T::from_toml(value),
         };
         match parsed {
             Ok(value) => (Some(value), source),
             Err(Invalid(must)) => {
-                self.mistakes.push(Mistake::new(source.clone(), Some(key), must));
+                self.errors.push(ConfigError::new(source.clone(), Some(key), must));
                 (None, source)
             }
         }

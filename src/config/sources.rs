@@ -1,5 +1,5 @@
-//! Where values come from: the file and the variables, flattened to dotted keys, later over
-//! earlier. Nothing is interpreted here but TOML's own grammar.
+//! The sources: file and variables, flattened to dotted keys, the later over the earlier. Only
+//! TOML's own grammar is interpreted here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -9,30 +9,30 @@ use serde::Deserialize as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::reader::{Mistake, Source};
+use super::reader::{ConfigError, Source};
 
-/// What every variable begins with.
+/// Prefix of every variable.
 pub(super) const PREFIX: &str = "FIDO_RELAY_";
-/// Names the file, and is no key of it.
+/// The path of the file; not a key.
 const FILE_VARIABLE: &str = "FIDO_RELAY_CONFIG";
 
-/// A value as it was given.
+/// A value before it is parsed.
 #[derive(Clone, Debug)]
-pub(super) enum Raw {
-    /// A variable's text, whatever type it is to become.
+pub(super) enum RawSetting {
+    /// Text of a variable, of any type.
     Text(String),
-    /// The file's value, which has a type.
+    /// Value of the file, which has a TOML type.
     Value(toml::Value),
 }
 
-/// Everything that was given.
+/// The merged sources and the errors in them.
 #[derive(Debug, Default)]
-pub(super) struct Given {
-    pub(super) values: BTreeMap<String, (Raw, Source)>,
-    pub(super) mistakes: Vec<Mistake>,
+pub(super) struct RawConfig {
+    pub(super) values: BTreeMap<String, (RawSetting, Source)>,
+    pub(super) errors: Vec<ConfigError>,
 }
 
-impl Given {
+impl RawConfig {
     /// Adds a file's keys.
     pub(super) fn add_file(&mut self, path: &Path, text: &str) {
         let line_of = |offset: usize| {
@@ -43,7 +43,8 @@ impl Given {
         let mut broken = BTreeSet::new();
         for error in errors {
             let line = line_of(error.span().map_or(0, |span| span.start));
-            // The parser goes on after an error, and what it says next of the line is about a guess.
+            // The parser guesses how to continue after an error, so its further errors of a line
+            // mislead.
             if !broken.insert(line) {
                 continue;
             }
@@ -53,23 +54,23 @@ impl Given {
             } else {
                 error.message()
             };
-            self.mistakes.push(Mistake::new(source, None, message));
+            self.errors.push(ConfigError::new(source, None, message));
         }
-        let known = self.mistakes.len();
+        let known = self.errors.len();
         self.add_table("", document.into_inner(), &place);
         let is_broken = |source: &Source| {
             matches!(source, Source::File { path: of, line: Some(line) }
                 if of == path && broken.contains(line))
         };
-        let further = self.mistakes.split_off(known);
-        self.mistakes.extend(further.into_iter().filter(|mistake| !is_broken(&mistake.source)));
+        let further = self.errors.split_off(known);
+        self.errors.extend(further.into_iter().filter(|error| !is_broken(&error.source)));
         self.values.retain(|_, (_, source)| !is_broken(source));
     }
 
-    /// Remembers that the file cannot be read.
+    /// Adds the error of a file that cannot be read.
     pub(super) fn add_unreadable(&mut self, path: &Path, error: &std::io::Error) {
         let source = Source::File { path: path.to_owned(), line: None };
-        self.mistakes.push(Mistake::new(source, None, format!("cannot be read: {error}")));
+        self.errors.push(ConfigError::new(source, None, format!("cannot be read: {error}")));
     }
 
     fn add_table(&mut self, prefix: &str, table: DeTable<'_>, place: &impl Fn(usize) -> Source) {
@@ -84,15 +85,15 @@ impl Given {
             }
             let spanned = Spanned::new(span, value);
             match toml::Value::deserialize(ValueDeserializer::from(spanned)) {
-                Ok(value) => drop(self.values.insert(key, (Raw::Value(value), source))),
+                Ok(value) => drop(self.values.insert(key, (RawSetting::Value(value), source))),
                 Err(error) => {
-                    self.mistakes.push(Mistake::new(source, Some(&key), error.message()));
+                    self.errors.push(ConfigError::new(source, Some(&key), error.message()));
                 }
             }
         }
     }
 
-    /// Adds the variables that are ours, over the file's keys.
+    /// Adds the relay's variables, over the keys of the file.
     pub(super) fn add_variables(
         &mut self,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -100,32 +101,31 @@ impl Given {
         for (name, value) in variables {
             let Some(name) = name.to_str() else { continue };
             let Some(rest) = name.strip_prefix(PREFIX) else { continue };
-            // Set to nothing is how compose files and shells say "not set".
+            // Compose files and shells write "not set" as an empty value.
             if value.is_empty()
                 || name == FILE_VARIABLE
-                || is_kubernetes(rest)
-                || is_a_clients(rest)
+                || is_kubernetes_variable(rest)
+                || is_client_variable(rest)
             {
                 continue;
             }
             let source = Source::Variable(name.to_owned());
             let key = rest.to_ascii_lowercase().replace("__", ".");
             match value.into_string() {
-                Ok(text) => drop(self.values.insert(key, (Raw::Text(text), source))),
-                Err(_) => self.mistakes.push(Mistake::new(source, None, "must be UTF-8")),
+                Ok(text) => drop(self.values.insert(key, (RawSetting::Text(text), source))),
+                Err(_) => self.errors.push(ConfigError::new(source, None, "must be UTF-8")),
             }
         }
     }
 }
 
-/// Whether programs that call the relay read this variable: the examples, the clients' packages and
-/// their tests. It is set in terminals where the relay's own commands are typed, too.
-fn is_a_clients(rest: &str) -> bool {
+/// Whether the variable belongs to programs that call the relay (examples, client packages and
+/// their tests). Such variables may be set in the terminal where the relay is started.
+fn is_client_variable(rest: &str) -> bool {
     matches!(rest, "API_KEY" | "URL" | "ISSUER" | "PROGRAM") || rest.starts_with("TEST_")
 }
 
-/// Whether a line of the file gives a key a value that begins like a text or an address and has no
-/// quotes.
+/// Whether a line of the file has a value that looks like text or an address without quotes.
 fn has_bare_text(line: &str) -> bool {
     let Some((_, value)) = line.split_once('=') else { return false };
     let value = value.trim();
@@ -134,9 +134,9 @@ fn has_bare_text(line: &str) -> bool {
     !is_other && value.starts_with(|first: char| first.is_alphanumeric() || "/.".contains(first))
 }
 
-/// Whether Kubernetes made this variable for a service that is called `fido-relay`, as it does in
-/// every pod of the namespace: `FIDO_RELAY_SERVICE_HOST`, `FIDO_RELAY_PORT_8080_TCP_ADDR`, ….
-fn is_kubernetes(rest: &str) -> bool {
+/// Whether Kubernetes set this variable, as it does for a service named `fido-relay` in every pod
+/// of the namespace: `FIDO_RELAY_SERVICE_HOST`, `FIDO_RELAY_PORT_8080_TCP_ADDR`, ….
+fn is_kubernetes_variable(rest: &str) -> bool {
     rest == "SERVICE_HOST"
         || rest == "SERVICE_PORT"
         || rest.starts_with("SERVICE_PORT_")

@@ -1,19 +1,20 @@
-//! Sources, their order, and every kind of mistake.
+//! Sources, their order, and every kind of error.
 
 use std::path::Path;
 
+use super::limit::Limit;
 use super::*;
 
-fn file(text: &str) -> Result<Loaded, Mistakes> {
+fn file(text: &str) -> Result<Loaded, ConfigErrors> {
     from_texts(Some((Path::new("relay.toml"), text)), &[])
 }
 
-fn variables(variables: &[(&str, &str)]) -> Result<Loaded, Mistakes> {
+fn variables(variables: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
     from_texts(None, variables)
 }
 
-/// The mistakes as an operator reads them.
-fn told(result: Result<Loaded, Mistakes>) -> Vec<String> {
+/// The errors as an operator reads them.
+fn errors(result: Result<Loaded, ConfigErrors>) -> Vec<String> {
     result.unwrap_err().0.iter().map(ToString::to_string).collect()
 }
 
@@ -66,7 +67,7 @@ fn one_variable_chooses_another_fido2_server() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once_with_its_place_and_without_its_value() {
+fn every_error_is_reported_at_once_with_its_place_and_without_its_value() {
     let text = "\
 listen = \"hunter2\"
 colour = \"hunter2\"
@@ -85,14 +86,14 @@ a = 1
         ("FIDO_RELAY_TENANT__RPID", "hunter2"),
         ("FIDO_RELAY_LIMITS", "hunter2"),
     ];
-    let mut told = told(from_texts(Some((Path::new("relay.toml"), text)), &vars));
-    told.sort();
+    let mut found = errors(from_texts(Some((Path::new("relay.toml"), text)), &vars));
+    found.sort();
     // It has many keys, and lists them.
-    assert!(told[1].starts_with(&format!("{} accept_to_auth_s, ", told_of_a_table())), "{told:?}");
-    told[1] = told_of_a_table().to_owned();
+    assert!(found[1].starts_with(&format!("{} accept_to_auth_s, ", table_error())), "{found:?}");
+    found[1] = table_error().to_owned();
     let expected = [
         "FIDO_RELAY_CLIENT_DIRECT: client_direct: must be true or false",
-        told_of_a_table(),
+        table_error(),
         "FIDO_RELAY_TENANT__RPID: tenant.rpid: is not a known key; did you mean \
          FIDO_RELAY_TENANT__RP_ID?",
         "FIDO_RELAY_UPSTREAM__URL: upstream.url: must be a URL with http or https and a host, \
@@ -107,16 +108,16 @@ a = 1
         "relay.toml:7: limits.heartbeat_s: must be between 5 and 300",
         "relay.toml:8: limits.write_s: must be a whole number, not negative",
     ];
-    assert_eq!(told, expected);
-    assert!(!told.concat().contains("hunter2"));
+    assert_eq!(found, expected);
+    assert!(!found.concat().contains("hunter2"));
 }
 
-fn told_of_a_table() -> &'static str {
+fn table_error() -> &'static str {
     "FIDO_RELAY_LIMITS: limits: is a table, not a value: it has"
 }
 
 #[test]
-fn what_is_almost_right_is_told_with_what_was_meant() {
+fn a_near_miss_is_reported_with_what_was_meant() {
     for (variable, value, says) in [
         (
             "FIDO_RELAY_UPSTREAM_URL",
@@ -141,12 +142,12 @@ fn what_is_almost_right_is_told_with_what_was_meant() {
         ),
         ("FIDO_RELAY_LOG__LEVEL", "warn,fido_relay=debugg", "did you mean debug?"),
     ] {
-        let told = told(variables(&[(variable, value)]));
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains(says), "{variable}={value}: {told:?}");
+        let found = errors(variables(&[(variable, value)]));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(says), "{variable}={value}: {found:?}");
     }
-    let told = told(file("[tenant]\nrpid = \"example.com\"\n"));
-    assert!(told[0].contains("did you mean tenant.rp_id?"), "{told:?}");
+    let found = errors(file("[tenant]\nrpid = \"example.com\"\n"));
+    assert!(found[0].contains("did you mean tenant.rp_id?"), "{found:?}");
 }
 
 /// `tracing` takes a word that is no level for a module whose every line is logged, and then logs
@@ -164,9 +165,9 @@ fn a_log_level_is_a_level_or_levels_by_module_and_nothing_else() {
         "info, a=warn",
         "3",
     ] {
-        let told = told(variables(&[("FIDO_RELAY_LOG__LEVEL", wrong)]));
-        assert!(told[0].contains("log.level: must be a level (error, warn"), "{wrong}: {told:?}");
-        assert!(!told[0].contains("verbose"), "{told:?}");
+        let found = errors(variables(&[("FIDO_RELAY_LOG__LEVEL", wrong)]));
+        assert!(found[0].contains("log.level: must be a level (error, warn"), "{wrong}: {found:?}");
+        assert!(!found[0].contains("verbose"), "{found:?}");
     }
     for right in ["error", "WARN", "off", "warn,fido_relay=debug", "info,fido_relay::relay=trace"] {
         let config = variables(&[("FIDO_RELAY_LOG__LEVEL", right)]).unwrap().config;
@@ -187,19 +188,19 @@ fn variables_of_programs_that_call_the_relay_are_not_ours() {
 }
 
 #[test]
-fn broken_toml_is_told_with_its_line_and_does_not_hide_other_mistakes() {
-    let told = told(file("listen = \n[log]\nformat = \"xml\"\n"));
-    assert!(told.iter().any(|mistake| mistake.starts_with("relay.toml:1: ")), "{told:?}");
-    assert!(told.contains(&"relay.toml:3: log.format: must be one of text, json".to_owned()));
+fn broken_toml_is_reported_with_its_line_and_hides_no_other_error() {
+    let found = errors(file("listen = \n[log]\nformat = \"xml\"\n"));
+    assert!(found.iter().any(|mistake| mistake.starts_with("relay.toml:1: ")), "{found:?}");
+    assert!(found.contains(&"relay.toml:3: log.format: must be one of text, json".to_owned()));
 }
 
 #[test]
-fn text_without_quotes_is_one_mistake_that_says_so() {
+fn text_without_quotes_is_one_error_that_says_so() {
     for line in ["listen = 127.0.0.1", "listen = 0.0.0.0:8080", "data_dir = /var/lib/relay"] {
-        let told = told(file(&format!("{line}\n[log]\nlevel = info\n")));
+        let found = errors(file(&format!("{line}\n[log]\nlevel = info\n")));
         let expected =
             [1, 3].map(|line| format!("relay.toml:{line}: text must stand in double quotes"));
-        assert_eq!(told, expected, "{line}");
+        assert_eq!(found, expected, "{line}");
     }
 }
 
@@ -210,23 +211,23 @@ fn with_a_certificate_everything_is_https() {
     assert_eq!(config.public_url.as_str(), "https://localhost:8443/");
     assert_eq!(config.tenant.origins, ["https://localhost:8443"]);
     let plain = format!("public_url = \"http://relay.example\"\n{text}");
-    let told = told(file(&plain));
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("public_url: must be https: with tls.cert_file"), "{told:?}");
+    let found = errors(file(&plain));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("public_url: must be https: with tls.cert_file"), "{found:?}");
 }
 
 #[test]
-fn what_would_let_strangers_choose_their_address_is_told_with_all_the_rest() {
+fn proxies_that_let_clients_choose_their_address_are_refused() {
     let text = "[tls]\nkey_file = \"k.pem\"\n\n[proxy]\ntrusted = [\"0.0.0.0/0\", \"10.0.0.1\"]\n\n\
                 [limits]\nmemory_mib = 1\nconnections_per_ip = 0\n";
-    let all = told(file(text));
+    let all = errors(file(text));
     for expected in [
         "tls.key_file: needs tls.cert_file",
-        "proxy.trusted: must name the proxies and nobody else",
+        "proxy.trusted: must name the proxies alone",
         "limits.memory_mib: must be between 64 and",
         "limits.connections_per_ip: must be between 1 and",
     ] {
-        assert!(all.iter().any(|told| told.contains(expected)), "{expected}: {all:?}");
+        assert!(all.iter().any(|error| error.contains(expected)), "{expected}: {all:?}");
     }
     assert_eq!(all.len(), 4, "{all:?}");
     for (text, expected) in [
@@ -238,9 +239,9 @@ fn what_would_let_strangers_choose_their_address_is_told_with_all_the_rest() {
         ("header = \"forwarded\"", "proxy.header: needs proxy.trusted"),
         ("header = \"x-real-ip\"", "proxy.header: must be one of forwarded, x-forwarded-for"),
     ] {
-        let told = told(file(&format!("[proxy]\n{text}\n")));
-        assert_eq!(told.len(), 1, "{text}: {told:?}");
-        assert!(told[0].contains(expected), "{text}: {told:?}");
+        let found = errors(file(&format!("[proxy]\n{text}\n")));
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found[0].contains(expected), "{text}: {found:?}");
     }
     let good = file("[proxy]\ntrusted = [\"10.0.0.1\"]\nheader = \"forwarded\"\n").unwrap();
     assert_eq!(good.config.proxy.trusted[0].to_string(), "10.0.0.1/32");
@@ -265,11 +266,11 @@ fn contradictions_are_mistakes() {
         ),
         (
             "public_url = \"https://relay.example\"\nclient_direct = true",
-            "client_direct: would let anybody who reaches this relay register a card",
+            "client_direct: would let anyone who reaches this relay register a card",
         ),
         (
             "listen = \"0.0.0.0:8080\"\nallow_plaintext = true\nclient_direct = true",
-            "client_direct: would let anybody who reaches this relay register a card",
+            "client_direct: would let anyone who reaches this relay register a card",
         ),
         ("public_url = \"https://relay.example/path\"", "public_url: must not have a path"),
         ("tenant.rp_id = \"https://example.com\"", "tenant.rp_id: must be a domain"),
@@ -305,9 +306,9 @@ fn contradictions_are_mistakes() {
         ),
     ];
     for (text, expected) in cases {
-        let told = told(file(text));
-        assert_eq!(told.len(), 1, "{text}: {told:?}");
-        assert!(told[0].contains(expected), "{text}: {told:?}");
+        let found = errors(file(text));
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found[0].contains(expected), "{text}: {found:?}");
     }
 }
 
@@ -324,8 +325,8 @@ fn origins_are_taken_only_as_a_browser_or_a_card_writes_them() {
         "ftp://example.com",
     ];
     for origin in wrong {
-        let told = told(file(&format!("device_origins = [\"{origin}\"]")));
-        assert!(told[0].contains("device_origins: must be a list"), "{origin}: {told:?}");
+        let found = errors(file(&format!("device_origins = [\"{origin}\"]")));
+        assert!(found[0].contains("device_origins: must be a list"), "{origin}: {found:?}");
     }
     let right = "https://example.com, http://localhost:3000,android:apk-key-hash:abc,";
     let config = variables(&[("FIDO_RELAY_DEVICE_ORIGINS", right)]).unwrap().config;
@@ -349,8 +350,8 @@ fn webhook_hosts_are_taken_only_as_a_url_writes_them() {
         "2130706433",
         "b\u{FC}cher.example",
     ] {
-        let told = told(file(&format!("webhooks.allowed_hosts = [\"{wrong}\"]")));
-        assert!(told[0].contains("webhooks.allowed_hosts: must be a list"), "{wrong}: {told:?}");
+        let found = errors(file(&format!("webhooks.allowed_hosts = [\"{wrong}\"]")));
+        assert!(found[0].contains("webhooks.allowed_hosts: must be a list"), "{wrong}: {found:?}");
     }
     let right = "hooks.example.com,*.example.net,203.0.113.7,[2001:db8::1],xn--bcher-kva.example";
     let config = variables(&[("FIDO_RELAY_WEBHOOKS__ALLOWED_HOSTS", right)]).unwrap().config;
@@ -363,9 +364,9 @@ fn webhooks_to_this_machine_are_for_development_alone_and_warned_of() {
     let config = file(switch).unwrap().config;
     let key = "webhooks.allow_loopback_http";
     assert!(config.weaknesses().iter().any(|weakness| weakness.key == key));
-    let told = told(file(&format!("{switch}public_url = \"https://relay.example\"")));
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("webhooks.allow_loopback_http: is for development"), "{told:?}");
+    let found = errors(file(&format!("{switch}public_url = \"https://relay.example\"")));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("webhooks.allow_loopback_http: is for development"), "{found:?}");
 }
 
 #[test]
@@ -406,7 +407,7 @@ fn variables_that_kubernetes_makes_for_a_service_of_this_name_are_not_ours() {
         ("FIDO_RELAY_CONFIG", "relay.toml"),
     ];
     assert_eq!(variables(&made).unwrap().config, Config::default());
-    assert_eq!(told(variables(&[("FIDO_RELAY_PORTS", "1")])).len(), 1);
+    assert_eq!(errors(variables(&[("FIDO_RELAY_PORTS", "1")])).len(), 1);
 }
 
 #[test]
@@ -437,18 +438,40 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
     assert_eq!(config, Config::default());
 }
 
+/// The row of a key. What it means is the limit's own documentation, or what the document says.
+fn documented(setting: &Setting, row: &str) -> String {
+    let default = setting.value.as_ref().map_or("not set".to_owned(), |v| format!("`{v}`"));
+    let (default, meaning) = match setting.limit.map(Limit::described) {
+        Some((bounds, meaning)) => (format!("{default} ({bounds})"), meaning),
+        None => (default, row.splitn(5, " | ").nth(3).unwrap_or_default().to_owned()),
+    };
+    let meaning = meaning.trim_end_matches(" |");
+    format!("| `{}` | `{}` | {default} | {meaning} |", setting.key, setting.variable())
+}
+
+/// `UPDATE_DOCS=1` writes the rows anew.
 #[test]
 fn every_key_is_documented_with_its_variable_and_default() {
-    let document = include_str!("../../docs/configuration.md");
-    let rows: Vec<_> = document.lines().filter(|line| line.starts_with("| `")).collect();
-    let settings = variables(&[]).unwrap().settings;
-    for setting in &settings {
-        let default = setting.value.as_ref().map_or("not set".to_owned(), |v| format!("`{v}`"));
-        let row = format!("| `{}` | `{}` | {default} | ", setting.key, setting.variable());
-        let documented = rows.iter().filter(|line| line.starts_with(&row)).count();
-        assert_eq!(documented, 1, "docs/configuration.md lacks: {row}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let document = std::fs::read_to_string(&path).unwrap();
+    let mut missing = variables(&[]).unwrap().settings;
+    let mut expected = String::new();
+    for line in document.lines() {
+        let key = line.strip_prefix("| `").and_then(|row| row.split('`').next());
+        let setting = key.map(|key| {
+            let place = missing.iter().position(|setting| setting.key == key);
+            missing.remove(place.unwrap_or_else(|| panic!("not a key, or twice: {line}")))
+        });
+        expected += &setting.map_or(line.to_owned(), |setting| documented(&setting, line));
+        expected += "\n";
     }
-    assert_eq!(rows.len(), settings.len(), "docs/configuration.md has keys that do not exist");
+    let missing: Vec<_> = missing.iter().map(|setting| documented(setting, "")).collect();
+    assert!(missing.is_empty(), "docs/configuration.md lacks:\n{}", missing.join("\n"));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, expected).unwrap();
+    } else {
+        assert!(document == expected, "docs/configuration.md is old: run with UPDATE_DOCS=1");
+    }
 }
 
 #[test]

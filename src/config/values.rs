@@ -1,4 +1,4 @@
-//! The types of values: from a variable's text, from the file's TOML, and back to TOML.
+//! The types of values: parsed from a variable or from TOML, and written as TOML.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::{
     UpstreamUsernames,
 };
 
-/// What a value must be, as a sentence after its key.
+/// The error of a value: what it must be, as a sentence after its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Invalid(pub(super) String);
 
@@ -21,7 +21,7 @@ impl Invalid {
         Self(format!("must be {text}"))
     }
 
-    /// Names the one that may have been meant, which says of the value no more than that.
+    /// Adds the name that was probably meant. It reveals nothing else of the value.
     fn or_meant(self, meant: Option<&str>) -> Self {
         match meant {
             Some(meant) => Self(format!("{}; did you mean {meant}?", self.0)),
@@ -30,21 +30,20 @@ impl Invalid {
     }
 }
 
-/// A type that a key can have.
+/// A type of a key.
 pub(super) trait Value: Sized {
-    /// What it must be, such as `true or false`.
+    /// Description of valid values, such as `true or false`.
     fn expected() -> String;
 
-    /// From text: a variable's, or a TOML string.
+    /// Parses a variable, or a TOML string.
     fn from_text(text: &str) -> Result<Self, Invalid>;
 
-    /// From the file's value. Types that are no TOML strings override this.
+    /// Parses a value of the file. Types other than TOML strings override this.
     fn from_toml(value: &toml::Value) -> Result<Self, Invalid> {
         let text = value.as_str().ok_or_else(|| Invalid::must(&Self::expected()))?;
         Self::from_text(text)
     }
 
-    /// As TOML.
     fn to_toml(&self) -> String;
 }
 
@@ -151,7 +150,7 @@ impl Value for IpNet {
     }
 }
 
-/// A host as a URL has it, or `*.` and a domain for everything below it.
+/// A host in the form of a URL, or `*.` and a domain for its subdomains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HostPattern(pub(super) String);
 
@@ -216,7 +215,7 @@ impl Value for Url {
     }
 
     fn to_toml(&self) -> String {
-        // As tokens, links and documents have it.
+        // As in tokens and links.
         quoted(self.as_str().trim_end_matches('/'))
     }
 }
@@ -241,13 +240,13 @@ impl<T: Value> Value for Vec<T> {
     }
 }
 
-/// What is wrong with one item, said of the list.
+/// The error of one item, worded for the list.
 fn of_a_list<T: Value>(Invalid(item): Invalid) -> Invalid {
     let rest = item.strip_prefix(&Invalid::must(&T::expected()).0).unwrap_or_default();
     Invalid(format!("{}{rest}", Invalid::must(&Vec::<T>::expected()).0))
 }
 
-/// A type of a few named values.
+/// An enum with a name for each value.
 macro_rules! choice {
     ($type:ty { $($name:literal => $value:path),+ $(,)? }) => {
         impl Value for $type {
@@ -272,7 +271,7 @@ macro_rules! choice {
     };
 }
 
-/// Which FIDO2 server.
+/// The kind of FIDO2 server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UpstreamKind {
     Builtin,
@@ -327,7 +326,7 @@ impl Value for Origin {
         let is_native = native.iter().any(|scheme| {
             text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && rest.is_ascii())
         });
-        // Browsers and cards write an origin in one way only, so another way would never match.
+        // Browsers and cards write an origin in one form only, so another form would never match.
         let is_web = <Url as Value>::from_text(text)
             .is_ok_and(|url| url.origin().ascii_serialization() == text);
         if is_native || is_web {
@@ -364,7 +363,7 @@ impl Value for LogLevel {
             !module.is_empty() && module.bytes().all(name)
         };
         for part in text.split(',') {
-            // A word alone would be a module whose every line is logged, and nothing else.
+            // `tracing` takes a word that is no level for a module, and then logs nothing else.
             let (module, level) = part.rsplit_once('=').unwrap_or(("any", part));
             let is_level = Self::NAMES.iter().any(|name| name.eq_ignore_ascii_case(level));
             if !is_level || !is_path(module) {

@@ -1,25 +1,22 @@
-//! Settings that are allowed and weak, each with what to do instead. What is dangerous beyond an
-//! operator's choice is no weakness but a mistake, and refused where the keys are read.
-//!
-//! Pure over a [`Config`]: what only the machine knows (who may read the data directory) is the
-//! command line's to look at. The same words stand in `SECURITY.md`, held by a test.
+//! Settings that are allowed but weak, each with a remedy. A setting that is too dangerous to leave
+//! to the operator is an error instead, reported where the keys are read. Pure over a [`Config`]:
+//! checks of the machine (permissions of the data directory) are the command line's. `SECURITY.md`
+//! lists the same texts, held by a test.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use url::Url;
 
-use super::{AttestationKind, Config, Limits, Upstream};
+use super::limit::Limit;
+use super::{AttestationKind, Config, Limits, ListenerLimits, Prompts, RateLimits, Upstream};
 
 /// A setting that makes this relay weaker than it could be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weakness {
-    /// The key, as in the file.
+    /// The dotted key.
     pub key: &'static str,
-    /// What is weak about the setting.
     pub text: &'static str,
-    /// What to set instead.
     pub remedy: &'static str,
 }
 
@@ -29,7 +26,7 @@ impl std::fmt::Display for Weakness {
     }
 }
 
-/// A weakness and how it shows.
+/// A weakness and its condition.
 struct Rule {
     weakness: Weakness,
     applies: fn(&Config) -> bool,
@@ -44,23 +41,6 @@ const fn rule(
     Rule { weakness: Weakness { key, text, remedy }, applies }
 }
 
-/// A limit above what this relay was measured with.
-const fn raised(
-    key: &'static str,
-    text: &'static str,
-    applies: fn(&Limits) -> bool,
-) -> RaisedLimit {
-    RaisedLimit {
-        weakness: Weakness { key, text, remedy: "the default, or measure first" },
-        applies,
-    }
-}
-
-struct RaisedLimit {
-    weakness: Weakness,
-    applies: fn(&Limits) -> bool,
-}
-
 const RULES: &[Rule] = &[
     rule(
         "allow_plaintext",
@@ -71,7 +51,7 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "listen",
-        "whoever reaches this address goes past the proxy, without TLS",
+        "other machines reach this address past the proxy and without TLS",
         "tls.cert_file, or proxy.trusted, or a loopback address behind a proxy on this machine",
         |config| {
             let open = !config.listen.ip().is_loopback() && config.tls.is_none();
@@ -86,16 +66,16 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "admin.listen",
-        "other machines read this relay's figures, without a credential and without TLS",
-        "a loopback address, and whoever collects them on this machine",
+        "other machines read this relay's metrics, without a credential and without TLS",
+        "a loopback address, with the collector of metrics on this machine",
         |config| config.admin.listen.is_some_and(|address| !address.ip().is_loopback()),
     ),
     rule(
         "upstream.url",
-        "the FIDO2 server is called over the network without https: whoever is in between decides \
+        "the FIDO2 server is called over the network without https: a machine in between decides \
          who is signed in",
         "https, or the same machine",
-        |config| matches!(&config.upstream, Upstream::Http(http) if !is_safe_way(&http.url)),
+        |config| matches!(&config.upstream, Upstream::Http(http) if !is_protected(&http.url)),
     ),
     rule(
         "upstream.origin",
@@ -108,7 +88,7 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "client_direct",
-        "/fidoapi/… is served without any credential to whoever reaches this relay",
+        "/fidoapi/… is served without any credential to every machine that reaches this relay",
         "client_direct = false, or authentication in front of /fidoapi/",
         |config| config.client_direct && !config.is_for_this_machine(),
     ),
@@ -126,7 +106,7 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "device_origins",
-        "an origin without https: whoever is on the way to its pages can open device sockets",
+        "an origin without https: a machine on the way to its pages can open device sockets",
         "https origins",
         |config| config.device_origins.iter().any(|origin| is_plain_origin(origin)),
     ),
@@ -148,7 +128,7 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "attestation.roots_file",
-        "cards must bring a certificate, but anybody's will do",
+        "cards must have a certificate, but of any authority",
         "a file with your card maker's roots, or attestation.trust",
         |config| {
             let wants = config.attestation.accept == [AttestationKind::Certified];
@@ -158,7 +138,7 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "webhooks.allowed_networks",
-        "whoever registers an endpoint can have the relay call into these networks",
+        "an initiator that registers an endpoint can have the relay call into these networks",
         "an empty list, or the endpoints' own addresses",
         |config| !config.webhooks.allowed_networks.is_empty(),
     ),
@@ -176,149 +156,35 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "log.level",
-        "debug and trace tell of every connection, also what libraries say of them, and fill disks",
+        "debug and trace log every connection, with what libraries log of it, and fill disks",
         "info, or debug for one module and an hour",
-        |config| !config.is_for_this_machine() && is_talkative(&config.log.level),
+        |config| !config.is_for_this_machine() && is_verbose(&config.log.level),
     ),
     rule(
         "audit.enabled",
-        "nobody will be able to show who asked, who answered and how it ended",
+        "there is no record of who asked, who answered and how it ended",
         "true",
         |config| !config.audit.enabled && !config.is_for_this_machine(),
     ),
     rule(
-        "prompts.wrong_codes_per_day",
-        "more than 20 wrong codes a day: a stolen phone may guess for long",
-        "the default of 10",
-        |config| config.prompts.wrong_codes_per_day > 20,
-    ),
-    rule(
-        "prompts.ringing",
-        "a phone may ring for more than 3 ceremonies at a time: people confirm what they do not read",
-        "the default of 1",
-        |config| config.prompts.ringing > 3,
-    ),
-    rule(
-        "prompts.per_hour",
-        "a person may be asked more than 30 times an hour, until they give in",
-        "the default of 10",
-        |config| config.prompts.per_hour > 30,
-    ),
-    rule(
-        "prompts.free",
-        "a person may be asked more than 10 times without a pause, until they give in",
-        "the default of 3",
-        |config| config.prompts.free > 10,
-    ),
-    rule(
         "log.level",
-        "nothing is logged, so nobody will know what happened",
+        "nothing is logged, so there is no trace of what happened",
         "info, or at least warn",
         |config| config.log.level.trim().eq_ignore_ascii_case("off"),
     ),
 ];
 
-const RAISED_LIMITS: &[RaisedLimit] = &[
-    raised("limits.accept_to_auth_s", "strangers hold a connection for more than 30 s", |limits| {
-        limits.accept_to_auth > Duration::from_secs(30)
-    }),
-    raised("limits.headers_s", "a request may dribble its headers for more than 15 s", |limits| {
-        limits.headers > Duration::from_secs(15)
-    }),
-    raised("limits.header_bytes", "strangers send more than 64 KiB of headers", |limits| {
-        limits.header_bytes > 65_536
-    }),
-    raised("limits.header_count", "strangers send more than 128 headers", |limits| {
-        limits.header_count > 128
-    }),
-    raised("limits.body_bytes", "strangers send bodies of more than 256 KiB", |limits| {
-        limits.body_bytes > 262_144
-    }),
-    raised("limits.frame_bytes", "each phone may send frames of more than 64 KiB", |limits| {
-        limits.frame_bytes > 65_536
-    }),
-    raised("limits.frames_per_s", "each phone may send more than 100 frames a second", |limits| {
-        limits.frames_per_s > 100
-    }),
-    raised("limits.frames_burst", "each phone may send more than 300 frames at once", |limits| {
-        limits.frames_burst > 300
-    }),
-    raised("limits.silent_pings", "a phone may be gone for 5 pings before it shows", |limits| {
-        limits.silent_pings > 4
-    }),
-    raised("limits.auth_lifetime_s", "one proof keeps a socket for more than 4 hours", |limits| {
-        limits.auth_lifetime > Duration::from_secs(14_400)
-    }),
-    raised("limits.write_s", "a phone may keep a write waiting for more than 30 s", |limits| {
-        limits.write > Duration::from_secs(30)
-    }),
-    raised(
-        "limits.unauthenticated_per_ip",
-        "one address may hold more than 5,000 sockets that nobody knows",
-        |limits| limits.unauthenticated_per_ip > 5_000,
-    ),
-    raised(
-        "limits.unauthenticated_per_node",
-        "strangers may hold more than 20,000 sockets",
-        |limits| limits.unauthenticated_per_node > 20_000,
-    ),
-    raised("limits.tls_s", "a TLS handshake may take more than 15 s", |limits| {
-        limits.listener.tls > Duration::from_secs(15)
-    }),
-    raised("limits.idle_s", "a connection without a request stays for over 10 min", |limits| {
-        limits.listener.idle > Duration::from_secs(600)
-    }),
-    raised("limits.unread_s", "a stranger may leave its answer untaken for over 30 s", |limits| {
-        limits.listener.unread > Duration::from_secs(30)
-    }),
-    raised(
-        "limits.unread_known_s",
-        "a client may leave its answer untaken for more than 2 minutes",
-        |limits| limits.listener.unread_known > Duration::from_secs(120),
-    ),
-    raised("limits.answer_s", "a stranger may take more than 5 min over one answer", |limits| {
-        limits.listener.answer > Duration::from_secs(300)
-    }),
-    raised(
-        "limits.eviction_age_s",
-        "a stranger keeps its place from phones for more than 10 s",
-        |limits| limits.listener.eviction_age > Duration::from_secs(10),
-    ),
-    raised(
-        "limits.connections_per_ip",
-        "one address may hold more than 5,000 connections",
-        |limits| limits.listener.connections_per_ip > 5_000,
-    ),
-    raised("limits.connections_per_node", "more than 500,000 connections", |limits| {
-        limits.listener.connections_per_node > 500_000
-    }),
-    raised(
-        "limits.handshakes_per_s_per_ip",
-        "one address may begin more than 500 connections a second",
-        |limits| limits.listener.handshakes_per_s_per_ip > 500,
-    ),
-    raised(
-        "limits.handshakes_per_s_per_node",
-        "more than 10,000 new connections a second, each a signature",
-        |limits| limits.listener.handshakes_per_s_per_node > 10_000,
-    ),
-    raised(
-        "limits.attempts_per_s",
-        "one address may try more than 500 pairing tokens a second, or 50 that fail",
-        |limits| limits.rates.attempts_per_s > 500,
-    ),
-];
-
 impl Config {
-    /// What an operator should know at every start, in the order of the keys.
+    /// The weak settings, warned of at every start.
     #[must_use]
     pub fn weaknesses(&self) -> Vec<Weakness> {
         let settings = RULES.iter().filter(|rule| (rule.applies)(self)).map(|rule| rule.weakness);
-        let limits = RAISED_LIMITS.iter().filter(|rule| (rule.applies)(&self.limits));
-        settings.chain(limits.map(|rule| rule.weakness)).collect()
+        let limits = self.prompts.weaknesses().chain(self.limits.weaknesses());
+        let of_listener = self.limits.listener.weaknesses().chain(self.limits.rates.weaknesses());
+        settings.chain(limits).chain(of_listener).collect()
     }
 
-    /// Neither listens for others nor is offered to them by a proxy in front.
+    /// Whether the relay is neither bound nor published off loopback.
     pub(super) fn is_for_this_machine(&self) -> bool {
         self.listen.ip().is_loopback() && is_loopback(&self.public_url)
     }
@@ -329,15 +195,22 @@ impl Config {
 }
 
 impl Weakness {
-    /// Every weakness that there is, for the document that lists them.
+    /// Every possible weakness, as `SECURITY.md` lists them.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let settings = RULES.iter().map(|rule| rule.weakness);
-        settings.chain(RAISED_LIMITS.iter().map(|rule| rule.weakness)).collect()
+        let limits = limits().filter_map(|limit| Some(limit.weakness?.1));
+        settings.chain(limits).collect()
     }
 }
 
-/// More machines than stand in front of a relay.
+/// Every limit of a table whose values may be weak.
+fn limits() -> impl Iterator<Item = &'static Limit> {
+    let tables = [Prompts::LIMITS, Limits::LIMITS, ListenerLimits::LIMITS, RateLimits::LIMITS];
+    tables.into_iter().flatten()
+}
+
+/// Whether a network has more machines than a relay has proxies.
 fn is_wide(network: &IpNet) -> bool {
     match network {
         IpNet::V4(network) => network.prefix_len() < 24,
@@ -350,22 +223,22 @@ fn is_builtin(config: &Config) -> bool {
 }
 
 /// Whether any module logs at debug or trace.
-fn is_talkative(level: &str) -> bool {
+fn is_verbose(level: &str) -> bool {
     let levels = level.split(',').map(|part| part.rsplit('=').next().unwrap_or(part).trim());
     levels.map(str::to_ascii_lowercase).any(|level| level == "debug" || level == "trace")
 }
 
-/// Whether an origin is a web page's without https, on another machine.
+/// Whether an origin is that of a web page without https, off loopback.
 fn is_plain_origin(origin: &str) -> bool {
     Url::parse(origin).is_ok_and(|url| url.scheme() == "http" && !is_loopback(&url))
 }
 
-/// Whether nobody else can listen on the way to a URL.
-fn is_safe_way(url: &Url) -> bool {
+/// Whether calls to a URL cannot be read on the network.
+fn is_protected(url: &Url) -> bool {
     is_loopback(url) || url.scheme() == "https"
 }
 
-/// Whether a URL leads to the machine that opens it.
+/// Whether the host of a URL is a loopback address or name.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),

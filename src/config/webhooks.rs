@@ -1,20 +1,20 @@
-//! Where webhooks may go. Knows nothing of events or of HTTP.
+//! The table `webhooks`: which endpoints webhooks may be sent to.
 
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-/// Where webhooks may go. Without anything here only the operator can register an endpoint.
+/// Allowed endpoints. Without `allowed_hosts` only the operator can register one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Webhooks {
-    /// Hosts that initiators may name: a host, or `*.` and a domain for everything below it.
+    /// Hosts that initiators may register: a host, or `*.` and a domain for its subdomains.
     pub allowed_hosts: Vec<String>,
-    /// Ports beside 443.
+    /// Allowed ports beside 443.
     pub allowed_ports: Vec<u16>,
-    /// Networks that are not public and may be connected to all the same.
+    /// Private networks that endpoints may be in.
     pub allowed_networks: Vec<IpNet>,
-    /// PEM file of certificates that are trusted beside the system's.
+    /// PEM file of certificate authorities, trusted beside the system's.
     pub ca_file: Option<PathBuf>,
-    /// Whether endpoints may be on this machine, by http too.
+    /// Whether endpoints may be on loopback and use http.
     pub allow_loopback_http: bool,
 }

@@ -63,7 +63,7 @@ impl Delivery {
         self.registry().remove(identity.device, connection.id());
         for id in connection.unacked() {
             let (delivery, identity) = (self.clone(), identity.clone());
-            self.dependencies().tasks.spawn_bare(async move {
+            self.dependencies().tasks.spawn_untraced(async move {
                 if let Err(error) = delivery.note_lost(&identity, id).await {
                     tracing::debug!(ceremony = %id, %error, "a lost prompt was not noted");
                 }

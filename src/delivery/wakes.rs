@@ -152,7 +152,7 @@ impl Delivery {
         let (delivery, push, key) = (self.clone(), Arc::clone(push), CeremonyKey::from(ceremony));
         let id = URL_SAFE_NO_PAD.encode(random::bytes::<16>());
         let wake = Wake { target, id, ttl_s };
-        self.dependencies().tasks.spawn_bare(async move {
+        self.dependencies().tasks.spawn_untraced(async move {
             let _done = WakeGuard(&delivery.state.wakes, entry);
             let service = wake.target.service.as_str();
             let result = tokio::select! {

@@ -28,7 +28,7 @@ const OUTCOMES: [Outcome; 7] = [
 ];
 
 #[derive(Debug)]
-pub(super) struct Ceremonies {
+pub(super) struct CeremonyMetrics {
     opened: Counters<2>,
     taken_up: Counter,
     closed: Counters<3>,
@@ -41,16 +41,20 @@ pub(super) struct Ceremonies {
     wake_acks: Histograms<1>,
 }
 
-impl Ceremonies {
+impl CeremonyMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let new = Self {
-            opened: counters(registry, "ceremonies_opened", "Ceremonies opened on this node"),
+            opened: counters(registry, "ceremonies_opened", "CeremonyMetrics opened on this node"),
             taken_up: counter(
                 registry,
                 "ceremonies_taken_up",
-                "Ceremonies that were open already when this node met them",
+                "CeremonyMetrics that were open already when this node met them",
             ),
-            closed: counters(registry, "ceremonies_closed", "Ceremonies that came to an outcome"),
+            closed: counters(
+                registry,
+                "ceremonies_closed",
+                "CeremonyMetrics that came to an outcome",
+            ),
             reasons: counters(registry, "ceremony_reasons", "Outcomes that have a reason, by it"),
             durations: seconds(
                 registry,
@@ -86,7 +90,7 @@ impl Ceremonies {
     }
 }
 
-impl ports::Counts for Ceremonies {
+impl ports::Counts for CeremonyMetrics {
     fn committed(&self, ceremony: &Ceremony, facts: &[Fact]) {
         for count in facts.iter().flat_map(|fact| counts(ceremony, fact)) {
             match count {

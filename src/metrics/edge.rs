@@ -8,7 +8,7 @@ use super::{Counters, Labels, counters};
 use crate::core::session::CloseReason;
 
 #[derive(Debug)]
-pub(super) struct EdgeFigures {
+pub(super) struct EdgeMetrics {
     responses: Counters<2>,
     refusals: Counters<2>,
     refused: Counters<1>,
@@ -16,7 +16,7 @@ pub(super) struct EdgeFigures {
     closed: Counters<1>,
 }
 
-impl EdgeFigures {
+impl EdgeMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let new = Self {
             responses: counters(registry, "http_responses", "HTTP answers by status class"),

@@ -40,11 +40,11 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use self::ceremonies::{Count, counts};
 pub use self::edge::SocketCount;
-pub use self::webhooks::WebhookStanding;
+pub use self::webhooks::WebhookGauges;
 
-use self::ceremonies::Ceremonies;
-use self::edge::EdgeFigures;
-use self::process::Process;
+use self::ceremonies::CeremonyMetrics;
+use self::edge::EdgeMetrics;
+use self::process::ProcessCollector;
 use crate::ports::{self, Fido, Store};
 
 /// The form of [`Metrics::render`], for `Content-Type` (OpenMetrics 1.0, section 4).
@@ -57,7 +57,7 @@ type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram
 
 /// What a node holds at the moment when it is asked.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Standing {
+pub struct NodeGauges {
     /// Whether it may take traffic.
     pub ready: bool,
     /// Device sockets that have authenticated.
@@ -73,20 +73,20 @@ pub struct Standing {
     /// Panics of tasks so far.
     pub panics: u64,
     /// How deliveries of webhooks fare.
-    pub webhooks: WebhookStanding,
+    pub webhooks: WebhookGauges,
 }
 
 /// The instruments of one relay. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct Metrics(Arc<Inner>);
+pub struct Metrics(Arc<Instruments>);
 
 #[derive(Debug)]
-struct Inner {
+struct Instruments {
     registry: Registry,
-    ceremonies: Arc<Ceremonies>,
-    edge: EdgeFigures,
-    store: store::Figures,
-    upstream: upstream::Figures,
+    ceremonies: Arc<CeremonyMetrics>,
+    edge: EdgeMetrics,
+    store: store::StoreMetrics,
+    upstream: upstream::UpstreamMetrics,
     ready: Gauge,
     sockets: Gauge,
     open: Gauge,
@@ -94,7 +94,7 @@ struct Inner {
     watched: Gauge,
     result_tokens: Counter,
     panics: Counter,
-    webhooks: webhooks::Figures,
+    webhooks: webhooks::WebhookMetrics,
 }
 
 impl Metrics {
@@ -102,15 +102,15 @@ impl Metrics {
     #[must_use]
     pub fn new(now: UnixMillis) -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Process::new(now)));
+        registry.register_collector(Box::new(ProcessCollector::new(now)));
         let ours = registry.sub_registry_with_prefix("fido_relay");
         let version = [("version", Cow::Borrowed(env!("CARGO_PKG_VERSION")))];
         ours.register("build", "Version of this binary", Info::new(version));
-        let inner = Inner {
-            ceremonies: Arc::new(Ceremonies::new(ours)),
-            edge: EdgeFigures::new(ours),
-            store: store::Figures::new(ours),
-            upstream: upstream::Figures::new(ours),
+        let inner = Instruments {
+            ceremonies: Arc::new(CeremonyMetrics::new(ours)),
+            edge: EdgeMetrics::new(ours),
+            store: store::StoreMetrics::new(ours),
+            upstream: upstream::UpstreamMetrics::new(ours),
             ready: gauge(ours, "ready", "Whether this node may take traffic: 1 or 0"),
             sockets: gauge(ours, "device_sockets", "Authenticated device sockets"),
             open: gauge(ours, "ceremonies_open", "Ceremonies without an outcome"),
@@ -118,7 +118,7 @@ impl Metrics {
             watched: gauge(ours, "ceremonies_watched", "Ceremonies that somebody waits for"),
             result_tokens: counter(ours, "result_tokens", "Result tokens that were signed"),
             panics: counter(ours, "task_panics", "Tasks that panicked"),
-            webhooks: webhooks::Figures::new(ours),
+            webhooks: webhooks::WebhookMetrics::new(ours),
             registry,
         };
         Self(Arc::new(inner))
@@ -133,13 +133,13 @@ impl Metrics {
     /// The same store, measured.
     #[must_use]
     pub fn store(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
-        Arc::new(store::Measured::new(store, self.0.store.clone()))
+        Arc::new(store::MeasuredStore::new(store, self.0.store.clone()))
     }
 
     /// The same FIDO2 server, measured.
     #[must_use]
     pub fn upstream(&self, fido: Arc<dyn Fido>) -> Arc<dyn Fido> {
-        Arc::new(upstream::Measured::new(fido, self.0.upstream.clone()))
+        Arc::new(upstream::MeasuredFido::new(fido, self.0.upstream.clone()))
     }
 
     /// Counts a device socket from now until the value drops.
@@ -165,15 +165,15 @@ impl Metrics {
 
     /// Everything, in the form of [`CONTENT_TYPE`].
     #[must_use]
-    pub fn render(&self, standing: Standing) -> String {
-        self.0.ready.set(i64::from(standing.ready));
-        self.0.sockets.set(figure(standing.sockets));
-        self.0.open.set(figure(standing.open));
-        self.0.deadlines.set(figure(standing.deadlines));
-        self.0.watched.set(figure(standing.watched));
-        self.0.result_tokens.inner().store(standing.result_tokens, Ordering::Relaxed);
-        self.0.panics.inner().store(standing.panics, Ordering::Relaxed);
-        self.0.webhooks.set(standing.webhooks);
+    pub fn render(&self, gauges: NodeGauges) -> String {
+        self.0.ready.set(i64::from(gauges.ready));
+        self.0.sockets.set(gauge_value(gauges.sockets));
+        self.0.open.set(gauge_value(gauges.open));
+        self.0.deadlines.set(gauge_value(gauges.deadlines));
+        self.0.watched.set(gauge_value(gauges.watched));
+        self.0.result_tokens.inner().store(gauges.result_tokens, Ordering::Relaxed);
+        self.0.panics.inner().store(gauges.panics, Ordering::Relaxed);
+        self.0.webhooks.set(gauges.webhooks);
         let mut rendered = String::new();
         // A String takes everything.
         let _ = text::encode(&mut rendered, &self.0.registry);
@@ -189,7 +189,7 @@ impl Default for Metrics {
 }
 
 /// A gauge's number.
-fn figure<N: TryInto<i64>>(count: N) -> i64 {
+fn gauge_value<N: TryInto<i64>>(count: N) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
 }
 

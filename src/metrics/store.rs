@@ -15,12 +15,12 @@ const OPERATIONS: [&str; 5] = ["load", "commit", "list", "page", "due"];
 const ERRORS: [&str; 3] = ["conflict", "unavailable", "fenced"];
 
 #[derive(Clone, Debug)]
-pub(super) struct Figures {
+pub(super) struct StoreMetrics {
     took: Histograms<1>,
     errors: Counters<2>,
 }
 
-impl Figures {
+impl StoreMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let new = Self {
             took: seconds(registry, "store", "Operations of the store", buckets),
@@ -64,18 +64,18 @@ fn buckets() -> Histogram {
 }
 
 #[derive(Debug)]
-pub(super) struct Measured {
+pub(super) struct MeasuredStore {
     store: Arc<dyn Store>,
-    figures: Figures,
+    figures: StoreMetrics,
 }
 
-impl Measured {
-    pub(super) fn new(store: Arc<dyn Store>, figures: Figures) -> Self {
+impl MeasuredStore {
+    pub(super) fn new(store: Arc<dyn Store>, figures: StoreMetrics) -> Self {
         Self { store, figures }
     }
 }
 
-impl Store for Measured {
+impl Store for MeasuredStore {
     fn is_exclusive(&self) -> bool {
         self.store.is_exclusive()
     }

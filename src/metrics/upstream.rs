@@ -21,9 +21,9 @@ const COMPLETED: [&str; 6] =
     ["approved", "rejected", "session_lost", "full", "not_asked", "unknown"];
 
 #[derive(Clone, Debug)]
-pub(super) struct Figures(Histograms<2>);
+pub(super) struct UpstreamMetrics(Histograms<2>);
 
-impl Figures {
+impl UpstreamMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let help = "Calls to the FIDO2 server, retries included, by what came of them";
         let new = Self(seconds(registry, "upstream", help, buckets));
@@ -47,18 +47,18 @@ fn buckets() -> Histogram {
 }
 
 #[derive(Debug)]
-pub(super) struct Measured {
+pub(super) struct MeasuredFido {
     fido: Arc<dyn Fido>,
-    figures: Figures,
+    figures: UpstreamMetrics,
 }
 
-impl Measured {
-    pub(super) fn new(fido: Arc<dyn Fido>, figures: Figures) -> Self {
+impl MeasuredFido {
+    pub(super) fn new(fido: Arc<dyn Fido>, figures: UpstreamMetrics) -> Self {
         Self { fido, figures }
     }
 }
 
-impl Fido for Measured {
+impl Fido for MeasuredFido {
     fn takes_username(&self, username: &Username) -> bool {
         self.fido.takes_username(username)
     }

@@ -6,11 +6,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{counter, figure, gauge};
+use super::{counter, gauge, gauge_value};
 
 /// How deliveries fare at the moment when it is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WebhookStanding {
+pub struct WebhookGauges {
     /// Deliveries that arrived since the start.
     pub delivered: u64,
     /// Tries that failed since the start.
@@ -26,7 +26,7 @@ pub struct WebhookStanding {
 }
 
 #[derive(Debug)]
-pub(super) struct Figures {
+pub(super) struct WebhookMetrics {
     delivered: Counter,
     failed: Counter,
     dead: Counter,
@@ -35,7 +35,7 @@ pub(super) struct Figures {
     overdue: Gauge,
 }
 
-impl Figures {
+impl WebhookMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let overdue = Gauge::default();
         let help = "How long ago the webhook that waits longest was due";
@@ -51,12 +51,12 @@ impl Figures {
         }
     }
 
-    pub(super) fn set(&self, standing: WebhookStanding) {
+    pub(super) fn set(&self, standing: WebhookGauges) {
         self.delivered.inner().store(standing.delivered, Ordering::Relaxed);
         self.failed.inner().store(standing.failed, Ordering::Relaxed);
         self.dead.inner().store(standing.dead, Ordering::Relaxed);
-        self.waiting.set(figure(standing.waiting));
-        self.open_circuits.set(figure(standing.open_circuits));
-        self.overdue.set(figure(standing.overdue_s));
+        self.waiting.set(gauge_value(standing.waiting));
+        self.open_circuits.set(gauge_value(standing.open_circuits));
+        self.overdue.set(gauge_value(standing.overdue_s));
     }
 }

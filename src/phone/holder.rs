@@ -121,8 +121,8 @@ impl Phone {
         });
         let reconnect = Reconnect::new(self.pace);
         match self.bed {
-            None => tasks.spawn_bare(Holder { hands, reconnect }.run()),
-            Some(bed) => tasks.spawn_bare(Sleeper::new(hands, reconnect, bed).run()),
+            None => tasks.spawn_untraced(Holder { hands, reconnect }.run()),
+            Some(bed) => tasks.spawn_untraced(Sleeper::new(hands, reconnect, bed).run()),
         }
         PhoneHandle { device_id, commands, stopping }
     }

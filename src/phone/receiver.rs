@@ -82,7 +82,7 @@ impl Receiver {
                 match accepted {
                     Ok((stream, _)) => {
                         let stopping = connections.stopping().clone();
-                        connections.spawn_bare(serve(stream, Arc::clone(&served), stopping));
+                        connections.spawn_untraced(serve(stream, Arc::clone(&served), stopping));
                     }
                     Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
                 }

@@ -1,4 +1,4 @@
-//! The wiring of the audit log: what it stands on and how it is kept by the configuration.
+//! The wiring of the audit log.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,13 +13,12 @@ use crate::security::keys::Keys;
 use crate::security::record::RecordSigner;
 use crate::security::refusals::Refusals;
 
-/// Where the audit log lies.
+/// Directory of the audit log.
 #[must_use]
 pub fn audit_dir(config: &Config) -> PathBuf {
     config.audit.dir.clone().unwrap_or_else(|| config.data_dir.join(AUDIT_DIR))
 }
 
-/// How the journal is written.
 pub(crate) fn journal(config: &Config) -> Journal {
     Journal {
         issuer: base(&config.public_url),
@@ -28,7 +27,7 @@ pub(crate) fn journal(config: &Config) -> Journal {
     }
 }
 
-/// Starts the audit log of a store, if there is one.
+/// Starts the audit log, if it is enabled.
 pub(crate) async fn start(
     config: &Config,
     (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
@@ -38,27 +37,30 @@ pub(crate) async fn start(
     if !config.audit.enabled {
         crate::app::audit::pass_over(Arc::clone(store)).await?;
     }
-    match ground(config, (store, clock), sealer, refusals).await? {
-        Some((settings, ground)) => {
-            Ok(Some(Audit::start(settings, ground, &journal(config)).await?))
+    match dependencies(config, (store, clock), sealer, refusals).await? {
+        Some((settings, dependencies)) => {
+            Ok(Some(Audit::start(settings, dependencies, &journal(config)).await?))
         }
         None => Ok(None),
     }
 }
 
-/// Opens the audit log of a store that no relay has open, if there is one.
+/// Opens the audit log for a store that no relay has open, if it is enabled and has been started
+/// before.
 pub(crate) async fn offline(
     config: &Config,
     (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
     sealer: &Encryptor,
 ) -> Result<Option<Offline>, StartError> {
-    match ground(config, (store, clock), sealer, &Arc::default()).await? {
-        Some((settings, ground)) => Ok(Offline::open(settings, ground, &journal(config)).await?),
+    match dependencies(config, (store, clock), sealer, &Arc::default()).await? {
+        Some((settings, dependencies)) => {
+            Ok(Offline::open(settings, dependencies, &journal(config)).await?)
+        }
         None => Ok(None),
     }
 }
 
-async fn ground(
+async fn dependencies(
     config: &Config,
     (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
     sealer: &Encryptor,
@@ -79,11 +81,11 @@ async fn ground(
         anchor: config.audit.anchor.clone(),
         ..Settings::new(audit_dir(config))
     };
-    let ground = AuditDependencies {
+    let dependencies = AuditDependencies {
         store: Arc::clone(store),
         clock: Arc::clone(clock),
         signer: Arc::new(signer),
         refusals: Arc::clone(refusals),
     };
-    Ok(Some((settings, ground)))
+    Ok(Some((settings, dependencies)))
 }

@@ -1,14 +1,12 @@
-//! The data directory before anything in it is opened: which parts of a relay lie there, and
-//! whether they belong together.
+//! The data directory before it is opened: which parts of a relay it has, and whether they are
+//! complete.
+//! `serve`, commands that work while no relay runs, and `doctor` open a store through here. A store
+//! without its sealing key, or the key, audit log or revocations of a relay without their store,
+//! was copied or mounted wrongly. A start would make a new relay without a word and orphan every
+//! client and device, so it is refused before the first write.
 //!
-//! Everything that opens a store comes through here: `serve`, the commands that work while no relay
-//! runs, and `doctor`. A store without its sealing key, or the key, audit log or revocations of a
-//! relay without their store, is a mistake in copying or mounting it. Starting on it would
-//! make a new relay in silence and orphan every client and phone, so it is refused before the first
-//! write.
-//!
-//! A first start makes the key and the store one after the other. [`FIRST_START`] lies in the
-//! directory while it does, so that a first start that was cut off is not taken for a loss.
+//! A first start makes the key and the store one after the other. [`FIRST_START`] exists in the
+//! meantime, so that an interrupted first start is not taken for a loss.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,38 +21,38 @@ use crate::backends::embedded::{
 use crate::config::Config;
 use crate::security::encryption::Encryptor;
 
-/// Lies in the data directory from the beginning of a first start until key and store are whole.
+/// Marker file: exists from the beginning of a first start until key and store are complete.
 pub const FIRST_START: &str = "first-start";
 
-/// A data directory that was not opened yet.
+/// A data directory that is not opened yet.
 #[derive(Clone, Debug)]
 pub struct DataDirectory {
     path: PathBuf,
     audit: PathBuf,
 }
 
-/// What lies in a data directory.
+/// The parts of a relay in a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
-    /// Nothing of a relay, or what a first start left that was cut off.
+    /// Nothing, or the remains of an interrupted first start.
     Fresh,
-    /// A store and its sealing key. The other parts come and go: the list of revocations is made
-    /// with the first of them, and the audit log may be off or archived.
+    /// A store and its sealing key. Other parts are optional: the list of revocations is made with
+    /// the first of them, and the audit log may be off or archived.
     Complete,
 }
 
-/// A part without which the others are of no use is not there.
+/// A part is missing that the others need.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.says())]
-pub struct Incomplete {
+#[error("{}", self.text())]
+pub struct IncompleteDirectory {
     directory: PathBuf,
     missing: &'static str,
     is_empty: bool,
     beside: Vec<String>,
 }
 
-impl Incomplete {
-    fn says(&self) -> String {
+impl IncompleteDirectory {
+    fn text(&self) -> String {
         let Self { directory, missing, is_empty, beside } = self;
         let how = if *is_empty { "empty" } else { "missing" };
         let path = directory.join(missing);
@@ -65,7 +63,6 @@ impl Incomplete {
         )
     }
 
-    /// What an operator can do.
     #[must_use]
     pub fn remedy(&self) -> String {
         format!(
@@ -78,13 +75,13 @@ impl Incomplete {
 }
 
 impl DataDirectory {
-    /// The one of this configuration, by its absolute path.
+    /// The data directory of a configuration, by its absolute path.
     #[must_use]
     pub fn of(config: &Config) -> Self {
         Self { path: absolute(&config.data_dir), audit: absolute(&audit_dir(config)) }
     }
 
-    /// One at this path, with its audit log where it lies by default.
+    /// The data directory at a path, with the audit log at its default place.
     #[must_use]
     pub fn at(path: &Path) -> Self {
         let path = absolute(path);
@@ -96,17 +93,16 @@ impl DataDirectory {
         &self.path
     }
 
-    /// The store's file in it.
     #[must_use]
     pub fn store_file(&self) -> PathBuf {
         self.path.join(STORE_FILE)
     }
 
-    /// Looks, and touches nothing.
+    /// Checks the directory without changing it.
     ///
     /// # Errors
-    /// [`Incomplete`].
-    pub fn contents(&self) -> Result<Contents, Incomplete> {
+    /// [`IncompleteDirectory`].
+    pub fn contents(&self) -> Result<Contents, IncompleteDirectory> {
         let has = |name: &str| length(&self.path.join(name)) > 0;
         let (store, key) = (has(STORE_FILE), has(SEAL_KEY_FILE));
         if store && key {
@@ -119,27 +115,27 @@ impl DataDirectory {
             let within = self.audit.strip_prefix(&self.path).unwrap_or(&self.audit);
             beside.push(within.display().to_string());
         }
-        // Neither audit log nor revocations are made before a first start is over.
+        // Audit log and revocations are made only after a first start.
         let began = beside.iter().all(|part| [STORE_FILE, SEAL_KEY_FILE].contains(&part.as_str()));
         if beside.is_empty() || began && self.path.join(FIRST_START).exists() {
             return Ok(Contents::Fresh);
         }
         let missing = if store { SEAL_KEY_FILE } else { STORE_FILE };
         let is_empty = self.path.join(missing).exists();
-        Err(Incomplete { directory: self.path.clone(), missing, is_empty, beside })
+        Err(IncompleteDirectory { directory: self.path.clone(), missing, is_empty, beside })
     }
 
-    /// Opens the store, made with its sealing key if the directory is fresh.
+    /// Opens the store; makes it and its sealing key if the directory is fresh.
     ///
     /// # Errors
-    /// [`StartError::Incomplete`], and then nothing was touched; else the store's or the key's.
+    /// [`StartError::Incomplete`], before anything is changed; else those of the store or the key.
     pub fn open(&self) -> Result<FileStore, StartError> {
         match self.contents()? {
             Contents::Complete => {
-                // Opening a store writes to it, so a key that is none is found before.
+                // Opening a store writes to it, so the key is checked first.
                 Encryptor::load(&self.path.join(SEAL_KEY_FILE))?;
                 let store = FileStore::open(&self.store_file(), &due_rules())?;
-                // A first start that was cut off at its very end.
+                // A first start was interrupted at its very end.
                 drop(std::fs::remove_file(self.path.join(FIRST_START)));
                 Ok(store)
             }
@@ -151,13 +147,13 @@ impl DataDirectory {
         let mark = self.path.join(FIRST_START);
         let failed = |source| OpenError::Io { path: self.path.clone(), source };
         make_private_directory(&self.path).map_err(failed)?;
-        let was_cut_off = mark.exists();
+        let was_interrupted = mark.exists();
         File::create(&mark).and_then(|mark| mark.sync_all()).map_err(failed)?;
         sync_directory(&mark).map_err(failed)?;
         // The store first: its lock keeps another process from making a key of its own.
         let store = match FileStore::open(&self.store_file(), &due_rules()) {
-            // A power cut while its file was made: nothing was ever in it.
-            Err(OpenError::Damaged { .. }) if was_cut_off => {
+            // A power cut while the file was made: it never held anything.
+            Err(OpenError::Damaged { .. }) if was_interrupted => {
                 for part in StoreFile::ALL {
                     std::fs::remove_file(part.file(&self.store_file())).map_err(failed)?;
                 }
@@ -173,7 +169,7 @@ impl DataDirectory {
     }
 }
 
-/// Bytes of a file; 0 if there is none.
+/// Size of a file; 0 if there is none.
 fn length(file: &Path) -> u64 {
     std::fs::metadata(file).map_or(0, |found| found.len())
 }

@@ -1,12 +1,16 @@
-//! What the configuration says of the listener, as the listener is told.
+//! The listeners: their settings, made from the configuration, and the admin listener itself.
 
+use std::net::SocketAddr;
+
+use super::StartError;
 use crate::config::{Config, ForwardedHeader, Tls};
 use crate::edge::listener::{
-    AcceptLimits, CertificateFiles, ForwardedBy, ListenerSettings, ProxyTrust,
+    self, AcceptLimits, CertificateFiles, ForwardedBy, Listener, ListenerSettings, ProxyTrust,
 };
+use crate::edge::{self, Edge};
 use crate::metrics::Metrics;
+use crate::node::Dependencies;
 
-/// The listener's settings.
 pub(super) fn settings(config: &Config, metrics: Metrics) -> ListenerSettings {
     let proxy = &config.proxy;
     ListenerSettings {
@@ -25,7 +29,23 @@ pub(super) fn settings(config: &Config, metrics: Metrics) -> ListenerSettings {
     }
 }
 
-/// The admin listener's: its callers are few and small, and come by plain HTTP.
+/// Serves the admin listener, if it is configured, and returns its address.
+pub(super) fn serve_probes(
+    config: &Config,
+    edge: Edge,
+    dependencies: &Dependencies,
+) -> Result<Option<SocketAddr>, StartError> {
+    let Some(address) = config.admin.listen else { return Ok(None) };
+    let failed = |error| StartError::Listen(address, error);
+    let listener = listener::bind(address).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let accept = Listener::start(admin_settings(config), &dependencies.clock, &dependencies.tasks)?;
+    let serving = listener::serve(listener, edge::probes(edge), dependencies.tasks.clone(), accept);
+    dependencies.tasks.spawn_vital("accept on admin.listen", serving);
+    Ok(Some(bound))
+}
+
+/// Settings of the admin listener: few callers with small requests, by plain HTTP.
 pub(super) fn admin_settings(config: &Config) -> ListenerSettings {
     let limits = AcceptLimits {
         header_bytes: 8 * 1024,
@@ -40,7 +60,6 @@ pub(super) fn admin_settings(config: &Config) -> ListenerSettings {
     }
 }
 
-/// Where the certificate lies.
 pub(crate) fn certificate_files(tls: &Tls) -> CertificateFiles {
     CertificateFiles { cert: tls.cert_file.clone(), key: tls.key_file.clone() }
 }
@@ -67,8 +86,8 @@ fn limits(config: &Config) -> AcceptLimits {
     }
 }
 
-/// Open files that connections may take: a node that runs out of them cannot even say so. The
-/// others are for the store, the logs and calls to the FIDO2 server.
+/// Open files that connections may use. The rest is for the store, the logs and calls to the FIDO2
+/// server: a node without free file descriptors cannot even answer 503.
 fn spare_files() -> usize {
     const OTHERS: u64 = 128;
     #[cfg(unix)]

@@ -1,5 +1,4 @@
-//! The wiring of push services: which there are by the configuration, and how
-//! Web Push endpoints are called.
+//! The wiring of push services.
 
 use std::sync::Arc;
 
@@ -9,9 +8,18 @@ use crate::backends::push::{
 };
 use crate::backends::webhook_http::{self, WebhookHttp};
 use crate::config::Config;
-use crate::ports::Clock;
+use crate::ports::{Clock, Push};
 
-/// The services that are configured, if any is.
+/// The configured services as the port of the relay.
+pub(super) async fn port(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> Result<Option<Arc<dyn Push>>, PushSettingsError> {
+    let services = services(config, clock).await?;
+    Ok(services.map(|services| -> Arc<dyn Push> { Arc::new(services) }))
+}
+
+/// The configured services; `None`: none is configured.
 pub(crate) async fn services(
     config: &Config,
     clock: Arc<dyn Clock>,
@@ -20,7 +28,7 @@ pub(crate) async fn services(
     if !given.is_configured() {
         return Ok(None);
     }
-    // An endpoint is a device's word: any public host on port 443, and nothing else.
+    // A device names its endpoint, so it may be any public host on port 443, and nothing else.
     let guard = webhook_http::WebhookHttpSettings {
         ca_file: given.ca_file.clone(),
         allow_loopback_http: given.webpush.as_ref().is_some_and(|web| web.allow_loopback_http),

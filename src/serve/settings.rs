@@ -1,4 +1,4 @@
-//! The configuration in the terms of the rooms that it is for.
+//! The settings of the edge and the core, made from the configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,12 +6,14 @@ use std::time::Duration;
 use fido_relay_proto::TenantId;
 use url::Url;
 
-use super::{base, pace};
-use crate::config::{Config, Limits, Prompts};
+use super::base;
+use crate::app::ceremonies::OpenLimits;
+use crate::config::{Config, Limits, Prompts, RateLimits};
 use crate::core::prompt_limits::Policy;
 use crate::core::session;
 use crate::edge;
 use crate::metrics::Metrics;
+use crate::security::limits::Rates;
 use crate::security::refusals::Refusals;
 
 pub(super) fn edge(
@@ -37,7 +39,7 @@ pub(super) fn edge(
             per_ceremony: limits.watchers_per_ceremony,
             per_node: limits.watchers_per_node,
         },
-        rates: pace::rates(limits),
+        rates: rates(limits),
         metrics,
         refusals,
     }
@@ -59,11 +61,11 @@ pub(crate) fn prompt_policy(prompts: &Prompts) -> Policy {
     }
 }
 
-pub(super) fn millis(duration: Duration) -> u64 {
+fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-pub(super) fn socket_limits(limits: &Limits) -> session::Limits {
+fn socket_limits(limits: &Limits) -> session::Limits {
     let defaults = session::Limits::default();
     session::Limits {
         frame_after_auth: limits.frame_bytes,
@@ -82,7 +84,25 @@ pub(super) fn socket_limits(limits: &Limits) -> session::Limits {
     }
 }
 
-/// On loopback the same relay is dialled by several names, and a proof names the one dialled.
+/// A device may send as many requests over HTTP as frames over its socket.
+fn rates(all: &Limits) -> Rates {
+    let limits = &all.rates;
+    Rates {
+        calls_per_s: all.frames_per_s,
+        calls_burst: all.frames_burst,
+        opens_per_s: limits.opens_per_s,
+        opens_burst: limits.opens_burst,
+        attempts_per_s: limits.attempts_per_s,
+        attempts_burst: limits.attempts_burst,
+        sockets_per_min: limits.sockets_per_min,
+    }
+}
+
+pub(super) fn open_limits(limits: &RateLimits) -> OpenLimits {
+    OpenLimits { per_client: limits.open_per_client, per_node: limits.open_per_node }
+}
+
+/// Other spellings of a loopback URL: a device's proof names the one that it dialled.
 fn aliases(url: &Url) -> Vec<String> {
     let spellings = ["localhost", "127.0.0.1", "[::1]"];
     let Some(host) = url.host_str().filter(|host| spellings.contains(host)) else {

@@ -1,4 +1,4 @@
-//! Remedies of what keeps a relay from starting.
+//! Remedies of start errors.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! The wiring of the FIDO2 server: the built-in one or another over HTTP, by the configuration.
+//! The wiring of the FIDO2 server, built in or external.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,35 +21,36 @@ use crate::config::{
 use crate::ports::{Cards, Certify, Clock, Fido, Store};
 use crate::security::keys::Keys;
 
-/// Why a FIDO2 server that can be used may not work as it is meant to.
+/// Why a FIDO2 server that can be reached may not work as intended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Doubt {
-    /// Of the built-in server: its FIDO metadata.
+pub(crate) enum UpstreamWarning {
+    /// The FIDO metadata of the built-in server is outdated.
     Metadata(&'static str),
-    /// Of another: an HTTP status with which a gateway may refuse everything.
+    /// An external server answers with a status by which a gateway may refuse every call.
     Status(u16),
 }
 
-/// Whether the configured FIDO2 server can be used, and what is doubtful about it nonetheless.
-/// Nothing is left running.
+/// Checks whether the configured FIDO2 server can be used. Leaves nothing running.
 ///
 /// # Errors
-/// What is wrong with it.
-pub(crate) async fn probe_upstream(config: &Config) -> Result<Option<Doubt>, UpstreamUnreachable> {
-    let told = |error: StartError| UpstreamUnreachable { says: error.to_string(), tls: None };
+/// [`UpstreamUnreachable`].
+pub(crate) async fn probe_upstream(
+    config: &Config,
+) -> Result<Option<UpstreamWarning>, UpstreamUnreachable> {
+    let unusable = |error: StartError| UpstreamUnreachable { says: error.to_string(), tls: None };
     match &config.upstream {
         Upstream::Builtin => attestation(&config.attestation, &SystemClock)
-            .map(|policy| doubt(&policy, &SystemClock).map(Doubt::Metadata))
-            .map_err(told),
+            .map(|policy| metadata_warning(&policy, &SystemClock).map(UpstreamWarning::Metadata))
+            .map_err(unusable),
         Upstream::Http(http) => {
             let server = FidoHttp::new(http_settings(http), Arc::new(SystemClock));
-            let status = server.map_err(|error| told(error.into()))?.reach().await?;
-            Ok(matches!(status, 400 | 401 | 403).then_some(Doubt::Status(status)))
+            let status = server.map_err(|error| unusable(error.into()))?.reach().await?;
+            Ok(matches!(status, 400 | 401 | 403).then_some(UpstreamWarning::Status(status)))
         }
     }
 }
 
-/// The cards that the configured FIDO2 server keeps in this store; none: it keeps its own.
+/// The cards of the built-in server in this store; `None`: an external server keeps its own.
 pub(crate) fn cards(config: &Config, store: Arc<dyn Store>) -> Option<Arc<dyn Cards>> {
     match &config.upstream {
         Upstream::Builtin => Some(Arc::new(Credentials::new(store, TenantId::default()))),
@@ -59,15 +60,15 @@ pub(crate) fn cards(config: &Config, store: Arc<dyn Store>) -> Option<Arc<dyn Ca
 
 pub(super) type Upstreams = (Arc<dyn Fido>, Option<Arc<dyn Certify>>);
 
-/// The configured FIDO2 server, as ceremonies and as client-direct programs call it.
+/// The configured FIDO2 server, for ceremonies and for client-direct calls.
 pub(super) fn upstream(config: &Config, app: &App, keys: &Keys) -> Result<Upstreams, StartError> {
     let (store, clock) = (Arc::clone(&app.store), Arc::clone(&app.clock));
     match &config.upstream {
         Upstream::Builtin => {
             let tenant = &config.tenant;
             let attestation = attestation(&config.attestation, clock.as_ref())?;
-            if let Some(doubt) = doubt(&attestation, clock.as_ref()) {
-                tracing::warn!("{doubt}");
+            if let Some(warning) = metadata_warning(&attestation, clock.as_ref()) {
+                tracing::warn!("{warning}");
             }
             let settings = fido_builtin::BuiltinFidoSettings {
                 tenant: TenantId::default(),
@@ -161,7 +162,7 @@ fn metadata(config: &Attestation, clock: &dyn Clock) -> Result<Metadata, StartEr
     metadata.map_err(|error| unreadable(key, &error))
 }
 
-fn doubt(policy: &AttestationPolicy, clock: &dyn Clock) -> Option<&'static str> {
+fn metadata_warning(policy: &AttestationPolicy, clock: &dyn Clock) -> Option<&'static str> {
     let metadata = policy.metadata.as_ref()?;
     metadata.is_outdated(unix_time(clock)).then_some(
         "attestation.metadata_file is outdated: models that were revoked since are still taken",
@@ -172,7 +173,7 @@ fn unix_time(clock: &dyn Clock) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_millis(clock.now().0))
 }
 
-/// The certificates of a PEM file (DER).
+/// The certificates of a PEM file, as DER.
 fn certificates(key: &'static str, file: &Path) -> Result<Vec<Vec<u8>>, StartError> {
     let found: Vec<Vec<u8>> = CertificateDer::pem_file_iter(file)
         .and_then(|all| all.map(|one| one.map(|der| der.to_vec())).collect())

@@ -36,7 +36,7 @@ impl Scene {
     async fn set_on(store: Arc<dyn Store>, change: impl FnOnce(&mut Prompts)) -> Self {
         let upstream = agreeable();
         let at_upstream = upstream_at(&upstream.url());
-        let relay = TestRelay::start_on(store, |config| {
+        let relay = TestRelay::start_with(store, |config| {
             at_upstream(config);
             config.prompts = Config::default().prompts;
             change(&mut config.prompts);

@@ -33,7 +33,11 @@ async fn the_sample_registers_and_authenticates_at_an_independent_server() {
 }
 
 /// A relay that serves client-direct, in front of the FIDO2 server that `upstream` names.
-async fn relay(listener: TcpListener, data: &Path, upstream: &[(&str, &str)]) -> serve::Running {
+async fn relay(
+    listener: TcpListener,
+    data: &Path,
+    upstream: &[(&str, &str)],
+) -> serve::RunningServer {
     let mut variables = vec![
         ("FIDO_RELAY_LISTEN", "127.0.0.1:0"),
         ("FIDO_RELAY_DATA_DIR", data.to_str().unwrap()),

@@ -5,7 +5,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use fido_relay::config::{self, Config, Mistakes, Upstream};
+use fido_relay::config::{self, Config, ConfigErrors, Upstream};
 
 /// On this machine, and behind a proxy with TLS.
 const COMPOSE: [&str; 2] = ["docker-compose.yml", "packaging/compose.tls.yml"];
@@ -50,7 +50,7 @@ fn compose_variables(file: &str) -> Vec<(String, String)> {
     variables
 }
 
-fn load(variables: &[(String, String)]) -> Result<Config, Mistakes> {
+fn load(variables: &[(String, String)]) -> Result<Config, ConfigErrors> {
     let borrowed: Vec<_> = variables.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     config::from_texts(None, &borrowed).map(|loaded| loaded.config)
 }

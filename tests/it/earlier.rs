@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fido_relay::phone::Codes;
 use fido_relay::phone::{Faults, KeptCard, Phone, PhoneEvent, PhoneState};
 use fido_relay::ports::{Bucket, Clock, Store as _};
-use fido_relay::serve::{self, DataDirectory, Running, ServerDependencies};
+use fido_relay::serve::{self, DataDirectory, RunningServer, ServerDependencies};
 use fido_relay::softcard::SoftCard;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{CeremonyId, Outcome, UnixMillis};
@@ -58,7 +58,7 @@ impl Earlier {
     }
 
     /// This version's relay on it, so long after the earlier one was killed.
-    async fn served(&self, later_ms: u64) -> (Running, Initiator) {
+    async fn served(&self, later_ms: u64) -> (RunningServer, Initiator) {
         let variables = [
             ("FIDO_RELAY_LISTEN", "127.0.0.1:0"),
             ("FIDO_RELAY_RECEIPTS", "true"),
@@ -199,7 +199,7 @@ async fn an_earlier_version_s_directory_is_served_as_it_was_and_goes_on() {
 }
 
 /// With the phone and the card of that version.
-async fn signs_in(earlier: &Earlier, running: &Running, initiator: &Initiator) {
+async fn signs_in(earlier: &Earlier, running: &RunningServer, initiator: &Initiator) {
     let path = earlier.home.data_dir().with_file_name("ada.json");
     let mut state = PhoneState::load(&path).unwrap().unwrap();
     let socket = initiator.url.replacen("http", "ws", 1);
@@ -275,7 +275,7 @@ async fn what_an_earlier_version_kept_for_a_time_is_removed_after_it_and_nothing
     }
 }
 
-async fn counts(running: &Running, buckets: &[Bucket]) -> Vec<usize> {
+async fn counts(running: &RunningServer, buckets: &[Bucket]) -> Vec<usize> {
     let store = &running.relay().dependencies().store;
     let counts =
         buckets.iter().map(|bucket| async move { store.list(*bucket, "").await.unwrap().len() });

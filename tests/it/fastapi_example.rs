@@ -192,7 +192,7 @@ async fn front(listener: TcpListener, relay: String, keys_lost: Arc<AtomicBool>,
     let stopping = tasks.stopping().clone();
     while let Some(Ok((outside, _))) = stopping.run_until_cancelled(listener.accept()).await {
         let (relay, lost) = (relay.clone(), keys_lost.load(Ordering::Relaxed));
-        tasks.spawn_bare(async move {
+        tasks.spawn_untraced(async move {
             let (mut outside, mut head) = (BufReader::new(outside), String::new());
             while !head.ends_with("\r\n\r\n") {
                 if outside.read_line(&mut head).await.unwrap() == 0 {
@@ -219,7 +219,7 @@ async fn keys_lost_after_outcome_cost_nothing() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let address = relay.url().trim_start_matches("http://").to_owned();
     let tasks = Tasks::default();
-    tasks.spawn_bare(front(listener, address, Arc::clone(&keys_lost), tasks.clone()));
+    tasks.spawn_untraced(front(listener, address, Arc::clone(&keys_lost), tasks.clone()));
     let scene = Scene::at(&python, relay, &url).await;
     let phone = scene.phone().await;
     let page = Page::asks(&scene.url).await;

@@ -16,7 +16,7 @@ use fido_relay::backends::embedded::{FileStore, SystemClock};
 use fido_relay::config::Config;
 use fido_relay::ports::Clock;
 use fido_relay::security::clients::ClientChange;
-use fido_relay::serve::{self, Running, STORE_FILE, ServerDependencies};
+use fido_relay::serve::{self, RunningServer, STORE_FILE, ServerDependencies};
 use fido_relay_proto::UnixMillis;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -72,7 +72,7 @@ impl Clock for Ahead {
 struct Remote {
     config: Config,
     _place: Place,
-    running: Option<Running>,
+    running: Option<RunningServer>,
 }
 
 impl Remote {
@@ -81,9 +81,10 @@ impl Remote {
             assert!(running.stop().await, "everything ends in time");
         }
         let store = Arc::new(FileStore::open(&self.config.data_dir.join(STORE_FILE), &[]).unwrap());
-        let ground = ServerDependencies { store, clock: Arc::new(Ahead(ahead_ms)) };
+        let ground = ServerDependencies::new(store, Arc::new(Ahead(ahead_ms)));
         let listener = serve::bind(&self.config).unwrap();
-        self.running = Some(serve::start_on(ground, self.config.clone(), listener).await.unwrap());
+        self.running =
+            Some(serve::start_with(ground, self.config.clone(), listener).await.unwrap());
     }
 
     /// Does what is asked, one line at a time.

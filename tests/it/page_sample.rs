@@ -47,9 +47,9 @@ impl Front {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = Arc::clone(&front);
-        front.tasks.spawn_bare(async move {
+        front.tasks.spawn_untraced(async move {
             while let Ok((page, _)) = listener.accept().await {
-                serving.tasks.spawn_bare(Arc::clone(&serving).pass(page));
+                serving.tasks.spawn_untraced(Arc::clone(&serving).pass(page));
             }
         });
         (front, url)

@@ -1,6 +1,6 @@
 //! Receipts: what they prove with the relay gone, who gets one, and that nothing is kept without.
 
-use fido_relay::cli::audit::receipt::{Fault, Words, check};
+use fido_relay::cli::audit::receipt::{ReceiptError, TransactionCheck, check};
 use fido_relay::config::{HttpUpstream, Upstream};
 use fido_relay::ports::Bucket;
 use fido_relay::security::result_token::JwkSet;
@@ -62,11 +62,14 @@ async fn a_receipt_lets_an_auditor_verify_the_card_and_the_words_without_the_rel
     }
     let [registration, authentication, approval] = receipts.each_jws();
     assert!(check(registration, &keys, None, None).unwrap().shown.made.is_some());
-    assert_eq!(check(authentication, &keys, None, None).unwrap().words, Words::None);
-    assert_eq!(check(approval, &keys, None, None).unwrap().words, Words::NotGiven);
+    assert_eq!(
+        check(authentication, &keys, None, None).unwrap().transaction,
+        TransactionCheck::None
+    );
+    assert_eq!(check(approval, &keys, None, None).unwrap().transaction, TransactionCheck::NotGiven);
     let with = |to| check(approval, &keys, Some(&words(to)), None);
-    assert_eq!(with("Grace").unwrap().words, Words::Card);
-    assert!(matches!(with("Mallory"), Err(Fault::Contradiction(_))));
+    assert_eq!(with("Grace").unwrap().transaction, TransactionCheck::Card);
+    assert!(matches!(with("Mallory"), Err(ReceiptError::Contradiction(_))));
     assert!(check(authentication, &keys, Some(&words("Grace")), None).is_err());
     // A registration's receipt has the same key, and another ceremony's is no registration.
     assert!(check(approval, &keys, None, Some(registration)).is_ok());
@@ -148,7 +151,11 @@ async fn with_another_fido2_server_the_registrations_receipt_brings_the_key() {
     let (registration, approval) =
         (receipt(&bank, &registered).await, receipt(&bank, &approved).await);
     let keys = keys(&bank).await;
-    assert_eq!(check(&approval, &keys, None, None).unwrap_err(), Fault::KeyUnknown);
+    assert_eq!(check(&approval, &keys, None, None).unwrap_err(), ReceiptError::KeyUnknown);
     let proven = check(&approval, &keys, Some(&words("Grace")), Some(&registration)).unwrap();
-    assert_eq!(proven.words, Words::Relay, "that server's challenge covers no words");
+    assert_eq!(
+        proven.transaction,
+        TransactionCheck::Relay,
+        "that server's challenge covers no words"
+    );
 }

@@ -209,7 +209,7 @@ impl Place {
         // Read to its end, so that the relay never waits for it.
         let stopping = tasks.stopping().clone();
         let rest = async move { while let Ok(Some(_)) = log.next_line().await {} };
-        tasks.spawn_bare(async move {
+        tasks.spawn_untraced(async move {
             let _ = stopping.run_until_cancelled(rest).await;
         });
         child

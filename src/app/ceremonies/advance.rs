@@ -272,7 +272,7 @@ impl Ceremonies {
     /// Commits the pending steps of a ceremony, unless another commit does it before.
     fn commit_soon(&self, key: CeremonyKey) {
         let ceremonies = self.clone();
-        self.dependencies().tasks.spawn_bare(async move {
+        self.dependencies().tasks.spawn_untraced(async move {
             let stopping = ceremonies.dependencies().tasks.stopping().clone();
             let mut pause = PENDING;
             loop {

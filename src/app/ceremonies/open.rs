@@ -211,7 +211,7 @@ impl Ceremonies {
     /// one is connected.
     fn deliver_later(&self, ceremony: Arc<Ceremony>) {
         let ceremonies = self.clone();
-        self.dependencies().tasks.spawn_bare(async move {
+        self.dependencies().tasks.spawn_untraced(async move {
             tokio::time::sleep(DELIVERY_DELAY).await;
             ceremonies.publish(&ceremony.request).await;
             ceremonies.dependencies().observer.may_ring(&CeremonyKey::from(&*ceremony));
@@ -221,7 +221,7 @@ impl Ceremonies {
     /// Ends a ceremony whose slot another has taken.
     fn evict(&self, key: CeremonyKey) {
         let ceremonies = self.clone();
-        self.dependencies().tasks.spawn_bare(async move {
+        self.dependencies().tasks.spawn_untraced(async move {
             let stopping = ceremonies.dependencies().tasks.stopping();
             loop {
                 match ceremonies.advance_here(&key, Event::Drop).await {

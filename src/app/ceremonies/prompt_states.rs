@@ -81,7 +81,7 @@ impl Ceremonies {
     pub(super) fn publish_held_prompts(&self, request: &Request, held: SuppressedPrompts) {
         let ceremonies = self.clone();
         let (tenant, username) = (request.tenant.clone(), request.username.clone());
-        self.dependencies().tasks.spawn_bare(async move {
+        self.dependencies().tasks.spawn_untraced(async move {
             let now = ceremonies.dependencies().clock.now();
             let store = ceremonies.store();
             match devices::tell_held(store, &tenant, &username, held, now).await {

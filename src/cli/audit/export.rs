@@ -1,4 +1,4 @@
-//! `fido-relay audit export`: entries by time, ceremony or user, as they stand or as a table.
+//! `fido-relay audit export`: entries by time, ceremony or user, as JSON lines or CSV.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
@@ -8,26 +8,27 @@ use clap::{Args, ValueEnum};
 use fido_relay_proto::{CeremonyId, Username};
 use serde_json::Value;
 
+use super::super::pairing::parse_username;
 use super::super::{ConfigFile, Failure};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The log's directory; without it that of this configuration
+    /// Directory of the log; without it that of the configuration
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// From this time on (UTC): 2026-11-23, 2026-11-23T10:00 or 2026-11-23T10:00:00Z
+    /// Entries from this time on (UTC): 2026-11-23, 2026-11-23T10:00 or 2026-11-23T10:00:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Option<String>,
-    /// Until before this time
+    /// Entries before this time
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<String>,
-    /// Of this ceremony
+    /// Entries of this ceremony
     #[arg(long, value_name = "ID")]
     ceremony: Option<CeremonyId>,
-    /// Of this user
+    /// Entries of this user
     #[arg(long, value_name = "NAME", value_parser = parse_username)]
     user: Option<Username>,
-    /// How
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
 }
@@ -40,17 +41,13 @@ enum Format {
     Csv,
 }
 
-/// What a table shows; the rest stays in the log.
+/// Columns of the table; other fields are left out.
 const COLUMNS: [&str; 12] = [
     "seq", "time", "event", "at", "tenant", "ceremony", "client", "user", "device", "type",
     "outcome", "reason",
 ];
 
-fn parse_username(text: &str) -> Result<Username, String> {
-    Username::new(text).map_err(|error| error.to_string())
-}
-
-/// The beginning of an RFC 3339 time in UTC, as entries have it: such texts sort as times do.
+/// Parses the beginning of an RFC 3339 time in UTC. Such texts sort like times.
 fn parse_time(text: &str) -> Result<String, String> {
     let plain = text.strip_suffix('Z').unwrap_or(text);
     let form = "0000-00-00T00:00:00.000";
@@ -68,7 +65,7 @@ fn parse_time(text: &str) -> Result<String, String> {
 }
 
 impl Arguments {
-    fn wants(&self, entry: &Value) -> bool {
+    fn matches(&self, entry: &Value) -> bool {
         let text = |name: &str| entry.get(name).and_then(Value::as_str);
         let time = text("time").map(|time| time.trim_end_matches('Z')).unwrap_or_default();
         let user = || text("user").or_else(|| text("username"));
@@ -91,14 +88,14 @@ pub(super) fn run(file: &ConfigFile, arguments: &Arguments) -> Result<(), Failur
         for line in BufReader::new(File::open(&path).map_err(failed)?).split(b'\n') {
             let line = line.map_err(failed)?;
             let Ok(entry) = serde_json::from_slice::<Value>(&line) else { continue };
-            if !arguments.wants(&entry) {
+            if !arguments.matches(&entry) {
                 continue;
             }
             let written = match arguments.format {
                 Format::Jsonl => out.write_all(&line).and_then(|()| out.write_all(b"\n")),
                 Format::Csv => writeln!(out, "{}", row(&entry)),
             };
-            // A reader that has seen enough is no failure.
+            // A reader that closes the pipe is no failure.
             if written.is_err() {
                 return Ok(());
             }
@@ -127,7 +124,7 @@ fn row(entry: &Value) -> String {
     COLUMNS.iter().map(cell).collect::<Vec<_>>().join(",")
 }
 
-/// A cell (RFC 4180). A name that a spreadsheet would take for a formula is kept a text.
+/// A cell (RFC 4180). A name that a spreadsheet would take for a formula stays a text.
 fn quoted(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let guard = if formula { "'" } else { "" };

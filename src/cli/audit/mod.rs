@@ -53,7 +53,7 @@ Exit code 0 only if everything that was given holds and the card's signature was
     Receipt(receipt::Arguments),
 }
 
-/// Which keys count.
+/// The relay's public keys.
 #[derive(Debug, Args)]
 pub(super) struct Keys {
     /// The relay's JWK set, as /.well-known/jwks.json gives it
@@ -114,11 +114,11 @@ fn verify(file: &ConfigFile, arguments: &Verify) -> Result<(), Failure> {
         if partial { arguments.files.clone() } else { segments(file, arguments.dir.as_deref())? };
     let question = Question { files, keys, known, partial };
     let report = audit::verify(&question).map_err(Failure::failed)?;
-    answer(&told(&report, &question));
+    answer(&report_text(&report, &question));
     Ok(())
 }
 
-fn told(report: &Report, question: &Question) -> String {
+fn report_text(report: &Report, question: &Question) -> String {
     let Report { chain, first, last, hash, checkpoints, checkpoint, unfinished } = report;
     let mut text = format!("Entries {first} to {last} of chain {chain} hold.\n");
     match (&question.keys, checkpoint) {
@@ -155,7 +155,7 @@ fn told(report: &Report, question: &Question) -> String {
     text
 }
 
-/// The segments of a directory, or of the configuration's.
+/// The segment files of a directory, by default that of the configuration.
 fn segments(file: &ConfigFile, dir: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
     let dir = match dir {
         Some(dir) => dir.to_path_buf(),

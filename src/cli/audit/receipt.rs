@@ -1,8 +1,7 @@
-//! `fido-relay audit receipt`: what a receipt proves, verified without the relay.
-//!
-//! The relay's signature tells who says so; the card's signature is verified by the same code as the
-//! built-in FIDO2 server's, over the bytes in the receipt; the challenge and, for an approval, the
-//! words are computed again.
+//! `fido-relay audit receipt`: verifies a receipt without the relay.
+//! It verifies the relay's signature over the receipt, the card's signature over the bytes in the
+//! receipt (by the code of the built-in FIDO2 server), and computes the challenge and the hash of
+//! an approved transaction again.
 
 use std::path::PathBuf;
 
@@ -35,46 +34,41 @@ pub(super) struct Arguments {
     registration: Option<PathBuf>,
 }
 
-/// A receipt that holds.
+/// A verified receipt.
 #[derive(Clone, Debug)]
-pub struct Proven {
-    /// What it says.
+pub struct VerifiedReceipt {
     pub receipt: Receipt,
     /// What the card signed.
     pub shown: Shown,
-    /// Whether the words that were given are the ones.
-    pub words: Words,
+    /// Whether the given transaction is the approved one.
+    pub transaction: TransactionCheck,
 }
 
-/// What is known of a transaction's words.
+/// What was verified of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Words {
-    /// There is no transaction.
+pub enum TransactionCheck {
+    /// The ceremony has no transaction.
     None,
-    /// There is one, and its words were not given.
+    /// The ceremony has a transaction that was not given.
     NotGiven,
-    /// These are the words; the card's signature covers them.
+    /// The given transaction is the approved one, covered by the card's signature.
     Card,
-    /// These are the words; only the relay's signature covers them.
+    /// The given transaction is the approved one, covered only by the relay's signature.
     Relay,
 }
 
-/// Why a receipt does not count.
+/// Why a receipt was not verified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// The relay's signature.
+pub enum ReceiptError {
     #[error("the receipt: {0}")]
     Record(#[from] BadRecord),
-    /// The receipt of the registration does not count.
     #[error("the registration's receipt: {0}")]
-    Registration(Box<Fault>),
-    /// What the receipt says does not go together.
+    Registration(Box<ReceiptError>),
+    /// Parts of the receipt contradict each other.
     #[error("{0}")]
     Contradiction(&'static str),
-    /// The card's signature, or what it covers.
     #[error("the card's part does not verify: {0}")]
     Card(#[from] VerifyError),
-    /// Nobody knows the credential's public key.
     #[error(
         "the card's signature was NOT verified: the receipt holds no public key; give the \
          registration's receipt with --registration"
@@ -82,19 +76,19 @@ pub enum Fault {
     KeyUnknown,
 }
 
-/// Verifies a receipt, with what else is at hand.
+/// Verifies a receipt, with the transaction and the registration's receipt if they are given.
 ///
 /// # Errors
-/// [`Fault`].
+/// [`ReceiptError`].
 pub fn check(
     jws: &str,
     keys: &JwkSet,
     transaction: Option<&Transaction>,
     registration: Option<&str>,
-) -> Result<Proven, Fault> {
+) -> Result<VerifiedReceipt, ReceiptError> {
     let receipt: Receipt = record::verify(jws.trim(), keys, receipt::TYP)?;
     if receipt.outcome != Outcome::Succeeded {
-        return Err(Fault::Contradiction("only a ceremony that succeeded has a receipt"));
+        return Err(ReceiptError::Contradiction("only a ceremony that succeeded has a receipt"));
     }
     let known_key = match registration {
         Some(jws) => Some(made_by(jws, keys, &receipt)?),
@@ -102,35 +96,40 @@ pub fn check(
     };
     let shown = card(&receipt, known_key.as_deref())?;
     if shown.registration != (receipt.ceremony_type == CeremonyType::Registration) {
-        return Err(Fault::Contradiction("the card did something else than the receipt says"));
+        return Err(ReceiptError::Contradiction(
+            "the card did something else than the receipt says",
+        ));
     }
     let challenge = bytes(&shown.challenge)?;
     if sha256(&challenge) != receipt.challenge_sha256 {
-        return Err(Fault::Contradiction("the card signed another challenge"));
+        return Err(ReceiptError::Contradiction("the card signed another challenge"));
     }
     if shown.rp_id_hash.as_slice() != digest(&SHA256, receipt.rp_id.as_bytes()).as_ref() {
-        return Err(Fault::Contradiction("the card signed for another relying party"));
+        return Err(ReceiptError::Contradiction("the card signed for another relying party"));
     }
     if !shown.user_present {
-        return Err(Fault::Contradiction("the card does not say that anybody was there"));
+        return Err(ReceiptError::Contradiction("the card does not say that anybody was there"));
     }
-    let words = words(&receipt, &challenge, transaction)?;
-    Ok(Proven { receipt, shown, words })
+    let transaction = check_transaction(&receipt, &challenge, transaction)?;
+    Ok(VerifiedReceipt { receipt, shown, transaction })
 }
 
-/// The public key that a registration's receipt shows to be this credential's.
-fn made_by(jws: &str, keys: &JwkSet, receipt: &Receipt) -> Result<Vec<u8>, Fault> {
-    let proven = check(jws, keys, None, None).map_err(|fault| Fault::Registration(fault.into()))?;
-    let other = &proven.receipt;
+/// The public key of the credential, from the receipt of its registration.
+fn made_by(jws: &str, keys: &JwkSet, receipt: &Receipt) -> Result<Vec<u8>, ReceiptError> {
+    let registration =
+        check(jws, keys, None, None).map_err(|error| ReceiptError::Registration(error.into()))?;
+    let other = &registration.receipt;
     let same = (&other.card.credential_id, &other.sub, &other.tenant, &other.rp_id)
         == (&receipt.card.credential_id, &receipt.sub, &receipt.tenant, &receipt.rp_id);
-    match proven.shown.made {
+    match registration.shown.made {
         Some(made) if same => Ok(made.public_key),
-        Some(_) | None => Err(Fault::Contradiction("the registration is another credential's")),
+        Some(_) | None => {
+            Err(ReceiptError::Contradiction("the registration is another credential's"))
+        }
     }
 }
 
-fn card(receipt: &Receipt, known_key: Option<&[u8]>) -> Result<Shown, Fault> {
+fn card(receipt: &Receipt, known_key: Option<&[u8]>) -> Result<Shown, ReceiptError> {
     let card = &receipt.card;
     let part = |text: &Option<String>| text.as_deref().map(bytes).transpose();
     let (data, signature) = (part(&card.authenticator_data)?, part(&card.signature)?);
@@ -144,10 +143,10 @@ fn card(receipt: &Receipt, known_key: Option<&[u8]>) -> Result<Shown, Fault> {
         (None, Some(authenticator_data), Some(signature)) => KeptAnswer::Assertion {
             authenticator_data,
             signature,
-            public_key: known_key.ok_or(Fault::KeyUnknown)?,
+            public_key: known_key.ok_or(ReceiptError::KeyUnknown)?,
         },
         (Some(_) | None, Some(_) | None, Some(_) | None) => {
-            return Err(Fault::Contradiction("the receipt does not hold what a card makes"));
+            return Err(ReceiptError::Contradiction("the receipt does not hold what a card makes"));
         }
     };
     let shown = verify_kept(&bytes(&card.client_data_json)?, answer)?;
@@ -155,43 +154,43 @@ fn card(receipt: &Receipt, known_key: Option<&[u8]>) -> Result<Shown, Fault> {
         && (made.credential_id != bytes(&card.credential_id)?
             || known_key.is_some_and(|key| key != made.public_key))
     {
-        return Err(Fault::Contradiction("the card made another credential"));
+        return Err(ReceiptError::Contradiction("the card made another credential"));
     }
     Ok(shown)
 }
 
-fn words(
+fn check_transaction(
     receipt: &Receipt,
     challenge: &[u8],
     transaction: Option<&Transaction>,
-) -> Result<Words, Fault> {
+) -> Result<TransactionCheck, ReceiptError> {
     let (Some(tx_hash), Some(tx_binding)) = (&receipt.tx_hash, receipt.tx_binding) else {
         return match (transaction, &receipt.tx_hash, receipt.ceremony_type) {
             (None, None, CeremonyType::Registration | CeremonyType::Authentication) => {
-                Ok(Words::None)
+                Ok(TransactionCheck::None)
             }
-            (Some(_), _, _) => Err(Fault::Contradiction("the receipt is of no transaction")),
-            (None, _, _) => Err(Fault::Contradiction("an approval has a transaction")),
+            (Some(_), _, _) => Err(ReceiptError::Contradiction("the receipt is of no transaction")),
+            (None, _, _) => Err(ReceiptError::Contradiction("an approval has a transaction")),
         };
     };
     if tx_binding == TxBinding::Card {
         let nonce = receipt.tx_nonce.as_deref().map(bytes).transpose()?;
         let covered = nonce.and_then(|nonce| {
-            let words = bytes(tx_hash).ok()?;
-            fido_builtin::challenge_over_digest(&nonce.try_into().ok()?, &words.try_into().ok()?)
+            let hash = bytes(tx_hash).ok()?;
+            fido_builtin::challenge_over_digest(&nonce.try_into().ok()?, &hash.try_into().ok()?)
         });
         if covered.is_none_or(|covered| covered.as_slice() != challenge) {
-            return Err(Fault::Contradiction("the challenge does not cover the words"));
+            return Err(ReceiptError::Contradiction("the challenge does not cover the words"));
         }
     }
-    let Some(transaction) = transaction else { return Ok(Words::NotGiven) };
+    let Some(transaction) = transaction else { return Ok(TransactionCheck::NotGiven) };
     let canonical = serde_json_canonicalizer::to_vec(transaction).unwrap_or_default();
     if sha256(&canonical) != *tx_hash {
-        return Err(Fault::Contradiction("these are not the words that were approved"));
+        return Err(ReceiptError::Contradiction("these are not the words that were approved"));
     }
     Ok(match tx_binding {
-        TxBinding::Card => Words::Card,
-        TxBinding::Relay => Words::Relay,
+        TxBinding::Card => TransactionCheck::Card,
+        TxBinding::Relay => TransactionCheck::Relay,
     })
 }
 
@@ -199,8 +198,8 @@ fn sha256(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, bytes))
 }
 
-fn bytes(text: &str) -> Result<Vec<u8>, Fault> {
-    let malformed = Fault::Contradiction("the receipt holds what is not base64url");
+fn bytes(text: &str) -> Result<Vec<u8>, ReceiptError> {
+    let malformed = ReceiptError::Contradiction("the receipt holds what is not base64url");
     URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed)
 }
 
@@ -210,15 +209,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let transaction = arguments.transaction.as_deref().map(super::read_json).transpose()?;
     let registration = arguments.registration.as_deref().map(super::read).transpose()?;
     let jws = super::read(&arguments.receipt)?;
-    let proven = check(&jws, &keys, transaction.as_ref(), registration.as_deref())
+    let verified = check(&jws, &keys, transaction.as_ref(), registration.as_deref())
         .map_err(Failure::failed)?;
-    answer(&told(&proven));
+    answer(&report_text(&verified));
     Ok(())
 }
 
-/// What it proves and what it does not, in plain language.
-fn told(proven: &Proven) -> String {
-    let Proven { receipt, shown, words } = proven;
+/// What the receipt proves and what it does not.
+fn report_text(verified: &VerifiedReceipt) -> String {
+    let VerifiedReceipt { receipt, shown, transaction } = verified;
     let what = match receipt.ceremony_type {
         CeremonyType::Registration => "registered a card",
         CeremonyType::Authentication => "signed in with a card",
@@ -261,11 +260,13 @@ fn told(proven: &Proven) -> String {
     } else {
         "somebody was there; the card did NOT verify who"
     });
-    match words {
-        Words::None => {}
-        Words::Card => line("the card's signature covers exactly the given words"),
-        Words::Relay => line("the given words are the ones, by the relay's signature alone"),
-        Words::NotGiven => {
+    match transaction {
+        TransactionCheck::None => {}
+        TransactionCheck::Card => line("the card's signature covers exactly the given words"),
+        TransactionCheck::Relay => {
+            line("the given words are the ones, by the relay's signature alone")
+        }
+        TransactionCheck::NotGiven => {
             line("there is a transaction, whose words were NOT given (--transaction)")
         }
     }

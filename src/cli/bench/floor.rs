@@ -17,7 +17,7 @@ pub(super) async fn hold_sockets() -> Result<(), Failure> {
     let tasks = Tasks::default();
     loop {
         let (socket, _) = listener.accept().await.map_err(Failure::failed)?;
-        tasks.spawn_bare(hold(socket));
+        tasks.spawn_untraced(hold(socket));
     }
 }
 

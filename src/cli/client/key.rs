@@ -1,4 +1,4 @@
-//! `fido-relay client key`: the public keys of an initiator that signs what it authenticates with.
+//! `fido-relay client key`: the public keys of an initiator that authenticates by signature.
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +6,10 @@ use axum::http::Method;
 use clap::{Args, Subcommand};
 use fido_relay_proto::{ClientId, PlainText};
 
-use super::{Administration, Failure, answer};
+use super::{Administration, Failure, answer, show};
 use crate::edge::operator::{PublicKeyEntry, RemovePublicKey};
 
-/// A JWK is a few hundred bytes; a file this long is something else.
+/// Longest file of a JWK, which has a few hundred bytes.
 const FILE_MAX: u64 = 16 * 1024;
 
 #[derive(Debug, Args)]
@@ -20,9 +20,9 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Register a public key; the ones before it stay
+    /// Add a public key; earlier ones stay
     Add {
-        /// Whose, as in the list of clients
+        /// The client's id, as in the list of clients
         id: ClientId,
         /// The public key as a JWK: EC P-256, Ed25519, or RSA with alg PS256 or RS256
         #[arg(long, value_name = "FILE")]
@@ -30,14 +30,14 @@ enum Command {
     },
     /// List the public keys
     List {
-        /// Whose, as in the list of clients
+        /// The client's id, as in the list of clients
         id: ClientId,
     },
-    /// Take a public key away; access tokens that it was asked for with end at once
+    /// Remove a public key; access tokens that it was used for end at once
     Remove {
-        /// Whose, as in the list of clients
+        /// The client's id, as in the list of clients
         id: ClientId,
-        /// Which, as in the list of keys
+        /// The key's id, as in the list of keys
         kid: String,
     },
 }
@@ -52,12 +52,12 @@ pub(super) async fn run(
             let path = format!("/clients/{id}/public-keys");
             let jwk = read(&jwk)?;
             let added: PublicKeyEntry = administration.call(Method::POST, &path, &jwk).await?;
-            show(&[added], json)
+            show([added].as_slice(), json, print)
         }
         Command::List { id } => {
             let path = format!("/clients/{id}/public-keys");
             let keys: Vec<_> = administration.call(Method::GET, &path, &()).await?;
-            show(&keys, json)
+            show(keys.as_slice(), json, print)
         }
         Command::Remove { id, kid } => {
             let kid = PlainText::new(&kid).map_err(|error| Failure::usage(error.to_string()))?;
@@ -67,29 +67,24 @@ pub(super) async fn run(
     }
 }
 
-/// The JWK in a file.
+/// Reads the JWK of a file.
 pub(super) fn read(file: &Path) -> Result<serde_json::Value, Failure> {
-    let wrong =
+    let failed =
         |what: &dyn std::fmt::Display| Failure::failed(format!("{}: {what}", file.display()));
-    let length = std::fs::metadata(file).map_err(|error| wrong(&error))?.len();
+    let length = std::fs::metadata(file).map_err(|error| failed(&error))?.len();
     if length > FILE_MAX {
-        return Err(wrong(&"is too long for a JWK"));
+        return Err(failed(&"is too long for a JWK"));
     }
-    let bytes = std::fs::read(file).map_err(|error| wrong(&error))?;
-    // The parser's own words could repeat what it read, which may be a private key.
-    serde_json::from_slice(&bytes).map_err(|_| wrong(&"is not JSON: a JWK is expected, not PEM"))
+    let bytes = std::fs::read(file).map_err(|error| failed(&error))?;
+    // The parser's error could repeat the input, which may be a private key.
+    serde_json::from_slice(&bytes).map_err(|_| failed(&"is not JSON: a JWK is expected, not PEM"))
 }
 
-fn show(keys: &[PublicKeyEntry], json: bool) -> Result<(), Failure> {
-    if json {
-        answer(&serde_json::to_string(keys).map_err(Failure::failed)?);
-        return Ok(());
-    }
+fn print(keys: &[PublicKeyEntry]) {
     for key in keys {
         answer(&format!("{}  {}  since {}", key.kid, key.alg, key.created_at));
     }
     if keys.is_empty() {
         answer("The client has no public key: fido-relay client key add ID --jwk FILE");
     }
-    Ok(())
 }

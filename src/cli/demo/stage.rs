@@ -27,7 +27,7 @@ use crate::phone::{
 };
 use crate::ports::{Clock, StoreError};
 use crate::security::clients::{ClientChange, ClientError, NewClient};
-use crate::serve::{self, Running, StartError};
+use crate::serve::{self, RunningServer, StartError};
 use crate::tasks::Tasks;
 
 /// How long the phone may take to be welcomed.
@@ -59,7 +59,7 @@ pub enum StageError {
     Listen(u16, #[source] std::io::Error),
     /// The demo's own settings.
     #[error("the demo's settings do not hold: {0}")]
-    Settings(#[from] config::Mistakes),
+    Settings(#[from] config::ConfigErrors),
     /// A name in the demo.
     #[error("the demo's names do not hold: {0}")]
     Names(#[from] InvalidText),
@@ -134,7 +134,7 @@ impl StageError {
 /// Everything that runs.
 #[derive(Debug)]
 pub struct Stage {
-    relay: Running,
+    relay: RunningServer,
     bank: Bank,
     bank_url: Url,
     handset: Handset,
@@ -285,7 +285,7 @@ impl Stage {
     }
 }
 
-async fn start_relay(directory: &Path) -> Result<Running, StageError> {
+async fn start_relay(directory: &Path) -> Result<RunningServer, StageError> {
     let data_dir = directory.join("data");
     let key_file = directory.join("vapid.pem");
     vapid_key::write(&key_file, &DeviceKey::generate()?).map_err(StageError::VapidKey)?;
@@ -312,7 +312,7 @@ async fn start_relay(directory: &Path) -> Result<Running, StageError> {
 
 /// What an operator does with `fido-relay client create`: the bank becomes a client of the relay.
 async fn admit_bank(
-    relay: &Running,
+    relay: &RunningServer,
     relay_url: Url,
 ) -> Result<(Initiator, fido_relay_proto::ClientId), StageError> {
     let bank = NewClient {

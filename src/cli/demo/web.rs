@@ -56,7 +56,7 @@ pub fn serve(listener: TcpListener, site: Router, tasks: &Tasks) -> std::io::Res
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => connections.spawn_bare(connection(
+                Ok((stream, _)) => connections.spawn_untraced(connection(
                     stream,
                     site.clone(),
                     connections.stopping().clone(),

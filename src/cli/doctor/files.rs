@@ -1,5 +1,4 @@
-//! The data directory: whether it is there or can be made, who may look into it, and whether there
-//! is room.
+//! Checks of the data directory: whether it exists or can be made, its permissions, and free space.
 
 use std::path::{Path, PathBuf};
 
@@ -29,27 +28,27 @@ pub(super) fn check(config: &Config, min_free_mb: u64) -> Vec<Finding> {
     findings
 }
 
-/// Set if this user may not look into the data directory: what lies in it, and whether a relay runs
-/// there, can then not be known.
+/// Reports a data directory that this user may not read: its contents, and whether a relay runs on
+/// it, cannot be checked then.
 pub(super) fn unreadable(config: &Config) -> Option<Finding> {
     let error = std::fs::read_dir(&config.data_dir).err()?;
     (error.kind() == std::io::ErrorKind::PermissionDenied).then(|| {
         Finding::wrong(
             "data directory",
             format!("{} cannot be read by this user", config.data_dir.display()),
-            "run this as the relay's user; the store and the address were not looked at",
+            "run this as the relay's user; the store and the address were not checked",
         )
     })
 }
 
-/// The innermost folder above, or the path itself, that exists.
+/// The path itself or its nearest ancestor that exists.
 fn existing(path: &Path) -> &Path {
     let here = |path: &&Path| path.exists();
     let above = path.ancestors().filter(|path| !path.as_os_str().is_empty()).find(here);
     above.unwrap_or(Path::new("."))
 }
 
-/// Tries it in the folder where it would begin, and leaves nothing behind.
+/// Tries to make a directory in the nearest existing ancestor, and removes it again.
 fn can_be_made(directory: &Path) -> Finding {
     let parent = existing(directory);
     let attempt = parent.join(format!(".fido-relay-doctor-{}", std::process::id()));
@@ -66,8 +65,8 @@ fn can_be_made(directory: &Path) -> Finding {
     }
 }
 
-/// The data directory and what lies in it, as far as others than its user may enter or read it:
-/// keys, codes and sessions lie there. Each with the mode that it has and the one that it should.
+/// The data directory and its files that other users may enter or read, although they hold keys,
+/// codes and sessions. Each with its mode and the right one.
 #[cfg(unix)]
 fn open_modes(directory: &Path) -> Vec<(PathBuf, u32, u32)> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -90,7 +89,7 @@ fn open_modes(_directory: &Path) -> Vec<(PathBuf, u32, u32)> {
     Vec::new()
 }
 
-/// What of the data directory others can reach.
+/// Files of the data directory that other users can reach.
 pub(in crate::cli) fn open_to_others(directory: &Path) -> Vec<PathBuf> {
     open_modes(directory).into_iter().map(|(path, ..)| path).collect()
 }

@@ -1,17 +1,16 @@
-//! What was found, and what to do about it.
+//! The result of one check, with a remedy.
 
 use std::fmt;
 
-/// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Good,
-    /// Right or wrong: this machine cannot tell, or the operator has chosen it.
+    /// This machine cannot decide it, or the operator has chosen it.
     Doubtful,
     Wrong,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
     about: &'static str,

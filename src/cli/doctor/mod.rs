@@ -1,8 +1,7 @@
-//! `fido-relay doctor`: looks at everything that a relay of this configuration stands on, and says
-//! of each thing that is wrong what to do about it.
-//!
-//! It changes nothing that stays: one record is written and removed, to see that the disk takes
-//! it. While a relay runs on the store, that relay is asked instead.
+//! `fido-relay doctor`: checks everything that a relay of this configuration needs, and prints a
+//! remedy for each problem.
+//! It leaves no change: one record is written and removed, to test the disk. If a relay runs on the
+//! store, that relay is asked instead.
 
 mod files;
 mod finding;
@@ -21,8 +20,7 @@ pub(super) use files::open_to_others;
 use finding::Finding;
 
 /// Checks configuration, files and their permissions, free space, store, clock, FIDO2 server, push
-/// services and the address that apps dial, on this machine and as this user: run it where and as whom the
-/// relay runs.
+/// services and public_url. Run it on the relay's machine and as the relay's user.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   fido-relay doctor
@@ -31,7 +29,7 @@ use finding::Finding;
 
 Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.")]
 pub(super) struct Arguments {
-    /// Free space for the store to be content with, in MiB
+    /// Free space that the store needs, in MiB
     #[arg(long, value_name = "MIB", default_value = "256")]
     min_free_mb: u64,
 }
@@ -39,7 +37,7 @@ pub(super) struct Arguments {
 pub(super) fn run(file: &ConfigFile, arguments: &Arguments) -> Result<(), Failure> {
     let findings = match crate::config::load(file.config.as_deref()) {
         Ok(loaded) => block_on(async { Ok(all(&loaded, arguments).await) })?,
-        Err(mistakes) => mistakes.0.iter().map(mistaken).collect(),
+        Err(errors) => errors.0.iter().map(config_error).collect(),
     };
     for finding in &findings {
         answer(&finding.to_string());
@@ -51,10 +49,10 @@ pub(super) fn run(file: &ConfigFile, arguments: &Arguments) -> Result<(), Failur
     }
 }
 
-fn mistaken(mistake: &crate::config::Mistake) -> Finding {
+fn config_error(error: &crate::config::ConfigError) -> Finding {
     let remedy = "correct it; docs/configuration.md has every key with its bounds. Nothing else was \
-                  looked at";
-    Finding::wrong("configuration", mistake, remedy)
+                  checked";
+    Finding::wrong("configuration", error, remedy)
 }
 
 async fn all(loaded: &Loaded, arguments: &Arguments) -> Vec<Finding> {

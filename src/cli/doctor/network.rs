@@ -1,4 +1,4 @@
-//! Where the relay listens and what apps dial.
+//! Checks of `listen`, `public_url` and the trusted certificate authorities.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::config::Config;
 use crate::serve;
 use crate::trust;
 
-/// How long the way through a proxy may take.
+/// Limit of one call, through a proxy too.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether the address is to be had. Only asked while no relay runs here.
+/// Whether the address is free. Only checked while no relay runs on this data directory.
 pub(super) async fn listen(config: &Config) -> Finding {
     let error = match serve::bind(config) {
         Ok(listener) => {
@@ -33,7 +33,7 @@ pub(super) async fn listen(config: &Config) -> Finding {
     Finding::wrong("listen", error, remedy)
 }
 
-/// Whom this machine trusts, for calls by https: webhooks, and an external FIDO2 server.
+/// The authorities that this machine trusts, for webhooks and an external FIDO2 server.
 pub(super) fn authorities() -> Finding {
     match trust::system_roots() {
         0 => Finding::doubtful(
@@ -46,8 +46,8 @@ pub(super) fn authorities() -> Finding {
     }
 }
 
-/// Dials what apps dial, with the certificates that this machine trusts. Plain http is the
-/// configuration's matter: it allows it on loopback, or with a warning.
+/// Calls `public_url` as apps do, with the authorities that this machine trusts. Plain http is not
+/// called: the configuration allows it on loopback, or with a warning.
 pub(super) async fn public_url(config: &Config, runs: bool) -> Finding {
     let url = serve::base(&config.public_url);
     if config.public_url.scheme() != "https" {
@@ -95,13 +95,13 @@ pub(super) async fn public_url(config: &Config, runs: bool) -> Finding {
     }
 }
 
-/// The TLS library reports what it cannot accept as invalid data, and others wrap that.
+/// Whether an error is one of TLS: the library reports it as invalid data, which others wrap.
 fn is_about_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     use std::io::ErrorKind::{InvalidData, UnexpectedEof};
     let Some(io) = error.downcast_ref::<std::io::Error>() else {
         return error.source().is_some_and(is_about_tls);
     };
-    // An input or output error made of another one does not name it as its source.
+    // An I/O error does not return the error that it wraps as its source.
     matches!(io.kind(), InvalidData | UnexpectedEof)
         || io.get_ref().is_some_and(|inner| is_about_tls(inner))
 }

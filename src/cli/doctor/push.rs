@@ -1,5 +1,5 @@
-//! The push services: whether their files can be used and the services take the credentials. Nothing
-//! is woken: FCM is asked to validate only, and APNs for a device that there is not.
+//! Checks of the push services: their files, and whether they accept the credentials. No device is
+//! woken: FCM only validates, and APNs gets an unknown device.
 
 use std::sync::Arc;
 
@@ -24,10 +24,10 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let keys = push.webpush.iter().map(|webpush| &webpush.key_file);
     let files = keys.chain(accounts).chain(push.apns.iter().map(|apns| &apns.key_file));
     let open = files.filter_map(|file| secret_is_open("push", file)).collect::<Vec<_>>();
-    open.into_iter().chain(services.probe().await.into_iter().map(found)).collect()
+    open.into_iter().chain(services.probe().await.into_iter().map(finding)).collect()
 }
 
-fn found(probe: PushProbe) -> Finding {
+fn finding(probe: PushProbe) -> Finding {
     match probe.fault {
         None => Finding::good("push", probe.says),
         Some(fault) => Finding::wrong("push", probe.says, remedy(fault)),

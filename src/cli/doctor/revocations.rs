@@ -1,5 +1,5 @@
-//! The list of revoked devices and removed cards, held against the store: a store that was put back
-//! to an earlier state has some of them still.
+//! Compares the list of revoked devices and removed cards with the store: a restored older store
+//! still has some of them.
 
 use super::finding::Finding;
 use crate::app::devices;
@@ -13,7 +13,7 @@ use crate::serve::REVOCATIONS_FILE;
 /// Entries read at a time.
 const PAGE: usize = 256;
 
-/// Looks at the list beside a store that nobody has open.
+/// Checks the list of a store that no relay has open.
 pub(super) async fn check(store: &dyn Store, config: &Config) -> Finding {
     let path = config.data_dir.join(REVOCATIONS_FILE);
     if !path.exists() {
@@ -34,7 +34,7 @@ pub(super) async fn check(store: &dyn Store, config: &Config) -> Finding {
             return Finding::wrong("revocations", error, remedy);
         }
     };
-    match compared(store, &list).await {
+    match compare(store, &list).await {
         Ok((all, 0)) => {
             Finding::good("revocations", format!("the store has all {all} of the list"))
         }
@@ -54,8 +54,8 @@ pub(super) async fn check(store: &dyn Store, config: &Config) -> Finding {
     }
 }
 
-/// How many are on the list, and how many of them the store does not know of.
-async fn compared(store: &dyn Store, list: &RevocationList) -> Result<(usize, usize), StoreError> {
+/// The number of entries, and the number that the store has not applied.
+async fn compare(store: &dyn Store, list: &RevocationList) -> Result<(usize, usize), StoreError> {
     let (mut all, mut back, mut epoch) = (0, 0, 0);
     loop {
         let page = list.after(epoch, PAGE).await?;

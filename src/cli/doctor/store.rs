@@ -1,5 +1,5 @@
-//! The store and what depends on it: the sealing key, and the clock that its times came from. A
-//! store that a relay has open is that relay's to answer for.
+//! Checks of the store, the sealing key, the audit log and the clock. If a relay has the store
+//! open, that relay is asked.
 
 use std::time::Duration;
 
@@ -23,26 +23,28 @@ use crate::security::encryption::Encryptor;
 use crate::security::keys::Keys;
 use crate::serve::{Contents, DataDirectory, SEAL_KEY_FILE, audit_dir, due_rules};
 
-/// The record that is written and removed.
+/// Key of the record that is written and removed.
 const PROBE: &str = "doctor";
 /// Records read at a time.
 const PAGE: usize = 256;
-/// How long a relay has to say whether it is ready.
+/// Limit of a call to the running relay.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// 2026-01-01 and 2100-01-01: a clock outside of these years is not set.
 const YEARS: (UnixMillis, UnixMillis) =
     (UnixMillis(1_767_225_600_000), UnixMillis(4_102_444_800_000));
 
-/// What was found, and whether a relay runs on this store.
-pub(super) struct Looked {
+/// The findings, and whether a relay runs on the store.
+pub(super) struct StoreCheck {
     pub(super) findings: Vec<Finding>,
     pub(super) runs: bool,
 }
 
-pub(super) async fn check(config: &Config) -> Looked {
+pub(super) async fn check(config: &Config) -> StoreCheck {
     let directory = DataDirectory::of(config);
-    let alone =
-        |finding| Looked { findings: vec![finding, clock(SystemClock.now(), None)], runs: false };
+    let alone = |finding| StoreCheck {
+        findings: vec![finding, clock(SystemClock.now(), None)],
+        runs: false,
+    };
     match directory.contents() {
         Err(incomplete) => {
             let remedy = incomplete.remedy();
@@ -54,11 +56,11 @@ pub(super) async fn check(config: &Config) -> Looked {
         Ok(Contents::Complete) => {}
     }
     let error = match FileStore::open(&directory.store_file(), &due_rules()) {
-        Ok(store) => return Looked { findings: own(&store, config).await, runs: false },
+        Ok(store) => return StoreCheck { findings: own(&store, config).await, runs: false },
         Err(OpenError::InUse { .. }) => {
             let mut findings = running(config).await;
             findings.push(clock(SystemClock.now(), None));
-            return Looked { findings, runs: true };
+            return StoreCheck { findings, runs: true };
         }
         Err(error) => error,
     };
@@ -119,7 +121,7 @@ async fn readiness(config: &Config, clients: usize) -> Finding {
     }
 }
 
-/// Looks at a store that nobody has open.
+/// Checks a store that no relay has open.
 async fn own(store: &FileStore, config: &Config) -> Vec<Finding> {
     let mut findings = vec![match written(store).await {
         Ok(took) => {
@@ -166,7 +168,7 @@ async fn written(store: &dyn Store) -> Result<Duration, StoreError> {
     Ok(took)
 }
 
-/// Whether what is sealed in the store opens. Makes neither the key nor anything sealed.
+/// Whether the sealing key decrypts the store's keys. Creates neither.
 async fn sealing_key(store: &dyn Store, config: &Config) -> Result<&'static str, String> {
     let sealed = store.list(Bucket::Keys, "").await.map_err(|error| error.to_string())?;
     let sealer = Encryptor::load(&config.data_dir.join(SEAL_KEY_FILE));
@@ -178,7 +180,7 @@ async fn sealing_key(store: &dyn Store, config: &Config) -> Result<&'static str,
     Ok("opens what this store has sealed")
 }
 
-/// Whether the audit log has what was written to it.
+/// Whether the audit log is complete.
 async fn audit_log(store: &dyn Store, config: &Config) -> Option<Finding> {
     if !config.audit.enabled {
         return None;
@@ -199,7 +201,7 @@ async fn audit_log(store: &dyn Store, config: &Config) -> Option<Finding> {
     })
 }
 
-/// Clients of an earlier version whose word on how they knew a user is believed without a scope.
+/// Clients of an earlier version, whose prior_auth is believed without the scope.
 async fn undecided(store: &dyn Store) -> Vec<Finding> {
     let clients = match store.list(Bucket::Clients, "").await {
         Ok(clients) => clients,
@@ -253,7 +255,7 @@ async fn newest_in(
     }
 }
 
-/// Deadlines, proofs and keys are all held against this clock.
+/// Compares this machine's clock, on which deadlines, proofs and keys depend, with the store.
 fn clock(now: UnixMillis, newest: Option<UnixMillis>) -> Finding {
     let remedy = "set it, and keep it set by NTP: deadlines, proofs and keys are held against it";
     if !(YEARS.0..YEARS.1).contains(&now) {

@@ -1,5 +1,4 @@
-//! The certificate and its key: whether the relay would serve with them, for how long, and whether
-//! they are for the name that is dialled.
+//! Checks of the certificate and its key: validity, expiry, and the name in `public_url`.
 
 use std::path::Path;
 
@@ -10,7 +9,7 @@ use crate::edge::listener::{Certificate, CertificateError};
 use crate::ports::Clock as _;
 use crate::serve::listening;
 
-/// Those who renew automatically do so a month ahead; with less than this left, it has failed.
+/// Automatic renewal happens a month before the end; with less than this left it has failed.
 const FEW_DAYS: i64 = 14;
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
@@ -65,7 +64,7 @@ fn remedy(error: &CertificateError) -> &'static str {
     }
 }
 
-/// Set if everybody can reach a file that holds a secret.
+/// Reports a file with a secret that every user can reach.
 #[cfg(unix)]
 pub(super) fn secret_is_open(about: &'static str, file: &Path) -> Option<Finding> {
     use std::os::unix::fs::PermissionsExt as _;

@@ -1,10 +1,9 @@
-//! The FIDO2 server: whether it can be reached with the files that the configuration names, and
-//! what to do where TLS fails.
+//! Check of the FIDO2 server: whether it can be reached with the configured files.
 
 use super::finding::Finding;
 use super::tls::secret_is_open;
 use crate::config::{Config, HttpUpstream, Upstream};
-use crate::serve::Doubt;
+use crate::serve::UpstreamWarning;
 use crate::trust::TlsFault;
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
@@ -16,11 +15,11 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     };
     let reached = match crate::serve::probe_upstream(config).await {
         Ok(None) => Finding::good("upstream", format!("{whose} can be used")),
-        Ok(Some(Doubt::Metadata(says))) => {
+        Ok(Some(UpstreamWarning::Metadata(says))) => {
             Finding::doubtful("upstream", says.to_owned(), "fetch it anew")
         }
-        // A gateway that wants a key says so to everything; some want a client certificate so.
-        Ok(Some(Doubt::Status(status))) => Finding::doubtful(
+        // A gateway without its key or client certificate answers every path with such a status.
+        Ok(Some(UpstreamWarning::Status(status))) => Finding::doubtful(
             "upstream",
             format!("{whose} is there and answers {status} to GET /"),
             "right if it knows no such path; if a gateway before it wants a key or a certificate, set \
@@ -34,7 +33,7 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     secrets.into_iter().chain([reached]).collect()
 }
 
-/// Those of its secrets that everybody can reach.
+/// The files with secrets that every user can reach.
 fn http_secrets(http: &HttpUpstream) -> impl Iterator<Item = Finding> {
     let key = http.client_cert.as_ref().map(|(_, key)| key);
     let files = key.into_iter().chain(&http.headers_file);

@@ -182,7 +182,7 @@ async fn one(args: &Arguments, screen: &Arc<Screen>, tasks: &Tasks) -> Result<()
     }
     let (handle, events) = phone.connect(tasks);
     if let Some(terminal) = terminal {
-        tasks.spawn_bare(pass_on(terminal, handle.clone(), tasks.stopping().clone()));
+        tasks.spawn_untraced(pass_on(terminal, handle.clone(), tasks.stopping().clone()));
     }
     let (once, scripted) = (args.once, args.is_scripted());
     Watch { screen: Arc::clone(screen), input, once, scripted }.run(|| handle.stop(), events).await

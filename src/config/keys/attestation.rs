@@ -1,9 +1,9 @@
-//! The keys of `attestation`: which cards the built-in server takes.
+//! The keys of `attestation`: which cards the built-in server accepts.
 
 use crate::config::reader::Reader;
 use crate::config::{Attestation, AttestationKind, AttestationTrust};
 
-/// What asks for a certificate by a chain to a root.
+/// Keys that require attestation statements to chain to a root.
 const ROOTS: [&str; 3] =
     ["attestation.roots_file", "attestation.trust", "attestation.metadata_file"];
 
@@ -23,22 +23,22 @@ pub(super) fn read_attestation(reader: &mut Reader) -> Attestation {
         aaguids: reader.take("attestation.aaguids", Vec::new()),
     };
     if attestation.accept.is_empty() {
-        reader.wrong("attestation.accept", "must name at least one kind");
+        reader.reject("attestation.accept", "must name at least one kind");
     }
     if attestation.accept.iter().any(|kind| *kind != Certified) {
         for key in ROOTS.into_iter().filter(|key| reader.is_given(key)).collect::<Vec<_>>() {
-            let text = "contradicts attestation.accept, which takes cards without certificates: \
-                        those lead to no root";
-            reader.wrong(key, text);
+            let text = "contradicts attestation.accept, which accepts cards without certificates: \
+                        those chain to no root";
+            reader.reject(key, text);
         }
     }
     if !attestation.aaguids.is_empty() && !attestation.knows_roots() {
         let text = "needs attestation.trust, attestation.roots_file or \
                     attestation.metadata_file: without a root a card may claim any model";
-        reader.wrong("attestation.aaguids", text);
+        reader.reject("attestation.aaguids", text);
     }
     if attestation.metadata_root_file.is_some() && attestation.metadata_file.is_none() {
-        reader.wrong("attestation.metadata_root_file", "needs attestation.metadata_file");
+        reader.reject("attestation.metadata_root_file", "needs attestation.metadata_file");
     }
     attestation
 }

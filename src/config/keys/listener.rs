@@ -1,25 +1,28 @@
-//! The keys of the listener itself: TLS, proxies in front, and how many may come how fast.
+//! The keys of the listeners: TLS, trusted proxies, and the admin listener.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{size, small};
-use crate::config::listener::{Proxy, Tls};
+use crate::config::limit::Limit;
 use crate::config::reader::Reader;
-use crate::config::{Config, ListenerLimits};
+use crate::config::{AdminListener, Config, Proxy, Tls};
 
-/// No private network is wider than 10.0.0.0/8 and fc00::/7.
+/// Shortest allowed prefixes (IPv4, IPv6): those of the private networks 10.0.0.0/8 and fc00::/7.
 const WIDEST: (u8, u8) = (8, 7);
+
+const RELOAD: Limit = Limit::new("tls.reload_s", 30, 1..=3_600).documented(&[
+    "seconds between two checks of the files for changes; SIGHUP checks them at once",
+]);
 
 pub(super) fn read_tls(reader: &mut Reader) -> Option<Tls> {
     let pair = read_pair(reader, "tls.cert_file", "tls.key_file");
-    let reload = Duration::from_secs(reader.number("tls.reload_s", 30, 1..=3_600));
+    let reload = reader.limit(RELOAD);
     pair.map(|(cert_file, key_file)| Tls { cert_file, key_file, reload })
 }
 
-/// The files of a certificate and of its key: both or neither.
+/// Reads the files of a certificate and of its key: both or neither.
 pub(super) fn read_pair(
     reader: &mut Reader,
     cert: &'static str,
@@ -27,10 +30,10 @@ pub(super) fn read_pair(
 ) -> Option<(PathBuf, PathBuf)> {
     let (cert_file, key_file) = (reader.optional(cert), reader.optional(key));
     if cert_file.is_some() && !reader.is_given(key) {
-        reader.wrong(cert, format!("needs {key}, its private key"));
+        reader.reject(cert, format!("needs {key}, its private key"));
     }
     if key_file.is_some() && !reader.is_given(cert) {
-        reader.wrong(key, format!("needs {cert}, the certificate of this key"));
+        reader.reject(key, format!("needs {cert}, the certificate of this key"));
     }
     cert_file.zip(key_file)
 }
@@ -41,23 +44,24 @@ pub(super) fn read_proxy(reader: &mut Reader) -> Proxy {
     let protocol = reader.take("proxy.protocol", false);
     if trusted.iter().any(is_too_wide) {
         let text = format!(
-            "must name the proxies and nobody else: a network wider than /{} (IPv6: /{}) lets \
-             strangers choose their own address",
+            "must name the proxies alone: in a network wider than /{} (IPv6: /{}) other \
+             machines could choose the address that they are counted by",
             WIDEST.0, WIDEST.1
         );
-        reader.wrong("proxy.trusted", text);
+        reader.reject("proxy.trusted", text);
     }
-    let nobody = trusted.is_empty();
-    if nobody && header.is_some() {
-        reader.wrong("proxy.header", "needs proxy.trusted: from anybody else it is not read");
+    let none_trusted = trusted.is_empty();
+    if none_trusted && header.is_some() {
+        reader
+            .reject("proxy.header", "needs proxy.trusted: from other peers the header is ignored");
     }
-    if nobody && protocol {
+    if none_trusted && protocol {
         let text = "needs proxy.trusted: only the proxies there may send a PROXY header, and must";
-        reader.wrong("proxy.protocol", text);
+        reader.reject("proxy.protocol", text);
     }
-    if !nobody && header.is_none() && !protocol && !reader.is_given("proxy.header") {
+    if !none_trusted && header.is_none() && !protocol && !reader.is_given("proxy.header") {
         let text = "needs proxy.header or proxy.protocol: how the proxies name the client";
-        reader.wrong("proxy.trusted", text);
+        reader.reject("proxy.trusted", text);
     }
     Proxy { trusted, header, protocol }
 }
@@ -69,38 +73,23 @@ fn is_too_wide(network: &IpNet) -> bool {
     }
 }
 
-pub(super) fn read_limits(reader: &mut Reader) -> ListenerLimits {
-    let seconds = Duration::from_secs;
-    ListenerLimits {
-        tls: seconds(reader.number("limits.tls_s", 5, 1..=30)),
-        idle: seconds(reader.number("limits.idle_s", 75, 5..=3_600)),
-        unread: seconds(reader.number("limits.unread_s", 10, 1..=120)),
-        unread_known: seconds(reader.number("limits.unread_known_s", 30, 1..=600)),
-        answer: seconds(reader.number("limits.answer_s", 60, 5..=3_600)),
-        eviction_age: seconds(reader.number("limits.eviction_age_s", 2, 1..=60)),
-        connections_per_ip: size(reader.number("limits.connections_per_ip", 200, 1..=1_000_000)),
-        connections_per_node: size(reader.number(
-            "limits.connections_per_node",
-            50_000,
-            10..=10_000_000,
-        )),
-        handshakes_per_s_per_ip: small(reader.number(
-            "limits.handshakes_per_s_per_ip",
-            20,
-            1..=100_000,
-        )),
-        handshakes_per_s_per_node: small(reader.number(
-            "limits.handshakes_per_s_per_node",
-            1_000,
-            1..=1_000_000,
-        )),
-        memory_mib: reader.optional_number("limits.memory_mib", 64..=1_048_576),
+pub(super) fn read_admin(reader: &mut Reader) -> AdminListener {
+    let listen: Option<SocketAddr> = reader.optional("admin.listen");
+    let allow_remote = reader.take("admin.allow_remote", false);
+    match listen {
+        Some(address) if !address.ip().is_loopback() && !allow_remote => {
+            let text = "must be a loopback address, such as \"127.0.0.1:9090\": metrics are \
+                        read there without a credential; or set admin.allow_remote = true";
+            reader.reject("admin.listen", text);
+        }
+        Some(_) | None => {}
     }
+    AdminListener { listen, allow_remote }
 }
 
-/// What is served with a certificate is dialled with https.
+/// A listener with a certificate is dialled with https.
 pub(super) fn check_tls(reader: &mut Reader, config: &Config) {
     if config.tls.is_some() && config.public_url.scheme() != "https" {
-        reader.wrong("public_url", "must be https: with tls.cert_file nothing else is served");
+        reader.reject("public_url", "must be https: with tls.cert_file nothing else is served");
     }
 }

@@ -1,4 +1,4 @@
-//! The keys of push services. What belongs to one service is needed together or not at all.
+//! The keys of push services. The keys of one service are given together or not at all.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,24 +6,29 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::Config;
+use crate::config::limit::Limit;
 use crate::config::push::{Apns, Fcm, Push, WebPush};
 use crate::config::reader::Reader;
 use crate::config::weaknesses::is_loopback;
 
-/// Characters of the sentence: a body of Web Push has room for them in any script.
+const AFTER: Limit = Limit::new("push.after_ms", 2_000, 0..=30_000).documented(&[
+    "milliseconds that an app has to acknowledge a prompt before its device is woken. 0: a device",
+    "without a socket is woken at once, one with a socket after 2 s",
+]);
+/// Longest sentence, in characters: it fits a Web Push message in any script.
 const TEXT_MAX: usize = 100;
-/// What Apple's ids have.
+/// Length of Apple's ids.
 const APPLE_ID: usize = 10;
-/// Where the services are, and the Android channel, unless the operator says otherwise.
+/// Default URLs of the services and default Android channel.
 const FCM: &str = "https://fcm.googleapis.com/";
 const APNS: &str = "https://api.push.apple.com/";
 const CHANNEL: &str = "sign-in";
 
 pub(super) fn read(reader: &mut Reader) -> Push {
-    let after = reader.number("push.after_ms", 2_000, 0..=30_000);
+    let after = reader.limit(AFTER);
     let text = reader.take("push.text", "Open the app to continue.".to_owned());
     if text.chars().count() > TEXT_MAX {
-        reader.wrong("push.text", format!("must be a text of 1 to {TEXT_MAX} characters"));
+        reader.reject("push.text", format!("must be a text of 1 to {TEXT_MAX} characters"));
     }
     Push {
         after: Duration::from_millis(after),
@@ -41,13 +46,13 @@ fn read_webpush(reader: &mut Reader) -> Option<WebPush> {
     let allow_loopback_http = reader.take("push.webpush.allow_loopback_http", false);
     let keys = ["push.webpush.key_file", "push.webpush.contact"];
     let keys = keys.map(|key| (key, reader.is_given(key)));
-    together(reader, &keys);
+    require_all_or_none(reader, &keys);
     if allow_loopback_http && key_file.is_none() {
-        reader.wrong("push.webpush.allow_loopback_http", "needs push.webpush.key_file");
+        reader.reject("push.webpush.allow_loopback_http", "needs push.webpush.key_file");
     }
     if contact.as_deref().is_some_and(|contact| !is_contact(contact)) {
         let text = "must be a mailto: or https: URL, such as \"mailto:ops@example.com\"";
-        reader.wrong("push.webpush.contact", text);
+        reader.reject("push.webpush.contact", text);
     }
     Some(WebPush { key_file: key_file?, contact: contact?, allow_loopback_http })
 }
@@ -75,7 +80,7 @@ fn read_fcm(reader: &mut Reader) -> Option<Fcm> {
             [("push.fcm.channel", channel == CHANNEL), ("push.fcm.url", url.as_str() == FCM)]
         {
             if !is_default {
-                reader.wrong(key, "needs push.fcm.service_accounts");
+                reader.reject(key, "needs push.fcm.service_accounts");
             }
         }
     }
@@ -88,21 +93,21 @@ fn read_apns(reader: &mut Reader) -> Option<Apns> {
     let team_id = read_apple_id(reader, "push.apns.team_id");
     let topics: Vec<String> = reader.take("push.apns.topics", Vec::new());
     let url = read_url(reader, "push.apns.url", APNS);
-    // What is in effect is itself a configuration, with an empty list and the default URL.
+    // `fido-relay config` writes an empty list of topics, which counts as not given.
     let keys = ["push.apns.key_file", "push.apns.key_id", "push.apns.team_id", "push.apns.topics"];
     let has_topics = reader.is_given("push.apns.topics") && !topics.is_empty();
     let keys = keys.map(|key| {
         let is_given = if key == "push.apns.topics" { has_topics } else { reader.is_given(key) };
         (key, is_given)
     });
-    together(reader, &keys);
+    require_all_or_none(reader, &keys);
     if url.as_str() != APNS && !reader.is_given("push.apns.key_file") {
-        reader.wrong("push.apns.url", "needs push.apns.key_file");
+        reader.reject("push.apns.url", "needs push.apns.key_file");
     }
     let is_bundle =
         |topic: &String| topic.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-');
     if !topics.iter().all(is_bundle) {
-        reader.wrong("push.apns.topics", "must be bundle ids, such as [\"com.example.bank\"]");
+        reader.reject("push.apns.topics", "must be bundle ids, such as [\"com.example.bank\"]");
     }
     let topics = Some(topics).filter(|topics| !topics.is_empty())?;
     Some(Apns { key_file: key_file?, key_id: key_id?, team_id: team_id?, topics, url })
@@ -113,7 +118,7 @@ fn read_apple_id(reader: &mut Reader, key: &'static str) -> Option<String> {
     if id.len() == APPLE_ID && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Some(id);
     }
-    reader.wrong(key, format!("must be the {APPLE_ID} letters and digits that Apple shows"));
+    reader.reject(key, format!("must be the {APPLE_ID} letters and digits that Apple shows"));
     None
 }
 
@@ -121,13 +126,13 @@ fn read_url(reader: &mut Reader, key: &'static str, default: &str) -> Url {
     let default = Url::parse(default).unwrap_or_else(|_| unreachable!("it is one of two URLs"));
     let url = reader.take(key, default);
     if url.scheme() != "https" && !is_loopback(&url) {
-        reader.wrong(key, "must be https, except on a loopback address");
+        reader.reject(key, "must be https, except on a loopback address");
     }
     url
 }
 
-/// Of these keys all are given or none.
-fn together(reader: &mut Reader, keys: &[(&'static str, bool)]) {
+/// Reports keys that are missing where others of the same service are given.
+fn require_all_or_none(reader: &mut Reader, keys: &[(&'static str, bool)]) {
     let named = |given: bool| -> Vec<&'static str> {
         keys.iter().filter(|(_, is_given)| *is_given == given).map(|(key, _)| *key).collect()
     };
@@ -135,16 +140,16 @@ fn together(reader: &mut Reader, keys: &[(&'static str, bool)]) {
     if let Some(first) = named(true).first()
         && !missing.is_empty()
     {
-        reader.wrong(first, format!("needs {}", missing.join(", ")));
+        reader.reject(first, format!("needs {}", missing.join(", ")));
     }
 }
 
-/// A switch for development must not travel into production with the file.
+/// Refuses the development switch where the relay is published off loopback.
 pub(super) fn check(reader: &mut Reader, config: &Config) {
     let allowed = config.push.webpush.as_ref().is_some_and(|webpush| webpush.allow_loopback_http);
     if allowed && !is_loopback(&config.public_url) {
         let text = "is for development: public_url must then be on a loopback address";
-        reader.wrong("push.webpush.allow_loopback_http", text);
+        reader.reject("push.webpush.allow_loopback_http", text);
     }
 }
 
@@ -193,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_together_is_told_together() {
+    fn keys_of_a_service_are_required_together() {
         let mistakes = read(
             "[push]\nafter_ms = 30001\n[push.webpush]\nkey_file = \"v.pem\"\n\
              [push.fcm]\nchannel = \"c\"\n[push.apns]\nkey_file = \"k.p8\"\n",
@@ -212,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn each_value_that_cannot_be_meant_is_a_mistake() {
+    fn each_invalid_value_is_an_error() {
         for (from, to, mistake) in [
             ("\"Hello\"", &*format!("\"{}\"", "x".repeat(101)), "1 to 100 characters"),
             (

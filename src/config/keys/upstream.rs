@@ -1,16 +1,24 @@
-//! The keys of the FIDO2 server: the built-in one, or another over HTTP.
-
-use std::time::Duration;
+//! The keys of the FIDO2 server: built in, or external over HTTP.
 
 use url::Url;
 
 use super::listener::read_pair;
+use crate::config::limit::Limit;
 use crate::config::reader::Reader;
 use crate::config::values::{Origin, UpstreamKind};
 use crate::config::{HttpUpstream, Upstream, UpstreamPaths, UpstreamUsernames};
 
+const BEGIN_TIMEOUT: Limit =
+    Limit::new("upstream.begin_timeout_s", 5, 1..=30).documented(&["seconds for one begin call"]);
+// The core treats the result of a completion as unknown after 20 s, so the call must end before.
+const COMPLETE_TIMEOUT: Limit =
+    Limit::new("upstream.complete_timeout_s", 10, 1..=15).documented(&[
+        "seconds for the completion call. It is never repeated; without an answer the outcome is",
+        "`indeterminate`",
+    ]);
+
 pub(super) fn read(reader: &mut Reader) -> Upstream {
-    // One variable is enough to choose the vendor's server in a container.
+    // One variable is enough to choose an external server in a container.
     let implied =
         if reader.is_given("upstream.url") { UpstreamKind::Http } else { UpstreamKind::Builtin };
     let kind = reader.take("upstream.kind", implied);
@@ -21,9 +29,8 @@ pub(super) fn read(reader: &mut Reader) -> Upstream {
     let ca_file = reader.optional("upstream.ca_file");
     let client_cert = read_pair(reader, "upstream.client_cert_file", "upstream.client_key_file");
     let headers_file = reader.optional("upstream.headers_file");
-    let begin_timeout = reader.number("upstream.begin_timeout_s", 5, 1..=30);
-    // The core counts an answer's fate as unknown after 20 s, so a call must end well before.
-    let complete_timeout = reader.number("upstream.complete_timeout_s", 10, 1..=15);
+    let begin_timeout = reader.limit(BEGIN_TIMEOUT);
+    let complete_timeout = reader.limit(COMPLETE_TIMEOUT);
     match (kind, url) {
         (UpstreamKind::Http, Some(url)) => {
             for (given, key) in [
@@ -31,15 +38,15 @@ pub(super) fn read(reader: &mut Reader) -> Upstream {
                 (client_cert.is_some(), "upstream.client_cert_file"),
             ] {
                 if given && url.scheme() != "https" {
-                    reader.wrong(key, "needs an https upstream.url: there is no TLS without it");
+                    reader.reject(key, "needs an https upstream.url: there is no TLS without it");
                 }
             }
             Upstream::Http(HttpUpstream {
                 url,
                 origin: origin.map(|origin| origin.0),
                 paths,
-                begin_timeout: Duration::from_secs(begin_timeout),
-                complete_timeout: Duration::from_secs(complete_timeout),
+                begin_timeout,
+                complete_timeout,
                 ca_file,
                 client_cert,
                 headers_file,
@@ -48,17 +55,17 @@ pub(super) fn read(reader: &mut Reader) -> Upstream {
         }
         (UpstreamKind::Http, None) => {
             if !reader.is_given("upstream.url") {
-                reader.wrong("upstream.kind", "\"http\" needs upstream.url");
+                reader.reject("upstream.kind", "\"http\" needs upstream.url");
             }
             Upstream::Builtin
         }
         (UpstreamKind::Builtin, url) => {
             if url.is_some() {
-                reader.wrong("upstream.url", "contradicts upstream.kind = \"builtin\"");
+                reader.reject("upstream.url", "contradicts upstream.kind = \"builtin\"");
             }
             if origin.is_some() {
                 let text = "is for an upstream over HTTP; the built-in server uses tenant.origins";
-                reader.wrong("upstream.origin", text);
+                reader.reject("upstream.origin", text);
             }
             for (given, key) in [
                 (usernames != UpstreamUsernames::AsIs, "upstream.usernames"),
@@ -67,7 +74,7 @@ pub(super) fn read(reader: &mut Reader) -> Upstream {
                 (headers_file.is_some(), "upstream.headers_file"),
             ] {
                 if given {
-                    reader.wrong(key, "is for an upstream over HTTP");
+                    reader.reject(key, "is for an upstream over HTTP");
                 }
             }
             Upstream::Builtin

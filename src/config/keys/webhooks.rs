@@ -1,4 +1,4 @@
-//! The keys of webhooks: where they may go.
+//! The keys of webhooks: which endpoints are allowed.
 
 use url::{Host, Url};
 
@@ -20,15 +20,15 @@ pub(super) fn read(reader: &mut Reader) -> Webhooks {
     }
 }
 
-/// A switch for development must not travel into production with the file.
+/// Refuses the development switch where the relay is published off loopback.
 pub(super) fn check(reader: &mut Reader, config: &Config) {
     if config.webhooks.allow_loopback_http && !is_loopback(&config.public_url) {
         let text = "is for development: public_url must then be on a loopback address";
-        reader.wrong("webhooks.allow_loopback_http", text);
+        reader.reject("webhooks.allow_loopback_http", text);
     }
 }
 
-/// Whether this is how the parser of URLs writes a host's name.
+/// Whether a text is a host in the normal form of the URL parser.
 pub(in crate::config) fn is_host(text: &str) -> bool {
     let parsed = Url::parse(&format!("https://{text}/"));
     parsed.is_ok_and(|url| {

@@ -283,7 +283,7 @@ pub async fn serve(socket: TcpListener, router: Router, tasks: Tasks, listener: 
                         router: router.clone(),
                         tasks: tasks.clone(),
                     };
-                    tasks.spawn_bare(task.run(stream, peer, handle));
+                    tasks.spawn_untraced(task.run(stream, peer, handle));
                 }
                 Err(refused) => listener.count(refused),
             },

@@ -198,7 +198,7 @@ where
 {
     fn execute(&self, stream: F) {
         let watched = watched(stream, Arc::clone(&self.connection));
-        self.tasks.spawn_bare(STREAM.scope(StreamProgress::default(), watched));
+        self.tasks.spawn_untraced(STREAM.scope(StreamProgress::default(), watched));
     }
 }
 

@@ -12,7 +12,7 @@ use fido_relay_proto::UnixMillis;
 use super::extract::authority;
 use super::http::status;
 use super::{Edge, routes};
-use crate::metrics::{self, Standing, WebhookStanding};
+use crate::metrics::{self, NodeGauges, WebhookGauges};
 use crate::schema::operations::Operation;
 
 /// Every route of the admin listener.
@@ -32,7 +32,7 @@ pub fn probes(edge: Edge) -> Router {
 async fn figures(State(edge): State<Edge>) -> Response {
     let relay = edge.relay();
     let census = relay.gauges();
-    let standing = Standing {
+    let standing = NodeGauges {
         ready: status::ready(&edge).await.is_ok(),
         sockets: census.sockets,
         open: census.open,
@@ -46,14 +46,14 @@ async fn figures(State(edge): State<Edge>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], rendered).into_response()
 }
 
-fn deliveries(edge: &Edge) -> WebhookStanding {
-    let Some(webhooks) = &edge.app().webhooks else { return WebhookStanding::default() };
+fn deliveries(edge: &Edge) -> WebhookGauges {
+    let Some(webhooks) = &edge.app().webhooks else { return WebhookGauges::default() };
     let figures = webhooks.figures();
     let late = match figures.oldest_due {
         0 => 0,
         due => edge.relay().dependencies().clock.now().millis_since(UnixMillis(due)),
     };
-    WebhookStanding {
+    WebhookGauges {
         delivered: figures.delivered,
         failed: figures.failed,
         dead: figures.dead,

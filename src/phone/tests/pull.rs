@@ -110,7 +110,7 @@ impl Night {
                 });
                 let stopping = connections.stopping().clone();
                 let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                connections.spawn_bare(async move {
+                connections.spawn_untraced(async move {
                     let _ = stopping.run_until_cancelled(serving).await;
                 });
             }

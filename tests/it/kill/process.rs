@@ -222,7 +222,7 @@ impl RelayProcess {
         let serves = timeout(PATIENCE, serves).await;
         assert_eq!(serves, Ok(true), "the relay does not serve: {:#?}", log.lock().unwrap());
         let rest = Arc::clone(&log);
-        tasks.spawn_bare(async move {
+        tasks.spawn_untraced(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 rest.lock().unwrap().push(line);
             }

@@ -84,7 +84,7 @@ impl Crowd {
         while let Some((number, stream)) = connecting.next().await {
             self.here.fetch_add(1, Ordering::Relaxed);
             self.came.fetch_add(1, Ordering::Relaxed);
-            tasks.spawn_bare(Arc::clone(&self).stay(number, stream));
+            tasks.spawn_untraced(Arc::clone(&self).stay(number, stream));
         }
     }
 
@@ -203,7 +203,7 @@ async fn ten_thousand_who_never_come_to_the_point_are_gone_and_nobody_waits_for_
 
     let crowd = Arc::new(Crowd::default());
     let address = relay.url().strip_prefix("http://").unwrap().parse().unwrap();
-    tasks.spawn_bare(Arc::clone(&crowd).come(address, tasks.clone()));
+    tasks.spawn_untraced(Arc::clone(&crowd).come(address, tasks.clone()));
     let came = async {
         let mut pace = interval(Duration::from_millis(20));
         while crowd.came.load(Ordering::Relaxed) < CROWD {

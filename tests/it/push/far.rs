@@ -116,13 +116,13 @@ impl Far {
             (Arc::new(Desk::default()), Tasks::default(), watch::channel(false).0);
         let (owner, stopping) = (tasks.clone(), tasks.stopping().clone());
         let (served, opened) = (Arc::clone(&desk), gate.subscribe());
-        tasks.spawn_bare(async move {
+        tasks.spawn_untraced(async move {
             while let Some(Ok((stream, _))) = stopping.run_until_cancelled(listener.accept()).await
             {
                 let (tls, stopping) = (tls.clone(), stopping.clone());
                 let (desk, gate) = (Arc::clone(&served), opened.clone());
                 *desk.connections.lock().unwrap() += 1;
-                owner.spawn_bare(async move {
+                owner.spawn_untraced(async move {
                     let serving = async move {
                         match tls {
                             None => connection(stream, desk, gate).await,

@@ -177,7 +177,7 @@ impl SimPhone {
                             tasks.clone(),
                             manners,
                         );
-                        tasks.spawn_bare(acts);
+                        tasks.spawn_untraced(acts);
                     }
                 }
             }
@@ -310,7 +310,7 @@ impl SimPhone {
             let version = u64::from(self.world.happens(manners.differs));
             let phone = Arc::clone(&self);
             let relay = relay.clone();
-            tasks.spawn_bare(async move {
+            tasks.spawn_untraced(async move {
                 phone.answers(&relay, ceremony, attempt, version).await;
             });
             let gap = self.world.chance().delay_ms(1_000 * nth);

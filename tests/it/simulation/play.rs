@@ -142,7 +142,7 @@ pub(super) fn play(seed: u64) -> Played {
         if end == End::Done {
             let left = play.left.lock().unwrap().unwrap();
             let still_counted = play.store.ended_and_counted();
-            let figures = play.metrics.into_inner().unwrap().unwrap().render(Standing::default());
+            let figures = play.metrics.into_inner().unwrap().unwrap().render(NodeGauges::default());
             let records = play.store.contents(Bucket::Ceremonies).into_values();
             let rows = play.store.contents(Bucket::Journal).into_values();
             let rows = rows.map(|row| String::from_utf8(row).unwrap());
@@ -224,7 +224,7 @@ impl Play {
     fn return_quietly(&self, relay: &Relay, tasks: &Tasks) {
         for phone in self.phones.iter().filter(|phone| phone.connection().is_none()) {
             let quiet = Manners { idle: 1000, ..MANNERS };
-            tasks.spawn_bare(Arc::clone(phone).connect(relay.clone(), tasks.clone(), quiet));
+            tasks.spawn_untraced(Arc::clone(phone).connect(relay.clone(), tasks.clone(), quiet));
         }
     }
 
@@ -273,13 +273,13 @@ impl Play {
         let wake_after = Duration::from_secs(self.world.chance().below(2) * 2);
         let relay = Relay::start(ports, RelayLimits { wake_after, ..crate::support::patient() });
         let handles = (relay.clone(), tasks.clone(), MANNERS);
-        tasks.spawn_bare(push::follow(wakes, self.phones.clone(), handles));
+        tasks.spawn_untraced(push::follow(wakes, self.phones.clone(), handles));
         (relay, tasks)
     }
 
     fn connect(&self, phone: usize, relay: &Relay, tasks: &Tasks) {
         let phone = Arc::clone(&self.phones[phone]);
-        tasks.spawn_bare(phone.connect(relay.clone(), tasks.clone(), MANNERS));
+        tasks.spawn_untraced(phone.connect(relay.clone(), tasks.clone(), MANNERS));
     }
 
     /// Something happens; tells whether it was a crash.
@@ -303,7 +303,7 @@ impl Play {
                     self.connect(phone, relay, tasks);
                 }
                 let relay = relay.clone();
-                tasks.spawn_bare(async move {
+                tasks.spawn_untraced(async move {
                     drop(relay.ceremonies.advance(&key(id), Step::Cancel).await);
                 });
             }
@@ -312,14 +312,15 @@ impl Play {
             (70..78, Some(id)) => {
                 let (phone, relay) = (Arc::clone(&self.phones[phone]), relay.clone());
                 let right = self.world.happens(500);
-                tasks.spawn_bare(async move { phone.claims(&relay, id, right).await });
+                tasks.spawn_untraced(async move { phone.claims(&relay, id, right).await });
             }
             (78..86, Some(id)) => {
                 let attempts = self.phones.iter().flat_map(|phone| phone.knows());
                 let attempt = attempts.filter(|(of, _)| *of == id).find_map(|(_, attempt)| attempt);
                 if let Some(attempt) = attempt {
                     let (phone, relay) = (Arc::clone(&self.phones[phone]), relay.clone());
-                    tasks.spawn_bare(async move { phone.answers(&relay, id, attempt, 2).await });
+                    tasks
+                        .spawn_untraced(async move { phone.answers(&relay, id, attempt, 2).await });
                 }
             }
             (86..90, _) if self.climate != Climate::Calm => {
@@ -402,7 +403,7 @@ impl Play {
             if nth > 0 {
                 request.id = self.fresh_id();
             }
-            tasks.spawn_bare(self.opening(relay, request, idempotency.clone(), repeats));
+            tasks.spawn_untraced(self.opening(relay, request, idempotency.clone(), repeats));
         }
     }
 
@@ -439,7 +440,7 @@ impl Play {
 
     fn read(&self, relay: &Relay, tasks: &Tasks, id: CeremonyId) {
         let (relay, world) = (relay.clone(), Arc::clone(&self.world));
-        tasks.spawn_bare(async move {
+        tasks.spawn_untraced(async move {
             let asked = world.events();
             if let Ok(found) = relay.ceremonies.load(&key(id)).await {
                 let outcome = found.as_deref().and_then(Ceremony::closed).map(|end| end.outcome);

@@ -66,7 +66,7 @@ impl Push for SimPush {
             for _ in 0..copies {
                 let late = self.world.chance().delay_ms(LONGEST_MS);
                 let (woken, token) = (self.woken.clone(), wake.target.token.as_str().to_owned());
-                self.tasks.spawn_bare(async move {
+                self.tasks.spawn_untraced(async move {
                     pause(late).await;
                     drop(woken.try_send(token));
                 });
@@ -106,7 +106,7 @@ pub(super) async fn follow(
         // One that holds a socket has what there is.
         if phone.begins_to_pull() {
             let (relay, again) = (relay.clone(), tasks.clone());
-            tasks.spawn_bare(async move { pull(phone, &relay, &again, manners).await });
+            tasks.spawn_untraced(async move { pull(phone, &relay, &again, manners).await });
         }
     }
 }
@@ -128,7 +128,7 @@ async fn pull(phone: Arc<SimPhone>, relay: &Relay, tasks: &Tasks, manners: Manne
             if let Some((ceremony, attempt)) = Arc::clone(&phone).hears_news(frame) {
                 let phone = Arc::clone(&phone);
                 let (relay, again) = (relay.clone(), tasks.clone());
-                tasks.spawn_bare(phone.acts(ceremony, attempt, relay, again, manners));
+                tasks.spawn_untraced(phone.acts(ceremony, attempt, relay, again, manners));
             }
         }
         if phone.prompts().is_empty() && order.since.is_some() {

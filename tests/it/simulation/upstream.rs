@@ -140,7 +140,7 @@ impl Bus for SimBus {
         for _ in 0..copies {
             let delay = self.world.chance().delay_ms(faults.store_ms * 10);
             let (sender, notice) = (self.sender.clone(), notice.clone());
-            self.tasks.spawn_bare(async move {
+            self.tasks.spawn_untraced(async move {
                 pause(delay).await;
                 drop(sender.send(notice).await);
             });

@@ -97,8 +97,8 @@ impl ChildRelay {
         let written = Arc::new(Mutex::new(String::new()));
         let (tell, mut told) = watch::channel(None);
         let (out, err) = (process.stdout.take().unwrap(), process.stderr.take().unwrap());
-        tasks.spawn_bare(keep(out, Arc::clone(&written), None));
-        tasks.spawn_bare(keep(err, Arc::clone(&written), Some(tell)));
+        tasks.spawn_untraced(keep(out, Arc::clone(&written), None));
+        tasks.spawn_untraced(keep(err, Arc::clone(&written), Some(tell)));
         let serves = timeout(PATIENCE, told.wait_for(Option::is_some)).await;
         let listen = match serves {
             Ok(Ok(listen)) => listen.clone().unwrap(),

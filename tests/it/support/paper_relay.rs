@@ -302,7 +302,7 @@ impl PaperRelay {
             .serve_connection(TokioIo::new(far), service)
             .with_upgrades();
         let tasks = &self.relay.dependencies().tasks;
-        tasks.spawn_bare(async move { drop(connection.await) });
+        tasks.spawn_untraced(async move { drop(connection.await) });
         let url = format!("ws://relay.example.com/v1/ceremonies/{id}/socket?since={since}");
         let mut request = url.into_client_request().unwrap();
         let headers = request.headers_mut();

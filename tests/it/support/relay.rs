@@ -7,7 +7,7 @@ use fido_relay::config::Config;
 use fido_relay::phone::{self, Card, Codes, DeviceKey, Paired, Phone, PhoneEvent, PhoneHandle};
 use fido_relay::ports::Store;
 use fido_relay::security::clients::NewClient;
-use fido_relay::serve::{self, Running, ServerDependencies};
+use fido_relay::serve::{self, RunningServer, ServerDependencies};
 use fido_relay::softcard::{Prompt, SoftCard};
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony, OpenedPairing, Scope};
@@ -35,7 +35,7 @@ impl Place {
 
 /// A relay in a place of its own.
 pub(crate) struct TestRelay {
-    pub(crate) running: Running,
+    pub(crate) running: RunningServer,
     place: Place,
 }
 
@@ -52,11 +52,14 @@ impl TestRelay {
     }
 
     /// The default with changes, on a store of the test's own.
-    pub(crate) async fn start_on(store: Arc<dyn Store>, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_with(
+        store: Arc<dyn Store>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let (config, place) = Self::configured(change);
         let listener = serve::bind(&config).unwrap();
-        let ground = ServerDependencies { store, clock: Arc::new(SystemClock) };
-        let running = serve::start_on(ground, config, listener).await.unwrap();
+        let ground = ServerDependencies::new(store, Arc::new(SystemClock));
+        let running = serve::start_with(ground, config, listener).await.unwrap();
         Self { running, place }
     }
 
@@ -84,7 +87,7 @@ impl TestRelay {
         (config, Place { directory, _port: port })
     }
 
-    async fn run(config: &Config) -> Running {
+    async fn run(config: &Config) -> RunningServer {
         let listener = serve::bind(config).unwrap();
         serve::start(config.clone(), listener).await.unwrap()
     }

@@ -125,7 +125,7 @@ impl ScriptedUpstream {
     ) {
         let listener = self.refusing.take().unwrap().listen(1024).unwrap();
         let serving = serve(listener, Arc::clone(&self.log), Arc::new(script), self.tasks.clone());
-        self.tasks.spawn_bare(serving);
+        self.tasks.spawn_untraced(serving);
     }
 
     pub(crate) fn url(&self) -> String {
@@ -158,7 +158,7 @@ async fn serve(listener: TcpListener, log: Arc<Mutex<Log>>, script: Arc<Script>,
     while let Some(Ok((stream, _))) = stopping.run_until_cancelled(listener.accept()).await {
         log.lock().unwrap().connections += 1;
         let (log, script, stopping) = (Arc::clone(&log), Arc::clone(&script), stopping.clone());
-        tasks.spawn_bare(async move {
+        tasks.spawn_untraced(async move {
             // A client that goes away ends the connection and nothing else.
             let _ = stopping.run_until_cancelled(converse(stream, &log, &*script)).await;
         });

@@ -44,11 +44,11 @@ impl TlsFront {
         let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
         let tasks = Tasks::default();
         let (owner, stopping) = (tasks.clone(), tasks.stopping().clone());
-        tasks.spawn_bare(async move {
+        tasks.spawn_untraced(async move {
             while let Some(Ok((stream, _))) = stopping.run_until_cancelled(listener.accept()).await
             {
                 let (acceptor, stopping) = (acceptor.clone(), stopping.clone());
-                owner.spawn_bare(async move {
+                owner.spawn_untraced(async move {
                     let _ = stopping.run_until_cancelled(pass(acceptor, stream, server)).await;
                 });
             }

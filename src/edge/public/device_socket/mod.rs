@@ -39,6 +39,6 @@ pub(super) async fn upgrade(
         }
     };
     let tasks = edge.relay().dependencies().tasks.clone();
-    tasks.spawn_bare(connection::run(edge, upgrade, accepted, slot));
+    tasks.spawn_untraced(connection::run(edge, upgrade, accepted, slot));
     Ok(response)
 }

@@ -31,7 +31,7 @@ pub(in crate::edge) async fn readyz(
 pub(in crate::edge) async fn ready(edge: &Edge) -> Result<(), ProblemResponse> {
     let world = edge.relay().dependencies();
     let not = |why: String| Problem::new(ProblemCode::Unavailable).with_detail(why).into();
-    if let Some(task) = world.tasks.fallen() {
+    if let Some(task) = world.tasks.first_failed_task() {
         return Err(not(format!("the task \"{task}\" ended: this node must be started afresh")));
     }
     if world.tasks.draining().is_cancelled() {

@@ -76,7 +76,7 @@ fn respond(edge: &Edge, session: WatchSession, since: u32, slots: WatchSlots) ->
     let (sender, receiver) = mpsc::channel::<Bytes>(1);
     let tasks = edge.relay().dependencies().tasks.clone();
     let limit = edge.settings().socket_write;
-    tasks.spawn_bare(async move {
+    tasks.spawn_untraced(async move {
         watch(session, since, limit, &sender).await;
         drop(slots);
     });

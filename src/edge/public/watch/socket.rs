@@ -71,7 +71,7 @@ pub(in crate::edge) async fn upgrade(
     let slots = take_slots(&edge, session.access(), request.extensions().get())?;
     let tasks = edge.relay().dependencies().tasks.clone();
     let limit = edge.settings().socket_write;
-    tasks.spawn_bare(async move {
+    tasks.spawn_untraced(async move {
         run(session, since, limit, upgrade).await;
         drop((slots, connection));
     });

@@ -40,12 +40,6 @@ impl Registry {
         self.devices.get(&device).map(|entry| Arc::clone(&entry))
     }
 
-    /// Every connection on this node.
-    #[must_use]
-    pub fn all(&self) -> Vec<Arc<Connection>> {
-        self.devices.iter().map(|entry| Arc::clone(&entry)).collect()
-    }
-
     /// Waits until no device holds a socket here.
     pub async fn emptied(&self) {
         loop {

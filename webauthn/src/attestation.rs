@@ -1,6 +1,5 @@
-//! Attestation: what the card says of itself at registration. Reads the attestation object
-//! (WebAuthn section 6.5.4), has the statement verified by its format, and asks the policy whether
-//! what it proves is enough.
+//! Attestation: the card's statement about itself at registration. Parses the attestation object
+//! (WebAuthn section 6.5.4), verifies the statement by its format, and applies the policy.
 
 use std::sync::Arc;
 
@@ -68,7 +67,7 @@ pub enum Attested {
     None,
 }
 
-/// What the policy made of a statement.
+/// A statement that the policy accepts.
 #[derive(Debug)]
 pub(crate) struct Assessed {
     pub(crate) attested: Attested,
@@ -151,13 +150,13 @@ impl AttestationPolicy {
     }
 }
 
-/// Who signed for a credential at its registration.
+/// The signer of an attestation statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttestedBy {
-    /// Nobody, or a statement that says nothing.
+    /// None: there was no statement, or one that proves nothing.
     Nobody,
     Itself,
-    /// A key under a certificate that came along; where that leads to was not asked.
+    /// A key under an attached certificate, whose chain was not verified.
     Certificate,
 }
 
@@ -207,7 +206,7 @@ impl Attestation {
         policy.assess(statement, &credential.aaguid, now)
     }
 
-    /// 7.1 steps 21 and 22 alone: who signed, without asking whether that is enough.
+    /// 7.1 steps 21 and 22 alone: the signer, without applying a policy.
     pub(crate) fn attested_by(
         &self,
         data: &AuthenticatorData,

@@ -21,7 +21,7 @@ pub struct CredentialRecord<'a> {
     pub backup_eligible: bool,
 }
 
-/// What a verified authentication tells.
+/// The result of a verified authentication.
 #[derive(Clone, Copy, Debug)]
 pub struct Used {
     /// The signature counter to store.
@@ -48,7 +48,7 @@ pub fn verify(
     if !allowed.is_empty() && !allowed.iter().any(|id| id.0 == answer.id) {
         return Err(VerifyError::NotAllowed);
     }
-    // Step 6: the user is always known before, so the handle may be missing but not wrong.
+    // Step 6: the user is identified before, so the handle may be missing but not wrong.
     let record = record.ok_or(VerifyError::UnknownCredential)?;
     if user_handle.as_deref().is_some_and(|handle| !record.user_handles.contains(&handle)) {
         return Err(VerifyError::UserHandle);

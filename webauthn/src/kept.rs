@@ -1,6 +1,5 @@
-//! A card's answer verified again from what was kept of it: without session, store, policy or
-//! network, years later. It says what the bytes show; whether that is what was asked for is the
-//! caller's question.
+//! Verifies a stored answer again, years later, without session, store, policy or network. It reports
+//! what the bytes prove; whether that was requested is for the caller to decide.
 
 use crate::attestation::{Attestation, AttestedBy};
 use crate::authenticator_data::AuthenticatorData;
@@ -37,7 +36,7 @@ pub enum KeptAnswer<'a> {
 pub struct Shown {
     /// Whether a credential was made; otherwise one was used.
     pub registration: bool,
-    /// The challenge in the client data (base64url, as it stands there).
+    /// The challenge in the client data (base64url, unchanged).
     pub challenge: String,
     /// The origin in the client data.
     pub origin: String,

@@ -1,5 +1,5 @@
-//! A WebAuthn verifier: holds the answers of authenticators against what a relying party asked for,
-//! by the steps of WebAuthn Level 3, sections 7.1 (registration) and 7.2 (authentication).
+//! A WebAuthn verifier: verifies the answers of authenticators to a relying party's requests by the
+//! steps of WebAuthn Level 3, sections 7.1 (registration) and 7.2 (authentication).
 //!
 //! ```text
 //!   answer ─▶ registration | authentication
@@ -8,9 +8,9 @@
 //!                                └─▶ metadata, model
 //! ```
 //!
-//! Pure: no store, no clock, no HTTP, no logging. What a step needs of them (the credential record,
-//! the time) is an argument, and what follows (storing the counter, step 26 of 7.1) is the caller's.
-//! [`verify_kept`] reads an answer again from what was kept of it, with nothing else at hand.
+//! Pure: no store, no clock, no HTTP, no logging. Data that a step needs (the credential record, the
+//! time) are arguments, and follow-up actions (storing the counter, step 26 of 7.1) are the caller's.
+//! [`verify_kept`] verifies a stored answer again.
 
 mod answer;
 mod attestation;

@@ -1,5 +1,5 @@
 //! Registration: section 7.1 of WebAuthn Level 3, in its order. What needs the store (step 26)
-//! is left to whoever stores the credential.
+//! is left to the caller, which stores the credential.
 
 use rustls_pki_types::UnixTime;
 

@@ -1,5 +1,5 @@
-//! Records in memory, with their index of what is due: a store of its own, or what lies over the
-//! tables of a file. It knows no disk and takes no lock.
+//! Records in memory with their due index: the content of [`MemoryStore`](super::MemoryStore), or a
+//! layer over the tables. It knows no disk and takes no lock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -8,10 +8,10 @@ use fido_relay_proto::UnixMillis;
 
 use crate::ports::{Bucket, DueRecord, Duty, Revision, Stored};
 
-/// What a record is here: its last value, or that it was removed.
+/// The last value of a record, or its removal.
 pub(super) type Entry = Option<Stored>;
 
-/// One change, as it was committed.
+/// One committed change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AppliedChange {
     pub(super) bucket: Bucket,
@@ -27,7 +27,7 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    /// What this says of a record; none: it says nothing.
+    /// The change of a record; `None` if it has none here.
     pub(super) fn get(&self, bucket: Bucket, key: &str) -> Option<&Entry> {
         self.records[bucket as usize].get(key)
     }
@@ -46,7 +46,7 @@ impl Overlay {
         }
     }
 
-    /// Forgets that a record was removed: nothing lies below this.
+    /// Drops a removal, for an overlay without tables below it.
     pub(super) fn forget(&mut self, bucket: Bucket, key: &str) {
         self.records[bucket as usize].remove(key);
     }
@@ -69,7 +69,7 @@ impl Overlay {
         range.map(|(key, entry)| (&**key, entry))
     }
 
-    /// What is due for `duty` until `until`, after `after`, in order.
+    /// The records due for `duty` until `until`, after `after`, in order.
     pub(super) fn due(
         &self,
         duty: Duty,
@@ -91,7 +91,6 @@ impl Overlay {
     }
 }
 
-/// The revision of what is stored.
 pub(super) fn revision_of(entry: &Entry) -> Revision {
     entry.as_ref().map_or(Revision::ABSENT, |stored| stored.revision)
 }

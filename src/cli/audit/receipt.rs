@@ -178,7 +178,8 @@ fn words(
         let nonce = receipt.tx_nonce.as_deref().map(bytes).transpose()?;
         let covered = nonce.and_then(|nonce| {
             let words = bytes(tx_hash).ok()?;
-            fido_builtin::challenge_over_digest(&nonce.try_into().ok()?, &words.try_into().ok()?)
+            let (nonce, words) = (nonce.try_into().ok()?, words.try_into().ok()?);
+            Some(fido_builtin::challenge_over_digest(&nonce, &words))
         });
         if covered.is_none_or(|covered| covered.as_slice() != challenge) {
             return Err(Fault::Contradiction("the challenge does not cover the words"));

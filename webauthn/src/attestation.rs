@@ -57,7 +57,7 @@ pub struct InvalidRoot(pub usize);
 /// How far a credential's attestation was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Attested {
+pub enum AttestationOutcome {
     /// A chain of certificates led to a root.
     Verified,
     /// There was a statement, which was passed over.
@@ -69,8 +69,8 @@ pub enum Attested {
 
 /// A statement that the policy accepts.
 #[derive(Debug)]
-pub(crate) struct Assessed {
-    pub(crate) attested: Attested,
+pub(crate) struct AssessedAttestation {
+    pub(crate) attested: AttestationOutcome,
     /// Why the statement was ignored.
     pub(crate) ignored: Option<VerifyError>,
     pub(crate) model: Option<Model>,
@@ -108,7 +108,7 @@ impl AttestationPolicy {
         statement: Result<Verified<'_>, VerifyError>,
         aaguid: &[u8; 16],
         now: UnixTime,
-    ) -> Result<Assessed, VerifyError> {
+    ) -> Result<AssessedAttestation, VerifyError> {
         let metadata = self.metadata.as_deref();
         let entry = metadata.and_then(|metadata| metadata.model(aaguid));
         if entry.is_some_and(|entry| entry.compromised) {
@@ -118,7 +118,8 @@ impl AttestationPolicy {
         let accept = |accepted: bool| {
             if accepted { Ok(()) } else { Err(VerifyError::AttestationType) }
         };
-        let (mut attested, mut ignored, mut model_attested) = (Attested::None, None, false);
+        let (mut attested, mut ignored, mut model_attested) =
+            (AttestationOutcome::None, None, false);
         match statement {
             Ok(Verified::None) => accept(self.none)?,
             Ok(Verified::SelfSigned) => accept(self.self_signed)?,
@@ -130,12 +131,12 @@ impl AttestationPolicy {
                     if !certificate::is_trusted(&chain, &roots, now) {
                         return Err(VerifyError::TrustPath);
                     }
-                    attested = Attested::Verified;
+                    attested = AttestationOutcome::Verified;
                     model_attested = names_model;
                 }
             }
             Err(why) if self.none && !knows_roots && why.is_no_attestation() => {
-                attested = Attested::Ignored;
+                attested = AttestationOutcome::Ignored;
                 ignored = Some(why);
             }
             Err(why) => return Err(why),
@@ -146,16 +147,17 @@ impl AttestationPolicy {
         }
         let name = entry.map(|entry| entry.name.as_str()).or_else(|| model::name(aaguid));
         let model = name.map(|name| Model { name: name.to_owned(), claimed: !model_attested });
-        Ok(Assessed { attested, ignored, model })
+        Ok(AssessedAttestation { attested, ignored, model })
     }
 }
 
 /// The signer of an attestation statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttestedBy {
+pub enum AttestationSigner {
     /// None: there was no statement, or one that proves nothing.
-    Nobody,
-    Itself,
+    None,
+    /// The credential itself.
+    Credential,
     /// A key under an attached certificate, whose chain was not verified.
     Certificate,
 }
@@ -201,7 +203,7 @@ impl Attestation {
         client_data_hash: &[u8],
         policy: &AttestationPolicy,
         now: UnixTime,
-    ) -> Result<Assessed, VerifyError> {
+    ) -> Result<AssessedAttestation, VerifyError> {
         let statement = self.verified(data, credential, client_data_hash);
         policy.assess(statement, &credential.aaguid, now)
     }
@@ -212,12 +214,12 @@ impl Attestation {
         data: &AuthenticatorData,
         credential: &AttestedCredential,
         client_data_hash: &[u8],
-    ) -> Result<AttestedBy, VerifyError> {
+    ) -> Result<AttestationSigner, VerifyError> {
         match self.verified(data, credential, client_data_hash) {
-            Ok(Verified::None) => Ok(AttestedBy::Nobody),
-            Ok(Verified::SelfSigned) => Ok(AttestedBy::Itself),
-            Ok(Verified::Certified { .. }) => Ok(AttestedBy::Certificate),
-            Err(why) if why.is_no_attestation() => Ok(AttestedBy::Nobody),
+            Ok(Verified::None) => Ok(AttestationSigner::None),
+            Ok(Verified::SelfSigned) => Ok(AttestationSigner::Credential),
+            Ok(Verified::Certified { .. }) => Ok(AttestationSigner::Certificate),
+            Err(why) if why.is_no_attestation() => Ok(AttestationSigner::None),
             Err(why) => Err(why),
         }
     }

@@ -23,7 +23,7 @@ pub struct CredentialRecord<'a> {
 
 /// The result of a verified authentication.
 #[derive(Clone, Copy, Debug)]
-pub struct Used {
+pub struct VerifiedAssertion {
     /// The signature counter to store.
     pub sign_count: u32,
     /// Flag BS, to store.
@@ -39,7 +39,7 @@ pub fn verify(
     expected: &Expected<'_>,
     allowed: &[Bytes],
     record: Option<&CredentialRecord<'_>>,
-) -> Result<Used, VerifyError> {
+) -> Result<VerifiedAssertion, VerifyError> {
     // Step 3.
     let Response::Signed { authenticator_data, signature, user_handle } = &answer.response else {
         return Err(VerifyError::Response);
@@ -78,7 +78,7 @@ pub fn verify(
         return Err(VerifyError::SignCount);
     }
     // Extension outputs (step 23) are ignored: none is asked for.
-    Ok(Used {
+    Ok(VerifiedAssertion {
         sign_count: data.sign_count,
         backed_up: data.backed_up(),
         user_verified: data.user_verified(),

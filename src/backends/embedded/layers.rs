@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::database::Database;
-use super::overlay::{AppliedChange, Entry, Overlay, revision_of};
+use super::overlay::{AppliedChange, LayerEntry, Overlay, revision_of};
 use super::tables::TablesReader;
 use crate::ports::{Bucket, DueRecord, Duty, Position, Revision, StoreError, Stored};
 
@@ -22,7 +22,7 @@ struct LayerPair {
 }
 
 impl LayerPair {
-    fn get(&self, bucket: Bucket, key: &str) -> Option<&Entry> {
+    fn get(&self, bucket: Bucket, key: &str) -> Option<&LayerEntry> {
         self.newer.get(bucket, key).or_else(|| self.older.as_ref()?.get(bucket, key))
     }
 }
@@ -39,7 +39,7 @@ pub(super) struct Layers {
 
 /// A consistent view of a bucket: the tables, and the layers' changes from some key on.
 pub(super) struct Snapshot {
-    pub(super) over: BTreeMap<String, Entry>,
+    pub(super) over: BTreeMap<String, LayerEntry>,
     pub(super) tables: TablesReader,
 }
 
@@ -63,7 +63,7 @@ impl Layers {
     }
 
     /// The record as it was last committed.
-    pub(super) fn get(&self, bucket: Bucket, key: &str) -> Result<Entry, StoreError> {
+    pub(super) fn get(&self, bucket: Bucket, key: &str) -> Result<LayerEntry, StoreError> {
         if let Some(entry) = self.layers().get(bucket, key) {
             return Ok(entry.clone());
         }

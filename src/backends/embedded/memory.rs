@@ -45,7 +45,6 @@ impl MemoryState {
 }
 
 impl MemoryStore {
-    /// An empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

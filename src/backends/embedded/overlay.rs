@@ -9,26 +9,25 @@ use fido_relay_proto::UnixMillis;
 use crate::ports::{Bucket, DueRecord, Duty, Revision, Stored};
 
 /// The last value of a record, or its removal.
-pub(super) type Entry = Option<Stored>;
+pub(super) type LayerEntry = Option<Stored>;
 
-/// One committed change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AppliedChange {
     pub(super) bucket: Bucket,
     pub(super) key: Box<str>,
-    pub(super) entry: Entry,
+    pub(super) entry: LayerEntry,
 }
 
 /// The latest changes by record.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
-    records: [BTreeMap<Box<str>, Entry>; Bucket::ALL.len()],
+    records: [BTreeMap<Box<str>, LayerEntry>; Bucket::ALL.len()],
     due: BTreeSet<(Duty, UnixMillis, Bucket, Box<str>)>,
 }
 
 impl Overlay {
     /// The change of a record; `None` if it has none here.
-    pub(super) fn get(&self, bucket: Bucket, key: &str) -> Option<&Entry> {
+    pub(super) fn get(&self, bucket: Bucket, key: &str) -> Option<&LayerEntry> {
         self.records[bucket as usize].get(key)
     }
 
@@ -52,7 +51,7 @@ impl Overlay {
     }
 
     /// Every change, bucket by bucket in key order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Bucket, &str, &Entry)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Bucket, &str, &LayerEntry)> {
         let buckets = Bucket::ALL.iter().zip(&self.records);
         buckets.flat_map(|(bucket, records)| {
             records.iter().map(move |(key, entry)| (*bucket, &**key, entry))
@@ -64,7 +63,7 @@ impl Overlay {
         &self,
         bucket: Bucket,
         from: Bound<&str>,
-    ) -> impl Iterator<Item = (&str, &Entry)> {
+    ) -> impl Iterator<Item = (&str, &LayerEntry)> {
         let range = self.records[bucket as usize].range::<str, _>((from, Bound::Unbounded));
         range.map(|(key, entry)| (&**key, entry))
     }
@@ -91,6 +90,6 @@ impl Overlay {
     }
 }
 
-pub(super) fn revision_of(entry: &Entry) -> Revision {
+pub(super) fn revision_of(entry: &LayerEntry) -> Revision {
     entry.as_ref().map_or(Revision::ABSENT, |stored| stored.revision)
 }

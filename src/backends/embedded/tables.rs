@@ -9,18 +9,18 @@ use redb::{
     TableDefinition, WriteTransaction,
 };
 
-use super::overlay::{Entry, Overlay};
+use super::overlay::{LayerEntry, Overlay};
 use super::payload::{bucket_of, duty_of};
 use crate::ports::{Bucket, Due, DueRecord, Duty, Revision, Stored};
 
-type Name = (u8, &'static str);
+type RecordKey = (u8, &'static str);
 /// Revision, duty (0: none), its time, and the value.
-type Row = (u64, u8, u64, &'static [u8]);
+type RecordRow = (u64, u8, u64, &'static [u8]);
 /// Duty, time, bucket and key.
-type DueName = (u8, u64, u8, &'static str);
+type DueKey = (u8, u64, u8, &'static str);
 
-const RECORDS: TableDefinition<'static, Name, Row> = TableDefinition::new("records");
-const DUE: TableDefinition<'static, DueName, u64> = TableDefinition::new("due");
+const RECORDS: TableDefinition<'static, RecordKey, RecordRow> = TableDefinition::new("records");
+const DUE: TableDefinition<'static, DueKey, u64> = TableDefinition::new("due");
 /// Versions before 0.2 had a table of this name and another type, so they refuse this file.
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 const META_KEY: &str = "store";
@@ -104,8 +104,8 @@ impl Meta {
 
 /// The records and their due index, open for writing.
 pub(super) struct TablesWriter<'t> {
-    records: Table<'t, Name, Row>,
-    due: Table<'t, DueName, u64>,
+    records: Table<'t, RecordKey, RecordRow>,
+    due: Table<'t, DueKey, u64>,
 }
 
 impl<'t> TablesWriter<'t> {
@@ -119,7 +119,7 @@ impl<'t> TablesWriter<'t> {
         &mut self,
         bucket: Bucket,
         key: &str,
-        entry: &Entry,
+        entry: &LayerEntry,
     ) -> Result<(), redb::Error> {
         let name = (bucket as u8, key);
         let before = match entry {
@@ -150,7 +150,7 @@ impl<'t> TablesWriter<'t> {
 /// A snapshot of the tables.
 pub(super) struct TablesReader {
     transaction: ReadTransaction,
-    records: OnceLock<ReadOnlyTable<Name, Row>>,
+    records: OnceLock<ReadOnlyTable<RecordKey, RecordRow>>,
 }
 
 impl TablesReader {
@@ -158,7 +158,7 @@ impl TablesReader {
         Self { transaction, records: OnceLock::new() }
     }
 
-    fn records(&self) -> Result<&ReadOnlyTable<Name, Row>, redb::Error> {
+    fn records(&self) -> Result<&ReadOnlyTable<RecordKey, RecordRow>, redb::Error> {
         if let Some(table) = self.records.get() {
             return Ok(table);
         }
@@ -166,7 +166,7 @@ impl TablesReader {
         Ok(self.records.get_or_init(|| table))
     }
 
-    pub(super) fn get(&self, bucket: Bucket, key: &str) -> Result<Entry, redb::Error> {
+    pub(super) fn get(&self, bucket: Bucket, key: &str) -> Result<LayerEntry, redb::Error> {
         let row = self.records()?.get((bucket as u8, key))?;
         row.map(|row| stored(row.value())).transpose()
     }

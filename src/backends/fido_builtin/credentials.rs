@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use fido_relay_proto::http::CardAttestation;
 use fido_relay_proto::{CardId, TenantId, UnixMillis, Username};
-use fido_relay_webauthn::{Attested, Bytes, Model, model_name};
+use fido_relay_webauthn::{AttestationOutcome, Bytes, Model, model_name};
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{sha256, sha256_base64url};
@@ -45,7 +45,7 @@ pub(super) struct StoredCredential {
     pub(super) aaguid: Bytes,
     /// How far its attestation was verified; `None` in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) attestation: Option<Attested>,
+    pub(super) attestation: Option<AttestationOutcome>,
     /// The card's model, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) model: Option<Model>,
@@ -256,9 +256,9 @@ fn card(user: &str, credential: &StoredCredential) -> Card {
     let aaguid: Option<[u8; 16]> = credential.aaguid.0.as_slice().try_into().ok();
     let aaguid = aaguid.filter(|aaguid| *aaguid != [0; 16]);
     let attestation = match credential.attestation {
-        Some(Attested::Verified) => CardAttestation::Verified,
-        Some(Attested::Ignored) => CardAttestation::Ignored,
-        Some(Attested::None) | None => CardAttestation::None,
+        Some(AttestationOutcome::Verified) => CardAttestation::Verified,
+        Some(AttestationOutcome::Ignored) => CardAttestation::Ignored,
+        Some(AttestationOutcome::None) | None => CardAttestation::None,
     };
     // Records of earlier versions have no model.
     let (model, claimed) = match &credential.model {

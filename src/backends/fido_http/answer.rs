@@ -58,11 +58,11 @@ fn string(value: Option<&RawValue>) -> Option<String> {
     serde_json::from_str(value?.get()).ok()
 }
 
-fn common(heard: &HttpAnswer) -> Option<Common<'_>> {
-    if !heard.is_json {
+fn common(response: &HttpAnswer) -> Option<Common<'_>> {
+    if !response.is_json {
         return None;
     }
-    let text = std::str::from_utf8(&heard.body).ok()?;
+    let text = std::str::from_utf8(&response.body).ok()?;
     // A struct can also be read from an array; an answer is an object.
     if !text.trim_start().starts_with('{') || !is_modest(text) {
         return None;
@@ -71,15 +71,15 @@ fn common(heard: &HttpAnswer) -> Option<Common<'_>> {
 }
 
 /// Classifies an answer.
-pub(super) fn classify(heard: &HttpAnswer) -> AnswerKind {
-    let common = common(heard);
+pub(super) fn classify(response: &HttpAnswer) -> AnswerKind {
+    let common = common(response);
     let status = common.as_ref().and_then(|common| string(common.status));
     let session_lost = common.as_ref().is_some_and(|common| {
         [common.statuscode, common.response_code, common.error_message]
             .into_iter()
             .any(|field| field.is_some_and(|text| text.get().contains(SESSION_EXPIRED)))
     });
-    match (heard.status, status.as_deref()) {
+    match (response.status, status.as_deref()) {
         (200, Some("ok")) => AnswerKind::Ok,
         (507, _) => AnswerKind::Full,
         (408, _) => AnswerKind::SessionLost,
@@ -96,9 +96,9 @@ pub(super) fn classify(heard: &HttpAnswer) -> AnswerKind {
 }
 
 /// A summary of an answer for the log: status and codes, never its texts.
-pub(super) fn describe(heard: &HttpAnswer) -> String {
-    let mut text = format!("HTTP {}", heard.status);
-    let Some(common) = common(heard) else {
+pub(super) fn describe(response: &HttpAnswer) -> String {
+    let mut text = format!("HTTP {}", response.status);
+    let Some(common) = common(response) else {
         text.push_str(", not a JSON object");
         return text;
     };
@@ -143,16 +143,16 @@ pub(super) fn is_modest(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn heard(status: u16, body: &str) -> HttpAnswer {
+    fn response(status: u16, body: &str) -> HttpAnswer {
         let (set_cookies, encoding) = (Vec::new(), None);
         HttpAnswer { status, is_json: true, set_cookies, encoding, body: body.into() }
     }
 
     #[test]
     fn only_the_exact_form_is_success() {
-        assert_eq!(classify(&heard(200, r#"{"status":"ok"}"#)), AnswerKind::Ok);
+        assert_eq!(classify(&response(200, r#"{"status":"ok"}"#)), AnswerKind::Ok);
         assert_eq!(
-            classify(&heard(200, r#" { "x": [1], "status" : "\u006fk" } "#)),
+            classify(&response(200, r#" { "x": [1], "status" : "\u006fk" } "#)),
             AnswerKind::Ok
         );
         for (status, body) in [
@@ -172,9 +172,9 @@ mod tests {
             (400, r#"{"status":"ok"}"#),
             (500, r#"{"status":"ok"}"#),
         ] {
-            assert_ne!(classify(&heard(status, body)), AnswerKind::Ok, "{status} {body}");
+            assert_ne!(classify(&response(status, body)), AnswerKind::Ok, "{status} {body}");
         }
-        let html = HttpAnswer { is_json: false, ..heard(200, r#"{"status":"ok"}"#) };
+        let html = HttpAnswer { is_json: false, ..response(200, r#"{"status":"ok"}"#) };
         assert_eq!(classify(&html), AnswerKind::Garbled);
     }
 
@@ -186,30 +186,34 @@ mod tests {
         ] {
             for status in [200, 400, 401, 403, 500] {
                 assert_eq!(
-                    classify(&heard(status, body)),
+                    classify(&response(status, body)),
                     AnswerKind::SessionLost,
                     "{status} {body}"
                 );
             }
         }
-        assert_eq!(classify(&heard(408, "")), AnswerKind::SessionLost);
-        assert_eq!(classify(&heard(401, r#"{"status":"false"}"#)), AnswerKind::SessionLost);
-        assert_eq!(classify(&heard(401, r#"{"status":"failed"}"#)), AnswerKind::Refused);
-        assert_eq!(classify(&heard(200, r#"{"status":"false"}"#)), AnswerKind::Refused);
+        assert_eq!(classify(&response(408, "")), AnswerKind::SessionLost);
+        assert_eq!(classify(&response(401, r#"{"status":"false"}"#)), AnswerKind::SessionLost);
+        assert_eq!(classify(&response(401, r#"{"status":"failed"}"#)), AnswerKind::Refused);
+        assert_eq!(classify(&response(200, r#"{"status":"false"}"#)), AnswerKind::Refused);
     }
 
     #[test]
     fn statuses_that_nobody_named_count_as_the_first_of_their_class() {
-        assert_eq!(classify(&heard(429, r#"{"status":"failed"}"#)), AnswerKind::Refused);
-        assert_eq!(classify(&heard(599, "{}")), AnswerKind::Unwell);
-        assert_eq!(classify(&heard(299, r#"{"status":"failed"}"#)), AnswerKind::Garbled);
+        assert_eq!(classify(&response(429, r#"{"status":"failed"}"#)), AnswerKind::Refused);
+        assert_eq!(classify(&response(599, "{}")), AnswerKind::Unwell);
+        assert_eq!(classify(&response(299, r#"{"status":"failed"}"#)), AnswerKind::Garbled);
     }
 
     #[test]
     fn a_refusal_is_the_servers_own_only_with_a_status() {
         for status in [400, 401, 403, 404, 413, 429] {
             for body in ["", "<html>", "{}", r#"{"message":"no"}"#, r#"{"status":429}"#] {
-                assert_eq!(classify(&heard(status, body)), AnswerKind::Gateway, "{status} {body}");
+                assert_eq!(
+                    classify(&response(status, body)),
+                    AnswerKind::Gateway,
+                    "{status} {body}"
+                );
             }
         }
     }
@@ -230,19 +234,19 @@ mod tests {
     #[test]
     fn deep_or_crowded_answers_are_not_read() {
         let deep = format!(r#"{{"status":"ok","x":{}{}}}"#, "[".repeat(8), "]".repeat(8));
-        assert_eq!(classify(&heard(200, &deep)), AnswerKind::Garbled);
+        assert_eq!(classify(&response(200, &deep)), AnswerKind::Garbled);
         let keys: Vec<_> = (0..256).map(|i| format!(r#""k{i}":"[[[[\"::""#)).collect();
         let crowded = format!(r#"{{"status":"ok",{}}}"#, keys.join(","));
-        assert_eq!(classify(&heard(200, &crowded)), AnswerKind::Garbled);
+        assert_eq!(classify(&response(200, &crowded)), AnswerKind::Garbled);
         let full = format!(r#"{{"status":"ok",{}}}"#, keys[1..].join(","));
-        assert_eq!(classify(&heard(200, &full)), AnswerKind::Ok);
+        assert_eq!(classify(&response(200, &full)), AnswerKind::Ok);
     }
 
     #[test]
     fn a_log_line_holds_codes_and_no_text_of_the_server() {
         let body = r#"{"status":"failed","statuscode":"E0012","responseCode":403,
             "errorMessage":"canary"}"#;
-        let line = describe(&heard(403, body));
+        let line = describe(&response(403, body));
         assert_eq!(line, "HTTP 403, status failed, statuscode E0012, responseCode 403");
     }
 }

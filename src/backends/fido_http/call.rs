@@ -139,7 +139,7 @@ impl UpstreamClient {
             read(response).await
         };
         match timeout_at(limit, exchange).await {
-            Ok(heard) => heard,
+            Ok(response) => response,
             Err(_) => Err(NoAnswer::Unknown("no whole answer in time".to_owned())),
         }
     }

@@ -126,14 +126,14 @@ impl FidoHttp {
         let step = begin_step(request.ceremony_type);
         let path = self.settings.paths.path(step);
         let limit = deadline.min(Instant::now() + self.settings.begin_limit);
-        let heard = self.client.begin(path, None, request::body(request), limit).await;
-        let heard = heard.and_then(HttpAnswer::plain).map_err(|lost| match lost {
+        let response = self.client.begin(path, None, request::body(request), limit).await;
+        let response = response.and_then(HttpAnswer::plain).map_err(|lost| match lost {
             NoAnswer::Unsent(why) => (BeginFailure::Unwell, why),
             NoAnswer::Unknown(why) => (BeginFailure::Garbled, why),
         })?;
-        let row = match answer::classify(&heard) {
+        let row = match answer::classify(&response) {
             AnswerKind::Ok => {
-                let begun = self.begun(request.ceremony_type, &heard);
+                let begun = self.begun(request.ceremony_type, &response);
                 return begun.map_err(|why| (BeginFailure::Garbled, why.to_owned()));
             }
             // A registration needs no account yet: there, 403 is an ordinary refusal.
@@ -148,19 +148,19 @@ impl FidoHttp {
             AnswerKind::Unwell => BeginFailure::Unwell,
             AnswerKind::Garbled => BeginFailure::Garbled,
         };
-        Err((row, answer::describe(&heard)))
+        Err((row, answer::describe(&response)))
     }
 
     fn begun(
         &self,
         ceremony_type: CeremonyType,
-        heard: &HttpAnswer,
+        response: &HttpAnswer,
     ) -> Result<Begun, &'static str> {
-        let (challenge, public_key) = answer::options(&heard.body)?;
+        let (challenge, public_key) = answer::options(&response.body)?;
         let begin = self.url_path(begin_step(ceremony_type));
         let complete = self.url_path(complete_step(ceremony_type));
         let paths = Paths { begin: &begin, complete: &complete };
-        let cookies = Cookies::set_by(&heard.set_cookies, paths, self.clock.now())?;
+        let cookies = Cookies::set_by(&response.set_cookies, paths, self.clock.now())?;
         Ok(Begun {
             session: cookies.into_session(),
             challenge,
@@ -225,10 +225,11 @@ impl FidoHttp {
             let limit = Instant::now() + self.settings.complete_limit;
             let body = credential.get().to_owned();
             let cookies = cookies.header(self.clock.now());
-            let heard = self.client.complete(path, cookies, body, limit).await;
-            match heard.and_then(HttpAnswer::plain) {
-                Ok(heard) => {
-                    let mut verdict = verdict(answer::classify(&heard), ceremony_type, credential);
+            let response = self.client.complete(path, cookies, body, limit).await;
+            match response.and_then(HttpAnswer::plain) {
+                Ok(response) => {
+                    let mut verdict =
+                        verdict(answer::classify(&response), ceremony_type, credential);
                     if let (true, Verdict::Approved(approval)) =
                         (self.settings.receipts, &mut verdict)
                     {
@@ -236,7 +237,7 @@ impl FidoHttp {
                         approval.evidence = Some(Box::default());
                     }
                     if !matches!(verdict, Verdict::Approved(_)) {
-                        tracing::info!(answer = answer::describe(&heard), "not approved");
+                        tracing::info!(answer = answer::describe(&response), "not approved");
                     }
                     return verdict;
                 }

@@ -38,7 +38,7 @@ impl FidoHttp {
         let Ok(cookie) = call.cookie.as_deref().map(cookie_header).transpose() else {
             return refusal(400, "the cookies cannot be passed on");
         };
-        let heard = match call.step {
+        let response = match call.step {
             CertifyStep::AttestationOptions | CertifyStep::AssertionOptions => {
                 let limit = Instant::now() + self.settings.begin_limit;
                 self.client.begin(path, cookie, body, limit).await
@@ -48,15 +48,24 @@ impl FidoHttp {
                 self.client.complete(path, cookie, body, limit).await
             }
         };
-        match heard {
-            Ok(heard) if heard.is_json && !(300..400).contains(&heard.status) => CertifyReply {
-                status: heard.status,
-                set_cookies: heard.set_cookies.iter().map(|set| self.for_programs(set)).collect(),
-                content_encoding: heard.encoding.map(|encoding| latin1(encoding.as_bytes())),
-                body: heard.body,
-            },
-            Ok(heard) => {
-                tracing::warn!(answer = answer::describe(&heard), "the server's answer is invalid");
+        match response {
+            Ok(response) if response.is_json && !(300..400).contains(&response.status) => {
+                CertifyReply {
+                    status: response.status,
+                    set_cookies: response
+                        .set_cookies
+                        .iter()
+                        .map(|set| self.for_programs(set))
+                        .collect(),
+                    content_encoding: response.encoding.map(|encoding| latin1(encoding.as_bytes())),
+                    body: response.body,
+                }
+            }
+            Ok(response) => {
+                tracing::warn!(
+                    answer = answer::describe(&response),
+                    "the server's answer is invalid"
+                );
                 refusal(502, "the FIDO2 server gave an invalid answer")
             }
             Err(NoAnswer::Unsent(why) | NoAnswer::Unknown(why)) => {

@@ -36,8 +36,6 @@ impl<T> std::fmt::Debug for CredentialFile<T> {
 }
 
 impl<T> CredentialFile<T> {
-    /// Reads the file.
-    ///
     /// # Errors
     /// Why the file cannot be used, with its name.
     pub(super) fn open(file: &Path, parse: ParseCredential<T>) -> Result<Self, String> {

@@ -64,7 +64,7 @@ pub enum WebhookHttpSettingsError {
     Client(String),
 }
 
-/// Sends deliveries.
+/// A [`WebhookSender`] over HTTPS.
 #[derive(Debug)]
 pub struct WebhookHttp {
     settings: WebhookHttpSettings,

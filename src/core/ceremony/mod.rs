@@ -14,6 +14,7 @@
 
 mod event;
 mod fact;
+mod history;
 mod policy;
 mod state;
 mod step;

@@ -13,7 +13,7 @@ use fido_relay_proto::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::fact::{Fact, FactKind, ProgressEntry};
+use super::fact::Fact;
 use super::stored::Stored;
 use crate::core::prompt_limits::{BrowserHash, Lane};
 
@@ -285,54 +285,6 @@ impl Ceremony {
             State::Verifying { .. } => Prompt::Wait,
             State::Closed(closed) => Prompt::Closed(closed),
         }
-    }
-
-    /// The public steps of the history, each at most once, in their order.
-    pub fn progress(&self) -> impl Iterator<Item = ProgressEntry> + '_ {
-        let first = |at: usize, step| {
-            self.history.iter().take(at).all(|before| before.kind.step() != Some(step))
-        };
-        self.history.iter().enumerate().filter_map(move |(at, fact)| {
-            let step = fact.kind.step()?;
-            first(at, step).then_some(ProgressEntry { step, at: fact.at })
-        })
-    }
-
-    /// Whether the device's app acknowledged the offer or challenge. No challenge goes to a device
-    /// that did not.
-    #[must_use]
-    pub fn is_acked_by(&self, device: DeviceId) -> bool {
-        self.has_of(device, FactKind::Delivered) || self.has_of(device, FactKind::Previewed)
-    }
-
-    /// Whether a push service accepted a wake for the device.
-    #[must_use]
-    pub fn has_woken(&self, device: DeviceId) -> bool {
-        self.has_of(device, FactKind::Woken)
-    }
-
-    fn has_of(&self, device: DeviceId, kind: FactKind) -> bool {
-        self.history.iter().any(|fact| fact.kind == kind && fact.device == Some(device))
-    }
-
-    /// Whether it reached a phone as a prompt. A prompt that was written to a socket which then broke
-    /// without an acknowledgement did not; one for which a push service accepted a wake did.
-    #[must_use]
-    pub fn rang(&self) -> bool {
-        let last = self.history.iter().rev().find_map(|fact| match fact.kind {
-            FactKind::Sent | FactKind::Woken | FactKind::Delivered => Some(true),
-            FactKind::Lost => Some(false),
-            FactKind::Opened
-            | FactKind::Previewed
-            | FactKind::WrongCode { .. }
-            | FactKind::Claimed
-            | FactKind::Challenged { .. }
-            | FactKind::Card { .. }
-            | FactKind::Answered { .. }
-            | FactKind::Suppressed { .. }
-            | FactKind::Closed { .. } => None,
-        });
-        last.unwrap_or(false)
     }
 
     /// Whether no device has claimed it yet, so that its prompt is for all of the user's.

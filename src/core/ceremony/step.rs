@@ -5,12 +5,12 @@ use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{AttemptId, Binding, DeviceId, NodeId, Outcome, Reason, UnixMillis};
 
 use super::event::{Begun, Effect, Event, Refusal, Reply, Transition, Verdict};
-use super::fact::{DEVICES_LIMIT, Fact, FactKind, HISTORY_LIMIT, LOST_LIMIT};
+use super::fact::{Fact, FactKind, LOST_LIMIT};
 use super::policy;
 use super::state::{Answer, Ceremony, Challenge, Closed, Code, Request, State, VerifiedAnswer};
 use crate::core::prompt_limits::SuppressionReason;
 
-type StepResult = (Reply, Option<Effect>);
+pub(super) type StepResult = (Reply, Option<Effect>);
 
 impl Ceremony {
     /// A new ceremony. `attempt` is the id of the begin call that binding `none` makes at once;
@@ -158,10 +158,6 @@ impl Ceremony {
         }
         self.record(now, Some(device), FactKind::Lost);
         (Reply::Done, None)
-    }
-
-    fn times_lost(&self) -> usize {
-        self.history.iter().filter(|fact| fact.kind == FactKind::Lost).count()
     }
 
     fn acked(&mut self, now: UnixMillis, device: DeviceId, of: AckOf) -> StepResult {
@@ -431,36 +427,6 @@ impl Ceremony {
             State::Closed(Box::new(Closed { outcome, reason, at, approval, tx_binding, accepted }));
         (Reply::Done, None)
     }
-
-    /// Records a fact that changes no state, once.
-    fn note(&mut self, now: UnixMillis, device: DeviceId, kind: FactKind) -> StepResult {
-        let known = self.progress().any(|entry| Some(entry.step) == kind.step());
-        if known || self.closed().is_some() {
-            return ignored();
-        }
-        self.record(now, Some(device), kind);
-        (Reply::Done, None)
-    }
-
-    /// Records a fact that changes no state, once per device.
-    fn note_per_device(&mut self, now: UnixMillis, device: DeviceId, kind: FactKind) -> StepResult {
-        let mut same = self.history.iter().filter(|fact| fact.kind == kind);
-        let known = same.clone().any(|fact| fact.device == Some(device));
-        if known || same.nth(DEVICES_LIMIT - 1).is_some() || self.closed().is_some() {
-            return ignored();
-        }
-        self.record(now, Some(device), kind);
-        (Reply::Done, None)
-    }
-
-    /// Adds a fact and returns its time. Nodes' clocks differ a little and may be set back, so a fact
-    /// is never earlier than the one before it.
-    fn record(&mut self, now: UnixMillis, device: Option<DeviceId>, kind: FactKind) -> UnixMillis {
-        let at = self.history.last().map_or(now, |before| before.at.max(now));
-        self.history.push(Fact { at, device, kind });
-        debug_assert!(self.history.len() <= HISTORY_LIMIT, "more facts than a ceremony can have");
-        at
-    }
 }
 
 fn is_about_a_card(event: &Event) -> bool {
@@ -483,7 +449,7 @@ fn is_about_a_card(event: &Event) -> bool {
     }
 }
 
-fn ignored() -> StepResult {
+pub(super) fn ignored() -> StepResult {
     (Reply::Ignored, None)
 }
 

@@ -13,16 +13,17 @@ use super::nonce::Nonce;
 /// The action that follows an input.
 #[derive(Debug)]
 pub enum Action {
-    /// Nothing.
     Nothing,
     /// Verify the proof against the nonce, then call [`Session::on_auth_result`].
-    Verify { auth: Auth, nonce: Nonce },
+    Verify {
+        auth: Auth,
+        nonce: Nonce,
+    },
     /// Handle a frame of an authenticated device; never [`DeviceFrame::Auth`] or
     /// [`DeviceFrame::Ping`].
     Deliver(DeviceFrame),
     /// Send this frame.
     Reply(RelayFrame),
-    /// End the socket.
     Close(CloseReason),
 }
 
@@ -31,11 +32,9 @@ pub enum Action {
 pub enum Tick {
     /// Nothing: sleep until [`Session::wakes_at`].
     Nothing,
-    /// Send a ping.
     Ping,
     /// Send this frame.
     Send(RelayFrame),
-    /// End the socket.
     Close(CloseReason),
 }
 
@@ -352,8 +351,8 @@ impl Session {
 
     /// An `auth` frame of an authenticated device: valid once after each request.
     fn signed_again(&mut self, now: u64, auth: Auth) -> Action {
-        let nobody = SessionState::Ended(CloseReason::Internal);
-        match std::mem::replace(&mut self.state, nobody) {
+        let placeholder = SessionState::Ended(CloseReason::Internal);
+        match std::mem::replace(&mut self.state, placeholder) {
             SessionState::Renewing { nonce, until } => {
                 self.state = SessionState::Rechecking { until };
                 Action::Verify { auth, nonce: *nonce }
